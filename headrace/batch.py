@@ -1,0 +1,95 @@
+"""What a batch is made of: the template its items share, an item, and the ranges of its shards.
+
+An item's line in the input is `Item` as JSON. It carries only what is its own: the fields that the template's prompt
+names, or a whole body in OpenAI's batch form.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import msgspec
+
+from headrace.errors import InputError
+from headrace.job import BODY_VERSION, Job
+from headrace.options import Options
+
+
+class ShardRange(NamedTuple):
+    """Consecutive items: the first one's line (from 0), how many, and where their bytes lie in the input file."""
+
+    line: int
+    count: int
+    offset: int
+    length: int
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of a batch. `fields` are the values for the prompt; `messages` replaces the prompt when given."""
+
+    custom_id: str
+    fields: dict[str, Any] = {}
+    messages: list[dict[str, Any]] | None = None
+
+
+class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What all items of a batch share. `prompt` has `{field}` places; `{{` and `}}` are braces."""
+
+    model: str
+    prompt: str = "{text}"
+    system: str | None = None
+    options: Options = Options()
+    schema: dict[str, Any] | None = None
+    schema_name: str = "answer"
+    v: int = msgspec.field(default=BODY_VERSION)
+
+    def encoded(self) -> tuple[str, bytes]:
+        """Its content hash and its bytes: equal templates are stored once."""
+        body = msgspec.json.encode(self, order="deterministic")
+        return sha256(body).hexdigest(), body
+
+    def job(self, item: Item) -> Job:
+        """The completion that `item` asks for."""
+        messages = item.messages
+        if messages is None:
+            messages = [{"role": "user", "content": render(self.prompt, item.fields)}]
+        if self.system is not None:
+            messages = [{"role": "system", "content": self.system}, *messages]
+        return Job(
+            model=self.model,
+            messages=messages,
+            options=self.options,
+            schema=self.schema,
+            schema_name=self.schema_name,
+        )
+
+
+def prompt_fields(prompt: str) -> list[str]:
+    """The names in the prompt's `{field}` places, in order. Raises `InputError` for braces that do not make places."""
+    names: list[str] = []
+    try:
+        for _, name, spec, conversion in string.Formatter().parse(prompt):
+            if name is None:
+                continue
+            if not name or spec or conversion:
+                raise ValueError("a place is `{name}`, nothing more")
+            if name not in names:
+                names.append(name)
+    except ValueError as error:
+        raise InputError(f"--prompt: {error}. Write literal braces as `{{{{` and `}}}}`.") from None
+    return names
+
+
+def render(prompt: str, fields: Mapping[str, Any]) -> str:
+    """The prompt with its places filled: text as it is, anything else as JSON."""
+    return "".join(
+        literal + ("" if name is None else _text(fields[name]))
+        for literal, name, _, _ in string.Formatter().parse(prompt)
+    )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

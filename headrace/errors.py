@@ -1,0 +1,169 @@
+"""What can go wrong, as one tree.
+
+    HeadraceError
+    ├── SettingsError        a variable that cannot be read                        (exit 2)
+    ├── InputError           the caller's input: file, line, JSON Pointer          (exit 2)
+    ├── Unreachable          the service is not there                              (exit 3)
+    ├── EmbeddedServerError  the embedded server cannot start                      (exit 3)
+    ├── StorageError         the file store: another store, or no room
+    ├── Refused              a move of the ledger was refused, by name
+    │   ├── Busy · Finished · Cancelled · Dead · Paused · Unknown
+    │   ├── Fenced           a newer epoch exists: this writer is a zombie
+    │   ├── Closed · Gap     the log or the batch has ended · something before this one is missing
+    │   ├── Spill            too large for the ledger: rows go into a file and are named there
+    │   └── Conflict         the same idempotency key with another body
+    └── CallError            a call to a provider failed; its `code` is one row of `CODES`
+
+Every message says what was wrong, where, and what to do.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class HeadraceError(Exception):
+    """The root of the tree. `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class SettingsError(HeadraceError):
+    exit_code = 2
+
+
+class InputError(HeadraceError):
+    """The caller's input cannot be used; nothing was enqueued."""
+
+    exit_code = 2
+
+
+class Unreachable(HeadraceError):
+    """Nothing answers where the service was looked for."""
+
+    exit_code = 3
+
+
+class EmbeddedServerError(HeadraceError):
+    exit_code = 3
+
+
+class StorageError(HeadraceError):
+    """The file store is another one than the ledger names, or it has no room."""
+
+
+class Refused(HeadraceError):
+    """The ledger refused a move. The subclass is the reason; `epoch` is the record's own, where it matters."""
+
+    def __init__(self, record: str, detail: str = ""):
+        super().__init__(f"{record}: {type(self).__name__.lower()}{f' ({detail})' if detail else ''}")
+        self.record = record
+        self.detail = detail
+
+
+class Busy(Refused):
+    """Another attempt's lease runs."""
+
+
+class Finished(Refused):
+    """The record is terminal already."""
+
+
+class Cancelled(Refused):
+    """The record, or its batch, was cancelled."""
+
+
+class Dead(Refused):
+    """The record died in quarantine."""
+
+
+class Paused(Refused):
+    """The record's batch is paused."""
+
+
+class Unknown(Refused):
+    """There is no such record: never submitted, or past its retention."""
+
+
+class Fenced(Refused):
+    """A newer epoch exists: whoever holds this one must stop without writing."""
+
+
+class Closed(Refused):
+    """The event log has its `end`; nothing is written after it."""
+
+
+class Gap(Refused):
+    """Events before the first one sent are missing from the log; `detail` is the sequence number expected."""
+
+
+class Spill(Refused):
+    """The rows are too many bytes for the ledger: write them to a segment file and name their places."""
+
+
+class Conflict(Refused):
+    """The idempotency key was used with another body."""
+
+
+class Code(NamedTuple):
+    """One row of the table of failures: the HTTP status a gateway answers with, and whether a new call may help."""
+
+    http: int
+    retryable: bool
+    remedy: str
+
+
+CODES: dict[str, Code] = {
+    "invalid_request": Code(400, False, "correct the request; the provider's message names the field"),
+    "auth": Code(401, False, "check the provider's key"),
+    "payment": Code(402, False, "the provider's account has no credit"),
+    "not_found": Code(404, False, "check the model's name"),
+    "rate_limited": Code(429, True, "wait, or raise the provider's limits"),
+    "provider_unavailable": Code(503, True, "try again later"),
+    "timeout": Code(504, True, "raise the deadline, or ask for less"),
+    "connection": Code(502, True, "check the provider's address and the network"),
+    "provider_error": Code(502, True, "the provider failed while answering; try again"),
+    "refusal": Code(422, False, "the model declined to answer"),
+    "truncated": Code(422, False, "raise max_tokens: the answer was cut"),
+    "content_filter": Code(422, False, "the provider's filter stopped the answer"),
+    "empty_output": Code(502, True, "the provider sent no answer"),
+    "invalid_output": Code(422, False, "the answer does not fit the schema; the paid answer is kept"),
+    "incomplete_stream": Code(502, True, "the stream ended before the answer did"),
+    "cancelled": Code(409, False, "it was cancelled"),
+    "no_deployment": Code(503, False, "no deployment may take the call now"),
+    "worker_lost": Code(500, False, "the worker died on it twice, alone; look at what is special about this input"),
+    "batch_cancelled": Code(409, False, "its batch was cancelled before it ran"),
+    "batch_expired": Code(409, False, "its batch expired before it ran"),
+    "budget": Code(402, False, "the budget is spent"),
+    "storage": Code(507, True, "make room, or check the file store"),
+}
+
+
+class CallError(HeadraceError):
+    """A call to a provider failed, or its answer cannot be used.
+
+    `code` is a row of `CODES`; `status` the provider's HTTP status, if there was one; `retry_after_s` what the provider
+    asked for, in seconds; `partial` the text that had come and was paid.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+        partial: str | None = None,
+        details: dict[str, Any] | None = None,
+    ):
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.status = status
+        self.retry_after_s = retry_after_s
+        self.partial = partial
+        self.details = details or {}
+
+    @property
+    def retryable(self) -> bool:
+        return CODES[self.code].retryable

@@ -1,0 +1,35 @@
+"""Cancel: a job that waits ends at once; one that runs is told at its next beat; a batch stops and is sealed by `tend`."""
+
+from __future__ import annotations
+
+from headrace.ledger.finish import TOMBSTONE_MS
+from headrace.ledger.script import Ledger
+
+
+async def cancel(ledger: Ledger, subject_id: str, *, reason: str = "cancelled by its owner") -> str:
+    """Cancel a job or a batch and return the state it is in now. Doing it twice is no error.
+
+    Raises `Unknown`, or `Finished` (with the state) when it ended before.
+    """
+    keys = ledger.keys
+    record = keys.batch(subject_id) if subject_id.startswith("batch_") else keys.job(subject_id)
+    (state,) = await ledger.run(
+        "cancel",
+        subject_id,
+        {
+            "record": record,
+            "log": f"{record}:log",
+            "result_key": f"{record}:result",
+            "due": keys.due,
+            "leases": keys.leases,
+        },
+        {
+            "id": subject_id,
+            "reason": reason,
+            "result": b'{"code":"cancelled","message":"it was cancelled before it ran"}',
+            "event": b'{"t":"end","status":"cancelled"}',
+            "channel": f"{record}:ch",
+            "keep_ms": TOMBSTONE_MS,
+        },
+    )
+    return state.decode()

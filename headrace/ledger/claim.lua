@@ -1,0 +1,38 @@
+-- uses: clock events attempt fence
+local record, due, leases, log, batch, parts = unpack(KEYS)   -- hash, two zsets id -> ms, stream, hash or unused, hash n -> part
+local id, token, owner, queue, lease_ms, channel, number = unpack(ARGV)   -- number: of a shard; '' for a job and for a join
+local now = now_ms()
+local state, stored_token, record_queue, lease, kind = unpack(
+  redis.call('HMGET', record, 'state', 'token', 'queue', 'lease', 'kind'))
+if not state then
+  if number ~= '' and redis.call('HEXISTS', parts, number) == 1 then return { 'FINISHED', 'succeeded' } end
+  return { 'UNKNOWN' }
+end
+if state == 'cancelled' then return { 'CANCELLED' } end
+if state == 'dead' then return { 'DEAD' } end
+if TERMINAL[state] then return { 'FINISHED', state } end
+if state == 'running' then
+  if stored_token ~= token then
+    -- Also when the lease has run out: `recover` has to count the crash before anyone begins anew.
+    return { 'BUSY', text(math.max(tonumber(lease) - now, 0)) }
+  end
+else
+  if state == 'parked' or record_queue ~= queue then return { 'BUSY', '0' } end
+  if kind == 'shard' then
+    local batch_state = redis.call('HGET', batch, 'state')
+    if batch_state == 'paused' then return { 'PAUSED' } end
+    if batch_state ~= 'in_progress' then return { 'CANCELLED' } end
+    redis.call('HINCRBY', batch, 'running', 1)
+  end
+  if kind == 'job' then
+    begin_attempt(record, log, channel, now, tonumber(redis.call('HGET', record, 'crashed') or 0) == 1 and 'crash' or 'claim')
+  else
+    local epoch = math.max(tonumber(redis.call('HGET', record, 'epoch')) + 1, now)
+    redis.call('HSET', record, 'epoch', text(epoch))
+    redis.call('HINCRBY', record, 'n', 1)
+  end
+end
+redis.call('HSET', record, 'state', 'running', 'token', token, 'owner', owner, 'lease', text(now + lease_ms), 'progress', 0)
+redis.call('ZREM', due, id)
+redis.call('ZADD', leases, text(now + lease_ms), id)
+return { 'OK', unpack(redis.call('HGETALL', record)) }

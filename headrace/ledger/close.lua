@@ -1,0 +1,27 @@
+-- uses: clock events fence progress
+local batch, join, leases, due, log, parts, held = unpack(KEYS)   -- hash, hash, two zsets id -> ms, stream, hash number -> part, bytes held
+local id, epoch, output, errors, unfinished, prefix, keep_ms, channel = unpack(ARGV, 1, 8)   -- rest: shard ids left behind
+local state, outcome = unpack(redis.call('HMGET', batch, 'state', 'outcome'))
+if not state then return { 'UNKNOWN' } end
+if state == outcome then
+  if redis.call('HGET', batch, 'output') == output then return { 'OK', 'repeated' } end
+  return { 'FINISHED', redis.call('HGET', batch, 'output') }
+end
+local refused = refusal(join, epoch)
+if refused then return refused end
+for i = 9, #ARGV do
+  local shard = prefix .. ':shard:' .. ARGV[i]
+  redis.call('DECRBY', held, redis.call('HGET', shard, 'bytes') or 0)
+  redis.call('DEL', shard, shard .. ':res')
+  redis.call('ZREM', due, ARGV[i])
+  redis.call('ZREM', leases, ARGV[i])
+end
+local now = now_ms()
+redis.call('HINCRBY', batch, 'cancelled', unfinished)
+redis.call('HSET', batch, 'state', outcome, 'output', output, 'errors', errors, 'ended', text(now))
+redis.call('DEL', join)
+redis.call('ZREM', leases, id .. '.join')
+redis.call('ZREM', due, id .. '.join')
+report(batch, log, channel, now, 'end', true)
+for _, key in ipairs({ batch, log, parts }) do redis.call('PEXPIRE', key, keep_ms) end
+return { 'OK', 'first' }

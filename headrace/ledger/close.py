@@ -1,0 +1,45 @@
+"""Close: names the output and the errors of a batch, ends it, and clears away what its shards left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headrace.ledger.script import Ledger
+
+KEEP_MS = 7 * 24 * 3600 * 1000
+
+
+async def close(
+    ledger: Ledger, batch_id: str, epoch: int, *, output: str, errors: str, unfinished: int, left: Sequence[str]
+) -> bool:
+    """End the batch with its two files; `unfinished` items became error lines, `left` are ids of shards without a part.
+
+    True for the first such call. Raises `Finished` (naming the winner's output) when another join closed it, `Fenced`.
+    """
+    keys = ledger.keys
+    batch = keys.batch(batch_id)
+    (first,) = await ledger.run(
+        "close",
+        batch_id,
+        {
+            "batch": batch,
+            "join": keys.shard(f"{batch_id}.join"),
+            "leases": keys.leases,
+            "due": keys.due,
+            "log": f"{batch}:log",
+            "parts": f"{batch}:parts",
+            "held": keys.held,
+        },
+        {
+            "id": batch_id,
+            "epoch": epoch,
+            "output": output,
+            "errors": errors,
+            "unfinished": unfinished,
+            "prefix": keys.prefix,
+            "keep_ms": KEEP_MS,
+            "channel": f"{batch}:ch",
+        },
+        list(left),
+    )
+    return first == b"first"

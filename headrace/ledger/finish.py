@@ -1,0 +1,58 @@
+"""Finish: the one terminal transition of a job: its last event, its result and its counters in one fenced call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from headrace.ledger.script import Ledger
+from headrace.ledger.state import TERMINAL, JobState
+
+TOMBSTONE_MS = 24 * 3600 * 1000
+
+
+async def finish(
+    ledger: Ledger,
+    job_id: str,
+    epoch: int,
+    state: JobState,
+    *,
+    seq: int,
+    event: bytes,
+    result: bytes,
+    code: str = "",
+    tenant: str = "default",
+    counters: Mapping[str, int] | None = None,
+) -> bool:
+    """End the job in `state`, with `event` (the `end`) as number `seq` of its log. True for the first such call.
+
+    Accepted after the lease has run out too, as long as nobody else began: a paid answer comes home. Raises `Fenced`,
+    `Closed` when it ended otherwise, `Gap` when events before `seq` are missing.
+    """
+    if state not in TERMINAL:
+        raise ValueError(f"{state} is not a terminal state")
+    keys = ledger.keys
+    (first,) = await ledger.run(
+        "finish",
+        job_id,
+        {
+            "job": keys.job(job_id),
+            "log": f"{keys.job(job_id)}:log",
+            "result_key": f"{keys.job(job_id)}:result",
+            "due": keys.due,
+            "leases": keys.leases,
+            "spend": keys.spend(tenant),
+        },
+        {
+            "id": job_id,
+            "epoch": epoch,
+            "state": state,
+            "code": code,
+            "result": result,
+            "seq": seq,
+            "event": event,
+            "channel": f"{keys.job(job_id)}:ch",
+            "keep_ms": TOMBSTONE_MS,
+        },
+        [part for name, value in (counters or {}).items() for part in (name, value)],
+    )
+    return first == b"first"

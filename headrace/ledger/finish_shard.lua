@@ -1,0 +1,23 @@
+-- uses: clock events fence progress
+local shard, rows, batch, parts, held, leases, due, log = unpack(KEYS)   -- hash, hash, hash, hash number -> part, bytes held, two zsets, stream
+local id, epoch, number, part, channel = unpack(ARGV)
+local winner = redis.call('HGET', parts, number)
+if winner == part then return { 'OK', 'repeated' } end
+if winner then return { 'FINISHED', winner } end
+local refused = refusal(shard, epoch)
+if refused then return refused end
+local batch_state = redis.call('HGET', batch, 'state')
+if batch_state ~= 'in_progress' and batch_state ~= 'paused' and batch_state ~= 'cancelling' then
+  return { 'CLOSED', batch_state or 'unknown' }
+end
+local missing = tonumber(redis.call('HGET', shard, 'count')) - redis.call('HLEN', rows)
+if missing > 0 then return { 'GAP', text(missing) } end
+redis.call('HSET', parts, number, part)
+redis.call('DECRBY', held, redis.call('HGET', shard, 'bytes'))
+if redis.call('HGET', shard, 'state') == 'running' then redis.call('HINCRBY', batch, 'running', -1) end
+redis.call('HINCRBY', batch, 'done', 1)
+redis.call('ZREM', leases, id)
+redis.call('ZREM', due, id)
+redis.call('DEL', shard, rows)
+report(batch, log, channel, now_ms(), 'batch.progress', false)
+return { 'OK', 'first' }

@@ -1,0 +1,32 @@
+"""Finish a shard: name its committed part, once every item has a row; the record and the rows then go."""
+
+from __future__ import annotations
+
+from headrace.ledger.keys import batch_of, shard_number
+from headrace.ledger.script import Ledger
+
+
+async def finish_shard(ledger: Ledger, shard_id: str, epoch: int, part: str) -> bool:
+    """Make `part` (a file's name) the shard's. True for the first such call.
+
+    Raises `Finished` (its `detail` names the winner) when another part won, `Gap` when items have no row, `Fenced`,
+    `Closed` when the batch is sealed.
+    """
+    keys = ledger.keys
+    batch = keys.batch(batch_of(shard_id))
+    (first,) = await ledger.run(
+        "finish_shard",
+        shard_id,
+        {
+            "shard": keys.shard(shard_id),
+            "rows": f"{keys.shard(shard_id)}:res",
+            "batch": batch,
+            "parts": f"{batch}:parts",
+            "held": keys.held,
+            "leases": keys.leases,
+            "due": keys.due,
+            "log": f"{batch}:log",
+        },
+        {"id": shard_id, "epoch": epoch, "number": shard_number(shard_id), "part": part, "channel": f"{batch}:ch"},
+    )
+    return first == b"first"

@@ -1,0 +1,11 @@
+-- What stands against a write under `epoch`: nil, or a refusal. A lease that has run out does not: as long as nobody
+-- else began (which makes a newer epoch), the paid answer of the one who was cut off still comes home.
+local TERMINAL = { succeeded = true, failed = true, cancelled = true, dead = true }
+
+local function refusal(record, epoch)
+  local state, stored = unpack(redis.call('HMGET', record, 'state', 'epoch'))
+  if not state then return { 'UNKNOWN' } end
+  if stored ~= epoch then return { 'FENCED', stored or '0' } end
+  if TERMINAL[state] then return { 'CLOSED', state } end
+  return nil
+end

@@ -1,0 +1,102 @@
+"""Every key of the ledger, declared once. All carry the one tag `{namespace}`: every script stays in one slot."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import NamedTuple
+
+
+class KeyKind(NamedTuple):
+    """One kind of key: its pattern under the tag, its Redis type, how long it lives, and which moves write it."""
+
+    pattern: str
+    type: str
+    lifetime: str
+    moves: str
+
+
+KINDS = (
+    KeyKind("job:<id>", "hash", "until the job ends, then 24 h", "submit claim restart beat park release cancel append finish restore due recover"),
+    KeyKind("job:<id>:log", "stream", "until the job ends, then its ttl", "claim restart append cancel finish restore recover"),
+    KeyKind("job:<id>:result", "string", "the job's ttl", "finish cancel recover"),
+    KeyKind("jobs:<tenant>", "zset", "permanent, entries 8 days", "submit"),
+    KeyKind("idem:<tenant>:<sha>", "string", "24 h", "submit"),
+    KeyKind("batch:<id>", "hash", "until the batch closes, then 7 days", "open feed claim checkpoint finish_shard pause resume cancel seal close"),
+    KeyKind("batch:<id>:log", "stream", "until the batch closes, then 7 days", "open checkpoint prefill finish_shard pause resume cancel seal close"),
+    KeyKind("batch:<id>:parts", "hash", "until the batch closes, then 7 days", "finish_shard close"),
+    KeyKind("batches:<tenant>", "zset", "permanent", "open"),
+    KeyKind("shard:<batch>.<n>", "hash", "until the shard's part is committed", "feed claim beat park release checkpoint finish_shard due recover seal close"),
+    KeyKind("shard:<batch>.<n>:res", "hash", "until the shard's part is committed", "checkpoint prefill finish_shard close"),
+    KeyKind("tpl:<sha>", "string", "31 days from the last open", "open"),
+    KeyKind("held", "string", "permanent", "checkpoint prefill finish_shard close"),
+    KeyKind("due", "zset", "permanent", "submit feed seal park release claim due recover finish"),
+    KeyKind("leases", "zset", "permanent", "claim beat checkpoint park release finish recover"),
+    KeyKind("open", "zset", "permanent", "open seal"),
+    KeyKind("spend:<tenant>", "hash", "permanent", "finish"),
+    KeyKind("leader", "string", "5 s", "lead"),
+    KeyKind("providers", "hash", "permanent", "a worker at its start"),
+    KeyKind("store", "hash", "permanent", "the first client or worker"),
+)  # fmt: skip
+
+
+def permanent(key: str) -> bool:
+    """Whether `key` (with its tag) may stay without a lifetime. An undeclared key may not."""
+    name = key.partition("}:")[2]
+    return any(
+        "permanent" in kind.lifetime and re.fullmatch(re.sub(r"<\w+>", r"[^:]+", kind.pattern), name) for kind in KINDS
+    )
+
+
+class Keys:
+    """The names of the keys in one namespace."""
+
+    def __init__(self, namespace: str):
+        self.prefix = f"{{{namespace}}}"
+        self.due = f"{self.prefix}:due"
+        self.leases = f"{self.prefix}:leases"
+        self.open = f"{self.prefix}:open"
+        self.leader = f"{self.prefix}:leader"
+        self.held = f"{self.prefix}:held"
+        self.providers = f"{self.prefix}:providers"
+        self.store = f"{self.prefix}:store"
+
+    def job(self, job_id: str) -> str:
+        return f"{self.prefix}:job:{job_id}"
+
+    def jobs(self, tenant: str) -> str:
+        return f"{self.prefix}:jobs:{tenant}"
+
+    def batches(self, tenant: str) -> str:
+        return f"{self.prefix}:batches:{tenant}"
+
+    def idempotency(self, tenant: str, key: str) -> str:
+        return f"{self.prefix}:idem:{tenant}:{hashlib.sha256(key.encode()).hexdigest()}"
+
+    def batch(self, batch_id: str) -> str:
+        return f"{self.prefix}:batch:{batch_id}"
+
+    def shard(self, shard_id: str) -> str:
+        return f"{self.prefix}:shard:{shard_id}"
+
+    def template(self, sha: str) -> str:
+        return f"{self.prefix}:tpl:{sha}"
+
+    def spend(self, tenant: str) -> str:
+        return f"{self.prefix}:spend:{tenant}"
+
+    def record(self, record_id: str) -> str:
+        """The hash of a job, a shard or a join, by the form of its id."""
+        return self.job(record_id) if record_id.startswith("job_") else self.shard(record_id)
+
+
+def batch_of(record_id: str) -> str:
+    """The batch of a shard or a join; `-` for a job, which has none."""
+    batch_id, dot, _ = record_id.partition(".")
+    return batch_id if dot else "-"
+
+
+def shard_number(record_id: str) -> str:
+    """`17` of `batch_….s17`; empty for a job and for a join."""
+    tail = record_id.partition(".")[2]
+    return tail[1:] if tail.startswith("s") and tail[1:].isdigit() else ""

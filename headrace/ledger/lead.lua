@@ -1,0 +1,6 @@
+local leader = unpack(KEYS)                          -- string: the process that tends
+local process, lease_ms = unpack(ARGV)
+local holder = redis.call('GET', leader)
+if holder and holder ~= process then return { 'BUSY', holder } end
+redis.call('SET', leader, process, 'PX', lease_ms)
+return { 'OK' }

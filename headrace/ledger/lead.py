@@ -1,0 +1,17 @@
+"""Lead: the lease of the one process that tends the ledger."""
+
+from __future__ import annotations
+
+from headrace import errors
+from headrace.ledger.script import Ledger
+
+LEADER_MS = 5_000
+
+
+async def lead(ledger: Ledger, process: str, *, lease_ms: int = LEADER_MS) -> bool:
+    """Take or keep the lead for `lease_ms`; False while another process has it."""
+    try:
+        await ledger.run("lead", process, {"leader": ledger.keys.leader}, {"process": process, "lease_ms": lease_ms})
+    except errors.Busy:
+        return False
+    return True

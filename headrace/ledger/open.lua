@@ -1,0 +1,14 @@
+-- uses: clock events progress
+local batch, open, template, log, batches = unpack(KEYS)  -- hash, zset id -> opened ms, string, stream, zset id -> opened ms
+local id, body, template_ms, window_ms, channel = unpack(ARGV, 1, 5) -- rest: field, value of the batch
+if redis.call('EXISTS', batch) == 1 then return { 'OK', 'repeated' } end
+local now = now_ms()
+redis.call('SET', template, body, 'PX', template_ms)
+redis.call('HSET', batch, 'kind', 'batch', 'state', 'in_progress', 'epoch', text(now), 'created', text(now), 'seq', 0,
+  'fed', 0, 'done', 0, 'running', 0, 'succeeded', 0, 'failed', 0, 'cancelled', 0, 'dead', 0,
+  'input_tokens', 0, 'output_tokens', 0, 'expires', text(now + window_ms))
+for i = 6, #ARGV, 2 do redis.call('HSET', batch, ARGV[i], ARGV[i + 1]) end
+redis.call('ZADD', open, text(now), id)
+redis.call('ZADD', batches, text(now), id)
+report(batch, log, channel, now, 'batch.state', true)
+return { 'OK', 'first' }

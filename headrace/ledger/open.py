@@ -1,0 +1,42 @@
+"""Open: a batch comes into being. Its input is committed and indexed already; its shards are fed bit by bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from headrace.ledger.script import Argument, Ledger
+
+TEMPLATE_MS = 31 * 24 * 3600 * 1000
+
+
+async def open_batch(
+    ledger: Ledger,
+    batch_id: str,
+    *,
+    template_sha: str,
+    template: bytes,
+    window_ms: int,
+    tenant: str,
+    record: Mapping[str, Argument],
+) -> None:
+    """Write the batch with its template. `record` holds `total`, `shards` and what the worker needs to find its input."""
+    keys = ledger.keys
+    await ledger.run(
+        "open",
+        batch_id,
+        {
+            "batch": keys.batch(batch_id),
+            "open": keys.open,
+            "template": keys.template(template_sha),
+            "log": f"{keys.batch(batch_id)}:log",
+            "batches": keys.batches(tenant),
+        },
+        {
+            "id": batch_id,
+            "body": template,
+            "template_ms": TEMPLATE_MS,
+            "window_ms": window_ms,
+            "channel": f"{keys.batch(batch_id)}:ch",
+        },
+        [part for name, value in record.items() for part in (name, value)],
+    )

@@ -1,0 +1,18 @@
+-- uses: clock fence
+local record, due, leases, batch = unpack(KEYS)      -- hash, two zsets id -> ms, hash or unused
+local id, epoch, delay_ms, calls, reason = unpack(ARGV)   -- calls: paid so far, so that the budget survives the wait
+local state = redis.call('HGET', record, 'state')
+if state == 'parked' and redis.call('HGET', record, 'epoch') == epoch then return { 'OK' } end
+local refused = refusal(record, epoch)
+if refused then return refused end
+local now = now_ms()
+if state == 'running' and redis.call('HGET', record, 'kind') == 'shard' then redis.call('HINCRBY', batch, 'running', -1) end
+redis.call('HSET', record, 'state', 'parked', 'calls', calls, 'reason', reason, 'hints', 0)
+if redis.call('HGET', record, 'kind') == 'job' then
+  -- A job that comes out of quarantine alive is innocent: home again, counted from zero. A shard's other items are not proven.
+  redis.call('HSET', record, 'crashes', 0, 'crashed', 0, 'queue', redis.call('HGET', record, 'home'))
+end
+redis.call('HDEL', record, 'lease', 'token', 'owner')
+redis.call('ZREM', leases, id)
+redis.call('ZADD', due, text(now + delay_ms), id)
+return { 'OK' }

@@ -1,0 +1,22 @@
+"""Park: give the slot up until a time, without it being a crash: a long `Retry-After`, no room on the disk."""
+
+from __future__ import annotations
+
+from headrace.ledger.keys import batch_of
+from headrace.ledger.script import Ledger
+
+
+async def park(ledger: Ledger, record_id: str, epoch: int, *, delay_ms: int, calls: str, reason: str) -> None:
+    """Let `record_id` rest for `delay_ms`. `calls` keeps the calls already made, so the budget outlives the wait."""
+    keys = ledger.keys
+    await ledger.run(
+        "park",
+        record_id,
+        {
+            "record": keys.record(record_id),
+            "due": keys.due,
+            "leases": keys.leases,
+            "batch": keys.batch(batch_of(record_id)),
+        },
+        {"id": record_id, "epoch": epoch, "delay_ms": max(int(delay_ms), 0), "calls": calls, "reason": reason},
+    )

@@ -1,0 +1,13 @@
+"""Pause: a batch keeps what it has and claims no more, with the reason."""
+
+from __future__ import annotations
+
+from headrace.ledger.script import Ledger
+
+
+async def pause(ledger: Ledger, batch_id: str, *, reason: str) -> None:
+    """Pause a running batch; it stays paused until `resume`. Raises `Closed` or `Unknown`."""
+    batch = ledger.keys.batch(batch_id)
+    await ledger.run(
+        "pause", batch_id, {"batch": batch, "log": f"{batch}:log"}, {"reason": reason, "channel": f"{batch}:ch"}
+    )

@@ -1,0 +1,28 @@
+"""Prefill: rows that an earlier batch paid for are set, before a shard of its retry runs the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from headrace.ledger.keys import batch_of
+from headrace.ledger.script import Ledger
+
+
+async def prefill(ledger: Ledger, shard_id: str, epoch: int, rows: Iterable[tuple[int, bytes]]) -> int:
+    """Set `rows` (index in the shard, row) where none is yet; returns how many were new. Nothing is counted as paid."""
+    keys = ledger.keys
+    batch = keys.batch(batch_of(shard_id))
+    (fresh,) = await ledger.run(
+        "prefill",
+        shard_id,
+        {
+            "shard": keys.shard(shard_id),
+            "rows": f"{keys.shard(shard_id)}:res",
+            "batch": batch,
+            "held": keys.held,
+            "log": f"{batch}:log",
+        },
+        {"epoch": epoch, "channel": f"{batch}:ch"},
+        [part for index, row in rows for part in (index, row, b"")],
+    )
+    return int(fresh)

@@ -1,0 +1,24 @@
+"""Release: hand a record back, unharmed, for another worker to claim. A deploy does this; it is no crash."""
+
+from __future__ import annotations
+
+from headrace.ledger.keys import batch_of
+from headrace.ledger.script import Ledger
+from headrace.ledger.submit import GRACE_MS
+
+
+async def release(ledger: Ledger, record_id: str, epoch: int, *, calls: str) -> str:
+    """Queue `record_id` again and return the queue on which its hint is to be published."""
+    keys = ledger.keys
+    (queue,) = await ledger.run(
+        "release",
+        record_id,
+        {
+            "record": keys.record(record_id),
+            "due": keys.due,
+            "leases": keys.leases,
+            "batch": keys.batch(batch_of(record_id)),
+        },
+        {"id": record_id, "epoch": epoch, "calls": calls, "grace_ms": GRACE_MS},
+    )
+    return queue.decode()

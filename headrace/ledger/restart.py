@@ -1,0 +1,20 @@
+"""Restart: the same worker begins a new attempt at its job, because a chunk was delivered already (retry or fallback)."""
+
+from __future__ import annotations
+
+from headrace.ledger.script import Ledger
+
+
+async def restart(ledger: Ledger, job_id: str, epoch: int, *, token: str, reason: str) -> int:
+    """Begin anew under a larger epoch and return it; viewers clear what they showed.
+
+    `reason` is one word. Sending the same `token` again returns the same epoch. Raises `Fenced` or `Closed`.
+    """
+    keys = ledger.keys
+    (fresh,) = await ledger.run(
+        "restart",
+        job_id,
+        {"job": keys.job(job_id), "log": f"{keys.job(job_id)}:log"},
+        {"epoch": epoch, "token": token, "reason": reason, "channel": f"{keys.job(job_id)}:ch"},
+    )
+    return int(fresh)

@@ -1,0 +1,36 @@
+"""Restore: whoever holds an attempt writes its record again after the server lost it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from headrace.ledger.claim import LEASE_MS
+from headrace.ledger.script import Ledger
+
+
+async def restore(
+    ledger: Ledger,
+    job_id: str,
+    epoch: int,
+    record: Mapping[str, bytes],
+    events: Sequence[bytes],
+    *,
+    lease_ms: int = LEASE_MS,
+) -> int:
+    """Write `record` (as `claim` returned it) and all `events` from number 1 on, under the same ids. Returns the last
+    number that the log now has. Raises `Fenced` when the server knows a newer attempt."""
+    keys = ledger.keys
+    (seq,) = await ledger.run(
+        "restore",
+        job_id,
+        {"job": keys.job(job_id), "log": f"{keys.job(job_id)}:log", "leases": keys.leases},
+        {
+            "id": job_id,
+            "epoch": epoch,
+            "lease_ms": lease_ms,
+            "channel": f"{keys.job(job_id)}:ch",
+            "count": len(record),
+        },
+        [*(part for name, value in record.items() for part in (name, value)), *events],
+    )
+    return int(seq)

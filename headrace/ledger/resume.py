@@ -1,0 +1,11 @@
+"""Resume: a paused batch goes on. Its waiting shards are due within a second."""
+
+from __future__ import annotations
+
+from headrace.ledger.script import Ledger
+
+
+async def resume(ledger: Ledger, batch_id: str) -> None:
+    """Let a paused batch go on. Raises `Closed` or `Unknown`."""
+    batch = ledger.keys.batch(batch_id)
+    await ledger.run("resume", batch_id, {"batch": batch, "log": f"{batch}:log"}, {"channel": f"{batch}:ch"})

@@ -1,0 +1,135 @@
+"""The ledger's connection: runs one Lua script for one move, its keys and arguments bound by name.
+
+A script's first lines say what it takes (`local job, due = unpack(KEYS)`), and `-- uses:` names the fragments put before
+it. Every script may be sent twice: redis-py repeats a command whose reply was lost. A reply begins with a word of one
+closed enum: `OK`, or a refusal, which is raised as the exception of that name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from hashlib import sha1
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import redis.asyncio as aioredis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from headrace import errors
+from headrace.ledger.keys import Keys
+
+Argument = str | bytes | int
+
+REFUSALS: dict[bytes, type[errors.Refused]] = {
+    b"BUSY": errors.Busy,
+    b"FINISHED": errors.Finished,
+    b"CANCELLED": errors.Cancelled,
+    b"DEAD": errors.Dead,
+    b"PAUSED": errors.Paused,
+    b"UNKNOWN": errors.Unknown,
+    b"FENCED": errors.Fenced,
+    b"CLOSED": errors.Closed,
+    b"GAP": errors.Gap,
+    b"CONFLICT": errors.Conflict,
+    b"SPILL": errors.Spill,
+}
+
+FOLDER = Path(__file__).parent
+CONNECTIONS = 8
+
+
+class Script(NamedTuple):
+    source: str
+    sha: str
+    keys: tuple[str, ...]
+    arguments: tuple[str, ...]
+
+
+@cache
+def script(name: str) -> Script:
+    """The script of the move `name`, with its fragments, and the names it gives to its keys and arguments."""
+    text = (FOLDER / f"{name}.lua").read_text()
+    uses = re.match(r"-- uses: (.*)", text)
+    fragments = [(FOLDER / "fragments" / f"{part}.lua").read_text() for part in (uses[1].split() if uses else [])]
+    keys = re.search(r"local ([\w, ]+) = unpack\(KEYS\)", text)
+    arguments = re.search(r"local ([\w, ]+) = unpack\(ARGV(?:, 1, (\d+))?\)", text)
+    if keys is None or arguments is None:
+        raise ValueError(f"{name}.lua does not name its keys and arguments")
+    names = tuple(arguments[1].split(", "))
+    if arguments[2] and int(arguments[2]) != len(names):
+        raise ValueError(f"{name}.lua unpacks {arguments[2]} arguments into {len(names)} names")
+    source = "\n".join([*fragments, text])
+    return Script(source, sha1(source.encode(), usedforsecurity=False).hexdigest(), tuple(keys[1].split(", ")), names)
+
+
+def connect(url: str, *, connections: int = CONNECTIONS, retries: int = 3, timeout_s: float = 5.0) -> aioredis.Redis:
+    """A client that waits for a free connection instead of raising, and gives a lost command `retries` more tries."""
+    pool = aioredis.BlockingConnectionPool.from_url(
+        url,
+        max_connections=connections,
+        timeout=timeout_s,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), retries),
+        retry_on_error=[RedisConnectionError, RedisTimeoutError],
+        health_check_interval=10,
+    )
+    return aioredis.Redis.from_pool(pool)
+
+
+class Ledger:
+    """The records in Redis that are the truth, under one namespace. Moves are the modules beside this one."""
+
+    def __init__(self, client: aioredis.Redis, namespace: str = "hr"):
+        self.client = client
+        self.keys = Keys(namespace)
+        self.namespace = namespace
+
+    @classmethod
+    def at(cls, url: str, namespace: str = "hr", **options: Any) -> Ledger:
+        return cls(connect(url, **options), namespace)
+
+    async def close(self) -> None:
+        await self.client.aclose()
+
+    async def run(
+        self, name: str, subject: str, keys: dict[str, str], arguments: dict[str, Argument], rest: Sequence[Argument] = ()
+    ) -> list[bytes]:
+        """Run the move `name` and return what follows `OK`. Raises a `Refused` about `subject` otherwise."""
+        what = script(name)
+        call = bind(what, keys, arguments, rest)
+        try:
+            reply = await self.client.evalsha(what.sha, len(what.keys), *call)  # pyright: ignore[reportGeneralTypeIssues]
+        except NoScriptError:
+            reply = await self.client.eval(what.source, len(what.keys), *call)  # pyright: ignore[reportGeneralTypeIssues]
+        return accepted(reply, subject)
+
+
+def bind(what: Script, keys: dict[str, str], arguments: dict[str, Argument], rest: Sequence[Argument]) -> list[Argument]:
+    """The script's keys and arguments in its own order. A name too many or too few is a `TypeError`."""
+    if set(what.keys) != set(keys) or set(what.arguments) != set(arguments):
+        raise TypeError(f"the script takes {what.keys} and {what.arguments}, got {tuple(keys)} and {tuple(arguments)}")
+    return [*(keys[key] for key in what.keys), *(arguments[argument] for argument in what.arguments), *rest]
+
+
+def accepted(reply: list[bytes], subject: str) -> list[bytes]:
+    """What follows `OK` in a script's reply; a refusal is raised."""
+    if reply[0] == b"OK":
+        return reply[1:]
+    detail = reply[1].decode() if len(reply) > 1 and isinstance(reply[1], bytes) else ""
+    raise REFUSALS[reply[0]](subject, detail)
+
+
+def fields(flat: Sequence[bytes]) -> dict[str, bytes]:
+    """A hash as Redis lists it: field, value, field, value."""
+    return {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
+
+
+AWAY = (RedisError, OSError)
+"""What a command raises while Redis is away; the moves are safe to repeat after it."""

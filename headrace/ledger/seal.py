@@ -1,0 +1,28 @@
+"""Seal: no row is added to the batch any more; its join is queued. Also the move that notices expiry."""
+
+from __future__ import annotations
+
+from headrace.ledger.script import Ledger
+from headrace.ledger.submit import GRACE_MS
+
+
+async def seal(ledger: Ledger, batch_id: str, *, queue: str) -> str:
+    """Move the batch to `finalizing` and queue its join `<batch>.join`; returns the queue for its hint.
+
+    Raises `Busy` while shards are unfinished, or, in a batch that is cancelled or has expired, while shards still run.
+    """
+    keys = ledger.keys
+    batch = keys.batch(batch_id)
+    (queue_name,) = await ledger.run(
+        "seal",
+        batch_id,
+        {
+            "batch": batch,
+            "join": keys.shard(f"{batch_id}.join"),
+            "due": keys.due,
+            "open": keys.open,
+            "log": f"{batch}:log",
+        },
+        {"id": batch_id, "queue": queue, "grace_ms": GRACE_MS, "channel": f"{batch}:ch"},
+    )
+    return queue_name.decode()

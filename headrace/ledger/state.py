@@ -1,0 +1,96 @@
+"""The state machine, as data: the only list of states. Wire names, `end.status`, exit codes and the drawing in
+`docs/architecture.md` derive from it, and the Lua of every move is tested against it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """Of a job, an item, and (without `failed`) a shard."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PARKED = "parked"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    DEAD = "dead"
+
+
+class BatchState(StrEnum):
+    VALIDATING = "validating"
+    IN_PROGRESS = "in_progress"
+    PAUSED = "paused"
+    FINALIZING = "finalizing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+
+
+TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.DEAD})
+BATCH_TERMINAL = frozenset({BatchState.COMPLETED, BatchState.FAILED, BatchState.EXPIRED, BatchState.CANCELLED})
+
+_Q, _R, _P = JobState.QUEUED, JobState.RUNNING, JobState.PARKED
+_ENDS = frozenset(TERMINAL)
+
+JOB_MOVES: dict[JobState, dict[str, frozenset[JobState]]] = {
+    # A worker that was cut off past its lease finds its job queued again; until another begins, it may still finish.
+    _Q: {
+        "claim": frozenset({_R}),
+        "cancel": frozenset({JobState.CANCELLED}),
+        "finish": _ENDS,
+        "park": frozenset({_P}),
+        "release": frozenset({_Q}),
+        "due": frozenset({_Q}),
+        "restart": frozenset({_Q}),
+        "append": frozenset({_Q}),
+    },
+    _R: {
+        "beat": frozenset({_R}),
+        "append": frozenset({_R}),
+        "restart": frozenset({_R}),
+        "cancel": frozenset({_R}),
+        "park": frozenset({_P}),
+        "release": frozenset({_Q}),
+        "recover": frozenset({_Q, JobState.DEAD, JobState.CANCELLED}),
+        "finish": _ENDS,
+    },
+    _P: {
+        "due": frozenset({_Q}),
+        "park": frozenset({_P}),
+        "release": frozenset({_Q}),
+        "append": frozenset({_P}),
+        "restart": frozenset({_P}),
+        "cancel": frozenset({JobState.CANCELLED}),
+        "finish": _ENDS,
+    },
+}
+
+BATCH_MOVES: dict[BatchState, dict[str, frozenset[BatchState]]] = {
+    BatchState.IN_PROGRESS: {
+        "feed": frozenset({BatchState.IN_PROGRESS}),
+        "checkpoint": frozenset({BatchState.IN_PROGRESS}),
+        "finish_shard": frozenset({BatchState.IN_PROGRESS}),
+        "pause": frozenset({BatchState.PAUSED}),
+        "cancel": frozenset({BatchState.CANCELLING}),
+        "seal": frozenset({BatchState.FINALIZING, BatchState.CANCELLING}),
+    },
+    BatchState.PAUSED: {
+        "checkpoint": frozenset({BatchState.PAUSED}),
+        "finish_shard": frozenset({BatchState.PAUSED}),
+        "resume": frozenset({BatchState.IN_PROGRESS}),
+        "cancel": frozenset({BatchState.CANCELLING}),
+        "seal": frozenset({BatchState.FINALIZING, BatchState.CANCELLING}),
+    },
+    BatchState.CANCELLING: {
+        "checkpoint": frozenset({BatchState.CANCELLING}),
+        "finish_shard": frozenset({BatchState.CANCELLING}),
+        "seal": frozenset({BatchState.FINALIZING}),
+    },
+    BatchState.FINALIZING: {
+        "close": frozenset({BatchState.COMPLETED, BatchState.CANCELLED, BatchState.EXPIRED}),
+    },
+}

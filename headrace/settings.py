@@ -1,0 +1,88 @@
+"""Every environment variable of headrace: its name, its type, its default, and what it is for.
+
+`Settings.load()` reads them once. A value that cannot be read raises `SettingsError`, which names the variable.
+An empty variable counts as unset. Durations end in `_s` (seconds), sizes in `_mb` (MiB).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from headrace.errors import SettingsError
+
+STATE_FOLDER = ".headrace"
+READY_FILE = "up.json"
+
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process of headrace may be told from outside. Field `redis_url` is variable `HEADRACE_REDIS_URL`, and so on."""
+
+    redis_url: str | None = None  # the ledger's server and the broker; unset: the nearest `.headrace` folder's server
+    namespace: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,40}$")] = "hr"  # the one tag of every key: `{hr}`
+    files: str | None = None  # folder of the file store; unset: `files` inside the state folder
+    strict: bool = False  # refuse a server that evicts or does not persist, instead of warning
+    calls: Count = 256  # provider calls in flight, per worker process
+    connect_timeout_s: Positive = 5.0
+    first_token_timeout_s: Positive = 60.0
+    idle_timeout_s: Positive = 60.0
+    total_timeout_s: Positive = 600.0
+    drain_s: Positive = 45.0  # after SIGTERM: how long a worker lets running calls finish before it hands them back
+    min_free_mb: Annotated[int, Meta(ge=0)] = 512  # free disk below which no new work is claimed
+    log_level: str = "info"
+    test_hooks: str | None = None  # a module imported by workers at start; the fault tests use it, nothing else should
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read `HEADRACE_*` from `environ` (default: the process's own). Raises `SettingsError` naming a bad variable."""
+        env = os.environ if environ is None else environ
+        given = {f.name: env[name] for f in msgspec.structs.fields(cls) if env.get(name := variable(f.name))}
+        values: dict[str, object] = {}
+        for field in msgspec.structs.fields(cls):
+            if field.name not in given:
+                continue
+            raw: object = given[field.name]
+            if field.type == "bool" or field.default is True or field.default is False:
+                raw = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(
+                    str(raw).lower(), raw
+                )
+            values[field.name] = raw
+        try:
+            return msgspec.convert(values, cls, strict=False)
+        except msgspec.ValidationError as error:
+            where = str(error).rpartition("`$.")[2].rstrip("`")
+            name = variable(where) if where in given else "HEADRACE_*"
+            raise SettingsError(f"{name}={given.get(where, '')!r}: {str(error).partition(' - at')[0]}") from None
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field of `Settings`."""
+    return f"HEADRACE_{field.upper()}"
+
+
+def find_state_folder(start: Path | None = None) -> Path | None:
+    """The nearest `.headrace` folder at or above `start` (default: the current folder), or None."""
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / STATE_FOLDER).is_dir():
+            return folder / STATE_FOLDER
+    return None
+
+
+def read_ready(state: Path) -> dict[str, object] | None:
+    """The addresses that `headrace up` left in `state`, or None when it runs no longer (or never did)."""
+    try:
+        ready = json.loads((state / READY_FILE).read_bytes())
+        os.kill(int(ready["pid"]), 0)
+    except (OSError, ValueError, KeyError):
+        return None
+    return ready

@@ -1,0 +1,43 @@
+"""Servers for the tests: a real Valkey for a session, or one for a test that kills it."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from headrace.embedded import EmbeddedServer
+
+
+@pytest.fixture(scope="session")
+def valkey_url() -> Iterator[str]:
+    """One Valkey for the whole session (per xdist worker); tests part by `namespace`."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = EmbeddedServer(Path(folder), arguments=("--enable-debug-command", "yes"))
+        server.start()
+        yield server.url
+        server.stop()
+
+
+@pytest.fixture
+def namespace() -> str:
+    return f"t{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[Callable[..., EmbeddedServer]]:
+    """Start a Valkey of the test's own, to be killed, stopped or filled."""
+    servers: list[EmbeddedServer] = []
+
+    def start(*arguments: str, folder: str = "valkey") -> EmbeddedServer:
+        server = EmbeddedServer(tmp_path / folder, arguments=arguments)
+        server.start()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.stop()
