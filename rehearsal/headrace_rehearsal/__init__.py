@@ -1,1 +1,1 @@
-"""A stand-in, OpenAI-compatible provider: answers from the schema and the prompt, misbehaves on request, keeps account."""
+"""A stand-in, OpenAI-compatible provider: answers from schema and prompt, misbehaves on request, keeps account."""

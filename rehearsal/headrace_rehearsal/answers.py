@@ -1,4 +1,4 @@
-"""What the stand-in says: made of the prompt's own words, the same for the same request, valid under the schema asked for.
+"""What the stand-in says: the prompt's own words, the same for the same request, valid under the schema asked for.
 
 `Writer(prompt, seed, schema).document()` returns an instance of a JSON Schema (2020-12, and draft 7's tuples and
 `definitions`). Local `$ref`s are followed at most twice on one path, which is enough: a smallest instance never needs a
@@ -12,15 +12,17 @@ import itertools
 import math
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator
+import uuid
+from collections.abc import Iterable, Iterator
 from functools import cached_property
-from re import _parser  # the tree of a pattern: private, but the only one in the standard library
+from re import _parser  # pyright: ignore[reportAttributeAccessIssue]  # private, but Python has no other
 from typing import Any
-from urllib.parse import unquote
+
+from headrace_rehearsal.faults import APPLICATORS, Schema, identity, listed, spell
 
 READ_CHARS = 20_000  # of a prompt: what is longer is counted, not quoted
-STEPS = 4_000  # parts of one answer: a schema can branch without end
-APPLICATORS = frozenset({"$ref", "allOf", "anyOf", "oneOf", "if", "then", "else", "dependentSchemas"})
+MOST_CHARS = 1 << 20  # of one string
+STEPS = 20_000  # parts of one answer: a schema can branch without end
 # Written by construction, but not in every combination: an answer under one of these is checked before it is used.
 DELICATE = APPLICATORS | {
     "not", "contains", "propertyNames", "patternProperties", "dependentRequired", "dependencies", "uniqueItems",
@@ -34,36 +36,26 @@ KEYWORDS_OF = {
 }
 URL = re.compile(r"https?://[^\s<>\"'`)\]}|]+")
 WORD = re.compile(r"[^\W_](?:[\w+-]*[^\W_])?")
+PART = re.compile(r"[^\W_]+")
 VERSION = re.compile(r"\b\d+\.\d+(?:\.\d+)?\b")
 NUMBER = re.compile(r"(?<![\w.])-?\d{1,12}(?:\.\d{1,6})?(?![\w.]*\w)")
 EMAIL = re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.-]*\w")
 LICENCE = re.compile(
-    r"\b(?:MIT|ISC|Unlicense|Zlib|Apache(?:-| License,? (?:Version )?)?2\.0|BSD(?:-[23]-Clause)?|[AL]?GPL(?:-?v?\d(?:\.\d)?)?"
-    r"(?:\+|-only|-or-later)?|MPL(?:-| )2\.0|PSF(?:-2\.0)?|CC0(?:-1\.0)?)(?![\w-])"
+    r"\b(?:MIT|ISC|Unlicense|Zlib|Apache(?:-| License,? (?:Version )?)?2\.0|BSD(?:-[23]-Clause)?|"
+    r"[AL]?GPL(?:-?v?\d(?:\.\d)?)?(?:\+|-only|-or-later)?|MPL(?:-| )2\.0|PSF(?:-2\.0)?|CC0(?:-1\.0)?)(?![\w-])"
 )
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 LABELLED = re.compile(r"\w{0,2}[\"'*`]*[ \t]*(?:::|[:=])[ \t]*([^\n]{1,200})")
-DEFINES = re.compile(r"\b(?:is|are) (?:an?|the)\b|\b(?:provides|helps|lets|library|framework|tool|package)\b", re.IGNORECASE)
+DEFINES = re.compile(r"\b(?:is|are) (?:an?|the)\b|\b(?:provides|helps|lets|library|framework)\b")
 SUMMARY_NAMES = ("purpose", "summary", "description", "abstract", "overview")
-SHORT_NAMES = frozenset("name title kind type tag keyword category topic label author language id key code slug".split())
+SHORT_NAMES = frozenset(
+    ("name", "title", "kind", "type", "tag", "keyword", "category", "topic", "label", "author", "language", "id", "key")
+)
 PIECE = re.compile(r"\s*\S{1,24}|\s+")
-ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_ .:/@#+,;!?=()[]{}<>*&%$'\"|~^`\\\t\n"
-CATEGORY: dict[str, Callable[[str], bool]] = {
-    "CATEGORY_DIGIT": str.isdigit,
-    "CATEGORY_NOT_DIGIT": lambda c: not c.isdigit(),
-    "CATEGORY_WORD": lambda c: c.isalnum() or c == "_",
-    "CATEGORY_NOT_WORD": lambda c: not (c.isalnum() or c == "_"),
-    "CATEGORY_SPACE": str.isspace,
-    "CATEGORY_NOT_SPACE": lambda c: not c.isspace(),
-}
 
 
 class Unwritable(Exception):
     """No value for this schema, or none without following a reference a third time."""
-
-
-class Exhausted(Exception):
-    """The answer has more parts than `STEPS`."""
 
 
 def pieces(text: str) -> list[str]:
@@ -86,6 +78,7 @@ class Prompt:
 
     def __init__(self, text: str):
         self.text = text[:READ_CHARS]
+        self._quotes: dict[str, tuple[list[str], bool]] = {}
 
     @cached_property
     def lower(self) -> str:
@@ -96,7 +89,8 @@ class Prompt:
     def sentences(self) -> list[str]:
         parts = (part.strip(" \t\r*#>-`|") for part in SENTENCE_END.split(self.text))
         found = list(dict.fromkeys(part for part in parts if part))
-        return [part for part in found if len(part.split()) > 3 and not part.endswith(":")] or found or ["Nothing to quote."]
+        whole = [part for part in found if len(part.split()) > 3 and not part.endswith(":")]
+        return whole or found or ["Nothing to quote."]
 
     @cached_property
     def words(self) -> list[str]:
@@ -105,7 +99,7 @@ class Prompt:
 
     @cached_property
     def vocabulary(self) -> set[str]:
-        return {word.lower() for whole in WORD.findall(self.text) for word in (whole, *re.split(r"[-+_]", whole))}
+        return set(PART.findall(self.lower))
 
     @cached_property
     def urls(self) -> list[str]:
@@ -136,12 +130,18 @@ class Prompt:
         return list(found)
 
     def quotes(self, name: str) -> tuple[list[str], bool]:
-        """Texts fit for a field called `name`, best first, and whether they were found for it rather than just taken."""
+        if name not in self._quotes:
+            self._quotes[name] = self._quotes_for(name)
+        return self._quotes[name]
+
+    def _quotes_for(self, name: str) -> tuple[list[str], bool]:
+        """Texts fit for a field called `name`, best first, and whether they were found for it, not just taken."""
         words, found = name_words(name), []
         if any(word in ("url", "urls", "uri", "href", "link", "links", "homepage") for word in words):
             found = self.urls or ["https://example.com/" + self.words[0].lower()]
         elif any(word.startswith("version") for word in words):
-            found = [text for text in self.labelled(name) if text[:1] in "<>=~!^0123456789"] or VERSION.findall(self.text)
+            stated = [text for text in self.labelled(name) if text[0] in "<>=~!^0123456789"]
+            found = stated or VERSION.findall(self.text)
         elif "email" in words:
             found = EMAIL.findall(self.text) or [self.words[0].lower() + "@example.com"]
         elif any(word.startswith("licen") for word in words):
@@ -153,12 +153,12 @@ class Prompt:
         if not words or not SHORT_NAMES.isdisjoint(word.removesuffix("s") for word in words):
             return self.words, False
         if not set(SUMMARY_NAMES).isdisjoint(words):
-            return sorted(self.sentences, key=lambda text: not DEFINES.search(text)), False
+            return sorted(self.sentences, key=lambda text: not (DEFINES.search(text) and len(text) > 40)), False
         return sorted(self.sentences, key=lambda text: not any(word in text.lower() for word in words)), False
 
     def rank(self, options: list[Any], near: str = "") -> list[Any]:
         """`options`, those whose words occur in the prompt first; words of the text `near` by count most."""
-        close = {word.lower() for word in WORD.findall(near)}
+        close = set(PART.findall(near.lower()))
 
         def score(option: Any) -> float:
             words = name_words(option) if isinstance(option, str) else []
@@ -174,27 +174,231 @@ def plain_text(prompt: Prompt, seed: int) -> str:
     return "Rehearsal answer, quoting the prompt: " + " ".join(prompt.sentences[at] for at in chosen)
 
 
-def identity(value: Any) -> Any:
-    """Equal for values that JSON Schema calls equal: 1 and 1.0 are, 1 and true are not."""
-    if isinstance(value, dict):
-        return "object", frozenset((key, identity(item)) for key, item in value.items())
-    if isinstance(value, list):
-        return "array", tuple(identity(item) for item in value)
-    return ("boolean", value) if isinstance(value, bool) else value
+class Writer:
+    """Writes one instance of `schema` in the words of `prompt`; `seed` settles every free choice."""
 
+    def __init__(self, prompt: Prompt, seed: int, schema: Any):
+        self.prompt, self.seed, self.root = prompt, seed, schema
+        self.schema = Schema(schema)
+        self.twist = 0  # which of several candidates to take: grows along an array, so that its items differ
+        self.near = ""  # the line of the prompt that the object being written is about
+        self.active: list[str] = []  # references followed on the way here
+        self.steps = 0
+        self.last: Any = None
 
-def is_type(value: Any, name: str) -> bool:
-    """Whether `value` is of the JSON Schema type `name`."""
-    if isinstance(value, bool):
-        return name == "boolean"
-    if isinstance(value, (int, float)):
-        return name == "number" or (name == "integer" and value == int(value))
-    return name == {str: "string", list: "array", dict: "object", type(None): "null"}[type(value)]
+    def document(self) -> Any:
+        """The instance; the last try, which may be wrong, when there seems to be none."""
+        try:
+            return self.write(self.root)
+        except (Unwritable, RecursionError):
+            return self.last
 
+    def write(self, schema: Any, name: str = "") -> Any:
+        """A value for `schema` in a field called `name`. Raises `Unwritable`."""
+        delicate, twist = isinstance(schema, dict) and not DELICATE.isdisjoint(schema), self.twist
+        for flat, refs in itertools.islice(self.schema.flat(schema, tuple(self.active)), 64):
+            kept, self.active = self.active, [*self.active, *refs]
+            try:
+                for _ in range(8 if delicate else 1):
+                    self.steps += 1
+                    if self.steps > STEPS:
+                        raise RecursionError("the answer has too many parts")
+                    value = self.last = self.plain(flat, name)
+                    if not delicate or self.schema.holds(value, schema):
+                        return value
+                    self.twist += 1
+            except Unwritable:
+                continue
+            finally:
+                self.active, self.twist = kept, twist
+        raise Unwritable(name)
 
-def searches(pattern: str, text: str) -> bool:
-    """Whether `pattern` is found in `text`; one that Python cannot read is taken as found."""
-    try:
-        return re.search(pattern, text) is not None
-    except (re.error, OverflowError, RecursionError):
-        return True
+    def plain(self, schema: dict[str, Any], name: str) -> Any:
+        """A value for a schema without applicators."""
+        if "const" in schema:
+            return self.first_valid([schema["const"]], schema)
+        if "enum" in schema:
+            ranked = self.prompt.rank(schema["enum"], self.near)
+            return self.first_valid([*ranked[:1] * (9 if self.near else 1), *ranked[1:]], schema)
+        kinds = schema.get("type") or [kind for kind, words in KEYWORDS_OF.items() if not words.isdisjoint(schema)]
+        for kind in sorted(listed(kinds) or ["string"], key="null".__eq__):
+            try:
+                match kind:
+                    case "object":
+                        return self.object(schema)
+                    case "array":
+                        return self.array(schema, name)
+                    case "string":
+                        return self.first_valid(self.strings(schema, name), schema)
+                    case "boolean":
+                        mentioned = not self.prompt.vocabulary.isdisjoint(name_words(name))
+                        return self.first_valid([mentioned, not mentioned], schema)
+                    case "null":
+                        return None
+                    case _:
+                        return self.first_valid(self.numbers(schema, name, kind == "integer"), schema)
+            except Unwritable:
+                continue
+        raise Unwritable(name)
+
+    def first_valid(self, candidates: Iterable[Any], schema: dict[str, Any]) -> Any:
+        """The first of `candidates` that fits, or the one `twist` places after it."""
+        valid = []
+        for candidate in candidates:
+            if self.schema.holds(candidate, schema):
+                valid.append(candidate)
+                if len(valid) > self.twist:
+                    return candidate
+        if not valid:
+            raise Unwritable
+        return valid[self.twist % len(valid)]
+
+    def object(self, schema: dict[str, Any]) -> dict[str, Any]:
+        properties: dict[str, Any] = schema.get("properties", {})
+        required = schema.get("required", [])
+        most = schema.get("maxProperties", math.inf)
+        value: dict[str, Any] = {}
+        kept = self.near
+        # An address first: the words on its line then choose the kind of link, the title and so on.
+        for key in sorted(properties, key=lambda key: key not in ("url", "uri", "href", "link")):
+            if key not in required and len(value) + len(set(required) - value.keys()) >= most:
+                continue
+            try:
+                value[key] = written = self.write(self.schema.of_property(schema, key), key)
+            except Unwritable:
+                if key in required:
+                    raise
+                continue
+            if isinstance(written, str) and written.startswith("http") and (at := self.prompt.text.find(written)) >= 0:
+                self.near = self.prompt.text[self.prompt.text.rfind("\n", 0, at) + 1 : at + len(written)]
+        self.near = kept
+        value = {key: value[key] for key in properties if key in value}
+        for key in required:
+            if key not in value:
+                value[key] = self.write(self.schema.of_property(schema, key), key)
+        extra = self.extra_names(schema)
+        while len(value) < schema.get("minProperties", 0):
+            key = next((key for key in extra if key not in value), None)
+            if key is None:
+                raise Unwritable
+            value[key] = self.write(self.schema.of_property(schema, key), key)
+        return value
+
+    def extra_names(self, schema: dict[str, Any]) -> Iterator[str]:
+        """Names for properties that the schema asks for without naming them."""
+        named = schema.get("propertyNames", True)
+        spelled = (text for pattern in schema.get("patternProperties", {}) for text in self.spellings(pattern, 0))
+        own = self.strings(named, "") if isinstance(named, dict) else iter(())
+        listed = named.get("enum", []) if isinstance(named, dict) else []
+        counted = (f"extra{number}" for number in range(200))
+        for key in itertools.chain(spelled, listed, own, self.prompt.words, counted):
+            if self.schema.of_property(schema, key) is not False and self.schema.holds(key, named):
+                yield key
+
+    def array(self, schema: dict[str, Any], name: str) -> list[Any]:
+        first, rest = self.schema.items(schema)
+        rest = False if schema.get("unevaluatedItems") is False and "items" not in schema else rest
+        least, most = schema.get("minItems", 0), schema.get("maxItems", math.inf)
+        kept, value, seen = self.twist, [], set()
+        contains = schema.get("contains")
+        wanted = schema.get("minContains", 1) if contains is not None else 0
+        found, sure = self.prompt.quotes(name) if name else ([], False)
+        size = len(found) if sure else 2 if not self.active else 1
+        if isinstance(rest, dict) and "enum" in rest:
+            size = sum(not self.prompt.vocabulary.isdisjoint(name_words(str(option))) for option in rest["enum"]) or 1
+        size = max(least, min(most, max(len(first) + (0 if rest is False else size), wanted), max(8, least)))
+        if "properties" in (rest if isinstance(rest, dict) else {}) and name_words(name)[-1:] == ["links"]:
+            size = max(least, min(most, len(self.prompt.urls) or 1, 8))
+        try:
+            for tries in range(int(size) + 60):
+                at = len(value)
+                if at >= size:
+                    break
+                self.twist = kept + tries
+                item_schema = first[at] if at < len(first) else rest
+                if at < wanted:
+                    item_schema = {"allOf": [item_schema, contains]}
+                try:
+                    item = self.write(item_schema, name.removesuffix("s"))
+                except Unwritable:
+                    if at < least or at < wanted:
+                        raise
+                    break
+                if (not schema.get("uniqueItems") and not sure) or identity(item) not in seen:
+                    value.append(item)
+                    seen.add(identity(item))
+        finally:
+            self.twist = kept
+        if len(value) < least:
+            raise Unwritable
+        return value
+
+    def strings(self, schema: dict[str, Any], name: str) -> Iterator[str]:
+        """Candidates for a string, in order of sense; each has a length the schema allows if one can."""
+        least, most = schema.get("minLength", 0), schema.get("maxLength", math.inf)
+        found = self.formatted(schema["format"], name) if "format" in schema else []
+        if not found and self.near and not SHORT_NAMES.isdisjoint(name_words(name)):
+            found = WORD.findall(URL.sub("", self.near))
+        found = found or self.prompt.quotes(name)[0]
+        for text in found:
+            if len(text) > most:
+                text = text[: int(most)].rsplit(" ", 1)[0].rstrip(" ,;:") if most > 12 else text[: int(most)]
+            if len(text) < least:
+                text = f"{text} {' '.join(self.prompt.words)} " * (1 + min(least, MOST_CHARS) // (len(text) + 1))
+                text = text[: int(least)]
+            yield text
+        if "pattern" in schema:
+            yield from (word for word in self.prompt.words if least <= len(word) <= most)
+            yield from self.spellings(schema["pattern"], least)
+        for number in range(1, 60):  # when more different texts are asked for than the prompt has
+            text = found[number % len(found)]
+            yield f"{text[: int(min(most, max(len(text), least))) - len(str(number)) - 1]} {number}"
+        yield from ("", " " * least)
+
+    def formatted(self, form: str, name: str) -> list[str]:
+        """Texts in a `format`, the prompt's own where it has some; none for a format not known here."""
+        day = (self.seed + self.twist) % 27 + 1
+        match form.removeprefix("idn-"):
+            case "uri" | "uri-reference" | "iri" | "iri-reference" | "uri-template":
+                return self.prompt.quotes("url")[0]
+            case "email":
+                return self.prompt.quotes("email")[0]
+            case "date":
+                return re.findall(r"\b\d{4}-[01]\d-[0-3]\d\b", self.prompt.text) or [f"2024-01-{day:02}"]
+            case "date-time":
+                return [f"2024-01-{day:02}T12:00:00Z"]
+            case "uuid":
+                return [str(uuid.UUID(int=random.Random(self.seed + self.twist).getrandbits(128), version=4))]
+        fixed = {"time": "12:00:00Z", "duration": f"P{day}D", "hostname": f"host{day}.example.com", "regex": "^a+$"}
+        fixed |= {"ipv4": f"192.0.2.{day}", "ipv6": f"2001:db8::{day:x}", "json-pointer": "/" + name}
+        return [fixed[form]] if form in fixed else []
+
+    def spellings(self, pattern: str, least: int) -> Iterator[str]:
+        """Texts generated from a regular expression, short ones first."""
+        try:
+            tree = _parser.parse(pattern)
+        except (re.error, OverflowError, RecursionError):
+            return
+        for extra in (*range(8), least):
+            for turn in range(4):
+                yield spell(tree, extra, random.Random(self.seed + 31 * turn + self.twist), {})
+
+    def numbers(self, schema: dict[str, Any], name: str, whole: bool) -> Iterator[float | int]:
+        """Candidates for a number: the prompt's own, then those between the bounds."""
+        step = schema.get("multipleOf") or (1 if whole else 0)
+        labelled = [number for text in self.prompt.labelled(name) for number in NUMBER.findall(text)]
+        yield from [float(text) if "." in text else int(text) for text in labelled] or self.prompt.numbers
+        yield from (0, -1) if self.twist else ()
+        low = max(schema.get("minimum", -math.inf), schema.get("exclusiveMinimum", -math.inf))
+        high = min(schema.get("maximum", math.inf), schema.get("exclusiveMaximum", math.inf))
+        start = low if low > -math.inf else high if high < math.inf else self.seed % 10
+        sign = -1 if low == -math.inf and high < math.inf else 1
+        for k in range(200):
+            if step:
+                first = math.ceil(start / step) if sign > 0 else math.floor(start / step)
+                number = round((first + sign * k) * step, 10)
+                yield int(number) if number == int(number) else number
+            elif math.inf in (high, -low):
+                yield start + sign * k
+            else:
+                yield low + (high - low) * ((k + 4) % 9) / 8

@@ -1,0 +1,111 @@
+"""A batch's progress on a terminal (a bar with items/s, tokens and time left) or as plain lines elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from headrace.client import AsyncHeadrace, Batch
+
+PLAIN_EVERY_S = 2.0
+
+
+async def watch_batch(client: AsyncHeadrace, batch_id: str) -> Batch:
+    """Show progress until the batch has ended; returns it. Ctrl-C detaches: the batch goes on."""
+    shown = Bar() if sys.stderr.isatty() else Plain()
+    try:
+        async for event in client.watch(batch_id):
+            shown.update(event)
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        shown.close()
+        click.echo(f"\ndetached; the batch goes on. Come back to it: headrace watch {batch_id}", err=True)
+        raise KeyboardInterrupt from None
+    shown.close()
+    return await client.batch(batch_id)
+
+
+def done_of(event: dict[str, Any]) -> int:
+    return event["succeeded"] + event["failed"] + event["cancelled"] + event["dead"]
+
+
+class Rate:
+    """Items a second since the first event, by the server's clock, and the seconds that are left."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, int] | None = None
+
+    def of(self, event: dict[str, Any]) -> tuple[float, float | None]:
+        done = done_of(event)
+        if self._first is None:
+            self._first = (event["at"], done)
+        began, had = self._first
+        seconds = (event["at"] - began) / 1000
+        rate = (done - had) / seconds if seconds > 0 else 0.0
+        return rate, ((event["total"] - done) / rate if rate else None)
+
+
+class Plain:
+    """A line every two seconds, and one at every change of state."""
+
+    def __init__(self) -> None:
+        self._rate = Rate()
+        self._last = 0.0
+
+    def update(self, event: dict[str, Any]) -> None:
+        rate, left_s = self._rate.of(event)
+        if event["t"] == "batch.progress" and time.monotonic() - self._last < PLAIN_EVERY_S:
+            return
+        self._last = time.monotonic()
+        bad = event["failed"] + event["dead"] + event["cancelled"]
+        click.echo(
+            f"{event['state']}: {done_of(event)}/{event['total']} items"
+            + (f", {bad} not succeeded" if bad else "")
+            + f", {rate:.0f} items/s, {event['input_tokens']}+{event['output_tokens']} tokens"
+            + (f", {left_s:.0f} s left" if left_s is not None and event["state"] == "in_progress" else ""),
+            err=True,
+        )
+
+    def close(self) -> None:
+        pass
+
+
+class Bar:
+    """A progress bar on stderr."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._rate = Rate()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]:.0f} items/s"),
+            TextColumn("{task.fields[tokens]} tokens"),
+            TextColumn("[red]{task.fields[bad]}[/red]"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._task = self._progress.add_task("in_progress", rate=0.0, tokens=0, bad="")
+        self._progress.start()
+
+    def update(self, event: dict[str, Any]) -> None:
+        bad = event["failed"] + event["dead"] + event["cancelled"]
+        self._progress.update(
+            self._task,
+            description=event["state"],
+            total=event["total"],
+            completed=done_of(event),
+            rate=self._rate.of(event)[0],
+            tokens=event["input_tokens"] + event["output_tokens"],
+            bad=f"{bad} not succeeded" if bad else "",
+        )
+
+    def close(self) -> None:
+        self._progress.stop()

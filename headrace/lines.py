@@ -1,0 +1,102 @@
+"""The lines of a batch's output: OpenAI's batch form on disk, and what `--out` makes of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from headrace.job import Completion, Failure
+
+KIND_OF_STATE = {"succeeded": "s", "failed": "f", "cancelled": "c", "dead": "d"}
+_encode = msgspec.json.Encoder().encode
+
+
+def success_line(custom_id: str, request_id: str, completion: Completion) -> bytes:
+    """The line of an item that succeeded, without a line feed. The validated value is the message's content, as JSON."""
+    content = completion.content
+    if completion.value is not None:
+        content = _encode(completion.value).decode()
+    message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": completion.refusal}
+    if completion.tool_calls:
+        message["tool_calls"] = completion.tool_calls
+    usage = completion.usage
+    return _encode(
+        {
+            "id": f"batch_req_{request_id}",
+            "custom_id": custom_id,
+            "response": {
+                "status_code": 200,
+                "request_id": request_id,
+                "body": {
+                    "id": completion.id,
+                    "object": "chat.completion",
+                    "created": completion.created,
+                    "model": completion.model,
+                    "choices": [
+                        {"index": 0, "message": message, "finish_reason": completion.finish_reason, "logprobs": None}
+                    ],
+                    "usage": {
+                        "prompt_tokens": usage.input_tokens,
+                        "completion_tokens": usage.output_tokens,
+                        "total_tokens": usage.input_tokens + usage.output_tokens,
+                    },
+                },
+            },
+            "error": None,
+        }
+    )
+
+
+def error_line(custom_id: str, request_id: str, failure: Failure) -> bytes:
+    """The line of an item that did not succeed. A paid answer that was of no use is kept in `error.partial`."""
+    error = {"code": failure.code, "message": failure.message}
+    optional = {"status": failure.status, "partial": failure.partial, "errors": failure.errors}
+    return _encode(
+        {
+            "id": f"batch_req_{request_id}",
+            "custom_id": custom_id,
+            "response": None,
+            "error": error | {name: value for name, value in optional.items() if value},
+        }
+    )
+
+
+class _Error(msgspec.Struct):
+    code: str
+    message: str
+
+
+class _Message(msgspec.Struct):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message
+
+
+class _Body(msgspec.Struct):
+    choices: list[_Choice]
+
+
+class _Response(msgspec.Struct):
+    body: _Body
+
+
+class _Line(msgspec.Struct):
+    custom_id: str
+    response: _Response | None = None
+    error: msgspec.Raw | None = None
+
+
+def simple(line: bytes, *, structured: bool) -> bytes:
+    """`{"custom_id", "value"}` of a success, `{"custom_id", "error"}` of the others; without a line feed.
+
+    With `structured` the message's content is JSON and becomes the value as it is; otherwise the value is its text.
+    """
+    parsed = msgspec.json.decode(line, type=_Line)
+    if parsed.response is None:
+        return _encode({"custom_id": parsed.custom_id, "error": parsed.error})
+    content = parsed.response.body.choices[0].message.content
+    value = msgspec.Raw(content.encode()) if structured and content is not None else content
+    return _encode({"custom_id": parsed.custom_id, "value": value})

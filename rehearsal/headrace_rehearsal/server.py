@@ -1,0 +1,400 @@
+"""The HTTP side: OpenAI's routes and shapes, and the passing of time.
+
+`POST /v1/chat/completions` (plain and streamed), `GET /v1/models`, `GET /healthz`. A call is answered like this: read
+the body, write `received` in the account, take its orders (see `faults`), compose the answer (see `answers`), let the
+ordered time pass, send. The client leaving cancels the call at any point and is written down as `gone`.
+
+`tool_choice` "required" or a named function brings one tool call, `response_format` an instance of its schema, anything
+else a text. `max_completion_tokens` and `max_tokens` truncate, with finish reason `length`, as a provider does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from headrace_rehearsal.account import Account
+from headrace_rehearsal.answers import Prompt, Writer, pieces, plain_text, tokens
+from headrace_rehearsal.faults import MARKER, SLOW_TPS, BadOrder, Book, Orders, missed
+
+MODELS = ("rehearsal-small", "rehearsal-large")
+CHAT = "/v1/chat/completions"
+ROUTES = {CHAT: "POST", "/v1/models": "GET", "/healthz": "GET"}
+MISSING = "missing_required_parameter"
+MAX_BODY_BYTES = 64 << 20
+JSON_OBJECT = {
+    "type": "object",
+    "properties": {"summary": {"type": "string"}, "keywords": {"type": "array", "items": {"type": "string"}}},
+    "required": ["summary", "keywords"],
+}
+encode = msgspec.json.Encoder().encode
+encode_canonical = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Refused(Exception):
+    """The request is answered with an error in OpenAI's shape."""
+
+    def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None):
+        super().__init__(message)
+        self.status, self.param, self.code = status, param, code
+        self.retry_after_s: float | None = None
+
+
+class Answer(msgspec.Struct):
+    """What is said. `text` is the content, the refusal or the tool's arguments, as `kind` tells."""
+
+    text: str
+    kind: str = "content"
+    tool: str = ""
+    finish_reason: str = "stop"
+
+
+class Call(msgspec.Struct):
+    """One call on its way: its number, the client's name for it, and when its first byte is due on the loop's clock."""
+
+    n: int
+    request_id: str | None
+    due: float
+    closed: bool = False  # the account has its closing line
+
+
+def read_body(raw: bytes) -> dict[str, Any]:
+    """The request's body. Raises `Refused` as OpenAI would."""
+    try:
+        body = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused(400, f"We could not parse the JSON body of your request: {error}") from None
+    if not isinstance(body, dict):
+        raise Refused(400, "The body of the request must be a JSON object.")
+    if not isinstance(body.get("model"), str) or not body["model"]:
+        raise Refused(400, "you must provide a model parameter", param="model")
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise Refused(400, "Missing required parameter: 'messages'.", param="messages", code=MISSING)
+    if not all(isinstance(message, dict) and isinstance(message.get("role"), str) for message in messages):
+        raise Refused(400, "Each of 'messages' must be an object with a 'role'.", param="messages")
+    if body.get("n") not in (None, 1):
+        raise Refused(400, "Rehearsal gives one choice: leave out 'n'.", param="n")
+    return body
+
+
+def text_of(message: dict[str, Any]) -> str:
+    """The text of a message, whether it is a string or a list of parts."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    return "\n".join(part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str))
+
+
+def asked_schema(body: dict[str, Any]) -> Any:
+    """The schema of `response_format`, or None when a text will do. Raises `Refused`."""
+    wanted = body.get("response_format") or {}
+    kind = wanted.get("type") if isinstance(wanted, dict) else None
+    if kind == "json_object":
+        return JSON_OBJECT
+    if kind != "json_schema":
+        return None
+    schema = wanted["json_schema"].get("schema") if isinstance(wanted.get("json_schema"), dict) else None
+    if not isinstance(schema, (dict, bool)):
+        where = "response_format.json_schema.schema"
+        raise Refused(400, f"Missing required parameter: '{where}'.", param=where, code=MISSING)
+    return schema
+
+
+def forced_tool(body: dict[str, Any], prompt: Prompt) -> dict[str, Any] | None:
+    """The function that has to be called, or None when none has to. Raises `Refused`."""
+    choice = body.get("tool_choice")
+    if choice != "required" and not isinstance(choice, dict):
+        return None
+    listed = [tool.get("function") for tool in body.get("tools") or [] if isinstance(tool, dict)]
+    functions = {tool["name"]: tool for tool in listed if isinstance(tool, dict) and isinstance(tool.get("name"), str)}
+    named = choice.get("function", {}).get("name") if isinstance(choice, dict) else None
+    if not functions or (named is not None and named not in functions):
+        raise Refused(400, "Invalid 'tool_choice': no such function in 'tools'.", param="tool_choice")
+    return functions[named if named is not None else prompt.rank(list(functions))[0]]
+
+
+def compose(body: dict[str, Any], seed: int, fault: str | None) -> Answer:
+    """The answer to a request, spoilt as `fault` says. Raises `Refused`."""
+    said = [MARKER.sub("", text_of(message)) for message in body["messages"] if message["role"] == "user"]
+    said = said or [MARKER.sub("", text_of(message)) for message in body["messages"]]
+    newest = Prompt(said[-1])
+    # A re-ask ends with a complaint about the last answer: what to extract from stands in an earlier message.
+    prompt = Prompt("\n".join(reversed(said))) if len(said) > 1 else newest
+    tool = forced_tool(body, newest)
+    schema = tool.get("parameters", {}) if tool else asked_schema(body)
+    if schema is None:
+        answer = Answer(plain_text(newest, seed))
+    else:
+        try:
+            value = Writer(prompt, seed, schema).document()
+        except (TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
+            raise Refused(400, f"Invalid schema: {error!r}", param="tools" if tool else "response_format") from None
+        answer = Answer(encode(missed(value, schema) if fault == "miss" else value).decode())
+    if tool:
+        # OpenAI ends a call of a named function with "stop", one of "required" with "tool_calls".
+        answer.kind, answer.tool = "tool", tool["name"]
+        answer.finish_reason = "tool_calls" if body["tool_choice"] == "required" else "stop"
+    if fault == "malformed" or (fault == "miss" and schema is None):
+        answer.text = "Sure! " + answer.text[:-1]
+    elif fault == "refusal":
+        return Answer("Rehearsal refuses, as it was ordered to.", kind="refusal")
+    elif fault in ("length", "content_filter"):
+        parts = pieces(answer.text)
+        answer.text, answer.finish_reason = "".join(parts[: len(parts) // 2]), fault
+        return answer
+    limit = body.get("max_completion_tokens") or body.get("max_tokens")
+    if isinstance(limit, int) and tokens(answer.text) > limit:
+        answer.text = answer.text.encode()[: int(limit * 3.5)].decode(errors="ignore")
+        answer.finish_reason = "length"
+    return answer
+
+
+class Rehearsal:
+    """Answers requests. `orders`, `rates` and `seed` settle how calls misbehave by default, see `faults.Book`."""
+
+    def __init__(self, account: Account | None, orders: Orders, rates: dict[str, float], seed: int):
+        self._account = account
+        self._book = Book(orders, rates, seed)
+        self._seed = seed
+        self._calls = 0
+        self._run = account.run if account else f"{os.getpid():x}"
+        self.stopping = False
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        wanted = ROUTES.get(request.path)
+        if wanted is None:
+            unknown = f"Unknown request URL: {request.method} {request.path}."
+            return error_response(Refused(404, unknown, code="unknown_url"))
+        if wanted != request.method:
+            return error_response(Refused(405, f"Not allowed to {request.method} on {request.path}: use {wanted}."))
+        if request.path == CHAT:
+            return await self._chat(request)
+        if request.path == "/healthz":
+            return web.Response(text="ok\n")
+        models = [{"id": name, "object": "model", "created": 0, "owned_by": "rehearsal"} for name in MODELS]
+        return json_response({"object": "list", "data": models})
+
+    async def _chat(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            raw = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            return error_response(Refused(413, f"The body is larger than {MAX_BODY_BYTES} bytes."))
+        self._calls += 1
+        call = Call(self._calls, request.headers.get("X-Client-Request-Id"), asyncio.get_running_loop().time())
+        if self._account:
+            self._account.received(call.n, call.request_id, size=len(raw), key=sha256(raw).hexdigest()[:16])
+        try:
+            try:
+                return await self._answer(request, call, raw)
+            except Refused as refused:
+                response = error_response(refused)
+                await self._send_whole(request, call, response, 0)
+                return response
+        except asyncio.CancelledError:
+            self._gone(call)
+            raise
+        except ConnectionError:
+            self._gone(call)
+            return web.Response()  # nobody reads it; raising would be logged as a fault of ours
+
+    def _gone(self, call: Call) -> None:
+        if self._account and not call.closed and not self.stopping:
+            self._account.gone(call.n, call.request_id)
+
+    async def _answer(self, request: web.BaseRequest, call: Call, raw: bytes) -> web.StreamResponse:
+        body = read_body(raw)
+        stream, options = body.pop("stream", False), body.pop("stream_options", None)
+        digest = sha256(encode_canonical(body)).digest()
+        seed = int.from_bytes(digest[:8])
+        marked: list[str] = []
+        if b"[[rehearsal" in raw:
+            heard = (text_of(message) for message in body["messages"] if message["role"] not in ("assistant", "tool"))
+            marked = [order for text in heard for order in MARKER.findall(text)]
+        try:
+            key = job_of(call.request_id) or digest.hex()
+            orders = self._book.orders(request.headers.get("x-rehearsal"), marked, key)
+        except BadOrder as error:
+            raise Refused(400, str(error), code="rehearsal_order") from None
+        jitter_ms = orders.jitter_ms * random.Random(seed ^ self._seed).random() if orders.jitter_ms else 0
+        call.due += (orders.latency_ms + jitter_ms) / 1000
+        if orders.fault == "hang":
+            await asyncio.get_running_loop().create_future()
+        if orders.fault and (orders.fault.isdecimal() or (orders.fault == "stream_error" and not stream)):
+            await until(call.due)
+            raise_ordered(orders)
+        answer = compose(body, seed, orders.fault)
+        tps = orders.tps or (SLOW_TPS if orders.fault == "slow" else 0)
+        prompt_tokens = sum(tokens(text_of(message)) for message in body["messages"])
+        used = {"prompt_tokens": prompt_tokens, "completion_tokens": tokens(answer.text)}
+        used["total_tokens"] = sum(used.values())
+        model = body["model"] if body["model"].startswith("rehearsal-") else "rehearsal-" + body["model"]
+        head = {"id": f"chatcmpl-{self._run}-{call.n}", "created": int(time.time()), "model": model}
+        if stream:
+            with_usage = isinstance(options, dict) and options.get("include_usage") is True
+            return await self._stream(request, call, answer, orders, tps, head, used if with_usage else None)
+        return await self._plain(request, call, answer, orders, tps, head, used)
+
+    async def _plain(
+        self, request: web.BaseRequest, call: Call, answer: Answer, orders: Orders, tps: float, head: Any, used: Any
+    ) -> web.StreamResponse:
+        message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
+        if answer.kind == "tool":
+            function = {"name": answer.tool, "arguments": answer.text}
+            message["tool_calls"] = [{"id": f"call_{head['id'][9:]}", "type": "function", "function": function}]
+        else:
+            message[answer.kind] = answer.text
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
+        response = json_response(head | {"object": "chat.completion", "choices": [choice], "usage": used}, head["id"])
+        await until(call.due + (used["completion_tokens"] / tps if tps else 0))
+        if orders.fault not in ("cut", "stall"):
+            await self._send_whole(request, call, response, used["completion_tokens"])
+            return response
+        data: Any = response.body
+        torn = web.StreamResponse(headers={"Content-Type": "application/json"})
+        torn.content_length = len(data)
+        await self._begin(request, call, torn)
+        await torn.write(data[: len(data) // 2])
+        await self._break_off(request, call, orders)
+        return torn
+
+    async def _stream(
+        self, request: web.BaseRequest, call: Call, answer: Answer, orders: Orders, tps: float, head: Any, used: Any
+    ) -> web.StreamResponse:
+        shared = head | {"object": "chat.completion.chunk"} | ({"usage": None} if used else {})
+
+        def event(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
+            choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+            return b"data: " + encode(shared | {"choices": [choice]}) + b"\n\n"
+
+        opening: dict[str, Any] = {"role": "assistant", "content": None if answer.kind == "tool" else ""}
+        if answer.kind == "tool":
+            start = {"index": 0, "id": f"call_{head['id'][9:]}", "type": "function"}
+            opening["tool_calls"] = [start | {"function": {"name": answer.tool, "arguments": ""}}]
+        # The frame of a piece is the same each time: only the text is encoded anew.
+        function = [{"index": 0, "function": {"arguments": "\0"}}]
+        frame = event({"tool_calls": function} if answer.kind == "tool" else {answer.kind: "\0"})
+        before, after = frame.split(rb'"\u0000"')
+        parts = pieces(answer.text)
+        broken = orders.fault in ("cut", "stall", "stream_error")
+        parts = parts[: orders.after] if broken else parts
+        end = [event({}, answer.finish_reason)]
+        if used:
+            end.append(b"data: " + encode(shared | {"choices": [], "usage": used}) + b"\n\n")
+        end.append(b"data: [DONE]\n\n")
+
+        response = web.StreamResponse(headers={"Cache-Control": "no-cache", "x-request-id": head["id"]})
+        response.headers["Content-Type"] = "text/event-stream; charset=utf-8"
+        await until(call.due)
+        sent = [event(opening)]
+        if tps:
+            await self._begin(request, call, response)
+            await response.write(sent[0])
+            spoken = 0
+            for part in parts:
+                spoken += len(part.encode())
+                await until(call.due + spoken / 3.5 / tps)
+                sent.append(before + encode(part) + after)
+                await response.write(sent[-1])
+        else:
+            sent += [before + encode(part) + after for part in parts]
+            await self._begin(request, call, response)
+            await response.write(b"".join(sent if broken else sent + end))
+        if broken:
+            await self._break_off(request, call, orders, response)
+            return response
+        if tps:
+            await response.write(b"".join(end))
+        await response.write_eof()
+        if self._account:
+            size = sum(map(len, sent)) + sum(map(len, end))
+            self._account.finished(call.n, call.request_id, status=200, size=size, tokens=tokens(answer.text))
+        call.closed = True
+        return response
+
+    async def _begin(self, request: web.BaseRequest, call: Call, response: web.StreamResponse) -> None:
+        await response.prepare(request)
+        if self._account:
+            self._account.first_byte(call.n, call.request_id)
+
+    async def _send_whole(self, request: web.BaseRequest, call: Call, response: web.Response, used: int) -> None:
+        first_byte_at = time.time()
+        await response.prepare(request)
+        await response.write_eof()
+        if self._account:
+            size = len(response.body) if isinstance(response.body, bytes) else 0
+            self._account.finished(
+                call.n, call.request_id, status=response.status, size=size, tokens=used, first_byte_at=first_byte_at
+            )
+        call.closed = True
+
+    async def _break_off(
+        self, request: web.BaseRequest, call: Call, orders: Orders, stream: web.StreamResponse | None = None
+    ) -> None:
+        """Stop in the middle: silence until the client leaves, or an error event, or only a closed connection."""
+        if orders.fault == "stall":
+            await asyncio.get_running_loop().create_future()
+        if orders.fault == "stream_error" and stream:
+            error = Refused(500, "Rehearsal broke off, as it was ordered to.")
+            await stream.write(b"data: " + encode(error_body(error)) + b"\n\n")
+            await stream.write_eof()
+        elif request.transport:
+            request.transport.close()
+        if self._account:
+            self._account.cut(call.n, call.request_id, status=200)
+        call.closed = True
+
+
+async def until(due: float) -> None:
+    """Sleep until the loop's clock shows `due`."""
+    wait = due - asyncio.get_running_loop().time()
+    if wait > 0:
+        await asyncio.sleep(wait)
+
+
+def job_of(request_id: str | None) -> str | None:
+    """`job.7` for the request id `job.7.<epoch>.<call>`, so that the retries of one job are counted together."""
+    parts = (request_id or "").rsplit(".", 2)
+    return parts[0] if len(parts) == 3 and parts[0] else request_id
+
+
+def raise_ordered(orders: Orders) -> None:
+    """Raise the error that `orders` ask for."""
+    status = int(orders.fault) if orders.fault and orders.fault.isdecimal() else 500
+    code = "rate_limit_exceeded" if status == 429 else None
+    refused = Refused(status, f"Rehearsal answers {status}, as it was ordered to.", code=code)
+    if status == 429 or orders.retry_after_s is not None:
+        refused.retry_after_s = 1.0 if orders.retry_after_s is None else orders.retry_after_s
+    raise refused
+
+
+def error_body(refused: Refused) -> dict[str, Any]:
+    kind = "server_error" if refused.status >= 500 else "requests" if refused.status == 429 else "invalid_request_error"
+    return {"error": {"message": str(refused), "type": kind, "param": refused.param, "code": refused.code}}
+
+
+def error_response(refused: Refused) -> web.Response:
+    response = json_response(error_body(refused), status=refused.status)
+    if refused.retry_after_s is not None:
+        response.headers["Retry-After"] = f"{refused.retry_after_s:g}"
+    return response
+
+
+def json_response(body: Any, request_id: str = "", status: int = 200) -> web.Response:
+    headers = {"Content-Type": "application/json"} | ({"x-request-id": request_id} if request_id else {})
+    return web.Response(body=encode(body), status=status, headers=headers)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command `headrace-rehearsal`; its options are in `__main__`, which needs this module."""
+    from headrace_rehearsal.__main__ import run
+
+    return run(arguments)

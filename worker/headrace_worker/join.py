@@ -1,0 +1,113 @@
+"""The join of a batch: its parts become one output and one file of errors, in input order, every item in exactly one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import msgspec
+
+from headrace.batch import Item, ShardRange
+from headrace.files import FileStore, write_all
+from headrace.intake import read_index
+from headrace.job import Failure
+from headrace.ledger.checkpoint import rows_of
+from headrace.ledger.close import close
+from headrace.lines import error_line
+from headrace_worker.patience import patiently
+from headrace_worker.process import Process
+from headrace_worker.shard import part_lines
+
+UNFINISHED = {
+    "cancelled": Failure("batch_cancelled", "its batch was cancelled before it ran"),
+    "expired": Failure("batch_expired", "its batch expired before it ran"),
+}
+
+
+async def join(process: Process, batch_id: str, epoch: int, batch: dict[str, bytes], store: FileStore) -> None:
+    """Write `output.<epoch>.jsonl` and `errors.<epoch>.jsonl` and close the batch with them.
+
+    Also after a cancellation or an expiry: rows that were paid for are taken from the shards' records, and items that
+    never ran become error lines. Raises `StorageError`, or a `Refused` when another join was faster.
+    """
+    ledger = process.ledger
+    shards = int(batch["shards"])
+    found = await patiently(lambda: ledger.client.hgetall(f"{ledger.keys.batch(batch_id)}:parts"))  # pyright: ignore[reportArgumentType]
+    parts = {int(number): name.decode() for number, name in found.items()}
+    left = [number for number in range(shards) if number not in parts]
+    fed = int(batch["fed"])
+    rows: dict[int, dict[int, bytes]] = {}
+    for number in left:
+        if number < fed:  # a shard that was never fed has no rows
+            rows[number] = await patiently(lambda number=number: rows_of(ledger, f"{batch_id}.s{number}"))
+    output, errors = f"{batch_id}/output.{epoch}.jsonl", f"{batch_id}/errors.{epoch}.jsonl"
+    unfinished = await asyncio.to_thread(_write, store, batch_id, epoch, batch, parts, rows, output, errors)
+    await patiently(
+        lambda: close(
+            ledger,
+            batch_id,
+            epoch,
+            output=output,
+            errors=errors,
+            unfinished=unfinished,
+            left=[f"{batch_id}.s{number}" for number in left if number < fed],
+        )
+    )
+    await asyncio.to_thread(_sweep, store, batch_id)
+
+
+def _write(
+    store: FileStore,
+    batch_id: str,
+    epoch: int,
+    batch: dict[str, bytes],
+    parts: dict[int, str],
+    rows: dict[int, dict[int, bytes]],
+    output: str,
+    errors: str,
+) -> int:
+    """Returns how many items never ran."""
+    reason = UNFINISHED.get(batch["outcome"].decode(), UNFINISHED["cancelled"])
+    unfinished = 0
+    store.remove(output)  # of this very epoch: a first try of ours that ended before it could close
+    store.remove(errors)
+    with store.writer(output) as good, store.writer(errors) as bad:
+        for number, shard in enumerate(_ranges(store, batch)):
+            if number in parts:
+                lines: Iterator[bytes] = store.lines(parts[number])
+            else:
+                missing = _missing(store, batch, shard, rows.get(number, {}), reason, f"{batch_id}.{{}}.{epoch}.0")
+                unfinished += len(missing)
+                lines = iter(part_lines(store, rows.get(number, {}) | missing))
+            for line in lines:
+                write_all(good if line[:1] == b"s" else bad, line[1:])
+    return unfinished
+
+
+def _missing(
+    store: FileStore,
+    batch: dict[str, bytes],
+    shard: ShardRange,
+    rows: dict[int, bytes],
+    reason: Failure,
+    request_id: str,
+) -> dict[int, bytes]:
+    data = store.read(batch["input"].decode(), shard.offset, shard.length)
+    missing = {}
+    for index, line in enumerate(data.splitlines()):
+        if index not in rows:
+            item = msgspec.json.decode(line, type=Item)
+            missing[index] = b"c" + error_line(item.custom_id, request_id.format(shard.line + index), reason)
+    return missing
+
+
+def _ranges(store: FileStore, batch: dict[str, bytes]) -> Iterator[ShardRange]:
+    shards, page = int(batch["shards"]), 1024
+    for first in range(0, shards, page):
+        yield from read_index(store, batch["index"].decode(), first, min(page, shards - first))
+
+
+def _sweep(store: FileStore, batch_id: str) -> None:
+    """The parts and segments are in the output now; orphans of crashed attempts go with them."""
+    store.remove(f"{batch_id}/parts")
+    store.remove(f"{batch_id}/segments")

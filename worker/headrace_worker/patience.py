@@ -1,0 +1,32 @@
+"""Writes that must not be dropped because Redis is away: they are tried again for minutes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+
+from headrace.ledger.script import AWAY
+
+T = TypeVar("T")
+PATIENCE_S = 600.0
+LONGEST_WAIT_S = 1.0
+
+log = structlog.get_logger()
+
+
+async def patiently(write: Callable[[], Awaitable[T]], *, patience_s: float = PATIENCE_S) -> T:
+    """Call `write` until Redis takes it. The moves are safe to repeat. Raises the last error after `patience_s`."""
+    deadline = asyncio.get_running_loop().time() + patience_s
+    wait_s = 0.05
+    while True:
+        try:
+            return await write()
+        except AWAY as error:
+            if asyncio.get_running_loop().time() > deadline:
+                log.error("redis stayed away too long", error=type(error).__name__, seconds=patience_s)
+                raise
+        await asyncio.sleep(wait_s)
+        wait_s = min(wait_s * 2, LONGEST_WAIT_S)

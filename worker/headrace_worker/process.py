@@ -1,0 +1,123 @@
+"""What one worker process has: its ledger, its file store, its engine, the records it holds. `start` and `stop` it on the
+pool's loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from headrace.batch import Template
+from headrace.errors import StorageError
+from headrace.files import FileStore, attach
+from headrace.hint import Hints
+from headrace.ledger.script import AWAY, Ledger
+from headrace.settings import STATE_FOLDER, Settings, find_state_folder
+from headrace_worker.engine import Engine
+from headrace_worker.held import Held
+from headrace_worker.providers.registry import Registry
+from headrace_worker.tend import Tend
+from headrace_worker.transport import Deadlines
+
+log = structlog.get_logger()
+
+
+class Process:
+    """The pool's service (`headrace_worker.pool.Service`)."""
+
+    def __init__(self, settings: Settings, redis_url: str, role: str):
+        self.settings = settings
+        self.role = role
+        self.name = f"{role}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self.ledger = Ledger.at(redis_url, settings.namespace)
+        self.hints = Hints(redis_url, settings.namespace)
+        self.registry = Registry(deadlines_of(settings), connections=settings.calls * 2)
+        self.engine = Engine(self.registry, calls=settings.calls)
+        self.held = Held(self.ledger)
+        self.stopping = asyncio.Event()
+        self.store: FileStore | None = None
+        self.store_problem = ""
+        self._templates: dict[str, Template] = {}
+        self._loops: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begin to beat and to tend. Redis may be away: then both wait for it."""
+        await self.find_store()
+        tend = Tend(self)
+        self._loops = [asyncio.create_task(self.held.keep()), asyncio.create_task(tend.run())]
+        for loop in self._loops:
+            loop.add_done_callback(_end_with_the_process)
+        with contextlib.suppress(*AWAY):
+            for provider in self.registry.configured():
+                await self.ledger.client.hset(self.ledger.keys.providers, provider, self.name)  # pyright: ignore[reportGeneralTypeIssues]
+
+    def draining(self) -> None:
+        """SIGTERM: shards begin no new item, what runs may finish."""
+        self.stopping.set()
+
+    async def stop(self) -> None:
+        for loop in self._loops:
+            loop.remove_done_callback(_end_with_the_process)
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        await self.registry.close()
+        await asyncio.to_thread(self.hints.close)
+        await self.ledger.close()
+
+    async def find_store(self) -> FileStore:
+        """The file store that the ledger names. Raises `StorageError`, whose text is what a refused shard says."""
+        if self.store is None:
+            root = Path(self.settings.files) if self.settings.files else (find_state_folder() or Path(STATE_FOLDER)) / "files"
+            try:
+                self.store = await attach(self.ledger, FileStore(root))
+                self.store_problem = ""
+            except AWAY:
+                raise
+            except StorageError as error:
+                if str(error) != self.store_problem:
+                    log.warning("file store not reachable", problem=str(error))
+                self.store_problem = str(error)
+                raise
+        return self.store
+
+    async def template(self, sha: str) -> Template:
+        """The template with this content hash, from memory or from the ledger."""
+        if sha not in self._templates:
+            body = await self.ledger.client.get(self.ledger.keys.template(sha))
+            if body is None:
+                raise StorageError(f"template {sha[:12]} is no longer in the ledger")
+            if len(self._templates) >= 64:
+                self._templates.pop(next(iter(self._templates)))
+            self._templates[sha] = msgspec.json.decode(body, type=Template)
+        return self._templates[sha]
+
+    async def publish(self, hints: list[tuple[str, str]]) -> None:
+        """Send hints from a thread: kombu blocks. A failure only delays: the records are due again."""
+        if not hints:
+            return
+        try:
+            await asyncio.to_thread(self.hints.send_many, hints)
+        except Exception as error:
+            log.warning("hints not sent; they are due again", count=len(hints), error=type(error).__name__)
+
+
+def deadlines_of(settings: Settings) -> Deadlines:
+    return Deadlines(
+        connect_s=settings.connect_timeout_s,
+        first_token_s=settings.first_token_timeout_s,
+        idle_s=settings.idle_timeout_s,
+        total_s=settings.total_timeout_s,
+    )
+
+
+def _end_with_the_process(loop: asyncio.Task[None]) -> None:
+    # A process that no longer beats would pay twice, silently: better that its supervisor sees it die.
+    if not loop.cancelled() and loop.exception() is not None:
+        log.critical("a loop of the process died", error=type(loop.exception()).__name__)
+        os.abort()

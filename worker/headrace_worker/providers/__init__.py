@@ -1,0 +1,1 @@
+"""The provider classes: request → transport → reduce."""

@@ -1,0 +1,292 @@
+"""One shard: its items run concurrently through the engine, and every finished one is made durable at once.
+
+The writer takes whatever is finished since its last call returned; load makes the groups, no timer does. What has no
+row after a crash runs again, nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+import msgspec
+import structlog
+
+from headrace.batch import Item, Template
+from headrace.errors import CallError, Finished, Gap, Refused, Spill, StorageError
+from headrace.files import FileStore
+from headrace.job import Failure
+from headrace.ledger.checkpoint import ROW_BYTES, Row, checkpoint, rows_of
+from headrace.ledger.claim import Claimed
+from headrace.ledger.finish_shard import finish_shard
+from headrace.ledger.prefill import prefill
+from headrace.lines import error_line, success_line
+from headrace_worker.engine import Deferred, Engine, Tries
+from headrace_worker.patience import patiently
+from headrace_worker.process import Process
+
+log = structlog.get_logger()
+
+CRASHES_ALLOWED = 2
+
+
+class ShardRun:
+    """One attempt at one shard. `stop(reason)` makes `run()` end early; `deferred` says that it has to wait. Rows that
+    were paid for are checkpointed in every case but a fence."""
+
+    def __init__(self, process: Process, claimed: Claimed, store: FileStore, batch: dict[str, bytes], template: Template):
+        self.process = process
+        self.ledger = process.ledger
+        self.engine: Engine = process.engine
+        self.store = store
+        self.id = claimed.record_id
+        self.batch_id, _, self._name = self.id.partition(".")
+        self.epoch = claimed.epoch
+        self.claimed = claimed
+        self.batch = batch
+        self.template = template
+        self.first_line = claimed.integer("line")
+        self.tries = parse_tries(claimed.record.get("calls", b"").decode())
+        self.stopped: str | None = None
+        self.deferred: Deferred | None = None
+        self._pending: list[Row] = []
+        self._wake = asyncio.Event()
+        self._running: set[asyncio.Task[None]] = set()
+        self._closing = False
+        self._segments = 0
+        self._done: set[int] = set()
+        self._failure: BaseException | None = None
+
+    @property
+    def calls(self) -> str:
+        """The tries of the items that have no row yet, for `park` and `release`."""
+        return " ".join(f"{index}={tries}" for index, tries in self.tries.items() if tries.calls)
+
+    def stop(self, reason: str) -> None:
+        """End early. `PAUSED` lets the calls in flight finish; anything else closes their connections."""
+        self.stopped = self.stopped or reason
+        if reason != "PAUSED":
+            for task in self._running:
+                task.cancel()
+
+    async def run(self) -> bool:
+        """Run what has no row yet; when every item has one, commit the part and finish the shard. True when finished.
+
+        Raises `StorageError`, or a `Refused` from the ledger.
+        """
+        items = await self._items()
+        rows = await patiently(lambda: rows_of(self.ledger, self.id))
+        if not rows and self.batch.get("prefill"):
+            await self._prefill()
+            rows = await patiently(lambda: rows_of(self.ledger, self.id))
+        self._done = set(rows)
+        todo = [index for index in range(len(items)) if index not in self._done]
+        writer = asyncio.create_task(self._write())
+        try:
+            if self.claimed.record.get("queue") == b"quarantine":
+                await self._run_singly(items, todo)
+            else:
+                await self._run_together(items, todo)
+        finally:
+            # Also when we are cancelled: what is paid is written down first.
+            self._closing = True
+            self._wake.set()
+            await asyncio.shield(writer)
+        if self._failure is not None:
+            raise self._failure
+        if len(self._done) < len(items):
+            return False
+        await self._commit()
+        return True
+
+    async def _items(self) -> list[Item]:
+        name, offset, length = (
+            self.batch["input"].decode(),
+            self.claimed.integer("offset"),
+            self.claimed.integer("length"),
+        )
+        data = await asyncio.to_thread(self.store.read, name, offset, length)
+        return [msgspec.json.decode(line, type=Item) for line in data.splitlines()]
+
+    async def _prefill(self) -> None:
+        name = self.batch["prefill"].decode()
+        index = await asyncio.to_thread(
+            self.store.read, f"{self.batch_id}/prefill.index", self.first_line * 16, self.claimed.integer("count") * 16
+        )
+        rows = [
+            (number, f"S{name} {offset} {length}".encode())
+            for number, (offset, length) in enumerate(pairs(index))
+            if length
+        ]
+        if rows:
+            await patiently(lambda: prefill(self.ledger, self.id, self.epoch, rows))
+
+    async def _run_together(self, items: list[Item], todo: list[int]) -> None:
+        queue = iter(todo)
+
+        async def runner() -> None:
+            for index in queue:
+                if not self._may_begin():
+                    return
+                await self._run_item(index, items[index])
+
+        width = min(len(todo), self.engine.calls)
+        self._running = {asyncio.create_task(runner()) for _ in range(width)}
+        try:
+            await self._all_of_them()
+        except asyncio.CancelledError:
+            for task in self._running:
+                task.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
+            raise
+
+    async def _all_of_them(self) -> None:
+        for outcome in await asyncio.gather(*self._running, return_exceptions=True):
+            if isinstance(outcome, BaseException) and not isinstance(outcome, asyncio.CancelledError):
+                self._failure = self._failure or outcome
+
+    def _may_begin(self) -> bool:
+        return not (self.stopped or self.deferred or self._failure or self.process.stopping.is_set())
+
+    async def _run_singly(self, items: list[Item], todo: list[int]) -> None:
+        """In quarantine: the ledger knows before each item which one runs, so that a crash convicts that one alone."""
+        suspect = self.claimed.record.get("item", b"").decode()
+        if self.claimed.integer("crashes") >= CRASHES_ALLOWED:
+            index = int(suspect) if suspect and int(suspect) in todo else todo[0]
+            failure = Failure("worker_lost", "its worker died on it twice while it ran alone")
+            line = error_line(items[index].custom_id, self._request_id(index), failure)
+            await self._checkpoint([Row(index, "d", line)])
+            todo = [other for other in todo if other != index]
+        for index in todo:
+            if not self._may_begin():
+                return
+            await patiently(lambda index=index: checkpoint(self.ledger, self.id, self.epoch, [], item=str(index)))
+            task = asyncio.create_task(self._run_item(index, items[index]))
+            self._running = {task}
+            await self._all_of_them()
+
+    async def _run_item(self, index: int, item: Item) -> None:
+        tries = self.tries.setdefault(index, Tries())
+        identity = f"{self.batch_id}.{self.first_line + index}"
+        try:
+            completion = await self.engine.ask(
+                self.template.job(item), identity=identity, epoch=self.epoch, tries=tries
+            )
+            row = Row(
+                index,
+                "s",
+                success_line(item.custom_id, f"{identity}.{self.epoch}.{tries.calls}", completion),
+                completion.usage.counters(),
+            )
+        except CallError as error:
+            failure = Failure(
+                error.code, error.message, error.status, error.partial, error.details.get("errors", [])
+            )
+            line = error_line(item.custom_id, f"{identity}.{self.epoch}.{tries.calls}", failure)
+            row = Row(index, "f", line, error.details.get("counters", {}))
+        except Deferred as deferred:
+            if self.deferred is None or deferred.delay_s > self.deferred.delay_s:
+                self.deferred = deferred
+            return
+        self.tries.pop(index, None)
+        self._pending.append(row)
+        self._wake.set()
+
+    def _request_id(self, index: int) -> str:
+        return f"{self.batch_id}.{self.first_line + index}.{self.epoch}.0"
+
+    async def _write(self) -> None:
+        """Checkpoint what is pending, again and again, until the shard is closing and nothing is left."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            rows, self._pending = self._pending, []
+            if rows:
+                try:
+                    await self._checkpoint(rows)
+                except BaseException as error:
+                    self._failure = error
+                    for task in self._running:
+                        task.cancel()
+                    return
+            if self._closing and not self._pending:
+                return
+            if self._pending:
+                self._wake.set()
+
+    async def _checkpoint(self, rows: list[Row]) -> None:
+        large = [row for row in rows if len(row.line) > ROW_BYTES]
+        rows = [row for row in rows if len(row.line) <= ROW_BYTES]
+        if large:
+            rows += await self._into_segment(large)
+        try:
+            state = await patiently(lambda: checkpoint(self.ledger, self.id, self.epoch, rows))
+        except Spill:
+            rows = await self._into_segment(rows)
+            state = await patiently(lambda: checkpoint(self.ledger, self.id, self.epoch, rows))
+        self._done.update(row.index for row in rows)
+        if state == "cancelling":
+            self.stop("CANCELLED")
+
+    async def _into_segment(self, rows: list[Row]) -> list[Row]:
+        """Write the lines into a durable file and return rows that name their places there."""
+        self._segments += 1
+        name = f"{self.batch_id}/segments/{self._name}.{self.epoch}.{self._segments}"
+        placed, offset = [], 0
+        for row in rows:
+            if row.kind.isupper():
+                placed.append(row)
+                continue
+            place = f"{name} {offset} {len(row.line)}".encode()
+            placed.append(Row(row.index, row.kind.upper(), place, row.counters))
+            offset += len(row.line)
+        lines = [row.line for row in rows if row.kind.islower()]
+        await with_room(lambda: self.store.commit(name, lines))
+        return placed
+
+    async def _commit(self) -> None:
+        rows = await patiently(lambda: rows_of(self.ledger, self.id))
+        if len(rows) < self.claimed.integer("count"):
+            raise Gap(self.id, f"{self.claimed.integer('count') - len(rows)} items without a row")
+        part = f"{self.batch_id}/parts/{self._name}.{self.epoch}.jsonl"
+        await asyncio.to_thread(self.store.commit_once, part, part_lines(self.store, rows))
+        try:
+            await patiently(lambda: finish_shard(self.ledger, self.id, self.epoch, part))
+        except Refused as refused:
+            if not (isinstance(refused, Finished) and refused.detail == part):
+                self.store.remove(part)
+            raise
+
+
+def part_lines(store: FileStore, rows: dict[int, bytes]) -> Iterable[bytes]:
+    """The lines of a part: in input order, the kind byte in front, whatever lies in a segment fetched from there."""
+    for _, row in sorted(rows.items()):
+        kind = row[:1]
+        if kind.isupper():
+            name, offset, length = row[1:].decode().rsplit(" ", 2)
+            row = kind.lower() + store.read(name, int(offset), int(length)).rstrip(b"\n")
+        yield row + b"\n"
+
+
+def pairs(index: bytes) -> Iterable[tuple[int, int]]:
+    """The entries of a prefill index: offset and length, eight bytes each; length 0 where nothing was paid for."""
+    for at in range(0, len(index), 16):
+        yield int.from_bytes(index[at : at + 8], "little"), int.from_bytes(index[at + 8 : at + 16], "little")
+
+
+def parse_tries(text: str) -> dict[int, Tries]:
+    entries = (entry.partition("=") for entry in text.split())
+    return {int(index): Tries.parse(tries) for index, _, tries in entries}
+
+
+async def with_room(write: Callable[[], object], *, patience_s: float = 600.0) -> None:
+    """Call the blocking `write` in a thread until there is room for it: what it writes has been paid for."""
+    deadline = asyncio.get_running_loop().time() + patience_s
+    while True:
+        try:
+            await asyncio.to_thread(write)
+            return
+        except StorageError:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(1)

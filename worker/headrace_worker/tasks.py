@@ -1,0 +1,170 @@
+"""The two Celery tasks: a hint is an id, the rest is in the ledger. A hint that has nothing to do costs nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Any, Protocol
+
+import structlog
+
+from headrace import hint
+from headrace.errors import Busy, Cancelled, Dead, Finished, Paused, Refused, StorageError, Unknown
+from headrace.ledger.cancel import cancel
+from headrace.ledger.claim import Claimed, claim
+from headrace.ledger.keys import batch_of
+from headrace.ledger.park import park
+from headrace.ledger.pause import pause
+from headrace.ledger.release import release
+from headrace.ledger.script import AWAY
+from headrace_worker.attempt import Attempt
+from headrace_worker.join import join
+from headrace_worker.patience import patiently
+from headrace_worker.process import Process
+from headrace_worker.shard import ShardRun
+from headrace_worker.tend import NO_ROOM
+
+log = structlog.get_logger()
+
+STORAGE_WAIT_MS = 2_000
+NOTHING_TO_DO = (Busy, Finished, Cancelled, Dead, Paused, Unknown)
+
+
+class Run(Protocol):
+    """One attempt at a record: what `hold` needs of it."""
+
+    @property
+    def calls(self) -> str: ...
+    def stop(self, reason: str) -> None: ...
+
+
+def register(app: Any, process: Process) -> None:
+    """Put both tasks into the Celery app, bound to the one `process`."""
+
+    @app.task(name=hint.JOB)
+    async def job(record_id: str) -> None:
+        claimed = await begin(process, record_id)
+        if claimed is not None:
+            attempt = Attempt(process, claimed)
+            await hold(process, claimed, attempt, attempt.run())
+
+    @app.task(name=hint.SHARD)
+    async def shard(record_id: str) -> None:
+        claimed = await begin(process, record_id)
+        if claimed is not None:
+            run = BatchWork(process, claimed)
+            await hold(process, claimed, run, run.run())
+
+
+async def begin(process: Process, record_id: str) -> Claimed | None:
+    """Claim the record; None when there is nothing to do, or this process is on its way out."""
+    if process.stopping.is_set():
+        return None
+    token = secrets.token_hex(8)
+    try:
+        return await claim(process.ledger, record_id, token=token, owner=process.name, queue=process.role)
+    except NOTHING_TO_DO as refused:
+        log.debug("nothing to do", record=record_id, reason=type(refused).__name__)
+    except AWAY as error:
+        # The hint is acked and gone; the record is due again in seconds.
+        log.warning("redis is away; the record stays queued", record=record_id, error=type(error).__name__)
+    return None
+
+
+async def hold(process: Process, claimed: Claimed, run: Run, work: Any) -> None:
+    """Keep the record alive while `work` is done, and hand it back when it cannot be finished here."""
+    record_id, epoch = claimed.record_id, claimed.epoch
+    process.held.take(record_id, epoch, run.stop)
+    try:
+        await work
+    except Refused as refused:
+        # Fenced, closed, or gone: somebody else's now. Writing anything would be wrong.
+        log.warning("the ledger refused; this attempt ends", record=record_id, reason=type(refused).__name__)
+    except StorageError as error:
+        log.warning("no room, or no store; it waits", record=record_id, problem=str(error))
+        await patiently(
+            lambda: park(
+                process.ledger, record_id, epoch, delay_ms=STORAGE_WAIT_MS, calls=run.calls, reason=f"storage: {error}"
+            )
+        )
+    except asyncio.CancelledError:
+        await asyncio.shield(_interrupted(process, claimed, run))
+        raise
+    finally:
+        process.held.let_go(record_id)
+
+
+async def _interrupted(process: Process, claimed: Claimed, run: Run) -> None:
+    """The pool cancelled us: at the end of a drain the record goes back; a revoke cancels it."""
+    if not process.stopping.is_set():
+        if isinstance(run, Attempt):
+            await cancel(process.ledger, claimed.record_id, reason="revoked")
+            await run.cancelled()
+            return
+        await cancel(process.ledger, batch_of(claimed.record_id), reason="revoked")
+    await hand_back(process, claimed, run)
+
+
+async def hand_back(process: Process, claimed: Claimed, run: Run) -> None:
+    """Queue the record again, unharmed, and publish its hint."""
+    try:
+        queue = await patiently(
+            lambda: release(process.ledger, claimed.record_id, claimed.epoch, calls=run.calls), patience_s=10
+        )
+    except (Refused, *AWAY) as error:
+        log.warning("not handed back; its lease will run out", record=claimed.record_id, error=type(error).__name__)
+        return
+    await process.publish([(queue, claimed.record_id)])
+
+
+class BatchWork:
+    """What a hint of a batch asks for: a shard, or the join."""
+
+    def __init__(self, process: Process, claimed: Claimed):
+        self.process = process
+        self.claimed = claimed
+        self.batch_id = batch_of(claimed.record_id)
+        self.shard: ShardRun | None = None
+        self.stopped: str | None = None
+
+    @property
+    def calls(self) -> str:
+        return self.shard.calls if self.shard else self.claimed.record.get("calls", b"").decode()
+
+    def stop(self, reason: str) -> None:
+        self.stopped = reason
+        if self.shard is not None:
+            self.shard.stop(reason)
+
+    async def run(self) -> None:
+        process, claimed = self.process, self.claimed
+        store = await process.find_store()
+        ledger = process.ledger
+        raw = await patiently(lambda: ledger.client.hgetall(ledger.keys.batch(self.batch_id)))  # pyright: ignore[reportArgumentType]
+        batch = {name.decode(): value for name, value in raw.items()}
+        if claimed.record["kind"] == b"join":
+            await join(process, self.batch_id, claimed.epoch, batch, store)
+            log.info("batch closed", batch=self.batch_id, outcome=batch["outcome"].decode())
+            return
+        template = await process.template(batch["template"].decode())
+        self.shard = ShardRun(process, claimed, store, batch, template)
+        if self.stopped:
+            self.shard.stop(self.stopped)
+        try:
+            finished = await self.shard.run()
+        except StorageError as error:
+            await patiently(lambda: pause(ledger, self.batch_id, reason=f"{NO_ROOM}{error}"))
+            raise
+        if finished:
+            return
+        if self.shard.stopped in {"FENCED", "CLOSED", "UNKNOWN"}:
+            log.warning("lost to another attempt", record=claimed.record_id, reason=self.shard.stopped)
+        elif self.shard.deferred is not None:
+            delay_ms = int(self.shard.deferred.delay_s * 1000)
+            await patiently(
+                lambda: park(
+                    ledger, claimed.record_id, claimed.epoch, delay_ms=delay_ms, calls=self.calls, reason="rate_limited"
+                )
+            )
+        else:
+            await hand_back(process, claimed, self)

@@ -1,0 +1,148 @@
+"""A loop in every worker process, one of them the leader by lease: publishes again what is due, recovers what crashed,
+feeds and seals batches, pauses them while the disk is full. There is no beat process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import structlog
+
+from headrace.batch import ShardRange
+from headrace.errors import Busy, Refused, StorageError
+from headrace.hint import BULK
+from headrace.intake import read_index
+from headrace.ledger.claim import LEASE_MS
+from headrace.ledger.due import due
+from headrace.ledger.feed import feed
+from headrace.ledger.lead import lead
+from headrace.ledger.pause import pause
+from headrace.ledger.recover import recover
+from headrace.ledger.resume import resume
+from headrace.ledger.script import AWAY
+from headrace.ledger.seal import seal
+
+if TYPE_CHECKING:
+    from headrace_worker.process import Process
+
+SWEEP_S = 0.25
+SILENCE_S = 3.0
+WINDOW = 16
+MOST_BATCHES = 200
+NO_ROOM = "storage: "
+
+log = structlog.get_logger()
+
+
+class Tend:
+    """The loop and what it remembers between two rounds."""
+
+    def __init__(self, process: Process):
+        self._process = process
+        self._ledger = process.ledger
+        self._leading = False
+        self._last_round: float | None = None
+        self._recover_after = 0.0
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            if self._last_round is not None and began - self._last_round > SILENCE_S:
+                # We were cut off, or stopped. Others may have been too: give them one lease to beat before judging.
+                self._recover_after = began + LEASE_MS / 1000
+            try:
+                await self._round(began)
+                self._last_round = loop.time()
+            except AWAY as error:
+                log.debug("redis is away", error=type(error).__name__)
+            except (OSError, StorageError) as error:
+                log.warning("tending failed; it is tried again", error=str(error))
+            await asyncio.sleep(SWEEP_S)
+
+    async def _round(self, now: float) -> None:
+        leading = await lead(self._ledger, self._process.name)
+        if leading != self._leading:
+            log.info("tending the ledger" if leading else "no longer tending the ledger", process=self._process.name)
+            self._leading = leading
+        if not leading:
+            return
+        hints = await due(self._ledger)
+        if now >= self._recover_after and await self._server_is_old_enough():
+            crashed = await recover(self._ledger)
+            for queue, record_id in crashed:
+                log.warning("its worker was lost", record=record_id, queue=queue)
+            hints += crashed
+        hints += await self._batches()
+        await self._process.publish(hints)
+
+    async def _server_is_old_enough(self) -> bool:
+        # After a restart of the server every lease looks expired, though the calls may all be running.
+        info = await self._ledger.client.info("server")
+        return info.get("uptime_in_seconds", LEASE_MS) * 1000 >= LEASE_MS
+
+    async def _batches(self) -> list[tuple[str, str]]:
+        """Feed every open batch up to its window, a batch at a time, so that a small one is not stuck behind a big one."""
+        hints: list[tuple[str, str]] = []
+        for raw in await self._ledger.client.zrange(self._ledger.keys.open, 0, MOST_BATCHES - 1):
+            batch_id = raw.decode()
+            try:
+                hints += await self._one_batch(batch_id)
+            except Refused as refused:
+                log.debug("batch not tended", batch=batch_id, reason=str(refused))
+            except FileNotFoundError as error:
+                log.warning("a file of the batch is missing", batch=batch_id, file=str(error.filename))
+        return hints
+
+    async def _one_batch(self, batch_id: str) -> list[tuple[str, str]]:
+        state, fed, done, shards, reason, queue, index = (
+            (value or b"").decode()
+            for value in await self._ledger.client.hmget(  # pyright: ignore[reportGeneralTypeIssues]
+                self._ledger.keys.batch(batch_id), ["state", "fed", "done", "shards", "reason", "queue", "index"]
+            )
+        )
+        if not state:
+            await self._ledger.client.zrem(self._ledger.keys.open, batch_id)
+            return []
+        await self._mind_the_disk(batch_id, state, reason)
+        hints: list[tuple[str, str]] = []
+        if state == "in_progress":
+            room = WINDOW - (int(fed) - int(done))
+            left = int(shards) - int(fed)
+            if room > 0 and left > 0:
+                hints += await self._feed(batch_id, int(fed), min(room, left), queue or BULK, index)
+        with contextlib.suppress(Busy):
+            hints.append((await seal(self._ledger, batch_id, queue=queue or BULK), f"{batch_id}.join"))
+        return hints
+
+    async def _feed(self, batch_id: str, cursor: int, count: int, queue: str, index: str) -> list[tuple[str, str]]:
+        store = await self._process.find_store()
+        shards: list[ShardRange] = await asyncio.to_thread(read_index, store, index, cursor, count)
+        fed = await feed(self._ledger, batch_id, cursor, shards, queue=queue)
+        return [(queue, f"{batch_id}.s{number}") for number in range(cursor, fed)]
+
+    async def _mind_the_disk(self, batch_id: str, state: str, reason: str) -> None:
+        if state not in {"in_progress", "paused"}:
+            return
+        store = await self._process.find_store()
+        free_mb, least_mb = store.free_mb(), self._process.settings.min_free_mb
+        if state == "in_progress" and free_mb < least_mb:
+            log.warning("batch paused: the disk is nearly full", batch=batch_id, free_mb=free_mb)
+            await pause(
+                self._ledger, batch_id, reason=f"{NO_ROOM}{free_mb} MiB free, {least_mb} needed; it goes on by itself"
+            )
+        elif state == "paused" and reason.startswith(NO_ROOM) and free_mb >= least_mb and await self._can_write(batch_id):
+            log.info("batch goes on: there is room again", batch=batch_id)
+            await resume(self._ledger, batch_id)
+
+    async def _can_write(self, batch_id: str) -> bool:
+        store = await self._process.find_store()
+        name = f"{batch_id}/room.{self._process.name}"
+        try:
+            await asyncio.to_thread(store.commit, name, [b"\0" * 65536])
+        except (StorageError, FileExistsError):
+            return False
+        finally:
+            store.remove(name)
+        return True
