@@ -2,7 +2,7 @@
 local record, due, leases, batch = unpack(KEYS)      -- hash, two zsets id -> ms, hash or unused
 local id, epoch, calls, grace_ms = unpack(ARGV)
 local state, stored, queue = unpack(redis.call('HMGET', record, 'state', 'epoch', 'queue'))
-if state == 'queued' and stored == epoch then return { 'OK', queue } end
+if state == 'queued' and stored == epoch and epoch ~= '0' then return { 'OK', queue } end
 local refused = refusal(record, epoch)
 if refused then return refused end
 if state == 'running' and redis.call('HGET', record, 'kind') == 'shard' then redis.call('HINCRBY', batch, 'running', -1) end

@@ -5,7 +5,7 @@ local TERMINAL = { succeeded = true, failed = true, cancelled = true, dead = tru
 local function refusal(record, epoch)
   local state, stored = unpack(redis.call('HMGET', record, 'state', 'epoch'))
   if not state then return { 'UNKNOWN' } end
-  if stored ~= epoch then return { 'FENCED', stored or '0' } end
+  if stored ~= epoch or epoch == '0' then return { 'FENCED', stored or '0' } end
   if TERMINAL[state] then return { 'CLOSED', state } end
   return nil
 end

