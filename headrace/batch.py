@@ -9,7 +9,7 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -18,7 +18,7 @@ from headrace.job import BODY_VERSION, Job
 from headrace.options import Options
 
 
-class ShardRange(NamedTuple):
+class ShardRange(msgspec.Struct, frozen=True):
     """Consecutive items: the first one's line (from 0), how many, and where their bytes lie in the input file."""
 
     line: int

@@ -26,7 +26,7 @@ from headrace.ledger.submit import submit
 from headrace.lines import simple
 from headrace.reader import events
 from headrace.schema.validate import check_schema
-from headrace.settings import STATE_FOLDER, Settings, find_state_folder, read_ready
+from headrace.settings import STATE_FOLDER, Settings, find_state_folder, redis_url
 
 WINDOW_MS = 24 * 3600 * 1000
 TENANT = "default"
@@ -60,18 +60,6 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
         return self.state in BATCH_TERMINAL
 
 
-def redis_url(settings: Settings) -> str:
-    """Where the service is: `HEADRACE_REDIS_URL`, else the nearest `.headrace` folder. Raises `Unreachable`."""
-    if settings.redis_url:
-        return settings.redis_url
-    state = find_state_folder()
-    ready = read_ready(state) if state else None
-    if ready is None:
-        where = f"{state} is there, but nothing runs on it" if state else f"no {STATE_FOLDER} folder here or above"
-        raise Unreachable(f"headrace is not running: HEADRACE_REDIS_URL is not set, and {where}. Start it: `headrace up`.")
-    return str(ready["redis"])
-
-
 class AsyncHeadrace:
     """A connection to the service; use it in an `async with`. Raises `Unreachable` when nothing answers."""
 
@@ -83,7 +71,7 @@ class AsyncHeadrace:
 
     async def __aenter__(self) -> AsyncHeadrace:
         try:
-            await self.ledger.client.ping()  # pyright: ignore[reportGeneralTypeIssues]
+            await self.ledger.client.ping()
         except AWAY as error:
             await self.ledger.close()
             raise Unreachable(
@@ -92,13 +80,15 @@ class AsyncHeadrace:
             ) from None
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
         await self.ledger.close()
         await asyncio.to_thread(self.hints.close)
 
     async def check_model(self, model: str) -> None:
         """Raises `InputError` for a model whose provider is neither built in nor registered by a worker."""
-        registered = await self.ledger.client.hkeys(self.ledger.keys.providers)  # pyright: ignore[reportGeneralTypeIssues]
+        registered = await self.ledger.client.hkeys(self.ledger.keys.providers)
         split_model(model, [name.decode() for name in registered])
 
     async def submit(self, job: Job, *, idempotency_key: str | None = None) -> str:
@@ -117,7 +107,7 @@ class AsyncHeadrace:
     async def outcome(self, job_id: str, *, on_event: Callable[[dict[str, Any]], None] | None = None) -> Outcome:
         """Wait for the job's end and return what came of it. Raises `Unknown` for an id that is not there."""
         record = self.ledger.keys.job(job_id)
-        state = await self.ledger.client.hget(record, "state")  # pyright: ignore[reportGeneralTypeIssues]
+        state = await self.ledger.client.hget(record, "state")
         if state is None:
             raise Unknown(job_id, "never submitted, or past its retention")
         if state.decode() not in TERMINAL or on_event is not None:
@@ -128,11 +118,15 @@ class AsyncHeadrace:
         if result is None:
             raise Unknown(job_id, "its result is past its retention")
         decoded = msgspec.json.decode(result)
-        return msgspec.convert(decoded if "error" in decoded or "completion" in decoded else {"error": decoded}, Outcome)
+        return msgspec.convert(
+            decoded if "error" in decoded or "completion" in decoded else {"error": decoded}, Outcome
+        )
 
     async def store(self) -> FileStore:
         """The file store that the ledger names; this client's own when none is named yet."""
-        root = Path(self.settings.files) if self.settings.files else (find_state_folder() or Path(STATE_FOLDER)) / "files"
+        root = (
+            Path(self.settings.files) if self.settings.files else (find_state_folder() or Path(STATE_FOLDER)) / "files"
+        )
         return await attach(self.ledger, FileStore(root.resolve()))
 
     async def open(
@@ -226,9 +220,11 @@ class AsyncHeadrace:
         return store.lines(fields[which])
 
     async def _batch_fields(self, batch_id: str) -> dict[str, str]:
-        raw = await self.ledger.client.hgetall(self.ledger.keys.batch(batch_id))  # pyright: ignore[reportGeneralTypeIssues]
+        raw = await self.ledger.client.hgetall(self.ledger.keys.batch(batch_id))
         if not raw:
-            raise Unknown(batch_id, "no such batch, or past its retention; `headrace batches list` shows those there are")
+            raise Unknown(
+                batch_id, "no such batch, or past its retention; `headrace batches list` shows those there are"
+            )
         return {name.decode(): value.decode() for name, value in raw.items()}
 
     async def _open(
@@ -302,5 +298,3 @@ def write_results(lines: Iterator[bytes], path: Path, *, structured: bool, whole
             count += 1
     temporary.replace(path)
     return count
-
-

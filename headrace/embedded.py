@@ -100,7 +100,10 @@ class EmbeddedServer:
         ]
         # A session of its own: Ctrl-C at the terminal must reach the supervisor alone, the server stops last.
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=lambda: die_with_parent(signal.SIGTERM)
+            command,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=lambda: die_with_parent(signal.SIGTERM),
         )
         (self.folder / "valkey.pid").write_text(str(self._process.pid))
         self._await_answer(log, timeout_s)

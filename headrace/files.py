@@ -153,7 +153,9 @@ def no_room_is_a_storage_error(name: str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
-        raise StorageError(f"no room to write {name}: {error.strerror}. Free some space; it goes on by itself.") from None
+        raise StorageError(
+            f"no room to write {name}: {error.strerror}. Free some space; it goes on by itself."
+        ) from None
 
 
 async def attach(ledger: Ledger, store: FileStore) -> FileStore:
@@ -163,8 +165,8 @@ async def attach(ledger: Ledger, store: FileStore) -> FileStore:
     """
     mine = store.name
     key = ledger.keys.store
-    await ledger.client.hsetnx(key, "default", msgspec.json.encode(mine).decode())  # pyright: ignore[reportGeneralTypeIssues]
-    stored = await ledger.client.hget(key, "default")  # pyright: ignore[reportGeneralTypeIssues]
+    await ledger.client.hsetnx(key, "default", msgspec.json.encode(mine).decode())
+    stored = await ledger.client.hget(key, "default")
     theirs = msgspec.json.decode(stored, type=StoreName)
     if theirs.id == mine.id:
         return store

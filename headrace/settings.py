@@ -15,7 +15,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from headrace.errors import SettingsError
+from headrace.errors import SettingsError, Unreachable
 
 STATE_FOLDER = ".headrace"
 READY_FILE = "up.json"
@@ -86,3 +86,17 @@ def read_ready(state: Path) -> dict[str, object] | None:
     except (OSError, ValueError, KeyError):
         return None
     return ready
+
+
+def redis_url(settings: Settings) -> str:
+    """Where the service is: `HEADRACE_REDIS_URL`, else the nearest `.headrace` folder. Raises `Unreachable`."""
+    if settings.redis_url:
+        return settings.redis_url
+    state = find_state_folder()
+    ready = read_ready(state) if state else None
+    if ready is None:
+        where = f"{state} is there, but nothing runs on it" if state else f"no {STATE_FOLDER} folder here or above"
+        raise Unreachable(
+            f"headrace is not running: HEADRACE_REDIS_URL is not set, and {where}. Start it: `headrace up`."
+        )
+    return str(ready["redis"])

@@ -136,4 +136,3 @@ def with_client(body: Callable[[AsyncHeadrace], Awaitable[T]]) -> T:
             return await body(client)
 
     return asyncio.run(run())
-

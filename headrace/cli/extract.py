@@ -19,7 +19,9 @@ import click
 @click.option("--prompt", default="{text}", show_default=True, help="The user's message, with {field} places.")
 @click.option("--system", help="The system message.")
 @click.option("--schema", type=click.Path(path_type=Path, dir_okay=False), help="A JSON Schema file for the answers.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Results, in input order. Errors go beside it.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Results, in input order. Errors go beside it."
+)
 @click.option("--whole", is_flag=True, help="Write whole completions, in OpenAI's batch form.")
 @click.option("--option", "-o", "options", multiple=True, metavar="NAME=VALUE", help="A model option: temperature=0")
 @click.option("--detach", is_flag=True, help="Print the batch's id and return at once.")

@@ -25,6 +25,4 @@ async def beat(ledger: Ledger, held: Mapping[str, int], *, lease_ms: int = LEASE
         {"prefix": ledger.keys.prefix, "lease_ms": lease_ms},
         rest,
     )
-    return {
-        record_id: answer.decode() for record_id, answer in zip(held, answers, strict=True) if answer != b"OK"
-    }
+    return {record_id: answer.decode() for record_id, answer in zip(held, answers, strict=True) if answer != b"OK"}

@@ -71,5 +71,5 @@ async def checkpoint(
 
 async def rows_of(ledger: Ledger, shard_id: str) -> dict[int, bytes]:
     """Every row that a shard has so far, by index: the kind byte and the line, or where it lies."""
-    found = await ledger.client.hgetall(f"{ledger.keys.shard(shard_id)}:res")  # pyright: ignore[reportGeneralTypeIssues]
+    found = await ledger.client.hgetall(f"{ledger.keys.shard(shard_id)}:res")
     return {int(index): row for index, row in found.items()}

@@ -16,6 +16,7 @@ class KeyKind(NamedTuple):
     moves: str
 
 
+# ruff: noqa: E501 (a table is read by its columns)
 KINDS = (
     KeyKind("job:<id>", "hash", "until the job ends, then 24 h", "submit claim restart beat park release cancel append finish restore due recover"),
     KeyKind("job:<id>:log", "stream", "until the job ends, then its ttl", "claim restart append cancel finish restore recover"),

@@ -87,7 +87,8 @@ class Ledger:
     """The records in Redis that are the truth, under one namespace. Moves are the modules beside this one."""
 
     def __init__(self, client: aioredis.Redis, namespace: str = "hr"):
-        self.client = client
+        # Any: redis-py types its replies for clients that decode and for those that do not, at once; this one does not.
+        self.client: Any = client
         self.keys = Keys(namespace)
         self.namespace = namespace
 
@@ -99,19 +100,26 @@ class Ledger:
         await self.client.aclose()
 
     async def run(
-        self, name: str, subject: str, keys: dict[str, str], arguments: dict[str, Argument], rest: Sequence[Argument] = ()
+        self,
+        name: str,
+        subject: str,
+        keys: dict[str, str],
+        arguments: dict[str, Argument],
+        rest: Sequence[Argument] = (),
     ) -> list[bytes]:
         """Run the move `name` and return what follows `OK`. Raises a `Refused` about `subject` otherwise."""
         what = script(name)
         call = bind(what, keys, arguments, rest)
         try:
-            reply = await self.client.evalsha(what.sha, len(what.keys), *call)  # pyright: ignore[reportGeneralTypeIssues]
+            reply = await self.client.evalsha(what.sha, len(what.keys), *call)
         except NoScriptError:
-            reply = await self.client.eval(what.source, len(what.keys), *call)  # pyright: ignore[reportGeneralTypeIssues]
+            reply = await self.client.eval(what.source, len(what.keys), *call)
         return accepted(reply, subject)
 
 
-def bind(what: Script, keys: dict[str, str], arguments: dict[str, Argument], rest: Sequence[Argument]) -> list[Argument]:
+def bind(
+    what: Script, keys: dict[str, str], arguments: dict[str, Argument], rest: Sequence[Argument]
+) -> list[Argument]:
     """The script's keys and arguments in its own order. A name too many or too few is a `TypeError`."""
     if set(what.keys) != set(keys) or set(what.arguments) != set(arguments):
         raise TypeError(f"the script takes {what.keys} and {what.arguments}, got {tuple(keys)} and {tuple(arguments)}")

@@ -54,7 +54,9 @@ def parse_answer(text: str, schema: dict[str, Any]) -> Any:
         raise CallError("invalid_output", f"the answer is not JSON: {error}", partial=text) from None
     errors = [
         f"{pointer(error.instance_path)}: {error.message}"
-        for error, _ in zip(_validator(msgspec.json.encode(schema)).iter_errors(value), range(MOST_ERRORS), strict=False)
+        for error, _ in zip(
+            _validator(msgspec.json.encode(schema)).iter_errors(value), range(MOST_ERRORS), strict=False
+        )
     ]
     if errors:
         raise CallError(
@@ -87,8 +89,7 @@ def is_strict(schema: Any) -> bool:
 
 
 NOT_STRICT = frozenset(
-    "allOf not if then else contains dependentRequired dependentSchemas dependencies patternProperties propertyNames "
-    "prefixItems unevaluatedProperties unevaluatedItems uniqueItems contentSchema oneOf default".split()
+    ["allOf", "not", "if", "then", "else", "contains", "dependentRequired", "dependentSchemas", "dependencies", "patternProperties", "propertyNames", "prefixItems", "unevaluatedProperties", "unevaluatedItems", "uniqueItems", "contentSchema", "oneOf", "default"]
 )
 """Keywords that OpenAI's own SDKs list as impossible in strict mode (reference, section 3.4)."""
 

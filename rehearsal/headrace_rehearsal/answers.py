@@ -14,7 +14,7 @@ import random
 import re
 import uuid
 from collections.abc import Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from re import _parser  # pyright: ignore[reportAttributeAccessIssue]  # private, but Python has no other
 from typing import Any
 
@@ -47,7 +47,7 @@ LICENCE = re.compile(
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 LABELLED = re.compile(r"\w{0,2}[\"'*`]*[ \t]*(?:::|[:=])[ \t]*([^\n]{1,200})")
 DEFINES = re.compile(r"\b(?:is|are) (?:an?|the)\b|\b(?:provides|helps|lets|library|framework)\b")
-SUMMARY_NAMES = ("purpose", "summary", "description", "abstract", "overview")
+SUMMARY_NAMES = frozenset(("purpose", "summary", "description", "abstract", "overview"))
 SHORT_NAMES = frozenset(
     ("name", "title", "kind", "type", "tag", "keyword", "category", "topic", "label", "author", "language", "id", "key")
 )
@@ -68,6 +68,7 @@ def tokens(text: str) -> int:
     return math.ceil(len(text.encode()) / 3.5)
 
 
+@lru_cache(4096)
 def name_words(name: str) -> list[str]:
     """`python_versions`, `pythonVersions` -> `["python", "versions"]`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[^0-9A-Za-z]+", " ", name).lower().split()
@@ -152,7 +153,7 @@ class Prompt:
             return list(dict.fromkeys(found)), True
         if not words or not SHORT_NAMES.isdisjoint(word.removesuffix("s") for word in words):
             return self.words, False
-        if not set(SUMMARY_NAMES).isdisjoint(words):
+        if not SUMMARY_NAMES.isdisjoint(words):
             return sorted(self.sentences, key=lambda text: not (DEFINES.search(text) and len(text) > 40)), False
         return sorted(self.sentences, key=lambda text: not any(word in text.lower() for word in words)), False
 
@@ -180,10 +181,9 @@ class Writer:
     def __init__(self, prompt: Prompt, seed: int, schema: Any):
         self.prompt, self.seed, self.root = prompt, seed, schema
         self.schema = Schema(schema)
-        self.twist = 0  # which of several candidates to take: grows along an array, so that its items differ
+        self.steps = self.twist = 0  # `twist`: which candidate to take; it grows along an array, so that items differ
         self.near = ""  # the line of the prompt that the object being written is about
         self.active: list[str] = []  # references followed on the way here
-        self.steps = 0
         self.last: Any = None
 
     def document(self) -> Any:
@@ -249,13 +249,16 @@ class Writer:
                 valid.append(candidate)
                 if len(valid) > self.twist:
                     return candidate
-        if not valid:
-            raise Unwritable
-        return valid[self.twist % len(valid)]
+        if valid:
+            return valid[self.twist % len(valid)]
+        raise Unwritable
 
     def object(self, schema: dict[str, Any]) -> dict[str, Any]:
         properties: dict[str, Any] = schema.get("properties", {})
-        required = schema.get("required", [])
+        required = list(schema.get("required", []))
+        for key, then in (schema.get("dependencies", {}) | schema.get("dependentRequired", {})).items():
+            if isinstance(then, list) and (key in properties or key in required):
+                required += then
         most = schema.get("maxProperties", math.inf)
         value: dict[str, Any] = {}
         kept = self.near
@@ -273,13 +276,9 @@ class Writer:
                 self.near = self.prompt.text[self.prompt.text.rfind("\n", 0, at) + 1 : at + len(written)]
         self.near = kept
         value = {key: value[key] for key in properties if key in value}
-        for key in required:
-            if key not in value:
-                value[key] = self.write(self.schema.of_property(schema, key), key)
-        extra = self.extra_names(schema)
-        while len(value) < schema.get("minProperties", 0):
-            key = next((key for key in extra if key not in value), None)
-            if key is None:
+        extra = itertools.chain(required, self.extra_names(schema))
+        while len(value) < schema.get("minProperties", 0) or not value.keys() >= set(required):
+            if (key := next((key for key in extra if key not in value), None)) is None:
                 raise Unwritable
             value[key] = self.write(self.schema.of_property(schema, key), key)
         return value
@@ -287,11 +286,12 @@ class Writer:
     def extra_names(self, schema: dict[str, Any]) -> Iterator[str]:
         """Names for properties that the schema asks for without naming them."""
         named = schema.get("propertyNames", True)
-        spelled = (text for pattern in schema.get("patternProperties", {}) for text in self.spellings(pattern, 0))
-        own = self.strings(named, "") if isinstance(named, dict) else iter(())
-        listed = named.get("enum", []) if isinstance(named, dict) else []
+        own = [text for pattern in schema.get("patternProperties", {}) for text in self.spellings(pattern, 0)]
+        own += self.strings(named, "") if isinstance(named, dict) else []
+        longer = (text + word for text in own for word in self.prompt.words)
+        own += named.get("enum", []) if isinstance(named, dict) else []
         counted = (f"extra{number}" for number in range(200))
-        for key in itertools.chain(spelled, listed, own, self.prompt.words, counted):
+        for key in itertools.chain(own, longer, self.prompt.words, counted):
             if self.schema.of_property(schema, key) is not False and self.schema.holds(key, named):
                 yield key
 
@@ -300,24 +300,20 @@ class Writer:
         rest = False if schema.get("unevaluatedItems") is False and "items" not in schema else rest
         least, most = schema.get("minItems", 0), schema.get("maxItems", math.inf)
         kept, value, seen = self.twist, [], set()
-        contains = schema.get("contains")
-        wanted = schema.get("minContains", 1) if contains is not None else 0
+        wanted = schema.get("minContains", 1) if "contains" in schema else 0
         found, sure = self.prompt.quotes(name) if name else ([], False)
-        size = len(found) if sure else 2 if not self.active else 1
+        size = len(found) if sure else 1 if self.active else 2
         if isinstance(rest, dict) and "enum" in rest:
             size = sum(not self.prompt.vocabulary.isdisjoint(name_words(str(option))) for option in rest["enum"]) or 1
         size = max(least, min(most, max(len(first) + (0 if rest is False else size), wanted), max(8, least)))
-        if "properties" in (rest if isinstance(rest, dict) else {}) and name_words(name)[-1:] == ["links"]:
-            size = max(least, min(most, len(self.prompt.urls) or 1, 8))
         try:
             for tries in range(int(size) + 60):
-                at = len(value)
-                if at >= size:
+                if (at := len(value)) >= size:
                     break
                 self.twist = kept + tries
                 item_schema = first[at] if at < len(first) else rest
                 if at < wanted:
-                    item_schema = {"allOf": [item_schema, contains]}
+                    item_schema = {"allOf": [item_schema, schema["contains"]]}
                 try:
                     item = self.write(item_schema, name.removesuffix("s"))
                 except Unwritable:

@@ -169,10 +169,6 @@ def identity(value: Any) -> Any:
     return ("boolean", value) if isinstance(value, bool) else value
 
 
-def is_null(schema: Any) -> bool:
-    return isinstance(schema, dict) and schema.get("type") == "null"
-
-
 def listed(kinds: str | list[str]) -> list[str]:
     """The value of `type`, always as a list."""
     return [kinds] if isinstance(kinds, str) else kinds
@@ -204,7 +200,7 @@ class Schema:
     def resolve(self, ref: str) -> Any:
         """The part that a local `$ref` names; an unknown one allows everything."""
         at = self.root
-        for part in unquote(ref.removeprefix("#")).split("/")[1:]:
+        for part in unquote(ref).split("/")[1:]:
             part = part.replace("~1", "/").replace("~0", "~")
             try:
                 at = at[int(part)] if isinstance(at, list) else at[part]
@@ -238,7 +234,9 @@ class Schema:
         choices: list[list[Any]] = [[part] for part in schema.get("allOf", [])]
         for word in ("anyOf", "oneOf"):
             if word in schema:
-                choices.append(sorted(schema[word], key=is_null))
+                choices.append(
+                    sorted(schema[word], key=lambda part: isinstance(part, dict) and part.get("type") == "null")
+                )
         if "if" in schema:
             yes, no = schema.get("then", True), schema.get("else", True)
             choices.append([{"allOf": [schema["if"], yes]}, no])
@@ -275,7 +273,7 @@ class Schema:
             return False
         if "const" in schema and identity(value) != identity(schema["const"]):
             return False
-        if "enum" in schema and identity(value) not in [identity(option) for option in schema["enum"]]:
+        if "enum" in schema and identity(value) not in map(identity, schema["enum"]):
             return False
         if not all(holds(value, part) for part in schema.get("allOf", [])):
             return False
@@ -335,17 +333,16 @@ def merge(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any] | None:
     for word in one.keys() & two.keys():
         a, b = one[word], two[word]
         if word == "type":
-            both = {*listed(a), *listed(b)}
             shared = [kind for kind in listed(a) if kind in listed(b)]
-            merged[word] = shared or (["integer"] if {"integer", "number"} <= both else [])
+            merged[word] = shared or (["integer"] if {"integer", "number"} <= {*listed(a), *listed(b)} else [])
             if not merged[word]:
                 return None
-        elif word == "properties" or word == "patternProperties":
+        elif word in ("properties", "patternProperties"):
             merged[word] = b | {key: {"allOf": [part, b[key]]} if key in b else part for key, part in a.items()}
         elif word == "required":
             merged[word] = list(dict.fromkeys([*a, *b]))
         elif word == "enum":
-            merged[word] = [option for option in a if identity(option) in [identity(other) for other in b]]
+            merged[word] = [option for option in a if identity(option) in map(identity, b)]
         elif word.startswith(("min", "exclusiveMin")):
             merged[word] = max(a, b)
         elif word.startswith(("max", "exclusiveMax")):

@@ -1,4 +1,4 @@
-"""The stand-in provider as its clients meet it: a process of its own, the official client, and its account of the calls."""
+"""The stand-in provider as its clients meet it: a process of its own, the official client, and its account."""
 
 from __future__ import annotations
 
@@ -200,16 +200,20 @@ async def test_a_status_is_ordered_and_lifted_for_the_retries_of_the_same_job(
     with pytest.raises(openai.RateLimitError) as limited:
         await ask(client, extra_headers=ordered("fault=429"))
     assert limited.value.response.headers["retry-after"] == "1"
-    assert [call.status for call in provider.calls()] == [429, 429, 200, 503, 429]
+    wait_for(lambda: [call.status for call in provider.calls()] == [429, 429, 200, 503, 429])
 
 
 async def test_a_broken_answer_ends_early(client: openai.AsyncOpenAI, provider: Provider) -> None:
     with pytest.raises(openai.APIConnectionError):
         await ask(client, extra_headers=ordered("fault=cut"))
-    got = []
-    with pytest.raises(openai.APIConnectionError):
+    got: list[str] = []
+
+    async def collect() -> None:
         async for chunk in await ask(client, stream=True, extra_headers=ordered("fault=cut; after=3")):
-            got += [chunk.choices[0].delta.content] if chunk.choices[0].delta.content else []
+            got.extend(filter(None, [chunk.choices[0].delta.content]))
+
+    with pytest.raises(openai.APIConnectionError):
+        await collect()
     assert len(got) == 3
     with pytest.raises(openai.APIError, match="broke off"):
         await streamed(client, extra_headers=ordered("fault=stream_error"))

@@ -18,7 +18,7 @@ from headrace_worker.patience import patiently
 from headrace_worker.process import Process
 from headrace_worker.publish import Publisher
 
-log = structlog.get_logger()
+log = structlog.get_logger("headrace.worker.attempt")
 
 OTHER_VERSION_WAIT_MS = 30_000
 
@@ -98,7 +98,9 @@ class Attempt:
         error = {"code": failure.code, "message": failure.message}
         await self._end(JobState.FAILED, Outcome(error=failure), {"error": error}, counters or {})
 
-    async def _end(self, state: JobState, outcome: Outcome, fields: dict[str, object], counters: dict[str, int]) -> None:
+    async def _end(
+        self, state: JobState, outcome: Outcome, fields: dict[str, object], counters: dict[str, int]
+    ) -> None:
         seq = await self.publisher.settled()
         await patiently(
             lambda: finish(
@@ -118,9 +120,7 @@ class Attempt:
     async def _park(self, delay_ms: int, reason: str) -> None:
         await self.publisher.settled()
         await patiently(
-            lambda: park(
-                self.process.ledger, self.id, self.epoch, delay_ms=delay_ms, calls=self.calls, reason=reason
-            )
+            lambda: park(self.process.ledger, self.id, self.epoch, delay_ms=delay_ms, calls=self.calls, reason=reason)
         )
 
     def _version(self) -> object:
@@ -128,5 +128,3 @@ class Attempt:
             return msgspec.json.decode(self.claimed.record["body"]).get("v")
         except (msgspec.DecodeError, KeyError, AttributeError):
             return BODY_VERSION
-
-

@@ -10,7 +10,7 @@ import structlog
 from headrace.ledger.beat import BEAT_S, beat
 from headrace.ledger.script import AWAY, Ledger
 
-log = structlog.get_logger()
+log = structlog.get_logger("headrace.worker.held")
 
 
 class Held:

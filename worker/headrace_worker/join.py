@@ -32,7 +32,7 @@ async def join(process: Process, batch_id: str, epoch: int, batch: dict[str, byt
     """
     ledger = process.ledger
     shards = int(batch["shards"])
-    found = await patiently(lambda: ledger.client.hgetall(f"{ledger.keys.batch(batch_id)}:parts"))  # pyright: ignore[reportArgumentType]
+    found = await patiently(lambda: ledger.client.hgetall(f"{ledger.keys.batch(batch_id)}:parts"))
     parts = {int(number): name.decode() for number, name in found.items()}
     left = [number for number in range(shards) if number not in parts]
     fed = int(batch["fed"])

@@ -14,7 +14,7 @@ T = TypeVar("T")
 PATIENCE_S = 600.0
 LONGEST_WAIT_S = 1.0
 
-log = structlog.get_logger()
+log = structlog.get_logger("headrace.worker.patience")
 
 
 async def patiently(write: Callable[[], Awaitable[T]], *, patience_s: float = PATIENCE_S) -> T:

@@ -5,31 +5,29 @@ the tasks and the service. Celery's tracer is not used, so there are no results,
 
 The contract with Celery 5.7, found by running it:
 
-* Celery's callbacks run on the hub only (its locks are dummies), one outcome for each task whatever it raised, and none
-  after `terminate_job`. An outcome holding SystemExit or KeyboardInterrupt ends the worker, one holding MemoryError
+* Celery's callbacks run on the hub only (its locks are dummies there), one outcome for each task whatever it raised, and
+  none after `terminate_job`. An outcome holding SystemExit or KeyboardInterrupt ends the worker, one holding MemoryError
   raises inside Celery: hence `TaskFailed`.
-* `Hub.call_soon` may be called from any thread since kombu 5.7. Our own reader on the hub would be lost by `Hub.reset`
-  when the broker's link breaks.
-* `on_close` comes before the consumer is stopped, `on_stop` after it: draining in `on_close` keeps the link, heartbeats
-  and remote control alive, and finished tasks are acknowledged while others still run.
-* The answer of a task and the text of an exception are never handed to Celery: it would print them in events and logs.
+* `Hub.call_soon` may be called from any thread since kombu 5.7. A reader of our own on the hub would be dropped by
+  `Hub.reset` when the link to the broker breaks.
+* `on_close` comes before the consumer is stopped, `on_stop` after it. Draining in `on_close` keeps link, heartbeats and
+  remote control alive, and what finishes is acknowledged while the rest still runs.
+* The answer of a task and the text of an exception never reach Celery, which would print them in events and logs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import inspect
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
-from functools import partial
 from itertools import count
 from pathlib import Path
 from traceback import walk_tb
-from types import SimpleNamespace
 from typing import Any, Protocol
 
 import structlog
@@ -42,17 +40,18 @@ from kombu.asynchronous import get_event_loop
 
 from headrace.errors import HeadraceError
 
-log = structlog.get_logger("headrace.worker.pool")
+log = structlog.stdlib.get_logger("headrace.worker.pool")
 
 DRAIN_S = 45.0
 CLEAN_UP_S = 5.0  # what a cancelled task, and the service's stop, get to hand things back
+TURN_S = 0.05  # how long one turn of the hub may wait for something to happen while it drains
 
 
 class Service(Protocol):
-    """What runs beside the tasks on the loop: clients, the beat of the leases. `app.headrace_service` makes it."""
+    """What runs beside the tasks on the loop: clients, the beat of the leases. `app.headrace_service()` makes it."""
 
     async def start(self) -> None:
-        """Awaited before the first task. When it raises, the worker ends with that error's exit code."""
+        """Awaited before the first task. When it raises, the worker ends with a code that is not 0."""
         ...
 
     def draining(self) -> None:
@@ -69,10 +68,9 @@ class TaskFailed(Exception):
 
 
 class Job:
-    """One task in the pool. Celery keeps only a weak reference to it, so the pool keeps it until its end."""
+    """One task in the pool, and the handle that Celery gets. Celery's reference is weak: the pool keeps it to the end."""
 
-    def __init__(self, pool: TaskPool, number: int, name: str, request: dict[str, Any], callback: Callable[..., Any]):
-        self.pool = pool
+    def __init__(self, number: int, name: str, request: dict[str, Any], callback: Callable[..., Any] | None):
         self.number = number
         self.name = name
         self.request = request
@@ -80,16 +78,20 @@ class Job:
         self.began = time.monotonic()
         self.task: asyncio.Task[None] | None = None
         self.error: BaseException | None = None
-        self.settled = False  # its one outcome was told, or must not be told any more (hub)
-        self.cancelled = False  # cancellation was asked for (hub)
-        self.handed_back = False  # cancelled by the drain: its hint goes back into the queue
+        self.told = False  # its outcome is with Celery: nothing more may be said of it
+        self.cancelled = False
+        self.handed_back = False  # cancelled by the drain: if the task agrees, its hint goes back into the queue
 
     def terminate(self, signal: int | None = None) -> None:
-        """Celery calls it on the handle of a task that is revoked or cancelled; `terminate_job` has done the work."""
+        """Celery calls this after `terminate_job`, which has done the work."""
 
 
 class TaskPool(BasePool):
-    """Runs `app.tasks[name].run(*args)` for each hint: a coroutine function on the loop, a plain one in a thread."""
+    """Runs `app.tasks[name].run(*args)` for each hint: a coroutine function on the loop, a plain function in a thread.
+
+    At SIGTERM it drains (`on_close`). A task that is still running at the deadline is cancelled; when it lets the
+    `CancelledError` out, its hint goes back into the queue, when it returns or fails, the hint is acknowledged.
+    """
 
     signal_safe = False
     task_join_will_block = False
@@ -101,56 +103,57 @@ class TaskPool(BasePool):
         self.drain_s: float = settings.drain_s if settings else DRAIN_S
         self._jobs: dict[int, Job] = {}
         self._numbers = count(1)
-        self._ended: deque[Job] = deque()  # loop -> hub
+        self._ended: deque[Job] = deque()  # written by the loop, read by the hub
         self._woken = False
         self._hub: Any = None
+        self._hub_turns: Any = None
         self._consumer: Any = None
         self._service: Service | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._closing_loop = False
         self._drain_until: float | None = None
         self._signals: set[str] = set()
+        self._hurry = False
         self._stopped = False
-
-    # ---- Celery's interface: every method below runs on the hub ----
 
     def on_start(self) -> None:
         self._hub = get_event_loop()
         if self._hub is None:
-            raise RuntimeError("headrace's pool needs Celery's event loop, which is there with Redis on Linux and macOS")
+            raise RuntimeError("the pool needs Celery's event loop, which exists with Redis on Linux and macOS")
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(_on_loop_error)
         self._thread = threading.Thread(target=self._run_loop, args=(self._loop,), name="headrace-loop", daemon=True)
         self._thread.start()
         signals.worker_ready.connect(self._on_ready, weak=False)
         signals.worker_shutting_down.connect(self._on_signal, weak=False)
-        self._start_service()
+        self._start_service(self._loop)
 
     def on_apply(
         self,
         target: Any,
         args: tuple[Any, ...],
         kwargs: dict[str, Any] | None = None,
-        accept_callback: Callable[..., Any] | None = None,
         callback: Callable[..., Any] | None = None,
+        accept_callback: Callable[..., Any] | None = None,
         **_: Any,
     ) -> Job:
-        name, _, request, *_ = args
-        job = Job(self, next(self._numbers), name, request, callback or (lambda outcome: None))
+        name, _uuid, request, *_rest = args
+        job = Job(next(self._numbers), name, request, callback)
         self._jobs[job.number] = job
         if accept_callback:
-            accept_callback(job.number, time.monotonic())
-        if self._drain_until is not None or self._loop is None or self._loop.is_closed():
-            job.handed_back = True  # came in between (a message with a date): another worker's
-            self._settle(job)
+            accept_callback(job.number, job.began)
+        if self._loop is None or self._stopped or self._drain_until is not None:
+            self._hand_back(job)  # it slipped in while we drain
         else:
-            self._loop.call_soon_threadsafe(self._begin, job)
+            self._loop.call_soon_threadsafe(self._begin, self._loop, job)
         return job
 
     def terminate_job(self, pid: int, signal: int | None = None) -> None:
-        """Cancel task number `pid`. Celery has told its outcome itself (revoked), so none is told from here."""
+        """Cancel task number `pid`. Celery tells its outcome (revoked) itself."""
         job = self._jobs.get(pid)
         if job:
-            job.settled = True
+            job.told = True
             self._cancel(job)
 
     def grow(self, n: int = 1) -> None:
@@ -160,9 +163,247 @@ class TaskPool(BasePool):
         self.limit = max(1, (self.limit or 0) - n)
 
     def on_close(self) -> None:
-        """SIGTERM: drain. Take nothing new, let what runs finish until the deadline, then hand the rest back."""
-        if self._stopped or self._loop is None or not worker_state.should_stop_is_warm():
+        """Drain: take nothing new, let what runs finish until the deadline, hand the rest back."""
+        if self._stopped or self._loop is None or worker_state.should_terminate:
             return
+        self._drain_until = 0.0 if self._hurry else time.monotonic() + self.drain_s
+        if self._consumer is not None:
+            with contextlib.suppress(Exception):  # the link may be down just now
+                # A message already on its way to us finds no consumer: kombu puts it back into its queue.
+                self._consumer.task_consumer.cancel()
+        if self._service is not None:
+            self._loop.call_soon_threadsafe(self._service.draining)
+        log.info("draining", running=len(self._jobs), deadline_s=self.drain_s)
+        tick = self._hub.call_repeatedly(TURN_S, lambda: None)
+        try:
+            # The deadline is read anew each turn: a second signal moves it.
+            while self._jobs and time.monotonic() < self._drain_until:
+                self._turn()
+            self._cancel_all()
+            until = time.monotonic() + CLEAN_UP_S
+            while self._jobs and time.monotonic() < until:
+                self._turn()
+            for job in list(self._jobs.values()):
+                self._hand_back(job)
+            for _ in range(2):  # acknowledgements and events of the last tasks
+                self._turn()
+        finally:
+            tick.cancel()
+
+    def on_stop(self) -> None:
+        """End the service and the loop. After a cold shutdown's signal the tasks are cancelled here.
+
+        Celery calls this from the signal's handler, perhaps in the middle of `on_close`: no lock may be taken here.
+        """
+        if self._stopped or self._loop is None:
+            return
+        self._stopped = True
+        self._drain_until = 0.0
+        self._cancel_all()
+        until = time.monotonic() + CLEAN_UP_S
+        while self._jobs and time.monotonic() < until:
+            self._tell_outcomes()
+            time.sleep(0.005)
+        for job in list(self._jobs.values()):
+            self._hand_back(job)
+        self._stop_service(self._loop)
+        self._end_loop(self._loop)
+        signals.worker_ready.disconnect(self._on_ready)
+        signals.worker_shutting_down.disconnect(self._on_signal)
 
     def on_terminate(self) -> None:
         self.on_stop()
+
+    def _get_info(self) -> dict[str, Any]:
+        return {**super()._get_info(), "running": len(self._jobs)}
+
+    def _on_ready(self, sender: Any = None, **_: Any) -> None:
+        self._consumer = sender
+
+    def _on_signal(self, sig: str = "", how: str = "", **_: Any) -> None:
+        """The same signal twice, or a cold one, ends the drain. (Ctrl-C and a supervisor's SIGTERM are one wish.)"""
+        if sig in self._signals or how == "Cold":
+            self._hurry = True
+            if self._drain_until is not None:
+                self._drain_until = 0.0
+        self._signals.add(sig)
+
+    def _turn(self) -> None:
+        """One turn of Celery's own loop, which `on_close` has interrupted."""
+        try:
+            if self._hub_turns is None:
+                self._hub_turns = self._hub.create_loop()
+            next(self._hub_turns)
+        except (Exception, SystemExit) as error:
+            # The link broke, or `shutdown` came by remote control. There is no reconnecting now: hints that cannot be
+            # acknowledged come back, and find their records finished.
+            self._hub_turns = None
+            log.warning("the hub stumbled while draining", kind=type(error).__name__)
+            self._tell_outcomes()
+            time.sleep(TURN_S)
+
+    def _cancel_all(self) -> None:
+        for job in list(self._jobs.values()):
+            job.handed_back = True
+            self._cancel(job)
+
+    def _cancel(self, job: Job) -> None:
+        if not job.cancelled and self._loop is not None:
+            job.cancelled = True
+            self._loop.call_soon_threadsafe(lambda: job.task and job.task.cancel())
+
+    def _hand_back(self, job: Job) -> None:
+        job.handed_back, job.error = True, asyncio.CancelledError()
+        self._tell(job)
+
+    def _tell_outcomes(self) -> None:
+        """On the hub: tell Celery of every task that has ended since."""
+        self._woken = False
+        while self._ended:
+            job = self._ended.popleft()
+            self._tell(job)
+
+    def _tell(self, job: Job) -> None:
+        self._jobs.pop(job.number, None)
+        if job.told:
+            return
+        job.told = True
+        runtime = time.monotonic() - job.began
+        try:
+            if job.error is None:
+                outcome = (0, "None", runtime)
+            elif job.handed_back and isinstance(job.error, asyncio.CancelledError):
+                outcome = (1, _info(Reject("handed back", requeue=True), ""), runtime)
+            else:
+                kind, where = kind_of(job.error), where_of(job.error)
+                log.error("task failed", task=job.name, uuid=job.request.get("id"), kind=kind, where=where)
+                outcome = (1, _info(TaskFailed(kind), where), runtime)
+            if job.callback:
+                job.callback(outcome)
+        except Exception as error:
+            # Out of here it would end the worker, and the outcomes behind this one would be lost with it.
+            log.error("Celery did not take an outcome", kind=kind_of(error), where=where_of(error))
+        finally:
+            job.error = None  # it holds the frames, and with them the answer
+
+    def _begin(self, loop: asyncio.AbstractEventLoop, job: Job) -> None:
+        job.task = loop.create_task(self._work(job))
+        # A task that is cancelled before its first step never enters `_work`: only this callback is certain.
+        job.task.add_done_callback(lambda task: self._on_ended(job, task))
+
+    async def _work(self, job: Job) -> None:
+        # Everything is caught, also what asyncio would let through to end its loop (SystemExit, KeyboardInterrupt).
+        try:
+            run = self.app.tasks[job.name].run  # type: ignore[union-attr]
+            args, kwargs = job.request["args"], job.request["kwargs"]
+            if inspect.iscoroutinefunction(run):
+                await run(*args, **kwargs)
+            else:
+                await asyncio.to_thread(_call, run, args, kwargs)
+        except BaseException as error:
+            job.error = error
+
+    def _on_ended(self, job: Job, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            job.error = asyncio.CancelledError()
+        self._ended.append(job)
+        if not self._woken:
+            self._woken = True
+            self._hub.call_soon(self._tell_outcomes)
+
+    def _run_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        while not self._closing_loop:
+            try:
+                loop.run_forever()
+            except BaseException as error:
+                # SystemExit in a task that a task has started: asyncio lets it out. The loop itself is intact.
+                log.error("an exception left the loop", kind=kind_of(error), where=where_of(error))
+        rest = asyncio.all_tasks(loop)
+        for task in rest:
+            task.cancel()
+        if rest:
+            loop.run_until_complete(asyncio.wait(rest, timeout=1))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+    def _end_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._closing_loop = True
+        loop.call_soon_threadsafe(loop.stop)
+        if self._thread:
+            self._thread.join(timeout=CLEAN_UP_S)
+
+    def _start_service(self, loop: asyncio.AbstractEventLoop) -> None:
+        factory = getattr(self.app, "headrace_service", None)
+        if factory is None:
+            return
+
+        async def start() -> Service:
+            service = factory()
+            await service.start()
+            return service
+
+        future = asyncio.run_coroutine_threadsafe(start(), loop)
+        while not concurrent.futures.wait([future], timeout=0.1).done:
+            worker_state.maybe_shutdown()  # SIGTERM while it starts
+        error = future.exception()
+        if error is None:
+            self._service = future.result()
+            return
+        # The text of our own errors is written for people; of another's only the kind is known to be harmless.
+        text = str(error) if isinstance(error, HeadraceError) else f"{kind_of(error)} at {where_of(error)}"
+        log.critical("the worker cannot start", error=text)
+        self._end_loop(loop)
+        raise SystemExit(error.exit_code if isinstance(error, HeadraceError) else 1)
+
+    def _stop_service(self, loop: asyncio.AbstractEventLoop) -> None:
+        service, self._service = self._service, None
+        if service is None:
+            return
+        future = asyncio.run_coroutine_threadsafe(service.stop(), loop)
+        if not concurrent.futures.wait([future], timeout=CLEAN_UP_S).done:
+            log.error("the service did not stop in time", timeout_s=CLEAN_UP_S)
+        elif error := future.exception():
+            log.error("the service did not stop in order", kind=kind_of(error), where=where_of(error))
+
+
+def kind_of(error: BaseException) -> str:
+    """The name of an exception's type: all of it that may be shown."""
+    name = type(error).__name__
+    return name if isinstance(name, str) and name.isidentifier() and len(name) <= 80 else "Exception"
+
+
+def where_of(error: BaseException) -> str:
+    """The last places of an exception's traceback, innermost first, without source text or values."""
+    frames = [
+        f"{Path(frame.f_code.co_filename).name}:{line} {frame.f_code.co_name}"
+        for frame, line in walk_tb(error.__traceback__)
+    ]
+    return " < ".join(reversed(frames[-4:]))
+
+
+def _call(run: Callable[..., Any], args: Any, kwargs: Any) -> None:
+    try:
+        run(*args, **kwargs)
+    except StopIteration:  # no future takes it: the task would never end
+        raise RuntimeError("StopIteration") from None
+
+
+def _info(error: Exception, where: str) -> ExceptionInfo:
+    """What Celery takes for a failure. Billiard's own text would quote source lines."""
+    try:
+        raise error
+    except Exception:
+        info = ExceptionInfo()
+    info.exception = error.with_traceback(None)
+    info.traceback = f"{error}: {where}"  # type: ignore[assignment]
+    return info
+
+
+def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """asyncio's own handler prints the exception's text."""
+    error = context.get("exception")
+    if error is None:
+        log.error("a fault on the loop", kind=str(context.get("message", ""))[:80])
+    else:
+        log.error("an exception that nobody awaited", kind=kind_of(error), where=where_of(error))

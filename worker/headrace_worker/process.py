@@ -1,5 +1,4 @@
-"""What one worker process has: its ledger, its file store, its engine, the records it holds. `start` and `stop` it on the
-pool's loop."""
+"""What one worker process has: its ledger, its file store, its engine, the records it holds."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ from headrace_worker.providers.registry import Registry
 from headrace_worker.tend import Tend
 from headrace_worker.transport import Deadlines
 
-log = structlog.get_logger()
+log = structlog.get_logger("headrace.worker.process")
 
 
 class Process:
@@ -55,7 +54,7 @@ class Process:
             loop.add_done_callback(_end_with_the_process)
         with contextlib.suppress(*AWAY):
             for provider in self.registry.configured():
-                await self.ledger.client.hset(self.ledger.keys.providers, provider, self.name)  # pyright: ignore[reportGeneralTypeIssues]
+                await self.ledger.client.hset(self.ledger.keys.providers, provider, self.name)
 
     def draining(self) -> None:
         """SIGTERM: shards begin no new item, what runs may finish."""
@@ -73,7 +72,11 @@ class Process:
     async def find_store(self) -> FileStore:
         """The file store that the ledger names. Raises `StorageError`, whose text is what a refused shard says."""
         if self.store is None:
-            root = Path(self.settings.files) if self.settings.files else (find_state_folder() or Path(STATE_FOLDER)) / "files"
+            root = (
+                Path(self.settings.files)
+                if self.settings.files
+                else (find_state_folder() or Path(STATE_FOLDER)) / "files"
+            )
             try:
                 self.store = await attach(self.ledger, FileStore(root))
                 self.store_problem = ""

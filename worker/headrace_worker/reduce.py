@@ -1,4 +1,4 @@
-"""Chunks become a completion. A plain answer passes through as a single chunk, so there is one reducer and no second path."""
+"""Chunks become a completion. A plain answer passes through as a single chunk, so there is no second path."""
 
 from __future__ import annotations
 

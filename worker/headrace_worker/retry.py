@@ -11,4 +11,4 @@ LONGEST_S = 8.0
 
 def backoff_s(attempt: int) -> float:
     """Full jitter: anything up to 0.5 s doubled with each attempt, 8 s at most."""
-    return random.uniform(0, min(FIRST_S * 2 ** (attempt - 1), LONGEST_S))  # noqa: S311
+    return random.uniform(0, min(FIRST_S * 2 ** (attempt - 1), LONGEST_S))

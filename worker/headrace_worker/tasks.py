@@ -17,6 +17,7 @@ from headrace.ledger.park import park
 from headrace.ledger.pause import pause
 from headrace.ledger.release import release
 from headrace.ledger.script import AWAY
+from headrace.settings import Settings, redis_url
 from headrace_worker.attempt import Attempt
 from headrace_worker.join import join
 from headrace_worker.patience import patiently
@@ -24,7 +25,7 @@ from headrace_worker.process import Process
 from headrace_worker.shard import ShardRun
 from headrace_worker.tend import NO_ROOM
 
-log = structlog.get_logger()
+log = structlog.get_logger("headrace.worker.tasks")
 
 STORAGE_WAIT_MS = 2_000
 NOTHING_TO_DO = (Busy, Finished, Cancelled, Dead, Paused, Unknown)
@@ -38,11 +39,21 @@ class Run(Protocol):
     def stop(self, reason: str) -> None: ...
 
 
-def register(app: Any, process: Process) -> None:
-    """Put both tasks into the Celery app, bound to the one `process`."""
+def register(app: Any) -> None:
+    """Put both tasks and the service into the worker's Celery app. The process they share is made on the pool's loop."""
+    process: Process | None = None
+
+    def service() -> Process:
+        nonlocal process
+        settings: Settings = app.headrace_settings
+        role = next(iter(app.amqp.queues.consume_from))  # a worker reads one queue, and works as what it is called
+        process = Process(settings, redis_url(settings), role)
+        return process
 
     @app.task(name=hint.JOB)
     async def job(record_id: str) -> None:
+        if process is None:
+            return
         claimed = await begin(process, record_id)
         if claimed is not None:
             attempt = Attempt(process, claimed)
@@ -50,10 +61,14 @@ def register(app: Any, process: Process) -> None:
 
     @app.task(name=hint.SHARD)
     async def shard(record_id: str) -> None:
+        if process is None:
+            return
         claimed = await begin(process, record_id)
         if claimed is not None:
             run = BatchWork(process, claimed)
             await hold(process, claimed, run, run.run())
+
+    app.headrace_service = service
 
 
 async def begin(process: Process, record_id: str) -> Claimed | None:
@@ -81,10 +96,11 @@ async def hold(process: Process, claimed: Claimed, run: Run, work: Any) -> None:
         # Fenced, closed, or gone: somebody else's now. Writing anything would be wrong.
         log.warning("the ledger refused; this attempt ends", record=record_id, reason=type(refused).__name__)
     except StorageError as error:
+        reason = f"storage: {error}"
         log.warning("no room, or no store; it waits", record=record_id, problem=str(error))
         await patiently(
             lambda: park(
-                process.ledger, record_id, epoch, delay_ms=STORAGE_WAIT_MS, calls=run.calls, reason=f"storage: {error}"
+                process.ledger, record_id, epoch, delay_ms=STORAGE_WAIT_MS, calls=run.calls, reason=reason
             )
         )
     except asyncio.CancelledError:
@@ -140,7 +156,7 @@ class BatchWork:
         process, claimed = self.process, self.claimed
         store = await process.find_store()
         ledger = process.ledger
-        raw = await patiently(lambda: ledger.client.hgetall(ledger.keys.batch(self.batch_id)))  # pyright: ignore[reportArgumentType]
+        raw = await patiently(lambda: ledger.client.hgetall(ledger.keys.batch(self.batch_id)))
         batch = {name.decode(): value for name, value in raw.items()}
         if claimed.record["kind"] == b"join":
             await join(process, self.batch_id, claimed.epoch, batch, store)
@@ -153,7 +169,8 @@ class BatchWork:
         try:
             finished = await self.shard.run()
         except StorageError as error:
-            await patiently(lambda: pause(ledger, self.batch_id, reason=f"{NO_ROOM}{error}"))
+            reason = f"{NO_ROOM}{error}"
+            await patiently(lambda: pause(ledger, self.batch_id, reason=reason))
             raise
         if finished:
             return

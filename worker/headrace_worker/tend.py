@@ -32,7 +32,7 @@ WINDOW = 16
 MOST_BATCHES = 200
 NO_ROOM = "storage: "
 
-log = structlog.get_logger()
+log = structlog.get_logger("headrace.worker.tend")
 
 
 class Tend:
@@ -83,7 +83,7 @@ class Tend:
         return info.get("uptime_in_seconds", LEASE_MS) * 1000 >= LEASE_MS
 
     async def _batches(self) -> list[tuple[str, str]]:
-        """Feed every open batch up to its window, a batch at a time, so that a small one is not stuck behind a big one."""
+        """Feed every open batch up to its window, in turn, so that a small one is not stuck behind a big one."""
         hints: list[tuple[str, str]] = []
         for raw in await self._ledger.client.zrange(self._ledger.keys.open, 0, MOST_BATCHES - 1):
             batch_id = raw.decode()
@@ -98,7 +98,7 @@ class Tend:
     async def _one_batch(self, batch_id: str) -> list[tuple[str, str]]:
         state, fed, done, shards, reason, queue, index = (
             (value or b"").decode()
-            for value in await self._ledger.client.hmget(  # pyright: ignore[reportGeneralTypeIssues]
+            for value in await self._ledger.client.hmget(
                 self._ledger.keys.batch(batch_id), ["state", "fed", "done", "shards", "reason", "queue", "index"]
             )
         )
@@ -132,7 +132,9 @@ class Tend:
             await pause(
                 self._ledger, batch_id, reason=f"{NO_ROOM}{free_mb} MiB free, {least_mb} needed; it goes on by itself"
             )
-        elif state == "paused" and reason.startswith(NO_ROOM) and free_mb >= least_mb and await self._can_write(batch_id):
+        elif (
+            state == "paused" and reason.startswith(NO_ROOM) and free_mb >= least_mb and await self._can_write(batch_id)
+        ):
             log.info("batch goes on: there is room again", batch=batch_id)
             await resume(self._ledger, batch_id)
 

@@ -11,5 +11,5 @@ local function report(batch, log, channel, now, kind, always)
     parts[#parts + 1] = '"' .. COUNTERS[i] .. '":' .. (value or '0')
   end
   put_event(log, channel, epoch .. '-' .. text(seq), table.concat(parts, ',') .. '}')
-  redis.call('XTRIM', log, 'MAXLEN', '~', 1000)
+  redis.call('XTRIM', log, 'MAXLEN', '~', 200)
 end

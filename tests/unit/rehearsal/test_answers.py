@@ -10,7 +10,7 @@ import pytest
 from headrace_rehearsal.answers import Prompt, Writer, pieces
 from headrace_rehearsal.faults import missed
 from headrace_rehearsal.server import compose
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 TEXT = """Tables is a small library for reading tables, for developers. It has 12 readers.
@@ -35,7 +35,9 @@ def bounded(low_word: str, high_word: str, most: int) -> st.SearchStrategy[dict[
 
 
 names = st.sampled_from(["purpose", "licence", "url", "python_versions", "kind", "name", "émigré", "a b", ""])
-patterns = st.sampled_from([r"^[a-z]{2,5}$", r"^\d{4}-\d{2}$", r"^(foo|ba[rz])+$", r"[^,]{3}\.", r"^\S+@\w+\.com$", r"(a)\1"])
+patterns = st.sampled_from(
+    [r"^[a-z]{2,5}$", r"^\d{4}-\d{2}$", r"^(foo|ba[rz])+$", r"[^,]{3}\.", r"^\S+@\w+\.com$", r"(a)\1"]
+)
 formats = st.sampled_from(["date", "date-time", "email", "uri", "uuid", "ipv4", "ipv6", "hostname", "time", "duration"])
 scalars = st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.text(max_size=5))
 leaves = st.one_of(
@@ -61,7 +63,9 @@ leaves = st.one_of(
 
 
 def composed(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    arrays = st.builds(lambda item, bounds: {"type": "array", "items": item} | bounds, inner, bounded("minItems", "maxItems", 4))
+    arrays = st.builds(
+        lambda item, bounds: {"type": "array", "items": item} | bounds, inner, bounded("minItems", "maxItems", 4)
+    )
     tuples = st.lists(inner, min_size=1, max_size=3).map(
         lambda first: {"type": "array", "prefixItems": first, "items": False, "minItems": len(first)}
     )
@@ -96,6 +100,7 @@ DEFINITIONS = {
 }
 
 
+@example(schema={"anyOf": [{"type": "null"}, True]}, text="")
 @given(schema=st.recursive(leaves, composed, max_leaves=8), text=st.one_of(st.just(TEXT), st.text(max_size=60)))
 def test_what_is_written_is_valid(schema: Any, text: str) -> None:
     root = {"$defs": DEFINITIONS, "allOf": [schema]}
@@ -137,7 +142,12 @@ def test_a_rarer_keyword_is_kept_too(schema: Any) -> None:
 
 
 def test_a_tuple_of_draft_7_is_kept() -> None:
-    schema = {"type": "array", "items": [{"type": "integer"}, {"type": "string"}], "additionalItems": False, "minItems": 2}
+    schema = {
+        "type": "array",
+        "items": [{"type": "integer"}, {"type": "string"}],
+        "additionalItems": False,
+        "minItems": 2,
+    }
     jsonschema_rs.Draft7Validator(schema).validate(write(schema))
 
 
@@ -148,7 +158,7 @@ def test_an_impossible_schema_gets_an_answer_all_the_same(schema: Any) -> None:
 
 def test_fields_take_what_the_prompt_says_about_them() -> None:
     fields = ["purpose", "license", "licence", "python_versions", "link", "maturity", "source_kind"]
-    properties: dict[str, Any] = dict.fromkeys(fields, {"type": "string"})
+    properties: dict[str, Any] = {field: {"type": "string"} for field in fields}
     properties["python_versions"] = {"type": "array", "items": {"type": "string"}}
     properties["maturity"] = {"enum": ["alpha", "beta"]}
     written = write({"type": "object", "properties": properties})

@@ -40,9 +40,7 @@ class Registry:
             self._transports[name] = SdkTransport(
                 base_url=base_url, api_key=key, deadlines=self._deadlines, connections=self._connections
             )
-        return CLASSES[name](
-            model_id, base_url=base_url, api_key=key, retry=retry, transport=self._transports[name]
-        )
+        return CLASSES[name](model_id, base_url=base_url, api_key=key, retry=retry, transport=self._transports[name])
 
     async def close(self) -> None:
         for transport in self._transports.values():

@@ -1,0 +1,42 @@
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench chaos clean lock
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/ready ## extract records from real text, kill a worker half-way, show what was paid
+	$(BIN)/python examples/demo.py
+
+test: .venv/ready ## the whole suite, on real servers and real processes
+	$(BIN)/python -m pytest -n 2 --dist loadgroup tests
+
+check: .venv/ready ## lint, format, types, import contracts, dependencies
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+
+bench: .venv/ready ## measure against this project's budgets; writes bench/results/latest.json
+	$(BIN)/python bench/bulk.py
+
+chaos: .venv/ready ## kill everything, for a long time, with a seed
+	$(BIN)/python -m pytest tests/faults --chaos-rounds 5
+
+lock: .venv/ready ## compile requirements.lock anew from pyproject.toml
+	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --all-extras --no-header \
+	  --python-version 3.11 --upgrade pyproject.toml -o requirements.lock
+
+clean: ## remove the environment, the state folder and every cache
+	rm -rf .venv .headrace build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The mark is made last: a set-up that was interrupted is done again. A broken .venv (no pip in it) is made anew.
+.venv/ready: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or run make PYTHON=/path/to/python" >&2; exit 2; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

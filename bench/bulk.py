@@ -1,0 +1,179 @@
+"""Bulk extraction against a raw stub at 0 ms, beside `asyncio.gather` over `AsyncOpenAI`, alternating in one run.
+
+Figures are ratios: machines are shared and noisy. CPU seconds of the service are those of the worker (which tends too)
+and of Valkey. Writes `bench/results/latest.json`, a list of `{name, value, unit, budget, holds}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+from stub import SCHEMA
+
+from headrace.batch import Item, Template
+from headrace.client import AsyncHeadrace
+from headrace.embedded import EmbeddedServer
+from headrace.settings import Settings
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "latest.json"
+ITEMS = int(os.environ.get("BENCH_ITEMS", "20000"))
+ROUNDS = 2
+TICKS = os.sysconf("SC_CLK_TCK")
+MIB = 1024 * 1024
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as folder, stub(Path(folder)) as url:
+        totals = {"headrace": [0.0, 0.0], "default": [0.0, 0.0], "aiohttp": [0.0, 0.0]}
+        for number in range(ROUNDS):
+            for transport in ("default", "aiohttp"):
+                add(totals, transport, gather(url, ITEMS // ROUNDS, transport))
+            with service(Path(folder) / f"round{number}", url) as running:
+                add(totals, "headrace", running.extract(ITEMS // ROUNDS))
+        memory = {}
+        for items in (ITEMS // 10, ITEMS):
+            with service(Path(folder) / f"memory{items}", url) as running:
+                running.extract(items)
+                memory[items] = running.peak_mib
+    small, large = memory[ITEMS // 10], memory[ITEMS]
+    per_cpu = {name: ITEMS / cpu for name, (_, cpu) in totals.items()}
+    rows = [
+        row("items per CPU-second, headrace", per_cpu["headrace"], "1/s"),
+        row("items per CPU-second, gather on the default transport", per_cpu["default"], "1/s"),
+        row("items per CPU-second, gather on aiohttp", per_cpu["aiohttp"], "1/s"),
+        row(
+            "items per CPU-second vs gather, default transport", per_cpu["headrace"] / per_cpu["default"], "ratio", 1.0
+        ),
+        row("items per CPU-second vs gather, aiohttp", per_cpu["headrace"] / per_cpu["aiohttp"], "ratio"),
+        row("items per second vs gather, default transport", totals["default"][0] / totals["headrace"][0], "ratio"),
+        row(f"Redis memory over idle at {ITEMS} items", large, "MiB", 64.0, at_most=True),
+        row("Redis memory, ten times the items", large / small, "ratio", 1.1, at_most=True),
+    ]
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(rows, indent=2) + "\n")
+    for each in rows:
+        budget = (
+            "" if each["budget"] is None else f"  budget {each['budget']}: {'holds' if each['holds'] else 'MISSED'}"
+        )
+        print(f"{each['name']:60} {each['value']:>10} {each['unit']:6}{budget}")
+    return 0 if all(each["holds"] is not False for each in rows) else 1
+
+
+def row(name: str, value: float, unit: str, budget: float | None = None, *, at_most: bool = False) -> dict[str, object]:
+    holds = None if budget is None else (value <= budget if at_most else value >= budget)
+    return {"name": name, "value": round(value, 3), "unit": unit, "budget": budget, "holds": holds}
+
+
+def add(totals: dict[str, list[float]], name: str, measured: tuple[float, float]) -> None:
+    for index, value in enumerate(measured):
+        totals[name][index] += value
+    print(f"  {name}: {measured[0]:.1f} s, {measured[1]:.1f} CPU s", file=sys.stderr)
+
+
+@contextmanager
+def stub(folder: Path) -> Iterator[str]:
+    ready = folder / "stub"
+    process = subprocess.Popen([sys.executable, str(HERE / "stub.py"), str(ready)])
+    try:
+        wait_for(ready, process)
+        yield ready.read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def gather(url: str, items: int, transport: str) -> tuple[float, float]:
+    command = [sys.executable, str(HERE / "gather.py"), url, str(items), transport]
+    measured = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return measured["seconds"], measured["cpu_seconds"]
+
+
+class Running:
+    """A Valkey and one bulk worker."""
+
+    def __init__(self, server: EmbeddedServer, worker: subprocess.Popen[bytes], files: Path):
+        self.server = server
+        self.worker = worker
+        self.settings = Settings(files=str(files))
+        self.client = redis.Redis.from_url(server.url)
+        self.idle = self.client.info("memory")["used_memory"]
+
+    def extract(self, items: int) -> tuple[float, float]:
+        """Seconds from the opened batch to its end, and the CPU seconds of worker and Valkey meanwhile."""
+        return asyncio.run(self._extract(items))
+
+    @property
+    def peak_mib(self) -> float:
+        return (self.client.info("memory")["used_memory_peak"] - self.idle) / MIB
+
+    async def _extract(self, items: int) -> tuple[float, float]:
+        template = Template(
+            model="openai/stub", prompt="Extract: item {number} is a thing that costs 12.", schema=SCHEMA
+        )
+        async with AsyncHeadrace(self.settings, self.server.url) as client:
+            lines = (Item(custom_id=str(number), fields={"number": number}) for number in range(items))
+            used, began = self._cpu(), time.perf_counter()
+            batch_id = await client.open(template, lines)
+            async for _ in client.watch(batch_id):
+                pass
+            seconds, used = time.perf_counter() - began, self._cpu() - used
+            batch = await client.batch(batch_id)
+        if batch.succeeded != items:
+            raise SystemExit(f"only {batch.succeeded} of {items} items succeeded")
+        return seconds, used
+
+    def _cpu(self) -> float:
+        assert self.server.pid is not None
+        return cpu_seconds(self.server.pid) + cpu_seconds(self.worker.pid)
+
+
+@contextmanager
+def service(folder: Path, url: str) -> Iterator[Running]:
+    server = EmbeddedServer(folder / "valkey")
+    server.start()
+    ready = folder / "ready"
+    environment = {
+        **os.environ,
+        "HEADRACE_REDIS_URL": server.url,
+        "HEADRACE_FILES": str(folder / "files"),
+        "OPENAI_BASE_URL": url,
+        "OPENAI_API_KEY": "stub",
+    }
+    command = [sys.executable, "-m", "headrace_worker", "--role", "bulk", "--ready-file", str(ready)]
+    worker = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(ready, worker)
+        yield Running(server, worker, folder / "files")
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        worker.wait(30)
+        server.stop()
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def wait_for(ready: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 30
+    while not ready.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise SystemExit(f"{process.args!r} did not start")
+        time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""A real bulk extraction with a crash in the middle: `make demo`.
+
+The long descriptions of the Python distributions installed here (text that nobody wrote for this) become typed records.
+Half-way one worker is killed with SIGKILL, on purpose. At the end the provider's own account says what was paid.
+With OPENAI_API_KEY and MODEL=openai/… the same command uses the real provider.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from importlib.metadata import distributions
+from pathlib import Path
+
+from headrace_rehearsal import account
+
+STATE = Path(".headrace")
+DEMO = STATE / "demo"
+MODEL = os.environ.get("MODEL", "rehearsal/large")
+REAL = not MODEL.startswith("rehearsal/")
+LEAST_DOCUMENTS = 60
+PROMPT = "Describe this Python distribution as a record.\n\nName: {name}\n\n{description}"
+SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["purpose", "audience", "licence", "python_versions", "links", "maturity"],
+    "properties": {
+        "purpose": {"type": "string", "description": "what it is for, in one sentence"},
+        "audience": {"type": "string", "description": "who uses it"},
+        "licence": {"type": ["string", "null"]},
+        "python_versions": {"type": "array", "items": {"type": "string"}},
+        "links": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["kind", "url"],
+                "properties": {
+                    "kind": {"enum": ["documentation", "source", "issues", "other"]},
+                    "url": {"type": "string"},
+                },
+            },
+        },
+        "maturity": {"enum": ["planning", "alpha", "beta", "stable", "mature", "unknown"]},
+    },
+}
+
+
+def main() -> int:
+    began = time.monotonic()
+    documents = list(read_documents())
+    DEMO.mkdir(parents=True, exist_ok=True)
+    (DEMO / "documents.jsonl").write_text("".join(json.dumps(document) + "\n" for document in documents))
+    (DEMO / "record.json").write_text(json.dumps(SCHEMA, indent=2))
+    say(f"{len(documents)} descriptions of installed distributions -> {DEMO / 'documents.jsonl'}")
+    with service() as ready:
+        say(f"up: redis {ready['redis']}, flower {ready['flower']} (headrace / {ready['flower_password']})")
+        judge = Path(str(ready["account"])) if ready.get("account") else None
+        before = len(account.read(judge)) if judge and judge.exists() else 0
+        kills: list[float] = []
+        extraction = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "headrace", "extract", str(DEMO / "documents.jsonl")),
+                *("--prompt", PROMPT, "--schema", str(DEMO / "record.json")),
+                *("--model", MODEL, "--out", str(DEMO / "records.jsonl")),
+            ],
+            env={**os.environ, "HEADRACE_REDIS_URL": str(ready["redis"]), "HEADRACE_FILES": str(ready["files"])},
+        )
+        killer = threading.Thread(target=kill_half_way, args=(ready, len(documents), judge, before, kills), daemon=True)
+        killer.start()
+        code = extraction.wait()
+        if code not in {0, 1}:
+            return code
+        calls = account.read(judge)[before:] if judge else []
+    return report(documents, calls, kills, time.monotonic() - began)
+
+
+def read_documents() -> Iterator[dict[str, str]]:
+    """Name and long description of what is installed here, each once, cut to what a prompt may cost."""
+    seen = set()
+    for distribution in sorted(distributions(), key=lambda each: each.name.lower()):
+        text = str(distribution.metadata.get_payload() or distribution.metadata.get("Description") or "")
+        if distribution.name not in seen and len(text) > 200:
+            seen.add(distribution.name)
+            yield {"id": distribution.name, "name": distribution.name, "description": text[:6000]}
+    if len(seen) < LEAST_DOCUMENTS:
+        raise SystemExit(
+            f"only {len(seen)} descriptions found; the demo wants {LEAST_DOCUMENTS}: run it by `make demo`"
+        )
+
+
+@contextlib.contextmanager
+def service() -> Iterator[dict[str, object]]:
+    """`headrace up` for the duration of the demo."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "ready.json"
+        command = [
+            sys.executable,
+            "-m",
+            "headrace",
+            "up",
+            "--port",
+            "0",
+            "--data",
+            str(STATE),
+            "--ready-file",
+            str(file),
+        ]
+        if not REAL:
+            command += ["--rehearsal", "--rehearsal-flag=--latency=600", "--rehearsal-flag=--jitter=400"]
+        # Few calls at a time, so that there is a half-way at which to kill.
+        up = subprocess.Popen(command, start_new_session=True, env={"HEADRACE_CALLS": "8", **os.environ})
+        try:
+            while not file.exists():
+                if up.poll() is not None:
+                    raise SystemExit(up.returncode)
+                time.sleep(0.05)
+            yield json.loads(file.read_text())
+        finally:
+            up.terminate()
+            up.wait()
+
+
+def kill_half_way(ready: dict[str, object], total: int, judge: Path | None, before: int, kills: list[float]) -> None:
+    """SIGKILL the bulk worker once half of the answers are there."""
+    if judge is None:
+        time.sleep(5)
+    else:
+        while (
+            not judge.exists() or sum(call.ended_at is not None for call in account.read(judge)[before:]) < total // 2
+        ):
+            time.sleep(0.05)
+    workers = ready["workers"]
+    assert isinstance(workers, dict)
+    pid = workers["bulk"]
+    kills.append(time.time())
+    os.kill(pid, signal.SIGKILL)
+    say(f"killed the bulk worker (pid {pid}) with SIGKILL. Its lease runs out in 16 s; `up` has begun another one")
+
+
+def report(documents: list[dict[str, str]], calls: list[account.Call], kills: list[float], seconds: float) -> int:
+    """Print the records and the account's verdict; write it to `report.json`. 0 when every document was answered once."""
+    rows = [json.loads(line) for line in (DEMO / "records.jsonl").read_text().splitlines()]
+    errors = DEMO / "records.errors.jsonl"
+    failed = [json.loads(line) for line in errors.read_text().splitlines()] if errors.exists() else []
+    table(rows)
+    answered = [row["custom_id"] for row in rows] + [row["custom_id"] for row in failed]
+    verdict = {
+        "items": len(documents),
+        "answered": len(rows),
+        "lost": len({document["id"] for document in documents} - set(answered)),
+        "finished_twice": len(answered) - len(set(answered)),
+        "paid_twice": account.paid_twice(calls),
+        "in_flight_at_kill": sum(len(account.in_flight_at(calls, kill)) for kill in kills),
+        "seconds": round(seconds, 1),
+    }
+    (DEMO / "report.json").write_text(json.dumps(verdict, indent=2) + "\n")
+    say("the account's verdict: " + ", ".join(f"{name} {value}" for name, value in verdict.items()))
+    if REAL:
+        say("with a real provider there is no account: paid_twice and in_flight_at_kill are not known")
+    return 0 if verdict["lost"] == verdict["finished_twice"] == 0 and len(rows) == len(documents) else 1
+
+
+def table(rows: list[dict[str, object]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table("distribution", "purpose", "licence", "maturity", "links", title=f"{len(rows)} records, the first 15")
+    for row in rows[:15]:
+        value = row["value"]
+        assert isinstance(value, dict)
+        purpose = re.sub(r"\s+", " ", value["purpose"])
+        shown.add_row(
+            str(row["custom_id"]), purpose[:60], str(value["licence"])[:20], value["maturity"], str(len(value["links"]))
+        )
+    Console(width=120).print(shown)
+
+
+def say(text: str) -> None:
+    print(f"demo: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""`python -m headrace_worker --role interactive|bulk|quarantine`: one worker process.
+
+Exit codes: 0 stopped in order, 1 it could not run, 2 bad settings, 3 Redis not reachable. SIGTERM drains
+(`HEADRACE_DRAIN_S`); the same signal again, or SIGQUIT, hands back at once what still runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+from headrace.errors import HeadraceError, SettingsError, Unreachable
+from headrace.hint import BULK, INTERACTIVE, QUARANTINE
+from headrace.settings import Settings
+
+# Tasks held at a time: a job is one call; a shard is many, bounded by HEADRACE_CALLS; the quarantine is one at a time.
+CONCURRENCY = {INTERACTIVE: 200, BULK: 8, QUARANTINE: 1}
+CONNECT_S = 10.0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a worker until a signal ends it; returns the exit code."""
+    options = parse(argv)
+    try:
+        return run(options)
+    except HeadraceError as error:
+        print(f"headrace worker: {error}", file=sys.stderr)  # noqa: T201 (the log may not be set up yet)
+        return error.exit_code
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="headrace_worker", description="One worker process of headrace.")
+    parser.add_argument("--role", required=True, choices=sorted(CONCURRENCY), help="the queue it serves")
+    parser.add_argument("--concurrency", type=positive, help="tasks held at a time (200, bulk 8, quarantine 1)")
+    parser.add_argument("--ready-file", type=Path, help='written when it takes work: {"pid": …, "role": …}')
+    parser.add_argument("--name", help="its name in Flower (default: role and process id)")
+    return parser.parse_args(argv)
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def run(options: argparse.Namespace) -> int:
+    settings = Settings.load()
+    # Celery reads it when `celery.concurrency` is imported: before anything else of Celery.
+    os.environ["CELERY_CUSTOM_WORKER_POOL"] = "headrace_worker.pool:TaskPool"
+    # structlog imports rich when it finds it: 0.12 s, for coloured tracebacks that this process never prints.
+    sys.modules["rich"] = None  # type: ignore[assignment]
+    import structlog  # noqa: F401
+
+    del sys.modules["rich"]
+    from headrace_worker.app import configure_logging, find_redis, make_app
+
+    configure_logging(settings.log_level)
+    await_redis(find_redis(settings))
+
+    from celery import signals
+    from celery.exceptions import SecurityWarning
+    from celery.utils.nodenames import gethostname
+
+    # Celery warns of being root at length, on account of pickle. We accept JSON only, and containers run as root.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+    app: Any = make_app(settings)
+    name = options.name or f"{options.role}-{os.getpid()}"
+
+    def on_ready(**_: Any) -> None:
+        announce(options, name)
+
+    signals.worker_ready.connect(on_ready, weak=False)
+    # Not `app.worker_main`: it imports Celery's whole command line, 0.4 s of the start.
+    worker = app.Worker(
+        hostname=name if "@" in name else f"{name}@{gethostname()}",
+        pool_cls="custom",
+        queues=[options.role],
+        concurrency=options.concurrency or CONCURRENCY[options.role],
+        task_events=True,
+        without_gossip=True,
+        without_mingle=True,
+        loglevel="WARNING",
+        quiet=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def await_redis(url: str) -> None:
+    """Wait until Redis answers, `CONNECT_S` at most. Raises `Unreachable`, or `SettingsError` for a URL that is none."""
+    import redis
+
+    shown = re.sub(r"(://[^/@]*:)[^/@]*@", r"\1***@", url)
+    try:
+        client = redis.Redis.from_url(url, socket_connect_timeout=2, socket_timeout=2, retry=None)
+    except ValueError as error:
+        raise SettingsError(f"HEADRACE_REDIS_URL={shown!r}: {error}") from None
+    deadline = time.monotonic() + CONNECT_S
+    while True:
+        try:
+            client.ping()
+            client.close()
+            return
+        except redis.exceptions.BusyLoadingError as error:
+            reason: Exception = error
+        except redis.exceptions.AuthenticationError as error:
+            raise Unreachable(f"Redis at {shown} refuses these credentials: {error}") from None
+        except (redis.RedisError, OSError) as error:
+            reason = error
+        if time.monotonic() > deadline:
+            raise Unreachable(
+                f"Redis at {shown} did not answer for {CONNECT_S:g} s ({type(reason).__name__}: {reason}). Start it with "
+                "`headrace up`, or set HEADRACE_REDIS_URL to a server that runs."
+            ) from None
+        time.sleep(0.05)
+
+
+def announce(options: argparse.Namespace, name: str) -> None:
+    """The worker takes work: say so in the log and in the ready file."""
+    import json
+    import signal
+
+    import structlog
+
+    # Celery restarts a worker on SIGHUP; a terminal that closes must end it as SIGTERM does.
+    signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
+    if options.ready_file:
+        partial = options.ready_file.with_name(f".{options.ready_file.name}.{os.getpid()}")
+        partial.write_text(json.dumps({"pid": os.getpid(), "role": options.role}))
+        partial.replace(options.ready_file)
+    structlog.stdlib.get_logger("headrace.worker").info("ready", role=options.role, name=name, pid=os.getpid())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""The Celery application of a worker, and its log.
+
+`make_app` is what `python -m headrace_worker` starts; `app` is the same, made at its first use, for `celery -A
+headrace_worker.app`. The log is one line per event on stderr. No line ever quotes a message's body or an exception's
+text: both may hold a prompt or an answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import re
+import sys
+from typing import Any
+
+import structlog
+from celery import Celery, signals
+from celery.worker.consumer import Consumer
+from celery.worker.loops import asynloop
+
+from headrace import hint
+from headrace.errors import SettingsError, Unreachable
+from headrace.settings import STATE_FOLDER, Settings, find_state_folder, read_ready
+from headrace_worker.pool import kind_of, where_of
+
+log = structlog.stdlib.get_logger("headrace.worker")
+
+# Of these two the arguments are shown: a masked URL and what is wrong with the link to Redis.
+SAFE = ("consumer: Cannot connect to", "%s (%r)")
+PLACEHOLDER = re.compile(r"%(?:\(\w+\))?[-#0 +]*\d*(?:\.\d+)?[a-zA-Z]")
+LEVELS = {"debug", "info", "warning", "error", "critical"}
+
+
+def make_app(settings: Settings) -> Celery:
+    """The application of a worker with these settings. Raises `Unreachable` when no server is named or found."""
+    app: Any = Celery("headrace", fixups=[])
+    app.conf.update(hint.configure(find_redis(settings), settings.namespace))
+    app.conf.worker_consumer = "headrace_worker.app:HintConsumer"
+    app.headrace_settings = settings
+    hooks = importlib.import_module(settings.test_hooks) if settings.test_hooks else None
+    if not getattr(hooks, "ALONE", False):
+        importlib.import_module("headrace_worker.tasks").register(app)
+    if hooks:
+        hooks.install(app)
+    return app
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        globals()["app"] = made = make_app(Settings.load())
+        return made
+    raise AttributeError(name)
+
+
+def find_redis(settings: Settings) -> str:
+    """`HEADRACE_REDIS_URL`, or the server of the nearest `.headrace` folder whose `headrace up` runs."""
+    if settings.redis_url:
+        return settings.redis_url
+    state = find_state_folder()
+    ready = read_ready(state) if state else None
+    if ready and isinstance(ready.get("redis"), str):
+        return str(ready["redis"])
+    looked = f"in {state} nothing runs" if state else f"there is no {STATE_FOLDER} folder here or above"
+    raise Unreachable(
+        f"no Redis is known: HEADRACE_REDIS_URL is not set and {looked}. Start one with `headrace up`, or set "
+        "HEADRACE_REDIS_URL, for example to redis://127.0.0.1:6379/0."
+    )
+
+
+class HintConsumer(Consumer):
+    """Celery's consumer without four faults of 5.7, each of which ends the worker."""
+
+    def loop(self, *args: Any) -> None:
+        """What is in a queue and is no message at all raises out of kombu. It is gone from the queue then; the worker
+        connects anew and goes on, its tasks run all the while."""
+        try:
+            asynloop(*args)
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            log.error("the hub failed, connecting anew", kind=kind_of(error), where=where_of(error))
+            raise ConnectionError(kind_of(error)) from None
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
+        """Some kinds of bad messages are caught, others (a body that is no triple) raise through the loop; the worker
+        ends, the message returns and ends the next one."""
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def on_task_received(message: Any) -> None:
+            try:
+                handle(message)
+            except (TypeError, ValueError, LookupError, AttributeError) as error:
+                if not message.acknowledged:
+                    self.on_invalid_task(None, message, error)
+
+        return on_task_received
+
+    def call_soon_ack(self, p: Any, *args: Any, **kwargs: Any) -> Any:
+        """A task outlives a break of the link. Its channel is gone when it ends, and acknowledging there raises
+        AttributeError. The hint comes back after the visibility timeout and finds its record finished."""
+
+        def acknowledge(*args: Any, **kwargs: Any) -> None:
+            try:
+                p(*args, **kwargs)
+            except AttributeError:
+                log.info("a hint from before the link broke stays unacknowledged")
+
+        return super().call_soon_ack(acknowledge, *args, **kwargs)
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """A broken link is closed twice. If the first time fails early, the channel tries to put held messages back when
+        the link is gone, which raises AttributeError. Those hints come back after the visibility timeout instead."""
+        connection: Any = self.connection
+        close = connection.close
+
+        def close_again() -> None:
+            with contextlib.suppress(AttributeError):
+                close()
+
+        connection.close = close_again
+        super().on_connection_error_after_connected(exc)
+
+
+class NoBodies(logging.Filter):
+    """Reduces a record of somebody else's logger to the kind of problem: its format without arguments, and the type and
+    place of its exception. Celery's own lines for unknown and undecodable messages quote the whole body."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if not record.name.startswith("headrace"):
+            form = str(record.msg).strip()
+            safe = record.name == "celery.worker.consumer.consumer" and form.startswith(SAFE)
+            text = record.getMessage() if safe else PLACEHOLDER.sub("…", form)
+            record.msg, record.args = text.partition("\n")[0][:200], ()
+        if error is not None:
+            record.msg = f"{record.msg} kind={kind_of(error)} where={where_of(error)!r}"
+        record.exc_info, record.exc_text, record.stack_info = None, None, None
+        return True
+
+
+def configure_logging(level: str) -> None:
+    """Log to stderr. Ours from `level` on, everybody else's from `warning`. Raises `SettingsError` for another level."""
+    if level.lower() not in LEVELS:
+        raise SettingsError(f"HEADRACE_LOG_LEVEL={level!r}: use one of {', '.join(sorted(LEVELS))}")
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    shared = [structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name, stamp]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(NoBodies())
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("headrace").setLevel(level.upper())
+    # Celery warns at each reconnect about a setting that we have made on purpose.
+    logging.getLogger("py.warnings").setLevel(logging.ERROR)
+    signals.setup_logging.connect(_keep_logging, weak=False)
+
+
+def render(_: Any, __: str, event: Any) -> str:
+    """`time level logger: event key=value …`, on one line."""
+    head = f"{event.pop('timestamp')} {event.pop('level'):<8} {event.pop('logger')}: {event.pop('event')}"
+    for drop in ("exc_info", "stack_info", "exception"):
+        event.pop(drop, None)
+    pairs = (f"{key}={plain(value)}" for key, value in event.items())
+    return " ".join([head.replace("\n", " "), *pairs])
+
+
+def plain(value: Any) -> str:
+    text = str(value)
+    return text if text and not re.search(r'[\s"=]', text) else repr(text)
+
+
+def _keep_logging(**_: Any) -> None:
+    """That this signal has a receiver keeps Celery from setting up logging of its own."""
