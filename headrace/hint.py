@@ -1,8 +1,8 @@
 """Hints: the Celery messages. A hint is the id of a record and nothing else; the record itself is in the ledger.
 
-A hint may be lost, doubled or late: claiming the record decides what happens. That is why prompts are never in Flower, in
-`inspect`, in an error log or in the broker's lists. The SDK, the gateway and the workers all publish through `Hints`, and
-`configure` is the one place of the Celery settings. Importing this module does not import Celery.
+A hint may be lost, doubled or late: claiming the record decides what happens. That is why prompts are never in Flower,
+in `inspect`, in an error log or in the broker's lists. The SDK, the gateway and the workers all publish through
+`Hints`, and `configure` is the one place of the Celery settings. Importing this module does not import Celery.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def task_name(record_id: str) -> str:
 def key_prefix(namespace: str) -> str:
     """What every broker key and channel of `namespace` begins with.
 
-    It carries the ledger's tag, so that one ACL pattern covers both and all keys share one slot. kombu puts it before keys
-    and also before pub/sub channels, which know no databases: events and remote control stay inside the namespace.
+    It carries the ledger's tag, so that one ACL pattern covers both and all keys share one slot. kombu puts it before
+    keys and also before pub/sub channels, which know no databases: events and remote control stay inside the namespace.
     """
     return f"{{{namespace}}}celery:"
 
@@ -77,12 +77,12 @@ def broker_url(redis_url: str) -> str:
 
 def configure(redis_url: str, namespace: str) -> dict[str, Any]:
     """The Celery settings, the same in every process. Each one is there for a fault that was met by running into it."""
-    from kombu import Exchange, Queue
+    from kombu.entity import Exchange, Queue
 
     return {
         "broker_url": broker_url(redis_url),
         "broker_transport_options": {
-            # A backstop only: recovery is the lease's. Above a call's deadline (600 s) and the drain; the shortest wins.
+            # A backstop only: recovery is the lease's. Above a call's deadline (600 s) and the drain.
             "visibility_timeout": 3600,
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,
@@ -138,8 +138,8 @@ def configure(redis_url: str, namespace: str) -> dict[str, Any]:
 class Hints:
     """Publishes hints; may be shared by threads. It connects with the first hint.
 
-    `send` raises `Unreachable` when the broker did not take the hint after a few attempts, at most some seconds each; the
-    record is then in the ledger all the same, and is published again when it is due.
+    `send` raises `Unreachable` when the broker did not take the hint after a few attempts, at most some seconds each;
+    the record is then in the ledger all the same, and is published again when it is due.
     """
 
     def __init__(self, redis_url: str, namespace: str):

@@ -62,11 +62,6 @@ def error_line(custom_id: str, request_id: str, failure: Failure) -> bytes:
     )
 
 
-class _Error(msgspec.Struct):
-    code: str
-    message: str
-
-
 class _Message(msgspec.Struct):
     content: str | None = None
 
@@ -86,7 +81,7 @@ class _Response(msgspec.Struct):
 class _Line(msgspec.Struct):
     custom_id: str
     response: _Response | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = msgspec.Raw(b"null")
 
 
 def simple(line: bytes, *, structured: bool) -> bytes:

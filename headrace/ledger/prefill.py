@@ -9,7 +9,10 @@ from headrace.ledger.script import Ledger
 
 
 async def prefill(ledger: Ledger, shard_id: str, epoch: int, rows: Iterable[tuple[int, bytes]]) -> int:
-    """Set `rows` (index in the shard, row) where none is yet; returns how many were new. Nothing is counted as paid."""
+    """Set `rows` (index in the shard, row) where none is yet; returns how many were new. Nothing is counted as paid.
+
+    Raises `Fenced`, `Closed` (the batch is sealed) or `Unknown`.
+    """
     keys = ledger.keys
     batch = keys.batch(batch_of(shard_id))
     (fresh,) = await ledger.run(

@@ -3,7 +3,7 @@ local job, log, leases = unpack(KEYS)                -- hash, stream, zset id ->
 local id, epoch, lease_ms, channel, count = unpack(ARGV, 1, 5)   -- rest: 2 × count field, value of the record; then every event from seq 1
 -- The server lost the record (a restart from an old copy): who still holds the attempt writes it again, with the same ids.
 local stored = redis.call('HGET', job, 'epoch')
-if stored and tonumber(stored) > tonumber(epoch) then return { 'FENCED', stored } end
+if epoch == '0' or stored and tonumber(stored) > tonumber(epoch) then return { 'FENCED', stored or '0' } end
 if stored == epoch then return { 'OK', redis.call('HGET', job, 'seq') } end
 local fields_end = 5 + 2 * tonumber(count)
 for i = 6, fields_end, 2 do redis.call('HSET', job, ARGV[i], ARGV[i + 1]) end

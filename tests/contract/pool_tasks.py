@@ -1,4 +1,4 @@
-"""Tasks for the tests of the pool. Workers import this module by `HEADRACE_TEST_HOOKS`; `ALONE` keeps the real ones out.
+"""Tasks for the tests of the pool. Workers import it by `HEADRACE_TEST_HOOKS`; `ALONE` keeps the real ones out.
 
 A task's `mark` is pushed to the Redis list `marks:<namespace>`, so that a test sees what ran without Celery.
 """

@@ -50,13 +50,18 @@ def test_a_broker_url_names_the_same_server(url: str, expected: str) -> None:
 
 
 def test_another_kind_of_server_is_refused() -> None:
-    with pytest.raises(SettingsError, match="HEADRACE_REDIS_URL.*amqp"):
+    with pytest.raises(SettingsError, match=r"HEADRACE_REDIS_URL.*amqp"):
         hint.broker_url("amqp://h")
 
 
 @pytest.mark.parametrize(
     ("record_id", "task"),
-    [("job_abc", hint.JOB), ("batch_abc.s0", hint.SHARD), ("batch_abc.s12", hint.SHARD), ("batch_abc.join", hint.SHARD)],
+    [
+        ("job_abc", hint.JOB),
+        ("batch_abc.s0", hint.SHARD),
+        ("batch_abc.s12", hint.SHARD),
+        ("batch_abc.join", hint.SHARD),
+    ],
 )
 def test_the_id_says_which_task(record_id: str, task: str) -> None:
     assert hint.task_name(record_id) == task
@@ -102,7 +107,7 @@ def test_every_key_is_under_the_namespace(hints: hint.Hints, client: redis.Redis
     hints.send(hint.INTERACTIVE, "job_abc")
     keys = client.keys(f"*{namespace}*")
     assert keys
-    assert all(key.startswith(hint.key_prefix(namespace)) for key in keys)
+    assert all(str(key).startswith(hint.key_prefix(namespace)) for key in keys)
 
 
 def test_threads_share_hints(hints: hint.Hints, client: redis.Redis, namespace: str) -> None:

@@ -94,8 +94,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def await_redis(url: str) -> None:
-    """Wait until Redis answers, `CONNECT_S` at most. Raises `Unreachable`, or `SettingsError` for a URL that is none."""
+    """Wait until Redis answers, `CONNECT_S` at most. Raises `Unreachable`, or `SettingsError` for no URL."""
     import redis
+    from redis.exceptions import AuthenticationError, BusyLoadingError
 
     shown = re.sub(r"(://[^/@]*:)[^/@]*@", r"\1***@", url)
     try:
@@ -108,16 +109,16 @@ def await_redis(url: str) -> None:
             client.ping()
             client.close()
             return
-        except redis.exceptions.BusyLoadingError as error:
+        except BusyLoadingError as error:
             reason: Exception = error
-        except redis.exceptions.AuthenticationError as error:
+        except AuthenticationError as error:
             raise Unreachable(f"Redis at {shown} refuses these credentials: {error}") from None
         except (redis.RedisError, OSError) as error:
             reason = error
         if time.monotonic() > deadline:
             raise Unreachable(
-                f"Redis at {shown} did not answer for {CONNECT_S:g} s ({type(reason).__name__}: {reason}). Start it with "
-                "`headrace up`, or set HEADRACE_REDIS_URL to a server that runs."
+                f"Redis at {shown} did not answer for {CONNECT_S:g} s ({type(reason).__name__}: {reason}). Start it "
+                "with `headrace up`, or set HEADRACE_REDIS_URL to a server that runs."
             ) from None
         time.sleep(0.05)
 

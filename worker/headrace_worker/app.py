@@ -107,8 +107,8 @@ class HintConsumer(Consumer):
         return super().call_soon_ack(acknowledge, *args, **kwargs)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """A broken link is closed twice. If the first time fails early, the channel tries to put held messages back when
-        the link is gone, which raises AttributeError. Those hints come back after the visibility timeout instead."""
+        """A broken link is closed twice. If the first time fails early, the channel tries to put held messages back
+        when the link is gone, which raises AttributeError. Those hints come back after the visibility timeout."""
         connection: Any = self.connection
         close = connection.close
 
@@ -138,7 +138,7 @@ class NoBodies(logging.Filter):
 
 
 def configure_logging(level: str) -> None:
-    """Log to stderr. Ours from `level` on, everybody else's from `warning`. Raises `SettingsError` for another level."""
+    """Log to stderr. Ours from `level` on, others' from `warning`. Raises `SettingsError` for another level."""
     if level.lower() not in LEVELS:
         raise SettingsError(f"HEADRACE_LOG_LEVEL={level!r}: use one of {', '.join(sorted(LEVELS))}")
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)

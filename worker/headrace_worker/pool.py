@@ -1,13 +1,13 @@
 """The asyncio pool of a Celery worker: hundreds of coroutine tasks in one process, on one loop in its own thread.
 
-Two threads: the *hub* is Celery's (messages, acknowledgements, events, remote control), the *loop* is asyncio's and runs
-the tasks and the service. Celery's tracer is not used, so there are no results, retries or time limits of Celery's.
+Two threads: the *hub* is Celery's (messages, acknowledgements, events, remote control), the *loop* is asyncio's and
+runs the tasks and the service. Celery's tracer is not used, so there are no results, retries or time limits of Celery's.
 
 The contract with Celery 5.7, found by running it:
 
-* Celery's callbacks run on the hub only (its locks are dummies there), one outcome for each task whatever it raised, and
-  none after `terminate_job`. An outcome holding SystemExit or KeyboardInterrupt ends the worker, one holding MemoryError
-  raises inside Celery: hence `TaskFailed`.
+* Celery's callbacks run on the hub only (its locks are dummies there), one outcome for each task whatever it raised,
+  and none after `terminate_job`. An outcome holding SystemExit or KeyboardInterrupt ends the worker, one holding
+  MemoryError raises inside Celery: hence `TaskFailed`.
 * `Hub.call_soon` may be called from any thread since kombu 5.7. A reader of our own on the hub would be dropped by
   `Hub.reset` when the link to the broker breaks.
 * `on_close` comes before the consumer is stopped, `on_stop` after it. Draining in `on_close` keeps link, heartbeats and
@@ -52,15 +52,12 @@ class Service(Protocol):
 
     async def start(self) -> None:
         """Awaited before the first task. When it raises, the worker ends with a code that is not 0."""
-        ...
 
     def draining(self) -> None:
         """No new tasks will come; those that run have `drain_s` left. Called on the loop."""
-        ...
 
     async def stop(self) -> None:
         """Awaited after the last task."""
-        ...
 
 
 class TaskFailed(Exception):
@@ -68,7 +65,7 @@ class TaskFailed(Exception):
 
 
 class Job:
-    """One task in the pool, and the handle that Celery gets. Celery's reference is weak: the pool keeps it to the end."""
+    """One task in the pool, and the handle that Celery gets. Celery's reference is weak: the pool keeps it alive."""
 
     def __init__(self, number: int, name: str, request: dict[str, Any], callback: Callable[..., Any] | None):
         self.number = number
@@ -129,7 +126,7 @@ class TaskPool(BasePool):
         signals.worker_shutting_down.connect(self._on_signal, weak=False)
         self._start_service(self._loop)
 
-    def on_apply(
+    def on_apply(  # pyright: ignore[reportIncompatibleMethodOverride] (Celery keeps the handle, its type says None)
         self,
         target: Any,
         args: tuple[Any, ...],
@@ -156,12 +153,6 @@ class TaskPool(BasePool):
             job.told = True
             self._cancel(job)
 
-    def grow(self, n: int = 1) -> None:
-        self.limit = (self.limit or 0) + n
-
-    def shrink(self, n: int = 1) -> None:
-        self.limit = max(1, (self.limit or 0) - n)
-
     def on_close(self) -> None:
         """Drain: take nothing new, let what runs finish until the deadline, hand the rest back."""
         if self._stopped or self._loop is None or worker_state.should_terminate:
@@ -185,7 +176,7 @@ class TaskPool(BasePool):
                 self._turn()
             for job in list(self._jobs.values()):
                 self._hand_back(job)
-            for _ in range(2):  # acknowledgements and events of the last tasks
+            for _ in range(2):  # acknowledge the last tasks now: the service's stop may take its time
                 self._turn()
         finally:
             tick.cancel()
@@ -395,7 +386,7 @@ def _info(error: Exception, where: str) -> ExceptionInfo:
         raise error
     except Exception:
         info = ExceptionInfo()
-    info.exception = error.with_traceback(None)
+    info.exception = error.with_traceback(None)  # pyright: ignore[reportAttributeAccessIssue] (Celery takes both)
     info.traceback = f"{error}: {where}"  # type: ignore[assignment]
     return info
 

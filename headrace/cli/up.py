@@ -1,0 +1,44 @@
+"""`headrace up`: the whole service on this machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command(epilog="Example: headrace up --rehearsal")
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="State folder. [default: nearest .headrace]")
+@click.option("--port", type=click.IntRange(0, 65533), default=8400, show_default=True, help="First port; 0 takes free ones.")
+@click.option("--ready-file", type=click.Path(path_type=Path, dir_okay=False), help="JSON of all addresses, once all answer.")
+@click.option("--rehearsal", is_flag=True, help="Start the stand-in provider, also when a provider's key is set.")
+@click.option("--rehearsal-flag", multiple=True, help="Passed on to it, for example --rehearsal-flag=--latency=300.")
+@click.option("--flower/--no-flower", default=True, show_default=True, help="Start Flower (loopback, with a password).")
+@click.option("--flower-writable", is_flag=True, help="Let Flower revoke tasks and shut workers down.")
+def up(
+    data: Path | None,
+    port: int,
+    ready_file: Path | None,
+    rehearsal: bool,
+    rehearsal_flag: tuple[str, ...],
+    flower: bool,
+    flower_writable: bool,
+) -> None:
+    """Run the service: Valkey, the workers, Flower, and without a provider's key the rehearsal provider.
+
+    Ctrl-C stops it in order: running calls finish first. Set HEADRACE_REDIS_URL to use a server of yours.
+    """
+    from headrace.settings import STATE_FOLDER, Settings, find_state_folder
+    from headrace.up import Options, Stack
+
+    options = Options(
+        data or find_state_folder() or Path(STATE_FOLDER),
+        port=port,
+        ready_file=ready_file,
+        rehearsal=rehearsal,
+        rehearsal_flags=rehearsal_flag,
+        flower=flower,
+        flower_writable=flower_writable,
+    )
+    sys.exit(Stack(Settings.load(), options).run())

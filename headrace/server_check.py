@@ -1,0 +1,31 @@
+"""Whether a Redis server may be trusted with the ledger: it must persist, and must not evict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def problems_of(config: dict[str, Any]) -> list[str]:
+    """What stands against a server with this configuration (`CONFIG GET`), each with its remedy; empty when nothing does.
+
+    A value that the server does not tell (managed ones forbid the command) is not held against it.
+    """
+    found = []
+    policy = config.get("maxmemory-policy", "noeviction")
+    if policy != "noeviction":
+        found.append(
+            f"it evicts (maxmemory-policy {policy}): records would vanish under memory pressure. Set `maxmemory-policy noeviction`."
+        )
+    if config.get("appendonly", "yes") != "yes":
+        found.append("it does not persist (appendonly no): a restart loses every job. Set `appendonly yes`.")
+    return found
+
+
+def check_server(client: Any) -> list[str]:
+    """`problems_of` the server behind a (sync) redis client."""
+    from redis.exceptions import ResponseError
+
+    try:
+        return problems_of(client.config_get("maxmemory-policy", "appendonly"))
+    except ResponseError:
+        return []
