@@ -28,7 +28,7 @@ DEMO = STATE / "demo"
 MODEL = os.environ.get("MODEL", "rehearsal/large")
 REAL = not MODEL.startswith("rehearsal/")
 LEAST_DOCUMENTS = 60
-PROMPT = "Describe this Python distribution as a record.\n\nName: {name}\n\n{description}"
+SYSTEM = "Describe the Python distribution in the user's message as a record."
 SCHEMA = {
     "type": "object",
     "additionalProperties": False,
@@ -70,7 +70,7 @@ def main() -> int:
         extraction = subprocess.Popen(
             [
                 *(sys.executable, "-m", "headrace", "extract", str(DEMO / "documents.jsonl")),
-                *("--prompt", PROMPT, "--schema", str(DEMO / "record.json")),
+                *("--system", SYSTEM, "--prompt", "{text}", "--schema", str(DEMO / "record.json")),
                 *("--model", MODEL, "--out", str(DEMO / "records.jsonl")),
             ],
             env={**os.environ, "HEADRACE_REDIS_URL": str(ready["redis"]), "HEADRACE_FILES": str(ready["files"])},
@@ -85,17 +85,27 @@ def main() -> int:
 
 
 def read_documents() -> Iterator[dict[str, str]]:
-    """Name and long description of what is installed here, each once, cut to what a prompt may cost."""
+    """What the distributions installed here say of themselves, each once, cut to what a prompt may cost."""
     seen = set()
     for distribution in sorted(distributions(), key=lambda each: each.name.lower()):
-        text = str(distribution.metadata.get_payload() or distribution.metadata.get("Description") or "")
-        if distribution.name not in seen and len(text) > 200:
-            seen.add(distribution.name)
-            yield {"id": distribution.name, "name": distribution.name, "description": text[:6000]}
+        metadata = distribution.metadata
+        description = str(metadata.get_payload() or metadata.get("Description") or "")
+        if distribution.name in seen or len(description) < 200:
+            continue
+        seen.add(distribution.name)
+        classifiers = metadata.get_all("Classifier") or []
+        head = [
+            f"Name: {distribution.name}",
+            f"Purpose: {metadata.get('Summary') or ''}",
+            f"Licence: {metadata.get('License-Expression') or (metadata.get('License') or '').partition(chr(10))[0]}",
+            *(f"Maturity: {each.rpartition(' - ')[2]}" for each in classifiers if each.startswith("Development Status")),
+            *(f"Audience: {each.rpartition(' :: ')[2]}" for each in classifiers if each.startswith("Intended Audience")),
+            "Python versions: " + ", ".join(each.rpartition(" :: ")[2] for each in classifiers if re.search(r"3\.\d+$", each)),
+            *(f"Link: {link}" for link in metadata.get_all("Project-URL") or []),
+        ]
+        yield {"id": distribution.name, "text": "\n".join([*head, "", description[:5000]])}
     if len(seen) < LEAST_DOCUMENTS:
-        raise SystemExit(
-            f"only {len(seen)} descriptions found; the demo wants {LEAST_DOCUMENTS}: run it by `make demo`"
-        )
+        raise SystemExit(f"only {len(seen)} descriptions found; the demo wants {LEAST_DOCUMENTS}: run it by `make demo`")
 
 
 @contextlib.contextmanager
@@ -116,7 +126,7 @@ def service() -> Iterator[dict[str, object]]:
             str(file),
         ]
         if not REAL:
-            command += ["--rehearsal", "--rehearsal-flag=--latency=600", "--rehearsal-flag=--jitter=400"]
+            command += ["--rehearsal", "--rehearsal-flag=--latency=300", "--rehearsal-flag=--jitter=200"]
         # Few calls at a time, so that there is a half-way at which to kill.
         up = subprocess.Popen(command, start_new_session=True, env={"HEADRACE_CALLS": "8", **os.environ})
         try:

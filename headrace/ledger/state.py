@@ -72,6 +72,7 @@ JOB_MOVES: dict[JobState, dict[str, frozenset[JobState]]] = {
 BATCH_MOVES: dict[BatchState, dict[str, frozenset[BatchState]]] = {
     BatchState.IN_PROGRESS: {
         "feed": frozenset({BatchState.IN_PROGRESS}),
+        "prefill": frozenset({BatchState.IN_PROGRESS}),
         "checkpoint": frozenset({BatchState.IN_PROGRESS}),
         "finish_shard": frozenset({BatchState.IN_PROGRESS}),
         "pause": frozenset({BatchState.PAUSED}),
@@ -79,6 +80,7 @@ BATCH_MOVES: dict[BatchState, dict[str, frozenset[BatchState]]] = {
         "seal": frozenset({BatchState.FINALIZING, BatchState.CANCELLING}),
     },
     BatchState.PAUSED: {
+        "prefill": frozenset({BatchState.PAUSED}),
         "checkpoint": frozenset({BatchState.PAUSED}),
         "finish_shard": frozenset({BatchState.PAUSED}),
         "resume": frozenset({BatchState.IN_PROGRESS}),
@@ -86,6 +88,7 @@ BATCH_MOVES: dict[BatchState, dict[str, frozenset[BatchState]]] = {
         "seal": frozenset({BatchState.FINALIZING, BatchState.CANCELLING}),
     },
     BatchState.CANCELLING: {
+        "prefill": frozenset({BatchState.CANCELLING}),
         "checkpoint": frozenset({BatchState.CANCELLING}),
         "finish_shard": frozenset({BatchState.CANCELLING}),
         "seal": frozenset({BatchState.FINALIZING}),

@@ -68,6 +68,17 @@ def test_200_tasks_of_one_second_run_at_once(stack: Stack) -> None:
     assert time.monotonic() - first < 3
 
 
+def test_a_slot_is_free_as_soon_as_its_task_has_ended(stack: Stack) -> None:
+    with stack.app.producer_pool.acquire(block=True) as producer, producer.batch():
+        for number in range(30):
+            stack.send("t.sleep", 0, "last" if number == 29 else "", producer=producer)
+    stack.worker("--concurrency", "1")
+    first = time.monotonic()
+    until(lambda: stack.marks()["ended last"])
+    until(lambda: stack.unacked == 0)
+    assert time.monotonic() - first < 2
+
+
 def test_every_event_arrives_and_answers_are_none(stack: Stack, watch: Callable[[Stack], Events]) -> None:
     stack.worker()
     events = watch(stack)

@@ -205,9 +205,6 @@ class TaskPool(BasePool):
     def on_terminate(self) -> None:
         self.on_stop()
 
-    def _get_info(self) -> dict[str, Any]:
-        return {**super()._get_info(), "running": len(self._jobs)}
-
     def _on_ready(self, sender: Any = None, **_: Any) -> None:
         self._consumer = sender
 
@@ -250,9 +247,12 @@ class TaskPool(BasePool):
     def _tell_outcomes(self) -> None:
         """On the hub: tell Celery of every task that has ended since."""
         self._woken = False
+        if self._ended and self._loop is not None and not self._stopped:
+            # What Celery queues on the hub from in here (acknowledging) would wait for the hub's next event, up to 1 s:
+            # the hub polls before it looks again, and only another thread wakes it.
+            self._loop.call_soon_threadsafe(self._hub.call_soon, lambda: None)
         while self._ended:
-            job = self._ended.popleft()
-            self._tell(job)
+            self._tell(self._ended.popleft())
 
     def _tell(self, job: Job) -> None:
         self._jobs.pop(job.number, None)

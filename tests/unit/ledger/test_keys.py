@@ -1,0 +1,226 @@
+"""The table of keys is the whole truth: what the moves write is in it, with its type, and by the moves it names."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from headrace.batch import ShardRange
+from headrace.job import new_id
+from headrace.ledger.append import append
+from headrace.ledger.beat import beat
+from headrace.ledger.cancel import cancel
+from headrace.ledger.checkpoint import Row, checkpoint
+from headrace.ledger.claim import claim
+from headrace.ledger.close import close
+from headrace.ledger.due import due
+from headrace.ledger.feed import feed
+from headrace.ledger.finish import finish
+from headrace.ledger.finish_shard import finish_shard
+from headrace.ledger.keys import KINDS, KeyKind, Keys, batch_of, permanent, shard_number
+from headrace.ledger.lead import lead
+from headrace.ledger.open import open_batch
+from headrace.ledger.park import park
+from headrace.ledger.pause import pause
+from headrace.ledger.prefill import prefill
+from headrace.ledger.recover import recover
+from headrace.ledger.release import release
+from headrace.ledger.restart import restart
+from headrace.ledger.restore import restore
+from headrace.ledger.resume import resume
+from headrace.ledger.script import FOLDER, Argument, Ledger
+from headrace.ledger.seal import seal
+from headrace.ledger.state import JobState
+from headrace.ledger.submit import submit
+
+EXPIRED, LONG = -1, 10**9
+MOVES = {path.stem for path in FOLDER.glob("*.lua")}
+# Written by no move: a worker and a client do it at their start.
+BY_OTHERS = {"providers", "store"}
+
+
+def kind_of(key: str) -> KeyKind:
+    tag, _, name = key.partition(":")
+    assert re.fullmatch(r"\{\w+\}", tag), f"{key} has no tag"
+    found = [kind for kind in KINDS if re.fullmatch(re.sub(r"<\w+>", r"[^:]+", kind.pattern), name)]
+    assert len(found) == 1, f"{key} is declared {len(found)} times"
+    return found[0]
+
+
+class Watched(Ledger):
+    """A ledger that sees which keys each of its moves writes."""
+
+    def __init__(self, ledger: Ledger):
+        super().__init__(ledger.client, ledger.namespace)
+        self.written: dict[str, set[str]] = defaultdict(set)  # pattern of a key -> moves
+        self.types: dict[str, set[str]] = defaultdict(set)
+
+    async def run(
+        self,
+        name: str,
+        subject: str,
+        keys: dict[str, str],
+        arguments: dict[str, Argument],
+        rest: Sequence[Argument] = (),
+    ) -> list[bytes]:
+        before = await self.contents()
+        reply = await super().run(name, subject, keys, arguments, rest)
+        after = await self.contents()
+        for key in before.keys() | after.keys():
+            if before.get(key) != after.get(key):
+                self.written[kind_of(key).pattern].add(name)
+        return reply
+
+    async def contents(self) -> dict[str, Any]:
+        read = {"hash": "hgetall", "string": "get"}
+        found = {}
+        async for raw in self.client.scan_iter(f"{self.keys.prefix}:*"):
+            key, kind = raw.decode(), (await self.client.type(raw)).decode()
+            self.types[kind_of(key).pattern].add(kind)
+            if kind == "zset":
+                content = await self.client.zrange(raw, 0, -1, withscores=True)
+            elif kind == "stream":
+                content = await self.client.xrange(raw)
+            else:
+                content = await getattr(self.client, read[kind])(raw)
+            found[key] = (content, await self.client.pttl(raw) >= 0)
+        return found
+
+    async def new_job(self) -> str:
+        return await submit(self, new_id("job"), b"{}", queue="bulk", idempotency_key=new_id("job"))
+
+    async def take(self, record_id: str, token: str, lease_ms: int = LONG) -> Any:
+        queue = (await self.client.hget(self.keys.record(record_id), "queue")).decode()
+        return await claim(self, record_id, token=token, owner="w", queue=queue, lease_ms=lease_ms)
+
+    async def all_due(self) -> None:
+        for member in await self.client.zrange(self.keys.due, 0, -1):
+            await self.client.zadd(self.keys.due, {member: 0})
+        await due(self)
+
+
+async def live_the_lives_of_jobs(ledger: Watched) -> None:
+    await lead(ledger, "process")
+    job = await ledger.new_job()
+    await ledger.all_due()
+    for token in "abcd":  # until it is dead
+        await ledger.take(job, token, EXPIRED)
+        await recover(ledger)
+    job = await ledger.new_job()
+    attempt = await ledger.take(job, "a")
+    await park(ledger, job, attempt.epoch, delay_ms=0, calls="1:0", reason="rate_limited")
+    await ledger.all_due()
+    attempt = await ledger.take(job, "b")
+    await release(ledger, job, attempt.epoch, calls="1:0")
+    attempt = await ledger.take(job, "c")
+    await beat(ledger, {job: attempt.epoch}, lease_ms=LONG // 2)
+    epoch = await restart(ledger, job, attempt.epoch, token="r", reason="retry")
+    await append(ledger, job, epoch, 2, [b"{}"])
+    await ledger.client.delete(ledger.keys.job(job), f"{ledger.keys.job(job)}:log")
+    record = {**attempt.record, "restarted": b"r"}
+    await restore(ledger, job, epoch, record, [b"{}", b"{}"], lease_ms=LONG)
+    await finish(
+        ledger, job, epoch, JobState.SUCCEEDED, seq=3, event=b"{}", result=b"{}", counters={"jobs": 1}
+    )
+    job = await ledger.new_job()
+    attempt = await ledger.take(job, "a", EXPIRED)
+    await recover(ledger)
+    await finish(ledger, job, attempt.epoch, JobState.FAILED, seq=2, event=b"{}", result=b"{}")  # comes home late
+    await cancel(ledger, await ledger.new_job())
+
+
+async def live_the_lives_of_batches(ledger: Watched) -> None:
+    for cancelled in (False, True):
+        batch = new_id("batch")
+        await open_batch(
+            ledger,
+            batch,
+            template_sha="s",
+            template=b"{}",
+            window_ms=LONG,
+            tenant="default",
+            record={"total": 2, "shards": 2},
+        )
+        await feed(ledger, batch, 0, [ShardRange(0, 1, 0, 1), ShardRange(1, 1, 1, 1)], queue="bulk")
+        await pause(ledger, batch, reason="no room")
+        await resume(ledger, batch)
+        first, second = f"{batch}.s0", f"{batch}.s1"
+        await ledger.take(first, "a", EXPIRED)
+        await recover(ledger)
+        attempt = await ledger.take(first, "b")
+        await park(ledger, first, attempt.epoch, delay_ms=0, calls="", reason="rate_limited")
+        await ledger.all_due()
+        attempt = await ledger.take(first, "c")
+        await release(ledger, first, attempt.epoch, calls="")
+        attempt = await ledger.take(first, "d")
+        await beat(ledger, {first: attempt.epoch}, lease_ms=LONG // 2)
+        await ledger.client.hset(ledger.keys.batch(batch), "reported", 0)  # a quarter of a second later
+        await checkpoint(ledger, first, attempt.epoch, [Row(0, "s", b"x")], lease_ms=LONG)
+        await ledger.client.hset(ledger.keys.batch(batch), "reported", 0)
+        await finish_shard(ledger, first, attempt.epoch, "part0")
+        attempt = await ledger.take(second, "a")
+        await ledger.client.hset(ledger.keys.batch(batch), "reported", 0)
+        await prefill(ledger, second, attempt.epoch, [(0, b"Sold")])
+        if cancelled:
+            await cancel(ledger, batch)
+            await release(ledger, second, attempt.epoch, calls="")
+        else:
+            await checkpoint(ledger, second, attempt.epoch, [], lease_ms=EXPIRED)
+            await recover(ledger)
+            await finish_shard(ledger, second, attempt.epoch, "part1")
+        await seal(ledger, batch, queue="bulk")
+        join = await ledger.take(f"{batch}.join", "a", EXPIRED)
+        await recover(ledger)
+        await close(
+            ledger,
+            batch,
+            join.epoch,
+            output="o",
+            errors="e",
+            unfinished=0,
+            left=[second] * cancelled,
+        )
+
+
+async def test_the_moves_write_the_declared_keys_and_no_others(ledger: Ledger) -> None:
+    """`kind_of` refuses a key that is not declared; the rest is compared with the table, row by row."""
+    watched = Watched(ledger)
+    await live_the_lives_of_jobs(watched)
+    await live_the_lives_of_batches(watched)
+    assert {kind.pattern: {kind.type} for kind in KINDS if kind.pattern not in BY_OTHERS} == watched.types
+    declared = {kind.pattern: set(kind.moves.split()) for kind in KINDS if kind.pattern not in BY_OTHERS}
+    for pattern, moves in watched.written.items():
+        assert declared[pattern] == moves, pattern
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.pattern)
+def test_the_moves_of_a_key_are_moves(kind: KeyKind) -> None:
+    assert kind.pattern in BY_OTHERS or set(kind.moves.split()) <= MOVES
+    assert kind.type in {"hash", "stream", "string", "zset"}
+    assert kind.lifetime
+
+
+def test_only_what_is_declared_permanent_may_stay() -> None:
+    keys = Keys("hr")
+    for key in (keys.due, keys.leases, keys.open, keys.held, keys.jobs("acme"), keys.spend("acme")):
+        assert permanent(key)
+    for key in (keys.job("job_x"), f"{keys.job('job_x')}:log", keys.template("sha"), keys.leader, "{hr}:undeclared"):
+        assert not permanent(key)
+
+
+def test_every_key_has_the_tag_of_its_namespace() -> None:
+    keys = Keys("test")
+    names = [keys.due, keys.job("job_x"), keys.shard("batch_x.s1"), keys.idempotency("acme", "k: }{"), keys.template("s")]
+    assert all(kind_of(name) and name.startswith("{test}:") for name in names)
+
+
+def test_an_id_says_what_it_is() -> None:
+    keys = Keys("hr")
+    assert (batch_of("batch_x.s17"), shard_number("batch_x.s17")) == ("batch_x", "17")
+    assert (batch_of("batch_x.join"), shard_number("batch_x.join")) == ("batch_x", "")
+    assert (batch_of("job_x"), shard_number("job_x")) == ("-", "")
+    assert (keys.record("job_x"), keys.record("batch_x.s1")) == (keys.job("job_x"), keys.shard("batch_x.s1"))
