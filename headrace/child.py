@@ -12,10 +12,10 @@ from pathlib import Path
 from headrace.embedded import die_with_parent
 
 FIRST_WAIT_S = 0.2
-LONGEST_WAIT_S = 10.0
+LONGEST_WAIT_S = 2.0
+LONGEST_WAIT_UNREADY_S = 10.0
 GROWN_UP_S = 30.0
-YOUNG_S = 3.0
-MOST_YOUNG_DEATHS = 5
+MOST_FAILED_STARTS = 5
 LOG_BYTES = 5 * 1024 * 1024
 
 
@@ -39,7 +39,8 @@ class Child:
         self._started = 0.0
         self._wait_s = FIRST_WAIT_S
         self._restart_at: float | None = None
-        self.young_deaths = 0
+        self._was_ready = False
+        self.failed_starts = 0
 
     @property
     def pid(self) -> int | None:
@@ -62,9 +63,13 @@ class Child:
             )
         self._started = time.monotonic()
         self._restart_at = None
+        self._was_ready = False
 
     def is_ready(self) -> bool:
-        return self.process is not None and self.process.poll() is None and self._ready(self.process.pid)
+        if self.process is None or self.process.poll() is not None:
+            return False
+        self._was_ready = self._was_ready or self._ready(self.process.pid)
+        return self._was_ready
 
     def tick(self) -> str | None:
         """What happened since the last call, in words, or None."""
@@ -75,22 +80,24 @@ class Child:
             self.start()
             return f"started again (pid {self.pid})"
         if self.process is None or self.process.poll() is None:
+            if self.is_ready():
+                self.failed_starts = 0
             if now - self._started > GROWN_UP_S:
-                self._wait_s, self.young_deaths = FIRST_WAIT_S, 0
+                self._wait_s = FIRST_WAIT_S
             return None
         code = self.process.returncode
-        self.young_deaths = self.young_deaths + 1 if now - self._started < YOUNG_S else 0
+        self.failed_starts += not self._was_ready
         self._restart_at = now + self._wait_s
         cause = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         said = f"{cause}; it starts again in {self._wait_s:g} s"
-        self._wait_s = min(self._wait_s * 2, LONGEST_WAIT_S)
+        self._wait_s = min(self._wait_s * 2, LONGEST_WAIT_S if self._was_ready else LONGEST_WAIT_UNREADY_S)
         self.process = None
         return said
 
     @property
     def hopeless(self) -> bool:
-        """It died young several times in a row: starting it again will not help."""
-        return self.young_deaths >= MOST_YOUNG_DEATHS
+        """It died several times in a row before it was ready: starting it again will not help."""
+        return self.failed_starts >= MOST_FAILED_STARTS
 
     def last_lines(self, count: int = 8) -> str:
         """The end of its log."""

@@ -46,7 +46,7 @@ BY_OTHERS = {"providers", "store"}
 def kind_of(key: str) -> KeyKind:
     tag, _, name = key.partition(":")
     assert re.fullmatch(r"\{\w+\}", tag), f"{key} has no tag"
-    found = [kind for kind in KINDS if re.fullmatch(re.sub(r"<\w+>", r"[^:]+", kind.pattern), name)]
+    found = [kind for kind in KINDS if re.fullmatch(re.sub(r"<\w+>", "[^:]+", re.escape(kind.pattern)), name)]
     assert len(found) == 1, f"{key} is declared {len(found)} times"
     return found[0]
 
@@ -173,7 +173,7 @@ async def live_the_lives_of_batches(ledger: Watched) -> None:
             await recover(ledger)
             await finish_shard(ledger, second, attempt.epoch, "part1")
         await seal(ledger, batch, queue="bulk")
-        join = await ledger.take(f"{batch}.join", "a", EXPIRED)
+        join = await ledger.take(f"{batch}.join", "a", EXPIRED if cancelled else LONG)
         await recover(ledger)
         await close(
             ledger,

@@ -1,0 +1,143 @@
+"""The ledger on one `cluster-enabled` node: every key of a script lies in one slot, or the server would refuse it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from headrace import errors
+from headrace.batch import ShardRange
+from headrace.embedded import EmbeddedServer
+from headrace.job import new_id
+from headrace.ledger.append import append
+from headrace.ledger.beat import beat
+from headrace.ledger.cancel import cancel
+from headrace.ledger.checkpoint import Row, checkpoint
+from headrace.ledger.claim import Claimed, claim
+from headrace.ledger.close import close
+from headrace.ledger.due import due
+from headrace.ledger.feed import feed
+from headrace.ledger.finish import finish
+from headrace.ledger.finish_shard import finish_shard
+from headrace.ledger.lead import lead
+from headrace.ledger.open import open_batch
+from headrace.ledger.park import park
+from headrace.ledger.pause import pause
+from headrace.ledger.prefill import prefill
+from headrace.ledger.recover import recover
+from headrace.ledger.release import release
+from headrace.ledger.restart import restart
+from headrace.ledger.restore import restore
+from headrace.ledger.resume import resume
+from headrace.ledger.script import FOLDER, Ledger
+from headrace.ledger.seal import seal
+from headrace.ledger.state import JobState
+from headrace.ledger.submit import submit
+
+EXPIRED, LONG = -1, 10**9
+
+
+class Witness(Ledger):
+    """A ledger that remembers which moves were sent."""
+
+    sent: set[str] = set()
+
+    async def run(self, name: str, *arguments: object, **options: object) -> list[bytes]:
+        self.sent.add(name)
+        return await super().run(name, *arguments, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def ledger(own_valkey: Callable[..., EmbeddedServer], namespace: str) -> AsyncIterator[Ledger]:
+    # The cluster bus takes a port of its own, and a node must have one for clients too.
+    port, bus = free_ports()
+    node = own_valkey("--cluster-enabled", "yes", "--port", str(port), "--cluster-port", str(bus), "--bind", "127.0.0.1")
+    ledger = Witness.at(node.url, namespace)
+    await ledger.client.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+    while b"cluster_state:ok" not in await ledger.client.execute_command("CLUSTER INFO"):
+        pass
+    yield ledger
+    await ledger.close()
+
+
+def free_ports() -> list[int]:
+    with socket.socket() as one, socket.socket() as other:
+        for each in (one, other):
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in (one, other)]
+
+
+async def take(ledger: Ledger, record_id: str, token: str, lease_ms: int = LONG) -> Claimed:
+    queue = (await ledger.client.hget(ledger.keys.record(record_id), "queue")).decode()
+    return await claim(ledger, record_id, token=token, owner="w", queue=queue, lease_ms=lease_ms)
+
+
+async def all_due(ledger: Ledger) -> list[tuple[str, str]]:
+    for member in await ledger.client.zrange(ledger.keys.due, 0, -1):
+        await ledger.client.zadd(ledger.keys.due, {member: 0})
+    return await due(ledger)
+
+
+async def a_jobs_life(ledger: Ledger) -> None:
+    job = await submit(ledger, new_id("job"), b"{}", queue="interactive", idempotency_key="k")
+    assert await all_due(ledger) == [("interactive", job)]
+    await take(ledger, job, "a", EXPIRED)
+    assert await recover(ledger) == [("interactive", job)]
+    attempt = await take(ledger, job, "b")
+    await park(ledger, job, attempt.epoch, delay_ms=0, calls="1:0", reason="rate_limited")
+    assert await all_due(ledger) == [("interactive", job)]
+    attempt = await take(ledger, job, "c")
+    assert await release(ledger, job, attempt.epoch, calls="1:0") == "interactive"
+    attempt = await take(ledger, job, "d")
+    assert await beat(ledger, {job: attempt.epoch}) == {}
+    epoch = await restart(ledger, job, attempt.epoch, token="r", reason="retry")
+    await append(ledger, job, epoch, 2, [b"{}"])
+    await ledger.client.delete(ledger.keys.job(job), f"{ledger.keys.job(job)}:log")
+    assert await restore(ledger, job, epoch, attempt.record, [b"{}", b"{}"]) == 2
+    assert await finish(ledger, job, epoch, JobState.SUCCEEDED, seq=3, event=b"{}", result=b"42", counters={"jobs": 1})
+    with pytest.raises(errors.Finished):
+        await cancel(ledger, job)
+    assert await ledger.client.get(f"{ledger.keys.job(job)}:result") == b"42"
+
+
+async def a_batchs_life(ledger: Ledger) -> None:
+    batch = new_id("batch")
+    record = {"total": 3, "shards": 2}
+    await open_batch(ledger, batch, template_sha="s", template=b"{}", window_ms=LONG, tenant="default", record=record)
+    assert await feed(ledger, batch, 0, [ShardRange(0, 2, 0, 2), ShardRange(2, 1, 2, 1)], queue="bulk") == 2
+    await pause(ledger, batch, reason="no room")
+    await resume(ledger, batch)
+    first, second = f"{batch}.s0", f"{batch}.s1"
+    await take(ledger, first, "a", EXPIRED)
+    assert await recover(ledger) == [("bulk", first)]
+    attempt = await take(ledger, first, "b")
+    assert await beat(ledger, {first: attempt.epoch}) == {}
+    assert await prefill(ledger, first, attempt.epoch, [(0, b"Sold")]) == 1
+    await checkpoint(ledger, first, attempt.epoch, [Row(1, "s", b"x", {"output_tokens": 3})])
+    assert await finish_shard(ledger, first, attempt.epoch, "part0")
+    attempt = await take(ledger, second, "a")
+    await checkpoint(ledger, second, attempt.epoch, [])
+    await cancel(ledger, batch)
+    assert await beat(ledger, {second: attempt.epoch}) == {second: "CANCELLED"}
+    await release(ledger, second, attempt.epoch, calls="")
+    await seal(ledger, batch, queue="bulk")
+    join = await take(ledger, f"{batch}.join", "a")
+    assert await close(ledger, batch, join.epoch, output="o", errors="e", unfinished=1, left=[second])
+    assert await ledger.client.hmget(ledger.keys.batch(batch), "state", "succeeded", "cancelled") == [b"cancelled", b"2", b"1"]
+    assert await ledger.client.get(ledger.keys.held) == b"0"
+
+
+async def test_every_move_stays_in_one_slot(ledger: Witness) -> None:
+    assert b"redis_mode:cluster" in (await ledger.client.execute_command("INFO", "server", NEVER_DECODE=True))
+    assert await lead(ledger, "process")
+    await a_jobs_life(ledger)
+    await a_batchs_life(ledger)
+    assert ledger.sent == {path.stem for path in FOLDER.glob("*.lua")}
+
+
+async def test_the_node_would_refuse_keys_of_two_slots(ledger: Ledger) -> None:
+    """Otherwise the test above proves nothing."""
+    with pytest.raises(Exception, match=r"CROSSSLOT|same slot"):
+        await ledger.client.eval("return 1", 2, "{a}:x", "{b}:y")

@@ -1,0 +1,112 @@
+"""The whole service as real processes, for the tests that need it: `headrace up` on a folder of the test's own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import redis
+from headrace_rehearsal import account
+
+DEADLINE_S = 60.0
+
+
+class Stack:
+    """A running `headrace up`; `ready` is what its ready file says, read anew at each use."""
+
+    def __init__(self, folder: Path, process: subprocess.Popen[bytes], environment: dict[str, str]):
+        self.folder = folder
+        self.process = process
+        self.environment = environment
+
+    @property
+    def ready(self) -> dict[str, Any]:
+        return json.loads((self.folder / "ready.json").read_text())
+
+    @property
+    def client(self) -> redis.Redis:
+        return redis.Redis.from_url(self.ready["redis"], socket_timeout=5)
+
+    def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run `headrace …` against this service."""
+        return headrace(*arguments, env=self.client_environment, cwd=self.folder, **options)
+
+    @property
+    def client_environment(self) -> dict[str, str]:
+        ready = self.ready
+        return {**self.environment, "HEADRACE_REDIS_URL": ready["redis"], "HEADRACE_FILES": ready["files"]}
+
+    def extract(self, lines: list[dict[str, Any]], *arguments: str) -> str:
+        """Open a batch over `lines` and return its id."""
+        source = self.folder / "input.jsonl"
+        source.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        done = self.run("extract", str(source), "--model", "rehearsal/small", "--detach", *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def batch(self, batch_id: str) -> dict[str, str]:
+        with contextlib.closing(self.client) as client:
+            raw = client.hgetall(f"{{hr}}:batch:{batch_id}")
+        return {name.decode(): value.decode() for name, value in raw.items()}
+
+    def lines(self, batch_id: str, which: str) -> list[dict[str, Any]]:
+        """The lines of `output` or `errors` of a closed batch."""
+        path = Path(self.ready["files"]) / self.batch(batch_id)[which]
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    def calls(self) -> list[account.Call]:
+        path = Path(self.ready["account"])
+        return account.read(path) if path.exists() else []
+
+
+def headrace(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command line; output is captured as text."""
+    return subprocess.run(
+        [sys.executable, "-m", "headrace", *arguments], capture_output=True, text=True, timeout=120, check=False, **options
+    )
+
+
+@contextlib.contextmanager
+def started(folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> Iterator[Stack]:
+    """`headrace up` on `folder`, ready; stopped (and everything under it gone) at the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    unset = {"HEADRACE_REDIS_URL", "OPENAI_API_KEY", "HEADRACE_FILES"}
+    env = {name: value for name, value in os.environ.items() if name not in unset}
+    env |= {"HEADRACE_DRAIN_S": "5", **(environment or {})}
+    command = [
+        *(sys.executable, "-m", "headrace", "up", "--port", "0", "--data", str(folder / ".headrace")),
+        *("--rehearsal", "--ready-file", str(folder / "ready.json"), *arguments),
+    ]
+    with (folder / "up.log").open("wb") as log:
+        process = subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=folder)
+    try:
+        until(lambda: (folder / "ready.json").exists() or process.poll() is not None, what="the service is up")
+        assert process.poll() is None, (folder / "up.log").read_text()
+        yield Stack(folder, process, env)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(40)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def until(holds: Callable[[], Any], *, what: str, seconds: float = DEADLINE_S) -> Any:
+    """Wait until `holds()` is true and return what it returned; fail with `what` after the deadline."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = holds()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.05)
