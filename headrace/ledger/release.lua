@@ -1,6 +1,6 @@
 -- uses: clock fence
 local record, due, leases, batch = unpack(KEYS)      -- hash, two zsets id -> ms, hash or unused
-local id, epoch, calls, grace_ms = unpack(ARGV)
+local id, epoch, calls, grace_ms, home = unpack(ARGV)    -- home: out of quarantine, proven innocent
 local state, stored, queue = unpack(redis.call('HMGET', record, 'state', 'epoch', 'queue'))
 if state == 'queued' and stored == epoch and epoch ~= '0' then return { 'OK', queue } end
 local refused = refusal(record, epoch)

@@ -7,8 +7,11 @@ from headrace.ledger.script import Ledger
 from headrace.ledger.submit import GRACE_MS
 
 
-async def release(ledger: Ledger, record_id: str, epoch: int, *, calls: str) -> str:
-    """Queue `record_id` again and return the queue on which its hint is to be published."""
+async def release(ledger: Ledger, record_id: str, epoch: int, *, calls: str, home: bool = False) -> str:
+    """Queue `record_id` again and return the queue on which its hint is to be published.
+
+    With `home` it leaves quarantine, its crashes counted from zero.
+    """
     keys = ledger.keys
     (queue,) = await ledger.run(
         "release",
@@ -19,6 +22,6 @@ async def release(ledger: Ledger, record_id: str, epoch: int, *, calls: str) -> 
             "leases": keys.leases,
             "batch": keys.batch(batch_of(record_id)),
         },
-        {"id": record_id, "epoch": epoch, "calls": calls, "grace_ms": GRACE_MS},
+        {"id": record_id, "epoch": epoch, "calls": calls, "grace_ms": GRACE_MS, "home": int(home)},
     )
     return queue.decode()

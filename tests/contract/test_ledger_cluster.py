@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 
@@ -53,11 +54,14 @@ class Witness(Ledger):
 async def ledger(own_valkey: Callable[..., EmbeddedServer], namespace: str) -> AsyncIterator[Ledger]:
     # The cluster bus takes a port of its own, and a node must have one for clients too.
     port, bus = free_ports()
-    node = own_valkey("--cluster-enabled", "yes", "--port", str(port), "--cluster-port", str(bus), "--bind", "127.0.0.1")
+    node = own_valkey(
+        "--cluster-enabled", "yes", "--port", str(port), "--cluster-port", str(bus), "--bind", "127.0.0.1"
+    )
     ledger = Witness.at(node.url, namespace)
     await ledger.client.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-    while b"cluster_state:ok" not in await ledger.client.execute_command("CLUSTER INFO"):
-        pass
+    async with asyncio.timeout(10):
+        while "ok" not in str((await ledger.client.execute_command("CLUSTER INFO"))["cluster_state"]):
+            await asyncio.sleep(0.02)
     yield ledger
     await ledger.close()
 
@@ -125,12 +129,16 @@ async def a_batchs_life(ledger: Ledger) -> None:
     await seal(ledger, batch, queue="bulk")
     join = await take(ledger, f"{batch}.join", "a")
     assert await close(ledger, batch, join.epoch, output="o", errors="e", unfinished=1, left=[second])
-    assert await ledger.client.hmget(ledger.keys.batch(batch), "state", "succeeded", "cancelled") == [b"cancelled", b"2", b"1"]
+    assert await ledger.client.hmget(ledger.keys.batch(batch), "state", "succeeded", "cancelled") == [
+        b"cancelled",
+        b"2",
+        b"1",
+    ]
     assert await ledger.client.get(ledger.keys.held) == b"0"
 
 
 async def test_every_move_stays_in_one_slot(ledger: Witness) -> None:
-    assert b"redis_mode:cluster" in (await ledger.client.execute_command("INFO", "server", NEVER_DECODE=True))
+    assert (await ledger.client.info("cluster"))["cluster_enabled"] == 1
     assert await lead(ledger, "process")
     await a_jobs_life(ledger)
     await a_batchs_life(ledger)

@@ -28,6 +28,8 @@ from headrace_worker.process import Process
 log = structlog.get_logger("headrace.worker.shard")
 
 CRASHES_ALLOWED = 2
+PROVEN = 16
+"""Items of a shard that survive alone before it goes home: what killed it twice was among the first to run."""
 
 
 class ShardRun:
@@ -50,6 +52,7 @@ class ShardRun:
         self.first_line = claimed.integer("line")
         self.tries = parse_tries(claimed.record.get("calls", b"").decode())
         self.stopped: str | None = None
+        self.proven = False  # in quarantine: those that ran alone survived
         self.deferred: Deferred | None = None
         self._pending: list[Row] = []
         self._wake = asyncio.Event()
@@ -159,13 +162,14 @@ class ShardRun:
             line = error_line(items[index].custom_id, self._request_id(index), failure)
             await self._checkpoint([Row(index, "d", line)])
             todo = [other for other in todo if other != index]
-        for index in todo:
+        for index in todo[:PROVEN]:
             if not self._may_begin():
                 return
             await patiently(lambda index=index: checkpoint(self.ledger, self.id, self.epoch, [], item=str(index)))
             task = asyncio.create_task(self._run_item(index, items[index]))
             self._running = {task}
             await self._all_of_them()
+        self.proven = self._may_begin()
 
     async def _run_item(self, index: int, item: Item) -> None:
         tries = self.tries.setdefault(index, Tries())

@@ -121,11 +121,11 @@ async def _interrupted(process: Process, claimed: Claimed, run: Run) -> None:
     await hand_back(process, claimed, run)
 
 
-async def hand_back(process: Process, claimed: Claimed, run: Run) -> None:
+async def hand_back(process: Process, claimed: Claimed, run: Run, *, home: bool = False) -> None:
     """Queue the record again, unharmed, and publish its hint."""
     try:
         queue = await patiently(
-            lambda: release(process.ledger, claimed.record_id, claimed.epoch, calls=run.calls), patience_s=10
+            lambda: release(process.ledger, claimed.record_id, claimed.epoch, calls=run.calls, home=home), patience_s=10
         )
     except (Refused, *AWAY) as error:
         log.warning("not handed back; its lease will run out", record=claimed.record_id, error=type(error).__name__)
@@ -184,4 +184,4 @@ class BatchWork:
                 )
             )
         else:
-            await hand_back(process, claimed, self)
+            await hand_back(process, claimed, self, home=self.shard.proven)

@@ -31,10 +31,8 @@ LIVE_UNTIL_THE_END = ("job:", "batch:", "shard:")
 
 @pytest.fixture(params=["valkey", "fakeredis"])
 async def ledger(request: pytest.FixtureRequest, valkey_url: str, namespace: str) -> AsyncIterator[Ledger]:
-    if request.param == "valkey":
-        ledger = Ledger.at(valkey_url, namespace)
-    else:
-        ledger = Ledger(fakeredis.FakeAsyncRedis(), namespace)
+    on_valkey = request.param == "valkey"
+    ledger = Ledger.at(valkey_url, namespace) if on_valkey else Ledger(fakeredis.FakeAsyncRedis(), namespace)
     yield ledger
     await check_lifetimes(ledger)
     await ledger.close()

@@ -18,7 +18,9 @@ from headrace.ledger.state import JobState
 TWO = [b'{"t":"text.delta","d":"a"}', b'{"t":"text.delta","d":"b"}']
 
 
-async def test_events_follow_the_start_under_their_own_numbers(ledger: Ledger, look: Any, job: str, attempt: Any) -> None:
+async def test_events_follow_the_start_under_their_own_numbers(
+    ledger: Ledger, look: Any, job: str, attempt: Any
+) -> None:
     assert await append(ledger, job, attempt.epoch, 2, TWO) == ""
     log = await look.log(job)
     assert [number for number, _ in log] == [f"{attempt.epoch}-{n}" for n in (1, 2, 3)]
@@ -26,7 +28,9 @@ async def test_events_follow_the_start_under_their_own_numbers(ledger: Ledger, l
     assert await look.field(job, "seq") == "3"
 
 
-async def test_a_watcher_gets_each_event_with_the_number_it_has_in_the_log(ledger: Ledger, look: Any, job: str, attempt: Any) -> None:
+async def test_a_watcher_gets_each_event_with_the_number_it_has_in_the_log(
+    ledger: Ledger, look: Any, job: str, attempt: Any
+) -> None:
     async with ledger.client.pubsub() as watcher:
         await watcher.subscribe(f"{ledger.keys.job(job)}:ch")
         await watcher.get_message(timeout=1)
@@ -59,7 +63,9 @@ async def test_it_brings_back_a_cancellation(ledger: Ledger, job: str, attempt: 
     assert await append(ledger, job, attempt.epoch, 2, TWO) == "enough"
 
 
-async def test_events_come_home_after_the_lease_as_long_as_nobody_else_began(ledger: Ledger, look: Any, job: str, take: Any) -> None:
+async def test_events_come_home_after_the_lease_as_long_as_nobody_else_began(
+    ledger: Ledger, look: Any, job: str, take: Any
+) -> None:
     attempt = await take(job, lease_ms=-1)
     await recover(ledger)
     await append(ledger, job, attempt.epoch, 2, TWO)
@@ -74,7 +80,9 @@ async def test_a_zombie_cannot_append(ledger: Ledger, look: Any, zombie: Any) ->
     assert await look.everything() == before
 
 
-async def test_nothing_is_written_before_the_first_claim_nor_after_the_end(ledger: Ledger, look: Any, job: str, take: Any) -> None:
+async def test_nothing_is_written_before_the_first_claim_nor_after_the_end(
+    ledger: Ledger, look: Any, job: str, take: Any
+) -> None:
     with pytest.raises(errors.Fenced):
         await append(ledger, job, 0, 1, TWO)
     with pytest.raises(errors.Unknown):

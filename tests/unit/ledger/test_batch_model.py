@@ -11,7 +11,14 @@ import fakeredis
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from headrace import errors
 from headrace.batch import ShardRange
@@ -300,7 +307,9 @@ class BatchMoves(RuleBasedStateMachine):
     def pauses(self) -> None:
         if self.state is BatchState.IN_PROGRESS:
             self.goes("pause", BatchState.PAUSED)
-        self.expect(None if self.state is BatchState.PAUSED else errors.Closed, pause(self.ledger, self.batch, reason="r"))
+        self.expect(
+            None if self.state is BatchState.PAUSED else errors.Closed, pause(self.ledger, self.batch, reason="r")
+        )
 
     @rule()
     def resumes(self) -> None:
@@ -398,7 +407,9 @@ class BatchMoves(RuleBasedStateMachine):
         assert int(held or 0) == sum(len(row) for (name, _), row in self.rows.items() if name in self.records)
         # Whatever is alive is found again by somebody, and nothing else is.
         assert {raw.decode() for raw in leased} == {self.id(n) for n, m in self.records.items() if m.state == "running"}
-        assert {raw.decode() for raw in waiting} == {self.id(n) for n, m in self.records.items() if m.state != "running"}
+        assert {raw.decode() for raw in waiting} == {
+            self.id(n) for n, m in self.records.items() if m.state != "running"
+        }
         assert bool(listed) == (self.state in OPEN)
         assert [number.decode().split("-")[1] for number, _ in log] == [str(n + 1) for n in range(len(log))]
 

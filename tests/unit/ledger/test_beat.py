@@ -16,7 +16,9 @@ from headrace.ledger.state import JobState
 EXPIRED, LONG = -1, 10**9
 
 
-async def test_a_beat_renews_jobs_and_shards_in_one_call(ledger: Ledger, look: Any, job: str, batch: str, take: Any) -> None:
+async def test_a_beat_renews_jobs_and_shards_in_one_call(
+    ledger: Ledger, look: Any, job: str, batch: str, take: Any
+) -> None:
     attempt, shard = await take(job, lease_ms=EXPIRED), await take(f"{batch}.s0", lease_ms=EXPIRED)
     held = {job: attempt.epoch, shard.record_id: shard.epoch}
     assert await beat(ledger, held, lease_ms=LONG) == {}
@@ -68,7 +70,9 @@ async def test_epoch_0_holds_nothing(ledger: Ledger, look: Any, job: str) -> Non
     assert await look.leased() == set()
 
 
-async def test_a_record_that_was_taken_back_but_not_given_away_gets_no_lease(ledger: Ledger, look: Any, job: str, take: Any) -> None:
+async def test_a_record_that_was_taken_back_but_not_given_away_gets_no_lease(
+    ledger: Ledger, look: Any, job: str, take: Any
+) -> None:
     attempt = await take(job, lease_ms=EXPIRED)
     await recover(ledger)
     assert await beat(ledger, {job: attempt.epoch}) == {}

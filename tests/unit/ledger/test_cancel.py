@@ -31,7 +31,9 @@ async def test_a_job_that_waits_ends_at_once(ledger: Ledger, look: Any, job: str
     assert (await look.due(), await look.leased()) == (set(), set())
 
 
-async def test_a_parked_job_ends_at_once_and_its_worker_is_fenced(ledger: Ledger, look: Any, job: str, attempt: Any) -> None:
+async def test_a_parked_job_ends_at_once_and_its_worker_is_fenced(
+    ledger: Ledger, look: Any, job: str, attempt: Any
+) -> None:
     await park(ledger, job, attempt.epoch, delay_ms=10**9, calls="", reason="rate_limited")
     assert await cancel(ledger, job) == "cancelled"
     assert await look.due() == set()
@@ -46,7 +48,9 @@ async def test_a_running_job_is_told_and_ends_by_its_worker(ledger: Ledger, look
     assert await cancel(ledger, job) == "cancelled"
 
 
-async def test_a_running_job_whose_worker_is_lost_ends_by_recover(ledger: Ledger, look: Any, job: str, take: Any) -> None:
+async def test_a_running_job_whose_worker_is_lost_ends_by_recover(
+    ledger: Ledger, look: Any, job: str, take: Any
+) -> None:
     await take(job, lease_ms=-1)
     await cancel(ledger, job)
     assert await recover(ledger) == []

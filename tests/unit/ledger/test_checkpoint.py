@@ -35,7 +35,9 @@ async def test_sent_twice_a_row_counts_once(ledger: Ledger, look: Any, shard: An
     assert await look.everything() == before
 
 
-async def test_a_row_never_changes_and_only_what_is_new_beside_it_counts(ledger: Ledger, look: Any, batch: str, shard: Any) -> None:
+async def test_a_row_never_changes_and_only_what_is_new_beside_it_counts(
+    ledger: Ledger, look: Any, batch: str, shard: Any
+) -> None:
     await checkpoint(ledger, shard.record_id, shard.epoch, [PAID])
     rows = [Row(0, "f", b"other", {"input_tokens": 100}), Row(1, "c", b"new")]
     await checkpoint(ledger, shard.record_id, shard.epoch, rows)
@@ -55,7 +57,9 @@ async def test_it_is_also_the_beat(ledger: Ledger, batch: str, take: Any) -> Non
     assert await recover(ledger) == []
 
 
-async def test_progress_is_reported_at_most_four_times_a_second(ledger: Ledger, look: Any, batch: str, shard: Any) -> None:
+async def test_progress_is_reported_at_most_four_times_a_second(
+    ledger: Ledger, look: Any, batch: str, shard: Any
+) -> None:
     await checkpoint(ledger, shard.record_id, shard.epoch, [PAID])
     reports = len(await look.log(batch))
     await ledger.client.hset(ledger.keys.batch(batch), "reported", 0)
@@ -99,7 +103,9 @@ async def test_what_just_fitted_is_not_spilled_when_it_is_sent_twice(ledger: Led
     assert await look.everything() == before
 
 
-async def test_it_comes_home_after_recover_as_long_as_nobody_else_began(ledger: Ledger, look: Any, batch: str, take: Any) -> None:
+async def test_it_comes_home_after_recover_as_long_as_nobody_else_began(
+    ledger: Ledger, look: Any, batch: str, take: Any
+) -> None:
     attempt = await take(f"{batch}.s0", lease_ms=EXPIRED)
     await recover(ledger)
     await checkpoint(ledger, attempt.record_id, attempt.epoch, [PAID])

@@ -18,10 +18,14 @@ from headrace.ledger.seal import seal
 
 
 async def end(ledger: Ledger, batch: str, epoch: int, output: str = "out", **changes: Any) -> bool:
-    return await close(ledger, batch, epoch, **{"output": output, "errors": "err", "unfinished": 0, "left": [], **changes})
+    return await close(
+        ledger, batch, epoch, **{"output": output, "errors": "err", "unfinished": 0, "left": [], **changes}
+    )
 
 
-async def test_a_closed_batch_names_its_files_and_has_a_lifetime(ledger: Ledger, look: Any, batch: str, join: Any) -> None:
+async def test_a_closed_batch_names_its_files_and_has_a_lifetime(
+    ledger: Ledger, look: Any, batch: str, join: Any
+) -> None:
     assert await end(ledger, batch, join.epoch)
     record = await look.record(batch)
     assert (record["state"], record["output"], record["errors"]) == ("completed", "out", "err")
@@ -54,7 +58,9 @@ async def test_the_loser_learns_which_output_won(ledger: Ledger, batch: str, joi
     assert finished.value.detail == "winner"
 
 
-async def test_what_the_shards_of_a_cancelled_batch_left_is_cleared_away(ledger: Ledger, look: Any, batch: str, shard: Any, take: Any) -> None:
+async def test_what_the_shards_of_a_cancelled_batch_left_is_cleared_away(
+    ledger: Ledger, look: Any, batch: str, shard: Any, take: Any
+) -> None:
     await checkpoint(ledger, shard.record_id, shard.epoch, [Row(0, "s", b"paid")])
     await cancel(ledger, batch)
     await release(ledger, shard.record_id, shard.epoch, calls="")
@@ -72,7 +78,9 @@ async def test_what_the_shards_of_a_cancelled_batch_left_is_cleared_away(ledger:
     assert await look.field(batch, "cancelled") == "3"
 
 
-async def test_a_join_that_was_replaced_cannot_close(ledger: Ledger, look: Any, batch: str, join: Any, take: Any) -> None:
+async def test_a_join_that_was_replaced_cannot_close(
+    ledger: Ledger, look: Any, batch: str, join: Any, take: Any
+) -> None:
     await ledger.client.zadd(ledger.keys.leases, {join.record_id: 0})
     await recover(ledger)
     other = await take(join.record_id, token="t2", owner="w2")
@@ -89,7 +97,9 @@ async def test_a_join_comes_home_after_its_lease(ledger: Ledger, look: Any, batc
     assert await look.due() == set()
 
 
-async def test_a_batch_closes_only_after_its_seal_and_by_its_join(ledger: Ledger, look: Any, batch: str, take: Any) -> None:
+async def test_a_batch_closes_only_after_its_seal_and_by_its_join(
+    ledger: Ledger, look: Any, batch: str, take: Any
+) -> None:
     with pytest.raises(errors.Unknown):
         await end(ledger, batch, 1)
     with pytest.raises(errors.Unknown):

@@ -41,7 +41,9 @@ async def test_the_wait_doubles_up_to_a_limit(ledger: Ledger, look: Any, job: st
     assert waits == [2, 4, 8, 10, 10]
 
 
-async def test_a_parked_job_is_queued_and_counts_its_hints_anew(ledger: Ledger, look: Any, job: str, attempt: Any) -> None:
+async def test_a_parked_job_is_queued_and_counts_its_hints_anew(
+    ledger: Ledger, look: Any, job: str, attempt: Any
+) -> None:
     await park(ledger, job, attempt.epoch, delay_ms=0, calls="", reason="rate_limited")
     assert await due(ledger) == [("interactive", job)]
     assert (await look.state(job), await look.field(job, "hints")) == ("queued", "1")

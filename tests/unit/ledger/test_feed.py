@@ -27,7 +27,9 @@ async def test_a_fed_shard_is_queued_with_its_range(ledger: Ledger, look: Any, b
     assert await look.field(batch, "fed") == "3"
 
 
-async def test_sent_twice_the_second_learns_the_cursor_and_makes_nothing(ledger: Ledger, look: Any, batch: str, take: Any) -> None:
+async def test_sent_twice_the_second_learns_the_cursor_and_makes_nothing(
+    ledger: Ledger, look: Any, batch: str, take: Any
+) -> None:
     await feed(ledger, batch, 2, NEXT, queue="bulk")
     await take(f"{batch}.s2")
     before = await look.everything()

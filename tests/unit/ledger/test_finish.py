@@ -19,11 +19,20 @@ END = b'{"t":"end","status":"succeeded"}'
 
 async def succeed(ledger: Ledger, job: str, epoch: int, *, seq: int = 2) -> bool:
     return await finish(
-        ledger, job, epoch, JobState.SUCCEEDED, seq=seq, event=END, result=b"42", counters={"cost_nano_usd": 7, "jobs": 1}
+        ledger,
+        job,
+        epoch,
+        JobState.SUCCEEDED,
+        seq=seq,
+        event=END,
+        result=b"42",
+        counters={"cost_nano_usd": 7, "jobs": 1},
     )
 
 
-async def test_the_end_the_result_and_the_counters_come_together(ledger: Ledger, look: Any, job: str, attempt: Any) -> None:
+async def test_the_end_the_result_and_the_counters_come_together(
+    ledger: Ledger, look: Any, job: str, attempt: Any
+) -> None:
     assert await succeed(ledger, job, attempt.epoch)
     record = await look.record(job)
     assert record["state"] == "succeeded"
@@ -72,7 +81,9 @@ async def test_a_zombie_cannot_finish(ledger: Ledger, look: Any, zombie: Any) ->
     assert await look.everything() == before
 
 
-async def test_events_that_are_missing_before_the_end_are_asked_for(ledger: Ledger, look: Any, job: str, attempt: Any) -> None:
+async def test_events_that_are_missing_before_the_end_are_asked_for(
+    ledger: Ledger, look: Any, job: str, attempt: Any
+) -> None:
     with pytest.raises(errors.Gap) as gap:
         await succeed(ledger, job, attempt.epoch, seq=3)
     assert gap.value.detail == "2"

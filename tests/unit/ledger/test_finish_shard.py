@@ -17,7 +17,9 @@ from headrace.ledger.seal import seal
 ROWS = [Row(0, "s", b"a"), Row(1, "s", b"b")]
 
 
-async def test_a_finished_shard_leaves_its_part_and_nothing_else(ledger: Ledger, look: Any, batch: str, shard: Any) -> None:
+async def test_a_finished_shard_leaves_its_part_and_nothing_else(
+    ledger: Ledger, look: Any, batch: str, shard: Any
+) -> None:
     await checkpoint(ledger, shard.record_id, shard.epoch, ROWS)
     assert await finish_shard(ledger, shard.record_id, shard.epoch, "part")
     assert await ledger.client.hgetall(f"{ledger.keys.batch(batch)}:parts") == {b"0": b"part"}

@@ -123,9 +123,7 @@ async def live_the_lives_of_jobs(ledger: Watched) -> None:
     await ledger.client.delete(ledger.keys.job(job), f"{ledger.keys.job(job)}:log")
     record = {**attempt.record, "restarted": b"r"}
     await restore(ledger, job, epoch, record, [b"{}", b"{}"], lease_ms=LONG)
-    await finish(
-        ledger, job, epoch, JobState.SUCCEEDED, seq=3, event=b"{}", result=b"{}", counters={"jobs": 1}
-    )
+    await finish(ledger, job, epoch, JobState.SUCCEEDED, seq=3, event=b"{}", result=b"{}", counters={"jobs": 1})
     job = await ledger.new_job()
     attempt = await ledger.take(job, "a", EXPIRED)
     await recover(ledger)
@@ -214,7 +212,13 @@ def test_only_what_is_declared_permanent_may_stay() -> None:
 
 def test_every_key_has_the_tag_of_its_namespace() -> None:
     keys = Keys("test")
-    names = [keys.due, keys.job("job_x"), keys.shard("batch_x.s1"), keys.idempotency("acme", "k: }{"), keys.template("s")]
+    names = [
+        keys.due,
+        keys.job("job_x"),
+        keys.shard("batch_x.s1"),
+        keys.idempotency("acme", "k: }{"),
+        keys.template("s"),
+    ]
     assert all(kind_of(name) and name.startswith("{test}:") for name in names)
 
 

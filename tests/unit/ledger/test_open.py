@@ -14,9 +14,7 @@ COUNTERS = ("fed", "done", "running", "succeeded", "failed", "cancelled", "dead"
 
 async def open_one(ledger: Ledger, batch: str) -> None:
     record = {"total": 4, "shards": 2, "input": "in.jsonl"}
-    await open_batch(
-        ledger, batch, template_sha="sha", template=b"{}", window_ms=1000, tenant="acme", record=record
-    )
+    await open_batch(ledger, batch, template_sha="sha", template=b"{}", window_ms=1000, tenant="acme", record=record)
 
 
 async def test_an_open_batch_is_listed_and_counts_from_zero(ledger: Ledger, look: Any) -> None:

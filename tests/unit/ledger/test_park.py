@@ -27,7 +27,9 @@ async def test_a_parked_job_rests_without_a_lease(ledger: Ledger, look: Any, job
     assert await due(ledger) == []
 
 
-async def test_when_its_time_has_come_it_is_queued_again(ledger: Ledger, look: Any, job: str, attempt: Any, take: Any) -> None:
+async def test_when_its_time_has_come_it_is_queued_again(
+    ledger: Ledger, look: Any, job: str, attempt: Any, take: Any
+) -> None:
     await park(ledger, job, attempt.epoch, delay_ms=0, calls="3:1", reason="rate_limited")
     assert await due(ledger) == [("interactive", job)]
     again = await take(job, token="t2")

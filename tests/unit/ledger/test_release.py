@@ -46,7 +46,9 @@ async def test_until_another_begins_the_old_attempt_may_still_write(ledger: Ledg
     assert await append(ledger, job, attempt.epoch, 2, [b"{}"]) == ""
 
 
-async def test_a_zombie_cannot_release_a_shard_of_another(ledger: Ledger, look: Any, batch: str, zombie_shard: Any) -> None:
+async def test_a_zombie_cannot_release_a_shard_of_another(
+    ledger: Ledger, look: Any, batch: str, zombie_shard: Any
+) -> None:
     with pytest.raises(errors.Fenced):
         await release(ledger, zombie_shard.record_id, zombie_shard.epoch, calls="")
     assert await look.field(batch, "running") == "1"

@@ -41,7 +41,9 @@ async def test_the_attempt_goes_on(ledger: Ledger, look: Any, job: str, attempt:
     assert await finish(ledger, job, attempt.epoch, JobState.SUCCEEDED, seq=3, event=b"{}", result=b"{}")
 
 
-async def test_sent_twice_it_is_written_once_and_keeps_what_came_since(ledger: Ledger, look: Any, job: str, attempt: Any) -> None:
+async def test_sent_twice_it_is_written_once_and_keeps_what_came_since(
+    ledger: Ledger, look: Any, job: str, attempt: Any
+) -> None:
     events = [event for _, event in await look.log(job)]
     await lose(ledger, job)
     await restore(ledger, job, attempt.epoch, attempt.record, events, lease_ms=LONG)

@@ -35,7 +35,9 @@ async def test_a_batch_whose_shards_are_done_gets_its_join(ledger: Ledger, look:
     assert b'"state":"finalizing"' in (await look.log(batch))[-1][1]
 
 
-async def test_sent_twice_there_is_one_join_and_it_is_not_disturbed(ledger: Ledger, look: Any, batch: str, join: Any) -> None:
+async def test_sent_twice_there_is_one_join_and_it_is_not_disturbed(
+    ledger: Ledger, look: Any, batch: str, join: Any
+) -> None:
     before = await look.everything()
     assert await seal(ledger, batch, queue="bulk") == "bulk"
     assert await look.everything() == before
@@ -71,7 +73,9 @@ async def test_a_batch_past_its_window_is_first_stopped_then_sealed(ledger: Ledg
     assert (await look.state(batch), await look.field(batch, "outcome")) == ("finalizing", "expired")
 
 
-async def test_what_is_done_in_time_does_not_expire_while_it_waits_for_the_seal(ledger: Ledger, look: Any, batch: str, take: Any) -> None:
+async def test_what_is_done_in_time_does_not_expire_while_it_waits_for_the_seal(
+    ledger: Ledger, look: Any, batch: str, take: Any
+) -> None:
     await finish_both(ledger, batch, take)
     await ledger.client.hset(ledger.keys.batch(batch), "expires", 0)
     await seal(ledger, batch, queue="bulk")

@@ -39,7 +39,9 @@ def test_every_state_of_a_batch_can_be_reached_but_the_two_of_the_intake() -> No
     assert reached(BATCH_MOVES, BatchState.IN_PROGRESS) == set(BatchState) - {BatchState.VALIDATING, BatchState.FAILED}
 
 
-@pytest.mark.parametrize(("table", "ends"), [(JOB_MOVES, TERMINAL), (BATCH_MOVES, BATCH_TERMINAL)], ids=["job", "batch"])
+@pytest.mark.parametrize(
+    ("table", "ends"), [(JOB_MOVES, TERMINAL), (BATCH_MOVES, BATCH_TERMINAL)], ids=["job", "batch"]
+)
 def test_from_every_state_an_end_can_be_reached(table: dict, ends: frozenset) -> None:
     for state in table:
         assert reached(table, state) & ends
