@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,9 @@ EXPIRED, LONG = -1, 10**9
 class Witness(Ledger):
     """A ledger that remembers which moves were sent."""
 
-    sent: set[str] = set()
+    def __init__(self, *arguments: Any):
+        super().__init__(*arguments)
+        self.sent: set[str] = set()
 
     async def run(self, name: str, *arguments: object, **options: object) -> list[bytes]:
         self.sent.add(name)

@@ -47,7 +47,8 @@ class Process:
 
     async def start(self) -> None:
         """Begin to beat and to tend. Redis may be away: then both wait for it."""
-        await self.find_store()
+        with contextlib.suppress(StorageError, *AWAY):
+            await self.find_store()  # early, so that the log tells of a wrong folder at the start
         tend = Tend(self)
         self._loops = [asyncio.create_task(self.held.keep()), asyncio.create_task(tend.run())]
         for loop in self._loops:

@@ -76,19 +76,22 @@ class Watched(Ledger):
         return reply
 
     async def contents(self) -> dict[str, Any]:
-        read = {"hash": "hgetall", "string": "get"}
-        found = {}
-        async for raw in self.client.scan_iter(f"{self.keys.prefix}:*"):
-            key, kind = raw.decode(), (await self.client.type(raw)).decode()
-            self.types[kind_of(key).pattern].add(kind)
-            if kind == "zset":
-                content = await self.client.zrange(raw, 0, -1, withscores=True)
-            elif kind == "stream":
-                content = await self.client.xrange(raw)
+        names = [raw async for raw in self.client.scan_iter(f"{self.keys.prefix}:*", count=1000)]
+        read = self.client.pipeline(transaction=False)
+        for raw in names:
+            read.type(raw).pttl(raw)
+        answers = await read.execute()
+        found = []
+        for raw, kind, left_ms in zip(names, answers[::2], answers[1::2], strict=True):
+            self.types[kind_of(raw.decode()).pattern].add(kind.decode())
+            found.append(left_ms >= 0)
+            if kind == b"zset":
+                read.zrange(raw, 0, -1, withscores=True)
+            elif kind == b"stream":
+                read.xrange(raw)
             else:
-                content = await getattr(self.client, read[kind])(raw)
-            found[key] = (content, await self.client.pttl(raw) >= 0)
-        return found
+                read.execute_command("HGETALL" if kind == b"hash" else "GET", raw)
+        return dict(zip([raw.decode() for raw in names], zip(await read.execute(), found, strict=True), strict=True))
 
     async def new_job(self) -> str:
         return await submit(self, new_id("job"), b"{}", queue="bulk", idempotency_key=new_id("job"))
@@ -104,7 +107,7 @@ class Watched(Ledger):
 
 
 async def live_the_lives_of_jobs(ledger: Watched) -> None:
-    await lead(ledger, "process")
+    await lead(ledger, "process", lease_ms=LONG)
     job = await ledger.new_job()
     await ledger.all_due()
     for token in "abcd":  # until it is dead

@@ -1,0 +1,149 @@
+"""No prompt, answer, schema or key in any Celery message, Flower page, `inspect` answer, event or log line.
+
+Canary strings go through the whole stack, succeeding and failing; every command that reaches the broker's keys is watched.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from celery import Celery
+from stack import Stack, started, until
+
+from headrace.hint import configure
+
+pytestmark = pytest.mark.xdist_group("canary")
+
+PROMPT, SYSTEM, FIELD, KEY = "canaryprompt7", "canarysystem7", "canaryfield7", "sk-canarykey7canarykey7"
+CANARIES = (PROMPT, SYSTEM, FIELD, KEY, "canary")
+TEXTS = (
+    f"The {PROMPT} is blue.",
+    f"[[rehearsal fault=500 times=1]] The {PROMPT} is red.",
+    f"[[rehearsal fault=400]] The {PROMPT} is green.",
+    f"[[rehearsal fault=malformed]] The {PROMPT} is grey.",
+    f"[[rehearsal fault=cut]] The {PROMPT} is black.",
+    f"[[rehearsal latency=4000]] The {PROMPT} is slow.",
+)
+PAGES = ("/", "/workers", "/tasks", "/broker", "/api/workers?refresh=1", "/api/tasks", "/api/queues/length", "/metrics")
+
+
+def free_ports() -> int:
+    """The first of three free ports in a row."""
+    while True:
+        with socket.socket() as first:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+        try:
+            for offset in (1, 2):
+                with socket.socket() as other:
+                    other.bind(("127.0.0.1", port + offset))
+        except OSError:
+            continue
+        return port
+
+
+class BrokerTap(threading.Thread):
+    """Everything that is said to the broker's keys and channels, while it runs."""
+
+    def __init__(self, url: str):
+        super().__init__(daemon=True)
+        self.heard: list[str] = []
+        self._url = url
+        self._client = redis.Redis.from_url(url)
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        with self._client.monitor() as monitor:
+            for command in monitor.listen():
+                if "celery" in command["command"]:
+                    self.heard.append(command["command"])
+                if self._over.is_set():
+                    return
+
+    def stop(self) -> str:
+        self._over.set()
+        with redis.Redis.from_url(self._url) as other:
+            other.ping()  # one more command, so that the tap looks up
+        self.join(10)
+        self._client.close()
+        return "\n".join(self.heard)
+
+
+def flower_page(stack: Stack, path: str) -> str:
+    token = base64.b64encode(f"headrace:{stack.ready['flower_password']}".encode()).decode()
+    request = urllib.request.Request(stack.ready["flower"] + path, headers={"Authorization": f"Basic {token}"})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.read().decode()
+
+
+def test_nothing_of_a_job_is_seen_outside_the_ledger(tmp_path: Path) -> None:
+    port = free_ports()
+    environment = {"OPENAI_BASE_URL": f"http://127.0.0.1:{port + 2}/v1", "OPENAI_API_KEY": KEY, "HEADRACE_LOG_LEVEL": "debug"}
+    schema = tmp_path / "schema.json"
+    schema.write_text(
+        json.dumps({"type": "object", "properties": {FIELD: {"type": "string"}}, "required": [FIELD], "additionalProperties": False})
+    )
+    with started(tmp_path, "--port", str(port), environment=environment) as stack:
+        seen: dict[str, str] = {}
+        tap = BrokerTap(stack.ready["redis"])
+        tap.start()
+        until(lambda: "monitor" in str(stack.client.client_list()), what="the tap listens")
+        batch_id = extract(stack, schema)
+        jobs = [run(stack, text) for text in TEXTS[:3]]
+        until(lambda: len(stack.calls()) >= len(TEXTS) + len(jobs), what="the calls are made")
+        app = Celery("tap", fixups=[])
+        app.conf.update(configure(stack.ready["redis"], "hr"))
+        inspect = app.control.inspect(timeout=3)
+        seen["inspect"] = json.dumps([inspect.active(), inspect.reserved(), inspect.stats()], default=str)
+        assert f"{batch_id}.s" in seen["inspect"]
+        app.close()
+        seen |= {path: flower_page(stack, path) for path in PAGES}
+        tasks = json.loads(seen["/api/tasks"]) if seen["/api/tasks"].startswith("{") else {}
+        seen |= {f"/task/{uuid}": flower_page(stack, f"/task/{uuid}") for uuid in tasks}
+        until(lambda: stack.batch(batch_id)["state"] == "completed", what="the batch ends")
+        for job in jobs:
+            until(lambda job=job: job.poll() is not None, what="the job ends")
+        seen["broker"] = tap.stop()
+        assert batch_id in seen["broker"], "the tap has heard nothing: the test would prove nothing"
+        # The answers themselves did carry the canary, where they belong.
+        assert PROMPT in json.dumps(stack.lines(batch_id, "output"))
+        assert {line["error"]["code"] for line in stack.lines(batch_id, "errors")} >= {"invalid_request", "invalid_output"}
+    seen |= {path.name: path.read_text() for path in (tmp_path / ".headrace" / "logs").glob("*.log")}
+    seen["up.log"] = (tmp_path / "up.log").read_text()
+    for where, text in seen.items():
+        for canary in CANARIES:
+            assert canary not in text, f"{canary!r} stands in {where}: …{text[max(text.index(canary) - 200, 0):][:400]}…"
+
+
+def extract(stack: Stack, schema: Path) -> str:
+    lines: list[dict[str, Any]] = [{"id": str(n), "text": text} for n, text in enumerate(TEXTS)]
+    source = stack.folder / "input.jsonl"
+    source.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = stack.run(
+        *("extract", str(source), "--model", "openai/gpt-tap", "--detach"), *("--schema", str(schema), "--system", SYSTEM)
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def run(stack: Stack, text: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "headrace", "run", text, "--model", "openai/gpt-tap", "--system", SYSTEM],
+        env=stack.client_environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
