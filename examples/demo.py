@@ -98,14 +98,25 @@ def read_documents() -> Iterator[dict[str, str]]:
             f"Name: {distribution.name}",
             f"Purpose: {metadata.get('Summary') or ''}",
             f"Licence: {metadata.get('License-Expression') or (metadata.get('License') or '').partition(chr(10))[0]}",
-            *(f"Maturity: {each.rpartition(' - ')[2]}" for each in classifiers if each.startswith("Development Status")),
-            *(f"Audience: {each.rpartition(' :: ')[2]}" for each in classifiers if each.startswith("Intended Audience")),
-            "Python versions: " + ", ".join(each.rpartition(" :: ")[2] for each in classifiers if re.search(r"3\.\d+$", each)),
+            *(
+                f"Maturity: {each.rpartition(' - ')[2]}"
+                for each in classifiers
+                if each.startswith("Development Status")
+            ),
+            *(
+                f"Audience: {each.rpartition(' :: ')[2]}"
+                for each in classifiers
+                if each.startswith("Intended Audience")
+            ),
+            "Python versions: "
+            + ", ".join(each.rpartition(" :: ")[2] for each in classifiers if re.search(r"3\.\d+$", each)),
             *(f"Link: {link}" for link in metadata.get_all("Project-URL") or []),
         ]
         yield {"id": distribution.name, "text": "\n".join([*head, "", description[:5000]])}
     if len(seen) < LEAST_DOCUMENTS:
-        raise SystemExit(f"only {len(seen)} descriptions found; the demo wants {LEAST_DOCUMENTS}: run it by `make demo`")
+        raise SystemExit(
+            f"only {len(seen)} descriptions found; the demo wants {LEAST_DOCUMENTS}: run it by `make demo`"
+        )
 
 
 @contextlib.contextmanager

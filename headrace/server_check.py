@@ -14,7 +14,8 @@ def problems_of(config: dict[str, Any]) -> list[str]:
     policy = config.get("maxmemory-policy", "noeviction")
     if policy != "noeviction":
         found.append(
-            f"it evicts (maxmemory-policy {policy}): records would vanish under memory pressure. Set `maxmemory-policy noeviction`."
+            f"it evicts (maxmemory-policy {policy}): records would vanish under memory pressure. "
+            "Set `maxmemory-policy noeviction`."
         )
     if config.get("appendonly", "yes") != "yes":
         found.append("it does not persist (appendonly no): a restart loses every job. Set `appendonly yes`.")

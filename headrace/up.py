@@ -191,9 +191,7 @@ class Stack:
         self.ready |= {"flower": url, "flower_password": password}
         say("flower", f"{url} (user headrace, password {password})")
 
-    def _add(
-        self, name: str, command: list[str], environment: dict[str, str], ready: Callable[[int], bool]
-    ) -> Child:
+    def _add(self, name: str, command: list[str], environment: dict[str, str], ready: Callable[[int], bool]) -> Child:
         child = Child(name, command, environment, self.options.state / "logs" / f"{name}.log", ready)
         self.children[name] = child
         child.start()

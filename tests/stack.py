@@ -70,7 +70,12 @@ class Stack:
 def headrace(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the command line; output is captured as text."""
     return subprocess.run(
-        [sys.executable, "-m", "headrace", *arguments], capture_output=True, text=True, timeout=120, check=False, **options
+        [sys.executable, "-m", "headrace", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        **options,
     )
 
 

@@ -9,9 +9,15 @@ import click
 
 
 @click.command(epilog="Example: headrace up --rehearsal")
-@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="State folder. [default: nearest .headrace]")
-@click.option("--port", type=click.IntRange(0, 65533), default=8400, show_default=True, help="First port; 0 takes free ones.")
-@click.option("--ready-file", type=click.Path(path_type=Path, dir_okay=False), help="JSON of all addresses, once all answer.")
+@click.option(
+    "--data", type=click.Path(path_type=Path, file_okay=False), help="State folder. [default: nearest .headrace]"
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65533), default=8400, show_default=True, help="First port; 0 takes free ones."
+)
+@click.option(
+    "--ready-file", type=click.Path(path_type=Path, dir_okay=False), help="JSON of all addresses, once all answer."
+)
 @click.option("--rehearsal", is_flag=True, help="Start the stand-in provider, also when a provider's key is set.")
 @click.option("--rehearsal-flag", multiple=True, help="Passed on to it, for example --rehearsal-flag=--latency=300.")
 @click.option("--flower/--no-flower", default=True, show_default=True, help="Start Flower (loopback, with a password).")

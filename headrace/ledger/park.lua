@@ -14,5 +14,7 @@ if redis.call('HGET', record, 'kind') == 'job' then
 end
 redis.call('HDEL', record, 'lease', 'token', 'owner')
 redis.call('ZREM', leases, id)
+-- Cancelled while it ran: no need to wait for the answer to that.
+if redis.call('HEXISTS', record, 'cancel') == 1 then delay_ms = 0 end
 redis.call('ZADD', due, text(now + delay_ms), id)
 return { 'OK' }

@@ -7,6 +7,10 @@ local refused = refusal(record, epoch)
 if refused then return refused end
 if state == 'running' and redis.call('HGET', record, 'kind') == 'shard' then redis.call('HINCRBY', batch, 'running', -1) end
 redis.call('HSET', record, 'state', 'queued', 'calls', calls, 'hints', 1, 'crashed', 0)
+if home == '1' then
+  queue = redis.call('HGET', record, 'home')
+  redis.call('HSET', record, 'queue', queue, 'crashes', 0, 'item', '')
+end
 redis.call('HDEL', record, 'lease', 'token', 'owner')
 redis.call('ZREM', leases, id)
 redis.call('ZADD', due, text(now_ms() + grace_ms), id)

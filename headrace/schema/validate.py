@@ -89,7 +89,26 @@ def is_strict(schema: Any) -> bool:
 
 
 NOT_STRICT = frozenset(
-    ["allOf", "not", "if", "then", "else", "contains", "dependentRequired", "dependentSchemas", "dependencies", "patternProperties", "propertyNames", "prefixItems", "unevaluatedProperties", "unevaluatedItems", "uniqueItems", "contentSchema", "oneOf", "default"]
+    {
+        "allOf",
+        "not",
+        "if",
+        "then",
+        "else",
+        "contains",
+        "dependentRequired",
+        "dependentSchemas",
+        "dependencies",
+        "patternProperties",
+        "propertyNames",
+        "prefixItems",
+        "unevaluatedProperties",
+        "unevaluatedItems",
+        "uniqueItems",
+        "contentSchema",
+        "oneOf",
+        "default",
+    }
 )
 """Keywords that OpenAI's own SDKs list as impossible in strict mode (reference, section 3.4)."""
 

@@ -92,10 +92,21 @@ def flower_page(stack: Stack, path: str) -> str:
 
 def test_nothing_of_a_job_is_seen_outside_the_ledger(tmp_path: Path) -> None:
     port = free_ports()
-    environment = {"OPENAI_BASE_URL": f"http://127.0.0.1:{port + 2}/v1", "OPENAI_API_KEY": KEY, "HEADRACE_LOG_LEVEL": "debug"}
+    environment = {
+        "OPENAI_BASE_URL": f"http://127.0.0.1:{port + 2}/v1",
+        "OPENAI_API_KEY": KEY,
+        "HEADRACE_LOG_LEVEL": "debug",
+    }
     schema = tmp_path / "schema.json"
     schema.write_text(
-        json.dumps({"type": "object", "properties": {FIELD: {"type": "string"}}, "required": [FIELD], "additionalProperties": False})
+        json.dumps(
+            {
+                "type": "object",
+                "properties": {FIELD: {"type": "string"}},
+                "required": [FIELD],
+                "additionalProperties": False,
+            }
+        )
     )
     with started(tmp_path, "--port", str(port), environment=environment) as stack:
         seen: dict[str, str] = {}
@@ -121,12 +132,17 @@ def test_nothing_of_a_job_is_seen_outside_the_ledger(tmp_path: Path) -> None:
         assert batch_id in seen["broker"], "the tap has heard nothing: the test would prove nothing"
         # The answers themselves did carry the canary, where they belong.
         assert PROMPT in json.dumps(stack.lines(batch_id, "output"))
-        assert {line["error"]["code"] for line in stack.lines(batch_id, "errors")} >= {"invalid_request", "invalid_output"}
+        assert {line["error"]["code"] for line in stack.lines(batch_id, "errors")} >= {
+            "invalid_request",
+            "invalid_output",
+        }
     seen |= {path.name: path.read_text() for path in (tmp_path / ".headrace" / "logs").glob("*.log")}
     seen["up.log"] = (tmp_path / "up.log").read_text()
     for where, text in seen.items():
         for canary in CANARIES:
-            assert canary not in text, f"{canary!r} stands in {where}: …{text[max(text.index(canary) - 200, 0):][:400]}…"
+            assert canary not in text, (
+                f"{canary!r} stands in {where}: …{text[max(text.index(canary) - 200, 0) :][:400]}…"
+            )
 
 
 def extract(stack: Stack, schema: Path) -> str:
@@ -134,7 +150,8 @@ def extract(stack: Stack, schema: Path) -> str:
     source = stack.folder / "input.jsonl"
     source.write_text("".join(json.dumps(line) + "\n" for line in lines))
     done = stack.run(
-        *("extract", str(source), "--model", "openai/gpt-tap", "--detach"), *("--schema", str(schema), "--system", SYSTEM)
+        *("extract", str(source), "--model", "openai/gpt-tap", "--detach"),
+        *("--schema", str(schema), "--system", SYSTEM),
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

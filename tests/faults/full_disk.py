@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import headrace.files
 import headrace_worker.join
+
+import headrace.files
 
 
 def install(_: Any) -> None:

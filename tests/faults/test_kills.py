@@ -65,8 +65,12 @@ def assert_paid_twice_was_in_flight(stack: Stack, kills: list[float]) -> None:
                 call.received_at <= at + LAST_MOMENT_S and (call.ended_at or at) >= at - LAST_MOMENT_S for at in kills
             ), f"{key} was paid again though it was not in flight at a kill"
     in_flight = sum(len(account.in_flight_at(calls, at)) for at in kills)
-    last_moment = sum(1 for call in calls for at in kills if call.ended_at and at - LAST_MOMENT_S <= call.ended_at <= at)
-    print(f"kills {len(kills)}, paid twice {account.paid_twice(calls)}, in flight {in_flight}, last moment {last_moment}")
+    last_moment = sum(
+        1 for call in calls for at in kills if call.ended_at and at - LAST_MOMENT_S <= call.ended_at <= at
+    )
+    print(
+        f"kills {len(kills)}, paid twice {account.paid_twice(calls)}, in flight {in_flight}, last moment {last_moment}"
+    )
     assert account.paid_twice(calls) <= in_flight + last_moment
     assert max(Counter(call.job_and_call for call in calls if account.paid(call)).values()) <= len(kills) + 1
 
@@ -83,7 +87,8 @@ def test_the_bulk_worker_killed_ten_times(tmp_path: Path) -> None:
         for _ in range(10):
             dead = stack.ready["workers"]["bulk"] if kills else None
             pid = until(
-                lambda dead=dead: (pid := stack.ready["workers"]["bulk"]) != dead and pid, what="the bulk worker is back"
+                lambda dead=dead: (pid := stack.ready["workers"]["bulk"]) != dead and pid,
+                what="the bulk worker is back",
             )
             calls = len(stack.calls())
             until(lambda calls=calls: len(stack.calls()) > calls + 2, what="it works again", seconds=40)
@@ -145,5 +150,3 @@ def test_valkey_killed(tmp_path: Path) -> None:
         until(lambda: completed(stack, batch_id), what="the batch ends")
         assert_each_item_once(stack, batch_id, 200)
         assert account.paid_twice(stack.calls()) == 0
-
-

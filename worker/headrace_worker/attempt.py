@@ -46,6 +46,9 @@ class Attempt:
             self._call.cancel()
 
     async def run(self) -> None:
+        if "cancel" in self.claimed.record:  # it was cancelled while its last attempt was on its way out
+            await self.cancelled()
+            return
         try:
             job = msgspec.json.decode(self.claimed.record["body"], type=Job)
         except (msgspec.DecodeError, KeyError) as error:

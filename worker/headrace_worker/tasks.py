@@ -99,9 +99,7 @@ async def hold(process: Process, claimed: Claimed, run: Run, work: Any) -> None:
         reason = f"storage: {error}"
         log.warning("no room, or no store; it waits", record=record_id, problem=str(error))
         await patiently(
-            lambda: park(
-                process.ledger, record_id, epoch, delay_ms=STORAGE_WAIT_MS, calls=run.calls, reason=reason
-            )
+            lambda: park(process.ledger, record_id, epoch, delay_ms=STORAGE_WAIT_MS, calls=run.calls, reason=reason)
         )
     except asyncio.CancelledError:
         await asyncio.shield(_interrupted(process, claimed, run))

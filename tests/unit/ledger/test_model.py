@@ -228,7 +228,7 @@ class JobMoves(RuleBasedStateMachine):
     @rule()
     def recovered(self) -> None:
         expected = {job for job, model in self.models.items() if model.state is JobState.RUNNING and model.expired}
-        hints = dict((job, queue) for queue, job in self.do(recover(self.ledger)))
+        hints = {job: queue for queue, job in self.do(recover(self.ledger))}
         for job in expected:
             model = self.models[job]
             model.crashes += 1
@@ -312,7 +312,7 @@ def run(client: Any, examples: int) -> None:
 
 def test_on_valkey(valkey_url: str) -> None:
     connection = Ledger.at(valkey_url).client
-    run(lambda: connection, 60)
+    run(lambda: connection, 40)
     LOOP.run_until_complete(connection.aclose())
 
 

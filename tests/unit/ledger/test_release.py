@@ -9,7 +9,10 @@ import pytest
 from headrace import errors
 from headrace.job import new_id
 from headrace.ledger.append import append
+from headrace.ledger.cancel import cancel
+from headrace.ledger.due import due
 from headrace.ledger.finish import finish
+from headrace.ledger.park import park
 from headrace.ledger.release import release
 from headrace.ledger.script import Ledger
 from headrace.ledger.state import JobState
@@ -64,3 +67,18 @@ async def test_what_was_never_claimed_or_has_ended_is_not_released(ledger: Ledge
     await finish(ledger, job, attempt.epoch, JobState.FAILED, seq=2, event=b"{}", result=b"{}")
     with pytest.raises(errors.Closed):
         await release(ledger, job, attempt.epoch, calls="")
+
+
+async def test_a_shard_that_is_proven_goes_home(ledger: Ledger, shard: Any) -> None:
+    await ledger.client.hset(
+        ledger.keys.shard(shard.record_id), mapping={"queue": "quarantine", "crashes": 1, "item": "3"}
+    )
+    assert await release(ledger, shard.record_id, shard.epoch, calls="", home=True) == "bulk"
+    queue, crashes = await ledger.client.hmget(ledger.keys.shard(shard.record_id), "queue", "crashes")
+    assert (queue, crashes) == (b"bulk", b"0")
+
+
+async def test_a_job_cancelled_while_it_ran_does_not_wait(ledger: Ledger, job: str, attempt: Any) -> None:
+    await cancel(ledger, job)
+    await park(ledger, job, attempt.epoch, delay_ms=10**9, calls="", reason="rate_limited")
+    assert ("interactive", job) in await due(ledger)

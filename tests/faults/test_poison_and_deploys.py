@@ -1,0 +1,81 @@
+"""One item that kills its worker costs itself, not its neighbours; a deploy and a stopped process cost nothing, or little."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from headrace_rehearsal import account
+from stack import started, until
+
+pytestmark = pytest.mark.xdist_group("poison")
+
+
+def test_a_poisonous_item_dies_alone(tmp_path: Path) -> None:
+    environment = {"HEADRACE_TEST_HOOKS": "poison", "PYTHONPATH": str(Path(__file__).parent)}
+    with started(tmp_path, "--no-flower", "--rehearsal-flag=--latency=100", environment=environment) as stack:
+        texts = [f"Item {n} is blue." for n in range(40)]
+        texts[13] = "This one is poison."
+        batch_id = stack.extract([{"id": str(n), "text": text} for n, text in enumerate(texts)])
+        until(lambda: stack.batch(batch_id)["state"] == "completed", what="the batch ends", seconds=90)
+        errors = stack.lines(batch_id, "errors")
+        assert [(line["custom_id"], line["error"]["code"]) for line in errors] == [("13", "worker_lost")]
+        assert [line["custom_id"] for line in stack.lines(batch_id, "output")] == [str(n) for n in range(40) if n != 13]
+        assert stack.batch(batch_id)["dead"] == "1"
+        paid = Counter(call.job_and_call for call in stack.calls() if account.paid(call))
+        # Twice alone, twice in company, and once more for each crash of a shard that was still making way.
+        deaths = (tmp_path / "up.log").read_text().count("was killed by SIGKILL")
+        assert 4 <= paid[f"{batch_id}.13", 1] <= min(deaths, 6)
+
+
+def test_a_poisonous_job_is_dead_after_two_crashes_alone(tmp_path: Path) -> None:
+    environment = {"HEADRACE_TEST_HOOKS": "poison", "PYTHONPATH": str(Path(__file__).parent)}
+    with started(tmp_path, "--no-flower", environment=environment) as stack:
+        done = stack.run("run", "This is poison.", "--model", "rehearsal/small")
+        assert done.returncode == 1
+        assert "worker_lost" in done.stderr
+        assert sum(account.paid(call) for call in stack.calls()) <= 4
+
+
+def test_a_deploy_pays_nothing_twice(tmp_path: Path) -> None:
+    """SIGTERM with calls in flight: they finish, the rest is handed back, the next worker goes on."""
+    pace = ("--no-flower", "--rehearsal-flag=--latency=600")
+    with started(tmp_path, *pace, environment={"HEADRACE_CALLS": "16", "HEADRACE_DRAIN_S": "20"}) as stack:
+        batch_id = stack.extract([{"id": str(n), "text": f"Item {n} is blue."} for n in range(120)])
+        until(lambda: len(stack.calls()) > 24, what="calls are in flight")
+        worker = stack.ready["workers"]["bulk"]
+        os.kill(worker, signal.SIGTERM)
+        until(lambda: stack.ready["workers"]["bulk"] != worker, what="the next worker starts", seconds=20)
+        until(lambda: stack.batch(batch_id)["state"] == "completed", what="the batch ends")
+        assert [line["custom_id"] for line in stack.lines(batch_id, "output")] == [str(n) for n in range(120)]
+        assert account.paid_twice(stack.calls()) == 0
+        assert all(call.gone_at is None for call in stack.calls())
+
+
+def test_a_zombie_writes_nothing(tmp_path: Path) -> None:
+    """A worker stopped for longer than its lease is taken over; when it wakes up it is fenced off."""
+    environment = {"HEADRACE_TEST_HOOKS": "poison", "PYTHONPATH": str(Path(__file__).parent), "HEADRACE_CALLS": "8"}
+    with started(tmp_path, "--no-flower", "--rehearsal-flag=--latency=300", environment=environment) as stack:
+        batch_id = stack.extract([{"id": str(n), "text": f"Item {n} is blue."} for n in range(60)])
+        until(lambda: len(stack.calls()) > 16, what="it runs")
+        zombie = stack.ready["workers"]["bulk"]
+        os.kill(zombie, signal.SIGSTOP)
+        try:
+            # No second bulk worker is there: its shards wait, queued again, under their old epoch.
+            until(lambda: b"its worker was lost" in logs(tmp_path), what="its leases run out", seconds=30)
+        finally:
+            os.kill(zombie, signal.SIGCONT)
+        until(lambda: stack.batch(batch_id)["state"] == "completed", what="the batch ends")
+        assert [line["custom_id"] for line in stack.lines(batch_id, "output")] == [str(n) for n in range(60)]
+        assert stack.lines(batch_id, "errors") == []
+        batch = stack.batch(batch_id)
+        assert int(batch["succeeded"]) == 60
+        assert json.loads(stack.run("batches", "show", batch_id).stdout)["state"] == "completed"
+
+
+def logs(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in (folder / ".headrace" / "logs").glob("*.log"))
