@@ -18,6 +18,7 @@ check: .venv/ready ## lint, format, types, import contracts, dependencies
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
+	$(BIN)/python docs/generate.py --check
 
 bench: .venv/ready ## measure against this project's budgets; writes bench/results/latest.json
 	$(BIN)/python bench/bulk.py

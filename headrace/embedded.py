@@ -164,9 +164,11 @@ class EmbeddedServer:
 
     def _await_answer(self, log: Path, timeout_s: float) -> None:
         import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
 
         deadline = time.monotonic() + timeout_s
-        client = redis.Redis(unix_socket_path=str(self.socket), retry=None, socket_timeout=1)
+        client = redis.Redis(unix_socket_path=str(self.socket), retry=Retry(NoBackoff(), 0), socket_timeout=1)
         try:
             while True:
                 with contextlib.suppress(redis.RedisError, OSError):
