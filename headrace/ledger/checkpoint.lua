@@ -1,12 +1,10 @@
--- uses: clock events fence progress rows
+-- uses: clock events fence sealed progress rows
 local shard, rows, batch, held, leases, log = unpack(KEYS)   -- hash, hash index -> row, hash, bytes of all rows held, zset id -> ms, stream
 local id, epoch, lease_ms, shard_bytes, all_bytes, item, channel = unpack(ARGV, 1, 7)   -- rest: index, row, "counter integer …"
 local refused = refusal(shard, epoch)
 if refused then return refused end
-local batch_state = redis.call('HGET', batch, 'state')
-if batch_state ~= 'in_progress' and batch_state ~= 'paused' and batch_state ~= 'cancelling' then
-  return { 'CLOSED', batch_state or 'unknown' }
-end
+local closed, batch_state = sealed(batch)
+if closed then return closed end
 local size = 0
 for i = 8, #ARGV, 3 do
   -- The place of a line in a segment file always fits, or a full ledger could not go on. A row sent twice is there already.
@@ -20,6 +18,7 @@ local fresh = set_rows(shard, rows, batch, held, 8, true)
 local now = now_ms()
 if fresh > 0 then redis.call('HSET', shard, 'progress', 1, 'crashes', 0) end
 redis.call('HSET', shard, 'item', item)              -- in quarantine: which item runs next, should this be the last word
+if item ~= '' then redis.call('HSET', shard, 'progress', 0) end   -- what others achieved is no excuse for this one
 if redis.call('HGET', shard, 'state') == 'running' then
   redis.call('HSET', shard, 'lease', text(now + lease_ms))
   redis.call('ZADD', leases, text(now + lease_ms), id)

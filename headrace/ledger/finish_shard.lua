@@ -1,4 +1,4 @@
--- uses: clock events fence progress
+-- uses: clock events fence sealed progress
 local shard, rows, batch, parts, held, leases, due, log = unpack(KEYS)   -- hash, hash, hash, hash number -> part, bytes held, two zsets, stream
 local id, epoch, number, part, channel = unpack(ARGV)
 local winner = redis.call('HGET', parts, number)
@@ -6,10 +6,8 @@ if winner == part then return { 'OK', 'repeated' } end
 if winner then return { 'FINISHED', winner } end
 local refused = refusal(shard, epoch)
 if refused then return refused end
-local batch_state = redis.call('HGET', batch, 'state')
-if batch_state ~= 'in_progress' and batch_state ~= 'paused' and batch_state ~= 'cancelling' then
-  return { 'CLOSED', batch_state or 'unknown' }
-end
+local closed = sealed(batch)
+if closed then return closed end
 local missing = tonumber(redis.call('HGET', shard, 'count')) - redis.call('HLEN', rows)
 if missing > 0 then return { 'GAP', text(missing) } end
 redis.call('HSET', parts, number, part)

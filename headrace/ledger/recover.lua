@@ -1,9 +1,9 @@
 -- uses: clock events attempt fence terminal
 local leases, due = unpack(KEYS)                     -- two zsets id -> ms
-local prefix, limit, grace_ms, crashes_allowed, quarantine, result, event, keep_ms = unpack(ARGV)
+local prefix, limit, grace_ms, crashes_allowed, losses_allowed, quarantine, result, event, keep_ms = unpack(ARGV)
 -- A lease that ran out is a crash. Twice in a row: into quarantine, where it runs alone. Twice alone: dead.
--- A shard that checkpointed since its claim was making way, so its crash is not held against it; in quarantine it is the
--- item that ran which is suspected, and the worker that claims the shard next writes that item's row.
+-- A shard that checkpointed since its claim was making way, so its crash is not held against it until it has happened
+-- four times; in quarantine it is the item that ran which is suspected, and the worker that claims next writes its row.
 local now = now_ms()
 local hints = { 'OK' }
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', text(now), 'LIMIT', 0, limit)) do
@@ -15,7 +15,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', text(now), 'LIMI
     if kind == 'shard' then redis.call('HINCRBY', prefix .. ':batch:' .. batch_id, 'running', -1) end
     local crashes = 0
     if progress ~= '1' then crashes = redis.call('HINCRBY', record, 'crashes', 1) end
-    redis.call('HINCRBY', record, 'losses', 1)
+    local losses = redis.call('HINCRBY', record, 'losses', 1)
     redis.call('HSET', record, 'crashed', 1)
     local channel = prefix .. ':job:' .. id .. ':ch'
     local log = prefix .. ':job:' .. id .. ':log'
@@ -30,9 +30,10 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', text(now), 'LIMI
       end_job(record, id, log, channel, result_key, due, leases, tonumber(redis.call('HGET', record, 'epoch')), seq, 'dead',
         'worker_lost', result, event, now, tonumber(keep_ms))
     else
-      if queue ~= quarantine and kind ~= 'join' and crashes >= tonumber(crashes_allowed) then
+      local suspect = crashes >= tonumber(crashes_allowed) or losses >= tonumber(losses_allowed)
+      if queue ~= quarantine and kind ~= 'join' and suspect then
         queue = quarantine
-        redis.call('HSET', record, 'queue', queue, 'crashes', 0)
+        redis.call('HSET', record, 'queue', queue, 'crashes', 0, 'losses', 0)
       end
       redis.call('HSET', record, 'state', 'queued', 'hints', 1)
       redis.call('HDEL', record, 'lease', 'token', 'owner')

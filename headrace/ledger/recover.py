@@ -9,6 +9,7 @@ from headrace.ledger.script import Ledger
 from headrace.ledger.submit import GRACE_MS
 
 CRASHES_ALLOWED = 2
+LOSSES_ALLOWED = 4
 
 
 async def recover(ledger: Ledger, *, limit: int = 500) -> list[tuple[str, str]]:
@@ -26,6 +27,7 @@ async def recover(ledger: Ledger, *, limit: int = 500) -> list[tuple[str, str]]:
             "limit": limit,
             "grace_ms": GRACE_MS,
             "crashes_allowed": CRASHES_ALLOWED,
+            "losses_allowed": LOSSES_ALLOWED,
             "quarantine": QUARANTINE,
             "result": b'{"code":"worker_lost","message":"its worker died on it twice while it ran alone"}',
             "event": b'{"t":"end","status":"dead","error":{"code":"worker_lost"}}',

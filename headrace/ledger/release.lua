@@ -9,7 +9,7 @@ if state == 'running' and redis.call('HGET', record, 'kind') == 'shard' then red
 redis.call('HSET', record, 'state', 'queued', 'calls', calls, 'hints', 1, 'crashed', 0)
 if home == '1' then
   queue = redis.call('HGET', record, 'home')
-  redis.call('HSET', record, 'queue', queue, 'crashes', 0, 'item', '')
+  redis.call('HSET', record, 'queue', queue, 'crashes', 0, 'losses', 0, 'item', '')
 end
 redis.call('HDEL', record, 'lease', 'token', 'owner')
 redis.call('ZREM', leases, id)

@@ -27,9 +27,8 @@ def test_a_poisonous_item_dies_alone(tmp_path: Path) -> None:
         assert [line["custom_id"] for line in stack.lines(batch_id, "output")] == [str(n) for n in range(40) if n != 13]
         assert stack.batch(batch_id)["dead"] == "1"
         paid = Counter(call.job_and_call for call in stack.calls() if account.paid(call))
-        # Twice alone, twice in company, and once more for each crash of a shard that was still making way.
-        deaths = (tmp_path / "up.log").read_text().count("was killed by SIGKILL")
-        assert 4 <= paid[f"{batch_id}.13", 1] <= min(deaths, 6)
+        # Four times in company at most (its shard was making way), twice alone.
+        assert paid[f"{batch_id}.13", 1] <= 6
 
 
 def test_a_poisonous_job_is_dead_after_two_crashes_alone(tmp_path: Path) -> None:

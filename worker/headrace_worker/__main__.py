@@ -17,7 +17,7 @@ from typing import Any
 
 from headrace.errors import HeadraceError, SettingsError, Unreachable
 from headrace.hint import BULK, INTERACTIVE, QUARANTINE
-from headrace.settings import Settings
+from headrace.settings import Settings, redis_url
 
 # Tasks held at a time: a job is one call; a shard is many, bounded by HEADRACE_CALLS; the quarantine is one at a time.
 CONCURRENCY = {INTERACTIVE: 200, BULK: 8, QUARANTINE: 1}
@@ -59,10 +59,10 @@ def run(options: argparse.Namespace) -> int:
     import structlog  # noqa: F401
 
     del sys.modules["rich"]
-    from headrace_worker.app import configure_logging, find_redis, make_app
+    from headrace_worker.app import configure_logging, make_app
 
     configure_logging(settings.log_level)
-    await_redis(find_redis(settings))
+    await_redis(redis_url(settings))
 
     from celery import signals
     from celery.exceptions import SecurityWarning

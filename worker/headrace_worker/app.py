@@ -20,8 +20,8 @@ from celery.worker.consumer import Consumer
 from celery.worker.loops import asynloop
 
 from headrace import hint
-from headrace.errors import SettingsError, Unreachable
-from headrace.settings import STATE_FOLDER, Settings, find_state_folder, read_ready
+from headrace.errors import SettingsError
+from headrace.settings import Settings, redis_url
 from headrace_worker.pool import kind_of, where_of
 
 log = structlog.stdlib.get_logger("headrace.worker")
@@ -35,7 +35,7 @@ LEVELS = {"debug", "info", "warning", "error", "critical"}
 def make_app(settings: Settings) -> Celery:
     """The application of a worker with these settings. Raises `Unreachable` when no server is named or found."""
     app: Any = Celery("headrace", fixups=[])
-    app.conf.update(hint.configure(find_redis(settings), settings.namespace))
+    app.conf.update(hint.configure(redis_url(settings), settings.namespace))
     app.conf.worker_consumer = "headrace_worker.app:HintConsumer"
     app.headrace_settings = settings
     hooks = importlib.import_module(settings.test_hooks) if settings.test_hooks else None
@@ -51,21 +51,6 @@ def __getattr__(name: str) -> Any:
         globals()["app"] = made = make_app(Settings.load())
         return made
     raise AttributeError(name)
-
-
-def find_redis(settings: Settings) -> str:
-    """`HEADRACE_REDIS_URL`, or the server of the nearest `.headrace` folder whose `headrace up` runs."""
-    if settings.redis_url:
-        return settings.redis_url
-    state = find_state_folder()
-    ready = read_ready(state) if state else None
-    if ready and isinstance(ready.get("redis"), str):
-        return str(ready["redis"])
-    looked = f"in {state} nothing runs" if state else f"there is no {STATE_FOLDER} folder here or above"
-    raise Unreachable(
-        f"no Redis is known: HEADRACE_REDIS_URL is not set and {looked}. Start one with `headrace up`, or set "
-        "HEADRACE_REDIS_URL, for example to redis://127.0.0.1:6379/0."
-    )
 
 
 class HintConsumer(Consumer):

@@ -28,8 +28,9 @@ from headrace_worker.process import Process
 log = structlog.get_logger("headrace.worker.shard")
 
 CRASHES_ALLOWED = 2
-PROVEN = 16
-"""Items of a shard that survive alone before it goes home: what killed it twice was among the first to run."""
+WIDTH = 64
+"""Items of one shard in flight at most. They begin in order, so what was in flight at a crash is among the first 64 that
+have no row: those run alone in quarantine, and when they survive the shard goes home."""
 
 
 class ShardRun:
@@ -135,7 +136,7 @@ class ShardRun:
                     return
                 await self._run_item(index, items[index])
 
-        width = min(len(todo), self.engine.calls)
+        width = min(len(todo), self.engine.calls, WIDTH)
         self._running = {asyncio.create_task(runner()) for _ in range(width)}
         try:
             await self._all_of_them()
@@ -162,7 +163,7 @@ class ShardRun:
             line = error_line(items[index].custom_id, self._request_id(index), failure)
             await self._checkpoint([Row(index, "d", line)])
             todo = [other for other in todo if other != index]
-        for index in todo[:PROVEN]:
+        for index in todo[:WIDTH]:
             if not self._may_begin():
                 return
             await patiently(lambda index=index: checkpoint(self.ledger, self.id, self.epoch, [], item=str(index)))
