@@ -143,7 +143,7 @@ def test_sigterm_finishes_what_runs_and_leaves_nothing_unacked(stack: Stack, wat
     worker = stack.worker(POOL_TASKS_SERVICE="works")
     events = watch(stack)
     for number in range(20):
-        stack.send("t.sleep", 0.2 + number * 0.1, f"{number}")
+        stack.send("t.sleep", 1.5 + number * 0.1, f"{number}")
     until(lambda: stack.unacked == 20)
     worker.process.send_signal(signal.SIGTERM)
     until(lambda: stack.marks()["service draining"])

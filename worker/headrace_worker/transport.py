@@ -106,7 +106,7 @@ class SdkTransport:
             raise CallError("timeout", f"no {what} within {limit:g} s") from None
 
     def _call_error(self, error: openai.OpenAIError) -> CallError:
-        if isinstance(error, openai.APITimeoutError):
+        if isinstance(error, openai.APITimeoutError) and not refused(error):
             return CallError("timeout", f"no connection within {self.deadlines.connect_s:g} s")
         if isinstance(error, openai.APIConnectionError):
             cause = error.__cause__
@@ -119,6 +119,16 @@ class SdkTransport:
                 retry_after_s=retry_after_s(error.response.headers),
             )
         return CallError("provider_error", scrub(str(error), self._key))
+
+
+def refused(error: BaseException) -> bool:
+    """Whether a connection was refused at heart: the SDK's aiohttp transport calls that a time-out too."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionError) or (isinstance(cause, OSError) and not isinstance(cause, TimeoutError)):
+            return True
+        cause = cause.__cause__
+    return False
 
 
 def decoded(content: bytes) -> Chunk:

@@ -124,3 +124,16 @@ async def test_a_lease_without_a_record_is_dropped(ledger: Ledger, look: Any) ->
     await ledger.client.zadd(ledger.keys.leases, {new_id("job"): 0})
     assert await recover(ledger) == []
     assert await look.leased() == set()
+
+
+async def test_a_shard_that_crashes_again_and_again_is_suspect_whatever_it_achieved(
+    ledger: Ledger, batch: str, take: Any
+) -> None:
+    """One poisonous item among many: each attempt gets a little further, and kills its worker again."""
+    shard_id = f"{batch}.s0"
+    for number, token in enumerate("abcd"):
+        attempt = await take(shard_id, token=token)
+        await checkpoint(ledger, shard_id, attempt.epoch, [Row(number, "s", b"{}")])
+        await ledger.client.zadd(ledger.keys.leases, {shard_id: 0})
+        (hint,) = await recover(ledger)
+        assert hint[0] == ("quarantine" if token == "d" else "bulk")
