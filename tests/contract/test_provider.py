@@ -21,7 +21,6 @@ from stack import until
 
 from headrace.errors import CallError
 from headrace.job import Job
-from headrace.options import Options
 
 SCHEMA = {
     "type": "object",
