@@ -87,7 +87,7 @@ def shares(text: str) -> dict[str, float]:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def run(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """The command. 0 after SIGTERM or SIGINT, 2 when it cannot listen or open a file; says why and what to do."""
     given = parser().parse_args(arguments)
     account = None
@@ -119,4 +119,4 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run())
+    sys.exit(main())

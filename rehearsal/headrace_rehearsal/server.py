@@ -391,10 +391,3 @@ def error_response(refused: Refused) -> web.Response:
 def json_response(body: Any, request_id: str = "", status: int = 200) -> web.Response:
     headers = {"Content-Type": "application/json"} | ({"x-request-id": request_id} if request_id else {})
     return web.Response(body=encode(body), status=status, headers=headers)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command `headrace-rehearsal`; its options are in `__main__`, which needs this module."""
-    from headrace_rehearsal.__main__ import run
-
-    return run(arguments)

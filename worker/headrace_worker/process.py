@@ -7,6 +7,7 @@ import contextlib
 import os
 import secrets
 import socket
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import msgspec
@@ -21,7 +22,6 @@ from headrace.settings import STATE_FOLDER, Settings, find_state_folder
 from headrace_worker.engine import Engine
 from headrace_worker.held import Held
 from headrace_worker.providers.registry import Registry
-from headrace_worker.tend import Tend
 from headrace_worker.transport import Deadlines
 
 log = structlog.get_logger("headrace.worker.process")
@@ -43,14 +43,14 @@ class Process:
         self.store: FileStore | None = None
         self.store_problem = ""
         self._templates: dict[str, Template] = {}
+        self.loops: list[Callable[[], Coroutine[None, None, None]]] = []  # what else runs from start to stop
         self._loops: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Begin to beat and to tend. Redis may be away: then both wait for it."""
+        """Begin to beat, and the other loops. Redis may be away: then they wait for it."""
         with contextlib.suppress(StorageError, *AWAY):
             await self.find_store()  # early, so that the log tells of a wrong folder at the start
-        tend = Tend(self)
-        self._loops = [asyncio.create_task(self.held.keep()), asyncio.create_task(tend.run())]
+        self._loops = [asyncio.create_task(body()) for body in (self.held.keep, *self.loops)]
         for loop in self._loops:
             loop.add_done_callback(_end_with_the_process)
         with contextlib.suppress(*AWAY):

@@ -23,7 +23,7 @@ from headrace_worker.join import join
 from headrace_worker.patience import patiently
 from headrace_worker.process import Process
 from headrace_worker.shard import ShardRun
-from headrace_worker.tend import NO_ROOM
+from headrace_worker.tend import NO_ROOM, Tend
 
 log = structlog.get_logger("headrace.worker.tasks")
 
@@ -48,6 +48,7 @@ def register(app: Any) -> None:
         settings: Settings = app.headrace_settings
         role = next(iter(app.amqp.queues.consume_from))  # a worker reads one queue, and works as what it is called
         process = Process(settings, redis_url(settings), role)
+        process.loops.append(Tend(process).run)
         return process
 
     @app.task(name=hint.JOB)

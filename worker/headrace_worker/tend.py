@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -22,9 +21,7 @@ from headrace.ledger.recover import recover
 from headrace.ledger.resume import resume
 from headrace.ledger.script import AWAY
 from headrace.ledger.seal import seal
-
-if TYPE_CHECKING:
-    from headrace_worker.process import Process
+from headrace_worker.process import Process
 
 SWEEP_S = 0.25
 SILENCE_S = 3.0
