@@ -1,0 +1,76 @@
+"""A batch's input goes in and comes out again: whole, in order, in ranges that cover it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.batch import Item, Template, prompt_fields, render
+from headrace.errors import InputError, StorageError
+from headrace.files import FileStore
+from headrace.intake import SHARD_ITEMS, commit_input, read_index, read_items
+
+TEXTS = st.text(max_size=40)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(TEXTS, min_size=1, max_size=300))
+def test_what_is_committed_is_read_back_in_order(texts: list[str]) -> None:
+    items = [Item(custom_id=str(number), fields={"text": text}) for number, text in enumerate(texts)]
+    with tempfile.TemporaryDirectory() as folder:
+        store = FileStore(Path(folder))
+        committed = commit_input(store, "batch_x", iter(items))
+        shards = read_index(store, "batch_x/index", 0, committed.shards)
+        assert committed.total == len(items) == sum(shard.count for shard in shards)
+        assert len(shards) == committed.shards
+        read = [
+            msgspec.json.decode(line, type=Item)
+            for shard in shards
+            for line in store.read("batch_x/input.jsonl", shard.offset, shard.length).splitlines()
+        ]
+        assert read == items
+        assert all(0 < shard.count <= SHARD_ITEMS for shard in shards)
+        assert [shard.line for shard in shards] == [sum(s.count for s in shards[:n]) for n in range(len(shards))]
+
+
+@given(TEXTS, st.lists(st.integers()))
+def test_a_prompt_is_filled_with_text_as_it_is_and_the_rest_as_json(text: str, numbers: list[int]) -> None:
+    prompt = "{{{a}}} and {b}"
+    assert prompt_fields(prompt) == ["a", "b"]
+    assert render(prompt, {"a": text, "b": numbers}) == f"{{{text}}} and {msgspec.json.encode(numbers).decode()}"
+
+
+def test_an_item_is_called_by_its_custom_id_its_id_or_its_line(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"custom_id": "x", "id": 1, "text": ""}\n\n{"id": 2, "text": ""}\r\n{"text": "no line feed"}')
+    ids = [item.custom_id for item in read_items(source, Template(model="rehearsal/x"))]
+    assert ids == ["x", "2", "line-4"]
+
+
+def test_an_input_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "files")
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"text": "a"}\n{"text":')
+    with pytest.raises(InputError, match="line 2"):
+        commit_input(store, "batch_x", read_items(source, Template(model="rehearsal/x")))
+    assert [path.name for path in store.root.rglob("*") if path.is_file()] == [".store-id"]
+
+
+def test_what_was_committed_is_never_overwritten(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    store.commit("a/b", [b"one"])
+    with pytest.raises(FileExistsError):
+        store.commit("a/b", [b"two"])
+    store.commit_once("a/b", [b"two"])
+    assert store.read("a/b") == b"one"
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/x"])
+def test_a_name_does_not_lead_out_of_the_store(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StorageError, match="not a name"):
+        FileStore(tmp_path).path(name)
