@@ -33,7 +33,10 @@ SCHEMAS = {
         {"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1/x"}}},
         ["/properties/a/$ref", "inside the schema"],
     ),
-    "a reference into nothing": ({"type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}}, ["schema", "/$defs/b"]),
+    "a reference into nothing": (
+        {"type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}},
+        ["schema", "/$defs/b"],
+    ),
     "a root that is no object": ({"type": "array", "items": {}}, ["/type", "must be an object"]),
     "no object at all": ([1], ["must be a JSON object"]),
     "a pattern that needs backtracking": (

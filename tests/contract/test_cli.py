@@ -18,7 +18,12 @@ from stack import Stack, headrace, started, until
 pytestmark = pytest.mark.xdist_group("cli")
 
 GOOD = [{"id": f"r{n}", "text": f"The kettle number {n} boils."} for n in range(10)]
-SCHEMA = {"type": "object", "properties": {"summary": {"type": "string"}}, "required": ["summary"], "additionalProperties": False}
+SCHEMA = {
+    "type": "object",
+    "properties": {"summary": {"type": "string"}},
+    "required": ["summary"],
+    "additionalProperties": False,
+}
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +109,9 @@ def test_a_cancelled_batch_has_every_item_once(stack: Stack) -> None:
 
 
 def test_ctrl_c_detaches(stack: Stack) -> None:
-    name = write(stack, [{"id": str(n), "text": f"[[rehearsal latency=700]] Item {n}."} for n in range(600)], "slow.jsonl")
+    name = write(
+        stack, [{"id": str(n), "text": f"[[rehearsal latency=700]] Item {n}."} for n in range(600)], "slow.jsonl"
+    )
     process = subprocess.Popen(
         [sys.executable, "-m", "headrace", "extract", name, "--model", "rehearsal/small"],
         cwd=stack.folder,

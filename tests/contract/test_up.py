@@ -62,7 +62,9 @@ def test_it_is_ready_heals_and_stops(tmp_path: Path) -> None:
         check_flower(ready["flower"], ready["flower_password"])
         old = ready["workers"]["interactive"]
         os.kill(old, signal.SIGKILL)
-        new = until(lambda: (pid := stack.ready["workers"]["interactive"]) not in {old, None} and pid, what="a new worker")
+        new = until(
+            lambda: (pid := stack.ready["workers"]["interactive"]) not in {old, None} and pid, what="a new worker"
+        )
         assert alive(new)
         with stack.client as client:
             client.set("kept", "1")
@@ -154,7 +156,9 @@ def test_a_child_that_cannot_start_ends_it_with_its_log(tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:
-    arguments, environment = quiet("--port", "0", "--data", str(tmp_path / "s"), HEADRACE_REDIS_URL="redis://127.0.0.1:9/0")
+    arguments, environment = quiet(
+        "--port", "0", "--data", str(tmp_path / "s"), HEADRACE_REDIS_URL="redis://127.0.0.1:9/0"
+    )
     done = headrace(*arguments, env=environment)
     assert done.returncode == 3
     assert "redis://127.0.0.1:9/0" in done.stderr

@@ -71,7 +71,9 @@ def test_strict_is_claimed_only_where_it_holds() -> None:
     nested = {"type": "object", "properties": {"in": RECORD}, "required": ["in"], "additionalProperties": False}
     assert is_strict(nested)
     assert not is_strict({**nested, "properties": {"in": {**RECORD, "additionalProperties": True}}})
-    assert is_strict({**nested, "properties": {"in": {"enum": [{"type": "object"}]}}}), "an enum's values are no schemas"
+    assert is_strict({**nested, "properties": {"in": {"enum": [{"type": "object"}]}}}), (
+        "an enum's values are no schemas"
+    )
 
 
 def test_a_pointer_escapes_as_rfc_6901_says() -> None:
