@@ -10,7 +10,7 @@ demo: .venv/ready ## extract records from real text, kill a worker half-way, sho
 	$(BIN)/python examples/demo.py
 
 test: .venv/ready ## the whole suite, on real servers and real processes
-	$(BIN)/python -m pytest -n 2 --dist loadgroup tests
+	$(BIN)/python -m pytest -n 3 --dist loadgroup tests
 
 check: .venv/ready ## lint, format, types, import contracts, dependencies
 	$(BIN)/ruff check .

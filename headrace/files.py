@@ -85,14 +85,14 @@ class FileStore:
             temporary.unlink(missing_ok=True)
 
     def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        """`length` bytes of `name` from `offset` on (default: all)."""
-        with self.path(name).open("rb") as file:
+        """`length` bytes of `name` from `offset` on (default: all). Raises `StorageError` when it is not there."""
+        with missing_is_a_storage_error(name), self.path(name).open("rb") as file:
             file.seek(offset)
             return file.read() if length is None else file.read(length)
 
     def lines(self, name: str) -> Iterator[bytes]:
-        """The lines of `name`, each with its line feed, without holding the file in memory."""
-        with self.path(name).open("rb", buffering=BLOCK) as file:
+        """The lines of `name`, each with its line feed, without holding the file in memory. Raises `StorageError`."""
+        with missing_is_a_storage_error(name), self.path(name).open("rb", buffering=BLOCK) as file:
             yield from file
 
     def exists(self, name: str) -> bool:
@@ -155,6 +155,16 @@ def no_room_is_a_storage_error(name: str) -> Iterator[None]:
             raise
         raise StorageError(
             f"no room to write {name}: {error.strerror}. Free some space; it goes on by itself."
+        ) from None
+
+
+@contextmanager
+def missing_is_a_storage_error(name: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise StorageError(
+            f"{name} is missing from the file store: was it deleted, or is HEADRACE_FILES another folder here?"
         ) from None
 
 

@@ -74,3 +74,11 @@ def test_what_was_committed_is_never_overwritten(tmp_path: Path) -> None:
 def test_a_name_does_not_lead_out_of_the_store(tmp_path: Path, name: str) -> None:
     with pytest.raises(StorageError, match="not a name"):
         FileStore(tmp_path).path(name)
+
+
+def test_a_missing_file_is_a_problem_of_the_store(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    with pytest.raises(StorageError, match="a/b is missing"):
+        store.read("a/b")
+    with pytest.raises(StorageError, match="a/b is missing"):
+        list(store.lines("a/b"))

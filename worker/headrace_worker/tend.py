@@ -88,8 +88,8 @@ class Tend:
                 hints += await self._one_batch(batch_id)
             except Refused as refused:
                 log.debug("batch not tended", batch=batch_id, reason=str(refused))
-            except FileNotFoundError as error:
-                log.warning("a file of the batch is missing", batch=batch_id, file=str(error.filename))
+            except StorageError as error:
+                log.warning("batch not tended", batch=batch_id, problem=str(error))
         return hints
 
     async def _one_batch(self, batch_id: str) -> list[tuple[str, str]]:
