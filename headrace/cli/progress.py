@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -18,14 +19,27 @@ PLAIN_EVERY_S = 2.0
 async def watch_batch(client: AsyncHeadrace, batch_id: str) -> Batch:
     """Show progress until the batch has ended; returns it. Ctrl-C detaches: the batch goes on."""
     shown = Bar() if sys.stderr.isatty() else Plain()
-    try:
+    interrupted = asyncio.Event()
+
+    async def show() -> None:
         async for event in client.watch(batch_id):
             shown.update(event)
-    except (asyncio.CancelledError, KeyboardInterrupt):
+
+    # A handler of our own: a cancellation (what `asyncio.run` makes of Ctrl-C) can get lost inside a client's read.
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, interrupted.set)
+    showing, waiting = asyncio.create_task(show()), asyncio.create_task(interrupted.wait())
+    try:
+        await asyncio.wait({showing, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
         shown.close()
+        waiting.cancel()
+    if not showing.done():
+        showing.cancel()
         click.echo(f"\ndetached; the batch goes on. Come back to it: headrace watch {batch_id}", err=True)
-        raise KeyboardInterrupt from None
-    shown.close()
+        raise click.Abort
+    showing.result()
     return await client.batch(batch_id)
 
 
