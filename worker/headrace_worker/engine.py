@@ -15,6 +15,7 @@ from headrace.errors import CallError
 from headrace.job import Completion, Job
 from headrace_worker.providers.registry import Registry
 from headrace_worker.retry import ATTEMPTS, backoff_s
+from headrace_worker.slots import Slots
 
 LONGEST_SLEEP_S = 2.0
 
@@ -49,7 +50,7 @@ class Engine:
     def __init__(self, registry: Registry, *, calls: int):
         self.registry = registry
         self.calls = calls
-        self.slots = asyncio.Semaphore(calls)
+        self.slots = Slots(calls)
 
     async def ask(
         self,
@@ -74,7 +75,7 @@ class Engine:
                 on_chunk(text)
 
         while True:
-            async with self.slots:
+            async with self.slots.hold(epoch):
                 tries.calls += 1
                 try:
                     return await provider.complete(

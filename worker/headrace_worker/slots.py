@@ -1,0 +1,52 @@
+"""Slots for the calls in flight of a process: the oldest attempt goes first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from heapq import heappop, heappush
+from itertools import count
+
+
+class Slots:
+    """`limit` slots. Whoever waits with the lowest `rank` gets the next free one; equals in the order they came.
+
+    A shard ranks by its epoch, so that those begun first end first, instead of all of them together: the rows that
+    lie in Redis are those of the few shards that are really under way.
+    """
+
+    def __init__(self, limit: int):
+        self._free = limit
+        self._order = count()
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+
+    @asynccontextmanager
+    async def hold(self, rank: int) -> AsyncIterator[None]:
+        """Wait for a slot and hold it for the body."""
+        await self._take(rank)
+        try:
+            yield
+        finally:
+            self._give()
+
+    async def _take(self, rank: int) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heappush(self._waiting, (rank, next(self._order), turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # the slot was handed over in the same moment
+                self._give()
+            raise
+
+    def _give(self) -> None:
+        while self._waiting:
+            _, _, turn = heappop(self._waiting)
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
