@@ -122,14 +122,12 @@ class Running:
         template = Template(
             model="openai/stub", prompt="Extract: item {number} is a thing that costs 12.", schema=SCHEMA
         )
-        async with AsyncHeadrace(self.settings, self.server.url) as client:
+        async with AsyncHeadrace(self.server.url, settings=self.settings) as client:
             lines = (Item(custom_id=str(number), fields={"number": number}) for number in range(items))
             used, began = self._cpu(), time.perf_counter()
             batch_id = await client.open(template, lines)
-            async for _ in client.watch(batch_id):
-                pass
+            batch = await client.batch(batch_id).wait()
             seconds, used = time.perf_counter() - began, self._cpu() - used
-            batch = await client.batch(batch_id)
         if batch.succeeded != items:
             raise SystemExit(f"only {batch.succeeded} of {items} items succeeded")
         return seconds, used

@@ -1,300 +1,275 @@
-"""The producer's side: submit a job, open a batch, watch either, fetch what came of it."""
+"""The producer's side: submit a job, open a batch, watch either, fetch what came of it.
+
+`AsyncHeadrace` does it; `Headrace` (blocking.py) is the same on a loop of its own. What is asked for is made in ask.py,
+without I/O.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar, Unpack, overload
 
 import msgspec
+from redis.exceptions import RedisError
 
-from headrace.batch import Item, Template, prompt_fields
-from headrace.errors import InputError, Unknown, Unreachable
+from headrace import summaries
+from headrace.ask import BatchWords, JobWords, Messages, make_job, make_template, ttl_ms
+from headrace.batch import Item, Template
+from headrace.errors import InputError, Unreachable
 from headrace.facts import split_model
 from headrace.files import FileStore, attach
-from headrace.hint import BULK, INTERACTIVE, Hints
-from headrace.intake import Committed, commit_input
-from headrace.job import Job, Outcome, new_id
+from headrace.handles import AsyncBatchHandle, AsyncJobHandle, checked_id
+from headrace.hint import INTERACTIVE, Hints
+from headrace.inputs import Source, chosen, records
+from headrace.intake import read_items
+from headrace.job import new_id
 from headrace.ledger.cancel import cancel
-from headrace.ledger.open import open_batch
 from headrace.ledger.script import AWAY, Ledger
-from headrace.ledger.state import BATCH_TERMINAL, TERMINAL
-from headrace.ledger.submit import submit
-from headrace.lines import simple
-from headrace.reader import events
-from headrace.schema.validate import check_schema
+from headrace.ledger.state import BATCH_TERMINAL
+from headrace.ledger.submit import submit, submit_many
+from headrace.messages import conversation
+from headrace.opening import WINDOW_S, open_new, open_retry
+from headrace.reader import Channels
+from headrace.schema.types import answers
 from headrace.settings import STATE_FOLDER, Settings, find_state_folder, redis_url
+from headrace.summaries import Batch, JobSummary
 
-WINDOW_MS = 24 * 3600 * 1000
+T = TypeVar("T")
+
 TENANT = "default"
-
-
-class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch as the ledger has it now. `reason` says why it is paused or was cancelled."""
-
-    id: str
-    state: str
-    total: int
-    succeeded: int
-    failed: int
-    cancelled: int
-    dead: int
-    input_tokens: int
-    output_tokens: int
-    created_ms: int
-    ended_ms: int | None = None
-    reason: str = ""
-    model: str = ""
-    structured: bool = False
-    retry_of: str = ""
-
-    @property
-    def done(self) -> int:
-        return self.succeeded + self.failed + self.cancelled + self.dead
-
-    @property
-    def ended(self) -> bool:
-        return self.state in BATCH_TERMINAL
+GROUP = 500
+"""Jobs that `submit_many` writes in one round trip."""
 
 
 class AsyncHeadrace:
-    """A connection to the service; use it in an `async with`. Raises `Unreachable` when nothing answers."""
+    """A connection to the service, for one event loop. Use it in an `async with`, or `close()` it.
 
-    def __init__(self, settings: Settings | None = None, url: str | None = None):
+    It finds the service as the command line does: `url`, else `HEADRACE_REDIS_URL`, else the nearest `.headrace` folder.
+    Every method raises `Unreachable` when nothing answers there.
+    """
+
+    def __init__(self, url: str | None = None, *, settings: Settings | None = None):
         self.settings = settings or Settings.load()
         self.url = url or redis_url(self.settings)
         self.ledger = Ledger.at(self.url, self.settings.namespace, retries=1)
-        self.hints = Hints(self.url, self.settings.namespace)
+        self.channels = Channels(self.ledger)
+        self.hints = Hints(self.settings.namespace)
+        self._registered: list[str] | None = None
+        self._store: FileStore | None = None
 
     async def __aenter__(self) -> AsyncHeadrace:
         try:
-            await self.ledger.client.ping()
-        except AWAY as error:
-            await self.ledger.close()
-            raise Unreachable(
-                f"no answer from Redis at {self.url}: {type(error).__name__}. Start the service with `headrace up`, or "
-                "set HEADRACE_REDIS_URL to the server that it uses."
-            ) from None
+            async with self.talking():
+                await self.ledger.client.ping()
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections. What was submitted goes on."""
+        await self.channels.close()
         await self.ledger.close()
-        await asyncio.to_thread(self.hints.close)
 
-    async def check_model(self, model: str) -> None:
-        """Raises `InputError` for a model whose provider is neither built in nor registered by a worker."""
-        registered = await self.ledger.client.hkeys(self.ledger.keys.providers)
-        split_model(model, [name.decode() for name in registered])
+    @overload
+    async def submit(
+        self, model: str, messages: Messages, *, schema: type[T], **words: Unpack[JobWords]
+    ) -> AsyncJobHandle[T]: ...
+    @overload
+    async def submit(
+        self, model: str, messages: Messages, *, schema: dict[str, Any], **words: Unpack[JobWords]
+    ) -> AsyncJobHandle[Any]: ...
+    @overload
+    async def submit(
+        self, model: str, messages: Messages, *, schema: None = None, **words: Unpack[JobWords]
+    ) -> AsyncJobHandle[str]: ...
+    async def submit(
+        self, model: str, messages: Messages, *, schema: Any = None, **words: Unpack[JobWords]
+    ) -> AsyncJobHandle[Any]:
+        """Accept one completion; from then on it reaches exactly one terminal state, whatever dies.
 
-    async def submit(self, job: Job, *, idempotency_key: str | None = None) -> str:
-        """Accept a job and return its id; from then on it reaches exactly one terminal state."""
-        await self.check_model(job.model)
-        if job.schema is not None:
-            check_schema(job.schema)
-        body = msgspec.json.encode(job)
-        job_id = await submit(
-            self.ledger, new_id("job"), body, queue=INTERACTIVE, tenant=TENANT, idempotency_key=idempotency_key
-        )
-        with suppress(Unreachable):  # accepted all the same: `due` publishes the hint
-            await asyncio.to_thread(self.hints.send, INTERACTIVE, job_id)
-        return job_id
+        `messages` is a text or a list in OpenAI's shape, `schema` what the answer is to be: a JSON Schema (dict), a msgspec
+        Struct, a Pydantic model, a dataclass, a TypedDict. `words` are those of `JobWords` and `Options`. Raises `InputError`
+        before anything is enqueued.
+        """
+        ttl, key = ttl_ms(words.pop("ttl_s", None)), words.pop("idempotency_key", None)
+        job, expected = make_job(model, messages, schema=schema, **words)
+        job_id, body = new_id("job"), msgspec.json.encode(job)
+        async with self.talking():
+            await self.check_model(job.model)
+            hints = self.hints.push([(INTERACTIVE, job_id)])
+            if key is None:
+                await submit_many(
+                    self.ledger, [(job_id, body)], queue=INTERACTIVE, tenant=TENANT, ttl_ms=ttl, then=hints
+                )
+                return AsyncJobHandle(self, job_id, expected)
+            known = await submit(
+                self.ledger, job_id, body, queue=INTERACTIVE, tenant=TENANT, ttl_ms=ttl, idempotency_key=key
+            )
+            if known == job_id:
+                with suppress(*AWAY):  # accepted all the same: `due` publishes the hint
+                    await self.hints.publish(self.ledger.client, [(INTERACTIVE, job_id)])
+        return AsyncJobHandle(self, known, expected)
 
-    async def outcome(self, job_id: str, *, on_event: Callable[[dict[str, Any]], None] | None = None) -> Outcome:
-        """Wait for the job's end and return what came of it. Raises `Unknown` for an id that is not there."""
-        record = self.ledger.keys.job(job_id)
-        state = await self.ledger.client.hget(record, "state")
-        if state is None:
-            raise Unknown(job_id, "never submitted, or past its retention")
-        if state.decode() not in TERMINAL or on_event is not None:
-            async for _, event in events(self.ledger, f"{record}:log"):
-                if on_event is not None:
-                    on_event(event)
-        result = await self.ledger.client.get(f"{record}:result")
-        if result is None:
-            raise Unknown(job_id, "its result is past its retention")
-        decoded = msgspec.json.decode(result)
-        return msgspec.convert(
-            decoded if "error" in decoded or "completion" in decoded else {"error": decoded}, Outcome
-        )
+    @overload
+    async def submit_many(
+        self, model: str, conversations: Iterable[Messages], *, schema: type[T], **words: Unpack[JobWords]
+    ) -> list[AsyncJobHandle[T]]: ...
+    @overload
+    async def submit_many(
+        self, model: str, conversations: Iterable[Messages], *, schema: dict[str, Any], **words: Unpack[JobWords]
+    ) -> list[AsyncJobHandle[Any]]: ...
+    @overload
+    async def submit_many(
+        self, model: str, conversations: Iterable[Messages], *, schema: None = None, **words: Unpack[JobWords]
+    ) -> list[AsyncJobHandle[str]]: ...
+    async def submit_many(
+        self, model: str, conversations: Iterable[Messages], *, schema: Any = None, **words: Unpack[JobWords]
+    ) -> list[AsyncJobHandle[Any]]:
+        """As `submit`, for many jobs that share everything but their messages; records and hints travel in groups.
 
-    async def store(self) -> FileStore:
-        """The file store that the ledger names; this client's own when none is named yet."""
-        root = (
-            Path(self.settings.files) if self.settings.files else (find_state_folder() or Path(STATE_FOLDER)) / "files"
-        )
-        return await attach(self.ledger, FileStore(root.resolve()))
+        All conversations are checked before the first is enqueued. From some thousands on, `extract` is the better way: it
+        keeps no record for each in Redis.
+        """
+        ttl = ttl_ms(words.pop("ttl_s", None))
+        if words.pop("idempotency_key", None) is not None:
+            raise InputError("idempotency_key: one key names one job; use `submit` for each")
+        shared, expected = make_job(model, "", schema=schema, **words)
+        system = words.get("system")
+        bodies = [
+            (new_id("job"), msgspec.json.encode(msgspec.structs.replace(shared, messages=talk)))
+            for talk in (conversation(messages, system_prompt=system) for messages in conversations)
+        ]
+        async with self.talking():
+            await self.check_model(shared.model)
+            for at in range(0, len(bodies), GROUP):
+                group = bodies[at : at + GROUP]
+                hints = self.hints.push((INTERACTIVE, job_id) for job_id, _ in group)
+                await submit_many(self.ledger, group, queue=INTERACTIVE, tenant=TENANT, ttl_ms=ttl, then=hints)
+        return [AsyncJobHandle(self, job_id, expected) for job_id, _ in bodies]
+
+    @overload
+    async def extract(
+        self, source: Source, prompt: str = "{text}", *, model: str, schema: type[T], **words: Unpack[BatchWords]
+    ) -> AsyncBatchHandle[T]: ...
+    @overload
+    async def extract(
+        self, source: Source, prompt: str = "{text}", *, model: str, schema: dict[str, Any], **words: Unpack[BatchWords]
+    ) -> AsyncBatchHandle[Any]: ...
+    @overload
+    async def extract(
+        self, source: Source, prompt: str = "{text}", *, model: str, schema: None = None, **words: Unpack[BatchWords]
+    ) -> AsyncBatchHandle[str]: ...
+    async def extract(
+        self, source: Source, prompt: str = "{text}", *, model: str, schema: Any = None, **words: Unpack[BatchWords]
+    ) -> AsyncBatchHandle[Any]:
+        """One completion for every item of `source`, as a batch: a `.jsonl`, `.csv` or `.tsv` file, a folder of texts, or
+        an iterable of dicts or texts. `{field}` in `prompt` is an item's field.
+
+        `words` are those of `BatchWords` and `Options`. All of the input is read and checked before anything is enqueued:
+        `InputError` names the line.
+        """
+        limit, sample = words.pop("limit", None), words.pop("sample", None)
+        encoding, window_s = words.pop("encoding", None), words.pop("window_s", WINDOW_S)
+        template, expected = make_template(model, prompt, schema=schema, **words)
+        found = chosen(records(source, encoding=encoding), limit=limit, sample=sample)
+        name = str(source) if isinstance(source, str | Path) else "the input"
+        batch_id = await self.open(template, read_items(found, template, name), window_s=window_s)
+        return AsyncBatchHandle(self, batch_id, expected)
 
     async def open(
         self,
         template: Template,
         items: Iterator[Item],
         *,
-        window_ms: int = WINDOW_MS,
+        window_s: float = WINDOW_S,
         progress: Callable[[int], None] | None = None,
     ) -> str:
-        """Check and commit `items`, then open the batch and return its id. Raises `InputError`; then nothing is enqueued."""
-        await self.check_model(template.model)
-        if template.schema is not None:
-            check_schema(template.schema)
-        prompt_fields(template.prompt)
-        store = await self.store()
-        batch_id = new_id("batch")
-        try:
-            committed = await asyncio.to_thread(commit_input, store, batch_id, items, progress)
-        except BaseException:
-            store.remove(batch_id)
-            raise
-        await self._open(batch_id, template, committed, window_ms)
-        return batch_id
+        """Commit `items` and open a batch over them; returns its id. Raises what `items` raises; then nothing is enqueued.
 
-    async def retry(self, batch_id: str) -> str:
-        """Open a new batch that keeps what succeeded in a closed one and pays only for the rest. Returns its id."""
-        old = await self._batch_fields(batch_id)
-        if old["state"] not in BATCH_TERMINAL:
-            raise InputError(f"{batch_id} is {old['state']}; a batch is retried after it has ended")
-        store = await self.store()
-        new = new_id("batch")
-        store.link(old["input"], f"{new}/input.jsonl")
-        store.link(old["index"], f"{new}/index")
-        store.link(old["output"], f"{new}/prefill.jsonl")
-        await asyncio.to_thread(index_prefill, store, new)
-        body = await self.ledger.client.get(self.ledger.keys.template(old["template"]))
-        if body is None:
-            raise InputError(f"{batch_id}: its template is past its retention; extract the input anew")
-        template = msgspec.json.decode(body, type=Template)
-        extra = {"prefill": f"{new}/prefill.jsonl", "retry_of": batch_id}
-        await self._open(new, template, Committed(int(old["total"]), int(old["shards"])), WINDOW_MS, extra)
-        return new
+        `progress` is told, every thousand items, how many there are so far.
+        """
+        async with self.talking():
+            await self.check_model(template.model)
+            store = await self.store()
+            return await open_new(
+                self.ledger, store, template, items, tenant=TENANT, window_s=window_s, progress=progress
+            )
 
-    async def batch(self, batch_id: str) -> Batch:
-        """The batch as it is now. Raises `Unknown`."""
-        fields = await self._batch_fields(batch_id)
-        numbers = {
-            name: int(fields.get(name) or 0)
-            for name in ("total", "succeeded", "failed", "cancelled", "dead", "input_tokens", "output_tokens")
-        }
-        return Batch(
-            id=batch_id,
-            state=fields["state"],
-            created_ms=int(fields["created"]),
-            ended_ms=int(fields["ended"]) if "ended" in fields else None,
-            reason=fields.get("reason", ""),
-            model=fields.get("model", ""),
-            structured=fields.get("structured") == "1",
-            retry_of=fields.get("retry_of", ""),
-            **numbers,
-        )
+    def job(self, job_id: str, *, schema: Any = None) -> AsyncJobHandle[Any]:
+        """The handle of a job submitted earlier, here or elsewhere; `schema` is the type its answer is read as."""
+        return AsyncJobHandle(self, checked_id(job_id, "job"), answers(schema))
+
+    def batch(self, batch_id: str, *, schema: Any = None) -> AsyncBatchHandle[Any]:
+        """The handle of a batch opened earlier, here or elsewhere; `schema` is the type its answers are read as."""
+        return AsyncBatchHandle(self, checked_id(batch_id, "batch"), answers(schema))
+
+    async def jobs(self, *, limit: int = 50) -> list[JobSummary]:
+        """The newest jobs of the last 8 days, newest first."""
+        async with self.talking():
+            return await summaries.jobs(self.ledger, TENANT, limit=limit)
 
     async def batches(self, *, limit: int = 50) -> list[Batch]:
         """The newest batches, newest first."""
-        key = self.ledger.keys.batches(TENANT)
-        found = []
-        for raw in await self.ledger.client.zrevrange(key, 0, limit - 1):
-            try:
-                found.append(await self.batch(raw.decode()))
-            except Unknown:
-                await self.ledger.client.zrem(key, raw)
-        return found
+        async with self.talking():
+            return await summaries.batches(self.ledger, TENANT, limit=limit)
 
     async def cancel(self, subject_id: str) -> str:
         """Cancel a job or a batch; returns its state now. Twice is no error; after its end it is (`Finished`)."""
-        return await cancel(self.ledger, subject_id)
+        async with self.talking():
+            return await cancel(self.ledger, subject_id)
 
-    async def watch(self, batch_id: str, *, after: str = "0") -> AsyncIterator[dict[str, Any]]:
-        """The batch's events (its counters, at most four a second), the `end` last."""
-        await self._batch_fields(batch_id)
-        async for _, event in events(self.ledger, f"{self.ledger.keys.batch(batch_id)}:log", after=after):
-            yield event
+    async def retry(self, batch_id: str) -> str:
+        """Open a new batch that keeps what succeeded in a closed one and pays only for the rest. Returns its id."""
+        async with self.talking():
+            return await open_retry(self.ledger, await self.store(), batch_id, tenant=TENANT)
 
-    async def output_lines(self, batch_id: str, *, which: str = "output") -> Iterator[bytes]:
-        """The lines of a closed batch's `output` or `errors`, in OpenAI's batch form, in input order."""
-        fields = await self._batch_fields(batch_id)
+    async def output_lines(self, batch_id: str, *, which: str = "output") -> Callable[[], Iterator[bytes]]:
+        """What gives the lines of a closed batch's `output` or `errors`, in OpenAI's batch form, in input order."""
+        async with self.talking():
+            fields = await summaries.batch_fields(self.ledger, batch_id)
+            store = await self.store()
         if fields["state"] not in BATCH_TERMINAL:
             raise InputError(f"{batch_id} is {fields['state']}; its output is there when it has ended")
-        store = await self.store()
-        return store.lines(fields[which])
+        return lambda: store.lines(fields[which])
 
-    async def _batch_fields(self, batch_id: str) -> dict[str, str]:
-        raw = await self.ledger.client.hgetall(self.ledger.keys.batch(batch_id))
-        if not raw:
-            raise Unknown(
-                batch_id, "no such batch, or past its retention; `headrace batches list` shows those there are"
-            )
-        return {name.decode(): value.decode() for name, value in raw.items()}
+    async def store(self) -> FileStore:
+        """The file store that the ledger names; this client's own when none is named yet. Raises `StorageError`."""
+        if self._store is None:
+            state = find_state_folder() or Path(STATE_FOLDER)
+            root = Path(self.settings.files) if self.settings.files else state / "files"
+            self._store = await attach(self.ledger, FileStore(root.resolve()))
+        return self._store
 
-    async def _open(
-        self,
-        batch_id: str,
-        template: Template,
-        committed: Committed,
-        window_ms: int,
-        extra: dict[str, str] | None = None,
-    ) -> None:
-        sha, body = template.encoded()
-        await open_batch(
-            self.ledger,
-            batch_id,
-            template_sha=sha,
-            template=body,
-            window_ms=window_ms,
-            tenant=TENANT,
-            record={
-                "tenant": TENANT,
-                "queue": BULK,
-                "model": template.model,
-                "structured": int(template.schema is not None),
-                "template": sha,
-                "total": committed.total,
-                "shards": committed.shards,
-                "input": f"{batch_id}/input.jsonl",
-                "index": f"{batch_id}/index",
-                **(extra or {}),
-            },
-        )
+    async def check_model(self, model: str) -> None:
+        """Raises `InputError` for a model whose provider is neither built in nor registered by a worker."""
+        with suppress(InputError):
+            split_model(model, self._registered or ())
+            return
+        raw = await self.ledger.client.hkeys(self.ledger.keys.providers)
+        self._registered = [name.decode() for name in raw]
+        split_model(model, self._registered)
+
+    @asynccontextmanager
+    async def talking(self) -> AsyncIterator[None]:
+        """Whatever the connection raises inside becomes `Unreachable`."""
+        try:
+            yield
+        except (RedisError, ConnectionError, TimeoutError) as error:
+            raise Unreachable(
+                f"no answer from Redis at {without_password(self.url)}: {type(error).__name__}. Start the service with "
+                "`headrace up`, or set HEADRACE_REDIS_URL to the server that it uses."
+            ) from error
 
 
-def index_prefill(store: FileStore, batch_id: str) -> None:
-    """Where, in `prefill.jsonl`, the paid line of each input line lies: offset and length, 8 bytes each; 0 0 for none.
-
-    Both files are in input order, so one pass over both is enough.
-    """
-
-    def entries() -> Iterator[bytes]:
-        paid = store.lines(f"{batch_id}/prefill.jsonl")
-        offset, line = 0, next(paid, b"")
-        known = _custom_id(line)
-        for raw in store.lines(f"{batch_id}/input.jsonl"):
-            if line and _custom_id(raw) == known:
-                yield offset.to_bytes(8, "little") + len(line.rstrip(b"\n")).to_bytes(8, "little")
-                offset += len(line)
-                line = next(paid, b"")
-                known = _custom_id(line)
-            else:
-                yield bytes(16)
-
-    store.commit(f"{batch_id}/prefill.index", entries())
-
-
-class _Named(msgspec.Struct):
-    custom_id: str
-
-
-def _custom_id(line: bytes) -> str | None:
-    return msgspec.json.decode(line, type=_Named).custom_id if line else None
-
-
-def write_results(lines: Iterator[bytes], path: Path, *, structured: bool, whole: bool) -> int:
-    """Write `lines` to `path` as `{custom_id, value}`, or `whole` as they are. Returns how many. The file appears at the end."""
-    count = 0
-    temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("wb") as file:
-        for line in lines:
-            file.write(line if whole else simple(line, structured=structured) + b"\n")
-            count += 1
-    temporary.replace(path)
-    return count
+def without_password(url: str) -> str:
+    before, at, host = url.rpartition("@")
+    return f"{before.partition('://')[0]}://***@{host}" if at else url

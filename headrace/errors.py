@@ -3,11 +3,15 @@
     HeadraceError
     ├── SettingsError        a variable that cannot be read                        (exit 2)
     ├── InputError           the caller's input: file, line, JSON Pointer          (exit 2)
+    │   └── SchemaError      a schema, or a type as one, that cannot be carried
     ├── Unreachable          the service is not there                              (exit 3)
     ├── EmbeddedServerError  the embedded server cannot start                      (exit 3)
     ├── StorageError         the file store: another store, or no room
+    ├── WaitTimeout          what was waited for goes on; only the wait ended       (also a TimeoutError)
+    ├── JobFailed            the job or item ended without an answer; its `code` is one row of `CODES`
     ├── Refused              a move of the ledger was refused, by name
-    │   ├── Busy · Finished · Cancelled · Dead · Paused · Unknown
+    │   ├── Busy · Finished · Cancelled · Dead · Paused
+    │   ├── Unknown          no such record · Expired: there was one, its result is past its lifetime
     │   ├── Fenced           a newer epoch exists: this writer is a zombie
     │   ├── Closed · Gap     the log or the batch has ended · something before this one is missing
     │   ├── Spill            too large for the ledger: rows go into a file and are named there
@@ -19,7 +23,10 @@ Every message says what was wrong, where, and what to do.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from headrace.job import Failure
 
 
 class HeadraceError(Exception):
@@ -32,10 +39,14 @@ class SettingsError(HeadraceError):
     exit_code = 2
 
 
-class InputError(HeadraceError):
+class InputError(HeadraceError, ValueError):
     """The caller's input cannot be used; nothing was enqueued."""
 
     exit_code = 2
+
+
+class SchemaError(InputError):
+    """The schema, or the type that was to be one, cannot be carried."""
 
 
 class Unreachable(HeadraceError):
@@ -50,6 +61,10 @@ class EmbeddedServerError(HeadraceError):
 
 class StorageError(HeadraceError):
     """The file store is another one than the ledger names, or it has no room."""
+
+
+class WaitTimeout(HeadraceError, TimeoutError):
+    """The wait is over, the job or batch is not: it goes on, and can be waited for again."""
 
 
 class Refused(HeadraceError):
@@ -83,6 +98,10 @@ class Paused(Refused):
 
 class Unknown(Refused):
     """There is no such record: never submitted, or past its retention."""
+
+
+class Expired(Unknown):
+    """The record ended, and its result is past its lifetime. Submit with a longer `ttl_s`, or fetch it earlier."""
 
 
 class Fenced(Refused):
@@ -167,3 +186,20 @@ class CallError(HeadraceError):
     @property
     def retryable(self) -> bool:
         return CODES[self.code].retryable
+
+
+class JobFailed(HeadraceError):
+    """A job, or an item of a batch, ended without an answer.
+
+    `code` is a row of `CODES`, which also says what to do; `partial` is the text that was paid for, if there was any;
+    `errors` are the places where an answer does not fit the schema.
+    """
+
+    def __init__(self, subject: str, failure: Failure):
+        self.subject = subject
+        self.failure = failure
+        self.code = failure.code
+        self.partial = failure.partial
+        self.errors = failure.errors
+        remedy = CODES[failure.code].remedy if failure.code in CODES else ""
+        super().__init__(f"{subject}: {failure.code}: {failure.message}" + (f" (to do: {remedy})" if remedy else ""))

@@ -7,14 +7,14 @@ in `inspect`, in an error log or in the broker's lists. The SDK, the gateway and
 
 from __future__ import annotations
 
+import json
 import re
+from base64 import b64decode, b64encode
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import uuid4
 
-from headrace.errors import SettingsError, Unreachable
-
-if TYPE_CHECKING:
-    from celery import Celery
+from headrace.errors import SettingsError
 
 INTERACTIVE = "interactive"
 BULK = "bulk"
@@ -136,87 +136,85 @@ def configure(redis_url: str, namespace: str) -> dict[str, Any]:
 
 
 class Hints:
-    """Publishes hints; may be shared by threads. It connects with the first hint.
+    """Publishes hints over the ledger's connection, which is the broker's server too.
 
-    `send` raises `Unreachable` when the broker did not take the hint after a few attempts, at most some seconds each;
-    the record is then in the ledger all the same, and is published again when it is due.
+    The message is what Celery itself makes of `send_task`, made once per queue and task and filled in after that: a
+    publish through kombu costs 0.85 ms, this 5 µs.
     """
 
-    def __init__(self, redis_url: str, namespace: str):
-        self._url = redis_url
+    def __init__(self, namespace: str):
         self._namespace = namespace
-        self._opened: tuple[Celery, Any] | None = None
+        self._envelopes: dict[tuple[str, str], str] = {}
 
-    def send(self, queue: str, record_id: str) -> None:
-        """Publish one hint. Raises `ValueError` for a queue or an id that does not exist."""
-        self.send_many([(queue, record_id)])
+    def envelope(self, queue: str, record_id: str) -> bytes:
+        """The message that stands in the queue's list. Raises `ValueError` for a queue or an id that does not exist.
 
-    def send_many(self, hints: Iterable[tuple[str, str]]) -> None:
-        """Publish `(queue, id)` pairs in as few round trips as the broker allows.
-
-        When it raises, some of them may have been published: to send all of them again is harmless.
+        The first one imports Celery (0.3 s).
         """
-        work = [(queue, record_id, task_name(record_id)) for queue, record_id in hints]
-        for queue, _, _ in work:
-            if queue not in QUEUES:
-                raise ValueError(f"there is no queue {queue!r}: {', '.join(QUEUES)}")
-        if not work:
-            return
-        from kombu.exceptions import KombuError, OperationalError
-        from redis.exceptions import RedisError
-
-        app, producers = self._open()
-        try:
-            with producers.acquire(block=True, timeout=5) as producer:
-                if len(work) == 1:
-                    self._publish(app, producer, *work[0])
-                    return
-                with producer.batch():
-                    for each in work:
-                        self._publish(app, producer, *each)
-        except (OperationalError, KombuError, RedisError, OSError) as error:
-            raise Unreachable(
-                f"no hint could be sent: the broker at {_without_password(self._url)} does not take messages "
-                f"({type(error).__name__}: {error}). Is Redis running? `headrace up` starts one; "
-                "HEADRACE_REDIS_URL names another."
-            ) from error
-
-    def close(self) -> None:
-        """Close the connections. A later `send` opens them again."""
-        opened, self._opened = self._opened, None
-        if opened is not None:
-            app, producers = opened
-            producers.force_close_all()
-            producers.connections.force_close_all()
-            app.close()
-
-    def _publish(self, app: Celery, producer: Any, queue: str, record_id: str, task: str) -> None:
-        app.send_task(
-            task,
-            args=[record_id],
-            queue=queue,
-            argsrepr=record_id,
-            kwargsrepr="{}",
-            ignore_result=True,
-            producer=producer,
+        task = task_name(record_id)
+        if queue not in QUEUES:
+            raise ValueError(f"there is no queue {queue!r}: {', '.join(QUEUES)}")
+        envelope = self._envelopes.get((queue, task))
+        if envelope is None:
+            envelope = self._envelopes[queue, task] = celery_message(self._namespace, queue, task)
+        body = b64encode(BODY.replace(RECORD, record_id).encode()).decode()
+        return (
+            envelope.replace(BODY_MARK, body)
+            .replace(RECORD, record_id)
+            .replace(TASK_ID, str(uuid4()))
+            .replace(DELIVERY, str(uuid4()))
+            .encode()
         )
 
-    def _open(self) -> tuple[Celery, Any]:
-        opened = self._opened
-        if opened is None:
-            from celery import Celery
-            from kombu.pools import ProducerPool
+    def push(self, hints: Iterable[tuple[str, str]]) -> list[tuple[str | bytes, ...]]:
+        """`(queue, id)` pairs as Redis commands, one `LPUSH` a queue, for whoever has a pipeline to put them in."""
+        queues: dict[str, list[bytes]] = {}
+        for queue, record_id in hints:
+            queues.setdefault(queue, []).append(self.envelope(queue, record_id))
+        return [("LPUSH", queue_key(self._namespace, queue), *messages) for queue, messages in queues.items()]
 
-            settings = configure(self._url, self._namespace)
-            # A publisher waits less than a worker: its caller holds an open request. One attempt ends after 3 s.
-            settings["broker_transport_options"] |= {"socket_timeout": 3, "max_connections": 16}
-            app = Celery("headrace", set_as_current=False, fixups=[])
-            app.conf.update(settings)
-            # Celery's own pool is one per process and URL: closing it would close it for other `Hints` as well.
-            pool = ProducerPool(app.connection_for_write().Pool(limit=10), limit=10)
-            self._opened = opened = (app, pool)  # two threads may both come here: the loser's pool never connects
-        return opened
+    async def publish(self, client: Any, hints: Iterable[tuple[str, str]]) -> None:
+        """Publish `(queue, id)` pairs in one round trip on the ledger's `client`. Raises what the client raises.
+
+        After an error some may have been published: to publish all of them again is harmless, and what never is gets due.
+        """
+        commands = self.push(hints)
+        if commands:
+            async with client.pipeline(transaction=False) as pipeline:
+                for command in commands:
+                    pipeline.execute_command(*command)
+                await pipeline.execute()
 
 
-def _without_password(url: str) -> str:
-    return re.sub(r"(://[^/@]*:)[^/@]*@", r"\1***@", url)
+# What stands in the envelope where a hint's own values go.
+RECORD, TASK_ID, DELIVERY, BODY_MARK = "job_RECORD", "TASK-ID", "DELIVERY-TAG", "MESSAGE-BODY"
+BODY = '[["job_RECORD"], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
+
+
+def celery_message(namespace: str, queue: str, task: str) -> str:
+    """The message of one hint with the marks above in it, as Celery and kombu make it (into their in-memory transport)."""
+    from celery import Celery
+
+    settings = configure("redis://unused", namespace) | {"broker_url": "memory://", "broker_transport_options": {}}
+    app = Celery("headrace", set_as_current=False, fixups=[])
+    app.conf.update(settings)
+    with app.connection_for_write() as connection:
+        channel = connection.default_channel
+        app.send_task(
+            task,
+            args=[RECORD],
+            task_id=TASK_ID,
+            queue=queue,
+            argsrepr=RECORD,
+            kwargsrepr="{}",
+            ignore_result=True,
+            producer=app.amqp.Producer(channel),
+        )
+        message = channel._get(queue)
+    body = b64decode(message["body"]).decode()
+    if body != BODY:
+        raise RuntimeError(f"this Celery writes another message than the one headrace knows: {body}")
+    message["body"] = BODY_MARK
+    message["properties"]["delivery_tag"] = DELIVERY
+    app.close()
+    return json.dumps(message)

@@ -1,5 +1,4 @@
-"""A batch's input comes in: read line by line, checked, indexed, committed. Every complaint names file and line, and
-comes before anything is paid or enqueued."""
+"""A batch's input comes in: checked item by item, indexed, committed. Every complaint comes before anything is paid."""
 
 from __future__ import annotations
 
@@ -7,20 +6,17 @@ import struct
 from array import array
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
-from pathlib import Path
-from typing import Any, BinaryIO
 
 import msgspec
 
 from headrace.batch import Item, ShardRange, Template, prompt_fields
 from headrace.errors import InputError
 from headrace.files import FileStore, write_all
+from headrace.inputs import Record
 
-LINE_BYTES = 1024 * 1024
 SHARD_ITEMS = 125
 SHARDS_WISHED = 8
 INDEX_ENTRY = struct.Struct("<QQQQ")
-BOM = b"\xef\xbb\xbf"
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -30,70 +26,38 @@ class Committed(msgspec.Struct, frozen=True):
     shards: int
 
 
-def read_items(path: Path, template: Template) -> Iterator[Item]:
-    """The items of a JSONL file, one by one. Raises `InputError` with the line number of the first that cannot be used.
+def read_items(found: Iterator[Record], template: Template, source: str = "the input") -> Iterator[Item]:
+    """The items of `found`, one by one. Raises `InputError` for the first that cannot be used, and when there is none.
 
-    A line is a JSON object with the fields that the prompt names. Its id is `custom_id`, else `id`, else its line number.
+    An item has the fields that the prompt names. Its id is `custom_id`, else `id`, else its line number.
     """
     needed = prompt_fields(template.prompt)
     seen: dict[int, int] = {}
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-    with file:
-        number = 0
-        for number, raw in _raw_lines(file, path):
-            where = f"{path}, line {number}"
-            item = _item(raw, needed, number, where)
-            mark = int.from_bytes(blake2b(item.custom_id.encode(), digest_size=8).digest())
-            if mark in seen:
-                raise InputError(f"{where}: custom_id {item.custom_id!r} was used on line {seen[mark]} already")
-            seen[mark] = number
-            yield item
-        if not seen:
-            raise InputError(
-                f"{path}: there is no item in it (the file is empty)" if not number else f"{path}: no items"
-            )
+    for record in found:
+        item = _item(record, needed)
+        mark = int.from_bytes(blake2b(item.custom_id.encode(), digest_size=8).digest())
+        if mark in seen:
+            raise InputError(f"{record.where}: custom_id {item.custom_id!r} was used on line {seen[mark]} already")
+        seen[mark] = record.number
+        yield item
+    if not seen:
+        raise InputError(f"{source}: there is no item in it (it is empty, or only its header is there)")
 
 
-def _raw_lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
-    number = 0
-    while raw := file.readline(LINE_BYTES + 1):
-        number += 1
-        if len(raw) > LINE_BYTES and not raw.endswith(b"\n"):
-            raise InputError(f"{path}, line {number}: longer than {LINE_BYTES} bytes (1 MiB), the most a line may have")
-        if number == 1 and raw.startswith(BOM):
-            raise InputError(f"{path}, line 1: begins with a byte order mark; save the file as UTF-8 without BOM")
-        if raw.strip():
-            yield number, raw
-
-
-def _item(raw: bytes, needed: list[str], number: int, where: str) -> Item:
-    try:
-        raw.decode()
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{where}: not UTF-8 (byte {error.start + 1} of the line is {raw[error.start]:#04x})"
-        ) from None
-    try:
-        line: Any = msgspec.json.decode(raw)
-    except RecursionError:
-        raise InputError(f"{where}: nested too deeply") from None
-    except msgspec.DecodeError as error:
-        raise InputError(f"{where}: broken JSON: {error}") from None
-    if not isinstance(line, dict):
-        raise InputError(f'{where}: must be a JSON object like {{"text": …}}, not {type(line).__name__}')
-    custom_id = line.get("custom_id", line.get("id", f"line-{number}"))
+def _item(record: Record, needed: list[str]) -> Item:
+    fields = record.fields
+    custom_id = fields.get("custom_id", fields.get("id", f"line-{record.number}"))
     if isinstance(custom_id, int) and not isinstance(custom_id, bool):
         custom_id = str(custom_id)
     if not isinstance(custom_id, str) or not 0 < len(custom_id) <= 512:
-        raise InputError(f"{where}: `custom_id` must be a text of 1 to 512 characters")
+        raise InputError(f"{record.where}: `custom_id` must be a text of 1 to 512 characters")
     for field in needed:
-        if field not in line:
-            there = ", ".join(sorted(line)) or "none"
-            raise InputError(f"{where}: field `{field}`, which the prompt names, is missing. Fields there: {there}")
-    return Item(custom_id=custom_id, fields={field: line[field] for field in needed})
+        if field not in fields:
+            there = ", ".join(sorted(map(str, fields))) or "none"
+            raise InputError(
+                f"{record.where}: field `{field}`, which the prompt names, is missing. Fields there: {there}"
+            )
+    return Item(custom_id=custom_id, fields={field: fields[field] for field in needed})
 
 
 def commit_input(

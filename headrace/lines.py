@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.job import Completion, Failure
+from headrace.job import Completion, Failure, Usage
 
 KIND_OF_STATE = {"succeeded": "s", "failed": "f", "cancelled": "c", "dead": "d"}
 _encode = msgspec.json.Encoder().encode
@@ -64,14 +64,26 @@ def error_line(custom_id: str, request_id: str, failure: Failure) -> bytes:
 
 class _Message(msgspec.Struct):
     content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[dict[str, Any]] = []
 
 
 class _Choice(msgspec.Struct):
     message: _Message
+    finish_reason: str = "stop"
+
+
+class _Usage(msgspec.Struct, frozen=True):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
 
 class _Body(msgspec.Struct):
     choices: list[_Choice]
+    id: str = ""
+    model: str = ""
+    created: int = 0
+    usage: _Usage = _Usage()
 
 
 class _Response(msgspec.Struct):
@@ -95,3 +107,35 @@ def simple(line: bytes, *, structured: bool) -> bytes:
     content = parsed.response.body.choices[0].message.content
     value = msgspec.Raw(content.encode()) if structured and content is not None else content
     return _encode({"custom_id": parsed.custom_id, "value": value})
+
+
+def outcome_of(line: bytes, *, structured: bool) -> tuple[str, Completion | None, Failure | None]:
+    """The custom_id of a line, and the completion or the failure that it tells of."""
+    parsed = msgspec.json.decode(line, type=_Line)
+    if parsed.response is None:
+        return parsed.custom_id, None, msgspec.json.decode(parsed.error, type=Failure)
+    body = parsed.response.body
+    choice = body.choices[0]
+    message = choice.message
+    value = msgspec.json.decode(message.content) if structured and message.content is not None else None
+    completion = Completion(
+        id=body.id,
+        model=body.model,
+        created=body.created,
+        content=message.content,
+        finish_reason=choice.finish_reason,
+        usage=Usage(body.usage.prompt_tokens, body.usage.completion_tokens),
+        refusal=message.refusal,
+        tool_calls=message.tool_calls,
+        value=value,
+    )
+    return parsed.custom_id, completion, None
+
+
+class _Named(msgspec.Struct):
+    custom_id: str
+
+
+def custom_id_of(line: bytes) -> str | None:
+    """The custom_id of an input or output line; None for no line."""
+    return msgspec.json.decode(line, type=_Named).custom_id if line else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 from msgspec import Meta
@@ -42,3 +42,18 @@ def parse_options(given: dict[str, Any]) -> Options:
     if isinstance(options.stop, list) and len(options.stop) > 4:
         raise InputError(f"option `stop` takes at most 4 sequences, got {len(options.stop)}")
     return options
+
+
+class OptionWords(TypedDict, total=False):
+    """The options as keywords, so that an editor completes them: `submit(model, messages, temperature=0)`."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+    stop: str | list[str]
+    seed: int
+    presence_penalty: float
+    frequency_penalty: float
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+    verbosity: Literal["low", "medium", "high"]
+    user: str

@@ -12,9 +12,12 @@ import click
 import msgspec
 
 from headrace.cli.progress import watch_batch
+from headrace.cli.table import show as show_table
+from headrace.cli.table import when
 
 if TYPE_CHECKING:
     from headrace.client import AsyncHeadrace
+    from headrace.summaries import Batch
 
 T = TypeVar("T")
 
@@ -25,22 +28,18 @@ def batches() -> None:
 
 
 @batches.command("list", epilog="Example: headrace batches list --json")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def list_batches(as_json: bool) -> None:
+def list_batches(limit: int, as_json: bool) -> None:
     """The newest batches, newest first."""
-    found = with_client(lambda client: client.batches())
-    if as_json or not sys.stdout.isatty():
-        for batch in found:
-            click.echo(msgspec.json.encode(batch))
-        return
-    from rich.console import Console
-    from rich.table import Table
+    found = with_client(lambda client: client.batches(limit=limit))
+    show_table(found, ("batch", "state", "done", "succeeded", "failed", "model", "created"), row_of, as_json=as_json)
 
-    table = Table("batch", "state", "done", "succeeded", "failed", "model")
-    for batch in found:
-        bad = batch.failed + batch.dead + batch.cancelled
-        table.add_row(batch.id, batch.state, f"{batch.done}/{batch.total}", str(batch.succeeded), str(bad), batch.model)
-    Console().print(table)
+
+def row_of(batch: Batch) -> tuple[str, ...]:
+    bad = batch.failed + batch.dead + batch.cancelled
+    done = f"{batch.done}/{batch.total}"
+    return batch.id, batch.state, done, str(batch.succeeded), str(bad), batch.model, when(batch.created_ms)
 
 
 @batches.command(epilog="Example: headrace batches show batch_… --out results.jsonl")
@@ -51,10 +50,10 @@ def show(batch_id: str, out: Path | None, whole: bool) -> None:
     """One batch, as JSON; with --out, its results."""
 
     async def body(client: AsyncHeadrace) -> int:
-        batch = await client.batch(batch_id)
+        batch = await client.batch(batch_id).progress()
         click.echo(msgspec.json.format(msgspec.json.encode(batch), indent=2))
         if out is not None:
-            await write_out(client, batch_id, out, whole=whole)
+            await client.batch(batch_id).save(out, whole=whole)
         return 1 if batch.ended and batch.succeeded < batch.total else 0
 
     sys.exit(with_client(body))
@@ -97,34 +96,16 @@ def watch(batch_id: str, out: Path | None, whole: bool) -> None:
 async def follow(client: AsyncHeadrace, batch_id: str, out: Path | None, *, whole: bool) -> int:
     """Watch a batch to its end, write its results, return the exit code."""
     batch = await watch_batch(client, batch_id)
-    if out is not None:
-        await write_out(client, batch_id, out, whole=whole)
+    errors = await client.batch(batch_id).save(out, whole=whole) if out is not None else None
     if batch.succeeded < batch.total:
         click.echo(
             f"{batch.total - batch.succeeded} of {batch.total} items did not succeed"
-            + (f"; see {errors_beside(out)}" if out else "")
+            + (f"; see {errors}" if errors else "")
             + f". Only those are paid again by: headrace batches retry {batch_id}",
             err=True,
         )
         return 1
     return 0
-
-
-async def write_out(client: AsyncHeadrace, batch_id: str, out: Path, *, whole: bool) -> None:
-    """Write the results to `out` and, when there are any, the errors beside it."""
-    from headrace.client import write_results
-
-    batch = await client.batch(batch_id)
-    for which, path in (("output", out), ("errors", errors_beside(out))):
-        lines = await client.output_lines(batch_id, which=which)
-        count = await asyncio.to_thread(write_results, lines, path, structured=batch.structured, whole=whole)
-        if which == "errors" and not count:
-            path.unlink()
-
-
-def errors_beside(out: Path) -> Path:
-    """`results.errors.jsonl` of `results.jsonl`."""
-    return out.with_name(f"{out.stem}.errors{out.suffix or '.jsonl'}")
 
 
 def with_client(body: Callable[[AsyncHeadrace], Awaitable[T]]) -> T:

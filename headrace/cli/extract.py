@@ -3,95 +3,159 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from headrace.batch import Item, Template
+    from headrace.job import Job
+
 
 @click.command(
-    epilog='Example: headrace extract reviews.jsonl --prompt "Extract from: {text}" --schema review.json '
-    "--model openai/gpt-5-mini --out rows.jsonl"
+    epilog='Example: headrace extract reviews.csv --prompt "Extract from: {text}" --schema review.json '
+    "--model openai/gpt-5-mini --out rows.csv"
 )
-@click.argument("input", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("input", type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--model", required=True, envvar="MODEL", help="provider/model, for example openai/gpt-5-mini.")
 @click.option("--prompt", default="{text}", show_default=True, help="The user's message, with {field} places.")
 @click.option("--system", help="The system message.")
-@click.option("--schema", type=click.Path(path_type=Path, dir_okay=False), help="A JSON Schema file for the answers.")
+@click.option("--schema", help="A JSON Schema file for the answers, or module:Type.")
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Results, in input order. Errors go beside it."
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Results, in input order: .jsonl or .csv. Errors beside.",
 )
 @click.option("--whole", is_flag=True, help="Write whole completions, in OpenAI's batch form.")
 @click.option("--option", "-o", "options", multiple=True, metavar="NAME=VALUE", help="A model option: temperature=0")
+@click.option("--limit", type=click.IntRange(1), help="Take the first N items only.")
+@click.option("--sample", type=click.IntRange(1), help="Take N items at random, the same ones each time.")
+@click.option("--encoding", help="The input's encoding. [default: UTF-8]")
+@click.option("--dry-run", is_flag=True, help="Show the first prompt, the schema and the counts; pay nothing.")
 @click.option("--detach", is_flag=True, help="Print the batch's id and return at once.")
 def extract(
     input: Path,
     model: str,
     prompt: str,
     system: str | None,
-    schema: Path | None,
+    schema: str | None,
     out: Path | None,
     whole: bool,
     options: tuple[str, ...],
+    limit: int | None,
+    sample: int | None,
+    encoding: str | None,
+    dry_run: bool,
     detach: bool,
 ) -> None:
-    """Turn the items of INPUT (JSON lines) into one completion each, as one batch.
+    """Turn the items of INPUT into one completion each, as one batch.
 
-    Everything is checked before anything is paid; the complaint names the line. Ctrl-C detaches: the batch goes on.
+    INPUT is a file of JSON lines, a .csv or .tsv with a header row, a folder of text files, or - for JSON lines on standard
+    input. Everything is checked before anything is paid; the complaint names the line. Ctrl-C detaches: the batch goes on.
     """
-    from headrace.batch import Template
+    from headrace.ask import make_template
     from headrace.cli.batches import follow
+    from headrace.cli.schema import given_schema
     from headrace.cli.service import service
     from headrace.client import AsyncHeadrace
     from headrace.errors import InputError
     from headrace.facts import split_model
+    from headrace.inputs import chosen, records
     from headrace.intake import read_items
-    from headrace.options import parse_options
 
-    template = Template(
-        model=model,
-        prompt=prompt,
-        system=system,
-        schema=read_schema(schema) if schema else None,
-        schema_name=schema.stem if schema else "answer",
-        options=parse_options(parse_pairs(options)),
-    )
+    answer, name = given_schema(schema)
+    template, _ = make_template(model, prompt, schema=answer, schema_name=name, system=system, **parse_pairs(options))
     if "/" not in model:
         split_model(model)
     if out is not None and not out.parent.is_dir():
         raise InputError(f"--out {out}: the folder {out.parent} does not exist")
 
-    async def run() -> int:
+    with readable(input) as source:
+
+        def items() -> Iterator[Item]:
+            found = chosen(records(source, encoding=encoding), limit=limit, sample=sample)
+            return read_items(found, template, str(input))
+
         # Read once to the end before a service is started for it: most mistakes are in the input.
-        for _ in read_items(input, template):
-            pass
-        async with service(provider=model) as url, AsyncHeadrace(url=url) as client:
-            batch_id = await client.open(template, read_items(input, template))
-            if detach:
-                click.echo(batch_id)
-                return 0
-            click.echo(f"{batch_id}: return to it with `headrace watch {batch_id}`", err=True)
-            return await follow(client, batch_id, out, whole=whole)
+        counts = Counts()
+        for item in items():
+            counts.add(item, template)
+        if dry_run:
+            counts.show(template)
+            return
 
-    sys.exit(asyncio.run(run()))
+        async def run() -> int:
+            async with service(provider=model) as url, AsyncHeadrace(url) as client:
+                batch_id = await client.open(template, items())
+                if detach:
+                    click.echo(batch_id)
+                    return 0
+                click.echo(f"{batch_id}: return to it with `headrace watch {batch_id}`", err=True)
+                return await follow(client, batch_id, out, whole=whole)
+
+        sys.exit(asyncio.run(run()))
 
 
-def read_schema(path: Path) -> dict[str, Any]:
-    """The JSON Schema in `path`. Raises `InputError` naming the file and the place."""
-    import msgspec
+@contextmanager
+def readable(given: Path) -> Iterator[Path]:
+    """The input as a path that can be read twice: standard input (`-`) is copied into a file first."""
+    if str(given) != "-":
+        yield given
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "standard-input.jsonl"
+        with copy.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield copy
 
-    from headrace.errors import InputError
-    from headrace.schema.validate import check_schema
 
-    try:
-        return check_schema(msgspec.json.decode(path.read_bytes()))
-    except OSError as error:
-        raise InputError(f"--schema {path}: {error.strerror}") from None
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InputError(f"--schema {path}: not JSON: {error}") from None
-    except InputError as error:
-        raise InputError(f"--schema {path}: {error}") from None
+class Counts:
+    """What a batch over the items would be, without anything sent."""
+
+    BYTES_PER_TOKEN = 3.5
+
+    def __init__(self) -> None:
+        self.items = 0
+        self.bytes = 0
+        self.first: Job | None = None
+
+    def add(self, item: Item, template: Template) -> None:
+        job = template.job(item)
+        self.first = self.first or job
+        self.items += 1
+        self.bytes += sum(len(str(message["content"]).encode()) for message in job.messages)
+
+    def show(self, template: Template) -> None:
+        """The first conversation, the schema and the counts, as JSON for a pipe and as text for people."""
+        import msgspec
+
+        tokens = round(self.bytes / self.BYTES_PER_TOKEN)
+        first = self.first.messages if self.first else []
+        facts = {
+            "model": template.model,
+            "items": self.items,
+            "input_tokens_estimated": tokens,
+            "first_messages": first,
+            "schema": template.schema,
+        }
+        if not sys.stdout.isatty():
+            click.echo(msgspec.json.encode(facts))
+            return
+        click.echo(
+            f"{self.items} items for {template.model}, about {tokens} tokens of input. The first one's messages:"
+        )
+        for message in first:
+            click.echo(f"\n[{message['role']}]\n{message['content']}")
+        if template.schema is not None:
+            click.echo("\nThe schema of the answers:")
+            click.echo(msgspec.json.format(msgspec.json.encode(template.schema), indent=2))
+        click.echo("\nNothing was sent (--dry-run).")
 
 
 def parse_pairs(pairs: tuple[str, ...]) -> dict[str, Any]:

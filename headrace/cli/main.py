@@ -12,10 +12,16 @@ from headrace.errors import HeadraceError
 
 COMMANDS = {
     "batches": "headrace.cli.batches:batches",
+    "completion": "headrace.cli.completion:completion",
+    "doctor": "headrace.cli.doctor:doctor",
     "extract": "headrace.cli.extract:extract",
+    "files": "headrace.cli.files:files",
+    "jobs": "headrace.cli.jobs:jobs",
     "run": "headrace.cli.run:run",
     "up": "headrace.cli.up:up",
+    "version": "headrace.cli.version:version",
     "watch": "headrace.cli.batches:watch",
+    "worker": "headrace.cli.worker:worker",
 }
 
 

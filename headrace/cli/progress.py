@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from headrace.client import AsyncHeadrace, Batch
+    from headrace.client import AsyncHeadrace
+    from headrace.summaries import Batch
 
 PLAIN_EVERY_S = 2.0
 
 
 async def watch_batch(client: AsyncHeadrace, batch_id: str) -> Batch:
     """Show progress until the batch has ended; returns it. Ctrl-C detaches: the batch goes on."""
+    await client.batch(batch_id).progress()  # an id that is not there is said at once
     shown = Bar() if sys.stderr.isatty() else Plain()
     interrupted = asyncio.Event()
 
     async def show() -> None:
-        async for event in client.watch(batch_id):
+        async for event in client.batch(batch_id).events():
             shown.update(event)
 
     # A handler of our own: a cancellation (what `asyncio.run` makes of Ctrl-C) can get lost inside a client's read.
@@ -40,7 +42,7 @@ async def watch_batch(client: AsyncHeadrace, batch_id: str) -> Batch:
         click.echo(f"\ndetached; the batch goes on. Come back to it: headrace watch {batch_id}", err=True)
         raise click.Abort
     showing.result()
-    return await client.batch(batch_id)
+    return await client.batch(batch_id).progress()
 
 
 def done_of(event: dict[str, Any]) -> int:

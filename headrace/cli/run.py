@@ -12,42 +12,53 @@ import click
 @click.argument("prompt")
 @click.option("--model", required=True, envvar="MODEL", help="provider/model, for example openai/gpt-5-mini.")
 @click.option("--system", help="The system message.")
+@click.option("--schema", help="A JSON Schema file for the answer, or module:Type.")
 @click.option("--option", "-o", "options", multiple=True, metavar="NAME=VALUE", help="A model option: temperature=0")
+@click.option("--key", "idempotency_key", help="The same call under the same key within 24 h is the same job.")
 @click.option("--json", "as_json", is_flag=True, help="The whole completion, as JSON.")
-def run(prompt: str, model: str, system: str | None, options: tuple[str, ...], as_json: bool) -> None:
-    """Put PROMPT to a model as one job and print the answer. `-` reads the prompt from standard input."""
-    import msgspec
+@click.option("--detach", is_flag=True, help="Print the job's id and return at once.")
+def run(
+    prompt: str,
+    model: str,
+    system: str | None,
+    schema: str | None,
+    options: tuple[str, ...],
+    idempotency_key: str | None,
+    as_json: bool,
+    detach: bool,
+) -> None:
+    """Put PROMPT to a model as one job and print the answer. `-` reads the prompt from standard input.
 
+    With a schema the answer is printed as JSON. Ctrl-C cancels the job.
+    """
+    from headrace.ask import make_job
     from headrace.cli.extract import parse_pairs
+    from headrace.cli.jobs import print_answer, until_interrupted
+    from headrace.cli.schema import given_schema
     from headrace.cli.service import service
     from headrace.client import AsyncHeadrace
     from headrace.errors import InputError
     from headrace.facts import split_model
-    from headrace.job import Job
-    from headrace.options import parse_options
 
     text = sys.stdin.read() if prompt == "-" else prompt
     if not text.strip():
         raise InputError("the prompt is empty")
     if "/" not in model:
         split_model(model)
-    messages = [{"role": "user", "content": text}]
-    if system is not None:
-        messages.insert(0, {"role": "system", "content": system})
-    job = Job(model=model, messages=messages, options=parse_options(parse_pairs(options)))
+    answer, _ = given_schema(schema)
+    words = parse_pairs(options)
+    make_job(model, text, schema=answer, system=system, **words)  # a mistake is told before a service is started
 
     async def body() -> int:
-        async with service(provider=model) as url, AsyncHeadrace(url=url) as client:
-            job_id = await client.submit(job)
-            outcome = await client.outcome(job_id)
-        if outcome.completion is None:
-            failure = outcome.error
-            click.echo(f"{job_id}: {failure.code if failure else '?'}: {failure.message if failure else ''}", err=True)
-            return 1
-        if as_json:
-            click.echo(msgspec.json.encode(outcome.completion))
-        else:
-            click.echo(outcome.completion.content or "")
+        async with service(provider=model) as url, AsyncHeadrace(url) as client:
+            job = await client.submit(
+                model, text, schema=answer, system=system, idempotency_key=idempotency_key, **words
+            )
+            if detach:
+                click.echo(job.id)
+                return 0
+            completion = await until_interrupted(job)
+            print_answer(completion, as_json=as_json)
         return 0
 
     sys.exit(asyncio.run(body()))

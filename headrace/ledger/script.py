@@ -51,6 +51,15 @@ class Script(NamedTuple):
     arguments: tuple[str, ...]
 
 
+class Call(NamedTuple):
+    """One call of a move: the record it is about, and what `Ledger.run` takes."""
+
+    subject: str
+    keys: dict[str, str]
+    arguments: dict[str, Argument]
+    rest: Sequence[Argument] = ()
+
+
 @cache
 def script(name: str) -> Script:
     """The script of the move `name`, with its fragments, and the names it gives to its keys and arguments."""
@@ -115,6 +124,36 @@ class Ledger:
         except NoScriptError:
             reply = await self.client.eval(what.source, len(what.keys), *call)
         return accepted(reply, subject)
+
+    async def run_many(
+        self, name: str, calls: Sequence[Call], then: Sequence[Sequence[Argument]] = ()
+    ) -> list[list[bytes] | errors.Refused]:
+        """Run the move `name` for all `calls`, and the commands `then`, in one round trip.
+
+        Returns what follows `OK`, or the refusal, of each call. As with `run`, sending all of it twice is harmless.
+        """
+        what = script(name)
+
+        async def send() -> list[Any]:
+            async with self.client.pipeline(transaction=False) as pipeline:
+                for call in calls:
+                    pipeline.evalsha(what.sha, len(what.keys), *bind(what, call.keys, call.arguments, call.rest))
+                for command in then:
+                    pipeline.execute_command(*command)
+                return await pipeline.execute()
+
+        try:
+            replies = await send()
+        except NoScriptError:
+            await self.client.script_load(what.source)
+            replies = await send()
+        found: list[list[bytes] | errors.Refused] = []
+        for call, reply in zip(calls, replies, strict=False):
+            try:
+                found.append(accepted(reply, call.subject))
+            except errors.Refused as refused:
+                found.append(refused)
+        return found
 
 
 def bind(

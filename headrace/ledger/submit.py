@@ -3,11 +3,14 @@ its hint is published loses seconds, not the job."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 
-from headrace.ledger.script import Ledger
+from headrace.errors import Refused
+from headrace.ledger.script import Argument, Call, Ledger
 
 GRACE_MS = 3_000
+TTL_MS = 3600_000  # how long a result stays
 IDEMPOTENCY_MS = 24 * 3600 * 1000
 
 
@@ -18,16 +21,39 @@ async def submit(
     *,
     queue: str,
     tenant: str = "default",
-    ttl_ms: int = 3600_000,
+    ttl_ms: int = TTL_MS,
     idempotency_key: str | None = None,
 ) -> str:
     """Write the job and return its id: `job_id`, or the id of the job that `idempotency_key` made in the last 24 h.
 
     Raises `Conflict` when that key was used with another body.
     """
+    call = _call(ledger, job_id, body, queue, tenant, ttl_ms, idempotency_key)
+    (known,) = await ledger.run("submit", *call)
+    return known.decode()
+
+
+async def submit_many(
+    ledger: Ledger,
+    jobs: Sequence[tuple[str, bytes]],
+    *,
+    queue: str,
+    tenant: str = "default",
+    ttl_ms: int = TTL_MS,
+    then: Sequence[Sequence[Argument]] = (),
+) -> None:
+    """Write `(id, body)` jobs and run the commands `then` (their hints), all in one round trip."""
+    calls = [_call(ledger, job_id, body, queue, tenant, ttl_ms, None) for job_id, body in jobs]
+    for outcome in await ledger.run_many("submit", calls, then):
+        if isinstance(outcome, Refused):
+            raise outcome
+
+
+def _call(
+    ledger: Ledger, job_id: str, body: bytes, queue: str, tenant: str, ttl_ms: int, idempotency_key: str | None
+) -> Call:
     keys = ledger.keys
-    (known,) = await ledger.run(
-        "submit",
+    return Call(
         job_id,
         {
             "job": keys.job(job_id),
@@ -47,4 +73,3 @@ async def submit(
             "idem_ms": IDEMPOTENCY_MS,
         },
     )
-    return known.decode()

@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
-from headrace.errors import CallError, InputError
+from headrace.errors import CallError, SchemaError
 
 MAX_SCHEMA_BYTES = 256 * 1024
 MAX_ANSWER_DEPTH = 200
@@ -19,28 +19,28 @@ MOST_ERRORS = 20
 
 
 def check_schema(schema: Any) -> dict[str, Any]:
-    """The schema, if it is one that headrace carries. Raises `InputError` with the JSON Pointer of the offending place.
+    """The schema, if it is one that headrace carries. Raises `SchemaError` with the JSON Pointer of the offending place.
 
     The root must be an object type; `$ref` may only point inside; patterns may not need backtracking.
     """
     if not isinstance(schema, dict):
-        raise InputError(f"the schema must be a JSON object, not {type(schema).__name__}")
+        raise SchemaError(f"the schema must be a JSON object, not {type(schema).__name__}")
     encoded = msgspec.json.encode(schema)
     if len(encoded) > MAX_SCHEMA_BYTES:
-        raise InputError(f"the schema is {len(encoded)} bytes; {MAX_SCHEMA_BYTES} is the most")
+        raise SchemaError(f"the schema is {len(encoded)} bytes; {MAX_SCHEMA_BYTES} is the most")
     place = _remote_reference(schema, "")
     if place is not None:
-        raise InputError(
+        raise SchemaError(
             f"schema at {place}: a `$ref` may only point inside the schema (`#/…`); copy the definition under `$defs`"
         )
     try:
         _validator(encoded)
     except jsonschema_rs.ValidationError as error:
-        raise InputError(f"schema at {pointer(error.instance_path)}: {error.message}") from None
+        raise SchemaError(f"schema at {pointer(error.instance_path)}: {error.message}") from None
     except (ValueError, RecursionError) as error:
-        raise InputError(f"the schema cannot be compiled: {error}") from None
+        raise SchemaError(f"the schema cannot be compiled: {error}") from None
     if schema.get("type") != "object":
-        raise InputError(
+        raise SchemaError(
             'schema at /type: the root must be an object (`"type": "object"`). Wrap the value into a property of one.'
         )
     return schema

@@ -287,10 +287,8 @@ def test_no_text_of_a_task_is_in_events_log_or_inspect(stack: Stack, watch: Call
 
 
 def test_a_queue_that_does_not_exist_is_an_error(stack: Stack) -> None:
-    hints = hint.Hints(stack.url, stack.namespace)
     with pytest.raises(ValueError, match="interactiv"):
-        hints.send("interactiv", "job_1")
-    hints.close()
+        hint.Hints(stack.namespace).envelope("interactiv", "job_1")
     with pytest.raises(QueueNotFound):
         stack.send("t.sleep", 0, queue="interactiv")
     assert stack.redis.keys("*interactiv") == []

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from headrace.batch import Item, Template, prompt_fields, render
 from headrace.errors import InputError, StorageError
 from headrace.files import FileStore
+from headrace.inputs import records
 from headrace.intake import SHARD_ITEMS, commit_input, read_index, read_items
 
 TEXTS = st.text(max_size=40)
@@ -48,7 +49,7 @@ def test_a_prompt_is_filled_with_text_as_it_is_and_the_rest_as_json(text: str, n
 def test_an_item_is_called_by_its_custom_id_its_id_or_its_line(tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text('{"custom_id": "x", "id": 1, "text": ""}\n\n{"id": 2, "text": ""}\r\n{"text": "no line feed"}')
-    ids = [item.custom_id for item in read_items(source, Template(model="rehearsal/x"))]
+    ids = [item.custom_id for item in read_items(records(source), Template(model="rehearsal/x"))]
     assert ids == ["x", "2", "line-4"]
 
 
@@ -57,7 +58,7 @@ def test_an_input_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text('{"text": "a"}\n{"text":')
     with pytest.raises(InputError, match="line 2"):
-        commit_input(store, "batch_x", read_items(source, Template(model="rehearsal/x")))
+        commit_input(store, "batch_x", read_items(records(source), Template(model="rehearsal/x")))
     assert [path.name for path in store.root.rglob("*") if path.is_file()] == [".store-id"]
 
 

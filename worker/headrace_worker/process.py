@@ -35,7 +35,7 @@ class Process:
         self.role = role
         self.name = f"{role}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self.ledger = Ledger.at(redis_url, settings.namespace)
-        self.hints = Hints(redis_url, settings.namespace)
+        self.hints = Hints(settings.namespace)
         self.registry = Registry(deadlines_of(settings), connections=settings.calls * 2)
         self.engine = Engine(self.registry, calls=settings.calls)
         self.held = Held(self.ledger)
@@ -67,7 +67,6 @@ class Process:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
         await self.registry.close()
-        await asyncio.to_thread(self.hints.close)
         await self.ledger.close()
 
     async def find_store(self) -> FileStore:
@@ -102,12 +101,10 @@ class Process:
         return self._templates[sha]
 
     async def publish(self, hints: list[tuple[str, str]]) -> None:
-        """Send hints from a thread: kombu blocks. A failure only delays: the records are due again."""
-        if not hints:
-            return
+        """Send hints. A failure only delays: the records are due again."""
         try:
-            await asyncio.to_thread(self.hints.send_many, hints)
-        except Exception as error:
+            await self.hints.publish(self.ledger.client, hints)
+        except AWAY as error:
             log.warning("hints not sent; they are due again", count=len(hints), error=type(error).__name__)
 
 

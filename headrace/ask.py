@@ -1,0 +1,108 @@
+"""From a caller's words to a `Job` or a `Template`. No I/O: both clients, sync and async, ask through this one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from headrace.batch import Template, prompt_fields
+from headrace.errors import InputError
+from headrace.job import Job
+from headrace.messages import conversation
+from headrace.options import OptionWords, parse_options
+from headrace.schema.types import Answers, answers
+
+Messages = str | Sequence[Mapping[str, Any]]
+TTL_S = 3600.0
+MOST_TTL_S = 7 * 24 * 3600
+
+
+class JobWords(OptionWords, total=False):
+    """Keywords of `submit` beside `model`, `messages` and `schema`; those of `Options` go to the provider.
+
+    `system` is the system prompt; `ttl_s` how long the result stays (3,600 s, 7 days at most); with an `idempotency_key`
+    the same call within 24 h returns the same job, and another call under that key raises `Conflict`.
+    """
+
+    system: str | None
+    stream: bool
+    idempotency_key: str | None
+    ttl_s: float
+
+
+class BatchWords(OptionWords, total=False):
+    """Keywords of `extract` beside `source`, `prompt`, `model` and `schema`; those of `Options` go to the provider.
+
+    `limit` takes the first items only, `sample` so many of them at random; `encoding` is a file's (UTF-8); after `window_s`
+    seconds (24 h) the batch expires with what it has.
+    """
+
+    system: str | None
+    limit: int | None
+    sample: int | None
+    encoding: str | None
+    window_s: float
+
+
+def make_job(
+    model: str,
+    messages: Messages,
+    *,
+    schema: Any = None,
+    system: str | None = None,
+    stream: bool = False,
+    **options: Any,
+) -> tuple[Job, Answers[Any]]:
+    """The job, and how its answer is read. Raises `InputError`; the model's provider is checked by whoever knows them all."""
+    if not isinstance(stream, bool):
+        raise InputError(f"stream={stream!r}: must be True or False")
+    expected = answers(schema)
+    job = Job(
+        model=checked_text("model", model),
+        messages=conversation(messages, system_prompt=system),
+        options=parse_options(options),
+        schema=expected.schema,
+        schema_name=expected.name,
+        stream=stream,
+    )
+    return job, expected
+
+
+def make_template(
+    model: str,
+    prompt: str,
+    *,
+    schema: Any = None,
+    schema_name: str | None = None,
+    system: str | None = None,
+    **options: Any,
+) -> tuple[Template, Answers[Any]]:
+    """What the items of a batch share, and how their answers are read. Raises `InputError`."""
+    expected = answers(schema, name=schema_name)
+    prompt_fields(checked_text("prompt", prompt))
+    if system is not None:
+        checked_text("system", system)
+    template = Template(
+        model=checked_text("model", model),
+        prompt=prompt,
+        system=system,
+        options=parse_options(options),
+        schema=expected.schema,
+        schema_name=expected.name,
+    )
+    return template, expected
+
+
+def ttl_ms(ttl_s: float | None) -> int:
+    """How long a result stays, in milliseconds (None: an hour). Raises `InputError` outside 1 s … 7 days."""
+    if ttl_s is None:
+        return int(TTL_S * 1000)
+    if isinstance(ttl_s, bool) or not isinstance(ttl_s, int | float) or not 1 <= ttl_s <= MOST_TTL_S:
+        raise InputError(f"ttl_s={ttl_s!r}: a result stays between 1 and {MOST_TTL_S} seconds (7 days)")
+    return int(ttl_s * 1000)
+
+
+def checked_text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise InputError(f"{name}={value!r}: must be a text that is not empty")
+    return value

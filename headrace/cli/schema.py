@@ -1,0 +1,54 @@
+"""`--schema`: a JSON Schema file, or a Python type as `module:Type`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headrace.errors import InputError, SchemaError
+from headrace.schema.types import answers
+
+
+def given_schema(word: str | None) -> tuple[Any, str | None]:
+    """The schema (a dict, or a type) and its name. Raises `InputError` naming the file and the place in it."""
+    if word is None:
+        return None, None
+    module, colon, name = word.rpartition(":")
+    if colon and module and not Path(word).exists():
+        return checked(word, imported(word, module, name)), None
+    path = Path(word)
+    try:
+        schema = msgspec.json.decode(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"--schema {word}: {error.strerror} (a JSON Schema file, or module:Type)") from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InputError(f"--schema {word}: not JSON: {error}") from None
+    if not isinstance(schema, dict):
+        raise SchemaError(f"--schema {word}: the schema must be a JSON object, not {type(schema).__name__}")
+    return checked(word, schema), path.stem
+
+
+def imported(word: str, module: str, name: str) -> Any:
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # the caller's own modules lie in the current folder, as with `python -m`
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except ImportError as error:
+        raise InputError(f"--schema {word}: {error} (looked in the current folder and in this Python)") from None
+    except AttributeError:
+        raise InputError(f"--schema {word}: module {module} has no {name}") from None
+    return found
+
+
+def checked(word: str, schema: Any) -> Any:
+    try:
+        answers(schema)
+    except SchemaError as error:
+        raise SchemaError(f"--schema {word}: {error}") from None
+    return schema

@@ -1,0 +1,170 @@
+"""What a client gives back: a handle of a job or of a batch. It holds an id; everything else is asked for when it is wanted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+
+from headrace import summaries
+from headrace.errors import Expired, InputError, JobFailed, Unknown, WaitTimeout
+from headrace.job import Completion, Failure, Outcome
+from headrace.ledger.state import TERMINAL
+from headrace.outputs import errors_beside, write_results
+from headrace.reader import events, persistently
+from headrace.results import Lines, Row, row_of, value_of
+from headrace.schema.types import Answers
+from headrace.summaries import Batch
+
+if TYPE_CHECKING:
+    from headrace.client import AsyncHeadrace
+
+T = TypeVar("T")
+
+
+class AsyncJobHandle(Generic[T]):
+    """One job. `Headrace().job(id)` makes another handle of it, in any process."""
+
+    def __init__(self, client: AsyncHeadrace, job_id: str, answers: Answers[T]):
+        self.id = job_id
+        self._client = client
+        self.answers = answers
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.id!r})"
+
+    async def status(self) -> str:
+        """Its state now: queued, running, parked, succeeded, failed, cancelled or dead. Raises `Unknown`."""
+        ledger = self._client.ledger
+        state = await persistently(lambda: ledger.client.hget(ledger.keys.job(self.id), "state"))
+        if state is None:
+            raise Unknown(self.id, "never submitted here, or past its retention of 24 h")
+        return state.decode()
+
+    async def result(self, timeout: float | None = None) -> T:
+        """Wait for the answer: the value in the type asked for, or the text where no schema was.
+
+        `timeout` is in seconds; after it `WaitTimeout` is raised and the job goes on. Raises `JobFailed`, `Unknown`, and
+        `Expired` when the result is past its lifetime.
+        """
+        return value_of(await self.completion(timeout), self.answers)
+
+    async def completion(self, timeout: float | None = None) -> Completion:
+        """As `result`, but the whole completion: text, finish reason, usage, tool calls, value."""
+        try:
+            async with asyncio.timeout(timeout):
+                outcome = await self._outcome()
+        except TimeoutError:
+            raise WaitTimeout(
+                f"{self.id} has not ended within {timeout:g} s. It goes on: wait again, or come back with its id."
+            ) from None
+        if outcome.completion is None:
+            raise JobFailed(self.id, outcome.error or Failure("provider_error", "it ended without an answer"))
+        return outcome.completion
+
+    async def cancel(self) -> str:
+        """Stop it; a call in flight is closed at once. Returns its state now. Raises `Finished` after its end."""
+        return await self._client.cancel(self.id)
+
+    async def _outcome(self) -> Outcome:
+        ledger = self._client.ledger
+        record = ledger.keys.job(self.id)
+        if await self.status() not in TERMINAL:
+            with self._client.channels.listen(f"{record}:ch", only_end=True) as wake:
+                while True:
+                    await wake.wait()
+                    if await self.status() in TERMINAL:
+                        break
+        result = await persistently(lambda: ledger.client.get(f"{record}:result"))
+        if result is None:
+            raise Expired(self.id, "it ended, and its result is past its lifetime (`ttl_s` of submit)")
+        return decode_outcome(result)
+
+
+def checked_id(given: str, kind: str) -> str:
+    """`given`, when it looks like the id of a `job` or a `batch`. Raises `InputError`."""
+    if not isinstance(given, str) or not given.startswith(f"{kind}_"):
+        raise InputError(f"{given!r} is no id of a {kind}: those begin with `{kind}_`")
+    return given
+
+
+def decode_outcome(result: bytes) -> Outcome:
+    decoded = msgspec.json.decode(result)
+    return msgspec.convert(decoded if "error" in decoded or "completion" in decoded else {"error": decoded}, Outcome)
+
+
+class AsyncBatchHandle(Generic[T]):
+    """One batch. `Headrace().batch(id)` makes another handle of it, in any process."""
+
+    def __init__(self, client: AsyncHeadrace, batch_id: str, answers: Answers[T]):
+        self.id = batch_id
+        self._client = client
+        self.answers = answers
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.id!r})"
+
+    async def progress(self) -> Batch:
+        """The batch as it is now: its state, how many items ended and how, tokens. Raises `Unknown`."""
+        async with self._client.talking():
+            return await summaries.batch(self._client.ledger, self.id)
+
+    async def wait(self, timeout: float | None = None) -> Batch:
+        """Wait until it has ended, and return it. After `timeout` seconds `WaitTimeout` is raised, and the batch goes on."""
+        await self.progress()
+        try:
+            async with asyncio.timeout(timeout), aclosing(self.events()) as found:
+                async for _ in found:
+                    pass
+        except TimeoutError:
+            raise WaitTimeout(
+                f"{self.id} has not ended within {timeout:g} s. It goes on: wait again, or come back with its id."
+            ) from None
+        return await self.progress()
+
+    async def events(self, *, after: str = "0") -> AsyncGenerator[dict[str, Any]]:
+        """Its counters, at most four times a second, the `end` last."""
+        ledger = self._client.ledger
+        async with aclosing(events(ledger, self._client.channels, ledger.keys.batch(self.id), after=after)) as found:
+            async for _, event in found:
+                yield event
+
+    async def results(self) -> AsyncGenerator[Row[T]]:
+        """Its rows in input order, each as soon as all before it are there; memory does not grow with the batch."""
+        async with aclosing(self.result_pages()) as pages:
+            async for page in pages:
+                for row in page:
+                    yield row
+
+    async def result_pages(self) -> AsyncGenerator[list[Row[T]]]:
+        """`results`, up to 256 rows at a time."""
+        structured = (await self.progress()).structured
+        lines = Lines(self._client.ledger, self._client.channels, await self._client.store(), self.id)
+        async with aclosing(lines.pages()) as pages:
+            async for page in pages:
+                yield [row_of(line, self.answers, structured=structured) for line in page]
+
+    async def save(self, path: str | Path, *, whole: bool = False) -> Path | None:
+        """Write the results of an ended batch to `path` (`.csv`, `.tsv`: flattened into columns), and what failed beside it:
+        returns that file, if there is one. `whole` writes OpenAI's batch form. Raises `InputError` before the end.
+        """
+        path, structured = Path(path), (await self.progress()).structured
+        errors = errors_beside(path)
+        for which, target in (("output", path), ("errors", errors)):
+            lines = await self._client.output_lines(self.id, which=which)
+            count = await asyncio.to_thread(write_results, lines, target, structured=structured, whole=whole)
+        if not count:
+            errors.unlink()
+        return errors if count else None
+
+    async def cancel(self) -> str:
+        """Stop it: what was paid for is kept, the rest becomes error rows. Returns its state now."""
+        return await self._client.cancel(self.id)
+
+    async def retry(self) -> AsyncBatchHandle[T]:
+        """A new batch that keeps what succeeded in this one, which has ended, and pays only for the rest."""
+        return AsyncBatchHandle(self._client, await self._client.retry(self.id), self.answers)

@@ -1,0 +1,120 @@
+"""A batch is opened: its input lies committed in the file store before the ledger hears of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from headrace.batch import Item, Template
+from headrace.errors import InputError
+from headrace.files import FileStore
+from headrace.hint import BULK
+from headrace.intake import Committed, commit_input
+from headrace.job import new_id
+from headrace.ledger.open import open_batch
+from headrace.ledger.script import Ledger
+from headrace.ledger.state import BATCH_TERMINAL
+from headrace.lines import custom_id_of
+from headrace.summaries import batch_fields
+
+WINDOW_S = 24 * 3600.0
+
+
+async def open_new(
+    ledger: Ledger,
+    store: FileStore,
+    template: Template,
+    items: Iterator[Item],
+    *,
+    tenant: str,
+    window_s: float = WINDOW_S,
+    progress: Callable[[int], None] | None = None,
+) -> str:
+    """Commit `items` and open the batch; returns its id. Raises what `items` raises; then nothing is enqueued."""
+    batch_id = new_id("batch")
+    try:
+        committed = await asyncio.to_thread(commit_input, store, batch_id, items, progress)
+        await _open(ledger, batch_id, template, committed, tenant, window_s)
+    except BaseException:
+        store.remove(batch_id)
+        raise
+    return batch_id
+
+
+async def open_retry(ledger: Ledger, store: FileStore, batch_id: str, *, tenant: str) -> str:
+    """Open a new batch that keeps what succeeded in a closed one and pays only for the rest. Returns its id."""
+    old = await batch_fields(ledger, batch_id)
+    if old["state"] not in BATCH_TERMINAL:
+        raise InputError(f"{batch_id} is {old['state']}; a batch is retried after it has ended")
+    body = await ledger.client.get(ledger.keys.template(old["template"]))
+    if body is None:
+        raise InputError(f"{batch_id}: its template is past its retention; extract the input anew")
+    new = new_id("batch")
+    try:
+        store.link(old["input"], f"{new}/input.jsonl")
+        store.link(old["index"], f"{new}/index")
+        store.link(old["output"], f"{new}/prefill.jsonl")
+        await asyncio.to_thread(index_prefill, store, new)
+        committed = Committed(int(old["total"]), int(old["shards"]))
+        extra = {"prefill": f"{new}/prefill.jsonl", "retry_of": batch_id}
+        await _open(ledger, new, msgspec.json.decode(body, type=Template), committed, tenant, WINDOW_S, extra)
+    except BaseException:
+        store.remove(new)
+        raise
+    return new
+
+
+async def _open(
+    ledger: Ledger,
+    batch_id: str,
+    template: Template,
+    committed: Committed,
+    tenant: str,
+    window_s: float,
+    extra: dict[str, str] | None = None,
+) -> None:
+    sha, body = template.encoded()
+    await open_batch(
+        ledger,
+        batch_id,
+        template_sha=sha,
+        template=body,
+        window_ms=int(window_s * 1000),
+        tenant=tenant,
+        record={
+            "tenant": tenant,
+            "queue": BULK,
+            "model": template.model,
+            "structured": int(template.schema is not None),
+            "template": sha,
+            "total": committed.total,
+            "shards": committed.shards,
+            "input": f"{batch_id}/input.jsonl",
+            "index": f"{batch_id}/index",
+            **(extra or {}),
+        },
+    )
+
+
+def index_prefill(store: FileStore, batch_id: str) -> None:
+    """Where, in `prefill.jsonl`, the paid line of each input line lies: offset and length, 8 bytes each; 0 0 for none.
+
+    Both files are in input order, so one pass over both is enough.
+    """
+
+    def entries() -> Iterator[bytes]:
+        paid = store.lines(f"{batch_id}/prefill.jsonl")
+        offset, line = 0, next(paid, b"")
+        known = custom_id_of(line)
+        for raw in store.lines(f"{batch_id}/input.jsonl"):
+            if line and custom_id_of(raw) == known:
+                yield offset.to_bytes(8, "little") + len(line.rstrip(b"\n")).to_bytes(8, "little")
+                offset += len(line)
+                line = next(paid, b"")
+                known = custom_id_of(line)
+            else:
+                yield bytes(16)
+
+    store.commit(f"{batch_id}/prefill.index", entries())

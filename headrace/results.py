@@ -1,0 +1,177 @@
+"""The rows of a batch in input order, as they finish: from parts that are committed, from the ledger what is on its way,
+from the output files once the batch has closed. Memory does not grow with the batch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator
+from itertools import islice
+from typing import Any, Generic, TypeVar
+
+from headrace.batch import ShardRange
+from headrace.errors import InputError, JobFailed, StorageError, Unknown
+from headrace.files import FileStore
+from headrace.intake import read_index
+from headrace.job import Completion, Failure
+from headrace.ledger.script import Ledger
+from headrace.ledger.state import BATCH_TERMINAL
+from headrace.lines import custom_id_of, outcome_of
+from headrace.reader import Channels, persistently
+from headrace.schema.types import Answers
+
+T = TypeVar("T")
+
+PAGE = 256
+LOOK_S = 1.0
+"""A row may be checkpointed without an event of its own (they come four times a second): then it is found by looking."""
+
+
+class Row(Generic[T]):
+    """One item's outcome. `value` is the answer in the caller's type; of an item that failed it raises `JobFailed`."""
+
+    __slots__ = ("_answers", "completion", "custom_id", "error")
+
+    def __init__(self, custom_id: str, completion: Completion | None, error: Failure | None, answers: Answers[Any]):
+        self.custom_id = custom_id
+        self.completion = completion
+        self.error = error
+        self._answers = answers
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None
+
+    @property
+    def value(self) -> T:
+        if self.completion is None:
+            raise JobFailed(self.custom_id, self.error or Failure("provider_error", "no answer"))
+        return value_of(self.completion, self._answers)
+
+    def __repr__(self) -> str:
+        return f"Row({self.custom_id!r}, {'ok' if self.error is None else self.error.code})"
+
+
+def value_of(completion: Completion, answers: Answers[Any]) -> Any:
+    """The answer as the caller wants it: the value read as their type, or the text where no schema was asked for."""
+    return (completion.content or "") if completion.value is None else answers.read(completion.value)
+
+
+def row_of(line: bytes, answers: Answers[Any], *, structured: bool) -> Row[Any]:
+    """The row in one output line (without the kind byte in front)."""
+    custom_id, completion, error = outcome_of(line, structured=structured)
+    return Row(custom_id, completion, error, answers)
+
+
+class Lines:
+    """The output lines of one batch, page by page, in input order, each as soon as all before it are there."""
+
+    def __init__(self, ledger: Ledger, channels: Channels, store: FileStore, batch_id: str):
+        self._ledger = ledger
+        self._channels = channels
+        self._store = store
+        self._id = batch_id
+        self._key = ledger.keys.batch(batch_id)
+
+    async def pages(self) -> AsyncGenerator[list[bytes]]:
+        """Raises `Unknown` for a batch that is not there (any more)."""
+        index = await self._field("index")
+        shards = int(await self._field("shards"))
+        given = 0
+        with self._channels.listen(f"{self._key}:ch") as wake:
+            for number in range(shards):
+                (shard,) = await asyncio.to_thread(read_index, self._store, index, number, 1)
+                while given < shard.line + shard.count:
+                    page, moved = await self._next(number, shard, given - shard.line)
+                    if moved:  # the batch has closed: its parts are in its output
+                        async for page in self._closed(given):
+                            yield page
+                        return
+                    if page:
+                        given += len(page)
+                        yield page
+                    else:
+                        await wait_at_most(wake.wait, LOOK_S)
+
+    async def _next(self, number: int, shard: ShardRange, done: int) -> tuple[list[bytes], bool]:
+        """The next lines of the shard that are there, and whether one has to look at the closed batch instead."""
+        part, state = await persistently(lambda: self._part_and_state(number))
+        if part is not None:
+            try:
+                return await asyncio.to_thread(self._of_part, part, done), False
+            except StorageError:
+                if await self._field("state") in BATCH_TERMINAL:  # swept after the join
+                    return [], True
+                raise
+        if state in BATCH_TERMINAL:
+            return [], True
+        rows: list[bytes | None] = await persistently(
+            lambda: self._ledger.client.hmget(
+                f"{self._ledger.keys.shard(f'{self._id}.s{number}')}:res",
+                list(range(done, min(done + PAGE, shard.count))),
+            )
+        )
+        ready: list[bytes] = []
+        for row in rows:
+            if row is None:
+                break
+            ready.append(row)
+        return await asyncio.to_thread(self._lines_of, ready), False
+
+    async def _part_and_state(self, number: int) -> tuple[str | None, str]:
+        async with self._ledger.client.pipeline(transaction=False) as pipeline:
+            pipeline.hget(f"{self._key}:parts", number)
+            pipeline.hget(self._key, "state")
+            part, state = await pipeline.execute()
+        if state is None:
+            raise Unknown(self._id, "past its retention")
+        return part.decode() if part is not None else None, state.decode()
+
+    def _of_part(self, part: str, done: int) -> list[bytes]:
+        return [line[1:].rstrip(b"\n") for line in islice(self._store.lines(part), done, done + PAGE)]
+
+    def _lines_of(self, rows: list[bytes]) -> list[bytes]:
+        lines = []
+        for row in rows:
+            if row[:1].isupper():
+                name, offset, length = row[1:].decode().rsplit(" ", 2)
+                lines.append(self._store.read(name, int(offset), int(length)).rstrip(b"\n"))
+            else:
+                lines.append(row[1:])
+        return lines
+
+    async def _closed(self, given: int) -> AsyncGenerator[list[bytes]]:
+        output, errors, source = [await self._field(name) for name in ("output", "errors", "input")]
+        merged = islice(merge(self._store, source, output, errors), given, None)
+        while page := await asyncio.to_thread(lambda: list(islice(merged, PAGE))):
+            yield page
+
+    async def _field(self, name: str) -> str:
+        value = await persistently(lambda: self._ledger.client.hget(self._key, name))
+        if value is None:
+            raise Unknown(self._id, "no such batch, or past its retention")
+        return value.decode()
+
+
+def merge(store: FileStore, source: str, output: str, errors: str) -> Iterator[bytes]:
+    """The lines of both files of a closed batch in the order of its input."""
+    good, bad = store.lines(output), store.lines(errors)
+    line, error = next(good, b""), next(bad, b"")
+    known = custom_id_of(line)
+    for raw in store.lines(source):
+        if line and custom_id_of(raw) == known:
+            yield line.rstrip(b"\n")
+            line = next(good, b"")
+            known = custom_id_of(line)
+        elif error:
+            yield error.rstrip(b"\n")
+            error = next(bad, b"")
+        else:
+            raise InputError(f"{output} and {errors} do not hold all items of {source}")
+
+
+async def wait_at_most(wait: Callable[[], Any], seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await wait()
+    except TimeoutError:
+        pass

@@ -1,0 +1,95 @@
+"""What answers come back as: a JSON Schema, or a Python type that has one. Only the schema travels; the type stays here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, get_origin, is_typeddict
+
+import msgspec
+
+from headrace.errors import SchemaError
+from headrace.schema.validate import check_schema
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Answers(Generic[T_co]):
+    """The answers of a job or a batch: the schema they were asked for with (None: plain text), its name on the wire, and
+    `read`, which makes the validated JSON value one of the caller's type."""
+
+    def __init__(self, schema: dict[str, Any] | None, name: str, read: Callable[[Any], T_co]):
+        self.schema = schema
+        self.name = name
+        self.read = read
+
+
+def answers(given: Any, *, name: str | None = None) -> Answers[Any]:
+    """`given` is a JSON Schema as a dict, a msgspec Struct, a Pydantic model, a dataclass, a TypedDict, or None for text.
+
+    Raises `SchemaError` for anything else, and for a type or schema that cannot be carried.
+    """
+    if given is None:
+        return Answers(None, name or "answer", as_it_is)
+    if isinstance(given, dict):
+        return Answers(check_schema(given), name or wire_name(str(given.get("title", "answer"))), as_it_is)
+    if hasattr(given, "model_json_schema") and hasattr(given, "model_validate_json"):
+        schema = given.model_json_schema()
+        return Answers(
+            check_schema(schema),
+            name or wire_name(given.__name__),
+            lambda value: given.model_validate_json(msgspec.json.encode(value)),
+        )
+    if not is_record(given):
+        raise SchemaError(
+            f"schema={given!r}: answers are JSON objects, so give a JSON Schema (dict) or a type with named fields: a "
+            "msgspec Struct, a Pydantic model, a dataclass or a TypedDict. Wrap a list or a single value into a field of one."
+        )
+    return Answers(
+        check_schema(schema_of(given)),
+        name or wire_name(given.__name__),
+        lambda value: msgspec.convert(value, given, str_keys=True),
+    )
+
+
+def is_record(given: Any) -> bool:
+    """Whether `given` is a type with named fields that msgspec knows."""
+    if not isinstance(given, type) and get_origin(given) is None and not is_typeddict(given):
+        return False
+    origin = get_origin(given) or given
+    return is_typeddict(origin) or (
+        isinstance(origin, type) and (issubclass(origin, msgspec.Struct) or dataclasses.is_dataclass(origin))
+    )
+
+
+def schema_of(given: Any) -> dict[str, Any]:
+    """The JSON Schema of a msgspec type, its root written out (providers refuse a `$ref` there)."""
+    try:
+        (root,), definitions = msgspec.json.schema_components([given], ref_template="#/$defs/{name}")
+    except (TypeError, NameError, RecursionError) as error:
+        raise SchemaError(f"schema={given!r}: {error}") from None
+    reference = str(root.get("$ref", ""))
+    if reference:
+        name = reference.removeprefix("#/$defs/")
+        root = dict(definitions[name])
+        if not refers(definitions, reference):
+            definitions = {other: body for other, body in definitions.items() if other != name}
+    return {**root, "$defs": definitions} if definitions else dict(root)
+
+
+def refers(schema: Any, reference: str) -> bool:
+    """Whether a `$ref` to `reference` stands anywhere in `schema`."""
+    if isinstance(schema, dict):
+        return schema.get("$ref") == reference or any(refers(value, reference) for value in schema.values())
+    return isinstance(schema, list) and any(refers(value, reference) for value in schema)
+
+
+def wire_name(name: str) -> str:
+    """`name` as providers take it: lower case, `[a-z0-9_-]`, 1 to 64 characters (providers 3.2)."""
+    kept = "".join(char if char.isascii() and (char.isalnum() or char in "_-") else "_" for char in name.lower())
+    return kept[:64] or "answer"
+
+
+def as_it_is(value: Any) -> Any:
+    return value

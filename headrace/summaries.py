@@ -1,0 +1,118 @@
+"""What the ledger says of jobs and batches at a glance: for lists, for progress, for whoever comes back with an id."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headrace.errors import Unknown
+from headrace.ledger.script import Ledger
+from headrace.ledger.state import BATCH_TERMINAL
+
+NUMBERS = ("total", "succeeded", "failed", "cancelled", "dead", "input_tokens", "output_tokens")
+
+
+class JobSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as the ledger has it now. `code` says how it failed; `attempts` counts how often a worker began it."""
+
+    id: str
+    state: str
+    code: str = ""
+    attempts: int = 0
+    created_ms: int
+    ended_ms: int | None = None
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch as the ledger has it now. `reason` says why it is paused or was cancelled."""
+
+    id: str
+    state: str
+    total: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    dead: int
+    input_tokens: int
+    output_tokens: int
+    created_ms: int
+    ended_ms: int | None = None
+    reason: str = ""
+    model: str = ""
+    structured: bool = False
+    retry_of: str = ""
+
+    @property
+    def done(self) -> int:
+        return self.succeeded + self.failed + self.cancelled + self.dead
+
+    @property
+    def ended(self) -> bool:
+        return self.state in BATCH_TERMINAL
+
+
+async def job(ledger: Ledger, job_id: str) -> JobSummary:
+    """Raises `Unknown`."""
+    names = ["state", "code", "created", "ended", "n"]
+    found = _job(job_id, await ledger.client.hmget(ledger.keys.job(job_id), names))
+    if found is None:
+        raise Unknown(job_id, "never submitted here, or past its retention of 24 h")
+    return found
+
+
+async def jobs(ledger: Ledger, tenant: str, *, limit: int) -> list[JobSummary]:
+    """The newest jobs of a tenant, of the last 8 days, newest first."""
+    ids = [raw.decode() for raw in await ledger.client.zrevrange(ledger.keys.jobs(tenant), 0, limit - 1)]
+    async with ledger.client.pipeline(transaction=False) as pipeline:
+        for job_id in ids:
+            pipeline.hmget(ledger.keys.job(job_id), ["state", "code", "created", "ended", "n"])
+        found = [_job(job_id, values) for job_id, values in zip(ids, await pipeline.execute(), strict=True)]
+    return [each for each in found if each is not None]
+
+
+def _job(job_id: str, values: list[bytes | None]) -> JobSummary | None:
+    state, code, created, ended, attempts = ((value or b"").decode() for value in values)
+    if not state:
+        return None
+    return JobSummary(
+        id=job_id,
+        state=state,
+        code=code,
+        attempts=int(attempts or 0),
+        created_ms=int(created or 0),
+        ended_ms=int(ended) if ended else None,
+    )
+
+
+async def batch_fields(ledger: Ledger, batch_id: str) -> dict[str, str]:
+    """A batch's record. Raises `Unknown`."""
+    raw = await ledger.client.hgetall(ledger.keys.batch(batch_id))
+    if not raw:
+        raise Unknown(batch_id, "no such batch, or past its retention; `headrace batches list` shows those there are")
+    return {name.decode(): value.decode() for name, value in raw.items()}
+
+
+async def batch(ledger: Ledger, batch_id: str) -> Batch:
+    """Raises `Unknown`."""
+    fields = await batch_fields(ledger, batch_id)
+    return Batch(
+        id=batch_id,
+        state=fields["state"],
+        created_ms=int(fields["created"]),
+        ended_ms=int(fields["ended"]) if "ended" in fields else None,
+        reason=fields.get("reason", ""),
+        model=fields.get("model", ""),
+        structured=fields.get("structured") == "1",
+        retry_of=fields.get("retry_of", ""),
+        **{name: int(fields.get(name) or 0) for name in NUMBERS},
+    )
+
+
+async def batches(ledger: Ledger, tenant: str, *, limit: int) -> list[Batch]:
+    """The newest batches of a tenant, newest first."""
+    key, found = ledger.keys.batches(tenant), []
+    for raw in await ledger.client.zrevrange(key, 0, limit - 1):
+        try:
+            found.append(await batch(ledger, raw.decode()))
+        except Unknown:
+            await ledger.client.zrem(key, raw)
+    return found
