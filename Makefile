@@ -21,7 +21,7 @@ check: .venv/ready ## lint, format, types, import contracts, dependencies
 	$(BIN)/python docs/generate.py --check
 
 bench: .venv/ready ## measure against this project's budgets; writes bench/results/latest.json
-	$(BIN)/python bench/bulk.py
+	$(BIN)/python bench/run.py
 
 chaos: .venv/ready ## kill everything, for a long time, with a seed
 	$(BIN)/python -m pytest tests/faults --chaos-rounds 5

@@ -1,7 +1,7 @@
 """Bulk extraction against a raw stub at 0 ms, beside `asyncio.gather` over `AsyncOpenAI`, alternating in one run.
 
 Figures are ratios: machines are shared and noisy. CPU seconds of the service are those of the worker (which tends too)
-and of Valkey. Writes `bench/results/latest.json`, a list of `{name, value, unit, budget, holds}`.
+and of Valkey.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import redis
 from stub import SCHEMA
+from table import row
 
 from headrace.batch import Item, Template
 from headrace.client import AsyncHeadrace
@@ -27,14 +28,14 @@ from headrace.embedded import EmbeddedServer
 from headrace.settings import Settings
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "latest.json"
 ITEMS = int(os.environ.get("BENCH_ITEMS", "20000"))
 ROUNDS = 2
 TICKS = os.sysconf("SC_CLK_TCK")
 MIB = 1024 * 1024
 
 
-def main() -> int:
+def rows() -> list[dict[str, object]]:
+    """Bulk against `gather`, and Redis's memory."""
     with tempfile.TemporaryDirectory() as folder, stub(Path(folder)) as url:
         totals = {"headrace": [0.0, 0.0], "default": [0.0, 0.0], "aiohttp": [0.0, 0.0]}
         for number in range(ROUNDS):
@@ -49,7 +50,7 @@ def main() -> int:
                 memory[items] = running.peak_mib
     small, large = memory[ITEMS // 10], memory[ITEMS]
     per_cpu = {name: ITEMS / cpu for name, (_, cpu) in totals.items()}
-    rows = [
+    return [
         row("items per CPU-second, headrace", per_cpu["headrace"], "1/s"),
         row("items per CPU-second, gather on the default transport", per_cpu["default"], "1/s"),
         row("items per CPU-second, gather on aiohttp", per_cpu["aiohttp"], "1/s"),
@@ -61,19 +62,6 @@ def main() -> int:
         row(f"Redis memory over idle at {ITEMS} items", large, "MiB", 64.0, at_most=True),
         row("Redis memory, ten times the items", large / small, "ratio", 1.1, at_most=True),
     ]
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(rows, indent=2) + "\n")
-    for each in rows:
-        budget = (
-            "" if each["budget"] is None else f"  budget {each['budget']}: {'holds' if each['holds'] else 'MISSED'}"
-        )
-        print(f"{each['name']:60} {each['value']:>10} {each['unit']:6}{budget}")
-    return 0 if all(each["holds"] is not False for each in rows) else 1
-
-
-def row(name: str, value: float, unit: str, budget: float | None = None, *, at_most: bool = False) -> dict[str, object]:
-    holds = None if budget is None else (value <= budget if at_most else value >= budget)
-    return {"name": name, "value": round(value, 3), "unit": unit, "budget": budget, "holds": holds}
 
 
 def add(totals: dict[str, list[float]], name: str, measured: tuple[float, float]) -> None:
@@ -171,7 +159,3 @@ def wait_for(ready: Path, process: subprocess.Popen[bytes]) -> None:
         if process.poll() is not None or time.monotonic() > deadline:
             raise SystemExit(f"{process.args!r} did not start")
         time.sleep(0.02)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from headrace.client import AsyncHeadrace
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class AsyncJobHandle(Generic[T]):
@@ -55,13 +56,7 @@ class AsyncJobHandle(Generic[T]):
 
     async def completion(self, timeout: float | None = None) -> Completion:
         """As `result`, but the whole completion: text, finish reason, usage, tool calls, value."""
-        try:
-            async with asyncio.timeout(timeout):
-                outcome = await self._outcome()
-        except TimeoutError:
-            raise WaitTimeout(
-                f"{self.id} has not ended within {timeout:g} s. It goes on: wait again, or come back with its id."
-            ) from None
+        outcome = await within(timeout, self._outcome(), self.id)
         if outcome.completion is None:
             raise JobFailed(self.id, outcome.error or Failure("provider_error", "it ended without an answer"))
         return outcome.completion
@@ -115,16 +110,14 @@ class AsyncBatchHandle(Generic[T]):
 
     async def wait(self, timeout: float | None = None) -> Batch:
         """Wait until it has ended, and return it. After `timeout` seconds `WaitTimeout` is raised, and the batch goes on."""
-        await self.progress()
-        try:
-            async with asyncio.timeout(timeout), aclosing(self.events()) as found:
-                async for _ in found:
-                    pass
-        except TimeoutError:
-            raise WaitTimeout(
-                f"{self.id} has not ended within {timeout:g} s. It goes on: wait again, or come back with its id."
-            ) from None
+        await within(timeout, self._end(), self.id)
         return await self.progress()
+
+    async def _end(self) -> None:
+        await self.progress()
+        async with aclosing(self.events()) as found:
+            async for _ in found:
+                pass
 
     async def events(self, *, after: str = "0") -> AsyncGenerator[dict[str, Any]]:
         """Its counters, at most four times a second, the `end` last."""
@@ -168,3 +161,18 @@ class AsyncBatchHandle(Generic[T]):
     async def retry(self) -> AsyncBatchHandle[T]:
         """A new batch that keeps what succeeded in this one, which has ended, and pays only for the rest."""
         return AsyncBatchHandle(self._client, await self._client.retry(self.id), self.answers)
+
+
+async def within(timeout: float | None, wait: Coroutine[Any, Any, R], subject: str) -> R:
+    """What `wait` returns, or `WaitTimeout` about `subject` after `timeout` seconds."""
+    # Not `asyncio.timeout`: its cancellation can get lost inside a read of the client, and then nothing ends the wait.
+    task = asyncio.create_task(wait)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=timeout)
+        if done:
+            return task.result()
+    finally:
+        task.cancel()
+    raise WaitTimeout(
+        f"{subject} has not ended within {timeout:g} s. It goes on: wait again, or come back with its id."
+    )

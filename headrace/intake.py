@@ -14,7 +14,7 @@ from headrace.errors import InputError
 from headrace.files import FileStore, write_all
 from headrace.inputs import Record
 
-SHARD_ITEMS = 125
+SHARD_ITEMS = 64
 SHARDS_WISHED = 8
 INDEX_ENTRY = struct.Struct("<QQQQ")
 

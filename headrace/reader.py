@@ -14,6 +14,10 @@ from typing import Any, TypeVar
 
 import msgspec
 from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import BusyLoadingError, ReadOnlyError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from headrace.errors import Unreachable
 from headrace.ledger.script import AWAY, Ledger
@@ -25,8 +29,11 @@ PING_S = 1.0
 SILENCE_S = 3.0
 LONGEST_BACKOFF_S = 1.0
 RETRY_S = 0.2
+NOT_NOW = (RedisConnectionError, RedisTimeoutError, BusyLoadingError, ReadOnlyError, OSError)
 PATIENCE_S = 60.0
 END = b'{"t":"end"'
+# Two frames fewer to tell apart than RESP3; over TCP redis-py then refuses its maintenance notifications.
+RESP2 = {"protocol": 2, "maint_notifications_config": MaintNotificationsConfig(enabled=False)}
 
 
 class Wake:
@@ -35,10 +42,13 @@ class Wake:
     def __init__(self, *, only_end: bool):
         self.event = asyncio.Event()
         self.only_end = only_end
+        self.failure: BaseException | None = None  # why nobody listens for it any more
 
     async def wait(self) -> None:
         await self.event.wait()
         self.event.clear()
+        if self.failure is not None:
+            raise self.failure
 
 
 class Channels:
@@ -59,6 +69,7 @@ class Channels:
         self._changed.set()
         if self._actor is None or self._actor.done():
             self._actor = asyncio.create_task(self._run())
+            self._actor.add_done_callback(self._on_end)
         elif name in self._confirmed:
             wake.event.set()
         try:
@@ -74,15 +85,24 @@ class Channels:
             self._actor.cancel()
             await asyncio.gather(self._actor, return_exceptions=True)
 
+    def _on_end(self, actor: asyncio.Task[None]) -> None:
+        # Nobody may wait for what no longer comes.
+        failure = None if actor.cancelled() else actor.exception()
+        if failure is not None:
+            for wakes in self._wakes.values():
+                for wake in wakes:
+                    wake.failure = failure
+                    wake.event.set()
+
     async def _run(self) -> None:
         backoff_s = 0.02
         while self._wakes:
-            connection = self._pool.connection_class(**{**self._pool.connection_kwargs, "protocol": 2})
+            connection = self._pool.connection_class(**{**self._pool.connection_kwargs, **RESP2})
             try:
                 await connection.connect()
                 backoff_s = 0.02
                 await self._serve(connection)
-            except AWAY:
+            except NOT_NOW:
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
             finally:

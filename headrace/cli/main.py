@@ -10,18 +10,22 @@ import click
 
 from headrace.errors import HeadraceError
 
+# The words of `headrace --help`, which imports none of the commands: it has to answer at once.
 COMMANDS = {
-    "batches": "headrace.cli.batches:batches",
-    "completion": "headrace.cli.completion:completion",
-    "doctor": "headrace.cli.doctor:doctor",
-    "extract": "headrace.cli.extract:extract",
-    "files": "headrace.cli.files:files",
-    "jobs": "headrace.cli.jobs:jobs",
-    "run": "headrace.cli.run:run",
-    "up": "headrace.cli.up:up",
-    "version": "headrace.cli.version:version",
-    "watch": "headrace.cli.batches:watch",
-    "worker": "headrace.cli.worker:worker",
+    "batches": ("headrace.cli.batches:batches", "List, show, cancel and retry batches."),
+    "completion": ("headrace.cli.completion:completion", "Print the completion script for SHELL."),
+    "doctor": ("headrace.cli.doctor:doctor", "Check this machine and the service, and say how to mend what is wrong."),
+    "extract": ("headrace.cli.extract:extract", "Turn the items of INPUT into one completion each, as one batch."),
+    "files": ("headrace.cli.files:files", "List, print and delete what batches left in the file store."),
+    "jobs": ("headrace.cli.jobs:jobs", "List, show, fetch and cancel single jobs."),
+    "run": ("headrace.cli.run:run", "Put PROMPT to a model as one job and print the answer."),
+    "up": (
+        "headrace.cli.up:up",
+        "Run the service: Valkey, the workers, Flower, and a stand-in provider without a key.",
+    ),
+    "version": ("headrace.cli.version:version", "The versions of headrace and of the libraries it runs on."),
+    "watch": ("headrace.cli.batches:watch", "Return to a batch and watch it to its end."),
+    "worker": ("headrace.cli.worker:worker", "Run one worker process."),
 }
 
 
@@ -34,11 +38,19 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
         return getattr(importlib.import_module(module), name)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog='Example: headrace run "Why is the sky blue?" --model openai/gpt-5-mini',
+)
 @click.version_option(package_name="headrace", prog_name="headrace")
 def cli() -> None:
     """Bulk and interactive LLM completions through Celery workers: nothing lost, nothing finished twice.

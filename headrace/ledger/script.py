@@ -134,19 +134,14 @@ class Ledger:
         """
         what = script(name)
 
-        async def send() -> list[Any]:
-            async with self.client.pipeline(transaction=False) as pipeline:
-                for call in calls:
-                    pipeline.evalsha(what.sha, len(what.keys), *bind(what, call.keys, call.arguments, call.rest))
-                for command in then:
-                    pipeline.execute_command(*command)
-                return await pipeline.execute()
-
-        try:
-            replies = await send()
-        except NoScriptError:
-            await self.client.script_load(what.source)
-            replies = await send()
+        async with self.client.pipeline(transaction=False) as pipeline:
+            # EVALSHA would fail on a server that does not know the script yet, and `then` would be done all the same.
+            pipeline.script_load(what.source)
+            for call in calls:
+                pipeline.evalsha(what.sha, len(what.keys), *bind(what, call.keys, call.arguments, call.rest))
+            for command in then:
+                pipeline.execute_command(*command)
+            replies = (await pipeline.execute())[1:]
         found: list[list[bytes] | errors.Refused] = []
         for call, reply in zip(calls, replies, strict=False):
             try:

@@ -107,7 +107,7 @@ def test_it_is_found_by_its_folder_and_leaves_nothing_behind(stack: Stack) -> No
         before = {key for key in client.scan_iter() if b"pidbox" in key}
         done = headrace("doctor", cwd=stack.folder, env=environment())
         assert done.returncode == 0, done.stdout
-        assert "rehearsal" in next(each for each in done.stdout.splitlines() if "providers" in each)
+        assert "workers have announced rehearsal" in done.stdout
         assert {key for key in client.scan_iter() if b"pidbox" in key} == before
     assert all(each.split()[0] in {"ok", "warning"} for each in done.stdout.splitlines())
 
@@ -253,6 +253,7 @@ def test_a_key_that_was_pasted_badly(key: str) -> None:
     [
         *("http://127.0.0.1:9/v1", "http://user:hunter2@127.0.0.1:9/v1", "http://127.0.0.1:99999/v1", "http://[::1/v1"),
         *("http://127.0.0.1:9/a b", "http://127.0.0.\x011/v1", "ftp://127.0.0.1/v1", "x"),
+        "http://user:hunter2/9@127.0.0.1:9/v1",
     ],
 )
 def test_a_provider_that_is_not_there(url: str) -> None:
@@ -356,6 +357,7 @@ def test_a_worker_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     from headrace.errors import InputError
 
     monkeypatch.setattr(worker, "NEEDED", ("headrace_worker", "no_such_package"))
+    monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("it must not start"))
     said = CliRunner().invoke(worker.worker, ["bulk"]).exception
     assert isinstance(said, InputError)
     assert "no_such_package" in str(said)

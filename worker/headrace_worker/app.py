@@ -22,7 +22,7 @@ from celery.worker.loops import asynloop
 from headrace import hint
 from headrace.errors import SettingsError
 from headrace.settings import Settings, redis_url
-from headrace_worker.pool import kind_of, where_of
+from headrace_worker.exposure import kind_of, where_of
 
 log = structlog.stdlib.get_logger("headrace.worker")
 

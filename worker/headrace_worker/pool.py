@@ -26,8 +26,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from itertools import count
-from pathlib import Path
-from traceback import walk_tb
 from typing import Any, Protocol
 
 import structlog
@@ -39,6 +37,8 @@ from celery.worker import state as worker_state
 from kombu.asynchronous import get_event_loop
 
 from headrace.errors import HeadraceError
+from headrace_worker.exposure import kind_of, where_of
+from headrace_worker.progress import CURRENT, EVENT, Numbers, Reporter
 
 log = structlog.stdlib.get_logger("headrace.worker.pool")
 
@@ -284,6 +284,7 @@ class TaskPool(BasePool):
 
     async def _work(self, job: Job) -> None:
         # Everything is caught, also what asyncio would let through to end its loop (SystemExit, KeyboardInterrupt).
+        CURRENT.set(Reporter(str(job.request.get("id")), self._send_progress))
         try:
             run = self.app.tasks[job.name].run  # type: ignore[union-attr]
             args, kwargs = job.request["args"], job.request["kwargs"]
@@ -293,6 +294,11 @@ class TaskPool(BasePool):
                 await asyncio.to_thread(_call, run, args, kwargs)
         except BaseException as error:
             job.error = error
+
+    def _send_progress(self, uuid: str, numbers: Numbers) -> None:
+        dispatcher = getattr(self._consumer, "event_dispatcher", None)
+        if dispatcher is not None:
+            self._hub.call_soon(lambda: dispatcher.send(EVENT, uuid=uuid, **numbers))
 
     def _on_ended(self, job: Job, task: asyncio.Task[None]) -> None:
         if task.cancelled():
@@ -356,21 +362,6 @@ class TaskPool(BasePool):
             log.error("the service did not stop in time", timeout_s=CLEAN_UP_S)
         elif error := future.exception():
             log.error("the service did not stop in order", kind=kind_of(error), where=where_of(error))
-
-
-def kind_of(error: BaseException) -> str:
-    """The name of an exception's type: all of it that may be shown."""
-    name = type(error).__name__
-    return name if isinstance(name, str) and name.isidentifier() and len(name) <= 80 else "Exception"
-
-
-def where_of(error: BaseException) -> str:
-    """The last places of an exception's traceback, innermost first, without source text or values."""
-    frames = [
-        f"{Path(frame.f_code.co_filename).name}:{line} {frame.f_code.co_name}"
-        for frame, line in walk_tb(error.__traceback__)
-    ]
-    return " < ".join(reversed(frames[-4:]))
 
 
 def _call(run: Callable[..., Any], args: Any, kwargs: Any) -> None:

@@ -43,11 +43,13 @@ class Process:
         self.store: FileStore | None = None
         self.store_problem = ""
         self._templates: dict[str, Template] = {}
+        self.loop: asyncio.AbstractEventLoop | None = None  # of the pool, from start on
         self.loops: list[Callable[[], Coroutine[None, None, None]]] = []  # what else runs from start to stop
         self._loops: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Begin to beat, and the other loops. Redis may be away: then they wait for it."""
+        self.loop = asyncio.get_running_loop()
         with contextlib.suppress(StorageError, *AWAY):
             await self.find_store()  # early, so that the log tells of a wrong folder at the start
         self._loops = [asyncio.create_task(body()) for body in (self.held.keep, *self.loops)]

@@ -24,6 +24,7 @@ from headrace.lines import error_line, success_line
 from headrace_worker.engine import Deferred, Engine, Tries
 from headrace_worker.patience import patiently
 from headrace_worker.process import Process
+from headrace_worker.progress import report_progress
 
 log = structlog.get_logger("headrace.worker.shard")
 
@@ -61,6 +62,7 @@ class ShardRun:
         self._closing = False
         self._segments = 0
         self._rows: dict[int, bytes] = {}  # every row that the ledger has
+        self._failed = self._tokens = 0  # of this attempt, for `report_progress`
         self._failure: BaseException | None = None
 
     @property
@@ -230,6 +232,12 @@ class ShardRun:
             rows = await self._into_segment(rows)
             state = await patiently(lambda: checkpoint(self.ledger, self.id, self.epoch, rows))
         self._rows.update((row.index, row.stored) for row in rows)
+        for row in rows:
+            self._failed += row.kind.lower() != "s"
+            self._tokens += row.counters.get("input_tokens", 0) + row.counters.get("output_tokens", 0)
+        report_progress(
+            done=len(self._rows), failed=self._failed, tokens=self._tokens, total=self.claimed.integer("count")
+        )
         if state == "cancelling":
             self.stop("CANCELLED")
 

@@ -7,6 +7,7 @@ import secrets
 from typing import Any, Protocol
 
 import structlog
+from celery import signals
 
 from headrace import hint
 from headrace.errors import Busy, Cancelled, Dead, Finished, Paused, Refused, StorageError, Unknown
@@ -69,7 +70,24 @@ def register(app: Any) -> None:
             run = BatchWork(process, claimed)
             await hold(process, claimed, run, run.run())
 
+    def on_revoked(request: Any = None, terminated: bool = False, **_: Any) -> None:
+        # A hint revoked before it ran is thrown away by Celery; without this its record would only be published again.
+        # (Of a task that runs, `terminated`, the coroutine is cancelled, and cancels the record itself.)
+        if process is None or process.loop is None or terminated or not request.args:
+            return
+        asyncio.run_coroutine_threadsafe(cancel_revoked(process, request.args[0]), process.loop)
+
+    signals.task_revoked.connect(on_revoked, weak=False)
     app.headrace_service = service
+
+
+async def cancel_revoked(process: Process, record_id: str) -> None:
+    """Cancel the job, or the batch of the shard, whose hint was revoked in Flower or by `celery control revoke`."""
+    subject = record_id if batch_of(record_id) == "-" else batch_of(record_id)
+    try:
+        await cancel(process.ledger, subject, reason="revoked")
+    except (Refused, *AWAY) as error:
+        log.warning("revoked, but not cancelled", record=record_id, error=type(error).__name__)
 
 
 async def begin(process: Process, record_id: str) -> Claimed | None:

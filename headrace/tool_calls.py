@@ -1,0 +1,184 @@
+"""A turn of the model that calls tools: gathered from a message or a stream, answered, made into history.
+
+Nothing here executes a call.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from headrace.errors import InputError
+from headrace.messages import Message, as_json, assistant_tool_calls, kind, tool, tool_call
+
+REASONING = ("reasoning_content", "reasoning", "thinking")
+"""The fields in which providers give the text of a model's reasoning; the first that is there counts."""
+
+
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
+    """One call that a model made. `raw` is what it wrote: the arguments as JSON text, or a custom tool's input.
+
+    `arguments` is None for a custom call, and when `error` says why they cannot be used.
+    """
+
+    id: str
+    name: str
+    arguments: dict[str, Any] | None
+    raw: str
+    error: str | None = None
+    type: str = "function"
+
+
+class CallParts(msgspec.Struct, omit_defaults=True):
+    """A call as far as it has come. `given_id` replaces an id that is missing or not unique."""
+
+    id: str = ""
+    name: str = ""
+    raw: str = ""
+    type: str = "function"
+    index: int | None = None
+    given_id: str = ""
+    result: Any = UNSET
+
+
+class ToolCalls(msgspec.Struct, omit_defaults=True):
+    """What a model said along with the tools it calls: gathered from a message or a stream, answered, made into history.
+
+    Calls keep their order. `text` and `reasoning` came with them and go into the history too (providers 4.4).
+    """
+
+    calls: list[CallParts] = []
+    text: str = ""
+    reasoning: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.calls)
+
+    def add_message(self, message: Mapping[str, Any]) -> None:
+        """Take in a complete assistant message: its text, its reasoning, and every call, a legacy `function_call` too."""
+        said = message.get("content")
+        parts = said if isinstance(said, list) else []
+        self.text += said if isinstance(said, str) else "".join(part.get("text") or "" for part in parts)
+        self.reasoning += next((message[name] for name in REASONING if message.get(name)), "")
+        calls = [*(message.get("tool_calls") or ()), {"function": message.get("function_call")}]
+        for call in calls:
+            if call and any(call.values()):
+                self.calls.append(CallParts())
+                extend(self.calls[-1], call)
+
+    def add_delta(self, delta_tool_calls: Sequence[Mapping[str, Any]] | None) -> None:
+        """Take in a delta's `tool_calls`, all of them. A legacy `function_call` is `[{"index": 0, "function": …}]`.
+
+        A delta belongs to the call of its index, unless their ids differ; without an index to the call of its id, else of
+        its position among several, else to the last one. Nothing in it is needed; what is missing is filled in later.
+        """
+        deltas = [delta for delta in delta_tool_calls or () if delta]
+        for position, delta in enumerate(deltas):
+            call = self.call_of(delta, position if len(deltas) > 1 else len(self.calls) - 1)
+            if call is None and (delta.get("id") or any(payload(delta).values())):
+                index = delta.get("index")
+                call = CallParts(index=index if isinstance(index, int) else None)
+                self.calls.append(call)
+            if call is not None:
+                extend(call, delta)
+
+    def call_of(self, delta: Mapping[str, Any], position: int) -> CallParts | None:
+        """The call that a delta goes on with; None when it begins one."""
+        index, id, name = delta.get("index"), delta.get("id") or "", payload(delta).get("name")
+        if isinstance(index, int):
+            same = [call for call in self.calls if call.index == index]
+            return next((call for call in reversed(same) if not id or not call.id or call.id == id), None)
+        found = next((call for call in self.calls if id and call.id == id), None)
+        call = self.calls[position] if found is None and 0 <= position < len(self.calls) else found
+        if call is None or (id and call.id and call.id != id):
+            return None
+        # Without index and id only a name tells that another call begins: never within arguments.
+        if found is None and name and call.raw and (name != call.name or parsed(call.raw)[1] is None):
+            return None
+        return call
+
+    def get_calls(self) -> list[ToolCall]:
+        """The calls, in order. One whose arguments are no JSON object carries an `error`; blank arguments are `{}`."""
+        made = []
+        for id, call in self.identified():
+            arguments, error = parsed(call.raw) if call.type != "custom" else (None, None)
+            error = error if call.name else "the call names no tool"
+            made.append(ToolCall(id=id, name=call.name, arguments=arguments, raw=call.raw, error=error, type=call.type))
+        return made
+
+    def insert_results(self, results: Mapping[str, Any]) -> None:
+        """Set the results of calls by their ids; ids that no call has are ignored. Raises `InputError` for no JSON."""
+        for id, call in self.identified():
+            if id in results:
+                as_json(results[id], f"the result of call {id}")
+                call.result = results[id]
+
+    def get_messages(self) -> list[Message]:
+        """The turn as history: the assistant's message with every call, and a tool message for each, in their order.
+
+        A result that is not a text is written as JSON; a call without one is answered by a text that says so, because
+        providers refuse a call that has no answer.
+        """
+        if not self.calls:
+            return []
+        calls, answers = [], []
+        for (id, call), made in zip(self.identified(), self.get_calls(), strict=True):
+            name = call.name or "unnamed"
+            if call.type == "custom":
+                calls.append({"id": id, "type": "custom", "custom": {"name": name, "input": call.raw}})
+            else:
+                calls.append(tool_call(id, name, call.raw if call.raw.strip() else "{}"))
+            result = f"no result: {made.error or 'the tool did not answer'}" if call.result is UNSET else call.result
+            answers.append(tool(id, result if isinstance(result, str) else as_json(result)))
+        return [assistant_tool_calls(calls, self.reasoning or None, text=self.text), *answers]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain JSON values; `from_dict` is the way back."""
+        self.identified()
+        return msgspec.to_builtins(self, str_keys=True)
+
+    @staticmethod
+    def from_dict(stored: Mapping[str, Any]) -> ToolCalls:
+        """What `to_dict` gave. Raises `InputError` for anything else."""
+        try:
+            return msgspec.convert(stored, ToolCalls)
+        except msgspec.ValidationError as error:
+            raise InputError(f"these are no stored tool calls: {error}") from None
+
+    def identified(self) -> list[tuple[str, CallParts]]:
+        """The calls by ids that are unique, and stay the same once they were given out."""
+        seen: set[str] = set()
+        for call in self.calls:
+            if not call.given_id:
+                call.given_id = call.id if call.id and call.id not in seen else f"call_{secrets.token_hex(12)}"
+            seen.add(call.given_id)
+        return [(call.given_id, call) for call in self.calls]
+
+
+def payload(delta: Mapping[str, Any]) -> Mapping[str, Any]:
+    return delta.get("function") or delta.get("custom") or {}
+
+
+def extend(call: CallParts, delta: Mapping[str, Any]) -> None:
+    body = payload(delta)
+    call.id = call.id or delta.get("id") or ""
+    if delta.get("type") == "custom" or delta.get("custom"):
+        call.type = "custom"
+    name = body.get("name") or ""
+    if not call.raw and name != call.name:
+        call.name += name
+    arguments = body.get("input" if call.type == "custom" else "arguments")
+    call.raw += arguments if isinstance(arguments, str) else "" if arguments is None else as_json(arguments)
+
+
+def parsed(raw: str) -> tuple[dict[str, Any] | None, str | None]:
+    """The arguments in `raw`, or why there are none."""
+    try:
+        value = msgspec.json.decode(raw.strip() or "{}")
+    except (msgspec.DecodeError, RecursionError) as error:
+        return None, f"the arguments are not JSON: {error}"
+    return (value, None) if isinstance(value, dict) else (None, f"the arguments must be an object, not {kind(value)}")

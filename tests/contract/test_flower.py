@@ -1,0 +1,119 @@
+"""What Flower sees and does: task names, ids, progress in numbers; a revoke there ends the record and the paid call."""
+
+from __future__ import annotations
+
+import base64
+import json
+import urllib.request
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from celery import Celery
+from contract.pool_stack import Events
+from stack import Stack, started, until
+
+from headrace import Headrace
+from headrace.errors import JobFailed
+from headrace.hint import INTERACTIVE, Hints, configure, queue_key
+from headrace.job import new_id
+from headrace.ledger.submit import submit
+from headrace.settings import Settings
+
+pytestmark = pytest.mark.xdist_group("flower")
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with started(tmp_path_factory.mktemp("flower"), "--flower-writable") as stack:
+        yield stack
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[Headrace]:
+    with Headrace(stack.ready["redis"], settings=Settings(files=stack.ready["files"])) as client:
+        yield client
+
+
+@pytest.fixture
+def events(stack: Stack) -> Iterator[Events]:
+    app = Celery(set_as_current=False)
+    app.conf.update(configure(stack.ready["redis"], "hr"))
+    events = Events(app)
+    yield events
+    events.close()
+    app.close()
+
+
+def flower(stack: Stack, path: str, *, post: bool = False) -> Any:
+    ready = stack.ready
+    token = base64.b64encode(f"headrace:{ready['flower_password']}".encode()).decode()
+    request = urllib.request.Request(
+        f"{ready['flower']}{path}", headers={"Authorization": f"Basic {token}"}, method="POST" if post else "GET"
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer)
+
+
+def test_a_shard_reports_its_progress_once_a_second_in_numbers(client: Headrace, events: list[dict[str, Any]]) -> None:
+    items = [f"[[rehearsal latency={300 * n}]] Item {n}." for n in range(8)]
+    batch = client.extract(items, model="rehearsal/small")
+    assert batch.wait(60).succeeded == 8
+    progress = until(lambda: events.of("task-progress"), what="progress is heard")
+    received = {event["uuid"]: event for event in events.of("task-received")}
+    for event in progress:
+        assert {"done", "failed", "tokens", "total"} <= set(event)
+        assert all(isinstance(event[name], int) for name in ("done", "failed", "tokens", "total"))
+        assert received[event["uuid"]]["name"] == "headrace.shard"
+        assert batch.id in received[event["uuid"]]["args"]
+    for uuid in {event["uuid"] for event in progress}:
+        times = [event["timestamp"] for event in progress if event["uuid"] == uuid]
+        assert all(later - earlier > 0.9 for earlier, later in pairwise(times))
+    assert "Item" not in repr(events.seen)
+
+
+def test_a_revoke_in_flower_cancels_the_record_and_closes_the_call(client: Headrace, stack: Stack) -> None:
+    job = client.submit("rehearsal/small", "[[rehearsal latency=30000]] Never mind.")
+
+    def running() -> str | None:
+        tasks = flower(stack, "/api/tasks?limit=50")
+        return next((uuid for uuid, task in tasks.items() if job.id in (task["args"] or "")), None)
+
+    uuid = until(running, what="Flower shows the task")
+    until(lambda: paid(stack, job.id), what="the provider has the call")
+    flower(stack, f"/api/task/revoke/{uuid}?terminate=true", post=True)
+    with pytest.raises(JobFailed, match="cancelled"):
+        job.result(20)
+    assert job.status() == "cancelled"
+    until(lambda: paid(stack, job.id)[0].gone_at is not None, what="the connection to the provider is closed")
+
+
+def test_a_hint_that_was_revoked_while_it_waited_cancels_its_record(client: Headrace, stack: Stack) -> None:
+    app = Celery(set_as_current=False)
+    app.conf.update(configure(stack.ready["redis"], "hr"))
+    job_id = new_id("job")
+    envelope = json.loads(Hints("hr").envelope(INTERACTIVE, job_id))
+    uuid = envelope["headers"]["id"]
+    app.control.revoke(uuid)
+    until(lambda: known(app, uuid), what="the workers know of the revoke")
+    body = json.dumps({"model": "rehearsal/small", "messages": [{"role": "user", "content": "x"}], "v": 1}).encode()
+
+    async def enqueue(inner: Any) -> None:
+        await submit(inner.ledger, job_id, body, queue=INTERACTIVE)
+        await inner.ledger.client.lpush(queue_key("hr", INTERACTIVE), json.dumps(envelope))
+
+    client.call(enqueue)
+    with pytest.raises(JobFailed, match="cancelled"):
+        client.job(job_id).result(20)
+    assert paid(stack, job_id) == []
+    app.close()
+
+
+def known(app: Celery, uuid: str) -> bool:
+    workers = app.control.inspect(timeout=2).revoked() or {}
+    return len(workers) == 3 and all(uuid in ids for ids in workers.values())
+
+
+def paid(stack: Stack, record_id: str) -> list[Any]:
+    return [call for call in stack.calls() if (call.request_id or "").startswith(record_id)]
