@@ -137,7 +137,8 @@ class Channels:
                     await connection.send_command(command, *part, check_health=False)
             told = wanted
             try:
-                await asyncio.wait_for(self._changed.wait(), PING_S)
+                async with asyncio.timeout(PING_S):  # `wait_for` loses a cancellation that comes together with a change
+                    await self._changed.wait()
             except TimeoutError:
                 await connection.send_command("PING", check_health=False)
 
