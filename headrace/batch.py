@@ -27,6 +27,11 @@ class ShardRange(msgspec.Struct, frozen=True):
     length: int
 
 
+def part_file(batch_id: str, number: int | str, part: str) -> str:
+    """The file of the shard's committed part. The ledger keeps only `part`, the epoch that wrote it: a batch has many."""
+    return f"{batch_id}/parts/s{number}.{part}.jsonl"
+
+
 class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line of a batch. `fields` are the values for the prompt; `messages` replaces the prompt when given."""
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from headrace.batch import ShardRange
+from headrace.batch import ShardRange, part_file
 from headrace.errors import InputError, JobFailed, StorageError, Unknown
 from headrace.files import FileStore
 from headrace.intake import read_index
@@ -124,7 +124,7 @@ class Lines:
             part, state = await pipeline.execute()
         if state is None:
             raise Unknown(self._id, "past its retention")
-        return part.decode() if part is not None else None, state.decode()
+        return None if part is None else part_file(self._id, number, part.decode()), state.decode()
 
     def _of_part(self, part: str, done: int) -> list[bytes]:
         return [line[1:].rstrip(b"\n") for line in islice(self._store.lines(part), done, done + PAGE)]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from headrace.batch import Item, ShardRange
+from headrace.batch import Item, ShardRange, part_file
 from headrace.files import FileStore, write_all
 from headrace.intake import read_index
 from headrace.job import Failure
@@ -33,7 +33,7 @@ async def join(process: Process, batch_id: str, epoch: int, batch: dict[str, byt
     ledger = process.ledger
     shards = int(batch["shards"])
     found = await patiently(lambda: ledger.client.hgetall(f"{ledger.keys.batch(batch_id)}:parts"))
-    parts = {int(number): name.decode() for number, name in found.items()}
+    parts = {int(number): part_file(batch_id, int(number), part.decode()) for number, part in found.items()}
     left = [number for number in range(shards) if number not in parts]
     fed = int(batch["fed"])
     rows: dict[int, dict[int, bytes]] = {}

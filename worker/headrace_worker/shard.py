@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable
 import msgspec
 import structlog
 
-from headrace.batch import Item, Template
+from headrace.batch import Item, Template, part_file
 from headrace.errors import CallError, Finished, Refused, Spill, StorageError
 from headrace.files import FileStore
 from headrace.job import Failure
 from headrace.ledger.checkpoint import ROW_BYTES, Row, checkpoint, rows_of
 from headrace.ledger.claim import Claimed
 from headrace.ledger.finish_shard import finish_shard
+from headrace.ledger.keys import shard_number
 from headrace.ledger.prefill import prefill
 from headrace.lines import error_line, success_line
 from headrace_worker.engine import Deferred, Engine, Tries
@@ -258,13 +259,14 @@ class ShardRun:
         return placed
 
     async def _commit(self) -> None:
-        part = f"{self.batch_id}/parts/{self._name}.{self.epoch}.jsonl"
-        await asyncio.to_thread(self.store.commit_once, part, part_lines(self.store, self._rows))
+        part = str(self.epoch)
+        name = part_file(self.batch_id, shard_number(self.id), part)
+        await asyncio.to_thread(self.store.commit_once, name, part_lines(self.store, self._rows))
         try:
             await patiently(lambda: finish_shard(self.ledger, self.id, self.epoch, part))
         except Refused as refused:
             if not (isinstance(refused, Finished) and refused.detail == part):
-                self.store.remove(part)
+                self.store.remove(name)
             raise
 
 
