@@ -52,8 +52,8 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     v: int = msgspec.field(default=BODY_VERSION)
 
     def encoded(self) -> tuple[str, bytes]:
-        """Its content hash and its bytes: equal templates are stored once."""
-        body = msgspec.json.encode(self, order="deterministic")
+        """Its content hash and its bytes: equal templates are stored once. A schema's order stays: models answer in it."""
+        body = msgspec.json.encode(self)
         return sha256(body).hexdigest(), body
 
     def job(self, item: Item) -> Job:

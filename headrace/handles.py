@@ -13,7 +13,7 @@ import msgspec
 from headrace import summaries
 from headrace.errors import Expired, InputError, JobFailed, Unknown, WaitTimeout
 from headrace.job import Completion, Failure, Outcome
-from headrace.ledger.state import TERMINAL
+from headrace.ledger.state import BATCH_TERMINAL, TERMINAL
 from headrace.outputs import errors_beside, write_results
 from headrace.reader import events, persistently
 from headrace.results import Lines, Row, row_of, value_of
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+LOOK_S = 2.0
+"""For one look at the ledger, however short the caller's timeout is."""
 
 
 class AsyncJobHandle(Generic[T]):
@@ -56,7 +59,11 @@ class AsyncJobHandle(Generic[T]):
 
     async def completion(self, timeout: float | None = None) -> Completion:
         """As `result`, but the whole completion: text, finish reason, usage, tool calls, value."""
-        outcome = await within(timeout, self._outcome(), self.id)
+        # With a timeout of 0 as well: an answer that is there is given.
+        state = await within(at_least(timeout, LOOK_S), self.status(), self.id)
+        if state not in TERMINAL:
+            await within(timeout, self._end(), self.id)
+        outcome = await within(at_least(timeout, LOOK_S), self._outcome(), self.id)
         if outcome.completion is None:
             raise JobFailed(self.id, outcome.error or Failure("provider_error", "it ended without an answer"))
         return outcome.completion
@@ -65,15 +72,16 @@ class AsyncJobHandle(Generic[T]):
         """Stop it; a call in flight is closed at once. Returns its state now. Raises `Finished` after its end."""
         return await self._client.cancel(self.id)
 
+    async def _end(self) -> None:
+        with self._client.channels.listen(f"{self._client.ledger.keys.job(self.id)}:ch", only_end=True) as wake:
+            while True:
+                await wake.wait()
+                if await self.status() in TERMINAL:
+                    return
+
     async def _outcome(self) -> Outcome:
         ledger = self._client.ledger
         record = ledger.keys.job(self.id)
-        if await self.status() not in TERMINAL:
-            with self._client.channels.listen(f"{record}:ch", only_end=True) as wake:
-                while True:
-                    await wake.wait()
-                    if await self.status() in TERMINAL:
-                        break
         result = await persistently(lambda: ledger.client.get(f"{record}:result"))
         if result is None:
             raise Expired(self.id, "it ended, and its result is past its lifetime (`ttl_s` of submit)")
@@ -110,11 +118,13 @@ class AsyncBatchHandle(Generic[T]):
 
     async def wait(self, timeout: float | None = None) -> Batch:
         """Wait until it has ended, and return it. After `timeout` seconds `WaitTimeout` is raised, and the batch goes on."""
+        found = await within(at_least(timeout, LOOK_S), self.progress(), self.id)
+        if found.state in BATCH_TERMINAL:
+            return found
         await within(timeout, self._end(), self.id)
         return await self.progress()
 
     async def _end(self) -> None:
-        await self.progress()
         async with aclosing(self.events()) as found:
             async for _ in found:
                 pass
@@ -136,10 +146,16 @@ class AsyncBatchHandle(Generic[T]):
     async def result_pages(self) -> AsyncGenerator[list[Row[T]]]:
         """`results`, up to 256 rows at a time."""
         structured = (await self.progress()).structured
+        async with aclosing(self.line_pages()) as pages:
+            async for page in pages:
+                yield [row_of(line, self.answers, structured=structured) for line in page]
+
+    async def line_pages(self) -> AsyncGenerator[list[bytes]]:
+        """Its rows as lines in OpenAI's batch form, without line feeds, up to 256 at a time."""
         lines = Lines(self._client.ledger, self._client.channels, await self._client.store(), self.id)
         async with aclosing(lines.pages()) as pages:
             async for page in pages:
-                yield [row_of(line, self.answers, structured=structured) for line in page]
+                yield page
 
     async def save(self, path: str | Path, *, whole: bool = False) -> Path | None:
         """Write the results of an ended batch to `path` (`.csv`, `.tsv`: flattened into columns), and what failed beside it:
@@ -161,6 +177,10 @@ class AsyncBatchHandle(Generic[T]):
     async def retry(self) -> AsyncBatchHandle[T]:
         """A new batch that keeps what succeeded in this one, which has ended, and pays only for the rest."""
         return AsyncBatchHandle(self._client, await self._client.retry(self.id), self.answers)
+
+
+def at_least(timeout: float | None, seconds: float) -> float | None:
+    return None if timeout is None else max(timeout, seconds)
 
 
 async def within(timeout: float | None, wait: Coroutine[Any, Any, R], subject: str) -> R:

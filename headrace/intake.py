@@ -65,8 +65,8 @@ def commit_input(
 ) -> Committed:
     """Write `items` as the batch's input with the index of its shards. Both appear whole or not at all.
 
-    A shard has at most 125 items. A small batch has eight shards, as many as a bulk worker holds, so that it is shared
-    out; from 1,000 items on their size, and with it the memory that rows take in Redis, grows no more.
+    A small batch has eight shards, as many as a bulk worker holds, so that it is shared out; from some hundred items on
+    their size, and with it the memory that rows take in Redis, grows no more.
     """
     ends = array("Q")  # the byte at which each line ends: eight bytes an item, whatever the input's size
     offset = 0

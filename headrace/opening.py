@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from headrace.batch import Item, Template
-from headrace.errors import InputError
+from headrace.errors import InputError, Unreachable
 from headrace.files import FileStore
 from headrace.hint import BULK
 from headrace.intake import Committed, commit_input
 from headrace.job import new_id
 from headrace.ledger.open import open_batch
-from headrace.ledger.script import Ledger
+from headrace.ledger.script import AWAY, Ledger
 from headrace.ledger.state import BATCH_TERMINAL
 from headrace.lines import custom_id_of
 from headrace.summaries import batch_fields
@@ -36,10 +36,10 @@ async def open_new(
     batch_id = new_id("batch")
     try:
         committed = await asyncio.to_thread(commit_input, store, batch_id, items, progress)
-        await _open(ledger, batch_id, template, committed, tenant, window_s)
     except BaseException:
         store.remove(batch_id)
         raise
+    await _open(ledger, batch_id, template, committed, tenant, window_s)
     return batch_id
 
 
@@ -57,12 +57,12 @@ async def open_retry(ledger: Ledger, store: FileStore, batch_id: str, *, tenant:
         store.link(old["index"], f"{new}/index")
         store.link(old["output"], f"{new}/prefill.jsonl")
         await asyncio.to_thread(index_prefill, store, new)
-        committed = Committed(int(old["total"]), int(old["shards"]))
-        extra = {"prefill": f"{new}/prefill.jsonl", "retry_of": batch_id}
-        await _open(ledger, new, msgspec.json.decode(body, type=Template), committed, tenant, WINDOW_S, extra)
     except BaseException:
         store.remove(new)
         raise
+    committed = Committed(int(old["total"]), int(old["shards"]))
+    extra = {"prefill": f"{new}/prefill.jsonl", "retry_of": batch_id}
+    await _open(ledger, new, msgspec.json.decode(body, type=Template), committed, tenant, WINDOW_S, extra)
     return new
 
 
@@ -76,26 +76,34 @@ async def _open(
     extra: dict[str, str] | None = None,
 ) -> None:
     sha, body = template.encoded()
-    await open_batch(
-        ledger,
-        batch_id,
-        template_sha=sha,
-        template=body,
-        window_ms=int(window_s * 1000),
-        tenant=tenant,
-        record={
-            "tenant": tenant,
-            "queue": BULK,
-            "model": template.model,
-            "structured": int(template.schema is not None),
-            "template": sha,
-            "total": committed.total,
-            "shards": committed.shards,
-            "input": f"{batch_id}/input.jsonl",
-            "index": f"{batch_id}/index",
-            **(extra or {}),
-        },
-    )
+    record = {
+        "tenant": tenant,
+        "queue": BULK,
+        "model": template.model,
+        "structured": int(template.schema is not None),
+        "template": sha,
+        "total": committed.total,
+        "shards": committed.shards,
+        "input": f"{batch_id}/input.jsonl",
+        "index": f"{batch_id}/index",
+        **(extra or {}),
+    }
+    try:
+        await open_batch(
+            ledger,
+            batch_id,
+            template_sha=sha,
+            template=body,
+            window_ms=int(window_s * 1000),
+            tenant=tenant,
+            record=record,
+        )
+    except AWAY as error:
+        # The input stays: the ledger may have the batch, only its answer was lost.
+        raise Unreachable(
+            f"Redis went away ({type(error).__name__}) while {batch_id} was opened. Whether it runs, "
+            f"`headrace batches show {batch_id}` tells when Redis is back."
+        ) from error
 
 
 def index_prefill(store: FileStore, batch_id: str) -> None:

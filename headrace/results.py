@@ -52,8 +52,13 @@ class Row(Generic[T]):
 
 
 def value_of(completion: Completion, answers: Answers[Any]) -> Any:
-    """The answer as the caller wants it: the value read as their type, or the text where no schema was asked for."""
-    return (completion.content or "") if completion.value is None else answers.read(completion.value)
+    """The answer as the caller wants it: the value read as their type, or the text where no schema was asked for (what the
+    model said when it declined, then: providers 5.4)."""
+    return answers.read(completion.value) if completion.value is not None else text_of(completion)
+
+
+def text_of(completion: Completion) -> str:
+    return completion.content or completion.refusal or ""
 
 
 def row_of(line: bytes, answers: Answers[Any], *, structured: bool) -> Row[Any]:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
+from headrace.cli.interrupt import Interrupted, until_interrupted
 from headrace.cli.progress import watch_batch
+from headrace.cli.service import with_client
 from headrace.cli.table import show as show_table
 from headrace.cli.table import when
 
 if TYPE_CHECKING:
     from headrace.client import AsyncHeadrace
     from headrace.summaries import Batch
-
-T = TypeVar("T")
 
 
 @click.group(epilog="Example: headrace batches list")
@@ -93,10 +91,47 @@ def watch(batch_id: str, out: Path | None, whole: bool) -> None:
     sys.exit(with_client(lambda client: follow(client, batch_id, out, whole=whole)))
 
 
+@batches.command("results", epilog="Example: headrace batches results batch_… > rows.jsonl")
+@click.argument("batch_id")
+@click.option("--whole", is_flag=True, help="Whole completions, in OpenAI's batch form.")
+def results(batch_id: str, whole: bool) -> None:
+    """Print a batch's rows as JSON lines, in input order, each as soon as all before it are there."""
+
+    async def body(client: AsyncHeadrace) -> int:
+        try:
+            return await until_interrupted(print_rows(client, batch_id, whole=whole))
+        except Interrupted:
+            click.echo(f"stopped; the batch is as it was. Again: headrace batches results {batch_id}", err=True)
+            raise click.Abort from None
+
+    sys.exit(with_client(body))
+
+
+async def print_rows(client: AsyncHeadrace, batch_id: str, *, whole: bool) -> int:
+    """Print every row; returns 1 when some did not succeed."""
+    from headrace.lines import simple
+
+    batch = client.batch(batch_id)
+    structured = (await batch.progress()).structured
+    bad = False
+    async for page in batch.line_pages():
+        for line in page:
+            row = simple(line, structured=structured)
+            bad = bad or (b'"error":' in row and b'"value":' not in row)
+            click.echo(line if whole else row)
+    return int(bad)
+
+
 async def follow(client: AsyncHeadrace, batch_id: str, out: Path | None, *, whole: bool) -> int:
     """Watch a batch to its end, write its results, return the exit code."""
     batch = await watch_batch(client, batch_id)
-    errors = await client.batch(batch_id).save(out, whole=whole) if out is not None else None
+    errors = None
+    try:
+        if out is not None:
+            errors = await until_interrupted(client.batch(batch_id).save(out, whole=whole))
+    except Interrupted:
+        click.echo(f"{out} was not written. Write it: headrace batches show {batch_id} --out {out}", err=True)
+        raise click.Abort from None
     if batch.succeeded < batch.total:
         click.echo(
             f"{batch.total - batch.succeeded} of {batch.total} items did not succeed"
@@ -106,14 +141,3 @@ async def follow(client: AsyncHeadrace, batch_id: str, out: Path | None, *, whol
         )
         return 1
     return 0
-
-
-def with_client(body: Callable[[AsyncHeadrace], Awaitable[T]]) -> T:
-    """Run `body` with a connection to the service."""
-    from headrace.client import AsyncHeadrace
-
-    async def run() -> T:
-        async with AsyncHeadrace() as client:
-            return await body(client)
-
-    return asyncio.run(run())

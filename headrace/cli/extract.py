@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from headrace.cli.interrupt import Interrupted, interrupt_noted
+from headrace.cli.progress import detached
+
 if TYPE_CHECKING:
     from headrace.batch import Item, Template
     from headrace.job import Job
@@ -60,7 +63,7 @@ def extract(
     input. Everything is checked before anything is paid; the complaint names the line. Ctrl-C detaches: the batch goes on.
     """
     from headrace.ask import make_template
-    from headrace.cli.batches import follow
+    from headrace.cli.batches import follow, print_rows
     from headrace.cli.schema import given_schema
     from headrace.cli.service import service
     from headrace.client import AsyncHeadrace
@@ -76,11 +79,25 @@ def extract(
     if out is not None and not out.parent.is_dir():
         raise InputError(f"--out {out}: the folder {out.parent} does not exist")
 
-    with readable(input) as source:
+    with before_it_is_opened(), readable(input) as source:
 
         def items() -> Iterator[Item]:
             found = chosen(records(source, encoding=encoding), limit=limit, sample=sample)
             return read_items(found, template, str(input))
+
+        async def run() -> int:
+            async with service(provider=model) as url, AsyncHeadrace(url) as client:
+                with interrupt_noted() as interrupted:
+                    # Looked at between items: the batch is opened whole, or nothing is there.
+                    batch_id = await client.open(template, until_set(interrupted, items()))
+                if interrupted.is_set():
+                    detached(batch_id)
+                if detach:
+                    click.echo(batch_id)
+                    return 0
+                click.echo(f"{batch_id}: return to it with `headrace watch {batch_id}`", err=True)
+                code = await follow(client, batch_id, out, whole=whole)
+                return code if out is not None else await print_rows(client, batch_id, whole=whole)
 
         # Read once to the end before a service is started for it: most mistakes are in the input.
         counts = Counts()
@@ -89,17 +106,24 @@ def extract(
         if dry_run:
             counts.show(template)
             return
-
-        async def run() -> int:
-            async with service(provider=model) as url, AsyncHeadrace(url) as client:
-                batch_id = await client.open(template, items())
-                if detach:
-                    click.echo(batch_id)
-                    return 0
-                click.echo(f"{batch_id}: return to it with `headrace watch {batch_id}`", err=True)
-                return await follow(client, batch_id, out, whole=whole)
-
         sys.exit(asyncio.run(run()))
+
+
+@contextmanager
+def before_it_is_opened() -> Iterator[None]:
+    """What an interrupt means as long as there is no batch; afterwards nobody lets one come up to here."""
+    try:
+        yield
+    except (KeyboardInterrupt, Interrupted):
+        click.echo("\ninterrupted before the batch was opened: nothing was enqueued or paid", err=True)
+        raise click.Abort from None
+
+
+def until_set(interrupted: asyncio.Event, items: Iterator[Item]) -> Iterator[Item]:
+    for item in items:
+        if interrupted.is_set():
+            raise Interrupted
+        yield item
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from headrace.cli.batches import with_client
+from headrace.cli.service import with_client
 from headrace.cli.table import show, when
 
 if TYPE_CHECKING:

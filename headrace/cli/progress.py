@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+
+from headrace.cli.interrupt import Interrupted, until_interrupted
 
 if TYPE_CHECKING:
     from headrace.client import AsyncHeadrace
@@ -21,28 +21,24 @@ async def watch_batch(client: AsyncHeadrace, batch_id: str) -> Batch:
     """Show progress until the batch has ended; returns it. Ctrl-C detaches: the batch goes on."""
     await client.batch(batch_id).progress()  # an id that is not there is said at once
     shown = Bar() if sys.stderr.isatty() else Plain()
-    interrupted = asyncio.Event()
 
     async def show() -> None:
         async for event in client.batch(batch_id).events():
             shown.update(event)
 
-    # A handler of our own: a cancellation (what `asyncio.run` makes of Ctrl-C) can get lost inside a client's read.
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, interrupted.set)
-    showing, waiting = asyncio.create_task(show()), asyncio.create_task(interrupted.wait())
     try:
-        await asyncio.wait({showing, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
+        await until_interrupted(show())
+    except Interrupted:
         shown.close()
-        waiting.cancel()
-    if not showing.done():
-        showing.cancel()
-        click.echo(f"\ndetached; the batch goes on. Come back to it: headrace watch {batch_id}", err=True)
-        raise click.Abort
-    showing.result()
+        detached(batch_id)
+    finally:
+        shown.close()
     return await client.batch(batch_id).progress()
+
+
+def detached(batch_id: str) -> NoReturn:
+    click.echo(f"\ndetached; the batch goes on. Come back to it: headrace watch {batch_id}", err=True)
+    raise click.Abort
 
 
 def done_of(event: dict[str, Any]) -> int:

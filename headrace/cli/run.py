@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 
 import click
 
@@ -33,11 +34,12 @@ def run(
     """
     from headrace.ask import make_job
     from headrace.cli.extract import parse_pairs
-    from headrace.cli.jobs import print_answer, until_interrupted
+    from headrace.cli.interrupt import Interrupted, until_interrupted
+    from headrace.cli.jobs import print_answer
     from headrace.cli.schema import given_schema
     from headrace.cli.service import service
     from headrace.client import AsyncHeadrace
-    from headrace.errors import InputError
+    from headrace.errors import HeadraceError, InputError
     from headrace.facts import split_model
 
     text = sys.stdin.read() if prompt == "-" else prompt
@@ -57,7 +59,13 @@ def run(
             if detach:
                 click.echo(job.id)
                 return 0
-            completion = await until_interrupted(job)
+            try:
+                completion = await until_interrupted(job.completion())
+            except Interrupted:  # whoever waits at a prompt does not want to pay for it any more
+                with suppress(HeadraceError):
+                    await job.cancel()
+                click.echo(f"\n{job.id} cancelled", err=True)
+                raise click.Abort from None
             print_answer(completion, as_json=as_json)
         return 0
 

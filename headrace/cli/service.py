@@ -9,8 +9,9 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -18,7 +19,23 @@ from headrace.embedded import die_with_parent
 from headrace.errors import Unreachable
 from headrace.settings import STATE_FOLDER, Settings, find_state_folder, read_ready
 
+if TYPE_CHECKING:
+    from headrace.client import AsyncHeadrace
+
+T = TypeVar("T")
+
 START_S = 30.0
+
+
+def with_client(body: Callable[[AsyncHeadrace], Awaitable[T]]) -> T:
+    """Run `body` with a connection to the service that runs."""
+    from headrace.client import AsyncHeadrace
+
+    async def run() -> T:
+        async with AsyncHeadrace() as client:
+            return await body(client)
+
+    return asyncio.run(run())
 
 
 @contextlib.asynccontextmanager

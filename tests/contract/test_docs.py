@@ -1,0 +1,160 @@
+"""What the docs and the examples tell people to type is typed here, on a running service."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stack import Stack, started, until
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+
+pytestmark = pytest.mark.xdist_group("docs")
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with started(tmp_path_factory.mktemp("docs")) as stack:
+        yield stack
+
+
+@pytest.fixture
+def environment(stack: Stack) -> dict[str, str]:
+    """What a shell has in which `.venv` is active and the service is known."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**stack.client_environment, "PATH": path}
+
+
+def snippets(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+
+
+def done(command: list[str], folder: Path, environment: dict[str, str]) -> str:
+    """What `command` prints; it has to succeed."""
+    ended = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "Traceback" not in ended.stderr
+    return ended.stdout
+
+
+def test_from_python(tmp_path: Path, environment: dict[str, str]) -> None:
+    program = "\n".join(snippets("python.md", "python"))
+    said = done([sys.executable, "-c", program], tmp_path, environment)
+    assert "completed 2 0" in said
+    assert "not_found" in said
+    assert (tmp_path / "reviews.csv").read_text().startswith("custom_id,product,stars")
+
+
+def test_from_the_shell(tmp_path: Path, environment: dict[str, str]) -> None:
+    program = "set -euo pipefail\n" + "\n".join(snippets("shell.md", "sh"))
+    said = done(["bash", "-c", program], tmp_path, environment)
+    assert '"input_tokens_estimated"' in said
+    assert (tmp_path / "rows.csv").read_text().startswith("custom_id,summary,verdict\na,")
+    assert [json.loads(line)["custom_id"] for line in (tmp_path / "rows.jsonl").read_text().splitlines()] == ["a", "b"]
+    assert "Two stars" in (tmp_path / "row.jsonl").read_text()
+
+
+def test_a_flower_of_your_own(tmp_path: Path, environment: dict[str, str]) -> None:
+    (command,) = snippets("flower.md", "sh")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            ["bash", "-c", f"exec {command.strip()} --port={port}"], env=environment, stdout=log, stderr=log
+        )
+    try:
+        until(lambda: answers(f"http://127.0.0.1:{port}/healthcheck"), what="it answers")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+
+
+def test_the_first_example(tmp_path: Path, environment: dict[str, str]) -> None:
+    said = done([sys.executable, str(EXAMPLES / "extract_reviews.py")], tmp_path, environment)
+    assert len(said.splitlines()) == 2
+    assert {line.split()[1] for line in said.splitlines()} <= {"good", "bad", "mixed"}
+
+
+def test_a_newcomers_first_extraction_takes_ten_lines() -> None:
+    """The model and the call: what has to be written, with no line for comments, texts or printing."""
+    (first, *_) = snippets("python.md", "python")
+    assert len([line for line in first.splitlines() if line.strip()]) <= 10
+
+
+def test_a_folder_of_texts(tmp_path: Path, environment: dict[str, str]) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "one.txt").write_text("Water boils at a hundred degrees.")
+    (folder / "two.md").write_text("# Rain\n\nIt falls mainly on the plain.")
+    said = done([str(EXAMPLES / "folder_of_texts.sh"), str(folder), "out.csv"], tmp_path, environment)
+    assert "Water boils" in said  # the dry run's first prompt
+    table = (tmp_path / "out.csv").read_text().splitlines()
+    assert table[0] == "custom_id,title,summary,topics"
+    assert [line.split(",")[0] for line in table[1:]] == ["one.txt", "two.md"]
+
+
+def test_submit_in_one_process_and_fetch_in_another(tmp_path: Path, environment: dict[str, str]) -> None:
+    program = [sys.executable, str(EXAMPLES / "submit_and_fetch.py")]
+    job_id = done([*program, "submit", "Why is the sky blue?"], tmp_path, environment).strip()
+    assert "Why is the sky blue?" in done([*program, "fetch", job_id], tmp_path, environment)
+    assert done([*program, "submit", "Why is the sky blue?"], tmp_path, environment).strip() == job_id
+
+
+def test_a_web_endpoint(tmp_path: Path, environment: dict[str, str]) -> None:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        listening.set_inheritable(True)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/questions"
+        arguments = ["--app-dir", str(EXAMPLES), "web_endpoint:app", "--fd", str(listening.fileno())]
+        with (tmp_path / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "uvicorn", *arguments],
+                env=environment,
+                pass_fds=[listening.fileno()],
+                stdout=log,
+                stderr=log,
+            )
+    try:
+        job_id = until(lambda: posted(url, {"question": "Why?"}), what="it takes a question")["id"]
+        assert fetched(f"{url}/{job_id}?wait_s=30")["answer"]
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            fetched(f"{url}/job_nothing")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+
+
+def answers(url: str) -> bool:
+    try:
+        return bool(urllib.request.urlopen(url, timeout=5))
+    except OSError:
+        return False
+
+
+def posted(url: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    try:
+        return fetched(request)
+    except (urllib.error.URLError, ConnectionError):
+        return None
+
+
+def fetched(request: Any) -> Any:
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)

@@ -1,0 +1,121 @@
+"""Ctrl-C at every stage of a command: exit code 130, no traceback, nothing half done, and the way back is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+from stack import Stack, started, until
+
+pytestmark = pytest.mark.xdist_group("interrupt")
+
+SLOW = "[[rehearsal latency=20000]]"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with started(tmp_path_factory.mktemp("interrupt")) as stack:
+        yield stack
+
+
+def begun(stack: Stack, *command: str, stdin: int | IO[bytes] = subprocess.DEVNULL) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "headrace", *command],
+        cwd=stack.folder,
+        env={**stack.client_environment, "MODEL": "rehearsal/small"},
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def interrupted(process: subprocess.Popen[str]) -> str:
+    """What it says when it is interrupted now."""
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    return said
+
+
+def ids(stack: Stack, noun: str) -> list[str]:
+    return [json.loads(line)["id"] for line in stack.run(noun, "list", "--json").stdout.splitlines()]
+
+
+def test_while_the_input_is_read(stack: Stack) -> None:
+    before = ids(stack, "batches")
+    read, write = os.pipe()
+    process = begun(stack, "extract", "-", stdin=read)
+    os.write(write, b'{"text": "one"}\n')
+    until(lambda: "standard-input" in open_files(process.pid), what="it reads")
+    said = interrupted(process)
+    os.close(read)
+    os.close(write)
+    assert "nothing was enqueued" in said
+    assert ids(stack, "batches") == before
+
+
+def test_while_the_batch_is_opened(stack: Stack) -> None:
+    before = ids(stack, "batches")
+    source = stack.folder / "large.jsonl"
+    source.write_text("".join(f'{{"text": "Item {n}."}}\n' for n in range(400_000)))
+    process = begun(stack, "extract", str(source))
+    files = Path(stack.ready["files"])
+    known = set(files.glob("batch_*"))
+    until(lambda: set(files.glob("batch_*")) - known, what="its input is written")
+    said = interrupted(process)
+    assert "nothing was enqueued" in said
+    assert ids(stack, "batches") == before
+    assert set(files.glob("batch_*")) == known, "its files are gone"
+
+
+def test_while_a_job_runs(stack: Stack) -> None:
+    process = begun(stack, "run", f"{SLOW} Why?")
+    job_id = until(lambda: running_job(stack), what="it runs")
+    assert f"{job_id} cancelled" in interrupted(process)
+    until(lambda: json.loads(stack.run("jobs", "show", job_id).stdout)["state"] == "cancelled", what="it is cancelled")
+
+
+def test_while_a_result_is_waited_for(stack: Stack) -> None:
+    job_id = stack.run("run", f"{SLOW} Why not?", "--model", "rehearsal/small", "--detach").stdout.strip()
+    until(lambda: running_job(stack) == job_id, what="it runs")
+    process = begun(stack, "jobs", "result", job_id)
+    until(lambda: subscribed(stack), what="it waits")
+    assert f"headrace jobs result {job_id}" in interrupted(process)
+    assert running_job(stack) == job_id
+    assert stack.run("jobs", "cancel", job_id).returncode == 0
+
+
+def test_while_rows_are_printed(stack: Stack) -> None:
+    batch_id = stack.extract([{"text": "now"}, {"text": f"{SLOW} later"}])
+    process = begun(stack, "batches", "results", batch_id)
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())["custom_id"] == "line-1"
+    assert f"headrace batches results {batch_id}" in interrupted(process)
+    assert stack.batch(batch_id)["state"] == "in_progress"
+    assert stack.run("batches", "cancel", batch_id).returncode == 0
+
+
+def open_files(pid: int) -> str:
+    folder = Path(f"/proc/{pid}/fd")
+    try:
+        return " ".join(os.readlink(entry) for entry in folder.iterdir())
+    except OSError:
+        return ""
+
+
+def running_job(stack: Stack) -> str | None:
+    found = [json.loads(line) for line in stack.run("jobs", "list", "--json").stdout.splitlines()]
+    return next((job["id"] for job in found if job["state"] == "running"), None)
+
+
+def subscribed(stack: Stack) -> bool:
+    return any(row["name"] != "x" and row["sub"] != "0" for row in stack.client.client_list(_type="pubsub"))
