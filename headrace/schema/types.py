@@ -34,12 +34,16 @@ def answers(given: Any, *, name: str | None = None) -> Answers[Any]:
         return Answers(None, name or "answer", as_it_is)
     if isinstance(given, dict):
         return Answers(check_schema(given), name or wire_name(str(given.get("title", "answer"))), as_it_is)
-    if hasattr(given, "model_json_schema") and hasattr(given, "model_validate_json"):
-        schema = given.model_json_schema()
+    if isinstance(given, type) and hasattr(given, "model_json_schema") and hasattr(given, "model_validate_json"):
+        model: Any = given
+        try:
+            schema = model.model_json_schema()
+        except (RuntimeError, TypeError, ValueError) as error:  # Pydantic's own are RuntimeErrors
+            raise SchemaError(f"schema={given!r}: {error}") from None
         return Answers(
             check_schema(schema),
             name or wire_name(given.__name__),
-            lambda value: given.model_validate_json(msgspec.json.encode(value)),
+            lambda value: model.model_validate_json(msgspec.json.encode(value)),
         )
     if not is_record(given):
         raise SchemaError(

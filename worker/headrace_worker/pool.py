@@ -378,7 +378,7 @@ def _info(error: Exception, where: str) -> ExceptionInfo:
     except Exception:
         info = ExceptionInfo()
     info.exception = error.with_traceback(None)  # pyright: ignore[reportAttributeAccessIssue] (Celery takes both)
-    info.traceback = f"{error}: {where}"  # type: ignore[assignment]
+    info.traceback = f"{error}: {where}"
     return info
 
 

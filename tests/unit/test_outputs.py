@@ -1,0 +1,96 @@
+"""Results as files: JSON lines as they are, and tables with nested values in dotted columns."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.job import Completion, Failure, Usage
+from headrace.lines import error_line, success_line
+from headrace.outputs import errors_beside, flat, write_results
+
+
+def line(custom_id: str, value: Any) -> bytes:
+    completion = Completion(
+        id="c", model="m", created=0, content=None, finish_reason="stop", usage=Usage(1, 1), value=value
+    )
+    return success_line(custom_id, f"r.{custom_id}", completion)
+
+
+def saved(path: Path, *lines: bytes, **options: bool) -> int:
+    return write_results(lambda: iter(lines), path, **{"structured": True, "whole": False, **options})
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_json_lines_hold_id_and_value(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    assert saved(out, line("a", {"n": [1, None]}), line("b", {"n": {"x": "ü"}})) == 2
+    assert [json.loads(row) for row in out.read_text().splitlines()] == [
+        {"custom_id": "a", "value": {"n": [1, None]}},
+        {"custom_id": "b", "value": {"n": {"x": "ü"}}},
+    ]
+
+
+def test_whole_lines_stay_as_they_are(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    saved(out, line("a", {"n": 1}) + b"\n", whole=True)
+    assert out.read_bytes() == line("a", {"n": 1}) + b"\n"
+
+
+def test_a_table_has_the_columns_of_all_rows_together(tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    saved(out, line("a", {"who": {"name": "Ann", "tags": ["x", "y"]}}), line("b", {"who": {"name": None}, "ok": True}))
+    assert table(out) == [
+        {"custom_id": "a", "who.name": "Ann", "who.tags": '["x","y"]', "ok": ""},
+        {"custom_id": "b", "who.name": "", "who.tags": "", "ok": "true"},
+    ]
+
+
+def test_a_tsv_is_split_by_tabs(tmp_path: Path) -> None:
+    saved(tmp_path / "out.tsv", line("a", {"n": "one\ttwo"}))
+    assert (tmp_path / "out.tsv").read_text() == 'custom_id\tn\na\t"one\ttwo"\n'
+
+
+def test_errors_have_columns_of_their_own(tmp_path: Path) -> None:
+    saved(tmp_path / "e.csv", error_line("a", "r", Failure("refusal", "it declined", partial="No.")))
+    assert table(tmp_path / "e.csv") == [
+        {"custom_id": "a", "error.code": "refusal", "error.message": "it declined", "error.partial": "No."}
+    ]
+
+
+def test_an_answer_with_a_field_named_custom_id_does_not_hide_the_items() -> None:
+    assert flat({"custom_id": "a", "value": {"custom_id": "b"}}) == {"custom_id": "a", "value.custom_id": "b"}
+
+
+def test_a_text_is_the_column_value(tmp_path: Path) -> None:
+    completion = Completion(id="c", model="m", created=0, content="Hi", finish_reason="stop", usage=Usage(1, 1))
+    saved(tmp_path / "out.csv", success_line("a", "r", completion), structured=False)
+    assert table(tmp_path / "out.csv") == [{"custom_id": "a", "value": "Hi"}]
+
+
+def test_what_breaks_off_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    out.write_text("old")
+
+    def broken() -> Iterator[bytes]:
+        yield line("a", {})
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        write_results(broken, out, structured=True, whole=False)
+    assert out.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_errors_lie_beside_the_results() -> None:
+    assert errors_beside(Path("a/rows.csv")) == Path("a/rows.errors.csv")
+    assert errors_beside(Path("rows")) == Path("rows.errors.jsonl")

@@ -1,0 +1,106 @@
+"""Types as schemas: each kind becomes a JSON Schema, and reads a value back as itself; all else is refused with a reason."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Generic, Literal, TypedDict, TypeVar
+
+import msgspec
+import pydantic
+import pytest
+
+from headrace.errors import SchemaError
+from headrace.schema.types import answers
+
+T = TypeVar("T")
+
+
+class Struct(msgspec.Struct):
+    name: str
+    verdict: Literal["good", "bad"] = "good"
+
+
+class Model(pydantic.BaseModel):
+    name: str
+    verdict: Literal["good", "bad"] = "good"
+
+
+@dataclasses.dataclass
+class Data:
+    name: str
+    verdict: str = "good"
+
+
+class Typed(TypedDict):
+    name: str
+    verdict: str
+
+
+class Page(msgspec.Struct, Generic[T]):
+    items: list[T]
+
+
+class Node(msgspec.Struct):
+    name: str
+    children: list[Node] = []
+
+
+@pytest.mark.parametrize("given", [Struct, Model, Data])
+def test_a_type_is_asked_for_and_read_back(given: type[Any]) -> None:
+    found = answers(given)
+    assert found.schema is not None
+    assert {*found.schema["properties"]} == {"name", "verdict"}
+    assert found.name == given.__name__.lower()
+    assert found.read({"name": "n", "verdict": "bad"}) == given(name="n", verdict="bad")
+
+
+def test_a_typed_dict_and_a_schema_give_dicts() -> None:
+    assert answers(Typed).read({"name": "n", "verdict": "bad"}) == {"name": "n", "verdict": "bad"}
+    schema = {"title": "My Answer!", "type": "object", "properties": {}}
+    assert (answers(schema).schema, answers(schema).name) == (schema, "my_answer_")
+
+
+def test_a_generic_and_a_recursive_type_are_carried() -> None:
+    assert answers(Page[Struct]).read({"items": [{"name": "n"}]}) == Page([Struct("n")])
+    found = answers(Node)
+    assert found.schema is not None
+    assert found.schema["type"] == "object", "the root is written out"
+    assert found.read({"name": "a", "children": [{"name": "b"}]}) == Node("a", [Node("b")])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [int, "Review", 5, list[str], Callable, lambda: None, {"type": "strin"}, {"type": "array"}, Model(name="x")],
+)
+def test_what_cannot_be_carried_is_a_schema_error_that_says_what_to_do(given: Any) -> None:
+    with pytest.raises(SchemaError) as raised:
+        answers(given)
+    assert len(str(raised.value)) > 20
+    assert isinstance(raised.value, ValueError)
+
+
+def test_a_field_that_json_cannot_hold_is_named() -> None:
+    class Broken(msgspec.Struct):
+        call: Callable[[], None]
+
+    with pytest.raises(SchemaError, match="Broken"):
+        answers(Broken)
+
+
+def test_a_pydantic_model_with_a_field_that_json_cannot_hold_is_named() -> None:
+    class Uncarried(pydantic.BaseModel):
+        call: Callable[[], None]
+
+    with pytest.raises(SchemaError, match="Uncarried"):
+        answers(Uncarried)
+
+
+def test_the_order_of_fields_is_kept() -> None:
+    class Ordered(msgspec.Struct):
+        zeta: str
+        alpha: str
+
+    found = answers(Ordered)
+    assert found.schema is not None
+    assert list(found.schema["properties"]) == ["zeta", "alpha"]
