@@ -56,7 +56,7 @@ def answers(role: str, ready_file: Path) -> int:
     import json
     import socket
 
-    from headrace.doctor import ask_workers
+    from headrace.doctor.bench import ask_workers
     from headrace.settings import Settings, redis_url
 
     try:

@@ -159,7 +159,12 @@ def test_nothing_was_paid_twice_in_all_of_this(stack: Stack) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["extract", "run", "up", "watch", "batches", "batches list", "batches show", "batches cancel", "batches retry"],
+    [
+        *("completion", "doctor", "extract", "run", "up", "version", "watch", "worker"),
+        *(f"batches{word}" for word in ("", " list", " show", " results", " cancel", " retry")),
+        *(f"jobs{word}" for word in ("", " list", " show", " result", " cancel")),
+        *(f"files{word}" for word in ("", " list", " show", " delete")),
+    ],
 )
 def test_every_help_has_an_example(command: str) -> None:
     done = headrace(*command.split(), "--help")

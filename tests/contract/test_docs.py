@@ -59,6 +59,12 @@ def test_from_python(tmp_path: Path, environment: dict[str, str]) -> None:
     assert (tmp_path / "reviews.csv").read_text().startswith("custom_id,product,stars")
 
 
+def test_the_readmes_first_program(tmp_path: Path, environment: dict[str, str]) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "reviews.jsonl").write_text('{"id": "a", "text": "It is good."}\n')
+    assert done([sys.executable, "-c", program], tmp_path, environment).startswith("a ")
+
+
 def test_from_the_shell(tmp_path: Path, environment: dict[str, str]) -> None:
     program = "set -euo pipefail\n" + "\n".join(snippets("shell.md", "sh"))
     said = done(["bash", "-c", program], tmp_path, environment)

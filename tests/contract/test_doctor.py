@@ -20,9 +20,10 @@ import redis
 from rich.console import Console
 from stack import Stack, headrace, started, until
 
-from headrace import doctor
 from headrace.cli.doctor import line, print_table
-from headrace.doctor import Bench, Finding
+from headrace.doctor import endpoints, machine
+from headrace.doctor.bench import Bench, Finding
+from headrace.doctor.server import clock, persistence, server_version
 from headrace.embedded import EmbeddedServer
 from headrace.hint import queue_key
 from headrace.settings import Settings
@@ -163,6 +164,9 @@ def test_a_server_not_to_be_trusted_and_nobody_at_work(
     assert found["queue bulk"]["fix"].startswith("Start one: headrace worker bulk.")
     _, strict = look(tmp_path, HEADRACE_REDIS_URL=server.url, HEADRACE_STRICT="1")
     assert strict["persistence"]["status"] == "error"
+    worker = headrace("worker", "bulk", env=environment(HEADRACE_REDIS_URL=server.url, HEADRACE_STRICT="1"))
+    assert worker.returncode == 2, "a worker refuses it as well"
+    assert "maxmemory-policy noeviction" in worker.stderr
 
 
 def test_a_server_that_does_not_tell(own_valkey: Callable[..., EmbeddedServer]) -> None:
@@ -172,7 +176,7 @@ def test_a_server_that_does_not_tell(own_valkey: Callable[..., EmbeddedServer]) 
         client.acl_setuser("poorer", enabled=True, passwords=["+p"], keys=["*"], commands=["+@all", "-config", "-info"])
     for user, status in (("poor", "does not persist"), ("poorer", "does not tell")):
         bench = Bench(Settings(redis_url=f"{server.url}?username={user}&password=p"), {})
-        (found,) = of(bench, doctor.persistence)
+        (found,) = of(bench, persistence)
         assert found.status == "warning"
         assert status in found.what
         bench.client.close()
@@ -224,7 +228,7 @@ def test_a_variable_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_provider(status: int, verdict: str, word: str) -> None:
     with answering(status) as (url, asked):
         bench = Bench(Settings(), {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": f"{url}/"})
-        (found,) = of(bench, doctor.providers)
+        (found,) = of(bench, endpoints.providers)
     assert asked == [f"/v1/models Bearer {KEY}"]
     assert (found.name, found.status) == ("provider openai", verdict)
     assert word in found.what + found.fix
@@ -235,14 +239,14 @@ def test_a_provider(status: int, verdict: str, word: str) -> None:
 def test_a_key_goes_nowhere_else() -> None:
     with answering(200) as (other, asked), answering(302, f"{other}/models") as (url, _):
         bench = Bench(Settings(), {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": url})
-        (found,) = of(bench, doctor.providers)
+        (found,) = of(bench, endpoints.providers)
     assert asked == []
     assert found.status == "error"
 
 
 @pytest.mark.parametrize("key", [f"{KEY}\n", f" {KEY}", f"{KEY}\N{EN DASH}"])
 def test_a_key_that_was_pasted_badly(key: str) -> None:
-    (found,) = of(Bench(Settings(), {"OPENAI_API_KEY": key}), doctor.providers)
+    (found,) = of(Bench(Settings(), {"OPENAI_API_KEY": key}), endpoints.providers)
     assert found.status == "error"
     assert "OPENAI_API_KEY" in found.fix
     assert KEY not in str(found)
@@ -257,14 +261,14 @@ def test_a_key_that_was_pasted_badly(key: str) -> None:
     ],
 )
 def test_a_provider_that_is_not_there(url: str) -> None:
-    (found,) = of(Bench(Settings(), {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": url}), doctor.providers)
+    (found,) = of(Bench(Settings(), {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": url}), endpoints.providers)
     assert found.status == "error"
     assert "OPENAI_BASE_URL" in found.fix
     assert "hunter2" not in str(found)
 
 
 def test_an_address_without_a_key() -> None:
-    (found,) = of(Bench(Settings(), {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}), doctor.providers)
+    (found,) = of(Bench(Settings(), {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}), endpoints.providers)
     assert (found.status, found.fix) == ("error", "Set OPENAI_API_KEY.")
 
 
@@ -281,17 +285,17 @@ class Fake:
 def test_an_old_server_and_two_clocks() -> None:
     bench = Bench(Settings(), {})
     bench.__dict__["client"] = Fake()
-    (old,) = of(bench, doctor.server_version)
+    (old,) = of(bench, server_version)
     assert (old.status, old.what) == ("error", "Redis 6.0.16 is too old")
-    (late,) = of(bench, doctor.clock)
+    (late,) = of(bench, clock)
     assert late.status == "warning"
     assert "before the server" in late.what
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(doctor.EXTRAS, "worker", ("no_such_package",))
-    monkeypatch.setattr(doctor, "OLDEST_PYTHON", (4, 0))
-    (extras,) = of(Bench(Settings(), {}), doctor.extras)
+    monkeypatch.setitem(machine.EXTRAS, "worker", ("no_such_package",))
+    monkeypatch.setattr(machine, "OLDEST_PYTHON", (4, 0))
+    (extras,) = of(Bench(Settings(), {}), machine.extras)
     assert extras.status == "warning"
     assert "no_such_package" in extras.what
     # rich takes brackets for markup: they must reach the reader all the same.
@@ -299,7 +303,7 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     print_table([extras], Console(file=paper, width=200))
     assert "pip install 'headrace[worker]'" in paper.getvalue()
     assert "pip install 'headrace[worker]'" in line(extras)
-    (python,) = of(Bench(Settings(), {}), doctor.python)
+    (python,) = of(Bench(Settings(), {}), machine.python)
     assert (python.status, python.fix) == ("error", "Install Python 4.0 or newer.")
 
 

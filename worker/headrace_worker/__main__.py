@@ -17,6 +17,7 @@ from typing import Any
 
 from headrace.errors import HeadraceError, SettingsError, Unreachable
 from headrace.hint import BULK, INTERACTIVE, QUARANTINE
+from headrace.server_check import check_server
 from headrace.settings import Settings, redis_url
 
 # Tasks held at a time: a job is one call; a shard is many, bounded by HEADRACE_CALLS; the quarantine is one at a time.
@@ -63,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
 
     configure_logging(settings.log_level)
     await_redis(redis_url(settings))
+    check_trust(settings)
 
     from celery import signals
     from celery.exceptions import SecurityWarning
@@ -121,6 +123,19 @@ def await_redis(url: str) -> None:
                 "with `headrace up`, or set HEADRACE_REDIS_URL to a server that runs."
             ) from None
         time.sleep(0.05)
+
+
+def check_trust(settings: Settings) -> None:
+    """Warn of a server that evicts or does not persist; with `HEADRACE_STRICT=1` it is a `SettingsError`."""
+    import redis
+    import structlog
+
+    with redis.Redis.from_url(redis_url(settings), socket_timeout=5) as client:
+        problems = check_server(client)
+    if problems and settings.strict:
+        raise SettingsError(f"HEADRACE_STRICT=1, and the server at HEADRACE_REDIS_URL: {problems[0]}")
+    for problem in problems:
+        structlog.get_logger("headrace.worker").warning("untrusted_server", problem=problem)
 
 
 def announce(options: argparse.Namespace, name: str) -> None:

@@ -1,0 +1,109 @@
+"""The providers: is there a key, does it answer, does it take the key. Nothing is paid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from headrace.doctor.bench import Bench, Finding, redacted
+from headrace.facts import PROVIDERS, Provider
+
+PROVIDER_S = 3.0
+
+
+def providers(bench: Bench) -> Iterator[Finding]:
+    """Each provider that has a key or an address here answers, and takes the key."""
+    named = [facts for facts in PROVIDERS.values() if given(bench, facts)]
+    for facts in named:
+        yield provider(bench, facts)
+    if named:
+        return
+    announced = announced_providers(bench)
+    if announced:
+        yield Finding("providers", "ok", f"none set here; workers have announced {', '.join(announced)}")
+        return
+    variables = ", ".join(facts.key_variable for facts in PROVIDERS.values() if facts.key_variable)
+    yield Finding(
+        "providers",
+        "warning",
+        "no provider has a key or an address here, and no worker has announced one",
+        f"Where workers run, set a key ({variables}), or take the stand-in: headrace up --rehearsal.",
+    )
+
+
+def given(bench: Bench, facts: Provider) -> bool:
+    return any(bench.environ.get(name) for name in (facts.base_url_variable, facts.key_variable) if name)
+
+
+def announced_providers(bench: Bench) -> list[str]:
+    from headrace.ledger.keys import Keys
+
+    if bench.unreachable:
+        return []
+    return sorted(name.decode() for name in bench.client.hkeys(Keys(bench.settings.namespace).providers))
+
+
+def provider(bench: Bench, facts: Provider) -> Finding:
+    """What `GET {base_url}/models` says. No redirect is followed and no proxy used: workers do neither."""
+    name = f"provider {facts.name}"
+    base_url = bench.environ.get(facts.base_url_variable) or facts.base_url
+    key = (bench.environ.get(facts.key_variable) if facts.key_variable else None) or facts.default_key
+    if not base_url:
+        return Finding(name, "error", "its address is not known", f"Set {facts.base_url_variable}.")
+    if not key:
+        return Finding(name, "error", "it has an address and no key", f"Set {facts.key_variable}.")
+    shown, variable = redacted(base_url), facts.key_variable or facts.base_url_variable
+    # Not left to the HTTP library, whose complaint quotes the key.
+    if not key.isascii() or not key.isprintable() or " " in key:
+        return Finding(
+            name,
+            "error",
+            f"{variable} holds a space, a line feed or another character no key has",
+            f"Set {variable} anew.",
+        )
+    try:
+        status = status_of(f"{base_url.rstrip('/')}/models", key)
+    except (OSError, ValueError) as error:
+        kind = type(getattr(error, "reason", None) or error).__name__
+        kind = "TimeoutError" if kind == "timeout" else kind
+        return Finding(
+            name,
+            "error",
+            f"no answer from {shown} within {PROVIDER_S:g} s ({kind})",
+            f"Check {facts.base_url_variable}, and that this machine may reach it; no proxy is used.",
+        )
+    if status in (401, 403):
+        return Finding(name, "error", f"{shown} refuses the key ({status})", f"Set {variable} to a key that is valid.")
+    if status == 429 or status >= 500:
+        return Finding(
+            name, "warning", f"{shown} answers {status}", "Its limits or a fault of its own: look again later."
+        )
+    if 300 <= status < 400:
+        return Finding(
+            name, "error", f"{shown} redirects ({status})", f"Set {facts.base_url_variable} to where it redirects to."
+        )
+    if status == 200:
+        return Finding(name, "ok", f"{shown} answers and takes the key")
+    # Several compatible providers have no list of models.
+    return Finding(name, "ok", f"{shown} answers ({status} for its list of models)")
+
+
+def status_of(url: str, key: str) -> int:
+    """The status of `GET url`. Raises `OSError` or `ValueError`."""
+    import http.client
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+    if parts.scheme not in kinds or not parts.hostname:
+        raise ValueError("not a URL of http or https")
+    headers = {"Authorization": f"Bearer {key}", "Accept": "application/json", "User-Agent": "headrace-doctor"}
+    path = parts.path + (f"?{parts.query}" if parts.query else "")
+    try:
+        connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=PROVIDER_S)
+        try:
+            connection.request("GET", path, headers=headers)
+            return connection.getresponse().status
+        finally:
+            connection.close()
+    except http.client.HTTPException as error:
+        raise ValueError(type(error).__name__) from None
