@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from headrace.batch import Template, prompt_fields
 from headrace.errors import InputError
 from headrace.job import Job
@@ -15,6 +17,8 @@ from headrace.schema.types import Answers, answers
 Messages = str | Sequence[Mapping[str, Any]]
 TTL_S = 3600.0
 MOST_TTL_S = 7 * 24 * 3600
+MOST_WINDOW_S = 30 * 24 * 3600
+MOST_KEY_CHARS = 256
 
 
 class JobWords(OptionWords, total=False):
@@ -100,6 +104,33 @@ def ttl_ms(ttl_s: float | None) -> int:
     if isinstance(ttl_s, bool) or not isinstance(ttl_s, int | float) or not 1 <= ttl_s <= MOST_TTL_S:
         raise InputError(f"ttl_s={ttl_s!r}: a result stays between 1 and {MOST_TTL_S} seconds (7 days)")
     return int(ttl_s * 1000)
+
+
+def encoded(job: Job) -> bytes:
+    """The body of `job` as it is stored. Raises `InputError` for what JSON cannot hold, as half of a surrogate pair."""
+    try:
+        return msgspec.json.encode(job)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"the job cannot be written as JSON: {error}") from None
+
+
+def checked_key(key: Any) -> str | None:
+    """An idempotency key. Raises `InputError`."""
+    if key is not None and (not isinstance(key, str) or not 1 <= len(key) <= MOST_KEY_CHARS):
+        raise InputError(f"idempotency_key={key!r}: must be a text of 1 to {MOST_KEY_CHARS} characters, or None")
+    return key
+
+
+def checked_seconds(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= MOST_WINDOW_S:
+        raise InputError(f"{name}={value!r}: must be a number of seconds between 1 and {MOST_WINDOW_S}")
+    return value
+
+
+def checked_count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{name}={value!r}: must be a whole number, 1 or more")
+    return value
 
 
 def checked_text(name: str, value: Any) -> str:

@@ -16,7 +16,18 @@ import msgspec
 from redis.exceptions import RedisError
 
 from headrace import summaries
-from headrace.ask import BatchWords, JobWords, Messages, make_job, make_template, ttl_ms
+from headrace.ask import (
+    BatchWords,
+    JobWords,
+    Messages,
+    checked_count,
+    checked_key,
+    checked_seconds,
+    encoded,
+    make_job,
+    make_template,
+    ttl_ms,
+)
 from headrace.batch import Item, Template
 from headrace.errors import InputError, Unreachable
 from headrace.facts import split_model
@@ -100,9 +111,9 @@ class AsyncHeadrace:
         Struct, a Pydantic model, a dataclass, a TypedDict. `words` are those of `JobWords` and `Options`. Raises `InputError`
         before anything is enqueued.
         """
-        ttl, key = ttl_ms(words.pop("ttl_s", None)), words.pop("idempotency_key", None)
+        ttl, key = ttl_ms(words.pop("ttl_s", None)), checked_key(words.pop("idempotency_key", None))
         job, expected = make_job(model, messages, schema=schema, **words)
-        job_id, body = new_id("job"), msgspec.json.encode(job)
+        job_id, body = new_id("job"), encoded(job)
         async with self.talking():
             await self.check_model(job.model)
             hints = self.hints.push([(INTERACTIVE, job_id)])
@@ -140,12 +151,17 @@ class AsyncHeadrace:
         keeps no record for each in Redis.
         """
         ttl = ttl_ms(words.pop("ttl_s", None))
+        if isinstance(conversations, str) or not isinstance(conversations, Iterable):
+            raise InputError(
+                f"conversations: must be a list of texts or of conversations, not {type(conversations).__name__}; "
+                "`submit` takes a single one"
+            )
         if words.pop("idempotency_key", None) is not None:
             raise InputError("idempotency_key: one key names one job; use `submit` for each")
         shared, expected = make_job(model, "", schema=schema, **words)
         system = words.get("system")
         bodies = [
-            (new_id("job"), msgspec.json.encode(msgspec.structs.replace(shared, messages=talk)))
+            (new_id("job"), encoded(msgspec.structs.replace(shared, messages=talk)))
             for talk in (conversation(messages, system_prompt=system) for messages in conversations)
         ]
         async with self.talking():
@@ -178,7 +194,7 @@ class AsyncHeadrace:
         `InputError` names the line.
         """
         limit, sample = words.pop("limit", None), words.pop("sample", None)
-        encoding, window_s = words.pop("encoding", None), words.pop("window_s", WINDOW_S)
+        encoding, window_s = words.pop("encoding", None), checked_seconds("window_s", words.pop("window_s", WINDOW_S))
         template, expected = make_template(model, prompt, schema=schema, **words)
         found = chosen(records(source, encoding=encoding), limit=limit, sample=sample)
         name = str(source) if isinstance(source, str | Path) else "the input"
@@ -215,12 +231,12 @@ class AsyncHeadrace:
     async def jobs(self, *, limit: int = 50) -> list[JobSummary]:
         """The newest jobs of the last 8 days, newest first."""
         async with self.talking():
-            return await summaries.jobs(self.ledger, TENANT, limit=limit)
+            return await summaries.jobs(self.ledger, TENANT, limit=checked_count("limit", limit))
 
     async def batches(self, *, limit: int = 50) -> list[Batch]:
         """The newest batches, newest first."""
         async with self.talking():
-            return await summaries.batches(self.ledger, TENANT, limit=limit)
+            return await summaries.batches(self.ledger, TENANT, limit=checked_count("limit", limit))
 
     async def cancel(self, subject_id: str) -> str:
         """Cancel a job or a batch; returns its state now. Twice is no error; after its end it is (`Finished`)."""

@@ -55,7 +55,7 @@ class AsyncJobHandle(Generic[T]):
         `timeout` is in seconds; after it `WaitTimeout` is raised and the job goes on. Raises `JobFailed`, `Unknown`, and
         `Expired` when the result is past its lifetime.
         """
-        return value_of(await self.completion(timeout), self.answers)
+        return value_of(self.id, await self.completion(timeout), self.answers)
 
     async def completion(self, timeout: float | None = None) -> Completion:
         """As `result`, but the whole completion: text, finish reason, usage, tool calls, value."""
@@ -162,6 +162,9 @@ class AsyncBatchHandle(Generic[T]):
         returns that file, if there is one. `whole` writes OpenAI's batch form. Raises `InputError` before the end.
         """
         path, structured = Path(path), (await self.progress()).structured
+        if path.is_dir() or not path.parent.is_dir():
+            what = "is a folder" if path.is_dir() else f"the folder {path.parent} does not exist"
+            raise InputError(f"{path}: {what}; name a file, for example results.jsonl")
         errors = errors_beside(path)
         for which, target in (("output", path), ("errors", errors)):
             lines = await self._client.output_lines(self.id, which=which)
@@ -180,11 +183,14 @@ class AsyncBatchHandle(Generic[T]):
 
 
 def at_least(timeout: float | None, seconds: float) -> float | None:
-    return None if timeout is None else max(timeout, seconds)
+    return max(timeout, seconds) if isinstance(timeout, int | float) and timeout >= 0 else timeout
 
 
 async def within(timeout: float | None, wait: Coroutine[Any, Any, R], subject: str) -> R:
     """What `wait` returns, or `WaitTimeout` about `subject` after `timeout` seconds."""
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0):
+        wait.close()
+        raise InputError(f"timeout={timeout!r}: must be a number of seconds, 0 or more, or None")
     # Not `asyncio.timeout`: its cancellation can get lost inside a read of the client, and then nothing ends the wait.
     task = asyncio.create_task(wait)
     try:

@@ -62,8 +62,8 @@ def records(source: Source, *, encoding: str | None = None) -> Iterator[Record]:
 def chosen(found: Iterator[Record], *, limit: int | None = None, sample: int | None = None) -> Iterator[Record]:
     """The first `limit` records, and of those `sample` picked at random (the same ones each time), in their order."""
     for name, value in (("limit", limit), ("sample", sample)):
-        if value is not None and value < 1:
-            raise InputError(f"{name}={value}: must be 1 or more")
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise InputError(f"{name}={value!r}: must be a whole number, 1 or more")
     first = islice(found, limit)
     if sample is None:
         return first
@@ -175,14 +175,13 @@ def objects(source: Iterable[Any]) -> Iterator[Record]:
     for number, given in enumerate(source, 1):
         where = f"item {number}"
         if isinstance(given, str):
-            yield Record(number, where, {"text": given})
-            continue
-        if hasattr(given, "model_dump"):
+            given = {"text": given}
+        elif hasattr(given, "model_dump"):
             given = given.model_dump(mode="json")
         elif not isinstance(given, Mapping | msgspec.Struct) and not dataclasses.is_dataclass(given):
             raise InputError(f"{where}: must be a dict or a text, not {type(given).__name__}")
         try:
-            fields = msgspec.to_builtins(given)
+            fields = msgspec.json.decode(msgspec.json.encode(given))
         except (TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{where}: cannot be written as JSON: {error}") from None
         yield Record(number, where, fields)

@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
+import msgspec
+
 from headrace.batch import ShardRange, part_file
 from headrace.errors import InputError, JobFailed, StorageError, Unknown
 from headrace.files import FileStore
@@ -45,16 +47,25 @@ class Row(Generic[T]):
     def value(self) -> T:
         if self.completion is None:
             raise JobFailed(self.custom_id, self.error or Failure("provider_error", "no answer"))
-        return value_of(self.completion, self._answers)
+        return value_of(self.custom_id, self.completion, self._answers)
 
     def __repr__(self) -> str:
         return f"Row({self.custom_id!r}, {'ok' if self.error is None else self.error.code})"
 
 
-def value_of(completion: Completion, answers: Answers[Any]) -> Any:
+def value_of(subject: str, completion: Completion, answers: Answers[Any]) -> Any:
     """The answer as the caller wants it: the value read as their type, or the text where no schema was asked for (what the
-    model said when it declined, then: providers 5.4)."""
-    return answers.read(completion.value) if completion.value is not None else text_of(completion)
+    model said when it declined, then: providers 5.4). Raises `JobFailed` for a value that the type does not take: a type
+    may ask for more than its schema says.
+    """
+    if completion.value is None:
+        return text_of(completion)
+    try:
+        return answers.read(completion.value)
+    except (ValueError, TypeError) as error:
+        partial = msgspec.json.encode(completion.value).decode()
+        failure = Failure("invalid_output", f"the answer fits the schema, but not the type: {error}", partial=partial)
+        raise JobFailed(subject, failure) from error
 
 
 def text_of(completion: Completion) -> str:

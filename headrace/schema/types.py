@@ -37,7 +37,7 @@ def answers(given: Any, *, name: str | None = None) -> Answers[Any]:
     if isinstance(given, type) and hasattr(given, "model_json_schema") and hasattr(given, "model_validate_json"):
         model: Any = given
         try:
-            schema = model.model_json_schema()
+            schema = with_root(model.model_json_schema())
         except (RuntimeError, TypeError, ValueError) as error:  # Pydantic's own are RuntimeErrors
             raise SchemaError(f"schema={given!r}: {error}") from None
         return Answers(
@@ -73,13 +73,19 @@ def schema_of(given: Any) -> dict[str, Any]:
         (root,), definitions = msgspec.json.schema_components([given], ref_template="#/$defs/{name}")
     except (TypeError, NameError, RecursionError) as error:
         raise SchemaError(f"schema={given!r}: {error}") from None
-    reference = str(root.get("$ref", ""))
-    if reference:
-        name = reference.removeprefix("#/$defs/")
-        root = dict(definitions[name])
-        if not refers(definitions, reference):
-            definitions = {other: body for other, body in definitions.items() if other != name}
-    return {**root, "$defs": definitions} if definitions else dict(root)
+    return with_root({**root, "$defs": definitions} if definitions else dict(root))
+
+
+def with_root(schema: dict[str, Any]) -> dict[str, Any]:
+    """`schema` with its root written out, where that is a reference to one of its own definitions."""
+    definitions, reference = schema.get("$defs", {}), str(schema.get("$ref", ""))
+    name = reference.removeprefix("#/$defs/")
+    if not reference or name not in definitions:
+        return schema
+    if not refers(definitions, reference):
+        definitions = {other: body for other, body in definitions.items() if other != name}
+    root = dict(schema.get("$defs", {})[name])
+    return {**root, "$defs": definitions} if definitions else root
 
 
 def refers(schema: Any, reference: str) -> bool:

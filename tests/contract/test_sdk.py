@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -46,6 +47,11 @@ class Review(msgspec.Struct):
 class Model(BaseModel):
     summary: str
     stars: int
+
+
+class Part(BaseModel):
+    name: str
+    parts: list[Part] = []
 
 
 @dataclasses.dataclass
@@ -172,6 +178,9 @@ def test_a_lost_id_and_a_result_past_its_lifetime_are_two_things(client: Headrac
         ({"messages": [{"content": "x"}]}, "role"),
         ({"messages": None}, "messages"),
         ({"system": 7}, "system"),
+        ({"idempotency_key": 7}, "idempotency_key"),
+        ({"idempotency_key": ""}, "idempotency_key"),
+        ({"messages": "\ud800"}, "surrogates"),
     ],
 )
 def test_a_callers_mistake_is_named_and_nothing_is_enqueued(client: Headrace, words: dict[str, Any], said: str) -> None:
@@ -186,6 +195,42 @@ def test_a_callers_mistake_is_named_and_nothing_is_enqueued(client: Headrace, wo
 def test_a_type_that_cannot_be_carried_is_a_schema_error(client: Headrace, schema: Any) -> None:
     with pytest.raises(SchemaError, match="schema"):
         client.submit(MODEL, "x", schema=schema)
+
+
+@pytest.mark.parametrize("given", ["one text", None, 7])
+def test_many_conversations_are_a_list(client: Headrace, given: Any) -> None:
+    with pytest.raises(InputError, match="conversations"):
+        client.submit_many(MODEL, given)
+
+
+@pytest.mark.parametrize("timeout", [-1, "soon", True, float("nan")])
+def test_a_timeout_is_seconds(client: Headrace, timeout: Any) -> None:
+    with pytest.raises(InputError, match="timeout"):
+        client.submit(MODEL, "x").result(timeout)
+
+
+@pytest.mark.parametrize("limit", [0, -1, "a"])
+def test_a_list_has_a_limit_that_is_a_number(client: Headrace, limit: Any) -> None:
+    for ask in (client.jobs, client.batches):
+        with pytest.raises(InputError, match="limit"):
+            ask(limit=limit)
+
+
+def test_an_answer_that_its_type_does_not_take_is_a_failure_that_keeps_it(client: Headrace) -> None:
+    class Dated(msgspec.Struct):
+        when: datetime
+
+    with pytest.raises(JobFailed) as failed:
+        client.submit(MODEL, "x", schema=Dated).result(30)
+    assert failed.value.code == "invalid_output"
+    assert "when" in failed.value.partial
+    (row,) = client.extract(["x"], model=MODEL, schema=Dated).results()
+    with pytest.raises(JobFailed, match="not the type"):
+        _ = row.value
+
+
+def test_a_recursive_pydantic_model_is_carried(client: Headrace) -> None:
+    assert isinstance(client.submit(MODEL, "A part 3", schema=Part).result(30), Part)
 
 
 @pytest.mark.parametrize("given", ["", "batch_x", 7])
@@ -368,6 +413,22 @@ def test_an_input_that_cannot_be_used_opens_nothing(client: Headrace, source: An
     with pytest.raises(InputError, match=said):
         client.extract(source, model=MODEL)
     assert client.batches(limit=1) == before
+
+
+@pytest.mark.parametrize(
+    "words", [{"window_s": -1}, {"window_s": "a"}, {"limit": "a"}, {"sample": 0}, {"encoding": "klingon"}]
+)
+def test_a_wrong_word_of_extract_is_named(client: Headrace, words: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=next(iter(words))):
+        client.extract(["x"], model=MODEL, **words)
+
+
+def test_results_are_saved_to_a_file_in_a_folder_that_is_there(client: Headrace, tmp_path: Path) -> None:
+    batch = client.extract(["x"], model=MODEL)
+    batch.wait(30)
+    for path in (tmp_path, tmp_path / "nowhere" / "rows.csv"):
+        with pytest.raises(InputError, match="folder"):
+            batch.save(path)
 
 
 def test_a_batch_that_is_not_there_is_unknown(client: Headrace) -> None:
