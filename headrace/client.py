@@ -29,7 +29,7 @@ from headrace.ask import (
     ttl_ms,
 )
 from headrace.batch import Item, Template
-from headrace.errors import InputError, Unreachable
+from headrace.errors import InputError, SettingsError, Unknown, Unreachable
 from headrace.facts import split_model
 from headrace.files import FileStore, attach
 from headrace.handles import AsyncBatchHandle, AsyncJobHandle, checked_id
@@ -65,7 +65,14 @@ class AsyncHeadrace:
     def __init__(self, url: str | None = None, *, settings: Settings | None = None):
         self.settings = settings or Settings.load()
         self.url = url or redis_url(self.settings)
-        self.ledger = Ledger.at(self.url, self.settings.namespace, retries=1)
+        try:
+            self.ledger = Ledger.at(self.url, self.settings.namespace, retries=1)
+        except ValueError:
+            # Its text may quote a piece of the password: one with a `/` in it is taken for a port.
+            raise SettingsError(
+                "HEADRACE_REDIS_URL, or the client's `url`, cannot be read: write `redis://host:port/0`, `rediss://…` or "
+                "`unix:///path`; a password percent-encoded"
+            ) from None
         self.channels = Channels(self.ledger)
         self.hints = Hints(self.settings.namespace)
         self._registered: list[str] | None = None
@@ -241,7 +248,10 @@ class AsyncHeadrace:
     async def cancel(self, subject_id: str) -> str:
         """Cancel a job or a batch; returns its state now. Twice is no error; after its end it is (`Finished`)."""
         async with self.talking():
-            return await cancel(self.ledger, subject_id)
+            try:
+                return await cancel(self.ledger, subject_id)
+            except Unknown:
+                raise Unknown(subject_id, "never submitted here, or past its retention") from None
 
     async def retry(self, batch_id: str) -> str:
         """Open a new batch that keeps what succeeded in a closed one and pays only for the rest. Returns its id."""

@@ -61,7 +61,7 @@ def show(batch_id: str, out: Path | None, whole: bool) -> None:
 @click.argument("batch_id")
 def cancel_batch(batch_id: str) -> None:
     """Stop a batch. What was paid for is kept; the rest becomes error lines."""
-    click.echo(with_client(lambda client: client.cancel(batch_id)))
+    click.echo(with_client(lambda client: client.batch(batch_id).cancel()))
 
 
 @batches.command("retry", epilog="Example: headrace batches retry batch_… --out results.jsonl")

@@ -34,10 +34,13 @@ def files() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def list_files(batch_id: str | None, as_json: bool) -> None:
     """The files of one batch, or of all."""
+    from headrace.errors import InputError
 
     async def body(client: AsyncHeadrace) -> list[StoredFile]:
         root = (await client.store()).root
         folder = root / checked_name(batch_id) if batch_id else root
+        if not folder.is_dir():
+            raise InputError(f"{batch_id} has no files in {root}")
         found = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
         stats = [(path, path.stat()) for path in found]
         return [

@@ -28,6 +28,7 @@ from headrace.errors import (
     InputError,
     JobFailed,
     SchemaError,
+    SettingsError,
     Unknown,
     Unreachable,
     WaitTimeout,
@@ -195,6 +196,13 @@ def test_a_callers_mistake_is_named_and_nothing_is_enqueued(client: Headrace, wo
 def test_a_type_that_cannot_be_carried_is_a_schema_error(client: Headrace, schema: Any) -> None:
     with pytest.raises(SchemaError, match="schema"):
         client.submit(MODEL, "x", schema=schema)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "redis://:pa/ss@host:1/0", "redis://host:port/0"])
+def test_a_url_that_is_none_is_a_setting_to_mend(url: str) -> None:
+    with pytest.raises(SettingsError, match="percent-encoded") as raised, Headrace(url):
+        pass
+    assert "pa/ss" not in str(raised.value)
 
 
 @pytest.mark.parametrize("given", ["one text", None, 7])
