@@ -74,11 +74,12 @@ class ToolDefinitions(msgspec.Struct, frozen=True, kw_only=True):
         """Type and name of every function and custom tool. Tools of the provider's own types have no name."""
         if not isinstance(self.schemas, list | None):
             raise InputError(f"/schemas: must be a list of tools, not {kind(self.schemas)}")
-        return [
-            (schema["type"], schema_name(schema, f"/schemas/{place}"))
+        names = [
+            (place, schema_name(schema, f"/schemas/{place}"))
             for place, schema in enumerate(self.schemas or ())
             if not foreign(schema)
         ]
+        return [(self.schemas[place]["type"], name) for place, name in names] if self.schemas else []
 
 
 def foreign(schema: Any) -> bool:
