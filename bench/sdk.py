@@ -13,6 +13,7 @@ from stub import SCHEMA
 from table import row
 
 from headrace import AsyncHeadrace, Completion, Headrace, Usage
+from headrace.batch import part_file
 from headrace.embedded import EmbeddedServer
 from headrace.intake import read_index
 from headrace.lines import success_line
@@ -105,9 +106,9 @@ async def lay_out(client: AsyncHeadrace, batch_id: str) -> None:
     store, key = await client.store(), client.ledger.keys.batch(batch_id)
     shards = int(await client.ledger.client.hget(key, "shards"))
     for number, shard in enumerate(read_index(store, f"{batch_id}/index", 0, shards)):
-        name = f"{batch_id}/parts/s{number}.1.jsonl"
+        name = part_file(batch_id, number, "1")
         store.commit(name, (b"s" + line_of(shard.line + at) + b"\n" for at in range(shard.count)))
-        await client.ledger.client.hset(f"{key}:parts", number, name)
+        await client.ledger.client.hset(f"{key}:parts", number, "1")
 
 
 async def close(client: AsyncHeadrace, batch_id: str) -> str:
