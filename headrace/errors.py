@@ -162,7 +162,8 @@ class CallError(HeadraceError):
     """A call to a provider failed, or its answer cannot be used.
 
     `code` is a row of `CODES`; `status` the provider's HTTP status, if there was one; `retry_after_s` what the provider
-    asked for, in seconds; `partial` the text that had come and was paid.
+    asked for, in seconds; `partial` the text that had come and was paid. `details` may hold `errors` (places that do not
+    fit a schema), `counters` (what was paid), `metadata` (as in a response) and `tool_calls` that had come.
     """
 
     def __init__(
@@ -174,6 +175,7 @@ class CallError(HeadraceError):
         retry_after_s: float | None = None,
         partial: str | None = None,
         details: dict[str, Any] | None = None,
+        retryable: bool | None = None,
     ):
         super().__init__(message)
         self.code = code
@@ -182,10 +184,12 @@ class CallError(HeadraceError):
         self.retry_after_s = retry_after_s
         self.partial = partial
         self.details = details or {}
+        self._retryable = retryable
 
     @property
     def retryable(self) -> bool:
-        return CODES[self.code].retryable
+        """Whether a new call may help: what the provider says of it, else what the table says of its code."""
+        return CODES[self.code].retryable if self._retryable is None else self._retryable
 
 
 class JobFailed(HeadraceError):

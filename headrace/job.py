@@ -25,7 +25,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One completion asked for.
 
     `model` is `provider/model`, split at the first slash. `messages` are in OpenAI's shape. `schema` is the caller's own
-    JSON Schema, never a lowered one; `schema_name` what the provider is told it is called.
+    JSON Schema, never a lowered one; `schema_name` what the provider is told it is called. `tools` are in the provider's
+    shape, `tool_choice` is a choice as `ToolDefinitions` takes it. `prefilling` is the beginning of the answer, `parser`
+    the name of the parser that reads it (`typed_xml`).
     """
 
     model: str
@@ -33,6 +35,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     options: Options = Options()
     schema: dict[str, Any] | None = None
     schema_name: str = "answer"
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    prefilling: str | None = None
+    parser: str | None = None
     stream: bool = False
     v: int = msgspec.field(default=BODY_VERSION)
 
@@ -49,19 +55,47 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
         return {"input_tokens": self.input_tokens, "output_tokens": self.output_tokens}
 
 
-class Completion(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer. `content` is the text as it came; `value` the validated value when a schema was given."""
+class Choice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the model said, once. `content` is the text as it came; `tool_calls` are in OpenAI's shape, arguments as text.
+
+    `reasoning` is the text of the model's reasoning, `reasoning_details` the provider's own form of it, untouched.
+    `audio` is `{id, data, transcript, expires_at}`, its data in base64. `stop_reason` is the provider's own, if it has
+    one (vLLM: the stop string or token), `native_finish_reason` the upstream's (OpenRouter).
+    """
+
+    content: str | None
+    finish_reason: str
+    refusal: str | None = None
+    tool_calls: list[dict[str, Any]] = []
+    reasoning: str | None = None
+    reasoning_details: list[Any] | None = None
+    audio: dict[str, Any] | None = None
+    annotations: list[Any] = []
+    logprobs: dict[str, Any] | None = None
+    stop_reason: str | int | None = None
+    native_finish_reason: str | None = None
+
+
+class Completion(Choice, frozen=True, kw_only=True, omit_defaults=True):
+    """The answer: the first choice, and what goes for all of it. `value` is the validated value when a schema was given.
+
+    `model` is the one that really answered, `deployment` who was asked. `raw_usage` is the provider's usage object as it
+    came (None when it gave none), `cost` in USD, None when no price is known. `other_choices` are those after the first.
+    """
 
     id: str
     model: str
     created: int
-    content: str | None
-    finish_reason: str
     usage: Usage
-    refusal: str | None = None
-    tool_calls: list[dict[str, Any]] = []
     value: Any = None
     deployment: str = ""
+    raw_usage: dict[str, Any] | None = None
+    cost: float | None = None
+    provider: str | None = None
+    service_tier: str | None = None
+    system_fingerprint: str | None = None
+    other_choices: list[Choice] = []
+    cached: bool = False
 
 
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from headrace.doctor.bench import Bench, Finding, redacted
+from headrace.errors import SettingsError
 from headrace.facts import PROVIDERS, Provider
+from headrace.facts import providers as known_providers
 
 PROVIDER_S = 3.0
 
 
 def providers(bench: Bench) -> Iterator[Finding]:
     """Each provider that has a key or an address here answers, and takes the key."""
-    named = [facts for facts in PROVIDERS.values() if given(bench, facts)]
+    try:
+        rows = known_providers(bench.environ.get("HEADRACE_PROVIDERS"))
+    except SettingsError as error:
+        yield Finding("providers", "error", str(error), "Correct HEADRACE_PROVIDERS (docs/providers.md).")
+        rows = PROVIDERS
+    named = [facts for facts in rows.values() if facts.name not in PROVIDERS or facts.given(bench.environ)]
     for facts in named:
         yield provider(bench, facts)
     if named:
@@ -30,10 +37,6 @@ def providers(bench: Bench) -> Iterator[Finding]:
     )
 
 
-def given(bench: Bench, facts: Provider) -> bool:
-    return any(bench.environ.get(name) for name in (facts.base_url_variable, facts.key_variable) if name)
-
-
 def announced_providers(bench: Bench) -> list[str]:
     from headrace.ledger.keys import Keys
 
@@ -45,8 +48,7 @@ def announced_providers(bench: Bench) -> list[str]:
 def provider(bench: Bench, facts: Provider) -> Finding:
     """What `GET {base_url}/models` says. No redirect is followed and no proxy used: workers do neither."""
     name = f"provider {facts.name}"
-    base_url = bench.environ.get(facts.base_url_variable) or facts.base_url
-    key = (bench.environ.get(facts.key_variable) if facts.key_variable else None) or facts.default_key
+    base_url, key = facts.address(bench.environ), facts.key(bench.environ)
     if not base_url:
         return Finding(name, "error", "its address is not known", f"Set {facts.base_url_variable}.")
     if not key:
@@ -61,7 +63,7 @@ def provider(bench: Bench, facts: Provider) -> Finding:
             f"Set {variable} anew.",
         )
     try:
-        status = status_of(f"{base_url.rstrip('/')}/models", key)
+        status = status_of(f"{base_url}/models", key)
     except (OSError, ValueError) as error:
         kind = type(getattr(error, "reason", None) or error).__name__
         kind = "TimeoutError" if kind == "timeout" else kind

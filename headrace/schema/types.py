@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar, get_origin, is_typeddict
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, is_typeddict
 
 import msgspec
 
 from headrace.errors import SchemaError
 from headrace.schema.validate import check_schema
+from headrace.tools import hashable, remedy
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -103,3 +105,50 @@ def wire_name(name: str) -> str:
 
 def as_it_is(value: Any) -> Any:
     return value
+
+
+def check_carried(given: Any) -> None:
+    """Raises `SchemaError` for a type with a place that JSON or strict mode has no words for, naming the field."""
+    if is_record(given) and isinstance(given, type) and issubclass(given, msgspec.Struct):
+        check_fields(given, (), set())
+
+
+def check_fields(record: Any, path: tuple[str, ...], seen: set[Any]) -> None:
+    if record in seen:
+        return
+    seen.add(record)
+    for field in msgspec.structs.fields(record):
+        check_hint(field.type, (*path, field.name), seen)
+
+
+def check_hint(hint: Any, path: tuple[str, ...], seen: set[Any]) -> None:
+    origin, parts = get_origin(hint), get_args(hint)
+    where = ".".join(path)
+    if origin is Literal:
+        return
+    if hint is Any or (origin or hint) in (set, frozenset) or (hint in (dict, list, tuple)):
+        raise SchemaError(f"generation_schema, field {where}: {hint!r} cannot be carried; {remedy(hint)}")
+    if origin is tuple and parts[1:] != (...,):
+        raise SchemaError(f"generation_schema, field {where}: {hint!r} cannot be carried; {remedy(hint)}")
+    if origin is dict and not hashable(parts[0]):
+        raise SchemaError(f"generation_schema, field {where}: the keys of a map must be texts or other plain values")
+    if origin is dict and tuple in (get_origin(parts[0]), parts[0]):
+        raise SchemaError(f"generation_schema, field {where}: JSON has no keys of type {parts[0]!r}; use texts")
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        check_fields(hint, path, seen)
+    for part in parts:
+        if part is not ...:
+            check_hint(part, path, seen)
+
+
+def plain(value: Any) -> Any:
+    """A typed value as plain JSON values, under the names of its fields: what a result carries (D36)."""
+    if isinstance(value, msgspec.Struct):
+        return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, dict):
+        return {plain(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(inner) for inner in value]
+    if isinstance(value, str | int | float | bool | None):
+        return value.value if isinstance(value, enum.Enum) else value
+    return msgspec.to_builtins(value) if not hasattr(value, "model_dump") else value.model_dump(mode="json")

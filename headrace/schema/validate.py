@@ -12,6 +12,8 @@ import jsonschema_rs
 import msgspec
 
 from headrace.errors import CallError, SchemaError
+from headrace.schema.lower import lower
+from headrace.schema.restore import Misshapen
 
 MAX_SCHEMA_BYTES = 256 * 1024
 MAX_ANSWER_DEPTH = 200
@@ -47,11 +49,19 @@ def check_schema(schema: Any) -> dict[str, Any]:
 
 
 def parse_answer(text: str, schema: dict[str, Any]) -> Any:
-    """The value in `text`, valid under `schema`. Raises `CallError("invalid_output")` listing what does not fit and where."""
+    """The value in a wire answer, valid under the caller's `schema`. Raises `CallError("invalid_output")` listing what
+    does not fit and where."""
     try:
         value = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
         raise CallError("invalid_output", f"the answer is not JSON: {error}", partial=text) from None
+    plan = lower(schema).plan
+    try:
+        value = plan.restore(value) if plan else value
+    except Misshapen as error:
+        raise misfit(text, [f"{pointer(list(error.path))}: {error.message}"]) from None
+    except RecursionError:
+        raise CallError("invalid_output", "the answer is nested too deep", partial=text) from None
     errors = [
         f"{pointer(error.instance_path)}: {error.message}"
         for error, _ in zip(
@@ -59,58 +69,15 @@ def parse_answer(text: str, schema: dict[str, Any]) -> Any:
         )
     ]
     if errors:
-        raise CallError(
-            "invalid_output",
-            f"the answer does not fit the schema at {errors[0].partition(':')[0]}",
-            partial=text,
-            details={"errors": errors},
-        )
+        raise misfit(text, errors)
     return value
 
 
-def is_strict(schema: Any) -> bool:
-    """Whether a provider's strict mode takes the schema as it is: closed objects with every property required."""
-    if isinstance(schema, list):
-        return all(is_strict(part) for part in schema)
-    if not isinstance(schema, dict):
-        return True
-    if schema.keys() & NOT_STRICT:
-        return False
-    kind = schema.get("type")
-    if kind == "object" or (isinstance(kind, list) and "object" in kind) or "properties" in schema:
-        properties = schema.get("properties", {})
-        if schema.get("additionalProperties") is not False or set(schema.get("required", ())) != set(properties):
-            return False
-    return all(
-        is_strict(list(value.values())) if name in {"properties", "$defs", "definitions"} else is_strict(value)
-        for name, value in schema.items()
-        if name not in {"enum", "const", "default", "examples", "required"}
+def misfit(text: str, errors: list[str]) -> CallError:
+    where = errors[0].partition(":")[0]
+    return CallError(
+        "invalid_output", f"the answer does not fit the schema at {where}", partial=text, details={"errors": errors}
     )
-
-
-NOT_STRICT = frozenset(
-    {
-        "allOf",
-        "not",
-        "if",
-        "then",
-        "else",
-        "contains",
-        "dependentRequired",
-        "dependentSchemas",
-        "dependencies",
-        "patternProperties",
-        "propertyNames",
-        "prefixItems",
-        "unevaluatedProperties",
-        "unevaluatedItems",
-        "uniqueItems",
-        "contentSchema",
-        "oneOf",
-        "default",
-    }
-)
-"""Keywords that OpenAI's own SDKs list as impossible in strict mode (reference, section 3.4)."""
 
 
 def pointer(path: list[str | int]) -> str:

@@ -7,16 +7,18 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from headrace_rehearsal import account
 from headrace_worker.engine import Deferred, Engine, Tries
+from headrace_worker.failures import retry_after_s, scrub
 from headrace_worker.providers.openai import RehearsalChatCompletion
 from headrace_worker.providers.registry import Registry
-from headrace_worker.transport import Deadlines, retry_after_s, scrub
+from headrace_worker.reduce import Delta
+from headrace_worker.transport import Deadlines
 from stack import until
 
 from headrace.errors import CallError
@@ -64,6 +66,10 @@ def job(text: str, **fields: Any) -> Job:
     return Job(model="rehearsal/small", messages=[{"role": "user", "content": text}], **fields)
 
 
+def hearing(heard: list[str]) -> Callable[[Delta], None]:
+    return lambda delta: heard.append(delta.value)
+
+
 async def test_a_plain_answer(model: RehearsalChatCompletion) -> None:
     completion = await model.complete(job("The sky is blue."))
     assert completion.content
@@ -76,7 +82,7 @@ async def test_a_plain_answer(model: RehearsalChatCompletion) -> None:
 async def test_a_streamed_answer_is_the_same_as_a_plain_one(model: RehearsalChatCompletion) -> None:
     plain = await model.complete(job("The sky is blue and the sea is green."))
     heard: list[str] = []
-    streamed = await model.complete(job("The sky is blue and the sea is green.", stream=True), on_chunk=heard.append)
+    streamed = await model.complete(job("The sky is blue and the sea is green.", stream=True), on_delta=hearing(heard))
     assert len(heard) > 1
     assert "".join(heard) == streamed.content == plain.content
     assert streamed.usage == plain.usage
@@ -118,7 +124,8 @@ async def test_a_stream_that_breaks_off_is_no_success(model: RehearsalChatComple
     heard: list[str] = []
     with pytest.raises(CallError) as failed:
         await model.complete(
-            job("[[rehearsal fault=cut after=2]] The sky is blue and wide.", stream=True), on_chunk=heard.append
+            job("[[rehearsal fault=cut after=2]] The sky is blue and wide.", stream=True),
+            on_delta=hearing(heard),
         )
     assert failed.value.code in {"incomplete_stream", "connection"}
     assert heard
@@ -145,7 +152,7 @@ async def test_a_stream_that_stalls_meets_the_idle_deadline(rehearsal: Rehearsal
         "small", base_url=rehearsal.url, api_key="none", retry=False, deadlines=Deadlines(idle_s=0.3)
     )
     with pytest.raises(CallError, match="next chunk"):
-        await model.complete(job("[[rehearsal fault=stall after=1]] The sky is blue.", stream=True), on_chunk=print)
+        await model.complete(job("[[rehearsal fault=stall after=1]] The sky is blue.", stream=True), on_delta=print)
     await model.close()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headrace.errors import CallError, InputError
-from headrace.schema.validate import check_schema, is_strict, parse_answer, pointer
+from headrace.schema.validate import check_schema, parse_answer, pointer
 
 RECORD = {
     "type": "object",
@@ -61,19 +61,6 @@ def test_a_schema_with_references_inside_is_carried() -> None:
 def test_what_cannot_be_carried_is_named_by_its_place(schema: dict[str, Any], place: str) -> None:
     with pytest.raises(InputError, match=place.replace("$", r"\$")):
         check_schema(schema)
-
-
-def test_strict_is_claimed_only_where_it_holds() -> None:
-    assert is_strict(RECORD)
-    assert not is_strict({**RECORD, "required": ["name"]})
-    assert not is_strict({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]})
-    assert not is_strict({**RECORD, "properties": {**RECORD["properties"], "x": {"oneOf": []}}})
-    nested = {"type": "object", "properties": {"in": RECORD}, "required": ["in"], "additionalProperties": False}
-    assert is_strict(nested)
-    assert not is_strict({**nested, "properties": {"in": {**RECORD, "additionalProperties": True}}})
-    assert is_strict({**nested, "properties": {"in": {"enum": [{"type": "object"}]}}}), (
-        "an enum's values are no schemas"
-    )
 
 
 def test_a_pointer_escapes_as_rfc_6901_says() -> None:

@@ -17,6 +17,7 @@ from headrace_worker.engine import Deferred, Tries
 from headrace_worker.patience import patiently
 from headrace_worker.process import Process
 from headrace_worker.publish import Publisher
+from headrace_worker.reduce import Delta
 
 log = structlog.get_logger("headrace.worker.attempt")
 
@@ -62,9 +63,9 @@ class Attempt:
             await self._park(OTHER_VERSION_WAIT_MS, "version")
             return
         self.publisher.event("attempt.route", provider=job.model.partition("/")[0], model=job.model, cached=False)
-        on_chunk = self.publisher.text if job.stream else None
+        on_delta = self.publisher.delta if job.stream else None
         self._call = asyncio.create_task(
-            self.process.engine.ask(job, identity=self.id, epoch=self.epoch, tries=self.tries, on_chunk=on_chunk)
+            self.process.engine.ask(job, identity=self.id, epoch=self.epoch, tries=self.tries, on_delta=on_delta)
         )
         try:
             completion = await self._call
@@ -84,7 +85,7 @@ class Attempt:
             await self.cancelled()
             return
         if not job.stream and completion.content:
-            self.publisher.text(completion.content)
+            self.publisher.delta(Delta("text", completion.content))
         await self._end(
             JobState.SUCCEEDED,
             Outcome(completion=completion),

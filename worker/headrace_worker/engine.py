@@ -14,6 +14,7 @@ import msgspec
 from headrace.errors import CallError
 from headrace.job import Completion, Job
 from headrace_worker.providers.registry import Registry
+from headrace_worker.reduce import Delta
 from headrace_worker.retry import ATTEMPTS, backoff_s
 from headrace_worker.slots import Slots
 
@@ -59,7 +60,7 @@ class Engine:
         identity: str,
         epoch: int,
         tries: Tries,
-        on_chunk: Callable[[str], None] | None = None,
+        on_delta: Callable[[Delta], None] | None = None,
     ) -> Completion:
         """The completion of `job`. `tries` is moved with every call. Raises `CallError` or `Deferred`.
 
@@ -68,11 +69,11 @@ class Engine:
         provider = self.registry.chat_completion(job.model, retry=False)
         delivered = False
 
-        def deliver(text: str) -> None:
+        def deliver(delta: Delta) -> None:
             nonlocal delivered
             delivered = True
-            if on_chunk is not None:
-                on_chunk(text)
+            if on_delta is not None:
+                on_delta(delta)
 
         while True:
             async with self.slots.hold(epoch):
@@ -81,7 +82,7 @@ class Engine:
                     return await provider.complete(
                         job,
                         request_id=f"{identity}.{epoch}.{tries.calls}",
-                        on_chunk=deliver if on_chunk else None,
+                        on_delta=deliver if on_delta else None,
                     )
                 except CallError as error:
                     failure = error

@@ -13,6 +13,7 @@ import msgspec
 from headrace.ledger.append import append
 from headrace.ledger.script import Ledger
 from headrace_worker.patience import patiently
+from headrace_worker.reduce import Delta
 
 
 class Publisher:
@@ -32,8 +33,10 @@ class Publisher:
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush())
 
-    def text(self, delta: str) -> None:
-        self.event("text.delta", c=0, p=0, d=delta)
+    def delta(self, delta: Delta) -> None:
+        """Put what a chunk added into the log. Tool calls and audio are in the result alone, so far."""
+        if delta.kind in ("text", "reasoning", "refusal"):
+            self.event(f"{delta.kind}.delta", c=0, p=0, d=delta.value)
 
     async def settled(self) -> int:
         """Wait until everything is written; returns the number that the `end` event has to bear."""

@@ -1,106 +1,273 @@
-"""Chunks become a completion. A plain answer passes through as a single chunk, so there is no second path."""
+"""Chunks become a completion. A plain answer passes through as a single chunk, so there is no second path.
+
+`Reducer.add` takes each chunk and returns what it adds (`Delta`s, for whoever watches); `completion` is the end of it.
+Every part of a chunk counts, whatever else is in it (providers 6.3).
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from headrace.errors import CallError
-from headrace.job import Completion, Job, Usage
+from headrace.job import Choice, Completion, Job, Usage
 from headrace.schema.validate import parse_answer
+from headrace.tool_calls import REASONING, ToolCalls
+from headrace_worker.failures import error_inside
+from headrace_worker.parsers import PARSERS
+
+Chunk = dict[str, Any]
+UNTOUCHED = ("provider", "service_tier", "system_fingerprint")
+DETAIL_TEXTS = ("text", "summary", "data")
+
+
+class Delta(NamedTuple):
+    """What a chunk adds to the first choice: `kind` is text, reasoning, refusal, audio (bytes) or tool (OpenAI's deltas)."""
+
+    kind: str
+    value: Any
+
+
+class ChoiceParts:
+    """One choice as far as it has come."""
+
+    def __init__(self) -> None:
+        self.text: list[str] = []
+        self.refusal: list[str] = []
+        self.reasoning: list[str] = []
+        self.details: list[Any] = []
+        self.calls = ToolCalls()
+        self.audio: dict[str, Any] = {}
+        self.sound: list[bytes] = []
+        self.annotations: list[Any] = []
+        self.logprobs: dict[str, list[Any]] = {}
+        self.finish_reason: str | None = None
+        self.stop_reason: str | int | None = None
+        self.native_finish_reason: str | None = None
+
+    def add(self, choice: dict[str, Any], deltas: list[Delta]) -> None:
+        self.finish_reason = choice.get("finish_reason") or self.finish_reason
+        if choice.get("stop_reason") is not None:
+            self.stop_reason = choice["stop_reason"]
+        self.native_finish_reason = choice.get("native_finish_reason") or self.native_finish_reason
+        whole = choice.get("message")
+        said = whole or choice.get("delta") or {}
+        reasoning = next((said[name] for name in REASONING if said.get(name)), None)
+        if reasoning:
+            self.reasoning.append(text_of(reasoning))
+            deltas.append(Delta("reasoning", reasoning))
+        for detail in said.get("reasoning_details") or ():
+            self.add_detail(detail, merge=whole is None)
+        content = said.get("content")
+        if content:
+            text = text_of(content)
+            self.text.append(text)
+            deltas.append(Delta("text", text))
+        if said.get("refusal"):
+            self.refusal.append(text_of(said["refusal"]))
+            deltas.append(Delta("refusal", said["refusal"]))
+        if said.get("audio"):
+            self.add_audio(said["audio"], deltas)
+        if said.get("annotations"):
+            self.annotations.extend(said["annotations"])
+        for name, tokens in (choice.get("logprobs") or {}).items():
+            if tokens:
+                self.logprobs.setdefault(name, []).extend(tokens)
+        calls, function = said.get("tool_calls"), said.get("function_call")
+        if calls or function:
+            if whole:
+                self.calls.add_message({"tool_calls": calls, "function_call": function})
+            else:
+                calls = calls or [{"index": 0, "function": function}]
+                self.calls.add_delta(calls)
+                deltas.append(Delta("tool", calls))
+
+    def add_detail(self, detail: Any, *, merge: bool) -> None:
+        """Details of a stream come in pieces: those of one type and index belong together, or no signature would hold."""
+        last = self.details[-1] if self.details else None
+        if (
+            not merge
+            or not isinstance(detail, dict)
+            or not isinstance(last, dict)
+            or detail.get("index") is None
+            or (last.get("type"), last.get("index")) != (detail.get("type"), detail.get("index"))
+        ):
+            self.details.append(dict(detail) if isinstance(detail, dict) else detail)
+            return
+        for name, value in detail.items():
+            if name in DETAIL_TEXTS and isinstance(value, str) and isinstance(last.get(name), str):
+                last[name] += value
+            elif value is not None:
+                last[name] = value
+
+    def add_audio(self, audio: dict[str, Any], deltas: list[Delta]) -> None:
+        for name, value in audio.items():
+            if name == "data" and value:
+                # Each piece of a stream is encoded for itself.
+                sound = base64.b64decode(value, validate=True)
+                self.sound.append(sound)
+                deltas.append(Delta("audio", sound))
+            elif name == "transcript":
+                self.audio[name] = self.audio.get(name, "") + (value or "")
+            elif value is not None:
+                self.audio[name] = value
+
+    def choice(self, *, plain: bool) -> Choice:
+        """All of it. Raises `CallError` when it ended before it was complete, or with an error."""
+        said = "".join(self.text)
+        if self.finish_reason is None and not plain:
+            raise CallError("incomplete_stream", "the answer ended before it was complete", partial=said)
+        if self.finish_reason == "error":
+            raise CallError("provider_error", "the provider ended its answer with an error", partial=said)
+        calls, refusal = wire_calls(self.calls), "".join(self.refusal) or None
+        details = [part for part in self.details if isinstance(part, dict)]
+        thought = "".join(self.reasoning) or "".join(
+            text for part in details for name in DETAIL_TEXTS[:2] if isinstance(text := part.get(name), str)
+        )
+        audio = self.audio | ({"data": base64.b64encode(b"".join(self.sound)).decode()} if self.sound else {})
+        return Choice(
+            content=said if self.text or not (calls or refusal or audio) else None,
+            finish_reason=self.finish_reason or "stop",
+            refusal=refusal,
+            tool_calls=calls,
+            reasoning=thought or None,
+            reasoning_details=self.details or None,
+            audio=audio or None,
+            annotations=self.annotations,
+            logprobs=self.logprobs or None,
+            stop_reason=self.stop_reason,
+            native_finish_reason=self.native_finish_reason,
+        )
 
 
 class Reducer:
-    """Feed it every chunk with `add`, then ask for the `completion`. `text` is what has come so far."""
+    """Feed it every chunk with `add`, then ask for the `completion`."""
 
     def __init__(self) -> None:
         self.id = ""
         self.model = ""
         self.created = 0
-        self.text: list[str] = []
-        self.refusal: list[str] = []
-        self.tool_calls: dict[tuple[int, str], dict[str, Any]] = {}
-        self.finish_reason: str | None = None
+        self.choices: dict[int, ChoiceParts] = {}
         self.usage = Usage()
+        self.raw_usage: dict[str, Any] | None = None
+        self.beside: dict[str, Any] = {}
+        self.plain = False
 
-    def add(self, chunk: dict[str, Any]) -> str:
-        """Take one chunk; returns the text that it adds. Raises `CallError` for an error inside an HTTP 200."""
-        error = chunk.get("error")
-        if error:
-            message = error.get("message") if isinstance(error, dict) else error
-            raise CallError("provider_error", f"the provider failed while answering: {str(message)[:300]}")
+    def add(self, chunk: Chunk) -> list[Delta]:
+        """Take one chunk. Raises `CallError` for an error inside an HTTP 200, and for what has no answer's shape."""
+        try:
+            return self._add(chunk)
+        except (AttributeError, TypeError, ValueError, KeyError, binascii.Error) as error:
+            raise CallError(
+                "provider_error", f"the provider's answer has not the shape of one: {error}", partial=self.said
+            ) from None
+
+    def _add(self, chunk: Chunk) -> list[Delta]:
+        if chunk.get("error"):
+            raise error_inside(chunk["error"], partial=self.said)
         self.id = chunk.get("id") or self.id
         self.model = chunk.get("model") or self.model
         self.created = chunk.get("created") or self.created
-        if chunk.get("usage"):
-            self.usage = usage_of(chunk["usage"])
-        added = ""
-        for choice in (chunk.get("choices") or ())[:1]:
-            self.finish_reason = choice.get("finish_reason") or self.finish_reason
-            said = choice.get("message") or choice.get("delta") or {}
-            added = said.get("content") or ""
-            if added:
-                self.text.append(added)
-            if said.get("refusal"):
-                self.refusal.append(said["refusal"])
-            for position, call in enumerate(said.get("tool_calls") or ()):
-                self._add_tool_call(position, call)
-        return added
+        for name in UNTOUCHED:
+            if chunk.get(name) is not None:
+                self.beside[name] = chunk[name]
+        usage = chunk.get("usage")
+        if usage:
+            self.raw_usage, self.usage = usage, usage_of(usage)
+        deltas: list[Delta] = []
+        for position, choice in enumerate(chunk.get("choices") or ()):
+            if choice.get("error"):
+                raise error_inside(choice["error"], partial=self.said)
+            self.plain = self.plain or "message" in choice
+            index = choice.get("index")
+            index = position if index is None else index
+            if index not in self.choices:
+                self.choices[index] = ChoiceParts()
+            self.choices[index].add(choice, deltas if index == 0 else [])
+        return deltas
 
     def completion(self, job: Job, *, deployment: str = "") -> Completion:
         """The completion, its `value` valid under the job's schema. Raises `CallError` for an answer of no use."""
-        if self.finish_reason is None:
-            raise CallError("incomplete_stream", "the answer ended before it was complete", partial=self.said)
-        if self.finish_reason == "error":
-            raise CallError("provider_error", "the provider ended its answer with an error", partial=self.said)
-        refusal = "".join(self.refusal) or None
-        calls = [self.tool_calls[key] for key in sorted(self.tool_calls)]
-        value = None
-        if job.schema is not None and not calls:
-            if refusal is not None:
-                raise CallError("refusal", "the model declined to answer", partial=refusal)
-            if self.finish_reason == "length":
-                raise CallError("truncated", "the answer was cut at max_tokens", partial=self.said)
-            if self.finish_reason == "content_filter":
-                raise CallError("content_filter", "the provider's filter stopped the answer", partial=self.said)
-            if not self.text:
-                raise CallError("empty_output", "the provider sent no text")
-            value = parse_answer(self.said, job.schema)
+        if not self.choices:
+            if self.plain or not self.id:
+                raise CallError("provider_error", "the provider's answer has no choices")
+            raise CallError("incomplete_stream", "the answer ended before it began")
+        first, *others = (self.choices[index].choice(plain=self.plain) for index in sorted(self.choices))
         return Completion(
+            **{name: getattr(first, name) for name in Choice.__struct_fields__},
             id=self.id,
             model=self.model,
             created=self.created or int(time.time()),
-            content=self.said if self.text or not (calls or refusal) else None,
-            finish_reason=self.finish_reason,
             usage=self.usage,
-            refusal=refusal,
-            tool_calls=calls,
-            value=value,
+            raw_usage=self.raw_usage,
+            value=value_of(first, job),
             deployment=deployment,
+            other_choices=others,
+            **self.beside,
         )
 
     @property
     def said(self) -> str:
-        return "".join(self.text)
+        """The text that has come so far."""
+        first = self.choices.get(0)
+        return "".join(first.text) if first else ""
 
-    def _add_tool_call(self, position: int, fragment: dict[str, Any]) -> None:
-        index = fragment.get("index", position)
-        known = [key for key in self.tool_calls if key[0] == index]
-        # Some providers reuse index 0 for every call: another id is another call.
-        call_id = fragment.get("id") or (known[-1][1] if known else "")
-        call = self.tool_calls.setdefault(
-            (index, call_id), {"id": call_id, "type": "function", "function": {"name": "", "arguments": ""}}
-        )
-        function = fragment.get("function") or {}
-        call["function"]["name"] += function.get("name") or ""
-        call["function"]["arguments"] += function.get("arguments") or ""
+
+def value_of(choice: Choice, job: Job) -> Any:
+    """The value that the answer means under the job's schema or parser; None for a plain answer and for tool calls.
+
+    Raises `CallError` for an answer of no use (providers 5.4); it carries the text that was paid.
+    """
+    if (job.schema is None and job.parser is None) or choice.tool_calls:
+        return None
+    if choice.refusal is not None:
+        raise CallError("refusal", f"the model declined to answer: {choice.refusal[:300]}", partial=choice.refusal)
+    if choice.finish_reason == "length":
+        raise CallError("truncated", "the answer was cut at max_tokens", partial=choice.content)
+    if choice.finish_reason == "content_filter":
+        raise CallError("content_filter", "the provider's filter stopped the answer", partial=choice.content)
+    if not choice.content:
+        raise CallError("empty_output", "the provider sent no text")
+    if job.parser is not None:
+        return PARSERS[job.parser]((job.prefilling or "") + choice.content)
+    return parse_answer(choice.content, job.schema or {})
+
+
+def wire_calls(calls: ToolCalls) -> list[dict[str, Any]]:
+    """The calls in OpenAI's shape, their ids unique."""
+    return [
+        {"id": id, "type": "custom", "custom": {"name": call.name, "input": call.raw}}
+        if call.type == "custom"
+        else {"id": id, "type": "function", "function": {"name": call.name, "arguments": call.raw}}
+        for id, call in calls.identified()
+    ]
+
+
+def text_of(content: Any) -> str:
+    """A text, or the texts of a list of parts. Raises `TypeError` for anything else."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if part.get("type") == "text")
+    raise TypeError(f"a text was expected, not {type(content).__name__}")
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:
     """A provider's `usage` object, in our terms."""
+    asked, answered = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}
     return Usage(
-        input_tokens=usage.get("prompt_tokens") or 0,
-        output_tokens=usage.get("completion_tokens") or 0,
-        cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
-        reasoning_tokens=(usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0,
+        input_tokens=count(usage.get("prompt_tokens")),
+        output_tokens=count(usage.get("completion_tokens")),
+        cached_tokens=count(asked.get("cached_tokens")),
+        reasoning_tokens=count(answered.get("reasoning_tokens")),
     )
+
+
+def count(tokens: Any) -> int:
+    if tokens is None:
+        return 0
+    if isinstance(tokens, bool) or not isinstance(tokens, int | float) or tokens < 0:
+        raise TypeError(f"a count of tokens was expected, not {type(tokens).__name__}")
+    return int(tokens)

@@ -1,37 +1,107 @@
-"""A job becomes a request body, in OpenAI's names; the provider's own `adapt` has the last word."""
+"""A job becomes a request: URL, headers, JSON body. This is the only builder; a provider's `adapt` is its last step."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
+
+import msgspec
+import structlog
 
 from headrace.facts import Provider
 from headrace.job import Job
-from headrace.schema.validate import is_strict
+from headrace.schema.lower import lower
+from headrace.tools import ToolDefinitions, wire_tools
+
+log = structlog.get_logger("headrace.worker.request")
+
+Body = dict[str, Any]
+Adapt = Callable[[Body, Job, Provider], Body]
+MERGED = ("reasoning", "chat_template_kwargs", "provider")
 
 
-def build_body(job: Job, model: str, provider: Provider) -> dict[str, Any]:
-    """The JSON body of `POST {base_url}/chat/completions`. Nothing that is not set reaches the wire."""
-    body: dict[str, Any] = {"model": model, "messages": job.messages, **job.options.wire()}
-    for ours, theirs in provider.renamed:
-        if ours in body:
-            body[theirs] = body.pop(ours)
-    if job.schema is not None:
-        body["response_format"] = {
-            "type": "json_schema",
-            "json_schema": {
-                "name": schema_name(job.schema_name),
-                "schema": job.schema,
-                # A provider refuses `strict` for a schema outside its subset, so it is only claimed where it holds.
-                "strict": is_strict(job.schema),
-            },
-        }
+class Request(msgspec.Struct, frozen=True):
+    """What is sent: `POST url`, with exactly these headers beside the transport's own, and `body` as JSON."""
+
+    url: str
+    headers: dict[str, str]
+    body: Body
+
+    def __repr__(self) -> str:  # its headers hold the credential, its body the prompt: neither belongs into a traceback
+        return f"Request({self.url!r})"
+
+
+def build_body(job: Job, model: str, provider: Provider, adapt: Adapt) -> Body:
+    """The JSON body of `POST {base_url}/chat/completions` (providers 1.5). Nothing that is not set reaches the wire."""
+    options = job.options
+    body: Body = {"model": model, "messages": job.messages}
+    if job.prefilling:
+        body["messages"] = [*job.messages, {"role": "assistant", "content": job.prefilling}]
+    for name, value in options.wire().items():
+        if name in provider.unsupported:
+            warn_unsupported(provider.name, name)
+        elif name not in provider.silent:
+            body[provider.renamed.get(name, name)] = value
+    if job.tools:
+        definitions = ToolDefinitions(schemas=job.tools, choice=job.tool_choice)
+        body |= wire_tools(
+            definitions, parallel=True if options.parallel_tool_calls is None else options.parallel_tool_calls
+        )
+    if job.schema is not None and job.parser is None:
+        body["response_format"] = response_format(job.schema, job.schema_name)
     if job.stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
-    return body
+    return with_extra(adapt(body, job, provider), options.extra_body)
+
+
+def response_format(schema: dict[str, Any], name: str) -> dict[str, Any]:
+    """The envelope of a schema (providers 3.2), lowered where strict mode can carry it."""
+    lowered = lower(schema)
+    # A provider refuses `strict` for a schema outside its subset, so it is only claimed where it holds.
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": schema_name(name), "strict": lowered.strict, "schema": lowered.wire},
+    }
 
 
 def schema_name(name: str) -> str:
-    """The name as providers take it: `^[a-zA-Z0-9_-]{1,64}$` (reference, section 3.2)."""
+    """The name as providers take it: `^[a-zA-Z0-9_-]{1,64}$` (providers 3.2)."""
     return re.sub(r"[^a-zA-Z0-9_-]", "_", name)[:64] or "answer"
+
+
+def with_extra(body: Body, extra: Mapping[str, Any] | None) -> Body:
+    """`extra_body` merged last: its keys win, objects that both have are merged key by key, plug-ins by their id.
+
+    What the caller set by a named option wins over the same key of a merged object (statements 30 and 38).
+    """
+    for name, value in (extra or {}).items():
+        ours = body.get(name)
+        if name in MERGED and isinstance(ours, dict) and isinstance(value, dict):
+            body[name] = value | ours
+        elif name == "plugins" and isinstance(ours, list) and isinstance(value, list):
+            body[name] = merged_plugins(value, ours)
+        elif value is not None:
+            body[name] = value
+        else:
+            body.pop(name, None)
+    return body
+
+
+def merged_plugins(theirs: list[Any], ours: list[Any]) -> list[Any]:
+    merged = [dict(plugin) if isinstance(plugin, dict) else plugin for plugin in theirs]
+    for plugin in ours:
+        same = next((each for each in merged if isinstance(each, dict) and each.get("id") == plugin["id"]), None)
+        if same is None:
+            merged.append(plugin)
+        else:
+            same |= plugin
+    return merged
+
+
+@lru_cache(maxsize=256)
+def warn_unsupported(provider: str, option: str) -> None:
+    """Say once in a process that an option has no effect there."""
+    log.warning("option left out: the provider does not take it", provider=provider, option=option)

@@ -1,4 +1,4 @@
-"""A body goes out, chunks come back. A plain call is a stream of one chunk; no implementation retries.
+"""A request goes out, chunks come back. A plain call is a stream of one chunk; no implementation retries.
 
 `Transport` has one implementation here, over the official SDK; what it raises is always a `CallError`.
 """
@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
@@ -15,8 +15,12 @@ import msgspec
 import openai
 
 from headrace.errors import CallError
+from headrace_worker.failures import call_error, refused, retry_after_s, scrub
+from headrace_worker.request import Request
 
 Chunk = dict[str, Any]
+MOST_ANSWER_BYTES = 32 << 20
+DRAIN_S = 0.5
 
 
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,8 +33,8 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Transport(Protocol):
-    def chunks(self, body: dict[str, Any], *, request_id: str) -> AsyncIterator[Chunk]:
-        """Send `body`; yield what comes back, one chunk for a plain call. Raises `CallError`.
+    def chunks(self, request: Request) -> AsyncIterator[Chunk]:
+        """Send `request`; yield what comes back, one chunk for a plain call. Raises `CallError`.
 
         Leaving the iterator early closes the connection, which tells the provider to stop.
         """
@@ -40,58 +44,73 @@ class Transport(Protocol):
 
 
 class SdkTransport:
-    """Over `openai.AsyncOpenAI` on aiohttp, without its retries and redirects. One per base URL and credential."""
+    """Over `openai.AsyncOpenAI` on aiohttp, without its retries and redirects. One per provider and event loop.
 
-    def __init__(self, *, base_url: str, api_key: str, deadlines: Deadlines | None = None, connections: int = 1000):
+    URL, credential and headers are the request's. An answer of more than `most_bytes` is broken off.
+    """
+
+    def __init__(
+        self, *, deadlines: Deadlines | None = None, connections: int = 1000, most_bytes: int = MOST_ANSWER_BYTES
+    ):
         self.deadlines = deadlines or Deadlines()
-        self._key = api_key
+        self._most_bytes = most_bytes
         self._client = openai.AsyncOpenAI(
-            api_key=api_key,
-            base_url=base_url,
+            api_key="of the request",
+            base_url="http://of.the.request",
             max_retries=0,
             http_client=openai.DefaultAioHttpClient(
                 follow_redirects=False,
                 trust_env=False,
                 limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
                 timeout=httpx2.Timeout(None, connect=self.deadlines.connect_s),
+                event_hooks={"response": [self._bounded]},
             ),
         )
+        # The SDK takes them from the environment and would show one provider's account to every other (D96).
+        self._client.organization = self._client.project = None
 
-    async def chunks(self, body: dict[str, Any], *, request_id: str) -> AsyncIterator[Chunk]:
+    async def chunks(self, request: Request) -> AsyncIterator[Chunk]:
         try:
             async with asyncio.timeout(self.deadlines.total_s):
-                if body.get("stream"):
-                    async for chunk in self._stream(body, request_id):
+                if request.body.get("stream"):
+                    async for chunk in self._stream(request):
                         yield chunk
                 else:
                     response = await self._client.post(
-                        "/chat/completions",
+                        request.url,
                         cast_to=httpx2.Response,
-                        body=body,
-                        options={"headers": {"X-Client-Request-Id": request_id}},
+                        content=msgspec.json.encode(request.body),
+                        options={"headers": sent(request)},
                     )
                     yield decoded(response.content)
         except TimeoutError:
             raise CallError("timeout", f"no answer within {self.deadlines.total_s:g} s") from None
         except openai.OpenAIError as error:
-            raise self._call_error(error) from None
+            raise self._call_error(error, request) from None
+        except UnicodeDecodeError:
+            raise CallError("provider_error", "the provider's answer is not UTF-8") from None
         except (httpx2.HTTPError, OSError) as error:
             raise CallError("connection", f"the connection broke: {type(error).__name__}") from None
 
     async def close(self) -> None:
         await self._client.close()
 
-    async def _stream(self, body: dict[str, Any], request_id: str) -> AsyncIterator[Chunk]:
+    async def _bounded(self, response: httpx2.Response) -> None:
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise CallError("provider_error", "the provider sent a compressed answer that was not asked for")
+        response.stream = Bounded(response.stream, self._most_bytes)
+
+    async def _stream(self, request: Request) -> AsyncIterator[Chunk]:
         limit, what = self.deadlines.first_token_s, "first token"
         try:
             async with asyncio.timeout(limit):
                 stream = await self._client.post(
-                    "/chat/completions",
+                    request.url,
                     cast_to=object,
-                    body=body,
-                    options={"headers": {"X-Client-Request-Id": request_id}},
+                    content=msgspec.json.encode(request.body),
+                    options={"headers": sent(request)},
                     stream=True,
-                    stream_cls=openai.AsyncStream[object],
+                    stream_cls=ChunkStream,
                 )
             async with stream:
                 iterator = aiter(stream)
@@ -101,86 +120,84 @@ class SdkTransport:
                     if chunk is None:
                         return
                     limit, what = self.deadlines.idle_s, "next chunk"
-                    yield chunk  # pyright: ignore[reportReturnType] (`cast_to=object` hands the decoded JSON through)
+                    yield chunk
         except TimeoutError:
             raise CallError("timeout", f"no {what} within {limit:g} s") from None
 
-    def _call_error(self, error: openai.OpenAIError) -> CallError:
+    def _call_error(self, error: openai.OpenAIError, request: Request) -> CallError:
+        key = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if isinstance(error.__cause__, CallError):
+            return error.__cause__
         if isinstance(error, openai.APITimeoutError) and not refused(error):
             return CallError("timeout", f"no connection within {self.deadlines.connect_s:g} s")
         if isinstance(error, openai.APIConnectionError):
             cause = error.__cause__
             return CallError("connection", f"the connection failed: {type(cause or error).__name__}")
         if isinstance(error, openai.APIStatusError):
-            return CallError(
-                code_of(error.status_code),
-                scrub(f"the provider answered {error.status_code}: {error.message}", self._key),
-                status=error.status_code,
-                retry_after_s=retry_after_s(error.response.headers),
+            headers = error.response.headers
+            return call_error(
+                error.status_code,
+                error.body,
+                key=key,
+                retry_after_s=retry_after_s(headers),
+                asked=headers.get("x-should-retry"),
             )
-        return CallError("provider_error", scrub(str(error), self._key))
+        return CallError("provider_error", scrub(str(error), key))
 
 
-def refused(error: BaseException) -> bool:
-    """Whether a connection was refused at heart: the SDK's aiohttp transport calls that a time-out too."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ConnectionError) or (isinstance(cause, OSError) and not isinstance(cause, TimeoutError)):
-            return True
-        cause = cause.__cause__
-    return False
+class ChunkStream(openai.AsyncStream[Chunk]):
+    """The SDK's stream of server-sent events with our reading of them: `error` objects pass through as chunks, so that
+    the reducer keeps what came before them, and JSON is read by msgspec, which knows no NaN."""
+
+    async def __stream__(self) -> AsyncIterator[Chunk]:
+        try:
+            async for event in self._iter_events():
+                if event.data.startswith("[DONE]"):
+                    # The rest must be read for the connection to be used again; a stall there spoils nothing.
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(DRAIN_S):
+                            await drained(self.response)
+                    return
+                if event.data:
+                    yield decoded(event.data)
+        finally:
+            await self.response.aclose()
 
 
-def decoded(content: bytes) -> Chunk:
-    """A plain answer's JSON object."""
+class Bounded(httpx2.AsyncByteStream):
+    """A body that ends in an error after `most` bytes: an answer without an end must not fill the memory."""
+
+    def __init__(self, stream: Any, most: int):
+        self._stream = stream
+        self._most = most
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        came = 0
+        async for data in self._stream:
+            came += len(data)
+            if came > self._most:
+                raise CallError("provider_error", f"the provider's answer is larger than {self._most} bytes")
+            yield data
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def drained(response: httpx2.Response) -> None:
+    async for _ in response.stream:  # pyright: ignore[reportGeneralTypeIssues] (an async stream, on this client)
+        pass
+
+
+def sent(request: Request) -> dict[str, str]:
+    return request.headers | {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+
+
+def decoded(content: bytes | str) -> Chunk:
+    """An answer's JSON object."""
     try:
         chunk = msgspec.json.decode(content)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise CallError("provider_error", "the provider's answer is not JSON") from None
     if not isinstance(chunk, dict):
         raise CallError("provider_error", "the provider's answer is not a JSON object")
     return chunk
-
-
-def code_of(status: int) -> str:
-    """Our code for a provider's HTTP status (reference, section 7.2)."""
-    table = {401: "auth", 402: "payment", 403: "auth", 404: "not_found", 408: "timeout", 429: "rate_limited"}
-    if status in table:
-        return table[status]
-    if status in {409, 529} or status >= 500:
-        return "provider_unavailable"
-    return "invalid_request"
-
-
-LONGEST_RETRY_AFTER_S = 3600.0
-
-
-def retry_after_s(headers: Any) -> float | None:
-    """What the provider asked for, in seconds: `retry-after-ms`, or `Retry-After` in seconds or as a date; capped.
-
-    Anything that cannot be read counts as not said (RFC 9110, 10.2.3).
-    """
-    import email.utils
-    import time
-
-    milliseconds, value = headers.get("retry-after-ms"), headers.get("retry-after")
-    seconds: float | None = None
-    try:
-        if milliseconds:
-            seconds = float(milliseconds) / 1000
-        elif value:
-            seconds = float(value)
-    except ValueError:
-        date = email.utils.parsedate_tz(value) if value else None
-        seconds = email.utils.mktime_tz(date) - time.time() if date else None
-    if seconds is None or not 0 <= seconds < float("inf"):
-        return None
-    return min(seconds, LONGEST_RETRY_AFTER_S)
-
-
-def scrub(text: str, key: str, *, most: int = 500) -> str:
-    """Cut to `most` characters, without the credential in it."""
-    if len(key) > 7:
-        text = text.replace(key, "…")
-    text = re.sub(r"(sk-|Bearer\s+)[A-Za-z0-9_\-.*]{6,}", r"\1…", text)
-    return text if len(text) <= most else f"{text[:most]}…"

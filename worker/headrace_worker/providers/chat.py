@@ -1,82 +1,393 @@
-"""What every provider class does: a job goes in, a completion comes out."""
+"""What every provider class does: request → transport → reduce, for the engine (`complete`) and for direct calls."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import weakref
 from collections.abc import Callable
-from typing import Any
+from contextlib import aclosing
+from typing import Any, Literal
 
-from headrace.errors import CallError
+import msgspec
+
+from headrace.errors import CallError, InputError, SchemaError
 from headrace.facts import Provider
 from headrace.job import Completion, Job
-from headrace_worker.reduce import Reducer
-from headrace_worker.request import build_body
-from headrace_worker.retry import ATTEMPTS, backoff_s
+from headrace.messages import conversation
+from headrace.options import Options, check_for, check_options, parse_options
+from headrace.prices import Profile, cost_of, profile_of
+from headrace.schema.lower import lower
+from headrace.schema.types import answers, check_carried, plain
+from headrace.tools import ToolDefinitions
+from headrace_worker import loop_thread
+from headrace_worker.cache import Cache, CacheInfo, MemoryCache, Remembered, cache_key
+from headrace_worker.parsers import PARSERS
+from headrace_worker.reduce import Delta, Reducer, wire_calls
+from headrace_worker.request import Adapt, Body, Request, build_body
+from headrace_worker.response import Response, Stream, Switches, response_of
+from headrace_worker.retry import NO_RETRY, Retry, from_environment, number_in
 from headrace_worker.transport import Deadlines, SdkTransport, Transport
+
+MOST_ACCOUNT = ("OPENAI_ORG_ID", "OpenAI-Organization"), ("OPENAI_PROJECT_ID", "OpenAI-Project")
+
+
+class TypedParserNotFoundError(InputError):
+    """There is no parser of that name."""
 
 
 class ChatCompletion:
-    """A model at a provider. Called directly it makes up to five attempts; the engine builds it with `retry=False`.
+    """A model at a provider. `model(messages, …)` answers; `await model.acall(messages, …)` is the same with `await`.
 
-    `base_url` and `api_key` must be those of the provider's own origin; they are never part of a job.
+    Options of every call (`temperature=0`, `extra_body={…}`; see `headrace.options`) are given here by name. `base_url`,
+    `api_key`: else the provider's environment variables. `retry`: None is five attempts, False one, or a `Retry`.
+    `cache` (or `enable_cache` and `cache_size`, None for no bound, 0 for none) keeps whole answers. `context_length` is
+    for whoever asks; it never travels. Raises `InputError` for what cannot be used, and for a missing key, naming the
+    variable.
     """
 
     facts: Provider
+    adapt: Adapt
+    model_type = "chat_completion"
 
     def __init__(
         self,
         model_id: str,
         *,
-        base_url: str,
-        api_key: str,
-        retry: bool = True,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        retry: Retry | Literal[False] | None = None,
         deadlines: Deadlines | None = None,
         transport: Transport | None = None,
+        facts: Provider | None = None,
+        structured_output_mode: str | None = None,
+        enable_cache: bool = False,
+        cache_size: int | None = 128,
+        cache: Cache | None = None,
+        tenant: str = "default",
+        context_length: int | None = None,
+        verbose: bool = False,
+        return_reasoning: bool = True,
+        reasoning_in_tool_call: bool = True,
+        validate_typed_parser_output: bool = False,
+        **options: Any,
     ):
+        self.facts = facts or type(self).facts
+        if structured_output_mode is not None:
+            self.facts = with_mode(self.facts, structured_output_mode)
+        if not isinstance(model_id, str) or not model_id:
+            raise InputError(f"model_id={model_id!r}: must be the name of a model")
         self.model_id = model_id
-        self.attempts = ATTEMPTS if retry else 1
-        self.transport = transport or SdkTransport(base_url=base_url, api_key=api_key, deadlines=deadlines)
+        self.options = parse_options(options)
+        check_for(self.options, self.facts)
+        address = (base_url or self.facts.address(os.environ) or "").rstrip("/")
+        if not address.startswith(("http://", "https://")):
+            raise InputError(f"{self.facts.name}: base_url must be a URL; set {self.facts.base_url_variable}")
+        self.base_url = address
+        self._given_base_url = base_url
+        key = api_key or self.facts.key(os.environ)
+        if not key:
+            raise InputError(f"{self.facts.name}: no key. Set {self.facts.key_variable}, or give `api_key`")
+        self._key = key
+        self.retry = NO_RETRY if retry is False else retry or from_environment()
+        if not isinstance(self.retry, Retry):
+            raise InputError(f"retry={retry!r}: must be a headrace_worker.retry.Retry, False, or None")
+        self._given_retry = retry
+        self.deadlines = deadlines or deadlines_from_environment()
+        self._transport = transport
+        self._transports: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Transport] = weakref.WeakKeyDictionary()
+        self.switches = Switches(
+            return_reasoning=return_reasoning,
+            reasoning_in_tool_call=reasoning_in_tool_call,
+            validate_typed_parser_output=validate_typed_parser_output,
+        )
+        self.enable_cache, self.cache_size, self.tenant = enable_cache, cache_size, tenant
+        self.context_length, self.verbose = context_length, verbose
+        if cache is None and enable_cache and cache_size != 0:
+            cache = MemoryCache(cache_size)
+        self._remembered = Remembered(cache) if cache is not None else None
+        self._profile = profile_of(self.facts.prices, self.facts.name, model_id)
+        self._headers = request_headers(self.facts, self._key, self.options)
 
-    def adapt(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The provider's own changes to the body; most have none beyond their table."""
-        return body
+    # Direct calls
+
+    def __call__(self, messages: Any, **words: Any) -> Any:
+        """A `Response`, or with `stream=True` a `Stream` that has begun. See `acall`."""
+        return loop_thread.run(self.acall(messages, **words))
+
+    async def acall(
+        self,
+        messages: Any,
+        *,
+        system_prompt: str | None = None,
+        prefilling: str | None = None,
+        logprobs: bool | None = None,
+        top_logprobs: int | None = None,
+        stream: bool = False,
+        generation_schema: Any = None,
+        tool_definitions: ToolDefinitions | None = None,
+        typed_parser: str | None = None,
+        extra_body: dict[str, Any] | None = None,
+    ) -> Any:
+        """A `Response`, or with `stream=True` a `Stream` that has begun.
+
+        `messages` is a text or a conversation (`headrace.messages`), `generation_schema` a type or JSON Schema for the
+        answer, `typed_parser` the name of a parser. Raises `InputError` before anything is sent for what cannot be asked
+        for (providers 1.7), `CallError` for a call that failed or an answer of no use.
+        """
+        if stream and generation_schema is not None:
+            raise InputError("stream: a schema's answer is only of use when it is whole; leave out `stream`")
+        if stream and typed_parser:
+            raise InputError("stream: a parser needs the whole answer; leave out `stream`")
+        expected = answers(generation_schema)
+        if generation_schema is not None:
+            check_carried(generation_schema)
+            obstacle = lower(expected.schema or {}).obstacle
+            if obstacle is not None:
+                raise SchemaError(f"generation_schema{obstacle.replace('/properties', '')}")
+        job = self.job(
+            messages,
+            system_prompt=system_prompt,
+            prefilling=prefilling,
+            options=self._call_options(logprobs, top_logprobs, extra_body),
+            schema=expected.schema,
+            schema_name=expected.name,
+            tool_definitions=tool_definitions,
+            typed_parser=typed_parser,
+            stream=bool(stream),
+        )
+
+        def read(value: Any) -> Any:
+            return value if job.parser else plain(expected.read(value))
+
+        async def ask(on_delta: Callable[[Delta], None] | None) -> Response:
+            completion = await self._remembering(job, on_delta)
+            if job.parser and expected.schema is not None and self.switches.validate_typed_parser_output:
+                check_fits(completion, expected.read)
+            return response_of(completion, self.switches, read)
+
+        return await Stream.start(ask, self.switches) if job.stream else await ask(None)
+
+    def job(
+        self,
+        messages: Any,
+        *,
+        system_prompt: str | None = None,
+        prefilling: str | None = None,
+        options: Options | None = None,
+        schema: dict[str, Any] | None = None,
+        schema_name: str = "answer",
+        tool_definitions: ToolDefinitions | None = None,
+        typed_parser: str | None = None,
+        stream: bool = False,
+    ) -> Job:
+        """The job that a direct call makes. Raises `InputError` for what cannot be asked for."""
+        if prefilling and schema is not None:
+            raise InputError("prefilling: a schema's answer cannot begin with it; leave one of the two out")
+        if typed_parser and typed_parser not in PARSERS:
+            raise TypedParserNotFoundError(f"typed_parser={typed_parser!r}: the parsers are {', '.join(PARSERS)}")
+        talk = conversation(messages, system_prompt=system_prompt)
+        conversation("x", prefilling=prefilling)
+        tools = tool_definitions or ToolDefinitions()
+        return Job(
+            model=f"{self.facts.name}/{self.model_id}",
+            messages=talk,
+            options=options or self.options,
+            schema=schema,
+            schema_name=schema_name,
+            tools=tools.schemas,
+            tool_choice=tools.choice,
+            prefilling=prefilling or None,
+            parser=typed_parser or None,
+            stream=stream,
+        )
+
+    def _call_options(self, logprobs: bool | None, top_logprobs: int | None, extra: dict[str, Any] | None) -> Options:
+        given = {"logprobs": logprobs, "top_logprobs": top_logprobs}
+        changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if extra:
+            changed["extra_body"] = {**(self.options.extra_body or {}), **extra}
+        if not changed:
+            return self.options
+        options = msgspec.structs.replace(self.options, **changed)
+        check_options(options)
+        check_for(options, self.facts)
+        return options
+
+    async def _remembering(self, job: Job, on_delta: Callable[[Delta], None] | None) -> Completion:
+        if self._remembered is None or job.stream:
+            return await self.complete(job, on_delta=on_delta)
+        key = cache_key(
+            provider=self.facts.name,
+            base_url=self.base_url,
+            tenant=self.tenant,
+            body=self.body(job),
+            parser=job.parser,
+            schema=job.schema,
+            switches=self.switches,
+        )
+        return await self._remembered.ask(key, lambda: self.complete(job))
+
+    async def acache_info(self) -> CacheInfo:
+        """Hits, misses, bound and size; all zero without a cache."""
+        return await self._remembered.cache.info() if self._remembered else CacheInfo(0, 0, 0, 0)
+
+    def cache_info(self) -> CacheInfo:
+        return loop_thread.run(self.acache_info())
+
+    async def acache_clear(self) -> None:
+        if self._remembered:
+            await self._remembered.cache.clear()
+
+    def cache_clear(self) -> None:
+        loop_thread.run(self.acache_clear())
+
+    # What the engine calls
 
     async def complete(
-        self, job: Job, *, request_id: str = "", on_chunk: Callable[[str], None] | None = None
+        self, job: Job, *, request_id: str = "", on_delta: Callable[[Delta], None] | None = None
     ) -> Completion:
-        """One completion. Raises `CallError`. `on_chunk` gets the text of each chunk as it comes.
+        """One completion. Raises `CallError`. `on_delta` gets what each chunk adds, as it comes.
 
-        After a chunk was delivered nothing is retried: the caller has shown it.
+        After a delta was delivered nothing is retried: the caller has shown it.
         """
         delivered = False
 
-        def deliver(text: str) -> None:
+        def deliver(delta: Delta) -> None:
             nonlocal delivered
             delivered = True
-            if on_chunk is not None:
-                on_chunk(text)
+            if on_delta is not None:
+                on_delta(delta)
 
-        for attempt in range(1, self.attempts + 1):
+        clock, attempt = asyncio.get_running_loop().time, 0
+        begun = clock()
+        while True:
+            attempt += 1
             try:
-                return await self._attempt(job, request_id, deliver if on_chunk else None)
+                return await self._attempt(job, request_id, deliver if on_delta else None)
             except CallError as error:
-                if not error.retryable or delivered or attempt == self.attempts:
+                wait_s = None if delivered else self.retry.wait_s(error, attempt, clock() - begun)
+                if wait_s is None:
                     raise
-                await asyncio.sleep(error.retry_after_s or backoff_s(attempt))
-        raise AssertionError("the last attempt returns or raises")
+            await asyncio.sleep(wait_s)
+
+    def body(self, job: Job) -> Body:
+        """The JSON body of the request that `job` makes."""
+        return build_body(job, self.model_id, self.facts, type(self).adapt)
+
+    def request(self, job: Job, request_id: str = "") -> Request:
+        headers = self._headers
+        if job.options.extra_headers and job.options is not self.options:
+            headers = request_headers(self.facts, self._key, job.options)
+        if request_id:
+            headers = headers | {"X-Client-Request-Id": request_id}
+        return Request(f"{self.base_url}/chat/completions", headers, self.body(job))
 
     async def close(self) -> None:
-        await self.transport.close()
+        """Close the connections of the running loop; those of others go with their loops."""
+        transport = self._transport or self._transports.pop(asyncio.get_running_loop(), None)
+        if transport is not None:
+            await transport.close()
 
-    async def _attempt(self, job: Job, request_id: str, deliver: Callable[[str], None] | None) -> Completion:
+    async def _attempt(self, job: Job, request_id: str, deliver: Callable[[Delta], None] | None) -> Completion:
         reducer = Reducer()
-        body = self.adapt(build_body(job, self.model_id, self.facts))
         try:
-            async for chunk in self.transport.chunks(body, request_id=request_id):
-                added = reducer.add(chunk)
-                if added and deliver is not None:
-                    deliver(added)
-            return reducer.completion(job, deployment=self.facts.name)
+            async with aclosing(self.transport().chunks(self.request(job, request_id))) as chunks:  # pyright: ignore[reportArgumentType]
+                async for chunk in chunks:
+                    deltas = reducer.add(chunk)
+                    if deliver is not None:
+                        for delta in deltas:
+                            deliver(delta)
+            completion = reducer.completion(job, deployment=self.facts.name)
         except CallError as error:
-            error.details["counters"] = reducer.usage.counters()  # an answer of no use was paid for all the same
+            keep_what_came(error, reducer)
             raise
+        cost = cost_of(self._profile, completion.usage, completion.raw_usage)
+        if self.verbose and (job.schema is not None or job.parser is not None):
+            print(f"[{self.model_id}][raw_response] {completion.content}")  # noqa: T201 (what `verbose` asks for)
+        return completion if cost is None else msgspec.structs.replace(completion, cost=cost)
+
+    def transport(self) -> Transport:
+        """The one that was given, else one for each event loop: connections belong to a loop."""
+        if self._transport is not None:
+            return self._transport
+        loop = asyncio.get_running_loop()
+        transport = self._transports.get(loop)
+        if transport is None:
+            transport = self._transports[loop] = SdkTransport(deadlines=self.deadlines)
+        return transport
+
+    # What it is
+
+    def profile(self) -> Profile | None:
+        """Prices, context length and features, as far as they are known (`headrace.prices`)."""
+        return self._profile
+
+    def get_model_info(self) -> dict[str, str]:
+        return {"model_id": self.model_id, "provider": self.facts.name}
+
+    def serialize(self) -> dict[str, Any]:
+        """Its configuration as plain JSON, without the key; `Model.from_config` is the way back (statement 146)."""
+        retry = self._given_retry
+        config: dict[str, Any] = {
+            "provider": self.facts.name,
+            "model_type": self.model_type,
+            "model_id": self.model_id,
+            "options": msgspec.to_builtins(self.options),
+            "switches": msgspec.to_builtins(self.switches),
+            "base_url": self._given_base_url,
+            "retry": msgspec.to_builtins(retry) if isinstance(retry, Retry) else retry,
+            "structured_output_mode": self.facts.structured_output,
+            "enable_cache": self.enable_cache,
+            "cache_size": self.cache_size,
+            "tenant": self.tenant,
+            "context_length": self.context_length,
+        }
+        return {name: value for name, value in config.items() if value is not None or name == "cache_size"}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.model_id!r}, base_url={self.base_url!r})"
+
+
+def keep_what_came(error: CallError, reducer: Reducer) -> None:
+    """An answer of no use was paid for all the same: the error carries what had come of it."""
+    error.partial = error.partial or reducer.said or None
+    error.details.setdefault("counters", reducer.usage.counters())
+    first = reducer.choices.get(0)
+    if reducer.id or reducer.raw_usage:
+        known: dict[str, Any] = {"id": reducer.id, "model": reducer.model, "usage": reducer.raw_usage}
+        known["finish_reason"] = first.finish_reason if first else None
+        error.details.setdefault("metadata", {name: value for name, value in known.items() if value})
+    if first and first.calls:
+        error.details.setdefault("tool_calls", wire_calls(first.calls))
+
+
+def check_fits(completion: Completion, read: Callable[[Any], Any]) -> None:
+    """A parser's value against the type asked for. Raises `CallError("invalid_output")`."""
+    try:
+        read(completion.value)
+    except (ValueError, TypeError) as error:
+        raise CallError("invalid_output", f"the answer does not fit: {error}", partial=completion.content) from None
+
+
+def request_headers(facts: Provider, key: str, options: Options) -> dict[str, str]:
+    """Credential, the provider's own headers, the account's where they are meant for it, and the caller's, which win."""
+    headers = {"Authorization": f"Bearer {key}"} | facts.headers
+    if facts.account_headers:
+        headers |= {name: os.environ[variable] for variable, name in MOST_ACCOUNT if os.environ.get(variable)}
+    theirs = options.extra_headers or {}
+    lower_names = {name.lower() for name in theirs}
+    return {name: value for name, value in headers.items() if name.lower() not in lower_names} | theirs
+
+
+def with_mode(facts: Provider, mode: str) -> Provider:
+    modes = ("response_format", "structured_outputs", "guided_json")
+    if mode not in modes:
+        raise InputError(f"structured_output_mode={mode!r}: must be one of {', '.join(modes)}")
+    return msgspec.structs.replace(facts, structured_output=mode)
+
+
+def deadlines_from_environment() -> Deadlines:
+    """The default ones, with `OPENAI_TIMEOUT` seconds in all where that is set (statement 27)."""
+    total_s = number_in(None, "OPENAI_TIMEOUT", 0.001)
+    return Deadlines() if total_s is None else Deadlines(total_s=total_s)

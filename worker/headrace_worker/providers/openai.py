@@ -1,18 +1,26 @@
-"""OpenAI itself."""
+"""OpenAI itself, and the built-in stand-in, which speaks the same API."""
 
 from __future__ import annotations
 
-from headrace.facts import PROVIDERS
+from headrace.facts import PROVIDERS, Provider
+from headrace.job import Job
 from headrace_worker.providers.chat import ChatCompletion
+from headrace_worker.request import Body
+
+
+def adapt(body: Body, job: Job, provider: Provider) -> Body:
+    """Nothing beyond the table of facts."""
+    return body
 
 
 class OpenAIChatCompletion(ChatCompletion):
-    """A model of OpenAI's chat-completions API."""
+    """A model of OpenAI's chat-completions API (`OPENAI_API_KEY`)."""
 
     facts = PROVIDERS["openai"]
+    adapt = staticmethod(adapt)
 
 
 class RehearsalChatCompletion(OpenAIChatCompletion):
-    """The built-in stand-in, which speaks the same API."""
+    """A model of the built-in stand-in (`REHEARSAL_BASE_URL`)."""
 
     facts = PROVIDERS["rehearsal"]

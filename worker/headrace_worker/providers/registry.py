@@ -1,53 +1,120 @@
-"""From `provider/model` to an object that answers; one per process, base URL and credential, made on first use."""
+"""From `provider/model` to an object that answers: `Model` for direct calls, `Registry` for a worker process."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
-from headrace.errors import CallError
-from headrace.facts import PROVIDERS, Provider, split_model
+from headrace.errors import CallError, InputError
+from headrace.facts import Provider, providers, split_model
 from headrace_worker.providers.chat import ChatCompletion
 from headrace_worker.providers.openai import OpenAIChatCompletion, RehearsalChatCompletion
+from headrace_worker.providers.openrouter import OpenRouterChatCompletion
+from headrace_worker.providers.vllm import VLLMChatCompletion
+from headrace_worker.retry import Retry
 from headrace_worker.transport import Deadlines, SdkTransport
 
-CLASSES: dict[str, type[ChatCompletion]] = {"openai": OpenAIChatCompletion, "rehearsal": RehearsalChatCompletion}
+CLASSES: dict[str, type[ChatCompletion]] = {
+    "openai": OpenAIChatCompletion,
+    "vllm": VLLMChatCompletion,
+    "openrouter": OpenRouterChatCompletion,
+    "rehearsal": RehearsalChatCompletion,
+}
+MOST_MODELS = 256
+
+
+def class_of(facts: Provider) -> type[ChatCompletion]:
+    """The class of a built-in provider, or of the dialect that a registered one speaks."""
+    return CLASSES.get(facts.name) or CLASSES[facts.dialect]
+
+
+class Model:
+    """The factory of direct calls."""
+
+    @staticmethod
+    def chat_completion(model: str, **words: Any) -> ChatCompletion:
+        """The object for `provider/model`, a built-in provider's or one of `HEADRACE_PROVIDERS`; `words` as its class takes
+        them. Raises `InputError` naming the providers there are."""
+        if not isinstance(model, str):
+            raise InputError(f"model={model!r}: write `provider/model`")
+        rows = providers(os.environ.get("HEADRACE_PROVIDERS"))
+        name, model_id = split_model(model, rows)
+        return class_of(rows[name])(model_id, facts=rows[name], **words)
+
+    @staticmethod
+    def from_config(config: Mapping[str, Any], **words: Any) -> ChatCompletion:
+        """What `serialize()` described; the key comes from the environment, or `api_key`. Raises `InputError`."""
+        given = dict(config)
+        try:
+            provider, model_id, sort = given.pop("provider"), given.pop("model_id"), given.pop("model_type")
+        except KeyError as error:
+            raise InputError(f"this is no configuration of a model: {error} is missing") from None
+        if sort != ChatCompletion.model_type:
+            raise InputError(f"model_type={sort!r}: only {ChatCompletion.model_type!r} is known")
+        if isinstance(given.get("retry"), dict):
+            given["retry"] = Retry(**given["retry"])
+        return Model.chat_completion(
+            f"{provider}/{model_id}", **given.pop("options", {}), **given.pop("switches", {}), **given, **words
+        )
 
 
 class Registry:
-    """The providers that this process can reach. Credentials come from the environment and stay here."""
+    """The providers that this process can reach. Credentials come from the environment and stay here.
+
+    One transport per provider, made on first use; one object per model, the last `MOST_MODELS` of them.
+    """
 
     def __init__(self, deadlines: Deadlines, environ: Mapping[str, str] | None = None, connections: int = 1000):
         self._deadlines = deadlines
         self._environ = os.environ if environ is None else environ
         self._connections = connections
+        self._rows = providers(self._environ.get("HEADRACE_PROVIDERS"))
         self._transports: dict[str, SdkTransport] = {}
+        self._models: dict[tuple[str, bool], ChatCompletion] = {}
 
     def configured(self) -> list[str]:
         """Names of the providers whose address and key are known here."""
-        return [name for name, facts in PROVIDERS.items() if self._base_url(facts) and self._key(facts)]
+        return [
+            name
+            for name, facts in self._rows.items()
+            if (name not in CLASSES or facts.given(self._environ))
+            and facts.address(self._environ)
+            and facts.key(self._environ)
+        ]
 
     def chat_completion(self, model: str, *, retry: bool = True) -> ChatCompletion:
         """The object for `provider/model`. Raises `CallError` when this worker has no address or key for it."""
-        name, model_id = split_model(model)
-        facts = PROVIDERS[name]
-        base_url, key = self._base_url(facts), self._key(facts)
+        made = self._models.get((model, retry))
+        if made is None:
+            if len(self._models) >= MOST_MODELS:
+                self._models.pop(next(iter(self._models)))
+            made = self._models[model, retry] = self._make(model, retry=retry)
+        return made
+
+    def _make(self, model: str, *, retry: bool) -> ChatCompletion:
+        try:
+            name, model_id = split_model(model, self._rows)
+        except InputError as error:
+            raise CallError("no_deployment", f"this worker does not know the provider: {error}") from None
+        facts = self._rows[name]
+        base_url, key = facts.address(self._environ), facts.key(self._environ)
         if not base_url:
             raise CallError("no_deployment", f"{name}: {facts.base_url_variable} is not set where this worker runs")
         if not key:
             raise CallError("auth", f"{name}: {facts.key_variable} is not set where this worker runs")
         if name not in self._transports:
-            self._transports[name] = SdkTransport(
-                base_url=base_url, api_key=key, deadlines=self._deadlines, connections=self._connections
-            )
-        return CLASSES[name](model_id, base_url=base_url, api_key=key, retry=retry, transport=self._transports[name])
+            self._transports[name] = SdkTransport(deadlines=self._deadlines, connections=self._connections)
+        return class_of(facts)(
+            model_id,
+            facts=facts,
+            base_url=base_url,
+            api_key=key,
+            retry=Retry() if retry else False,
+            deadlines=self._deadlines,
+            transport=self._transports[name],
+        )
 
     async def close(self) -> None:
         for transport in self._transports.values():
             await transport.close()
-
-    def _base_url(self, facts: Provider) -> str | None:
-        return self._environ.get(facts.base_url_variable) or facts.base_url
-
-    def _key(self, facts: Provider) -> str | None:
-        return (self._environ.get(facts.key_variable) if facts.key_variable else None) or facts.default_key

@@ -1,0 +1,112 @@
+"""Answers that were paid for once: the interface of a cache, its key, and a store in memory (providers 7.1).
+
+A `Cache` keeps bytes; who asks through `Remembered` gets an independent copy, and of several who ask the same at once
+one pays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from headrace.job import Completion
+
+FORMAT = 1
+encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class CacheInfo(NamedTuple):
+    hits: int
+    misses: int
+    maxsize: int | None
+    currsize: int
+
+
+class Cache(Protocol):
+    """Bytes by key. `get` counts a hit or a miss; `clear` empties it and its counters."""
+
+    async def get(self, key: str) -> bytes | None: ...
+    async def set(self, key: str, value: bytes) -> None: ...
+    async def info(self) -> CacheInfo: ...
+    async def clear(self) -> None: ...
+
+
+class MemoryCache:
+    """The least recently used entry goes first. `maxsize` None is unbounded; an entry is forgotten after `ttl_s`."""
+
+    def __init__(self, maxsize: int | None = 128, ttl_s: float | None = None):
+        self.maxsize = maxsize
+        self.ttl_s = ttl_s
+        self._entries: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
+        self._hits = self._misses = 0
+
+    async def get(self, key: str) -> bytes | None:
+        value, until = self._entries.get(key, (None, 0.0))
+        if value is not None and until < time.monotonic():
+            del self._entries[key]
+            value = None
+        if value is None:
+            self._misses += 1
+            return None
+        self._hits += 1
+        self._entries.move_to_end(key)
+        return value
+
+    async def set(self, key: str, value: bytes) -> None:
+        self._entries[key] = (value, float("inf") if self.ttl_s is None else time.monotonic() + self.ttl_s)
+        self._entries.move_to_end(key)
+        while self.maxsize is not None and len(self._entries) > self.maxsize:
+            self._entries.popitem(last=False)
+
+    async def info(self) -> CacheInfo:
+        return CacheInfo(self._hits, self._misses, self.maxsize, len(self._entries))
+
+    async def clear(self) -> None:
+        self._entries.clear()
+        self._hits = self._misses = 0
+
+
+class Remembered:
+    """Completions through a cache, one payment for those who ask the same at once."""
+
+    def __init__(self, cache: Cache):
+        self.cache = cache
+        self._asking: dict[str, asyncio.Lock] = {}
+
+    async def ask(self, key: str, pay: Callable[[], Awaitable[Completion]]) -> Completion:
+        """The completion kept under `key`, else a new one, kept when it is one to keep."""
+        lock = self._asking.setdefault(key, asyncio.Lock())
+        try:
+            async with lock:
+                kept = await self.cache.get(key)
+                if kept is not None:
+                    completion = msgspec.json.decode(kept, type=Completion)
+                    return msgspec.structs.replace(completion, cached=True)
+                completion = await pay()
+                if worth_keeping(completion):
+                    await self.cache.set(key, msgspec.json.encode(completion))
+                return completion
+        finally:
+            if not lock.locked():
+                self._asking.pop(key, None)
+
+
+def worth_keeping(completion: Completion) -> bool:
+    """Whole answers only: no refusal, nothing cut or filtered, nothing empty (statement 135)."""
+    said = completion.content or completion.tool_calls or completion.audio or completion.value is not None
+    return completion.finish_reason in {"stop", "tool_calls", "function_call"} and not completion.refusal and bool(said)
+
+
+def cache_key(
+    *, provider: str, base_url: str, tenant: str, body: dict[str, Any], parser: str | None, schema: Any, switches: Any
+) -> str:
+    """SHA-256 over everything that shapes an answer: who is asked for whom, the adapted body, the caller's own schema and
+    the local switches. How it is delivered (stream or not) is not part of it (providers 7.1)."""
+    asked = {name: value for name, value in body.items() if name not in {"stream", "stream_options"}}
+    return sha256(encode([FORMAT, provider, base_url, tenant, asked, parser, schema, switches])).hexdigest()

@@ -1,0 +1,121 @@
+"""What a provider says of a failure, as a `CallError`: HTTP answers and error objects inside an HTTP 200 alike."""
+
+from __future__ import annotations
+
+import email.utils
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from headrace.errors import CallError
+
+LONGEST_RETRY_AFTER_S = 3600.0
+CODE_OF_STATUS = {
+    401: "auth",
+    402: "payment",
+    403: "auth",
+    404: "not_found",
+    408: "timeout",
+    409: "provider_unavailable",
+    429: "rate_limited",
+    529: "provider_unavailable",
+}
+RETRYABLE_TYPES = frozenset({"rate_limit_exceeded", "provider_overloaded", "provider_unavailable", "server", "timeout"})
+"""OpenRouter's `metadata.error_type` values that another call may get past (providers 7.2)."""
+
+
+def code_of(status: int) -> str:
+    """Our code for a provider's HTTP status (providers 7.2)."""
+    return CODE_OF_STATUS.get(status) or ("provider_unavailable" if status >= 500 else "invalid_request")
+
+
+def call_error(
+    status: int, body: Any, *, key: str = "", retry_after_s: float | None = None, asked: str | None = None
+) -> CallError:
+    """The error of an HTTP answer. `body` is what it held, `asked` its `x-should-retry`."""
+    said = Said(body)
+    message = scrub(f"the provider answered {status}: {said.message}", key)
+    retryable = {"true": True, "false": False}.get(asked or "", said.retryable)
+    return CallError(
+        code_of(status), message, status=status, retry_after_s=retry_after_s, details=said.details, retryable=retryable
+    )
+
+
+def error_inside(error: Any, *, partial: str | None = None) -> CallError:
+    """The error of an `error` object where an answer was promised: in an HTTP 200, a stream, a choice (statement 105)."""
+    said = Said(error)
+    status = said.status
+    code = code_of(status) if status is not None and 400 <= status < 500 else "provider_error"
+    retryable = None if said.retryable is None and status is None else said.retryable
+    return CallError(
+        code,
+        scrub(f"the provider failed while answering: {said.message}"),
+        status=status,
+        partial=partial,
+        details=said.details,
+        retryable=retryable,
+    )
+
+
+class Said:
+    """What an error object says: a message, a status when its `code` is one, and whether a new call may help."""
+
+    def __init__(self, error: Any):
+        fields: Mapping[str, Any] = error if isinstance(error, dict) else {}
+        if isinstance(fields.get("error"), dict):
+            fields = fields["error"]
+        metadata = fields.get("metadata") if isinstance(fields.get("metadata"), dict) else {}
+        kind = (metadata or {}).get("error_type")
+        message = fields.get("message") or (fields or error)
+        self.message = message if isinstance(message, str) else str(message)[:2000]
+        code = fields.get("code")
+        self.status = code if isinstance(code, int) and not isinstance(code, bool) and 100 <= code <= 599 else None
+        available = fields.get("availability")
+        self.retryable: bool | None = None
+        if isinstance(available, dict) and isinstance(available.get("retryable"), bool):
+            self.retryable = available["retryable"]
+        elif isinstance(kind, str) and kind in RETRYABLE_TYPES:
+            self.retryable = True
+        named = {"provider_code": code, "error_type": kind or fields.get("type")}
+        self.details: dict[str, Any] = {
+            name: value for name, value in named.items() if isinstance(value, str | int) and value != ""
+        }
+
+
+def retry_after_s(headers: Any) -> float | None:
+    """What the provider asked for, in seconds: `retry-after-ms`, or `Retry-After` in seconds or as a date; capped.
+
+    Anything that cannot be read counts as not said (RFC 9110, 10.2.3).
+    """
+    milliseconds, value = headers.get("retry-after-ms"), headers.get("retry-after")
+    seconds: float | None = None
+    try:
+        if milliseconds:
+            seconds = float(milliseconds) / 1000
+        elif value:
+            seconds = float(value)
+    except ValueError:
+        date = email.utils.parsedate_tz(value) if value else None
+        seconds = email.utils.mktime_tz(date) - time.time() if date else None
+    if seconds is None or not 0 <= seconds < float("inf"):
+        return None
+    return min(seconds, LONGEST_RETRY_AFTER_S)
+
+
+def refused(error: BaseException) -> bool:
+    """Whether a connection was refused at heart: the SDK's aiohttp transport calls that a time-out too."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionError) or (isinstance(cause, OSError) and not isinstance(cause, TimeoutError)):
+            return True
+        cause = cause.__cause__
+    return False
+
+
+def scrub(text: str, key: str = "", *, most: int = 500) -> str:
+    """Cut to `most` characters, without the credential in it."""
+    if len(key) > 7:
+        text = text.replace(key, "…")
+    text = re.sub(r"(sk-|Bearer\s+)[A-Za-z0-9_\-.*]{6,}", r"\1…", text)
+    return text if len(text) <= most else f"{text[:most]}…"
