@@ -48,17 +48,17 @@ class ChoiceParts:
         self.native_finish_reason: str | None = None
 
     def add(self, choice: dict[str, Any], deltas: list[Delta]) -> None:
-        self.finish_reason = choice.get("finish_reason") or self.finish_reason
+        self.finish_reason = word(choice.get("finish_reason")) or self.finish_reason
         if choice.get("stop_reason") is not None:
             self.stop_reason = choice["stop_reason"]
-        self.native_finish_reason = choice.get("native_finish_reason") or self.native_finish_reason
+        self.native_finish_reason = word(choice.get("native_finish_reason")) or self.native_finish_reason
         whole = choice.get("message")
         said = whole or choice.get("delta") or {}
         reasoning = next((said[name] for name in REASONING if said.get(name)), None)
         if reasoning:
             self.reasoning.append(text_of(reasoning))
             deltas.append(Delta("reasoning", reasoning))
-        for detail in said.get("reasoning_details") or ():
+        for detail in listed(said.get("reasoning_details")):
             self.add_detail(detail, merge=whole is None)
         content = said.get("content")
         if content:
@@ -71,11 +71,11 @@ class ChoiceParts:
         if said.get("audio"):
             self.add_audio(said["audio"], deltas)
         if said.get("annotations"):
-            self.annotations.extend(said["annotations"])
+            self.annotations.extend(listed(said["annotations"]))
         for name, tokens in (choice.get("logprobs") or {}).items():
-            if tokens:
+            if listed(tokens):
                 self.logprobs.setdefault(name, []).extend(tokens)
-        calls, function = said.get("tool_calls"), said.get("function_call")
+        calls, function = listed(said.get("tool_calls")), said.get("function_call")
         if calls or function:
             if whole:
                 self.calls.add_message({"tool_calls": calls, "function_call": function})
@@ -167,9 +167,9 @@ class Reducer:
     def _add(self, chunk: Chunk) -> list[Delta]:
         if chunk.get("error"):
             raise error_inside(chunk["error"], partial=self.said)
-        self.id = chunk.get("id") or self.id
-        self.model = chunk.get("model") or self.model
-        self.created = chunk.get("created") or self.created
+        self.id = word(chunk.get("id")) or self.id
+        self.model = word(chunk.get("model")) or self.model
+        self.created = count(chunk.get("created")) or self.created
         for name in UNTOUCHED:
             if chunk.get(name) is not None:
                 self.beside[name] = chunk[name]
@@ -177,12 +177,12 @@ class Reducer:
         if usage:
             self.raw_usage, self.usage = usage, usage_of(usage)
         deltas: list[Delta] = []
-        for position, choice in enumerate(chunk.get("choices") or ()):
+        for position, choice in enumerate(listed(chunk.get("choices"))):
             if choice.get("error"):
                 raise error_inside(choice["error"], partial=self.said)
             self.plain = self.plain or "message" in choice
             index = choice.get("index")
-            index = position if index is None else index
+            index = index if isinstance(index, int) else position
             if index not in self.choices:
                 self.choices[index] = ChoiceParts()
             self.choices[index].add(choice, deltas if index == 0 else [])
@@ -252,6 +252,18 @@ def text_of(content: Any) -> str:
     if isinstance(content, list):
         return "".join(part["text"] for part in content if part.get("type") == "text")
     raise TypeError(f"a text was expected, not {type(content).__name__}")
+
+
+def word(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"a text was expected, not {type(value).__name__}")
+    return value
+
+
+def listed(value: Any) -> list[Any]:
+    if value is not None and not isinstance(value, list):
+        raise TypeError(f"a list was expected, not {type(value).__name__}")
+    return value or []
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:
