@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import sys
@@ -50,8 +51,23 @@ def performance() -> str:
     return "\n".join(["| what | measured | budget | holds |", "|---|---|---|---|", *rows])
 
 
+def conformance() -> str:
+    """Statement by statement, the tests that hold it."""
+    folder = DOCS.parent / "tests" / "unit" / "providers"
+    spec = importlib.util.spec_from_file_location("conformance", folder / "conformance.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.table(folder)
+
+
 def main(check: bool) -> int:
-    parts = [("architecture.md", "states", states), ("operations.md", "settings", settings)]
+    parts = [
+        ("architecture.md", "states", states),
+        ("operations.md", "settings", settings),
+        ("conformance.md", "conformance", conformance),
+    ]
     if RESULTS.exists() and not check:
         parts.append(("performance.md", "performance", performance))
     stale = []

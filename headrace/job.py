@@ -25,7 +25,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One completion asked for.
 
     `model` is `provider/model`, split at the first slash. `messages` are in OpenAI's shape. `schema` is the caller's own
-    JSON Schema, never a lowered one; `schema_name` what the provider is told it is called. `tools` are in the provider's
+    JSON Schema, never a lowered one; `schema_name` what the provider is told it is called. `response_format` is one in
+    the provider's shape, instead of a schema: its answer is JSON that nothing has checked. `tools` are in the provider's
     shape, `tool_choice` is a choice as `ToolDefinitions` takes it. `prefilling` is the beginning of the answer, `parser`
     the name of the parser that reads it (`typed_xml`).
     """
@@ -35,6 +36,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     options: Options = Options()
     schema: dict[str, Any] | None = None
     schema_name: str = "answer"
+    response_format: dict[str, Any] | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     prefilling: str | None = None

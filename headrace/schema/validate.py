@@ -51,10 +51,7 @@ def check_schema(schema: Any) -> dict[str, Any]:
 def parse_answer(text: str, schema: dict[str, Any]) -> Any:
     """The value in a wire answer, valid under the caller's `schema`. Raises `CallError("invalid_output")` listing what
     does not fit and where."""
-    try:
-        value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise CallError("invalid_output", f"the answer is not JSON: {error}", partial=text) from None
+    value = parse_json(text)
     plan = lower(schema).plan
     try:
         value = plan.restore(value) if plan else value
@@ -71,6 +68,14 @@ def parse_answer(text: str, schema: dict[str, Any]) -> Any:
     if errors:
         raise misfit(text, errors)
     return value
+
+
+def parse_json(text: str) -> Any:
+    """The value in `text`. Raises `CallError("invalid_output")`."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise CallError("invalid_output", f"the answer is not JSON: {error}", partial=text) from None
 
 
 def misfit(text: str, errors: list[str]) -> CallError:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from headrace.errors import CallError
 from headrace.job import Choice, Completion, Job, Usage
-from headrace.schema.validate import parse_answer
+from headrace.schema.validate import parse_answer, parse_json
 from headrace.tool_calls import REASONING, ToolCalls
 from headrace_worker.failures import error_inside
 from headrace_worker.parsers import PARSERS
@@ -220,7 +220,7 @@ def value_of(choice: Choice, job: Job) -> Any:
 
     Raises `CallError` for an answer of no use (providers 5.4); it carries the text that was paid.
     """
-    if (job.schema is None and job.parser is None) or choice.tool_calls:
+    if (job.schema is None and job.parser is None and job.response_format is None) or choice.tool_calls:
         return None
     if choice.refusal is not None:
         raise CallError("refusal", f"the model declined to answer: {choice.refusal[:300]}", partial=choice.refusal)
@@ -232,7 +232,7 @@ def value_of(choice: Choice, job: Job) -> Any:
         raise CallError("empty_output", "the provider sent no text")
     if job.parser is not None:
         return PARSERS[job.parser]((job.prefilling or "") + choice.content)
-    return parse_answer(choice.content, job.schema or {})
+    return parse_answer(choice.content, job.schema) if job.schema is not None else parse_json(choice.content)
 
 
 def wire_calls(calls: ToolCalls) -> list[dict[str, Any]]:

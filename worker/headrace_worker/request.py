@@ -49,7 +49,9 @@ def build_body(job: Job, model: str, provider: Provider, adapt: Adapt) -> Body:
         body |= wire_tools(
             definitions, parallel=True if options.parallel_tool_calls is None else options.parallel_tool_calls
         )
-    if job.schema is not None and job.parser is None:
+    if job.response_format is not None:
+        body["response_format"] = job.response_format
+    elif job.schema is not None and job.parser is None:
         body["response_format"] = response_format(job.schema, job.schema_name)
     if job.stream:
         body["stream"] = True

@@ -128,9 +128,8 @@ class ModelGateway:
         return ModelGateway([{**each, "model": Model.from_config(each["model"], **words)} for each in config["models"]])
 
 
-def checked(given: Deployment | Mapping[str, Any], place: str) -> Deployment:
-    if isinstance(given, Deployment):
-        given = msgspec.structs.asdict(given)
+def checked(deployment: Any, place: str) -> Deployment:
+    given = msgspec.structs.asdict(deployment) if isinstance(deployment, Deployment) else deployment
     if not isinstance(given, Mapping):
         raise InputError(f"{place}: must be a Deployment, or a dict with model_name and model")
     unknown = given.keys() - {"model_name", "model", "time_constraints"}
@@ -141,8 +140,9 @@ def checked(given: Deployment | Mapping[str, Any], place: str) -> Deployment:
         raise InputError(f"{place}/model_name: must be a text that is not empty")
     if not isinstance(model, ChatCompletion):
         raise InputError(f"{place}/model: must be a chat-completion model, not {type(model).__name__}")
-    pairs = []
-    for index, pair in enumerate(given.get("time_constraints") or ()):
+    pairs: list[tuple[str, str]] = []
+    listed: list[Any] = list(given.get("time_constraints") or ())
+    for index, pair in enumerate(listed):
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise InputError(f'{place}/time_constraints/{index}: must be a pair like ("22:00", "06:00")')
         for moment in pair:

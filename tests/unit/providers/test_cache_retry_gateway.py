@@ -20,6 +20,7 @@ from headrace_worker.route import Deployment, ModelGateway, ModelRouterError
 from headrace.errors import CallError, InputError, SettingsError
 from headrace.job import Usage
 from headrace.prices import Profile, cost_of, profile_of
+from headrace.schema.flow import ReAct
 from headrace.tools import ToolDefinitions
 
 FORMS = ("sync", "async")
@@ -46,6 +47,9 @@ def remembering(*script: Any, **words: Any) -> tuple[ChatCompletion, FakeTranspo
         pytest.param("hi", {"prefilling": "p"}, id="c128-prefilling"),
         pytest.param('{"a":1}', {"generation_schema": P}, id="c129-schema"),
         pytest.param("hi", {"tool_definitions": ToolDefinitions(schemas=[T])}, id="c129-tools"),
+        pytest.param(
+            '{"thought":"t","actions":null,"final_answer":"a"}', {"generation_schema": ReAct}, id="c129-react"
+        ),
         pytest.param("hi", {"tool_definitions": ToolDefinitions()}, id="c129-no-tools"),
     ],
 )

@@ -17,6 +17,7 @@ from headrace.job import Completion, Job
 from headrace.messages import conversation
 from headrace.options import Options, check_for, check_options, parse_options
 from headrace.prices import Profile, cost_of, profile_of
+from headrace.schema.flow import ToolFlowControl
 from headrace.schema.lower import lower
 from headrace.schema.types import answers, check_carried, plain
 from headrace.tools import ToolDefinitions
@@ -139,8 +140,9 @@ class ChatCompletion:
             raise InputError("stream: a schema's answer is only of use when it is whole; leave out `stream`")
         if stream and typed_parser:
             raise InputError("stream: a parser needs the whole answer; leave out `stream`")
-        expected = answers(generation_schema)
-        if generation_schema is not None:
+        expected, flow = answers(generation_schema), flow_of(generation_schema)
+        envelope = flow.provider_response_format(tool_definitions) if flow else None
+        if generation_schema is not None and envelope is None and not typed_parser:
             check_carried(generation_schema)
             obstacle = lower(expected.schema or {}).obstacle
             if obstacle is not None:
@@ -150,14 +152,19 @@ class ChatCompletion:
             system_prompt=system_prompt,
             prefilling=prefilling,
             options=self._call_options(logprobs, top_logprobs, extra_body),
-            schema=expected.schema,
+            schema=None if envelope else expected.schema,
             schema_name=expected.name,
-            tool_definitions=tool_definitions,
+            response_format=envelope,
+            tool_definitions=None if flow else tool_definitions,
             typed_parser=typed_parser,
             stream=bool(stream),
         )
 
         def read(value: Any) -> Any:
+            if flow:
+                step = flow.normalize_provider_response(value, tool_definitions=tool_definitions)
+                expected.read(step)
+                return step
             return value if job.parser else plain(expected.read(value))
 
         async def ask(on_delta: Callable[[Delta], None] | None) -> Response:
@@ -177,12 +184,13 @@ class ChatCompletion:
         options: Options | None = None,
         schema: dict[str, Any] | None = None,
         schema_name: str = "answer",
+        response_format: dict[str, Any] | None = None,
         tool_definitions: ToolDefinitions | None = None,
         typed_parser: str | None = None,
         stream: bool = False,
     ) -> Job:
         """The job that a direct call makes. Raises `InputError` for what cannot be asked for."""
-        if prefilling and schema is not None:
+        if prefilling and (schema is not None or response_format is not None):
             raise InputError("prefilling: a schema's answer cannot begin with it; leave one of the two out")
         if typed_parser and typed_parser not in PARSERS:
             raise TypedParserNotFoundError(f"typed_parser={typed_parser!r}: the parsers are {', '.join(PARSERS)}")
@@ -195,6 +203,7 @@ class ChatCompletion:
             options=options or self.options,
             schema=schema,
             schema_name=schema_name,
+            response_format=response_format,
             tools=tools.schemas,
             tool_choice=tools.choice,
             prefilling=prefilling or None,
@@ -360,6 +369,10 @@ def keep_what_came(error: CallError, reducer: Reducer) -> None:
         error.details.setdefault("metadata", {name: value for name, value in known.items() if value})
     if first and first.calls:
         error.details.setdefault("tool_calls", wire_calls(first.calls))
+
+
+def flow_of(schema: Any) -> type[ToolFlowControl] | None:
+    return schema if isinstance(schema, type) and issubclass(schema, ToolFlowControl) else None
 
 
 def check_fits(completion: Completion, read: Callable[[Any], Any]) -> None:

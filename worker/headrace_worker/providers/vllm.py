@@ -17,7 +17,8 @@ def adapt(body: Body, job: Job, provider: Provider) -> Body:
     if job.prefilling:
         body["continue_final_message"] = True
         body["add_generation_prompt"] = False
-    if "response_format" in body and provider.structured_output != "response_format":
+    asked = body.get("response_format", {}).get("type") == "json_schema"
+    if asked and provider.structured_output != "response_format":
         schema = body.pop("response_format")["json_schema"]["schema"]
         if provider.structured_output == "structured_outputs":
             body["structured_outputs"] = {"json": schema}
