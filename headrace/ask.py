@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from headrace.batch import Template, prompt_fields
 from headrace.errors import InputError
+from headrace.facts import PROVIDERS
 from headrace.job import Job
 from headrace.messages import conversation
-from headrace.options import OptionWords, parse_options
+from headrace.options import Options, OptionWords, check_for, parse_options
 from headrace.schema.types import Answers, answers
+from headrace.tools import ToolDefinitions, function_schema
 
 Messages = str | Sequence[Mapping[str, Any]]
+Tools = ToolDefinitions | Sequence[Callable[..., Any] | Mapping[str, Any]]
 TTL_S = 3600.0
 MOST_TTL_S = 7 * 24 * 3600
 MOST_WINDOW_S = 30 * 24 * 3600
@@ -24,11 +27,17 @@ MOST_KEY_CHARS = 256
 class JobWords(OptionWords, total=False):
     """Keywords of `submit` beside `model`, `messages` and `schema`; those of `Options` go to the provider.
 
-    `system` is the system prompt; `ttl_s` how long the result stays (3,600 s, 7 days at most); with an `idempotency_key`
-    the same call within 24 h returns the same job, and another call under that key raises `Conflict`.
+    `tools` are what the model may call: Python functions, schemas in the provider's shape, or `ToolDefinitions`, and
+    `tool_choice` is auto, required, none or a tool's name. The calls it makes are in the completion (`tool_calls`).
+    `prefilling` is the beginning of the answer, `system` the system prompt; `ttl_s` how long the result stays (3,600 s,
+    7 days at most); with an `idempotency_key` the same call within 24 h returns the same job, and another call under that
+    key raises `Conflict`.
     """
 
     system: str | None
+    tools: Tools | None
+    tool_choice: str | dict[str, Any] | None
+    prefilling: str | None
     stream: bool
     idempotency_key: str | None
     ttl_s: float
@@ -54,19 +63,28 @@ def make_job(
     *,
     schema: Any = None,
     system: str | None = None,
+    tools: Tools | None = None,
+    tool_choice: str | dict[str, Any] | None = None,
+    prefilling: str | None = None,
     stream: bool = False,
     **options: Any,
 ) -> tuple[Job, Answers[Any]]:
     """The job, and how its answer is read. Raises `InputError`; the model's provider is checked by whoever knows them all."""
     if not isinstance(stream, bool):
         raise InputError(f"stream={stream!r}: must be True or False")
-    expected = answers(schema)
+    expected, definitions = answers(schema), tool_definitions(tools, tool_choice)
+    conversation("x", prefilling=prefilling)
+    if prefilling and expected.schema is not None:
+        raise InputError("prefilling: a schema's answer cannot begin with it; leave one of the two out")
     job = Job(
         model=checked_text("model", model),
         messages=conversation(messages, system_prompt=system),
-        options=parse_options(options),
+        options=options_for(model, options),
         schema=expected.schema,
         schema_name=expected.name,
+        tools=definitions.schemas or None,
+        tool_choice=definitions.choice if definitions.schemas else None,
+        prefilling=prefilling or None,
         stream=stream,
     )
     return job, expected
@@ -90,11 +108,32 @@ def make_template(
         model=checked_text("model", model),
         prompt=prompt,
         system=system,
-        options=parse_options(options),
+        options=options_for(model, options),
         schema=expected.schema,
         schema_name=expected.name,
     )
     return template, expected
+
+
+def options_for(model: str, given: dict[str, Any]) -> Options:
+    """The options, checked against what is known of the model's provider. Raises `InputError`."""
+    options = parse_options(given)
+    provider = PROVIDERS.get(model.partition("/")[0])
+    if provider is not None:
+        check_for(options, provider)
+    return options
+
+
+def tool_definitions(tools: Tools | None, choice: str | dict[str, Any] | None = None) -> ToolDefinitions:
+    """The definitions of functions and schemas. Raises `InputError` naming the place of what is neither."""
+    if isinstance(tools, ToolDefinitions):
+        return tools if choice is None else msgspec.structs.replace(tools, choice=choice)
+    if tools is not None and (isinstance(tools, str | Mapping) or not isinstance(tools, Iterable)):
+        raise InputError(f"tools: must be a list of tools, not {type(tools).__name__}")
+    schemas: list[Any] = [function_schema(tool) if callable(tool) else tool for tool in tools or ()]
+    if choice is not None and not schemas:
+        raise InputError("tool_choice: there are no tools to choose from; give `tools`")
+    return ToolDefinitions(schemas=schemas or None, choice=choice)
 
 
 def ttl_ms(ttl_s: float | None) -> int:

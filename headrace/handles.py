@@ -14,7 +14,7 @@ from headrace import summaries
 from headrace.errors import Expired, InputError, JobFailed, Unknown, WaitTimeout
 from headrace.job import Completion, Failure, Outcome
 from headrace.ledger.state import BATCH_TERMINAL, TERMINAL
-from headrace.outputs import errors_beside, write_results
+from headrace.outputs import errors_beside, writable, write_results
 from headrace.reader import events, persistently
 from headrace.results import Lines, Row, row_of, value_of
 from headrace.schema.types import Answers
@@ -161,10 +161,7 @@ class AsyncBatchHandle(Generic[T]):
         """Write the results of an ended batch to `path` (`.csv`, `.tsv`: flattened into columns), and what failed beside it:
         returns that file, if there is one. `whole` writes OpenAI's batch form. Raises `InputError` before the end.
         """
-        path, structured = Path(path), (await self.progress()).structured
-        if path.is_dir() or not path.parent.is_dir():
-            what = "is a folder" if path.is_dir() else f"the folder {path.parent} does not exist"
-            raise InputError(f"{path}: {what}; name a file, for example results.jsonl")
+        path, structured = writable(Path(path)), (await self.progress()).structured
         errors = errors_beside(path)
         for which, target in (("output", path), ("errors", errors)):
             lines = await self._client.output_lines(self.id, which=which)

@@ -10,9 +10,21 @@ from typing import Any
 
 import msgspec
 
+from headrace.errors import InputError
 from headrace.lines import simple
 
 TABLES = {".csv": ",", ".tsv": "\t"}
+
+
+def writable(path: Path) -> Path:
+    """The file that results go to: what a link leads to, never in place of a device. Raises `InputError`."""
+    target = Path(os.path.realpath(path))
+    if target.is_dir() or not target.parent.is_dir():
+        what = "is a folder" if target.is_dir() else f"the folder {target.parent} does not exist"
+        raise InputError(f"{path}: {what}; name a file, for example results.jsonl")
+    if target.exists() and not target.is_file():
+        raise InputError(f"{path}: is no ordinary file; name one, or print the rows and redirect them")
+    return target
 
 
 def errors_beside(out: Path) -> Path:

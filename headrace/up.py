@@ -16,13 +16,14 @@ import socket
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from headrace.child import Child, ready_file_names
 from headrace.embedded import EmbeddedServer
 from headrace.errors import EmbeddedServerError, InputError, SettingsError, Unreachable
+from headrace.facts import PROVIDERS
 from headrace.hint import QUEUES, broker_url
 from headrace.server_check import check_server
 from headrace.settings import READY_FILE, Settings
@@ -49,6 +50,7 @@ class Options:
         self.state = state.resolve()
         self.port = port
         self.ready_file = ready_file
+        self.stands_in = rehearsal  # asked for by name
         self.rehearsal = rehearsal or not os.environ.get("OPENAI_API_KEY")
         self.rehearsal_flags = rehearsal_flags
         self.flower = flower
@@ -126,6 +128,8 @@ class Stack:
         }
         if self.options.rehearsal:
             environment["REHEARSAL_BASE_URL"] = f"http://127.0.0.1:{rehearsal_port}/v1"
+        if self.options.stands_in:
+            environment |= stand_ins(environment, f"http://127.0.0.1:{rehearsal_port}")
         # All at once, whoever is waited for first: their imports are what the time goes into.
         for role in QUEUES:
             file = state / "logs" / f"{role}.ready"
@@ -172,6 +176,8 @@ class Stack:
         self._add("rehearsal", command, environment, ready_file_names(file))
         self.ready |= {"rehearsal": f"http://127.0.0.1:{port}", "account": str(account)}
         say("rehearsal", f"http://127.0.0.1:{port}; its account: {account}")
+        if self.options.stands_in and stand_ins(os.environ, ""):
+            say("rehearsal", "stands in for vllm/… and openrouter/… where they have neither address nor key here")
 
     def _start_flower(self, port: int, redis_url: str, environment: dict[str, str]) -> None:
         password = secrets.token_urlsafe(12)
@@ -286,6 +292,17 @@ def answers(url: str) -> bool:
             return response.status == 200
     except OSError:
         return False
+
+
+def stand_ins(environ: Mapping[str, str], rehearsal: str) -> dict[str, str]:
+    """The variables that make rehearsal answer for vLLM and OpenRouter, where nothing here speaks of them."""
+    names = [name for name in ("vllm", "openrouter") if not PROVIDERS[name].given(environ)]
+    variables: dict[str, str] = {}
+    for name in names:
+        facts = PROVIDERS[name]
+        variables[str(facts.base_url_variable)] = f"{rehearsal}/{name}/v1"
+        variables[str(facts.key_variable)] = "rehearsal"
+    return variables
 
 
 def say(who: str, what: str) -> None:

@@ -67,17 +67,20 @@ def extract(
     from headrace.cli.schema import given_schema
     from headrace.cli.service import service
     from headrace.client import AsyncHeadrace
-    from headrace.errors import InputError
     from headrace.facts import split_model
     from headrace.inputs import chosen, records
     from headrace.intake import read_items
+    from headrace.outputs import writable
 
     answer, name = given_schema(schema)
     template, _ = make_template(model, prompt, schema=answer, schema_name=name, system=system, **parse_pairs(options))
     if "/" not in model:
         split_model(model)
-    if out is not None and not out.parent.is_dir():
-        raise InputError(f"--out {out}: the folder {out.parent} does not exist")
+    if out is not None:
+        try:
+            writable(out)
+        except InputError as error:
+            raise InputError(f"--out {error}") from None
 
     with before_it_is_opened(), readable(input) as source:
 

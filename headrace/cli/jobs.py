@@ -76,13 +76,19 @@ def cancel_job(job_id: str) -> None:
 
 
 def print_answer(completion: Completion, *, as_json: bool) -> None:
-    """The answer's text, or its value as JSON where a schema was asked for; `as_json` prints everything."""
+    """The answer's text, its value as JSON where a schema was asked for, or the tool calls as JSON lines; `as_json` prints
+    everything."""
     import msgspec
 
     from headrace.results import text_of
 
     if as_json:
         click.echo(msgspec.json.encode(completion))
+    elif completion.tool_calls:
+        if completion.content:
+            click.echo(completion.content)
+        for call in completion.tool_calls:
+            click.echo(msgspec.json.encode(call))
     elif completion.value is not None:
         encoded = msgspec.json.encode(completion.value)
         click.echo(msgspec.json.format(encoded, indent=2) if sys.stdout.isatty() else encoded)

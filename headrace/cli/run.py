@@ -14,6 +14,8 @@ import click
 @click.option("--model", required=True, envvar="MODEL", help="provider/model, for example openai/gpt-5-mini.")
 @click.option("--system", help="The system message.")
 @click.option("--schema", help="A JSON Schema file for the answer, or module:Type.")
+@click.option("--tools", help="A JSON file with a list of tools in OpenAI's shape.")
+@click.option("--tool-choice", help="auto, required, none, or a tool's name.")
 @click.option("--option", "-o", "options", multiple=True, metavar="NAME=VALUE", help="A model option: temperature=0")
 @click.option("--key", "idempotency_key", help="The same call under the same key within 24 h is the same job.")
 @click.option("--json", "as_json", is_flag=True, help="The whole completion, as JSON.")
@@ -23,6 +25,8 @@ def run(
     model: str,
     system: str | None,
     schema: str | None,
+    tools: str | None,
+    tool_choice: str | None,
     options: tuple[str, ...],
     idempotency_key: str | None,
     as_json: bool,
@@ -30,13 +34,13 @@ def run(
 ) -> None:
     """Put PROMPT to a model as one job and print the answer. `-` reads the prompt from standard input.
 
-    With a schema the answer is printed as JSON. Ctrl-C cancels the job.
+    With a schema the answer is printed as JSON, and so are the calls of a model that calls tools. Ctrl-C cancels the job.
     """
     from headrace.ask import make_job
     from headrace.cli.extract import parse_pairs
     from headrace.cli.interrupt import Interrupted, until_interrupted
     from headrace.cli.jobs import print_answer
-    from headrace.cli.schema import given_schema
+    from headrace.cli.schema import given_schema, given_tools
     from headrace.cli.service import service
     from headrace.client import AsyncHeadrace
     from headrace.errors import HeadraceError, InputError
@@ -48,7 +52,7 @@ def run(
     if "/" not in model:
         split_model(model)
     answer, _ = given_schema(schema)
-    words = parse_pairs(options)
+    words = parse_pairs(options) | {"tools": given_tools(tools), "tool_choice": tool_choice}
     make_job(model, text, schema=answer, system=system, **words)  # a mistake is told before a service is started
 
     async def body() -> int:

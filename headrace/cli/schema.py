@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.ask import tool_definitions
 from headrace.errors import InputError, SchemaError
 from headrace.schema.types import answers
 
@@ -30,6 +31,26 @@ def given_schema(word: str | None) -> tuple[Any, str | None]:
     if not isinstance(schema, dict):
         raise SchemaError(f"--schema {word}: the schema must be a JSON object, not {type(schema).__name__}")
     return checked(word, schema), path.stem
+
+
+def given_tools(word: str | None) -> list[Any] | None:
+    """The tools in a JSON file: a list, or the `tools` of an object. Raises `InputError` naming the file."""
+    if word is None:
+        return None
+    try:
+        tools = msgspec.json.decode(Path(word).read_bytes())
+    except OSError as error:
+        raise InputError(f"--tools {word}: {error.strerror} (a JSON file with a list of tools)") from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InputError(f"--tools {word}: not JSON: {error}") from None
+    tools = tools.get("tools") if isinstance(tools, dict) else tools
+    if not isinstance(tools, list) or not tools:
+        raise InputError(f"--tools {word}: must be a list of tools, at least one")
+    try:
+        tool_definitions(tools)
+    except InputError as error:
+        raise InputError(f"--tools {word}: {error}") from None
+    return tools
 
 
 def imported(word: str, module: str, name: str) -> Any:

@@ -1,6 +1,7 @@
 """The HTTP side: OpenAI's routes and shapes, and the passing of time.
 
-`POST /v1/chat/completions` (plain and streamed), `GET /v1/models`, `GET /healthz`. A call is answered like this: read
+`POST /v1/chat/completions` (plain and streamed), `GET /v1/models`, `GET /healthz`; the first two also behind `/vllm` and
+`/openrouter`, in these providers' dialects (see `dialects`). A call is answered like this: read
 the body, write `received` in the account, take its orders (see `faults`), compose the answer (see `answers`), let the
 ordered time pass, send. The client leaving cancels the call at any point and is written down as `gone`.
 
@@ -22,6 +23,7 @@ from aiohttp import web
 
 from headrace_rehearsal.account import Account
 from headrace_rehearsal.answers import Prompt, Writer, pieces, plain_text, tokens
+from headrace_rehearsal.dialects import DIALECTS, OpenAI, Refused
 from headrace_rehearsal.faults import MARKER, SLOW_TPS, BadOrder, Book, Orders, missed
 
 MODELS = ("rehearsal-small", "rehearsal-large")
@@ -38,15 +40,6 @@ encode = msgspec.json.Encoder().encode
 encode_canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
-class Refused(Exception):
-    """The request is answered with an error in OpenAI's shape."""
-
-    def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None):
-        super().__init__(message)
-        self.status, self.param, self.code = status, param, code
-        self.retry_after_s: float | None = None
-
-
 class Answer(msgspec.Struct):
     """What is said. `text` is the content, the refusal or the tool's arguments, as `kind` tells."""
 
@@ -54,14 +47,17 @@ class Answer(msgspec.Struct):
     kind: str = "content"
     tool: str = ""
     finish_reason: str = "stop"
+    thought: str = ""
 
 
 class Call(msgspec.Struct):
-    """One call on its way: its number, the client's name for it, and when its first byte is due on the loop's clock."""
+    """One call on its way: its number, the client's name for it, when its first byte is due on the loop's clock, and the
+    dialect it is answered in."""
 
     n: int
     request_id: str | None
     due: float
+    dialect: OpenAI
     closed: bool = False  # the account has its closing line
 
 
@@ -170,33 +166,37 @@ class Rehearsal:
         self.stopping = False
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        wanted = ROUTES.get(request.path)
+        prefix = next((prefix for prefix in DIALECTS if prefix and request.path.startswith(f"{prefix}/")), "")
+        path, dialect = request.path.removeprefix(prefix), DIALECTS[prefix]
+        wanted = ROUTES.get(path)
         if wanted is None:
             unknown = f"Unknown request URL: {request.method} {request.path}."
-            return error_response(Refused(404, unknown, code="unknown_url"))
+            return error_response(Refused(404, unknown, code="unknown_url"), dialect)
         if wanted != request.method:
-            return error_response(Refused(405, f"Not allowed to {request.method} on {request.path}: use {wanted}."))
-        if request.path == CHAT:
-            return await self._chat(request)
-        if request.path == "/healthz":
+            refused = Refused(405, f"Not allowed to {request.method} on {request.path}: use {wanted}.")
+            return error_response(refused, dialect)
+        if path == CHAT:
+            return await self._chat(request, dialect)
+        if path == "/healthz":
             return web.Response(text="ok\n")
         models = [{"id": name, "object": "model", "created": 0, "owned_by": "rehearsal"} for name in MODELS]
         return json_response({"object": "list", "data": models})
 
-    async def _chat(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _chat(self, request: web.BaseRequest, dialect: OpenAI) -> web.StreamResponse:
         try:
             raw = await request.read()
         except web.HTTPRequestEntityTooLarge:
-            return error_response(Refused(413, f"The body is larger than {MAX_BODY_BYTES} bytes."))
+            return error_response(Refused(413, f"The body is larger than {MAX_BODY_BYTES} bytes."), dialect)
         self._calls += 1
-        call = Call(self._calls, request.headers.get("X-Client-Request-Id"), asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        call = Call(self._calls, request.headers.get("X-Client-Request-Id"), now, dialect)
         if self._account:
             self._account.received(call.n, call.request_id, size=len(raw), key=sha256(raw).hexdigest()[:16])
         try:
             try:
                 return await self._answer(request, call, raw)
             except Refused as refused:
-                response = error_response(refused)
+                response = error_response(refused, dialect)
                 await self._send_whole(request, call, response, 0)
                 return response
         except asyncio.CancelledError:
@@ -212,6 +212,7 @@ class Rehearsal:
 
     async def _answer(self, request: web.BaseRequest, call: Call, raw: bytes) -> web.StreamResponse:
         body = read_body(raw)
+        call.dialect.check(body, request.headers)
         stream, options = body.pop("stream", False), body.pop("stream_options", None)
         digest = sha256(encode_canonical(body)).digest()
         seed = int.from_bytes(digest[:8])
@@ -236,10 +237,18 @@ class Rehearsal:
         prompt_tokens = sum(tokens(text_of(message)) for message in body["messages"])
         used = {"prompt_tokens": prompt_tokens, "completion_tokens": tokens(answer.text)}
         used["total_tokens"] = sum(used.values())
+        used = call.dialect.usage(used)
+        if call.dialect.thinks(body):
+            answer.thought = f"The question has {prompt_tokens} tokens; its own words are the answer."
         model = body["model"] if body["model"].startswith("rehearsal-") else "rehearsal-" + body["model"]
-        head = {"id": f"chatcmpl-{self._run}-{call.n}", "created": int(time.time()), "model": model}
+        head = {
+            "id": f"chatcmpl-{self._run}-{call.n}",
+            "created": int(time.time()),
+            "model": model,
+        } | call.dialect.answer()
         if stream:
             with_usage = isinstance(options, dict) and options.get("include_usage") is True
+            with_usage = with_usage or call.dialect.always_usage
             return await self._stream(request, call, answer, orders, tps, head, used if with_usage else None)
         return await self._plain(request, call, answer, orders, tps, head, used)
 
@@ -252,7 +261,10 @@ class Rehearsal:
             message["tool_calls"] = [{"id": f"call_{head['id'][9:]}", "type": "function", "function": function}]
         else:
             message[answer.kind] = answer.text
+        if answer.thought:
+            message |= call.dialect.thought(answer.thought)
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
+        choice |= call.dialect.choice(answer.finish_reason)
         response = json_response(head | {"object": "chat.completion", "choices": [choice], "usage": used}, head["id"])
         await until(call.due + (used["completion_tokens"] / tps if tps else 0))
         if orders.fault not in ("cut", "stall"):
@@ -273,6 +285,7 @@ class Rehearsal:
 
         def event(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
             choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+            choice |= call.dialect.choice(finish_reason)
             return b"data: " + encode(shared | {"choices": [choice]}) + b"\n\n"
 
         opening: dict[str, Any] = {"role": "assistant", "content": None if answer.kind == "tool" else ""}
@@ -294,7 +307,8 @@ class Rehearsal:
         response = web.StreamResponse(headers={"Cache-Control": "no-cache", "x-request-id": head["id"]})
         response.headers["Content-Type"] = "text/event-stream; charset=utf-8"
         await until(call.due)
-        sent = [event(opening)]
+        thought = event(call.dialect.thought(answer.thought)) if answer.thought else b""
+        sent = [call.dialect.comment + event(opening) + thought]
         if tps:
             await self._begin(request, call, response)
             await response.write(sent[0])
@@ -344,7 +358,7 @@ class Rehearsal:
             await asyncio.get_running_loop().create_future()
         if orders.fault == "stream_error" and stream:
             error = Refused(500, "Rehearsal broke off, as it was ordered to.")
-            await stream.write(b"data: " + encode(error_body(error)) + b"\n\n")
+            await stream.write(b"data: " + encode(call.dialect.error_event(error)) + b"\n\n")
             await stream.write_eof()
         elif request.transport:
             request.transport.close()
@@ -376,13 +390,8 @@ def raise_ordered(orders: Orders) -> None:
     raise refused
 
 
-def error_body(refused: Refused) -> dict[str, Any]:
-    kind = "server_error" if refused.status >= 500 else "requests" if refused.status == 429 else "invalid_request_error"
-    return {"error": {"message": str(refused), "type": kind, "param": refused.param, "code": refused.code}}
-
-
-def error_response(refused: Refused) -> web.Response:
-    response = json_response(error_body(refused), status=refused.status)
+def error_response(refused: Refused, dialect: OpenAI) -> web.Response:
+    response = json_response(dialect.error(refused), status=refused.status)
     if refused.retry_after_s is not None:
         response.headers["Retry-After"] = f"{refused.retry_after_s:g}"
     return response

@@ -49,7 +49,7 @@ WORDS = {
     "an option out of range": (["-o", "temperature=7"], ["temperature", "2.0"]),
     "an option that is no pair": (["-o", "temperature"], ["NAME=VALUE"]),
     "too many stops": (["-o", 'stop=["a","b","c","d","e"]'], ["stop", "4"]),
-    "unknown provider": (["--model", "nobody/gpt"], ["nobody/gpt", "openai, rehearsal"]),
+    "unknown provider": (["--model", "nobody/gpt"], ["nobody/gpt", "openai, openrouter, rehearsal, vllm"]),
     "no provider": (["--model", "gpt-5"], ["gpt-5", "openai/gpt-5"]),
     "an open brace": (["--prompt", "{text"], ["--prompt", "{{"]),
     "a place without a name": (["--prompt", "{}"], ["--prompt", "{name}"]),

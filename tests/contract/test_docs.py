@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from headrace_worker.providers import Model
 from stack import Stack, started, until
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +58,40 @@ def test_from_python(tmp_path: Path, environment: dict[str, str]) -> None:
     assert "completed 2 0" in said
     assert "not_found" in said
     assert (tmp_path / "reviews.csv").read_text().startswith("custom_id,product,stars")
+
+
+def test_providers_through_the_queue(tmp_path: Path, environment: dict[str, str]) -> None:
+    (program,) = snippets("providers.md", "sh")
+    called, thought = done(["bash", "-c", f"set -euo pipefail\n{program}"], tmp_path, environment).splitlines()
+    assert json.loads(called)["function"]["name"] == "weather"
+    completion = json.loads(thought)
+    assert completion["reasoning"]
+    assert completion["deployment"] == "vllm"
+
+
+def test_providers_called_directly(tmp_path: Path, stack: Stack, environment: dict[str, str]) -> None:
+    program = "\n".join(snippets("providers.md", "python"))
+    said = done(
+        [sys.executable, "-c", program], tmp_path, {**environment, "REHEARSAL_URL": stack.ready["rehearsal"]}
+    ).splitlines()
+    assert said[0].startswith("weather {")
+    assert said[1].startswith("text_generation ")
+    assert said[1].endswith(" True end_turn")
+    assert said[2] == "True"
+    assert said[3].endswith(" True")
+    assert said[4] == "second"
+
+
+def test_settings_of_providers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    registered, profiles = snippets("providers.md", "json")
+    monkeypatch.setenv("HEADRACE_PROVIDERS", registered)
+    monkeypatch.setenv("LLAMA_KEY", "secret")
+    (tmp_path / "profiles.json").write_text(profiles)
+    monkeypatch.setenv("HEADRACE_PROFILES", str(tmp_path / "profiles.json"))
+    assert Model.chat_completion("llama/any-model").base_url == "http://127.0.0.1:8080/v1"
+    profile = Model.chat_completion("vllm/qwen").profile()
+    assert profile
+    assert profile.context_length == 32768
 
 
 def test_the_readmes_first_program(tmp_path: Path, environment: dict[str, str]) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from headrace.errors import InputError
 from headrace.job import Completion, Failure, Usage
 from headrace.lines import error_line, success_line
-from headrace.outputs import errors_beside, flat, write_results
+from headrace.outputs import errors_beside, flat, writable, write_results
 
 
 def line(custom_id: str, value: Any) -> bytes:
@@ -94,3 +96,19 @@ def test_what_breaks_off_leaves_the_old_file_alone(tmp_path: Path) -> None:
 def test_errors_lie_beside_the_results() -> None:
     assert errors_beside(Path("a/rows.csv")) == Path("a/rows.errors.csv")
     assert errors_beside(Path("rows")) == Path("rows.errors.jsonl")
+
+
+def test_a_device_is_never_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/null")):
+        with pytest.raises(InputError, match="no ordinary file"):
+            writable(path)
+    with pytest.raises(InputError, match="is a folder"):
+        writable(tmp_path)
+    with pytest.raises(InputError, match="does not exist"):
+        writable(tmp_path / "nowhere" / "out.csv")
+
+
+def test_a_link_leads_to_the_file_that_is_written(tmp_path: Path) -> None:
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
+    assert writable(tmp_path / "link.csv") == tmp_path / "real.csv"

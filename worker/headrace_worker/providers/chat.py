@@ -7,7 +7,7 @@ import os
 import weakref
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import msgspec
 
@@ -293,10 +293,27 @@ class ChatCompletion:
         return Request(f"{self.base_url}/chat/completions", headers, self.body(job))
 
     async def close(self) -> None:
-        """Close the connections of the running loop; those of others go with their loops."""
-        transport = self._transport or self._transports.pop(asyncio.get_running_loop(), None)
-        if transport is not None:
-            await transport.close()
+        """Close the connections, those of calls without `await` too. Used again, it connects again."""
+        if self._transport is not None:
+            await self._transport.close()
+        for loop, transport in list(self._transports.items()):
+            if loop is asyncio.get_running_loop():
+                await transport.close()
+            elif loop.is_running():
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(transport.close(), loop))
+        self._transports.clear()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        loop_thread.run(self.close())
 
     async def _attempt(self, job: Job, request_id: str, deliver: Callable[[Delta], None] | None) -> Completion:
         reducer = Reducer()
