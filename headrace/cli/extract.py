@@ -67,6 +67,7 @@ def extract(
     from headrace.cli.schema import given_schema
     from headrace.cli.service import service
     from headrace.client import AsyncHeadrace
+    from headrace.errors import InputError
     from headrace.facts import split_model
     from headrace.inputs import chosen, records
     from headrace.intake import read_items

@@ -1,0 +1,166 @@
+"""A body cut anywhere is the same completion: SSE bytes through the SDK's decoder and the reducer."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import openai
+import pytest
+from headrace_worker.reduce import Reducer
+from headrace_worker.transport import decoded
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.errors import CallError
+from headrace.job import Completion, Job
+
+JOB = Job(model="openai/m", messages=[])
+
+
+def delta(choice: int = 0, finish: str | None = None, **fields: Any) -> dict[str, Any]:
+    return {"index": choice, "delta": fields, "finish_reason": finish}
+
+
+def chunk(*choices: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"id": "c", "model": "m", "created": 1, "choices": list(choices), **more}
+
+
+def tool(index: int, **function: Any) -> dict[str, Any]:
+    named = {"id": f"call_{index}", "type": "function"} if "name" in function else {}
+    return {"index": index, **named, "function": function}
+
+
+def interleaved() -> list[dict[str, Any]]:
+    """Four parallel calls in each of two choices, all their arguments in turns."""
+    begin = [chunk(delta(c, tool_calls=[tool(i, name=f"f{i}", arguments="")])) for c in (0, 1) for i in range(4)]
+    parts = [
+        chunk(*(delta(c, tool_calls=[tool(i, arguments=part) for i in range(4)]) for c in (0, 1)))
+        for part in ('{"a', '":"é', '🙂"', "}")
+    ]
+    return [*begin, *parts, chunk(delta(0, "tool_calls"), delta(1, "tool_calls"))]
+
+
+USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 1}}
+LOGPROBS = {"content": [{"token": "é", "logprob": -0.5, "bytes": [195, 169], "top_logprobs": []}], "refusal": None}
+BODIES: dict[str, list[dict[str, Any]]] = {
+    "text": [chunk(delta(content=part)) for part in ("he", "llö ", "🙂", "\n\ndata: no")]
+    + [chunk(delta(finish="stop"))],
+    "four calls, two choices": interleaved(),
+    "reasoning and content in one delta": [chunk(delta(reasoning="wà", content="so")), chunk(delta(finish="stop"))],
+    "refusal": [chunk(delta(refusal="N")), chunk(delta(refusal="ö.")), chunk(delta(finish="stop"))],
+    "audio": [
+        chunk(delta(audio={"id": "a", "transcript": "h"})),
+        *(chunk(delta(audio={"data": base64.b64encode(part).decode()})) for part in (b"x", b"yz")),
+        chunk(delta(finish="stop", audio={"expires_at": 5})),
+    ],
+    "logprobs": [
+        chunk(delta(content="é") | {"logprobs": LOGPROBS}),
+        chunk(delta(finish="stop") | {"logprobs": LOGPROBS}),
+    ],
+    "usage early": [chunk(delta(content="x"), usage=USAGE), chunk(delta(finish="stop"))],
+    "usage with the end": [chunk(delta(content="x")), chunk(delta(finish="stop"), usage=USAGE)],
+    "usage alone at last": [chunk(delta(content="x", finish="stop")), chunk(usage=USAGE)],
+}
+
+
+def body_of(chunks: list[dict[str, Any]], end: str, comments: bool) -> bytes:
+    lines = []
+    for one in chunks:
+        lines += [": PROCESSING", ""] if comments else []
+        lines += [f"data: {json.dumps(one, ensure_ascii=False)}", ""]
+    return (end.join([*lines, "data: [DONE]", "", ""])).encode()
+
+
+async def completion_of(pieces: list[bytes]) -> Completion:
+    async def stream() -> AsyncIterator[bytes]:
+        for one in pieces:
+            yield one
+
+    reducer = Reducer()
+    async for event in openai._streaming.SSEDecoder().aiter_bytes(stream()):
+        if event.data and not event.data.startswith("[DONE]"):
+            reducer.add(decoded(event.data))
+    return reducer.completion(JOB)
+
+
+@pytest.mark.parametrize("what", BODIES)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+async def test_a_cut_at_every_byte(what: str, end: str) -> None:
+    body = body_of(BODIES[what], end, comments=True)
+    whole = await completion_of([body])
+    for at in range(1, len(body)):
+        assert await completion_of([body[:at], body[at:]]) == whole, at
+    assert await completion_of([bytes([byte]) for byte in body]) == whole
+
+
+@given(st.sampled_from(sorted(BODIES)), st.sampled_from(["\n", "\r\n", "\r"]), st.booleans(), st.data())
+@settings(deadline=None)
+async def test_any_cuts(what: str, end: str, comments: bool, data: st.DataObject) -> None:
+    body = body_of(BODIES[what], end, comments)
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(body) - 1), max_size=40)))
+    pieces = [body[first:last] for first, last in zip([0, *cuts], [*cuts, len(body)], strict=True)]
+    assert await completion_of(pieces) == await completion_of([body])
+
+
+async def test_what_the_bodies_mean() -> None:
+    """So that equal does not mean equally wrong."""
+    made = {what: await completion_of([body_of(chunks, "\n", False)]) for what, chunks in BODIES.items()}
+    assert made["text"].content == "hellö 🙂\n\ndata: no"
+    calls = made["four calls, two choices"]
+    for choice in (calls, *calls.other_choices):
+        assert [(call["id"], call["function"]) for call in choice.tool_calls] == [
+            (f"call_{i}", {"name": f"f{i}", "arguments": '{"a":"é🙂"}'}) for i in range(4)
+        ]
+    assert len(calls.other_choices) == 1
+    both = made["reasoning and content in one delta"]
+    assert (both.reasoning, both.content) == ("wà", "so")
+    assert made["refusal"].refusal == "Nö."
+    audio = {"id": "a", "transcript": "h", "data": base64.b64encode(b"xyz").decode(), "expires_at": 5}
+    assert made["audio"].audio == audio
+    assert made["logprobs"].logprobs == {"content": LOGPROBS["content"] * 2}
+    for name in ("usage early", "usage with the end", "usage alone at last"):
+        assert (made[name].raw_usage, made[name].usage.cached_tokens) == (USAGE, 1)
+
+
+@given(st.sampled_from(sorted(BODIES)), st.data())
+async def test_a_plain_answer_is_one_chunk(what: str, data: st.DataObject) -> None:
+    """What a stream folds to, said at once, folds to the same."""
+    streamed = await completion_of([body_of(BODIES[what], "\n", False)])
+
+    def said(choice: Any, index: int) -> dict[str, Any]:
+        message = {"role": "assistant", "content": choice.content, "refusal": choice.refusal, "audio": choice.audio}
+        message |= {"reasoning": choice.reasoning, "tool_calls": choice.tool_calls or None}
+        return {"index": index, "message": message, "finish_reason": choice.finish_reason, "logprobs": choice.logprobs}
+
+    choices = [said(choice, index) for index, choice in enumerate([streamed, *streamed.other_choices])]
+    reducer = Reducer()
+    reducer.add(chunk(*choices, usage=streamed.raw_usage))
+    assert reducer.completion(JOB) == streamed
+
+
+NAMES = (
+    "choices delta message content tool_calls index function arguments usage prompt_tokens logprobs audio data error "
+    "finish_reason reasoning_details id"
+).split()
+LEAVES = st.none() | st.booleans() | st.integers() | st.text(max_size=3)
+JSON = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(JSON)
+def test_no_json_breaks_the_reducer(value: Any) -> None:
+    for whole in (value, {"choices": [value]}, {"choices": [{"delta": value}]}, {"choices": [{"message": value}]}):
+        reducer = Reducer()
+        try:
+            if isinstance(whole, dict):
+                reducer.add(whole)
+                msgspec.json.encode(reducer.completion(JOB))
+        except CallError:
+            pass
