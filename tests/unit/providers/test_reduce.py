@@ -142,10 +142,20 @@ async def test_a_plain_answer_is_one_chunk(what: str, data: st.DataObject) -> No
     assert reducer.completion(JOB) == streamed
 
 
-NAMES = (
-    "choices delta message content tool_calls index function arguments usage prompt_tokens logprobs audio data error "
-    "finish_reason reasoning_details id"
-).split()
+NAMES = [
+    "choices",
+    "delta",
+    "message",
+    "content",
+    "tool_calls",
+    "index",
+    "function",
+    "arguments",
+    "usage",
+    "error",
+    "id",
+]
+NAMES += ["prompt_tokens", "logprobs", "audio", "data", "finish_reason", "reasoning_details"]
 LEAVES = st.none() | st.booleans() | st.integers() | st.text(max_size=3)
 JSON = st.recursive(
     LEAVES,
