@@ -27,6 +27,7 @@ STATE = Path(".headrace")
 DEMO = STATE / "demo"
 MODEL = os.environ.get("MODEL", "rehearsal/large")
 REAL = not MODEL.startswith("rehearsal/")
+LAST_MOMENT_S = 0.25
 LEAST_DOCUMENTS = 60
 SYSTEM = "Describe the Python distribution in the user's message as a record."
 SCHEMA = {
@@ -175,20 +176,32 @@ def report(documents: list[dict[str, str]], calls: list[account.Call], kills: li
     failed = [json.loads(line) for line in errors.read_text().splitlines()] if errors.exists() else []
     table(rows)
     answered = [row["custom_id"] for row in rows] + [row["custom_id"] for row in failed]
+    paid_twice = account.paid_twice(calls)
+    in_flight = sum(len(account.in_flight_at(calls, kill)) for kill in kills)
+    # Answers on their way: the provider had sent them, the worker had not yet written them down.
+    on_their_way = sum(
+        bool(call.ended_at and 0 <= kill - call.ended_at <= LAST_MOMENT_S) for call in calls for kill in kills
+    )
     verdict = {
         "items": len(documents),
         "answered": len(rows),
         "lost": len({document["id"] for document in documents} - set(answered)),
         "finished_twice": len(answered) - len(set(answered)),
-        "paid_twice": account.paid_twice(calls),
-        "in_flight_at_kill": sum(len(account.in_flight_at(calls, kill)) for kill in kills),
+        "paid_twice": paid_twice,
+        "in_flight_at_kill": in_flight,
         "seconds": round(seconds, 1),
     }
     (DEMO / "report.json").write_text(json.dumps(verdict, indent=2) + "\n")
     say("the account's verdict: " + ", ".join(f"{name} {value}" for name, value in verdict.items()))
     if REAL:
         say("with a real provider there is no account: paid_twice and in_flight_at_kill are not known")
-    return 0 if verdict["lost"] == verdict["finished_twice"] == 0 and len(rows) == len(documents) else 1
+    elif paid_twice > in_flight:
+        say(
+            f"{paid_twice - in_flight} more than in flight: answers that the provider sent within the last {LAST_MOMENT_S:g} s "
+            "before the kill, which the worker died too early to write down"
+        )
+    whole = verdict["lost"] == verdict["finished_twice"] == 0 and len(rows) == len(documents)
+    return 0 if whole and paid_twice <= in_flight + on_their_way else 1
 
 
 def table(rows: list[dict[str, object]]) -> None:
