@@ -45,7 +45,7 @@ class InputError(HeadraceError, ValueError):
     exit_code = 2
 
 
-class SchemaError(InputError):
+class SchemaError(InputError, TypeError):
     """The schema, or the type that was to be one, cannot be carried."""
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -55,6 +55,13 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def key(self, environ: Mapping[str, str]) -> str | None:
         return (environ.get(self.key_variable) if self.key_variable else None) or self.default_key
+
+    def with_structured_output(self, mode: str) -> Provider:
+        """The same provider with schemas sent in another way. Raises `InputError`."""
+        if mode not in get_args(StructuredOutput):
+            modes = ", ".join(get_args(StructuredOutput))
+            raise InputError(f"structured_output_mode={mode!r}: must be one of {modes}")
+        return msgspec.structs.replace(self, structured_output=mode)
 
 
 PROVIDERS: dict[str, Provider] = {

@@ -9,6 +9,7 @@ import msgspec
 from headrace.job import Completion, Failure, Usage
 
 KIND_OF_STATE = {"succeeded": "s", "failed": "f", "cancelled": "c", "dead": "d"}
+BESIDE_CONTENT = ("tool_calls", "reasoning", "reasoning_details", "audio", "annotations")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -18,8 +19,10 @@ def success_line(custom_id: str, request_id: str, completion: Completion) -> byt
     if completion.value is not None:
         content = _encode(completion.value).decode()
     message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": completion.refusal}
-    if completion.tool_calls:
-        message["tool_calls"] = completion.tool_calls
+    for name in BESIDE_CONTENT:
+        value = getattr(completion, name)
+        if value:
+            message[name] = value
     usage = completion.usage
     return _encode(
         {
@@ -34,18 +37,33 @@ def success_line(custom_id: str, request_id: str, completion: Completion) -> byt
                     "created": completion.created,
                     "model": completion.model,
                     "choices": [
-                        {"index": 0, "message": message, "finish_reason": completion.finish_reason, "logprobs": None}
+                        {
+                            "index": 0,
+                            "message": message,
+                            "finish_reason": completion.finish_reason,
+                            "logprobs": completion.logprobs,
+                        }
                     ],
-                    "usage": {
-                        "prompt_tokens": usage.input_tokens,
-                        "completion_tokens": usage.output_tokens,
-                        "total_tokens": usage.input_tokens + usage.output_tokens,
-                    },
+                    "usage": wire_usage(usage, completion.cost),
                 },
             },
             "error": None,
         }
     )
+
+
+def wire_usage(usage: Usage, cost: float | None) -> dict[str, Any]:
+    """Tokens as OpenAI writes them; details and cost (USD) where there are any."""
+    wire: dict[str, Any] = {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+    }
+    if usage.cached_tokens:
+        wire["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
+    if usage.reasoning_tokens:
+        wire["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    return wire if cost is None else wire | {"cost": cost}
 
 
 def error_line(custom_id: str, request_id: str, failure: Failure) -> bytes:
@@ -66,16 +84,32 @@ class _Message(msgspec.Struct):
     content: str | None = None
     refusal: str | None = None
     tool_calls: list[dict[str, Any]] = []
+    reasoning: str | None = None
+    reasoning_details: list[Any] | None = None
+    audio: dict[str, Any] | None = None
+    annotations: list[Any] = []
 
 
 class _Choice(msgspec.Struct):
     message: _Message
     finish_reason: str = "stop"
+    logprobs: dict[str, Any] | None = None
+
+
+class _Cached(msgspec.Struct, frozen=True):
+    cached_tokens: int = 0
+
+
+class _Reasoning(msgspec.Struct, frozen=True):
+    reasoning_tokens: int = 0
 
 
 class _Usage(msgspec.Struct, frozen=True):
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    prompt_tokens_details: _Cached = _Cached()
+    completion_tokens_details: _Reasoning = _Reasoning()
+    cost: float | None = None
 
 
 class _Body(msgspec.Struct):
@@ -124,10 +158,17 @@ def outcome_of(line: bytes, *, structured: bool) -> tuple[str, Completion | None
         created=body.created,
         content=message.content,
         finish_reason=choice.finish_reason,
-        usage=Usage(body.usage.prompt_tokens, body.usage.completion_tokens),
+        usage=Usage(
+            body.usage.prompt_tokens,
+            body.usage.completion_tokens,
+            body.usage.prompt_tokens_details.cached_tokens,
+            body.usage.completion_tokens_details.reasoning_tokens,
+        ),
+        cost=body.usage.cost,
         refusal=message.refusal,
-        tool_calls=message.tool_calls,
         value=value,
+        logprobs=choice.logprobs,
+        **{name: getattr(message, name) for name in BESIDE_CONTENT},
     )
     return parsed.custom_id, completion, None
 

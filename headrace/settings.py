@@ -69,6 +69,20 @@ def variable(field: str) -> str:
     return f"HEADRACE_{field.upper()}"
 
 
+def number_in(environ: Mapping[str, str] | None, variable: str, least: float) -> float | None:
+    """The number in an environment variable; None when it is unset or empty. Raises `SettingsError` naming it."""
+    text = (os.environ if environ is None else environ).get(variable, "").strip()
+    if not text:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not least <= number < float("inf"):
+        raise SettingsError(f"{variable}={text!r}: must be a number, {least:g} or more")
+    return number
+
+
 def find_state_folder(start: Path | None = None) -> Path | None:
     """The nearest `.headrace` folder at or above `start` (default: the current folder), or None."""
     here = (start or Path.cwd()).resolve()

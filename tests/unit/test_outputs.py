@@ -13,7 +13,7 @@ import pytest
 
 from headrace.errors import InputError
 from headrace.job import Completion, Failure, Usage
-from headrace.lines import error_line, success_line
+from headrace.lines import error_line, outcome_of, success_line
 from headrace.outputs import errors_beside, flat, writable, write_results
 
 
@@ -112,3 +112,22 @@ def test_a_device_is_never_replaced_by_a_file(tmp_path: Path) -> None:
 def test_a_link_leads_to_the_file_that_is_written(tmp_path: Path) -> None:
     (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
     assert writable(tmp_path / "link.csv") == tmp_path / "real.csv"
+
+
+def test_what_came_beside_the_content_is_in_the_line() -> None:
+    completion = Completion(
+        id="c",
+        model="m",
+        created=1,
+        content="Hi",
+        finish_reason="stop",
+        usage=Usage(5, 4, 3, 2),
+        cost=0.5,
+        reasoning="why",
+        reasoning_details=[{"type": "reasoning.text"}],
+        annotations=[{"type": "url_citation"}],
+        audio={"id": "a"},
+        logprobs={"content": []},
+        tool_calls=[{"id": "t"}],
+    )
+    assert outcome_of(success_line("a", "r", completion), structured=False) == ("a", completion, None)

@@ -208,6 +208,18 @@ class Reducer:
             **self.beside,
         )
 
+    def keep_what_came(self, error: CallError) -> None:
+        """An answer of no use was paid for all the same: put what had come of it into the error."""
+        error.partial = error.partial or self.said or None
+        error.details.setdefault("counters", self.usage.counters())
+        first = self.choices.get(0)
+        if self.id or self.raw_usage:
+            known: dict[str, Any] = {"id": self.id, "model": self.model, "usage": self.raw_usage}
+            known["finish_reason"] = first.finish_reason if first else None
+            error.details.setdefault("metadata", {name: value for name, value in known.items() if value})
+        if first and first.calls:
+            error.details.setdefault("tool_calls", wire_calls(first.calls))
+
     @property
     def said(self) -> str:
         """The text that has come so far."""

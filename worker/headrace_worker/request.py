@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -12,6 +13,7 @@ import structlog
 
 from headrace.facts import Provider
 from headrace.job import Job
+from headrace.options import Options
 from headrace.schema.lower import lower
 from headrace.tools import ToolDefinitions, wire_tools
 
@@ -19,6 +21,7 @@ log = structlog.get_logger("headrace.worker.request")
 
 Body = dict[str, Any]
 Adapt = Callable[[Body, Job, Provider], Body]
+ACCOUNT = ("OPENAI_ORG_ID", "OpenAI-Organization"), ("OPENAI_PROJECT_ID", "OpenAI-Project")
 MERGED = ("reasoning", "chat_template_kwargs", "provider")
 
 
@@ -107,3 +110,13 @@ def merged_plugins(theirs: list[Any], ours: list[Any]) -> list[Any]:
 def warn_unsupported(provider: str, option: str) -> None:
     """Say once in a process that an option has no effect there."""
     log.warning("option left out: the provider does not take it", provider=provider, option=option)
+
+
+def request_headers(facts: Provider, key: str, options: Options) -> dict[str, str]:
+    """Credential, the provider's own headers, the account's where they are meant for it, and the caller's, which win."""
+    headers = {"Authorization": f"Bearer {key}"} | facts.headers
+    if facts.account_headers:
+        headers |= {name: os.environ[variable] for variable, name in ACCOUNT if os.environ.get(variable)}
+    theirs = options.extra_headers or {}
+    lower_names = {name.lower() for name in theirs}
+    return {name: value for name, value in headers.items() if name.lower() not in lower_names} | theirs

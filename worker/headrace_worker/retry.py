@@ -3,7 +3,6 @@ engine, never both, and never the transport."""
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Mapping
 from typing import Annotated
@@ -12,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from headrace.errors import CallError, SettingsError
+from headrace.settings import number_in
 
 LONGEST_OBEYED_S = 120.0
 """A longer `Retry-After` is not waited out by a call: the error says how long, and the caller decides."""
@@ -42,20 +42,6 @@ NO_RETRY = Retry(attempts=1)
 DEFAULT = Retry()
 ATTEMPTS = DEFAULT.attempts
 backoff_s = DEFAULT.backoff_s
-
-
-def number_in(environ: Mapping[str, str] | None, variable: str, least: float) -> float | None:
-    """The number in an environment variable; None when it is unset or empty. Raises `SettingsError` naming it."""
-    text = (os.environ if environ is None else environ).get(variable, "").strip()
-    if not text:
-        return None
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not least <= number < float("inf"):
-        raise SettingsError(f"{variable}={text!r}: must be a number, {least:g} or more")
-    return number
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> Retry:

@@ -15,6 +15,7 @@ import msgspec
 import openai
 
 from headrace.errors import CallError
+from headrace.settings import number_in
 from headrace_worker.failures import call_error, refused, retry_after_s, scrub
 from headrace_worker.request import Request
 
@@ -30,6 +31,12 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
     first_token_s: float = 60.0
     idle_s: float = 60.0
     total_s: float = 600.0
+
+    @classmethod
+    def from_environment(cls) -> Deadlines:
+        """The default ones, with `OPENAI_TIMEOUT` seconds in all where that is set (statement 27)."""
+        total_s = number_in(None, "OPENAI_TIMEOUT", 0.001)
+        return cls() if total_s is None else cls(total_s=total_s)
 
 
 class Transport(Protocol):

@@ -280,6 +280,8 @@ def test_c039_web_search_is_a_plugin(form: str) -> None:
 
 
 def test_c040_plugins_are_merged_by_id(form: str) -> None:
+    body = body_of("openrouter", form, **SEARCH, extra_body={"plugins": [{"id": "file-parser"}]})
+    assert body["plugins"] == [{"id": "file-parser"}, {"id": "web", "max_results": 3}]
     extra = {"plugins": [{"id": "file-parser"}, {"id": "web", "engine": "exa"}]}
     body = body_of("openrouter", form, **SEARCH, extra_body=extra)
     assert body["plugins"] == [{"id": "file-parser"}, {"id": "web", "engine": "exa", "max_results": 3}]

@@ -7,7 +7,7 @@ import os
 import weakref
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypedDict, Unpack, overload
 
 import msgspec
 
@@ -24,17 +24,29 @@ from headrace.tools import ToolDefinitions
 from headrace_worker import loop_thread
 from headrace_worker.cache import Cache, CacheInfo, MemoryCache, Remembered, cache_key
 from headrace_worker.parsers import PARSERS
-from headrace_worker.reduce import Delta, Reducer, wire_calls
-from headrace_worker.request import Adapt, Body, Request, build_body
+from headrace_worker.reduce import Delta, Reducer
+from headrace_worker.request import Adapt, Body, Request, build_body, request_headers
 from headrace_worker.response import Response, Stream, Switches, response_of
-from headrace_worker.retry import NO_RETRY, Retry, from_environment, number_in
+from headrace_worker.retry import NO_RETRY, Retry, from_environment
 from headrace_worker.transport import Deadlines, SdkTransport, Transport
-
-MOST_ACCOUNT = ("OPENAI_ORG_ID", "OpenAI-Organization"), ("OPENAI_PROJECT_ID", "OpenAI-Project")
 
 
 class TypedParserNotFoundError(InputError):
     """There is no parser of that name."""
+
+
+class CallWords(TypedDict, total=False):
+    """What a direct call takes beside its messages. `generation_schema` is a type or JSON Schema for the answer, or a flow
+    control; `typed_parser` the name of a parser; `logprobs`, `top_logprobs` and `extra_body` come over the model's own."""
+
+    system_prompt: str | None
+    prefilling: str | None
+    logprobs: bool | None
+    top_logprobs: int | None
+    generation_schema: Any
+    tool_definitions: ToolDefinitions | None
+    typed_parser: str | None
+    extra_body: dict[str, Any] | None
 
 
 class ChatCompletion:
@@ -75,7 +87,7 @@ class ChatCompletion:
     ):
         self.facts = facts or type(self).facts
         if structured_output_mode is not None:
-            self.facts = with_mode(self.facts, structured_output_mode)
+            self.facts = self.facts.with_structured_output(structured_output_mode)
         if not isinstance(model_id, str) or not model_id:
             raise InputError(f"model_id={model_id!r}: must be the name of a model")
         self.model_id = model_id
@@ -94,7 +106,7 @@ class ChatCompletion:
         if not isinstance(self.retry, Retry):
             raise InputError(f"retry={retry!r}: must be a headrace_worker.retry.Retry, False, or None")
         self._given_retry = retry
-        self.deadlines = deadlines or deadlines_from_environment()
+        self.deadlines = deadlines or Deadlines.from_environment()
         self._transport = transport
         self._transports: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Transport] = weakref.WeakKeyDictionary()
         self.switches = Switches(
@@ -112,37 +124,48 @@ class ChatCompletion:
 
     # Direct calls
 
-    def __call__(self, messages: Any, **words: Any) -> Any:
-        """A `Response`, or with `stream=True` a `Stream` that has begun. See `acall`."""
-        return loop_thread.run(self.acall(messages, **words))
+    @overload
+    def __call__(self, messages: Any, *, stream: Literal[True], **words: Unpack[CallWords]) -> Stream: ...
+    @overload
+    def __call__(self, messages: Any, *, stream: Literal[False] = False, **words: Unpack[CallWords]) -> Response: ...
+    def __call__(self, messages: Any, *, stream: bool = False, **words: Unpack[CallWords]) -> Response | Stream:
+        """`acall` for code without an event loop."""
+        return loop_thread.run(self._ask(messages, stream=stream, **words))
 
-    async def acall(
+    @overload
+    async def acall(self, messages: Any, *, stream: Literal[True], **words: Unpack[CallWords]) -> Stream: ...
+    @overload
+    async def acall(self, messages: Any, *, stream: Literal[False] = False, **words: Unpack[CallWords]) -> Response: ...
+    async def acall(self, messages: Any, *, stream: bool = False, **words: Unpack[CallWords]) -> Response | Stream:
+        """A `Response`, or with `stream=True` a `Stream` that has begun. `messages` is a text or a conversation.
+
+        Raises `InputError` before anything is sent for what cannot be asked for (providers 1.7), `CallError` for a call
+        that failed or an answer of no use.
+        """
+        return await self._ask(messages, stream=stream, **words)
+
+    async def _ask(
         self,
         messages: Any,
         *,
+        stream: bool,
         system_prompt: str | None = None,
         prefilling: str | None = None,
         logprobs: bool | None = None,
         top_logprobs: int | None = None,
-        stream: bool = False,
         generation_schema: Any = None,
         tool_definitions: ToolDefinitions | None = None,
         typed_parser: str | None = None,
         extra_body: dict[str, Any] | None = None,
-    ) -> Any:
-        """A `Response`, or with `stream=True` a `Stream` that has begun.
-
-        `messages` is a text or a conversation (`headrace.messages`), `generation_schema` a type or JSON Schema for the
-        answer, `typed_parser` the name of a parser. Raises `InputError` before anything is sent for what cannot be asked
-        for (providers 1.7), `CallError` for a call that failed or an answer of no use.
-        """
+    ) -> Response | Stream:
         if stream and generation_schema is not None:
             raise InputError("stream: a schema's answer is only of use when it is whole; leave out `stream`")
         if stream and typed_parser:
             raise InputError("stream: a parser needs the whole answer; leave out `stream`")
         expected, flow = answers(generation_schema), flow_of(generation_schema)
         envelope = flow.provider_response_format(tool_definitions) if flow else None
-        if generation_schema is not None and envelope is None and not typed_parser:
+        # A type can be written so that strict mode takes it; a JSON Schema of the caller's travels as it is, as in a job.
+        if generation_schema is not None and not (envelope or typed_parser or isinstance(generation_schema, dict)):
             check_carried(generation_schema)
             obstacle = lower(expected.schema or {}).obstacle
             if obstacle is not None:
@@ -326,7 +349,7 @@ class ChatCompletion:
                             deliver(delta)
             completion = reducer.completion(job, deployment=self.facts.name)
         except CallError as error:
-            keep_what_came(error, reducer)
+            reducer.keep_what_came(error)
             raise
         cost = cost_of(self._profile, completion.usage, completion.raw_usage)
         if self.verbose and (job.schema is not None or job.parser is not None):
@@ -375,19 +398,6 @@ class ChatCompletion:
         return f"{type(self).__name__}({self.model_id!r}, base_url={self.base_url!r})"
 
 
-def keep_what_came(error: CallError, reducer: Reducer) -> None:
-    """An answer of no use was paid for all the same: the error carries what had come of it."""
-    error.partial = error.partial or reducer.said or None
-    error.details.setdefault("counters", reducer.usage.counters())
-    first = reducer.choices.get(0)
-    if reducer.id or reducer.raw_usage:
-        known: dict[str, Any] = {"id": reducer.id, "model": reducer.model, "usage": reducer.raw_usage}
-        known["finish_reason"] = first.finish_reason if first else None
-        error.details.setdefault("metadata", {name: value for name, value in known.items() if value})
-    if first and first.calls:
-        error.details.setdefault("tool_calls", wire_calls(first.calls))
-
-
 def flow_of(schema: Any) -> type[ToolFlowControl] | None:
     return schema if isinstance(schema, type) and issubclass(schema, ToolFlowControl) else None
 
@@ -398,26 +408,3 @@ def check_fits(completion: Completion, read: Callable[[Any], Any]) -> None:
         read(completion.value)
     except (ValueError, TypeError) as error:
         raise CallError("invalid_output", f"the answer does not fit: {error}", partial=completion.content) from None
-
-
-def request_headers(facts: Provider, key: str, options: Options) -> dict[str, str]:
-    """Credential, the provider's own headers, the account's where they are meant for it, and the caller's, which win."""
-    headers = {"Authorization": f"Bearer {key}"} | facts.headers
-    if facts.account_headers:
-        headers |= {name: os.environ[variable] for variable, name in MOST_ACCOUNT if os.environ.get(variable)}
-    theirs = options.extra_headers or {}
-    lower_names = {name.lower() for name in theirs}
-    return {name: value for name, value in headers.items() if name.lower() not in lower_names} | theirs
-
-
-def with_mode(facts: Provider, mode: str) -> Provider:
-    modes = ("response_format", "structured_outputs", "guided_json")
-    if mode not in modes:
-        raise InputError(f"structured_output_mode={mode!r}: must be one of {', '.join(modes)}")
-    return msgspec.structs.replace(facts, structured_output=mode)
-
-
-def deadlines_from_environment() -> Deadlines:
-    """The default ones, with `OPENAI_TIMEOUT` seconds in all where that is set (statement 27)."""
-    total_s = number_in(None, "OPENAI_TIMEOUT", 0.001)
-    return Deadlines() if total_s is None else Deadlines(total_s=total_s)
