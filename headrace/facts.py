@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from headrace.errors import InputError, SettingsError
+from headrace.settings import variable
 
 StructuredOutput = Literal["response_format", "structured_outputs", "guided_json"]
 Dialect = Literal["openai", "vllm", "openrouter"]
@@ -139,14 +140,15 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return msgspec.structs.replace(like, **given | fixed)
 
 
-def providers(registered: str | None = None) -> dict[str, Provider]:
+def providers(environ: Mapping[str, str]) -> dict[str, Provider]:
     """The built-in rows and those of `HEADRACE_PROVIDERS`, which is JSON, or the path of a JSON file.
 
     Raises `SettingsError` naming the place of what cannot be used.
     """
+    registered = environ.get(variable("providers"))
     if not registered:
         return PROVIDERS
-    where, text = "HEADRACE_PROVIDERS", registered.encode()
+    where, text = variable("providers"), registered.encode()
     if not registered.lstrip().startswith("{"):
         where = f"{where} ({registered})"
         try:

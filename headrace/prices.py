@@ -16,6 +16,7 @@ import msgspec
 
 from headrace.errors import SettingsError
 from headrace.job import Usage
+from headrace.settings import variable
 
 MILLION = 1_000_000
 
@@ -51,7 +52,7 @@ def profile_of(catalogue: str | None, provider: str, model: str) -> Profile | No
 
     Raises `SettingsError` for a local file that cannot be used.
     """
-    local = local_profiles(os.environ.get("HEADRACE_PROFILES") or "").get(f"{provider}/{model}")
+    local = local_profiles(os.environ.get(variable("profiles")) or "").get(f"{provider}/{model}")
     return local or (catalogued(catalogue, model) if catalogue else None)
 
 
@@ -70,7 +71,7 @@ def local_profiles(path: str) -> dict[str, Profile]:
     try:
         return msgspec.json.decode(Path(path).read_bytes(), type=dict[str, Profile])
     except (OSError, msgspec.DecodeError, RecursionError) as error:
-        raise SettingsError(f"HEADRACE_PROFILES={path!r}: {error}") from None
+        raise SettingsError(f"{variable('profiles')}={path!r}: {error}") from None
 
 
 @lru_cache(maxsize=1024)

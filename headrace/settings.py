@@ -38,6 +38,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     total_timeout_s: Positive = 600.0
     drain_s: Positive = 45.0  # after SIGTERM: how long a worker lets running calls finish before it hands them back
     min_free_mb: Annotated[int, Meta(ge=0)] = 512  # free disk below which no new work is claimed
+    providers: str | None = None  # further OpenAI-compatible providers: JSON, or the path of a JSON file (providers.md)
+    profiles: str | None = (
+        None  # path of a JSON file of prices and context lengths, before the catalogue's (providers.md)
+    )
     log_level: str = "info"
     test_hooks: str | None = None  # a module imported by workers at start; the fault tests use it, nothing else should
 

@@ -15,7 +15,7 @@ PROVIDER_S = 3.0
 def providers(bench: Bench) -> Iterator[Finding]:
     """Each provider that has a key or an address here answers, and takes the key."""
     try:
-        rows = known_providers(bench.environ.get("HEADRACE_PROVIDERS"))
+        rows = known_providers(bench.environ)
     except SettingsError as error:
         yield Finding("providers", "error", str(error), "Correct HEADRACE_PROVIDERS (docs/providers.md).")
         rows = PROVIDERS

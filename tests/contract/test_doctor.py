@@ -108,7 +108,7 @@ def test_it_is_found_by_its_folder_and_leaves_nothing_behind(stack: Stack) -> No
         before = {key for key in client.scan_iter() if b"pidbox" in key}
         done = headrace("doctor", cwd=stack.folder, env=environment())
         assert done.returncode == 0, done.stdout
-        assert "workers have announced rehearsal" in done.stdout
+        assert "workers have announced openrouter, rehearsal, vllm" in done.stdout
         assert {key for key in client.scan_iter() if b"pidbox" in key} == before
     assert all(each.split()[0] in {"ok", "warning"} for each in done.stdout.splitlines())
 

@@ -58,7 +58,7 @@ def table(folder: Path) -> str:
 
 def row(name: str, covered: list[tuple[str, str, str]], more: str = "") -> str:
     cells = [f"`{file}`: {words(test)}" for file, test, _ in covered]
-    forms = sorted({forms for _, _, forms in covered}, key=len, reverse=True)
+    forms = sorted({forms for _, _, forms in covered}, key=lambda each: (-len(each), each))
     return f"| {name} | {'; '.join(filter(None, [more, *cells]))} | {'; '.join(forms)} |"
 
 

@@ -38,7 +38,7 @@ class Model:
         them. Raises `InputError` naming the providers there are."""
         if not isinstance(model, str):
             raise InputError(f"model={model!r}: write `provider/model`")
-        rows = providers(os.environ.get("HEADRACE_PROVIDERS"))
+        rows = providers(os.environ)
         name, model_id = split_model(model, rows)
         return class_of(rows[name])(model_id, facts=rows[name], **words)
 
@@ -69,7 +69,7 @@ class Registry:
         self._deadlines = deadlines
         self._environ = os.environ if environ is None else environ
         self._connections = connections
-        self._rows = providers(self._environ.get("HEADRACE_PROVIDERS"))
+        self._rows = providers(self._environ)
         self._transports: dict[str, SdkTransport] = {}
         self._models: dict[tuple[str, bool], ChatCompletion] = {}
 

@@ -1,0 +1,53 @@
+"""What providers say of failures, as `CallError`s."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from headrace_worker.failures import call_error, error_inside
+
+
+@pytest.mark.parametrize(
+    ("status", "asked", "body", "retryable"),
+    [
+        (500, None, None, True),
+        (500, "false", None, False),
+        (400, None, None, False),
+        (400, "true", None, True),
+        (400, None, {"error": {"message": "m", "metadata": {"error_type": "provider_overloaded"}}}, True),
+        (503, None, {"error": {"message": "m", "availability": {"retryable": False}}}, False),
+        (503, None, {"availability": {"retryable": "no"}}, True),
+    ],
+)
+def test_who_knows_whether_to_ask_again(status: int, asked: str | None, body: Any, retryable: bool) -> None:
+    assert call_error(status, body, asked=asked).retryable is retryable
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "retryable"),
+    [
+        ("plain text", "provider_error", True),
+        ({"code": 502, "message": "m"}, "provider_error", True),
+        ({"code": 429, "message": "m"}, "rate_limited", True),
+        ({"code": 403, "message": "m"}, "auth", False),
+        ({"code": "context_length_exceeded", "message": "m"}, "provider_error", True),
+        ({"code": 500, "message": "m", "availability": {"retryable": False}}, "provider_error", False),
+        ({"code": True, "message": ["m"]}, "provider_error", True),
+        ([1], "provider_error", True),
+    ],
+)
+def test_an_error_where_an_answer_was_promised(error: Any, code: str, retryable: bool) -> None:
+    made = error_inside(error, partial="half")
+    assert (made.code, made.retryable, made.partial) == (code, retryable, "half")
+
+
+def test_what_the_provider_calls_it_is_kept() -> None:
+    error = call_error(429, {"error": {"message": "m", "type": "requests", "code": "rate_limit_exceeded"}})
+    assert error.details == {"provider_code": "rate_limit_exceeded", "error_type": "requests"}
+    assert "m" in str(error)
+    secret = call_error(
+        401, {"error": {"message": "Bearer my-secret-key is wrong, sk-abcdefghij too"}}, key="my-secret-key"
+    )
+    assert "my-secret-key" not in str(secret)
+    assert "abcdefghij" not in str(secret)
