@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -87,6 +88,11 @@ def check_options(options: Options) -> None:
     for key in RESERVED_KEYS:
         if key in (options.extra_body or {}):
             raise InputError(f"option `extra_body` may not hold `{key}`: it has an argument of its own")
+    for name in ("extra_body", "audio", "web_search_options"):
+        try:
+            json.dumps(getattr(options, name), allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InputError(f"option `{name}` cannot be written as JSON: {error}") from None
     checked_headers(options.extra_headers)
 
 

@@ -255,3 +255,27 @@ async def test_an_error_page_is_cut_and_scrubbed() -> None:
         assert "none-such" not in str(raised.value)
         assert len(str(raised.value)) < 600
         await made.close()
+
+
+def test_who_calls_without_await_need_not_close_anything(url: str) -> None:
+    program = (
+        "import sys, gc\n"
+        "from headrace_worker.providers import OpenAIChatCompletion\n"
+        "for _ in range(2):\n"
+        "    model = OpenAIChatCompletion('small', base_url=sys.argv[1], api_key='none-such')\n"
+        "    print(bool(model('The sky is blue.').data))\n"
+        "    del model\n"
+        "    gc.collect()\n"
+    )
+    command = [sys.executable, "-X", "dev", "-c", program, f"{url}/v1"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout == "True\nTrue\n"
+    assert "Unclosed" not in ended.stderr
+
+
+async def test_nobody_there() -> None:
+    made = model("http://127.0.0.1:9", "")
+    with pytest.raises(CallError, match="refused") as raised:
+        await made.acall("x")
+    assert (raised.value.code, raised.value.retryable) == ("connection", True)
+    await made.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import os
 import re
 import time
 from collections.abc import Mapping
@@ -103,14 +104,14 @@ def retry_after_s(headers: Any) -> float | None:
     return min(seconds, LONGEST_RETRY_AFTER_S)
 
 
-def refused(error: BaseException) -> bool:
-    """Whether a connection was refused at heart: the SDK's aiohttp transport calls that a time-out too."""
+def refused(error: BaseException) -> str:
+    """What the system said, when a connection was refused at heart: the SDK's aiohttp transport calls that a time-out."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ConnectionError) or (isinstance(cause, OSError) and not isinstance(cause, TimeoutError)):
-            return True
+            return os.strerror(cause.errno) if cause.errno and cause.errno > 0 else type(cause).__name__
         cause = cause.__cause__
-    return False
+    return ""
 
 
 def scrub(text: str, key: str = "", *, most: int = 500) -> str:

@@ -14,7 +14,7 @@ import httpx2
 import msgspec
 import openai
 
-from headrace.errors import CallError
+from headrace.errors import CallError, InputError
 from headrace.settings import number_in
 from headrace_worker.failures import call_error, refused, retry_after_s, scrub
 from headrace_worker.request import Request
@@ -86,7 +86,7 @@ class SdkTransport:
                     response = await self._client.post(
                         request.url,
                         cast_to=httpx2.Response,
-                        content=msgspec.json.encode(request.body),
+                        content=encoded(request.body),
                         options={"headers": sent(request)},
                     )
                     yield decoded(response.content)
@@ -114,7 +114,7 @@ class SdkTransport:
                 stream = await self._client.post(
                     request.url,
                     cast_to=object,
-                    content=msgspec.json.encode(request.body),
+                    content=encoded(request.body),
                     options={"headers": sent(request)},
                     stream=True,
                     stream_cls=ChunkStream,
@@ -138,8 +138,9 @@ class SdkTransport:
         if isinstance(error, openai.APITimeoutError) and not refused(error):
             return CallError("timeout", f"no connection within {self.deadlines.connect_s:g} s")
         if isinstance(error, openai.APIConnectionError):
-            cause = error.__cause__
-            return CallError("connection", f"the connection failed: {type(cause or error).__name__}")
+            return CallError(
+                "connection", f"the connection failed: {refused(error) or type(error.__cause__ or error).__name__}"
+            )
         if isinstance(error, openai.APIStatusError):
             headers = error.response.headers
             return call_error(
@@ -197,6 +198,14 @@ async def drained(response: httpx2.Response) -> None:
 
 def sent(request: Request) -> dict[str, str]:
     return request.headers | {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+
+
+def encoded(body: Any) -> bytes:
+    """The body as JSON. Raises `InputError` for what JSON cannot hold, as half of a surrogate pair."""
+    try:
+        return msgspec.json.encode(body)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"the request cannot be written as JSON: {error}") from None
 
 
 def decoded(content: bytes | str) -> Chunk:

@@ -392,6 +392,25 @@ def test_c146_configuration_there_and_back(form: str, monkeypatch: pytest.Monkey
     assert ModelGateway.from_config(config, api_key="k").serialize() == config
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        5,
+        {},
+        {"provider": "vllm", "model_id": "m", "model_type": "embedding"},
+        {"provider": "vllm", "model_id": "m", "model_type": "chat_completion", "bogus": 1},
+        {"provider": "vllm", "model_id": "m", "model_type": "chat_completion", "options": [1]},
+        {"provider": "vllm", "model_id": "m", "model_type": "chat_completion", "retry": {"attempts": 0}},
+        {"provider": "nobody", "model_id": "m", "model_type": "chat_completion"},
+    ],
+)
+def test_a_configuration_that_is_none(form: str, config: Any) -> None:
+    with pytest.raises(InputError):
+        Model.from_config(config)
+    with pytest.raises(InputError, match="gateway"):
+        ModelGateway.from_config({"models": [config]})
+
+
 @pytest.mark.parametrize("model", ["m", "nope/m", "openai/", ""])
 def test_a_model_that_is_not_there(form: str, model: str) -> None:
     with pytest.raises(InputError, match="openai, openrouter"):

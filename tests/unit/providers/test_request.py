@@ -359,10 +359,44 @@ def test_d096_openais_account_is_not_shown_to_others(form: str, provider: str, m
         ({"extra_headers": {"Authorization": "Bearer x"}}, "Authorization"),
         ({"extra_headers": {"X-A": "a\r\nB: c"}}, "X-A"),
         ({"base_url": "ftp://x"}, "base_url"),
+        ({"base_url": "http://[::1"}, "base_url"),
+        ({"base_url": 5}, "base_url"),
+        ({"api_key": "two words"}, "key"),
+        ({"api_key": 5}, "key"),
+        ({"retry": 3}, "retry"),
+        ({"cache_size": -1}, "cache_size"),
+        ({"structured_output_mode": "x"}, "structured_output_mode"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"extra_body": {"a": float("nan")}}, "extra_body"),
+        ({"extra_body": {"a": {1}}}, "extra_body"),
+        ({"model_id": 5}, "model_id"),
+        ({"call": {"temprature": 1}}, "temprature"),
+        ({"call": {"logprobs": "yes"}}, "logprobs"),
+        ({"call": {"extra_body": 5}}, "extra_body"),
+        ({"call": {"tool_definitions": {"schemas": []}}}, "tools"),
+        ({"call": {"system_prompt": 5}}, "system_prompt"),
+        ({"call": {"prefilling": 5}}, "prefilling"),
     ],
 )
 def test_what_cannot_be_sent_is_refused_by_name(form: str, words: dict[str, Any], match: str) -> None:
     refused(form, InputError, match, **words)
+
+
+def test_options_of_a_call_come_over_the_models_own(form: str) -> None:
+    call = {"temperature": 0, "extra_body": {"b": 2}, "extra_headers": {"X-A": "1"}}
+    transport = FakeTransport()
+    ask(model_of("openai", transport, temperature=1, top_p=0.5, extra_body={"a": 1, "b": 1}), form, **call)
+    assert transport.body.items() >= {"temperature": 0, "top_p": 0.5, "a": 1, "b": 2}.items()
+    assert transport.requests[0].headers["X-A"] == "1"
+
+
+def test_tools_may_be_functions(form: str) -> None:
+    def f(a: int) -> int:
+        """Add."""
+        return a
+
+    body = body_of("openai", form, call={"tool_definitions": [f, T | {"function": {**T["function"], "name": "g"}}]})
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["f", "g"]
 
 
 def test_d082_any_true_value_streams(form: str) -> None:

@@ -7,15 +7,18 @@ import os
 import weakref
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import Any, Literal, Self, TypedDict, Unpack, overload
+from typing import Any, Literal, Self, Unpack, overload
 
+import httpx2
 import msgspec
 
+from headrace.ask import Tools
+from headrace.ask import tool_definitions as defined
 from headrace.errors import CallError, InputError, SchemaError
 from headrace.facts import Provider
 from headrace.job import Completion, Job
 from headrace.messages import conversation
-from headrace.options import Options, check_for, check_options, parse_options
+from headrace.options import Options, OptionWords, check_for, parse_options
 from headrace.prices import Profile, cost_of, profile_of
 from headrace.schema.flow import ToolFlowControl
 from headrace.schema.lower import lower
@@ -35,18 +38,16 @@ class TypedParserNotFoundError(InputError):
     """There is no parser of that name."""
 
 
-class CallWords(TypedDict, total=False):
+class CallWords(OptionWords, total=False):
     """What a direct call takes beside its messages. `generation_schema` is a type or JSON Schema for the answer, or a flow
-    control; `typed_parser` the name of a parser; `logprobs`, `top_logprobs` and `extra_body` come over the model's own."""
+    control; `tool_definitions` are functions, schemas or `ToolDefinitions`; `typed_parser` is the name of a parser. Options
+    come over the model's own; `extra_body` is merged over its, key by key."""
 
     system_prompt: str | None
     prefilling: str | None
-    logprobs: bool | None
-    top_logprobs: int | None
     generation_schema: Any
-    tool_definitions: ToolDefinitions | None
+    tool_definitions: Tools | None
     typed_parser: str | None
-    extra_body: dict[str, Any] | None
 
 
 class ChatCompletion:
@@ -69,7 +70,7 @@ class ChatCompletion:
         *,
         base_url: str | None = None,
         api_key: str | None = None,
-        retry: Retry | Literal[False] | None = None,
+        retry: Retry | bool | None = None,
         deadlines: Deadlines | None = None,
         transport: Transport | None = None,
         facts: Provider | None = None,
@@ -93,18 +94,21 @@ class ChatCompletion:
         self.model_id = model_id
         self.options = parse_options(options)
         check_for(self.options, self.facts)
-        address = (base_url or self.facts.address(os.environ) or "").rstrip("/")
-        if not address.startswith(("http://", "https://")):
-            raise InputError(f"{self.facts.name}: base_url must be a URL; set {self.facts.base_url_variable}")
-        self.base_url = address
+        self.base_url = checked_url(base_url or self.facts.address(os.environ), self.facts)
         self._given_base_url = base_url
         key = api_key or self.facts.key(os.environ)
         if not key:
             raise InputError(f"{self.facts.name}: no key. Set {self.facts.key_variable}, or give `api_key`")
+        if not isinstance(key, str) or not key.isascii() or not key.isprintable() or " " in key:
+            raise InputError(f"{self.facts.name}: the key holds a character that no key has, or is no text")
         self._key = key
-        self.retry = NO_RETRY if retry is False else retry or from_environment()
-        if not isinstance(self.retry, Retry):
+        if retry is not None and not isinstance(retry, Retry | bool):
             raise InputError(f"retry={retry!r}: must be a headrace_worker.retry.Retry, False, or None")
+        self.retry = retry if isinstance(retry, Retry) else NO_RETRY if retry is False else from_environment()
+        if cache_size is not None and (
+            isinstance(cache_size, bool) or not isinstance(cache_size, int) or cache_size < 0
+        ):
+            raise InputError(f"cache_size={cache_size!r}: must be a whole number, 0 for no cache, or None for no bound")
         self._given_retry = retry
         self.deadlines = deadlines or Deadlines.from_environment()
         self._transport = transport
@@ -151,19 +155,18 @@ class ChatCompletion:
         stream: bool,
         system_prompt: str | None = None,
         prefilling: str | None = None,
-        logprobs: bool | None = None,
-        top_logprobs: int | None = None,
         generation_schema: Any = None,
-        tool_definitions: ToolDefinitions | None = None,
+        tool_definitions: Tools | None = None,
         typed_parser: str | None = None,
-        extra_body: dict[str, Any] | None = None,
+        **options: Any,
     ) -> Response | Stream:
+        tools = defined(tool_definitions)
         if stream and generation_schema is not None:
             raise InputError("stream: a schema's answer is only of use when it is whole; leave out `stream`")
         if stream and typed_parser:
             raise InputError("stream: a parser needs the whole answer; leave out `stream`")
         expected, flow = answers(generation_schema), flow_of(generation_schema)
-        envelope = flow.provider_response_format(tool_definitions) if flow else None
+        envelope = flow.provider_response_format(tools) if flow else None
         # A type can be written so that strict mode takes it; a JSON Schema of the caller's travels as it is, as in a job.
         if generation_schema is not None and not (envelope or typed_parser or isinstance(generation_schema, dict)):
             check_carried(generation_schema)
@@ -174,18 +177,18 @@ class ChatCompletion:
             messages,
             system_prompt=system_prompt,
             prefilling=prefilling,
-            options=self._call_options(logprobs, top_logprobs, extra_body),
+            options=self._call_options(options),
             schema=None if envelope else expected.schema,
             schema_name=expected.name,
             response_format=envelope,
-            tool_definitions=None if flow else tool_definitions,
+            tool_definitions=None if flow else tools,
             typed_parser=typed_parser,
             stream=bool(stream),
         )
 
         def read(value: Any) -> Any:
             if flow:
-                step = flow.normalize_provider_response(value, tool_definitions=tool_definitions)
+                step = flow.normalize_provider_response(value, tool_definitions=tools)
                 expected.read(step)
                 return step
             return value if job.parser else plain(expected.read(value))
@@ -234,15 +237,15 @@ class ChatCompletion:
             stream=stream,
         )
 
-    def _call_options(self, logprobs: bool | None, top_logprobs: int | None, extra: dict[str, Any] | None) -> Options:
-        given = {"logprobs": logprobs, "top_logprobs": top_logprobs}
-        changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        if extra:
-            changed["extra_body"] = {**(self.options.extra_body or {}), **extra}
+    def _call_options(self, given: dict[str, Any]) -> Options:
+        """The model's options under those of one call. None is "as the model has it"."""
+        changed = {name: value for name, value in given.items() if value is not None}
         if not changed:
             return self.options
-        options = msgspec.structs.replace(self.options, **changed)
-        check_options(options)
+        own = {name: value for name in Options.__struct_fields__ if (value := getattr(self.options, name)) is not None}
+        if isinstance(changed.get("extra_body"), dict):
+            changed["extra_body"] = {**(self.options.extra_body or {}), **changed["extra_body"]}
+        options = parse_options(own | changed)
         check_for(options, self.facts)
         return options
 
@@ -364,6 +367,8 @@ class ChatCompletion:
         transport = self._transports.get(loop)
         if transport is None:
             transport = self._transports[loop] = SdkTransport(deadlines=self.deadlines)
+            if loop_thread.is_running_here():  # who calls without `await` need not close anything
+                weakref.finalize(self, loop_thread.later, transport.close)
         return transport
 
     # What it is
@@ -396,6 +401,18 @@ class ChatCompletion:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model_id!r}, base_url={self.base_url!r})"
+
+
+def checked_url(given: Any, facts: Provider) -> str:
+    """A base URL without a slash at its end. Raises `InputError`."""
+    try:
+        url = httpx2.URL(given or "")
+        fine = url.scheme in ("http", "https") and bool(url.host)
+    except (httpx2.InvalidURL, TypeError):
+        fine = False
+    if not fine:
+        raise InputError(f"{facts.name}: base_url={given!r} is no URL of http or https; see {facts.base_url_variable}")
+    return str(given).rstrip("/")
 
 
 def flow_of(schema: Any) -> type[ToolFlowControl] | None:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from headrace.errors import CallError, InputError
 from headrace.facts import Provider, providers, split_model
 from headrace_worker.providers.chat import ChatCompletion
@@ -45,6 +47,8 @@ class Model:
     @staticmethod
     def from_config(config: Mapping[str, Any], **words: Any) -> ChatCompletion:
         """What `serialize()` described; the key comes from the environment, or `api_key`. Raises `InputError`."""
+        if not isinstance(config, Mapping):
+            raise InputError(f"this is no configuration of a model, but of type {type(config).__name__}")
         given = dict(config)
         try:
             provider, model_id, sort = given.pop("provider"), given.pop("model_id"), given.pop("model_type")
@@ -52,11 +56,15 @@ class Model:
             raise InputError(f"this is no configuration of a model: {error} is missing") from None
         if sort != ChatCompletion.model_type:
             raise InputError(f"model_type={sort!r}: only {ChatCompletion.model_type!r} is known")
+        options, switches = given.pop("options", {}), given.pop("switches", {})
+        if not isinstance(options, dict) or not isinstance(switches, dict):
+            raise InputError("this is no configuration of a model: options and switches must be objects")
         if isinstance(given.get("retry"), dict):
-            given["retry"] = Retry(**given["retry"])
-        return Model.chat_completion(
-            f"{provider}/{model_id}", **given.pop("options", {}), **given.pop("switches", {}), **given, **words
-        )
+            try:
+                given["retry"] = msgspec.convert(given["retry"], Retry)
+            except msgspec.ValidationError as error:
+                raise InputError(f"this is no configuration of a model: retry: {error}") from None
+        return Model.chat_completion(f"{provider}/{model_id}", **options, **switches, **given, **words)
 
 
 class Registry:
