@@ -69,7 +69,7 @@ def wire_usage(usage: Usage, cost: float | None) -> dict[str, Any]:
 def error_line(custom_id: str, request_id: str, failure: Failure) -> bytes:
     """The line of an item that did not succeed. A paid answer that was of no use is kept in `error.partial`."""
     error = {"code": failure.code, "message": failure.message}
-    optional = {"status": failure.status, "partial": failure.partial, "errors": failure.errors}
+    optional = {name: getattr(failure, name) for name in ("status", "partial", "errors", "metadata")}
     return _encode(
         {
             "id": f"batch_req_{request_id}",

@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(1), help="Take the first N items only.")
 @click.option("--sample", type=click.IntRange(1), help="Take N items at random, the same ones each time.")
 @click.option("--encoding", help="The input's encoding. [default: UTF-8]")
-@click.option("--dry-run", is_flag=True, help="Show the first prompt, the schema and the counts; pay nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show the first prompt, the schema as it is sent and the counts; pay nothing."
+)
 @click.option("--detach", is_flag=True, help="Print the batch's id and return at once.")
 def extract(
     input: Path,
@@ -160,9 +162,12 @@ class Counts:
         self.bytes += sum(len(str(message["content"]).encode()) for message in job.messages)
 
     def show(self, template: Template) -> None:
-        """The first conversation, the schema and the counts, as JSON for a pipe and as text for people."""
+        """The first conversation, the schema as it is sent and the counts, as JSON for a pipe and as text for people."""
         import msgspec
 
+        from headrace.schema.lower import lower
+
+        lowered = lower(template.schema) if template.schema is not None else None
         tokens = round(self.bytes / self.BYTES_PER_TOKEN)
         first = self.first.messages if self.first else []
         facts = {
@@ -170,7 +175,8 @@ class Counts:
             "items": self.items,
             "input_tokens_estimated": tokens,
             "first_messages": first,
-            "schema": template.schema,
+            "schema": lowered and lowered.wire,
+            "strict": lowered and lowered.strict,
         }
         if not sys.stdout.isatty():
             click.echo(msgspec.json.encode(facts))
@@ -180,9 +186,10 @@ class Counts:
         )
         for message in first:
             click.echo(f"\n[{message['role']}]\n{message['content']}")
-        if template.schema is not None:
-            click.echo("\nThe schema of the answers:")
-            click.echo(msgspec.json.format(msgspec.json.encode(template.schema), indent=2))
+        if lowered is not None:
+            how = "strictly" if lowered.obstacle is None else f"not strictly: {lowered.obstacle}"
+            click.echo(f"\nThe schema as it is sent ({how}):")
+            click.echo(msgspec.json.format(msgspec.json.encode(lowered.wire), indent=2))
         click.echo("\nNothing was sent (--dry-run).")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from headrace.errors import InputError
+from headrace.errors import CallError, InputError
 from headrace.job import Completion, Failure, Usage
 from headrace.lines import error_line, outcome_of, success_line
 from headrace.outputs import errors_beside, flat, writable, write_results
@@ -131,3 +131,15 @@ def test_what_came_beside_the_content_is_in_the_line() -> None:
         tool_calls=[{"id": "t"}],
     )
     assert outcome_of(success_line("a", "r", completion), structured=False) == ("a", completion, None)
+
+
+def test_what_is_known_of_a_failed_answer_is_kept() -> None:
+    error = CallError(
+        "truncated",
+        "cut",
+        partial="half",
+        details={"metadata": {"id": "c", "usage": {"prompt_tokens": 3}}, "errors": ["/a: b"]},
+    )
+    failure = Failure.of(error)
+    assert outcome_of(error_line("a", "r", failure), structured=True) == ("a", None, failure)
+    assert failure.metadata["usage"] == {"prompt_tokens": 3}

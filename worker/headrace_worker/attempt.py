@@ -71,7 +71,7 @@ class Attempt:
             completion = await self._call
         except CallError as error:
             await self._fail(
-                Failure(error.code, error.message, error.status, error.partial, error.details.get("errors", [])),
+                Failure.of(error),
                 error.details.get("counters", {}),
             )
             return

@@ -189,7 +189,7 @@ class ShardRun:
                 completion.usage.counters(),
             )
         except CallError as error:
-            failure = Failure(error.code, error.message, error.status, error.partial, error.details.get("errors", []))
+            failure = Failure.of(error)
             line = error_line(item.custom_id, f"{identity}.{self.epoch}.{tries.calls}", failure)
             row = Row(index, "f", line, error.details.get("counters", {}))
         except Deferred as deferred:
