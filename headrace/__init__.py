@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headrace.blocking import BatchHandle, Headrace, JobHandle
     from headrace.client import AsyncHeadrace
+    from headrace.errors import Failure
     from headrace.handles import AsyncBatchHandle, AsyncJobHandle
-    from headrace.job import Completion, Failure, Usage
+    from headrace.job import Completion, Usage
     from headrace.results import Row
     from headrace.summaries import Batch, JobSummary
 

@@ -23,10 +23,9 @@ Every message says what was wrong, where, and what to do.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    from headrace.job import Failure
+import msgspec
 
 
 class HeadraceError(Exception):
@@ -190,6 +189,30 @@ class CallError(HeadraceError):
     def retryable(self) -> bool:
         """Whether a new call may help: what the provider says of it, else what the table says of its code."""
         return CODES[self.code].retryable if self._retryable is None else self._retryable
+
+
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a job or an item failed: a `code` of `CODES`, and what was paid for, if anything: the text
+    (`partial`), and what is known of the answer (`metadata`: id, model, usage, finish reason)."""
+
+    code: str
+    message: str
+    status: int | None = None
+    partial: str | None = None
+    errors: list[str] = []
+    metadata: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, error: CallError) -> Failure:
+        """What a job or an item keeps of a call's error."""
+        return cls(
+            error.code,
+            error.message,
+            error.status,
+            error.partial,
+            error.details.get("errors", []),
+            error.details.get("metadata", {}),
+        )
 
 
 class JobFailed(HeadraceError):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from headrace import summaries
-from headrace.errors import Expired, InputError, JobFailed, Unknown, WaitTimeout
-from headrace.job import Completion, Failure, Outcome
+from headrace.errors import Expired, Failure, InputError, JobFailed, Unknown, WaitTimeout
+from headrace.job import Completion, Outcome
 from headrace.ledger.state import BATCH_TERMINAL, TERMINAL
 from headrace.outputs import errors_beside, writable, write_results
 from headrace.reader import events, persistently

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.errors import CallError
+from headrace.errors import Failure
 from headrace.options import Options
 
 BODY_VERSION = 1
@@ -99,30 +99,6 @@ class Completion(Choice, frozen=True, kw_only=True, omit_defaults=True):
     system_fingerprint: str | None = None
     other_choices: list[Choice] = []
     cached: bool = False
-
-
-class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a job or an item failed: a `code` of `headrace.errors.CODES`, and what was paid for, if anything: the text
-    (`partial`), and what is known of the answer (`metadata`: id, model, usage, finish reason)."""
-
-    code: str
-    message: str
-    status: int | None = None
-    partial: str | None = None
-    errors: list[str] = []
-    metadata: dict[str, Any] = {}
-
-    @classmethod
-    def of(cls, error: CallError) -> Failure:
-        """What a job or an item keeps of a call's error."""
-        return cls(
-            error.code,
-            error.message,
-            error.status,
-            error.partial,
-            error.details.get("errors", []),
-            error.details.get("metadata", {}),
-        )
 
 
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):

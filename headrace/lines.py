@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from headrace.job import Completion, Failure, Usage
+from headrace.errors import Failure
+from headrace.job import Completion, Usage
 
 KIND_OF_STATE = {"succeeded": "s", "failed": "f", "cancelled": "c", "dead": "d"}
 BESIDE_CONTENT = ("tool_calls", "reasoning", "reasoning_details", "audio", "annotations")

@@ -11,10 +11,10 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from headrace.batch import ShardRange, part_file
-from headrace.errors import InputError, JobFailed, StorageError, Unknown
+from headrace.errors import Failure, InputError, JobFailed, StorageError, Unknown
 from headrace.files import FileStore
 from headrace.intake import read_index
-from headrace.job import Completion, Failure
+from headrace.job import Completion
 from headrace.ledger.script import Ledger
 from headrace.ledger.state import BATCH_TERMINAL
 from headrace.lines import custom_id_of, outcome_of

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from headrace.errors import CallError, InputError
-from headrace.job import Completion, Failure, Usage
+from headrace.errors import CallError, Failure, InputError
+from headrace.job import Completion, Usage
 from headrace.lines import error_line, outcome_of, success_line
 from headrace.outputs import errors_beside, flat, writable, write_results
 

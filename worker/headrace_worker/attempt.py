@@ -7,8 +7,8 @@ import asyncio
 import msgspec
 import structlog
 
-from headrace.errors import CallError
-from headrace.job import BODY_VERSION, Completion, Failure, Job, Outcome
+from headrace.errors import CallError, Failure
+from headrace.job import BODY_VERSION, Completion, Job, Outcome
 from headrace.ledger.claim import Claimed
 from headrace.ledger.finish import finish
 from headrace.ledger.park import park

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import msgspec
 
 from headrace.batch import Item, ShardRange, part_file
+from headrace.errors import Failure
 from headrace.files import FileStore, write_all
 from headrace.intake import read_index
-from headrace.job import Failure
 from headrace.ledger.checkpoint import rows_of
 from headrace.ledger.close import close
 from headrace.lines import error_line

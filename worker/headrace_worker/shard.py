@@ -13,9 +13,8 @@ import msgspec
 import structlog
 
 from headrace.batch import Item, Template, part_file
-from headrace.errors import CallError, Finished, Refused, Spill, StorageError
+from headrace.errors import CallError, Failure, Finished, Refused, Spill, StorageError
 from headrace.files import FileStore
-from headrace.job import Failure
 from headrace.ledger.checkpoint import ROW_BYTES, Row, checkpoint, rows_of
 from headrace.ledger.claim import Claimed
 from headrace.ledger.finish_shard import finish_shard

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Optional
 import msgspec
 import pytest
 from fake_transport import USAGE, FakeTransport, T, answer, ask, call_of, model_of
-from headrace_worker.providers.chat import TypedParserNotFoundError
+from headrace_worker.providers.arguments import TypedParserNotFoundError
 from headrace_worker.response import Response
 
 from headrace.errors import CallError, InputError

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any, Literal, Self, Unpack, overload
 
-import httpx2
 import msgspec
 
 from headrace.ask import Tools
@@ -18,7 +17,7 @@ from headrace.errors import CallError, InputError, SchemaError
 from headrace.facts import Provider
 from headrace.job import Completion, Job
 from headrace.messages import conversation
-from headrace.options import Options, OptionWords, check_for, parse_options
+from headrace.options import Options, check_for, parse_options
 from headrace.prices import Profile, cost_of, profile_of
 from headrace.schema.flow import ToolFlowControl
 from headrace.schema.lower import lower
@@ -27,27 +26,19 @@ from headrace.tools import ToolDefinitions
 from headrace_worker import loop_thread
 from headrace_worker.cache import Cache, CacheInfo, MemoryCache, Remembered, cache_key
 from headrace_worker.parsers import PARSERS
+from headrace_worker.providers.arguments import (
+    CallWords,
+    TypedParserNotFoundError,
+    checked_key,
+    checked_retry,
+    checked_size,
+    checked_url,
+)
 from headrace_worker.reduce import Delta, Reducer
 from headrace_worker.request import Adapt, Body, Request, build_body, request_headers
 from headrace_worker.response import Response, Stream, Switches, response_of
-from headrace_worker.retry import NO_RETRY, Retry, from_environment
+from headrace_worker.retry import Retry
 from headrace_worker.transport import Deadlines, SdkTransport, Transport
-
-
-class TypedParserNotFoundError(InputError):
-    """There is no parser of that name."""
-
-
-class CallWords(OptionWords, total=False):
-    """What a direct call takes beside its messages. `generation_schema` is a type or JSON Schema for the answer, or a flow
-    control; `tool_definitions` are functions, schemas or `ToolDefinitions`; `typed_parser` is the name of a parser. Options
-    come over the model's own; `extra_body` is merged over its, key by key."""
-
-    system_prompt: str | None
-    prefilling: str | None
-    generation_schema: Any
-    tool_definitions: Tools | None
-    typed_parser: str | None
 
 
 class ChatCompletion:
@@ -96,19 +87,8 @@ class ChatCompletion:
         check_for(self.options, self.facts)
         self.base_url = checked_url(base_url or self.facts.address(os.environ), self.facts)
         self._given_base_url = base_url
-        key = api_key or self.facts.key(os.environ)
-        if not key:
-            raise InputError(f"{self.facts.name}: no key. Set {self.facts.key_variable}, or give `api_key`")
-        if not isinstance(key, str) or not key.isascii() or not key.isprintable() or " " in key:
-            raise InputError(f"{self.facts.name}: the key holds a character that no key has, or is no text")
-        self._key = key
-        if retry is not None and not isinstance(retry, Retry | bool):
-            raise InputError(f"retry={retry!r}: must be a headrace_worker.retry.Retry, False, or None")
-        self.retry = retry if isinstance(retry, Retry) else NO_RETRY if retry is False else from_environment()
-        if cache_size is not None and (
-            isinstance(cache_size, bool) or not isinstance(cache_size, int) or cache_size < 0
-        ):
-            raise InputError(f"cache_size={cache_size!r}: must be a whole number, 0 for no cache, or None for no bound")
+        self._key = checked_key(api_key or self.facts.key(os.environ), self.facts)
+        self.retry = checked_retry(retry)
         self._given_retry = retry
         self.deadlines = deadlines or Deadlines.from_environment()
         self._transport = transport
@@ -118,7 +98,7 @@ class ChatCompletion:
             reasoning_in_tool_call=reasoning_in_tool_call,
             validate_typed_parser_output=validate_typed_parser_output,
         )
-        self.enable_cache, self.cache_size, self.tenant = enable_cache, cache_size, tenant
+        self.enable_cache, self.cache_size, self.tenant = enable_cache, checked_size(cache_size), tenant
         self.context_length, self.verbose = context_length, verbose
         if cache is None and enable_cache and cache_size != 0:
             cache = MemoryCache(cache_size)
@@ -401,18 +381,6 @@ class ChatCompletion:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model_id!r}, base_url={self.base_url!r})"
-
-
-def checked_url(given: Any, facts: Provider) -> str:
-    """A base URL without a slash at its end. Raises `InputError`."""
-    try:
-        url = httpx2.URL(given or "")
-        fine = url.scheme in ("http", "https") and bool(url.host)
-    except (httpx2.InvalidURL, TypeError):
-        fine = False
-    if not fine:
-        raise InputError(f"{facts.name}: base_url={given!r} is no URL of http or https; see {facts.base_url_variable}")
-    return str(given).rstrip("/")
 
 
 def flow_of(schema: Any) -> type[ToolFlowControl] | None:
