@@ -132,7 +132,7 @@ def check_hint(hint: Any, path: tuple[str, ...], seen: set[Any]) -> None:
         raise SchemaError(f"generation_schema, field {where}: {hint!r} cannot be carried; {remedy(hint)}")
     if origin is dict and not hashable(parts[0]):
         raise SchemaError(f"generation_schema, field {where}: the keys of a map must be texts or other plain values")
-    if origin is dict and tuple in (get_origin(parts[0]), parts[0]):
+    if origin is dict and (tuple in (get_origin(parts[0]), parts[0]) or parts[0] in (bool, None, type(None))):
         raise SchemaError(f"generation_schema, field {where}: JSON has no keys of type {parts[0]!r}; use texts")
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         check_fields(hint, path, seen)
@@ -144,7 +144,8 @@ def check_hint(hint: Any, path: tuple[str, ...], seen: set[Any]) -> None:
 def plain(value: Any) -> Any:
     """A typed value as plain JSON values, under the names of its fields: what a result carries (D36)."""
     if isinstance(value, msgspec.Struct):
-        return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
+        fields = ((name, getattr(value, name)) for name in value.__struct_fields__)
+        return {name: plain(inner) for name, inner in fields if inner is not msgspec.UNSET}
     if isinstance(value, dict):
         return {plain(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

@@ -67,13 +67,13 @@ class Response(msgspec.Struct, kw_only=True):
         return self.reasoning
 
 
-def response_of(completion: Completion, switches: Switches, read: Callable[[Any], Any]) -> Response:
-    """The response to a direct call; `read` makes the validated value what the caller asked for."""
+def response_of(completion: Completion, switches: Switches, read: Callable[[Completion], Any]) -> Response:
+    """The response to a direct call; `read` makes its validated value what the caller asked for."""
     kind, data = "text_generation", completion.content or completion.refusal or ""
     if completion.tool_calls:
         kind, data = "tool_call", tool_calls_of(completion, switches)
     elif completion.value is not None:
-        kind, data = "structured", read(completion.value)
+        kind, data = "structured", read(completion)
     elif completion.audio and not completion.content:
         kind, data = audio_of(completion.audio)
     return Response(

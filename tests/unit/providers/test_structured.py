@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Annotated, Any, Optional
 
@@ -259,6 +260,8 @@ class FixedTuple(msgspec.Struct):
     "schema",
     [
         pytest.param(TupleKeys, id="c063"),
+        pytest.param(msgspec.defstruct("BoolKeys", [("inside", dict[bool, int])]), id="c063-bool"),
+        pytest.param(msgspec.defstruct("NoneKeys", [("inside", dict[None, int])]), id="c063-none"),
         pytest.param(Anything, id="c064-any"),
         pytest.param(BareDict, id="c064-dict"),
         pytest.param(ASet, id="c064-set"),
@@ -322,6 +325,35 @@ def test_d024_no_answer_at_all(form: str) -> None:
 def test_d041_what_is_no_json_is_kept(form: str) -> None:
     error = fails(form, answer("Sure!"), generation_schema=P)
     assert (error.code, error.partial) == ("invalid_output", "Sure!")
+
+
+class Choosy(msgspec.Struct):
+    a: int
+
+    def __post_init__(self) -> None:
+        if self.a < 0:
+            raise ValueError("a must not be negative")
+
+
+def test_a_type_may_ask_for_more_than_its_schema(form: str) -> None:
+    error = fails(form, answer('{"a":-1}'), generation_schema=Choosy)
+    assert (error.code, error.partial) == ("invalid_output", '{"a":-1}')
+    assert "negative" in str(error)
+
+
+class Unsettable(msgspec.Struct):
+    a: int
+    b: int | msgspec.UnsetType = msgspec.UNSET
+
+
+def test_what_is_not_set_is_not_there(form: str) -> None:
+    assert data(form, Unsettable, '{"a":1,"b":null}') == {"a": 1}
+
+
+@pytest.mark.parametrize("key", ["7", 7])
+def test_keys_that_are_no_texts(form: str, key: Any) -> None:
+    schema = msgspec.defstruct("Keys", [("m", dict[int, int])])
+    assert data(form, schema, json.dumps({"m": {"entries": [{"key": key, "value": 1}]}})) == {"m": {7: 1}}
 
 
 def test_c072_tool_calls_beside_a_schema(form: str) -> None:

@@ -166,17 +166,20 @@ class ChatCompletion:
             stream=bool(stream),
         )
 
-        def read(value: Any) -> Any:
+        def read(completion: Completion) -> Any:
+            value = completion.value
             if flow:
-                step = flow.normalize_provider_response(value, tool_definitions=tools)
-                expected.read(step)
-                return step
-            return value if job.parser else plain(expected.read(value))
+                value = flow.normalize_provider_response(value, tool_definitions=tools)
+                fitting(completion, value, expected.read)
+                return value
+            if not job.parser:
+                return plain(fitting(completion, value, expected.read))
+            if expected.schema is not None and self.switches.validate_typed_parser_output:
+                fitting(completion, value, expected.read)
+            return value
 
         async def ask(on_delta: Callable[[Delta], None] | None) -> Response:
             completion = await self._remembering(job, on_delta)
-            if job.parser and expected.schema is not None and self.switches.validate_typed_parser_output:
-                check_fits(completion, expected.read)
             return response_of(completion, self.switches, read)
 
         return await Stream.start(ask, self.switches) if job.stream else await ask(None)
@@ -387,9 +390,9 @@ def flow_of(schema: Any) -> type[ToolFlowControl] | None:
     return schema if isinstance(schema, type) and issubclass(schema, ToolFlowControl) else None
 
 
-def check_fits(completion: Completion, read: Callable[[Any], Any]) -> None:
-    """A parser's value against the type asked for. Raises `CallError("invalid_output")`."""
+def fitting(completion: Completion, value: Any, read: Callable[[Any], Any]) -> Any:
+    """`value` as the caller's type, which may ask for more than its schema says. Raises `CallError("invalid_output")`."""
     try:
-        read(completion.value)
+        return read(value)
     except (ValueError, TypeError) as error:
         raise CallError("invalid_output", f"the answer does not fit: {error}", partial=completion.content) from None
