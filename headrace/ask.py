@@ -13,6 +13,7 @@ from headrace.facts import PROVIDERS
 from headrace.job import Job
 from headrace.messages import conversation
 from headrace.options import Options, OptionWords, check_for, parse_options
+from headrace.schema.modes import Mode, check_carried, checked_mode
 from headrace.schema.types import Answers, answers
 from headrace.tools import ToolDefinitions, function_schema
 
@@ -22,9 +23,21 @@ TTL_S = 3600.0
 MOST_TTL_S = 7 * 24 * 3600
 MOST_WINDOW_S = 30 * 24 * 3600
 MOST_KEY_CHARS = 256
+MOST_REASKS = 5
 
 
-class JobWords(OptionWords, total=False):
+class SchemaWords(OptionWords, total=False):
+    """Keywords of whoever asks with a schema. `mode` is how it is put to the model: strict, json_schema, json_object,
+    tool_call, typed_xml or prompt; by default as the model's profile says. An answer that does not fit is asked for again up
+    to `reasks` times (0 to 5), each with what was wrong, each paid; `lax` takes values of the wrong type that can only mean
+    one thing ("3" for 3)."""
+
+    mode: Mode | None
+    reasks: int
+    lax: bool
+
+
+class JobWords(SchemaWords, total=False):
     """Keywords of `submit` beside `model`, `messages` and `schema`; those of `Options` go to the provider.
 
     `tools` are what the model may call: Python functions, schemas in the provider's shape, or `ToolDefinitions`, and
@@ -43,7 +56,7 @@ class JobWords(OptionWords, total=False):
     ttl_s: float
 
 
-class BatchWords(OptionWords, total=False):
+class BatchWords(SchemaWords, total=False):
     """Keywords of `extract` beside `source`, `prompt`, `model` and `schema`; those of `Options` go to the provider.
 
     `limit` takes the first items only, `sample` so many of them at random; `encoding` is a file's (UTF-8); after `window_s`
@@ -67,6 +80,9 @@ def make_job(
     tool_choice: str | dict[str, Any] | None = None,
     prefilling: str | None = None,
     stream: bool = False,
+    mode: Mode | None = None,
+    reasks: int = 0,
+    lax: bool = False,
     **options: Any,
 ) -> tuple[Job, Answers[Any]]:
     """The job, and how its answer is read. Raises `InputError`; the model's provider is checked by whoever knows them all."""
@@ -76,6 +92,11 @@ def make_job(
     conversation("x", prefilling=prefilling)
     if prefilling and expected.schema is not None:
         raise InputError("prefilling: a schema's answer cannot begin with it; leave one of the two out")
+    check_schema_words(model, expected, mode, reasks, lax)
+    if mode == "tool_call" and definitions.schemas:
+        raise InputError("mode='tool_call': the schema travels as a tool there, so there can be no `tools` of your own")
+    if stream and reasks:
+        raise InputError("reasks: a streamed answer cannot be taken back; leave out `stream` or `reasks`")
     job = Job(
         model=checked_text("model", model),
         messages=conversation(messages, system_prompt=system),
@@ -85,6 +106,9 @@ def make_job(
         tools=definitions.schemas or None,
         tool_choice=definitions.choice if definitions.schemas else None,
         prefilling=prefilling or None,
+        mode=mode,
+        reasks=reasks,
+        lax=lax,
         stream=stream,
     )
     return job, expected
@@ -97,10 +121,14 @@ def make_template(
     schema: Any = None,
     schema_name: str | None = None,
     system: str | None = None,
+    mode: Mode | None = None,
+    reasks: int = 0,
+    lax: bool = False,
     **options: Any,
 ) -> tuple[Template, Answers[Any]]:
     """What the items of a batch share, and how their answers are read. Raises `InputError`."""
     expected = answers(schema, name=schema_name)
+    check_schema_words(model, expected, mode, reasks, lax)
     prompt_fields(checked_text("prompt", prompt))
     if system is not None:
         checked_text("system", system)
@@ -111,8 +139,28 @@ def make_template(
         options=options_for(model, options),
         schema=expected.schema,
         schema_name=expected.name,
+        mode=mode,
+        reasks=reasks,
+        lax=lax,
     )
     return template, expected
+
+
+def check_schema_words(model: str, expected: Answers[Any], mode: Mode | None, reasks: int, lax: bool) -> None:
+    """Raises `InputError` for words that need a schema without one, and `SchemaError` for a schema that the model's provider
+    cannot be told of: before anything is paid."""
+    checked_mode(mode)
+    if isinstance(reasks, bool) or not isinstance(reasks, int) or not 0 <= reasks <= MOST_REASKS:
+        raise InputError(f"reasks={reasks!r}: must be a whole number from 0 to {MOST_REASKS}")
+    if not isinstance(lax, bool):
+        raise InputError(f"lax={lax!r}: must be True or False")
+    if expected.schema is None:
+        given = [name for name, value in (("mode", mode), ("reasks", reasks), ("lax", lax)) if value]
+        if given:
+            raise InputError(f"{given[0]}: means nothing without a schema; give `schema`, or leave it out")
+        return
+    provider = PROVIDERS.get(str(model).partition("/")[0])
+    check_carried(expected.schema, mode, provider.dialect if provider else "openai")
 
 
 def options_for(model: str, given: dict[str, Any]) -> Options:

@@ -16,6 +16,7 @@ import msgspec
 from headrace.errors import InputError
 from headrace.job import BODY_VERSION, Job
 from headrace.options import Options
+from headrace.schema.modes import Mode
 
 
 class ShardRange(msgspec.Struct, frozen=True):
@@ -49,6 +50,9 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     options: Options = Options()
     schema: dict[str, Any] | None = None
     schema_name: str = "answer"
+    mode: Mode | None = None
+    reasks: int = 0
+    lax: bool = False
     v: int = msgspec.field(default=BODY_VERSION)
 
     def encoded(self) -> tuple[str, bytes]:
@@ -69,6 +73,9 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             options=self.options,
             schema=self.schema,
             schema_name=self.schema_name,
+            mode=self.mode,
+            reasks=self.reasks,
+            lax=self.lax,
         )
 
 

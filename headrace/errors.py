@@ -4,6 +4,7 @@
     ├── SettingsError        a variable that cannot be read                        (exit 2)
     ├── InputError           the caller's input: file, line, JSON Pointer          (exit 2)
     │   └── SchemaError      a schema, or a type as one, that cannot be carried
+    ├── InvalidOutput        a value that does not fit its schema: every failing place
     ├── Unreachable          the service is not there                              (exit 3)
     ├── EmbeddedServerError  the embedded server cannot start                      (exit 3)
     ├── StorageError         the file store: another store, or no room
@@ -45,7 +46,35 @@ class InputError(HeadraceError, ValueError):
 
 
 class SchemaError(InputError, TypeError):
-    """The schema, or the type that was to be one, cannot be carried."""
+    """The schema, or the type that was to be one, cannot be carried.
+
+    `pointer` is the JSON Pointer of the place (`""` for the root), `keyword` the word there, `remedy` what to do.
+    """
+
+    def __init__(self, message: str, *, pointer: str = "", keyword: str = "", remedy: str = ""):
+        super().__init__(f"{message}; {remedy}" if remedy else message)
+        self.pointer = pointer
+        self.keyword = keyword
+        self.remedy = remedy
+
+
+class Misfit(msgspec.Struct, frozen=True):
+    """One place where a value does not fit its schema: a JSON Pointer, the keyword, what was expected and what came."""
+
+    pointer: str
+    keyword: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.pointer or '/'}: {self.message}"
+
+
+class InvalidOutput(HeadraceError, ValueError):
+    """A value, or an answer on the wire, does not fit its schema. `errors` lists every failing place."""
+
+    def __init__(self, errors: list[Misfit]):
+        super().__init__("; ".join(str(error) for error in errors[:5]) + (" …" if len(errors) > 5 else ""))
+        self.errors = errors
 
 
 class Unreachable(HeadraceError):

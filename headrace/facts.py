@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from headrace.errors import InputError, SettingsError
+from headrace.schema.modes import Mode
 from headrace.settings import variable
 
 StructuredOutput = Literal["response_format", "structured_outputs", "guided_json"]
@@ -28,7 +29,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     `dialect` names the `adapt` function; `renamed` maps our option names to the provider's; `unsupported` are options
     that are left out with a warning; `silent` those that are left out without one, because leaving them out changes
     nothing the caller asked for. `headers` go with every call. `prices` is the provider's name in the price catalogue.
-    `account_headers` says that `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID` are meant for it.
+    `mode` is how schemas are put to its models, where that is not known of the model itself. `account_headers`
+    says that `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID` are meant for it.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     silent: frozenset[str] = frozenset()
     headers: dict[str, str] = {}
     structured_output: StructuredOutput = "response_format"
+    mode: Mode | None = None
     prices: str | None = None
     account_headers: bool = False
 
@@ -125,6 +128,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     unsupported: frozenset[str] | None = None
     headers: dict[str, str] | None = None
     structured_output: StructuredOutput | None = None
+    mode: Mode | None = None
     prices: str | None = None
 
     def row(self, name: str) -> Provider:

@@ -13,6 +13,7 @@ import msgspec
 
 from headrace.errors import Failure
 from headrace.options import Options
+from headrace.schema.modes import Mode
 
 BODY_VERSION = 1
 
@@ -30,6 +31,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     the provider's shape, instead of a schema: its answer is JSON that nothing has checked. `tools` are in the provider's
     shape, `tool_choice` is a choice as `ToolDefinitions` takes it. `prefilling` is the beginning of the answer, `parser`
     the name of the parser that reads it (`typed_xml`).
+
+    `mode` is how the schema is put to the model (`headrace.schema.modes`; None: as the model's profile says). An answer that
+    does not fit it is asked for again up to `reasks` times, with what was wrong; with `lax` values of the wrong type that
+    can only mean one thing are taken.
     """
 
     model: str
@@ -42,6 +47,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tool_choice: str | dict[str, Any] | None = None
     prefilling: str | None = None
     parser: str | None = None
+    mode: Mode | None = None
+    reasks: int = 0
+    lax: bool = False
     stream: bool = False
     v: int = msgspec.field(default=BODY_VERSION)
 
@@ -53,6 +61,9 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     output_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, name) + getattr(other, name) for name in self.__struct_fields__))
 
     def counters(self) -> dict[str, int]:
         return {"input_tokens": self.input_tokens, "output_tokens": self.output_tokens}
@@ -84,6 +95,10 @@ class Completion(Choice, frozen=True, kw_only=True, omit_defaults=True):
 
     `model` is the one that really answered, `deployment` who was asked. `raw_usage` is the provider's usage object as it
     came (None when it gave none), `cost` in USD, None when no price is known. `other_choices` are those after the first.
+
+    `mode` is how the schema was put to the model (None: there was none, or the model called a tool instead). `repaired`
+    says that the text was JSON only after mending, `coerced` that it fitted only by lax reading, `reasks` how often it was
+    asked for again; `usage`, `cost` and counters hold all of these calls together.
     """
 
     id: str
@@ -99,6 +114,20 @@ class Completion(Choice, frozen=True, kw_only=True, omit_defaults=True):
     system_fingerprint: str | None = None
     other_choices: list[Choice] = []
     cached: bool = False
+    mode: Mode | None = None
+    repaired: bool = False
+    coerced: bool = False
+    reasks: int = 0
+
+    @property
+    def structured(self) -> bool:
+        """Whether `value` is the answer (it may be null)."""
+        return self.mode is not None or self.value is not None
+
+    def counters(self) -> dict[str, int]:
+        """What the ledger counts of it."""
+        counted = {"repaired": int(self.repaired), "coerced": int(self.coerced), "reasks": self.reasks}
+        return self.usage.counters() | {name: number for name, number in counted.items() if number}
 
 
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):

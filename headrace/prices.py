@@ -16,6 +16,7 @@ import msgspec
 
 from headrace.errors import SettingsError
 from headrace.job import Usage
+from headrace.schema.modes import Mode
 from headrace.settings import variable
 
 MILLION = 1_000_000
@@ -24,7 +25,8 @@ MILLION = 1_000_000
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A model. Prices are USD per million tokens; cached tokens cost `cache_read`, where that is None as much as others.
 
-    `tiered` says that prices depend on more than counts of tokens: then the catalogue itself is asked for each answer.
+    `mode` is how a schema is put to it (`headrace.schema.modes`). `tiered` says that prices depend on more than
+    counts of tokens: then the catalogue itself is asked for each answer.
     """
 
     input: float | None = None
@@ -33,6 +35,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     context_length: int | None = None
     features: list[str] | None = None
     tiered: tuple[str, str] | None = None
+    mode: Mode | None = None
 
     def cost(self, usage: Usage) -> float | None:
         """USD for `usage`; cached tokens are among the input tokens, reasoning tokens among the output tokens, and each

@@ -165,9 +165,12 @@ class Counts:
         """The first conversation, the schema as it is sent and the counts, as JSON for a pipe and as text for people."""
         import msgspec
 
-        from headrace.schema.lower import lower
+        from headrace.facts import PROVIDERS
+        from headrace.schema.modes import form_of
 
-        lowered = lower(template.schema) if template.schema is not None else None
+        provider = PROVIDERS.get(template.model.partition("/")[0])
+        target = provider.dialect if provider else "openai"
+        form = form_of(template.schema, template.mode or "strict", target) if template.schema is not None else None
         tokens = round(self.bytes / self.BYTES_PER_TOKEN)
         first = self.first.messages if self.first else []
         facts = {
@@ -175,8 +178,8 @@ class Counts:
             "items": self.items,
             "input_tokens_estimated": tokens,
             "first_messages": first,
-            "schema": lowered and lowered.wire,
-            "strict": lowered and lowered.strict,
+            "schema": form and form.schema,
+            "mode": form and form.mode,
         }
         if not sys.stdout.isatty():
             click.echo(msgspec.json.encode(facts))
@@ -186,10 +189,9 @@ class Counts:
         )
         for message in first:
             click.echo(f"\n[{message['role']}]\n{message['content']}")
-        if lowered is not None:
-            how = "strictly" if lowered.obstacle is None else f"not strictly: {lowered.obstacle}"
-            click.echo(f"\nThe schema as it is sent ({how}):")
-            click.echo(msgspec.json.format(msgspec.json.encode(lowered.wire), indent=2))
+        if form is not None:
+            click.echo(f"\nThe schema as it is sent (mode {form.mode}):")
+            click.echo(msgspec.json.format(msgspec.json.encode(form.schema), indent=2))
         click.echo("\nNothing was sent (--dry-run).")
 
 

@@ -1,1 +1,11 @@
-"""Schemas: what a caller's JSON Schema may be, and whether an answer fits it."""
+"""A schema in is a schema out: any JSON Schema or type to what strict mode takes, and answers back to the caller's values.
+
+`lower(schema_or_type, target)` is the door; the rest of the package is behind it.
+"""
+
+from headrace.errors import InvalidOutput, Misfit, SchemaError
+from headrace.schema.lower import Lowered, lower
+from headrace.schema.nodes import Note
+from headrace.schema.targets import TARGETS, Target
+
+__all__ = ["TARGETS", "InvalidOutput", "Lowered", "Misfit", "Note", "SchemaError", "Target", "lower"]

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 import msgspec
 
-from headrace.errors import InputError
+from headrace.errors import InputError, SchemaError
 from headrace.messages import Message, as_json, assistant
-from headrace.schema.lower import lower
+from headrace.schema.answer import read_answer
+from headrace.schema.lower import lower_schema
 from headrace.schema.types import schema_of, wire_name
-from headrace.schema.validate import parse_answer
 from headrace.tools import CHOICES, ToolDefinitions, chosen_names
 
 RESERVED_PARAMETERS = frozenset({"name", "_id"})
@@ -150,9 +150,10 @@ class ReAct(ToolFlowControl):
 
     @classmethod
     def provider_response_format(cls, tool_definitions: ToolDefinitions | None) -> dict[str, Any] | None:
-        lowered = lower(cls.flow_schema(tool_definitions))
-        if lowered.obstacle is not None:
-            raise InputError(f"{cls.__name__}: the tools cannot be carried by strict mode: {lowered.obstacle}")
+        try:
+            lowered = lower_schema(cls.flow_schema(tool_definitions))
+        except SchemaError as error:
+            raise InputError(f"{cls.__name__}: the tools cannot be carried by strict mode: {error}") from None
         envelope = {"name": wire_name(cls.__name__), "strict": True, "schema": lowered.wire}
         return {"type": "json_schema", "json_schema": envelope}
 
@@ -165,7 +166,7 @@ class ReAct(ToolFlowControl):
         if isinstance(actions, list):
             # A model without constrained decoding nests the arguments, as prompts like to say it (D47).
             response = {**response, "actions": [flat(action, tools) for action in actions]}
-        step = parse_answer(msgspec.json.encode(response).decode(), cls.flow_schema(tool_definitions))
+        step = read_answer(msgspec.json.encode(response).decode(), cls.flow_schema(tool_definitions)).value
         if step.get("actions") is not None:
             step["actions"] = [called(action, tools) for action in step["actions"]]
         return step

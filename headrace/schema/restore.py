@@ -1,16 +1,25 @@
-"""The way back from a wire answer to the caller's value: maps out of their entries, optional properties absent again.
+"""What a place of a schema is on the wire, and the way between the caller's value and the wire's: `lift` there, `restore` back.
 
-A plan is a tree of small steps, made beside the wire schema by `headrace.schema.lower`. What no step stands for stays
-as it is. A step raises `Misshapen` where the answer has not the shape that the wire schema asked for.
+`headrace.schema.lower` makes the nodes, `headrace.schema.wire` writes their wire schema. For every value that the schema
+allows, `restore(lift(value)) == value`. Both raise `Misshapen` for what has not the shape of the node.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import itertools
+import json
+from collections.abc import Callable, Container, Iterator
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from headrace.schema.merge import canonical, json_type
+
+ENTRIES, KEY, VALUE, CASE = "entries", "key", "value", "case"
+REST = "additional_properties"
 
 
 class Misshapen(Exception):
-    """The answer does not fit the wire schema; `path` leads there."""
+    """The value has not the shape that was asked for; `path` leads there."""
 
     def __init__(self, message: str, path: tuple[str | int, ...] = ()):
         super().__init__(message)
@@ -18,92 +27,352 @@ class Misshapen(Exception):
         self.path = path
 
 
-class Plan(Protocol):
-    def restore(self, value: Any) -> Any: ...
+class Shape(NamedTuple):
+    """What tells wire values of one node from those of another: the type, the values there are (None: any), for an object
+    its names, and those of its properties that have few values."""
+
+    kind: str
+    values: frozenset[Any] | None = None
+    names: frozenset[str] | None = None
+    consts: dict[str, frozenset[Any]] = {}  # noqa: RUF012 (never changed)
+
+    def overlaps(self, other: Shape) -> bool:
+        if self.kind != other.kind or (
+            self.values is not None and other.values is not None and not self.values & other.values
+        ):
+            return False
+        if self.names is not None and other.names is not None and self.names != other.names:
+            return False
+        return all(values & other.consts[name] for name, values in self.consts.items() if name in other.consts)
+
+    def takes(self, value: Any) -> bool:
+        kind = json_type(value)
+        if kind != self.kind and not (kind == "integer" and self.kind == "number"):
+            return False
+        if self.values is not None and canonical(value) not in self.values:
+            return False
+        if self.names is not None and value.keys() != self.names:
+            return False
+        return all(canonical(value.get(name)) in values for name, values in self.consts.items())
 
 
-class Record:
-    """An object. A null of a property in `absent` means that the property is not there."""
+class Node:
+    """One place. `about` is its title and description, `pointer` where it comes from."""
 
-    def __init__(self, properties: dict[str, Plan], absent: frozenset[str]):
-        self.properties = properties
-        self.absent = absent
+    about: dict[str, str]
+    pointer: str
+    transparent = False
+    """Whether a value is the same on the wire."""
 
-    def restore(self, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        restored = {}
-        for name, inner in value.items():
-            if inner is None and name in self.absent:
-                continue
-            plan = self.properties.get(name)
-            restored[name] = at(name, plan, inner) if plan else inner
-        return restored
+    def restore(self, wire: Any) -> Any:
+        raise NotImplementedError
 
+    def lift(self, value: Any) -> Any:
+        raise NotImplementedError
 
-class Items:
-    """A list whose items have a plan."""
+    def shapes(self) -> list[Shape]:
+        raise NotImplementedError
 
-    def __init__(self, item: Plan):
-        self.item = item
+    def takes_null(self) -> bool:
+        """Whether null on the wire is a value of it. It asks no shapes: a node may contain itself."""
+        return False
 
-    def restore(self, value: Any) -> Any:
-        if not isinstance(value, list):
-            return value
-        return [at(index, self.item, inner) for index, inner in enumerate(value)]
+    def inner(self) -> Iterator[Node]:
+        yield from ()
 
 
-class Map:
-    """`{"entries": [{"key", "value"}, …]}` becomes an object. A key that comes twice is an error, never a loss."""
+class Plain(Node):
+    """A text, a number, a boolean or null, as it is, of one of several `types`; `values` when only some are allowed."""
 
-    def __init__(self, value: Plan | None):
-        self.value = value
+    transparent = True
 
-    def restore(self, value: Any) -> Any:
-        entries = value.get("entries") if isinstance(value, dict) and len(value) == 1 else None
-        if not isinstance(entries, list):
-            raise Misshapen('a map must be {"entries": [{"key": …, "value": …}, …]}')
-        restored: dict[str, Any] = {}
-        for index, entry in enumerate(entries):
-            if not isinstance(entry, dict) or not entry.keys() >= {"key", "value"}:
-                raise Misshapen('an entry must be {"key": …, "value": …}', ("entries", index))
-            key = as_name(entry["key"])
-            if key in restored:
-                raise Misshapen(f"the key {key!r} is there twice", ("entries", index, "key"))
-            inner = entry["value"]
-            restored[key] = at(key, self.value, inner) if self.value else inner
-        return restored
+    def __init__(self, types: list[str], limits: dict[str, Any], values: list[Any] | None = None):
+        self.types = types
+        self.limits = limits
+        self.values = values
+        self._allowed = None if values is None else frozenset(map(canonical, values))
 
+    def takes_null(self) -> bool:
+        return "null" in self.types and (self.values is None or None in self.values)
 
-class Alternatives:
-    """One of several. The wire schemas tell which: by type, by the names of properties, by constants in them."""
+    def restore(self, wire: Any) -> Any:
+        return wire
 
-    def __init__(self, choices: list[tuple[dict[str, Any], Plan | None]], definitions: dict[str, dict[str, Any]]):
-        self.choices = choices
-        self.definitions = definitions
-
-    def restore(self, value: Any) -> Any:
-        for wire, plan in self.choices:
-            if may_be(value, self.definitions.get(wire.get("$ref", "").rpartition("/")[2], wire)):
-                return plan.restore(value) if plan else value
+    def lift(self, value: Any) -> Any:
+        kind = json_type(value)
+        if kind not in self.types and not (kind == "integer" and "number" in self.types):
+            raise Misshapen(f"{' or '.join(self.types)} was expected, not {kind}")
+        if self._allowed is not None and canonical(value) not in self._allowed:
+            raise Misshapen("the value is not one of those allowed")
         return value
 
-
-class Named:
-    """A definition that contains itself."""
-
-    def __init__(self, name: str, plans: dict[str, Plan | None]):
-        self.name = name
-        self.plans = plans
-
-    def restore(self, value: Any) -> Any:
-        plan = self.plans.get(self.name)
-        return plan.restore(value) if plan else value
+    def shapes(self) -> list[Shape]:
+        kinds = dict.fromkeys("number" if kind == "integer" else kind for kind in self.types)
+        if self.values is None:
+            return [Shape(kind) for kind in kinds]
+        sorts = {kind: frozenset(canonical(v) for v in self.values if Shape(kind).takes(v)) for kind in kinds}
+        return [Shape(kind, allowed) for kind, allowed in sorts.items()]
 
 
-def at(step: str | int, plan: Plan, value: Any) -> Any:
+class Coded(Node):
+    """One of several values, some of them objects or lists: on the wire the JSON text of the one meant."""
+
+    def __init__(self, values: list[Any]):
+        self.values = {json_text(value): value for value in values}
+        self._texts = {canonical(value): text for text, value in self.values.items()}
+
+    def restore(self, wire: Any) -> Any:
+        if wire in self.values if isinstance(wire, str) else False:
+            return self.values[wire]
+        raise Misshapen("it must be one of the JSON texts listed")
+
+    def lift(self, value: Any) -> Any:
+        text = self._texts.get(canonical(value))
+        if text is None:
+            raise Misshapen("the value is not one of those allowed")
+        return text
+
+    def shapes(self) -> list[Shape]:
+        return [Shape("string", frozenset(self.values))]
+
+
+class Text(Node):
+    """Any value, as JSON text. What is no JSON is taken for the text that it is."""
+
+    def __init__(self, kinds: set[str] | None = None):
+        self.kinds = kinds  # None: any
+
+    def restore(self, wire: Any) -> Any:
+        if not isinstance(wire, str):
+            return wire
+        try:
+            return json.loads(wire, parse_constant=no_constant)
+        except (ValueError, RecursionError):
+            return wire
+
+    def lift(self, value: Any) -> Any:
+        if self.kinds is not None and json_type(value) not in self.kinds:
+            raise Misshapen(f"{' or '.join(sorted(self.kinds))} was expected, not {json_type(value)}")
+        return json_text(value)
+
+    def shapes(self) -> list[Shape]:
+        return [Shape("string")]
+
+
+class Items(Node):
+    """A list whose items are alike."""
+
+    def __init__(self, item: Node, limits: dict[str, Any]):
+        self.item = item
+        self.limits = limits
+
+    @property
+    def transparent(self) -> bool:
+        return self.item.transparent
+
+    def restore(self, wire: Any) -> Any:
+        if not isinstance(wire, list):
+            return wire
+        return [at(index, self.item.restore, inner) for index, inner in enumerate(wire)]
+
+    def lift(self, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            raise Misshapen("a list was expected")
+        return [at(index, self.item.lift, inner) for index, inner in enumerate(value)]
+
+    def shapes(self) -> list[Shape]:
+        return [Shape("array")]
+
+    def inner(self) -> Iterator[Node]:
+        yield self.item
+
+
+class Property(NamedTuple):
+    """A property on the wire. `absent` is how "it is not there" is said: `never`, by `null`, by null with a value that is
+    there in a `box`, or by null that comes back as null (`soft`)."""
+
+    node: Node
+    absent: str
+
+
+class Record(Node):
+    """An object with named properties, and `rest` for others: on the wire a property of its own, called `rest_name`."""
+
+    def __init__(self, optional: dict[str, bool], nodes: dict[str, Node], rest: Map | None, *, soft: bool):
+        self.nodes = nodes
+        self.optional = optional
+        self.rest = rest
+        self.soft = soft
+        self.rest_name = free_name(REST, nodes) if rest else ""
+
+    @cached_property
+    def properties(self) -> dict[str, Property]:
+        return {name: Property(node, self._absent(name, node)) for name, node in self.nodes.items()}
+
+    def _absent(self, name: str, node: Node) -> str:
+        if not self.optional[name]:
+            return "never"
+        if self.soft and isinstance(node, Plain) and node.values is not None and len(node.values) == 1:
+            return "never"  # a tag with a default: it is always said
+        return "null" if not node.takes_null() else "soft" if self.soft else "box"
+
+    @cached_property
+    def transparent(self) -> bool:
+        return self.rest is None and all(p.absent == "never" and p.node.transparent for p in self.properties.values())
+
+    def restore(self, wire: Any) -> Any:
+        if not isinstance(wire, dict):
+            return wire
+        restored: dict[str, Any] = {}
+        for name, inner in wire.items():
+            known = self.properties.get(name)
+            if known is None:
+                if name != self.rest_name:
+                    restored[name] = inner
+                continue
+            if inner is None and known.absent in ("null", "box"):
+                continue
+            if known.absent == "box":
+                if not isinstance(inner, dict) or inner.keys() != {VALUE}:
+                    raise Misshapen('it must be null or {"value": …}', (name,))
+                inner = inner[VALUE]
+            restored[name] = at(name, known.node.restore, inner) if not known.node.transparent else inner
+        if self.rest is not None and wire.get(self.rest_name) is not None:
+            for name, inner in at(self.rest_name, self.rest.pairs, wire[self.rest_name]).items():
+                if name in restored:
+                    raise Misshapen(f"the property {name!r} is there twice", (self.rest_name,))
+                restored[name] = inner
+        return restored
+
+    def lift(self, value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise Misshapen("an object was expected")
+        wire: dict[str, Any] = {}
+        for name, (node, absent) in self.properties.items():
+            if name not in value:
+                if absent == "never" and not self.optional[name]:
+                    raise Misshapen(f"{name!r} is missing")
+                wire[name] = node.values[0] if absent == "never" and isinstance(node, Plain) and node.values else None
+                continue
+            lifted = at(name, node.lift, value[name])
+            wire[name] = {VALUE: lifted} if absent == "box" else lifted
+        others = {name: inner for name, inner in value.items() if name not in self.nodes}
+        if self.rest is not None:
+            wire[self.rest_name] = self.rest.entries(others)
+        elif others:
+            raise Misshapen(f"there is a property {next(iter(others))!r} that is not described")
+        return wire
+
+    def shapes(self) -> list[Shape]:
+        names = frozenset([*self.nodes, *([self.rest_name] if self.rest else ())])
+        consts: dict[str, frozenset[Any]] = {}
+        for name, (node, absent) in self.properties.items():
+            if isinstance(node, Plain | Coded) and node.values is not None and absent != "box":
+                values = node.values if isinstance(node, Coded) else map(canonical, node.values)
+                consts[name] = frozenset([*values, *([canonical(None)] if absent != "never" else ())])
+        return [Shape("object", None, names, consts)]
+
+    def inner(self) -> Iterator[Node]:
+        yield from self.nodes.values()
+        if self.rest:
+            yield self.rest
+
+
+class Map(Node):
+    """An object of any names: on the wire a list of entries. A name that comes twice is an error, never a loss."""
+
+    def __init__(self, key: Node, value: Node):
+        self.key = key
+        self.value = value
+
+    def restore(self, wire: Any) -> Any:
+        entries = wire.get(ENTRIES) if isinstance(wire, dict) and len(wire) == 1 else None
+        if not isinstance(entries, list):
+            raise Misshapen('a map must be {"entries": [{"key": …, "value": …}, …]}')
+        return at(ENTRIES, self.pairs, entries)
+
+    def pairs(self, entries: Any) -> dict[str, Any]:
+        restored: dict[str, Any] = {}
+        for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+            if not isinstance(entry, dict) or not entry.keys() >= {KEY, VALUE}:
+                raise Misshapen('an entry must be {"key": …, "value": …}', (index,))
+            name = as_name(entry[KEY])
+            if name in restored:
+                raise Misshapen(f"the key {name!r} is there twice", (index, KEY))
+            restored[name] = at(name, self.value.restore, entry[VALUE])
+        return restored
+
+    def lift(self, value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise Misshapen("an object was expected")
+        return {ENTRIES: self.entries(value)}
+
+    def entries(self, value: dict[str, Any]) -> list[Any]:
+        return [{KEY: self.key.lift(name), VALUE: at(name, self.value.lift, inner)} for name, inner in value.items()]
+
+    def shapes(self) -> list[Shape]:
+        return [Shape("object", None, frozenset([ENTRIES]))]
+
+    def inner(self) -> Iterator[Node]:
+        yield self.key
+        yield self.value
+
+
+class Tuple(Node):
+    """A list whose places differ: on the wire an object, `item_1`, `item_2`, …, and `rest`. The first `least` are there."""
+
+    def __init__(self, prefix: list[Node], least: int, rest: Items | None):
+        names = {f"item_{number}": node for number, node in enumerate(prefix, 1)}
+        optional = {name: number > least for number, name in enumerate(names, 1)}
+        self.record = Record(optional, names, None, soft=False)
+        self.rest = rest
+
+    def restore(self, wire: Any) -> Any:
+        if not isinstance(wire, dict):
+            return wire
+        named = self.record.restore({name: inner for name, inner in wire.items() if name != "rest"})
+        items: list[Any] = []
+        for name in self.record.nodes:
+            if name in named:
+                if len(items) < list(self.record.nodes).index(name):
+                    raise Misshapen("an item before it is missing", (name,))
+                items.append(named[name])
+        rest = wire.get("rest") or []
+        if rest and len(items) < len(self.record.nodes):
+            raise Misshapen("an item before them is missing", ("rest",))
+        return [*items, *(at("rest", self.rest.restore, rest) if self.rest and rest else rest)]
+
+    def lift(self, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            raise Misshapen("a list was expected")
+        most = len(self.record.nodes)
+        wire = self.record.lift(dict(zip(self.record.nodes, value, strict=False)))
+        if self.rest is not None:
+            wire["rest"] = self.rest.lift(list(value[most:]))
+        elif len(value) > most:
+            raise Misshapen(f"at most {most} items were expected")
+        return wire
+
+    def shapes(self) -> list[Shape]:
+        (shape,) = self.record.shapes()
+        return [shape._replace(names=(shape.names or frozenset()) | ({"rest"} if self.rest else frozenset()))]
+
+    def inner(self) -> Iterator[Node]:
+        yield from self.record.nodes.values()
+        if self.rest:
+            yield self.rest
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """`name`, or `name_2` and so on where that is taken."""
+    return next(
+        free for free in itertools.chain([name], (f"{name}_{n}" for n in itertools.count(2))) if free not in taken
+    )
+
+
+def at(step: str | int, move: Callable[[Any], Any], value: Any) -> Any:
     try:
-        return plan.restore(value)
+        return move(value)
     except Misshapen as error:
         raise Misshapen(error.message, (step, *error.path)) from None
 
@@ -119,18 +388,9 @@ def as_name(key: Any) -> str:
     raise Misshapen("a key must be a text or a number")
 
 
-def may_be(value: Any, wire: dict[str, Any]) -> bool:
-    """Whether `value` looks like an answer to the wire schema of one alternative."""
-    sort = wire.get("type")
-    if sort == "array":
-        return isinstance(value, list)
-    if sort != "object":
-        return not isinstance(value, dict | list)
-    if not isinstance(value, dict):
-        return False
-    properties = wire["properties"]
-    return value.keys() >= properties.keys() and all(
-        value[name] in (inner["enum"] if "enum" in inner else [inner["const"]])
-        for name, inner in properties.items()
-        if "enum" in inner or "const" in inner
-    )
+def json_text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def no_constant(word: str) -> Any:
+    raise ValueError(f"{word} is no JSON")

@@ -5,16 +5,26 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Callable
-from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, is_typeddict
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from types import UnionType
+from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin, is_typeddict
+from uuid import UUID
 
 import msgspec
 
 from headrace.errors import SchemaError
-from headrace.schema.validate import check_schema
+from headrace.schema.lower import encoded
+from headrace.schema.source import check_size
+from headrace.schema.validate import compiled
 from headrace.tools import hashable, remedy
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+
+PLAIN_TYPES = frozenset({str, int, float, bool, bytes, datetime, date, time, timedelta, Decimal, UUID})
+CONTAINERS = frozenset({list, dict, tuple, set, frozenset, Union, Literal})
 
 
 class Answers(Generic[T_co]):
@@ -28,7 +38,8 @@ class Answers(Generic[T_co]):
 
 
 def answers(given: Any, *, name: str | None = None) -> Answers[Any]:
-    """`given` is a JSON Schema as a dict, a msgspec Struct, a Pydantic model, a dataclass, a TypedDict, or None for text.
+    """`given` is a JSON Schema as a dict, a type, or None for text: a msgspec Struct, a Pydantic model, a dataclass, a
+    TypedDict, or what is made of them (`list[Review]`, `Cat | Dog`, `dict[str, int]`, `Literal["a", "b"]`).
 
     Raises `SchemaError` for anything else, and for a type or schema that cannot be carried.
     """
@@ -36,27 +47,58 @@ def answers(given: Any, *, name: str | None = None) -> Answers[Any]:
         return Answers(None, name or "answer", as_it_is)
     if isinstance(given, dict):
         return Answers(check_schema(given), name or wire_name(str(given.get("title", "answer"))), as_it_is)
-    if isinstance(given, type) and hasattr(given, "model_json_schema") and hasattr(given, "model_validate_json"):
-        model: Any = given
-        try:
-            schema = with_root(model.model_json_schema())
-        except (RuntimeError, TypeError, ValueError) as error:  # Pydantic's own are RuntimeErrors
-            raise SchemaError(f"schema={given!r}: {error}") from None
-        return Answers(
-            check_schema(schema),
-            name or wire_name(given.__name__),
-            lambda value: model.model_validate_json(msgspec.json.encode(value)),
-        )
-    if not is_record(given):
+    if has_model(given):
+        return model_answers(given, name)
+    if not is_type(given):
         raise SchemaError(
-            f"schema={given!r}: answers are JSON objects, so give a JSON Schema (dict) or a type with named fields: a "
-            "msgspec Struct, a Pydantic model, a dataclass or a TypedDict. Wrap a list or a single value into a field of one."
+            f"schema={given!r}: give a JSON Schema (dict) or a type: a msgspec Struct, a Pydantic model, a dataclass, a "
+            "TypedDict, or a list, a map or a union of them"
         )
     return Answers(
         check_schema(schema_of(given)),
-        name or wire_name(given.__name__),
+        name or wire_name(getattr(given, "__name__", "answer")),
         lambda value: msgspec.convert(value, given, str_keys=True),
     )
+
+
+def check_schema(schema: Any) -> dict[str, Any]:
+    """The schema, if it is one. Raises `SchemaError` with the JSON Pointer of the offending place.
+
+    `$ref` may only point inside; patterns may not need endless backtracking; its size is bounded.
+    """
+    if not isinstance(schema, dict):
+        raise SchemaError(f"the schema must be a JSON object, not {type(schema).__name__}", keyword="type")
+    check_size(schema)
+    compiled(encoded(schema))
+    return schema
+
+
+def has_model(given: Any) -> bool:
+    """Whether a Pydantic model is in a type: then Pydantic knows its schema and reads its values."""
+    return (hasattr(given, "model_json_schema") and isinstance(given, type)) or any(map(has_model, get_args(given)))
+
+
+def model_answers(given: Any, name: str | None) -> Answers[Any]:
+    from pydantic import TypeAdapter  # whoever has a model has Pydantic
+    from pydantic.errors import PydanticUserError
+
+    try:
+        adapter = TypeAdapter(given)
+        schema = with_root(adapter.json_schema())
+    except (PydanticUserError, RuntimeError, TypeError, ValueError) as error:
+        raise SchemaError(f"schema={given!r}: {error}") from None
+    return Answers(
+        check_schema(schema),
+        name or wire_name(getattr(given, "__name__", "answer")),
+        lambda value: adapter.validate_json(msgspec.json.encode(value)),
+    )
+
+
+def is_type(given: Any) -> bool:
+    """Whether `given` is a type that JSON has values of."""
+    if isinstance(given, type):
+        return is_record(given) or given in PLAIN_TYPES or issubclass(given, enum.Enum)
+    return is_record(given) or isinstance(given, UnionType) or get_origin(given) in CONTAINERS
 
 
 def is_record(given: Any) -> bool:
@@ -107,8 +149,8 @@ def as_it_is(value: Any) -> Any:
     return value
 
 
-def check_carried(given: Any) -> None:
-    """Raises `SchemaError` for a type with a place that JSON or strict mode has no words for, naming the field."""
+def check_type(given: Any) -> None:
+    """Raises `SchemaError` for a Struct with a place of no type, naming the field: whoever writes a type can name it."""
     if is_record(given) and isinstance(given, type) and issubclass(given, msgspec.Struct):
         check_fields(given, (), set())
 
@@ -128,8 +170,6 @@ def check_hint(hint: Any, path: tuple[str, ...], seen: set[Any]) -> None:
         return
     if hint is Any or (origin or hint) in (set, frozenset) or (hint in (dict, list, tuple)):
         raise SchemaError(f"generation_schema, field {where}: {hint!r} cannot be carried; {remedy(hint)}")
-    if origin is tuple and parts[1:] != (...,):
-        raise SchemaError(f"generation_schema, field {where}: {hint!r} cannot be carried; {remedy(hint)}")
     if origin is dict and not hashable(parts[0]):
         raise SchemaError(f"generation_schema, field {where}: the keys of a map must be texts or other plain values")
     if origin is dict and (tuple in (get_origin(parts[0]), parts[0]) or parts[0] in (bool, None, type(None))):
@@ -139,6 +179,13 @@ def check_hint(hint: Any, path: tuple[str, ...], seen: set[Any]) -> None:
     for part in parts:
         if part is not ...:
             check_hint(part, path, seen)
+
+
+def plain_json(value: Any) -> Any:
+    """A typed value as its JSON has it: names as they are encoded, dates as texts."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json", by_alias=True)
+    return msgspec.to_builtins(value, str_keys=True, enc_hook=plain_json)
 
 
 def plain(value: Any) -> Any:

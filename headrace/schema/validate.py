@@ -1,7 +1,4 @@
-"""Whether a schema can be carried, and whether an answer fits it.
-
-Validation is against the caller's own schema, with a linear-time regex engine and without any remote reference.
-"""
+"""Whether a value fits a schema: the caller's own, with patterns in linear time and without any remote reference."""
 
 from __future__ import annotations
 
@@ -11,105 +8,111 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
-from headrace.errors import CallError, SchemaError
-from headrace.schema.lower import lower
-from headrace.schema.restore import Misshapen
+from headrace.errors import InvalidOutput, Misfit, SchemaError
+from headrace.schema.merge import PATTERNS
+from headrace.schema.source import Source, escaped
 
-MAX_SCHEMA_BYTES = 256 * 1024
-MAX_ANSWER_DEPTH = 200
-MOST_ERRORS = 20
-
-
-def check_schema(schema: Any) -> dict[str, Any]:
-    """The schema, if it is one that headrace carries. Raises `SchemaError` with the JSON Pointer of the offending place.
-
-    The root must be an object type; `$ref` may only point inside; patterns may not need backtracking.
-    """
-    if not isinstance(schema, dict):
-        raise SchemaError(f"the schema must be a JSON object, not {type(schema).__name__}")
-    encoded = msgspec.json.encode(schema)
-    if len(encoded) > MAX_SCHEMA_BYTES:
-        raise SchemaError(f"the schema is {len(encoded)} bytes; {MAX_SCHEMA_BYTES} is the most")
-    place = _remote_reference(schema, "")
-    if place is not None:
-        raise SchemaError(
-            f"schema at {place}: a `$ref` may only point inside the schema (`#/…`); copy the definition under `$defs`"
-        )
-    try:
-        _validator(encoded)
-    except jsonschema_rs.ValidationError as error:
-        raise SchemaError(f"schema at {pointer(error.instance_path)}: {error.message}") from None
-    except (ValueError, RecursionError) as error:
-        raise SchemaError(f"the schema cannot be compiled: {error}") from None
-    if schema.get("type") != "object":
-        raise SchemaError(
-            'schema at /type: the root must be an object (`"type": "object"`). Wrap the value into a property of one.'
-        )
-    return schema
+MOST_ERRORS = 100
+MOST_DEPTH = 200
+SHOWN = 200
+"""Characters of a value that a message quotes."""
 
 
-def parse_answer(text: str, schema: dict[str, Any]) -> Any:
-    """The value in a wire answer, valid under the caller's `schema`. Raises `CallError("invalid_output")` listing what
-    does not fit and where."""
-    value = parse_json(text)
-    plan = lower(schema).plan
-    try:
-        value = plan.restore(value) if plan else value
-    except Misshapen as error:
-        raise misfit(text, [f"{pointer(list(error.path))}: {error.message}"]) from None
-    except RecursionError:
-        raise CallError("invalid_output", "the answer is nested too deep", partial=text) from None
-    errors = [
-        f"{pointer(error.instance_path)}: {error.message}"
-        for error, _ in zip(
-            _validator(msgspec.json.encode(schema)).iter_errors(value), range(MOST_ERRORS), strict=False
-        )
-    ]
-    if errors:
-        raise misfit(text, errors)
-    return value
+class Validator:
+    """One schema, compiled. Raises `SchemaError` for what is no schema, and for a pattern that cannot be run."""
 
+    def __init__(self, source: Source, *, formats: bool):
+        self.source = source
+        try:
+            self._compiled = source.dialect.validator(
+                source.root, validate_formats=formats, offline=True, pattern_options=PATTERNS
+            )
+        except jsonschema_rs.ValidationError as error:
+            where = pointer(list(error.instance_path))
+            keyword = str(error.instance_path[-1]) if error.instance_path else ""
+            if '"regex"' in error.message or keyword == "pattern":
+                raise SchemaError(
+                    f"schema at {where}: the pattern cannot be run: {error.message[:SHOWN]}",
+                    pointer=where,
+                    keyword="pattern",
+                    remedy="write a simpler one: no nested repetitions with large counts",
+                ) from None
+            raise SchemaError(
+                f"schema at {where or '/'}: {error.message[:SHOWN]}",
+                pointer=where,
+                keyword=keyword,
+                remedy="see JSON Schema for what may stand there",
+            ) from None
+        except (jsonschema_rs.ReferencingError, ValueError) as error:
+            raise SchemaError(
+                f"the schema cannot be compiled: {str(error)[:SHOWN]}", keyword="$ref", remedy="mend its references"
+            ) from None
 
-def parse_json(text: str) -> Any:
-    """The value in `text`. Raises `CallError("invalid_output")`."""
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise CallError("invalid_output", f"the answer is not JSON: {error}", partial=text) from None
-
-
-def misfit(text: str, errors: list[str]) -> CallError:
-    where = errors[0].partition(":")[0]
-    return CallError(
-        "invalid_output", f"the answer does not fit the schema at {where}", partial=text, details={"errors": errors}
-    )
-
-
-def pointer(path: list[str | int]) -> str:
-    """A JSON Pointer (RFC 6901); `/` alone stands for the root, so that a message never ends in nothing."""
-    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path) or "/"
+    def validate(self, value: Any) -> None:
+        """Raises `InvalidOutput` with the first `MOST_ERRORS` places that do not fit."""
+        if too_deep(value):
+            raise InvalidOutput([Misfit("", "depth", f"it is nested more than {MOST_DEPTH} deep")])
+        try:
+            if self._compiled.is_valid(value):
+                return
+            errors = [
+                misfit(error) for error, _ in zip(self._compiled.iter_errors(value), range(MOST_ERRORS), strict=False)
+            ]
+        except ValueError as error:  # a number that JSON does not have, a key that is no text
+            raise InvalidOutput([Misfit("", "type", str(error)[:SHOWN])]) from None
+        if errors:
+            raise InvalidOutput(errors)
 
 
 @lru_cache(maxsize=256)
-def _validator(encoded: bytes) -> jsonschema_rs.Validator:
-    schema = msgspec.json.decode(encoded)
-    return jsonschema_rs.validator_for(
-        schema, validate_formats=True, offline=True, pattern_options=jsonschema_rs.RegexOptions()
+def compiled(encoded: bytes, *, literal: bool = False) -> Validator:
+    """The validator of a schema (its JSON). Formats are checked, unless it is read `literal` and its dialect says otherwise.
+
+    Raises `SchemaError`.
+    """
+    try:
+        schema = msgspec.json.decode(encoded)
+        if not isinstance(schema, dict):
+            raise SchemaError(f"the schema must be a JSON object, not {type(schema).__name__}", keyword="type")
+        source = Source(schema)
+        return Validator(source, formats=source.dialect.asserts_formats if literal else True)
+    except RecursionError:
+        raise SchemaError("the schema is nested too deep", keyword="$ref", remedy="give it a flatter shape") from None
+
+
+def misfit(error: jsonschema_rs.ValidationError) -> Misfit:
+    keyword = next((str(step) for step in reversed(list(error.schema_path)) if isinstance(step, str)), "")
+    message = (
+        error.message if len(error.message) <= 2 * SHOWN else f"{error.message[:SHOWN]} … {error.message[-SHOWN:]}"
     )
+    return Misfit(pointer(list(error.instance_path)), keyword, message)
 
 
-def _remote_reference(schema: Any, place: str) -> str | None:
-    if isinstance(schema, dict):
-        for name, value in schema.items():
-            here = f"{place}/{str(name).replace('~', '~0').replace('/', '~1')}"
-            if name in {"$ref", "$dynamicRef"} and isinstance(value, str) and not value.startswith("#"):
-                return here
-            found = _remote_reference(value, here)
-            if found:
-                return found
-    elif isinstance(schema, list):
-        for index, value in enumerate(schema):
-            found = _remote_reference(value, f"{place}/{index}")
-            if found:
-                return found
-    return None
+def json_value(text: str | bytes) -> Any:
+    """The value of a JSON text. Raises `InvalidOutput`. A number that is too long for others is kept whole."""
+    try:
+        return msgspec.json.decode(text)
+    except RecursionError:
+        raise InvalidOutput([Misfit("", "json", "the answer is nested too deep")]) from None
+    except msgspec.DecodeError as error:
+        raise InvalidOutput([Misfit("", "json", f"the answer is not JSON: {error}")]) from None
+
+
+def pointer(path: list[str | int]) -> str:
+    """A JSON Pointer (RFC 6901); empty for the root."""
+    return "".join(f"/{escaped(part)}" for part in path)
+
+
+def too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(MOST_DEPTH):
+        level = [
+            inner
+            for here in level
+            if isinstance(here, dict | list)
+            for inner in (here.values() if isinstance(here, dict) else here)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True

@@ -5,8 +5,8 @@
 the body, write `received` in the account, take its orders (see `faults`), compose the answer (see `answers`), let the
 ordered time pass, send. The client leaving cancels the call at any point and is written down as `gone`.
 
-`tool_choice` "required" or a named function brings one tool call, `response_format` an instance of its schema, anything
-else a text. `max_completion_tokens` and `max_tokens` truncate, with finish reason `length`, as a provider does.
+`tool_choice` "required" or a named function brings one tool call, `response_format` or a JSON Schema in the system message
+an instance of it, the fields of an XML answer there that answer, anything else a text. `max_completion_tokens` and `max_tokens` truncate, with finish reason `length`, as a provider does.
 """
 
 from __future__ import annotations
@@ -23,19 +23,14 @@ from aiohttp import web
 
 from headrace_rehearsal.account import Account
 from headrace_rehearsal.answers import Prompt, Writer, pieces, plain_text, tokens
+from headrace_rehearsal.asked import MISSING, as_xml, asked_schema, asked_xml, forced_tool, text_of
 from headrace_rehearsal.dialects import DIALECTS, OpenAI, Refused
 from headrace_rehearsal.faults import MARKER, SLOW_TPS, BadOrder, Book, Orders, missed
 
 MODELS = ("rehearsal-small", "rehearsal-large")
 CHAT = "/v1/chat/completions"
 ROUTES = {CHAT: "POST", "/v1/models": "GET", "/healthz": "GET"}
-MISSING = "missing_required_parameter"
 MAX_BODY_BYTES = 64 << 20
-JSON_OBJECT = {
-    "type": "object",
-    "properties": {"summary": {"type": "string"}, "keywords": {"type": "array", "items": {"type": "string"}}},
-    "required": ["summary", "keywords"],
-}
 encode = msgspec.json.Encoder().encode
 encode_canonical = msgspec.json.Encoder(order="deterministic").encode
 
@@ -81,43 +76,6 @@ def read_body(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def text_of(message: dict[str, Any]) -> str:
-    """The text of a message, whether it is a string or a list of parts."""
-    content = message.get("content")
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list) else []
-    return "\n".join(part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str))
-
-
-def asked_schema(body: dict[str, Any]) -> Any:
-    """The schema of `response_format`, or None when a text will do. Raises `Refused`."""
-    wanted = body.get("response_format") or {}
-    kind = wanted.get("type") if isinstance(wanted, dict) else None
-    if kind == "json_object":
-        return JSON_OBJECT
-    if kind != "json_schema":
-        return None
-    schema = wanted["json_schema"].get("schema") if isinstance(wanted.get("json_schema"), dict) else None
-    if not isinstance(schema, (dict, bool)):
-        where = "response_format.json_schema.schema"
-        raise Refused(400, f"Missing required parameter: '{where}'.", param=where, code=MISSING)
-    return schema
-
-
-def forced_tool(body: dict[str, Any], prompt: Prompt) -> dict[str, Any] | None:
-    """The function that has to be called, or None when none has to. Raises `Refused`."""
-    choice = body.get("tool_choice")
-    if choice != "required" and not isinstance(choice, dict):
-        return None
-    listed = [tool.get("function") for tool in body.get("tools") or [] if isinstance(tool, dict)]
-    functions = {tool["name"]: tool for tool in listed if isinstance(tool, dict) and isinstance(tool.get("name"), str)}
-    named = choice.get("function", {}).get("name") if isinstance(choice, dict) else None
-    if not functions or (named is not None and named not in functions):
-        raise Refused(400, "Invalid 'tool_choice': no such function in 'tools'.", param="tool_choice")
-    return functions[named if named is not None else prompt.rank(list(functions))[0]]
-
-
 def compose(body: dict[str, Any], seed: int, fault: str | None) -> Answer:
     """The answer to a request, spoilt as `fault` says. Raises `Refused`."""
     said = [MARKER.sub("", text_of(message)) for message in body["messages"] if message["role"] == "user"]
@@ -126,7 +84,8 @@ def compose(body: dict[str, Any], seed: int, fault: str | None) -> Answer:
     # A re-ask ends with a complaint about the last answer: what to extract from stands in an earlier message.
     prompt = Prompt("\n".join(reversed(said))) if len(said) > 1 else newest
     tool = forced_tool(body, newest)
-    schema = tool.get("parameters", {}) if tool else asked_schema(body)
+    xml = None if tool else asked_xml(body)
+    schema = tool.get("parameters", {}) if tool else xml[1] if xml else asked_schema(body)
     if schema is None:
         answer = Answer(plain_text(newest, seed))
     else:
@@ -134,7 +93,8 @@ def compose(body: dict[str, Any], seed: int, fault: str | None) -> Answer:
             value = Writer(prompt, seed, schema).document()
         except (TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
             raise Refused(400, f"Invalid schema: {error!r}", param="tools" if tool else "response_format") from None
-        answer = Answer(encode(missed(value, schema) if fault == "miss" else value).decode())
+        value = missed(value, schema) if fault == "miss" else value
+        answer = Answer(as_xml(xml[0], value) if xml else encode(value).decode())
     if tool:
         # OpenAI ends a call of a named function with "stop", one of "required" with "tool_calls".
         answer.kind, answer.tool = "tool", tool["name"]

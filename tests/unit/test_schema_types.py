@@ -11,6 +11,7 @@ import pydantic
 import pytest
 
 from headrace.errors import SchemaError
+from headrace.schema import lower
 from headrace.schema.types import answers
 
 T = TypeVar("T")
@@ -71,7 +72,7 @@ def test_a_generic_and_a_recursive_type_are_carried() -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [int, "Review", 5, list[str], Callable, lambda: None, {"type": "strin"}, {"type": "array"}, Model(name="x")],
+    ["Review", 5, Callable, lambda: None, {"type": "strin"}, object, type(None), Model(name="x")],
 )
 def test_what_cannot_be_carried_is_a_schema_error_that_says_what_to_do(given: Any) -> None:
     with pytest.raises(SchemaError) as raised:
@@ -104,3 +105,19 @@ def test_the_order_of_fields_is_kept() -> None:
     found = answers(Ordered)
     assert found.schema is not None
     assert list(found.schema["properties"]) == ["zeta", "alpha"]
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        (list[Struct], [Struct("n")]),
+        (list[Model], [Model(name="n")]),
+        (Struct | None, None),
+        (dict[str, int], {"a": 1}),
+        (Literal["a", "b"], "b"),
+        (int, 3),
+    ],
+)
+def test_what_is_made_of_types_is_one_too(given: Any, value: Any) -> None:
+    lowered = lower(given)
+    assert lowered.restore(lowered.lift(value)) == value

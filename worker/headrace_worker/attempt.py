@@ -90,7 +90,7 @@ class Attempt:
             JobState.SUCCEEDED,
             Outcome(completion=completion),
             {"finish": [{"c": 0, "reason": completion.finish_reason}], "usage": completion.usage},
-            completion.usage.counters() | {"jobs": 1},
+            completion.counters() | {"jobs": 1},
         )
 
     async def cancelled(self) -> None:

@@ -14,6 +14,7 @@ import msgspec
 from headrace.errors import CallError
 from headrace.job import Completion, Job
 from headrace_worker.providers.registry import Registry
+from headrace_worker.reasks import Reasks
 from headrace_worker.reduce import Delta
 from headrace_worker.retry import ATTEMPTS, backoff_s
 from headrace_worker.slots import Slots
@@ -68,6 +69,7 @@ class Engine:
         """
         provider = self.registry.chat_completion(job.model, retry=False)
         delivered = False
+        again = Reasks(job)
 
         def deliver(delta: Delta) -> None:
             nonlocal delivered
@@ -79,17 +81,20 @@ class Engine:
             async with self.slots.hold(epoch):
                 tries.calls += 1
                 try:
-                    return await provider.complete(
-                        job,
+                    completion = await provider.complete(
+                        again.job,
                         request_id=f"{identity}.{epoch}.{tries.calls}",
                         on_delta=deliver if on_delta else None,
                     )
+                    return again.completed(completion)
                 except CallError as error:
                     failure = error
+            if again.ask(failure):
+                continue
             if failure.code != "rate_limited":
                 tries.spent += 1
             if not failure.retryable or delivered or tries.spent >= ATTEMPTS:
-                raise failure
+                raise again.failed(failure)
             wait_s = failure.retry_after_s if failure.retry_after_s is not None else backoff_s(tries.calls)
             if wait_s > LONGEST_SLEEP_S:
                 raise Deferred(wait_s, failure.code)

@@ -11,9 +11,12 @@ import binascii
 import time
 from typing import Any, NamedTuple
 
+import msgspec
+
 from headrace.errors import CallError
 from headrace.job import Choice, Completion, Job, Usage
-from headrace.schema.validate import parse_answer, parse_json
+from headrace.schema.answer import Answer, parse_json, read_answer
+from headrace.schema.modes import Mode
 from headrace.tool_calls import REASONING, ToolCalls
 from headrace_worker.failures import error_inside
 from headrace_worker.parsers import PARSERS
@@ -143,9 +146,12 @@ class ChoiceParts:
 
 
 class Reducer:
-    """Feed it every chunk with `add`, then ask for the `completion`."""
+    """Feed it every chunk with `add`, then ask for the `completion`. `mode` is how the job's schema was put to the model:
+    where it travelled as a tool, the call's arguments are the answer's text."""
 
-    def __init__(self) -> None:
+    def __init__(self, mode: Mode = "strict", target: str = "openai") -> None:
+        self.mode: Mode = mode
+        self.target = target
         self.id = ""
         self.model = ""
         self.created = 0
@@ -186,7 +192,7 @@ class Reducer:
             if index not in self.choices:
                 self.choices[index] = ChoiceParts()
             self.choices[index].add(choice, deltas if index == 0 else [])
-        return deltas
+        return [as_text(delta) for delta in deltas] if self.mode == "tool_call" else deltas
 
     def completion(self, job: Job, *, deployment: str = "") -> Completion:
         """The completion, its `value` valid under the job's schema. Raises `CallError` for an answer of no use."""
@@ -195,6 +201,9 @@ class Reducer:
                 raise CallError("provider_error", "the provider's answer has no choices")
             raise CallError("incomplete_stream", "the answer ended before it began")
         first, *others = (self.choices[index].choice(plain=self.plain) for index in sorted(self.choices))
+        if job.schema is not None and self.mode == "tool_call" and first.tool_calls:
+            first = answered_by_call(first)
+        answer = answer_of(first, job, self.mode, self.target)
         return Completion(
             **{name: getattr(first, name) for name in Choice.__struct_fields__},
             id=self.id,
@@ -202,7 +211,10 @@ class Reducer:
             created=self.created or int(time.time()),
             usage=self.usage,
             raw_usage=self.raw_usage,
-            value=value_of(first, job),
+            value=answer.value if answer else None,
+            mode=self.mode if answer and job.schema is not None and job.parser is None else None,
+            repaired=answer is not None and answer.repaired,
+            coerced=answer is not None and answer.coerced,
             deployment=deployment,
             other_choices=others,
             **self.beside,
@@ -212,6 +224,7 @@ class Reducer:
         """An answer of no use was paid for all the same: put what had come of it into the error."""
         error.partial = error.partial or self.said or None
         error.details.setdefault("counters", self.usage.counters())
+        error.details.setdefault("usage", self.usage)
         first = self.choices.get(0)
         if self.id or self.raw_usage:
             known: dict[str, Any] = {"id": self.id, "model": self.model, "usage": self.raw_usage}
@@ -227,8 +240,8 @@ class Reducer:
         return "".join(first.text) if first else ""
 
 
-def value_of(choice: Choice, job: Job) -> Any:
-    """The value that the answer means under the job's schema or parser; None for a plain answer and for tool calls.
+def answer_of(choice: Choice, job: Job, mode: Mode, target: str) -> Answer | None:
+    """What the answer means under the job's schema or parser; None for a plain answer and for tool calls.
 
     Raises `CallError` for an answer of no use (providers 5.4); it carries the text that was paid.
     """
@@ -243,8 +256,26 @@ def value_of(choice: Choice, job: Job) -> Any:
     if not choice.content:
         raise CallError("empty_output", "the provider sent no text")
     if job.parser is not None:
-        return PARSERS[job.parser]((job.prefilling or "") + choice.content)
-    return parse_answer(choice.content, job.schema) if job.schema is not None else parse_json(choice.content)
+        return Answer(PARSERS[job.parser]((job.prefilling or "") + choice.content))
+    if job.schema is None:
+        return Answer(parse_json(choice.content))
+    decode = PARSERS.get(mode)
+    return read_answer(choice.content, job.schema, mode=mode, target=target, lax=job.lax, decode=decode)
+
+
+def answered_by_call(choice: Choice) -> Choice:
+    """The choice as if the arguments of its first call had been its text."""
+    function = choice.tool_calls[0].get("function") or {}
+    reason = "stop" if choice.finish_reason == "tool_calls" else choice.finish_reason
+    return msgspec.structs.replace(choice, content=function.get("arguments") or "", tool_calls=[], finish_reason=reason)
+
+
+def as_text(delta: Delta) -> Delta:
+    """The delta of a tool call as that of a text: its piece of the arguments."""
+    if delta.kind != "tool":
+        return delta
+    pieces = (call.get("function") or {} for call in delta.value if isinstance(call, dict))
+    return Delta("text", "".join(str(piece.get("arguments") or "") for piece in pieces))
 
 
 def wire_calls(calls: ToolCalls) -> list[dict[str, Any]]:

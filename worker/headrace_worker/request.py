@@ -14,8 +14,9 @@ import structlog
 from headrace.facts import Provider
 from headrace.job import Job
 from headrace.options import Options
-from headrace.schema.lower import lower
+from headrace.schema.modes import Mode, form_of
 from headrace.tools import ToolDefinitions, wire_tools
+from headrace_worker.schema_request import with_schema
 
 log = structlog.get_logger("headrace.worker.request")
 
@@ -36,8 +37,9 @@ class Request(msgspec.Struct, frozen=True):
         return f"Request({self.url!r})"
 
 
-def build_body(job: Job, model: str, provider: Provider, adapt: Adapt) -> Body:
-    """The JSON body of `POST {base_url}/chat/completions` (providers 1.5). Nothing that is not set reaches the wire."""
+def build_body(job: Job, model: str, provider: Provider, adapt: Adapt, mode: Mode = "strict") -> Body:
+    """The JSON body of `POST {base_url}/chat/completions` (providers 1.5), a schema in `mode`. Nothing that is not set
+    reaches the wire."""
     options = job.options
     body: Body = {"model": model, "messages": job.messages}
     if job.prefilling:
@@ -55,21 +57,11 @@ def build_body(job: Job, model: str, provider: Provider, adapt: Adapt) -> Body:
     if job.response_format is not None:
         body["response_format"] = job.response_format
     elif job.schema is not None and job.parser is None:
-        body["response_format"] = response_format(job.schema, job.schema_name)
+        body |= with_schema(body, form_of(job.schema, mode, provider.dialect), schema_name(job.schema_name))
     if job.stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
     return with_extra(adapt(body, job, provider), options.extra_body)
-
-
-def response_format(schema: dict[str, Any], name: str) -> dict[str, Any]:
-    """The envelope of a schema (providers 3.2), lowered where strict mode can carry it."""
-    lowered = lower(schema)
-    # A provider refuses `strict` for a schema outside its subset, so it is only claimed where it holds.
-    return {
-        "type": "json_schema",
-        "json_schema": {"name": schema_name(name), "strict": lowered.strict, "schema": lowered.wire},
-    }
 
 
 def schema_name(name: str) -> str:

@@ -72,7 +72,7 @@ def response_of(completion: Completion, switches: Switches, read: Callable[[Comp
     kind, data = "text_generation", completion.content or completion.refusal or ""
     if completion.tool_calls:
         kind, data = "tool_call", tool_calls_of(completion, switches)
-    elif completion.value is not None:
+    elif completion.structured:
         kind, data = "structured", read(completion)
     elif completion.audio and not completion.content:
         kind, data = audio_of(completion.audio)

@@ -185,7 +185,7 @@ class ShardRun:
                 index,
                 "s",
                 success_line(item.custom_id, f"{identity}.{self.epoch}.{tries.calls}", completion),
-                completion.usage.counters(),
+                completion.counters(),
             )
         except CallError as error:
             failure = Failure.of(error)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from headrace.errors import CODES, CallError, HeadraceError, InputError
 from headrace.job import Job
-from headrace.schema.types import check_carried, plain, schema_of
+from headrace.schema.types import check_type, plain, schema_of
 
 
 class Colour(enum.Enum):
@@ -100,7 +100,7 @@ def test_d039_the_schema_for_the_prompt_knows_no_unknown_dtype() -> None:
         inner: dict[str, int] | None = None
 
     text = typed_xml.schema_text("item", schema_of(Item))
-    assert '<field name="a" dtype="int" required="true">' in text
+    assert '<field name="a" dtype="int" required="true" nullable="true">' in text
     assert '<tags_item dtype="str">' in text
     assert '"any"' not in text
     assert "{instructions}" in typed_xml.TEMPLATE
@@ -173,4 +173,4 @@ def test_d100_a_job_names_no_address_and_no_key() -> None:
 
 
 def test_check_carried_takes_what_it_does_not_know() -> None:
-    check_carried({"type": "object"})
+    check_type({"type": "object"})

@@ -9,9 +9,10 @@ import math
 import re
 from typing import Any
 from xml.etree.ElementTree import Element
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, quoteattr
 
 from headrace.errors import CallError, InputError
+from headrace.messages import as_json
 
 TEMPLATE = """{instructions}
 Answer in XML and nothing else: no XML header, no words around it. Give every element a `dtype`, one of str (the default),
@@ -31,6 +32,10 @@ DECLARATION = re.compile(r"<\?xml[^>]*\?>")
 NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 TRUE, FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
+LIMITS = (
+    "enum", "format", "pattern", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength",
+    "maxLength", "minItems", "maxItems",
+)  # fmt: skip
 DTYPES = {"object": "dict", "array": "list", "string": "str", "number": "float", "integer": "int", "boolean": "bool"}
 
 
@@ -139,31 +144,63 @@ def element(name: str, value: Any, depth: int) -> list[str]:
 
 
 def schema_text(name: str, schema: dict[str, Any]) -> str:
-    """What is expected, for the prompt: one `field` for each property, with name, dtype, whether it is required, and its
-    description; a list shows its item as `<name>_item`."""
-    return "\n".join([f"<{name}>", *fields(schema, 1), f"</{name}>"])
+    """What is expected, for the prompt: one `field` for each property, with name, dtype, whether it is required or may be
+    null, its limits and its description; a list shows its item as `<name>_item`, a choice its `alternative`s. What refers
+    to itself is a `definition` at the end.
+    """
+    name = name if NAME.fullmatch(name) else "answer"
+    lines = fields(schema, 1)
+    for word in ("$defs", "definitions"):
+        for each, body in (schema.get(word) or {}).items():
+            lines += [f"  <definition name={quoteattr(each)}>", *fields(body, 2), "  </definition>"]
+    return "\n".join([f"<{name}>", *lines, f"</{name}>"])
 
 
 def fields(schema: dict[str, Any], depth: int) -> list[str]:
     pad, lines = "  " * depth, []
     for name, given in (schema.get("properties") or {}).items():
-        inner = without_null(given)
-        kind = inner.get("type")
-        about = [f'name="{escape(name, QUOTE)}"', f'dtype="{DTYPES.get(str(kind), "str")}"']
+        inner, nullable = without_null(given), may_be_null(given)
+        attributes, inside = described(name, inner, depth)
+        about = [f"name={quoteattr(name)}", *attributes]
         about.append(f'required="{"true" if name in schema.get("required", ()) else "false"}"')
+        about += ['nullable="true"'] if nullable else []
         description = given.get("description") or inner.get("description")
         if description:
-            about.append(f'description="{escape(description, QUOTE)}"')
-        inside: list[str] = []
-        if kind == "object":
-            inside = fields(inner, depth + 1)
-        elif kind == "array":
-            item = without_null(inner.get("items") or {})
-            dtype = DTYPES.get(str(item.get("type")), "str")
-            deeper = fields(item, depth + 2)
-            inside = [f'{pad}  <{name}_item dtype="{dtype}">', *deeper, f"{pad}  </{name}_item>"]
+            about.append(f"description={quoteattr(description)}")
         lines += [f"{pad}<field {' '.join(about)}>", *inside, f"{pad}</field>"]
     return lines
+
+
+def described(name: str, schema: dict[str, Any], depth: int) -> tuple[list[str], list[str]]:
+    """The attributes that say what a value is, and the lines of what is in it."""
+    pad = "  " * (depth + 1)
+    choices = [choice for choice in schema.get("anyOf") or () if choice.get("type") != "null"]
+    if choices:
+        lines: list[str] = []
+        for choice in choices:
+            attributes, inside = described(name, choice, depth + 1)
+            lines += [f"{pad}<alternative {' '.join(attributes)}>", *inside, f"{pad}</alternative>"]
+        return [], lines
+    if "$ref" in schema:
+        return [f"definition={quoteattr(schema['$ref'].rpartition('/')[2])}"], []
+    kind = str(schema.get("type"))
+    limits = {word: schema[word] for word in LIMITS if word in schema}
+    attributes = [f'dtype="{DTYPES.get(kind, "str")}"']
+    attributes += [f"limits={quoteattr(as_json(limits))}"] if limits else []
+    if kind == "object":
+        return attributes, fields(schema, depth + 1)
+    if kind == "array":
+        tag = f"{name}_item" if NAME.fullmatch(name) else "item"
+        about, inside = described(name, without_null(schema.get("items") or {}), depth + 1)
+        return attributes, [f"{pad}<{tag} {' '.join(about)}>".replace(" >", ">"), *inside, f"{pad}</{tag}>"]
+    return attributes, []
+
+
+def may_be_null(schema: dict[str, Any]) -> bool:
+    kinds = schema.get("type")
+    return any(choice.get("type") == "null" for choice in schema.get("anyOf") or ()) or (
+        isinstance(kinds, list) and "null" in kinds
+    )
 
 
 def without_null(schema: dict[str, Any]) -> dict[str, Any]:
@@ -175,6 +212,3 @@ def without_null(schema: dict[str, Any]) -> dict[str, Any]:
     if isinstance(kinds, list):
         return schema | {"type": next((kind for kind in kinds if kind != "null"), "null")}
     return schema
-
-
-QUOTE = {'"': "&quot;"}

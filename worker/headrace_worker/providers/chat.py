@@ -13,15 +13,15 @@ import msgspec
 
 from headrace.ask import Tools
 from headrace.ask import tool_definitions as defined
-from headrace.errors import CallError, InputError, SchemaError
+from headrace.errors import CallError, InputError
 from headrace.facts import Provider
-from headrace.job import Completion, Job
+from headrace.job import Completion, Job, Usage
 from headrace.messages import conversation
 from headrace.options import Options, check_for, parse_options
 from headrace.prices import Profile, cost_of, profile_of
 from headrace.schema.flow import ToolFlowControl
-from headrace.schema.lower import lower
-from headrace.schema.types import answers, check_carried, plain
+from headrace.schema.modes import Mode, check_carried, checked_mode, mode_for
+from headrace.schema.types import answers, check_type, plain
 from headrace.tools import ToolDefinitions
 from headrace_worker import loop_thread
 from headrace_worker.cache import Cache, CacheInfo, MemoryCache, Remembered, cache_key
@@ -47,7 +47,8 @@ class ChatCompletion:
     Options of every call (`temperature=0`, `extra_body={…}`; see `headrace.options`) are given here by name. `base_url`,
     `api_key`: else the provider's environment variables. `retry`: None is five attempts, False one, or a `Retry`.
     `cache` (or `enable_cache` and `cache_size`, None for no bound, 0 for none) keeps whole answers. `context_length` is
-    for whoever asks; it never travels. Raises `InputError` for what cannot be used, and for a missing key, naming the
+    for whoever asks; it never travels. `mode` is how schemas are put to the model (`headrace.schema.modes`).
+    Raises `InputError` for what cannot be used, and for a missing key, naming the
     variable.
     """
 
@@ -66,6 +67,7 @@ class ChatCompletion:
         transport: Transport | None = None,
         facts: Provider | None = None,
         structured_output_mode: str | None = None,
+        mode: Mode | None = None,
         enable_cache: bool = False,
         cache_size: int | None = 128,
         cache: Cache | None = None,
@@ -104,6 +106,8 @@ class ChatCompletion:
             cache = MemoryCache(cache_size)
         self._remembered = Remembered(cache) if cache is not None else None
         self._profile = profile_of(self.facts.prices, self.facts.name, model_id)
+        self.mode: Mode | None = checked_mode(mode)
+        self._profile_mode = (self._profile.mode if self._profile else None) or self.facts.mode
         self._headers = request_headers(self.facts, self._key, self.options)
 
     # Direct calls
@@ -147,12 +151,9 @@ class ChatCompletion:
             raise InputError("stream: a parser needs the whole answer; leave out `stream`")
         expected, flow = answers(generation_schema), flow_of(generation_schema)
         envelope = flow.provider_response_format(tools) if flow else None
-        # A type can be written so that strict mode takes it; a JSON Schema of the caller's travels as it is, as in a job.
-        if generation_schema is not None and not (envelope or typed_parser or isinstance(generation_schema, dict)):
-            check_carried(generation_schema)
-            obstacle = lower(expected.schema or {}).obstacle
-            if obstacle is not None:
-                raise SchemaError(f"generation_schema{obstacle.replace('/properties', '')}")
+        if expected.schema is not None and not (envelope or typed_parser):
+            check_type(generation_schema)
+            check_carried(expected.schema, self.mode, self.facts.dialect)
         job = self.job(
             messages,
             system_prompt=system_prompt,
@@ -291,7 +292,11 @@ class ChatCompletion:
 
     def body(self, job: Job) -> Body:
         """The JSON body of the request that `job` makes."""
-        return build_body(job, self.model_id, self.facts, type(self).adapt)
+        return build_body(job, self.model_id, self.facts, type(self).adapt, self.mode_of(job))
+
+    def mode_of(self, job: Job) -> Mode:
+        """How the job's schema is put to this model: as the job says, the object, its profile, or what is known of it."""
+        return job.mode or self.mode or mode_for(self.facts.name, self.model_id, self._profile_mode)
 
     def request(self, job: Job, request_id: str = "") -> Request:
         headers = self._headers
@@ -325,7 +330,7 @@ class ChatCompletion:
         loop_thread.run(self.close())
 
     async def _attempt(self, job: Job, request_id: str, deliver: Callable[[Delta], None] | None) -> Completion:
-        reducer = Reducer()
+        reducer = Reducer(self.mode_of(job), self.facts.dialect)
         try:
             async with aclosing(self.transport().chunks(self.request(job, request_id))) as chunks:  # pyright: ignore[reportArgumentType]
                 async for chunk in chunks:
@@ -336,11 +341,15 @@ class ChatCompletion:
             completion = reducer.completion(job, deployment=self.facts.name)
         except CallError as error:
             reducer.keep_what_came(error)
+            error.details.setdefault("cost", self.cost_of(reducer.usage, reducer.raw_usage))
             raise
-        cost = cost_of(self._profile, completion.usage, completion.raw_usage)
+        cost = self.cost_of(completion.usage, completion.raw_usage)
         if self.verbose and (job.schema is not None or job.parser is not None):
             print(f"[{self.model_id}][raw_response] {completion.content}")  # noqa: T201 (what `verbose` asks for)
         return completion if cost is None else msgspec.structs.replace(completion, cost=cost)
+
+    def cost_of(self, usage: Usage, raw_usage: dict[str, Any] | None) -> float | None:
+        return cost_of(self._profile, usage, raw_usage) if raw_usage else None
 
     def transport(self) -> Transport:
         """The one that was given, else one for each event loop: connections belong to a loop."""
@@ -375,6 +384,7 @@ class ChatCompletion:
             "base_url": self._given_base_url,
             "retry": msgspec.to_builtins(retry) if isinstance(retry, Retry) else retry,
             "structured_output_mode": self.facts.structured_output,
+            "mode": self.mode,
             "enable_cache": self.enable_cache,
             "cache_size": self.cache_size,
             "tenant": self.tenant,

@@ -1,0 +1,124 @@
+"""Places that are one of several, and places that contain themselves."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from headrace.schema.merge import json_type
+from headrace.schema.restore import CASE, VALUE, Misshapen, Node, Shape, at
+
+
+class Case(NamedTuple):
+    """An alternative. With a `label` it travels as `{"case": label, "value": …}`, because its wire form could be taken for
+    that of another."""
+
+    node: Node
+    label: str | None
+
+
+class Union(Node):
+    """One of several. Their wire forms tell which. `fits(node, wire)` says whether a wire value is valid for a node."""
+
+    def __init__(self, nodes: list[Node], fits: Callable[[Node, Any], bool]):
+        self.nodes = nodes
+        self.fits = fits
+
+    @cached_property
+    def cases(self) -> list[Case]:
+        shapes = [node.shapes() for node in self.nodes]
+        told = set[int]()
+        for (one, mine), (other, theirs) in itertools.combinations(enumerate(shapes), 2):
+            same = self.nodes[one].transparent and self.nodes[other].transparent
+            if not same and any(shape.overlaps(against) for shape in mine for against in theirs):
+                told |= {one, other}
+        tagged = frozenset([CASE, VALUE])
+        if told and any(shape.kind == "object" and shape.names in (tagged, None) for own in shapes for shape in own):
+            told = set(range(len(shapes)))
+        labels = [node.about.get("title") or "" for node in self.nodes]
+        if not all(labels) or len(set(labels)) < len(labels):
+            labels = [str(number) for number in range(1, len(labels) + 1)]
+        return [Case(node, labels[at] if at in told else None) for at, node in enumerate(self.nodes)]
+
+    @cached_property
+    def transparent(self) -> bool:
+        return all(node.transparent for node in self.nodes)
+
+    @cached_property
+    def _told_by(self) -> list[tuple[list[Shape], Case]]:
+        return [(case_shapes(case), case) for case in self.cases]
+
+    def restore(self, wire: Any) -> Any:
+        if self.transparent:
+            return wire
+        for shapes, case in self._told_by:
+            if any(shape.takes(wire) for shape in shapes):
+                if case.label is None:
+                    return case.node.restore(wire)
+                return at(VALUE, case.node.restore, wire[VALUE])
+        # Not what was asked for, so validation will say what is wrong with it; the most likely alternative is meant.
+        kind = json_type(wire)
+        for case in self.cases:
+            if case.label is None and any(shape.kind == kind for shape in case.node.shapes()):
+                return case.node.restore(wire)
+        return wire
+
+    def lift(self, value: Any) -> Any:
+        for node, label in self.cases:
+            try:
+                wire = node.lift(value)
+            except Misshapen:
+                continue
+            if self.fits(node, wire):
+                return wire if label is None else {CASE: label, VALUE: wire}
+        raise Misshapen("it is none of the alternatives")
+
+    def takes_null(self) -> bool:
+        return any(node.takes_null() for node in self.nodes)
+
+    def shapes(self) -> list[Shape]:
+        return [shape for case in self.cases for shape in case_shapes(case)]
+
+    def inner(self) -> Iterator[Node]:
+        yield from self.nodes
+
+
+class Definition:
+    """A place that contains itself: `node` is there once it has been made."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.node: Node | None = None
+
+
+class Reference(Node):
+    """A definition, by its name."""
+
+    def __init__(self, definition: Definition):
+        self.definition = definition
+
+    @property
+    def target(self) -> Node:
+        if self.definition.node is None:
+            raise Misshapen("the definition is not there")
+        return self.definition.node
+
+    def restore(self, wire: Any) -> Any:
+        return self.target.restore(wire)
+
+    def lift(self, value: Any) -> Any:
+        return self.target.lift(value)
+
+    def takes_null(self) -> bool:
+        return self.target.takes_null()
+
+    def shapes(self) -> list[Shape]:
+        return self.target.shapes()
+
+
+def case_shapes(case: Case) -> list[Shape]:
+    if case.label is None:
+        return case.node.shapes()
+    return [Shape("object", None, frozenset([CASE, VALUE]), {CASE: frozenset([case.label])})]

@@ -1,0 +1,287 @@
+"""Several schemas of one place as one: what `allOf`, references and their neighbours say together.
+
+The result may be wider than the schemas, never narrower: what it cannot say is left to validation, and `unsaid` names it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jsonschema_rs
+
+from headrace.errors import SchemaError
+from headrace.schema.source import Source, subschemas
+
+TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
+HINTS = {
+    "object": {"properties", "patternProperties", "additionalProperties", "propertyNames", "minProperties", "maxProperties"},
+    "array": {"items", "prefixItems", "additionalItems", "minItems", "maxItems", "uniqueItems", "contains"},
+    "string": {"pattern", "format", "minLength", "maxLength"},
+    "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"},
+}  # fmt: skip
+"""Words that speak of one type: they tell what is meant where `type` does not."""
+LARGEST = ("minimum", "exclusiveMinimum", "minLength", "minItems")
+SMALLEST = ("maximum", "exclusiveMaximum", "maxLength", "maxItems")
+FIRST = ("pattern", "format", "multipleOf")
+SHAPING = frozenset(
+    {"type", "enum", "const", "properties", "patternProperties", "additionalProperties", "items", "prefixItems"}
+)
+ONLY_VALIDATED = frozenset(
+    {
+        "not", "if", "then", "else", "dependentRequired", "dependentSchemas", "dependencies", "contains", "minContains",
+        "maxContains", "uniqueItems", "minProperties", "maxProperties", "unevaluatedItems", "unevaluatedProperties",
+    }
+)  # fmt: skip
+POINTING = frozenset({"$ref", "$dynamicRef", "allOf", "$defs", "definitions", "$schema", "$id", "$comment"})
+"""A part with nothing but these says nothing itself: whoever leads to the same parts is the same place."""
+CONDITIONAL = ("if", "then", "else", "not")
+NEVER = False
+MOST_WORK = 100_000
+"""Names of one object times patterns and parts that speak of them."""
+
+
+class Choices(NamedTuple):
+    """An `anyOf` or a `oneOf` of one part; `key` tells it from others."""
+
+    key: tuple[int, str]
+    word: str
+    pointer: str
+    branches: list[Any]
+
+
+class Merged:
+    """What holds for a value of one place. `types` is None where nothing says."""
+
+    def __init__(self) -> None:
+        self.types: set[str] | None = None
+        self.values: list[Any] | None = None
+        self.names: dict[str, list[Any]] = {}
+        self.required: dict[str, None] = {}
+        self.patterns: dict[str, list[Any]] = {}
+        self.rest: list[Any] = []  # of properties that are not named
+        self.keys: list[Any] = []
+        self.prefix: list[list[Any]] = []
+        self.items: list[Any] = []
+        self.limits: dict[str, Any] = {}
+        self.about: dict[str, str] = {}
+        self.choices: list[Choices] = []
+        self.hints: set[str] = set()
+        self.unsaid: list[tuple[str, str]] = []
+        self.pointer = ""
+        self.never = False
+
+
+def flatten(source: Source, schemas: list[Any]) -> list[Any]:
+    """`schemas` and what they refer to or contain in `allOf`, each once: the parts that all hold for one place."""
+    parts: list[Any] = []
+    seen: set[int] = set()
+    waiting = list(reversed(schemas))
+    while waiting:
+        here = waiting.pop()
+        if here is True or (isinstance(here, dict) and id(here) in seen):
+            continue
+        if here is NEVER:
+            return [NEVER]
+        if not here.keys() <= POINTING:
+            parts.append(here)
+        seen.add(id(here))
+        inner = [target for _, target in source.references(here)]
+        if not source.alone(here) and isinstance(here.get("allOf"), list):
+            inner += here["allOf"]
+        waiting += reversed(inner)
+    return parts
+
+
+def merge(source: Source, parts: list[Any], resolved: frozenset[tuple[int, str]]) -> Merged:
+    """The parts as one; choices in `resolved` are among the parts already."""
+    merged = Merged()
+    merged.pointer = source.pointer(parts[0]) if parts else ""
+    own = [part for part in parts if part is not NEVER and not source.alone(part)]
+    merged.never = len(own) < len(parts) and NEVER in parts
+    for part in parts:
+        if part is NEVER:
+            continue
+        for word in ("title", "description"):
+            if isinstance(part.get(word), str):
+                merged.about.setdefault(word, part[word])
+    for part in own:
+        add_values(merged, part)
+        add_limits(merged, source, part)
+        for word in ("anyOf", "oneOf"):
+            if isinstance(part.get(word), list) and (id(part), word) not in resolved:
+                merged.choices.append(Choices((id(part), word), word, f"{source.pointer(part)}/{word}", part[word]))
+    add_properties(merged, own)
+    add_items(merged, source, own)
+    return merged
+
+
+def add_values(merged: Merged, part: dict[str, Any]) -> None:
+    if "type" in part:
+        named = part["type"] if isinstance(part["type"], list) else [part["type"]]
+        types = set(named) | ({"integer"} if "number" in named else set())
+        merged.types = types if merged.types is None else merged.types & types
+    for values in ([part["const"]] if "const" in part else None, part.get("enum")):
+        if values is not None:
+            kept = {canonical(value): value for value in values}
+            if merged.values is not None:
+                earlier = {canonical(value) for value in merged.values}
+                kept = {form: value for form, value in kept.items() if form in earlier}
+            merged.values = list(kept.values())
+    merged.hints |= {kind for kind, words in HINTS.items() if not words.isdisjoint(part)}
+
+
+def add_limits(merged: Merged, source: Source, part: dict[str, Any]) -> None:
+    for word, pick in (*((word, max) for word in LARGEST), *((word, min) for word in SMALLEST)):
+        value = part.get(word)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            merged.limits[word] = pick(merged.limits.get(word, value), value)
+    for word in FIRST:
+        if word in part and merged.limits.setdefault(word, part[word]) != part[word]:
+            merged.unsaid.append((source.pointer(part), word))
+    merged.unsaid += [(source.pointer(part), word) for word in part if word in ONLY_VALIDATED]
+
+
+def add_properties(merged: Merged, parts: list[dict[str, Any]]) -> None:
+    """Each part's `additionalProperties` speaks of the properties that this part does not name."""
+    for part in parts:
+        for name in part.get("properties") or {}:
+            merged.names.setdefault(name, [])
+        for name in listed_names(part):
+            merged.names.setdefault(name, [])
+            merged.required[name] = None
+        for pattern, inner in (part.get("patternProperties") or {}).items():
+            merged.patterns.setdefault(pattern, []).append(inner)
+        if "propertyNames" in part:
+            merged.keys.append(part["propertyNames"])
+    work = 0
+    for part in parts:
+        named, rest = part.get("properties") or {}, part.get("additionalProperties")
+        patterns = part.get("patternProperties") or {}
+        concerned = merged.names if rest is not None or patterns else named
+        work += len(concerned) * (1 + len(patterns))
+        if work > MOST_WORK:
+            raise SchemaError(
+                f"schema at {merged.pointer or '/'}: too many names and patterns that speak of each other",
+                pointer=merged.pointer,
+                keyword="patternProperties" if patterns else "additionalProperties",
+                remedy="name fewer properties, or fewer patterns",
+            )
+        for name in concerned:
+            held = merged.names[name]
+            fitting = [inner for pattern, inner in patterns.items() if matches(pattern, name)]
+            held += ([named[name]] if name in named else []) + fitting
+            if name not in named and not fitting and rest is not None:
+                held.append(rest)
+        if rest is None:
+            continue
+        for pattern, held in merged.patterns.items():
+            if pattern not in patterns:
+                held.append(rest)
+        merged.rest.append(rest)
+
+
+def listed_names(part: dict[str, Any]) -> list[str]:
+    """What `required` lists; draft 4's boolean is nothing here."""
+    names = part.get("required")
+    return names if isinstance(names, list) else []
+
+
+def add_items(merged: Merged, source: Source, parts: list[dict[str, Any]]) -> None:
+    listed: list[tuple[list[Any], Any]] = []
+    for part in parts:
+        prefix, rest = part.get("prefixItems") or [], part.get("items")
+        if source.dialect.lists_in_items:
+            prefix, rest = (rest, part.get("additionalItems")) if isinstance(rest, list) else ([], rest)
+        listed.append((prefix, rest))
+    longest = max((len(prefix) for prefix, _ in listed), default=0)
+    merged.prefix = [[] for _ in range(longest)]
+    for prefix, rest in listed:
+        for at, held in enumerate(merged.prefix):
+            if at < len(prefix):
+                held.append(prefix[at])
+            elif rest is not None:
+                held.append(rest)
+        if rest is not None:
+            merged.items.append(rest)
+
+
+def is_shaping(source: Source, branch: Any) -> bool:
+    """Whether a branch says what a value looks like, and does not only forbid something."""
+    if not isinstance(branch, dict):
+        return False
+    return any(
+        part is not NEVER and (not SHAPING.isdisjoint(part) or "anyOf" in part or "oneOf" in part)
+        for part in flatten(source, [branch])
+    )
+
+
+def conditional_names(source: Source, parts: list[Any]) -> dict[str, list[Any]]:
+    """Properties that the parts only speak of under a condition, and what they say of each."""
+    found: dict[str, list[Any]] = {}
+    waiting = [(part, False) for part in parts if part is not NEVER and not source.alone(part)]
+    seen: set[int] = set()
+    while waiting:
+        here, counts = waiting.pop()
+        if id(here) in seen:
+            continue
+        seen.add(id(here))
+        if counts:
+            for name, inner in (here.get("properties") or {}).items():
+                found.setdefault(name, []).append(inner)
+            for name in listed_names(here):
+                found.setdefault(name, [])
+        for names in (here.get("dependentRequired") or {}, here.get("dependencies") or {}):
+            for name, then in names.items():
+                found.setdefault(name, [])
+                for other in then if isinstance(then, list) else ():
+                    found.setdefault(other, [])
+        for step, inner in subschemas(here):
+            word = step.partition("/")[0]
+            if isinstance(inner, dict) and word in {*CONDITIONAL, "dependentSchemas", "dependencies", "anyOf", "oneOf"}:
+                below = flatten(source, [inner])
+                waiting += [(part, word not in {"if", "not"}) for part in below if part is not NEVER]
+    return found
+
+
+@lru_cache(maxsize=4096)
+def pattern_validator(pattern: str) -> jsonschema_rs.Validator | None:
+    try:
+        return jsonschema_rs.Draft202012Validator({"pattern": pattern}, pattern_options=PATTERNS)
+    except (jsonschema_rs.ValidationError, ValueError):
+        return None
+
+
+PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=10_000)
+"""Patterns run in linear time; those with a look-around, which cannot, give up after so many steps and then do not match."""
+
+
+def matches(pattern: str, name: str) -> bool:
+    validator = pattern_validator(pattern)
+    return validator is not None and validator.is_valid(name)
+
+
+def canonical(value: Any) -> Any:
+    """A hashable form of a JSON value, equal where the values are equal for JSON: 1 is 1.0, and not true."""
+    if isinstance(value, bool) or value is None:
+        return (type(value).__name__, value)
+    if isinstance(value, int | float):
+        return ("number", value)
+    if isinstance(value, list):
+        return ("array", *map(canonical, value))
+    if isinstance(value, dict):
+        return ("object", *sorted((name, canonical(inner)) for name, inner in value.items()))
+    return value
+
+
+def json_type(value: Any) -> str:
+    """The JSON type of a value; a number without a fraction is an `integer`."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int | float):
+        return "integer" if isinstance(value, int) or value.is_integer() else "number"
+    if isinstance(value, str):
+        return "string"
+    return "array" if isinstance(value, list | tuple) else "object"

@@ -1,0 +1,77 @@
+"""How a schema is put to a model: from constrained decoding down to a word in the prompt, for models that have less.
+
+`form_of` says what is sent and how an answer is read back, for each mode; it is the only place that knows.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal, NamedTuple, get_args
+
+from headrace.errors import InputError, SchemaError
+from headrace.schema.lower import Lowered, lower_schema
+
+Mode = Literal["strict", "json_schema", "json_object", "tool_call", "typed_xml", "prompt"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+"""From the firmest to the loosest."""
+
+WITHOUT_STRICT: tuple[tuple[str, str, Mode], ...] = (
+    ("openai", r"gpt-4o-2024-05-13|gpt-4-turbo.*|gpt-4-.*preview|gpt-3\.5-turbo.*", "tool_call"),
+    ("openai", r"gpt-4|gpt-4-0613|gpt-4-0314", "tool_call"),
+    ("openai", r"o1-mini.*|o1-preview.*|chatgpt-4o-latest", "prompt"),
+)
+"""Models older than strict mode: provider, name, the mode that they have. Source: OpenAI, Structured Outputs, supported
+models: `gpt-4o-2024-08-06` and later (read 2026-11); a local profile (`HEADRACE_PROFILES`) comes before this table."""
+
+
+class Form(NamedTuple):
+    """A schema in one mode: `schema` is what the model is shown, `lowered` the way back (None: the answer is the value)."""
+
+    mode: Mode
+    schema: dict[str, Any]
+    lowered: Lowered | None
+
+
+def checked_mode(mode: Any) -> Mode | None:
+    """`mode`, if it is one. Raises `InputError`."""
+    for known in MODES:
+        if mode == known:
+            return known
+    if mode is None:
+        return None
+    raise InputError(f"mode={mode!r}: must be one of {', '.join(MODES)}, or left out")
+
+
+def mode_for(provider: str, model: str, profile: str | None) -> Mode:
+    """The mode of a model: its profile's, else what is known of it, else strict."""
+    if profile is not None:
+        return checked_mode(profile) or "strict"
+    for name, pattern, mode in WITHOUT_STRICT:
+        if name == provider and re.fullmatch(pattern, model):
+            return mode
+    return "strict"
+
+
+def form_of(schema: dict[str, Any], mode: Mode, target: str) -> Form:
+    """`schema` in `mode`. The caller's own is sent where nothing asks for another; strict mode and XML take a lowered
+    one, and so does a root that is no object. Raises `SchemaError`."""
+    if mode not in ("strict", "typed_xml") and schema.get("type") == "object":
+        return Form(mode, schema, None)
+    lowered = lower_schema(schema, target)
+    return Form(mode, lowered.wire, lowered)
+
+
+def check_carried(schema: dict[str, Any], mode: Mode | None, target: str) -> None:
+    """Raises `SchemaError` for a schema that cannot be carried in `mode` (None: whichever the model has)."""
+    try:
+        form_of(schema, mode or "strict", target)
+    except SchemaError as error:
+        if mode is not None or not error.keyword:
+            raise
+        raise SchemaError(
+            f"{error.args[0]}. In the mode json_object it would be carried as it is"
+            if schema.get("type") == "object"
+            else error.args[0],
+            pointer=error.pointer,
+            keyword=error.keyword,
+        ) from None

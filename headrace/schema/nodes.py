@@ -1,0 +1,447 @@
+"""From the places of a schema to nodes: what each is on the wire, and what of the caller's words is carried otherwise."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jsonschema_rs
+import msgspec
+
+from headrace.errors import SchemaError
+from headrace.schema.alternatives import Definition, Reference, Union
+from headrace.schema.merge import (
+    TYPES,
+    Choices,
+    Merged,
+    canonical,
+    conditional_names,
+    flatten,
+    is_shaping,
+    json_type,
+    merge,
+)
+from headrace.schema.restore import VALUE, Coded, Items, Map, Node, Plain, Record, Text, Tuple
+from headrace.schema.source import Source, escaped
+from headrace.schema.targets import Target
+from headrace.schema.wire import Writer, is_simple
+
+Reading = Literal["literal", "intended"]
+MOST_NODES = 20_000
+MOST_CASES = 64
+"""Alternatives of one place, all combinations of several `anyOf` counted; what has more travels as JSON text."""
+SCALARS = ("null", "boolean", "integer", "number", "string")
+NEVER = False
+
+
+class Note(msgspec.Struct, frozen=True):
+    """Something that the wire schema does not say as the caller's does. `how` is `moved` (it travels in another shape) or
+    `validated` (it is checked in the answer, and the model is not held to it)."""
+
+    pointer: str
+    keyword: str
+    how: Literal["moved", "validated"]
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.pointer or '/'}: {self.keyword}: {self.text}"
+
+
+class Lowering:
+    """The nodes of one schema. Every place is made once; one that is met again inside itself becomes a definition."""
+
+    def __init__(self, source: Source, target: Target, reading: Reading):
+        self.source = source
+        self.target = target
+        self.literal = reading == "literal"
+        self.formats = not self.literal or source.dialect.asserts_formats
+        self.notes: dict[tuple[str, str, str], Note] = {}
+        self._made: dict[Any, Node] = {}
+        self._open: dict[Any, Definition | None] = {}
+        self._valid: dict[int, tuple[Node, Any]] = {}
+        self._count = 0
+        self._kept: list[Any] = []  # schemas made here; the parts are known by their `id`
+
+    def root(self) -> Node:
+        node = self.place([self.source.root])
+        if node is None:
+            raise SchemaError("schema at /: nothing is valid under it", keyword="false", remedy="allow something")
+        return node
+
+    def said(self) -> list[Note]:
+        return list(self.notes.values())
+
+    def note(self, where: str, keyword: str, how: Literal["moved", "validated"], text: str) -> None:
+        self.notes.setdefault((where, keyword, how), Note(where, keyword, how, text))
+
+    def place(self, schemas: Sequence[Any], resolved: frozenset[tuple[int, str]] = frozenset()) -> Node | None:
+        """The node of a place where all of `schemas` hold; None where nothing is valid."""
+        about, inner = self.beside(schemas)
+        if about is not None:
+            node = self.place([inner], resolved)
+            if node is None or not about or isinstance(node, Reference):
+                return node
+            node = copy.copy(node)
+            node.about = {**node.about, **about}
+            return node
+        parts = flatten(self.source, list(schemas))
+        key = (tuple(id(part) for part in parts), resolved)
+        if key in self._made:
+            return self._made[key]
+        if key in self._open:
+            definition = self._open[key]
+            if definition is None:
+                definition = self._open[key] = Definition(self.name_of(parts))
+            reference = Reference(definition)
+            reference.about, reference.pointer = {}, ""
+            return reference
+        self._count += 1
+        if self._count > MOST_NODES:
+            raise SchemaError(
+                f"schema at {self.source.pointer(parts[0]) if parts else '/'}: it has too many parts once written out",
+                pointer=self.source.pointer(parts[0]) if parts else "",
+                keyword="allOf",
+                remedy="combine fewer `anyOf`, `oneOf` and `allOf`",
+            )
+        self._open[key] = None
+        merged = merge(self.source, parts, resolved)
+        node = None if merged.never else self.node(merged, parts, resolved)
+        definition = self._open.pop(key)
+        if node is None:
+            return None
+        if not hasattr(node, "about"):
+            node.about, node.pointer = merged.about, merged.pointer
+        if definition is not None:
+            definition.node = node
+            node = Reference(definition)
+            node.about, node.pointer = {}, merged.pointer
+        self._made[key] = node
+        self._kept.append(parts)
+        return node
+
+    def beside(self, schemas: Sequence[Any]) -> tuple[dict[str, str] | None, Any]:
+        """A title and description beside nothing but one reference, and where that leads: the same node, otherwise called."""
+        if len(schemas) != 1 or not isinstance(schemas[0], dict) or self.source.alone(schemas[0]):
+            return None, None
+        (schema,) = schemas
+        words = {word for word in schema if word not in ANNOTATIONS}
+        if words not in ({"$ref"}, {"allOf"}) or ("allOf" in words and len(schema["allOf"]) != 1):
+            return None, None
+        inner = self.source.target(schema, "$ref") if "$ref" in words else schema["allOf"][0]
+        if isinstance(inner, bool):
+            return None, None
+        return {word: schema[word] for word in ("title", "description") if isinstance(schema.get(word), str)}, inner
+
+    def name_of(self, parts: list[Any]) -> str:
+        for part in parts:
+            named = str(part.get("$ref", "")) if isinstance(part, dict) else ""
+            name = named.rpartition("/")[2] or self.source.pointer(part).rpartition("/")[2]
+            if name.strip("#"):
+                return name
+        return str(self.source.root.get("title") or "Root")
+
+    def node(self, merged: Merged, parts: list[Any], resolved: frozenset[tuple[int, str]]) -> Node | None:
+        for where, word in merged.unsaid:
+            self.note(where, word, "validated", "the answer is checked for it")
+        if merged.values is not None:
+            return self.values(merged)
+        choices = self.structural(merged)
+        if choices:
+            return self.union(merged, choices, parts, resolved)
+        types = self.types(merged)
+        if not types:
+            return None
+        return self.alternatives([self.of_type(merged, parts, kind) for kind in types], merged)
+
+    def values(self, merged: Merged) -> Node | None:
+        """An enum: plain where its values are, else the JSON texts of its values."""
+        types = merged.types
+        values = [
+            value
+            for value in {canonical(each): each for each in merged.values or ()}.values()
+            if types is None or json_type(value) in types
+        ]
+        if not values:
+            return None
+        if all(json_type(value) in SCALARS for value in values):
+            kinds = list(dict.fromkeys(json_type(value) for value in values))
+            if "number" in kinds and "integer" in kinds:
+                kinds.remove("integer")
+            texts = [value for value in values if isinstance(value, str)]
+            if len(values) > self.target.enum_values or (
+                len(values) > self.target.long_enum and sum(map(len, texts)) > self.target.long_enum_chars
+            ):
+                self.note(
+                    merged.pointer, "enum", "validated", f"{len(values)} values are too many for {self.target.name}"
+                )
+                return Plain(kinds, {})
+            return Plain(kinds, {}, values)
+        self.note(merged.pointer, "enum", "moved", "its values travel as JSON texts")
+        return Coded(values)
+
+    def structural(self, merged: Merged) -> list[Choices]:
+        """The choices whose alternatives look different. Where they only forbid, what is beside them tells the shape."""
+        shaping: list[Choices] = []
+        for choice in merged.choices:
+            shaped = [is_shaping(self.source, branch) for branch in choice.branches]
+            known = merged.types is not None or bool(merged.hints)
+            if any(shaped) or (not known and self.literal is False and any(shaped)):
+                shaping.append(choice)
+            else:
+                self.note(choice.pointer.rpartition("/")[0], choice.word, "validated", "its alternatives only forbid")
+        return shaping
+
+    def union(
+        self, merged: Merged, choices: list[Choices], parts: list[Any], resolved: frozenset[tuple[int, str]]
+    ) -> Node | None:
+        combined = 1
+        for choice in choices:
+            combined *= max(len(choice.branches), 1)
+        if combined > MOST_CASES and len(choices) > 1:
+            self.note(choices[0].pointer, choices[0].word, "moved", f"{combined} combinations: it travels as JSON text")
+            return self.text(merged)
+        first = choices[0]
+        if first.word == "oneOf":
+            self.note(first.pointer.rpartition("/")[0], "oneOf", "validated", "that only one alternative fits")
+        done = resolved | {first.key}
+        # A part that is nothing but the choice adds nothing to its alternatives, and would give them its own names.
+        base = [
+            part
+            for part in parts
+            if part is NEVER or not (id(part) == first.key[0] and part.keys() <= BARE | {first.word})
+        ]
+        nodes = [
+            self.place([*base, branch] if base else [branch], done if base else frozenset())
+            for branch in first.branches
+        ]
+        return self.alternatives(nodes, merged)
+
+    def alternatives(self, given: Sequence[Node | None], merged: Merged) -> Node | None:
+        """One of several, as few as there are: equal ones once, and JSON text takes all the others in."""
+        nodes: list[Node] = []
+        for node in given:
+            if node is None:
+                continue
+            if not hasattr(node, "about"):
+                node.about, node.pointer = {}, merged.pointer
+            flat = node.nodes if isinstance(node, Union) and not node.about else [node]
+            nodes += [each for each in flat if not any(each is other for other in nodes)]
+        whole = next((node for node in nodes if isinstance(node, Text) and node.kinds is None), None)
+        if whole is not None:
+            return self.text(merged)
+        nulls = [node for node in nodes if isinstance(node, Plain) and node.types == ["null"]]
+        nodes = [node for node in nodes if node not in nulls[1:]]
+        if not nodes:
+            return None
+        if len(nodes) == 1:
+            only = copy.copy(nodes[0])
+            if not isinstance(only, Reference):
+                only.about = {**only.about, **merged.about}
+            return only
+        union = Union(nodes, self.fits)
+        union.about = merged.about if len(given) > 1 else {}
+        union.pointer = merged.pointer
+        return union
+
+    def fits(self, node: Node, wire: Any) -> bool:
+        """Whether `wire` is valid under the wire schema of `node` alone."""
+        if id(node) not in self._valid:
+            schema = Writer(self.target, shared=True).document(node, "", wrapped=True)
+            self._valid[id(node)] = node, WIRE(schema)
+        return self._valid[id(node)][1].is_valid({VALUE: wire})
+
+    def types(self, merged: Merged) -> list[str]:
+        """The types to make nodes of, scalars as one. Where nothing says, `any` stands for JSON text of what is left."""
+        if merged.types is not None:
+            scalars = [kind for kind in SCALARS if kind in merged.types]
+            kinds = ["scalars"] if scalars else []
+            return [*kinds, *(kind for kind in ("array", "object") if kind in merged.types)]
+        meant = [kind for kind in ("object", "array", "string", "number") if kind in merged.hints]
+        if self.literal:
+            shaped = [kind for kind in meant if kind in ("object", "array")]
+            if not (merged.names or merged.patterns or merged.rest) and "object" in shaped:
+                shaped.remove("object")
+            if not (merged.prefix or merged.items) and "array" in shaped:
+                shaped.remove("array")
+            return [*shaped, "any"]
+        if meant and (set(meant) <= {"object", "array"} or len(meant) == 1):
+            return meant
+        return ["any"]
+
+    def of_type(self, merged: Merged, parts: list[Any], kind: str) -> Node | None:
+        if kind == "object":
+            return self.object(merged, parts)
+        if kind == "array":
+            return self.array(merged)
+        if kind == "any":
+            shaped = {each for each in self.types(merged) if each != "any"}
+            node = self.text(merged)
+            node.kinds = {each for each in TYPES if each not in shaped} if shaped else None
+            return node
+        types = [each for each in SCALARS if each in (merged.types or ())] if kind == "scalars" else [kind]
+        if "number" in types and "integer" in types:
+            types.remove("integer")
+        if len(types) > 1:
+            types = [each for each in self.order(parts) if each in types] or types
+        for word in merged.limits:
+            self.check_limit(merged, word, types)
+        limits = {word: value for word, value in merged.limits.items() if word != "format" or self.formats}
+        return Plain(types, limits)
+
+    def order(self, parts: list[Any]) -> list[str]:
+        """The types in the order in which the caller names them."""
+        for part in parts:
+            if isinstance(part, dict) and isinstance(part.get("type"), list):
+                return part["type"]
+        return []
+
+    def check_limit(self, merged: Merged, word: str, types: list[str]) -> None:
+        value = merged.limits[word]
+        if word == "format" and "string" in types and (value not in self.target.formats or not self.formats):
+            how = "validated" if self.formats else "moved"
+            self.note(merged.pointer, word, how, f"{self.target.name} has no format {value!r}")
+        elif word == "pattern" and "string" in types and not is_simple(str(value)):
+            self.note(merged.pointer, word, "validated", "constrained decoding does not take such a pattern")
+        elif word != "format" and word not in self.target.keywords:
+            self.note(merged.pointer, word, "validated", f"{self.target.name} does not take it")
+
+    def text(self, merged: Merged) -> Text:
+        self.note(
+            merged.pointer, "type", "moved", "no type is named that a strict schema can hold: it travels as JSON text"
+        )
+        node = Text()
+        node.about, node.pointer = {**merged.about}, merged.pointer
+        return node
+
+    def array(self, merged: Merged) -> Node | None:
+        sizes = {word: merged.limits[word] for word in ("minItems", "maxItems") if word in merged.limits}
+        if merged.prefix:
+            return self.tuple(merged, sizes)
+        item = self.place(merged.items) if merged.items else self.untyped(merged, "items")
+        if item is None:
+            if sizes.get("minItems"):
+                return None
+            item, sizes = Plain(["null"], {}), {"maxItems": 0}
+            item.about, item.pointer = {}, merged.pointer
+        return Items(item, sizes)
+
+    def tuple(self, merged: Merged, sizes: dict[str, Any]) -> Node | None:
+        """Places that differ become properties, `item_1` and so on (strict mode has no `prefixItems`)."""
+        self.note(merged.pointer, "prefixItems", "moved", "its places travel as the properties item_1, item_2, …")
+        least, most = sizes.get("minItems", 0), sizes.get("maxItems")
+        if not self.literal and "minItems" not in sizes:
+            least = len(merged.prefix)
+        nodes: list[Node] = []
+        for held in merged.prefix[:most]:
+            node = self.place(held)
+            if node is None:
+                break
+            nodes.append(node)
+        if len(nodes) < least and len(nodes) < len(merged.prefix):
+            return None
+        rest: Items | None = None
+        if len(nodes) == len(merged.prefix) and (most is None or most > len(nodes)):
+            silent = not merged.items
+            node = self.place(merged.items) if merged.items else self.untyped(merged, "items") if self.literal else None
+            if node is not None and (self.literal or not silent):
+                beyond = {word: max(size - len(nodes), 0) for word, size in sizes.items()}
+                rest = Items(node, {word: size for word, size in beyond.items() if size or word == "maxItems"})
+                rest.about, rest.pointer = {}, merged.pointer
+        made = Tuple(nodes, min(least, len(nodes)), rest)
+        for each in (made.record,):
+            each.about, each.pointer = {}, merged.pointer
+        return made
+
+    def untyped(self, merged: Merged, word: str) -> Node:
+        self.note(f"{merged.pointer}/{word}", "type", "moved", "no type is named: each travels as JSON text")
+        node = Text()
+        node.about, node.pointer = {}, f"{merged.pointer}/{word}"
+        return node
+
+    def object(self, merged: Merged, parts: list[Any]) -> Node | None:
+        names = dict(merged.names)
+        if not self.literal:
+            for name, held in conditional_names(self.source, parts).items():
+                if name not in names and not (merged.rest and NEVER in merged.rest):
+                    names[name] = [self.either(held)] if held else []
+        if len(names) > self.target.properties:
+            raise SchemaError(
+                f"schema at {merged.pointer or '/'}: {len(names)} properties, and {self.target.name} takes "
+                f"{self.target.properties}",
+                pointer=merged.pointer,
+                keyword="properties",
+                remedy="name fewer",
+            )
+        nodes: dict[str, Node] = {}
+        optional: dict[str, bool] = {}
+        for name, held in names.items():
+            node = self.place(held) if held else self.untyped(merged, f"properties/{escaped(name)}")
+            if node is None:
+                if name in merged.required:
+                    return None
+                continue
+            nodes[name], optional[name] = node, name not in merged.required
+        rest = self.rest(merged, named=bool(names))
+        if rest is None and not names and not merged.rest and not merged.patterns:
+            self.note(merged.pointer, "type", "moved", "an object of any properties: it travels as JSON text")
+            text = Text({"object"})
+            text.about, text.pointer = {**merged.about}, merged.pointer
+            return text
+        if rest is not None and not nodes:
+            self.note(merged.pointer, "additionalProperties", "moved", "a map travels as a list of entries")
+            return rest
+        if rest is not None:
+            self.note(
+                merged.pointer, "additionalProperties", "moved", "properties that are not named travel as entries"
+            )
+        return Record(optional, nodes, rest, soft=not self.literal)
+
+    def either(self, schemas: list[Any]) -> Any:
+        if len(schemas) == 1:
+            return schemas[0]
+        made = {"anyOf": schemas}
+        self._kept.append(made)
+        return made
+
+    def rest(self, merged: Merged, *, named: bool) -> Map | None:
+        """The entries of properties that are not named; None where there can be none, or none are asked for."""
+        groups: list[Node] = []
+        for pattern, held in merged.patterns.items():
+            self.note(f"{merged.pointer}/patternProperties", pattern, "validated", "that names fit it")
+            node = self.place(held)
+            groups += [node] if node is not None else []
+        if merged.rest:
+            node = self.place(merged.rest)
+            groups += [node] if node is not None else []
+        elif self.literal and (named or merged.patterns):
+            groups.append(self.untyped(merged, "additionalProperties"))
+        if not groups:
+            return None
+        value = self.alternatives(groups, Merged()) if len(groups) > 1 else groups[0]
+        key = self.key(merged)
+        if value is None or key is None:
+            return None
+        made = Map(key, value)
+        made.about, made.pointer = {}, merged.pointer
+        return made
+
+    def key(self, merged: Merged) -> Node | None:
+        only = list(merged.patterns) if len(merged.patterns) == 1 and NEVER in merged.rest else []
+        if merged.keys and not only:
+            names = [{"type": "string"}, *merged.keys]
+            self._kept.append(names)
+            node = self.place(names)
+            if node is None or isinstance(node, Plain):
+                return node
+            self.note(merged.pointer, "propertyNames", "validated", "the answer's names are checked")
+        node = Plain(["string"], {"pattern": only[0]} if only else {})
+        node.about, node.pointer = {}, merged.pointer
+        return node
+
+
+WIRE = jsonschema_rs.Draft202012Validator
+ANNOTATIONS = frozenset(
+    {"title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly", "$comment"}
+)
+BARE = frozenset({"$defs", "definitions", "$schema", "$id", "discriminator"}) | ANNOTATIONS

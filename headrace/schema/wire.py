@@ -1,0 +1,263 @@
+"""Nodes as the schema that is sent, within the strict subset of a target, and the limits of that target."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from headrace.errors import SchemaError
+from headrace.schema.alternatives import Definition, Reference, Union
+from headrace.schema.restore import (
+    CASE,
+    ENTRIES,
+    KEY,
+    VALUE,
+    Coded,
+    Items,
+    Map,
+    Node,
+    Plain,
+    Record,
+    Text,
+    Tuple,
+)
+from headrace.schema.targets import Target
+
+Schema = dict[str, Any]
+NULL: Schema = {"type": "null"}
+MOST_INLINE = 4000
+"""Nodes written out in one schema; beyond that what is used more than once is written once, as a definition."""
+OF_TYPE = {
+    "number": ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf"),
+    "integer": ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf"),
+    "string": ("pattern", "minLength", "maxLength", "format"),
+}
+ANY_TEXT = "Any JSON value, written as JSON text."
+REST_TEXT = "Properties beyond these; usually none."
+
+
+class TooMany(Exception):
+    """The schema would be written out too often."""
+
+
+class Writer:
+    """Writes one schema. Definitions that contain themselves stay definitions; with `shared`, so does what is used often."""
+
+    def __init__(self, target: Target, *, shared: bool = False):
+        self.target = target
+        self.shared = shared
+        self.definitions: dict[str, Schema] = {}
+        self._names: dict[int, str] = {}
+        self._uses: dict[int, int] = {}
+        self._written = 0
+
+    def document(self, node: Node, title: str, *, wrapped: bool = False) -> Schema:
+        """The whole schema of a root. `title` names its maps; `wrapped` puts the value into a property of an object."""
+        if self.shared:
+            self._count(node)
+        path = (camel(title),)
+        if isinstance(node, Reference):  # a root is written out: providers refuse a reference there
+            self._define(node.definition, path)
+            node = node.target
+        wire = closed({VALUE: self.write(node, path)}, {}) if wrapped else self._plain(node, path)
+        wire.pop("title", None)
+        return wire | ({"$defs": self.definitions} if self.definitions else {})
+
+    def write(self, node: Node, path: tuple[str, ...]) -> Schema:
+        if isinstance(node, Reference):
+            return self._define(node.definition, path)
+        if self._uses.get(id(node), 0) > 1 and isinstance(node, Record | Map | Tuple | Union):
+            if id(node) not in self._names:
+                self._names[id(node)] = name = self._free(node.about.get("title") or path[-1] or "Shared")
+                self.definitions[name] = {}
+                self.definitions[name] = self._plain(node, (camel(name),))
+            return {"$ref": f"#/$defs/{self._names[id(node)]}"}
+        return self._plain(node, path)
+
+    def _define(self, definition: Definition, path: tuple[str, ...]) -> Schema:
+        if id(definition) not in self._names:
+            self._names[id(definition)] = name = self._free(definition.name)
+            self.definitions[name] = {}
+            if definition.node is not None:
+                self.definitions[name] = self._plain(definition.node, (camel(name),))
+        return {"$ref": f"#/$defs/{self._names[id(definition)]}"}
+
+    def _free(self, name: str) -> str:
+        name = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:56].strip("_") or "Node"
+        return name if name not in self.definitions else f"{name}_{len(self.definitions)}"
+
+    def _count(self, node: Node) -> None:
+        waiting, seen = [node], set[int]()
+        while waiting:
+            here = waiting.pop()
+            self._uses[id(here)] = self._uses.get(id(here), 0) + 1
+            if id(here) in seen:
+                continue
+            seen.add(id(here))
+            waiting += here.inner()
+            if isinstance(here, Reference) and here.definition.node is not None:
+                waiting.append(here.definition.node)
+
+    def _plain(self, node: Node, path: tuple[str, ...]) -> Schema:
+        self._written += 1
+        if self._written > MOST_INLINE * (10 if self.shared else 1):
+            raise TooMany
+        about: Schema = dict(node.about)
+        match node:
+            case Plain():
+                return self._scalar(node, about)
+            case Coded():
+                return {"type": "string"} | about | {"enum": list(node.values)}
+            case Text():
+                about["description"] = " ".join(filter(None, (about.get("description"), ANY_TEXT)))
+                return {"type": "string"} | about
+            case Items():
+                items = {"items": self.write(node.item, (*path, "Item"))}
+                return {"type": "array"} | about | items | self._kept(node.limits, ("minItems", "maxItems"))
+            case Record():
+                return self._record(node, about, path)
+            case Map():
+                about = {word: text for word, text in about.items() if word == "description"}
+                entries = {"type": "array", "items": self._entry(node, path)}
+                return closed({ENTRIES: entries}, {"title": "".join(path) + "Map"} | about)
+            case Tuple():
+                wire = self._record(node.record, about, path)
+                if node.rest:
+                    rest = self.write(node.rest, (*path, "Rest"))
+                    wire = closed(wire["properties"] | {"rest": rest}, about)
+                return wire
+            case Union():
+                return self._union(node, about, path)
+        raise TypeError(f"no node: {node!r}")
+
+    def _scalar(self, node: Plain, about: Schema) -> Schema:
+        if node.values is None or not node.values:
+            kept: Schema = {}
+            for kind in node.types:
+                kept |= self._kept(node.limits, OF_TYPE.get(kind, ()))
+            return {"type": node.types[0] if len(node.types) == 1 else list(node.types)} | about | kept
+        groups = [(kind, values) for kind in node.types if (values := [v for v in node.values if of_kind(v, kind)])]
+        if len(groups) == 1:
+            return {"type": groups[0][0]} | about | {"enum": groups[0][1]}
+        listed = [NULL if kind == "null" else {"type": kind, "enum": values} for kind, values in groups]
+        return {"anyOf": null_last(listed)} | about
+
+    def _kept(self, limits: Schema, words: tuple[str, ...]) -> Schema:
+        kept = {word: limits[word] for word in words if word in limits and word in self.target.keywords}
+        if "pattern" in kept and not is_simple(kept["pattern"]):
+            del kept["pattern"]
+        if "format" in words and limits.get("format") in self.target.formats:
+            kept["format"] = limits["format"]
+        return kept
+
+    def _record(self, node: Record, about: Schema, path: tuple[str, ...]) -> Schema:
+        wires: dict[str, Schema] = {}
+        for name, (inner, absent) in node.properties.items():
+            wire = self.write(inner, (*path, camel(name)))
+            if absent == "box":
+                wire = closed({VALUE: wire}, {})
+            wires[name] = or_null(wire) if absent in ("null", "box") else wire
+        if node.rest is not None:
+            entry = self._entry(node.rest, (*path, camel(node.rest_name)))
+            wires[node.rest_name] = {"type": "array", "description": REST_TEXT, "items": entry}
+        return closed(wires, about)
+
+    def _entry(self, node: Map, path: tuple[str, ...]) -> Schema:
+        key, value = self.write(node.key, (*path, "Key")), self.write(node.value, (*path, "Value"))
+        return closed({KEY: key, VALUE: value}, {"title": "".join(path) + "Entry"})
+
+    def _union(self, node: Union, about: Schema, path: tuple[str, ...]) -> Schema:
+        wires: list[Schema] = []
+        for inner, label in node.cases:
+            wire = self.write(inner, path)
+            if label is not None:
+                wire = closed({CASE: {"type": "string", "enum": [label]}, VALUE: wire}, {})
+            for each in wire["anyOf"] if wire.keys() == {"anyOf"} else [wire]:
+                if each not in wires:
+                    wires.append(each)
+        return ({"anyOf": null_last(wires)} if len(wires) > 1 else wires[0]) | about
+
+
+def closed(properties: dict[str, Schema], about: Schema) -> Schema:
+    return (
+        {"type": "object"}
+        | about
+        | {"properties": properties, "required": list(properties), "additionalProperties": False}
+    )
+
+
+def or_null(wire: Schema) -> Schema:
+    if "anyOf" in wire:
+        return wire | {"anyOf": null_last([*wire["anyOf"], NULL])}
+    about = {word: wire[word] for word in ("description",) if word in wire}
+    return {"anyOf": [{word: value for word, value in wire.items() if word not in about}, NULL]} | about
+
+
+def null_last(wires: list[Schema]) -> list[Schema]:
+    others = [wire for wire in wires if wire.get("type") != "null"]
+    return [*others, NULL] if len(others) < len(wires) else others
+
+
+def of_kind(value: Any, kind: str) -> bool:
+    if value is None or isinstance(value, bool):
+        return kind == ("null" if value is None else "boolean")
+    if isinstance(value, int | float):
+        return kind in ("integer", "number")
+    return kind == "string"
+
+
+def is_simple(pattern: str) -> bool:
+    """Whether a pattern is one for constrained decoding: no look-around, no reference back, no Unicode classes."""
+    return not re.search(r"\(\?(?!:)|\\[1-9kpPbBuc]", pattern)
+
+
+def camel(name: str) -> str:
+    return "".join(word[:1].upper() + word[1:] for word in re.split(r"[^A-Za-z0-9]+", name))
+
+
+def check_limits(wire: Schema, target: Target) -> None:
+    """Raises `SchemaError` naming the first limit of the target that the schema is beyond."""
+    properties = enum_values = chars = 0
+    for here, depth, place in places(wire):
+        named = here.get("properties", {})
+        properties += len(named)
+        chars += sum(map(len, (*named, *here.get("$defs", {}))))
+        values = here.get("enum", ())
+        enum_values += len(values)
+        long = sum(len(value) for value in values if isinstance(value, str))
+        chars += long
+        for what, count, most in (
+            ("objects in objects", depth, target.depth),
+            ("properties", properties, target.properties),
+            ("values of enums", enum_values, target.enum_values),
+            ("characters of names and values", chars, target.chars),
+        ):
+            if count > most:
+                raise SchemaError(
+                    f"the schema has {count} {what} on the wire, and {target.name} takes {most}",
+                    pointer=place,
+                    keyword=what,
+                    remedy="describe less, make parts of it `true` (they travel as JSON text), or choose the mode "
+                    "json_object",
+                )
+
+
+def deepest(wire: Schema) -> int:
+    """How many objects are in objects at most."""
+    return max(depth for _, depth, _ in places(wire))
+
+
+def places(wire: Schema) -> Iterator[tuple[Schema, int, str]]:
+    """Every schema inside, with how many objects it is in, and where."""
+    waiting: list[tuple[Schema, int, str]] = [(wire, 0, "")]
+    while waiting:
+        here, depth, place = waiting.pop()
+        depth += here.get("type") == "object"
+        yield here, depth, place
+        for word in ("properties", "$defs"):
+            inside = depth if word == "properties" else 0
+            waiting += [(inner, inside, f"{place}/{word}/{name}") for name, inner in here.get(word, {}).items()]
+        waiting += [(inner, depth, f"{place}/anyOf/{at}") for at, inner in enumerate(here.get("anyOf", ()))]
+        if "items" in here:
+            waiting.append((here["items"], depth, f"{place}/items"))

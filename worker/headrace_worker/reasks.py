@@ -1,0 +1,68 @@
+"""An answer that does not fit the schema is asked for again, with what was wrong: each time counted, and paid.
+
+The counter is of one attempt at the job, apart from the budget of failed calls: nothing was wrong with the provider.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from headrace.errors import CallError
+from headrace.job import Completion, Job, Usage
+from headrace.messages import Message
+
+MOST_ANSWER = 20_000
+"""Characters of the answer of no use that go back to the model."""
+MOST_SHOWN = 20
+
+
+class Reasks:
+    """The re-asks of one job. `job` is what to ask now."""
+
+    def __init__(self, job: Job):
+        self.job = job
+        self._first = job
+        self._left = job.reasks
+        self._done = 0
+        self._usage = Usage()
+        self._cost: float | None = None
+
+    def ask(self, failure: CallError) -> bool:
+        """Whether to ask again after `failure`; then `job` is the conversation with the answer and what was wrong with it."""
+        if failure.code not in ("invalid_output", "empty_output") or self._left <= 0:
+            return False
+        self._left -= 1
+        self._done += 1
+        self._pay(failure)
+        self.job = msgspec.structs.replace(self._first, messages=[*self._first.messages, *feedback(failure)])
+        return True
+
+    def completed(self, completion: Completion) -> Completion:
+        """The completion with what all the calls cost together."""
+        if not self._done:
+            return completion
+        cost = None if completion.cost is None and self._cost is None else (completion.cost or 0) + (self._cost or 0)
+        return msgspec.structs.replace(completion, usage=self._usage + completion.usage, cost=cost, reasks=self._done)
+
+    def failed(self, failure: CallError) -> CallError:
+        """The failure with what all the calls cost together."""
+        if self._done:
+            self._pay(failure)
+            failure.details["counters"] = self._usage.counters() | {"reasks": self._done}
+            failure.details["usage"], failure.details["cost"] = self._usage, self._cost
+        return failure
+
+    def _pay(self, failure: CallError) -> None:
+        self._usage += failure.details.get("usage") or Usage()
+        cost = failure.details.get("cost")
+        if cost is not None:
+            self._cost = (self._cost or 0) + cost
+
+
+def feedback(failure: CallError) -> list[Message]:
+    """What the model is told: its own answer, and every place in it that does not fit."""
+    errors = failure.details.get("errors") or [failure.message]
+    listed = "\n".join(f"- {error}" for error in errors[:MOST_SHOWN])
+    told = f"This answer does not fit what was asked for:\n{listed}\nGive the whole answer again, corrected, in the same form."
+    said = (failure.partial or "")[:MOST_ANSWER]
+    return [*([{"role": "assistant", "content": said}] if said else []), {"role": "user", "content": told}]
