@@ -4,6 +4,7 @@
     ├── SettingsError        a variable that cannot be read                        (exit 2)
     ├── InputError           the caller's input: file, line, JSON Pointer          (exit 2)
     │   └── SchemaError      a schema, or a type as one, that cannot be carried
+    │       └── NoSchemaError    it is no JSON Schema at all
     ├── InvalidOutput        a value that does not fit its schema: every failing place
     ├── Unreachable          the service is not there                              (exit 3)
     ├── EmbeddedServerError  the embedded server cannot start                      (exit 3)
@@ -56,6 +57,10 @@ class SchemaError(InputError, TypeError):
         self.pointer = pointer
         self.keyword = keyword
         self.remedy = remedy
+
+
+class NoSchemaError(SchemaError):
+    """It is no JSON Schema at all."""
 
 
 class Misfit(msgspec.Struct, frozen=True):

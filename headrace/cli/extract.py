@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 @click.option("--prompt", default="{text}", show_default=True, help="The user's message, with {field} places.")
 @click.option("--system", help="The system message.")
 @click.option("--schema", help="A JSON Schema file for the answers, or module:Type.")
+@click.option("--mode", help="How the schema is put to the model: strict, json_schema, json_object, tool_call, …")
+@click.option("--reasks", type=click.IntRange(0, 5), default=0, help="Ask again up to N times for an answer that fits.")
+@click.option("--lax", is_flag=True, help='Take values of the wrong type that can only mean one thing: "3" for 3.')
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -50,6 +53,9 @@ def extract(
     prompt: str,
     system: str | None,
     schema: str | None,
+    mode: str | None,
+    reasks: int,
+    lax: bool,
     out: Path | None,
     whole: bool,
     options: tuple[str, ...],
@@ -66,7 +72,7 @@ def extract(
     """
     from headrace.ask import make_template
     from headrace.cli.batches import follow, print_rows
-    from headrace.cli.schema import given_schema
+    from headrace.cli.given import given_schema
     from headrace.cli.service import service
     from headrace.client import AsyncHeadrace
     from headrace.errors import InputError
@@ -74,9 +80,11 @@ def extract(
     from headrace.inputs import chosen, records
     from headrace.intake import read_items
     from headrace.outputs import writable
+    from headrace.schema.modes import checked_mode
 
     answer, name = given_schema(schema)
-    template, _ = make_template(model, prompt, schema=answer, schema_name=name, system=system, **parse_pairs(options))
+    words = parse_pairs(options) | {"mode": checked_mode(mode), "reasks": reasks, "lax": lax}
+    template, _ = make_template(model, prompt, schema=answer, schema_name=name, system=system, **words)
     if "/" not in model:
         split_model(model)
     if out is not None:

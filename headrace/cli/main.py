@@ -19,6 +19,7 @@ COMMANDS = {
     "files": ("headrace.cli.files:files", "List, print and delete what batches left in the file store."),
     "jobs": ("headrace.cli.jobs:jobs", "List, show, fetch and cancel single jobs."),
     "run": ("headrace.cli.run:run", "Put PROMPT to a model as one job and print the answer."),
+    "schema": ("headrace.cli.schema:schema", "Show how a schema is put to a provider; check data against one."),
     "up": (
         "headrace.cli.up:up",
         "Run the service: Valkey, the workers, Flower, and a stand-in provider without a key.",

@@ -14,6 +14,9 @@ import click
 @click.option("--model", required=True, envvar="MODEL", help="provider/model, for example openai/gpt-5-mini.")
 @click.option("--system", help="The system message.")
 @click.option("--schema", help="A JSON Schema file for the answer, or module:Type.")
+@click.option("--mode", help="How the schema is put to the model: strict, json_schema, json_object, tool_call, …")
+@click.option("--reasks", type=click.IntRange(0, 5), default=0, help="Ask again up to N times for an answer that fits.")
+@click.option("--lax", is_flag=True, help='Take values of the wrong type that can only mean one thing: "3" for 3.')
 @click.option("--tools", help="A JSON file with a list of tools in OpenAI's shape.")
 @click.option("--tool-choice", help="auto, required, none, or a tool's name.")
 @click.option("--option", "-o", "options", multiple=True, metavar="NAME=VALUE", help="A model option: temperature=0")
@@ -25,6 +28,9 @@ def run(
     model: str,
     system: str | None,
     schema: str | None,
+    mode: str | None,
+    reasks: int,
+    lax: bool,
     tools: str | None,
     tool_choice: str | None,
     options: tuple[str, ...],
@@ -38,13 +44,14 @@ def run(
     """
     from headrace.ask import make_job
     from headrace.cli.extract import parse_pairs
+    from headrace.cli.given import given_schema, given_tools
     from headrace.cli.interrupt import Interrupted, until_interrupted
     from headrace.cli.jobs import print_answer
-    from headrace.cli.schema import given_schema, given_tools
     from headrace.cli.service import service
     from headrace.client import AsyncHeadrace
     from headrace.errors import HeadraceError, InputError
     from headrace.facts import split_model
+    from headrace.schema.modes import checked_mode
 
     text = sys.stdin.read() if prompt == "-" else prompt
     if not text.strip():
@@ -53,6 +60,7 @@ def run(
         split_model(model)
     answer, _ = given_schema(schema)
     words = parse_pairs(options) | {"tools": given_tools(tools), "tool_choice": tool_choice}
+    words |= {"mode": checked_mode(mode), "reasks": reasks, "lax": lax}
     make_job(model, text, schema=answer, system=system, **words)  # a mistake is told before a service is started
 
     async def body() -> int:

@@ -1,75 +1,112 @@
-"""`--schema`: a JSON Schema file, or a Python type as `module:Type`."""
+"""`headrace schema …`: what a provider is told of a schema, and whether data fits one."""
 
 from __future__ import annotations
 
-import importlib
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import msgspec
+import click
 
-from headrace.ask import tool_definitions
-from headrace.errors import InputError, SchemaError
-from headrace.schema.types import answers
+if TYPE_CHECKING:
+    from headrace.errors import InvalidOutput
+    from headrace.schema import Lowered, SchemaError
+
+REFUSED, NO_SCHEMA, INVALID = 1, 2, 1
 
 
-def given_schema(word: str | None) -> tuple[Any, str | None]:
-    """The schema (a dict, or a type) and its name. Raises `InputError` naming the file and the place in it."""
-    if word is None:
-        return None, None
-    module, colon, name = word.rpartition(":")
-    if colon and module and not Path(word).exists():
-        return checked(word, imported(word, module, name)), None
-    path = Path(word)
+@click.group(epilog="Example: headrace schema check review.json")
+def schema() -> None:
+    """Show how a schema is put to a provider, and check data against one. Nothing is sent."""
+
+
+@schema.command(epilog="Example: headrace schema check review.json --target vllm")
+@click.argument("source", metavar="FILE|MODULE:TYPE")
+@click.option("--target", default="openai", show_default=True, help="openai, vllm or openrouter.")
+@click.option("--literal", is_flag=True, help="Carry also what the schema leaves unsaid: properties it does not name.")
+@click.option("--json", "as_json", is_flag=True, help="The wire schema and the notes, as one JSON object.")
+def check(source: str, target: str, literal: bool, as_json: bool) -> None:
+    """Print the wire schema of a JSON Schema file or a type, what travels in another shape, and what is only validated.
+
+    Exit code: 0 it can be carried, 1 it cannot, 2 it is no schema.
+    """
+    from headrace.cli.given import given_schema
+    from headrace.errors import NoSchemaError, SchemaError
+    from headrace.schema.lower import lower
+    from headrace.schema.targets import target_of
+
+    target_of(target)
+    given, _ = given_schema(source, "", check=False)
     try:
-        schema = msgspec.json.decode(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"--schema {word}: {error.strerror} (a JSON Schema file, or module:Type)") from None
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InputError(f"--schema {word}: not JSON: {error}") from None
-    if not isinstance(schema, dict):
-        raise SchemaError(f"--schema {word}: the schema must be a JSON object, not {type(schema).__name__}")
-    return checked(word, schema), path.stem
-
-
-def given_tools(word: str | None) -> list[Any] | None:
-    """The tools in a JSON file: a list, or the `tools` of an object. Raises `InputError` naming the file."""
-    if word is None:
-        return None
-    try:
-        tools = msgspec.json.decode(Path(word).read_bytes())
-    except OSError as error:
-        raise InputError(f"--tools {word}: {error.strerror} (a JSON file with a list of tools)") from None
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InputError(f"--tools {word}: not JSON: {error}") from None
-    tools = tools.get("tools") if isinstance(tools, dict) else tools
-    if not isinstance(tools, list) or not tools:
-        raise InputError(f"--tools {word}: must be a list of tools, at least one")
-    try:
-        tool_definitions(tools)
-    except InputError as error:
-        raise InputError(f"--tools {word}: {error}") from None
-    return tools
-
-
-def imported(word: str, module: str, name: str) -> Any:
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # the caller's own modules lie in the current folder, as with `python -m`
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except ImportError as error:
-        raise InputError(f"--schema {word}: {error} (looked in the current folder and in this Python)") from None
-    except AttributeError:
-        raise InputError(f"--schema {word}: module {module} has no {name}") from None
-    return found
-
-
-def checked(word: str, schema: Any) -> Any:
-    try:
-        answers(schema)
+        lowered = lower(given, target, reading="literal" if literal else "intended")
+    except NoSchemaError as error:
+        raise NoSchemaError(f"{source}: {error}") from None
     except SchemaError as error:
-        raise SchemaError(f"--schema {word}: {error}") from None
-    return schema
+        show_refusal(source, error, as_json=as_json)
+        sys.exit(REFUSED)
+    show_lowered(lowered, as_json=as_json)
+
+
+@schema.command(epilog="Example: headrace schema validate review.json row.json")
+@click.argument("source", metavar="FILE|MODULE:TYPE")
+@click.argument("data", type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--json", "as_json", is_flag=True, help="The failing places, as a JSON list.")
+def validate(source: str, data: Path, as_json: bool) -> None:
+    """Check DATA, a JSON file or - for standard input, against a schema. Exit code: 0 valid, 1 invalid, 2 not readable."""
+    import msgspec
+
+    from headrace.cli.given import given_schema
+    from headrace.errors import InputError, InvalidOutput
+    from headrace.schema.lower import encoded
+    from headrace.schema.types import answers
+    from headrace.schema.validate import compiled
+
+    given, _ = given_schema(source, "")
+    try:
+        text = sys.stdin.buffer.read() if str(data) == "-" else data.read_bytes()
+        value = msgspec.json.decode(text)
+    except OSError as error:
+        raise InputError(f"{data}: {error.strerror}") from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InputError(f"{data}: not JSON: {error}") from None
+    try:
+        compiled(encoded(answers(given).schema or {})).validate(value)
+    except InvalidOutput as error:
+        show_misfits(error, as_json=as_json)
+        sys.exit(INVALID)
+    click.echo("[]" if as_json else f"{data}: valid")
+
+
+def show_lowered(lowered: Lowered, *, as_json: bool) -> None:
+    import msgspec
+
+    if as_json:
+        facts = {"target": lowered.target.name, "wire": lowered.wire, "notes": lowered.notes}
+        click.echo(msgspec.json.encode(facts))
+        return
+    click.echo(msgspec.json.format(msgspec.json.encode(lowered.wire), indent=2).decode())
+    for how, heading in (("moved", "Travels in another shape"), ("validated", "Checked in the answer only")):
+        notes = [note for note in lowered.notes if note.how == how]
+        if notes:
+            click.echo(f"\n{heading}:", err=True)
+        for note in notes:
+            click.echo(f"  {note}", err=True)
+
+
+def show_refusal(source: str, error: SchemaError, *, as_json: bool) -> None:
+    import msgspec
+
+    if as_json:
+        facts = {"pointer": error.pointer, "keyword": error.keyword, "remedy": error.remedy, "message": str(error)}
+        click.echo(msgspec.json.encode({"refused": facts}))
+    click.echo(f"{source}: cannot be carried: {error}", err=True)
+
+
+def show_misfits(error: InvalidOutput, *, as_json: bool) -> None:
+    import msgspec
+
+    if as_json:
+        click.echo(msgspec.json.encode(error.errors))
+        return
+    for misfit in error.errors:
+        click.echo(str(misfit), err=True)

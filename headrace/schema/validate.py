@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
-from headrace.errors import InvalidOutput, Misfit, SchemaError
+from headrace.errors import InvalidOutput, Misfit, NoSchemaError, SchemaError
 from headrace.schema.merge import PATTERNS
 from headrace.schema.source import Source, escaped
 
@@ -37,7 +37,7 @@ class Validator:
                     keyword="pattern",
                     remedy="write a simpler one: no nested repetitions with large counts",
                 ) from None
-            raise SchemaError(
+            raise NoSchemaError(
                 f"schema at {where or '/'}: {error.message[:SHOWN]}",
                 pointer=where,
                 keyword=keyword,

@@ -332,7 +332,8 @@ class Writer:
     def strings(self, schema: dict[str, Any], name: str) -> Iterator[str]:
         """Candidates for a string, in order of sense; each has a length the schema allows if one can."""
         least, most = schema.get("minLength", 0), schema.get("maxLength", math.inf)
-        found = self.formatted(schema["format"], name) if "format" in schema else []
+        formatted = self.formatted(schema["format"], name) if "format" in schema else []
+        found = formatted
         if not found and self.near and not SHORT_NAMES.isdisjoint(name_words(name)):
             found = WORD.findall(URL.sub("", self.near))
         found = found or self.prompt.quotes(name)[0]
@@ -346,6 +347,8 @@ class Writer:
         if "pattern" in schema:
             yield from (word for word in self.prompt.words if least <= len(word) <= most)
             yield from self.spellings(schema["pattern"], least)
+        if formatted and "pattern" not in schema:
+            return  # a number behind it would leave the format
         for number in range(1, 60):  # when more different texts are asked for than the prompt has
             text = found[number % len(found)]
             yield f"{text[: int(min(most, max(len(text), least))) - len(str(number)) - 1]} {number}"
@@ -360,7 +363,8 @@ class Writer:
             case "email":
                 return self.prompt.quotes("email")[0]
             case "date":
-                return re.findall(r"\b\d{4}-[01]\d-[0-3]\d\b", self.prompt.text) or [f"2024-01-{day:02}"]
+                said = re.findall(r"\b\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])\b", self.prompt.text)
+                return [*said, *(f"2024-01-{(day + at) % 27 + 1:02}" for at in range(27))]
             case "date-time":
                 return [f"2024-01-{day:02}T12:00:00Z"]
             case "uuid":

@@ -1,0 +1,77 @@
+"""What `--schema` and `--tools` name: a JSON Schema file, a Python type as `module:Type`, a file of tools."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headrace.ask import tool_definitions
+from headrace.errors import InputError, SchemaError
+from headrace.schema.types import answers
+
+
+def given_schema(word: str | None, option: str = "--schema ", *, check: bool = True) -> tuple[Any, str | None]:
+    """The schema (a dict, or a type) and its name. Raises `InputError` naming the file and the place in it; `option` stands
+    before the name in complaints; without `check` a schema is taken as it is."""
+    if word is None:
+        return None, None
+    word_said = f"{option}{word}"
+    module, colon, name = word.rpartition(":")
+    if colon and module and not Path(word).exists():
+        return checked(word_said, imported(word_said, module, name)), None
+    path = Path(word)
+    try:
+        schema = msgspec.json.decode(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{word_said}: {error.strerror} (a JSON Schema file, or module:Type)") from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InputError(f"{word_said}: not JSON: {error}") from None
+    if not isinstance(schema, dict):
+        raise SchemaError(f"{word_said}: the schema must be a JSON object, not {type(schema).__name__}")
+    return checked(word_said, schema) if check else schema, path.stem
+
+
+def given_tools(word: str | None) -> list[Any] | None:
+    """The tools in a JSON file: a list, or the `tools` of an object. Raises `InputError` naming the file."""
+    if word is None:
+        return None
+    try:
+        tools = msgspec.json.decode(Path(word).read_bytes())
+    except OSError as error:
+        raise InputError(f"--tools {word}: {error.strerror} (a JSON file with a list of tools)") from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InputError(f"--tools {word}: not JSON: {error}") from None
+    tools = tools.get("tools") if isinstance(tools, dict) else tools
+    if not isinstance(tools, list) or not tools:
+        raise InputError(f"--tools {word}: must be a list of tools, at least one")
+    try:
+        tool_definitions(tools)
+    except InputError as error:
+        raise InputError(f"--tools {word}: {error}") from None
+    return tools
+
+
+def imported(word: str, module: str, name: str) -> Any:
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # the caller's own modules lie in the current folder, as with `python -m`
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except ImportError as error:
+        raise InputError(f"{word}: {error} (looked in the current folder and in this Python)") from None
+    except AttributeError:
+        raise InputError(f"{word}: module {module} has no {name}") from None
+    return found
+
+
+def checked(word: str, schema: Any) -> Any:
+    try:
+        answers(schema)
+    except SchemaError as error:
+        raise SchemaError(f"{word}: {error}", pointer=error.pointer, keyword=error.keyword) from None
+    return schema
