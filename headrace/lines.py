@@ -8,16 +8,19 @@ import msgspec
 
 from headrace.errors import Failure
 from headrace.job import Completion, Usage
+from headrace.schema.modes import Mode
 
 KIND_OF_STATE = {"succeeded": "s", "failed": "f", "cancelled": "c", "dead": "d"}
 BESIDE_CONTENT = ("tool_calls", "reasoning", "reasoning_details", "audio", "annotations")
+READING = ("mode", "repaired", "coerced", "reasks")
+"""How an answer was asked for and read: `headrace` in the body of a line, what is not so left out."""
 _encode = msgspec.json.Encoder().encode
 
 
 def success_line(custom_id: str, request_id: str, completion: Completion) -> bytes:
     """The line of an item that succeeded, without a line feed. The validated value is the message's content, as JSON."""
     content = completion.content
-    if completion.value is not None:
+    if completion.structured:
         content = _encode(completion.value).decode()
     message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": completion.refusal}
     for name in BESIDE_CONTENT:
@@ -25,6 +28,7 @@ def success_line(custom_id: str, request_id: str, completion: Completion) -> byt
         if value:
             message[name] = value
     usage = completion.usage
+    reading = {name: value for name in READING if (value := getattr(completion, name))}
     return _encode(
         {
             "id": f"batch_req_{request_id}",
@@ -46,7 +50,8 @@ def success_line(custom_id: str, request_id: str, completion: Completion) -> byt
                         }
                     ],
                     "usage": wire_usage(usage, completion.cost),
-                },
+                }
+                | ({"headrace": reading} if reading else {}),
             },
             "error": None,
         }
@@ -113,8 +118,16 @@ class _Usage(msgspec.Struct, frozen=True):
     cost: float | None = None
 
 
+class _Reading(msgspec.Struct, frozen=True):
+    mode: Mode | None = None
+    repaired: bool = False
+    coerced: bool = False
+    reasks: int = 0
+
+
 class _Body(msgspec.Struct):
     choices: list[_Choice]
+    headrace: _Reading = _Reading()
     id: str = ""
     model: str = ""
     created: int = 0
@@ -170,6 +183,7 @@ def outcome_of(line: bytes, *, structured: bool) -> tuple[str, Completion | None
         value=value,
         logprobs=choice.logprobs,
         **{name: getattr(message, name) for name in BESIDE_CONTENT},
+        **msgspec.structs.asdict(body.headrace),
     )
     return parsed.custom_id, completion, None
 

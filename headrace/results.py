@@ -58,7 +58,7 @@ def value_of(subject: str, completion: Completion, answers: Answers[Any]) -> Any
     model said when it declined, then: providers 5.4). Raises `JobFailed` for a value that the type does not take: a type
     may ask for more than its schema says.
     """
-    if completion.value is None:
+    if not completion.structured and (answers.schema is None or completion.value is None):
         return text_of(completion)
     try:
         return answers.read(completion.value)

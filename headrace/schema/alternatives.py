@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from headrace.schema.merge import json_type
 from headrace.schema.restore import CASE, VALUE, Misshapen, Node, Shape, at
 
 
@@ -58,10 +57,9 @@ class Union(Node):
                 if case.label is None:
                     return case.node.restore(wire)
                 return at(VALUE, case.node.restore, wire[VALUE])
-        # Not what was asked for, so validation will say what is wrong with it; the most likely alternative is meant.
-        kind = json_type(wire)
-        for case in self.cases:
-            if case.label is None and any(shape.kind == kind for shape in case.node.shapes()):
+        # Not all of what was asked for: an answer on its way, or one that validation will complain of.
+        for shapes, case in self._told_by:
+            if case.label is None and any(shape.begins(wire) for shape in shapes):
                 return case.node.restore(wire)
         return wire
 

@@ -55,6 +55,15 @@ class Shape(NamedTuple):
             return False
         return all(canonical(value.get(name)) in values for name, values in self.consts.items())
 
+    def begins(self, value: Any) -> bool:
+        """Whether `value` may become one: nothing in it is against it."""
+        kind = json_type(value)
+        if kind != self.kind or not isinstance(value, dict):
+            return kind == self.kind
+        if self.names is not None and not value.keys() <= self.names:
+            return False
+        return all(canonical(value[name]) in values for name, values in self.consts.items() if name in value)
+
 
 class Node:
     """One place. `about` is its title and description, `pointer` where it comes from."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -55,9 +57,8 @@ class Validator:
         try:
             if self._compiled.is_valid(value):
                 return
-            errors = [
-                misfit(error) for error, _ in zip(self._compiled.iter_errors(value), range(MOST_ERRORS), strict=False)
-            ]
+            found = (each for error in self._compiled.iter_errors(value) for each in misfits(error))
+            errors = list(dict.fromkeys(itertools.islice(found, MOST_ERRORS)))
         except ValueError as error:  # a number that JSON does not have, a key that is no text
             raise InvalidOutput([Misfit("", "type", str(error)[:SHOWN])]) from None
         if errors:
@@ -80,12 +81,25 @@ def compiled(encoded: bytes, *, literal: bool = False) -> Validator:
         raise SchemaError("the schema is nested too deep", keyword="$ref", remedy="give it a flatter shape") from None
 
 
-def misfit(error: jsonschema_rs.ValidationError) -> Misfit:
-    keyword = next((str(step) for step in reversed(list(error.schema_path)) if isinstance(step, str)), "")
-    message = (
-        error.message if len(error.message) <= 2 * SHOWN else f"{error.message[:SHOWN]} … {error.message[-SHOWN:]}"
-    )
-    return Misfit(pointer(list(error.instance_path)), keyword, message)
+def misfits(error: jsonschema_rs.ValidationError, depth: int = 0) -> Iterator[Misfit]:
+    """The places behind one error: where none of several alternatives fits, what is wrong with the one that was meant."""
+    branches = getattr(error.kind, "context", None)
+    if branches and depth < MOST_DEPTH:
+        mistaken = [branch for branch in branches if not any(is_other_sort(inner, error) for inner in branch)]
+        meant = min(mistaken or [[]], key=len)
+        if meant:
+            for inner in meant:
+                yield from misfits(inner, depth + 1)
+            return
+    message = error.message
+    message = message if len(message) <= 2 * SHOWN else f"{message[:SHOWN]} … {message[-SHOWN:]}"
+    yield Misfit(pointer(list(error.instance_path)), str(error.kind.name), message)
+
+
+def is_other_sort(inner: jsonschema_rs.ValidationError, outer: jsonschema_rs.ValidationError) -> bool:
+    """Whether an alternative is plainly not the one meant: it wants another type, or another tag."""
+    at = len(list(inner.instance_path)) - len(list(outer.instance_path))
+    return (inner.kind.name == "type" and at == 0) or (inner.kind.name in ("const", "enum") and at <= 1)
 
 
 def json_value(text: str | bytes) -> Any:

@@ -1,0 +1,74 @@
+"""A structured answer as it grows: the value of what has come, at each field that is complete.
+
+The text is looked at once, character by character; the value is made anew at the end of a field, as often as the cost of
+that stays in proportion to the length of the text: always in a short answer, ever more rarely in a long one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jiter
+
+from headrace.errors import InvalidOutput
+from headrace.schema.modes import Mode, form_of
+
+FREE_WORK = 1 << 18
+WORK_PER_CHAR = 16
+"""Characters that may be read again for each that has come, beyond the first `FREE_WORK`: the cost is linear."""
+
+
+class Partial:
+    """Feed it the text of one answer; each `feed` returns the values that there were in between, in the caller's shape.
+
+    They are plain values that may lack what has not come yet, so nothing has validated them. In the mode `typed_xml`
+    there are none.
+    """
+
+    def __init__(self, schema: dict[str, Any], mode: Mode = "strict", target: str = "openai"):
+        self._lowered = form_of(schema, mode, target).lowered
+        self._json = mode != "typed_xml"
+        self._text = ""
+        self._work = 0
+        self._depth = 0
+        self._in_string = self._escaped = False
+        self._last: Any = None
+
+    def feed(self, text: str) -> list[Any]:
+        if not self._json:
+            return []
+        values: list[Any] = []
+        start = len(self._text)
+        self._text += text
+        for at, char in enumerate(text, start):
+            if self._in_string:
+                if self._escaped:
+                    self._escaped = False
+                elif char == "\\":
+                    self._escaped = True
+                elif char == '"':
+                    self._in_string = False
+            elif char == '"':
+                self._in_string = True
+            elif char in "{[":
+                self._depth += 1
+            elif char in "}],":
+                self._depth -= char != ","
+                values += self._at(at, whole=self._depth == 0 and char != ",")
+        return values
+
+    def _at(self, end: int, *, whole: bool) -> list[Any]:
+        """The value of the text up to a place where a field has ended; nothing when it is not worth its cost yet."""
+        allowed = FREE_WORK + WORK_PER_CHAR * end
+        if not whole and self._work + end > allowed:
+            return []
+        self._work += end
+        try:
+            wire = jiter.from_json(self._text[: end + 1].encode(), partial_mode="on")
+            value = self._lowered.restore(wire, plain=True) if self._lowered else wire
+        except (ValueError, InvalidOutput, RecursionError):
+            return []  # in the middle of an entry, say
+        if value == self._last:
+            return []
+        self._last = value
+        return [value]
