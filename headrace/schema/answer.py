@@ -16,6 +16,7 @@ from headrace.schema.validate import compiled, json_value
 
 THOUGHT = re.compile(r"^\s*<think>.*?</think>\s*", re.DOTALL)
 FENCED = re.compile(r"```(?:json|JSON)?\s*\n(.*?)\n?\s*```", re.DOTALL)
+NO_NUMBER = re.compile(r"[\[:,]\s*-?(?:NaN|Infinity)\b")  # mending would make a text of it
 MOST_REPAIRED = 1 << 20
 """Characters: repairing is slow, and an answer that long is not almost JSON."""
 
@@ -79,7 +80,7 @@ def repaired(text: str) -> Any:
     fenced = FENCED.search(text)
     text = fenced[1] if fenced else text
     starts = [at for at in (text.find("{"), text.find("[")) if at >= 0]
-    if not starts or len(text) > MOST_REPAIRED or text.count("[") + text.count("{") > 20_000:
+    if not starts or NO_NUMBER.search(text) or len(text) > MOST_REPAIRED or text.count("[") + text.count("{") > 20_000:
         return None
     from json_repair import repair_json
 

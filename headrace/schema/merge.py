@@ -21,8 +21,8 @@ HINTS = {
     "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"},
 }  # fmt: skip
 """Words that speak of one type: they tell what is meant where `type` does not."""
-LARGEST = ("minimum", "exclusiveMinimum", "minLength", "minItems")
-SMALLEST = ("maximum", "exclusiveMaximum", "maxLength", "maxItems")
+LARGEST = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
+SMALLEST = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 FIRST = ("pattern", "format", "multipleOf")
 SHAPING = frozenset(
     {"type", "enum", "const", "properties", "patternProperties", "additionalProperties", "items", "prefixItems"}
@@ -37,6 +37,7 @@ POINTING = frozenset({"$ref", "$dynamicRef", "allOf", "$defs", "definitions", "$
 """A part with nothing but these says nothing itself: whoever leads to the same parts is the same place."""
 CONDITIONAL = ("if", "then", "else", "not")
 NEVER = False
+MOST_NAMES = 10_000
 MOST_WORK = 100_000
 """Names of one object times patterns and parts that speak of them."""
 
@@ -155,6 +156,13 @@ def add_properties(merged: Merged, parts: list[dict[str, Any]]) -> None:
         if "propertyNames" in part:
             merged.keys.append(part["propertyNames"])
     work = 0
+    if len(merged.names) > MOST_NAMES:
+        raise SchemaError(
+            f"schema at {merged.pointer or '/'}: {len(merged.names)} properties are too many",
+            pointer=merged.pointer,
+            keyword="properties",
+            remedy="name fewer",
+        )
     for part in parts:
         named, rest = part.get("properties") or {}, part.get("additionalProperties")
         patterns = part.get("patternProperties") or {}

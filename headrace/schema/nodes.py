@@ -25,7 +25,7 @@ from headrace.schema.merge import (
 from headrace.schema.restore import VALUE, Coded, Items, Map, Node, Plain, Record, Text, Tuple
 from headrace.schema.source import Source, escaped
 from headrace.schema.targets import Target
-from headrace.schema.wire import Writer, is_simple
+from headrace.schema.wire import OF_TYPE, Writer, is_simple
 
 Reading = Literal["literal", "intended"]
 MOST_NODES = 20_000
@@ -33,6 +33,7 @@ MOST_CASES = 64
 """Alternatives of one place, all combinations of several `anyOf` counted; what has more travels as JSON text."""
 SCALARS = ("null", "boolean", "integer", "number", "string")
 NEVER = False
+OF_SCALARS = frozenset(word for words in OF_TYPE.values() for word in words) - {"format"}
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -303,7 +304,7 @@ class Lowering:
             self.note(merged.pointer, word, how, f"{self.target.name} has no format {value!r}")
         elif word == "pattern" and "string" in types and not is_simple(str(value)):
             self.note(merged.pointer, word, "validated", "constrained decoding does not take such a pattern")
-        elif word != "format" and word not in self.target.keywords:
+        elif word in OF_SCALARS and word not in self.target.keywords:
             self.note(merged.pointer, word, "validated", f"{self.target.name} does not take it")
 
     def text(self, merged: Merged) -> Text:
@@ -390,6 +391,8 @@ class Lowering:
             return text
         if rest is not None and not nodes:
             self.note(merged.pointer, "additionalProperties", "moved", "a map travels as a list of entries")
+            sizes = {"minProperties": "minItems", "maxProperties": "maxItems"}
+            rest.limits = {items: merged.limits[word] for word, items in sizes.items() if word in merged.limits}
             return rest
         if rest is not None:
             self.note(

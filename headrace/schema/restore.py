@@ -290,9 +290,10 @@ class Record(Node):
 class Map(Node):
     """An object of any names: on the wire a list of entries. A name that comes twice is an error, never a loss."""
 
-    def __init__(self, key: Node, value: Node):
+    def __init__(self, key: Node, value: Node, limits: dict[str, Any] | None = None):
         self.key = key
         self.value = value
+        self.limits = limits or {}  # of the list of entries
 
     def restore(self, wire: Any) -> Any:
         entries = wire.get(ENTRIES) if isinstance(wire, dict) and len(wire) == 1 else None

@@ -26,7 +26,7 @@ from headrace.schema.targets import Target
 
 Schema = dict[str, Any]
 NULL: Schema = {"type": "null"}
-MOST_INLINE = 4000
+MOST_INLINE = 1500
 """Nodes written out in one schema; beyond that what is used more than once is written once, as a definition."""
 OF_TYPE = {
     "number": ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf"),
@@ -119,7 +119,8 @@ class Writer:
                 return self._record(node, about, path)
             case Map():
                 about = {word: text for word, text in about.items() if word == "description"}
-                entries = {"type": "array", "items": self._entry(node, path)}
+                sizes = self._kept(node.limits, ("minItems", "maxItems"))
+                entries = {"type": "array", "items": self._entry(node, path)} | sizes
                 return closed({ENTRIES: entries}, {"title": "".join(path) + "Map"} | about)
             case Tuple():
                 wire = self._record(node.record, about, path)

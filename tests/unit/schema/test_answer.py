@@ -1,0 +1,118 @@
+"""From an answer's text to a value: strict first, then mended, then lax where that is asked for; every misfit named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from headrace.errors import CallError
+from headrace.schema.answer import read_answer
+from headrace.schema.lax import coerce
+from headrace.schema.source import Source
+
+RECORD: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["name", "links"],
+    "properties": {
+        "name": {"type": "string", "minLength": 1},
+        "links": {"type": "array", "items": {"type": "string", "format": "uri"}},
+    },
+}
+WHOLE = {"name": "a", "links": []}
+
+
+def failure(text: str, schema: dict[str, Any] = RECORD, **words: Any) -> CallError:
+    with pytest.raises(CallError) as failed:
+        read_answer(text, schema, **words)
+    assert failed.value.code == "invalid_output"
+    assert failed.value.partial == text
+    return failed.value
+
+
+def test_an_answer_that_fits_is_its_value() -> None:
+    assert read_answer('{"name": "a", "links": []}', RECORD) == (WHOLE, False, False)
+
+
+def test_every_failing_path_is_listed() -> None:
+    errors = failure('{"name": "", "links": ["https://a.b/c", "no uri"], "more": 1}').details["errors"]
+    assert {error.partition(":")[0] for error in errors} == {"/name", "/links/1", "/"}
+
+
+def test_of_alternatives_the_one_that_was_meant_is_complained_of() -> None:
+    def variant(kind: str, sort: str) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "properties": {"kind": {"const": kind}, "v": {"type": sort}},
+            "required": ["kind", "v"],
+        }
+
+    schema = {"type": "object", "properties": {"a": {"anyOf": [variant("x", "integer"), variant("y", "string")]}}}
+    errors = failure('{"a": {"kind": "y", "v": 3}}', schema, mode="json_object").details["errors"]
+    assert errors == ['/a/v: 3 is not of type "string"']
+
+
+@pytest.mark.parametrize("text", ["", "{", "nonsense", '{"name": NaN, "links": []}', "[" * 100_000, "null"])
+def test_what_is_no_such_json_is_invalid_and_kept(text: str) -> None:
+    failure(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Sure! Here it is:\n```json\n{"name": "a", "links": []}\n```\nAnything else?',
+        '{"name": "a", "links": []} That is all.',
+        "{'name': 'a', 'links': []}",
+        '{"name": "a", "links": [',
+        '{"name": "a", "links": [],}',
+        '<think>{"name": "no"}</think>{"name": "a", "links": []}',
+        '{name: "a", links: []}',
+    ],
+)
+def test_what_is_almost_json_is_mended_and_says_so(text: str) -> None:
+    assert read_answer(text, RECORD) == (WHOLE, True, False)
+
+
+def test_lax_reading_is_asked_for() -> None:
+    schema = {
+        "type": "object",
+        "required": ["n", "flag", "list", "kind", "maybe", "inner"],
+        "additionalProperties": False,
+        "properties": {
+            "n": {"type": "integer"},
+            "flag": {"type": "boolean"},
+            "list": {"type": "array", "items": {"type": "number"}},
+            "kind": {"enum": ["good", "bad"]},
+            "maybe": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+            "inner": {"$ref": "#/$defs/In"},
+        },
+        "$defs": {"In": {"type": "object", "properties": {"t": {"type": "string"}}, "required": ["t"]}},
+    }
+    text = '{"n":"3","flag":"Yes","list":"1.5","kind":" GOOD","maybe":"null","inner":{"t":7},"more":1}'
+    failure(text, schema, mode="json_object")
+    answer = read_answer(text, schema, mode="json_object", lax=True)
+    assert answer == (
+        {"n": 3, "flag": True, "list": [1.5], "kind": "good", "maybe": None, "inner": {"t": "7"}},
+        False,
+        True,
+    )
+    assert failure('{"n":"three"}', schema, mode="json_object", lax=True).details["errors"]
+
+
+def test_lax_reading_leaves_what_fits() -> None:
+    schema = {"anyOf": [{"type": "integer"}, {"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+    for value in (3, "3", ["a"], []):
+        assert coerce(value, Source(schema)) == value
+
+
+def test_a_map_is_lax_in_its_entries() -> None:
+    schema = {"type": "object", "properties": {"m": {"type": "object", "additionalProperties": {"type": "integer"}}}}
+    text = '{"m":{"entries":[{"key":"a","value":"1"}]}}'
+    assert read_answer(text, schema, lax=True).value == {"m": {"a": 1}}
+
+
+def test_a_root_that_is_no_object_is_wrapped_in_every_mode() -> None:
+    schema = {"type": "array", "items": {"type": "integer"}}
+    for mode in ("strict", "json_schema", "json_object", "tool_call", "prompt"):
+        assert read_answer('{"value":[1,2]}', schema, mode=mode).value == [1, 2]

@@ -1,0 +1,249 @@
+"""What becomes of each keyword on the wire, and what is said of it."""
+
+# ruff: noqa: E501 (tables read better in one line a row)
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any, Literal
+
+import msgspec
+import pytest
+from pydantic import BaseModel
+from strict_subset import complaints
+
+from headrace.errors import InputError, InvalidOutput, SchemaError
+from headrace.schema import Lowered, lower
+
+
+def wire_of(schema: Any, **words: Any) -> Any:
+    """The wire form of one required property."""
+    whole = {"type": "object", "properties": {"a": schema}, "required": ["a"], "additionalProperties": False}
+    lowered = lower(whole, **words)
+    assert complaints(lowered.wire) == []
+    return lowered.wire["properties"]["a"]
+
+
+def there_and_back(schema: dict[str, Any], *values: Any, **words: Any) -> Lowered:
+    lowered = lower(schema, **words)
+    assert complaints(lowered.wire) == []
+    for value in values:
+        lowered.validate(value)
+        assert lowered.restore(msgspec.json.encode(lowered.lift(value))) == value
+    return lowered
+
+
+NULL = {"type": "null"}
+CLOSED = {"additionalProperties": False}
+
+
+@pytest.mark.parametrize(
+    ("schema", "wire"),
+    [
+        ({"type": "string", "format": "date", "pattern": "^2", "title": "T"}, {"type": "string", "title": "T", "pattern": "^2", "format": "date"}),
+        ({"type": "string", "format": "uri", "pattern": "^(?=a)"}, {"type": "string"}),
+        ({"type": ["string", "null"]}, {"type": ["string", "null"]}),
+        ({"const": 5}, {"type": "integer", "enum": [5]}),
+        ({"enum": ["a", 1, None]}, {"anyOf": [{"type": "string", "enum": ["a"]}, {"type": "integer", "enum": [1]}, NULL]}),
+        ({"enum": [[1], {"b": 2}]}, {"type": "string", "enum": ["[1]", '{"b":2}']}),
+        ({"allOf": [{"type": "integer", "minimum": 1}, {"minimum": 3, "maximum": 9}]}, {"type": "integer", "minimum": 3, "maximum": 9}),
+        ({"anyOf": [{"type": "null"}, {"type": "integer"}]}, {"anyOf": [{"type": "integer"}, NULL]}),
+        ({"oneOf": [{"type": "string"}, {"type": "integer"}], "description": "d"}, {"anyOf": [{"type": "string"}, {"type": "integer"}], "description": "d"}),
+        ({"type": "array", "items": {"type": "null"}, "minItems": 1, "uniqueItems": True}, {"type": "array", "items": NULL, "minItems": 1}),
+        ({"type": "integer", "not": {"const": 3}, "default": 4}, {"type": "integer"}),
+    ],
+)  # fmt: skip
+def test_a_keyword_on_the_wire(schema: dict[str, Any], wire: dict[str, Any]) -> None:
+    assert wire_of(schema, reading="intended") == wire
+
+
+def test_a_reference_is_written_out_and_keeps_the_description_beside_it() -> None:
+    definition = {
+        "type": "object",
+        "properties": {"b": {"type": "null"}},
+        "required": ["b"],
+        "description": "there",
+        **CLOSED,
+    }
+    schema = {
+        "type": "object",
+        "properties": {"x": {"$ref": "#/$defs/D"}, "y": {"$ref": "#/$defs/D", "description": "here"}},
+        "required": ["x", "y"],
+        "$defs": {"D": definition},
+        **CLOSED,
+    }
+    properties = lower(schema).wire["properties"]
+    assert "$defs" not in lower(schema).wire
+    assert (properties["x"]["description"], properties["y"]["description"]) == ("there", "here")
+
+
+def test_an_optional_property_is_absent_again_and_null_is_null() -> None:
+    properties = {"a": {"type": "integer"}, "b": {"type": ["integer", "null"]}}
+    lowered = there_and_back({"type": "object", "properties": properties, **CLOSED}, {}, {"b": None}, {"a": 1, "b": 2})
+    assert lowered.lift({"b": None}) == {"a": None, "b": {"value": None}}
+
+
+def test_as_intended_an_optional_null_is_simply_null() -> None:
+    properties = {"a": {"type": "integer"}, "b": {"type": ["integer", "null"]}, "kind": {"const": "k"}}
+    lowered = lower({"type": "object", "properties": properties}, reading="intended")
+    assert lowered.lift({}) == {"a": None, "b": None, "kind": "k"}
+    assert lowered.restore({"a": None, "b": None, "kind": "k"}) == {"b": None, "kind": "k"}
+    with pytest.raises(InvalidOutput, match="more"):
+        lowered.lift({"more": 1})
+
+
+def test_unions_are_told_apart_by_tags_names_or_cases() -> None:
+    def variant(**properties: Any) -> dict[str, Any]:
+        return {"type": "object", "properties": properties, "required": list(properties)[:1], **CLOSED}
+
+    counts = {"type": "object", "additionalProperties": {"type": "integer"}}
+    tagged = [variant(kind={"const": "a"}, m={"type": "string"}), variant(kind={"const": "b"}, m=counts)]
+    named = [variant(x={"type": "string"}, m=counts), variant(y={"type": "string"}, m=counts)]
+    alike = [variant(x={"type": "string"}, m={"type": "string"}), variant(x={"type": "string"}, m=counts)]
+    there_and_back({"anyOf": tagged}, {"kind": "a", "m": "x"}, {"kind": "b", "m": {"k": 1}}, {"kind": "b"})
+    there_and_back({"anyOf": named}, {"x": "1", "m": {}}, {"y": "2"})
+    lowered = there_and_back({"anyOf": alike}, {"x": "1", "m": "t"}, {"x": "1", "m": {"k": 1}})
+    assert lowered.lift({"x": "1", "m": {"k": 1}})["value"]["case"] == "2", "an object with either wire form says which"
+
+
+def test_maps_and_what_is_not_named() -> None:
+    lowered = there_and_back(
+        {
+            "type": "object",
+            "properties": {"a": {"type": "integer"}, "additional_properties": {"type": "string"}},
+            "patternProperties": {"^x-": {"type": "boolean"}},
+            "additionalProperties": {"type": "array", "items": {"type": "integer"}},
+        },
+        {},
+        {"a": 1, "x-1": True, "b": [1]},
+        {"additional_properties": "mine"},
+    )
+    assert "additional_properties_2" in lowered.wire["properties"]
+    with pytest.raises(InvalidOutput, match="twice"):
+        lowered.restore(lowered.lift({}) | {"additional_properties_2": [{"key": "k", "value": [1]}] * 2})
+
+
+def test_tuples_are_properties() -> None:
+    pair = {"type": "array", "prefixItems": [{"type": "string"}, {"type": "integer"}]}
+    there_and_back(pair, [], ["a"], ["a", 1], ["a", 1, {"x": [None]}])
+    there_and_back(pair | {"items": {"type": "null"}, "minItems": 2}, ["a", 1], ["a", 1, None, None])
+    there_and_back(pair | {"items": False}, ["a"], ["a", 2])
+    drafted = {"type": "array", "items": [{"type": "string"}], "additionalItems": {"type": "integer"}}
+    there_and_back(drafted, ["a", 1, 2])
+
+
+def test_any_value_travels_as_json_text() -> None:
+    lowered = there_and_back({}, None, "text", "null", [1, {"a": 1.5}], {"b": "ü"})
+    assert lowered.restore({"value": "no JSON"}) == "no JSON"
+    assert any(note.how == "moved" and "JSON text" in note.text for note in lowered.notes)
+
+
+def test_conditions_leave_what_they_speak_of_sayable() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"kind": {"enum": ["a", "b"]}},
+        "required": ["kind"],
+        "if": {"properties": {"kind": {"const": "a"}}},
+        "then": {"properties": {"more": {"type": "integer"}}, "required": ["more"]},
+    }
+    lowered = there_and_back(schema, {"kind": "a", "more": 3}, reading="intended")
+    assert set(lowered.wire["properties"]) == {"kind", "more"}
+    assert {note.keyword for note in lowered.notes if note.how == "validated"} == {"if", "then"}
+
+
+def test_what_contains_itself_is_a_definition() -> None:
+    tree = {
+        "title": "Tree",
+        "type": "object",
+        "properties": {"v": {"type": "integer"}, "of": {"type": "array", "items": {"$ref": "#"}}},
+        "required": ["v"],
+        **CLOSED,
+    }
+    lowered = there_and_back(tree, {"v": 1, "of": [{"v": 2}, {"v": 3, "of": []}]})
+    assert list(lowered.wire["$defs"]) == ["Tree"]
+
+
+def test_what_lies_too_deep_travels_as_json_text() -> None:
+    schema: dict[str, Any] = {"type": "string"}
+    value: Any = "x"
+    for _ in range(20):
+        schema = {"type": "object", "properties": {"a": schema}, "required": ["a"], **CLOSED}
+        value = {"a": value}
+    lowered = there_and_back(schema, value)
+    assert any("deeper" in note.text for note in lowered.notes)
+    assert not any("deeper" in note.text for note in lower(schema, "vllm").notes)
+
+
+def test_what_is_used_often_is_written_once() -> None:
+    def level(n: int) -> dict[str, Any]:
+        inner = {"$ref": f"#/$defs/A{n + 1}"}
+        return {"type": "object", "properties": {"l": inner, "r": inner}, "required": ["l", "r"], **CLOSED}
+
+    schema = {"$ref": "#/$defs/A0", "$defs": {f"A{n}": level(n) for n in range(11)} | {"A11": {"type": "null"}}}
+    lowered = lower(schema, "vllm")
+    assert complaints(lowered.wire) == []
+    assert len(lowered.wire["$defs"]) >= 8
+
+
+@pytest.mark.parametrize(
+    ("schema", "pointer", "keyword"),
+    [
+        ({"properties": {"a/b": {"$ref": "https://x.y/z"}}}, "/properties/a~1b/$ref", "$ref"),
+        ({"properties": {"a": {"$ref": "#/nowhere"}}}, "/properties/a/$ref", "$ref"),
+        ({"$schema": "https://x.y/z"}, "/$schema", "$schema"),
+        ({"type": "strin"}, "/type", "type"),
+        ({"properties": {"a": {"pattern": "("}}}, "/properties/a/pattern", "pattern"),
+        ({"type": "object", "properties": {"a": False}, "required": ["a"]}, "", "false"),
+    ],
+)
+def test_what_cannot_be_carried_is_named_by_its_place(schema: dict[str, Any], pointer: str, keyword: str) -> None:
+    with pytest.raises(SchemaError) as refused:
+        lower(schema)
+    assert (refused.value.pointer, refused.value.keyword) == (pointer, keyword)
+    assert refused.value.remedy
+
+
+def test_a_target_that_is_none() -> None:
+    with pytest.raises(InputError, match="openai, vllm, openrouter"):
+        lower({}, "nope")
+    with pytest.raises(InputError, match="literal"):
+        lower({}, reading="nope")  # pyright: ignore[reportArgumentType]
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"] = "cat"
+    born: date
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"] = "dog"
+    tricks: dict[str, int] | None = None
+
+
+class Owner(BaseModel):
+    pets: list[Cat | Dog]
+    visits: dict[str, date] | None = None
+
+
+class Point(msgspec.Struct, rename="camel"):
+    left_side: int
+    at: date | None = None
+    pair: tuple[int, str] = (0, "")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Owner(pets=[Cat(born=date(2020, 1, 2)), Dog(tricks={"roll": 3}), Dog()], visits={"a": date(2021, 1, 1)}),
+        Point(1, date(2020, 1, 1), (2, "x")),
+    ],
+)
+def test_a_type_comes_back_as_itself(value: Any) -> None:
+    lowered = lower(type(value))
+    assert complaints(lowered.wire) == []
+    answer = msgspec.json.encode(lowered.lift(value))
+    assert lowered.restore(answer) == value
+    assert isinstance(lowered.restore(answer, plain=True), dict)
+    lowered.validate(value)
+    with pytest.raises(InvalidOutput):
+        lowered.restore("{}")

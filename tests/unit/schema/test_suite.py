@@ -1,0 +1,23 @@
+"""The judge that nobody here wrote."""
+
+from __future__ import annotations
+
+import pytest
+import schema_suite as suite
+
+
+def test_the_suite_is_carried_and_judged_as_it_is_labelled() -> None:
+    tests = suite.folder()
+    if tests is None:
+        pytest.skip("the JSON-Schema-Test-Suite is not beside the project: set HEADRACE_TEST_DATA to its folder")
+    verdicts = list(suite.run(tests))
+    assert len(verdicts) == 640
+    assert sum(verdict.cases for verdict in verdicts) == 2226
+    assert [verdict for verdict in verdicts if verdict.wrong or verdict.lost] == []
+    carried = sum(verdict.refused is None for verdict in verdicts)
+    assert carried >= 0.9 * len(verdicts)
+    assert {suite.reason(verdict.refused) for verdict in verdicts if verdict.refused} == {
+        "a reference leads out of the schema",
+        "nothing is valid under it",
+        "an unknown `$schema`",
+    }
