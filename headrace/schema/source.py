@@ -16,7 +16,7 @@ from headrace.errors import SchemaError
 
 MOST_PLACES = 50_000
 """Objects and lists in one schema; a real one has some hundreds."""
-MOST_VALUES = 200_000
+MOST_VALUES = 100_000
 MOST_DEPTH = 100
 MOST_TEXT = 1 << 20
 SHOWN = 200
