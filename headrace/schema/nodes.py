@@ -430,7 +430,8 @@ class Lowering:
         return made
 
     def key(self, merged: Merged) -> Node | None:
-        only = list(merged.patterns) if len(merged.patterns) == 1 and NEVER in merged.rest else []
+        closed = NEVER in merged.rest or (not self.literal and not merged.rest)
+        only = list(merged.patterns) if len(merged.patterns) == 1 and closed else []
         if merged.keys and not only:
             names = [{"type": "string"}, *merged.keys]
             self._kept.append(names)
