@@ -8,13 +8,14 @@ from pathlib import Path
 
 import bulk
 import provider
+import schemas
 import sdk
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 
 def main() -> int:
-    rows = [*sdk.rows(), *provider.rows(), *bulk.rows()]
+    rows = [*sdk.rows(), *provider.rows(), *schemas.rows(), *bulk.rows()]
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(rows, indent=2) + "\n")
     for each in rows:

@@ -7,10 +7,12 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import msgspec
 
 from headrace.ledger.state import JOB_MOVES
+from headrace.schema.targets import LISTS, NUMBERS, TARGETS, TEXTS
 from headrace.settings import Settings, variable
 
 DOCS = Path(__file__).parent
@@ -54,12 +56,32 @@ def performance() -> str:
 def conformance() -> str:
     """Statement by statement, the tests that hold it."""
     folder = DOCS.parent / "tests" / "unit" / "providers"
-    spec = importlib.util.spec_from_file_location("conformance", folder / "conformance.py")
+    return module_at(folder / "conformance.py").table(folder)
+
+
+def module_at(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.table(folder)
+    return module
+
+
+def targets() -> str:
+    """What each provider's strict mode keeps of a schema's limits."""
+    words = ("format", *NUMBERS, *TEXTS, *LISTS)
+    lines = [f"| | {' | '.join(TARGETS)} |", f"|---|{'---|' * len(TARGETS)}"]
+    for word in words:
+        kept = ("kept" if word in row.keywords or word == "format" else "validated" for row in TARGETS.values())
+        lines.append(f"| `{word}` | {' | '.join(kept)} |")
+    for name in ("depth", "properties", "enum_values", "chars"):
+        lines.append(
+            f"| {name.replace('_', ' ')} at most | {' | '.join(str(getattr(row, name)) for row in TARGETS.values())} |"
+        )
+    said = [f"* {row.name}: {row.source}." for row in TARGETS.values()]
+    formats = ", ".join(sorted(next(iter(TARGETS.values())).formats))
+    return "\n".join([*lines, "", f"Formats that are kept: {formats}. The rest is validated.", "", *said])
 
 
 def main(check: bool) -> int:
@@ -67,7 +89,12 @@ def main(check: bool) -> int:
         ("architecture.md", "states", states),
         ("operations.md", "settings", settings),
         ("conformance.md", "conformance", conformance),
+        ("schemas.md", "targets", targets),
     ]
+    suite = module_at(DOCS.parent / "tests" / "schema_suite.py")
+    tests = suite.folder()
+    if tests is not None:
+        parts.append(("schemas.md", "suite", lambda: suite.table(list(suite.run(tests)))))
     if RESULTS.exists() and not check:
         parts.append(("performance.md", "performance", performance))
     stale = []

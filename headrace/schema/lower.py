@@ -21,7 +21,7 @@ from headrace.schema.shallow import Shallow
 from headrace.schema.source import check_size
 from headrace.schema.targets import Target, target_of
 from headrace.schema.validate import Validator, compiled, json_value, pointer
-from headrace.schema.wire import TooMany, Writer, check_limits, deepest
+from headrace.schema.wire import TooMany, Writer, check_limits, places
 
 
 class Lowered:
@@ -39,7 +39,8 @@ class Lowered:
         self._node = lowering.root()
         self.wrapped = not isinstance(target_node(self._node), Record | Map | Tuple)
         self.wire = written(self._node, target, title, wrapped=self.wrapped)
-        if deepest(self.wire) > target.depth:
+        found = list(places(self.wire))
+        if max(place.depth for place in found) > target.depth:
             shallow = Shallow(target.depth)
             self._node = shallow.cut(self._node, int(self.wrapped))
             for where in shallow.cut_at:
@@ -47,7 +48,8 @@ class Lowered:
                     where, "type", "moved", f"it lies deeper than {target.name} takes: it travels as JSON text"
                 )
             self.wire = written(self._node, target, title, wrapped=self.wrapped)
-        check_limits(self.wire, target)
+            found = list(places(self.wire))
+        check_limits(found, target)
         moved = (
             [Note("", "type", "moved", "not an object: it travels as the property `value` of one")]
             if self.wrapped

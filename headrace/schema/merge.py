@@ -24,6 +24,7 @@ HINTS = {
 LARGEST = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 SMALLEST = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 FIRST = ("pattern", "format", "multipleOf")
+LIMITS = frozenset((*LARGEST, *SMALLEST, *FIRST))
 SHAPING = frozenset(
     {"type", "enum", "const", "properties", "patternProperties", "additionalProperties", "items", "prefixItems"}
 )
@@ -133,13 +134,14 @@ def add_values(merged: Merged, part: dict[str, Any]) -> None:
 
 
 def add_limits(merged: Merged, source: Source, part: dict[str, Any]) -> None:
-    for word, pick in (*((word, max) for word in LARGEST), *((word, min) for word in SMALLEST)):
-        value = part.get(word)
-        if isinstance(value, int | float) and not isinstance(value, bool):
+    for word in part.keys() & LIMITS:
+        value = part[word]
+        if word in FIRST:
+            if merged.limits.setdefault(word, value) != value:
+                merged.unsaid.append((source.pointer(part), word))
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            pick = max if word in LARGEST else min
             merged.limits[word] = pick(merged.limits.get(word, value), value)
-    for word in FIRST:
-        if word in part and merged.limits.setdefault(word, part[word]) != part[word]:
-            merged.unsaid.append((source.pointer(part), word))
     merged.unsaid += [(source.pointer(part), word) for word in part if word in ONLY_VALIDATED]
 
 

@@ -38,8 +38,8 @@ TARGETS: dict[str, Target] = {
     for row in (
         Target(
             name="openai",
-            source="OpenAI, guide Structured Outputs, supported schemas (2026-11); limits of the type, of texts and of "
-            "numbers since 2025",
+            source="OpenAI, Structured Outputs, supported schemas (2026-02): types, limits, sizes; current models take "
+            "`minLength` and `maxLength` too, fine-tuned ones none of the limits",
         ),
         Target(
             name="vllm",

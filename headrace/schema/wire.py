@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from headrace.errors import SchemaError
 from headrace.schema.alternatives import Definition, Reference, Union
@@ -217,10 +217,10 @@ def camel(name: str) -> str:
     return "".join(word[:1].upper() + word[1:] for word in re.split(r"[^A-Za-z0-9]+", name))
 
 
-def check_limits(wire: Schema, target: Target) -> None:
-    """Raises `SchemaError` naming the first limit of the target that the schema is beyond."""
+def check_limits(found: list[Place], target: Target) -> None:
+    """Raises `SchemaError` naming the first limit of the target that a wire schema (its places) is beyond."""
     properties = enum_values = chars = 0
-    for here, depth, place in places(wire):
+    for here, depth, place in found:
         named = here.get("properties", {})
         properties += len(named)
         chars += sum(map(len, (*named, *here.get("$defs", {}))))
@@ -244,18 +244,21 @@ def check_limits(wire: Schema, target: Target) -> None:
                 )
 
 
-def deepest(wire: Schema) -> int:
-    """How many objects are in objects at most."""
-    return max(depth for _, depth, _ in places(wire))
+class Place(NamedTuple):
+    """A schema inside a wire schema: in how many objects it lies, and where."""
+
+    schema: Schema
+    depth: int
+    pointer: str
 
 
-def places(wire: Schema) -> Iterator[tuple[Schema, int, str]]:
-    """Every schema inside, with how many objects it is in, and where."""
+def places(wire: Schema) -> Iterator[Place]:
+    """Every schema inside."""
     waiting: list[tuple[Schema, int, str]] = [(wire, 0, "")]
     while waiting:
         here, depth, place = waiting.pop()
         depth += here.get("type") == "object"
-        yield here, depth, place
+        yield Place(here, depth, place)
         for word in ("properties", "$defs"):
             inside = depth if word == "properties" else 0
             waiting += [(inner, inside, f"{place}/{word}/{name}") for name, inner in here.get(word, {}).items()]

@@ -6,7 +6,8 @@ the body, write `received` in the account, take its orders (see `faults`), compo
 ordered time pass, send. The client leaving cancels the call at any point and is written down as `gone`.
 
 `tool_choice` "required" or a named function brings one tool call, `response_format` or a JSON Schema in the system message
-an instance of it, the fields of an XML answer there that answer, anything else a text. `max_completion_tokens` and `max_tokens` truncate, with finish reason `length`, as a provider does.
+an instance of it, the fields of an XML answer there that answer, anything else a text. `max_completion_tokens` and
+`max_tokens` truncate, with finish reason `length`, as a provider does.
 """
 
 from __future__ import annotations

@@ -82,6 +82,18 @@ def test_providers_called_directly(tmp_path: Path, stack: Stack, environment: di
     assert said[4] == "second"
 
 
+def test_schemas(tmp_path: Path, environment: dict[str, str]) -> None:
+    (program,) = snippets("schemas.md", "python")
+    said = done([sys.executable, "-c", program], tmp_path, environment).splitlines()
+    assert said[0].startswith("Owner ")
+    assert said[1] == "{'entries': [{'key': 'roll', 'value': 2}]}"
+    assert any("a map travels as a list of entries" in line for line in said)
+    (program,) = snippets("schemas.md", "sh")
+    said = done(["bash", "-c", f"set -euo pipefail\n{program}"], tmp_path, environment).splitlines()
+    assert said[-1] == "exit code 1"
+    assert json.loads((tmp_path / "rows.jsonl").read_text())["value"]["name"]
+
+
 def test_settings_of_providers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     registered, profiles = snippets("providers.md", "json")
     monkeypatch.setenv("HEADRACE_PROVIDERS", registered)

@@ -96,18 +96,18 @@ async def test_an_answer_is_constrained_by_the_schema(model: ChatCompletion) -> 
 async def test_a_model_with_unions_maps_and_dates_is_constrained(url: str, mode: Mode) -> None:
     options = {"retry": False, "max_tokens": 900, "temperature": 1}
     async with VLLMChatCompletion("tiny", base_url=url, mode=mode, **options) as model:
-        seen = []
+        seen, misfits = [], []
         for seed in range(8):
             try:
                 response = await model.acall("Who?", generation_schema=pets.Owner, extra_body={"seed": seed})
+                seen.append(pets.Owner.model_validate(response.data))
             except CallError as error:
-                # Its grammar knows the form of a date, not the calendar: 31 November is what validation is there for.
-                assert all('is not a "date"' in misfit for misfit in error.details["errors"]), error.details
-                continue
-            seen.append(pets.Owner.model_validate(response.data))
+                misfits += error.details["errors"]
+    # Its grammar knows the form of a date, not the calendar: 31 November is what validation is there for.
+    assert all('is not a "date"' in misfit for misfit in misfits), misfits
     assert len({owner.model_dump_json() for owner in seen}) > 1
     assert len(seen) >= 5
-    assert any(owner.pets for owner in seen)
+    assert mode == "json_schema" or any(owner.pets for owner in seen), "there all but the name may be left out"
 
 
 async def test_a_prompt_that_is_too_long(model: ChatCompletion) -> None:
