@@ -72,7 +72,7 @@ def extract(
     """
     from headrace.ask import make_template
     from headrace.cli.batches import follow, print_rows
-    from headrace.cli.given import given_schema
+    from headrace.cli.given import given_schema, named
     from headrace.cli.service import service
     from headrace.client import AsyncHeadrace
     from headrace.errors import InputError
@@ -84,7 +84,8 @@ def extract(
 
     answer, name = given_schema(schema)
     words = parse_pairs(options) | {"mode": checked_mode(mode), "reasks": reasks, "lax": lax}
-    template, _ = make_template(model, prompt, schema=answer, schema_name=name, system=system, **words)
+    with named(f"--schema {schema}"):
+        template, _ = make_template(model, prompt, schema=answer, schema_name=name, system=system, **words)
     if "/" not in model:
         split_model(model)
     if out is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +72,15 @@ def imported(word: str, module: str, name: str) -> Any:
 
 
 def checked(word: str, schema: Any) -> Any:
-    try:
+    with named(word):
         answers(schema)
+    return schema
+
+
+@contextmanager
+def named(word: str) -> Iterator[None]:
+    """Complaints about a schema begin with the name that the caller gave it."""
+    try:
+        yield
     except SchemaError as error:
         raise SchemaError(f"{word}: {error}", pointer=error.pointer, keyword=error.keyword) from None
-    return schema

@@ -44,7 +44,7 @@ def run(
     """
     from headrace.ask import make_job
     from headrace.cli.extract import parse_pairs
-    from headrace.cli.given import given_schema, given_tools
+    from headrace.cli.given import given_schema, given_tools, named
     from headrace.cli.interrupt import Interrupted, until_interrupted
     from headrace.cli.jobs import print_answer
     from headrace.cli.service import service
@@ -61,7 +61,8 @@ def run(
     answer, _ = given_schema(schema)
     words = parse_pairs(options) | {"tools": given_tools(tools), "tool_choice": tool_choice}
     words |= {"mode": checked_mode(mode), "reasks": reasks, "lax": lax}
-    make_job(model, text, schema=answer, system=system, **words)  # a mistake is told before a service is started
+    with named(f"--schema {schema}"):
+        make_job(model, text, schema=answer, system=system, **words)  # a mistake is told before a service is started
 
     async def body() -> int:
         async with service(provider=model) as url, AsyncHeadrace(url) as client:

@@ -11,8 +11,6 @@ import copy
 from functools import lru_cache
 from typing import Any
 
-import msgspec
-
 from headrace.errors import InputError, InvalidOutput, Misfit, SchemaError
 from headrace.schema.alternatives import Reference
 from headrace.schema.nodes import Lowering, Note, Reading
@@ -20,7 +18,7 @@ from headrace.schema.restore import VALUE, Map, Misshapen, Node, Record, Tuple
 from headrace.schema.shallow import Shallow
 from headrace.schema.source import check_size
 from headrace.schema.targets import Target, target_of
-from headrace.schema.validate import Validator, compiled, json_value, pointer
+from headrace.schema.validate import Validator, compiled, encoded, json_value, pointer
 from headrace.schema.wire import TooMany, Writer, check_limits, places
 
 
@@ -132,14 +130,6 @@ def lower(schema_or_type: Any, target: str = "openai", *, reading: Reading | Non
 def lower_schema(schema: dict[str, Any], target: str = "openai", reading: Reading = "intended") -> Lowered:
     """`lower` for a dict, as jobs do it."""
     return _lower(encoded(schema), target_of(target).name, checked_reading(reading))
-
-
-def encoded(schema: dict[str, Any]) -> bytes:
-    """The JSON of a schema. Raises `SchemaError`."""
-    try:
-        return msgspec.json.encode(schema)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise SchemaError(f"the schema cannot be written as JSON: {error}") from None
 
 
 def checked_reading(reading: str) -> Reading:

@@ -66,7 +66,7 @@ def check_carried(schema: dict[str, Any], mode: Mode | None, target: str) -> Non
     try:
         form_of(schema, mode or "strict", target)
     except SchemaError as error:
-        if mode is not None or not error.keyword:
+        if mode is not None or error.keyword in ("", "false"):
             raise
         raise SchemaError(
             f"{error.args[0]}. In the mode json_object it would be carried as it is"

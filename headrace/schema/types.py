@@ -14,9 +14,8 @@ from uuid import UUID
 import msgspec
 
 from headrace.errors import SchemaError
-from headrace.schema.lower import encoded
 from headrace.schema.source import check_size
-from headrace.schema.validate import compiled
+from headrace.schema.validate import compiled, encoded
 from headrace.tools import hashable, remedy
 
 T = TypeVar("T")

@@ -81,6 +81,14 @@ def compiled(encoded: bytes, *, literal: bool = False) -> Validator:
         raise SchemaError("the schema is nested too deep", keyword="$ref", remedy="give it a flatter shape") from None
 
 
+def encoded(schema: dict[str, Any]) -> bytes:
+    """The JSON of a schema. Raises `SchemaError`."""
+    try:
+        return msgspec.json.encode(schema)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SchemaError(f"the schema cannot be written as JSON: {error}") from None
+
+
 def misfits(error: jsonschema_rs.ValidationError, depth: int = 0) -> Iterator[Misfit]:
     """The places behind one error: where none of several alternatives fits, what is wrong with the one that was meant."""
     branches = getattr(error.kind, "context", None)

@@ -31,7 +31,7 @@ TEXTS = (
     f"The {PROMPT} is blue.",
     f"[[rehearsal fault=500 times=1]] The {PROMPT} is red.",
     f"[[rehearsal fault=400]] The {PROMPT} is green.",
-    f"[[rehearsal fault=malformed]] The {PROMPT} is grey.",
+    f"[[rehearsal fault=miss]] The {PROMPT} is grey.",
     f"[[rehearsal fault=cut]] The {PROMPT} is black.",
     f"[[rehearsal latency=4000]] The {PROMPT} is slow.",
 )

@@ -103,7 +103,6 @@ async def test_an_answer_under_a_schema(model: RehearsalChatCompletion) -> None:
         ("429", "rate_limited", None),
         ("500", "provider_unavailable", None),
         ("529", "provider_unavailable", None),
-        ("malformed", "invalid_output", SCHEMA),
         ("miss", "invalid_output", SCHEMA),
         ("refusal", "refusal", SCHEMA),
         ("length", "truncated", SCHEMA),
@@ -118,6 +117,11 @@ async def test_each_failure_has_its_code(
     if schema:
         assert failed.value.partial, "a paid answer is kept"
         assert failed.value.details["counters"]["output_tokens"] > 0
+
+
+async def test_what_is_almost_json_is_mended(model: RehearsalChatCompletion) -> None:
+    completion = await model.complete(job("[[rehearsal fault=malformed]] The colour is blue.", schema=SCHEMA))
+    assert (set(completion.value), completion.repaired) == ({"colour"}, True)
 
 
 async def test_a_stream_that_breaks_off_is_no_success(model: RehearsalChatCompletion) -> None:

@@ -221,6 +221,8 @@ class BatchMoves(RuleBasedStateMachine):
             model.item = item
             if fresh:
                 model.progress, model.crashes = True, 0
+            if item:  # what others achieved is no excuse for the item that runs next
+                model.progress = False
             if model.state == "running":
                 model.expired = lease == EXPIRED
 
