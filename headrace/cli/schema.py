@@ -57,7 +57,7 @@ def validate(source: str, data: Path, as_json: bool) -> None:
 
     from headrace.cli.given import given_schema
     from headrace.errors import InputError, InvalidOutput
-        from headrace.schema.types import answers
+    from headrace.schema.types import answers
     from headrace.schema.validate import compiled, encoded
 
     given, _ = given_schema(source, "")
