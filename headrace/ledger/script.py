@@ -142,13 +142,33 @@ class Ledger:
             for command in then:
                 pipeline.execute_command(*command)
             replies = (await pipeline.execute())[1:]
-        found: list[list[bytes] | errors.Refused] = []
-        for call, reply in zip(calls, replies, strict=False):
-            try:
-                found.append(accepted(reply, call.subject))
-            except errors.Refused as refused:
-                found.append(refused)
-        return found
+        return each_accepted(calls, replies)
+
+    async def run_group(self, name: str, calls: Sequence[Call]) -> list[list[bytes] | errors.Refused]:
+        """As `run_many`, without its script in every round trip: for what is sent all the time."""
+        what = script(name)
+        bound = [bind(what, call.keys, call.arguments, call.rest) for call in calls]
+        while True:
+            async with self.client.pipeline(transaction=False) as pipeline:
+                for call in bound:
+                    pipeline.evalsha(what.sha, len(what.keys), *call)
+                replies = await pipeline.execute(raise_on_error=False)
+            failed = next((reply for reply in replies if isinstance(reply, Exception)), None)
+            if failed is None:
+                return each_accepted(calls, replies)
+            if not isinstance(failed, NoScriptError):
+                raise failed
+            await self.client.script_load(what.source)
+
+
+def each_accepted(calls: Sequence[Call], replies: Sequence[list[bytes]]) -> list[list[bytes] | errors.Refused]:
+    found: list[list[bytes] | errors.Refused] = []
+    for call, reply in zip(calls, replies, strict=False):
+        try:
+            found.append(accepted(reply, call.subject))
+        except errors.Refused as refused:
+            found.append(refused)
+    return found
 
 
 def bind(
