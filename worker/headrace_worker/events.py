@@ -79,7 +79,7 @@ def rest_of_choice(told: Fold, c: int, choice: Choice) -> list[Event] | None:
             event: Event = {"t": f"{kind}.delta", "c": c, "p": 0, "d": more}
             events.append(event | ({"lp": tokens} if tokens else {}))
     calls: list[dict[str, Any]] = want.get("tool_calls", [])
-    if len(have.tools) > len(calls):
+    if any(i >= len(calls) for i in have.tools):
         return None
     for i, call in enumerate(calls):
         more = rest_of_call(told, c, i, call)
