@@ -248,7 +248,9 @@ class JobStream:
         return self._stream.cursor
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return self._flat(self._stream.pages())
+        for event in self._flat(self._stream.pages()):
+            self._stream.take(event)
+            yield event
 
     def text_deltas(self) -> Iterator[str]:
         """The text of the answer as it comes. Raises `JobFailed` and `Restarted`."""

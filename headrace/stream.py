@@ -75,7 +75,13 @@ class AsyncJobStream:
         async with aclosing(self.pages()) as pages:
             async for page in pages:
                 for event in page:
+                    self.take(event)
                     yield event
+
+    def take(self, event: dict[str, Any]) -> None:
+        """`event` is given out now: `fold` and `cursor` are after it."""
+        self.fold.add(event)
+        self._after = EventId.parse(event["id"])
 
     async def text_deltas(self) -> AsyncGenerator[str]:
         """The text of the answer as it comes. Raises `JobFailed` at the end of a job without an answer, and `Restarted` when
@@ -86,29 +92,25 @@ class AsyncJobStream:
                     yield text
 
     async def pages(self) -> AsyncGenerator[list[dict[str, Any]]]:
-        """The events in groups, as they came."""
+        """The events in groups, as they came; whoever gives one out has to `take` it."""
         with await self._reader.view(self._record, self._after) as viewer:
             while True:
                 try:
                     group = await viewer.next()
                 except StopAsyncIteration:
                     return
-                page = [{"id": str(event.id), **event.decode()} for event in group]
-                for event in page:
-                    self.fold.add(event)
-                self._after = EventId.parse(page[-1]["id"])
-                yield page
+                yield [{"id": str(event.id), **event.decode()} for event in group]
 
     async def text_pages(self) -> AsyncGenerator[list[str]]:
         """The pieces of the text in groups. What ends it is raised after the pieces that came before."""
-        texts, fold = Texts(self._job_id), Fold()
+        texts = Texts(self._job_id)
         async with aclosing(self.pages()) as pages:
             async for page in pages:
                 pieces, failure = [], None
                 for event in page:
-                    fold.add(event)
+                    self.take(event)
                     try:
-                        pieces.append(texts.of(event, fold))
+                        pieces.append(texts.of(event, self.fold))
                     except (JobFailed, Restarted) as error:
                         failure = error
                         break
