@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 
 
 class Proxy:
-    """`hole` swallows everything in both directions, connections stay open; `cut_replies` closes a connection in place of
-    the next so many replies; `drop(data)` true keeps that piece of the server's from the client."""
+    """`swallow()` makes black holes of the present connections: they stay open, and nothing passes. `cut_replies` closes a
+    connection in place of the next so many replies; where `drop(data)` is true the client does not get that piece."""
 
     def __init__(self, port: int):
         self.port = port
         self.server_port = port
-        self.hole = False
+        self._holes: set[asyncio.Task[None]] = set()
         self.cut_replies = 0
         self.cuts = 0
         self.connections = 0
@@ -30,7 +30,9 @@ class Proxy:
         try:
             there, back = await asyncio.open_connection("127.0.0.1", self.server_port)
             try:
-                await self._both(self._pipe(reader, back, replies=False), self._pipe(there, writer, replies=True))
+                await self._both(
+                    self._pipe(reader, back, task, replies=False), self._pipe(there, writer, task, replies=True)
+                )
             finally:
                 back.close()
         except (OSError, asyncio.CancelledError):
@@ -48,9 +50,16 @@ class Proxy:
                 each.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _pipe(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, replies: bool) -> None:
+    async def _pipe(
+        self,
+        source: asyncio.StreamReader,
+        target: asyncio.StreamWriter,
+        connection: asyncio.Task[None],
+        *,
+        replies: bool,
+    ) -> None:
         while data := await source.read(1 << 16):
-            if self.hole or (replies and self.drop(data)):
+            if connection in self._holes or (replies and self.drop(data)):
                 continue
             if replies and self.cut_replies:
                 self.cut_replies -= 1
@@ -58,6 +67,14 @@ class Proxy:
                 return
             target.write(data)
             await target.drain()
+
+    def swallow(self) -> None:
+        self._holes |= self._tasks
+
+    async def switch(self, port: int) -> None:
+        """From now on the server at `port`; every connection to the other one is cut."""
+        self.server_port = port
+        await self.close()
 
     async def close(self) -> None:
         for task in self._tasks:

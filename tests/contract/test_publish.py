@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Callable
 
 import msgspec
@@ -297,3 +299,48 @@ async def test_events_wait_while_the_server_is_away(own_valkey: Callable[..., Em
         assert (await viewing).check().message["content"] == "before meanwhile later"
     await reader.close()
     await ledger.close()
+
+
+async def test_after_a_failover_the_lost_tail_comes_under_the_same_ids(
+    port: int, own_valkey: Callable[..., EmbeddedServer], namespace: str
+) -> None:
+    """The replica was behind when it took over: the writer sends again, viewers go on as if nothing had been."""
+    second = free_port()
+    replica = own_valkey(
+        *("--bind", "127.0.0.1", "--port", str(second), "--replicaof", f"127.0.0.1 {port}", "--save", ""),
+        folder="replica",
+    )
+    direct = Ledger.at(replica.url, namespace)
+    async with proxied(port) as proxy:
+        ledger = Ledger.at(f"redis://127.0.0.1:{proxy.port}/0", namespace)
+        reader = Reader(ledger)
+        job = await begun(ledger)
+        key = ledger.keys.job(job.record_id)
+        publisher = publisher_of(Flusher(ledger), job)
+        publisher.put(text("replicated "))
+        await publisher.settled()
+        async with asyncio.timeout(10):
+            while await direct.client.hget(key, "seq") != b"2":
+                await asyncio.sleep(0.02)
+        viewing = asyncio.create_task(watched(ledger, reader, job.record_id))
+        assert replica.pid is not None
+        os.kill(replica.pid, signal.SIGSTOP)
+        for n in range(5):
+            publisher.put(text(f"lost {n} "))
+            await publisher.settled()
+        await asyncio.sleep(0.05)
+        before = await stored(ledger, job.record_id)
+        await proxy.switch(second)
+        os.kill(replica.pid, signal.SIGCONT)
+        await direct.client.execute_command("REPLICAOF", "NO", "ONE")
+        publisher.put(text("after"))
+        async with asyncio.timeout(20):
+            await publisher.settled()
+            assert (await stored(direct, job.record_id))[:-1] == before
+            await ended(ledger, publisher, job.record_id)
+            seen = await viewing
+        assert seen.check().message["content"] == "replicated " + "".join(f"lost {n} " for n in range(5)) + "after"
+        assert (await watched(ledger, reader, job.record_id)).events == seen.events
+        await reader.close()
+        await ledger.close()
+    await direct.close()

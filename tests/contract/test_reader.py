@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+from proxy import proxied
 
 from headrace.embedded import EmbeddedServer
 from headrace.errors import Gone, Unknown
@@ -21,6 +22,7 @@ from headrace.ledger.script import Ledger
 from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit
 from headrace.reader import Reader, Viewer
+from headrace.subscriber import Subscriber
 from headrace.up import free_port
 
 
@@ -363,3 +365,45 @@ async def test_a_job_cancelled_while_it_waits_has_a_whole_log(ledger: Ledger, re
         found = [event.decode() async for event in waiting]
     assert [event["t"] for event in found] == ["attempt.start", "end"]
     assert found[1]["status"] == "cancelled"
+
+
+async def test_a_half_open_link_is_noticed_and_nothing_stalls(
+    own_valkey: Callable[..., EmbeddedServer], namespace: str
+) -> None:
+    """The subscriber's connection becomes a black hole: the tail check tells of events, the watchdog connects anew."""
+    port = free_port()
+    own_valkey("--bind", "127.0.0.1", "--port", str(port))
+    ledger = Ledger.at(f"redis://127.0.0.1:{port}/0", namespace)
+    async with proxied(port) as proxy:
+        beside = Ledger.at(f"redis://127.0.0.1:{proxy.port}/0", namespace)
+        reader = Reader(ledger)
+        reader._subscriber = Subscriber(beside)
+        job_id, epoch = await running(ledger)
+        viewer = await reader.view(ledger.keys.job(job_id))
+        await viewer.next()
+        await append(ledger, job_id, epoch, 2, [text(0)])
+        await viewer.next()
+        assert proxy.connections == 1
+        proxy.swallow()
+        loop = asyncio.get_running_loop()
+        began, seq = loop.time(), 3
+        while proxy.connections == 1:
+            sent = loop.time()
+            await append(ledger, job_id, epoch, seq, [text(seq)])
+            async with asyncio.timeout(2.5):
+                assert [event.id.seq for event in await viewer.next()] == [seq]
+            assert loop.time() - sent < 2.2
+            seq += 1
+            assert loop.time() - began < 5
+        await append(ledger, job_id, epoch, seq, [text(seq)])
+        await viewer.next()
+        for _ in range(20):
+            seq += 1
+            sent = loop.time()
+            await append(ledger, job_id, epoch, seq, [text(seq)])
+            await viewer.next()
+            assert loop.time() - sent < 0.5
+        viewer.close()
+        await reader.close()
+        await beside.close()
+    await ledger.close()

@@ -116,19 +116,23 @@ def second_worker(stack: Stack) -> Iterator[None]:
 async def test_a_zombie_is_fenced_and_closes_its_call(tmp_path: Path) -> None:
     with started(tmp_path, "--no-flower") as stack:
         async with connected(stack) as client:
-            watcher = await ask(client, "fault=stall,after=8,times=1")
+            watcher = await ask(client, "fault=stall,after=8,times=1,tps=10")
             await watcher.has(3)
             zombie = stack.ready["workers"]["interactive"]
             with second_worker(stack):
                 os.kill(zombie, signal.SIGSTOP)
                 try:
-                    seen = await watcher.ended()
+                    async with asyncio.timeout(40):
+                        while len({id.epoch for id in watcher.seen.ids}) < 2:
+                            await asyncio.sleep(0.01)
                 finally:
                     os.kill(zombie, signal.SIGCONT)
                 woke_at = time.time()
+                gone = until(lambda: calls_of(stack, watcher)[0].gone_at, what="the zombie's call is closed")
+                assert watcher.seen.fold().end is None
+                seen = await watcher.ended()
                 first, second = sorted(calls_of(stack, watcher), key=lambda call: call.received_at)
                 assert second.finished_at is not None
-                gone = until(lambda: calls_of(stack, watcher)[0].gone_at, what="the zombie's call is closed")
                 assert first.gone_at is None or first.gone_at > woke_at
                 assert gone - woke_at < 2
                 again = await Watcher(client, watcher.job).ended()
