@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from redis.exceptions import RedisError
+
 from headrace.errors import Refused
 from headrace.ledger.script import Argument, Call, Ledger
 
@@ -19,10 +21,13 @@ async def append(ledger: Ledger, job_id: str, epoch: int, first_seq: int, events
     return cancel.decode()
 
 
-async def append_together(ledger: Ledger, calls: Sequence[Call]) -> list[str | Refused]:
-    """Many appends, of any jobs, in one round trip: what `append` would return or raise, of each."""
+async def append_together(ledger: Ledger, calls: Sequence[Call]) -> list[str | Refused | RedisError]:
+    """Many appends, of any jobs, in one round trip: what `append` would return or raise, of each. Raises what the server
+    answered to all of them alike."""
+    if not calls:
+        return []
     replies = await ledger.run_group("append", calls)
-    return [reply if isinstance(reply, Refused) else reply[1].decode() for reply in replies]
+    return [reply if isinstance(reply, Exception) else reply[1].decode() for reply in replies]
 
 
 def append_call(ledger: Ledger, job_id: str, epoch: int, first_seq: int, events: Sequence[bytes]) -> Call:

@@ -40,6 +40,7 @@ class Attempt:
         self.publisher = Publisher(process.flusher, self.id, claimed.epoch, claimed.record, on_stop=self.stop)
         self.stopped: str | None = None
         self._call: asyncio.Task[Completion] | None = None
+        self._restart: asyncio.Task[int] | None = None
         self._events = DeltaEvents()
         self._begun_s = time.monotonic()
         self._first_s: float | None = None
@@ -132,7 +133,9 @@ class Attempt:
         self.publisher.put({"t": "status", "phase": phase, "detail": detail})
 
     async def restart(self, reason: str) -> int:
-        epoch = await self.publisher.restart(reason)
+        # Not to be cancelled half-way: whatever comes next has to know the epoch.
+        self._restart = asyncio.create_task(self.publisher.restart(reason))
+        epoch = await asyncio.shield(self._restart)
         self.process.held.take(self.id, epoch, self.stop)
         self._events, self._first_s = DeltaEvents(), None
         return epoch
@@ -156,6 +159,8 @@ class Attempt:
     async def _end(
         self, state: JobState, outcome: Outcome, fields: dict[str, object], counters: dict[str, int]
     ) -> None:
+        if self._restart is not None:
+            await asyncio.wait([self._restart])
         now_s = time.monotonic()
         ms = {"ttft": round(((self._first_s or now_s) - self._begun_s) * 1000)}
         ms["total"] = round((now_s - self._begun_s) * 1000)

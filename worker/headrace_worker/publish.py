@@ -199,12 +199,12 @@ class Publisher:
             self._snapshot = encode({"t": "snapshot", "upto": self.next_seq - 1, **self.fold.snapshot()})
         return append_call(self._ledger, self._job_id, self.epoch, first, fresh)
 
-    def written(self, reply: str | Refused) -> None:
+    def written(self, reply: str | Exception) -> None:
         """What came of the last `take`."""
         self._busy -= 1
         if isinstance(reply, Gap | Unknown):
             self._mend(reply)
-        elif isinstance(reply, Refused):
+        elif isinstance(reply, Exception):
             self.lose(reply, busy=False)
         else:
             if reply and not self._cancelled:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from redis.exceptions import ResponseError
 
 from headrace import errors
 from headrace.job import new_id
@@ -64,6 +65,18 @@ async def test_many_in_one_round_trip_each_get_their_own_answer(
     done, gap, unknown = await append_together(ledger, calls)
     assert (done, type(gap), type(unknown)) == ("", errors.Gap, errors.Unknown)
     assert [event for _, event in (await look.log(job))[1:]] == TWO
+
+
+async def test_what_fails_for_one_job_is_its_own_affair(ledger: Ledger, look: Any, job: str, attempt: Any) -> None:
+    broken = new_id("job")
+    await ledger.client.set(ledger.keys.job(broken), "no hash", px=60_000)
+    calls = [append_call(ledger, name, attempt.epoch, 2, TWO) for name in (broken, job)]
+    failed, done = await append_together(ledger, calls)
+    assert isinstance(failed, ResponseError)
+    assert done == ""
+    with pytest.raises(ResponseError):
+        await append_together(ledger, calls[:1])
+    assert await append_together(ledger, []) == []
 
 
 async def test_a_writer_that_the_server_has_lost_learns_so(ledger: Ledger, job: str, attempt: Any) -> None:
