@@ -8,7 +8,6 @@ the link are one code path, and a viewer's memory does not grow.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import OrderedDict
 from typing import Literal
 
@@ -23,6 +22,7 @@ PAGE = 200
 LINGER_S = 5.0
 CHECK_S = 1.0
 CHECKS_AT_ONCE = 500
+LOOK_AGAIN_S = 0.2
 MOST_CHECKS_A_S = 2000
 LATE_BEFORE_RECYCLING = 2
 LOST_S = 60.0
@@ -231,16 +231,14 @@ class Viewer:
         return []
 
     async def _page(self) -> list[Event]:
-        group = await self._room.page(self.cursor, PAGE)
-        if not group:
+        while not (group := await self._room.page(self.cursor, PAGE)):
             tail = await self._room.tail()
-            if tail is None or tail.ended:
+            if tail is not None and tail.ended:
                 raise Gone(self._room.record.rpartition(":")[2], None)
-            # The server lost the end of the log: who writes it sends it again.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CHECK_S):
-                    await self._news.wait()
-            return []
+            if self._room.failure is not None:
+                return []
+            # The server lost the end of the log, or all of it: who writes it sends it again.
+            await asyncio.sleep(LOOK_AGAIN_S)
         first = group[0]
         if self._room.totals or first.data.startswith(SNAPSHOT) or first.id.follows(self.cursor):
             return group

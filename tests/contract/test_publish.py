@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from headrace_worker.publish import Flusher, Publisher
 from proxy import proxied
+from redis.exceptions import ResponseError
 from transcript import Transcript
 
 from headrace import errors
@@ -278,6 +279,43 @@ async def test_whoever_is_fenced_or_cancelled_is_told_at_the_next_write(ledger: 
     running.put(text("a"))
     await running.settled()
     assert stops == ["FENCED", "CANCELLED"]
+
+
+async def test_a_slow_viewer_waits_for_a_lost_log_to_come_back(ledger: Ledger) -> None:
+    reader = Reader(ledger, room_bytes=2000)
+    job = await begun(ledger)
+    publisher = publisher_of(Flusher(ledger), job)
+    viewer = await reader.view(ledger.keys.job(job.record_id))
+    await viewer.next()
+    for n in range(300):
+        publisher.put(text(f"{n} "))
+        await publisher.settled()
+    await ledger.client.flushall()
+    waiting = asyncio.create_task(viewer.next())
+    await asyncio.sleep(0.3)
+    assert not waiting.done()
+    publisher.put(text("more"))
+    async with asyncio.timeout(5):
+        assert (await waiting)[0].id == EventId(job.epoch, 2)
+    viewer.close()
+    await reader.close()
+
+
+async def test_after_an_error_nothing_waits_for_ever(ledger: Ledger) -> None:
+    job = await begun(ledger)
+    publisher = publisher_of(Flusher(ledger), job)
+    await ledger.client.delete(f"{ledger.keys.job(job.record_id)}:log")
+    await ledger.client.set(f"{ledger.keys.job(job.record_id)}:log", "no stream")
+    other = publisher_of(publisher._flusher, await begun(ledger))
+    for each in (publisher, other):
+        each.put(text("a"))
+    async with asyncio.timeout(5):
+        await other.settled()
+        with pytest.raises(ResponseError):
+            await publisher.settled()
+        publisher.put(text("b"))
+        with pytest.raises(ResponseError):
+            await publisher.settled()
 
 
 async def test_events_wait_while_the_server_is_away(own_valkey: Callable[..., EmbeddedServer], namespace: str) -> None:

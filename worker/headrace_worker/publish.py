@@ -133,7 +133,9 @@ class Publisher:
         return len(self._kept) > MOST_EVENTS // 2 or self._kept_bytes > MOST_BYTES // 2
 
     def put(self, *events: Event) -> None:
-        """Put `events` into the log, soon."""
+        """Put `events` into the log, soon; they are dropped once nothing can be written any more."""
+        if self._error is not None:
+            return
         for event in events:
             self.fold.add(event)
         self._pending += events
@@ -177,7 +179,8 @@ class Publisher:
 
     def mend_lost_record(self) -> None:
         """The ledger does not know the job any more: write it again."""
-        if not self._busy and self._error is None:
+        # What is being written, or is about to be, finds out by itself.
+        if not (self._busy or self._pending) and self._error is None:
             self._mend(Unknown(self._job_id))
 
     # What the flusher calls
@@ -285,9 +288,12 @@ class Publisher:
         )
 
     async def _send_after(self, last: int) -> None:
-        if last < self._kept_from - 1:  # what came before is kept as a snapshot alone
-            snapshot = self._kept[0]
-            last = await patiently(lambda: compact(self._ledger, self._job_id, self.epoch, self._kept_from, snapshot))
+        while last < self._kept_from - 1:  # what came before is kept as a snapshot alone
+            seq, snapshot = self._kept_from, self._kept[0]
+            await patiently(
+                lambda seq=seq, snapshot=snapshot: compact(self._ledger, self._job_id, self.epoch, seq, snapshot)
+            )
+            last = seq
         missing = self._kept[last + 1 - self._kept_from :]
         if missing:
             await patiently(lambda: append(self._ledger, self._job_id, self.epoch, last + 1, missing))
