@@ -43,7 +43,7 @@ from headrace.ledger.state import BATCH_TERMINAL
 from headrace.ledger.submit import submit, submit_many
 from headrace.messages import conversation
 from headrace.opening import WINDOW_S, open_new, open_retry
-from headrace.reader import Channels
+from headrace.reader import Reader
 from headrace.schema.types import answers
 from headrace.settings import STATE_FOLDER, Settings, find_state_folder, redis_url
 from headrace.summaries import Batch, JobSummary
@@ -73,7 +73,7 @@ class AsyncHeadrace:
                 "HEADRACE_REDIS_URL, or the client's `url`, cannot be read: write `redis://host:port/0`, `rediss://…` or "
                 "`unix:///path`; a password percent-encoded"
             ) from None
-        self.channels = Channels(self.ledger)
+        self.reader = Reader(self.ledger)
         self.hints = Hints(self.settings.namespace)
         self._registered: list[str] | None = None
         self._store: FileStore | None = None
@@ -94,7 +94,7 @@ class AsyncHeadrace:
 
     async def close(self) -> None:
         """Close the connections. What was submitted goes on."""
-        await self.channels.close()
+        await self.reader.close()
         await self.ledger.close()
 
     @overload

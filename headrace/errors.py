@@ -10,6 +10,8 @@
     ├── EmbeddedServerError  the embedded server cannot start                      (exit 3)
     ├── StorageError         the file store: another store, or no room
     ├── WaitTimeout          what was waited for goes on; only the wait ended       (also a TimeoutError)
+    ├── Gone                 events that a viewer has not seen are no longer in the log
+    ├── Restarted            the answer began anew and is another one than was given
     ├── JobFailed            the job or item ended without an answer; its `code` is one row of `CODES`
     ├── Refused              a move of the ledger was refused, by name
     │   ├── Busy · Finished · Cancelled · Dead · Paused
@@ -98,6 +100,33 @@ class StorageError(HeadraceError):
 
 class WaitTimeout(HeadraceError, TimeoutError):
     """The wait is over, the job or batch is not: it goes on, and can be waited for again."""
+
+
+class Gone(HeadraceError):
+    """Events after a viewer's cursor were trimmed, or the whole log is past its lifetime: what follows is no whole.
+
+    `first` is the id of the first event that is still there (an `EventId`), None when there is none. View it from the
+    start, or fetch the result.
+    """
+
+    def __init__(self, record: str, first: tuple[int, int] | None):
+        there = f"the first one left is {first}" if first is not None else "none is left"
+        super().__init__(f"{record}: events after the cursor are no longer there ({there}). Fetch its result instead.")
+        self.record = record
+        self.first = first
+
+
+class Restarted(HeadraceError):
+    """A new attempt says something else than the text that was given already, which cannot be taken back here.
+
+    Iterate the events of the stream instead: there `attempt.start` tells when to clear what is shown.
+    """
+
+    def __init__(self, subject: str):
+        super().__init__(
+            f"{subject}: the answer began anew, and is another one. Read it again: job.stream() from the start."
+        )
+        self.subject = subject
 
 
 class Refused(HeadraceError):

@@ -15,10 +15,11 @@ from headrace.errors import Expired, Failure, InputError, JobFailed, Unknown, Wa
 from headrace.job import Completion, Outcome
 from headrace.ledger.state import BATCH_TERMINAL, TERMINAL
 from headrace.outputs import errors_beside, writable, write_results
-from headrace.reader import events, persistently
 from headrace.results import Lines, Row, row_of, value_of
 from headrace.schema.types import Answers
+from headrace.stream import AsyncJobStream
 from headrace.summaries import Batch
+from headrace.waiting import persistently
 
 if TYPE_CHECKING:
     from headrace.client import AsyncHeadrace
@@ -68,16 +69,21 @@ class AsyncJobHandle(Generic[T]):
             raise JobFailed(self.id, outcome.error or Failure("provider_error", "it ended without an answer"))
         return outcome.completion
 
+    def stream(self, *, after: str | None = None) -> AsyncJobStream:
+        """Its events as they come (`async for`), the pieces of its text (`.text_deltas()`), or its structured answer as it
+        grows (`.partial_objects()`), from the start or after an event's `id`. A job that was not submitted with `stream=True`
+        brings its answer in one piece."""
+        record, schema = self._client.ledger.keys.job(self.id), self.answers.schema
+        return AsyncJobStream(self._client.reader, record, self.id, after, schema=schema)
+
     async def cancel(self) -> str:
         """Stop it; a call in flight is closed at once. Returns its state now. Raises `Finished` after its end."""
         return await self._client.cancel(self.id)
 
     async def _end(self) -> None:
-        with self._client.channels.listen(f"{self._client.ledger.keys.job(self.id)}:ch", only_end=True) as wake:
-            while True:
-                await wake.wait()
-                if await self.status() in TERMINAL:
-                    return
+        with await self._client.reader.view(self._client.ledger.keys.job(self.id), "now") as viewer:
+            while not viewer.ended:
+                await viewer.next()
 
     async def _outcome(self) -> Outcome:
         ledger = self._client.ledger
@@ -129,12 +135,11 @@ class AsyncBatchHandle(Generic[T]):
             async for _ in found:
                 pass
 
-    async def events(self, *, after: str = "0") -> AsyncGenerator[dict[str, Any]]:
+    async def events(self) -> AsyncGenerator[dict[str, Any]]:
         """Its counters, at most four times a second, the `end` last."""
-        ledger = self._client.ledger
-        async with aclosing(events(ledger, self._client.channels, ledger.keys.batch(self.id), after=after)) as found:
-            async for _, event in found:
-                yield event
+        with await self._client.reader.view(self._client.ledger.keys.batch(self.id)) as viewer:
+            async for event in viewer:
+                yield event.decode()
 
     async def results(self) -> AsyncGenerator[Row[T]]:
         """Its rows in input order, each as soon as all before it are there; memory does not grow with the batch."""
@@ -152,7 +157,7 @@ class AsyncBatchHandle(Generic[T]):
 
     async def line_pages(self) -> AsyncGenerator[list[bytes]]:
         """Its rows as lines in OpenAI's batch form, without line feeds, up to 256 at a time."""
-        lines = Lines(self._client.ledger, self._client.channels, await self._client.store(), self.id)
+        lines = Lines(self._client.ledger, self._client.reader, await self._client.store(), self.id)
         async with aclosing(lines.pages()) as pages:
             async for page in pages:
                 yield page

@@ -1,203 +1,245 @@
-"""Reads event logs. The log is the truth, its channel only says that there is more: joining late, resuming and a lost
-link are one code path, reading on from a cursor.
+"""Reads event logs, for the client, the command line and the gateway: every event, in order, once.
 
-One raw subscriber connection per client, touched by one actor alone: redis-py's own `PubSub` says nothing of a message
-lost in a reconnect, nor of a link that is half open.
+A viewer is a cursor, not a queue. It takes what follows from the room of its log, which all viewers in the process share, and
+reads pages from the Stream when it has fallen behind the room's ring. So joining late, resuming, reading slowly and losing
+the link are one code path, and a viewer's memory does not grow.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from typing import Any, TypeVar
+from collections import OrderedDict
+from typing import Literal
 
-import msgspec
-from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import BusyLoadingError, ReadOnlyError
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.maint_notifications import MaintNotificationsConfig
-
-from headrace.errors import Unreachable
+from headrace.errors import Gone, Unknown
+from headrace.event import START, Event, EventId
 from headrace.ledger.script import AWAY, Ledger
+from headrace.room import END, SNAPSHOT, TAIL_FIELDS, Room, Tail, read_tail
+from headrace.subscriber import Subscriber
+from headrace.waiting import PATIENCE_S, away_too_long, persistently, stop
 
-T = TypeVar("T")
-
-PAGE = 500
-PING_S = 1.0
-SILENCE_S = 3.0
-LONGEST_BACKOFF_S = 1.0
-RETRY_S = 0.2
-NOT_NOW = (RedisConnectionError, RedisTimeoutError, BusyLoadingError, ReadOnlyError, OSError)
-PATIENCE_S = 60.0
-END = b'{"t":"end"'
-# Two frames fewer to tell apart than RESP3; over TCP redis-py then refuses its maintenance notifications.
-RESP2 = {"protocol": 2, "maint_notifications_config": MaintNotificationsConfig(enabled=False)}
-
-
-class Wake:
-    """Set whenever there may be something new: after every confirmation of the subscription, and at every message."""
-
-    def __init__(self, *, only_end: bool):
-        self.event = asyncio.Event()
-        self.only_end = only_end
-        self.failure: BaseException | None = None  # why nobody listens for it any more
-
-    async def wait(self) -> None:
-        await self.event.wait()
-        self.event.clear()
-        if self.failure is not None:
-            raise self.failure
+PAGE = 200
+LINGER_S = 5.0
+CHECK_S = 1.0
+CHECKS_AT_ONCE = 500
+LOOK_AGAIN_S = 0.2
+MOST_CHECKS_A_S = 2000
+LATE_BEFORE_RECYCLING = 2
+LOST_S = 60.0
 
 
-class Channels:
-    """Who listens to which channel, over one connection. It opens with the first listener and closes after the last."""
+class Reader:
+    """One for a process and event loop. A room may hold `room_bytes`, all of them together `ring_bytes`."""
 
-    def __init__(self, ledger: Ledger):
-        self._pool: Any = ledger.client.connection_pool
-        self._wakes: dict[bytes, set[Wake]] = {}
-        self._confirmed: set[bytes] = set()  # by the server, on the present connection
-        self._changed = asyncio.Event()
-        self._actor: asyncio.Task[None] | None = None
+    def __init__(self, ledger: Ledger, *, room_bytes: int = 1 << 20, ring_bytes: int = 256 << 20):
+        self._ledger = ledger
+        self._subscriber = Subscriber(ledger)
+        self._rooms: OrderedDict[str, Room] = OrderedDict()  # the one used last is last
+        self._room_bytes = room_bytes
+        self._ring_bytes = ring_bytes
+        self._bytes = 0
+        self._lingering: dict[str, asyncio.TimerHandle] = {}
+        self._checking: asyncio.Task[None] | None = None
 
-    @contextlib.contextmanager
-    def listen(self, channel: str, *, only_end: bool = False) -> Iterator[Wake]:
-        """A `Wake` for `channel` while the block lasts; with `only_end`, messages that are no `end` do not count."""
-        wake, name = Wake(only_end=only_end), channel.encode()
-        self._wakes.setdefault(name, set()).add(wake)
-        self._changed.set()
-        if self._actor is None or self._actor.done():
-            self._actor = asyncio.create_task(self._run())
-            self._actor.add_done_callback(self._on_end)
-        elif name in self._confirmed:
-            wake.event.set()
-        try:
-            yield wake
-        finally:
-            self._wakes[name].discard(wake)
-            if not self._wakes[name]:
-                del self._wakes[name]
-                self._changed.set()
+    async def view(self, record: str, after: EventId | Literal["now"] = START) -> Viewer:
+        """A viewer of the log of `record` (a key: `keys.job(id)`, `keys.batch(id)`) that goes on after the cursor.
+
+        A cursor of an attempt that the ledger does not know (it lost data) begins at the start. Raises `Unknown` when
+        there is no such record, `Unreachable` when Redis has been away for a minute.
+        """
+        tail = await persistently(lambda: read_tail(self._ledger, record))
+        if tail is None:
+            raise Unknown(record.rpartition(":")[2], "never submitted here, or past its retention")
+        if after == "now":
+            after = tail.id
+        elif after.epoch > tail.id.epoch:
+            after = START
+        viewer = Viewer(self, self._room(record), after)
+        if tail.ended and after >= tail.id:
+            viewer.ended = True
+        return viewer
 
     async def close(self) -> None:
-        if self._actor is not None:
-            self._actor.cancel()
-            await asyncio.gather(self._actor, return_exceptions=True)
+        await stop(self._checking)
+        for timer in self._lingering.values():
+            timer.cancel()
+        await asyncio.gather(*(room.close() for room in self._rooms.values()))
+        self._rooms.clear()
+        await self._subscriber.close()
 
-    def _on_end(self, actor: asyncio.Task[None]) -> None:
-        # Nobody may wait for what no longer comes.
-        failure = None if actor.cancelled() else actor.exception()
-        if failure is not None:
-            for wakes in self._wakes.values():
-                for wake in wakes:
-                    wake.failure = failure
-                    wake.event.set()
+    def _room(self, record: str) -> Room:
+        room = self._rooms.get(record)
+        if room is not None and room.failure is not None:
+            self._forget(room)
+            room = None
+        if room is None:
+            room = Room(self._ledger, record, most_bytes=self._room_bytes, on_growth=self._on_growth)
+            self._rooms[record] = room
+            self._subscriber.listen(f"{record}:ch", room)
+        self._rooms.move_to_end(record)
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(self._check_tails())
+        return room
 
-    async def _run(self) -> None:
-        backoff_s = 0.02
-        while self._wakes:
-            connection = self._pool.connection_class(**{**self._pool.connection_kwargs, **RESP2})
-            try:
-                await connection.connect()
-                backoff_s = 0.02
-                await self._serve(connection)
-            except NOT_NOW:
-                await asyncio.sleep(backoff_s)
-                backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
-            finally:
-                self._confirmed.clear()
-                with contextlib.suppress(*AWAY):
-                    await connection.disconnect(nowait=True)
+    def enter(self, room: Room, viewer: Viewer) -> None:
+        timer = self._lingering.pop(room.record, None)
+        if timer is not None:
+            timer.cancel()
+        room.viewers.add(viewer)
 
-    async def _serve(self, connection: AbstractConnection) -> None:
-        """Until nobody listens any more, or the connection fails."""
-        writing = asyncio.create_task(self._write(connection))
-        reading = asyncio.create_task(self._read(connection))
-        try:
-            await asyncio.wait({writing, reading}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (writing, reading):
-                task.cancel()
-            results = await asyncio.gather(writing, reading, return_exceptions=True)
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
+    def leave(self, room: Room, viewer: Viewer) -> None:
+        room.viewers.discard(viewer)
+        if not room.viewers and room.record not in self._lingering:
+            loop = asyncio.get_running_loop()
+            self._lingering[room.record] = loop.call_later(LINGER_S, self._close_room, room)
 
-    async def _write(self, connection: AbstractConnection) -> None:
-        """Tell the server what changed; a ping whenever nothing did for a second."""
-        told: set[bytes] = set()
-        while True:
-            self._changed.clear()
-            wanted = set(self._wakes)
-            if not wanted:
-                return
-            for command, names in (("SUBSCRIBE", wanted - told), ("UNSUBSCRIBE", told - wanted)):
-                for part in chunks(sorted(names), PAGE):
-                    await connection.send_command(command, *part, check_health=False)
-            told = wanted
-            try:
-                async with asyncio.timeout(PING_S):  # `wait_for` loses a cancellation that comes together with a change
-                    await self._changed.wait()
-            except TimeoutError:
-                await connection.send_command("PING", check_health=False)
+    def _close_room(self, room: Room) -> None:
+        self._lingering.pop(room.record, None)
+        if not room.viewers:
+            self._forget(room)
 
-    async def _read(self, connection: AbstractConnection) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(SILENCE_S):
-                    reply: Any = await connection.read_response(disable_decoding=True, timeout=None)
-            except TimeoutError as error:
-                raise ConnectionError("no answer to a ping") from error
-            kind, name = reply[0], reply[1]
-            if kind == b"subscribe":
-                self._confirmed.add(name)
-            elif kind == b"unsubscribe":
-                self._confirmed.discard(name)
-            for wake in self._wakes.get(name, ()):
-                if kind == b"subscribe" or (kind == b"message" and (not wake.only_end or END in reply[2])):
-                    wake.event.set()
+    def _forget(self, room: Room) -> None:
+        if self._rooms.get(room.record) is room:
+            del self._rooms[room.record]
+            self._subscriber.leave(f"{room.record}:ch")
+        room.drop_ring()
 
-
-async def events(
-    ledger: Ledger, channels: Channels, record: str, *, after: str = "0"
-) -> AsyncGenerator[tuple[str, dict[str, Any]]]:
-    """`(id, event)` of every event of `record` (its key) after the cursor, the `end` last. The id is the next cursor.
-
-    Never ends for a log that is never ended; the caller's own deadline applies. Raises `Unreachable` when Redis has been
-    away for a minute.
-    """
-    with channels.listen(f"{record}:ch") as wake:
-        while True:
-            await wake.wait()
-            full = True
-            while full:
-                entries = await persistently(
-                    lambda cursor=after: ledger.client.xrange(f"{record}:log", min=f"({cursor}", count=PAGE)
-                )
-                full = len(entries) == PAGE
-                for raw_id, fields in entries:
-                    after = raw_id.decode()
-                    event = msgspec.json.decode(fields[b"d"])
-                    yield after, event
-                    if event["t"] == "end":
+    def _on_growth(self, room: Room, size: int) -> None:
+        self._bytes += size
+        if self._bytes > self._ring_bytes:
+            for other in list(self._rooms.values()):
+                if other is not room and other.bytes:
+                    other.drop_ring()
+                    if self._bytes <= self._ring_bytes:
                         return
 
+    async def _check_tails(self) -> None:
+        """Look, once a second, where the logs end of which nothing was heard: nothing else tells of a last event lost."""
+        clock = asyncio.get_running_loop().time
+        away_since: float | None = None
+        lost_since: dict[str, float] = {}
+        while self._rooms:
+            await asyncio.sleep(max(CHECK_S, len(self._rooms) / MOST_CHECKS_A_S))
+            now = clock()
+            idle = [room for room in self._rooms.values() if room.viewers and now - room.pushed_at >= CHECK_S]
+            try:
+                tails = [tail for at in range(0, len(idle), CHECKS_AT_ONCE) for tail in await self._tails(idle[at:])]
+                away_since = None
+            except AWAY as error:
+                away_since = away_since or now
+                if now - away_since > PATIENCE_S:
+                    for room in idle:
+                        room.on_failure(away_too_long(error))
+                continue
+            for room, tail in zip(idle, tails, strict=True):
+                if tail is None:
+                    # Whoever holds the attempt writes the record again; when nobody does, nobody will.
+                    if now - lost_since.setdefault(room.record, now) > LOST_S:
+                        room.on_failure(Unknown(room.record.rpartition(":")[2], "the ledger has lost it"))
+                    continue
+                lost_since.pop(room.record, None)
+                self._compare(room, tail)
 
-async def persistently(read: Callable[[], Awaitable[T]]) -> T:
-    """What `read` returns, tried again while Redis is away, for a minute at most. Raises `Unreachable`."""
-    deadline = asyncio.get_running_loop().time() + PATIENCE_S
-    while True:
-        try:
-            return await read()
-        except AWAY as error:
-            if asyncio.get_running_loop().time() > deadline:
-                raise Unreachable(
-                    f"no answer from Redis for {PATIENCE_S:g} s ({type(error).__name__}). What was submitted goes on as "
-                    "soon as it is back: come back with the id."
-                ) from error
-        await asyncio.sleep(RETRY_S)
+    def _compare(self, room: Room, tail: Tail) -> None:
+        if not room.begun or tail.id <= room.top:
+            room.late = 0
+            if not room.begun:
+                room.fill()
+            return
+        room.late += 1
+        room.fill()
+        if room.late >= LATE_BEFORE_RECYCLING:
+            room.late = 0
+            self._subscriber.recycle()
+
+    async def _tails(self, rooms: list[Room]) -> list[Tail | None]:
+        async with self._ledger.client.pipeline(transaction=False) as pipeline:
+            for room in rooms[:CHECKS_AT_ONCE]:
+                pipeline.hmget(room.record, TAIL_FIELDS)
+            return [Tail.parse(values) for values in await pipeline.execute()]
 
 
-def chunks(names: list[bytes], size: int) -> list[list[bytes]]:
-    return [names[at : at + size] for at in range(0, len(names), size)]
+class Viewer:
+    """A cursor over one log. `cursor` is the id of the last event that was handed out; the next one follows it.
+
+    Iterate it for single events, or take them in groups with `next()`. It ends after `end`. `ended` says that the cursor
+    is at the end already. Close it, or use it in a `with`.
+    """
+
+    def __init__(self, reader: Reader, room: Room, cursor: EventId):
+        self.cursor = cursor
+        self.ended = False
+        self._reader = reader
+        self._room = room
+        self._news = asyncio.Event()
+        self._group: list[Event] = []
+        reader.enter(room, self)
+
+    def __enter__(self) -> Viewer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._reader.leave(self._room, self)
+
+    def wake(self) -> None:
+        self._news.set()
+
+    def __aiter__(self) -> Viewer:
+        return self
+
+    async def __anext__(self) -> Event:
+        if not self._group:
+            cursor = self.cursor
+            self._group = (await self.next())[::-1]
+            self.cursor = cursor
+        event = self._group.pop()
+        self.cursor = event.id
+        return event
+
+    async def next(self) -> list[Event]:
+        """The next events, at least one; waits for them. `StopAsyncIteration` after the group that holds `end`.
+
+        Raises `Gone` when events after the cursor are no longer there, `Unknown` when the record is not, `Unreachable`
+        when Redis has been away for a minute. Cancelling it loses nothing.
+        """
+        if self._group:  # what iterating has left over
+            group, self._group = self._group[::-1], []
+            self.cursor = group[-1].id
+            return group
+        while not self.ended:
+            self._news.clear()
+            group = await self._take()
+            if group:
+                self.cursor = group[-1].id
+                self.ended = group[-1].data.startswith(END)
+                return group
+            if self._room.failure is not None:
+                raise self._room.failure
+            await self._news.wait()
+        raise StopAsyncIteration
+
+    async def _take(self) -> list[Event]:
+        room = self._room
+        while room.begun and self.cursor < room.top:
+            if room.covers(self.cursor):
+                return room.after(self.cursor, PAGE)
+            if not await room.reach_back():
+                return await self._page()
+        return []
+
+    async def _page(self) -> list[Event]:
+        while not (group := await self._room.page(self.cursor, PAGE)):
+            tail = await self._room.tail()
+            if tail is not None and tail.ended:
+                raise Gone(self._room.record.rpartition(":")[2], None)
+            if self._room.failure is not None:
+                return []
+            # The server lost the end of the log, or all of it: who writes it sends it again.
+            await asyncio.sleep(LOOK_AGAIN_S)
+        first = group[0]
+        if self._room.totals or first.data.startswith(SNAPSHOT) or first.id.follows(self.cursor):
+            return group
+        raise Gone(self._room.record.rpartition(":")[2], first.id)

@@ -18,8 +18,9 @@ from headrace.job import Completion
 from headrace.ledger.script import Ledger
 from headrace.ledger.state import BATCH_TERMINAL
 from headrace.lines import custom_id_of, outcome_of
-from headrace.reader import Channels, persistently
+from headrace.reader import Reader
 from headrace.schema.types import Answers
+from headrace.waiting import persistently
 
 T = TypeVar("T")
 
@@ -81,9 +82,9 @@ def row_of(line: bytes, answers: Answers[Any], *, structured: bool) -> Row[Any]:
 class Lines:
     """The output lines of one batch, page by page, in input order, each as soon as all before it are there."""
 
-    def __init__(self, ledger: Ledger, channels: Channels, store: FileStore, batch_id: str):
+    def __init__(self, ledger: Ledger, reader: Reader, store: FileStore, batch_id: str):
         self._ledger = ledger
-        self._channels = channels
+        self._reader = reader
         self._store = store
         self._id = batch_id
         self._key = ledger.keys.batch(batch_id)
@@ -93,7 +94,7 @@ class Lines:
         index = await self._field("index")
         shards = int(await self._field("shards"))
         given = 0
-        with self._channels.listen(f"{self._key}:ch") as wake:
+        with await self._reader.view(self._key, "now") as viewer:
             for number in range(shards):
                 (shard,) = await asyncio.to_thread(read_index, self._store, index, number, 1)
                 while given < shard.line + shard.count:
@@ -106,7 +107,7 @@ class Lines:
                         given += len(page)
                         yield page
                     else:
-                        await wait_at_most(wake.wait, LOOK_S)
+                        await wait_at_most(viewer.next, LOOK_S)
 
     async def _next(self, number: int, shard: ShardRange, done: int) -> tuple[list[bytes], bool]:
         """The next lines of the shard that are there, and whether one has to look at the closed batch instead."""
@@ -189,5 +190,5 @@ async def wait_at_most(wait: Callable[[], Any], seconds: float) -> None:
     try:
         async with asyncio.timeout(seconds):
             await wait()
-    except TimeoutError:
+    except (TimeoutError, StopAsyncIteration):
         pass

@@ -12,6 +12,12 @@ import pytest
 from headrace.embedded import EmbeddedServer
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--chaos-rounds", type=int, default=1, help="how often the random fault tests run, each with new seeds"
+    )
+
+
 @pytest.fixture(scope="session")
 def valkey_url() -> Iterator[str]:
     """One Valkey for the whole session (per xdist worker); tests part by `namespace`."""

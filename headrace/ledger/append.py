@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headrace.ledger.script import Ledger
+from redis.exceptions import RedisError
+
+from headrace.errors import Refused
+from headrace.ledger.script import Argument, Call, Ledger
 
 
 async def append(ledger: Ledger, job_id: str, epoch: int, first_seq: int, events: Sequence[bytes]) -> str:
@@ -14,12 +17,21 @@ async def append(ledger: Ledger, job_id: str, epoch: int, first_seq: int, events
     What is stored already is skipped, so sending twice is safe. Raises `Gap` (the server lost a tail: send again from
     `detail`), `Fenced`, `Closed`, or `Unknown` (use `restore`).
     """
-    keys = ledger.keys
-    _, cancel = await ledger.run(
-        "append",
-        job_id,
-        {"job": keys.job(job_id), "log": f"{keys.job(job_id)}:log"},
-        {"epoch": epoch, "first_seq": first_seq, "channel": f"{keys.job(job_id)}:ch"},
-        events,
-    )
+    _, cancel = await ledger.run("append", *append_call(ledger, job_id, epoch, first_seq, events))
     return cancel.decode()
+
+
+async def append_together(ledger: Ledger, calls: Sequence[Call]) -> list[str | Refused | RedisError]:
+    """Many appends, of any jobs, in one round trip: what `append` would return or raise, of each. Raises what the server
+    answered to all of them alike."""
+    if not calls:
+        return []
+    replies = await ledger.run_group("append", calls)
+    return [reply if isinstance(reply, Exception) else reply[1].decode() for reply in replies]
+
+
+def append_call(ledger: Ledger, job_id: str, epoch: int, first_seq: int, events: Sequence[bytes]) -> Call:
+    """The call that `append` makes."""
+    job = ledger.keys.job(job_id)
+    arguments: dict[str, Argument] = {"epoch": epoch, "first_seq": first_seq, "channel": f"{job}:ch"}
+    return Call(job_id, {"job": job, "log": f"{job}:log"}, arguments, events)

@@ -18,8 +18,8 @@ class KeyKind(NamedTuple):
 
 # ruff: noqa: E501 (a table is read by its columns)
 KINDS = (
-    KeyKind("job:<id>", "hash", "until the job ends, then 24 h", "submit claim restart beat park release cancel append finish restore due recover"),
-    KeyKind("job:<id>:log", "stream", "until the job ends, then its ttl", "claim restart append cancel finish restore recover"),
+    KeyKind("job:<id>", "hash", "until the job ends, then 24 h", "submit claim restart beat park release cancel append compact finish restore due recover"),
+    KeyKind("job:<id>:log", "stream", "until the job ends, then its ttl", "claim restart append compact cancel finish restore recover"),
     KeyKind("job:<id>:result", "string", "the job's ttl", "finish cancel recover"),
     KeyKind("jobs:<tenant>", "zset", "permanent, entries 8 days", "submit"),
     KeyKind("idem:<tenant>:<sha>", "string", "24 h", "submit"),

@@ -1,14 +1,14 @@
 -- uses: clock events
 local job, log, leases = unpack(KEYS)                -- hash, stream, zset id -> lease end ms
-local id, epoch, lease_ms, channel, count = unpack(ARGV, 1, 5)   -- rest: 2 × count field, value of the record; then every event from seq 1
+local id, epoch, lease_ms, channel, first_seq, count = unpack(ARGV, 1, 6)   -- rest: 2 × count field, value of the record; then events
 -- The server lost the record (a restart from an old copy): who still holds the attempt writes it again, with the same ids.
 local stored = redis.call('HGET', job, 'epoch')
 if epoch == '0' or stored and tonumber(stored) > tonumber(epoch) then return { 'FENCED', stored or '0' } end
 if stored == epoch then return { 'OK', redis.call('HGET', job, 'seq') } end
-local fields_end = 5 + 2 * tonumber(count)
-for i = 6, fields_end, 2 do redis.call('HSET', job, ARGV[i], ARGV[i + 1]) end
+local fields_end = 6 + 2 * tonumber(count)
+for i = 7, fields_end, 2 do redis.call('HSET', job, ARGV[i], ARGV[i + 1]) end
 redis.call('DEL', log)
-local seq = 0
+local seq = first_seq - 1
 for i = fields_end + 1, #ARGV do
   seq = seq + 1
   put_event(log, channel, epoch .. '-' .. text(seq), ARGV[i])

@@ -15,10 +15,12 @@ async def restore(
     record: Mapping[str, bytes],
     events: Sequence[bytes],
     *,
+    first_seq: int = 1,
     lease_ms: int = LEASE_MS,
 ) -> int:
-    """Write `record` (as `claim` returned it) and all `events` from number 1 on, under the same ids. Returns the last
-    number that the log now has. Raises `Fenced` when the server knows a newer attempt."""
+    """Write `record` (as `claim` returned it) and all `events` from number `first_seq` on, under the same
+    ids (the first is `attempt.start`, or a snapshot). Returns the last number that the log now has: fewer than were given
+    when the record was there all the same. Raises `Fenced` when the server knows a newer attempt."""
     keys = ledger.keys
     (seq,) = await ledger.run(
         "restore",
@@ -29,6 +31,7 @@ async def restore(
             "epoch": epoch,
             "lease_ms": lease_ms,
             "channel": f"{keys.job(job_id)}:ch",
+            "first_seq": first_seq,
             "count": len(record),
         },
         [*(part for name, value in record.items() for part in (name, value)), *events],

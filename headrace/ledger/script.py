@@ -142,13 +142,36 @@ class Ledger:
             for command in then:
                 pipeline.execute_command(*command)
             replies = (await pipeline.execute())[1:]
-        found: list[list[bytes] | errors.Refused] = []
-        for call, reply in zip(calls, replies, strict=False):
-            try:
-                found.append(accepted(reply, call.subject))
-            except errors.Refused as refused:
-                found.append(refused)
-        return found
+        return each_accepted(calls, replies)
+
+    async def run_group(self, name: str, calls: Sequence[Call]) -> list[list[bytes] | errors.Refused | RedisError]:
+        """As `run_many`, without its script in every round trip: for what is sent all the time. What fails for single calls
+        is returned, what fails for all of them is raised."""
+        what = script(name)
+        bound = [bind(what, call.keys, call.arguments, call.rest) for call in calls]
+        while True:
+            async with self.client.pipeline(transaction=False) as pipeline:
+                for call in bound:
+                    pipeline.evalsha(what.sha, len(what.keys), *call)
+                replies = await pipeline.execute(raise_on_error=False)
+            failures = [reply for reply in replies if isinstance(reply, RedisError)]
+            if any(isinstance(failure, NoScriptError) for failure in failures):
+                await self.client.script_load(what.source)
+                continue
+            if len(failures) == len(calls):
+                raise failures[0]
+            return each_accepted(calls, replies)
+
+
+def each_accepted(calls: Sequence[Call], replies: Sequence[Any]) -> list[Any]:
+    """What follows `OK` in each reply, or its refusal, or the error that it is."""
+    found: list[Any] = []
+    for call, reply in zip(calls, replies, strict=False):
+        try:
+            found.append(reply if isinstance(reply, RedisError) else accepted(reply, call.subject))
+        except errors.Refused as refused:
+            found.append(refused)
+    return found
 
 
 def bind(

@@ -19,6 +19,7 @@ from headrace.ledger.cancel import cancel
 from headrace.ledger.checkpoint import Row, checkpoint
 from headrace.ledger.claim import Claimed, claim
 from headrace.ledger.close import close
+from headrace.ledger.compact import compact
 from headrace.ledger.due import due
 from headrace.ledger.feed import feed
 from headrace.ledger.finish import finish
@@ -101,6 +102,7 @@ async def a_jobs_life(ledger: Ledger) -> None:
     assert await beat(ledger, {job: attempt.epoch}) == {}
     epoch = await restart(ledger, job, attempt.epoch, token="r", reason="retry")
     await append(ledger, job, epoch, 2, [b"{}"])
+    assert await compact(ledger, job, epoch, 3, b"{}") == 3
     await ledger.client.delete(ledger.keys.job(job), f"{ledger.keys.job(job)}:log")
     assert await restore(ledger, job, epoch, attempt.record, [b"{}", b"{}"]) == 2
     assert await finish(ledger, job, epoch, JobState.SUCCEEDED, seq=3, event=b"{}", result=b"42", counters={"jobs": 1})

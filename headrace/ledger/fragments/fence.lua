@@ -4,7 +4,8 @@ local TERMINAL = { succeeded = true, failed = true, cancelled = true, dead = tru
 
 local function refusal(record, epoch)
   local state, stored = unpack(redis.call('HMGET', record, 'state', 'epoch'))
-  if not state then return { 'UNKNOWN' } end
+  -- An older epoch than the caller's: the server came back from an old copy and has lost what the caller holds.
+  if not state or tonumber(stored) < tonumber(epoch) then return { 'UNKNOWN' } end
   if stored ~= epoch or epoch == '0' then return { 'FENCED', stored or '0' } end
   if TERMINAL[state] then return { 'CLOSED', state } end
   return nil

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from redis.exceptions import ResponseError
 
 from headrace import errors
 from headrace.job import new_id
-from headrace.ledger.append import append
+from headrace.ledger.append import append, append_call, append_together
 from headrace.ledger.cancel import cancel
 from headrace.ledger.finish import finish
 from headrace.ledger.recover import recover
@@ -37,6 +38,51 @@ async def test_a_watcher_gets_each_event_with_the_number_it_has_in_the_log(
         await append(ledger, job, attempt.epoch, 2, TWO)
         heard = [(await watcher.get_message(timeout=1))["data"] for _ in TWO]
     assert heard == [b"%s %s" % (number.encode(), event) for number, event in (await look.log(job))[1:]]
+
+
+async def test_of_a_large_event_a_watcher_gets_only_the_number(
+    ledger: Ledger, look: Any, job: str, attempt: Any
+) -> None:
+    sizes = (65_536, 65_537)
+    async with ledger.client.pubsub() as watcher:
+        await watcher.subscribe(f"{ledger.keys.job(job)}:ch")
+        await watcher.get_message(timeout=1)
+        await append(ledger, job, attempt.epoch, 2, [b"x" * size for size in sizes])
+        heard = [(await watcher.get_message(timeout=1))["data"] for _ in sizes]
+    assert [len(event) for _, event in (await look.log(job))[1:]] == [*sizes]
+    assert heard == [b"%d-2 %s" % (attempt.epoch, b"x" * sizes[0]), b"%d-3" % attempt.epoch]
+
+
+async def test_many_in_one_round_trip_each_get_their_own_answer(
+    ledger: Ledger, look: Any, job: str, attempt: Any
+) -> None:
+    calls = [
+        append_call(ledger, job, attempt.epoch, 2, TWO),
+        append_call(ledger, job, attempt.epoch, 9, TWO),
+        append_call(ledger, new_id("job"), 1, 2, TWO),
+    ]
+    await ledger.client.script_flush()
+    done, gap, unknown = await append_together(ledger, calls)
+    assert (done, type(gap), type(unknown)) == ("", errors.Gap, errors.Unknown)
+    assert [event for _, event in (await look.log(job))[1:]] == TWO
+
+
+async def test_what_fails_for_one_job_is_its_own_affair(ledger: Ledger, look: Any, job: str, attempt: Any) -> None:
+    broken = new_id("job")
+    await ledger.client.set(ledger.keys.job(broken), "no hash", px=60_000)
+    calls = [append_call(ledger, name, attempt.epoch, 2, TWO) for name in (broken, job)]
+    failed, done = await append_together(ledger, calls)
+    assert isinstance(failed, ResponseError)
+    assert done == ""
+    with pytest.raises(ResponseError):
+        await append_together(ledger, calls[:1])
+    assert await append_together(ledger, []) == []
+
+
+async def test_a_writer_that_the_server_has_lost_learns_so(ledger: Ledger, job: str, attempt: Any) -> None:
+    """It came back from an old copy, where the job is not claimed yet: no zombie, whoever holds it may restore it."""
+    with pytest.raises(errors.Unknown):
+        await append(ledger, job, attempt.epoch + 1, 2, TWO)
 
 
 async def test_sent_twice_an_event_is_stored_once(ledger: Ledger, look: Any, job: str, attempt: Any) -> None:

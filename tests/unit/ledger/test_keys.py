@@ -17,6 +17,7 @@ from headrace.ledger.cancel import cancel
 from headrace.ledger.checkpoint import Row, checkpoint
 from headrace.ledger.claim import claim
 from headrace.ledger.close import close
+from headrace.ledger.compact import compact
 from headrace.ledger.due import due
 from headrace.ledger.feed import feed
 from headrace.ledger.finish import finish
@@ -123,6 +124,7 @@ async def live_the_lives_of_jobs(ledger: Watched) -> None:
     await beat(ledger, {job: attempt.epoch}, lease_ms=LONG // 2)
     epoch = await restart(ledger, job, attempt.epoch, token="r", reason="retry")
     await append(ledger, job, epoch, 2, [b"{}"])
+    await compact(ledger, job, epoch, 3, b"{}")
     await ledger.client.delete(ledger.keys.job(job), f"{ledger.keys.job(job)}:log")
     record = {**attempt.record, "restarted": b"r"}
     await restore(ledger, job, epoch, record, [b"{}", b"{}"], lease_ms=LONG)

@@ -11,7 +11,15 @@ import fakeredis
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from headrace import errors
 from headrace.embedded import EmbeddedServer
@@ -20,6 +28,7 @@ from headrace.ledger.append import append
 from headrace.ledger.beat import beat
 from headrace.ledger.cancel import cancel
 from headrace.ledger.claim import claim
+from headrace.ledger.compact import compact
 from headrace.ledger.due import due
 from headrace.ledger.finish import finish
 from headrace.ledger.park import park
@@ -32,6 +41,10 @@ from headrace.ledger.state import JOB_MOVES, TERMINAL, JobState
 from headrace.ledger.submit import submit
 
 EXPIRED, LONG = -1, 10**9
+BACK = st.sampled_from([0, 0, 0, 1])
+LEASE = st.sampled_from([LONG, LONG, EXPIRED])
+RARELY = st.sampled_from([False, False, False, True])  # what ends a job, or nothing else would ever happen to it
+RIGHT = st.sampled_from([True, True, False])
 ENDS = [JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED]
 
 
@@ -47,6 +60,7 @@ class Model:
         self.crashes = 0
         self.cancel = False
         self.events: list[bytes] = []  # of the last attempt, from number 2 on
+        self.first = 1  # the number that its log begins with
 
     def may(self, move: str, to: JobState | None = None) -> None:
         """The transition is one that `state.py` lists."""
@@ -54,6 +68,8 @@ class Model:
         assert (to or self.state) in targets, f"{self.state} -{move}-> {to or self.state} is not in the table"
 
     def refusal(self, epoch: int) -> type[errors.Refused] | None:
+        if epoch > self.epoch:  # the server has lost what this writer holds
+            return errors.Unknown
         if epoch != self.epoch or epoch == 0:  # 0: nobody ever claimed it
             return errors.Fenced
         return errors.Closed if self.state in TERMINAL else None
@@ -88,8 +104,11 @@ class JobMoves(RuleBasedStateMachine):
 
     @initialize(target=jobs)
     def first(self) -> str:
-        return self._submit()
+        job = self._submit()
+        self.claimed(job, "a", LONG, True)
+        return job
 
+    @precondition(lambda self: len(self.models) < 3)
     @rule(target=jobs)
     def submitted(self) -> str:
         return self._submit()
@@ -101,7 +120,7 @@ class JobMoves(RuleBasedStateMachine):
         self.models[job], self.epochs[job] = Model(), []
         return job
 
-    @rule(job=jobs, token=st.sampled_from("abc"), lease=st.sampled_from([EXPIRED, LONG]), right=st.booleans())
+    @rule(job=jobs, token=st.sampled_from("abc"), lease=LEASE, right=RIGHT)
     def claimed(self, job: str, token: str, lease: int, right: bool) -> None:
         model = self.models[job]
         queue = model.queue if right else "elsewhere"
@@ -120,10 +139,10 @@ class JobMoves(RuleBasedStateMachine):
             assert attempt.epoch > model.epoch
             assert attempt.record["body"] == b"{}"
             model.state, model.token, model.expired = JobState.RUNNING, token, lease == EXPIRED
-            model.epoch, model.events = attempt.epoch, []
+            model.epoch, model.events, model.first = attempt.epoch, [], 1
             self.epochs[job].append(attempt.epoch)
 
-    @rule(job=jobs, back=st.integers(0, 1), lease=st.sampled_from([EXPIRED, LONG]))
+    @rule(job=jobs, back=BACK, lease=LEASE)
     def beaten(self, job: str, back: int, lease: int) -> None:
         model, epoch = self.models[job], self.epoch(job, back)
         against = self.do(beat(self.ledger, {job: epoch}, lease_ms=lease))
@@ -136,7 +155,7 @@ class JobMoves(RuleBasedStateMachine):
         else:
             assert against == {}
 
-    @rule(job=jobs, back=st.integers(0, 1), token=st.text("xyz", min_size=4, max_size=4))
+    @rule(job=jobs, back=BACK, token=st.text("xyz", min_size=4, max_size=4))
     def restarted(self, job: str, back: int, token: str) -> None:
         model, epoch = self.models[job], self.epoch(job, back)
         token = f"{token}-{len(self.epochs[job])}"
@@ -146,10 +165,10 @@ class JobMoves(RuleBasedStateMachine):
             model.may("restart")
             assert fresh > model.epoch
             assert self.do(restart(self.ledger, job, epoch, token=token, reason="retry")) == fresh
-            model.epoch, model.events = fresh, []
+            model.epoch, model.events, model.first = fresh, [], 1
             self.epochs[job].append(fresh)
 
-    @rule(job=jobs, back=st.integers(0, 1), behind=st.integers(-2, 2), count=st.integers(0, 4))
+    @rule(job=jobs, back=BACK, behind=st.integers(-2, 2), count=st.integers(0, 4))
     def appended(self, job: str, back: int, behind: int, count: int) -> None:
         """`behind` < 0 leaves a gap, > 0 sends again what is stored."""
         model, epoch = self.models[job], self.epoch(job, back)
@@ -166,7 +185,46 @@ class JobMoves(RuleBasedStateMachine):
             model.may("append")
             model.events += sent[len(model.events) + 2 - first :]
 
-    @rule(job=jobs, back=st.integers(0, 1), delay=st.sampled_from([0, LONG]))
+    @rule(job=jobs, back=BACK, jump=st.integers(0, 2), repeated=st.booleans())
+    def compacted(self, job: str, back: int, jump: int, repeated: bool) -> None:
+        model, epoch = self.models[job], self.epoch(job, back)
+        seq = len(model.events) + 2 + jump
+        refused = model.refusal(epoch)
+        for _ in range(1 + repeated):
+            last = self.expect(refused, compact(self.ledger, job, epoch, seq, b'{"t":"snapshot"}'))
+        if refused is None:
+            assert last == seq
+            model.may("compact")
+            model.events += [b""] * jump + [b'{"t":"snapshot"}']
+            model.first = seq
+
+    def longer(self) -> list[str]:
+        """The jobs whose log can lose its end."""
+        return [
+            job
+            for job, model in self.models.items()
+            if model.state not in TERMINAL and len(model.events) + 1 > model.first
+        ]
+
+    @precondition(lambda self: self.longer())
+    @rule(which=st.integers(0, 2), lost=st.integers(1, 3))
+    def tail_lost(self, which: int, lost: int) -> None:
+        """The server comes back without its last events; the holder is told where the gap is and sends them again."""
+        job = self.longer()[which % len(self.longer())]
+        model = self.models[job]
+        lost = min(lost, len(model.events) + 1 - model.first)
+        key = self.ledger.keys.job(job)
+        seq = len(model.events) + 1
+        entries = self.do(self.ledger.client.xrange(f"{key}:log"))
+        self.do(self.ledger.client.delete(f"{key}:log"))
+        for number, fields in entries[:-lost]:
+            self.do(self.ledger.client.xadd(f"{key}:log", fields, id=number))
+        self.do(self.ledger.client.hset(key, "seq", seq - lost))
+        with pytest.raises(errors.Gap, match=f"{seq - lost + 1}"):
+            self.do(append(self.ledger, job, model.epoch, seq + 1, [b"{}"]))
+        self.do(append(self.ledger, job, model.epoch, seq - lost + 1, model.events[-lost:]))
+
+    @rule(job=jobs, back=BACK, delay=st.sampled_from([0, LONG]))
     def parked(self, job: str, back: int, delay: int) -> None:
         model, epoch = self.models[job], self.epoch(job, back)
         refused = model.refusal(epoch)
@@ -177,7 +235,7 @@ class JobMoves(RuleBasedStateMachine):
                 model.queue, model.crashes = "interactive", 0
             model.state, model.token = JobState.PARKED, ""
 
-    @rule(job=jobs, back=st.integers(0, 1))
+    @rule(job=jobs, back=BACK)
     def released(self, job: str, back: int) -> None:
         model, epoch = self.models[job], self.epoch(job, back)
         refused = model.refusal(epoch)
@@ -188,9 +246,11 @@ class JobMoves(RuleBasedStateMachine):
                 model.may("release", JobState.QUEUED)
             model.state, model.token = JobState.QUEUED, ""
 
-    @rule(job=jobs)
-    def cancelled(self, job: str) -> None:
+    @rule(job=jobs, really=RARELY)
+    def cancelled(self, job: str, really: bool) -> None:
         model = self.models[job]
+        if not really:
+            return
         if model.state is JobState.CANCELLED:
             assert self.do(cancel(self.ledger, job)) == "cancelled"
         elif model.state in TERMINAL:
@@ -206,13 +266,17 @@ class JobMoves(RuleBasedStateMachine):
     def _ended(self, job: str, state: JobState, end: bytes | None) -> None:
         model = self.models[job]
         model.state = state
-        stored = self.do(self.ledger.client.hget(self.ledger.keys.job(job), "epoch"))
-        model.epoch = int(stored)
+        stored = int(self.do(self.ledger.client.hget(self.ledger.keys.job(job), "epoch")))
+        if stored != model.epoch:
+            model.first = 1
+        model.epoch = stored
         model.events = [*model.events, end] if end else [b"end"]
 
-    @rule(job=jobs, back=st.integers(0, 1), state=st.sampled_from(ENDS), late=st.integers(0, 1))
-    def finished(self, job: str, back: int, state: JobState, late: int) -> None:
+    @rule(job=jobs, back=BACK, state=st.sampled_from(ENDS), late=st.integers(0, 1), really=RARELY)
+    def finished(self, job: str, back: int, state: JobState, late: int, really: bool) -> None:
         model, epoch = self.models[job], self.epoch(job, back)
+        if not really:
+            return
         seq = len(model.events) + 2 + late
         end = b'{"t":"end","status":"%s"}' % state.encode()
         call = finish(self.ledger, job, epoch, state, seq=seq, event=end, result=b"{}", counters={"jobs": 1})
@@ -258,9 +322,10 @@ class JobMoves(RuleBasedStateMachine):
             model.may("due", JobState.QUEUED)
             model.state = JobState.QUEUED
 
-    @rule(job=jobs)
-    def lost_and_restored(self, job: str) -> None:
-        """The server comes back from an old copy, without the record; its holder writes it again."""
+    @rule(job=jobs, old_copy=st.booleans())
+    def lost_and_restored(self, job: str, old_copy: bool) -> None:
+        """The server comes back from an old copy, without the record, or with it as it was before; its holder writes it
+        again."""
         model = self.models[job]
         if model.state is not JobState.RUNNING or model.cancel:
             return
@@ -268,8 +333,12 @@ class JobMoves(RuleBasedStateMachine):
         record = {k.decode(): v for k, v in self.do(self.ledger.client.hgetall(key)).items()}
         entries = [fields[b"d"] for _, fields in self.do(self.ledger.client.xrange(f"{key}:log"))]
         self.do(self.ledger.client.delete(key, f"{key}:log"))
-        assert self.do(restore(self.ledger, job, model.epoch, record, entries, lease_ms=LONG)) == len(entries)
-        assert self.do(restore(self.ledger, job, model.epoch, record, entries, lease_ms=LONG)) == len(entries)
+        if old_copy:
+            self.do(self.ledger.client.hset(key, mapping={"state": "queued", "epoch": 0, "n": 0}))
+        self.expect(errors.Unknown, append(self.ledger, job, model.epoch, 2, [b"{}"]))
+        for _ in range(2):
+            last = restore(self.ledger, job, model.epoch, record, entries, first_seq=model.first, lease_ms=LONG)
+            assert self.do(last) == model.first - 1 + len(entries)
         model.expired = False
 
     @invariant()
@@ -282,9 +351,9 @@ class JobMoves(RuleBasedStateMachine):
             assert int(epoch) == model.epoch
             assert (body is None) == (model.state in TERMINAL)
             ids = [entry.decode() for entry, _ in self.do(self.ledger.client.xrange(f"{key}:log"))]
-            assert ids == [f"{model.epoch}-{n}" for n in range(1, len(ids) + 1)]
+            assert ids == [f"{model.epoch}-{n}" for n in range(model.first, model.first + len(ids))]
             if ids:
-                assert len(ids) == len(model.events) + 1
+                assert len(ids) == len(model.events) + 2 - model.first
             if model.state in TERMINAL:
                 last = self.do(self.ledger.client.xrevrange(f"{key}:log", count=1))[0][1][b"d"]
                 assert b'"t":"end"' in last
@@ -305,7 +374,7 @@ def run(client: Any, examples: int) -> None:
     run_state_machine_as_test(
         JobMoves,
         settings=settings(
-            max_examples=examples, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=examples, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
 

@@ -8,6 +8,7 @@ import pytest
 
 from headrace import errors
 from headrace.ledger.append import append
+from headrace.ledger.compact import compact
 from headrace.ledger.finish import finish
 from headrace.ledger.restore import restore
 from headrace.ledger.script import Ledger
@@ -73,4 +74,16 @@ async def test_epoch_0_restores_nothing(ledger: Ledger, look: Any, job: str) -> 
     before = await look.everything()
     with pytest.raises(errors.Fenced):
         await restore(ledger, job, 0, {"state": b"queued"}, [])
+    assert await look.everything() == before
+
+
+async def test_after_a_compaction_the_log_begins_with_the_snapshot(
+    ledger: Ledger, look: Any, job: str, attempt: Any
+) -> None:
+    await append(ledger, job, attempt.epoch, 2, [b'{"t":"text.delta"}'] * 3)
+    await compact(ledger, job, attempt.epoch, 5, b'{"t":"snapshot"}')
+    before = await look.everything()
+    await lose(ledger, job)
+    restored = restore(ledger, job, attempt.epoch, attempt.record, [b'{"t":"snapshot"}'], first_seq=5, lease_ms=LONG)
+    assert await restored == 5
     assert await look.everything() == before

@@ -1,0 +1,66 @@
+"""The events of a log and how they are numbered: `<epoch>-<seq>`, the same in the Stream, in an SSE id and as a cursor.
+
+An epoch is one attempt, in milliseconds of the server's clock, forced to grow; `seq` counts 1, 2, 3 … inside it, and number 1
+is always `attempt.start`. The types of events and their fields: docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from headrace.errors import InputError
+
+FORM = re.compile(r"([0-9]{1,15})-([0-9]{1,15})")
+
+
+class EventId(NamedTuple):
+    """The place of an event in its log; a larger one is later. As text: `17-4`."""
+
+    epoch: int
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.seq}"
+
+    @staticmethod
+    def parse(text: str) -> EventId:
+        """The id that `text` is. Raises `InputError` for everything that is not `<digits>-<digits>`."""
+        form = FORM.fullmatch(text) if isinstance(text, str) else None
+        if form is None:
+            raise InputError(f"{text!r:.60} is no id of an event: write it as it came, such as `1764080000000-4`")
+        return EventId(int(form[1]), int(form[2]))
+
+    def follows(self, other: EventId) -> bool:
+        """Whether nothing lies between `other` and this one: the next number, or the start of a later attempt."""
+        if self.epoch == other.epoch:
+            return self.seq == other.seq + 1
+        return self.epoch > other.epoch and self.seq == 1
+
+
+START = EventId(0, 0)
+"""Before every event."""
+
+
+class Event(NamedTuple):
+    """One entry of a log. `data` is the JSON object as it is stored; the id is not in it."""
+
+    id: EventId
+    data: bytes
+
+    def decode(self) -> dict[str, Any]:
+        return msgspec.json.decode(self.data)
+
+
+def parse_cursor(text: str | None) -> EventId | Literal["now"]:
+    """Where a viewer wants to go on: after an event it has seen, from the start (nothing, `0`, `-1`), or `now` (`$`).
+
+    Raises `InputError` for any other text.
+    """
+    if text is None or text in ("", "0", "-1"):
+        return START
+    if text in ("now", "$"):
+        return "now"
+    return EventId.parse(text)

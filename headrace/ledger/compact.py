@@ -1,0 +1,22 @@
+"""Compact: a snapshot takes the place of all earlier events of an attempt, so that a long log stays short."""
+
+from __future__ import annotations
+
+from headrace.ledger.script import Ledger
+
+
+async def compact(ledger: Ledger, job_id: str, epoch: int, seq: int, event: bytes) -> int:
+    """Write `event` (a `snapshot` of everything before number `seq`) as that number and drop what it covers. Returns the
+    last number of the log.
+
+    It may also jump over numbers that the server has lost. Sending it twice is safe. Raises `Fenced`, `Closed`, or
+    `Unknown` (use `restore`).
+    """
+    keys = ledger.keys
+    (last,) = await ledger.run(
+        "compact",
+        job_id,
+        {"job": keys.job(job_id), "log": f"{keys.job(job_id)}:log"},
+        {"epoch": epoch, "seq": seq, "event": event, "channel": f"{keys.job(job_id)}:ch"},
+    )
+    return int(last)

@@ -1,0 +1,164 @@
+"""One raw connection that listens to any number of channels, touched by one actor alone.
+
+redis-py's own `PubSub` says nothing of a message lost in a reconnect, nor of a link that is half open. Here what is wanted
+and what the server confirmed are two sets, and the difference is what gets sent; every confirmation is told, because
+whatever was published before it may be lost; a link that says nothing for `SILENCE_S`, though asked, is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any, Protocol
+
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import BusyLoadingError, ReadOnlyError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.maint_notifications import MaintNotificationsConfig
+
+from headrace.ledger.script import AWAY, Ledger
+from headrace.waiting import stop
+
+AT_ONCE = 500
+PING_S = 1.0
+SILENCE_S = 3.0
+LONGEST_BACKOFF_S = 1.0
+NOT_NOW = (RedisConnectionError, RedisTimeoutError, BusyLoadingError, ReadOnlyError, OSError)
+# Two frames fewer to tell apart than RESP3; over TCP redis-py then refuses its maintenance notifications.
+RESP2 = {"protocol": 2, "maint_notifications_config": MaintNotificationsConfig(enabled=False)}
+
+
+class Listener(Protocol):
+    """Who listens to a channel. None of the three may block or raise."""
+
+    def on_confirmed(self) -> None:
+        """From here on every message comes; those before may be lost. Once for every subscription of every connection."""
+        ...
+
+    def on_message(self, payload: bytes) -> None: ...
+
+    def on_failure(self, error: BaseException) -> None:
+        """Nobody listens any more: the actor met an error that is none of the connection's."""
+        ...
+
+
+class Subscriber:
+    """Who listens to which channel. The connection opens with the first channel and closes after the last."""
+
+    def __init__(self, ledger: Ledger):
+        self._pool: Any = ledger.client.connection_pool
+        self._listeners: dict[bytes, Listener] = {}
+        self._confirmed: set[bytes] = set()  # by the server, on the present connection
+        self._changed = asyncio.Event()
+        self._recycle = asyncio.Event()
+        self._actor: asyncio.Task[None] | None = None
+
+    def listen(self, channel: str, listener: Listener) -> None:
+        """Tell `listener` of every message on `channel`, until `leave`. One listener for a channel."""
+        name = channel.encode()
+        self._listeners[name] = listener
+        self._changed.set()
+        if self._actor is None or self._actor.done():
+            self._actor = asyncio.create_task(self._run())
+            self._actor.add_done_callback(self._on_end)
+        elif name in self._confirmed:
+            # It was left, and the server may not have been told yet: then no new confirmation comes.
+            listener.on_confirmed()
+
+    def leave(self, channel: str) -> None:
+        self._listeners.pop(channel.encode(), None)
+        self._changed.set()
+
+    def recycle(self) -> None:
+        """Drop the connection and subscribe anew: it claims to be well, but messages do not come."""
+        self._recycle.set()
+
+    async def close(self) -> None:
+        self._listeners.clear()
+        self._changed.set()
+        await stop(self._actor)
+
+    def _on_end(self, actor: asyncio.Task[None]) -> None:
+        failure = None if actor.cancelled() else actor.exception()
+        if failure is not None:
+            for listener in list(self._listeners.values()):
+                listener.on_failure(failure)
+
+    async def _run(self) -> None:
+        backoff_s = 0.02
+        options = {**self._pool.connection_kwargs, **RESP2, "retry": Retry(NoBackoff(), 0)}
+        options["socket_connect_timeout"] = SILENCE_S
+        while self._listeners:
+            connection = self._pool.connection_class(**options)
+            self._recycle.clear()
+            try:
+                await connection.connect()
+                backoff_s = 0.02
+                await self._serve(connection)
+            except NOT_NOW:
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
+            finally:
+                self._confirmed.clear()
+                with contextlib.suppress(*AWAY):
+                    await connection.disconnect(nowait=True)
+
+    async def _serve(self, connection: AbstractConnection) -> None:
+        """Until nobody listens any more, or the connection fails."""
+        tasks: list[asyncio.Task[Any]] = [
+            asyncio.create_task(each) for each in (self._write(connection), self._read(connection))
+        ]
+        tasks.append(asyncio.create_task(self._recycle.wait()))
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    async def _write(self, connection: AbstractConnection) -> None:
+        """Tell the server what changed; a ping whenever nothing did for a second."""
+        told: set[bytes] = set()
+        while True:
+            self._changed.clear()
+            wanted = set(self._listeners)
+            if not wanted:
+                return
+            for command, names in (("SUBSCRIBE", wanted - told), ("UNSUBSCRIBE", told - wanted)):
+                for part in chunks(sorted(names), AT_ONCE):
+                    await connection.send_command(command, *part, check_health=False)
+            told = wanted
+            try:
+                async with asyncio.timeout(PING_S):  # `wait_for` loses a cancellation that comes together with a change
+                    await self._changed.wait()
+            except TimeoutError:
+                await connection.send_command("PING", check_health=False)
+
+    async def _read(self, connection: AbstractConnection) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(SILENCE_S):
+                    reply: Any = await connection.read_response(disable_decoding=True, timeout=None)
+            except TimeoutError as error:
+                raise ConnectionError("no answer to a ping") from error
+            kind, name = reply[0], reply[1]
+            if kind == b"unsubscribe":
+                self._confirmed.discard(name)
+                continue
+            listener = self._listeners.get(name)
+            if kind == b"subscribe":
+                self._confirmed.add(name)
+                if listener is not None:
+                    listener.on_confirmed()
+            elif kind == b"message" and listener is not None:
+                listener.on_message(reply[2])
+
+
+def chunks(names: list[bytes], size: int) -> list[list[bytes]]:
+    return [names[at : at + size] for at in range(0, len(names), size)]

@@ -1,0 +1,184 @@
+"""Random joins, leaves and resumes of many viewers on two readers, while writers crash, begin anew and write as zombies, and
+connections are killed, paused and emptied under them. Every transcript is the whole. `SEED=…` runs one seed again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import time
+from collections.abc import Callable
+
+import pytest
+from headrace_worker.publish import Flusher, Publisher
+from redis.exceptions import RedisError
+from transcript import Transcript
+
+from headrace.embedded import EmbeddedServer
+from headrace.errors import Refused, Unknown
+from headrace.event import START, EventId
+from headrace.job import new_id
+from headrace.ledger.claim import claim
+from headrace.ledger.finish import finish
+from headrace.ledger.recover import recover
+from headrace.ledger.script import Ledger
+from headrace.ledger.state import JobState
+from headrace.ledger.submit import submit
+from headrace.reader import Reader
+from headrace.up import free_port
+
+SEEDS = 3
+VIEWERS = 25
+JOBS = 3
+EVENTS = 250
+LONG, EXPIRED = 10**9, -1
+KINDS = ("text.delta", "text.delta", "text.delta", "reasoning.delta", "tool.delta")
+
+
+class Scene:
+    """One seed: its jobs, who writes them, who watches, and what happens to them."""
+
+    def __init__(self, port: int, namespace: str, seed: int):
+        url = f"redis://127.0.0.1:{port}/0"
+        self.chance = random.Random(seed)
+        self.ledgers = [Ledger.at(url, namespace, retries=10) for _ in range(3)]
+        self.writing, *watching = self.ledgers
+        self.readers = [Reader(watching[0]), Reader(watching[1], room_bytes=4000)]
+        self.flusher = Flusher(self.writing)
+        self.jobs: list[str] = []
+        self.held: set[str] = set()  # whose record somebody would restore
+        self.written_s: dict[str, dict[EventId, float]] = {}
+        self.refused = 0
+
+    async def run(self) -> None:
+        self.jobs = [await submit(self.writing, new_id("job"), b'{"v":1}', queue="interactive") for _ in range(JOBS)]
+        viewers = [asyncio.create_task(self.watch(number)) for number in range(VIEWERS)]
+        writers = [asyncio.create_task(self.write(job)) for job in self.jobs]
+        chaos = asyncio.create_task(self.disturb())
+        try:
+            async with asyncio.timeout(60):
+                await asyncio.gather(*writers)
+                chaos.cancel()
+                await asyncio.gather(*viewers)
+        finally:
+            for task in (*viewers, *writers, chaos):
+                task.cancel()
+            await asyncio.gather(*viewers, *writers, chaos, return_exceptions=True)
+            for reader in self.readers:
+                await reader.close()
+            for ledger in self.ledgers:
+                await ledger.close()
+
+    async def begin(self, job: str, lease_ms: int) -> Publisher:
+        token = f"{self.chance.random()}"
+        while True:
+            with contextlib.suppress(RedisError, OSError):
+                queue = (await self.writing.client.hget(self.writing.keys.job(job), "queue")).decode()
+                claimed = await claim(self.writing, job, token=token, owner="w", queue=queue, lease_ms=lease_ms)
+                return Publisher(self.flusher, job, claimed.epoch, claimed.record)
+
+    async def write(self, job: str) -> None:
+        chance, times = self.chance, self.written_s.setdefault(job, {})
+        await asyncio.sleep(chance.uniform(0, 0.3))
+        crash_at = chance.randrange(EVENTS) if chance.random() < 0.6 else None
+        restarts = {chance.randrange(EVENTS) for _ in range(chance.choice([0, 0, 1, 2]))}
+        publisher = await self.begin(job, EXPIRED if crash_at is not None else LONG)
+        if crash_at is None:
+            self.held.add(job)
+        publisher.put({"t": "tool.start", "c": 0, "i": 0, "id": "call_1", "name": "f", "type": "function"})
+        for n in range(EVENTS):
+            if n == crash_at:
+                zombie = publisher
+                while (await self.writing.client.hget(self.writing.keys.job(job), "state")) == b"running":
+                    await recover(self.writing)
+                publisher = await self.begin(job, LONG)
+                self.held.add(job)
+                zombie.put({"t": "text.delta", "c": 0, "p": 0, "d": "BOO"})
+                with contextlib.suppress(Refused):
+                    await zombie.settled()
+                    raise AssertionError("a zombie wrote")
+                self.refused += 1
+                publisher.put({"t": "tool.start", "c": 0, "i": 0, "id": "call_1", "name": "f", "type": "function"})
+            if n in restarts:
+                await publisher.restart("retry")
+                publisher.put({"t": "tool.start", "c": 0, "i": 0, "id": "call_1", "name": "f", "type": "function"})
+            kind = chance.choice(KINDS)
+            place = {"i": 0} if kind == "tool.delta" else {"p": 0}
+            publisher.put({"t": kind, "c": 0, **place, "d": f"{n}" * chance.choice([1, 1, 1, 30])})
+            if chance.random() < 0.7:
+                before = publisher.next_seq
+                seq = await publisher.settled()
+                times |= {EventId(publisher.epoch, each): time.monotonic() for each in range(before, seq)}
+            if chance.random() < 0.4:
+                await asyncio.sleep(chance.uniform(0, 0.015))
+        message = publisher.fold.message
+        completion = {**message, "finish_reason": "stop"}
+        import msgspec
+
+        result = msgspec.json.encode({"completion": completion})
+        end = b'{"t":"end","status":"succeeded"}'
+        await publisher.move(
+            lambda seq: finish(
+                self.writing, job, publisher.epoch, JobState.SUCCEEDED, seq=seq, event=end, result=result
+            )
+        )
+
+    async def watch(self, number: int) -> None:
+        chance = random.Random(self.chance.random())
+        job, slow, loyal = chance.choice(self.jobs), number % 5 == 0, number % 3 == 0
+        await asyncio.sleep(chance.uniform(0, 1.5))
+        seen, cursor = Transcript(), START
+        while not seen.events or not seen.events[-1].data.startswith(b'{"t":"end"'):
+            stay = 10_000 if loyal else chance.randrange(1, 150)
+            try:
+                viewer = await chance.choice(self.readers).view(self.writing.keys.job(job), cursor)
+            except Unknown:  # it is being restored
+                await asyncio.sleep(0.01)
+                continue
+            with viewer, contextlib.suppress(Unknown):
+                async for event in viewer:
+                    seen.add(event, time.monotonic())
+                    cursor = event.id
+                    stay -= 1
+                    if slow and chance.random() < 0.1:
+                        await asyncio.sleep(0.02)
+                    if not stay:
+                        break
+        outcome = await self.writing.client.get(f"{self.writing.keys.job(job)}:result")
+        seen.check(outcome)
+        if loyal and not slow:
+            seen.check_never_stalled(self.written_s[job], most_s=1.5)
+
+    async def disturb(self) -> None:
+        client, chance = self.writing.client, self.chance
+        flushes = chance.choice([0, 1])
+        while True:
+            await asyncio.sleep(chance.uniform(0.01, 0.15))
+            with contextlib.suppress(RedisError, OSError):
+                what = chance.choice(["pubsub", "pubsub", "normal", "pause", "flush"])
+                if what == "pause":
+                    await client.execute_command("CLIENT", "PAUSE", chance.randrange(10, 120))
+                elif what == "flush":
+                    if flushes and len(self.held) == JOBS:
+                        flushes -= 1
+                        await client.flushall()
+                else:
+                    await client.client_kill_filter(_type=what, skipme=False)
+
+
+@pytest.mark.xdist_group("stream chaos")
+async def test_chaos(
+    own_valkey: Callable[..., EmbeddedServer], namespace: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr("headrace_worker.publish.MOST_EVENTS", 120)
+    port = free_port()
+    own_valkey("--bind", "127.0.0.1", "--port", str(port), "--appendonly", "no")
+    given = os.environ.get("SEED")
+    rounds = SEEDS * request.config.getoption("--chaos-rounds")
+    seeds = [int(given)] if given else [random.randrange(10**6) for _ in range(rounds)]
+    for number, seed in enumerate(seeds):
+        print(f"SEED={seed}", flush=True)
+        began = time.monotonic()
+        await Scene(port, f"{namespace}{number}", seed).run()
+        print(f"took {time.monotonic() - began:.1f} s", flush=True)
