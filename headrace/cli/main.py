@@ -17,11 +17,12 @@ COMMANDS = {
     "doctor": ("headrace.cli.doctor:doctor", "Check this machine and the service, and say how to mend what is wrong."),
     "extract": ("headrace.cli.extract:extract", "Turn the items of INPUT into one completion each, as one batch."),
     "files": ("headrace.cli.files:files", "List, print and delete what batches left in the file store."),
+    "gateway": ("headrace.cli.gateway:gateway", "Run one gateway process: HTTP, WebSocket and the web page."),
     "jobs": ("headrace.cli.jobs:jobs", "List, show, fetch and cancel single jobs."),
     "run": ("headrace.cli.run:run", "Put PROMPT to a model as one job and print the answer."),
     "up": (
         "headrace.cli.up:up",
-        "Run the service: Valkey, the workers, Flower, and a stand-in provider without a key.",
+        "Run the service: Valkey, workers, gateway, Flower, and a stand-in provider without a key.",
     ),
     "version": ("headrace.cli.version:version", "The versions of headrace and of the libraries it runs on."),
     "watch": ("headrace.cli.batches:watch", "Return to a batch and watch it to its end."),
