@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -30,8 +30,9 @@ class JobWords(OptionWords, total=False):
     `tools` are what the model may call: Python functions, schemas in the provider's shape, or `ToolDefinitions`, and
     `tool_choice` is auto, required, none or a tool's name. The calls it makes are in the completion (`tool_calls`).
     `prefilling` is the beginning of the answer, `system` the system prompt; `ttl_s` how long the result stays (3,600 s,
-    7 days at most); with an `idempotency_key` the same call within 24 h returns the same job, and another call under that
-    key raises `Conflict`.
+    7 days at most). `stream` shows the answer as it comes; when it breaks off after something was shown, the job fails, or
+    with `on_retry="reset"` begins anew and clears what was shown. With an `idempotency_key` the same call within 24 h
+    returns the same job, and another call under that key raises `Conflict`.
     """
 
     system: str | None
@@ -39,6 +40,7 @@ class JobWords(OptionWords, total=False):
     tool_choice: str | dict[str, Any] | None
     prefilling: str | None
     stream: bool
+    on_retry: Literal["fail", "reset"]
     idempotency_key: str | None
     ttl_s: float
 
@@ -67,11 +69,14 @@ def make_job(
     tool_choice: str | dict[str, Any] | None = None,
     prefilling: str | None = None,
     stream: bool = False,
+    on_retry: Literal["fail", "reset"] = "fail",
     **options: Any,
 ) -> tuple[Job, Answers[Any]]:
     """The job, and how its answer is read. Raises `InputError`; the model's provider is checked by whoever knows them all."""
     if not isinstance(stream, bool):
         raise InputError(f"stream={stream!r}: must be True or False")
+    if on_retry not in ("fail", "reset"):
+        raise InputError(f"on_retry={on_retry!r}: must be 'fail' or 'reset'")
     expected, definitions = answers(schema), tool_definitions(tools, tool_choice)
     conversation("x", prefilling=prefilling)
     if prefilling and expected.schema is not None:
@@ -86,6 +91,7 @@ def make_job(
         tool_choice=definitions.choice if definitions.schemas else None,
         prefilling=prefilling or None,
         stream=stream,
+        on_retry=on_retry,
     )
     return job, expected
 

@@ -7,19 +7,21 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar, Unpack, overload
 
 from headrace.ask import BatchWords, JobWords, Messages
 from headrace.client import AsyncHeadrace
+from headrace.fold import Fold
 from headrace.handles import AsyncBatchHandle, AsyncJobHandle, checked_id
 from headrace.inputs import Source
 from headrace.job import Completion
 from headrace.results import Row
 from headrace.schema.types import Answers, answers
 from headrace.settings import Settings
+from headrace.stream import AsyncJobStream
 from headrace.summaries import Batch, JobSummary
 
 T = TypeVar("T")
@@ -221,8 +223,45 @@ class JobHandle(Generic[T]):
         """Stop it; a call in flight is closed at once. Returns its state now. Raises `Finished` after its end."""
         return self._ask(lambda handle: handle.cancel())
 
+    def stream(self, *, after: str | None = None) -> JobStream:
+        """Its events as they come (`for`), or the pieces of its text (`.text_deltas()`), from the start or after an event's
+        `id`. A job that was not submitted with `stream=True` brings its answer in one piece."""
+        return JobStream(self._client, self._ask(lambda handle: found(handle.stream(after=after))))
+
     def _ask(self, ask: Callable[[AsyncJobHandle[T]], Awaitable[R]]) -> R:
         return self._client.call(lambda client: ask(AsyncJobHandle(client, self.id, self._answers)))
+
+
+class JobStream:
+    """`AsyncJobStream` for code without an event loop: `for event in job.stream()`, `for text in job.stream().text_deltas()`."""
+
+    def __init__(self, client: Headrace, stream: AsyncJobStream):
+        self._client = client
+        self._stream = stream
+
+    @property
+    def fold(self) -> Fold:
+        return self._stream.fold
+
+    @property
+    def cursor(self) -> str:
+        return self._stream.cursor
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for event in self._flat(self._stream.pages()):
+            self._stream.take(event)
+            yield event
+
+    def text_deltas(self) -> Iterator[str]:
+        """The text of the answer as it comes. Raises `JobFailed` and `Restarted`."""
+        return self._flat(self._stream.text_pages())
+
+    def _flat(self, pages: AsyncGenerator[list[R]]) -> Iterator[R]:
+        try:
+            while page := self._client.call(lambda _: anext(pages, None)):
+                yield from page
+        finally:
+            self._client.call(lambda _: pages.aclose())
 
 
 class BatchHandle(Generic[T]):

@@ -9,6 +9,7 @@
     ├── StorageError         the file store: another store, or no room
     ├── WaitTimeout          what was waited for goes on; only the wait ended       (also a TimeoutError)
     ├── Gone                 events that a viewer has not seen are no longer in the log
+    ├── Restarted            the answer began anew and is another one than was given
     ├── JobFailed            the job or item ended without an answer; its `code` is one row of `CODES`
     ├── Refused              a move of the ledger was refused, by name
     │   ├── Busy · Finished · Cancelled · Dead · Paused
@@ -79,6 +80,19 @@ class Gone(HeadraceError):
         super().__init__(f"{record}: events after the cursor are no longer there ({there}). Fetch its result instead.")
         self.record = record
         self.first = first
+
+
+class Restarted(HeadraceError):
+    """A new attempt says something else than the text that was given already, which cannot be taken back here.
+
+    Iterate the events of the stream instead: there `attempt.start` tells when to clear what is shown.
+    """
+
+    def __init__(self, subject: str):
+        super().__init__(
+            f"{subject}: the answer began anew, and is another one. Read it again: job.stream() from the start."
+        )
+        self.subject = subject
 
 
 class Refused(HeadraceError):

@@ -17,6 +17,7 @@ from headrace.ledger.state import BATCH_TERMINAL, TERMINAL
 from headrace.outputs import errors_beside, writable, write_results
 from headrace.results import Lines, Row, row_of, value_of
 from headrace.schema.types import Answers
+from headrace.stream import AsyncJobStream
 from headrace.summaries import Batch
 from headrace.waiting import persistently
 
@@ -67,6 +68,11 @@ class AsyncJobHandle(Generic[T]):
         if outcome.completion is None:
             raise JobFailed(self.id, outcome.error or Failure("provider_error", "it ended without an answer"))
         return outcome.completion
+
+    def stream(self, *, after: str | None = None) -> AsyncJobStream:
+        """Its events as they come (`async for`), or the pieces of its text (`.text_deltas()`), from the start or after an
+        event's `id`. A job that was not submitted with `stream=True` brings its answer in one piece."""
+        return AsyncJobStream(self._client.reader, self._client.ledger.keys.job(self.id), self.id, after)
 
     async def cancel(self) -> str:
         """Stop it; a call in flight is closed at once. Returns its state now. Raises `Finished` after its end."""

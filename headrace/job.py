@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import secrets
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -29,7 +29,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     JSON Schema, never a lowered one; `schema_name` what the provider is told it is called. `response_format` is one in
     the provider's shape, instead of a schema: its answer is JSON that nothing has checked. `tools` are in the provider's
     shape, `tool_choice` is a choice as `ToolDefinitions` takes it. `prefilling` is the beginning of the answer, `parser`
-    the name of the parser that reads it (`typed_xml`).
+    the name of the parser that reads it (`typed_xml`). `stream` shows the answer as it comes; `on_retry` is what to do when
+    it breaks off after something was shown: `fail`, or begin anew (`reset`), which clears what was shown.
     """
 
     model: str
@@ -43,6 +44,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     prefilling: str | None = None
     parser: str | None = None
     stream: bool = False
+    on_retry: Literal["fail", "reset"] = "fail"
     v: int = msgspec.field(default=BODY_VERSION)
 
 
@@ -77,6 +79,12 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     logprobs: dict[str, Any] | None = None
     stop_reason: str | int | None = None
     native_finish_reason: str | None = None
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The assistant's message in OpenAI's shape: what the events of the job's log fold into (`headrace.fold`)."""
+        parts = {name: getattr(self, name) for name in ("reasoning", "refusal", "tool_calls", "audio", "annotations")}
+        return {"role": "assistant", "content": self.content} | {name: part for name, part in parts.items() if part}
 
 
 class Completion(Choice, frozen=True, kw_only=True, omit_defaults=True):

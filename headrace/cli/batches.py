@@ -14,6 +14,7 @@ from headrace.cli.progress import watch_batch
 from headrace.cli.service import with_client
 from headrace.cli.table import show as show_table
 from headrace.cli.table import when
+from headrace.errors import InputError
 
 if TYPE_CHECKING:
     from headrace.client import AsyncHeadrace
@@ -83,12 +84,27 @@ def retry_batch(batch_id: str, out: Path | None, whole: bool) -> None:
 
 
 @click.command(epilog="Example: headrace watch batch_… --out results.jsonl")
-@click.argument("batch_id")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write its results here at the end.")
+@click.argument("id")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write a batch's results here at the end.")
 @click.option("--whole", is_flag=True, help="Write whole completions, in OpenAI's batch form.")
-def watch(batch_id: str, out: Path | None, whole: bool) -> None:
-    """Return to a batch and watch it to its end."""
-    sys.exit(with_client(lambda client: follow(client, batch_id, out, whole=whole)))
+@click.option("--json", "as_json", is_flag=True, help="Every event of a job, as a line of JSON.")
+def watch(id: str, out: Path | None, whole: bool, as_json: bool) -> None:
+    """Return to a job or a batch and watch it to its end: a job's answer is printed as it comes."""
+    if not id.startswith("job_"):
+        sys.exit(with_client(lambda client: follow(client, id, out, whole=whole)))
+    if out is not None or whole:
+        raise InputError("--out and --whole are for batches; a job's answer goes to standard output")
+    with_client(lambda client: follow_job(client, id, as_json=as_json))
+
+
+async def follow_job(client: AsyncHeadrace, job_id: str, *, as_json: bool) -> None:
+    from headrace.cli.stream import show_stream
+
+    try:
+        await until_interrupted(show_stream(client.job(job_id), as_json=as_json))
+    except Interrupted:
+        click.echo(f"\ndetached; the job goes on. Come back to it: headrace watch {job_id}", err=True)
+        raise click.Abort from None
 
 
 @batches.command("results", epilog="Example: headrace batches results batch_… > rows.jsonl")

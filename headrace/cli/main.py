@@ -25,7 +25,7 @@ COMMANDS = {
         "Run the service: Valkey, workers, gateway, Flower, and a stand-in provider without a key.",
     ),
     "version": ("headrace.cli.version:version", "The versions of headrace and of the libraries it runs on."),
-    "watch": ("headrace.cli.batches:watch", "Return to a batch and watch it to its end."),
+    "watch": ("headrace.cli.batches:watch", "Return to a job or a batch and watch it to its end."),
     "worker": ("headrace.cli.worker:worker", "Run one worker process."),
 }
 

@@ -19,6 +19,7 @@ import click
 @click.option("--option", "-o", "options", multiple=True, metavar="NAME=VALUE", help="A model option: temperature=0")
 @click.option("--key", "idempotency_key", help="The same call under the same key within 24 h is the same job.")
 @click.option("--json", "as_json", is_flag=True, help="The whole completion, as JSON.")
+@click.option("--stream", is_flag=True, help="Print the answer as it comes; with --json, every event as a line.")
 @click.option("--detach", is_flag=True, help="Print the job's id and return at once.")
 def run(
     prompt: str,
@@ -30,6 +31,7 @@ def run(
     options: tuple[str, ...],
     idempotency_key: str | None,
     as_json: bool,
+    stream: bool,
     detach: bool,
 ) -> None:
     """Put PROMPT to a model as one job and print the answer. `-` reads the prompt from standard input.
@@ -42,6 +44,7 @@ def run(
     from headrace.cli.jobs import print_answer
     from headrace.cli.schema import given_schema, given_tools
     from headrace.cli.service import service
+    from headrace.cli.stream import show_stream
     from headrace.client import AsyncHeadrace
     from headrace.errors import HeadraceError, InputError
     from headrace.facts import split_model
@@ -52,7 +55,7 @@ def run(
     if "/" not in model:
         split_model(model)
     answer, _ = given_schema(schema)
-    words = parse_pairs(options) | {"tools": given_tools(tools), "tool_choice": tool_choice}
+    words = parse_pairs(options) | {"tools": given_tools(tools), "tool_choice": tool_choice, "stream": stream}
     make_job(model, text, schema=answer, system=system, **words)  # a mistake is told before a service is started
 
     async def body() -> int:
@@ -64,6 +67,9 @@ def run(
                 click.echo(job.id)
                 return 0
             try:
+                if stream:
+                    await until_interrupted(show_stream(job, as_json=as_json))
+                    return 0
                 completion = await until_interrupted(job.completion())
             except Interrupted:  # whoever waits at a prompt does not want to pay for it any more
                 with suppress(HeadraceError):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import msgspec
 import structlog
 
-from headrace.errors import CallError, Failure
+from headrace.errors import CODES, CallError, Closed, Failure, Fenced
 from headrace.job import BODY_VERSION, Completion, Job, Outcome
 from headrace.ledger.claim import Claimed
 from headrace.ledger.finish import finish
 from headrace.ledger.park import park
 from headrace.ledger.state import JobState
 from headrace_worker.engine import Deferred, Tries
-from headrace_worker.patience import patiently
+from headrace_worker.events import DeltaEvents, rest
 from headrace_worker.process import Process
 from headrace_worker.publish import Publisher
 from headrace_worker.reduce import Delta
@@ -22,26 +23,42 @@ from headrace_worker.reduce import Delta
 log = structlog.get_logger("headrace.worker.attempt")
 
 OTHER_VERSION_WAIT_MS = 30_000
+LOST = {"FENCED": Fenced, "CLOSED": Closed}
 
 
 class Attempt:
-    """`run()` ends with the job finished or parked, or raises a `Refused`; `stop(reason)` cancels the call."""
+    """`run()` ends with the job finished or parked, or raises a `Refused`; `stop(reason)` cancels the call.
+
+    It is the engine's `Watch`: what it is told goes into the job's log. Its epoch grows when it begins anew.
+    """
 
     def __init__(self, process: Process, claimed: Claimed):
         self.process = process
         self.claimed = claimed
         self.id = claimed.record_id
-        self.epoch = claimed.epoch
         self.tries = Tries.parse(claimed.record.get("calls", b"").decode())
-        self.publisher = Publisher(process.ledger, self.id, self.epoch)
+        self.publisher = Publisher(process.flusher, self.id, claimed.epoch, claimed.record, on_stop=self.stop)
         self.stopped: str | None = None
         self._call: asyncio.Task[Completion] | None = None
+        self._events = DeltaEvents()
+        self._begun_s = time.monotonic()
+        self._first_s: float | None = None
+
+    @property
+    def epoch(self) -> int:
+        return self.publisher.epoch
 
     @property
     def calls(self) -> str:
         return str(self.tries)
 
     def stop(self, reason: str) -> None:
+        if reason == "UNKNOWN":
+            # The server lost the record; we hold the attempt, so we write it again. Its call goes on.
+            self.publisher.mend_lost_record()
+            return
+        if reason == "FENCED" and self.publisher.restarting:
+            return  # the beat still asked with the epoch that we are about to leave
         self.stopped = self.stopped or reason
         if self._call is not None:
             self._call.cancel()
@@ -62,11 +79,11 @@ class Attempt:
         if job.v != BODY_VERSION:
             await self._park(OTHER_VERSION_WAIT_MS, "version")
             return
-        self.publisher.event("attempt.route", provider=job.model.partition("/")[0], model=job.model, cached=False)
-        on_delta = self.publisher.delta if job.stream else None
         self._call = asyncio.create_task(
-            self.process.engine.ask(job, identity=self.id, epoch=self.epoch, tries=self.tries, on_delta=on_delta)
+            self.process.engine.ask(job, identity=self.id, epoch=self.epoch, tries=self.tries, watch=self)
         )
+        if self.stopped:
+            self._call.cancel()
         try:
             completion = await self._call
         except CallError as error:
@@ -79,41 +96,77 @@ class Attempt:
             await self._park(int(deferred.delay_s * 1000), deferred.reason)
             return
         except asyncio.CancelledError:
+            if self.stopped in LOST:
+                raise LOST[self.stopped](self.id, "another attempt has it") from None
             if self.stopped != "CANCELLED":
                 self._call.cancel()
                 raise
             await self.cancelled()
             return
-        if not job.stream and completion.content:
-            self.publisher.delta(Delta("text", completion.content))
+        if not self.publisher.fold.route:
+            self._route(job.model.partition("/")[0], job.model, cached=completion.cached)
+        self.publisher.put(*rest(self.publisher.fold, completion))
+        choices = [completion, *completion.other_choices]
+        fields: dict[str, object] = {
+            "finish": [{"c": c, "reason": choice.finish_reason} for c, choice in enumerate(choices)],
+            "usage": completion.usage,
+        }
         await self._end(
             JobState.SUCCEEDED,
             Outcome(completion=completion),
-            {"finish": [{"c": 0, "reason": completion.finish_reason}], "usage": completion.usage},
+            fields | ({"cached": True} if completion.cached else {}),
             completion.usage.counters() | {"jobs": 1},
         )
 
+    # What the engine tells
+
+    def calling(self, provider: str, model: str) -> None:
+        if not self.publisher.fold.route:
+            self._route(provider, model, cached=False)
+
+    def delta(self, delta: Delta) -> None:
+        self._first_s = self._first_s or time.monotonic()
+        self.publisher.put(*self._events.of(delta))
+
+    def waiting(self, phase: str, detail: str) -> None:
+        self.publisher.put({"t": "status", "phase": phase, "detail": detail})
+
+    async def restart(self, reason: str) -> int:
+        epoch = await self.publisher.restart(reason)
+        self.process.held.take(self.id, epoch, self.stop)
+        self._events, self._first_s = DeltaEvents(), None
+        return epoch
+
+    def _route(self, provider: str, model: str, *, cached: bool) -> None:
+        self.publisher.put(
+            {"t": "attempt.route", "provider": provider, "model": model, "deployment": provider, "cached": cached}
+        )
+
+    # How it ends
+
     async def cancelled(self) -> None:
         """Write the cancellation down; what had come stays in the log."""
-        failure = Failure("cancelled", "it was cancelled while it ran")
-        await self._end(JobState.CANCELLED, Outcome(error=failure), {"error": {"code": "cancelled"}}, {})
+        said = self.publisher.fold.message["content"]
+        failure = Failure("cancelled", "it was cancelled while it ran", partial=said or None)
+        await self._end(JobState.CANCELLED, Outcome(error=failure), {"error": error_of(failure)}, {})
 
     async def _fail(self, failure: Failure, counters: dict[str, int] | None = None) -> None:
-        error = {"code": failure.code, "message": failure.message}
-        await self._end(JobState.FAILED, Outcome(error=failure), {"error": error}, counters or {})
+        await self._end(JobState.FAILED, Outcome(error=failure), {"error": error_of(failure)}, counters or {})
 
     async def _end(
         self, state: JobState, outcome: Outcome, fields: dict[str, object], counters: dict[str, int]
     ) -> None:
-        seq = await self.publisher.settled()
-        await patiently(
-            lambda: finish(
+        now_s = time.monotonic()
+        ms = {"ttft": round(((self._first_s or now_s) - self._begun_s) * 1000)}
+        ms["total"] = round((now_s - self._begun_s) * 1000)
+        await self.publisher.move(
+            lambda seq: finish(
                 self.process.ledger,
                 self.id,
                 self.epoch,
                 state,
                 seq=seq,
-                event=msgspec.json.encode({"t": "end", "status": state, **fields}),
+                event=msgspec.json.encode({"t": "end", "status": state, **fields, "ms": ms}),
                 result=msgspec.json.encode(outcome),
                 code=outcome.error.code if outcome.error else "",
                 tenant=self.claimed.record.get("tenant", b"default").decode(),
@@ -122,9 +175,8 @@ class Attempt:
         )
 
     async def _park(self, delay_ms: int, reason: str) -> None:
-        await self.publisher.settled()
-        await patiently(
-            lambda: park(self.process.ledger, self.id, self.epoch, delay_ms=delay_ms, calls=self.calls, reason=reason)
+        await self.publisher.move(
+            lambda _: park(self.process.ledger, self.id, self.epoch, delay_ms=delay_ms, calls=self.calls, reason=reason)
         )
 
     def _version(self) -> object:
@@ -132,3 +184,10 @@ class Attempt:
             return msgspec.json.decode(self.claimed.record["body"]).get("v")
         except (msgspec.DecodeError, KeyError, AttributeError):
             return BODY_VERSION
+
+
+def error_of(failure: Failure) -> dict[str, object]:
+    """The failure as the `error` of an `end`."""
+    error: dict[str, object] = {"code": failure.code, "message": failure.message}
+    error["retryable"] = failure.code in CODES and CODES[failure.code].retryable
+    return error if failure.status is None else error | {"provider_status": failure.status}

@@ -7,7 +7,7 @@ The budget is five calls for a job, kept across waits. A short wait is slept her
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
@@ -45,6 +45,20 @@ class Deferred(Exception):
         self.reason = reason
 
 
+class Watch(Protocol):
+    """Who is told of the calls that one job makes."""
+
+    def calling(self, provider: str, model: str) -> None:
+        """A call goes out: none of the answers that are there already would do."""
+        ...
+
+    def delta(self, delta: Delta) -> None: ...
+    def waiting(self, phase: str, detail: str) -> None: ...
+    async def restart(self, reason: str) -> int:
+        """What was shown is void; returns the epoch of the calls that follow. `reason` is one word."""
+        ...
+
+
 class Engine:
     """Calls in flight are bounded per process by `calls`, whatever the number of jobs and shards."""
 
@@ -60,37 +74,47 @@ class Engine:
         identity: str,
         epoch: int,
         tries: Tries,
-        on_delta: Callable[[Delta], None] | None = None,
+        watch: Watch | None = None,
     ) -> Completion:
         """The completion of `job`. `tries` is moved with every call. Raises `CallError` or `Deferred`.
+
+        A job with `stream` shows its deltas to `watch` as they come. After one was shown it is not asked again, unless the
+        job has `on_retry="reset"`: then what was shown is cleared.
 
         `identity` and `epoch` name the call at the provider: `X-Client-Request-Id: <identity>.<epoch>.<call>`.
         """
         provider = self.registry.chat_completion(job.model, retry=False)
-        delivered = False
+        rank, delivered = epoch, False
 
         def deliver(delta: Delta) -> None:
             nonlocal delivered
             delivered = True
-            if on_delta is not None:
-                on_delta(delta)
+            if watch is not None:
+                watch.delta(delta)
 
         while True:
-            async with self.slots.hold(epoch):
+            async with self.slots.hold(rank):
                 tries.calls += 1
+                if watch is not None:
+                    watch.calling(provider.facts.name, job.model)
                 try:
                     return await provider.complete(
                         job,
                         request_id=f"{identity}.{epoch}.{tries.calls}",
-                        on_delta=deliver if on_delta else None,
+                        on_delta=deliver if watch is not None and job.stream else None,
                     )
                 except CallError as error:
                     failure = error
             if failure.code != "rate_limited":
                 tries.spent += 1
-            if not failure.retryable or delivered or tries.spent >= ATTEMPTS:
+            again = not delivered or (watch is not None and job.on_retry == "reset")
+            if not failure.retryable or not again or tries.spent >= ATTEMPTS:
                 raise failure
             wait_s = failure.retry_after_s if failure.retry_after_s is not None else backoff_s(tries.calls)
+            if watch is not None:
+                watch.waiting("rate_limited" if failure.code == "rate_limited" else "retrying", failure.code)
             if wait_s > LONGEST_SLEEP_S:
                 raise Deferred(wait_s, failure.code)
             await asyncio.sleep(wait_s)
+            if delivered and watch is not None:
+                epoch, delivered = await watch.restart(failure.code), False

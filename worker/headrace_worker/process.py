@@ -22,6 +22,7 @@ from headrace.settings import STATE_FOLDER, Settings, find_state_folder
 from headrace_worker.engine import Engine
 from headrace_worker.held import Held
 from headrace_worker.providers.registry import Registry
+from headrace_worker.publish import Flusher
 from headrace_worker.transport import Deadlines
 
 log = structlog.get_logger("headrace.worker.process")
@@ -39,6 +40,7 @@ class Process:
         self.registry = Registry(deadlines_of(settings), connections=settings.calls * 2)
         self.engine = Engine(self.registry, calls=settings.calls)
         self.held = Held(self.ledger)
+        self.flusher = Flusher(self.ledger)
         self.stopping = asyncio.Event()
         self.store: FileStore | None = None
         self.store_problem = ""

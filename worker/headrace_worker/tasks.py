@@ -37,6 +37,8 @@ class Run(Protocol):
 
     @property
     def calls(self) -> str: ...
+    @property
+    def epoch(self) -> int: ...
     def stop(self, reason: str) -> None: ...
 
 
@@ -107,8 +109,8 @@ async def begin(process: Process, record_id: str) -> Claimed | None:
 
 async def hold(process: Process, claimed: Claimed, run: Run, work: Any) -> None:
     """Keep the record alive while `work` is done, and hand it back when it cannot be finished here."""
-    record_id, epoch = claimed.record_id, claimed.epoch
-    process.held.take(record_id, epoch, run.stop)
+    record_id = claimed.record_id
+    process.held.take(record_id, claimed.epoch, run.stop)
     try:
         await work
     except Refused as refused:
@@ -118,7 +120,7 @@ async def hold(process: Process, claimed: Claimed, run: Run, work: Any) -> None:
         reason = f"storage: {error}"
         log.warning("no room, or no store; it waits", record=record_id, problem=str(error))
         await patiently(
-            lambda: park(process.ledger, record_id, epoch, delay_ms=STORAGE_WAIT_MS, calls=run.calls, reason=reason)
+            lambda: park(process.ledger, record_id, run.epoch, delay_ms=STORAGE_WAIT_MS, calls=run.calls, reason=reason)
         )
     except asyncio.CancelledError:
         await asyncio.shield(_interrupted(process, claimed, run))
@@ -142,7 +144,7 @@ async def hand_back(process: Process, claimed: Claimed, run: Run, *, home: bool 
     """Queue the record again, unharmed, and publish its hint."""
     try:
         queue = await patiently(
-            lambda: release(process.ledger, claimed.record_id, claimed.epoch, calls=run.calls, home=home), patience_s=10
+            lambda: release(process.ledger, claimed.record_id, run.epoch, calls=run.calls, home=home), patience_s=10
         )
     except (Refused, *AWAY) as error:
         log.warning("not handed back; its lease will run out", record=claimed.record_id, error=type(error).__name__)
@@ -159,6 +161,10 @@ class BatchWork:
         self.batch_id = batch_of(claimed.record_id)
         self.shard: ShardRun | None = None
         self.stopped: str | None = None
+
+    @property
+    def epoch(self) -> int:
+        return self.claimed.epoch
 
     @property
     def calls(self) -> str:

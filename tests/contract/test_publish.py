@@ -1,0 +1,299 @@
+"""The writer's side of a log, on a real server: groups, lost replies, lost tails, lost records, long logs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+import pytest
+from headrace_worker.publish import Flusher, Publisher
+from proxy import proxied
+from transcript import Transcript
+
+from headrace import errors
+from headrace.embedded import EmbeddedServer
+from headrace.event import START, EventId
+from headrace.job import new_id
+from headrace.ledger.cancel import cancel
+from headrace.ledger.claim import Claimed, claim
+from headrace.ledger.finish import finish
+from headrace.ledger.recover import recover
+from headrace.ledger.script import Ledger
+from headrace.ledger.state import JobState
+from headrace.ledger.submit import submit
+from headrace.reader import Reader
+from headrace.up import free_port
+
+LONG = 10**9
+
+
+@pytest.fixture
+def port(own_valkey: Callable[..., EmbeddedServer]) -> int:
+    port = free_port()
+    own_valkey("--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no")
+    return port
+
+
+@pytest.fixture
+async def ledger(port: int, namespace: str) -> AsyncIterator[Ledger]:
+    ledger = Ledger.at(f"redis://127.0.0.1:{port}/0", namespace)
+    yield ledger
+    await ledger.close()
+
+
+@pytest.fixture
+async def reader(ledger: Ledger) -> AsyncIterator[Reader]:
+    reader = Reader(ledger)
+    yield reader
+    await reader.close()
+
+
+async def begun(ledger: Ledger, *, lease_ms: int = LONG) -> Claimed:
+    job_id = await submit(ledger, new_id("job"), b'{"v":1}', queue="interactive")
+    return await claim(ledger, job_id, token="t", owner="w", queue="interactive", lease_ms=lease_ms)
+
+
+def publisher_of(flusher: Flusher, claimed: Claimed, stops: list[str] | None = None) -> Publisher:
+    told = [] if stops is None else stops
+    return Publisher(flusher, claimed.record_id, claimed.epoch, claimed.record, on_stop=told.append)
+
+
+def text(d: str) -> dict[str, object]:
+    return {"t": "text.delta", "c": 0, "p": 0, "d": d}
+
+
+async def ended(ledger: Ledger, publisher: Publisher, job_id: str) -> None:
+    await publisher.move(
+        lambda seq: finish(
+            ledger,
+            job_id,
+            publisher.epoch,
+            JobState.SUCCEEDED,
+            seq=seq,
+            event=b'{"t":"end","status":"succeeded"}',
+            result=b"{}",
+        )
+    )
+
+
+async def watched(ledger: Ledger, reader: Reader, job_id: str, after: EventId = START) -> Transcript:
+    seen = Transcript()
+    with await reader.view(ledger.keys.job(job_id), after) as viewer:
+        async for event in viewer:
+            seen.add(event)
+    return seen
+
+
+async def stored(ledger: Ledger, job_id: str) -> list[tuple[str, bytes]]:
+    entries = await ledger.client.xrange(f"{ledger.keys.job(job_id)}:log")
+    return [(id.decode(), fields[b"d"]) for id, fields in entries]
+
+
+async def test_all_jobs_of_a_process_share_one_round_trip(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    flusher = Flusher(ledger)
+    jobs = [await begun(ledger) for _ in range(50)]
+    publishers = [publisher_of(flusher, job) for job in jobs]
+    trips = 0
+    run_group = ledger.run_group
+
+    async def counted(*arguments: object) -> object:
+        nonlocal trips
+        trips += 1
+        return await run_group(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ledger, "run_group", counted)
+    for n in range(3):
+        for publisher in publishers:
+            publisher.put(text(f"{n}"), text("!"))
+    for publisher in publishers:
+        assert await publisher.settled() == 3
+    assert trips == 1
+    for job, publisher in zip(jobs, publishers, strict=True):
+        assert (await stored(ledger, job.record_id))[1][1] == msgspec.json.encode(text("0!1!2!"))
+        assert publisher.fold.message["content"] == "0!1!2!"
+
+
+async def test_the_start_is_kept_as_the_ledger_wrote_it(ledger: Ledger) -> None:
+    flusher, job = Flusher(ledger), await begun(ledger, lease_ms=-1)
+    publisher = publisher_of(flusher, job)
+    assert publisher._kept == [(await stored(ledger, job.record_id))[0][1]]
+    await publisher.restart("timeout")
+    assert publisher._kept == [(await stored(ledger, job.record_id))[0][1]]
+    await recover(ledger)
+    again = await claim(ledger, job.record_id, token="u", owner="w", queue="interactive")
+    assert publisher_of(flusher, again)._kept == [(await stored(ledger, job.record_id))[0][1]]
+
+
+async def test_a_reply_that_was_lost_writes_nothing_twice(port: int, namespace: str, ledger: Ledger) -> None:
+    async with proxied(port) as proxy, ledger.client.pubsub() as watcher:
+        own = Ledger.at(f"redis://127.0.0.1:{proxy.port}/0", namespace)
+        job = await begun(own)
+        await watcher.subscribe(f"{ledger.keys.job(job.record_id)}:ch")
+        await watcher.get_message(timeout=1)
+        publisher = publisher_of(Flusher(own), job)
+        for n in range(5):
+            proxy.cut_replies = 1 if n % 2 else 0
+            publisher.put(text(str(n)))
+            await publisher.settled()
+        assert proxy.cuts == 2
+        heard = [(await watcher.get_message(timeout=1))["data"] for _ in range(5)]
+        assert await watcher.get_message(timeout=0.1) is None
+        log = await stored(ledger, job.record_id)
+        assert [id for id, _ in log] == [f"{job.epoch}-{seq}" for seq in range(1, 7)]
+        assert heard == [b"%s %s" % (id.encode(), event) for id, event in log[1:]]
+        await own.close()
+
+
+async def test_a_lost_tail_is_sent_again_under_the_same_ids(ledger: Ledger, reader: Reader) -> None:
+    job = await begun(ledger)
+    key = ledger.keys.job(job.record_id)
+    viewing = asyncio.create_task(watched(ledger, reader, job.record_id))
+    publisher = publisher_of(Flusher(ledger), job)
+    for n in range(10):
+        publisher.put(text(str(n)))
+        await publisher.settled()
+    before = await stored(ledger, job.record_id)
+    await ledger.client.delete(f"{key}:log")
+    for id, event in before[:6]:
+        await ledger.client.xadd(f"{key}:log", {"d": event}, id=id)
+    await ledger.client.hset(key, "seq", 6)
+    publisher.put(text("more"))
+    await publisher.settled()
+    assert (await stored(ledger, job.record_id))[:11] == before
+    await ended(ledger, publisher, job.record_id)
+    late = await watched(ledger, reader, job.record_id)
+    for seen in (await viewing, late):
+        assert seen.check().message["content"] == "0123456789more"
+
+
+@pytest.mark.parametrize("found_by", ["append", "finish", "beat"])
+async def test_a_lost_record_is_written_again(ledger: Ledger, reader: Reader, found_by: str) -> None:
+    job = await begun(ledger)
+    viewing = asyncio.create_task(watched(ledger, reader, job.record_id))
+    publisher = publisher_of(Flusher(ledger), job)
+    publisher.put(text("be"), text("fore"))
+    await publisher.settled()
+    await asyncio.sleep(0.05)
+    before = await stored(ledger, job.record_id)
+    await ledger.client.flushall()
+    if found_by == "append":
+        publisher.put(text(" and after"))
+        await publisher.settled()
+        assert (await stored(ledger, job.record_id))[: len(before)] == before
+    elif found_by == "beat":
+        publisher.mend_lost_record()
+        await publisher.settled()
+        assert await stored(ledger, job.record_id) == before
+    await ended(ledger, publisher, job.record_id)
+    async with asyncio.timeout(5):
+        said = "before and after" if found_by == "append" else "before"
+        assert (await viewing).check().message["content"] == said
+    assert (await watched(ledger, reader, job.record_id)).check().message["content"] == said
+    assert await ledger.client.hget(ledger.keys.job(job.record_id), "state") == b"succeeded"
+
+
+async def test_a_long_log_is_compacted_and_every_viewer_folds_to_the_same(
+    ledger: Ledger, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace_worker.publish.MOST_EVENTS", 50)
+    monkeypatch.setattr("headrace_worker.publish.FLOOR_S", 0)
+    job = await begun(ledger)
+    early = asyncio.create_task(watched(ledger, reader, job.record_id))
+    publisher = publisher_of(Flusher(ledger), job)
+    cursors = []
+    for n in range(180):
+        publisher.put({"t": "reasoning.delta" if n % 7 == 0 else "text.delta", "c": 0, "p": 0, "d": f"{n} "})
+        await publisher.settled()
+        if n % 60 == 0:
+            cursors.append(EventId(job.epoch, publisher.next_seq - 1))
+    whole = publisher.fold.message
+    assert len(await stored(ledger, job.record_id)) <= 50
+    assert len(publisher._kept) <= 50
+    elsewhere = Reader(ledger)  # where nobody has seen the beginning
+    late = await watched_now(ledger, elsewhere, job.record_id, cursors, lambda: ended(ledger, publisher, job.record_id))
+    await elsewhere.close()
+    for seen in (await early, *late):
+        snapshots = [event for event in seen.decoded if event["t"] == "snapshot"]
+        assert snapshots
+        assert seen.fold().message == whole
+    assert (await early).check().message == whole
+    assert late[0].decoded[0]["t"] == "snapshot"
+
+
+async def watched_now(
+    ledger: Ledger, reader: Reader, job_id: str, cursors: list[EventId], finish: Callable[[], object]
+) -> list[Transcript]:
+    viewing = [asyncio.create_task(watched(ledger, reader, job_id, cursor)) for cursor in (START, *cursors[:-1])]
+    await asyncio.sleep(0.05)
+    await finish()  # type: ignore[misc]
+    async with asyncio.timeout(5):
+        return await asyncio.gather(*viewing)
+
+
+async def test_a_compacted_log_is_restored_from_its_snapshot(
+    ledger: Ledger, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace_worker.publish.MOST_EVENTS", 20)
+    job = await begun(ledger)
+    publisher = publisher_of(Flusher(ledger), job)
+    for n in range(30):
+        publisher.put(text(f"{n} "))
+        await publisher.settled()
+    viewing = asyncio.create_task(watched(ledger, reader, job.record_id))
+    await asyncio.sleep(0.05)
+    before = await stored(ledger, job.record_id)
+    await ledger.client.flushall()
+    publisher.put(text("after"))
+    await publisher.settled()
+    assert (await stored(ledger, job.record_id))[:-1] == before
+    key = ledger.keys.job(job.record_id)
+    await ledger.client.delete(f"{key}:log")  # and an old copy, from before the compaction
+    await ledger.client.xadd(f"{key}:log", {"d": b"{}"}, id=f"{job.epoch}-1")
+    await ledger.client.hset(key, "seq", 1)
+    publisher.put(text(" all"))
+    await publisher.settled()
+    await ended(ledger, publisher, job.record_id)
+    whole = "".join(f"{n} " for n in range(30)) + "after all"
+    assert (await viewing).check().message["content"] == whole
+    assert (await watched(ledger, reader, job.record_id)).check().message["content"] == whole
+
+
+async def test_whoever_is_fenced_or_cancelled_is_told_at_the_next_write(ledger: Ledger) -> None:
+    flusher, stops = Flusher(ledger), []
+    job = await begun(ledger, lease_ms=-1)
+    zombie = publisher_of(flusher, job, stops)
+    await recover(ledger)
+    again = await claim(ledger, job.record_id, token="u", owner="w", queue="interactive", lease_ms=LONG)
+    before = await stored(ledger, job.record_id)
+    zombie.put(text("from the grave"))
+    with pytest.raises(errors.Fenced):
+        await zombie.settled()
+    assert stops == ["FENCED"]
+    assert await stored(ledger, job.record_id) == before
+    running = publisher_of(flusher, again, stops)
+    await cancel(ledger, job.record_id)
+    running.put(text("a"))
+    await running.settled()
+    assert stops == ["FENCED", "CANCELLED"]
+
+
+async def test_events_wait_while_the_server_is_away(own_valkey: Callable[..., EmbeddedServer], namespace: str) -> None:
+    server = own_valkey(folder="stopping")
+    ledger = Ledger.at(server.url, namespace)
+    reader = Reader(ledger)
+    job = await begun(ledger)
+    viewing = asyncio.create_task(watched(ledger, reader, job.record_id))
+    publisher = publisher_of(Flusher(ledger), job)
+    publisher.put(text("before "))
+    await publisher.settled()
+    server.kill()
+    publisher.put(text("meanwhile "))
+    await asyncio.sleep(0.1)
+    publisher.put(text("later"))
+    await asyncio.to_thread(server.start)
+    async with asyncio.timeout(20):
+        await ended(ledger, publisher, job.record_id)
+        assert (await viewing).check().message["content"] == "before meanwhile later"
+    await reader.close()
+    await ledger.close()

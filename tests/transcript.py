@@ -1,0 +1,105 @@
+"""What every viewer of every log must have seen, whatever happened (streaming.md 4, U1 to U6), and logs for any test."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+from hypothesis import strategies as st
+
+from headrace.event import Event, EventId
+from headrace.fold import Fold, fold
+
+
+class Transcript:
+    """The events that one viewer was given, in their order, over all its connections. `times_s` are when."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.times_s: list[float] = []
+
+    def add(self, event: Event, at_s: float = 0.0) -> None:
+        self.events.append(event)
+        self.times_s.append(at_s)
+
+    @property
+    def ids(self) -> list[EventId]:
+        return [event.id for event in self.events]
+
+    @property
+    def decoded(self) -> list[dict[str, Any]]:
+        return [event.decode() for event in self.events]
+
+    def fold(self) -> Fold:
+        return fold(self.decoded)
+
+    def check(self, outcome: bytes | None = None) -> Fold:
+        """Assert U1 to U5 of a whole transcript; `outcome` is the job's stored result (`{job}:result`). Returns the fold."""
+        decoded = self.decoded
+        for (earlier, _), (later, what) in pairwise(zip(self.ids, decoded, strict=True)):
+            assert later > earlier, f"U2: {later} after {earlier}"
+            assert later.follows(earlier) or what["t"] == "snapshot", f"U1: {later} does not follow {earlier}"
+        assert [event["t"] for event in decoded].count("end") == 1, "U4: one end"
+        assert decoded[-1]["t"] == "end", "U4: the end is last"
+        assert decoded[0]["t"] in ("attempt.start", "snapshot"), "it begins with an attempt"
+        for (id, earlier), (later_id, later) in pairwise(zip(self.ids, decoded, strict=True)):
+            if later_id.epoch != id.epoch:
+                assert later["t"] in ("attempt.start", "snapshot"), f"U5: {earlier} goes on as {later}"
+        folded = self.fold()
+        if outcome is not None:
+            stored = msgspec.json.decode(outcome)
+            completion = stored.get("completion")
+            if completion is not None:
+                assert folded.message == message_of(completion), "U3: the fold is the result"
+        return folded
+
+    def check_never_stalled(self, written_s: dict[EventId, float], *, most_s: float = 0.5) -> None:
+        """U6: no event came later than `most_s` after it was in the log."""
+        for event, at_s in zip(self.events, self.times_s, strict=True):
+            if event.id in written_s:
+                assert at_s - written_s[event.id] <= most_s, (
+                    f"U6: {event.id} came {at_s - written_s[event.id]:.2f} s late"
+                )
+
+
+def message_of(choice: dict[str, Any]) -> dict[str, Any]:
+    """A choice of a stored completion as OpenAI's message, what is empty left out: said here anew, not by the product."""
+    message = {"role": "assistant", "content": choice["content"]}
+    names = ("reasoning", "refusal", "tool_calls", "audio", "annotations")
+    return message | {name: choice[name] for name in names if choice.get(name)}
+
+
+_words = st.text(max_size=6)
+_choices = st.integers(0, 1)
+_tokens = st.lists(st.fixed_dictionaries({"token": _words, "logprob": st.just(-1.5)}), max_size=2)
+
+
+def _event(kind: str, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries({"t": st.just(kind), **fields})
+
+
+deltas = st.one_of(
+    _event("text.delta", c=_choices, p=st.just(0), d=_words, lp=_tokens),
+    _event("text.delta", c=_choices, p=st.just(0), d=_words),
+    _event("reasoning.delta", c=_choices, p=st.just(0), d=_words),
+    _event("refusal.delta", c=_choices, p=st.just(0), d=_words, lp=_tokens),
+    _event("tool.start", c=_choices, i=st.integers(0, 4), id=_words, name=_words, type=st.sampled_from(["function", "custom"])),
+    _event("tool.delta", c=_choices, i=st.integers(0, 4), d=_words),
+    _event("tool.end", c=_choices, i=st.integers(0, 4)),
+    _event("audio.delta", c=_choices, id=_words, d=st.sampled_from(["", "AAEC", "Aw=="]), tr=_words, exp=st.integers(0, 9)),
+    _event("annotation", c=_choices, p=st.just(0), a=st.fixed_dictionaries({"url": _words})),
+    _event("usage", u=st.fixed_dictionaries({"input_tokens": st.integers(0, 9)})),
+    _event("status", phase=st.just("retrying"), detail=_words),
+    _event("raw", provider=_words, o=st.just({})),
+)  # fmt: skip
+starts = _event("attempt.start", n=st.integers(1, 3), reset=st.booleans(), reason=_words)
+routes = _event("attempt.route", provider=_words, model=_words, deployment=_words, cached=st.booleans())
+ends = _event("end", status=st.just("succeeded"), finish=st.just([{"c": 0, "reason": "stop"}]), usage=st.just({}))
+logs = st.builds(
+    lambda start, parts, end: [start, *parts, *end],
+    starts,
+    st.lists(st.one_of(deltas, deltas, deltas, deltas, routes, starts), max_size=30),
+    st.lists(ends, max_size=1),
+)
+"""Any log, of one attempt or several, ended or not."""

@@ -1,0 +1,170 @@
+"""What comes of a call, as events of its log: deltas as they come, and from the whole completion whatever they did not tell.
+
+Without I/O. Once `rest` is in the log, its fold is the completion's message: of a plain call and of a cached answer `rest` is
+all there is.
+"""
+
+from __future__ import annotations
+
+import base64
+from itertools import pairwise
+from typing import Any
+
+from headrace.fold import Fold
+from headrace.job import Choice, Completion
+from headrace.tool_calls import ToolCalls
+from headrace_worker.reduce import Delta, text_of
+
+Event = dict[str, Any]
+TEXTS = ("text", "reasoning", "refusal")
+
+
+class DeltaEvents:
+    """Turns the deltas of one call into events. Tool calls are numbered as they began; what they are called has to be
+    known before they are told."""
+
+    def __init__(self) -> None:
+        self._calls = ToolCalls()
+        self._told: list[int] = []  # by call: how much of its arguments; -1 before its start
+
+    def of(self, delta: Delta) -> list[Event]:
+        if delta.kind in TEXTS:
+            said = delta.value if isinstance(delta.value, str) else text_of(delta.value)
+            return [{"t": f"{delta.kind}.delta", "c": 0, "p": 0, "d": said}] if said else []
+        if delta.kind == "audio":
+            return [{"t": "audio.delta", "c": 0, "d": base64.b64encode(delta.value).decode()}]
+        if delta.kind == "tool":
+            return self._tool(delta.value)
+        return []
+
+    def _tool(self, deltas: list[dict[str, Any]]) -> list[Event]:
+        self._calls.add_delta(deltas)
+        events: list[Event] = []
+        for i, call in enumerate(self._calls.calls):
+            if i == len(self._told):
+                self._told.append(-1)
+            if self._told[i] < 0 and call.id and call.name:
+                events.append({"t": "tool.start", "c": 0, "i": i, "id": call.id, "name": call.name, "type": call.type})
+                self._told[i] = 0
+            if 0 <= self._told[i] < len(call.raw):
+                events.append({"t": "tool.delta", "c": 0, "i": i, "d": call.raw[self._told[i] :]})
+                self._told[i] = len(call.raw)
+        return events
+
+
+def rest(told: Fold, completion: Completion) -> list[Event]:
+    """The events after which the fold `told` is `completion`. Where what was told is not the beginning of it, it is a
+    `snapshot`, which replaces everything."""
+    events: list[Event] = []
+    for c, choice in enumerate([completion, *completion.other_choices]):
+        more = rest_of_choice(told, c, choice)
+        if more is None:
+            return [snapshot_of(told, completion)]
+        events += more
+    return [*events, {"t": "usage", "u": completion.usage}]
+
+
+def rest_of_choice(told: Fold, c: int, choice: Choice) -> list[Event] | None:
+    """As `rest`, of one choice; None where what was told is something else."""
+    have, want = told.choice(c), choice.message
+    events: list[Event] = []
+    pieces = {"text": have.text, "reasoning": have.reasoning, "refusal": have.refusal}
+    for kind, said in pieces.items():
+        more = after("".join(said), want.get("content" if kind == "text" else kind) or "")
+        name = "content" if kind == "text" else kind
+        tokens = (choice.logprobs or {}).get(name, [])[len(have.logprobs.get(name, ())) :]
+        if more is None:
+            return None
+        if more or tokens:
+            event: Event = {"t": f"{kind}.delta", "c": c, "p": 0, "d": more}
+            events.append(event | ({"lp": tokens} if tokens else {}))
+    calls: list[dict[str, Any]] = want.get("tool_calls", [])
+    if any(i >= len(calls) for i in have.tools):
+        return None
+    for i, call in enumerate(calls):
+        more = rest_of_call(told, c, i, call)
+        if more is None:
+            return None
+        events += more
+    sound = rest_of_audio(told, c, want.get("audio", {}))
+    notes = want.get("annotations", [])
+    if sound is None or have.annotations != notes[: len(have.annotations)]:
+        return None
+    return events + sound + [{"t": "annotation", "c": c, "p": 0, "a": a} for a in notes[len(have.annotations) :]]
+
+
+def rest_of_call(told: Fold, c: int, i: int, call: dict[str, Any]) -> list[Event] | None:
+    have, body = told.choice(c).tools.get(i), call.get("custom") or call["function"]
+    said = body["input"] if call["type"] == "custom" else body["arguments"]
+    events: list[Event] = []
+    if have is None:
+        kind = {"id": call["id"], "name": body["name"], "type": call["type"]}
+        events.append({"t": "tool.start", "c": c, "i": i, **kind})
+    elif (have.id, have.name, have.type) != (call["id"], body["name"], call["type"]):
+        return None
+    more = after("".join(have.pieces) if have else "", said)
+    if more is None:
+        return None
+    if more:
+        events.append({"t": "tool.delta", "c": c, "i": i, "d": more})
+    return [*events, {"t": "tool.end", "c": c, "i": i}]
+
+
+def rest_of_audio(told: Fold, c: int, audio: dict[str, Any]) -> list[Event] | None:
+    have = told.choice(c)
+    if not audio:
+        return None if have.sound or have.audio else []
+    sound = base64.b64decode(audio.get("data", ""))
+    came = b"".join(have.sound)
+    script = after(have.audio.get("transcript", ""), audio.get("transcript", ""))
+    if sound[: len(came)] != came or script is None:
+        return None
+    event: Event = {"t": "audio.delta", "c": c, "d": base64.b64encode(sound[len(came) :]).decode()}
+    for name, value in (("id", audio.get("id")), ("tr", script), ("exp", audio.get("expires_at"))):
+        if value:
+            event[name] = value
+    return [event]
+
+
+def snapshot_of(told: Fold, completion: Completion) -> Event:
+    """A `snapshot` that says what `completion` says, whatever was told before."""
+    fresh = Fold()
+    fresh.attempt, fresh.route = told.attempt, told.route
+    for c, choice in enumerate([completion, *completion.other_choices]):
+        fresh.choice(c).take(choice.message, choice.logprobs)
+    return {"t": "snapshot", "upto": 0, **fresh.snapshot(), "usage": completion.usage}
+
+
+def merged(events: list[Event]) -> list[Event]:
+    """Neighbours that add to the same text become one event; nothing changes its place, and no two tools mix."""
+    if not any(same_place(earlier, later) for earlier, later in pairwise(events)):
+        return events
+    found: list[Event] = []
+    for event in events:
+        if found and same_place(found[-1], event):
+            last = found[-1]
+            last["d"] += event["d"]
+            if "lp" in event:
+                last["lp"] = [*last.get("lp", ()), *event["lp"]]
+        else:
+            found.append(dict(event))
+    return found
+
+
+def same_place(one: Event, other: Event) -> bool:
+    if one["t"] != other["t"] or one["t"] not in MERGED:
+        return False
+    return all(one.get(name) == other.get(name) for name in MERGED[one["t"]])
+
+
+MERGED = {
+    "text.delta": ("c", "p"),
+    "reasoning.delta": ("c", "p", "kind", "sig"),
+    "refusal.delta": ("c", "p"),
+    "tool.delta": ("c", "i"),
+}
+
+
+def after(told: str, whole: str) -> str | None:
+    """What of `whole` comes after `told`; None when `told` is not its beginning."""
+    return whole[len(told) :] if whole.startswith(told) else None
