@@ -70,13 +70,12 @@ def read_asked(body: dict[str, Any], *, streams: bool = False) -> Asked:
         tools=body.get("tools") or None,
         tool_choice=body.get("tool_choice") if body.get("tools") else None,
         prefilling=own.get("prefilling"),
+        on_retry=own.get("on_retry") or "fail",
         stream=streams or bool(stream),
         **({"extra_body": extra} if extra else {}),
         **options,
     )
     job = msgspec.structs.replace(job, response_format=other, **({"schema_name": name} if name else {}))
-    if own.get("on_retry") is not None:
-        job = msgspec.structs.replace(job, on_retry=retry_rule(own["on_retry"]))
     usage = body.get("stream_options")
     include_usage = isinstance(usage, dict) and usage.get("include_usage") is True
     return Asked(job, bool(stream), include_usage, own)
@@ -111,9 +110,3 @@ def limit(body: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     if options.get("max_tokens") not in (None, newer):
         raise InputError("max_tokens and max_completion_tokens: give one of them, not both")
     return {"max_tokens": newer}
-
-
-def retry_rule(given: Any) -> Any:
-    if given not in ("fail", "reset"):
-        raise InputError(f'/headrace/on_retry: must be "fail" or "reset", not {given!r:.40}')
-    return given

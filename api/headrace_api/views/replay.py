@@ -41,13 +41,13 @@ class Replay:
             self._first = False
             if decoded["t"] == "snapshot" and not self._cursor.passed(event.id, 0):
                 raise Gone(self.view.subject.job, event.id)
-            # Number 1 only says that an attempt began: whoever saw no more was shown nothing.
+            # A status has no id here, and number 1 only says that an attempt began: whoever saw no more was shown nothing.
             if isinstance(seen, EventId) and seen.epoch < event.id.epoch and seen.seq > 1:
                 return [Frame(f"{self._prefix}{event.id}.0", data) for data in self.view.superseded()]
         frames = [*self._before, *self.view.add(event.id, decoded)]
         self._before = []
         return [
-            Frame(f"{self._prefix}{event.id}.{part}", data)
+            Frame(None if decoded["t"] == "status" else f"{self._prefix}{event.id}.{part}", data)
             for part, data in enumerate(frames)
             if not self._cursor.passed(event.id, part)
         ]

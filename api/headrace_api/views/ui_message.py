@@ -86,6 +86,7 @@ class UiMessage(View):
         cited = annotation.get("url_citation") or {}
         if not isinstance(cited.get("url"), str):
             return []
+        self._said = True
         self._sources += 1
         title = {"title": cited["title"]} if isinstance(cited.get("title"), str) else {}
         return [{"type": "source-url", "sourceId": f"source-{self._sources}", "url": cited["url"]} | title]
