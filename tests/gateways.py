@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -136,7 +137,7 @@ def another_gateway(
     environment = {**stack.client_environment, **variables}
     with (stack.folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "headrace_api", "--port", "0", "--ready-file", str(file), *arguments],
+            [sys.executable, "-m", "headrace_api", "--port", "0", *arguments, "--ready-file", str(file)],
             env=environment,
             stdout=log,
             stderr=log,
@@ -164,3 +165,9 @@ def rss_mb(pid: int) -> float:
 
 def kill(pid: int, sig: int = signal.SIGKILL) -> None:
     os.kill(pid, sig)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
