@@ -8,6 +8,7 @@ COPY requirements.lock ./
 RUN pip download --quiet --require-hashes --no-deps --requirement requirements.lock --dest /wheels
 COPY pyproject.toml README.md LICENSE ./
 COPY headrace headrace
+COPY api api
 COPY worker worker
 COPY rehearsal rehearsal
 # The lock holds the tools of development as well; the extra `up` leaves them out.

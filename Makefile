@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench chaos clean lock
+.PHONY: help demo test test-browser js check bench chaos clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -11,6 +11,12 @@ demo: .venv/ready ## extract records from real text, kill a worker half-way, sho
 
 test: .venv/ready ## the whole suite, on real servers and real processes
 	$(BIN)/python -m pytest -n 3 --dist loadgroup tests
+
+test-browser: .venv/ready ## the web page in headless Chromium (apt-get install chromium)
+	$(BIN)/python -m pytest tests/browser
+
+js: ## install the npm clients that tests/contract/test_clients.py tries (needs Node 20)
+	cd tests/contract/js && npm install --no-audit --no-fund --no-package-lock --loglevel=error
 
 check: .venv/ready ## lint, format, types, import contracts, dependencies
 	$(BIN)/ruff check .

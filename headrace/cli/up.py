@@ -20,6 +20,9 @@ import click
 )
 @click.option("--rehearsal", is_flag=True, help="Start the stand-in provider, also when a provider's key is set.")
 @click.option("--rehearsal-flag", multiple=True, help="Passed on to it, for example --rehearsal-flag=--latency=300.")
+@click.option(
+    "--gateway/--no-gateway", default=True, show_default=True, help="Start the gateway and its page (loopback)."
+)
 @click.option("--flower/--no-flower", default=True, show_default=True, help="Start Flower (loopback, with a password).")
 @click.option("--flower-writable", is_flag=True, help="Let Flower revoke tasks and shut workers down.")
 def up(
@@ -28,10 +31,11 @@ def up(
     ready_file: Path | None,
     rehearsal: bool,
     rehearsal_flag: tuple[str, ...],
+    gateway: bool,
     flower: bool,
     flower_writable: bool,
 ) -> None:
-    """Run the service: Valkey, the workers, Flower, and without a provider's key the rehearsal provider.
+    """Run the service: Valkey, the workers, the gateway, Flower, and without a provider's key the rehearsal provider.
 
     Ctrl-C stops it in order: running calls finish first. Set HEADRACE_REDIS_URL to use a server of yours.
     """
@@ -44,6 +48,7 @@ def up(
         ready_file=ready_file,
         rehearsal=rehearsal,
         rehearsal_flags=rehearsal_flag,
+        gateway=gateway,
         flower=flower,
         flower_writable=flower_writable,
     )

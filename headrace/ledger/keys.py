@@ -23,6 +23,7 @@ KINDS = (
     KeyKind("job:<id>:result", "string", "the job's ttl", "finish cancel recover"),
     KeyKind("jobs:<tenant>", "zset", "permanent, entries 8 days", "submit"),
     KeyKind("idem:<tenant>:<sha>", "string", "24 h", "submit"),
+    KeyKind("chat:<tenant>:<sha>", "string", "24 h", "the gateway: the job that answers in a chat"),
     KeyKind("batch:<id>", "hash", "until the batch closes, then 7 days", "open feed claim checkpoint finish_shard pause resume cancel seal close park prefill recover release"),
     KeyKind("batch:<id>:log", "stream", "until the batch closes, then 7 days", "open checkpoint prefill finish_shard pause resume cancel seal close"),
     KeyKind("batch:<id>:parts", "hash", "until the batch closes, then 7 days", "finish_shard close"),
@@ -73,6 +74,9 @@ class Keys:
 
     def idempotency(self, tenant: str, key: str) -> str:
         return f"{self.prefix}:idem:{tenant}:{hashlib.sha256(key.encode()).hexdigest()}"
+
+    def chat(self, tenant: str, chat_id: str) -> str:
+        return f"{self.prefix}:chat:{tenant}:{hashlib.sha256(chat_id.encode()).hexdigest()}"
 
     def batch(self, batch_id: str) -> str:
         return f"{self.prefix}:batch:{batch_id}"

@@ -1,0 +1,33 @@
+"""The ASGI application: the routes, and what they share."""
+
+from __future__ import annotations
+
+from litestar import Litestar
+from litestar.config.cors import CORSConfig
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+
+from headrace_api import agents, chat, jobs, pages, sockets, streams, ui_chat
+from headrace_api.gateway import Gateway
+from headrace_api.problems import answer
+
+MOST_BODY_BYTES = 32 << 20
+EXPOSED = ["x-headrace-job", "x-vercel-ai-ui-message-stream", "retry-after", "location"]
+
+
+def make_app(gateway: Gateway, origins: list[str]) -> Litestar:
+    """The application over `gateway`, which has to be running."""
+    return Litestar(
+        route_handlers=[
+            *(jobs.submit, jobs.show, jobs.cancel, jobs.token),
+            *(streams.events, sockets.stream),
+            *(chat.complete, ui_chat.chat, ui_chat.resume, agents.run),
+            *(pages.index, pages.asset, pages.health),
+        ],
+        dependencies={"gateway": Provide(lambda: gateway, sync_to_thread=False)},
+        exception_handlers={Exception: answer},
+        cors_config=CORSConfig(allow_origins=origins, expose_headers=EXPOSED) if origins else None,
+        openapi_config=OpenAPIConfig(title="headrace", version="1", path="/v1/schema"),
+        request_max_body_size=MOST_BODY_BYTES,
+        logging_config=None,
+    )

@@ -1,0 +1,56 @@
+"""`POST /v1/chat/completions`: a durable job, seen through OpenAI's clients."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+from litestar import Request, post
+from litestar.types import ASGIApp
+
+from headrace.job import Completion
+from headrace.lines import success_line
+from headrace_api.auth import EVERY_JOB, SUBMIT
+from headrace_api.bodies import read_asked, read_object
+from headrace_api.following import DRAINING
+from headrace_api.gateway import Gateway
+from headrace_api.jobs import as_json, submitted
+from headrace_api.problems import Problem, failed
+from headrace_api.streams import is_lowered, stream
+from headrace_api.views import Cursor, Subject
+from headrace_api.views.openai import OpenAI
+
+
+@post("/v1/chat/completions", status_code=200)
+async def complete(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
+    """The answer, or with `"stream": true` its chunks. Leaving does not stop the job; its id is in `x-headrace-job`."""
+    gateway.allow(request, EVERY_JOB, SUBMIT)
+    asked = read_asked(read_object(await request.body()))
+    job = await submitted(gateway, request, asked)
+    if asked.stream:
+        subject = Subject(job=job, model=asked.job.model, include_usage=asked.include_usage)
+        return await stream(gateway, OpenAI, subject, Cursor(), held=is_lowered(asked.job))
+    completion = await answered(gateway, job)
+    line = msgspec.json.decode(success_line("", job, completion))
+    return as_json(line["response"]["body"], x_headrace_job=job).to_asgi_response(app=None, request=request)
+
+
+async def answered(gateway: Gateway, job: str) -> Completion:
+    """The completion, waited for. Raises `Problem` when it failed, and when the gateway has to go first."""
+    waiting = asyncio.create_task(gateway.ended(job))
+    drain = asyncio.create_task(gateway.draining.wait())
+    try:
+        await asyncio.wait({waiting, drain}, return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            message = f"{DRAINING}; {job} goes on: GET /v1/jobs/{job}"
+            # The client's own retry would pay for another one.
+            raise Problem(503, "interrupted", message, headers={"x-should-retry": "false", "x-headrace-job": job})
+        outcome = waiting.result()
+    finally:
+        waiting.cancel()
+        drain.cancel()
+    if outcome.completion is None:
+        assert outcome.error is not None
+        raise failed(job, outcome.error)
+    return outcome.completion

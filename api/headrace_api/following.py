@@ -1,0 +1,151 @@
+"""A viewer's frames as they come, for whichever transport: in groups, with the silence between them told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import msgspec
+
+from headrace.errors import Gone, HeadraceError
+from headrace.event import EventId
+from headrace.job import Outcome
+from headrace.reader import Viewer
+from headrace_api.gateway import Gateway
+from headrace_api.problems import problem_of
+from headrace_api.views import Cursor, Frame, Replay, Subject, View
+
+FIRST_S = 0.25
+GROUP_BYTES = 64 * 1024
+DRAINING = "the gateway is restarting"
+
+
+class Following:
+    """The frames of one job in one view, after one cursor. `open` it first; `close` it at the end.
+
+    `last` says why it ended, once `groups` has: `end`, `drain`, `gone` or `failed`.
+    """
+
+    def __init__(self, gateway: Gateway, view: type[View], subject: Subject, cursor: Cursor, *, held: bool = False):
+        self._gateway = gateway
+        self._held = held
+        self._replay = Replay(view, subject, cursor)
+        self._cursor = cursor
+        self.job = subject.job
+        self.last = ""
+        self._viewer: Viewer | None = None
+        self._next: asyncio.Task[Any] | None = None
+
+    async def open(self) -> bool:
+        """Find the log. False when the viewer has seen its `end`. Raises `Unknown`, and `Gone` when that is known at once."""
+        cursor = self._cursor.at
+        self._viewer = viewer = await self._gateway.view(self.job, cursor)
+        if viewer.ended and self._replay.view.resumable and self._cursor.part is None:
+            return False
+        if self._replay.reads_after != cursor:
+            viewer.close()
+            self._viewer = viewer = await self._gateway.view(self.job)
+        self._next = asyncio.create_task(viewer.next())
+        await asyncio.wait({self._next}, timeout=FIRST_S)
+        if self._next.done():
+            error = self._next.exception()
+            if error is not None and not isinstance(error, StopAsyncIteration):
+                raise error
+        return True
+
+    def close(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+        if self._viewer is not None:
+            self._viewer.close()
+
+    async def groups(self, gone: asyncio.Future[Any]) -> AsyncGenerator[list[Frame]]:
+        """Groups of frames; an empty one whenever nothing came for a heartbeat. Ends by itself, or when `gone` is done."""
+        viewer = self._viewer
+        assert viewer is not None
+        if self._cursor.at == "now" and self._replay.reads_after == "now":
+            yield [local({"t": "pos", "at": str(viewer.cursor)})]
+        drain = asyncio.create_task(self._gateway.draining.wait())
+        try:
+            while not self._replay.closed:
+                if self._next is None:
+                    self._next = asyncio.create_task(viewer.next())
+                waiting = {self._next, drain, gone}
+                done, _ = await asyncio.wait(
+                    waiting, timeout=self._gateway.settings.heartbeat_s, return_when=asyncio.FIRST_COMPLETED
+                )
+                if gone in done:
+                    return
+                if self._next in done:
+                    async for group in self._ready():
+                        yield group
+                elif drain in done:
+                    self.last = "drain"
+                    yield [Frame(None, data) for data in self._replay.view.interrupted(DRAINING)]
+                    return
+                else:
+                    yield []
+            self.last = self.last or "end"
+        finally:
+            drain.cancel()
+
+    async def _ready(self) -> AsyncGenerator[list[Frame]]:
+        task, self._next = self._next, None
+        assert task is not None
+        group: list[Frame] = []
+        size = 0
+        try:
+            for event in task.result():
+                if self._held:
+                    event = await self._restored(event)
+                    if event is None:
+                        continue
+                for frame in self._replay.add(event):
+                    group.append(frame)
+                    size += len(frame.data)
+                if size > GROUP_BYTES:
+                    yield group
+                    group, size = [], 0
+                if self._replay.closed:
+                    break
+        except StopAsyncIteration:
+            self._replay.view.closed = True
+        except Gone as error:
+            self.last = "gone"
+            self._replay.view.closed = True
+            group.append(self._gap(error))
+        except HeadraceError as error:
+            self.last = "failed"
+            self._replay.view.closed = True
+            problem = problem_of(error)
+            group += [Frame(None, data) for data in self._replay.view.interrupted(str(problem))]
+        if group:
+            yield group
+
+    def _gap(self, error: Gone) -> Frame:
+        first = str(EventId(*error.first)) if error.first else None
+        result = f"/v1/jobs/{self.job}"
+        return local({"t": "gap", "requested": str(self._cursor.at), "first": first, "result": result})
+
+    async def _restored(self, event: Any) -> Any:
+        """With a lowered schema the text on the wire is not the answer: it is left out, and the answer is put before `end`."""
+        kind = event.data
+        if kind.startswith(b'{"t":"text.delta"'):
+            return None
+        if kind.startswith(b'{"t":"end"'):
+            outcome = await self._gateway.outcome(self.job)
+            self._say(outcome, event.id)
+        return event
+
+    def _say(self, outcome: Outcome | None, at: EventId) -> None:
+        completion = outcome.completion if outcome else None
+        if completion is None or (completion.value is None and completion.content is None):
+            return
+        value = completion.value
+        self._replay.put(at, msgspec.json.encode(value).decode() if value is not None else str(completion.content))
+
+
+def local(fields: dict[str, Any]) -> Frame:
+    """A frame of the gateway's own: it has no id, for it is in no log."""
+    return Frame(None, msgspec.json.encode(fields))

@@ -1,0 +1,135 @@
+"""What the routes of one gateway process share: the ledger, the reader, the gate, and the word that it is time to go."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Literal
+
+import msgspec
+
+from headrace.client import AsyncHeadrace
+from headrace.errors import Expired, InputError, Unknown
+from headrace.event import START, EventId
+from headrace.handles import decode_outcome
+from headrace.job import Job, Outcome
+from headrace.ledger.state import TERMINAL
+from headrace.reader import Reader, Viewer
+from headrace.settings import Settings
+from headrace.waiting import persistently
+from headrace_api.auth import Gate, tokens_of
+from headrace_api.problems import Problem
+
+JOB_ID_CHARS = 64
+
+
+class Gateway:
+    """One for a process. `draining` is set when it has been told to stop: every stream ends at once, no job does."""
+
+    def __init__(self, settings: Settings, gate: Gate):
+        self.settings = settings
+        self.gate = gate
+        self.draining = asyncio.Event()
+        self.abort: Callable[[Any, bytes], None] = lambda scope, last: None
+        self.streams = 0
+        self._client: AsyncHeadrace | None = None
+        self._reader: Reader | None = None
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Connected to the ledger. Raises `Unreachable` when nothing answers there."""
+        async with AsyncHeadrace(settings=self.settings) as self._client:
+            self._reader = Reader(self._client.ledger)
+            try:
+                yield
+            finally:
+                await self._reader.close()
+
+    @property
+    def client(self) -> AsyncHeadrace:
+        assert self._client is not None
+        return self._client
+
+    def allow(self, connection: Any, job: str, scope: str, more: tuple[str, ...] = ()) -> None:
+        """Whether this request may do `scope` on `job`. Raises `Denied`."""
+        headers = connection.headers
+        self.gate.check_caller(headers.get("host", ""), headers.get("origin"))
+        subprotocols = connection.scope.get("subprotocols") or ()
+        self.gate.check([*tokens_of(headers, connection.query_params, subprotocols), *more], job, scope)
+
+    @contextlib.contextmanager
+    def one_stream(self) -> Iterator[None]:
+        """A place among the streams that may be open. Raises `Problem` when there is none."""
+        if self.streams >= self.settings.gateway_streams:
+            raise Problem(
+                429, "too_many_streams", "too many streams are open here; try again", headers={"retry-after": "5"}
+            )
+        self.streams += 1
+        try:
+            yield
+        finally:
+            self.streams -= 1
+
+    async def view(self, job: str, after: EventId | Literal["now"] = START) -> Viewer:
+        """A viewer of a job's events. Raises `Unknown`."""
+        assert self._reader is not None
+        return await self._reader.view(self.record(job), after)
+
+    def record(self, job: str) -> str:
+        """The key of a job. Raises `Unknown` for what cannot be one: it is in nobody's ledger."""
+        if not job.startswith("job_") or not job.isascii() or not job.isidentifier() or len(job) > JOB_ID_CHARS:
+            raise Unknown(job[:JOB_ID_CHARS], "no id of a job: those begin with `job_`")
+        return self.client.ledger.keys.job(job)
+
+    async def fields(self, job: str, *names: str) -> list[bytes | None]:
+        record = self.record(job)
+        return await persistently(lambda: self.client.ledger.client.hmget(record, list(names)))
+
+    async def asked(self, job: str) -> Job | None:
+        """What was asked for, as long as it has not ended."""
+        (body,) = await self.fields(job, "body")
+        try:
+            return msgspec.json.decode(body, type=Job) if body else None
+        except msgspec.DecodeError:  # of another version
+            return None
+
+    async def outcome(self, job: str) -> Outcome | None:
+        """How it ended; None when it has not. Raises `Unknown`, or `Expired` when its result is past its lifetime."""
+        (state,) = await self.fields(job, "state")
+        if state is None:
+            raise Unknown(job, "never submitted here, or past its retention of 24 h")
+        if state.decode() not in TERMINAL:
+            return None
+        record = self.record(job)
+        result = await persistently(lambda: self.client.ledger.client.get(f"{record}:result"))
+        if result is None:
+            raise Expired(job, "it ended, and its result is past its lifetime (`ttl_s` of its submission)")
+        return decode_outcome(result)
+
+    async def ended(self, job: str) -> Outcome:
+        """Wait for its end, and how it ended. Raises `Expired`."""
+        with await self.view(job, "now") as viewer:
+            while (outcome := await self.outcome(job)) is None:
+                with contextlib.suppress(StopAsyncIteration):
+                    while not viewer.ended:
+                        await viewer.next()
+        return outcome
+
+
+def urls_of(base: str, job: str) -> dict[str, str]:
+    """Where a job is watched and its result fetched."""
+    websocket = base.replace("http", "ws", 1)
+    return {
+        "events": f"{base}/v1/jobs/{job}/events",
+        "websocket": f"{websocket}/v1/stream?job={job}",
+        "result": f"{base}/v1/jobs/{job}",
+    }
+
+
+def flag(given: str | None, name: str) -> bool:
+    """A yes or no of the query. Raises `InputError`."""
+    known = {None: False, "0": False, "false": False, "1": True, "true": True}
+    if given not in known:
+        raise InputError(f"{name}: must be true or false, not {given!r:.40}")
+    return known[given]

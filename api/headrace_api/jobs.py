@@ -1,0 +1,103 @@
+"""`/v1/jobs`: submit one, look at it, cancel it, get a fresh token for its stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get, post
+
+from headrace.ask import checked_key, ttl_ms
+from headrace.errors import Expired, InputError, Unknown
+from headrace.job import Outcome
+from headrace.ledger.cancel import cancel as cancel_job
+from headrace.ledger.state import TERMINAL
+from headrace_api.auth import CANCEL, EVERY_JOB, READ, SUBMIT, TOKEN_S
+from headrace_api.bodies import Asked, read_asked, read_object
+from headrace_api.gateway import Gateway, urls_of
+
+FIELDS = ("state", "created", "ended", "n")
+
+
+async def submitted(gateway: Gateway, request: Request[Any, Any, Any], asked: Asked, key: str | None = None) -> str:
+    """The id of the job, accepted. `Idempotency-Key`, or the body's own, makes the same request the same job."""
+    given = key or asked.own.get("idempotency_key") or request.headers.get("idempotency-key")
+    return await gateway.client.submit_job(
+        asked.job, ttl_ms=ttl_ms(asked.own.get("ttl_s")), idempotency_key=checked_key(given)
+    )
+
+
+def as_json(value: Any, status: int = 200, **headers: str) -> Response[bytes]:
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    return Response(msgspec.json.encode(value), status_code=status, media_type="application/json", headers=named)
+
+
+@post("/v1/jobs")
+async def submit(request: Request[Any, Any, Any], gateway: Gateway) -> Response[bytes]:
+    """Accept OpenAI's chat-completions body as a job; deltas are streamed unless it says `"stream": false`."""
+    gateway.allow(request, EVERY_JOB, SUBMIT)
+    body = read_object(await request.body())
+    job = await submitted(gateway, request, read_asked(body, streams=body.get("stream") is not False))
+    return as_json(
+        {
+            "id": job,
+            "status": "queued",
+            "urls": urls_of(str(request.base_url).rstrip("/"), job),
+            "stream_token": gateway.gate.sign(job, (READ, CANCEL)),
+        },
+        202,
+        location=f"/v1/jobs/{job}",
+        x_headrace_job=job,
+    )
+
+
+@get("/v1/jobs/{job:str}")
+async def show(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> Response[bytes]:
+    """Its state; once it has ended, `completion` or `error`."""
+    gateway.allow(request, job, READ)
+    state, created, ended, attempts = await gateway.fields(job, *FIELDS)
+    if state is None:
+        raise Unknown(job, "never submitted here, or past its retention of 24 h")
+    status = state.decode()
+    shown: dict[str, Any] = {
+        "id": job,
+        "status": status,
+        "attempts": int(attempts or 0),
+        "created_ms": int(created or 0),
+        "ended_ms": int(ended) if ended else None,
+    }
+    if status in TERMINAL:
+        try:
+            shown |= outcome_fields(await gateway.outcome(job))
+        except Expired:
+            shown |= {"error": {"code": "expired", "message": "its result is past its lifetime"}}
+    return as_json(shown)
+
+
+def outcome_fields(outcome: Outcome | None) -> dict[str, Any]:
+    if outcome is None:
+        return {}
+    return {"completion": outcome.completion} if outcome.completion is not None else {"error": outcome.error}
+
+
+@post("/v1/jobs/{job:str}/cancel", status_code=200)
+async def cancel(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> Response[bytes]:
+    """Stop it; a call in flight is closed at once. Twice is no error; after its end it is a 409."""
+    gateway.allow(request, job, CANCEL)
+    gateway.record(job)
+    async with gateway.client.talking():
+        return as_json({"id": job, "status": await cancel_job(gateway.client.ledger, job)})
+
+
+@post("/v1/jobs/{job:str}/tokens", status_code=201)
+async def token(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> Response[bytes]:
+    """A fresh stream token, for a page that comes back: `{"scope": ["read", "cancel"]}`."""
+    gateway.allow(request, job, SUBMIT)
+    raw = await request.body()
+    scope = read_object(raw).get("scope", [READ]) if raw else [READ]
+    if not isinstance(scope, list) or not scope or any(one not in (READ, CANCEL) for one in scope):
+        raise InputError(f"/scope: must be a list of {READ} and {CANCEL}")
+    (state,) = await gateway.fields(job, "state")
+    if state is None:
+        raise Unknown(job, "never submitted here, or past its retention of 24 h")
+    return as_json({"stream_token": gateway.gate.sign(job, scope), "expires_in_s": TOKEN_S}, 201)

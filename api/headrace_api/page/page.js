@@ -1,0 +1,384 @@
+// The page: one answer as it comes, or a file of jobs. What is shown is always the fold of a job's events.
+import { fold, openStream } from "/headrace.js";
+
+const MOST_LINES = 500;
+const SUBMITTING = 6; // requests at a time
+const WATCHED = 50; // jobs at a time on one WebSocket
+const $ = (id) => document.getElementById(id);
+const own = new URLSearchParams(location.search).get("st"); // a token, where the gateway demands one
+const getToken = () => own ?? undefined;
+let stream = null;
+
+function headers(more = {}) {
+  return own ? { ...more, Authorization: `Bearer ${own}` } : more;
+}
+
+async function call(path, body) {
+  const init = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) };
+  const answer = await fetch(path, { ...init, headers: headers({ "Content-Type": "application/json" }) });
+  const decoded = await answer.json();
+  if (!answer.ok) throw new Error(decoded.error?.message ?? `the gateway answered ${answer.status}`);
+  return decoded;
+}
+
+function request(model, prompt, schemaText) {
+  const body = { model, messages: [{ role: "user", content: prompt }], headrace: { on_retry: "reset" } };
+  if (schemaText.trim()) {
+    let schema;
+    try {
+      schema = JSON.parse(schemaText);
+    } catch (error) {
+      throw new Error(`The JSON Schema is no JSON: ${error.message}`);
+    }
+    body.response_format = { type: "json_schema", json_schema: { name: "answer", schema } };
+  }
+  return body;
+}
+
+// One job
+
+async function watch(job) {
+  stream?.close();
+  const mine = (stream = openStream({ job, getToken, onStatus: (status) => say(status === "live" ? "" : "reconnecting …") }));
+  let state = fold();
+  let drawn = true;
+  const draw = () => {
+    drawn = true;
+    if (stream === mine) show(state);
+  };
+  $("answer").hidden = false;
+  $("stop").hidden = false;
+  $("stop").disabled = false;
+  show(state);
+  try {
+    for await (const event of mine) {
+      if (stream !== mine) return;
+      state = fold(state, event);
+      if (drawn) {
+        drawn = false;
+        requestAnimationFrame(draw); // as often as the screen, not as the tokens
+      }
+    }
+    if (stream !== mine) return;
+    show(state, await call(`/v1/jobs/${job}`));
+  } catch (error) {
+    if (stream === mine) complain(error);
+    $("content").setAttribute("aria-busy", "false");
+  }
+  if (stream === mine) $("stop").hidden = true;
+}
+
+function show(state, result) {
+  const ended = result?.status ?? state.end?.status;
+  $("state").textContent = phrase(state, ended, result);
+  $("state").className = ended ?? "";
+  const attempts = state.attempts.length > 1 || state.attempts[0]?.cached ? state.attempts : [];
+  $("attempts").replaceChildren(...attempts.map((one) => element("li", attempt(one))));
+  setText("reasoning", state.reasoning || (result?.completion?.reasoning ?? ""));
+  $("reasoning-box").hidden = !$("reasoning").textContent;
+  const text = result ? (result.completion?.content ?? state.content) : state.content;
+  const value = result?.completion?.value ?? partial(text);
+  const structured = value !== null && typeof value === "object" && !Array.isArray(value) && /^\s*\{/.test(text);
+  setText("content", structured ? "" : text || state.refusal);
+  $("content").setAttribute("aria-busy", String(!ended && !structured));
+  $("value").hidden = !structured;
+  if (structured) $("value").replaceChildren(...Object.entries(value).flatMap(field));
+  $("tools").replaceChildren(...state.toolCalls.filter(Boolean).map(tool));
+  $("facts").textContent = facts(state, result);
+}
+
+function phrase(state, ended, result) {
+  if (ended === "succeeded") return "done";
+  if (ended) return [ended, result?.error?.message ?? state.end?.error?.message].filter(Boolean).join(": ");
+  if (state.status) return `${state.status.phase} ${state.status.detail ?? ""}`.trim();
+  if (!state.attempt) return "queued";
+  return state.content || state.reasoning || state.toolCalls.length ? "answering …" : "waiting for the model …";
+}
+
+function attempt({ n, reason, model, cached }) {
+  const why = n > 1 ? `, begun again: ${reason}` : "";
+  return `attempt ${n}${model ? ` on ${model}` : ""}${cached ? ", from the cache" : ""}${why}`;
+}
+
+function facts(state, result) {
+  const usage = result?.completion?.usage ?? state.usage;
+  const parts = [result?.completion?.model ?? state.route?.model];
+  if (usage) parts.push(`${usage.input_tokens ?? usage.prompt_tokens ?? 0} tokens in, ${usage.output_tokens ?? usage.completion_tokens ?? 0} out`);
+  if (result?.completion?.cost != null) parts.push(dollars(result.completion.cost));
+  return parts.filter(Boolean).join(" · ");
+}
+
+function field([name, value]) {
+  const flat = Array.isArray(value) && value.every((one) => typeof one !== "object");
+  const text = typeof value === "string" ? value : flat ? value.join("\n") : JSON.stringify(value, null, 1);
+  return [element("dt", name), element("dd", text ?? "")];
+}
+
+function tool(call) {
+  const box = element("article");
+  box.className = "call";
+  box.append(element("h3", `calls ${call.name}${call.done ? "" : " …"}`), element("pre", call.arguments));
+  return box;
+}
+
+/** What a JSON text holds so far: open strings and brackets are closed, a key without its value is left out. */
+function partial(text) {
+  if (!/^\s*\{/.test(text)) return null;
+  const closers = [];
+  let inString = false;
+  for (let at = 0; at < text.length; at++) {
+    const char = text[at];
+    if (inString) {
+      if (char === "\\") at++;
+      else if (char === '"') inString = false;
+    } else if (char === '"') inString = true;
+    else if (char === "{" || char === "[") closers.unshift(char === "{" ? "}" : "]");
+    else if (char === "}" || char === "]") closers.shift();
+  }
+  const ends = closers.join("");
+  const open = inString ? text.replace(/\\(u[0-9a-fA-F]{0,3})?$/, "") + '"' : text;
+  const tries = [open, open.replace(/[,\s]+$/, ""), open.replace(/,?\s*"(?:[^"\\]|\\.)*"\s*:?\s*[^\s"{}[\],]*$/, ""), open.replace(/[,:]?\s*[^\s"{}[\],]*$/, "")];
+  for (const one of tries) {
+    try {
+      return JSON.parse(one + ends);
+    } catch {
+      // the next is shorter
+    }
+  }
+  return {};
+}
+
+// Many jobs
+
+let rows = [];
+let socket = null;
+
+async function submitFile(file) {
+  const model = $("model").value.trim();
+  if (!model) throw new Error("Choose a model first.");
+  const lines = (await file.text()).split("\n").map((line, at) => [line.trim(), at + 1]).filter(([line]) => line);
+  if (!lines.length) throw new Error(`${file.name} is empty.`);
+  if (lines.length > MOST_LINES) throw new Error(`${file.name} has ${lines.length} lines; ${MOST_LINES} are taken here. Use headrace extract.`);
+  const bodies = lines.map(([line, number]) => bodyOf(line, `${file.name}, line ${number}`, model)); // all, before the first is paid
+  rows = bodies.map(({ name }) => ({ name, state: "waiting" }));
+  $("batch").hidden = false;
+  drawRows();
+  const left = bodies.map((one, at) => [one.body, rows[at]]);
+  const submitting = async () => {
+    for (let next; (next = left.shift()); ) {
+      const [body, row] = next;
+      if (row.state === "cancelled") continue;
+      try {
+        row.id = (await call("/v1/jobs", body)).id;
+        row.state = "queued";
+      } catch (error) {
+        Object.assign(row, { state: "refused", answer: error.message });
+      }
+      remember();
+      drawRow(row);
+      watchRows();
+    }
+  };
+  await Promise.all(Array.from({ length: SUBMITTING }, submitting));
+}
+
+function bodyOf(line, where, model) {
+  let item;
+  try {
+    item = JSON.parse(line);
+  } catch (error) {
+    throw new Error(`${where}: is no JSON: ${error.message}`);
+  }
+  if (typeof item === "string") item = { text: item };
+  if (item === null || typeof item !== "object" || Array.isArray(item)) throw new Error(`${where}: must be an object or a text`);
+  const name = String(item.custom_id ?? item.id ?? where.split(" ").pop());
+  const template = $("prompt").value.trim() || "{text}";
+  const given = item.body ?? item;
+  if (Array.isArray(given.messages)) return { name, body: { ...request(model, "", $("schema").value), ...given } };
+  const prompt = template.replace(/\{(\w+)\}/g, (_, key) => {
+    if (item[key] === undefined) throw new Error(`${where}: has no field “${key}”, which the prompt asks for`);
+    return typeof item[key] === "string" ? item[key] : JSON.stringify(item[key]);
+  });
+  return { name, body: request(model, prompt, $("schema").value) };
+}
+
+/** One WebSocket for as many of the open rows as it may carry; made anew when it breaks. */
+function watchRows() {
+  if (socket?.readyState > 1) socket = null;
+  const open = rows.filter((row) => row.id && !row.ended);
+  if (!socket && open.length) {
+    const here = `${location.origin.replace(/^http/, "ws")}/v1/stream`;
+    const mine = (socket = new WebSocket(here, ["headrace.v1", ...(own ? [`bearer.${own}`] : [])]));
+    mine.onopen = watchRows;
+    mine.onmessage = ({ data }) => onFrame(JSON.parse(data));
+    mine.onclose = () => {
+      for (const row of rows) row.watched = false;
+      setTimeout(watchRows, 500 + 1500 * Math.random());
+    };
+  }
+  if (socket?.readyState !== 1) return;
+  const room = WATCHED - open.filter((row) => row.watched).length;
+  for (const row of open.filter((one) => !one.watched).slice(0, room)) {
+    row.watched = true;
+    socket.send(JSON.stringify({ op: "sub", job: row.id }));
+  }
+}
+
+async function onFrame(frame) {
+  const row = rows.find((one) => one.id === frame.job);
+  if (!row || row.ended) return;
+  if (frame.t === "attempt.start") row.state = "running";
+  else if (frame.t === "end" || frame.t === "closed") {
+    row.ended = true;
+    const result = await call(`/v1/jobs/${row.id}`).catch((error) => ({ status: "lost", error }));
+    row.state = result.status;
+    row.known = true;
+    row.usage = result.completion?.usage;
+    row.cost = result.completion?.cost;
+    row.answer = result.completion ? answerOf(result.completion) : result.error?.message;
+    watchRows();
+  } else return;
+  drawRow(row);
+}
+
+function answerOf({ value, content, tool_calls: calls }) {
+  return value != null ? JSON.stringify(value) : content || (calls ? JSON.stringify(calls) : "");
+}
+
+function drawRows() {
+  $("rows").replaceChildren(
+    ...rows.map((row) => {
+      row.line = element("tr");
+      row.cells = Array.from({ length: 5 }, () => element("td"));
+      row.line.append(...row.cells);
+      fillRow(row);
+      return row.line;
+    }),
+  );
+  drawCounts();
+}
+
+function drawRow(row) {
+  if (row.cells) fillRow(row);
+  drawCounts();
+}
+
+function fillRow(row) {
+  const [name, state, tokens, cost, answer] = row.cells;
+  if (row.id && !name.querySelector("a")) {
+    const link = element("a", row.name);
+    link.href = `#job=${row.id}`;
+    name.replaceChildren(link);
+  } else if (!row.id) name.textContent = row.name;
+  state.textContent = row.state;
+  tokens.textContent = row.usage ? (row.usage.input_tokens ?? 0) + (row.usage.output_tokens ?? 0) : "";
+  cost.textContent = row.cost != null ? dollars(row.cost) : "";
+  answer.textContent = row.answer ?? "";
+  answer.title = row.answer ?? "";
+}
+
+function drawCounts() {
+  const over = rows.filter((row) => row.known || ["refused", "cancelled"].includes(row.state));
+  const good = rows.filter((row) => row.state === "succeeded").length;
+  const sum = (pick) => rows.reduce((total, row) => total + (pick(row) ?? 0), 0);
+  const tokens = sum((row) => (row.usage?.input_tokens ?? 0) + (row.usage?.output_tokens ?? 0));
+  const priced = rows.some((row) => row.cost != null) ? ` · ${dollars(sum((row) => row.cost))}` : "";
+  $("progress").max = rows.length || 1;
+  $("progress").value = over.length;
+  $("counts").textContent = `${over.length} of ${rows.length} done · ${good} succeeded · ${over.length - good} not · ${tokens} tokens${priced}`;
+  $("stop-all").hidden = over.length === rows.length;
+}
+
+function remember() {
+  try {
+    sessionStorage.setItem("headrace.rows", JSON.stringify(rows.filter((row) => row.id).map(({ id, name }) => ({ id, name }))));
+  } catch {
+    // A full or forbidden storage only means that a reload forgets the table.
+  }
+}
+
+// What both need
+
+function dollars(amount) {
+  return `$${amount < 0.01 ? amount.toPrecision(2) : amount.toFixed(2)}`;
+}
+
+function element(name, text) {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+function setText(id, text) {
+  const node = $(id);
+  const shown = node.textContent;
+  if (text === shown) return;
+  if (text.startsWith(shown) && node.firstChild) node.firstChild.appendData(text.slice(shown.length));
+  else node.textContent = text;
+}
+
+function say(text) {
+  $("connection").textContent = text;
+}
+
+function complain(error) {
+  $("problem").textContent = error.message;
+}
+
+function fromUrl() {
+  const job = new URLSearchParams(location.hash.slice(1)).get("job");
+  if (job) watch(job);
+}
+
+$("ask").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  complain({ message: "" });
+  const button = event.submitter;
+  if (button) button.disabled = true;
+  try {
+    const { id } = await call("/v1/jobs", request($("model").value.trim(), $("prompt").value, $("schema").value));
+    localStorage.setItem("headrace.model", $("model").value.trim());
+    location.hash = `job=${id}`;
+    $("answer").hidden = false;
+    $("answer").focus(); // on a phone the answer is below the form
+  } catch (error) {
+    complain(error);
+  } finally {
+    if (button) button.disabled = false;
+  }
+});
+$("prompt").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("ask").requestSubmit();
+});
+$("stop").addEventListener("click", async () => {
+  $("stop").disabled = true;
+  await stream?.cancel().catch(complain);
+});
+$("stop-all").addEventListener("click", async () => {
+  for (const row of rows) {
+    if (!row.id) row.state = "cancelled";
+    else if (!row.ended) await call(`/v1/jobs/${row.id}/cancel`, {}).catch(() => {});
+    drawRow(row);
+  }
+});
+$("file").addEventListener("change", ({ target }) => {
+  complain({ message: "" });
+  if (target.files[0]) submitFile(target.files[0]).catch(complain);
+  target.value = "";
+});
+for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
+  $("drop").addEventListener(name, (event) => {
+    event.preventDefault();
+    $("drop").classList.toggle("over", name === "dragenter" || name === "dragover");
+    if (name === "drop" && event.dataTransfer.files[0]) submitFile(event.dataTransfer.files[0]).catch(complain);
+  });
+}
+window.addEventListener("hashchange", fromUrl);
+$("model").value = localStorage.getItem("headrace.model") ?? "rehearsal/small";
+rows = JSON.parse(sessionStorage.getItem("headrace.rows") ?? "[]").map((row) => ({ ...row, state: "queued" }));
+if (rows.length) {
+  $("batch").hidden = false;
+  drawRows();
+  watchRows();
+}
+fromUrl();

@@ -1,0 +1,55 @@
+"""The web page and the JS client, as files; `/healthz` for supervisors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from litestar import Response, get
+
+from headrace_api.gateway import Gateway
+from headrace_api.problems import Problem
+
+FOLDER = Path(__file__).parent / "page"
+TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".ts": "text/plain",
+    ".svg": "image/svg+xml",
+}
+# Nothing of other sites is loaded, and nothing of ours may be framed by them.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {"content-security-policy": POLICY, "x-content-type-options": "nosniff", "cache-control": "no-cache"}
+
+
+def page(name: str) -> Response[bytes]:
+    file = FOLDER / name
+    if file.parent != FOLDER or not file.is_file():
+        raise Problem(404, "not_found", f"there is no page /{name:.80}")
+    media = f"{TYPES.get(file.suffix, 'application/octet-stream')}; charset=utf-8"
+    return Response(file.read_bytes(), media_type=media, headers=HEADERS)
+
+
+@get("/")
+async def index() -> Response[bytes]:
+    """The page."""
+    return page("index.html")
+
+
+@get("/{name:str}")
+async def asset(name: str) -> Response[bytes]:
+    """One of its files; `headrace.js` is the client for pages of your own."""
+    return page(name)
+
+
+@get("/healthz")
+async def health(gateway: Gateway) -> Response[bytes]:
+    """200 while it takes requests and the ledger answers; 503 otherwise."""
+    async with gateway.client.talking():
+        await gateway.client.ledger.client.ping()
+    if gateway.draining.is_set():
+        raise Problem(503, "draining", "the gateway is stopping")
+    return Response(b"ok\n", media_type="text/plain")

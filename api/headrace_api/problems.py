@@ -1,0 +1,99 @@
+"""What went wrong, as a caller is told: OpenAI's error object on every route, `{"error": {message, type, param, code}}`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from headrace.errors import (
+    CODES,
+    Conflict,
+    Expired,
+    Failure,
+    Finished,
+    Gone,
+    HeadraceError,
+    InputError,
+    JobFailed,
+    Unknown,
+    Unreachable,
+    WaitTimeout,
+)
+from headrace_api.auth import Denied
+
+log = structlog.get_logger("headrace.api")
+
+POINTER = re.compile(r"^(?:option refused: .*`\$\.(?P<option>\w+)`|(?P<pointer>/[^\s:]+|\w+(?=[:=])))")
+STATUS: tuple[tuple[type[Exception], int, str], ...] = (
+    (InputError, 400, "invalid_request"),
+    (Expired, 410, "expired"),
+    (Unknown, 404, "not_found"),
+    (Gone, 410, "gone"),
+    (Conflict, 409, "conflict"),
+    (Finished, 409, "finished"),
+    (Unreachable, 503, "unreachable"),
+    (WaitTimeout, 504, "timeout"),
+)
+
+
+class Problem(Exception):
+    """An answer that is an error, with the status it is sent with."""
+
+    def __init__(self, status: int, code: str, message: str, *, param: str | None = None, headers: Any = None):
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.param = param
+        self.headers: dict[str, str] = dict(headers or {})
+
+    def body(self) -> dict[str, Any]:
+        sort = "invalid_request_error" if self.status < 500 else "server_error"
+        return {"error": {"message": str(self), "type": sort, "param": self.param, "code": self.code}}
+
+
+def problem_of(error: Exception) -> Problem:
+    """`error` as an answer. What nobody foresaw is a 500 that says nothing of its inside."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, Denied):
+        return Problem(401 if error.missing else 403, "unauthorized" if error.missing else "forbidden", str(error))
+    if isinstance(error, JobFailed):
+        return failed(error.subject, error.failure)
+    for kind, status, code in STATUS:
+        if isinstance(error, kind):
+            return Problem(status, code, str(error), param=place_in(str(error)) if kind is InputError else None)
+    if isinstance(error, HTTPException):
+        return Problem(error.status_code, "http", error.detail)
+    if not isinstance(error, HeadraceError):
+        log.error("unforeseen", error=type(error).__name__, exc_info=error)
+    return Problem(500, "internal", "something went wrong here; the gateway's log says what")
+
+
+def failed(job: str, failure: Failure) -> Problem:
+    """A job that ended without an answer."""
+    row = CODES.get(failure.code)
+    message = f"{job}: {failure.message}" + (f" (to do: {row.remedy})" if row else "")
+    # The job has had its retries; the client's own would pay for a new one.
+    return Problem(row.http if row else 500, failure.code, message, headers={"x-should-retry": "false"})
+
+
+def place_in(message: str) -> str | None:
+    """The place that an error's message begins with: `/messages/0/role`, `stream`, an option."""
+    found = POINTER.match(message)
+    return (found["option"] or found["pointer"]) if found else None
+
+
+def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Litestar's exception handler."""
+    problem = problem_of(error)
+    return Response(
+        msgspec.json.encode(problem.body()),
+        status_code=problem.status,
+        media_type="application/json",
+        headers=problem.headers,
+    )

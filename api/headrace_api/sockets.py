@@ -1,0 +1,275 @@
+"""`WS /v1/stream`: many jobs watched over one WebSocket, or one that the URL names.
+
+The client says `{"op": "sub", "job": …, "after": …, "view": …, "token": …}`, `unsub` and `cancel`. Every frame is
+`{"v": 1, "job": …, "id": …, "t": …}`; in views other than native, `d` is what the view says. A subscription ends with
+`{"t": "closed", "code": …}`; with a job in the URL the connection itself closes with that code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any, Literal
+
+import msgspec
+import structlog
+from litestar import WebSocket, websocket
+from litestar.exceptions import WebSocketDisconnect
+from msgspec import Raw
+
+from headrace.errors import Finished, Gone, HeadraceError, InputError, Unknown
+from headrace.ledger.cancel import cancel
+from headrace_api.auth import CANCEL, READ, Denied, tokens_of
+from headrace_api.following import DRAINING, Following
+from headrace_api.gateway import Gateway
+from headrace_api.problems import Problem
+from headrace_api.views import Cursor, Frame, Subject, view_named
+
+log = structlog.get_logger("headrace.api")
+
+PROTOCOL = "headrace.v1"
+MOST_FRAME_BYTES = 64 * 1024
+FIRST_WORD_S = 5.0
+END, RESTART, INTERNAL, BAD, NO_TOKEN, FORBIDDEN, UNKNOWN, SLOW, GONE, TOO_MANY = (
+    *(1000, 1012, 1011, 4400, 4401, 4403, 4404, 4408, 4410, 4429),
+)
+encode = msgspec.json.Encoder().encode
+
+
+class Order(msgspec.Struct, forbid_unknown_fields=True):
+    """What a client says."""
+
+    op: Literal["sub", "unsub", "cancel"]
+    job: str
+    after: str | None = None
+    view: str | None = None
+    token: str | None = None
+
+
+class Closing(Exception):
+    """The connection is to be closed with this code."""
+
+    def __init__(self, code: int, reason: str):
+        super().__init__(reason)
+        self.code = code
+
+
+def closing(error: Exception) -> Closing:
+    """The code that `error` is told with."""
+    codes: tuple[tuple[type[Exception], int], ...] = (
+        (InputError, BAD),
+        (Unknown, UNKNOWN),
+        (Gone, GONE),
+        (HeadraceError, INTERNAL),
+    )
+    if isinstance(error, Closing):
+        return error
+    if isinstance(error, Denied):
+        return Closing(NO_TOKEN if error.missing else FORBIDDEN, str(error))
+    if isinstance(error, Problem):
+        return Closing(TOO_MANY, str(error))
+    return Closing(next((code for kind, code in codes if isinstance(error, kind)), INTERNAL), str(error))
+
+
+class Connection:
+    """One WebSocket: a task for each subscription, and one lock, so that each has its turn at the line."""
+
+    def __init__(self, gateway: Gateway, socket: WebSocket[Any, Any, Any]):
+        self._gateway = gateway
+        self._socket = socket
+        self._scope: Any = socket.scope
+        self._line = asyncio.Lock()
+        self._gone: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._subscriptions: dict[str, asyncio.Task[None]] = {}
+        self._said = asyncio.Event()  # set by whatever is sent
+        self._closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
+        self._greeted = gateway.gate.is_open or bool(
+            tokens_of(socket.headers, socket.query_params, self._scope.get("subprotocols") or ())
+        )
+
+    async def run(self) -> None:
+        """Until the client leaves, or there is a reason to close."""
+        tasks = [asyncio.create_task(work) for work in (self._listen(), self._beat(), self._drain())]
+        try:
+            done, _ = await asyncio.wait({*tasks, self._closing}, return_when=asyncio.FIRST_COMPLETED)
+            await self._end(next(iter(done)))
+        finally:
+            if not self._gone.done():
+                self._gone.set_result(None)
+            for task in (*tasks, *self._subscriptions.values()):
+                task.cancel()
+            await asyncio.gather(*tasks, *self._subscriptions.values(), return_exceptions=True)
+
+    async def _end(self, done: asyncio.Future[Any]) -> None:
+        error = done.exception()
+        why = done.result() if error is None else closing(error) if isinstance(error, Exception) else None
+        if isinstance(why, Closing):
+            with contextlib.suppress(Exception):
+                await self._close(why)
+
+    async def _close(self, why: Closing) -> None:
+        reason = str(why).encode()[:120].decode(errors="ignore")
+        if why.code == SLOW:
+            self._gateway.abort(self._scope, why.code.to_bytes(2, "big") + reason.encode())
+            return
+        async with asyncio.timeout(self._gateway.settings.slow_reader_s):
+            await self._socket.close(why.code, reason)
+
+    async def single(self, job: str) -> None:
+        """Watch the one job that the URL names."""
+        query = self._socket.query_params
+        order = Order("sub", job, query.get("after"), query.get("view"))
+        self._subscriptions[job] = asyncio.create_task(self._follow(order, only=True))
+
+    async def _listen(self) -> Closing | None:
+        while True:
+            timeout = None if self._greeted else FIRST_WORD_S
+            try:
+                async with asyncio.timeout(timeout):
+                    message = await self._socket.receive()
+            except TimeoutError:
+                return Closing(NO_TOKEN, f"no token within {FIRST_WORD_S:g} s")
+            if message["type"] == "websocket.disconnect":
+                return None
+            text = message.get("text")
+            if text is None:
+                return Closing(BAD, "frames are text; this one was binary")
+            try:
+                order = msgspec.json.decode(text, type=Order)
+            except (msgspec.DecodeError, RecursionError) as error:
+                return Closing(BAD, f"frame refused: {error}")
+            await self._obey(order)
+
+    async def _obey(self, order: Order) -> None:
+        if order.op == "unsub":
+            task = self._subscriptions.pop(order.job, None)
+            if task is not None:
+                task.cancel()
+                await self._tell(order.job, END, "unsubscribed")
+        elif order.op == "cancel":
+            await self._cancel(order)
+        elif order.job in self._subscriptions:
+            raise Closing(BAD, f"{order.job:.64} is watched already on this connection")
+        elif len(self._subscriptions) >= self._gateway.settings.gateway_subscriptions:
+            most = self._gateway.settings.gateway_subscriptions
+            raise Closing(TOO_MANY, f"one connection watches {most} jobs at most")
+        else:
+            self._subscriptions[order.job] = asyncio.create_task(self._follow(order, only=False))
+
+    async def _cancel(self, order: Order) -> None:
+        try:
+            self._gateway.allow(self._socket, order.job, CANCEL, (order.token,) if order.token else ())
+            self._greeted = True
+            self._gateway.record(order.job)
+            state = await cancel(self._gateway.client.ledger, order.job)
+        except Finished as error:
+            state = error.detail
+        except (Denied, HeadraceError) as error:
+            await self._tell(order.job, closing(error).code, str(error))
+            return
+        await self._send([encode({"v": 1, "job": order.job, "t": "cancelled", "state": state})])
+
+    async def _follow(self, order: Order, *, only: bool) -> None:
+        try:
+            why = await self._watch(order)
+        except (Denied, HeadraceError, Problem) as error:
+            why = closing(error)
+        except Closing as error:  # the line itself is at fault
+            why, only = error, True
+        except (OSError, WebSocketDisconnect):
+            return
+        except Exception as error:
+            log.error("unforeseen", error=type(error).__name__, exc_info=error)
+            why = Closing(INTERNAL, "something went wrong here")
+        self._subscriptions.pop(order.job, None)
+        if why is None:
+            return
+        if only:
+            if not self._closing.done():
+                self._closing.set_result(why)
+            return
+        with contextlib.suppress(OSError, Closing):
+            await self._tell(order.job, why.code, str(why))
+
+    async def _watch(self, order: Order) -> Closing | None:
+        gateway, job = self._gateway, order.job
+        gateway.allow(self._socket, job, READ, (order.token,) if order.token else ())
+        self._greeted = True
+        view = view_named(order.view)
+        gateway.record(job)
+        cursor = Cursor.parse(order.after, job)
+        if view.name == "native" and cursor.part is not None:
+            raise InputError("the cursor is one of another view: a native one is `<epoch>-<seq>`")
+        following = Following(gateway, view, Subject(job=job), cursor)
+        try:
+            with gateway.one_stream():
+                if not await following.open():
+                    return Closing(END, "nothing follows its end")
+                async with contextlib.aclosing(following.groups(self._gone)) as groups:
+                    async for group in groups:
+                        if group:
+                            await self._send([wrapped(job, view.name, frame) for frame in group])
+        finally:
+            following.close()
+        codes = {"end": END, "gone": GONE, "failed": INTERNAL}
+        return Closing(codes[following.last], following.last) if following.last in codes else None
+
+    async def _send(self, frames: list[bytes]) -> None:
+        async with self._line:
+            for frame in frames:
+                try:
+                    async with asyncio.timeout(self._gateway.settings.slow_reader_s):
+                        await self._socket.send_data(frame.decode())
+                except TimeoutError:
+                    raise Closing(SLOW, "nothing was taken for too long; come back with your cursor") from None
+        self._said.set()
+
+    async def _tell(self, job: str, code: int, message: str) -> None:
+        await self._send([encode({"v": 1, "job": job[:64], "t": "closed", "code": code, "message": message[:500]})])
+
+    async def _beat(self) -> None:
+        """A frame whenever there was none for a while: a browser does not see pings."""
+        while True:
+            self._said.clear()
+            try:
+                async with asyncio.timeout(self._gateway.settings.heartbeat_s):
+                    await self._said.wait()
+            except TimeoutError:
+                await self._send([b'{"v":1,"t":"hb"}'])
+
+    async def _drain(self) -> Closing:
+        await self._gateway.draining.wait()
+        with contextlib.suppress(TimeoutError, OSError, Closing):
+            async with asyncio.timeout(1):
+                await self._send([encode({"v": 1, "t": "bye", "reason": DRAINING, "reconnect_ms": 500})])
+        return Closing(RESTART, DRAINING)
+
+
+def wrapped(job: str, view: str, frame: Frame) -> bytes:
+    """The frame as it goes over the WebSocket."""
+    head = {"v": 1, "job": job} | ({"id": frame.id} if frame.id is not None else {})
+    if view == "native" or frame.id is None:
+        return encode(head)[:-1] + b"," + frame.data[1:]
+    data = Raw(frame.data) if frame.data[:1] == b"{" else frame.data.decode()
+    return encode(head | {"view": view, "d": data})
+
+
+@websocket("/v1/stream")
+async def stream(socket: WebSocket[Any, Any, Any], gateway: Gateway) -> None:
+    """Many jobs, or the one of `?job=`, `?after=`, `?view=`."""
+    offered: Any = socket.scope.get("subprotocols") or []
+    await socket.accept(subprotocols=PROTOCOL if PROTOCOL in offered else None)
+    # Accepted first: a browser is told nothing of why a handshake was refused.
+    try:
+        gateway.gate.check_caller(socket.headers.get("host", ""), socket.headers.get("origin"))
+        for token in tokens_of(socket.headers, socket.query_params, offered):
+            gateway.gate.read(token)
+    except Denied as error:
+        why = closing(error)
+        await socket.close(why.code, str(why)[:120])
+        return
+    connection = Connection(gateway, socket)
+    job = socket.query_params.get("job")
+    if job is not None:
+        await connection.single(job)
+    await connection.run()

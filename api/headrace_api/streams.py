@@ -1,0 +1,119 @@
+"""`GET /v1/jobs/{id}/events`: a job's events as server-sent events, from any place on, in any view."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from litestar import Request, get
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from headrace.errors import InputError
+from headrace.job import Job
+from headrace.schema.lower import lower
+from headrace_api.auth import READ
+from headrace_api.following import Following
+from headrace_api.gateway import Gateway, flag
+from headrace_api.problems import Problem
+from headrace_api.sse import HEADERS, HEARTBEAT, Encoder
+from headrace_api.views import Cursor, Subject, View, view_named
+
+
+class EventStream:
+    """An ASGI application: one response, written as the frames come. The client's leaving ends it, and nothing else."""
+
+    def __init__(self, gateway: Gateway, following: Following, headers: dict[str, str]):
+        self._gateway = gateway
+        self._following = following
+        self._headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gone = asyncio.ensure_future(left(receive))
+        try:
+            with self._gateway.one_stream(), contextlib.suppress(OSError):
+                await self._write(scope, send, gone)
+        finally:
+            gone.cancel()
+            self._following.close()
+
+    async def _write(self, scope: Scope, send: Send, gone: asyncio.Future[Any]) -> None:
+        encoder = Encoder()
+        headers = [(name.encode(), value.encode()) for name, value in (HEADERS | self._headers).items()]
+        try:
+            async with asyncio.timeout(self._gateway.settings.slow_reader_s):
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
+            # The headers leave with the first bytes of the body: without some, a client of a queued job waits for both.
+            await self._send(send, HEARTBEAT)
+            async with contextlib.aclosing(self._following.groups(gone)) as groups:
+                async for group in groups:
+                    await self._send(send, encoder.encode(group) if group else HEARTBEAT)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except TimeoutError:
+            self._gateway.abort(scope, b"")
+
+    async def _send(self, send: Send, body: bytes) -> None:
+        async with asyncio.timeout(self._gateway.settings.slow_reader_s):
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+class Nothing:
+    """204: nothing follows, and an EventSource does not come back."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def stream(
+    gateway: Gateway, view: type[View], subject: Subject, cursor: Cursor, *, held: bool = False
+) -> ASGIApp:
+    """The response that follows a job, or 204. Raises `Unknown`, `Gone`, and `Problem` when too many are open."""
+    if cursor.at == "now" and view.name != "native":
+        raise InputError(f"the cursor `now` is for the native view; {view.name} begins at the start, or after an id")
+    if gateway.streams >= gateway.settings.gateway_streams:
+        raise Problem(
+            429, "too_many_streams", "too many streams are open here; try again", headers={"retry-after": "5"}
+        )
+    following = Following(gateway, view, subject, cursor, held=held)
+    if not await following.open():
+        following.close()
+        return Nothing()
+    return EventStream(gateway, following, view.headers | {"x-headrace-job": subject.job})
+
+
+@get("/v1/jobs/{job:str}/events", media_type="text/event-stream")
+async def events(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> ASGIApp:
+    """Its events after `Last-Event-ID`, or after `?after=`, in `?view=`; 204 when nothing follows."""
+    gateway.allow(request, job, READ)
+    query = request.query_params
+    view = view_named(query.get("view"))
+    gateway.record(job)
+    given = request.headers.get("last-event-id")
+    cursor = Cursor.parse(given if given is not None else query.get("after"), job)
+    if view.name == "native" and cursor.part is not None:
+        raise InputError("the cursor is one of another view: a native one is `<epoch>-<seq>`")
+    asked = await gateway.asked(job)
+    subject = Subject(job=job, model=asked.model if asked else "", include_usage=flag(query.get("usage"), "usage"))
+    return await stream(gateway, view, subject, cursor, held=await held(gateway, view, job))
+
+
+async def held(gateway: Gateway, view: type[View], job: str) -> bool:
+    """Whether the answer's text has to wait for `end`: a schema was lowered, so what is on the wire is not the answer."""
+    if view.name != "openai":
+        return False
+    asked = await gateway.asked(job)
+    if asked is not None:
+        return is_lowered(asked)
+    outcome = await gateway.outcome(job)
+    return bool(outcome and outcome.completion and outcome.completion.value is not None)
+
+
+def is_lowered(job: Job) -> bool:
+    """Whether the provider is asked for another shape than the caller's."""
+    return job.schema is not None and lower(job.schema).plan is not None

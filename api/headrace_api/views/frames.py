@@ -1,0 +1,110 @@
+"""What views are made of: frames, their ids, cursors, and what every view has in common."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import msgspec
+
+from headrace.errors import InputError
+from headrace.event import START, EventId, parse_cursor
+from headrace.job import Usage
+from headrace.lines import wire_usage
+
+encode = msgspec.json.Encoder().encode
+SUB_ID = re.compile(r"(?:(job_[a-z2-7]{26}):)?([0-9]{1,15}-[0-9]{1,15})(?:\.([0-9]{1,9}))?")
+
+
+class Frame(NamedTuple):
+    """One thing that is sent. `data` is one line of text, JSON nearly always; `id` is None for what is not in the log."""
+
+    id: str | None
+    data: bytes
+
+
+class Cursor(NamedTuple):
+    """After which frame to go on: the `part`-th (from 0) of the event `at`; None means after all of that event."""
+
+    at: EventId | Literal["now"] = START
+    part: int | None = None
+
+    @staticmethod
+    def parse(text: str | None, job: str) -> Cursor:
+        """Of a `Last-Event-ID` or an `after`: what `parse_cursor` takes, `<e>-<s>.<k>`, each with `<job>:` before it.
+
+        Raises `InputError` for anything else, and for the id of another job.
+        """
+        form = SUB_ID.fullmatch(text) if text else None
+        if form is None:
+            return Cursor(parse_cursor(text))
+        if form[1] not in (None, job):
+            raise InputError(f"the cursor {text!r:.80} belongs to another job")
+        return Cursor(EventId.parse(form[2]), None if form[3] is None else int(form[3]))
+
+    def passed(self, id: EventId, part: int) -> bool:
+        """Whether the viewer has seen that frame."""
+        if self.at == "now" or id != self.at:
+            return self.at != "now" and id < self.at
+        return self.part is None or part <= self.part
+
+
+class Subject(msgspec.Struct, frozen=True, kw_only=True):
+    """What a view has to know of the job beside its events. `options` are those of the request that asked for the view."""
+
+    job: str
+    model: str = ""
+    thread: str = ""
+    run: str = ""
+    include_usage: bool = False
+
+
+class View:
+    """`add` takes the events of a job from an attempt's start on, and returns what each one becomes; `closed` is set after
+    which nothing more is to be sent. `resumable`: a viewer may be given frames after a cursor, instead of all of them."""
+
+    name: ClassVar[str]
+    headers: ClassVar[dict[str, str]] = {}
+    resumable: ClassVar[bool] = True
+    id_names_job: ClassVar[bool] = False
+
+    def __init__(self, subject: Subject):
+        self.subject = subject
+        self.closed = False
+
+    def add(self, id: EventId, event: dict[str, Any]) -> list[bytes]:
+        """The frames of one event."""
+        raise NotImplementedError
+
+    def superseded(self) -> list[bytes]:
+        """The frames for a viewer that was shown an attempt which does not count any more."""
+        raise NotImplementedError
+
+    def interrupted(self, why: str) -> list[bytes]:
+        """The frames with which this connection (not the job) ends early; none where the client understands the close."""
+        return []
+
+
+def usage_of(event: dict[str, Any]) -> dict[str, Any]:
+    """OpenAI's usage object, from an event's `usage`."""
+    raw = event.get("usage") or {}
+    if "prompt_tokens" in raw:
+        return raw
+    try:
+        return wire_usage(msgspec.convert(raw, Usage), None)
+    except msgspec.ValidationError:
+        return wire_usage(Usage(), None)
+
+
+def finish_reasons(event: dict[str, Any]) -> list[tuple[int, str]]:
+    """`(choice, reason)` of an `end`."""
+    return [(one.get("c", 0), one.get("reason") or "stop") for one in event.get("finish") or ()] or [(0, "stop")]
+
+
+def failure_of(event: dict[str, Any]) -> tuple[str, str] | None:
+    """Code and message of an `end` that is no success."""
+    if event.get("status") == "succeeded":
+        return None
+    error = event.get("error") or {}
+    code = error.get("code") or str(event.get("status"))
+    return code, error.get("message") or {"cancelled": "the job was cancelled"}.get(code, f"the job ended: {code}")

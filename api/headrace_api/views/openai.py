@@ -1,0 +1,111 @@
+"""OpenAI's chat completion chunks. The format cannot take back what was said: a viewer that was shown something of an
+attempt which was given up gets an error. A chunk with an id always shows something, so a resumed viewer is known by its id."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace.errors import CODES
+from headrace.event import EventId
+from headrace_api.views.frames import Subject, View, encode, failure_of, finish_reasons, usage_of
+
+DONE = b"[DONE]"
+SUPERSEDED = "a new attempt began after part of the answer had been sent; ask for the job's result"
+
+
+class OpenAI(View):
+    name = "openai"
+
+    def __init__(self, subject: Subject):
+        super().__init__(subject)
+        self._model = subject.model
+        self._created = 0
+        self._begun: set[int] = set()  # choices whose role was sent
+
+    def add(self, id: EventId, event: dict[str, Any]) -> list[bytes]:
+        kind = event["t"]
+        if kind == "attempt.start":
+            if self._begun:
+                return self.superseded()
+            self._created = id.epoch // 1000
+            self._model = event.get("model") or self._model
+        elif kind == "attempt.route":
+            self._model = event.get("model") or self._model
+        elif kind == "snapshot":
+            return [] if self._begun else self._whole(event["message"])
+        elif kind == "end":
+            return self._end(event)
+        else:
+            delta = delta_of(event)
+            if delta is not None:
+                return [self._chunk(event.get("c", 0), delta, event.get("lp"), kind)]
+        return []
+
+    def superseded(self) -> list[bytes]:
+        self.closed = True
+        return [error("superseded", SUPERSEDED, "server_error")]
+
+    def interrupted(self, why: str) -> list[bytes]:
+        return [error("interrupted", f"{why}; {self.subject.job} goes on, ask for its result", "server_error")]
+
+    def _chunk(self, choice: int, delta: dict[str, Any], logprobs: Any = None, kind: str = "") -> bytes:
+        if choice not in self._begun:
+            self._begun.add(choice)
+            delta = {"role": "assistant"} | delta
+        part = "refusal" if kind == "refusal.delta" else "content"
+        probabilities = {part: logprobs} if logprobs else None
+        return self._shared([{"index": choice, "delta": delta, "logprobs": probabilities, "finish_reason": None}])
+
+    def _shared(self, choices: list[dict[str, Any]], **more: Any) -> bytes:
+        head = {"id": f"chatcmpl-{self.subject.job}", "object": "chat.completion.chunk", "created": self._created}
+        return encode(head | {"model": self._model, "choices": choices} | more)
+
+    def _whole(self, message: dict[str, Any]) -> list[bytes]:
+        delta = {
+            name: value for name, value in message.items() if value and name not in ("role", "tool_calls", "reasoning")
+        }
+        if message.get("reasoning"):
+            delta["reasoning_content"] = message["reasoning"]
+        if message.get("tool_calls"):
+            delta["tool_calls"] = [{"index": place} | call for place, call in enumerate(message["tool_calls"])]
+        return [self._chunk(0, delta)] if delta else []
+
+    def _end(self, event: dict[str, Any]) -> list[bytes]:
+        self.closed = True
+        failed = failure_of(event)
+        if failed is not None:
+            code, message = failed
+            sort = "invalid_request_error" if code in CODES and CODES[code].http < 500 else "server_error"
+            return [error(code, message, sort)]
+        frames = []
+        for choice, reason in finish_reasons(event):
+            delta = {} if choice in self._begun else {"role": "assistant", "content": ""}
+            frames.append(self._shared([{"index": choice, "delta": delta, "logprobs": None, "finish_reason": reason}]))
+        if self.subject.include_usage:
+            frames.append(self._shared([], usage=usage_of(event)))
+        return [*frames, DONE]
+
+
+def delta_of(event: dict[str, Any]) -> dict[str, Any] | None:
+    """What an event adds to a choice, as a `delta`; None for what the format has no place for."""
+    kind, text = event["t"], event.get("d")
+    if kind in ("text.delta", "reasoning.delta", "refusal.delta"):
+        name = {"text.delta": "content", "reasoning.delta": "reasoning_content", "refusal.delta": "refusal"}[kind]
+        return {name: text}
+    if kind == "tool.start":
+        place = "custom" if event.get("type") == "custom" else "function"
+        inside = {"name": event["name"], "input" if place == "custom" else "arguments": ""}
+        return {"tool_calls": [{"index": event["i"], "id": event["id"], "type": place, place: inside}]}
+    if kind == "tool.delta":
+        return {"tool_calls": [{"index": event["i"], "function": {"arguments": text}}]}
+    if kind == "audio.delta":
+        names = {"id": "id", "d": "data", "tr": "transcript", "exp": "expires_at"}
+        return {"audio": {name: event[key] for key, name in names.items() if event.get(key) is not None}}
+    if kind == "annotation":
+        return {"annotations": [event["a"]]}
+    return None
+
+
+def error(code: str, message: str, sort: str) -> bytes:
+    """OpenAI's error object, in the stream."""
+    return encode({"error": {"message": message, "type": sort, "param": None, "code": code}})

@@ -1,0 +1,53 @@
+"""One viewer's frames: a view fed from the attempt's start, and of what it says only that which follows the cursor."""
+
+from __future__ import annotations
+
+from headrace.errors import Gone
+from headrace.event import START, Event, EventId
+from headrace_api.views.frames import Cursor, Frame, Subject, View
+from headrace_api.views.native import Native
+
+
+class Replay:
+    """`reads_after` is where the log has to be read from; `add` gives the frames of an event that are new to the viewer."""
+
+    def __init__(self, view: type[View], subject: Subject, cursor: Cursor = Cursor()):  # noqa: B008 (immutable)
+        self.view = view(subject)
+        self._cursor = cursor if self.view.resumable else Cursor()
+        self._first = True
+        self._prefix = f"{subject.job}:" if view.id_names_job else ""
+        self._raw = view is Native
+        self._before: list[bytes] = []
+
+    @property
+    def reads_after(self) -> EventId | str:
+        return self._cursor.at if self._raw else START
+
+    @property
+    def closed(self) -> bool:
+        return self.view.closed
+
+    def put(self, at: EventId, text: str) -> None:
+        """Say `text` as if it stood in the log just before the event `at`, which is added next."""
+        self._before = self.view.add(at, {"t": "text.delta", "c": 0, "p": 0, "d": text})
+
+    def add(self, event: Event) -> list[Frame]:
+        """Raises `Gone` when what follows the cursor is only in a snapshot, which this format cannot show."""
+        if self._raw:
+            self.view.closed = event.data.startswith(b'{"t":"end"')
+            return [Frame(str(event.id), event.data)]
+        decoded, seen = event.decode(), self._cursor.at
+        if self._first and seen not in (START, "now"):
+            self._first = False
+            if decoded["t"] == "snapshot" and not self._cursor.passed(event.id, 0):
+                raise Gone(self.view.subject.job, event.id)
+            # A status has no id here, and number 1 only says that an attempt began: whoever saw no more was shown nothing.
+            if isinstance(seen, EventId) and seen.epoch < event.id.epoch and seen.seq > 1:
+                return [Frame(f"{self._prefix}{event.id}.0", data) for data in self.view.superseded()]
+        frames = [*self._before, *self.view.add(event.id, decoded)]
+        self._before = []
+        return [
+            Frame(None if decoded["t"] == "status" else f"{self._prefix}{event.id}.{part}", data)
+            for part, data in enumerate(frames)
+            if not self._cursor.passed(event.id, part)
+        ]

@@ -1,0 +1,127 @@
+"""The AI SDK's UI message stream. The message id is the job's, the same for all attempts: a client that resumes after an
+attempt was given up then replaces what it had. The client asks for all of it again, so there is no cursor."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from headrace.event import EventId
+from headrace_api.views.frames import Subject, View, encode, failure_of, finish_reasons
+from headrace_api.views.parts import OpenParts, Part, ToolCall
+
+DONE = b"[DONE]"
+REASONS = {"stop": "stop", "length": "length", "content_filter": "content-filter", "tool_calls": "tool-calls"}
+
+
+class UiMessage(View):
+    name = "ui-message"
+    resumable = False
+    headers = {"x-vercel-ai-ui-message-stream": "v1"}  # noqa: RUF012 (a ClassVar of the parent)
+
+    def __init__(self, subject: Subject):
+        super().__init__(subject)
+        self._open = OpenParts()
+        self._started = False
+        self._said = False
+        self._sources = 0
+
+    def add(self, id: EventId, event: dict[str, Any]) -> list[bytes]:
+        return [chunk if chunk == DONE else encode(chunk) for chunk in self._chunks(event)]
+
+    def _chunks(self, event: dict[str, Any]) -> list[Any]:
+        kind = event["t"]
+        if kind == "attempt.start" and self._said:
+            return self._superseded()
+        if event.get("c", 0) != 0:
+            return []
+        chunks: list[Any] = []
+        if not self._started:
+            self._started = True
+            chunks += [{"type": "start", "messageId": self.subject.job}, {"type": "start-step"}]
+        if kind.endswith(".delta") and kind.partition(".")[0] in ("text", "reasoning", "refusal"):
+            self._said = True
+            closed, opened = self._open.turn_to(event)
+            part = self._open.part
+            assert part
+            chunks += ending(closed)
+            chunks += [{"type": f"{opened.kind}-start", "id": opened.id}] if opened else []
+            chunks.append({"type": f"{part.kind}-delta", "id": part.id, "delta": event["d"]})
+        elif kind == "part.end" and self._open.ends(event):
+            chunks += ending(self._open.close())
+        elif kind == "tool.start":
+            self._said = True
+            chunks += ending(self._open.close())
+            self._open.tools[event["i"]] = ToolCall(event["id"], event["name"])
+            chunks.append({"type": "tool-input-start", "toolCallId": event["id"], "toolName": event["name"]})
+        elif kind == "tool.delta" and event["i"] in self._open.tools:
+            call = self._open.tools[event["i"]]
+            call.arguments += event["d"]
+            chunks.append({"type": "tool-input-delta", "toolCallId": call.id, "inputTextDelta": event["d"]})
+        elif kind == "tool.end" and event["i"] in self._open.tools:
+            chunks.append(whole(self._open.tools.pop(event["i"])))
+        elif kind == "annotation":
+            chunks += self._source(event["a"])
+        elif kind == "status":
+            data = {"phase": event.get("phase"), "detail": event.get("detail")}
+            chunks.append({"type": "data-status", "data": data, "transient": True})
+        elif kind == "snapshot" and not self._said:
+            chunks += self._snapshot(event["message"])
+        elif kind == "end":
+            chunks += self._end(event)
+        return chunks
+
+    def superseded(self) -> list[bytes]:
+        return [encode(chunk) for chunk in self._superseded()]
+
+    def interrupted(self, why: str) -> list[bytes]:
+        # A stream that only stops would look finished.
+        return [encode({"type": "error", "errorText": f"{why}: resume the stream"})]
+
+    def _superseded(self) -> list[Any]:
+        self.closed = True
+        return [{"type": "error", "errorText": "attempt superseded: resume the stream"}]
+
+    def _source(self, annotation: dict[str, Any]) -> list[Any]:
+        cited = annotation.get("url_citation") or {}
+        if not isinstance(cited.get("url"), str):
+            return []
+        self._said = True
+        self._sources += 1
+        title = {"title": cited["title"]} if isinstance(cited.get("title"), str) else {}
+        return [{"type": "source-url", "sourceId": f"source-{self._sources}", "url": cited["url"]} | title]
+
+    def _snapshot(self, message: dict[str, Any]) -> list[Any]:
+        chunks: list[Any] = []
+        for name, kind in (("reasoning", "reasoning.delta"), ("content", "text.delta"), ("refusal", "refusal.delta")):
+            if message.get(name):
+                chunks += self._chunks({"t": kind, "d": message[name]})
+        for place, call in enumerate(message.get("tool_calls") or ()):
+            function = call.get("function") or {}
+            chunks += self._chunks({"t": "tool.start", "i": place, "id": call["id"], "name": function.get("name", "")})
+            chunks += self._chunks({"t": "tool.delta", "i": place, "d": function.get("arguments", "")})
+        return chunks
+
+    def _end(self, event: dict[str, Any]) -> list[Any]:
+        self.closed = True
+        chunks = ending(self._open.close()) + [whole(call) for call in self._open.tools.values()]
+        failed = failure_of(event)
+        if failed is None:
+            reason = REASONS.get(finish_reasons(event)[0][1], "other")
+            return [*chunks, {"type": "finish-step"}, {"type": "finish", "finishReason": reason}, DONE]
+        if failed[0] == "cancelled":
+            return [*chunks, {"type": "abort", "reason": failed[1]}, DONE]
+        return [*chunks, {"type": "error", "errorText": f"{failed[0]}: {failed[1]}"}, DONE]
+
+
+def ending(part: Part | None) -> list[Any]:
+    return [{"type": f"{part.kind}-end", "id": part.id}] if part else []
+
+
+def whole(call: ToolCall) -> dict[str, Any]:
+    """The chunk of a call whose arguments are complete."""
+    head = {"toolCallId": call.id, "toolName": call.name}
+    try:
+        return {"type": "tool-input-available", **head, "input": json.loads(call.arguments or "{}")}
+    except ValueError:
+        return {"type": "tool-input-error", **head, "input": call.arguments, "errorText": "the arguments are no JSON"}

@@ -1,0 +1,226 @@
+"""Clients of other projects, unmodified: the official OpenAI clients, the AI SDK, TanStack AI; each cut in the middle."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from gateways import SLOW, another_gateway, ask, free_port
+from openai import OpenAI
+from stack import Stack, started, until
+
+pytestmark = pytest.mark.xdist_group("clients")
+JS = Path(__file__).parent / "js"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with started(tmp_path_factory.mktemp("clients"), "--no-flower") as stack:
+        yield stack
+
+
+@pytest.fixture
+def base(stack: Stack) -> str:
+    return stack.ready["gateway"]
+
+
+def completion(base: str, job: str) -> Any:
+    def ended() -> Any:
+        return ask(f"{base}/v1/jobs/{job}").json.get("completion")
+
+    return until(ended, what="the job has succeeded")
+
+
+@contextlib.contextmanager
+def official(base: str) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"{base}/v1", api_key="none") as client:
+        yield client
+
+
+def said(chunks: Any) -> str:
+    return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+
+
+class TestOpenAIForPython:
+    def test_plain(self, base: str) -> None:
+        with official(base) as client:
+            answer = client.chat.completions.create(
+                model="rehearsal/small", messages=[{"role": "user", "content": "Why?"}], temperature=0
+            )
+        assert answer.choices[0].message.content
+        assert answer.choices[0].finish_reason == "stop"
+        assert answer.usage
+        assert answer.usage.total_tokens > 0
+
+    def test_streamed_with_heartbeats(self, stack: Stack) -> None:
+        """A comment anywhere, an id on every event: nothing of it may disturb this client."""
+        with another_gateway(stack, "beats", HEADRACE_HEARTBEAT_S="0.02") as (base, _), official(base) as client:
+            raw = client.chat.completions.with_raw_response.create(
+                model="rehearsal/small",
+                messages=[{"role": "user", "content": SLOW}],
+                stream=True,
+                stream_options={"include_usage": True},
+            )
+            chunks = list(raw.parse())
+            assert said(chunks) == completion(base, raw.headers["x-headrace-job"])["content"]
+            assert chunks[-1].usage
+            assert len({chunk.id for chunk in chunks}) == 1
+
+    def test_a_tool_call_and_a_schema(self, base: str) -> None:
+        schema = {
+            "type": "object",
+            "properties": {"a": {"type": "integer"}},
+            "required": ["a"],
+            "additionalProperties": False,
+        }
+        with official(base) as client:
+            with client.chat.completions.stream(
+                model="rehearsal/small",
+                messages=[{"role": "user", "content": "x"}],
+                tools=[{"type": "function", "function": {"name": "f", "strict": True, "parameters": schema}}],
+                tool_choice="required",
+            ) as stream:
+                message = stream.get_final_completion().choices[0].message
+            assert message.tool_calls
+            assert set(json.loads(message.tool_calls[0].function.arguments)) == {"a"}
+            answer = client.chat.completions.create(
+                model="rehearsal/small",
+                messages=[{"role": "user", "content": "x"}],
+                response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": schema, "strict": True}},
+            )
+        assert isinstance(json.loads(answer.choices[0].message.content or "")["a"], int)
+
+    def test_errors_are_its_own(self, base: str) -> None:
+        with official(base) as client:
+            with pytest.raises(openai.BadRequestError, match="provider"):
+                client.chat.completions.create(model="nobody/x", messages=[{"role": "user", "content": "x"}])
+            with pytest.raises(openai.APIError, match="400"):
+                list(
+                    client.chat.completions.create(
+                        model="rehearsal/small",
+                        messages=[{"role": "user", "content": "[[rehearsal fault=400]] x"}],
+                        stream=True,
+                    )
+                )
+
+    def test_cut_by_a_deploy(self, stack: Stack, base: str) -> None:
+        """It cannot resume, so it is told; the job goes on, and the view may be read on from the last id."""
+        with another_gateway(stack, "old") as (old, process), official(old) as client:
+            raw = client.chat.completions.with_raw_response.create(
+                model="rehearsal/small", messages=[{"role": "user", "content": SLOW}], stream=True
+            )
+            chunks: list[Any] = []
+
+            def read() -> None:
+                for chunk in raw.parse():
+                    chunks.append(chunk)
+                    if len(chunks) == 5:
+                        process.send_signal(signal.SIGTERM)
+
+            with pytest.raises(openai.APIError, match="restarting"):
+                read()
+        stored = completion(base, raw.headers["x-headrace-job"])["content"]
+        assert len(said(chunks)) > 10
+        assert stored.startswith(said(chunks))
+
+
+@pytest.fixture(scope="module")
+def packages() -> Path:
+    if shutil.which("node") is None:
+        pytest.skip("no node here: install Node 20, and the clients of npm are tested")
+    if not (JS / "node_modules" / "ai").is_dir():
+        pytest.skip("the clients of npm are not installed: `make js`")
+    return JS
+
+
+class Node:
+    """A program of js/ that runs; `word` waits for a line on its stderr."""
+
+    def __init__(self, folder: Path, program: str, *arguments: str):
+        command = ["node", str(folder / program), *arguments]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.said: list[str] = []
+        self._reading = threading.Thread(target=self._read)
+        self._reading.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr
+        self.said.extend(self.process.stderr)
+
+    def word(self, word: str) -> None:
+        until(lambda: f"{word}\n" in self.said or self.process.poll() is not None, what=word)
+
+    def result(self) -> Any:
+        assert self.process.stdout
+        assert self.process.stderr
+        try:
+            out = self.process.stdout.read()
+            code = self.process.wait(60)
+        finally:
+            self.process.kill()
+            self._reading.join(10)
+            self.process.stdout.close()
+            self.process.stderr.close()
+        assert code == 0, self.said
+        return json.loads(out)
+
+
+class TestOpenAIForNode:
+    def test_plain_and_streamed(self, base: str, packages: Path) -> None:
+        for mode in ("plain", "streamed"):
+            found = Node(packages, "openai.mjs", base, "rehearsal/small", "Why?", mode).result()
+            assert found["error"] is None
+            assert found["text"] == completion(base, found["job"])["content"]
+            assert found["usage"]["total_tokens"] > 0
+
+    def test_cut_by_a_deploy(self, stack: Stack, base: str, packages: Path) -> None:
+        with another_gateway(stack, "old") as (old, process):
+            node = Node(packages, "openai.mjs", old, "rehearsal/small", SLOW, "streamed")
+            node.word("five")
+            process.send_signal(signal.SIGTERM)
+            found = node.result()
+        assert "restarting" in found["error"]
+        assert completion(base, found["job"])["content"].startswith(found["text"])
+
+
+class TestAiSdk:
+    @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL])
+    def test_cut_and_resumed(self, stack: Stack, base: str, packages: Path, sig: signal.Signals) -> None:
+        with another_gateway(stack, "old") as (old, process):
+            node = Node(packages, "ai.mjs", old, "rehearsal/small", f"{sig} {SLOW}", base)
+            node.word("middle")
+            os.kill(process.pid, sig)
+            found = node.result()
+        job = found["after"]["ids"][-1]
+        assert found["broken"]["status"] == "error", "a stream that was cut does not look finished"
+        assert found["after"]["text"][1] == f"assistant: {completion(base, job)['content']}"
+        assert len(found["after"]["text"]) == 2, "the answer is there once"
+        assert found["after"]["status"] == "ready"
+        assert found["same"]
+
+
+class TestTanStackAi:
+    def test_cut_and_resumed_by_itself(self, stack: Stack, packages: Path) -> None:
+        port = str(free_port())
+        with another_gateway(stack, "old", "--port", port) as (old, process):
+            node = Node(packages, "tanstack.mjs", old, "rehearsal/small", SLOW)
+            node.word("middle")
+            process.kill()
+            process.wait()
+            with another_gateway(stack, "new", "--port", port) as (new, _):
+                found = node.result()
+                (job,) = {str(one).partition(":")[0] for one in found["requests"] if one}
+                assert found["messages"][-1]["text"] == completion(new, job)["content"]
+        assert found["errors"] == []
+        assert len(found["requests"]) > 1
+        assert sum(call.request_id.startswith(job) for call in stack.calls() if call.request_id) == 1

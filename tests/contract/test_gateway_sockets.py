@@ -1,0 +1,245 @@
+"""The WebSocket: many jobs on one, every close code, and clients that mean no good."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+from collections.abc import AsyncGenerator, Iterator
+from typing import Any
+
+import pytest
+from gateways import SLOW, another_gateway, ask, rss_mb, submit, text_of
+from stack import Stack, started, until
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+pytestmark = pytest.mark.xdist_group("gateway-sockets")
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with started(tmp_path_factory.mktemp("sockets"), "--no-flower") as stack:
+        yield stack
+
+
+@pytest.fixture
+def base(stack: Stack) -> str:
+    return stack.ready["gateway"]
+
+
+def stream_url(base: str, query: str = "") -> str:
+    return f"ws{base.removeprefix('http')}/v1/stream{query}"
+
+
+async def until_closed(connection: ClientConnection) -> tuple[int, list[dict[str, Any]]]:
+    """The code it is closed with, and what came before."""
+    async with asyncio.timeout(30):
+        frames = [json.loads(frame) async for frame in messages(connection)]
+        await connection.wait_closed()
+    assert connection.close_code is not None
+    return connection.close_code, frames
+
+
+async def messages(connection: ClientConnection) -> AsyncGenerator[str | bytes]:
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            yield await connection.recv()
+
+
+def of(frames: list[dict[str, Any]], job: str) -> str:
+    return text_of(
+        [(frame.get("id"), json.dumps(frame)) for frame in frames if frame.get("job") == job and "id" in frame]
+    )
+
+
+async def test_many_jobs_on_one_connection(base: str) -> None:
+    jobs = [submit(base, f"{n} {SLOW}") for n in range(5)]
+    async with connect(stream_url(base), subprotocols=["headrace.v1"]) as connection:  # type: ignore[list-item]
+        assert connection.subprotocol == "headrace.v1"
+        for job in jobs:
+            await connection.send(json.dumps({"op": "sub", "job": job}))
+        frames: list[dict[str, Any]] = []
+        async with asyncio.timeout(30):
+            while sum(frame["t"] == "closed" for frame in frames) < len(jobs):
+                frames.append(json.loads(await connection.recv()))
+        assert {frame["code"] for frame in frames if frame["t"] == "closed"} == {1000}
+        for job in jobs:
+            assert of(frames, job) == ask(f"{base}/v1/jobs/{job}").json["completion"]["content"]
+        assert all(frame["v"] == 1 for frame in frames)
+
+
+async def test_a_connection_that_is_cut_goes_on_after_its_cursor(base: str) -> None:
+    job = submit(base, SLOW)
+    frames: list[dict[str, Any]] = []
+    for take in (3, 5, 10_000):
+        after = f"&after={frames[-1]['id']}" if frames else ""
+        async with asyncio.timeout(30), connect(stream_url(base, f"?job={job}{after}")) as connection:
+            async with contextlib.aclosing(messages(connection)) as found:
+                async for frame in found:
+                    frames.append(json.loads(frame))
+                    take -= 1
+                    if not take:
+                        break
+    assert connection.close_code == 1000
+    assert of(frames, job) == ask(f"{base}/v1/jobs/{job}").json["completion"]["content"]
+
+
+async def test_unsub_and_cancel(base: str) -> None:
+    job, other = submit(base, SLOW), submit(base, f"other {SLOW}")
+    async with connect(stream_url(base)) as connection:
+        for each in (job, other):
+            await connection.send(json.dumps({"op": "sub", "job": each}))
+        await connection.send(json.dumps({"op": "unsub", "job": other}))
+        await connection.send(json.dumps({"op": "cancel", "job": job}))
+        frames: list[dict[str, Any]] = []
+        async with asyncio.timeout(30):
+            while not any(frame["t"] == "closed" and frame["job"] == job for frame in frames):
+                frames.append(json.loads(await connection.recv()))
+    (end,) = [frame for frame in frames if frame["t"] == "end"]
+    assert (end["job"], end["status"]) == (job, "cancelled")
+    assert any(frame["t"] == "cancelled" for frame in frames)
+    assert ask(f"{base}/v1/jobs/{other}").json["status"] in ("queued", "running")
+    ask(f"{base}/v1/jobs/{other}/cancel", "POST", {})
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("?job=job_nothing", 4404),
+        ("?job=batch_x", 4404),
+        ("?job=DONE&after=xx", 4400),
+        ("?job=DONE&after=17-4.2", 4400),
+        ("?job=DONE&view=nope", 4400),
+        ("?job=DONE&st=junk", 4401),
+        ("?job=DONE&after=now", 1000),
+    ],
+)
+async def test_codes_of_a_job_in_the_url(base: str, query: str, code: int) -> None:
+    job = submit(base)
+    until(lambda: ask(f"{base}/v1/jobs/{job}").json["status"] == "succeeded", what="it is done")
+    async with connect(stream_url(base, query.replace("DONE", job))) as connection:
+        assert await until_closed(connection) == (code, [])
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        (b"binary", 4400),
+        ("x" * 70_000, 1009),
+        ('{"op": "sub"', 4400),
+        ('{"op": "shout", "job": "job_x"}', 4400),
+        ('{"op": "sub"}', 4400),
+        ('{"op": "sub", "job": 3}', 4400),
+        ('{"op": "sub", "job": "job_x", "more": 1}', 4400),
+        ("[" * 5000, 4400),
+        ("null", 4400),
+        ("", 4400),
+    ],
+)
+async def test_frames_that_are_refused(base: str, frame: str | bytes, code: int) -> None:
+    async with connect(stream_url(base)) as connection:
+        await connection.send(frame)
+        closed, _ = await until_closed(connection)
+        assert closed == code
+
+
+async def test_ten_thousand_subscriptions(stack: Stack, base: str) -> None:
+    jobs = [submit(base, f"{n} {SLOW}") for n in range(3)]
+    before = rss_mb(stack.ready["gateway_pid"])
+    async with connect(stream_url(base)) as connection:
+        try:
+            for n in range(10_000):
+                job = jobs[n] if n < len(jobs) else f"job_{n:026d}"
+                await connection.send(json.dumps({"op": "sub", "job": job}))
+        except ConnectionClosed:
+            pass
+        closed, _ = await until_closed(connection)
+    assert closed == 4429 or closed == 4400
+    assert rss_mb(stack.ready["gateway_pid"]) - before < 20
+
+
+async def test_the_same_job_twice(base: str) -> None:
+    job = submit(base, SLOW)
+    async with connect(stream_url(base)) as connection:
+        for _ in range(2):
+            await connection.send(json.dumps({"op": "sub", "job": job}))
+        closed, _ = await until_closed(connection)
+        assert closed == 4400
+
+
+async def test_another_sites_page(base: str) -> None:
+    async with connect(stream_url(base), origin="https://evil.example") as connection:  # type: ignore[arg-type]
+        assert await until_closed(connection) == (4403, [])
+    answer = ask(f"{base}/v1/jobs", "POST", {}, origin="https://evil.example")
+    assert (answer.status, answer.json["error"]["code"]) == (403, "forbidden")
+    assert ask(f"{base}/v1/jobs/job_x", host="evil.example").status == 403, "another name for this machine"
+
+
+async def test_a_silent_connection_says_so_and_a_deploy_ends_it(stack: Stack) -> None:
+    with another_gateway(stack, "beats", HEADRACE_HEARTBEAT_S="0.1") as (base, process):
+        async with connect(stream_url(base)) as connection:
+            async with asyncio.timeout(10):
+                assert json.loads(await connection.recv()) == {"v": 1, "t": "hb"}
+            process.send_signal(signal.SIGTERM)
+            code, frames = await until_closed(connection)
+        assert code == 1012
+        assert frames[-1]["t"] == "bye"
+
+
+def never_reads(base: str, request: str) -> socket.socket:
+    host, _, port = base.removeprefix("http://").partition(":")
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(30)
+    connection.connect((host, int(port)))
+    connection.sendall(request.format(host=host, port=port).encode())
+    return connection
+
+
+WEBSOCKET = (
+    "GET /v1/stream?job={job} HTTP/1.1\r\nHost: {{host}}:{{port}}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+EVENTS = "GET /v1/jobs/{job}/events HTTP/1.1\r\nHost: {{host}}:{{port}}\r\n\r\n"
+
+
+@pytest.mark.parametrize("request_text", [WEBSOCKET, EVENTS], ids=["websocket", "sse"])
+def test_a_reader_that_never_reads_is_dropped(stack: Stack, request_text: str) -> None:
+    with another_gateway(stack, "strict", HEADRACE_SLOW_READER_S="1") as (base, process):
+        text = "x" * 1_000_000
+        jobs = [submit(base, f"{n} {text}") for n in range(8)]
+        for job in jobs:
+            until(lambda job=job: ask(f"{base}/v1/jobs/{job}").json["status"] == "succeeded", what="it is long")
+        before = rss_mb(process.pid)
+        connections = [never_reads(base, request_text.format(job=job)) for job in jobs for _ in range(3)]
+        try:
+            assert until(lambda: open_sockets(process.pid, base) == 0, what="all are dropped", seconds=20)
+            assert rss_mb(process.pid) - before < 60
+            tail = drained(connections[0])
+            if request_text is WEBSOCKET and tail is not None:
+                assert tail[-200:].find((4408).to_bytes(2, "big")) >= 0 or len(tail) > 100
+        finally:
+            for connection in connections:
+                connection.close()
+
+
+def drained(connection: socket.socket) -> bytes | None:
+    data = b""
+    try:
+        while part := connection.recv(1 << 20):
+            data += part
+    except ConnectionResetError:
+        return None
+    return data
+
+
+def open_sockets(pid: int, base: str) -> int:
+    """Established connections to the gateway's port, as the kernel lists them for that process."""
+    from pathlib import Path
+
+    port = int(base.rpartition(":")[2])
+    rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(f":{port:04X}") and row[3] == "01" for row in rows)

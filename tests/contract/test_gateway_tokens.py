@@ -1,0 +1,141 @@
+"""Stream tokens: what they open, for how long, and what stays shut without one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from gateways import Sse, another_gateway, ask
+from headrace_api.auth import Gate
+from stack import Stack, headrace, started
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+pytestmark = pytest.mark.xdist_group("gateway-tokens")
+SECRET = "a secret for this test alone"
+BODY = {"model": "rehearsal/small", "messages": [{"role": "user", "content": "x"}]}
+
+
+@pytest.fixture(scope="module")
+def shut(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, str]]:
+    """A gateway that demands tokens."""
+    with started(tmp_path_factory.mktemp("tokens"), "--no-flower") as stack:
+        variables = {"HEADRACE_STREAM_SECRET": SECRET, "HEADRACE_GATEWAY_OPEN": "0"}
+        with another_gateway(stack, "shut", **variables) as (base, _):
+            yield stack, base
+
+
+@pytest.fixture
+def owner(shut: tuple[Stack, str]) -> str:
+    done = headrace("gateway", "--token", env={**shut[0].client_environment, "HEADRACE_STREAM_SECRET": SECRET})
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}
+
+
+def job_of(base: str, owner: str) -> tuple[str, str]:
+    accepted = ask(f"{base}/v1/jobs", "POST", BODY, **bearer(owner))
+    assert accepted.status == 202, accepted.body
+    return accepted.json["id"], accepted.json["stream_token"]
+
+
+def test_nothing_is_done_without_one(shut: tuple[Stack, str], owner: str) -> None:
+    _, base = shut
+    job, _ = job_of(base, owner)
+    for method, path in (
+        ("POST", "/v1/jobs"),
+        ("GET", f"/v1/jobs/{job}"),
+        ("GET", f"/v1/jobs/{job}/events"),
+        ("POST", f"/v1/jobs/{job}/cancel"),
+        ("POST", f"/v1/jobs/{job}/tokens"),
+        ("POST", "/v1/chat/completions"),
+        ("POST", "/v1/ui/chat"),
+        ("GET", "/v1/ui/chat/c/stream"),
+        ("POST", "/v1/ag-ui"),
+    ):
+        answer = ask(base + path, method, BODY if method == "POST" else None)
+        assert (answer.status, answer.json["error"]["code"]) == (401, "unauthorized"), path
+
+
+def test_every_way_to_carry_one(shut: tuple[Stack, str], owner: str) -> None:
+    _, base = shut
+    job, token = job_of(base, owner)
+    assert Sse(f"{base}/v1/jobs/{job}/events", authorization=f"Bearer {token}").all()
+    assert Sse(f"{base}/v1/jobs/{job}/events?st={token}").all()
+    assert ask(f"{base}/v1/jobs/{job}", **bearer(token)).status == 200
+
+
+@pytest.mark.parametrize("claims", ["expired", "other", "scope", "foreign", "changed"])
+async def test_tokens_that_do_not_hold(shut: tuple[Stack, str], owner: str, claims: str) -> None:
+    _, base = shut
+    job, good = job_of(base, owner)
+    gate = Gate(SECRET.encode(), is_open=False)
+    token, status = {
+        "expired": (gate.sign(job, ["read"], lasts_s=-1), 401),
+        "other": (gate.sign("job_" + "b" * 26, ["read"]), 403),
+        "scope": (gate.sign(job, ["cancel"]), 403),
+        "foreign": (Gate(b"another", is_open=False).sign(job, ["read"]), 401),
+        "changed": (good[:-3] + ("aaa" if good[-3:] != "aaa" else "bbb"), 401),
+    }[claims]
+    answer = ask(f"{base}/v1/jobs/{job}/events", **bearer(token))
+    assert answer.status == status
+    assert b"attempt" not in answer.body
+    assert await code_of(base, f"?job={job}", [f"bearer.{token}"]) == {401: 4401, 403: 4403}[status]
+
+
+async def test_over_a_websocket(shut: tuple[Stack, str], owner: str) -> None:
+    _, base = shut
+    (job, token), (other, other_token) = job_of(base, owner), job_of(base, owner)
+    assert await code_of(base, f"?job={job}", [f"bearer.{token}"]) == 1000
+    assert await code_of(base, f"?job={job}", []) == 4401
+    assert await code_of(base, f"?job={other}", [f"bearer.{token}"]) == 4403
+    async with connect(f"ws{base[4:]}/v1/stream", subprotocols=["headrace.v1", f"bearer.{token}"]) as connection:  # type: ignore[list-item]
+        assert connection.subprotocol == "headrace.v1", "the token is not said back"
+        found: dict[str, Any] = {}
+        for order in ({"job": job}, {"job": other}, {"job": other, "token": other_token}):
+            await connection.send(json.dumps({"op": "sub", **order}))
+            while (frame := json.loads(await connection.recv()))["t"] != "closed":
+                pass
+            found[json.dumps(order)[:60]] = frame["code"]
+        assert sorted(found.values()) in ([1000, 1000, 4403], [1000, 4403])
+
+
+async def test_who_says_nothing_for_too_long(shut: tuple[Stack, str]) -> None:
+    assert await code_of(shut[1], "", []) == 4401
+
+
+async def code_of(base: str, query: str, tokens: list[str]) -> int:
+    async with connect(f"ws{base[4:]}/v1/stream{query}", subprotocols=["headrace.v1", *tokens]) as connection:  # type: ignore[list-item]
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await connection.recv()
+    assert connection.close_code is not None
+    return connection.close_code
+
+
+def test_a_fresh_one(shut: tuple[Stack, str], owner: str) -> None:
+    _, base = shut
+    job, token = job_of(base, owner)
+    fresh = ask(f"{base}/v1/jobs/{job}/tokens", "POST", {"scope": ["read"]}, **bearer(owner)).json["stream_token"]
+    assert ask(f"{base}/v1/jobs/{job}", **bearer(fresh)).status == 200
+    assert ask(f"{base}/v1/jobs/{job}/cancel", "POST", {}, **bearer(fresh)).status == 403
+    assert ask(f"{base}/v1/jobs/{job}/tokens", "POST", {}, **bearer(token)).status == 403, "a viewer makes none"
+    assert ask(f"{base}/v1/jobs/{job}/tokens", "POST", {"scope": ["submit"]}, **bearer(owner)).status == 400
+
+
+def test_the_secret_of_a_state_folder(shut: tuple[Stack, str]) -> None:
+    stack, _ = shut
+    file = stack.folder / ".headrace" / "stream.secret"
+    assert file.stat().st_mode & 0o777 == 0o600
+    answer = ask(f"{stack.ready['gateway']}/v1/jobs", "POST", BODY)
+    gate = Gate(file.read_text().strip().encode(), is_open=False)
+    assert gate.read(answer.json["stream_token"]).job == answer.json["id"]
+    assert ask(f"{stack.ready['gateway']}/v1/jobs/{answer.json['id']}", **bearer("hr1.x.y")).status == 401, (
+        "one that is given is checked"
+    )

@@ -1,0 +1,173 @@
+"""A gateway under test: requests to it, its streams read line by line, and more gateways on the same service."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from stack import Stack, until
+
+SLOW = "[[rehearsal tps=25]] Say all of this, word by word: " + " ".join(f"w{n}" for n in range(60))
+
+
+class Answer:
+    def __init__(self, status: int, headers: Any, body: bytes):
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def ask(url: str, method: str = "GET", body: Any = None, **headers: str) -> Answer:
+    """One request; any status is an answer."""
+    data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = urllib.request.Request(url, data, {"content-type": "application/json", **named}, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return Answer(answer.status, answer.headers, answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return Answer(error.code, error.headers, error.read())
+
+
+def submit(base: str, text: str = "Why?", **more: Any) -> str:
+    """The id of a job that the gateway has accepted."""
+    body = {"model": "rehearsal/small", "messages": [{"role": "user", "content": text}], **more}
+    answer = ask(f"{base}/v1/jobs", "POST", body)
+    assert answer.status == 202, answer.body
+    return answer.json["id"]
+
+
+class Sse:
+    """A stream that is read as it comes: `(id, data)` of its events."""
+
+    def __init__(self, url: str, method: str = "GET", body: Any = None, **headers: str):
+        parts = urlsplit(url)
+        assert parts.hostname
+        self.connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
+        path = parts.path + (f"?{parts.query}" if parts.query else "")
+        data = json.dumps(body).encode() if body is not None else None
+        self.connection.request(method, path, data, {name.replace("_", "-"): value for name, value in headers.items()})
+        self.answer = self.connection.getresponse()
+        self.status = self.answer.status
+        self.headers = self.answer.headers
+        self.comments = 0
+
+    def __enter__(self) -> Sse:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.answer.close()
+        self.connection.close()
+
+    def events(self) -> Iterator[tuple[str | None, str]]:
+        """Until the stream ends, or breaks off."""
+        with contextlib.suppress(http.client.IncompleteRead, ConnectionError):
+            yield from self._events()
+
+    def _events(self) -> Iterator[tuple[str | None, str]]:
+        id, data = None, None
+        for raw in self.answer:
+            line = raw.decode().rstrip("\n")
+            if not line:
+                if data is not None:
+                    yield id, data
+                id, data = None, None
+            elif line.startswith(":"):
+                self.comments += 1
+            elif line.startswith("id: "):
+                id = line[4:]
+            elif line.startswith("data: "):
+                assert data is None, "one line of data"
+                data = line[6:]
+
+    def all(self) -> list[tuple[str | None, str]]:
+        """Every event, to the end of the stream."""
+        with self:
+            return list(self.events())
+
+
+def text_of(events: list[tuple[str | None, str]]) -> str:
+    """What a viewer of the native view shows in the end; each id in its place, checked (U1, U2, U4, U5)."""
+    text, last, ended = "", (0, 0), False
+    for id, data in events:
+        if id is None:
+            continue
+        assert not ended, "nothing after the end"
+        epoch, seq = map(int, id.split("-"))
+        assert (epoch, seq) == (last[0], last[1] + 1) or (epoch > last[0] and seq == 1), (last, id)
+        last = (epoch, seq)
+        event = json.loads(data)
+        if event["t"] == "attempt.start":
+            text = ""
+        elif event["t"] == "text.delta":
+            text += event["d"]
+        ended = event["t"] == "end"
+    assert ended
+    return text
+
+
+@contextlib.contextmanager
+def another_gateway(
+    stack: Stack, name: str, *arguments: str, **variables: str
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A gateway of the test's own on the stack's ledger: its URL and its process."""
+    file = stack.folder / f"{name}.json"
+    file.unlink(missing_ok=True)
+    environment = {**stack.client_environment, **variables}
+    with (stack.folder / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "headrace_api", "--port", "0", *arguments, "--ready-file", str(file)],
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        until(lambda: file.exists() or process.poll() is not None, what="the gateway listens")
+        assert process.poll() is None, (stack.folder / f"{name}.log").read_text()
+        yield json.loads(file.read_text())["url"], process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def rss_mb(pid: int) -> float:
+    """Resident memory of a process, in MiB."""
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found[1]) / 1024
+
+
+def kill(pid: int, sig: int = signal.SIGKILL) -> None:
+    os.kill(pid, sig)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
