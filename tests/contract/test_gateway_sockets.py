@@ -76,13 +76,16 @@ async def test_a_connection_that_is_cut_goes_on_after_its_cursor(base: str) -> N
     frames: list[dict[str, Any]] = []
     for take in (3, 5, 10_000):
         after = f"&after={frames[-1]['id']}" if frames else ""
-        async with asyncio.timeout(30), connect(stream_url(base, f"?job={job}{after}")) as connection:
-            async with contextlib.aclosing(messages(connection)) as found:
-                async for frame in found:
-                    frames.append(json.loads(frame))
-                    take -= 1
-                    if not take:
-                        break
+        async with (
+            asyncio.timeout(30),
+            connect(stream_url(base, f"?job={job}{after}")) as connection,
+            contextlib.aclosing(messages(connection)) as found,
+        ):
+            async for frame in found:
+                frames.append(json.loads(frame))
+                take -= 1
+                if not take:
+                    break
     assert connection.close_code == 1000
     assert of(frames, job) == ask(f"{base}/v1/jobs/{job}").json["completion"]["content"]
 
