@@ -10,8 +10,9 @@ from litestar import Request, get
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from headrace.errors import InputError
+from headrace.facts import PROVIDERS
 from headrace.job import Job
-from headrace.schema.lower import lower
+from headrace.schema.modes import is_as_it_comes
 from headrace_api.auth import READ
 from headrace_api.following import Following
 from headrace_api.gateway import Gateway, flag
@@ -116,4 +117,6 @@ async def held(gateway: Gateway, view: type[View], job: str) -> bool:
 
 def is_lowered(job: Job) -> bool:
     """Whether the provider is asked for another shape than the caller's."""
-    return job.schema is not None and lower(job.schema).plan is not None
+    provider = PROVIDERS.get(job.model.partition("/")[0])
+    target = provider.dialect if provider else "openai"
+    return job.schema is not None and not is_as_it_comes(job.schema, job.mode, target)

@@ -56,6 +56,11 @@ class Lowered:
         self.notes: tuple[Note, ...] = (*moved, *lowering.said())
         self._read: Any = None
 
+    @property
+    def transparent(self) -> bool:
+        """Whether an answer on the wire is the caller's value already."""
+        return not self.wrapped and self._node.transparent
+
     def restore(self, answer: str | bytes | Any, *, plain: bool = False) -> Any:
         """The caller's value of a wire answer (JSON text, or its decoded value): the caller's type if a type was lowered,
         unless `plain`. Raises `InvalidOutput` where the answer has not the shape of the wire schema."""

@@ -61,6 +61,12 @@ def form_of(schema: dict[str, Any], mode: Mode, target: str) -> Form:
     return Form(mode, lowered.wire, lowered)
 
 
+def is_as_it_comes(schema: dict[str, Any], mode: Mode | None, target: str) -> bool:
+    """Whether the text of an answer is the caller's JSON as it comes (mode None: whichever the model has)."""
+    form = form_of(schema, mode or "strict", target)
+    return mode != "typed_xml" and (form.lowered is None or form.lowered.transparent)
+
+
 def check_carried(schema: dict[str, Any], mode: Mode | None, target: str) -> None:
     """Raises `SchemaError` for a schema that cannot be carried in `mode` (None: whichever the model has)."""
     try:
