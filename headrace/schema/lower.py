@@ -70,6 +70,8 @@ class Lowered:
                 if not isinstance(wire, dict) or VALUE not in wire:
                     raise Misshapen('it must be {"value": …}')
                 wire = wire[VALUE]
+            elif not isinstance(wire, dict):
+                raise Misshapen("it must be an object")
             value = self._node.restore(wire)
         except Misshapen as error:
             raise InvalidOutput([Misfit(pointer(list(error.path)), "shape", error.message)]) from None
@@ -94,6 +96,8 @@ class Lowered:
             wire = self._node.lift(value)
         except Misshapen as error:
             raise InvalidOutput([Misfit(pointer(list(error.path)), "shape", error.message)]) from None
+        except (TypeError, ValueError) as error:
+            raise InvalidOutput([Misfit("", "json", f"it is no value of JSON: {error}")]) from None
         except RecursionError:
             raise InvalidOutput([Misfit("", "shape", "it is nested too deep")]) from None
         return {VALUE: wire} if self.wrapped else wire

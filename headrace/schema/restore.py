@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Container, Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -111,6 +112,8 @@ class Plain(Node):
         kind = json_type(value)
         if kind not in self.types and not (kind == "integer" and "number" in self.types):
             raise Misshapen(f"{' or '.join(self.types)} was expected, not {kind}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise Misshapen(f"{value} is no number of JSON")
         if self._allowed is not None and canonical(value) not in self._allowed:
             raise Misshapen("the value is not one of those allowed")
         return value

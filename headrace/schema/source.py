@@ -6,6 +6,7 @@ anything is compiled from it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urldefrag, urljoin
@@ -289,6 +290,14 @@ def check_size(schema: Any) -> None:
                     waiting.append((inner, f"{at}/{escaped(step)}", depth + 1))
                 elif isinstance(inner, str):
                     text += len(inner)
+                elif isinstance(inner, float) and not math.isfinite(inner):
+                    where = f"{at}/{escaped(step)}"
+                    raise SchemaError(
+                        f"schema at {where}: {inner} is no number of JSON",
+                        pointer=where,
+                        keyword=str(step),
+                        remedy="leave it out",
+                    )
                 if isinstance(step, str):
                     text += len(step)
         for what, count, limit in (

@@ -116,7 +116,7 @@ def json_value(text: str | bytes) -> Any:
         return msgspec.json.decode(text)
     except RecursionError:
         raise InvalidOutput([Misfit("", "json", "the answer is nested too deep")]) from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeError) as error:
         raise InvalidOutput([Misfit("", "json", f"the answer is not JSON: {error}")]) from None
 
 

@@ -247,3 +247,22 @@ def test_a_type_comes_back_as_itself(value: Any) -> None:
     lowered.validate(value)
     with pytest.raises(InvalidOutput):
         lowered.restore("{}")
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), object(), {1}, b"x", {"x": float("nan")}, {"x": object()}]
+)
+def test_what_is_no_json_cannot_be_lifted(value: Any) -> None:
+    lowered = lower({"type": "object", "properties": {"a": {"type": "number"}, "b": {}}})
+    for given in ({"a": value}, {"b": value}, value):
+        with pytest.raises(InvalidOutput):
+            lowered.lift(given)
+    with pytest.raises(SchemaError, match="no number of JSON"):
+        lower({"const": float("nan")})
+
+
+@pytest.mark.parametrize("answer", ["null", "[]", "5", "", "\ud800", '"x"', None, 5])
+def test_an_answer_that_is_no_object_is_invalid(answer: Any) -> None:
+    for schema in ({"type": "object", "properties": {"a": {}}}, {"type": "array"}):
+        with pytest.raises(InvalidOutput):
+            lower(schema).restore(answer)
