@@ -18,7 +18,7 @@ from headrace.schema.restore import VALUE, Map, Misshapen, Node, Record, Tuple
 from headrace.schema.shallow import Shallow
 from headrace.schema.source import check_size
 from headrace.schema.targets import Target, target_of
-from headrace.schema.validate import Validator, compiled, encoded, json_value, pointer
+from headrace.schema.validate import Validator, check_json, compiled, encoded, json_value, pointer
 from headrace.schema.wire import TooMany, Writer, check_limits, places
 
 
@@ -79,7 +79,7 @@ class Lowered:
             raise InvalidOutput([Misfit("", "shape", "it is nested too deep")]) from None
         if self._read is None or plain:
             return value
-        self.validate(value)
+        self.validator.validate(value)
         try:
             return self._read(value)
         except (ValueError, TypeError) as error:
@@ -92,12 +92,11 @@ class Lowered:
             from headrace.schema.types import plain_json
 
             value = plain_json(value)
+        check_json(value)
         try:
             wire = self._node.lift(value)
         except Misshapen as error:
             raise InvalidOutput([Misfit(pointer(list(error.path)), "shape", error.message)]) from None
-        except (TypeError, ValueError) as error:
-            raise InvalidOutput([Misfit("", "json", f"it is no value of JSON: {error}")]) from None
         except RecursionError:
             raise InvalidOutput([Misfit("", "shape", "it is nested too deep")]) from None
         return {VALUE: wire} if self.wrapped else wire
@@ -108,6 +107,7 @@ class Lowered:
             from headrace.schema.types import plain_json
 
             value = plain_json(value)
+        check_json(value)
         self.validator.validate(value)
 
 

@@ -31,6 +31,8 @@ Reading = Literal["literal", "intended"]
 MOST_NODES = 20_000
 MOST_CASES = 64
 """Alternatives of one place, all combinations of several `anyOf` counted; what has more travels as JSON text."""
+MOST_BRANCHES = 250
+MOST_PREFIX = 250
 SCALARS = ("null", "boolean", "integer", "number", "string")
 NEVER = False
 OF_SCALARS = frozenset(word for words in OF_TYPE.values() for word in words) - {"format"}
@@ -203,6 +205,11 @@ class Lowering:
             self.note(choices[0].pointer, choices[0].word, "moved", f"{combined} combinations: it travels as JSON text")
             return self.text(merged)
         first = choices[0]
+        if len(first.branches) > MOST_BRANCHES:
+            self.note(
+                first.pointer, first.word, "moved", f"{len(first.branches)} alternatives: it travels as JSON text"
+            )
+            return self.text(merged)
         if first.word == "oneOf":
             self.note(first.pointer.rpartition("/")[0], "oneOf", "validated", "that only one alternative fits")
         done = resolved | {first.key}
@@ -330,6 +337,13 @@ class Lowering:
     def tuple(self, merged: Merged, sizes: dict[str, Any]) -> Node | None:
         """Places that differ become properties, `item_1` and so on (strict mode has no `prefixItems`)."""
         self.note(merged.pointer, "prefixItems", "moved", "its places travel as the properties item_1, item_2, …")
+        if len(merged.prefix) > MOST_PREFIX:
+            raise SchemaError(
+                f"schema at {merged.pointer or '/'}: a list of {len(merged.prefix)} different places",
+                pointer=merged.pointer,
+                keyword="prefixItems",
+                remedy="describe them by `items`, or name them as properties",
+            )
         least, most = sizes.get("minItems", 0), sizes.get("maxItems")
         if not self.literal and "minItems" not in sizes:
             least = len(merged.prefix)

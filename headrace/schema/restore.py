@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 from collections.abc import Callable, Container, Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -112,8 +111,6 @@ class Plain(Node):
         kind = json_type(value)
         if kind not in self.types and not (kind == "integer" and "number" in self.types):
             raise Misshapen(f"{' or '.join(self.types)} was expected, not {kind}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise Misshapen(f"{value} is no number of JSON")
         if self._allowed is not None and canonical(value) not in self._allowed:
             raise Misshapen("the value is not one of those allowed")
         return value
@@ -158,7 +155,7 @@ class Text(Node):
         if not isinstance(wire, str):
             return wire
         try:
-            return json.loads(wire, parse_constant=no_constant)
+            return json.loads(wire, parse_constant=no_constant, object_pairs_hook=without_loss)
         except (ValueError, RecursionError):
             return wire
 
@@ -403,6 +400,13 @@ def as_name(key: Any) -> str:
 
 def json_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def without_loss(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise Misshapen("a name is there twice in one object of the JSON text")
+    return made
 
 
 def no_constant(word: str) -> Any:

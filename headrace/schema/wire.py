@@ -236,8 +236,8 @@ def check_limits(found: list[Place], target: Target) -> None:
         ):
             if count > most:
                 raise SchemaError(
-                    f"the schema has {count} {what} on the wire, and {target.name} takes {most}",
-                    pointer=place,
+                    f"the schema has {count} {what} on the wire ({place[:200] or '/'} is one too many), and {target.name} "
+                    f"takes {most}",
                     keyword=what,
                     remedy="describe less, make parts of it `true` (they travel as JSON text), or choose the mode "
                     "json_object",
