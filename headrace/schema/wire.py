@@ -8,18 +8,17 @@ from typing import Any, NamedTuple
 
 from headrace.errors import SchemaError
 from headrace.schema.alternatives import Definition, Reference, Union
+from headrace.schema.json_texts import Coded, Text
 from headrace.schema.restore import (
     CASE,
     ENTRIES,
     KEY,
     VALUE,
-    Coded,
     Items,
     Map,
     Node,
     Plain,
     Record,
-    Text,
     Tuple,
 )
 from headrace.schema.targets import Target
