@@ -16,7 +16,7 @@ test-browser: .venv/ready ## the web page in headless Chromium (apt-get install 
 	$(BIN)/python -m pytest tests/browser
 
 js: ## install the npm clients that tests/contract/test_clients.py tries (needs Node 20)
-	cd tests/contract/js && npm install --no-audit --no-fund --no-package-lock --loglevel=error
+	cd tests/contract/js && npm ci --loglevel=error
 
 check: .venv/ready ## lint, format, types, import contracts, dependencies
 	$(BIN)/ruff check .

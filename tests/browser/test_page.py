@@ -112,6 +112,56 @@ def test_a_structured_answer_fills_in(stack: Stack, page: Page) -> None:
     assert dict(zip(names, page.locator("#value dd").all_text_contents(), strict=True)) == value
 
 
+PET = {"anyOf": [{"$ref": "#/$defs/cat"}, {"$ref": "#/$defs/dog"}]}
+LOWERED = {
+    "type": "object",
+    "required": ["name", "visits", "size", "pets", "favourite"],
+    "properties": {
+        "name": {"type": "string"},
+        "visits": {"type": "object", "additionalProperties": {"type": "integer"}, "minProperties": 1},
+        "size": {"type": ["integer", "string"]},
+        "note": {"type": "string"},
+        "pets": {"type": "array", "items": PET, "minItems": 2},
+        "favourite": PET,
+    },
+    "$defs": {
+        "cat": {"type": "object", "required": ["lives"], "properties": {"lives": {"type": "integer"}}},
+        "dog": {"type": "object", "required": ["tricks"], "properties": {"tricks": {"additionalProperties": True}}},
+    },
+}
+
+
+def test_maps_and_unions_end_as_they_are_stored(stack: Stack, page: Page) -> None:
+    """What is on the wire while it comes is another form; what stays on the screen is the value."""
+    base = stack.ready["gateway"]
+    job = ask_on_page(page, base, "[[rehearsal tps=40]] Ada has two pets.", LOWERED)
+    shows(page, "document.querySelector('#value').textContent.includes('entries')")
+    shows(page, "document.querySelector('#state').textContent == 'done'")
+    value = result(base, job)["completion"]["value"]
+    assert isinstance(value["visits"], dict)
+    assert "entries" not in value["visits"]
+    names = page.locator("#value dt").all_text_contents()
+    shown = dict(zip(names, page.locator("#value dd").all_text_contents(), strict=True))
+    assert {name: text if isinstance(value[name], str) else json.loads(text) for name, text in shown.items()} == value
+
+
+@pytest.mark.parametrize("schema", [{"type": "array", "items": PET["anyOf"][0]}, {"type": "integer"}, {"const": "x"}])
+def test_a_root_that_is_no_object(stack: Stack, page: Page, schema: dict[str, Any]) -> None:
+    base = stack.ready["gateway"]
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema | {"$defs": LOWERED["$defs"]}}}
+    job = submit(base, "Ada has a cat.", response_format=form)
+    page.goto(f"{base}/#job={job}")
+    shows(page, "document.querySelector('#state').textContent == 'done'")
+    assert json.loads(text(page, "#content")) == result(base, job)["completion"]["value"]
+
+
+def test_a_text_that_only_begins_like_json(stack: Stack, page: Page) -> None:
+    base = stack.ready["gateway"]
+    job = ask_on_page(page, base, "{x} is a set")
+    shows(page, "document.querySelector('#state').textContent == 'done'")
+    assert text(page, "#content") == result(base, job)["completion"]["content"]
+
+
 def test_reasoning_apart_from_the_text(stack: Stack, page: Page) -> None:
     base = stack.ready["gateway"]
     job = submit(base, "Think.", model="vllm/qwen", enable_thinking=True)

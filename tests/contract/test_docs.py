@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -92,6 +93,28 @@ def test_schemas(tmp_path: Path, environment: dict[str, str]) -> None:
     said = done(["bash", "-c", f"set -euo pipefail\n{program}"], tmp_path, environment).splitlines()
     assert said[-1] == "exit code 1"
     assert json.loads((tmp_path / "rows.jsonl").read_text())["value"]["name"]
+
+
+def test_streams(tmp_path: Path, stack: Stack, environment: dict[str, str]) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("no curl here: what streaming.md tells people to type is not tried")
+    environment = environment | {"GATEWAY": stack.ready["gateway"]}
+    program = "set -euo pipefail\n" + "\n".join(snippets("streaming.md", "sh"))
+    said = done(["bash", "-c", program], tmp_path, environment)
+    assert said.count('"t":"end"') == 2, "watched, and resumed"
+    assert said.count('"t":"attempt.start"') == 1, "resumed after it"
+    assert '"code":"finished"' in said
+    job = json.loads((tmp_path / "job.json").read_text())["id"]
+    (program,) = snippets("streaming.md", "python")
+    told, *text = done([sys.executable, "-c", program], tmp_path, environment).splitlines()
+    assert told.startswith("job_")
+    assert "Why is the sky blue?" in "".join(text)
+    if shutil.which("node") is None:
+        pytest.skip("no node here: the program for headrace.js is not tried")
+    (program,) = snippets("streaming.md", "js")
+    (tmp_path / "watch.mjs").write_text(program)
+    said = done(["node", "watch.mjs", environment["GATEWAY"], job], tmp_path, environment)
+    assert said.rstrip().endswith(" succeeded")
 
 
 def test_settings_of_providers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

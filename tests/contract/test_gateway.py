@@ -86,7 +86,7 @@ def test_the_table_of_cursors(base: str) -> None:
     for view in ("openai", "ag-ui"):
         frames = Sse(f"{url}?view={view}").all()
         assert [id for id, _ in Sse(f"{url}?view={view}&after={frames[0][0]}").all()] == [id for id, _ in frames[1:]]
-    assert len(Sse(f"{url}?view=ui-message&after={ids[-1]}").all()) > 3, "always all of it"
+    assert len(Sse(f"{url}?view=ui-message-stream&after={ids[-1]}").all()) > 3, "always all of it"
 
 
 CURSORS = [
@@ -245,7 +245,7 @@ def test_a_failed_job_is_told_in_every_form(base: str) -> None:
     url = f"{base}/v1/jobs/{job}/events?view="
     assert json.loads(Sse(url + "openai").all()[-1][1])["error"]["code"] == "invalid_request"
     assert json.loads(Sse(url + "ag-ui").all()[-1][1])["type"] == "RUN_ERROR"
-    assert any(json.loads(data)["type"] == "error" for _, data in Sse(url + "ui-message").all() if data != "[DONE]")
+    assert any(json.loads(data)["type"] == "error" for _, data in Sse(url + "ui-message-stream").all() if data != "[DONE]")
 
 
 def test_a_lowered_schema_is_answered_in_the_callers_form(base: str) -> None:
@@ -274,7 +274,7 @@ def test_a_deploy_ends_streams_and_no_job(stack: Stack) -> None:
     with another_gateway(stack, "old") as (old, process), another_gateway(stack, "new") as (new, _):
         job = submit(old, SLOW)
         streams = {
-            view: Sse(f"{old}/v1/jobs/{job}/events?view={view}") for view in ("native", "openai", "ui-message", "ag-ui")
+            view: Sse(f"{old}/v1/jobs/{job}/events?view={view}") for view in ("native", "openai", "ui-message-stream", "ag-ui")
         }
         readers = {view: stream.events() for view, stream in streams.items()}
         seen = {view: [next(reader) for _ in range(4)] for view, reader in readers.items()}
@@ -285,7 +285,7 @@ def test_a_deploy_ends_streams_and_no_job(stack: Stack) -> None:
         assert process.wait(5) == 0, "long before the answer is whole"
         assert json.loads(seen["native"].pop()[1])["t"] == "bye"
         assert json.loads(seen["openai"][-1][1])["error"]["code"] == "interrupted"
-        assert json.loads(seen["ui-message"][-1][1])["type"] == "error"
+        assert json.loads(seen["ui-message-stream"][-1][1])["type"] == "error"
         assert "RUN_" not in seen["ag-ui"][-1][1], "this client resumes where the stream was cut"
         last = str(seen["native"][-1][0])
         rest = Sse(f"{new}/v1/jobs/{job}/events", last_event_id=last).all()

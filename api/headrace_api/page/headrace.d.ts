@@ -49,3 +49,5 @@ export class StreamError extends Error {
 export function openStream(options: Options): Stream;
 export function fold(state?: State, event?: Event): State;
 export function isAfter(id: string, other: string): boolean;
+/** The value of a JSON text that is still on its way (`whole`: that is all of it); null when it holds none. */
+export function partialJson(text: string, whole?: boolean): unknown;

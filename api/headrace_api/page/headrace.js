@@ -185,8 +185,7 @@ const EMPTY = {
 export function fold(state = EMPTY, event) {
   if (!event) return state;
   const next = { ...state };
-  const last = () => state.attempts.length - 1;
-  const place = event.i;
+  const [last, place] = [() => state.attempts.length - 1, event.i];
   const calls = () => (next.toolCalls = state.toolCalls.map((call) => ({ ...call })));
   if ((event.c ?? 0) !== 0) return state; // the first choice is the one that is shown
   switch (event.t) {
@@ -227,4 +226,25 @@ export function fold(state = EMPTY, event) {
     default:
       return state;
   }
+}
+
+/** What a JSON text holds so far: what is open is closed, a key without its value is left out; null when it holds nothing. */
+export function partialJson(text, whole = false) {
+  const closers = [];
+  let inString = false;
+  for (let at = 0; at < text.length; at++) {
+    const char = text[at];
+    if (inString && char === "\\") at++;
+    else if (char === '"') inString = !inString;
+    else if (!inString && "{[".includes(char)) closers.unshift(char === "{" ? "}" : "]");
+    else if (!inString && "}]".includes(char)) closers.shift();
+  }
+  const open = inString ? `${text.replace(/((?:^|[^\\])(?:\\\\)*)\\(u[0-9a-fA-F]{0,3})?$/, "$1")}"` : text;
+  const cuts = [/[,\s]+$/, /,?\s*"(?:[^"\\]|\\.)*"\s*:?\s*[^\s"{}[\],]*$/, /[,:]?\s*[^\s"{}[\],]*$/];
+  for (const one of whole ? [text] : [open, ...cuts.map((cut) => open.replace(cut, ""))]) {
+    try {
+      return JSON.parse(whole ? one : one + closers.join(""));
+    } catch {} // the next is shorter
+  }
+  return null;
 }

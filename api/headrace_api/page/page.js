@@ -1,5 +1,5 @@
 // The page: one answer as it comes, or a file of jobs. What is shown is always the fold of a job's events.
-import { fold, openStream } from "/headrace.js";
+import { fold, openStream, partialJson } from "/headrace.js";
 
 const MOST_LINES = 500;
 const SUBMITTING = 6; // requests at a time
@@ -41,10 +41,11 @@ async function watch(job) {
   stream?.close();
   const mine = (stream = openStream({ job, getToken, onStatus: (status) => say(status === "live" ? "" : "reconnecting …") }));
   let state = fold();
+  let result;
   let drawn = true;
   const draw = () => {
     drawn = true;
-    if (stream === mine) show(state);
+    if (stream === mine) show(state, result);
   };
   $("answer").hidden = false;
   $("stop").hidden = false;
@@ -60,7 +61,8 @@ async function watch(job) {
       }
     }
     if (stream !== mine) return;
-    show(state, await call(`/v1/jobs/${job}`));
+    result = await resultOf(job, mine);
+    if (stream === mine) show(state, result);
   } catch (error) {
     if (stream === mine) complain(error);
     $("content").setAttribute("aria-busy", "false");
@@ -68,23 +70,48 @@ async function watch(job) {
   if (stream === mine) $("stop").hidden = true;
 }
 
+/** What is stored. Asked for again while the gateway is away: the answer is paid for. */
+async function resultOf(job, mine) {
+  for (;;) {
+    try {
+      const result = await call(`/v1/jobs/${job}`);
+      say("");
+      return result;
+    } catch (error) {
+      if (!(error instanceof TypeError) || stream !== mine) throw error;
+      say("reconnecting …");
+      await new Promise((go) => setTimeout(go, 500 + 1000 * Math.random()));
+    }
+  }
+}
+
 function show(state, result) {
-  const ended = result?.status ?? state.end?.status;
+  const status = result?.status ?? state.end?.status;
+  const ended = status === "succeeded" && !result ? undefined : status; // done is what is shown as it is stored
   $("state").textContent = phrase(state, ended, result);
   $("state").className = ended ?? "";
   const attempts = state.attempts.length > 1 || state.attempts[0]?.cached ? state.attempts : [];
   $("attempts").replaceChildren(...attempts.map((one) => element("li", attempt(one))));
   setText("reasoning", state.reasoning || (result?.completion?.reasoning ?? ""));
   $("reasoning-box").hidden = !$("reasoning").textContent;
-  const text = result ? (result.completion?.content ?? state.content) : state.content;
-  const value = result?.completion?.value ?? partial(text);
-  const structured = value !== null && typeof value === "object" && !Array.isArray(value) && /^\s*\{/.test(text);
+  const { shape, value, text } = answer(state, result, Boolean(ended));
+  const structured = shape === "fields";
   setText("content", structured ? "" : text || state.refusal);
   $("content").setAttribute("aria-busy", String(!ended && !structured));
   $("value").hidden = !structured;
   if (structured) $("value").replaceChildren(...Object.entries(value).flatMap(field));
   $("tools").replaceChildren(...state.toolCalls.filter(Boolean).map(tool));
   $("facts").textContent = facts(state, result);
+}
+
+/** What is shown of the answer: the stored value once it is there, before that what its text holds so far. */
+function answer(state, result, ended) {
+  const text = result?.completion?.content ?? state.content;
+  let value = result?.completion?.value ?? null;
+  if (value === null && /^\s*\{/.test(text)) value = partialJson(text, ended);
+  const isObject = value !== null && typeof value === "object" && !Array.isArray(value);
+  if (isObject) return { shape: "fields", value, text };
+  return { shape: "text", value, text: value === null ? text : JSON.stringify(value, null, 1) };
 }
 
 function phrase(state, ended, result) {
@@ -109,8 +136,8 @@ function facts(state, result) {
 }
 
 function field([name, value]) {
-  const flat = Array.isArray(value) && value.every((one) => typeof one !== "object");
-  const text = typeof value === "string" ? value : flat ? value.join("\n") : JSON.stringify(value, null, 1);
+  const lines = Array.isArray(value) && value.length > 0 && value.every((one) => typeof one === "string");
+  const text = typeof value === "string" ? value : lines ? value.join("\n") : JSON.stringify(value, null, 1);
   return [element("dt", name), element("dd", text ?? "")];
 }
 
@@ -119,33 +146,6 @@ function tool(call) {
   box.className = "call";
   box.append(element("h3", `calls ${call.name}${call.done ? "" : " …"}`), element("pre", call.arguments));
   return box;
-}
-
-/** What a JSON text holds so far: open strings and brackets are closed, a key without its value is left out. */
-function partial(text) {
-  if (!/^\s*\{/.test(text)) return null;
-  const closers = [];
-  let inString = false;
-  for (let at = 0; at < text.length; at++) {
-    const char = text[at];
-    if (inString) {
-      if (char === "\\") at++;
-      else if (char === '"') inString = false;
-    } else if (char === '"') inString = true;
-    else if (char === "{" || char === "[") closers.unshift(char === "{" ? "}" : "]");
-    else if (char === "}" || char === "]") closers.shift();
-  }
-  const ends = closers.join("");
-  const open = inString ? text.replace(/\\(u[0-9a-fA-F]{0,3})?$/, "") + '"' : text;
-  const tries = [open, open.replace(/[,\s]+$/, ""), open.replace(/,?\s*"(?:[^"\\]|\\.)*"\s*:?\s*[^\s"{}[\],]*$/, ""), open.replace(/[,:]?\s*[^\s"{}[\],]*$/, "")];
-  for (const one of tries) {
-    try {
-      return JSON.parse(one + ends);
-    } catch {
-      // the next is shorter
-    }
-  }
-  return {};
 }
 
 // Many jobs

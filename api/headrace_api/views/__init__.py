@@ -1,7 +1,7 @@
 """Views: an event log as a client's wire format. Each is a pure fold: fed from an attempt's start, it always says the same,
 so a viewer that comes back is given what follows the last frame it saw.
 
-`native` is the log itself; `openai`, `ui-message` and `ag-ui` are for clients that exist.
+`native` is the log itself; `openai`, `ui-message-stream` and `ag-ui` are for clients that exist.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ REASONS = {"stop": "stop", "length": "length", "content_filter": "content-filter
 
 
 class UiMessage(View):
-    name = "ui-message"
+    name = "ui-message-stream"
     resumable = False
     headers = {"x-vercel-ai-ui-message-stream": "v1"}  # noqa: RUF012 (a ClassVar of the parent)
 

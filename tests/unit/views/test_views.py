@@ -84,7 +84,7 @@ def test_openai_says_what_the_log_says(log: list[Event]) -> None:
 
 @given(log=event_logs.attempts())
 def test_ui_messages_open_and_close_their_parts(log: list[Event]) -> None:
-    chunks = decoded(frames(VIEWS["ui-message"], log))
+    chunks = decoded(frames(VIEWS["ui-message-stream"], log))
     open_parts: set[str] = set()
     text = ""
     for chunk in chunks:
@@ -118,7 +118,7 @@ def test_ag_ui_opens_and_closes_its_messages(log: list[Event]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "word"), [("openai", "superseded"), ("ui-message", "superseded"), ("ag-ui", "superseded")]
+    ("name", "word"), [("openai", "superseded"), ("ui-message-stream", "superseded"), ("ag-ui", "superseded")]
 )
 @given(first=event_logs.attempts(epoch=17, ended=False), second=event_logs.attempts(epoch=18, n=2))
 def test_what_was_shown_of_a_given_up_attempt_is_never_mixed(

@@ -1,0 +1,113 @@
+"""Whatever stands where a cursor is expected: a 400, or a row of the table; nothing else, and never another job's events."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from gateways import Sse, ask, submit
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from stack import Stack, started, until
+
+pytestmark = pytest.mark.xdist_group("gateway")
+Events = list[tuple[str | None, str]]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with started(tmp_path_factory.mktemp("cursors"), "--no-flower") as stack:
+        yield stack
+
+
+class Log:
+    """One job that has ended: what each view says of it, whole."""
+
+    def __init__(self, base: str, text: str):
+        self.url = f"{base}/v1/jobs/{submit(base, text)}"
+        until(lambda: ask(self.url).json["status"] == "succeeded", what="it is done")
+        self.job = self.url.rpartition("/")[2]
+        self.views = {view: Sse(f"{self.url}/events?view={view}").all() for view in ("native", "openai", "ag-ui")}
+
+
+@pytest.fixture(scope="module")
+def logs(stack: Stack) -> tuple[Log, Log]:
+    return Log(stack.ready["gateway"], "Mine alone."), Log(stack.ready["gateway"], "Theirs alone.")
+
+
+def cursors(epoch: int, jobs: list[str]) -> st.SearchStrategy[str]:
+    """Anything, and what is nearly a cursor."""
+    number = st.one_of(
+        st.integers(0, 30),
+        st.integers(epoch - 2, epoch + 2),
+        st.integers(-(10**20), 10**20),
+        st.from_regex(r"\d{0,20}"),
+    )
+    near = st.builds(
+        "{}{}{}{}{}{}".format,
+        st.sampled_from(["", "", "", *(f"{job}:" for job in jobs), "job_x:", ":"]),
+        number,
+        st.sampled_from(["-", "-", "-", "", "--", ".", "\u2212"]),
+        number,
+        st.sampled_from(["", "", ".", ".0", ".1", ".-1", ".999999999", "-1"]),
+        st.sampled_from(["", "", "", " ", "\n", "\x00", "x"]),
+    )
+    return st.one_of(st.text(max_size=40), near, st.sampled_from(["now", "$", "0", "-1", "Now", "+1"]))
+
+
+def test_any_cursor(logs: tuple[Log, Log]) -> None:
+    mine, theirs = logs
+    epoch = int(str(mine.views["native"][0][0]).partition("-")[0])
+    host = mine.url.partition("//")[2].partition("/")[0]
+
+    @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(
+        cursor=cursors(epoch, [mine.job, theirs.job]),
+        view=st.sampled_from(["native", "openai", "ag-ui"]),
+        header=st.booleans(),
+    )
+    def check(cursor: str, view: str, header: bool) -> None:
+        path = f"/v1/jobs/{mine.job}/events?view={view}"
+        if header and cursor.isascii() and cursor.isprintable() and cursor.strip() == cursor:
+            status, body = fetched(host, path, {"Last-Event-ID": cursor})
+        else:
+            status, body = fetched(host, f"{path}&after={quote(cursor, safe='', errors='replace')}", {})
+        if status == 400:
+            assert json.loads(body)["error"]["code"] == "invalid_request"
+        elif status == 200:
+            whole = mine.views[view]
+            said = events(body)
+            superseded = view != "native" and '"superseded"' in str(said)
+            assert superseded or said == whole[len(whole) - len(said) :], "a tail of its own log"
+            assert "Theirs" not in str(said)
+        else:
+            assert status in (204, 410), (status, body)
+            assert theirs.job.encode() not in body
+        if cursor.startswith(f"{theirs.job}:"):
+            assert status == 400
+
+    check()
+
+
+def fetched(host: str, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
+    with contextlib.closing(http.client.HTTPConnection(host, timeout=30)) as connection:
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+
+def events(body: bytes) -> Events:
+    """The blocks of an event stream that say something."""
+    found: Events = []
+    for block in body.decode().split("\n\n"):
+        fields: dict[str, Any] = dict(
+            line.split(": ", 1) for line in block.splitlines() if line and not line.startswith(":")
+        )
+        if "data" in fields:
+            found.append((fields.get("id"), fields["data"]))
+    return found
