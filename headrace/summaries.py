@@ -9,6 +9,7 @@ from headrace.ledger.script import Ledger
 from headrace.ledger.state import BATCH_TERMINAL
 
 NUMBERS = ("total", "succeeded", "failed", "cancelled", "dead", "input_tokens", "output_tokens")
+READING = ("repaired", "coerced", "reasks")
 
 
 class JobSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +24,8 @@ class JobSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch as the ledger has it now. `reason` says why it is paused or was cancelled."""
+    """A batch as the ledger has it now. `reason` says why it is paused or was cancelled. Of the answers, `repaired` were
+    JSON only after mending, `coerced` fitted only by lax reading, and `reasks` calls asked for a better one."""
 
     id: str
     state: str
@@ -40,6 +42,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     model: str = ""
     structured: bool = False
     retry_of: str = ""
+    repaired: int = 0
+    coerced: int = 0
+    reasks: int = 0
 
     @property
     def done(self) -> int:
@@ -103,7 +108,7 @@ async def batch(ledger: Ledger, batch_id: str) -> Batch:
         model=fields.get("model", ""),
         structured=fields.get("structured") == "1",
         retry_of=fields.get("retry_of", ""),
-        **{name: int(fields.get(name) or 0) for name in NUMBERS},
+        **{name: int(fields.get(name) or 0) for name in (*NUMBERS, *READING)},
     )
 
 

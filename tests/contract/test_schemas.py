@@ -82,6 +82,27 @@ def test_an_answer_that_misses_is_asked_for_again(stack: Stack) -> None:
     assert len(stack.calls()) - before == 2
 
 
+async def test_a_batch_counts_what_was_mended_and_asked_for_again(stack: Stack) -> None:
+    prompts = [
+        "[[rehearsal fault=malformed]] Ada has a cat.",
+        "[[rehearsal fault=miss,times=1]] Bo has a dog.",
+        "Cy has none.",
+    ]
+    async with AsyncHeadrace(stack.ready["redis"], settings=Settings.load(stack.client_environment)) as client:
+        batch = await client.extract(prompts, model=MODELS[0], schema=pets.Owner, reasks=1)
+        rows = [row async for row in batch.results()]
+        known = await batch.wait(30)
+    assert [row.ok for row in rows] == [True] * 3
+    read = [(row.completion.repaired, row.completion.reasks) for row in rows]
+    assert read[0] == (True, 0)
+    assert read[1] == (False, 1)
+    assert (known.repaired, known.coerced, known.reasks) == (
+        sum(mended for mended, _ in read),
+        0,
+        sum(n for _, n in read),
+    )
+
+
 def owner_schema(stack: Stack) -> Path:
     path = stack.folder / "owner.json"
     path.write_text(json.dumps(pets.Owner.model_json_schema()))
