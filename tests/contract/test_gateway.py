@@ -245,7 +245,9 @@ def test_a_failed_job_is_told_in_every_form(base: str) -> None:
     url = f"{base}/v1/jobs/{job}/events?view="
     assert json.loads(Sse(url + "openai").all()[-1][1])["error"]["code"] == "invalid_request"
     assert json.loads(Sse(url + "ag-ui").all()[-1][1])["type"] == "RUN_ERROR"
-    assert any(json.loads(data)["type"] == "error" for _, data in Sse(url + "ui-message-stream").all() if data != "[DONE]")
+    assert any(
+        json.loads(data)["type"] == "error" for _, data in Sse(url + "ui-message-stream").all() if data != "[DONE]"
+    )
 
 
 def test_a_lowered_schema_is_answered_in_the_callers_form(base: str) -> None:
@@ -274,7 +276,8 @@ def test_a_deploy_ends_streams_and_no_job(stack: Stack) -> None:
     with another_gateway(stack, "old") as (old, process), another_gateway(stack, "new") as (new, _):
         job = submit(old, SLOW)
         streams = {
-            view: Sse(f"{old}/v1/jobs/{job}/events?view={view}") for view in ("native", "openai", "ui-message-stream", "ag-ui")
+            view: Sse(f"{old}/v1/jobs/{job}/events?view={view}")
+            for view in ("native", "openai", "ui-message-stream", "ag-ui")
         }
         readers = {view: stream.events() for view, stream in streams.items()}
         seen = {view: [next(reader) for _ in range(4)] for view, reader in readers.items()}
@@ -283,8 +286,8 @@ def test_a_deploy_ends_streams_and_no_job(stack: Stack) -> None:
         for view, reader in readers.items():
             seen[view] += list(reader)
             streams[view].close()
-        assert process.wait(5) == 0
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 1.9, "at once, and not at the end of the server's grace"
+        assert process.wait(10) == 0
         assert json.loads(seen["native"].pop()[1])["t"] == "bye"
         assert json.loads(seen["openai"][-1][1])["error"]["code"] == "interrupted"
         assert json.loads(seen["ui-message-stream"][-1][1])["type"] == "error"
