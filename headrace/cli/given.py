@@ -27,7 +27,7 @@ def given_schema(word: str | None, option: str = "--schema ", *, check: bool = T
         return checked(word_said, imported(word_said, module, name)), None
     path = Path(word)
     try:
-        schema = msgspec.json.decode(path.read_bytes())
+        schema = msgspec.json.decode(sys.stdin.buffer.read() if word == "-" else path.read_bytes())
     except OSError as error:
         raise InputError(f"{word_said}: {error.strerror} (a JSON Schema file, or module:Type)") from None
     except (msgspec.DecodeError, RecursionError) as error:
@@ -68,6 +68,8 @@ def imported(word: str, module: str, name: str) -> Any:
         raise InputError(f"{word}: {error} (looked in the current folder and in this Python)") from None
     except AttributeError:
         raise InputError(f"{word}: module {module} has no {name}") from None
+    except (Exception, SystemExit) as error:  # whatever the module does when it is imported
+        raise InputError(f"{word}: module {module} cannot be imported: {type(error).__name__}: {error}") from None
     return found
 
 

@@ -28,11 +28,16 @@ class Union(Node):
     @cached_property
     def cases(self) -> list[Case]:
         shapes = [node.shapes() for node in self.nodes]
+        alike: dict[Any, list[tuple[int, Shape]]] = {}
+        for number, own in enumerate(shapes):
+            for shape in own:
+                alike.setdefault((shape.kind, shape.names), []).append((number, shape))
         told = set[int]()
-        for (one, mine), (other, theirs) in itertools.combinations(enumerate(shapes), 2):
-            same = self.nodes[one].transparent and self.nodes[other].transparent
-            if not same and any(shape.overlaps(against) for shape in mine for against in theirs):
-                told |= {one, other}
+        for group in alike.values():
+            for (one, shape), (other, against) in itertools.combinations(group, 2):
+                same = self.nodes[one].transparent and self.nodes[other].transparent
+                if one != other and not same and shape.overlaps(against):
+                    told |= {one, other}
         tagged = frozenset([CASE, VALUE])
         if told and any(shape.kind == "object" and shape.names in (tagged, None) for own in shapes for shape in own):
             told = set(range(len(shapes)))

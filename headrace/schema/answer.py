@@ -12,7 +12,7 @@ from headrace.errors import CallError, InvalidOutput, Misfit
 from headrace.schema.lax import coerce
 from headrace.schema.modes import Form, Mode, form_of
 from headrace.schema.source import Source
-from headrace.schema.validate import compiled, json_value
+from headrace.schema.validate import TWICE, compiled, json_value
 
 THOUGHT = re.compile(r"^\s*<think>.*?</think>\s*", re.DOTALL)
 FENCED = re.compile(r"```(?:json|JSON)?\s*\n(.*?)\n?\s*```", re.DOTALL)
@@ -67,7 +67,7 @@ def decoded(text: str) -> tuple[Any, bool]:
     try:
         return json_value(text), False
     except InvalidOutput as error:
-        found = repaired(text)
+        found = None if error.errors[0].keyword == TWICE else repaired(text)
         if found is None:
             raise error from None
         return found, True

@@ -95,6 +95,11 @@ class ToolFlowControl(msgspec.Struct):
         return cls.build_history(response, messages)
 
 
+def flow_of(schema: Any) -> type[ToolFlowControl] | None:
+    """The flow control that a schema is; None for any other."""
+    return schema if isinstance(schema, type) and issubclass(schema, ToolFlowControl) else None
+
+
 class Action(msgspec.Struct):
     """A call of a tool."""
 

@@ -18,7 +18,7 @@ from headrace.schema.restore import VALUE, Map, Misshapen, Node, Record, Tuple
 from headrace.schema.shallow import Shallow
 from headrace.schema.source import check_size
 from headrace.schema.targets import Target, target_of
-from headrace.schema.validate import Validator, compiled, encoded, json_value, pointer
+from headrace.schema.validate import Validator, check_json, compiled, encoded, json_value, pointer
 from headrace.schema.wire import TooMany, Writer, check_limits, places
 
 
@@ -70,6 +70,8 @@ class Lowered:
                 if not isinstance(wire, dict) or VALUE not in wire:
                     raise Misshapen('it must be {"value": …}')
                 wire = wire[VALUE]
+            elif not isinstance(wire, dict):
+                raise Misshapen("it must be an object")
             value = self._node.restore(wire)
         except Misshapen as error:
             raise InvalidOutput([Misfit(pointer(list(error.path)), "shape", error.message)]) from None
@@ -77,7 +79,7 @@ class Lowered:
             raise InvalidOutput([Misfit("", "shape", "it is nested too deep")]) from None
         if self._read is None or plain:
             return value
-        self.validate(value)
+        self.validator.validate(value)
         try:
             return self._read(value)
         except (ValueError, TypeError) as error:
@@ -90,6 +92,7 @@ class Lowered:
             from headrace.schema.types import plain_json
 
             value = plain_json(value)
+        check_json(value)
         try:
             wire = self._node.lift(value)
         except Misshapen as error:
@@ -104,6 +107,7 @@ class Lowered:
             from headrace.schema.types import plain_json
 
             value = plain_json(value)
+        check_json(value)
         self.validator.validate(value)
 
 

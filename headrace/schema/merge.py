@@ -262,7 +262,7 @@ def pattern_validator(pattern: str) -> jsonschema_rs.Validator | None:
         return None
 
 
-PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=10_000)
+PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=10_000, size_limit=1 << 18, dfa_size_limit=1 << 18)
 """Patterns run in linear time; those with a look-around, which cannot, give up after so many steps and then do not match."""
 
 

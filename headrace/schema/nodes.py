@@ -11,19 +11,20 @@ import msgspec
 
 from headrace.errors import SchemaError
 from headrace.schema.alternatives import Definition, Reference, Union
+from headrace.schema.json_texts import Coded, Text
 from headrace.schema.merge import (
     TYPES,
     Choices,
     Merged,
     canonical,
-    conditional_names,
     flatten,
     is_shaping,
     json_type,
     merge,
 )
-from headrace.schema.restore import VALUE, Coded, Items, Map, Node, Plain, Record, Text, Tuple
-from headrace.schema.source import Source, escaped
+from headrace.schema.objects import Objects
+from headrace.schema.restore import VALUE, Items, Node, Plain, Tuple
+from headrace.schema.source import Source
 from headrace.schema.targets import Target
 from headrace.schema.wire import OF_TYPE, Writer, is_simple
 
@@ -31,6 +32,8 @@ Reading = Literal["literal", "intended"]
 MOST_NODES = 20_000
 MOST_CASES = 64
 """Alternatives of one place, all combinations of several `anyOf` counted; what has more travels as JSON text."""
+MOST_BRANCHES = 250
+MOST_PREFIX = 250
 SCALARS = ("null", "boolean", "integer", "number", "string")
 NEVER = False
 OF_SCALARS = frozenset(word for words in OF_TYPE.values() for word in words) - {"format"}
@@ -62,7 +65,7 @@ class Lowering:
         self._open: dict[Any, Definition | None] = {}
         self._valid: dict[int, tuple[Node, Any]] = {}
         self._count = 0
-        self._kept: list[Any] = []  # schemas made here; the parts are known by their `id`
+        self.kept: list[Any] = []  # schemas made here; the parts are known by their `id`
 
     def root(self) -> Node:
         node = self.place([self.source.root])
@@ -118,7 +121,7 @@ class Lowering:
             node = Reference(definition)
             node.about, node.pointer = {}, merged.pointer
         self._made[key] = node
-        self._kept.append(parts)
+        self.kept.append(parts)
         return node
 
     def beside(self, schemas: Sequence[Any]) -> tuple[dict[str, str] | None, Any]:
@@ -203,6 +206,11 @@ class Lowering:
             self.note(choices[0].pointer, choices[0].word, "moved", f"{combined} combinations: it travels as JSON text")
             return self.text(merged)
         first = choices[0]
+        if len(first.branches) > MOST_BRANCHES:
+            self.note(
+                first.pointer, first.word, "moved", f"{len(first.branches)} alternatives: it travels as JSON text"
+            )
+            return self.text(merged)
         if first.word == "oneOf":
             self.note(first.pointer.rpartition("/")[0], "oneOf", "validated", "that only one alternative fits")
         done = resolved | {first.key}
@@ -272,7 +280,7 @@ class Lowering:
 
     def of_type(self, merged: Merged, parts: list[Any], kind: str) -> Node | None:
         if kind == "object":
-            return self.object(merged, parts)
+            return Objects(self).node(merged, parts)
         if kind == "array":
             return self.array(merged)
         if kind == "any":
@@ -330,6 +338,13 @@ class Lowering:
     def tuple(self, merged: Merged, sizes: dict[str, Any]) -> Node | None:
         """Places that differ become properties, `item_1` and so on (strict mode has no `prefixItems`)."""
         self.note(merged.pointer, "prefixItems", "moved", "its places travel as the properties item_1, item_2, …")
+        if len(merged.prefix) > MOST_PREFIX:
+            raise SchemaError(
+                f"schema at {merged.pointer or '/'}: a list of {len(merged.prefix)} different places",
+                pointer=merged.pointer,
+                keyword="prefixItems",
+                remedy="describe them by `items`, or name them as properties",
+            )
         least, most = sizes.get("minItems", 0), sizes.get("maxItems")
         if not self.literal and "minItems" not in sizes:
             least = len(merged.prefix)
@@ -358,89 +373,6 @@ class Lowering:
         self.note(f"{merged.pointer}/{word}", "type", "moved", "no type is named: each travels as JSON text")
         node = Text()
         node.about, node.pointer = {}, f"{merged.pointer}/{word}"
-        return node
-
-    def object(self, merged: Merged, parts: list[Any]) -> Node | None:
-        names = dict(merged.names)
-        if not self.literal:
-            for name, held in conditional_names(self.source, parts).items():
-                if name not in names and not (merged.rest and NEVER in merged.rest):
-                    names[name] = [self.either(held)] if held else []
-        if len(names) > self.target.properties:
-            raise SchemaError(
-                f"schema at {merged.pointer or '/'}: {len(names)} properties, and {self.target.name} takes "
-                f"{self.target.properties}",
-                pointer=merged.pointer,
-                keyword="properties",
-                remedy="name fewer",
-            )
-        nodes: dict[str, Node] = {}
-        optional: dict[str, bool] = {}
-        for name, held in names.items():
-            node = self.place(held) if held else self.untyped(merged, f"properties/{escaped(name)}")
-            if node is None:
-                if name in merged.required:
-                    return None
-                continue
-            nodes[name], optional[name] = node, name not in merged.required
-        rest = self.rest(merged, named=bool(names))
-        if rest is None and not names and not merged.rest and not merged.patterns:
-            self.note(merged.pointer, "type", "moved", "an object of any properties: it travels as JSON text")
-            text = Text({"object"})
-            text.about, text.pointer = {**merged.about}, merged.pointer
-            return text
-        if rest is not None and not nodes:
-            self.note(merged.pointer, "additionalProperties", "moved", "a map travels as a list of entries")
-            sizes = {"minProperties": "minItems", "maxProperties": "maxItems"}
-            rest.limits = {items: merged.limits[word] for word, items in sizes.items() if word in merged.limits}
-            return rest
-        if rest is not None:
-            self.note(
-                merged.pointer, "additionalProperties", "moved", "properties that are not named travel as entries"
-            )
-        return Record(optional, nodes, rest, soft=not self.literal)
-
-    def either(self, schemas: list[Any]) -> Any:
-        if len(schemas) == 1:
-            return schemas[0]
-        made = {"anyOf": schemas}
-        self._kept.append(made)
-        return made
-
-    def rest(self, merged: Merged, *, named: bool) -> Map | None:
-        """The entries of properties that are not named; None where there can be none, or none are asked for."""
-        groups: list[Node] = []
-        for pattern, held in merged.patterns.items():
-            self.note(f"{merged.pointer}/patternProperties", pattern, "validated", "that names fit it")
-            node = self.place(held)
-            groups += [node] if node is not None else []
-        if merged.rest:
-            node = self.place(merged.rest)
-            groups += [node] if node is not None else []
-        elif self.literal and (named or merged.patterns):
-            groups.append(self.untyped(merged, "additionalProperties"))
-        if not groups:
-            return None
-        value = self.alternatives(groups, Merged()) if len(groups) > 1 else groups[0]
-        key = self.key(merged)
-        if value is None or key is None:
-            return None
-        made = Map(key, value)
-        made.about, made.pointer = {}, merged.pointer
-        return made
-
-    def key(self, merged: Merged) -> Node | None:
-        closed = NEVER in merged.rest or (not self.literal and not merged.rest)
-        only = list(merged.patterns) if len(merged.patterns) == 1 and closed else []
-        if merged.keys and not only:
-            names = [{"type": "string"}, *merged.keys]
-            self._kept.append(names)
-            node = self.place(names)
-            if node is None or isinstance(node, Plain):
-                return node
-            self.note(merged.pointer, "propertyNames", "validated", "the answer's names are checked")
-        node = Plain(["string"], {"pattern": only[0]} if only else {})
-        node.about, node.pointer = {}, merged.pointer
         return node
 
 

@@ -7,7 +7,6 @@ allows, `restore(lift(value)) == value`. Both raise `Misshapen` for what has not
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Container, Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -82,6 +81,11 @@ class Node:
     def shapes(self) -> list[Shape]:
         raise NotImplementedError
 
+    @property
+    def few(self) -> frozenset[Any] | None:
+        """The wire values that there are, in canonical form; None where there are many."""
+        return None
+
     def takes_null(self) -> bool:
         """Whether null on the wire is a value of it. It asks no shapes: a node may contain itself."""
         return False
@@ -100,6 +104,10 @@ class Plain(Node):
         self.limits = limits
         self.values = values
         self._allowed = None if values is None else frozenset(map(canonical, values))
+
+    @property
+    def few(self) -> frozenset[Any] | None:
+        return self._allowed
 
     def takes_null(self) -> bool:
         return "null" in self.types and (self.values is None or None in self.values)
@@ -121,51 +129,6 @@ class Plain(Node):
             return [Shape(kind) for kind in kinds]
         sorts = {kind: frozenset(canonical(v) for v in self.values if Shape(kind).takes(v)) for kind in kinds}
         return [Shape(kind, allowed) for kind, allowed in sorts.items()]
-
-
-class Coded(Node):
-    """One of several values, some of them objects or lists: on the wire the JSON text of the one meant."""
-
-    def __init__(self, values: list[Any]):
-        self.values = {json_text(value): value for value in values}
-        self._texts = {canonical(value): text for text, value in self.values.items()}
-
-    def restore(self, wire: Any) -> Any:
-        if wire in self.values if isinstance(wire, str) else False:
-            return self.values[wire]
-        raise Misshapen("it must be one of the JSON texts listed")
-
-    def lift(self, value: Any) -> Any:
-        text = self._texts.get(canonical(value))
-        if text is None:
-            raise Misshapen("the value is not one of those allowed")
-        return text
-
-    def shapes(self) -> list[Shape]:
-        return [Shape("string", frozenset(self.values))]
-
-
-class Text(Node):
-    """Any value, as JSON text. What is no JSON is taken for the text that it is."""
-
-    def __init__(self, kinds: set[str] | None = None):
-        self.kinds = kinds  # None: any
-
-    def restore(self, wire: Any) -> Any:
-        if not isinstance(wire, str):
-            return wire
-        try:
-            return json.loads(wire, parse_constant=no_constant)
-        except (ValueError, RecursionError):
-            return wire
-
-    def lift(self, value: Any) -> Any:
-        if self.kinds is not None and json_type(value) not in self.kinds:
-            raise Misshapen(f"{' or '.join(sorted(self.kinds))} was expected, not {json_type(value)}")
-        return json_text(value)
-
-    def shapes(self) -> list[Shape]:
-        return [Shape("string")]
 
 
 class Items(Node):
@@ -276,9 +239,8 @@ class Record(Node):
         names = frozenset([*self.nodes, *([self.rest_name] if self.rest else ())])
         consts: dict[str, frozenset[Any]] = {}
         for name, (node, absent) in self.properties.items():
-            if isinstance(node, Plain | Coded) and node.values is not None and absent != "box":
-                values = node.values if isinstance(node, Coded) else map(canonical, node.values)
-                consts[name] = frozenset([*values, *([canonical(None)] if absent != "never" else ())])
+            if node.few is not None and absent != "box":
+                consts[name] = frozenset([*node.few, *([canonical(None)] if absent != "never" else ())])
         return [Shape("object", None, names, consts)]
 
     def inner(self) -> Iterator[Node]:
@@ -396,11 +358,3 @@ def as_name(key: Any) -> str:
     if isinstance(key, int | float):
         return repr(key)
     raise Misshapen("a key must be a text or a number")
-
-
-def json_text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-
-
-def no_constant(word: str) -> Any:
-    raise ValueError(f"{word} is no JSON")

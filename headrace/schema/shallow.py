@@ -6,7 +6,8 @@ import copy
 from typing import Any
 
 from headrace.schema.alternatives import Reference, Union
-from headrace.schema.restore import Items, Map, Node, Property, Record, Text, Tuple
+from headrace.schema.json_texts import Text
+from headrace.schema.restore import Items, Map, Node, Property, Record, Tuple
 
 
 class Shallow:

@@ -6,6 +6,8 @@ anything is compiled from it.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urldefrag, urljoin
@@ -14,10 +16,11 @@ import jsonschema_rs
 
 from headrace.errors import SchemaError
 
-MOST_PLACES = 50_000
+MOST_PLACES = 20_000
 """Objects and lists in one schema; a real one has some hundreds."""
-MOST_VALUES = 100_000
+MOST_VALUES = 50_000
 MOST_DEPTH = 100
+MOST_PATTERNS = 200
 MOST_TEXT = 1 << 20
 SHOWN = 200
 MOST_PATHS = 10_000
@@ -32,6 +35,8 @@ ONE = frozenset(
 SEVERAL = frozenset({"allOf", "anyOf", "oneOf", "prefixItems", "items"})
 NAMED = frozenset({"$defs", "definitions", "dependencies", "dependentSchemas", "patternProperties", "properties"})
 IN_PLACE = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies"})
+BACKTRACKS = re.compile(r"\(\?<?[=!]|\\[1-9]|\\k<")
+"""What only an engine that backtracks can do; from one beginning its steps are bounded, from every place they are not."""
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 
 
@@ -79,6 +84,7 @@ class Source:
         self._anchors: dict[str, Any] = {}
         self._dynamic: dict[str, list[Any]] = {}
         self._read(schema, "", "")
+        self._check_patterns()
         self._resources.setdefault("", schema)
         self._check_progress()
 
@@ -167,6 +173,31 @@ class Source:
                 self._dynamic.setdefault(here["$dynamicAnchor"], []).append(here)
             waiting.extend((inner, f"{at}/{step}", base) for step, inner in subschemas(here))
 
+    def _check_patterns(self) -> None:
+        """Each pattern is a program that takes time and memory to make."""
+        count = 0
+        for schema in self._all():
+            where = self.pointer(schema)
+            pattern, named = schema.get("pattern"), schema.get("patternProperties")
+            texts = [pattern] if isinstance(pattern, str) else []
+            texts += list(named) if isinstance(named, dict) else []
+            count += len(texts)
+            if count > MOST_PATTERNS:
+                raise SchemaError(
+                    f"schema at {where or '/'}: more than {MOST_PATTERNS} patterns",
+                    pointer=where,
+                    keyword="pattern",
+                    remedy="write fewer, or join them with `|`",
+                )
+            for text in texts:
+                if BACKTRACKS.search(text) and not is_anchored(text):
+                    raise SchemaError(
+                        f"schema at {where}/pattern: {text!r:.200} looks around at every place of a text",
+                        pointer=f"{where}/pattern" if text == pattern else f"{where}/patternProperties",
+                        keyword="pattern",
+                        remedy="begin it with `^`, with no `|` outside of parentheses",
+                    )
+
     def _check_progress(self) -> None:
         """Refuse what describes a value by itself, without a step into the value: it means nothing. And what looks at one
         value in so many ways that checking it never ends."""
@@ -239,6 +270,16 @@ def subschemas(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield word, value
 
 
+def is_anchored(pattern: str) -> bool:
+    """Whether a match can only begin at the beginning: `^` stands there, and no other alternative beside it."""
+    plain = re.sub(r"\\.|\[(?:\\.|[^\]\\])*\]", "", pattern)
+    depth, outside = 0, ""
+    for char in plain:
+        depth += (char == "(") - (char == ")")
+        outside += char if depth == 0 else ""
+    return pattern.startswith("^") and "|" not in outside
+
+
 def joined(base: str, reference: str) -> str:
     """`reference` relative to `base`; unlike `urljoin` also where the base is a URN."""
     return urldefrag(base)[0] + reference if reference.startswith("#") else urljoin(base, reference)
@@ -275,6 +316,15 @@ def dialect_of(schema: dict[str, Any]) -> Dialect:
     return UNNAMED
 
 
+def no_json(where: str, value: Any) -> SchemaError:
+    return SchemaError(
+        f"schema at {where or '/'}: {value!r:.80} is nothing that JSON has",
+        pointer=where,
+        keyword=where.rpartition("/")[2] or "json",
+        remedy="use texts, finite numbers, booleans, null, lists, and objects with texts as names",
+    )
+
+
 def check_size(schema: Any) -> None:
     """Raises `SchemaError` for a schema that is larger than any real one, naming the place; looks no further than that."""
     places = values = text = 0
@@ -289,6 +339,12 @@ def check_size(schema: Any) -> None:
                     waiting.append((inner, f"{at}/{escaped(step)}", depth + 1))
                 elif isinstance(inner, str):
                     text += len(inner)
+                elif not isinstance(inner, int | float | None) or (
+                    isinstance(inner, float) and not math.isfinite(inner)
+                ):
+                    raise no_json(f"{at}/{escaped(step)}", inner)
+                if not isinstance(step, str | int) or (isinstance(here, dict) and not isinstance(step, str)):
+                    raise no_json(at, step)
                 if isinstance(step, str):
                     text += len(step)
         for what, count, limit in (

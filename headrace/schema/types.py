@@ -5,11 +5,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Callable
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from types import UnionType
-from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin, is_typeddict
-from uuid import UUID
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, is_typeddict
 
 import msgspec
 
@@ -20,10 +17,6 @@ from headrace.tools import hashable, remedy
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-
-
-PLAIN_TYPES = frozenset({str, int, float, bool, bytes, datetime, date, time, timedelta, Decimal, UUID})
-CONTAINERS = frozenset({list, dict, tuple, set, frozenset, Union, Literal})
 
 
 class Answers(Generic[T_co]):
@@ -94,10 +87,8 @@ def model_answers(given: Any, name: str | None) -> Answers[Any]:
 
 
 def is_type(given: Any) -> bool:
-    """Whether `given` is a type that JSON has values of."""
-    if isinstance(given, type):
-        return is_record(given) or given in PLAIN_TYPES or issubclass(given, enum.Enum)
-    return is_record(given) or isinstance(given, UnionType) or get_origin(given) in CONTAINERS
+    """Whether `given` may be a type; whether JSON has values of it, msgspec knows."""
+    return given is Any or isinstance(given, type | UnionType) or get_origin(given) is not None or is_typeddict(given)
 
 
 def is_record(given: Any) -> bool:
@@ -116,7 +107,8 @@ def schema_of(given: Any) -> dict[str, Any]:
         (root,), definitions = msgspec.json.schema_components([given], ref_template="#/$defs/{name}")
     except (TypeError, NameError, RecursionError) as error:
         raise SchemaError(f"schema={given!r}: {error}") from None
-    return with_root({**root, "$defs": definitions} if definitions else dict(root))
+    whole = with_root({**root, "$defs": definitions} if definitions else dict(root))
+    return msgspec.json.decode(encoded(whole))  # a default may be a tuple
 
 
 def with_root(schema: dict[str, Any]) -> dict[str, Any]:
@@ -183,7 +175,7 @@ def check_hint(hint: Any, path: tuple[str, ...], seen: set[Any]) -> None:
 def plain_json(value: Any) -> Any:
     """A typed value as its JSON has it: names as they are encoded, dates as texts."""
     if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json", by_alias=True)
+        return value.model_dump(mode="json", by_alias=True, round_trip=True)
     return msgspec.to_builtins(value, str_keys=True, enc_hook=plain_json)
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime, time
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
+import jiter
 import jsonschema_rs
 import msgspec
 
@@ -16,18 +20,37 @@ from headrace.schema.source import Source, escaped
 
 MOST_ERRORS = 100
 MOST_DEPTH = 200
+TWICE = "duplicate"
 SHOWN = 200
 """Characters of a value that a message quotes."""
+
+
+def is_iso(read: Callable[[str], Any], text: str) -> bool:
+    try:
+        read(text)
+    except ValueError:
+        return False
+    return True
+
+
+DURATION = re.compile(r"-?P(?!$)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?")
+CLOCK = re.compile(r"\d\d:\d\d:\d\d.*")
+FORMATS = {
+    "date-time": lambda text: bool(CLOCK.match(text[11:])) and is_iso(datetime.fromisoformat, text),
+    "time": lambda text: bool(CLOCK.match(text)) and is_iso(time.fromisoformat, text),
+    "duration": lambda text: DURATION.fullmatch(text) is not None,
+}
 
 
 class Validator:
     """One schema, compiled. Raises `SchemaError` for what is no schema, and for a pattern that cannot be run."""
 
-    def __init__(self, source: Source, *, formats: bool):
+    def __init__(self, source: Source, *, formats: bool | Literal["meant"]):
         self.source = source
+        more = {"formats": FORMATS} if formats == "meant" else {}
         try:
             self._compiled = source.dialect.validator(
-                source.root, validate_formats=formats, offline=True, pattern_options=PATTERNS
+                source.root, validate_formats=bool(formats), offline=True, pattern_options=PATTERNS, **more
             )
         except jsonschema_rs.ValidationError as error:
             where = pointer(list(error.instance_path))
@@ -67,7 +90,8 @@ class Validator:
 
 @lru_cache(maxsize=256)
 def compiled(encoded: bytes, *, literal: bool = False) -> Validator:
-    """The validator of a schema (its JSON). Formats are checked, unless it is read `literal` and its dialect says otherwise.
+    """The validator of a schema (its JSON). Read `literal`, formats are checked where its dialect does; else always, and a time
+    may lack its offset (what Python writes for a time without zone), a duration may have a fraction.
 
     Raises `SchemaError`.
     """
@@ -76,7 +100,7 @@ def compiled(encoded: bytes, *, literal: bool = False) -> Validator:
         if not isinstance(schema, dict):
             raise SchemaError(f"the schema must be a JSON object, not {type(schema).__name__}", keyword="type")
         source = Source(schema)
-        return Validator(source, formats=source.dialect.asserts_formats if literal else True)
+        return Validator(source, formats=source.dialect.asserts_formats if literal else "meant")
     except RecursionError:
         raise SchemaError("the schema is nested too deep", keyword="$ref", remedy="give it a flatter shape") from None
 
@@ -86,7 +110,9 @@ def encoded(schema: dict[str, Any]) -> bytes:
     try:
         return msgspec.json.encode(schema)
     except (TypeError, ValueError, RecursionError) as error:
-        raise SchemaError(f"the schema cannot be written as JSON: {error}") from None
+        raise SchemaError(
+            f"the schema cannot be written as JSON: {error}", keyword="json", remedy="use values that JSON has"
+        ) from None
 
 
 def misfits(error: jsonschema_rs.ValidationError, depth: int = 0) -> Iterator[Misfit]:
@@ -111,13 +137,30 @@ def is_other_sort(inner: jsonschema_rs.ValidationError, outer: jsonschema_rs.Val
 
 
 def json_value(text: str | bytes) -> Any:
-    """The value of a JSON text. Raises `InvalidOutput`. A number that is too long for others is kept whole."""
+    """The value of a JSON text. Raises `InvalidOutput`, also for a name that is in one object twice: one of the two would be
+    lost."""
     try:
-        return msgspec.json.decode(text)
-    except RecursionError:
-        raise InvalidOutput([Misfit("", "json", "the answer is nested too deep")]) from None
-    except msgspec.DecodeError as error:
-        raise InvalidOutput([Misfit("", "json", f"the answer is not JSON: {error}")]) from None
+        data = text.encode() if isinstance(text, str) else text
+        return jiter.from_json(data, allow_inf_nan=False, catch_duplicate_keys=True)
+    except (ValueError, UnicodeError) as error:
+        twice = str(error).startswith("Detected duplicate key")
+        said = str(error) if twice else f"the answer is not JSON: {error}"
+        raise InvalidOutput([Misfit("", TWICE if twice else "json", said)]) from None
+
+
+def check_json(value: Any) -> None:
+    """Raises `InvalidOutput` for what no JSON text could have been: NaN, a name that is no text, an object of Python's."""
+    waiting: list[tuple[Any, str]] = [(value, "")]
+    while waiting:
+        here, at = waiting.pop()
+        inner = here.items() if isinstance(here, dict) else enumerate(here) if isinstance(here, list | tuple) else ()
+        for step, each in inner:
+            if isinstance(here, dict) and not isinstance(step, str):
+                raise InvalidOutput([Misfit(at, "json", f"{step!r} is no name in JSON")])
+            waiting.append((each, f"{at}/{escaped(step)}"))
+        plain = isinstance(here, str | int | float | bool | None | dict | list | tuple)
+        if not plain or (isinstance(here, float) and not math.isfinite(here)):
+            raise InvalidOutput([Misfit(at, "json", f"{here!r:.80} is no value of JSON")])
 
 
 def pointer(path: list[str | int]) -> str:

@@ -8,18 +8,17 @@ from typing import Any, NamedTuple
 
 from headrace.errors import SchemaError
 from headrace.schema.alternatives import Definition, Reference, Union
+from headrace.schema.json_texts import Coded, Text
 from headrace.schema.restore import (
     CASE,
     ENTRIES,
     KEY,
     VALUE,
-    Coded,
     Items,
     Map,
     Node,
     Plain,
     Record,
-    Text,
     Tuple,
 )
 from headrace.schema.targets import Target
@@ -236,8 +235,8 @@ def check_limits(found: list[Place], target: Target) -> None:
         ):
             if count > most:
                 raise SchemaError(
-                    f"the schema has {count} {what} on the wire, and {target.name} takes {most}",
-                    pointer=place,
+                    f"the schema has {count} {what} on the wire ({place[:200] or '/'} is one too many), and {target.name} "
+                    f"takes {most}",
                     keyword=what,
                     remedy="describe less, make parts of it `true` (they travel as JSON text), or choose the mode "
                     "json_object",

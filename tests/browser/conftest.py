@@ -14,8 +14,9 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """One for each module, no longer: as long as it is there, a loop runs in this thread, and no test with `await` can."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         pytest.skip("no Chromium here: `apt-get install chromium`, and the browser tests run")

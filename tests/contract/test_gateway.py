@@ -281,13 +281,11 @@ def test_a_deploy_ends_streams_and_no_job(stack: Stack) -> None:
         }
         readers = {view: stream.events() for view, stream in streams.items()}
         seen = {view: [next(reader) for _ in range(4)] for view, reader in readers.items()}
-        began = time.monotonic()
         process.send_signal(signal.SIGTERM)
         for view, reader in readers.items():
             seen[view] += list(reader)
             streams[view].close()
-        assert time.monotonic() - began < 1.9, "at once, and not at the end of the server's grace"
-        assert process.wait(10) == 0
+        assert process.wait(5) == 0, "long before the answer is whole"
         assert json.loads(seen["native"].pop()[1])["t"] == "bye"
         assert json.loads(seen["openai"][-1][1])["error"]["code"] == "interrupted"
         assert json.loads(seen["ui-message-stream"][-1][1])["type"] == "error"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 from proxy import proxied
@@ -327,10 +328,14 @@ async def test_left_and_entered_again_at_any_moment_nothing_stalls(
         cursor = viewer.cursor
         viewer.close()
         await asyncio.sleep(chance.choice([0, 0, 0.0005, 0.002]))
+        early = chance.random() < 0.5  # then no message tells of it
+        if early:
+            await append(ledger, job_id, epoch, seq, [text(seq)])
         viewer = await reader.view(key, cursor)
         if chance.random() < 0.5:
             await asyncio.sleep(chance.choice([0, 0.001, 0.01]))
-        await append(ledger, job_id, epoch, seq, [text(seq)])
+        if not early:
+            await append(ledger, job_id, epoch, seq, [text(seq)])
         async with asyncio.timeout(0.5):
             assert [event.id.seq for event in await viewer.next()] == [seq]
     viewer.close()
@@ -407,3 +412,28 @@ async def test_a_half_open_link_is_noticed_and_nothing_stalls(
         await reader.close()
         await beside.close()
     await ledger.close()
+
+
+async def test_what_comes_while_a_room_reads_on_does_not_wait(ledger: Ledger, reader: Reader) -> None:
+    """A message during a read is not taken as it comes, and must not be forgotten: here it is the last for long."""
+    job_id, epoch = await running(ledger)
+    viewer = await reader.view(ledger.keys.job(job_id))
+    await viewer.next()
+    room = viewer._room
+    read, gate, reading = room._read, asyncio.Event(), asyncio.Event()
+
+    async def slowly(*arguments: Any) -> Any:
+        entries = await read(*arguments)
+        reading.set()
+        await gate.wait()
+        return entries
+
+    room._read = slowly  # type: ignore[method-assign]
+    room.fill()
+    await reading.wait()
+    await append(ledger, job_id, epoch, 2, [text(0)])
+    await asyncio.sleep(0.05)  # its message has come
+    gate.set()
+    async with asyncio.timeout(0.5):
+        assert [event.id.seq for event in await viewer.next()] == [2]
+    viewer.close()

@@ -115,6 +115,8 @@ async def test_roots_that_are_no_objects(stack: Stack) -> None:
         (("check", "broken.json"), 2, "not JSON"),
         (("check", "missing.json"), 2, "No such file"),
         (("check", "pets:Nobody"), 2, "no Nobody"),
+        (("check", "leaves:Type"), 2, "SystemExit"),
+        (("check", "-"), 0, "Travels in another shape"),
         (("check", "pets:Owner", "--target", "nope"), 2, "openrouter"),
         (("validate", "pets:Owner", "good.json"), 0, "valid"),
         (("validate", "pets:Owner", "bad.json"), 1, "/pets/0/lives"),
@@ -134,6 +136,7 @@ def test_the_schema_command(tmp_path: Path, arguments: tuple[str, ...], code: in
         (tmp_path / name).write_bytes(msgspec.json.encode(content))
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "pets.py").write_text((TESTS / "pets.py").read_text())
-    done = headrace("schema", *arguments, cwd=tmp_path)
+    (tmp_path / "leaves.py").write_text("raise SystemExit(1)")
+    done = headrace("schema", *arguments, cwd=tmp_path, input='{"type": "array", "items": {}}')
     assert done.returncode == code, done.stderr
     assert said in done.stdout + done.stderr

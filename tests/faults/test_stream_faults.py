@@ -126,8 +126,8 @@ async def test_a_zombie_is_fenced_and_closes_its_call(tmp_path: Path) -> None:
                         while len({id.epoch for id in watcher.seen.ids}) < 2:
                             await asyncio.sleep(0.01)
                 finally:
+                    woke_at = time.time()
                     os.kill(zombie, signal.SIGCONT)
-                woke_at = time.time()
                 gone = until(lambda: calls_of(stack, watcher)[0].gone_at, what="the zombie's call is closed")
                 assert watcher.seen.fold().end is None
                 seen = await watcher.ended()

@@ -72,7 +72,7 @@ def test_a_generic_and_a_recursive_type_are_carried() -> None:
 
 @pytest.mark.parametrize(
     "given",
-    ["Review", 5, Callable, lambda: None, {"type": "strin"}, object, type(None), Model(name="x")],
+    ["Review", 5, Callable, lambda: None, {"type": "strin"}, object, Model(name="x")],
 )
 def test_what_cannot_be_carried_is_a_schema_error_that_says_what_to_do(given: Any) -> None:
     with pytest.raises(SchemaError) as raised:

@@ -10,7 +10,6 @@ import pytest
 
 from headrace.errors import InvalidOutput, SchemaError
 from headrace.schema import lower
-from headrace.schema.types import answers
 
 DEADLINE_S = 1.0  # of a machine that does other things; `make bench` holds the figure itself
 MOST_BYTES = 50_000_000
@@ -65,6 +64,17 @@ REFUSED: dict[str, dict[str, Any]] = {
         "properties": {f"p{n}": {} for n in range(3000)},
         "patternProperties": {f"^q{n}": {} for n in range(3000)},
     },
+    "many patterns": {"allOf": [{"pattern": f"(a{{1,900}}){{1,{n}}}"} for n in range(2, 60)]},
+    "three thousand patterns": {"type": "object", "patternProperties": {f"^{n}.*a": {} for n in range(3000)}},
+    "twenty thousand objects": {"enum": [{"a": n} for n in range(20_000)]},
+    "five thousand places": {"prefixItems": [{"type": "integer"}] * 5000},
+    "twenty thousand properties": {
+        "type": "object",
+        "properties": {f"p{n}": {"type": "string"} for n in range(20_000)},
+    },
+    "looking around everywhere": {"type": "string", "pattern": "(?!x)(a*)*b"},
+    "looking around in one of two": {"type": "string", "pattern": "^x|(?!x)(a*)*b"},
+    "looking back everywhere": {"type": "object", "patternProperties": {r"(a)\\1": {}}},
     "a pattern as large as a book": {"type": "string", "pattern": "^(?:(?:a{1,1000}){1,1000}){1,1000}$"},
     "megabytes of description": {"type": "string", "description": "x" * 5_000_000},
 }
@@ -79,24 +89,34 @@ CARRIED: dict[str, dict[str, Any]] = {
         "allOf": [{"anyOf": [{"properties": {f"p{n}{m}": {"type": "null"}}} for m in range(10)]} for n in range(10)]
     },
     "twenty thousand values": {"type": "object", "properties": {"a": {"enum": [f"v{n}" for n in range(20_000)]}}},
+    "three thousand alternatives": {
+        "anyOf": [{"type": "object", "properties": {f"k{n}": {"type": "string"}}} for n in range(3000)]
+    },
+    "a thousand alike": {
+        "anyOf": [{"type": "object", "properties": {"k": {"type": "string", "minLength": n}}} for n in range(1000)]
+    },
     "ninety lists deep": nested(90, "items"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_would_hurt_is_refused_at_once(name: str) -> None:
-    tracemalloc.start()
     began = time.monotonic()
+    with pytest.raises(SchemaError) as refused:
+        lower(REFUSED[name])
+    assert time.monotonic() - began < DEADLINE_S
+    assert refused.value.keyword or refused.value.remedy
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusing_takes_little_memory(name: str) -> None:
+    tracemalloc.start()
     try:
-        with pytest.raises(SchemaError) as refused:
-            lower(REFUSED[name])
         with pytest.raises(SchemaError):
-            answers(REFUSED[name]) and lower(REFUSED[name])
-        assert time.monotonic() - began < 2 * DEADLINE_S
+            lower(REFUSED[name])
         assert tracemalloc.get_traced_memory()[1] < MOST_BYTES
     finally:
         tracemalloc.stop()
-    assert refused.value.keyword or refused.value.remedy
 
 
 @pytest.mark.parametrize("name", CARRIED)
@@ -107,7 +127,7 @@ def test_what_only_looks_bad_is_carried(name: str) -> None:
     assert lowered.wire["additionalProperties"] is False
 
 
-@pytest.mark.parametrize("pattern", ["^(a+)+$", "^(a|a)*$", "^(?=a)(a+)+(a+)+$", "(?!x)(a*)*b"])
+@pytest.mark.parametrize("pattern", ["^(a+)+$", "^(a|a)*$", "^(?=a)(a+)+(a+)+$", "^(?!x)(a*|c)*b"])
 def test_a_pattern_that_backtracks_for_ever_answers_at_once(pattern: str) -> None:
     lowered = lower({"type": "object", "properties": {"a": {"type": "string", "pattern": pattern}}})
     began = time.monotonic()

@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
-from datetime import date
-from typing import Any, Literal
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, computed_field
 from strict_subset import complaints
 
 from headrace.errors import InputError, InvalidOutput, SchemaError
@@ -247,3 +248,82 @@ def test_a_type_comes_back_as_itself(value: Any) -> None:
     lowered.validate(value)
     with pytest.raises(InvalidOutput):
         lowered.restore("{}")
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), object(), {1}, b"x", {"x": float("nan")}, {"x": object()}]
+)
+def test_what_is_no_json_cannot_be_lifted(value: Any) -> None:
+    lowered = lower({"type": "object", "properties": {"a": {"type": "number"}, "b": {}}})
+    for given in ({"a": value}, {"b": value}, value):
+        with pytest.raises(InvalidOutput):
+            lowered.lift(given)
+    with pytest.raises(SchemaError, match="nothing that JSON has"):
+        lower({"const": float("nan")})
+
+
+@pytest.mark.parametrize("answer", ["null", "[]", "5", "", "\ud800", '"x"', None, 5])
+def test_an_answer_that_is_no_object_is_invalid(answer: Any) -> None:
+    for schema in ({"type": "object", "properties": {"a": {}}}, {"type": "array"}):
+        with pytest.raises(InvalidOutput):
+            lower(schema).restore(answer)
+
+
+def test_a_name_that_comes_twice_is_an_error_wherever_it_comes() -> None:
+    lowered = lower({"type": "object", "properties": {"a": {"type": "integer"}, "b": {}}})
+    for answer in ('{"a":1,"a":2}', '{"a":1,"b":"{\\"x\\":1,\\"x\\":2}"}'):
+        with pytest.raises(InvalidOutput, match=r"twice|[Dd]uplicate"):
+            lowered.restore(answer)
+
+
+@pytest.mark.parametrize(
+    "schema", [{1: 2}, {"enum": {1, 2}}, {"enum": [float("inf")]}, {"const": b"x"}, {"title": "\ud800"}]
+)
+def test_a_dict_that_is_no_json_is_no_schema(schema: Any) -> None:
+    with pytest.raises(SchemaError) as refused:
+        lower(schema)
+    assert refused.value.keyword
+    assert refused.value.remedy
+
+
+class Pair(NamedTuple):
+    a: int
+    b: str = "x"
+
+
+class Times(BaseModel):
+    at: datetime
+    clock: time
+    took: timedelta
+
+    @computed_field
+    @property
+    def half(self) -> float:
+        return self.took.total_seconds() / 2
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        (Pair, Pair(1, "y")),
+        (Annotated[int, msgspec.Meta(ge=1)], 3),
+        (Sequence[int], [1, 2]),
+        (Any, {"a": [None]}),
+        (dict, {"a": 1}),
+        (Times, Times(at=datetime(2026, 1, 2, 3, 4, 5), clock=time(1, 2), took=timedelta(days=3, microseconds=5))),  # noqa: DTZ001
+        (Times, Times(at=datetime(2026, 1, 2, tzinfo=UTC), clock=time(1, 2, tzinfo=UTC), took=timedelta(0))),
+    ],
+)
+def test_more_types_come_back_as_themselves(given: Any, value: Any) -> None:
+    lowered = lower(given)
+    lowered.validate(value)
+    assert lowered.restore(msgspec.json.encode(lowered.lift(value))) == value
+
+
+def test_a_wide_choice_is_told_apart_at_once_or_travels_as_text() -> None:
+    def variant(n: int) -> dict[str, Any]:
+        return {"type": "object", "properties": {f"k{n}": {"type": "string"}}, "required": [f"k{n}"], **CLOSED}
+
+    there_and_back({"anyOf": [variant(n) for n in range(200)]}, {"k7": "x"}, {"k199": "y"})
+    lowered = there_and_back({"anyOf": [variant(n) for n in range(900)]}, {"k7": "x"})
+    assert any("900 alternatives" in note.text for note in lowered.notes)

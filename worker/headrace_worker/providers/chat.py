@@ -19,7 +19,7 @@ from headrace.job import Completion, Job, Usage
 from headrace.messages import conversation
 from headrace.options import Options, check_for, parse_options
 from headrace.prices import Profile, cost_of, profile_of
-from headrace.schema.flow import ToolFlowControl
+from headrace.schema.flow import flow_of
 from headrace.schema.modes import Mode, check_carried, checked_mode, mode_for
 from headrace.schema.types import answers, check_type, plain
 from headrace.tools import ToolDefinitions
@@ -394,10 +394,6 @@ class ChatCompletion:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model_id!r}, base_url={self.base_url!r})"
-
-
-def flow_of(schema: Any) -> type[ToolFlowControl] | None:
-    return schema if isinstance(schema, type) and issubclass(schema, ToolFlowControl) else None
 
 
 def fitting(completion: Completion, value: Any, read: Callable[[Any], Any]) -> Any:

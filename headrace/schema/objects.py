@@ -1,0 +1,105 @@
+"""The node of an object: what it names, and entries for what it does not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from headrace.errors import SchemaError
+from headrace.schema.json_texts import Text
+from headrace.schema.merge import NEVER, Merged, conditional_names
+from headrace.schema.restore import Map, Node, Plain, Record
+from headrace.schema.source import escaped
+
+if TYPE_CHECKING:
+    from headrace.schema.nodes import Lowering
+
+
+class Objects:
+    """Makes them for one `Lowering`."""
+
+    def __init__(self, lowering: Lowering):
+        self.lowering = lowering
+
+    def node(self, merged: Merged, parts: list[Any]) -> Node | None:
+        """The node of an object; None where there can be none."""
+        names = dict(merged.names)
+        if not self.lowering.literal:
+            for name, held in conditional_names(self.lowering.source, parts).items():
+                if name not in names and not (merged.rest and NEVER in merged.rest):
+                    names[name] = [self.either(held)] if held else []
+        if len(names) > self.lowering.target.properties:
+            raise SchemaError(
+                f"schema at {merged.pointer or '/'}: {len(names)} properties, and {self.lowering.target.name} takes "
+                f"{self.lowering.target.properties}",
+                pointer=merged.pointer,
+                keyword="properties",
+                remedy="name fewer",
+            )
+        nodes: dict[str, Node] = {}
+        optional: dict[str, bool] = {}
+        for name, held in names.items():
+            node = self.lowering.place(held) if held else self.lowering.untyped(merged, f"properties/{escaped(name)}")
+            if node is None:
+                if name in merged.required:
+                    return None
+                continue
+            nodes[name], optional[name] = node, name not in merged.required
+        rest = self.rest(merged, named=bool(names))
+        if rest is None and not names and not merged.rest and not merged.patterns:
+            self.lowering.note(merged.pointer, "type", "moved", "an object of any properties: it travels as JSON text")
+            text = Text({"object"})
+            text.about, text.pointer = {**merged.about}, merged.pointer
+            return text
+        if rest is not None and not nodes:
+            self.lowering.note(merged.pointer, "additionalProperties", "moved", "a map travels as a list of entries")
+            sizes = {"minProperties": "minItems", "maxProperties": "maxItems"}
+            rest.limits = {items: merged.limits[word] for word, items in sizes.items() if word in merged.limits}
+            return rest
+        if rest is not None:
+            self.lowering.note(
+                merged.pointer, "additionalProperties", "moved", "properties that are not named travel as entries"
+            )
+        return Record(optional, nodes, rest, soft=not self.lowering.literal)
+
+    def either(self, schemas: list[Any]) -> Any:
+        if len(schemas) == 1:
+            return schemas[0]
+        made = {"anyOf": schemas}
+        self.lowering.kept.append(made)
+        return made
+
+    def rest(self, merged: Merged, *, named: bool) -> Map | None:
+        """The entries of properties that are not named; None where there can be none, or none are asked for."""
+        groups: list[Node] = []
+        for pattern, held in merged.patterns.items():
+            self.lowering.note(f"{merged.pointer}/patternProperties", pattern, "validated", "that names fit it")
+            node = self.lowering.place(held)
+            groups += [node] if node is not None else []
+        if merged.rest:
+            node = self.lowering.place(merged.rest)
+            groups += [node] if node is not None else []
+        elif self.lowering.literal and (named or merged.patterns):
+            groups.append(self.lowering.untyped(merged, "additionalProperties"))
+        if not groups:
+            return None
+        value = self.lowering.alternatives(groups, Merged()) if len(groups) > 1 else groups[0]
+        key = self.key(merged)
+        if value is None or key is None:
+            return None
+        made = Map(key, value)
+        made.about, made.pointer = {}, merged.pointer
+        return made
+
+    def key(self, merged: Merged) -> Node | None:
+        closed = NEVER in merged.rest or (not self.lowering.literal and not merged.rest)
+        only = list(merged.patterns) if len(merged.patterns) == 1 and closed else []
+        if merged.keys and not only:
+            names = [{"type": "string"}, *merged.keys]
+            self.lowering.kept.append(names)
+            node = self.lowering.place(names)
+            if node is None or isinstance(node, Plain):
+                return node
+            self.lowering.note(merged.pointer, "propertyNames", "validated", "the answer's names are checked")
+        node = Plain(["string"], {"pattern": only[0]} if only else {})
+        node.about, node.pointer = {}, merged.pointer
+        return node
