@@ -19,6 +19,7 @@ from headrace.subscriber import Subscriber
 from headrace.waiting import PATIENCE_S, away_too_long, persistently, stop
 
 PAGE = 200
+FIRST_PAGE, PAGE_BYTES = 8, 256 << 10  # of a viewer on its own: a slow one holds its page for as long as it likes
 LINGER_S = 5.0
 CHECK_S = 1.0
 CHECKS_AT_ONCE = 500
@@ -173,6 +174,7 @@ class Viewer:
         self._room = room
         self._news = asyncio.Event()
         self._group: list[Event] = []
+        self._page_size = FIRST_PAGE
         reader.enter(room, self)
 
     def __enter__(self) -> Viewer:
@@ -231,7 +233,7 @@ class Viewer:
         return []
 
     async def _page(self) -> list[Event]:
-        while not (group := await self._room.page(self.cursor, PAGE)):
+        while not (group := await self._room.page(self.cursor, self._page_size)):
             tail = await self._room.tail()
             if tail is not None and tail.ended:
                 raise Gone(self._room.record.rpartition(":")[2], None)
@@ -239,6 +241,8 @@ class Viewer:
                 return []
             # The server lost the end of the log, or all of it: who writes it sends it again.
             await asyncio.sleep(LOOK_AGAIN_S)
+        fitting = PAGE_BYTES * len(group) // (sum(len(event.data) for event in group) + 1)
+        self._page_size = max(1, min(PAGE, 2 * self._page_size, fitting))
         first = group[0]
         if self._room.totals or first.data.startswith(SNAPSHOT) or first.id.follows(self.cursor):
             return group

@@ -10,16 +10,13 @@ import asyncio
 from bisect import bisect_right
 from collections.abc import Callable
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from headrace.errors import HeadraceError, Unknown
 from headrace.event import START, Event, EventId
 from headrace.ledger.script import Ledger
 from headrace.ledger.state import BATCH_TERMINAL, TERMINAL
 from headrace.waiting import persistently, stop
-
-if TYPE_CHECKING:
-    from headrace.reader import Viewer
 
 PAGE = 500
 OVERHEAD_BYTES = 120
@@ -44,12 +41,18 @@ class Tail:
 TAIL_FIELDS = ("state", "epoch", "seq")
 
 
+class Woken(Protocol):
+    """Who watches: told that there is something to look at."""
+
+    def wake(self) -> None: ...
+
+
 class Room:
     """The ring of one log. It is `begun` once its end is known; its events lie between `base` and `top`."""
 
     def __init__(self, ledger: Ledger, record: str, *, most_bytes: int, on_growth: Callable[[Room, int], None]):
         self.record = record
-        self.viewers: set[Viewer] = set()
+        self.viewers: set[Woken] = set()
         self.begun = False
         self.top = START
         self.base = START  # a viewer that has seen this, or anything later, finds what follows in the ring

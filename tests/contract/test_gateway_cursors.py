@@ -57,7 +57,8 @@ def cursors(epoch: int, jobs: list[str]) -> st.SearchStrategy[str]:
         st.sampled_from(["", "", ".", ".0", ".1", ".-1", ".999999999", "-1"]),
         st.sampled_from(["", "", "", " ", "\n", "\x00", "x"]),
     )
-    return st.one_of(st.text(max_size=40), near, st.sampled_from(["now", "$", "0", "-1", "Now", "+1"]))
+    real = st.builds("{}-{}".format, st.integers(epoch - 1, epoch + 1), st.integers(0, 12))
+    return st.one_of(st.text(max_size=40), near, real, st.sampled_from(["now", "$", "0", "-1", "Now", "+1"]))
 
 
 def test_any_cursor(logs: tuple[Log, Log]) -> None:
