@@ -10,7 +10,7 @@ demo: .venv/ready ## extract records from real text, kill a worker half-way, sho
 	$(BIN)/python examples/demo.py
 
 test: .venv/ready ## the whole suite, on real servers and real processes
-	$(BIN)/python -m pytest -n 3 --dist loadgroup tests
+	$(BIN)/python -m pytest -n 3 --dist loadfile tests
 
 test-browser: .venv/ready ## the web page in headless Chromium (apt-get install chromium)
 	$(BIN)/python -m pytest tests/browser
