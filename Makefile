@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser js check bench chaos clean lock
+.PHONY: help demo test test-browser js check bench chaos soak clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ chaos: .venv/ready ## kill everything, for a long time, with a seed
 lock: .venv/ready ## compile requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --all-extras --no-header \
 	  --python-version 3.11 --upgrade pyproject.toml -o requirements.lock
+
+soak: .venv/ready ## streams under random faults, for minutes: 102 seeds of 25 viewers
+	$(BIN)/python -m pytest tests/faults/test_stream_chaos.py --chaos-rounds 34
 
 clean: ## remove the environment, the state folder and every cache
 	rm -rf .venv .headrace build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis

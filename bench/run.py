@@ -10,12 +10,13 @@ import bulk
 import provider
 import schemas
 import sdk
+import streams
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 
 def main() -> int:
-    rows = [*sdk.rows(), *provider.rows(), *schemas.rows(), *bulk.rows()]
+    rows = [*sdk.rows(), *provider.rows(), *schemas.rows(), *streams.rows(), *bulk.rows()]
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(rows, indent=2) + "\n")
     for each in rows:

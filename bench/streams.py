@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 from headrace_worker.publish import Flusher, Publisher
+from table import row
 
 from headrace.embedded import EmbeddedServer
 from headrace.job import new_id
@@ -79,6 +80,17 @@ async def view(url: str, jobs: list[str]) -> dict[str, float]:
     return {**at, "max": round(late_ms[-1], 1), "chunks": len(late_ms), "viewer_cpu_s": time.process_time() - used_s}
 
 
+def rows() -> list[dict[str, object]]:
+    """100 streams of 50 chunks a second each, for eight seconds."""
+    said = subprocess.run([sys.executable, __file__, "--seconds", "8"], capture_output=True, check=True, timeout=120)
+    figures = json.loads(said.stdout)
+    name = "added latency of a chunk, worker to viewer, 100 streams x 50/s"
+    return [
+        row(f"{name}, p50", figures["p50"], "ms", 2, at_most=True),
+        row(f"{name}, p99", figures["p99"], "ms", 10, at_most=True),
+    ]
+
+
 async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--streams", type=int, default=100)
@@ -101,7 +113,7 @@ async def main() -> None:
             *command, "--write", server.url, ",".join(jobs), stdout=subprocess.PIPE
         )
         said, _ = await writer.communicate()
-        print({**await viewing, "writer_cpu_s": json.loads(said)["cpu_s"]})
+        print(json.dumps({**await viewing, "writer_cpu_s": json.loads(said)["cpu_s"]}))
         await ledger.close()
         server.stop()
 

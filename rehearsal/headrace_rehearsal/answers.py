@@ -320,7 +320,8 @@ class Writer:
                     if at < least or at < wanted:
                         raise
                     break
-                if (not schema.get("uniqueItems") and not sure) or identity(item) not in seen:
+                again = not schema.get("uniqueItems") and (not sure or at < least)  # the same once more may be right
+                if again or identity(item) not in seen:
                     value.append(item)
                     seen.add(identity(item))
         finally:

@@ -192,9 +192,7 @@ def test_a_callers_mistake_is_named_and_nothing_is_enqueued(client: Headrace, wo
     assert client.jobs(limit=1) == before
 
 
-@pytest.mark.parametrize(
-    "schema", ["Review", 7, {"type": "strin"}, {"not": True, "enum": []}, lambda: None, dict, object]
-)
+@pytest.mark.parametrize("schema", ["Review", 7, {"type": "strin"}, {"not": True, "enum": []}, lambda: None, object])
 def test_a_type_that_cannot_be_carried_is_a_schema_error(client: Headrace, schema: Any) -> None:
     with pytest.raises(SchemaError, match="schema"):
         client.submit(MODEL, "x", schema=schema)
