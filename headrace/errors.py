@@ -278,6 +278,9 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
         )
 
 
+MOST_PLACES = 10
+
+
 class JobFailed(HeadraceError):
     """A job, or an item of a batch, ended without an answer.
 
@@ -292,4 +295,7 @@ class JobFailed(HeadraceError):
         self.partial = failure.partial
         self.errors = failure.errors
         remedy = CODES[failure.code].remedy if failure.code in CODES else ""
-        super().__init__(f"{subject}: {failure.code}: {failure.message}" + (f" (to do: {remedy})" if remedy else ""))
+        places = "".join(f"\n  {error}" for error in failure.errors[:MOST_PLACES])
+        super().__init__(
+            f"{subject}: {failure.code}: {failure.message}{places}" + (f" (to do: {remedy})" if remedy else "")
+        )

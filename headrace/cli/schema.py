@@ -53,20 +53,19 @@ def check(source: str, target: str, literal: bool, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="The failing places, as a JSON list.")
 def validate(source: str, data: Path, as_json: bool) -> None:
     """Check DATA, a JSON file or - for standard input, against a schema. Exit code: 0 valid, 1 invalid, 2 not readable."""
-    import msgspec
-
     from headrace.cli.given import given_schema
     from headrace.errors import InputError, InvalidOutput
     from headrace.schema.types import answers
-    from headrace.schema.validate import compiled, encoded
+    from headrace.schema.validate import compiled, encoded, json_value
 
     given, _ = given_schema(source, "")
     try:
         text = sys.stdin.buffer.read() if str(data) == "-" else data.read_bytes()
-        value = msgspec.json.decode(text)
     except OSError as error:
         raise InputError(f"{data}: {error.strerror}") from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    try:
+        value = json_value(text)
+    except InvalidOutput as error:
         raise InputError(f"{data}: not JSON: {error}") from None
     try:
         compiled(encoded(answers(given).schema or {})).validate(value)

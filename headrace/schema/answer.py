@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from headrace.schema.validate import TWICE, compiled, json_value
 THOUGHT = re.compile(r"^\s*<think>.*?</think>\s*", re.DOTALL)
 FENCED = re.compile(r"```(?:json|JSON)?\s*\n(.*?)\n?\s*```", re.DOTALL)
 NO_NUMBER = re.compile(r"[\[:,]\s*-?(?:NaN|Infinity)\b")  # mending would make a text of it
+FENCED_WIDE = re.compile(r"```(?:json|JSON)?\s*\n(.*)```", re.DOTALL)
 MOST_REPAIRED = 1 << 20
 """Characters: repairing is slow, and an answer that long is not almost JSON."""
 
@@ -74,13 +76,49 @@ def decoded(text: str) -> tuple[Any, bool]:
 
 
 def repaired(text: str) -> Any:
-    """The object or list that was probably meant by what is not JSON: in a fence, with words around it, cut off, with single
-    quotes; None where there is none."""
+    """The object or list that was probably meant by what is not JSON; None where there is none.
+
+    Whole JSON in a code fence or between words comes first, then what can be mended: cut off, single quotes and the like.
+    """
     text = THOUGHT.sub("", text)
-    fenced = FENCED.search(text)
+    if len(text) > MOST_REPAIRED or text.count("[") + text.count("{") > 20_000:
+        return None
+    for fenced in (FENCED_WIDE.search(text), FENCED.search(text)):
+        if fenced and (found := whole_in(fenced[1])) is not None:
+            return found
+    found = whole_in(text)
+    return found if found is not None else mended(text)
+
+
+def whole_in(text: str) -> Any:
+    """The longest JSON object in a text, else the longest list, that is no part of something larger; None where there is
+    none. Some tries are enough."""
+    found: list[tuple[bool, int, Any]] = []
+    failed: list[int] = []
+    end, tries = 0, 0
+    for start in re.finditer(r"[{\[]", text):
+        at = start.start()
+        if at < end or tries >= 50 or any(is_open(text[before:at]) for before in failed):
+            continue
+        tries += 1
+        try:
+            value, end = WHOLE.raw_decode(text, at)
+            found.append((isinstance(value, dict), end - at, value))
+        except (ValueError, RecursionError):
+            failed.append(at)
+    return max(found, key=lambda each: each[:2])[2] if found else None
+
+
+def is_open(text: str) -> bool:
+    """Whether more brackets are opened than closed in it."""
+    return text.count("{") + text.count("[") > text.count("}") + text.count("]")
+
+
+def mended(text: str) -> Any:
+    fenced = FENCED_WIDE.search(text)
     text = fenced[1] if fenced else text
     starts = [at for at in (text.find("{"), text.find("[")) if at >= 0]
-    if not starts or NO_NUMBER.search(text) or len(text) > MOST_REPAIRED or text.count("[") + text.count("{") > 20_000:
+    if not starts or NO_NUMBER.search(text):
         return None
     from json_repair import repair_json
 
@@ -91,7 +129,16 @@ def repaired(text: str) -> Any:
     return found if isinstance(found, dict | list) else None
 
 
+def no_constant(word: str) -> Any:
+    raise ValueError(f"{word} is no JSON")
+
+
+WHOLE = json.JSONDecoder(parse_constant=no_constant)
+
+
 def fitted(wire: Any, form: Form, schema: dict[str, Any], *, repaired: bool, lax: bool) -> Answer:
+    if form.lowered and not isinstance(wire, dict):
+        raise InvalidOutput([Misfit("", "shape", "it must be an object")])
     validator = form.lowered.validator if form.lowered else compiled(msgspec.json.encode(schema))
     try:
         value = form.lowered.restore(wire) if form.lowered else wire
@@ -112,5 +159,9 @@ def wire_source(form: Form) -> Source:
 
 def misfit(text: str, error: InvalidOutput) -> CallError:
     first: Misfit = error.errors[0]
-    what = first.message if first.keyword == "json" else f"the answer does not fit the schema at {first.pointer or '/'}"
+    what = (
+        first.message
+        if first.keyword in ("json", TWICE)
+        else f"the answer does not fit the schema at {first.pointer or '/'}"
+    )
     return CallError("invalid_output", what, partial=text, details={"errors": [str(each) for each in error.errors]})

@@ -10,11 +10,12 @@ from typing import Annotated, Any
 
 import msgspec
 
-from headrace.errors import InputError, SchemaError
+from headrace.errors import CallError, InputError, InvalidOutput, SchemaError
 from headrace.messages import Message, as_json, assistant
 from headrace.schema.answer import read_answer
 from headrace.schema.lower import lower_schema
 from headrace.schema.types import schema_of, wire_name
+from headrace.schema.validate import compiled, encoded
 from headrace.tools import CHOICES, ToolDefinitions, chosen_names
 
 RESERVED_PARAMETERS = frozenset({"name", "_id"})
@@ -126,7 +127,9 @@ class ReAct(ToolFlowControl):
     @classmethod
     def tools_prompt(cls, tool_definitions: ToolDefinitions | None) -> str:
         """The tools for the prompt, in the shape that the wire schema asks for."""
-        shown = [as_json(variant) for variant in variants(tool_definitions)]
+        actions = lower_schema(cls.flow_schema(tool_definitions)).wire["properties"]["actions"]
+        listed = next((one for one in actions.get("anyOf", [actions]) if one.get("type") == "array"), {"items": {}})
+        shown = [as_json(one) for one in listed["items"].get("anyOf", [listed["items"]]) if one]
         choice = tool_definitions.choice if tool_definitions else None
         said = [] if choice in (None, "auto") else [f"<tool_choice>{as_json(choice)}</tool_choice>"]
         return "\n".join(["<actions>", *shown, *said, "</actions>"])
@@ -146,6 +149,8 @@ class ReAct(ToolFlowControl):
             actions = listed | {"minItems": 1} if forced else {"anyOf": [listed, {"type": "null"}]}
         properties = {**schema["properties"], "actions": actions}
         definitions = {name: body for name, body in schema.get("$defs", {}).items() if name != "Action"}
+        for parameters in tools_by_name(tool_definitions).values():
+            definitions |= parameters.get("$defs", {})  # what a tool's parameters refer to, from the root as they do
         fields = {name: value for name, value in schema.items() if name not in {"$defs", "title", "description"}}
         return (
             fields
@@ -171,7 +176,19 @@ class ReAct(ToolFlowControl):
         if isinstance(actions, list):
             # A model without constrained decoding nests the arguments, as prompts like to say it (D47).
             response = {**response, "actions": [flat(action, tools) for action in actions]}
-        step = read_answer(msgspec.json.encode(response).decode(), cls.flow_schema(tool_definitions)).value
+        schema = cls.flow_schema(tool_definitions)
+        try:
+            step = read_answer(msgspec.json.encode(response).decode(), schema).value
+        except CallError:
+            try:  # maps as the tools' own schemas have them, from a model that no schema held
+                compiled(encoded(schema)).validate(response)
+            except InvalidOutput:
+                pass
+            else:
+                step = response
+                actions = step.get("actions")
+                return step | {"actions": actions and [called(action, tools) for action in actions]}
+            raise
         if step.get("actions") is not None:
             step["actions"] = [called(action, tools) for action in step["actions"]]
         return step
@@ -262,7 +279,10 @@ def called(action: dict[str, Any], tools: dict[str, dict[str, Any]]) -> dict[str
 
 def unwrapped(value: Any, schema: Any) -> Any:
     """Maps that a tool's own schema has as entries, as maps again (D49)."""
-    schema = next((one for one in schema.get("anyOf", ()) if one.get("type") != "null"), schema)
+    if not isinstance(schema, dict):
+        return value
+    choices = [one for one in schema.get("anyOf", ()) if isinstance(one, dict) and one.get("type") != "null"]
+    schema = choices[0] if choices else schema
     if isinstance(value, list):
         return [unwrapped(item, schema.get("items", {})) for item in value]
     if not isinstance(value, dict):

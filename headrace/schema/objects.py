@@ -59,7 +59,14 @@ class Objects:
             self.lowering.note(
                 merged.pointer, "additionalProperties", "moved", "properties that are not named travel as entries"
             )
-        return Record(optional, nodes, rest, soft=not self.lowering.literal)
+        return Record(optional, nodes, rest, soft=not self.lowering.literal, tags=self.tags(names))
+
+    def tags(self, names: dict[str, list[Any]]) -> frozenset[str]:
+        if self.lowering.literal:
+            return frozenset()
+        return frozenset(
+            name for name, held in names.items() if any(isinstance(each, dict) and "default" in each for each in held)
+        )
 
     def either(self, schemas: list[Any]) -> Any:
         if len(schemas) == 1:

@@ -28,7 +28,8 @@ class Partial:
     def __init__(self, schema: dict[str, Any], mode: Mode = "strict", target: str = "openai"):
         self._lowered = form_of(schema, mode, target).lowered
         self._json = mode != "typed_xml"
-        self._text = ""
+        self._pieces: list[str] = []
+        self._length = 0
         self._work = 0
         self._depth = 0
         self._in_string = self._escaped = False
@@ -38,8 +39,9 @@ class Partial:
         if not self._json:
             return []
         values: list[Any] = []
-        start = len(self._text)
-        self._text += text
+        start = self._length
+        self._pieces.append(text)
+        self._length += len(text)
         for at, char in enumerate(text, start):
             if self._in_string:
                 if self._escaped:
@@ -64,7 +66,8 @@ class Partial:
             return []
         self._work += end
         try:
-            wire = jiter.from_json(self._text[: end + 1].encode(), partial_mode="on")
+            self._pieces = ["".join(self._pieces)]
+            wire = jiter.from_json(self._pieces[0][: end + 1].encode(), partial_mode="on")
             value = self._lowered.restore(wire, plain=True) if self._lowered else wire
         except (ValueError, InvalidOutput, RecursionError):
             return []  # in the middle of an entry, say

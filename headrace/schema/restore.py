@@ -11,7 +11,7 @@ from collections.abc import Callable, Container, Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from headrace.schema.merge import canonical, json_type
+from headrace.schema.merge import canonical, json_type, matches
 
 ENTRIES, KEY, VALUE, CASE = "entries", "key", "value", "case"
 REST = "additional_properties"
@@ -170,11 +170,20 @@ class Property(NamedTuple):
 class Record(Node):
     """An object with named properties, and `rest` for others: on the wire a property of its own, called `rest_name`."""
 
-    def __init__(self, optional: dict[str, bool], nodes: dict[str, Node], rest: Map | None, *, soft: bool):
+    def __init__(
+        self,
+        optional: dict[str, bool],
+        nodes: dict[str, Node],
+        rest: Map | None,
+        *,
+        soft: bool,
+        tags: frozenset[str] = frozenset(),
+    ):
         self.nodes = nodes
         self.optional = optional
         self.rest = rest
         self.soft = soft
+        self.tags = tags  # names with a default of one value: they are always said
         self.rest_name = free_name(REST, nodes) if rest else ""
 
     @cached_property
@@ -184,8 +193,8 @@ class Record(Node):
     def _absent(self, name: str, node: Node) -> str:
         if not self.optional[name]:
             return "never"
-        if self.soft and isinstance(node, Plain) and node.values is not None and len(node.values) == 1:
-            return "never"  # a tag with a default: it is always said
+        if name in self.tags and isinstance(node, Plain) and node.values is not None and len(node.values) == 1:
+            return "never"
         return "null" if not node.takes_null() else "soft" if self.soft else "box"
 
     @cached_property
@@ -220,6 +229,9 @@ class Record(Node):
         if not isinstance(value, dict):
             raise Misshapen("an object was expected")
         wire: dict[str, Any] = {}
+        for name, (node, _) in self.properties.items():  # a tag first: it tells before anything is lifted in vain
+            if node.few is not None and name in value:
+                node.lift(value[name])
         for name, (node, absent) in self.properties.items():
             if name not in value:
                 if absent == "never" and not self.optional[name]:
@@ -280,6 +292,10 @@ class Map(Node):
         return {ENTRIES: self.entries(value)}
 
     def entries(self, value: dict[str, Any]) -> list[Any]:
+        pattern = self.key.limits.get("pattern") if isinstance(self.key, Plain) else None
+        strange = next((name for name in value if pattern is not None and not matches(pattern, name)), None)
+        if strange is not None:
+            raise Misshapen(f"there is a property {strange!r} that is not described")
         return [{KEY: self.key.lift(name), VALUE: at(name, self.value.lift, inner)} for name, inner in value.items()]
 
     def shapes(self) -> list[Shape]:

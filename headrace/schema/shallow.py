@@ -39,7 +39,7 @@ class Shallow:
                     return self.text(node)
                 nodes = {name: self.cut(each.node, inside + boxed(each)) for name, each in node.properties.items()}
                 rest = self.changed(node.rest, value=self.cut(node.rest.value, inside + 1)) if node.rest else None
-                made = Record(node.optional, nodes, rest, soft=node.soft)
+                made = Record(node.optional, nodes, rest, soft=node.soft, tags=node.tags)
                 made.about, made.pointer = node.about, node.pointer
                 return made
             case Tuple():

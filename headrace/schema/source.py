@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urldefrag, urljoin
 
@@ -87,6 +88,35 @@ class Source:
         self._check_patterns()
         self._resources.setdefault("", schema)
         self._check_progress()
+
+    @cached_property
+    def branches_into_itself(self) -> bool:
+        """Whether a value may be described by alternatives that are described by the same alternatives again."""
+        all_of_it = list(self._all())
+        if not any("anyOf" in schema or "oneOf" in schema for schema in all_of_it):
+            return False
+        below = {
+            id(schema): [
+                id(inner) for _, inner in (*subschemas(schema), *self.references(schema)) if isinstance(inner, dict)
+            ]
+            for schema in all_of_it
+        }
+        state: dict[int, int] = {}
+        for start in below:
+            path = [(start, iter(below[start]))] if start not in state else []
+            state.setdefault(start, 1)
+            while path:
+                here, following = path[-1]
+                inner = next(following, None)
+                if inner is None:
+                    state[here] = 2
+                    path.pop()
+                elif state.get(inner) == 1:
+                    return True
+                elif inner not in state:
+                    state[inner] = 1
+                    path.append((inner, iter(below.get(inner, ()))))
+        return False
 
     def pointer(self, schema: Any) -> str:
         """The JSON Pointer of a subschema; that of the root where it is none of this source's."""

@@ -20,6 +20,7 @@ from headrace.schema.source import Source, escaped
 
 MOST_ERRORS = 100
 MOST_DEPTH = 200
+MOST_BRANCHED = 8
 TWICE = "duplicate"
 SHOWN = 200
 """Characters of a value that a message quotes."""
@@ -80,6 +81,9 @@ class Validator:
         try:
             if self._compiled.is_valid(value):
                 return
+            if self.source.branches_into_itself and too_deep(value, MOST_BRANCHED):
+                # Listed, the errors of alternatives in alternatives double with every level.
+                raise InvalidOutput([Misfit("", "anyOf", "it does not fit, and is nested too deep to say where")])
             found = (each for error in self._compiled.iter_errors(value) for each in misfits(error))
             errors = list(dict.fromkeys(itertools.islice(found, MOST_ERRORS)))
         except ValueError as error:  # a number that JSON does not have, a key that is no text
@@ -168,9 +172,9 @@ def pointer(path: list[str | int]) -> str:
     return "".join(f"/{escaped(part)}" for part in path)
 
 
-def too_deep(value: Any) -> bool:
+def too_deep(value: Any, most: int = MOST_DEPTH) -> bool:
     level = [value]
-    for _ in range(MOST_DEPTH):
+    for _ in range(most):
         level = [
             inner
             for here in level

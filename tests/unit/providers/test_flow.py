@@ -275,3 +275,28 @@ async def test_the_async_twins(form: str) -> None:
     assert await ReAct.abuild_history(data, [])
     assert "search" in ReAct.tools_prompt(ToolDefinitions(schemas=[SEARCH], choice="required"))
     assert "final_answer" in ReAct.system_message()
+
+
+def test_d047_the_prompt_shows_what_the_wire_asks_for_and_both_shapes_are_read(form: str) -> None:
+    counts = {"type": "object", "additionalProperties": {"type": "integer"}}
+    parameters = {"type": "object", "properties": {"m": counts, "l": True}, "required": ["m"]}
+    tools = ToolDefinitions(schemas=[{"type": "function", "function": {"name": "c", "parameters": parameters}}])
+    shown = ReAct.tools_prompt(tools)
+    assert '"entries"' in shown
+    assert '"required":["name","m","l"]' in shown
+    for given in ({"m": {"z": 1}}, {"m": {"entries": [{"key": "z", "value": 1}]}, "l": None}):
+        for action in ({"name": "c", **given}, {"name": "c", "arguments": given}):
+            response = {"thought": "t", "actions": [action], "final_answer": None}
+            step = ReAct.normalize_provider_response(response, tool_definitions=tools)
+            assert step["actions"][0]["arguments"]["m"] == {"z": 1}
+
+
+def test_d044_a_tools_own_definitions_come_along(form: str) -> None:
+    parameters = {
+        "type": "object",
+        "properties": {"t": {"$ref": "#/$defs/T"}},
+        "required": ["t"],
+        "$defs": {"T": {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}},
+    }
+    tools = ToolDefinitions(schemas=[{"type": "function", "function": {"name": "c", "parameters": parameters}}])
+    assert ReAct.provider_response_format(tools)

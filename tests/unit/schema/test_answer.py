@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -68,6 +69,8 @@ def test_what_is_no_such_json_is_invalid_and_kept(text: str) -> None:
         '{"name": "a", "links": [],}',
         '<think>{"name": "no"}</think>{"name": "a", "links": []}',
         '{name: "a", links: []}',
+        'As noted [see below]: {"name": "a", "links": []} and {so on}',
+        'The template {name}: {"name": "a", "links": []}',
     ],
 )
 def test_what_is_almost_json_is_mended_and_says_so(text: str) -> None:
@@ -116,3 +119,20 @@ def test_a_root_that_is_no_object_is_wrapped_in_every_mode() -> None:
     schema = {"type": "array", "items": {"type": "integer"}}
     for mode in ("strict", "json_schema", "json_object", "tool_call", "prompt"):
         assert read_answer('{"value":[1,2]}', schema, mode=mode).value == [1, 2]
+
+
+def test_a_fence_inside_a_text_ends_nothing() -> None:
+    schema = {"type": "object", "properties": {"howto": {"type": "string"}, "n": {"type": "array", "items": {}}}}
+    value = {"howto": "Use:\n```py\nx=1\n```\nDone, ```twice```.", "n": ["a"]}
+    text = f"```json\n{json.dumps(value)}\n```"
+    assert read_answer(text, schema, mode="json_object") == (value, True, False)
+
+
+def test_json_in_a_text_of_json_is_no_answer() -> None:
+    failure(json.dumps(json.dumps(WHOLE)))
+
+
+@pytest.mark.parametrize("mode", ["json_schema", "json_object", "tool_call", "prompt"])
+def test_a_name_twice_is_never_a_silent_loss(mode: Any) -> None:
+    schema = {"type": "object", "properties": {"m": {"type": "object", "additionalProperties": {"type": "integer"}}}}
+    assert "uplicate" in str(failure('{"m":{"k":1,"k":2}}', schema, mode=mode))

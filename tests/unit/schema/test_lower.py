@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from time import monotonic as time_of
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
@@ -85,12 +86,34 @@ def test_an_optional_property_is_absent_again_and_null_is_null() -> None:
 
 
 def test_as_intended_an_optional_null_is_simply_null() -> None:
-    properties = {"a": {"type": "integer"}, "b": {"type": ["integer", "null"]}, "kind": {"const": "k"}}
+    properties = {"a": {"type": "integer"}, "b": {"type": ["integer", "null"]}, "kind": {"const": "k", "default": "k"}}
     lowered = lower({"type": "object", "properties": properties}, reading="intended")
     assert lowered.lift({}) == {"a": None, "b": None, "kind": "k"}
     assert lowered.restore({"a": None, "b": None, "kind": "k"}) == {"b": None, "kind": "k"}
     with pytest.raises(InvalidOutput, match="more"):
         lowered.lift({"more": 1})
+
+
+def test_an_optional_constant_may_be_absent_unless_it_is_a_default() -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}, "urgent": {"const": True}}, "required": ["n"]}
+    there_and_back(schema, {"n": 1}, {"n": 1, "urgent": True}, reading="intended")
+
+
+def test_a_deep_tree_of_alternatives_is_lifted_and_complained_of_at_once() -> None:
+    def node(tag: str, sort: str) -> dict[str, Any]:
+        properties = {"l": {"$ref": "#/$defs/n"}, "k": {"const": tag}, "p": {"type": sort}}
+        return {"type": "object", "properties": properties, "required": ["l", "k"], **CLOSED}
+
+    choices = [node("a", "string"), node("b", "integer"), {"type": "integer"}]
+    lowered = lower({"$ref": "#/$defs/n", "$defs": {"n": {"oneOf": choices}}})
+    value: Any = 1
+    for level in range(18):
+        value = {"l": value, "k": "ab"[level % 2]}
+    began = time_of()
+    assert lowered.restore(lowered.lift(value)) == value
+    with pytest.raises(InvalidOutput):
+        lowered.validate({"l": {"l": value, "k": "c"}, "k": "a"})
+    assert time_of() - began < 1
 
 
 def test_unions_are_told_apart_by_tags_names_or_cases() -> None:

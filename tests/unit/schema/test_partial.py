@@ -22,8 +22,8 @@ SCHEMA: dict[str, Any] = {
             "type": "array",
             "items": {
                 "anyOf": [
-                    {"type": "object", "properties": {"kind": {"const": "cat"}, "m": {"type": "object", "additionalProperties": {"type": "integer"}}}},
-                    {"type": "object", "properties": {"kind": {"const": "dog"}, "m": {"type": "string"}}},
+                    {"type": "object", "properties": {"kind": {"const": "cat"}, "m": {"type": "object", "additionalProperties": {"type": "integer"}}}, "required": ["kind"]},
+                    {"type": "object", "properties": {"kind": {"const": "dog"}, "m": {"type": "string"}}, "required": ["kind"]},
                 ]
             },
         },
