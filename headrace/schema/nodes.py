@@ -29,7 +29,7 @@ from headrace.schema.targets import Target
 from headrace.schema.wire import OF_TYPE, Writer, is_simple
 
 Reading = Literal["literal", "intended"]
-MOST_NODES = 20_000
+MOST_NODES = 8_000
 MOST_CASES = 64
 """Alternatives of one place, all combinations of several `anyOf` counted; what has more travels as JSON text."""
 MOST_BRANCHES = 250

@@ -9,11 +9,27 @@ from types import UnionType
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, is_typeddict
 
 import msgspec
+import msgspec.inspect
 
 from headrace.errors import SchemaError
 from headrace.schema.source import check_size
 from headrace.schema.validate import compiled, encoded
 from headrace.tools import hashable, remedy
+
+NAMES = (
+    msgspec.inspect.StrType,
+    msgspec.inspect.IntType,
+    msgspec.inspect.FloatType,
+    msgspec.inspect.EnumType,
+    msgspec.inspect.LiteralType,
+    msgspec.inspect.DateTimeType,
+    msgspec.inspect.DateType,
+    msgspec.inspect.TimeType,
+    msgspec.inspect.UUIDType,
+    msgspec.inspect.DecimalType,
+    msgspec.inspect.AnyType,
+)
+"""What msgspec reads from the name of a property."""
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -46,11 +62,39 @@ def answers(given: Any, *, name: str | None = None) -> Answers[Any]:
             f"schema={given!r}: give a JSON Schema (dict) or a type: a msgspec Struct, a Pydantic model, a dataclass, a "
             "TypedDict, or a list, a map or a union of them"
         )
+    schema = check_schema(schema_of(given))
+    check_keys(given)
     return Answers(
-        check_schema(schema_of(given)),
+        schema,
         name or wire_name(getattr(given, "__name__", "answer")),
         lambda value: msgspec.convert(value, given, str_keys=True),
     )
+
+
+def check_keys(given: Any) -> None:
+    """Raises `SchemaError` for a type with a map whose keys no name in JSON could be read as: it would fail after the answer
+    is paid (D31)."""
+    waiting: list[tuple[Any, str]] = [(msgspec.inspect.type_info(given), "")]
+    seen = set[int]()
+    while waiting:
+        here, field = waiting.pop()
+        if id(here) in seen:
+            continue
+        seen.add(id(here))
+        if isinstance(here, msgspec.inspect.DictType) and not isinstance(here.key_type, NAMES):
+            where = f"field {field}" if field else f"{given!r}"
+            raise SchemaError(
+                f"schema, {where}: JSON has no keys of type {type(here.key_type).__name__.removesuffix('Type').lower()}",
+                keyword="propertyNames",
+                remedy="use texts or numbers as keys",
+            )
+        for name in here.__struct_fields__:
+            inner = getattr(here, name)
+            for each in inner if isinstance(inner, tuple) else (inner,):
+                if isinstance(each, msgspec.inspect.Field):
+                    waiting.append((each.type, f"{field}.{each.name}" if field else each.name))
+                elif isinstance(each, msgspec.inspect.Type):
+                    waiting.append((each, field))
 
 
 def check_schema(schema: Any) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Callable
+from datetime import date
 from typing import Any, Generic, Literal, TypedDict, TypeVar
 
 import msgspec
@@ -121,3 +123,23 @@ def test_the_order_of_fields_is_kept() -> None:
 def test_what_is_made_of_types_is_one_too(given: Any, value: Any) -> None:
     lowered = lower(given)
     assert lowered.restore(lowered.lift(value)) == value
+
+
+@pytest.mark.parametrize("key", [bool, None, tuple[int, int], int | None])
+def test_keys_that_json_has_no_names_for_are_refused_before_anything_is_paid(key: Any) -> None:
+    inner = msgspec.defstruct("Inner", [("m", dict[key, int])])
+    for given in (dict[key, int], msgspec.defstruct("Outer", [("inside", list[inner])])):
+        with pytest.raises(SchemaError, match="keys"):
+            answers(given)
+
+
+class Grade(enum.Enum):
+    A = "a"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [(int, 3), (str, "x"), (float, 1.5), (Grade, Grade.A), (date, date(2026, 1, 2))]
+)
+def test_keys_that_names_are_read_as_come_back(key: Any, value: Any) -> None:
+    lowered = lower(dict[key, int])
+    assert lowered.restore(lowered.lift({value: 1})) == {value: 1}
