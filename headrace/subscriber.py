@@ -144,7 +144,10 @@ class Subscriber:
         while True:
             try:
                 async with asyncio.timeout(SILENCE_S):
-                    reply: Any = await connection.read_response(disable_decoding=True, timeout=None)
+                    # On an error redis-py would close what `_write` may be using at this moment; `_run` closes it.
+                    reply: Any = await connection.read_response(
+                        disable_decoding=True, timeout=None, disconnect_on_error=False
+                    )
             except TimeoutError as error:
                 raise ConnectionError("no answer to a ping") from error
             kind, name = reply[0], reply[1]

@@ -147,11 +147,11 @@ def announce(options: argparse.Namespace, name: str) -> None:
 
     # Celery restarts a worker on SIGHUP; a terminal that closes must end it as SIGTERM does.
     signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
+    structlog.stdlib.get_logger("headrace.worker").info("ready", role=options.role, name=name, pid=os.getpid())
     if options.ready_file:
         partial = options.ready_file.with_name(f".{options.ready_file.name}.{os.getpid()}")
         partial.write_text(json.dumps({"pid": os.getpid(), "role": options.role}))
         partial.replace(options.ready_file)
-    structlog.stdlib.get_logger("headrace.worker").info("ready", role=options.role, name=name, pid=os.getpid())
 
 
 if __name__ == "__main__":
