@@ -127,15 +127,21 @@ def text_of(events: list[tuple[str | None, str]]) -> str:
     return text
 
 
-@contextlib.contextmanager
 def another_gateway(
     stack: Stack, name: str, *arguments: str, **variables: str
-) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+) -> contextlib.AbstractContextManager[tuple[str, subprocess.Popen[bytes]]]:
     """A gateway of the test's own on the stack's ledger: its URL and its process."""
-    file = stack.folder / f"{name}.json"
+    return gateway_alone(stack.folder, name, {**stack.client_environment, **variables}, *arguments)
+
+
+@contextlib.contextmanager
+def gateway_alone(
+    folder: Path, name: str, environment: dict[str, str], *arguments: str
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A gateway on the ledger that `environment` names: its URL and its process."""
+    file = folder / f"{name}.json"
     file.unlink(missing_ok=True)
-    environment = {**stack.client_environment, **variables}
-    with (stack.folder / f"{name}.log").open("wb") as log:
+    with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "headrace_api", "--port", "0", *arguments, "--ready-file", str(file)],
             env=environment,
@@ -144,7 +150,7 @@ def another_gateway(
         )
     try:
         until(lambda: file.exists() or process.poll() is not None, what="the gateway listens")
-        assert process.poll() is None, (stack.folder / f"{name}.log").read_text()
+        assert process.poll() is None, (folder / f"{name}.log").read_text()
         yield json.loads(file.read_text())["url"], process
     finally:
         if process.poll() is None:
