@@ -1,0 +1,124 @@
+"""One job, one attempt at a time: hints that come twice, and cancellations before any attempt or between two."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from headrace_rehearsal import account
+from stack import Stack, started
+from transcript import Transcript
+
+from headrace import AsyncHeadrace
+from headrace.event import START
+from headrace.handles import AsyncJobHandle
+from headrace.hint import INTERACTIVE, queue_key, unacked_key
+from headrace.settings import Settings
+
+pytestmark = pytest.mark.xdist_group("attempts")
+
+MODEL = "rehearsal/small"
+STORY = (
+    "Tell of the river, the mill and the wheel, of the miller, his flour and his cat, one after the other, at length."
+)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with started(tmp_path_factory.mktemp("attempts"), "--no-flower") as stack:
+        yield stack
+
+
+@pytest.fixture
+async def client(stack: Stack) -> AsyncIterator[AsyncHeadrace]:
+    async with AsyncHeadrace(stack.ready["redis"], settings=Settings()) as client:
+        yield client
+
+
+async def ask(client: AsyncHeadrace, orders: str) -> AsyncJobHandle[Any]:
+    return await client.submit(MODEL, f"{STORY} [[rehearsal {orders}]]", stream=True)
+
+
+async def watch(client: AsyncHeadrace, job: AsyncJobHandle[Any], seen: Transcript | None = None) -> Transcript:
+    seen = seen or Transcript()
+    async with asyncio.timeout(30):
+        with await client.reader.view(client.ledger.keys.job(job.id), START) as viewer:
+            async for event in viewer:
+                seen.add(event, time.monotonic())
+    seen.check(await client.ledger.client.get(f"{client.ledger.keys.job(job.id)}:result"))
+    return seen
+
+
+def types(seen: Transcript) -> list[str]:
+    return [event["t"] for event in seen.decoded]
+
+
+def calls_of(stack: Stack, job: AsyncJobHandle[Any]) -> list[account.Call]:
+    return [call for call in stack.calls() if (call.request_id or "").startswith(job.id)]
+
+
+async def hints_left(client: AsyncHeadrace, count: int) -> None:
+    """Wait until no hint waits, and the workers have `count` of them in their hands."""
+    queue, unacked = queue_key(client.ledger.namespace, INTERACTIVE), unacked_key(client.ledger.namespace)
+    async with asyncio.timeout(20):
+        while await client.ledger.client.llen(queue) or await client.ledger.client.hlen(unacked) != count:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_hint_that_comes_again_changes_nothing(stack: Stack, client: AsyncHeadrace) -> None:
+    """While its attempt runs, and after its end, as when a worker dies between the two: it is acked, and nobody is paid."""
+    job = await ask(client, "tps=25")
+    seen = Transcript()
+    viewing = asyncio.create_task(watch(client, job, seen))
+    async with asyncio.timeout(20):
+        while len(seen.events) < 5:
+            await asyncio.sleep(0.005)
+    await client.hints.publish(client.ledger.client, [(INTERACTIVE, job.id)] * 3)
+    await hints_left(client, 1)
+    assert "end" not in types(seen), "the first attempt still runs"
+    await viewing
+    assert await client.ledger.client.hget(client.ledger.keys.job(job.id), "n") == b"1"
+    await hints_left(client, 0)
+    await client.hints.publish(client.ledger.client, [(INTERACTIVE, job.id)])
+    await hints_left(client, 0)
+    assert (await watch(client, job)).events == seen.events
+    assert len(calls_of(stack, job)) == 1
+
+
+async def test_cancelled_before_a_worker_has_it(stack: Stack, client: AsyncHeadrace) -> None:
+    worker = stack.ready["workers"]["interactive"]
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        job = await ask(client, "tps=25")
+        viewing = asyncio.create_task(watch(client, job))
+        assert await job.cancel() == "cancelled"
+        assert await job.cancel() == "cancelled"
+        seen = await viewing
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert types(seen) == ["attempt.start", "end"]
+    assert seen.decoded[-1]["status"] == "cancelled"
+    await hints_left(client, 0)
+    assert (await watch(client, job)).events == seen.events
+    assert calls_of(stack, job) == []
+
+
+async def test_cancelled_while_it_waits_for_its_next_attempt(stack: Stack, client: AsyncHeadrace) -> None:
+    job = await ask(client, "fault=429,retry_after=30")
+    seen = Transcript()
+    viewing = asyncio.create_task(watch(client, job, seen))
+    async with asyncio.timeout(20):
+        while await job.status() != "parked":
+            await asyncio.sleep(0.01)
+    assert await job.cancel() == "cancelled"
+    await viewing
+    assert seen.decoded[-1]["status"] == "cancelled"
+    assert types(seen).count("attempt.start") == 2, "whoever comes now is shown the last alone"
+    assert types(await watch(client, job)) == ["attempt.start", "end"]
+    assert await client.ledger.client.zscore(client.ledger.keys.due, job.id) is None
+    assert len(calls_of(stack, job)) == 1
