@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
+import msgspec
 import pytest
+from headrace_worker.publish import Flusher, Publisher
+from redis.exceptions import RedisError
+from transcript import Transcript
 
 from headrace import errors
 from headrace.batch import ShardRange
@@ -34,10 +38,11 @@ from headrace.ledger.release import release
 from headrace.ledger.restart import restart
 from headrace.ledger.restore import restore
 from headrace.ledger.resume import resume
-from headrace.ledger.script import FOLDER, Ledger
+from headrace.ledger.script import FOLDER, Argument, Call, Ledger
 from headrace.ledger.seal import seal
 from headrace.ledger.state import JobState
-from headrace.ledger.submit import submit
+from headrace.ledger.submit import submit, submit_many
+from headrace.reader import Reader
 
 EXPIRED, LONG = -1, 10**9
 
@@ -48,10 +53,21 @@ class Witness(Ledger):
     def __init__(self, *arguments: Any):
         super().__init__(*arguments)
         self.sent: set[str] = set()
+        self.together: set[str] = set()  # those of many records in one pipeline
 
     async def run(self, name: str, *arguments: object, **options: object) -> list[bytes]:
         self.sent.add(name)
         return await super().run(name, *arguments, **options)  # type: ignore[arg-type]
+
+    async def run_group(self, name: str, calls: Sequence[Call]) -> list[list[bytes] | errors.Refused | RedisError]:
+        self.together |= {name} if len({call.subject for call in calls}) > 1 else set()
+        return await super().run_group(name, calls)
+
+    async def run_many(
+        self, name: str, calls: Sequence[Call], then: Sequence[Sequence[Argument]] = ()
+    ) -> list[list[bytes] | errors.Refused]:
+        self.together |= {name} if len({call.subject for call in calls}) > 1 else set()
+        return await super().run_many(name, calls, then)
 
 
 @pytest.fixture
@@ -148,6 +164,79 @@ async def test_every_move_stays_in_one_slot(ledger: Witness) -> None:
     await a_jobs_life(ledger)
     await a_batchs_life(ledger)
     assert ledger.sent == {path.stem for path in FOLDER.glob("*.lua")}
+
+
+class Stream:
+    """One job's log: written by a worker's publisher, watched from the start."""
+
+    def __init__(self, reader: Reader, ledger: Ledger, job: str):
+        self.ledger = ledger
+        self.job = job
+        self.key = ledger.keys.job(job)
+        self.seen = Transcript()
+        self.viewing = asyncio.create_task(self.watch(reader))
+
+    async def watch(self, reader: Reader) -> None:
+        with await reader.view(self.key) as viewer:
+            async for event in viewer:
+                self.seen.add(event)
+
+    async def claimed(self, flusher: Flusher, token: str, lease_ms: int = LONG) -> Publisher:
+        claimed = await take(self.ledger, self.job, token, lease_ms)
+        return Publisher(flusher, self.job, claimed.epoch, claimed.record)
+
+    async def ended(self, publisher: Publisher, said: str) -> None:
+        result = msgspec.json.encode({"completion": {"content": said, "finish_reason": "stop"}})
+        end = {"event": b'{"t":"end","status":"succeeded"}', "result": result}
+        await publisher.move(
+            lambda seq: finish(self.ledger, self.job, publisher.epoch, JobState.SUCCEEDED, seq=seq, **end)
+        )
+        await self.viewing
+        self.seen.check(await self.ledger.client.get(f"{self.key}:result"))
+
+
+async def say(publishers: Sequence[Publisher], *texts: str) -> None:
+    for text in texts:
+        for publisher in publishers:
+            publisher.put({"t": "text.delta", "c": 0, "p": 0, "d": text})
+        for publisher in publishers:
+            await publisher.settled()
+
+
+async def test_streams_of_many_jobs(ledger: Witness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker's flusher and a reader with its subscriber: begun anew, crashed, compacted, lost and cancelled."""
+    monkeypatch.setattr("headrace_worker.publish.MOST_EVENTS", 30)
+    reader, flusher = Reader(ledger), Flusher(ledger)
+    ids = [new_id("job") for _ in range(5)]
+    await submit_many(ledger, [(job, b'{"v":1}') for job in ids], queue="interactive", tenant="default", ttl_ms=LONG)
+    streams = [Stream(reader, ledger, job) for job in ids]
+    anew, crashed, compacted, lost, cancelled = streams
+    publishers = [await stream.claimed(flusher, "a", EXPIRED if stream is crashed else LONG) for stream in streams[:4]]
+    async with asyncio.timeout(30):
+        await say(publishers, "be", "fore ")
+        await cancel(ledger, cancelled.job)
+        await cancelled.viewing
+        assert await ledger.client.client_kill_filter(_type="pubsub") == 1
+
+        await publishers[0].restart("retry")
+        assert await recover(ledger) == [("interactive", crashed.job)]
+        publishers[1] = await crashed.claimed(flusher, "b")
+        await say(publishers[2:3], *(f"{n} " for n in range(40)))
+        await ledger.client.delete(lost.key, f"{lost.key}:log")
+        assert await beat(ledger, {lost.job: publishers[3].epoch}) == {lost.job: "UNKNOWN"}
+        await say(publishers, "and ", "after")
+
+        counted = "".join(f"{n} " for n in range(40))
+        said = ["and after", "and after", f"before {counted}and after", "before and after"]
+        for stream, publisher, text in zip(streams[:4], publishers, said, strict=True):
+            await stream.ended(publisher, text)
+    assert [event["t"] for event in cancelled.seen.decoded] == ["attempt.start", "end"]
+    assert "snapshot" in [event["t"] for event in compacted.seen.decoded]
+    assert len({id.epoch for id in anew.seen.ids}) == len({id.epoch for id in crashed.seen.ids}) == 2
+    assert len({id.epoch for id in lost.seen.ids}) == 1
+    assert ledger.together == {"submit", "append"}
+    assert {"claim", "restart", "finish", "cancel", "restore", "compact", "beat", "recover"} <= ledger.sent
+    await reader.close()
 
 
 async def test_the_node_would_refuse_keys_of_two_slots(ledger: Ledger) -> None:
