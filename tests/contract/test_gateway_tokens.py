@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from gateways import Sse, another_gateway, ask
+from gateways import SLOW, Sse, another_gateway, ask, text_of
 from headrace_api.auth import Gate
-from stack import Stack, headrace, started
+from stack import Stack, headrace, started, until
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -85,7 +87,7 @@ async def test_tokens_that_do_not_hold(shut: tuple[Stack, str], owner: str, clai
     }[claims]
     answer = ask(f"{base}/v1/jobs/{job}/events", **bearer(token))
     assert answer.status == status
-    assert b"attempt" not in answer.body
+    assert set(answer.json) == {"error"}, "nothing of the stream"
     assert await code_of(base, f"?job={job}", [f"bearer.{token}"]) == {401: 4401, 403: 4403}[status]
 
 
@@ -110,13 +112,70 @@ async def test_who_says_nothing_for_too_long(shut: tuple[Stack, str]) -> None:
     assert await code_of(shut[1], "", []) == 4401
 
 
-async def code_of(base: str, query: str, tokens: list[str]) -> int:
-    async with connect(f"ws{base[4:]}/v1/stream{query}", subprotocols=["headrace.v1", *tokens]) as connection:  # type: ignore[list-item]
+async def code_of(base: str, query: str, tokens: list[str], **options: Any) -> int:
+    """The code that a WebSocket is closed with. Whoever is turned away was told nothing before."""
+    frames = []
+    protocols: Any = ["headrace.v1", *tokens]
+    async with connect(f"ws{base[4:]}/v1/stream{query}", subprotocols=protocols, **options) as connection:
         with contextlib.suppress(ConnectionClosed):
             while True:
-                await connection.recv()
+                frames.append(await connection.recv())
     assert connection.close_code is not None
+    assert connection.close_code == 1000 or not frames
     return connection.close_code
+
+
+@pytest.mark.parametrize("claims", ["expired", "other", "scope", "foreign"])
+async def test_a_subscription_with_a_token_that_does_not_hold(shut: tuple[Stack, str], owner: str, claims: str) -> None:
+    _, base = shut
+    (job, _), (mine, own) = job_of(base, owner), job_of(base, owner)
+    gate = Gate(SECRET.encode(), is_open=False)
+    token, code = {
+        "expired": (gate.sign(job, ["read"], lasts_s=-1), 4401),
+        "other": (gate.sign(mine, ["read"]), 4403),
+        "scope": (gate.sign(job, ["cancel"]), 4403),
+        "foreign": (Gate(b"another", is_open=False).sign(job, ["read"]), 4401),
+    }[claims]
+    protocols: Any = ["headrace.v1", f"bearer.{own}"]
+    async with asyncio.timeout(20), connect(f"ws{base[4:]}/v1/stream", subprotocols=protocols) as connection:
+        await connection.send(json.dumps({"op": "sub", "job": job, "token": token}))
+        frame = json.loads(await connection.recv())
+        assert (frame["t"], frame["job"], frame["code"]) == ("closed", job, code)
+        await connection.send(json.dumps({"op": "sub", "job": mine}))
+        while (frame := json.loads(await connection.recv()))["t"] != "closed":
+            assert frame["job"] == mine
+        assert frame["code"] == 1000, "the others on this connection go on"
+
+
+async def test_a_token_that_expires_ends_no_stream_and_opens_none(shut: tuple[Stack, str], owner: str) -> None:
+    _, base = shut
+    body = BODY | {"messages": [{"role": "user", "content": SLOW}]}
+    job = ask(f"{base}/v1/jobs", "POST", body, **bearer(owner)).json["id"]
+    token = Gate(SECRET.encode(), is_open=False).sign(job, ["read"], lasts_s=1)
+    expires_s = time.time() + 1
+    with Sse(f"{base}/v1/jobs/{job}/events", **bearer(token)) as stream:
+        reading = stream.events()
+        events = [next(reading) for _ in range(3)]
+        until(lambda: time.time() > expires_s, what="it has expired")
+        assert ask(f"{base}/v1/jobs/{job}", **bearer(owner)).json["status"] == "running"
+        again = ask(f"{base}/v1/jobs/{job}/events?after={events[-1][0]}", **bearer(token))
+        assert (again.status, again.json["error"]["code"]) == (401, "unauthorized")
+        assert await code_of(base, f"?job={job}&after={events[-1][0]}", [f"bearer.{token}"]) == 4401
+        events += reading
+    shown = ask(f"{base}/v1/jobs/{job}", **bearer(owner)).json
+    assert text_of(events) == shown["completion"]["content"]
+
+
+async def test_a_page_of_another_site_is_shown_nothing(shut: tuple[Stack, str], owner: str) -> None:
+    """Also with a token that holds."""
+    _, base = shut
+    job, token = job_of(base, owner)
+    for origin in ("https://evil.example", "null", base.replace("http", "https") + ".evil.example"):
+        answer = ask(f"{base}/v1/jobs/{job}/events", origin=origin, **bearer(token))
+        assert (answer.status, set(answer.json)) == (403, {"error"})
+        assert await code_of(base, f"?job={job}", [f"bearer.{token}"], origin=origin) == 4403
+    assert Sse(f"{base}/v1/jobs/{job}/events", origin=base, **bearer(token)).all()
+    assert await code_of(base, f"?job={job}", [f"bearer.{token}"], origin=base) == 1000
 
 
 def test_a_fresh_one(shut: tuple[Stack, str], owner: str) -> None:

@@ -187,7 +187,7 @@ class Stream:
 
     async def ended(self, publisher: Publisher, said: str) -> None:
         result = msgspec.json.encode({"completion": {"content": said, "finish_reason": "stop"}})
-        end = {"event": b'{"t":"end","status":"succeeded"}', "result": result}
+        end: dict[str, Any] = {"event": b'{"t":"end","status":"succeeded"}', "result": result}
         await publisher.move(
             lambda seq: finish(self.ledger, self.job, publisher.epoch, JobState.SUCCEEDED, seq=seq, **end)
         )
