@@ -38,7 +38,10 @@ class OpenAI(View):
         else:
             delta = delta_of(event)
             if delta is not None:
-                return [self._chunk(event.get("c", 0), delta, event.get("lp"), kind)]
+                choice, logprobs = event.get("c", 0), event.get("lp")
+                # The official client for Python counts the logprobs of a choice's first chunk twice.
+                opening = [self._chunk(choice, {"content": ""})] if logprobs and choice not in self._begun else []
+                return [*opening, self._chunk(choice, delta, logprobs, kind)]
         return []
 
     def superseded(self) -> list[bytes]:
