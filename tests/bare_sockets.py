@@ -17,7 +17,6 @@ WEBSOCKET = (
     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 LAST_BLOCK = b"0\r\n\r\n"
-LAST_FRAME = b"\x88\x05\x03\xe8end"  # closed with 1000; the server would now wait for our own closing frame
 
 
 async def connected(
@@ -80,6 +79,14 @@ def events_of_websocket(raw: bytes) -> tuple[list[Event], int | None]:
                 del event["v"], event["job"]
                 found.append(Event(EventId.parse(id), json.dumps(event).encode()))
     return found, code
+
+
+def closing_frame(part: bytes) -> bool:
+    """Whether it ends with a closing frame (1000 or 4xxx). The server would now wait for ours, ten seconds long."""
+    at = part.rfind(b"\x88", -127)
+    return (
+        at >= 0 and part[at + 1 : at + 2] == bytes([len(part) - at - 2]) and part[at + 2 : at + 3] in (b"\x03", b"\x11")
+    )
 
 
 def transcript(events: list[Event]) -> Transcript:

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from bare_sockets import (
     LAST_BLOCK,
-    LAST_FRAME,
     SSE,
     WEBSOCKET,
+    closing_frame,
     connected,
     events_of_sse,
     events_of_websocket,
@@ -123,7 +123,7 @@ async def all_of(connection: socket.socket) -> bytes:
     with connection:
         while part := await loop.sock_recv(connection, 1 << 20):
             parts.append(part)
-            if part.endswith((LAST_BLOCK, LAST_FRAME)):
+            if part.endswith(LAST_BLOCK) or closing_frame(part):
                 break
     return b"".join(parts)
 
@@ -214,10 +214,14 @@ async def go_on(log: Log) -> None:
 
 async def canonical(ledger: Ledger, log: Log, result: bytes) -> list[Event]:
     """The log as the Stream has it, checked once: what equals it, or a tail of it, holds U1 to U5."""
-    entries = await ledger.client.xrange(f"{ledger.keys.job(log.job)}:log")
-    events = [Event(EventId.parse(id.decode()), fields[b"d"]) for id, fields in entries]
+    events = await written(ledger, log)
     transcript(events).check(result)
     return events
+
+
+async def written(ledger: Ledger, log: Log) -> list[Event]:
+    entries = await ledger.client.xrange(f"{ledger.keys.job(log.job)}:log")
+    return [Event(EventId.parse(id.decode()), fields[b"d"]) for id, fields in entries]
 
 
 STEP, STEPS = 1024, 400
@@ -301,3 +305,35 @@ async def subscribed(ledger: Ledger, log: Log) -> None:
     async with asyncio.timeout(10):
         while (await ledger.client.pubsub_numsub(channel))[0][1] == 0:
             await asyncio.sleep(0.01)
+
+
+async def test_what_is_trimmed_under_slow_readers_is_told(
+    ledger: Ledger, gateway: tuple[str, subprocess.Popen[bytes]]
+) -> None:
+    """They have fallen behind what the gateway keeps; what they miss is gone, and never passed over in silence."""
+    base, _ = gateway
+    log = await Log.begun(ledger)
+    slow = [await connected(base, request, log.job, window=4096) for request in (SSE, WEBSOCKET)]
+    begun = [await shown(viewer, b"attempt.start") for viewer in slow]
+    for n in range(400):
+        await log.say(*(f"{n}.{each} {'x' * 2000}" for each in range(20)))
+    whole = {event.id: event.data for event in await written(ledger, log)}
+    first = EventId(log.epoch, log.seq - 50)
+    await ledger.client.xtrim(f"{ledger.keys.job(log.job)}:log", minid=str(first), approximate=False)
+    await log.end()
+    async with asyncio.timeout(20):
+        sse, websocket = [
+            some + rest for some, rest in zip(begun, await asyncio.gather(*map(all_of, slow)), strict=True)
+        ]
+    frames, code = events_of_websocket(websocket)
+    assert code == 4410
+    for raw, events in ((sse, events_of_sse(sse)), (websocket, frames)):
+        assert [event.id for event in events] == [EventId(log.epoch, seq + 1) for seq in range(len(events))]
+        assert events[-1].id < first
+        assert all(json.loads(event.data) == json.loads(whole[event.id]) for event in events)
+        gap = raw.rpartition(b'"t":"gap"')[2]
+        assert b'"first":"%s"' % str(first).encode() in gap
+        assert f'"result":"/v1/jobs/{log.job}"'.encode() in gap
+        assert b'"t":"end"' not in raw
+    connection = await connected(base, WEBSOCKET, log.job, after=EventId(log.epoch, 5))
+    assert events_of_websocket(await all_of(connection)) == ([], 4410)

@@ -7,7 +7,7 @@ import contextlib
 import json
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -47,7 +47,7 @@ class Viewer:
         raise AssertionError("never whole")
 
 
-async def over_sse(base: str, job: str, after: str) -> AsyncIterator[Event]:
+async def over_sse(base: str, job: str, after: str) -> AsyncGenerator[Event]:
     host, _, port = base.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
@@ -66,7 +66,7 @@ async def over_sse(base: str, job: str, after: str) -> AsyncIterator[Event]:
         writer.close()
 
 
-async def over_websocket(base: str, job: str, after: str) -> AsyncIterator[Event]:
+async def over_websocket(base: str, job: str, after: str) -> AsyncGenerator[Event]:
     async with connect(f"ws{base[4:]}/v1/stream?job={job}&after={after}") as connection:
         while True:
             event = json.loads(await connection.recv())
