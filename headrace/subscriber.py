@@ -115,12 +115,11 @@ class Subscriber:
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in tasks:
-                task.cancel()
-            results = await asyncio.gather(*tasks, return_exceptions=True)
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
+            await stop(*tasks)
+            failures = [task.exception() for task in tasks if not task.cancelled()]
+        for failure in failures:
+            if isinstance(failure, Exception):
+                raise failure
 
     async def _write(self, connection: AbstractConnection) -> None:
         """Tell the server what changed; a ping whenever nothing did for a second."""
