@@ -32,7 +32,18 @@ LONG = 10**9
 @pytest.fixture
 def port(own_valkey: Callable[..., EmbeddedServer]) -> int:
     port = free_port()
-    own_valkey("--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no")
+    own_valkey(
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+        "--repl-diskless-sync-delay",
+        "0",
+    )
     return port
 
 
