@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,8 @@ from typing import Any
 import openai
 import pytest
 from gateways import SLOW, another_gateway, ask, free_port
+from headrace_api.sse import HEARTBEAT, Encoder
+from headrace_api.views import Frame
 from openai import OpenAI
 from stack import Stack, started, until
 
@@ -191,6 +194,27 @@ class TestOpenAIForNode:
             found = node.result()
         assert "restarting" in found["error"]
         assert completion(base, found["job"])["content"].startswith(found["text"])
+
+
+ODD = "a\x00b\rc\nd\u2028e\u2029f\x85g\x0bh\x0ci\x1cj\ufeffk\U0001f600: data: id: "
+
+
+class TestParsersForNode:
+    def test_every_text_comes_back(self, packages: Path) -> None:
+        chance = random.Random(5)
+        texts = [ODD, *("".join(chance.choices(ODD, k=chance.randrange(40))) for _ in range(500)), "", " ", "\ufeff"]
+        texts += [chr(code) for code in range(0x3000) if code < 0x100 or code >= 0x2000]
+        encoder = Encoder()
+        body = b""
+        for n, said in enumerate(texts):
+            frame = Frame(f"17-{n}", json.dumps({"d": said}, ensure_ascii=False).encode())
+            body += HEARTBEAT * (n % 3) + encoder.encode([frame])
+        command = ["node", str(packages / "sse.mjs")]
+        done = subprocess.run(command, input=body, capture_output=True, check=True, timeout=60)
+        found = json.loads(done.stdout)
+        assert [json.loads(data)["d"] for _, data in found["events"]] == texts
+        assert [id for id, _ in found["events"]] == [f"17-{n}" for n in range(len(texts))]
+        assert [event["d"] for event in found["openai"]] == texts
 
 
 class TestAiSdk:
