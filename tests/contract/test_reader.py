@@ -8,18 +8,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+import redis
 from proxy import proxied
 
 from headrace.embedded import EmbeddedServer
 from headrace.errors import Gone, Unknown
 from headrace.event import START, EventId
 from headrace.job import new_id
-from headrace.ledger.append import append
+from headrace.ledger.append import append, append_call
 from headrace.ledger.cancel import cancel
 from headrace.ledger.claim import claim
 from headrace.ledger.finish import finish
 from headrace.ledger.restart import restart
-from headrace.ledger.script import Ledger
+from headrace.ledger.script import Ledger, bind, script
 from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit
 from headrace.reader import Reader, Viewer
@@ -373,23 +374,24 @@ async def test_left_and_entered_again_at_any_moment_nothing_stalls(
 
 
 async def test_a_blocked_loop_is_kicked_and_catches_up(ledger: Ledger, reader: Reader) -> None:
-    import time
-
     await ledger.client.config_set("client-output-buffer-limit", "pubsub 65536 65536 1")
-    writing = Ledger(ledger.client, ledger.namespace)
     job_id, epoch = await running(ledger)
     viewing = asyncio.create_task(ids(await reader.view(ledger.keys.job(job_id))))
-    await asyncio.sleep(0.05)
-    pipeline = writing.client.pipeline(transaction=False)
-    for n in range(2, 1500):
-        call = [text(n, 4000)]
-        await append(writing, job_id, epoch, n, call)
-        if n % 300 == 0:
-            time.sleep(0.2)  # nothing reads meanwhile
-    await pipeline.reset()
-    await end(ledger, job_id, epoch, 1500)
-    async with asyncio.timeout(10):
-        assert await viewing == [EventId(epoch, seq) for seq in range(1, 1501)]
+    async with asyncio.timeout(5):
+        while not (await ledger.client.pubsub_numsub(f"{ledger.keys.job(job_id)}:ch"))[0][1]:
+            await asyncio.sleep(0.01)
+    move, options = script("append"), ledger.client.connection_pool.connection_kwargs
+    place = {name: options[name] for name in ("host", "port") if name in options}
+    place |= {"unix_socket_path": options["path"]} if "path" in options else {}
+    with redis.Redis(**place) as other:  # a client that does not await: meanwhile nothing here reads
+        for first in range(2, 6002, 20):
+            call = append_call(ledger, job_id, epoch, first, [text(n, 4000) for n in range(first, first + 20)])
+            other.eval(move.source, len(move.keys), *bind(move, call.keys, call.arguments, call.rest))
+        kicked: Any = other.info("stats")
+    await end(ledger, job_id, epoch, 6002)
+    async with asyncio.timeout(20):
+        assert await viewing == [EventId(epoch, seq) for seq in range(1, 6003)]
+    assert kicked["client_output_buffer_limit_disconnections"] > 0
 
 
 async def test_a_job_cancelled_while_it_waits_has_a_whole_log(ledger: Ledger, reader: Reader) -> None:
