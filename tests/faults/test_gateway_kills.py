@@ -11,8 +11,9 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
+from bystander import bystanding
 from gateways import SLOW, another_gateway, ask, submit
-from stack import Stack, started
+from stack import started
 from transcript import Transcript
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
@@ -22,6 +23,7 @@ from headrace.event import Event, EventId
 from headrace.settings import Settings
 
 VIEWERS = 10
+STALL_S = 0.9  # with the change of gateway in it; a viewer that was not told would wait for the tail check
 
 
 class Viewer:
@@ -85,11 +87,15 @@ async def test_viewers_of_a_gateway_that_is_killed_go_on_at_another(tmp_path: Pa
     ):
         job = submit(dying, SLOW)
         viewers = [Viewer(job, [dying, living], transport) for transport in ("sse", "websocket") * (VIEWERS // 2)]
-        watching = [asyncio.create_task(viewer.watch()) for viewer in viewers]
-        await kill_in_mid_stream(process, viewers)
-        async with asyncio.timeout(30):
-            await asyncio.gather(*watching)
-        await judge(stack, job, viewers)
+        async with (
+            AsyncHeadrace(stack.ready["redis"], settings=Settings()) as client,
+            bystanding(client.ledger, job) as bystander,
+        ):
+            watching = [asyncio.create_task(viewer.watch()) for viewer in viewers]
+            await kill_in_mid_stream(process, viewers)
+            async with asyncio.timeout(30):
+                await asyncio.gather(*watching)
+            await judge(client, job, viewers, bystander.written_s)
         assert [call.request_id for call in stack.calls()] == [f"{job}.{viewers[0].seen.ids[0].epoch}.1"]
         assert ask(f"{living}/v1/jobs/{job}").json["attempts"] == 1
 
@@ -102,10 +108,10 @@ async def kill_in_mid_stream(process: subprocess.Popen[bytes], viewers: list[Vie
     await asyncio.to_thread(process.wait)
 
 
-async def judge(stack: Stack, job: str, viewers: list[Viewer]) -> None:
-    async with AsyncHeadrace(stack.ready["redis"], settings=Settings()) as client:
-        outcome = await client.ledger.client.get(f"{client.ledger.keys.job(job)}:result")
+async def judge(client: AsyncHeadrace, job: str, viewers: list[Viewer], written_s: dict[EventId, float]) -> None:
+    outcome = await client.ledger.client.get(f"{client.ledger.keys.job(job)}:result")
     for viewer in viewers:
         assert viewer.cut_short == 1
         viewer.seen.check(outcome)
+        viewer.seen.check_never_stalled(written_s, most_s=STALL_S)
         assert viewer.seen.ids == viewers[0].seen.ids

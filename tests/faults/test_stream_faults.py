@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bystander import bystanding
 from headrace_rehearsal import account
 from stack import Stack, started, until
 from transcript import Transcript
@@ -22,9 +23,11 @@ from headrace import AsyncHeadrace
 from headrace.embedded import EmbeddedServer
 from headrace.event import START, EventId
 from headrace.handles import AsyncJobHandle
+from headrace.hint import INTERACTIVE, unacked_key
 from headrace.settings import Settings
 
 MODEL = "rehearsal/small"
+STALL_S = 0.9  # a viewer that was not told of an event would find it by the tail check, after a second or two
 STORY = (
     "Tell of the river, the mill and the wheel, of the miller, his flour and his cat, one after the other, at length."
 )
@@ -74,11 +77,12 @@ def calls_of(stack: Stack, watcher: Watcher) -> list[account.Call]:
 async def test_a_worker_killed_after_any_number_of_events(tmp_path: Path) -> None:
     """Nothing yet, the first piece, half of it, all but the end, and the end: the viewers of all see the whole, once."""
     with started(tmp_path, "--no-flower") as stack:
-        async with connected(stack) as client:
+        async with connected(stack) as client, contextlib.AsyncExitStack() as present:
             orders = ["hang", "stall,after=1", "stall,after=8", "stall,after=100000"]
             broken = [await ask(client, f"fault={order},times=1") for order in orders]
             whole = await ask(client, "tps=400")
             await whole.ended()
+            bystander = await present.enter_async_context(bystanding(client.ledger, broken[-1].job.id))
             for watcher, count in zip(broken, (2, 3, 3, 3), strict=True):
                 await watcher.has(count)
             until(lambda: len(stack.calls()) == 5, what="all are asked")
@@ -92,9 +96,36 @@ async def test_a_worker_killed_after_any_number_of_events(tmp_path: Path) -> Non
                     (2, True, "crash"),
                 ]
                 assert len(calls_of(stack, watcher)) == 2
+            broken[-1].seen.check_never_stalled(bystander.written_s, most_s=STALL_S)
             for watcher in late:
                 assert (await watcher.ended()).decoded[0]["t"] == "attempt.start"
             assert len(calls_of(stack, whole)) == 1
+
+
+@pytest.mark.xdist_group("stream kills")
+async def test_a_worker_killed_between_the_end_and_the_ack(tmp_path: Path) -> None:
+    """The answer is in the ledger: when the hint is delivered again, to another worker, nobody is asked."""
+    mark = tmp_path / "last word"
+    environment = {"HEADRACE_TEST_HOOKS": "last_word", "PYTHONPATH": str(Path(__file__).parent), "LAST_WORD": str(mark)}
+    with started(tmp_path, "--no-flower", environment=environment) as stack:
+        async with connected(stack) as client:
+            dead = stack.ready["workers"]["interactive"]
+            watcher = await ask(client, "tps=200")
+            seen = await watcher.ended()
+            until(
+                lambda: mark.exists() and stack.ready["workers"]["interactive"] != dead, what="another worker is there"
+            )
+            unacked = unacked_key(client.ledger.namespace)
+            assert await client.ledger.client.hlen(unacked) == 1
+            await client.hints.publish(client.ledger.client, [(INTERACTIVE, watcher.job.id)])
+            after = await ask(client, "tps=200")  # in the queue behind it
+            await after.ended()
+            async with asyncio.timeout(10):
+                while await client.ledger.client.hlen(unacked) > 1:
+                    await asyncio.sleep(0.01)
+            assert (await Watcher(client, watcher.job).ended()).events == seen.events
+            assert len(calls_of(stack, watcher)) == 1
+            assert await watcher.job.status() == "succeeded"
 
 
 @contextlib.contextmanager
@@ -115,8 +146,9 @@ def second_worker(stack: Stack) -> Iterator[None]:
 @pytest.mark.xdist_group("stream kills")
 async def test_a_zombie_is_fenced_and_closes_its_call(tmp_path: Path) -> None:
     with started(tmp_path, "--no-flower") as stack:
-        async with connected(stack) as client:
+        async with connected(stack) as client, contextlib.AsyncExitStack() as present:
             watcher = await ask(client, "fault=stall,after=8,times=1,tps=10")
+            bystander = await present.enter_async_context(bystanding(client.ledger, watcher.job.id))
             await watcher.has(3)
             zombie = stack.ready["workers"]["interactive"]
             with second_worker(stack):
@@ -131,6 +163,7 @@ async def test_a_zombie_is_fenced_and_closes_its_call(tmp_path: Path) -> None:
                 gone = until(lambda: calls_of(stack, watcher)[0].gone_at, what="the zombie's call is closed")
                 assert watcher.seen.fold().end is None
                 seen = await watcher.ended()
+                seen.check_never_stalled(bystander.written_s, most_s=STALL_S)
                 first, second = sorted(calls_of(stack, watcher), key=lambda call: call.received_at)
                 assert second.finished_at is not None
                 assert first.gone_at is None or first.gone_at > woke_at
