@@ -185,7 +185,9 @@ class AsyncBatchHandle(Generic[T]):
 
 
 def at_least(timeout: float | None, seconds: float) -> float | None:
-    return max(timeout, seconds) if isinstance(timeout, int | float) and timeout >= 0 else timeout
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
+        return timeout  # `within` refuses what is no time
+    return max(timeout, seconds)
 
 
 async def within(timeout: float | None, wait: Coroutine[Any, Any, R], subject: str) -> R:
