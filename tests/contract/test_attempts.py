@@ -113,7 +113,7 @@ async def test_cancelled_while_it_waits_for_its_next_attempt(stack: Stack, clien
     seen = Transcript()
     viewing = asyncio.create_task(watch(client, job, seen))
     async with asyncio.timeout(20):
-        while await job.status() != "parked":
+        while await job.status() != "parked" or not seen.events:
             await asyncio.sleep(0.01)
     assert await job.cancel() == "cancelled"
     await viewing
