@@ -22,6 +22,7 @@ PAGE = 200
 FIRST_PAGE, PAGE_BYTES = 8, 256 << 10  # of a viewer on its own: a slow one holds its page for as long as it likes
 LINGER_S = 5.0
 CHECK_S = 1.0
+TICK_S = 0.25
 CHECKS_AT_ONCE = 500
 LOOK_AGAIN_S = 0.2
 MOST_CHECKS_A_S = 2000
@@ -46,7 +47,7 @@ class Reader:
         """A viewer of the log of `record` (a key: `keys.job(id)`, `keys.batch(id)`) that goes on after the cursor.
 
         A cursor of an attempt that the ledger does not know (it lost data) begins at the start. Raises `Unknown` when
-        there is no such record, `Unreachable` when Redis has been away for a minute.
+        there is no such record, `Gone` when it ended before the cursor, `Unreachable` when Redis has been away for a minute.
         """
         tail = await persistently(lambda: read_tail(self._ledger, record))
         if tail is None:
@@ -55,9 +56,10 @@ class Reader:
             after = tail.id
         elif after.epoch > tail.id.epoch:
             after = START
+        if tail.ended and after > tail.id:
+            raise lost_end(record)
         viewer = Viewer(self, self._room(record), after)
-        if tail.ended and after >= tail.id:
-            viewer.ended = True
+        viewer.ended = tail.ended and after == tail.id
         return viewer
 
     async def close(self) -> None:
@@ -115,14 +117,18 @@ class Reader:
                         return
 
     async def _check_tails(self) -> None:
-        """Look, once a second, where the logs end of which nothing was heard: nothing else tells of a last event lost."""
+        """Look where the logs end of which nothing was heard for a second: nothing else tells of a last event lost."""
         clock = asyncio.get_running_loop().time
         away_since: float | None = None
         lost_since: dict[str, float] = {}
         while self._rooms:
-            await asyncio.sleep(max(CHECK_S, len(self._rooms) / MOST_CHECKS_A_S))
+            await asyncio.sleep(max(TICK_S, len(self._rooms) / MOST_CHECKS_A_S))
             now = clock()
-            idle = [room for room in self._rooms.values() if room.viewers and now - room.pushed_at >= CHECK_S]
+            idle = [room for room in self._rooms.values() if room.viewers and now - room.heard_at >= CHECK_S]
+            if not idle:
+                continue
+            for room in idle:
+                room.heard_at = now
             try:
                 tails = [tail for at in range(0, len(idle), CHECKS_AT_ONCE) for tail in await self._tails(idle[at:])]
                 away_since = None
@@ -146,6 +152,8 @@ class Reader:
             room.late = 0
             if not room.begun:
                 room.fill()
+            elif tail.ended and tail.id < room.top:
+                room.on_failure(lost_end(room.record))
             return
         room.late += 1
         room.fill()
@@ -158,6 +166,11 @@ class Reader:
             for room in rooms[:CHECKS_AT_ONCE]:
                 pipeline.hmget(room.record, TAIL_FIELDS)
             return [Tail.parse(values) for values in await pipeline.execute()]
+
+
+def lost_end(record: str) -> Gone:
+    """The server lost events that were seen here, and nobody is left to write them again: it ended without them."""
+    return Gone(record.rpartition(":")[2], None)
 
 
 class Viewer:

@@ -58,7 +58,7 @@ class Room:
         self.base = START  # a viewer that has seen this, or anything later, finds what follows in the ring
         self.bytes = 0
         self.late = 0  # how often in a row the tail check found what no message had told
-        self.pushed_at = 0.0
+        self.heard_at = 0.0  # when an event came, or the end of the log was asked for
         self.failure: BaseException | None = None
         # Totals, not pieces: of a batch's log only the last 32 events are kept, and none of the older is missed.
         self.totals = ":batch:" in record
@@ -207,7 +207,7 @@ class Room:
         self._events.append(event)
         self._ids.append(event.id)
         self.top = event.id
-        self.pushed_at = asyncio.get_running_loop().time()
+        self.heard_at = asyncio.get_running_loop().time()
         self._grow(len(event.data) + OVERHEAD_BYTES)
         if self.bytes > self._most_bytes:
             self._shorten()

@@ -108,18 +108,20 @@ class Subscriber:
 
     async def _serve(self, connection: AbstractConnection) -> None:
         """Until nobody listens any more, or the connection fails."""
-        tasks: list[asyncio.Task[Any]] = [
+        tasks: list[asyncio.Task[None]] = [
             asyncio.create_task(each) for each in (self._write(connection), self._read(connection))
         ]
-        tasks.append(asyncio.create_task(self._recycle.wait()))
+        tasks.append(asyncio.create_task(self._recycled()))
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await stop(*tasks)
-            failures = [task.exception() for task in tasks if not task.cancelled()]
-        for failure in failures:
-            if isinstance(failure, Exception):
-                raise failure
+        for task in tasks:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+
+    async def _recycled(self) -> None:
+        await self._recycle.wait()
 
     async def _write(self, connection: AbstractConnection) -> None:
         """Tell the server what changed; a ping whenever nothing did for a second."""

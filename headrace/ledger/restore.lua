@@ -1,10 +1,12 @@
--- uses: clock events
+-- uses: clock events fence
 local job, log, leases = unpack(KEYS)                -- hash, stream, zset id -> lease end ms
 local id, epoch, lease_ms, channel, first_seq, count = unpack(ARGV, 1, 6)   -- rest: 2 × count field, value of the record; then events
 -- The server lost the record (a restart from an old copy): who still holds the attempt writes it again, with the same ids.
-local stored = redis.call('HGET', job, 'epoch')
+local stored, state = unpack(redis.call('HMGET', job, 'epoch', 'state'))
 if epoch == '0' or stored and tonumber(stored) > tonumber(epoch) then return { 'FENCED', stored or '0' } end
 if stored == epoch then return { 'OK', redis.call('HGET', job, 'seq') } end
+-- Whoever held an older attempt came first, and has finished: what was told to callers stays.
+if TERMINAL[state] then return { 'CLOSED', state } end
 local fields_end = 6 + 2 * tonumber(count)
 for i = 7, fields_end, 2 do redis.call('HSET', job, ARGV[i], ARGV[i + 1]) end
 redis.call('DEL', log)

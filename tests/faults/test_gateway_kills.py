@@ -34,6 +34,7 @@ class Viewer:
         self.gateways = gateways
         self.frames = over_sse if transport == "sse" else over_websocket
         self.seen = Transcript()
+        self.since_s = time.monotonic()
         self.cut_short = 0
 
     async def watch(self) -> None:
@@ -113,5 +114,5 @@ async def judge(client: AsyncHeadrace, job: str, viewers: list[Viewer], written_
     for viewer in viewers:
         assert viewer.cut_short == 1
         viewer.seen.check(outcome)
-        viewer.seen.check_never_stalled(written_s, most_s=STALL_S)
+        viewer.seen.check_never_stalled(written_s, since_s=viewer.since_s, most_s=STALL_S)
         assert viewer.seen.ids == viewers[0].seen.ids

@@ -70,6 +70,38 @@ async def test_a_zombie_cannot_restore(ledger: Ledger, look: Any, zombie: Any) -
     assert await look.everything() == before
 
 
+async def test_the_newest_attempt_wins_over_a_zombie_that_was_quicker(
+    ledger: Ledger, look: Any, take: Any, zombie: Any
+) -> None:
+    """While the record is lost nobody can refuse the zombie; the one who holds the newer attempt takes the job back."""
+    job = zombie.record_id
+    newer = await take(job, token="t2", owner="w2")
+    await lose(ledger, job)
+    await restore(ledger, job, zombie.epoch, zombie.record, [b'{"t":"attempt.start"}'], lease_ms=LONG)
+    await append(ledger, job, zombie.epoch, 2, [b'{"t":"text.delta","d":"BOO"}'])
+    with pytest.raises(errors.Unknown):
+        await append(ledger, job, newer.epoch, 2, [b'{"t":"text.delta"}'])
+    events = [b'{"t":"attempt.start"}', b'{"t":"text.delta"}']
+    assert await restore(ledger, job, newer.epoch, newer.record, events, lease_ms=LONG) == 2
+    assert [event for _, event in await look.log(job)] == events
+    with pytest.raises(errors.Fenced):
+        await append(ledger, job, zombie.epoch, 3, [b'{"t":"text.delta","d":"BOO"}'])
+    with pytest.raises(errors.Fenced):
+        await restore(ledger, job, zombie.epoch, zombie.record, [], lease_ms=LONG)
+
+
+async def test_what_a_zombie_has_finished_meanwhile_stays(ledger: Ledger, look: Any, take: Any, zombie: Any) -> None:
+    job = zombie.record_id
+    newer = await take(job, token="t2", owner="w2")
+    await lose(ledger, job)
+    await restore(ledger, job, zombie.epoch, zombie.record, [b'{"t":"attempt.start"}'], lease_ms=LONG)
+    await finish(ledger, job, zombie.epoch, JobState.SUCCEEDED, seq=2, event=b'{"t":"end"}', result=b"{}")
+    before = await look.everything()
+    with pytest.raises(errors.Closed):
+        await restore(ledger, job, newer.epoch, newer.record, [b'{"t":"attempt.start"}'], lease_ms=LONG)
+    assert await look.everything() == before
+
+
 async def test_epoch_0_restores_nothing(ledger: Ledger, look: Any, job: str) -> None:
     before = await look.everything()
     with pytest.raises(errors.Fenced):
