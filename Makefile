@@ -37,7 +37,7 @@ lock: .venv/ready ## compile requirements.lock anew from pyproject.toml
 	  --python-version 3.11 --upgrade pyproject.toml -o requirements.lock
 
 soak: .venv/ready ## streams under random faults, for minutes: 102 seeds of 25 viewers
-	$(BIN)/python -m pytest tests/faults/test_reader_chaos.py --chaos-rounds 34
+	$(BIN)/python -m pytest tests/faults/test_stream_chaos.py --chaos-rounds 20
 
 clean: ## remove the environment, the state folder and every cache
 	rm -rf .venv .headrace build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -149,7 +149,7 @@ class Fold:
             parts.logprobs.setdefault("content" if kind == "text" else kind, []).extend(event["lp"])
 
     def _tool_start(self, event: Event) -> None:
-        tool = ToolParts(event.get("id", ""), event.get("name", ""), event.get("type", "function"))
+        tool = ToolParts(event.get("call_id", ""), event.get("name", ""), event.get("type", "function"))
         self.choice(event.get("c", 0)).tools[event.get("i", 0)] = tool
 
     def _tool_delta(self, event: Event) -> None:
@@ -161,8 +161,8 @@ class Fold:
         parts = self.choice(event.get("c", 0))
         if event.get("d"):
             parts.sound.append(base64.b64decode(event["d"]))
-        if event.get("id"):
-            parts.audio["id"] = event["id"]
+        if event.get("audio_id"):
+            parts.audio["id"] = event["audio_id"]
         if event.get("tr"):
             parts.audio["transcript"] = parts.audio.get("transcript", "") + event["tr"]
         if event.get("exp") is not None:

@@ -91,6 +91,17 @@ async def test_a_connection_that_is_cut_goes_on_after_its_cursor(base: str) -> N
     assert of(frames, job) == ask(f"{base}/v1/jobs/{job}").json["completion"]["content"]
 
 
+async def test_a_tool_call_keeps_its_id_and_the_frame_its_own(base: str) -> None:
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+    job = submit(base, "Look!", tools=[tool], tool_choice="required")
+    async with connect(stream_url(base, f"?job={job}")) as connection:
+        _, frames = await until_closed(connection)
+    (call,) = ask(f"{base}/v1/jobs/{job}").json["completion"]["tool_calls"]
+    (start,) = [frame for frame in frames if frame["t"] == "tool.start"]
+    assert (start["call_id"], start["job"]) == (call["id"], job)
+    of(frames, job)
+
+
 async def test_unsub_and_cancel(base: str) -> None:
     job, other = submit(base, SLOW), submit(base, f"other {SLOW}")
     async with connect(stream_url(base)) as connection:

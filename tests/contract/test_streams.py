@@ -118,7 +118,11 @@ async def test_tool_calls_stream_and_fold_to_the_stored_ones(client: AsyncHeadra
     types = [event["t"] for event in seen.decoded]
     assert types.count("tool.start") == types.count("tool.end") == 1
     assert types.count("tool.delta") > 1
-    assert folded.message["tool_calls"] == (await job.completion()).tool_calls
+    (call,) = (await job.completion()).tool_calls
+    assert folded.message["tool_calls"] == [call]
+    given = [event async for event in job.stream()]
+    assert [event["id"] for event in given] == [str(id) for id in seen.ids]
+    assert [event["call_id"] for event in given if event["t"] == "tool.start"] == [call["id"]]
 
 
 async def test_a_structured_answer_streams_its_wire_text(client: AsyncHeadrace) -> None:

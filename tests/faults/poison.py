@@ -7,18 +7,13 @@ import signal
 from typing import Any
 
 import headrace_worker.engine
-import headrace_worker.tend
-
-from headrace.ledger import beat, checkpoint, claim
+from short_lease import shorten
 
 LEASE_MS = 3_000
 
 
 def install(_: Any) -> None:
-    for move in (claim.claim, beat.beat, checkpoint.checkpoint):
-        assert move.__kwdefaults__ is not None
-        move.__kwdefaults__["lease_ms"] = LEASE_MS
-    headrace_worker.tend.LEASE_MS = LEASE_MS
+    shorten(LEASE_MS)
     ask = headrace_worker.engine.Engine.ask
 
     async def deadly(self: Any, job: Any, **options: Any) -> Any:

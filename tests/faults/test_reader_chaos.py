@@ -28,6 +28,7 @@ from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit
 from headrace.reader import Reader
 from headrace.up import free_port
+from headrace.waiting import stop
 
 SEEDS = 3
 VIEWERS = 25
@@ -67,9 +68,7 @@ class Scene:
                 chaos.cancel()
                 await asyncio.gather(*viewers)
         finally:
-            for task in (*viewers, *writers, chaos):
-                task.cancel()
-            await asyncio.gather(*viewers, *writers, chaos, return_exceptions=True)
+            await stop(*viewers, *writers, chaos)
             for reader in self.readers:
                 await reader.close()
             for ledger in self.ledgers:
@@ -91,7 +90,7 @@ class Scene:
         publisher = await self.begin(job, EXPIRED if crash_at is not None else LONG)
         if crash_at is None:
             self.held.add(job)
-        publisher.put({"t": "tool.start", "c": 0, "i": 0, "id": "call_1", "name": "f", "type": "function"})
+        publisher.put({"t": "tool.start", "c": 0, "i": 0, "call_id": "call_1", "name": "f", "type": "function"})
         for n in range(EVENTS):
             if n == crash_at:
                 zombie = publisher
@@ -104,10 +103,10 @@ class Scene:
                     raise AssertionError("a zombie wrote")
                 self.held.add(job)
                 self.refused += 1
-                publisher.put({"t": "tool.start", "c": 0, "i": 0, "id": "call_1", "name": "f", "type": "function"})
+                publisher.put({"t": "tool.start", "c": 0, "i": 0, "call_id": "call_1", "name": "f", "type": "function"})
             if n in restarts:
                 await publisher.restart("retry")
-                publisher.put({"t": "tool.start", "c": 0, "i": 0, "id": "call_1", "name": "f", "type": "function"})
+                publisher.put({"t": "tool.start", "c": 0, "i": 0, "call_id": "call_1", "name": "f", "type": "function"})
             kind = chance.choice(KINDS)
             place = {"i": 0} if kind == "tool.delta" else {"p": 0}
             publisher.put({"t": kind, "c": 0, **place, "d": f"{n}" * chance.choice([1, 1, 1, 30])})
@@ -145,7 +144,7 @@ class Scene:
                 continue
             with viewer, contextlib.suppress(Unknown):
                 async for event in viewer:
-                    seen.add(event, time.monotonic())
+                    seen.add(event, time.monotonic(), joined_s)
                     cursor = event.id
                     stay -= 1
                     if slow and chance.random() < 0.1:
@@ -155,7 +154,7 @@ class Scene:
         outcome = await self.writing.client.get(f"{self.writing.keys.job(job)}:result")
         seen.check(outcome)
         if loyal and not slow:
-            seen.check_never_stalled(self.written_s[job], since_s=joined_s, away_s=self.paused_s)
+            seen.check_never_stalled(self.written_s[job], self.paused_s)
 
     async def disturb(self) -> None:
         client, chance = self.writing.client, self.chance

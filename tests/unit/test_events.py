@@ -110,8 +110,10 @@ def test_four_tools_two_choices_logprobs_refusal_audio_and_annotations_are_rebui
 
 @given(st.lists(st.sampled_from(CHUNKS), max_size=25))
 def test_whatever_order_the_chunks_have_the_fold_is_the_completion(chunks: list[dict[str, Any]]) -> None:
-    folded, _, completion = run([*chunks, chunk({}, "stop"), chunk({}, "stop", index=1)])
+    folded, log, completion = run([*chunks, chunk({}, "stop"), chunk({}, "stop", index=1)])
     assert folded.message == completion.message
+    taken = {"v", "job", "id"}  # by the frame around it: on a WebSocket, and where `job.stream()` gives it out
+    assert not any(taken & event.keys() for event in log)
 
 
 def test_ids_that_come_late_or_never_are_told_at_the_end() -> None:

@@ -44,7 +44,9 @@ class DeltaEvents:
             if i == len(self._told):
                 self._told.append(-1)
             if self._told[i] < 0 and call.id and call.name:
-                events.append({"t": "tool.start", "c": 0, "i": i, "id": call.id, "name": call.name, "type": call.type})
+                events.append(
+                    {"t": "tool.start", "c": 0, "i": i, "call_id": call.id, "name": call.name, "type": call.type}
+                )
                 self._told[i] = 0
             if 0 <= self._told[i] < len(call.raw):
                 events.append({"t": "tool.delta", "c": 0, "i": i, "d": call.raw[self._told[i] :]})
@@ -98,7 +100,7 @@ def rest_of_call(told: Fold, c: int, i: int, call: dict[str, Any]) -> list[Event
     said = body["input"] if call["type"] == "custom" else body["arguments"]
     events: list[Event] = []
     if have is None:
-        kind = {"id": call["id"], "name": body["name"], "type": call["type"]}
+        kind = {"call_id": call["id"], "name": body["name"], "type": call["type"]}
         events.append({"t": "tool.start", "c": c, "i": i, **kind})
     elif (have.id, have.name, have.type) != (call["id"], body["name"], call["type"]):
         return None
@@ -117,11 +119,11 @@ def rest_of_audio(told: Fold, c: int, audio: dict[str, Any]) -> list[Event] | No
     sound = base64.b64decode(audio.get("data", ""))
     came = b"".join(have.sound)
     script = after(have.audio.get("transcript", ""), audio.get("transcript", ""))
-    if sound[: len(came)] != came or script is None:
+    if sound[: len(came)] != came or script is None or have.audio.keys() - audio.keys():
         return None
     event: Event = {"t": "audio.delta", "c": c, "d": base64.b64encode(sound[len(came) :]).decode()}
-    for name, value in (("id", audio.get("id")), ("tr", script), ("exp", audio.get("expires_at"))):
-        if value:
+    for name, value in (("audio_id", audio.get("id")), ("tr", script), ("exp", audio.get("expires_at"))):
+        if value not in (None, ""):
             event[name] = value
     return [event]
 

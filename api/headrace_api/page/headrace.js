@@ -204,7 +204,7 @@ export function fold(state = EMPTY, event) {
     case "refusal.delta":
       return { ...next, refusal: state.refusal + event.d };
     case "tool.start":
-      calls()[place] = { id: event.id, name: event.name, arguments: "", done: false };
+      calls()[place] = { id: event.call_id, name: event.name, arguments: "", done: false };
       return next;
     case "tool.delta":
       if (calls()[place]) next.toolCalls[place].arguments += event.d;

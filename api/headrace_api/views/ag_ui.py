@@ -40,8 +40,8 @@ class AgUi(View):
         elif kind == "tool.start":
             self._said = True
             events += self._ending(self._open.close())
-            self._open.tools[event["i"]] = ToolCall(event["id"], event["name"])
-            names = {"toolCallId": event["id"], "toolCallName": event["name"]}
+            self._open.tools[event["i"]] = ToolCall(event["call_id"], event["name"])
+            names = {"toolCallId": event["call_id"], "toolCallName": event["name"]}
             events.append({"type": "TOOL_CALL_START", **names, "parentMessageId": self.subject.job})
         elif kind == "tool.delta" and event["i"] in self._open.tools:
             call = self._open.tools[event["i"]]
@@ -100,7 +100,9 @@ class AgUi(View):
                 events += self._events({"t": kind, "d": message[name]})
         for place, call in enumerate(message.get("tool_calls") or ()):
             function = call.get("function") or {}
-            events += self._events({"t": "tool.start", "i": place, "id": call["id"], "name": function.get("name", "")})
+            events += self._events(
+                {"t": "tool.start", "i": place, "call_id": call["id"], "name": function.get("name", "")}
+            )
             events += self._events({"t": "tool.delta", "i": place, "d": function.get("arguments", "")})
         return events
 

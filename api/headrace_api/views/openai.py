@@ -98,11 +98,11 @@ def delta_of(event: dict[str, Any]) -> dict[str, Any] | None:
     if kind == "tool.start":
         place = "custom" if event.get("type") == "custom" else "function"
         inside = {"name": event["name"], "input" if place == "custom" else "arguments": ""}
-        return {"tool_calls": [{"index": event["i"], "id": event["id"], "type": place, place: inside}]}
+        return {"tool_calls": [{"index": event["i"], "id": event["call_id"], "type": place, place: inside}]}
     if kind == "tool.delta":
         return {"tool_calls": [{"index": event["i"], "function": {"arguments": text}}]}
     if kind == "audio.delta":
-        names = {"id": "id", "d": "data", "tr": "transcript", "exp": "expires_at"}
+        names = {"audio_id": "id", "d": "data", "tr": "transcript", "exp": "expires_at"}
         return {"audio": {name: event[key] for key, name in names.items() if event.get(key) is not None}}
     if kind == "annotation":
         return {"annotations": [event["a"]]}

@@ -52,8 +52,8 @@ class UiMessage(View):
         elif kind == "tool.start":
             self._said = True
             chunks += ending(self._open.close())
-            self._open.tools[event["i"]] = ToolCall(event["id"], event["name"])
-            chunks.append({"type": "tool-input-start", "toolCallId": event["id"], "toolName": event["name"]})
+            self._open.tools[event["i"]] = ToolCall(event["call_id"], event["name"])
+            chunks.append({"type": "tool-input-start", "toolCallId": event["call_id"], "toolName": event["name"]})
         elif kind == "tool.delta" and event["i"] in self._open.tools:
             call = self._open.tools[event["i"]]
             call.arguments += event["d"]
@@ -98,7 +98,9 @@ class UiMessage(View):
                 chunks += self._chunks({"t": kind, "d": message[name]})
         for place, call in enumerate(message.get("tool_calls") or ()):
             function = call.get("function") or {}
-            chunks += self._chunks({"t": "tool.start", "i": place, "id": call["id"], "name": function.get("name", "")})
+            chunks += self._chunks(
+                {"t": "tool.start", "i": place, "call_id": call["id"], "name": function.get("name", "")}
+            )
             chunks += self._chunks({"t": "tool.delta", "i": place, "d": function.get("arguments", "")})
         return chunks
 

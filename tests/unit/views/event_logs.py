@@ -19,7 +19,9 @@ DELTAS = st.one_of(
     ),
     st.builds(lambda u: {"t": "annotation", "c": 0, "p": 0, "a": {"url_citation": {"url": u, "title": "x"}}}, TEXT),
     st.builds(lambda p: {"t": "status", "phase": p}, st.sampled_from(["waiting", "retrying"])),
-    st.builds(lambda i, n: {"t": "tool.start", "c": 0, "i": i, "id": f"call_{i}", "name": n}, st.integers(0, 2), TEXT),
+    st.builds(
+        lambda i, n: {"t": "tool.start", "c": 0, "i": i, "call_id": f"call_{i}", "name": n}, st.integers(0, 2), TEXT
+    ),
     st.builds(lambda i, d: {"t": "tool.delta", "c": 0, "i": i, "d": d}, st.integers(0, 2), TEXT),
     st.builds(lambda i: {"t": "tool.end", "c": 0, "i": i}, st.integers(0, 2)),
 )
