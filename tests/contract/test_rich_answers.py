@@ -16,6 +16,7 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from stack import Stack, started
 from transcript import Transcript
+from websockets.sync.client import connect
 
 from headrace import AsyncHeadrace
 from headrace.event import START, Event, EventId
@@ -198,7 +199,15 @@ async def test_streamed_it_is_what_it_is_unstreamed(stack: Stack) -> None:
         for id, data in frames:
             seen.add(Event(EventId.parse(str(id)), data.encode()))
         assert seen.decoded == logs[stream].decoded
+        over_websocket = [frame for frame in frames_of(base, ids[stream]) if "id" in frame]
+        assert [EventId.parse(frame.pop("id")) for frame in over_websocket] == seen.ids
+        assert over_websocket == [event | {"v": 1, "job": ids[stream]} for event in seen.decoded]
         assert as_openai_puts_it_together(f"{base}/v1/jobs/{ids[stream]}/events?view=openai&usage=true") == fixture
+
+
+def frames_of(base: str, job: str) -> list[dict[str, Any]]:
+    with connect(f"ws{base[4:]}/v1/stream?job={job}") as connection:
+        return [json.loads(frame) for frame in connection]
 
 
 def as_openai_puts_it_together(url: str) -> list[tuple[dict[str, Any], dict[str, Any], str]]:
