@@ -101,7 +101,7 @@ deltas = st.one_of(
     _event("text.delta", c=_choices, p=st.just(0), d=_words),
     _event("reasoning.delta", c=_choices, p=st.just(0), d=_words),
     _event("refusal.delta", c=_choices, p=st.just(0), d=_words, lp=_tokens),
-    _event("tool.start", c=_choices, i=st.integers(0, 4), call_id=_words, name=_words, type=st.sampled_from(["function", "custom"])),
+    _event("tool.start", c=_choices, i=st.integers(0, 4), call_id=_words, name=_words, type=st.sampled_from(["function"])),
     _event("tool.delta", c=_choices, i=st.integers(0, 4), d=_words),
     _event("tool.end", c=_choices, i=st.integers(0, 4)),
     _event("audio.delta", c=_choices, audio_id=_words, d=st.sampled_from(["", "AAEC", "Aw=="]), tr=_words, exp=st.integers(0, 9)),
