@@ -13,6 +13,7 @@ from headrace.event import Event, EventId
 from headrace.job import Outcome
 from headrace.reader import Viewer
 from headrace_api.gateway import Gateway
+from headrace_api.overdue import Overdue
 from headrace_api.problems import problem_of
 from headrace_api.views import Cursor, Frame, Replay, Subject, View
 
@@ -35,6 +36,7 @@ class Following:
         self.job = subject.job
         self.last = ""
         self._viewer: Viewer | None = None
+        self._silent = False
         self._next: asyncio.Task[list[Event]] | None = None
 
     async def open(self) -> bool:
@@ -73,8 +75,11 @@ class Following:
 
         for end in (drain, gone):
             end.add_done_callback(wake)
+        silence = Overdue(self._gateway.settings.heartbeat_s, self._on_silence)
         try:
             while not self._replay.closed:
+                self._silent = False
+                silence.start()
                 more = await self._more(viewer, drain, gone)
                 if gone.done():
                     return
@@ -89,12 +94,17 @@ class Following:
                     yield []
             self.last = self.last or "end"
         finally:
+            silence.close()
             gone.remove_done_callback(wake)
             drain.cancel()
 
+    def _on_silence(self) -> None:
+        self._silent = True
+        if self._viewer is not None:
+            self._viewer.wake()
+
     async def _more(self, viewer: Viewer, *ends: asyncio.Future[Any]) -> Callable[[], list[Event]] | None:
         """The next events, or what raises in their place; None after a heartbeat's silence, or when one of `ends` is done."""
-        silent_at = asyncio.get_running_loop().time() + self._gateway.settings.heartbeat_s
         if self._next is None:
             while not any(end.done() for end in ends):
                 events = viewer.at_hand()
@@ -102,16 +112,14 @@ class Following:
                     return lambda: events
                 if events is None:
                     break
-                try:
-                    async with asyncio.timeout_at(silent_at):
-                        await viewer.news()
-                except TimeoutError:
+                if self._silent:
                     return None
+                await viewer.news()
             else:
                 return None
             self._next = asyncio.create_task(viewer.next())
-        wait_s = silent_at - asyncio.get_running_loop().time()
-        await asyncio.wait({self._next, *ends}, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+        heartbeat_s = self._gateway.settings.heartbeat_s
+        await asyncio.wait({self._next, *ends}, timeout=heartbeat_s, return_when=asyncio.FIRST_COMPLETED)
         if not self._next.done():
             return None
         task, self._next = self._next, None
