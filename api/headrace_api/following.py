@@ -11,9 +11,9 @@ import msgspec
 from headrace.errors import Gone, HeadraceError
 from headrace.event import Event, EventId
 from headrace.job import Outcome
-from headrace.overdue import Overdue
 from headrace.reader import Viewer
 from headrace_api.gateway import Gateway
+from headrace_api.overdue import Overdue
 from headrace_api.problems import problem_of
 from headrace_api.views import Cursor, Frame, Replay, Subject, View
 

@@ -12,11 +12,11 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from headrace.errors import InputError
 from headrace.facts import PROVIDERS
 from headrace.job import Job
-from headrace.overdue import Overdue
 from headrace.schema.modes import is_as_it_comes
 from headrace_api.auth import READ
 from headrace_api.following import Following
 from headrace_api.gateway import Gateway, flag
+from headrace_api.overdue import Overdue
 from headrace_api.problems import Problem
 from headrace_api.sse import HEADERS, HEARTBEAT, Encoder
 from headrace_api.views import Cursor, Subject, View, view_named
@@ -45,8 +45,8 @@ class EventStream:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(None) as patience:
-                slow_s = self._gateway.settings.slow_reader_s
-                with Overdue(slow_s, lambda: patience.reschedule(loop.time())) as slow:
+                slow = Overdue(self._gateway.settings.slow_reader_s, lambda: patience.reschedule(loop.time()))
+                try:
                     await send({"type": "http.response.start", "status": 200, "headers": headers})
                     # The headers leave with the first bytes of the body: without some, a client of a queued job waits
                     # for both.
@@ -54,6 +54,8 @@ class EventStream:
                     async with contextlib.aclosing(self._following.groups(gone)) as groups:
                         async for group in groups:
                             await self._send(send, slow, encoder.encode(group) if group else HEARTBEAT)
+                finally:
+                    slow.close()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except TimeoutError:
             self._gateway.abort(scope, b"")

@@ -15,7 +15,6 @@ import msgspec
 import openai
 
 from headrace.errors import CallError, InputError
-from headrace.overdue import Overdue
 from headrace.settings import number_in
 from headrace_worker.failures import call_error, refused, retry_after_s, scrub
 from headrace_worker.request import Request
@@ -109,7 +108,6 @@ class SdkTransport:
         response.stream = Bounded(response.stream, self._most_bytes)
 
     async def _stream(self, request: Request) -> AsyncIterator[Chunk]:
-        loop = asyncio.get_running_loop()
         limit, what = self.deadlines.first_token_s, "first token"
         try:
             async with asyncio.timeout(limit):
@@ -123,16 +121,13 @@ class SdkTransport:
                 )
             async with stream:
                 iterator = aiter(stream)
-                async with asyncio.timeout(limit):
-                    chunk = await anext(iterator, None)
-                limit, what = self.deadlines.idle_s, "next chunk"
-                async with asyncio.timeout(None) as patience:
-                    with Overdue(limit, lambda: patience.reschedule(loop.time())) as silence:
-                        while chunk is not None:
-                            yield chunk
-                            silence.start()
-                            chunk = await anext(iterator, None)
-                            silence.stop()
+                while True:
+                    async with asyncio.timeout(limit):
+                        chunk = await anext(iterator, None)
+                    if chunk is None:
+                        return
+                    limit, what = self.deadlines.idle_s, "next chunk"
+                    yield chunk
         except TimeoutError:
             raise CallError("timeout", f"no {what} within {limit:g} s") from None
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 class Overdue:
     """Calls `late` when `limit_s` seconds have passed since the last `start`, unless there was a `stop`.
 
-    One timer, which looks again when it could be time: an `asyncio.timeout` for each event of each stream costs a tenth of
-    all that is done with it. Use it in a `with`, or `close` it.
+    One timer, which looks again when it could be time: `asyncio.timeout` for each event of each viewer costs about as much
+    as half of sending it. `close` it at the end.
     """
 
     def __init__(self, limit_s: float, late: Callable[[], None]):
@@ -19,12 +19,6 @@ class Overdue:
         self._late = late
         self._since: float | None = None
         self._timer = self._loop.call_later(limit_s, self._look)
-
-    def __enter__(self) -> Overdue:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     def start(self) -> None:
         self._since = self._loop.time()
