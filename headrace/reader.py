@@ -62,6 +62,10 @@ class Reader:
         viewer.ended = tail.ended and after == tail.id
         return viewer
 
+    def held(self) -> dict[str, int]:
+        """How many logs it follows, and the bytes of their events in memory."""
+        return {"rooms": len(self._rooms), "ring_bytes": self._bytes}
+
     async def close(self) -> None:
         await stop(self._checking)
         for timer in self._lingering.values():
