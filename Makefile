@@ -36,8 +36,9 @@ lock: .venv/ready ## compile requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --all-extras --no-header \
 	  --python-version 3.11 --upgrade pyproject.toml -o requirements.lock
 
-soak: .venv/ready ## streams under random faults, for minutes: 102 seeds of 25 viewers
-	$(BIN)/python -m pytest tests/faults/test_stream_chaos.py --chaos-rounds 20
+soak: .venv/ready ## streams for half an hour: 100 seeds of random faults on processes, and ten busy minutes that leave nothing
+	$(BIN)/python -m pytest -s tests/faults/test_reader_chaos.py tests/faults/test_stream_chaos.py --chaos-rounds 20
+	$(BIN)/python -m pytest -s tests/faults/test_stream_soak.py --soak-minutes 10
 
 clean: ## remove the environment, the state folder and every cache
 	rm -rf .venv .headrace build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis

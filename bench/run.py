@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import bulk
+import gateway_streams
 import provider
 import schemas
 import sdk
@@ -16,7 +17,7 @@ RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 
 def main() -> int:
-    rows = [*sdk.rows(), *provider.rows(), *schemas.rows(), *streams.rows(), *bulk.rows()]
+    rows = [*sdk.rows(), *provider.rows(), *schemas.rows(), *streams.rows(), *gateway_streams.rows(), *bulk.rows()]
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(rows, indent=2) + "\n")
     for each in rows:

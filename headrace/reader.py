@@ -62,6 +62,10 @@ class Reader:
         viewer.ended = tail.ended and after == tail.id
         return viewer
 
+    def held(self) -> dict[str, int]:
+        """How many logs it follows, and the bytes of their events in memory."""
+        return {"rooms": len(self._rooms), "ring_bytes": self._bytes}
+
     async def close(self) -> None:
         await stop(self._checking)
         for timer in self._lingering.values():
@@ -228,13 +232,31 @@ class Viewer:
             self._news.clear()
             group = await self._take()
             if group:
-                self.cursor = group[-1].id
-                self.ended = group[-1].data.startswith(END)
-                return group
+                return self._handed(group)
             if self._room.failure is not None:
                 raise self._room.failure
             await self._news.wait()
         raise StopAsyncIteration
+
+    def at_hand(self) -> list[Event] | None:
+        """The next events as far as they are in memory; none means that `news` is to be waited for, and None that only
+        `next` can tell: it has to read, or to raise. For who watches thousands of logs and wants no task for each event."""
+        self._news.clear()
+        room = self._room
+        if self.ended or self._group or room.failure is not None:
+            return None
+        if not room.begun or self.cursor >= room.top:
+            return []
+        return self._handed(room.after(self.cursor, PAGE)) if room.covers(self.cursor) else None
+
+    async def news(self) -> None:
+        """Wait until something was told since `at_hand`, by the log or by a call of `wake`."""
+        await self._news.wait()
+
+    def _handed(self, group: list[Event]) -> list[Event]:
+        self.cursor = group[-1].id
+        self.ended = group[-1].data.startswith(END)
+        return group
 
     async def _take(self) -> list[Event]:
         room = self._room

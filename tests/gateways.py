@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 
 from stack import Stack, until
 
+from headrace.child import Child, ready_file_names
+
 SLOW = "[[rehearsal tps=25]] Say all of this, word by word: " + " ".join(f"w{n}" for n in range(60))
 
 
@@ -160,6 +162,46 @@ def gateway_alone(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+class TwoGateways:
+    """The gateway that `headrace up` keeps running, and a second one, kept running by whoever calls `tick`."""
+
+    def __init__(self, stack: Stack):
+        self._stack = stack
+        port, ready = free_port(), stack.folder / "second.ready"
+        command = [sys.executable, "-m", "headrace_api", "--port", str(port), "--ready-file", str(ready)]
+        log = stack.folder / "second.log"
+        self._second = Child("second gateway", command, stack.client_environment, log, ready_file_names(ready))
+        self.bases = [stack.ready["gateway"], f"http://127.0.0.1:{port}"]
+
+    def __enter__(self) -> TwoGateways:
+        self._second.start()
+        until(self._second.is_ready, what="the second gateway is ready")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._second.stop(signal.SIGKILL)
+        until(self._second.gone, what="the second gateway is gone")
+
+    @property
+    def pids(self) -> tuple[int, int | None]:
+        return self._stack.ready["gateway_pid"], self._second.pid
+
+    def tick(self) -> None:
+        """Start the second one again when it was killed and it is time."""
+        self._second.tick()
+
+    def kill(self, number: int) -> None:
+        """Kill one of the two, if it is there just now."""
+        killed(self.pids[number])
+
+
+def killed(pid: int | None, sig: int = signal.SIGKILL) -> None:
+    """Send `sig` to a process that may be gone already."""
+    with contextlib.suppress(ProcessLookupError):
+        if pid is not None:
+            os.kill(pid, sig)
 
 
 def rss_mb(pid: int) -> float:

@@ -89,7 +89,7 @@ def message_of(choice: dict[str, Any]) -> dict[str, Any]:
 
 _words = st.text(max_size=6)
 _choices = st.integers(0, 1)
-_tool_types = st.sampled_from(["function", "custom"])
+_kinds_of_tools = st.sampled_from(["function", "custom"])
 _tokens = st.lists(st.fixed_dictionaries({"token": _words, "logprob": st.just(-1.5)}), max_size=2)
 
 
@@ -102,7 +102,7 @@ deltas = st.one_of(
     _event("text.delta", c=_choices, p=st.just(0), d=_words),
     _event("reasoning.delta", c=_choices, p=st.just(0), d=_words),
     _event("refusal.delta", c=_choices, p=st.just(0), d=_words, lp=_tokens),
-    _event("tool.start", c=_choices, i=st.integers(0, 4), call_id=_words, name=_words, type=_tool_types),
+    _event("tool.start", c=_choices, i=st.integers(0, 4), call_id=_words, name=_words, type=_kinds_of_tools),
     _event("tool.delta", c=_choices, i=st.integers(0, 4), d=_words),
     _event("tool.end", c=_choices, i=st.integers(0, 4)),
     _event("audio.delta", c=_choices, audio_id=_words, d=st.sampled_from(["", "AAEC", "Aw=="]), tr=_words, exp=st.integers(0, 9)),

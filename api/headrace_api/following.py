@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import msgspec
 
 from headrace.errors import Gone, HeadraceError
-from headrace.event import EventId
+from headrace.event import Event, EventId
 from headrace.job import Outcome
 from headrace.reader import Viewer
 from headrace_api.gateway import Gateway
+from headrace_api.overdue import Overdue
 from headrace_api.problems import problem_of
 from headrace_api.views import Cursor, Frame, Replay, Subject, View
 
@@ -35,7 +36,8 @@ class Following:
         self.job = subject.job
         self.last = ""
         self._viewer: Viewer | None = None
-        self._next: asyncio.Task[Any] | None = None
+        self._silent = False
+        self._next: asyncio.Task[list[Event]] | None = None
 
     async def open(self) -> bool:
         """Find the log. False when the viewer has seen its `end`. Raises `Unknown`, and `Gone` when that is known at once."""
@@ -67,20 +69,24 @@ class Following:
         if self._cursor.at == "now" and self._replay.reads_after == "now":
             yield [local({"t": "pos", "at": str(viewer.cursor)})]
         drain = asyncio.create_task(self._gateway.draining.wait())
+
+        def wake(_: Any) -> None:
+            viewer.wake()
+
+        for end in (drain, gone):
+            end.add_done_callback(wake)
+        silence = Overdue(self._gateway.settings.heartbeat_s, self._on_silence)
         try:
             while not self._replay.closed:
-                if self._next is None:
-                    self._next = asyncio.create_task(viewer.next())
-                waiting = {self._next, drain, gone}
-                done, _ = await asyncio.wait(
-                    waiting, timeout=self._gateway.settings.heartbeat_s, return_when=asyncio.FIRST_COMPLETED
-                )
-                if gone in done:
+                self._silent = False
+                silence.start()
+                more = await self._more(viewer, drain, gone)
+                if gone.done():
                     return
-                if self._next in done:
-                    async for group in self._ready():
+                if more is not None:
+                    async for group in self._frames(more):
                         yield group
-                elif drain in done:
+                elif drain.done():
                     self.last = "drain"
                     yield [Frame(None, data) for data in self._replay.view.interrupted(DRAINING)]
                     return
@@ -88,15 +94,42 @@ class Following:
                     yield []
             self.last = self.last or "end"
         finally:
+            silence.close()
+            gone.remove_done_callback(wake)
             drain.cancel()
 
-    async def _ready(self) -> AsyncGenerator[list[Frame]]:
+    def _on_silence(self) -> None:
+        self._silent = True
+        if self._viewer is not None:
+            self._viewer.wake()
+
+    async def _more(self, viewer: Viewer, *ends: asyncio.Future[Any]) -> Callable[[], list[Event]] | None:
+        """The next events, or what raises in their place; None after a heartbeat's silence, or when one of `ends` is done."""
+        if self._next is None:
+            while not any(end.done() for end in ends):
+                events = viewer.at_hand()
+                if events:
+                    return lambda: events
+                if events is None:
+                    break
+                if self._silent:
+                    return None
+                await viewer.news()
+            else:
+                return None
+            self._next = asyncio.create_task(viewer.next())
+        heartbeat_s = self._gateway.settings.heartbeat_s
+        await asyncio.wait({self._next, *ends}, timeout=heartbeat_s, return_when=asyncio.FIRST_COMPLETED)
+        if not self._next.done():
+            return None
         task, self._next = self._next, None
-        assert task is not None
+        return task.result
+
+    async def _frames(self, events: Callable[[], list[Event]]) -> AsyncGenerator[list[Frame]]:
         group: list[Frame] = []
         size = 0
         try:
-            for event in task.result():
+            for event in events():
                 if self._held:
                     event = await self._restored(event)
                     if event is None:

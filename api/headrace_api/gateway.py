@@ -51,6 +51,11 @@ class Gateway:
         assert self._client is not None
         return self._client
 
+    def held(self) -> dict[str, int]:
+        """What grows with its viewers, and is back where it was when they have left."""
+        assert self._reader is not None
+        return {"streams": self.streams, **self._reader.held(), "tasks": len(asyncio.all_tasks())}
+
     def allow(self, connection: Any, job: str, scope: str, more: tuple[str, ...] = ()) -> None:
         """Whether this request may do `scope` on `job`. Raises `Denied`."""
         headers = connection.headers

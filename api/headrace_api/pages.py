@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from litestar import Response, get
 
@@ -46,10 +47,10 @@ async def asset(name: str) -> Response[bytes]:
 
 
 @get("/healthz")
-async def health(gateway: Gateway) -> Response[bytes]:
-    """200 while it takes requests and the ledger answers; 503 otherwise."""
+async def health(gateway: Gateway) -> Response[dict[str, Any]]:
+    """200 and what it holds while it takes requests and the ledger answers; 503 otherwise."""
     async with gateway.client.talking():
         await gateway.client.ledger.client.ping()
     if gateway.draining.is_set():
         raise Problem(503, "draining", "the gateway is stopping")
-    return Response(b"ok\n", media_type="text/plain")
+    return Response({"status": "ok", **gateway.held()}, headers={"cache-control": "no-store"})

@@ -16,6 +16,7 @@ from headrace.schema.modes import is_as_it_comes
 from headrace_api.auth import READ
 from headrace_api.following import Following
 from headrace_api.gateway import Gateway, flag
+from headrace_api.overdue import Overdue
 from headrace_api.problems import Problem
 from headrace_api.sse import HEADERS, HEARTBEAT, Encoder
 from headrace_api.views import Cursor, Subject, View, view_named
@@ -41,21 +42,28 @@ class EventStream:
     async def _write(self, scope: Scope, send: Send, gone: asyncio.Future[Any]) -> None:
         encoder = Encoder()
         headers = [(name.encode(), value.encode()) for name, value in (HEADERS | self._headers).items()]
+        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self._gateway.settings.slow_reader_s):
-                await send({"type": "http.response.start", "status": 200, "headers": headers})
-            # The headers leave with the first bytes of the body: without some, a client of a queued job waits for both.
-            await self._send(send, HEARTBEAT)
-            async with contextlib.aclosing(self._following.groups(gone)) as groups:
-                async for group in groups:
-                    await self._send(send, encoder.encode(group) if group else HEARTBEAT)
+            async with asyncio.timeout(None) as patience:
+                slow = Overdue(self._gateway.settings.slow_reader_s, lambda: patience.reschedule(loop.time()))
+                try:
+                    await send({"type": "http.response.start", "status": 200, "headers": headers})
+                    # The headers leave with the first bytes of the body: without some, a client of a queued job waits
+                    # for both.
+                    await self._send(send, slow, HEARTBEAT)
+                    async with contextlib.aclosing(self._following.groups(gone)) as groups:
+                        async for group in groups:
+                            await self._send(send, slow, encoder.encode(group) if group else HEARTBEAT)
+                finally:
+                    slow.close()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except TimeoutError:
             self._gateway.abort(scope, b"")
 
-    async def _send(self, send: Send, body: bytes) -> None:
-        async with asyncio.timeout(self._gateway.settings.slow_reader_s):
-            await send({"type": "http.response.body", "body": body, "more_body": True})
+    async def _send(self, send: Send, slow: Overdue, body: bytes) -> None:
+        slow.start()
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        slow.stop()
 
 
 class Nothing:

@@ -34,16 +34,16 @@ class Viewer:
         self.gateways = gateways
         self.frames = over_sse if transport == "sse" else over_websocket
         self.seen = Transcript()
-        self.since_s = time.monotonic()
         self.cut_short = 0
 
     async def watch(self) -> None:
         for base in self.gateways:
+            since_s = time.monotonic()
             after = str(self.seen.ids[-1]) if self.seen.events else "0"
             with contextlib.suppress(OSError, asyncio.IncompleteReadError, ConnectionClosed):
                 async with contextlib.aclosing(self.frames(base, self.job, after)) as frames:
                     async for event in frames:
-                        self.seen.add(event, time.monotonic())
+                        self.seen.add(event, time.monotonic(), since_s)
             if self.seen.events and b'"t":"end"' in self.seen.events[-1].data:
                 return
             self.cut_short += 1
@@ -114,5 +114,5 @@ async def judge(client: AsyncHeadrace, job: str, viewers: list[Viewer], written_
     for viewer in viewers:
         assert viewer.cut_short == 1
         viewer.seen.check(outcome)
-        viewer.seen.check_never_stalled(written_s, since_s=viewer.since_s, most_s=STALL_S)
+        viewer.seen.check_never_stalled(written_s, most_s=STALL_S)
         assert viewer.seen.ids == viewers[0].seen.ids

@@ -11,14 +11,13 @@ import json
 import os
 import random
 import signal
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from gateways import TwoGateways, killed
 from headrace_rehearsal import account
 from redis.exceptions import RedisError
 from stack import Stack, started
@@ -26,10 +25,8 @@ from transcript import Transcript
 from viewers import Viewer
 
 from headrace import AsyncHeadrace
-from headrace.child import Child, ready_file_names
 from headrace.event import START, Event, EventId
 from headrace.settings import Settings
-from headrace.up import free_port
 from headrace.waiting import stop
 
 SEEDS = 5
@@ -48,44 +45,10 @@ LOOK_S = 0.02
 SLOW_ANSWER_S = 0.1
 
 
-class Gateways:
-    """The gateway that `headrace up` keeps running, and a second one, kept running here."""
-
-    def __init__(self, stack: Stack):
-        self._stack = stack
-        port, ready = free_port(), stack.folder / "second.ready"
-        command = [sys.executable, "-m", "headrace_api", "--port", str(port), "--ready-file", str(ready)]
-        log = stack.folder / "second.log"
-        self._second = Child("second gateway", command, stack.client_environment, log, ready_file_names(ready))
-        self._second.start()
-        self.bases = [stack.ready["gateway"], f"http://127.0.0.1:{port}"]
-
-    def tick(self) -> None:
-        self._second.tick()
-
-    def kill(self, number: int) -> bool:
-        """Kill one of the two; False when it is not there now."""
-        pid = self._second.pid if number else self._stack.ready["gateway_pid"]
-        return kill(pid)
-
-    def stop(self) -> None:
-        self._second.stop(signal.SIGKILL)
-        while not self._second.gone():
-            time.sleep(0.01)
-
-
-def kill(pid: int | None, sig: int = signal.SIGKILL) -> bool:
-    with contextlib.suppress(ProcessLookupError):
-        if pid is not None:
-            os.kill(pid, sig)
-            return True
-    return False
-
-
 class Scene:
     """One seed: its jobs, who watches them, and what happens meanwhile."""
 
-    def __init__(self, stack: Stack, gateways: Gateways, client: AsyncHeadrace, seed: int):
+    def __init__(self, stack: Stack, gateways: TwoGateways, client: AsyncHeadrace, seed: int):
         self.stack = stack
         self.gateways = gateways
         self.client = client
@@ -173,15 +136,15 @@ class Scene:
     async def do(self, what: str) -> None:
         worker = self.stack.ready["workers"]["interactive"]
         if what == "worker":
-            kill(worker)
+            killed(worker)
         elif what == "gateway":
             self.gateways.kill(self.chance.randrange(2))
         elif what == "stop":
-            kill(worker, signal.SIGSTOP)
+            killed(worker, signal.SIGSTOP)
             try:
                 await asyncio.sleep(2.5)
             finally:
-                kill(worker, signal.SIGCONT)
+                killed(worker, signal.SIGCONT)
         elif what == "pause":
             began = time.monotonic()
             await self.redis.execute_command("CLIENT", "PAUSE", self.chance.randrange(10, 120))
@@ -266,22 +229,12 @@ class Scene:
             print(f"{viewer.job}: {len(viewer.seen.events)} events to {where}, ended={viewer.ended}")
 
 
-@contextlib.contextmanager
-def two_gateways(folder: Path) -> Iterator[tuple[Stack, Gateways]]:
-    environment = {"HEADRACE_TEST_HOOKS": "short_lease", "PYTHONPATH": str(Path(__file__).parent)}
-    with started(folder, "--no-flower", environment=environment) as stack:
-        gateways = Gateways(stack)
-        try:
-            yield stack, gateways
-        finally:
-            gateways.stop()
-
-
 async def test_chaos(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     given = os.environ.get("SEED")
     rounds = SEEDS * request.config.getoption("--chaos-rounds")
     seeds = [int(given)] if given else [random.randrange(10**6) for _ in range(rounds)]
-    with two_gateways(tmp_path) as (stack, gateways):
+    environment = {"HEADRACE_TEST_HOOKS": "short_lease", "PYTHONPATH": str(Path(__file__).parent)}
+    with started(tmp_path, "--no-flower", environment=environment) as stack, TwoGateways(stack) as gateways:
         async with AsyncHeadrace(stack.ready["redis"], settings=Settings()) as client:
             for seed in seeds:
                 print(f"SEED={seed}", flush=True)

@@ -46,13 +46,13 @@ class Watcher:
         self.client = client
         self.job = job
         self.seen = Transcript()
-        self.since_s = time.monotonic()
         self.task = asyncio.create_task(self._watch(after))
 
     async def _watch(self, after: EventId) -> None:
+        since_s = time.monotonic()
         with await self.client.reader.view(self.client.ledger.keys.job(self.job.id), after) as viewer:
             async for event in viewer:
-                self.seen.add(event, time.monotonic())
+                self.seen.add(event, time.monotonic(), since_s)
 
     async def has(self, count: int) -> None:
         async with asyncio.timeout(20):
@@ -97,7 +97,7 @@ async def test_a_worker_killed_after_any_number_of_events(tmp_path: Path) -> Non
                     (2, True, "crash"),
                 ]
                 assert len(calls_of(stack, watcher)) == 2
-            broken[-1].seen.check_never_stalled(bystander.written_s, since_s=broken[-1].since_s, most_s=STALL_S)
+            broken[-1].seen.check_never_stalled(bystander.written_s, most_s=STALL_S)
             for watcher in late:
                 assert (await watcher.ended()).decoded[0]["t"] == "attempt.start"
             assert len(calls_of(stack, whole)) == 1
@@ -164,7 +164,7 @@ async def test_a_zombie_is_fenced_and_closes_its_call(tmp_path: Path) -> None:
                 gone = until(lambda: calls_of(stack, watcher)[0].gone_at, what="the zombie's call is closed")
                 assert watcher.seen.fold().end is None
                 seen = await watcher.ended()
-                seen.check_never_stalled(bystander.written_s, since_s=watcher.since_s, most_s=STALL_S)
+                seen.check_never_stalled(bystander.written_s, most_s=STALL_S)
                 first, second = sorted(calls_of(stack, watcher), key=lambda call: call.received_at)
                 assert second.finished_at is not None
                 assert first.gone_at is None or first.gone_at > woke_at

@@ -1,0 +1,45 @@
+"""A deadline that is set anew all the time: late when nothing came, never before."""
+
+from __future__ import annotations
+
+import asyncio
+
+from headrace_api.overdue import Overdue
+
+LIMIT_S = 0.05
+
+
+async def test_what_is_not_stopped_is_late_once_after_the_last_start() -> None:
+    loop, late = asyncio.get_running_loop(), asyncio.Event()
+    said: list[float] = []
+
+    def on_late() -> None:
+        said.append(loop.time())
+        late.set()
+
+    overdue = Overdue(LIMIT_S, on_late)
+    for _ in range(20):
+        overdue.start()
+        await asyncio.wait([loop.create_future()], timeout=LIMIT_S / 10)
+    assert not said, "each start sets it anew"
+    overdue.start()
+    began = loop.time()
+    async with asyncio.timeout(5):
+        await late.wait()
+    assert said[0] - began >= LIMIT_S * 0.99
+    await asyncio.wait([loop.create_future()], timeout=LIMIT_S * 3)
+    assert len(said) == 1
+    overdue.close()
+
+
+async def test_what_is_stopped_or_closed_is_never_late() -> None:
+    loop, said = asyncio.get_running_loop(), list[str]()
+    stopped = Overdue(LIMIT_S, lambda: said.append("stopped"))
+    closed = Overdue(LIMIT_S, lambda: said.append("closed"))
+    stopped.start()
+    stopped.stop()
+    closed.start()
+    closed.close()
+    await asyncio.wait([loop.create_future()], timeout=LIMIT_S * 3)
+    assert said == []
+    stopped.close()
