@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -376,7 +377,7 @@ class Lowering:
         return node
 
 
-WIRE = jsonschema_rs.Draft202012Validator
+WIRE = functools.partial(jsonschema_rs.Draft202012Validator, validate_formats=True)
 ANNOTATIONS = frozenset(
     {"title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly", "$comment"}
 )

@@ -197,6 +197,19 @@ def test_as_intended_too(schema: Any, target: str, data: st.DataObject) -> None:
         assert lowered.lift(back) == json.loads(answer), (value, answer, back)
 
 
+@pytest.mark.parametrize("reading", ["literal", "intended"])
+def test_a_text_that_is_no_date_is_lifted_as_another_alternative(reading: Reading) -> None:
+    schema = {
+        "type": ["string", "array"],
+        "anyOf": [{"const": []}, {"type": "string", "format": "date"}, {"type": "string"}],
+    }
+    lowered = lower(schema, "openai", reading=reading)
+    wire = jsonschema_rs.Draft202012Validator(lowered.wire, validate_formats=True)
+    for value in ([], "2026-01-01", "soon", ""):
+        assert wire.is_valid(lowered.lift(value))
+        assert lowered.restore(lowered.lift(value)) == value
+
+
 @pytest.mark.parametrize("target", sorted(TARGETS))
 def test_every_target_takes_what_is_lowered_for_it(target: str) -> None:
     limits = {"multipleOf": 2, "minimum": 0}
