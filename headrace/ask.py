@@ -45,7 +45,8 @@ class JobWords(SchemaWords, total=False):
     `prefilling` is the beginning of the answer, `system` the system prompt; `ttl_s` how long the result stays (3,600 s,
     7 days at most). `stream` shows the answer as it comes; when it breaks off after something was shown, the job fails, or
     with `on_retry="reset"` begins anew and clears what was shown. With an `idempotency_key` the same call within 24 h
-    returns the same job, and another call under that key raises `Conflict`.
+    returns the same job, and another call under that key raises `Conflict`. With `cache` an answer that was paid for in the
+    last 24 h (`HEADRACE_CACHE_TTL_S` of the workers) is given again: the completion says `cached`, and costs nothing.
     """
 
     system: str | None
@@ -54,6 +55,7 @@ class JobWords(SchemaWords, total=False):
     prefilling: str | None
     stream: bool
     on_retry: Literal["fail", "reset"]
+    cache: bool
     idempotency_key: str | None
     ttl_s: float
 
@@ -86,11 +88,14 @@ def make_job(
     reasks: int = 0,
     lax: bool = False,
     on_retry: Literal["fail", "reset"] = "fail",
+    cache: bool = False,
     **options: Any,
 ) -> tuple[Job, Answers[Any]]:
     """The job, and how its answer is read. Raises `InputError`; the model's provider is checked by whoever knows them all."""
     if not isinstance(stream, bool):
         raise InputError(f"stream={stream!r}: must be True or False")
+    if not isinstance(cache, bool):
+        raise InputError(f"cache={cache!r}: must be True or False")
     if on_retry not in ("fail", "reset"):
         raise InputError(f"on_retry={on_retry!r}: must be 'fail' or 'reset'")
     expected, definitions = answers(schema), tool_definitions(tools, tool_choice)
@@ -116,6 +121,7 @@ def make_job(
         lax=lax,
         stream=stream,
         on_retry=on_retry,
+        cache=cache,
     )
     return job, expected
 

@@ -35,7 +35,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `mode` is how the schema is put to the model (`headrace.schema.modes`; None: as the model's profile says). An answer that
     does not fit it is asked for again up to `reasks` times, with what was wrong; with `lax` values of the wrong type that
-    can only mean one thing are taken.
+    can only mean one thing are taken. With `cache` a kept answer to the same question is as good as a new one.
     """
 
     model: str
@@ -53,6 +53,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lax: bool = False
     stream: bool = False
     on_retry: Literal["fail", "reset"] = "fail"
+    cache: bool = False
     v: int = msgspec.field(default=BODY_VERSION)
 
 

@@ -32,6 +32,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     files: str | None = None  # folder of the file store; unset: `files` inside the state folder
     strict: bool = False  # refuse a server that evicts or does not persist, instead of warning
     calls: Count = 256  # provider calls in flight, per worker process
+    cache_ttl_s: Positive = 86_400.0  # how long an answer is kept for those who ask the same with `cache`
     connect_timeout_s: Positive = 5.0
     first_token_timeout_s: Positive = 60.0
     idle_timeout_s: Positive = 60.0

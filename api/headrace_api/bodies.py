@@ -11,7 +11,7 @@ from headrace.errors import InputError
 from headrace.job import Job
 from headrace.options import WIRE
 
-OWN = frozenset({"prefilling", "ttl_s", "idempotency_key", "on_retry"})
+OWN = frozenset({"prefilling", "ttl_s", "idempotency_key", "on_retry", "cache"})
 GONE = {"functions": "tools", "function_call": "tool_choice"}
 TAKEN = frozenset({"model", "messages", "tools", "tool_choice", "response_format", "stream", "stream_options", "n"})
 OPTIONS = frozenset(WIRE) | {"parallel_tool_calls"}
@@ -71,6 +71,7 @@ def read_asked(body: dict[str, Any], *, streams: bool = False) -> Asked:
         tool_choice=body.get("tool_choice") if body.get("tools") else None,
         prefilling=own.get("prefilling"),
         on_retry=own.get("on_retry") or "fail",
+        cache=own.get("cache", False),
         stream=streams or bool(stream),
         **({"extra_body": extra} if extra else {}),
         **options,

@@ -21,6 +21,7 @@ import click
 @click.option("--tool-choice", help="auto, required, none, or a tool's name.")
 @click.option("--option", "-o", "options", multiple=True, metavar="NAME=VALUE", help="A model option: temperature=0")
 @click.option("--key", "idempotency_key", help="The same call under the same key within 24 h is the same job.")
+@click.option("--cache", is_flag=True, help="An answer to the same question that was paid for already will do.")
 @click.option("--json", "as_json", is_flag=True, help="The whole completion, as JSON.")
 @click.option("--stream", is_flag=True, help="Print the answer as it comes; with --json, every event as a line.")
 @click.option("--detach", is_flag=True, help="Print the job's id and return at once.")
@@ -36,6 +37,7 @@ def run(
     tool_choice: str | None,
     options: tuple[str, ...],
     idempotency_key: str | None,
+    cache: bool,
     as_json: bool,
     stream: bool,
     detach: bool,
@@ -63,7 +65,7 @@ def run(
         split_model(model)
     answer, _ = given_schema(schema)
     words = parse_pairs(options) | {"tools": given_tools(tools), "tool_choice": tool_choice, "stream": stream}
-    words |= {"mode": checked_mode(mode), "reasks": reasks, "lax": lax}
+    words |= {"mode": checked_mode(mode), "reasks": reasks, "lax": lax, "cache": cache}
     with named(f"--schema {schema}"):
         make_job(model, text, schema=answer, system=system, **words)  # a mistake is told before a service is started
 

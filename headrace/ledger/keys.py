@@ -24,6 +24,7 @@ KINDS = (
     KeyKind("jobs:<tenant>", "zset", "permanent, entries 8 days", "submit"),
     KeyKind("idem:<tenant>:<sha>", "string", "24 h", "submit"),
     KeyKind("chat:<tenant>:<sha>", "string", "24 h", "the gateway: the job that answers in a chat"),
+    KeyKind("cache:<sha>", "string", "HEADRACE_CACHE_TTL_S", "a worker: an answer that was asked for with `cache`"),
     KeyKind("batch:<id>", "hash", "until the batch closes, then 7 days", "open feed claim checkpoint finish_shard pause resume cancel seal close park prefill recover release"),
     KeyKind("batch:<id>:log", "stream", "until the batch closes, then 7 days", "open checkpoint prefill finish_shard pause resume cancel seal close"),
     KeyKind("batch:<id>:parts", "hash", "until the batch closes, then 7 days", "finish_shard close"),
@@ -77,6 +78,9 @@ class Keys:
 
     def chat(self, tenant: str, chat_id: str) -> str:
         return f"{self.prefix}:chat:{tenant}:{hashlib.sha256(chat_id.encode()).hexdigest()}"
+
+    def cache(self, sha: str) -> str:
+        return f"{self.prefix}:cache:{sha}"
 
     def batch(self, batch_id: str) -> str:
         return f"{self.prefix}:batch:{batch_id}"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pets
@@ -298,41 +298,58 @@ def test_ctrl_c_leaves_a_watched_job_alone(stack: Stack) -> None:
         assert job.result(30)
 
 
-async def test_cached_answers_come_through_the_same_log(client: AsyncHeadrace, stack: Stack, tmp_path: Path) -> None:
-    """No worker keeps answers yet; the attempt is given one, as from a cache, and two viewers see the same."""
-    import msgspec
-    from headrace_worker.attempt import Attempt
-    from headrace_worker.process import Process
-
-    from headrace.ask import make_job
-    from headrace.job import Completion, Usage, new_id
-    from headrace.ledger.claim import claim
-    from headrace.ledger.submit import submit
-
-    process = Process(Settings(files=str(tmp_path)), stack.ready["redis"], "elsewhere")
-
-    async def remembered(job: object, **_: object) -> Completion:
-        return Completion(
-            content="kept", finish_reason="stop", id="x", model="m", created=1, usage=Usage(1, 1), cached=True
-        )
-
-    process.engine.ask = remembered  # type: ignore[method-assign]
-    body, _ = make_job(MODEL, STORY, stream=True)
-    job_id = await submit(client.ledger, new_id("job"), msgspec.json.encode(body), queue="elsewhere")
-    claimed = await claim(client.ledger, job_id, token="t", owner="w", queue="elsewhere")
-    job = client.job(job_id)
-    viewing = [asyncio.create_task(watch(client, job)) for _ in range(2)]
-    await Attempt(process, claimed).run()
+async def test_a_kept_answer_comes_through_the_same_log(client: AsyncHeadrace, stack: Stack) -> None:
+    """Paid once; whoever asks the same again sees it in one piece, and two viewers see the same."""
+    question = f"{STORY} {secrets.token_hex(4)}"
+    first = await client.submit(MODEL, question, stream=True, cache=True)
+    paid = await first.completion()
+    assert not paid.cached
+    job = await client.submit(MODEL, question, stream=True, cache=True)
     async with asyncio.timeout(10):
-        one, two = await asyncio.gather(*viewing)
+        one, two = await asyncio.gather(*(watch(client, job) for _ in range(2)))
     assert one.events == two.events
-    one.check(await stored(client, job))
+    folded = one.check(await stored(client, job))
     assert [event["t"] for event in one.decoded] == ["attempt.start", "attempt.route", "text.delta", "usage", "end"]
     assert one.decoded[1]["cached"] is True
     assert one.decoded[-1]["cached"] is True
+    again = await job.completion()
+    assert (folded.message["content"], again.content, again.cached, again.cost) == (paid.content, paid.content, True, 0)
     assert calls_of(stack, job) == []
-    await process.flusher.ledger.close()
-    await process.registry.close()
+    assert len(calls_of(stack, first)) == 1
+    other = await client.submit(MODEL, question, stream=True, cache=True, temperature=0.5)
+    unasked = await client.submit(MODEL, question, stream=True)
+    for each in (other, unasked):
+        assert not (await each.completion()).cached
+        assert len(calls_of(stack, each)) == 1
+
+
+async def test_what_is_kept_counts_as_nothing_spent_and_is_forgotten_in_time(
+    client: AsyncHeadrace, stack: Stack
+) -> None:
+    question = f"{STORY} {secrets.token_hex(4)}"
+    redis, spend = client.ledger.client, client.ledger.keys.spend("default")
+    before = {key async for key in redis.scan_iter(client.ledger.keys.cache("*"))}
+    await (await client.submit(MODEL, question, cache=True)).completion()
+    (key,) = {key async for key in redis.scan_iter(client.ledger.keys.cache("*"))} - before
+    assert 86_000_000 < await redis.pttl(key) <= 86_400_000
+    spent = await redis.hgetall(spend)
+    # Four who ask at once, and a kept answer that is no longer there: one of them pays.
+    await redis.delete(key)
+    jobs = [await client.submit(MODEL, question, cache=True) for _ in range(4)]
+    answers = [await job.completion() for job in jobs]
+    assert sum(answer.cached for answer in answers) == 3
+    assert sum(len(calls_of(stack, job)) for job in jobs) == 1
+    after = await redis.hgetall(spend)
+    assert int(after[b"jobs"]) - int(spent[b"jobs"]) == 4
+    assert int(after[b"output_tokens"]) - int(spent[b"output_tokens"]) == answers[0].usage.output_tokens
+
+
+async def test_a_refusal_is_not_kept(client: AsyncHeadrace, stack: Stack) -> None:
+    question = f"{STORY} {secrets.token_hex(4)} [[rehearsal fault=refusal]]"
+    for _ in range(2):
+        job = await client.submit(MODEL, question, cache=True)
+        assert not (await job.completion()).cached
+        assert len(calls_of(stack, job)) == 1
 
 
 async def test_text_that_was_given_is_never_taken_back() -> None:

@@ -53,6 +53,10 @@ class Attempt:
     def calls(self) -> str:
         return str(self.tries)
 
+    @property
+    def _tenant(self) -> str:
+        return self.claimed.record.get("tenant", b"default").decode()
+
     def stop(self, reason: str) -> None:
         if reason == "UNKNOWN":
             # The server lost the record; we hold the attempt, so we write it again. Its call goes on.
@@ -81,7 +85,9 @@ class Attempt:
             await self._park(OTHER_VERSION_WAIT_MS, "version")
             return
         self._call = asyncio.create_task(
-            self.process.engine.ask(job, identity=self.id, epoch=self.epoch, tries=self.tries, watch=self)
+            self.process.engine.ask(
+                job, identity=self.id, epoch=self.epoch, tries=self.tries, watch=self, tenant=self._tenant
+            )
         )
         if self.stopped:
             self._call.cancel()
@@ -116,7 +122,7 @@ class Attempt:
             JobState.SUCCEEDED,
             Outcome(completion=completion),
             fields | ({"cached": True} if completion.cached else {}),
-            completion.counters() | {"jobs": 1},
+            ({} if completion.cached else completion.counters()) | {"jobs": 1},
         )
 
     # What the engine tells
@@ -173,7 +179,7 @@ class Attempt:
                 event=msgspec.json.encode({"t": "end", "status": state, **fields, "ms": ms}),
                 result=msgspec.json.encode(outcome),
                 code=outcome.error.code if outcome.error else "",
-                tenant=self.claimed.record.get("tenant", b"default").decode(),
+                tenant=self._tenant,
                 counters=counters,
             )
         )

@@ -13,6 +13,8 @@ import msgspec
 
 from headrace.errors import CallError
 from headrace.job import Completion, Job
+from headrace_worker.cache import Cache, Remembered
+from headrace_worker.providers.chat import ChatCompletion
 from headrace_worker.providers.registry import Registry
 from headrace_worker.reasks import Reasks
 from headrace_worker.reduce import Delta
@@ -61,10 +63,15 @@ class Watch(Protocol):
 
 
 class Engine:
-    """Calls in flight are bounded per process by `calls`, whatever the number of jobs and shards."""
+    """Calls in flight are bounded per process by `calls`, whatever the number of jobs and shards.
 
-    def __init__(self, registry: Registry, *, calls: int):
+    A job with `cache` gets the answer that `cache` keeps, else its own is kept there; of those in this process who ask the
+    same at once, one pays.
+    """
+
+    def __init__(self, registry: Registry, *, calls: int, cache: Cache | None = None):
         self.registry = registry
+        self._remembered = Remembered(cache) if cache is not None else None
         self.calls = calls
         self.slots = Slots(calls)
 
@@ -76,8 +83,10 @@ class Engine:
         epoch: int,
         tries: Tries,
         watch: Watch | None = None,
+        tenant: str = "default",
     ) -> Completion:
-        """The completion of `job`. `tries` is moved with every call. Raises `CallError` or `Deferred`.
+        """The completion of `job`. `tries` is moved with every call. Raises `CallError` or `Deferred`. One that was kept is
+        `cached` and costs nothing; `tenant` is whose answers are looked at.
 
         A job with `stream` shows its deltas to `watch` as they come. After one was shown it is not asked again, unless the
         job has `on_retry="reset"`: then what was shown is cleared.
@@ -85,6 +94,18 @@ class Engine:
         `identity` and `epoch` name the call at the provider: `X-Client-Request-Id: <identity>.<epoch>.<call>`.
         """
         provider = self.registry.chat_completion(job.model, retry=False)
+
+        async def pay() -> Completion:
+            return await self._pay(provider, job, identity, epoch, tries, watch)
+
+        if not job.cache or self._remembered is None:
+            return await pay()
+        completion = await self._remembered.ask(provider.cache_key(job, tenant), pay)
+        return msgspec.structs.replace(completion, cost=0.0) if completion.cached else completion
+
+    async def _pay(
+        self, provider: ChatCompletion, job: Job, identity: str, epoch: int, tries: Tries, watch: Watch | None
+    ) -> Completion:
         rank, delivered = epoch, False
         mode = provider.mode_of(job) if job.schema is not None else None
         asked = Reasks(job)

@@ -21,6 +21,7 @@ from headrace.ledger.script import AWAY, Ledger
 from headrace.settings import STATE_FOLDER, Settings, find_state_folder
 from headrace_worker.engine import Engine
 from headrace_worker.held import Held
+from headrace_worker.kept_answers import RedisCache
 from headrace_worker.providers.registry import Registry
 from headrace_worker.publish import Flusher
 from headrace_worker.transport import Deadlines
@@ -38,7 +39,7 @@ class Process:
         self.ledger = Ledger.at(redis_url, settings.namespace)
         self.hints = Hints(settings.namespace)
         self.registry = Registry(deadlines_of(settings), connections=settings.calls * 2)
-        self.engine = Engine(self.registry, calls=settings.calls)
+        self.engine = Engine(self.registry, calls=settings.calls, cache=RedisCache(self.ledger, settings.cache_ttl_s))
         self.held = Held(self.ledger)
         self.flusher = Flusher(self.ledger)
         self.stopping = asyncio.Event()

@@ -236,16 +236,7 @@ class ChatCompletion:
     async def _remembering(self, job: Job, on_delta: Callable[[Delta], None] | None) -> Completion:
         if self._remembered is None or job.stream:
             return await self.complete(job, on_delta=on_delta)
-        key = cache_key(
-            provider=self.facts.name,
-            base_url=self.base_url,
-            tenant=self.tenant,
-            body=self.body(job),
-            parser=job.parser,
-            schema=job.schema,
-            switches=self.switches,
-        )
-        return await self._remembered.ask(key, lambda: self.complete(job))
+        return await self._remembered.ask(self.cache_key(job, self.tenant), lambda: self.complete(job))
 
     async def acache_info(self) -> CacheInfo:
         """Hits, misses, bound and size; all zero without a cache."""
@@ -262,6 +253,18 @@ class ChatCompletion:
         loop_thread.run(self.acache_clear())
 
     # What the engine calls
+
+    def cache_key(self, job: Job, tenant: str) -> str:
+        """What an answer to `job` is kept under: the same for jobs of a tenant that would get the same answer."""
+        return cache_key(
+            provider=self.facts.name,
+            base_url=self.base_url,
+            tenant=tenant,
+            body=self.body(job),
+            parser=job.parser,
+            schema=job.schema,
+            switches=[self.switches, job.mode, job.lax],
+        )
 
     async def complete(
         self, job: Job, *, request_id: str = "", on_delta: Callable[[Delta], None] | None = None
