@@ -82,7 +82,7 @@ class Gate:
             raise Denied(f"an open gateway answers to localhost alone, not to {host!r:.80}", missing=False)
         if origin is None or origin in self._origins:
             return
-        if urlsplit(origin).netloc != host:
+        if network(origin) != host:
             raise Denied(
                 f"pages of {origin!r:.80} may not use this gateway; see HEADRACE_GATEWAY_ORIGINS", missing=False
             )
@@ -97,6 +97,14 @@ def tokens_of(headers: Any, query: Any, subprotocols: Iterable[str] = ()) -> lis
     found = [token.strip()] if scheme.lower() == "bearer" and token.strip().startswith(f"{VERSION}.") else []
     found += [name.removeprefix("bearer.") for name in subprotocols if name.startswith("bearer.")]
     return found + [st for st in [query.get("st")] if st]
+
+
+def network(url: str) -> str | None:
+    """Host and port, as they stand there."""
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return None
 
 
 def hostname(url: str) -> str | None:

@@ -17,7 +17,7 @@ from headrace_api.following import DRAINING
 from headrace_api.gateway import Gateway
 from headrace_api.jobs import as_json, submitted
 from headrace_api.problems import Problem, failed
-from headrace_api.streams import is_lowered, stream
+from headrace_api.streams import stream
 from headrace_api.views import Cursor, Subject
 from headrace_api.views.openai import OpenAI
 
@@ -30,7 +30,7 @@ async def complete(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp
     job = await submitted(gateway, request, asked)
     if asked.stream:
         subject = Subject(job=job, model=asked.job.model, include_usage=asked.include_usage)
-        return await stream(gateway, OpenAI, subject, Cursor(), held=is_lowered(asked.job))
+        return await stream(gateway, OpenAI, subject, Cursor())
     completion = await answered(gateway, job)
     line = msgspec.json.decode(success_line("", job, completion))
     return as_json(line["response"]["body"], x_headrace_job=job).to_asgi_response(app=None, request=request)

@@ -28,9 +28,10 @@ class Following:
     `last` says why it ended, once `groups` has: `end`, `drain`, `gone` or `failed`.
     """
 
-    def __init__(self, gateway: Gateway, view: type[View], subject: Subject, cursor: Cursor, *, held: bool = False):
+    def __init__(self, gateway: Gateway, view: type[View], subject: Subject, cursor: Cursor):
         self._gateway = gateway
-        self._held = held
+        self._held = False
+        self._ahead: list[list[Frame]] = []
         self._replay = Replay(view, subject, cursor)
         self._cursor = cursor
         self.job = subject.job
@@ -45,9 +46,13 @@ class Following:
         self._viewer = viewer = await self._gateway.view(self.job, cursor)
         if viewer.ended and self._replay.view.resumable and self._cursor.part is None:
             return False
+        ended = viewer.ended
         if self._replay.reads_after != cursor:
             viewer.close()
             self._viewer = viewer = await self._gateway.view(self.job)
+        if ended and self._cursor.part is not None:
+            await self._read_ahead(viewer)
+            return bool(self._ahead)
         self._next = asyncio.create_task(viewer.next())
         await asyncio.wait({self._next}, timeout=FIRST_S)
         if self._next.done():
@@ -55,6 +60,13 @@ class Following:
             if error is not None and not isinstance(error, StopAsyncIteration):
                 raise error
         return True
+
+    async def _read_ahead(self, viewer: Viewer) -> None:
+        """All frames that are left of a job that has ended: whether there are any is not to be told from the cursor."""
+        while not self._replay.closed:
+            events = asyncio.ensure_future(viewer.next())
+            await asyncio.wait({events})
+            self._ahead += [group async for group in self._frames(events.result)]
 
     def close(self) -> None:
         if self._next is not None:
@@ -66,6 +78,8 @@ class Following:
         """Groups of frames; an empty one whenever nothing came for a heartbeat. Ends by itself, or when `gone` is done."""
         viewer = self._viewer
         assert viewer is not None
+        for group in self._ahead:
+            yield group
         if self._cursor.at == "now" and self._replay.reads_after == "now":
             yield [local({"t": "pos", "at": str(viewer.cursor)})]
         drain = asyncio.create_task(self._gateway.draining.wait())
@@ -130,7 +144,7 @@ class Following:
         size = 0
         try:
             for event in events():
-                if self._held:
+                if self._replay.view.holds:
                     event = await self._restored(event)
                     if event is None:
                         continue
@@ -161,14 +175,18 @@ class Following:
         result = f"/v1/jobs/{self.job}"
         return local({"t": "gap", "requested": str(self._cursor.at), "first": first, "result": result})
 
-    async def _restored(self, event: Any) -> Any:
+    async def _restored(self, event: Event) -> Event | None:
         """With a lowered schema the text on the wire is not the answer: it is left out, and the answer is put before `end`."""
-        kind = event.data
-        if kind.startswith(b'{"t":"text.delta"'):
+        if event.data.startswith((b'{"t":"attempt.route"', b'{"t":"snapshot"')):
+            told = event.decode()
+            self._held = bool(told.get("route", told).get("lowered"))
+            if self._held and told["t"] == "snapshot":
+                told["message"] = told["message"] | {"content": None}
+                return Event(event.id, msgspec.json.encode(told))
+        elif self._held and event.data.startswith(b'{"t":"text.delta"'):
             return None
-        if kind.startswith(b'{"t":"end"'):
-            outcome = await self._gateway.outcome(self.job)
-            self._say(outcome, event.id)
+        elif self._held and event.data.startswith(b'{"t":"end"'):
+            self._say(await self._gateway.outcome(self.job), event.id)
         return event
 
     def _say(self, outcome: Outcome | None, at: EventId) -> None:

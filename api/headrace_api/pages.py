@@ -11,6 +11,7 @@ from headrace_api.gateway import Gateway
 from headrace_api.problems import Problem
 
 FOLDER = Path(__file__).parent / "page"
+FILES = frozenset(file.name for file in FOLDER.iterdir())
 TYPES = {
     ".html": "text/html",
     ".css": "text/css",
@@ -28,10 +29,9 @@ HEADERS = {"content-security-policy": POLICY, "x-content-type-options": "nosniff
 
 def page(name: str) -> Response[bytes]:
     file = FOLDER / name
-    if file.parent != FOLDER or not file.is_file():
+    if name not in FILES:
         raise Problem(404, "not_found", f"there is no page /{name:.80}")
-    media = f"{TYPES.get(file.suffix, 'application/octet-stream')}; charset=utf-8"
-    return Response(file.read_bytes(), media_type=media, headers=HEADERS)
+    return Response(file.read_bytes(), media_type=TYPES.get(file.suffix, "application/octet-stream"), headers=HEADERS)
 
 
 @get("/")

@@ -10,9 +10,6 @@ from litestar import Request, get
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from headrace.errors import InputError
-from headrace.facts import PROVIDERS
-from headrace.job import Job
-from headrace.schema.modes import is_as_it_comes
 from headrace_api.auth import READ
 from headrace_api.following import Following
 from headrace_api.gateway import Gateway, flag
@@ -79,9 +76,7 @@ async def left(receive: Receive) -> None:
         pass
 
 
-async def stream(
-    gateway: Gateway, view: type[View], subject: Subject, cursor: Cursor, *, held: bool = False
-) -> ASGIApp:
+async def stream(gateway: Gateway, view: type[View], subject: Subject, cursor: Cursor) -> ASGIApp:
     """The response that follows a job, or 204. Raises `Unknown`, `Gone`, and `Problem` when too many are open."""
     if cursor.at == "now" and view.name != "native":
         raise InputError(f"the cursor `now` is for the native view; {view.name} begins at the start, or after an id")
@@ -89,7 +84,7 @@ async def stream(
         raise Problem(
             429, "too_many_streams", "too many streams are open here; try again", headers={"retry-after": "5"}
         )
-    following = Following(gateway, view, subject, cursor, held=held)
+    following = Following(gateway, view, subject, cursor)
     if not await following.open():
         following.close()
         return Nothing()
@@ -109,22 +104,4 @@ async def events(request: Request[Any, Any, Any], job: str, gateway: Gateway) ->
         raise InputError("the cursor is one of another view: a native one is `<epoch>-<seq>`")
     asked = await gateway.asked(job)
     subject = Subject(job=job, model=asked.model if asked else "", include_usage=flag(query.get("usage"), "usage"))
-    return await stream(gateway, view, subject, cursor, held=await held(gateway, view, job))
-
-
-async def held(gateway: Gateway, view: type[View], job: str) -> bool:
-    """Whether the answer's text has to wait for `end`: a schema was lowered, so what is on the wire is not the answer."""
-    if view.name != "openai":
-        return False
-    asked = await gateway.asked(job)
-    if asked is not None:
-        return is_lowered(asked)
-    outcome = await gateway.outcome(job)
-    return bool(outcome and outcome.completion and outcome.completion.value is not None)
-
-
-def is_lowered(job: Job) -> bool:
-    """Whether the provider is asked for another shape than the caller's."""
-    provider = PROVIDERS.get(job.model.partition("/")[0])
-    target = provider.dialect if provider else "openai"
-    return job.schema is not None and not is_as_it_comes(job.schema, job.mode, target)
+    return await stream(gateway, view, subject, cursor)

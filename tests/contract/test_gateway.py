@@ -250,6 +250,42 @@ def test_a_failed_job_is_told_in_every_form(base: str) -> None:
     )
 
 
+@pytest.mark.parametrize("lowered", [True, False])
+def test_an_openai_stream_with_a_schema_is_the_same_live_and_later_and_in_parts(base: str, lowered: bool) -> None:
+    inner = {"type": "object", "additionalProperties": {"type": "integer"}, "minProperties": 1}
+    schema = {"type": "object", "properties": {"m": inner if lowered else {"type": "string", "minLength": 60}}}
+    schema |= {"required": ["m"], "additionalProperties": False}
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    job = submit(base, "[[rehearsal tps=40]] Say much.", response_format=form, stream=True)
+    url = f"{base}/v1/jobs/{job}/events?view=openai"
+    live = Sse(url).all()
+    text = "".join(content(data) for _, data in live)
+    assert json.loads(text) == ask(f"{base}/v1/jobs/{job}").json["completion"]["value"]
+    assert len(live) > 6 or lowered
+    assert Sse(url).all() == live
+    for at, (id, _) in enumerate(live[:-1]):
+        if id is not None:
+            assert Sse(f"{url}&after={id}").all() == live[at + 1 :]
+
+
+def content(data: str) -> str:
+    chunk = {} if data == "[DONE]" else json.loads(data)
+    return "".join(choice["delta"].get("content") or "" for choice in chunk.get("choices", ()))
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "//", "null", "http://\\"])
+def test_an_origin_that_is_none_is_refused(base: str, origin: str) -> None:
+    job = submit(base)
+    assert ask(f"{base}/v1/jobs/{job}", origin=origin).status == 403
+
+
+def test_pages_that_are_not_there(base: str) -> None:
+    for name in ("a" * 300, "..%2f..%2fetc%2fpasswd", "page.css%00", "nothing.js"):
+        assert ask(f"{base}/{name}").status == 404
+    for name, media in (("", "text/html"), ("headrace.js", "text/javascript"), ("page.css", "text/css")):
+        assert ask(f"{base}/{name}").headers["content-type"] == f"{media}; charset=utf-8"
+
+
 def test_a_lowered_schema_is_answered_in_the_callers_form(base: str) -> None:
     schema = {"type": "object", "additionalProperties": {"type": "integer"}, "minProperties": 1}
     outer = {"type": "object", "properties": {"m": schema}, "required": ["m"], "additionalProperties": False}

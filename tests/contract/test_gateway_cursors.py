@@ -84,6 +84,7 @@ def test_any_cursor(logs: tuple[Log, Log]) -> None:
             whole = mine.views[view]
             said = events(body)
             superseded = view != "native" and '"superseded"' in str(said)
+            assert said, "nothing follows: 204"
             assert superseded or said == whole[len(whole) - len(said) :], "a tail of its own log"
             assert "Theirs" not in str(said)
         else:
@@ -93,6 +94,24 @@ def test_any_cursor(logs: tuple[Log, Log]) -> None:
             assert status == 400
 
     check()
+
+
+@pytest.mark.parametrize("view", ["openai", "ag-ui"])
+def test_the_last_frame_of_a_view_is_the_end(logs: tuple[Log, Log], view: str) -> None:
+    for log in logs:
+        *_, (before, _), (last, _) = [event for event in log.views[view] if event[0] is not None]
+        assert ask(f"{log.url}/events?view={view}", last_event_id=last).status == 204
+        assert [id for id, _ in Sse(f"{log.url}/events?view={view}&after={before}").all()] == [last]
+
+
+def test_a_cursor_of_an_attempt_that_the_ledger_has_lost(logs: tuple[Log, Log]) -> None:
+    log, _ = logs
+    for seq, again in ((1, True), (7, False)):
+        after = f"999999999999999-{seq}"
+        assert Sse(f"{log.url}/events?after={after}").all() == log.views["native"]
+        for view in ("openai", "ag-ui"):
+            said = Sse(f"{log.url}/events?view={view}&after={after}").all()
+            assert said == log.views[view] if again else "superseded" in said[-1][1]
 
 
 def fetched(host: str, path: str, headers: dict[str, str]) -> tuple[int, bytes]:

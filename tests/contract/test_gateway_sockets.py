@@ -102,6 +102,17 @@ async def test_a_tool_call_keeps_its_id_and_the_frame_its_own(base: str) -> None
     of(frames, job)
 
 
+async def test_a_lowered_answer_is_in_the_callers_form_here_too(base: str) -> None:
+    counts = {"type": "object", "additionalProperties": {"type": "integer"}, "minProperties": 1}
+    schema = {"type": "object", "properties": {"m": counts}, "required": ["m"], "additionalProperties": False}
+    job = submit(base, "x", response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}})
+    async with connect(stream_url(base, f"?job={job}&view=openai")) as connection:
+        _, frames = await until_closed(connection)
+    chunks = [frame["d"] for frame in frames if isinstance(frame.get("d"), dict)]
+    said = "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
+    assert json.loads(said) == ask(f"{base}/v1/jobs/{job}").json["completion"]["value"]
+
+
 async def test_unsub_and_cancel(base: str) -> None:
     job, other = submit(base, SLOW), submit(base, f"other {SLOW}")
     async with connect(stream_url(base)) as connection:

@@ -14,6 +14,7 @@ from headrace.ledger.claim import Claimed
 from headrace.ledger.finish import finish
 from headrace.ledger.park import park
 from headrace.ledger.state import JobState
+from headrace.schema.modes import Mode, is_as_it_comes
 from headrace_worker.engine import Deferred, Tries
 from headrace_worker.events import DeltaEvents, rest
 from headrace_worker.process import Process
@@ -40,6 +41,7 @@ class Attempt:
         self.publisher = Publisher(process.flusher, self.id, claimed.epoch, claimed.record, on_stop=self.stop)
         self.stopped: str | None = None
         self._call: asyncio.Task[Completion] | None = None
+        self._job: Job | None = None
         self._restart: asyncio.Task[int] | None = None
         self._events = DeltaEvents()
         self._begun_s = time.monotonic()
@@ -84,6 +86,7 @@ class Attempt:
         if job.v != BODY_VERSION:
             await self._park(OTHER_VERSION_WAIT_MS, "version")
             return
+        self._job = job
         self._call = asyncio.create_task(
             self.process.engine.ask(
                 job, identity=self.id, epoch=self.epoch, tries=self.tries, watch=self, tenant=self._tenant
@@ -127,7 +130,7 @@ class Attempt:
 
     # What the engine tells
 
-    def calling(self, provider: str, model: str, mode: str | None) -> None:
+    def calling(self, provider: str, model: str, mode: Mode | None) -> None:
         if not self.publisher.fold.route:
             self._route(provider, model, cached=False, mode=mode)
 
@@ -146,9 +149,21 @@ class Attempt:
         self._events, self._first_s = DeltaEvents(), None
         return epoch
 
-    def _route(self, provider: str, model: str, *, cached: bool, mode: str | None) -> None:
+    def _route(self, provider: str, model: str, *, cached: bool, mode: Mode | None) -> None:
         route = {"t": "attempt.route", "provider": provider, "model": model, "deployment": provider, "cached": cached}
-        self.publisher.put(route if mode is None else route | {"mode": mode})
+        if mode is not None:
+            route["mode"] = mode
+        if self._lowers(mode):
+            route["lowered"] = True
+        self.publisher.put(route)
+
+    def _lowers(self, mode: Mode | None) -> bool:
+        """Whether the text that comes has another shape than the answer."""
+        job = self._job
+        if job is None or job.schema is None:
+            return False
+        dialect = self.process.registry.chat_completion(job.model, retry=False).facts.dialect
+        return not is_as_it_comes(job.schema, mode, dialect)
 
     # How it ends
 

@@ -13,6 +13,7 @@ import msgspec
 
 from headrace.errors import CallError
 from headrace.job import Completion, Job
+from headrace.schema.modes import Mode
 from headrace_worker.cache import Cache, Remembered
 from headrace_worker.providers.chat import ChatCompletion
 from headrace_worker.providers.registry import Registry
@@ -51,7 +52,7 @@ class Deferred(Exception):
 class Watch(Protocol):
     """Who is told of the calls that one job makes."""
 
-    def calling(self, provider: str, model: str, mode: str | None) -> None:
+    def calling(self, provider: str, model: str, mode: Mode | None) -> None:
         """A call goes out: none of the answers that are there already would do. `mode` is how the schema is put to it."""
         ...
 

@@ -61,11 +61,13 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 
 class View:
     """`add` takes the events of a job from an attempt's start on, and returns what each one becomes; `closed` is set after
-    which nothing more is to be sent. `resumable`: a viewer may be given frames after a cursor, instead of all of them."""
+    which nothing more is to be sent. `resumable`: a viewer may be given frames after a cursor, instead of all of them.
+    `holds`: where a schema was lowered, the text that comes is held back, and the answer said at the end."""
 
     name: ClassVar[str]
     headers: ClassVar[dict[str, str]] = {}
     resumable: ClassVar[bool] = True
+    holds: ClassVar[bool] = False
     id_names_job: ClassVar[bool] = False
 
     def __init__(self, subject: Subject):

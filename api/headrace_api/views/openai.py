@@ -15,6 +15,7 @@ SUPERSEDED = "a new attempt began after part of the answer had been sent; ask fo
 
 class OpenAI(View):
     name = "openai"
+    holds = True
 
     def __init__(self, subject: Subject):
         super().__init__(subject)

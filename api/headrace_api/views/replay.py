@@ -41,9 +41,12 @@ class Replay:
             self._first = False
             if decoded["t"] == "snapshot" and not self._cursor.passed(event.id, 0):
                 raise Gone(self.view.subject.job, event.id)
-            # A status has no id here, and number 1 only says that an attempt began: whoever saw no more was shown nothing.
-            if isinstance(seen, EventId) and seen.epoch < event.id.epoch and seen.seq > 1:
-                return [Frame(f"{self._prefix}{event.id}.0", data) for data in self.view.superseded()]
+            if isinstance(seen, EventId) and seen.epoch != event.id.epoch:
+                # It saw another attempt, an earlier one, or one that the ledger has lost. A status has no id here, and
+                # number 1 only says that an attempt began: whoever saw no more was shown nothing.
+                if seen.seq > 1:
+                    return [Frame(f"{self._prefix}{event.id}.0", data) for data in self.view.superseded()]
+                self._cursor = Cursor()
         frames = [*self._before, *self.view.add(event.id, decoded)]
         self._before = []
         return [

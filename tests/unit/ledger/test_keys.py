@@ -41,7 +41,7 @@ from headrace.ledger.submit import submit
 EXPIRED, LONG = -1, 10**9
 MOVES = {path.stem for path in FOLDER.glob("*.lua")}
 # Written by no move: a worker and a client do it at their start.
-BY_OTHERS = {"providers", "store", "chat:<tenant>:<sha>"}
+BY_OTHERS = {"providers", "store", "chat:<tenant>:<sha>", "cache:<sha>"}
 
 
 def kind_of(key: str) -> KeyKind:
