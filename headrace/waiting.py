@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from headrace.errors import Unreachable
 from headrace.ledger.script import AWAY
@@ -27,7 +27,7 @@ async def persistently(read: Callable[[], Awaitable[T]]) -> T:
         await asyncio.sleep(RETRY_S)
 
 
-async def stop(*tasks: asyncio.Task[None] | None) -> None:
+async def stop(*tasks: asyncio.Task[Any] | None) -> None:
     """Cancel the tasks and wait until they have ended. Again and again: a cancellation can get lost inside redis-py."""
     left = {task for task in tasks if task is not None and not task.done()}
     while left:

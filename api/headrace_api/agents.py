@@ -48,6 +48,7 @@ async def run(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
     wanted["tools"] = tools(body.get("tools"))
     asked = read_asked(wanted | {"stream": True}, streams=True)
     key = f"ag-ui:{thread}:{run_id}" if thread and run_id else None
+    gateway.check_room()
     job = await submitted(gateway, request, asked, key)
     return await stream(gateway, AgUi, named(job, thread, run_id), Cursor())
 

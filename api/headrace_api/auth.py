@@ -49,6 +49,7 @@ class Gate:
         self._secret = secret
         self.is_open = is_open
         self._origins = frozenset(origins)
+        self._hosts = {*LOOPBACK, *(hostname(origin) for origin in origins)}
 
     def sign(self, job: str, scope: Iterable[str], *, sub: str = "", lasts_s: float = TOKEN_S) -> str:
         claims = msgspec.json.encode(Claims(job, list(scope), time.time() + lasts_s, sub))
@@ -78,7 +79,7 @@ class Gate:
 
     def check_caller(self, host: str, origin: str | None) -> None:
         """Refuse pages of other sites, and on loopback other names for this machine (rebinding). Raises `Denied`."""
-        if self.is_open and hostname(f"//{host}") not in LOOPBACK and not self._origins:
+        if self.is_open and hostname(f"//{host}") not in self._hosts:
             raise Denied(f"an open gateway answers to localhost alone, not to {host!r:.80}", missing=False)
         if origin is None or origin in self._origins:
             return

@@ -10,6 +10,7 @@ from headrace.ask import make_job
 from headrace.errors import InputError
 from headrace.job import Job
 from headrace.options import WIRE
+from headrace.schema.validate import MOST_DEPTH, too_deep
 
 OWN = frozenset({"prefilling", "ttl_s", "idempotency_key", "on_retry", "cache"})
 GONE = {"functions": "tools", "function_call": "tool_choice"}
@@ -34,6 +35,8 @@ def read_object(raw: bytes) -> dict[str, Any]:
         raise InputError(f"the body is no JSON: {error}") from None
     if not isinstance(body, dict):
         raise InputError("the body must be a JSON object")
+    if too_deep(body):
+        raise InputError(f"the body is nested more than {MOST_DEPTH} deep")
     return body
 
 

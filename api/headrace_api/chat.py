@@ -27,6 +27,8 @@ async def complete(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp
     """The answer, or with `"stream": true` its chunks. Leaving does not stop the job; its id is in `x-headrace-job`."""
     gateway.allow(request, EVERY_JOB, SUBMIT)
     asked = read_asked(read_object(await request.body()))
+    if asked.stream:
+        gateway.check_room()
     job = await submitted(gateway, request, asked)
     if asked.stream:
         subject = Subject(job=job, model=asked.job.model, include_usage=asked.include_usage)

@@ -59,6 +59,8 @@ class Following:
             error = self._next.exception()
             if error is not None and not isinstance(error, StopAsyncIteration):
                 raise error
+            if error is None:
+                self._replay.check_first(self._next.result()[0])
         return True
 
     async def _read_ahead(self, viewer: Viewer) -> None:
@@ -160,8 +162,12 @@ class Following:
             self._replay.view.closed = True
         except Gone as error:
             self.last = "gone"
-            self._replay.view.closed = True
-            group.append(self._gap(error))
+            view = self._replay.view
+            view.closed = True
+            # Native viewers know the frame; other clients would take the end of the connection for the end of the answer.
+            group += (
+                [self._gap(error)] if view.name == "native" else [Frame(None, data) for data in view.lost(str(error))]
+            )
         except HeadraceError as error:
             self.last = "failed"
             self._replay.view.closed = True

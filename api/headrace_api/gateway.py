@@ -63,13 +63,18 @@ class Gateway:
         subprotocols = connection.scope.get("subprotocols") or ()
         self.gate.check([*tokens_of(headers, connection.query_params, subprotocols), *more], job, scope)
 
-    @contextlib.contextmanager
-    def one_stream(self) -> Iterator[None]:
-        """A place among the streams that may be open. Raises `Problem` when there is none."""
+    def check_room(self) -> None:
+        """Raises `Problem` when as many streams and WebSockets are open as may be. To be asked before a job is accepted: a
+        client that is refused afterwards tries again, and pays again."""
         if self.streams >= self.settings.gateway_streams:
             raise Problem(
                 429, "too_many_streams", "too many streams are open here; try again", headers={"retry-after": "5"}
             )
+
+    @contextlib.contextmanager
+    def one_stream(self) -> Iterator[None]:
+        """A place among the streams that may be open. Raises `Problem` when there is none."""
+        self.check_room()
         self.streams += 1
         try:
             yield

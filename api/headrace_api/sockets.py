@@ -19,6 +19,7 @@ from msgspec import Raw
 
 from headrace.errors import Finished, Gone, HeadraceError, InputError, Unknown
 from headrace.ledger.cancel import cancel
+from headrace.waiting import stop
 from headrace_api.auth import CANCEL, READ, Denied, tokens_of
 from headrace_api.following import DRAINING, Following
 from headrace_api.gateway import Gateway
@@ -96,9 +97,7 @@ class Connection:
         finally:
             if not self._gone.done():
                 self._gone.set_result(None)
-            for task in (*tasks, *self._subscriptions.values()):
-                task.cancel()
-            await asyncio.gather(*tasks, *self._subscriptions.values(), return_exceptions=True)
+            await stop(*tasks, *self._subscriptions.values())
 
     async def _end(self, done: asyncio.Future[Any]) -> None:
         error = done.exception()
@@ -144,7 +143,7 @@ class Connection:
         if order.op == "unsub":
             task = self._subscriptions.pop(order.job, None)
             if task is not None:
-                task.cancel()
+                await stop(task)  # nothing more of it may come, and a cancellation can get lost on its way
                 await self._tell(order.job, END, "unsubscribed")
         elif order.op == "cancel":
             await self._cancel(order)
@@ -202,13 +201,12 @@ class Connection:
             raise InputError("the cursor is one of another view: a native one is `<epoch>-<seq>`")
         following = Following(gateway, view, Subject(job=job), cursor)
         try:
-            with gateway.one_stream():
-                if not await following.open():
-                    return Closing(END, "nothing follows its end")
-                async with contextlib.aclosing(following.groups(self._gone)) as groups:
-                    async for group in groups:
-                        if group:
-                            await self._send([wrapped(job, view.name, frame) for frame in group])
+            if not await following.open():
+                return Closing(END, "nothing follows its end")
+            async with contextlib.aclosing(following.groups(self._gone)) as groups:
+                async for group in groups:
+                    if group:
+                        await self._send([wrapped(job, view.name, frame) for frame in group])
         finally:
             following.close()
         codes = {"end": END, "gone": GONE, "failed": INTERNAL}
@@ -264,12 +262,12 @@ async def stream(socket: WebSocket[Any, Any, Any], gateway: Gateway) -> None:
         gateway.gate.check_caller(socket.headers.get("host", ""), socket.headers.get("origin"))
         for token in tokens_of(socket.headers, socket.query_params, offered):
             gateway.gate.read(token)
-    except Denied as error:
+        with gateway.one_stream():
+            connection = Connection(gateway, socket)
+            job = socket.query_params.get("job")
+            if job is not None:
+                await connection.single(job)
+            await connection.run()
+    except (Denied, Problem) as error:
         why = closing(error)
         await socket.close(why.code, str(why)[:120])
-        return
-    connection = Connection(gateway, socket)
-    job = socket.query_params.get("job")
-    if job is not None:
-        await connection.single(job)
-    await connection.run()

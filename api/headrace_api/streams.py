@@ -14,7 +14,6 @@ from headrace_api.auth import READ
 from headrace_api.following import Following
 from headrace_api.gateway import Gateway, flag
 from headrace_api.overdue import Overdue
-from headrace_api.problems import Problem
 from headrace_api.sse import HEADERS, HEARTBEAT, Encoder
 from headrace_api.views import Cursor, Subject, View, view_named
 
@@ -80,10 +79,7 @@ async def stream(gateway: Gateway, view: type[View], subject: Subject, cursor: C
     """The response that follows a job, or 204. Raises `Unknown`, `Gone`, and `Problem` when too many are open."""
     if cursor.at == "now" and view.name != "native":
         raise InputError(f"the cursor `now` is for the native view; {view.name} begins at the start, or after an id")
-    if gateway.streams >= gateway.settings.gateway_streams:
-        raise Problem(
-            429, "too_many_streams", "too many streams are open here; try again", headers={"retry-after": "5"}
-        )
+    gateway.check_room()
     following = Following(gateway, view, subject, cursor)
     if not await following.open():
         following.close()

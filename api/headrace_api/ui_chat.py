@@ -41,6 +41,7 @@ async def chat(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
     wanted["model"] = body.get("model") or request.query_params.get("model")
     wanted["messages"] = conversation(body.get("messages"))
     asked = read_asked(wanted | {"stream": True}, streams=True)
+    gateway.check_room()
     job = await submitted(gateway, request, asked)
     key = gateway.client.ledger.keys.chat(TENANT, chat_id)
     async with gateway.client.talking():

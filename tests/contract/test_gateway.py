@@ -279,6 +279,47 @@ def test_an_origin_that_is_none_is_refused(base: str, origin: str) -> None:
     assert ask(f"{base}/v1/jobs/{job}", origin=origin).status == 403
 
 
+def test_a_deep_body_is_refused(base: str) -> None:
+    talk = [{"role": "user", "content": "x"}]
+    for depth in (250, 700, 960, 5000):
+        deep = b"[" * depth + b"1" + b"]" * depth
+        body = (
+            json.dumps({"model": "rehearsal/small", "messages": talk, "zzz": 0})
+            .encode()
+            .replace(b'"zzz": 0', b'"zzz": ' + deep)
+        )
+        for route in ("jobs", "chat/completions", "ag-ui"):
+            answer = ask(f"{base}/v1/{route}", "POST", body)
+            assert (answer.status, answer.json["error"]["code"]) == (400, "invalid_request"), (depth, route)
+
+
+def test_named_origins_open_no_other_host(stack: Stack) -> None:
+    with another_gateway(stack, "named", HEADRACE_GATEWAY_ORIGINS="https://app.example") as (base, _):
+        assert ask(f"{base}/v1/jobs/job_x", host="evil.com:8400", origin="http://evil.com:8400").status == 403
+        assert ask(f"{base}/v1/jobs/job_x", host="app.example", origin="https://app.example").status == 404
+        assert ask(f"{base}/v1/jobs/job_x", origin="https://app.example").status == 404
+
+
+@pytest.mark.parametrize("view", ["openai", "ag-ui"])
+def test_a_view_that_was_compacted_away_is_410(stack: Stack, base: str, view: str) -> None:
+    job = submit(base)
+    result(base, job)
+    with stack.client as client:
+        log = f"{{hr}}:job:{job}:log"
+        last, end = client.xrange(log)[-1]  # type: ignore[index]
+        epoch, _, seq = last.decode().partition("-")
+        snapshot = json.dumps({"t": "snapshot", "upto": int(seq) - 2, "message": {"role": "assistant", "content": "x"}})
+        client.delete(log)
+        client.xadd(log, {"d": snapshot.replace('": ', '":')}, id=f"{epoch}-{int(seq) - 1}")
+        client.xadd(log, end, id=last)
+    answer = ask(f"{base}/v1/jobs/{job}/events?view={view}&after={epoch}-2")
+    assert (answer.status, answer.json["error"]["code"]) == (410, "gone")
+    assert [json.loads(data)["t"] for _, data in Sse(f"{base}/v1/jobs/{job}/events?after={epoch}-2").all()] == [
+        "snapshot",
+        "end",
+    ]
+
+
 def test_pages_that_are_not_there(base: str) -> None:
     for name in ("a" * 300, "..%2f..%2fetc%2fpasswd", "page.css%00", "nothing.js"):
         assert ask(f"{base}/{name}").status == 404

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 import signal
 import socket
 import time
@@ -194,6 +195,69 @@ async def test_ten_thousand_subscriptions(stack: Stack, base: str) -> None:
     assert closed == 4429
     assert {frame["code"] for frame in frames} <= {4404}
     assert rss_mb(stack.ready["gateway_pid"]) - before < 20
+
+
+async def test_a_job_that_is_left_and_taken_up_all_the_time_comes_once(base: str) -> None:
+    """After `closed` nothing more of it comes, and what comes after a new `sub` begins at its start, in order."""
+    job = submit(base, SLOW)
+    chance = random.Random(7)
+    async with connect(stream_url(base)) as connection:
+        for _ in range(150):
+            await connection.send(json.dumps({"op": "sub", "job": job}))
+            await asyncio.sleep(chance.choice([0, 0, 0.0005, 0.002, 0.01]))
+            await connection.send(json.dumps({"op": "unsub", "job": job}))
+        await connection.send(json.dumps({"op": "sub", "job": job}))
+        told, frames = 0, []
+        async with asyncio.timeout(30):
+            while told < 151:
+                frame = json.loads(await connection.recv())
+                if frame["t"] == "closed":
+                    told += 1
+                    assert frame["code"] == 1000
+                    if told < 151:
+                        frames = []
+                else:
+                    frames.append(frame)
+    assert of(frames, job) == ask(f"{base}/v1/jobs/{job}").json["completion"]["content"]
+
+
+async def test_as_many_connections_as_there_may_be(stack: Stack) -> None:
+    with another_gateway(stack, "narrow", HEADRACE_GATEWAY_STREAMS="2") as (base, _):
+        job = submit(base, SLOW)
+        async with connect(stream_url(base)), connect(stream_url(base)):
+            async with connect(stream_url(base)) as third:
+                assert (await until_closed(third))[0] == 4429
+            assert ask(f"{base}/v1/jobs/{job}/events").status == 429
+            # Refused before anything is accepted: the official client tries again twice, and would pay three times.
+            before = len(stack.calls())
+            talk = [{"role": "user", "content": "Once!", "parts": [{"type": "text", "text": "Once!"}]}]
+            body = {"model": "rehearsal/small", "messages": talk[:1], "stream": True, "id": "chat", "threadId": "t"}
+            for route in ("chat/completions", "ui/chat", "ag-ui"):
+                messages = [{key: talk[0][key] for key in ("role", "parts" if route == "ui/chat" else "content")}]
+                answer = ask(f"{base}/v1/{route}", "POST", body | {"messages": messages})
+                assert answer.status == 429, (route, answer.body)
+                assert "x-headrace-job" not in answer.headers
+        until(lambda: ask(f"{base}/v1/jobs/{job}").json["status"] == "succeeded", what="the first is done")
+        assert len(stack.calls()) - before <= 1
+
+
+def test_pings_of_who_never_reads_are_not_heaped_up(stack: Stack, base: str) -> None:
+    job = submit(base)
+    ping = bytes([0x89, 0x80 | 125, 0, 0, 0, 0]) + b"x" * 125
+    with another_gateway(stack, "pinged", HEADRACE_SLOW_READER_S="60") as (pinged, process):
+        before, sent = rss_mb(process.pid), 0
+        with contextlib.closing(
+            never_reads(pinged, WEBSOCKET.format(job=job).replace(f"?job={job}", ""))
+        ) as connection:
+            assert connection.recv(12) == b"HTTP/1.1 101"
+            connection.setblocking(False)
+            ends = time.monotonic() + 3
+            while time.monotonic() < ends and sent < 200 << 20:
+                try:
+                    sent += connection.send((ping * 500)[sent % len(ping) :])
+                except BlockingIOError:
+                    time.sleep(0.01)
+            assert rss_mb(process.pid) - before < 20, f"after {sent >> 20} MiB"
 
 
 async def test_the_same_job_twice(base: str) -> None:

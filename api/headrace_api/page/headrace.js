@@ -1,24 +1,19 @@
 // The client of headrace's streams, for browsers and Node 20+. No dependency: copy this file, or load it from the gateway.
-//
 //   import { openStream, fold } from "/headrace.js";
 //   const stream = openStream({ job, url: "http://127.0.0.1:8400" });
 //   let state = fold();
 //   for await (const event of stream) { state = fold(state, event); show(state.content); }
-//
 // Every event comes once and in order, whatever happens to the connection. Types: headrace.d.ts.
 
 const TERMINAL_HTTP = new Set([400, 403, 404, 405, 410]);
 const TERMINAL_WS = new Set([1009, 4400, 4403, 4404, 4410]);
-const FIRST_WAIT_MS = 250;
-const LONGEST_WAIT_MS = 10_000;
+const [FIRST_WAIT_MS, LONGEST_WAIT_MS] = [250, 10_000];
 
 /** The stream cannot go on. `code`: an HTTP status, or a WebSocket's close code; `result`: where the outcome is found. */
 export class StreamError extends Error {
   constructor(code, message, result) {
     super(message);
-    this.name = "StreamError";
-    this.code = code;
-    this.result = result;
+    Object.assign(this, { name: "StreamError", code, result });
   }
 }
 
@@ -217,11 +212,16 @@ export function fold(state = EMPTY, event) {
     case "usage":
       return { ...next, usage: event.u };
     case "snapshot": {
-      const { content, reasoning, refusal, tool_calls: made = [] } = event.message;
-      const toolCalls = (made ?? []).map((call) => ({ id: call.id, ...call.function, done: true }));
-      return { ...next, content: content ?? "", reasoning: reasoning ?? "", refusal: refusal ?? "", toolCalls };
+      const { content, reasoning, refusal, annotations = [], tool_calls: made = [] } = event.message;
+      const begun = state.attempt === event.attempt?.n ? state : fold(state, { ...event.attempt, t: "attempt.start" });
+      const toolCalls = [];
+      for (const { id, index = toolCalls.length, function: one, custom: other = one } of made)
+        toolCalls[index] = { id, name: other.name, arguments: other.arguments ?? other.input ?? "", done: false };
+      const whole = { content: content ?? "", reasoning: reasoning ?? "", refusal: refusal ?? "", toolCalls, annotations };
+      return { ...fold(begun, { ...event.route, t: "attempt.route" }), ...whole, usage: event.usage ?? null, status: null };
     }
-    case "end":
+    case "end": // a call whose end was only in a snapshot has ended, too
+      calls().forEach((call) => (call.done = true));
       return { ...next, end: event, usage: event.usage ?? state.usage, status: null };
     default:
       return state;

@@ -4,6 +4,7 @@ import { fold, openStream, partialJson } from "/headrace.js";
 const MOST_LINES = 500;
 const SUBMITTING = 6; // requests at a time
 const WATCHED = 50; // jobs at a time on one WebSocket
+const COME_BACK = new Set([1011, 4401, 4408, 4429]); // a job's subscription ended, the job did not
 const $ = (id) => document.getElementById(id);
 const own = new URLSearchParams(location.search).get("st"); // a token, where the gateway demands one
 const getToken = () => own ?? undefined;
@@ -13,12 +14,35 @@ function headers(more = {}) {
   return own ? { ...more, Authorization: `Bearer ${own}` } : more;
 }
 
-async function call(path, body) {
+async function call(path, body, key) {
   const init = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) };
-  const answer = await fetch(path, { ...init, headers: headers({ "Content-Type": "application/json" }) });
+  const named = key === undefined ? {} : { "Idempotency-Key": key };
+  const answer = await fetch(path, { ...init, headers: headers({ "Content-Type": "application/json", ...named }) });
   const decoded = await answer.json();
-  if (!answer.ok) throw new Error(decoded.error?.message ?? `the gateway answered ${answer.status}`);
-  return decoded;
+  if (answer.ok) return decoded;
+  const error = new Error(decoded.error?.message ?? `the gateway answered ${answer.status}`);
+  throw Object.assign(error, { later: [429, 503].includes(answer.status) });
+}
+
+/** What `ask` gives; asked again while the gateway is away or busy, as long as that is `wanted`. */
+async function persistently(ask, wanted = () => true) {
+  for (;;) {
+    try {
+      const found = await ask();
+      say("");
+      return found;
+    } catch (error) {
+      if (!(error instanceof TypeError || error.later) || !wanted()) throw error;
+      say("reconnecting …");
+      await new Promise((go) => setTimeout(go, 500 + 1000 * Math.random()));
+    }
+  }
+}
+
+/** Accept a job, once however often it has to be said. */
+function submit(body, wanted) {
+  const key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
+  return persistently(() => call("/v1/jobs", body, key), wanted);
 }
 
 function request(model, prompt, schemaText) {
@@ -61,28 +85,16 @@ async function watch(job) {
       }
     }
     if (stream !== mine) return;
-    result = await resultOf(job, mine);
+    result = await persistently(() => call(`/v1/jobs/${job}`), () => stream === mine); // it is paid for
     if (stream === mine) show(state, result);
   } catch (error) {
-    if (stream === mine) complain(error);
+    if (stream === mine) {
+      complain(error);
+      if (!state.attempt) $("state").textContent = "not to be seen";
+    }
     $("content").setAttribute("aria-busy", "false");
   }
   if (stream === mine) $("stop").hidden = true;
-}
-
-/** What is stored. Asked for again while the gateway is away: the answer is paid for. */
-async function resultOf(job, mine) {
-  for (;;) {
-    try {
-      const result = await call(`/v1/jobs/${job}`);
-      say("");
-      return result;
-    } catch (error) {
-      if (!(error instanceof TypeError) || stream !== mine) throw error;
-      say("reconnecting …");
-      await new Promise((go) => setTimeout(go, 500 + 1000 * Math.random()));
-    }
-  }
 }
 
 function show(state, result) {
@@ -169,10 +181,10 @@ async function submitFile(file) {
       const [body, row] = next;
       if (row.state === "cancelled") continue;
       try {
-        row.id = (await call("/v1/jobs", body)).id;
+        row.id = (await submit(body, () => row.state !== "cancelled")).id;
         row.state = "queued";
       } catch (error) {
-        Object.assign(row, { state: "refused", answer: error.message });
+        if (row.state !== "cancelled") Object.assign(row, { state: "refused", answer: error.message });
       }
       remember();
       drawRow(row);
@@ -228,9 +240,12 @@ async function onFrame(frame) {
   const row = rows.find((one) => one.id === frame.job);
   if (!row || row.ended) return;
   if (frame.t === "attempt.start") row.state = "running";
-  else if (frame.t === "end" || frame.t === "closed") {
+  else if (frame.t === "closed" && COME_BACK.has(frame.code)) {
+    setTimeout(() => ((row.watched = false), watchRows()), 1000);
+    return;
+  } else if (frame.t === "end" || frame.t === "closed") {
     row.ended = true;
-    const result = await call(`/v1/jobs/${row.id}`).catch((error) => ({ status: "lost", error }));
+    const result = await persistently(() => call(`/v1/jobs/${row.id}`)).catch((error) => ({ status: "lost", error }));
     row.state = result.status;
     row.known = true;
     row.usage = result.completion?.usage;
@@ -327,6 +342,7 @@ function complain(error) {
 
 function fromUrl() {
   const job = new URLSearchParams(location.hash.slice(1)).get("job");
+  complain({ message: "" });
   if (job) watch(job);
 }
 
@@ -336,7 +352,7 @@ $("ask").addEventListener("submit", async (event) => {
   const button = event.submitter;
   if (button) button.disabled = true;
   try {
-    const { id } = await call("/v1/jobs", request($("model").value.trim(), $("prompt").value, $("schema").value));
+    const { id } = await submit(request($("model").value.trim(), $("prompt").value, $("schema").value));
     localStorage.setItem("headrace.model", $("model").value.trim());
     location.hash = `job=${id}`;
     $("answer").hidden = false;

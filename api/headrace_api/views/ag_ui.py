@@ -60,6 +60,10 @@ class AgUi(View):
     def superseded(self) -> list[bytes]:
         return [encode(one) for one in self._superseded()]
 
+    def lost(self, why: str) -> list[bytes]:
+        self.closed = True
+        return [encode({"type": "RUN_ERROR", "message": why, "code": "gone", **self._run})]
+
     def _superseded(self) -> list[dict[str, Any]]:
         self.closed = True
         message = "a new attempt began after part of the answer had been sent; run it again to see it"

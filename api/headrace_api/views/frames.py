@@ -82,6 +82,10 @@ class View:
         """The frames for a viewer that was shown an attempt which does not count any more."""
         raise NotImplementedError
 
+    def lost(self, why: str) -> list[bytes]:
+        """The frames for a viewer whose next events are no longer there: its client must not come back for them."""
+        return self.interrupted(why)
+
     def interrupted(self, why: str) -> list[bytes]:
         """The frames with which this connection (not the job) ends early; none where the client understands the close."""
         return []

@@ -31,16 +31,22 @@ class Replay:
         """Say `text` as if it stood in the log just before the event `at`, which is added next."""
         self._before = self.view.add(at, {"t": "text.delta", "c": 0, "p": 0, "d": text})
 
-    def add(self, event: Event) -> list[Frame]:
+    def check_first(self, event: Event) -> None:
         """Raises `Gone` when what follows the cursor is only in a snapshot, which this format cannot show."""
+        if self._raw or self._cursor.at in (START, "now") or self._cursor.passed(event.id, 0):
+            return
+        if event.decode()["t"] == "snapshot":
+            raise Gone(self.view.subject.job, event.id)
+
+    def add(self, event: Event) -> list[Frame]:
+        """The frames of the next event. Raises `Gone` as `check_first` does."""
         if self._raw:
             self.view.closed = event.data.startswith(b'{"t":"end"')
             return [Frame(str(event.id), event.data)]
         decoded, seen = event.decode(), self._cursor.at
         if self._first and seen not in (START, "now"):
             self._first = False
-            if decoded["t"] == "snapshot" and not self._cursor.passed(event.id, 0):
-                raise Gone(self.view.subject.job, event.id)
+            self.check_first(event)
             if isinstance(seen, EventId) and seen.epoch != event.id.epoch:
                 # It saw another attempt, an earlier one, or one that the ledger has lost. A status has no id here, and
                 # number 1 only says that an attempt began: whoever saw no more was shown nothing.
