@@ -183,7 +183,11 @@ class Spill(Refused):
 
 
 class Conflict(Refused):
-    """The idempotency key was used with another body."""
+    """The idempotency key was used with another body. `record` is the job that was asked for, `detail` the one that has it."""
+
+    def __init__(self, record: str, detail: str = ""):
+        super().__init__(record, detail)
+        self.args = (f"the idempotency key belongs to {detail}, which asks for something else; choose another key",)
 
 
 class Code(NamedTuple):

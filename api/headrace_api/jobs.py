@@ -21,10 +21,12 @@ FIELDS = ("state", "created", "ended", "n")
 
 async def submitted(gateway: Gateway, request: Request[Any, Any, Any], asked: Asked, key: str | None = None) -> str:
     """The id of the job, accepted. `Idempotency-Key`, or the body's own, makes the same request the same job."""
-    given = key or asked.own.get("idempotency_key") or request.headers.get("idempotency-key")
-    return await gateway.client.submit_job(
-        asked.job, ttl_ms=ttl_ms(asked.own.get("ttl_s")), idempotency_key=checked_key(given)
-    )
+    given = checked_key(key or key_of(request, asked))
+    return await gateway.client.submit_job(asked.job, ttl_ms=ttl_ms(asked.own.get("ttl_s")), idempotency_key=given)
+
+
+def key_of(request: Request[Any, Any, Any], asked: Asked) -> Any:
+    return asked.own.get("idempotency_key") or request.headers.get("idempotency-key")
 
 
 def as_json(value: Any, status: int = 200, **headers: str) -> Response[bytes]:
@@ -37,11 +39,15 @@ async def submit(request: Request[Any, Any, Any], gateway: Gateway) -> Response[
     """Accept OpenAI's chat-completions body as a job; deltas are streamed unless it says `"stream": false`."""
     gateway.allow(request, EVERY_JOB, SUBMIT)
     body = read_object(await request.body())
-    job = await submitted(gateway, request, read_asked(body, streams=body.get("stream") is not False))
+    asked = read_asked(body, streams=body.get("stream") is not False)
+    job = await submitted(gateway, request, asked)
+    state = None
+    if key_of(request, asked):  # what was said before may have been answered before
+        (state,) = await gateway.fields(job, "state")
     return as_json(
         {
             "id": job,
-            "status": "queued",
+            "status": state.decode() if state else "queued",
             "urls": urls_of(str(request.base_url).rstrip("/"), job),
             "stream_token": gateway.gate.sign(job, (READ, CANCEL)),
         },

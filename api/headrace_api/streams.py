@@ -55,6 +55,7 @@ class EventStream:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except TimeoutError:
             self._gateway.abort(scope, b"")
+            await asyncio.wait({gone}, timeout=1)  # the server says so at once; returning before is an error in its log
 
     async def _send(self, send: Send, slow: Overdue, body: bytes) -> None:
         slow.start()

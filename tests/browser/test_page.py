@@ -209,6 +209,22 @@ def test_a_file_of_jobs(stack: Stack, page: Page, tmp_path: Path) -> None:
     shows(page, "document.querySelector('#problem').textContent.includes('line 1')")
 
 
+def test_a_file_of_jobs_while_the_gateway_is_killed(stack: Stack, page: Page, tmp_path: Path) -> None:
+    """Once while they are being submitted, once while they run: none is refused, lost, or paid twice."""
+    paid = {call.n for call in stack.calls()}
+    file = tmp_path / "reviews.jsonl"
+    file.write_text("".join(json.dumps({"text": f"Review {n}. [[rehearsal tps=40]]"}) + "\n" for n in range(60)))
+    page.goto(stack.ready["gateway"])
+    page.get_by_label("Prompt").fill("Extract from: {text}")
+    page.get_by_label("Many at once: a JSONL file").set_input_files(file)
+    for cell in ("queued", "succeeded"):
+        shows(page, f"[...document.querySelectorAll('#rows td')].some((one) => one.textContent == '{cell}')")
+        kill(stack.ready["gateway_pid"])
+    shows(page, "document.querySelector('#counts').textContent.startsWith('60 of 60 done')")
+    assert "60 succeeded · 0 not" in text(page, "#counts")
+    assert len({call.n for call in stack.calls()} - paid) == 60
+
+
 def test_mistakes_are_told(stack: Stack, page: Page) -> None:
     base = stack.ready["gateway"]
     page.goto(base)
