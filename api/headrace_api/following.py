@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import msgspec
 from headrace.errors import Gone, HeadraceError
 from headrace.event import Event, EventId
 from headrace.job import Outcome
+from headrace.ledger.script import AWAY
 from headrace.reader import Viewer
 from headrace_api.gateway import Gateway
 from headrace_api.overdue import Overdue
@@ -19,6 +21,8 @@ from headrace_api.views import Cursor, Frame, Replay, Subject, View
 
 FIRST_S = 0.25
 GROUP_BYTES = 64 * 1024
+STALLED_MS = {b"queued": 600_000, b"running": 60_000}
+"""Since it was submitted, and since its lease ran out."""
 DRAINING = "the gateway is restarting"
 
 
@@ -38,6 +42,7 @@ class Following:
         self.last = ""
         self._viewer: Viewer | None = None
         self._silent = False
+        self._told = False
         self._next: asyncio.Task[list[Event]] | None = None
 
     async def open(self) -> bool:
@@ -107,12 +112,32 @@ class Following:
                     yield [Frame(None, data) for data in self._replay.view.interrupted(DRAINING)]
                     return
                 else:
-                    yield []
+                    yield await self._stalled()
             self.last = self.last or "end"
         finally:
             silence.close()
             gone.remove_done_callback(wake)
             drain.cancel()
+
+    async def _stalled(self) -> list[Frame]:
+        """What a native viewer is told once, in place of a heartbeat, when nobody seems to work on the job."""
+        if self._told or self._replay.view.name != "native":
+            return []
+        ledger, now_ms = self._gateway.client.ledger, time.time() * 1000
+        try:
+            found = await ledger.client.hmget(ledger.keys.job(self.job), ["state", "created", "lease"])
+        except AWAY:
+            return []
+        state, since = found[0], {b"queued": found[1], b"running": found[2]}.get(found[0])
+        if since is None or now_ms - int(since) < STALLED_MS[state]:
+            return []
+        self._told = True
+        why = (
+            "no worker has taken it for ten minutes"
+            if state == b"queued"
+            else "its worker was lost, and no other has taken it"
+        )
+        return [local({"t": "status", "phase": "stalled", "detail": why})]
 
     def _on_silence(self) -> None:
         self._silent = True
@@ -197,10 +222,12 @@ class Following:
 
     def _say(self, outcome: Outcome | None, at: EventId) -> None:
         completion = outcome.completion if outcome else None
-        if completion is None or (completion.value is None and completion.content is None):
+        if completion is None:
             return
-        value = completion.value
-        self._replay.put(at, msgspec.json.encode(value).decode() if value is not None else str(completion.content))
+        if completion.structured:
+            self._replay.put(at, msgspec.json.encode(completion.value).decode())
+        elif completion.content is not None:
+            self._replay.put(at, completion.content)
 
 
 def local(fields: dict[str, Any]) -> Frame:

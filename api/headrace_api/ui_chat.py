@@ -33,8 +33,8 @@ async def chat(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
     gateway.allow(request, EVERY_JOB, SUBMIT)
     body = read_object(await request.body())
     chat_id = body.get("id")
-    if not isinstance(chat_id, str) or not 1 <= len(chat_id) <= 256:
-        raise InputError("/id: must be the chat's id, a text of 1 to 256 characters")
+    if not isinstance(chat_id, str) or not 1 <= len(chat_id) <= 256 or "/" in chat_id:
+        raise InputError("/id: must be the chat's id, a text of 1 to 256 characters without a slash")
     if body.get("trigger") not in (None, "submit-message", "regenerate-message"):
         raise InputError(f"/trigger: {body['trigger']!r:.40} is not known here")
     wanted = {name: value for name, value in body.items() if name not in SDKS}

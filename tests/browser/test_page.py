@@ -225,6 +225,21 @@ def test_a_file_of_jobs_while_the_gateway_is_killed(stack: Stack, page: Page, tm
     assert len({call.n for call in stack.calls()} - paid) == 60
 
 
+def test_a_file_of_jobs_over_a_reload(stack: Stack, page: Page, tmp_path: Path) -> None:
+    """What was not yet submitted is submitted afterwards, and nothing twice."""
+    paid = {call.n for call in stack.calls()}
+    file = tmp_path / "reviews.jsonl"
+    file.write_text("".join(json.dumps({"text": f"Review {n}."}) + "\n" for n in range(200)))
+    page.goto(stack.ready["gateway"])
+    page.get_by_label("Prompt").fill("Extract from: {text}")
+    page.get_by_label("Many at once: a JSONL file").set_input_files(file)
+    shows(page, "[...document.querySelectorAll('#rows td')].some((one) => one.textContent == 'queued')")
+    page.reload()
+    shows(page, "document.querySelector('#counts').textContent.startsWith('200 of 200 done')", seconds=40)
+    assert "200 succeeded · 0 not" in text(page, "#counts")
+    assert len({call.n for call in stack.calls()} - paid) == 200
+
+
 def test_mistakes_are_told(stack: Stack, page: Page) -> None:
     base = stack.ready["gateway"]
     page.goto(base)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import secrets
 import signal
 import time
 from collections.abc import Iterator
@@ -347,6 +348,24 @@ def test_a_silent_stream_says_so(stack: Stack) -> None:
         with Sse(f"{base}/v1/jobs/{job}/events") as stream:
             text_of(stream.all())
             assert stream.comments > 5
+
+
+@pytest.mark.parametrize(("state", "why"), [("queued", "ten minutes"), ("running", "was lost")])
+def test_a_job_that_nobody_works_on_says_so_once(stack: Stack, state: str, why: str) -> None:
+    job = "job_" + secrets.token_hex(13).translate(str.maketrans("01", "ab"))
+    old = str(int((time.time() - 3600) * 1000))
+    record = {"kind": "job", "state": state, "created": old, "lease": old, "epoch": "0", "seq": "0"}
+    with another_gateway(stack, "waiting", HEADRACE_HEARTBEAT_S="0.1") as (base, _), stack.client as client:
+        client.hset(f"{{hr}}:job:{job}", mapping=record)  # in no queue, and under no lease
+        try:
+            with Sse(f"{base}/v1/jobs/{job}/events") as stream:
+                id, data = next(stream.events())
+                assert (id, json.loads(data)["phase"]) == (None, "stalled")
+                assert why in json.loads(data)["detail"]
+                for _ in range(12):  # heartbeats, and not another word
+                    assert stream.answer.readline() in (b": hb\n", b"\n")
+        finally:
+            client.delete(f"{{hr}}:job:{job}")
 
 
 def test_a_deploy_ends_streams_and_no_job(stack: Stack) -> None:

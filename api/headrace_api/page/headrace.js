@@ -5,8 +5,8 @@
 //   for await (const event of stream) { state = fold(state, event); show(state.content); }
 // Every event comes once and in order, whatever happens to the connection. Types: headrace.d.ts.
 
-const TERMINAL_HTTP = new Set([400, 403, 404, 405, 410]);
-const TERMINAL_WS = new Set([1009, 4400, 4403, 4404, 4410]);
+const TERMINAL_HTTP = new Set([400, 401, 403, 404, 405, 410]);
+const TERMINAL_WS = new Set([1009, 4400, 4401, 4403, 4404, 4410]);
 const [FIRST_WAIT_MS, LONGEST_WAIT_MS] = [250, 10_000];
 
 /** The stream cannot go on. `code`: an HTTP status, or a WebSocket's close code; `result`: where the outcome is found. */
@@ -41,30 +41,30 @@ export function openStream(options) {
       return answer.status !== 409;
     },
     async *[Symbol.asyncIterator]() {
-      let waitMs = FIRST_WAIT_MS;
+      let [waitMs, token, refused] = [FIRST_WAIT_MS];
       const connect = transport === "ws" ? overWebSocket : overSse;
       while (!stop.signal.aborted) {
         let askedMs = 0;
         try {
-          const token = await getToken?.();
+          token = await getToken?.();
           const request = { base, job, token, after: stream.cursor, signal: stop.signal, idleMs: heartbeatMs * 2.5 };
           for await (const event of connect(request)) {
             if (event === END) return;
             if (event.retryMs) askedMs = event.retryMs;
             if (event.t === "bye") askedMs = event.reconnect_ms;
             if (event.t === "gap") throw new StreamError(410, "events after the cursor are gone", event.result);
-            if (!event.id || !isAfter(event.id, stream.cursor)) continue; // the gateway's own, or seen
+            if (event.id ? !isAfter(event.id, stream.cursor) : event.t !== "status") continue; // seen, or the gateway's own
             waitMs = FIRST_WAIT_MS;
-            stream.cursor = event.id;
+            stream.cursor = event.id ?? stream.cursor;
             options.onStatus?.("live");
             yield event;
             if (event.t === "end") return;
           }
         } catch (error) {
-          if (error instanceof StreamError || stop.signal.aborted) {
-            if (stop.signal.aborted) return;
-            throw error;
-          }
+          if (stop.signal.aborted) return;
+          const fresh = [401, 4401].includes(error.code) && token && token !== refused; // there may be a better one
+          if (error instanceof StreamError && !fresh) throw error;
+          refused = token;
         }
         options.onStatus?.("reconnecting");
         // Not all at once: after a restart everybody comes back.
@@ -89,8 +89,8 @@ async function* overSse({ base, job, token, after, signal, idleMs }) {
   try {
     const answer = await fetch(`${base}/v1/jobs/${job}/events`, { headers, signal: cut.signal, cache: "no-store" });
     if (answer.status === 204) return void (yield END);
-    if (TERMINAL_HTTP.has(answer.status) || (answer.status === 401 && !token)) throw await refusal(answer);
-    if (answer.status !== 200) return; // tried again: 401 with a fresh token, 429 and 5xx later
+    if (TERMINAL_HTTP.has(answer.status)) throw await refusal(answer);
+    if (answer.status !== 200) return; // 429 and 5xx: tried again later
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     let buffer = "";
     let block = {};
@@ -146,7 +146,7 @@ async function* overWebSocket({ base, job, token, after, signal, idleMs }) {
       await new Promise((resolve) => (wake = resolve));
     }
     if (closed.code === 1000) yield END;
-    if (TERMINAL_WS.has(closed.code) || (closed.code === 4401 && !token)) throw new StreamError(closed.code, closed.reason, `${base}/v1/jobs/${job}`);
+    if (TERMINAL_WS.has(closed.code)) throw new StreamError(closed.code, closed.reason, `${base}/v1/jobs/${job}`);
   } finally {
     clearTimeout(idle);
     signal.removeEventListener("abort", close);

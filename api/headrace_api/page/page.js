@@ -39,9 +39,12 @@ async function persistently(ask, wanted = () => true) {
   }
 }
 
+function newKey() {
+  return crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
+}
+
 /** Accept a job, once however often it has to be said. */
-function submit(body, wanted) {
-  const key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
+function submit(body, key = newKey(), wanted) {
   return persistently(() => call("/v1/jobs", body, key), wanted);
 }
 
@@ -108,7 +111,7 @@ function show(state, result) {
   $("reasoning-box").hidden = !$("reasoning").textContent;
   const { shape, value, text } = answer(state, result, Boolean(ended));
   const structured = shape === "fields";
-  setText("content", structured ? "" : text || state.refusal);
+  setText("content", structured ? "" : [text, state.refusal].filter(Boolean).join("\n\n"));
   $("content").setAttribute("aria-busy", String(!ended && !structured));
   $("value").hidden = !structured;
   if (structured) $("value").replaceChildren(...Object.entries(value).flatMap(field));
@@ -171,21 +174,29 @@ async function submitFile(file) {
   const lines = (await file.text()).split("\n").map((line, at) => [line.trim(), at + 1]).filter(([line]) => line);
   if (!lines.length) throw new Error(`${file.name} is empty.`);
   if (lines.length > MOST_LINES) throw new Error(`${file.name} has ${lines.length} lines; ${MOST_LINES} are taken here. Use headrace extract.`);
+  if (rows.some((row) => row.state === "waiting")) throw new Error("Another file is still being submitted: stop it, or wait a moment.");
   const bodies = lines.map(([line, number]) => bodyOf(line, `${file.name}, line ${number}`, model)); // all, before the first is paid
-  rows = bodies.map(({ name }) => ({ name, state: "waiting" }));
+  rows = bodies.map((one) => ({ ...one, key: newKey(), state: "waiting" }));
+  remember();
+  await submitRows();
+}
+
+/** Submit the rows that wait; after a reload, too: a row keeps its key. */
+async function submitRows() {
   $("batch").hidden = false;
   drawRows();
-  const left = bodies.map((one, at) => [one.body, rows[at]]);
+  const left = rows.filter((row) => row.state === "waiting");
   const submitting = async () => {
-    for (let next; (next = left.shift()); ) {
-      const [body, row] = next;
+    for (let row; (row = left.shift()); ) {
       if (row.state === "cancelled") continue;
       try {
-        row.id = (await submit(body, () => row.state !== "cancelled")).id;
+        row.id = (await submit(row.body, row.key, () => row.state !== "cancelled")).id;
+        if (row.state === "cancelled") await call(`/v1/jobs/${row.id}/cancel`, {}); // stopped while it was on its way
         row.state = "queued";
       } catch (error) {
         if (row.state !== "cancelled") Object.assign(row, { state: "refused", answer: error.message });
       }
+      delete row.body;
       remember();
       drawRow(row);
       watchRows();
@@ -256,8 +267,8 @@ async function onFrame(frame) {
   drawRow(row);
 }
 
-function answerOf({ value, content, tool_calls: calls }) {
-  return value != null ? JSON.stringify(value) : content || (calls ? JSON.stringify(calls) : "");
+function answerOf({ value, content, refusal, tool_calls: calls }) {
+  return value != null ? JSON.stringify(value) : content || refusal || (calls ? JSON.stringify(calls) : "");
 }
 
 function drawRows() {
@@ -306,7 +317,8 @@ function drawCounts() {
 
 function remember() {
   try {
-    sessionStorage.setItem("headrace.rows", JSON.stringify(rows.filter((row) => row.id).map(({ id, name }) => ({ id, name }))));
+    const kept = rows.map(({ id, name, key, body, state, answer }) => (id ? { id, name } : { name, key, body, state, answer }));
+    sessionStorage.setItem("headrace.rows", JSON.stringify(kept));
   } catch {
     // A full or forbidden storage only means that a reload forgets the table.
   }
@@ -372,7 +384,7 @@ $("stop").addEventListener("click", async () => {
 });
 $("stop-all").addEventListener("click", async () => {
   for (const row of rows) {
-    if (!row.id) row.state = "cancelled";
+    if (!row.id && row.state === "waiting") row.state = "cancelled";
     else if (!row.ended) await call(`/v1/jobs/${row.id}/cancel`, {}).catch(() => {});
     drawRow(row);
   }
@@ -391,10 +403,9 @@ for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
 }
 window.addEventListener("hashchange", fromUrl);
 $("model").value = localStorage.getItem("headrace.model") ?? "rehearsal/small";
-rows = JSON.parse(sessionStorage.getItem("headrace.rows") ?? "[]").map((row) => ({ ...row, state: "queued" }));
+rows = JSON.parse(sessionStorage.getItem("headrace.rows") ?? "[]").map((row) => ({ state: "queued", ...row }));
 if (rows.length) {
-  $("batch").hidden = false;
-  drawRows();
+  submitRows();
   watchRows();
 }
 fromUrl();
