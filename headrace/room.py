@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from headrace.errors import HeadraceError, Unknown
 from headrace.event import START, Event, EventId
@@ -47,6 +48,12 @@ class Woken(Protocol):
     def wake(self) -> None: ...
 
 
+class Page(list[Event]):
+    """Events that several viewers hold; a plain list cannot be kept for as long as somebody has it, and no longer."""
+
+    __slots__ = ("__weakref__",)
+
+
 class Room:
     """The ring of one log. It is `begun` once its end is known; its events lie between `base` and `top`."""
 
@@ -71,6 +78,8 @@ class Room:
         self._filling: asyncio.Task[None] | None = None
         self._reaching: asyncio.Task[None] | None = None
         self._too_deep = False
+        self._pages: WeakValueDictionary[tuple[EventId, int], Page] = WeakValueDictionary()
+        self._paging: dict[tuple[EventId, int], asyncio.Task[Page]] = {}
 
     # What the subscriber tells
 
@@ -115,8 +124,15 @@ class Room:
         return not self._too_deep
 
     async def page(self, cursor: EventId, most: int) -> list[Event]:
-        """The next events after `cursor`, read from the Stream."""
-        return await self._read(f"({cursor}", "+", most)
+        """The next events after `cursor`, read from the Stream: once for all who ask while somebody still has them, because a
+        snapshot is as large as an answer. It may be older than the log, so that less follows than there is by now."""
+        key = cursor, most
+        page = self._pages.get(key)
+        if page is None:
+            if key not in self._paging:
+                self._paging[key] = asyncio.create_task(self._read_page(cursor, most))
+            page = await asyncio.shield(self._paging[key])
+        return page
 
     async def tail(self) -> Tail | None:
         return await persistently(lambda: read_tail(self._ledger, self.record))
@@ -133,9 +149,19 @@ class Room:
             self._dirty = True
 
     async def close(self) -> None:
-        await stop(self._filling, self._reaching)
+        await stop(self._filling, self._reaching, *self._paging.values())
 
     # How it fills
+
+    async def _read_page(self, cursor: EventId, most: int) -> Page:
+        key = cursor, most
+        try:
+            page = Page(await self._read(f"({cursor}", "+", most))
+            if page:
+                self._pages[key] = page
+            return page
+        finally:
+            del self._paging[key]
 
     async def _fill(self) -> None:
         try:

@@ -204,11 +204,16 @@ def killed(pid: int | None, sig: int = signal.SIGKILL) -> None:
             os.kill(pid, sig)
 
 
-def rss_mb(pid: int) -> float:
+def rss_mb(pid: int, field: str = "VmRSS") -> float:
     """Resident memory of a process, in MiB."""
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    found = re.search(rf"{field}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found
     return int(found[1]) / 1024
+
+
+def peak_mb(pid: int) -> float:
+    """The most that it ever was."""
+    return rss_mb(pid, "VmHWM")
 
 
 def kill(pid: int, sig: int = signal.SIGKILL) -> None:

@@ -30,6 +30,8 @@ log = structlog.get_logger("headrace.api")
 
 PROTOCOL = "headrace.v1"
 MOST_FRAME_BYTES = 64 * 1024
+LARGE_BYTES = 512 * 1024
+HEARTBEAT = b'{"v":1,"t":"hb"}'
 FIRST_WORD_S = 5.0
 END, RESTART, INTERNAL, BAD, NO_TOKEN, FORBIDDEN, UNKNOWN, SLOW, GONE, TOO_MANY = (
     *(1000, 1012, 1011, 4400, 4401, 4403, 4404, 4408, 4410, 4429),
@@ -173,8 +175,8 @@ class Connection:
             why = await self._watch(order)
         except (Denied, HeadraceError, Problem) as error:
             why = closing(error)
-        except Closing as error:  # the line itself is at fault
-            why, only = error, True
+        except Closing as error:  # the line itself is at fault; with its traceback it would keep what was to be sent
+            why, only = Closing(error.code, str(error)), True
         except (OSError, WebSocketDisconnect):
             return
         except Exception as error:
@@ -205,12 +207,20 @@ class Connection:
                 return Closing(END, "nothing follows its end")
             async with contextlib.aclosing(following.groups(self._gone)) as groups:
                 async for group in groups:
-                    if group:
-                        await self._send([wrapped(job, view.name, frame) for frame in group])
+                    for frame in group:
+                        await self._send_frame(job, view.name, frame)
         finally:
             following.close()
         codes = {"end": END, "gone": GONE, "failed": INTERNAL}
         return Closing(codes[following.last], following.last) if following.last in codes else None
+
+    async def _send_frame(self, job: str, view: str, frame: Frame) -> None:
+        if len(frame.data) < LARGE_BYTES:
+            await self._send([wrapped(job, view, frame)])
+            return
+        async with self._gateway.large:
+            # The heartbeat waits until the frame has left: then the next one may come into memory.
+            await self._send([wrapped(job, view, frame), HEARTBEAT])
 
     async def _send(self, frames: list[bytes]) -> None:
         async with self._line:
@@ -233,7 +243,7 @@ class Connection:
                 async with asyncio.timeout(self._gateway.settings.heartbeat_s):
                     await self._said.wait()
             except TimeoutError:
-                await self._send([b'{"v":1,"t":"hb"}'])
+                await self._send([HEARTBEAT])
 
     async def _drain(self) -> Closing:
         await self._gateway.draining.wait()

@@ -7,7 +7,7 @@ end the official OpenAI client for Python (it reads every block as JSON).
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from headrace_api.views import Frame
 
@@ -21,15 +21,23 @@ HEADERS = {
 ESCAPED = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 
 
-def block(frame: Frame, *, retry_ms: int | None = None) -> bytes:
-    """One frame; its data is JSON, or a word, without line ends."""
-    data = frame.data
+PIECE_BYTES = 256 * 1024
+"""What is written at once: a reader that is slow has so much of a large event waiting for it, and not all of it."""
+
+
+def head(frame: Frame, retry_ms: int | None) -> bytes:
+    """What stands before the data of a frame."""
+    id = f"id: {frame.id}\n" if frame.id is not None else ""
+    retry = f"retry: {retry_ms}\n" if retry_ms is not None else ""
+    return f"{id}{retry}data: ".encode()
+
+
+def line(data: bytes) -> bytes:
+    """The data of a frame, JSON or a word, as one line for every client."""
     for raw, written in ESCAPED:
         if raw in data:
             data = data.replace(raw, written)
-    head = f"id: {frame.id}\n" if frame.id is not None else ""
-    retry = f"retry: {retry_ms}\n" if retry_ms is not None else ""
-    return (head + retry).encode() + b"data: " + data + b"\n\n"
+    return data
 
 
 class Encoder:
@@ -39,8 +47,21 @@ class Encoder:
         self._retry_ms: int | None = random.randint(500, 2500)
 
     def encode(self, frames: Iterable[Frame]) -> bytes:
-        blocks = []
+        return b"".join(self.pieces(frames))
+
+    def pieces(self, frames: Iterable[Frame]) -> Iterator[bytes]:
+        """The same, in pieces of a bounded size."""
+        waiting: list[bytes] = []
         for frame in frames:
-            blocks.append(block(frame, retry_ms=self._retry_ms))
+            data = line(frame.data)
+            waiting.append(head(frame, self._retry_ms))
             self._retry_ms = None
-        return b"".join(blocks)
+            if len(data) <= PIECE_BYTES:
+                waiting.append(data)
+            else:
+                yield b"".join(waiting)
+                waiting = []
+                for at in range(0, len(data), PIECE_BYTES):
+                    yield data[at : at + PIECE_BYTES]
+            waiting.append(b"\n\n")
+        yield b"".join(waiting)

@@ -49,7 +49,8 @@ class EventStream:
                     await self._send(send, slow, HEARTBEAT)
                     async with contextlib.aclosing(self._following.groups(gone)) as groups:
                         async for group in groups:
-                            await self._send(send, slow, encoder.encode(group) if group else HEARTBEAT)
+                            for piece in encoder.pieces(group) if group else (HEARTBEAT,):
+                                await self._send(send, slow, piece)
                 finally:
                     slow.close()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
