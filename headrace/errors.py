@@ -187,7 +187,9 @@ class Conflict(Refused):
 
     def __init__(self, record: str, detail: str = ""):
         super().__init__(record, detail)
-        self.args = (f"the idempotency key belongs to {detail}, which asks for something else; choose another key",)
+        self.args = (
+            f"the idempotency key belongs to {detail}, which asks for something else; choose another key ({record} was not made)",
+        )
 
 
 class Code(NamedTuple):

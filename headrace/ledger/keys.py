@@ -21,7 +21,7 @@ KINDS = (
     KeyKind("job:<id>", "hash", "until the job ends, then 24 h", "submit claim restart beat park release cancel append compact finish restore due recover"),
     KeyKind("job:<id>:log", "stream", "until the job ends, then its ttl", "claim restart append compact cancel finish restore recover"),
     KeyKind("job:<id>:result", "string", "the job's ttl", "finish cancel recover"),
-    KeyKind("jobs:<tenant>", "zset", "permanent, entries 8 days", "submit"),
+    KeyKind("jobs:<tenant>", "zset", "permanent, entries 8 days", "submit restore"),
     KeyKind("idem:<tenant>:<sha>", "string", "24 h", "submit"),
     KeyKind("chat:<tenant>:<sha>", "string", "24 h", "the gateway: the job that answers in a chat"),
     KeyKind("cache:<sha>", "string", "HEADRACE_CACHE_TTL_S", "a worker: an answer that was asked for with `cache`"),

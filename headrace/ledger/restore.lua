@@ -1,5 +1,5 @@
 -- uses: clock events fence
-local job, log, leases = unpack(KEYS)                -- hash, stream, zset id -> lease end ms
+local job, log, leases, jobs = unpack(KEYS)          -- hash, stream, zset id -> lease end ms, zset id -> created ms
 local id, epoch, lease_ms, channel, first_seq, count = unpack(ARGV, 1, 6)   -- rest: 2 × count field, value of the record; then events
 -- The server lost the record (a restart from an old copy): who still holds the attempt writes it again, with the same ids.
 local stored, state = unpack(redis.call('HMGET', job, 'epoch', 'state'))
@@ -18,4 +18,5 @@ end
 local lease = text(now_ms() + lease_ms)
 redis.call('HSET', job, 'state', 'running', 'epoch', epoch, 'seq', text(seq), 'lease', lease)
 redis.call('ZADD', leases, lease, id)
+redis.call('ZADD', jobs, redis.call('HGET', job, 'created') or text(now_ms()), id)
 return { 'OK', text(seq) }

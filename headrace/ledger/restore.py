@@ -25,7 +25,12 @@ async def restore(
     (seq,) = await ledger.run(
         "restore",
         job_id,
-        {"job": keys.job(job_id), "log": f"{keys.job(job_id)}:log", "leases": keys.leases},
+        {
+            "job": keys.job(job_id),
+            "log": f"{keys.job(job_id)}:log",
+            "leases": keys.leases,
+            "jobs": keys.jobs(record.get("tenant", b"default").decode()),
+        },
         {
             "id": job_id,
             "epoch": epoch,

@@ -158,7 +158,8 @@ class Ledger:
             if any(isinstance(failure, NoScriptError) for failure in failures):
                 await self.client.script_load(what.source)
                 continue
-            if len(failures) == len(calls):
+            # Of a key with the wrong kind of value the record itself is to blame, also when it is alone.
+            if len(failures) == len(calls) and not all(str(one).startswith("WRONGTYPE") for one in failures):
                 raise failures[0]
             return each_accepted(calls, replies)
 

@@ -310,6 +310,17 @@ async def test_a_slow_viewer_waits_for_a_lost_log_to_come_back(ledger: Ledger) -
     await reader.close()
 
 
+async def test_a_job_alone_with_a_broken_log_holds_nobody_up(ledger: Ledger) -> None:
+    job = await begun(ledger)
+    publisher = publisher_of(Flusher(ledger), job)
+    await ledger.client.delete(f"{ledger.keys.job(job.record_id)}:log")
+    await ledger.client.set(f"{ledger.keys.job(job.record_id)}:log", "no stream")
+    publisher.put(text("a"))
+    async with asyncio.timeout(2):
+        with pytest.raises(ResponseError):
+            await publisher.settled()
+
+
 async def test_after_an_error_nothing_waits_for_ever(ledger: Ledger) -> None:
     job = await begun(ledger)
     publisher = publisher_of(Flusher(ledger), job)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from typing import Any, NamedTuple, Protocol
@@ -78,10 +78,12 @@ class Remembered:
     def __init__(self, cache: Cache):
         self.cache = cache
         self._asking: dict[str, asyncio.Lock] = {}
+        self._askers: Counter[str] = Counter()
 
     async def ask(self, key: str, pay: Callable[[], Awaitable[Completion]]) -> Completion:
         """The completion kept under `key`, else a new one, kept when it is one to keep."""
         lock = self._asking.setdefault(key, asyncio.Lock())
+        self._askers[key] += 1
         try:
             async with lock:
                 kept = await self.cache.get(key)
@@ -93,8 +95,9 @@ class Remembered:
                     await self.cache.set(key, msgspec.json.encode(completion))
                 return completion
         finally:
-            if not lock.locked():
-                self._asking.pop(key, None)
+            self._askers[key] -= 1
+            if not self._askers[key]:
+                del self._askers[key], self._asking[key]
 
 
 def worth_keeping(completion: Completion) -> bool:

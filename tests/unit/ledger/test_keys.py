@@ -126,6 +126,7 @@ async def live_the_lives_of_jobs(ledger: Watched) -> None:
     await append(ledger, job, epoch, 2, [b"{}"])
     await compact(ledger, job, epoch, 3, b"{}")
     await ledger.client.delete(ledger.keys.job(job), f"{ledger.keys.job(job)}:log")
+    await ledger.client.zrem(ledger.keys.jobs("default"), job)
     record = {**attempt.record, "restarted": b"r"}
     await restore(ledger, job, epoch, record, [b"{}", b"{}"], lease_ms=LONG)
     await finish(ledger, job, epoch, JobState.SUCCEEDED, seq=3, event=b"{}", result=b"{}", counters={"jobs": 1})

@@ -21,6 +21,7 @@ async def lose(ledger: Ledger, job: str) -> None:
     """The server comes back from an old copy: the job is not in it."""
     await ledger.client.delete(ledger.keys.job(job), f"{ledger.keys.job(job)}:log")
     await ledger.client.zrem(ledger.keys.leases, job)
+    await ledger.client.zrem(ledger.keys.jobs("default"), job)
 
 
 async def test_the_record_and_the_log_are_as_before(ledger: Ledger, look: Any, job: str, attempt: Any) -> None:
