@@ -21,17 +21,21 @@ EVERY_JOB = "*"
 READ, CANCEL, SUBMIT = "read", "cancel", "submit"
 SCOPES = (READ, CANCEL, SUBMIT)
 TOKEN_S = 60.0
+STREAM_S = 3600.0
+COOKIE = "headrace_token"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MOST_TOKEN_CHARS = 2048
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """What a token allows: `scope` on `job` (`*` for all) until `exp`, seconds since 1970. `sub` says for whom it was made."""
+    """What a token allows: `scope` on `job` (`*` for all) until `exp`, seconds since 1970; a connection that was made with it may
+    last `max_stream` seconds. `sub` says for whom it was made."""
 
     job: str
     scope: list[str]
     exp: float
     sub: str = ""
+    max_stream: float = STREAM_S
 
 
 class Denied(Exception):
@@ -51,8 +55,10 @@ class Gate:
         self._origins = frozenset(origins)
         self._hosts = {*LOOPBACK, *(hostname(origin) for origin in origins)}
 
-    def sign(self, job: str, scope: Iterable[str], *, sub: str = "", lasts_s: float = TOKEN_S) -> str:
-        claims = msgspec.json.encode(Claims(job, list(scope), time.time() + lasts_s, sub))
+    def sign(
+        self, job: str, scope: Iterable[str], *, sub: str = "", lasts_s: float = TOKEN_S, max_stream_s: float = STREAM_S
+    ) -> str:
+        claims = msgspec.json.encode(Claims(job, list(scope), time.time() + lasts_s, sub, max_stream_s))
         text = f"{VERSION}.{as_text(claims)}"
         return f"{text}.{as_text(self._mac(text))}"
 
@@ -69,13 +75,18 @@ class Gate:
             raise Denied("the token has expired; get a fresh one", missing=True)
         return claims
 
-    def check(self, tokens: Iterable[str], job: str, scope: str) -> None:
-        """Whether one of `tokens` allows `scope` on `job`; none at all is enough where the gateway is open. Raises `Denied`."""
+    def check(self, tokens: Iterable[str], job: str, scope: str) -> float | None:
+        """Whether one of `tokens` allows `scope` on `job`; none at all is enough where the gateway is open. Returns how many
+        seconds a connection may last, None without an end. Raises `Denied`."""
         claims = [self.read(token) for token in tokens]
         if not claims and not self.is_open:
             raise Denied(f"a token with the scope `{scope}` is needed here", missing=True)
-        if claims and not any(one.job in (job, EVERY_JOB) and scope in one.scope for one in claims):
+        if not claims:
+            return None
+        allowing = [one.max_stream for one in claims if one.job in (job, EVERY_JOB) and scope in one.scope]
+        if not allowing:
             raise Denied(f"the token does not allow `{scope}` here", missing=False)
+        return max(allowing)
 
     def check_caller(self, host: str, origin: str | None) -> None:
         """Refuse pages of other sites, and on loopback other names for this machine (rebinding). Raises `Denied`."""
@@ -93,11 +104,12 @@ class Gate:
 
 
 def tokens_of(headers: Any, query: Any, subprotocols: Iterable[str] = ()) -> list[str]:
-    """Every token that came along: `Authorization: Bearer`, `Sec-WebSocket-Protocol: …, bearer.<token>`, `?st=`."""
+    """Every token that came along: `Authorization: Bearer`, `Sec-WebSocket-Protocol: …, bearer.<token>`, `?st=`, the cookie."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     found = [token.strip()] if scheme.lower() == "bearer" and token.strip().startswith(f"{VERSION}.") else []
     found += [name.removeprefix("bearer.") for name in subprotocols if name.startswith("bearer.")]
-    return found + [st for st in [query.get("st")] if st]
+    cookies = dict(part.strip().partition("=")[::2] for part in headers.get("cookie", "").split(";"))
+    return found + [token for token in (query.get("st"), cookies.get(COOKIE)) if token]
 
 
 def network(url: str) -> str | None:

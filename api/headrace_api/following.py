@@ -23,16 +23,21 @@ FIRST_S = 0.25
 GROUP_BYTES = 64 * 1024
 STALLED_MS = {b"queued": 600_000, b"running": 60_000}
 """Since it was submitted, and since its lease ran out."""
+EXPIRING_S = 30.0
+EXPIRED = "the token that it was opened with holds no longer; come back with a fresh one"
 DRAINING = "the gateway is restarting"
 
 
 class Following:
     """The frames of one job in one view, after one cursor. `open` it first; `close` it at the end.
 
-    `last` says why it ended, once `groups` has: `end`, `drain`, `gone` or `failed`.
+    `lasts_s` is how long it may, by the token it was opened with. `last` says why it ended, once `groups` has: `end`, `drain`,
+    `expired`, `gone` or `failed`.
     """
 
-    def __init__(self, gateway: Gateway, view: type[View], subject: Subject, cursor: Cursor):
+    def __init__(
+        self, gateway: Gateway, view: type[View], subject: Subject, cursor: Cursor, *, lasts_s: float | None = None
+    ):
         self._gateway = gateway
         self._held = False
         self._ahead: list[list[Frame]] = []
@@ -43,6 +48,8 @@ class Following:
         self._viewer: Viewer | None = None
         self._silent = False
         self._told = False
+        self._lasts_s = lasts_s
+        self._word = ""  # of the token: `expiring`, `expired`
         self._next: asyncio.Task[list[Event]] | None = None
 
     async def open(self) -> bool:
@@ -97,8 +104,16 @@ class Following:
         for end in (drain, gone):
             end.add_done_callback(wake)
         silence = Overdue(self._gateway.settings.heartbeat_s, self._on_silence)
+        timers = self._timers()
         try:
             while not self._replay.closed:
+                if self._word == "expired":
+                    self.last = "expired"
+                    yield [Frame(None, data) for data in self._replay.view.interrupted(EXPIRED)]
+                    return
+                if self._word and self._replay.view.name == "native":
+                    yield [local({"t": "auth.expiring", "in_ms": round(1000 * min(EXPIRING_S, self._lasts_s or 0))})]
+                self._word = ""
                 self._silent = False
                 silence.start()
                 more = await self._more(viewer, drain, gone)
@@ -111,13 +126,28 @@ class Following:
                     self.last = "drain"
                     yield [Frame(None, data) for data in self._replay.view.interrupted(DRAINING)]
                     return
-                else:
+                elif not self._word:
                     yield await self._stalled()
             self.last = self.last or "end"
         finally:
             silence.close()
+            for timer in timers:
+                timer.cancel()
             gone.remove_done_callback(wake)
             drain.cancel()
+
+    def _timers(self) -> list[asyncio.TimerHandle]:
+        """What will be said of the token."""
+        if self._lasts_s is None:
+            return []
+        later = asyncio.get_running_loop().call_later
+        warned_s = max(0, self._lasts_s - EXPIRING_S)
+        return [later(warned_s, self._on_word, "expiring"), later(self._lasts_s, self._on_word, "expired")]
+
+    def _on_word(self, word: str) -> None:
+        self._word = word
+        if self._viewer is not None:
+            self._viewer.wake()
 
     async def _stalled(self) -> list[Frame]:
         """What a native viewer is told once, in place of a heartbeat, when nobody seems to work on the job."""
@@ -153,7 +183,7 @@ class Following:
                     return lambda: events
                 if events is None:
                     break
-                if self._silent:
+                if self._silent or self._word:
                     return None
                 await viewer.news()
             else:

@@ -58,12 +58,13 @@ class Gateway:
         assert self._reader is not None
         return {"streams": self.streams, **self._reader.held(), "tasks": len(asyncio.all_tasks())}
 
-    def allow(self, connection: Any, job: str, scope: str, more: tuple[str, ...] = ()) -> None:
-        """Whether this request may do `scope` on `job`. Raises `Denied`."""
+    def allow(self, connection: Any, job: str, scope: str, more: tuple[str, ...] = ()) -> float | None:
+        """Whether this request may do `scope` on `job`. Returns how many seconds a connection may last, None without an end.
+        Raises `Denied`."""
         headers = connection.headers
         self.gate.check_caller(headers.get("host", ""), headers.get("origin"))
         subprotocols = connection.scope.get("subprotocols") or ()
-        self.gate.check([*tokens_of(headers, connection.query_params, subprotocols), *more], job, scope)
+        return self.gate.check([*tokens_of(headers, connection.query_params, subprotocols), *more], job, scope)
 
     def check_room(self) -> None:
         """Raises `Problem` when as many streams and WebSockets are open as may be. To be asked before a job is accepted: a

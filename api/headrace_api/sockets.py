@@ -194,14 +194,14 @@ class Connection:
 
     async def _watch(self, order: Order) -> Closing | None:
         gateway, job = self._gateway, order.job
-        gateway.allow(self._socket, job, READ, (order.token,) if order.token else ())
+        lasts_s = gateway.allow(self._socket, job, READ, (order.token,) if order.token else ())
         self._greeted = True
         view = view_named(order.view)
         gateway.record(job)
         cursor = Cursor.parse(order.after, job)
         if view.name == "native" and cursor.part is not None:
             raise InputError("the cursor is one of another view: a native one is `<epoch>-<seq>`")
-        following = Following(gateway, view, Subject(job=job), cursor)
+        following = Following(gateway, view, Subject(job=job), cursor, lasts_s=lasts_s)
         try:
             if not await following.open():
                 return Closing(END, "nothing follows its end")
@@ -211,7 +211,7 @@ class Connection:
                         await self._send_frame(job, view.name, frame)
         finally:
             following.close()
-        codes = {"end": END, "gone": GONE, "failed": INTERNAL}
+        codes = {"end": END, "gone": GONE, "failed": INTERNAL, "expired": NO_TOKEN}
         return Closing(codes[following.last], following.last) if following.last in codes else None
 
     async def _send_frame(self, job: str, view: str, frame: Frame) -> None:

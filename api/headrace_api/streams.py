@@ -77,12 +77,14 @@ async def left(receive: Receive) -> None:
         pass
 
 
-async def stream(gateway: Gateway, view: type[View], subject: Subject, cursor: Cursor) -> ASGIApp:
+async def stream(
+    gateway: Gateway, view: type[View], subject: Subject, cursor: Cursor, *, lasts_s: float | None = None
+) -> ASGIApp:
     """The response that follows a job, or 204. Raises `Unknown`, `Gone`, and `Problem` when too many are open."""
     if cursor.at == "now" and view.name != "native":
         raise InputError(f"the cursor `now` is for the native view; {view.name} begins at the start, or after an id")
     gateway.check_room()
-    following = Following(gateway, view, subject, cursor)
+    following = Following(gateway, view, subject, cursor, lasts_s=lasts_s)
     if not await following.open():
         following.close()
         return Nothing()
@@ -92,7 +94,7 @@ async def stream(gateway: Gateway, view: type[View], subject: Subject, cursor: C
 @get("/v1/jobs/{job:str}/events", media_type="text/event-stream")
 async def events(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> ASGIApp:
     """Its events after `Last-Event-ID`, or after `?after=`, in `?view=`; 204 when nothing follows."""
-    gateway.allow(request, job, READ)
+    lasts_s = gateway.allow(request, job, READ)
     query = request.query_params
     view = view_named(query.get("view"))
     gateway.record(job)
@@ -102,4 +104,4 @@ async def events(request: Request[Any, Any, Any], job: str, gateway: Gateway) ->
         raise InputError("the cursor is one of another view: a native one is `<epoch>-<seq>`")
     asked = await gateway.asked(job)
     subject = Subject(job=job, model=asked.model if asked else "", include_usage=flag(query.get("usage"), "usage"))
-    return await stream(gateway, view, subject, cursor)
+    return await stream(gateway, view, subject, cursor, lasts_s=lasts_s)

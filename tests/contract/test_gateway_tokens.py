@@ -47,6 +47,35 @@ def job_of(base: str, owner: str) -> tuple[str, str]:
     return accepted.json["id"], accepted.json["stream_token"]
 
 
+async def test_a_connection_ends_when_its_token_says_so_and_goes_on_with_a_fresh_one(
+    shut: tuple[Stack, str], owner: str
+) -> None:
+    _, base = shut
+    body = BODY | {"messages": [{"role": "user", "content": SLOW}]}
+    accepted = ask(f"{base}/v1/jobs", "POST", body, **bearer(owner)).json
+    job, gate = accepted["id"], Gate(SECRET.encode(), is_open=False)
+    short, url = gate.sign(job, ("read",), max_stream_s=0.6), f"{base}/v1/jobs/{job}/events"
+    began = time.monotonic()
+    first = await asyncio.to_thread(lambda: Sse(url, **bearer(short)).all())
+    assert time.monotonic() - began < 5
+    kinds = [json.loads(data)["t"] for _, data in first]
+    assert "auth.expiring" in kinds
+    assert (kinds[-1], "end" in kinds) == ("bye", False)
+    last = [id for id, _ in first if id is not None][-1]
+    async with connect(f"ws{base.removeprefix('http')}/v1/stream?job={job}&after={last}&st={short}") as connection:
+        second: list[Any] = []
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                frame = json.loads(await connection.recv())
+                second.append((frame.get("id"), json.dumps(frame)))
+    assert connection.close_code == 4401
+    last = [id for id, _ in second if id is not None][-1]
+    cookie = {"cookie": f"theme=dark; headrace_token={accepted['stream_token']}", "last_event_id": last}
+    third = await asyncio.to_thread(lambda: Sse(url, **cookie).all())
+    whole = ask(f"{base}/v1/jobs/{job}", **bearer(owner)).json["completion"]["content"]
+    assert text_of([*first, *second, *third]) == whole
+
+
 def test_nothing_is_done_without_one(shut: tuple[Stack, str], owner: str) -> None:
     _, base = shut
     job, _ = job_of(base, owner)

@@ -54,7 +54,7 @@ export function openStream(options) {
             if (event.t === "bye") askedMs = event.reconnect_ms;
             if (event.t === "gap") throw new StreamError(410, "events after the cursor are gone", event.result);
             if (event.id ? !isAfter(event.id, stream.cursor) : event.t !== "status") continue; // seen, or the gateway's own
-            waitMs = FIRST_WAIT_MS;
+            [waitMs, refused] = [FIRST_WAIT_MS];
             stream.cursor = event.id ?? stream.cursor;
             options.onStatus?.("live");
             yield event;
