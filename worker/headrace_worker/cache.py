@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from typing import Any, NamedTuple, Protocol
@@ -77,27 +77,40 @@ class Remembered:
 
     def __init__(self, cache: Cache):
         self.cache = cache
-        self._asking: dict[str, asyncio.Lock] = {}
-        self._askers: Counter[str] = Counter()
+        self._paying: dict[str, asyncio.Future[bool | None]] = {}  # whether its answer is kept; None: it was cancelled
 
     async def ask(self, key: str, pay: Callable[[], Awaitable[Completion]]) -> Completion:
-        """The completion kept under `key`, else a new one, kept when it is one to keep."""
-        lock = self._asking.setdefault(key, asyncio.Lock())
-        self._askers[key] += 1
-        try:
-            async with lock:
-                kept = await self.cache.get(key)
-                if kept is not None:
-                    completion = msgspec.json.decode(kept, type=Completion)
-                    return msgspec.structs.replace(completion, cached=True)
-                completion = await pay()
-                if worth_keeping(completion):
-                    await self.cache.set(key, msgspec.json.encode(completion))
+        """The completion kept under `key`, else a new one, kept when it is one to keep. When it is not, those who waited for it
+        ask for their own, side by side."""
+        while (paying := self._paying.get(key)) is not None:
+            kept = await asyncio.shield(paying)
+            if kept is False:
+                return await pay()
+            if kept and (completion := await self._kept(key)) is not None:
                 return completion
+        done = self._paying[key] = asyncio.get_running_loop().create_future()
+        kept = False
+        try:
+            completion = await self._kept(key)
+            if completion is None:
+                completion = await pay()
+                if not worth_keeping(completion):
+                    return completion
+                await self.cache.set(key, msgspec.json.encode(completion))
+            kept = True
+            return completion
+        except asyncio.CancelledError:
+            kept = None
+            raise
         finally:
-            self._askers[key] -= 1
-            if not self._askers[key]:
-                del self._askers[key], self._asking[key]
+            del self._paying[key]
+            done.set_result(kept)
+
+    async def _kept(self, key: str) -> Completion | None:
+        found = await self.cache.get(key)
+        if found is None:
+            return None
+        return msgspec.structs.replace(msgspec.json.decode(found, type=Completion), cached=True)
 
 
 def worth_keeping(completion: Completion) -> bool:
