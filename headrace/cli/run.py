@@ -82,6 +82,10 @@ def run(
                     await until_interrupted(show_stream(job, as_json=as_json))
                     return 0
                 completion = await until_interrupted(job.completion())
+            except OSError as error:
+                if not isinstance(error, BrokenPipeError):  # who closes the pipe knows
+                    click.echo(f"the answer cannot be written; the job goes on: headrace watch {job.id}", err=True)
+                raise
             except Interrupted:  # whoever waits at a prompt does not want to pay for it any more
                 with suppress(HeadraceError):
                     await job.cancel()

@@ -34,8 +34,7 @@ class Lines:
     def update(self, event: dict[str, Any]) -> None:
         import msgspec
 
-        click.echo(msgspec.json.encode(event))
-        sys.stdout.flush()
+        click.echo(msgspec.json.encode(event))  # which flushes, and knows what to do where there is no output
 
     def close(self, fold: Fold) -> None:
         pass
@@ -82,7 +81,6 @@ class Text:
             self._switch(sys.stdout)
             self._given += len(text)
             click.echo(text, nl=False)
-            sys.stdout.flush()
 
     def _say(self, text: str) -> None:
         self._switch(None)

@@ -184,3 +184,17 @@ def test_without_a_service_one_is_started_for_the_command(tmp_path: Path) -> Non
     assert len(read(tmp_path / "out.jsonl")) == 1
     assert not (tmp_path / ".headrace" / "up.json").exists()
     assert str(tmp_path) not in subprocess.run(["ps", "axww"], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_output_that_cannot_be_written_is_told_in_a_line(stack: Stack) -> None:
+    command = [sys.executable, "-m", "headrace", "run", "Why?", "--model", "rehearsal/small"]
+    for more in ([], ["--stream"], ["--stream", "--json"]):
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(
+                [*command, *more], env=stack.client_environment, cwd=stack.folder, stdout=full, stderr=subprocess.PIPE
+            )
+        assert done.returncode == 1
+        told = done.stderr.decode().splitlines()
+        assert told[-1] == "headrace: No space left on device"
+        assert len(told) <= 2
