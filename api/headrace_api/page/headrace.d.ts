@@ -1,5 +1,5 @@
-/** One event of a job's log; fields beside `t` and `id` depend on `t` (docs/streaming.md). */
-export interface Event { t: string; id: string; [field: string]: unknown }
+/** One event of a job's log; fields beside `t` and `id` depend on `t` (docs/streaming.md). Only a `status` of the gateway's own has no id. */
+export interface Event { t: string; id?: string; [field: string]: unknown }
 
 export interface ToolCall { id: string; name: string; arguments: string; done: boolean }
 
