@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from headrace.errors import Gone, HeadraceError
-from headrace.event import Event, EventId
+from headrace.event import START, Event, EventId
 from headrace.job import Outcome
 from headrace.ledger.script import AWAY
 from headrace.reader import Viewer
@@ -21,6 +21,7 @@ from headrace_api.views import Cursor, Frame, Replay, Subject, View
 
 FIRST_S = 0.25
 GROUP_BYTES = 64 * 1024
+LOOK_AGAIN_S = 60.0
 STALLED_MS = {b"queued": 600_000, b"running": 60_000}
 """Since it was submitted, and since its lease ran out."""
 EXPIRING_S = 30.0
@@ -48,6 +49,9 @@ class Following:
         self._viewer: Viewer | None = None
         self._silent = False
         self._told = False
+        self._looking: asyncio.Task[list[Frame]] | None = None
+        self._looked_s = 0.0
+        self._pos = START
         self._lasts_s = lasts_s
         self._word = ""  # of the token: `expiring`, `expired`
         self._next: asyncio.Task[list[Event]] | None = None
@@ -58,7 +62,7 @@ class Following:
         self._viewer = viewer = await self._gateway.view(self.job, cursor)
         if viewer.ended and self._replay.view.resumable and self._cursor.part is None:
             return False
-        ended = viewer.ended
+        ended, self._pos = viewer.ended, viewer.cursor
         if self._replay.reads_after != cursor:
             viewer.close()
             self._viewer = viewer = await self._gateway.view(self.job)
@@ -85,6 +89,8 @@ class Following:
     def close(self) -> None:
         if self._next is not None:
             self._next.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
         if self._viewer is not None:
             self._viewer.close()
 
@@ -95,7 +101,7 @@ class Following:
         for group in self._ahead:
             yield group
         if self._cursor.at == "now" and self._replay.reads_after == "now":
-            yield [local({"t": "pos", "at": str(viewer.cursor)})]
+            yield [local({"t": "pos", "at": str(self._pos)})]
         drain = asyncio.create_task(self._gateway.draining.wait())
 
         def wake(_: Any) -> None:
@@ -127,7 +133,7 @@ class Following:
                     yield [Frame(None, data) for data in self._replay.view.interrupted(DRAINING)]
                     return
                 elif not self._word:
-                    yield await self._stalled()
+                    yield self._beside()
             self.last = self.last or "end"
         finally:
             silence.close()
@@ -149,10 +155,19 @@ class Following:
         if self._viewer is not None:
             self._viewer.wake()
 
+    def _beside(self) -> list[Frame]:
+        """What is said in place of a heartbeat. The ledger is asked aside: it may be away, and the heartbeat must come."""
+        now_s = asyncio.get_running_loop().time()
+        if self._looking is not None and self._looking.done():
+            looked, self._looking = self._looking, None
+            return looked.result()
+        if self._looking is None and self._replay.view.name == "native" and not self._told and now_s > self._looked_s:
+            self._looked_s = now_s + LOOK_AGAIN_S
+            self._looking = asyncio.create_task(self._stalled())
+        return []
+
     async def _stalled(self) -> list[Frame]:
-        """What a native viewer is told once, in place of a heartbeat, when nobody seems to work on the job."""
-        if self._told or self._replay.view.name != "native":
-            return []
+        """What a native viewer is told once, when nobody seems to work on the job."""
         ledger, now_ms = self._gateway.client.ledger, time.time() * 1000
         try:
             found = await ledger.client.hmget(ledger.keys.job(self.job), ["state", "created", "lease"])

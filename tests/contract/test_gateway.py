@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from gateways import SLOW, Sse, another_gateway, ask, submit, text_of
+from gateways import SLOW, Sse, another_gateway, ask, kill, submit, text_of
 from stack import Stack, started, until
 
 pytestmark = pytest.mark.xdist_group("gateway")
@@ -365,6 +365,41 @@ def test_a_job_that_nobody_works_on_says_so_once(stack: Stack, state: str, why: 
                 for _ in range(12):  # heartbeats, and not another word
                     assert stream.answer.readline() in (b": hb\n", b"\n")
         finally:
+            client.delete(f"{{hr}}:job:{job}")
+
+
+def test_now_says_after_which_event_it_begins(base: str) -> None:
+    job = submit(base, SLOW)
+    with Sse(f"{base}/v1/jobs/{job}/events") as stream:
+        next(event for event in stream.events() if "text.delta" in event[1])
+    with Sse(f"{base}/v1/jobs/{job}/events?after=now") as stream:
+        events = stream.events()
+        _, pos = next(events)
+        id, _ = next(events)
+    epoch, _, seq = json.loads(pos)["at"].partition("-")
+    assert id == f"{epoch}-{int(seq) + 1}"
+
+
+def test_heartbeats_and_the_last_word_do_not_wait_for_the_ledger(stack: Stack) -> None:
+    job = "job_" + secrets.token_hex(13).translate(str.maketrans("01", "ab"))
+    with another_gateway(stack, "steady", HEADRACE_HEARTBEAT_S="0.1") as (base, process), stack.client as client:
+        now = str(int(time.time() * 1000))
+        client.hset(
+            f"{{hr}}:job:{job}", mapping={"kind": "job", "state": "queued", "created": now, "epoch": "0", "seq": "0"}
+        )
+        server = client.info("server")["process_id"]  # type: ignore[index]
+        try:
+            with Sse(f"{base}/v1/jobs/{job}/events") as stream:
+                assert stream.answer.readline() == b": hb\n"
+                kill(server, signal.SIGSTOP)
+                began = time.monotonic()
+                for _ in range(10):
+                    assert stream.answer.readline() in (b": hb\n", b"\n")
+                process.send_signal(signal.SIGTERM)
+                assert [json.loads(data)["t"] for _, data in stream.events()] == ["bye"]
+                assert time.monotonic() - began < 4
+        finally:
+            kill(server, signal.SIGCONT)
             client.delete(f"{{hr}}:job:{job}")
 
 
