@@ -16,7 +16,7 @@ from typing import Any
 
 import openai
 import pytest
-from gateways import SLOW, another_gateway, ask, free_port
+from gateways import SLOW, Sse, another_gateway, ask, free_port, submit
 from headrace_api.sse import HEARTBEAT, Encoder
 from headrace_api.views import Frame
 from openai import OpenAI
@@ -249,3 +249,28 @@ class TestTanStackAi:
         assert found["errors"] == []
         assert len(found["requests"]) > 1
         assert len(stack.calls()) == paid + 1, "posted again, it joins"
+
+
+class TestHeadraceJs:
+    @pytest.mark.parametrize("transport", ["sse", "ws"])
+    def test_from_every_kind_of_cursor(self, stack: Stack, base: str, packages: Path, transport: str) -> None:
+        job = submit(base, "[[rehearsal tps=30]] Say some words, one after the other, and no more than ten of them.")
+        url = f"{base}/v1/jobs/{job}/events"
+        live = follow(packages, base, job, "now", transport)
+        ids = [id for id, _ in Sse(url).all()]
+        assert live
+        assert live == ids[len(ids) - len(live) :]
+        for after, want in (
+            ("", ids),
+            ("0", ids),
+            (ids[2], ids[3:]),
+            (f"{job}:{ids[2]}", ids[3:]),
+            ("999999999999999-9", ids),
+        ):
+            assert follow(packages, base, job, after, transport) == want, after
+
+
+def follow(packages: Path, base: str, job: str, after: str, transport: str) -> list[str]:
+    client = JS.parents[2] / "api/headrace_api/page/headrace.js"
+    command = ["node", "--experimental-websocket", str(packages / "follow.mjs"), client.as_uri(), base, job, after, transport]
+    return json.loads(subprocess.run(command, capture_output=True, check=True, timeout=30).stdout)

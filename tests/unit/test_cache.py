@@ -76,6 +76,15 @@ async def test_an_answer_that_is_not_kept_holds_nobody_up_for_long() -> None:
     assert (provider.calls, remembered._paying) == (8, {})
 
 
+@pytest.mark.parametrize("kept", [b"", b"x", b"{}", b"null", b'{"id": 7}', b"\xff"])
+async def test_what_cannot_be_read_is_paid_for_and_kept_anew(kept: bytes) -> None:
+    remembered, provider = Remembered(MemoryCache()), Provider()
+    provider.let.set()
+    await remembered.cache.set("key", kept)
+    assert [(await remembered.ask("key", provider.pay)).cached for _ in range(2)] == [False, True]
+    assert provider.calls == 1
+
+
 async def test_a_failure_is_each_ones_own() -> None:
     remembered = Remembered(MemoryCache())
 

@@ -108,9 +108,10 @@ class Remembered:
 
     async def _kept(self, key: str) -> Completion | None:
         found = await self.cache.get(key)
-        if found is None:
+        try:
+            return msgspec.structs.replace(msgspec.json.decode(found, type=Completion), cached=True) if found else None
+        except (msgspec.DecodeError, UnicodeDecodeError):  # of another version, or damaged: as good as none
             return None
-        return msgspec.structs.replace(msgspec.json.decode(found, type=Completion), cached=True)
 
 
 def worth_keeping(completion: Completion) -> bool:

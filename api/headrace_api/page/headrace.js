@@ -19,7 +19,7 @@ export class StreamError extends Error {
 
 /** Whether `id` comes after `other`; both are `<epoch>-<seq>`. */
 export function isAfter(id, other) {
-  if (!other) return true;
+  if (!/^\d+-\d+$/.test(other ?? "")) return true; // the start, `now`, or a cursor of another form
   const [a, b] = [id, other].map((one) => one.split("-").map(Number));
   return a[0] !== b[0] ? a[0] > b[0] : a[1] > b[1];
 }
@@ -29,8 +29,7 @@ export function openStream(options) {
   const base = (options.url ?? globalThis.location?.origin ?? "").replace(/\/$/, "");
   const { job, getToken, signal, transport = "sse", heartbeatMs = 15_000 } = options;
   const stop = new AbortController();
-  signal?.addEventListener("abort", () => stop.abort(), { once: true });
-  if (signal?.aborted) stop.abort();
+  signal?.aborted ? stop.abort() : signal?.addEventListener("abort", () => stop.abort(), { once: true });
   const stream = {
     cursor: options.after ?? "",
     close: () => stop.abort(),
@@ -50,10 +49,11 @@ export function openStream(options) {
           const request = { base, job, token, after: stream.cursor, signal: stop.signal, idleMs: heartbeatMs * 2.5 };
           for await (const event of connect(request)) {
             if (event === END) return;
-            if (event.retryMs) askedMs = event.retryMs;
-            if (event.t === "bye") askedMs = event.reconnect_ms;
+            askedMs = event.retryMs ?? (event.t === "bye" ? event.reconnect_ms : askedMs);
+            if (event.t === "pos") stream.cursor = event.at;
             if (event.t === "gap") throw new StreamError(410, "events after the cursor are gone", event.result);
-            if (event.id ? !isAfter(event.id, stream.cursor) : event.t !== "status") continue; // seen, or the gateway's own
+            const reset = event.t === "attempt.start" && !event.id.startsWith(`${stream.cursor.split("-")[0]}-`); // of a lost log
+            if (event.id ? !isAfter(event.id, stream.cursor) && !reset : event.t !== "status") continue; // seen, or the gateway's own
             [waitMs, refused] = [FIRST_WAIT_MS];
             stream.cursor = event.id ?? stream.cursor;
             options.onStatus?.("live");
@@ -63,7 +63,7 @@ export function openStream(options) {
         } catch (error) {
           if (stop.signal.aborted) return;
           const fresh = [401, 4401].includes(error.code) && token && token !== refused; // there may be a better one
-          if (error instanceof StreamError && !fresh) throw error;
+          if ((error instanceof StreamError && !fresh) || error instanceof ReferenceError) throw error; // no WebSocket here
           refused = token;
         }
         options.onStatus?.("reconnecting");
