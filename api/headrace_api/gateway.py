@@ -22,7 +22,6 @@ from headrace_api.auth import Gate, tokens_of
 from headrace_api.problems import Problem
 
 JOB_ID_CHARS = 64
-LARGE_AT_A_TIME = 2
 
 
 class Gateway:
@@ -34,7 +33,6 @@ class Gateway:
         self.draining = asyncio.Event()
         self.abort: Callable[[Any, bytes], None] = lambda scope, last: None
         self.streams = 0
-        self.large = asyncio.Semaphore(LARGE_AT_A_TIME)  # frames of a WebSocket cannot be written in pieces
         self._client: AsyncHeadrace | None = None
         self._reader: Reader | None = None
 

@@ -9,26 +9,13 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from headrace_api.fragments import WebSocketProtocol
 from headrace_api.gateway import Gateway
 from headrace_api.sockets import MOST_FRAME_BYTES
 
 GRACE_S = 2
 LAST_WORD_S = 2.0
-
-
-class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """Reads nothing from a client that does not read: the pongs to its pings would lie here, however many they are."""
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self.transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if not self.read_paused:
-            self.transport.resume_reading()
 
 
 class Server(uvicorn.Server):

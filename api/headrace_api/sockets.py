@@ -22,6 +22,7 @@ from headrace.ledger.cancel import cancel
 from headrace.waiting import stop
 from headrace_api.auth import CANCEL, READ, Denied, tokens_of
 from headrace_api.following import DRAINING, Following
+from headrace_api.fragments import FRAGMENT
 from headrace_api.gateway import Gateway
 from headrace_api.problems import Problem
 from headrace_api.views import Cursor, Frame, Subject, view_named
@@ -30,7 +31,8 @@ log = structlog.get_logger("headrace.api")
 
 PROTOCOL = "headrace.v1"
 MOST_FRAME_BYTES = 64 * 1024
-LARGE_BYTES = 512 * 1024
+LARGE_BYTES = 256 * 1024
+PIECE_BYTES = 128 * 1024
 HEARTBEAT = b'{"v":1,"t":"hb"}'
 FIRST_WORD_S = 5.0
 END, RESTART, INTERNAL, BAD, NO_TOKEN, FORBIDDEN, UNKNOWN, SLOW, GONE, TOO_MANY = (
@@ -84,6 +86,7 @@ class Connection:
         self._line = asyncio.Lock()
         self._gone: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._subscriptions: dict[str, asyncio.Task[None]] = {}
+        self._sending: set[asyncio.Task[None]] = set()  # messages in pieces
         self._said = asyncio.Event()  # set by whatever is sent
         self._closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
         self._greeted = gateway.gate.is_open or bool(
@@ -218,9 +221,30 @@ class Connection:
         if len(frame.data) < LARGE_BYTES:
             await self._send([wrapped(job, view, frame)])
             return
-        async with self._gateway.large:
-            # The heartbeat waits until the frame has left: then the next one may come into memory.
-            await self._send([wrapped(job, view, frame), HEARTBEAT])
+        # Half a message cannot be taken back: what has begun is sent to its end, whoever is cancelled meanwhile.
+        sending = asyncio.create_task(self._send_in_pieces(parts(job, view, frame)))
+        self._sending.add(sending)
+        sending.add_done_callback(self._on_sent)
+        await asyncio.shield(sending)
+
+    async def _send_in_pieces(self, message: list[memoryview]) -> None:
+        """One message in fragments: a reader that is slow has one of them waiting for it, and the rest is everybody's."""
+        pieces = [part[at : at + PIECE_BYTES] for part in message for at in range(0, len(part), PIECE_BYTES)]
+        async with self._line:
+            for number, piece in enumerate(pieces):
+                fragment = piece, number == 0, number == len(pieces) - 1
+                try:
+                    async with asyncio.timeout(self._gateway.settings.slow_reader_s):
+                        await self._socket.send({"type": "websocket.send", FRAGMENT: fragment})  # type: ignore[typeddict-item]
+                except TimeoutError:
+                    raise Closing(SLOW, "nothing was taken for too long; come back with your cursor") from None
+        self._said.set()
+
+    def _on_sent(self, sending: asyncio.Task[None]) -> None:
+        self._sending.discard(sending)
+        error = None if sending.cancelled() else sending.exception()
+        if isinstance(error, Closing) and not self._closing.done():
+            self._closing.set_result(Closing(error.code, str(error)))
 
     async def _send(self, frames: list[bytes]) -> None:
         async with self._line:
@@ -251,6 +275,14 @@ class Connection:
             async with asyncio.timeout(1):
                 await self._send([encode({"v": 1, "t": "bye", "reason": DRAINING, "reconnect_ms": 500})])
         return Closing(RESTART, DRAINING)
+
+
+def parts(job: str, view: str, frame: Frame) -> list[memoryview]:
+    """The same as `wrapped`, without a copy where it can be helped."""
+    if view != "native" and frame.id is not None:
+        return [memoryview(wrapped(job, view, frame))]
+    head = {"v": 1, "job": job} | ({"id": frame.id} if frame.id is not None else {})
+    return [memoryview(encode(head)[:-1] + b","), memoryview(frame.data)[1:]]
 
 
 def wrapped(job: str, view: str, frame: Frame) -> bytes:

@@ -272,5 +272,14 @@ class TestHeadraceJs:
 
 def follow(packages: Path, base: str, job: str, after: str, transport: str) -> list[str]:
     client = JS.parents[2] / "api/headrace_api/page/headrace.js"
-    command = ["node", "--experimental-websocket", str(packages / "follow.mjs"), client.as_uri(), base, job, after, transport]
+    command = [
+        "node",
+        "--experimental-websocket",
+        str(packages / "follow.mjs"),
+        client.as_uri(),
+        base,
+        job,
+        after,
+        transport,
+    ]
     return json.loads(subprocess.run(command, capture_output=True, check=True, timeout=30).stdout)
