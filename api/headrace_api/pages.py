@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from headrace_api.gateway import Gateway
 from headrace_api.problems import Problem
 
 FOLDER = Path(__file__).parent / "page"
+ANSWER_S = 3.0
 FILES = frozenset(file.name for file in FOLDER.iterdir())
 TYPES = {
     ".html": "text/html",
@@ -49,8 +51,11 @@ async def asset(name: str) -> Response[bytes]:
 @get("/healthz")
 async def health(gateway: Gateway) -> Response[dict[str, Any]]:
     """200 and what it holds while it takes requests and the ledger answers; 503 otherwise."""
-    async with gateway.client.talking():
-        await gateway.client.ledger.client.ping()
+    try:
+        async with asyncio.timeout(ANSWER_S), gateway.client.talking():
+            await gateway.client.ledger.client.ping()
+    except TimeoutError:
+        raise Problem(503, "unreachable", f"the ledger has not answered for {ANSWER_S:g} s") from None
     if gateway.draining.is_set():
         raise Problem(503, "draining", "the gateway is stopping")
     return Response({"status": "ok", **gateway.held()}, headers={"cache-control": "no-store"})

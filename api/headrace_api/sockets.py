@@ -32,7 +32,7 @@ log = structlog.get_logger("headrace.api")
 PROTOCOL = "headrace.v1"
 MOST_FRAME_BYTES = 64 * 1024
 LARGE_BYTES = 256 * 1024
-PIECE_BYTES = 128 * 1024
+PIECE_BYTES = 64 * 1024
 HEARTBEAT = b'{"v":1,"t":"hb"}'
 FIRST_WORD_S = 5.0
 END, RESTART, INTERNAL, BAD, NO_TOKEN, FORBIDDEN, UNKNOWN, SLOW, GONE, TOO_MANY = (
@@ -238,6 +238,7 @@ class Connection:
                         await self._socket.send({"type": "websocket.send", FRAGMENT: fragment})  # type: ignore[typeddict-item]
                 except TimeoutError:
                     raise Closing(SLOW, "nothing was taken for too long; come back with your cursor") from None
+                await asyncio.sleep(0)  # the others' turn: much goes out before a socket is full
         self._said.set()
 
     def _on_sent(self, sending: asyncio.Task[None]) -> None:

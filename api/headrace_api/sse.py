@@ -21,7 +21,7 @@ HEADERS = {
 ESCAPED = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 
 
-PIECE_BYTES = 256 * 1024
+PIECE_BYTES = 64 * 1024
 """What is written at once: a reader that is slow has so much of a large event waiting for it, and not all of it."""
 
 
@@ -40,6 +40,17 @@ def line(data: bytes) -> bytes:
     return data
 
 
+def cut(data: bytes) -> Iterator[bytes]:
+    """Text in UTF-8 in pieces of about `PIECE_BYTES`, none of which ends within a character."""
+    at = 0
+    while at < len(data):
+        end = at + PIECE_BYTES
+        while end < len(data) and data[end] & 0xC0 == 0x80:
+            end += 1
+        yield data[at:end]
+        at = end
+
+
 class Encoder:
     """The blocks of one response. The first says how long to wait before coming back, not the same for everyone."""
 
@@ -53,15 +64,13 @@ class Encoder:
         """The same, in pieces of a bounded size."""
         waiting: list[bytes] = []
         for frame in frames:
-            data = line(frame.data)
             waiting.append(head(frame, self._retry_ms))
             self._retry_ms = None
-            if len(data) <= PIECE_BYTES:
-                waiting.append(data)
+            if len(frame.data) <= PIECE_BYTES:
+                waiting.append(line(frame.data))
             else:
                 yield b"".join(waiting)
                 waiting = []
-                for at in range(0, len(data), PIECE_BYTES):
-                    yield data[at : at + PIECE_BYTES]
+                yield from map(line, cut(frame.data))
             waiting.append(b"\n\n")
         yield b"".join(waiting)

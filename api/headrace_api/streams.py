@@ -14,7 +14,7 @@ from headrace_api.auth import READ
 from headrace_api.following import Following
 from headrace_api.gateway import Gateway, flag
 from headrace_api.overdue import Overdue
-from headrace_api.sse import HEADERS, HEARTBEAT, Encoder
+from headrace_api.sse import HEADERS, HEARTBEAT, PIECE_BYTES, Encoder
 from headrace_api.views import Cursor, Subject, View, view_named
 
 
@@ -51,6 +51,8 @@ class EventStream:
                         async for group in groups:
                             for piece in encoder.pieces(group) if group else (HEARTBEAT,):
                                 await self._send(send, slow, piece)
+                                if len(piece) >= PIECE_BYTES:
+                                    await asyncio.sleep(0)  # the others' turn: much goes out before a socket is full
                 finally:
                     slow.close()
             await send({"type": "http.response.body", "body": b"", "more_body": False})

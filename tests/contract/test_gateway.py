@@ -398,6 +398,8 @@ def test_heartbeats_and_the_last_word_do_not_wait_for_the_ledger(stack: Stack) -
                 process.send_signal(signal.SIGTERM)
                 assert [json.loads(data)["t"] for _, data in stream.events()] == ["bye"]
                 assert time.monotonic() - began < 4
+                answer = ask(f"{stack.ready['gateway']}/healthz")
+                assert (answer.status, answer.json["error"]["code"]) == (503, "unreachable")
         finally:
             kill(server, signal.SIGCONT)
             client.delete(f"{{hr}}:job:{job}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
+from unittest.mock import patch
 
 from headrace_api.sse import HEARTBEAT, Encoder
 from headrace_api.views import Frame
@@ -34,9 +35,15 @@ def as_the_standard_says(body: bytes) -> list[tuple[str | None, str]]:
     return events
 
 
-@given(st.lists(TEXTS, min_size=1, max_size=5))
-@example([ODD])
-def test_every_text_comes_back(texts: list[str]) -> None:
+@given(st.lists(TEXTS, min_size=1, max_size=5), st.sampled_from([1, 4, 64 << 10]))
+@example([ODD], 1)
+@example([ODD], 64 << 10)
+def test_every_text_comes_back(texts: list[str], piece_bytes: int) -> None:
+    with patch("headrace_api.sse.PIECE_BYTES", piece_bytes):  # also where the pieces of a large one end anywhere
+        check(texts)
+
+
+def check(texts: list[str]) -> None:
     encoder = Encoder()
     frames = [
         Frame(f"17-{place}", json.dumps({"d": text}, ensure_ascii=False).encode()) for place, text in enumerate(texts)
