@@ -113,13 +113,13 @@ class Following:
         timers = self._timers()
         try:
             while not self._replay.closed:
-                if self._word == "expired":
+                word, self._word = self._word, ""  # taken first: the next may come while this one is being sent
+                if word == "expired":
                     self.last = "expired"
                     yield [Frame(None, data) for data in self._replay.view.interrupted(EXPIRED)]
                     return
-                if self._word and self._replay.view.name == "native":
+                if word and self._replay.view.name == "native":
                     yield [local({"t": "auth.expiring", "in_ms": round(1000 * min(EXPIRING_S, self._lasts_s or 0))})]
-                self._word = ""
                 self._silent = False
                 silence.start()
                 more = await self._more(viewer, drain, gone)

@@ -1,0 +1,50 @@
+"""How a connection ends by its token, without a gateway around it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from types import SimpleNamespace
+from typing import Any
+
+from headrace_api.following import Following
+from headrace_api.views import Cursor, Subject
+from headrace_api.views.native import Native
+
+
+class Silent:
+    """A viewer to whom nothing comes."""
+
+    def __init__(self) -> None:
+        self._news = asyncio.Event()
+
+    def at_hand(self) -> list[Any]:
+        self._news.clear()
+        return []
+
+    async def news(self) -> None:
+        await self._news.wait()
+
+    def wake(self) -> None:
+        self._news.set()
+
+    def close(self) -> None:
+        pass
+
+
+async def test_a_token_that_expires_while_the_warning_is_sent_ends_the_stream_all_the_same() -> None:
+    gateway: Any = SimpleNamespace(draining=asyncio.Event(), settings=SimpleNamespace(heartbeat_s=60))
+    following = Following(gateway, Native, Subject(job="job_x"), Cursor(), lasts_s=3600)
+    viewer: Any = Silent()
+    following._viewer = viewer
+    groups = following.groups(asyncio.get_running_loop().create_future())
+    following._on_word("expiring")
+    async with asyncio.timeout(5):
+        (warning,) = await anext(groups)
+        assert json.loads(warning.data)["t"] == "auth.expiring"
+        following._on_word("expired")  # a slow reader has not taken the warning yet
+        (last,) = await anext(groups)
+        assert json.loads(last.data)["t"] == "bye"
+        assert await anext(groups, None) is None
+    assert following.last == "expired"
+    following.close()
