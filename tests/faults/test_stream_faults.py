@@ -40,19 +40,21 @@ async def connected(stack: Stack) -> AsyncIterator[AsyncHeadrace]:
 
 
 class Watcher:
-    """A viewer of one job, in a task of its own; it comes back with its cursor after every error of the connection."""
+    """A viewer of one job, in a task of its own, and a bystander at its log. `away_s`: from when to when Redis was away."""
 
     def __init__(self, client: AsyncHeadrace, job: AsyncJobHandle[Any], after: EventId = START):
         self.client = client
         self.job = job
         self.seen = Transcript()
+        self.away_s: list[tuple[float, float]] = []
         self.task = asyncio.create_task(self._watch(after))
 
     async def _watch(self, after: EventId) -> None:
         since_s = time.monotonic()
-        with await self.client.reader.view(self.client.ledger.keys.job(self.job.id), after) as viewer:
-            async for event in viewer:
-                self.seen.add(event, time.monotonic(), since_s)
+        async with bystanding(self.client.ledger, self.job.id) as self.bystander:
+            with await self.client.reader.view(self.client.ledger.keys.job(self.job.id), after) as viewer:
+                async for event in viewer:
+                    self.seen.add(event, time.monotonic(), since_s)
 
     async def has(self, count: int) -> None:
         async with asyncio.timeout(20):
@@ -63,6 +65,7 @@ class Watcher:
         async with asyncio.timeout(seconds):
             await self.task
         self.seen.check(await self.client.ledger.client.get(f"{self.client.ledger.keys.job(self.job.id)}:result"))
+        self.seen.check_never_stalled(self.bystander.written_s, self.away_s, most_s=STALL_S)
         return self.seen
 
 
@@ -78,12 +81,11 @@ def calls_of(stack: Stack, watcher: Watcher) -> list[account.Call]:
 async def test_a_worker_killed_after_any_number_of_events(tmp_path: Path) -> None:
     """Nothing yet, the first piece, half of it, all but the end, and the end: the viewers of all see the whole, once."""
     with started(tmp_path, "--no-flower") as stack:
-        async with connected(stack) as client, contextlib.AsyncExitStack() as present:
+        async with connected(stack) as client:
             orders = ["hang", "stall,after=1", "stall,after=8", "stall,after=100000"]
             broken = [await ask(client, f"fault={order},times=1") for order in orders]
             whole = await ask(client, "tps=400")
             await whole.ended()
-            bystander = await present.enter_async_context(bystanding(client.ledger, broken[-1].job.id))
             for watcher, count in zip(broken, (2, 3, 3, 3), strict=True):
                 await watcher.has(count)
             until(lambda: len(stack.calls()) == 5, what="all are asked")
@@ -97,7 +99,6 @@ async def test_a_worker_killed_after_any_number_of_events(tmp_path: Path) -> Non
                     (2, True, "crash"),
                 ]
                 assert len(calls_of(stack, watcher)) == 2
-            broken[-1].seen.check_never_stalled(bystander.written_s, most_s=STALL_S)
             for watcher in late:
                 assert (await watcher.ended()).decoded[0]["t"] == "attempt.start"
             assert len(calls_of(stack, whole)) == 1
@@ -147,9 +148,8 @@ def second_worker(stack: Stack) -> Iterator[None]:
 @pytest.mark.xdist_group("stream kills")
 async def test_a_zombie_is_fenced_and_closes_its_call(tmp_path: Path) -> None:
     with started(tmp_path, "--no-flower") as stack:
-        async with connected(stack) as client, contextlib.AsyncExitStack() as present:
+        async with connected(stack) as client:
             watcher = await ask(client, "fault=stall,after=8,times=1,tps=10")
-            bystander = await present.enter_async_context(bystanding(client.ledger, watcher.job.id))
             await watcher.has(3)
             zombie = stack.ready["workers"]["interactive"]
             with second_worker(stack):
@@ -164,7 +164,6 @@ async def test_a_zombie_is_fenced_and_closes_its_call(tmp_path: Path) -> None:
                 gone = until(lambda: calls_of(stack, watcher)[0].gone_at, what="the zombie's call is closed")
                 assert watcher.seen.fold().end is None
                 seen = await watcher.ended()
-                seen.check_never_stalled(bystander.written_s, most_s=STALL_S)
                 first, second = sorted(calls_of(stack, watcher), key=lambda call: call.received_at)
                 assert second.finished_at is not None
                 assert first.gone_at is None or first.gone_at > woke_at
@@ -185,18 +184,23 @@ async def test_redis_stopped_and_emptied_under_a_running_stream(
             await stopped.has(5)
             await slow.has(3)
             assert server.pid is not None
+            began_s = time.monotonic()
             os.kill(server.pid, signal.SIGSTOP)
             await asyncio.sleep(3)
             os.kill(server.pid, signal.SIGCONT)
+            stopped.away_s.append((began_s, time.monotonic()))
             seen = await stopped.ended()
             assert len({id.epoch for id in seen.ids}) == 1
             assert len(calls_of(stack, stopped)) == 1
 
             emptied = await ask(client, "tps=12")
             await emptied.has(8)
+            began_s = time.monotonic()
             server.kill()
             await asyncio.to_thread(server.start)
             assert not await client.ledger.client.exists(client.ledger.keys.spend("default"))
+            emptied.away_s.append((began_s, time.monotonic()))
+            slow.away_s += stopped.away_s + emptied.away_s
             seen = await emptied.ended()
             assert len({id.epoch for id in seen.ids}) == 1
             assert (await Watcher(client, emptied.job).ended()).events == seen.events
