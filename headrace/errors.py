@@ -17,6 +17,7 @@
     │   ├── Busy · Finished · Cancelled · Dead · Paused
     │   ├── Unknown          no such record · Expired: there was one, its result is past its lifetime
     │   ├── Fenced           a newer epoch exists: this writer is a zombie
+    │   │   └── Requeued     its lease ran out, nobody has claimed it since: begin no call
     │   ├── Closed · Gap     the log or the batch has ended · something before this one is missing
     │   ├── Spill            too large for the ledger: rows go into a file and are named there
     │   └── Conflict         the same idempotency key with another body
@@ -168,6 +169,10 @@ class Expired(Unknown):
 
 class Fenced(Refused):
     """A newer epoch exists: whoever holds this one must stop without writing."""
+
+
+class Requeued(Fenced):
+    """The lease ran out and the record waits for another worker: nothing may begin, what is in flight may still end."""
 
 
 class Closed(Refused):

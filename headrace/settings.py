@@ -37,6 +37,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     first_token_timeout_s: Positive = 60.0
     idle_timeout_s: Positive = 60.0
     total_timeout_s: Positive = 600.0
+    loop_limit_s: Positive = 120.0  # a worker whose loop does not turn for so long ends itself
+    quarantine_processes: Count = 8  # child processes of a quarantine worker, for suspects, at a time
     drain_s: Positive = 45.0  # after SIGTERM: how long a worker lets running calls finish before it hands them back
     min_free_mb: Annotated[int, Meta(ge=0)] = 512  # free disk below which no new work is claimed
     providers: str | None = None  # further OpenAI-compatible providers: JSON, or the path of a JSON file (providers.md)

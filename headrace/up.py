@@ -26,6 +26,7 @@ from headrace.embedded import EmbeddedServer
 from headrace.errors import EmbeddedServerError, InputError, SettingsError, Unreachable
 from headrace.facts import PROVIDERS
 from headrace.hint import QUEUES, broker_url
+from headrace.lost_worker import report_lost_worker
 from headrace.server_check import check_server
 from headrace.settings import READY_FILE, Settings
 
@@ -246,6 +247,9 @@ class Stack:
             if happened is None:
                 continue
             say(child.name, happened)
+            if child.name in QUEUES and child.pid is None:
+                ready_file = self.options.state / "logs" / f"{child.name}.ready"
+                report_lost_worker(str(self.ready["redis"]), self.settings.namespace, ready_file)
             if child.hopeless:
                 raise EmbeddedServerError(
                     f"{child.name} dies as soon as it starts. The end of its log:\n{child.last_lines()}"

@@ -1,10 +1,12 @@
 -- uses: clock fence
-local leases = unpack(KEYS)                          -- zset id -> lease end ms
-local prefix, lease_ms = unpack(ARGV, 1, 2)          -- rest: id, epoch of every record that this process holds
+local leases, processes = unpack(KEYS)               -- zset id -> lease end ms, zset process -> alive until ms
+local prefix, lease_ms, process = unpack(ARGV, 1, 3) -- rest: id, epoch, calls in flight of every record that this process holds
 local now = now_ms()
+local lease = text(now + lease_ms)
+if process ~= '' then redis.call('ZADD', processes, lease, process) end
 local answers = { 'OK' }
-for i = 3, #ARGV, 2 do
-  local id, epoch = ARGV[i], ARGV[i + 1]
+for i = 4, #ARGV, 3 do
+  local id, epoch, flight = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local batch_id = string.match(id, '^(batch_[^.]+)%.')
   local record = prefix .. (batch_id and ':shard:' or ':job:') .. id
   local refused = refusal(record, epoch)
@@ -12,12 +14,14 @@ for i = 3, #ARGV, 2 do
   if refused then
     answer = refused[1]
   elseif redis.call('HGET', record, 'state') == 'running' then
-    redis.call('HSET', record, 'lease', text(now + lease_ms))
-    redis.call('ZADD', leases, text(now + lease_ms), id)
+    redis.call('HSET', record, 'lease', lease, 'flight', flight)
+    redis.call('ZADD', leases, lease, id)
     if redis.call('HEXISTS', record, 'cancel') == 1 then answer = 'CANCELLED' end
     local batch_state = batch_id and redis.call('HGET', prefix .. ':batch:' .. batch_id, 'state')
     if batch_state == 'cancelling' then answer = 'CANCELLED' end
     if batch_state == 'paused' then answer = 'PAUSED' end
+  else
+    answer = 'REQUEUED'                              -- taken back, and nobody has claimed it yet
   end
   answers[#answers + 1] = answer
 end

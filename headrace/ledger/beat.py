@@ -10,19 +10,31 @@ from headrace.ledger.script import Ledger
 BEAT_S = 0.5
 
 
-async def beat(ledger: Ledger, held: Mapping[str, int], *, lease_ms: int = LEASE_MS) -> dict[str, str]:
+async def beat(
+    ledger: Ledger,
+    held: Mapping[str, int],
+    *,
+    process: str = "",
+    flights: Mapping[str, int] | None = None,
+    lease_ms: int = LEASE_MS,
+) -> dict[str, str]:
     """Renew the leases of `held` (record id → epoch). Returns what stands against a record, by id; the others are kept.
 
-    `CANCELLED`, `PAUSED`: stop and hand back. `FENCED`, `CLOSED`, `UNKNOWN`: stop, nothing can be written.
+    `CANCELLED`, `PAUSED`: stop and hand back. `FENCED`, `CLOSED`, `UNKNOWN`: stop, nothing can be written. `REQUEUED`: the
+    lease ran out, and nobody has claimed the record since: what is in flight may end, nothing may begin.
+
+    `process` says by its name that this process is alive. `flights` are the calls that each record has in flight (by
+    default one): should the process die, that many shared the blame.
     """
-    if not held:
+    if not held and not process:
         return {}
-    rest = [part for record_id, epoch in held.items() for part in (record_id, epoch)]
+    flights = flights or {}
+    rest = [part for record_id, epoch in held.items() for part in (record_id, epoch, flights.get(record_id, 1))]
     answers = await ledger.run(
         "beat",
         "beat",
-        {"leases": ledger.keys.leases},
-        {"prefix": ledger.keys.prefix, "lease_ms": lease_ms},
+        {"leases": ledger.keys.leases, "processes": ledger.keys.processes},
+        {"prefix": ledger.keys.prefix, "lease_ms": lease_ms, "process": process},
         rest,
     )
     return {record_id: answer.decode() for record_id, answer in zip(held, answers, strict=True) if answer != b"OK"}

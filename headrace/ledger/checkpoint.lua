@@ -16,9 +16,11 @@ if size > 0 and (tonumber(redis.call('HGET', shard, 'bytes')) + size > tonumber(
 end
 local fresh = set_rows(shard, rows, batch, held, 8, true)
 local now = now_ms()
-if fresh > 0 then redis.call('HSET', shard, 'progress', 1, 'crashes', 0) end
-redis.call('HSET', shard, 'item', item)              -- in quarantine: which item runs next, should this be the last word
-if item ~= '' then redis.call('HSET', shard, 'progress', 0) end   -- what others achieved is no excuse for this one
+if fresh > 0 then redis.call('HSET', shard, 'progress', 1, 'crashes', 0, 'evidence', 0) end
+if item ~= '' then                                   -- in quarantine: which item runs next, should this be the last word
+  if redis.call('HGET', shard, 'item') ~= item then redis.call('HSET', shard, 'alone', 0) end
+  redis.call('HSET', shard, 'item', item, 'progress', 0)   -- what others achieved is no excuse for this one
+end
 if redis.call('HGET', shard, 'state') == 'running' then
   redis.call('HSET', shard, 'lease', text(now + lease_ms))
   redis.call('ZADD', leases, text(now + lease_ms), id)

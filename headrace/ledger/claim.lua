@@ -32,7 +32,8 @@ else
     redis.call('HINCRBY', record, 'n', 1)
   end
 end
-redis.call('HSET', record, 'state', 'running', 'token', token, 'owner', owner, 'lease', text(now + lease_ms), 'progress', 0)
+redis.call('HSET', record, 'state', 'running', 'token', token, 'owner', owner, 'lease', text(now + lease_ms), 'progress', 0,
+  'flight', '')
 redis.call('ZREM', due, id)
 redis.call('ZADD', leases, text(now + lease_ms), id)
 return { 'OK', unpack(redis.call('HGETALL', record)) }

@@ -13,6 +13,7 @@ if missing > 0 then return { 'GAP', text(missing) } end
 redis.call('HSET', parts, number, part)
 redis.call('DECRBY', held, redis.call('HGET', shard, 'bytes'))
 if redis.call('HGET', shard, 'state') == 'running' then redis.call('HINCRBY', batch, 'running', -1) end
+if redis.call('HGET', shard, 'queue') == 'quarantine' then redis.call('HINCRBY', batch, 'quarantined', -1) end
 redis.call('HINCRBY', batch, 'done', 1)
 redis.call('ZREM', leases, id)
 redis.call('ZREM', due, id)

@@ -20,6 +20,7 @@ class KeyKind(NamedTuple):
 KINDS = (
     KeyKind("job:<id>", "hash", "until the job ends, then 24 h", "submit claim restart beat park release cancel append compact finish restore due recover"),
     KeyKind("job:<id>:log", "stream", "until the job ends, then its ttl", "claim restart append compact cancel finish restore recover"),
+    KeyKind("job:<id>:body", "string", "the job's ttl, from an end other than success", "finish cancel recover"),
     KeyKind("job:<id>:result", "string", "the job's ttl", "finish cancel recover"),
     KeyKind("jobs:<tenant>", "zset", "permanent, entries 8 days", "submit restore"),
     KeyKind("idem:<tenant>:<sha>", "string", "24 h", "submit"),
@@ -35,6 +36,7 @@ KINDS = (
     KeyKind("held", "string", "permanent", "checkpoint prefill finish_shard close"),
     KeyKind("due", "zset", "permanent", "submit feed seal park release claim due recover finish cancel close finish_shard"),
     KeyKind("leases", "zset", "permanent", "claim beat checkpoint park release finish recover close finish_shard restore"),
+    KeyKind("processes", "zset", "permanent, entries an hour", "beat recover"),
     KeyKind("open", "zset", "permanent", "open seal"),
     KeyKind("spend:<tenant>", "hash", "permanent", "finish"),
     KeyKind("leader", "string", "5 s", "lead"),
@@ -58,6 +60,7 @@ class Keys:
         self.prefix = f"{{{namespace}}}"
         self.due = f"{self.prefix}:due"
         self.leases = f"{self.prefix}:leases"
+        self.processes = f"{self.prefix}:processes"
         self.open = f"{self.prefix}:open"
         self.leader = f"{self.prefix}:leader"
         self.held = f"{self.prefix}:held"

@@ -9,8 +9,8 @@ local now = now_ms()
 if state == 'running' and redis.call('HGET', record, 'kind') == 'shard' then redis.call('HINCRBY', batch, 'running', -1) end
 redis.call('HSET', record, 'state', 'parked', 'calls', calls, 'reason', reason, 'hints', 0)
 if redis.call('HGET', record, 'kind') == 'job' then
-  -- A job that comes out of quarantine alive is innocent: home again, counted from zero. A shard's other items are not proven.
-  redis.call('HSET', record, 'crashes', 0, 'crashed', 0, 'queue', redis.call('HGET', record, 'home'))
+  -- A job that comes out of quarantine alive goes home, its crashes counted from zero. A shard's other items are not proven.
+  redis.call('HSET', record, 'crashes', 0, 'crashed', 0, 'evidence', 0, 'alone', 0, 'queue', redis.call('HGET', record, 'home'))
 end
 redis.call('HDEL', record, 'lease', 'token', 'owner')
 redis.call('ZREM', leases, id)

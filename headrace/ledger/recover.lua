@@ -1,44 +1,72 @@
--- uses: clock events attempt fence terminal
-local leases, due = unpack(KEYS)                     -- two zsets id -> ms
-local prefix, limit, grace_ms, crashes_allowed, losses_allowed, quarantine, result, event, keep_ms = unpack(ARGV)
--- A lease that ran out is a crash. Twice in a row: into quarantine, where it runs alone. Twice alone: dead.
--- A shard that checkpointed since its claim was making way, so its crash is not held against it until it has happened
--- four times; in quarantine it is the item that ran which is suspected, and the worker that claims next writes its row.
+-- uses: clock events attempt fence terminal crash
+local leases, due, processes = unpack(KEYS)          -- zset id -> lease end ms, zset id -> ms, zset process -> alive until ms
+local prefix, limit, grace_ms, ended, accused, keep_ms, result, event = unpack(ARGV, 1, 8)   -- rest: name, value of every rule
+-- Takes back the records of processes that are gone: those whose leases ran out, or the one that `ended` names, because
+-- somebody saw it end. All records of one crash are judged together (fragments/crash.lua says how).
+local rules = {}
+for i = 9, #ARGV, 2 do rules[ARGV[i]] = tonumber(ARGV[i + 1]) end
 local now = now_ms()
+redis.call('ZREMRANGEBYSCORE', processes, '-inf', text(now - 3600000))
+
+-- A crash's last claims came after its last beat: they are taken with the others, though their leases run a moment longer.
+local entries
+if ended == '' then
+  entries = redis.call('ZRANGEBYSCORE', leases, '-inf', text(now + rules.together_ms), 'WITHSCORES', 'LIMIT', 0, limit)
+else
+  entries = redis.call('ZRANGE', leases, 0, limit - 1, 'WITHSCORES')
+end
+
+local records, gone = {}, {}
+for i = 1, #entries, 2 do
+  local held = read_held(prefix, entries[i], rules)
+  held.expired = tonumber(entries[i + 1]) <= now
+  if ended ~= '' then
+    gone[held.owner] = gone[held.owner] or held.owner == ended or string.sub(held.owner, 1, #ended + 1) == ended .. '/'
+  elseif held.expired and tonumber(redis.call('ZSCORE', processes, held.owner) or 0) <= now then
+    gone[held.owner] = true
+  end
+  records[#records + 1] = held
+end
+if ended ~= '' then redis.call('ZREM', processes, ended) end
+
+-- The children of one quarantine worker carry its name: when it is gone, they died with it.
+local crashes = {}
+for _, held in ipairs(records) do
+  if held.state == 'running' and gone[held.owner] then
+    local seen = held.owner == ended
+    local family = seen and held.owner or string.match(held.owner, '^[^/]*')
+    local crash = crashes[family] or { records = 0, calls = 0, seen = seen }
+    crash.records = crash.records + 1
+    crash.calls = crash.calls + held.calls
+    crash.accused = accused ~= '' and accused or nil
+    crashes[family], held.crash = crash, crash
+  end
+end
+
 local hints = { 'OK' }
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', text(now), 'LIMIT', 0, limit)) do
-  local batch_id = string.match(id, '^(batch_[^.]+)%.')
-  local record = prefix .. (batch_id and ':shard:' or ':job:') .. id
-  local state, kind, queue, progress = unpack(redis.call('HMGET', record, 'state', 'kind', 'queue', 'progress'))
-  redis.call('ZREM', leases, id)
-  if state == 'running' then
-    if kind == 'shard' then redis.call('HINCRBY', prefix .. ':batch:' .. batch_id, 'running', -1) end
-    local crashes = 0
-    if progress ~= '1' then crashes = redis.call('HINCRBY', record, 'crashes', 1) end
-    local losses = redis.call('HINCRBY', record, 'losses', 1)
-    redis.call('HSET', record, 'crashed', 1)
-    local channel = prefix .. ':job:' .. id .. ':ch'
-    local log = prefix .. ':job:' .. id .. ':log'
-    local result_key = prefix .. ':job:' .. id .. ':result'
-    if kind == 'job' and redis.call('HEXISTS', record, 'cancel') == 1 then
-      local seq = tonumber(redis.call('HGET', record, 'seq')) + 1
-      end_job(record, id, log, channel, result_key, due, leases, tonumber(redis.call('HGET', record, 'epoch')), seq,
-        'cancelled', 'cancelled', '{"code":"cancelled","message":"cancelled; its worker was lost"}',
-        '{"t":"end","status":"cancelled"}', now, tonumber(keep_ms))
-    elseif kind == 'job' and queue == quarantine and crashes >= tonumber(crashes_allowed) then
-      local seq = tonumber(redis.call('HGET', record, 'seq')) + 1
-      end_job(record, id, log, channel, result_key, due, leases, tonumber(redis.call('HGET', record, 'epoch')), seq, 'dead',
-        'worker_lost', result, event, now, tonumber(keep_ms))
+for _, held in ipairs(records) do
+  local id, record = held.id, held.record
+  if held.state ~= 'running' then
+    if held.expired then redis.call('ZREM', leases, id) end
+  elseif held.crash or held.expired then             -- expired alone: a claim whose answer never arrived, no crash
+    redis.call('ZREM', leases, id)
+    if held.kind == 'shard' then redis.call('HINCRBY', held.batch, 'running', -1) end
+    if held.crash then redis.call('HSET', record, 'crashed', 1) end
+    local verdict = held.crash and judge(held, rules)
+    local log, epoch = record .. ':log', tonumber(redis.call('HGET', record, 'epoch'))
+    if held.kind == 'job' and redis.call('HEXISTS', record, 'cancel') == 1 then
+      end_job(record, id, log, record .. ':ch', record .. ':result', due, leases, epoch,
+        tonumber(redis.call('HGET', record, 'seq')) + 1, 'cancelled', 'cancelled',
+        '{"code":"cancelled","message":"cancelled; its worker was lost"}', '{"t":"end","status":"cancelled"}', now,
+        tonumber(keep_ms))
+    elseif verdict == 'dead' then
+      end_job(record, id, log, record .. ':ch', record .. ':result', due, leases, epoch,
+        tonumber(redis.call('HGET', record, 'seq')) + 1, 'dead', 'worker_lost', result, event, now, tonumber(keep_ms))
     else
-      local suspect = crashes >= tonumber(crashes_allowed) or losses >= tonumber(losses_allowed)
-      if queue ~= quarantine and kind ~= 'join' and suspect then
-        queue = quarantine
-        redis.call('HSET', record, 'queue', queue, 'crashes', 0, 'losses', 0)
-      end
       redis.call('HSET', record, 'state', 'queued', 'hints', 1)
       redis.call('HDEL', record, 'lease', 'token', 'owner')
       redis.call('ZADD', due, text(now + grace_ms), id)
-      hints[#hints + 1] = queue
+      hints[#hints + 1] = redis.call('HGET', record, 'queue')
       hints[#hints + 1] = id
     end
   end

@@ -1,37 +1,77 @@
-"""Recover: leases that ran out are crashes; their records are queued again, put into quarantine, or dead."""
+"""Recover: the records of processes that are gone are queued again; suspects go into quarantine, or are dead."""
 
 from __future__ import annotations
 
-from headrace.hint import QUARANTINE
 from headrace.ledger.due import hints
 from headrace.ledger.finish import TOMBSTONE_MS
 from headrace.ledger.script import Ledger
 from headrace.ledger.submit import GRACE_MS
 
-CRASHES_ALLOWED = 2
-LOSSES_ALLOWED = 4
+MAX_CRASHES = 3
+"""Crashes in a row after which a record is a suspect, however many others were in flight beside it."""
+MAX_LOSSES = 4
+"""The same for a shard that finished items each time."""
+MAX_DEATHS_ALONE = 3
+"""A job or an item is dead after it has died so often in a process in which nothing else was."""
+QUARANTINE_CHILDREN = 8
+"""Suspects are divided into so many groups, and so is a group whose process died."""
+MAX_COMPANY = 32
+"""Suspects in one process at most."""
+SHARD_WIDTH = 64
+"""Items of one shard in flight at most."""
+TOGETHER_MS = 1_000
+"""Leases of one process that end within this time of each other are of one crash (it beats twice a second)."""
+
+MAX_LEASES = 5_000
 
 
-async def recover(ledger: Ledger, *, limit: int = 500) -> list[tuple[str, str]]:
-    """Take back at most `limit` records whose lease has run out. Returns the hints to publish: `(queue, record id)`.
+async def recover(ledger: Ledger, *, limit: int = MAX_LEASES) -> list[tuple[str, str]]:
+    """Take back at most `limit` records of processes whose leases have run out. Returns the hints to publish:
+    `(queue, record id)`.
 
     Not to be called within one lease of a restart of the server, nor of one's own reconnect: those whose link was cut
     must have the time to beat.
     """
+    return await _recover(ledger, "", "", limit, GRACE_MS)
+
+
+async def report_end(
+    ledger: Ledger, process: str, *, accused: str = "", grace_ms: int = GRACE_MS
+) -> list[tuple[str, str]]:
+    """Take back the records of `process` (and of its children, `process/…`) at once: the caller saw it end.
+
+    `accused` is the record whose work ended it, where that is known; nobody else is blamed then. Returns the hints to
+    publish, which the leader does after `grace_ms` otherwise. Silence is no end: for a process that merely does not answer
+    there is `recover`, after its leases.
+    """
+    return await _recover(ledger, process, accused, MAX_LEASES, grace_ms)
+
+
+async def _recover(ledger: Ledger, ended: str, accused: str, limit: int, grace_ms: int) -> list[tuple[str, str]]:
+    rules = {
+        "crashes": MAX_CRASHES,
+        "losses": MAX_LOSSES,
+        "alone": MAX_DEATHS_ALONE,
+        "children": QUARANTINE_CHILDREN,
+        "company": MAX_COMPANY,
+        "width": SHARD_WIDTH,
+        "together_ms": TOGETHER_MS,
+    }
     flat = await ledger.run(
         "recover",
         "recover",
-        {"leases": ledger.keys.leases, "due": ledger.keys.due},
+        {"leases": ledger.keys.leases, "due": ledger.keys.due, "processes": ledger.keys.processes},
         {
             "prefix": ledger.keys.prefix,
             "limit": limit,
-            "grace_ms": GRACE_MS,
-            "crashes_allowed": CRASHES_ALLOWED,
-            "losses_allowed": LOSSES_ALLOWED,
-            "quarantine": QUARANTINE,
-            "result": b'{"code":"worker_lost","message":"its worker died on it twice while it ran alone"}',
-            "event": b'{"t":"end","status":"dead","error":{"code":"worker_lost"}}',
+            "grace_ms": grace_ms,
+            "ended": ended,
+            "accused": accused,
             "keep_ms": TOMBSTONE_MS,
+            "result": b'{"code":"worker_lost","message":"its worker died on it three times while it ran alone"}',
+            "event": b'{"t":"end","status":"dead","error":{"code":"worker_lost","message":"its worker died on it '
+            b'three times while it ran alone","retryable":false}}',
         },
+        [part for name, value in rules.items() for part in (name, value)],
     )
     return hints(flat)

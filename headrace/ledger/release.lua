@@ -1,6 +1,6 @@
 -- uses: clock fence
 local record, due, leases, batch = unpack(KEYS)      -- hash, two zsets id -> ms, hash or unused
-local id, epoch, calls, grace_ms, home = unpack(ARGV)    -- home: out of quarantine, proven innocent
+local id, epoch, calls, grace_ms, home = unpack(ARGV)    -- home: out of quarantine, its suspects have survived
 local state, stored, queue = unpack(redis.call('HMGET', record, 'state', 'epoch', 'queue'))
 if state == 'queued' and stored == epoch and epoch ~= '0' then return { 'OK', queue } end
 local refused = refusal(record, epoch)
@@ -9,7 +9,8 @@ if state == 'running' and redis.call('HGET', record, 'kind') == 'shard' then red
 redis.call('HSET', record, 'state', 'queued', 'calls', calls, 'hints', 1, 'crashed', 0)
 if home == '1' then
   queue = redis.call('HGET', record, 'home')
-  redis.call('HSET', record, 'queue', queue, 'crashes', 0, 'losses', 0, 'item', '')
+  if redis.call('HGET', record, 'queue') == 'quarantine' then redis.call('HINCRBY', batch, 'quarantined', -1) end
+  redis.call('HSET', record, 'queue', queue, 'crashes', 0, 'losses', 0, 'evidence', 0, 'alone', 0, 'item', '')
 end
 redis.call('HDEL', record, 'lease', 'token', 'owner')
 redis.call('ZREM', leases, id)

@@ -16,7 +16,7 @@ from headrace.ledger.claim import claim
 from headrace.ledger.due import due
 from headrace.ledger.finish import finish
 from headrace.ledger.park import park
-from headrace.ledger.recover import recover
+from headrace.ledger.recover import recover, report_end
 from headrace.ledger.script import Ledger
 from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit
@@ -62,30 +62,45 @@ async def test_a_lost_reply_and_a_second_hint(ledger: Ledger) -> None:
 
 
 async def test_a_crash_and_its_recovery(ledger: Ledger) -> None:
-    """A worker that falls silent loses its lease, and the job is queued again for another."""
-    job = await submit(ledger, new_id("job"), b"{}", queue="interactive")
+    """A worker that falls silent loses its leases, and its jobs are queued again for another."""
+    lost = [await submit(ledger, new_id("job"), b"{}", queue="interactive") for _ in range(3)]
     alive = await submit(ledger, new_id("job"), b"{}", queue="interactive")
 
-    # Both leases are over at once; only one of the workers still beats.
-    await claim(ledger, job, token="a", owner="worker-1", queue="interactive", lease_ms=-1)
+    # All leases are over at once; only one of the workers still beats.
+    for job in lost:
+        await claim(ledger, job, token="a", owner="worker-1", queue="interactive", lease_ms=-1)
     other = await claim(ledger, alive, token="b", owner="worker-2", queue="interactive", lease_ms=-1)
     assert await beat(ledger, {alive: other.epoch}) == {}
 
     # The leader sweeps: what it gets back are hints to publish.
-    assert await recover(ledger) == [("interactive", job)]
+    assert sorted(await recover(ledger)) == sorted(("interactive", job) for job in lost)
 
-    second = await claim(ledger, job, token="c", owner="worker-2", queue="interactive")
-    assert second.integer("crashes") == 1  # after two, it goes to the queue `quarantine` and runs alone
+    second = await claim(ledger, lost[0], token="c", owner="worker-2", queue="interactive")
+    assert second.integer("evidence") == 333_333  # one of three; from a half on it runs in the quarantine
+
+
+async def test_who_kills_its_worker_dies_alone(ledger: Ledger) -> None:
+    """A job that was alone when its worker died runs in quarantine. After three deaths alone it is dead."""
+    job = await submit(ledger, new_id("job"), b"{}", queue="interactive")
+    await claim(ledger, job, token="a", owner="worker-1", queue="interactive", lease_ms=-1)
+    assert await recover(ledger) == [("quarantine", job)]
+
+    # The quarantine's worker sees its child process end, and says so: nobody waits for a lease.
+    for token in "bcd":
+        await claim(ledger, job, token=token, owner="quarantine/1", queue="quarantine")
+        hints = await report_end(ledger, "quarantine/1")
+    assert hints == []
+    assert await ledger.client.hget(ledger.keys.job(job), "state") == b"dead"
 
 
 async def test_a_zombie_cannot_write(ledger: Ledger) -> None:
     """A worker that was frozen, not dead, wakes up: its epoch is old, and every write of it is refused by name."""
     job = await submit(ledger, new_id("job"), b"{}", queue="interactive")
     frozen = await claim(ledger, job, token="a", owner="worker-1", queue="interactive", lease_ms=-1)
-    await recover(ledger)
+    ((queue, _),) = await recover(ledger)
 
-    # As long as nobody else began, the frozen worker may still bring its answer home. But now somebody has:
-    healthy = await claim(ledger, job, token="b", owner="worker-2", queue="interactive")
+    # As long as nobody else began, the frozen worker may still finish it. But now somebody has:
+    healthy = await claim(ledger, job, token="b", owner="worker-2", queue=queue)
     assert healthy.epoch > frozen.epoch
 
     with pytest.raises(errors.Fenced):

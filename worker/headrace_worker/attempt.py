@@ -52,6 +52,10 @@ class Attempt:
         return self.publisher.epoch
 
     @property
+    def calls_in_flight(self) -> int:
+        return 1
+
+    @property
     def calls(self) -> str:
         return str(self.tries)
 
@@ -66,6 +70,8 @@ class Attempt:
             return
         if reason == "FENCED" and self.publisher.restarting:
             return  # the beat still asked with the epoch that we are about to leave
+        if reason == "REQUEUED":
+            return  # the call in flight may end; the engine asks before it begins another
         self.stopped = self.stopped or reason
         if self._call is not None:
             self._call.cancel()
@@ -89,8 +95,15 @@ class Attempt:
         self._job = job
         self._call = asyncio.create_task(
             self.process.engine.ask(
-                job, identity=self.id, epoch=self.epoch, tries=self.tries, watch=self, tenant=self._tenant
-            )
+                job,
+                identity=self.id,
+                epoch=self.epoch,
+                tries=self.tries,
+                watch=self,
+                tenant=self._tenant,
+                admit=lambda: self.process.leases.confirm(self.id),
+            ),
+            name=self.id,
         )
         if self.stopped:
             self._call.cancel()
@@ -145,7 +158,7 @@ class Attempt:
         # Not to be cancelled half-way: whatever comes next has to know the epoch.
         self._restart = asyncio.create_task(self.publisher.restart(reason))
         epoch = await asyncio.shield(self._restart)
-        self.process.held.take(self.id, epoch, self.stop)
+        self.process.leases.add(self.id, epoch, self.stop)
         self._events, self._first_s = DeltaEvents(), None
         return epoch
 

@@ -7,6 +7,7 @@ The budget is five calls for a job, kept across waits. A short wait is slept her
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import msgspec
@@ -85,6 +86,7 @@ class Engine:
         tries: Tries,
         watch: Watch | None = None,
         tenant: str = "default",
+        admit: Callable[[], Awaitable[None]] | None = None,
     ) -> Completion:
         """The completion of `job`. `tries` is moved with every call. Raises `CallError` or `Deferred`. One that was kept is
         `cached` and costs nothing; `tenant` is whose answers are looked at.
@@ -92,12 +94,14 @@ class Engine:
         A job with `stream` shows its deltas to `watch` as they come. After one was shown it is not asked again, unless the
         job has `on_retry="reset"`: then what was shown is cleared.
 
+        `admit` is awaited before each call, and raises what forbids it.
+
         `identity` and `epoch` name the call at the provider: `X-Client-Request-Id: <identity>.<epoch>.<call>`.
         """
         provider = self.registry.chat_completion(job.model, retry=False)
 
         async def pay() -> Completion:
-            return await self._pay(provider, job, identity, epoch, tries, watch)
+            return await self._pay(provider, job, identity, epoch, tries, watch, admit)
 
         if not job.cache or self._remembered is None:
             return await pay()
@@ -105,7 +109,14 @@ class Engine:
         return msgspec.structs.replace(completion, cost=0.0) if completion.cached else completion
 
     async def _pay(
-        self, provider: ChatCompletion, job: Job, identity: str, epoch: int, tries: Tries, watch: Watch | None
+        self,
+        provider: ChatCompletion,
+        job: Job,
+        identity: str,
+        epoch: int,
+        tries: Tries,
+        watch: Watch | None,
+        admit: Callable[[], Awaitable[None]] | None,
     ) -> Completion:
         rank, delivered = epoch, False
         mode = provider.mode_of(job) if job.schema is not None else None
@@ -119,6 +130,8 @@ class Engine:
 
         while True:
             async with self.slots.hold(rank):
+                if admit is not None:
+                    await admit()
                 tries.calls += 1
                 if watch is not None:
                     watch.calling(provider.facts.name, job.model, mode)

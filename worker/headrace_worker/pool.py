@@ -64,6 +64,10 @@ class TaskFailed(Exception):
     """What Celery and Flower get to see of a task's exception: the name of its type."""
 
 
+class HandBack(Exception):
+    """Raised by a task that was not begun: its hint goes back into the queue, for a worker that stays."""
+
+
 class Job:
     """One task in the pool, and the handle that Celery gets. Celery's reference is weak: the pool keeps it alive."""
 
@@ -263,7 +267,7 @@ class TaskPool(BasePool):
         try:
             if job.error is None:
                 outcome = (0, "None", runtime)
-            elif job.handed_back and isinstance(job.error, asyncio.CancelledError):
+            elif isinstance(job.error, HandBack) or (job.handed_back and isinstance(job.error, asyncio.CancelledError)):
                 outcome = (1, _info(Reject("handed back", requeue=True), ""), runtime)
             else:
                 kind, where = kind_of(job.error), where_of(job.error)

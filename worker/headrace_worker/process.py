@@ -20,8 +20,8 @@ from headrace.hint import Hints
 from headrace.ledger.script import AWAY, Ledger
 from headrace.settings import STATE_FOLDER, Settings, find_state_folder
 from headrace_worker.engine import Engine
-from headrace_worker.held import Held
 from headrace_worker.kept_answers import RedisCache
+from headrace_worker.leases import LeaseKeeper
 from headrace_worker.providers.registry import Registry
 from headrace_worker.publish import Flusher
 from headrace_worker.transport import Deadlines
@@ -32,15 +32,15 @@ log = structlog.get_logger("headrace.worker.process")
 class Process:
     """The pool's service (`headrace_worker.pool.Service`)."""
 
-    def __init__(self, settings: Settings, redis_url: str, role: str):
+    def __init__(self, settings: Settings, redis_url: str, role: str, *, name: str | None = None):
         self.settings = settings
         self.role = role
-        self.name = f"{role}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self.name = name or f"{role}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self.ledger = Ledger.at(redis_url, settings.namespace)
         self.hints = Hints(settings.namespace)
         self.registry = Registry(deadlines_of(settings), connections=settings.calls * 2)
         self.engine = Engine(self.registry, calls=settings.calls, cache=RedisCache(self.ledger, settings.cache_ttl_s))
-        self.held = Held(self.ledger)
+        self.leases = LeaseKeeper(redis_url, settings.namespace, self.name, loop_limit_s=settings.loop_limit_s)
         self.flusher = Flusher(self.ledger)
         self.stopping = asyncio.Event()
         self.store: FileStore | None = None
@@ -49,13 +49,16 @@ class Process:
         self.loop: asyncio.AbstractEventLoop | None = None  # of the pool, from start on
         self.loops: list[Callable[[], Coroutine[None, None, None]]] = []  # what else runs from start to stop
         self._loops: list[asyncio.Task[None]] = []
+        self.on_drain: Callable[[], None] | None = None
+        self.on_stop: Callable[[], Coroutine[None, None, None]] | None = None
 
     async def start(self) -> None:
         """Begin to beat, and the other loops. Redis may be away: then they wait for it."""
         self.loop = asyncio.get_running_loop()
         with contextlib.suppress(StorageError, *AWAY):
             await self.find_store()  # early, so that the log tells of a wrong folder at the start
-        self._loops = [asyncio.create_task(body()) for body in (self.held.keep, *self.loops)]
+        self.leases.start(self.loop)
+        self._loops = [asyncio.create_task(body()) for body in self.loops]
         for loop in self._loops:
             loop.add_done_callback(_end_with_the_process)
         with contextlib.suppress(*AWAY):
@@ -65,12 +68,17 @@ class Process:
     def draining(self) -> None:
         """SIGTERM: shards begin no new item, what runs may finish."""
         self.stopping.set()
+        if self.on_drain is not None:
+            self.on_drain()
 
     async def stop(self) -> None:
+        if self.on_stop is not None:
+            await self.on_stop()
         for loop in self._loops:
             loop.remove_done_callback(_end_with_the_process)
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
+        await self.leases.stop()
         await self.registry.close()
         await self.ledger.close()
 
@@ -123,7 +131,7 @@ def deadlines_of(settings: Settings) -> Deadlines:
 
 
 def _end_with_the_process(loop: asyncio.Task[None]) -> None:
-    # A process that no longer beats would pay twice, silently: better that its supervisor sees it die.
+    # Half a process serves nobody: better that its supervisor sees it die.
     if not loop.cancelled() and loop.exception() is not None:
         log.critical("a loop of the process died", error=type(loop.exception()).__name__)
         os.abort()

@@ -20,6 +20,7 @@ from headrace.ledger.claim import Claimed
 from headrace.ledger.finish_shard import finish_shard
 from headrace.ledger.keys import shard_number
 from headrace.ledger.prefill import prefill
+from headrace.ledger.recover import MAX_DEATHS_ALONE, SHARD_WIDTH
 from headrace.lines import error_line, success_line
 from headrace_worker.engine import Deferred, Engine, Tries
 from headrace_worker.patience import patiently
@@ -28,10 +29,9 @@ from headrace_worker.progress import report_progress
 
 log = structlog.get_logger("headrace.worker.shard")
 
-CRASHES_ALLOWED = 2
-WIDTH = 64
+WIDTH = SHARD_WIDTH
 """Items of one shard in flight at most. They begin in order, so what was in flight at a crash is among the first 64 that
-have no row: those run alone in quarantine, and when they survive the shard goes home."""
+have no row: those are the suspects of a shard in quarantine, and when they survive the shard goes home."""
 
 
 class ShardRun:
@@ -54,11 +54,12 @@ class ShardRun:
         self.first_line = claimed.integer("line")
         self.tries = parse_tries(claimed.record.get("calls", b"").decode())
         self.stopped: str | None = None
-        self.proven = False  # in quarantine: those that ran alone survived
+        self.proven = False  # in quarantine: its suspects survived
         self.deferred: Deferred | None = None
         self._pending: list[Row] = []
         self._wake = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
+        self._begun: dict[int, int] = {}  # the items under way, each with its number of calls before
         self._closing = False
         self._segments = 0
         self._rows: dict[int, bytes] = {}  # every row that the ledger has
@@ -66,14 +67,19 @@ class ShardRun:
         self._failure: BaseException | None = None
 
     @property
+    def calls_in_flight(self) -> int:
+        """Items whose call has begun: the others wait for a slot, and are to blame for nothing."""
+        return sum(self.tries[index].calls > before for index, before in self._begun.copy().items())
+
+    @property
     def calls(self) -> str:
         """The tries of the items that have no row yet, for `park` and `release`."""
         return " ".join(f"{index}={tries}" for index, tries in self.tries.items() if tries.calls)
 
     def stop(self, reason: str) -> None:
-        """End early. `PAUSED` lets the calls in flight finish; anything else closes their connections."""
+        """End early. `PAUSED` and `REQUEUED` let the calls in flight finish; anything else closes their connections."""
         self.stopped = self.stopped or reason
-        if reason != "PAUSED":
+        if reason not in {"PAUSED", "REQUEUED"}:
             for task in self._running:
                 task.cancel()
 
@@ -92,7 +98,7 @@ class ShardRun:
         writer = asyncio.create_task(self._write())
         try:
             if self.claimed.record.get("queue") == b"quarantine":
-                await self._run_singly(items, todo)
+                await self._run_suspects(items, todo)
             else:
                 await self._run_together(items, todo)
         finally:
@@ -129,7 +135,7 @@ class ShardRun:
         if rows:
             await patiently(lambda: prefill(self.ledger, self.id, self.epoch, rows))
 
-    async def _run_together(self, items: list[Item], todo: list[int]) -> None:
+    async def _run_together(self, items: list[Item], todo: list[int], width: int = WIDTH) -> None:
         queue = iter(todo)
 
         async def runner() -> None:
@@ -138,8 +144,8 @@ class ShardRun:
                     return
                 await self._run_item(index, items[index])
 
-        width = min(len(todo), self.engine.calls, WIDTH)
-        self._running = {asyncio.create_task(runner()) for _ in range(width)}
+        width = min(len(todo), self.engine.calls, width)
+        self._running = {asyncio.create_task(runner(), name=self.id) for _ in range(width)}
         try:
             await self._all_of_them()
         except asyncio.CancelledError:
@@ -156,30 +162,40 @@ class ShardRun:
     def _may_begin(self) -> bool:
         return not (self.stopped or self.deferred or self._failure or self.process.stopping.is_set())
 
-    async def _run_singly(self, items: list[Item], todo: list[int]) -> None:
-        """In quarantine: the ledger knows before each item which one runs, so that a crash convicts that one alone."""
+    async def _run_suspects(self, items: list[Item], todo: list[int]) -> None:
+        """In quarantine, in a process with nothing else in it: those in flight when it last died, `company` at a time, which
+        is fewer after each death. Of those alone the ledger knows which one runs, so that a crash counts against it."""
         suspect = self.claimed.record.get("item", b"").decode()
-        if self.claimed.integer("crashes") >= CRASHES_ALLOWED:
+        if self.claimed.integer("alone") >= MAX_DEATHS_ALONE:
             index = int(suspect) if suspect and int(suspect) in todo else todo[0]
-            failure = Failure("worker_lost", "its worker died on it twice while it ran alone")
+            failure = Failure("worker_lost", "its worker died on it three times while it ran alone")
             line = error_line(items[index].custom_id, self._request_id(index), failure)
             await self._checkpoint([Row(index, "d", line)])
-            todo = [other for other in todo if other != index]
-        for index in todo[:WIDTH]:
-            if not self._may_begin():
-                return
-            await patiently(lambda index=index: checkpoint(self.ledger, self.id, self.epoch, [], item=str(index)))
-            task = asyncio.create_task(self._run_item(index, items[index]))
-            self._running = {task}
-            await self._all_of_them()
+            self.proven = self._may_begin()
+            return
+        suspects = todo[: self.claimed.integer("suspects") or WIDTH]
+        width = self.claimed.integer("company") or 1
+        if width > 1:
+            await self._run_together(items, suspects, width)
+        else:
+            for index in suspects:
+                if not self._may_begin():
+                    break
+                await patiently(lambda index=index: checkpoint(self.ledger, self.id, self.epoch, [], item=str(index)))
+                await self._run_together(items, [index])
         self.proven = self._may_begin()
 
     async def _run_item(self, index: int, item: Item) -> None:
         tries = self.tries.setdefault(index, Tries())
+        self._begun[index] = tries.calls
         identity = f"{self.batch_id}.{self.first_line + index}"
         try:
             completion = await self.engine.ask(
-                self.template.job(item), identity=identity, epoch=self.epoch, tries=tries
+                self.template.job(item),
+                identity=identity,
+                epoch=self.epoch,
+                tries=tries,
+                admit=lambda: self.process.leases.confirm(self.id),
             )
             row = Row(
                 index,
@@ -195,6 +211,8 @@ class ShardRun:
             if self.deferred is None or deferred.delay_s > self.deferred.delay_s:
                 self.deferred = deferred
             return
+        finally:
+            self._begun.pop(index, None)
         self.tries.pop(index, None)
         self._pending.append(row)
         self._wake.set()

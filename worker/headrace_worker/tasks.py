@@ -22,7 +22,9 @@ from headrace.settings import Settings, redis_url
 from headrace_worker.attempt import Attempt
 from headrace_worker.join import join
 from headrace_worker.patience import patiently
+from headrace_worker.pool import HandBack
 from headrace_worker.process import Process
+from headrace_worker.quarantine import Quarantine
 from headrace_worker.shard import ShardRun
 from headrace_worker.tend import NO_ROOM, Tend
 
@@ -39,6 +41,8 @@ class Run(Protocol):
     def calls(self) -> str: ...
     @property
     def epoch(self) -> int: ...
+    @property
+    def calls_in_flight(self) -> int: ...
     def stop(self, reason: str) -> None: ...
 
 
@@ -46,31 +50,37 @@ def register(app: Any) -> None:
     """Put both tasks and the service into the worker's Celery app. The process they share is made on the pool's loop."""
     process: Process | None = None
 
+    quarantine: Quarantine | None = None
+
     def service() -> Process:
-        nonlocal process
+        nonlocal process, quarantine
         settings: Settings = app.headrace_settings
         role = next(iter(app.amqp.queues.consume_from))  # a worker reads one queue, and works as what it is called
         process = Process(settings, redis_url(settings), role)
+        app.headrace_process = process.name
         process.loops.append(Tend(process).run)
+        if role == hint.QUARANTINE:
+            quarantine = Quarantine(process, settings.quarantine_processes)
+            process.on_drain, process.on_stop = quarantine.drain, quarantine.stop
         return process
+
+    async def work(record_id: str) -> None:
+        if process is None:
+            return
+        if process.stopping.is_set():
+            raise HandBack
+        if quarantine is not None:
+            await quarantine.run(record_id)
+        else:
+            await work_on(process, record_id)
 
     @app.task(name=hint.JOB)
     async def job(record_id: str) -> None:
-        if process is None:
-            return
-        claimed = await begin(process, record_id)
-        if claimed is not None:
-            attempt = Attempt(process, claimed)
-            await hold(process, claimed, attempt, attempt.run())
+        await work(record_id)
 
     @app.task(name=hint.SHARD)
     async def shard(record_id: str) -> None:
-        if process is None:
-            return
-        claimed = await begin(process, record_id)
-        if claimed is not None:
-            run = BatchWork(process, claimed)
-            await hold(process, claimed, run, run.run())
+        await work(record_id)
 
     def on_revoked(request: Any = None, terminated: bool = False, **_: Any) -> None:
         # A hint revoked before it ran is thrown away by Celery; without this its record would only be published again.
@@ -92,10 +102,22 @@ async def cancel_revoked(process: Process, record_id: str) -> None:
         log.warning("revoked, but not cancelled", record=record_id, error=type(error).__name__)
 
 
+async def work_on(process: Process, record_id: str) -> None:
+    """Claim the record and make one attempt at it. Raises `HandBack` when this process is on its way out."""
+    claimed = await begin(process, record_id)
+    if claimed is None:
+        return
+    if batch_of(record_id) == "-":
+        run: Attempt | BatchWork = Attempt(process, claimed)
+    else:
+        run = BatchWork(process, claimed)
+    await hold(process, claimed, run, run.run())
+
+
 async def begin(process: Process, record_id: str) -> Claimed | None:
-    """Claim the record; None when there is nothing to do, or this process is on its way out."""
+    """Claim the record; None when there is nothing to do. Raises `HandBack` when this process is on its way out."""
     if process.stopping.is_set():
-        return None
+        raise HandBack
     token = secrets.token_hex(8)
     try:
         return await claim(process.ledger, record_id, token=token, owner=process.name, queue=process.role)
@@ -110,7 +132,9 @@ async def begin(process: Process, record_id: str) -> Claimed | None:
 async def hold(process: Process, claimed: Claimed, run: Run, work: Any) -> None:
     """Keep the record alive while `work` is done, and hand it back when it cannot be finished here."""
     record_id = claimed.record_id
-    process.held.take(record_id, claimed.epoch, run.stop)
+    if task := asyncio.current_task():
+        task.set_name(record_id)  # whose work it is, should it hold the loop up
+    process.leases.add(record_id, claimed.epoch, run.stop, lambda: run.calls_in_flight)
     try:
         await work
     except Refused as refused:
@@ -126,7 +150,7 @@ async def hold(process: Process, claimed: Claimed, run: Run, work: Any) -> None:
         await asyncio.shield(_interrupted(process, claimed, run))
         raise
     finally:
-        process.held.let_go(record_id)
+        process.leases.remove(record_id)
 
 
 async def _interrupted(process: Process, claimed: Claimed, run: Run) -> None:
@@ -165,6 +189,10 @@ class BatchWork:
     @property
     def epoch(self) -> int:
         return self.claimed.epoch
+
+    @property
+    def calls_in_flight(self) -> int:
+        return self.shard.calls_in_flight if self.shard else 1
 
     @property
     def calls(self) -> str:

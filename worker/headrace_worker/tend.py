@@ -26,6 +26,7 @@ from headrace_worker.process import Process
 SWEEP_S = 0.25
 SILENCE_S = 3.0
 WINDOW = 16
+MAX_QUARANTINED = 64
 MOST_BATCHES = 200
 NO_ROOM = "storage: "
 
@@ -93,10 +94,11 @@ class Tend:
         return hints
 
     async def _one_batch(self, batch_id: str) -> list[tuple[str, str]]:
-        state, fed, done, shards, reason, queue, index = (
+        state, fed, done, shards, reason, queue, index, quarantined = (
             (value or b"").decode()
             for value in await self._ledger.client.hmget(
-                self._ledger.keys.batch(batch_id), ["state", "fed", "done", "shards", "reason", "queue", "index"]
+                self._ledger.keys.batch(batch_id),
+                ["state", "fed", "done", "shards", "reason", "queue", "index", "quarantined"],
             )
         )
         if not state:
@@ -105,7 +107,8 @@ class Tend:
         await self._mind_the_disk(batch_id, state, reason)
         hints: list[tuple[str, str]] = []
         if state == "in_progress":
-            room = WINDOW - (int(fed) - int(done))
+            # Shards in quarantine have workers of their own, and do not keep the others waiting.
+            room = WINDOW - (int(fed) - int(done) - min(int(quarantined or 0), MAX_QUARANTINED))
             left = int(shards) - int(fed)
             if room > 0 and left > 0:
                 hints += await self._feed(batch_id, int(fed), min(room, left), queue or BULK, index)

@@ -67,6 +67,9 @@ class Model:
         self.epoch = 0
         self.expired = False
         self.crashes = 0
+        self.losses = 0
+        self.evidence = 0
+        self.beaten = False  # since it was claimed
         self.progress = False
         self.item = ""
 
@@ -163,7 +166,7 @@ class BatchMoves(RuleBasedStateMachine):
             self.expect(errors.Finished if name in self.parts else errors.Unknown, call)
         elif model.state == "running" and model.token == token:
             assert self.do(call).epoch == model.epoch
-            model.expired, model.progress = lease == EXPIRED, False
+            model.expired, model.progress, model.beaten = lease == EXPIRED, False, False
         elif model.state != "queued" or not right:
             self.expect(errors.Busy, call)
         elif model.kind == "shard" and self.state is not BatchState.IN_PROGRESS:
@@ -174,7 +177,7 @@ class BatchMoves(RuleBasedStateMachine):
             assert attempt.integer("crashes") == model.crashes
             assert attempt.record.get("item", b"").decode() == model.item
             model.state, model.token, model.epoch = "running", token, attempt.epoch
-            model.expired, model.progress = lease == EXPIRED, False
+            model.expired, model.progress, model.beaten = lease == EXPIRED, False, False
             self.epochs.setdefault(name, []).append(attempt.epoch)
             self.running += model.kind == "shard"
 
@@ -188,9 +191,9 @@ class BatchMoves(RuleBasedStateMachine):
             assert against == {self.id(name): refused.__name__.upper()}
         elif model and model.state == "running":
             assert against == ({self.id(name): answers[self.state]} if self.state in answers else {})
-            model.expired = lease == EXPIRED
+            model.expired, model.beaten = lease == EXPIRED, True
         else:
-            assert against == {}
+            assert against == {self.id(name): "REQUEUED"}
 
     @rule(
         number=numbers,
@@ -218,9 +221,9 @@ class BatchMoves(RuleBasedStateMachine):
             model = self.records[name]
             fresh = [row for row in rows if self.rows.setdefault((name, row.index), row.stored) == row.stored]
             self.paid += 3 * len(fresh)
-            model.item = item
+            model.item = item or model.item
             if fresh:
-                model.progress, model.crashes = True, 0
+                model.progress, model.crashes, model.evidence = True, 0, 0
             if item:  # what others achieved is no excuse for the item that runs next
                 model.progress = False
             if model.state == "running":
@@ -280,17 +283,33 @@ class BatchMoves(RuleBasedStateMachine):
     @rule()
     def recovers(self) -> None:
         hints = {record_id: queue for queue, record_id in self.do(recover(self.ledger))}
-        for name, model in self.records.items():
-            if model.state != "running" or not model.expired:
-                continue
-            crashes = 0 if model.progress else model.crashes + 1
-            model.crashes = crashes if crashes else model.crashes
-            if model.kind == "shard" and model.queue == "bulk" and crashes >= 2:
-                model.queue, model.crashes = "quarantine", 0
+        lost = {name: model for name, model in self.records.items() if model.state == "running" and model.expired}
+        calls = {name: self.in_flight(name, model) for name, model in lost.items()}
+        for name, model in lost.items():
+            self.judged(model, calls[name], sum(calls.values()))
             self.stops(model)
             model.state = "queued"
             assert hints.pop(self.id(name)) == model.queue
         assert not hints
+
+    def in_flight(self, name: str, model: Any) -> int:
+        if model.beaten or model.kind == "join":
+            return 1
+        return sum((name, index) not in self.rows for index in range(ITEMS))
+
+    def judged(self, model: Any, calls: int, together: int) -> None:
+        if model.kind == "join":
+            return
+        if model.queue == "quarantine":
+            model.crashes += 1
+        elif calls:
+            model.losses += 1
+            model.crashes += not model.progress
+            model.evidence += 0 if model.progress else 1_000_000 // together
+            # What made way is judged by how often it was lost alone.
+            suspect = not model.progress and (model.crashes >= 3 or model.evidence >= 500_000)
+            if suspect or model.losses >= 4:
+                model.queue, model.crashes, model.evidence, model.losses = "quarantine", 0, 0, 0
 
     @rule()
     def time_passes(self) -> None:

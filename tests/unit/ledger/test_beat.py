@@ -28,13 +28,14 @@ async def test_a_beat_renews_jobs_and_shards_in_one_call(
 
 async def test_a_beat_that_stops_lets_the_lease_run_out(ledger: Ledger, attempt: Any) -> None:
     await beat(ledger, {attempt.record_id: attempt.epoch}, lease_ms=EXPIRED)
-    assert await recover(ledger) == [("interactive", attempt.record_id)]
+    assert await recover(ledger) == [("quarantine", attempt.record_id)]
 
 
 async def test_beating_twice_changes_the_clock_alone(ledger: Ledger, look: Any, attempt: Any) -> None:
+    assert await beat(ledger, {attempt.record_id: attempt.epoch}, process="w1") == {}
     before = await look.everything()
     for _ in range(2):
-        assert await beat(ledger, {attempt.record_id: attempt.epoch}) == {}
+        assert await beat(ledger, {attempt.record_id: attempt.epoch}, process="w1") == {}
     assert await look.everything() == before
 
 
@@ -75,7 +76,7 @@ async def test_a_record_that_was_taken_back_but_not_given_away_gets_no_lease(
 ) -> None:
     attempt = await take(job, lease_ms=EXPIRED)
     await recover(ledger)
-    assert await beat(ledger, {job: attempt.epoch}) == {}
+    assert await beat(ledger, {job: attempt.epoch}) == {job: "REQUEUED"}
     assert (await look.leased(), await look.due()) == (set(), {job})
 
 

@@ -28,7 +28,7 @@ from headrace.ledger.open import open_batch
 from headrace.ledger.park import park
 from headrace.ledger.pause import pause
 from headrace.ledger.prefill import prefill
-from headrace.ledger.recover import recover
+from headrace.ledger.recover import recover, report_end
 from headrace.ledger.release import release
 from headrace.ledger.restart import restart
 from headrace.ledger.restore import restore
@@ -111,9 +111,11 @@ async def live_the_lives_of_jobs(ledger: Watched) -> None:
     await lead(ledger, "process", lease_ms=LONG)
     job = await ledger.new_job()
     await ledger.all_due()
-    for token in "abcd":  # until it is dead
-        await ledger.take(job, token, EXPIRED)
-        await recover(ledger)
+    await ledger.take(job, "a", EXPIRED)
+    await recover(ledger)
+    for token in "bcd":  # until it is dead
+        await ledger.take(job, token)
+        await report_end(ledger, "w")
     job = await ledger.new_job()
     attempt = await ledger.take(job, "a")
     await park(ledger, job, attempt.epoch, delay_ms=0, calls="1:0", reason="rate_limited")
@@ -121,7 +123,7 @@ async def live_the_lives_of_jobs(ledger: Watched) -> None:
     attempt = await ledger.take(job, "b")
     await release(ledger, job, attempt.epoch, calls="1:0")
     attempt = await ledger.take(job, "c")
-    await beat(ledger, {job: attempt.epoch}, lease_ms=LONG // 2)
+    await beat(ledger, {job: attempt.epoch}, process="w", lease_ms=LONG // 2)
     epoch = await restart(ledger, job, attempt.epoch, token="r", reason="retry")
     await append(ledger, job, epoch, 2, [b"{}"])
     await compact(ledger, job, epoch, 3, b"{}")
@@ -135,6 +137,8 @@ async def live_the_lives_of_jobs(ledger: Watched) -> None:
     await recover(ledger)
     await finish(ledger, job, attempt.epoch, JobState.FAILED, seq=2, event=b"{}", result=b"{}")  # comes home late
     await cancel(ledger, await ledger.new_job())
+    await beat(ledger, {}, process="w")
+    await report_end(ledger, "w")
 
 
 async def live_the_lives_of_batches(ledger: Watched) -> None:

@@ -32,7 +32,7 @@ from headrace.ledger.compact import compact
 from headrace.ledger.due import due
 from headrace.ledger.finish import finish
 from headrace.ledger.park import park
-from headrace.ledger.recover import recover
+from headrace.ledger.recover import recover, report_end
 from headrace.ledger.release import release
 from headrace.ledger.restart import restart
 from headrace.ledger.restore import restore
@@ -58,6 +58,8 @@ class Model:
         self.token = ""
         self.expired = False
         self.crashes = 0
+        self.evidence = 0
+        self.alone = 0
         self.cancel = False
         self.events: list[bytes] = []  # of the last attempt, from number 2 on
         self.first = 1  # the number that its log begins with
@@ -153,7 +155,7 @@ class JobMoves(RuleBasedStateMachine):
             assert against == ({job: "CANCELLED"} if model.cancel else {})
             model.expired = lease == EXPIRED
         else:
-            assert against == {}
+            assert against == {job: "REQUEUED"}
 
     @rule(job=jobs, back=BACK, token=st.text("xyz", min_size=4, max_size=4))
     def restarted(self, job: str, back: int, token: str) -> None:
@@ -232,7 +234,7 @@ class JobMoves(RuleBasedStateMachine):
         if refused is None:
             model.may("park", JobState.PARKED)
             if model.state is not JobState.PARKED:
-                model.queue, model.crashes = "interactive", 0
+                model.queue, model.crashes, model.evidence, model.alone = "interactive", 0, 0, 0
             model.state, model.token = JobState.PARKED, ""
 
     @rule(job=jobs, back=BACK)
@@ -291,23 +293,41 @@ class JobMoves(RuleBasedStateMachine):
 
     @rule()
     def recovered(self) -> None:
-        expected = {job for job, model in self.models.items() if model.state is JobState.RUNNING and model.expired}
-        hints = {job: queue for queue, job in self.do(recover(self.ledger))}
-        for job in expected:
+        expected = [job for job, model in self.models.items() if model.state is JobState.RUNNING and model.expired]
+        self._taken_back(expected, self.do(recover(self.ledger)), seen=False)
+
+    @rule(really=RARELY)
+    def seen_to_end(self, really: bool) -> None:
+        """Somebody saw the worker end: it is not asked whether leases have run out."""
+        if really:
+            expected = [job for job, model in self.models.items() if model.state is JobState.RUNNING]
+            self._taken_back(expected, self.do(report_end(self.ledger, "w")), seen=True)
+
+    def _taken_back(self, jobs: list[str], published: list[tuple[str, str]], *, seen: bool) -> None:
+        hints = {job: queue for queue, job in published}
+        for job in jobs:
             model = self.models[job]
-            model.crashes += 1
             model.expired = False
+            dead = self._judged(model, len(jobs), seen)
             if model.cancel:
                 self._recovered_to(job, JobState.CANCELLED)
-            elif model.queue == "quarantine" and model.crashes >= 2:
+            elif dead:
                 self._recovered_to(job, JobState.DEAD)
             else:
-                if model.crashes >= 2:
-                    model.queue, model.crashes = "quarantine", 0
                 model.may("recover", JobState.QUEUED)
                 model.state, model.token = JobState.QUEUED, ""
                 assert hints.pop(job) == model.queue
         assert not hints
+
+    def _judged(self, model: Model, together: int, seen: bool) -> bool:
+        model.crashes += model.queue != "quarantine" or not seen
+        if model.queue == "quarantine":
+            model.alone += together == 1 and (seen or model.crashes % 3 == 0)
+            return model.alone >= 3
+        model.evidence += 1_000_000 // together
+        if model.evidence >= 500_000 or model.crashes >= 3:
+            model.queue, model.crashes, model.evidence, model.alone = "quarantine", 0, 0, 0
+        return False
 
     def _recovered_to(self, job: str, state: JobState) -> None:
         self.models[job].may("recover", state)

@@ -43,7 +43,7 @@ async def test_it_is_no_progress_that_excuses_a_crash(ledger: Ledger, look: Any,
     attempt = await take(f"{batch}.s0", lease_ms=-1)
     await prefill(ledger, attempt.record_id, attempt.epoch, OLD)
     await recover(ledger)
-    assert await look.field(attempt.record_id, "crashes") == "1"
+    assert await look.field(attempt.record_id, "queue") == "quarantine"
 
 
 async def test_a_zombie_cannot_prefill(ledger: Ledger, look: Any, zombie_shard: Any) -> None:

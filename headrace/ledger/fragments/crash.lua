@@ -1,0 +1,72 @@
+-- What a crash says about the records that the process held. A crash with n calls in flight is 1/n of evidence against
+-- each; a suspect (evidence of 1/2, or three crashes) runs in a process of its own, the quarantine's, with few others at
+-- first, then alone. Only what died alone, three times, is dead.
+
+-- What is read of a record that a process holds. A value of the wrong kind is told as no record at all.
+local function read_held(prefix, id, rules)
+  local batch_id = string.match(id, '^(batch_[^.]+)%.')
+  local held = { id = id, record = prefix .. (batch_id and ':shard:' or ':job:') .. id, owner = '', calls = 0 }
+  local fields = redis.pcall('HMGET', held.record, 'state', 'kind', 'queue', 'owner', 'flight', 'count')
+  if fields.err or not fields[1] then return held end
+  held.batch = batch_id and prefix .. ':batch:' .. batch_id
+  held.state, held.kind, held.queue, held.owner = fields[1], fields[2], fields[3], fields[4] or ''
+  held.calls = tonumber(fields[5] or '')
+  if held.kind == 'shard' then
+    held.left = math.max((tonumber(fields[6] or '') or 0) - redis.call('HLEN', held.record .. ':res'), 0)
+  end
+  -- No beat came between the claim and the crash: whatever it might have begun counts.
+  held.calls = held.calls or math.min(held.left or 1, rules.width)
+  return held
+end
+
+local function parts(size, rules)
+  return math.max(1, math.min(math.ceil(size / rules.children), rules.company))
+end
+
+local function into_quarantine(held, company, rules)
+  if held.kind == 'shard' then
+    redis.call('HINCRBY', held.batch, 'quarantined', 1)
+    redis.call('HSET', held.record, 'suspects', math.min(held.left, rules.width))
+  end
+  redis.call('HSET', held.record, 'queue', 'quarantine', 'crashes', 0, 'losses', 0, 'evidence', 0, 'alone', 0,
+    'company', parts(company, rules))
+end
+
+-- One more death while alone; a shard is alone with the item that its field `item` names, and its next claim acts on it.
+local function died_alone(held, rules)
+  local deaths = redis.call('HINCRBY', held.record, 'alone', 1)
+  redis.call('HSET', held.record, 'company', 1, 'suspects', 1)
+  if held.kind == 'job' and deaths >= rules.alone then return 'dead' end
+end
+
+local function judge_in_quarantine(held, rules)
+  local record, crash = held.record, held.crash
+  local company = tonumber(redis.call('HGET', record, 'company') or 1)
+  if crash.accused == held.id then return died_alone(held, rules) end
+  if crash.accused then return nil end
+  -- Seen to end, it was one of these. When the whole worker went, it need not have been: the third time it is taken so.
+  if not crash.seen and redis.call('HINCRBY', record, 'crashes', 1) % rules.crashes ~= 0 then return nil end
+  if crash.records == 1 and (held.kind == 'job' or company == 1) then return died_alone(held, rules) end
+  local size = math.min(company, held.left or crash.records)
+  redis.call('HSET', record, 'company', parts(size, rules), 'suspects', size)
+end
+
+-- Counts the crash against `held`; returns 'dead' for a job that has died alone often enough.
+local function judge(held, rules)
+  local record, crash = held.record, held.crash
+  if held.kind == 'join' then return nil end
+  if held.queue == 'quarantine' then return judge_in_quarantine(held, rules) end
+  if crash.accused then
+    if crash.accused == held.id then into_quarantine(held, 1, rules) end
+    return nil
+  end
+  if held.calls == 0 then return nil end
+  local losses, crashes, evidence = redis.call('HINCRBY', record, 'losses', 1), 0, 0
+  if held.kind == 'job' or redis.call('HGET', record, 'progress') ~= '1' then
+    crashes = redis.call('HINCRBY', record, 'crashes', 1)
+    evidence = redis.call('HINCRBY', record, 'evidence', math.floor(1000000 / crash.calls))
+  end
+  -- A shard that made way is not blamed, until it has crashed so often that one of its items must be at it.
+  local often = held.kind == 'shard' and losses >= rules.losses
+  if evidence >= 500000 or crashes >= rules.crashes or often then into_quarantine(held, crash.calls, rules) end
+end

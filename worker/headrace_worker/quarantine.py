@@ -1,0 +1,235 @@
+"""The quarantine: suspects of a crash run in child processes, with few others, then alone, so that one that kills its process
+costs nobody else much, and one that was merely there is cleared as soon as it ends.
+
+The worker hands ids to its children (`quarantine_child.py`), which claim and run the records themselves. It sees a child end
+and tells the ledger at once, which divides the company or counts a death (`headrace/ledger/recover.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import secrets
+import signal
+from itertools import count
+from multiprocessing.connection import Connection
+from typing import Any
+
+import structlog
+
+from headrace.errors import Refused
+from headrace.ledger.keys import batch_of
+from headrace.ledger.recover import MAX_COMPANY, report_end
+from headrace.ledger.script import AWAY
+from headrace_worker.patience import patiently
+from headrace_worker.pool import HandBack
+from headrace_worker.process import Process
+
+IDLE_S = 5.0
+PRELOAD = ["headrace_worker.quarantine_child"]
+
+log = structlog.get_logger("headrace.worker.quarantine")
+
+
+class Suspect:
+    """A record on its way into a child. `ended` is set when the child has let go of it, or has died."""
+
+    def __init__(self, record_id: str, company: int):
+        self.record_id = record_id
+        self.company = company
+        self.is_shard = batch_of(record_id) != "-"
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+class Child:
+    """One process of the quarantine, for at most `company` records at a time; a shard has one to itself."""
+
+    def __init__(self, name: str, company: int, process: Any, pipe: Any):
+        self.name = name
+        self.company = company
+        self.process = process
+        self.pipe = pipe
+        self.suspects: dict[str, Suspect] = {}
+        self.idle: asyncio.TimerHandle | None = None
+        self.closing = False
+
+    def takes(self, suspect: Suspect) -> bool:
+        if self.closing or self.process.exitcode is not None:
+            return False
+        if not self.suspects:
+            return self.company == suspect.company and self.company > 1
+        if suspect.is_shard or any(each.is_shard for each in self.suspects.values()):
+            return False
+        return self.company == suspect.company and len(self.suspects) < self.company
+
+
+class Quarantine:
+    """Runs suspects in at most `processes` children. `run(record_id)` returns when the record's attempt has ended."""
+
+    def __init__(self, process: Process, processes: int):
+        self._process = process
+        self._limit = processes
+        self._waiting: list[Suspect] = []
+        self._children: dict[str, Child] = {}
+        self._numbers = count(1)
+        # Forked from a small server process that has imported everything: 20 ms instead of a second each.
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(PRELOAD)
+        self._starting: asyncio.Task[None] | None = None
+
+    async def run(self, record_id: str) -> None:
+        """Have the record claimed and worked on in a child. A cancelled call ends its attempt there, handed back."""
+        known = {each.record_id for each in self._waiting}.union(*(child.suspects for child in self._children.values()))
+        if record_id in known:
+            return  # a second copy of its hint
+        ledger = self._process.ledger
+        company = await ledger.client.hget(ledger.keys.record(record_id), "company")
+        suspect = Suspect(record_id, min(max(int(company or 1), 1), MAX_COMPANY))
+        self._waiting.append(suspect)
+        # Singles before shards, the smallest company first: what is most suspect is decided soonest.
+        self._waiting.sort(key=lambda each: (each.is_shard, each.company))
+        self._fill()
+        try:
+            await asyncio.shield(suspect.ended)
+        except asyncio.CancelledError:
+            await self._give_up(suspect)
+            raise
+
+    async def _give_up(self, suspect: Suspect) -> None:
+        if suspect in self._waiting:
+            self._waiting.remove(suspect)
+            return
+        for child in self._children.values():
+            if suspect.record_id in child.suspects:
+                self._send(child, f"-{suspect.record_id}")
+                await asyncio.wait([suspect.ended], timeout=CLEAN_UP_S)
+
+    def drain(self) -> None:
+        """What waits goes back into the queue; children begin nothing more."""
+        for suspect in self._waiting:
+            suspect.ended.set_exception(HandBack())
+        self._waiting.clear()
+        for child in self._children.values():
+            self._send(child, "drain")
+
+    async def stop(self) -> None:
+        """End the children; what still runs there goes back."""
+        for child in list(self._children.values()):
+            child.closing = True
+            child.process.terminate()
+        deadline = asyncio.get_running_loop().time() + CLEAN_UP_S
+        for child in list(self._children.values()):
+            left_s = max(deadline - asyncio.get_running_loop().time(), 0)
+            await asyncio.to_thread(child.process.join, left_s)
+            if child.process.exitcode is None:
+                child.process.kill()
+
+    def _fill(self) -> None:
+        """Give every waiting suspect that finds a place to a child; start one child at a time for the others."""
+        for suspect in list(self._waiting):
+            child = next((each for each in self._children.values() if each.takes(suspect)), None)
+            if child is not None:
+                self._waiting.remove(suspect)
+                self._give(child, suspect)
+        if self._waiting and self._starting is None and not self._process.stopping.is_set():
+            if len(self._children) >= self._limit:
+                self._make_room()
+            if len(self._children) < self._limit:
+                self._starting = asyncio.create_task(self._start(self._waiting[0].company))
+
+    def _make_room(self) -> None:
+        for child in self._children.values():
+            if not child.suspects and not child.closing:
+                self._close(child)
+                return
+
+    async def _start(self, company: int) -> None:
+        try:
+            name = f"{self._process.name}/{next(self._numbers)}-{secrets.token_hex(2)}"
+            pipe, childs = self._context.Pipe()
+            process = self._context.Process(target=entry, args=(name, childs), name=name, daemon=True)
+            await asyncio.to_thread(process.start)
+            childs.close()
+            child = self._children[name] = Child(name, company, process, pipe)
+            loop = asyncio.get_running_loop()
+            loop.add_reader(pipe.fileno(), self._on_message, child)
+            log.info("quarantine process started", child=name, pid=process.pid, company=company)
+            for suspect in self._waiting:
+                if suspect.company == company:
+                    self._waiting.remove(suspect)
+                    self._give(child, suspect)
+                    break
+        except OSError as error:
+            log.error("no process for the quarantine", error=type(error).__name__)
+            await asyncio.sleep(1)
+        finally:
+            self._starting = None
+            self._fill()
+
+    def _give(self, child: Child, suspect: Suspect) -> None:
+        if child.idle is not None:
+            child.idle.cancel()
+            child.idle = None
+        child.suspects[suspect.record_id] = suspect
+        self._send(child, f"+{suspect.record_id}")
+
+    def _send(self, child: Child, text: str) -> None:
+        with contextlib.suppress(OSError):  # it has died: the reader sees it too
+            child.pipe.send_bytes(text.encode())
+
+    def _on_message(self, child: Child) -> None:
+        try:
+            record_id = child.pipe.recv_bytes(1000).decode()
+        except (EOFError, OSError):
+            asyncio.get_running_loop().remove_reader(child.pipe.fileno())
+            child.pipe.close()
+            asyncio.get_running_loop().create_task(self._on_end(child), name=f"end of {child.name}")
+            return
+        suspect = child.suspects.pop(record_id, None)
+        if suspect is not None and not suspect.ended.done():
+            suspect.ended.set_result(None)
+        if not child.suspects:
+            if child.company == 1:
+                self._close(child)  # the next one that runs alone gets a fresh process
+            elif child.idle is None:
+                child.idle = asyncio.get_running_loop().call_later(IDLE_S, self._close, child)
+        self._fill()
+
+    def _close(self, child: Child) -> None:
+        child.closing = True
+        self._send(child, "end")
+
+    async def _on_end(self, child: Child) -> None:
+        await asyncio.to_thread(child.process.join)
+        code = child.process.exitcode
+        if child.suspects:
+            cause = signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
+            log.warning("quarantine process died", child=child.name, cause=cause, records=len(child.suspects))
+            await self._report(child)
+        for suspect in child.suspects.values():
+            if not suspect.ended.done():
+                suspect.ended.set_result(None)
+        child.suspects.clear()
+        self._children.pop(child.name, None)
+        child.process.close()
+        self._fill()
+
+    async def _report(self, child: Child) -> None:
+        ledger = self._process.ledger
+        try:
+            hints = await patiently(lambda: report_end(ledger, child.name))
+        except (Refused, *AWAY) as error:
+            log.warning("not reported; its leases will run out", child=child.name, error=type(error).__name__)
+            return
+        await self._process.publish(hints)
+
+
+CLEAN_UP_S = 5.0
+
+
+def entry(name: str, pipe: Connection) -> None:
+    """What a child runs. Its modules are imported by the server process that it is forked from."""
+    from headrace_worker.quarantine_child import main
+
+    main(name, pipe)

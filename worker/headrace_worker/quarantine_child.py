@@ -1,0 +1,86 @@
+"""A child process of the quarantine: claims the records that its parent names, runs them, and says which have ended.
+
+Messages are one line each. From the parent: `+ID` begin, `-ID` give up, `drain` (begin nothing more), `end`; to it: the id of
+a record whose attempt is over. It dies with its parent, and its death is what the parent reports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from multiprocessing.connection import Connection
+
+import structlog
+
+from headrace.embedded import die_with_parent
+from headrace.hint import QUARANTINE
+from headrace.settings import Settings, redis_url
+from headrace_worker.app import configure_logging, make_app
+from headrace_worker.pool import HandBack
+from headrace_worker.process import Process
+from headrace_worker.tasks import work_on
+
+log = structlog.get_logger("headrace.worker.quarantine")
+
+
+def main(name: str, pipe: Connection) -> None:
+    """Serve the parent at the other end of `pipe` until it says so, or is gone."""
+    die_with_parent()
+    settings = Settings.load()
+    configure_logging(settings.log_level)
+    make_app(settings)
+    asyncio.run(QuarantineChild(Process(settings, redis_url(settings), QUARANTINE, name=name), pipe).serve())
+
+
+class QuarantineChild:
+    """Runs what it is told on its loop; `serve()` returns when it was told to end and everything has ended."""
+
+    def __init__(self, process: Process, pipe: Connection):
+        self._process = process
+        self._pipe = pipe
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._over = asyncio.Event()
+
+    async def serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        await self._process.start()
+        loop.add_signal_handler(signal.SIGTERM, self._hand_back_all)
+        loop.add_reader(self._pipe.fileno(), self._on_message)
+        await self._over.wait()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self._process.stop()
+
+    def _on_message(self) -> None:
+        try:
+            text = self._pipe.recv_bytes(1000).decode()
+        except (EOFError, OSError):
+            os._exit(1)  # the parent is gone; its records are taken back when their leases end
+        if text == "drain":
+            self._process.draining()
+        elif text == "end":
+            self._over.set()
+        elif text.startswith("+"):
+            self._tasks[text[1:]] = asyncio.create_task(self._work(text[1:]), name=text[1:])
+        elif text[1:] in self._tasks:
+            self._tasks[text[1:]].cancel()
+
+    def _hand_back_all(self) -> None:
+        self._process.draining()
+        for task in self._tasks.values():
+            task.cancel()
+        self._over.set()
+
+    async def _work(self, record_id: str) -> None:
+        try:
+            await work_on(self._process, record_id)
+        except (HandBack, asyncio.CancelledError):
+            log.debug("handed back", record=record_id)
+        except Exception as error:
+            # The hint is done with, as it is in a worker: the record's lease runs out, or it has ended.
+            log.error("task failed", record=record_id, kind=type(error).__name__)
+        finally:
+            self._tasks.pop(record_id, None)
+            with contextlib.suppress(OSError):
+                self._pipe.send_bytes(record_id.encode())
