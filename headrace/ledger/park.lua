@@ -10,7 +10,7 @@ if state == 'running' and redis.call('HGET', record, 'kind') == 'shard' then red
 redis.call('HSET', record, 'state', 'parked', 'calls', calls, 'reason', reason, 'hints', 0)
 if redis.call('HGET', record, 'kind') == 'job' then
   -- A job that comes out of quarantine alive goes home, its crashes counted from zero. A shard's other items are not proven.
-  redis.call('HSET', record, 'crashes', 0, 'crashed', 0, 'evidence', 0, 'alone', 0, 'queue', redis.call('HGET', record, 'home'))
+  redis.call('HSET', record, 'crashes', 0, 'losses', 0, 'crashed', 0, 'evidence', 0, 'alone', 0, 'queue', redis.call('HGET', record, 'home'))
 end
 redis.call('HDEL', record, 'lease', 'token', 'owner')
 redis.call('ZREM', leases, id)

@@ -9,8 +9,6 @@ from headrace.ledger.submit import GRACE_MS
 
 MAX_CRASHES = 3
 """Crashes in a row after which a record is a suspect, however many others were in flight beside it."""
-MAX_LOSSES = 4
-"""The same for a shard that finished items each time."""
 MAX_DEATHS_ALONE = 3
 """A job or an item is dead after it has died so often in a process in which nothing else was."""
 QUARANTINE_CHILDREN = 8
@@ -50,7 +48,6 @@ async def report_end(
 async def _recover(ledger: Ledger, ended: str, accused: str, limit: int, grace_ms: int) -> list[tuple[str, str]]:
     rules = {
         "crashes": MAX_CRASHES,
-        "losses": MAX_LOSSES,
         "alone": MAX_DEATHS_ALONE,
         "children": QUARANTINE_CHILDREN,
         "company": MAX_COMPANY,

@@ -61,12 +61,11 @@ local function judge(held, rules)
     return nil
   end
   if held.calls == 0 then return nil end
-  local losses, crashes, evidence = redis.call('HINCRBY', record, 'losses', 1), 0, 0
+  local losses, evidence = redis.call('HINCRBY', record, 'losses', 1), 0
+  -- A shard that made way is not blamed, until it has crashed so often that one of its items may be at it.
   if held.kind == 'job' or redis.call('HGET', record, 'progress') ~= '1' then
-    crashes = redis.call('HINCRBY', record, 'crashes', 1)
+    redis.call('HINCRBY', record, 'crashes', 1)
     evidence = redis.call('HINCRBY', record, 'evidence', math.floor(1000000 / crash.calls))
   end
-  -- A shard that made way is not blamed, until it has crashed so often that one of its items must be at it.
-  local often = held.kind == 'shard' and losses >= rules.losses
-  if evidence >= 500000 or crashes >= rules.crashes or often then into_quarantine(held, crash.calls, rules) end
+  if evidence >= 500000 or losses >= rules.crashes then into_quarantine(held, crash.calls, rules) end
 end

@@ -308,7 +308,7 @@ class BatchMoves(RuleBasedStateMachine):
             model.evidence += 0 if model.progress else 1_000_000 // together
             # What made way is judged by how often it was lost alone.
             suspect = not model.progress and (model.crashes >= 3 or model.evidence >= 500_000)
-            if suspect or model.losses >= 4:
+            if suspect or model.losses >= 3:
                 model.queue, model.crashes, model.evidence, model.losses = "quarantine", 0, 0, 0
 
     @rule()

@@ -308,9 +308,9 @@ async def test_a_lease_of_what_is_no_record_keeps_nobody_waiting(
 async def test_a_shard_that_crashes_again_and_again_is_suspect_whatever_it_achieved(ledger: Ledger, take: Any) -> None:
     """One poisonous item among many: each attempt gets a little further, and kills its worker again."""
     shard_id = f"{await batch_of_one_shard(ledger, 40)}.s0"
-    for number, token in enumerate("abcd"):
+    for number, token in enumerate("abc"):
         attempt = await take(shard_id, token=token)
         await checkpoint(ledger, shard_id, attempt.epoch, [Row(number, "s", b"{}")])
         await ledger.client.zadd(ledger.keys.leases, {shard_id: 0})
         (hint,) = await recover(ledger)
-        assert hint[0] == ("quarantine" if token == "d" else "bulk")
+        assert hint[0] == ("quarantine" if token == "c" else "bulk")
