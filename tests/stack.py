@@ -44,6 +44,12 @@ class Stack:
         ready = self.ready
         return {**self.environment, "HEADRACE_REDIS_URL": ready["redis"], "HEADRACE_FILES": ready["files"]}
 
+    @property
+    def worker_environment(self) -> dict[str, str]:
+        """For a worker beside those of `headrace up`."""
+        provider = {"REHEARSAL_BASE_URL": f"{self.ready['rehearsal']}/v1"}
+        return self.client_environment | provider
+
     def extract(self, lines: list[dict[str, Any]], *arguments: str) -> str:
         """Open a batch over `lines` and return its id."""
         source = self.folder / "input.jsonl"
