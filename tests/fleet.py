@@ -13,6 +13,9 @@ from pathlib import Path
 
 from stack import Stack, until
 
+from headrace import AsyncHeadrace
+from headrace.settings import Settings
+
 
 class Worker:
     """One worker process; `kill()` kills it and starts the next."""
@@ -88,3 +91,21 @@ def kill_one_of_up(stack: Stack, role: str) -> bool:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     return True
+
+
+def client_of(stack: Stack) -> AsyncHeadrace:
+    return AsyncHeadrace(settings=Settings(redis_url=stack.ready["redis"], files=stack.ready["files"]))
+
+
+async def submit(stack: Stack, prompts: list[str]) -> list[str]:
+    """Submit a plain job for each prompt; the rehearsal provider answers."""
+    async with client_of(stack) as client:
+        return [job.id for job in await client.submit_many("rehearsal/small", prompts)]
+
+
+def states_of(stack: Stack, jobs: list[str]) -> list[bytes]:
+    with stack.client as client:
+        pipeline = client.pipeline(transaction=False)
+        for job in jobs:
+            pipeline.hget(f"{{hr}}:job:{job}", "state")
+        return pipeline.execute()

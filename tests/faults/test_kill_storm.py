@@ -11,15 +11,11 @@ import random
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
-from fleet import Worker, kill_one_of_up, more_workers
+from fleet import Worker, kill_one_of_up, more_workers, states_of, submit
 from headrace_rehearsal import account
 from stack import Stack, started, until
-
-from headrace import AsyncHeadrace
-from headrace.settings import Settings
 
 pytestmark = pytest.mark.xdist_group("storm")
 STORM_S = float(os.environ.get("STORM_S", "20"))
@@ -47,7 +43,9 @@ def test_a_kill_storm_loses_nothing_and_convicts_nobody(tmp_path: Path) -> None:
         until(lambda: stack.batch(batch_id).get("state") == "completed", what="the batch ends", seconds=60)
         batch_s = time.monotonic() - last_kill
         states = until(lambda: all_ended(stack, submitted), what="all jobs end", seconds=60)
-        print(f"ended {time.monotonic() - last_kill:.1f} s after the last kill (batch {batch_s:.1f}): {Counter(states)}")
+        print(
+            f"ended {time.monotonic() - last_kill:.1f} s after the last kill (batch {batch_s:.1f}): {Counter(states)}"
+        )
         assert Counter(states) == {"succeeded": len(submitted)}
         assert [line["custom_id"] for line in stack.lines(batch_id, "output")] == [str(n) for n in range(items)]
         assert stack.lines(batch_id, "errors") == []
@@ -62,26 +60,9 @@ def kill(stack: Stack, bulk: Worker, target: str) -> bool:
     return True
 
 
-async def submit(stack: Stack, prompts: list[str]) -> list[str]:
-    async with client_of(stack) as client:
-        return [job.id for job in await client.submit_many("rehearsal/small", prompts)]
-
-
-def client_of(stack: Stack) -> AsyncHeadrace:
-    return AsyncHeadrace(settings=Settings(redis_url=stack.ready["redis"], files=stack.ready["files"]))
-
-
 def all_ended(stack: Stack, jobs: list[str]) -> list[str] | None:
     states = [state.decode() for state in states_of(stack, jobs)]
     return states if set(states) <= ENDED else None
-
-
-def states_of(stack: Stack, jobs: list[str]) -> list[Any]:
-    with stack.client as client:
-        pipeline = client.pipeline(transaction=False)
-        for job in jobs:
-            pipeline.hget(f"{{hr}}:job:{job}", "state")
-        return pipeline.execute()
 
 
 def test_a_worker_killed_twice_costs_two_leases_at_most(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from headrace_worker.reasks import Reasks
 from headrace_worker.reduce import Delta
 from headrace_worker.retry import ATTEMPTS, backoff_s
 from headrace_worker.slots import Slots
+from headrace_worker.transport import ADMIT
 
 LONGEST_SLEEP_S = 2.0
 
@@ -132,6 +133,7 @@ class Engine:
             async with self.slots.hold(rank):
                 if admit is not None:
                     await admit()
+                ADMIT.set(admit)
                 tries.calls += 1
                 if watch is not None:
                     watch.calling(provider.facts.name, job.model, mode)

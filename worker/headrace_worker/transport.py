@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 import httpx2
 import msgspec
 import openai
 
-from headrace.errors import CallError, InputError
+from headrace.errors import CallError, InputError, Refused
 from headrace.settings import number_in
 from headrace_worker.failures import call_error, refused, retry_after_s, scrub
 from headrace_worker.request import Request
@@ -22,6 +23,9 @@ from headrace_worker.request import Request
 Chunk = dict[str, Any]
 MOST_ANSWER_BYTES = 32 << 20
 DRAIN_S = 0.5
+
+ADMIT: ContextVar[Callable[[], Awaitable[None]] | None] = ContextVar("admit", default=None)
+"""Awaited before a request leaves; raises the `Refused` that forbids it."""
 
 
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +74,7 @@ class SdkTransport:
                 trust_env=False,
                 limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
                 timeout=httpx2.Timeout(None, connect=self.deadlines.connect_s),
-                event_hooks={"response": [self._bounded]},
+                event_hooks={"request": [admitted], "response": [self._bounded]},
             ),
         )
         # The SDK takes them from the environment and would show one provider's account to every other (D96).
@@ -135,6 +139,8 @@ class SdkTransport:
         key = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if isinstance(error.__cause__, CallError):
             return error.__cause__
+        if isinstance(error.__cause__, Refused):
+            raise error.__cause__
         if isinstance(error, openai.APITimeoutError) and not refused(error):
             return CallError("timeout", f"no connection within {self.deadlines.connect_s:g} s")
         if isinstance(error, openai.APIConnectionError):
@@ -194,6 +200,14 @@ class Bounded(httpx2.AsyncByteStream):
 async def drained(response: httpx2.Response) -> None:
     async for _ in response.stream:  # pyright: ignore[reportGeneralTypeIssues] (an async stream, on this client)
         pass
+
+
+async def admitted(_: Any) -> None:
+    """Ask once more, at the last moment before the request leaves: making it takes a millisecond, in which a process can be
+    stopped for minutes."""
+    admit = ADMIT.get()
+    if admit is not None:
+        await admit()
 
 
 def sent(request: Request) -> dict[str, str]:
