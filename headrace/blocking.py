@@ -7,7 +7,7 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar, Unpack, overload
@@ -159,9 +159,9 @@ class Headrace:
         """The handle of a batch opened earlier, here or elsewhere; `schema` is the type its answers are read as."""
         return BatchHandle(self, checked_id(batch_id, "batch"), answers(schema))
 
-    def jobs(self, *, limit: int = 50) -> list[JobSummary]:
-        """The newest jobs of the last 8 days, newest first."""
-        return self.call(lambda client: client.jobs(limit=limit))
+    def jobs(self, *, limit: int = 50, states: Collection[str] = ()) -> list[JobSummary]:
+        """The newest jobs of the last 8 days, newest first; with `states` only those in one of them."""
+        return self.call(lambda client: client.jobs(limit=limit, states=states))
 
     def batches(self, *, limit: int = 50) -> list[Batch]:
         """The newest batches, newest first."""
@@ -222,6 +222,10 @@ class JobHandle(Generic[T]):
     def cancel(self) -> str:
         """Stop it; a call in flight is closed at once. Returns its state now. Raises `Finished` after its end."""
         return self._ask(lambda handle: handle.cancel())
+
+    def retry(self) -> JobHandle[T]:
+        """Submit it again, when it failed, died or was cancelled; the handle of the new job. Asked for twice it is one."""
+        return JobHandle(self._client, self._ask(lambda handle: handle.retry()).id, self._answers)
 
     def stream(self, *, after: str | None = None) -> JobStream:
         """Its events as they come (`for`), or the pieces of its text (`.text_deltas()`), from the start or after an event's

@@ -6,7 +6,7 @@ without I/O.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -37,9 +37,10 @@ from headrace.hint import INTERACTIVE, Hints
 from headrace.inputs import Source, chosen, records
 from headrace.intake import read_items
 from headrace.job import Job, new_id
+from headrace.job_retry import retry_job
 from headrace.ledger.cancel import cancel
 from headrace.ledger.script import AWAY, Ledger
-from headrace.ledger.state import BATCH_TERMINAL
+from headrace.ledger.state import BATCH_TERMINAL, JobState
 from headrace.ledger.submit import submit, submit_many
 from headrace.messages import conversation
 from headrace.opening import WINDOW_S, open_new, open_retry
@@ -245,10 +246,13 @@ class AsyncHeadrace:
         """The handle of a batch opened earlier, here or elsewhere; `schema` is the type its answers are read as."""
         return AsyncBatchHandle(self, checked_id(batch_id, "batch"), answers(schema))
 
-    async def jobs(self, *, limit: int = 50) -> list[JobSummary]:
-        """The newest jobs of the last 8 days, newest first."""
+    async def jobs(self, *, limit: int = 50, states: Collection[str] = ()) -> list[JobSummary]:
+        """The newest jobs of the last 8 days, newest first; with `states` only those in one of them."""
+        wrong = [state for state in states if state not in list(JobState)]
+        if wrong:
+            raise InputError(f"state {wrong[0]!r}: use one of {', '.join(JobState)}")
         async with self.talking():
-            return await summaries.jobs(self.ledger, TENANT, limit=checked_count("limit", limit))
+            return await summaries.jobs(self.ledger, TENANT, limit=checked_count("limit", limit), states=states)
 
     async def batches(self, *, limit: int = 50) -> list[Batch]:
         """The newest batches, newest first."""
@@ -262,6 +266,11 @@ class AsyncHeadrace:
                 return await cancel(self.ledger, subject_id)
             except Unknown:
                 raise Unknown(subject_id, "never submitted here, or past its retention") from None
+
+    async def retry_job(self, job_id: str) -> str:
+        """Submit a failed, dead or cancelled job again; returns the id of the new job (`retry_of` in its record)."""
+        async with self.talking():
+            return await retry_job(self.ledger, self.hints, checked_id(job_id, "job"), tenant=TENANT)
 
     async def retry(self, batch_id: str) -> str:
         """Open a new batch that keeps what succeeded in a closed one and pays only for the rest. Returns its id."""

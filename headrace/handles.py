@@ -80,6 +80,10 @@ class AsyncJobHandle(Generic[T]):
         """Stop it; a call in flight is closed at once. Returns its state now. Raises `Finished` after its end."""
         return await self._client.cancel(self.id)
 
+    async def retry(self) -> AsyncJobHandle[T]:
+        """Submit it again, when it failed, died or was cancelled; the handle of the new job. Asked for twice it is one."""
+        return AsyncJobHandle(self._client, await self._client.retry_job(self.id), self.answers)
+
     async def _end(self) -> None:
         with await self._client.reader.view(self._client.ledger.keys.job(self.id), "now") as viewer:
             while not viewer.ended:

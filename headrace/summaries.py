@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 from headrace.errors import Unknown
@@ -9,6 +11,8 @@ from headrace.ledger.script import Ledger
 from headrace.ledger.state import BATCH_TERMINAL
 
 NUMBERS = ("total", "succeeded", "failed", "cancelled", "dead", "input_tokens", "output_tokens")
+JOB_FIELDS = ["state", "code", "created", "ended", "n", "retry_of"]
+PAGE = 1000
 READING = ("repaired", "coerced", "reasks")
 
 
@@ -21,6 +25,7 @@ class JobSummary(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     created_ms: int
     ended_ms: int | None = None
+    retry_of: str = ""
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,25 +62,31 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 async def job(ledger: Ledger, job_id: str) -> JobSummary:
     """Raises `Unknown`."""
-    names = ["state", "code", "created", "ended", "n"]
-    found = _job(job_id, await ledger.client.hmget(ledger.keys.job(job_id), names))
+    found = _job(job_id, await ledger.client.hmget(ledger.keys.job(job_id), JOB_FIELDS))
     if found is None:
         raise Unknown(job_id, "never submitted here, or past its retention of 24 h")
     return found
 
 
-async def jobs(ledger: Ledger, tenant: str, *, limit: int) -> list[JobSummary]:
-    """The newest jobs of a tenant, of the last 8 days, newest first."""
-    ids = [raw.decode() for raw in await ledger.client.zrevrange(ledger.keys.jobs(tenant), 0, limit - 1)]
-    async with ledger.client.pipeline(transaction=False) as pipeline:
-        for job_id in ids:
-            pipeline.hmget(ledger.keys.job(job_id), ["state", "code", "created", "ended", "n"])
-        found = [_job(job_id, values) for job_id, values in zip(ids, await pipeline.execute(), strict=True)]
-    return [each for each in found if each is not None]
+async def jobs(ledger: Ledger, tenant: str, *, limit: int, states: Collection[str] = ()) -> list[JobSummary]:
+    """The newest `limit` jobs of a tenant, of the last 8 days, newest first; with `states` only those in one of them."""
+    found: list[JobSummary] = []
+    page, at = limit if not states else PAGE, 0
+    while len(found) < limit:
+        ids = [raw.decode() for raw in await ledger.client.zrevrange(ledger.keys.jobs(tenant), at, at + page - 1)]
+        async with ledger.client.pipeline(transaction=False) as pipeline:
+            for job_id in ids:
+                pipeline.hmget(ledger.keys.job(job_id), JOB_FIELDS)
+            read = [_job(job_id, values) for job_id, values in zip(ids, await pipeline.execute(), strict=True)]
+        found += [each for each in read if each is not None and (not states or each.state in states)]
+        at += page
+        if len(ids) < page or not states:
+            break
+    return found[:limit]
 
 
 def _job(job_id: str, values: list[bytes | None]) -> JobSummary | None:
-    state, code, created, ended, attempts = ((value or b"").decode() for value in values)
+    state, code, created, ended, attempts, retry_of = ((value or b"").decode() for value in values)
     if not state:
         return None
     return JobSummary(
@@ -85,6 +96,7 @@ def _job(job_id: str, values: list[bytes | None]) -> JobSummary | None:
         attempts=int(attempts or 0),
         created_ms=int(created or 0),
         ended_ms=int(ended) if ended else None,
+        retry_of=retry_of,
     )
 
 

@@ -19,7 +19,7 @@ def make_app(gateway: Gateway, origins: list[str]) -> Litestar:
     """The application over `gateway`, which has to be running."""
     return Litestar(
         route_handlers=[
-            *(jobs.submit, jobs.show, jobs.cancel, jobs.token),
+            *(jobs.submit, jobs.show, jobs.cancel, jobs.retry, jobs.token),
             *(streams.events, sockets.stream),
             *(chat.complete, ui_chat.chat, ui_chat.resume, agents.run),
             *(pages.index, pages.asset, pages.health),

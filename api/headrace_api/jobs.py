@@ -1,4 +1,4 @@
-"""`/v1/jobs`: submit one, look at it, cancel it, get a fresh token for its stream."""
+"""`/v1/jobs`: submit one, look at it, cancel it, try it again, get a fresh token for its stream."""
 
 from __future__ import annotations
 
@@ -93,6 +93,26 @@ async def cancel(request: Request[Any, Any, Any], job: str, gateway: Gateway) ->
     gateway.record(job)
     async with gateway.client.talking():
         return as_json({"id": job, "status": await cancel_job(gateway.client.ledger, job)})
+
+
+@post("/v1/jobs/{job:str}/retry", status_code=202)
+async def retry(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> Response[bytes]:
+    """Submit it again, when it failed, died or was cancelled: a new job. Asked for twice it is one."""
+    gateway.allow(request, job, SUBMIT)
+    gateway.record(job)
+    new = await gateway.client.retry_job(job)
+    return as_json(
+        {
+            "id": new,
+            "retry_of": job,
+            "status": "queued",
+            "urls": urls_of(str(request.base_url).rstrip("/"), new),
+            "stream_token": gateway.gate.sign(new, (READ, CANCEL)),
+        },
+        202,
+        location=f"/v1/jobs/{new}",
+        x_headrace_job=new,
+    )
 
 
 @post("/v1/jobs/{job:str}/tokens", status_code=201)

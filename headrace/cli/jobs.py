@@ -9,6 +9,7 @@ import click
 
 from headrace.cli.interrupt import Interrupted, until_interrupted
 from headrace.cli.service import with_client
+from headrace.ledger.state import JobState
 
 if TYPE_CHECKING:
     from headrace.client import AsyncHeadrace
@@ -17,17 +18,24 @@ if TYPE_CHECKING:
 
 @click.group(epilog="Example: headrace jobs list")
 def jobs() -> None:
-    """List, show, fetch and cancel single jobs."""
+    """List, show, fetch, cancel and retry single jobs."""
 
 
-@jobs.command("list", epilog="Example: headrace jobs list --limit 20")
+@jobs.command("list", epilog="Example: headrace jobs list --state dead --state failed")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@click.option(
+    "--state",
+    "states",
+    type=click.Choice([state.value for state in JobState]),
+    multiple=True,
+    help="Only these; may be repeated.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def list_jobs(limit: int, as_json: bool) -> None:
+def list_jobs(limit: int, states: tuple[str, ...], as_json: bool) -> None:
     """The newest jobs of the last 8 days, newest first."""
     from headrace.cli.table import show
 
-    found = with_client(lambda client: client.jobs(limit=limit))
+    found = with_client(lambda client: client.jobs(limit=limit, states=states))
     show(found, ("id", "state", "code", "attempts", "created", "took"), row_of, as_json=as_json)
 
 
@@ -73,6 +81,21 @@ def result(job_id: str, timeout: float | None, as_json: bool) -> None:
 def cancel_job(job_id: str) -> None:
     """Stop a job; a call in flight is closed at once."""
     click.echo(with_client(lambda client: client.job(job_id).cancel()))
+
+
+@jobs.command("retry", epilog="Example: headrace jobs retry job_… job_…")
+@click.argument("job_ids", nargs=-1, required=True)
+def retry_jobs(job_ids: tuple[str, ...]) -> None:
+    """Submit jobs again that failed, died or were cancelled; prints the ids of the new ones.
+
+    What a job asked is kept as long as its result (`ttl_s`, an hour by default).
+    """
+
+    async def body(client: AsyncHeadrace) -> None:
+        for job_id in job_ids:
+            click.echo(await client.retry_job(job_id))
+
+    with_client(body)
 
 
 def print_answer(completion: Completion, *, as_json: bool) -> None:

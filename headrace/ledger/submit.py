@@ -23,12 +23,14 @@ async def submit(
     tenant: str = "default",
     ttl_ms: int = TTL_MS,
     idempotency_key: str | None = None,
+    retry_of: str = "",
 ) -> str:
     """Write the job and return its id: `job_id`, or the id of the job that `idempotency_key` made in the last 24 h.
+    `retry_of` is the id of the job that it tries again.
 
     Raises `Conflict` when that key was used with another body.
     """
-    call = _call(ledger, job_id, body, queue, tenant, ttl_ms, idempotency_key)
+    call = _call(ledger, job_id, body, queue, tenant, ttl_ms, idempotency_key, retry_of)
     (known,) = await ledger.run("submit", *call)
     return known.decode()
 
@@ -50,7 +52,14 @@ async def submit_many(
 
 
 def _call(
-    ledger: Ledger, job_id: str, body: bytes, queue: str, tenant: str, ttl_ms: int, idempotency_key: str | None
+    ledger: Ledger,
+    job_id: str,
+    body: bytes,
+    queue: str,
+    tenant: str,
+    ttl_ms: int,
+    idempotency_key: str | None,
+    retry_of: str = "",
 ) -> Call:
     keys = ledger.keys
     return Call(
@@ -71,5 +80,6 @@ def _call(
             "grace_ms": GRACE_MS,
             "idempotent": int(idempotency_key is not None),
             "idem_ms": IDEMPOTENCY_MS,
+            "retry_of": retry_of,
         },
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from fleet import states_of, submit
 from headrace_rehearsal import account
 from stack import started, until
 
@@ -79,3 +82,24 @@ def test_a_zombie_writes_nothing(tmp_path: Path) -> None:
 
 def logs(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in (folder / ".headrace" / "logs").glob("*.log"))
+
+
+def test_a_poisonous_job_among_a_hundred_dies_alone(tmp_path: Path) -> None:
+    environment = {"HEADRACE_TEST_HOOKS": "poison", "PYTHONPATH": str(Path(__file__).parent)}
+    with started(tmp_path, "--no-flower", "--rehearsal-flag=--latency=300", environment=environment) as stack:
+        prompts = [f"Job {n} [[rehearsal latency=1500]]" for n in range(100)]
+        prompts[40] = "This one is poison."
+        began = time.monotonic()
+        jobs = asyncio.run(submit(stack, prompts))
+        ended = {b"succeeded", b"dead", b"failed", b"cancelled"}
+        until(lambda: set(states_of(stack, jobs)) <= ended, what="all end", seconds=180)
+        print(f"all ended after {time.monotonic() - began:.1f} s")
+        assert [job for job, state in zip(jobs, states_of(stack, jobs), strict=True) if state == b"dead"] == [jobs[40]]
+        assert states_of(stack, jobs).count(b"succeeded") == 99
+        paid = Counter(call.job_and_call for call in stack.calls() if account.paid(call))
+        poison = paid.pop((jobs[40], 1))
+        print(
+            f"poison paid {poison} times, others {max(paid.values())} at most, {sum(paid.values()) - 99} too many in all"
+        )
+        assert poison <= 12
+        assert max(paid.values()) <= 9
