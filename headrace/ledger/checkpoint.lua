@@ -15,6 +15,9 @@ if size > 0 and (tonumber(redis.call('HGET', shard, 'bytes')) + size > tonumber(
   return { 'SPILL' }                                 -- the caller puts them into a segment file and names it
 end
 local fresh = set_rows(shard, rows, batch, held, 8, true)
+local succeeded = false
+for i = 8, #ARGV, 3 do succeeded = succeeded or string.find(ARGV[i + 1], '^[sS]') ~= nil end
+if succeeded then redis.call('HDEL', batch, 'waiting') end
 local now = now_ms()
 if fresh > 0 then redis.call('HSET', shard, 'progress', 1, 'crashes', 0) end
 redis.call('HSET', shard, 'item', item)              -- in quarantine: which item runs next, should this be the last word

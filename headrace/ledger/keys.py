@@ -26,7 +26,7 @@ KINDS = (
     KeyKind("chat:<tenant>:<sha>", "string", "24 h", "the gateway: the job that answers in a chat"),
     KeyKind("cache:<sha>", "string", "HEADRACE_CACHE_TTL_S", "a worker: an answer that was asked for with `cache`"),
     KeyKind("batch:<id>", "hash", "until the batch closes, then 7 days", "open feed claim checkpoint finish_shard pause resume cancel seal close park prefill recover release"),
-    KeyKind("batch:<id>:log", "stream", "until the batch closes, then 7 days", "open checkpoint prefill finish_shard pause resume cancel seal close"),
+    KeyKind("batch:<id>:log", "stream", "until the batch closes, then 7 days", "open checkpoint park prefill finish_shard pause resume cancel seal close"),
     KeyKind("batch:<id>:parts", "hash", "until the batch closes, then 7 days", "finish_shard close"),
     KeyKind("batches:<tenant>", "zset", "permanent", "open"),
     KeyKind("shard:<batch>.<n>", "hash", "until the shard's part is committed", "feed claim beat park release checkpoint finish_shard due recover seal close prefill"),

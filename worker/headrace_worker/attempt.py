@@ -13,9 +13,11 @@ from headrace.job import BODY_VERSION, Completion, Job, Outcome
 from headrace.ledger.claim import Claimed
 from headrace.ledger.finish import finish
 from headrace.ledger.park import park
+from headrace.ledger.release import release
 from headrace.ledger.state import JobState
 from headrace.schema.modes import Mode, is_as_it_comes
-from headrace_worker.engine import Deferred, Tries
+from headrace_worker.deployment_hold import DRAINING, Deferred
+from headrace_worker.engine import Tries
 from headrace_worker.events import DeltaEvents, rest
 from headrace_worker.process import Process
 from headrace_worker.publish import Publisher
@@ -103,7 +105,10 @@ class Attempt:
             )
             return
         except Deferred as deferred:
-            await self._park(int(deferred.delay_s * 1000), deferred.reason)
+            if deferred.reason == DRAINING:
+                await self._hand_back()
+            else:
+                await self._park(int(deferred.delay_s * 1000), str(deferred))
             return
         except asyncio.CancelledError:
             if self.stopped in LOST:
@@ -203,6 +208,11 @@ class Attempt:
         await self.publisher.move(
             lambda _: park(self.process.ledger, self.id, self.epoch, delay_ms=delay_ms, calls=self.calls, reason=reason)
         )
+
+    async def _hand_back(self) -> None:
+        """It waits, and the process stops: another worker's now, at once."""
+        queue = await self.publisher.move(lambda _: release(self.process.ledger, self.id, self.epoch, calls=self.calls))
+        await self.process.publish([(queue, self.id)])
 
     def _version(self) -> object:
         try:

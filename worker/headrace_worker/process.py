@@ -63,8 +63,9 @@ class Process:
                 await self.ledger.client.hset(self.ledger.keys.providers, provider, self.name)
 
     def draining(self) -> None:
-        """SIGTERM: shards begin no new item, what runs may finish."""
+        """SIGTERM: shards begin no new item, calls in flight may finish, what waits for its next call is handed back."""
         self.stopping.set()
+        self.engine.drain()
 
     async def stop(self) -> None:
         for loop in self._loops:

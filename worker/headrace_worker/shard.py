@@ -21,7 +21,8 @@ from headrace.ledger.finish_shard import finish_shard
 from headrace.ledger.keys import shard_number
 from headrace.ledger.prefill import prefill
 from headrace.lines import error_line, success_line
-from headrace_worker.engine import Deferred, Engine, Tries
+from headrace_worker.deployment_hold import DRAINING, Deferred
+from headrace_worker.engine import Engine, Tries
 from headrace_worker.patience import patiently
 from headrace_worker.process import Process
 from headrace_worker.progress import report_progress
@@ -192,7 +193,7 @@ class ShardRun:
             line = error_line(item.custom_id, f"{identity}.{self.epoch}.{tries.calls}", failure)
             row = Row(index, "f", line, error.details.get("counters", {}))
         except Deferred as deferred:
-            if self.deferred is None or deferred.delay_s > self.deferred.delay_s:
+            if deferred.reason != DRAINING and (self.deferred is None or deferred.delay_s > self.deferred.delay_s):
                 self.deferred = deferred
             return
         self.tries.pop(index, None)

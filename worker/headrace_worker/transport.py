@@ -16,8 +16,9 @@ import openai
 
 from headrace.errors import CallError, InputError
 from headrace.settings import number_in
-from headrace_worker.failures import call_error, refused, retry_after_s, scrub
+from headrace_worker.failures import call_error, refused, scrub
 from headrace_worker.request import Request
+from headrace_worker.retry_hints import hinted_s, retry_after_s
 
 Chunk = dict[str, Any]
 MOST_ANSWER_BYTES = 32 << 20
@@ -147,7 +148,7 @@ class SdkTransport:
                 error.status_code,
                 error.body,
                 key=key,
-                retry_after_s=retry_after_s(headers),
+                retry_after_s=(hinted_s if error.status_code == 429 else retry_after_s)(headers),
                 asked=headers.get("x-should-retry"),
             )
         return CallError("provider_error", scrub(str(error), key))
