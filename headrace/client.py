@@ -38,6 +38,7 @@ from headrace.inputs import Source, chosen, records
 from headrace.intake import read_items
 from headrace.job import Job, new_id
 from headrace.ledger.cancel import cancel
+from headrace.ledger.resume import resume
 from headrace.ledger.script import AWAY, Ledger
 from headrace.ledger.state import BATCH_TERMINAL
 from headrace.ledger.submit import submit, submit_many
@@ -262,6 +263,12 @@ class AsyncHeadrace:
                 return await cancel(self.ledger, subject_id)
             except Unknown:
                 raise Unknown(subject_id, "never submitted here, or past its retention") from None
+
+    async def resume(self, batch_id: str) -> str:
+        """Let a paused batch go on, once what paused it is put right; returns its state. Raises `Closed` after its end."""
+        async with self.talking():
+            await resume(self.ledger, checked_id(batch_id, "batch"))
+            return (await summaries.batch(self.ledger, batch_id)).state
 
     async def retry(self, batch_id: str) -> str:
         """Open a new batch that keeps what succeeded in a closed one and pays only for the rest. Returns its id."""

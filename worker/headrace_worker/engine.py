@@ -18,6 +18,7 @@ from headrace.job import Completion, Job
 from headrace.schema.modes import Mode
 from headrace_worker.cache import Cache, Remembered
 from headrace_worker.deployment_hold import DRAINING, Call, Deferred, DeploymentHold, DeploymentHolds, wake
+from headrace_worker.failures import is_configuration
 from headrace_worker.providers.chat import ChatCompletion
 from headrace_worker.providers.registry import Registry
 from headrace_worker.reasks import Reasks
@@ -196,6 +197,9 @@ class Engine:
                     tries.spent += 1
                 again = not shown or (watch is not None and job.on_retry == "reset")
                 if not failure.retryable or not again or tries.spent >= ATTEMPTS:
+                    if on_configuration is not None and is_configuration(failure):
+                        call.misconfigured()
+                        await on_configuration(failure)
                     raise asked.failed(failure)
             finally:
                 call.leave()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +22,15 @@ CODE_OF_STATUS = {
     429: "rate_limited",
     529: "provider_unavailable",
 }
+CODE_OF_NAME = {
+    "insufficient_quota": "payment",
+    "billing_hard_limit_reached": "payment",
+    "billing_not_active": "payment",
+    "model_not_found": "not_found",
+    "invalid_api_key": "auth",
+}
+"""OpenAI's `code` of an error object, where it says more than the status (an exhausted quota is a 429 there)."""
+CONFIGURATION = frozenset({"auth", "payment", "not_found", "no_deployment"})
 RETRYABLE_TYPES = frozenset({"rate_limit_exceeded", "provider_overloaded", "provider_unavailable", "server", "timeout"})
 """OpenRouter's `metadata.error_type` values that another call may get past (providers 7.2)."""
 
@@ -38,9 +49,31 @@ def call_error(
         retry_after_s = said.retry_after_s
     message = scrub(f"the provider answered {status}: {said.message}", key)
     retryable = {"true": True, "false": False}.get(asked or "", said.retryable)
-    return CallError(
-        code_of(status), message, status=status, retry_after_s=retry_after_s, details=said.details, retryable=retryable
+    code = (
+        CODE_OF_NAME.get(str(said.details.get("provider_code")), code_of(status)) if status < 500 else code_of(status)
     )
+    if code in CONFIGURATION:
+        retryable, retry_after_s = False, None
+    return CallError(
+        code, message, status=status, retry_after_s=retry_after_s, details=said.details, retryable=retryable
+    )
+
+
+def is_configuration(error: CallError) -> bool:
+    """Whether it is no fault of what was asked: the key, the model's name, the account, or the address has to be put right."""
+    return error.code in CONFIGURATION or bool(error.details.get("unreachable"))
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether nobody listens at the address, or its name is not known: no call has ever begun."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionRefusedError | socket.gaierror):
+            return True
+        if isinstance(cause, OSError) and cause.errno in {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH}:
+            return True
+        cause = cause.__cause__
+    return False
 
 
 def error_inside(error: Any, *, partial: str | None = None) -> CallError:

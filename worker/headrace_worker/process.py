@@ -45,6 +45,7 @@ class Process:
         self.stopping = asyncio.Event()
         self.store: FileStore | None = None
         self.store_problem = ""
+        self.at_work: dict[str, tuple[str, Callable[[str], None]]] = {}  # shard or join → its batch, and how to stop it
         self._templates: dict[str, Template] = {}
         self.loop: asyncio.AbstractEventLoop | None = None  # of the pool, from start on
         self.loops: list[Callable[[], Coroutine[None, None, None]]] = []  # what else runs from start to stop
@@ -74,6 +75,12 @@ class Process:
         await asyncio.gather(*self._loops, return_exceptions=True)
         await self.registry.close()
         await self.ledger.close()
+
+    def stop_batch(self, batch_id: str, reason: str) -> None:
+        """Tell every shard of the batch in this process, sooner than the next beat does."""
+        for batch, stop in list(self.at_work.values()):
+            if batch == batch_id:
+                stop(reason)
 
     async def find_store(self) -> FileStore:
         """The file store that the ledger names. Raises `StorageError`, whose text is what a refused shard says."""

@@ -177,6 +177,14 @@ class BatchWork:
             self.shard.stop(reason)
 
     async def run(self) -> None:
+        # From before the batch is read: who reads that it runs is told when it no longer does.
+        self.process.at_work[self.claimed.record_id] = self.batch_id, self.stop
+        try:
+            await self._run()
+        finally:
+            self.process.at_work.pop(self.claimed.record_id, None)
+
+    async def _run(self) -> None:
         process, claimed = self.process, self.claimed
         store = await process.find_store()
         ledger = process.ledger
@@ -185,6 +193,9 @@ class BatchWork:
         if claimed.record["kind"] == b"join":
             await join(process, self.batch_id, claimed.epoch, batch, store)
             log.info("batch closed", batch=self.batch_id, outcome=batch["outcome"].decode())
+            return
+        if batch.get("state") == b"paused":
+            await hand_back(process, claimed, self)
             return
         held = process.engine.held(batch["model"].decode()) if "model" in batch else None
         if held is not None:  # before anything is read: another batch's shard gets the place
