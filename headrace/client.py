@@ -6,6 +6,7 @@ without I/O.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -37,6 +38,7 @@ from headrace.hint import INTERACTIVE, Hints
 from headrace.inputs import Source, chosen, records
 from headrace.intake import read_items
 from headrace.job import Job, new_id
+from headrace.ledger.announce import Announcement, announcements
 from headrace.ledger.cancel import cancel
 from headrace.ledger.resume import resume
 from headrace.ledger.script import AWAY, Ledger
@@ -52,6 +54,8 @@ from headrace.summaries import Batch, JobSummary
 T = TypeVar("T")
 
 TENANT = "default"
+ANNOUNCED_S = 2.0
+"""How long it is remembered what workers can call."""
 GROUP = 500
 """Jobs that `submit_many` writes in one round trip."""
 
@@ -76,7 +80,8 @@ class AsyncHeadrace:
             ) from None
         self.reader = Reader(self.ledger)
         self.hints = Hints(self.settings.namespace)
-        self._registered: list[str] | None = None
+        self._announced: list[Announcement] = []
+        self._announced_at: float | None = None
         self._store: FileStore | None = None
 
     async def __aenter__(self) -> AsyncHeadrace:
@@ -293,13 +298,27 @@ class AsyncHeadrace:
         return self._store
 
     async def check_model(self, model: str) -> None:
-        """Raises `InputError` for a model whose provider is neither built in nor registered by a worker."""
-        with suppress(InputError):
-            split_model(model, self._registered or ())
-            return
-        raw = await self.ledger.client.hkeys(self.ledger.keys.providers)
-        self._registered = [name.decode() for name in raw]
-        split_model(model, self._registered)
+        """Raises `InputError` for a model that is none, and for one whose provider no live worker can call. While no worker
+        is up it is accepted: who knows what the next one can."""
+        provider, _, name = model.partition("/")
+        if not provider or not name:
+            split_model(model)
+        now = time.monotonic()
+        if (
+            self._announced_at is None
+            or now - self._announced_at > ANNOUNCED_S
+            or not callable_by(self._announced, model)
+        ):
+            self._announced, self._announced_at = await announcements(self.ledger), now
+        if not callable_by(self._announced, model):
+            provider, _ = split_model(
+                model, {name for each in self._announced for name in (*each.usable, *each.lacking)}
+            )
+            why = sorted({each.lacking[provider] for each in self._announced if provider in each.lacking})
+            raise InputError(
+                f"model {model!r}: no worker that is up can call {provider}"
+                + (f" ({'; '.join(why)} there)" if why else "")
+            )
 
     @asynccontextmanager
     async def talking(self) -> AsyncIterator[None]:
@@ -311,6 +330,12 @@ class AsyncHeadrace:
                 f"no answer from Redis at {without_password(self.url)}: {type(error).__name__}. Start the service with "
                 "`headrace up`, or set HEADRACE_REDIS_URL to the server that it uses."
             ) from error
+
+
+def callable_by(workers: list[Announcement], model: str) -> bool:
+    """Whether one of `workers` can call the provider of `model`, or there is none to ask."""
+    provider = model.partition("/")[0]
+    return not workers or any(provider in each.usable for each in workers)
 
 
 def without_password(url: str) -> str:

@@ -38,7 +38,7 @@ KINDS = (
     KeyKind("open", "zset", "permanent", "open seal"),
     KeyKind("spend:<tenant>", "hash", "permanent", "finish"),
     KeyKind("leader", "string", "5 s", "lead"),
-    KeyKind("providers", "hash", "permanent", "a worker at its start"),
+    KeyKind("providers", "hash", "20 s after the last worker", "announce"),
     KeyKind("store", "hash", "permanent", "the first client or worker"),
 )  # fmt: skip
 

@@ -17,6 +17,7 @@ from headrace.batch import Template
 from headrace.errors import StorageError
 from headrace.files import FileStore, attach
 from headrace.hint import Hints
+from headrace.ledger.announce import EVERY_S, announce
 from headrace.ledger.script import AWAY, Ledger
 from headrace.settings import STATE_FOLDER, Settings, find_state_folder
 from headrace_worker.engine import Engine
@@ -56,12 +57,17 @@ class Process:
         self.loop = asyncio.get_running_loop()
         with contextlib.suppress(StorageError, *AWAY):
             await self.find_store()  # early, so that the log tells of a wrong folder at the start
-        self._loops = [asyncio.create_task(body()) for body in (self.held.keep, *self.loops)]
+        with contextlib.suppress(*AWAY):
+            await announce(self.ledger, self.name, self.registry.announcement())
+        self._loops = [asyncio.create_task(body()) for body in (self.held.keep, self._keep_announcing, *self.loops)]
         for loop in self._loops:
             loop.add_done_callback(_end_with_the_process)
-        with contextlib.suppress(*AWAY):
-            for provider in self.registry.configured():
-                await self.ledger.client.hset(self.ledger.keys.providers, provider, self.name)
+
+    async def _keep_announcing(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY_S)
+            with contextlib.suppress(*AWAY):
+                await announce(self.ledger, self.name, self.registry.announcement())
 
     def draining(self) -> None:
         """SIGTERM: shards begin no new item, calls in flight may finish, what waits for its next call is handed back."""
@@ -74,6 +80,9 @@ class Process:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
         await self.registry.close()
+        with contextlib.suppress(TimeoutError, *AWAY):
+            async with asyncio.timeout(1):
+                await announce(self.ledger, self.name, None)
         await self.ledger.close()
 
     def stop_batch(self, batch_id: str, reason: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from headrace.batch import ShardRange
 from headrace.job import new_id
+from headrace.ledger.announce import Announcement, announce
 from headrace.ledger.append import append
 from headrace.ledger.beat import beat
 from headrace.ledger.cancel import cancel
@@ -41,7 +42,7 @@ from headrace.ledger.submit import submit
 EXPIRED, LONG = -1, 10**9
 MOVES = {path.stem for path in FOLDER.glob("*.lua")}
 # Written by no move: a worker and a client do it at their start.
-BY_OTHERS = {"providers", "store", "chat:<tenant>:<sha>", "cache:<sha>"}
+BY_OTHERS = {"store", "chat:<tenant>:<sha>", "cache:<sha>"}
 
 
 def kind_of(key: str) -> KeyKind:
@@ -109,6 +110,7 @@ class Watched(Ledger):
 
 async def live_the_lives_of_jobs(ledger: Watched) -> None:
     await lead(ledger, "process", lease_ms=LONG)
+    await announce(ledger, "process", Announcement())
     job = await ledger.new_job()
     await ledger.all_due()
     for token in "abcd":  # until it is dead
