@@ -27,6 +27,7 @@ from headrace.ask import (
     encoded,
     make_job,
     make_template,
+    timeout_ms,
     ttl_ms,
 )
 from headrace.batch import Item, Template
@@ -43,7 +44,7 @@ from headrace.ledger.cancel import cancel
 from headrace.ledger.resume import resume
 from headrace.ledger.script import AWAY, Ledger
 from headrace.ledger.state import BATCH_TERMINAL
-from headrace.ledger.submit import submit, submit_many
+from headrace.ledger.submit import TIMEOUT_MS, submit, submit_many
 from headrace.messages import conversation
 from headrace.opening import WINDOW_S, open_new, open_retry
 from headrace.reader import Reader
@@ -125,10 +126,14 @@ class AsyncHeadrace:
         before anything is enqueued.
         """
         ttl, key = ttl_ms(words.pop("ttl_s", None)), checked_key(words.pop("idempotency_key", None))
+        timeout = timeout_ms(words.pop("timeout_s", None))
         job, expected = make_job(model, messages, schema=schema, **words)
-        return AsyncJobHandle(self, await self.submit_job(job, ttl_ms=ttl, idempotency_key=key), expected)
+        job_id = await self.submit_job(job, ttl_ms=ttl, timeout_ms=timeout, idempotency_key=key)
+        return AsyncJobHandle(self, job_id, expected)
 
-    async def submit_job(self, job: Job, *, ttl_ms: int, idempotency_key: str | None = None) -> str:
+    async def submit_job(
+        self, job: Job, *, ttl_ms: int, timeout_ms: int = TIMEOUT_MS, idempotency_key: str | None = None
+    ) -> str:
         """As `submit`, for a job that was made already; returns its id."""
         job_id, body = new_id("job"), encoded(job)
         async with self.talking():
@@ -136,7 +141,13 @@ class AsyncHeadrace:
             hints = self.hints.push([(INTERACTIVE, job_id)])
             if idempotency_key is None:
                 await submit_many(
-                    self.ledger, [(job_id, body)], queue=INTERACTIVE, tenant=TENANT, ttl_ms=ttl_ms, then=hints
+                    self.ledger,
+                    [(job_id, body)],
+                    queue=INTERACTIVE,
+                    tenant=TENANT,
+                    ttl_ms=ttl_ms,
+                    timeout_ms=timeout_ms,
+                    then=hints,
                 )
                 return job_id
             known = await submit(
@@ -146,6 +157,7 @@ class AsyncHeadrace:
                 queue=INTERACTIVE,
                 tenant=TENANT,
                 ttl_ms=ttl_ms,
+                timeout_ms=timeout_ms,
                 idempotency_key=idempotency_key,
             )
             if known == job_id:
@@ -173,7 +185,7 @@ class AsyncHeadrace:
         All conversations are checked before the first is enqueued. From some thousands on, `extract` is the better way: it
         keeps no record for each in Redis.
         """
-        ttl = ttl_ms(words.pop("ttl_s", None))
+        ttl, timeout = ttl_ms(words.pop("ttl_s", None)), timeout_ms(words.pop("timeout_s", None))
         if isinstance(conversations, str) or not isinstance(conversations, Iterable):
             raise InputError(
                 f"conversations: must be a list of texts or of conversations, not {type(conversations).__name__}; "
@@ -192,7 +204,15 @@ class AsyncHeadrace:
             for at in range(0, len(bodies), GROUP):
                 group = bodies[at : at + GROUP]
                 hints = self.hints.push((INTERACTIVE, job_id) for job_id, _ in group)
-                await submit_many(self.ledger, group, queue=INTERACTIVE, tenant=TENANT, ttl_ms=ttl, then=hints)
+                await submit_many(
+                    self.ledger,
+                    group,
+                    queue=INTERACTIVE,
+                    tenant=TENANT,
+                    ttl_ms=ttl,
+                    timeout_ms=timeout,
+                    then=hints,
+                )
         return [AsyncJobHandle(self, job_id, expected) for job_id, _ in bodies]
 
     @overload

@@ -18,9 +18,9 @@ class KeyKind(NamedTuple):
 
 # ruff: noqa: E501 (a table is read by its columns)
 KINDS = (
-    KeyKind("job:<id>", "hash", "until the job ends, then 24 h", "submit claim restart beat park release cancel append compact finish restore due recover"),
-    KeyKind("job:<id>:log", "stream", "until the job ends, then its ttl", "claim restart append compact cancel finish restore recover"),
-    KeyKind("job:<id>:result", "string", "the job's ttl", "finish cancel recover"),
+    KeyKind("job:<id>", "hash", "until the job ends, then 24 h", "submit claim restart beat park release cancel expire append compact finish restore due recover"),
+    KeyKind("job:<id>:log", "stream", "until the job ends, then its ttl", "claim restart append compact cancel expire finish restore recover"),
+    KeyKind("job:<id>:result", "string", "the job's ttl", "finish cancel expire recover"),
     KeyKind("jobs:<tenant>", "zset", "permanent, entries 8 days", "submit restore"),
     KeyKind("idem:<tenant>:<sha>", "string", "24 h", "submit"),
     KeyKind("chat:<tenant>:<sha>", "string", "24 h", "the gateway: the job that answers in a chat"),
@@ -33,7 +33,7 @@ KINDS = (
     KeyKind("shard:<batch>.<n>:res", "hash", "until the shard's part is committed", "checkpoint prefill finish_shard close"),
     KeyKind("tpl:<sha>", "string", "31 days from the last open", "open"),
     KeyKind("held", "string", "permanent", "checkpoint prefill finish_shard close"),
-    KeyKind("due", "zset", "permanent", "submit feed seal park release claim due recover finish cancel close finish_shard"),
+    KeyKind("due", "zset", "permanent", "submit feed seal park release claim due recover finish cancel expire close finish_shard"),
     KeyKind("leases", "zset", "permanent", "claim beat checkpoint park release finish recover close finish_shard restore"),
     KeyKind("open", "zset", "permanent", "open seal"),
     KeyKind("spend:<tenant>", "hash", "permanent", "finish"),

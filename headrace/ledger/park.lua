@@ -21,5 +21,6 @@ redis.call('HDEL', record, 'lease', 'token', 'owner')
 redis.call('ZREM', leases, id)
 -- Cancelled while it ran: no need to wait for the answer to that.
 if redis.call('HEXISTS', record, 'cancel') == 1 then delay_ms = 0 end
-redis.call('ZADD', due, text(now + delay_ms), id)
+local expires = redis.call('HGET', record, 'expires')
+redis.call('ZADD', due, text(math.min(now + delay_ms, tonumber(expires or math.huge))), id)
 return { 'OK' }

@@ -20,6 +20,7 @@ from headrace.ledger.claim import claim
 from headrace.ledger.close import close
 from headrace.ledger.compact import compact
 from headrace.ledger.due import due
+from headrace.ledger.expire import expire
 from headrace.ledger.feed import feed
 from headrace.ledger.finish import finish
 from headrace.ledger.finish_shard import finish_shard
@@ -137,6 +138,9 @@ async def live_the_lives_of_jobs(ledger: Watched) -> None:
     await recover(ledger)
     await finish(ledger, job, attempt.epoch, JobState.FAILED, seq=2, event=b"{}", result=b"{}")  # comes home late
     await cancel(ledger, await ledger.new_job())
+    job = await ledger.new_job()
+    await ledger.client.hset(ledger.keys.job(job), "expires", 0)
+    await expire(ledger, job)
 
 
 async def live_the_lives_of_batches(ledger: Watched) -> None:
