@@ -20,6 +20,10 @@ from headrace.tools import ToolDefinitions, function_schema
 Messages = str | Sequence[Mapping[str, Any]]
 Tools = ToolDefinitions | Sequence[Callable[..., Any] | Mapping[str, Any]]
 TTL_S = 3600.0
+TIMEOUT_S = 24 * 3600.0
+CHAT_TIMEOUT_S = 3600.0
+"""Of a job that somebody waits for at a chat."""
+MAX_TIMEOUT_S = 7 * 24 * 3600
 MOST_TTL_S = 7 * 24 * 3600
 MOST_WINDOW_S = 30 * 24 * 3600
 MOST_KEY_CHARS = 256
@@ -43,7 +47,8 @@ class JobWords(SchemaWords, total=False):
     `tools` are what the model may call: Python functions, schemas in the provider's shape, or `ToolDefinitions`, and
     `tool_choice` is auto, required, none or a tool's name. The calls it makes are in the completion (`tool_calls`).
     `prefilling` is the beginning of the answer, `system` the system prompt; `ttl_s` how long the result stays (3,600 s,
-    7 days at most). `stream` shows the answer as it comes; when it breaks off after something was shown, the job fails, or
+    7 days at most), `timeout_s` how long it may take, waits included (24 h, 7 days at most): then it fails, `expired`.
+    `stream` shows the answer as it comes; when it breaks off after something was shown, the job fails, or
     with `on_retry="reset"` begins anew and clears what was shown. With an `idempotency_key` the same call within 24 h
     returns the same job, and another call under that key raises `Conflict`. With `cache` an answer that was paid for in the
     last 24 h (`HEADRACE_CACHE_TTL_S` of the workers) is given again: the completion says `cached`, and costs nothing.
@@ -58,6 +63,7 @@ class JobWords(SchemaWords, total=False):
     cache: bool
     idempotency_key: str | None
     ttl_s: float
+    timeout_s: float
 
 
 class BatchWords(SchemaWords, total=False):
@@ -203,6 +209,15 @@ def ttl_ms(ttl_s: float | None) -> int:
     if isinstance(ttl_s, bool) or not isinstance(ttl_s, int | float) or not 1 <= ttl_s <= MOST_TTL_S:
         raise InputError(f"ttl_s={ttl_s!r}: a result stays between 1 and {MOST_TTL_S} seconds (7 days)")
     return int(ttl_s * 1000)
+
+
+def timeout_ms(timeout_s: float | None, default_s: float = TIMEOUT_S) -> int:
+    """How long a job may take, in milliseconds (None: `default_s`). Raises `InputError` outside 1 s … 7 days."""
+    if timeout_s is None:
+        return int(default_s * 1000)
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not 1 <= timeout_s <= MAX_TIMEOUT_S:
+        raise InputError(f"timeout_s={timeout_s!r}: a job may take between 1 and {MAX_TIMEOUT_S} seconds (7 days)")
+    return int(timeout_s * 1000)
 
 
 def encoded(job: Job) -> bytes:

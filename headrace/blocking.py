@@ -310,6 +310,10 @@ class BatchHandle(Generic[T]):
         """Stop it: what was paid for is kept, the rest becomes error rows. Returns its state now."""
         return self._ask(lambda handle: handle.cancel())
 
+    def resume(self) -> str:
+        """Let it go on after a pause (`progress().reason` says why it was). Returns its state now. Raises `Closed`."""
+        return self._ask(lambda handle: handle.resume())
+
     def retry(self) -> BatchHandle[T]:
         """A new batch that keeps what succeeded in this one, which has ended, and pays only for the rest."""
         return BatchHandle(self._client, self._ask(lambda handle: handle.retry()).id, self._answers)

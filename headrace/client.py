@@ -6,6 +6,7 @@ without I/O.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -26,6 +27,7 @@ from headrace.ask import (
     encoded,
     make_job,
     make_template,
+    timeout_ms,
     ttl_ms,
 )
 from headrace.batch import Item, Template
@@ -38,10 +40,12 @@ from headrace.inputs import Source, chosen, records
 from headrace.intake import read_items
 from headrace.job import Job, new_id
 from headrace.job_retry import retry_job
+from headrace.ledger.announce import Announcement, announcements
 from headrace.ledger.cancel import cancel
+from headrace.ledger.resume import resume
 from headrace.ledger.script import AWAY, Ledger
 from headrace.ledger.state import BATCH_TERMINAL, JobState
-from headrace.ledger.submit import submit, submit_many
+from headrace.ledger.submit import TIMEOUT_MS, submit, submit_many
 from headrace.messages import conversation
 from headrace.opening import WINDOW_S, open_new, open_retry
 from headrace.reader import Reader
@@ -52,6 +56,8 @@ from headrace.summaries import Batch, JobSummary
 T = TypeVar("T")
 
 TENANT = "default"
+ANNOUNCED_S = 2.0
+"""How long it is remembered what workers can call."""
 GROUP = 500
 """Jobs that `submit_many` writes in one round trip."""
 
@@ -76,7 +82,8 @@ class AsyncHeadrace:
             ) from None
         self.reader = Reader(self.ledger)
         self.hints = Hints(self.settings.namespace)
-        self._registered: list[str] | None = None
+        self._announced: list[Announcement] = []
+        self._announced_at: float | None = None
         self._store: FileStore | None = None
 
     async def __aenter__(self) -> AsyncHeadrace:
@@ -120,10 +127,14 @@ class AsyncHeadrace:
         before anything is enqueued.
         """
         ttl, key = ttl_ms(words.pop("ttl_s", None)), checked_key(words.pop("idempotency_key", None))
+        timeout = timeout_ms(words.pop("timeout_s", None))
         job, expected = make_job(model, messages, schema=schema, **words)
-        return AsyncJobHandle(self, await self.submit_job(job, ttl_ms=ttl, idempotency_key=key), expected)
+        job_id = await self.submit_job(job, ttl_ms=ttl, timeout_ms=timeout, idempotency_key=key)
+        return AsyncJobHandle(self, job_id, expected)
 
-    async def submit_job(self, job: Job, *, ttl_ms: int, idempotency_key: str | None = None) -> str:
+    async def submit_job(
+        self, job: Job, *, ttl_ms: int, timeout_ms: int = TIMEOUT_MS, idempotency_key: str | None = None
+    ) -> str:
         """As `submit`, for a job that was made already; returns its id."""
         job_id, body = new_id("job"), encoded(job)
         async with self.talking():
@@ -131,7 +142,13 @@ class AsyncHeadrace:
             hints = self.hints.push([(INTERACTIVE, job_id)])
             if idempotency_key is None:
                 await submit_many(
-                    self.ledger, [(job_id, body)], queue=INTERACTIVE, tenant=TENANT, ttl_ms=ttl_ms, then=hints
+                    self.ledger,
+                    [(job_id, body)],
+                    queue=INTERACTIVE,
+                    tenant=TENANT,
+                    ttl_ms=ttl_ms,
+                    timeout_ms=timeout_ms,
+                    then=hints,
                 )
                 return job_id
             known = await submit(
@@ -141,6 +158,7 @@ class AsyncHeadrace:
                 queue=INTERACTIVE,
                 tenant=TENANT,
                 ttl_ms=ttl_ms,
+                timeout_ms=timeout_ms,
                 idempotency_key=idempotency_key,
             )
             if known == job_id:
@@ -168,7 +186,7 @@ class AsyncHeadrace:
         All conversations are checked before the first is enqueued. From some thousands on, `extract` is the better way: it
         keeps no record for each in Redis.
         """
-        ttl = ttl_ms(words.pop("ttl_s", None))
+        ttl, timeout = ttl_ms(words.pop("ttl_s", None)), timeout_ms(words.pop("timeout_s", None))
         if isinstance(conversations, str) or not isinstance(conversations, Iterable):
             raise InputError(
                 f"conversations: must be a list of texts or of conversations, not {type(conversations).__name__}; "
@@ -187,7 +205,15 @@ class AsyncHeadrace:
             for at in range(0, len(bodies), GROUP):
                 group = bodies[at : at + GROUP]
                 hints = self.hints.push((INTERACTIVE, job_id) for job_id, _ in group)
-                await submit_many(self.ledger, group, queue=INTERACTIVE, tenant=TENANT, ttl_ms=ttl, then=hints)
+                await submit_many(
+                    self.ledger,
+                    group,
+                    queue=INTERACTIVE,
+                    tenant=TENANT,
+                    ttl_ms=ttl,
+                    timeout_ms=timeout,
+                    then=hints,
+                )
         return [AsyncJobHandle(self, job_id, expected) for job_id, _ in bodies]
 
     @overload
@@ -272,6 +298,12 @@ class AsyncHeadrace:
         async with self.talking():
             return await retry_job(self.ledger, self.hints, checked_id(job_id, "job"), tenant=TENANT)
 
+    async def resume(self, batch_id: str) -> str:
+        """Let a paused batch go on, once what paused it is put right; returns its state. Raises `Closed` after its end."""
+        async with self.talking():
+            await resume(self.ledger, checked_id(batch_id, "batch"))
+            return (await summaries.batch(self.ledger, batch_id)).state
+
     async def retry(self, batch_id: str) -> str:
         """Open a new batch that keeps what succeeded in a closed one and pays only for the rest. Returns its id."""
         async with self.talking():
@@ -295,13 +327,27 @@ class AsyncHeadrace:
         return self._store
 
     async def check_model(self, model: str) -> None:
-        """Raises `InputError` for a model whose provider is neither built in nor registered by a worker."""
-        with suppress(InputError):
-            split_model(model, self._registered or ())
-            return
-        raw = await self.ledger.client.hkeys(self.ledger.keys.providers)
-        self._registered = [name.decode() for name in raw]
-        split_model(model, self._registered)
+        """Raises `InputError` for a model that is none, and for one whose provider no live worker can call. While no worker
+        is up it is accepted: who knows what the next one can."""
+        provider, _, name = model.partition("/")
+        if not provider or not name:
+            split_model(model)
+        now = time.monotonic()
+        if (
+            self._announced_at is None
+            or now - self._announced_at > ANNOUNCED_S
+            or not callable_by(self._announced, model)
+        ):
+            self._announced, self._announced_at = await announcements(self.ledger), now
+        if not callable_by(self._announced, model):
+            provider, _ = split_model(
+                model, {name for each in self._announced for name in (*each.usable, *each.lacking)}
+            )
+            why = sorted({each.lacking[provider] for each in self._announced if provider in each.lacking})
+            raise InputError(
+                f"model {model!r}: no worker that is up can call {provider}"
+                + (f" ({'; '.join(why)} there)" if why else "")
+            )
 
     @asynccontextmanager
     async def talking(self) -> AsyncIterator[None]:
@@ -313,6 +359,12 @@ class AsyncHeadrace:
                 f"no answer from Redis at {without_password(self.url)}: {type(error).__name__}. Start the service with "
                 "`headrace up`, or set HEADRACE_REDIS_URL to the server that it uses."
             ) from error
+
+
+def callable_by(workers: list[Announcement], model: str) -> bool:
+    """Whether one of `workers` can call the provider of `model`, or there is none to ask."""
+    provider = model.partition("/")[0]
+    return not workers or any(provider in each.usable for each in workers)
 
 
 def without_password(url: str) -> str:

@@ -226,6 +226,7 @@ CODES: dict[str, Code] = {
     "worker_lost": Code(500, False, "the worker died on it twice, alone; look at what is special about this input"),
     "batch_cancelled": Code(409, False, "its batch was cancelled before it ran"),
     "batch_expired": Code(409, False, "its batch expired before it ran"),
+    "expired": Code(504, False, "give it more time (`timeout_s`), or ask when the provider has room"),
     "budget": Code(402, False, "the budget is spent"),
     "storage": Code(507, True, "make room, or check the file store"),
 }

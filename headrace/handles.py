@@ -183,6 +183,10 @@ class AsyncBatchHandle(Generic[T]):
         """Stop it: what was paid for is kept, the rest becomes error rows. Returns its state now."""
         return await self._client.cancel(self.id)
 
+    async def resume(self) -> str:
+        """Let it go on after a pause (`progress().reason` says why it was). Returns its state now. Raises `Closed`."""
+        return await self._client.resume(self.id)
+
     async def retry(self) -> AsyncBatchHandle[T]:
         """A new batch that keeps what succeeded in this one, which has ended, and pays only for the rest."""
         return AsyncBatchHandle(self._client, await self._client.retry(self.id), self.answers)

@@ -9,7 +9,7 @@ from headrace.hint import Hints
 from headrace.job import new_id
 from headrace.ledger.script import AWAY, Ledger
 from headrace.ledger.state import TERMINAL, JobState
-from headrace.ledger.submit import TTL_MS, submit
+from headrace.ledger.submit import TIMEOUT_MS, TTL_MS, submit
 
 
 async def retry_job(ledger: Ledger, hints: Hints, job_id: str, *, tenant: str) -> str:
@@ -19,7 +19,7 @@ async def retry_job(ledger: Ledger, hints: Hints, job_id: str, *, tenant: str) -
     `Unknown`, `InputError` for one that runs or has succeeded, and `Expired` when its body is past its lifetime.
     """
     keys = ledger.keys
-    state, home, ttl, body = await _read(ledger, job_id)
+    state, home, ttl_ms, timeout_ms, body = await _read(ledger, job_id)
     if state is None:
         raise Unknown(job_id, "never submitted here, or past its retention of 24 h")
     if state not in TERMINAL:
@@ -35,7 +35,8 @@ async def retry_job(ledger: Ledger, hints: Hints, job_id: str, *, tenant: str) -
         body,
         queue=home,
         tenant=tenant,
-        ttl_ms=ttl,
+        ttl_ms=ttl_ms,
+        timeout_ms=timeout_ms,
         idempotency_key=f"headrace:retry:{job_id}",
         retry_of=job_id,
     )
@@ -49,10 +50,11 @@ async def retry_job(ledger: Ledger, hints: Hints, job_id: str, *, tenant: str) -
     return known
 
 
-async def _read(ledger: Ledger, job_id: str) -> tuple[str | None, str, int, bytes | None]:
+async def _read(ledger: Ledger, job_id: str) -> tuple[str | None, str, int, int, bytes | None]:
     record = ledger.keys.job(job_id)
     async with ledger.client.pipeline(transaction=False) as pipeline:
-        pipeline.hmget(record, ["state", "home", "ttl"])
+        pipeline.hmget(record, ["state", "home", "ttl", "created", "expires"])
         pipeline.get(f"{record}:body")
-        (state, home, ttl), body = await pipeline.execute()
-    return state and state.decode(), (home or b"interactive").decode(), int(ttl or TTL_MS), body
+        (state, home, ttl, created, expires), body = await pipeline.execute()
+    timeout_ms = int(expires) - int(created) if created and expires else TIMEOUT_MS
+    return state and state.decode(), (home or b"interactive").decode(), int(ttl or TTL_MS), timeout_ms, body

@@ -29,7 +29,8 @@ class JobSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch as the ledger has it now. `reason` says why it is paused or was cancelled. Of the answers, `repaired` were
+    """A batch as the ledger has it now. `reason` says why it is paused or was cancelled, `waiting` why its calls do not go
+    out just now (a provider's limit). Of the answers, `repaired` were
     JSON only after mending, `coerced` fitted only by lax reading, and `reasks` calls asked for a better one."""
 
     id: str
@@ -44,6 +45,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     created_ms: int
     ended_ms: int | None = None
     reason: str = ""
+    waiting: str = ""
     model: str = ""
     structured: bool = False
     retry_of: str = ""
@@ -117,6 +119,7 @@ async def batch(ledger: Ledger, batch_id: str) -> Batch:
         created_ms=int(fields["created"]),
         ended_ms=int(fields["ended"]) if "ended" in fields else None,
         reason=fields.get("reason", ""),
+        waiting=fields.get("waiting", ""),
         model=fields.get("model", ""),
         structured=fields.get("structured") == "1",
         retry_of=fields.get("retry_of", ""),

@@ -12,7 +12,7 @@ from headrace.job import Job
 from headrace.options import WIRE
 from headrace.schema.validate import MOST_DEPTH, too_deep
 
-OWN = frozenset({"prefilling", "ttl_s", "idempotency_key", "on_retry", "cache"})
+OWN = frozenset({"prefilling", "ttl_s", "timeout_s", "idempotency_key", "on_retry", "cache"})
 GONE = {"functions": "tools", "function_call": "tool_choice"}
 TAKEN = frozenset({"model", "messages", "tools", "tool_choice", "response_format", "stream", "stream_options", "n"})
 OPTIONS = frozenset(WIRE) | {"parallel_tool_calls"}

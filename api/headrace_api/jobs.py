@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, get, post
 
-from headrace.ask import checked_key, ttl_ms
+from headrace.ask import CHAT_TIMEOUT_S, TIMEOUT_S, checked_key, timeout_ms, ttl_ms
 from headrace.errors import Expired, InputError, Unknown
 from headrace.job import Outcome
 from headrace.ledger.cancel import cancel as cancel_job
@@ -19,10 +19,23 @@ from headrace_api.gateway import Gateway, urls_of
 FIELDS = ("state", "created", "ended", "n")
 
 
-async def submitted(gateway: Gateway, request: Request[Any, Any, Any], asked: Asked, key: str | None = None) -> str:
-    """The id of the job, accepted. `Idempotency-Key`, or the body's own, makes the same request the same job."""
+async def submitted(
+    gateway: Gateway,
+    request: Request[Any, Any, Any],
+    asked: Asked,
+    key: str | None = None,
+    *,
+    timeout_s: float = CHAT_TIMEOUT_S,
+) -> str:
+    """The id of the job, accepted. `Idempotency-Key`, or the body's own, makes the same request the same job. `timeout_s` is
+    how long it may take where the body does not say."""
     given = checked_key(key or key_of(request, asked))
-    return await gateway.client.submit_job(asked.job, ttl_ms=ttl_ms(asked.own.get("ttl_s")), idempotency_key=given)
+    return await gateway.client.submit_job(
+        asked.job,
+        ttl_ms=ttl_ms(asked.own.get("ttl_s")),
+        timeout_ms=timeout_ms(asked.own.get("timeout_s"), timeout_s),
+        idempotency_key=given,
+    )
 
 
 def key_of(request: Request[Any, Any, Any], asked: Asked) -> Any:
@@ -40,7 +53,7 @@ async def submit(request: Request[Any, Any, Any], gateway: Gateway) -> Response[
     gateway.allow(request, EVERY_JOB, SUBMIT)
     body = read_object(await request.body())
     asked = read_asked(body, streams=body.get("stream") is not False)
-    job = await submitted(gateway, request, asked)
+    job = await submitted(gateway, request, asked, timeout_s=TIMEOUT_S)
     state = None
     if key_of(request, asked):  # what was said before may have been answered before
         (state,) = await gateway.fields(job, "state")

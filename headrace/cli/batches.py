@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.group(epilog="Example: headrace batches list")
 def batches() -> None:
-    """List, show, cancel and retry batches."""
+    """List, show, cancel, resume and retry batches."""
 
 
 @batches.command("list", epilog="Example: headrace batches list --json")
@@ -63,6 +63,13 @@ def show(batch_id: str, out: Path | None, whole: bool) -> None:
 def cancel_batch(batch_id: str) -> None:
     """Stop a batch. What was paid for is kept; the rest becomes error lines."""
     click.echo(with_client(lambda client: client.batch(batch_id).cancel()))
+
+
+@batches.command("resume", epilog="Example: headrace batches resume batch_…")
+@click.argument("batch_id")
+def resume_batch(batch_id: str) -> None:
+    """Let a paused batch go on, once what paused it is put right (`show` says what)."""
+    click.echo(with_client(lambda client: client.batch(batch_id).resume()))
 
 
 @batches.command("retry", epilog="Example: headrace batches retry batch_… --out results.jsonl")

@@ -45,6 +45,11 @@ def done_of(event: dict[str, Any]) -> int:
     return event["succeeded"] + event["failed"] + event["cancelled"] + event["dead"]
 
 
+def why_of(event: dict[str, Any]) -> str:
+    """Why it stands still: the reason of a pause, or what its calls wait for."""
+    return event.get("reason") or event.get("waiting") or ""
+
+
 class Rate:
     """Items a second since the first event, by the server's clock, and the seconds that are left."""
 
@@ -67,18 +72,22 @@ class Plain:
     def __init__(self) -> None:
         self._rate = Rate()
         self._last = 0.0
+        self._why = ""
 
     def update(self, event: dict[str, Any]) -> None:
         rate, left_s = self._rate.of(event)
-        if event["t"] == "batch.progress" and time.monotonic() - self._last < PLAIN_EVERY_S:
+        why = why_of(event)
+        again = event["t"] == "batch.progress" and bool(why) == bool(self._why)
+        if again and time.monotonic() - self._last < PLAIN_EVERY_S:
             return
-        self._last = time.monotonic()
+        self._last, self._why = time.monotonic(), why
         bad = event["failed"] + event["dead"] + event["cancelled"]
         click.echo(
             f"{event['state']}: {done_of(event)}/{event['total']} items"
             + (f", {bad} not succeeded" if bad else "")
             + f", {rate:.0f} items/s, {event['input_tokens']}+{event['output_tokens']} tokens"
-            + (f", {left_s:.0f} s left" if left_s is not None and event["state"] == "in_progress" else ""),
+            + (f", {left_s:.0f} s left" if left_s is not None and event["state"] == "in_progress" else "")
+            + (f" ({why})" if why else ""),
             err=True,
         )
 
@@ -111,7 +120,7 @@ class Bar:
         bad = event["failed"] + event["dead"] + event["cancelled"]
         self._progress.update(
             self._task,
-            description=event["state"],
+            description=" ".join(filter(None, (event["state"], why_of(event)))),
             total=event["total"],
             completed=done_of(event),
             rate=self._rate.of(event)[0],

@@ -22,6 +22,7 @@ import click
 @click.option("--option", "-o", "options", multiple=True, metavar="NAME=VALUE", help="A model option: temperature=0")
 @click.option("--key", "idempotency_key", help="The same call under the same key within 24 h is the same job.")
 @click.option("--cache", is_flag=True, help="An answer to the same question that was paid for already will do.")
+@click.option("--timeout", "timeout_s", type=float, help="Seconds it may take, waits included (24 h); then it fails.")
 @click.option("--json", "as_json", is_flag=True, help="The whole completion, as JSON.")
 @click.option("--stream", is_flag=True, help="Print the answer as it comes; with --json, every event as a line.")
 @click.option("--detach", is_flag=True, help="Print the job's id and return at once.")
@@ -38,6 +39,7 @@ def run(
     options: tuple[str, ...],
     idempotency_key: str | None,
     cache: bool,
+    timeout_s: float | None,
     as_json: bool,
     stream: bool,
     detach: bool,
@@ -46,7 +48,7 @@ def run(
 
     With a schema the answer is printed as JSON, and so are the calls of a model that calls tools. Ctrl-C cancels the job.
     """
-    from headrace.ask import make_job
+    from headrace.ask import make_job, timeout_ms
     from headrace.cli.extract import parse_pairs
     from headrace.cli.given import given_schema, given_tools, named
     from headrace.cli.interrupt import Interrupted, until_interrupted
@@ -66,13 +68,15 @@ def run(
     answer, _ = given_schema(schema)
     words = parse_pairs(options) | {"tools": given_tools(tools), "tool_choice": tool_choice, "stream": stream}
     words |= {"mode": checked_mode(mode), "reasks": reasks, "lax": lax, "cache": cache}
+    deadline = {} if timeout_s is None else {"timeout_s": timeout_s}
+    timeout_ms(timeout_s)
     with named(f"--schema {schema}"):
         make_job(model, text, schema=answer, system=system, **words)  # a mistake is told before a service is started
 
     async def body() -> int:
         async with service(provider=model) as url, AsyncHeadrace(url) as client:
             job = await client.submit(
-                model, text, schema=answer, system=system, idempotency_key=idempotency_key, **words
+                model, text, schema=answer, system=system, idempotency_key=idempotency_key, **deadline, **words
             )
             if detach:
                 click.echo(job.id)

@@ -13,6 +13,7 @@ from headrace.ledger.script import Ledger
 ROW_BYTES = 256 * 1024
 SHARD_BYTES = 1024 * 1024
 ALL_BYTES = 16 * 1024 * 1024
+MAX_STREAK = 20
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -30,10 +31,29 @@ class Row(msgspec.Struct, frozen=True):
         return self.kind.encode() + self.line
 
 
+class Failing(msgspec.Struct, frozen=True):
+    """Failures that are no item's (a key, a model, an address): their `code`, how many this attempt at the shard has had in
+    all, and the `reason` of the pause if the batch has had too many."""
+
+    code: str
+    count: int
+    reason: str
+
+
 async def checkpoint(
-    ledger: Ledger, shard_id: str, epoch: int, rows: Sequence[Row], *, item: str = "", lease_ms: int = LEASE_MS
+    ledger: Ledger,
+    shard_id: str,
+    epoch: int,
+    rows: Sequence[Row],
+    *,
+    item: str = "",
+    failing: Failing | None = None,
+    lease_ms: int = LEASE_MS,
 ) -> str:
     """Set `rows` where none is yet, renew the lease, and return the state of the batch.
+
+    `failing` counts failures that get no row. After `MAX_STREAK` of one code in the whole batch, without a success
+    between, the batch is paused.
 
     `item` names the item about to run alone in quarantine. Raises `Spill` when the ledger holds too many bytes: nothing
     is set then, and the lines belong into a segment file. Raises `Fenced`, `Closed` (the batch is sealed) or `Unknown`.
@@ -59,6 +79,10 @@ async def checkpoint(
             "all_bytes": ALL_BYTES,
             "item": item,
             "channel": f"{batch}:ch",
+            "failing": failing.code if failing else "",
+            "failures": failing.count if failing else 0,
+            "most_failures": MAX_STREAK,
+            "reason": failing.reason if failing else "",
         },
         [
             part
@@ -67,6 +91,15 @@ async def checkpoint(
         ],
     )
     return state.decode()
+
+
+async def is_settled(ledger: Ledger, shard_id: str) -> bool:
+    """Whether failures that got no row are known to be their items' own: others of the batch succeeded since, or none is
+    left that could."""
+    names = ("streak", "total", "succeeded", "failed", "cancelled", "dead")
+    found = await ledger.client.hmget(ledger.keys.batch(batch_of(shard_id)), names)
+    streak, total, *done = (int(value or 0) for value in found)
+    return streak == 0 or total - sum(done) <= streak
 
 
 async def rows_of(ledger: Ledger, shard_id: str) -> dict[int, bytes]:

@@ -18,6 +18,7 @@ for i = 9, #ARGV do
 end
 local now = now_ms()
 redis.call('HINCRBY', batch, 'cancelled', unfinished)
+redis.call('HDEL', batch, 'waiting')
 redis.call('HSET', batch, 'state', outcome, 'output', output, 'errors', errors, 'ended', text(now))
 redis.call('DEL', join)
 redis.call('ZREM', leases, id .. '.join')

@@ -8,15 +8,19 @@ local hints = { 'OK' }
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', text(now), 'LIMIT', 0, limit)) do
   local batch_id = string.match(id, '^(batch_[^.]+)%.')
   local record = prefix .. (batch_id and ':shard:' or ':job:') .. id
-  local state, queue, sent = unpack(redis.call('HMGET', record, 'state', 'queue', 'hints'))
+  local state, queue, sent, expires = unpack(redis.call('HMGET', record, 'state', 'queue', 'hints', 'expires'))
   if state ~= 'queued' and state ~= 'parked' then
     redis.call('ZREM', due, id)
   elseif batch_id and redis.call('HGET', prefix .. ':batch:' .. batch_id, 'state') == 'paused' then
     redis.call('ZADD', due, text(now + 1000), id)
+  elseif expires and now >= tonumber(expires) then
+    redis.call('ZADD', due, text(now + 1000), id)      -- until `expire` has ended it
+    hints[#hints + 1] = 'expired'
+    hints[#hints + 1] = id
   else
     local wait = math.min(first_wait_ms * 2 ^ tonumber(sent or 0), tonumber(longest_wait_ms))
     redis.call('HSET', record, 'state', 'queued', 'hints', text(tonumber(sent or 0) + 1))
-    redis.call('ZADD', due, text(now + wait), id)
+    redis.call('ZADD', due, text(math.min(now + wait, tonumber(expires or math.huge))), id)
     hints[#hints + 1] = queue
     hints[#hints + 1] = id
   end

@@ -7,8 +7,10 @@ from headrace.ledger.script import Ledger
 
 
 async def park(ledger: Ledger, record_id: str, epoch: int, *, delay_ms: int, calls: str, reason: str) -> None:
-    """Let `record_id` rest for `delay_ms`. `calls` keeps the calls already made, so the budget outlives the wait."""
+    """Let `record_id` rest for `delay_ms`. `calls` keeps the calls already made, so the budget outlives the wait. A shard's
+    `reason` is its batch's `waiting` until an item succeeds."""
     keys = ledger.keys
+    batch = keys.batch(batch_of(record_id))
     await ledger.run(
         "park",
         record_id,
@@ -16,7 +18,15 @@ async def park(ledger: Ledger, record_id: str, epoch: int, *, delay_ms: int, cal
             "record": keys.record(record_id),
             "due": keys.due,
             "leases": keys.leases,
-            "batch": keys.batch(batch_of(record_id)),
+            "batch": batch,
+            "log": f"{batch}:log",
         },
-        {"id": record_id, "epoch": epoch, "delay_ms": max(int(delay_ms), 0), "calls": calls, "reason": reason},
+        {
+            "id": record_id,
+            "epoch": epoch,
+            "delay_ms": max(int(delay_ms), 0),
+            "calls": calls,
+            "reason": reason,
+            "channel": f"{batch}:ch",
+        },
     )

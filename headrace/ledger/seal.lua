@@ -13,7 +13,7 @@ if state == 'cancelling' then
   -- Shards at work may still bring home what was paid: their next beat, or the end of their lease, lets them go.
   if tonumber(running) > 0 then return { 'BUSY', running } end
 elseif tonumber(done) < tonumber(shards) then
-  if now >= tonumber(expires) then
+  if state ~= 'paused' and now >= tonumber(expires) then   -- time paused does not count: `resume` adds it
     redis.call('HSET', batch, 'state', 'cancelling', 'outcome', 'expired', 'reason', 'its completion window is over')
     report(batch, log, channel, now, 'batch.state', true)
   end

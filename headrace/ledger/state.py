@@ -48,6 +48,7 @@ JOB_MOVES: dict[JobState, dict[str, frozenset[JobState]]] = {
         "restart": frozenset({_Q}),
         "append": frozenset({_Q}),
         "compact": frozenset({_Q}),
+        "expire": frozenset({JobState.FAILED}),
     },
     _R: {
         "beat": frozenset({_R}),
@@ -67,6 +68,7 @@ JOB_MOVES: dict[JobState, dict[str, frozenset[JobState]]] = {
         "append": frozenset({_P}),
         "compact": frozenset({_P}),
         "restart": frozenset({_P}),
+        "expire": frozenset({JobState.FAILED}),
         "cancel": frozenset({JobState.CANCELLED}),
         "finish": _ENDS,
     },
@@ -76,7 +78,7 @@ BATCH_MOVES: dict[BatchState, dict[str, frozenset[BatchState]]] = {
     BatchState.IN_PROGRESS: {
         "feed": frozenset({BatchState.IN_PROGRESS}),
         "prefill": frozenset({BatchState.IN_PROGRESS}),
-        "checkpoint": frozenset({BatchState.IN_PROGRESS}),
+        "checkpoint": frozenset({BatchState.IN_PROGRESS, BatchState.PAUSED}),
         "finish_shard": frozenset({BatchState.IN_PROGRESS}),
         "pause": frozenset({BatchState.PAUSED}),
         "cancel": frozenset({BatchState.CANCELLING}),
@@ -88,7 +90,7 @@ BATCH_MOVES: dict[BatchState, dict[str, frozenset[BatchState]]] = {
         "finish_shard": frozenset({BatchState.PAUSED}),
         "resume": frozenset({BatchState.IN_PROGRESS}),
         "cancel": frozenset({BatchState.CANCELLING}),
-        "seal": frozenset({BatchState.FINALIZING, BatchState.CANCELLING}),
+        "seal": frozenset({BatchState.FINALIZING}),
     },
     BatchState.CANCELLING: {
         "prefill": frozenset({BatchState.CANCELLING}),

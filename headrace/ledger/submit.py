@@ -11,6 +11,7 @@ from headrace.ledger.script import Argument, Call, Ledger
 
 GRACE_MS = 3_000
 TTL_MS = 3600_000  # how long a result stays
+TIMEOUT_MS = 24 * 3600_000  # how long a job may take, waits included
 IDEMPOTENCY_MS = 24 * 3600 * 1000
 
 
@@ -22,6 +23,7 @@ async def submit(
     queue: str,
     tenant: str = "default",
     ttl_ms: int = TTL_MS,
+    timeout_ms: int = TIMEOUT_MS,
     idempotency_key: str | None = None,
     retry_of: str = "",
 ) -> str:
@@ -30,7 +32,7 @@ async def submit(
 
     Raises `Conflict` when that key was used with another body.
     """
-    call = _call(ledger, job_id, body, queue, tenant, ttl_ms, idempotency_key, retry_of)
+    call = _call(ledger, job_id, body, queue, tenant, ttl_ms, timeout_ms, idempotency_key, retry_of)
     (known,) = await ledger.run("submit", *call)
     return known.decode()
 
@@ -42,10 +44,11 @@ async def submit_many(
     queue: str,
     tenant: str = "default",
     ttl_ms: int = TTL_MS,
+    timeout_ms: int = TIMEOUT_MS,
     then: Sequence[Sequence[Argument]] = (),
 ) -> None:
     """Write `(id, body)` jobs and run the commands `then` (their hints), all in one round trip."""
-    calls = [_call(ledger, job_id, body, queue, tenant, ttl_ms, None) for job_id, body in jobs]
+    calls = [_call(ledger, job_id, body, queue, tenant, ttl_ms, timeout_ms, None) for job_id, body in jobs]
     for outcome in await ledger.run_many("submit", calls, then):
         if isinstance(outcome, Refused):
             raise outcome
@@ -58,6 +61,7 @@ def _call(
     queue: str,
     tenant: str,
     ttl_ms: int,
+    timeout_ms: int,
     idempotency_key: str | None,
     retry_of: str = "",
 ) -> Call:
@@ -77,6 +81,7 @@ def _call(
             "body": body,
             "sha": sha256(body).hexdigest(),
             "ttl_ms": ttl_ms,
+            "timeout_ms": timeout_ms,
             "grace_ms": GRACE_MS,
             "idempotent": int(idempotency_key is not None),
             "idem_ms": IDEMPOTENCY_MS,

@@ -10,12 +10,15 @@ import structlog
 
 from headrace.errors import CODES, CallError, Closed, Failure, Fenced
 from headrace.job import BODY_VERSION, Completion, Job, Outcome
-from headrace.ledger.claim import Claimed
+from headrace.ledger.claim import LEASE_MS, Claimed
+from headrace.ledger.expire import FAILURE
 from headrace.ledger.finish import finish
 from headrace.ledger.park import park
+from headrace.ledger.release import release
 from headrace.ledger.state import JobState
 from headrace.schema.modes import Mode, is_as_it_comes
-from headrace_worker.engine import Deferred, Tries
+from headrace_worker.deployment_hold import DRAINING, Deferred
+from headrace_worker.engine import Tries
 from headrace_worker.events import DeltaEvents, rest
 from headrace_worker.process import Process
 from headrace_worker.publish import Publisher
@@ -24,6 +27,7 @@ from headrace_worker.reduce import Delta
 log = structlog.get_logger("headrace.worker.attempt")
 
 OTHER_VERSION_WAIT_MS = 30_000
+EXPIRED = "EXPIRED"
 LOST = {"FENCED": Fenced, "CLOSED": Closed}
 
 
@@ -92,7 +96,25 @@ class Attempt:
         if job.v != BODY_VERSION:
             await self._park(OTHER_VERSION_WAIT_MS, "version")
             return
+        left_s = self._left_s()
+        if left_s is not None and left_s <= 0:
+            await self._fail(FAILURE)
+            return
         self._job = job
+        deadline = asyncio.get_running_loop().call_later(left_s, self.stop, EXPIRED) if left_s is not None else None
+        try:
+            await self._ask(job)
+        finally:
+            if deadline is not None:
+                deadline.cancel()
+
+    def _left_s(self) -> float | None:
+        """Seconds until its deadline, by the server's clock: the lease was made at the claim, `LEASE_MS` before its end."""
+        if "expires" not in self.claimed.record:
+            return None
+        return (self.claimed.integer("expires") - self.claimed.integer("lease") + LEASE_MS) / 1000
+
+    async def _ask(self, job: Job) -> None:
         self._call = asyncio.create_task(
             self.process.engine.ask(
                 job,
@@ -116,11 +138,19 @@ class Attempt:
             )
             return
         except Deferred as deferred:
-            await self._park(int(deferred.delay_s * 1000), deferred.reason)
+            if deferred.reason == DRAINING:
+                await self._hand_back()
+            else:
+                await self._park(int(deferred.delay_s * 1000), str(deferred))
             return
         except asyncio.CancelledError:
             if self.stopped in LOST:
                 raise LOST[self.stopped](self.id, "another attempt has it") from None
+            if self.stopped == EXPIRED:
+                await self._fail(
+                    msgspec.structs.replace(FAILURE, partial=self.publisher.fold.message["content"] or None)
+                )
+                return
             if self.stopped != "CANCELLED":
                 self._call.cancel()
                 raise
@@ -216,6 +246,11 @@ class Attempt:
         await self.publisher.move(
             lambda _: park(self.process.ledger, self.id, self.epoch, delay_ms=delay_ms, calls=self.calls, reason=reason)
         )
+
+    async def _hand_back(self) -> None:
+        """It waits, and the process stops: another worker's now, at once."""
+        queue = await self.publisher.move(lambda _: release(self.process.ledger, self.id, self.epoch, calls=self.calls))
+        await self.process.publish([(queue, self.id)])
 
     def _version(self) -> object:
         try:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import email.utils
+import errno
 import os
 import re
-import time
+import socket
 from collections.abc import Mapping
 from typing import Any
 
 from headrace.errors import CallError
+from headrace_worker.retry_hints import hinted_s
 
-LONGEST_RETRY_AFTER_S = 3600.0
 CODE_OF_STATUS = {
     401: "auth",
     402: "payment",
@@ -22,6 +22,15 @@ CODE_OF_STATUS = {
     429: "rate_limited",
     529: "provider_unavailable",
 }
+CODE_OF_NAME = {
+    "insufficient_quota": "payment",
+    "billing_hard_limit_reached": "payment",
+    "billing_not_active": "payment",
+    "model_not_found": "not_found",
+    "invalid_api_key": "auth",
+}
+"""OpenAI's `code` of an error object, where it says more than the status (an exhausted quota is a 429 there)."""
+CONFIGURATION = frozenset({"auth", "payment", "not_found", "no_deployment"})
 RETRYABLE_TYPES = frozenset({"rate_limit_exceeded", "provider_overloaded", "provider_unavailable", "server", "timeout"})
 """OpenRouter's `metadata.error_type` values that another call may get past (providers 7.2)."""
 
@@ -36,11 +45,35 @@ def call_error(
 ) -> CallError:
     """The error of an HTTP answer. `body` is what it held, `asked` its `x-should-retry`."""
     said = Said(body)
+    if retry_after_s is None and status in (429, 503):
+        retry_after_s = said.retry_after_s
     message = scrub(f"the provider answered {status}: {said.message}", key)
     retryable = {"true": True, "false": False}.get(asked or "", said.retryable)
-    return CallError(
-        code_of(status), message, status=status, retry_after_s=retry_after_s, details=said.details, retryable=retryable
+    code = (
+        CODE_OF_NAME.get(str(said.details.get("provider_code")), code_of(status)) if status < 500 else code_of(status)
     )
+    if code in CONFIGURATION:
+        retryable, retry_after_s = False, None
+    return CallError(
+        code, message, status=status, retry_after_s=retry_after_s, details=said.details, retryable=retryable
+    )
+
+
+def is_configuration(error: CallError) -> bool:
+    """Whether it is no fault of what was asked: the key, the model's name, the account, or the address has to be put right."""
+    return error.code in CONFIGURATION or bool(error.details.get("unreachable"))
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether nobody listens at the address, or its name is not known: no call has ever begun."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionRefusedError | socket.gaierror):
+            return True
+        if isinstance(cause, OSError) and cause.errno in {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH}:
+            return True
+        cause = cause.__cause__
+    return False
 
 
 def error_inside(error: Any, *, partial: str | None = None) -> CallError:
@@ -53,6 +86,7 @@ def error_inside(error: Any, *, partial: str | None = None) -> CallError:
         code,
         scrub(f"the provider failed while answering: {said.message}"),
         status=status,
+        retry_after_s=said.retry_after_s,
         partial=partial,
         details=said.details,
         retryable=retryable,
@@ -78,30 +112,14 @@ class Said:
             self.retryable = available["retryable"]
         elif isinstance(kind, str) and kind in RETRYABLE_TYPES:
             self.retryable = True
+        headers = (metadata or {}).get("headers")  # OpenRouter's way to pass on those of its own limits
+        self.retry_after_s = (
+            hinted_s({str(n).lower(): v for n, v in headers.items()}) if isinstance(headers, dict) else None
+        )
         named = {"provider_code": code, "error_type": kind or fields.get("type")}
         self.details: dict[str, Any] = {
             name: value for name, value in named.items() if isinstance(value, str | int) and value != ""
         }
-
-
-def retry_after_s(headers: Any) -> float | None:
-    """What the provider asked for, in seconds: `retry-after-ms`, or `Retry-After` in seconds or as a date; capped.
-
-    Anything that cannot be read counts as not said (RFC 9110, 10.2.3).
-    """
-    milliseconds, value = headers.get("retry-after-ms"), headers.get("retry-after")
-    seconds: float | None = None
-    try:
-        if milliseconds:
-            seconds = float(milliseconds) / 1000
-        elif value:
-            seconds = float(value)
-    except ValueError:
-        date = email.utils.parsedate_tz(value) if value else None
-        seconds = email.utils.mktime_tz(date) - time.time() if date else None
-    if seconds is None or not 0 <= seconds < float("inf"):
-        return None
-    return min(seconds, LONGEST_RETRY_AFTER_S)
 
 
 def refused(error: BaseException) -> str:

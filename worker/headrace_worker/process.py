@@ -17,6 +17,7 @@ from headrace.batch import Template
 from headrace.errors import StorageError
 from headrace.files import FileStore, attach
 from headrace.hint import Hints
+from headrace.ledger.announce import EVERY_S, announce
 from headrace.ledger.script import AWAY, Ledger
 from headrace.settings import STATE_FOLDER, Settings, find_state_folder
 from headrace_worker.engine import Engine
@@ -45,6 +46,7 @@ class Process:
         self.stopping = asyncio.Event()
         self.store: FileStore | None = None
         self.store_problem = ""
+        self.at_work: dict[str, tuple[str, Callable[[str], None]]] = {}  # shard or join → its batch, and how to stop it
         self._templates: dict[str, Template] = {}
         self.loop: asyncio.AbstractEventLoop | None = None  # of the pool, from start on
         self.loops: list[Callable[[], Coroutine[None, None, None]]] = []  # what else runs from start to stop
@@ -58,16 +60,22 @@ class Process:
         with contextlib.suppress(StorageError, *AWAY):
             await self.find_store()  # early, so that the log tells of a wrong folder at the start
         self.leases.start(self.loop)
-        self._loops = [asyncio.create_task(body()) for body in self.loops]
+        with contextlib.suppress(*AWAY):
+            await announce(self.ledger, self.name, self.registry.announcement())
+        self._loops = [asyncio.create_task(body()) for body in (self._keep_announcing, *self.loops)]
         for loop in self._loops:
             loop.add_done_callback(_end_with_the_process)
-        with contextlib.suppress(*AWAY):
-            for provider in self.registry.configured():
-                await self.ledger.client.hset(self.ledger.keys.providers, provider, self.name)
+
+    async def _keep_announcing(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY_S)
+            with contextlib.suppress(*AWAY):
+                await announce(self.ledger, self.name, self.registry.announcement())
 
     def draining(self) -> None:
-        """SIGTERM: shards begin no new item, what runs may finish."""
+        """SIGTERM: shards begin no new item, calls in flight may finish, what waits for its next call is handed back."""
         self.stopping.set()
+        self.engine.drain()
         if self.on_drain is not None:
             self.on_drain()
 
@@ -80,7 +88,16 @@ class Process:
         await asyncio.gather(*self._loops, return_exceptions=True)
         await self.leases.stop()
         await self.registry.close()
+        with contextlib.suppress(TimeoutError, *AWAY):
+            async with asyncio.timeout(1):
+                await announce(self.ledger, self.name, None)
         await self.ledger.close()
+
+    def stop_batch(self, batch_id: str, reason: str) -> None:
+        """Tell every shard of the batch in this process, sooner than the next beat does."""
+        for batch, stop in list(self.at_work.values()):
+            if batch == batch_id:
+                stop(reason)
 
     async def find_store(self) -> FileStore:
         """The file store that the ledger names. Raises `StorageError`, whose text is what a refused shard says."""

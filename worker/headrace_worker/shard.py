@@ -7,7 +7,7 @@ row after a crash runs again, nothing else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 import structlog
@@ -15,14 +15,16 @@ import structlog
 from headrace.batch import Item, Template, part_file
 from headrace.errors import CallError, Failure, Finished, Refused, Spill, StorageError
 from headrace.files import FileStore
-from headrace.ledger.checkpoint import ROW_BYTES, Row, checkpoint, rows_of
+from headrace.ledger.checkpoint import ROW_BYTES, Failing, Row, checkpoint, is_settled, rows_of
 from headrace.ledger.claim import Claimed
 from headrace.ledger.finish_shard import finish_shard
 from headrace.ledger.keys import shard_number
 from headrace.ledger.prefill import prefill
 from headrace.ledger.recover import MAX_DEATHS_ALONE, SHARD_WIDTH
 from headrace.lines import error_line, success_line
-from headrace_worker.engine import Deferred, Engine, Tries
+from headrace_worker.deployment_hold import DRAINING, Deferred
+from headrace_worker.engine import Engine, Tries
+from headrace_worker.failures import is_configuration
 from headrace_worker.patience import patiently
 from headrace_worker.process import Process
 from headrace_worker.progress import report_progress
@@ -32,6 +34,9 @@ log = structlog.get_logger("headrace.worker.shard")
 WIDTH = SHARD_WIDTH
 """Items of one shard in flight at most. They begin in order, so what was in flight at a crash is among the first 64 that
 have no row: those are the suspects of a shard in quarantine, and when they survive the shard goes home."""
+SETTLE_S = 10.0
+"""How long a shard whose other items are done waits to hear whether a failure of the configuration is everybody's."""
+MAX_REASON = 300
 
 
 class ShardRun:
@@ -57,6 +62,10 @@ class ShardRun:
         self.proven = False  # in quarantine: its suspects survived
         self.deferred: Deferred | None = None
         self._pending: list[Row] = []
+        self._withheld: list[Row] = []  # of failures that are perhaps no item's: see `_settle`
+        self._uncounted: list[tuple[CallError, asyncio.Future[None]]] = []
+        self._counted = 0
+        self._at: dict[asyncio.Task[None], int] = {}  # which item a runner is at
         self._wake = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
         self._begun: dict[int, int] = {}  # the items under way, each with its number of calls before
@@ -69,7 +78,8 @@ class ShardRun:
     @property
     def calls_in_flight(self) -> int:
         """Items whose call has begun: the others wait for a slot, and are to blame for nothing."""
-        return sum(self.tries[index].calls > before for index, before in self._begun.copy().items())
+        tries = self.tries.copy()  # the thread that beats asks, too
+        return sum(index in tries and tries[index].calls > before for index, before in self._begun.copy().items())
 
     @property
     def calls(self) -> str:
@@ -79,8 +89,9 @@ class ShardRun:
     def stop(self, reason: str) -> None:
         """End early. `PAUSED` and `REQUEUED` let the calls in flight finish; anything else closes their connections."""
         self.stopped = self.stopped or reason
-        if reason not in {"PAUSED", "REQUEUED"}:
-            for task in self._running:
+        for task in self._running:
+            tries = self.tries.get(self._at.get(task, -1))
+            if reason not in {"PAUSED", "REQUEUED"} or (tries is not None and not tries.calling):
                 task.cancel()
 
     async def run(self) -> bool:
@@ -101,6 +112,7 @@ class ShardRun:
                 await self._run_suspects(items, todo)
             else:
                 await self._run_together(items, todo)
+            await self._settle()
         finally:
             # Also when we are cancelled: what is paid is written down first.
             self._closing = True
@@ -188,6 +200,8 @@ class ShardRun:
     async def _run_item(self, index: int, item: Item) -> None:
         tries = self.tries.setdefault(index, Tries())
         self._begun[index] = tries.calls
+        if (task := asyncio.current_task()) is not None:
+            self._at[task] = index
         identity = f"{self.batch_id}.{self.first_line + index}"
         try:
             completion = await self.engine.ask(
@@ -196,6 +210,7 @@ class ShardRun:
                 epoch=self.epoch,
                 tries=tries,
                 admit=lambda: self.process.leases.confirm(self.id),
+                on_configuration=self._count,
             )
             row = Row(
                 index,
@@ -207,8 +222,12 @@ class ShardRun:
             failure = Failure.of(error)
             line = error_line(item.custom_id, f"{identity}.{self.epoch}.{tries.calls}", failure)
             row = Row(index, "f", line, error.details.get("counters", {}))
+            if is_configuration(error):
+                tries.spent = 0
+                self._withheld.append(row)
+                return
         except Deferred as deferred:
-            if self.deferred is None or deferred.delay_s > self.deferred.delay_s:
+            if deferred.reason != DRAINING and (self.deferred is None or deferred.delay_s > self.deferred.delay_s):
                 self.deferred = deferred
             return
         finally:
@@ -216,6 +235,25 @@ class ShardRun:
         self.tries.pop(index, None)
         self._pending.append(row)
         self._wake.set()
+
+    async def _count(self, failure: CallError) -> None:
+        """Have `failure` counted, and wait for it: nobody calls in its place before the batch may have been paused."""
+        counted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._uncounted.append((failure, counted))
+        self._wake.set()
+        await counted
+
+    async def _settle(self) -> None:
+        """Failures of the configuration get no row while they may be everybody's: when the batch is paused, their items run
+        after it. They are the items' own when others succeed (a refused input, say), or when none is left that could."""
+        until = asyncio.get_running_loop().time() + SETTLE_S
+        while self._withheld and self._may_begin():
+            if await patiently(lambda: is_settled(self.ledger, self.id)) or asyncio.get_running_loop().time() > until:
+                self._pending += self._withheld
+                self._withheld = []
+                self._wake.set()
+                return
+            await asyncio.sleep(0.25)
 
     def _request_id(self, index: int) -> str:
         return f"{self.batch_id}.{self.first_line + index}.{self.epoch}.0"
@@ -226,29 +264,35 @@ class ShardRun:
             await self._wake.wait()
             self._wake.clear()
             rows, self._pending = self._pending, []
-            if rows:
+            uncounted, self._uncounted = self._uncounted, []
+            if rows or uncounted:
                 try:
-                    await self._checkpoint(rows)
+                    await self._checkpoint(rows, [failure for failure, _ in uncounted])
                 except BaseException as error:
                     self._failure = error
                     for task in self._running:
                         task.cancel()
                     return
+                finally:
+                    for _, counted in uncounted:
+                        if not counted.done():
+                            counted.set_result(None)
             if self._closing and not self._pending:
                 return
-            if self._pending:
+            if self._pending or self._uncounted:
                 self._wake.set()
 
-    async def _checkpoint(self, rows: list[Row]) -> None:
+    async def _checkpoint(self, rows: list[Row], failures: Sequence[CallError] = ()) -> None:
+        failing = self._failing(failures)
         large = [row for row in rows if len(row.line) > ROW_BYTES]
         rows = [row for row in rows if len(row.line) <= ROW_BYTES]
         if large:
             rows += await self._into_segment(large)
         try:
-            state = await patiently(lambda: checkpoint(self.ledger, self.id, self.epoch, rows))
+            state = await patiently(lambda: checkpoint(self.ledger, self.id, self.epoch, rows, failing=failing))
         except Spill:
             rows = await self._into_segment(rows)
-            state = await patiently(lambda: checkpoint(self.ledger, self.id, self.epoch, rows))
+            state = await patiently(lambda: checkpoint(self.ledger, self.id, self.epoch, rows, failing=failing))
         self._rows.update((row.index, row.stored) for row in rows)
         for row in rows:
             self._failed += row.kind.lower() != "s"
@@ -258,6 +302,17 @@ class ShardRun:
         )
         if state == "cancelling":
             self.stop("CANCELLED")
+        if state == "paused":
+            self.process.stop_batch(self.batch_id, "PAUSED")
+
+    def _failing(self, failures: Sequence[CallError]) -> Failing | None:
+        """What a checkpoint is told of them. Of several codes at once the last one: the others come again."""
+        if not failures:
+            return None
+        self._counted += len(failures)
+        last = failures[-1]
+        why = f"{last.code}: {last.message[:MAX_REASON]}"
+        return Failing(last.code, self._counted, f"{why} (to go on once that is put right: headrace batches resume)")
 
     async def _into_segment(self, rows: list[Row]) -> list[Row]:
         """Write the lines into a durable file and return rows that name their places there."""

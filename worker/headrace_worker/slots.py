@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from heapq import heappop, heappush
 from itertools import count
@@ -30,6 +30,12 @@ class Slots:
         finally:
             self._give()
 
+    def dismiss(self, reason: Callable[[], Exception]) -> None:
+        """Whoever waits gets the exception that `reason` makes instead of a slot."""
+        for _, _, turn in self._waiting:
+            if not turn.done():
+                turn.set_exception(reason())
+
     async def _take(self, rank: int) -> None:
         if self._free:
             self._free -= 1
@@ -39,7 +45,7 @@ class Slots:
         try:
             await turn
         except asyncio.CancelledError:
-            if not turn.cancelled():  # the slot was handed over in the same moment
+            if not turn.cancelled() and turn.exception() is None:  # the slot was handed over in the same moment
                 self._give()
             raise
 

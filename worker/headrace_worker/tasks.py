@@ -20,6 +20,7 @@ from headrace.ledger.release import release
 from headrace.ledger.script import AWAY
 from headrace.settings import Settings, redis_url
 from headrace_worker.attempt import Attempt
+from headrace_worker.deployment_hold import Deferred
 from headrace_worker.join import join
 from headrace_worker.patience import patiently
 from headrace_worker.pool import HandBack
@@ -204,6 +205,14 @@ class BatchWork:
             self.shard.stop(reason)
 
     async def run(self) -> None:
+        # From before the batch is read: who reads that it runs is told when it no longer does.
+        self.process.at_work[self.claimed.record_id] = self.batch_id, self.stop
+        try:
+            await self._run()
+        finally:
+            self.process.at_work.pop(self.claimed.record_id, None)
+
+    async def _run(self) -> None:
         process, claimed = self.process, self.claimed
         store = await process.find_store()
         ledger = process.ledger
@@ -212,6 +221,13 @@ class BatchWork:
         if claimed.record["kind"] == b"join":
             await join(process, self.batch_id, claimed.epoch, batch, store)
             log.info("batch closed", batch=self.batch_id, outcome=batch["outcome"].decode())
+            return
+        if batch.get("state") == b"paused":
+            await hand_back(process, claimed, self)
+            return
+        held = process.engine.held(batch["model"].decode()) if "model" in batch else None
+        if held is not None:  # before anything is read: another batch's shard gets the place
+            await self._park(held)
             return
         template = await process.template(batch["template"].decode())
         self.shard = ShardRun(process, claimed, store, batch, template)
@@ -228,11 +244,12 @@ class BatchWork:
         if self.shard.stopped in {"FENCED", "CLOSED", "UNKNOWN"}:
             log.warning("lost to another attempt", record=claimed.record_id, reason=self.shard.stopped)
         elif self.shard.deferred is not None:
-            delay_ms = int(self.shard.deferred.delay_s * 1000)
-            await patiently(
-                lambda: park(
-                    ledger, claimed.record_id, claimed.epoch, delay_ms=delay_ms, calls=self.calls, reason="rate_limited"
-                )
-            )
+            await self._park(self.shard.deferred)
         else:
             await hand_back(process, claimed, self, home=self.shard.proven)
+
+    async def _park(self, deferred: Deferred) -> None:
+        record_id, delay_ms, reason = self.claimed.record_id, int(deferred.delay_s * 1000), str(deferred)
+        await patiently(
+            lambda: park(self.process.ledger, record_id, self.epoch, delay_ms=delay_ms, calls=self.calls, reason=reason)
+        )

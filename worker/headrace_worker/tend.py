@@ -13,7 +13,8 @@ from headrace.errors import Busy, Refused, StorageError
 from headrace.hint import BULK
 from headrace.intake import read_index
 from headrace.ledger.claim import LEASE_MS
-from headrace.ledger.due import due
+from headrace.ledger.due import EXPIRED, due
+from headrace.ledger.expire import expire
 from headrace.ledger.feed import feed
 from headrace.ledger.lead import lead
 from headrace.ledger.pause import pause
@@ -66,7 +67,7 @@ class Tend:
             self._leading = leading
         if not leading:
             return
-        hints = await due(self._ledger)
+        hints = [hint for hint in await due(self._ledger) if not await self._expired(*hint)]
         if now >= self._recover_after and await self._server_is_old_enough():
             crashed = await recover(self._ledger)
             for queue, record_id in crashed:
@@ -74,6 +75,14 @@ class Tend:
             hints += crashed
         hints += await self._batches()
         await self._process.publish(hints)
+
+    async def _expired(self, queue: str, record_id: str) -> bool:
+        """Whether it is a job past its deadline; then it is ended, unless somebody has just begun it."""
+        if queue != EXPIRED:
+            return False
+        with contextlib.suppress(Refused):
+            await expire(self._ledger, record_id)
+        return True
 
     async def _server_is_old_enough(self) -> bool:
         # After a restart of the server every lease looks expired, though the calls may all be running.

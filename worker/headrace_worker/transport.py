@@ -17,8 +17,9 @@ import openai
 
 from headrace.errors import CallError, InputError, Refused
 from headrace.settings import number_in
-from headrace_worker.failures import call_error, refused, retry_after_s, scrub
+from headrace_worker.failures import call_error, is_unreachable, refused, scrub
 from headrace_worker.request import Request
+from headrace_worker.retry_hints import hinted_s, retry_after_s
 
 Chunk = dict[str, Any]
 MOST_ANSWER_BYTES = 32 << 20
@@ -144,16 +145,16 @@ class SdkTransport:
         if isinstance(error, openai.APITimeoutError) and not refused(error):
             return CallError("timeout", f"no connection within {self.deadlines.connect_s:g} s")
         if isinstance(error, openai.APIConnectionError):
-            return CallError(
-                "connection", f"the connection failed: {refused(error) or type(error.__cause__ or error).__name__}"
-            )
+            why = refused(error) or type(error.__cause__ or error).__name__
+            details = {"unreachable": True} if is_unreachable(error) else None
+            return CallError("connection", f"the connection failed: {why}", details=details)
         if isinstance(error, openai.APIStatusError):
             headers = error.response.headers
             return call_error(
                 error.status_code,
                 error.body,
                 key=key,
-                retry_after_s=retry_after_s(headers),
+                retry_after_s=(hinted_s if error.status_code == 429 else retry_after_s)(headers),
                 asked=headers.get("x-should-retry"),
             )
         return CallError("provider_error", scrub(str(error), key))

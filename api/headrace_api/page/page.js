@@ -250,7 +250,8 @@ function watchRows() {
 async function onFrame(frame) {
   const row = rows.find((one) => one.id === frame.job);
   if (!row || row.ended) return;
-  if (frame.t === "attempt.start") row.state = "running";
+  if (frame.t === "attempt.start") [row.state, row.answer] = ["running", ""];
+  else if (frame.t === "status") [row.state, row.answer] = [frame.phase.replace("_", " "), frame.detail ?? ""];
   else if (frame.t === "closed" && COME_BACK.has(frame.code)) {
     setTimeout(() => ((row.watched = false), watchRows()), 1000);
     return;

@@ -364,7 +364,7 @@ class BatchMoves(RuleBasedStateMachine):
             self.expect(errors.Busy, call)
         elif self.state is not BatchState.CANCELLING and len(self.parts) < SHARDS:
             self.expect(errors.Busy, call)
-            if self.over:
+            if self.over and self.state is not BatchState.PAUSED:
                 self.goes("seal", BatchState.CANCELLING)
                 self.outcome = "expired"
         else:

@@ -11,6 +11,7 @@ import pytest
 
 from headrace.batch import ShardRange
 from headrace.job import new_id
+from headrace.ledger.announce import Announcement, announce
 from headrace.ledger.append import append
 from headrace.ledger.beat import beat
 from headrace.ledger.cancel import cancel
@@ -19,6 +20,7 @@ from headrace.ledger.claim import claim
 from headrace.ledger.close import close
 from headrace.ledger.compact import compact
 from headrace.ledger.due import due
+from headrace.ledger.expire import expire
 from headrace.ledger.feed import feed
 from headrace.ledger.finish import finish
 from headrace.ledger.finish_shard import finish_shard
@@ -41,7 +43,7 @@ from headrace.ledger.submit import submit
 EXPIRED, LONG = -1, 10**9
 MOVES = {path.stem for path in FOLDER.glob("*.lua")}
 # Written by no move: a worker and a client do it at their start.
-BY_OTHERS = {"providers", "store", "chat:<tenant>:<sha>", "cache:<sha>"}
+BY_OTHERS = {"store", "chat:<tenant>:<sha>", "cache:<sha>"}
 
 
 def kind_of(key: str) -> KeyKind:
@@ -109,6 +111,7 @@ class Watched(Ledger):
 
 async def live_the_lives_of_jobs(ledger: Watched) -> None:
     await lead(ledger, "process", lease_ms=LONG)
+    await announce(ledger, "process", Announcement())
     job = await ledger.new_job()
     await ledger.all_due()
     await ledger.take(job, "a", EXPIRED)
@@ -139,6 +142,9 @@ async def live_the_lives_of_jobs(ledger: Watched) -> None:
     await cancel(ledger, await ledger.new_job())
     await beat(ledger, {}, process="w")
     await report_end(ledger, "w")
+    job = await ledger.new_job()
+    await ledger.client.hset(ledger.keys.job(job), "expires", 0)
+    await expire(ledger, job)
 
 
 async def live_the_lives_of_batches(ledger: Watched) -> None:

@@ -31,6 +31,16 @@ async def test_sent_twice_it_goes_on_once(ledger: Ledger, look: Any, batch: str)
     assert await look.everything() == before
 
 
+async def test_time_paused_does_not_count_for_the_window(ledger: Ledger, look: Any, batch: str) -> None:
+    before = int(await look.field(batch, "expires"))
+    await pause(ledger, batch, reason="no room")
+    since = int(await look.field(batch, "paused"))
+    await ledger.client.hset(ledger.keys.batch(batch), "paused", since - 5_000)
+    await resume(ledger, batch)
+    assert 5_000 <= int(await look.field(batch, "expires")) - before < 6_000
+    assert await look.field(batch, "paused") is None
+
+
 async def test_a_cancelled_batch_does_not_come_back(ledger: Ledger, look: Any, batch: str) -> None:
     await cancel(ledger, batch)
     with pytest.raises(errors.Closed, match="cancelling"):

@@ -12,6 +12,7 @@ from headrace.ledger.cancel import cancel
 from headrace.ledger.checkpoint import Row, checkpoint
 from headrace.ledger.finish_shard import finish_shard
 from headrace.ledger.open import open_batch
+from headrace.ledger.pause import pause
 from headrace.ledger.release import release
 from headrace.ledger.script import Ledger
 from headrace.ledger.seal import seal
@@ -71,6 +72,14 @@ async def test_a_batch_past_its_window_is_first_stopped_then_sealed(ledger: Ledg
     assert "window" in await look.field(batch, "reason")
     await seal(ledger, batch, queue="bulk")
     assert (await look.state(batch), await look.field(batch, "outcome")) == ("finalizing", "expired")
+
+
+async def test_a_paused_batch_does_not_expire(ledger: Ledger, look: Any, batch: str) -> None:
+    await pause(ledger, batch, reason="no room")
+    await ledger.client.hset(ledger.keys.batch(batch), "expires", 1)
+    with pytest.raises(errors.Busy):
+        await seal(ledger, batch, queue="bulk")
+    assert await look.state(batch) == "paused"
 
 
 async def test_what_is_done_in_time_does_not_expire_while_it_waits_for_the_seal(

@@ -10,6 +10,7 @@ import msgspec
 
 from headrace.errors import CallError, InputError
 from headrace.facts import Provider, providers, split_model
+from headrace.ledger.announce import Announcement
 from headrace_worker.providers.chat import ChatCompletion
 from headrace_worker.providers.openai import OpenAIChatCompletion, RehearsalChatCompletion
 from headrace_worker.providers.openrouter import OpenRouterChatCompletion
@@ -90,6 +91,17 @@ class Registry:
             and facts.address(self._environ)
             and facts.key(self._environ)
         ]
+
+    def announcement(self) -> Announcement:
+        """What this process can call, for whoever submits."""
+        lacking = {name: why for name, facts in self._rows.items() if (why := self._lacking(facts))}
+        usable = [name for name in self._rows if name not in lacking]
+        return Announcement(configured=self.configured(), usable=usable, lacking=lacking)
+
+    def _lacking(self, facts: Provider) -> str:
+        if not facts.address(self._environ):
+            return f"{facts.base_url_variable} is not set"
+        return "" if facts.key(self._environ) else f"{facts.key_variable} is not set"
 
     def chat_completion(self, model: str, *, retry: bool = True) -> ChatCompletion:
         """The object for `provider/model`. Raises `CallError` when this worker has no address or key for it."""
