@@ -15,7 +15,7 @@ async def beat(
     held: Mapping[str, int],
     *,
     process: str = "",
-    flights: Mapping[str, int] | None = None,
+    flights: Mapping[str, int | None] | None = None,
     lease_ms: int = LEASE_MS,
 ) -> dict[str, str]:
     """Renew the leases of `held` (record id → epoch). Returns what stands against a record, by id; the others are kept.
@@ -23,13 +23,16 @@ async def beat(
     `CANCELLED`, `PAUSED`: stop and hand back. `FENCED`, `CLOSED`, `UNKNOWN`: stop, nothing can be written. `REQUEUED`: the
     lease ran out, and nobody has claimed the record since: what is in flight may end, nothing may begin.
 
-    `process` says by its name that this process is alive. `flights` are the calls that each record has in flight (by
-    default one): should the process die, that many shared the blame.
+    `process` says by its name that this process is alive. `flights` are the calls that each record has in flight (one
+    where nothing is said, as many as it may have where None is): should the process die, that many share the blame.
     """
     if not held and not process:
         return {}
     flights = flights or {}
-    rest = [part for record_id, epoch in held.items() for part in (record_id, epoch, flights.get(record_id, 1))]
+    rest: list[str | bytes | int] = []
+    for record_id, epoch in held.items():
+        flight = flights.get(record_id, 1)
+        rest += (record_id, epoch, "" if flight is None else flight)
     answers = await ledger.run(
         "beat",
         "beat",

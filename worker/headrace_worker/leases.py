@@ -55,7 +55,7 @@ class LeaseKeeper:
         self._loop_limit_s = loop_limit_s
         self._epochs: dict[str, int] = {}
         self._stops: dict[str, Callable[[str], None]] = {}
-        self._calls: dict[str, Callable[[], int]] = {}
+        self._calls: dict[str, Callable[[], int | None]] = {}
         self._requeued: set[str] = set()
         self._good_at_s = now_s()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -66,8 +66,11 @@ class LeaseKeeper:
         self._turns = 0  # of the process's loop, one for each beat that it heard of
         self._waiting: list[asyncio.Future[None]] = []
 
-    def add(self, record_id: str, epoch: int, stop: Callable[[str], None], calls: Callable[[], int] = one_call) -> None:
-        """Keep `record_id` alive. `calls()` is how many calls it has in flight. `stop` is called on the loop with
+    def add(
+        self, record_id: str, epoch: int, stop: Callable[[str], None], calls: Callable[[], int | None] = one_call
+    ) -> None:
+        """Keep `record_id` alive. `calls()` is how many calls it has in flight, None when that is not known
+        yet. `stop` is called on the loop with
         `CANCELLED`, `PAUSED`, `FENCED`, `CLOSED`, `UNKNOWN` or `REQUEUED`."""
         self._calls[record_id] = calls
         self._stops[record_id] = stop

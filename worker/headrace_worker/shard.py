@@ -76,9 +76,11 @@ class ShardRun:
         self._failure: BaseException | None = None
 
     @property
-    def calls_in_flight(self) -> int:
-        """Items whose call has begun: the others wait for a slot, and are to blame for nothing."""
-        tries = self.tries.copy()  # the thread that beats asks, too
+    def calls_in_flight(self) -> int | None:
+        """Items whose call has begun: the others wait for a slot, and are to blame for nothing. None before the first item."""
+        if not self._running:
+            return None
+        tries = self.tries.copy()  # it is the thread of the leases that asks
         return sum(index in tries and tries[index].calls > before for index, before in self._begun.copy().items())
 
     @property

@@ -43,7 +43,7 @@ class Run(Protocol):
     @property
     def epoch(self) -> int: ...
     @property
-    def calls_in_flight(self) -> int: ...
+    def calls_in_flight(self) -> int | None: ...
     def stop(self, reason: str) -> None: ...
 
 
@@ -192,8 +192,8 @@ class BatchWork:
         return self.claimed.epoch
 
     @property
-    def calls_in_flight(self) -> int:
-        return self.shard.calls_in_flight if self.shard else 1
+    def calls_in_flight(self) -> int | None:
+        return self.shard.calls_in_flight if self.shard else None
 
     @property
     def calls(self) -> str:
