@@ -14,7 +14,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+import structlog
+
 from headrace.errors import CallError
+
+log = structlog.get_logger("headrace.worker.deployment_hold")
 
 FIRST_WAIT_S = 1.0
 MAX_WAIT_S = 60.0
@@ -175,6 +179,8 @@ class DeploymentHold:
         self._detail = f"{self.provider} {said}"
         if math.ceil(wait_s) > math.ceil(hint_s):
             self._detail += f"; next call in {math.ceil(wait_s)} s"
+        if self._refusals == 1:
+            log.info("deployment held", provider=self.provider, reason=failure.code, seconds=round(wait_s, 1))
         self._wake()
 
     def _left(self, call: Call) -> None:
