@@ -81,6 +81,9 @@ def error_inside(error: Any, *, partial: str | None = None) -> CallError:
     status = said.status
     code = code_of(status) if status is not None and 400 <= status < 500 else "provider_error"
     retryable = None if said.retryable is None and status is None else said.retryable
+    named = CODE_OF_NAME.get(str(said.details.get("provider_code")))
+    if named is not None:
+        code, retryable = named, False
     return CallError(
         code,
         scrub(f"the provider failed while answering: {said.message}"),

@@ -32,6 +32,7 @@ def test_who_knows_whether_to_ask_again(status: int, asked: str | None, body: An
         ({"code": 502, "message": "m"}, "provider_error", True),
         ({"code": 429, "message": "m"}, "rate_limited", True),
         ({"code": 403, "message": "m"}, "auth", False),
+        ({"code": "insufficient_quota", "message": "m"}, "payment", False),
         ({"code": "context_length_exceeded", "message": "m"}, "provider_error", True),
         ({"code": 500, "message": "m", "availability": {"retryable": False}}, "provider_error", False),
         ({"code": True, "message": ["m"]}, "provider_error", True),
