@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 
 import pytest
@@ -11,6 +12,7 @@ from headrace_worker.deployment_hold import (
     MAX_PROBE_WAITERS,
     MAX_UNPROVEN,
     MAX_WAIT_S,
+    RETURNS_PER_S,
     Call,
     Deferred,
     DeploymentHold,
@@ -150,6 +152,23 @@ async def test_calls_from_before_the_hold_neither_end_it_nor_make_it_longer(hold
     assert deferred.value.delay_s <= 1.5
     clock.now += 1
     assert (await hold.enter()).probe
+
+
+async def test_jobs_that_were_sent_away_come_back_one_after_the_other(clock: Clock) -> None:
+    """Also over several holds; the items of a shard, which comes back once for all of them, are not counted."""
+    hold = DeploymentHold("openai", clock=clock, jitter=lambda low, high: low)
+    returns: list[float] = []
+    for _ in range(3):
+        await refuse(hold, limited(1))
+        for n in range(100):
+            with pytest.raises(Deferred) as deferred:
+                await hold.enter(cautious=n % 2 == 1)
+            if n % 2 == 0:
+                returns.append(clock.now + deferred.value.delay_s)
+        clock.now += 1
+    gaps = [after - before for before, after in itertools.pairwise(returns)]
+    assert min(gaps) >= 0.99 / RETURNS_PER_S
+    assert returns[-1] - returns[0] <= 150 / RETURNS_PER_S + 1
 
 
 async def test_retry_after_holds_whatever_the_status(hold: DeploymentHold) -> None:

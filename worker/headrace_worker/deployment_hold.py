@@ -14,7 +14,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+import structlog
+
 from headrace.errors import CallError
+
+log = structlog.get_logger("headrace.worker.deployment_hold")
 
 FIRST_WAIT_S = 1.0
 MAX_WAIT_S = 60.0
@@ -24,9 +28,10 @@ MAX_LOOP_WAIT_S = 0.25
 MAX_PROBE_WAIT_S = 2.0
 MAX_PROBE_WAITERS = 64
 PROBE_PARK_S = 0.5
-MAX_SPREAD_S = 10.0
-RETURNS_PER_S = 100.0
-"""Those who were deferred come back spread over as long as it takes to begin them, so that they do not all wake at once."""
+RETURNS_PER_S = 50.0
+MAX_SPREAD_S = 300.0
+"""Jobs that were deferred come back one after the other: to claim one and park it again costs some milliseconds, and whoever
+calls another deployment would wait behind all of them."""
 MAX_UNPROVEN = 8
 """Batch items in flight at a deployment that has not answered yet in this process: a wrong key costs a handful of calls."""
 DRAINING = "draining"
@@ -65,7 +70,7 @@ class DeploymentHold:
         self._reason = self._detail = ""
         self._probe: Call | None = None
         self._unproven = 0
-        self._deferred = 0  # how many records this hold has sent away
+        self._returns_at = 0.0  # when the last of those comes back whom this hold has sent away
         self._waiters: deque[asyncio.Future[None]] = deque()
 
     def held(self) -> Deferred | None:
@@ -109,9 +114,11 @@ class DeploymentHold:
 
     def _defer(self, wait_s: float, *, alone: bool) -> Deferred:
         """`alone`: a record of its own comes back for it (a shard comes back once for all its items)."""
-        spread_s = min(MAX_SPREAD_S, 0.1 * wait_s + self._deferred / RETURNS_PER_S)
-        self._deferred += alone
-        return Deferred(wait_s + self._jitter(0, spread_s), self._reason, self._detail)
+        if alone:
+            now = self._clock()
+            self._returns_at = min(max(now + wait_s, self._returns_at + 1 / RETURNS_PER_S), now + wait_s + MAX_SPREAD_S)
+            wait_s = self._returns_at - now
+        return Deferred(wait_s + self._jitter(0, min(1.0, 0.1 * wait_s)), self._reason, self._detail)
 
     async def _wait(self, at_most_s: float | None) -> None:
         if self.draining:
@@ -152,7 +159,7 @@ class DeploymentHold:
     def _succeeded(self, call: Call) -> None:
         self.proven()
         if call is self._probe:
-            self._until, self._probe, self._refusals, self._deferred = None, None, 0, 0
+            self._until, self._probe, self._refusals = None, None, 0
             self._wake()
 
     def _refused(self, call: Call, failure: CallError) -> None:
@@ -162,7 +169,7 @@ class DeploymentHold:
             self._until = max(self._until, now + hint_s)
             return
         self._refusals += 1
-        self._probe, self._deferred = None, 0
+        self._probe = None
         wait_s = hint_s
         if not hint_s or self._refusals > 1:
             wait_s += self._jitter(0, min(MAX_WAIT_S, FIRST_WAIT_S * 2 ** min(self._refusals - 1, 16)))
@@ -172,6 +179,8 @@ class DeploymentHold:
         self._detail = f"{self.provider} {said}"
         if math.ceil(wait_s) > math.ceil(hint_s):
             self._detail += f"; next call in {math.ceil(wait_s)} s"
+        if self._refusals == 1:
+            log.info("deployment held", provider=self.provider, reason=failure.code, seconds=round(wait_s, 1))
         self._wake()
 
     def _left(self, call: Call) -> None:

@@ -49,11 +49,10 @@ def call_error(
         retry_after_s = said.retry_after_s
     message = scrub(f"the provider answered {status}: {said.message}", key)
     retryable = {"true": True, "false": False}.get(asked or "", said.retryable)
-    code = (
-        CODE_OF_NAME.get(str(said.details.get("provider_code")), code_of(status)) if status < 500 else code_of(status)
-    )
-    if code in CONFIGURATION:
-        retryable, retry_after_s = False, None
+    code = code_of(status)
+    named = CODE_OF_NAME.get(str(said.details.get("provider_code")))
+    if named is not None and status < 500:
+        code, retryable = named, False
     return CallError(
         code, message, status=status, retry_after_s=retry_after_s, details=said.details, retryable=retryable
     )
@@ -82,6 +81,9 @@ def error_inside(error: Any, *, partial: str | None = None) -> CallError:
     status = said.status
     code = code_of(status) if status is not None and 400 <= status < 500 else "provider_error"
     retryable = None if said.retryable is None and status is None else said.retryable
+    named = CODE_OF_NAME.get(str(said.details.get("provider_code")))
+    if named is not None:
+        code, retryable = named, False
     return CallError(
         code,
         scrub(f"the provider failed while answering: {said.message}"),

@@ -305,6 +305,8 @@ class ShardRun:
         if state == "cancelling":
             self.stop("CANCELLED")
         if state == "paused":
+            if failing is not None and not self.stopped:
+                log.warning("batch paused", batch=self.batch_id, reason=failing.code)
             self.process.stop_batch(self.batch_id, "PAUSED")
 
     def _failing(self, failures: Sequence[CallError]) -> Failing | None:

@@ -30,6 +30,7 @@ from headrace.ledger.cancel import cancel
 from headrace.ledger.claim import claim
 from headrace.ledger.compact import compact
 from headrace.ledger.due import due
+from headrace.ledger.expire import expire
 from headrace.ledger.finish import finish
 from headrace.ledger.park import park
 from headrace.ledger.recover import recover, report_end
@@ -264,6 +265,23 @@ class JobMoves(RuleBasedStateMachine):
             model.may("cancel", JobState.CANCELLED)
             assert self.do(cancel(self.ledger, job)) == "cancelled"
             self._ended(job, JobState.CANCELLED, None)
+
+    @rule(job=jobs, really=RARELY)
+    def past_its_deadline(self, job: str, really: bool) -> None:
+        model, key = self.models[job], self.ledger.keys.job(job)
+        if not really:
+            return
+        self.do(self.ledger.client.hset(key, "expires", 1))
+        if model.state is JobState.RUNNING:
+            self.expect(errors.Busy, expire(self.ledger, job))
+        elif model.state in TERMINAL:
+            again = self.do(self.ledger.client.hget(key, "code")) == b"expired"
+            assert not self.expect(None if again else errors.Finished, expire(self.ledger, job))
+        else:
+            model.may("expire", JobState.FAILED)
+            assert self.do(expire(self.ledger, job))
+            self._ended(job, JobState.FAILED, None)
+        self.do(self.ledger.client.hset(key, "expires", 10**15))
 
     def _ended(self, job: str, state: JobState, end: bytes | None) -> None:
         model = self.models[job]

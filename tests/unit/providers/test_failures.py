@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
-from headrace_worker.failures import call_error, error_inside
+from headrace_worker.failures import CONFIGURATION, call_error, error_inside, is_configuration, is_unreachable
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,7 @@ def test_who_knows_whether_to_ask_again(status: int, asked: str | None, body: An
         ({"code": 502, "message": "m"}, "provider_error", True),
         ({"code": 429, "message": "m"}, "rate_limited", True),
         ({"code": 403, "message": "m"}, "auth", False),
+        ({"code": "insufficient_quota", "message": "m"}, "payment", False),
         ({"code": "context_length_exceeded", "message": "m"}, "provider_error", True),
         ({"code": 500, "message": "m", "availability": {"retryable": False}}, "provider_error", False),
         ({"code": True, "message": ["m"]}, "provider_error", True),
@@ -40,6 +42,33 @@ def test_who_knows_whether_to_ask_again(status: int, asked: str | None, body: An
 def test_an_error_where_an_answer_was_promised(error: Any, code: str, retryable: bool) -> None:
     made = error_inside(error, partial="half")
     assert (made.code, made.retryable, made.partial) == (code, retryable, "half")
+
+
+@pytest.mark.parametrize(
+    ("status", "name", "code", "retryable"),
+    [
+        (429, "insufficient_quota", "payment", False),
+        (429, "billing_hard_limit_reached", "payment", False),
+        (400, "model_not_found", "not_found", False),
+        (404, "model_not_found", "not_found", False),
+        (400, "invalid_api_key", "auth", False),
+        (429, "rate_limit_exceeded", "rate_limited", True),
+        (500, "insufficient_quota", "provider_unavailable", True),
+    ],
+)
+def test_a_name_that_says_more_than_the_status(status: int, name: str, code: str, retryable: bool) -> None:
+    for asked in (None, "true"):
+        made = call_error(status, {"error": {"message": "m", "code": name}}, retry_after_s=7, asked=asked)
+        assert (made.code, made.retryable, made.retry_after_s) == (code, retryable, 7)
+        assert is_configuration(made) is (code in CONFIGURATION)
+
+
+def test_an_address_where_nobody_is() -> None:
+    refused, unknown, broken = ConnectionRefusedError(111, "no"), socket.gaierror(-2, "no"), ConnectionResetError(104)
+    for cause, nobody in ((refused, True), (unknown, True), (broken, False), (TimeoutError(), False)):
+        error = RuntimeError("outer")
+        error.__cause__ = cause
+        assert is_unreachable(error) is nobody
 
 
 def test_what_the_provider_calls_it_is_kept() -> None:
