@@ -15,7 +15,7 @@ for i = 3, #ARGV, 2 do
     redis.call('HSET', record, 'lease', text(now + lease_ms))
     redis.call('ZADD', leases, text(now + lease_ms), id)
     if redis.call('HEXISTS', record, 'cancel') == 1 then answer = 'CANCELLED' end
-    local batch_state = batch_id and redis.call('HGET', prefix .. ':batch:' .. batch_id, 'state')
+    local batch_state = batch_id and redis.pcall('HGET', prefix .. ':batch:' .. batch_id, 'state')
     if batch_state == 'cancelling' then answer = 'CANCELLED' end
     if batch_state == 'paused' then answer = 'PAUSED' end
   end
