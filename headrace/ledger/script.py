@@ -184,7 +184,7 @@ class Ledger:
             return each_accepted(calls, replies)
 
 
-def is_damage(error: RedisError) -> bool:
+def is_damage(error: BaseException) -> bool:
     """Whether a script failed because of what it met in the records: trying again would fail again. Anything else that the
     server answers (no memory, no disk, a replica, still loading) says nothing about a record."""
     text = str(error)

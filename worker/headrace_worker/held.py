@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
+from headrace.errors import Damaged
 from headrace.ledger.beat import BEAT_S, beat
 from headrace.ledger.script import AWAY, Ledger
 
@@ -43,7 +44,7 @@ class Held:
                 if away:
                     log.info("redis is back", records=len(held))
                 away = False
-            except AWAY as error:
+            except (Damaged, *AWAY) as error:
                 against = {}
                 if not away:
                     log.warning("redis is away; calls go on", records=len(held), error=type(error).__name__)

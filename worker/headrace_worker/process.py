@@ -16,9 +16,11 @@ import structlog
 from headrace.batch import Template
 from headrace.errors import StorageError
 from headrace.files import FileStore, attach
-from headrace.hint import Hints
+from headrace.hint import Hints, is_hint
 from headrace.ledger.script import AWAY, Ledger
+from headrace.ledger.set_aside import readable
 from headrace.settings import STATE_FOLDER, Settings, find_state_folder
+from headrace_worker.damage import Damage
 from headrace_worker.engine import Engine
 from headrace_worker.held import Held
 from headrace_worker.kept_answers import RedisCache
@@ -37,6 +39,7 @@ class Process:
         self.role = role
         self.name = f"{role}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self.ledger = Ledger.at(redis_url, settings.namespace)
+        self.damage = Damage(self.ledger)
         self.hints = Hints(settings.namespace)
         self.registry = Registry(deadlines_of(settings), connections=settings.calls * 2)
         self.engine = Engine(self.registry, calls=settings.calls, cache=RedisCache(self.ledger, settings.cache_ttl_s))
@@ -107,6 +110,10 @@ class Process:
 
     async def publish(self, hints: list[tuple[str, str]]) -> None:
         """Send hints. A failure only delays: the records are due again."""
+        for queue, record_id in hints:
+            if not is_hint(queue, record_id):  # a record from elsewhere: the others must not wait for it
+                self.damage.tell_once("no hint can be made", ValueError(), readable(record_id.encode()))
+        hints = [hint for hint in hints if is_hint(*hint)]
         try:
             await self.hints.publish(self.ledger.client, hints)
         except AWAY as error:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 
-from headrace.errors import Closed, Fenced, Gap, Refused, Unknown
+from headrace.errors import Closed, Damaged, Fenced, Gap, Refused, Unknown
 from headrace.fold import Fold
 from headrace.ledger.append import append, append_call, append_together
 from headrace.ledger.compact import compact
@@ -224,7 +224,7 @@ class Publisher:
         self._error = error
         self._pending = []
         self._settled.set()
-        if isinstance(error, Fenced | Closed):
+        if isinstance(error, Fenced | Closed | Damaged):
             self._on_stop(type(error).__name__.upper())
 
     # How a log is mended

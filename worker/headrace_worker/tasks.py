@@ -10,7 +10,7 @@ import structlog
 from celery import signals
 
 from headrace import hint
-from headrace.errors import Busy, Cancelled, Dead, Finished, Paused, Refused, StorageError, Unknown
+from headrace.errors import Busy, Cancelled, Damaged, Dead, Finished, Paused, Refused, StorageError, Unknown
 from headrace.ledger.cancel import cancel
 from headrace.ledger.claim import Claimed, claim
 from headrace.ledger.keys import batch_of
@@ -29,6 +29,7 @@ from headrace_worker.tend import NO_ROOM, Tend
 log = structlog.get_logger("headrace.worker.tasks")
 
 STORAGE_WAIT_MS = 2_000
+KINDS = {b"job", b"shard", b"join"}
 NOTHING_TO_DO = (Busy, Finished, Cancelled, Dead, Paused, Unknown)
 
 
@@ -53,6 +54,11 @@ def register(app: Any) -> None:
         process = Process(settings, redis_url(settings), role)
         process.loops.append(Tend(process).run)
         return process
+
+    def on_reject(raw: bytes, queue: str, why: str) -> None:
+        """Of the consumer, in its thread."""
+        if process is not None and process.loop is not None:
+            asyncio.run_coroutine_threadsafe(process.damage.message(raw, queue, why), process.loop)
 
     @app.task(name=hint.JOB)
     async def job(record_id: str) -> None:
@@ -81,6 +87,7 @@ def register(app: Any) -> None:
 
     signals.task_revoked.connect(on_revoked, weak=False)
     app.headrace_service = service
+    app.headrace_on_reject = on_reject
 
 
 async def cancel_revoked(process: Process, record_id: str) -> None:
@@ -98,7 +105,12 @@ async def begin(process: Process, record_id: str) -> Claimed | None:
         return None
     token = secrets.token_hex(8)
     try:
-        return await claim(process.ledger, record_id, token=token, owner=process.name, queue=process.role)
+        claimed = await claim(process.ledger, record_id, token=token, owner=process.name, queue=process.role)
+        if claimed.record.get("kind") in KINDS:
+            return claimed
+        await process.damage.records([record_id], process.role, Damaged(record_id, "no kind"))
+    except Damaged as damaged:
+        await process.damage.records([record_id], process.role, damaged)
     except NOTHING_TO_DO as refused:
         log.debug("nothing to do", record=record_id, reason=type(refused).__name__)
     except AWAY as error:
@@ -113,6 +125,8 @@ async def hold(process: Process, claimed: Claimed, run: Run, work: Any) -> None:
     process.held.take(record_id, claimed.epoch, run.stop)
     try:
         await work
+    except Damaged as damaged:
+        await process.damage.records([record_id], process.role, damaged)
     except Refused as refused:
         # Fenced, closed, or gone: somebody else's now. Writing anything would be wrong.
         log.warning("the ledger refused; this attempt ends", record=record_id, reason=type(refused).__name__)
@@ -197,7 +211,9 @@ class BatchWork:
             raise
         if finished:
             return
-        if self.shard.stopped in {"FENCED", "CLOSED", "UNKNOWN"}:
+        if self.shard.stopped in {"FENCED", "CLOSED", "UNKNOWN", "DAMAGED"}:
+            if self.shard.stopped == "DAMAGED":
+                raise Damaged(claimed.record_id)
             log.warning("lost to another attempt", record=claimed.record_id, reason=self.shard.stopped)
         elif self.shard.deferred is not None:
             delay_ms = int(self.shard.deferred.delay_s * 1000)
