@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import msgspec
+from redis.exceptions import ResponseError
 
 from headrace.errors import Unknown
-from headrace.ledger.script import Ledger
+from headrace.ledger.script import Ledger, is_damage
 from headrace.ledger.state import BATCH_TERMINAL
 
+DAMAGED = "damaged"
+"""The state that is shown of a record that cannot be read; not one of the ledger's."""
 NUMBERS = ("total", "succeeded", "failed", "cancelled", "dead", "input_tokens", "output_tokens")
 READING = ("repaired", "coerced", "reasks")
 
@@ -66,12 +69,26 @@ async def job(ledger: Ledger, job_id: str) -> JobSummary:
 
 async def jobs(ledger: Ledger, tenant: str, *, limit: int) -> list[JobSummary]:
     """The newest jobs of a tenant, of the last 8 days, newest first."""
-    ids = [raw.decode() for raw in await ledger.client.zrevrange(ledger.keys.jobs(tenant), 0, limit - 1)]
+    names = await ledger.client.zrevrange(ledger.keys.jobs(tenant), 0, limit - 1)
+    ids = [raw.decode() for raw in names if raw.isascii()]
     async with ledger.client.pipeline(transaction=False) as pipeline:
         for job_id in ids:
             pipeline.hmget(ledger.keys.job(job_id), ["state", "code", "created", "ended", "n"])
-        found = [_job(job_id, values) for job_id, values in zip(ids, await pipeline.execute(), strict=True)]
+        replies = await pipeline.execute(raise_on_error=False)
+    found = [_job_or_damage(job_id, values) for job_id, values in zip(ids, replies, strict=True)]
     return [each for each in found if each is not None]
+
+
+def _job_or_damage(job_id: str, values: list[bytes | None] | Exception) -> JobSummary | None:
+    """One that cannot be read is listed as `damaged`, beside the others."""
+    try:
+        if isinstance(values, Exception):
+            raise values
+        return _job(job_id, values)
+    except (ResponseError, ValueError) as error:
+        if not (isinstance(error, ValueError) or is_damage(error)):
+            raise
+        return JobSummary(id=job_id, state=DAMAGED, created_ms=0)
 
 
 def _job(job_id: str, values: list[bytes | None]) -> JobSummary | None:
@@ -120,4 +137,9 @@ async def batches(ledger: Ledger, tenant: str, *, limit: int) -> list[Batch]:
             found.append(await batch(ledger, raw.decode()))
         except Unknown:
             await ledger.client.zrem(key, raw)
+        except (ResponseError, ValueError, KeyError) as error:
+            if isinstance(error, ResponseError) and not is_damage(error):
+                raise
+            name, numbers = raw.decode("utf-8", "replace"), dict.fromkeys(NUMBERS, 0)
+            found.append(Batch(id=name, state=DAMAGED, created_ms=0, **numbers))
     return found

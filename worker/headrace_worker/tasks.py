@@ -103,6 +103,9 @@ async def begin(process: Process, record_id: str) -> Claimed | None:
     """Claim the record; None when there is nothing to do, or this process is on its way out."""
     if process.stopping.is_set():
         return None
+    if not (isinstance(record_id, str) and hint.is_hint(process.role, record_id)):
+        await process.damage.message(str(record_id).encode(), process.role, "no id of a record")
+        return None
     token = secrets.token_hex(8)
     try:
         claimed = await claim(process.ledger, record_id, token=token, owner=process.name, queue=process.role)
