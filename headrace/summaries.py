@@ -12,7 +12,9 @@ from headrace.ledger.state import BATCH_TERMINAL
 DAMAGED = "damaged"
 """The state that is shown of a record that cannot be read; not one of the ledger's."""
 NUMBERS = ("total", "succeeded", "failed", "cancelled", "dead", "input_tokens", "output_tokens")
-READING = ("repaired", "coerced", "reasks")
+READING = ("repaired", "coerced", "reasks", "retried", "usage_unknown")
+CODE = "code:"
+"""What the fields begin with that count failures by their code."""
 
 
 class JobSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +30,9 @@ class JobSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """A batch as the ledger has it now. `reason` says why it is paused or was cancelled. Of the answers, `repaired` were
-    JSON only after mending, `coerced` fitted only by lax reading, and `reasks` calls asked for a better one."""
+    JSON only after mending, `coerced` fitted only by lax reading, and `reasks` calls asked for a better one. `retried` calls
+    were made because one before had failed, `codes` counts what did not succeed by its code, and of `usage_unknown` answers
+    the provider's count of tokens could not be read: the tokens are too low by those."""
 
     id: str
     state: str
@@ -48,6 +52,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     repaired: int = 0
     coerced: int = 0
     reasks: int = 0
+    retried: int = 0
+    usage_unknown: int = 0
+    codes: dict[str, int] = {}
 
     @property
     def done(self) -> int:
@@ -125,8 +132,21 @@ async def batch(ledger: Ledger, batch_id: str) -> Batch:
         model=fields.get("model", ""),
         structured=fields.get("structured") == "1",
         retry_of=fields.get("retry_of", ""),
+        codes=codes_of(fields),
         **{name: int(fields.get(name) or 0) for name in (*NUMBERS, *READING)},
     )
+
+
+def codes_of(fields: dict[str, str]) -> dict[str, int]:
+    """How many items of a batch did not succeed, by the code of their failure, the most frequent first. What was never run
+    is counted when the batch closes."""
+    counts = {name.removeprefix(CODE): int(count) for name, count in fields.items() if name.startswith(CODE)}
+    stopped = ("batch_cancelled", "batch_expired")
+    never_run = int(fields.get("cancelled") or 0) - sum(counts.get(code, 0) for code in stopped)
+    if never_run > 0:
+        code = stopped[fields.get("outcome") == "expired"]
+        counts[code] = counts.get(code, 0) + never_run
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 async def batches(ledger: Ledger, tenant: str, *, limit: int) -> list[Batch]:

@@ -14,7 +14,7 @@ if size > 0 and (tonumber(redis.call('HGET', shard, 'bytes')) + size > tonumber(
     or tonumber(redis.call('GET', held) or 0) + size > tonumber(all_bytes)) then
   return { 'SPILL' }                                 -- the caller puts them into a segment file and names it
 end
-local fresh = set_rows(shard, rows, batch, held, 8, true)
+local fresh = set_rows(shard, rows, batch, held, 8)
 local now = now_ms()
 if fresh > 0 then redis.call('HSET', shard, 'progress', 1, 'crashes', 0) end
 redis.call('HSET', shard, 'item', item)              -- in quarantine: which item runs next, should this be the last word
