@@ -105,7 +105,10 @@ class Process:
                 raise StorageError(f"template {sha[:12]} is no longer in the ledger")
             if len(self._templates) >= 64:
                 self._templates.pop(next(iter(self._templates)))
-            self._templates[sha] = msgspec.json.decode(body, type=Template)
+            try:
+                self._templates[sha] = msgspec.json.decode(body, type=Template)
+            except msgspec.DecodeError:
+                raise StorageError(f"template {sha[:12]} in the ledger is damaged") from None
         return self._templates[sha]
 
     async def publish(self, hints: list[tuple[str, str]]) -> None:

@@ -129,7 +129,8 @@ async def hold(process: Process, claimed: Claimed, run: Run, work: Any) -> None:
     try:
         await work
     except Damaged as damaged:
-        await process.damage.records([record_id], process.role, damaged)
+        names = [record_id] if batch_of(record_id) == "-" else [record_id, batch_of(record_id)]
+        await process.damage.records(names, process.role, damaged)
     except Refused as refused:
         # Fenced, closed, or gone: somebody else's now. Writing anything would be wrong.
         log.warning("the ledger refused; this attempt ends", record=record_id, reason=type(refused).__name__)

@@ -23,6 +23,12 @@ local function damage_of(record, queues)
   for i, value in ipairs(redis.call('HMGET', record, unpack(NUMBERS))) do
     if value and not is_integer(value) then return NUMBERS[i] .. ' is no number' end
   end
+  local batch, of_a_batch = string.gsub(record, ':shard:(batch_[%w_-]+)%..*$', ':batch:%1')
+  if of_a_batch == 1 then
+    -- What a move of this record does to its batch must not fail either.
+    local running = redis.pcall('HGET', batch, 'running')
+    if type(running) == 'table' or running and not is_integer(running) then return 'its batch is damaged' end
+  end
   local beside, type_beside = ':res', 'hash'
   if kind == 'job' then beside, type_beside = ':log', 'stream' end
   local found = redis.call('TYPE', record .. beside).ok

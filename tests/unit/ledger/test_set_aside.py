@@ -106,6 +106,24 @@ async def test_after_a_failed_recovery_the_expired_are_looked_at(ledger: Ledger,
     assert await recover(ledger) == [("interactive", sound)]
 
 
+@pytest.mark.parametrize("field", ["", "running"])
+async def test_a_shard_of_a_damaged_batch_stops_no_recovery(
+    ledger: Ledger, look: Any, batch: str, take: Any, job: str, field: str
+) -> None:
+    await take(f"{batch}.s0", lease_ms=EXPIRED)
+    await take(job, lease_ms=EXPIRED)
+    if field:
+        await ledger.client.hset(ledger.keys.batch(batch), field, "x")
+    else:
+        await ledger.client.set(ledger.keys.batch(batch), "no hash")
+    assert (f"{batch}.s0", "its batch is damaged") in await set_aside_expired(ledger)
+    await set_aside(ledger, [batch], where="open")
+    assert await recover(ledger) == [("interactive", job)]
+    for number in range(2):
+        await ledger.client.delete(ledger.keys.shard(f"{batch}.s{number}"))
+    await ledger.client.delete(ledger.keys.batch(batch), f"{ledger.keys.batch(batch)}:log")
+
+
 def test_a_name_that_is_no_id_is_not_shown() -> None:
     assert readable(b"batch_1a.s7") == "batch_1a.s7"
     assert readable(b"a b") == "3 bytes"
