@@ -314,9 +314,11 @@ class BatchHandle(Generic[T]):
         """Let it go on after a pause (`progress().reason` says why it was). Returns its state now. Raises `Closed`."""
         return self._ask(lambda handle: handle.resume())
 
-    def retry(self) -> BatchHandle[T]:
-        """A new batch that keeps what succeeded in this one, which has ended, and pays only for the rest."""
-        return BatchHandle(self._client, self._ask(lambda handle: handle.retry()).id, self._answers)
+    def retry(self, codes: Collection[str] | None = None) -> BatchHandle[T]:
+        """A new batch that keeps what succeeded in this one, which has ended, and pays only for the rest. With `codes`
+        (`["invalid_output"]`) it runs only what failed with one of them, and keeps the other failures as they are. Raises
+        `InputError` for a code that is none, and when nothing failed with one of them."""
+        return BatchHandle(self._client, self._ask(lambda handle: handle.retry(codes)).id, self._answers)
 
     def _ask(self, ask: Callable[[AsyncBatchHandle[T]], Awaitable[R]]) -> R:
         return self._client.call(lambda client: ask(AsyncBatchHandle(client, self.id, self._answers)))

@@ -304,10 +304,11 @@ class AsyncHeadrace:
             await resume(self.ledger, checked_id(batch_id, "batch"))
             return (await summaries.batch(self.ledger, batch_id)).state
 
-    async def retry(self, batch_id: str) -> str:
-        """Open a new batch that keeps what succeeded in a closed one and pays only for the rest. Returns its id."""
+    async def retry(self, batch_id: str, *, codes: Collection[str] | None = None) -> str:
+        """Open a new batch that keeps what succeeded in a closed one and pays only for the rest; with `codes` only for what
+        failed with one of them. Returns its id."""
         async with self.talking():
-            return await open_retry(self.ledger, await self.store(), batch_id, tenant=TENANT)
+            return await open_retry(self.ledger, await self.store(), batch_id, tenant=TENANT, codes=codes)
 
     async def output_lines(self, batch_id: str, *, which: str = "output") -> Callable[[], Iterator[bytes]]:
         """What gives the lines of a closed batch's `output` or `errors`, in OpenAI's batch form, in input order."""

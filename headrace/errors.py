@@ -19,6 +19,7 @@
     │   ├── Fenced           a newer epoch exists: this writer is a zombie
     │   │   └── Requeued     its lease ran out, nobody has claimed it since: begin no call
     │   ├── Closed · Gap     the log or the batch has ended · something before this one is missing
+    │   ├── Damaged          the record in Redis cannot be worked with: it is set aside
     │   ├── Spill            too large for the ledger: rows go into a file and are named there
     │   └── Conflict         the same idempotency key with another body
     └── CallError            a call to a provider failed; its `code` is one row of `CODES`
@@ -183,6 +184,10 @@ class Gap(Refused):
     """Events before the first one sent are missing from the log; `detail` is the sequence number expected."""
 
 
+class Damaged(Refused):
+    """What stands in Redis under the record's name cannot be worked with: another type, a field missing or no number."""
+
+
 class Spill(Refused):
     """The rows are too many bytes for the ledger: write them to a segment file and name their places."""
 
@@ -223,6 +228,7 @@ CODES: dict[str, Code] = {
     "incomplete_stream": Code(502, True, "the stream ended before the answer did"),
     "cancelled": Code(409, False, "it was cancelled"),
     "no_deployment": Code(503, False, "no deployment may take the call now"),
+    "damaged": Code(500, False, "its record in Redis was changed by somebody else; submit it again"),
     "worker_lost": Code(500, False, "the worker died on it twice, alone; look at what is special about this input"),
     "batch_cancelled": Code(409, False, "its batch was cancelled before it ran"),
     "batch_expired": Code(409, False, "its batch expired before it ran"),

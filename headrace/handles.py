@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Collection, Coroutine
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -187,9 +187,11 @@ class AsyncBatchHandle(Generic[T]):
         """Let it go on after a pause (`progress().reason` says why it was). Returns its state now. Raises `Closed`."""
         return await self._client.resume(self.id)
 
-    async def retry(self) -> AsyncBatchHandle[T]:
-        """A new batch that keeps what succeeded in this one, which has ended, and pays only for the rest."""
-        return AsyncBatchHandle(self._client, await self._client.retry(self.id), self.answers)
+    async def retry(self, codes: Collection[str] | None = None) -> AsyncBatchHandle[T]:
+        """A new batch that keeps what succeeded in this one, which has ended, and pays only for the rest. With `codes`
+        (`["invalid_output"]`) it runs only what failed with one of them, and keeps the other failures as they are. Raises
+        `InputError` for a code that is none, and when nothing failed with one of them."""
+        return AsyncBatchHandle(self._client, await self._client.retry(self.id, codes=codes), self.answers)
 
 
 def at_least(timeout: float | None, seconds: float) -> float | None:

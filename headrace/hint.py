@@ -36,6 +36,11 @@ def task_name(record_id: str) -> str:
     raise ValueError(f"{record_id!r} is the id of no job and no shard: `job_…`, `batch_….s<n>` or `batch_….join`")
 
 
+def is_hint(queue: str, record_id: str) -> bool:
+    """Whether a hint can be made of them."""
+    return queue in QUEUES and (record_id.startswith("job_") or SHARD_ID.fullmatch(record_id) is not None)
+
+
 def key_prefix(namespace: str) -> str:
     """What every broker key and channel of `namespace` begins with.
 

@@ -58,18 +58,22 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Tokens, as the provider counted them; `cached_tokens` ⊂ `input_tokens`, `reasoning_tokens` ⊂ `output_tokens`."""
+    """Tokens, as the provider counted them; `cached_tokens` ⊂ `input_tokens`, `reasoning_tokens` ⊂ `output_tokens`.
+    `unknown`: what it gave could not be read, or not all of it; the counts are then too low, and no cost is known."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    unknown: bool = False
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(*(getattr(self, name) + getattr(other, name) for name in self.__struct_fields__))
+        counts = (getattr(self, name) + getattr(other, name) for name in self.__struct_fields__[:4])
+        return Usage(*counts, unknown=self.unknown or other.unknown)
 
     def counters(self) -> dict[str, int]:
-        return {"input_tokens": self.input_tokens, "output_tokens": self.output_tokens}
+        counted = {"input_tokens": self.input_tokens, "output_tokens": self.output_tokens}
+        return counted | ({"usage_unknown": 1} if self.unknown else {})
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -58,8 +58,11 @@ def success_line(custom_id: str, request_id: str, completion: Completion) -> byt
     )
 
 
-def wire_usage(usage: Usage, cost: float | None) -> dict[str, Any]:
-    """Tokens as OpenAI writes them; details and cost (USD) where there are any."""
+def wire_usage(usage: Usage, cost: float | None) -> dict[str, Any] | None:
+    """Tokens as OpenAI writes them; details and cost (USD) where there are any. Without tokens where these are unknown, None
+    where the cost is, too."""
+    if usage.unknown:
+        return None if cost is None else {"cost": cost}
     wire: dict[str, Any] = {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
@@ -111,7 +114,7 @@ class _Reasoning(msgspec.Struct, frozen=True):
 
 
 class _Usage(msgspec.Struct, frozen=True):
-    prompt_tokens: int = 0
+    prompt_tokens: int | None = None
     completion_tokens: int = 0
     prompt_tokens_details: _Cached = _Cached()
     completion_tokens_details: _Reasoning = _Reasoning()
@@ -131,7 +134,7 @@ class _Body(msgspec.Struct):
     id: str = ""
     model: str = ""
     created: int = 0
-    usage: _Usage = _Usage()
+    usage: _Usage | None = _Usage()
 
 
 class _Response(msgspec.Struct):
@@ -172,13 +175,8 @@ def outcome_of(line: bytes, *, structured: bool) -> tuple[str, Completion | None
         created=body.created,
         content=message.content,
         finish_reason=choice.finish_reason,
-        usage=Usage(
-            body.usage.prompt_tokens,
-            body.usage.completion_tokens,
-            body.usage.prompt_tokens_details.cached_tokens,
-            body.usage.completion_tokens_details.reasoning_tokens,
-        ),
-        cost=body.usage.cost,
+        usage=usage_of(body.usage),
+        cost=body.usage.cost if body.usage else None,
         refusal=message.refusal,
         value=value,
         logprobs=choice.logprobs,
@@ -186,6 +184,18 @@ def outcome_of(line: bytes, *, structured: bool) -> tuple[str, Completion | None
         **msgspec.structs.asdict(body.headrace),
     )
     return parsed.custom_id, completion, None
+
+
+def usage_of(usage: _Usage | None) -> Usage:
+    """The tokens of a line; unknown where it has none."""
+    if usage is None or usage.prompt_tokens is None:
+        return Usage(unknown=True)
+    return Usage(
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.prompt_tokens_details.cached_tokens,
+        usage.completion_tokens_details.reasoning_tokens,
+    )
 
 
 class _Named(msgspec.Struct):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import msgspec
 
@@ -16,7 +16,7 @@ from headrace.job import new_id
 from headrace.ledger.open import open_batch
 from headrace.ledger.script import AWAY, Ledger
 from headrace.ledger.state import BATCH_TERMINAL
-from headrace.lines import custom_id_of
+from headrace.prefill import FAILURES, SUCCESSES, checked_codes, choose, index_prefill
 from headrace.summaries import batch_fields
 
 WINDOW_S = 24 * 3600.0
@@ -43,25 +43,33 @@ async def open_new(
     return batch_id
 
 
-async def open_retry(ledger: Ledger, store: FileStore, batch_id: str, *, tenant: str) -> str:
-    """Open a new batch that keeps what succeeded in a closed one and pays only for the rest. Returns its id."""
+async def open_retry(
+    ledger: Ledger, store: FileStore, batch_id: str, *, tenant: str, codes: Collection[str] | None = None
+) -> str:
+    """Open a new batch that keeps what succeeded in a closed one and pays only for the rest, or of the rest only for what
+    failed with one of `codes`. Returns its id. Raises `InputError` for a code that is none, and when nothing would run."""
+    chosen = None if codes is None else checked_codes(codes)
     old = await batch_fields(ledger, batch_id)
     if old["state"] not in BATCH_TERMINAL:
         raise InputError(f"{batch_id} is {old['state']}; a batch is retried after it has ended")
     body = await ledger.client.get(ledger.keys.template(old["template"]))
     if body is None:
         raise InputError(f"{batch_id}: its template is past its retention; extract the input anew")
+    if chosen is not None:
+        await asyncio.to_thread(choose, store, old["errors"], chosen, batch_id)
     new = new_id("batch")
     try:
         store.link(old["input"], f"{new}/input.jsonl")
         store.link(old["index"], f"{new}/index")
-        store.link(old["output"], f"{new}/prefill.jsonl")
-        await asyncio.to_thread(index_prefill, store, new)
+        store.link(old["output"], f"{new}/{SUCCESSES}")
+        if chosen is not None:
+            store.link(old["errors"], f"{new}/{FAILURES}")
+        await asyncio.to_thread(index_prefill, store, new, chosen)
     except BaseException:
         store.remove(new)
         raise
     committed = Committed(int(old["total"]), int(old["shards"]))
-    extra = {"prefill": f"{new}/prefill.jsonl", "retry_of": batch_id}
+    extra = {"prefill": f"{new}/{SUCCESSES}", "retry_of": batch_id}
     await _open(ledger, new, msgspec.json.decode(body, type=Template), committed, tenant, WINDOW_S, extra)
     return new
 
@@ -104,25 +112,3 @@ async def _open(
             f"Redis went away ({type(error).__name__}) while {batch_id} was opened. Whether it runs, "
             f"`headrace batches show {batch_id}` tells when Redis is back."
         ) from error
-
-
-def index_prefill(store: FileStore, batch_id: str) -> None:
-    """Where, in `prefill.jsonl`, the paid line of each input line lies: offset and length, 8 bytes each; 0 0 for none.
-
-    Both files are in input order, so one pass over both is enough.
-    """
-
-    def entries() -> Iterator[bytes]:
-        paid = store.lines(f"{batch_id}/prefill.jsonl")
-        offset, line = 0, next(paid, b"")
-        known = custom_id_of(line)
-        for raw in store.lines(f"{batch_id}/input.jsonl"):
-            if line and custom_id_of(raw) == known:
-                yield offset.to_bytes(8, "little") + len(line.rstrip(b"\n")).to_bytes(8, "little")
-                offset += len(line)
-                line = next(paid, b"")
-                known = custom_id_of(line)
-            else:
-                yield bytes(16)
-
-    store.commit(f"{batch_id}/prefill.index", entries())

@@ -11,10 +11,12 @@ import asyncio
 from collections import OrderedDict
 from typing import Literal
 
+from redis.exceptions import ResponseError
+
 from headrace.errors import Gone, Unknown
 from headrace.event import START, Event, EventId
 from headrace.ledger.script import AWAY, Ledger
-from headrace.room import END, SNAPSHOT, TAIL_FIELDS, Room, Tail, read_tail
+from headrace.room import END, SNAPSHOT, TAIL_FIELDS, Room, Tail, damaged, read_tail
 from headrace.subscriber import Subscriber
 from headrace.waiting import PATIENCE_S, away_too_long, persistently, stop
 
@@ -149,7 +151,10 @@ class Reader:
                         room.on_failure(Unknown(room.record.rpartition(":")[2], "the ledger has lost it"))
                     continue
                 lost_since.pop(room.record, None)
-                self._compare(room, tail)
+                if isinstance(tail, Tail):
+                    self._compare(room, tail)
+                else:
+                    room.on_failure(tail)
 
     def _compare(self, room: Room, tail: Tail) -> None:
         if not room.begun or tail.id <= room.top:
@@ -165,11 +170,27 @@ class Reader:
             room.late = 0
             self._subscriber.recycle()
 
-    async def _tails(self, rooms: list[Room]) -> list[Tail | None]:
+    async def _tails(self, rooms: list[Room]) -> list[Tail | Exception | None]:
+        """Of each room its tail, None without a record, or `Damaged`: one that cannot be read says nothing of the others."""
+        asked = rooms[:CHECKS_AT_ONCE]
         async with self._ledger.client.pipeline(transaction=False) as pipeline:
-            for room in rooms[:CHECKS_AT_ONCE]:
+            for room in asked:
                 pipeline.hmget(room.record, TAIL_FIELDS)
-            return [Tail.parse(values) for values in await pipeline.execute()]
+            replies = await pipeline.execute(raise_on_error=False)
+        return [tail_of(room.record, reply) for room, reply in zip(asked, replies, strict=True)]
+
+
+def tail_of(record: str, reply: list[bytes | None] | Exception) -> Tail | Exception | None:
+    """What a reply says of one record. Raises what says nothing about it."""
+    try:
+        if isinstance(reply, Exception):
+            raise reply
+        return Tail.parse(reply)
+    except (ResponseError, ValueError) as error:
+        failure = damaged(record, error)
+        if failure is error:
+            raise
+        return failure
 
 
 def lost_end(record: str) -> Gone:

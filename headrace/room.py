@@ -13,9 +13,11 @@ from itertools import pairwise
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
-from headrace.errors import HeadraceError, Unknown
+from redis.exceptions import ResponseError
+
+from headrace.errors import Damaged, HeadraceError, Unknown
 from headrace.event import START, Event, EventId
-from headrace.ledger.script import Ledger
+from headrace.ledger.script import Ledger, is_damage
 from headrace.ledger.state import BATCH_TERMINAL, TERMINAL
 from headrace.waiting import persistently, stop
 
@@ -34,7 +36,7 @@ class Tail:
 
     @staticmethod
     def parse(values: list[bytes | None]) -> Tail | None:
-        """Of the fields `TAIL_FIELDS`; None when there is no such record."""
+        """Of the fields `TAIL_FIELDS`; None when there is no such record. Raises `ValueError` for what is no number."""
         state, epoch, seq = values
         return None if state is None else Tail(state.decode(), EventId(int(epoch or 0), int(seq or 0)))
 
@@ -91,10 +93,14 @@ class Room:
             self.fill()
             return
         text, _, data = payload.partition(b" ")
-        id = EventId.parse(text.decode())
+        try:
+            id = EventId.parse(text.decode())
+        except ValueError:  # nobody's event: the log is the truth, and all the other rooms go on
+            self.fill()
+            return
         if id <= self.top:
             return
-        if data and id.follows(self.top):
+        if data[:1] == b"{" and id.follows(self.top):
             self.late = 0
             self._push(Event(id, data))
             self._wake()
@@ -256,8 +262,11 @@ class Room:
 
     async def _read(self, first: str, last: str, count: int) -> list[Event]:
         log = f"{self.record}:log"
-        entries: Any = await persistently(lambda: self._ledger.client.xrange(log, min=first, max=last, count=count))
-        return [Event(EventId.parse(id.decode()), fields[b"d"]) for id, fields in entries]
+        try:
+            entries: Any = await persistently(lambda: read_entries(self._ledger, log, first, last, count))
+            return [Event(EventId.parse(id.decode()), fields[b"d"]) for id, fields in entries]
+        except (ValueError, KeyError) as error:
+            raise Damaged(self.record, "its log holds what is no event") from error
 
     def _wake(self) -> None:
         for viewer in self.viewers:
@@ -265,4 +274,22 @@ class Room:
 
 
 async def read_tail(ledger: Ledger, record: str) -> Tail | None:
-    return Tail.parse(await ledger.client.hmget(record, TAIL_FIELDS))
+    """Raises `Damaged` when what stands there is no record."""
+    try:
+        return Tail.parse(await ledger.client.hmget(record, TAIL_FIELDS))
+    except (ResponseError, ValueError) as error:
+        raise damaged(record, error) from error
+
+
+async def read_entries(ledger: Ledger, log: str, first: str, last: str, count: int) -> Any:
+    try:
+        return await ledger.client.xrange(log, min=first, max=last, count=count)
+    except ResponseError as error:
+        raise damaged(log, error) from error
+
+
+def damaged(record: str, error: ResponseError | ValueError) -> Exception:
+    """`Damaged` when the record is to blame for `error`, else the error itself."""
+    if isinstance(error, ValueError) or is_damage(error):
+        return Damaged(record.rpartition(":")[2], "its record in Redis cannot be read")
+    return error

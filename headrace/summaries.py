@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import msgspec
+from redis.exceptions import ResponseError
 
 from headrace.errors import Unknown
-from headrace.ledger.script import Ledger
+from headrace.ledger.script import Ledger, is_damage
 from headrace.ledger.state import BATCH_TERMINAL
 
+DAMAGED = "damaged"
+"""The state that is shown of a record that cannot be read; not one of the ledger's."""
 NUMBERS = ("total", "succeeded", "failed", "cancelled", "dead", "input_tokens", "output_tokens")
 JOB_FIELDS = ["state", "code", "created", "ended", "n", "retry_of"]
 PAGE = 1000
-READING = ("repaired", "coerced", "reasks")
+READING = ("repaired", "coerced", "reasks", "retried", "usage_unknown")
+CODE = "code:"
+"""What the fields begin with that count failures by their code."""
 
 
 class JobSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +36,9 @@ class JobSummary(msgspec.Struct, frozen=True, kw_only=True):
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """A batch as the ledger has it now. `reason` says why it is paused or was cancelled, `waiting` why its calls do not go
     out just now (a provider's limit). Of the answers, `repaired` were
-    JSON only after mending, `coerced` fitted only by lax reading, and `reasks` calls asked for a better one."""
+    JSON only after mending, `coerced` fitted only by lax reading, and `reasks` calls asked for a better one. `retried` calls
+    were made because one before had failed, `codes` counts what did not succeed by its code, and of `usage_unknown` answers
+    the provider's count of tokens could not be read: the tokens are too low by those."""
 
     id: str
     state: str
@@ -52,6 +59,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     repaired: int = 0
     coerced: int = 0
     reasks: int = 0
+    retried: int = 0
+    usage_unknown: int = 0
+    codes: dict[str, int] = {}
 
     @property
     def done(self) -> int:
@@ -75,16 +85,30 @@ async def jobs(ledger: Ledger, tenant: str, *, limit: int, states: Collection[st
     found: list[JobSummary] = []
     page, at = limit if not states else PAGE, 0
     while len(found) < limit:
-        ids = [raw.decode() for raw in await ledger.client.zrevrange(ledger.keys.jobs(tenant), at, at + page - 1)]
+        names = await ledger.client.zrevrange(ledger.keys.jobs(tenant), at, at + page - 1)
+        ids = [raw.decode() for raw in names if raw.isascii()]
         async with ledger.client.pipeline(transaction=False) as pipeline:
             for job_id in ids:
                 pipeline.hmget(ledger.keys.job(job_id), JOB_FIELDS)
-            read = [_job(job_id, values) for job_id, values in zip(ids, await pipeline.execute(), strict=True)]
+            replies = await pipeline.execute(raise_on_error=False)
+        read = [_job_or_damage(job_id, values) for job_id, values in zip(ids, replies, strict=True)]
         found += [each for each in read if each is not None and (not states or each.state in states)]
         at += page
-        if len(ids) < page or not states:
+        if len(names) < page or not states:
             break
     return found[:limit]
+
+
+def _job_or_damage(job_id: str, values: list[bytes | None] | Exception) -> JobSummary | None:
+    """One that cannot be read is listed as `damaged`, beside the others."""
+    try:
+        if isinstance(values, Exception):
+            raise values
+        return _job(job_id, values)
+    except (ResponseError, ValueError) as error:
+        if not (isinstance(error, ValueError) or is_damage(error)):
+            raise
+        return JobSummary(id=job_id, state=DAMAGED, created_ms=0)
 
 
 def _job(job_id: str, values: list[bytes | None]) -> JobSummary | None:
@@ -123,8 +147,21 @@ async def batch(ledger: Ledger, batch_id: str) -> Batch:
         model=fields.get("model", ""),
         structured=fields.get("structured") == "1",
         retry_of=fields.get("retry_of", ""),
+        codes=codes_of(fields),
         **{name: int(fields.get(name) or 0) for name in (*NUMBERS, *READING)},
     )
+
+
+def codes_of(fields: dict[str, str]) -> dict[str, int]:
+    """How many items of a batch did not succeed, by the code of their failure, the most frequent first. What was never run
+    is counted when the batch closes."""
+    counts = {name.removeprefix(CODE): int(count) for name, count in fields.items() if name.startswith(CODE)}
+    stopped = ("batch_cancelled", "batch_expired")
+    never_run = int(fields.get("cancelled") or 0) - sum(counts.get(code, 0) for code in stopped)
+    if never_run > 0:
+        code = stopped[fields.get("outcome") == "expired"]
+        counts[code] = counts.get(code, 0) + never_run
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 async def batches(ledger: Ledger, tenant: str, *, limit: int) -> list[Batch]:
@@ -135,4 +172,9 @@ async def batches(ledger: Ledger, tenant: str, *, limit: int) -> list[Batch]:
             found.append(await batch(ledger, raw.decode()))
         except Unknown:
             await ledger.client.zrem(key, raw)
+        except (ResponseError, ValueError, KeyError) as error:
+            if isinstance(error, ResponseError) and not is_damage(error):
+                raise
+            name, numbers = raw.decode("utf-8", "replace"), dict.fromkeys(NUMBERS, 0)
+            found.append(Batch(id=name, state=DAMAGED, created_ms=0, **numbers))
     return found

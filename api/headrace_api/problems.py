@@ -13,6 +13,7 @@ from litestar.exceptions import HTTPException
 from headrace.errors import (
     CODES,
     Conflict,
+    Damaged,
     Expired,
     Failure,
     Finished,
@@ -37,6 +38,7 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (Conflict, 409, "conflict"),
     (Finished, 409, "finished"),
     (Unreachable, 503, "unreachable"),
+    (Damaged, 500, "damaged"),
     (WaitTimeout, 504, "timeout"),
 )
 

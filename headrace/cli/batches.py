@@ -76,11 +76,21 @@ def resume_batch(batch_id: str) -> None:
 @click.argument("batch_id")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Wait for it and write its results here.")
 @click.option("--whole", is_flag=True, help="Write whole completions, in OpenAI's batch form.")
-def retry_batch(batch_id: str, out: Path | None, whole: bool) -> None:
-    """A new batch that keeps what succeeded and pays only for the rest."""
+@click.option(
+    "--code",
+    "codes",
+    multiple=True,
+    help="Only what failed with this code, for example invalid_output. Again for more of them.",
+)
+def retry_batch(batch_id: str, out: Path | None, whole: bool, codes: tuple[str, ...]) -> None:
+    """A new batch that keeps what succeeded and pays only for the rest.
+
+    With --code it runs only what failed with that code, and keeps the other failures as they are. The codes of a batch, and
+    how many items have each: headrace batches show ID.
+    """
 
     async def body(client: AsyncHeadrace) -> int:
-        new = await client.retry(batch_id)
+        new = await client.retry(batch_id, codes=codes or None)
         if out is None:
             click.echo(new)
             return 0
@@ -157,10 +167,22 @@ async def follow(client: AsyncHeadrace, batch_id: str, out: Path | None, *, whol
         raise click.Abort from None
     if batch.succeeded < batch.total:
         click.echo(
-            f"{batch.total - batch.succeeded} of {batch.total} items did not succeed"
+            f"{batch.total - batch.succeeded} of {batch.total} items did not succeed{by_code(batch)}{again(batch)}"
             + (f"; see {errors}" if errors else "")
             + f". Only those are paid again by: headrace batches retry {batch_id}",
             err=True,
         )
         return 1
+    if batch.retried:
+        click.echo(f"all {batch.total} items succeeded{again(batch)}", err=True)
     return 0
+
+
+def by_code(batch: Batch) -> str:
+    """What did not succeed, by the code of its failure: ` (3 invalid_output, 1 timeout)`."""
+    return f" ({', '.join(f'{count} {code}' for code, count in batch.codes.items())})" if batch.codes else ""
+
+
+def again(batch: Batch) -> str:
+    calls = "1 call was" if batch.retried == 1 else f"{batch.retried} calls were"
+    return f", {calls} made again after a failure" if batch.retried else ""

@@ -15,7 +15,16 @@ import msgspec
 from headrace.doctor.bench import Bench, Finding, redacted
 from headrace.doctor.endpoints import providers
 from headrace.doctor.machine import disk, extras, file_store, python
-from headrace.doctor.server import clock, eviction, persistence, queues, redis_answers, server_version, service
+from headrace.doctor.server import (
+    clock,
+    eviction,
+    persistence,
+    queues,
+    redis_answers,
+    rejections,
+    server_version,
+    service,
+)
 from headrace.errors import HeadraceError, SettingsError
 from headrace.settings import Settings
 
@@ -41,6 +50,7 @@ CHECKS = (
     Check("file store", file_store),
     Check("providers", providers, needs_redis=False),
     Check("queues", queues),
+    Check("set aside", rejections),
 )
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from headrace.doctor.bench import WORKERS_S, Bench, Finding, Status, redacted
 from headrace.errors import SettingsError, Unreachable
 from headrace.hint import QUEUES, queue_key
+from headrace.ledger.keys import Keys
+from headrace.ledger.reject import counted
 from headrace.server_check import problems_of
 from headrace.settings import find_state_folder
 
@@ -112,6 +114,21 @@ def clock(bench: Bench) -> Finding:
         "warning",
         f"this machine is {abs(difference):.1f} s {side} the server",
         "Synchronise both (NTP). Leases go by the server's clock; times in logs and reports would mislead.",
+    )
+
+
+def rejections(bench: Bench) -> Finding:
+    """Nothing had to be set aside: no message that is no hint, no damaged record."""
+    keys = Keys(bench.settings.namespace)
+    text = counted(bench.client.hgetall(keys.rejections))
+    if not text:
+        return Finding("set aside", "ok", "nothing")
+    kept = bench.client.llen(keys.rejected)
+    return Finding(
+        "set aside",
+        "warning",
+        f"{text} could not be worked with and were set aside; {kept} of them are kept",
+        f"Somebody else writes to this namespace? See LRANGE '{keys.rejected}' 0 9; then DEL '{keys.rejections}'.",
     )
 
 

@@ -17,7 +17,7 @@ for i = 4, #ARGV, 3 do
     redis.call('HSET', record, 'lease', lease, 'flight', flight)
     redis.call('ZADD', leases, lease, id)
     if redis.call('HEXISTS', record, 'cancel') == 1 then answer = 'CANCELLED' end
-    local batch_state = batch_id and redis.call('HGET', prefix .. ':batch:' .. batch_id, 'state')
+    local batch_state = batch_id and redis.pcall('HGET', prefix .. ':batch:' .. batch_id, 'state')
     if batch_state == 'cancelling' then answer = 'CANCELLED' end
     if batch_state == 'paused' then answer = 'PAUSED' end
   else

@@ -16,7 +16,7 @@ if size > 0 and (tonumber(redis.call('HGET', shard, 'bytes')) + size > tonumber(
     or tonumber(redis.call('GET', held) or 0) + size > tonumber(all_bytes)) then
   return { 'SPILL' }                                 -- the caller puts them into a segment file and names it
 end
-local fresh = set_rows(shard, rows, batch, held, 12, true)
+local fresh = set_rows(shard, rows, batch, held, 12)
 local now = now_ms()
 if succeeded then redis.call('HDEL', batch, 'waiting', 'failing', 'streak') end
 if failing ~= '' then

@@ -11,7 +11,9 @@ local refused = refusal(join, epoch)
 if refused then return refused end
 for i = 9, #ARGV do
   local shard = prefix .. ':shard:' .. ARGV[i]
-  redis.call('DECRBY', held, redis.call('HGET', shard, 'bytes') or 0)
+  -- Of one that is damaged (no hash, no number) nobody knows how much it held.
+  local bytes = tonumber(redis.pcall('HGET', shard, 'bytes') or 0)
+  redis.call('DECRBY', held, text(bytes or 0))
   redis.call('DEL', shard, shard .. ':res')
   redis.call('ZREM', due, ARGV[i])
   redis.call('ZREM', leases, ARGV[i])

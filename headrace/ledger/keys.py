@@ -18,27 +18,29 @@ class KeyKind(NamedTuple):
 
 # ruff: noqa: E501 (a table is read by its columns)
 KINDS = (
-    KeyKind("job:<id>", "hash", "until the job ends, then 24 h", "submit claim restart beat park release cancel expire append compact finish restore due recover"),
-    KeyKind("job:<id>:log", "stream", "until the job ends, then its ttl", "claim restart append compact cancel expire finish restore recover"),
-    KeyKind("job:<id>:body", "string", "the job's ttl, from an end other than success", "finish cancel expire recover"),
-    KeyKind("job:<id>:result", "string", "the job's ttl", "finish cancel expire recover"),
+    KeyKind("job:<id>", "hash", "until the job ends, then 24 h", "submit claim restart beat park release cancel expire append compact finish restore due recover set_aside"),
+    KeyKind("job:<id>:log", "stream", "until the job ends, then its ttl", "claim restart append compact cancel expire finish restore recover set_aside"),
+    KeyKind("job:<id>:body", "string", "the job's ttl, from an end other than success", "finish cancel expire recover set_aside"),
+    KeyKind("job:<id>:result", "string", "the job's ttl", "finish cancel expire recover set_aside"),
     KeyKind("jobs:<tenant>", "zset", "permanent, entries 8 days", "submit restore"),
     KeyKind("idem:<tenant>:<sha>", "string", "24 h", "submit"),
     KeyKind("chat:<tenant>:<sha>", "string", "24 h", "the gateway: the job that answers in a chat"),
     KeyKind("cache:<sha>", "string", "HEADRACE_CACHE_TTL_S", "a worker: an answer that was asked for with `cache`"),
-    KeyKind("batch:<id>", "hash", "until the batch closes, then 7 days", "open feed claim checkpoint finish_shard pause resume cancel seal close park prefill recover release"),
-    KeyKind("batch:<id>:log", "stream", "until the batch closes, then 7 days", "open checkpoint park prefill finish_shard pause resume cancel seal close"),
-    KeyKind("batch:<id>:parts", "hash", "until the batch closes, then 7 days", "finish_shard close"),
+    KeyKind("batch:<id>", "hash", "until the batch closes, then 7 days", "open feed claim checkpoint finish_shard pause resume cancel seal close park prefill recover release set_aside"),
+    KeyKind("batch:<id>:log", "stream", "until the batch closes, then 7 days", "open checkpoint park prefill finish_shard pause resume cancel seal close set_aside"),
+    KeyKind("batch:<id>:parts", "hash", "until the batch closes, then 7 days", "finish_shard close set_aside"),
     KeyKind("batches:<tenant>", "zset", "permanent", "open"),
     KeyKind("shard:<batch>.<n>", "hash", "until the shard's part is committed", "feed claim beat park release checkpoint finish_shard due recover seal close prefill"),
     KeyKind("shard:<batch>.<n>:res", "hash", "until the shard's part is committed", "checkpoint prefill finish_shard close"),
     KeyKind("tpl:<sha>", "string", "31 days from the last open", "open"),
     KeyKind("held", "string", "permanent", "checkpoint prefill finish_shard close"),
-    KeyKind("due", "zset", "permanent", "submit feed seal park release claim due recover finish cancel expire close finish_shard"),
-    KeyKind("leases", "zset", "permanent", "claim beat checkpoint park release finish recover close finish_shard restore"),
+    KeyKind("due", "zset", "permanent", "submit feed seal park release claim due recover finish cancel expire close finish_shard set_aside"),
+    KeyKind("leases", "zset", "permanent", "claim beat checkpoint park release finish recover close finish_shard restore set_aside"),
     KeyKind("processes", "zset", "permanent, entries an hour", "beat recover"),
-    KeyKind("open", "zset", "permanent", "open seal"),
+    KeyKind("open", "zset", "permanent", "open seal set_aside"),
     KeyKind("spend:<tenant>", "hash", "permanent", "finish"),
+    KeyKind("rejected", "list", "7 days since the last, 1,000 entries", "reject set_aside"),
+    KeyKind("rejections", "hash", "permanent", "reject set_aside"),
     KeyKind("leader", "string", "5 s", "lead"),
     KeyKind("providers", "hash", "20 s after the last worker", "announce"),
     KeyKind("store", "hash", "permanent", "the first client or worker"),
@@ -63,6 +65,8 @@ class Keys:
         self.processes = f"{self.prefix}:processes"
         self.open = f"{self.prefix}:open"
         self.leader = f"{self.prefix}:leader"
+        self.rejected = f"{self.prefix}:rejected"
+        self.rejections = f"{self.prefix}:rejections"
         self.held = f"{self.prefix}:held"
         self.providers = f"{self.prefix}:providers"
         self.store = f"{self.prefix}:store"

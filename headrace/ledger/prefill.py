@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from headrace.ledger.keys import batch_of
 from headrace.ledger.script import Ledger
 
 
-async def prefill(ledger: Ledger, shard_id: str, epoch: int, rows: Iterable[tuple[int, bytes]]) -> int:
-    """Set `rows` (index in the shard, row) where none is yet; returns how many were new. Nothing is counted as paid.
+async def prefill(
+    ledger: Ledger,
+    shard_id: str,
+    epoch: int,
+    rows: Iterable[tuple[int, bytes]],
+    codes: Mapping[int, str] | None = None,
+) -> int:
+    """Set `rows` (index in the shard, row) where none is yet; returns how many were new. Nothing is counted as paid; of those
+    that failed, `codes` says by index with which code, which is counted.
 
     Raises `Fenced`, `Closed` (the batch is sealed) or `Unknown`.
     """
@@ -26,6 +33,10 @@ async def prefill(ledger: Ledger, shard_id: str, epoch: int, rows: Iterable[tupl
             "log": f"{batch}:log",
         },
         {"epoch": epoch, "channel": f"{batch}:ch"},
-        [part for index, row in rows for part in (index, row, b"")],
+        [
+            part
+            for index, row in rows
+            for part in (index, row, f"code:{codes[index]} 1" if codes and index in codes else "")
+        ],
     )
     return int(fresh)

@@ -5,6 +5,7 @@ local state, stored, queue = unpack(redis.call('HMGET', record, 'state', 'epoch'
 if state == 'queued' and stored == epoch and epoch ~= '0' then return { 'OK', queue } end
 local refused = refusal(record, epoch)
 if refused then return refused end
+if not queue then return { 'DAMAGED', 'no queue' } end
 if state == 'running' and redis.call('HGET', record, 'kind') == 'shard' then redis.call('HINCRBY', batch, 'running', -1) end
 redis.call('HSET', record, 'state', 'queued', 'calls', calls, 'hints', 1, 'crashed', 0)
 if home == '1' then

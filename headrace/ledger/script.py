@@ -18,7 +18,7 @@ import redis.asyncio as aioredis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from headrace import errors
@@ -37,8 +37,23 @@ REFUSALS: dict[bytes, type[errors.Refused]] = {
     b"CLOSED": errors.Closed,
     b"GAP": errors.Gap,
     b"CONFLICT": errors.Conflict,
+    b"DAMAGED": errors.Damaged,
     b"SPILL": errors.Spill,
 }
+
+# The server's own state, in whose words an error inside a script is told too.
+OF_THE_SERVER = (
+    "OOM ",
+    "READONLY ",
+    "MISCONF ",
+    "LOADING ",
+    "BUSY ",
+    "NOREPLICAS ",
+    "MASTERDOWN ",
+    "CLUSTERDOWN ",
+    "NOPERM ",
+)
+MAX_DETAIL = 200
 
 FOLDER = Path(__file__).parent
 CONNECTIONS = 8
@@ -120,9 +135,14 @@ class Ledger:
         what = script(name)
         call = bind(what, keys, arguments, rest)
         try:
-            reply = await self.client.evalsha(what.sha, len(what.keys), *call)
-        except NoScriptError:
-            reply = await self.client.eval(what.source, len(what.keys), *call)
+            try:
+                reply = await self.client.evalsha(what.sha, len(what.keys), *call)
+            except NoScriptError:
+                reply = await self.client.eval(what.source, len(what.keys), *call)
+        except ResponseError as error:
+            if is_damage(error):
+                raise errors.Damaged(subject, str(error)[:MAX_DETAIL]) from error
+            raise
         return accepted(reply, subject)
 
     async def run_many(
@@ -158,10 +178,19 @@ class Ledger:
             if any(isinstance(failure, NoScriptError) for failure in failures):
                 await self.client.script_load(what.source)
                 continue
-            # Of a key with the wrong kind of value the record itself is to blame, also when it is alone.
-            if len(failures) == len(calls) and not all(str(one).startswith("WRONGTYPE") for one in failures):
+            # For damage the record itself is to blame, also when it is alone.
+            if len(failures) == len(calls) and not all(is_damage(one) for one in failures):
                 raise failures[0]
             return each_accepted(calls, replies)
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether a script failed because of what it met in the records: trying again would fail again. Anything else that the
+    server answers (no memory, no disk, a replica, still loading) says nothing about a record."""
+    text = str(error)
+    if type(error) is not ResponseError or any(code in text for code in OF_THE_SERVER):
+        return False
+    return text.startswith("WRONGTYPE") or "user_script" in text
 
 
 def each_accepted(calls: Sequence[Call], replies: Sequence[Any]) -> list[Any]:
@@ -169,7 +198,10 @@ def each_accepted(calls: Sequence[Call], replies: Sequence[Any]) -> list[Any]:
     found: list[Any] = []
     for call, reply in zip(calls, replies, strict=False):
         try:
-            found.append(reply if isinstance(reply, RedisError) else accepted(reply, call.subject))
+            if isinstance(reply, RedisError):
+                found.append(errors.Damaged(call.subject, str(reply)[:MAX_DETAIL]) if is_damage(reply) else reply)
+            else:
+                found.append(accepted(reply, call.subject))
         except errors.Refused as refused:
             found.append(refused)
     return found

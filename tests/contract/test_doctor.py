@@ -98,7 +98,7 @@ def test_a_service_that_is_well(stack: Stack) -> None:
     assert {name: each for name, each in found.items() if each["status"] != "ok"} == {}
     assert list(found) == [
         *("python", "extras", "service", "redis", "server version", "persistence", "eviction", "clock", "disk"),
-        *("file store", "provider rehearsal", "queue interactive", "queue bulk", "queue quarantine"),
+        *("file store", "provider rehearsal", "queue interactive", "queue bulk", "queue quarantine", "set aside"),
     ]
     assert "1 worker answers" in found["queue bulk"]["what"]
 
@@ -118,7 +118,16 @@ def test_nobody_there(tmp_path: Path) -> None:
     assert code == 3
     assert found["service"]["status"] == "error"
     skipped = {name for name, each in found.items() if each["status"] == "skipped"}
-    assert skipped == {"redis", "server version", "persistence", "eviction", "clock", "file store", "queues"}
+    assert skipped == {
+        "redis",
+        "server version",
+        "persistence",
+        "eviction",
+        "clock",
+        "file store",
+        "queues",
+        "set aside",
+    }
     assert list(tmp_path.iterdir()) == [], "it only looks"
 
 

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 from headrace_worker.publish import Flusher, Publisher
 from proxy import proxied
-from redis.exceptions import ResponseError
 from transcript import Transcript
 
 from headrace import errors
@@ -317,7 +316,7 @@ async def test_a_job_alone_with_a_broken_log_holds_nobody_up(ledger: Ledger) -> 
     await ledger.client.set(f"{ledger.keys.job(job.record_id)}:log", "no stream")
     publisher.put(text("a"))
     async with asyncio.timeout(2):
-        with pytest.raises(ResponseError):
+        with pytest.raises(errors.Damaged):
             await publisher.settled()
 
 
@@ -331,10 +330,10 @@ async def test_after_an_error_nothing_waits_for_ever(ledger: Ledger) -> None:
         each.put(text("a"))
     async with asyncio.timeout(5):
         await other.settled()
-        with pytest.raises(ResponseError):
+        with pytest.raises(errors.Damaged):
             await publisher.settled()
         publisher.put(text("b"))
-        with pytest.raises(ResponseError):
+        with pytest.raises(errors.Damaged):
             await publisher.settled()
 
 

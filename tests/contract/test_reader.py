@@ -11,7 +11,7 @@ from written_logs import end, ids, read, running, text, write
 
 from headrace.embedded import EmbeddedServer
 from headrace.errors import Gone, Unknown
-from headrace.event import START, EventId
+from headrace.event import START, Event, EventId
 from headrace.job import new_id
 from headrace.ledger.append import append
 from headrace.ledger.cancel import cancel
@@ -20,6 +20,7 @@ from headrace.ledger.restart import restart
 from headrace.ledger.script import Ledger
 from headrace.ledger.submit import submit
 from headrace.reader import Reader
+from headrace.room import Room
 from headrace.up import free_port
 
 
@@ -92,6 +93,34 @@ async def test_a_cursor_of_an_older_attempt_goes_on_with_the_newer(ledger: Ledge
     async with asyncio.timeout(5):
         for viewer in (old, late, lost):
             assert await ids(viewer) == [EventId(fresh, seq) for seq in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("held", ["before", "after"])
+async def test_a_first_read_that_meets_a_new_attempt_gives_that_one_alone(
+    ledger: Ledger, reader: Reader, monkeypatch: pytest.MonkeyPatch, held: str
+) -> None:
+    """What is void was trimmed: whoever has seen nothing of it begins with what holds. `held`: where the read stood still."""
+    go_on, reading = asyncio.Event(), asyncio.Event()
+    read_log = Room._read
+
+    async def slowly(room: Room, *arguments: Any) -> list[Event]:
+        entries = await read_log(room, *arguments) if held == "after" else []
+        reading.set()
+        await go_on.wait()
+        return entries if held == "after" else await read_log(room, *arguments)
+
+    monkeypatch.setattr(Room, "_read", slowly)
+    job_id, epoch = await running(ledger)
+    await append(ledger, job_id, epoch, 2, [text(0), text(1)])
+    async with asyncio.timeout(5):
+        viewing = asyncio.create_task(ids(await reader.view(ledger.keys.job(job_id))))
+        await reading.wait()
+        fresh = await restart(ledger, job_id, epoch, token="r", reason="retry")
+        await write(ledger, job_id, fresh, 1)
+        go_on.set()
+        seen = await viewing
+    assert [id for id in seen if id.epoch == fresh] == [EventId(fresh, seq) for seq in (1, 2, 3)]
+    assert [id for id in seen if id.epoch == epoch] in ([], [EventId(epoch, seq) for seq in (1, 2, 3)])
 
 
 async def test_a_cursor_ahead_of_the_log_waits(ledger: Ledger, reader: Reader) -> None:

@@ -161,3 +161,17 @@ async def test_a_log_past_half_its_cap_grows_more_slowly(
         short.put(text("beside it"))
         await long.settled()
         assert scene.floors == n
+
+
+@pytest.mark.parametrize("bad", [{"d": "\ud800"}, {"a": object()}])
+async def test_an_event_that_cannot_be_written_ends_its_own_log_alone(scene: Scene, bad: dict[str, Any]) -> None:
+    broken, sound = scene.job("job_a"), scene.job("job_b")
+    broken.put({"t": "raw", **bad})
+    sound.put(text("all is well"))
+    async with asyncio.timeout(5):
+        await sound.settled()
+        with pytest.raises((ValueError, TypeError)):
+            await broken.settled()
+    sound.put(text("and goes on"))
+    await sound.settled()
+    assert scene.trips == [[1], [1]]

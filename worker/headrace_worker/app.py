@@ -12,6 +12,7 @@ import importlib
 import logging
 import re
 import sys
+from functools import partial
 from typing import Any
 
 import structlog
@@ -21,8 +22,10 @@ from celery.worker.loops import asynloop
 
 from headrace import hint
 from headrace.errors import SettingsError
+from headrace.ledger.script import AWAY
 from headrace.settings import Settings, redis_url
 from headrace_worker.exposure import kind_of, where_of
+from headrace_worker.hint_channel import GuardedChannel, bytes_of
 
 log = structlog.stdlib.get_logger("headrace.worker")
 
@@ -54,30 +57,64 @@ def __getattr__(name: str) -> Any:
 
 
 class HintConsumer(Consumer):
-    """Celery's consumer without four faults of 5.7, each of which ends the worker."""
+    """Celery's consumer without faults of 5.7, each of which ends the worker, or makes it connect anew for ever."""
+
+    def connection_for_read(self, heartbeat: Any = None) -> Any:
+        """Celery's, with a channel that sets aside what is in a queue and is no message."""
+        app: Any = self.app
+        connection = app.connection_for_read(heartbeat=heartbeat)
+        connection.transport.Channel = partial(GuardedChannel, on_reject=self.on_reject)
+        return self.ensure_connected(connection)
+
+    def on_reject(self, raw: bytes, queue: str, why: str) -> None:
+        tell = getattr(self.app, "headrace_on_reject", None)
+        if tell is None:
+            log.error("a message was set aside: it is no hint", queue=queue, bytes=len(raw), why=why)
+        else:
+            tell(raw, queue, why)
 
     def loop(self, *args: Any) -> None:
-        """What is in a queue and is no message at all raises out of kombu. It is gone from the queue then; the worker
-        connects anew and goes on, its tasks run all the while."""
+        """Whatever else a message makes of the hub: the worker connects anew and goes on, its tasks run all the while."""
         try:
             asynloop(*args)
-        except (TypeError, ValueError, LookupError, AttributeError) as error:
+        except Exception as error:
+            if isinstance(error, (*self.connection_errors, *AWAY)):
+                raise
             log.error("the hub failed, connecting anew", kind=kind_of(error), where=where_of(error))
             raise ConnectionError(kind_of(error)) from None
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
-        """Some kinds of bad messages are caught, others (a body that is no triple) raise through the loop; the worker
-        ends, the message returns and ends the next one."""
+        """Some kinds of bad messages are caught, others (a body that is no triple, or nested too deeply) raise through the
+        loop; the worker ends, the message returns and ends the next one."""
         handle = super().create_task_handler(*args, **kwargs)
 
         def on_task_received(message: Any) -> None:
             try:
                 handle(message)
-            except (TypeError, ValueError, LookupError, AttributeError) as error:
-                if not message.acknowledged:
-                    self.on_invalid_task(None, message, error)
+            except Exception as error:
+                if isinstance(error, (*self.connection_errors, *AWAY)):
+                    raise
+                self.set_aside(message, kind_of(error))
 
         return on_task_received
+
+    def set_aside(self, message: Any, why: str) -> None:
+        """Take `message` out of the queue for good. Celery's own way looks into its body, which is what just failed."""
+        if not message.acknowledged:
+            message.reject_log_error(log, self.connection_errors)
+        self.on_reject(bytes_of(message), queue_of(message), why)
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        self.set_aside(message, "no task")
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Any) -> None:
+        self.set_aside(message, "unregistered task")
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Any) -> None:
+        self.set_aside(message, kind_of(exc))
+
+    def on_decode_error(self, message: Any, exc: Any) -> None:
+        self.set_aside(message, kind_of(exc))
 
     def call_soon_ack(self, p: Any, *args: Any, **kwargs: Any) -> Any:
         """A task outlives a break of the link. Its channel is gone when it ends, and acknowledging there raises
@@ -103,6 +140,12 @@ class HintConsumer(Consumer):
 
         connection.close = close_again
         super().on_connection_error_after_connected(exc)
+
+
+def queue_of(message: Any) -> str:
+    place = message.delivery_info
+    name = place.get("routing_key") if isinstance(place, dict) else None
+    return name if name in hint.QUEUES else "another queue"
 
 
 class NoBodies(logging.Filter):

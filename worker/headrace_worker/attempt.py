@@ -8,7 +8,7 @@ import time
 import msgspec
 import structlog
 
-from headrace.errors import CODES, CallError, Closed, Failure, Fenced
+from headrace.errors import CODES, CallError, Closed, Damaged, Failure, Fenced
 from headrace.job import BODY_VERSION, Completion, Job, Outcome
 from headrace.ledger.claim import LEASE_MS, Claimed
 from headrace.ledger.expire import FAILURE
@@ -28,7 +28,7 @@ log = structlog.get_logger("headrace.worker.attempt")
 
 OTHER_VERSION_WAIT_MS = 30_000
 EXPIRED = "EXPIRED"
-LOST = {"FENCED": Fenced, "CLOSED": Closed}
+LOST = {"FENCED": Fenced, "CLOSED": Closed, "DAMAGED": Damaged}
 
 
 class Attempt:

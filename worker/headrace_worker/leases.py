@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 import structlog
 
-from headrace.errors import Requeued
+from headrace.errors import Damaged, Requeued
 from headrace.hint import Hints
 from headrace.ledger.beat import BEAT_S, beat
 from headrace.ledger.claim import LEASE_MS
@@ -152,7 +152,7 @@ class LeaseKeeper:
             try:
                 against = await beat(ledger, held, process=self._process, flights=calls)
                 good = True
-            except AWAY as error:
+            except (Damaged, *AWAY) as error:
                 against, good = {}, False
                 if not away:
                     log.warning("redis is away; calls go on", records=len(held), error=type(error).__name__)

@@ -16,10 +16,12 @@ import structlog
 from headrace.batch import Template
 from headrace.errors import StorageError
 from headrace.files import FileStore, attach
-from headrace.hint import Hints
+from headrace.hint import Hints, is_hint
 from headrace.ledger.announce import EVERY_S, announce
 from headrace.ledger.script import AWAY, Ledger
+from headrace.ledger.set_aside import readable
 from headrace.settings import STATE_FOLDER, Settings, find_state_folder
+from headrace_worker.damage import Damage
 from headrace_worker.engine import Engine
 from headrace_worker.kept_answers import RedisCache
 from headrace_worker.leases import LeaseKeeper
@@ -38,6 +40,7 @@ class Process:
         self.role = role
         self.name = name or f"{role}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self.ledger = Ledger.at(redis_url, settings.namespace)
+        self.damage = Damage(self.ledger)
         self.hints = Hints(settings.namespace)
         self.registry = Registry(deadlines_of(settings), connections=settings.calls * 2)
         self.engine = Engine(self.registry, calls=settings.calls, cache=RedisCache(self.ledger, settings.cache_ttl_s))
@@ -127,11 +130,18 @@ class Process:
                 raise StorageError(f"template {sha[:12]} is no longer in the ledger")
             if len(self._templates) >= 64:
                 self._templates.pop(next(iter(self._templates)))
-            self._templates[sha] = msgspec.json.decode(body, type=Template)
+            try:
+                self._templates[sha] = msgspec.json.decode(body, type=Template)
+            except msgspec.DecodeError:
+                raise StorageError(f"template {sha[:12]} in the ledger is damaged") from None
         return self._templates[sha]
 
     async def publish(self, hints: list[tuple[str, str]]) -> None:
         """Send hints. A failure only delays: the records are due again."""
+        for queue, record_id in hints:
+            if not is_hint(queue, record_id):  # a record from elsewhere: the others must not wait for it
+                self.damage.tell_once("no hint can be made", ValueError(), readable(record_id.encode()))
+        hints = [hint for hint in hints if is_hint(*hint)]
         try:
             await self.hints.publish(self.ledger.client, hints)
         except AWAY as error:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 
-from headrace.errors import Closed, Fenced, Gap, Refused, Unknown
+from headrace.errors import Closed, Damaged, Fenced, Gap, Refused, Unknown
 from headrace.fold import Fold
 from headrace.ledger.append import append, append_call, append_together
 from headrace.ledger.compact import compact
@@ -63,7 +63,10 @@ class Flusher:
                 group = list(self._waiting)[:MOST_AT_ONCE]
                 for publisher in group:
                     del self._waiting[publisher]
-                calls = [publisher.take() for publisher in group]
+                taken = [(publisher, call) for publisher in group if (call := publisher.take_or_lose()) is not None]
+                group, calls = [publisher for publisher, _ in taken], [call for _, call in taken]
+                if not calls:
+                    continue
                 try:
                     replies = await patiently(lambda calls=calls: append_together(self.ledger, calls))
                 except Exception as error:
@@ -185,6 +188,17 @@ class Publisher:
 
     # What the flusher calls
 
+    def take_or_lose(self) -> Call | None:
+        """What is pending, as one append; None when it cannot be written: then this log ends, and no other waits for it."""
+        busy = self._busy
+        try:
+            return self.take()
+        except (TypeError, ValueError, RecursionError) as error:
+            log.error("an event cannot be written", job=self._job_id, error=type(error).__name__)
+            self._busy = busy
+            self.lose(error, busy=False)
+            return None
+
     def take(self) -> Call:
         """What is pending, as one append."""
         first = self.next_seq
@@ -224,7 +238,7 @@ class Publisher:
         self._error = error
         self._pending = []
         self._settled.set()
-        if isinstance(error, Fenced | Closed):
+        if isinstance(error, Fenced | Closed | Damaged):
             self._on_stop(type(error).__name__.upper())
 
     # How a log is mended

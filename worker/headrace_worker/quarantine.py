@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import structlog
+from redis.exceptions import RedisError
 
 from headrace.errors import Refused
 from headrace.ledger.keys import batch_of
@@ -83,9 +84,7 @@ class Quarantine:
         known = {each.record_id for each in self._waiting}.union(*(child.suspects for child in self._children.values()))
         if record_id in known:
             return  # a second copy of its hint
-        ledger = self._process.ledger
-        company = await ledger.client.hget(ledger.keys.record(record_id), "company")
-        suspect = Suspect(record_id, min(max(int(company or 1), 1), MAX_COMPANY))
+        suspect = Suspect(record_id, await self._company(record_id))
         self._waiting.append(suspect)
         # Singles before shards, the smallest company first: what is most suspect is decided soonest.
         self._waiting.sort(key=lambda each: (each.is_shard, each.company))
@@ -95,6 +94,12 @@ class Quarantine:
         except asyncio.CancelledError:
             await self._give_up(suspect)
             raise
+
+    async def _company(self, record_id: str) -> int:
+        ledger, company = self._process.ledger, None
+        with contextlib.suppress(RedisError):  # away, or a damaged record: whoever claims it sees which
+            company = await ledger.client.hget(ledger.keys.record(record_id), "company")
+        return min(max(int(company), 1), MAX_COMPANY) if company and company.isdigit() else 1
 
     async def _give_up(self, suspect: Suspect) -> None:
         if suspect in self._waiting:

@@ -124,6 +124,8 @@ class ChoiceParts:
             raise CallError("incomplete_stream", "the answer ended before it was complete", partial=said)
         if self.finish_reason == "error":
             raise CallError("provider_error", "the provider ended its answer with an error", partial=said)
+        if self.finish_reason == "abort":  # vLLM and SGLang, when the engine drops a request: it is no end of an answer
+            raise CallError("provider_error", "the provider aborted its answer", partial=said)
         calls, refusal = wire_calls(self.calls), "".join(self.refusal) or None
         details = [part for part in self.details if isinstance(part, dict)]
         thought = "".join(self.reasoning) or "".join(
@@ -177,11 +179,11 @@ class Reducer:
         self.model = word(chunk.get("model")) or self.model
         self.created = count(chunk.get("created")) or self.created
         for name in UNTOUCHED:
-            if chunk.get(name) is not None:
+            if isinstance(chunk.get(name), str):
                 self.beside[name] = chunk[name]
-        usage = chunk.get("usage")
+        usage = chunk.get("usage") or usage_beside(chunk)
         if usage:
-            self.raw_usage, self.usage = usage, usage_of(usage)
+            self.raw_usage, self.usage = usage if isinstance(usage, dict) else None, usage_of(usage)
         deltas: list[Delta] = []
         for position, choice in enumerate(listed(chunk.get("choices"))):
             if choice.get("error"):
@@ -232,6 +234,11 @@ class Reducer:
             error.details.setdefault("metadata", {name: value for name, value in known.items() if value})
         if first and first.calls:
             error.details.setdefault("tool_calls", wire_calls(first.calls))
+
+    @property
+    def tier(self) -> str | None:
+        """The service tier that the provider says it answered with."""
+        return self.beside.get("service_tier")
 
     @property
     def said(self) -> str:
@@ -309,15 +316,43 @@ def listed(value: Any) -> list[Any]:
     return value or []
 
 
-def usage_of(usage: dict[str, Any]) -> Usage:
-    """A provider's `usage` object, in our terms."""
-    asked, answered = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}
-    return Usage(
-        input_tokens=count(usage.get("prompt_tokens")),
-        output_tokens=count(usage.get("completion_tokens")),
-        cached_tokens=count(asked.get("cached_tokens")),
-        reasoning_tokens=count(answered.get("reasoning_tokens")),
-    )
+def usage_beside(chunk: Chunk) -> Any:
+    """Groq's last chunk of a stream has its usage in `x_groq`."""
+    beside = chunk.get("x_groq")
+    return beside.get("usage") if isinstance(beside, dict) else None
+
+
+MAX_TOKENS = 10**12
+"""More than that of one answer is no count, and would not fit the ledger's sums."""
+CACHED = (("prompt_tokens_details", "cached_tokens"), ("prompt_cache_hit_tokens",), ("cached_tokens",))
+"""Where providers say how much of the prompt came out of their cache: OpenAI and most others, DeepSeek, Moonshot."""
+
+
+def usage_of(usage: Any) -> Usage:
+    """A provider's `usage` object, in our terms. What of it cannot be read is `unknown`: the answer is paid all the same."""
+    unknown = False
+
+    def number(*path: str) -> int | None:
+        nonlocal unknown
+        value = usage
+        try:
+            for name in path:
+                value = value.get(name) if value is not None else None
+            found = None if value is None else count(value)
+            unknown = unknown or (found or 0) > MAX_TOKENS
+            return found if (found or 0) <= MAX_TOKENS else None
+        except (AttributeError, TypeError, ValueError, OverflowError):
+            unknown = True
+            return None
+
+    cached = [found for path in CACHED if (found := number(*path)) is not None]
+    counts = {
+        "input_tokens": number("prompt_tokens") or 0,
+        "output_tokens": number("completion_tokens") or 0,
+        "cached_tokens": cached[0] if cached else 0,
+        "reasoning_tokens": number("completion_tokens_details", "reasoning_tokens") or 0,
+    }
+    return Usage(**counts, unknown=unknown)
 
 
 def count(tokens: Any) -> int:

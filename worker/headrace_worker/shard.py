@@ -22,6 +22,7 @@ from headrace.ledger.keys import shard_number
 from headrace.ledger.prefill import prefill
 from headrace.ledger.recover import MAX_DEATHS_ALONE, SHARD_WIDTH
 from headrace.lines import error_line, success_line
+from headrace.prefill import ENTRY_BYTES, INDEX, code_of, kept
 from headrace_worker.deployment_hold import DRAINING, Deferred
 from headrace_worker.engine import Engine, Tries
 from headrace_worker.failures import is_configuration
@@ -137,17 +138,21 @@ class ShardRun:
         return [msgspec.json.decode(line, type=Item) for line in data.splitlines()]
 
     async def _prefill(self) -> None:
-        name = self.batch["prefill"].decode()
-        index = await asyncio.to_thread(
-            self.store.read, f"{self.batch_id}/prefill.index", self.first_line * 16, self.claimed.integer("count") * 16
-        )
-        rows = [
-            (number, f"S{name} {offset} {length}".encode())
-            for number, (offset, length) in enumerate(pairs(index))
-            if length
-        ]
+        rows, codes = await asyncio.to_thread(self._kept)
         if rows:
-            await patiently(lambda: prefill(self.ledger, self.id, self.epoch, rows))
+            await patiently(lambda: prefill(self.ledger, self.id, self.epoch, rows, codes))
+
+    def _kept(self) -> tuple[list[tuple[int, bytes]], dict[int, str]]:
+        """The rows that an earlier batch paid for, and the codes of those that failed."""
+        name, count = f"{self.batch_id}/{INDEX}", self.claimed.integer("count")
+        index = self.store.read(name, self.first_line * ENTRY_BYTES, count * ENTRY_BYTES)
+        rows, codes = [], {}
+        for number, line in kept(index):
+            file = f"{self.batch_id}/{line.file}"
+            rows.append((number, f"{line.kind.upper()}{file} {line.offset} {line.length}".encode()))
+            if line.kind != "s":
+                codes[number] = code_of(self.store.read(file, line.offset, line.length))
+        return rows, codes
 
     async def _run_together(self, items: list[Item], todo: list[int], width: int = WIDTH) -> None:
         queue = iter(todo)
@@ -184,7 +189,7 @@ class ShardRun:
             index = int(suspect) if suspect and int(suspect) in todo else todo[0]
             failure = Failure("worker_lost", "its worker died on it three times while it ran alone")
             line = error_line(items[index].custom_id, self._request_id(index), failure)
-            await self._checkpoint([Row(index, "d", line)])
+            await self._checkpoint([Row(index, "d", line, {f"code:{failure.code}": 1})])
             self.proven = self._may_begin()
             return
         suspects = todo[: self.claimed.integer("suspects") or WIDTH]
@@ -218,12 +223,14 @@ class ShardRun:
                 index,
                 "s",
                 success_line(item.custom_id, f"{identity}.{self.epoch}.{tries.calls}", completion),
-                completion.counters(),
+                completion.counters() | retried(tries, completion.reasks),
             )
         except CallError as error:
             failure = Failure.of(error)
             line = error_line(item.custom_id, f"{identity}.{self.epoch}.{tries.calls}", failure)
-            row = Row(index, "f", line, error.details.get("counters", {}))
+            paid = error.details.get("counters", {})
+            counters = paid | retried(tries, paid.get("reasks", 0)) | {f"code:{failure.code}": 1}
+            row = Row(index, "f", line, counters)
             if is_configuration(error):
                 tries.spent = 0
                 self._withheld.append(row)
@@ -346,6 +353,12 @@ class ShardRun:
             raise
 
 
+def retried(tries: Tries, reasks: int) -> dict[str, int]:
+    """The counter of an item's calls that were made because one before had failed."""
+    again = tries.calls - 1 - reasks
+    return {"retried": again} if again > 0 else {}
+
+
 def part_lines(store: FileStore, rows: dict[int, bytes]) -> Iterable[bytes]:
     """The lines of a part: in input order, the kind byte in front, whatever lies in a segment fetched from there."""
     for _, row in sorted(rows.items()):
@@ -354,12 +367,6 @@ def part_lines(store: FileStore, rows: dict[int, bytes]) -> Iterable[bytes]:
             name, offset, length = row[1:].decode().rsplit(" ", 2)
             row = kind.lower() + store.read(name, int(offset), int(length)).rstrip(b"\n")
         yield row + b"\n"
-
-
-def pairs(index: bytes) -> Iterable[tuple[int, int]]:
-    """The entries of a prefill index: offset and length, eight bytes each; length 0 where nothing was paid for."""
-    for at in range(0, len(index), 16):
-        yield int.from_bytes(index[at : at + 8], "little"), int.from_bytes(index[at + 8 : at + 16], "little")
 
 
 def parse_tries(text: str) -> dict[int, Tries]:

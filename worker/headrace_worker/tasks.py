@@ -10,7 +10,7 @@ import structlog
 from celery import signals
 
 from headrace import hint
-from headrace.errors import Busy, Cancelled, Dead, Finished, Paused, Refused, StorageError, Unknown
+from headrace.errors import Busy, Cancelled, Damaged, Dead, Finished, Paused, Refused, StorageError, Unknown
 from headrace.ledger.cancel import cancel
 from headrace.ledger.claim import Claimed, claim
 from headrace.ledger.keys import batch_of
@@ -32,6 +32,7 @@ from headrace_worker.tend import NO_ROOM, Tend
 log = structlog.get_logger("headrace.worker.tasks")
 
 STORAGE_WAIT_MS = 2_000
+KINDS = {b"job", b"shard", b"join"}
 NOTHING_TO_DO = (Busy, Finished, Cancelled, Dead, Paused, Unknown)
 
 
@@ -70,10 +71,17 @@ def register(app: Any) -> None:
             return
         if process.stopping.is_set():
             raise HandBack
-        if quarantine is not None:
+        if not (isinstance(record_id, str) and hint.is_hint(process.role, record_id)):
+            await process.damage.message(str(record_id).encode(), process.role, "no id of a record")
+        elif quarantine is not None:
             await quarantine.run(record_id)
         else:
             await work_on(process, record_id)
+
+    def on_reject(raw: bytes, queue: str, why: str) -> None:
+        """Of the consumer, in its thread."""
+        if process is not None and process.loop is not None:
+            asyncio.run_coroutine_threadsafe(process.damage.message(raw, queue, why), process.loop)
 
     @app.task(name=hint.JOB)
     async def job(record_id: str) -> None:
@@ -92,6 +100,7 @@ def register(app: Any) -> None:
 
     signals.task_revoked.connect(on_revoked, weak=False)
     app.headrace_service = service
+    app.headrace_on_reject = on_reject
 
 
 async def cancel_revoked(process: Process, record_id: str) -> None:
@@ -121,7 +130,12 @@ async def begin(process: Process, record_id: str) -> Claimed | None:
         raise HandBack
     token = secrets.token_hex(8)
     try:
-        return await claim(process.ledger, record_id, token=token, owner=process.name, queue=process.role)
+        claimed = await claim(process.ledger, record_id, token=token, owner=process.name, queue=process.role)
+        if claimed.record.get("kind") in KINDS:
+            return claimed
+        await process.damage.records([record_id], process.role, Damaged(record_id, "no kind"))
+    except Damaged as damaged:
+        await process.damage.records([record_id], process.role, damaged)
     except NOTHING_TO_DO as refused:
         log.debug("nothing to do", record=record_id, reason=type(refused).__name__)
     except AWAY as error:
@@ -138,6 +152,9 @@ async def hold(process: Process, claimed: Claimed, run: Run, work: Any) -> None:
     process.leases.add(record_id, claimed.epoch, run.stop, lambda: run.calls_in_flight)
     try:
         await work
+    except Damaged as damaged:
+        names = [record_id] if batch_of(record_id) == "-" else [record_id, batch_of(record_id)]
+        await process.damage.records(names, process.role, damaged)
     except Refused as refused:
         # Fenced, closed, or gone: somebody else's now. Writing anything would be wrong.
         log.warning("the ledger refused; this attempt ends", record=record_id, reason=type(refused).__name__)
@@ -241,7 +258,9 @@ class BatchWork:
             raise
         if finished:
             return
-        if self.shard.stopped in {"FENCED", "CLOSED", "UNKNOWN"}:
+        if self.shard.stopped in {"FENCED", "CLOSED", "UNKNOWN", "DAMAGED"}:
+            if self.shard.stopped == "DAMAGED":
+                raise Damaged(claimed.record_id)
             log.warning("lost to another attempt", record=claimed.record_id, reason=self.shard.stopped)
         elif self.shard.deferred is not None:
             await self._park(self.shard.deferred)

@@ -7,9 +7,10 @@ import asyncio
 import contextlib
 
 import structlog
+from redis.exceptions import RedisError
 
 from headrace.batch import ShardRange
-from headrace.errors import Busy, Refused, StorageError
+from headrace.errors import Busy, Damaged, Refused, StorageError
 from headrace.hint import BULK
 from headrace.intake import read_index
 from headrace.ledger.claim import LEASE_MS
@@ -22,6 +23,8 @@ from headrace.ledger.recover import recover
 from headrace.ledger.resume import resume
 from headrace.ledger.script import AWAY
 from headrace.ledger.seal import seal
+from headrace.ledger.set_aside import readable
+from headrace_worker.damage import is_own_fault
 from headrace_worker.process import Process
 
 SWEEP_S = 0.25
@@ -58,6 +61,8 @@ class Tend:
                 log.debug("redis is away", error=type(error).__name__)
             except (OSError, StorageError) as error:
                 log.warning("tending failed; it is tried again", error=str(error))
+            except Exception as error:  # ending would only hand it to the next leader
+                self._process.damage.tell_once("tending failed; it is tried again", error)
             await asyncio.sleep(SWEEP_S)
 
     async def _round(self, now: float) -> None:
@@ -67,13 +72,19 @@ class Tend:
             self._leading = leading
         if not leading:
             return
-        hints = [hint for hint in await due(self._ledger) if not await self._expired(*hint)]
+        guarded, damage = self._process.damage.guarded, self._process.damage
+        found = await guarded("due", due(self._ledger, on_damage=damage.on_damage))
+        hints = [hint for hint in found if not await self._expired(*hint)]
         if now >= self._recover_after and await self._server_is_old_enough():
-            crashed = await recover(self._ledger)
+            try:
+                crashed = await recover(self._ledger)
+            except Damaged as damaged:  # on one of many: the others are recovered in the next round
+                crashed = []
+                await damage.expired(damaged)
             for queue, record_id in crashed:
                 log.warning("its worker was lost", record=record_id, queue=queue)
             hints += crashed
-        hints += await self._batches()
+        hints += await guarded("batches", self._batches())
         await self._process.publish(hints)
 
     async def _expired(self, queue: str, record_id: str) -> bool:
@@ -93,9 +104,15 @@ class Tend:
         """Feed every open batch up to its window, in turn, so that a small one is not stuck behind a big one."""
         hints: list[tuple[str, str]] = []
         for raw in await self._ledger.client.zrange(self._ledger.keys.open, 0, MOST_BATCHES - 1):
-            batch_id = raw.decode()
+            batch_id = readable(raw)
             try:
-                hints += await self._one_batch(batch_id)
+                hints += await self._one_batch(raw.decode())
+            except (Damaged, ValueError, LookupError, TypeError) as error:
+                await self._process.damage.records([raw], "open", error)
+            except RedisError as error:
+                if not is_own_fault(error):
+                    raise
+                await self._process.damage.records([raw], "open", error)
             except Refused as refused:
                 log.debug("batch not tended", batch=batch_id, reason=str(refused))
             except StorageError as error:

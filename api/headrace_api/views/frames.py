@@ -91,15 +91,15 @@ class View:
         return []
 
 
-def usage_of(event: dict[str, Any]) -> dict[str, Any]:
-    """OpenAI's usage object, from an event's `usage`."""
+def usage_of(event: dict[str, Any]) -> dict[str, Any] | None:
+    """OpenAI's usage object, from an event's `usage`; None when it is unknown."""
     raw = event.get("usage") or {}
     if "prompt_tokens" in raw:
         return raw
     try:
         return wire_usage(msgspec.convert(raw, Usage), None)
     except msgspec.ValidationError:
-        return wire_usage(Usage(), None)
+        return None
 
 
 def finish_reasons(event: dict[str, Any]) -> list[tuple[int, str]]:

@@ -2,7 +2,7 @@
 -- A row is a kind byte and the final output line, or the kind in capitals and where in a segment file the line lies.
 local KINDS = { s = 'succeeded', f = 'failed', c = 'cancelled', d = 'dead' }
 
-local function set_rows(shard, rows, batch, spilled, first, with_counters)
+local function set_rows(shard, rows, batch, spilled, first)
   local bytes, fresh = 0, 0
   for i = first, #ARGV, 3 do
     local index, row, counters = ARGV[i], ARGV[i + 1], ARGV[i + 2]
@@ -10,9 +10,7 @@ local function set_rows(shard, rows, batch, spilled, first, with_counters)
       fresh = fresh + 1
       bytes = bytes + #row
       redis.call('HINCRBY', batch, KINDS[string.lower(string.sub(row, 1, 1))], 1)
-      if with_counters then
-        for name, value in string.gmatch(counters, '(%S+) (%d+)') do redis.call('HINCRBY', batch, name, value) end
-      end
+      for name, value in string.gmatch(counters, '(%S+) (%d+)') do redis.call('HINCRBY', batch, name, value) end
     end
   end
   if bytes > 0 then

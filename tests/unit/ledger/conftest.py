@@ -111,6 +111,8 @@ class Look:
                 content = set(await self.client.zrange(raw, 0, -1))
             elif kind == "stream":
                 content = await self.client.xrange(raw)
+            elif kind == "list":
+                content = await self.client.lrange(raw, 0, -1)
             else:
                 content = await self.client.get(raw)
             found[raw.decode()] = (kind, content)

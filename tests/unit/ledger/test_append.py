@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from redis.exceptions import ResponseError
 
 from headrace import errors
 from headrace.job import new_id
@@ -72,10 +71,10 @@ async def test_what_fails_for_one_job_is_its_own_affair(ledger: Ledger, look: An
     await ledger.client.set(ledger.keys.job(broken), "no hash", px=60_000)
     calls = [append_call(ledger, name, attempt.epoch, 2, TWO) for name in (broken, job)]
     failed, done = await append_together(ledger, calls)
-    assert isinstance(failed, ResponseError)
+    assert isinstance(failed, errors.Damaged)
     assert done == ""
     (alone,) = await append_together(ledger, calls[:1])
-    assert isinstance(alone, ResponseError)
+    assert isinstance(alone, errors.Damaged)
     assert await append_together(ledger, []) == []
 
 

@@ -12,6 +12,7 @@ from headrace.ledger.pause import pause
 from headrace.ledger.recover import recover
 from headrace.ledger.script import Ledger
 from headrace.ledger.state import JobState
+from headrace.ledger.submit import submit
 
 EXPIRED, LONG = -1, 10**9
 
@@ -82,3 +83,15 @@ async def test_a_record_that_was_taken_back_but_not_given_away_gets_no_lease(
 
 async def test_nothing_held_is_nothing_sent(ledger: Ledger) -> None:
     assert await beat(ledger, {}) == {}
+
+
+async def test_a_damaged_record_costs_its_neighbours_nothing(
+    ledger: Ledger, look: Any, job: str, batch: str, take: Any
+) -> None:
+    attempt, shard = await take(job, lease_ms=EXPIRED), await take(f"{batch}.s0", lease_ms=EXPIRED)
+    text, no_epoch = new_id("job"), await submit(ledger, new_id("job"), b"{}", queue="interactive")
+    await ledger.client.set(ledger.keys.job(text), "no hash", px=60_000)
+    await ledger.client.hset(ledger.keys.job(no_epoch), "epoch", "x")
+    held = {text: 1, no_epoch: 1, job: attempt.epoch, shard.record_id: shard.epoch}
+    assert await beat(ledger, held, lease_ms=LONG) == {text: "DAMAGED", no_epoch: "DAMAGED"}
+    assert await recover(ledger) == []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from headrace.job import new_id
 from headrace.ledger.due import due
 from headrace.ledger.park import park
@@ -71,3 +73,31 @@ async def test_a_sweep_is_bounded_and_the_oldest_come_first(ledger: Ledger) -> N
     await ledger.client.zadd(ledger.keys.due, {job: number for number, job in enumerate(jobs)})
     assert [job for _, job in await due(ledger, limit=2)] == jobs[:2]
     assert [job for _, job in await due(ledger, limit=2)] == jobs[2:]
+
+
+@pytest.mark.parametrize("field", ["queue", "kind", "epoch"])
+async def test_a_damaged_record_costs_its_neighbours_nothing(ledger: Ledger, look: Any, job: str, field: str) -> None:
+    others = [await submit(ledger, new_id("job"), b"{}", queue="interactive") for _ in range(3)]
+    text, rubbish = new_id("job"), b"job_\xff"
+    await ledger.client.hdel(ledger.keys.job(others[0]), field)
+    await ledger.client.hset(ledger.keys.job(others[1]), "hints", "many")
+    await ledger.client.set(ledger.keys.job(text), "no hash", px=60_000)
+    await ledger.client.hset(
+        f"{ledger.keys.prefix}:job:".encode() + rubbish, mapping={"state": "queued", "queue": "bulk"}
+    )
+    await ledger.client.pexpire(f"{ledger.keys.prefix}:job:".encode() + rubbish, 60_000)
+    await ledger.client.zadd(ledger.keys.due, {text: 0, rubbish: 0})
+    await look.hurry()
+    told: list[tuple[str, str]] = []
+    hints = await due(ledger, on_damage=lambda *what: told.append(what))
+    assert sorted(hints) == sorted(("interactive", each) for each in (job, others[2]))
+    assert {why for _, why in told} == {f"no {field}", "hints is no number", "no hash", "no id"}
+    assert await look.due() == {job, others[2]}
+    await ledger.client.delete(f"{ledger.keys.prefix}:job:".encode() + rubbish)
+
+
+async def test_a_queue_that_nobody_reads_is_damage(ledger: Ledger, look: Any, job: str) -> None:
+    await ledger.client.hset(ledger.keys.job(job), "queue", "nowhere")
+    await look.hurry()
+    assert await due(ledger) == []
+    assert await look.field(job, "code") == "damaged"

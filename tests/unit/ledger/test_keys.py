@@ -31,12 +31,14 @@ from headrace.ledger.park import park
 from headrace.ledger.pause import pause
 from headrace.ledger.prefill import prefill
 from headrace.ledger.recover import recover, report_end
+from headrace.ledger.reject import reject
 from headrace.ledger.release import release
 from headrace.ledger.restart import restart
 from headrace.ledger.restore import restore
 from headrace.ledger.resume import resume
 from headrace.ledger.script import FOLDER, Argument, Ledger
 from headrace.ledger.seal import seal
+from headrace.ledger.set_aside import set_aside
 from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit
 
@@ -92,6 +94,8 @@ class Watched(Ledger):
                 read.zrange(raw, 0, -1, withscores=True)
             elif kind == b"stream":
                 read.xrange(raw)
+            elif kind == b"list":
+                read.lrange(raw, 0, -1)
             else:
                 read.execute_command("HGETALL" if kind == b"hash" else "GET", raw)
         return dict(zip([raw.decode() for raw in names], zip(await read.execute(), found, strict=True), strict=True))
@@ -145,6 +149,24 @@ async def live_the_lives_of_jobs(ledger: Watched) -> None:
     job = await ledger.new_job()
     await ledger.client.hset(ledger.keys.job(job), "expires", 0)
     await expire(ledger, job)
+
+
+async def set_damage_aside(ledger: Watched) -> None:
+    await reject(ledger, "message", b"rubbish", where="bulk", why="no JSON")
+    jobs = [await ledger.new_job(), await ledger.new_job()]
+    batch = new_id("batch")
+    await open_batch(ledger, batch, template_sha="s", template=b"{}", window_ms=LONG, tenant="default", record={})
+    await open_batch(
+        ledger, of_shard := new_id("batch"), template_sha="s", template=b"{}", window_ms=LONG, tenant="default",
+        record={"total": 1, "shards": 1},
+    )  # fmt: skip
+    await feed(ledger, of_shard, 0, [ShardRange(0, 1, 0, 1)], queue="bulk")
+    await ledger.take(jobs[0], "a")
+    await ledger.take(f"{of_shard}.s0", "a")
+    await ledger.client.hset(f"{ledger.keys.batch(batch)}:parts", "0", "p")
+    for record in (*jobs, f"{of_shard}.s0"):
+        await ledger.client.hdel(ledger.keys.record(record), "kind")
+    await set_aside(ledger, [*jobs, batch, f"{of_shard}.s0"], where="due")
 
 
 async def live_the_lives_of_batches(ledger: Watched) -> None:
@@ -205,6 +227,7 @@ async def test_the_moves_write_the_declared_keys_and_no_others(ledger: Ledger) -
     watched = Watched(ledger)
     await live_the_lives_of_jobs(watched)
     await live_the_lives_of_batches(watched)
+    await set_damage_aside(watched)
     assert {kind.pattern: {kind.type} for kind in KINDS if kind.pattern not in BY_OTHERS} == watched.types
     declared = {kind.pattern: set(kind.moves.split()) for kind in KINDS if kind.pattern not in BY_OTHERS}
     for pattern, moves in watched.written.items():
@@ -214,7 +237,7 @@ async def test_the_moves_write_the_declared_keys_and_no_others(ledger: Ledger) -
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.pattern)
 def test_the_moves_of_a_key_are_moves(kind: KeyKind) -> None:
     assert kind.pattern in BY_OTHERS or set(kind.moves.split()) <= MOVES
-    assert kind.type in {"hash", "stream", "string", "zset"}
+    assert kind.type in {"hash", "list", "stream", "string", "zset"}
     assert kind.lifetime
 
 

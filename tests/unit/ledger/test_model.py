@@ -281,7 +281,7 @@ class JobMoves(RuleBasedStateMachine):
             model.may("expire", JobState.FAILED)
             assert self.do(expire(self.ledger, job))
             self._ended(job, JobState.FAILED, None)
-        self.do(self.ledger.client.hset(key, "expires", 10**15))
+        self.do(self.ledger.client.hset(key, "expires", 10**14))
 
     def _ended(self, job: str, state: JobState, end: bytes | None) -> None:
         model = self.models[job]

@@ -344,15 +344,15 @@ class ChatCompletion:
             completion = reducer.completion(job, deployment=self.facts.name)
         except CallError as error:
             reducer.keep_what_came(error)
-            error.details.setdefault("cost", self.cost_of(reducer.usage, reducer.raw_usage))
+            error.details.setdefault("cost", self.cost_of(reducer.usage, reducer.raw_usage, reducer.tier))
             raise
-        cost = self.cost_of(completion.usage, completion.raw_usage)
+        cost = self.cost_of(completion.usage, completion.raw_usage, completion.service_tier)
         if self.verbose and (job.schema is not None or job.parser is not None):
             print(f"[{self.model_id}][raw_response] {completion.content}")  # noqa: T201 (what `verbose` asks for)
         return completion if cost is None else msgspec.structs.replace(completion, cost=cost)
 
-    def cost_of(self, usage: Usage, raw_usage: dict[str, Any] | None) -> float | None:
-        return cost_of(self._profile, usage, raw_usage) if raw_usage else None
+    def cost_of(self, usage: Usage, raw_usage: dict[str, Any] | None, tier: str | None) -> float | None:
+        return cost_of(self._profile, usage, raw_usage, tier) if raw_usage else None
 
     def transport(self) -> Transport:
         """The one that was given, else one for each event loop: connections belong to a loop."""

@@ -1,0 +1,62 @@
+"""Reject: what came and cannot be worked with is set aside and counted, so that nothing waits behind it."""
+
+from __future__ import annotations
+
+import secrets
+
+import msgspec
+
+from headrace.ledger.script import Ledger
+
+MAX_BYTES = 4096
+"""How much of what was set aside is kept."""
+
+NOUNS = {"message": "message", "record": "record", "name": "name"}
+"""The kinds: a Celery message that is no hint, the record of a job, a shard or a batch, a name in an index that is no id."""
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """One thing that was set aside: when, its kind, where it was met, why, and what it was (at most `MAX_BYTES`; it may hold
+    a prompt: not for a log)."""
+
+    at_ms: int
+    kind: str
+    where: str
+    why: str
+    data: bytes
+
+
+async def reject(ledger: Ledger, kind: str, data: bytes, *, where: str, why: str) -> None:
+    """Set `data` aside: a `kind` of `NOUNS` that was met at `where` (a queue, an index: one word). `why` never quotes it."""
+    keys = ledger.keys
+    await ledger.run(
+        "reject",
+        where,
+        {"rejected": keys.rejected, "rejections": keys.rejections},
+        {
+            "kind": kind,
+            "where": where.replace(" ", "_") or "-",
+            "why": why.replace("\n", " "),
+            "data": data[:MAX_BYTES],
+            "token": secrets.token_hex(4),
+        },
+    )
+
+
+async def rejected(ledger: Ledger, limit: int = 100) -> list[Rejected]:
+    """The newest things that were set aside in the last week, newest first."""
+    return [parse(raw) for raw in await ledger.client.lrange(ledger.keys.rejected, 0, limit - 1)]
+
+
+def parse(raw: bytes) -> Rejected:
+    head, _, data = raw.partition(b"\n")
+    at_ms, kind, where, why = (*head.decode("utf-8", "replace").split(" ", 3), "", "", "", "")[:4]
+    return Rejected(int(at_ms) if at_ms.isdigit() else 0, kind, where, why, data)
+
+
+def counted(counts: dict[bytes, bytes]) -> str:
+    """The hash `rejections` in words: `2 messages, 1 record`; empty when nothing was set aside."""
+    known = {name.decode("utf-8", "replace"): int(count) for name, count in counts.items() if count.isdigit()}
+    return ", ".join(
+        f"{known[kind]} {noun}{'s' * (known[kind] != 1)}" for kind, noun in NOUNS.items() if known.get(kind)
+    )

@@ -1,0 +1,83 @@
+"""What was met in Redis and cannot be worked with: told once in the log, set aside in the ledger, passed over by the loops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import TypeVar
+
+import structlog
+
+from headrace.errors import Damaged, Refused
+from headrace.ledger.reject import reject
+from headrace.ledger.script import AWAY, Ledger, is_damage
+from headrace.ledger.set_aside import readable, set_aside, set_aside_expired
+from headrace_worker.exposure import kind_of, where_of
+
+log = structlog.get_logger("headrace.worker.damage")
+
+T = TypeVar("T")
+MAX_TOLD = 1000
+
+
+class Damage:
+    """One for a process. Nothing of a bad thing's content is logged."""
+
+    def __init__(self, ledger: Ledger):
+        self._ledger = ledger
+        self._told: set[tuple[str, ...]] = set()
+
+    def on_damage(self, name: str, why: str) -> None:
+        """A record was set aside."""
+        log.error("a damaged record was set aside", record=name, why=why)
+
+    async def message(self, raw: bytes, queue: str, why: str) -> None:
+        """Set aside a message that stood in `queue`."""
+        log.error("a message was set aside: it is no hint", queue=queue, bytes=len(raw), why=why)
+        try:
+            await reject(self._ledger, "message", raw, where=queue, why=why)
+        except (Refused, *AWAY) as error:
+            log.warning("what was set aside is not kept", error=kind_of(error))
+
+    async def records(self, names: Sequence[str | bytes], where: str, error: BaseException) -> None:
+        """After `error`, met at `where`: set aside what is damaged among the records `names`. When nothing is, the error is
+        logged, once of its kind."""
+        try:
+            found = await set_aside(self._ledger, names, where=where)
+        except Refused as refused:
+            found, error = [], refused
+        for name, why in found:
+            self.on_damage(name, why)
+        if not found:
+            shown = (readable(name.encode() if isinstance(name, str) else name) for name in names)
+            self.tell_once(f"a record cannot be worked with, met at {where}", error, *shown)
+
+    async def expired(self, error: BaseException) -> None:
+        """After a recovery that failed: set aside what is damaged among the records whose leases ran out."""
+        for name, why in await set_aside_expired(self._ledger):
+            self.on_damage(name, why)
+        self.tell_once("recovery failed; it is tried again", error)
+
+    async def guarded(self, what: str, work: Awaitable[list[T]]) -> list[T]:
+        """The result of `work`, one step of a round; nothing when it failed, so that the other steps are taken. Raises while
+        Redis is away."""
+        try:
+            return await work
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            if isinstance(error, AWAY) and not is_own_fault(error):
+                raise
+            self.tell_once(f"{what} failed; it is tried again", error)
+            return []
+
+    def tell_once(self, what: str, error: BaseException, *names: str) -> None:
+        key = (what, kind_of(error), *names)
+        if key not in self._told and len(self._told) < MAX_TOLD:
+            self._told.add(key)
+            log.error(what, kind=kind_of(error), where=where_of(error), names=" ".join(names))
+
+
+def is_own_fault(error: BaseException) -> bool:
+    """Whether a record is to blame for what a command raised: the server is there, and would answer the same again."""
+    return isinstance(error, Damaged) or is_damage(error)

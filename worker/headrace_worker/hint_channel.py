@@ -1,0 +1,120 @@
+"""Kombu's channel with a guard at its door: what stands in a queue and is no message is set aside, not raised.
+
+Kombu takes a message out of the queue and raises whatever its decoding raises: the message is gone, the worker connects
+anew. One that can be decoded but not delivered is put back by that, and fails again, for ever.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from queue import Empty
+from typing import Any, Literal
+
+from kombu.transport.redis import Channel as RedisChannel
+from kombu.transport.redis import QoS
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import loads
+
+from headrace.ledger.script import AWAY
+from headrace_worker.exposure import kind_of
+
+OnReject = Callable[[bytes, str, str], None]
+"""Told what was set aside, the queue it stood in, and why, without quoting it."""
+
+
+class NoMessageError(ValueError):
+    """What was taken out of a queue is no message of Celery's."""
+
+
+def parse(raw: bytes) -> dict[str, Any]:
+    """The message that `raw` is. Raises `NoMessageError`, or whatever its decoding raises (`RecursionError` is one)."""
+    message = loads(bytes_to_str(raw))
+    if not isinstance(message, dict) or not isinstance(properties := message.get("properties"), dict):
+        raise NoMessageError("no properties of a message")
+    if not isinstance(place := properties.get("delivery_info"), dict):
+        raise NoMessageError("no delivery info")
+    if not all(isinstance(place.get(name), str) for name in ("exchange", "routing_key")):
+        raise NoMessageError("no place that it was sent to")
+    if not (isinstance(properties.get("delivery_tag"), str) and properties["delivery_tag"]):
+        raise NoMessageError("no delivery tag")
+    if not isinstance(message.get("body"), str):
+        raise NoMessageError("no body")
+    if not isinstance(message.get("headers"), dict):
+        raise NoMessageError("no headers")
+    return message
+
+
+def why_of(error: Exception) -> str:
+    return str(error) if isinstance(error, NoMessageError) else kind_of(error)
+
+
+class GuardedQoS(QoS):
+    """Puts unacknowledged messages back; one that cannot be read is set aside instead of being tried again for ever."""
+
+    def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
+        try:
+            super().restore_by_tag(tag, client=client, leftmost=leftmost)
+        except AWAY:
+            raise
+        except Exception as error:
+            with self.channel.conn_or_acquire(client) as connection:
+                raw = connection.hget(self.unacked_key, tag)
+            self._remove_from_indices(tag).execute()
+            self.channel.on_reject(raw or b"", "unacked", kind_of(error))
+
+
+class GuardedChannel(RedisChannel):
+    """A channel of the worker's consumer."""
+
+    QoS = GuardedQoS
+
+    def __init__(self, *args: Any, on_reject: OnReject, **kwargs: Any):
+        self.on_reject = on_reject
+        super().__init__(*args, **kwargs)
+
+    def _brpop_read(self, **options: Any) -> Literal[True]:
+        """As kombu's own, with the guard between taking and delivering."""
+        try:
+            try:
+                reply = self.client.parse_response(self.client.connection, "BRPOP", **options)
+            except self.connection_errors:
+                self.client.connection.disconnect()  # the next round connects anew
+                raise
+            if not reply:
+                raise Empty
+            queue = bytes_to_str(reply[0]).rsplit(self.sep, 1)[0]
+            self._queue_cycle.rotate(queue)
+            self._hand_over(reply[1], queue)
+            return True
+        finally:
+            self._in_poll = None
+            self._flush_brpop_reauth()
+
+    def _hand_over(self, raw: bytes, queue: str) -> None:
+        message: dict[str, Any] = {}
+        try:
+            message = parse(raw)
+            self.connection._deliver(message, queue)
+        except AWAY:
+            raise
+        except Exception as error:
+            if message and message["properties"]["delivery_tag"] in self.qos._delivered:
+                self.qos.reject(message["properties"]["delivery_tag"], requeue=False)
+            self.on_reject(bytes(raw), queue, why_of(error))
+
+    def _receive_one(self, c: Any) -> Any:
+        """Of the fan-out (remote control, events): a message nested too deeply is passed over, as other bad ones are."""
+        try:
+            return super()._receive_one(c)
+        except RecursionError as error:
+            self.on_reject(b"", "fanout", kind_of(error))
+            raise Empty from None
+
+
+def bytes_of(message: Any) -> bytes:
+    """A message that kombu has taken apart, as bytes again, as far as that goes."""
+    try:
+        return json.dumps(message._raw).encode()
+    except (TypeError, ValueError, RecursionError, AttributeError):
+        return b""
