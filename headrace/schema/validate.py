@@ -16,6 +16,7 @@ import msgspec
 
 from headrace.errors import InvalidOutput, Misfit, NoSchemaError, SchemaError
 from headrace.schema.merge import PATTERNS
+from headrace.schema.resources import written_out
 from headrace.schema.source import Source, escaped
 
 MOST_ERRORS = 100
@@ -51,7 +52,7 @@ class Validator:
         more = {"formats": FORMATS} if formats == "meant" else {}
         try:
             self._compiled = source.dialect.validator(
-                source.root, validate_formats=bool(formats), offline=True, pattern_options=PATTERNS, **more
+                written_out(source), validate_formats=bool(formats), offline=True, pattern_options=PATTERNS, **more
             )
         except jsonschema_rs.ValidationError as error:
             where = pointer(list(error.instance_path))
