@@ -41,8 +41,10 @@ class ChoiceParts:
         self.refusal: list[str] = []
         self.reasoning: list[str] = []
         self.details: list[Any] = []
+        self.longer: dict[str, list[str]] = {}  # pieces of the last detail, that is still growing
         self.calls = ToolCalls()
         self.audio: dict[str, Any] = {}
+        self.transcript: list[str] = []
         self.sound: list[bytes] = []
         self.annotations: list[Any] = []
         self.logprobs: dict[str, list[Any]] = {}
@@ -97,13 +99,19 @@ class ChoiceParts:
             or detail.get("index") is None
             or (last.get("type"), last.get("index")) != (detail.get("type"), detail.get("index"))
         ):
+            self.settle_detail()
             self.details.append(dict(detail) if isinstance(detail, dict) else detail)
             return
         for name, value in detail.items():
             if name in DETAIL_TEXTS and isinstance(value, str) and isinstance(last.get(name), str):
-                last[name] += value
+                self.longer.setdefault(name, [last[name]]).append(value)
             elif value is not None:
                 last[name] = value
+
+    def settle_detail(self) -> None:
+        for name, pieces in self.longer.items():
+            self.details[-1][name] = "".join(pieces)
+        self.longer = {}
 
     def add_audio(self, audio: dict[str, Any], deltas: list[Delta]) -> None:
         for name, value in audio.items():
@@ -113,13 +121,14 @@ class ChoiceParts:
                 self.sound.append(sound)
                 deltas.append(Delta("audio", sound))
             elif name == "transcript":
-                self.audio[name] = self.audio.get(name, "") + (value or "")
+                self.transcript.append(text_of(value or ""))
             elif value is not None:
                 self.audio[name] = value
 
     def choice(self, *, plain: bool) -> Choice:
         """All of it. Raises `CallError` when it ended before it was complete, or with an error."""
         said = "".join(self.text)
+        self.settle_detail()
         if self.finish_reason is None and not plain:
             raise CallError("incomplete_stream", "the answer ended before it was complete", partial=said)
         if self.finish_reason == "error":
@@ -129,7 +138,8 @@ class ChoiceParts:
         thought = "".join(self.reasoning) or "".join(
             text for part in details for name in DETAIL_TEXTS[:2] if isinstance(text := part.get(name), str)
         )
-        audio = self.audio | ({"data": base64.b64encode(b"".join(self.sound)).decode()} if self.sound else {})
+        audio = self.audio | ({"transcript": "".join(self.transcript)} if self.transcript else {})
+        audio |= {"data": base64.b64encode(b"".join(self.sound)).decode()} if self.sound else {}
         return Choice(
             content=said if self.text or not (calls or refusal or audio) else None,
             finish_reason=self.finish_reason or "stop",
