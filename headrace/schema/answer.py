@@ -13,12 +13,17 @@ from headrace.schema.lax import coerce
 from headrace.schema.mend import mended
 from headrace.schema.modes import Form, Mode, form_of
 from headrace.schema.source import Source
-from headrace.schema.validate import TWICE, compiled, json_value
+from headrace.schema.validate import TWICE, Later, compiled, json_value
 
 MOST_REPAIRED = 1 << 20
 """Characters: an answer that long is not almost JSON."""
 MAX_BRACKETS = 200_000
 """That open something, in what is to be mended."""
+
+
+MAX_AT_ONCE = 1 << 16
+MAX_MENDED_AT_ONCE = 200
+"""Characters that are read within a few milliseconds: as they are, and when they have to be mended."""
 
 
 class Answer(NamedTuple):
@@ -37,19 +42,23 @@ def read_answer(
     target: str = "openai",
     lax: bool = False,
     decode: Callable[[str], Any] | None = None,
+    at_once: bool = False,
 ) -> Answer:
     """The value that `text` means, asked for in `mode`. `decode` reads what is not JSON (`typed_xml`).
 
     JSON is decoded strictly first; only what fails is repaired. Raises `CallError("invalid_output")`, the text in
-    `partial` and every misfit in `details["errors"]`.
+    `partial` and every misfit in `details["errors"]`. With `at_once`, raises `Later` for what takes longer than some
+    milliseconds: to be asked for again in a thread. There it ends, too: two seconds of work are the most.
     """
+    if at_once and len(text) > MAX_AT_ONCE:
+        raise Later
     form = form_of(schema, mode, target)
     try:
         if decode is not None:
             wire, repaired = coerce(decode(text), wire_source(form)), False
         else:
-            wire, repaired = decoded(text)
-        return fitted(wire, form, schema, repaired=repaired, lax=lax)
+            wire, repaired = decoded(text, at_once=at_once)
+        return fitted(wire, form, schema, repaired=repaired, lax=lax, at_once=at_once)
     except InvalidOutput as error:
         raise misfit(text, error) from None
 
@@ -62,11 +71,13 @@ def parse_json(text: str) -> Any:
         raise misfit(text, error) from None
 
 
-def decoded(text: str) -> tuple[Any, bool]:
-    """The JSON value of a text, and whether it had to be repaired. Raises `InvalidOutput`."""
+def decoded(text: str, *, at_once: bool = False) -> tuple[Any, bool]:
+    """The JSON value of a text, and whether it had to be repaired. Raises `InvalidOutput`, or `Later`."""
     try:
         return json_value(text), False
     except InvalidOutput as error:
+        if at_once and len(text) > MAX_MENDED_AT_ONCE and error.errors[0].keyword != TWICE:
+            raise Later from None
         found = None if error.errors[0].keyword == TWICE else repaired(text)
         if found is None:
             raise error from None
@@ -89,20 +100,20 @@ def repaired(text: str) -> Any:
     return mended(text) if text.count("[") + text.count("{") <= MAX_BRACKETS else None
 
 
-def fitted(wire: Any, form: Form, schema: dict[str, Any], *, repaired: bool, lax: bool) -> Answer:
+def fitted(wire: Any, form: Form, schema: dict[str, Any], *, repaired: bool, lax: bool, at_once: bool) -> Answer:
     if form.lowered and not isinstance(wire, dict):
         raise InvalidOutput([Misfit("", "shape", "it must be an object")])
     validator = form.lowered.validator if form.lowered else compiled(msgspec.json.encode(schema))
     try:
         value = form.lowered.restore(wire) if form.lowered else wire
-        validator.validate(value)
+        validator.validate(value, at_once=at_once)
         return Answer(value, repaired)
     except InvalidOutput:
         if not lax:
             raise
     value = coerce(wire, wire_source(form))
     value = coerce(form.lowered.restore(value) if form.lowered else value, validator.source)
-    validator.validate(value)
+    validator.validate(value, at_once=at_once)
     return Answer(value, repaired, coerced=True)
 
 

@@ -101,10 +101,10 @@ class Lowering:
         parts = flatten(self.source, list(schemas))
         self._work += len(parts)
         if self._work > MAX_WORK:
+            where = self.source.pointer(parts[0])
             raise SchemaError(
-                f"schema at {self.source.pointer(parts[0])[:SHOWN] or '/'}: its references and `allOf` lead to the same "
-                "parts too often",
-                pointer=self.source.pointer(parts[0]),
+                f"schema at {where[:SHOWN] or '/'}: its references and `allOf` lead to the same parts too often",
+                pointer=where,
                 keyword="$ref",
                 remedy="shorten the chains of `$ref` and `allOf`",
             )
@@ -120,9 +120,10 @@ class Lowering:
             return reference
         self._count += 1
         if self._count > MOST_NODES:
+            where = self.source.pointer(parts[0]) if parts else ""
             raise SchemaError(
-                f"schema at {self.source.pointer(parts[0]) if parts else '/'}: it has too many parts once written out",
-                pointer=self.source.pointer(parts[0]) if parts else "",
+                f"schema at {where or '/'}: it has too many parts once written out",
+                pointer=where,
                 keyword="allOf",
                 remedy="combine fewer `anyOf`, `oneOf` and `allOf`",
             )
@@ -247,9 +248,7 @@ class Lowering:
     def alternatives(self, given: Sequence[Node | None], merged: Merged) -> Node | None:
         """One of several, as few as there are: equal ones once, and JSON text takes all the others in."""
         nodes: list[Node] = []
-        for node in given:
-            if node is None:
-                continue
+        for node in filter(None, given):
             if not hasattr(node, "about"):
                 node.about, node.pointer = {}, merged.pointer
             flat = node.nodes if isinstance(node, Union) and not node.about else [node]
@@ -383,8 +382,7 @@ class Lowering:
                 rest = Items(node, {word: size for word, size in beyond.items() if size or word == "maxItems"})
                 rest.about, rest.pointer = {}, merged.pointer
         made = Tuple(nodes, min(least, len(nodes)), rest)
-        for each in (made.record,):
-            each.about, each.pointer = {}, merged.pointer
+        made.record.about, made.record.pointer = {}, merged.pointer
         return made
 
     def untyped(self, merged: Merged, word: str) -> Node:

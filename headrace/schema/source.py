@@ -235,7 +235,7 @@ class Source:
         value in so many ways that checking it never ends."""
         ways: dict[int, int] = {}
         for start in self.all_of_it():
-            path = [(start, self._in_place(start))] if id(start) not in ways else []
+            path = [(start, self.in_place(start))] if id(start) not in ways else []
             active = {id(start): 1}
             while path:
                 here, following = path[-1]
@@ -257,7 +257,7 @@ class Source:
                     active[id(here)] += ways[id(inner)]
                 else:
                     active[id(inner)] = 1
-                    path.append((inner, self._in_place(inner)))
+                    path.append((inner, self.in_place(inner)))
 
     def _refused(self, here: dict[str, Any], what: str, remedy: str) -> SchemaError:
         keyword = next((word for word in (*REFERENCES, *IN_PLACE) if word in here), "$ref")
@@ -277,7 +277,7 @@ class Source:
             waiting += [inner for _, inner in subschemas(here)]
             waiting += [target for _, target in self.references(here)]
 
-    def _in_place(self, schema: Any) -> Iterator[Any]:
+    def in_place(self, schema: Any) -> Iterator[Any]:
         """The subschemas that describe the same value as `schema`."""
         for _, target in self.references(schema):
             if isinstance(target, dict):

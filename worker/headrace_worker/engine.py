@@ -20,6 +20,7 @@ from headrace_worker.providers.registry import Registry
 from headrace_worker.reasks import Reasks
 from headrace_worker.reduce import Delta
 from headrace_worker.retry import ATTEMPTS, backoff_s
+from headrace_worker.schema_request import prepared
 from headrace_worker.slots import Slots
 
 LONGEST_SLEEP_S = 2.0
@@ -109,6 +110,8 @@ class Engine:
     ) -> Completion:
         rank, delivered = epoch, False
         mode = provider.mode_of(job) if job.schema is not None else None
+        if job.schema is not None and mode is not None:
+            await prepared(job.schema, mode, provider.facts.dialect)
         asked = Reasks(job)
 
         def deliver(delta: Delta) -> None:

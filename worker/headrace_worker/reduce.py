@@ -15,10 +15,12 @@ import msgspec
 
 from headrace.errors import CallError
 from headrace.job import Choice, Completion, Job, Usage
-from headrace.schema.answer import Answer, parse_json, read_answer
+from headrace.schema.answer import MAX_AT_ONCE, Answer, parse_json, read_answer
 from headrace.schema.modes import Mode
+from headrace.schema.validate import Later
 from headrace.tool_calls import REASONING, ToolCalls
 from headrace_worker.failures import error_inside
+from headrace_worker.off_loop import off_loop
 from headrace_worker.parsers import PARSERS
 
 Chunk = dict[str, Any]
@@ -204,8 +206,9 @@ class Reducer:
             self.choices[index].add(choice, deltas if index == 0 else [])
         return [as_text(delta) for delta in deltas] if self.mode == "tool_call" else deltas
 
-    def completion(self, job: Job, *, deployment: str = "") -> Completion:
-        """The completion, its `value` valid under the job's schema. Raises `CallError` for an answer of no use."""
+    def completion(self, job: Job, *, deployment: str = "", at_once: bool = False) -> Completion:
+        """The completion, its `value` valid under the job's schema. Raises `CallError` for an answer of no use; with
+        `at_once`, `Later` for one that takes long to read."""
         if not self.choices:
             if self.plain or not self.id:
                 raise CallError("provider_error", "the provider's answer has no choices")
@@ -213,7 +216,7 @@ class Reducer:
         first, *others = (self.choices[index].choice(plain=self.plain) for index in sorted(self.choices))
         if job.schema is not None and self.mode == "tool_call" and first.tool_calls:
             first = answered_by_call(first)
-        answer = answer_of(first, job, self.mode, self.target)
+        answer = answer_of(first, job, self.mode, self.target, at_once=at_once)
         return Completion(
             **{name: getattr(first, name) for name in Choice.__struct_fields__},
             id=self.id,
@@ -229,6 +232,13 @@ class Reducer:
             other_choices=others,
             **self.beside,
         )
+
+    async def completed(self, job: Job, *, deployment: str = "") -> Completion:
+        """`completion`, off the event loop when it takes long."""
+        try:
+            return self.completion(job, deployment=deployment, at_once=True)
+        except Later:
+            return await off_loop(self.completion, job, deployment=deployment)
 
     def keep_what_came(self, error: CallError) -> None:
         """An answer of no use was paid for all the same: put what had come of it into the error."""
@@ -250,7 +260,7 @@ class Reducer:
         return "".join(first.text) if first else ""
 
 
-def answer_of(choice: Choice, job: Job, mode: Mode, target: str) -> Answer | None:
+def answer_of(choice: Choice, job: Job, mode: Mode, target: str, *, at_once: bool = False) -> Answer | None:
     """What the answer means under the job's schema or parser; None for a plain answer and for tool calls.
 
     Raises `CallError` for an answer of no use (providers 5.4); it carries the text that was paid.
@@ -265,12 +275,16 @@ def answer_of(choice: Choice, job: Job, mode: Mode, target: str) -> Answer | Non
         raise CallError("content_filter", "the provider's filter stopped the answer", partial=choice.content)
     if not choice.content:
         raise CallError("empty_output", "the provider sent no text")
+    if at_once and len(choice.content) > MAX_AT_ONCE:
+        raise Later
     if job.parser is not None:
         return Answer(PARSERS[job.parser]((job.prefilling or "") + choice.content))
     if job.schema is None:
         return Answer(parse_json(choice.content))
     decode = PARSERS.get(mode)
-    return read_answer(choice.content, job.schema, mode=mode, target=target, lax=job.lax, decode=decode)
+    return read_answer(
+        choice.content, job.schema, mode=mode, target=target, lax=job.lax, decode=decode, at_once=at_once
+    )
 
 
 def answered_by_call(choice: Choice) -> Choice:
