@@ -12,7 +12,7 @@ def too_many_nodes(raw: bytes, most: int = MAX_NODES) -> bool:
     with fewer bytes, or fewer commas and brackets in all, is not looked at more closely."""
     if len(raw) <= most or sum(map(raw.count, OPENING)) < most:
         return False
-    found, strings, in_string, at = 1, 0, False, 0
+    found, quotes, in_string, at = 1, 0, False, 0
     while at < len(raw):
         piece = raw[at : at + PIECE]
         at += len(piece)
@@ -22,9 +22,9 @@ def too_many_nodes(raw: bytes, most: int = MAX_NODES) -> bool:
         parts = piece.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')
         outside = b"".join(parts[in_string::2])
         in_string ^= len(parts) % 2 == 0
-        strings += len(parts) // 2
+        quotes += len(parts) - 1
         found += sum(map(outside.count, OPENING))
-        if found > most or strings > 2 * most + 1:
+        if found > most or quotes > 4 * most + 2:
             return True
     return False
 
