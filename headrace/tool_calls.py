@@ -19,6 +19,13 @@ REASONING = ("reasoning_content", "reasoning", "thinking")
 """The fields in which providers give the text of a model's reasoning; the first that is there counts."""
 
 
+MAX_CALLS = 256
+MAX_NAME = 256
+"""Characters; providers take 64."""
+MAX_LOOKED_AT = 1 << 16
+"""Characters of arguments that are read again to see whether they are whole."""
+
+
 class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
     """One call that a model made. `raw` is what it wrote: the arguments as JSON text, or a custom tool's input.
 
@@ -43,6 +50,14 @@ class CallParts(msgspec.Struct, omit_defaults=True):
     index: int | None = None
     given_id: str = ""
     result: Any = UNSET
+    pieces: list[str] = []
+
+    def gathered(self) -> str:
+        """All that came: `raw`, with the pieces that came since it was last asked for."""
+        if self.pieces:
+            self.raw += "".join(self.pieces)
+            self.pieces = []
+        return self.raw
 
 
 class ToolCalls(msgspec.Struct, omit_defaults=True):
@@ -67,39 +82,48 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
         calls = [*(message.get("tool_calls") or ()), {"function": message.get("function_call")}]
         for call in calls:
             if call and any(call.values()):
-                self.calls.append(CallParts())
+                self.begin(CallParts())
                 extend(self.calls[-1], call)
 
-    def add_delta(self, delta_tool_calls: Sequence[Mapping[str, Any]] | None) -> None:
+    def begin(self, call: CallParts) -> int:
+        if len(self.calls) >= MAX_CALLS:
+            raise InputError(f"more than {MAX_CALLS} tool calls in one answer")
+        self.calls.append(call)
+        return len(self.calls) - 1
+
+    def add_delta(self, delta_tool_calls: Sequence[Mapping[str, Any]] | None) -> list[tuple[int, str]]:
         """Take in a delta's `tool_calls`, all of them. A legacy `function_call` is `[{"index": 0, "function": …}]`.
 
         A delta belongs to the call of its index, unless their ids differ; without an index to the call of its id, else of
         its position among several, else to the last one. Nothing in it is needed; what is missing is filled in later.
+        Returns which calls went on, by their places, and with what. Raises `InputError` for more than `MAX_CALLS`.
         """
+        added: list[tuple[int, str]] = []
         deltas = [delta for delta in delta_tool_calls or () if delta]
         for position, delta in enumerate(deltas):
-            call = self.call_of(delta, position if len(deltas) > 1 else len(self.calls) - 1)
-            if call is None and (delta.get("id") or any(payload(delta).values())):
+            place = self.place_of(delta, position if len(deltas) > 1 else len(self.calls) - 1)
+            if place is None and (delta.get("id") or any(payload(delta).values())):
                 index = delta.get("index")
-                call = CallParts(index=index if isinstance(index, int) else None)
-                self.calls.append(call)
-            if call is not None:
-                extend(call, delta)
+                place = self.begin(CallParts(index=index if isinstance(index, int) else None))
+            if place is not None:
+                added.append((place, extend(self.calls[place], delta)))
+        return added
 
-    def call_of(self, delta: Mapping[str, Any], position: int) -> CallParts | None:
-        """The call that a delta goes on with; None when it begins one."""
+    def place_of(self, delta: Mapping[str, Any], position: int) -> int | None:
+        """The place of the call that a delta goes on with; None when it begins one."""
         index, id, name = delta.get("index"), delta.get("id") or "", payload(delta).get("name")
         if isinstance(index, int):
-            same = [call for call in self.calls if call.index == index]
-            return next((call for call in reversed(same) if not id or not call.id or call.id == id), None)
-        found = next((call for call in self.calls if id and call.id == id), None)
-        call = self.calls[position] if found is None and 0 <= position < len(self.calls) else found
+            same = [place for place, call in enumerate(self.calls) if call.index == index]
+            return next((place for place in reversed(same) if not id or self.calls[place].id in ("", id)), None)
+        found = next((place for place, call in enumerate(self.calls) if id and call.id == id), None)
+        place = position if found is None and 0 <= position < len(self.calls) else found
+        call = self.calls[place] if place is not None else None
         if call is None or (id and call.id and call.id != id):
             return None
         # Without index and id only a name tells that another call begins: never within arguments.
-        if found is None and name and call.raw and (name != call.name or parsed(call.raw)[1] is None):
+        if found is None and name and (call.raw or call.pieces) and (name != call.name or is_whole(call.gathered())):
             return None
-        return call
+        return place
 
     def get_calls(self) -> list[ToolCall]:
         """The calls, in order. One whose arguments are no JSON object carries an `error`; blank arguments are `{}`."""
@@ -153,6 +177,7 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
         """The calls by ids that are unique, and stay the same once they were given out."""
         seen: set[str] = set()
         for call in self.calls:
+            call.gathered()
             if not call.given_id:
                 call.given_id = call.id if call.id and call.id not in seen else f"call_{secrets.token_hex(12)}"
             seen.add(call.given_id)
@@ -163,16 +188,25 @@ def payload(delta: Mapping[str, Any]) -> Mapping[str, Any]:
     return delta.get("function") or delta.get("custom") or {}
 
 
-def extend(call: CallParts, delta: Mapping[str, Any]) -> None:
+def extend(call: CallParts, delta: Mapping[str, Any]) -> str:
+    """Add a delta to its call; returns the piece of its arguments."""
     body = payload(delta)
     call.id = call.id or delta.get("id") or ""
     if delta.get("type") == "custom" or delta.get("custom"):
         call.type = "custom"
     name = body.get("name") or ""
-    if not call.raw and name != call.name:
+    if not call.raw and not call.pieces and name != call.name and len(call.name) < MAX_NAME:
         call.name += name
     arguments = body.get("input" if call.type == "custom" else "arguments")
-    call.raw += arguments if isinstance(arguments, str) else "" if arguments is None else as_json(arguments)
+    piece = arguments if isinstance(arguments, str) else "" if arguments is None else as_json(arguments)
+    if piece:
+        call.pieces.append(piece)
+    return piece
+
+
+def is_whole(raw: str) -> bool:
+    """Whether arguments are complete. Of long ones that is not asked: it would be asked again with every delta."""
+    return len(raw) <= MAX_LOOKED_AT and parsed(raw)[1] is None
 
 
 def parsed(raw: str) -> tuple[dict[str, Any] | None, str | None]:

@@ -13,7 +13,7 @@ from litestar.types import ASGIApp
 
 from headrace.errors import InputError
 from headrace_api.auth import EVERY_JOB, READ, SUBMIT
-from headrace_api.bodies import read_asked, read_object
+from headrace_api.bodies import Asked, read_asked, read_object, sized
 from headrace_api.gateway import Gateway
 from headrace_api.jobs import submitted
 from headrace_api.streams import stream
@@ -25,7 +25,8 @@ from headrace_api.views.ag_ui import AgUi
 @post("/v1/ag-ui", status_code=200)
 async def run(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
     """Run an agent (`RunAgentInput`), or with `Last-Event-ID` join its run where the client was cut off."""
-    body = read_object(await request.body())
+    raw = await request.body()
+    body = await sized(len(raw), read_object, raw)
     thread, run_id = body.get("threadId"), body.get("runId")
     for name, value in (("threadId", thread), ("runId", run_id)):
         if not isinstance(value, str | None) or (value is not None and not 1 <= len(value) <= 128):
@@ -39,18 +40,23 @@ async def run(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
         gateway.record(job)
         return await stream(gateway, AgUi, named(job, thread, run_id), Cursor.parse(last, job))
     gateway.allow(request, EVERY_JOB, SUBMIT)
-    forwarded = body.get("forwardedProps")
-    if not isinstance(forwarded, dict | None):
-        raise InputError("/forwardedProps: must be an object")
-    wanted = dict(forwarded or {})
-    wanted["model"] = wanted.get("model") or body.get("model") or request.query_params.get("model")
-    wanted["messages"] = conversation(body.get("messages"))
-    wanted["tools"] = tools(body.get("tools"))
-    asked = read_asked(wanted | {"stream": True}, streams=True)
+    asked = await sized(len(raw), read_run, body, request.query_params.get("model"))
     key = f"ag-ui:{thread}:{run_id}" if thread and run_id else None
     gateway.check_room()
     job = await submitted(gateway, request, asked, key)
     return await stream(gateway, AgUi, named(job, thread, run_id), Cursor())
+
+
+def read_run(body: dict[str, Any], model: str | None) -> Asked:
+    """The job of a `RunAgentInput`. Raises `InputError`."""
+    forwarded = body.get("forwardedProps")
+    if not isinstance(forwarded, dict | None):
+        raise InputError("/forwardedProps: must be an object")
+    wanted = dict(forwarded or {})
+    wanted["model"] = wanted.get("model") or body.get("model") or model
+    wanted["messages"] = conversation(body.get("messages"))
+    wanted["tools"] = tools(body.get("tools"))
+    return read_asked(wanted | {"stream": True}, streams=True)
 
 
 def named(job: str, thread: str | None, run_id: str | None) -> Subject:

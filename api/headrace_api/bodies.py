@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
@@ -11,10 +15,15 @@ from headrace.errors import InputError
 from headrace.job import Job
 from headrace.options import WIRE
 from headrace.schema.validate import MOST_DEPTH, too_deep
+from headrace_api.nodes import MAX_NODES, too_many_nodes
 
 OWN = frozenset({"prefilling", "ttl_s", "timeout_s", "idempotency_key", "on_retry", "cache"})
 GONE = {"functions": "tools", "function_call": "tool_choice"}
 TAKEN = frozenset({"model", "messages", "tools", "tool_choice", "response_format", "stream", "stream_options", "n"})
+LARGE_BYTES = 4096
+readers = ThreadPoolExecutor(2, thread_name_prefix="headrace-body")
+P = ParamSpec("P")
+T = TypeVar("T")
 OPTIONS = frozenset(WIRE) | {"parallel_tool_calls"}
 
 
@@ -27,8 +36,17 @@ class Asked(msgspec.Struct, frozen=True):
     own: dict[str, Any]
 
 
+async def sized(size: int, work: Callable[P, T], *args: P.args, **words: P.kwargs) -> T:
+    """What `work` makes of a body of `size` bytes; of a large one in a thread, so that the others' streams go on."""
+    if size <= LARGE_BYTES:
+        return work(*args, **words)
+    return await asyncio.get_running_loop().run_in_executor(readers, partial(work, *args, **words))
+
+
 def read_object(raw: bytes) -> dict[str, Any]:
-    """The JSON object of a request's body. Raises `InputError`."""
+    """The JSON object of a request's body. Raises `InputError`, before it is decoded for one of too many values."""
+    if too_many_nodes(raw):
+        raise InputError(f"the body has more than {MAX_NODES} values")
     try:
         body = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

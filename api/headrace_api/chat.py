@@ -12,7 +12,7 @@ from litestar.types import ASGIApp
 from headrace.job import Completion
 from headrace.lines import success_line
 from headrace_api.auth import EVERY_JOB, SUBMIT
-from headrace_api.bodies import read_asked, read_object
+from headrace_api.bodies import read_asked, read_object, sized
 from headrace_api.following import DRAINING
 from headrace_api.gateway import Gateway
 from headrace_api.jobs import as_json, submitted
@@ -26,7 +26,8 @@ from headrace_api.views.openai import OpenAI
 async def complete(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
     """The answer, or with `"stream": true` its chunks. Leaving does not stop the job; its id is in `x-headrace-job`."""
     gateway.allow(request, EVERY_JOB, SUBMIT)
-    asked = read_asked(read_object(await request.body()))
+    raw = await request.body()
+    asked = await sized(len(raw), read_asked, await sized(len(raw), read_object, raw))
     if asked.stream:
         gateway.check_room()
     job = await submitted(gateway, request, asked)

@@ -13,7 +13,7 @@ from headrace.job import Outcome
 from headrace.ledger.cancel import cancel as cancel_job
 from headrace.ledger.state import TERMINAL
 from headrace_api.auth import CANCEL, EVERY_JOB, READ, SUBMIT, TOKEN_S
-from headrace_api.bodies import Asked, read_asked, read_object
+from headrace_api.bodies import Asked, read_asked, read_object, sized
 from headrace_api.gateway import Gateway, urls_of
 
 FIELDS = ("state", "created", "ended", "n")
@@ -51,8 +51,9 @@ def as_json(value: Any, status: int = 200, **headers: str) -> Response[bytes]:
 async def submit(request: Request[Any, Any, Any], gateway: Gateway) -> Response[bytes]:
     """Accept OpenAI's chat-completions body as a job; deltas are streamed unless it says `"stream": false`."""
     gateway.allow(request, EVERY_JOB, SUBMIT)
-    body = read_object(await request.body())
-    asked = read_asked(body, streams=body.get("stream") is not False)
+    raw = await request.body()
+    body = await sized(len(raw), read_object, raw)
+    asked = await sized(len(raw), read_asked, body, streams=body.get("stream") is not False)
     job = await submitted(gateway, request, asked, timeout_s=TIMEOUT_S)
     state = None
     if key_of(request, asked):  # what was said before may have been answered before

@@ -41,6 +41,8 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (Damaged, 500, "damaged"),
     (WaitTimeout, 504, "timeout"),
 )
+MAX_SAID = 2000
+"""Characters of a message: it may quote what was given."""
 
 
 class Problem(Exception):
@@ -68,7 +70,9 @@ def problem_of(error: Exception) -> Problem:
         return failed(error.subject, error.failure)
     for kind, status, code in STATUS:
         if isinstance(error, kind):
-            return Problem(status, code, str(error), param=place_in(str(error)) if kind is InputError else None)
+            message = str(error)
+            message = message if len(message) <= MAX_SAID else f"{message[:MAX_SAID]} …"
+            return Problem(status, code, message, param=place_in(message) if kind is InputError else None)
     if isinstance(error, HTTPException):
         return Problem(error.status_code, "http", error.detail)
     if not isinstance(error, HeadraceError):

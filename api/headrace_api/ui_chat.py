@@ -16,7 +16,7 @@ from headrace.client import TENANT
 from headrace.errors import InputError
 from headrace.ledger.state import TERMINAL
 from headrace_api.auth import EVERY_JOB, READ, SUBMIT
-from headrace_api.bodies import read_asked, read_object
+from headrace_api.bodies import Asked, read_asked, read_object, sized
 from headrace_api.gateway import Gateway
 from headrace_api.jobs import submitted
 from headrace_api.streams import Nothing, stream
@@ -31,22 +31,28 @@ SDKS = ("id", "messages", "trigger", "messageId", "metadata")
 async def chat(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
     """Answer the last message of `messages` (UI messages of the AI SDK), as a UI message stream."""
     gateway.allow(request, EVERY_JOB, SUBMIT)
-    body = read_object(await request.body())
+    raw = await request.body()
+    body = await sized(len(raw), read_object, raw)
     chat_id = body.get("id")
     if not isinstance(chat_id, str) or not 1 <= len(chat_id) <= 256 or "/" in chat_id:
         raise InputError("/id: must be the chat's id, a text of 1 to 256 characters without a slash")
     if body.get("trigger") not in (None, "submit-message", "regenerate-message"):
         raise InputError(f"/trigger: {body['trigger']!r:.40} is not known here")
-    wanted = {name: value for name, value in body.items() if name not in SDKS}
-    wanted["model"] = body.get("model") or request.query_params.get("model")
-    wanted["messages"] = conversation(body.get("messages"))
-    asked = read_asked(wanted | {"stream": True}, streams=True)
+    asked = await sized(len(raw), read_chat, body, request.query_params.get("model"))
     gateway.check_room()
     job = await submitted(gateway, request, asked)
     key = gateway.client.ledger.keys.chat(TENANT, chat_id)
     async with gateway.client.talking():
         await gateway.client.ledger.client.set(key, job, px=CHAT_MS)
     return await stream(gateway, UiMessage, Subject(job=job, model=asked.job.model), Cursor())
+
+
+def read_chat(body: dict[str, Any], model: str | None) -> Asked:
+    """The job that answers the chat. Raises `InputError`."""
+    wanted = {name: value for name, value in body.items() if name not in SDKS}
+    wanted["model"] = body.get("model") or model
+    wanted["messages"] = conversation(body.get("messages"))
+    return read_asked(wanted | {"stream": True}, streams=True)
 
 
 @get("/v1/ui/chat/{chat_id:str}/stream")
@@ -103,26 +109,29 @@ def content(parts: list[dict[str, Any]], where: str) -> Any:
 def assistant(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What the model said, with the calls it made and their results; a step after results is a message of its own."""
     talk: list[dict[str, Any]] = []
-    text, calls, results = "", [], []
+    said: list[str] = []
+    calls, results = [], []
 
     def close() -> None:
-        nonlocal text, calls, results
-        if text or calls:
-            talk.append({"role": "assistant", "content": text or None} | ({"tool_calls": calls} if calls else {}))
-            talk.extend(results)
-        text, calls, results = "", [], []
+        nonlocal said, calls, results
+        if text := "".join(said):
+            talk.append({"role": "assistant", "content": text} | ({"tool_calls": calls} if calls else {}))
+        elif calls:
+            talk.append({"role": "assistant", "content": None, "tool_calls": calls})
+        talk.extend(results)
+        said, calls, results = [], [], []
 
     for part in parts:
         kind = str(part.get("type", ""))
         if kind == "step-start" and results:
             close()
         elif kind == "text":
-            text += str(part.get("text", ""))
+            said.append(str(part.get("text", "")))
         elif kind == "dynamic-tool" or kind.startswith("tool-"):
             name = part.get("toolName") if kind == "dynamic-tool" else kind.removeprefix("tool-")
             call_id = str(part.get("toolCallId"))
-            said = part.get("output") if part.get("state") == "output-available" else part.get("errorText")
-            if said is None:
+            given = part.get("output") if part.get("state") == "output-available" else part.get("errorText")
+            if given is None:
                 continue  # a call without its result may not be sent
             function = {"name": name, "arguments": json.dumps(part.get("input") or {})}
             calls.append({"id": call_id, "type": "function", "function": function})
@@ -130,7 +139,7 @@ def assistant(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 {
                     "role": "tool",
                     "tool_call_id": call_id,
-                    "content": said if isinstance(said, str) else json.dumps(said),
+                    "content": given if isinstance(given, str) else json.dumps(given),
                 }
             )
     close()

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
 
 from headrace.errors import CallError, InvalidOutput, Misfit
+from headrace.schema.found import fenced, whole_in, without_thought
 from headrace.schema.lax import coerce
+from headrace.schema.mend import mended
 from headrace.schema.modes import Form, Mode, form_of
 from headrace.schema.source import Source
-from headrace.schema.validate import TWICE, compiled, json_value
+from headrace.schema.validate import TWICE, Later, compiled, json_value
 
-THOUGHT = re.compile(r"^\s*<think>.*?</think>\s*", re.DOTALL)
-FENCED = re.compile(r"```(?:json|JSON)?\s*\n(.*?)\n?\s*```", re.DOTALL)
-NO_NUMBER = re.compile(r"[\[:,]\s*-?(?:NaN|Infinity)\b")  # mending would make a text of it
-FENCED_WIDE = re.compile(r"```(?:json|JSON)?\s*\n(.*)```", re.DOTALL)
 MOST_REPAIRED = 1 << 20
-"""Characters: repairing is slow, and an answer that long is not almost JSON."""
+"""Characters: an answer that long is not almost JSON."""
+MAX_BRACKETS = 200_000
+"""That open something, in what is to be mended."""
+
+
+MAX_AT_ONCE = 1 << 16
+MAX_MENDED_AT_ONCE = 200
+"""Characters that are read within a few milliseconds: as they are, and when they have to be mended."""
 
 
 class Answer(NamedTuple):
@@ -39,19 +42,23 @@ def read_answer(
     target: str = "openai",
     lax: bool = False,
     decode: Callable[[str], Any] | None = None,
+    at_once: bool = False,
 ) -> Answer:
     """The value that `text` means, asked for in `mode`. `decode` reads what is not JSON (`typed_xml`).
 
     JSON is decoded strictly first; only what fails is repaired. Raises `CallError("invalid_output")`, the text in
-    `partial` and every misfit in `details["errors"]`.
+    `partial` and every misfit in `details["errors"]`. With `at_once`, raises `Later` for what takes longer than some
+    milliseconds: to be asked for again in a thread. There it ends, too: two seconds of work are the most.
     """
+    if at_once and len(text) > MAX_AT_ONCE:
+        raise Later
     form = form_of(schema, mode, target)
     try:
         if decode is not None:
             wire, repaired = coerce(decode(text), wire_source(form)), False
         else:
-            wire, repaired = decoded(text)
-        return fitted(wire, form, schema, repaired=repaired, lax=lax)
+            wire, repaired = decoded(text, at_once=at_once)
+        return fitted(wire, form, schema, repaired=repaired, lax=lax, at_once=at_once)
     except InvalidOutput as error:
         raise misfit(text, error) from None
 
@@ -64,11 +71,13 @@ def parse_json(text: str) -> Any:
         raise misfit(text, error) from None
 
 
-def decoded(text: str) -> tuple[Any, bool]:
-    """The JSON value of a text, and whether it had to be repaired. Raises `InvalidOutput`."""
+def decoded(text: str, *, at_once: bool = False) -> tuple[Any, bool]:
+    """The JSON value of a text, and whether it had to be repaired. Raises `InvalidOutput`, or `Later`."""
     try:
         return json_value(text), False
     except InvalidOutput as error:
+        if at_once and len(text) > MAX_MENDED_AT_ONCE and error.errors[0].keyword != TWICE:
+            raise Later from None
         found = None if error.errors[0].keyword == TWICE else repaired(text)
         if found is None:
             raise error from None
@@ -80,76 +89,31 @@ def repaired(text: str) -> Any:
 
     Whole JSON in a code fence or between words comes first, then what can be mended: cut off, single quotes and the like.
     """
-    text = THOUGHT.sub("", text)
-    if len(text) > MOST_REPAIRED or text.count("[") + text.count("{") > 20_000:
+    text = without_thought(text)
+    if len(text) > MOST_REPAIRED:
         return None
-    for fenced in (FENCED_WIDE.search(text), FENCED.search(text)):
-        if fenced and (found := whole_in(fenced[1])) is not None:
+    inner = list(fenced(text))
+    for each in (*inner, text):
+        if (found := whole_in(each)) is not None:
             return found
-    found = whole_in(text)
-    return found if found is not None else mended(text)
+    text = inner[0] if inner else text
+    return mended(text) if text.count("[") + text.count("{") <= MAX_BRACKETS else None
 
 
-def whole_in(text: str) -> Any:
-    """The longest JSON object in a text, else the longest list, that is no part of something larger; None where there is
-    none. Some tries are enough."""
-    found: list[tuple[bool, int, Any]] = []
-    failed: list[int] = []
-    end, tries = 0, 0
-    for start in re.finditer(r"[{\[]", text):
-        at = start.start()
-        if at < end or tries >= 50 or any(is_open(text[before:at]) for before in failed):
-            continue
-        tries += 1
-        try:
-            value, end = WHOLE.raw_decode(text, at)
-            found.append((isinstance(value, dict), end - at, value))
-        except (ValueError, RecursionError):
-            failed.append(at)
-    return max(found, key=lambda each: each[:2])[2] if found else None
-
-
-def is_open(text: str) -> bool:
-    """Whether more brackets are opened than closed in it."""
-    return text.count("{") + text.count("[") > text.count("}") + text.count("]")
-
-
-def mended(text: str) -> Any:
-    fenced = FENCED_WIDE.search(text)
-    text = fenced[1] if fenced else text
-    starts = [at for at in (text.find("{"), text.find("[")) if at >= 0]
-    if not starts or NO_NUMBER.search(text):
-        return None
-    from json_repair import repair_json
-
-    try:
-        found = msgspec.json.decode(repair_json(text[min(starts) :], skip_json_loads=True, ensure_ascii=False))
-    except (ValueError, RecursionError, TypeError):
-        return None
-    return found if isinstance(found, dict | list) else None
-
-
-def no_constant(word: str) -> Any:
-    raise ValueError(f"{word} is no JSON")
-
-
-WHOLE = json.JSONDecoder(parse_constant=no_constant)
-
-
-def fitted(wire: Any, form: Form, schema: dict[str, Any], *, repaired: bool, lax: bool) -> Answer:
+def fitted(wire: Any, form: Form, schema: dict[str, Any], *, repaired: bool, lax: bool, at_once: bool) -> Answer:
     if form.lowered and not isinstance(wire, dict):
         raise InvalidOutput([Misfit("", "shape", "it must be an object")])
     validator = form.lowered.validator if form.lowered else compiled(msgspec.json.encode(schema))
     try:
         value = form.lowered.restore(wire) if form.lowered else wire
-        validator.validate(value)
+        validator.validate(value, at_once=at_once)
         return Answer(value, repaired)
     except InvalidOutput:
         if not lax:
             raise
     value = coerce(wire, wire_source(form))
     value = coerce(form.lowered.restore(value) if form.lowered else value, validator.source)
-    validator.validate(value)
+    validator.validate(value, at_once=at_once)
     return Answer(value, repaired, coerced=True)
 
 

@@ -25,12 +25,14 @@ from headrace.schema.merge import (
 )
 from headrace.schema.objects import Objects
 from headrace.schema.restore import VALUE, Items, Node, Plain, Tuple
-from headrace.schema.source import Source
+from headrace.schema.source import SHOWN, Source
 from headrace.schema.targets import Target
 from headrace.schema.wire import OF_TYPE, Writer, is_simple
 
 Reading = Literal["literal", "intended"]
 MOST_NODES = 8_000
+MAX_WORK = 50_000
+"""Parts that all places have together: those of one place come together anew for each that leads there."""
 MOST_CASES = 64
 """Alternatives of one place, all combinations of several `anyOf` counted; what has more travels as JSON text."""
 MOST_BRANCHES = 250
@@ -65,7 +67,9 @@ class Lowering:
         self._made: dict[Any, Node] = {}
         self._open: dict[Any, Definition | None] = {}
         self._valid: dict[int, tuple[Node, Any]] = {}
+        self._called: dict[tuple[int, frozenset[tuple[int, str]]], Node] = {}
         self._count = 0
+        self._work = 0
         self.kept: list[Any] = []  # schemas made here; the parts are known by their `id`
 
     def root(self) -> Node:
@@ -84,13 +88,26 @@ class Lowering:
         """The node of a place where all of `schemas` hold; None where nothing is valid."""
         about, inner = self.beside(schemas)
         if about is not None:
+            called = id(schemas[0]), resolved
+            if called in self._called:
+                return self._called[called]
             node = self.place([inner], resolved)
             if node is None or not about or isinstance(node, Reference):
                 return node
             node = copy.copy(node)
             node.about = {**node.about, **about}
+            self._called[called] = node
             return node
         parts = flatten(self.source, list(schemas))
+        self._work += len(parts)
+        if self._work > MAX_WORK:
+            where = self.source.pointer(parts[0])
+            raise SchemaError(
+                f"schema at {where[:SHOWN] or '/'}: its references and `allOf` lead to the same parts too often",
+                pointer=where,
+                keyword="$ref",
+                remedy="shorten the chains of `$ref` and `allOf`",
+            )
         key = (tuple(id(part) for part in parts), resolved)
         if key in self._made:
             return self._made[key]
@@ -103,9 +120,10 @@ class Lowering:
             return reference
         self._count += 1
         if self._count > MOST_NODES:
+            where = self.source.pointer(parts[0]) if parts else ""
             raise SchemaError(
-                f"schema at {self.source.pointer(parts[0]) if parts else '/'}: it has too many parts once written out",
-                pointer=self.source.pointer(parts[0]) if parts else "",
+                f"schema at {where or '/'}: it has too many parts once written out",
+                pointer=where,
                 keyword="allOf",
                 remedy="combine fewer `anyOf`, `oneOf` and `allOf`",
             )
@@ -230,9 +248,7 @@ class Lowering:
     def alternatives(self, given: Sequence[Node | None], merged: Merged) -> Node | None:
         """One of several, as few as there are: equal ones once, and JSON text takes all the others in."""
         nodes: list[Node] = []
-        for node in given:
-            if node is None:
-                continue
+        for node in filter(None, given):
             if not hasattr(node, "about"):
                 node.about, node.pointer = {}, merged.pointer
             flat = node.nodes if isinstance(node, Union) and not node.about else [node]
@@ -366,8 +382,7 @@ class Lowering:
                 rest = Items(node, {word: size for word, size in beyond.items() if size or word == "maxItems"})
                 rest.about, rest.pointer = {}, merged.pointer
         made = Tuple(nodes, min(least, len(nodes)), rest)
-        for each in (made.record,):
-            each.about, each.pointer = {}, merged.pointer
+        made.record.about, made.record.pointer = {}, merged.pointer
         return made
 
     def untyped(self, merged: Merged, word: str) -> Node:

@@ -14,7 +14,7 @@ from headrace.errors import InvalidOutput
 from headrace.schema.modes import Mode, form_of
 
 FREE_WORK = 1 << 18
-WORK_PER_CHAR = 16
+WORK_PER_CHAR = 4
 """Characters that may be read again for each that has come, beyond the first `FREE_WORK`: the cost is linear."""
 
 
@@ -57,6 +57,9 @@ class Partial:
             elif char in "}],":
                 self._depth -= char != ","
                 values += self._at(at, whole=self._depth == 0 and char != ",")
+                if self._depth <= 0:  # what follows the end of a value is no part of it
+                    self._json = False
+                    break
         return values
 
     def _at(self, end: int, *, whole: bool) -> list[Any]:

@@ -52,7 +52,7 @@ class Shape(NamedTuple):
             return False
         if self.names is not None and value.keys() != self.names:
             return False
-        return all(canonical(value.get(name)) in values for name, values in self.consts.items())
+        return all(is_among(value.get(name), values) for name, values in self.consts.items())
 
     def begins(self, value: Any) -> bool:
         """Whether `value` may become one: nothing in it is against it."""
@@ -61,7 +61,7 @@ class Shape(NamedTuple):
             return kind == self.kind
         if self.names is not None and not value.keys() <= self.names:
             return False
-        return all(canonical(value[name]) in values for name, values in self.consts.items() if name in value)
+        return all(is_among(value[name], values) for name, values in self.consts.items() if name in value)
 
 
 class Node:
@@ -349,6 +349,11 @@ class Tuple(Node):
         yield from self.record.nodes.values()
         if self.rest:
             yield self.rest
+
+
+def is_among(value: Any, values: frozenset[Any]) -> bool:
+    """Whether a value is one of a few; on the wire these are no objects or lists, however large one is."""
+    return not isinstance(value, dict | list) and canonical(value) in values
 
 
 def free_name(name: str, taken: Container[str]) -> str:

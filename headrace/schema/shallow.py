@@ -17,9 +17,16 @@ class Shallow:
         self.most = most
         self.cut_at: list[str] = []
         self._done: set[int] = set()
+        self._made: dict[tuple[int, int], tuple[Node, Node]] = {}  # the first keeps its id from being another's
 
     def cut(self, node: Node, depth: int) -> Node:
-        """`node`, which lies in `depth` objects, with nothing in it too deep."""
+        """`node`, which lies in `depth` objects, with nothing in it too deep. One that many lead to is cut once a depth."""
+        key = id(node), depth
+        if key not in self._made:
+            self._made[key] = node, self._cut(node, depth)
+        return self._made[key][1]
+
+    def _cut(self, node: Node, depth: int) -> Node:
         match node:
             case Reference():
                 definition = node.definition

@@ -81,6 +81,7 @@ class Source:
         self.root = schema
         self.dialect = dialect_of(schema)
         self.places: dict[int, Place] = {}
+        self.embedded: list[dict[str, Any]] = []  # with an `$id` of their own
         self._resources: dict[str, Any] = {}
         self._anchors: dict[str, Any] = {}
         self._dynamic: dict[str, list[Any]] = {}
@@ -92,7 +93,7 @@ class Source:
     @cached_property
     def branches_into_itself(self) -> bool:
         """Whether a value may be described by alternatives that are described by the same alternatives again."""
-        all_of_it = list(self._all())
+        all_of_it = list(self.all_of_it())
         if not any("anyOf" in schema or "oneOf" in schema for schema in all_of_it):
             return False
         below = {
@@ -153,7 +154,7 @@ class Source:
         if fragment and not fragment.startswith("/"):
             found = self._anchors.get(f"{uri}#{unquote(fragment)}")
         else:
-            found = self._pointed(base, unquote(fragment))
+            found = self.pointed(base, unquote(fragment))
         if word == "$dynamicRef" and isinstance(found, dict) and found.get("$dynamicAnchor") == fragment:
             known = self._dynamic[fragment]
             return found if len(known) == 1 else None
@@ -169,7 +170,7 @@ class Source:
             self._read(found, unquote(pointer), uri)
         return found
 
-    def _pointed(self, here: Any, pointer: str) -> Any:
+    def pointed(self, here: Any, pointer: str) -> Any:
         for step in pointer.split("/")[1:]:
             step = step.replace("~1", "/").replace("~0", "~")
             try:
@@ -193,6 +194,7 @@ class Source:
                     self._anchors[whole] = here
                 else:
                     self._resources[base] = here
+                    self.embedded += [here] if here is not self.root else []
             if not at:
                 self._resources.setdefault(base, here)
             self.places[id(here)] = Place(at, base)
@@ -206,7 +208,7 @@ class Source:
     def _check_patterns(self) -> None:
         """Each pattern is a program that takes time and memory to make."""
         count = 0
-        for schema in self._all():
+        for schema in self.all_of_it():
             where = self.pointer(schema)
             pattern, named = schema.get("pattern"), schema.get("patternProperties")
             texts = [pattern] if isinstance(pattern, str) else []
@@ -232,8 +234,8 @@ class Source:
         """Refuse what describes a value by itself, without a step into the value: it means nothing. And what looks at one
         value in so many ways that checking it never ends."""
         ways: dict[int, int] = {}
-        for start in self._all():
-            path = [(start, self._in_place(start))] if id(start) not in ways else []
+        for start in self.all_of_it():
+            path = [(start, self.in_place(start))] if id(start) not in ways else []
             active = {id(start): 1}
             while path:
                 here, following = path[-1]
@@ -255,14 +257,15 @@ class Source:
                     active[id(here)] += ways[id(inner)]
                 else:
                     active[id(inner)] = 1
-                    path.append((inner, self._in_place(inner)))
+                    path.append((inner, self.in_place(inner)))
 
     def _refused(self, here: dict[str, Any], what: str, remedy: str) -> SchemaError:
         keyword = next((word for word in (*REFERENCES, *IN_PLACE) if word in here), "$ref")
         where = self.pointer(here)
         return SchemaError(f"schema at {where or '/'}: {what}", pointer=where, keyword=keyword, remedy=remedy)
 
-    def _all(self) -> Iterator[Any]:
+    def all_of_it(self) -> Iterator[Any]:
+        """Every subschema that the root or a reference leads to, once."""
         seen: set[int] = set()
         waiting = [self.root]
         while waiting:
@@ -274,7 +277,7 @@ class Source:
             waiting += [inner for _, inner in subschemas(here)]
             waiting += [target for _, target in self.references(here)]
 
-    def _in_place(self, schema: Any) -> Iterator[Any]:
+    def in_place(self, schema: Any) -> Iterator[Any]:
         """The subschemas that describe the same value as `schema`."""
         for _, target in self.references(schema):
             if isinstance(target, dict):

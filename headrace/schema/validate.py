@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, time
 from functools import lru_cache
 from typing import Any, Literal
@@ -15,7 +15,10 @@ import jsonschema_rs
 import msgspec
 
 from headrace.errors import InvalidOutput, Misfit, NoSchemaError, SchemaError
+from headrace.schema.apart import APART
+from headrace.schema.effort import MAX_LISTED, MAX_WORK, Effort, levels_of
 from headrace.schema.merge import PATTERNS
+from headrace.schema.resources import written_out
 from headrace.schema.source import Source, escaped
 
 MOST_ERRORS = 100
@@ -43,15 +46,22 @@ FORMATS = {
 }
 
 
+class Later(Exception):
+    """It may take longer than an event loop should stand still."""
+
+
 class Validator:
     """One schema, compiled. Raises `SchemaError` for what is no schema, and for a pattern that cannot be run."""
 
-    def __init__(self, source: Source, *, formats: bool | Literal["meant"]):
+    def __init__(self, source: Source, encoded: bytes, *, literal: bool):
         self.source = source
+        self._encoded, self._literal = encoded, literal
+        self._effort = Effort(source)
+        formats: bool | Literal["meant"] = source.dialect.asserts_formats if literal else "meant"
         more = {"formats": FORMATS} if formats == "meant" else {}
         try:
             self._compiled = source.dialect.validator(
-                source.root, validate_formats=bool(formats), offline=True, pattern_options=PATTERNS, **more
+                written_out(source), validate_formats=bool(formats), offline=True, pattern_options=PATTERNS, **more
             )
         except jsonschema_rs.ValidationError as error:
             where = pointer(list(error.instance_path))
@@ -74,22 +84,48 @@ class Validator:
                 f"the schema cannot be compiled: {str(error)[:SHOWN]}", keyword="$ref", remedy="mend its references"
             ) from None
 
-    def validate(self, value: Any) -> None:
-        """Raises `InvalidOutput` with the first `MOST_ERRORS` places that do not fit."""
-        if too_deep(value):
+    def validate(self, value: Any, *, at_once: bool = False) -> None:
+        """Raises `InvalidOutput` with the first `MOST_ERRORS` places that do not fit. What could take long is checked in
+        another process; with `at_once`, raises `Later` instead."""
+        levels = levels_of(value, MOST_DEPTH)
+        if levels is None:
             raise InvalidOutput([Misfit("", "depth", f"it is nested more than {MOST_DEPTH} deep")])
+        work = self._effort.of(levels)
+        if work <= MAX_WORK and self.fits(value):
+            return
+        if work <= MAX_LISTED:
+            self.check(value)
+        elif at_once:
+            raise Later
+        else:
+            APART.check(self._encoded, value, literal=self._literal)
+
+    def fits(self, value: Any) -> bool:
+        """Whether it fits, without a limit to the work. Raises `InvalidOutput` for what is no value of JSON."""
         try:
-            if self._compiled.is_valid(value):
-                return
-            if self.source.branches_into_itself and too_deep(value, MOST_BRANCHED):
-                # Listed, the errors of alternatives in alternatives double with every level.
-                raise InvalidOutput([Misfit("", "anyOf", "it does not fit, and is nested too deep to say where")])
-            found = (each for error in self._compiled.iter_errors(value) for each in misfits(error))
-            errors = list(dict.fromkeys(itertools.islice(found, MOST_ERRORS)))
+            return self._compiled.is_valid(value)
         except ValueError as error:  # a number that JSON does not have, a key that is no text
             raise InvalidOutput([Misfit("", "type", str(error)[:SHOWN])]) from None
-        if errors:
-            raise InvalidOutput(errors)
+
+    def check(self, value: Any, *, first: bool = False) -> None:
+        """Raises `InvalidOutput` for a value that does not fit, without a limit to the work; `first`: one place is enough."""
+        if self.fits(value):
+            return
+        if self.source.branches_into_itself and too_deep(value, MOST_BRANCHED):
+            # Listed, the errors of alternatives in alternatives double with every level.
+            raise InvalidOutput([Misfit("", "anyOf", "it does not fit, and is nested too deep to say where")])
+        errors: Iterable[jsonschema_rs.ValidationError] = ()
+        if first:
+            try:
+                self._compiled.validate(value)
+            except jsonschema_rs.ValidationError as error:
+                errors = [error]
+        else:
+            errors = self._compiled.iter_errors(value)
+        found = (each for error in errors for each in misfits(error))
+        listed = list(dict.fromkeys(itertools.islice(found, MOST_ERRORS)))
+        if listed:
+            raise InvalidOutput(listed)
 
 
 @lru_cache(maxsize=256)
@@ -104,7 +140,7 @@ def compiled(encoded: bytes, *, literal: bool = False) -> Validator:
         if not isinstance(schema, dict):
             raise SchemaError(f"the schema must be a JSON object, not {type(schema).__name__}", keyword="type")
         source = Source(schema)
-        return Validator(source, formats=source.dialect.asserts_formats if literal else "meant")
+        return Validator(source, encoded, literal=literal)
     except RecursionError:
         raise SchemaError("the schema is nested too deep", keyword="$ref", remedy="give it a flatter shape") from None
 

@@ -24,6 +24,7 @@ from headrace_worker.providers.registry import Registry
 from headrace_worker.reasks import Reasks
 from headrace_worker.reduce import Delta
 from headrace_worker.retry import ATTEMPTS, backoff_s
+from headrace_worker.schema_request import prepared
 from headrace_worker.slots import Slots
 from headrace_worker.transport import ADMIT
 
@@ -157,6 +158,8 @@ class Engine:
     ) -> Completion:
         rank, delivered = epoch, ""
         mode = provider.mode_of(job) if job.schema is not None else None
+        if job.schema is not None and mode is not None:
+            await prepared(job.schema, mode, provider.facts.dialect)
         asked = Reasks(job)
         hold = self._hold_of(provider)
 

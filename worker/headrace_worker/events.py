@@ -25,7 +25,7 @@ class DeltaEvents:
 
     def __init__(self) -> None:
         self._calls = ToolCalls()
-        self._told: list[int] = []  # by call: how much of its arguments; -1 before its start
+        self._told: set[int] = set()  # the calls whose start was told
 
     def of(self, delta: Delta) -> list[Event]:
         if delta.kind in TEXTS:
@@ -38,19 +38,18 @@ class DeltaEvents:
         return []
 
     def _tool(self, deltas: list[dict[str, Any]]) -> list[Event]:
-        self._calls.add_delta(deltas)
         events: list[Event] = []
-        for i, call in enumerate(self._calls.calls):
-            if i == len(self._told):
-                self._told.append(-1)
-            if self._told[i] < 0 and call.id and call.name:
-                events.append(
-                    {"t": "tool.start", "c": 0, "i": i, "call_id": call.id, "name": call.name, "type": call.type}
-                )
-                self._told[i] = 0
-            if 0 <= self._told[i] < len(call.raw):
-                events.append({"t": "tool.delta", "c": 0, "i": i, "d": call.raw[self._told[i] :]})
-                self._told[i] = len(call.raw)
+        for i, said in self._calls.add_delta(deltas):
+            call = self._calls.calls[i]
+            if i not in self._told:
+                if not (call.id and call.name):
+                    continue
+                self._told.add(i)
+                said = call.gathered()
+                start = {"t": "tool.start", "c": 0, "i": i, "call_id": call.id, "name": call.name, "type": call.type}
+                events.append(start)
+            if said:
+                events.append({"t": "tool.delta", "c": 0, "i": i, "d": said})
         return events
 
 

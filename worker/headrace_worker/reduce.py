@@ -15,10 +15,12 @@ import msgspec
 
 from headrace.errors import CallError
 from headrace.job import Choice, Completion, Job, Usage
-from headrace.schema.answer import Answer, parse_json, read_answer
+from headrace.schema.answer import MAX_AT_ONCE, Answer, parse_json, read_answer
 from headrace.schema.modes import Mode
+from headrace.schema.validate import Later
 from headrace.tool_calls import REASONING, ToolCalls
 from headrace_worker.failures import error_inside
+from headrace_worker.off_loop import off_loop
 from headrace_worker.parsers import PARSERS
 
 Chunk = dict[str, Any]
@@ -41,8 +43,10 @@ class ChoiceParts:
         self.refusal: list[str] = []
         self.reasoning: list[str] = []
         self.details: list[Any] = []
+        self.longer: dict[str, list[str]] = {}  # pieces of the last detail, that is still growing
         self.calls = ToolCalls()
         self.audio: dict[str, Any] = {}
+        self.transcript: list[str] = []
         self.sound: list[bytes] = []
         self.annotations: list[Any] = []
         self.logprobs: dict[str, list[Any]] = {}
@@ -97,13 +101,19 @@ class ChoiceParts:
             or detail.get("index") is None
             or (last.get("type"), last.get("index")) != (detail.get("type"), detail.get("index"))
         ):
+            self.settle_detail()
             self.details.append(dict(detail) if isinstance(detail, dict) else detail)
             return
         for name, value in detail.items():
             if name in DETAIL_TEXTS and isinstance(value, str) and isinstance(last.get(name), str):
-                last[name] += value
+                self.longer.setdefault(name, [last[name]]).append(value)
             elif value is not None:
                 last[name] = value
+
+    def settle_detail(self) -> None:
+        for name, pieces in self.longer.items():
+            self.details[-1][name] = "".join(pieces)
+        self.longer = {}
 
     def add_audio(self, audio: dict[str, Any], deltas: list[Delta]) -> None:
         for name, value in audio.items():
@@ -113,13 +123,14 @@ class ChoiceParts:
                 self.sound.append(sound)
                 deltas.append(Delta("audio", sound))
             elif name == "transcript":
-                self.audio[name] = self.audio.get(name, "") + (value or "")
+                self.transcript.append(text_of(value or ""))
             elif value is not None:
                 self.audio[name] = value
 
     def choice(self, *, plain: bool) -> Choice:
         """All of it. Raises `CallError` when it ended before it was complete, or with an error."""
         said = "".join(self.text)
+        self.settle_detail()
         if self.finish_reason is None and not plain:
             raise CallError("incomplete_stream", "the answer ended before it was complete", partial=said)
         if self.finish_reason == "error":
@@ -131,7 +142,8 @@ class ChoiceParts:
         thought = "".join(self.reasoning) or "".join(
             text for part in details for name in DETAIL_TEXTS[:2] if isinstance(text := part.get(name), str)
         )
-        audio = self.audio | ({"data": base64.b64encode(b"".join(self.sound)).decode()} if self.sound else {})
+        audio = self.audio | ({"transcript": "".join(self.transcript)} if self.transcript else {})
+        audio |= {"data": base64.b64encode(b"".join(self.sound)).decode()} if self.sound else {}
         return Choice(
             content=said if self.text or not (calls or refusal or audio) else None,
             finish_reason=self.finish_reason or "stop",
@@ -196,8 +208,9 @@ class Reducer:
             self.choices[index].add(choice, deltas if index == 0 else [])
         return [as_text(delta) for delta in deltas] if self.mode == "tool_call" else deltas
 
-    def completion(self, job: Job, *, deployment: str = "") -> Completion:
-        """The completion, its `value` valid under the job's schema. Raises `CallError` for an answer of no use."""
+    def completion(self, job: Job, *, deployment: str = "", at_once: bool = False) -> Completion:
+        """The completion, its `value` valid under the job's schema. Raises `CallError` for an answer of no use; with
+        `at_once`, `Later` for one that takes long to read."""
         if not self.choices:
             if self.plain or not self.id:
                 raise CallError("provider_error", "the provider's answer has no choices")
@@ -205,7 +218,7 @@ class Reducer:
         first, *others = (self.choices[index].choice(plain=self.plain) for index in sorted(self.choices))
         if job.schema is not None and self.mode == "tool_call" and first.tool_calls:
             first = answered_by_call(first)
-        answer = answer_of(first, job, self.mode, self.target)
+        answer = answer_of(first, job, self.mode, self.target, at_once=at_once)
         return Completion(
             **{name: getattr(first, name) for name in Choice.__struct_fields__},
             id=self.id,
@@ -221,6 +234,13 @@ class Reducer:
             other_choices=others,
             **self.beside,
         )
+
+    async def completed(self, job: Job, *, deployment: str = "") -> Completion:
+        """`completion`, off the event loop when it takes long."""
+        try:
+            return self.completion(job, deployment=deployment, at_once=True)
+        except Later:
+            return await off_loop(self.completion, job, deployment=deployment)
 
     def keep_what_came(self, error: CallError) -> None:
         """An answer of no use was paid for all the same: put what had come of it into the error."""
@@ -247,7 +267,7 @@ class Reducer:
         return "".join(first.text) if first else ""
 
 
-def answer_of(choice: Choice, job: Job, mode: Mode, target: str) -> Answer | None:
+def answer_of(choice: Choice, job: Job, mode: Mode, target: str, *, at_once: bool = False) -> Answer | None:
     """What the answer means under the job's schema or parser; None for a plain answer and for tool calls.
 
     Raises `CallError` for an answer of no use (providers 5.4); it carries the text that was paid.
@@ -262,12 +282,16 @@ def answer_of(choice: Choice, job: Job, mode: Mode, target: str) -> Answer | Non
         raise CallError("content_filter", "the provider's filter stopped the answer", partial=choice.content)
     if not choice.content:
         raise CallError("empty_output", "the provider sent no text")
+    if at_once and len(choice.content) > MAX_AT_ONCE:
+        raise Later
     if job.parser is not None:
         return Answer(PARSERS[job.parser]((job.prefilling or "") + choice.content))
     if job.schema is None:
         return Answer(parse_json(choice.content))
     decode = PARSERS.get(mode)
-    return read_answer(choice.content, job.schema, mode=mode, target=target, lax=job.lax, decode=decode)
+    return read_answer(
+        choice.content, job.schema, mode=mode, target=target, lax=job.lax, decode=decode, at_once=at_once
+    )
 
 
 def answered_by_call(choice: Choice) -> Choice:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
+from headrace.errors import SchemaError
 from headrace.messages import Message, as_json
-from headrace.schema.modes import Form
+from headrace.schema.modes import Form, Mode, form_of
+from headrace.schema.validate import encoded
+from headrace_worker.off_loop import off_loop
 from headrace_worker.parsers import typed_xml
 
 JSON_WANTED = """Answer with one JSON value and nothing else: no words around it, no code fence. It must be valid under this \
@@ -13,6 +17,18 @@ JSON Schema:
 ```json
 {schema}
 ```"""
+
+
+LARGE = 4096
+"""Bytes of a schema that is not lowered on the event loop."""
+
+
+async def prepared(schema: dict[str, Any], mode: Mode, target: str) -> None:
+    """Lower a large schema off the event loop, before anybody asks for it there: it is remembered. What is wrong with it is
+    said to who asks."""
+    if len(encoded(schema)) > LARGE:
+        with contextlib.suppress(SchemaError):
+            await off_loop(form_of, schema, mode, target)
 
 
 def with_schema(body: dict[str, Any], form: Form, name: str) -> dict[str, Any]:

@@ -50,4 +50,4 @@ class ToolCall:
     def __init__(self, id: str, name: str):
         self.id = id
         self.name = name
-        self.arguments = ""
+        self.pieces: list[str] = []  # of its arguments

@@ -56,7 +56,7 @@ class UiMessage(View):
             chunks.append({"type": "tool-input-start", "toolCallId": event["call_id"], "toolName": event["name"]})
         elif kind == "tool.delta" and event["i"] in self._open.tools:
             call = self._open.tools[event["i"]]
-            call.arguments += event["d"]
+            call.pieces.append(event["d"])
             chunks.append({"type": "tool-input-delta", "toolCallId": call.id, "inputTextDelta": event["d"]})
         elif kind == "tool.end" and event["i"] in self._open.tools:
             chunks.append(whole(self._open.tools.pop(event["i"])))
@@ -122,8 +122,8 @@ def ending(part: Part | None) -> list[Any]:
 
 def whole(call: ToolCall) -> dict[str, Any]:
     """The chunk of a call whose arguments are complete."""
-    head = {"toolCallId": call.id, "toolName": call.name}
+    head, arguments = {"toolCallId": call.id, "toolName": call.name}, "".join(call.pieces)
     try:
-        return {"type": "tool-input-available", **head, "input": json.loads(call.arguments or "{}")}
-    except ValueError:
-        return {"type": "tool-input-error", **head, "input": call.arguments, "errorText": "the arguments are no JSON"}
+        return {"type": "tool-input-available", **head, "input": json.loads(arguments or "{}")}
+    except (ValueError, RecursionError):
+        return {"type": "tool-input-error", **head, "input": arguments, "errorText": "the arguments are no JSON"}

@@ -27,8 +27,10 @@ int, float, bool, dict, list. For example:
   <lines dtype="list"><item dtype="dict"><sku>A-1</sku></item></lines>
 </order>"""
 MOST_DEPTH = 200
+MAX_TAGS = 100_000
+"""That begin or end an element: each element takes half a kilobyte."""
 STRAY = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#\d+|#x[0-9a-fA-F]+);)|<(?![/A-Za-z_!?])")
-DECLARATION = re.compile(r"<\?xml[^>]*\?>")
+DECLARATION = re.compile(r"<\?xml[^<>]*\?>")
 NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 TRUE, FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
@@ -62,6 +64,8 @@ def parsed(text: str) -> Element:
     from defusedxml import DefusedXmlException
     from defusedxml.ElementTree import ParseError, fromstring
 
+    if text.count("<") > MAX_TAGS:
+        raise ValueError(f"it has more than {MAX_TAGS} tags")
     text = DECLARATION.sub("", text)
     try:
         try:

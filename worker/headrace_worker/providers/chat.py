@@ -341,7 +341,7 @@ class ChatCompletion:
                     if deliver is not None:
                         for delta in deltas:
                             deliver(delta)
-            completion = reducer.completion(job, deployment=self.facts.name)
+            completion = await reducer.completed(job, deployment=self.facts.name)
         except CallError as error:
             reducer.keep_what_came(error)
             error.details.setdefault("cost", self.cost_of(reducer.usage, reducer.raw_usage, reducer.tier))

@@ -1,0 +1,180 @@
+"""Checking a value in another process, which can be ended: the validator holds the interpreter, and has no limit.
+
+One child for a process, begun when it is first needed. It ends itself after so much CPU time or memory, and with its parent;
+the next question begins another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from headrace.errors import InvalidOutput, Misfit
+
+if TYPE_CHECKING:
+    from headrace.schema.validate import Validator
+
+MAX_CPU_S = 1.5
+MAX_WAIT_S = 20.0
+"""On a machine that does other things; the CPU time ends it before."""
+MAX_BYTES = 110 << 20
+"""Beyond what the child needs to begin."""
+HEAD = struct.Struct(">I?")
+"""The bytes that follow, and whether there is more after them."""
+TOO_MUCH = "it does not fit, and it takes too much time or memory to say where"
+
+
+class Question(msgspec.Struct, array_like=True):
+    """Whether `value` (JSON) fits `schema` (JSON)."""
+
+    schema: bytes
+    literal: bool
+    value: bytes
+
+
+Misfits = list[tuple[str, str, str]]
+questions, answers = msgspec.msgpack.Decoder(Question), msgspec.msgpack.Decoder(Misfits)
+
+
+class Apart:
+    """The child of this process. Threads that ask wait for each other."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._parent = 0
+
+    def check(self, schema: bytes, value: Any, *, literal: bool) -> None:
+        """Raises `InvalidOutput` for a value that does not fit, and for one that cannot be checked within the limits."""
+        try:
+            asked = msgspec.msgpack.encode(Question(schema, literal, msgspec.json.encode(value)))
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise InvalidOutput([Misfit("", "type", str(error)[:200])]) from None
+        with self._lock:
+            said = self._ask(asked)
+        if said is None:
+            message = f"it takes more than {MAX_CPU_S:g} s or {MAX_BYTES >> 20} MB to check whether it fits"
+            raise InvalidOutput([Misfit("", "work", message)])
+        if said:
+            raise InvalidOutput([Misfit(*each) for each in said])
+
+    def _ask(self, asked: bytes) -> Misfits | None:
+        """What the child says last; None when it ended before it said anything."""
+        for _ in range(2):  # a child that ended between two questions is no answer
+            child = self._running()
+            assert child.stdin is not None
+            assert child.stdout is not None
+            try:
+                child.stdin.write(HEAD.pack(len(asked), False) + asked)
+                child.stdin.flush()
+            except OSError:
+                self._end()
+                continue
+            said, more, deadline = None, True, time.monotonic() + MAX_WAIT_S
+            while more:
+                head = received(child.stdout.fileno(), HEAD.size, deadline)
+                size, more = HEAD.unpack(head) if head else (0, False)
+                body = received(child.stdout.fileno(), size, deadline) if head else None
+                if body is None:
+                    self._end()
+                    break
+                said = answers.decode(body)
+            return said
+        return None
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._child is not None and (self._parent != os.getpid() or self._child.poll() is not None):
+            self._end()
+        if self._child is None:
+            self._parent = os.getpid()
+            self._child = subprocess.Popen(
+                [sys.executable, "-c", "from headrace.schema.apart import serve; serve()"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # it ends in the middle of things, and says so at length
+                start_new_session=True,  # a Ctrl-C is the parent's to handle
+            )
+        return self._child
+
+    def _end(self) -> None:
+        child, self._child = self._child, None
+        if child is None:
+            return
+        if self._parent == os.getpid():
+            child.kill()
+            child.wait()
+        for pipe in (child.stdin, child.stdout):
+            with contextlib.suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
+
+
+def received(descriptor: int, size: int, deadline: float) -> bytes | None:
+    """So many bytes; None at the end of them, or at the deadline."""
+    came = b""
+    while len(came) < size:
+        left_s = deadline - time.monotonic()
+        if left_s <= 0 or not select.select([descriptor], [], [], left_s)[0]:
+            return None
+        more = os.read(descriptor, size - len(came))
+        if not more:
+            return None
+        came += more
+    return came
+
+
+def serve() -> None:
+    """The child: answer until the questions end. A value that does not fit is answered several times, each time better."""
+    import resource
+
+    from headrace.schema.validate import compiled
+
+    asked = sys.stdin.buffer
+    with contextlib.suppress(OSError):  # where there is no /proc, only the time is limited
+        limit = resident() + MAX_BYTES
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    while head := asked.read(HEAD.size):
+        question = questions.decode(asked.read(HEAD.unpack(head)[0]))
+        signal.setitimer(signal.ITIMER_PROF, MAX_CPU_S)  # its signal ends the process, whatever holds the interpreter
+        value = msgspec.json.decode(question.value)
+        validator = compiled(question.schema, literal=question.literal)
+        if not validator.fits(value):
+            say([("", "schema", TOO_MUCH)], more=True)
+            say(misfits_of(validator, value, first=True), more=True)
+        say(misfits_of(validator, value, first=False), more=False)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def misfits_of(validator: Validator, value: Any, *, first: bool) -> Misfits:
+    try:
+        validator.check(value, first=first)
+    except InvalidOutput as error:
+        return [(each.pointer, each.keyword, each.message) for each in error.errors]
+    return []
+
+
+def say(misfits: Misfits, *, more: bool) -> None:
+    body = msgspec.msgpack.encode(misfits)
+    sys.stdout.buffer.write(HEAD.pack(len(body), more) + body)
+    sys.stdout.buffer.flush()
+
+
+def resident() -> int:
+    """Bytes of data that this process has."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
+
+
+APART = Apart()

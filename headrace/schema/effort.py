@@ -1,0 +1,134 @@
+"""How much work it can be at most to check a value: before it is begun, because the validator cannot be interrupted.
+
+It looks at one value as often as alternatives in alternatives lead there, and what it was not led to before it compiles. So
+the ways are counted, level by level of the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from headrace.schema.source import BACKTRACKS, Source, subschemas
+
+MAX_WAYS = 10_000
+MAX_WORK = 4_000_000
+"""Comparisons of a value with a part of a schema that are made where they are asked for: 0.15 s at most."""
+MAX_LISTED = 20_000
+"""The same, where every misfit is to be listed: each is a copy of the value and of the part."""
+MAX_STEPS = 200_000
+HEAVY = {"multipleOf": 100, "format": 20, "uniqueItems": 20}
+BACKTRACKING = 1000
+
+
+class Effort:
+    """Of one schema. `weight` counts its parts, what takes long more often."""
+
+    def __init__(self, source: Source):
+        self._source = source
+        self.weight = weight(source.root)
+        self._ways: list[int] = []  # by depth
+        self._below: dict[int, int] | None = None
+        self._order: list[tuple[int, list[int], list[list[int]]]] | None = None
+        self._steps = 0
+        self._is_same = False
+
+    def of(self, levels: list[int]) -> int:
+        """The work for a value that has so many values on each of its levels; `MAX_WORK` and more is too much."""
+        ways = 1
+        for depth in range(len(levels)):
+            ways = max(ways, self.ways(depth))
+            if ways > MAX_WAYS:
+                return MAX_WORK * 2
+        return sum(levels) * (ways + self.weight)
+
+    def ways(self, depth: int) -> int:
+        """How often one value that lies so deep can be looked at."""
+        while len(self._ways) <= depth:
+            if self._is_same:
+                return self._ways[-1]
+            if self._ways and (self._ways[-1] > MAX_WAYS or self._steps > MAX_STEPS):
+                return MAX_WAYS + 1
+            self._deeper()
+        return self._ways[depth]
+
+    def _deeper(self) -> None:
+        if self._order is None:
+            self._order = list(self._sorted())
+        made: dict[int, int] = {}
+        below = self._below
+        for here, beside, labels in self._order:
+            own = 1 if below is None else max((sum(below[inner] for inner in each) for each in labels), default=0)
+            made[here] = min(own + sum(made[inner] for inner in beside), MAX_WAYS + 1)
+            self._steps += 1 + len(beside) + len(labels)
+        self._ways.append(made[id(self._source.root)])
+        self._is_same = made == below
+        self._below = made
+
+    def _sorted(self) -> Iterator[tuple[int, list[int], list[list[int]]]]:
+        """Every subschema after those that describe the same value: these, and what describes one child together."""
+        done: set[int] = set()
+        for start in self._source.all_of_it():
+            path = [start]
+            while path:
+                here = path[-1]
+                beside = [inner for inner in self._source.in_place(here) if isinstance(inner, dict)]
+                waiting = [inner for inner in beside if id(inner) not in done]
+                if waiting and id(here) not in done:
+                    path.append(waiting[0])
+                    continue
+                path.pop()
+                if id(here) not in done:
+                    done.add(id(here))
+                    yield id(here), [id(inner) for inner in beside], together(here)
+
+
+def together(schema: dict[str, Any]) -> list[list[int]]:
+    """Groups of subschemas that may all describe one child: a property by its name, and whatever speaks of all."""
+    every: list[int] = []
+    single: list[int] = []
+    for step, inner in subschemas(schema):
+        word = step.partition("/")[0]
+        if not isinstance(inner, dict):
+            continue
+        if (
+            word in ("properties", "prefixItems")
+            or (word == "items" and "/" in step)
+            or word in ("items", "additionalProperties", "additionalItems")
+        ):
+            single.append(id(inner))
+        elif word in ("patternProperties", "contains", "unevaluatedItems", "unevaluatedProperties", "propertyNames"):
+            every.append(id(inner))
+    return [[one, *every] for one in single] or ([every] if every else [])
+
+
+def weight(schema: Any) -> int:
+    total, waiting = 0, [schema]
+    while waiting:
+        here = waiting.pop()
+        total += 1
+        if isinstance(here, dict):
+            total += sum(HEAVY.get(word, 0) for word in here)
+            for text in (here.get("pattern"), *(here.get("patternProperties") or ())):
+                total += BACKTRACKING if isinstance(text, str) and BACKTRACKS.search(text) else 0
+            waiting += here.values()
+        elif isinstance(here, list):
+            waiting += here
+    return total
+
+
+def levels_of(value: Any, most: int) -> list[int] | None:
+    """How many values lie on each level of a value, from itself on; None where there are more than `most` levels of objects
+    and lists."""
+    level, counts = [value] if isinstance(value, dict | list) else [], [1]
+    for _ in range(most):
+        if not level:
+            return counts
+        counts.append(sum(map(len, level)))
+        level = [
+            inner
+            for here in level
+            for inner in (here.values() if isinstance(here, dict) else here)
+            if isinstance(inner, dict | list)
+        ]
+    return None if level else counts

@@ -1,0 +1,66 @@
+"""Whole JSON within a text: in a code fence, or between words. Each character is looked at a bounded number of times."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+FENCE = "```"
+OPENING_FENCE = re.compile(r"```(?:json|JSON)?[^\S\n]*\n")
+BRACKET = re.compile(r"[{\[}\]]")
+MAX_TRIES = 50
+MAX_READINGS = 4
+"""How often a text may be read in tries that fail, all together."""
+
+
+def without_thought(text: str) -> str:
+    """The text without the `<think>…</think>` that it begins with."""
+    start = text.lstrip()
+    if not start.startswith("<think>"):
+        return text
+    _, end, rest = start.partition("</think>")
+    return rest.lstrip() if end else text
+
+
+def fenced(text: str) -> Iterator[str]:
+    """What stands in the first code fence: to the last fence of the text, then to the next."""
+    opening = OPENING_FENCE.search(text)
+    if opening is None:
+        return
+    for end in (text.rfind(FENCE), text.find(FENCE, opening.end())):
+        if end >= opening.end():
+            yield text[opening.end() : end]
+
+
+def whole_in(text: str) -> Any:
+    """The longest JSON object in a text, else the longest list, that is no part of something larger; None where there is
+    none. Some tries are enough."""
+    found: list[tuple[bool, int, Any]] = []
+    end = tries = depth = work = 0
+    lowest: int | None = None  # brackets open where tries failed: what lies deeper is part of that
+    for bracket in BRACKET.finditer(text):
+        at = bracket.start()
+        if bracket[0] in "}]":
+            depth -= 1
+            continue
+        if at >= end and (lowest is None or depth <= lowest):
+            tries += 1
+            try:
+                value, end = WHOLE.raw_decode(text, at)
+                found.append((isinstance(value, dict), end - at, value))
+            except (ValueError, RecursionError) as error:
+                lowest = depth if lowest is None else min(lowest, depth)
+                work += (error.pos if isinstance(error, json.JSONDecodeError) else len(text)) - at
+            if tries >= MAX_TRIES or work > MAX_READINGS * len(text):
+                break
+        depth += 1
+    return max(found, key=lambda each: each[:2])[2] if found else None
+
+
+def no_constant(word: str) -> Any:
+    raise ValueError(f"{word} is no JSON")
+
+
+WHOLE = json.JSONDecoder(parse_constant=no_constant)

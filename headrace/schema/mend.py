@@ -1,0 +1,252 @@
+"""What is almost JSON becomes JSON: cut off, single quotes, commas and quotes too many or too few, comments, words of Python.
+
+json-repair knows most about it, and takes time without a bound: its steps are counted, and end it. What is too much for it
+(some ten thousand characters) is mended here, in one pass and with fewer guesses.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+MAX_STEPS = 600_000
+"""Characters that json-repair may look at, some of them many times: 0.4 s at most."""
+MAX_DEPTH = 200
+MAX_VALUES = 200_000
+MAX_FOUND = 50
+NO_NUMBER = re.compile(r"[\[:,]\s*-?(?:NaN|Infinity)\b")  # mending would make a text of it
+OPENING = re.compile(r"[{\[]")
+BREAK = re.compile(r"[,:{}\[\]\n]|\s(?=//|/\*|#)")
+IN_QUOTES = {'"': re.compile(r'["\\]'), "'": re.compile(r"['\\]"), "“": re.compile(r"[”\\]")}
+SPACE = re.compile(r"\s*")
+NEXT_NAME = re.compile(r"\s+[\"'][^\"'\n]{0,200}[\"']\s{0,20}:")
+ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|[^u])", re.DOTALL)
+ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+NUMBER = re.compile(r"([+-]?)0{0,20}(\d{1,400}(?:\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?(?=[\s,\]}]|$)")
+WORDS = {"true": True, "false": False, "null": None, "True": True, "False": False, "None": None}
+KEY_ENDS, VALUE_ENDS = frozenset(":"), frozenset(",}]")
+
+
+class TooMuch(Exception):
+    """It is not worth more work."""
+
+
+class Counted(str):
+    """A text that can be looked at so often."""
+
+    steps = 0
+
+    def __getitem__(self, at: Any, get: Callable[[str, Any], str] = str.__getitem__) -> str:
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise TooMuch
+        return get(self, at)
+
+
+def mended(text: str) -> Any:
+    """The object or list that `text` was probably to be; None where there is none. Linear in the length of the text."""
+    start = OPENING.search(text)
+    if not start or NO_NUMBER.search(text):
+        return None
+    text = text[start.start() :]
+    try:
+        try:
+            found = by_json_repair(text)
+        except TooMuch:
+            found = Mender(text).value()
+    except (ValueError, RecursionError, TypeError, TooMuch):
+        return None
+    return found if isinstance(found, dict | list) else None
+
+
+def by_json_repair(text: str) -> Any:
+    """Raises `TooMuch`, or what json-repair raises."""
+    if len(text) > MAX_STEPS // 2:
+        raise TooMuch
+    from json_repair import repair_json
+
+    return msgspec.json.decode(repair_json(Counted(text), skip_json_loads=True, ensure_ascii=False))
+
+
+class Mender:
+    """Reads one text, from its first bracket on, once."""
+
+    def __init__(self, text: str):
+        self.text = text
+        self.at = 0
+        self.values = 0
+        self.open: list[tuple[Any, int]] = []  # objects and lists, and where each began
+        self.names: list[str | None] = []  # of each, the name that waits for its value
+        self.colons: list[bool] = []  # of each, whether the name was followed by a colon
+        self.found: list[tuple[bool, int, Any]] = []
+
+    def value(self) -> Any:
+        """The longest object, else the longest list. Raises `TooMuch`."""
+        while self.at < len(self.text) and len(self.found) < MAX_FOUND:
+            start = OPENING.search(self.text, self.at)
+            if start is None:
+                break
+            self.at = start.start()
+            self.read()
+        if not self.found:
+            return None
+        found = max(self.found, key=lambda each: each[:2])[2]
+        msgspec.json.encode(found)  # half of a surrogate pair is no text
+        return found
+
+    def read(self) -> None:
+        """The object or list that begins here, to its end or that of the text."""
+        text, length = self.text, len(self.text)
+        while self.at < length:
+            char = text[self.at]
+            if char.isspace():
+                self.at = spaced(text, self.at)
+            elif char in "{[":
+                self.begin({} if char == "{" else [])
+            elif char in "}]":
+                self.at += 1
+                self.end(dict if char == "}" else list)
+                if not self.open:
+                    return
+            elif char == ",":
+                self.at += 1
+                self.settle()
+            elif char == ":":
+                self.at += 1
+                self.colons[-1] = True
+            elif char == "#" or text.startswith(("//", "/*"), self.at):
+                self.skip(*(("*/", 2) if text.startswith("/*", self.at) else ("\n", 1)))
+            elif char in IN_QUOTES:
+                self.add(self.quoted(IN_QUOTES[char]))
+            else:
+                self.add(self.bare())
+        while self.open:
+            self.close()
+
+    def begin(self, made: Any) -> None:
+        if len(self.open) >= MAX_DEPTH:
+            raise TooMuch
+        began = self.at
+        self.at += 1
+        if self.open:
+            self.add(made)
+        self.open.append((made, began))
+        self.names.append(None)
+        self.colons.append(False)
+
+    def add(self, value: Any) -> None:
+        self.values += 1
+        if self.values > MAX_VALUES:
+            raise TooMuch
+        here, _ = self.open[-1]
+        if isinstance(here, list):
+            here.append(value)
+            return
+        name = self.names[-1]
+        if name is None:
+            if isinstance(value, dict | list):  # a value without a name: nothing says what it is
+                return
+            self.names[-1], self.colons[-1] = value if isinstance(value, str) else json.dumps(value), False
+            return
+        if name in here:
+            raise ValueError("a name is there twice")
+        here[name] = value
+        self.names[-1] = None
+
+    def end(self, kind: type) -> None:
+        """Close up to the innermost of this kind; a bracket that closes nothing means nothing."""
+        if any(isinstance(here, kind) for here, _ in self.open):
+            while not isinstance(self.open[-1][0], kind):
+                self.close()
+            self.close()
+
+    def settle(self) -> None:
+        """A name with a colon and nothing behind it has an empty text, one without is none."""
+        here, _ = self.open[-1]
+        name = self.names[-1]
+        if name is not None and self.colons[-1]:
+            here.setdefault(name, "")
+        self.names[-1] = None
+
+    def close(self) -> None:
+        self.settle()
+        here, began = self.open.pop()
+        self.names.pop()
+        self.colons.pop()
+        if self.open and here == {} and self.at >= len(self.text) and self.text[-1] != "}":
+            outer, _ = self.open[-1]
+            if isinstance(outer, list):  # an object of which only the bracket came
+                outer.pop()
+        if not self.open:
+            self.found.append((isinstance(here, dict), self.at - began, here))
+
+    def skip(self, end: str, size: int) -> None:
+        found = self.text.find(end, self.at)
+        self.at = found + size if found >= 0 else len(self.text)
+
+    def quoted(self, stop: re.Pattern[str]) -> str:
+        """A text in quotes. A quote that nothing follows which may follow a text is one of the text's own."""
+        text, start = self.text, self.at + 1
+        is_name = isinstance(self.open[-1][0], dict) and self.names[-1] is None
+        ends = KEY_ENDS if is_name else VALUE_ENDS
+        at, escaped = start, False
+        while True:
+            found = stop.search(text, at)
+            if found is None:
+                self.at = len(text)
+                return (unescaped(text[start:]) if escaped else text[start:]).rstrip()
+            at = found.end()
+            if found[0] == "\\":
+                escaped = True
+                at += 1
+                continue
+            after = spaced(text, at)
+            if after >= len(text) or text[after] in ends or "\n" in text[at:after] or self.follows(at, after):
+                self.at = at
+                said = text[start : at - 1]
+                return unescaped(said) if escaped else said
+
+    def follows(self, at: int, after: int) -> bool:
+        """Whether the next value, or the next name, begins after a quote: a comma was forgotten."""
+        if after == at or self.text[after] not in "\"'":
+            return False
+        return isinstance(self.open[-1][0], list) or NEXT_NAME.match(self.text, at) is not None
+
+    def bare(self) -> Any:
+        """What has no quotes: a number, a word of JSON or Python, or a text."""
+        number = NUMBER.match(self.text, self.at)
+        if number:
+            self.at = number.end()
+            sign, digits, power = number.groups()
+            whole = digits.isdigit() and not power
+            return int(sign + digits) if whole else float(sign + digits + (power or ""))
+        found = BREAK.search(self.text, self.at)
+        start, self.at = self.at, found.start() if found else len(self.text)
+        said = self.text[start : self.at].strip()
+        if said in WORDS:
+            return WORDS[said]
+        return said.strip("\"'")
+
+
+def spaced(text: str, at: int) -> int:
+    """Where the blanks that begin at `at` end."""
+    blank = SPACE.match(text, at)
+    return blank.end() if blank else at
+
+
+def unescaped(said: str) -> str:
+    try:
+        return json.loads(f'"{said}"', strict=False)
+    except ValueError:
+        return ESCAPE.sub(meant, said)
+
+
+def meant(escape: re.Match[str]) -> str:
+    word = escape[1]
+    if len(word) == 5:
+        return chr(int(word[1:], 16))
+    return word if word in "\"'\\/" else ESCAPES.get(word, escape[0])

@@ -1,0 +1,102 @@
+"""Bodies of 32 MB that are made to hurt: refused or taken, and meanwhile the gateway answers everybody else."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from gateways import another_gateway, ask, peak_mb
+from stack import Stack, started
+
+pytestmark = pytest.mark.xdist_group("gateway-bodies")
+
+SIZE = 32 << 20
+MAX_CPU_S = 3.0
+MAX_MORE_MB = 250
+MAX_GAP_S = 1.0  # of a machine that does other things: 3.6 s stood still before
+HEAD = b'{"model":"rehearsal/small","messages":[{"role":"user","content":"x"}],"metadata":'
+
+
+def filled(piece: bytes, begin: bytes = b"", end: bytes = b"") -> bytes:
+    return begin + piece * ((SIZE - len(begin) - len(end)) // len(piece)) + end
+
+
+REFUSED = {
+    "lists": filled(b"[],", HEAD + b"[", b"0]}"),
+    "nested": filled(b"[", HEAD),
+    "numbers": filled(b"1,", HEAD + b"[", b"1]}"),
+    "objects": filled(b'{"a":0},', HEAD + b"[", b"0]}"),
+    "names": HEAD + b"{" + b",".join(b'"%d":0' % n for n in range(2_500_000)) + b"}}",
+    "quotes": filled(b'"'),
+    "backslashes": filled(b"\\", b'{"a":'),
+    "blanks": filled(b" "),
+    "no end": filled(b"[,", b'{"a":"'),
+    "a number": filled(b"9", b'{"a":', b"}"),
+    "messages": filled(b'{"role":"user","content":""},', b'{"model":"rehearsal/small","messages":[', b"{}]}"),
+    "a model": filled(b"x", b'{"model":["', b'"],"messages":[]}'),
+}
+LONG = {
+    "commas": filled(b", ", b'{"model":"rehearsal/small","messages":[{"role":"user","content":"', b'"}]}'),
+    "brackets": filled(b"[{,", b'{"model":"rehearsal/small","messages":[{"role":"user","content":"', b'"}]}'),
+    "escaped quotes": filled(b'\\",', b'{"model":"rehearsal/small","messages":[{"role":"user","content":"', b'"}]}'),
+}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with started(tmp_path_factory.mktemp("bodies"), "--no-flower") as stack:
+        yield stack
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Gaps:
+    """How long the gateway took to answer at worst, while it was asked again and again."""
+
+    def __init__(self, base: str):
+        self.base, self.worst_s, self._over = base, 0.0, threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+
+    def _ask(self) -> None:
+        while not self._over.is_set():
+            began = time.monotonic()
+            assert ask(f"{self.base}/v1/jobs/job_none").status == 404
+            self.worst_s = max(self.worst_s, time.monotonic() - began)
+
+    def __enter__(self) -> Gaps:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+@pytest.mark.parametrize("name", [*REFUSED, *LONG])
+def test_a_body_costs_what_its_length_says(stack: Stack, name: str) -> None:
+    with another_gateway(stack, f"body-{name.replace(' ', '-')}") as (base, process):
+        ask(f"{base}/v1/jobs", "POST", b"{}")
+        before_mb, before_s = peak_mb(process.pid), cpu_s(process.pid)
+        with Gaps(base) as gaps:
+            answer = ask(f"{base}/v1/jobs", "POST", REFUSED.get(name) or LONG[name])
+        used_s, more_mb = cpu_s(process.pid) - before_s, peak_mb(process.pid) - before_mb
+        assert answer.status in ((400,) if name in REFUSED else (202, 400, 413)), answer.body[:300]
+        assert len(answer.body) < 5_000
+        if name in LONG:
+            assert b"values" not in answer.body, "what stands in a text is no value"
+        figures = f"{name}: {used_s:.2f} s, {more_mb:.0f} MB, {gaps.worst_s * 1000:.0f} ms"
+        assert (used_s < MAX_CPU_S, more_mb < MAX_MORE_MB, gaps.worst_s < MAX_GAP_S) == (True, True, True), figures
+
+
+def test_a_body_of_many_values_within_the_bound_is_taken(stack: Stack) -> None:
+    body = json.loads(HEAD + b"0}") | {"metadata": {f"k{n}": "v, {w}" for n in range(190_000)}}
+    answer = ask(f"{stack.ready['gateway']}/v1/jobs", "POST", body)
+    assert b"values" not in answer.body

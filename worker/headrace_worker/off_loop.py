@@ -1,0 +1,21 @@
+"""What takes longer than the event loop should stand still: it is done in a thread, and ends, because its work is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MAX_THREADS = 2
+"""They share one interpreter with the loop, whose turn comes the later the more there are."""
+readers = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="headrace-reader")
+
+
+async def off_loop(work: Callable[P, T], *args: P.args, **words: P.kwargs) -> T:
+    """What `work` returns or raises, done while the loop goes on."""
+    return await asyncio.get_running_loop().run_in_executor(readers, partial(work, *args, **words))
