@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 import msgspec
 from redis.exceptions import ResponseError
 
-from headrace.errors import Unknown
+from headrace.errors import Damaged, Unknown
 from headrace.ledger.script import Ledger, is_damage
 from headrace.ledger.state import BATCH_TERMINAL
 
@@ -73,8 +74,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def job(ledger: Ledger, job_id: str) -> JobSummary:
-    """Raises `Unknown`."""
-    found = _job(job_id, await ledger.client.hmget(ledger.keys.job(job_id), JOB_FIELDS))
+    """Raises `Unknown`, or `Damaged` for what is no record of a job."""
+    with readable(job_id):
+        found = _job(job_id, await ledger.client.hmget(ledger.keys.job(job_id), JOB_FIELDS))
     if found is None:
         raise Unknown(job_id, "never submitted here, or past its retention of 24 h")
     return found
@@ -102,12 +104,11 @@ async def jobs(ledger: Ledger, tenant: str, *, limit: int, states: Collection[st
 def _job_or_damage(job_id: str, values: list[bytes | None] | Exception) -> JobSummary | None:
     """One that cannot be read is listed as `damaged`, beside the others."""
     try:
-        if isinstance(values, Exception):
-            raise values
-        return _job(job_id, values)
-    except (ResponseError, ValueError) as error:
-        if not (isinstance(error, ValueError) or is_damage(error)):
-            raise
+        with readable(job_id):
+            if isinstance(values, Exception):
+                raise values
+            return _job(job_id, values)
+    except Damaged:
         return JobSummary(id=job_id, state=DAMAGED, created_ms=0)
 
 
@@ -127,16 +128,34 @@ def _job(job_id: str, values: list[bytes | None]) -> JobSummary | None:
 
 
 async def batch_fields(ledger: Ledger, batch_id: str) -> dict[str, str]:
-    """A batch's record. Raises `Unknown`."""
-    raw = await ledger.client.hgetall(ledger.keys.batch(batch_id))
+    """A batch's record. Raises `Unknown`, or `Damaged` for what is no record."""
+    with readable(batch_id):
+        raw = await ledger.client.hgetall(ledger.keys.batch(batch_id))
     if not raw:
         raise Unknown(batch_id, "no such batch, or past its retention; `headrace batches list` shows those there are")
-    return {name.decode(): value.decode() for name, value in raw.items()}
+    with readable(batch_id):
+        return {name.decode(): value.decode() for name, value in raw.items()}
+
+
+@contextmanager
+def readable(record_id: str) -> Iterator[None]:
+    """Make `Damaged` of what a record raises that cannot be read."""
+    try:
+        yield
+    except (ResponseError, ValueError, KeyError) as error:
+        if isinstance(error, ResponseError) and not is_damage(error):
+            raise
+        raise Damaged(record_id, "its record in Redis cannot be read") from error
 
 
 async def batch(ledger: Ledger, batch_id: str) -> Batch:
-    """Raises `Unknown`."""
+    """Raises `Unknown`, or `Damaged` for what is no record of a batch."""
     fields = await batch_fields(ledger, batch_id)
+    with readable(batch_id):
+        return _batch(batch_id, fields)
+
+
+def _batch(batch_id: str, fields: dict[str, str]) -> Batch:
     return Batch(
         id=batch_id,
         state=fields["state"],
@@ -172,9 +191,7 @@ async def batches(ledger: Ledger, tenant: str, *, limit: int) -> list[Batch]:
             found.append(await batch(ledger, raw.decode()))
         except Unknown:
             await ledger.client.zrem(key, raw)
-        except (ResponseError, ValueError, KeyError) as error:
-            if isinstance(error, ResponseError) and not is_damage(error):
-                raise
+        except (Damaged, UnicodeDecodeError):
             name, numbers = raw.decode("utf-8", "replace"), dict.fromkeys(NUMBERS, 0)
             found.append(Batch(id=name, state=DAMAGED, created_ms=0, **numbers))
     return found

@@ -121,6 +121,16 @@ def test_messages_that_are_no_hints_are_set_aside(stack: Stack, client: redis.Re
     assert f"{expected} messages could not be worked with and were set aside" in doctor.stdout
 
 
+def test_messages_that_a_worker_held_and_nobody_can_read_hold_up_no_others(stack: Stack, client: redis.Redis) -> None:
+    """Those are put back an hour after they were taken, ten at a time, the oldest first."""
+    held = hint.unacked_key("hr")
+    for tag, raw in {"a": b"rubbish", "b": DEEP.encode(), "c": b"\xff", "d": b"{}", "e": b"[5, 6, 7]"}.items():
+        client.hset(held, tag, raw)
+        client.zadd(f"{held}_index", {tag: 1})
+    until(lambda: client.hlen(held) == 0, what="none is held", seconds=30)
+    assert int(client.hget("{hr}:rejections", "message") or 0) == 4
+
+
 def test_damaged_records_are_set_aside(stack: Stack, client: redis.Redis) -> None:
     workers, before = stack.ready["workers"], logs_of(stack)
     good = {
@@ -221,5 +231,8 @@ def test_lists_show_what_cannot_be_read(stack: Stack, client: redis.Redis) -> No
         (batch, "damaged")
     }
     assert len(jobs.stdout.splitlines()) > 1
+    for one in (("jobs", "show", text), ("batches", "show", batch), ("watch", text)):
+        done = stack.run(*one)
+        assert (done.returncode, "damaged" in done.stderr, "Traceback" in done.stderr) == (1, True, False), done.stderr
     client.zrem("{hr}:jobs:default", text, b"job_\xff")
     client.zrem("{hr}:batches:default", batch)

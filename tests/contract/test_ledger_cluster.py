@@ -35,12 +35,14 @@ from headrace.ledger.park import park
 from headrace.ledger.pause import pause
 from headrace.ledger.prefill import prefill
 from headrace.ledger.recover import recover
+from headrace.ledger.reject import reject
 from headrace.ledger.release import release
 from headrace.ledger.restart import restart
 from headrace.ledger.restore import restore
 from headrace.ledger.resume import resume
 from headrace.ledger.script import FOLDER, Argument, Call, Ledger
 from headrace.ledger.seal import seal
+from headrace.ledger.set_aside import set_aside
 from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit, submit_many
 from headrace.reader import Reader
@@ -159,11 +161,21 @@ async def a_batchs_life(ledger: Ledger) -> None:
     assert await ledger.client.get(ledger.keys.held) == b"0"
 
 
+async def damage(ledger: Ledger) -> None:
+    await reject(ledger, "message", b"rubbish", where="bulk", why="no JSON")
+    job, batch = new_id("job"), new_id("batch")
+    await submit(ledger, job, b"{}", queue="interactive")
+    await open_batch(ledger, batch, template_sha="s", template=b"{}", window_ms=LONG, tenant="default", record={})
+    await ledger.client.hdel(ledger.keys.job(job), "kind")
+    assert len(await set_aside(ledger, [job, batch, f"{batch}.s0"], where="due")) == 2
+
+
 async def test_every_move_stays_in_one_slot(ledger: Witness) -> None:
     assert (await ledger.client.info("cluster"))["cluster_enabled"] == 1
     assert await lead(ledger, "process")
     await a_jobs_life(ledger)
     await a_batchs_life(ledger)
+    await damage(ledger)
     assert ledger.sent == {path.stem for path in FOLDER.glob("*.lua")}
 
 
