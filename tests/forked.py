@@ -17,7 +17,7 @@ class Cost(NamedTuple):
     cpu_s: float
     more_mb: float
     result: Any
-    """What the work returned, or the error that it raised; None when it had to be killed."""
+    """What the work returned, or in words the error that it raised."""
 
 
 def cost_of(work: Callable[[], Any]) -> Cost:
@@ -31,7 +31,11 @@ def cost_of(work: Callable[[], Any]) -> Cost:
     with os.fdopen(read, "rb") as pipe:
         said = pipe.read()
     _, _, usage = os.wait4(child, 0)
-    return Cost(*pickle.loads(said)) if said else Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, None)
+    return (
+        Cost(*pickle.loads(said))
+        if said
+        else Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, "it was killed")
+    )
 
 
 def measure(work: Callable[[], Any], write: int) -> None:
@@ -42,12 +46,8 @@ def measure(work: Callable[[], Any], write: int) -> None:
     try:
         result: Any = work()
     except Exception as error:
-        result = error
-    try:
-        said = pickle.dumps((used_s() - before_s, memory_mb("VmHWM") - before_mb, result))
-    except Exception:
-        said = pickle.dumps((used_s() - before_s, memory_mb("VmHWM") - before_mb, repr(result)[:200]))
-    os.write(write, said[: 1 << 16])
+        result = f"{type(error).__name__}: {str(error)[:500]}"
+    os.write(write, pickle.dumps((used_s() - before_s, memory_mb("VmHWM") - before_mb, result)))
     os._exit(0)
 
 

@@ -31,8 +31,8 @@ from headrace.schema.wire import OF_TYPE, Writer, is_simple
 
 Reading = Literal["literal", "intended"]
 MOST_NODES = 8_000
-MAX_WORK = 50_000
-"""Parts that all places have together: those of one place come together anew for each that leads there."""
+MAX_WORK = 100_000
+"""Parts of all places, and their properties: those of one place come together anew for each that leads there."""
 MOST_CASES = 64
 """Alternatives of one place, all combinations of several `anyOf` counted; what has more travels as JSON text."""
 MOST_BRANCHES = 250
@@ -99,7 +99,7 @@ class Lowering:
             self._called[called] = node
             return node
         parts = flatten(self.source, list(schemas))
-        self._work += len(parts)
+        self._work += sum(1 + len(part.get("properties") or ()) for part in parts if part is not NEVER)
         if self._work > MAX_WORK:
             where = self.source.pointer(parts[0])
             raise SchemaError(

@@ -59,9 +59,10 @@ class Validator:
         self._effort = Effort(source)
         formats: bool | Literal["meant"] = source.dialect.asserts_formats if literal else "meant"
         more = {"formats": FORMATS} if formats == "meant" else {}
+        root = written_out(source)
         try:
             self._compiled = source.dialect.validator(
-                written_out(source), validate_formats=bool(formats), offline=True, pattern_options=PATTERNS, **more
+                root, validate_formats=bool(formats), offline=True, pattern_options=PATTERNS, **more
             )
         except jsonschema_rs.ValidationError as error:
             where = pointer(list(error.instance_path))
