@@ -75,12 +75,17 @@ def refused(tmp_path: Path, url: str, namespace: str, data: bytes, *arguments: s
         "HEADRACE_FILES": str(files),
         **variables,
     }
+    # One worker is up, which can call what is built in: who is unknown to all workers is refused.
+    able = b'99999999999999 {"usable":["openai","openrouter","rehearsal","vllm"]}'
+    with redis.Redis.from_url(url) as client:
+        client.hset(f"{{{namespace}}}:providers", "worker", able)
+        client.expire(f"{{{namespace}}}:providers", 300)
     model = [] if "--model" in arguments else ["--model", "rehearsal/small"]
     done = headrace("extract", "input.jsonl", *model, *arguments, cwd=tmp_path, env=environment)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     with redis.Redis.from_url(url) as client:
-        left = [key for key in client.scan_iter(f"{{{namespace}}}*") if not key.endswith(b":store")]
+        left = [key for key in client.scan_iter(f"{{{namespace}}}*") if not key.endswith((b":store", b":providers"))]
     assert left == []
     assert not files.exists() or [path.name for path in files.rglob("*") if path.name != ".store-id"] == []
     return done.stderr

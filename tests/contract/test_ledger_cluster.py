@@ -18,6 +18,7 @@ from headrace import errors
 from headrace.batch import ShardRange
 from headrace.embedded import EmbeddedServer
 from headrace.job import new_id
+from headrace.ledger.announce import Announcement, announce
 from headrace.ledger.append import append
 from headrace.ledger.beat import beat
 from headrace.ledger.cancel import cancel
@@ -25,7 +26,9 @@ from headrace.ledger.checkpoint import Row, checkpoint
 from headrace.ledger.claim import Claimed, claim
 from headrace.ledger.close import close
 from headrace.ledger.compact import compact
+from headrace.ledger.due import EXPIRED as EXPIRED_QUEUE
 from headrace.ledger.due import due
+from headrace.ledger.expire import expire
 from headrace.ledger.feed import feed
 from headrace.ledger.finish import finish
 from headrace.ledger.finish_shard import finish_shard
@@ -128,6 +131,9 @@ async def a_jobs_life(ledger: Ledger) -> None:
     with pytest.raises(errors.Finished):
         await cancel(ledger, job)
     assert await ledger.client.get(f"{ledger.keys.job(job)}:result") == b"42"
+    late = await submit(ledger, new_id("job"), b"{}", queue="interactive", timeout_ms=0)
+    assert await all_due(ledger) == [(EXPIRED_QUEUE, late)]
+    assert await expire(ledger, late)
 
 
 async def a_batchs_life(ledger: Ledger) -> None:
@@ -173,6 +179,7 @@ async def damage(ledger: Ledger) -> None:
 async def test_every_move_stays_in_one_slot(ledger: Witness) -> None:
     assert (await ledger.client.info("cluster"))["cluster_enabled"] == 1
     assert await lead(ledger, "process")
+    await announce(ledger, "process", Announcement())
     await a_jobs_life(ledger)
     await a_batchs_life(ledger)
     await damage(ledger)

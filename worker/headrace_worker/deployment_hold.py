@@ -30,7 +30,7 @@ MAX_PROBE_WAITERS = 64
 PROBE_PARK_S = 0.5
 RETURNS_PER_S = 50.0
 MAX_SPREAD_S = 300.0
-"""Jobs that were deferred come back one after the other: to claim one and park it again costs some milliseconds, and whoever
+"""Records that were deferred come back one after the other: to claim one and park it again costs some milliseconds, and whoever
 calls another deployment would wait behind all of them."""
 MAX_UNPROVEN = 8
 """Batch items in flight at a deployment that has not answered yet in this process: a wrong key costs a handful of calls."""
@@ -79,8 +79,8 @@ class DeploymentHold:
             return None
         wait_s = self._until - self._clock()
         if wait_s > 0:
-            return self._defer(wait_s, alone=False)
-        return None if self._probe is None else self._defer(PROBE_PARK_S, alone=False)
+            return self._defer(wait_s, alone=True)
+        return None if self._probe is None else self._defer(PROBE_PARK_S, alone=True)
 
     async def enter(self, *, cautious: bool = False) -> Call:
         """Wait for permission to call, for a moment at most, and take it; `leave()` gives it back.
