@@ -243,13 +243,13 @@ class Stack:
             self.server.start()
         changed = False
         for child in self.children.values():
+            pid = child.pid
             happened = child.tick()
             if happened is None:
                 continue
             say(child.name, happened)
-            if child.name in QUEUES and child.pid is None:
-                ready_file = self.options.state / "logs" / f"{child.name}.ready"
-                report_lost_worker(str(self.ready["redis"]), self.settings.namespace, ready_file)
+            if child.name in QUEUES and pid is not None and child.pid is None:
+                report_lost_worker(str(self.ready["redis"]), self.settings.namespace, child.name, pid)
             if child.hopeless:
                 raise EmbeddedServerError(
                     f"{child.name} dies as soon as it starts. The end of its log:\n{child.last_lines()}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 from headrace.ledger.due import hints
 from headrace.ledger.finish import TOMBSTONE_MS
 from headrace.ledger.script import Ledger
@@ -21,6 +23,11 @@ TOGETHER_MS = 1_000
 """Leases of one process that end within this time of each other are of one crash (it beats twice a second)."""
 
 MAX_LEASES = 5_000
+
+
+def process_prefix(role: str, pid: int) -> str:
+    """Return what the name of a worker process in the ledger begins with; random digits follow, as process ids come again."""
+    return f"{role}-{socket.gethostname()}-{pid}-"
 
 
 async def recover(ledger: Ledger, *, limit: int = MAX_LEASES) -> list[tuple[str, str]]:

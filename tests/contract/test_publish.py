@@ -65,6 +65,12 @@ async def begun(ledger: Ledger, *, lease_ms: int = LONG) -> Claimed:
     return await claim(ledger, job_id, token="t", owner="w", queue="interactive", lease_ms=lease_ms)
 
 
+async def begun_again(ledger: Ledger) -> Claimed:
+    """The next attempt at the one job whose lease has run out."""
+    ((queue, job_id),) = await recover(ledger)
+    return await claim(ledger, job_id, token="u", owner="w", queue=queue, lease_ms=LONG)
+
+
 def publisher_of(flusher: Flusher, claimed: Claimed, stops: list[str] | None = None) -> Publisher:
     told = [] if stops is None else stops
     return Publisher(flusher, claimed.record_id, claimed.epoch, claimed.record, on_stop=told.append)
@@ -131,8 +137,7 @@ async def test_the_start_is_kept_as_the_ledger_wrote_it(ledger: Ledger) -> None:
     assert publisher._kept == [(await stored(ledger, job.record_id))[0][1]]
     await publisher.restart("timeout")
     assert publisher._kept == [(await stored(ledger, job.record_id))[0][1]]
-    await recover(ledger)
-    again = await claim(ledger, job.record_id, token="u", owner="w", queue="interactive")
+    again = await begun_again(ledger)
     assert publisher_of(flusher, again)._kept == [(await stored(ledger, job.record_id))[0][1]]
 
 
@@ -274,8 +279,7 @@ async def test_whoever_is_fenced_or_cancelled_is_told_at_the_next_write(ledger: 
     flusher, stops = Flusher(ledger), []
     job = await begun(ledger, lease_ms=-1)
     zombie = publisher_of(flusher, job, stops)
-    await recover(ledger)
-    again = await claim(ledger, job.record_id, token="u", owner="w", queue="interactive", lease_ms=LONG)
+    again = await begun_again(ledger)
     before = await stored(ledger, job.record_id)
     zombie.put(text("from the grave"))
     with pytest.raises(errors.Fenced):

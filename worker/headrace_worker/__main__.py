@@ -39,9 +39,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="headrace_worker", description="One worker process of headrace.")
     parser.add_argument("--role", required=True, choices=sorted(CONCURRENCY), help="the queue it serves")
     parser.add_argument("--concurrency", type=positive, help="tasks held at a time (200, bulk 8, quarantine 256)")
-    parser.add_argument(
-        "--ready-file", type=Path, help='written when it takes work: {"pid": …, "role": …, "process": …}'
-    )
+    parser.add_argument("--ready-file", type=Path, help='written when it takes work: {"pid": …, "role": …}')
     parser.add_argument("--name", help="its name in Flower (default: role and process id)")
     return parser.parse_args(argv)
 
@@ -78,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     name = options.name or f"{options.role}-{os.getpid()}"
 
     def on_ready(**_: Any) -> None:
-        announce(options, name, getattr(app, "headrace_process", ""))
+        announce(options, name)
 
     signals.worker_ready.connect(on_ready, weak=False)
     # Not `app.worker_main`: it imports Celery's whole command line, 0.4 s of the start.
@@ -140,8 +138,8 @@ def check_trust(settings: Settings) -> None:
         structlog.get_logger("headrace.worker").warning("untrusted_server", problem=problem)
 
 
-def announce(options: argparse.Namespace, name: str, process: str) -> None:
-    """The worker takes work: say so in the log and in the ready file. `process` is what the ledger calls it."""
+def announce(options: argparse.Namespace, name: str) -> None:
+    """The worker takes work: say so in the log and in the ready file."""
     import gc
     import json
     import signal
@@ -155,7 +153,7 @@ def announce(options: argparse.Namespace, name: str, process: str) -> None:
     structlog.stdlib.get_logger("headrace.worker").info("ready", role=options.role, name=name, pid=os.getpid())
     if options.ready_file:
         partial = options.ready_file.with_name(f".{options.ready_file.name}.{os.getpid()}")
-        partial.write_text(json.dumps({"pid": os.getpid(), "role": options.role, "process": process}))
+        partial.write_text(json.dumps({"pid": os.getpid(), "role": options.role}))
         partial.replace(options.ready_file)
 
 

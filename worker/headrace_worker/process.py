@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import secrets
-import socket
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from headrace.errors import StorageError
 from headrace.files import FileStore, attach
 from headrace.hint import Hints, is_hint
 from headrace.ledger.announce import EVERY_S, announce
+from headrace.ledger.recover import process_prefix
 from headrace.ledger.script import AWAY, Ledger
 from headrace.ledger.set_aside import readable
 from headrace.settings import STATE_FOLDER, Settings, find_state_folder
@@ -38,7 +38,7 @@ class Process:
     def __init__(self, settings: Settings, redis_url: str, role: str, *, name: str | None = None):
         self.settings = settings
         self.role = role
-        self.name = name or f"{role}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self.name = name or f"{process_prefix(role, os.getpid())}{secrets.token_hex(4)}"
         self.ledger = Ledger.at(redis_url, settings.namespace)
         self.damage = Damage(self.ledger)
         self.hints = Hints(settings.namespace)

@@ -59,7 +59,6 @@ def register(app: Any) -> None:
         settings: Settings = app.headrace_settings
         role = next(iter(app.amqp.queues.consume_from))  # a worker reads one queue, and works as what it is called
         process = Process(settings, redis_url(settings), role)
-        app.headrace_process = process.name
         process.loops.append(Tend(process).run)
         if role == hint.QUARANTINE:
             quarantine = Quarantine(process, settings.quarantine_processes)
