@@ -14,7 +14,7 @@ from headrace.errors import InvalidOutput
 from headrace.schema.modes import Mode, form_of
 
 FREE_WORK = 1 << 18
-WORK_PER_CHAR = 4
+WORK_PER_CHAR = 2
 """Characters that may be read again for each that has come, beyond the first `FREE_WORK`: the cost is linear."""
 
 

@@ -27,7 +27,8 @@ EXPIRED, LONG = -1, 10**9
 
 
 async def attempt(ledger: Ledger, job: str, token: str, lease_ms: int) -> Publisher:
-    claimed = await claim(ledger, job, token=token, owner="w", queue="interactive", lease_ms=lease_ms)
+    queue = (await ledger.client.hget(ledger.keys.job(job), "queue")).decode()
+    claimed = await claim(ledger, job, token=token, owner="w", queue=queue, lease_ms=lease_ms)
     return Publisher(Flusher(ledger), job, claimed.epoch, claimed.record)
 
 
@@ -81,7 +82,7 @@ async def test_a_dead_workers_lost_tail_is_never_mixed_with_the_next_attempt(
                 await asyncio.sleep(0.01)
 
         await promoted(replica, proxy, second)
-        assert await recover(replica) == [("interactive", job)]
+        assert await recover(replica) == [("quarantine", job)]
         alive = await attempt(replica, job, "b", LONG)
         assert alive.epoch > dead.epoch
         texts = [f"anew {n} " for n in range(written_since)]

@@ -114,7 +114,7 @@ async def a_jobs_life(ledger: Ledger) -> None:
     job = await submit(ledger, new_id("job"), b"{}", queue="interactive", idempotency_key="k")
     assert await all_due(ledger) == [("interactive", job)]
     await take(ledger, job, "a", EXPIRED)
-    assert await recover(ledger) == [("interactive", job)]
+    assert await recover(ledger) == [("quarantine", job)]
     attempt = await take(ledger, job, "b")
     await park(ledger, job, attempt.epoch, delay_ms=0, calls="1:0", reason="rate_limited")
     assert await all_due(ledger) == [("interactive", job)]
@@ -145,7 +145,7 @@ async def a_batchs_life(ledger: Ledger) -> None:
     await resume(ledger, batch)
     first, second = f"{batch}.s0", f"{batch}.s1"
     await take(ledger, first, "a", EXPIRED)
-    assert await recover(ledger) == [("bulk", first)]
+    assert await recover(ledger) == [("quarantine", first)]
     attempt = await take(ledger, first, "b")
     assert await beat(ledger, {first: attempt.epoch}) == {}
     assert await prefill(ledger, first, attempt.epoch, [(0, b"Sold")]) == 1
@@ -245,7 +245,7 @@ async def test_streams_of_many_jobs(ledger: Witness, monkeypatch: pytest.MonkeyP
         assert await ledger.client.client_kill_filter(_type="pubsub") == 1
 
         await publishers[0].restart("retry")
-        assert await recover(ledger) == [("interactive", crashed.job)]
+        assert await recover(ledger) == [("quarantine", crashed.job)]
         publishers[1] = await crashed.claimed(flusher, "b")
         await say(publishers[2:3], *(f"{n} " for n in range(40)))
         await ledger.client.delete(lost.key, f"{lost.key}:log")
