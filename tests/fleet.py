@@ -37,6 +37,7 @@ class Worker:
                 cwd=self.stack.folder,
                 stdout=log,
                 stderr=log,
+                start_new_session=True,
             )
 
     @property

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, get_args
 
 from headrace.errors import InputError, SchemaError
@@ -42,6 +43,7 @@ def checked_mode(mode: Any) -> Mode | None:
     raise InputError(f"mode={mode!r}: must be one of {', '.join(MODES)}, or left out")
 
 
+@lru_cache(maxsize=1024)
 def mode_for(provider: str, model: str, profile: str | None) -> Mode:
     """The mode of a model: its profile's, else what is known of it, else strict."""
     if profile is not None:

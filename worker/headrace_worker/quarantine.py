@@ -28,7 +28,8 @@ from headrace_worker.pool import HandBack
 from headrace_worker.process import Process
 
 IDLE_S = 5.0
-PRELOAD = ["headrace_worker.quarantine_child"]
+CLEAN_UP_S = 5.0
+PRELOAD = ["headrace_worker.quarantine_server"]
 
 log = structlog.get_logger("headrace.worker.quarantine")
 
@@ -54,6 +55,7 @@ class Child:
         self.suspects: dict[str, Suspect] = {}
         self.idle: asyncio.TimerHandle | None = None
         self.closing = False
+        self.gone = asyncio.Event()
 
     def takes(self, suspect: Suspect) -> bool:
         if self.closing or self.process.exitcode is not None:
@@ -120,15 +122,15 @@ class Quarantine:
 
     async def stop(self) -> None:
         """End the children; what still runs there goes back."""
-        for child in list(self._children.values()):
+        children = list(self._children.values())
+        for child in children:
             child.closing = True
-            child.process.terminate()
-        deadline = asyncio.get_running_loop().time() + CLEAN_UP_S
-        for child in list(self._children.values()):
-            left_s = max(deadline - asyncio.get_running_loop().time(), 0)
-            await asyncio.to_thread(child.process.join, left_s)
-            if child.process.exitcode is None:
-                child.process.kill()
+            self._send(child, "stop")
+        if children:
+            gone = [asyncio.ensure_future(child.gone.wait()) for child in children]
+            await asyncio.wait(gone, timeout=CLEAN_UP_S)
+        for child in self._children.values():
+            child.process.kill()
 
     def _fill(self) -> None:
         """Give every waiting suspect that finds a place to a child; start one child at a time for the others."""
@@ -218,6 +220,7 @@ class Quarantine:
         child.suspects.clear()
         self._children.pop(child.name, None)
         child.process.close()
+        child.gone.set()
         self._fill()
 
     async def _report(self, child: Child) -> None:
@@ -228,9 +231,6 @@ class Quarantine:
             log.warning("not reported; its leases will run out", child=child.name, error=type(error).__name__)
             return
         await self._process.publish(hints)
-
-
-CLEAN_UP_S = 5.0
 
 
 def entry(name: str, pipe: Connection) -> None:

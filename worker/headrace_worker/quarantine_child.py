@@ -1,7 +1,8 @@
 """A child process of the quarantine: claims the records that its parent names, runs them, and says which have ended.
 
-Messages are one line each. From the parent: `+ID` begin, `-ID` give up, `drain` (begin nothing more), `end`; to it: the id of
-a record whose attempt is over. It dies with its parent, and its death is what the parent reports.
+Messages are one line each. From the parent: `+ID` begin, `-ID` give up, `drain` (begin nothing more), `stop` (hand back what
+runs), `end`; to it: the id of a record whose attempt is over. It hears no signals but SIGKILL: they are the parent's. It dies
+with its parent, and its death is what the parent reports.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ log = structlog.get_logger("headrace.worker.quarantine")
 def main(name: str, pipe: Connection) -> None:
     """Serve the parent at the other end of `pipe` until it says so, or is gone."""
     die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     settings = Settings.load()
     configure_logging(settings.log_level)
     make_app(settings)
@@ -46,7 +48,6 @@ class QuarantineChild:
     async def serve(self) -> None:
         loop = asyncio.get_running_loop()
         await self._process.start()
-        loop.add_signal_handler(signal.SIGTERM, self._hand_back_all)
         loop.add_reader(self._pipe.fileno(), self._on_message)
         await self._over.wait()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
@@ -61,6 +62,8 @@ class QuarantineChild:
             self._process.draining()
         elif text == "end":
             self._over.set()
+        elif text == "stop":
+            self._hand_back_all()
         elif text.startswith("+"):
             self._tasks[text[1:]] = asyncio.create_task(self._work(text[1:]), name=text[1:])
         elif text[1:] in self._tasks:
