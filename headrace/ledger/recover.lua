@@ -1,16 +1,19 @@
 -- uses: clock events attempt fence terminal crash
 local leases, due, processes = unpack(KEYS)          -- zset id -> lease end ms, zset id -> ms, zset process -> alive until ms
-local prefix, limit, grace_ms, ended, accused, keep_ms, result, event = unpack(ARGV, 1, 8)   -- rest: name, value of every rule
+local prefix, limit, grace_ms, ended, accused, only, item, keep_ms, result, event = unpack(ARGV, 1, 10)   -- rest: name, value of every rule
 -- Takes back the records of processes that are gone: those whose leases ran out, or the one that `ended` names, because
--- somebody saw it end. All records of one crash are judged together (fragments/crash.lua says how).
+-- somebody saw it end. All records of one crash are judged together (fragments/crash.lua says how). `only` is the record of an
+-- attempt that ended in an error while its process goes on, `item` the item of a shard whose error it was.
 local rules = {}
-for i = 9, #ARGV, 2 do rules[ARGV[i]] = tonumber(ARGV[i + 1]) end
+for i = 11, #ARGV, 2 do rules[ARGV[i]] = tonumber(ARGV[i + 1]) end
 local now = now_ms()
 redis.call('ZREMRANGEBYSCORE', processes, '-inf', text(now - 3600000))
 
 -- A crash's last claims came after its last beat: they are taken with the others, though their leases run a moment longer.
 local entries
-if ended == '' then
+if only ~= '' then
+  entries = { only, '0' }
+elseif ended == '' then
   entries = redis.call('ZRANGEBYSCORE', leases, '-inf', text(now + rules.together_ms), 'WITHSCORES', 'LIMIT', 0, limit)
 else
   entries = redis.call('ZRANGE', leases, 0, limit - 1, 'WITHSCORES')
@@ -27,7 +30,7 @@ for i = 1, #entries, 2 do
   end
   records[#records + 1] = held
 end
-if ended ~= '' then redis.call('ZREM', processes, ended) end
+if ended ~= '' and only == '' then redis.call('ZREM', processes, ended) end
 
 -- The children of one quarantine worker carry its name: when it is gone, they died with it.
 local crashes = {}
@@ -48,11 +51,18 @@ for _, held in ipairs(records) do
   local id, record = held.id, held.record
   if held.state ~= 'running' then
     if held.expired then redis.call('ZREM', leases, id) end
-  elseif held.crash or held.expired then             -- expired alone: a claim whose answer never arrived, no crash
+  elseif held.crash or held.expired then             -- expired alone and never beaten: a claim whose answer was lost
     redis.call('ZREM', leases, id)
     if held.kind == 'shard' then redis.call('HINCRBY', held.batch, 'running', -1) end
     if held.crash then redis.call('HSET', record, 'crashed', 1) end
-    local verdict = held.crash and judge(held, rules)
+    local verdict
+    if held.crash then
+      verdict = judge(held, rules)
+    elseif held.beaten then                          -- its attempt ended somehow, while its process goes on
+      held.crash = { records = 1, calls = 1, seen = true, accused = id }
+      verdict = judge(held, rules)
+    end
+    if item ~= '' then redis.call('HSET', record, 'item', item, 'suspects', 1) end
     local log, epoch = record .. ':log', tonumber(redis.call('HGET', record, 'epoch'))
     if held.kind == 'job' and redis.call('HEXISTS', record, 'cancel') == 1 then
       end_job(record, id, log, record .. ':ch', record .. ':result', due, leases, epoch,

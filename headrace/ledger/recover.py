@@ -37,7 +37,7 @@ async def recover(ledger: Ledger, *, limit: int = MAX_LEASES) -> list[tuple[str,
     Not to be called within one lease of a restart of the server, nor of one's own reconnect: those whose link was cut
     must have the time to beat.
     """
-    return await _recover(ledger, "", "", limit, GRACE_MS)
+    return await _recover(ledger, limit=limit)
 
 
 async def report_end(
@@ -49,10 +49,27 @@ async def report_end(
     publish, which the leader does after `grace_ms` otherwise. Silence is no end: for a process that merely does not answer
     there is `recover`, after its leases.
     """
-    return await _recover(ledger, process, accused, MAX_LEASES, grace_ms)
+    return await _recover(ledger, ended=process, accused=accused, grace_ms=grace_ms)
 
 
-async def _recover(ledger: Ledger, ended: str, accused: str, limit: int, grace_ms: int) -> list[tuple[str, str]]:
+async def report_fault(ledger: Ledger, process: str, record_id: str, *, item: str = "") -> list[tuple[str, str]]:
+    """Take back one record of `process`, which goes on: the attempt at it ended in an error that is nobody's answer.
+
+    It is as good as a death, and nobody else's. `item` is the one of a shard whose error it was. Returns the hints to publish.
+    """
+    return await _recover(ledger, ended=process, accused=record_id, only=record_id, item=item)
+
+
+async def _recover(
+    ledger: Ledger,
+    *,
+    ended: str = "",
+    accused: str = "",
+    only: str = "",
+    item: str = "",
+    limit: int = MAX_LEASES,
+    grace_ms: int = GRACE_MS,
+) -> list[tuple[str, str]]:
     rules = {
         "crashes": MAX_CRASHES,
         "alone": MAX_DEATHS_ALONE,
@@ -71,6 +88,8 @@ async def _recover(ledger: Ledger, ended: str, accused: str, limit: int, grace_m
             "grace_ms": grace_ms,
             "ended": ended,
             "accused": accused,
+            "only": only,
+            "item": item,
             "keep_ms": TOMBSTONE_MS,
             "result": b'{"code":"worker_lost","message":"its worker died on it three times while it ran alone"}',
             "event": b'{"t":"end","status":"dead","error":{"code":"worker_lost","message":"its worker died on it '

@@ -44,6 +44,27 @@ def test_a_poisonous_job_is_dead_after_three_crashes_alone(tmp_path: Path) -> No
         assert sum(account.paid(call) for call in stack.calls()) <= 4
 
 
+def test_an_error_out_of_nowhere_is_a_death_of_its_own(tmp_path: Path) -> None:
+    """The worker goes on, nobody else is blamed, and it is not paid for ever."""
+    environment = {"HEADRACE_TEST_HOOKS": "poison", "PYTHONPATH": str(Path(__file__).parent)}
+    with started(tmp_path, "--no-flower", "--rehearsal-flag=--latency=100", environment=environment) as stack:
+        texts = [f"Item {n} is blue." for n in range(40)]
+        texts[13] = "This one is venom."
+        batch_id = stack.extract([{"id": str(n), "text": text} for n, text in enumerate(texts)])
+        jobs = asyncio.run(submit(stack, ["Innocent.", "And venom.", "Innocent, too."]))
+        ended = {b"succeeded", b"dead"}
+        until(lambda: set(states_of(stack, jobs)) <= ended, what="the jobs end")
+        assert states_of(stack, jobs) == [b"succeeded", b"dead", b"succeeded"]
+        until(lambda: stack.batch(batch_id)["state"] == "completed", what="the batch ends", seconds=60)
+        assert [(line["custom_id"], line["error"]["code"]) for line in stack.lines(batch_id, "errors")] == [
+            ("13", "worker_lost")
+        ]
+        paid = Counter(call.job_and_call for call in stack.calls() if account.paid(call))
+        assert paid.pop((jobs[1], 1)) <= 4
+        assert paid.pop((f"{batch_id}.13", 1)) <= 4
+        assert max(paid.values()) == 1
+
+
 def test_a_deploy_pays_nothing_twice(tmp_path: Path) -> None:
     """SIGTERM with calls in flight: they finish, the rest is handed back, the next worker goes on."""
     pace = ("--no-flower", "--rehearsal-flag=--latency=600")

@@ -21,6 +21,7 @@ from headrace.ledger.finish_shard import finish_shard
 from headrace.ledger.keys import shard_number
 from headrace.ledger.prefill import prefill
 from headrace.ledger.recover import MAX_DEATHS_ALONE, SHARD_WIDTH
+from headrace.ledger.script import AWAY
 from headrace.lines import error_line, success_line
 from headrace.prefill import ENTRY_BYTES, INDEX, code_of, kept
 from headrace_worker.deployment_hold import DRAINING, Deferred
@@ -66,6 +67,7 @@ class ShardRun:
         self._withheld: list[Row] = []  # of failures that are perhaps no item's: see `_settle`
         self._uncounted: list[tuple[CallError, asyncio.Future[None]]] = []
         self._counted = 0
+        self.faulty: int | None = None  # the item that ended in an error which is no answer
         self._at: dict[asyncio.Task[None], int] = {}  # which item a runner is at
         self._wake = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
@@ -192,6 +194,8 @@ class ShardRun:
             await self._checkpoint([Row(index, "d", line, {f"code:{failure.code}": 1})])
             self.proven = self._may_begin()
             return
+        if suspect and int(suspect) in todo:
+            todo = [int(suspect), *(other for other in todo if other != int(suspect))]
         suspects = todo[: self.claimed.integer("suspects") or WIDTH]
         width = self.claimed.integer("company") or 1
         if width > 1:
@@ -239,6 +243,11 @@ class ShardRun:
             if deferred.reason != DRAINING and (self.deferred is None or deferred.delay_s > self.deferred.delay_s):
                 self.deferred = deferred
             return
+        except (asyncio.CancelledError, Refused, StorageError, *AWAY):
+            raise
+        except BaseException:
+            self.faulty = index
+            raise
         finally:
             self._begun.pop(index, None)
         self.tries.pop(index, None)

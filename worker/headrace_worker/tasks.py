@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from typing import Any, Protocol
 
@@ -16,11 +17,13 @@ from headrace.ledger.claim import Claimed, claim
 from headrace.ledger.keys import batch_of
 from headrace.ledger.park import park
 from headrace.ledger.pause import pause
+from headrace.ledger.recover import report_fault
 from headrace.ledger.release import release
 from headrace.ledger.script import AWAY
 from headrace.settings import Settings, redis_url
 from headrace_worker.attempt import Attempt
 from headrace_worker.deployment_hold import Deferred
+from headrace_worker.exposure import kind_of, where_of
 from headrace_worker.join import join
 from headrace_worker.patience import patiently
 from headrace_worker.pool import HandBack
@@ -166,8 +169,25 @@ async def hold(process: Process, claimed: Claimed, run: Run, work: Any) -> None:
     except asyncio.CancelledError:
         await asyncio.shield(_interrupted(process, claimed, run))
         raise
+    except AWAY:
+        raise  # nobody's fault; its lease runs out
+    except BaseException as error:
+        await asyncio.shield(_blame(process, claimed, run, error))
+        raise
     finally:
         process.leases.remove(record_id)
+
+
+async def _blame(process: Process, claimed: Claimed, run: Run, error: BaseException) -> None:
+    """The attempt ended in an error that is no answer: it is as good as a death of this record, and nobody else's."""
+    record_id, item = claimed.record_id, ""
+    if isinstance(run, BatchWork) and run.shard is not None and run.shard.faulty is not None:
+        item = str(run.shard.faulty)
+    kind, where = kind_of(error), where_of(error)
+    log.error("the attempt failed", record=record_id, item=item, kind=kind, where=where)
+    with contextlib.suppress(Refused, *AWAY):  # then its lease runs out, and tells the same
+        hints = await patiently(lambda: report_fault(process.ledger, process.name, record_id, item=item), patience_s=10)
+        await process.publish(hints)
 
 
 async def _interrupted(process: Process, claimed: Claimed, run: Run) -> None:

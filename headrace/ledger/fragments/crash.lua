@@ -11,6 +11,7 @@ local function read_held(prefix, id, rules)
   held.batch = batch_id and prefix .. ':batch:' .. batch_id
   held.state, held.kind, held.queue, held.owner = fields[1], fields[2], fields[3], fields[4] or ''
   held.calls = tonumber(fields[5] or '')
+  held.beaten = held.calls ~= nil
   if held.kind == 'shard' then
     held.left = math.max((tonumber(fields[6] or '') or 0) - redis.call('HLEN', held.record .. ':res'), 0)
   end
@@ -57,7 +58,7 @@ local function judge(held, rules)
   if held.kind == 'join' then return nil end
   if held.queue == 'quarantine' then return judge_in_quarantine(held, rules) end
   if crash.accused then
-    if crash.accused == held.id then into_quarantine(held, 1, rules) end
+    if crash.accused == held.id and held.kind ~= 'join' then into_quarantine(held, 1, rules) end
     return nil
   end
   if held.calls == 0 then return nil end

@@ -17,7 +17,7 @@ from headrace.ledger.checkpoint import Row, checkpoint
 from headrace.ledger.feed import feed
 from headrace.ledger.finish import finish
 from headrace.ledger.open import open_batch
-from headrace.ledger.recover import recover, report_end
+from headrace.ledger.recover import recover, report_end, report_fault
 from headrace.ledger.release import release
 from headrace.ledger.script import Ledger
 from headrace.ledger.state import JobState
@@ -185,6 +185,36 @@ async def test_whose_work_stopped_the_loop_is_the_one_suspect(ledger: Ledger, lo
     hints = await report_end(ledger, "w1", accused=guilty)
     assert sorted(hints) == sorted([("quarantine", guilty), *(("interactive", job) for job in others)])
     assert [await look.field(job, "crashes") for job in others] == ["0", "0"]
+
+
+async def test_an_attempt_that_ended_in_an_error_is_its_records_own_death(ledger: Ledger, look: Any, take: Any) -> None:
+    faulty, other = await jobs_of(ledger, 2)
+    await take(other)
+    hints = []
+    for token in "abcd":
+        await take(faulty, token=token)
+        hints.append(await report_fault(ledger, "w1", faulty))
+    assert hints == [[("quarantine", faulty)]] * 3 + [[]]
+    assert (await look.state(faulty), await look.state(other)) == ("dead", "running")
+    assert await report_fault(ledger, "w1", other) == [("quarantine", other)]
+
+
+async def test_an_item_that_ended_in_an_error_runs_alone_first(ledger: Ledger, look: Any, take: Any) -> None:
+    shard_id = f"{await batch_of_one_shard(ledger, 8)}.s0"
+    await take(shard_id)
+    assert await report_fault(ledger, "w1", shard_id, item="5") == [("quarantine", shard_id)]
+    assert await asked(look, shard_id) == ("1", "1", "0")
+    assert await look.field(shard_id, "item") == "5"
+
+
+async def test_a_lease_that_ends_though_its_process_beats_is_its_records_own(
+    ledger: Ledger, look: Any, job: str, take: Any
+) -> None:
+    """Its attempt is gone, and nobody said so."""
+    attempt = await take(job)
+    await beat(ledger, {job: attempt.epoch}, lease_ms=EXPIRED)
+    await beat(ledger, {}, process="w1", lease_ms=LONG)
+    assert await recover(ledger) == [("quarantine", job)]
 
 
 async def test_what_ends_in_quarantine_ends_as_anywhere(ledger: Ledger, look: Any, job: str, take: Any) -> None:
