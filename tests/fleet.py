@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from stack import Stack, until
 
@@ -98,10 +99,10 @@ def client_of(stack: Stack) -> AsyncHeadrace:
     return AsyncHeadrace(settings=Settings(redis_url=stack.ready["redis"], files=stack.ready["files"]))
 
 
-async def submit(stack: Stack, prompts: list[str]) -> list[str]:
+async def submit(stack: Stack, prompts: list[str], **words: Any) -> list[str]:
     """Submit a plain job for each prompt; the rehearsal provider answers."""
     async with client_of(stack) as client:
-        return [job.id for job in await client.submit_many("rehearsal/small", prompts)]
+        return [job.id for job in await client.submit_many("rehearsal/small", prompts, **words)]
 
 
 def states_of(stack: Stack, jobs: list[str]) -> list[bytes]:

@@ -15,6 +15,8 @@ from headrace.schema.source import Source
 
 TRUE, FALSE = {"true", "yes", "1"}, {"false", "no", "0"}
 NULLS = {"", "null", "none"}
+MAX_DIGITS = 400
+"""Characters of a number in a text; Python reads no whole number of over 4,300."""
 MAX_STEPS = 300_000
 """Parts of a schema that values are held against: a second at most."""
 
@@ -149,6 +151,8 @@ def is_list(value: dict[str, Any]) -> bool:
 
 
 def as_number(word: str) -> int | float | None:
+    if len(word) > MAX_DIGITS:
+        return None
     try:
         number = float(word)
     except ValueError:

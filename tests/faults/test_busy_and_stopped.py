@@ -113,3 +113,24 @@ def test_a_job_handed_in_while_its_worker_leaves_does_not_wait(tmp_path: Path) -
         begun = [call.received_at for call in stack.calls() if call.job_and_call and call.job_and_call[0] in late]
         assert len(begun) == 40
         assert max(begun) - sent < 2
+
+
+def test_a_stream_that_breaks_while_its_process_sleeps_does_not_begin_anew_there(tmp_path: Path) -> None:
+    """Cut streams with `on_retry="reset"`: they would be called again, and get a new epoch, by the one that slept."""
+    cut = "Say it. [[rehearsal latency=500 tps=1 fault=cut after=20 times=1]]"
+    with started(tmp_path, "--no-flower") as stack:
+        jobs = asyncio.run(submit(stack, [f"{n}: {cut}" for n in range(10)], stream=True, on_retry="reset"))
+        until(lambda: len(stack.calls()) == 10, what="all are under way")
+        worker = stack.ready["workers"]["interactive"]
+        stopped_ms = time.time() * 1000
+        os.kill(worker, signal.SIGSTOP)
+        until(lambda: set(states_of(stack, jobs)) == {b"queued"}, what="they are taken back", seconds=40)
+        with stack.client as client:
+            client.delete("{hr}celery:interactive")  # nobody claims them in this moment
+        woken = time.time()
+        os.kill(worker, signal.SIGCONT)
+        until(lambda: ended(stack, jobs) == {"succeeded": 10}, what="all end", seconds=90)
+        epochs = [int((call.request_id or "").rsplit(".", 2)[1]) for call in stack.calls() if call.received_at > woken]
+        assert min(epochs) > stopped_ms
+        # One that was claimed after waking has an epoch of after that: none was given to a record that nobody had claimed.
+        assert Counter(call.job_and_call for call in stack.calls()).most_common(1)[0][1] <= 2

@@ -32,6 +32,7 @@ ANSWERS = {
     "backslashes": '{"a": "' + "\\" * LONG,
     "names": '{"a":' * (LONG // 5),
     "words between": "[a] {b} " * (LONG // 8),
+    "half of a surrogate pair": '{"a": "\\ud800"}',
 }
 
 

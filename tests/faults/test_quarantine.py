@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -53,3 +54,52 @@ def test_a_signal_to_the_whole_group_is_the_workers_to_handle(
     )
     assert states_of(stack, jobs) == [b"succeeded", b"succeeded"]
     assert len(stack.calls()) == 4
+
+
+def test_the_death_of_the_fork_server_is_nobodys(stack: Stack, worker: Worker) -> None:
+    """The children that it forked go on; the next one is forked from another."""
+    (job,) = suspects(stack, 1)
+    os.kill(fork_server_of(worker.pid), signal.SIGKILL)
+    until(lambda: states_of(stack, [job]) == [b"succeeded"], what="it ends", seconds=30)
+    assert len(stack.calls()) == 2
+    (another,) = suspects_again(stack)
+    until(lambda: states_of(stack, [another]) == [b"succeeded"], what="another one ends, too", seconds=40)
+
+
+def suspects_again(stack: Stack) -> list[str]:
+    done, worker = len(stack.calls()), stack.ready["workers"]["interactive"]
+    jobs = asyncio.run(submit(stack, ["Another job."]))
+    until(lambda: len(stack.calls()) == done + 1, what="its first call")
+    assert worker == stack.ready["workers"]["interactive"]
+    assert kill_one_of_up(stack, "interactive")
+    return jobs
+
+
+def fork_server_of(pid: int) -> int:
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            if parent == str(pid) and b"multiprocessing.forkserver" in (folder / "cmdline").read_bytes():
+                return int(folder.name)
+    raise AssertionError("there is no fork server")
+
+
+def test_children_end_with_their_worker(stack: Stack, worker: Worker) -> None:
+    suspects(stack, 1)
+    children = processes_of_the_group(worker.pid)
+    assert worker.process is not None
+    worker.process.kill()
+    worker.process.wait()
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), what="nothing stays behind", seconds=10)
+
+
+def processes_of_the_group(pid: int) -> list[int]:
+    """The fork server of a worker, and what it has forked."""
+    server = fork_server_of(pid)
+    found = [server]
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (folder / "stat").read_text().rpartition(")")[2].split()[1] == str(server):
+                found.append(int(folder.name))
+    assert len(found) > 1
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from headrace_worker.failures import call_error, error_inside
@@ -72,3 +73,24 @@ def test_openrouter_passes_them_on_in_the_body() -> None:
         assert found.code == "rate_limited"
         assert found.retry_after_s is not None
         assert 35 < found.retry_after_s <= 41
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"retry-after": "Fri, 31 Dec 99999 23:59:59 GMT"},
+        {"retry-after": 10**400},
+        {"retry-after": "1" * 5_000},
+        {"retry-after": "Mon, " * 200_000},
+        {"retry-after-ms": "9" * 400},
+        {"x-ratelimit-reset": "1" * 1_000_000 + "x"},
+        {"x-ratelimit-reset-requests": "1m" * 500_000},
+        {"x-ratelimit-reset-tokens": ["2s"]},
+        {"x-ratelimit-reset": {"a": 1}},
+    ],
+    ids=lambda headers: f"{next(iter(headers))} {str(next(iter(headers.values())))[:12]}" if str(headers) else "",
+)
+def test_what_cannot_be_a_hint_says_nothing_and_costs_nothing(headers: dict[str, Any]) -> None:
+    began = time.process_time()
+    assert hinted_s(headers) is None
+    assert time.process_time() - began < 0.1

@@ -20,6 +20,7 @@ from headrace.schema.modes import Mode, is_as_it_comes
 from headrace_worker.deployment_hold import DRAINING, Deferred
 from headrace_worker.engine import Tries
 from headrace_worker.events import DeltaEvents, rest
+from headrace_worker.failures import NO_JSON, unstorable
 from headrace_worker.process import Process
 from headrace_worker.publish import Publisher
 from headrace_worker.reduce import Delta
@@ -156,6 +157,13 @@ class Attempt:
                 raise
             await self.cancelled()
             return
+        outcome = Outcome(completion=completion)
+        counters = ({} if completion.cached else completion.counters()) | {"jobs": 1}
+        try:
+            result = msgspec.json.encode(outcome)
+        except NO_JSON as error:
+            await self._fail(Failure.of(unstorable(error, counters)), counters)
+            return
         if not self.publisher.fold.route:
             self._route(job.model.partition("/")[0], job.model, cached=completion.cached, mode=completion.mode)
         self.publisher.put(*rest(self.publisher.fold, completion))
@@ -166,9 +174,10 @@ class Attempt:
         }
         await self._end(
             JobState.SUCCEEDED,
-            Outcome(completion=completion),
+            outcome,
             fields | ({"cached": True} if completion.cached else {}),
-            ({} if completion.cached else completion.counters()) | {"jobs": 1},
+            counters,
+            result,
         )
 
     # What the engine tells
@@ -188,7 +197,7 @@ class Attempt:
         # Not to be cancelled half-way: whatever comes next has to know the epoch.
         self._restart = asyncio.create_task(self.publisher.restart(reason))
         epoch = await asyncio.shield(self._restart)
-        self.process.leases.add(self.id, epoch, self.stop)
+        self.process.leases.move(self.id, epoch)
         self._events, self._first_s = DeltaEvents(), None
         return epoch
 
@@ -220,7 +229,12 @@ class Attempt:
         await self._end(JobState.FAILED, Outcome(error=failure), {"error": error_of(failure)}, counters or {})
 
     async def _end(
-        self, state: JobState, outcome: Outcome, fields: dict[str, object], counters: dict[str, int]
+        self,
+        state: JobState,
+        outcome: Outcome,
+        fields: dict[str, object],
+        counters: dict[str, int],
+        result: bytes | None = None,
     ) -> None:
         if self._restart is not None:
             await asyncio.wait([self._restart])
@@ -235,7 +249,7 @@ class Attempt:
                 state,
                 seq=seq,
                 event=msgspec.json.encode({"t": "end", "status": state, **fields, "ms": ms}),
-                result=msgspec.json.encode(outcome),
+                result=msgspec.json.encode(outcome) if result is None else result,
                 code=outcome.error.code if outcome.error else "",
                 tenant=self._tenant,
                 counters=counters,

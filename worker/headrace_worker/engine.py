@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from headrace.errors import CallError
+from headrace.errors import CallError, InputError
 from headrace.job import Completion, Job
 from headrace.schema.modes import Mode
 from headrace_worker.cache import Cache, Remembered
@@ -177,6 +177,8 @@ class Engine:
             shown = False
             try:
                 if delivered and watch is not None:
+                    if admit is not None:
+                        await admit()  # or a record that is another's would get a new epoch
                     epoch, delivered = await watch.restart(delivered), ""
                 async with self.slots.hold(rank):
                     if admit is not None:
@@ -198,6 +200,8 @@ class Engine:
                         return asked.completed(completion)
                     except CallError as error:
                         failure = error
+                    except InputError as error:  # the request cannot be made
+                        failure = CallError("invalid_request", str(error))
                     finally:
                         tries.calling = False
                 delivered = failure.code if shown else ""

@@ -140,3 +140,13 @@ def scrub(text: str, key: str = "", *, most: int = 500) -> str:
         text = text.replace(key, "…")
     text = re.sub(r"(sk-|Bearer\s+)[A-Za-z0-9_\-.*]{6,}", r"\1…", text)
     return text if len(text) <= most else f"{text[:most]}…"
+
+
+NO_JSON = (ValueError, TypeError, OverflowError, RecursionError)
+"""What writing a value as JSON raises: half of a surrogate pair, say."""
+
+
+def unstorable(error: BaseException, counters: dict[str, int]) -> CallError:
+    """The failure of an answer that was paid, and cannot be written down."""
+    message = f"the answer cannot be written as JSON: {type(error).__name__}"
+    return CallError("invalid_output", message, details={"counters": counters})

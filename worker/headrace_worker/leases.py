@@ -77,6 +77,11 @@ class LeaseKeeper:
         self._epochs[record_id] = epoch
         self._requeued.discard(record_id)
 
+    def move(self, record_id: str, epoch: int) -> None:
+        """The attempt began anew, under another epoch."""
+        if record_id in self._epochs:
+            self._epochs[record_id] = epoch
+
     def remove(self, record_id: str) -> None:
         self._epochs.pop(record_id, None)
         self._stops.pop(record_id, None)

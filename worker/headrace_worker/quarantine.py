@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import multiprocessing
+import os
 import secrets
 import signal
+from collections.abc import Awaitable, Callable
 from itertools import count
 from multiprocessing.connection import Connection
 from typing import Any
@@ -70,8 +72,9 @@ class Child:
 class Quarantine:
     """Runs suspects in at most `processes` children. `run(record_id)` returns when the record's attempt has ended."""
 
-    def __init__(self, process: Process, processes: int):
+    def __init__(self, process: Process, processes: int, revoke: Callable[[str], Awaitable[None]]):
         self._process = process
+        self._revoke = revoke
         self._limit = processes
         self._waiting: list[Suspect] = []
         self._children: dict[str, Child] = {}
@@ -87,6 +90,8 @@ class Quarantine:
         if record_id in known:
             return  # a second copy of its hint
         suspect = Suspect(record_id, await self._company(record_id))
+        if self._process.stopping.is_set():
+            raise HandBack
         self._waiting.append(suspect)
         # Singles before shards, the smallest company first: what is most suspect is decided soonest.
         self._waiting.sort(key=lambda each: (each.is_shard, each.company))
@@ -106,6 +111,8 @@ class Quarantine:
     async def _give_up(self, suspect: Suspect) -> None:
         if suspect in self._waiting:
             self._waiting.remove(suspect)
+            if not self._process.stopping.is_set():
+                await self._revoke(suspect.record_id)
             return
         for child in self._children.values():
             if suspect.record_id in child.suspects:
@@ -130,7 +137,8 @@ class Quarantine:
             gone = [asyncio.ensure_future(child.gone.wait()) for child in children]
             await asyncio.wait(gone, timeout=CLEAN_UP_S)
         for child in self._children.values():
-            child.process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.process.pid, signal.SIGKILL)
 
     def _fill(self) -> None:
         """Give every waiting suspect that finds a place to a child; start one child at a time for the others."""
@@ -193,9 +201,10 @@ class Quarantine:
             child.pipe.close()
             asyncio.get_running_loop().create_task(self._on_end(child), name=f"end of {child.name}")
             return
-        suspect = child.suspects.pop(record_id, None)
+        not_begun = record_id.startswith("!")
+        suspect = child.suspects.pop(record_id.lstrip("!"), None)
         if suspect is not None and not suspect.ended.done():
-            suspect.ended.set_result(None)
+            suspect.ended.set_exception(HandBack()) if not_begun else suspect.ended.set_result(None)
         if not child.suspects:
             if child.company == 1:
                 self._close(child)  # the next one that runs alone gets a fresh process

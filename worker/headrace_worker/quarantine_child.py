@@ -1,8 +1,8 @@
 """A child process of the quarantine: claims the records that its parent names, runs them, and says which have ended.
 
 Messages are one line each. From the parent: `+ID` begin, `-ID` give up, `drain` (begin nothing more), `stop` (hand back what
-runs), `end`; to it: the id of a record whose attempt is over. It hears no signals but SIGKILL: they are the parent's. It dies
-with its parent, and its death is what the parent reports.
+runs), `end`; to it: the id of a record whose attempt is over, `!ID` when it was not begun. It hears no signals but SIGKILL: they
+are the parent's. It ends with its parent, and its death is what the parent reports.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
+import threading
 from multiprocessing.connection import Connection
 
 import structlog
 
-from headrace.embedded import die_with_parent
 from headrace.hint import QUARANTINE
 from headrace.settings import Settings, redis_url
 from headrace_worker.app import configure_logging, make_app
@@ -28,12 +29,22 @@ log = structlog.get_logger("headrace.worker.quarantine")
 
 def main(name: str, pipe: Connection) -> None:
     """Serve the parent at the other end of `pipe` until it says so, or is gone."""
-    die_with_parent()
+    threading.Thread(target=end_with_parent, args=(pipe.fileno(),), name="headrace-parent", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     settings = Settings.load()
     configure_logging(settings.log_level)
     make_app(settings)
     asyncio.run(QuarantineChild(Process(settings, redis_url(settings), QUARANTINE, name=name), pipe).serve())
+
+
+def end_with_parent(descriptor: int) -> None:
+    """End this process when the other end of the pipe is closed, whatever the loop is at. (The kernel's own way ties it to
+    the fork server, whose death would be taken for that of every child.)"""
+    poll = select.poll()
+    poll.register(descriptor, 0)  # only that it is hung up is told
+    while not any(happened & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, happened in poll.poll()):
+        pass
+    os._exit(1)
 
 
 class QuarantineChild:
@@ -57,7 +68,7 @@ class QuarantineChild:
         try:
             text = self._pipe.recv_bytes(1000).decode()
         except (EOFError, OSError):
-            os._exit(1)  # the parent is gone; its records are taken back when their leases end
+            os._exit(1)
         if text == "drain":
             self._process.draining()
         elif text == "end":
@@ -76,9 +87,12 @@ class QuarantineChild:
         self._over.set()
 
     async def _work(self, record_id: str) -> None:
+        over = record_id
         try:
             await work_on(self._process, record_id)
-        except (HandBack, asyncio.CancelledError):
+        except HandBack:
+            over = f"!{record_id}"
+        except asyncio.CancelledError:
             log.debug("handed back", record=record_id)
         except Exception as error:
             # The hint is done with, as it is in a worker: the record's lease runs out, or it has ended.
@@ -86,4 +100,4 @@ class QuarantineChild:
         finally:
             self._tasks.pop(record_id, None)
             with contextlib.suppress(OSError):
-                self._pipe.send_bytes(record_id.encode())
+                self._pipe.send_bytes(over.encode())

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 MAX_HINT_S = 3600.0
+MAX_TEXT = 64
+"""Characters of a hint. A longer one says nothing, and costs nothing."""
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s)")
 UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
@@ -33,9 +35,18 @@ def retry_after_s(headers: Mapping[str, Any]) -> float | None:
         return None
     number = _number(value)
     if number is None:
-        date = email.utils.parsedate_tz(str(value))
-        number = email.utils.mktime_tz(date) - time.time() if date else None
+        number = _date_s(value)
     return None if number is None else _capped(number)
+
+
+def _date_s(value: Any) -> float | None:
+    """Seconds until an HTTP date."""
+    text = str(value)
+    try:
+        date = email.utils.parsedate_tz(text) if len(text) <= MAX_TEXT else None
+        return email.utils.mktime_tz(date) - time.time() if date else None
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
 
 
 def limit_reset_s(headers: Mapping[str, Any]) -> float | None:
@@ -66,7 +77,9 @@ def duration_s(value: Any) -> float | None:
     number = _number(value)
     if number is not None:
         return number
-    text = str(value or "").strip()
+    text = str(value or "").strip() if not isinstance(value, int | float) else ""
+    if len(text) > MAX_TEXT:
+        return None
     parts = DURATION.findall(text)
     if not parts or "".join(amount + unit for amount, unit in parts) != text:
         return None
@@ -74,11 +87,11 @@ def duration_s(value: Any) -> float | None:
 
 
 def _number(value: Any) -> float | None:
-    if value is None or isinstance(value, bool):
+    if value is None or isinstance(value, bool) or (isinstance(value, str | bytes) and len(value) > MAX_TEXT):
         return None
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

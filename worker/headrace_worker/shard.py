@@ -26,7 +26,7 @@ from headrace.lines import error_line, success_line
 from headrace.prefill import ENTRY_BYTES, INDEX, code_of, kept
 from headrace_worker.deployment_hold import DRAINING, Deferred
 from headrace_worker.engine import Engine, Tries
-from headrace_worker.failures import is_configuration
+from headrace_worker.failures import NO_JSON, is_configuration, unstorable
 from headrace_worker.patience import patiently
 from headrace_worker.process import Process
 from headrace_worker.progress import report_progress
@@ -223,12 +223,12 @@ class ShardRun:
                 admit=lambda: self.process.leases.confirm(self.id),
                 on_configuration=self._count,
             )
-            row = Row(
-                index,
-                "s",
-                success_line(item.custom_id, f"{identity}.{self.epoch}.{tries.calls}", completion),
-                completion.counters() | retried(tries, completion.reasks),
-            )
+            counters = completion.counters() | retried(tries, completion.reasks)
+            try:
+                line = success_line(item.custom_id, f"{identity}.{self.epoch}.{tries.calls}", completion)
+            except NO_JSON as error:
+                raise unstorable(error, counters) from None
+            row = Row(index, "s", line, counters)
         except CallError as error:
             failure = Failure.of(error)
             line = error_line(item.custom_id, f"{identity}.{self.epoch}.{tries.calls}", failure)

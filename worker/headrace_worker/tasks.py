@@ -61,10 +61,12 @@ def register(app: Any) -> None:
         nonlocal process, quarantine
         settings: Settings = app.headrace_settings
         role = next(iter(app.amqp.queues.consume_from))  # a worker reads one queue, and works as what it is called
-        process = Process(settings, redis_url(settings), role)
+        process = made = Process(settings, redis_url(settings), role)
         process.loops.append(Tend(process).run)
         if role == hint.QUARANTINE:
-            quarantine = Quarantine(process, settings.quarantine_processes)
+            quarantine = Quarantine(
+                process, settings.quarantine_processes, lambda record_id: cancel_revoked(made, record_id)
+            )
             process.on_drain, process.on_stop = quarantine.drain, quarantine.stop
         return process
 

@@ -136,3 +136,19 @@ def test_json_in_a_text_of_json_is_no_answer() -> None:
 def test_a_name_twice_is_never_a_silent_loss(mode: Any) -> None:
     schema = {"type": "object", "properties": {"m": {"type": "object", "additionalProperties": {"type": "integer"}}}}
     assert "uplicate" in str(failure('{"m":{"k":1,"k":2}}', schema, mode=mode))
+
+
+@pytest.mark.parametrize("text", ['{"z": "\\ud800"}', '```json\n{"z": "\\ud800"}\n```', 'so: {"z": ["\\udfff"]} and'])
+def test_half_of_a_surrogate_pair_is_no_answer(text: str) -> None:
+    """What could not be stored must not be called an answer."""
+    failure(text, {"type": "object", "properties": {"z": {}}}, mode="json_object")
+
+
+def test_a_number_longer_than_python_reads_is_none() -> None:
+    text = "0" * 5_000 + "1"
+    failure(
+        json.dumps({"a": text}),
+        {"type": "object", "properties": {"a": {"type": "integer"}}},
+        mode="json_object",
+        lax=True,
+    )

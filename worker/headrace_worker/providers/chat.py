@@ -10,10 +10,11 @@ from contextlib import aclosing
 from typing import Any, Literal, Self, Unpack, overload
 
 import msgspec
+import structlog
 
 from headrace.ask import Tools
 from headrace.ask import tool_definitions as defined
-from headrace.errors import CallError, InputError
+from headrace.errors import CallError, HeadraceError, InputError
 from headrace.facts import Provider
 from headrace.job import Completion, Job, Usage
 from headrace.messages import conversation
@@ -25,6 +26,7 @@ from headrace.schema.types import answers, check_type, plain
 from headrace.tools import ToolDefinitions
 from headrace_worker import loop_thread
 from headrace_worker.cache import Cache, CacheInfo, MemoryCache, Remembered, cache_key
+from headrace_worker.exposure import kind_of, where_of
 from headrace_worker.parsers import PARSERS
 from headrace_worker.providers.arguments import (
     CallWords,
@@ -39,6 +41,8 @@ from headrace_worker.request import Adapt, Body, Request, build_body, request_he
 from headrace_worker.response import Response, Stream, Switches, response_of
 from headrace_worker.retry import Retry
 from headrace_worker.transport import Deadlines, SdkTransport, Transport
+
+log = structlog.get_logger("headrace.worker.providers")
 
 
 class ChatCompletion:
@@ -346,6 +350,13 @@ class ChatCompletion:
             reducer.keep_what_came(error)
             error.details.setdefault("cost", self.cost_of(reducer.usage, reducer.raw_usage, reducer.tier))
             raise
+        except (HeadraceError, MemoryError):
+            raise
+        except Exception as error:
+            # A fault of ours in what reads answers must not be paid again and again.
+            log.error("an answer could not be read", kind=kind_of(error), where=where_of(error))
+            message = f"the answer could not be read: {kind_of(error)}"
+            raise CallError("provider_error", message, retryable=False) from None
         cost = self.cost_of(completion.usage, completion.raw_usage, completion.service_tier)
         if self.verbose and (job.schema is not None or job.parser is not None):
             print(f"[{self.model_id}][raw_response] {completion.content}")  # noqa: T201 (what `verbose` asks for)
