@@ -25,7 +25,9 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', text(now), 'LIMIT',
     hints[#hints + 1] = 'expired'
     hints[#hints + 1] = id
   else
-    local wait = math.min(first_wait_ms * 2 ^ tonumber(sent or 0), tonumber(longest_wait_ms))
+    -- Suspects wait in the memory of their worker: should it die, their hints are gone, and copies cost it nothing.
+    local longest = queue == 'quarantine' and math.min(longest_wait_ms, first_wait_ms) or tonumber(longest_wait_ms)
+    local wait = math.min(first_wait_ms * 2 ^ tonumber(sent or 0), longest)
     redis.call('HSET', record, 'state', 'queued', 'hints', text(tonumber(sent or 0) + 1))
     redis.call('ZADD', due, text(math.min(now + wait, tonumber(expires or math.huge))), id)
     hints[#hints + 1] = queue

@@ -62,7 +62,7 @@ for _, held in ipairs(records) do
       held.crash = { records = 1, calls = 1, seen = true, accused = id }
       verdict = judge(held, rules)
     end
-    if item ~= '' then redis.call('HSET', record, 'item', item, 'suspects', 1) end
+    if item ~= '' then redis.call('HSET', record, 'item', item, 'suspects', 1, 'company', 1) end
     local log, epoch = record .. ':log', tonumber(redis.call('HGET', record, 'epoch'))
     if held.kind == 'job' and redis.call('HEXISTS', record, 'cancel') == 1 then
       end_job(record, id, log, record .. ':ch', record .. ':result', due, leases, epoch,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
+from pathlib import Path
 
 from headrace.ledger.due import hints
 from headrace.ledger.finish import TOMBSTONE_MS
@@ -26,8 +28,12 @@ MAX_LEASES = 5_000
 
 
 def process_prefix(role: str, pid: int) -> str:
-    """Return what the name of a worker process in the ledger begins with; random digits follow, as process ids come again."""
-    return f"{role}-{socket.gethostname()}-{pid}-"
+    """Return what the name of a worker process in the ledger begins with, for `pid` in this process's own name space (two
+    containers may have the same host name and process ids). Random digits follow, as process ids come again."""
+    space = ""
+    with suppress(OSError):
+        space = str(Path("/proc/self/ns/pid").readlink()).strip("pid:[]") + "-"
+    return f"{role}-{socket.gethostname()}-{space}{pid}-"
 
 
 async def recover(ledger: Ledger, *, limit: int = MAX_LEASES) -> list[tuple[str, str]]:

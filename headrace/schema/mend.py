@@ -69,7 +69,13 @@ def by_json_repair(text: str) -> Any:
         raise TooMuch
     from json_repair import repair_json
 
-    return msgspec.json.decode(repair_json(Counted(text), skip_json_loads=True, ensure_ascii=False))
+    try:
+        text = repair_json(Counted(text), skip_json_loads=True, ensure_ascii=False)
+    except (TooMuch, MemoryError):
+        raise
+    except Exception as error:  # it has accidents of many kinds, an AssertionError among them
+        raise ValueError(f"json-repair: {type(error).__name__}") from None
+    return msgspec.json.decode(text)
 
 
 class Mender:

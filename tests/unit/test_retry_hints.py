@@ -13,6 +13,8 @@ from headrace_worker.retry_hints import hinted_s, retry_after_s
 def test_retry_after_is_read_in_every_form() -> None:
     assert retry_after_s({"retry-after": "7"}) == 7
     assert retry_after_s({"retry-after-ms": "250", "retry-after": "7"}) == 0.25
+    assert retry_after_s({"retry-after-ms": "soon", "retry-after": "7"}) == 7
+    assert retry_after_s({"retry-after": "2s"}) == 2
     assert retry_after_s({"retry-after": "99999999"}) == 3600
     assert retry_after_s({"retry-after": "Wed, 21 Oct 2099 07:28:00 GMT"}) == 3600
     for garbage in ({"retry-after": "soon"}, {"retry-after": "-3"}, {"retry-after": "nan"}, {"retry-after": "inf"}, {}):

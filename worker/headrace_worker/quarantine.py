@@ -37,7 +37,8 @@ log = structlog.get_logger("headrace.worker.quarantine")
 
 
 class Suspect:
-    """A record on its way into a child. `ended` is set when the child has let go of it, or has died."""
+    """A record on its way into a child. `ended` is set when the child has let go of it, or has died. With a `company` of 0
+    nothing else runs in the whole worker meanwhile: it may be the worker that it kills."""
 
     def __init__(self, record_id: str, company: int):
         self.record_id = record_id
@@ -94,7 +95,7 @@ class Quarantine:
             raise HandBack
         self._waiting.append(suspect)
         # Singles before shards, the smallest company first: what is most suspect is decided soonest.
-        self._waiting.sort(key=lambda each: (each.is_shard, each.company))
+        self._waiting.sort(key=lambda each: (each.is_shard, each.company or MAX_COMPANY + 1))
         self._fill()
         try:
             await asyncio.shield(suspect.ended)
@@ -106,7 +107,7 @@ class Quarantine:
         ledger, company = self._process.ledger, None
         with contextlib.suppress(RedisError):  # away, or a damaged record: whoever claims it sees which
             company = await ledger.client.hget(ledger.keys.record(record_id), "company")
-        return min(max(int(company), 1), MAX_COMPANY) if company and company.isdigit() else 1
+        return min(int(company), MAX_COMPANY) if company and company.isdigit() else 1
 
     async def _give_up(self, suspect: Suspect) -> None:
         if suspect in self._waiting:
@@ -142,16 +143,20 @@ class Quarantine:
 
     def _fill(self) -> None:
         """Give every waiting suspect that finds a place to a child; start one child at a time for the others."""
+        at_work = [each for child in self._children.values() for each in child.suspects.values()]
+        if any(each.company == 0 for each in at_work):
+            return
         for suspect in list(self._waiting):
             child = next((each for each in self._children.values() if each.takes(suspect)), None)
             if child is not None:
                 self._waiting.remove(suspect)
                 self._give(child, suspect)
-        if self._waiting and self._starting is None and not self._process.stopping.is_set():
+        next_one = next((each for each in self._waiting if each.company or not at_work), None)
+        if next_one is not None and self._starting is None and not self._process.stopping.is_set():
             if len(self._children) >= self._limit:
                 self._make_room()
             if len(self._children) < self._limit:
-                self._starting = asyncio.create_task(self._start(self._waiting[0].company))
+                self._starting = asyncio.create_task(self._start(next_one.company))
 
     def _make_room(self) -> None:
         for child in self._children.values():
@@ -206,7 +211,7 @@ class Quarantine:
         if suspect is not None and not suspect.ended.done():
             suspect.ended.set_exception(HandBack()) if not_begun else suspect.ended.set_result(None)
         if not child.suspects:
-            if child.company == 1:
+            if child.company <= 1:
                 self._close(child)  # the next one that runs alone gets a fresh process
             elif child.idle is None:
                 child.idle = asyncio.get_running_loop().call_later(IDLE_S, self._close, child)

@@ -26,14 +26,13 @@ def hinted_s(headers: Mapping[str, Any]) -> float | None:
 
 
 def retry_after_s(headers: Mapping[str, Any]) -> float | None:
-    """`retry-after-ms`, or `Retry-After` in seconds or as a date."""
-    milliseconds, value = headers.get("retry-after-ms"), headers.get("retry-after")
-    if milliseconds:
-        number = _number(milliseconds)
-        return None if number is None else _capped(number / 1000)
+    """`retry-after-ms`, else `Retry-After` in seconds (`2`, `2s`) or as a date."""
+    milliseconds, value = _number(headers.get("retry-after-ms")), headers.get("retry-after")
+    if milliseconds is not None and (found := _capped(milliseconds / 1000)) is not None:
+        return found
     if not value:
         return None
-    number = _number(value)
+    number = duration_s(value)
     if number is None:
         number = _date_s(value)
     return None if number is None else _capped(number)

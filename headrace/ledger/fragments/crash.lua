@@ -24,13 +24,18 @@ local function parts(size, rules)
   return math.max(1, math.min(math.ceil(size / rules.children), rules.company))
 end
 
-local function into_quarantine(held, company, rules)
+-- `calls` were in flight in the whole process. Jobs are divided over the children at once. A shard has one child, and half of
+-- its suspects run at a time: those that were in flight, and what may have begun since its last beat.
+local function into_quarantine(held, calls, rules)
+  local company = parts(calls, rules)
   if held.kind == 'shard' then
+    local suspects = math.max(1, math.min(held.left, rules.width, math.max(2 * held.calls, rules.children)))
+    company = math.min(math.ceil(suspects / 2), rules.company)
     redis.call('HINCRBY', held.batch, 'quarantined', 1)
-    redis.call('HSET', held.record, 'suspects', math.min(held.left, rules.width))
+    redis.call('HSET', held.record, 'suspects', suspects)
   end
   redis.call('HSET', held.record, 'queue', 'quarantine', 'crashes', 0, 'losses', 0, 'evidence', 0, 'alone', 0,
-    'company', parts(company, rules))
+    'company', company)
 end
 
 -- One more death while alone; a shard is alone with the item that its field `item` names, and its next claim acts on it.
@@ -42,12 +47,17 @@ end
 
 local function judge_in_quarantine(held, rules)
   local record, crash = held.record, held.crash
-  local company = tonumber(redis.call('HGET', record, 'company') or 1)
+  local company = tonumber(redis.call('HGET', record, 'company') or 1) or 1
   if crash.accused == held.id then return died_alone(held, rules) end
   if crash.accused then return nil end
   -- Seen to end, it was one of these. When the whole worker went, it need not have been: the third time it is taken so.
   if not crash.seen and redis.call('HINCRBY', record, 'crashes', 1) % rules.crashes ~= 0 then return nil end
   if crash.records == 1 and (held.kind == 'job' or company == 1) then return died_alone(held, rules) end
+  if not crash.seen and company <= 1 and held.kind == 'job' then
+    -- Alone in its process, not in its worker: next time nothing else runs there.
+    redis.call('HSET', record, 'company', 0)
+    return nil
+  end
   local size = math.min(company, held.left or crash.records)
   redis.call('HSET', record, 'company', parts(size, rules), 'suspects', size)
 end

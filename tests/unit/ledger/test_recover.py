@@ -170,7 +170,7 @@ async def test_when_the_whole_worker_goes_again_and_again_the_company_is_divided
     jobs = await jobs_of(ledger, 2)
     for job in jobs:
         await ledger.client.hset(ledger.keys.job(job), mapping={"queue": "quarantine", "company": 2})
-    for token, company in (("a", "2"), ("b", "2"), ("c", "1")):
+    for token, company in (("a", "2"), ("b", "2"), ("c", "1"), ("d", "1"), ("e", "1"), ("f", "0")):
         for number, job in enumerate(jobs):
             await take(job, token=token, owner=f"w1/{number}", lease_ms=EXPIRED)
         await recover(ledger)
@@ -259,13 +259,14 @@ async def test_rows_that_were_there_already_are_no_progress(ledger: Ledger, look
 
 
 async def test_a_shard_is_divided_then_names_its_suspect(ledger: Ledger, look: Any, take: Any, die: Any) -> None:
-    """64 items, three crashes without a row: eight at a time, then one by one, and the one that dies thrice is told."""
+    """64 items, three crashes without a row: 32 at a time, four, then one by one, and the one that dies thrice is told."""
     shard_id = f"{await batch_of_one_shard(ledger, 64)}.s0"
     for token, queue in (("a", "bulk"), ("b", "bulk"), ("c", "quarantine")):
         assert await crash(ledger, take, shard_id, token) == [(queue, shard_id)]
-    assert await asked(look, shard_id) == ("8", "64", "0")
-    assert await die(shard_id) == [("quarantine", shard_id)]
-    assert await asked(look, shard_id) == ("1", "8", "0")
+    assert await asked(look, shard_id) == ("32", "64", "0")
+    for company, suspects in (("4", "32"), ("1", "4")):
+        assert await die(shard_id) == [("quarantine", shard_id)]
+        assert await asked(look, shard_id) == (company, suspects, "0")
     for deaths in "123":
         attempt = await take(shard_id, token=deaths, owner="q/2")
         await checkpoint(ledger, shard_id, attempt.epoch, [], item="5")
@@ -276,6 +277,15 @@ async def test_a_shard_is_divided_then_names_its_suspect(ledger: Ledger, look: A
     await checkpoint(ledger, shard_id, attempt.epoch, [Row(5, "d", b"its worker died")])
     await release(ledger, shard_id, attempt.epoch, calls="", home=True)
     assert (await asked(look, shard_id))[2] == "0"
+
+
+async def test_the_suspects_of_a_shard_are_those_that_were_in_flight(ledger: Ledger, look: Any, take: Any) -> None:
+    shard_id = f"{await batch_of_one_shard(ledger, 64)}.s0"
+    for token in "abc":
+        attempt = await take(shard_id, token=token)
+        await beat(ledger, {shard_id: attempt.epoch}, flights={shard_id: 8}, lease_ms=EXPIRED)
+        await recover(ledger)
+    assert await asked(look, shard_id) == ("8", "16", "0")
 
 
 async def test_deaths_of_one_item_do_not_count_against_another(ledger: Ledger, look: Any, take: Any) -> None:

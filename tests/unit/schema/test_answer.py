@@ -152,3 +152,7 @@ def test_a_number_longer_than_python_reads_is_none() -> None:
         mode="json_object",
         lax=True,
     )
+
+
+def test_what_json_repair_stumbles_over_is_no_answer() -> None:
+    failure("{'```json1```", {"type": "object"}, mode="json_object")
