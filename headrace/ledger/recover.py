@@ -15,6 +15,8 @@ MAX_CRASHES = 3
 """Crashes in a row after which a record is a suspect, however many others were in flight beside it."""
 MAX_DEATHS_ALONE = 3
 """A job or an item is dead after it has died so often in a process in which nothing else was."""
+MAX_WORKER_CRASHES = 15
+"""Deaths of the whole quarantine worker after which a suspect is the only one in it."""
 QUARANTINE_CHILDREN = 8
 """Suspects are divided into so many groups, and so is a group whose process died."""
 MAX_COMPANY = 32
@@ -79,6 +81,7 @@ async def _recover(
     rules = {
         "crashes": MAX_CRASHES,
         "alone": MAX_DEATHS_ALONE,
+        "exclusive": MAX_WORKER_CRASHES,
         "children": QUARANTINE_CHILDREN,
         "company": MAX_COMPANY,
         "width": SHARD_WIDTH,

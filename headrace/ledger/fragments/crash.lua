@@ -39,26 +39,30 @@ local function into_quarantine(held, calls, rules)
 end
 
 -- One more death while alone; a shard is alone with the item that its field `item` names, and its next claim acts on it.
-local function died_alone(held, rules)
+local function died_alone(held, company, rules)
   local deaths = redis.call('HINCRBY', held.record, 'alone', 1)
-  redis.call('HSET', held.record, 'company', 1, 'suspects', 1)
+  redis.call('HSET', held.record, 'company', math.min(company, 1), 'suspects', 1)
   if held.kind == 'job' and deaths >= rules.alone then return 'dead' end
 end
 
 local function judge_in_quarantine(held, rules)
   local record, crash = held.record, held.crash
   local company = tonumber(redis.call('HGET', record, 'company') or 1) or 1
-  if crash.accused == held.id then return died_alone(held, rules) end
+  if crash.accused == held.id then return died_alone(held, company, rules) end
   if crash.accused then return nil end
-  -- Seen to end, it was one of these. When the whole worker went, it need not have been: the third time it is taken so.
-  if not crash.seen and redis.call('HINCRBY', record, 'crashes', 1) % rules.crashes ~= 0 then return nil end
-  if crash.records == 1 and (held.kind == 'job' or company == 1) then return died_alone(held, rules) end
-  if not crash.seen and company <= 1 and held.kind == 'job' then
-    -- Alone in its process, not in its worker: next time nothing else runs there.
-    redis.call('HSET', record, 'company', 0)
-    return nil
+  local alone = crash.records == 1 and (held.kind == 'job' or company <= 1)
+  if not crash.seen then
+    -- The whole worker went: it need not have been one of these. The third time it is taken so; a job for which that happens
+    -- again and again gets a company of 0, nothing else in the whole worker.
+    local crashes = redis.call('HINCRBY', record, 'crashes', 1)
+    if crashes >= rules.exclusive and company == 1 and held.kind == 'job' then
+      redis.call('HSET', record, 'company', 0)
+      return nil
+    end
+    if not (alone and company == 0) and crashes % rules.crashes ~= 0 then return nil end
   end
-  local size = math.min(company, held.left or crash.records)
+  if alone then return died_alone(held, company, rules) end
+  local size = math.min(math.max(company, 1), held.left or crash.records)
   redis.call('HSET', record, 'company', parts(size, rules), 'suspects', size)
 end
 
