@@ -77,6 +77,7 @@ class Quarantine:
         self._process = process
         self._revoke = revoke
         self._limit = processes
+        self._known: set[str] = set()
         self._waiting: list[Suspect] = []
         self._children: dict[str, Child] = {}
         self._numbers = count(1)
@@ -87,9 +88,15 @@ class Quarantine:
 
     async def run(self, record_id: str) -> None:
         """Have the record claimed and worked on in a child. A cancelled call ends its attempt there, handed back."""
-        known = {each.record_id for each in self._waiting}.union(*(child.suspects for child in self._children.values()))
-        if record_id in known:
+        if record_id in self._known:
             return  # a second copy of its hint
+        self._known.add(record_id)
+        try:
+            await self._run(record_id)
+        finally:
+            self._known.discard(record_id)
+
+    async def _run(self, record_id: str) -> None:
         suspect = Suspect(record_id, await self._company(record_id))
         if self._process.stopping.is_set():
             raise HandBack

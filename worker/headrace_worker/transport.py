@@ -24,6 +24,7 @@ from headrace_worker.retry_hints import hinted_s, retry_after_s
 Chunk = dict[str, Any]
 MOST_ANSWER_BYTES = 32 << 20
 DRAIN_S = 0.5
+LARGE = 1 << 16
 
 ADMIT: ContextVar[Callable[[], Awaitable[None]] | None] = ContextVar("admit", default=None)
 """Awaited before a request leaves; raises the `Refused` that forbids it."""
@@ -193,6 +194,8 @@ class Bounded(httpx2.AsyncByteStream):
             if came > self._most:
                 raise CallError("provider_error", f"the provider's answer is larger than {self._most} bytes")
             yield data
+            if came > LARGE:
+                await asyncio.sleep(0)  # what has arrived already is handed over without a turn of the loop
 
     async def aclose(self) -> None:
         await self._stream.aclose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 import weakref
 from collections.abc import Callable
 from contextlib import aclosing
@@ -42,6 +43,7 @@ from headrace_worker.response import Response, Stream, Switches, response_of
 from headrace_worker.retry import Retry
 from headrace_worker.transport import Deadlines, SdkTransport, Transport
 
+MAX_TURN_S = 0.02
 log = structlog.get_logger("headrace.worker.providers")
 
 
@@ -337,7 +339,7 @@ class ChatCompletion:
         loop_thread.run(self.close())
 
     async def _attempt(self, job: Job, request_id: str, deliver: Callable[[Delta], None] | None) -> Completion:
-        reducer = Reducer(self.mode_of(job), self.facts.dialect)
+        reducer, turned_s = Reducer(self.mode_of(job), self.facts.dialect), time.monotonic()
         try:
             async with aclosing(self.transport().chunks(self.request(job, request_id))) as chunks:  # pyright: ignore[reportArgumentType]
                 async for chunk in chunks:
@@ -345,6 +347,9 @@ class ChatCompletion:
                     if deliver is not None:
                         for delta in deltas:
                             deliver(delta)
+                    if time.monotonic() - turned_s > MAX_TURN_S:
+                        await asyncio.sleep(0)  # thousands of chunks may come out of one read
+                        turned_s = time.monotonic()
             completion = await reducer.completed(job, deployment=self.facts.name)
         except CallError as error:
             reducer.keep_what_came(error)
