@@ -15,7 +15,7 @@ from headrace.errors import InputError
 from headrace.job import Job
 from headrace.options import WIRE
 from headrace.schema.validate import MOST_DEPTH, too_deep
-from headrace_api.nodes import MAX_NODES, too_many_nodes
+from headrace_api.value_count import MAX_NODES, too_many_nodes
 
 OWN = frozenset({"prefilling", "ttl_s", "timeout_s", "idempotency_key", "on_retry", "cache"})
 GONE = {"functions": "tools", "function_call": "tool_choice"}

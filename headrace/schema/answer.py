@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from headrace.errors import CallError, InvalidOutput, Misfit
-from headrace.schema.found import fenced, whole_in, without_thought
+from headrace.schema.embedded_json import fenced, whole_in, without_thought
 from headrace.schema.lax import coerce
 from headrace.schema.mend import mended
 from headrace.schema.modes import Form, Mode, form_of

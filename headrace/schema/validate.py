@@ -15,11 +15,11 @@ import jsonschema_rs
 import msgspec
 
 from headrace.errors import InvalidOutput, Misfit, NoSchemaError, SchemaError
-from headrace.schema.apart import APART
-from headrace.schema.effort import MAX_LISTED, MAX_WORK, Effort, levels_of
 from headrace.schema.merge import PATTERNS
 from headrace.schema.resources import written_out
 from headrace.schema.source import Source, escaped
+from headrace.schema.validation_cost import MAX_LISTED, MAX_WORK, Effort, levels_of
+from headrace.schema.validation_process import APART
 
 MOST_ERRORS = 100
 MOST_DEPTH = 200

@@ -15,8 +15,8 @@ import pytest
 from forked import cost_of
 
 from headrace.errors import InvalidOutput
-from headrace.schema.apart import APART
 from headrace.schema.validate import Later, Validator, compiled, encoded
+from headrace.schema.validation_process import APART
 
 MAX_CPU_S = 3.0  # with the beginning of the other process
 MAX_MB = 60  # here; the other process has a limit of its own

@@ -99,7 +99,7 @@ class Apart:
         if self._child is None:
             self._parent = os.getpid()
             self._child = subprocess.Popen(
-                [sys.executable, "-c", "from headrace.schema.apart import serve; serve()"],
+                [sys.executable, "-c", "from headrace.schema.validation_process import serve; serve()"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,  # it ends in the middle of things, and says so at length
