@@ -72,7 +72,7 @@ local function judge(held, rules)
   if held.kind == 'join' then return nil end
   if held.queue == 'quarantine' then return judge_in_quarantine(held, rules) end
   if crash.accused then
-    if crash.accused == held.id and held.kind ~= 'join' then into_quarantine(held, 1, rules) end
+    if crash.accused == held.id then into_quarantine(held, 1, rules) end
     return nil
   end
   if held.calls == 0 then return nil end

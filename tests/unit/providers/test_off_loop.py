@@ -18,7 +18,8 @@ from headrace.ask import make_job
 from headrace.errors import CallError
 from headrace.schema.modes import form_of
 
-MAX_GAP_S = 1.0  # of a machine that does other things: these took many seconds before, and milliseconds now
+MAX_GAP_S = 0.5  # of a machine that does other things: these took seconds before
+MAX_HELD_S = 1.0  # no call may hold the interpreter for longer; compiling these patterns is one call
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {"pets": {"type": "array", "items": {"type": "object", "properties": {"k": {"type": "string"}}}}},
@@ -73,7 +74,7 @@ async def test_a_large_schema_is_lowered_off_the_loop() -> None:
     schema = {"type": "object", "properties": names, "patternProperties": patterns}
     async with turning() as gaps:
         await prepared(schema, "strict", "openai")
-    assert max(gaps) < MAX_GAP_S
+    assert max(gaps) < MAX_HELD_S
     began = time.monotonic()
     form_of(schema, "strict", "openai")
     assert time.monotonic() - began < 0.05, "it is remembered"
