@@ -12,6 +12,7 @@ import inspect
 import re
 import types
 import typing
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -57,8 +58,8 @@ class ToolDefinitions(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         names = [name for _, name in self.named()]
-        twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
-        if twice is not None:
+        if len(set(names)) < len(names):
+            twice = next(name for name, count in Counter(names).items() if count > 1)
             raise InputError(f"/schemas: the tool {twice!r} is there twice; rename one")
         if self.choice == "" or not isinstance(self.choice, str | dict | None):
             raise InputError(

@@ -22,6 +22,7 @@ from stack import Stack, until
 
 from headrace.child import Child, ready_file_names
 
+GATEWAY = ("-m", "headrace_api")
 SLOW = "[[rehearsal tps=25]] Say all of this, word by word: " + " ".join(f"w{n}" for n in range(60))
 
 
@@ -130,22 +131,22 @@ def text_of(events: list[tuple[str | None, str]]) -> str:
 
 
 def another_gateway(
-    stack: Stack, name: str, *arguments: str, **variables: str
+    stack: Stack, name: str, *arguments: str, program: tuple[str, ...] = GATEWAY, **variables: str
 ) -> contextlib.AbstractContextManager[tuple[str, subprocess.Popen[bytes]]]:
     """A gateway of the test's own on the stack's ledger: its URL and its process."""
-    return gateway_alone(stack.folder, name, {**stack.client_environment, **variables}, *arguments)
+    return gateway_alone(stack.folder, name, {**stack.client_environment, **variables}, *arguments, program=program)
 
 
 @contextlib.contextmanager
 def gateway_alone(
-    folder: Path, name: str, environment: dict[str, str], *arguments: str
+    folder: Path, name: str, environment: dict[str, str], *arguments: str, program: tuple[str, ...] = GATEWAY
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A gateway on the ledger that `environment` names: its URL and its process."""
     file = folder / f"{name}.json"
     file.unlink(missing_ok=True)
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "headrace_api", "--port", "0", *arguments, "--ready-file", str(file)],
+            [sys.executable, *program, "--port", "0", *arguments, "--ready-file", str(file)],
             env=environment,
             stdout=log,
             stderr=log,
@@ -170,7 +171,7 @@ class TwoGateways:
     def __init__(self, stack: Stack):
         self._stack = stack
         port, ready = free_port(), stack.folder / "second.ready"
-        command = [sys.executable, "-m", "headrace_api", "--port", str(port), "--ready-file", str(ready)]
+        command = [sys.executable, *GATEWAY, "--port", str(port), "--ready-file", str(ready)]
         log = stack.folder / "second.log"
         self._second = Child("second gateway", command, stack.client_environment, log, ready_file_names(ready))
         self.bases = [stack.ready["gateway"], f"http://127.0.0.1:{port}"]

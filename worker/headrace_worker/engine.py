@@ -16,6 +16,7 @@ import msgspec
 from headrace.errors import CallError, InputError
 from headrace.job import Completion, Job
 from headrace.schema.modes import Mode
+from headrace_worker.admission import ADMIT
 from headrace_worker.cache import Cache, Remembered
 from headrace_worker.deployment_hold import DRAINING, Call, Deferred, DeploymentHold, DeploymentHolds, wake
 from headrace_worker.failures import is_configuration
@@ -26,7 +27,6 @@ from headrace_worker.reduce import Delta
 from headrace_worker.retry import ATTEMPTS, backoff_s
 from headrace_worker.schema_request import prepared
 from headrace_worker.slots import Slots
-from headrace_worker.transport import ADMIT
 
 MAX_PAUSE_S = 2.0
 

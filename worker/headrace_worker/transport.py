@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextvars import ContextVar
+from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 import httpx2
@@ -17,6 +16,7 @@ import openai
 
 from headrace.errors import CallError, InputError, Refused
 from headrace.settings import number_in
+from headrace_worker.admission import http_client
 from headrace_worker.failures import call_error, is_unreachable, refused, scrub
 from headrace_worker.request import Request
 from headrace_worker.retry_hints import hinted_s, retry_after_s
@@ -25,9 +25,6 @@ Chunk = dict[str, Any]
 MOST_ANSWER_BYTES = 32 << 20
 DRAIN_S = 0.5
 LARGE = 1 << 16
-
-ADMIT: ContextVar[Callable[[], Awaitable[None]] | None] = ContextVar("admit", default=None)
-"""Awaited before a request leaves; raises the `Refused` that forbids it."""
 
 
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,12 +68,8 @@ class SdkTransport:
             api_key="of the request",
             base_url="http://of.the.request",
             max_retries=0,
-            http_client=openai.DefaultAioHttpClient(
-                follow_redirects=False,
-                trust_env=False,
-                limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
-                timeout=httpx2.Timeout(None, connect=self.deadlines.connect_s),
-                event_hooks={"request": [admitted], "response": [self._bounded]},
+            http_client=http_client(
+                connections=connections, connect_s=self.deadlines.connect_s, hooks={"response": [self._bounded]}
             ),
         )
         # The SDK takes them from the environment and would show one provider's account to every other (D96).
@@ -204,14 +197,6 @@ class Bounded(httpx2.AsyncByteStream):
 async def drained(response: httpx2.Response) -> None:
     async for _ in response.stream:  # pyright: ignore[reportGeneralTypeIssues] (an async stream, on this client)
         pass
-
-
-async def admitted(_: Any) -> None:
-    """Ask once more, at the last moment before the request leaves: making it takes a millisecond, in which a process can be
-    stopped for minutes."""
-    admit = ADMIT.get()
-    if admit is not None:
-        await admit()
 
 
 def sent(request: Request) -> dict[str, str]:
