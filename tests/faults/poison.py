@@ -1,5 +1,5 @@
-"""A hook for workers: an item whose text says `poison` kills its worker once it was answered, one that says `venom` raises an
-error that nobody expects. Leases are 3 s here."""
+"""A hook for workers: an item whose text says `poison` kills its worker once it was answered, one that says `plague` the whole
+process group, one that says `venom` raises an error that nobody expects. Leases are 3 s here."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ def install(_: Any) -> None:
         completion = await ask(self, job, **options)
         if "poison" in job.messages[-1]["content"]:
             os.kill(os.getpid(), signal.SIGKILL)
+        if "plague" in job.messages[-1]["content"]:
+            os.killpg(os.getpgid(0), signal.SIGKILL)
         if "venom" in job.messages[-1]["content"]:
             raise MemoryError("of this item")
         return completion

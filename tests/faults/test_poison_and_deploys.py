@@ -35,13 +35,29 @@ def test_a_poisonous_item_dies_alone(tmp_path: Path) -> None:
         assert max(paid.values()) == paid[f"{batch_id}.13", 1]
 
 
-def test_a_poisonous_job_is_dead_after_three_crashes_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["poison", "a plague"])
+def test_a_poisonous_job_is_dead_after_three_crashes_alone(tmp_path: Path, what: str) -> None:
+    """Also one that takes along every process of its worker's group."""
     environment = {"HEADRACE_TEST_HOOKS": "poison", "PYTHONPATH": str(Path(__file__).parent)}
     with started(tmp_path, "--no-flower", environment=environment) as stack:
-        done = stack.run("run", "This is poison.", "--model", "rehearsal/small")
+        done = stack.run("run", f"This is {what}.", "--model", "rehearsal/small")
         assert done.returncode == 1
         assert "worker_lost" in done.stderr
         assert sum(account.paid(call) for call in stack.calls()) <= 4
+
+
+def test_who_runs_beside_a_plague_is_not_taken_along(tmp_path: Path) -> None:
+    """Every child of the quarantine has a process group of its own."""
+    environment = {"HEADRACE_TEST_HOOKS": "poison", "PYTHONPATH": str(Path(__file__).parent)}
+    with started(tmp_path, "--no-flower", environment=environment) as stack:
+        slow = [f"Innocent {n}. [[rehearsal latency=6000]]" for n in range(4)]
+        jobs = asyncio.run(submit(stack, [*slow, "This is a plague. [[rehearsal latency=1500]]"]))
+        ended = {b"succeeded", b"dead"}
+        until(lambda: set(states_of(stack, jobs)) <= ended, what="the jobs end", seconds=90)
+        assert states_of(stack, jobs) == [b"succeeded"] * 4 + [b"dead"]
+        paid = Counter(call.job_and_call for call in stack.calls() if account.paid(call))
+        assert paid.pop((jobs[4], 1)) <= 12
+        assert max(paid.values()) <= 9
 
 
 def test_an_error_out_of_nowhere_is_a_death_of_its_own(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ log = structlog.get_logger("headrace.worker.quarantine")
 
 def main(name: str, pipe: Connection) -> None:
     """Serve the parent at the other end of `pipe` until it says so, or is gone."""
+    with contextlib.suppress(OSError):
+        os.setsid()  # what kills its process group kills itself, not the children beside it
     threading.Thread(target=end_with_parent, args=(pipe.fileno(),), name="headrace-parent", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     settings = Settings.load()
