@@ -111,3 +111,17 @@ def test_a_small_batch_with_a_dead_key_ends(tmp_path: Path) -> None:
         batch_id = stack.extract([{"id": str(n), "text": f"[[rehearsal fault=401]] {n}"} for n in range(15)])
         until(lambda: stack.batch(batch_id)["state"] == "completed", what="it ends", seconds=20)
         assert stack.batch(batch_id)["failed"] == "15"
+
+
+def test_hundreds_of_paused_batches_hold_nobody_up(tmp_path: Path) -> None:
+    with started(tmp_path, "--no-flower", "--no-gateway") as stack:
+        paused = extract(stack, 1000, "[[rehearsal fault=401]]")
+        until(lambda: at_rest(stack, paused), what="a batch is paused", seconds=20)
+        with stack.client as client:
+            for number in range(450):
+                copy = f"batch_{number:026d}"
+                client.copy(f"{{hr}}:batch:{paused}", f"{{hr}}:batch:{copy}")
+                client.zadd("{hr}:open", {copy: 0})
+        batch_id = extract(stack, 20, "Blue.")
+        until(lambda: stack.batch(batch_id)["state"] == "completed", what="a newer one is fed", seconds=30)
+        assert stack.batch(batch_id)["succeeded"] == "20"

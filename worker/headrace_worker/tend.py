@@ -46,6 +46,7 @@ class Tend:
         self._leading = False
         self._last_round: float | None = None
         self._recover_after = 0.0
+        self._next_batch = 0
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -103,7 +104,7 @@ class Tend:
     async def _batches(self) -> list[tuple[str, str]]:
         """Feed every open batch up to its window, in turn, so that a small one is not stuck behind a big one."""
         hints: list[tuple[str, str]] = []
-        for raw in await self._ledger.client.zrange(self._ledger.keys.open, 0, MOST_BATCHES - 1):
+        for raw in await self._open_batches():
             batch_id = readable(raw)
             try:
                 hints += await self._one_batch(raw.decode())
@@ -118,6 +119,13 @@ class Tend:
             except StorageError as error:
                 log.warning("batch not tended", batch=batch_id, problem=str(error))
         return hints
+
+    async def _open_batches(self) -> list[bytes]:
+        """The next ones in turn: hundreds that stand paused must not keep the newer ones from being fed."""
+        first = self._next_batch
+        found = await self._ledger.client.zrange(self._ledger.keys.open, first, first + MOST_BATCHES - 1)
+        self._next_batch = first + MOST_BATCHES if len(found) == MOST_BATCHES else 0
+        return found
 
     async def _one_batch(self, batch_id: str) -> list[tuple[str, str]]:
         state, fed, done, shards, reason, queue, index, quarantined = (
