@@ -12,7 +12,7 @@ from headrace.errors import InputError
 from headrace.facts import PROVIDERS
 from headrace.job import Job
 from headrace.messages import conversation
-from headrace.options import Options, OptionWords, check_for, parse_options
+from headrace.options import Options, OptionWords, check_beside_schema, parse_options
 from headrace.schema.modes import Mode, check_carried, checked_mode
 from headrace.schema.types import Answers, answers
 from headrace.tools import ToolDefinitions, function_schema
@@ -113,10 +113,13 @@ def make_job(
         raise InputError("mode='tool_call': the schema travels as a tool there, so there can be no `tools` of your own")
     if stream and reasks and on_retry != "reset":
         raise InputError('reasks: a streamed answer is not taken back; give on_retry="reset", or leave out `stream`')
+    wanted = options_for(checked_text("model", model), options)
+    if expected.schema is not None:
+        check_beside_schema(wanted)
     job = Job(
-        model=checked_text("model", model),
+        model=model,
         messages=conversation(messages, system_prompt=system),
-        options=options_for(model, options),
+        options=wanted,
         schema=expected.schema,
         schema_name=expected.name,
         tools=definitions.schemas or None,
@@ -150,11 +153,18 @@ def make_template(
     prompt_fields(checked_text("prompt", prompt))
     if system is not None:
         checked_text("system", system)
+    wanted = options_for(checked_text("model", model), options)
+    if wanted.n is not None and wanted.n > 1:
+        raise InputError(
+            f"option `n`={wanted.n}: a row of a batch holds one choice; give each choice an item of its own"
+        )
+    if expected.schema is not None:
+        check_beside_schema(wanted)
     template = Template(
-        model=checked_text("model", model),
+        model=model,
         prompt=prompt,
         system=system,
-        options=options_for(model, options),
+        options=wanted,
         schema=expected.schema,
         schema_name=expected.name,
         mode=mode,
@@ -183,11 +193,7 @@ def check_schema_words(model: str, expected: Answers[Any], mode: Mode | None, re
 
 def options_for(model: str, given: dict[str, Any]) -> Options:
     """The options, checked against what is known of the model's provider. Raises `InputError`."""
-    options = parse_options(given)
-    provider = PROVIDERS.get(model.partition("/")[0])
-    if provider is not None:
-        check_for(options, provider)
-    return options
+    return parse_options(given, PROVIDERS.get(model.partition("/")[0]))
 
 
 def tool_definitions(tools: Tools | None, choice: str | dict[str, Any] | None = None) -> ToolDefinitions:

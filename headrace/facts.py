@@ -19,6 +19,21 @@ from headrace.errors import InputError, SettingsError
 from headrace.schema.modes import Mode
 from headrace.settings import variable
 
+OPENAI_RANGES: dict[str, tuple[float | None, float | None]] = {
+    "temperature": (0.0, 2.0),
+    "presence_penalty": (-2.0, 2.0),
+    "frequency_penalty": (-2.0, 2.0),
+    "top_logprobs": (0, 20),
+    "n": (1, 128),
+}
+OF_VLLM = (
+    *("min_p", "top_k", "repetition_penalty", "stop_token_ids", "structured_outputs", "chat_template_kwargs"),
+    "priority",
+)
+OF_OPENROUTER = ("provider", "models", "plugins", "transforms", "usage", "reasoning")
+PROXY_HEADERS = frozenset({"helicone-auth", "cf-aig-authorization"})
+"""Of the proxies that people put before a provider: Helicone's and Cloudflare's gateways."""
+
 StructuredOutput = Literal["response_format", "structured_outputs", "guided_json"]
 Dialect = Literal["openai", "vllm", "openrouter"]
 
@@ -29,6 +44,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     `dialect` names the `adapt` function; `renamed` maps our option names to the provider's; `unsupported` are options
     that are left out with a warning; `silent` those that are left out without one, because leaving them out changes
     nothing the caller asked for. `headers` go with every call. `prices` is the provider's name in the price catalogue.
+    `ranges` are the bounds (both included, None for none) of its numbers, `max_stops` of its stop sequences, and
+    `allowed_headers` (small letters) what `extra_headers` may hold there beside `checked_headers`' own list.
     `mode` is how schemas are put to its models, where that is not known of the model itself. `account_headers`
     says that `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID` are meant for it.
     """
@@ -43,13 +60,16 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     unsupported: frozenset[str] = frozenset()
     silent: frozenset[str] = frozenset()
     headers: dict[str, str] = {}
+    ranges: dict[str, tuple[float | None, float | None]] = msgspec.field(default_factory=lambda: dict(OPENAI_RANGES))
+    max_stops: int | None = 4
+    allowed_headers: frozenset[str] = PROXY_HEADERS
     structured_output: StructuredOutput = "response_format"
     mode: Mode | None = None
     prices: str | None = None
     account_headers: bool = False
 
     def address(self, environ: Mapping[str, str]) -> str | None:
-        """The base URL, without a slash at its end; an empty variable counts as unset (statement 24)."""
+        """The base URL, without a slash at its end; an empty variable counts as unset (statement 24). It may have a query."""
         given = environ.get(self.base_url_variable) if self.base_url_variable else None
         return (given or self.base_url or "").rstrip("/") or None
 
@@ -77,7 +97,8 @@ PROVIDERS: dict[str, Provider] = {
             base_url_variable="OPENAI_BASE_URL",
             key_variable="OPENAI_API_KEY",
             renamed={"max_tokens": "max_completion_tokens"},  # deprecated there (openai 3.54 type stubs)
-            unsupported=frozenset({"enable_thinking", "reasoning_max_tokens"}),
+            unsupported=frozenset({"enable_thinking", "reasoning_max_tokens", *OF_VLLM, *OF_OPENROUTER}),
+            allowed_headers=PROXY_HEADERS | {"api-key", "anthropic-beta"},  # Azure's; Anthropic's own endpoint
             prices="openai",
             account_headers=True,
         ),
@@ -89,8 +110,16 @@ PROVIDERS: dict[str, Provider] = {
             key_variable="VLLM_API_KEY",
             default_key="vllm",
             # It accepts and ignores what it does not know, so sending these would only look like an answer (D16).
-            unsupported=frozenset({"web_search_options", "verbosity", "modalities", "audio", "reasoning_max_tokens"}),
-            silent=frozenset({"prompt_cache_retention"}),
+            unsupported=frozenset(
+                {
+                    *("web_search_options", "verbosity", "modalities", "audio", "reasoning_max_tokens", "metadata"),
+                    *("service_tier", "safety_identifier", "prediction", "store", *OF_OPENROUTER),
+                }
+            ),
+            silent=frozenset({"prompt_cache_retention", "prompt_cache_key"}),
+            ranges={},  # the server's own are wider than OpenAI's, and some are its settings (`--max-logprobs`)
+            max_stops=None,
+            allowed_headers=PROXY_HEADERS | {"api-key"},
         ),
         Provider(
             name="openrouter",
@@ -98,7 +127,19 @@ PROVIDERS: dict[str, Provider] = {
             base_url="https://openrouter.ai/api/v1",
             base_url_variable="OPENROUTER_BASE_URL",
             key_variable="OPENROUTER_API_KEY",
+            unsupported=frozenset(
+                {
+                    "stop_token_ids",
+                    "structured_outputs",
+                    "chat_template_kwargs",
+                    "priority",
+                    "store",
+                    "safety_identifier",
+                }
+            ),
             silent=frozenset({"prompt_cache_retention"}),
+            ranges=OPENAI_RANGES | {"top_k": (0, None), "repetition_penalty": (0.0, 2.0)},
+            allowed_headers=PROXY_HEADERS | {"anthropic-beta"},
             headers={
                 "HTTP-Referer": "https://headrace.example",
                 "X-OpenRouter-Title": "headrace",
@@ -107,7 +148,12 @@ PROVIDERS: dict[str, Provider] = {
             prices="openrouter",
         ),
         # It takes `seed`, schemas and tools as OpenAI does; where it is, only its variable says.
-        Provider(name="rehearsal", base_url_variable="REHEARSAL_BASE_URL", default_key="rehearsal"),
+        Provider(
+            name="rehearsal",
+            base_url_variable="REHEARSAL_BASE_URL",
+            default_key="rehearsal",
+            unsupported=frozenset({*OF_VLLM, *OF_OPENROUTER}),
+        ),
     )
 }
 
@@ -127,6 +173,9 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     renamed: dict[str, str] | None = None
     unsupported: frozenset[str] | None = None
     headers: dict[str, str] | None = None
+    ranges: dict[str, tuple[float | None, float | None]] | None = None
+    max_stops: int | None = None
+    allowed_headers: frozenset[str] | None = None
     structured_output: StructuredOutput | None = None
     mode: Mode | None = None
     prices: str | None = None
@@ -191,17 +240,27 @@ def is_openai_vendor(model_id: str) -> bool:
     return re.match(r"~?openai/", model_id) is not None
 
 
-def checked_headers(headers: Mapping[str, Any] | None) -> dict[str, str]:
-    """The caller's own headers. Raises `InputError` for one that is not allowed: credentials and framing are not theirs."""
+def checked_headers(headers: Mapping[str, Any] | None, provider: Provider | None = None) -> dict[str, str]:
+    """The caller's own headers; of a `provider` that is not known here, what any of the built-in ones takes. Raises
+    `InputError` for one that is not allowed: framing, and the credential of the provider, are not theirs."""
+    rows = PROVIDERS.values() if provider is None else (provider,)
     for name, value in (headers or {}).items():
         if not isinstance(name, str) or not isinstance(value, str) or not value.isprintable() or not value.isascii():
             raise InputError(f"extra_headers: {name!r} must be a name and a text of printable ASCII characters")
-        if not ALLOWED_HEADER.fullmatch(name) or RESERVED_HEADER.fullmatch(name):
+        listed = any(name.lower() in row.allowed_headers for row in rows)
+        if not listed and (not ALLOWED_HEADER.fullmatch(name) or RESERVED_HEADER.fullmatch(name)):
+            own = sorted({header for row in rows for header in row.allowed_headers})
             raise InputError(
-                f"extra_headers: {name!r} is not allowed; allowed are X-…, HTTP-Referer, OpenAI-Beta, traceparent and "
-                "tracestate. Keys belong to the provider's settings."
+                f"extra_headers: {name!r} is not allowed; allowed are X-…, HTTP-Referer, OpenAI-Beta, traceparent, "
+                f"tracestate{''.join(f', {header}' for header in own)}. Keys belong to the provider's settings."
             )
     return dict(headers or {})
+
+
+def endpoint(base_url: str, path: str) -> str:
+    """The URL of `path` (`/chat/completions`) under a base URL, whose query stays at the end."""
+    address, mark, query = base_url.partition("?")
+    return f"{address.rstrip('/')}{path}{mark}{query}"
 
 
 ALLOWED_HEADER = re.compile(r"x-[a-z0-9-]+|http-referer|openai-beta|traceparent|tracestate", re.IGNORECASE)

@@ -13,7 +13,7 @@ import msgspec
 from headrace.ask import make_job
 from headrace.errors import InputError
 from headrace.job import Job
-from headrace.options import WIRE
+from headrace.options import COMPATIBLE
 from headrace.schema.validate import MOST_DEPTH, too_deep
 from headrace_api.value_count import MAX_NODES, too_many_nodes
 
@@ -24,7 +24,7 @@ LARGE_BYTES = 4096
 readers = ThreadPoolExecutor(2, thread_name_prefix="headrace-body")
 P = ParamSpec("P")
 T = TypeVar("T")
-OPTIONS = frozenset(WIRE) | {"parallel_tool_calls"}
+OPTIONS = COMPATIBLE - {"n"} | {"parallel_tool_calls"}
 
 
 class Asked(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from headrace.doctor.bench import Bench, Finding, redacted
 from headrace.errors import SettingsError
-from headrace.facts import PROVIDERS, Provider
+from headrace.facts import PROVIDERS, Provider, endpoint
 from headrace.facts import providers as known_providers
 
 PROVIDER_S = 3.0
@@ -66,7 +66,7 @@ def provider(bench: Bench, facts: Provider) -> Finding:
             f"Set {variable} anew.",
         )
     try:
-        status = status_of(f"{base_url}/models", key)
+        status = status_of(endpoint(base_url, "/models"), key)
     except (OSError, ValueError) as error:
         kind = type(getattr(error, "reason", None) or error).__name__
         kind = "TimeoutError" if kind == "timeout" else kind

@@ -13,7 +13,7 @@ import structlog
 
 from headrace.facts import Provider
 from headrace.job import Job
-from headrace.options import Options
+from headrace.options import Options, merged
 from headrace.schema.modes import Mode, form_of
 from headrace.tools import ToolDefinitions, wire_tools
 from headrace_worker.schema_request import with_schema
@@ -23,7 +23,7 @@ log = structlog.get_logger("headrace.worker.request")
 Body = dict[str, Any]
 Adapt = Callable[[Body, Job, Provider], Body]
 ACCOUNT = ("OPENAI_ORG_ID", "OpenAI-Organization"), ("OPENAI_PROJECT_ID", "OpenAI-Project")
-MERGED = ("reasoning", "chat_template_kwargs", "provider")
+MERGED = ("reasoning", "chat_template_kwargs", "provider", "usage", "metadata", "logit_bias", "prediction")
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -51,9 +51,7 @@ def build_body(job: Job, model: str, provider: Provider, adapt: Adapt, mode: Mod
             body[provider.renamed.get(name, name)] = value
     if job.tools:
         definitions = ToolDefinitions(schemas=job.tools, choice=job.tool_choice)
-        body |= wire_tools(
-            definitions, parallel=True if options.parallel_tool_calls is None else options.parallel_tool_calls
-        )
+        body |= wire_tools(definitions, parallel=options.parallel_tool_calls)
     if job.response_format is not None:
         body["response_format"] = job.response_format
     elif job.schema is not None and job.parser is None:
@@ -70,14 +68,14 @@ def schema_name(name: str) -> str:
 
 
 def with_extra(body: Body, extra: Mapping[str, Any] | None) -> Body:
-    """`extra_body` merged last: its keys win, objects that both have are merged key by key, plug-ins by their id.
+    """`extra_body` merged last: its keys win, objects that both have are merged at every level, plug-ins by their id.
 
     What the caller set by a named option wins over the same key of a merged object (statements 30 and 38).
     """
     for name, value in (extra or {}).items():
         ours = body.get(name)
         if name in MERGED and isinstance(ours, dict) and isinstance(value, dict):
-            body[name] = value | ours
+            body[name] = merged(value, ours)
         elif name == "plugins" and isinstance(ours, list) and isinstance(value, list):
             body[name] = merged_plugins(value, ours)
         elif value is not None:

@@ -29,7 +29,7 @@ def test_every_field_has_its_place() -> None:
     )
     options = asked.job.options
     assert (options.temperature, options.max_tokens, options.stop, options.parallel_tool_calls) == (0, 5, ["x"], False)
-    assert options.extra_body == {"top_k": 3, "metadata": {"a": "b"}}
+    assert (options.metadata, options.extra_body) == ({"a": "b"}, {"top_k": 3})
     assert asked.job.tools == [TOOL]
     assert asked.job.tool_choice == {"type": "function", "function": {"name": "f"}}
     assert (asked.stream, asked.include_usage, asked.job.stream, asked.job.on_retry) == (True, True, True, "reset")

@@ -16,10 +16,10 @@ import structlog
 from headrace.ask import Tools
 from headrace.ask import tool_definitions as defined
 from headrace.errors import CallError, HeadraceError, InputError
-from headrace.facts import Provider
+from headrace.facts import Provider, endpoint
 from headrace.job import Completion, Job, Usage
 from headrace.messages import conversation
-from headrace.options import Options, check_for, parse_options
+from headrace.options import Options, check_beside_schema, merged, parse_options
 from headrace.prices import Profile, cost_of, profile_of
 from headrace.schema.flow import flow_of
 from headrace.schema.modes import Mode, check_carried, checked_mode, mode_for
@@ -91,8 +91,7 @@ class ChatCompletion:
         if not isinstance(model_id, str) or not model_id:
             raise InputError(f"model_id={model_id!r}: must be the name of a model")
         self.model_id = model_id
-        self.options = parse_options(options)
-        check_for(self.options, self.facts)
+        self.options = parse_options(options, self.facts)
         self.base_url = checked_url(base_url or self.facts.address(os.environ), self.facts)
         self._given_base_url = base_url
         self._key = checked_key(api_key or self.facts.key(os.environ), self.facts)
@@ -160,11 +159,14 @@ class ChatCompletion:
         if expected.schema is not None and not (envelope or typed_parser):
             check_type(generation_schema)
             check_carried(expected.schema, self.mode, self.facts.dialect)
+        wanted = self._call_options(options)
+        if expected.schema is not None:
+            check_beside_schema(wanted)
         job = self.job(
             messages,
             system_prompt=system_prompt,
             prefilling=prefilling,
-            options=self._call_options(options),
+            options=wanted,
             schema=None if envelope else expected.schema,
             schema_name=expected.name,
             response_format=envelope,
@@ -234,10 +236,8 @@ class ChatCompletion:
             return self.options
         own = {name: value for name in Options.__struct_fields__ if (value := getattr(self.options, name)) is not None}
         if isinstance(changed.get("extra_body"), dict):
-            changed["extra_body"] = {**(self.options.extra_body or {}), **changed["extra_body"]}
-        options = parse_options(own | changed)
-        check_for(options, self.facts)
-        return options
+            changed["extra_body"] = merged(self.options.extra_body or {}, changed["extra_body"])
+        return parse_options(own | changed, self.facts)
 
     async def _remembering(self, job: Job, on_delta: Callable[[Delta], None] | None) -> Completion:
         if self._remembered is None or job.stream:
@@ -313,7 +313,7 @@ class ChatCompletion:
             headers = request_headers(self.facts, self._key, job.options)
         if request_id:
             headers = headers | {"X-Client-Request-Id": request_id}
-        return Request(f"{self.base_url}/chat/completions", headers, self.body(job))
+        return Request(endpoint(self.base_url, "/chat/completions"), headers, self.body(job))
 
     async def close(self) -> None:
         """Close the connections, those of calls without `await` too. Used again, it connects again."""

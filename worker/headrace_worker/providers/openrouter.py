@@ -9,7 +9,7 @@ import structlog
 from headrace.facts import PROVIDERS, Provider, is_openai_vendor
 from headrace.job import Job
 from headrace_worker.providers.chat import ChatCompletion
-from headrace_worker.request import Body
+from headrace_worker.request import Body, merged_plugins
 
 log = structlog.get_logger("headrace.worker.openrouter")
 
@@ -40,11 +40,12 @@ def adapt(body: Body, job: Job, provider: Provider) -> Body:
         if value is not None:
             reasoning[key] = value
     if reasoning:
-        body["reasoning"] = reasoning
+        body["reasoning"] = {**body.get("reasoning", {}), **reasoning}
     if "tools" in body:
         body.setdefault("tool_choice", "auto")
     if "web_search_options" in body and not is_openai_vendor(body["model"]):
-        body["plugins"] = [{"id": "web"} | plugin_options(body.pop("web_search_options"))]
+        web = {"id": "web"} | plugin_options(body.pop("web_search_options"))
+        body["plugins"] = merged_plugins(body.get("plugins", []), [web])
     return body
 
 

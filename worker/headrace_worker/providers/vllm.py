@@ -13,7 +13,7 @@ def adapt(body: Body, job: Job, provider: Provider) -> Body:
     the server's version reads it."""
     thinking = body.pop("enable_thinking", None)
     if thinking is not None:
-        body["chat_template_kwargs"] = {"enable_thinking": thinking}
+        body["chat_template_kwargs"] = {**body.get("chat_template_kwargs", {}), "enable_thinking": thinking}
     if job.prefilling:
         body["continue_final_message"] = True
         body["add_generation_prompt"] = False
