@@ -82,6 +82,9 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `reasoning` is the text of the model's reasoning, `reasoning_details` the provider's own form of it, untouched.
     `audio` is `{id, data, transcript, expires_at}`, its data in base64. `stop_reason` is the provider's own, if it has
     one (vLLM: the stop string or token), `native_finish_reason` the upstream's (OpenRouter).
+
+    `raw` holds the side fields that could not be read, by their names, as they came; `notes` says what was done about them,
+    and what was inferred (`finish_reason`).
     """
 
     content: str | None
@@ -95,6 +98,8 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     logprobs: dict[str, Any] | None = None
     stop_reason: str | int | None = None
     native_finish_reason: str | None = None
+    raw: dict[str, Any] = {}
+    notes: list[str] = []
 
     @property
     def message(self) -> dict[str, Any]:

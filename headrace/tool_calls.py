@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from headrace.errors import InputError
+from headrace.errors import InputError, InvalidOutput
 from headrace.messages import Message, as_json, assistant_tool_calls, kind, tool, tool_call
+from headrace.schema.validate import check_json
 
 REASONING = ("reasoning_content", "reasoning", "thinking")
 """The fields in which providers give the text of a model's reasoning; the first that is there counts."""
@@ -59,6 +60,10 @@ class CallParts(msgspec.Struct, omit_defaults=True):
             self.pieces = []
         return self.raw
 
+    def is_whole(self) -> bool:
+        """Whether the arguments are complete. Of long ones that is not asked: it would be asked again with every delta."""
+        return len(self.raw) <= MAX_LOOKED_AT and len(self.gathered()) <= MAX_LOOKED_AT and parsed(self.raw)[1] is None
+
 
 class ToolCalls(msgspec.Struct, omit_defaults=True):
     """What a model said along with the tools it calls: gathered from a message or a stream, answered, made into history.
@@ -79,11 +84,26 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
         parts = said if isinstance(said, list) else []
         self.text += said if isinstance(said, str) else "".join(part.get("text") or "" for part in parts)
         self.reasoning += next((message[name] for name in REASONING if message.get(name)), "")
-        calls = [*(message.get("tool_calls") or ()), {"function": message.get("function_call")}]
-        for call in calls:
-            if call and any(call.values()):
-                self.begin(CallParts())
-                extend(self.calls[-1], call)
+        for call in message.get("tool_calls") or ():
+            self.add_whole(call)
+        function = message.get("function_call")
+        if function:  # some servers say a call in both ways
+            legacy = CallParts()
+            extend(legacy, {"function": function})
+            if legacy.name or legacy.gathered():
+                same = [(call.name, call.gathered()) for call in self.calls]
+                if not same:
+                    self.begin(legacy)
+                elif (legacy.name, legacy.raw) not in same:
+                    raise InputError("its function_call is none of its tool_calls")
+
+    def add_whole(self, call: Mapping[str, Any]) -> None:
+        """Take in a complete call. An empty one is none."""
+        if not isinstance(call, Mapping):
+            raise InputError(f"a tool call must be an object, not {kind(call)}")
+        if id_of(call) or any(payload(call).values()):
+            self.begin(CallParts())
+            extend(self.calls[-1], call)
 
     def begin(self, call: CallParts) -> int:
         if len(self.calls) >= MAX_CALLS:
@@ -96,33 +116,51 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
 
         A delta belongs to the call of its index, unless their ids differ; without an index to the call of its id, else of
         its position among several, else to the last one. Nothing in it is needed; what is missing is filled in later.
-        Returns which calls went on, by their places, and with what. Raises `InputError` for more than `MAX_CALLS`.
+        Returns which calls went on, by their places, and with what. Raises `InputError` for more than `MAX_CALLS`, for what
+        is no call, and for one that contradicts itself.
         """
         added: list[tuple[int, str]] = []
         deltas = [delta for delta in delta_tool_calls or () if delta]
         for position, delta in enumerate(deltas):
-            place = self.place_of(delta, position if len(deltas) > 1 else len(self.calls) - 1)
-            if place is None and (delta.get("id") or any(payload(delta).values())):
-                index = delta.get("index")
-                place = self.begin(CallParts(index=index if isinstance(index, int) else None))
+            if not isinstance(delta, Mapping):
+                raise InputError(f"a tool call must be an object, not {kind(delta)}")
+            index, id, body = index_of(delta), id_of(delta), payload(delta)
+            place = self.place_of(delta, index, id, body, position if len(deltas) > 1 else len(self.calls) - 1)
+            if place is None and (id or any(body.values())):
+                place = self.begin(CallParts(index=index))
             if place is not None:
                 added.append((place, extend(self.calls[place], delta)))
         return added
 
-    def place_of(self, delta: Mapping[str, Any], position: int) -> int | None:
+    def place_of(
+        self, delta: Mapping[str, Any], index: int | None, id: str, body: Mapping[str, Any], position: int
+    ) -> int | None:
         """The place of the call that a delta goes on with; None when it begins one."""
-        index, id, name = delta.get("index"), delta.get("id") or "", payload(delta).get("name")
-        if isinstance(index, int):
-            same = [place for place, call in enumerate(self.calls) if call.index == index]
-            return next((place for place in reversed(same) if not id or self.calls[place].id in ("", id)), None)
-        found = next((place for place, call in enumerate(self.calls) if id and call.id == id), None)
-        place = position if found is None and 0 <= position < len(self.calls) else found
-        call = self.calls[place] if place is not None else None
-        if call is None or (id and call.id and call.id != id):
+        if index is not None:
+            found = None
+            for place in range(len(self.calls) - 1, -1, -1):
+                call = self.calls[place]
+                if call.index == index and (not id or call.id in ("", id)):
+                    found = place
+                    break
+            place = found
+            known = found is not None and bool(id) and self.calls[found].id == id
+        else:
+            found = next((place for place, call in enumerate(self.calls) if id and call.id == id), None)
+            place = position if found is None and 0 <= position < len(self.calls) else found
+            known = found is not None
+        if place is None:
             return None
-        # Without index and id only a name tells that another call begins: never within arguments.
-        if found is None and name and (call.raw or call.pieces) and (name != call.name or is_whole(call.gathered())):
+        call = self.calls[place]
+        if id and call.id and call.id != id:
             return None
+        # Where no id tells them apart only a name says that another call begins: never within arguments.
+        name = body.get("name")
+        if not known and name and (call.raw or call.pieces):
+            if index is None and name != call.name:
+                return None
+            if call.is_whole() and not (name == call.name and is_repeat(call, argument_of(call.type, body))):
+                return None
         return place
 
     def get_calls(self) -> list[ToolCall]:
@@ -184,29 +222,89 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
         return [(call.given_id, call) for call in self.calls]
 
 
+def index_of(delta: Mapping[str, Any]) -> int | None:
+    """The number of a call in a stream. Raises `InputError`: pieces of several calls cannot be told apart without it."""
+    index = delta.get("index")
+    if index is None or (isinstance(index, int) and not isinstance(index, bool)):
+        return index
+    raise InputError(f"a tool call's index must be a number, not {kind(index)}")
+
+
+def id_of(delta: Mapping[str, Any]) -> str:
+    """A call's id; a number is read as its text. Raises `InputError`."""
+    id = delta.get("id")
+    if isinstance(id, str):
+        return id
+    if id is None:
+        return ""
+    if isinstance(id, int) and not isinstance(id, bool):
+        return str(id)
+    raise InputError(f"a tool call's id must be a text, not {kind(id)}")
+
+
 def payload(delta: Mapping[str, Any]) -> Mapping[str, Any]:
-    return delta.get("function") or delta.get("custom") or {}
+    """What a call says, as a function's or as a custom tool's: an empty object beside the other one is none. Raises
+    `InputError` when both say something."""
+    function, custom = delta.get("function"), delta.get("custom")
+    for body in (function, custom):
+        if body and not isinstance(body, Mapping):
+            raise InputError(f"a tool call's function must be an object, not {kind(body)}")
+    if custom and any(custom.values()):
+        if function and any(function.values()):
+            raise InputError("a tool call is a function's and a custom tool's at once")
+        return custom
+    return function or {}
 
 
 def extend(call: CallParts, delta: Mapping[str, Any]) -> str:
-    """Add a delta to its call; returns the piece of its arguments."""
+    """Add a delta to its call; returns the piece of its arguments. Raises `InputError` for what is no call."""
     body = payload(delta)
-    call.id = call.id or delta.get("id") or ""
-    if delta.get("type") == "custom" or delta.get("custom"):
-        call.type = "custom"
-    name = body.get("name") or ""
-    if not call.raw and not call.pieces and name != call.name and len(call.name) < MAX_NAME:
-        call.name += name
-    arguments = body.get("input" if call.type == "custom" else "arguments")
-    piece = arguments if isinstance(arguments, str) else "" if arguments is None else as_json(arguments)
+    call.id = call.id or id_of(delta)
+    if body and body is delta.get("custom"):
+        type = "custom"
+    else:
+        type = "custom" if delta.get("type") == "custom" and not body else "function"
+    if body and type != call.type and (call.name or call.raw or call.pieces):
+        raise InputError("a tool call is a function's and a custom tool's at once")
+    if body or type == "custom":
+        call.type = type
+    name = body.get("name")
+    if name is not None and not isinstance(name, str):
+        raise InputError(f"a tool's name must be a text, not {kind(name)}")
+    begun = bool(call.raw or call.pieces)
+    if name and name != call.name:
+        if begun and call.name:
+            raise InputError("a tool call changes its name within its arguments")
+        if len(call.name) < MAX_NAME:
+            call.name += name
+    piece = argument_of(call.type, body)
+    if piece and begun and is_repeat(call, piece):
+        return ""
     if piece:
         call.pieces.append(piece)
     return piece
 
 
-def is_whole(raw: str) -> bool:
-    """Whether arguments are complete. Of long ones that is not asked: it would be asked again with every delta."""
-    return len(raw) <= MAX_LOOKED_AT and parsed(raw)[1] is None
+def argument_of(type: str, body: Mapping[str, Any]) -> str:
+    """The piece of arguments, or of a custom tool's input, in a delta. Raises `InputError`."""
+    given = body.get("input" if type == "custom" else "arguments")
+    if isinstance(given, str):
+        return given
+    if given is None or given == {} or given == []:
+        return ""
+    try:
+        check_json(given)
+    except InvalidOutput as error:
+        raise InputError(f"a tool's arguments are no JSON: {error}") from None
+    return as_json(given)
+
+
+def is_repeat(call: CallParts, piece: str) -> bool:
+    """Whether a piece says all the arguments again, after they were complete: some servers do in their last chunk."""
+    if call.type == "custom" or piece[:1] != "{" or piece[-1:] != "}" or len(call.raw) > MAX_LOOKED_AT:
+        return False
+    value, error = parsed(call.gathered())
+    return error is None and call.raw.strip() != "" and (piece == call.raw or parsed(piece) == (value, None))
 
 
 def parsed(raw: str) -> tuple[dict[str, Any] | None, str | None]:

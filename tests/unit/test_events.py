@@ -7,8 +7,9 @@ from itertools import pairwise
 from typing import Any
 
 import msgspec
+from headrace_worker.choice_parts import Delta
 from headrace_worker.events import DeltaEvents, merged, rest
-from headrace_worker.reduce import Delta, Reducer
+from headrace_worker.reduce import Reducer
 from hypothesis import given
 from hypothesis import strategies as st
 from transcript import deltas

@@ -17,13 +17,13 @@ from headrace.ledger.park import park
 from headrace.ledger.release import release
 from headrace.ledger.state import JobState
 from headrace.schema.modes import Mode, is_as_it_comes
+from headrace_worker.choice_parts import Delta
 from headrace_worker.deployment_hold import DRAINING, Deferred
 from headrace_worker.engine import Tries
 from headrace_worker.events import DeltaEvents, rest
 from headrace_worker.failures import NO_JSON, unstorable
 from headrace_worker.process import Process
 from headrace_worker.publish import Publisher
-from headrace_worker.reduce import Delta
 
 log = structlog.get_logger("headrace.worker.attempt")
 

@@ -18,12 +18,12 @@ from headrace.job import Completion, Job
 from headrace.schema.modes import Mode
 from headrace_worker.admission import ADMIT
 from headrace_worker.cache import Cache, Remembered
+from headrace_worker.choice_parts import Delta
 from headrace_worker.deployment_hold import DRAINING, Call, Deferred, DeploymentHold, DeploymentHolds, wake
 from headrace_worker.failures import is_configuration
 from headrace_worker.providers.chat import ChatCompletion
 from headrace_worker.providers.registry import Registry
 from headrace_worker.reasks import Reasks
-from headrace_worker.reduce import Delta
 from headrace_worker.retry import ATTEMPTS, backoff_s
 from headrace_worker.schema_request import prepared
 from headrace_worker.slots import Slots

@@ -13,7 +13,7 @@ from typing import Any
 from headrace.fold import Fold
 from headrace.job import Choice, Completion
 from headrace.tool_calls import ToolCalls
-from headrace_worker.reduce import Delta, text_of
+from headrace_worker.choice_parts import Delta
 
 Event = dict[str, Any]
 TEXTS = ("text", "reasoning", "refusal")
@@ -29,8 +29,7 @@ class DeltaEvents:
 
     def of(self, delta: Delta) -> list[Event]:
         if delta.kind in TEXTS:
-            said = delta.value if isinstance(delta.value, str) else text_of(delta.value)
-            return [{"t": f"{delta.kind}.delta", "c": 0, "p": 0, "d": said}] if said else []
+            return [{"t": f"{delta.kind}.delta", "c": 0, "p": 0, "d": delta.value}] if delta.value else []
         if delta.kind == "audio":
             return [{"t": "audio.delta", "c": 0, "d": base64.b64encode(delta.value).decode()}]
         if delta.kind == "tool":

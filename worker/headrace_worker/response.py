@@ -12,8 +12,8 @@ import msgspec
 from headrace.errors import CallError, HeadraceError
 from headrace.job import Completion
 from headrace.tool_calls import ToolCalls
+from headrace_worker.choice_parts import Delta
 from headrace_worker.growing import Growing
-from headrace_worker.reduce import Delta
 
 BESIDE = (
     "id",

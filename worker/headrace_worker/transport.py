@@ -7,24 +7,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any, Protocol
 
 import httpx2
 import msgspec
 import openai
+import structlog
 
-from headrace.errors import CallError, InputError, Refused
+from headrace.errors import CallError, HeadraceError, InputError, Refused
 from headrace.settings import number_in
 from headrace_worker.admission import http_client
-from headrace_worker.failures import call_error, is_unreachable, refused, scrub
+from headrace_worker.body import Body
+from headrace_worker.credentials import scrub
+from headrace_worker.exposure import kind_of, where_of
+from headrace_worker.failures import MAX_MESSAGE, call_error, is_unreachable, refused
 from headrace_worker.request import Request
 from headrace_worker.retry_hints import hinted_s, retry_after_s
+from headrace_worker.sse import BOM, DONE, Event, EventDecoder, is_json
+
+log = structlog.get_logger("headrace.worker.transport")
 
 Chunk = dict[str, Any]
 MOST_ANSWER_BYTES = 32 << 20
 DRAIN_S = 0.5
-LARGE = 1 << 16
 
 
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,8 +51,9 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Transport(Protocol):
-    def chunks(self, request: Request) -> AsyncIterator[Chunk]:
-        """Send `request`; yield what comes back, one chunk for a plain call. Raises `CallError`.
+    def chunks(self, request: Request) -> AsyncIterator[Chunk | None]:
+        """Send `request`; yield what comes back, one chunk for a plain call, None where a stream says that it is at its end
+        (`[DONE]`). Raises `CallError`.
 
         Leaving the iterator early closes the connection, which tells the provider to stop.
         """
@@ -75,63 +84,93 @@ class SdkTransport:
         # The SDK takes them from the environment and would show one provider's account to every other (D96).
         self._client.organization = self._client.project = None
 
-    async def chunks(self, request: Request) -> AsyncIterator[Chunk]:
+    async def chunks(self, request: Request) -> AsyncIterator[Chunk | None]:
         try:
             async with asyncio.timeout(self.deadlines.total_s):
                 if request.body.get("stream"):
-                    async for chunk in self._stream(request):
-                        yield chunk
+                    async with aclosing(self._stream(request)) as chunks:
+                        async for chunk in chunks:
+                            yield chunk
                 else:
-                    response = await self._client.post(
-                        request.url,
-                        cast_to=httpx2.Response,
-                        content=encoded(request.body),
-                        options={"headers": sent(request)},
-                    )
-                    yield decoded(response.content)
+                    for chunk in await self._plain(request):
+                        yield chunk
         except TimeoutError:
             raise CallError("timeout", f"no answer within {self.deadlines.total_s:g} s") from None
         except openai.OpenAIError as error:
-            raise self._call_error(error, request) from None
-        except UnicodeDecodeError:
-            raise CallError("provider_error", "the provider's answer is not UTF-8") from None
-        except (httpx2.HTTPError, OSError) as error:
+            raise self._call_error(error) from None
+        except HeadraceError:
+            raise
+        except httpx2.HTTPError as error:
             raise CallError("connection", f"the connection broke: {type(error).__name__}") from None
+        except Exception as error:
+            # Whatever the libraries raise may show the request, and the credential in its headers, to who prints it.
+            log.warning("the HTTP library failed", kind=kind_of(error), where=where_of(error))
+            raise CallError("connection", f"the connection broke: {kind_of(error)}") from None
 
     async def close(self) -> None:
         await self._client.close()
 
     async def _bounded(self, response: httpx2.Response) -> None:
-        if response.headers.get("content-encoding", "identity") != "identity":
-            raise CallError("provider_error", "the provider sent a compressed answer that was not asked for")
-        response.stream = Bounded(response.stream, self._most_bytes)
+        response.stream = Body(response, self._most_bytes)
 
-    async def _stream(self, request: Request) -> AsyncIterator[Chunk]:
+    async def _post(self, request: Request) -> openai.AsyncStream[Chunk]:
+        """The response, of which nothing but the head has been read. Raises what the SDK makes of an error status."""
+        return await self._client.post(
+            request.url,
+            cast_to=object,
+            content=encoded(request.body),
+            options={"headers": sent(request)},
+            stream=True,
+            stream_cls=openai.AsyncStream[Chunk],
+        )
+
+    async def _plain(self, request: Request) -> list[Chunk | None]:
+        answer = await self._post(request)
+        body: Body = answer.response.stream  # pyright: ignore[reportAssignmentType] (`_bounded` has put it there)
+        pieces: list[bytes] = []
+        try:
+            while data := await body.read():
+                pieces.append(data)
+        except Exception:
+            whole = b"".join(pieces)
+            if not is_json(whole):  # else it is all there, however the connection ended
+                raise
+        else:
+            whole = b"".join(pieces)
+        finally:
+            await answer.response.aclose()
+        if is_stream(answer.response, whole):  # some servers do nothing else
+            decoder = EventDecoder()
+            return [chunk for event in (*decoder.feed(whole), *decoder.finish()) for chunk in chunks_of(event)]
+        return [decoded(whole.removeprefix(BOM))]
+
+    async def _stream(self, request: Request) -> AsyncGenerator[Chunk | None]:
         limit, what = self.deadlines.first_token_s, "first token"
         try:
             async with asyncio.timeout(limit):
-                stream = await self._client.post(
-                    request.url,
-                    cast_to=object,
-                    content=encoded(request.body),
-                    options={"headers": sent(request)},
-                    stream=True,
-                    stream_cls=ChunkStream,
-                )
-            async with stream:
-                iterator = aiter(stream)
+                answer = await self._post(request)
+            body: Body = answer.response.stream  # pyright: ignore[reportAssignmentType] (`_bounded` has put it there)
+            decoder = EventDecoder()
+            try:
                 while True:
+                    # By what is read, not by what it says: comments and empty chunks prove that the other side lives.
                     async with asyncio.timeout(limit):
-                        chunk = await anext(iterator, None)
-                    if chunk is None:
+                        data = await body.read()
+                    for event in decoder.feed(data) if data else decoder.finish():
+                        for chunk in chunks_of(event):
+                            limit, what = self.deadlines.idle_s, "next chunk"
+                            yield chunk
+                            if chunk is None:
+                                await drained(body)
+                                return
+                    if not data:
                         return
-                    limit, what = self.deadlines.idle_s, "next chunk"
-                    yield chunk
+            finally:
+                await answer.response.aclose()
         except TimeoutError:
             raise CallError("timeout", f"no {what} within {limit:g} s") from None
 
-    def _call_error(self, error: openai.OpenAIError, request: Request) -> CallError:
-        key = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    def _call_error(self, error: openai.OpenAIError) -> CallError:
         if isinstance(error.__cause__, CallError):
             return error.__cause__
         if isinstance(error.__cause__, Refused):
@@ -147,56 +186,18 @@ class SdkTransport:
             return call_error(
                 error.status_code,
                 error.body,
-                key=key,
                 retry_after_s=(hinted_s if error.status_code == 429 else retry_after_s)(headers),
                 asked=headers.get("x-should-retry"),
             )
-        return CallError("provider_error", scrub(str(error), key))
+        return CallError("provider_error", scrub(str(error), most=MAX_MESSAGE))
 
 
-class ChunkStream(openai.AsyncStream[Chunk]):
-    """The SDK's stream of server-sent events with our reading of them: `error` objects pass through as chunks, so that
-    the reducer keeps what came before them, and JSON is read by msgspec, which knows no NaN."""
-
-    async def __stream__(self) -> AsyncIterator[Chunk]:
-        try:
-            async for event in self._iter_events():
-                if event.data.startswith("[DONE]"):
-                    # The rest must be read for the connection to be used again; a stall there spoils nothing.
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(DRAIN_S):
-                            await drained(self.response)
-                    return
-                if event.data:
-                    yield decoded(event.data)
-        finally:
-            await self.response.aclose()
-
-
-class Bounded(httpx2.AsyncByteStream):
-    """A body that ends in an error after `most` bytes: an answer without an end must not fill the memory."""
-
-    def __init__(self, stream: Any, most: int):
-        self._stream = stream
-        self._most = most
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        came = 0
-        async for data in self._stream:
-            came += len(data)
-            if came > self._most:
-                raise CallError("provider_error", f"the provider's answer is larger than {self._most} bytes")
-            yield data
-            if came > LARGE:
-                await asyncio.sleep(0)  # what has arrived already is handed over without a turn of the loop
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
-async def drained(response: httpx2.Response) -> None:
-    async for _ in response.stream:  # pyright: ignore[reportGeneralTypeIssues] (an async stream, on this client)
-        pass
+async def drained(body: Body) -> None:
+    """Read the rest, for the connection to be used again; a stall there spoils nothing, nor does a broken end."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(DRAIN_S):
+            while await body.read():
+                pass
 
 
 def sent(request: Request) -> dict[str, str]:
@@ -211,12 +212,52 @@ def encoded(body: Any) -> bytes:
         raise InputError(f"the request cannot be written as JSON: {error}") from None
 
 
+def chunks_of(event: Event) -> list[Chunk | None]:
+    """The chunk in an event; None for the word that nothing follows. Of an event that the body's end cut off there is none."""
+    if event.data.startswith(DONE):
+        return [None]
+    if event.name == b"error":
+        return [error_chunk(event.data)]
+    if event.cut and not is_json(event.data):
+        return []
+    return [decoded(event.data)] if event.data.strip() else []
+
+
+def error_chunk(data: bytes) -> Chunk:
+    """An event of the name `error` as a chunk with an `error`, whatever is in it."""
+    try:
+        said = decoded(data)
+    except CallError:
+        return {"error": data.decode(errors="replace") or "an error without a message"}
+    return said if said.get("error") else {"error": said}
+
+
+def is_stream(response: httpx2.Response, body: bytes) -> bool:
+    """Whether a body is one of server-sent events, though nobody asked for them."""
+    return body.removeprefix(BOM).lstrip()[:5] in (b"data:", b"event") or (
+        "text/event-stream" in response.headers.get("content-type", "") and not is_json(body)
+    )
+
+
 def decoded(content: bytes | str) -> Chunk:
     """An answer's JSON object."""
     try:
         chunk = msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise CallError("provider_error", "the provider's answer is not JSON") from None
+        chunk = loosely_decoded(content)
+    if isinstance(chunk, list) and len(chunk) == 1 and isinstance(chunk[0], dict):
+        return chunk[0]  # Gemini's way to answer with an error
     if not isinstance(chunk, dict):
         raise CallError("provider_error", "the provider's answer is not a JSON object")
+    return chunk
+
+
+def loosely_decoded(content: bytes | str) -> Any:
+    """The object with numbers in it that JSON does not have, as Python writes the logarithm of nothing: an answer is not lost
+    for them. Raises `CallError` for everything else that is no JSON."""
+    try:
+        chunk = json.loads(content)
+        msgspec.json.encode(chunk)
+    except (ValueError, RecursionError):
+        raise CallError("provider_error", "the provider's answer is not JSON") from None
     return chunk

@@ -6,6 +6,7 @@ import socket
 from typing import Any
 
 import pytest
+from headrace_worker.credentials import remember
 from headrace_worker.failures import CONFIGURATION, call_error, error_inside, is_configuration, is_unreachable
 
 
@@ -33,7 +34,7 @@ def test_who_knows_whether_to_ask_again(status: int, asked: str | None, body: An
         ({"code": 429, "message": "m"}, "rate_limited", True),
         ({"code": 403, "message": "m"}, "auth", False),
         ({"code": "insufficient_quota", "message": "m"}, "payment", False),
-        ({"code": "context_length_exceeded", "message": "m"}, "provider_error", True),
+        ({"code": "context_length_exceeded", "message": "m"}, "invalid_request", False),
         ({"code": 500, "message": "m", "availability": {"retryable": False}}, "provider_error", False),
         ({"code": True, "message": ["m"]}, "provider_error", True),
         ([1], "provider_error", True),
@@ -53,7 +54,7 @@ def test_an_error_where_an_answer_was_promised(error: Any, code: str, retryable:
         (404, "model_not_found", "not_found", False),
         (400, "invalid_api_key", "auth", False),
         (429, "rate_limit_exceeded", "rate_limited", True),
-        (500, "insufficient_quota", "provider_unavailable", True),
+        (500, "insufficient_quota", "payment", False),
     ],
 )
 def test_a_name_that_says_more_than_the_status(status: int, name: str, code: str, retryable: bool) -> None:
@@ -75,8 +76,7 @@ def test_what_the_provider_calls_it_is_kept() -> None:
     error = call_error(429, {"error": {"message": "m", "type": "requests", "code": "rate_limit_exceeded"}})
     assert error.details == {"provider_code": "rate_limit_exceeded", "error_type": "requests"}
     assert "m" in str(error)
-    secret = call_error(
-        401, {"error": {"message": "Bearer my-secret-key is wrong, sk-abcdefghij too"}}, key="my-secret-key"
-    )
+    remember("my-secret-key")
+    secret = call_error(401, {"error": {"message": "Bearer my-secret-key is wrong, sk-abcdefghij too"}})
     assert "my-secret-key" not in str(secret)
     assert "abcdefghij" not in str(secret)

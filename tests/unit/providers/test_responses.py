@@ -227,11 +227,6 @@ HOSTILE = [
     {"choices": [{"message": {"content": "x", "tool_calls": [5]}, "finish_reason": "stop"}]},
     {"choices": [{"message": {"audio": {"data": "no base64!"}}, "finish_reason": "stop"}]},
     {"choices": [{"message": {"content": "x"}, "finish_reason": 7}]},
-    {"choices": [{"message": {"content": "x", "reasoning": 7}, "finish_reason": "stop"}]},
-    {"id": 5, "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]},
-    {"choices": [{"message": {"content": "x"}, "finish_reason": "stop", "logprobs": {"content": 5}}]},
-    {"choices": [{"message": {"content": "x", "annotations": 5}, "finish_reason": "stop"}]},
-    {"choices": [{"message": {"content": "x", "reasoning_details": 5}, "finish_reason": "stop"}]},
     {"choices": {"a": "b"}},
     {"error": 5},
 ]

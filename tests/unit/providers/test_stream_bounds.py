@@ -49,11 +49,11 @@ def test_gathering_is_linear(name: str) -> None:
 
 
 def test_the_pieces_come_together() -> None:
-    choice = streamed(DELTAS["reasoning"], 3).choices[0].choice(plain=True)
+    choice = streamed(DELTAS["reasoning"], 3).choices[0].choice(inferred="stop")
     assert choice.reasoning_details == [{"type": "t", "index": 0, "text": "0123456789" * 3}]
-    choice = streamed(DELTAS["a transcript"], 3).choices[0].choice(plain=True)
+    choice = streamed(DELTAS["a transcript"], 3).choices[0].choice(inferred="stop")
     assert (choice.audio or {})["transcript"] == "0123456789" * 3
-    choice = streamed(DELTAS["arguments"], 3).choices[0].choice(plain=True)
+    choice = streamed(DELTAS["arguments"], 3).choices[0].choice(inferred="stop")
     assert choice.tool_calls[0]["function"]["arguments"] == "0123456789" * 3
 
 

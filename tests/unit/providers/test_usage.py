@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from fake_transport import FORMS, FakeTransport, answer, ask, model_of
-from headrace_worker.reduce import Reducer, usage_of
+from headrace_worker.reduce import Reducer
+from headrace_worker.usage import usage_of
 
 from headrace.errors import CallError
 from headrace.job import Usage

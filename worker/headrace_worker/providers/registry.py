@@ -11,6 +11,7 @@ import msgspec
 from headrace.errors import CallError, InputError
 from headrace.facts import Provider, providers, split_model
 from headrace.ledger.announce import Announcement
+from headrace_worker.credentials import remember
 from headrace_worker.providers.chat import ChatCompletion
 from headrace_worker.providers.openai import OpenAIChatCompletion, RehearsalChatCompletion
 from headrace_worker.providers.openrouter import OpenRouterChatCompletion
@@ -81,6 +82,8 @@ class Registry:
         self._rows = providers(self._environ)
         self._transports: dict[str, SdkTransport] = {}
         self._models: dict[tuple[str, bool], ChatCompletion] = {}
+        for facts in self._rows.values():
+            remember(facts.key(self._environ), default=facts.default_key)
 
     def configured(self) -> list[str]:
         """Names of the providers whose address and key are known here."""

@@ -1,0 +1,133 @@
+"""The body of an answer as bytes: of bounded length, decompressed, and with whatever came before its connection broke."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from typing import Any
+
+import httpx2
+
+from headrace.errors import CallError
+
+PIECE = 1 << 16
+LARGE = 1 << 16
+WINDOW = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+
+
+class Body(httpx2.AsyncByteStream):
+    """A response's body. It ends in a `CallError` after `most` bytes, also decompressed: an answer without an end must not
+    fill the memory."""
+
+    def __init__(self, response: httpx2.Response, most: int):
+        self._stream: Any = response.stream
+        self._pieces: AsyncIterator[bytes] | None = None
+        self._most = most
+        self._came = 0
+        self._broken: Exception | None = None
+        self._ready: Iterator[bytes] = iter(())
+        self._inflater = inflater_of(response)
+
+    async def read(self) -> bytes:
+        """The next piece; empty at the end. Raises what the connection broke with, after all that had come."""
+        while True:
+            data = next(self._ready, None)
+            if data is None:
+                data = await self._next()
+                if not data:
+                    if self._inflater is not None and not self._inflater.is_whole:
+                        raise CallError("connection", "the provider's compressed answer ended before its end")
+                    return b""
+                if self._inflater is not None:
+                    self._ready = self._inflater.pieces(data)
+                    continue
+            if not data:
+                continue
+            self._came += len(data)
+            if self._came > self._most:
+                raise CallError("provider_error", f"the provider's answer is larger than {self._most} bytes")
+            if self._came > LARGE:
+                await asyncio.sleep(0)  # what has arrived already is handed over without a turn of the loop
+            return data
+
+    async def _next(self) -> bytes:
+        if self._broken is not None:
+            raise self._broken
+        if self._pieces is None:
+            self._pieces = aiter(self._stream)
+        try:
+            return await anext(self._pieces, b"")
+        except Exception as error:
+            self._broken = error
+            data = left_in(self._stream)
+            if not data:
+                raise
+            return data
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while data := await self.read():
+            yield data
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def left_in(stream: Any) -> bytes:
+    """What had arrived before a connection broke: aiohttp's reader raises at once, and keeps it to itself."""
+    content = getattr(getattr(stream, "_aiohttp_response", None), "content", None)
+    with suppress(Exception):
+        offset, buffer = content._buffer_offset, content._buffer  # pyright: ignore[reportOptionalMemberAccess]
+        data = b"".join(buffer)[offset:]
+        buffer.clear()
+        return data
+    return b""
+
+
+def inflater_of(response: httpx2.Response) -> Inflater | None:
+    """What decompresses the body, if something must: it was not asked for, but some proxies do it all the same."""
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if encoding in ("", "identity"):
+        return None
+    if encoding not in WINDOW:
+        raise CallError("provider_error", "the provider sent a compressed answer that was not asked for")
+    del response.headers["content-encoding"]  # or it would be decompressed again, without a bound
+    return Inflater(WINDOW[encoding])
+
+
+class Inflater:
+    """Decompresses gzip (several members, too) and deflate, with or without zlib's header."""
+
+    def __init__(self, window: int):
+        self._window = window
+        self._inside = zlib.decompressobj(window)
+        self._begun = False
+        self.is_whole = True
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        """The bytes in `data`, a bounded piece at a time. Raises `CallError`."""
+        try:
+            out = b""
+            while data or len(out) == PIECE:  # what was held back by the bound comes without further input
+                self.is_whole = False
+                out = self._inflate(data)
+                yield out
+                data = self._inside.unconsumed_tail
+                if self._inside.eof:
+                    data, self.is_whole = self._inside.unused_data, True
+                    if data:
+                        self._inside = zlib.decompressobj(self._window)
+        except zlib.error:
+            raise CallError("provider_error", "the provider's compressed answer cannot be read") from None
+
+    def _inflate(self, data: bytes) -> bytes:
+        begun, self._begun = self._begun, True
+        try:
+            return self._inside.decompress(data, PIECE)
+        except zlib.error:
+            if begun or self._window != zlib.MAX_WBITS:
+                raise
+            self._window = -zlib.MAX_WBITS
+            self._inside = zlib.decompressobj(self._window)
+            return self._inside.decompress(data, PIECE)

@@ -1,0 +1,52 @@
+"""Tokens as each provider tells them, in our terms. What cannot be read is unknown: the answer is paid all the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace.job import Usage
+
+MAX_TOKENS = 10**12
+"""More than that of one answer is no count, and would not fit the ledger's sums."""
+CACHED = (("prompt_tokens_details", "cached_tokens"), ("prompt_cache_hit_tokens",), ("cached_tokens",))
+"""Where providers say how much of the prompt came out of their cache: OpenAI and most others, DeepSeek, Moonshot."""
+
+
+def usage_beside(chunk: dict[str, Any]) -> Any:
+    """Groq's last chunk of a stream has its usage in `x_groq`."""
+    beside = chunk.get("x_groq")
+    return beside.get("usage") if isinstance(beside, dict) else None
+
+
+def usage_of(usage: Any) -> Usage:
+    """A provider's `usage` object. `unknown` when not all of it can be read."""
+    unknown = False
+
+    def number(*path: str) -> int | None:
+        nonlocal unknown
+        value = usage
+        try:
+            for name in path:
+                value = value.get(name) if value is not None else None
+            found = None if value is None else count(value)
+            unknown = unknown or (found or 0) > MAX_TOKENS
+            return found if (found or 0) <= MAX_TOKENS else None
+        except (AttributeError, TypeError, ValueError, OverflowError):
+            unknown = True
+            return None
+
+    cached = [found for path in CACHED if (found := number(*path)) is not None]
+    counts = {
+        "input_tokens": number("prompt_tokens") or 0,
+        "output_tokens": number("completion_tokens") or 0,
+        "cached_tokens": cached[0] if cached else 0,
+        "reasoning_tokens": number("completion_tokens_details", "reasoning_tokens") or 0,
+    }
+    return Usage(**counts, unknown=unknown)
+
+
+def count(tokens: Any) -> int:
+    """Raises `TypeError` or `ValueError` for what is no count."""
+    if isinstance(tokens, bool) or not isinstance(tokens, int | float) or tokens < 0:
+        raise TypeError(f"a count of tokens was expected, not {type(tokens).__name__}")
+    return int(tokens)
