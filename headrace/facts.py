@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -34,6 +35,9 @@ OF_OPENROUTER = ("provider", "models", "plugins", "transforms", "usage", "reason
 PROXY_HEADERS = frozenset({"helicone-auth", "cf-aig-authorization"})
 """Of the proxies that people put before a provider: Helicone's and Cloudflare's gateways."""
 
+OF_OTHERS: dict[str, Any] = {"history_beyond_openai": True, "reasoning_history": None}
+"""Of servers that speak OpenAI's language: what they gave is what they take, and more is not known of them."""
+
 StructuredOutput = Literal["response_format", "structured_outputs", "guided_json"]
 Dialect = Literal["openai", "vllm", "openrouter"]
 
@@ -46,6 +50,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     nothing the caller asked for. `headers` go with every call. `prices` is the provider's name in the price catalogue.
     `ranges` are the bounds (both included, None for none) of its numbers, `max_stops` of its stop sequences, and
     `allowed_headers` (small letters) what `extra_headers` may hold there beside `checked_headers`' own list.
+    `reasoning_history` are the names under which the reasoning of earlier turns goes back to it (None: as it stands in the
+    conversation), `history_beyond_openai` whether these turns may hold what OpenAI does not know, such as signatures.
     `mode` is how schemas are put to its models, where that is not known of the model itself. `account_headers`
     says that `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID` are meant for it.
     """
@@ -63,6 +69,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ranges: dict[str, tuple[float | None, float | None]] = msgspec.field(default_factory=lambda: dict(OPENAI_RANGES))
     max_stops: int | None = 4
     allowed_headers: frozenset[str] = PROXY_HEADERS
+    reasoning_history: tuple[str, ...] | None = None
+    history_beyond_openai: bool = True
     structured_output: StructuredOutput = "response_format"
     mode: Mode | None = None
     prices: str | None = None
@@ -99,6 +107,8 @@ PROVIDERS: dict[str, Provider] = {
             renamed={"max_tokens": "max_completion_tokens"},  # deprecated there (openai 3.54 type stubs)
             unsupported=frozenset({"enable_thinking", "reasoning_max_tokens", *OF_VLLM, *OF_OPENROUTER}),
             allowed_headers=PROXY_HEADERS | {"api-key", "anthropic-beta"},  # Azure's; Anthropic's own endpoint
+            reasoning_history=(),
+            history_beyond_openai=False,
             prices="openai",
             account_headers=True,
         ),
@@ -117,6 +127,7 @@ PROVIDERS: dict[str, Provider] = {
                 }
             ),
             silent=frozenset({"prompt_cache_retention", "prompt_cache_key"}),
+            reasoning_history=("reasoning", "reasoning_content"),  # since 0.12, and before
             ranges={},  # the server's own are wider than OpenAI's, and some are its settings (`--max-logprobs`)
             max_stops=None,
             allowed_headers=PROXY_HEADERS | {"api-key"},
@@ -138,6 +149,7 @@ PROVIDERS: dict[str, Provider] = {
                 }
             ),
             silent=frozenset({"prompt_cache_retention"}),
+            reasoning_history=("reasoning",),
             ranges=OPENAI_RANGES | {"top_k": (0, None), "repetition_penalty": (0.0, 2.0)},
             allowed_headers=PROXY_HEADERS | {"anthropic-beta"},
             headers={
@@ -176,6 +188,8 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     ranges: dict[str, tuple[float | None, float | None]] | None = None
     max_stops: int | None = None
     allowed_headers: frozenset[str] | None = None
+    reasoning_history: tuple[str, ...] | None = None
+    history_beyond_openai: bool | None = None
     structured_output: StructuredOutput | None = None
     mode: Mode | None = None
     prices: str | None = None
@@ -183,6 +197,8 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def row(self, name: str) -> Provider:
         given = {field: value for field, value in msgspec.structs.asdict(self).items() if value is not None}
         like = PROVIDERS[given.pop("like")]
+        if like.name == "openai" and not is_openais(self.base_url):
+            like = msgspec.structs.replace(like, **OF_OTHERS)
         fixed = {
             "name": name,
             "base_url_variable": self.base_url_variable,
@@ -233,6 +249,12 @@ def split_model(model: str, registered: Collection[str] = ()) -> tuple[str, str]
             + ("" if slash else f"; for example `openai/{model}`")
         )
     return provider, name
+
+
+def is_openais(base_url: str) -> bool:
+    """Whether an address is OpenAI's own, or Azure's for its models."""
+    host = urlsplit(base_url).hostname or ""
+    return host.endswith((".openai.com", ".openai.azure.com"))
 
 
 def is_openai_vendor(model_id: str) -> bool:

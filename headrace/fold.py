@@ -11,6 +11,11 @@ from typing import Any
 
 Event = dict[str, Any]
 
+LISTS = {"annotation": "annotations", "image": "images", "citation": "citations"}
+"""Events that add one to a list of the message."""
+CALL = frozenset({"id", "type", "function", "custom", "index"})
+"""What a tool call has by OpenAI's names; what else it has goes along with it."""
+
 
 class ToolParts:
     """One tool call as far as it has come."""
@@ -20,13 +25,16 @@ class ToolParts:
         self.name = name
         self.type = type
         self.pieces: list[str] = []
+        self.extra: dict[str, Any] = {}
 
     def message(self) -> dict[str, Any]:
         """In OpenAI's shape."""
         said = "".join(self.pieces)
         if self.type == "custom":
-            return {"id": self.id, "type": "custom", "custom": {"name": self.name, "input": said}}
-        return {"id": self.id, "type": self.type, "function": {"name": self.name, "arguments": said}}
+            call = {"id": self.id, "type": "custom", "custom": {"name": self.name, "input": said}}
+        else:
+            call = {"id": self.id, "type": self.type, "function": {"name": self.name, "arguments": said}}
+        return call | self.extra
 
 
 class ChoiceParts:
@@ -39,8 +47,10 @@ class ChoiceParts:
         self.tools: dict[int, ToolParts] = {}
         self.audio: dict[str, Any] = {}
         self.sound: list[bytes] = []
-        self.annotations: list[Any] = []
+        self.details: list[Any] = []
+        self.lists: dict[str, list[Any]] = {name: [] for name in LISTS.values()}
         self.logprobs: dict[str, list[Any]] = {}
+        self.extra: dict[str, dict[str, Any]] = {}
 
     def message(self) -> dict[str, Any]:
         """The assistant's message in OpenAI's shape; what is not there is left out, but for `content`."""
@@ -48,16 +58,22 @@ class ChoiceParts:
         sound = {"data": base64.b64encode(b"".join(self.sound)).decode()} if self.sound else {}
         parts = {
             "reasoning": "".join(self.reasoning),
+            "reasoning_details": list(self.details),
             "refusal": refusal,
             "tool_calls": [self.tools[i].message() for i in sorted(self.tools)],
             "audio": self.audio | sound,
-            "annotations": list(self.annotations),
+            **{name: list(found) for name, found in self.lists.items()},
         }
         silent = parts["refusal"] or parts["tool_calls"] or parts["audio"]
         message: dict[str, Any] = {"role": "assistant", "content": text if text or not silent else None}
         return message | {name: part for name, part in parts.items() if part}
 
-    def take(self, message: dict[str, Any], logprobs: dict[str, list[Any]] | None) -> None:
+    def take(
+        self,
+        message: dict[str, Any],
+        logprobs: dict[str, list[Any]] | None,
+        extra: dict[str, dict[str, Any]] | None = None,
+    ) -> None:
         """Be what `message` says, as it stands in a snapshot: its tool calls carry their `index`."""
         for name in ("text", "reasoning", "refusal"):
             said = message.get("content" if name == "text" else name)
@@ -66,12 +82,15 @@ class ChoiceParts:
         for position, call in enumerate(message.get("tool_calls", ())):
             body = call.get("custom") or call.get("function") or {}
             tool = ToolParts(call.get("id", ""), body.get("name", ""), call.get("type", "function"))
+            tool.extra = {name: value for name, value in call.items() if name not in CALL}
             tool.pieces = [body.get("input", "") if tool.type == "custom" else body.get("arguments", "")]
             self.tools[call.get("index", position)] = tool
         audio = dict(message.get("audio", {}))
         data = audio.pop("data", "")
         self.audio, self.sound = audio, [base64.b64decode(data)] if data else []
-        self.annotations = list(message.get("annotations", ()))
+        self.details = list(message.get("reasoning_details", ()))
+        self.lists = {name: list(message.get(name, ())) for name in LISTS.values()}
+        self.extra = {level: dict(fields) for level, fields in (extra or {}).items()}
         self.logprobs = {name: list(tokens) for name, tokens in (logprobs or {}).items()}
 
 
@@ -93,7 +112,7 @@ class Fold:
     @property
     def message(self) -> dict[str, Any]:
         """What the first choice says, in OpenAI's shape: `role`, `content`, and, where there is any, `reasoning`,
-        `refusal`, `tool_calls`, `audio`, `annotations`."""
+        `reasoning_details`, `refusal`, `tool_calls`, `audio`, `annotations`, `images`, `citations`."""
         return self.choice(0).message()
 
     def choice(self, index: int) -> ChoiceParts:
@@ -129,9 +148,10 @@ class Fold:
     def _snapshot_of(self, index: int) -> dict[str, Any]:
         parts = self.choice(index)
         message = parts.message()
+        beside = {"logprobs": parts.logprobs, "extra": parts.extra}
         for i, call in zip(sorted(parts.tools), message.get("tool_calls", ()), strict=True):
             call["index"] = i
-        return {"message": message} | ({"logprobs": parts.logprobs} if parts.logprobs else {})
+        return {"message": message} | {name: said for name, said in beside.items() if said}
 
     def _start(self, event: Event) -> None:
         self.__init__()
@@ -168,8 +188,20 @@ class Fold:
         if event.get("exp") is not None:
             parts.audio["expires_at"] = event["exp"]
 
-    def _annotation(self, event: Event) -> None:
-        self.choice(event.get("c", 0)).annotations.append(event.get("a"))
+    def _listed(self, event: Event) -> None:
+        self.choice(event.get("c", 0)).lists[LISTS[event["t"]]].append(event.get("a"))
+
+    def _raw(self, event: Event) -> None:
+        parts, said = self.choice(event.get("c", 0)), event.get("o", {})
+        if "i" in event:
+            if event["i"] in parts.tools:
+                parts.tools[event["i"]].extra.update(said)
+            return
+        for level, fields in said.items():
+            if level == "details":
+                parts.details = list(fields)
+            else:
+                parts.extra.setdefault(level, {}).update(fields)
 
     def _usage(self, event: Event) -> None:
         self.usage = event.get("u")
@@ -178,7 +210,7 @@ class Fold:
         self.__init__()
         self.attempt, self.route = event.get("attempt", {}), event.get("route", {})
         for choice in ({"c": 0, **event}, *event.get("others", ())):
-            self.choice(choice["c"]).take(choice.get("message", {}), choice.get("logprobs"))
+            self.choice(choice["c"]).take(choice.get("message", {}), choice.get("logprobs"), choice.get("extra"))
         self.usage = event.get("usage")
         if event.get("end") is not None:
             self._end(event["end"])
@@ -198,7 +230,8 @@ TAKES = {
     "tool.start": Fold._tool_start,
     "tool.delta": Fold._tool_delta,
     "audio.delta": Fold._audio,
-    "annotation": Fold._annotation,
+    **dict.fromkeys(LISTS, Fold._listed),
+    "raw": Fold._raw,
     "usage": Fold._usage,
     "snapshot": Fold._snapshot,
     "end": Fold._end,

@@ -18,6 +18,12 @@ from headrace.schema.modes import Mode
 BODY_VERSION = 1
 
 
+PARTS = ("reasoning", "reasoning_details", "refusal", "tool_calls", "audio", "annotations", "images", "citations")
+"""What a message has beside its content."""
+SIGNED = ("extra_content", "thought_signature")
+"""Fields of a message that Google's models want back: without the signature they refuse the conversation."""
+
+
 def new_id(kind: str) -> str:
     """A fresh id: `job_` or `batch_` and 26 lowercase base32 letters (128 random bits)."""
     return f"{kind}_{base64.b32encode(secrets.token_bytes(16)).decode().rstrip('=').lower()}"
@@ -83,6 +89,11 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `audio` is `{id, data, transcript, expires_at}`, its data in base64. `stop_reason` is the provider's own, if it has
     one (vLLM: the stop string or token), `native_finish_reason` the upstream's (OpenRouter).
 
+    `images` are the parts of generated images (`{"type": "image_url", "image_url": {"url": …}}`), `citations` what the answer
+    rests on, as the provider lists it (URLs, or objects). `extra` holds the fields that have no name here, by where they
+    stood: `answer` (of the first choice), `choice`, `message`. `reasoning_field` is the name that `reasoning` came under
+    (`content`: as parts of it; empty: it was read from `reasoning_details`).
+
     `raw` holds the side fields that could not be read, by their names, as they came; `notes` says what was done about them,
     and what was inferred (`finish_reason`).
     """
@@ -95,17 +106,40 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reasoning_details: list[Any] | None = None
     audio: dict[str, Any] | None = None
     annotations: list[Any] = []
+    images: list[Any] = []
+    citations: list[Any] = []
     logprobs: dict[str, Any] | None = None
     stop_reason: str | int | None = None
     native_finish_reason: str | None = None
+    extra: dict[str, dict[str, Any]] = {}
+    reasoning_field: str = "reasoning"
     raw: dict[str, Any] = {}
     notes: list[str] = []
 
     @property
     def message(self) -> dict[str, Any]:
         """The assistant's message in OpenAI's shape: what the events of the job's log fold into (`headrace.fold`)."""
-        parts = {name: getattr(self, name) for name in ("reasoning", "refusal", "tool_calls", "audio", "annotations")}
-        return {"role": "assistant", "content": self.content} | {name: part for name, part in parts.items() if part}
+        return {"role": "assistant", "content": self.content} | {
+            name: part for name in PARTS if (part := getattr(self, name))
+        }
+
+    @property
+    def history(self) -> dict[str, Any]:
+        """The assistant's message as it goes back into a conversation with the provider that made it: its reasoning in the
+        provider's own form, signatures and encrypted parts untouched, a sound by its id."""
+        said: dict[str, Any] = {"role": "assistant", "content": self.content}
+        if self.reasoning and self.reasoning_field == "content":  # as a part of it (Mistral)
+            thought = {"type": "thinking", "thinking": [{"type": "text", "text": self.reasoning}]}
+            said["content"] = [thought, *([{"type": "text", "text": self.content}] if self.content else [])]
+        elif self.reasoning and self.reasoning_field:
+            said[self.reasoning_field] = self.reasoning
+        said |= {
+            name: part
+            for name in ("reasoning_details", "refusal", "tool_calls", "images")
+            if (part := getattr(self, name))
+        }
+        said |= {"audio": {"id": self.audio["id"]}} if self.audio and self.audio.get("id") else {}
+        return said | {name: self.extra["message"][name] for name in SIGNED if name in self.extra.get("message", ())}
 
 
 class Completion(Choice, frozen=True, kw_only=True, omit_defaults=True):

@@ -15,8 +15,9 @@ import msgspec
 from headrace.errors import InputError
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-PARTS = ("text", "image_url", "input_audio", "audio_url", "video_url", "file", "refusal")
-"""The types of parts; each keeps its payload under its own name. `audio_url` and `video_url` are no part of OpenAI's."""
+PARTS = ("text", "image_url", "input_audio", "audio_url", "video_url", "file", "refusal", "thinking")
+"""The types of parts; each keeps its payload under its own name. `audio_url`, `video_url` and `thinking`
+(Mistral) are no part of OpenAI's."""
 INSTEAD_OF_CONTENT = (
     "tool_calls",
     "function_call",
@@ -25,6 +26,7 @@ INSTEAD_OF_CONTENT = (
     "reasoning",
     "reasoning_content",
     "reasoning_details",
+    "images",
 )
 
 Part = dict[str, Any]
@@ -49,17 +51,20 @@ def assistant(content: Any) -> Message:
 
 
 def assistant_reasoning(content: str, reasoning: str) -> Message:
-    """An assistant's message with its reasoning as `<think>` text before the content (providers 2.1)."""
-    return {"role": "assistant", "content": f"{thought(reasoning)}\n\n{content}"}
+    """An assistant's message with its reasoning. It is never part of the content, where a model would take it for what it
+    said; each provider is sent the field that it knows (`headrace.history`)."""
+    return {"role": "assistant", "content": content, "reasoning_content": reasoning}
 
 
-def assistant_tool_calls(calls: list[dict[str, Any]], reasoning: str | None = None, *, text: str = "") -> Message:
-    """An assistant's message that calls tools (`tool_call`). `content` holds the reasoning as `<think>` text and the text
-    that came with the calls, and is absent when there is neither (providers 2.1, statement 53).
+def assistant_tool_calls(
+    calls: list[dict[str, Any]], reasoning: str | None = None, *, text: str = "", field: str = ""
+) -> Message:
+    """An assistant's message that calls tools (`tool_call`). `content` is the text that came with the calls, and absent when
+    there is none; the reasoning stands under the name that it came by (`field`, else `reasoning_content`).
     """
-    said = [thought(reasoning)] if reasoning is not None else []
-    said += [text] if text else []
-    return {"role": "assistant"} | ({"content": "\n\n".join(said)} if said else {}) | {"tool_calls": calls}
+    said: Message = {"role": "assistant"} | ({"content": text} if text else {})
+    said |= {field or "reasoning_content": reasoning} if reasoning is not None else {}
+    return said | {"tool_calls": calls}
 
 
 def system(content: str) -> Message:
@@ -169,16 +174,12 @@ def check_part(part: Any, place: str) -> None:
     sort = part.get("type")
     if sort not in PARTS:
         raise InputError(f"{place}/type: must be one of {', '.join(PARTS)}, not {shown(sort)}")
-    wanted = str if sort in {"text", "refusal"} else dict
+    wanted = str if sort in {"text", "refusal"} else list | str if sort == "thinking" else dict
     if not isinstance(part.get(sort), wanted):
         raise InputError(
             f"{place}/{sort}: a part of type {sort} needs {'a text' if wanted is str else 'an object'} there, "
             f"not {kind(part.get(sort))}"
         )
-
-
-def thought(reasoning: str) -> str:
-    return f"<think>{reasoning}</think>"
 
 
 def as_json(value: Any, what: str = "the content") -> str:

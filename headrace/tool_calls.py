@@ -13,6 +13,8 @@ import msgspec
 from msgspec import UNSET
 
 from headrace.errors import InputError, InvalidOutput
+from headrace.fold import CALL
+from headrace.job import SIGNED
 from headrace.messages import Message, as_json, assistant_tool_calls, kind, tool, tool_call
 from headrace.schema.validate import check_json
 
@@ -42,7 +44,8 @@ class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CallParts(msgspec.Struct, omit_defaults=True):
-    """A call as far as it has come. `given_id` replaces an id that is missing or not unique."""
+    """A call as far as it has come. `given_id` replaces an id that is missing or not unique. `extra` are fields of its own that
+    go back with it (Google's signatures)."""
 
     id: str = ""
     name: str = ""
@@ -52,6 +55,7 @@ class CallParts(msgspec.Struct, omit_defaults=True):
     given_id: str = ""
     result: Any = UNSET
     pieces: list[str] = []
+    extra: dict[str, Any] = {}
 
     def gathered(self) -> str:
         """All that came: `raw`, with the pieces that came since it was last asked for."""
@@ -68,12 +72,16 @@ class CallParts(msgspec.Struct, omit_defaults=True):
 class ToolCalls(msgspec.Struct, omit_defaults=True):
     """What a model said along with the tools it calls: gathered from a message or a stream, answered, made into history.
 
-    Calls keep their order. `text` and `reasoning` came with them and go into the history too (providers 4.4).
+    Calls keep their order. `text` and `reasoning` came with them and go into the history too (providers 4.4), reasoning under
+    the name that it came by, with the provider's own form of it (`details`) and its signatures.
     """
 
     calls: list[CallParts] = []
     text: str = ""
     reasoning: str = ""
+    reasoning_field: str = ""
+    details: list[Any] = []
+    signed: dict[str, Any] = {}
 
     def __bool__(self) -> bool:
         return bool(self.calls)
@@ -83,7 +91,12 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
         said = message.get("content")
         parts = said if isinstance(said, list) else []
         self.text += said if isinstance(said, str) else "".join(part.get("text") or "" for part in parts)
-        self.reasoning += next((message[name] for name in REASONING if message.get(name)), "")
+        for name in REASONING:
+            if message.get(name):
+                self.reasoning, self.reasoning_field = self.reasoning + message[name], name
+                break
+        self.details += message.get("reasoning_details") or []
+        self.signed |= {name: message[name] for name in SIGNED if message.get(name)}
         for call in message.get("tool_calls") or ():
             self.add_whole(call)
         function = message.get("function_call")
@@ -191,12 +204,14 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
         for (id, call), made in zip(self.identified(), self.get_calls(), strict=True):
             name = call.name or "unnamed"
             if call.type == "custom":
-                calls.append({"id": id, "type": "custom", "custom": {"name": name, "input": call.raw}})
+                calls.append({"id": id, "type": "custom", "custom": {"name": name, "input": call.raw}} | call.extra)
             else:
-                calls.append(tool_call(id, name, call.raw if call.raw.strip() else "{}"))
+                calls.append(tool_call(id, name, call.raw if call.raw.strip() else "{}") | call.extra)
             result = f"no result: {made.error or 'the tool did not answer'}" if call.result is UNSET else call.result
             answers.append(tool(id, result if isinstance(result, str) else as_json(result)))
-        return [assistant_tool_calls(calls, self.reasoning or None, text=self.text), *answers]
+        turn = assistant_tool_calls(calls, self.reasoning or None, text=self.text, field=self.reasoning_field)
+        turn |= {"reasoning_details": self.details} if self.details else {}
+        return [turn | self.signed, *answers]
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain JSON values; `from_dict` is the way back."""
@@ -260,6 +275,8 @@ def extend(call: CallParts, delta: Mapping[str, Any]) -> str:
     """Add a delta to its call; returns the piece of its arguments. Raises `InputError` for what is no call."""
     body = payload(delta)
     call.id = call.id or id_of(delta)
+    if not delta.keys() <= CALL:
+        call.extra |= {name: value for name, value in delta.items() if name not in CALL and value is not None}
     if body and body is delta.get("custom"):
         type = "custom"
     else:

@@ -83,7 +83,7 @@ def overlap_s(from_s: float, to_s: float, spans_s: Sequence[tuple[float, float]]
 def message_of(choice: dict[str, Any]) -> dict[str, Any]:
     """A choice of a stored completion as OpenAI's message, what is empty left out: said here anew, not by the product."""
     message = {"role": "assistant", "content": choice["content"]}
-    names = ("reasoning", "refusal", "tool_calls", "audio", "annotations")
+    names = ("reasoning", "reasoning_details", "refusal", "tool_calls", "audio", "annotations", "images", "citations")
     return message | {name: choice[name] for name in names if choice.get(name)}
 
 
@@ -91,6 +91,8 @@ _words = st.text(max_size=6)
 _choices = st.integers(0, 1)
 _kinds_of_tools = st.sampled_from(["function", "custom"])
 _tokens = st.lists(st.fixed_dictionaries({"token": _words, "logprob": st.just(-1.5)}), max_size=2)
+
+_fields = st.dictionaries(st.sampled_from(["extra_content", "other"]), _words, max_size=2)
 
 
 def _event(kind: str, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
@@ -109,7 +111,10 @@ deltas = st.one_of(
     _event("annotation", c=_choices, p=st.just(0), a=st.fixed_dictionaries({"url": _words})),
     _event("usage", u=st.fixed_dictionaries({"input_tokens": st.integers(0, 9)})),
     _event("status", phase=st.just("retrying"), detail=_words),
-    _event("raw", provider=_words, o=st.just({})),
+    _event("image", c=_choices, p=st.just(0), a=st.fixed_dictionaries({"image_url": _words})),
+    _event("citation", c=_choices, p=st.just(0), a=_words),
+    _event("raw", c=_choices, o=st.fixed_dictionaries({"choice": _fields, "details": st.lists(_words, max_size=2)})),
+    _event("raw", c=_choices, i=st.integers(0, 4), o=_fields),
 )  # fmt: skip
 starts = _event("attempt.start", n=st.integers(1, 3), reset=st.booleans(), reason=_words)
 routes = _event("attempt.route", provider=_words, model=_words, deployment=_words, cached=st.booleans())

@@ -16,6 +16,7 @@ from transcript import logs
 from headrace.fold import Fold, fold
 
 CLIENT = Path(__file__).parents[2] / "api/headrace_api/page/headrace.js"
+LISTS = ("annotations", "images", "citations")
 PROGRAM = Path(__file__).parent / "js/fold.mjs"
 
 
@@ -36,7 +37,7 @@ def shown(state: Fold) -> dict[str, Any]:
         "reasoning": message.get("reasoning", ""),
         "refusal": message.get("refusal", ""),
         "tools": {i: (tools[i].id, tools[i].name, "".join(tools[i].pieces)) for i in sorted(tools)},
-        "annotations": message.get("annotations", []),
+        **{name: message.get(name, []) for name in LISTS},
         "usage": state.usage,
         "attempt": state.attempt.get("n", 0),
         "model": state.route.get("model"),
@@ -47,7 +48,7 @@ def shown(state: Fold) -> dict[str, Any]:
 def shown_by_js(state: dict[str, Any]) -> dict[str, Any]:
     calls = enumerate(state["toolCalls"])
     return {
-        **{name: state[name] for name in ("content", "reasoning", "refusal", "annotations", "usage", "attempt")},
+        **{name: state[name] for name in ("content", "reasoning", "refusal", "usage", "attempt", *LISTS)},
         "tools": {i: (call["id"], call["name"], call["arguments"]) for i, call in calls if call is not None},
         "model": (state["route"] or {}).get("model"),
         "ended": state["end"] is not None,

@@ -9,6 +9,7 @@ from headrace.errors import CallError
 from headrace.job import Choice
 from headrace.tool_calls import REASONING, ToolCalls
 from headrace_worker.content import finish_of, is_empty, list_of, object_of, parts_of, sound_of, text_of
+from headrace_worker.unnamed_fields import IN_CHOICE, IN_MESSAGE, bounded, gather
 
 DETAIL_TEXTS = ("text", "summary", "data")
 MAX_RAW = 1 << 16
@@ -16,7 +17,8 @@ MAX_RAW = 1 << 16
 
 
 class Delta(NamedTuple):
-    """What a chunk adds to the first choice: `kind` is text, reasoning, refusal, audio (bytes) or tool (OpenAI's deltas)."""
+    """What a chunk adds to the first choice: `kind` is text, reasoning, refusal, audio (bytes), image or tool (OpenAI's
+    deltas)."""
 
     kind: str
     value: Any
@@ -37,6 +39,10 @@ class ChoiceParts:
         self.sound: list[bytes] = []
         self.lost_sound = False
         self.annotations: list[Any] = []
+        self.images: list[Any] = []
+        self.citations: list[Any] = []
+        self.extra: dict[str, dict[str, Any]] = {}
+        self.reasoning_field = ""
         self.logprobs: dict[str, list[Any]] = {}
         self.finish_reason: str | None = None
         self.finished_late = False  # it came after what it ends, not along with the first piece
@@ -62,6 +68,10 @@ class ChoiceParts:
         elif not said and choice.get("text"):
             said = {"content": choice["text"]}  # the older API's
         finish = choice.get("finish_reason")
+        if not choice.keys() <= IN_CHOICE:
+            gather(self.extra.setdefault("choice", {}), choice, IN_CHOICE)
+        if choice.get("citations"):
+            self.add_citations(choice["citations"])
         if said:
             if self.finished_late:
                 self.check_end(said)
@@ -85,11 +95,12 @@ class ChoiceParts:
 
     @property
     def has_begun(self) -> bool:
-        return bool(
-            self.is_message or self.message or self.text or self.calls or self.refusal or self.reasoning or self.sound
-        )
+        said = self.text or self.calls or self.refusal or self.reasoning or self.sound or self.images
+        return bool(self.is_message or self.message or said)
 
     def add_parts(self, said: dict[str, Any], deltas: list[Delta]) -> None:
+        if not said.keys() <= IN_MESSAGE:
+            gather(self.extra.setdefault("message", {}), said, IN_MESSAGE)
         for name in REASONING:
             if said.get(name):
                 self.add_reasoning(name, said[name], deltas)
@@ -112,6 +123,10 @@ class ChoiceParts:
             self.add_audio(said["audio"], deltas)
         if said.get("annotations"):
             self.add_annotations(said["annotations"])
+        if said.get("images"):
+            self.add_images(said["images"], deltas)
+        if said.get("citations"):
+            self.add_citations(said["citations"])
         calls, function = said.get("tool_calls"), said.get("function_call")
         if calls is not None or function is not None:
             self.add_calls(calls, function, deltas)
@@ -123,14 +138,20 @@ class ChoiceParts:
             self.keep(name, value)
             return
         if thought:
+            self.reasoning_field = name
             self.reasoning.append(thought)
             deltas.append(Delta("reasoning", thought))
 
     def add_content(self, content: Any, deltas: list[Delta]) -> None:
         for kind, said in parts_of(content):
             if kind == "other":
-                self.keep("content", said, several=True)
+                if said.get("type") == "image_url":
+                    self.add_images([said], deltas)
+                else:
+                    self.keep("content", said, several=True)
             elif said:
+                if kind == "reasoning":
+                    self.reasoning_field = "content"
                 getattr(self, kind).append(said)
                 deltas.append(Delta(kind, said))
 
@@ -204,6 +225,22 @@ class ChoiceParts:
         else:
             self.keep("annotations", annotations)
 
+    def add_images(self, images: Any, deltas: list[Delta]) -> None:
+        if not isinstance(images, list):
+            self.keep("images", images)
+            return
+        for image in images:
+            if image not in self.images:  # some servers say them again in their last chunk
+                self.images.append(image)
+                deltas.append(Delta("image", image))
+
+    def add_citations(self, citations: Any) -> None:
+        """Lists of them come with every chunk, and grow."""
+        if not isinstance(citations, list):
+            self.keep("citations", citations)
+            return
+        self.citations.extend(one for one in citations if one not in self.citations)
+
     def add_logprobs(self, logprobs: Any) -> None:
         for name, tokens in logprobs.items() if isinstance(logprobs, dict) else [("logprobs", logprobs)]:
             if isinstance(tokens, list) and isinstance(logprobs, dict):
@@ -246,6 +283,7 @@ class ChoiceParts:
         if len(text) > len(have) and text.startswith(have):
             missing["content"] = text[len(have) :]
         told = {"refusal": self.refusal, "annotations": self.annotations, "reasoning_details": self.details}
+        told |= {"images": self.images}
         told |= {"audio": self.sound or self.audio or self.transcript, **dict.fromkeys(REASONING, self.reasoning)}
         if self.calls:
             self.check_calls(message)
@@ -293,6 +331,7 @@ class ChoiceParts:
             raise CallError("provider_error", "the provider aborted its answer", partial=said)
         audio = self.audio | ({"transcript": "".join(self.transcript)} if self.transcript else {})
         audio |= {"data": base64.b64encode(b"".join(self.sound)).decode()} if self.sound else {}
+        extra = bounded(self.extra, notes) if self.extra else {}
         if self.lost_sound and not (said or calls or refusal or self.sound):
             raise CallError("provider_error", "the provider's audio cannot be read, and there is nothing else")
         details = [part for part in self.details if isinstance(part, dict)]
@@ -300,7 +339,7 @@ class ChoiceParts:
             text for part in details for name in DETAIL_TEXTS[:2] if isinstance(text := part.get(name), str)
         )
         return Choice(
-            content=said if self.text or not (calls or refusal or audio) else None,
+            content=said if self.text or not (calls or refusal or audio or self.images) else None,
             finish_reason=reason,
             refusal=refusal,
             tool_calls=calls,
@@ -308,6 +347,10 @@ class ChoiceParts:
             reasoning_details=self.details or None,
             audio=audio or None,
             annotations=self.annotations,
+            images=self.images,
+            citations=self.citations,
+            extra=extra,
+            reasoning_field=self.reasoning_field if self.reasoning or not thought else "",
             logprobs=self.logprobs or None,
             stop_reason=self.stop_reason,
             native_finish_reason=self.native_finish_reason,
@@ -326,8 +369,8 @@ def contradiction(what: str, said: str) -> CallError:
 def wire_calls(calls: ToolCalls) -> list[dict[str, Any]]:
     """The calls in OpenAI's shape, their ids unique."""
     return [
-        {"id": id, "type": "custom", "custom": {"name": call.name, "input": call.raw}}
+        {"id": id, "type": "custom", "custom": {"name": call.name, "input": call.raw}} | call.extra
         if call.type == "custom"
-        else {"id": id, "type": "function", "function": {"name": call.name, "arguments": call.raw}}
+        else {"id": id, "type": "function", "function": {"name": call.name, "arguments": call.raw}} | call.extra
         for id, call in calls.identified()
     ]

@@ -10,7 +10,7 @@ import base64
 from itertools import pairwise
 from typing import Any
 
-from headrace.fold import Fold
+from headrace.fold import CALL, LISTS, ChoiceParts, Fold
 from headrace.job import Choice, Completion
 from headrace.tool_calls import ToolCalls
 from headrace_worker.choice_parts import Delta
@@ -32,6 +32,8 @@ class DeltaEvents:
             return [{"t": f"{delta.kind}.delta", "c": 0, "p": 0, "d": delta.value}] if delta.value else []
         if delta.kind == "audio":
             return [{"t": "audio.delta", "c": 0, "d": base64.b64encode(delta.value).decode()}]
+        if delta.kind == "image":
+            return [{"t": "image", "c": 0, "p": 0, "a": delta.value}]
         if delta.kind == "tool":
             return self._tool(delta.value)
         return []
@@ -86,11 +88,25 @@ def rest_of_choice(told: Fold, c: int, choice: Choice) -> list[Event] | None:
         if more is None:
             return None
         events += more
-    sound = rest_of_audio(told, c, want.get("audio", {}))
-    notes = want.get("annotations", [])
-    if sound is None or have.annotations != notes[: len(have.annotations)]:
+    sound, listed = rest_of_audio(told, c, want.get("audio", {})), rest_of_lists(have, c, want)
+    if sound is None or listed is None:
         return None
-    return events + sound + [{"t": "annotation", "c": c, "p": 0, "a": a} for a in notes[len(have.annotations) :]]
+    raw: dict[str, Any] = choice.extra | ({"details": choice.reasoning_details} if choice.reasoning_details else {})
+    if have.details and not choice.reasoning_details:
+        return None
+    if any(fields.keys() - choice.extra.get(level, {}).keys() for level, fields in have.extra.items()):
+        return None
+    return events + sound + listed + ([{"t": "raw", "c": c, "o": raw}] if raw else [])
+
+
+def rest_of_lists(have: ChoiceParts, c: int, want: dict[str, Any]) -> list[Event] | None:
+    events: list[Event] = []
+    for kind, name in LISTS.items():
+        told, listed = have.lists[name], want.get(name, [])
+        if told != listed[: len(told)]:
+            return None
+        events += [{"t": kind, "c": c, "p": 0, "a": one} for one in listed[len(told) :]]
+    return events
 
 
 def rest_of_call(told: Fold, c: int, i: int, call: dict[str, Any]) -> list[Event] | None:
@@ -107,6 +123,11 @@ def rest_of_call(told: Fold, c: int, i: int, call: dict[str, Any]) -> list[Event
         return None
     if more:
         events.append({"t": "tool.delta", "c": c, "i": i, "d": more})
+    extra = {name: value for name, value in call.items() if name not in CALL}
+    if have is not None and have.extra.keys() - extra.keys():
+        return None
+    if extra:
+        events.append({"t": "raw", "c": c, "i": i, "o": extra})
     return [*events, {"t": "tool.end", "c": c, "i": i}]
 
 
@@ -131,7 +152,7 @@ def snapshot_of(told: Fold, completion: Completion) -> Event:
     fresh = Fold()
     fresh.attempt, fresh.route = told.attempt, told.route
     for c, choice in enumerate([completion, *completion.other_choices]):
-        fresh.choice(c).take(choice.message, choice.logprobs)
+        fresh.choice(c).take(choice.message, choice.logprobs, choice.extra)
     return {"t": "snapshot", "upto": 0, **fresh.snapshot(), "usage": completion.usage}
 
 

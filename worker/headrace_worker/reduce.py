@@ -20,6 +20,7 @@ from headrace_worker.credentials import holds_secret, scrubbed
 from headrace_worker.failures import error_in, error_inside
 from headrace_worker.off_loop import off_loop
 from headrace_worker.structured import answer_of, as_text, without_foreign_calls
+from headrace_worker.unnamed_fields import IN_ANSWER, gather
 from headrace_worker.usage import count, usage_beside, usage_of
 
 Chunk = dict[str, Any]
@@ -44,6 +45,8 @@ class Reducer:
         self.has_usage = False
         self.beside: dict[str, Any] = {}
         self.raw: dict[str, Any] = {}
+        self.extra: dict[str, Any] = {}
+        self.citations: Any = None
         self.plain = False
         self.said_done = False  # the stream said so: `[DONE]`
 
@@ -87,6 +90,10 @@ class Reducer:
             parts = self.choices[index]
             parts.add(choice, deltas if index == self.first else [])
             self.plain = self.plain or parts.is_message
+        if not chunk.keys() <= IN_ANSWER:
+            gather(self.extra, chunk, IN_ANSWER)
+        if chunk.get("citations"):
+            self.citations = chunk["citations"]
         return [as_text(delta) for delta in deltas] if self.mode == "tool_call" else deltas
 
     def _add_beside(self, chunk: Chunk) -> None:
@@ -169,6 +176,11 @@ class Reducer:
             if self.plain or not self.id:
                 raise CallError("provider_error", "the provider's answer has no choices")
             raise CallError("incomplete_stream", "the answer ended before it began")
+        parts = self.choices[self._order()[0]]
+        if self.extra:
+            parts.extra["answer"] = self.extra
+        if self.citations is not None:
+            parts.add_citations(self.citations)
         inferred = "stop" if self.plain or (self.said_done and self.has_usage) else None
         try:
             first, *others = (self.choices[index].choice(inferred=inferred) for index in self._order())

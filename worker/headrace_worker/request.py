@@ -16,6 +16,7 @@ from headrace.job import Job
 from headrace.options import Options, merged
 from headrace.schema.modes import Mode, form_of
 from headrace.tools import ToolDefinitions, wire_tools
+from headrace_worker.history import as_wanted
 from headrace_worker.schema_request import with_schema
 
 log = structlog.get_logger("headrace.worker.request")
@@ -41,9 +42,10 @@ def build_body(job: Job, model: str, provider: Provider, adapt: Adapt, mode: Mod
     """The JSON body of `POST {base_url}/chat/completions` (providers 1.5), a schema in `mode`. Nothing that is not set
     reaches the wire."""
     options = job.options
-    body: Body = {"model": model, "messages": job.messages}
+    talk = as_wanted(job.messages, provider)
+    body: Body = {"model": model, "messages": talk}
     if job.prefilling:
-        body["messages"] = [*job.messages, {"role": "assistant", "content": job.prefilling}]
+        body["messages"] = [*talk, {"role": "assistant", "content": job.prefilling}]
     for name, value in options.wire().items():
         if name in provider.unsupported:
             warn_unsupported(provider.name, name)

@@ -11,7 +11,7 @@ import msgspec
 
 from headrace.errors import CallError, HeadraceError
 from headrace.job import Completion
-from headrace.tool_calls import ToolCalls
+from headrace.tool_calls import REASONING, ToolCalls
 from headrace_worker.choice_parts import Delta
 from headrace_worker.growing import Growing
 
@@ -87,8 +87,10 @@ def response_of(completion: Completion, switches: Switches, read: Callable[[Comp
 
 def tool_calls_of(completion: Completion, switches: Switches) -> ToolCalls:
     calls = ToolCalls()
-    kept = completion.reasoning if switches.reasoning_in_tool_call else None
-    calls.add_message({"content": completion.content, "reasoning": kept, "tool_calls": completion.tool_calls})
+    turn = completion.history
+    if not switches.reasoning_in_tool_call:
+        turn = {name: said for name, said in turn.items() if name not in (*REASONING, "reasoning_details")}
+    calls.add_message(turn)
     return calls
 
 
@@ -110,8 +112,9 @@ def metadata_of(completion: Completion) -> dict[str, Any]:
     }
     if completion.raw_usage is not None:
         metadata["usage"] = completion.raw_usage
-    if completion.annotations:
-        metadata["annotations"] = completion.annotations
+    for name in ("annotations", "images", "citations", "extra"):
+        if getattr(completion, name):
+            metadata[name] = getattr(completion, name)
     if completion.audio and (completion.content or completion.tool_calls):
         metadata["audio"] = completion.audio
     metadata |= {name: value for name in BESIDE if (value := getattr(completion, name)) not in (None, "")}
@@ -165,6 +168,8 @@ class Stream:
             self._reasoning.put(delta.value)
         elif delta.kind == "tool":
             self.response_type = "tool_call"
+        elif delta.kind == "image":
+            self.response_type = self.response_type or "text_generation"
         else:
             if delta.kind in {"text", "refusal"}:
                 self.response_type = self.response_type or "text_generation"

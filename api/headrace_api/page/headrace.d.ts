@@ -9,6 +9,9 @@ export interface State {
   readonly refusal: string;
   readonly toolCalls: readonly ToolCall[];
   readonly annotations: readonly unknown[];
+  /** Parts of generated images: `{type: "image_url", image_url: {url}}`. */
+  readonly images: readonly unknown[];
+  readonly citations: readonly unknown[];
   readonly attempt: number;
   readonly attempts: readonly { n: number; reason: string; provider?: string; model?: string; cached?: boolean }[];
   readonly status: { phase: string; detail?: unknown } | null;

@@ -172,7 +172,7 @@ function sleep(ms, signal) {
 }
 
 const EMPTY = {
-  content: "", reasoning: "", refusal: "", toolCalls: [], annotations: [],
+  content: "", reasoning: "", refusal: "", toolCalls: [], annotations: [], images: [], citations: [],
   attempt: 0, attempts: [], status: null, route: null, usage: null, end: null,
 };
 
@@ -209,15 +209,21 @@ export function fold(state = EMPTY, event) {
       return next;
     case "annotation":
       return { ...next, annotations: [...state.annotations, event.a] };
+    case "image":
+      return { ...next, images: [...state.images, event.a], status: null };
+    case "citation":
+      return { ...next, citations: [...state.citations, event.a] };
     case "usage":
       return { ...next, usage: event.u };
     case "snapshot": {
-      const { content, reasoning, refusal, annotations = [], tool_calls: made = [] } = event.message;
+      const { content, reasoning, refusal, tool_calls: made = [] } = event.message;
+      const { annotations = [], images = [], citations = [] } = event.message;
       const begun = state.attempt === event.attempt?.n ? state : fold(state, { ...event.attempt, t: "attempt.start" });
       const toolCalls = [];
       for (const { id, index = toolCalls.length, function: one, custom: other = one } of made)
         toolCalls[index] = { id, name: other.name, arguments: other.arguments ?? other.input ?? "", done: false };
-      const whole = { content: content ?? "", reasoning: reasoning ?? "", refusal: refusal ?? "", toolCalls, annotations };
+      const said = { content: content ?? "", reasoning: reasoning ?? "", refusal: refusal ?? "" };
+      const whole = { ...said, toolCalls, annotations, images, citations };
       return { ...fold(begun, { ...event.route, t: "attempt.route" }), ...whole, usage: event.usage ?? null, status: null };
     }
     case "end": // a call whose end was only in a snapshot has ended, too

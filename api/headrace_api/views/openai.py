@@ -22,6 +22,8 @@ class OpenAI(View):
         self._model = subject.model
         self._created = 0
         self._begun: set[int] = set()  # choices whose role was sent
+        self._beside: dict[str, Any] = {}  # what goes with the last chunks: of the answer, and of its choices
+        self._choices_beside: dict[int, dict[str, Any]] = {}
 
     def add(self, id: EventId, event: dict[str, Any]) -> list[bytes]:
         kind = event["t"]
@@ -33,11 +35,16 @@ class OpenAI(View):
         elif kind == "attempt.route":
             self._model = event.get("model") or self._model
         elif kind == "snapshot":
-            return [] if self._begun else self._whole(event["message"])
+            return [] if self._begun else self._whole(event["message"], event.get("extra", {}))
         elif kind == "end":
             return self._end(event)
         else:
             delta = delta_of(event)
+            if kind == "citation":
+                self._beside.setdefault("citations", []).append(event["a"])
+            elif kind == "raw" and "i" not in event:
+                self._beside |= event["o"].get("answer", {})
+                self._choices_beside.setdefault(event.get("c", 0), {}).update(event["o"].get("choice", {}))
             if delta is not None:
                 choice, logprobs = event.get("c", 0), event.get("lp")
                 # The official client for Python counts the logprobs of a choice's first chunk twice.
@@ -58,15 +65,18 @@ class OpenAI(View):
             delta = {"role": "assistant"} | delta
         part = "refusal" if kind == "refusal.delta" else "content"
         probabilities = {part: logprobs} if logprobs else None
-        return self._shared([{"index": choice, "delta": delta, "logprobs": probabilities, "finish_reason": None}])
+        return self._shared([{"index": choice, "delta": delta, "logprobs": probabilities, "finish_reason": None}], {})
 
-    def _shared(self, choices: list[dict[str, Any]], **more: Any) -> bytes:
+    def _shared(self, choices: list[dict[str, Any]], more: dict[str, Any]) -> bytes:
         head = {"id": f"chatcmpl-{self.subject.job}", "object": "chat.completion.chunk", "created": self._created}
         return encode(head | {"model": self._model, "choices": choices} | more)
 
-    def _whole(self, message: dict[str, Any]) -> list[bytes]:
-        delta = {
-            name: value for name, value in message.items() if value and name not in ("role", "tool_calls", "reasoning")
+    def _whole(self, message: dict[str, Any], extra: dict[str, dict[str, Any]]) -> list[bytes]:
+        beside = {"citations": message["citations"]} if message.get("citations") else {}
+        self._beside, self._choices_beside = extra.get("answer", {}) | beside, {0: extra.get("choice", {})}
+        apart = ("role", "tool_calls", "reasoning", "citations")
+        delta = extra.get("message", {}) | {
+            name: value for name, value in message.items() if value and name not in apart
         }
         if message.get("reasoning"):
             delta["reasoning_content"] = message["reasoning"]
@@ -84,9 +94,11 @@ class OpenAI(View):
         frames = []
         for choice, reason in finish_reasons(event):
             delta = {} if choice in self._begun else {"role": "assistant", "content": ""}
-            frames.append(self._shared([{"index": choice, "delta": delta, "logprobs": None, "finish_reason": reason}]))
+            ended = {"index": choice, "delta": delta, "logprobs": None, "finish_reason": reason}
+            beside = self._beside if choice == 0 else {}
+            frames.append(self._shared([self._choices_beside.get(choice, {}) | ended], beside))
         if self.subject.include_usage:
-            frames.append(self._shared([], usage=usage_of(event)))
+            frames.append(self._shared([], {"usage": usage_of(event)}))
         return [*frames, DONE]
 
 
@@ -107,7 +119,20 @@ def delta_of(event: dict[str, Any]) -> dict[str, Any] | None:
         return {"audio": {name: event[key] for key, name in names.items() if event.get(key) is not None}}
     if kind == "annotation":
         return {"annotations": [event["a"]]}
+    if kind == "image":
+        return {"images": [event["a"]]}
+    if kind == "raw":
+        return raw_of(event)
     return None
+
+
+def raw_of(event: dict[str, Any]) -> dict[str, Any] | None:
+    """What a provider says by names of its own about a message or a tool call: clients give it back to it as it came."""
+    said = event["o"]
+    if "i" in event:
+        return {"tool_calls": [{"index": event["i"]} | said]}
+    details = {"reasoning_details": said["details"]} if said.get("details") else {}
+    return said.get("message", {}) | details or None
 
 
 def error(code: str, message: str, sort: str) -> bytes:

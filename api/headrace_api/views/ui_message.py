@@ -4,13 +4,16 @@ attempt was given up then replaces what it had. The client asks for all of it ag
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from headrace.event import EventId
+from headrace.fold import LISTS
 from headrace_api.views.frames import Subject, View, encode, failure_of, finish_reasons
 from headrace_api.views.parts import OpenParts, Part, ToolCall
 
 DONE = b"[DONE]"
+MEDIA_TYPE = re.compile(r"data:([a-z]+/[a-z0-9.+-]+)[;,]")
 REASONS = {"stop": "stop", "length": "length", "content_filter": "content-filter", "tool_calls": "tool-calls"}
 
 
@@ -62,6 +65,12 @@ class UiMessage(View):
             chunks.append(whole(self._open.tools.pop(event["i"])))
         elif kind == "annotation":
             chunks += self._source(event["a"])
+        elif kind == "citation":
+            chunks += self._source(
+                {"url_citation": event["a"] if isinstance(event["a"], dict) else {"url": event["a"]}}
+            )
+        elif kind == "image":
+            chunks += self._file(event["a"])
         elif kind == "status":
             data = {"phase": event.get("phase"), "detail": event.get("detail")}
             chunks.append({"type": "data-status", "data": data, "transient": True})
@@ -82,9 +91,19 @@ class UiMessage(View):
         self.closed = True
         return [{"type": "error", "errorText": "attempt superseded: resume the stream"}]
 
-    def _source(self, annotation: dict[str, Any]) -> list[Any]:
-        cited = annotation.get("url_citation") or {}
-        if not isinstance(cited.get("url"), str):
+    def _file(self, image: Any) -> list[Any]:
+        inner = image.get("image_url") if isinstance(image, dict) else None
+        url = inner.get("url") if isinstance(inner, dict) else None
+        if not isinstance(url, str):
+            return []
+        self._said = True
+        found = MEDIA_TYPE.match(url)
+        closed = ending(self._open.close())
+        return [*closed, {"type": "file", "url": url, "mediaType": found[1] if found else "image/png"}]
+
+    def _source(self, annotation: Any) -> list[Any]:
+        cited = annotation.get("url_citation") if isinstance(annotation, dict) else None
+        if not isinstance(cited, dict) or not isinstance(cited.get("url"), str):
             return []
         self._said = True
         self._sources += 1
@@ -96,6 +115,9 @@ class UiMessage(View):
         for name, kind in (("reasoning", "reasoning.delta"), ("content", "text.delta"), ("refusal", "refusal.delta")):
             if message.get(name):
                 chunks += self._chunks({"t": kind, "d": message[name]})
+        for kind, name in LISTS.items():
+            for one in message.get(name, ()):
+                chunks += self._chunks({"t": kind, "a": one})
         for place, call in enumerate(message.get("tool_calls") or ()):
             function = call.get("function") or {}
             chunks += self._chunks(

@@ -73,12 +73,12 @@ def test_c053_assistant_tool_calls_with_and_without_reasoning() -> None:
     calls = [tool_call("1", "f", "{}")]
     assert assistant_tool_calls(calls, reasoning="r") == {
         "role": "assistant",
-        "content": "<think>r</think>",
+        "reasoning_content": "r",  # never `<think>` in the content: a model would take it for what it said
         "tool_calls": calls,
     }
     assert assistant_tool_calls(calls) == {"role": "assistant", "tool_calls": calls}
-    assert assistant_tool_calls(calls, "")["content"] == "<think></think>"
-    assert assistant_tool_calls(calls, "r", text="t")["content"] == "<think>r</think>\n\nt"
+    assert assistant_tool_calls(calls, "r", text="t")["content"] == "t"
+    assert assistant_tool_calls(calls, "r", field="reasoning")["reasoning"] == "r"
 
 
 def test_d019_a_system_prompt_that_is_no_text_is_refused_an_empty_one_kept() -> None:
@@ -101,7 +101,7 @@ def test_several_images_lie_flat_among_the_parts() -> None:
 def test_the_shapes_of_what_the_assistant_and_tools_say() -> None:
     assert assistant({"a": "ü"}) == {"role": "assistant", "content": '{"a":"ü"}'}
     assert assistant("x") == {"role": "assistant", "content": "x"}
-    assert assistant_reasoning("c", "r") == {"role": "assistant", "content": "<think>r</think>\n\nc"}
+    assert assistant_reasoning("c", "r") == {"role": "assistant", "content": "c", "reasoning_content": "r"}
     assert tool("1", "c") == {"role": "tool", "tool_call_id": "1", "content": "c"}
     assert tool_call("1", "f", "{}") == {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 

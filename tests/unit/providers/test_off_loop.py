@@ -79,6 +79,6 @@ async def test_a_large_schema_is_lowered_off_the_loop() -> None:
     async with turning() as gaps:
         await prepared(schema, "strict", "openai")
     assert max(gaps) < MAX_GAP_S
-    began = time.monotonic()
+    began = time.process_time()
     form_of(schema, "strict", "openai")
-    assert time.monotonic() - began < 0.05, "it is remembered"
+    assert time.process_time() - began < 0.05, "it is remembered"

@@ -125,10 +125,11 @@ def test_c100_reasoning_in_history_is_a_switch_of_its_own(form: str) -> None:
     script = answer(None, finish="tool_calls", reasoning="why", tool_calls=[call_of()])
     response = asked(form, script, return_reasoning=False)
     assert response.reasoning is None
-    assert "<think>why</think>" in response.data.get_messages()[0]["content"]
+    assert response.data.get_messages()[0]["reasoning"] == "why"
+    assert "content" not in response.data.get_messages()[0]
     response = asked(form, script, reasoning_in_tool_call=False)
     assert response.reasoning == "why"
-    assert "content" not in response.data.get_messages()[0]
+    assert "reasoning" not in response.data.get_messages()[0]
 
 
 @pytest.mark.parametrize(("transcript", "kind"), [("hello", "audio_text_generation"), ("", "audio_generation")])

@@ -101,10 +101,10 @@ CARRIED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_would_hurt_is_refused_at_once(name: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(SchemaError) as refused:
         lower(REFUSED[name])
-    assert time.monotonic() - began < DEADLINE_S
+    assert time.process_time() - began < DEADLINE_S
     assert refused.value.keyword or refused.value.remedy
 
 
@@ -121,19 +121,19 @@ def test_refusing_takes_little_memory(name: str) -> None:
 
 @pytest.mark.parametrize("name", CARRIED)
 def test_what_only_looks_bad_is_carried(name: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     lowered = lower(CARRIED[name])
-    assert time.monotonic() - began < DEADLINE_S
+    assert time.process_time() - began < DEADLINE_S
     assert lowered.wire["additionalProperties"] is False
 
 
 @pytest.mark.parametrize("pattern", ["^(a+)+$", "^(a|a)*$", "^(?=a)(a+)+(a+)+$", "^(?!x)(a*|c)*b"])
 def test_a_pattern_that_backtracks_for_ever_answers_at_once(pattern: str) -> None:
     lowered = lower({"type": "object", "properties": {"a": {"type": "string", "pattern": pattern}}})
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(InvalidOutput):
         lowered.validate({"a": "a" * 30_000 + "!"})
-    assert time.monotonic() - began < DEADLINE_S
+    assert time.process_time() - began < DEADLINE_S
 
 
 def test_a_value_that_is_too_deep_is_no_crash() -> None:

@@ -83,10 +83,10 @@ def test_what_is_wrong_is_said_as_far_as_it_can_be() -> None:
 
 def test_what_takes_long_is_not_done_on_a_loop() -> None:
     schema, value = CASES["26 levels of anyOf"]
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(Later):
         validator_of(schema).validate(value, at_once=True)
-    assert time.monotonic() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 def test_ordinary_values_are_checked_here() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from headrace.errors import Gone, InputError
 from headrace.event import Event, EventId
+from headrace.fold import fold
 
 spec = importlib.util.spec_from_file_location("event_logs", Path(__file__).with_name("event_logs.py"))
 assert spec
@@ -164,3 +165,57 @@ def test_any_cursor_is_read_or_refused(text: str) -> None:
 def test_cursors_that_are_none(text: str) -> None:
     with pytest.raises(InputError):
         Cursor.parse(text, JOB)
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/webp;base64,AA=="}}
+SIGNATURE = {"extra_content": {"google": {"thought_signature": "c2ln"}}}
+RICH: list[dict[str, Any]] = [
+    {"t": "attempt.start", "n": 1},
+    {"t": "text.delta", "c": 0, "p": 0, "d": "So."},
+    {"t": "image", "c": 0, "p": 0, "a": IMAGE},
+    {"t": "tool.start", "c": 0, "i": 0, "call_id": "call_1", "name": "f", "type": "function"},
+    {"t": "raw", "c": 0, "i": 0, "o": SIGNATURE},
+    {"t": "tool.end", "c": 0, "i": 0},
+    {"t": "citation", "c": 0, "p": 0, "a": "https://a.example"},
+    {
+        "t": "raw",
+        "c": 0,
+        "o": {
+            "details": [{"type": "reasoning.encrypted", "data": "x"}],
+            "answer": {"search_results": [1], "self": 2},
+            "choice": {"token_ids": [5]},
+            "message": {"executed_tools": [3]},
+        },
+    },
+]
+END = {"t": "end", "status": "succeeded", "finish": [{"c": 0, "reason": "tool_calls"}], "usage": {}}
+
+
+def logged(events: list[dict[str, Any]]) -> list[Event]:
+    return [Event(EventId(1, seq), json.dumps(event).encode()) for seq, event in enumerate(events, 1)]
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_what_has_no_name_at_openai_is_passed_on_where_it_stood(compacted: bool) -> None:
+    log = [{"t": "snapshot", "upto": 8, **fold(RICH).snapshot()}] if compacted else RICH
+    chunks = decoded(frames(VIEWS["openai"], logged([*log, END])))
+    deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
+    assert [image for delta in deltas for image in delta.get("images", ())] == [IMAGE]
+    assert [call for delta in deltas for call in delta.get("tool_calls", ()) if "extra_content" in call]
+    assert {"executed_tools": [3]}.items() <= {k: v for delta in deltas for k, v in delta.items()}.items()
+    assert [delta["reasoning_details"] for delta in deltas if "reasoning_details" in delta] == [
+        [{"type": "reasoning.encrypted", "data": "x"}]
+    ]
+    (last,) = (chunk for chunk in chunks if chunk["choices"] and chunk["choices"][0]["finish_reason"])
+    assert (last["citations"], last["search_results"], last["self"]) == (["https://a.example"], [1], 2)
+    assert last["choices"][0]["token_ids"] == [5]
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_images_and_citations_are_parts_of_a_ui_message(compacted: bool) -> None:
+    log = [{"t": "snapshot", "upto": 8, **fold(RICH).snapshot()}] if compacted else RICH
+    parts = decoded(frames(VIEWS["ui-message-stream"], logged([*log, END])))
+    assert [part for part in parts if part["type"] == "file"] == [
+        {"type": "file", "url": IMAGE["image_url"]["url"], "mediaType": "image/webp"}
+    ]
+    assert [part["url"] for part in parts if part["type"] == "source-url"] == ["https://a.example"]

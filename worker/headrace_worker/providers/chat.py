@@ -16,7 +16,7 @@ import structlog
 from headrace.ask import Tools
 from headrace.ask import tool_definitions as defined
 from headrace.errors import CallError, HeadraceError, InputError
-from headrace.facts import Provider, endpoint
+from headrace.facts import OF_OTHERS, Provider, endpoint, is_openais
 from headrace.job import Completion, Job, Usage
 from headrace.messages import conversation
 from headrace.options import Options, check_beside_schema, merged, parse_options
@@ -100,6 +100,8 @@ class ChatCompletion:
         self.options = parse_options(options, self.facts)
         self.base_url = checked_url(base_url or self.facts.address(os.environ), self.facts)
         self._given_base_url = base_url
+        if self.facts.name == "openai" and not is_openais(self.base_url):
+            self.facts = msgspec.structs.replace(self.facts, **OF_OTHERS)
         self._key = checked_key(api_key or self.facts.key(os.environ), self.facts)
         self.retry = checked_retry(retry)
         self._given_retry = retry

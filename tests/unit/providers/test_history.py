@@ -1,0 +1,107 @@
+"""What a model said goes back to it as it came: reasoning, signatures and encrypted parts, and nothing that is refused there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fake_transport import FakeTransport, answer, as_chunks, call_of, model_of
+from headrace_worker.providers import OpenAIChatCompletion
+
+from headrace.facts import PROVIDERS, Registration
+from headrace.job import Completion, Job
+from headrace.messages import conversation
+
+DETAILS = [
+    {"type": "reasoning.text", "text": "Let me see.", "signature": "c2ln", "format": "anthropic-claude-v1", "index": 0},
+    {"type": "reasoning.encrypted", "data": "ZW5j", "id": "r1", "format": "google-gemini-v1", "index": 1},
+]
+SIGNED = call_of() | {"extra_content": {"google": {"thought_signature": "c2ln"}}}
+THOUGHT = [{"type": "thinking", "thinking": [{"type": "text", "text": "why"}]}, {"type": "text", "text": "So."}]
+OTHER = Registration(base_url="https://models.example/v1").row("other")
+ANSWERS: dict[str, dict[str, Any]] = {
+    "openrouter": {"reasoning": "Let me see.", "reasoning_details": DETAILS, "tool_calls": [call_of()]},
+    "deepseek": {"reasoning_content": "why", "tool_calls": [call_of()]},
+    "vllm": {"reasoning": "why"},
+    "google": {"tool_calls": [SIGNED], "extra_content": {"google": {"thought_signature": "bWVzc2FnZQ"}}},
+    "mistral": {"content": THOUGHT},
+    "an image": {"images": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]},
+}
+
+
+async def said(name: str, form: str) -> Completion:
+    fields = dict(ANSWERS[name])
+    script = answer(fields.pop("content", "So."), finish="stop", **fields)
+    transport = FakeTransport(as_chunks(script) if form == "stream" else script)
+    model = model_of("openrouter" if name == "openrouter" else "vllm", transport, retry=False)
+    return await model.complete(Job(model="x/y", messages=[{"role": "user", "content": "q"}], stream=form == "stream"))
+
+
+def sent_on(provider: str, turn: dict[str, Any]) -> dict[str, Any]:
+    """The turn in the body of the next request."""
+    talk = conversation([{"role": "user", "content": "q"}, turn, {"role": "user", "content": "And then?"}])
+    more: dict[str, Any] = {"facts": OTHER} if provider == "other" else {}
+    model = (
+        OpenAIChatCompletion("m", api_key="k", **more) if provider in ("other", "openai") else model_of(provider, None)
+    )
+    body = model.body(Job(model="x/y", messages=talk))
+    assert "<think>" not in str(body)
+    return body["messages"][1]
+
+
+WANTED: dict[tuple[str, str], dict[str, Any]] = {
+    ("openrouter", "openrouter"): {"reasoning": "Let me see.", "reasoning_details": DETAILS, "tool_calls": [call_of()]},
+    ("openrouter", "openai"): {"tool_calls": [call_of()]},
+    ("deepseek", "other"): {"reasoning_content": "why", "tool_calls": [call_of()]},
+    ("deepseek", "openai"): {"tool_calls": [call_of()]},
+    ("deepseek", "openrouter"): {"reasoning": "why", "tool_calls": [call_of()]},
+    ("vllm", "vllm"): {"reasoning": "why", "reasoning_content": "why"},
+    ("deepseek", "vllm"): {"reasoning": "why", "reasoning_content": "why", "tool_calls": [call_of()]},
+    ("google", "other"): {"tool_calls": [SIGNED], "extra_content": {"google": {"thought_signature": "bWVzc2FnZQ"}}},
+    ("google", "openai"): {"tool_calls": [call_of()]},
+    ("mistral", "other"): {"content": THOUGHT},
+    ("mistral", "openai"): {"content": "So."},
+    ("mistral", "vllm"): {"content": "So.", "reasoning": "why", "reasoning_content": "why"},
+    ("an image", "openrouter"): {"images": ANSWERS["an image"]["images"]},
+    ("an image", "openai"): {},
+}
+
+
+@pytest.mark.parametrize("form", ["plain", "stream"])
+@pytest.mark.parametrize(("made_by", "to"), WANTED)
+async def test_a_turn_goes_back_in_the_form_that_is_wanted(made_by: str, to: str, form: str) -> None:
+    completion = await said(made_by, form)
+    assert sent_on(to, completion.history) == {"role": "assistant", "content": "So."} | WANTED[made_by, to]
+
+
+async def test_a_turn_that_is_kept_as_tool_calls_goes_back_with_its_signatures() -> None:
+    model = model_of(
+        "vllm", FakeTransport(answer(None, finish="tool_calls", reasoning_details=DETAILS, **ANSWERS["google"]))
+    )
+    response = await model.acall("q")
+    turn = type(response.data).from_dict(response.data.to_dict()).get_messages()[0]
+    assert turn["tool_calls"] == [SIGNED]
+    assert turn["reasoning_details"] == DETAILS
+    assert turn["extra_content"] == ANSWERS["google"]["extra_content"]
+
+
+def test_a_turn_without_anything_of_its_own_is_not_copied() -> None:
+    turn = {"role": "assistant", "content": "So.", "tool_calls": [call_of()]}
+    talk = [{"role": "user", "content": "q"}, turn]
+    for name in PROVIDERS:
+        model = OpenAIChatCompletion("m", api_key="k", facts=PROVIDERS[name], base_url="https://api.openai.com/v1")
+        assert model.body(Job(model="x/y", messages=talk))["messages"][1] is turn
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("https://api.openai.com/v1", False),
+        ("https://x.openai.azure.com/openai", False),
+        ("http://localhost:1/v1", True),
+    ],
+)
+def test_another_server_behind_openais_class_gets_what_it_gave(url: str, kept: bool) -> None:
+    turn = {"role": "assistant", "content": "So.", "reasoning_content": "why"}
+    body = OpenAIChatCompletion("m", api_key="k", base_url=url).body(Job(model="x/y", messages=[turn]))
+    assert ("reasoning_content" in body["messages"][0]) is kept

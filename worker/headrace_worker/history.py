@@ -1,0 +1,65 @@
+"""A conversation's earlier turns in the form that the provider wants them: reasoning under the name it knows, signatures with
+the turn they sign, and nothing that it would refuse.
+
+Some providers need what they gave (DeepSeek refuses a tool's turn without its reasoning, Google's models one without its
+signature), others refuse the whole request for a field that is not theirs (OpenAI, Mistral).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace.facts import Provider
+from headrace.fold import CALL
+from headrace.messages import Message
+from headrace.tool_calls import REASONING
+
+OPENAI = frozenset({"role", "content", "name", "refusal", "tool_calls", "function_call", "audio"})
+"""What an assistant's message may hold at OpenAI (openai 3.54, `ChatCompletionAssistantMessageParam`)."""
+THINKING = "thinking"
+
+
+def as_wanted(messages: list[Message], provider: Provider) -> list[Message]:
+    """The conversation as `provider` takes it. Messages that need no change are the same objects."""
+    if provider.reasoning_history is None and provider.history_beyond_openai:
+        return messages
+    return [turn(each, provider) if each.get("role") == "assistant" else each for each in messages]
+
+
+def turn(message: Message, provider: Provider) -> Message:
+    content, calls = message.get("content"), message.get("tool_calls")
+    thought = is_thinking(content)
+    plain = message.keys() <= OPENAI and not thought
+    if plain and not any(call.keys() - CALL for call in calls or ()):
+        return message
+    made = {name: said for name, said in message.items() if name not in REASONING}
+    reasoning = next((message[name] for name in REASONING if message.get(name)), None)
+    if thought:
+        made["content"], said = without_thinking(message["content"])
+        reasoning = reasoning or said
+    names = provider.reasoning_history or ()
+    if not provider.history_beyond_openai:
+        made = {name: said for name, said in made.items() if name in OPENAI}
+        if calls:
+            made["tool_calls"] = [{name: said for name, said in call.items() if name in CALL} for call in calls]
+    return made | (dict.fromkeys(names, reasoning) if isinstance(reasoning, str) else {})
+
+
+def is_thinking(content: Any) -> bool:
+    return isinstance(content, list) and any(part.get("type") == THINKING for part in content)
+
+
+def without_thinking(content: list[dict[str, Any]]) -> tuple[list[dict[str, Any]] | str | None, str]:
+    """The content without thoughts (None when there is nothing else), and the text of these (Mistral's form)."""
+    said: list[Any] = []
+    for part in content:
+        if part.get("type") == THINKING:
+            inner = part.get(THINKING)
+            pieces = inner if isinstance(inner, list) else [{"text": inner}]
+            said += [
+                piece["text"] for piece in pieces if isinstance(piece, dict) and isinstance(piece.get("text"), str)
+            ]
+    rest = [part for part in content if part.get("type") != THINKING]
+    if all(part.get("type") == "text" for part in rest):
+        return "".join(part["text"] for part in rest) or None, "".join(said)
+    return rest, "".join(said)
