@@ -33,6 +33,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from headrace.readable import UNWRITABLE, checked_encode
+
 
 class HeadraceError(Exception):
     """The root of the tree. `exit_code` is what the command line ends with."""
@@ -285,8 +287,8 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def of(cls, error: CallError) -> Failure:
-        """What a job or an item keeps of a call's error."""
-        return cls(
+        """What a job or an item keeps of a call's error: without what a provider wrote so that it cannot be read again."""
+        failure = cls(
             error.code,
             error.message,
             error.status,
@@ -294,6 +296,12 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
             error.details.get("errors", []),
             error.details.get("metadata", {}),
         )
+        try:
+            checked_encode(failure, cls)
+        except UNWRITABLE:
+            message = error.message.encode(errors="replace").decode()
+            return cls(error.code, message, error.status)
+        return failure
 
 
 MOST_PLACES = 10

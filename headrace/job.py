@@ -13,6 +13,7 @@ import msgspec
 
 from headrace.errors import Failure
 from headrace.options import Options
+from headrace.readable import UNWRITABLE, checked_encode
 from headrace.schema.modes import Mode
 
 BODY_VERSION = 1
@@ -181,9 +182,34 @@ class Completion(Choice, frozen=True, kw_only=True, omit_defaults=True):
         counted = {"repaired": int(self.repaired), "coerced": int(self.coerced), "reasks": self.reasks}
         return self.usage.counters() | {name: number for name, number in counted.items() if number}
 
+    def without_side_fields(self) -> Completion:
+        """The same answer, with nothing beside it that came as the provider liked to write it."""
+        nothing: dict[str, Any] = {
+            "annotations": [],
+            "images": [],
+            "citations": [],
+            "logprobs": None,
+            "reasoning_details": None,
+            "extra": {},
+            "raw": {},
+        }
+        notes = [*self.notes, "side fields: left out, they cannot be written down"]
+        others = [msgspec.structs.replace(choice, **nothing) for choice in self.other_choices]
+        return msgspec.structs.replace(self, **nothing, notes=notes, raw_usage=None, other_choices=others)
+
 
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """A job's result as the ledger keeps it: exactly one of the two."""
 
     completion: Completion | None = None
     error: Failure | None = None
+
+
+def written(completion: Completion) -> tuple[bytes, Completion]:
+    """A success as the ledger keeps it, and the completion that is in it: without side fields, where these cannot be read
+    again. Raises `ValueError` and its like when the answer itself cannot."""
+    try:
+        return checked_encode(Outcome(completion=completion), Outcome), completion
+    except UNWRITABLE:
+        completion = completion.without_side_fields()
+        return checked_encode(Outcome(completion=completion), Outcome), completion

@@ -8,17 +8,29 @@ import msgspec
 
 from headrace.errors import Failure
 from headrace.job import Completion, Usage
+from headrace.readable import UNWRITABLE, checked_encode
 from headrace.schema.modes import Mode
 
 KIND_OF_STATE = {"succeeded": "s", "failed": "f", "cancelled": "c", "dead": "d"}
-BESIDE_CONTENT = ("tool_calls", "reasoning", "reasoning_details", "audio", "annotations")
-READING = ("mode", "repaired", "coerced", "reasks")
-"""How an answer was asked for and read: `headrace` in the body of a line, what is not so left out."""
+BESIDE_CONTENT = ("tool_calls", "reasoning", "reasoning_details", "audio", "annotations", "images", "citations")
+READING = ("mode", "repaired", "coerced", "reasks", "extra", "raw", "notes")
+"""How an answer was asked for and read: `headrace` in the body of a line, what is not so left out. Beside them `structured`
+says that the content is a validated value though no mode says so: a parser's, or a response format's."""
 _encode = msgspec.json.Encoder().encode
 
 
 def success_line(custom_id: str, request_id: str, completion: Completion) -> bytes:
-    """The line of an item that succeeded, without a line feed. The validated value is the message's content, as JSON."""
+    """The line of an item that succeeded, without a line feed. The validated value is the message's content, as JSON.
+
+    It can be read again, if need be without side fields. Raises one of `UNWRITABLE` for an answer of which that is not so.
+    """
+    try:
+        return _success_line(custom_id, request_id, completion)
+    except UNWRITABLE:
+        return _success_line(custom_id, request_id, completion.without_side_fields())
+
+
+def _success_line(custom_id: str, request_id: str, completion: Completion) -> bytes:
     content = completion.content
     if completion.structured:
         content = _encode(completion.value).decode()
@@ -29,7 +41,11 @@ def success_line(custom_id: str, request_id: str, completion: Completion) -> byt
             message[name] = value
     usage = completion.usage
     reading = {name: value for name in READING if (value := getattr(completion, name))}
-    return _encode(
+    if completion.reasoning_field != "reasoning":
+        reading["reasoning_field"] = completion.reasoning_field
+    if completion.structured and completion.mode is None:
+        reading["structured"] = True
+    return checked_encode(
         {
             "id": f"batch_req_{request_id}",
             "custom_id": custom_id,
@@ -54,7 +70,8 @@ def success_line(custom_id: str, request_id: str, completion: Completion) -> byt
                 | ({"headrace": reading} if reading else {}),
             },
             "error": None,
-        }
+        },
+        _Line,
     )
 
 
@@ -97,6 +114,8 @@ class _Message(msgspec.Struct):
     reasoning_details: list[Any] | None = None
     audio: dict[str, Any] | None = None
     annotations: list[Any] = []
+    images: list[Any] = []
+    citations: list[Any] = []
 
 
 class _Choice(msgspec.Struct):
@@ -126,6 +145,11 @@ class _Reading(msgspec.Struct, frozen=True):
     repaired: bool = False
     coerced: bool = False
     reasks: int = 0
+    structured: bool = False
+    reasoning_field: str = "reasoning"
+    extra: dict[str, dict[str, Any]] = {}
+    raw: dict[str, Any] = {}
+    notes: list[str] = []
 
 
 class _Body(msgspec.Struct):
@@ -150,14 +174,38 @@ class _Line(msgspec.Struct):
 def simple(line: bytes, *, structured: bool) -> bytes:
     """`{"custom_id", "value"}` of a success, `{"custom_id", "error"}` of the others; without a line feed.
 
-    With `structured` the message's content is JSON and becomes the value as it is; otherwise the value is its text.
+    With `structured` the value is what was validated, as it is, and null for a turn that called tools instead: then `text` is
+    what it said. Otherwise the value is the text. `tool_calls` are beside it where there are any.
     """
     parsed = msgspec.json.decode(line, type=_Line)
     if parsed.response is None:
         return _encode({"custom_id": parsed.custom_id, "error": parsed.error})
-    content = parsed.response.body.choices[0].message.content
-    value = msgspec.Raw(content.encode()) if structured and content is not None else content
-    return _encode({"custom_id": parsed.custom_id, "value": value})
+    body = parsed.response.body
+    message = body.choices[0].message
+    row: dict[str, Any] = {"custom_id": parsed.custom_id, "value": message.content}
+    if structured and message.content is not None:
+        if is_value(body):
+            row["value"] = msgspec.Raw(message.content.encode())
+        else:
+            row |= {"value": None, "text": message.content}
+    return _encode(row | ({"tool_calls": message.tool_calls} if message.tool_calls else {}))
+
+
+def is_value(body: _Body) -> bool:
+    """Whether the content of a structured batch's line is a validated value. Lines of earlier versions do not say it of a
+    parser's: there it is what is JSON, and no words beside tool calls."""
+    if body.headrace.mode is not None or body.headrace.structured:
+        return True
+    message = body.choices[0].message
+    return not message.tool_calls and message.content is not None and is_json(message.content)
+
+
+def is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def outcome_of(line: bytes, *, structured: bool) -> tuple[str, Completion | None, Failure | None]:
@@ -168,7 +216,11 @@ def outcome_of(line: bytes, *, structured: bool) -> tuple[str, Completion | None
     body = parsed.response.body
     choice = body.choices[0]
     message = choice.message
-    value = msgspec.json.decode(message.content) if structured and message.content is not None else None
+    value = (
+        msgspec.json.decode(message.content) if structured and message.content is not None and is_value(body) else None
+    )
+    reading = msgspec.structs.asdict(body.headrace)
+    del reading["structured"]
     completion = Completion(
         id=body.id,
         model=body.model,
@@ -181,7 +233,7 @@ def outcome_of(line: bytes, *, structured: bool) -> tuple[str, Completion | None
         value=value,
         logprobs=choice.logprobs,
         **{name: getattr(message, name) for name in BESIDE_CONTENT},
-        **msgspec.structs.asdict(body.headrace),
+        **reading,
     )
     return parsed.custom_id, completion, None
 

@@ -103,7 +103,7 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
         if function:  # some servers say a call in both ways
             legacy = CallParts()
             extend(legacy, {"function": function})
-            if legacy.name or legacy.gathered():
+            if legacy.gathered() or legacy.name:
                 same = [(call.name, call.gathered()) for call in self.calls]
                 if not same:
                     self.begin(legacy)

@@ -44,8 +44,10 @@ def as_chunks(plain: dict[str, Any]) -> list[dict[str, Any]]:
     for choice in chunk.get("choices") or ():
         if "message" in choice:
             choice["delta"] = choice.pop("message")
-            for index, call in enumerate(choice["delta"].get("tool_calls") or ()):
-                call["index"] = index
+            calls = choice["delta"].get("tool_calls")
+            for index, call in enumerate(calls if isinstance(calls, list) else ()):
+                if isinstance(call, dict):
+                    call["index"] = index
     usage = chunk.pop("usage", None)
     return [chunk] + ([{"id": "c", "choices": [], "usage": usage}] if usage else [])
 

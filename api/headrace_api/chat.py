@@ -35,8 +35,19 @@ async def complete(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp
         subject = Subject(job=job, model=asked.job.model, include_usage=asked.include_usage)
         return await stream(gateway, OpenAI, subject, Cursor())
     completion = await answered(gateway, job)
-    line = msgspec.json.decode(success_line("", job, completion))
-    return as_json(line["response"]["body"], x_headrace_job=job).to_asgi_response(app=None, request=request)
+    return as_json(body_of(job, completion), x_headrace_job=job).to_asgi_response(app=None, request=request)
+
+
+def body_of(job: str, completion: Completion) -> dict[str, Any]:
+    """OpenAI's body, with what a provider says by names of its own where it stood: a client gives it back as it came."""
+    body: dict[str, Any] = msgspec.json.decode(success_line("", job, completion))["response"]["body"]
+    choice, extra = body["choices"][0], completion.extra
+    message = extra.get("message", {}) | choice["message"]
+    if completion.reasoning and completion.reasoning_field not in ("", "content"):
+        message[completion.reasoning_field] = completion.reasoning
+    citations = {"citations": message.pop("citations")} if "citations" in message else {}
+    body["choices"] = [extra.get("choice", {}) | choice | {"message": message}]
+    return extra.get("answer", {}) | body | citations
 
 
 async def answered(gateway: Gateway, job: str) -> Completion:

@@ -9,19 +9,20 @@ import msgspec
 import structlog
 
 from headrace.errors import CODES, CallError, Closed, Damaged, Failure, Fenced
-from headrace.job import BODY_VERSION, Completion, Job, Outcome
+from headrace.job import BODY_VERSION, Completion, Job, Outcome, written
 from headrace.ledger.claim import LEASE_MS, Claimed
 from headrace.ledger.expire import FAILURE
 from headrace.ledger.finish import finish
 from headrace.ledger.park import park
 from headrace.ledger.release import release
 from headrace.ledger.state import JobState
+from headrace.readable import UNWRITABLE
 from headrace.schema.modes import Mode, is_as_it_comes
 from headrace_worker.choice_parts import Delta
 from headrace_worker.deployment_hold import DRAINING, Deferred
 from headrace_worker.engine import Tries
 from headrace_worker.events import DeltaEvents, rest
-from headrace_worker.failures import NO_JSON, unstorable
+from headrace_worker.failures import unstorable
 from headrace_worker.process import Process
 from headrace_worker.publish import Publisher
 
@@ -157,12 +158,11 @@ class Attempt:
                 raise
             await self.cancelled()
             return
-        outcome = Outcome(completion=completion)
         counters = ({} if completion.cached else completion.counters()) | {"jobs": 1}
         try:
-            result = msgspec.json.encode(outcome)
-        except NO_JSON as error:
-            await self._fail(Failure.of(unstorable(error, counters)), counters)
+            result, completion = written(completion)
+        except UNWRITABLE as error:
+            await self._fail(Failure.of(unstorable(error, counters, completion.content)), counters)
             return
         if not self.publisher.fold.route:
             self._route(job.model.partition("/")[0], job.model, cached=completion.cached, mode=completion.mode)
@@ -174,7 +174,7 @@ class Attempt:
         }
         await self._end(
             JobState.SUCCEEDED,
-            outcome,
+            Outcome(completion=completion),
             fields | ({"cached": True} if completion.cached else {}),
             counters,
             result,

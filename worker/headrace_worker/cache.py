@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from headrace.job import Completion
+from headrace.readable import UNWRITABLE, checked_encode
 
 FORMAT = 1
 encode = msgspec.json.Encoder(order="deterministic").encode
@@ -96,7 +97,7 @@ class Remembered:
                 completion = await pay()
                 if not worth_keeping(completion):
                     return completion
-                await self.cache.set(key, msgspec.json.encode(completion))
+                await self.cache.set(key, encode_kept(completion))
             kept = True
             return completion
         except asyncio.CancelledError:
@@ -112,6 +113,14 @@ class Remembered:
             return msgspec.structs.replace(msgspec.json.decode(found, type=Completion), cached=True) if found else None
         except (msgspec.DecodeError, UnicodeDecodeError):  # of another version, or damaged: as good as none
             return None
+
+
+def encode_kept(completion: Completion) -> bytes:
+    """The completion as it is kept: what could not be read again would be paid for again."""
+    try:
+        return checked_encode(completion, Completion)
+    except UNWRITABLE:
+        return checked_encode(completion.without_side_fields(), Completion)
 
 
 def worth_keeping(completion: Completion) -> bool:

@@ -213,11 +213,14 @@ class ChoiceParts:
                     deltas.append(Delta("audio", sound))
             elif name == "transcript":
                 if isinstance(value, str):
-                    self.transcript.append(value)
+                    self.transcript += [value] if value else []
                 elif value is not None:
                     self.keep("audio.transcript", value)
+            elif (name == "id" and isinstance(value, str)) or (name == "expires_at" and is_number(value)):
+                if value != "":
+                    self.audio[name] = value
             elif value is not None:
-                self.audio[name] = value
+                self.keep(f"audio.{name}", value)
 
     def add_annotations(self, annotations: Any) -> None:
         if isinstance(annotations, list):
@@ -350,13 +353,17 @@ class ChoiceParts:
             images=self.images,
             citations=self.citations,
             extra=extra,
-            reasoning_field=self.reasoning_field if self.reasoning or not thought else "",
+            reasoning_field=(self.reasoning_field or "reasoning") if self.reasoning or not thought else "",
             logprobs=self.logprobs or None,
             stop_reason=self.stop_reason,
             native_finish_reason=self.native_finish_reason,
             raw=self.raw,
             notes=notes,
         )
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def contradiction(what: str, said: str) -> CallError:

@@ -246,11 +246,7 @@ def refused(error: BaseException) -> str:
     return ""
 
 
-NO_JSON = (ValueError, TypeError, OverflowError, RecursionError)
-"""What writing a value as JSON raises: half of a surrogate pair, say."""
-
-
-def unstorable(error: BaseException, counters: dict[str, int]) -> CallError:
+def unstorable(error: BaseException, counters: dict[str, int], partial: str | None) -> CallError:
     """The failure of an answer that was paid, and cannot be written down, or not be read again."""
     message = f"the answer cannot be written as JSON that can be read again: {type(error).__name__}"
-    return CallError("invalid_output", message, details={"counters": counters})
+    return CallError("invalid_output", message, partial=partial, details={"counters": counters})

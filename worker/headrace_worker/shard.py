@@ -24,9 +24,10 @@ from headrace.ledger.recover import MAX_DEATHS_ALONE, SHARD_WIDTH
 from headrace.ledger.script import AWAY
 from headrace.lines import error_line, success_line
 from headrace.prefill import ENTRY_BYTES, INDEX, code_of, kept
+from headrace.readable import UNWRITABLE
 from headrace_worker.deployment_hold import DRAINING, Deferred
 from headrace_worker.engine import Engine, Tries
-from headrace_worker.failures import NO_JSON, is_configuration, unstorable
+from headrace_worker.failures import is_configuration, unstorable
 from headrace_worker.patience import patiently
 from headrace_worker.process import Process
 from headrace_worker.progress import report_progress
@@ -226,8 +227,8 @@ class ShardRun:
             counters = completion.counters() | retried(tries, completion.reasks)
             try:
                 line = success_line(item.custom_id, f"{identity}.{self.epoch}.{tries.calls}", completion)
-            except NO_JSON as error:
-                raise unstorable(error, counters) from None
+            except UNWRITABLE as error:
+                raise unstorable(error, counters, completion.content) from None
             row = Row(index, "s", line, counters)
         except CallError as error:
             failure = Failure.of(error)

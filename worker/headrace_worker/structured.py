@@ -13,11 +13,11 @@ import msgspec
 
 from headrace.errors import CallError
 from headrace.job import Choice, Job
+from headrace.readable import UNWRITABLE
 from headrace.schema.answer import MAX_AT_ONCE, Answer, parse_json, read_answer
 from headrace.schema.modes import Mode
 from headrace.schema.validate import Later
 from headrace_worker.choice_parts import Delta
-from headrace_worker.failures import NO_JSON
 from headrace_worker.parsers import PARSERS
 from headrace_worker.request import schema_name
 
@@ -111,7 +111,7 @@ def comes_back(value: Any) -> bool:
     """Whether what is written of a value is read again as the same: a number without end would become null."""
     try:
         return bool(msgspec.json.decode(msgspec.json.encode(value)) == value)
-    except NO_JSON:
+    except UNWRITABLE:
         return False
 
 

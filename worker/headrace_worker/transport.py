@@ -113,20 +113,19 @@ class SdkTransport:
     async def _bounded(self, response: httpx2.Response) -> None:
         response.stream = Body(response, self._most_bytes)
 
-    async def _post(self, request: Request) -> openai.AsyncStream[Chunk]:
+    async def _post(self, request: Request) -> tuple[httpx2.Response, Body]:
         """The response, of which nothing but the head has been read. Raises what the SDK makes of an error status."""
-        return await self._client.post(
+        response: httpx2.Response = await self._client.post(
             request.url,
-            cast_to=object,
+            cast_to=httpx2.Response,
             content=encoded(request.body),
             options={"headers": sent(request)},
             stream=True,
-            stream_cls=openai.AsyncStream[Chunk],
         )
+        return response, response.stream  # pyright: ignore[reportReturnType] (`_bounded` has put it there)
 
     async def _plain(self, request: Request) -> list[Chunk | None]:
-        answer = await self._post(request)
-        body: Body = answer.response.stream  # pyright: ignore[reportAssignmentType] (`_bounded` has put it there)
+        response, body = await self._post(request)
         pieces: list[bytes] = []
         try:
             while data := await body.read():
@@ -138,8 +137,8 @@ class SdkTransport:
         else:
             whole = b"".join(pieces)
         finally:
-            await answer.response.aclose()
-        if is_stream(answer.response, whole):  # some servers do nothing else
+            await response.aclose()
+        if is_stream(response, whole):  # some servers do nothing else
             decoder = EventDecoder()
             return [chunk for event in (*decoder.feed(whole), *decoder.finish()) for chunk in chunks_of(event)]
         return [decoded(whole.removeprefix(BOM))]
@@ -148,8 +147,7 @@ class SdkTransport:
         limit, what = self.deadlines.first_token_s, "first token"
         try:
             async with asyncio.timeout(limit):
-                answer = await self._post(request)
-            body: Body = answer.response.stream  # pyright: ignore[reportAssignmentType] (`_bounded` has put it there)
+                response, body = await self._post(request)
             decoder = EventDecoder()
             try:
                 while True:
@@ -166,7 +164,7 @@ class SdkTransport:
                     if not data:
                         return
             finally:
-                await answer.response.aclose()
+                await response.aclose()
         except TimeoutError:
             raise CallError("timeout", f"no {what} within {limit:g} s") from None
 

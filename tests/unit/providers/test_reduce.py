@@ -1,17 +1,20 @@
-"""A body cut anywhere is the same completion: SSE bytes through the SDK's decoder and the reducer."""
+"""A body cut anywhere is the same completion: SSE bytes through the decoder and the reducer."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator
-from typing import Any
+import time
+import zlib
+from itertools import product
+from typing import Any, NamedTuple
 
 import msgspec
-import openai
 import pytest
+from headrace_worker.body import Inflater
 from headrace_worker.reduce import Reducer
-from headrace_worker.transport import decoded
+from headrace_worker.sse import Event, EventDecoder
+from headrace_worker.transport import chunks_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -67,48 +70,121 @@ BODIES: dict[str, list[dict[str, Any]]] = {
 }
 
 
-def body_of(chunks: list[dict[str, Any]], end: str, comments: bool) -> bytes:
+BOM = b"\xef\xbb\xbf"
+ENDS = ["\n", "\r\n", "\r"]
+GZIP = 31
+
+
+class Frame(NamedTuple):
+    """How a body is written around its chunks."""
+
+    end: str = "\n"
+    bom: bool = False
+    comments: bool = False
+    done: bool = True
+
+
+FRAMES = [Frame(*one) for one in product(ENDS, (False, True), (False, True), (False, True))]
+
+
+def body_of(chunks: list[dict[str, Any]], frame: Frame = Frame()) -> bytes:  # noqa: B008 (it cannot change)
     lines = []
     for one in chunks:
-        lines += [": PROCESSING", ""] if comments else []
+        lines += [": PROCESSING", ""] if frame.comments else []
+        lines += ["event: message", "id: 5"] if frame.comments else []
         lines += [f"data: {json.dumps(one, ensure_ascii=False)}", ""]
-    return (end.join([*lines, "data: [DONE]", "", ""])).encode()
+    lines += ["data: [DONE]", ""] if frame.done else []
+    return (BOM if frame.bom else b"") + (frame.end.join([*lines, ""])).encode()
 
 
-async def completion_of(pieces: list[bytes]) -> Completion:
-    async def stream() -> AsyncIterator[bytes]:
-        for one in pieces:
-            yield one
+def events_of(pieces: list[bytes]) -> list[Event]:
+    decoder = EventDecoder()
+    return [event for piece in pieces for event in decoder.feed(piece)] + decoder.finish()
 
+
+def completion_of(pieces: list[bytes]) -> Completion:
     reducer = Reducer()
-    async for event in openai._streaming.SSEDecoder().aiter_bytes(stream()):
-        if event.data and not event.data.startswith("[DONE]"):
-            reducer.add(decoded(event.data))
-    return reducer.completion(JOB)
+    for event in events_of(pieces):
+        for chunk in chunks_of(event):
+            reducer.add(chunk)
+    completion = reducer.completion(JOB)
+    return msgspec.structs.replace(completion, created=1)
+
+
+def unpacked(pieces: list[bytes]) -> list[bytes]:
+    inflater = Inflater(GZIP)
+    found = [part for piece in pieces for part in inflater.pieces(piece)]
+    assert inflater.is_whole
+    return found
 
 
 @pytest.mark.parametrize("what", BODIES)
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-async def test_a_cut_at_every_byte(what: str, end: str) -> None:
-    body = body_of(BODIES[what], end, comments=True)
-    whole = await completion_of([body])
-    for at in range(1, len(body)):
-        assert await completion_of([body[:at], body[at:]]) == whole, at
-    assert await completion_of([bytes([byte]) for byte in body]) == whole
+@pytest.mark.parametrize("frame", FRAMES, ids=str)
+def test_a_cut_at_every_byte(what: str, frame: Frame) -> None:
+    body = body_of(BODIES[what], frame)
+    whole = events_of([body])
+    for at in range(len(body)):
+        assert events_of([body[:at], body[at:]]) == whole, at
+    assert completion_of([bytes([byte]) for byte in body]) == completion_of([body_of(BODIES[what])])
 
 
-@given(st.sampled_from(sorted(BODIES)), st.sampled_from(["\n", "\r\n", "\r"]), st.booleans(), st.data())
+@pytest.mark.parametrize("what", BODIES)
+def test_a_cut_at_every_byte_of_a_packed_body(what: str) -> None:
+    body = body_of(BODIES[what])
+    whole = events_of([body])
+    packer = zlib.compressobj(wbits=GZIP)
+    packed = packer.compress(body) + packer.flush()
+    for at in range(len(packed)):
+        assert events_of(unpacked([packed[:at], packed[at:]])) == whole, at
+    assert events_of(unpacked([bytes([byte]) for byte in packed])) == whole
+
+
+@given(st.sampled_from(sorted(BODIES)), st.sampled_from(FRAMES), st.data())
 @settings(deadline=None)
-async def test_any_cuts(what: str, end: str, comments: bool, data: st.DataObject) -> None:
-    body = body_of(BODIES[what], end, comments)
+def test_any_cuts(what: str, frame: Frame, data: st.DataObject) -> None:
+    body = body_of(BODIES[what], frame)
     cuts = sorted(data.draw(st.sets(st.integers(1, len(body) - 1), max_size=40)))
     pieces = [body[first:last] for first, last in zip([0, *cuts], [*cuts, len(body)], strict=True)]
-    assert await completion_of(pieces) == await completion_of([body])
+    assert completion_of(pieces) == completion_of([body])
 
 
-async def test_what_the_bodies_mean() -> None:
+TEXTS = [chunk(delta(content="he")), chunk(delta(content="llo")), chunk(delta(finish="stop"))]
+LINES = [json.dumps(one).encode() for one in TEXTS]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"".join(b"data: " + line + b"\n" for line in LINES),
+        b"".join(b"data:" + line + b"\n\n" for line in LINES),
+        b"\n\n".join(b"data: " + line for line in LINES),
+        b"".join(line + b"\n" for line in LINES),
+        b"\n" + b"".join(b"data: " + line + b"\n\n" for line in LINES) + b"data: [DONE]",
+        b"".join(b"retry: 5\nid: 1\ndata: " + line + b"\n\n" for line in LINES),
+        b"".join(b"data: " + line + b"\ndata: \n\n" for line in LINES),
+        b"".join(b"data: " + line.replace(b", ", b",\ndata: ") + b"\n\n" for line in LINES),
+        BOM + b"\r\n".join(b"data: " + line + b"\r\n" for line in LINES),
+    ],
+)
+def test_what_real_servers_make_of_events(body: bytes) -> None:
+    assert completion_of([body]).content == "hello"
+    assert completion_of([bytes([byte]) for byte in body]).content == "hello"
+
+
+def test_a_line_of_32_mb_in_many_pieces_takes_the_time_of_its_length() -> None:
+    decoder, piece = EventDecoder(), b"x" * (1 << 14)
+    begun = time.process_time()
+    decoder.feed(b"data: ")
+    for _ in range(2048):
+        assert decoder.feed(piece) == []
+    (event,) = decoder.feed(b"\n\n")
+    assert len(event.data) == 32 << 20
+    assert time.process_time() - begun < 2
+
+
+def test_what_the_bodies_mean() -> None:
     """So that equal does not mean equally wrong."""
-    made = {what: await completion_of([body_of(chunks, "\n", False)]) for what, chunks in BODIES.items()}
+    made = {what: completion_of([body_of(chunks)]) for what, chunks in BODIES.items()}
     assert made["text"].content == "hellö 🙂\n\ndata: no"
     calls = made["four calls, two choices"]
     for choice in (calls, *calls.other_choices):
@@ -127,9 +203,9 @@ async def test_what_the_bodies_mean() -> None:
 
 
 @given(st.sampled_from(sorted(BODIES)), st.data())
-async def test_a_plain_answer_is_one_chunk(what: str, data: st.DataObject) -> None:
+def test_a_plain_answer_is_one_chunk(what: str, data: st.DataObject) -> None:
     """What a stream folds to, said at once, folds to the same."""
-    streamed = await completion_of([body_of(BODIES[what], "\n", False)])
+    streamed = completion_of([body_of(BODIES[what])])
 
     def said(choice: Any, index: int) -> dict[str, Any]:
         message = {"role": "assistant", "content": choice.content, "refusal": choice.refusal, "audio": choice.audio}
@@ -139,7 +215,7 @@ async def test_a_plain_answer_is_one_chunk(what: str, data: st.DataObject) -> No
     choices = [said(choice, index) for index, choice in enumerate([streamed, *streamed.other_choices])]
     reducer = Reducer()
     reducer.add(chunk(*choices, usage=streamed.raw_usage))
-    assert reducer.completion(JOB) == streamed
+    assert msgspec.structs.replace(reducer.completion(JOB), created=1) == streamed
 
 
 NAMES = [

@@ -1,0 +1,23 @@
+"""JSON is written only when its own reader takes it: what could not be read again would be paid for again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+UNWRITABLE = (ValueError, TypeError, OverflowError, RecursionError)
+"""What writing a value as JSON raises, or reading it again: half of a surrogate pair, say, or a nesting too deep."""
+MARGIN = 100
+"""Levels of nesting that a reader has less than the writer: it may stand deeper in its own stack."""
+MAX_UNSUSPECTED = 300
+_encode = msgspec.json.Encoder().encode
+
+
+def checked_encode(value: Any, type: Any) -> bytes:
+    """`value` as JSON that decodes as a `type`. Raises one of `UNWRITABLE`."""
+    encoded = _encode(value)
+    msgspec.json.decode(encoded, type=type)
+    if encoded.count(b"[") + encoded.count(b"{") > MAX_UNSUSPECTED:
+        msgspec.json.decode(b"[" * MARGIN + encoded + b"]" * MARGIN)
+    return encoded
