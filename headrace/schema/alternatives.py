@@ -95,6 +95,14 @@ class Definition:
         self.name = name
         self.node: Node | None = None
 
+    @property
+    def last(self) -> Definition:
+        """The definition that says what this one is: a place of one alternative may be nothing but another definition."""
+        here = self
+        while isinstance(here.node, Reference):
+            here = here.node.definition
+        return here
+
 
 class Reference(Node):
     """A definition, by its name."""
@@ -104,9 +112,10 @@ class Reference(Node):
 
     @property
     def target(self) -> Node:
-        if self.definition.node is None:
+        node = self.definition.last.node
+        if node is None:
             raise Misshapen("the definition is not there")
-        return self.definition.node
+        return node
 
     def restore(self, wire: Any) -> Any:
         return self.target.restore(wire)

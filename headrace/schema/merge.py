@@ -5,12 +5,10 @@ The result may be wider than the schemas, never narrower: what it cannot say is 
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
-import jsonschema_rs
-
 from headrace.errors import SchemaError
+from headrace.schema.patterns import matches
 from headrace.schema.source import Source, subschemas
 
 TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
@@ -56,6 +54,7 @@ class Merged:
     """What holds for a value of one place. `types` is None where nothing says."""
 
     def __init__(self) -> None:
+        self.parts: list[Any] = []
         self.types: set[str] | None = None
         self.values: list[Any] | None = None
         self.names: dict[str, list[Any]] = {}
@@ -98,6 +97,7 @@ def flatten(source: Source, schemas: list[Any]) -> list[Any]:
 def merge(source: Source, parts: list[Any], resolved: frozenset[tuple[int, str]]) -> Merged:
     """The parts as one; choices in `resolved` are among the parts already."""
     merged = Merged()
+    merged.parts = parts
     merged.pointer = source.pointer(parts[0]) if parts else ""
     own = [part for part in parts if part is not NEVER and not source.alone(part)]
     merged.never = len(own) < len(parts) and NEVER in parts
@@ -252,23 +252,6 @@ def conditional_names(source: Source, parts: list[Any]) -> dict[str, list[Any]]:
                 below = flatten(source, [inner])
                 waiting += [(part, word not in {"if", "not"}) for part in below if part is not NEVER]
     return found
-
-
-@lru_cache(maxsize=4096)
-def pattern_validator(pattern: str) -> jsonschema_rs.Validator | None:
-    try:
-        return jsonschema_rs.Draft202012Validator({"pattern": pattern}, pattern_options=PATTERNS)
-    except (jsonschema_rs.ValidationError, ValueError):
-        return None
-
-
-PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=10_000, size_limit=1 << 18, dfa_size_limit=1 << 18)
-"""Patterns run in linear time; those with a look-around, which cannot, give up after so many steps and then do not match."""
-
-
-def matches(pattern: str, name: str) -> bool:
-    validator = pattern_validator(pattern)
-    return validator is not None and validator.is_valid(name)
 
 
 def canonical(value: Any) -> Any:

@@ -41,13 +41,15 @@ class Objects:
             node = self.lowering.place(held) if held else self.lowering.untyped(merged, f"properties/{escaped(name)}")
             if node is None:
                 if name in merged.required:
+                    self.lowering.nothing = self.lowering.nothing or f"{merged.pointer}/properties/{escaped(name)}"
                     return None
+                self.lowering.nothing = None
                 continue
             nodes[name], optional[name] = node, name not in merged.required
         rest = self.rest(merged, named=bool(names))
         if rest is None and not names and not merged.rest and not merged.patterns:
             self.lowering.note(merged.pointer, "type", "moved", "an object of any properties: it travels as JSON text")
-            text = Text({"object"})
+            text = Text({"object"}, self.lowering.describing.text(merged.parts, {"object"}))
             text.about, text.pointer = {**merged.about}, merged.pointer
             return text
         if rest is not None and not nodes:

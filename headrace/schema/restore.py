@@ -7,11 +7,12 @@ allows, `restore(lift(value)) == value`. Both raise `Misshapen` for what has not
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from headrace.schema.merge import canonical, json_type, matches
+from headrace.schema.merge import canonical, json_type
+from headrace.schema.patterns import matches
 
 ENTRIES, KEY, VALUE, CASE = "entries", "key", "value", "case"
 REST = "additional_properties"
@@ -65,10 +66,13 @@ class Shape(NamedTuple):
 
 
 class Node:
-    """One place. `about` is its title and description, `pointer` where it comes from."""
+    """One place. `about` is its title and description, `pointer` where it comes from, `parts` the caller's schemas that hold
+    there, and `said` what the model is told of it beside what its keywords say."""
 
     about: dict[str, str]
     pointer: str
+    parts: Sequence[Any] = ()
+    said = ""
     transparent = False
     """Whether a value is the same on the wire."""
 

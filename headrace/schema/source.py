@@ -7,7 +7,6 @@ anything is compiled from it.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -16,12 +15,12 @@ from urllib.parse import unquote, urldefrag, urljoin
 import jsonschema_rs
 
 from headrace.errors import SchemaError
+from headrace.schema.patterns import programs_of
 
 MOST_PLACES = 20_000
 """Objects and lists in one schema; a real one has some hundreds."""
 MOST_VALUES = 50_000
 MOST_DEPTH = 100
-MOST_PATTERNS = 200
 MOST_TEXT = 1 << 20
 SHOWN = 200
 MOST_PATHS = 10_000
@@ -36,8 +35,6 @@ ONE = frozenset(
 SEVERAL = frozenset({"allOf", "anyOf", "oneOf", "prefixItems", "items"})
 NAMED = frozenset({"$defs", "definitions", "dependencies", "dependentSchemas", "patternProperties", "properties"})
 IN_PLACE = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies"})
-BACKTRACKS = re.compile(r"\(\?<?[=!]|\\[1-9]|\\k<")
-"""What only an engine that backtracks can do; from one beginning its steps are bounded, from every place they are not."""
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 
 
@@ -86,7 +83,7 @@ class Source:
         self._anchors: dict[str, Any] = {}
         self._dynamic: dict[str, list[Any]] = {}
         self._read(schema, "", "")
-        self._check_patterns()
+        self.programs = programs_of(self)
         self._resources.setdefault("", schema)
         self._check_progress()
 
@@ -205,31 +202,6 @@ class Source:
                 self._dynamic.setdefault(here["$dynamicAnchor"], []).append(here)
             waiting.extend((inner, f"{at}/{step}", base) for step, inner in subschemas(here))
 
-    def _check_patterns(self) -> None:
-        """Each pattern is a program that takes time and memory to make."""
-        count = 0
-        for schema in self.all_of_it():
-            where = self.pointer(schema)
-            pattern, named = schema.get("pattern"), schema.get("patternProperties")
-            texts = [pattern] if isinstance(pattern, str) else []
-            texts += list(named) if isinstance(named, dict) else []
-            count += len(texts)
-            if count > MOST_PATTERNS:
-                raise SchemaError(
-                    f"schema at {where or '/'}: more than {MOST_PATTERNS} patterns",
-                    pointer=where,
-                    keyword="pattern",
-                    remedy="write fewer, or join them with `|`",
-                )
-            for text in texts:
-                if BACKTRACKS.search(text) and not is_anchored(text):
-                    raise SchemaError(
-                        f"schema at {where}/pattern: {text!r:.200} looks around at every place of a text",
-                        pointer=f"{where}/pattern" if text == pattern else f"{where}/patternProperties",
-                        keyword="pattern",
-                        remedy="begin it with `^`, with no `|` outside of parentheses",
-                    )
-
     def _check_progress(self) -> None:
         """Refuse what describes a value by itself, without a step into the value: it means nothing. And what looks at one
         value in so many ways that checking it never ends."""
@@ -301,16 +273,6 @@ def subschemas(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
                 yield f"{word}/{index}", inner
         elif word in ONE and isinstance(value, dict | bool):
             yield word, value
-
-
-def is_anchored(pattern: str) -> bool:
-    """Whether a match can only begin at the beginning: `^` stands there, and no other alternative beside it."""
-    plain = re.sub(r"\\.|\[(?:\\.|[^\]\\])*\]", "", pattern)
-    depth, outside = 0, ""
-    for char in plain:
-        depth += (char == "(") - (char == ")")
-        outside += char if depth == 0 else ""
-    return pattern.startswith("^") and "|" not in outside
 
 
 def joined(base: str, reference: str) -> str:
