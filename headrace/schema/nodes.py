@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ import msgspec
 from headrace.errors import SchemaError
 from headrace.schema.alternatives import Definition, Reference, Union
 from headrace.schema.described import Describing, one_of
+from headrace.schema.formats import MEANT
 from headrace.schema.json_texts import Coded, Text
 from headrace.schema.lists import Lists
 from headrace.schema.merge import (
@@ -303,7 +303,11 @@ class Lowering:
         """Whether `wire` is valid under the wire schema of `node` alone."""
         if id(node) not in self._valid:
             schema = Writer(self.target, shared=True).document(node, "", wrapped=True)
-            self._valid[id(node)] = node, WIRE(schema)
+            more = {} if self.literal else MEANT
+            self._valid[id(node)] = (
+                node,
+                jsonschema_rs.Draft202012Validator(schema, validate_formats=True, formats=more),
+            )
         return self._valid[id(node)][1].is_valid({VALUE: wire})
 
     def types(self, merged: Merged) -> list[str]:
@@ -376,7 +380,6 @@ class Lowering:
         return node
 
 
-WIRE = functools.partial(jsonschema_rs.Draft202012Validator, validate_formats=True)
 ANNOTATIONS = frozenset(
     {"title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly", "$comment"}
 )

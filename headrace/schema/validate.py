@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
-from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, time
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import jiter
 import jsonschema_rs
 import msgspec
 
 from headrace.errors import InvalidOutput, Misfit, NoSchemaError, SchemaError
+from headrace.schema.formats import formats_of
 from headrace.schema.patterns import cannot_run, options, refusal
 from headrace.schema.resources import written_out
 from headrace.schema.source import Source, escaped
@@ -29,23 +28,6 @@ SHOWN = 200
 """Characters of a value that a message quotes."""
 
 
-def is_iso(read: Callable[[str], Any], text: str) -> bool:
-    try:
-        read(text)
-    except ValueError:
-        return False
-    return True
-
-
-DURATION = re.compile(r"-?P(?!$)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?")
-CLOCK = re.compile(r"\d\d:\d\d:\d\d.*")
-FORMATS = {
-    "date-time": lambda text: bool(CLOCK.match(text[11:])) and is_iso(datetime.fromisoformat, text),
-    "time": lambda text: bool(CLOCK.match(text)) and is_iso(time.fromisoformat, text),
-    "duration": lambda text: DURATION.fullmatch(text) is not None,
-}
-
-
 class Later(Exception):
     """It may take longer than an event loop should stand still."""
 
@@ -57,16 +39,14 @@ class Validator:
         self.source = source
         self._encoded, self._literal = encoded, literal
         self._effort = Effort(source)
-        formats: bool | Literal["meant"] = source.dialect.asserts_formats if literal else "meant"
-        more = {"formats": FORMATS} if formats == "meant" else {}
         root = written_out(source)
         try:
             self._compiled = source.dialect.validator(
                 root,
-                validate_formats=bool(formats),
+                validate_formats=not literal or source.dialect.asserts_formats,
+                formats=formats_of(source.dialect.name, meant=not literal),
                 offline=True,
                 pattern_options=options(source.programs.size),
-                **more,
             )
         except jsonschema_rs.ValidationError as error:
             raise refused(error, source) from None
