@@ -48,6 +48,8 @@ class Describing:
             self._left = MAX_SAID
             try:
                 shape = self.shape(parts, depth, about=about)
+                if isinstance(shape, dict):
+                    shape.pop("description", None)  # which stands before it
                 shown = as_json(shape)
             except TooLong:
                 continue
@@ -61,9 +63,9 @@ class Describing:
 
     def shape(self, parts: Sequence[Any], depth: int, *, about: bool) -> Any:
         merged = merge(self.source, flatten(self.source, list(parts)), frozenset())
-        self._steps += 1 + len(merged.names)
-        self._left -= 2
-        if self._steps > MAX_STEPS or self._left < 0:
+        self._steps += 1
+        self._left -= 2 + (5 * len(merged.names) if depth else 0)
+        if depth and (self._steps > MAX_STEPS or self._left < 0):
             raise TooLong
         if merged.never:
             return False

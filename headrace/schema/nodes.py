@@ -10,7 +10,7 @@ import jsonschema_rs
 import msgspec
 
 from headrace.errors import SchemaError
-from headrace.schema.alternatives import Definition, Reference, Union
+from headrace.schema.alternatives import Definition, Reference, Union, without_null
 from headrace.schema.described import Describing, one_of
 from headrace.schema.formats import MEANT
 from headrace.schema.json_texts import Coded, Text
@@ -28,8 +28,8 @@ from headrace.schema.merge import (
 from headrace.schema.objects import Objects
 from headrace.schema.restore import VALUE, Node, Plain
 from headrace.schema.source import SHOWN, Source
-from headrace.schema.targets import Target
-from headrace.schema.wire import OF_TYPE, Writer, is_simple
+from headrace.schema.targets import Target, is_simple
+from headrace.schema.wire import OF_TYPE, Writer
 
 Reading = Literal["literal", "intended"]
 MOST_NODES = 8_000
@@ -196,7 +196,7 @@ class Lowering:
         types = self.types(merged)
         if not types:
             return None
-        return self.alternatives([self.of_type(merged, parts, kind) for kind in types], merged)
+        return self.alternatives([self.of_type(merged, resolved, kind) for kind in types], merged)
 
     def values(self, merged: Merged) -> Node | None:
         """An enum: plain where its values are, else the JSON texts of its values."""
@@ -285,6 +285,8 @@ class Lowering:
         whole = next((node for node in nodes if isinstance(node, Text) and node.kinds is None), None)
         if whole is not None:
             return self.text(merged)
+        if any(isinstance(node, Text | Coded) for node in nodes):
+            nodes = [each for node in nodes for each in without_null(node)]
         nulls = [node for node in nodes if isinstance(node, Plain) and node.types == ["null"]]
         nodes = [node for node in nodes if node not in nulls[1:]]
         if not nodes:
@@ -328,9 +330,9 @@ class Lowering:
             return meant
         return ["any"]
 
-    def of_type(self, merged: Merged, parts: list[Any], kind: str) -> Node | None:
+    def of_type(self, merged: Merged, resolved: frozenset[tuple[int, str]], kind: str) -> Node | None:
         if kind == "object":
-            return Objects(self).node(merged, parts)
+            return Objects(self).node(merged, resolved)
         if kind == "array":
             return Lists(self).node(merged)
         if kind == "any":
@@ -342,9 +344,12 @@ class Lowering:
         if "number" in types and "integer" in types:
             types.remove("integer")
         if len(types) > 1:
-            types = [each for each in self.order(parts) if each in types] or types
+            types = [each for each in self.order(merged.parts) if each in types] or types
         for word in merged.limits:
             self.check_limit(merged, word, types)
+        if "string" in types:
+            for word in self.target.dropped(merged.limits):
+                self.note(merged.pointer, word, "validated", f"{self.target.name} would drop it beside the others")
         limits = {word: value for word, value in merged.limits.items() if word != "format" or self.formats}
         return Plain(types, limits)
 

@@ -180,13 +180,13 @@ class Record(Node):
         nodes: dict[str, Node],
         rest: Map | None,
         *,
-        soft: bool,
+        soft: Container[str] | None,
         tags: frozenset[str] = frozenset(),
     ):
         self.nodes = nodes
         self.optional = optional
         self.rest = rest
-        self.soft = soft
+        self.soft = soft  # names of which null on the wire is null; None: nothing is, a value that is null has a box
         self.tags = tags  # names with a default of one value: they are always said
         self.rest_name = free_name(REST, nodes) if rest else ""
 
@@ -199,7 +199,9 @@ class Record(Node):
             return "never"
         if name in self.tags and isinstance(node, Plain) and node.values is not None and len(node.values) == 1:
             return "never"
-        return "null" if not node.takes_null() else "soft" if self.soft else "box"
+        if not node.takes_null():
+            return "null"
+        return "box" if self.soft is None else "soft" if name in self.soft else "null"
 
     @cached_property
     def transparent(self) -> bool:
@@ -316,7 +318,7 @@ class Tuple(Node):
     def __init__(self, prefix: list[Node], least: int, rest: Items | None):
         names = {f"item_{number}": node for number, node in enumerate(prefix, 1)}
         optional = {name: number > least for number, name in enumerate(names, 1)}
-        self.record = Record(optional, names, None, soft=False)
+        self.record = Record(optional, names, None, soft=None)
         self.rest = rest
 
     def restore(self, wire: Any) -> Any:

@@ -59,6 +59,9 @@ DIALECTS = {
     "json-schema.org/draft/2019-09/schema": DRAFT_2019,
     "json-schema.org/draft/2020-12/schema": DRAFT_2020,
 }
+SCHEMA = {"type": ["object", "boolean"]}
+"""What a value is that is a schema itself; the validator knows the rest."""
+ANY: dict[str, Any] = {}
 UNNAMED = DRAFT_2020._replace(asserts_formats=True)
 """Without `$schema`: 2020-12, except that formats are checked, as whoever writes one means it."""
 
@@ -141,6 +144,8 @@ class Source:
             return None
         uri, fragment = urldefrag(joined(place.uri, reference))
         base = self._resources.get(uri)
+        if base is None and uri.partition("://")[2] in DIALECTS:
+            return SCHEMA if not fragment else ANY
         if base is None:
             raise SchemaError(
                 f"schema at {place.pointer}/{word}: {reference!r} leads out of the schema, and nothing is fetched",

@@ -172,12 +172,7 @@ class Writer:
         return {"anyOf": null_last(listed)} | about
 
     def _kept(self, limits: Schema, words: tuple[str, ...]) -> Schema:
-        kept = {word: limits[word] for word in words if word in limits and word in self.target.keywords}
-        if "pattern" in kept and not is_simple(kept["pattern"]):
-            del kept["pattern"]
-        if "format" in words and limits.get("format") in self.target.formats:
-            kept["format"] = limits["format"]
-        return kept
+        return self.target.kept({word: limits[word] for word in words if word in limits})
 
     def _record(self, node: Record, about: Schema, path: tuple[str, ...]) -> Schema:
         wires: dict[str, Schema] = {}
@@ -217,10 +212,17 @@ def closed(properties: dict[str, Schema], about: Schema) -> Schema:
 
 
 def or_null(wire: Schema) -> Schema:
+    if any("null" in types_of(each) for each in (wire, *wire.get("anyOf", ()))):
+        return wire
     if "anyOf" in wire:
         return wire | {"anyOf": null_last([*wire["anyOf"], NULL])}
     about = {word: wire[word] for word in ("description",) if word in wire}
     return {"anyOf": [{word: value for word, value in wire.items() if word not in about}, NULL]} | about
+
+
+def types_of(wire: Schema) -> list[str]:
+    kind = wire.get("type", [])
+    return [kind] if isinstance(kind, str) else kind
 
 
 def null_last(wires: list[Schema]) -> list[Schema]:
@@ -234,11 +236,6 @@ def of_kind(value: Any, kind: str) -> bool:
     if isinstance(value, int | float):
         return kind in ("integer", "number")
     return kind == "string"
-
-
-def is_simple(pattern: str) -> bool:
-    """Whether a pattern is one for constrained decoding: no look-around, no reference back, no Unicode classes."""
-    return not re.search(r"\(\?(?!:)|\\[1-9kpPbBuc]", pattern)
 
 
 def camel(name: str) -> str:
