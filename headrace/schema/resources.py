@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from headrace.errors import SchemaError
 from headrace.schema.patterns import with_lengths
-from headrace.schema.source import Source
+from headrace.schema.source import Source, pointed
 
 MAX_NAMED = 5
 """Named schemas inside of one with dynamic references: with five there are 326 ways at most."""
@@ -67,7 +67,7 @@ def pointers_of(source: Source) -> dict[int, str] | None:
         if not words:
             continue
         target = source.target(here, words[0])
-        if not isinstance(target, dict) or source.pointed(source.root, source.pointer(target)) is not target:
+        if not isinstance(target, dict) or pointed(source.root, source.pointer(target)) is not target:
             return None
         found[id(here)] = source.pointer(target)
     return found

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urldefrag, urljoin
 
 import jsonschema_rs
 
-from headrace.errors import SchemaError
+from headrace.errors import NoSchemaError, SchemaError
 from headrace.schema.patterns import programs_of
 
 MOST_PLACES = 20_000
@@ -46,15 +46,21 @@ class Dialect(NamedTuple):
     reference_alone: bool  # what stands beside a `$ref` counts for nothing
     lists_in_items: bool  # a tuple is `items: […]` and `additionalItems`
     asserts_formats: bool
+    uri: str
 
 
-DRAFT_7 = Dialect("draft 7", jsonschema_rs.Draft7Validator, True, True, True)
-DRAFT_2019 = Dialect("2019-09", jsonschema_rs.Draft201909Validator, False, True, False)
-DRAFT_2020 = Dialect("2020-12", jsonschema_rs.Draft202012Validator, False, False, False)
+OLD, NEW = "http://json-schema.org/draft-0{}/schema#", "https://json-schema.org/draft/{}/schema"
+DRAFT_7 = Dialect("draft 7", jsonschema_rs.Draft7Validator, True, True, True, OLD.format(7))
+DRAFT_2019 = Dialect("2019-09", jsonschema_rs.Draft201909Validator, False, True, False, NEW.format("2019-09"))
+DRAFT_2020 = Dialect("2020-12", jsonschema_rs.Draft202012Validator, False, False, False, NEW.format("2020-12"))
 DIALECTS = {
     "json-schema.org/schema": DRAFT_2020._replace(asserts_formats=True),
-    "json-schema.org/draft-04/schema": Dialect("draft 4", jsonschema_rs.Draft4Validator, True, True, True),
-    "json-schema.org/draft-06/schema": Dialect("draft 6", jsonschema_rs.Draft6Validator, True, True, True),
+    "json-schema.org/draft-04/schema": Dialect(
+        "draft 4", jsonschema_rs.Draft4Validator, True, True, True, OLD.format(4)
+    ),
+    "json-schema.org/draft-06/schema": Dialect(
+        "draft 6", jsonschema_rs.Draft6Validator, True, True, True, OLD.format(6)
+    ),
     "json-schema.org/draft-07/schema": DRAFT_7,
     "json-schema.org/draft/2019-09/schema": DRAFT_2019,
     "json-schema.org/draft/2020-12/schema": DRAFT_2020,
@@ -156,7 +162,7 @@ class Source:
         if fragment and not fragment.startswith("/"):
             found = self._anchors.get(f"{uri}#{unquote(fragment)}")
         else:
-            found = self.pointed(base, unquote(fragment))
+            found = pointed(base, unquote(fragment))
         if word == "$dynamicRef" and isinstance(found, dict) and found.get("$dynamicAnchor") == fragment:
             known = self._dynamic[fragment]
             return found if len(known) == 1 else None
@@ -168,18 +174,25 @@ class Source:
                 remedy="name a definition that is there",
             )
         if isinstance(found, dict) and id(found) not in self.places:
-            pointer = fragment if uri in ("", place.uri) else f"{place.pointer}/{word}"
-            self._read(found, unquote(pointer), uri)
+            pointer = unquote(fragment if uri in ("", place.uri) else f"{place.pointer}/{word}")
+            if found is not SCHEMA and found is not ANY:
+                self._check_words(found, pointer)
+            self._read(found, pointer, uri)
         return found
 
-    def pointed(self, here: Any, pointer: str) -> Any:
-        for step in pointer.split("/")[1:]:
-            step = step.replace("~1", "/").replace("~0", "~")
-            try:
-                here = here[int(step)] if isinstance(here, list) else here[step]
-            except (KeyError, IndexError, ValueError, TypeError):
-                return None
-        return here
+    def _check_words(self, schema: dict[str, Any], at: str) -> None:
+        """Raises `NoSchemaError` for what is no schema where only a reference leads: the whole is not checked for it there."""
+        try:
+            jsonschema_rs.meta.validate({**schema, "$schema": self.dialect.uri})
+        except jsonschema_rs.ValidationError as error:
+            path = [str(step) for step in error.instance_path]
+            where = "/".join([at, *map(escaped, path)])
+            raise NoSchemaError(
+                f"schema at {where}: {error.message[:SHOWN]}",
+                pointer=where,
+                keyword=path[-1] if path else "",
+                remedy="see JSON Schema for what may stand there",
+            ) from None
 
     def _read(self, schema: Any, pointer: str, uri: str) -> None:
         """Note every subschema below, its place and its names."""
@@ -280,6 +293,17 @@ def subschemas(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield word, value
 
 
+def pointed(here: Any, pointer: str) -> Any:
+    """What a JSON Pointer leads to; None for nothing."""
+    for step in pointer.split("/")[1:]:
+        step = step.replace("~1", "/").replace("~0", "~")
+        try:
+            here = here[int(step)] if isinstance(here, list) else here[step]
+        except (KeyError, IndexError, ValueError, TypeError):
+            return None
+    return here
+
+
 def joined(base: str, reference: str) -> str:
     """`reference` relative to `base`; unlike `urljoin` also where the base is a URN."""
     return urldefrag(base)[0] + reference if reference.startswith("#") else urljoin(base, reference)
@@ -306,13 +330,17 @@ def dialect_of(schema: dict[str, Any]) -> Dialect:
     if "$defs" in schema:
         return UNNAMED
     waiting: list[Any] = [schema]
+    seen: set[int] = set()
     while waiting:
         here = waiting.pop()
-        if not isinstance(here, dict):
+        if not isinstance(here, dict) or id(here) in seen:
             continue
+        seen.add(id(here))
         if here.keys() & {"additionalItems", "dependencies", "definitions"} or isinstance(here.get("items"), list):
             return DRAFT_7
         waiting += [inner for _, inner in subschemas(here)]
+        if isinstance(here.get("$ref"), str) and here["$ref"].startswith("#/"):  # OpenAPI has its definitions elsewhere
+            waiting.append(pointed(schema, unquote(here["$ref"][1:])))
     return UNNAMED
 
 

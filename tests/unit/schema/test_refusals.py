@@ -92,3 +92,24 @@ def test_what_is_too_large_on_the_wire_is_named_by_the_callers_place() -> None:
         lower(closed(**{f"p{n}": inner for n in range(60)}))
     assert refused.value.keyword == "properties"
     assert refused.value.pointer.startswith("/properties/p")
+
+
+@pytest.mark.parametrize(
+    ("definition", "pointer"),
+    [
+        ({"type": "strin"}, "/type"),
+        ({"properties": []}, "/properties"),
+        ({"properties": {"a/b": {"type": "object", "required": "x"}}}, "/properties/a~1b/required"),
+        ({"enum": {}}, "/enum"),
+        ({"anyOf": {"type": "string"}}, "/anyOf"),
+        ({"allOf": [5]}, "/allOf/0"),
+        ({"minimum": "3"}, "/minimum"),
+        ({"$ref": 5}, "/$ref"),
+    ],
+)
+def test_what_only_a_reference_leads_to_is_checked_too(definition: Any, pointer: str) -> None:
+    schema = closed(a={"$ref": "#/components/schemas/X"}) | {"components": {"schemas": {"X": definition}}}
+    with pytest.raises(SchemaError) as refused:
+        lower(schema)
+    assert refused.value.pointer == f"/components/schemas/X{pointer}"
+    assert refused.value.remedy
