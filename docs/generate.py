@@ -71,9 +71,15 @@ def module_at(path: Path) -> ModuleType:
 def targets() -> str:
     """What each provider's strict mode keeps of a schema's limits."""
     words = ("format", *NUMBERS, *TEXTS, *LISTS)
+    alone = {"pattern": "kept without `format`"} | dict.fromkeys(("minLength", "maxLength"), "kept without either")
     lines = [f"| | {' | '.join(TARGETS)} |", f"|---|{'---|' * len(TARGETS)}"]
     for word in words:
-        kept = ("kept" if word in row.keywords or word == "format" else "validated" for row in TARGETS.values())
+        kept = (
+            (alone.get(word, "kept") if row.one_of_texts else "kept")
+            if word in row.keywords or word == "format"
+            else "validated"
+            for row in TARGETS.values()
+        )
         lines.append(f"| `{word}` | {' | '.join(kept)} |")
     for name in ("depth", "properties", "enum_values", "chars"):
         lines.append(

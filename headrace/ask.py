@@ -15,6 +15,7 @@ from headrace.messages import conversation
 from headrace.options import Options, OptionWords, check_beside_schema, parse_options
 from headrace.schema.modes import Mode, check_carried, checked_mode
 from headrace.schema.types import Answers, answers
+from headrace.tool_schemas import check_strict
 from headrace.tools import ToolDefinitions, function_schema
 
 Messages = str | Sequence[Mapping[str, Any]]
@@ -109,6 +110,9 @@ def make_job(
     if prefilling and expected.schema is not None:
         raise InputError("prefilling: a schema's answer cannot begin with it; leave one of the two out")
     check_schema_words(model, expected, mode, reasks, lax)
+    provider = PROVIDERS.get(str(model).partition("/")[0])
+    if provider is None or provider.dialect != "vllm":  # whose engine does not know `strict` of tools
+        check_strict(definitions.schemas or ())
     if mode == "tool_call" and definitions.schemas:
         raise InputError("mode='tool_call': the schema travels as a tool there, so there can be no `tools` of your own")
     if stream and reasks and on_retry != "reset":

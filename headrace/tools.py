@@ -23,9 +23,9 @@ import msgspec
 
 from headrace.errors import InputError
 from headrace.messages import kind
+from headrace.tool_schemas import NAME, check_effort, closed_tool, schema_name
 
 CHOICES = ("auto", "required", "none")
-NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 ARGS = re.compile(r"(Args|Arguments|Parameters):\s*")
 ARG = re.compile(r"\*{0,2}(\w+)\s*(?:\(.*?\))?:\s*(.*)")
 NULL = {"type": "null"}
@@ -46,10 +46,11 @@ LIST_LIMITS = {"min_length": "minItems", "max_length": "maxItems"}
 class ToolDefinitions(msgspec.Struct, frozen=True, kw_only=True):
     """The tools of one call (providers 4.1).
 
-    `schemas` are tools in the provider's shape and travel untouched. `annotations` are `{tool: {parameter: type}}` and never
-    travel. `choice` is auto, required, none, a tool's name, or a choice in the provider's shape. Raises `InputError` for a
-    schema without a shape, a name used twice, and a choice of a tool that is not there (without schemas nothing is sent,
-    so only `""` is refused then).
+    `schemas` are tools in the provider's shape and travel untouched, except that the objects of a strict one are closed.
+    `annotations` are `{tool: {parameter: type}}` and never travel. `choice` is auto, required, none, a tool's name, or a
+    choice in the provider's shape. Raises `InputError` for a schema without a shape, a name used twice, and a choice of a
+    tool that is not there (without schemas nothing is sent, so only `""` is refused then), and `SchemaError` for parameters
+    that are no JSON Schema of an object.
     """
 
     schemas: list[dict[str, Any]] | None = None
@@ -57,6 +58,8 @@ class ToolDefinitions(msgspec.Struct, frozen=True, kw_only=True):
     choice: str | dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.schemas, list):
+            check_effort(self.schemas)
         names = [name for _, name in self.named()]
         if len(set(names)) < len(names):
             twice = next(name for name, count in Counter(names).items() if count > 1)
@@ -89,20 +92,6 @@ def foreign(schema: Any) -> bool:
     return isinstance(sort, str) and sort not in {"", "function", "custom"}
 
 
-def schema_name(schema: Any, place: str) -> str:
-    """The name in a tool's schema. Raises `InputError` naming the place where the schema has no tool's shape."""
-    sort = schema.get("type") if isinstance(schema, dict) else None
-    body = schema.get(sort) if isinstance(sort, str) else None
-    if not isinstance(body, dict):
-        raise InputError(f'{place}: must be like {{"type": "function", "function": {{"name": …, "parameters": …}}}}')
-    for name, wanted in (("parameters", dict), ("description", str), ("strict", bool)):
-        if not isinstance(body.get(name), wanted | None):
-            raise InputError(f"{place}/{sort}/{name}: must be of type {wanted.__name__}, not {kind(body[name])}")
-    if not isinstance(body.get("name"), str) or not NAME.fullmatch(body["name"]):
-        raise InputError(f"{place}/{sort}/name: must be 1 to 64 letters, digits, _ or -, not {body.get('name')!r}")
-    return body["name"]
-
-
 def chosen_names(choice: Any) -> Iterator[Any]:
     """The names of tools that a `choice` demands or allows."""
     if isinstance(choice, str) and choice not in CHOICES:
@@ -131,7 +120,8 @@ def wire_tools(definitions: ToolDefinitions | None, *, parallel: bool | None) ->
     if isinstance(choice, str) and choice not in CHOICES:
         sort = next(sort for sort, name in definitions.named() if name == choice)
         choice = {"type": sort, sort: {"name": choice}}
-    wire = {"tools": definitions.schemas, "tool_choice": choice, "parallel_tool_calls": parallel}
+    tools = [closed_tool(schema) for schema in definitions.schemas]
+    wire = {"tools": tools, "tool_choice": choice, "parallel_tool_calls": parallel}
     return {name: copy.deepcopy(value) for name, value in wire.items() if value is not None}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from headrace.schema.restore import CASE, VALUE, Misshapen, Node, Shape, at
+from headrace.schema.restore import CASE, VALUE, Misshapen, Node, Plain, Shape, at
 
 
 class Case(NamedTuple):
@@ -79,6 +79,7 @@ class Union(Node):
         raise Misshapen("it is none of the alternatives")
 
     def takes_null(self) -> bool:
+        """It asks no shapes, as it must not: an alternative with a label may seem to take null."""
         return any(node.takes_null() for node in self.nodes)
 
     def shapes(self) -> list[Shape]:
@@ -95,6 +96,14 @@ class Definition:
         self.name = name
         self.node: Node | None = None
 
+    @property
+    def last(self) -> Definition:
+        """The definition that says what this one is: a place of one alternative may be nothing but another definition."""
+        here = self
+        while isinstance(here.node, Reference):
+            here = here.node.definition
+        return here
+
 
 class Reference(Node):
     """A definition, by its name."""
@@ -104,9 +113,10 @@ class Reference(Node):
 
     @property
     def target(self) -> Node:
-        if self.definition.node is None:
+        node = self.definition.last.node
+        if node is None:
             raise Misshapen("the definition is not there")
-        return self.definition.node
+        return node
 
     def restore(self, wire: Any) -> Any:
         return self.target.restore(wire)
@@ -125,3 +135,18 @@ def case_shapes(case: Case) -> list[Shape]:
     if case.label is None:
         return case.node.shapes()
     return [Shape("object", None, frozenset([CASE, VALUE]), {CASE: frozenset([case.label])})]
+
+
+def without_null(node: Node) -> list[Node]:
+    """`node`, and null apart from the other types that it may have: these may have to say which alternative they are."""
+    if not isinstance(node, Plain) or "null" not in node.types or len(node.types) == 1:
+        return [node]
+    null, rest = Plain(["null"], {}), Plain([kind for kind in node.types if kind != "null"], node.limits, node.values)
+    if node.values is not None:
+        if None not in node.values:
+            return [node]
+        rest = Plain(rest.types, node.limits, [value for value in node.values if value is not None])
+    for each in (null, rest):
+        each.about, each.pointer, each.said = node.about if each is rest else {}, node.pointer, node.said
+    null.said = ""
+    return [rest, null]

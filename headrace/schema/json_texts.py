@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from headrace.schema.described import ANY_TEXT
 from headrace.schema.merge import canonical, json_type
 from headrace.schema.restore import Misshapen, Node, Shape
 
@@ -38,8 +39,9 @@ class Coded(Node):
 class Text(Node):
     """Any value, as JSON text. What is no JSON is taken for the text that it is."""
 
-    def __init__(self, kinds: set[str] | None = None):
+    def __init__(self, kinds: set[str] | None = None, said: str = ANY_TEXT):
         self.kinds = kinds  # None: any
+        self.said = said
 
     def restore(self, wire: Any) -> Any:
         if not isinstance(wire, str):

@@ -13,13 +13,14 @@ from typing import Any
 
 from headrace.errors import InputError, InvalidOutput, Misfit, SchemaError
 from headrace.schema.alternatives import Reference
+from headrace.schema.merge import canonical
 from headrace.schema.nodes import Lowering, Note, Reading
 from headrace.schema.restore import VALUE, Map, Misshapen, Node, Record, Tuple
 from headrace.schema.shallow import Shallow
 from headrace.schema.source import check_size
 from headrace.schema.targets import Target, target_of
 from headrace.schema.validate import Validator, check_json, compiled, encoded, json_value, pointer
-from headrace.schema.wire import TooMany, Writer, check_limits, places
+from headrace.schema.wire import Place, TooMany, Writer, check_limits, places
 
 
 class Lowered:
@@ -30,23 +31,21 @@ class Lowered:
     """
 
     def __init__(self, validator: Validator, target: Target, reading: Reading):
-        lowering = Lowering(validator.source, target, reading)
         title = str(validator.source.root.get("title", ""))
         self.target = target
         self.validator = validator
-        self._node = lowering.root()
-        self.wrapped = not isinstance(target_node(self._node), Record | Map | Tuple)
-        self.wire = written(self._node, target, title, wrapped=self.wrapped)
-        found = list(places(self.wire))
+        lowering, found = self._lowered(title, reading, [])
+        described = largest_enums(found, target)
+        if described:  # only once all values are counted, it is known which enums are too large beside the others
+            lowering, found = self._lowered(title, reading, described)
         if max(place.depth for place in found) > target.depth:
-            shallow = Shallow(target.depth)
+            shallow = Shallow(target.depth, lowering.describing.text)
             self._node = shallow.cut(self._node, int(self.wrapped))
             for where in shallow.cut_at:
                 lowering.note(
                     where, "type", "moved", f"it lies deeper than {target.name} takes: it travels as JSON text"
                 )
-            self.wire = written(self._node, target, title, wrapped=self.wrapped)
-            found = list(places(self.wire))
+            self.wire, found = written(self._node, target, title, wrapped=self.wrapped)
         check_limits(found, target)
         moved = (
             [Note("", "type", "moved", "not an object: it travels as the property `value` of one")]
@@ -55,6 +54,13 @@ class Lowered:
         )
         self.notes: tuple[Note, ...] = (*moved, *lowering.said())
         self._read: Any = None
+
+    def _lowered(self, title: str, reading: Reading, described: list[frozenset[Any]]) -> tuple[Lowering, list[Place]]:
+        lowering = Lowering(self.validator.source, self.target, reading, described=described)
+        self._node = lowering.root()
+        self.wrapped = not isinstance(target_node(self._node), Record | Map | Tuple)
+        self.wire, found = written(self._node, self.target, title, wrapped=self.wrapped)
+        return lowering, found
 
     @property
     def transparent(self) -> bool:
@@ -156,18 +162,35 @@ def _lower(encoded: bytes, target: str, reading: Reading) -> Lowered:
         raise SchemaError("the schema is nested too deep", keyword="$ref", remedy="give it a flatter shape") from None
 
 
-def written(node: Node, target: Target, title: str, *, wrapped: bool) -> dict[str, Any]:
-    """The wire schema, references written out; where that is too much, what is used often is written once."""
+def written(node: Node, target: Target, title: str, *, wrapped: bool) -> tuple[dict[str, Any], list[Place]]:
+    """The wire schema and its places, references written out; where that is too much, what is used often is written once."""
     for shared in (False, True):
+        writer = Writer(target, shared=shared)
         try:
-            return Writer(target, shared=shared).document(node, title, wrapped=wrapped)
-        except TooMany:
+            wire = writer.document(node, title, wrapped=wrapped)
+            found = list(places(wire, writer.origins))
+            if not shared and max(place.depth for place in found) <= target.depth:
+                check_limits(found, target)
+        except (TooMany, SchemaError):
             continue
+        return wire, found
     raise SchemaError(
         f"the schema is too large on the wire for {target.name}",
         keyword="properties",
         remedy="describe less, or make parts of it `true`: they travel as JSON text",
     )
+
+
+def largest_enums(found: list[Place], target: Target) -> list[frozenset[Any]]:
+    """The values of the largest enums, without which the others are not too many for the target."""
+    enums = sorted((place.schema["enum"] for place in found if "enum" in place.schema), key=len)
+    total = sum(map(len, enums))
+    described: list[frozenset[Any]] = []
+    while total > target.enum_values:
+        values = enums.pop()
+        total -= len(values)
+        described.append(frozenset(map(canonical, values)))
+    return described
 
 
 def target_node(node: Node) -> Node:

@@ -5,12 +5,11 @@ The result may be wider than the schemas, never narrower: what it cannot say is 
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import jsonschema_rs
-
 from headrace.errors import SchemaError
+from headrace.schema.patterns import matches
 from headrace.schema.source import Source, subschemas
 
 TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
@@ -56,6 +55,7 @@ class Merged:
     """What holds for a value of one place. `types` is None where nothing says."""
 
     def __init__(self) -> None:
+        self.parts: list[Any] = []
         self.types: set[str] | None = None
         self.values: list[Any] | None = None
         self.names: dict[str, list[Any]] = {}
@@ -98,6 +98,7 @@ def flatten(source: Source, schemas: list[Any]) -> list[Any]:
 def merge(source: Source, parts: list[Any], resolved: frozenset[tuple[int, str]]) -> Merged:
     """The parts as one; choices in `resolved` are among the parts already."""
     merged = Merged()
+    merged.parts = parts
     merged.pointer = source.pointer(parts[0]) if parts else ""
     own = [part for part in parts if part is not NEVER and not source.alone(part)]
     merged.never = len(own) < len(parts) and NEVER in parts
@@ -226,9 +227,28 @@ def is_shaping(source: Source, branch: Any) -> bool:
     )
 
 
-def conditional_names(source: Source, parts: list[Any]) -> dict[str, list[Any]]:
-    """Properties that the parts only speak of under a condition, and what they say of each."""
+def conditional_names(
+    source: Source, parts: list[Any], resolved: frozenset[tuple[int, str]] = frozenset()
+) -> dict[str, list[Any]]:
+    """Properties that the parts only speak of under a condition, and what they say of each; of choices that are `resolved`
+    the one taken is among the parts."""
     found: dict[str, list[Any]] = {}
+    for here, counts in conditions(source, parts, resolved):
+        if counts:
+            for name, inner in (here.get("properties") or {}).items():
+                found.setdefault(name, []).append(inner)
+            for name in listed_names(here):
+                found.setdefault(name, [])
+        for name in dependent_names(here):
+            found.setdefault(name, [])
+    return found
+
+
+def conditions(
+    source: Source, parts: list[Any], resolved: frozenset[tuple[int, str]] = frozenset()
+) -> Iterator[tuple[dict[str, Any], bool]]:
+    """The parts, and what they lead to for the same value under a condition; whether it may have to hold (what stands under
+    `if` and `not` never has to)."""
     waiting = [(part, False) for part in parts if part is not NEVER and not source.alone(part)]
     seen: set[int] = set()
     while waiting:
@@ -236,39 +256,36 @@ def conditional_names(source: Source, parts: list[Any]) -> dict[str, list[Any]]:
         if id(here) in seen:
             continue
         seen.add(id(here))
-        if counts:
-            for name, inner in (here.get("properties") or {}).items():
-                found.setdefault(name, []).append(inner)
-            for name in listed_names(here):
-                found.setdefault(name, [])
-        for names in (here.get("dependentRequired") or {}, here.get("dependencies") or {}):
-            for name, then in names.items():
-                found.setdefault(name, [])
-                for other in then if isinstance(then, list) else ():
-                    found.setdefault(other, [])
+        yield here, counts
         for step, inner in subschemas(here):
             word = step.partition("/")[0]
-            if isinstance(inner, dict) and word in {*CONDITIONAL, "dependentSchemas", "dependencies", "anyOf", "oneOf"}:
+            if (
+                isinstance(inner, dict)
+                and word in {*CONDITIONAL, "dependentSchemas", "dependencies", "anyOf", "oneOf"}
+                and (id(here), word) not in resolved
+            ):
                 below = flatten(source, [inner])
                 waiting += [(part, word not in {"if", "not"}) for part in below if part is not NEVER]
+
+
+def dependent_names(here: dict[str, Any]) -> Iterator[str]:
+    for names in (here.get("dependentRequired") or {}, here.get("dependencies") or {}):
+        for name, then in names.items():
+            yield name
+            yield from then if isinstance(then, list) else ()
+
+
+def present_names(source: Source, parts: list[Any]) -> set[str] | None:
+    """Names of which it matters whether they are there, whatever their value; None where that is all of them."""
+    found: set[str] = set()
+    own = {id(part) for part in parts}
+    for here, _ in conditions(source, parts):
+        if "maxProperties" in here:
+            return None
+        if id(here) not in own:
+            found.update(listed_names(here))
+        found.update(dependent_names(here), here.get("dependentSchemas") or ())
     return found
-
-
-@lru_cache(maxsize=4096)
-def pattern_validator(pattern: str) -> jsonschema_rs.Validator | None:
-    try:
-        return jsonschema_rs.Draft202012Validator({"pattern": pattern}, pattern_options=PATTERNS)
-    except (jsonschema_rs.ValidationError, ValueError):
-        return None
-
-
-PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=10_000, size_limit=1 << 18, dfa_size_limit=1 << 18)
-"""Patterns run in linear time; those with a look-around, which cannot, give up after so many steps and then do not match."""
-
-
-def matches(pattern: str, name: str) -> bool:
-    validator = pattern_validator(pattern)
-    return validator is not None and validator.is_valid(name)
 
 
 def canonical(value: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -11,8 +10,11 @@ import jsonschema_rs
 import msgspec
 
 from headrace.errors import SchemaError
-from headrace.schema.alternatives import Definition, Reference, Union
+from headrace.schema.alternatives import Definition, Reference, Union, without_null
+from headrace.schema.described import Describing, one_of
+from headrace.schema.formats import MEANT
 from headrace.schema.json_texts import Coded, Text
+from headrace.schema.lists import Lists
 from headrace.schema.merge import (
     TYPES,
     Choices,
@@ -24,10 +26,10 @@ from headrace.schema.merge import (
     merge,
 )
 from headrace.schema.objects import Objects
-from headrace.schema.restore import VALUE, Items, Node, Plain, Tuple
+from headrace.schema.restore import VALUE, Node, Plain
 from headrace.schema.source import SHOWN, Source
-from headrace.schema.targets import Target
-from headrace.schema.wire import OF_TYPE, Writer, is_simple
+from headrace.schema.targets import Target, is_simple
+from headrace.schema.wire import OF_TYPE, Writer
 
 Reading = Literal["literal", "intended"]
 MOST_NODES = 8_000
@@ -36,7 +38,6 @@ MAX_WORK = 100_000
 MOST_CASES = 64
 """Alternatives of one place, all combinations of several `anyOf` counted; what has more travels as JSON text."""
 MOST_BRANCHES = 250
-MOST_PREFIX = 250
 SCALARS = ("null", "boolean", "integer", "number", "string")
 NEVER = False
 OF_SCALARS = frozenset(word for words in OF_TYPE.values() for word in words) - {"format"}
@@ -58,24 +59,33 @@ class Note(msgspec.Struct, frozen=True):
 class Lowering:
     """The nodes of one schema. Every place is made once; one that is met again inside itself becomes a definition."""
 
-    def __init__(self, source: Source, target: Target, reading: Reading):
+    def __init__(self, source: Source, target: Target, reading: Reading, *, described: Sequence[frozenset[Any]] = ()):
+        self.described = described  # enums that are too large, by their values in canonical form
+        self.describing = Describing(source)
         self.source = source
         self.target = target
         self.literal = reading == "literal"
         self.formats = not self.literal or source.dialect.asserts_formats
         self.notes: dict[tuple[str, str, str], Note] = {}
-        self._made: dict[Any, Node] = {}
+        self._made: dict[Any, Node | None] = {}
         self._open: dict[Any, Definition | None] = {}
         self._valid: dict[int, tuple[Node, Any]] = {}
         self._called: dict[tuple[int, frozenset[tuple[int, str]]], Node] = {}
         self._count = 0
         self._work = 0
+        self.nothing: str | None = None
+        """The pointer of the place under which nothing is valid, while that is what its parents are refused for."""
         self.kept: list[Any] = []  # schemas made here; the parts are known by their `id`
 
     def root(self) -> Node:
         node = self.place([self.source.root])
         if node is None:
-            raise SchemaError("schema at /: nothing is valid under it", keyword="false", remedy="allow something")
+            raise SchemaError(
+                f"schema at {self.nothing or '/'}: nothing is valid under it",
+                pointer=self.nothing or "",
+                keyword="false",
+                remedy="allow something",
+            )
         return node
 
     def said(self) -> list[Note]:
@@ -128,13 +138,24 @@ class Lowering:
                 remedy="combine fewer `anyOf`, `oneOf` and `allOf`",
             )
         self._open[key] = None
+        before = len(self._made), len(self._called)
         merged = merge(self.source, parts, resolved)
         node = None if merged.never else self.node(merged, parts, resolved)
         definition = self._open.pop(key)
         if node is None:
+            if definition is not None:  # what was made inside may lead here, where nothing is
+                for made, count in zip((self._made, self._called), before, strict=True):
+                    for each in list(made)[count:]:
+                        del made[each]
+            self._made[key] = None
+            self.kept.append(parts)
+            if self.nothing is None and NEVER not in parts:
+                self.nothing = merged.pointer
             return None
+        self.nothing = None
         if not hasattr(node, "about"):
             node.about, node.pointer = merged.about, merged.pointer
+        node.parts = parts
         if definition is not None:
             definition.node = node
             node = Reference(definition)
@@ -175,7 +196,7 @@ class Lowering:
         types = self.types(merged)
         if not types:
             return None
-        return self.alternatives([self.of_type(merged, parts, kind) for kind in types], merged)
+        return self.alternatives([self.of_type(merged, resolved, kind) for kind in types], merged)
 
     def values(self, merged: Merged) -> Node | None:
         """An enum: plain where its values are, else the JSON texts of its values."""
@@ -187,21 +208,29 @@ class Lowering:
         ]
         if not values:
             return None
-        if all(json_type(value) in SCALARS for value in values):
-            kinds = list(dict.fromkeys(json_type(value) for value in values))
-            if "number" in kinds and "integer" in kinds:
-                kinds.remove("integer")
-            texts = [value for value in values if isinstance(value, str)]
-            if len(values) > self.target.enum_values or (
-                len(values) > self.target.long_enum and sum(map(len, texts)) > self.target.long_enum_chars
-            ):
-                self.note(
-                    merged.pointer, "enum", "validated", f"{len(values)} values are too many for {self.target.name}"
-                )
-                return Plain(kinds, {})
-            return Plain(kinds, {}, values)
-        self.note(merged.pointer, "enum", "moved", "its values travel as JSON texts")
-        return Coded(values)
+        kinds = list(dict.fromkeys(json_type(value) for value in values))
+        if "number" in kinds and "integer" in kinds:
+            kinds.remove("integer")
+        node = Plain(kinds, {}, values) if set(kinds) <= {*SCALARS} else Coded(values)
+        if self.is_long(node.few or frozenset()):
+            self.note(merged.pointer, "enum", "validated", f"{len(values)} values are too many for {self.target.name}")
+            if isinstance(node, Plain):
+                node = Plain(kinds, {})
+                node.said = one_of(values)
+            else:
+                node = Text(said=one_of(values, "JSON text of one of: "))
+        elif isinstance(node, Coded):
+            self.note(merged.pointer, "enum", "moved", "its values travel as JSON texts")
+        return node
+
+    def is_long(self, values: frozenset[Any]) -> bool:
+        """Whether an enum has more values, or longer ones, than the target takes; `values` are in canonical form."""
+        texts = sum(len(value) for value in values if isinstance(value, str))
+        return (
+            len(values) > self.target.enum_values
+            or (len(values) > self.target.long_enum and texts > self.target.long_enum_chars)
+            or any(each <= values for each in self.described)
+        )
 
     def structural(self, merged: Merged) -> list[Choices]:
         """The choices whose alternatives look different. Where they only forbid, what is beside them tells the shape."""
@@ -256,6 +285,8 @@ class Lowering:
         whole = next((node for node in nodes if isinstance(node, Text) and node.kinds is None), None)
         if whole is not None:
             return self.text(merged)
+        if any(isinstance(node, Text | Coded) for node in nodes):
+            nodes = [each for node in nodes for each in without_null(node)]
         nulls = [node for node in nodes if isinstance(node, Plain) and node.types == ["null"]]
         nodes = [node for node in nodes if node not in nulls[1:]]
         if not nodes:
@@ -274,7 +305,11 @@ class Lowering:
         """Whether `wire` is valid under the wire schema of `node` alone."""
         if id(node) not in self._valid:
             schema = Writer(self.target, shared=True).document(node, "", wrapped=True)
-            self._valid[id(node)] = node, WIRE(schema)
+            more = {} if self.literal else MEANT
+            self._valid[id(node)] = (
+                node,
+                jsonschema_rs.Draft202012Validator(schema, validate_formats=True, formats=more),
+            )
         return self._valid[id(node)][1].is_valid({VALUE: wire})
 
     def types(self, merged: Merged) -> list[str]:
@@ -295,11 +330,11 @@ class Lowering:
             return meant
         return ["any"]
 
-    def of_type(self, merged: Merged, parts: list[Any], kind: str) -> Node | None:
+    def of_type(self, merged: Merged, resolved: frozenset[tuple[int, str]], kind: str) -> Node | None:
         if kind == "object":
-            return Objects(self).node(merged, parts)
+            return Objects(self).node(merged, resolved)
         if kind == "array":
-            return self.array(merged)
+            return Lists(self).node(merged)
         if kind == "any":
             shaped = {each for each in self.types(merged) if each != "any"}
             node = self.text(merged)
@@ -309,9 +344,12 @@ class Lowering:
         if "number" in types and "integer" in types:
             types.remove("integer")
         if len(types) > 1:
-            types = [each for each in self.order(parts) if each in types] or types
+            types = [each for each in self.order(merged.parts) if each in types] or types
         for word in merged.limits:
             self.check_limit(merged, word, types)
+        if "string" in types:
+            for word in self.target.dropped(merged.limits):
+                self.note(merged.pointer, word, "validated", f"{self.target.name} would drop it beside the others")
         limits = {word: value for word, value in merged.limits.items() if word != "format" or self.formats}
         return Plain(types, limits)
 
@@ -336,54 +374,9 @@ class Lowering:
         self.note(
             merged.pointer, "type", "moved", "no type is named that a strict schema can hold: it travels as JSON text"
         )
-        node = Text()
+        node = Text(said=self.describing.text(merged.parts))
         node.about, node.pointer = {**merged.about}, merged.pointer
         return node
-
-    def array(self, merged: Merged) -> Node | None:
-        sizes = {word: merged.limits[word] for word in ("minItems", "maxItems") if word in merged.limits}
-        if merged.prefix:
-            return self.tuple(merged, sizes)
-        item = self.place(merged.items) if merged.items else self.untyped(merged, "items")
-        if item is None:
-            if sizes.get("minItems"):
-                return None
-            item, sizes = Plain(["null"], {}), {"maxItems": 0}
-            item.about, item.pointer = {}, merged.pointer
-        return Items(item, sizes)
-
-    def tuple(self, merged: Merged, sizes: dict[str, Any]) -> Node | None:
-        """Places that differ become properties, `item_1` and so on (strict mode has no `prefixItems`)."""
-        self.note(merged.pointer, "prefixItems", "moved", "its places travel as the properties item_1, item_2, …")
-        if len(merged.prefix) > MOST_PREFIX:
-            raise SchemaError(
-                f"schema at {merged.pointer or '/'}: a list of {len(merged.prefix)} different places",
-                pointer=merged.pointer,
-                keyword="prefixItems",
-                remedy="describe them by `items`, or name them as properties",
-            )
-        least, most = sizes.get("minItems", 0), sizes.get("maxItems")
-        if not self.literal and "minItems" not in sizes:
-            least = len(merged.prefix)
-        nodes: list[Node] = []
-        for held in merged.prefix[:most]:
-            node = self.place(held)
-            if node is None:
-                break
-            nodes.append(node)
-        if len(nodes) < least and len(nodes) < len(merged.prefix):
-            return None
-        rest: Items | None = None
-        if len(nodes) == len(merged.prefix) and (most is None or most > len(nodes)):
-            silent = not merged.items
-            node = self.place(merged.items) if merged.items else self.untyped(merged, "items") if self.literal else None
-            if node is not None and (self.literal or not silent):
-                beyond = {word: max(size - len(nodes), 0) for word, size in sizes.items()}
-                rest = Items(node, {word: size for word, size in beyond.items() if size or word == "maxItems"})
-                rest.about, rest.pointer = {}, merged.pointer
-        made = Tuple(nodes, min(least, len(nodes)), rest)
-        made.record.about, made.record.pointer = {}, merged.pointer
-        return made
 
     def untyped(self, merged: Merged, word: str) -> Node:
         self.note(f"{merged.pointer}/{word}", "type", "moved", "no type is named: each travels as JSON text")
@@ -392,7 +385,6 @@ class Lowering:
         return node
 
 
-WIRE = functools.partial(jsonschema_rs.Draft202012Validator, validate_formats=True)
 ANNOTATIONS = frozenset(
     {"title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly", "$comment"}
 )

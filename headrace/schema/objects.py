@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.errors import SchemaError
 from headrace.schema.json_texts import Text
-from headrace.schema.merge import NEVER, Merged, conditional_names
+from headrace.schema.merge import NEVER, Merged, conditional_names, present_names
 from headrace.schema.restore import Map, Node, Plain, Record
 from headrace.schema.source import escaped
 
@@ -20,11 +20,11 @@ class Objects:
     def __init__(self, lowering: Lowering):
         self.lowering = lowering
 
-    def node(self, merged: Merged, parts: list[Any]) -> Node | None:
+    def node(self, merged: Merged, resolved: frozenset[tuple[int, str]]) -> Node | None:
         """The node of an object; None where there can be none."""
         names = dict(merged.names)
         if not self.lowering.literal:
-            for name, held in conditional_names(self.lowering.source, parts).items():
+            for name, held in conditional_names(self.lowering.source, merged.parts, resolved).items():
                 if name not in names and not (merged.rest and NEVER in merged.rest):
                     names[name] = [self.either(held)] if held else []
         if len(names) > self.lowering.target.properties:
@@ -41,13 +41,15 @@ class Objects:
             node = self.lowering.place(held) if held else self.lowering.untyped(merged, f"properties/{escaped(name)}")
             if node is None:
                 if name in merged.required:
+                    self.lowering.nothing = self.lowering.nothing or f"{merged.pointer}/properties/{escaped(name)}"
                     return None
+                self.lowering.nothing = None
                 continue
             nodes[name], optional[name] = node, name not in merged.required
         rest = self.rest(merged, named=bool(names))
         if rest is None and not names and not merged.rest and not merged.patterns:
             self.lowering.note(merged.pointer, "type", "moved", "an object of any properties: it travels as JSON text")
-            text = Text({"object"})
+            text = Text({"object"}, self.lowering.describing.text(merged.parts, {"object"}))
             text.about, text.pointer = {**merged.about}, merged.pointer
             return text
         if rest is not None and not nodes:
@@ -59,7 +61,15 @@ class Objects:
             self.lowering.note(
                 merged.pointer, "additionalProperties", "moved", "properties that are not named travel as entries"
             )
-        return Record(optional, nodes, rest, soft=not self.lowering.literal, tags=self.tags(names))
+        return Record(optional, nodes, rest, soft=self.soft(merged), tags=self.tags(names))
+
+    def soft(self, merged: Merged) -> frozenset[str] | None:
+        """The optional properties that are null where null is said, read as it is meant: those of which it does not matter
+        whether they are there. Of the others null says that they are not. None where the schema is read to the letter."""
+        if self.lowering.literal:
+            return None
+        present = present_names(self.lowering.source, merged.parts)
+        return frozenset(merged.names) - present if present is not None else frozenset()
 
     def tags(self, names: dict[str, list[Any]]) -> frozenset[str]:
         if self.lowering.literal:

@@ -7,11 +7,12 @@ allows, `restore(lift(value)) == value`. Both raise `Misshapen` for what has not
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from headrace.schema.merge import canonical, json_type, matches
+from headrace.schema.merge import canonical, json_type
+from headrace.schema.patterns import matches
 
 ENTRIES, KEY, VALUE, CASE = "entries", "key", "value", "case"
 REST = "additional_properties"
@@ -65,10 +66,13 @@ class Shape(NamedTuple):
 
 
 class Node:
-    """One place. `about` is its title and description, `pointer` where it comes from."""
+    """One place. `about` is its title and description, `pointer` where it comes from, `parts` the caller's schemas that hold
+    there, and `said` what the model is told of it beside what its keywords say."""
 
     about: dict[str, str]
     pointer: str
+    parts: Sequence[Any] = ()
+    said = ""
     transparent = False
     """Whether a value is the same on the wire."""
 
@@ -176,13 +180,13 @@ class Record(Node):
         nodes: dict[str, Node],
         rest: Map | None,
         *,
-        soft: bool,
+        soft: Container[str] | None,
         tags: frozenset[str] = frozenset(),
     ):
         self.nodes = nodes
         self.optional = optional
         self.rest = rest
-        self.soft = soft
+        self.soft = soft  # names of which null on the wire is null; None: nothing is, a value that is null has a box
         self.tags = tags  # names with a default of one value: they are always said
         self.rest_name = free_name(REST, nodes) if rest else ""
 
@@ -195,7 +199,9 @@ class Record(Node):
             return "never"
         if name in self.tags and isinstance(node, Plain) and node.values is not None and len(node.values) == 1:
             return "never"
-        return "null" if not node.takes_null() else "soft" if self.soft else "box"
+        if not node.takes_null():
+            return "null"
+        return "box" if self.soft is None else "soft" if name in self.soft else "null"
 
     @cached_property
     def transparent(self) -> bool:
@@ -312,7 +318,7 @@ class Tuple(Node):
     def __init__(self, prefix: list[Node], least: int, rest: Items | None):
         names = {f"item_{number}": node for number, node in enumerate(prefix, 1)}
         optional = {name: number > least for number, name in enumerate(names, 1)}
-        self.record = Record(optional, names, None, soft=False)
+        self.record = Record(optional, names, None, soft=None)
         self.rest = rest
 
     def restore(self, wire: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from headrace.schema.alternatives import Reference, Union
@@ -13,8 +14,9 @@ from headrace.schema.restore import Items, Map, Node, Property, Record, Tuple
 class Shallow:
     """Cuts nodes at `most` objects in objects. `cut_at` are the pointers of what became JSON text."""
 
-    def __init__(self, most: int):
+    def __init__(self, most: int, describe: Callable[[Sequence[Any]], str]):
         self.most = most
+        self.describe = describe
         self.cut_at: list[str] = []
         self._done: set[int] = set()
         self._made: dict[tuple[int, int], tuple[Node, Node]] = {}  # the first keeps its id from being another's
@@ -71,7 +73,7 @@ class Shallow:
 
     def text(self, node: Node) -> Text:
         self.cut_at.append(node.pointer)
-        made = Text()
+        made = Text(said=self.describe(node.parts))
         made.about, made.pointer = node.about, node.pointer
         return made
 

@@ -7,7 +7,6 @@ anything is compiled from it.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -15,13 +14,13 @@ from urllib.parse import unquote, urldefrag, urljoin
 
 import jsonschema_rs
 
-from headrace.errors import SchemaError
+from headrace.errors import NoSchemaError, SchemaError
+from headrace.schema.patterns import programs_of
 
 MOST_PLACES = 20_000
 """Objects and lists in one schema; a real one has some hundreds."""
 MOST_VALUES = 50_000
 MOST_DEPTH = 100
-MOST_PATTERNS = 200
 MOST_TEXT = 1 << 20
 SHOWN = 200
 MOST_PATHS = 10_000
@@ -36,8 +35,6 @@ ONE = frozenset(
 SEVERAL = frozenset({"allOf", "anyOf", "oneOf", "prefixItems", "items"})
 NAMED = frozenset({"$defs", "definitions", "dependencies", "dependentSchemas", "patternProperties", "properties"})
 IN_PLACE = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies"})
-BACKTRACKS = re.compile(r"\(\?<?[=!]|\\[1-9]|\\k<")
-"""What only an engine that backtracks can do; from one beginning its steps are bounded, from every place they are not."""
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 
 
@@ -49,19 +46,28 @@ class Dialect(NamedTuple):
     reference_alone: bool  # what stands beside a `$ref` counts for nothing
     lists_in_items: bool  # a tuple is `items: […]` and `additionalItems`
     asserts_formats: bool
+    uri: str
 
 
-DRAFT_7 = Dialect("draft 7", jsonschema_rs.Draft7Validator, True, True, True)
-DRAFT_2019 = Dialect("2019-09", jsonschema_rs.Draft201909Validator, False, True, False)
-DRAFT_2020 = Dialect("2020-12", jsonschema_rs.Draft202012Validator, False, False, False)
+OLD, NEW = "http://json-schema.org/draft-0{}/schema#", "https://json-schema.org/draft/{}/schema"
+DRAFT_7 = Dialect("draft 7", jsonschema_rs.Draft7Validator, True, True, True, OLD.format(7))
+DRAFT_2019 = Dialect("2019-09", jsonschema_rs.Draft201909Validator, False, True, False, NEW.format("2019-09"))
+DRAFT_2020 = Dialect("2020-12", jsonschema_rs.Draft202012Validator, False, False, False, NEW.format("2020-12"))
 DIALECTS = {
     "json-schema.org/schema": DRAFT_2020._replace(asserts_formats=True),
-    "json-schema.org/draft-04/schema": Dialect("draft 4", jsonschema_rs.Draft4Validator, True, True, True),
-    "json-schema.org/draft-06/schema": Dialect("draft 6", jsonschema_rs.Draft6Validator, True, True, True),
+    "json-schema.org/draft-04/schema": Dialect(
+        "draft 4", jsonschema_rs.Draft4Validator, True, True, True, OLD.format(4)
+    ),
+    "json-schema.org/draft-06/schema": Dialect(
+        "draft 6", jsonschema_rs.Draft6Validator, True, True, True, OLD.format(6)
+    ),
     "json-schema.org/draft-07/schema": DRAFT_7,
     "json-schema.org/draft/2019-09/schema": DRAFT_2019,
     "json-schema.org/draft/2020-12/schema": DRAFT_2020,
 }
+SCHEMA = {"type": ["object", "boolean"]}
+"""What a value is that is a schema itself; the validator knows the rest."""
+ANY: dict[str, Any] = {}
 UNNAMED = DRAFT_2020._replace(asserts_formats=True)
 """Without `$schema`: 2020-12, except that formats are checked, as whoever writes one means it."""
 
@@ -86,7 +92,7 @@ class Source:
         self._anchors: dict[str, Any] = {}
         self._dynamic: dict[str, list[Any]] = {}
         self._read(schema, "", "")
-        self._check_patterns()
+        self.programs = programs_of(self)
         self._resources.setdefault("", schema)
         self._check_progress()
 
@@ -144,6 +150,8 @@ class Source:
             return None
         uri, fragment = urldefrag(joined(place.uri, reference))
         base = self._resources.get(uri)
+        if base is None and uri.partition("://")[2] in DIALECTS:
+            return SCHEMA if not fragment else ANY
         if base is None:
             raise SchemaError(
                 f"schema at {place.pointer}/{word}: {reference!r} leads out of the schema, and nothing is fetched",
@@ -154,7 +162,7 @@ class Source:
         if fragment and not fragment.startswith("/"):
             found = self._anchors.get(f"{uri}#{unquote(fragment)}")
         else:
-            found = self.pointed(base, unquote(fragment))
+            found = pointed(base, unquote(fragment))
         if word == "$dynamicRef" and isinstance(found, dict) and found.get("$dynamicAnchor") == fragment:
             known = self._dynamic[fragment]
             return found if len(known) == 1 else None
@@ -166,18 +174,25 @@ class Source:
                 remedy="name a definition that is there",
             )
         if isinstance(found, dict) and id(found) not in self.places:
-            pointer = fragment if uri in ("", place.uri) else f"{place.pointer}/{word}"
-            self._read(found, unquote(pointer), uri)
+            pointer = unquote(fragment if uri in ("", place.uri) else f"{place.pointer}/{word}")
+            if found is not SCHEMA and found is not ANY:
+                self._check_words(found, pointer)
+            self._read(found, pointer, uri)
         return found
 
-    def pointed(self, here: Any, pointer: str) -> Any:
-        for step in pointer.split("/")[1:]:
-            step = step.replace("~1", "/").replace("~0", "~")
-            try:
-                here = here[int(step)] if isinstance(here, list) else here[step]
-            except (KeyError, IndexError, ValueError, TypeError):
-                return None
-        return here
+    def _check_words(self, schema: dict[str, Any], at: str) -> None:
+        """Raises `NoSchemaError` for what is no schema where only a reference leads: the whole is not checked for it there."""
+        try:
+            jsonschema_rs.meta.validate({**schema, "$schema": self.dialect.uri})
+        except jsonschema_rs.ValidationError as error:
+            path = [str(step) for step in error.instance_path]
+            where = "/".join([at, *map(escaped, path)])
+            raise NoSchemaError(
+                f"schema at {where}: {error.message[:SHOWN]}",
+                pointer=where,
+                keyword=path[-1] if path else "",
+                remedy="see JSON Schema for what may stand there",
+            ) from None
 
     def _read(self, schema: Any, pointer: str, uri: str) -> None:
         """Note every subschema below, its place and its names."""
@@ -204,31 +219,6 @@ class Source:
             if isinstance(here.get("$dynamicAnchor"), str):
                 self._dynamic.setdefault(here["$dynamicAnchor"], []).append(here)
             waiting.extend((inner, f"{at}/{step}", base) for step, inner in subschemas(here))
-
-    def _check_patterns(self) -> None:
-        """Each pattern is a program that takes time and memory to make."""
-        count = 0
-        for schema in self.all_of_it():
-            where = self.pointer(schema)
-            pattern, named = schema.get("pattern"), schema.get("patternProperties")
-            texts = [pattern] if isinstance(pattern, str) else []
-            texts += list(named) if isinstance(named, dict) else []
-            count += len(texts)
-            if count > MOST_PATTERNS:
-                raise SchemaError(
-                    f"schema at {where or '/'}: more than {MOST_PATTERNS} patterns",
-                    pointer=where,
-                    keyword="pattern",
-                    remedy="write fewer, or join them with `|`",
-                )
-            for text in texts:
-                if BACKTRACKS.search(text) and not is_anchored(text):
-                    raise SchemaError(
-                        f"schema at {where}/pattern: {text!r:.200} looks around at every place of a text",
-                        pointer=f"{where}/pattern" if text == pattern else f"{where}/patternProperties",
-                        keyword="pattern",
-                        remedy="begin it with `^`, with no `|` outside of parentheses",
-                    )
 
     def _check_progress(self) -> None:
         """Refuse what describes a value by itself, without a step into the value: it means nothing. And what looks at one
@@ -303,14 +293,15 @@ def subschemas(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield word, value
 
 
-def is_anchored(pattern: str) -> bool:
-    """Whether a match can only begin at the beginning: `^` stands there, and no other alternative beside it."""
-    plain = re.sub(r"\\.|\[(?:\\.|[^\]\\])*\]", "", pattern)
-    depth, outside = 0, ""
-    for char in plain:
-        depth += (char == "(") - (char == ")")
-        outside += char if depth == 0 else ""
-    return pattern.startswith("^") and "|" not in outside
+def pointed(here: Any, pointer: str) -> Any:
+    """What a JSON Pointer leads to; None for nothing."""
+    for step in pointer.split("/")[1:]:
+        step = step.replace("~1", "/").replace("~0", "~")
+        try:
+            here = here[int(step)] if isinstance(here, list) else here[step]
+        except (KeyError, IndexError, ValueError, TypeError):
+            return None
+    return here
 
 
 def joined(base: str, reference: str) -> str:
@@ -339,13 +330,17 @@ def dialect_of(schema: dict[str, Any]) -> Dialect:
     if "$defs" in schema:
         return UNNAMED
     waiting: list[Any] = [schema]
+    seen: set[int] = set()
     while waiting:
         here = waiting.pop()
-        if not isinstance(here, dict):
+        if not isinstance(here, dict) or id(here) in seen:
             continue
+        seen.add(id(here))
         if here.keys() & {"additionalItems", "dependencies", "definitions"} or isinstance(here.get("items"), list):
             return DRAFT_7
         waiting += [inner for _, inner in subschemas(here)]
+        if isinstance(here.get("$ref"), str) and here["$ref"].startswith("#/"):  # OpenAPI has its definitions elsewhere
+            waiting.append(pointed(schema, unquote(here["$ref"][1:])))
     return UNNAMED
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import msgspec
 
 from headrace.errors import InputError
@@ -10,15 +13,18 @@ FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname
 NUMBERS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf")
 TEXTS = ("pattern", "minLength", "maxLength")
 LISTS = ("minItems", "maxItems")
+OF_TEXTS = (("format",), ("pattern",), ("minLength", "maxLength"))
+"""Limits of texts, those first that a grammar takes where it takes only one of them."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """The strict subset of one provider. Objects are closed and require all they have, the root is an object, and the
     composition of schemas is `anyOf` and `$ref`: that is the same everywhere (providers 3.3, 3.4).
 
-    `keywords` are the limits that it keeps, `formats` the values of `format`. `depth` counts objects in objects;
-    `long_enum` values of one enum may have `long_enum_chars` characters together at most; `chars` are those of all names,
-    enum values and definitions. `source` says where that stands and since when we rely on it.
+    `keywords` are the limits that it keeps, `formats` the values of `format`; with `one_of_texts` it keeps of a text only its
+    format, or its pattern, or its lengths. `depth` counts objects in objects; `long_enum` values of one enum may have
+    `long_enum_chars` characters together at most; `chars` are those of all names, enum values and definitions. `source` says
+    where that stands and since when we rely on it.
     """
 
     name: str
@@ -31,6 +37,30 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     long_enum: int = 250
     long_enum_chars: int = 15_000
     chars: int = 120_000
+    one_of_texts: bool = False
+
+    def kept(self, limits: dict[str, Any]) -> dict[str, Any]:
+        """Those of the limits of a text or a number that are sent."""
+        kept = {word: value for word, value in limits.items() if word in self.keywords}
+        if limits.get("format") in self.formats:
+            kept["format"] = limits["format"]
+        if "pattern" in kept and not is_simple(str(kept["pattern"])):
+            del kept["pattern"]
+        said = [group for group in OF_TEXTS if not kept.keys().isdisjoint(group)]
+        for group in said[1:] if self.one_of_texts else ():
+            for word in group:
+                kept.pop(word, None)
+        return kept
+
+    def dropped(self, limits: dict[str, Any]) -> list[str]:
+        """The limits of a text that could be sent if it had no others."""
+        alone = (self.kept({word: limits[word]}) for word in limits)
+        return [word for each in alone for word in each if word not in self.kept(limits)]
+
+
+def is_simple(pattern: str) -> bool:
+    """Whether a pattern is one for constrained decoding: no look-around, no reference back, no Unicode classes."""
+    return not re.search(r"\(\?(?!:)|\\[1-9kpPbBuc]", pattern)
 
 
 TARGETS: dict[str, Target] = {
@@ -43,8 +73,11 @@ TARGETS: dict[str, Target] = {
         ),
         Target(
             name="vllm",
-            source="vLLM 0.12 to 0.16 with xgrammar: `multipleOf` is not in its grammars; the sizes are this project's own",
+            source="vLLM 0.12 to 0.16 with xgrammar: `multipleOf` is not in its grammars; of a text these have its format, else "
+            "its pattern, else its lengths, and later versions refuse lengths beside the others (vllm#49996); the sizes are "
+            "this project's own",
             keywords=frozenset((*NUMBERS, *TEXTS, *LISTS)) - {"multipleOf"},
+            one_of_texts=True,
             depth=40,
             enum_values=5000,
             chars=500_000,

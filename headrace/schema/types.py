@@ -12,6 +12,7 @@ import msgspec
 import msgspec.inspect
 
 from headrace.errors import SchemaError
+from headrace.schema.aliases import plain_model
 from headrace.schema.source import check_size
 from headrace.schema.validate import compiled, encoded
 from headrace.tools import hashable, remedy
@@ -126,7 +127,7 @@ def model_answers(given: Any, name: str | None) -> Answers[Any]:
     return Answers(
         check_schema(schema),
         name or wire_name(getattr(given, "__name__", "answer")),
-        lambda value: adapter.validate_json(msgspec.json.encode(value)),
+        lambda value: adapter.validate_json(msgspec.json.encode(value), by_alias=True, by_name=True),
     )
 
 
@@ -219,7 +220,7 @@ def check_hint(hint: Any, path: tuple[str, ...], seen: set[Any]) -> None:
 def plain_json(value: Any) -> Any:
     """A typed value as its JSON has it: names as they are encoded, dates as texts."""
     if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json", by_alias=True, round_trip=True)
+        return plain_model(value)
     return msgspec.to_builtins(value, str_keys=True, enc_hook=plain_json)
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
-from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, time
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import jiter
 import jsonschema_rs
 import msgspec
 
 from headrace.errors import InvalidOutput, Misfit, NoSchemaError, SchemaError
-from headrace.schema.merge import PATTERNS
+from headrace.schema.formats import formats_of
+from headrace.schema.patterns import cannot_run, options, refusal
 from headrace.schema.resources import written_out
 from headrace.schema.source import Source, escaped
 from headrace.schema.validation_cost import MAX_LISTED, MAX_WORK, Effort, levels_of
@@ -29,23 +28,6 @@ SHOWN = 200
 """Characters of a value that a message quotes."""
 
 
-def is_iso(read: Callable[[str], Any], text: str) -> bool:
-    try:
-        read(text)
-    except ValueError:
-        return False
-    return True
-
-
-DURATION = re.compile(r"-?P(?!$)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?")
-CLOCK = re.compile(r"\d\d:\d\d:\d\d.*")
-FORMATS = {
-    "date-time": lambda text: bool(CLOCK.match(text[11:])) and is_iso(datetime.fromisoformat, text),
-    "time": lambda text: bool(CLOCK.match(text)) and is_iso(time.fromisoformat, text),
-    "duration": lambda text: DURATION.fullmatch(text) is not None,
-}
-
-
 class Later(Exception):
     """It may take longer than an event loop should stand still."""
 
@@ -57,29 +39,17 @@ class Validator:
         self.source = source
         self._encoded, self._literal = encoded, literal
         self._effort = Effort(source)
-        formats: bool | Literal["meant"] = source.dialect.asserts_formats if literal else "meant"
-        more = {"formats": FORMATS} if formats == "meant" else {}
         root = written_out(source)
         try:
             self._compiled = source.dialect.validator(
-                root, validate_formats=bool(formats), offline=True, pattern_options=PATTERNS, **more
+                root,
+                validate_formats=not literal or source.dialect.asserts_formats,
+                formats=formats_of(source.dialect.name, meant=not literal),
+                offline=True,
+                pattern_options=options(source.programs.size),
             )
         except jsonschema_rs.ValidationError as error:
-            where = pointer(list(error.instance_path))
-            keyword = str(error.instance_path[-1]) if error.instance_path else ""
-            if '"regex"' in error.message or keyword == "pattern":
-                raise SchemaError(
-                    f"schema at {where}: the pattern cannot be run: {error.message[:SHOWN]}",
-                    pointer=where,
-                    keyword="pattern",
-                    remedy="write a simpler one: no nested repetitions with large counts",
-                ) from None
-            raise NoSchemaError(
-                f"schema at {where or '/'}: {error.message[:SHOWN]}",
-                pointer=where,
-                keyword=keyword,
-                remedy="see JSON Schema for what may stand there",
-            ) from None
+            raise refused(error, source) from None
         except (jsonschema_rs.ReferencingError, ValueError) as error:
             raise SchemaError(
                 f"the schema cannot be compiled: {str(error)[:SHOWN]}", keyword="$ref", remedy="mend its references"
@@ -127,6 +97,31 @@ class Validator:
         listed = list(dict.fromkeys(itertools.islice(found, MOST_ERRORS)))
         if listed:
             raise InvalidOutput(listed)
+
+
+def refused(error: jsonschema_rs.ValidationError, source: Source) -> SchemaError:
+    """Why a schema cannot be compiled, and where."""
+    path = list(error.instance_path)
+    where, keyword = pointer(path), str(path[-1]) if path else ""
+    is_pattern = keyword == "pattern" or "patternProperties" in path[-2:-1]
+    if is_pattern and '"regex"' in error.message:
+        value = error.instance if isinstance(error.instance, str) else keyword
+        return refusal(where, *cannot_run(value))
+    if not path:  # of a reference it says only how it reads
+        named = (
+            (here, word) for here in source.all_of_it() for word in ("$id", "id", "$ref", "$dynamicRef", "$schema")
+        )
+        for here, word in named:
+            if isinstance(here.get(word), str) and f"'{here[word]}'" in error.message:
+                where, keyword = f"{source.pointer(here)}/{word}", word
+                break
+    remedy = "write a URI: percent-encode other characters, or leave it out" if keyword in ("$id", "id") else ""
+    return NoSchemaError(
+        f"schema at {where or '/'}: {error.message[:SHOWN]}",
+        pointer=where,
+        keyword=keyword,
+        remedy=remedy or "see JSON Schema for what may stand there",
+    )
 
 
 @lru_cache(maxsize=256)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from headrace.schema.source import BACKTRACKS, Source, subschemas
+from headrace.schema.patterns import BACKTRACKS
+from headrace.schema.source import Source, subschemas
 
 MAX_WAYS = 10_000
 MAX_WORK = 4_000_000

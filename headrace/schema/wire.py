@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from headrace.errors import SchemaError
 from headrace.schema.alternatives import Definition, Reference, Union
 from headrace.schema.json_texts import Coded, Text
+from headrace.schema.merge import canonical
 from headrace.schema.restore import (
     CASE,
     ENTRIES,
@@ -32,7 +33,9 @@ OF_TYPE = {
     "integer": ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf"),
     "string": ("pattern", "minLength", "maxLength", "format"),
 }
-ANY_TEXT = "Any JSON value, written as JSON text."
+ABOUT = ("title", "description")
+MIN_SHARED = 10
+"""Values of an enum that may be written once for several places."""
 REST_TEXT = "Properties beyond these; usually none."
 
 
@@ -47,8 +50,10 @@ class Writer:
         self.target = target
         self.shared = shared
         self.definitions: dict[str, Schema] = {}
-        self._names: dict[int, str] = {}
-        self._uses: dict[int, int] = {}
+        self.origins: dict[int, str] = {}
+        """The pointer in the caller's schema of each schema that is written, by the `id` of that."""
+        self._names: dict[Any, str] = {}
+        self._uses: dict[Any, int] = {}
         self._written = 0
 
     def document(self, node: Node, title: str, *, wrapped: bool = False) -> Schema:
@@ -72,9 +77,23 @@ class Writer:
                 self.definitions[name] = {}
                 self.definitions[name] = self._plain(node, (camel(name),))
             return {"$ref": f"#/$defs/{self._names[id(node)]}"}
+        values = values_of(node) if self.shared else None
+        if values is not None and self._uses.get(values, 0) > 1:
+            return self._named_values(node, values, path)
         return self._plain(node, path)
 
+    def _named_values(self, node: Node, values: Any, path: tuple[str, ...]) -> Schema:
+        """A reference to an enum that is written once, under what is said of it here."""
+        if values not in self._names:
+            self._names[values] = name = self._free(node.about.get("title") or path[-1] or "Values")
+            self.definitions[name] = {
+                word: value for word, value in self._plain(node, path).items() if word not in ABOUT
+            }
+        reference = {"$ref": f"#/$defs/{self._names[values]}"}
+        return {"anyOf": [reference]} | node.about if node.about else reference
+
     def _define(self, definition: Definition, path: tuple[str, ...]) -> Schema:
+        definition = definition.last
         if id(definition) not in self._names:
             self._names[id(definition)] = name = self._free(definition.name)
             self.definitions[name] = {}
@@ -91,6 +110,9 @@ class Writer:
         while waiting:
             here = waiting.pop()
             self._uses[id(here)] = self._uses.get(id(here), 0) + 1
+            values = values_of(here)
+            if values is not None:
+                self._uses[values] = self._uses.get(values, 0) + 1
             if id(here) in seen:
                 continue
             seen.add(id(here))
@@ -99,17 +121,23 @@ class Writer:
                 waiting.append(here.definition.node)
 
     def _plain(self, node: Node, path: tuple[str, ...]) -> Schema:
+        wire = self._wire(node, path)
+        self.origins[id(wire)] = node.pointer
+        return wire
+
+    def _wire(self, node: Node, path: tuple[str, ...]) -> Schema:
         self._written += 1
         if self._written > MOST_INLINE * (10 if self.shared else 1):
             raise TooMany
         about: Schema = dict(node.about)
+        if node.said:
+            about["description"] = " ".join(filter(None, (about.get("description"), node.said)))
         match node:
             case Plain():
                 return self._scalar(node, about)
             case Coded():
                 return {"type": "string"} | about | {"enum": list(node.values)}
             case Text():
-                about["description"] = " ".join(filter(None, (about.get("description"), ANY_TEXT)))
                 return {"type": "string"} | about
             case Items():
                 items = {"items": self.write(node.item, (*path, "Item"))}
@@ -144,12 +172,7 @@ class Writer:
         return {"anyOf": null_last(listed)} | about
 
     def _kept(self, limits: Schema, words: tuple[str, ...]) -> Schema:
-        kept = {word: limits[word] for word in words if word in limits and word in self.target.keywords}
-        if "pattern" in kept and not is_simple(kept["pattern"]):
-            del kept["pattern"]
-        if "format" in words and limits.get("format") in self.target.formats:
-            kept["format"] = limits["format"]
-        return kept
+        return self.target.kept({word: limits[word] for word in words if word in limits})
 
     def _record(self, node: Record, about: Schema, path: tuple[str, ...]) -> Schema:
         wires: dict[str, Schema] = {}
@@ -158,6 +181,7 @@ class Writer:
             if absent == "box":
                 wire = closed({VALUE: wire}, {})
             wires[name] = or_null(wire) if absent in ("null", "box") else wire
+            self.origins.setdefault(id(wires[name]), inner.pointer)
         if node.rest is not None:
             entry = self._entry(node.rest, (*path, camel(node.rest_name)))
             wires[node.rest_name] = {"type": "array", "description": REST_TEXT, "items": entry}
@@ -188,10 +212,17 @@ def closed(properties: dict[str, Schema], about: Schema) -> Schema:
 
 
 def or_null(wire: Schema) -> Schema:
+    if any("null" in types_of(each) for each in (wire, *wire.get("anyOf", ()))):
+        return wire
     if "anyOf" in wire:
         return wire | {"anyOf": null_last([*wire["anyOf"], NULL])}
     about = {word: wire[word] for word in ("description",) if word in wire}
     return {"anyOf": [{word: value for word, value in wire.items() if word not in about}, NULL]} | about
+
+
+def types_of(wire: Schema) -> list[str]:
+    kind = wire.get("type", [])
+    return [kind] if isinstance(kind, str) else kind
 
 
 def null_last(wires: list[Schema]) -> list[Schema]:
@@ -207,19 +238,22 @@ def of_kind(value: Any, kind: str) -> bool:
     return kind == "string"
 
 
-def is_simple(pattern: str) -> bool:
-    """Whether a pattern is one for constrained decoding: no look-around, no reference back, no Unicode classes."""
-    return not re.search(r"\(\?(?!:)|\\[1-9kpPbBuc]", pattern)
-
-
 def camel(name: str) -> str:
     return "".join(word[:1].upper() + word[1:] for word in re.split(r"[^A-Za-z0-9]+", name))
 
 
-def check_limits(found: list[Place], target: Target) -> None:
+def values_of(node: Node) -> Any:
+    """What tells an enum of many values from another one; None for anything else."""
+    values = node.values if isinstance(node, Plain | Coded) else None
+    if not values or len(values) < MIN_SHARED:
+        return None
+    return type(node), tuple(node.types) if isinstance(node, Plain) else (), tuple(map(canonical, values))
+
+
+def check_limits(found: Iterable[Place], target: Target) -> None:
     """Raises `SchemaError` naming the first limit of the target that a wire schema (its places) is beyond."""
     properties = enum_values = chars = 0
-    for here, depth, place in found:
+    for here, depth, place, origin in found:
         named = here.get("properties", {})
         properties += len(named)
         chars += sum(map(len, (*named, *here.get("$defs", {}))))
@@ -237,6 +271,7 @@ def check_limits(found: list[Place], target: Target) -> None:
                 raise SchemaError(
                     f"the schema has {count} {what} on the wire ({place[:200] or '/'} is one too many), and {target.name} "
                     f"takes {most}",
+                    pointer=origin,
                     keyword=what,
                     remedy="describe less, make parts of it `true` (they travel as JSON text), or choose the mode "
                     "json_object",
@@ -244,23 +279,28 @@ def check_limits(found: list[Place], target: Target) -> None:
 
 
 class Place(NamedTuple):
-    """A schema inside a wire schema: in how many objects it lies, and where."""
+    """A schema inside a wire schema: in how many objects it lies, where, and what place of the caller's schema it is."""
 
     schema: Schema
     depth: int
     pointer: str
+    origin: str
 
 
-def places(wire: Schema) -> Iterator[Place]:
+def places(wire: Schema, origins: dict[int, str]) -> Iterator[Place]:
     """Every schema inside."""
-    waiting: list[tuple[Schema, int, str]] = [(wire, 0, "")]
+    waiting: list[Place] = [Place(wire, 0, "", "")]
     while waiting:
-        here, depth, place = waiting.pop()
+        here, depth, place, origin = waiting.pop()
         depth += here.get("type") == "object"
-        yield Place(here, depth, place)
+        origin = origins.get(id(here), origin)
+        yield Place(here, depth, place, origin)
         for word in ("properties", "$defs"):
             inside = depth if word == "properties" else 0
-            waiting += [(inner, inside, f"{place}/{word}/{name}") for name, inner in here.get(word, {}).items()]
-        waiting += [(inner, depth, f"{place}/anyOf/{at}") for at, inner in enumerate(here.get("anyOf", ()))]
+            named = here.get(word, {}).items()
+            waiting += [Place(inner, inside, f"{place}/{word}/{name}", origin) for name, inner in named]
+        waiting += [
+            Place(inner, depth, f"{place}/anyOf/{at}", origin) for at, inner in enumerate(here.get("anyOf", ()))
+        ]
         if "items" in here:
-            waiting.append((here["items"], depth, f"{place}/items"))
+            waiting.append(Place(here["items"], depth, f"{place}/items", origin))

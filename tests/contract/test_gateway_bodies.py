@@ -45,9 +45,25 @@ LONG = {
 }
 MESSAGE = {"role": "user", "content": "x" * 300}
 TOOLS = [{"type": "function", "function": {"name": f"f{n}", "parameters": {"type": "object"}}} for n in range(24_000)]
+PATTERNS = [
+    {f"n{i}": {"type": "string", "pattern": f"^(?:{n}x{i}\\w{{1,200}})$"} for i in range(199)} for n in range(150)
+]
 MANY = {
     "messages in bounds": json.dumps({"model": "rehearsal/small", "messages": [MESSAGE] * 60_000}).encode(),
     "metadata": HEAD + json.dumps({f"k{n:0100}": "v" * 40 for n in range(190_000)}).encode() + b"}",
+    "tools with patterns": json.dumps(
+        {
+            "model": "rehearsal/small",
+            "messages": [MESSAGE],
+            "tools": [
+                {
+                    "type": "function",
+                    "function": {"name": f"f{n}", "parameters": {"type": "object", "properties": each}},
+                }
+                for n, each in enumerate(PATTERNS)
+            ],
+        }
+    ).encode(),
     "tools": json.dumps({"model": "rehearsal/small", "messages": [MESSAGE], "tools": TOOLS}).encode(),
 }
 

@@ -217,7 +217,7 @@ def test_what_is_used_often_is_written_once() -> None:
         ({"$schema": "https://x.y/z"}, "/$schema", "$schema"),
         ({"type": "strin"}, "/type", "type"),
         ({"properties": {"a": {"pattern": "("}}}, "/properties/a/pattern", "pattern"),
-        ({"type": "object", "properties": {"a": False}, "required": ["a"]}, "", "false"),
+        ({"type": "object", "properties": {"a": False}, "required": ["a"]}, "/properties/a", "false"),
     ],
 )
 def test_what_cannot_be_carried_is_named_by_its_place(schema: dict[str, Any], pointer: str, keyword: str) -> None:

@@ -225,6 +225,10 @@ class ChatCompletion:
         talk = conversation(messages, system_prompt=system_prompt)
         conversation("x", prefilling=prefilling)
         tools = tool_definitions or ToolDefinitions()
+        if self.mode == "tool_call" and schema is not None and tools.schemas:
+            raise InputError(
+                "mode='tool_call': the schema travels as a tool there, so there can be no tools of your own"
+            )
         return Job(
             model=f"{self.facts.name}/{self.model_id}",
             messages=talk,
@@ -314,8 +318,11 @@ class ChatCompletion:
         return build_body(job, self.model_id, self.facts, type(self).adapt, self.mode_of(job))
 
     def mode_of(self, job: Job) -> Mode:
-        """How the job's schema is put to this model: as the job says, the object, its profile, or what is known of it."""
-        return job.mode or self.mode or mode_for(self.facts.name, self.model_id, self._profile_mode)
+        """How the job's schema is put to this model: as the job says, the object, its profile, or what is known of it.
+
+        As a tool it would take the place of the job's own: then it is put in words."""
+        mode = job.mode or self.mode or mode_for(self.facts.name, self.model_id, self._profile_mode)
+        return "prompt" if mode == "tool_call" and job.tools else mode
 
     def request(self, job: Job, request_id: str = "") -> Request:
         headers = self._headers

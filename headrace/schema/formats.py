@@ -1,0 +1,47 @@
+"""What a text of a `format` is: RFC 3339 for dates and times, in the wording of every draft.
+
+Read to the letter, a time has an offset. As it is meant, it may lack one, and a duration may have a sign and a fraction: that
+is how Python and others write what has no zone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache, partial
+
+import jsonschema_rs
+
+Check = Callable[[str], bool]
+LACKING = {
+    "draft 4": (
+        "duration", "idn-hostname", "uri-reference", "iri", "iri-reference", "uuid", "uri-template", "json-pointer",
+        "relative-json-pointer",
+    ),
+    "draft 6": ("duration", "idn-hostname", "iri", "iri-reference", "uuid", "relative-json-pointer"),
+    "draft 7": ("duration", "uuid"),
+}  # fmt: skip
+"""Formats that came later; whoever writes one means it."""
+DURATION = re.compile(r"-?P(?!$)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?", re.ASCII)
+
+
+@lru_cache
+def strict(name: str) -> Check:
+    """The format `name` as 2020-12 has it."""
+    return jsonschema_rs.Draft202012Validator({"format": name}, validate_formats=True).is_valid
+
+
+def with_or_without_offset(name: str, text: str) -> bool:
+    return strict(name)(text) or strict(name)(f"{text}Z")
+
+
+MEANT: dict[str, Check] = {
+    "date-time": partial(with_or_without_offset, "date-time"),
+    "time": partial(with_or_without_offset, "time"),
+    "duration": lambda text: DURATION.fullmatch(text) is not None,
+}
+
+
+def formats_of(dialect: str, *, meant: bool) -> dict[str, Check]:
+    """The checks beside those that the validator of a dialect has."""
+    return {name: strict(name) for name in LACKING.get(dialect, ())} | (MEANT if meant else {})

@@ -1,0 +1,212 @@
+"""Regular expressions: what they cost to run, and which cannot be run.
+
+Patterns run in linear time; those with a look-around, which cannot, give up after so many steps and then do not match. Each is
+made a program once, whose size grows with its counts. A count of single characters (`^.{1,255}$`) costs nothing: it is
+checked as a length.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jsonschema_rs
+
+from headrace.errors import SchemaError
+
+if TYPE_CHECKING:
+    from headrace.schema.source import Source
+
+MAX_PATTERNS = 200
+SMALL = 1 << 18
+"""Bytes of a program that are no matter."""
+LARGE = (1 << 19, 1 << 20, 1 << 21, 1 << 22)
+"""The sizes that are tried for one that needs more."""
+MAX_BYTES = 1 << 23
+"""Of all larger programs of one schema: half a second, and 40 MB."""
+MAX_UNMEASURED = 60
+"""Characters of a pattern without counts that is surely small."""
+BACKTRACKS = re.compile(r"\(\?<?[=!]|\\[1-9]|\\k<")
+"""What only an engine that backtracks can do; from one beginning its steps are bounded, from every place they are not."""
+COUNT = re.compile(r"\{\d")
+ATOM = re.compile(
+    r"\[(?:\\.|[^\]\\])+\]|\\[pP]\{[^}]*\}|\\[dDsSwWtnrfv]|\\x[0-9A-Fa-f]{2}|\\u(?![dD][89a-fA-F])[0-9A-Fa-f]{4}"
+    r"|\\[^A-Za-z0-9]|[^\\^$.|?*+()\[\]{}]|\.",
+    re.DOTALL,
+)
+"""What stands for one character."""
+REPEAT = re.compile(r"\{(\d+)(,?)(\d*)\}|([?*+])")
+SHOWN = 200
+
+
+class Lengths(NamedTuple):
+    """A pattern that says the same as another one together with lengths of the text."""
+
+    pattern: str
+    least: int
+    most: int
+
+
+def options(size: int) -> jsonschema_rs.FancyRegexOptions:
+    return jsonschema_rs.FancyRegexOptions(backtrack_limit=10_000, size_limit=size, dfa_size_limit=SMALL)
+
+
+def runs(pattern: str, size: int) -> jsonschema_rs.Validator | None:
+    """What matches texts against a pattern; None where no program of that size does."""
+    try:
+        return jsonschema_rs.Draft202012Validator({"pattern": pattern}, pattern_options=options(size))
+    except (jsonschema_rs.ValidationError, ValueError):
+        return None
+
+
+@lru_cache(maxsize=4096)
+def pattern_validator(pattern: str) -> jsonschema_rs.Validator | None:
+    size = size_of(pattern)
+    return runs(pattern, size) if size else None
+
+
+def matches(pattern: str, name: str) -> bool:
+    validator = pattern_validator(pattern)
+    return validator is not None and validator.is_valid(name)
+
+
+@lru_cache(maxsize=4096)
+def is_small(pattern: str) -> bool:
+    """Whether a small program does; that it can be run at all is told when it is made."""
+    return (len(pattern) <= MAX_UNMEASURED and not COUNT.search(pattern)) or runs(pattern, SMALL) is not None
+
+
+def size_of(pattern: str) -> int:
+    """Bytes that the program of a pattern may need: one of a few sizes; 0 where it cannot be run."""
+    if is_small(pattern):
+        return SMALL
+    return next((size for size in LARGE if runs(pattern, size) is not None), 0)
+
+
+@lru_cache(maxsize=4096)
+def as_lengths(pattern: str) -> Lengths | None:
+    """A pattern of single characters, one of them counted (`^[A-Z].{1,255}$`), as lengths; None for any other."""
+    if not pattern.startswith("^") or not pattern.endswith("$"):
+        return None
+    at, end = 1, len(pattern) - 1
+    parts: list[str] = []
+    least, most, counted = 0, 0, 0
+    while at < end:
+        atom = ATOM.match(pattern, at, end)
+        if atom is None:
+            return None
+        at = atom.end()
+        repeat = REPEAT.match(pattern, at, end)
+        if repeat is None:
+            parts.append(atom[0])
+            least, most = least + 1, most + 1
+            continue
+        at = repeat.end()
+        if at < end and pattern[at] in "?*+{":  # lazy, possessive, or no pattern
+            return None
+        low, comma, high, sign = repeat.groups()
+        if sign:
+            return None
+        if high and int(high) < int(low):
+            return None
+        if not comma or low == high:
+            parts.append(atom[0] + repeat[0])
+            least, most = least + int(low), most + int(low)
+            continue
+        if not high:
+            return None
+        counted += 1
+        parts.append(atom[0] + "*")
+        least, most = least + int(low), most + int(high)
+    return Lengths(f"^{''.join(parts)}$", least, most) if counted == 1 else None
+
+
+class Programs(NamedTuple):
+    """What the patterns of one schema need: a size for the largest program, and `lengths` of what is checked as such, by the
+    `id` of the subschema."""
+
+    size: int
+    lengths: dict[int, Lengths]
+
+
+def programs_of(source: Source) -> Programs:
+    """Raises `SchemaError` for patterns that cannot be run, that look around everywhere, and for too many or too large ones."""
+    from headrace.schema.source import escaped
+
+    count, total, largest = 0, 0, SMALL
+    lengths: dict[int, Lengths] = {}
+    seen: set[str] = set()
+    for schema in source.all_of_it():
+        pattern, named = schema.get("pattern"), schema.get("patternProperties")
+        texts = [(pattern, "pattern")] if isinstance(pattern, str) else []
+        texts += [(text, f"patternProperties/{escaped(text)}") for text in named] if isinstance(named, dict) else []
+        for text, step in texts:
+            where = f"{source.pointer(schema)}/{step}"
+            count += 1
+            if count > MAX_PATTERNS:
+                raise refusal(where, f"more than {MAX_PATTERNS} patterns", "write fewer, or join them with `|`")
+            if BACKTRACKS.search(text) and not is_anchored(text):
+                raise refusal(
+                    where,
+                    f"{text!r:.{SHOWN}} looks around at every place of a text",
+                    "begin it with `^`, with no `|` outside of parentheses",
+                )
+            counted = as_lengths(text) if step == "pattern" and not is_small(text) else None
+            if counted is not None:
+                lengths[id(schema)] = counted
+                text = counted.pattern
+            if text in seen:
+                continue
+            seen.add(text)
+            size = size_of(text)
+            total += size if size > SMALL else 0
+            largest = max(largest, size)
+            if not size:
+                raise refusal(where, *cannot_run(text))
+            if total > MAX_BYTES:
+                raise refusal(
+                    where,
+                    "the patterns of the schema are too large together",
+                    "bound the length by `maxLength`, and leave large counts out of the patterns",
+                )
+    return Programs(largest, lengths)
+
+
+def cannot_run(pattern: str) -> tuple[str, str]:
+    """Why, and what to do."""
+    if EXPRESSION.is_valid(pattern) and (COUNT.search(pattern) or len(pattern) > SHOWN):
+        return (
+            f"the pattern is too large to be run: {pattern!r:.{SHOWN}}",
+            "bound the length by `maxLength`, and leave large counts out of the pattern",
+        )
+    return (
+        f"the pattern cannot be run: {pattern!r:.{SHOWN}} is no regular expression",
+        "see ECMA-262 for what may stand there",
+    )
+
+
+def refusal(where: str, what: str, remedy: str) -> SchemaError:
+    return SchemaError(f"schema at {where}: {what}", pointer=where, keyword="pattern", remedy=remedy)
+
+
+def is_anchored(pattern: str) -> bool:
+    """Whether a match can only begin at the beginning: `^` stands there, and no other alternative beside it."""
+    plain = re.sub(r"\\.|\[(?:\\.|[^\]\\])*\]", "", pattern)
+    depth, outside = 0, ""
+    for char in plain:
+        depth += (char == "(") - (char == ")")
+        outside += char if depth == 0 else ""
+    return pattern.startswith("^") and "|" not in outside
+
+
+def with_lengths(schema: dict[str, Any], lengths: Lengths) -> dict[str, Any]:
+    """`schema` with its pattern said by lengths."""
+    least, most = schema.get("minLength", 0), schema.get("maxLength", lengths.most)
+    if not isinstance(least, int | float) or not isinstance(most, int | float):
+        return schema  # which is no schema
+    bounds = {"minLength": max(least, lengths.least), "maxLength": min(most, lengths.most)}
+    return {**schema, "pattern": lengths.pattern, **bounds}
+
+
+EXPRESSION = jsonschema_rs.Draft202012Validator({"format": "regex"}, validate_formats=True)
