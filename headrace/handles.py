@@ -148,6 +148,10 @@ class AsyncBatchHandle(Generic[T]):
             check = Check(self._client, self.id, self.answers, tenant=self._client.tenant, on_reask=on_reask)
             await drained(check.rows(reask=reask))
             self._checked = reask
+            if reask:
+                async with aclosing(self.events()) as found:
+                    async for _ in found:
+                        pass
 
     async def _end(self) -> None:
         await self.check()

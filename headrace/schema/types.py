@@ -13,6 +13,7 @@ import msgspec.inspect
 
 from headrace.errors import SchemaError
 from headrace.schema.source import check_size
+from headrace.schema.type_constraints import constrain, pydantic_generator
 from headrace.schema.validate import compiled, encoded
 from headrace.tools import hashable, remedy
 
@@ -120,7 +121,7 @@ def model_answers(given: Any, name: str | None) -> Answers[Any]:
 
     try:
         adapter = TypeAdapter(given)
-        schema = with_root(adapter.json_schema())
+        schema = with_root(adapter.json_schema(schema_generator=pydantic_generator()))
     except (PydanticUserError, RuntimeError, TypeError, ValueError) as error:
         raise SchemaError(f"schema={given!r}: {error}") from None
     return Answers(
@@ -149,8 +150,11 @@ def schema_of(given: Any) -> dict[str, Any]:
     """The JSON Schema of a msgspec type, its root written out (providers refuse a `$ref` there)."""
     try:
         (root,), definitions = msgspec.json.schema_components([given], ref_template="#/$defs/{name}")
+    except KeyError as error:
+        raise SchemaError(f"schema={given!r}: two of its types have the same name: {error}") from None
     except (TypeError, NameError, RecursionError) as error:
         raise SchemaError(f"schema={given!r}: {error}") from None
+    constrain(given, root, definitions)
     whole = with_root({**root, "$defs": definitions} if definitions else dict(root))
     return msgspec.json.decode(encoded(whole))  # a default may be a tuple
 
