@@ -21,13 +21,12 @@ from headrace.ledger.state import BATCH_TERMINAL
 from headrace.lines import custom_id_of, outcome_of
 from headrace.reader import Reader
 from headrace.refusals import BY_TYPE, Refusals, refusals_among
-from headrace.schema.types import Answers
+from headrace.schema.types import Answers, places_of
 from headrace.waiting import persistently
 
 T = TypeVar("T")
 
 PAGE = 256
-MAX_PLACES = 10
 LOOK_S = 1.0
 """A row may be checkpointed without an event of its own (they come four times a second): then it is found by looking."""
 
@@ -71,16 +70,6 @@ def value_of(subject: str, completion: Completion, answers: Answers[Any]) -> Any
         partial = msgspec.json.encode(completion.value).decode()
         message = f"the answer fits the schema, but not the type: {'; '.join(places_of(error))}"
         raise JobFailed(subject, Failure("invalid_output", message, partial=partial, metadata=BY_TYPE)) from error
-
-
-def places_of(error: Exception) -> list[str]:
-    """What a type has against a value: of Pydantic each place with its complaint, without what was in it."""
-    listed: Any = getattr(error, "errors", None)
-    if callable(listed) and hasattr(error, "error_count"):
-        places: Any = listed(include_url=False, include_context=False, include_input=False)
-        shown = [f"{''.join(f'/{part}' for part in place['loc'])}: {place['msg']}" for place in places[:MAX_PLACES]]
-        return [place.removeprefix(": ") for place in shown]
-    return [f"{error}" if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: {error}"]
 
 
 def text_of(completion: Completion) -> str:

@@ -173,19 +173,34 @@ def check(batch_id: str, schema: str, out: Path | None, whole: bool) -> None:
     given, _ = given_schema(schema)
     if isinstance(given, dict):
         raise InputError(f"--schema {schema}: give a type, as module:Type; by a schema every answer was checked before")
-    sys.exit(with_client(lambda client: follow(client, batch_id, out, whole=whole, schema=given)))
+    sys.exit(with_client(lambda client: follow(client, batch_id, out, whole=whole, schema=given, word=schema)))
 
 
-async def follow(client: AsyncHeadrace, batch_id: str, out: Path | None, *, whole: bool, schema: Any = None) -> int:
-    """Watch a batch to its end, read its rows as the type `schema`, write its results, return the exit code."""
-    handle = client.batch(batch_id, schema=schema)
-    checking = asyncio.create_task(handle.check(on_reask=say_reask))
+async def follow(
+    client: AsyncHeadrace, batch_id: str, out: Path | None, *, whole: bool, schema: Any = None, word: str | None = None
+) -> int:
+    """Watch a batch to its end, read its rows as the type `schema` (named by `word`), write its results, return the exit
+    code."""
+    from headrace.checking import has_type
+    from headrace.schema.types import answers
+
+    opened: asyncio.Queue[str] = asyncio.Queue()
+
+    def asked_again(new: str, count: int) -> None:
+        what = "1 answer that the type refuses is" if count == 1 else f"{count} answers that the type refuses are"
+        click.echo(f"{what} asked for again: {new}", err=True)
+        opened.put_nowait(new)
+
+    back = f"headrace batches check {batch_id} --schema {word}" if has_type(answers(schema)) else None
+    checking = asyncio.create_task(client.batch(batch_id, schema=schema).check(on_reask=asked_again))
     try:
-        batch = await watch_batch(client, batch_id)
-        await until_interrupted(ended(checking))
+        batch = await watch_batch(client, batch_id, back)
+        while (new := await until_interrupted(first_of(opened, checking))) is not None:
+            await watch_batch(client, new, back)
+        await checking
         batch = await client.batch(batch_id).progress()
     except Interrupted:
-        detached(batch_id)
+        detached(batch_id, back)
     finally:
         await stop(checking)
     errors = None
@@ -208,13 +223,14 @@ async def follow(client: AsyncHeadrace, batch_id: str, out: Path | None, *, whol
     return 0
 
 
-async def ended(task: asyncio.Task[None]) -> None:
-    await task
-
-
-def say_reask(batch_id: str, count: int) -> None:
-    what = "1 answer that the type refuses is" if count == 1 else f"{count} answers that the type refuses are"
-    click.echo(f"{what} asked for again: {batch_id}", err=True)
+async def first_of(opened: asyncio.Queue[str], checking: asyncio.Task[None]) -> str | None:
+    """The next of `opened`; None when `checking` has ended and there is none."""
+    getting = asyncio.create_task(opened.get())
+    try:
+        await asyncio.wait({getting, checking}, return_when=asyncio.FIRST_COMPLETED)
+        return getting.result() if getting.done() else None
+    finally:
+        getting.cancel()
 
 
 def by_code(batch: Batch) -> str:

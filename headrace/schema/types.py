@@ -32,6 +32,9 @@ NAMES = (
 )
 """What msgspec reads from the name of a property."""
 
+MAX_PLACES = 10
+"""Of a value that a type refuses, in one message."""
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -182,6 +185,16 @@ def wire_name(name: str) -> str:
     """`name` as providers take it: lower case, `[a-z0-9_-]`, 1 to 64 characters (providers 3.2)."""
     kept = "".join(char if char.isascii() and (char.isalnum() or char in "_-") else "_" for char in name.lower())
     return kept[:64] or "answer"
+
+
+def places_of(error: Exception) -> list[str]:
+    """What a type has against a value: of Pydantic each place with its complaint, without what was in it."""
+    listed: Any = getattr(error, "errors", None)
+    if callable(listed) and hasattr(error, "error_count"):
+        places: Any = listed(include_url=False, include_context=False, include_input=False)
+        shown = [f"{''.join(f'/{part}' for part in place['loc'])}: {place['msg']}" for place in places[:MAX_PLACES]]
+        return [place.removeprefix(": ") for place in shown]
+    return [f"{error}" if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: {error}"]
 
 
 def as_it_is(value: Any) -> Any:
