@@ -71,6 +71,7 @@ class Check:
                     rows = [row_of(line, self._answers, structured=structured) for line in page.applied()]
                     if typed:
                         await self._refuse(batch_id, page, rows)
+                        self._mark(batch_id, page)
                     if not waits:
                         ready = self._ready(page, rows, reasks) if reasks else len(rows)
                         waits = ready < len(rows)
@@ -83,6 +84,32 @@ class Check:
                     return
                 continue  # nothing was asked: the rows are what they are
             batch_id = following
+
+    async def run(self, *, reask: bool = True) -> None:
+        """Read all rows, without giving them to anybody. One that is given up goes on where it was."""
+        if not has_type(self._answers):
+            return
+        batch_id = await persistently(lambda: latest(self._ledger, self._first))
+        while True:
+            fields = await persistently(lambda batch_id=batch_id: batch_fields(self._ledger, batch_id))
+            structured = fields.get("structured") == "1"
+            lines = await self._client.lines_of(batch_id)
+            async with aclosing(lines.pages(self._client.checked.get((batch_id, self._answers), 0))) as pages:
+                async for page in pages:
+                    rows = [row_of(line, self._answers, structured=structured) for line in page.applied()]
+                    await self._refuse(batch_id, page, rows)
+                    self._mark(batch_id, page)
+                    await asyncio.sleep(0)
+            if not (reask and await self._reasks(fields)):
+                return
+            following = await self._asked_again(batch_id)
+            if following is None:
+                return
+            batch_id = following
+
+    def _mark(self, batch_id: str, page: Page) -> None:
+        key, read = (batch_id, self._answers), page.first + len(page.lines)
+        self._client.checked[key] = max(read, self._client.checked.get(key, 0))
 
     async def _reasks(self, fields: dict[str, str]) -> int:
         body = await persistently(lambda: self._ledger.client.get(self._ledger.keys.template(fields["template"])))
@@ -133,9 +160,3 @@ class Check:
 def has_type(answers: Answers[Any]) -> bool:
     """Whether answers are read as a type, which may refuse what its schema allows."""
     return answers.schema is not None and answers.read is not as_it_is
-
-
-async def drained(rows: AsyncGenerator[list[Row[Any]]]) -> None:
-    async with aclosing(rows) as pages:
-        async for _ in pages:
-            await asyncio.sleep(0)

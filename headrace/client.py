@@ -51,7 +51,7 @@ from headrace.opening import WINDOW_S, open_new, open_retry
 from headrace.reader import Reader
 from headrace.refusals import refusals
 from headrace.results import Lines, closed_lines
-from headrace.schema.types import answers
+from headrace.schema.types import Answers, answers
 from headrace.settings import STATE_FOLDER, Settings, find_state_folder, redis_url
 from headrace.summaries import Batch, JobSummary
 
@@ -86,6 +86,7 @@ class AsyncHeadrace:
             ) from None
         self.reader = Reader(self.ledger)
         self.hints = Hints(self.settings.namespace)
+        self.checked: dict[tuple[str, Answers[Any]], int] = {}  # lines of a batch that were read as a handle's type
         self._announced: list[Announcement] = []
         self._announced_at: float | None = None
         self._store: FileStore | None = None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from headrace import summaries
-from headrace.checking import Check, drained, has_type
+from headrace.checking import Check, has_type
 from headrace.errors import Expired, Failure, InputError, JobFailed, Unknown, WaitTimeout
 from headrace.job import Completion, Outcome
 from headrace.ledger.state import BATCH_TERMINAL, TERMINAL
@@ -118,7 +118,6 @@ class AsyncBatchHandle(Generic[T]):
         self.id = batch_id
         self._client = client
         self.answers = answers
-        self._checked = not has_type(answers)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.id!r})"
@@ -135,26 +134,27 @@ class AsyncBatchHandle(Generic[T]):
         `reasks` times.
         """
         found = await within(at_least(timeout, LOOK_S), self.progress(), self.id)
-        if found.state in BATCH_TERMINAL and self._checked:
+        if found.state in BATCH_TERMINAL and not has_type(self.answers):
             return found
-        await within(timeout, self._end(), self.id)
+        # What has ended was perhaps read as the type before: then it is there, with a timeout of 0 as well.
+        await within(at_least(timeout, LOOK_S) if found.ended else timeout, self._end(), self.id)
         return await self.progress()
 
     async def check(self, *, reask: bool = True, on_reask: Callable[[str, int], None] | None = None) -> None:
         """Read all rows as the type of the handle, to the batch's end: what it refuses counts as failed from then on, and is
         asked for again up to `reasks` times (`on_reask` is told in which batch, and how many), unless `reask` is False. A
         handle without a type has nothing to check."""
-        if not self._checked:
+        if has_type(self.answers):
             check = Check(self._client, self.id, self.answers, tenant=self._client.tenant, on_reask=on_reask)
-            await drained(check.rows(reask=reask))
-            self._checked = reask
+            await check.run(reask=reask)
             if reask:
-                async with aclosing(self.events()) as found:
-                    async for _ in found:
-                        pass
+                await self._ended()
 
     async def _end(self) -> None:
         await self.check()
+        await self._ended()
+
+    async def _ended(self) -> None:
         async with aclosing(self.events()) as found:
             async for _ in found:
                 pass
@@ -179,7 +179,6 @@ class AsyncBatchHandle(Generic[T]):
         async with aclosing(check.rows()) as pages:
             async for page in pages:
                 yield page
-        self._checked = True
 
     async def line_pages(self) -> AsyncGenerator[list[bytes]]:
         """Its rows as lines in OpenAI's batch form, without line feeds, up to 256 at a time."""
