@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from headrace.client import AsyncHeadrace
 
 LOOK_S = 1.0
+MAX_CHECKED = 1000
+"""Handles of a client of which it is known how far they have checked."""
 
 
 class Check:
@@ -109,7 +111,11 @@ class Check:
 
     def _mark(self, batch_id: str, page: Page) -> None:
         key, read = (batch_id, self._answers), page.first + len(page.lines)
-        self._client.checked[key] = max(read, self._client.checked.get(key, 0))
+        checked = self._client.checked
+        read = max(read, checked.pop(key, 0))  # the one used last is the last to be forgotten
+        if len(checked) >= MAX_CHECKED:
+            checked.pop(next(iter(checked)))
+        checked[key] = read
 
     async def _reasks(self, fields: dict[str, str]) -> int:
         body = await persistently(lambda: self._ledger.client.get(self._ledger.keys.template(fields["template"])))

@@ -44,7 +44,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     were made because one before had failed, `codes` counts what did not succeed by its code, and of `usage_unknown` answers
     the provider's count of tokens could not be read: the tokens are too low by those. `refused` of the failed fitted the
     schema, and not the caller's type. When some of these were asked for again, the outcomes and the state are
-    those of the batch `reasked_as`, and what was paid is what both have paid."""
+    those of the batch `reasked_as` (a `reask_of` this one), and what was paid is what both have paid."""
 
     id: str
     state: str
@@ -62,6 +62,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     model: str = ""
     structured: bool = False
     retry_of: str = ""
+    reask_of: str = ""
     repaired: int = 0
     coerced: int = 0
     reasks: int = 0
@@ -176,7 +177,7 @@ async def batch(ledger: Ledger, batch_id: str) -> Batch:
 def _followed(first: Batch, next: Batch) -> Batch:
     """`first` as it is after its follow-up, which has all of its rows."""
     paid = {name: getattr(first, name) + getattr(next, name) for name in ADDED}
-    own = {name: getattr(first, name) for name in ("id", "created_ms", "retry_of")}
+    own = {name: getattr(first, name) for name in ("id", "created_ms", "retry_of", "reask_of")}
     return msgspec.structs.replace(next, reasked_as=next.id, **own, **paid)
 
 
@@ -202,6 +203,7 @@ def _batch(batch_id: str, fields: dict[str, str]) -> Batch:
         model=fields.get("model", ""),
         structured=fields.get("structured") == "1",
         retry_of=fields.get("retry_of", ""),
+        reask_of=fields.get("reask_of", ""),
         reasked_as=fields.get("reasked_as", ""),
         codes=codes_of(fields),
         **{name: int(fields.get(name) or 0) for name in (*NUMBERS, *READING)},
