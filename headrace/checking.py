@@ -16,6 +16,7 @@ import msgspec
 
 from headrace.batch import Template
 from headrace.errors import Gap
+from headrace.job import Completion
 from headrace.ledger.refuse_rows import refuse_rows
 from headrace.ledger.state import BATCH_TERMINAL
 from headrace.lines import outcome_of
@@ -37,8 +38,9 @@ MAX_CHECKED = 1000
 class Check:
     """The rows of the batch `batch_id` and of those that ask again for it, read as `answers` say.
 
-    Without a type nothing is checked, and nothing asked again. `on_reask` is told of each batch that is opened, and for how
-    many items.
+    Without a type nothing is checked, and nothing asked again. A type that the batch was not asked with is a way of reading
+    it: what it refuses has failed for this reader alone, unless it `counts`. `on_reask` is told of each batch that is opened,
+    and for how many items.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Check:
         answers: Answers[Any],
         *,
         tenant: str,
+        counts: bool = False,
         on_reask: Callable[[str, int], None] | None = None,
     ):
         self._client = client
@@ -55,23 +58,24 @@ class Check:
         self._first = batch_id
         self._answers = answers
         self._tenant = tenant
+        self._counts = counts
         self._on_reask = on_reask
 
     async def rows(self, *, reask: bool = True) -> AsyncGenerator[list[Row[Any]]]:
         """All rows in input order, up to 256 at a time, each as soon as all before it are there. From a row on that is asked
         for again they come when the batch that asks has them."""
         given, batch_id = 0, await persistently(lambda: latest(self._ledger, self._first))
-        typed = has_type(self._answers)
         while True:
             fields = await persistently(lambda batch_id=batch_id: batch_fields(self._ledger, batch_id))
             structured = fields.get("structured") == "1"
-            reasks = await self._reasks(fields) if typed and reask else 0
+            counts, reasks = await self._meant(fields)
+            reasks *= reask
             waits = False
             lines = await self._client.lines_of(batch_id)
             async with aclosing(lines.pages(given)) as pages:
                 async for page in pages:
                     rows = [row_of(line, self._answers, structured=structured) for line in page.applied()]
-                    if typed:
+                    if counts:
                         await self._refuse(batch_id, page, rows)
                         self._mark(batch_id, page)
                     if not waits:
@@ -89,11 +93,12 @@ class Check:
 
     async def run(self, *, reask: bool = True) -> None:
         """Read all rows, without giving them to anybody. One that is given up goes on where it was."""
-        if not has_type(self._answers):
-            return
         batch_id = await persistently(lambda: latest(self._ledger, self._first))
         while True:
             fields = await persistently(lambda batch_id=batch_id: batch_fields(self._ledger, batch_id))
+            counts, reasks = await self._meant(fields)
+            if not counts:
+                return
             structured = fields.get("structured") == "1"
             lines = await self._client.lines_of(batch_id)
             async with aclosing(lines.pages(self._client.checked.get((batch_id, self._answers), 0))) as pages:
@@ -102,7 +107,7 @@ class Check:
                     await self._refuse(batch_id, page, rows)
                     self._mark(batch_id, page)
                     await asyncio.sleep(0)
-            if not (reask and await self._reasks(fields)):
+            if not (reask and reasks):
                 return
             following = await self._asked_again(batch_id)
             if following is None:
@@ -117,15 +122,20 @@ class Check:
             checked.pop(next(iter(checked)))
         checked[key] = read
 
-    async def _reasks(self, fields: dict[str, str]) -> int:
+    async def _meant(self, fields: dict[str, str]) -> tuple[bool, int]:
+        """Whether what the type refuses counts, and how often it is then asked for again."""
+        if not has_type(self._answers):
+            return False, 0
         body = await persistently(lambda: self._ledger.client.get(self._ledger.keys.template(fields["template"])))
-        return msgspec.json.decode(body, type=Template).reasks if body else 0
+        template = msgspec.json.decode(body, type=Template) if body else None
+        counts = self._counts or (template is not None and template.schema == self._answers.schema)
+        return counts, template.reasks if template is not None and counts else 0
 
     async def _refuse(self, batch_id: str, page: Page, rows: list[Row[Any]]) -> None:
         refused = [
-            (page.first + at, row.error.message)
+            (page.first + at, row.error.message if row.error is not None else "")
             for at, row in enumerate(rows)
-            if row.error is not None and row.error.metadata == BY_TYPE and page.first + at not in page.refused
+            if refused_completion(row, page.lines[at]) is not None and page.first + at not in page.refused
         ]
         if refused:
             # A server that came back from an older copy has fewer rows than were read here: those come again.
@@ -135,10 +145,9 @@ class Check:
     def _ready(self, page: Page, rows: list[Row[Any]], reasks: int) -> int:
         """How many of the rows come before the first that is to be asked for again."""
         for at, (line, row) in enumerate(zip(page.lines, rows, strict=True)):
-            if row.error is not None and row.error.metadata == BY_TYPE:
-                _, completion, _ = outcome_of(line, structured=True)
-                if completion is not None and completion.reasks < reasks:
-                    return at
+            completion = refused_completion(row, line)
+            if completion is not None and completion.reasks < reasks:
+                return at
         return len(rows)
 
     async def _asked_again(self, batch_id: str) -> str | None:
@@ -161,6 +170,14 @@ class Check:
         if count and self._on_reask is not None:
             self._on_reask(following, count)
         return following
+
+
+def refused_completion(row: Row[Any], line: bytes) -> Completion | None:
+    """The answer in `line` that the type refuses. None of any other row, also of one that failed so in an earlier batch and is
+    kept as it was."""
+    if row.error is None or row.error.metadata != BY_TYPE:
+        return None
+    return outcome_of(line, structured=True)[1]
 
 
 def has_type(answers: Answers[Any]) -> bool:

@@ -143,16 +143,24 @@ class AsyncBatchHandle(Generic[T]):
     async def check(self, *, reask: bool = True, on_reask: Callable[[str, int], None] | None = None) -> None:
         """Read all rows as the type of the handle, to the batch's end: what it refuses counts as failed from then on, and is
         asked for again up to `reasks` times (`on_reask` is told in which batch, and how many), unless `reask` is False. A
-        handle without a type has nothing to check."""
+        handle without a type has nothing to check.
+
+        `wait` and `results` do so by themselves where the type is the one that the batch was asked with. Another one is a way of
+        reading: what it refuses counts only here."""
         if has_type(self.answers):
-            check = Check(self._client, self.id, self.answers, tenant=self._client.tenant, on_reask=on_reask)
+            check = Check(
+                self._client, self.id, self.answers, tenant=self._client.tenant, counts=True, on_reask=on_reask
+            )
             await check.run(reask=reask)
             if reask:
                 await self._ended()
 
     async def _end(self) -> None:
-        await self.check()
+        await self._check().run()
         await self._ended()
+
+    def _check(self) -> Check:
+        return Check(self._client, self.id, self.answers, tenant=self._client.tenant)
 
     async def _ended(self) -> None:
         async with aclosing(self.events()) as found:
@@ -175,8 +183,7 @@ class AsyncBatchHandle(Generic[T]):
     async def result_pages(self) -> AsyncGenerator[list[Row[T]]]:
         """`results`, up to 256 rows at a time."""
         await self.progress()  # an id that is not there is said at once
-        check = Check(self._client, self.id, self.answers, tenant=self._client.tenant)
-        async with aclosing(check.rows()) as pages:
+        async with aclosing(self._check().rows()) as pages:
             async for page in pages:
                 yield page
 
@@ -194,7 +201,7 @@ class AsyncBatchHandle(Generic[T]):
         path, found = writable(Path(path)), await self.progress()
         structured = found.structured
         if found.ended:
-            await self.check(reask=False)
+            await self._check().run(reask=False)
         errors = errors_beside(path)
         for which, target in (("output", path), ("errors", errors)):
             lines = await self._client.output_lines(self.id, which=which)
@@ -216,7 +223,7 @@ class AsyncBatchHandle(Generic[T]):
         (`["invalid_output"]`) it runs only what failed with one of them, and keeps the other failures as they are. Raises
         `InputError` for a code that is none, and when nothing failed with one of them."""
         if (await self.progress()).ended:
-            await self.check(reask=False)
+            await self._check().run(reask=False)
         return AsyncBatchHandle(self._client, await self._client.retry(self.id, codes=codes), self.answers)
 
     async def latest(self) -> str:

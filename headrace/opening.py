@@ -93,13 +93,13 @@ async def open_reask(
     if body is None or old["state"] != BatchState.COMPLETED or not int(old.get("refused", 0)):
         return None
     template, refused = msgspec.json.decode(body, type=Template), await refusals(ledger, batch_id)
-    new, again = new_id("batch"), set[int]()
+    again = await asyncio.to_thread(lines_to_ask, store, old, template, refused)
+    if not again:
+        return None
+    new = new_id("batch")
     try:
         items = refused_items(store, old, template, refused, answers, again)
         committed = await asyncio.to_thread(commit_input, store, new, items)
-        if not again:
-            store.remove(new)
-            return None
         await asyncio.to_thread(take_over, store, old, refused, new, failures=True)
         await asyncio.to_thread(index_prefill, store, new, frozenset(), again)
     except BaseException:
@@ -114,6 +114,17 @@ async def open_reask(
     return new, len(again)
 
 
+def lines_to_ask(store: FileStore, batch: dict[str, str], template: Template, refused: Refusals) -> set[int]:
+    """The lines of a closed batch that were refused and may be asked for again."""
+    lines = set[int]()
+    for line, row in enumerate(merge(store, batch["input"], batch["output"], batch["errors"])):
+        if line in refused:
+            _, completion, _ = outcome_of(row, structured=True)
+            if completion is not None and completion.reasks < template.reasks:
+                lines.add(line)
+    return lines
+
+
 def refused_items(
     store: FileStore,
     batch: dict[str, str],
@@ -122,24 +133,20 @@ def refused_items(
     answers: Answers[Any],
     again: set[int],
 ) -> Iterator[Item]:
-    """The items of a closed batch, those that are to be asked for again with the conversation for it; their lines go into
-    `again`."""
-    outcomes = merge(store, batch["input"], batch["output"], batch["errors"])
-    for line, (raw, outcome) in enumerate(zip(store.lines(batch["input"]), outcomes, strict=True)):
+    """The items of a closed batch, those of the lines in `again` with the conversation that asks for them again."""
+    rows = merge(store, batch["input"], batch["output"], batch["errors"])
+    for line, (raw, row) in enumerate(zip(store.lines(batch["input"]), rows, strict=True)):
         item = msgspec.json.decode(raw, type=Item)
-        if line in refused:
-            _, completion, _ = outcome_of(outcome, structured=True)
-            if completion is not None and completion.reasks < template.reasks:
-                row = row_of(outcome, answers, structured=True)
-                why = row.error.message if row.error is not None else refused.reason(line)
-                again.add(line)
-                item = msgspec.structs.replace(
-                    item,
-                    messages=[*template.messages(item), *feedback(completion.content, [why])],
-                    reasks=completion.reasks + 1,
-                    usage=completion.usage,
-                    cost=completion.cost,
-                )
+        if line in again and (completion := outcome_of(row, structured=True)[1]) is not None:
+            error = row_of(row, answers, structured=True).error
+            why = error.message if error is not None else refused.reason(line)
+            item = msgspec.structs.replace(
+                item,
+                messages=[*template.messages(item), *feedback(completion.content, [why])],
+                reasks=completion.reasks + 1,
+                usage=completion.usage,
+                cost=completion.cost,
+            )
         yield item
 
 

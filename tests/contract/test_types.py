@@ -153,8 +153,32 @@ def test_waiting_alone_checks_the_rows(client: Headrace, tmp_path: Path) -> None
     batch = client.extract(texts(4), model=MODEL, schema=SCHEMA)
     assert batch.wait(60).succeeded == 4
     later = client.batch(batch.id, schema=Even)
+    later.check()
     assert later.save(tmp_path / "rows.csv") == tmp_path / "rows.errors.csv"
     assert counters(later.progress())[:3] == ("completed", 2, 2)
+
+
+def test_another_type_is_a_way_of_reading(client: Headrace) -> None:
+    """A batch that was asked with a schema loses nothing to who reads it as a type, unless they say that it counts."""
+    batch = client.extract(texts(4), model=MODEL, schema=SCHEMA, reasks=1)
+    assert batch.wait(60).succeeded == 4
+    other = client.batch(batch.id, schema=Stubborn)
+    assert [row.ok for row in other.results()] == [False] * 4
+    assert counters(other.wait(60)) == ("completed", 4, 0, {}, 0)
+    assert all(row.ok for row in batch.results())
+    other.check(reask=False)
+    assert counters(batch.progress()) == ("completed", 0, 4, {"invalid_output": 4}, 4)
+
+
+def test_what_a_retry_keeps_as_failed_fails_once(client: Headrace) -> None:
+    bad = {"id": "bad", "text": "[[rehearsal fault=400 times=1]] stars: 4"}
+    batch = client.extract([*texts(4), bad], model=MODEL, schema=Even)
+    assert counters(batch.wait(60)) == ("completed", 2, 3, {"invalid_output": 2, "invalid_request": 1}, 2)
+    again = batch.retry(["invalid_request"])  # where the stand-in counts anew, and fails it anew
+    kept = ("completed", 2, 3, {"invalid_output": 2, "invalid_request": 1})
+    assert counters(again.wait(60))[:4] == kept
+    assert [row.ok for row in again.results()] == [True, False, True, False, False]
+    assert counters(again.progress())[:4] == kept
 
 
 def test_what_is_refused_is_asked_for_again(client: Headrace, stack: Stack) -> None:
