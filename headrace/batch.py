@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from headrace.errors import InputError
-from headrace.job import BODY_VERSION, Job
+from headrace.job import BODY_VERSION, Job, Usage
 from headrace.options import Options
 from headrace.schema.modes import Mode
 
@@ -34,11 +34,18 @@ def part_file(batch_id: str, number: int | str, part: str) -> str:
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of a batch. `fields` are the values for the prompt; `messages` replaces the prompt when given."""
+    """One line of a batch. `fields` are the values for the prompt; `messages` replaces the prompt when given.
+
+    Of an item that is asked for again (a `reask` batch), `reasks` counts how often it is then, `usage` and `cost` are what its
+    answers have cost before.
+    """
 
     custom_id: str
     fields: dict[str, Any] = {}
     messages: list[dict[str, Any]] | None = None
+    reasks: int = 0
+    usage: Usage | None = None
+    cost: float | None = None
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -62,9 +69,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def job(self, item: Item) -> Job:
         """The completion that `item` asks for."""
-        messages = item.messages
-        if messages is None:
-            messages = [{"role": "user", "content": render(self.prompt, item.fields)}]
+        messages = self.messages(item)
         if self.system is not None:
             messages = [{"role": "system", "content": self.system}, *messages]
         return Job(
@@ -74,9 +79,15 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             schema=self.schema,
             schema_name=self.schema_name,
             mode=self.mode,
-            reasks=self.reasks,
+            reasks=max(0, self.reasks - item.reasks),
             lax=self.lax,
         )
+
+    def messages(self, item: Item) -> list[dict[str, Any]]:
+        """The conversation that `item` asks with, but for the system prompt."""
+        if item.messages is not None:
+            return item.messages
+        return [{"role": "user", "content": render(self.prompt, item.fields)}]
 
 
 def prompt_fields(prompt: str) -> list[str]:

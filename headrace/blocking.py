@@ -291,6 +291,11 @@ class BatchHandle(Generic[T]):
         """Wait until it has ended, and return it. After `timeout` seconds `WaitTimeout` is raised, and the batch goes on."""
         return self._ask(lambda handle: handle.wait(timeout))
 
+    def check(self, *, reask: bool = True) -> None:
+        """Read all rows as the type of the handle, to the batch's end: what it refuses counts as failed from then on, and is
+        asked for again up to `reasks` times, unless `reask` is False. `wait` and `results` do it by themselves."""
+        self._ask(lambda handle: handle.check(reask=reask))
+
     def results(self) -> Iterator[Row[T]]:
         """Its rows in input order, each as soon as all before it are there; memory does not grow with the batch."""
         pages = self._ask(lambda handle: found(handle.result_pages()))

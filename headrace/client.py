@@ -49,7 +49,9 @@ from headrace.ledger.submit import TIMEOUT_MS, submit, submit_many
 from headrace.messages import conversation
 from headrace.opening import WINDOW_S, open_new, open_retry
 from headrace.reader import Reader
-from headrace.schema.types import answers
+from headrace.refusals import refusals
+from headrace.results import Lines, closed_lines
+from headrace.schema.types import Answers, answers
 from headrace.settings import STATE_FOLDER, Settings, find_state_folder, redis_url
 from headrace.summaries import Batch, JobSummary
 
@@ -69,6 +71,8 @@ class AsyncHeadrace:
     Every method raises `Unreachable` when nothing answers there.
     """
 
+    tenant = TENANT
+
     def __init__(self, url: str | None = None, *, settings: Settings | None = None):
         self.settings = settings or Settings.load()
         self.url = url or redis_url(self.settings)
@@ -82,6 +86,7 @@ class AsyncHeadrace:
             ) from None
         self.reader = Reader(self.ledger)
         self.hints = Hints(self.settings.namespace)
+        self.checked: dict[tuple[str, Answers[Any]], int] = {}  # lines of a batch that were read as a handle's type
         self._announced: list[Announcement] = []
         self._announced_at: float | None = None
         self._store: FileStore | None = None
@@ -288,6 +293,8 @@ class AsyncHeadrace:
     async def cancel(self, subject_id: str) -> str:
         """Cancel a job or a batch; returns its state now. Twice is no error; after its end it is (`Finished`)."""
         async with self.talking():
+            if subject_id.startswith("batch_"):
+                subject_id = await summaries.latest(self.ledger, subject_id)
             try:
                 return await cancel(self.ledger, subject_id)
             except Unknown:
@@ -301,23 +308,30 @@ class AsyncHeadrace:
     async def resume(self, batch_id: str) -> str:
         """Let a paused batch go on, once what paused it is put right; returns its state. Raises `Closed` after its end."""
         async with self.talking():
-            await resume(self.ledger, checked_id(batch_id, "batch"))
+            batch_id = await summaries.latest(self.ledger, checked_id(batch_id, "batch"))
+            await resume(self.ledger, batch_id)
             return (await summaries.batch(self.ledger, batch_id)).state
 
     async def retry(self, batch_id: str, *, codes: Collection[str] | None = None) -> str:
         """Open a new batch that keeps what succeeded in a closed one and pays only for the rest; with `codes` only for what
         failed with one of them. Returns its id."""
         async with self.talking():
+            batch_id = await summaries.latest(self.ledger, batch_id)
             return await open_retry(self.ledger, await self.store(), batch_id, tenant=TENANT, codes=codes)
 
     async def output_lines(self, batch_id: str, *, which: str = "output") -> Callable[[], Iterator[bytes]]:
         """What gives the lines of a closed batch's `output` or `errors`, in OpenAI's batch form, in input order."""
         async with self.talking():
+            batch_id = await summaries.latest(self.ledger, batch_id)
             fields = await summaries.batch_fields(self.ledger, batch_id)
-            store = await self.store()
+            store, refused = await self.store(), await refusals(self.ledger, batch_id)
         if fields["state"] not in BATCH_TERMINAL:
             raise InputError(f"{batch_id} is {fields['state']}; its output is there when it has ended")
-        return lambda: store.lines(fields[which])
+        return lambda: closed_lines(store, fields, refused, which)
+
+    async def lines_of(self, batch_id: str) -> Lines:
+        """The output lines of a batch, as they come."""
+        return Lines(self.ledger, self.reader, await self.store(), batch_id)
 
     async def store(self) -> FileStore:
         """The file store that the ledger names; this client's own when none is named yet. Raises `StorageError`."""

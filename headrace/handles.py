@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Coroutine
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from headrace import summaries
+from headrace.checking import Check, has_type
 from headrace.errors import Expired, Failure, InputError, JobFailed, Unknown, WaitTimeout
 from headrace.job import Completion, Outcome
 from headrace.ledger.state import BATCH_TERMINAL, TERMINAL
 from headrace.outputs import errors_beside, writable, write_results
-from headrace.results import Lines, Row, row_of, value_of
+from headrace.results import Row, value_of
 from headrace.schema.types import Answers
 from headrace.stream import AsyncJobStream
 from headrace.summaries import Batch
@@ -127,21 +128,48 @@ class AsyncBatchHandle(Generic[T]):
             return await summaries.batch(self._client.ledger, self.id)
 
     async def wait(self, timeout: float | None = None) -> Batch:
-        """Wait until it has ended, and return it. After `timeout` seconds `WaitTimeout` is raised, and the batch goes on."""
+        """Wait until it has ended, and return it. After `timeout` seconds `WaitTimeout` is raised, and the batch goes on.
+
+        With a type, every row is read as it as they come: what it refuses counts as failed, and is asked for again up to
+        `reasks` times.
+        """
         found = await within(at_least(timeout, LOOK_S), self.progress(), self.id)
-        if found.state in BATCH_TERMINAL:
+        if found.state in BATCH_TERMINAL and not has_type(self.answers):
             return found
-        await within(timeout, self._end(), self.id)
+        # What has ended was perhaps read as the type before: then it is there, with a timeout of 0 as well.
+        await within(at_least(timeout, LOOK_S) if found.ended else timeout, self._end(), self.id)
         return await self.progress()
 
+    async def check(self, *, reask: bool = True, on_reask: Callable[[str, int], None] | None = None) -> None:
+        """Read all rows as the type of the handle, to the batch's end: what it refuses counts as failed from then on, and is
+        asked for again up to `reasks` times (`on_reask` is told in which batch, and how many), unless `reask` is False. A
+        handle without a type has nothing to check.
+
+        `wait` and `results` do so by themselves where the type is the one that the batch was asked with. Another one is a way of
+        reading: what it refuses counts only here."""
+        if has_type(self.answers):
+            check = Check(
+                self._client, self.id, self.answers, tenant=self._client.tenant, counts=True, on_reask=on_reask
+            )
+            await check.run(reask=reask)
+            if reask:
+                await self._ended()
+
     async def _end(self) -> None:
+        await self._check().run()
+        await self._ended()
+
+    def _check(self) -> Check:
+        return Check(self._client, self.id, self.answers, tenant=self._client.tenant)
+
+    async def _ended(self) -> None:
         async with aclosing(self.events()) as found:
             async for _ in found:
                 pass
 
     async def events(self) -> AsyncGenerator[dict[str, Any]]:
         """Its counters, at most four times a second, the `end` last."""
-        with await self._client.reader.view(self._client.ledger.keys.batch(self.id)) as viewer:
+        with await self._client.reader.view(self._client.ledger.keys.batch(await self.latest())) as viewer:
             async for event in viewer:
                 yield event.decode()
 
@@ -154,23 +182,26 @@ class AsyncBatchHandle(Generic[T]):
 
     async def result_pages(self) -> AsyncGenerator[list[Row[T]]]:
         """`results`, up to 256 rows at a time."""
-        structured = (await self.progress()).structured
-        async with aclosing(self.line_pages()) as pages:
+        await self.progress()  # an id that is not there is said at once
+        async with aclosing(self._check().rows()) as pages:
             async for page in pages:
-                yield [row_of(line, self.answers, structured=structured) for line in page]
+                yield page
 
     async def line_pages(self) -> AsyncGenerator[list[bytes]]:
         """Its rows as lines in OpenAI's batch form, without line feeds, up to 256 at a time."""
-        lines = Lines(self._client.ledger, self._client.reader, await self._client.store(), self.id)
+        lines = await self._client.lines_of(await self.latest())
         async with aclosing(lines.pages()) as pages:
             async for page in pages:
-                yield page
+                yield page.applied()
 
     async def save(self, path: str | Path, *, whole: bool = False) -> Path | None:
         """Write the results of an ended batch to `path` (`.csv`, `.tsv`: flattened into columns), and what failed beside it:
         returns that file, if there is one. `whole` writes OpenAI's batch form. Raises `InputError` before the end.
         """
-        path, structured = writable(Path(path)), (await self.progress()).structured
+        path, found = writable(Path(path)), await self.progress()
+        structured = found.structured
+        if found.ended:
+            await self._check().run(reask=False)
         errors = errors_beside(path)
         for which, target in (("output", path), ("errors", errors)):
             lines = await self._client.output_lines(self.id, which=which)
@@ -191,7 +222,13 @@ class AsyncBatchHandle(Generic[T]):
         """A new batch that keeps what succeeded in this one, which has ended, and pays only for the rest. With `codes`
         (`["invalid_output"]`) it runs only what failed with one of them, and keeps the other failures as they are. Raises
         `InputError` for a code that is none, and when nothing failed with one of them."""
+        if (await self.progress()).ended:
+            await self._check().run(reask=False)
         return AsyncBatchHandle(self._client, await self._client.retry(self.id, codes=codes), self.answers)
+
+    async def latest(self) -> str:
+        """The batch that has its rows: itself, or the last that asked again for what its type refused."""
+        return await persistently(lambda: summaries.latest(self._client.ledger, self.id))
 
 
 def at_least(timeout: float | None, seconds: float) -> float | None:

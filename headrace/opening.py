@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 import msgspec
 
 from headrace.batch import Item, Template
-from headrace.errors import InputError, Unreachable
+from headrace.errors import Finished, InputError, Unreachable
+from headrace.feedback import feedback
 from headrace.files import FileStore
 from headrace.hint import BULK
 from headrace.intake import Committed, commit_input
 from headrace.job import new_id
 from headrace.ledger.open import open_batch
 from headrace.ledger.script import AWAY, Ledger
-from headrace.ledger.state import BATCH_TERMINAL
+from headrace.ledger.state import BATCH_TERMINAL, BatchState
+from headrace.lines import outcome_of
 from headrace.prefill import FAILURES, SUCCESSES, checked_codes, choose, index_prefill
+from headrace.refusals import Refusals, refusals
+from headrace.results import closed_lines, merge, row_of
+from headrace.schema.types import Answers
 from headrace.summaries import batch_fields
 
 WINDOW_S = 24 * 3600.0
@@ -55,15 +61,14 @@ async def open_retry(
     body = await ledger.client.get(ledger.keys.template(old["template"]))
     if body is None:
         raise InputError(f"{batch_id}: its template is past its retention; extract the input anew")
+    refused = await refusals(ledger, batch_id)
     if chosen is not None:
-        await asyncio.to_thread(choose, store, old["errors"], chosen, batch_id)
+        await asyncio.to_thread(lambda: choose(closed_lines(store, old, refused, "errors"), chosen, batch_id))
     new = new_id("batch")
     try:
         store.link(old["input"], f"{new}/input.jsonl")
         store.link(old["index"], f"{new}/index")
-        store.link(old["output"], f"{new}/{SUCCESSES}")
-        if chosen is not None:
-            store.link(old["errors"], f"{new}/{FAILURES}")
+        await asyncio.to_thread(take_over, store, old, refused, new, failures=chosen is not None)
         await asyncio.to_thread(index_prefill, store, new, chosen)
     except BaseException:
         store.remove(new)
@@ -74,6 +79,86 @@ async def open_retry(
     return new
 
 
+async def open_reask(
+    ledger: Ledger, store: FileStore, batch_id: str, answers: Answers[Any], *, tenant: str
+) -> tuple[str, int] | None:
+    """Open the batch that asks again for what the caller's type refused of a completed one, as far as its `reasks` go: each
+    of these items with its answer and what was wrong with it; all other rows it takes over. Returns its id and how many
+    items it asks for (0: another client had opened it). None when there is nothing to ask for.
+    """
+    old = await batch_fields(ledger, batch_id)
+    if old.get("reasked_as"):
+        return old["reasked_as"], 0
+    body = await ledger.client.get(ledger.keys.template(old["template"]))
+    if body is None or old["state"] != BatchState.COMPLETED or not int(old.get("refused", 0)):
+        return None
+    template, refused = msgspec.json.decode(body, type=Template), await refusals(ledger, batch_id)
+    again = await asyncio.to_thread(lines_to_ask, store, old, template, refused)
+    if not again:
+        return None
+    new = new_id("batch")
+    try:
+        items = refused_items(store, old, template, refused, answers, again)
+        committed = await asyncio.to_thread(commit_input, store, new, items)
+        await asyncio.to_thread(take_over, store, old, refused, new, failures=True)
+        await asyncio.to_thread(index_prefill, store, new, frozenset(), again)
+    except BaseException:
+        store.remove(new)
+        raise
+    extra = {"prefill": f"{new}/{SUCCESSES}", "reask_of": batch_id}
+    try:
+        await _open(ledger, new, template, committed, tenant, WINDOW_S, extra, follows=batch_id)
+    except Finished as other:
+        store.remove(new)
+        return other.detail, 0
+    return new, len(again)
+
+
+def lines_to_ask(store: FileStore, batch: dict[str, str], template: Template, refused: Refusals) -> set[int]:
+    """The lines of a closed batch that were refused and may be asked for again."""
+    lines = set[int]()
+    for line, row in enumerate(merge(store, batch["input"], batch["output"], batch["errors"])):
+        if line in refused:
+            _, completion, _ = outcome_of(row, structured=True)
+            if completion is not None and completion.reasks < template.reasks:
+                lines.add(line)
+    return lines
+
+
+def refused_items(
+    store: FileStore,
+    batch: dict[str, str],
+    template: Template,
+    refused: Refusals,
+    answers: Answers[Any],
+    again: set[int],
+) -> Iterator[Item]:
+    """The items of a closed batch, those of the lines in `again` with the conversation that asks for them again."""
+    rows = merge(store, batch["input"], batch["output"], batch["errors"])
+    for line, (raw, row) in enumerate(zip(store.lines(batch["input"]), rows, strict=True)):
+        item = msgspec.json.decode(raw, type=Item)
+        if line in again and (completion := outcome_of(row, structured=True)[1]) is not None:
+            error = row_of(row, answers, structured=True).error
+            why = error.message if error is not None else refused.reason(line)
+            item = msgspec.structs.replace(
+                item,
+                messages=[*template.messages(item), *feedback(completion.content, [why])],
+                reasks=completion.reasks + 1,
+                usage=completion.usage,
+                cost=completion.cost,
+            )
+        yield item
+
+
+def take_over(store: FileStore, old: dict[str, str], refused: Refusals, new: str, *, failures: bool) -> None:
+    """Have the lines of a closed batch in the folder of its successor: what succeeded, and what did not if that is kept."""
+    for which, name in (("output", SUCCESSES), ("errors", FAILURES))[: 1 + failures]:
+        if refused:
+            store.commit(f"{new}/{name}", closed_lines(store, old, refused, which))
+        else:
+            store.link(old[which], f"{new}/{name}")
+
+
 async def _open(
     ledger: Ledger,
     batch_id: str,
@@ -82,6 +167,7 @@ async def _open(
     tenant: str,
     window_s: float,
     extra: dict[str, str] | None = None,
+    follows: str | None = None,
 ) -> None:
     sha, body = template.encoded()
     record = {
@@ -105,6 +191,7 @@ async def _open(
             window_ms=int(window_s * 1000),
             tenant=tenant,
             record=record,
+            follows=follows,
         )
     except AWAY as error:
         # The input stays: the ledger may have the batch, only its answer was lost.

@@ -128,8 +128,11 @@ def check_options(options: Options) -> None:
         if key in (options.extra_body or {}):
             raise InputError(f"option `extra_body` may not hold `{key}`: it has an argument of its own")
     for name in (*OBJECTS, *NUMBERS):
+        value = getattr(options, name)
+        if value is None:
+            continue
         try:
-            json.dumps(getattr(options, name), allow_nan=False)
+            json.dumps(value, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
             raise InputError(f"option `{name}` cannot be written as JSON: {error}") from None
 

@@ -8,7 +8,7 @@ kinds of failure, out of `prefill.errors.jsonl`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -67,16 +67,19 @@ def checked_codes(codes: Collection[str]) -> frozenset[str]:
     return frozenset(codes)
 
 
-def choose(store: FileStore, errors: str, codes: frozenset[str], batch_id: str) -> None:
-    """Raise `InputError` when no line of the file `errors` failed with one of `codes`."""
-    found = Counter(code_of(line) for line in store.lines(errors))
+def choose(errors: Iterable[bytes], codes: frozenset[str], batch_id: str) -> None:
+    """Raise `InputError` when none of the lines `errors` failed with one of `codes`."""
+    found = Counter(code_of(line) for line in errors)
     if not codes & found.keys():
         there = ", ".join(f"{count} {code}" for code, count in found.most_common()) or "nothing that failed"
         raise InputError(f"{batch_id} has no item that failed with {', '.join(sorted(codes))}; it has {there}")
 
 
-def index_prefill(store: FileStore, batch_id: str, codes: frozenset[str] | None = None) -> None:
-    """Write the index of what is kept: all that succeeded, and with `codes` what failed with another code.
+def index_prefill(
+    store: FileStore, batch_id: str, codes: frozenset[str] | None = None, again: Container[int] = ()
+) -> None:
+    """Write the index of what is kept: all that succeeded, and with `codes` what failed with another code, but for the lines
+    (from 0) in `again`.
 
     All files are in input order, so one pass over each is enough.
     """
@@ -88,13 +91,13 @@ def index_prefill(store: FileStore, batch_id: str, codes: frozenset[str] | None 
             failed = _placed(store.lines(f"{batch_id}/{FAILURES}"), partial(_kept_kind, codes))
         nothing: tuple[str | None, Kept | None] = (None, None)
         success, failure = next(paid, nothing), next(failed, nothing)
-        for raw in store.lines(f"{batch_id}/input.jsonl"):
+        for line, raw in enumerate(store.lines(f"{batch_id}/input.jsonl")):
             name, kept = custom_id_of(raw), None
             if success[0] is not None and success[0] == name:
                 kept, success = success[1], next(paid, nothing)
             elif failure[0] is not None and failure[0] == name:
                 kept, failure = failure[1], next(failed, nothing)
-            yield kept.pack() if kept is not None else bytes(ENTRY_BYTES)
+            yield kept.pack() if kept is not None and line not in again else bytes(ENTRY_BYTES)
 
     store.commit(f"{batch_id}/{INDEX}", entries())
 

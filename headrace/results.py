@@ -4,9 +4,10 @@ from the output files once the batch has closed. Memory does not grow with the b
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing
 from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -19,7 +20,8 @@ from headrace.ledger.script import Ledger
 from headrace.ledger.state import BATCH_TERMINAL
 from headrace.lines import custom_id_of, outcome_of
 from headrace.reader import Reader
-from headrace.schema.types import Answers
+from headrace.refusals import BY_TYPE, Refusals, refusals_among
+from headrace.schema.types import Answers, places_of
 from headrace.waiting import persistently
 
 T = TypeVar("T")
@@ -30,15 +32,16 @@ LOOK_S = 1.0
 
 
 class Row(Generic[T]):
-    """One item's outcome. `value` is the answer in the caller's type; of an item that failed it raises `JobFailed`."""
+    """One item's outcome. `value` is the answer in the caller's type; of an item that failed it raises `JobFailed`, and an
+    answer that the type refuses has failed: `ok` is False, and the error's code is `invalid_output`."""
 
-    __slots__ = ("_answers", "completion", "custom_id", "error")
+    __slots__ = ("_value", "completion", "custom_id", "error")
 
-    def __init__(self, custom_id: str, completion: Completion | None, error: Failure | None, answers: Answers[Any]):
+    def __init__(self, custom_id: str, completion: Completion | None, error: Failure | None, value: T | None = None):
         self.custom_id = custom_id
         self.completion = completion
         self.error = error
-        self._answers = answers
+        self._value = value
 
     @property
     def ok(self) -> bool:
@@ -46,9 +49,9 @@ class Row(Generic[T]):
 
     @property
     def value(self) -> T:
-        if self.completion is None:
-            raise JobFailed(self.custom_id, self.error or Failure("provider_error", "no answer"))
-        return value_of(self.custom_id, self.completion, self._answers)
+        if self.error is not None:
+            raise JobFailed(self.custom_id, self.error)
+        return self._value  # type: ignore[return-value] (there is one, or an error)
 
     def __repr__(self) -> str:
         return f"Row({self.custom_id!r}, {'ok' if self.error is None else self.error.code})"
@@ -63,10 +66,10 @@ def value_of(subject: str, completion: Completion, answers: Answers[Any]) -> Any
         return text_of(completion)
     try:
         return answers.read(completion.value)
-    except (ValueError, TypeError) as error:
+    except Exception as error:  # whatever the caller's own validators raise
         partial = msgspec.json.encode(completion.value).decode()
-        failure = Failure("invalid_output", f"the answer fits the schema, but not the type: {error}", partial=partial)
-        raise JobFailed(subject, failure) from error
+        message = f"the answer fits the schema, but not the type: {'; '.join(places_of(error))}"
+        raise JobFailed(subject, Failure("invalid_output", message, partial=partial, metadata=BY_TYPE)) from error
 
 
 def text_of(completion: Completion) -> str:
@@ -76,7 +79,26 @@ def text_of(completion: Completion) -> str:
 def row_of(line: bytes, answers: Answers[Any], *, structured: bool) -> Row[Any]:
     """The row in one output line (without the kind byte in front)."""
     custom_id, completion, error = outcome_of(line, structured=structured)
-    return Row(custom_id, completion, error, answers)
+    if completion is None:
+        return Row(custom_id, None, error or Failure("provider_error", "no answer"))
+    try:
+        return Row(custom_id, completion, None, value_of(custom_id, completion, answers))
+    except JobFailed as refused:
+        return Row(custom_id, None, refused.failure)
+
+
+class Page(NamedTuple):
+    """Consecutive output lines, from number `first` on, as they were written, and which of them the caller's type refused."""
+
+    first: int
+    lines: list[bytes]
+    refused: Refusals
+
+    def applied(self) -> list[bytes]:
+        """The lines, those that were refused as error lines."""
+        if not self.refused:
+            return self.lines
+        return [self.refused.applied(self.first + at, line) for at, line in enumerate(self.lines)]
 
 
 class Lines:
@@ -89,13 +111,20 @@ class Lines:
         self._id = batch_id
         self._key = ledger.keys.batch(batch_id)
 
-    async def pages(self) -> AsyncGenerator[list[bytes]]:
-        """Raises `Unknown` for a batch that is not there (any more)."""
+    async def pages(self, given: int = 0) -> AsyncGenerator[Page]:
+        """From line `given` on. Raises `Unknown` for a batch that is not there (any more)."""
+        async with aclosing(self._written(given)) as pages:
+            async for lines in pages:
+                yield Page(given, lines, await refusals_among(self._ledger, self._id, given, len(lines)))
+                given += len(lines)
+
+    async def _written(self, given: int) -> AsyncGenerator[list[bytes]]:
         index = await self._field("index")
         shards = int(await self._field("shards"))
-        given = 0
+        first = await asyncio.to_thread(read_index, self._store, index, 0, 1)
+        begun = given // first[0].count if first else 0  # all but the last have as many
         with await self._reader.view(self._key, "now") as viewer:
-            for number in range(shards):
+            for number in range(begun, shards):
                 (shard,) = await asyncio.to_thread(read_index, self._store, index, number, 1)
                 while given < shard.line + shard.count:
                     page, moved = await self._next(number, shard, given - shard.line)
@@ -169,18 +198,33 @@ class Lines:
         return value.decode()
 
 
+def closed_lines(store: FileStore, batch: Mapping[str, str], refused: Refusals, which: str) -> Iterator[bytes]:
+    """The lines of the `output` or the `errors` of a closed batch (its record), after what was `refused` of it."""
+    if not refused:
+        yield from store.lines(batch[which])
+        return
+    for number, (good, line) in enumerate(merged(store, batch["input"], batch["output"], batch["errors"])):
+        if (good and number not in refused) == (which == "output"):
+            yield refused.applied(number, line) + b"\n"
+
+
 def merge(store: FileStore, source: str, output: str, errors: str) -> Iterator[bytes]:
     """The lines of both files of a closed batch in the order of its input."""
+    return (line for _, line in merged(store, source, output, errors))
+
+
+def merged(store: FileStore, source: str, output: str, errors: str) -> Iterator[tuple[bool, bytes]]:
+    """As `merge`, each with whether it is of the output."""
     good, bad = store.lines(output), store.lines(errors)
     line, error = next(good, b""), next(bad, b"")
     known = custom_id_of(line)
     for raw in store.lines(source):
         if line and custom_id_of(raw) == known:
-            yield line.rstrip(b"\n")
+            yield True, line.rstrip(b"\n")
             line = next(good, b"")
             known = custom_id_of(line)
         elif error:
-            yield error.rstrip(b"\n")
+            yield False, error.rstrip(b"\n")
             error = next(bad, b"")
         else:
             raise InputError(f"{output} and {errors} do not hold all items of {source}")

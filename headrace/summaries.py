@@ -17,7 +17,10 @@ DAMAGED = "damaged"
 NUMBERS = ("total", "succeeded", "failed", "cancelled", "dead", "input_tokens", "output_tokens")
 JOB_FIELDS = ["state", "code", "created", "ended", "n", "retry_of"]
 PAGE = 1000
-READING = ("repaired", "coerced", "reasks", "retried", "usage_unknown")
+READING = ("repaired", "coerced", "reasks", "retried", "usage_unknown", "refused")
+ADDED = ("input_tokens", "output_tokens", "repaired", "coerced", "reasks", "retried", "usage_unknown")
+"""What a batch and the one that asks again for it have had together."""
+MAX_FOLLOW_UPS = 8
 CODE = "code:"
 """What the fields begin with that count failures by their code."""
 
@@ -39,7 +42,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     out just now (a provider's limit). Of the answers, `repaired` were
     JSON only after mending, `coerced` fitted only by lax reading, and `reasks` calls asked for a better one. `retried` calls
     were made because one before had failed, `codes` counts what did not succeed by its code, and of `usage_unknown` answers
-    the provider's count of tokens could not be read: the tokens are too low by those."""
+    the provider's count of tokens could not be read: the tokens are too low by those. `refused` of the failed fitted the
+    schema, and not the caller's type. When some of these were asked for again, the outcomes and the state are
+    those of the batch `reasked_as` (a `reask_of` this one), and what was paid is what both have paid."""
 
     id: str
     state: str
@@ -57,11 +62,14 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     model: str = ""
     structured: bool = False
     retry_of: str = ""
+    reask_of: str = ""
     repaired: int = 0
     coerced: int = 0
     reasks: int = 0
     retried: int = 0
     usage_unknown: int = 0
+    refused: int = 0
+    reasked_as: str = ""
     codes: dict[str, int] = {}
 
     @property
@@ -152,7 +160,36 @@ async def batch(ledger: Ledger, batch_id: str) -> Batch:
     """Raises `Unknown`, or `Damaged` for what is no record of a batch."""
     fields = await batch_fields(ledger, batch_id)
     with readable(batch_id):
-        return _batch(batch_id, fields)
+        found = _batch(batch_id, fields)
+    for _ in range(MAX_FOLLOW_UPS):
+        name = fields.get("reasked_as")
+        if not name:
+            break
+        try:
+            fields = await batch_fields(ledger, name)
+        except Unknown:
+            break
+        with readable(name):
+            found = _followed(found, _batch(name, fields))
+    return found
+
+
+def _followed(first: Batch, next: Batch) -> Batch:
+    """`first` as it is after its follow-up, which has all of its rows."""
+    paid = {name: getattr(first, name) + getattr(next, name) for name in ADDED}
+    own = {name: getattr(first, name) for name in ("id", "created_ms", "retry_of", "reask_of")}
+    return msgspec.structs.replace(next, reasked_as=next.id, **own, **paid)
+
+
+async def latest(ledger: Ledger, batch_id: str) -> str:
+    """The batch that has the rows of `batch_id`: itself, or the last of those that asked again for what was refused."""
+    for _ in range(MAX_FOLLOW_UPS):
+        with readable(batch_id):
+            name = await ledger.client.hget(ledger.keys.batch(batch_id), "reasked_as")
+        if not name or not await ledger.client.exists(ledger.keys.batch(name.decode())):
+            break
+        batch_id = name.decode()
+    return batch_id
 
 
 def _batch(batch_id: str, fields: dict[str, str]) -> Batch:
@@ -166,6 +203,8 @@ def _batch(batch_id: str, fields: dict[str, str]) -> Batch:
         model=fields.get("model", ""),
         structured=fields.get("structured") == "1",
         retry_of=fields.get("retry_of", ""),
+        reask_of=fields.get("reask_of", ""),
+        reasked_as=fields.get("reasked_as", ""),
         codes=codes_of(fields),
         **{name: int(fields.get(name) or 0) for name in (*NUMBERS, *READING)},
     )

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from headrace.cli.interrupt import Interrupted, until_interrupted
-from headrace.cli.progress import watch_batch
+from headrace.cli.progress import detached, watch_batch
 from headrace.cli.service import with_client
 from headrace.cli.table import show as show_table
 from headrace.cli.table import when
 from headrace.errors import InputError
+from headrace.waiting import stop
 
 if TYPE_CHECKING:
     from headrace.client import AsyncHeadrace
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 @click.group(epilog="Example: headrace batches list")
 def batches() -> None:
-    """List, show, cancel, resume and retry batches."""
+    """List, show, check, cancel, resume and retry batches."""
 
 
 @batches.command("list", epilog="Example: headrace batches list --json")
@@ -155,9 +157,52 @@ async def print_rows(client: AsyncHeadrace, batch_id: str, *, whole: bool) -> in
     return int(bad)
 
 
-async def follow(client: AsyncHeadrace, batch_id: str, out: Path | None, *, whole: bool) -> int:
-    """Watch a batch to its end, write its results, return the exit code."""
-    batch = await watch_batch(client, batch_id)
+@batches.command("check", epilog="Example: headrace batches check batch_… --schema reviews:Review --out results.jsonl")
+@click.argument("batch_id")
+@click.option("--schema", required=True, help="The type that the answers are to be: module:Type.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write its results here.")
+@click.option("--whole", is_flag=True, help="Write whole completions, in OpenAI's batch form.")
+def check(batch_id: str, schema: str, out: Path | None, whole: bool) -> None:
+    """Read a batch's answers as a Python type, which may refuse what the schema allows.
+
+    What it refuses counts as failed (invalid_output) from then on, and is asked for again as often as --reasks of the extraction
+    said. `extract --schema module:Type` does all this by itself; here it is done later, for a batch that was detached.
+    """
+    from headrace.cli.given import given_schema
+
+    given, _ = given_schema(schema)
+    if isinstance(given, dict):
+        raise InputError(f"--schema {schema}: give a type, as module:Type; by a schema every answer was checked before")
+    sys.exit(with_client(lambda client: follow(client, batch_id, out, whole=whole, schema=given, word=schema)))
+
+
+async def follow(
+    client: AsyncHeadrace, batch_id: str, out: Path | None, *, whole: bool, schema: Any = None, word: str | None = None
+) -> int:
+    """Watch a batch to its end, read its rows as the type `schema` (named by `word`), write its results, return the exit
+    code."""
+    from headrace.checking import has_type
+    from headrace.schema.types import answers
+
+    opened: asyncio.Queue[str] = asyncio.Queue()
+
+    def asked_again(new: str, count: int) -> None:
+        what = "1 answer that the type refuses is" if count == 1 else f"{count} answers that the type refuses are"
+        click.echo(f"{what} asked for again: {new}", err=True)
+        opened.put_nowait(new)
+
+    back = f"headrace batches check {batch_id} --schema {word}" if has_type(answers(schema)) else None
+    checking = asyncio.create_task(client.batch(batch_id, schema=schema).check(on_reask=asked_again))
+    try:
+        batch = await watch_batch(client, batch_id, back)
+        while (new := await until_interrupted(first_of(opened, checking))) is not None:
+            await watch_batch(client, new, back)
+        await checking
+        batch = await client.batch(batch_id).progress()
+    except Interrupted:
+        detached(batch_id, back)
+    finally:
+        await stop(checking)
     errors = None
     try:
         if out is not None:
@@ -176,6 +221,16 @@ async def follow(client: AsyncHeadrace, batch_id: str, out: Path | None, *, whol
     if batch.retried:
         click.echo(f"all {batch.total} items succeeded{again(batch)}", err=True)
     return 0
+
+
+async def first_of(opened: asyncio.Queue[str], checking: asyncio.Task[None]) -> str | None:
+    """The next of `opened`; None when `checking` has ended and there is none."""
+    getting = asyncio.create_task(opened.get())
+    try:
+        await asyncio.wait({getting, checking}, return_when=asyncio.FIRST_COMPLETED)
+        return getting.result() if getting.done() else None
+    finally:
+        getting.cancel()
 
 
 def by_code(batch: Batch) -> str:

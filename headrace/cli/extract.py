@@ -111,7 +111,7 @@ def extract(
                     click.echo(batch_id)
                     return 0
                 click.echo(f"{batch_id}: return to it with `headrace watch {batch_id}`", err=True)
-                code = await follow(client, batch_id, out, whole=whole)
+                code = await follow(client, batch_id, out, whole=whole, schema=answer, word=schema)
                 return code if out is not None else await print_rows(client, batch_id, whole=whole)
 
         # Read once to the end before a service is started for it: most mistakes are in the input.

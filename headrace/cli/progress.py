@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 PLAIN_EVERY_S = 2.0
 
 
-async def watch_batch(client: AsyncHeadrace, batch_id: str) -> Batch:
-    """Show progress until the batch has ended; returns it. Ctrl-C detaches: the batch goes on."""
+async def watch_batch(client: AsyncHeadrace, batch_id: str, back: str | None = None) -> Batch:
+    """Show progress until the batch has ended; returns it. Ctrl-C detaches: the batch goes on, and `back` (watch) comes back
+    to it."""
     await client.batch(batch_id).progress()  # an id that is not there is said at once
     shown = Bar() if sys.stderr.isatty() else Plain()
 
@@ -30,14 +31,15 @@ async def watch_batch(client: AsyncHeadrace, batch_id: str) -> Batch:
         await until_interrupted(show())
     except Interrupted:
         shown.close()
-        detached(batch_id)
+        detached(batch_id, back)
     finally:
         shown.close()
     return await client.batch(batch_id).progress()
 
 
-def detached(batch_id: str) -> NoReturn:
-    click.echo(f"\ndetached; the batch goes on. Come back to it: headrace watch {batch_id}", err=True)
+def detached(batch_id: str, back: str | None = None) -> NoReturn:
+    back = back or f"headrace watch {batch_id}"
+    click.echo(f"\ndetached; the batch goes on. Come back to it: {back}", err=True)
     raise click.Abort
 
 

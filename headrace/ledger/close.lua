@@ -1,5 +1,6 @@
 -- uses: clock events fence progress
-local batch, join, leases, due, log, parts, held = unpack(KEYS)   -- hash, hash, two zsets id -> ms, stream, hash number -> part, bytes held
+-- hash, hash, two zsets id -> ms, stream, hash number -> part, bytes held, string of bits, hash line -> why
+local batch, join, leases, due, log, parts, held, refusals, reasons = unpack(KEYS)
 local id, epoch, output, errors, unfinished, prefix, keep_ms, channel = unpack(ARGV, 1, 8)   -- rest: shard ids left behind
 local state, outcome = unpack(redis.call('HMGET', batch, 'state', 'outcome'))
 if not state then return { 'UNKNOWN' } end
@@ -26,5 +27,5 @@ redis.call('DEL', join)
 redis.call('ZREM', leases, id .. '.join')
 redis.call('ZREM', due, id .. '.join')
 report(batch, log, channel, now, 'end', true)
-for _, key in ipairs({ batch, log, parts }) do redis.call('PEXPIRE', key, keep_ms) end
+for _, key in ipairs({ batch, log, parts, refusals, reasons }) do redis.call('PEXPIRE', key, keep_ms) end
 return { 'OK', 'first' }

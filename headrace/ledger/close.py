@@ -29,6 +29,8 @@ async def close(
             "log": f"{batch}:log",
             "parts": f"{batch}:parts",
             "held": keys.held,
+            "refusals": f"{batch}:refused",
+            "reasons": f"{batch}:reasons",
         },
         {
             "id": batch_id,

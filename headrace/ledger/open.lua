@@ -1,7 +1,14 @@
 -- uses: clock events progress
-local batch, open, template, log, batches = unpack(KEYS)  -- hash, zset id -> opened ms, string, stream, zset id -> opened ms
+-- hash, zset id -> opened ms, string, stream, zset id -> opened ms, hash of the batch that it follows (or its own)
+local batch, open, template, log, batches, origin = unpack(KEYS)
 local id, body, template_ms, window_ms, channel = unpack(ARGV, 1, 5) -- rest: field, value of the batch
 if redis.call('EXISTS', batch) == 1 then return { 'OK', 'repeated' } end
+if origin ~= batch then                              -- the re-asks of a batch: one follow-up, whoever else has found what to ask
+  local known = redis.call('HGET', origin, 'reasked_as')
+  if known then return { 'FINISHED', known } end
+  if redis.call('EXISTS', origin) == 0 then return { 'UNKNOWN' } end
+  redis.call('HSET', origin, 'reasked_as', id)
+end
 local now = now_ms()
 redis.call('SET', template, body, 'PX', template_ms)
 redis.call('HSET', batch, 'kind', 'batch', 'state', 'in_progress', 'epoch', text(now), 'created', text(now), 'seq', 0,

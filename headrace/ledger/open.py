@@ -18,8 +18,13 @@ async def open_batch(
     window_ms: int,
     tenant: str,
     record: Mapping[str, Argument],
+    follows: str | None = None,
 ) -> None:
-    """Write the batch with its template. `record` holds `total`, `shards` and what the worker needs to find its input."""
+    """Write the batch with its template. `record` holds `total`, `shards` and what the worker needs to find its input.
+
+    One that `follows` another, to ask again what was refused of it, is named in that one's record. Raises `Finished`, whose
+    `detail` is its follow-up, when it has one.
+    """
     keys = ledger.keys
     await ledger.run(
         "open",
@@ -30,6 +35,7 @@ async def open_batch(
             "template": keys.template(template_sha),
             "log": f"{keys.batch(batch_id)}:log",
             "batches": keys.batches(tenant),
+            "origin": keys.batch(follows or batch_id),
         },
         {
             "id": batch_id,

@@ -30,7 +30,7 @@ end
 
 local function end_damaged_batch(batch)
   redis.call('HSET', batch, 'state', 'failed', 'reason', 'its record in Redis was damaged', 'ended', text(now))
-  for _, key in ipairs({ batch, batch .. ':log', batch .. ':parts' }) do redis.call('PEXPIRE', key, 604800000) end
+  for _, name in ipairs({ '', ':log', ':parts', ':refused', ':reasons' }) do redis.call('PEXPIRE', batch .. name, 604800000) end
 end
 
 local function pause_its_batch(id, was_running)

@@ -80,6 +80,7 @@ BATCH_MOVES: dict[BatchState, dict[str, frozenset[BatchState]]] = {
         "prefill": frozenset({BatchState.IN_PROGRESS}),
         "checkpoint": frozenset({BatchState.IN_PROGRESS, BatchState.PAUSED}),
         "finish_shard": frozenset({BatchState.IN_PROGRESS}),
+        "refuse_rows": frozenset({BatchState.IN_PROGRESS}),
         "pause": frozenset({BatchState.PAUSED}),
         "cancel": frozenset({BatchState.CANCELLING}),
         "seal": frozenset({BatchState.FINALIZING, BatchState.CANCELLING}),
@@ -88,6 +89,7 @@ BATCH_MOVES: dict[BatchState, dict[str, frozenset[BatchState]]] = {
         "prefill": frozenset({BatchState.PAUSED}),
         "checkpoint": frozenset({BatchState.PAUSED}),
         "finish_shard": frozenset({BatchState.PAUSED}),
+        "refuse_rows": frozenset({BatchState.PAUSED}),
         "resume": frozenset({BatchState.IN_PROGRESS}),
         "cancel": frozenset({BatchState.CANCELLING}),
         "seal": frozenset({BatchState.FINALIZING}),
@@ -96,9 +98,11 @@ BATCH_MOVES: dict[BatchState, dict[str, frozenset[BatchState]]] = {
         "prefill": frozenset({BatchState.CANCELLING}),
         "checkpoint": frozenset({BatchState.CANCELLING}),
         "finish_shard": frozenset({BatchState.CANCELLING}),
+        "refuse_rows": frozenset({BatchState.CANCELLING}),
         "seal": frozenset({BatchState.FINALIZING}),
     },
     BatchState.FINALIZING: {
+        "refuse_rows": frozenset({BatchState.FINALIZING}),  # and after the end, which it does not change
         "close": frozenset({BatchState.COMPLETED, BatchState.CANCELLED, BatchState.EXPIRED}),
     },
 }

@@ -14,6 +14,7 @@ import msgspec.inspect
 from headrace.errors import SchemaError
 from headrace.schema.aliases import plain_model
 from headrace.schema.source import check_size
+from headrace.schema.type_constraints import constrain, pydantic_generator
 from headrace.schema.validate import compiled, encoded
 from headrace.tools import hashable, remedy
 
@@ -31,6 +32,9 @@ NAMES = (
     msgspec.inspect.AnyType,
 )
 """What msgspec reads from the name of a property."""
+
+MAX_PLACES = 10
+"""Of a value that a type refuses, in one message."""
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -121,7 +125,7 @@ def model_answers(given: Any, name: str | None) -> Answers[Any]:
 
     try:
         adapter = TypeAdapter(given)
-        schema = with_root(adapter.json_schema())
+        schema = with_root(adapter.json_schema(schema_generator=pydantic_generator()))
     except (PydanticUserError, RuntimeError, TypeError, ValueError) as error:
         raise SchemaError(f"schema={given!r}: {error}") from None
     return Answers(
@@ -150,8 +154,11 @@ def schema_of(given: Any) -> dict[str, Any]:
     """The JSON Schema of a msgspec type, its root written out (providers refuse a `$ref` there)."""
     try:
         (root,), definitions = msgspec.json.schema_components([given], ref_template="#/$defs/{name}")
+    except KeyError as error:
+        raise SchemaError(f"schema={given!r}: two of its types have the same name: {error}") from None
     except (TypeError, NameError, RecursionError) as error:
         raise SchemaError(f"schema={given!r}: {error}") from None
+    constrain(given, root, definitions)
     whole = with_root({**root, "$defs": definitions} if definitions else dict(root))
     return msgspec.json.decode(encoded(whole))  # a default may be a tuple
 
@@ -179,6 +186,16 @@ def wire_name(name: str) -> str:
     """`name` as providers take it: lower case, `[a-z0-9_-]`, 1 to 64 characters (providers 3.2)."""
     kept = "".join(char if char.isascii() and (char.isalnum() or char in "_-") else "_" for char in name.lower())
     return kept[:64] or "answer"
+
+
+def places_of(error: Exception) -> list[str]:
+    """What a type has against a value: of Pydantic each place with its complaint, without what was in it."""
+    listed: Any = getattr(error, "errors", None)
+    if callable(listed) and hasattr(error, "error_count"):
+        places: Any = listed(include_url=False, include_context=False, include_input=False)
+        shown = [f"{''.join(f'/{part}' for part in place['loc'])}: {place['msg']}" for place in places[:MAX_PLACES]]
+        return [place.removeprefix(": ") for place in shown]
+    return [f"{error}" if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: {error}"]
 
 
 def as_it_is(value: Any) -> Any:

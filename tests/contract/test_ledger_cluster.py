@@ -38,6 +38,7 @@ from headrace.ledger.park import park
 from headrace.ledger.pause import pause
 from headrace.ledger.prefill import prefill
 from headrace.ledger.recover import recover
+from headrace.ledger.refuse_rows import refuse_rows
 from headrace.ledger.reject import reject
 from headrace.ledger.release import release
 from headrace.ledger.restart import restart
@@ -151,6 +152,7 @@ async def a_batchs_life(ledger: Ledger) -> None:
     assert await prefill(ledger, first, attempt.epoch, [(0, b"Sold")]) == 1
     await checkpoint(ledger, first, attempt.epoch, [Row(1, "s", b"x", {"output_tokens": 3})])
     assert await finish_shard(ledger, first, attempt.epoch, "part0")
+    assert await refuse_rows(ledger, batch, [(1, "no")]) == 1
     attempt = await take(ledger, second, "a")
     await checkpoint(ledger, second, attempt.epoch, [])
     await cancel(ledger, batch)
@@ -159,11 +161,18 @@ async def a_batchs_life(ledger: Ledger) -> None:
     await seal(ledger, batch, queue="bulk")
     join = await take(ledger, f"{batch}.join", "a")
     assert await close(ledger, batch, join.epoch, output="o", errors="e", unfinished=1, left=[second])
-    assert await ledger.client.hmget(ledger.keys.batch(batch), "state", "succeeded", "cancelled") == [
+    assert await refuse_rows(ledger, batch, [(1, "no")]) == 0
+    assert await ledger.client.hmget(ledger.keys.batch(batch), "state", "succeeded", "failed", "cancelled") == [
         b"cancelled",
-        b"2",
+        b"1",
+        b"1",
         b"1",
     ]
+    again = new_id("batch")
+    await open_batch(
+        ledger, again, template_sha="s", template=b"{}", window_ms=LONG, tenant="default", record=record, follows=batch
+    )
+    assert await ledger.client.hget(ledger.keys.batch(batch), "reasked_as") == again.encode()
     assert await ledger.client.get(ledger.keys.held) == b"0"
 
 

@@ -227,14 +227,19 @@ def test_a_list_has_a_limit_that_is_a_number(client: Headrace, limit: Any) -> No
 
 
 def test_an_answer_that_its_type_does_not_take_is_a_failure_that_keeps_it(client: Headrace) -> None:
-    class Dated(msgspec.Struct):
+    class Early(msgspec.Struct):
         when: datetime
 
-    with pytest.raises(JobFailed) as failed:
-        client.submit(MODEL, "x", schema=Dated).result(30)
+        def __post_init__(self) -> None:
+            if self.when.year > 1:
+                raise ValueError("too late")
+
+    with pytest.raises(JobFailed, match="too late") as failed:
+        client.submit(MODEL, "x", schema=Early).result(30)
     assert failed.value.code == "invalid_output"
     assert "when" in failed.value.partial
-    (row,) = client.extract(["x"], model=MODEL, schema=Dated).results()
+    (row,) = client.extract(["x"], model=MODEL, schema=Early).results()
+    assert not row.ok
     with pytest.raises(JobFailed, match="not the type"):
         _ = row.value
 

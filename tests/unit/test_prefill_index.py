@@ -55,9 +55,10 @@ def test_an_entry_is_read_as_it_was_packed() -> None:
 def test_a_choice_that_runs_nothing_is_refused(tmp_path: Path) -> None:
     store = FileStore(tmp_path)
     written(store, "batch_x", ["", "timeout", "timeout", "worker_lost"])
-    choose(store, f"batch_x/{FAILURES}", frozenset({"timeout", "auth"}), "batch_x")
+    errors = f"batch_x/{FAILURES}"
+    choose(store.lines(errors), frozenset({"timeout", "auth"}), "batch_x")
     with pytest.raises(InputError, match="failed with auth; it has 2 timeout, 1 worker_lost"):
-        choose(store, f"batch_x/{FAILURES}", frozenset({"auth"}), "batch_x")
+        choose(store.lines(errors), frozenset({"auth"}), "batch_x")
 
 
 @pytest.mark.parametrize("codes", [["nope"], [], "timeout", ["timeout", "nope"]])

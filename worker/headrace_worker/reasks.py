@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import msgspec
 
+from headrace.batch import Item
 from headrace.errors import CallError
+from headrace.feedback import feedback
 from headrace.job import Completion, Job, Usage
-from headrace.messages import Message
-
-MOST_ANSWER = 20_000
-"""Characters of the answer of no use that go back to the model."""
-MOST_SHOWN = 20
 
 
 class Reasks:
@@ -34,7 +31,10 @@ class Reasks:
         self._left -= 1
         self._done += 1
         self._pay(failure)
-        self.job = msgspec.structs.replace(self._first, messages=[*self._first.messages, *feedback(failure)])
+        errors = failure.details.get("errors") or [failure.message]
+        self.job = msgspec.structs.replace(
+            self._first, messages=[*self._first.messages, *feedback(failure.partial, errors)]
+        )
         return True
 
     def completed(self, completion: Completion) -> Completion:
@@ -59,10 +59,15 @@ class Reasks:
             self._cost = (self._cost or 0) + cost
 
 
-def feedback(failure: CallError) -> list[Message]:
-    """What the model is told: its own answer, and every place in it that does not fit."""
-    errors = failure.details.get("errors") or [failure.message]
-    listed = "\n".join(f"- {error}" for error in errors[:MOST_SHOWN])
-    told = f"This answer does not fit what was asked for:\n{listed}\nGive the whole answer again, corrected, in the same form."
-    said = (failure.partial or "")[:MOST_ANSWER]
-    return [*([{"role": "assistant", "content": said}] if said else []), {"role": "user", "content": told}]
+def reasked(item: Item, counters: dict[str, int]) -> dict[str, int]:
+    """`counters` with the call that asked again for what the caller's type had refused."""
+    return counters | {"reasks": counters.get("reasks", 0) + 1} if item.reasks else counters
+
+
+def with_earlier(item: Item, completion: Completion) -> Completion:
+    """The completion with what the answers before it have cost: the line of an item says what it cost in all."""
+    if not item.reasks:
+        return completion
+    usage = (item.usage or Usage()) + completion.usage
+    cost = None if completion.cost is None and item.cost is None else (completion.cost or 0) + (item.cost or 0)
+    return msgspec.structs.replace(completion, reasks=item.reasks + completion.reasks, usage=usage, cost=cost)

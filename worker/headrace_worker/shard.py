@@ -31,6 +31,7 @@ from headrace_worker.failures import is_configuration, unstorable
 from headrace_worker.patience import patiently
 from headrace_worker.process import Process
 from headrace_worker.progress import report_progress
+from headrace_worker.reasks import reasked, with_earlier
 
 log = structlog.get_logger("headrace.worker.shard")
 
@@ -224,7 +225,8 @@ class ShardRun:
                 admit=lambda: self.process.leases.confirm(self.id),
                 on_configuration=self._count,
             )
-            counters = completion.counters() | retried(tries, completion.reasks)
+            counters = reasked(item, completion.counters() | retried(tries, completion.reasks))
+            completion = with_earlier(item, completion)
             try:
                 line = success_line(item.custom_id, f"{identity}.{self.epoch}.{tries.calls}", completion)
             except UNWRITABLE as error:
@@ -234,7 +236,7 @@ class ShardRun:
             failure = Failure.of(error)
             line = error_line(item.custom_id, f"{identity}.{self.epoch}.{tries.calls}", failure)
             paid = error.details.get("counters", {})
-            counters = paid | retried(tries, paid.get("reasks", 0)) | {f"code:{failure.code}": 1}
+            counters = reasked(item, paid | retried(tries, paid.get("reasks", 0)) | {f"code:{failure.code}": 1})
             row = Row(index, "f", line, counters)
             if is_configuration(error):
                 tries.spent = 0

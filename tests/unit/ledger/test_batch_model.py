@@ -37,6 +37,7 @@ from headrace.ledger.park import park
 from headrace.ledger.pause import pause
 from headrace.ledger.prefill import prefill
 from headrace.ledger.recover import recover
+from headrace.ledger.refuse_rows import refuse_rows
 from headrace.ledger.release import release
 from headrace.ledger.resume import resume
 from headrace.ledger.script import Ledger
@@ -91,6 +92,7 @@ class BatchMoves(RuleBasedStateMachine):
         self.epochs: dict[str, list[int]] = {}
         self.rows: dict[tuple[str, int], bytes] = {}
         self.parts: dict[str, str] = {}
+        self.refused: set[int] = set()  # lines
 
     @initialize()
     def opened(self) -> None:
@@ -240,6 +242,17 @@ class BatchMoves(RuleBasedStateMachine):
             assert fresh == ((name, index) not in self.rows)
             self.rows.setdefault((name, index), b"Sold")
             self.prefilled += fresh
+
+    @rule(lines=st.sets(st.integers(0, SHARDS * ITEMS - 1)), twice=st.booleans())
+    def a_client_refuses(self, lines: set[int], twice: bool) -> None:
+        """Rows that it has seen succeed, in whatever state the batch is."""
+        seen = {int(name[1:]) * ITEMS + index for (name, index), row in self.rows.items() if row[:1] in b"sS"}
+        rows = [(line, "no") for line in sorted(lines & seen)]
+        for _ in range(1 + twice):
+            assert self.do(refuse_rows(self.ledger, self.batch, rows)) == len(lines & seen - self.refused)
+            self.refused |= lines & seen
+        if self.state not in BATCH_TERMINAL:
+            self.goes("refuse_rows")
 
     @rule(number=numbers, back=backs, part=st.sampled_from("xy"))
     def finishes(self, number: int, back: int, part: str) -> None:
@@ -439,6 +452,9 @@ class BatchMoves(RuleBasedStateMachine):
         for row in self.rows.values():
             counted[KINDS[chr(row[0]).lower()]] += 1
         counted["cancelled"] += self.unfinished
+        counted["succeeded"] -= len(self.refused)
+        counted["failed"] += len(self.refused)
+        assert int(record.get(b"refused") or 0) == int(record.get(b"code:invalid_output") or 0) == len(self.refused)
         assert {name: int(record[name.encode()]) for name in counted} == counted
         assert record[b"state"].decode() == self.state
         assert record.get(b"outcome", b"").decode() == self.outcome

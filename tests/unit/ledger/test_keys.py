@@ -31,6 +31,7 @@ from headrace.ledger.park import park
 from headrace.ledger.pause import pause
 from headrace.ledger.prefill import prefill
 from headrace.ledger.recover import recover, report_end
+from headrace.ledger.refuse_rows import refuse_rows
 from headrace.ledger.reject import reject
 from headrace.ledger.release import release
 from headrace.ledger.restart import restart
@@ -164,6 +165,9 @@ async def set_damage_aside(ledger: Watched) -> None:
     await ledger.take(jobs[0], "a")
     await ledger.take(f"{of_shard}.s0", "a")
     await ledger.client.hset(f"{ledger.keys.batch(batch)}:parts", "0", "p")
+    await ledger.client.hset(ledger.keys.batch(batch), mapping={"total": 1, "succeeded": 1})
+    await refuse_rows(ledger, batch, [(0, "no")])
+    await ledger.client.hdel(ledger.keys.batch(batch), "total")
     for record in (*jobs, f"{of_shard}.s0"):
         await ledger.client.hdel(ledger.keys.record(record), "kind")
     await set_aside(ledger, [*jobs, batch, f"{of_shard}.s0"], where="due")
@@ -208,6 +212,8 @@ async def live_the_lives_of_batches(ledger: Watched) -> None:
             await checkpoint(ledger, second, attempt.epoch, [], lease_ms=EXPIRED)
             await recover(ledger)
             await finish_shard(ledger, second, attempt.epoch, "part1")
+        await ledger.client.hset(ledger.keys.batch(batch), "reported", 0)
+        await refuse_rows(ledger, batch, [(0, "no")])
         await seal(ledger, batch, queue="bulk")
         join = await ledger.take(f"{batch}.join", "a", EXPIRED if cancelled else LONG)
         await recover(ledger)

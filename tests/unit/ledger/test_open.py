@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from headrace import errors
 from headrace.job import new_id
 from headrace.ledger.open import TEMPLATE_MS, open_batch
 from headrace.ledger.pause import pause
 from headrace.ledger.script import Ledger
 
+LONG = 10**9
 COUNTERS = ("fed", "done", "running", "succeeded", "failed", "cancelled", "dead", "input_tokens", "output_tokens")
 
 
@@ -51,3 +55,17 @@ async def test_sent_twice_it_is_one_batch_and_nothing_starts_over(ledger: Ledger
     before = await look.everything()
     await open_one(ledger, batch)
     assert await look.everything() == before
+
+
+async def test_a_batch_is_followed_once(ledger: Ledger, look: Any, batch: str) -> None:
+    """Whoever else has found what to ask again is told of the batch that asks."""
+    words: dict[str, Any] = {"template_sha": "sha", "template": b"{}", "window_ms": LONG, "tenant": "default"}
+    first, second = new_id("batch"), new_id("batch")
+    for _ in range(2):  # a lost reply
+        await open_batch(ledger, first, record={"total": 1}, follows=batch, **words)
+    with pytest.raises(errors.Finished, match=first):
+        await open_batch(ledger, second, record={"total": 1}, follows=batch, **words)
+    assert await look.field(batch, "reasked_as") == first
+    assert await look.record(second) == {}
+    with pytest.raises(errors.Unknown):
+        await open_batch(ledger, second, record={"total": 1}, follows=new_id("batch"), **words)

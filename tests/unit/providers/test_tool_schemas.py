@@ -166,7 +166,7 @@ def test_tools_that_take_too_long_to_look_at_are_refused_together() -> None:
 
     patterns = [tool(n, {f"p{i}": {"type": "string", "pattern": f"^{n}x{i}"} for i in range(100)}) for n in range(11)]
     ToolDefinitions(schemas=patterns[:10])
-    with pytest.raises(InputError, match="^/schemas/10: .* 1000 patterns"):
+    with pytest.raises(InputError, match=r"^/schemas/10: .* 1000 patterns"):
         ToolDefinitions(schemas=patterns)
     large = {f"p{i}": {"$ref": "#/properties/p0"} for i in range(1, 1500)} | {"p0": {"type": "string"}}
     with pytest.raises(InputError, match="512 KiB"):

@@ -23,7 +23,7 @@ from headrace.options import Options, check_beside_schema, merged, parse_options
 from headrace.prices import Profile, cost_of, profile_of
 from headrace.schema.flow import flow_of
 from headrace.schema.modes import Mode, check_carried, checked_mode, mode_for
-from headrace.schema.types import answers, check_type, plain
+from headrace.schema.types import answers, check_type, places_of, plain
 from headrace.tools import ToolDefinitions
 from headrace_worker import loop_thread
 from headrace_worker.cache import Cache, CacheInfo, MemoryCache, Remembered, cache_key
@@ -486,5 +486,6 @@ def fitting(completion: Completion, value: Any, read: Callable[[Any], Any]) -> A
     """`value` as the caller's type, which may ask for more than its schema says. Raises `CallError("invalid_output")`."""
     try:
         return read(value)
-    except (ValueError, TypeError) as error:
-        raise CallError("invalid_output", f"the answer does not fit: {error}", partial=completion.content) from None
+    except Exception as error:  # whatever the caller's own validators raise
+        why = "; ".join(places_of(error))
+        raise CallError("invalid_output", f"the answer does not fit: {why}", partial=completion.content) from None
