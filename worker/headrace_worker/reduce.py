@@ -129,7 +129,7 @@ class Reducer:
                 self.raw["index"] = index
                 if self.n > 1:
                     raise TypeError("a choice's index must be a number")
-            index = position
+            index = position if self.first is None or places is not None else self.first
         if places is not None:
             if index in places:
                 if not choice.get("message"):
@@ -233,6 +233,12 @@ class Reducer:
     def _order(self) -> list[int]:
         """The choices as they count: the one that was shown as it came is the first."""
         return sorted(self.choices, key=lambda index: (index != self.first, index))
+
+
+def asked_choices(body: dict[str, Any]) -> int:
+    """How many choices a request asks for."""
+    n = body.get("n")
+    return n if isinstance(n, int) and n > 0 else 1
 
 
 def clean(raw: dict[str, Any]) -> dict[str, Any]:
