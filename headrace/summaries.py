@@ -39,7 +39,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     out just now (a provider's limit). Of the answers, `repaired` were
     JSON only after mending, `coerced` fitted only by lax reading, and `reasks` calls asked for a better one. `retried` calls
     were made because one before had failed, `codes` counts what did not succeed by its code, and of `usage_unknown` answers
-    the provider's count of tokens could not be read: the tokens are too low by those."""
+    the provider's count of tokens did not come or could not be read: the tokens are too low by those."""
 
     id: str
     state: str

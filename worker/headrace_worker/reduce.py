@@ -182,7 +182,7 @@ class Reducer:
             id=self.id,
             model=self.model,
             created=self.created or int(time.time()),
-            usage=self.usage,
+            usage=self.known_usage,
             raw_usage=self.raw_usage,
             value=answer.value if answer else None,
             mode=self.mode if answer and job.schema is not None and job.parser is None else None,
@@ -205,8 +205,8 @@ class Reducer:
     def keep_what_came(self, error: CallError) -> None:
         """An answer of no use was paid for all the same: put what had come of it into the error."""
         error.partial = error.partial or self.said or None
-        error.details.setdefault("counters", self.usage.counters())
-        error.details.setdefault("usage", self.usage)
+        error.details.setdefault("counters", self.known_usage.counters())
+        error.details.setdefault("usage", self.known_usage)
         first = self._first_parts
         if self.id or self.raw_usage:
             known: dict[str, Any] = {"id": self.id, "model": self.model, "usage": self.raw_usage}
@@ -214,6 +214,11 @@ class Reducer:
             error.details.setdefault("metadata", {name: value for name, value in known.items() if value})
         if first and first.calls:
             error.details.setdefault("tool_calls", wire_calls(first.calls))
+
+    @property
+    def known_usage(self) -> Usage:
+        """What was paid: unknown, not nothing, where an answer has come and its tokens have not."""
+        return self.usage if self.has_usage or not self.choices else Usage(unknown=True)
 
     @property
     def tier(self) -> str | None:
