@@ -39,7 +39,8 @@ ADMIT: ContextVar[Callable[[], Awaitable[None]] | None] = ContextVar("admit", de
 
 
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
-    """In seconds. `first_token_s` and `idle_s` hold for streams: a plain call shows nothing before it is complete."""
+    """In seconds. `first_token_s` and `idle_s` hold for streams (a plain call shows nothing before it is complete), and are
+    measured by bytes: comments and empty chunks prove that the other side lives."""
 
     connect_s: float = 5.0
     first_token_s: float = 60.0
@@ -144,7 +145,7 @@ class SdkTransport:
         else:
             whole = b"".join(pieces)
         finally:
-            await response.aclose()
+            await closed(response)
         if is_stream(response, whole):  # some servers do nothing else
             decoder = EventDecoder()
             return [chunk for event in (*decoder.feed(whole), *decoder.finish()) for chunk in chunks_of(event)]
@@ -171,7 +172,7 @@ class SdkTransport:
                     if not data:
                         return
             finally:
-                await response.aclose()
+                await closed(response)
         except TimeoutError:
             raise CallError("timeout", f"no {what} within {limit:g} s") from None
 
@@ -203,6 +204,12 @@ async def drained(body: Body) -> None:
         async with asyncio.timeout(DRAIN_S):
             while await body.read():
                 pass
+
+
+async def closed(response: httpx2.Response) -> None:
+    """Close it; how that ends is of no interest to an answer that is there."""
+    with contextlib.suppress(Exception):
+        await response.aclose()
 
 
 async def admitted(_: Any) -> None:
