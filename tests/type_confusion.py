@@ -130,6 +130,8 @@ BASES += [
     Base("structured, streamed", as_chunks(STRUCTURED), msgspec.structs.replace(SCHEMA_JOB, stream=True)),
     Base("a tool's arguments", [whole("tool_calls", tool_calls=calls("answer"))], SCHEMA_JOB, "tool_call"),
     Base("foreign calls beside", [whole("tool_calls", content='{"a":1}', tool_calls=calls("z"))], SCHEMA_JOB),
+    Base("foreign calls, streamed", as_chunks(whole(content='{"a":1}', tool_calls=calls("z"))), SCHEMA_JOB),
+    Base("arguments, streamed", as_chunks(whole("tool_calls", tool_calls=calls("answer"))), SCHEMA_JOB, "tool_call"),
     Base("a tool's turn", [whole("tool_calls", tool_calls=calls("f"))], msgspec.structs.replace(SCHEMA_JOB, tools=[T])),
     Base("a response format", [STRUCTURED], msgspec.structs.replace(JOB, response_format={"type": "json_object"})),
     Base("xml", [whole(content='<a dtype="int">1</a>')], msgspec.structs.replace(JOB, parser="typed_xml")),

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from headrace.errors import CODES, CallError
+from headrace_worker.content import is_empty
 from headrace_worker.credentials import scrub, scrubbed
 from headrace_worker.retry_hints import hinted_s
 
@@ -225,11 +226,6 @@ def upstream_error(raw: Any) -> Mapping[str, Any]:
 
 def listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def is_empty(value: Any) -> bool:
-    """Whether a field says nothing: an empty field is no field."""
-    return value is None or value == "" or value == [] or value == {}
 
 
 def shown(value: Any) -> str:

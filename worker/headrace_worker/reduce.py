@@ -60,8 +60,12 @@ class Reducer:
                 "provider_error", f"the provider's answer cannot be used: {error}", partial=self.said, retryable=False
             ) from None
         except (AttributeError, TypeError, ValueError, KeyError) as error:
+            # It was paid, and who answers so will do so again.
             raise CallError(
-                "provider_error", f"the provider's answer has not the shape of one: {error}", partial=self.said
+                "provider_error",
+                f"the provider's answer has not the shape of one: {error}",
+                partial=self.said,
+                retryable=False,
             ) from None
 
     def _add(self, chunk: Chunk) -> list[Delta]:
