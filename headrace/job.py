@@ -66,7 +66,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Tokens, as the provider counted them; `cached_tokens` ⊂ `input_tokens`, `reasoning_tokens` ⊂ `output_tokens`.
-    `unknown`: what it gave could not be read, or not all of it; the counts are then too low, and no cost is known."""
+    `unknown`: it gave none, or what it gave could not be read, or not all of it; the counts are then too low, and no cost is
+    known."""
 
     input_tokens: int = 0
     output_tokens: int = 0

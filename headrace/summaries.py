@@ -42,8 +42,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     out just now (a provider's limit). Of the answers, `repaired` were
     JSON only after mending, `coerced` fitted only by lax reading, and `reasks` calls asked for a better one. `retried` calls
     were made because one before had failed, `codes` counts what did not succeed by its code, and of `usage_unknown` answers
-    the provider's count of tokens could not be read: the tokens are too low by those. `refused` of the failed fitted the
-    schema, and not the caller's type. When some of these were asked for again, the outcomes and the state are
+    the provider's count of tokens did not come or could not be read: the tokens are too low by those. `refused` of the failed
+    fitted the schema, and not the caller's type. When some of these were asked for again, the outcomes and the state are
     those of the batch `reasked_as` (a `reask_of` this one), and what was paid is what both have paid."""
 
     id: str

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from bare_provider import JSON_HEAD, SSE_HEAD, BareProvider, End, Reply, bare_provider, event
 from fake_transport import USAGE, answer, piece
-from headrace_worker.providers import OpenAIChatCompletion, chat
+from headrace_worker import answer_end
+from headrace_worker.providers import OpenAIChatCompletion
 from headrace_worker.transport import Deadlines, SdkTransport
 
 from headrace.errors import CallError
@@ -64,7 +65,7 @@ async def test_reason_and_usage_are_the_end(provider: BareProvider, end: End, do
 async def test_a_reason_without_usage_is_an_end_too(
     provider: BareProvider, end: End, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chat, "USAGE_WAIT_S", 1.0)
+    monkeypatch.setattr(answer_end, "USAGE_WAIT_S", 1.0)
     provider.reply = Reply(events(*TEXT, STOP), end=end)
     completion = await ask(provider)
     assert (completion.content, completion.raw_usage) == ("hello", None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 THINKING = frozenset({"thinking", "reasoning", "reasoning_text", "thought", "summary_text"})
@@ -105,6 +106,8 @@ def sound_of(data: Any) -> bytes | None:
     """The bytes in base64 text, without its padding and with the alphabet of URLs, too; None when there is no reading it."""
     if not isinstance(data, str):
         return None
+    with suppress(binascii.Error, ValueError):
+        return base64.b64decode(data, validate=True)
     text = "".join(data.split()).translate(FROM_URLS).rstrip("=")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)

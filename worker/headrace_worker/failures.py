@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from headrace.errors import CODES, CallError
-from headrace_worker.credentials import scrub
+from headrace_worker.content import is_empty
+from headrace_worker.credentials import scrub, scrubbed
 from headrace_worker.retry_hints import hinted_s
 
 MAX_MESSAGE = 500
@@ -227,11 +228,6 @@ def listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def is_empty(value: Any) -> bool:
-    """Whether a field says nothing: an empty field is no field."""
-    return value is None or value == "" or value == [] or value == {}
-
-
 def shown(value: Any) -> str:
     return value if isinstance(value, str) else str(value)[:2000]
 
@@ -244,6 +240,17 @@ def refused(error: BaseException) -> str:
             return os.strerror(cause.errno) if cause.errno and cause.errno > 0 else type(cause).__name__
         cause = cause.__cause__
     return ""
+
+
+def without_credentials(error: CallError) -> CallError:
+    """The error, as it may leave this process: what a provider says may hold the key that it was called with."""
+    error.message = scrub(error.message)
+    error.args = (error.message,)
+    error.partial = error.partial and scrub(error.partial)
+    for name in ("errors", "metadata", "provider_code", "error_type", "tool_calls"):
+        if name in error.details:
+            error.details[name] = scrubbed(error.details[name])
+    return error
 
 
 def unstorable(error: BaseException, counters: dict[str, int], partial: str | None) -> CallError:

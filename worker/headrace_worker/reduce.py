@@ -63,8 +63,12 @@ class Reducer:
                 "provider_error", f"the provider's answer cannot be used: {error}", partial=self.said, retryable=False
             ) from None
         except (AttributeError, TypeError, ValueError, KeyError) as error:
+            # It was paid, and who answers so will do so again.
             raise CallError(
-                "provider_error", f"the provider's answer has not the shape of one: {error}", partial=self.said
+                "provider_error",
+                f"the provider's answer has not the shape of one: {error}",
+                partial=self.said,
+                retryable=False,
             ) from None
 
     def _add(self, chunk: Chunk) -> list[Delta]:
@@ -136,7 +140,7 @@ class Reducer:
                 self.raw["index"] = index
                 if self.n > 1:
                     raise TypeError("a choice's index must be a number")
-            index = position
+            index = position if self.first is None or places is not None else self.first
         if places is not None:
             if index in places:
                 if not choice.get("message"):
@@ -194,7 +198,7 @@ class Reducer:
             id=self.id,
             model=self.model,
             created=self.created or int(time.time()),
-            usage=self.usage,
+            usage=self.known_usage,
             raw_usage=self.raw_usage,
             value=answer.value if answer else None,
             mode=self.mode if answer and job.schema is not None and job.parser is None else None,
@@ -217,8 +221,8 @@ class Reducer:
     def keep_what_came(self, error: CallError) -> None:
         """An answer of no use was paid for all the same: put what had come of it into the error."""
         error.partial = error.partial or self.said or None
-        error.details.setdefault("counters", self.usage.counters())
-        error.details.setdefault("usage", self.usage)
+        error.details.setdefault("counters", self.known_usage.counters())
+        error.details.setdefault("usage", self.known_usage)
         first = self._first_parts
         if self.id or self.raw_usage:
             known: dict[str, Any] = {"id": self.id, "model": self.model, "usage": self.raw_usage}
@@ -226,6 +230,11 @@ class Reducer:
             error.details.setdefault("metadata", {name: value for name, value in known.items() if value})
         if first and first.calls:
             error.details.setdefault("tool_calls", wire_calls(first.calls))
+
+    @property
+    def known_usage(self) -> Usage:
+        """What was paid: unknown, not nothing, where an answer has come and its tokens have not."""
+        return self.usage if self.has_usage or not self.choices else Usage(unknown=True)
 
     @property
     def tier(self) -> str | None:
@@ -245,6 +254,12 @@ class Reducer:
     def _order(self) -> list[int]:
         """The choices as they count: the one that was shown as it came is the first."""
         return sorted(self.choices, key=lambda index: (index != self.first, index))
+
+
+def asked_choices(body: dict[str, Any]) -> int:
+    """How many choices a request asks for."""
+    n = body.get("n")
+    return n if isinstance(n, int) and n > 0 else 1
 
 
 def clean(raw: dict[str, Any]) -> dict[str, Any]:

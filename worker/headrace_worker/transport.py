@@ -27,6 +27,7 @@ from headrace_worker.failures import MAX_MESSAGE, call_error, is_unreachable, re
 from headrace_worker.request import Request
 from headrace_worker.retry_hints import hinted_s, retry_after_s
 from headrace_worker.sse import BOM, DONE, Event, EventDecoder, is_json
+from headrace_worker.surrogates import Halves
 
 log = structlog.get_logger("headrace.worker.transport")
 
@@ -36,7 +37,8 @@ DRAIN_S = 0.5
 
 
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
-    """In seconds. `first_token_s` and `idle_s` hold for streams: a plain call shows nothing before it is complete."""
+    """In seconds. `first_token_s` and `idle_s` hold for streams (a plain call shows nothing before it is complete), and are
+    measured by bytes: comments and empty chunks prove that the other side lives."""
 
     connect_s: float = 5.0
     first_token_s: float = 60.0
@@ -137,10 +139,10 @@ class SdkTransport:
         else:
             whole = b"".join(pieces)
         finally:
-            await response.aclose()
+            await closed(response)
         if is_stream(response, whole):  # some servers do nothing else
-            decoder = EventDecoder()
-            return [chunk for event in (*decoder.feed(whole), *decoder.finish()) for chunk in chunks_of(event)]
+            decoder, halves = EventDecoder(), Halves()
+            return [chunk for event in (*decoder.feed(whole), *decoder.finish()) for chunk in chunks_of(event, halves)]
         return [decoded(whole.removeprefix(BOM))]
 
     async def _stream(self, request: Request) -> AsyncGenerator[Chunk | None]:
@@ -148,14 +150,14 @@ class SdkTransport:
         try:
             async with asyncio.timeout(limit):
                 response, body = await self._post(request)
-            decoder = EventDecoder()
+            decoder, halves = EventDecoder(), Halves()
             try:
                 while True:
                     # By what is read, not by what it says: comments and empty chunks prove that the other side lives.
                     async with asyncio.timeout(limit):
                         data = await body.read()
                     for event in decoder.feed(data) if data else decoder.finish():
-                        for chunk in chunks_of(event):
+                        for chunk in chunks_of(event, halves):
                             limit, what = self.deadlines.idle_s, "next chunk"
                             yield chunk
                             if chunk is None:
@@ -164,7 +166,7 @@ class SdkTransport:
                     if not data:
                         return
             finally:
-                await response.aclose()
+                await closed(response)
         except TimeoutError:
             raise CallError("timeout", f"no {what} within {limit:g} s") from None
 
@@ -198,6 +200,12 @@ async def drained(body: Body) -> None:
                 pass
 
 
+async def closed(response: httpx2.Response) -> None:
+    """Close it; how that ends is of no interest to an answer that is there."""
+    with contextlib.suppress(Exception):
+        await response.aclose()
+
+
 def sent(request: Request) -> dict[str, str]:
     return request.headers | {"Content-Type": "application/json", "Accept-Encoding": "identity"}
 
@@ -210,7 +218,7 @@ def encoded(body: Any) -> bytes:
         raise InputError(f"the request cannot be written as JSON: {error}") from None
 
 
-def chunks_of(event: Event) -> list[Chunk | None]:
+def chunks_of(event: Event, halves: Halves) -> list[Chunk | None]:
     """The chunk in an event; None for the word that nothing follows. Of an event that the body's end cut off there is none."""
     if event.data.startswith(DONE):
         return [None]
@@ -218,7 +226,7 @@ def chunks_of(event: Event) -> list[Chunk | None]:
         return [error_chunk(event.data)]
     if event.cut and not is_json(event.data):
         return []
-    return [decoded(event.data)] if event.data.strip() else []
+    return [decoded(event.data, halves)] if event.data.strip() else []
 
 
 def error_chunk(data: bytes) -> Chunk:
@@ -237,12 +245,12 @@ def is_stream(response: httpx2.Response, body: bytes) -> bool:
     )
 
 
-def decoded(content: bytes | str) -> Chunk:
-    """An answer's JSON object."""
+def decoded(content: bytes, halves: Halves | None = None) -> Chunk:
+    """An answer's JSON object; `halves` are those of the stream that it is a chunk of."""
     try:
         chunk = msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        chunk = loosely_decoded(content)
+        chunk = loosely_decoded(content, halves or Halves())
     if isinstance(chunk, list) and len(chunk) == 1 and isinstance(chunk[0], dict):
         return chunk[0]  # Gemini's way to answer with an error
     if not isinstance(chunk, dict):
@@ -250,11 +258,11 @@ def decoded(content: bytes | str) -> Chunk:
     return chunk
 
 
-def loosely_decoded(content: bytes | str) -> Any:
-    """The object with numbers in it that JSON does not have, as Python writes the logarithm of nothing: an answer is not lost
-    for them. Raises `CallError` for everything else that is no JSON."""
+def loosely_decoded(content: bytes, halves: Halves) -> Any:
+    """The object with numbers in it that JSON does not have, as Python writes the logarithm of nothing, or with characters cut in
+    two: an answer is not lost for them. Raises `CallError` for everything else that is no JSON."""
     try:
-        chunk = json.loads(content)
+        chunk = halves.join(json.loads(content))
         msgspec.json.encode(chunk)
     except (ValueError, RecursionError):
         raise CallError("provider_error", "the provider's answer is not JSON") from None

@@ -9,6 +9,7 @@ import pytest
 from fake_transport import FORMS, FakeTransport, ask, model_of, piece
 from headrace_worker.failures import call_error, error_inside
 from headrace_worker.sse import EventDecoder
+from headrace_worker.surrogates import Halves
 from headrace_worker.transport import chunks_of
 
 from headrace.errors import CODES, CallError
@@ -73,9 +74,9 @@ def test_within_a_stream_what_came_is_kept(body: dict[str, Any], code: str, word
     ],
 )
 def test_an_event_of_the_name_error(data: str, code: str, words: str) -> None:
-    decoder = EventDecoder()
+    decoder, halves = EventDecoder(), Halves()
     events = decoder.feed(f"event: error\ndata: {data}\n\n".encode())
-    (chunk,) = [chunk for event in events for chunk in chunks_of(event)]
+    (chunk,) = [chunk for event in events for chunk in chunks_of(event, halves)]
     assert chunk is not None
     with pytest.raises(CallError, match=words) as raised:
         ask(model_of("openai", FakeTransport([piece(content="half"), chunk]), retry=False), "stream")

@@ -14,6 +14,7 @@ import pytest
 from headrace_worker.body import Inflater
 from headrace_worker.reduce import Reducer
 from headrace_worker.sse import Event, EventDecoder
+from headrace_worker.surrogates import Halves
 from headrace_worker.transport import chunks_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -103,9 +104,9 @@ def events_of(pieces: list[bytes]) -> list[Event]:
 
 
 def completion_of(pieces: list[bytes]) -> Completion:
-    reducer = Reducer()
+    reducer, halves = Reducer(), Halves()
     for event in events_of(pieces):
-        for chunk in chunks_of(event):
+        for chunk in chunks_of(event, halves):
             reducer.add(chunk)
     completion = reducer.completion(JOB)
     return msgspec.structs.replace(completion, created=1)
@@ -169,6 +170,32 @@ LINES = [json.dumps(one).encode() for one in TEXTS]
 def test_what_real_servers_make_of_events(body: bytes) -> None:
     assert completion_of([body]).content == "hello"
     assert completion_of([bytes([byte]) for byte in body]).content == "hello"
+
+
+def escaped(*chunks: dict[str, Any]) -> bytes:
+    return b"".join(b"data: " + json.dumps(one).encode() + b"\n\n" for one in chunks)
+
+
+def test_a_character_cut_in_two_is_joined() -> None:
+    first, second = "\ud83d", "\ude42"
+    calls = [
+        chunk(delta(tool_calls=[tool(0, **part)]))
+        for part in ({"name": "f", "arguments": '{"a":"' + first}, {"arguments": second + '"}'})
+    ]
+    body = escaped(
+        chunk(delta(content=f"a{first}")),
+        chunk(delta(content=f"{second}b{first}")),
+        chunk(delta(content=second)),
+        *calls,
+        chunk(delta(finish="stop")),
+    )
+    completion = completion_of([body])
+    assert completion.content == "a🙂b🙂"
+    assert completion.tool_calls[0]["function"]["arguments"] == '{"a":"🙂"}'
+    lonely = escaped(chunk(delta(content=f"a{second}b")), chunk(delta(content="c", finish="stop")))
+    assert completion_of([lonely]).content == "a\ufffdbc"
+    plain = chunk({"index": 0, "message": {"content": f"{first}{second} {first}x"}, "finish_reason": "stop"})
+    assert completion_of([json.dumps(plain).encode()]).content == "🙂 \ufffdx"
 
 
 def test_a_line_of_32_mb_in_many_pieces_takes_the_time_of_its_length() -> None:

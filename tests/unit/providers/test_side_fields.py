@@ -73,6 +73,20 @@ def test_a_count_that_cannot_be_read_is_unknown(form: str, count: Any) -> None:
     assert complete(answer() | {"usage": usage}, stream=form == "stream").usage == Usage(0, 2, unknown=True)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("usage", [None, {}, ""])
+def test_tokens_that_did_not_come_are_unknown_not_none(usage: Any, stream: bool) -> None:
+    completion = complete(answer() | {"usage": usage}, stream=stream)
+    assert (completion.usage, completion.raw_usage, completion.cost) == (Usage(unknown=True), None, None)
+    assert completion.counters()["usage_unknown"] == 1
+    with pytest.raises(CallError) as raised:
+        complete(answer("half", finish="error") | {"usage": usage}, stream=stream)
+    assert raised.value.details["counters"]["usage_unknown"] == 1
+    with pytest.raises(CallError) as raised:
+        complete(CallError("auth", "401", status=401), stream=stream)
+    assert "usage_unknown" not in raised.value.details["counters"]
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("data", ["eHl6eA", "eHl6eA==", " eHl6\neA== ", "-_-_-w", "+/+/+w=="])
 def test_sound_without_padding_and_in_the_alphabet_of_urls(form: str, data: str) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any, Literal, Self, Unpack, overload
 
@@ -26,10 +25,12 @@ from headrace.schema.modes import Mode, check_carried, checked_mode, mode_for
 from headrace.schema.types import answers, check_type, places_of, plain
 from headrace.tools import ToolDefinitions
 from headrace_worker import loop_thread
+from headrace_worker.answer_end import fill
 from headrace_worker.cache import Cache, CacheInfo, MemoryCache, Remembered, cache_key
 from headrace_worker.choice_parts import Delta
-from headrace_worker.credentials import remember, remember_headers, scrub, scrubbed
+from headrace_worker.credentials import remember, remember_headers
 from headrace_worker.exposure import kind_of, where_of
+from headrace_worker.failures import without_credentials
 from headrace_worker.parsers import PARSERS
 from headrace_worker.providers.arguments import (
     CallWords,
@@ -39,17 +40,12 @@ from headrace_worker.providers.arguments import (
     checked_size,
     checked_url,
 )
-from headrace_worker.reduce import Chunk, Reducer
+from headrace_worker.reduce import Reducer, asked_choices
 from headrace_worker.request import Adapt, Body, Request, build_body, request_headers
 from headrace_worker.response import Response, Stream, Switches, response_of
 from headrace_worker.retry import Retry
 from headrace_worker.transport import Deadlines, SdkTransport, Transport
 
-MAX_TURN_S = 0.02
-USAGE_WAIT_S = 5.0
-"""How long the usage of an answer that has its finish reason is waited for."""
-END_WAIT_S = 0.5
-"""How long the end of a stream is waited for that has both: then its connection can be used again."""
 log = structlog.get_logger("headrace.worker.providers")
 
 
@@ -357,10 +353,11 @@ class ChatCompletion:
         loop_thread.run(self.close())
 
     async def _attempt(self, job: Job, request_id: str, deliver: Callable[[Delta], None] | None) -> Completion:
-        n = (job.options.extra_body or {}).get("n")
-        reducer = Reducer(self.mode_of(job), self.facts.dialect, n if isinstance(n, int) and n > 0 else 1)
+        request = self.request(job, request_id)
+        reducer = Reducer(self.mode_of(job), self.facts.dialect, asked_choices(request.body))
         try:
-            await self._fill(reducer, job, request_id, deliver)
+            async with aclosing(self.transport().chunks(request)) as chunks:  # pyright: ignore[reportArgumentType]
+                await fill(reducer, chunks, deliver)
             completion = await reducer.completed(job, deployment=self.facts.name)
         except CallError as error:
             reducer.keep_what_came(error)
@@ -377,51 +374,6 @@ class ChatCompletion:
         if self.verbose and (job.schema is not None or job.parser is not None):
             print(f"[{self.model_id}][raw_response] {completion.content}")  # noqa: T201 (what `verbose` asks for)
         return completion if cost is None else msgspec.structs.replace(completion, cost=cost)
-
-    async def _fill(self, reducer: Reducer, job: Job, request_id: str, deliver: Callable[[Delta], None] | None) -> None:
-        """Feed the reducer with one call's answer. Once it is over, however the connection ends is all the same."""
-        turned_s = time.monotonic()
-        async with aclosing(self.transport().chunks(self.request(job, request_id))) as chunks:  # pyright: ignore[reportArgumentType]
-            reading = True
-            try:
-                async for chunk in chunks:
-                    reading = False
-                    deltas = reducer.add(chunk)
-                    if deliver is not None:
-                        for delta in deltas:
-                            deliver(delta)
-                    if time.monotonic() - turned_s > MAX_TURN_S:
-                        await asyncio.sleep(0)  # thousands of chunks may come out of one read
-                        turned_s = time.monotonic()
-                    if reducer.may_be_over and reducer.is_over:
-                        break
-                    reading = True
-                else:
-                    return
-            except CallError:
-                if reading and reducer.is_over:
-                    return
-                raise
-            await self._rest(chunks, reducer, deliver)
-
-    async def _rest(
-        self, chunks: AsyncIterator[Chunk | None], reducer: Reducer, deliver: Callable[[Delta], None] | None
-    ) -> None:
-        """What may follow an answer that is over: its usage, `[DONE]`, the end of the connection, for which nobody waits long."""
-        clock = asyncio.get_running_loop().time
-        until = clock() + USAGE_WAIT_S
-        while True:
-            if reducer.has_usage:
-                until = min(until, clock() + END_WAIT_S)
-            try:
-                async with asyncio.timeout_at(until):
-                    chunk = await anext(chunks)
-            except (StopAsyncIteration, TimeoutError, CallError):
-                return
-            deltas = reducer.add(chunk)
-            if deliver is not None:
-                for delta in deltas:
-                    deliver(delta)
 
     def cost_of(self, usage: Usage, raw_usage: dict[str, Any] | None, tier: str | None) -> float | None:
         return cost_of(self._profile, usage, raw_usage, tier) if raw_usage else None
@@ -469,17 +421,6 @@ class ChatCompletion:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model_id!r}, base_url={self.base_url!r})"
-
-
-def without_credentials(error: CallError) -> CallError:
-    """The error, as it may leave this process: what a provider says may hold the key that it was called with."""
-    error.message = scrub(error.message)
-    error.args = (error.message,)
-    error.partial = error.partial and scrub(error.partial)
-    for name in ("errors", "metadata", "provider_code", "error_type", "tool_calls"):
-        if name in error.details:
-            error.details[name] = scrubbed(error.details[name])
-    return error
 
 
 def fitting(completion: Completion, value: Any, read: Callable[[Any], Any]) -> Any:

@@ -1,0 +1,86 @@
+"""Credentials by their value: which are remembered, and what is left of a text, a value, an error."""
+
+from __future__ import annotations
+
+import pytest
+from fake_transport import FakeTransport, answer, model_of
+from headrace_worker import credentials
+from headrace_worker.credentials import holds_secret, remember, remember_headers, scrub, scrubbed
+from headrace_worker.loop_thread import run
+
+from headrace.errors import CallError
+from headrace.job import Job
+from headrace.options import Options
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(credentials, "_configured", {})
+    monkeypatch.setattr(credentials, "_of_jobs", {})
+
+
+@pytest.mark.parametrize("key", ["gsk_abc123", "or-v1-xyz", "a.b+c/d==", "(regex[", "plain-key"])
+def test_a_key_of_any_shape_is_taken_out(key: str) -> None:
+    remember(key)
+    assert scrub(f"x {key} y {key}") == "x … y …"
+    assert scrubbed({key: [key, {"a": f"<{key}>"}, 5, None]}) == {"…": ["…", {"a": "<…>"}, 5, None]}
+    assert holds_secret({"a": [f"<{key}>"]})
+    assert not holds_secret({"a": ["nothing"]})
+
+
+def test_public_defaults_and_short_words_stay() -> None:
+    remember("rehearsal", default="rehearsal")
+    remember("none")
+    remember(None)
+    remember("")
+    assert scrub("rehearsal/small: none") == "rehearsal/small: none"
+
+
+def test_the_longer_key_goes_first() -> None:
+    remember("secret-1")
+    remember("secret-1-and-more")
+    assert scrub("secret-1-and-more") == "…"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Authorization", "api-key", "X-Api-Key", "Helicone-Auth", "cf-aig-authorization", "X-Trace-Token", "X-Secret"],
+)
+def test_headers_of_credentials(name: str) -> None:
+    remember_headers({name: "Bearer abcdef-123456"})
+    assert "abcdef" not in scrub("it was abcdef-123456")
+
+
+@pytest.mark.parametrize("name", ["X-Author", "X-Max-Tokens", "X-Title", "HTTP-Referer", "X-Keyboard"])
+def test_headers_of_other_things(name: str) -> None:
+    remember_headers({name: "marketing"})
+    assert scrub("marketing") == "marketing"
+
+
+def test_of_the_headers_of_jobs_the_newest_are_remembered() -> None:
+    remember("configured-key")
+    for number in range(credentials.MAX_OF_JOBS + 10):
+        remember_headers({"X-Token": f"token-of-job-{number:06}"})
+    assert scrub("token-of-job-000000") == "token-of-job-000000"
+    assert scrub(f"token-of-job-{credentials.MAX_OF_JOBS:06} configured-key") == "… …"
+    assert len(credentials.secrets()) == credentials.MAX_OF_JOBS + 1
+
+
+def test_an_error_of_a_call_with_a_job_own_token() -> None:
+    error = CallError("auth", "jobs-own-token is wrong", details={"metadata": {"id": "my-api-key jobs-own-token"}})
+    model = model_of("openai", FakeTransport(error), retry=False, api_key="my-api-key")
+    job = Job(
+        model="openai/m",
+        messages=[{"role": "user", "content": "x"}],
+        options=Options(extra_headers={"X-Trace-Token": "jobs-own-token"}),
+    )
+    with pytest.raises(CallError) as raised:
+        run(model.complete(job))
+    assert str(raised.value) == raised.value.message == "… is wrong"
+    assert raised.value.details["metadata"] == {"id": "… …"}
+
+
+def test_a_models_own_words_stay() -> None:
+    model = model_of("openai", FakeTransport(answer("the word is my-api-key")), retry=False, api_key="my-api-key")
+    job = Job(model="openai/m", messages=[{"role": "user", "content": "say my-api-key"}])
+    assert run(model.complete(job)).content == "the word is my-api-key"
