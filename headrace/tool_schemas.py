@@ -33,7 +33,7 @@ MEANT = {
     "null": ("none", "nonetype", "nil", "undefined"),
 }
 """What is meant by types that JSON does not have, for the remedy."""
-REFERRING = (b'"$ref"', b'"$dynamicRef"', b'"$id"', b"attern")
+REFERRING = (b'"$schema"', b'"$ref"', b'"$dynamicRef"', b'"$id"', b"attern")
 """What in a schema has to be looked at more closely than that each word has its shape."""
 
 

@@ -123,10 +123,11 @@ def as_lengths(pattern: str) -> Lengths | None:
 
 
 class Programs(NamedTuple):
-    """What the patterns of one schema need: a size for the largest program, and `lengths` of what is checked as such, by the
-    `id` of the subschema."""
+    """What the patterns of one schema need: a size for the largest program, the bytes of all large ones, and `lengths` of what
+    is checked as such, by the `id` of the subschema."""
 
     size: int
+    large: int
     lengths: dict[int, Lengths]
 
 
@@ -170,7 +171,7 @@ def programs_of(source: Source) -> Programs:
                     "the patterns of the schema are too large together",
                     "bound the length by `maxLength`, and leave large counts out of the patterns",
                 )
-    return Programs(largest, lengths)
+    return Programs(largest, total, lengths)
 
 
 def cannot_run(pattern: str) -> tuple[str, str]:

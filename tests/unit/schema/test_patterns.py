@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from headrace.errors import InvalidOutput, SchemaError
 from headrace.schema import TARGETS, lower
 from headrace.schema.patterns import as_lengths, options
+from headrace.schema.validate import Later, compiled, encoded
 
 
 def text(pattern: str, **more: Any) -> dict[str, Any]:
@@ -142,3 +143,26 @@ def test_large_patterns_are_refused_together_before_they_cost_much() -> None:
     assert cost.cpu_s < 2, cost
     assert cost.more_mb < 150, cost
     assert "too large together" in str(cost.result)
+
+
+SLOW = r"[a-m](?:.{1,50}){1,40}[n-z]{2}"
+
+
+@pytest.mark.parametrize("value", ["a" * 100_000, "abcaadbb" * 12_500, "é" * 30_000 + "a" * 50_000])
+def test_a_large_pattern_never_holds_the_interpreter_for_long(value: str) -> None:
+    def checked() -> str:
+        try:
+            lower(text(SLOW)).validate({"v": value})
+        except InvalidOutput as error:
+            return str(error)
+        return ""
+
+    cost = cost_of(checked)
+    assert cost.cpu_s < 3, cost  # with the beginning of the process that checks it, and ends
+    assert "it takes" in str(cost.result), cost
+
+
+def test_a_large_pattern_is_not_tried_on_a_loop() -> None:
+    with pytest.raises(Later):
+        compiled(encoded(text(SLOW))).validate({"v": "a" * 100_000}, at_once=True)
+    compiled(encoded(text(SLOW))).validate({"v": "abczz"}, at_once=True)
