@@ -33,7 +33,7 @@ MEANT = {
     "null": ("none", "nonetype", "nil", "undefined"),
 }
 """What is meant by types that JSON does not have, for the remedy."""
-REFERRING = (b'"$ref"', b'"$dynamicRef"', b'"$id"', b"attern")
+REFERRING = (b'"$schema"', b'"$ref"', b'"$dynamicRef"', b'"$id"', b"attern")
 """What in a schema has to be looked at more closely than that each word has its shape."""
 MAX_PATTERNS = 1_000
 """In all tools together: each is a program that takes time to make."""
@@ -99,7 +99,6 @@ def schema_name(schema: Any, place: str) -> str:
 
 def check_parameters(parameters: dict[str, Any], where: str, tool: str) -> None:
     """Raises `SchemaError` for parameters that are no JSON Schema of an object; its pointer begins with `where`."""
-    check_size(parameters)
     problem = problem_of(encoded(parameters))
     if problem is not None:
         pointer, keyword, what, remedy = problem
@@ -113,15 +112,14 @@ def problem_of(schema_json: bytes) -> tuple[str, str, str, str] | None:
     """Pointer, keyword, what is wrong, and what to do; None where nothing is."""
     schema = msgspec.json.decode(schema_json)
     kinds = schema.get("type", "object")
-    if not any(word in schema_json for word in REFERRING) and jsonschema_rs.meta.is_valid(schema):
-        problem = None
-    else:
-        try:
+    problem = None
+    try:
+        check_size(schema)
+        if any(word in schema_json for word in REFERRING) or not jsonschema_rs.meta.is_valid(schema):
             compiled(schema_json)
-            problem = None
-        except SchemaError as error:
-            what = str(error.args[0]).removeprefix(f"schema at {error.pointer or '/'}: ")
-            problem = word_problem(schema) or (error.pointer, error.keyword, what, error.remedy)
+    except SchemaError as error:
+        what = str(error.args[0]).removeprefix(f"schema at {error.pointer or '/'}: ").removesuffix(f"; {error.remedy}")
+        problem = word_problem(schema) or (error.pointer, error.keyword, what, error.remedy)
     if problem is None and "object" not in (kinds if isinstance(kinds, list) else [kinds]):
         return (
             "/type",

@@ -20,7 +20,7 @@ from headrace.schema.shallow import Shallow
 from headrace.schema.source import check_size
 from headrace.schema.targets import Target, target_of
 from headrace.schema.validate import Validator, check_json, compiled, encoded, json_value, pointer
-from headrace.schema.wire import Place, TooMany, Writer, check_limits, places
+from headrace.schema.wire import MIN_SHARED, Place, TooMany, Writer, check_limits, places
 
 
 class Lowered:
@@ -183,13 +183,17 @@ def written(node: Node, target: Target, title: str, *, wrapped: bool) -> tuple[d
 
 def largest_enums(found: list[Place], target: Target) -> list[frozenset[Any]]:
     """The values of the largest enums, without which the others are not too many for the target."""
-    enums = sorted((place.schema["enum"] for place in found if "enum" in place.schema), key=len)
-    total = sum(map(len, enums))
+    once: dict[frozenset[Any], int] = {}
+    for place in found:
+        values = frozenset(map(canonical, place.schema.get("enum", ())))
+        once[values] = once.get(values, 0) + len(values) if len(values) < MIN_SHARED else len(values)
+    enums = sorted(once, key=len)
+    total = sum(once.values())
     described: list[frozenset[Any]] = []
     while total > target.enum_values:
         values = enums.pop()
-        total -= len(values)
-        described.append(frozenset(map(canonical, values)))
+        total -= once[values]
+        described.append(values)
     return described
 
 

@@ -76,10 +76,8 @@ def check_carried(schema: dict[str, Any], mode: Mode | None, target: str) -> Non
     except SchemaError as error:
         if mode is not None or error.keyword in ("", "false"):
             raise
-        raise SchemaError(
-            f"{error.args[0]}. In the mode json_object it would be carried as it is"
-            if schema.get("type") == "object"
-            else error.args[0],
-            pointer=error.pointer,
-            keyword=error.keyword,
-        ) from None
+        remedy = error.remedy
+        if schema.get("type") == "object":
+            remedy += "; in the mode json_object it would be carried as it is"
+        message = str(error.args[0]).removesuffix(f"; {error.remedy}")
+        raise SchemaError(message, pointer=error.pointer, keyword=error.keyword, remedy=remedy) from None

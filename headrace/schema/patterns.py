@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 MAX_PATTERNS = 200
 SMALL = 1 << 18
 """Bytes of a program that are no matter."""
-LARGE = (1 << 19, 1 << 20, 1 << 21, 1 << 22)
+LARGE = (1 << 19, 1 << 20, 1 << 21, 1 << 22, 1 << 23)
 """The sizes that are tried for one that needs more."""
-MAX_BYTES = 1 << 23
-"""Of all larger programs of one schema: half a second, and 40 MB."""
+MAX_BYTES = 1 << 24
+"""Of all larger programs of one schema."""
 MAX_UNMEASURED = 60
 """Characters of a pattern without counts that is surely small."""
 BACKTRACKS = re.compile(r"\(\?<?[=!]|\\[1-9]|\\k<")
@@ -61,13 +61,17 @@ def runs(pattern: str, size: int) -> jsonschema_rs.Validator | None:
 
 
 @lru_cache(maxsize=4096)
-def pattern_validator(pattern: str) -> jsonschema_rs.Validator | None:
-    size = size_of(pattern)
-    return runs(pattern, size) if size else None
+def small_validator(pattern: str) -> jsonschema_rs.Validator | None:
+    return runs(pattern, SMALL)
+
+
+@lru_cache(maxsize=16)
+def large_validator(pattern: str) -> jsonschema_rs.Validator | None:
+    return runs(pattern, size_of(pattern) or SMALL)
 
 
 def matches(pattern: str, name: str) -> bool:
-    validator = pattern_validator(pattern)
+    validator = small_validator(pattern) or large_validator(pattern)
     return validator is not None and validator.is_valid(name)
 
 
@@ -123,10 +127,11 @@ def as_lengths(pattern: str) -> Lengths | None:
 
 
 class Programs(NamedTuple):
-    """What the patterns of one schema need: a size for the largest program, and `lengths` of what is checked as such, by the
-    `id` of the subschema."""
+    """What the patterns of one schema need: a size for the largest program, the bytes of all large ones, and `lengths` of what
+    is checked as such, by the `id` of the subschema."""
 
     size: int
+    large: int
     lengths: dict[int, Lengths]
 
 
@@ -170,7 +175,7 @@ def programs_of(source: Source) -> Programs:
                     "the patterns of the schema are too large together",
                     "bound the length by `maxLength`, and leave large counts out of the patterns",
                 )
-    return Programs(largest, lengths)
+    return Programs(largest, total, lengths)
 
 
 def cannot_run(pattern: str) -> tuple[str, str]:

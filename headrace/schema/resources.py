@@ -45,11 +45,13 @@ def written_out(source: Source) -> dict[str, Any]:
 
 def has_strange(here: dict[str, Any]) -> bool:
     """Whether a reference is no URI: what generates schemas from generic types writes `Page<User>` as it is."""
-    return any(isinstance(here.get(word), str) and not URI.fullmatch(here[word]) for word in REFERRING)
+    return any(isinstance(here.get(word), str) and not (here[word] and URI.fullmatch(here[word])) for word in REFERRING)
 
 
 def as_uri(reference: str) -> str:
-    """A reference with what no URI may have percent-encoded."""
+    """A reference with what no URI may have percent-encoded; the empty one, which the validator takes for none, is the root."""
+    if not reference:
+        return "#"
     base, mark, fragment = reference.partition("#")
     parts = (NO_URI.sub(lambda found: quote(found[0], safe=""), part) for part in (base, fragment))
     return mark.join(parts)

@@ -61,7 +61,7 @@ class Validator:
         levels = levels_of(value, MOST_DEPTH)
         if levels is None:
             raise InvalidOutput([Misfit("", "depth", f"it is nested more than {MOST_DEPTH} deep")])
-        work = self._effort.of(levels)
+        work = self._effort.of(levels) + self._effort.of_texts(value)
         if work <= MAX_WORK and self.fits(value):
             return
         if work <= MAX_LISTED:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from headrace.schema.patterns import BACKTRACKS
+from headrace.schema.patterns import BACKTRACKS, SMALL
 from headrace.schema.source import Source, subschemas
 
 MAX_WAYS = 10_000
@@ -20,6 +20,8 @@ MAX_LISTED = 20_000
 MAX_STEPS = 200_000
 HEAVY = {"multipleOf": 100, "format": 20, "uniqueItems": 20}
 BACKTRACKING = 1000
+PER_CHAR = 160
+"""A character of a text, for each small program that a large one is as large as: 6 µs where nothing tells early."""
 
 
 class Effort:
@@ -42,6 +44,11 @@ class Effort:
             if ways > MAX_WAYS:
                 return MAX_WORK * 2
         return sum(levels) * (ways + self.weight)
+
+    def of_texts(self, value: Any) -> int:
+        """The work for the texts of a value, where the programs of patterns are large."""
+        large = self._source.programs.large // SMALL
+        return PER_CHAR * large * characters(value) if large else 0
 
     def ways(self, depth: int) -> int:
         """How often one value that lies so deep can be looked at."""
@@ -110,8 +117,24 @@ def weight(schema: Any) -> int:
         total += 1
         if isinstance(here, dict):
             total += sum(HEAVY.get(word, 0) for word in here)
-            for text in (here.get("pattern"), *(here.get("patternProperties") or ())):
+            named = here.get("patternProperties")
+            for text in (here.get("pattern"), *(named if isinstance(named, dict) else ())):
                 total += BACKTRACKING if isinstance(text, str) and BACKTRACKS.search(text) else 0
+            waiting += here.values()
+        elif isinstance(here, list):
+            waiting += here
+    return total
+
+
+def characters(value: Any) -> int:
+    """Of all texts in a value, names among them."""
+    total, waiting = 0, [value]
+    while waiting:
+        here = waiting.pop()
+        if isinstance(here, str):
+            total += len(here)
+        elif isinstance(here, dict):
+            total += sum(map(len, here))
             waiting += here.values()
         elif isinstance(here, list):
             waiting += here

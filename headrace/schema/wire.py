@@ -34,7 +34,7 @@ OF_TYPE = {
     "string": ("pattern", "minLength", "maxLength", "format"),
 }
 ABOUT = ("title", "description")
-MIN_SHARED = 10
+MIN_SHARED = 2
 """Values of an enum that may be written once for several places."""
 REST_TEXT = "Properties beyond these; usually none."
 

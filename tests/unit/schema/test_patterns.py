@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from headrace.errors import InvalidOutput, SchemaError
 from headrace.schema import TARGETS, lower
 from headrace.schema.patterns import as_lengths, options
+from headrace.schema.validate import Later, compiled, encoded
 
 
 def text(pattern: str, **more: Any) -> dict[str, Any]:
@@ -46,6 +47,11 @@ def fits(schema: dict[str, Any], value: str) -> bool:
         (r"^(?:.{1,40}\n){0,40}.{1,40}$", ["a", "a\nb"], ["", "\na"]),
         (r"^(?![\s.]{1,255}$).{1,255}$", ["a."], ["..", ""]),
         (r"^\w{1,63}(?:\.\S{1,63}){1,3}$", ["a.b", "a.b.c"], ["a"]),
+        (r"^https?://[^\s/$.?#].[^\s]{0,2000}$", ["http://a.b/c"], ["http:// a", "ftp://a.b"]),
+        (r"^(?:\S+\s+){0,499}\S+$", ["a", "a " * 499 + "b"], ["a " * 500 + "b"]),
+        (r"^(?:[^.!?]{1,200}[.!?]\s*){1,5}$", ["One. Two!"], ["One"]),
+        (r"^(?:\p{L}|\p{N}|[ _-]){1,64}$", ["a1 _"], ["a" * 65, "."]),
+        (r"^(?:.|\s){1,500}$", ["a\n"], [""]),
     ],
 )
 def test_an_ordinary_count_runs(pattern: str, good: list[str], bad: list[str]) -> None:
@@ -130,7 +136,7 @@ def test_what_cannot_be_run_is_refused_with_its_reason(place: str, pattern: str,
 
 def test_large_patterns_are_refused_together_before_they_cost_much() -> None:
     def refused() -> str:
-        shape = r"^(?:[\s\S]{1,%d},){1,9}$"
+        shape = r"^(?:[\s\S]{1,%d},){1,19}$"
         properties = {f"p{n}": {"type": "string", "pattern": shape % (180 + n)} for n in range(150)}
         try:
             lower({"type": "object", "properties": properties})
@@ -142,3 +148,26 @@ def test_large_patterns_are_refused_together_before_they_cost_much() -> None:
     assert cost.cpu_s < 2, cost
     assert cost.more_mb < 150, cost
     assert "too large together" in str(cost.result)
+
+
+SLOW = r"[a-m](?:.{1,50}){1,40}[n-z]{2}"
+
+
+@pytest.mark.parametrize("value", ["a" * 100_000, "abcaadbb" * 12_500, "é" * 30_000 + "a" * 50_000])
+def test_a_large_pattern_never_holds_the_interpreter_for_long(value: str) -> None:
+    def checked() -> str:
+        try:
+            lower(text(SLOW)).validate({"v": value})
+        except InvalidOutput as error:
+            return str(error)
+        return ""
+
+    cost = cost_of(checked)
+    assert cost.cpu_s < 3, cost  # with the beginning of the process that checks it, and ends
+    assert "it takes" in str(cost.result), cost
+
+
+def test_a_large_pattern_is_not_tried_on_a_loop() -> None:
+    with pytest.raises(Later):
+        compiled(encoded(text(SLOW))).validate({"v": "a" * 100_000}, at_once=True)
+    compiled(encoded(text(SLOW))).validate({"v": "abczz"}, at_once=True)

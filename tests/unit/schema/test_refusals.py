@@ -11,6 +11,7 @@ from strict_subset import complaints
 
 from headrace.errors import InvalidOutput, SchemaError
 from headrace.schema import TARGETS, lower
+from headrace.schema.modes import check_carried
 
 Schema = dict[str, Any]
 COUNTRIES = [f"country {n}" for n in range(249)]
@@ -113,3 +114,28 @@ def test_what_only_a_reference_leads_to_is_checked_too(definition: Any, pointer:
         lower(schema)
     assert refused.value.pointer == f"/components/schemas/X{pointer}"
     assert refused.value.remedy
+
+
+def test_what_no_strict_mode_takes_says_which_mode_does() -> None:
+    inner = closed(**{f"q{m}": {"type": "null"} for m in range(100)})
+    with pytest.raises(SchemaError) as refused:
+        check_carried(closed(**{f"p{n}": inner for n in range(60)}), None, "openai")
+    assert refused.value.pointer.startswith("/properties/p")
+    assert "json_object" in refused.value.remedy
+    assert str(refused.value).count("describe less") == 1
+
+
+def test_values_used_often_count_once_in_what_is_cut_for_its_depth_too() -> None:
+    deep = closed(leaf={"type": "string"})
+    for _ in range(12):
+        deep = closed(inner=deep, country={"enum": COUNTRIES})
+    lowered = lower(deep)
+    assert complaints(lowered.wire) == []
+    assert not [note for note in lowered.notes if note.keyword == "enum"]
+    assert sum(len(each.get("enum", ())) for each in lowered.wire["$defs"].values()) == len(COUNTRIES)
+
+
+def test_a_few_values_used_very_often_count_once() -> None:
+    lowered = lower(closed(**{f"p{n}": {"enum": ["new", "paid", "sent", "back"]} for n in range(300)}))
+    assert complaints(lowered.wire) == []
+    assert not [note for note in lowered.notes if note.keyword == "enum"]

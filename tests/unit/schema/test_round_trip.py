@@ -43,7 +43,7 @@ LEAVES = st.one_of(
     st.builds(lambda values: {"enum": values}, st.lists(VALUES, min_size=1, max_size=4, unique_by=json.dumps)),
     st.builds(lambda value: {"const": value}, VALUES),
     words(maximum=SMALL, minLength=st.integers(0, 2), required=st.lists(NAMES, max_size=2, unique=True)),
-    st.sampled_from([True, {}, {"type": "null"}, {"$ref": "#/$defs/Tree"}, {"$ref": "#/$defs/Leaf"}, {"$ref": "#named"}]),
+    st.sampled_from([True, {}, {"type": "null"}, {"$ref": "#/$defs/Tree"}, {"$ref": "#/$defs/Leaf"}, {"$ref": "#named"}, {"$ref": "#/$defs/One<Link>"}]),
 )  # fmt: skip
 
 
@@ -89,6 +89,12 @@ DEFINITIONS = {
         "type": "object",
         "properties": {"name": {"type": "string"}, "children": {"type": "array", "items": {"$ref": "#/$defs/Tree"}}},
         "required": ["name"],
+    },
+    "One<Link>": {"oneOf": [{"$ref": "#/$defs/Link"}]},
+    "Link": {
+        "type": "object",
+        "properties": {"next": {"$ref": "#/$defs/One<Link>"}, "kind": {"enum": ["a", None]}},
+        "anyOf": [{"required": ["kind"]}, {"required": ["next"]}],
     },
     "Leaf": {"$anchor": "named", "type": "object", "properties": {"n": {"type": ["integer", "null"]}}},
 }
