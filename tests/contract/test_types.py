@@ -243,6 +243,14 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.parametrize("more", [(), ("--stream",), ("--json",)])
+def test_a_job_of_the_command_line_too(stack: Stack, more: tuple[str, ...]) -> None:
+    words = ("--model", MODEL, "--schema", "shapes:Even", *more)
+    assert stack.run("run", "stars: 4", *words).returncode == 0
+    done = stack.run("run", "stars: 3", *words)
+    assert (done.returncode, "3 is odd" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
+
+
 def write(stack: Stack, count: int) -> str:
     (stack.folder / "lines.jsonl").write_text("".join(json.dumps(line) + "\n" for line in texts(count)))
     return "lines.jsonl"
