@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 from pydantic import BaseModel, field_validator
-from stack import Stack, started
+from stack import Stack, started, until
 
 from headrace import Headrace
 from headrace.errors import JobFailed
@@ -211,6 +212,20 @@ def test_asking_again_ends(client: Headrace, stack: Stack) -> None:
     assert (ended.reasks, len(stack.calls())) == (6, before + 9)
     assert [row.error.code for row in batch.results() if row.error] == ["invalid_output"] * 3
     assert len(stack.calls()) == before + 9
+
+
+def test_a_batch_that_is_cancelled_asks_nothing_again(client: Headrace, stack: Stack) -> None:
+    slow = {"id": "slow", "text": "[[rehearsal latency=60000]] stars: 2000"}
+    batch = client.extract([*texts(1), slow], model=MODEL, schema=Told, reasks=1)
+    with ThreadPoolExecutor(1) as pool:
+        rows = pool.submit(lambda: list(batch.results()))
+        until(lambda: batch.progress().refused == 1, what="the first row is refused as it comes")
+        batch.cancel()
+        assert [row.error.code for row in rows.result(60) if row.error] == ["invalid_output", "batch_cancelled"]
+    assert counters(batch.wait(60))[:3] == ("cancelled", 0, 1)
+    assert batch.progress().reasked_as == ""
+    again = batch.retry(["invalid_output"])
+    assert [row.error and row.error.code for row in again.results()] == [None, "batch_cancelled"]
 
 
 def test_two_clients_ask_once(stack: Stack) -> None:
