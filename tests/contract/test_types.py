@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from pydantic import BaseModel, field_validator
 from stack import Stack, started, until
 
 from headrace import Headrace
-from headrace.errors import JobFailed
+from headrace.errors import JobFailed, WaitTimeout
 from headrace.settings import Settings
 from headrace.summaries import Batch
 
@@ -226,6 +227,19 @@ def test_a_batch_that_is_cancelled_asks_nothing_again(client: Headrace, stack: S
     assert batch.progress().reasked_as == ""
     again = batch.retry(["invalid_output"])
     assert [row.error and row.error.code for row in again.results()] == [None, "batch_cancelled"]
+
+
+def test_waiting_in_small_portions_comes_to_an_end(client: Headrace, stack: Stack) -> None:
+    before = len(stack.calls())
+    batch = client.extract(texts(200), model=MODEL, schema=Told, reasks=1)
+
+    def ended() -> Batch | None:
+        with suppress(WaitTimeout):
+            return batch.wait(0.05)
+        return None
+
+    assert counters(until(ended, what="it has ended"))[:3] == ("completed", 200, 0)
+    assert len(stack.calls()) == before + 400
 
 
 def test_two_clients_ask_once(stack: Stack) -> None:
