@@ -8,9 +8,9 @@ What it refuses is told to the ledger (`refuse_rows`) before it is given to anyb
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -29,6 +29,8 @@ from headrace.waiting import persistently
 
 if TYPE_CHECKING:
     from headrace.client import AsyncHeadrace
+
+R = TypeVar("R")
 
 LOOK_S = 1.0
 MAX_CHECKED = 1000
@@ -163,13 +165,28 @@ class Check:
                 await wait_at_most(viewer.next, LOOK_S)
         async with self._client.talking():
             store = await self._client.store()
-            opened = await open_reask(self._ledger, store, batch_id, self._answers, tenant=self._tenant)
+            opened = await whole(open_reask(self._ledger, store, batch_id, self._answers, tenant=self._tenant))
         if opened is None:
             return None
         following, count = opened
         if count and self._on_reask is not None:
             self._on_reask(following, count)
         return following
+
+
+async def whole(work: Coroutine[Any, Any, R]) -> R:
+    """What `work` returns. Whoever gives it up has it end first: a batch is opened whole, or nothing of it is there, and a
+    caller who waits in small portions has one in the end."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # nobody else asks for it
+        raise
 
 
 def refused_completion(row: Row[Any], line: bytes) -> Completion | None:

@@ -58,6 +58,7 @@ def run(
     from headrace.client import AsyncHeadrace
     from headrace.errors import HeadraceError, InputError
     from headrace.facts import split_model
+    from headrace.results import value_of
     from headrace.schema.modes import checked_mode
 
     text = sys.stdin.read() if prompt == "-" else prompt
@@ -84,7 +85,6 @@ def run(
             try:
                 if stream:
                     await until_interrupted(show_stream(job, as_json=as_json))
-                    return 0
                 completion = await until_interrupted(job.completion())
             except OSError as error:
                 if not isinstance(error, BrokenPipeError):  # who closes the pipe knows
@@ -95,7 +95,9 @@ def run(
                     await job.cancel()
                 click.echo(f"\n{job.id} cancelled", err=True)
                 raise click.Abort from None
-            print_answer(completion, as_json=as_json)
+            value_of(job.id, completion, job.answers)  # a type may refuse what its schema allows
+            if not stream:
+                print_answer(completion, as_json=as_json)
         return 0
 
     sys.exit(asyncio.run(body()))

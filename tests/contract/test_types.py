@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,10 @@ from typing import Any
 import msgspec
 import pytest
 from pydantic import BaseModel, field_validator
-from stack import Stack, started
+from stack import Stack, started, until
 
 from headrace import Headrace
-from headrace.errors import JobFailed
+from headrace.errors import JobFailed, WaitTimeout
 from headrace.settings import Settings
 from headrace.summaries import Batch
 
@@ -213,6 +215,33 @@ def test_asking_again_ends(client: Headrace, stack: Stack) -> None:
     assert len(stack.calls()) == before + 9
 
 
+def test_a_batch_that_is_cancelled_asks_nothing_again(client: Headrace, stack: Stack) -> None:
+    slow = {"id": "slow", "text": "[[rehearsal latency=60000]] stars: 2000"}
+    batch = client.extract([*texts(1), slow], model=MODEL, schema=Told, reasks=1)
+    with ThreadPoolExecutor(1) as pool:
+        rows = pool.submit(lambda: list(batch.results()))
+        until(lambda: batch.progress().refused == 1, what="the first row is refused as it comes")
+        batch.cancel()
+        assert [row.error.code for row in rows.result(60) if row.error] == ["invalid_output", "batch_cancelled"]
+    assert counters(batch.wait(60))[:3] == ("cancelled", 0, 1)
+    assert batch.progress().reasked_as == ""
+    again = batch.retry(["invalid_output"])
+    assert [row.error and row.error.code for row in again.results()] == [None, "batch_cancelled"]
+
+
+def test_waiting_in_small_portions_comes_to_an_end(client: Headrace, stack: Stack) -> None:
+    before = len(stack.calls())
+    batch = client.extract(texts(200), model=MODEL, schema=Told, reasks=1)
+
+    def ended() -> Batch | None:
+        with suppress(WaitTimeout):
+            return batch.wait(0.05)
+        return None
+
+    assert counters(until(ended, what="it has ended"))[:3] == ("completed", 200, 0)
+    assert len(stack.calls()) == before + 400
+
+
 def test_two_clients_ask_once(stack: Stack) -> None:
     before = len(stack.calls())
 
@@ -241,6 +270,14 @@ def test_a_job_that_the_type_refuses_says_so(client: Headrace) -> None:
 
 def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("more", [(), ("--stream",), ("--json",)])
+def test_a_job_of_the_command_line_too(stack: Stack, more: tuple[str, ...]) -> None:
+    words = ("--model", MODEL, "--schema", "shapes:Even", *more)
+    assert stack.run("run", "stars: 4", *words).returncode == 0
+    done = stack.run("run", "stars: 3", *words)
+    assert (done.returncode, "3 is odd" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
 
 
 def write(stack: Stack, count: int) -> str:

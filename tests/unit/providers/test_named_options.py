@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 from fake_transport import CLASSES, FakeTransport, T, answer, ask, body_of, model_of
 from headrace_api.bodies import read_asked
-from headrace_worker.providers import OpenAIChatCompletion
+from headrace_worker.providers import Model, OpenAIChatCompletion
 from headrace_worker.providers.registry import Registry
 from headrace_worker.transport import Deadlines
 
@@ -280,3 +280,9 @@ def test_the_query_reaches_the_server() -> None:
         assert asyncio.run(call()) == "hello"
         server.shutdown()
     assert Recorder.paths == ["/openai/deployments/x/chat/completions?api-version=2024-10-21"]
+
+
+def test_a_configuration_keeps_them() -> None:
+    model = CLASSES["openrouter"]("m", api_key="key", **OPENROUTERS)
+    again = Model.from_config(json.loads(json.dumps(model.serialize())), api_key="key")
+    assert again.options == model.options
