@@ -64,7 +64,7 @@ class ChoiceParts:
             "audio": self.audio | sound,
             **{name: list(found) for name, found in self.lists.items()},
         }
-        silent = parts["refusal"] or parts["tool_calls"] or parts["audio"]
+        silent = parts["refusal"] or parts["tool_calls"] or parts["audio"] or parts["images"]
         message: dict[str, Any] = {"role": "assistant", "content": text if text or not silent else None}
         return message | {name: part for name, part in parts.items() if part}
 

@@ -59,11 +59,11 @@ class Row(Generic[T]):
 
 def value_of(subject: str, completion: Completion, answers: Answers[Any]) -> Any:
     """The answer as the caller wants it: the value read as their type, or the text where no schema was asked for (what the
-    model said when it declined, then: providers 5.4). Raises `JobFailed` for a value that the type does not take: a type
-    may ask for more than its schema says.
+    model said when it declined, then: providers 5.4). None for a turn that called tools instead: what it said beside them was
+    not validated. Raises `JobFailed` for a value that the type does not take: a type may ask for more than its schema says.
     """
     if not completion.structured and (answers.schema is None or completion.value is None):
-        return text_of(completion)
+        return None if answers.schema is not None and completion.tool_calls else text_of(completion)
     try:
         return answers.read(completion.value)
     except Exception as error:  # whatever the caller's own validators raise

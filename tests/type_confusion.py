@@ -92,6 +92,16 @@ def logged(plain: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
+def unnamed(plain: dict[str, Any]) -> dict[str, Any]:
+    plain["choices"][0] |= {"token_ids": [5, 7], "content_filter_results": {"hate": {"filtered": False}}}
+    return plain | {
+        "citations": ["u"],
+        "search_results": [{"url": "u"}],
+        "prompt_logprobs": [None, {"5": {"logprob": -1}}],
+    }
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
 DETAILS = [
     {"type": "reasoning.text", "text": "A", "signature": "s", "format": "f", "index": 0},
     {"type": "reasoning.encrypted", "data": "zzz", "index": 1},
@@ -107,6 +117,7 @@ PLAIN = {
     "logprobs": logged(whole(content="hello")),
     "annotations": whole(content="hello", annotations=[CITATION]),
     "refusal": whole(refusal="No."),
+    "unnamed fields": unnamed(whole(content="hello", images=[IMAGE], executed_tools=[{"type": "search"}], channel="x")),
 }
 PLAIN |= {
     "custom": whole("tool_calls", tool_calls=[{"id": "c", "type": "custom", "custom": {"name": "sh", "input": "ls"}}]),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 from fake_transport import answer, call_of
 from gateways import ask
@@ -43,6 +44,16 @@ GOOD = {
     "zero-call": answer('{"a":1}', function_call={"name": "", "arguments": ""}),
     "odd": odd(answer('{"a":1}', annotations={"x": 1})),
 }
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+SIGNED = call_of("look") | {"extra_content": {"google": {"thought_signature": "c2ln"}}}
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+RICH = {
+    "rich": answer(
+        "So.", images=[IMAGE], reasoning_content="why", reasoning_details=[{"type": "reasoning.encrypted", "data": "x"}]
+    )
+    | {"citations": ["https://a.example"], "search_results": [{"url": "https://a.example"}]},
+    "turn": answer("Let me look.", finish="tool_calls", tool_calls=[SIGNED]),
+}
 BAD = {
     "words": answer("Let me check", finish="tool_calls", tool_calls=FOREIGN),
     "words-zero": answer("Let me check", function_call={"name": "", "arguments": ""}),
@@ -53,7 +64,7 @@ BAD = {
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[StubProvider]:
-    with stub_provider(GOOD | BAD) as provider:
+    with stub_provider(GOOD | BAD | RICH) as provider:
         yield provider
 
 
@@ -127,3 +138,36 @@ def test_through_the_gateway(key: str, stack: Stack) -> None:
     else:
         assert said.status == 422
         assert said.json["error"]["code"] == "invalid_output"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_turn_that_calls_a_tool_has_no_value(stream: bool, client: Headrace) -> None:
+    job = client.submit(MODEL, "<turn>", schema=SCHEMA, tools=[TOOL], stream=stream)
+    assert job.result(timeout=60) is None
+    completion = job.completion()
+    assert (completion.structured, completion.content) == (False, "Let me look.")
+    assert completion.tool_calls == [SIGNED]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_rich_is_shown_and_passed_on(stream: bool, stack: Stack) -> None:
+    """Through OpenAI's own client, which keeps the fields that it does not know."""
+    with openai.OpenAI(base_url=f"{stack.ready['gateway']}/v1", api_key="none", max_retries=0) as official:
+        talk: Any = [{"role": "user", "content": "<rich>"}]
+        if not stream:
+            made = official.chat.completions.create(model=MODEL, messages=talk).model_dump()
+            message, beside = made["choices"][0]["message"], made
+        else:
+            chunks = [
+                chunk.model_dump()
+                for chunk in official.chat.completions.create(model=MODEL, messages=talk, stream=True)
+            ]
+            message = {}
+            for delta in (choice["delta"] for chunk in chunks for choice in chunk["choices"]):
+                message |= {name: said for name, said in delta.items() if said}
+            beside = next(chunk for chunk in chunks if chunk.get("citations"))
+    assert message["images"] == [IMAGE]
+    assert message["reasoning_content"] == "why"
+    assert message["reasoning_details"] == [{"type": "reasoning.encrypted", "data": "x"}]
+    assert beside["citations"] == ["https://a.example"]
+    assert beside["search_results"] == [{"url": "https://a.example"}]
