@@ -9,10 +9,9 @@ from headrace.errors import CallError
 from headrace.job import Choice
 from headrace.tool_calls import REASONING, ToolCalls
 from headrace_worker.content import finish_of, is_empty, list_of, object_of, parts_of, sound_of, text_of
+from headrace_worker.credentials import kept
 
 DETAIL_TEXTS = ("text", "summary", "data")
-MAX_RAW = 1 << 16
-"""Characters of a side field that cannot be read, of which no more is kept."""
 
 
 class Delta(NamedTuple):
@@ -283,7 +282,7 @@ class ChoiceParts:
         said = "".join(self.text)
         self.settle_detail()
         calls, refusal = wire_calls(self.calls), "".join(self.refusal) or None
-        notes = [f"{name}: kept as it came" for name in self.raw]
+        raw, notes = kept(self.raw) if self.raw else ({}, [])
         reason = self.finish_reason
         if reason is None:
             if inferred is None:
@@ -314,7 +313,7 @@ class ChoiceParts:
             logprobs=self.logprobs or None,
             stop_reason=self.stop_reason,
             native_finish_reason=self.native_finish_reason,
-            raw=self.raw,
+            raw=raw,
             notes=notes,
         )
 
