@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transcript import deltas
 
+from headrace.errors import CallError
 from headrace.fold import Fold, fold
 from headrace.job import Choice, Completion, Job, Usage
 
@@ -111,7 +112,12 @@ def test_four_tools_two_choices_logprobs_refusal_audio_and_annotations_are_rebui
 
 @given(st.lists(st.sampled_from(CHUNKS), max_size=25))
 def test_whatever_order_the_chunks_have_the_fold_is_the_completion(chunks: list[dict[str, Any]]) -> None:
-    folded, log, completion = run([*chunks, chunk({}, "stop"), chunk({}, "stop", index=1)])
+    try:
+        folded, log, completion = run([*chunks, chunk({}, "stop"), chunk({}, "stop", index=1)])
+    except CallError as error:  # a second answer that begins after the end of the first
+        if "two answers in one choice" in str(error):
+            return
+        raise
     assert folded.message == completion.message
     taken = {"v", "job", "id"}  # by the frame around it: on a WebSocket, and where `job.stream()` gives it out
     assert not any(taken & event.keys() for event in log)

@@ -39,7 +39,7 @@ class ChoiceParts:
         self.logprobs: dict[str, list[Any]] = {}
         self.finish_reason: str | None = None
         self.finished_late = False  # it came after what it ends, not along with the first piece
-        self.begun_again = False
+        self.has_role = self.begun_again = False
         self.stop_reason: str | int | None = None
         self.native_finish_reason: str | None = None
         self.message: dict[str, Any] | None = None  # a whole message beside the deltas of a stream
@@ -64,6 +64,8 @@ class ChoiceParts:
         if said:
             if self.finished_late:
                 self.check_end(said)
+            elif said.get("role"):
+                self.has_role = True
             self.add_parts(said, deltas)
         if finish is not None and (finish := finish_of(finish)):
             alone = not said.get("content") or len(self.text) > 1
@@ -265,11 +267,10 @@ class ChoiceParts:
             raise contradiction("some tool calls in its deltas, others in its message", "".join(self.text))
 
     def check_end(self, said: dict[str, Any]) -> None:
-        """Raises `CallError` for another answer in the same choice, after it had ended."""
+        """Raises `CallError` for another answer in the same choice: one that begins, with its role, after the first had ended."""
+        if said.get("role") and self.has_role:
+            self.begun_again = True
         if self.begun_again and said.get("content"):
-            raise contradiction("two answers in one choice", "".join(self.text))
-        self.begun_again = self.begun_again or bool(said.get("role"))
-        if said.get("role") and said.get("content"):
             raise contradiction("two answers in one choice", "".join(self.text))
 
     # The end
