@@ -238,10 +238,15 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
 
 
 def index_of(delta: Mapping[str, Any]) -> int | None:
-    """The number of a call in a stream. Raises `InputError`: pieces of several calls cannot be told apart without it."""
+    """The number of a call in a stream, also one written as a text. Raises `InputError`: pieces of several calls cannot be told
+    apart without it."""
     index = delta.get("index")
     if index is None or (isinstance(index, int) and not isinstance(index, bool)):
         return index
+    if isinstance(index, float) and index.is_integer():
+        return int(index)
+    if isinstance(index, str) and index.isascii() and index.isdigit() and len(index) < 10:
+        return int(index)
     raise InputError(f"a tool call's index must be a number, not {kind(index)}")
 
 

@@ -9,11 +9,10 @@ from headrace.errors import CallError
 from headrace.job import Choice
 from headrace.tool_calls import REASONING, ToolCalls
 from headrace_worker.content import finish_of, is_empty, list_of, object_of, parts_of, sound_of, text_of
+from headrace_worker.credentials import kept
 from headrace_worker.unnamed_fields import IN_CHOICE, IN_MESSAGE, bounded, gather
 
 DETAIL_TEXTS = ("text", "summary", "data")
-MAX_RAW = 1 << 16
-"""Characters of a side field that cannot be read, of which no more is kept."""
 
 
 class Delta(NamedTuple):
@@ -46,7 +45,7 @@ class ChoiceParts:
         self.logprobs: dict[str, list[Any]] = {}
         self.finish_reason: str | None = None
         self.finished_late = False  # it came after what it ends, not along with the first piece
-        self.begun_again = False
+        self.has_role = self.begun_again = False
         self.stop_reason: str | int | None = None
         self.native_finish_reason: str | None = None
         self.message: dict[str, Any] | None = None  # a whole message beside the deltas of a stream
@@ -75,6 +74,8 @@ class ChoiceParts:
         if said:
             if self.finished_late:
                 self.check_end(said)
+            elif said.get("role"):
+                self.has_role = True
             self.add_parts(said, deltas)
         if finish is not None and (finish := finish_of(finish)):
             alone = not said.get("content") or len(self.text) > 1
@@ -304,11 +305,10 @@ class ChoiceParts:
             raise contradiction("some tool calls in its deltas, others in its message", "".join(self.text))
 
     def check_end(self, said: dict[str, Any]) -> None:
-        """Raises `CallError` for another answer in the same choice, after it had ended."""
+        """Raises `CallError` for another answer in the same choice: one that begins, with its role, after the first had ended."""
+        if said.get("role") and self.has_role:
+            self.begun_again = True
         if self.begun_again and said.get("content"):
-            raise contradiction("two answers in one choice", "".join(self.text))
-        self.begun_again = self.begun_again or bool(said.get("role"))
-        if said.get("role") and said.get("content"):
             raise contradiction("two answers in one choice", "".join(self.text))
 
     # The end
@@ -321,7 +321,7 @@ class ChoiceParts:
         said = "".join(self.text)
         self.settle_detail()
         calls, refusal = wire_calls(self.calls), "".join(self.refusal) or None
-        notes = [f"{name}: kept as it came" for name in self.raw]
+        raw, notes = kept(self.raw) if self.raw else ({}, [])
         reason = self.finish_reason
         if reason is None:
             if inferred is None:
@@ -357,7 +357,7 @@ class ChoiceParts:
             logprobs=self.logprobs or None,
             stop_reason=self.stop_reason,
             native_finish_reason=self.native_finish_reason,
-            raw=self.raw,
+            raw=raw,
             notes=notes,
         )
 

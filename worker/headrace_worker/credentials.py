@@ -14,6 +14,9 @@ import msgspec
 MIN_SECRET = 6
 """Characters: what is shorter stands in ordinary words."""
 HIDDEN = "…"
+MAX_DEPTH = 100
+MAX_KEPT = 1 << 20
+"""Bytes of a side field that cannot be read, of which no more is kept."""
 MAX_OF_JOBS = 1000
 """Secrets in headers of single jobs, of which the newest are remembered."""
 CREDENTIAL_HEADER = re.compile(r"authori[sz]ation|api-?key|credential|secret|\b(?:auth|token|key)\b", re.IGNORECASE)
@@ -60,15 +63,17 @@ def scrub(text: str, *, most: int | None = None) -> str:
     return text if most is None or len(text) <= most else f"{text[:most]}{HIDDEN}"
 
 
-def scrubbed(value: Any) -> Any:
-    """A value of JSON without any credential in its texts and names."""
+def scrubbed(value: Any, *, depth: int = MAX_DEPTH) -> Any:
+    """A value of JSON without any credential in its texts and names, and of no more than `depth` levels."""
     if isinstance(value, str):
         return scrub(value)
+    if not isinstance(value, list | dict):
+        return value
+    if depth <= 0:
+        return HIDDEN
     if isinstance(value, list):
-        return [scrubbed(each) for each in value]
-    if isinstance(value, dict):
-        return {scrub(name) if isinstance(name, str) else name: scrubbed(each) for name, each in value.items()}
-    return value
+        return [scrubbed(each, depth=depth - 1) for each in value]
+    return {scrub(name): scrubbed(each, depth=depth - 1) for name, each in value.items()}
 
 
 def holds_secret(value: Any) -> bool:
@@ -78,3 +83,21 @@ def holds_secret(value: Any) -> bool:
     except (ValueError, TypeError, OverflowError, RecursionError):
         return True
     return any(secret.encode() in text for secret in secrets())
+
+
+def kept(raw: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Side fields as they may be stored, and the notes that say so: bounded, and without any credential, since a proxy may put
+    a request's headers there."""
+    fields: dict[str, Any] = {}
+    notes: list[str] = []
+    for name, value in raw.items():
+        try:
+            size = len(msgspec.json.encode(value))
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            size = MAX_KEPT + 1
+        if size > MAX_KEPT:
+            notes.append(f"{name}: left out, it is too large")
+        else:
+            fields[name] = scrubbed(value) if holds_secret(value) else value
+            notes.append(f"{name}: kept as it came")
+    return fields, notes

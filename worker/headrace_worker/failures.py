@@ -150,9 +150,10 @@ class Said:
     def __init__(self, error: Any):
         while isinstance(error, list) and error:
             error = error[0]
-        fields: Mapping[str, Any] = error if isinstance(error, dict) else {}
-        if isinstance(fields.get("error"), dict):
-            fields = {**{name: value for name, value in fields.items() if name != "error"}, **fields["error"]}
+        fields: Mapping[str, Any] = error if isinstance(error, dict) else error_in_text(error)
+        inside = fields.get("error")
+        if isinstance(inside, dict) or (inside := error_in_text(inside)):
+            fields = {**{name: value for name, value in fields.items() if name != "error"}, **inside}
         metadata: Mapping[str, Any] = fields["metadata"] if isinstance(fields.get("metadata"), dict) else {}
         inner = upstream_error(metadata.get("raw"))
         kind = metadata.get("error_type")
@@ -208,6 +209,14 @@ def message_of(fields: Mapping[str, Any]) -> str:
         if isinstance(said, dict) and said:
             return message_of(said) or shown(said)
     return ""
+
+
+def error_in_text(text: Any) -> Mapping[str, Any]:
+    """The error object that a text holds: JSON, or the event of a stream that an error status came with."""
+    if not isinstance(text, str):
+        return {}
+    line = next((line for line in text.splitlines() if line.startswith("data:")), text)
+    return upstream_error(line.removeprefix("data:").strip())
 
 
 def upstream_error(raw: Any) -> Mapping[str, Any]:

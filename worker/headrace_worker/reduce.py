@@ -16,7 +16,7 @@ from headrace.schema.modes import Mode
 from headrace.schema.validate import Later
 from headrace_worker.choice_parts import ChoiceParts, Delta, wire_calls
 from headrace_worker.content import is_empty, list_of
-from headrace_worker.credentials import holds_secret, scrubbed
+from headrace_worker.credentials import holds_secret, kept, scrub, scrubbed
 from headrace_worker.failures import error_in, error_inside
 from headrace_worker.off_loop import off_loop
 from headrace_worker.structured import answer_of, as_text, without_foreign_calls
@@ -192,6 +192,9 @@ class Reducer:
             message = f"the provider's answer cannot be used: {error}"
             raise CallError("provider_error", message, partial=self.said, retryable=False) from None
         first = without_foreign_calls(first, job, self.mode)
+        raw, notes = kept(self.raw) if self.raw else ({}, [])
+        if holds_secret([self.id, self.model, self.raw_usage, self.beside]):
+            self._scrub()
         answer = answer_of(first, job, self.mode, self.target, at_once=at_once)
         return Completion(
             **{name: getattr(first, name) for name in Choice.__struct_fields__ if name not in ("raw", "notes")},
@@ -206,8 +209,8 @@ class Reducer:
             coerced=answer is not None and answer.coerced,
             deployment=deployment,
             other_choices=others,
-            raw=clean(self.raw | first.raw) if self.raw or first.raw else {},
-            notes=[*(f"{name}: kept as it came" for name in self.raw), *first.notes],
+            raw=raw | first.raw,
+            notes=[*notes, *first.notes],
             **self.beside,
         )
 
@@ -230,6 +233,11 @@ class Reducer:
             error.details.setdefault("metadata", {name: value for name, value in known.items() if value})
         if first and first.calls:
             error.details.setdefault("tool_calls", wire_calls(first.calls))
+
+    def _scrub(self) -> None:
+        """Take credentials out of what stands around the choices."""
+        self.id, self.model = scrub(self.id), scrub(self.model)
+        self.raw_usage, self.beside = scrubbed(self.raw_usage), scrubbed(self.beside)
 
     @property
     def known_usage(self) -> Usage:
@@ -260,8 +268,3 @@ def asked_choices(body: dict[str, Any]) -> int:
     """How many choices a request asks for."""
     n = body.get("n")
     return n if isinstance(n, int) and n > 0 else 1
-
-
-def clean(raw: dict[str, Any]) -> dict[str, Any]:
-    """Side fields without any credential: a proxy may put the request's headers there."""
-    return scrubbed(raw) if holds_secret(raw) else raw

@@ -117,6 +117,9 @@ def metadata_of(completion: Completion) -> dict[str, Any]:
             metadata[name] = getattr(completion, name)
     if completion.audio and (completion.content or completion.tool_calls):
         metadata["audio"] = completion.audio
+    for name in ("raw", "notes"):
+        if found := getattr(completion, name):
+            metadata[name] = found
     metadata |= {name: value for name in BESIDE if (value := getattr(completion, name)) not in (None, "")}
     return metadata
 

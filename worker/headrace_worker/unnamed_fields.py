@@ -12,6 +12,7 @@ import msgspec
 
 from headrace.tool_calls import REASONING
 from headrace_worker.content import is_empty
+from headrace_worker.credentials import holds_secret, scrubbed
 
 IN_ANSWER = frozenset(
     {
@@ -51,18 +52,22 @@ def gather(into: dict[str, Any], given: Mapping[str, Any], known: frozenset[str]
 
 
 def bounded(extra: dict[str, dict[str, Any]], notes: list[str]) -> dict[str, dict[str, Any]]:
-    """What may be kept, the smaller fields first; `notes` is told what may not."""
-    sizes = sorted(
-        (len(msgspec.json.encode(value)), level, name)
-        for level, found in extra.items()
-        for name, value in found.items()
-    )
+    """What may be kept, the smaller fields first, and without any credential; `notes` is told what may not."""
+    sizes = sorted((size_of(value), level, name) for level, found in extra.items() for name, value in found.items())
     kept: dict[str, dict[str, Any]] = {}
     total = 0
     for size, level, name in sizes:
         total += size
         if total <= MAX_BYTES:
-            kept.setdefault(level, {})[name] = extra[level][name]
+            value = extra[level][name]
+            kept.setdefault(level, {})[name] = scrubbed(value) if holds_secret(value) else value
         else:
-            notes.append(f"{name}: {size} bytes, too much to be kept")
+            notes.append(f"{name}: left out, it is too large")
     return kept
+
+
+def size_of(value: Any) -> int:
+    try:
+        return len(msgspec.json.encode(value))
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return MAX_BYTES + 1

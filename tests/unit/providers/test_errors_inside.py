@@ -141,3 +141,20 @@ def test_an_empty_error_is_none(form: str, none: Any) -> None:
     if form != "stream":
         chunk["choices"][0]["message"] = chunk["choices"][0].pop("delta")
     assert ask(model_of("openai", FakeTransport([chunk])), form).data == "hi"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps({"error": QUOTA}),
+        f"data: {json.dumps({'error': QUOTA})}\n\n",
+        f"event: error\ndata: {json.dumps(QUOTA)}\n\ndata: [DONE]\n\n",
+        {"error": json.dumps(QUOTA)},
+        [{"error": QUOTA}],
+    ],
+)
+def test_an_error_object_within_a_text(body: Any) -> None:
+    made = call_error(429, body)
+    assert (made.code, made.retryable) == ("payment", False)
+    assert QUOTA["message"] in str(made)
+    assert "{" not in str(made)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import pytest
 from fake_transport import FakeTransport, answer, model_of
 from headrace_worker import credentials
-from headrace_worker.credentials import holds_secret, remember, remember_headers, scrub, scrubbed
+from headrace_worker.credentials import holds_secret, kept, remember, remember_headers, scrub, scrubbed
+from headrace_worker.failures import without_credentials
 from headrace_worker.loop_thread import run
+from headrace_worker.reduce import Reducer
 
-from headrace.errors import CallError
-from headrace.job import Job
+from headrace.errors import CallError, Failure
+from headrace.job import Job, written
 from headrace.options import Options
+
+JOB = Job(model="openai/m", messages=[{"role": "user", "content": "x"}])
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +88,29 @@ def test_a_models_own_words_stay() -> None:
     model = model_of("openai", FakeTransport(answer("the word is my-api-key")), retry=False, api_key="my-api-key")
     job = Job(model="openai/m", messages=[{"role": "user", "content": "say my-api-key"}])
     assert run(model.complete(job)).content == "the word is my-api-key"
+
+
+def test_a_text_beside_an_answer_that_echoes_the_key() -> None:
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "by": "my-api-key"}
+    script = answer("hi") | {"id": "my-api-key-1", "service_tier": "my-api-key", "usage": usage}
+    completion = run(model_of("openai", FakeTransport(script), api_key="my-api-key").complete(JOB))
+    assert "my-api-key" not in written(completion)[0].decode()
+    assert (completion.id, completion.usage.input_tokens) == ("…-1", 1)
+
+
+def test_what_is_kept_is_bounded() -> None:
+    large, deep = ["x" * credentials.MAX_KEPT], [[]]
+    for _ in range(950):
+        deep = [deep]
+    fields, notes = kept({"a": large, "b": deep, "c": 5})
+    assert "a" not in fields
+    assert fields["c"] == 5
+    assert notes[0] == "a: left out, it is too large"
+    assert scrubbed(deep) != deep
+    reducer = Reducer()
+    reducer.add(answer("hi") | {"service_tier": large, "usage": {"prompt_tokens": 1, "x": deep}})
+    completion = reducer.completion(JOB)
+    assert (completion.content, completion.raw) == ("hi", {})
+    error = CallError("provider_error", "x")
+    reducer.keep_what_came(error)
+    assert Failure.of(without_credentials(error)).code == "provider_error"

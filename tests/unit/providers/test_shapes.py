@@ -138,7 +138,7 @@ def calls_of(*deltas: Any) -> list[tuple[str, str]]:
     return [(call["function"]["name"], call["function"]["arguments"]) for call in completion.tool_calls]
 
 
-def part(arguments: str | None = None, name: str | None = None, index: int | None = 0, **more: Any) -> dict[str, Any]:
+def part(arguments: str | None = None, name: str | None = None, index: Any = 0, **more: Any) -> dict[str, Any]:
     function = {key: value for key, value in (("name", name), ("arguments", arguments)) if value is not None}
     return {"function": function, **({} if index is None else {"index": index}), **more}
 
@@ -149,6 +149,13 @@ def test_calls_without_id_at_one_index() -> None:
     pieces = (part('{"x"', "f"), part(":1}", ""), part('{"y"', "f"), part(":2}"))
     assert calls_of(*pieces) == [("f", '{"x":1}'), ("f", '{"y":2}')]
     assert calls_of(part('{"x"', "f"), part(":1}", "f")) == [("f", '{"x":1}')]  # the name in every piece
+
+
+def test_the_number_of_a_call_may_be_a_text() -> None:
+    turns = ([part("", "f", "0"), part("", "g", "1")], part('{"y":2}', None, "1"), part('{"x":1}', None, 0.0))
+    assert calls_of(*turns) == [("f", '{"x":1}'), ("g", '{"y":2}')]
+    error = fails(piece(tool_calls=[part("", "f", "first")]), piece("tool_calls"))
+    assert "index must be a number" in str(error)
 
 
 @pytest.mark.parametrize("id", [None, "a"])
