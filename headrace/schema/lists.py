@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from headrace.schema.nodes import Lowering
 
 MAX_PREFIX = 250
+MAX_ITEMS = 1_000_000_000
 
 
 class Lists:
@@ -22,7 +23,9 @@ class Lists:
 
     def node(self, merged: Merged) -> Node | None:
         """The node of a list; None where there can be none."""
-        sizes = {word: merged.limits[word] for word in ("minItems", "maxItems") if word in merged.limits}
+        # 2.0 is as whole as 2; beyond a billion it is no matter how many.
+        words = (word for word in ("minItems", "maxItems") if word in merged.limits)
+        sizes = {word: int(min(merged.limits[word], MAX_ITEMS)) for word in words}
         if merged.prefix:
             return self.tuple(merged, sizes)
         item = self.lowering.place(merged.items) if merged.items else self.lowering.untyped(merged, "items")

@@ -79,3 +79,11 @@ def test_a_mutant_of_a_tool_is_a_tool_or_refused_by_name() -> None:
         except InputError as error:
             said = str(error)
         assert said.startswith(("/schemas/0/function/parameters", "schema at /")), said
+
+
+@pytest.mark.parametrize("most", [1.0, 2.0, 1e308, 10**30])
+def test_a_size_may_be_written_with_a_point_or_be_beyond_all_lists(most: float) -> None:
+    pair = {"type": "array", "prefixItems": [{"type": "string"}], "items": {"type": "integer"}, "maxItems": most}
+    for schema in (pair, {"type": "array", "items": {"type": "string"}, "minItems": 1.0, "maxItems": most}):
+        lowered = lower(schema)
+        assert lowered.restore(lowered.lift(["a"])) == ["a"]
