@@ -104,6 +104,8 @@ class Apart:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,  # it ends in the middle of things, and says so at length
                 start_new_session=True,  # a Ctrl-C is the parent's to handle
+                # At the limit of its memory Rust would write where it was, for which it needs memory, and waits for itself.
+                env={**os.environ, "RUST_BACKTRACE": "0"},
             )
         return self._child
 

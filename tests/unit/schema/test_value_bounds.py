@@ -16,7 +16,7 @@ from forked import cost_of
 
 from headrace.errors import InvalidOutput
 from headrace.schema.validate import Later, Validator, compiled, encoded
-from headrace.schema.validation_process import APART
+from headrace.schema.validation_process import APART, MAX_WAIT_S
 
 MAX_CPU_S = 3.0  # with the beginning of the other process
 MAX_MB = 60  # here; the other process has a limit of its own
@@ -109,3 +109,15 @@ def test_after_its_end_another_process_answers() -> None:
         assert child is not None
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
+
+
+def test_one_that_has_no_memory_left_does_not_wait_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `RUST_BACKTRACE` the validator would: what it writes at its end needs memory, too."""
+    monkeypatch.setenv("RUST_BACKTRACE", "1")
+    schema, value = CASES["misfits"]
+    for _ in range(4):
+        APART._end()
+        began = time.monotonic()
+        with pytest.raises(InvalidOutput):
+            validator_of(schema).validate(value)
+        assert time.monotonic() - began < MAX_WAIT_S
