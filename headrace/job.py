@@ -21,8 +21,14 @@ BODY_VERSION = 1
 
 PARTS = ("reasoning", "reasoning_details", "refusal", "tool_calls", "audio", "annotations", "images", "citations")
 """What a message has beside its content."""
-SIGNED = ("extra_content", "thought_signature")
-"""Fields of a message that Google's models want back: without the signature they refuse the conversation."""
+SIGNED = (
+    *("extra_content", "thought_signature", "thinking_blocks", "encrypted_content", "reasoning_opaque"),
+    "provider_specific_fields",
+)
+"""Fields of a message that its provider wants back (Google, Anthropic behind LiteLLM, xAI, GitHub): without the signature it
+refuses the conversation, or the model has lost its thread."""
+THOUGHTS = "thinking_parts"
+"""Where `extra` has the parts of a content that are thoughts, when they are signed or hidden."""
 
 
 def new_id(kind: str) -> str:
@@ -130,9 +136,10 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The assistant's message as it goes back into a conversation with the provider that made it: its reasoning in the
         provider's own form, signatures and encrypted parts untouched, a sound by its id."""
         said: dict[str, Any] = {"role": "assistant", "content": self.content}
-        if self.reasoning and self.reasoning_field == "content":  # as a part of it (Mistral)
-            thought = {"type": "thinking", "thinking": [{"type": "text", "text": self.reasoning}]}
-            said["content"] = [thought, *([{"type": "text", "text": self.content}] if self.content else [])]
+        thoughts = self.extra.get("message", {}).get(THOUGHTS)
+        if thoughts or (self.reasoning and self.reasoning_field == "content"):  # as parts of it (Mistral, Anthropic)
+            thoughts = thoughts or [{"type": "thinking", "thinking": [{"type": "text", "text": self.reasoning}]}]
+            said["content"] = [*thoughts, *([{"type": "text", "text": self.content}] if self.content else [])]
         elif self.reasoning and self.reasoning_field:
             said[self.reasoning_field] = self.reasoning
         said |= {

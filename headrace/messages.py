@@ -172,6 +172,8 @@ def check_part(part: Any, place: str) -> None:
     if not isinstance(part, dict):
         raise InputError(f'{place}: must be an object like {{"type": "text", "text": …}}, not {kind(part)}')
     sort = part.get("type")
+    if sort == "redacted_thinking":  # Anthropic's: it is given back as it came
+        return
     if sort not in PARTS:
         raise InputError(f"{place}/type: must be one of {', '.join(PARTS)}, not {shown(sort)}")
     wanted = str if sort in {"text", "refusal"} else list | str if sort == "thinking" else dict

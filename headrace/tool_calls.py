@@ -18,7 +18,7 @@ from headrace.job import SIGNED
 from headrace.messages import Message, as_json, assistant_tool_calls, kind, tool, tool_call
 from headrace.schema.validate import check_json
 
-REASONING = ("reasoning_content", "reasoning", "thinking")
+REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_text")
 """The fields in which providers give the text of a model's reasoning; the first that is there counts."""
 
 
@@ -73,7 +73,7 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
     """What a model said along with the tools it calls: gathered from a message or a stream, answered, made into history.
 
     Calls keep their order. `text` and `reasoning` came with them and go into the history too (providers 4.4), reasoning under
-    the name that it came by, with the provider's own form of it (`details`) and its signatures.
+    the name that it came by, with the provider's own form of it (`details`, `parts` of the content) and its signatures.
     """
 
     calls: list[CallParts] = []
@@ -81,6 +81,7 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
     reasoning: str = ""
     reasoning_field: str = ""
     details: list[Any] = []
+    parts: list[Any] = []
     signed: dict[str, Any] = {}
 
     def __bool__(self) -> bool:
@@ -90,13 +91,15 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
         """Take in a complete assistant message: its text, its reasoning, and every call, a legacy `function_call` too."""
         said = message.get("content")
         parts = said if isinstance(said, list) else []
+        if any(isinstance(part, dict) and part.get("type") != "text" for part in parts):
+            self.parts = [*self.parts, *parts]
         self.text += said if isinstance(said, str) else "".join(part.get("text") or "" for part in parts)
         for name in REASONING:
             if message.get(name):
                 self.reasoning, self.reasoning_field = self.reasoning + message[name], name
                 break
         self.details += message.get("reasoning_details") or []
-        self.signed |= {name: message[name] for name in SIGNED if message.get(name)}
+        self.signed |= {name: message[name] for name in (*SIGNED, "images", "audio") if message.get(name)}
         for call in message.get("tool_calls") or ():
             self.add_whole(call)
         function = message.get("function_call")
@@ -210,6 +213,7 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
             result = f"no result: {made.error or 'the tool did not answer'}" if call.result is UNSET else call.result
             answers.append(tool(id, result if isinstance(result, str) else as_json(result)))
         turn = assistant_tool_calls(calls, self.reasoning or None, text=self.text, field=self.reasoning_field)
+        turn |= {"content": self.parts} if self.parts else {}
         turn |= {"reasoning_details": self.details} if self.details else {}
         return [turn | self.signed, *answers]
 
@@ -266,6 +270,9 @@ def payload(delta: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a call says, as a function's or as a custom tool's: an empty object beside the other one is none. Raises
     `InputError` when both say something."""
     function, custom = delta.get("function"), delta.get("custom")
+    if not function and not custom and (delta.get("name") or delta.get("arguments") or delta.get("input")):
+        # Without the object around it: Cloudflare's, and Anthropic's `tool_use`.
+        return {"name": delta.get("name"), "arguments": delta.get("arguments", delta.get("input"))}
     for body in (function, custom):
         if body and not isinstance(body, Mapping):
             raise InputError(f"a tool call's function must be an object, not {kind(body)}")
@@ -281,7 +288,7 @@ def extend(call: CallParts, delta: Mapping[str, Any]) -> str:
     body = payload(delta)
     call.id = call.id or id_of(delta)
     if not delta.keys() <= CALL:
-        call.extra |= {name: value for name, value in delta.items() if name not in CALL and value is not None}
+        call.extra |= {name: value for name, value in delta.items() if name not in CALL | BARE and value is not None}
     if body and body is delta.get("custom"):
         type = "custom"
     else:
@@ -298,10 +305,22 @@ def extend(call: CallParts, delta: Mapping[str, Any]) -> str:
         if begun and call.name:
             raise InputError("a tool call changes its name within its arguments")
         if len(call.name) < MAX_NAME:
-            call.name += name
+            call.name = name if name.startswith(call.name) else call.name + name  # some say all of it again as it grows
     piece = argument_of(call.type, body)
     if piece and begun and is_repeat(call, piece):
         return ""
+    if (
+        piece
+        and begun
+        and piece[:1] == "{"
+        and call.type != "custom"
+        and len(call.raw) + len(call.pieces) <= MAX_LOOKED_AT
+    ):
+        told = call.gathered()
+        if told.strip() == "{}":  # it stood for arguments that were to come
+            call.raw, told = "", ""
+        elif len(piece) > len(told) and piece.startswith(told) and told[:1] == "{":
+            piece = piece[len(told) :]  # all of it again, and more
     if piece:
         call.pieces.append(piece)
     return piece
@@ -309,7 +328,7 @@ def extend(call: CallParts, delta: Mapping[str, Any]) -> str:
 
 def argument_of(type: str, body: Mapping[str, Any]) -> str:
     """The piece of arguments, or of a custom tool's input, in a delta. Raises `InputError`."""
-    given = body.get("input" if type == "custom" else "arguments")
+    given = body.get("input") if type == "custom" else body.get("arguments", body.get("parameters"))
     if isinstance(given, str):
         return given
     if given is None or given == {} or given == []:
@@ -321,9 +340,13 @@ def argument_of(type: str, body: Mapping[str, Any]) -> str:
     return as_json(given)
 
 
+BARE = frozenset({"name", "arguments", "input"})
+"""What a call has itself where it has no `function`."""
+
+
 def is_repeat(call: CallParts, piece: str) -> bool:
     """Whether a piece says all the arguments again, after they were complete: some servers do in their last chunk."""
-    if call.type == "custom" or piece[:1] != "{" or piece[-1:] != "}" or len(call.raw) > MAX_LOOKED_AT:
+    if call.type == "custom" or piece[:1] != "{" or piece.rstrip()[-1:] != "}" or len(call.raw) > MAX_LOOKED_AT:
         return False
     value, error = parsed(call.gathered())
     return error is None and call.raw.strip() != "" and (piece == call.raw or parsed(piece) == (value, None))

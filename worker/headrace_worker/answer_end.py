@@ -45,18 +45,25 @@ async def fill(reducer: Reducer, chunks: Chunks, deliver: Callable[[Delta], None
 
 
 async def take_rest(reducer: Reducer, chunks: Chunks, deliver: Callable[[Delta], None] | None) -> None:
-    """What may follow an answer that is over: its usage, `[DONE]`, the end of the connection, for which nobody waits long."""
+    """What may follow an answer that is over: its usage, `[DONE]`, the end of the connection, for which nobody waits long. Where
+    every chunk says that it is the last, a silence has to be longer."""
     clock = asyncio.get_running_loop().time
     until = clock() + USAGE_WAIT_S
     while True:
-        if reducer.has_usage:
+        if reducer.is_surely_over and reducer.has_usage:
             until = min(until, clock() + END_WAIT_S)
+        elif not reducer.is_surely_over:
+            until = clock() + USAGE_WAIT_S
         try:
             async with asyncio.timeout_at(until):
                 chunk = await anext(chunks)
-        except (StopAsyncIteration, TimeoutError, CallError):
+            deltas = reducer.add(chunk)
+        except (StopAsyncIteration, TimeoutError):
             return
-        deltas = reducer.add(chunk)
+        except CallError:
+            if reducer.is_surely_over:
+                return
+            raise
         if deliver is not None:
             for delta in deltas:
                 deliver(delta)

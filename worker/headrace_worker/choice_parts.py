@@ -6,12 +6,14 @@ import base64
 from typing import Any, NamedTuple
 
 from headrace.errors import CallError
-from headrace.job import Choice
+from headrace.job import THOUGHTS, Choice
+from headrace.messages import as_json
 from headrace.tool_calls import REASONING, ToolCalls
 from headrace_worker.content import finish_of, is_empty, list_of, object_of, parts_of, sound_of, text_of
 from headrace_worker.credentials import kept
 from headrace_worker.unnamed_fields import IN_CHOICE, IN_MESSAGE, bounded, gather
 
+THINKING_PART, HIDDEN_PART = "thinking", "redacted_thinking"
 DETAIL_TEXTS = ("text", "summary", "data")
 
 
@@ -31,6 +33,7 @@ class ChoiceParts:
         self.refusal: list[str] = []
         self.reasoning: list[str] = []
         self.details: list[Any] = []
+        self.thoughts: list[dict[str, Any]] = []  # parts of the content, as they go back
         self.longer: dict[str, list[str]] = {}  # pieces of the last detail, that is still growing
         self.calls = ToolCalls()
         self.audio: dict[str, Any] = {}
@@ -77,8 +80,11 @@ class ChoiceParts:
             elif said.get("role"):
                 self.has_role = True
             self.add_parts(said, deltas)
-        if finish is not None and (finish := finish_of(finish)):
-            alone = not said.get("content") or len(self.text) > 1
+        if finish is not None and (reason := finish_of(finish)):
+            if reason != finish and self.native_finish_reason is None:
+                self.native_finish_reason = finish
+            finish = reason
+            alone = (not said.get("content") and self.has_begun) or len(self.text) > 1
             self.finished_late = self.finished_late or (self.finish_reason is None and alone)
             self.finish_reason = finish
             if self.message is not None:
@@ -116,7 +122,7 @@ class ChoiceParts:
         elif content is not None and not is_empty(content):
             self.add_content(content, deltas)
         refusal = said.get("refusal")
-        if refusal is not None and not is_empty(refusal):
+        if refusal is not None and refusal is not False and not is_empty(refusal):
             refusal = text_of(refusal)
             self.refusal.append(refusal)
             deltas.append(Delta("refusal", refusal))
@@ -144,17 +150,52 @@ class ChoiceParts:
             deltas.append(Delta("reasoning", thought))
 
     def add_content(self, content: Any, deltas: list[Delta]) -> None:
+        for part in content if isinstance(content, list) else ():
+            if isinstance(part, dict):
+                self.add_beside(part)
         for kind, said in parts_of(content):
             if kind == "other":
-                if said.get("type") == "image_url":
-                    self.add_images([said], deltas)
-                else:
-                    self.keep("content", said, several=True)
+                self.add_other(said, content, deltas)
             elif said:
                 if kind == "reasoning":
                     self.reasoning_field = "content"
                 getattr(self, kind).append(said)
                 deltas.append(Delta(kind, said))
+
+    def add_beside(self, part: dict[str, Any]) -> None:
+        """What a part of a content has beside its text: the signature of a thought, sources."""
+        if part.get("type") in (THINKING_PART, HIDDEN_PART):
+            last = self.thoughts[-1] if self.thoughts else {}
+            have, more = last.get(THINKING_PART), part.get(THINKING_PART)
+            if (
+                have
+                and isinstance(have, str | list)
+                and type(have) is type(more)
+                and last.keys() <= {"type", THINKING_PART}
+            ):
+                grown: Any = have
+                self.thoughts[-1] = last | part | {THINKING_PART: grown + more}
+            else:
+                self.thoughts.append(dict(part))
+        if part.get("annotations"):
+            self.add_annotations(part["annotations"])
+        if part.get("citations"):
+            self.add_citations(part["citations"])
+
+    def add_other(self, part: dict[str, Any], content: Any, deltas: list[Delta]) -> None:
+        """A part of a content without a text."""
+        kind = part.get("type")
+        if "image_url" in part:
+            self.add_images([{"type": "image_url"} | part], deltas)
+        elif kind == HIDDEN_PART:
+            pass  # it is among the thoughts
+        elif kind == "tool_use":  # Anthropic's form
+            self.add_calls([part], None, deltas)
+        elif part is content and kind is None:  # the answer itself, not as a text
+            self.text.append(as_json(part))
+            deltas.append(Delta("text", self.text[-1]))
+        else:
+            self.keep("content", part, several=True)
 
     def add_calls(self, calls: Any, function: Any, deltas: list[Delta]) -> None:
         calls = [call for call in list_of(calls, "tool_calls") if call is not None]
@@ -328,15 +369,20 @@ class ChoiceParts:
                 raise CallError("incomplete_stream", "the answer ended before it was complete", partial=said)
             reason = "tool_calls" if calls and inferred == "stop" else inferred
             notes.append(f"finish_reason: {reason} is inferred")
-        if reason == "error":
-            raise CallError("provider_error", "the provider ended its answer with an error", partial=said)
-        if reason == "abort":  # vLLM and SGLang, when the engine drops a request: it is no end of an answer
-            raise CallError("provider_error", "the provider aborted its answer", partial=said)
+        if reason == "error":  # or what vLLM and SGLang say when the engine drops a request: it is no end of an answer
+            why = f" ({self.native_finish_reason})" if self.native_finish_reason else ""
+            raise CallError("provider_error", f"the provider ended its answer with an error{why}", partial=said)
         audio = self.audio | ({"transcript": "".join(self.transcript)} if self.transcript else {})
         audio |= {"data": base64.b64encode(b"".join(self.sound)).decode()} if self.sound else {}
+        if any(part.keys() - {"type", THINKING_PART} for part in self.thoughts):
+            self.extra.setdefault("message", {})[THOUGHTS] = self.thoughts
         extra = bounded(self.extra, notes) if self.extra else {}
         if self.lost_sound and not (said or calls or refusal or self.sound):
-            raise CallError("provider_error", "the provider's audio cannot be read, and there is nothing else")
+            message = "the provider's audio cannot be read, and there is nothing else"
+            raise CallError("provider_error", message, retryable=False)
+        if reason == "tool_calls" and not (said or calls or refusal or audio or self.images or self.raw.get("content")):
+            message = "the provider's answer contradicts itself: it calls tools, and there is no call"
+            raise CallError("provider_error", message, retryable=False)
         details = [part for part in self.details if isinstance(part, dict)]
         thought = "".join(self.reasoning) or "".join(
             text for part in details for name in DETAIL_TEXTS[:2] if isinstance(text := part.get(name), str)

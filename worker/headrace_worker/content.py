@@ -17,11 +17,57 @@ TEXTS = ("text", "content", "value")
 """Where a part of content has its text: OpenAI and most others, some servers, OpenAI's Assistants (`text.value`)."""
 NO_REASON = frozenset({"", "null", "none", "None", "undefined"})
 """Finish reasons that are none: what a server makes of its empty value when it writes it as a text."""
+IN_OTHER_WORDS = {
+    "stop": (
+        "stop",
+        "end_turn",
+        "eos",
+        "eos_token",
+        "stop_sequence",
+        "stop_token",
+        "end",
+        "complete",
+        "completed",
+        "finished",
+    ),
+    "length": (
+        *("length", "max_tokens", "max_output_tokens", "max_new_tokens", "max_length", "model_length", "token_limit"),
+        *("model_context_window_exceeded", "context_length_exceeded", "context_window_exceeded", "incomplete"),
+    ),
+    "tool_calls": ("tool_calls", "tool_call", "tool_use"),
+    "content_filter": (
+        *(
+            "content_filter",
+            "content_filtered",
+            "safety",
+            "image_safety",
+            "recitation",
+            "blocklist",
+            "spii",
+            "sensitive",
+        ),
+        *("prohibited_content", "guardrail_intervened", "guardrails"),
+    ),
+    "error": (
+        *("error", "abort", "aborted", "failed", "network_error", "engine_error", "server_error", "internal_error"),
+        *("insufficient_system_resource", "cancelled", "canceled", "timeout", "interrupted", "overloaded"),
+        *("malformed_function_call", "malformed_response", "unexpected_tool_call", "other_error"),
+    ),
+}
+"""Anthropic's, Google's, Mistral's, DeepSeek's, Cohere's, Zhipu's and the engines' own, in small letters."""
+REASONS = {theirs: ours for ours, each in IN_OTHER_WORDS.items() for theirs in each}
 
 
 def is_empty(value: Any) -> bool:
     """Whether a field says nothing: an empty field is no field."""
     return value is None or value == "" or value == [] or value == {}
+
+
+def says_nothing(value: Any) -> bool:
+    """Whether an error says nothing: what servers in Go write for none has all its fields, and nothing in them."""
+    if isinstance(value, dict):
+        return all(map(says_nothing, value.values()))
+    return is_empty(value) or value is False or value == 0
 
 
 def text_of(content: Any) -> str:
@@ -50,7 +96,9 @@ def part_of(part: dict[str, Any]) -> tuple[str, Any]:
     if thinking or (not isinstance(kind, str) and not is_empty(part.get("thinking"))):
         return "reasoning", text_in(part, ("thinking", "reasoning", "text", "summary", "content"))
     said = text_in(part, TEXTS)
-    return ("text", said) if said or kind in (None, "text", "output_text") else ("other", part)
+    if said or not any(not is_empty(value) for name, value in part.items() if name != "type"):
+        return "text", said
+    return "other", part
 
 
 def text_in(part: dict[str, Any], names: tuple[str, ...]) -> str:
@@ -77,7 +125,7 @@ def listed(value: Any) -> list[Any]:
 
 def list_of(value: Any, what: str) -> list[Any]:
     """A list, or none. Raises `TypeError`."""
-    if is_empty(value):
+    if is_empty(value) or value is False:
         return []
     if not isinstance(value, list):
         raise TypeError(f"{what}: a list was expected, not {type(value).__name__}")
@@ -86,7 +134,7 @@ def list_of(value: Any, what: str) -> list[Any]:
 
 def object_of(value: Any, what: str) -> dict[str, Any]:
     """An object, empty for none. Raises `TypeError`."""
-    if value is None or value == []:  # PHP writes an empty object so
+    if is_empty(value) or value is False:  # PHP writes an empty object as a list
         return {}
     if not isinstance(value, dict):
         raise TypeError(f"{what}: an object was expected, not {type(value).__name__}")
@@ -94,12 +142,13 @@ def object_of(value: Any, what: str) -> dict[str, Any]:
 
 
 def finish_of(value: Any) -> str | None:
-    """A finish reason. Raises `TypeError`."""
+    """A finish reason in OpenAI's words, `error` for those that are no end of an answer; as it came where it is none of the
+    known. Raises `TypeError`."""
     if value is None:
         return None
     if not isinstance(value, str):
         raise TypeError(f"finish_reason: a text was expected, not {type(value).__name__}")
-    return None if value in NO_REASON else value
+    return None if value in NO_REASON else REASONS.get(value.lower(), value)
 
 
 def sound_of(data: Any) -> bytes | None:

@@ -7,9 +7,12 @@ they were made for, so the values themselves are looked for.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, TypeGuard
 
 import msgspec
+
+from headrace.job import Completion
 
 MIN_SECRET = 6
 """Characters: what is shorter stands in ordinary words."""
@@ -82,7 +85,47 @@ def holds_secret(value: Any) -> bool:
         text = msgspec.json.encode(value)
     except (ValueError, TypeError, OverflowError, RecursionError):
         return True
-    return any(secret.encode() in text for secret in secrets())
+    return is_in(text)
+
+
+def is_in(text: bytes) -> bool:
+    """Whether a credential stands in a JSON text."""
+    return any(secret.encode() in text or written(secret) in text for secret in secrets())
+
+
+@lru_cache(maxsize=1024)
+def written(secret: str) -> bytes:
+    """A secret as it stands in a JSON text."""
+    return msgspec.json.encode(secret)[1:-1]
+
+
+def without_keys(completion: Completion) -> Completion:
+    """The completion without any credential in what stands beside its text and its value."""
+    choices = [completion, *completion.other_choices]
+    fields = [beside(choice, BESIDE_CHOICE) for choice in choices] + beside(completion, BESIDE_ANSWER)
+    try:
+        text = msgspec.json.encode(fields)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return completion  # it is written down without them
+    if not is_in(text):
+        return completion
+    others = [scrub_fields(choice, BESIDE_CHOICE) for choice in completion.other_choices]
+    return msgspec.structs.replace(scrub_fields(completion, BESIDE_CHOICE + BESIDE_ANSWER), other_choices=others)
+
+
+def beside(said: Any, names: tuple[str, ...]) -> list[Any]:
+    return [value for name in names if (value := getattr(said, name))]
+
+
+def scrub_fields(said: Any, names: tuple[str, ...]) -> Any:
+    return msgspec.structs.replace(said, **{name: scrubbed(getattr(said, name)) for name in names})
+
+
+BESIDE_CHOICE = (
+    *("finish_reason", "tool_calls", "reasoning_details", "audio", "annotations", "images", "citations", "logprobs"),
+    *("stop_reason", "native_finish_reason", "extra", "raw", "notes"),
+)
+BESIDE_ANSWER = ("id", "model", "raw_usage", "provider", "service_tier", "system_fingerprint")
 
 
 def kept(raw: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

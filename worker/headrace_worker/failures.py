@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from headrace.errors import CODES, CallError
-from headrace_worker.content import is_empty
+from headrace_worker.content import is_empty, says_nothing
 from headrace_worker.credentials import scrub, scrubbed
 from headrace_worker.retry_hints import hinted_s
 
@@ -127,11 +127,13 @@ def error_inside(error: Any, *, partial: str | None = None) -> CallError:
 def error_in(chunk: dict[str, Any]) -> Any:
     """What a chunk without choices says of a failure, in whichever dialect; None when it says nothing of one."""
     for name in ("error", "errors"):
-        if chunk.get(name):
+        if chunk.get(name) and not says_nothing(chunk[name]):
             return chunk[name]
     base = chunk.get("base_resp")  # MiniMax
     if isinstance(base, dict) and base.get("status_code"):
         return {"message": base.get("status_msg") or "no message", "code": CODE_OF_MINIMAX.get(base["status_code"])}
+    if chunk.get("type") in ("ping", "heartbeat"):
+        return None
     says = [name for name in MESSAGES if not is_empty(chunk.get(name))]
     is_error = chunk.get("object") == "error" or chunk.get("type") == "error" or chunk.get("success") is False
     return chunk if is_error or (says and "choices" not in chunk) else None

@@ -16,17 +16,25 @@ from headrace.tool_calls import REASONING
 
 OPENAI = frozenset({"role", "content", "name", "refusal", "tool_calls", "function_call", "audio"})
 """What an assistant's message may hold at OpenAI (openai 3.54, `ChatCompletionAssistantMessageParam`)."""
-THINKING = "thinking"
+THINKING, HIDDEN = "thinking", "redacted_thinking"
 
 
 def as_wanted(messages: list[Message], provider: Provider) -> list[Message]:
     """The conversation as `provider` takes it. Messages that need no change are the same objects."""
-    if provider.reasoning_history is None and provider.history_beyond_openai:
-        return messages
     return [turn(each, provider) if each.get("role") == "assistant" else each for each in messages]
 
 
 def turn(message: Message, provider: Provider) -> Message:
+    if any(said is None or said == [] for name, said in message.items() if name != "content"):
+        # What a client's `model_dump()` writes for nothing is refused: OpenAI wants a list of calls, or none.
+        message = {
+            name: said for name, said in message.items() if name == "content" or not (said is None or said == [])
+        }
+    sound = message.get("audio")
+    if isinstance(sound, dict) and sound.get("id") and len(sound) > 1:
+        message = message | {"audio": {"id": sound["id"]}}
+    if provider.reasoning_history is None and provider.history_beyond_openai:
+        return message
     content, calls = message.get("content"), message.get("tool_calls")
     thought = is_thinking(content)
     plain = message.keys() <= OPENAI and not thought
@@ -46,7 +54,7 @@ def turn(message: Message, provider: Provider) -> Message:
 
 
 def is_thinking(content: Any) -> bool:
-    return isinstance(content, list) and any(part.get("type") == THINKING for part in content)
+    return isinstance(content, list) and any(part.get("type") in (THINKING, HIDDEN) for part in content)
 
 
 def without_thinking(content: list[dict[str, Any]]) -> tuple[list[dict[str, Any]] | str | None, str]:
@@ -59,7 +67,7 @@ def without_thinking(content: list[dict[str, Any]]) -> tuple[list[dict[str, Any]
             said += [
                 piece["text"] for piece in pieces if isinstance(piece, dict) and isinstance(piece.get("text"), str)
             ]
-    rest = [part for part in content if part.get("type") != THINKING]
+    rest = [part for part in content if part.get("type") not in (THINKING, HIDDEN)]
     if all(part.get("type") == "text" for part in rest):
         return "".join(part["text"] for part in rest) or None, "".join(said)
     return rest, "".join(said)

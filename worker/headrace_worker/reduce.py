@@ -15,8 +15,8 @@ from headrace.job import Choice, Completion, Job, Usage
 from headrace.schema.modes import Mode
 from headrace.schema.validate import Later
 from headrace_worker.choice_parts import ChoiceParts, Delta, wire_calls
-from headrace_worker.content import is_empty, list_of
-from headrace_worker.credentials import holds_secret, kept, scrub, scrubbed
+from headrace_worker.content import is_empty, list_of, says_nothing
+from headrace_worker.credentials import kept, without_keys
 from headrace_worker.failures import error_in, error_inside
 from headrace_worker.off_loop import off_loop
 from headrace_worker.structured import answer_of, as_text, without_foreign_calls
@@ -43,6 +43,7 @@ class Reducer:
         self.usage = Usage()
         self.raw_usage: dict[str, Any] | None = None
         self.has_usage = False
+        self.usage_alone = False
         self.beside: dict[str, Any] = {}
         self.raw: dict[str, Any] = {}
         self.extra: dict[str, Any] = {}
@@ -80,13 +81,14 @@ class Reducer:
         if usage is None or is_empty(usage):
             usage = usage_beside(chunk)
         if usage is not None and not is_empty(usage):
+            self.usage_alone = not choices and self.has_finished
             self._add_usage(usage)
         deltas: list[Delta] = []
         choices = choices if isinstance(choices, list) else list_of(choices, "choices")
         places: set[int] | None = set() if len(choices) > 1 else None
         for position, choice in enumerate(choices):
             error = choice.get("error")
-            if error is not None and not is_empty(error):
+            if error is not None and not says_nothing(error):
                 raise error_inside(error, partial=self.said)
             index = self._index_of(choice, position, places)
             if index not in self.choices:
@@ -171,7 +173,13 @@ class Reducer:
     def is_over(self) -> bool:
         """Whether nothing but the usage can follow. A reason that came with the first piece is not enough: there are servers
         that write one into every chunk."""
-        return self.has_finished and (self.has_usage or all(parts.finished_late for parts in self.choices.values()))
+        return self.has_finished and (self.has_usage or self.is_surely_over)
+
+    @property
+    def is_surely_over(self) -> bool:
+        """Whether the end was said by itself: after what it ends, or by a usage that stands alone."""
+        late = self.usage_alone or all(parts.finished_late for parts in self.choices.values())
+        return self.has_finished and (late or self.said_done)
 
     def completion(self, job: Job, *, deployment: str = "", at_once: bool = False) -> Completion:
         """The completion, its `value` valid under the job's schema. Raises `CallError` for an answer of no use; with
@@ -191,12 +199,13 @@ class Reducer:
         except (InputError, TypeError) as error:
             message = f"the provider's answer cannot be used: {error}"
             raise CallError("provider_error", message, partial=self.said, retryable=False) from None
+        if others and self.n == 1 and not self.has_finished:
+            message = "the provider's answer contradicts itself: pieces of several choices where one was asked for"
+            raise CallError("provider_error", message, partial=self.said, retryable=False)
         first = without_foreign_calls(first, job, self.mode)
         raw, notes = kept(self.raw) if self.raw else ({}, [])
-        if holds_secret([self.id, self.model, self.raw_usage, self.beside]):
-            self._scrub()
         answer = answer_of(first, job, self.mode, self.target, at_once=at_once)
-        return Completion(
+        made = Completion(
             **{name: getattr(first, name) for name in Choice.__struct_fields__ if name not in ("raw", "notes")},
             id=self.id,
             model=self.model,
@@ -213,6 +222,7 @@ class Reducer:
             notes=[*notes, *first.notes],
             **self.beside,
         )
+        return without_keys(made)
 
     async def completed(self, job: Job, *, deployment: str = "") -> Completion:
         """`completion`, off the event loop when it takes long."""
@@ -233,11 +243,6 @@ class Reducer:
             error.details.setdefault("metadata", {name: value for name, value in known.items() if value})
         if first and first.calls:
             error.details.setdefault("tool_calls", wire_calls(first.calls))
-
-    def _scrub(self) -> None:
-        """Take credentials out of what stands around the choices."""
-        self.id, self.model = scrub(self.id), scrub(self.model)
-        self.raw_usage, self.beside = scrubbed(self.raw_usage), scrubbed(self.beside)
 
     @property
     def known_usage(self) -> Usage:

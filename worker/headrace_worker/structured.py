@@ -21,6 +21,8 @@ from headrace_worker.choice_parts import Delta
 from headrace_worker.parsers import PARSERS
 from headrace_worker.request import schema_name
 
+WHOLE = frozenset({"stop", "tool_calls", "function_call"})
+"""Finish reasons of an answer that its model has ended. After any other, what is not whole is not mended."""
 FOREIGN = "tool_calls: nobody offered them"
 
 
@@ -102,6 +104,9 @@ def answer_of(choice: Choice, job: Job, mode: Mode, target: str, *, at_once: boo
         answer = read_answer(
             choice.content, job.schema, mode=mode, target=target, lax=job.lax, decode=decode, at_once=at_once
         )
+    if answer.repaired and choice.finish_reason not in WHOLE:
+        why = f"the answer ended for a reason that is not known ({choice.finish_reason!r:.40}), and is not whole"
+        raise CallError("truncated", why, partial=choice.content)
     if not comes_back(answer.value):
         raise CallError("invalid_output", "the answer holds a number that JSON does not have", partial=choice.content)
     return answer

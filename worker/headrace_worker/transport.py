@@ -34,6 +34,8 @@ log = structlog.get_logger("headrace.worker.transport")
 Chunk = dict[str, Any]
 MOST_ANSWER_BYTES = 32 << 20
 DRAIN_S = 0.5
+PINGS = frozenset({b"ping", b"[ping]", b"null", b"heartbeat", b"keep-alive", b"keepalive", b": keepalive", b": ping"})
+"""Events that only say that the other side lives."""
 
 
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,6 +226,8 @@ def chunks_of(event: Event, halves: Halves) -> list[Chunk | None]:
         return [None]
     if event.name == b"error":
         return [error_chunk(event.data)]
+    if event.data.strip().lower() in PINGS:
+        return []
     if event.cut and not is_json(event.data):
         return []
     return [decoded(event.data, halves)] if event.data.strip() else []

@@ -8,13 +8,17 @@ from headrace.job import Usage
 
 MAX_TOKENS = 10**12
 """More than that of one answer is no count, and would not fit the ledger's sums."""
+INPUT = ("prompt_tokens", "input_tokens", "promptTokenCount")
+OUTPUT = ("completion_tokens", "output_tokens", "candidatesTokenCount")
+"""OpenAI's names and most others', Anthropic's, Google's."""
 CACHED = (("prompt_tokens_details", "cached_tokens"), ("prompt_cache_hit_tokens",), ("cached_tokens",))
 """Where providers say how much of the prompt came out of their cache: OpenAI and most others, DeepSeek, Moonshot."""
 
 
 def usage_beside(chunk: dict[str, Any]) -> Any:
-    """Groq's last chunk of a stream has its usage in `x_groq`."""
-    beside = chunk.get("x_groq")
+    """Groq's last chunk of a stream has its usage in `x_groq`, Moonshot's in its choice."""
+    choices = chunk.get("choices")
+    beside = chunk.get("x_groq") or (choices[0] if choices and isinstance(choices, list) else None)
     return beside.get("usage") if isinstance(beside, dict) else None
 
 
@@ -35,10 +39,18 @@ def usage_of(usage: Any) -> Usage:
             unknown = True
             return None
 
+    def first(names: tuple[str, ...]) -> int | None:
+        return next((found for name in names if (found := number(name)) is not None), None)
+
+    asked, said, total = first(INPUT), first(OUTPUT), number("total_tokens")
+    if total is not None and (asked is None) != (said is None):
+        asked = max(0, total - (said or 0)) if asked is None else asked
+        said = max(0, total - asked) if said is None else said
+    unknown = unknown or asked is None or said is None
     cached = [found for path in CACHED if (found := number(*path)) is not None]
     counts = {
-        "input_tokens": number("prompt_tokens") or 0,
-        "output_tokens": number("completion_tokens") or 0,
+        "input_tokens": asked or 0,
+        "output_tokens": said or 0,
         "cached_tokens": cached[0] if cached else 0,
         "reasoning_tokens": number("completion_tokens_details", "reasoning_tokens") or 0,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fake_transport import FakeTransport, answer, as_chunks, call_of, model_of
+from fake_transport import FakeTransport, answer, as_chunks, call_of, model_of, piece
 from headrace_worker.providers import OpenAIChatCompletion
 
 from headrace.facts import PROVIDERS, Registration
@@ -105,3 +105,53 @@ def test_another_server_behind_openais_class_gets_what_it_gave(url: str, kept: b
     turn = {"role": "assistant", "content": "So.", "reasoning_content": "why"}
     body = OpenAIChatCompletion("m", api_key="k", base_url=url).body(Job(model="x/y", messages=[turn]))
     assert ("reasoning_content" in body["messages"][0]) is kept
+
+
+ANTHROPIC = [
+    {"type": "thinking", "thinking": "why", "signature": "c2ln"},
+    {"type": "redacted_thinking", "data": "ZW5j"},
+    {"type": "text", "text": "So."},
+]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_thoughts_that_are_signed_or_hidden_go_back_as_they_came(stream: bool) -> None:
+    script: Any = answer(ANTHROPIC)  # type: ignore[arg-type]
+    if stream:
+        parts = [
+            {"type": "thinking", "thinking": "w"},
+            {"type": "thinking", "thinking": "hy", "signature": "c2ln"},
+            *ANTHROPIC[1:],
+        ]
+        script = [*(piece(content=[part]) for part in parts), piece("stop")]
+    model = model_of("vllm", FakeTransport(script), retry=False)
+    completion = await model.complete(Job(model="x/y", messages=[{"role": "user", "content": "q"}], stream=stream))
+    assert (completion.content, completion.reasoning) == ("So.", "why")
+    assert sent_on("other", completion.history)["content"] == ANTHROPIC
+    assert sent_on("openai", completion.history) == {"role": "assistant", "content": "So."}
+
+
+async def test_tool_calls_keep_the_parts_of_their_turn() -> None:
+    script = answer(ANTHROPIC, finish="tool_calls", tool_calls=[call_of()], images=ANSWERS["an image"]["images"])  # type: ignore[arg-type]
+    response = await model_of("vllm", FakeTransport(script), retry=False).acall("q")
+    turn = response.data.get_messages()[0]
+    assert (turn["content"], turn["images"]) == (ANTHROPIC, ANSWERS["an image"]["images"])
+
+
+@pytest.mark.parametrize("to", ["other", "openai", "vllm", "openrouter"])
+def test_what_a_client_writes_for_nothing_is_left_out(to: str) -> None:
+    dumped = {
+        "role": "assistant",
+        "content": "So.",
+        "refusal": None,
+        "annotations": [],
+        "audio": None,
+        "function_call": None,
+    }
+    assert sent_on(to, dumped | {"tool_calls": None}) == {"role": "assistant", "content": "So."}
+    sound = {
+        "role": "assistant",
+        "content": None,
+        "audio": {"id": "a", "data": "AA==", "transcript": "hi", "expires_at": 9},
+    }
+    assert sent_on(to, sound)["audio"] == {"id": "a"}

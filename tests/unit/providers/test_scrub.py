@@ -114,3 +114,24 @@ def test_what_is_kept_is_bounded() -> None:
     error = CallError("provider_error", "x")
     reducer.keep_what_came(error)
     assert Failure.of(without_credentials(error)).code == "provider_error"
+
+
+@pytest.mark.parametrize("key", ["or-v1-abcdef", 'quo"ted-key', "back\\slash-key"])
+def test_a_key_in_any_side_field_is_taken_out(key: str) -> None:
+    remember(key)
+    script = answer(
+        "hi",
+        annotations=[key],
+        images=[{"type": "image_url", "image_url": {"url": key}}],
+        reasoning_details=[{"data": key}],
+        executed_tools=[{key: 1}],
+        tool_calls=[
+            {"id": key, "type": "function", "function": {"name": "f", "arguments": "{}"}, "extra_content": key}
+        ],
+    ) | {"citations": [key], key: key, "provider": key}
+    script["choices"][0] |= {"stop_reason": key, "native_finish_reason": key, "logprobs": {"content": [{"token": key}]}}
+    reducer = Reducer()
+    reducer.add(script)
+    completion = reducer.completion(JOB)
+    assert not holds_secret(completion)
+    assert completion.content == "hi"

@@ -17,6 +17,9 @@ USAGE = Usage(input_tokens=1_000_000, cached_tokens=500_000, output_tokens=100_0
 LIST = Profile(input=2, output=8, cache_read=0.5)  # 1.00 + 0.25 + 0.80
 
 
+SAID = {"prompt_tokens": 9, "completion_tokens": 0}
+
+
 @pytest.mark.parametrize(
     ("usage", "counted"),
     [
@@ -24,12 +27,23 @@ LIST = Profile(input=2, output=8, cache_read=0.5)  # 1.00 + 0.25 + 0.80
         ({"prompt_tokens": 9, "completion_tokens": 2, "prompt_cache_hit_tokens": 4}, Usage(9, 2, 4)),  # DeepSeek
         ({"prompt_tokens": 9, "completion_tokens": 2, "cached_tokens": 4}, Usage(9, 2, 4)),  # Moonshot
         (
-            {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 3}, "prompt_cache_hit_tokens": 3},
+            SAID | {"prompt_tokens_details": {"cached_tokens": 3}, "prompt_cache_hit_tokens": 3},
             Usage(9, 0, 3),
         ),
-        ({"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": None}, "cached_tokens": 4}, Usage(9, 0, 4)),
-        ({"prompt_tokens": 9, "prompt_tokens_details": None}, Usage(9)),
-        ({"completion_tokens_details": {"reasoning_tokens": 5}}, Usage(reasoning_tokens=5)),
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 0,
+                "prompt_tokens_details": {"cached_tokens": None},
+                "cached_tokens": 4,
+            },
+            Usage(9, 0, 4),
+        ),
+        ({"prompt_tokens": 9, "completion_tokens": 0, "prompt_tokens_details": None}, Usage(9)),
+        (
+            {"prompt_tokens": 0, "completion_tokens": 0, "completion_tokens_details": {"reasoning_tokens": 5}},
+            Usage(reasoning_tokens=5),
+        ),
         (5, Usage(unknown=True)),
         ({"prompt_tokens": "many", "completion_tokens": 2}, Usage(0, 2, unknown=True)),
         ({"prompt_tokens": -1, "completion_tokens": True}, Usage(unknown=True)),
