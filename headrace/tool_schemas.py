@@ -170,14 +170,20 @@ def meant_by(word: Any) -> str:
 def check_strict(schemas: Iterable[dict[str, Any]]) -> None:
     """Raises `SchemaError` for a strict tool that strict mode does not take, and cannot be made to."""
     for place, schema in enumerate(schemas):
-        function = schema.get("function") or {}
+        function = function_of(schema)
         if function.get("strict") and function.get("parameters"):
             strict_parameters(function["parameters"], f"/schemas/{place}/function/parameters", function["name"])
 
 
+def function_of(schema: dict[str, Any]) -> dict[str, Any]:
+    """A tool's `function`; empty for a tool of another sort, which may call anything so."""
+    function = schema.get("function") if schema.get("type") == "function" else None
+    return function if isinstance(function, dict) else {}
+
+
 def closed_tool(schema: dict[str, Any]) -> dict[str, Any]:
     """A tool as it travels."""
-    function = schema.get("function") or {}
+    function = function_of(schema)
     if not function.get("strict") or not function.get("parameters"):
         return schema
     parameters = function["parameters"]

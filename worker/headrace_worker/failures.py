@@ -41,7 +41,7 @@ CODE_OF_NAME = {
             "invalid_api_key", "incorrect_api_key", "invalid_authentication", "invalid_authentication_error",
             "authentication_error", "permission_denied", "permission_error", "permission_denied_error", "unauthorized",
             "unauthenticated", "forbidden", "account_deactivated", "key_expired", "api_key_expired", "missing_api_key",
-            "invalid_key",
+            "invalid_key", "api_key_invalid", "invalid_api_key_error", "access_token_expired", "missing_credentials",
         ),
         "not_found": ("model_not_found", "not_found_error", "model_not_exist", "not_found", "resource_not_found_error"),
         "invalid_request": (
@@ -128,7 +128,9 @@ def error_in(chunk: dict[str, Any]) -> Any:
     """What a chunk without choices says of a failure, in whichever dialect; None when it says nothing of one."""
     for name in ("error", "errors"):
         if chunk.get(name) and not says_nothing(chunk[name]):
-            return chunk[name]
+            # A text alone has its code beside it, if anywhere.
+            is_whole = isinstance(chunk[name], dict) and not chunk.keys() & {*STATUSES, *NAMES}
+            return chunk[name] if is_whole or isinstance(chunk[name], list) else chunk
     base = chunk.get("base_resp")  # MiniMax
     if isinstance(base, dict) and base.get("status_code"):
         return {"message": base.get("status_msg") or "no message", "code": CODE_OF_MINIMAX.get(base["status_code"])}
@@ -142,6 +144,15 @@ def error_in(chunk: dict[str, Any]) -> Any:
 CODE_OF_MINIMAX = {1002: 429, 1004: 401, 1008: "insufficient_balance", 1039: 429, 2013: 400, 2049: 401}
 MESSAGES = ("message", "detail", "msg", "error_msg", "error_message", "error_description", "title")
 """Where an error object says what went wrong, the first one that does counts. `detail` is FastAPI's."""
+NAMES = ("code", "type", "status", "error_type", "error_code")
+IN_WORDS = (
+    (
+        re.compile(r"(?:incorrect|invalid) api.?key|api.?key (?:is |not )?(?:invalid|valid|expired)", re.IGNORECASE),
+        "auth",
+    ),
+    (re.compile(r"credit balance is too low|insufficient (?:balance|credits|funds|quota)", re.IGNORECASE), "payment"),
+)
+"""Where the message alone says it: xAI's and Anthropic's errors are a plain 400."""
 STATUSES = ("code", "status", "status_code", "statusCode", "http_status", "error_code")
 
 
@@ -155,6 +166,8 @@ class Said:
         fields: Mapping[str, Any] = error if isinstance(error, dict) else error_in_text(error)
         inside = fields.get("error")
         if isinstance(inside, dict) or (inside := error_in_text(inside)):
+            # What stands around it counts where it says nothing itself.
+            inside = {name: value for name, value in inside.items() if not is_empty(value)}
             fields = {**{name: value for name, value in fields.items() if name != "error"}, **inside}
         metadata: Mapping[str, Any] = fields["metadata"] if isinstance(fields.get("metadata"), dict) else {}
         inner = upstream_error(metadata.get("raw"))
@@ -164,10 +177,13 @@ class Said:
             self.message += f" ({message_of(inner) or shown(metadata['raw'])})"
         codes = [status_of(fields.get(name)) for name in STATUSES]
         self.status = next((code for code in codes if code is not None), None)
-        names = [kind, *(each.get(name) for each in (inner, fields) for name in ("code", "type", "status"))]
+        names = [kind, *(each.get(name) for each in (inner, fields) for name in NAMES)]
+        names += [each.get("reason") for each in listed(fields.get("details")) if isinstance(each, dict)]  # Google's
         if isinstance(fields.get("error"), str):
             names.append(fields["error"])
         self.named = named([name for name in names if isinstance(name, str)])
+        if self.named not in FIRM:
+            self.named = next((code for words, code in IN_WORDS if words.search(self.message)), self.named)
         available = fields.get("availability")
         self.retryable: bool | None = None
         if isinstance(available, dict) and isinstance(available.get("retryable"), bool):
@@ -187,6 +203,9 @@ class Said:
 def named(names: list[str]) -> str | None:
     """Our code for the names that an error has, the firm ones first: an exhausted quota may also call itself a rate limit."""
     codes = [CODE_OF_NAME.get(re.sub(r"[\s.-]+", "_", name.strip()).lower()) for name in names if len(name) < 100]
+    codes += [
+        CODE_OF_NAME.get(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip()).lower()) for name in names if len(name) < 100
+    ]
     known = [code for code in codes if code is not None]
     return next((code for code in known if code in FIRM), known[0] if known else None)
 
@@ -194,6 +213,8 @@ def named(names: list[str]) -> str | None:
 def status_of(code: Any) -> int | None:
     """An HTTP status, written as a number or a text."""
     if isinstance(code, str) and len(code) == 3 and code.isascii() and code.isdigit():
+        code = int(code)
+    if isinstance(code, float) and code.is_integer():
         code = int(code)
     return code if isinstance(code, int) and not isinstance(code, bool) and 100 <= code <= 599 else None
 

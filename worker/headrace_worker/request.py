@@ -90,8 +90,9 @@ def with_extra(body: Body, extra: Mapping[str, Any] | None) -> Body:
 def merged_plugins(theirs: list[Any], ours: list[Any]) -> list[Any]:
     merged = [dict(plugin) if isinstance(plugin, dict) else plugin for plugin in theirs]
     for plugin in ours:
-        same = next((each for each in merged if isinstance(each, dict) and each.get("id") == plugin["id"]), None)
-        if same is None:
+        id = plugin.get("id")
+        same = next((each for each in merged if isinstance(each, dict) and each.get("id") == id), None)
+        if same is None or id is None:
             merged.append(plugin)
         else:
             same |= plugin

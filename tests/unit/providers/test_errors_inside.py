@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from fake_transport import FORMS, FakeTransport, ask, model_of, piece
 from headrace_worker.failures import call_error, error_inside
+from headrace_worker.reduce import Reducer
 from headrace_worker.sse import EventDecoder
 from headrace_worker.surrogates import Halves
 from headrace_worker.transport import chunks_of
@@ -158,3 +159,33 @@ def test_an_error_object_within_a_text(body: Any) -> None:
     assert (made.code, made.retryable) == ("payment", False)
     assert QUOTA["message"] in str(made)
     assert "{" not in str(made)
+
+
+DEAD: list[tuple[Any, str]] = [
+    ([{"error": {"code": 400, "status": "INVALID_ARGUMENT", "details": [{"reason": "API_KEY_INVALID"}]}}], "auth"),
+    ({"error": "quota", "code": "insufficient_quota"}, "payment"),
+    ({"error": "no such key", "code": "invalid_api_key"}, "auth"),
+    ({"code": "Client specified an invalid argument", "error": "Incorrect API key provided: xx"}, "auth"),
+    (
+        {"type": "error", "error": {"type": "invalid_request_error", "message": "Your credit balance is too low."}},
+        "payment",
+    ),
+    ({"error": {"message": "no"}, "code": "model_not_found"}, "not_found"),
+    ({"code": "InvalidApiKey", "message": "Invalid API-key provided."}, "auth"),
+    ({"error": "dead", "error_type": "authentication_error"}, "auth"),
+]
+
+
+@pytest.mark.parametrize(("body", "code"), DEAD)
+def test_a_dead_key_or_an_empty_account_is_told_by_its_code_wherever_it_stands(body: Any, code: str) -> None:
+    at_400 = call_error(400, body)
+    assert (at_400.code, at_400.retryable) == (code, False)
+    chunk = body[0] if isinstance(body, list) else body
+    with pytest.raises(CallError) as inside:
+        Reducer().add(chunk)
+    assert (inside.value.code, inside.value.retryable) == (code, False)
+    assert "True" not in at_400.message
+
+
+def test_an_error_that_is_only_true_has_its_message() -> None:
+    assert "quota exceeded" in call_error(400, {"error": True, "message": "quota exceeded"}).message

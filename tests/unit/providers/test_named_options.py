@@ -286,3 +286,8 @@ def test_a_configuration_keeps_them() -> None:
     model = CLASSES["openrouter"]("m", api_key="key", **OPENROUTERS)
     again = Model.from_config(json.loads(json.dumps(model.serialize())), api_key="key")
     assert again.options == model.options
+
+
+def test_plugins_without_an_id_stand_beside_each_other() -> None:
+    body = body_of("openrouter", plugins=[{"engine": "x"}], extra_body={"plugins": [{"id": "web"}, {"engine": "y"}]})
+    assert body["plugins"] == [{"id": "web"}, {"engine": "y"}, {"engine": "x"}]

@@ -171,3 +171,9 @@ def test_tools_that_take_too_long_to_look_at_are_refused_together() -> None:
     large = {f"p{i}": {"$ref": "#/properties/p0"} for i in range(1, 1500)} | {"p0": {"type": "string"}}
     with pytest.raises(InputError, match="512 KiB"):
         ToolDefinitions(schemas=[tool(n, large) for n in range(20)])
+
+
+@pytest.mark.parametrize("tool", [{"type": "x", "function": "x"}, {"type": "web_search", "function": 5}])
+def test_a_tool_of_another_sort_travels_whatever_it_holds(tool: dict[str, Any]) -> None:
+    assert wire_tools(ToolDefinitions(schemas=[tool]), parallel=None)["tools"] == [tool]
+    make_job("openai/m", "x", tools=[tool])
