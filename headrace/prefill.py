@@ -116,6 +116,21 @@ def _placed(lines: Iterable[bytes], kind_of: Callable[[bytes], str | None]) -> I
         offset += len(line)
 
 
+def kept_rows(
+    store: FileStore, batch_id: str, first: int, count: int
+) -> tuple[list[tuple[int, bytes]], dict[int, str]]:
+    """Of `count` lines from `first` on the rows that an earlier batch has, by their number among these, and the codes of those
+    that failed. A row says where its line lies."""
+    index = store.read(f"{batch_id}/{INDEX}", first * ENTRY_BYTES, count * ENTRY_BYTES)
+    rows, codes = [], {}
+    for number, line in kept(index):
+        file = f"{batch_id}/{line.file}"
+        rows.append((number, f"{line.kind.upper()}{file} {line.offset} {line.length}".encode()))
+        if line.kind != "s":
+            codes[number] = code_of(store.read(file, line.offset, line.length))
+    return rows, codes
+
+
 def kept(index: bytes) -> Iterator[tuple[int, Kept]]:
     """The lines that are kept, each with its number in this piece of an index."""
     for number, at in enumerate(range(0, len(index), ENTRY_BYTES)):

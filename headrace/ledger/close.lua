@@ -1,7 +1,9 @@
 -- uses: clock events fence progress
 -- hash, hash, two zsets id -> ms, stream, hash number -> part, bytes held, string of bits, hash line -> why
 local batch, join, leases, due, log, parts, held, refusals, reasons = unpack(KEYS)
-local id, epoch, output, errors, unfinished, prefix, keep_ms, channel = unpack(ARGV, 1, 8)   -- rest: shard ids left behind
+local id, epoch, output, errors, unfinished, prefix, keep_ms, channel, kept = unpack(ARGV, 1, 9)
+-- rest: `kept` counters with their numbers, of rows that an earlier batch paid for; shard ids left behind
+local first_shard = 10 + 2 * tonumber(kept)
 local state, outcome = unpack(redis.call('HMGET', batch, 'state', 'outcome'))
 if not state then return { 'UNKNOWN' } end
 if state == outcome then
@@ -10,7 +12,7 @@ if state == outcome then
 end
 local refused = refusal(join, epoch)
 if refused then return refused end
-for i = 9, #ARGV do
+for i = first_shard, #ARGV do
   local shard = prefix .. ':shard:' .. ARGV[i]
   -- Of one that is damaged (no hash, no number) nobody knows how much it held.
   local bytes = tonumber(redis.pcall('HGET', shard, 'bytes') or 0)
@@ -21,6 +23,7 @@ for i = 9, #ARGV do
 end
 local now = now_ms()
 redis.call('HINCRBY', batch, 'cancelled', unfinished)
+for i = 10, first_shard - 1, 2 do redis.call('HINCRBY', batch, ARGV[i], ARGV[i + 1]) end
 redis.call('HDEL', batch, 'waiting')
 redis.call('HSET', batch, 'state', outcome, 'output', output, 'errors', errors, 'ended', text(now))
 redis.call('DEL', join)

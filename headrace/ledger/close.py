@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from headrace.ledger.script import Ledger
 
@@ -10,9 +10,18 @@ KEEP_MS = 7 * 24 * 3600 * 1000
 
 
 async def close(
-    ledger: Ledger, batch_id: str, epoch: int, *, output: str, errors: str, unfinished: int, left: Sequence[str]
+    ledger: Ledger,
+    batch_id: str,
+    epoch: int,
+    *,
+    output: str,
+    errors: str,
+    unfinished: int,
+    left: Sequence[str],
+    taken_over: Mapping[str, int] | None = None,
 ) -> bool:
     """End the batch with its two files; `unfinished` items became error lines, `left` are ids of shards without a part.
+    `taken_over` counts the rows of an earlier batch that no shard had set yet, by the batch's counters.
 
     True for the first such call. Raises `Finished` (naming the winner's output) when another join closed it, `Fenced`.
     """
@@ -41,7 +50,8 @@ async def close(
             "prefix": keys.prefix,
             "keep_ms": KEEP_MS,
             "channel": f"{batch}:ch",
+            "kept": len(taken_over or {}),
         },
-        list(left),
+        [*(part for counter in (taken_over or {}).items() for part in counter), *left],
     )
     return first == b"first"

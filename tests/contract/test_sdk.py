@@ -381,6 +381,22 @@ def test_failed_rows_stand_in_their_places(client: Headrace) -> None:
             batch.wait(60)
 
 
+def test_a_retry_that_is_cancelled_keeps_what_was_paid(client: Headrace, stack: Stack) -> None:
+    """Also the rows that none of its shards had taken over yet."""
+    prompts = [f"Say {n}." for n in range(2000)] + ["[[rehearsal fault=400]] x"] * 3
+    batch = client.extract(prompts, model=MODEL)
+    assert batch.wait(60).succeeded == 2000
+    paid = len(stack.calls())
+    again = batch.retry()
+    again.cancel()
+    known = again.wait(30)
+    assert (known.state, known.succeeded) == ("cancelled", 2000)
+    assert known.succeeded + known.failed + known.cancelled == 2003
+    rows = list(again.results())
+    assert [row.custom_id for row in rows if row.ok] == [row.custom_id for row in batch.results() if row.ok]
+    assert len(stack.calls()) - paid <= 3
+
+
 def test_a_retry_keeps_what_succeeded_and_pays_the_rest(client: Headrace, stack: Stack) -> None:
     items = [{"id": n, "text": "[[rehearsal fault=miss times=1]] x" if n < 2 else "fine"} for n in range(10)]
     batch = client.extract(items, schema=Review, model=MODEL)

@@ -1,5 +1,6 @@
 """A hook for workers: an item whose text says `poison` kills its worker once it was answered, one that says `plague` the whole
-process group, one that says `venom` raises an error that nobody expects. Leases are 3 s here."""
+process group, one that says `venom` raises an error that nobody expects, one that says `exit` asks its
+process to end. Leases are 3 s here."""
 
 from __future__ import annotations
 
@@ -25,6 +26,8 @@ def install(_: Any) -> None:
             os.killpg(os.getpgid(0), signal.SIGKILL)
         if "venom" in job.messages[-1]["content"]:
             raise MemoryError("of this item")
+        if "exit" in job.messages[-1]["content"]:
+            raise SystemExit(0)
         return completion
 
     headrace_worker.engine.Engine.ask = deadly

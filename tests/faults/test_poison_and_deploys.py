@@ -60,14 +60,15 @@ def test_who_runs_beside_a_plague_is_not_taken_along(tmp_path: Path) -> None:
         assert max(paid.values()) <= 9
 
 
-def test_an_error_out_of_nowhere_is_a_death_of_its_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["venom", "an exit"])
+def test_an_error_out_of_nowhere_is_a_death_of_its_own(tmp_path: Path, what: str) -> None:
     """The worker goes on, nobody else is blamed, and it is not paid for ever."""
     environment = {"HEADRACE_TEST_HOOKS": "poison", "PYTHONPATH": str(Path(__file__).parent)}
     with started(tmp_path, "--no-flower", "--rehearsal-flag=--latency=100", environment=environment) as stack:
         texts = [f"Item {n} is blue." for n in range(40)]
-        texts[13] = "This one is venom."
+        texts[13] = f"This one is {what}."
         batch_id = stack.extract([{"id": str(n), "text": text} for n, text in enumerate(texts)])
-        jobs = asyncio.run(submit(stack, ["Innocent.", "And venom.", "Innocent, too."]))
+        jobs = asyncio.run(submit(stack, ["Innocent.", f"And {what}.", "Innocent, too."]))
         ended = {b"succeeded", b"dead"}
         until(lambda: set(states_of(stack, jobs)) <= ended, what="the jobs end")
         assert states_of(stack, jobs) == [b"succeeded", b"dead", b"succeeded"]

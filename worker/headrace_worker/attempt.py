@@ -23,6 +23,7 @@ from headrace_worker.deployment_hold import DRAINING, Deferred
 from headrace_worker.engine import Tries
 from headrace_worker.events import DeltaEvents, rest
 from headrace_worker.failures import unstorable
+from headrace_worker.off_loop import contained
 from headrace_worker.process import Process
 from headrace_worker.publish import Publisher
 
@@ -118,14 +119,16 @@ class Attempt:
 
     async def _ask(self, job: Job) -> None:
         self._call = asyncio.create_task(
-            self.process.engine.ask(
-                job,
-                identity=self.id,
-                epoch=self.epoch,
-                tries=self.tries,
-                watch=self,
-                tenant=self._tenant,
-                admit=lambda: self.process.leases.confirm(self.id),
+            contained(
+                self.process.engine.ask(
+                    job,
+                    identity=self.id,
+                    epoch=self.epoch,
+                    tries=self.tries,
+                    watch=self,
+                    tenant=self._tenant,
+                    admit=lambda: self.process.leases.confirm(self.id),
+                )
             ),
             name=self.id,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 
 import msgspec
@@ -13,11 +14,13 @@ from headrace.files import FileStore, write_all
 from headrace.intake import read_index
 from headrace.ledger.checkpoint import rows_of
 from headrace.ledger.close import close
-from headrace.lines import error_line
+from headrace.lines import KIND_OF_STATE, error_line
+from headrace.prefill import kept_rows
 from headrace_worker.patience import patiently
 from headrace_worker.process import Process
 from headrace_worker.shard import part_lines
 
+STATES = {kind.encode(): state for state, kind in KIND_OF_STATE.items()}
 UNFINISHED = {
     "cancelled": Failure("batch_cancelled", "its batch was cancelled before it ran"),
     "expired": Failure("batch_expired", "its batch expired before it ran"),
@@ -41,7 +44,8 @@ async def join(process: Process, batch_id: str, epoch: int, batch: dict[str, byt
         if number < fed:  # a shard that was never fed has no rows
             rows[number] = await patiently(lambda number=number: rows_of(ledger, f"{batch_id}.s{number}"))
     output, errors = f"{batch_id}/output.{epoch}.jsonl", f"{batch_id}/errors.{epoch}.jsonl"
-    unfinished = await asyncio.to_thread(_write, store, batch_id, epoch, batch, parts, rows, output, errors)
+    taken_over: Counter[str] = Counter()
+    unfinished = await asyncio.to_thread(_write, store, batch_id, epoch, batch, parts, rows, taken_over, output, errors)
     await patiently(
         lambda: close(
             ledger,
@@ -51,6 +55,7 @@ async def join(process: Process, batch_id: str, epoch: int, batch: dict[str, byt
             errors=errors,
             unfinished=unfinished,
             left=[f"{batch_id}.s{number}" for number in left if number < fed],
+            taken_over=taken_over,
         )
     )
     await asyncio.to_thread(_sweep, store, batch_id)
@@ -63,10 +68,11 @@ def _write(
     batch: dict[str, bytes],
     parts: dict[int, str],
     rows: dict[int, dict[int, bytes]],
+    taken_over: Counter[str],
     output: str,
     errors: str,
 ) -> int:
-    """Returns how many items never ran."""
+    """Returns how many items never ran; counts those in `taken_over` that an earlier batch has run."""
     reason = UNFINISHED.get(batch["outcome"].decode(), UNFINISHED["cancelled"])
     unfinished = 0
     store.remove(output)  # of this very epoch: a first try of ours that ended before it could close
@@ -76,12 +82,29 @@ def _write(
             if number in parts:
                 lines: Iterator[bytes] = store.lines(parts[number])
             else:
-                missing = _missing(store, batch, shard, rows.get(number, {}), reason, f"{batch_id}.{{}}.{epoch}.0")
+                there = rows.get(number, {})
+                if batch.get("prefill"):
+                    there = _kept(store, batch_id, shard, there, taken_over) | there
+                missing = _missing(store, batch, shard, there, reason, f"{batch_id}.{{}}.{epoch}.0")
                 unfinished += len(missing)
-                lines = iter(part_lines(store, rows.get(number, {}) | missing))
+                lines = iter(part_lines(store, there | missing))
             for line in lines:
                 write_all(good if line[:1] == b"s" else bad, line[1:])
     return unfinished
+
+
+def _kept(
+    store: FileStore, batch_id: str, shard: ShardRange, rows: dict[int, bytes], taken_over: Counter[str]
+) -> dict[int, bytes]:
+    """The rows of an earlier batch that the shard would have taken over: they are paid, whether it began or not."""
+    found, codes = kept_rows(store, batch_id, shard.line, shard.count)
+    kept = {index: row for index, row in found if index not in rows}
+    for index, row in kept.items():
+        taken_over[STATES[row[:1].lower()]] += 1
+        taken_over["prefilled"] += 1
+        if index in codes:
+            taken_over[f"code:{codes[index]}"] += 1
+    return kept
 
 
 def _missing(

@@ -23,11 +23,12 @@ from headrace.ledger.prefill import prefill
 from headrace.ledger.recover import MAX_DEATHS_ALONE, SHARD_WIDTH
 from headrace.ledger.script import AWAY
 from headrace.lines import error_line, success_line
-from headrace.prefill import ENTRY_BYTES, INDEX, code_of, kept
+from headrace.prefill import kept_rows
 from headrace.readable import UNWRITABLE
 from headrace_worker.deployment_hold import DRAINING, Deferred
 from headrace_worker.engine import Engine, Tries
 from headrace_worker.failures import is_configuration, unstorable
+from headrace_worker.off_loop import contained
 from headrace_worker.patience import patiently
 from headrace_worker.process import Process
 from headrace_worker.progress import report_progress
@@ -142,21 +143,10 @@ class ShardRun:
         return [msgspec.json.decode(line, type=Item) for line in data.splitlines()]
 
     async def _prefill(self) -> None:
-        rows, codes = await asyncio.to_thread(self._kept)
+        count = self.claimed.integer("count")
+        rows, codes = await asyncio.to_thread(kept_rows, self.store, self.batch_id, self.first_line, count)
         if rows:
             await patiently(lambda: prefill(self.ledger, self.id, self.epoch, rows, codes))
-
-    def _kept(self) -> tuple[list[tuple[int, bytes]], dict[int, str]]:
-        """The rows that an earlier batch paid for, and the codes of those that failed."""
-        name, count = f"{self.batch_id}/{INDEX}", self.claimed.integer("count")
-        index = self.store.read(name, self.first_line * ENTRY_BYTES, count * ENTRY_BYTES)
-        rows, codes = [], {}
-        for number, line in kept(index):
-            file = f"{self.batch_id}/{line.file}"
-            rows.append((number, f"{line.kind.upper()}{file} {line.offset} {line.length}".encode()))
-            if line.kind != "s":
-                codes[number] = code_of(self.store.read(file, line.offset, line.length))
-        return rows, codes
 
     async def _run_together(self, items: list[Item], todo: list[int], width: int = WIDTH) -> None:
         queue = iter(todo)
@@ -217,7 +207,7 @@ class ShardRun:
             self._at[task] = index
         identity = f"{self.batch_id}.{self.first_line + index}"
         try:
-            completion = await self.engine.ask(
+            asked = self.engine.ask(
                 self.template.job(item),
                 identity=identity,
                 epoch=self.epoch,
@@ -225,6 +215,7 @@ class ShardRun:
                 admit=lambda: self.process.leases.confirm(self.id),
                 on_configuration=self._count,
             )
+            completion = await contained(asked)
             counters = reasked(item, completion.counters() | retried(tries, completion.reasks))
             completion = with_earlier(item, completion)
             try:
