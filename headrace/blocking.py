@@ -305,11 +305,12 @@ class BatchHandle(Generic[T]):
         finally:
             self._client.call(lambda _: pages.aclose())
 
-    def save(self, path: str | Path, *, whole: bool = False) -> Path | None:
-        """Write the results of an ended batch to `path` (`.csv`, `.tsv`: flattened into columns), and what failed beside it:
-        returns that file, if there is one. `whole` writes OpenAI's batch form. Raises `InputError` before the end.
+    def save(self, path: str | Path, *, whole: bool = False, overwrite: bool = True) -> Path | None:
+        """Write the results of an ended batch to `path` (`.jsonl`; `.csv`, `.tsv`: flattened into columns), and what failed
+        beside it: returns that file, if there is one. `whole` writes OpenAI's batch form. Raises `InputError` before the end,
+        for another suffix, for the file that the batch was made from, and without `overwrite` for one that is there.
         """
-        return self._ask(lambda handle: handle.save(path, whole=whole))
+        return self._ask(lambda handle: handle.save(path, whole=whole, overwrite=overwrite))
 
     def cancel(self) -> str:
         """Stop it: what was paid for is kept, the rest becomes error rows. Returns its state now."""

@@ -36,7 +36,7 @@ from headrace.facts import split_model
 from headrace.files import FileStore, attach
 from headrace.handles import AsyncBatchHandle, AsyncJobHandle, checked_id
 from headrace.hint import INTERACTIVE, Hints
-from headrace.inputs import Source, chosen, records
+from headrace.inputs import Source, checked_items, chosen, records
 from headrace.intake import read_items
 from headrace.job import Job, new_id
 from headrace.job_retry import retry_job
@@ -87,6 +87,7 @@ class AsyncHeadrace:
         self.reader = Reader(self.ledger)
         self.hints = Hints(self.settings.namespace)
         self.checked: dict[tuple[str, Answers[Any]], int] = {}  # lines of a batch that were read as a handle's type
+        self.sources: dict[str, Path] = {}  # the file that a batch was made from here: its results never replace it
         self._announced: list[Announcement] = []
         self._announced_at: float | None = None
         self._store: FileStore | None = None
@@ -192,11 +193,7 @@ class AsyncHeadrace:
         keeps no record for each in Redis.
         """
         ttl, timeout = ttl_ms(words.pop("ttl_s", None)), timeout_ms(words.pop("timeout_s", None))
-        if isinstance(conversations, str) or not isinstance(conversations, Iterable):
-            raise InputError(
-                f"conversations: must be a list of texts or of conversations, not {type(conversations).__name__}; "
-                "`submit` takes a single one"
-            )
+        checked_items(conversations, "conversations:", "texts or conversations (`submit` takes a single one)")
         if words.pop("idempotency_key", None) is not None:
             raise InputError("idempotency_key: one key names one job; use `submit` for each")
         shared, expected = make_job(model, "", schema=schema, **words)
@@ -248,6 +245,8 @@ class AsyncHeadrace:
         found = chosen(records(source, encoding=encoding), limit=limit, sample=sample)
         name = str(source) if isinstance(source, str | Path) else "the input"
         batch_id = await self.open(template, read_items(found, template, name), window_s=window_s)
+        if isinstance(source, str | Path):
+            self.sources[batch_id] = Path(source).resolve()
         return AsyncBatchHandle(self, batch_id, expected)
 
     async def open(

@@ -8,7 +8,7 @@ import csv
 import dataclasses
 import io
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, ItemsView, Iterable, Iterator, KeysView, Mapping, Set
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -22,6 +22,12 @@ BOM = b"\xef\xbb\xbf"
 TEXTS = {".txt", ".md", ".markdown", ".rst"}
 DELIMITERS = {".csv": ",;\t|", ".tsv": "\t"}
 SNIFFED_CHARS = 64 * 1024
+
+TABULAR = (
+    *("columns", "column_names", "dtype", "dtypes"),
+    *("__dataframe__", "__arrow_c_stream__", "__arrow_c_array__", "__array__", "__array_interface__"),
+)
+"""What tables, columns and arrays of any library have, and no list of items."""
 
 Source = str | Path | Iterable[Any]
 
@@ -48,15 +54,51 @@ def records(source: Source, *, encoding: str | None = None) -> Iterator[Record]:
                 f"encoding {encoding!r} is not one that Python knows; for example utf-8 or latin-1"
             ) from None
     if not isinstance(source, str | Path):
-        if isinstance(source, Mapping) or not isinstance(source, Iterable):
-            raise InputError(f"the input must be a path, or an iterable of dicts or texts, not {type(source).__name__}")
-        return objects(source)
+        return objects(checked_items(source, "the input", "dicts or texts"))
+    if not str(source):
+        raise InputError("the input: the path is empty; the current folder is `.`")
     path = Path(source)
-    if path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except (OSError, ValueError) as error:  # longer than any name, or with a NUL in it
+        raise InputError(
+            f"the input {str(source)[:40]!r} … is no path ({error.__class__.__name__}); give one text as [text]"
+        ) from None
+    if is_folder:
         return folder(path, encoding)
     if path.suffix.lower() in DELIMITERS:
         return table(path, encoding)
     return json_lines(path, encoding)
+
+
+def checked_items(source: Any, name: str, kind: str) -> Iterable[Any]:
+    """`source`, if it gives its items one by one in an order of its own: a list, a tuple, a generator. Raises `InputError`
+    naming the type of what is iterable and yet no list of `kind`: a table gives the names of its columns, a dict its keys."""
+    sort = type(source).__name__
+    not_one = f"{name} must be a list (or a generator) of {kind}, not "
+    if isinstance(source, str | bytes | bytearray | memoryview):
+        raise InputError(f"{not_one}{sort}; give one as [it]")
+    if isinstance(source, Mapping):
+        raise InputError(f"{not_one}{sort}, which gives its keys; give [it], or list(it.values())")
+    if any(has(source, mark) for mark in TABULAR):
+        raise InputError(
+            f"{not_one}{type(source).__module__.partition('.')[0]}.{sort}: tables and arrays are not taken. Give their rows: "
+            'df.to_dict("records") in pandas, .to_dicts() in polars, .to_pylist() in Arrow, .tolist() for a column'
+        )
+    if isinstance(source, io.IOBase):
+        raise InputError(f"{not_one}{sort}, an open file; give its path")
+    if isinstance(source, Set) and not isinstance(source, KeysView | ItemsView):
+        raise InputError(f"{not_one}{sort}, which has no order; give a list, or sorted(it)")
+    if not isinstance(source, Iterable) or isinstance(source, type):
+        raise InputError(f"{not_one}{sort}" + ("; gather it first" if isinstance(source, AsyncIterable) else ""))
+    return source
+
+
+def has(source: Any, mark: str) -> bool:
+    try:
+        return hasattr(source, mark)
+    except Exception:  # an object of somebody else's, which may do anything when it is looked at
+        return False
 
 
 def chosen(found: Iterator[Record], *, limit: int | None = None, sample: int | None = None) -> Iterator[Record]:
@@ -176,9 +218,11 @@ def objects(source: Iterable[Any]) -> Iterator[Record]:
         where = f"item {number}"
         if isinstance(given, str):
             given = {"text": given}
-        elif hasattr(given, "model_dump"):
+        elif hasattr(given, "model_dump") and not isinstance(given, type):
             given = given.model_dump(mode="json")
-        elif not isinstance(given, Mapping | msgspec.Struct) and not dataclasses.is_dataclass(given):
+        elif isinstance(given, type) or (
+            not isinstance(given, Mapping | msgspec.Struct) and not dataclasses.is_dataclass(given)
+        ):
             raise InputError(f"{where}: must be a dict or a text, not {type(given).__name__}")
         try:
             fields = msgspec.json.decode(msgspec.json.encode(given))
@@ -192,6 +236,8 @@ def opened(path: Path) -> BinaryIO:
         return path.open("rb")
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"the input {str(path)!r} is no path: {error}") from None
 
 
 def decoded(raw: bytes, encoding: str | None, where: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import filecmp
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from headrace.errors import InputError
 from headrace.lines import simple
 
 TABLES = {".csv": ",", ".tsv": "\t"}
+LINES = (".jsonl", ".ndjson")
 
 
 def writable(path: Path) -> Path:
@@ -27,17 +30,83 @@ def writable(path: Path) -> Path:
     return target
 
 
+def check_suffix(path: Path, *, whole: bool) -> None:
+    """Raise `InputError` for a name that promises another format than is written. A name without a suffix gets JSON lines."""
+    suffix = path.suffix.lower()
+    if whole and suffix in TABLES:
+        raise InputError(f"{path}: whole completions are JSON lines; name a file that ends in .jsonl")
+    if suffix and suffix not in TABLES and suffix not in LINES:
+        raise InputError(
+            f"{path}: {path.suffix} is not written; the name ends in .jsonl or .ndjson (JSON lines), .csv or .tsv"
+        )
+
+
+def check_is_no_input(path: Path, source: Path) -> None:
+    """Raise `InputError` when results at `path`, or the errors beside it, would replace `source`, whatever links lead there."""
+    target = writable(path)
+    for name in (target, errors_beside(target)):
+        if same_file(name, source):
+            raise InputError(f"{name}: is the same file as {source}, which is read; give results another name")
+
+
+def same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):
+        return False
+
+
+def check_free(*paths: Path, remedy: str) -> None:
+    """Raise `InputError` for the first of `paths` that is there, be it as a link that leads nowhere."""
+    for path in paths:
+        if os.path.lexists(path):
+            raise InputError(f"{path}: exists already; {remedy}")
+
+
 def errors_beside(out: Path) -> Path:
     """`results.errors.jsonl` of `results.jsonl`."""
     return out.with_name(f"{out.stem}.errors{out.suffix or '.jsonl'}")
 
 
-def write_results(lines: Callable[[], Iterator[bytes]], path: Path, *, structured: bool, whole: bool) -> int:
+def write_results(
+    lines: Callable[[], Iterator[bytes]], path: Path, *, structured: bool, whole: bool, overwrite: bool = True
+) -> int:
     """Write output `lines` to `path` as `{custom_id, value}`, or `whole` as they are; `.csv` and `.tsv` by columns.
 
     Returns how many. `lines` may be called twice: the columns of a table are those of all rows together. The file appears
-    at the end, whole.
+    at the end, whole. Without `overwrite` a file that is there stays: raises `InputError`.
     """
+    with rendered(lines, path, structured=structured, whole=whole) as (temporary, count):
+        if overwrite:
+            temporary.replace(path)
+        else:
+            place(temporary, path)
+    return count
+
+
+def holds(lines: Callable[[], Iterator[bytes]], path: Path, *, structured: bool, whole: bool) -> bool:
+    """Whether `path` is what `write_results` would write, byte for byte."""
+    with rendered(lines, path, structured=structured, whole=whole) as (temporary, _):
+        return filecmp.cmp(temporary, path, shallow=False)
+
+
+def place(temporary: Path, path: Path) -> None:
+    """Give a complete file its name. Raises `InputError` when there is one of that name."""
+    try:
+        os.link(temporary, path)  # unlike a rename, a link refuses to replace what is there
+    except FileExistsError:
+        check_free(path, remedy="it appeared meanwhile, and was left alone")
+        raise
+    except OSError:  # a file system without links
+        check_free(path, remedy="it appeared meanwhile, and was left alone")
+        temporary.replace(path)
+
+
+@contextmanager
+def rendered(
+    lines: Callable[[], Iterator[bytes]], path: Path, *, structured: bool, whole: bool
+) -> Iterator[tuple[Path, int]]:
+    """A temporary file beside `path` with what belongs there, and its number of rows."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         if path.suffix.lower() in TABLES and not whole:
@@ -49,10 +118,9 @@ def write_results(lines: Callable[[], Iterator[bytes]], path: Path, *, structure
                 for line in lines():
                     file.write(line if whole else simple(line, structured=structured) + b"\n")
                     count += 1
-        temporary.replace(path)
+        yield temporary, count
     finally:
         temporary.unlink(missing_ok=True)
-    return count
 
 
 def _write_table(lines: Callable[[], Iterator[bytes]], path: Path, *, structured: bool, delimiter: str) -> int:

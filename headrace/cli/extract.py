@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headrace.cli.interrupt import Interrupted, interrupt_noted
+from headrace.cli.out import checked_out, out_options
 from headrace.cli.progress import detached
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     epilog='Example: headrace extract reviews.csv --prompt "Extract from: {text}" --schema review.json '
     "--model openai/gpt-5-mini --out rows.csv"
 )
-@click.argument("input", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("input", type=click.Path(allow_dash=True))
 @click.option("--model", required=True, envvar="MODEL", help="provider/model, for example openai/gpt-5-mini.")
 @click.option("--prompt", default="{text}", show_default=True, help="The user's message, with {field} places.")
 @click.option("--system", help="The system message.")
@@ -33,12 +34,7 @@ if TYPE_CHECKING:
 @click.option("--mode", help="How the schema is put to the model: strict, json_schema, json_object, tool_call, …")
 @click.option("--reasks", type=click.IntRange(0, 5), default=0, help="Ask again up to N times for an answer that fits.")
 @click.option("--lax", is_flag=True, help='Take values of the wrong type that can only mean one thing: "3" for 3.')
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Results, in input order: .jsonl or .csv. Errors beside.",
-)
-@click.option("--whole", is_flag=True, help="Write whole completions, in OpenAI's batch form.")
+@out_options("Results, in input order: .jsonl, .csv or .tsv. Errors beside.")
 @click.option("--option", "-o", "options", multiple=True, metavar="NAME=VALUE", help="A model option: temperature=0")
 @click.option("--limit", type=click.IntRange(1), help="Take the first N items only.")
 @click.option("--sample", type=click.IntRange(1), help="Take N items at random, the same ones each time.")
@@ -48,7 +44,7 @@ if TYPE_CHECKING:
 )
 @click.option("--detach", is_flag=True, help="Print the batch's id and return at once.")
 def extract(
-    input: Path,
+    input: str,
     model: str,
     prompt: str,
     system: str | None,
@@ -58,6 +54,7 @@ def extract(
     lax: bool,
     out: Path | None,
     whole: bool,
+    force: bool,
     options: tuple[str, ...],
     limit: int | None,
     sample: int | None,
@@ -75,11 +72,9 @@ def extract(
     from headrace.cli.given import given_schema, named
     from headrace.cli.service import service
     from headrace.client import AsyncHeadrace
-    from headrace.errors import InputError
     from headrace.facts import split_model
     from headrace.inputs import chosen, records
     from headrace.intake import read_items
-    from headrace.outputs import writable
     from headrace.schema.modes import checked_mode
 
     answer, name = given_schema(schema)
@@ -88,17 +83,13 @@ def extract(
         template, _ = make_template(model, prompt, schema=answer, schema_name=name, system=system, **words)
     if "/" not in model:
         split_model(model)
-    if out is not None:
-        try:
-            writable(out)
-        except InputError as error:
-            raise InputError(f"--out {error}") from None
+    checked_out(out, whole=whole, force=force, inputs=(input, schema))
 
     with before_it_is_opened(), readable(input) as source:
 
         def items() -> Iterator[Item]:
             found = chosen(records(source, encoding=encoding), limit=limit, sample=sample)
-            return read_items(found, template, str(input))
+            return read_items(found, template, input)
 
         async def run() -> int:
             async with service(provider=model) as url, AsyncHeadrace(url) as client:
@@ -111,7 +102,7 @@ def extract(
                     click.echo(batch_id)
                     return 0
                 click.echo(f"{batch_id}: return to it with `headrace watch {batch_id}`", err=True)
-                code = await follow(client, batch_id, out, whole=whole, schema=answer, word=schema)
+                code = await follow(client, batch_id, out, whole=whole, overwrite=force, schema=answer, word=schema)
                 return code if out is not None else await print_rows(client, batch_id, whole=whole)
 
         # Read once to the end before a service is started for it: most mistakes are in the input.
@@ -142,9 +133,9 @@ def until_set(interrupted: asyncio.Event, items: Iterator[Item]) -> Iterator[Ite
 
 
 @contextmanager
-def readable(given: Path) -> Iterator[Path]:
+def readable(given: str) -> Iterator[str | Path]:
     """The input as a path that can be read twice: standard input (`-`) is copied into a file first."""
-    if str(given) != "-":
+    if given != "-":
         yield given
         return
     with tempfile.TemporaryDirectory() as folder:
