@@ -47,8 +47,8 @@ from headrace.ledger.script import AWAY, Ledger
 from headrace.ledger.state import BATCH_TERMINAL, JobState
 from headrace.ledger.submit import TIMEOUT_MS, submit, submit_many
 from headrace.messages import conversation
+from headrace.one_loop import OneLoop
 from headrace.opening import WINDOW_S, open_new, open_retry
-from headrace.reader import Reader
 from headrace.refusals import refusals
 from headrace.results import Lines, closed_lines
 from headrace.schema.types import Answers, answers
@@ -64,7 +64,7 @@ GROUP = 500
 """Jobs that `submit_many` writes in one round trip."""
 
 
-class AsyncHeadrace:
+class AsyncHeadrace(OneLoop):
     """A connection to the service, for one event loop. Use it in an `async with`, or `close()` it.
 
     It finds the service as the command line does: `url`, else `HEADRACE_REDIS_URL`, else the nearest `.headrace` folder.
@@ -77,14 +77,13 @@ class AsyncHeadrace:
         self.settings = settings or Settings.load()
         self.url = url or redis_url(self.settings)
         try:
-            self.ledger = Ledger.at(self.url, self.settings.namespace, retries=1)
+            super().__init__(Ledger.at(self.url, self.settings.namespace, retries=1))
         except ValueError:
             # Its text may quote a piece of the password: one with a `/` in it is taken for a port.
             raise SettingsError(
                 "HEADRACE_REDIS_URL, or the client's `url`, cannot be read: write `redis://host:port/0`, `rediss://…` or "
                 "`unix:///path`; a password percent-encoded"
             ) from None
-        self.reader = Reader(self.ledger)
         self.hints = Hints(self.settings.namespace)
         self.checked: dict[tuple[str, Answers[Any]], int] = {}  # lines of a batch that were read as a handle's type
         self.sources: dict[str, Path] = {}  # the file that a batch was made from here: its results never replace it
@@ -93,6 +92,7 @@ class AsyncHeadrace:
         self._store: FileStore | None = None
 
     async def __aenter__(self) -> AsyncHeadrace:
+        self.check_loop()
         try:
             async with self.talking():
                 await self.ledger.client.ping()
@@ -105,11 +105,6 @@ class AsyncHeadrace:
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         await self.close()
-
-    async def close(self) -> None:
-        """Close the connections. What was submitted goes on."""
-        await self.reader.close()
-        await self.ledger.close()
 
     @overload
     async def submit(
