@@ -71,13 +71,15 @@ class BatchWords(SchemaWords, total=False):
     """Keywords of `extract` beside `source`, `prompt`, `model` and `schema`; those of `Options` go to the provider.
 
     `limit` takes the first items only, `sample` so many of them at random; `encoding` is a file's (UTF-8); after `window_s`
-    seconds (24 h) the batch expires with what it has.
+    seconds (24 h) the batch expires with what it has. `on_empty` is what to do with items in which a field that the prompt
+    names is null or empty: refuse them all, skip them (the handle's `skipped` counts them), or send them as they are.
     """
 
     system: str | None
     limit: int | None
     sample: int | None
     encoding: str | None
+    on_empty: Literal["refuse", "skip", "send"]
     window_s: float
 
 

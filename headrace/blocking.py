@@ -149,7 +149,7 @@ class Headrace:
     ) -> BatchHandle[Any]:
         """One completion for every item of `source`, as a batch."""
         handle = self.call(lambda client: client.extract(source, prompt, model=model, schema=schema, **words))
-        return BatchHandle(self, handle.id, handle.answers)
+        return BatchHandle(self, handle.id, handle.answers, skipped=handle.skipped)
 
     def job(self, job_id: str, *, schema: Any = None) -> JobHandle[Any]:
         """The handle of a job submitted earlier, here or elsewhere; `schema` is the type its answer is read as."""
@@ -275,8 +275,9 @@ class JobStream:
 class BatchHandle(Generic[T]):
     """One batch. `Headrace().batch(id)` makes another handle of it, in any process."""
 
-    def __init__(self, client: Headrace, batch_id: str, answers: Answers[T]):
+    def __init__(self, client: Headrace, batch_id: str, answers: Answers[T], *, skipped: int = 0):
         self.id = batch_id
+        self.skipped = skipped  # items that `extract` left out (`on_empty="skip"`)
         self._client = client
         self._answers = answers
 

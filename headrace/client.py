@@ -36,7 +36,7 @@ from headrace.facts import split_model
 from headrace.files import FileStore, attach
 from headrace.handles import AsyncBatchHandle, AsyncJobHandle, checked_id
 from headrace.hint import INTERACTIVE, Hints
-from headrace.inputs import Source, checked_items, chosen, records
+from headrace.inputs import Complaints, Source, checked_items, chosen, records
 from headrace.intake import read_items
 from headrace.job import Job, new_id
 from headrace.job_retry import retry_job
@@ -235,14 +235,17 @@ class AsyncHeadrace(OneLoop):
         `InputError` names the line.
         """
         limit, sample = words.pop("limit", None), words.pop("sample", None)
+        on_empty = words.pop("on_empty", "refuse")
         encoding, window_s = words.pop("encoding", None), checked_seconds("window_s", words.pop("window_s", WINDOW_S))
         template, expected = make_template(model, prompt, schema=schema, **words)
-        found = chosen(records(source, encoding=encoding), limit=limit, sample=sample)
         name = str(source) if isinstance(source, str | Path) else "the input"
-        batch_id = await self.open(template, read_items(found, template, name), window_s=window_s)
+        complaints = Complaints(name)
+        found = chosen(records(source, encoding=encoding, complaints=complaints), limit=limit, sample=sample)
+        items = read_items(found, template, name, complaints=complaints, on_empty=on_empty)
+        batch_id = await self.open(template, items, window_s=window_s)
         if isinstance(source, str | Path):
             self.sources[batch_id] = Path(source).resolve()
-        return AsyncBatchHandle(self, batch_id, expected)
+        return AsyncBatchHandle(self, batch_id, expected, skipped=complaints.skipped)
 
     async def open(
         self,

@@ -123,8 +123,9 @@ def decode_outcome(result: bytes) -> Outcome:
 class AsyncBatchHandle(Generic[T]):
     """One batch. `Headrace().batch(id)` makes another handle of it, in any process."""
 
-    def __init__(self, client: AsyncHeadrace, batch_id: str, answers: Answers[T]):
+    def __init__(self, client: AsyncHeadrace, batch_id: str, answers: Answers[T], *, skipped: int = 0):
         self.id = batch_id
+        self.skipped = skipped  # items that `extract` left out (`on_empty="skip"`)
         self._client = client
         self.answers = answers
 
