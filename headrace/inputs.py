@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 
+from headrace import digits
 from headrace.errors import InputError
 from headrace.tables import DELIMITERS, UTF16, table_rows
 
@@ -40,8 +41,6 @@ NOT_READ = (
     (b"\xfd7zXZ", "compressed (xz)", "unpack it: xzcat FILE | headrace extract - …"),
     (b"SQLite format 3", "a database", "write the rows as .jsonl or .csv"),
 )
-_decode = msgspec.json.Decoder(float_hook=lambda digits: msgspec.Raw(digits.encode())).decode
-"""A number with a point keeps the digits that it was written with: it goes into a prompt as it is."""
 
 TABULAR = (
     *("columns", "column_names", "dtype", "dtypes"),
@@ -321,11 +320,11 @@ def decoded(raw: bytes, encoding: str | None, where: str) -> str:
 def json_object(text: str, where: str) -> dict[str, Any]:
     try:
         try:
-            line: Any = _decode(text)
+            line: Any = digits.decode(text)
         except msgspec.DecodeError:
             if not SURROGATE_ESCAPE.search(text):
                 raise
-            line = _decode(SURROGATE_ESCAPE.sub(lone_replaced, text))
+            line = digits.decode(SURROGATE_ESCAPE.sub(lone_replaced, text))
     except RecursionError:
         raise InputError(f"{where}: nested too deeply") from None
     except (msgspec.DecodeError, UnicodeEncodeError) as error:

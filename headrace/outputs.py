@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import filecmp
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +13,15 @@ from typing import Any
 
 import msgspec
 
+from headrace import digits
 from headrace.errors import InputError
 from headrace.lines import simple
 
 TABLES = {".csv": ",", ".tsv": "\t"}
 LINES = (".jsonl", ".ndjson")
+BESIDE = ("text", "tool_calls")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+NUMBER = re.compile(r"[+-]?\d+([.,]\d+)*([eE][+-]?\d+)?%?")
 
 
 def writable(path: Path) -> Path:
@@ -125,7 +130,7 @@ def rendered(
 
 def _write_table(lines: Callable[[], Iterator[bytes]], path: Path, *, structured: bool, delimiter: str) -> int:
     def rows() -> Iterable[dict[str, Any]]:
-        return (flat(msgspec.json.decode(simple(line, structured=structured))) for line in lines())
+        return (flat(digits.decode(simple(line, structured=structured))) for line in lines())
 
     columns: dict[str, None] = {"custom_id": None}
     for row in rows():
@@ -141,23 +146,60 @@ def _write_table(lines: Callable[[], Iterator[bytes]], path: Path, *, structured
 
 
 def flat(line: dict[str, Any]) -> dict[str, Any]:
-    """`{"custom_id", "value": {"a": {"b": 1}}}` as `{"custom_id", "a.b": 1}`; lists stay JSON; errors are `error.code` …"""
-    row: dict[str, Any] = {"custom_id": line["custom_id"]}
+    """`{"custom_id", "value": {"a": {"b": 1}}}` as `{"custom_id", "a.b": 1}`; lists stay JSON; errors are `error.code` …
+
+    A dot in a key is written `\\.`, so that no two values meet in one column; what a turn that called tools said stands in
+    `text` and `tool_calls`. A text that a spreadsheet would take for a formula has a `'` before it.
+    """
+    row: dict[str, Any] = {}
+    _put(row, "custom_id", line["custom_id"])
     if "error" in line:
         _flatten("error", line["error"], row)
-    elif isinstance(line["value"], dict):
-        for name, value in line["value"].items():
+        return row
+    if isinstance(line["value"], dict):
+        for key, value in line["value"].items():
+            name = column(key)
             _flatten(name if name != "custom_id" else "value.custom_id", value, row)
+        if not line["value"]:
+            _put(row, "value", "{}")
     else:
         _flatten("value", line["value"], row)
+    for name in BESIDE:
+        if name in line:
+            _flatten(name, line[name], row)
     return row
+
+
+def column(key: str) -> str:
+    """A key as part of a column's name."""
+    return key.replace("\\", "\\\\").replace(".", "\\.") if "." in key or "\\" in key else key
 
 
 def _flatten(name: str, value: Any, row: dict[str, Any]) -> None:
     if isinstance(value, dict) and value:
         for key, inner in value.items():
-            _flatten(f"{name}.{key}", inner, row)
-    elif isinstance(value, list | dict | bool):
-        row[name] = msgspec.json.encode(value).decode()
+            _flatten(f"{name}.{column(key)}", inner, row)
     else:
-        row[name] = "" if value is None else value
+        _put(row, name, value)
+
+
+def _put(row: dict[str, Any], name: str, value: Any) -> None:
+    name = inert(name)
+    while name in row:
+        name = f"value.{name}"
+    row[name] = cell(value)
+
+
+def cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return inert(value)
+    if isinstance(value, msgspec.Raw):  # a number, as it was written
+        return bytes(value).decode()
+    return (
+        msgspec.json.encode(value).decode() if isinstance(value, list | dict | bool) else "" if value is None else value
+    )
+
+
+def inert(text: str) -> str:
+    """`text`, with a `'` before what a spreadsheet would take for a formula; a plain number is none."""
+    return f"'{text}" if text.startswith(FORMULA) and not NUMBER.fullmatch(text) else text
