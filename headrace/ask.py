@@ -177,6 +177,10 @@ def make_template(
         reasks=reasks,
         lax=lax,
     )
+    try:
+        template.encoded()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"the options cannot be written as JSON: {error}") from None
     return template, expected
 
 
@@ -262,4 +266,11 @@ def checked_count(name: str, value: Any) -> int:
 def checked_text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise InputError(f"{name}={value!r}: must be a text that is not empty")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{name}: character {error.start + 1} is half of one ({value[error.start]!r}): a text that was no UTF-8, or was "
+            "cut in the middle of a character"
+        ) from None
     return value

@@ -3,11 +3,12 @@ complaint names the file and the line, or the row and the column."""
 
 from __future__ import annotations
 
-import codecs
 import dataclasses
 import io
+import os
 import random
 import re
+import stat
 from collections.abc import AsyncIterable, ItemsView, Iterable, Iterator, KeysView, Mapping, Set
 from itertools import islice
 from pathlib import Path
@@ -100,8 +101,8 @@ def records(source: Source, *, encoding: str | None = None, complaints: Complain
     complaints = complaints or Strict()
     if encoding is not None:
         try:
-            codecs.lookup(encoding)
-        except LookupError:
+            "a\n".encode(encoding)
+        except (LookupError, ValueError, TypeError):  # unknown, no encoding of texts, or no name at all
             raise InputError(
                 f"encoding {encoding!r} is not one that Python knows; for example utf-8 or latin-1"
             ) from None
@@ -241,7 +242,9 @@ def folder(path: Path, encoding: str | None, complaints: Complaints) -> Iterator
     names = sorted(
         found.relative_to(path)
         for found in path.rglob("*")
-        if found.suffix.lower() in TEXTS and not any(part.startswith(".") for part in found.relative_to(path).parts)
+        if found.suffix.lower() in TEXTS
+        and not any(part.startswith(".") for part in found.relative_to(path).parts)
+        and (found.is_file() or not found.exists())  # a link that leads nowhere is told, a folder or a pipe is no text
     )
     for number, name in enumerate(names, 1):
         where = str(path / name)
@@ -254,7 +257,8 @@ def folder(path: Path, encoding: str | None, complaints: Complaints) -> Iterator
         except InputError as error:
             complaints.add(str(error))
             continue
-        fields = {"custom_id": name.as_posix(), "text": text, "path": name.as_posix(), "name": name.stem}
+        place = LONE.sub("\ufffd", name.as_posix())
+        fields = {"custom_id": place, "text": text, "path": place, "name": LONE.sub("\ufffd", name.stem)}
         yield Record(number, where, fields)
     if not names:
         raise InputError(f"{path}: there is no text or Markdown file in this folder ({', '.join(sorted(TEXTS))})")
@@ -301,11 +305,15 @@ def whole_signs(value: Any) -> Any:
 
 def opened(path: Path) -> BinaryIO:
     try:
-        return path.open("rb")
+        file = path.open("rb")
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     except ValueError as error:
         raise InputError(f"the input {str(path)!r} is no path: {error}") from None
+    if stat.S_ISCHR(os.fstat(file.fileno()).st_mode) and not file.isatty():
+        file.close()
+        raise InputError(f"{path}: is a device, and may never end; name a file")
+    return file
 
 
 def decoded(raw: bytes, encoding: str | None, where: str) -> str:

@@ -6,6 +6,7 @@ import csv
 import filecmp
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from headrace.lines import simple
 
 TABLES = {".csv": ",", ".tsv": "\t"}
 LINES = (".jsonl", ".ndjson")
+MAX_NAME_BYTES = 255
 BESIDE = ("text", "tool_calls")
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 NUMBER = re.compile(r"[+-]?\d+([.,]\d+)*([eE][+-]?\d+)?%?")
@@ -32,6 +34,12 @@ def writable(path: Path) -> Path:
         raise InputError(f"{path}: {what}; name a file, for example results.jsonl")
     if target.exists() and not target.is_file():
         raise InputError(f"{path}: is no ordinary file; name one, or print the rows and redirect them")
+    if len(os.fsencode(errors_beside(target).name)) > MAX_NAME_BYTES:
+        raise InputError(
+            f"{str(path)[:80]} …: the name is too long, as is that of the errors file; choose a shorter one"
+        )
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: nothing may be written into the folder {target.parent}; choose another one")
     return target
 
 
@@ -112,14 +120,14 @@ def rendered(
     lines: Callable[[], Iterator[bytes]], path: Path, *, structured: bool, whole: bool
 ) -> Iterator[tuple[Path, int]]:
     """A temporary file beside `path` with what belongs there, and its number of rows."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         if path.suffix.lower() in TABLES and not whole:
             delimiter = TABLES[path.suffix.lower()]
             count = _write_table(lines, temporary, structured=structured, delimiter=delimiter)
         else:
             count = 0
-            with temporary.open("wb") as file:
+            with temporary.open("xb") as file:
                 for line in lines():
                     file.write(line if whole else simple(line, structured=structured) + b"\n")
                     count += 1
@@ -136,7 +144,7 @@ def _write_table(lines: Callable[[], Iterator[bytes]], path: Path, *, structured
     for row in rows():
         columns.update(dict.fromkeys(row))
     count = 0
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with path.open("x", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(columns), restval="", delimiter=delimiter)
         writer.writeheader()
         for row in rows():

@@ -116,8 +116,8 @@ def watch(id: str, out: Path | None, whole: bool, force: bool, as_json: bool) ->
     if not id.startswith("job_"):
         checked_out(out, whole=whole, force=force or out is not None)
         sys.exit(with_client(lambda client: follow_into(client, id, out, whole=whole, force=force)))
-    if out is not None or whole:
-        raise InputError("--out and --whole are for batches; a job's answer goes to standard output")
+    if out is not None or whole or force:
+        raise InputError("--out, --whole and --force are for batches; a job's answer goes to standard output")
     with_client(lambda client: follow_job(client, id, as_json=as_json))
 
 

@@ -98,14 +98,15 @@ def extract(
         split_model(model)
     checked_out(out, whole=whole, force=force, inputs=(input, schema, given_file(wanted[0]), given_file(wanted[1])))
 
-    complaints = Complaints(input)
+    shown = "standard input" if input == "-" else input
+    complaints = Complaints(shown)
     with before_it_is_opened(), readable(input) as source:
 
         def items() -> Iterator[Item]:
             nonlocal complaints
-            complaints = Complaints(input)
+            complaints = Complaints(shown)
             found = chosen(records(source, encoding=encoding, complaints=complaints), limit=limit, sample=sample)
-            return read_items(found, template, input, complaints=complaints, on_empty=on_empty)
+            return read_items(found, template, shown, complaints=complaints, on_empty=on_empty)
 
         async def run() -> int:
             async with service(provider=model) as url, AsyncHeadrace(url) as client:
@@ -115,6 +116,8 @@ def extract(
                 if interrupted.is_set():
                     detached(batch_id)
                 if detach:
+                    if out is not None:
+                        click.echo(f"its results: headrace watch {batch_id} --out {out}", err=True)
                     click.echo(batch_id)
                     return 0
                 click.echo(f"{batch_id}: return to it with `headrace watch {batch_id}`", err=True)
@@ -154,11 +157,11 @@ def until_set(interrupted: asyncio.Event, items: Iterator[Item]) -> Iterator[Ite
 def readable(given: str) -> Iterator[str | Path]:
     """The input as a path that can be read twice: standard input (`-`) and pipes are copied into a file first."""
     path = Path(given)
-    if given and given != "-" and (path.is_file() or path.is_dir() or not path.exists()):
-        yield given
-        return
     if not given:
         raise InputError("INPUT is empty: name a file; the current folder is `.`")
+    if given != "-" and not path.is_fifo():
+        yield given
+        return
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / ("standard-input.jsonl" if given == "-" else path.name)
         try:
@@ -166,7 +169,10 @@ def readable(given: str) -> Iterator[str | Path]:
                 shutil.copyfileobj(source, file)
         except OSError as error:
             raise InputError(f"{given}: {error.strerror}") from None
-        yield copy
+        try:
+            yield copy
+        except InputError as error:
+            raise InputError(str(error).replace(str(copy), "standard input" if given == "-" else given)) from None
 
 
 class Counts:
@@ -229,7 +235,9 @@ def parse_pairs(pairs: tuple[str, ...]) -> dict[str, Any]:
         if not equals or not name:
             raise InputError(f"--option {pair!r}: write NAME=VALUE")
         try:
-            values[name] = msgspec.json.decode(value)
+            values[name] = msgspec.json.decode(value.encode())
+        except UnicodeEncodeError:
+            raise InputError(f"--option {pair!r}: no UTF-8") from None
         except msgspec.DecodeError:
             values[name] = value
     return values
