@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 
+JSON_BEGINS = re.compile(r"[\[{]")
 decode = msgspec.json.Decoder(float_hook=lambda digits: msgspec.Raw(digits.encode())).decode
 """JSON with every number that has a point or an exponent as `Raw`, which is encoded as it was written."""
 
@@ -14,9 +16,18 @@ def as_written(value: Any, text: str | None) -> Any:
     """`value` with the digits that its numbers have in the JSON `text` that it was read from; `value` itself where the text is
     no JSON, or another number stands there."""
     try:
-        return value if text is None or not has_floats(value) else laid_on(value, decode(text))
+        return value if text is None or not has_floats(value) else laid_on(value, decoded(text))
     except (msgspec.DecodeError, ValueError, RecursionError):
         return value
+
+
+def decoded(text: str) -> Any:
+    """The JSON in `text`, be it in a code fence or between words. Raises `msgspec.DecodeError`."""
+    try:
+        return decode(text)
+    except msgspec.DecodeError:
+        begin, end = JSON_BEGINS.search(text), max(text.rfind("}"), text.rfind("]"))
+        return decode(text[begin.start() : end + 1] if begin else text)
 
 
 def has_floats(value: Any) -> bool:
