@@ -229,10 +229,10 @@ class AsyncBatchHandle(Generic[T]):
         return errors if count else None
 
     async def wrote(self, path: Path, *, whole: bool = False) -> bool:
-        """Whether there is nothing at `path` and beside it but the results of this batch, as `save` writes them."""
+        """Whether what is at `path` and beside it are the results of this batch, ended, as `save` writes them."""
         path, found = writable(path), await self.progress()
         if not found.ended:
-            return not any(map(os.path.lexists, (path, errors_beside(path))))
+            return False
         for which, target in (("output", path), ("errors", errors_beside(path))):
             lines = await self._client.output_lines(self.id, which=which)
             if os.path.lexists(target) and not await asyncio.to_thread(

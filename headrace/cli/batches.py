@@ -11,17 +11,20 @@ import click
 import msgspec
 
 from headrace.cli.interrupt import Interrupted, until_interrupted
-from headrace.cli.out import checked_out, out_options
+from headrace.cli.out import checked_out, occupied, out_options
 from headrace.cli.progress import detached, watch_batch
 from headrace.cli.service import with_client
 from headrace.cli.table import show as show_table
 from headrace.cli.table import when
-from headrace.errors import InputError
+from headrace.errors import InputError, StorageError, Unknown
 from headrace.waiting import stop
 
 if TYPE_CHECKING:
     from headrace.client import AsyncHeadrace
     from headrace.summaries import Batch
+
+MAX_RETRIES_BACK = 8
+"""Batches, each a retry of the next, whose results are known again."""
 
 
 @click.group(epilog="Example: headrace batches list")
@@ -186,12 +189,24 @@ def check(batch_id: str, schema: str, out: Path | None, whole: bool, force: bool
 
 
 async def may_replace(client: AsyncHeadrace, batch_id: str, out: Path | None, *, whole: bool, force: bool) -> bool:
-    """Whether results may replace what is at `out`: with `force`, and when it is this batch's own, untouched. Raises
-    `InputError` for anything else that is there, before there is anything to wait or to pay for."""
+    """Whether results may replace what is at `out`: with `force`, and when it holds those of this batch, or of one that it
+    retries, untouched. Raises `InputError` for anything else that is there, before there is anything to wait or to pay for."""
     if out is None or force:
         return force
-    if await client.batch(batch_id).wrote(out, whole=whole):
-        return True
+    if not occupied(out):
+        return False
+    earlier = batch_id
+    for _ in range(MAX_RETRIES_BACK):
+        try:
+            if await client.batch(earlier).wrote(out, whole=whole):
+                return True
+            earlier = (await client.batch(earlier).progress()).retry_of
+        except (Unknown, StorageError):  # past its retention
+            if earlier == batch_id:
+                raise
+            break
+        if not earlier:
+            break
     try:
         checked_out(out, whole=whole, force=False)
     except InputError as error:

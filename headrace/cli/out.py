@@ -52,6 +52,14 @@ def checked_out(out: Path | None, *, whole: bool, force: bool, inputs: Iterable[
         raise InputError(f"--out {error}") from None
 
 
+def occupied(out: Path) -> bool:
+    """Whether there is a file under the name of the results, or of the errors beside them."""
+    from headrace.outputs import errors_beside, writable
+
+    target = writable(out)
+    return any(map(os.path.lexists, (target, errors_beside(target))))
+
+
 def check_is_not_standard_input(out: Path) -> None:
     """Raise `InputError` for `headrace extract - --out rows.jsonl < rows.jsonl`."""
     from headrace.outputs import errors_beside, writable

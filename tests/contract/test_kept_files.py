@@ -45,6 +45,12 @@ def test_what_is_there_needs_force_unless_it_is_the_batchs_own(stack: Stack) -> 
     assert len(stack.calls()) == calls
     assert stack.run("watch", batch_id, "--out", "rows.jsonl").returncode == 1, "its own rows may be written again"
     assert stack.run("batches", "show", batch_id, "--out", "rows.jsonl").returncode == 1
+    new = stack.run("batches", "retry", batch_id).stdout.strip()  # as after a Ctrl-C: it is returned to by `watch`
+    for _ in range(2):
+        assert stack.run("watch", new, "--out", "rows.jsonl").returncode in (0, 1), (
+            "it retries the batch whose rows lie there"
+        )
+    other = stack.run("batches", "show", batch_id, "--out", "rows.jsonl", "--force")
     assert stack.run("batches", "retry", batch_id, "--out", "rows.jsonl").returncode in (0, 1)
 
     other = stack.run("batches", "show", batch_id, "--out", "rows.jsonl", "--force")
