@@ -16,7 +16,7 @@ from headrace.cli.progress import detached, watch_batch
 from headrace.cli.service import with_client
 from headrace.cli.table import show as show_table
 from headrace.cli.table import when
-from headrace.errors import InputError, StorageError, Unknown
+from headrace.errors import HeadraceError, InputError, StorageError, Unknown
 from headrace.waiting import stop
 
 if TYPE_CHECKING:
@@ -268,9 +268,9 @@ async def follow(
         if out is not None:
             saving = client.batch(batch_id).save(out, whole=whole, overwrite=overwrite)
             errors = await until_interrupted(saving)
-    except InputError as error:
-        again_to = f"Write the results: headrace batches show {batch_id} --out NAME"
-        raise InputError(f"--out {error}. {again_to}") from None
+    except (InputError, OSError) as error:
+        why = f"{out}: {error.strerror}" if isinstance(error, OSError) else error
+        raise HeadraceError(f"--out {why}. Write the results: headrace batches show {batch_id} --out NAME") from None
     except Interrupted:
         click.echo(f"{out} was not written. Write it: headrace batches show {batch_id} --out {out}", err=True)
         raise click.Abort from None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -64,3 +67,24 @@ def test_what_is_there_needs_force_unless_it_is_the_batchs_own(stack: Stack) -> 
     assert errors.read_text() == "notes of mine\n"
     assert len(stack.calls()) == calls
     assert stack.run("extract", "in.jsonl", *MODEL, "--out", "rows.jsonl", "--force").returncode in (0, 1)
+
+
+def test_what_appears_while_the_batch_runs_is_left_alone(stack: Stack) -> None:
+    slow = {"id": "a", "text": "[[rehearsal latency=3000]] The kettle."}
+    (stack.folder / "slow.jsonl").write_text(json.dumps(slow) + "\n")
+    with subprocess.Popen(
+        [sys.executable, "-m", "headrace", "extract", "slow.jsonl", *MODEL, "--out", "late.jsonl"],
+        cwd=stack.folder,
+        env=stack.client_environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        batch_id = process.stderr.readline().split(":")[0]
+        (stack.folder / "late.jsonl").write_text("mine")
+        said = process.stderr.read()
+    assert process.returncode == 1
+    assert f"headrace batches show {batch_id} --out NAME" in said
+    assert (stack.folder / "late.jsonl").read_text() == "mine"
+    assert stack.run("batches", "show", batch_id, "--out", "other.jsonl").returncode == 0
+    assert (stack.folder / "other.jsonl").read_text().startswith('{"custom_id":"a"')
