@@ -72,7 +72,7 @@ def main() -> int:
             [
                 *(sys.executable, "-m", "headrace", "extract", str(DEMO / "documents.jsonl")),
                 *("--system", SYSTEM, "--prompt", "{text}", "--schema", str(DEMO / "record.json")),
-                *("--model", MODEL, "--out", str(DEMO / "records.jsonl")),
+                *("--model", MODEL, "--out", str(DEMO / "records.jsonl"), "--force"),  # an earlier demo's
             ],
             env={**os.environ, "HEADRACE_REDIS_URL": str(ready["redis"]), "HEADRACE_FILES": str(ready["files"])},
         )

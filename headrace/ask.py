@@ -71,13 +71,15 @@ class BatchWords(SchemaWords, total=False):
     """Keywords of `extract` beside `source`, `prompt`, `model` and `schema`; those of `Options` go to the provider.
 
     `limit` takes the first items only, `sample` so many of them at random; `encoding` is a file's (UTF-8); after `window_s`
-    seconds (24 h) the batch expires with what it has.
+    seconds (24 h) the batch expires with what it has. `on_empty` is what to do with items in which a field that the prompt
+    names is null or empty: refuse them all, skip them (the handle's `skipped` counts them), or send them as they are.
     """
 
     system: str | None
     limit: int | None
     sample: int | None
     encoding: str | None
+    on_empty: Literal["refuse", "skip", "send"]
     window_s: float
 
 
@@ -175,6 +177,10 @@ def make_template(
         reasks=reasks,
         lax=lax,
     )
+    try:
+        template.encoded()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"the options cannot be written as JSON: {error}") from None
     return template, expected
 
 
@@ -260,4 +266,11 @@ def checked_count(name: str, value: Any) -> int:
 def checked_text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise InputError(f"{name}={value!r}: must be a text that is not empty")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{name}: character {error.start + 1} is half of one ({value[error.start]!r}): a text that was no UTF-8, or was "
+            "cut in the middle of a character"
+        ) from None
     return value

@@ -34,7 +34,8 @@ def part_file(batch_id: str, number: int | str, part: str) -> str:
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of a batch. `fields` are the values for the prompt; `messages` replaces the prompt when given.
+    """One line of a batch. `fields` are the values for the prompt; `messages` replaces the prompt when given, and then the
+    item may bring `tools`, a `tool_choice`, a `response_format` and `options` (over those of the batch) of its own.
 
     Of an item that is asked for again (a `reask` batch), `reasks` counts how often it is then, `usage` and `cost` are what its
     answers have cost before.
@@ -43,6 +44,10 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     custom_id: str
     fields: dict[str, Any] = {}
     messages: list[dict[str, Any]] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+    options: Options | None = None
     reasks: int = 0
     usage: Usage | None = None
     cost: float | None = None
@@ -75,7 +80,10 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return Job(
             model=self.model,
             messages=messages,
-            options=self.options,
+            options=self.options if item.options is None else laid_over(self.options, item.options),
+            tools=item.tools,
+            tool_choice=item.tool_choice,
+            response_format=item.response_format,
             schema=self.schema,
             schema_name=self.schema_name,
             mode=self.mode,
@@ -88,6 +96,14 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if item.messages is not None:
             return item.messages
         return [{"role": "user", "content": render(self.prompt, item.fields)}]
+
+
+def laid_over(under: Options, over: Options) -> Options:
+    """The options of both; where both set one, that of `over`."""
+    given = {name: value for name in Options.__struct_fields__ if (value := getattr(over, name)) is not None}
+    if under.extra_body and over.extra_body:
+        given["extra_body"] = under.extra_body | over.extra_body
+    return msgspec.structs.replace(under, **given)
 
 
 def prompt_fields(prompt: str) -> list[str]:
@@ -109,10 +125,11 @@ def prompt_fields(prompt: str) -> list[str]:
 def render(prompt: str, fields: Mapping[str, Any]) -> str:
     """The prompt with its places filled: text as it is, anything else as JSON."""
     return "".join(
-        literal + ("" if name is None else _text(fields[name]))
+        literal + ("" if name is None else value_text(fields[name]))
         for literal, name, _, _ in string.Formatter().parse(prompt)
     )
 
 
-def _text(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """A field's value as it stands in a prompt: text as it is, anything else as JSON."""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -149,7 +149,7 @@ class Headrace:
     ) -> BatchHandle[Any]:
         """One completion for every item of `source`, as a batch."""
         handle = self.call(lambda client: client.extract(source, prompt, model=model, schema=schema, **words))
-        return BatchHandle(self, handle.id, handle.answers)
+        return BatchHandle(self, handle.id, handle.answers, skipped=handle.skipped)
 
     def job(self, job_id: str, *, schema: Any = None) -> JobHandle[Any]:
         """The handle of a job submitted earlier, here or elsewhere; `schema` is the type its answer is read as."""
@@ -275,8 +275,9 @@ class JobStream:
 class BatchHandle(Generic[T]):
     """One batch. `Headrace().batch(id)` makes another handle of it, in any process."""
 
-    def __init__(self, client: Headrace, batch_id: str, answers: Answers[T]):
+    def __init__(self, client: Headrace, batch_id: str, answers: Answers[T], *, skipped: int = 0):
         self.id = batch_id
+        self.skipped = skipped  # items that `extract` left out (`on_empty="skip"`)
         self._client = client
         self._answers = answers
 
@@ -305,11 +306,12 @@ class BatchHandle(Generic[T]):
         finally:
             self._client.call(lambda _: pages.aclose())
 
-    def save(self, path: str | Path, *, whole: bool = False) -> Path | None:
-        """Write the results of an ended batch to `path` (`.csv`, `.tsv`: flattened into columns), and what failed beside it:
-        returns that file, if there is one. `whole` writes OpenAI's batch form. Raises `InputError` before the end.
+    def save(self, path: str | Path, *, whole: bool = False, overwrite: bool = True) -> Path | None:
+        """Write the results of an ended batch to `path` (`.jsonl`; `.csv`, `.tsv`: flattened into columns), and what failed
+        beside it: returns that file, if there is one. `whole` writes OpenAI's batch form. Raises `InputError` before the end,
+        for another suffix, for the file that the batch was made from, and without `overwrite` for one that is there.
         """
-        return self._ask(lambda handle: handle.save(path, whole=whole))
+        return self._ask(lambda handle: handle.save(path, whole=whole, overwrite=overwrite))
 
     def cancel(self) -> str:
         """Stop it: what was paid for is kept, the rest becomes error rows. Returns its state now."""

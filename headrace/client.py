@@ -36,7 +36,7 @@ from headrace.facts import split_model
 from headrace.files import FileStore, attach
 from headrace.handles import AsyncBatchHandle, AsyncJobHandle, checked_id
 from headrace.hint import INTERACTIVE, Hints
-from headrace.inputs import Source, chosen, records
+from headrace.inputs import Complaints, Source, checked_items, chosen, records
 from headrace.intake import read_items
 from headrace.job import Job, new_id
 from headrace.job_retry import retry_job
@@ -47,8 +47,8 @@ from headrace.ledger.script import AWAY, Ledger
 from headrace.ledger.state import BATCH_TERMINAL, JobState
 from headrace.ledger.submit import TIMEOUT_MS, submit, submit_many
 from headrace.messages import conversation
+from headrace.one_loop import OneLoop
 from headrace.opening import WINDOW_S, open_new, open_retry
-from headrace.reader import Reader
 from headrace.refusals import refusals
 from headrace.results import Lines, closed_lines
 from headrace.schema.types import Answers, answers
@@ -64,7 +64,7 @@ GROUP = 500
 """Jobs that `submit_many` writes in one round trip."""
 
 
-class AsyncHeadrace:
+class AsyncHeadrace(OneLoop):
     """A connection to the service, for one event loop. Use it in an `async with`, or `close()` it.
 
     It finds the service as the command line does: `url`, else `HEADRACE_REDIS_URL`, else the nearest `.headrace` folder.
@@ -77,21 +77,22 @@ class AsyncHeadrace:
         self.settings = settings or Settings.load()
         self.url = url or redis_url(self.settings)
         try:
-            self.ledger = Ledger.at(self.url, self.settings.namespace, retries=1)
+            super().__init__(Ledger.at(self.url, self.settings.namespace, retries=1))
         except ValueError:
             # Its text may quote a piece of the password: one with a `/` in it is taken for a port.
             raise SettingsError(
                 "HEADRACE_REDIS_URL, or the client's `url`, cannot be read: write `redis://host:port/0`, `rediss://…` or "
                 "`unix:///path`; a password percent-encoded"
             ) from None
-        self.reader = Reader(self.ledger)
         self.hints = Hints(self.settings.namespace)
         self.checked: dict[tuple[str, Answers[Any]], int] = {}  # lines of a batch that were read as a handle's type
+        self.sources: dict[str, Path] = {}  # the file that a batch was made from here: its results never replace it
         self._announced: list[Announcement] = []
         self._announced_at: float | None = None
         self._store: FileStore | None = None
 
     async def __aenter__(self) -> AsyncHeadrace:
+        self.check_loop()
         try:
             async with self.talking():
                 await self.ledger.client.ping()
@@ -104,11 +105,6 @@ class AsyncHeadrace:
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         await self.close()
-
-    async def close(self) -> None:
-        """Close the connections. What was submitted goes on."""
-        await self.reader.close()
-        await self.ledger.close()
 
     @overload
     async def submit(
@@ -192,11 +188,7 @@ class AsyncHeadrace:
         keeps no record for each in Redis.
         """
         ttl, timeout = ttl_ms(words.pop("ttl_s", None)), timeout_ms(words.pop("timeout_s", None))
-        if isinstance(conversations, str) or not isinstance(conversations, Iterable):
-            raise InputError(
-                f"conversations: must be a list of texts or of conversations, not {type(conversations).__name__}; "
-                "`submit` takes a single one"
-            )
+        checked_items(conversations, "conversations:", "texts or conversations (`submit` takes a single one)")
         if words.pop("idempotency_key", None) is not None:
             raise InputError("idempotency_key: one key names one job; use `submit` for each")
         shared, expected = make_job(model, "", schema=schema, **words)
@@ -243,12 +235,17 @@ class AsyncHeadrace:
         `InputError` names the line.
         """
         limit, sample = words.pop("limit", None), words.pop("sample", None)
+        on_empty = words.pop("on_empty", "refuse")
         encoding, window_s = words.pop("encoding", None), checked_seconds("window_s", words.pop("window_s", WINDOW_S))
         template, expected = make_template(model, prompt, schema=schema, **words)
-        found = chosen(records(source, encoding=encoding), limit=limit, sample=sample)
         name = str(source) if isinstance(source, str | Path) else "the input"
-        batch_id = await self.open(template, read_items(found, template, name), window_s=window_s)
-        return AsyncBatchHandle(self, batch_id, expected)
+        complaints = Complaints(name)
+        found = chosen(records(source, encoding=encoding, complaints=complaints), limit=limit, sample=sample)
+        items = read_items(found, template, name, complaints=complaints, on_empty=on_empty)
+        batch_id = await self.open(template, items, window_s=window_s)
+        if isinstance(source, str | Path):
+            self.sources[batch_id] = Path(source).resolve()
+        return AsyncBatchHandle(self, batch_id, expected, skipped=complaints.skipped)
 
     async def open(
         self,

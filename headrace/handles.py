@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
 from contextlib import aclosing
 from pathlib import Path
@@ -15,7 +16,15 @@ from headrace.checking import Check, has_type
 from headrace.errors import Expired, Failure, InputError, JobFailed, Unknown, WaitTimeout
 from headrace.job import Completion, Outcome
 from headrace.ledger.state import BATCH_TERMINAL, TERMINAL
-from headrace.outputs import errors_beside, writable, write_results
+from headrace.outputs import (
+    check_free,
+    check_is_no_input,
+    check_suffix,
+    errors_beside,
+    holds,
+    writable,
+    write_results,
+)
 from headrace.results import Row, value_of
 from headrace.schema.types import Answers
 from headrace.stream import AsyncJobStream
@@ -114,8 +123,9 @@ def decode_outcome(result: bytes) -> Outcome:
 class AsyncBatchHandle(Generic[T]):
     """One batch. `Headrace().batch(id)` makes another handle of it, in any process."""
 
-    def __init__(self, client: AsyncHeadrace, batch_id: str, answers: Answers[T]):
+    def __init__(self, client: AsyncHeadrace, batch_id: str, answers: Answers[T], *, skipped: int = 0):
         self.id = batch_id
+        self.skipped = skipped  # items that `extract` left out (`on_empty="skip"`)
         self._client = client
         self.answers = answers
 
@@ -194,21 +204,42 @@ class AsyncBatchHandle(Generic[T]):
             async for page in pages:
                 yield page.applied()
 
-    async def save(self, path: str | Path, *, whole: bool = False) -> Path | None:
-        """Write the results of an ended batch to `path` (`.csv`, `.tsv`: flattened into columns), and what failed beside it:
-        returns that file, if there is one. `whole` writes OpenAI's batch form. Raises `InputError` before the end.
+    async def save(self, path: str | Path, *, whole: bool = False, overwrite: bool = True) -> Path | None:
+        """Write the results of an ended batch to `path` (`.jsonl`; `.csv`, `.tsv`: flattened into columns), and what failed
+        beside it: returns that file, if there is one. `whole` writes OpenAI's batch form. Raises `InputError` before the end,
+        for another suffix, for the file that the batch was made from, and without `overwrite` for one that is there.
         """
+        check_suffix(Path(path), whole=whole)
+        if (source := self._client.sources.get(self.id)) is not None:
+            check_is_no_input(Path(path), source)
         path, found = writable(Path(path)), await self.progress()
         structured = found.structured
         if found.ended:
             await self._check().run(reask=False)
         errors = errors_beside(path)
+        if not overwrite:
+            check_free(path, errors, remedy="give results another name")
         for which, target in (("output", path), ("errors", errors)):
             lines = await self._client.output_lines(self.id, which=which)
-            count = await asyncio.to_thread(write_results, lines, target, structured=structured, whole=whole)
+            count = await asyncio.to_thread(
+                write_results, lines, target, structured=structured, whole=whole, overwrite=overwrite
+            )
         if not count:
             errors.unlink()
         return errors if count else None
+
+    async def wrote(self, path: Path, *, whole: bool = False) -> bool:
+        """Whether what is at `path` and beside it are the results of this batch, ended, as `save` writes them."""
+        path, found = writable(path), await self.progress()
+        if not found.ended:
+            return False
+        for which, target in (("output", path), ("errors", errors_beside(path))):
+            lines = await self._client.output_lines(self.id, which=which)
+            if os.path.lexists(target) and not await asyncio.to_thread(
+                holds, lines, target, structured=found.structured, whole=whole
+            ):
+                return False
+        return True
 
     async def cancel(self) -> str:
         """Stop it: what was paid for is kept, the rest becomes error rows. Returns its state now."""

@@ -6,17 +6,23 @@ import struct
 from array import array
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
+from typing import Any, Literal, get_args
 
 import msgspec
 
-from headrace.batch import Item, ShardRange, Template, prompt_fields
+from headrace.batch import Item, ShardRange, Template, prompt_fields, value_text
+from headrace.batch_form import is_batch_form, read_body
 from headrace.errors import InputError
 from headrace.files import FileStore, write_all
-from headrace.inputs import Record
+from headrace.inputs import Complaints, Record
 
 SHARD_ITEMS = 64
 SHARDS_WISHED = 8
 INDEX_ENTRY = struct.Struct("<QQQQ")
+DEFAULT_PROMPT = "{text}"
+OnEmpty = Literal["refuse", "skip", "send"]
+"""What becomes of an item in which a field that the prompt names is null, empty or blank."""
+ON_EMPTY: tuple[OnEmpty, ...] = get_args(OnEmpty)
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -26,38 +32,117 @@ class Committed(msgspec.Struct, frozen=True):
     shards: int
 
 
-def read_items(found: Iterator[Record], template: Template, source: str = "the input") -> Iterator[Item]:
-    """The items of `found`, one by one. Raises `InputError` for the first that cannot be used, and when there is none.
+def read_items(
+    found: Iterator[Record],
+    template: Template,
+    source: str = "the input",
+    *,
+    complaints: Complaints | None = None,
+    on_empty: OnEmpty = "refuse",
+) -> Iterator[Item]:
+    """The items of `found`, one by one. Raises `InputError` at the end, for all that cannot be used, and when there is none.
 
-    An item has the fields that the prompt names. Its id is `custom_id`, else `id`, else its line number.
+    An item has the fields that the prompt names, or a body in OpenAI's batch form. Its id is `custom_id`, else `id`, else its
+    line number. `complaints` are those of the reader of `found`, too; it counts what is skipped (`on_empty="skip"`).
     """
+    if on_empty not in ON_EMPTY:
+        raise InputError(f"on_empty={on_empty!r}: must be one of {', '.join(ON_EMPTY)}")
+    complaints = complaints or Complaints(source)
     needed = prompt_fields(template.prompt)
     seen: dict[int, int] = {}
-    for record in found:
-        item = _item(record, needed)
-        mark = int.from_bytes(blake2b(item.custom_id.encode(), digest_size=8).digest())
-        if mark in seen:
-            raise InputError(f"{record.where}: custom_id {item.custom_id!r} was used on line {seen[mark]} already")
+    model: tuple[Any, int] | None = None
+    records = iter(found)
+    while (record := next_of(records, complaints)) is not None:
+        try:
+            item = _item(record, needed, template, on_empty)
+            if "body" in record.fields and item is not None and item.messages is not None:
+                model = model or (record.fields["body"].get("model"), record.number)
+                check_same_model(record, *model)
+            if item is None:
+                complaints.skipped += 1
+                continue
+            mark = int.from_bytes(blake2b(item.custom_id.encode(), digest_size=8).digest())
+            if mark in seen:
+                raise InputError(f"{record.where}: custom_id {item.custom_id!r} was used on line {seen[mark]} already")
+        except InputError as error:
+            complaints.add(str(error))
+            continue
         seen[mark] = record.number
-        yield item
+        if not complaints.count:
+            yield item
+    complaints.check()
     if not seen:
-        raise InputError(f"{source}: there is no item in it (it is empty, or only its header is there)")
+        why = (
+            f"all {complaints.skipped} were skipped"
+            if complaints.skipped
+            else "it is empty, or only its header is there"
+        )
+        raise InputError(f"{source}: there is no item in it ({why})")
 
 
-def _item(record: Record, needed: list[str]) -> Item:
+def next_of(records: Iterator[Record], complaints: Complaints) -> Record | None:
+    """The next record; None at the end, and where the rest cannot be read."""
+    try:
+        return next(records, None)
+    except InputError as error:
+        complaints.add(str(error))
+        return None
+
+
+def _item(record: Record, needed: list[str], template: Template, on_empty: OnEmpty) -> Item | None:
+    """The item of `record`; None for one that is skipped."""
     fields = record.fields
     custom_id = fields.get("custom_id", fields.get("id", f"line-{record.number}"))
     if isinstance(custom_id, int) and not isinstance(custom_id, bool):
         custom_id = str(custom_id)
     if not isinstance(custom_id, str) or not 0 < len(custom_id) <= 512:
         raise InputError(f"{record.where}: `custom_id` must be a text of 1 to 512 characters")
+    if is_batch_form(fields, needed):
+        if template.prompt != DEFAULT_PROMPT:
+            raise InputError(f"{record.where}: brings its own messages (`body`), so there can be no --prompt")
+        try:
+            return read_body(fields, custom_id, template)
+        except InputError as error:
+            raise InputError(f"{record.where}: {error}") from None
+    there = ", ".join(sorted(map(str, fields))) or "none"
+    if not needed:
+        place = f"{{{min(map(str, fields), default='text')}}}"
+        raise InputError(
+            f"{record.where}: the prompt names no field of the items, so that each would ask the same. Write a place such "
+            f"as {place} into it. Fields there: {there}"
+        )
     for field in needed:
         if field not in fields:
-            there = ", ".join(sorted(map(str, fields))) or "none"
             raise InputError(
                 f"{record.where}: field `{field}`, which the prompt names, is missing. Fields there: {there}"
             )
-    return Item(custom_id=custom_id, fields={field: fields[field] for field in needed})
+        if on_empty != "send" and (empty := emptiness(fields[field])):
+            if on_empty == "skip":
+                return None
+            raise InputError(
+                f"{record.where}: field `{field}`, which the prompt names, is {empty}. Fill it, or choose --on-empty skip "
+                "(leave such items out) or send (as they are)"
+            )
+    # As text from here on: a number keeps the digits that it was written with.
+    return Item(custom_id=custom_id, fields={field: value_text(fields[field]) for field in needed})
+
+
+def emptiness(value: Any) -> str:
+    """How a value is none: null, empty, blank. Empty for one that is one; 0 and false are."""
+    if value is None:
+        return "null"
+    if isinstance(value, str | list | dict):
+        return "" if value and not (isinstance(value, str) and not value.strip()) else "blank" if value else "empty"
+    return ""
+
+
+def check_same_model(record: Record, model: Any, number: int) -> None:
+    own = record.fields["body"].get("model")
+    if own != model:
+        raise InputError(
+            f"{record.where}: /body/model is {own!r:.80}, on line {number} it was {model!r:.80}: a batch asks one model, the one "
+            "of --model; make a file of each"
+        )
 
 
 def commit_input(

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.digits import as_written
 from headrace.errors import Failure
 from headrace.job import Completion, Usage
 from headrace.readable import UNWRITABLE, checked_encode
@@ -33,7 +34,7 @@ def success_line(custom_id: str, request_id: str, completion: Completion) -> byt
 def _success_line(custom_id: str, request_id: str, completion: Completion) -> bytes:
     content = completion.content
     if completion.structured:
-        content = _encode(completion.value).decode()
+        content = _encode(as_written(completion.value, content)).decode()
     message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": completion.refusal}
     for name in BESIDE_CONTENT:
         value = getattr(completion, name)

@@ -16,11 +16,12 @@ MAX_BYTES = 16 << 20
 
 
 class StubProvider:
-    """`calls` counts the requests of each key."""
+    """`calls` counts the requests of each key, `bodies` are those of all."""
 
     def __init__(self, answers: dict[str, dict[str, Any]]):
         self.answers = answers
         self.calls = dict.fromkeys(answers, 0)
+        self.bodies: list[dict[str, Any]] = []
         self.url = ""
         self.ready = threading.Event()
         self.over: asyncio.Event | None = None
@@ -28,6 +29,7 @@ class StubProvider:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
+        self.bodies.append(body)
         prompt = json.dumps(body["messages"])
         key = next(key for key in self.answers if f"<{key}>" in prompt)
         self.calls[key] += 1

@@ -53,7 +53,8 @@ class Problem(Exception):
         self.status = status
         self.code = code
         self.param = param
-        self.headers: dict[str, str] = dict(headers or {})
+        # A conflict stays one: OpenAI's clients would ask again by themselves.
+        self.headers: dict[str, str] = ({"x-should-retry": "false"} if status == 409 else {}) | dict(headers or {})
 
     def body(self) -> dict[str, Any]:
         sort = "invalid_request_error" if self.status < 500 else "server_error"

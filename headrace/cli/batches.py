@@ -11,16 +11,20 @@ import click
 import msgspec
 
 from headrace.cli.interrupt import Interrupted, until_interrupted
+from headrace.cli.out import checked_out, occupied, out_options
 from headrace.cli.progress import detached, watch_batch
 from headrace.cli.service import with_client
 from headrace.cli.table import show as show_table
 from headrace.cli.table import when
-from headrace.errors import InputError
+from headrace.errors import HeadraceError, InputError, StorageError, Unknown
 from headrace.waiting import stop
 
 if TYPE_CHECKING:
     from headrace.client import AsyncHeadrace
     from headrace.summaries import Batch
+
+MAX_RETRIES_BACK = 8
+"""Batches, each a retry of the next, whose results are known again."""
 
 
 @click.group(epilog="Example: headrace batches list")
@@ -45,16 +49,18 @@ def row_of(batch: Batch) -> tuple[str, ...]:
 
 @batches.command(epilog="Example: headrace batches show batch_… --out results.jsonl")
 @click.argument("batch_id")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write its results here.")
-@click.option("--whole", is_flag=True, help="Write whole completions, in OpenAI's batch form.")
-def show(batch_id: str, out: Path | None, whole: bool) -> None:
+@out_options("Write its results here.")
+def show(batch_id: str, out: Path | None, whole: bool, force: bool) -> None:
     """One batch, as JSON; with --out, its results."""
 
+    checked_out(out, whole=whole, force=force or out is not None)
+
     async def body(client: AsyncHeadrace) -> int:
+        overwrite = await may_replace(client, batch_id, out, whole=whole, force=force)
         batch = await client.batch(batch_id).progress()
         click.echo(msgspec.json.format(msgspec.json.encode(batch), indent=2))
         if out is not None:
-            await client.batch(batch_id).save(out, whole=whole)
+            await client.batch(batch_id).save(out, whole=whole, overwrite=overwrite)
         return 1 if batch.ended and batch.succeeded < batch.total else 0
 
     sys.exit(with_client(body))
@@ -76,43 +82,45 @@ def resume_batch(batch_id: str) -> None:
 
 @batches.command("retry", epilog="Example: headrace batches retry batch_… --out results.jsonl")
 @click.argument("batch_id")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Wait for it and write its results here.")
-@click.option("--whole", is_flag=True, help="Write whole completions, in OpenAI's batch form.")
+@out_options("Wait for it and write its results here.")
 @click.option(
     "--code",
     "codes",
     multiple=True,
     help="Only what failed with this code, for example invalid_output. Again for more of them.",
 )
-def retry_batch(batch_id: str, out: Path | None, whole: bool, codes: tuple[str, ...]) -> None:
+def retry_batch(batch_id: str, out: Path | None, whole: bool, force: bool, codes: tuple[str, ...]) -> None:
     """A new batch that keeps what succeeded and pays only for the rest.
 
     With --code it runs only what failed with that code, and keeps the other failures as they are. The codes of a batch, and
     how many items have each: headrace batches show ID.
     """
 
+    checked_out(out, whole=whole, force=force or out is not None)
+
     async def body(client: AsyncHeadrace) -> int:
+        overwrite = await may_replace(client, batch_id, out, whole=whole, force=force)
         new = await client.retry(batch_id, codes=codes or None)
         if out is None:
             click.echo(new)
             return 0
         click.echo(f"{new} retries {batch_id}", err=True)
-        return await follow(client, new, out, whole=whole)
+        return await follow(client, new, out, whole=whole, overwrite=overwrite)
 
     sys.exit(with_client(body))
 
 
 @click.command(epilog="Example: headrace watch batch_… --out results.jsonl")
 @click.argument("id")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write a batch's results here at the end.")
-@click.option("--whole", is_flag=True, help="Write whole completions, in OpenAI's batch form.")
+@out_options("Write a batch's results here at the end.")
 @click.option("--json", "as_json", is_flag=True, help="Every event of a job, as a line of JSON.")
-def watch(id: str, out: Path | None, whole: bool, as_json: bool) -> None:
+def watch(id: str, out: Path | None, whole: bool, force: bool, as_json: bool) -> None:
     """Return to a job or a batch and watch it to its end: a job's answer is printed as it comes."""
     if not id.startswith("job_"):
-        sys.exit(with_client(lambda client: follow(client, id, out, whole=whole)))
-    if out is not None or whole:
-        raise InputError("--out and --whole are for batches; a job's answer goes to standard output")
+        checked_out(out, whole=whole, force=force or out is not None)
+        sys.exit(with_client(lambda client: follow_into(client, id, out, whole=whole, force=force)))
+    if out is not None or whole or force:
+        raise InputError("--out, --whole and --force are for batches; a job's answer goes to standard output")
     with_client(lambda client: follow_job(client, id, as_json=as_json))
 
 
@@ -160,9 +168,8 @@ async def print_rows(client: AsyncHeadrace, batch_id: str, *, whole: bool) -> in
 @batches.command("check", epilog="Example: headrace batches check batch_… --schema reviews:Review --out results.jsonl")
 @click.argument("batch_id")
 @click.option("--schema", required=True, help="The type that the answers are to be: module:Type.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write its results here.")
-@click.option("--whole", is_flag=True, help="Write whole completions, in OpenAI's batch form.")
-def check(batch_id: str, schema: str, out: Path | None, whole: bool) -> None:
+@out_options("Write its results here.")
+def check(batch_id: str, schema: str, out: Path | None, whole: bool, force: bool) -> None:
     """Read a batch's answers as a Python type, which may refuse what the schema allows.
 
     What it refuses counts as failed (invalid_output) from then on, and is asked for again as often as --reasks of the extraction
@@ -173,11 +180,64 @@ def check(batch_id: str, schema: str, out: Path | None, whole: bool) -> None:
     given, _ = given_schema(schema)
     if isinstance(given, dict):
         raise InputError(f"--schema {schema}: give a type, as module:Type; by a schema every answer was checked before")
-    sys.exit(with_client(lambda client: follow(client, batch_id, out, whole=whole, schema=given, word=schema)))
+    checked_out(out, whole=whole, force=force or out is not None)
+    sys.exit(
+        with_client(
+            lambda client: follow_into(client, batch_id, out, whole=whole, force=force, schema=given, word=schema)
+        )
+    )
+
+
+async def may_replace(client: AsyncHeadrace, batch_id: str, out: Path | None, *, whole: bool, force: bool) -> bool:
+    """Whether results may replace what is at `out`: with `force`, and when it holds those of this batch, or of one that it
+    retries, untouched. Raises `InputError` for anything else that is there, before there is anything to wait or to pay for."""
+    if out is None or force:
+        return force
+    if not occupied(out):
+        return False
+    earlier = batch_id
+    for _ in range(MAX_RETRIES_BACK):
+        try:
+            if await client.batch(earlier).wrote(out, whole=whole):
+                return True
+            earlier = (await client.batch(earlier).progress()).retry_of
+        except (Unknown, StorageError):  # past its retention
+            if earlier == batch_id:
+                raise
+            break
+        if not earlier:
+            break
+    try:
+        checked_out(out, whole=whole, force=False)
+    except InputError as error:
+        raise InputError(f"{error} (it does not hold the results of {batch_id})") from None
+    return False
+
+
+async def follow_into(
+    client: AsyncHeadrace,
+    batch_id: str,
+    out: Path | None,
+    *,
+    whole: bool,
+    force: bool,
+    schema: Any = None,
+    word: str | None = None,
+) -> int:
+    """`follow`, once it is known that its results may go to `out`."""
+    overwrite = await may_replace(client, batch_id, out, whole=whole, force=force)
+    return await follow(client, batch_id, out, whole=whole, overwrite=overwrite, schema=schema, word=word)
 
 
 async def follow(
-    client: AsyncHeadrace, batch_id: str, out: Path | None, *, whole: bool, schema: Any = None, word: str | None = None
+    client: AsyncHeadrace,
+    batch_id: str,
+    out: Path | None,
+    *,
+    whole: bool,
+    overwrite: bool = False,
+    schema: Any = None,
+    word: str | None = None,
 ) -> int:
     """Watch a batch to its end, read its rows as the type `schema` (named by `word`), write its results, return the exit
     code."""
@@ -206,7 +266,11 @@ async def follow(
     errors = None
     try:
         if out is not None:
-            errors = await until_interrupted(client.batch(batch_id).save(out, whole=whole))
+            saving = client.batch(batch_id).save(out, whole=whole, overwrite=overwrite)
+            errors = await until_interrupted(saving)
+    except (InputError, OSError) as error:
+        why = f"{out}: {error.strerror}" if isinstance(error, OSError) else error
+        raise HeadraceError(f"--out {why}. Write the results: headrace batches show {batch_id} --out NAME") from None
     except Interrupted:
         click.echo(f"{out} was not written. Write it: headrace batches show {batch_id} --out {out}", err=True)
         raise click.Abort from None

@@ -7,17 +7,20 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from headrace.cli.interrupt import Interrupted, interrupt_noted
+from headrace.cli.out import checked_out, out_options
 from headrace.cli.progress import detached
+from headrace.errors import InputError
 
 if TYPE_CHECKING:
     from headrace.batch import Item, Template
+    from headrace.intake import OnEmpty
     from headrace.job import Job
 
 
@@ -25,30 +28,32 @@ if TYPE_CHECKING:
     epilog='Example: headrace extract reviews.csv --prompt "Extract from: {text}" --schema review.json '
     "--model openai/gpt-5-mini --out rows.csv"
 )
-@click.argument("input", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("input", type=click.Path(allow_dash=True))
 @click.option("--model", required=True, envvar="MODEL", help="provider/model, for example openai/gpt-5-mini.")
-@click.option("--prompt", default="{text}", show_default=True, help="The user's message, with {field} places.")
-@click.option("--system", help="The system message.")
+@click.option("--prompt", default="{text}", show_default=True, help="The user's message, with {field} places; @FILE.")
+@click.option("--system", help="The system message; @FILE reads it from a file.")
 @click.option("--schema", help="A JSON Schema file for the answers, or module:Type.")
 @click.option("--mode", help="How the schema is put to the model: strict, json_schema, json_object, tool_call, …")
 @click.option("--reasks", type=click.IntRange(0, 5), default=0, help="Ask again up to N times for an answer that fits.")
 @click.option("--lax", is_flag=True, help='Take values of the wrong type that can only mean one thing: "3" for 3.')
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Results, in input order: .jsonl or .csv. Errors beside.",
-)
-@click.option("--whole", is_flag=True, help="Write whole completions, in OpenAI's batch form.")
+@out_options("Results, in input order: .jsonl, .csv or .tsv. Errors beside.")
 @click.option("--option", "-o", "options", multiple=True, metavar="NAME=VALUE", help="A model option: temperature=0")
 @click.option("--limit", type=click.IntRange(1), help="Take the first N items only.")
 @click.option("--sample", type=click.IntRange(1), help="Take N items at random, the same ones each time.")
+@click.option(
+    "--on-empty",
+    type=click.Choice(["refuse", "skip", "send"]),
+    default="refuse",
+    show_default=True,
+    help="What to do with items in which a field of the prompt is null or empty.",
+)
 @click.option("--encoding", help="The input's encoding. [default: UTF-8]")
 @click.option(
     "--dry-run", is_flag=True, help="Show the first prompt, the schema as it is sent and the counts; pay nothing."
 )
 @click.option("--detach", is_flag=True, help="Print the batch's id and return at once.")
 def extract(
-    input: Path,
+    input: str,
     model: str,
     prompt: str,
     system: str | None,
@@ -58,9 +63,11 @@ def extract(
     lax: bool,
     out: Path | None,
     whole: bool,
+    force: bool,
     options: tuple[str, ...],
     limit: int | None,
     sample: int | None,
+    on_empty: OnEmpty,
     encoding: str | None,
     dry_run: bool,
     detach: bool,
@@ -72,33 +79,34 @@ def extract(
     """
     from headrace.ask import make_template
     from headrace.cli.batches import follow, print_rows
-    from headrace.cli.given import given_schema, named
+    from headrace.cli.given import given_file, given_schema, given_text, named
     from headrace.cli.service import service
     from headrace.client import AsyncHeadrace
-    from headrace.errors import InputError
     from headrace.facts import split_model
-    from headrace.inputs import chosen, records
+    from headrace.inputs import Complaints, chosen, records
     from headrace.intake import read_items
-    from headrace.outputs import writable
     from headrace.schema.modes import checked_mode
 
+    wanted = (prompt, system)
+    prompt = given_text(prompt, "--prompt")
+    system = None if system is None else given_text(system, "--system")
     answer, name = given_schema(schema)
     words = parse_pairs(options) | {"mode": checked_mode(mode), "reasks": reasks, "lax": lax}
     with named(f"--schema {schema}"):
         template, _ = make_template(model, prompt, schema=answer, schema_name=name, system=system, **words)
     if "/" not in model:
         split_model(model)
-    if out is not None:
-        try:
-            writable(out)
-        except InputError as error:
-            raise InputError(f"--out {error}") from None
+    checked_out(out, whole=whole, force=force, inputs=(input, schema, given_file(wanted[0]), given_file(wanted[1])))
 
+    shown = "standard input" if input == "-" else input
+    complaints = Complaints(shown)
     with before_it_is_opened(), readable(input) as source:
 
         def items() -> Iterator[Item]:
-            found = chosen(records(source, encoding=encoding), limit=limit, sample=sample)
-            return read_items(found, template, str(input))
+            nonlocal complaints
+            complaints = Complaints(shown)
+            found = chosen(records(source, encoding=encoding, complaints=complaints), limit=limit, sample=sample)
+            return read_items(found, template, shown, complaints=complaints, on_empty=on_empty)
 
         async def run() -> int:
             async with service(provider=model) as url, AsyncHeadrace(url) as client:
@@ -108,16 +116,20 @@ def extract(
                 if interrupted.is_set():
                     detached(batch_id)
                 if detach:
+                    if out is not None:
+                        click.echo(f"its results: headrace watch {batch_id} --out {out}", err=True)
                     click.echo(batch_id)
                     return 0
                 click.echo(f"{batch_id}: return to it with `headrace watch {batch_id}`", err=True)
-                code = await follow(client, batch_id, out, whole=whole, schema=answer, word=schema)
+                code = await follow(client, batch_id, out, whole=whole, overwrite=force, schema=answer, word=schema)
                 return code if out is not None else await print_rows(client, batch_id, whole=whole)
 
         # Read once to the end before a service is started for it: most mistakes are in the input.
         counts = Counts()
         for item in items():
             counts.add(item, template)
+        if complaints.skipped:
+            click.echo(f"{complaints.skipped} items skipped: a field that the prompt names is null or empty", err=True)
         if dry_run:
             counts.show(template)
             return
@@ -142,16 +154,25 @@ def until_set(interrupted: asyncio.Event, items: Iterator[Item]) -> Iterator[Ite
 
 
 @contextmanager
-def readable(given: Path) -> Iterator[Path]:
-    """The input as a path that can be read twice: standard input (`-`) is copied into a file first."""
-    if str(given) != "-":
+def readable(given: str) -> Iterator[str | Path]:
+    """The input as a path that can be read twice: standard input (`-`) and pipes are copied into a file first."""
+    path = Path(given)
+    if not given:
+        raise InputError("INPUT is empty: name a file; the current folder is `.`")
+    if given != "-" and not path.is_fifo():
         yield given
         return
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "standard-input.jsonl"
-        with copy.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
-        yield copy
+        copy = Path(folder) / ("standard-input.jsonl" if given == "-" else path.name)
+        try:
+            with copy.open("wb") as file, nullcontext(sys.stdin.buffer) if given == "-" else path.open("rb") as source:
+                shutil.copyfileobj(source, file)
+        except OSError as error:
+            raise InputError(f"{given}: {error.strerror}") from None
+        try:
+            yield copy
+        except InputError as error:
+            raise InputError(str(error).replace(str(copy), "standard input" if given == "-" else given)) from None
 
 
 class Counts:
@@ -168,7 +189,7 @@ class Counts:
         job = template.job(item)
         self.first = self.first or job
         self.items += 1
-        self.bytes += sum(len(str(message["content"]).encode()) for message in job.messages)
+        self.bytes += sum(len(str(message.get("content", "")).encode(errors="replace")) for message in job.messages)
 
     def show(self, template: Template) -> None:
         """The first conversation, the schema as it is sent and the counts, as JSON for a pipe and as text for people."""
@@ -197,7 +218,7 @@ class Counts:
             f"{self.items} items for {template.model}, about {tokens} tokens of input. The first one's messages:"
         )
         for message in first:
-            click.echo(f"\n[{message['role']}]\n{message['content']}")
+            click.echo(f"\n[{message['role']}]\n{message.get('content', '')}")
         if form is not None:
             click.echo(f"\nThe schema as it is sent (mode {form.mode}):")
             click.echo(msgspec.json.format(msgspec.json.encode(form.schema), indent=2))
@@ -208,15 +229,15 @@ def parse_pairs(pairs: tuple[str, ...]) -> dict[str, Any]:
     """`name=value` words as a dict; a value that is JSON is taken as JSON, anything else as text."""
     import msgspec
 
-    from headrace.errors import InputError
-
     values: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise InputError(f"--option {pair!r}: write NAME=VALUE")
         try:
-            values[name] = msgspec.json.decode(value)
+            values[name] = msgspec.json.decode(value.encode())
+        except UnicodeEncodeError:
+            raise InputError(f"--option {pair!r}: no UTF-8") from None
         except msgspec.DecodeError:
             values[name] = value
     return values

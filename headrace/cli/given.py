@@ -37,6 +37,28 @@ def given_schema(word: str | None, option: str = "--schema ", *, check: bool = T
     return checked(word_said, schema) if check else schema, path.stem
 
 
+def given_text(word: str, option: str) -> str:
+    """The text that an option names: itself, or with `@` before it what is in that file (`@@`: a text that begins with `@`).
+    Raises `InputError` naming the file."""
+    if not word.startswith("@") or word.startswith("@@"):
+        return word.removeprefix("@") if word.startswith("@") else word
+    try:
+        text = Path(word[1:]).read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{option} {word}: {error.strerror}; for a text that begins with @ write @@") from None
+    except ValueError as error:
+        raise InputError(f"{option} {word}: not a UTF-8 text: {error}") from None
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not text.strip():
+        raise InputError(f"{option} {word}: the file is empty")
+    return text
+
+
+def given_file(word: str | None) -> Path | None:
+    """The file that an `@file` names."""
+    return Path(word[1:]) if word and word.startswith("@") and not word.startswith("@@") else None
+
+
 def given_tools(word: str | None) -> list[Any] | None:
     """The tools in a JSON file: a list, or the `tools` of an object. Raises `InputError` naming the file."""
     if word is None:

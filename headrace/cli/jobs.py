@@ -103,6 +103,7 @@ def print_answer(completion: Completion, *, as_json: bool) -> None:
     everything."""
     import msgspec
 
+    from headrace.digits import as_written
     from headrace.results import text_of
 
     if as_json:
@@ -113,7 +114,7 @@ def print_answer(completion: Completion, *, as_json: bool) -> None:
         for call in completion.tool_calls:
             click.echo(msgspec.json.encode(call))
     elif completion.value is not None:
-        encoded = msgspec.json.encode(completion.value)
+        encoded = msgspec.json.encode(as_written(completion.value, completion.content))
         click.echo(msgspec.json.format(encoded, indent=2) if sys.stdout.isatty() else encoded)
     else:
         click.echo(text_of(completion))

@@ -234,6 +234,7 @@ def test_the_same_request_with_the_same_key_is_the_same_job(base: str) -> None:
     assert first == second
     other = ask(f"{base}/v1/jobs", "POST", body | {"temperature": 1}, idempotency_key="k1")
     assert (other.status, other.json["error"]["code"]) == (409, "conflict")
+    assert other.headers["x-should-retry"] == "false"
 
 
 def test_a_failed_job_is_told_in_every_form(base: str) -> None:

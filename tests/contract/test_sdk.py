@@ -433,9 +433,9 @@ def test_limit_and_sample_choose_items(client: Headrace) -> None:
         ([], "no item"),
         ([7], "item 1"),
         ([{"text": "a"}, {"txet": "b"}], "item 2.*text"),
-        ([{"id": "a", "text": ""}, {"id": "a", "text": ""}], "item 2.*'a'"),
-        ({"text": "x"}, "iterable"),
-        (7, "iterable"),
+        ([{"id": "a", "text": "x"}, {"id": "a", "text": "y"}], "item 2.*'a'"),
+        ({"text": "x"}, "must be a list"),
+        (7, "must be a list"),
         (Path("nowhere.jsonl"), "nowhere.jsonl"),
     ],
 )

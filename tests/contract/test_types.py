@@ -292,7 +292,7 @@ def test_the_command_line_checks_and_asks_again(stack: Stack) -> None:
     assert "3 of 6 items did not succeed (3 invalid_output)" in done.stderr
     assert [line["custom_id"] for line in read(stack.folder / "typed.jsonl")] == ["r0", "r2", "r4"]
     assert (stack.folder / "typed.errors.jsonl").read_text().count("is odd") == 3
-    done = stack.run(*words, "shapes:Told", "--reasks", "1")
+    done = stack.run(*words, "shapes:Told", "--reasks", "1", "--force")
     assert done.returncode == 0, done.stderr
     assert "6 answers that the type refuses are asked for again: batch_" in done.stderr
     lines = read(stack.folder / "typed.jsonl")

@@ -120,8 +120,8 @@ def test_python_objects_become_their_fields() -> None:
     [
         ([5], "item 1: must be a dict or a text, not int"),
         (["fine", {"f": object()}], "item 2: cannot be written as JSON"),
-        ({"one": "dict"}, "must be a path, or an iterable"),
-        (5, "must be a path, or an iterable"),
+        ({"one": "dict"}, "must be a list"),
+        (5, "must be a list"),
     ],
 )
 def test_an_object_that_is_no_item_is_named(given: Any, said: str) -> None:

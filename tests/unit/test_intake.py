@@ -48,7 +48,7 @@ def test_a_prompt_is_filled_with_text_as_it_is_and_the_rest_as_json(text: str, n
 
 def test_an_item_is_called_by_its_custom_id_its_id_or_its_line(tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
-    source.write_text('{"custom_id": "x", "id": 1, "text": ""}\n\n{"id": 2, "text": ""}\r\n{"text": "no line feed"}')
+    source.write_text('{"custom_id": "x", "id": 1, "text": "a"}\n\n{"id": 2, "text": "b"}\r\n{"text": "no line feed"}')
     ids = [item.custom_id for item in read_items(records(source), Template(model="rehearsal/x"))]
     assert ids == ["x", "2", "line-4"]
 

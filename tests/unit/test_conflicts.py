@@ -1,0 +1,18 @@
+"""A conflict is not asked again by a client's own retry."""
+
+from __future__ import annotations
+
+import pytest
+from headrace_api.problems import Problem, problem_of
+
+from headrace.errors import Conflict, Finished, Unknown
+
+
+@pytest.mark.parametrize("error", [Conflict("job_a", "job_b"), Finished("job_a"), Problem(409, "busy", "no")])
+def test_every_conflict_says_not_to_retry(error: Exception) -> None:
+    problem = problem_of(error)
+    assert (problem.status, problem.headers) == (409, {"x-should-retry": "false"})
+
+
+def test_what_is_no_conflict_says_nothing() -> None:
+    assert problem_of(Unknown("job_a")).headers == {}
