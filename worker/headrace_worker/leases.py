@@ -30,6 +30,8 @@ ASK_AFTER_S = LEASE_MS / 1000 * 0.75
 WATCHDOG_EVERY_S = 10.0
 WATCHDOG_GRACE_S = 30.0
 EXIT_STUCK = 70
+LOST = frozenset({"REQUEUED", "FENCED", "UNKNOWN", "CLOSED"})
+"""What a beat may hear of a record that is no longer ours to call for, whatever becomes of what is in flight."""
 
 log = structlog.get_logger("headrace.worker.leases")
 
@@ -56,7 +58,7 @@ class LeaseKeeper:
         self._epochs: dict[str, int] = {}
         self._stops: dict[str, Callable[[str], None]] = {}
         self._calls: dict[str, Callable[[], int | None]] = {}
-        self._requeued: set[str] = set()
+        self._lost: set[str] = set()
         self._good_at_s = now_s()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -75,7 +77,7 @@ class LeaseKeeper:
         self._calls[record_id] = calls
         self._stops[record_id] = stop
         self._epochs[record_id] = epoch
-        self._requeued.discard(record_id)
+        self._lost.discard(record_id)
 
     def move(self, record_id: str, epoch: int) -> None:
         """The attempt began anew, under another epoch."""
@@ -86,7 +88,7 @@ class LeaseKeeper:
         self._epochs.pop(record_id, None)
         self._stops.pop(record_id, None)
         self._calls.pop(record_id, None)
-        self._requeued.discard(record_id)
+        self._lost.discard(record_id)
 
     def __len__(self) -> int:
         return len(self._epochs)
@@ -101,7 +103,7 @@ class LeaseKeeper:
             self._waiting.append(heard)
             self._beat_now()
             await heard
-        if record_id in self._requeued:
+        if record_id in self._lost:
             raise Requeued(record_id)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -201,8 +203,8 @@ class LeaseKeeper:
         for record_id, reason in against.items():
             # Only the attempt that was asked about: another may have been claimed while the beat was under way.
             if self._epochs.get(record_id) == held[record_id]:
-                if reason == "REQUEUED":
-                    self._requeued.add(record_id)
+                if reason in LOST:
+                    self._lost.add(record_id)
                 self._stops[record_id](reason)
         if good_at_s is not None:
             self._good_at_s = max(self._good_at_s, good_at_s)
