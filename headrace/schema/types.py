@@ -13,6 +13,7 @@ import msgspec.inspect
 
 from headrace.errors import SchemaError
 from headrace.schema.aliases import plain_model
+from headrace.schema.construction import constructed, constructs, read_by_pydantic
 from headrace.schema.source import check_size
 from headrace.schema.type_constraints import constrain, pydantic_generator
 from headrace.schema.validate import compiled, encoded
@@ -60,20 +61,26 @@ def answers(given: Any, *, name: str | None = None) -> Answers[Any]:
         return Answers(None, name or "answer", as_it_is)
     if isinstance(given, dict):
         return Answers(check_schema(given), name or wire_name(str(given.get("title", "answer"))), as_it_is)
-    if has_model(given):
-        return model_answers(given, name)
     if not is_type(given):
         raise SchemaError(
             f"schema={given!r}: give a JSON Schema (dict) or a type: a msgspec Struct, a Pydantic model, a dataclass, a "
             "TypedDict, or a list, a map or a union of them"
         )
-    schema = check_schema(schema_of(given))
-    check_keys(given)
+    if read_by_pydantic(given):
+        schema, read = by_pydantic(given)
+    else:
+        schema, read = by_msgspec(given)
     return Answers(
         schema,
         name or wire_name(getattr(given, "__name__", "answer")),
-        lambda value: msgspec.convert(value, given, str_keys=True),
+        (lambda value: constructed(read(value))) if constructs(given) else read,
     )
+
+
+def by_msgspec(given: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:
+    schema = check_schema(schema_of(given))
+    check_keys(given)
+    return schema, lambda value: msgspec.convert(value, given, str_keys=True)
 
 
 def check_keys(given: Any) -> None:
@@ -114,13 +121,8 @@ def check_schema(schema: Any) -> dict[str, Any]:
     return schema
 
 
-def has_model(given: Any) -> bool:
-    """Whether a Pydantic model is in a type: then Pydantic knows its schema and reads its values."""
-    return (hasattr(given, "model_json_schema") and isinstance(given, type)) or any(map(has_model, get_args(given)))
-
-
-def model_answers(given: Any, name: str | None) -> Answers[Any]:
-    from pydantic import TypeAdapter  # whoever has a model has Pydantic
+def by_pydantic(given: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:
+    from pydantic import TypeAdapter  # whoever has something of it in a type has Pydantic
     from pydantic.errors import PydanticUserError
 
     try:
@@ -128,10 +130,8 @@ def model_answers(given: Any, name: str | None) -> Answers[Any]:
         schema = with_root(adapter.json_schema(schema_generator=pydantic_generator()))
     except (PydanticUserError, RuntimeError, TypeError, ValueError) as error:
         raise SchemaError(f"schema={given!r}: {error}") from None
-    return Answers(
-        check_schema(schema),
-        name or wire_name(getattr(given, "__name__", "answer")),
-        lambda value: adapter.validate_json(msgspec.json.encode(value), by_alias=True, by_name=True),
+    return check_schema(schema), lambda value: adapter.validate_json(
+        msgspec.json.encode(value), by_alias=True, by_name=True
     )
 
 
