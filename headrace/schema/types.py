@@ -128,6 +128,8 @@ def by_pydantic(given: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:
     try:
         adapter = TypeAdapter(given)
         schema = with_root(adapter.json_schema(schema_generator=pydantic_generator()))
+    except SchemaError:
+        raise
     except (PydanticUserError, RuntimeError, TypeError, ValueError) as error:
         raise SchemaError(f"schema={given!r}: {error}") from None
     return check_schema(schema), lambda value: adapter.validate_json(
