@@ -4,6 +4,7 @@ from the output files once the batch has closed. Memory does not grow with the b
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from itertools import islice
@@ -66,7 +67,9 @@ def value_of(subject: str, completion: Completion, answers: Answers[Any]) -> Any
         return None if answers.schema is not None and completion.tool_calls else text_of(completion)
     try:
         return answers.read(completion.value)
-    except Exception as error:  # whatever the caller's own validators raise
+    except BaseException as error:  # whatever the caller's own validators raise: nobody else raises in there
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise  # Ctrl-C comes to the main thread
         partial = msgspec.json.encode(completion.value).decode()
         message = f"the answer fits the schema, but not the type: {'; '.join(places_of(error))}"
         raise JobFailed(subject, Failure("invalid_output", message, partial=partial, metadata=BY_TYPE)) from error

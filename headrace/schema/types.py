@@ -37,6 +37,9 @@ NAMES = (
 MAX_PLACES = 10
 """Of a value that a type refuses, in one message."""
 
+MAX_REFUSAL_CHARS = 2_000
+"""Of what a type says against a value: it may quote all of it, goes back to the provider and is paid there."""
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -190,14 +193,31 @@ def wire_name(name: str) -> str:
     return kept[:64] or "answer"
 
 
-def places_of(error: Exception) -> list[str]:
-    """What a type has against a value: of Pydantic each place with its complaint, without what was in it."""
-    listed: Any = getattr(error, "errors", None)
-    if callable(listed) and hasattr(error, "error_count"):
-        places: Any = listed(include_url=False, include_context=False, include_input=False)
-        shown = [f"{''.join(f'/{part}' for part in place['loc'])}: {place['msg']}" for place in places[:MAX_PLACES]]
-        return [place.removeprefix(": ") for place in shown]
-    return [f"{error}" if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: {error}"]
+def places_of(error: BaseException) -> list[str]:
+    """What a type has against a value, in `MAX_REFUSAL_CHARS` at most: of Pydantic each place with its complaint, without what
+    was in it. Whatever the author of a validator raises has something here: it never raises."""
+    try:
+        places = pydantic_places(error) or [
+            f"{error}" if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: {error}"
+        ]
+    except BaseException:  # its methods are the author's too
+        places = [type(error).__name__]
+    kept, room = list[str](), MAX_REFUSAL_CHARS
+    for place in places:
+        kept.append(place[:room].encode("utf-8", "backslashreplace").decode())
+        room -= len(place)
+        if room <= 0:
+            break
+    return kept
+
+
+def pydantic_places(error: Any) -> list[str]:
+    """The places that a validation error of Pydantic lists; none of another error."""
+    if not hasattr(error, "error_count") or not callable(getattr(error, "errors", None)):
+        return []
+    places = error.errors(include_url=False, include_context=False, include_input=False)
+    shown = [f"{''.join(f'/{part}' for part in place['loc'])}: {place['msg']}" for place in places[:MAX_PLACES]]
+    return [place.removeprefix(": ") for place in shown]
 
 
 def as_it_is(value: Any) -> Any:
