@@ -61,10 +61,16 @@ class Row(Generic[T]):
 def value_of(subject: str, completion: Completion, answers: Answers[Any]) -> Any:
     """The answer as the caller wants it: the value read as their type, or the text where no schema was asked for (what the
     model said when it declined, then: providers 5.4). None for a turn that called tools instead: what it said beside them was
-    not validated. Raises `JobFailed` for a value that the type does not take: a type may ask for more than its schema says.
+    not validated. Raises `JobFailed` for a value that the type does not take (a type may ask for more than its schema says),
+    and for a text where a type is wanted: it was asked for without one.
     """
-    if not completion.structured and (answers.schema is None or completion.value is None):
-        return None if answers.schema is not None and completion.tool_calls else text_of(completion)
+    if not completion.structured:
+        if answers.schema is None:
+            return text_of(completion)
+        if completion.tool_calls:
+            return None
+        message = "it was asked without a schema: the answer is a text, and no value of a type; read it without one"
+        raise JobFailed(subject, Failure("invalid_output", message, partial=text_of(completion)))
     try:
         return answers.read(completion.value)
     except BaseException as error:  # whatever the caller's own validators raise: nobody else raises in there

@@ -7,12 +7,13 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from headrace.errors import JobFailed
 from headrace.job import Completion, Usage
 from headrace.results import value_of
-from headrace.schema.types import MAX_REFUSAL_CHARS, Answers
+from headrace.schema.types import MAX_REFUSAL_CHARS, Answers, answers
 
 COMPLETION = Completion(
     id="x",
@@ -102,3 +103,12 @@ def elsewhere(work: Callable[[], str]) -> str:
 
 def test_a_refusal_is_bounded() -> None:
     assert len(refusal(ValueError("x" * 5_000_000))) < MAX_REFUSAL_CHARS + 100
+
+
+def test_a_text_is_no_value_of_a_type() -> None:
+    text = msgspec.structs.replace(COMPLETION, content="said", value=None, mode=None)
+    for wanted in (answers(dict[str, int]), answers({"type": "object"})):
+        with pytest.raises(JobFailed, match="asked without a schema") as raised:
+            value_of("job", text, wanted)
+        assert (raised.value.code, raised.value.partial) == ("invalid_output", "said")
+    assert value_of("job", text, answers(None)) == "said"
