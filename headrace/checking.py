@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from headrace.batch import Template
-from headrace.errors import Gap
+from headrace.errors import Gap, InputError
 from headrace.job import Completion
 from headrace.ledger.refuse_rows import refuse_rows
 from headrace.ledger.state import BATCH_TERMINAL
@@ -70,6 +70,7 @@ class Check:
         while True:
             fields = await persistently(lambda batch_id=batch_id: batch_fields(self._ledger, batch_id))
             structured = fields.get("structured") == "1"
+            check_structured(batch_id, self._answers, structured=structured)
             counts, reasks = await self._meant(fields)
             reasks *= reask
             waits = False
@@ -98,10 +99,11 @@ class Check:
         batch_id = await persistently(lambda: latest(self._ledger, self._first))
         while True:
             fields = await persistently(lambda batch_id=batch_id: batch_fields(self._ledger, batch_id))
+            structured = fields.get("structured") == "1"
+            check_structured(batch_id, self._answers, structured=structured)
             counts, reasks = await self._meant(fields)
             if not counts:
                 return
-            structured = fields.get("structured") == "1"
             lines = await self._client.lines_of(batch_id)
             async with aclosing(lines.pages(self._client.checked.get((batch_id, self._answers), 0))) as pages:
                 async for page in pages:
@@ -200,3 +202,12 @@ def refused_completion(row: Row[Any], line: bytes) -> Completion | None:
 def has_type(answers: Answers[Any]) -> bool:
     """Whether answers are read as a type, which may refuse what its schema allows."""
     return answers.schema is not None and answers.read is not as_it_is
+
+
+def check_structured(batch_id: str, answers: Answers[Any], *, structured: bool) -> None:
+    """Raises `InputError` where answers are to be read as a type or by a schema, and the batch was asked for text."""
+    if answers.schema is not None and not structured:
+        raise InputError(
+            f"{batch_id} was asked without a schema: its answers are texts. Read it without one, or extract its input anew with "
+            "the schema"
+        )

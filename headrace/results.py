@@ -4,6 +4,7 @@ from the output files once the batch has closed. Memory does not grow with the b
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from itertools import islice
@@ -60,13 +61,21 @@ class Row(Generic[T]):
 def value_of(subject: str, completion: Completion, answers: Answers[Any]) -> Any:
     """The answer as the caller wants it: the value read as their type, or the text where no schema was asked for (what the
     model said when it declined, then: providers 5.4). None for a turn that called tools instead: what it said beside them was
-    not validated. Raises `JobFailed` for a value that the type does not take: a type may ask for more than its schema says.
+    not validated. Raises `JobFailed` for a value that the type does not take (a type may ask for more than its schema says),
+    and for a text where a type is wanted: it was asked for without one.
     """
-    if not completion.structured and (answers.schema is None or completion.value is None):
-        return None if answers.schema is not None and completion.tool_calls else text_of(completion)
+    if not completion.structured:
+        if answers.schema is None:
+            return text_of(completion)
+        if completion.tool_calls:
+            return None
+        message = "it was asked without a schema: the answer is a text, and no value of a type; read it without one"
+        raise JobFailed(subject, Failure("invalid_output", message, partial=text_of(completion)))
     try:
         return answers.read(completion.value)
-    except Exception as error:  # whatever the caller's own validators raise
+    except BaseException as error:  # whatever the caller's own validators raise: nobody else raises in there
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise  # Ctrl-C comes to the main thread
         partial = msgspec.json.encode(completion.value).decode()
         message = f"the answer fits the schema, but not the type: {'; '.join(places_of(error))}"
         raise JobFailed(subject, Failure("invalid_output", message, partial=partial, metadata=BY_TYPE)) from error

@@ -241,7 +241,7 @@ async def follow(
 ) -> int:
     """Watch a batch to its end, read its rows as the type `schema` (named by `word`), write its results, return the exit
     code."""
-    from headrace.checking import has_type
+    from headrace.checking import check_structured, has_type
     from headrace.schema.types import answers
 
     opened: asyncio.Queue[str] = asyncio.Queue()
@@ -251,7 +251,9 @@ async def follow(
         click.echo(f"{what} asked for again: {new}", err=True)
         opened.put_nowait(new)
 
-    back = f"headrace batches check {batch_id} --schema {word}" if has_type(answers(schema)) else None
+    wanted = answers(schema)
+    check_structured(batch_id, wanted, structured=(await client.batch(batch_id).progress()).structured)
+    back = f"headrace batches check {batch_id} --schema {word}" if has_type(wanted) else None
     checking = asyncio.create_task(client.batch(batch_id, schema=schema).check(on_reask=asked_again))
     try:
         batch = await watch_batch(client, batch_id, back)
@@ -263,6 +265,8 @@ async def follow(
         detached(batch_id, back)
     finally:
         await stop(checking)
+        if not checking.cancelled():
+            checking.exception()  # when watching ended with another one, nobody else asks for it
     errors = None
     try:
         if out is not None:

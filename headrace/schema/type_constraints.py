@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec.inspect
 
+from headrace.errors import SchemaError
+
 WHOLE = r"^-?(?:0|[1-9][0-9]{0,38})$"
 NUMBER = r"^-?(?:0|[1-9][0-9]{0,38})(?:\.[0-9]{1,38})?(?:[eE][+-]?[0-9]{1,3})?$"
 KEYS: tuple[tuple[type[msgspec.inspect.Type], dict[str, Any]], ...] = (
@@ -135,13 +137,34 @@ def pydantic_generator() -> Any:
         def dict_schema(self, schema: Any) -> Any:
             made = super().dict_schema(schema)
             known = made.get("propertyNames", {})
-            if "$ref" not in known and "keys_schema" in schema:
-                names = (names_by_schema(self.generate_inner(schema["keys_schema"])) or {}) | known
+            if "keys_schema" in schema:
+                keys: Any = self.generate_inner(schema["keys_schema"])
+                meant: Any = keys
+                while "$ref" in meant:
+                    meant = self.get_schema_from_definitions(meant["$ref"]) or {}
+                check_names(meant, literal=schema["keys_schema"]["type"] == "literal")
+                if "$ref" in known and all(isinstance(value, str) for value in meant.get("enum", ())):
+                    return made
+                names = (names_by_schema(meant) or {}) | {word: known[word] for word in known if word != "$ref"}
                 if names:
                     made["propertyNames"] = names
             return made
 
     return WithKeys
+
+
+def check_names(keys: dict[str, Any], *, literal: bool) -> None:
+    """Raises `SchemaError` for the keys of a map, by their schema, that Pydantic reads from no name: it would fail after the
+    answer is paid."""
+    values = keys.get("enum", [keys["const"]] if "const" in keys else [])
+    unread = literal and not all(isinstance(value, str) for value in values)
+    if unread or keys.get("type") in ("array", "object", "null"):
+        what = " or ".join(map(repr, values)) if unread else f"type {keys['type']}"
+        raise SchemaError(
+            f"schema: Pydantic reads no keys of {what} from JSON, where keys are texts",
+            keyword="propertyNames",
+            remedy="use texts, numbers or an enum as keys",
+        )
 
 
 def names_by_schema(keys: dict[str, Any]) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ import msgspec.inspect
 
 from headrace.errors import SchemaError
 from headrace.schema.aliases import plain_model
+from headrace.schema.construction import constructed, constructs, read_by_pydantic
 from headrace.schema.source import check_size
 from headrace.schema.type_constraints import constrain, pydantic_generator
 from headrace.schema.validate import compiled, encoded
@@ -35,6 +36,9 @@ NAMES = (
 
 MAX_PLACES = 10
 """Of a value that a type refuses, in one message."""
+
+MAX_REFUSAL_CHARS = 2_000
+"""Of what a type says against a value: it may quote all of it, goes back to the provider and is paid there."""
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -60,20 +64,26 @@ def answers(given: Any, *, name: str | None = None) -> Answers[Any]:
         return Answers(None, name or "answer", as_it_is)
     if isinstance(given, dict):
         return Answers(check_schema(given), name or wire_name(str(given.get("title", "answer"))), as_it_is)
-    if has_model(given):
-        return model_answers(given, name)
     if not is_type(given):
         raise SchemaError(
             f"schema={given!r}: give a JSON Schema (dict) or a type: a msgspec Struct, a Pydantic model, a dataclass, a "
             "TypedDict, or a list, a map or a union of them"
         )
-    schema = check_schema(schema_of(given))
-    check_keys(given)
+    if read_by_pydantic(given):
+        schema, read = by_pydantic(given)
+    else:
+        schema, read = by_msgspec(given)
     return Answers(
         schema,
         name or wire_name(getattr(given, "__name__", "answer")),
-        lambda value: msgspec.convert(value, given, str_keys=True),
+        (lambda value: constructed(read(value))) if constructs(given) else read,
     )
+
+
+def by_msgspec(given: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:
+    schema = check_schema(schema_of(given))
+    check_keys(given)
+    return schema, lambda value: msgspec.convert(value, given, str_keys=True)
 
 
 def check_keys(given: Any) -> None:
@@ -114,24 +124,19 @@ def check_schema(schema: Any) -> dict[str, Any]:
     return schema
 
 
-def has_model(given: Any) -> bool:
-    """Whether a Pydantic model is in a type: then Pydantic knows its schema and reads its values."""
-    return (hasattr(given, "model_json_schema") and isinstance(given, type)) or any(map(has_model, get_args(given)))
-
-
-def model_answers(given: Any, name: str | None) -> Answers[Any]:
-    from pydantic import TypeAdapter  # whoever has a model has Pydantic
+def by_pydantic(given: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:
+    from pydantic import TypeAdapter  # whoever has something of it in a type has Pydantic
     from pydantic.errors import PydanticUserError
 
     try:
         adapter = TypeAdapter(given)
         schema = with_root(adapter.json_schema(schema_generator=pydantic_generator()))
+    except SchemaError:
+        raise
     except (PydanticUserError, RuntimeError, TypeError, ValueError) as error:
         raise SchemaError(f"schema={given!r}: {error}") from None
-    return Answers(
-        check_schema(schema),
-        name or wire_name(getattr(given, "__name__", "answer")),
-        lambda value: adapter.validate_json(msgspec.json.encode(value), by_alias=True, by_name=True),
+    return check_schema(schema), lambda value: adapter.validate_json(
+        msgspec.json.encode(value), by_alias=True, by_name=True
     )
 
 
@@ -188,14 +193,31 @@ def wire_name(name: str) -> str:
     return kept[:64] or "answer"
 
 
-def places_of(error: Exception) -> list[str]:
-    """What a type has against a value: of Pydantic each place with its complaint, without what was in it."""
-    listed: Any = getattr(error, "errors", None)
-    if callable(listed) and hasattr(error, "error_count"):
-        places: Any = listed(include_url=False, include_context=False, include_input=False)
-        shown = [f"{''.join(f'/{part}' for part in place['loc'])}: {place['msg']}" for place in places[:MAX_PLACES]]
-        return [place.removeprefix(": ") for place in shown]
-    return [f"{error}" if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: {error}"]
+def places_of(error: BaseException) -> list[str]:
+    """What a type has against a value, in `MAX_REFUSAL_CHARS` at most: of Pydantic each place with its complaint, without what
+    was in it. Whatever the author of a validator raises has something here: it never raises."""
+    try:
+        places = pydantic_places(error) or [
+            f"{error}" if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: {error}"
+        ]
+    except BaseException:  # its methods are the author's too
+        places = [type(error).__name__]
+    kept, room = list[str](), MAX_REFUSAL_CHARS
+    for place in places:
+        kept.append(place[:room].encode("utf-8", "backslashreplace").decode())
+        room -= len(place)
+        if room <= 0:
+            break
+    return kept
+
+
+def pydantic_places(error: Any) -> list[str]:
+    """The places that a validation error of Pydantic lists; none of another error."""
+    if not hasattr(error, "error_count") or not callable(getattr(error, "errors", None)):
+        return []
+    places = error.errors(include_url=False, include_context=False, include_input=False)
+    shown = [f"{''.join(f'/{part}' for part in place['loc'])}: {place['msg']}" for place in places[:MAX_PLACES]]
+    return [place.removeprefix(": ") for place in shown]
 
 
 def as_it_is(value: Any) -> Any:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, field_validator
 from stack import Stack, started, until
 
 from headrace import Headrace
-from headrace.errors import JobFailed, WaitTimeout
+from headrace.errors import InputError, JobFailed, WaitTimeout
 from headrace.settings import Settings
 from headrace.summaries import Batch
 
@@ -50,6 +50,17 @@ class Told(BaseModel):
     def is_large(cls, stars: int) -> int:
         if stars < 1000:
             raise ValueError(f"write {stars + 1000} instead")
+        return stars
+
+
+class Exiting(BaseModel):
+    stars: int
+
+    @field_validator("stars")
+    @classmethod
+    def is_even(cls, stars: int) -> int:
+        if stars % 2:
+            raise SystemExit(0)
         return stars
 '''
 
@@ -313,6 +324,49 @@ def test_with_the_client_gone_nothing_is_asked_and_check_does_it_later(stack: St
     known = json.loads(stack.run("batches", "show", batch).stdout)
     assert (known["succeeded"], known["reasks"], known["reasked_as"][:6]) == (4, 4, "batch_")
     assert stack.run("batches", "check", batch, "--schema", "schema.json").returncode == 2
+
+
+def test_a_batch_that_was_asked_for_text_is_read_as_no_type(client: Headrace, stack: Stack) -> None:
+    batch = client.extract(texts(2), model=MODEL)
+    assert batch.wait(60).succeeded == 2
+    typed = client.batch(batch.id, schema=Even)
+    for ask in (lambda: list(typed.results()), typed.check, lambda: typed.wait(60)):
+        with pytest.raises(InputError, match="asked without a schema"):
+            ask()
+    done = stack.run("batches", "check", batch.id, "--schema", "shapes:Even")
+    assert (done.returncode, "asked without a schema" in done.stderr, "Traceback" in done.stderr) == (2, True, False)
+    assert [type(row.value) for row in batch.results()] == [str, str]
+    job = client.submit(MODEL, "stars: 4")
+    assert isinstance(job.result(60), str)
+    with pytest.raises(JobFailed, match="asked without a schema"):
+        client.job(job.id, schema=Even).result(60)
+
+
+def test_checking_a_batch_that_is_not_there_says_so(stack: Stack) -> None:
+    done = stack.run("batches", "check", "batch_nope", "--schema", "shapes:Even")
+    assert done.returncode > 0
+    assert ("batch_nope" in done.stderr, "Traceback" in done.stderr) == (True, False)
+
+
+class Exiting(BaseModel):
+    stars: int
+
+    @field_validator("stars")
+    @classmethod
+    def is_even(cls, stars: int) -> int:
+        if stars % 2:
+            raise (SystemExit(0), KeyboardInterrupt())[stars % 4 // 2]
+        return stars
+
+
+def test_a_validator_that_exits_refuses(client: Headrace, stack: Stack) -> None:
+    batch = client.extract(texts(4), model=MODEL, schema=Exiting)
+    assert [row.ok for row in batch.results()] == [True, False, True, False]
+    assert counters(batch.wait(60)) == ("completed", 2, 2, {"invalid_output": 2}, 2)
+    done = stack.run(
+        "extract", write(stack, 4), "--model", MODEL, "--schema", "shapes:Exiting", "--out", "exiting.jsonl"
+    )
+    assert (done.returncode, len(read(stack.folder / "exiting.jsonl"))) == (1, 2), done.stderr
 
 
 class Dated(msgspec.Struct):

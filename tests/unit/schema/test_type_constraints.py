@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 import msgspec
 import pytest
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel, StringConstraints, create_model
 
 from headrace.errors import SchemaError
 from headrace.schema.types import answers
@@ -50,6 +50,20 @@ class Words(TypedDict):
 class Record:
     at: datetime.datetime
     rows: list[Row]
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class Share(float, enum.Enum):
+    HALF = 0.5
+
+
+class Levels(BaseModel):
+    by_level: dict[Level, str]
+    by_share: dict[Share, list[Level]] = {}
 
 
 class Numbers(BaseModel):
@@ -96,6 +110,8 @@ def fits(schema: Any, value: Any) -> bool:
             {"by_number": {}, "by_colour": {"red": {"2x": 1}}},
         ),
         (Numbers, {"by_number": {}, "by_price": {"1.50": 1}}, {"by_number": {}, "by_price": {"cheap": 1}}),
+        (Levels, {"by_level": {"1": "a"}, "by_share": {"0.5": [2]}}, {"by_level": {"3": "a"}}),
+        (Levels, {"by_level": {}}, {"by_level": {}, "by_share": {"0.25": []}}),
         (Numbers, {"by_number": {}, "by_name": {"abc": 1}}, {"by_number": {}, "by_name": {"bcd": 1}}),
     ],
 )
@@ -127,3 +143,11 @@ def test_two_records_of_one_name_are_refused() -> None:
 
     with pytest.raises(SchemaError, match="the same name"):
         answers(tuple[made(datetime.datetime), made(str)])
+
+
+@pytest.mark.parametrize("key", [Literal[1, 2], Literal["a", 1], Literal[True], tuple[int, int], None])
+def test_names_that_pydantic_does_not_read_are_refused_at_once(key: Any) -> None:
+    model = create_model("Keyed", inside=(list[dict[key, str]], ...))
+    with pytest.raises(SchemaError, match="use texts") as raised:
+        answers(model)
+    assert raised.value.keyword == "propertyNames"
