@@ -12,6 +12,7 @@ from fake_transport import FakeTransport, answer, ask, model_of
 
 from headrace.ask import make_job
 from headrace.errors import InputError, SchemaError
+from headrace.tool_schemas import check_strict
 from headrace.tools import ToolDefinitions, define, wire_tools
 
 OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": False}
@@ -171,3 +172,22 @@ def test_tools_that_take_too_long_to_look_at_are_refused_together() -> None:
     large = {f"p{i}": {"$ref": "#/properties/p0"} for i in range(1, 1500)} | {"p0": {"type": "string"}}
     with pytest.raises(InputError, match="512 KiB"):
         ToolDefinitions(schemas=[tool(n, large) for n in range(20)])
+
+
+def test_a_tool_that_is_too_deep_is_named_among_others() -> None:
+    deep: dict[str, Any] = {"type": "string"}
+    for _ in range(200):
+        deep = of(x=deep)
+    with pytest.raises(SchemaError, match="too deep") as raised:
+        ToolDefinitions(schemas=[tool(of()), tool(deep, "g")])
+    assert raised.value.pointer.startswith("/schemas/1/function/parameters/properties/x/properties/x")
+    assert str(raised.value).startswith("/schemas/1/function/parameters/properties/x")
+
+
+@pytest.mark.parametrize("inner", [{"enum": []}, {"type": "object", "required": ["zz"], "additionalProperties": False}])
+def test_a_strict_tool_that_nothing_fits_is_refused_with_its_place_and_one_remedy(inner: dict[str, Any]) -> None:
+    with pytest.raises(SchemaError) as raised:
+        check_strict([tool(of(a=inner) | {"required": ["a"]}, strict=True)])
+    assert raised.value.pointer.startswith("/schemas/0/function/parameters/properties/a")
+    assert "schema at" not in str(raised.value)
+    assert str(raised.value).count(raised.value.remedy) == 1
