@@ -19,7 +19,7 @@ from headrace.errors import InputError, SchemaError
 from headrace.messages import kind
 from headrace.schema.lower import lower_schema
 from headrace.schema.merge import TYPES
-from headrace.schema.source import check_size, escaped, subschemas
+from headrace.schema.source import SHOWN, check_size, escaped, subschemas
 from headrace.schema.validate import compiled, encoded
 
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -49,7 +49,7 @@ def check_effort(schemas: Iterable[Any]) -> None:
         parameters = function.get("parameters") if isinstance(function, dict) else None
         if not isinstance(parameters, dict):
             continue
-        check_size(parameters)
+        check_tool_size(parameters, f"/schemas/{place}/function/parameters")
         text = encoded(parameters)
         if any(word in text for word in REFERRING):
             size += len(text)
@@ -61,6 +61,26 @@ def check_effort(schemas: Iterable[Any]) -> None:
             raise InputError(
                 f"/schemas/{place}: the tools up to here have more than {what}; offer fewer, or describe less"
             )
+
+
+def check_tool_size(parameters: dict[str, Any], where: str) -> None:
+    try:
+        check_size(parameters)
+    except SchemaError as error:
+        raise placed(error, where) from None
+
+
+def placed(error: SchemaError, where: str, subject: str = "") -> SchemaError:
+    """The refusal of a schema that stands at `where`: its pointer begins there, its remedy is said once."""
+    at = f"{where}{error.pointer}"
+    what = complaint(error)
+    return SchemaError(f"{at[:SHOWN]}: {subject}{what}", pointer=at, keyword=error.keyword, remedy=error.remedy)
+
+
+def complaint(error: SchemaError) -> str:
+    """What is wrong, without the place and the remedy."""
+    what = str(error.args[0]).removesuffix(f"; {error.remedy}")
+    return what.removeprefix(f"schema at {error.pointer[:SHOWN] or '/'}: ").removeprefix(f"schema at {error.pointer}: ")
 
 
 def count_patterns(schema: Any) -> int:
@@ -118,8 +138,7 @@ def problem_of(schema_json: bytes) -> tuple[str, str, str, str] | None:
         if any(word in schema_json for word in REFERRING) or not jsonschema_rs.meta.is_valid(schema):
             compiled(schema_json)
     except SchemaError as error:
-        what = str(error.args[0]).removeprefix(f"schema at {error.pointer or '/'}: ").removesuffix(f"; {error.remedy}")
-        problem = word_problem(schema) or (error.pointer, error.keyword, what, error.remedy)
+        problem = word_problem(schema) or (error.pointer, error.keyword, complaint(error), error.remedy)
     if problem is None and "object" not in (kinds if isinstance(kinds, list) else [kinds]):
         return (
             "/type",
@@ -204,12 +223,7 @@ def strict_parameters(parameters: dict[str, Any], where: str, tool: str) -> dict
         lowered = lower_schema(parameters)
         notes = [note for note in lowered.notes if note.how == "moved"]
     except SchemaError as error:
-        raise SchemaError(
-            f"{where}{error.pointer}: tool {tool!r}: {error.args[0]}",
-            pointer=f"{where}{error.pointer}",
-            keyword=error.keyword,
-            remedy=error.remedy,
-        ) from None
+        raise placed(error, where, f"tool {tool!r}: ") from None
     if lowered.transparent:
         return lowered.wire
     at, keyword, what = next(((note.pointer, note.keyword, note.text) for note in notes), optional_place(parameters))

@@ -5,6 +5,7 @@ The result may be wider than the schemas, never narrower: what it cannot say is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -49,6 +50,14 @@ class Choices(NamedTuple):
     word: str
     pointer: str
     branches: list[Any]
+
+
+BOUNDS: tuple[tuple[str, str, frozenset[str]], ...] = (
+    ("minimum", "maximum", frozenset({"integer", "number"})),
+    ("minLength", "maxLength", frozenset({"string"})),
+    ("minItems", "maxItems", frozenset({"array"})),
+    ("minProperties", "maxProperties", frozenset({"object"})),
+)
 
 
 class Merged:
@@ -114,6 +123,7 @@ def merge(source: Source, parts: list[Any], resolved: frozenset[tuple[int, str]]
         for word in ("anyOf", "oneOf"):
             if isinstance(part.get(word), list) and (id(part), word) not in resolved:
                 merged.choices.append(Choices((id(part), word), word, f"{source.pointer(part)}/{word}", part[word]))
+    drop_contradictory(merged)
     add_properties(merged, own)
     add_items(merged, source, own)
     return merged
@@ -144,6 +154,13 @@ def add_limits(merged: Merged, source: Source, part: dict[str, Any]) -> None:
             pick = max if word in LARGEST else min
             merged.limits[word] = pick(merged.limits.get(word, value), value)
     merged.unsaid += [(source.pointer(part), word) for word in part if word in ONLY_VALIDATED]
+
+
+def drop_contradictory(merged: Merged) -> None:
+    """Take the types away of which no value is as large as the one limit says and as small as the other."""
+    for low, high, kinds in BOUNDS:
+        if merged.types is not None and low in merged.limits and merged.limits[low] > merged.limits.get(high, math.inf):
+            merged.types -= kinds
 
 
 def add_properties(merged: Merged, parts: list[dict[str, Any]]) -> None:

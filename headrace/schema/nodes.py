@@ -75,16 +75,23 @@ class Lowering:
         self._work = 0
         self.nothing: str | None = None
         """The pointer of the place under which nothing is valid, while that is what its parents are refused for."""
+        self.forbidden: dict[str, str] = {}
+        """By the pointer of a `required`: the property in it that no object may have."""
         self.kept: list[Any] = []  # schemas made here; the parts are known by their `id`
 
     def root(self) -> Node:
         node = self.place([self.source.root])
         if node is None:
+            where = self.nothing or ""
+            name = self.forbidden.get(where)
             raise SchemaError(
-                f"schema at {self.nothing or '/'}: nothing is valid under it",
-                pointer=self.nothing or "",
-                keyword="false",
-                remedy="allow something",
+                f"schema at {where or '/'}: "
+                + ("nothing is valid under it" if name is None else f"{name!r} is required, and not allowed"),
+                pointer=where,
+                keyword="false" if name is None else "required",
+                remedy="allow something; no value fits all that is said there"
+                if name is None
+                else f"describe {name!r} under `properties`, or take it out of `required`",
             )
         return node
 

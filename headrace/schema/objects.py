@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.errors import SchemaError
 from headrace.schema.json_texts import Text
-from headrace.schema.merge import NEVER, Merged, conditional_names, present_names
+from headrace.schema.merge import NEVER, Merged, conditional_names, listed_names, present_names
 from headrace.schema.restore import Map, Node, Plain, Record
 from headrace.schema.source import escaped
 
@@ -41,7 +41,7 @@ class Objects:
             node = self.lowering.place(held) if held else self.lowering.untyped(merged, f"properties/{escaped(name)}")
             if node is None:
                 if name in merged.required:
-                    self.lowering.nothing = self.lowering.nothing or f"{merged.pointer}/properties/{escaped(name)}"
+                    self.lowering.nothing = self.lowering.nothing or self.nowhere(merged, name)
                     return None
                 self.lowering.nothing = None
                 continue
@@ -62,6 +62,15 @@ class Objects:
                 merged.pointer, "additionalProperties", "moved", "properties that are not named travel as entries"
             )
         return Record(optional, nodes, rest, soft=self.soft(merged), tags=self.tags(names))
+
+    def nowhere(self, merged: Merged, name: str) -> str:
+        """The pointer of what has no value for a required property: its own, or `required` where nothing describes it."""
+        listing = [part for part in merged.parts if name in listed_names(part)]
+        if not listing or any(name in (part.get("properties") or {}) for part in merged.parts):
+            return f"{merged.pointer}/properties/{escaped(name)}"
+        where = f"{self.lowering.source.pointer(listing[0])}/required"
+        self.lowering.forbidden[where] = name
+        return where
 
     def soft(self, merged: Merged) -> frozenset[str] | None:
         """The optional properties that are null where null is said, read as it is meant: those of which it does not matter

@@ -125,8 +125,14 @@ def check_schema(schema: Any) -> dict[str, Any]:
 
 
 def by_pydantic(given: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:
-    from pydantic import TypeAdapter  # whoever has something of it in a type has Pydantic
-    from pydantic.errors import PydanticUserError
+    try:
+        from pydantic import TypeAdapter
+        from pydantic.errors import PydanticUserError
+    except ImportError:  # limits may come from annotated_types alone
+        raise SchemaError(
+            f"schema={given!r}: what it is annotated with is read by Pydantic, which is not installed",
+            remedy="install pydantic, or use msgspec.Meta",
+        ) from None
 
     try:
         adapter = TypeAdapter(given)

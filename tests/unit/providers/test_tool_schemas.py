@@ -12,6 +12,7 @@ from fake_transport import FakeTransport, answer, ask, model_of
 
 from headrace.ask import make_job
 from headrace.errors import InputError, SchemaError
+from headrace.tool_schemas import check_strict
 from headrace.tools import ToolDefinitions, define, wire_tools
 
 OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": False}
@@ -177,3 +178,22 @@ def test_tools_that_take_too_long_to_look_at_are_refused_together() -> None:
 def test_a_tool_of_another_sort_travels_whatever_it_holds(tool: dict[str, Any]) -> None:
     assert wire_tools(ToolDefinitions(schemas=[tool]), parallel=None)["tools"] == [tool]
     make_job("openai/m", "x", tools=[tool])
+
+
+def test_a_tool_that_is_too_deep_is_named_among_others() -> None:
+    deep: dict[str, Any] = {"type": "string"}
+    for _ in range(200):
+        deep = of(x=deep)
+    with pytest.raises(SchemaError, match="too deep") as raised:
+        ToolDefinitions(schemas=[tool(of()), tool(deep, "g")])
+    assert raised.value.pointer.startswith("/schemas/1/function/parameters/properties/x/properties/x")
+    assert str(raised.value).startswith("/schemas/1/function/parameters/properties/x")
+
+
+@pytest.mark.parametrize("inner", [{"enum": []}, {"type": "object", "required": ["zz"], "additionalProperties": False}])
+def test_a_strict_tool_that_nothing_fits_is_refused_with_its_place_and_one_remedy(inner: dict[str, Any]) -> None:
+    with pytest.raises(SchemaError) as raised:
+        check_strict([tool(of(a=inner) | {"required": ["a"]}, strict=True)])
+    assert raised.value.pointer.startswith("/schemas/0/function/parameters/properties/a")
+    assert "schema at" not in str(raised.value)
+    assert str(raised.value).count(raised.value.remedy) == 1

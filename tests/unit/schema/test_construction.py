@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -131,3 +132,9 @@ def test_a_struct_with_something_of_pydantic_in_it_is_refused_at_once(part: Any)
     struct = msgspec.defstruct("Mixed", [("inside", list[part])])
     with pytest.raises(SchemaError, match=r"Mixed.*Pydantic"):
         answers(struct)
+
+
+def test_without_pydantic_its_annotations_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pydantic", None)
+    with pytest.raises(SchemaError, match="install pydantic"):
+        answers(list[Annotated[int, Ge(10)]])

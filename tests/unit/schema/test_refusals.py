@@ -74,6 +74,11 @@ def test_a_percent_encoded_reference_is_the_same() -> None:
         (closed(a=closed(b={"enum": []})), "/properties/a/properties/b", "false", "allow something"),
         (closed(a={"type": "string"}, b={"type": "string", "enum": [5]}), "/properties/b", "false", "allow something"),
         (closed(a={"type": "object", "properties": {"c": False, "d": False}, "required": ["d"]}), "/properties/a/properties/d", "false", "allow something"),
+        (closed(a={"type": "string"}) | {"required": ["a", "zz"]}, "/required", "required", "describe 'zz'"),
+        (closed(a=closed() | {"required": ["z/z"]}), "/properties/a/required", "required", "take it out of `required`"),
+        (closed(a={"allOf": [closed(b={}), {"required": ["zz"]}]}), "/properties/a/allOf/1/required", "required", "describe 'zz'"),
+        (closed(a={"type": "array", "minItems": 5, "maxItems": 2}), "/properties/a", "false", "allow something"),
+        (closed(a={"type": "integer", "minimum": 5, "allOf": [{"maximum": 1}]}), "/properties/a", "false", "allow something"),
         (closed(a={"type": "string", "pattern": 5}), "/properties/a/pattern", "pattern", "see JSON Schema"),
     ],
 )  # fmt: skip
