@@ -63,7 +63,18 @@ def test_the_shell_takes_the_type_and_its_json_schema(stack: Stack) -> None:
     (stack.folder / "pets.py").write_text((TESTS / "pets.py").read_text())
     for given in ("pets:Owner", str(schema)):
         out = stack.folder / "rows.jsonl"
-        words = ("--prompt", "From: {text}", "--model", MODELS[0], "--out", str(out), "--reasks", "1", "--lax")
+        words = (
+            "--prompt",
+            "From: {text}",
+            "--model",
+            MODELS[0],
+            "--out",
+            str(out),
+            "--force",
+            "--reasks",
+            "1",
+            "--lax",
+        )
         done = stack.run("extract", str(source), "--schema", given, *words)
         assert done.returncode == 0, done.stderr
         rows = [json.loads(line) for line in out.read_text().splitlines()]

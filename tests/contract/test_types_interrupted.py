@@ -57,9 +57,10 @@ def asking_again(stack: Stack) -> tuple[subprocess.Popen[bytes], str]:
 
 def checked_later(stack: Stack, batch: str) -> None:
     """The follow-up that is there is gone on with: each item has cost two calls."""
-    done = stack.run("batches", "check", batch, "--schema", "shapes:Slow", "--out", "late.jsonl")
+    out = f"late-{batch}.jsonl"
+    done = stack.run("batches", "check", batch, "--schema", "shapes:Slow", "--out", out)
     assert done.returncode == 0, done.stderr
-    rows = [json.loads(line) for line in (stack.folder / "late.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (stack.folder / out).read_text().splitlines()]
     assert [row["value"]["stars"] for row in rows] == list(range(1000, 1000 + ITEMS))
     known = json.loads(stack.run("batches", "show", batch).stdout)
     assert (known["state"], known["succeeded"], known["failed"], known["reasks"]) == ("completed", ITEMS, 0, ITEMS)
