@@ -57,12 +57,17 @@ async def take_rest(reducer: Reducer, chunks: Chunks, deliver: Callable[[Delta],
         try:
             async with asyncio.timeout_at(until):
                 chunk = await anext(chunks)
-            deltas = reducer.add(chunk)
         except (StopAsyncIteration, TimeoutError):
             return
         except CallError:
             if reducer.is_surely_over:
                 return
+            raise
+        try:
+            deltas = reducer.add(chunk)
+        except CallError:
+            if reducer.is_surely_over and not (chunk or {}).get("choices"):
+                return  # an error that comes after the end
             raise
         if deliver is not None:
             for delta in deltas:

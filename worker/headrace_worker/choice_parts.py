@@ -75,7 +75,7 @@ class ChoiceParts:
         if choice.get("citations"):
             self.add_citations(choice["citations"])
         if said:
-            if self.finished_late:
+            if self.finish_reason is not None:
                 self.check_end(said)
             elif said.get("role"):
                 self.has_role = True

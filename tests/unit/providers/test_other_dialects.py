@@ -178,3 +178,14 @@ async def test_one_choice_that_is_counted_up_contradicts_itself() -> None:
 async def test_thoughts_in_pieces_under_another_name() -> None:
     chunks = [piece(reasoning_text="I "), piece(reasoning_text="think"), piece(content="So."), piece("stop")]
     assert (await completed(chunks, stream=True)).reasoning == "I think"
+
+
+@pytest.mark.parametrize("pieces", [["one"], ["o", "ne"]])
+async def test_two_choices_under_one_number_are_no_guess(pieces: list[str]) -> None:
+    chunks: list[Any] = []
+    for text in (pieces, ["two"]):
+        chunks += [piece(content=each, **({"role": "assistant"} if at == 0 else {})) for at, each in enumerate(text)]
+        chunks[-1]["choices"][0]["finish_reason"] = "stop"
+    usage = {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 3}}
+    with pytest.raises(CallError, match="two answers in one choice"):
+        await completed([*chunks, usage, None], stream=True)
