@@ -11,6 +11,7 @@ from typing import Any
 
 from headrace.facts import Provider
 from headrace.fold import CALL
+from headrace.job import THOUGHTS
 from headrace.messages import Message
 from headrace.tool_calls import REASONING
 
@@ -30,6 +31,12 @@ def turn(message: Message, provider: Provider) -> Message:
         message = {
             name: said for name, said in message.items() if name == "content" or not (said is None or said == [])
         }
+    thoughts = message.get(THOUGHTS)
+    if isinstance(thoughts, list):  # out of an answer of ours, which had them beside the text
+        said = message.get("content")
+        parts = [{"type": "text", "text": said}] if isinstance(said, str) and said else listed(said)
+        message = {name: each for name, each in message.items() if name != THOUGHTS}
+        message["content"] = parts if is_thinking(parts) else [*thoughts, *parts]
     sound = message.get("audio")
     if isinstance(sound, dict) and sound.get("id") and len(sound) > 1:
         message = message | {"audio": {"id": sound["id"]}}
@@ -50,7 +57,11 @@ def turn(message: Message, provider: Provider) -> Message:
         made = {name: said for name, said in made.items() if name in OPENAI}
         if calls:
             made["tool_calls"] = [{name: said for name, said in call.items() if name in CALL} for call in calls]
-    return made | (dict.fromkeys(names, reasoning) if isinstance(reasoning, str) else {})
+    return made | (dict.fromkeys(names, reasoning) if isinstance(reasoning, str) and reasoning else {})
+
+
+def listed(content: Any) -> list[Any]:
+    return content if isinstance(content, list) else []
 
 
 def is_thinking(content: Any) -> bool:

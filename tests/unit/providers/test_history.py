@@ -155,3 +155,13 @@ def test_what_a_client_writes_for_nothing_is_left_out(to: str) -> None:
         "audio": {"id": "a", "data": "AA==", "transcript": "hi", "expires_at": 9},
     }
     assert sent_on(to, sound)["audio"] == {"id": "a"}
+
+
+def test_thoughts_that_a_client_of_the_gateway_gives_back_are_parts_again() -> None:
+    turn = {"role": "assistant", "content": "So.", "thinking_parts": ANTHROPIC[:2], "reasoning": "why"}
+    assert sent_on("other", turn)["content"] == ANTHROPIC
+    assert sent_on("openai", turn) == {"role": "assistant", "content": "So."}
+    for to in ("other", "openai", "vllm", "openrouter"):
+        assert "thinking_parts" not in sent_on(to, turn)
+    hidden = {"role": "assistant", "content": "So.", "thinking_parts": ANTHROPIC[1:2]}
+    assert sent_on("vllm", hidden) == {"role": "assistant", "content": "So."}
