@@ -46,6 +46,7 @@ from headrace.ledger.resume import resume
 from headrace.ledger.script import AWAY, Ledger
 from headrace.ledger.state import BATCH_TERMINAL, JobState
 from headrace.ledger.submit import TIMEOUT_MS, submit, submit_many
+from headrace.ledger.unread import Asker
 from headrace.messages import conversation
 from headrace.one_loop import OneLoop
 from headrace.opening import WINDOW_S, open_new, open_retry
@@ -134,14 +135,22 @@ class AsyncHeadrace(OneLoop):
         return AsyncJobHandle(self, job_id, expected)
 
     async def submit_job(
-        self, job: Job, *, ttl_ms: int, timeout_ms: int = TIMEOUT_MS, idempotency_key: str | None = None
+        self,
+        job: Job,
+        *,
+        ttl_ms: int,
+        timeout_ms: int = TIMEOUT_MS,
+        idempotency_key: str | None = None,
+        job_id: str | None = None,
+        asker: Asker | None = None,
     ) -> str:
-        """As `submit`, for a job that was made already; returns its id."""
-        job_id, body = new_id("job"), encoded(job)
+        """As `submit`, for a job that was made already; returns its id: `job_id`, unless what was asked for is a job already
+        (by its key, or because an `asker` asks again)."""
+        job_id, body = job_id or new_id("job"), encoded(job)
         async with self.talking():
             await self.check_model(job.model)
             hints = self.hints.push([(INTERACTIVE, job_id)])
-            if idempotency_key is None:
+            if idempotency_key is None and not (asker and asker.again):
                 await submit_many(
                     self.ledger,
                     [(job_id, body)],
@@ -149,6 +158,7 @@ class AsyncHeadrace(OneLoop):
                     tenant=TENANT,
                     ttl_ms=ttl_ms,
                     timeout_ms=timeout_ms,
+                    asker=asker,
                     then=hints,
                 )
                 return job_id
@@ -161,6 +171,7 @@ class AsyncHeadrace(OneLoop):
                 ttl_ms=ttl_ms,
                 timeout_ms=timeout_ms,
                 idempotency_key=idempotency_key,
+                asker=asker,
             )
             if known == job_id:
                 with suppress(*AWAY):  # accepted all the same: `due` publishes the hint

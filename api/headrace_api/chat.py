@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import msgspec
@@ -13,10 +12,10 @@ from headrace.job import Completion
 from headrace.lines import success_line
 from headrace_api.auth import EVERY_JOB, SUBMIT
 from headrace_api.bodies import read_asked, read_object, sized
-from headrace_api.following import DRAINING
 from headrace_api.gateway import Gateway
-from headrace_api.jobs import as_json, submitted
-from headrace_api.problems import Problem, failed
+from headrace_api.jobs import as_json
+from headrace_api.problems import failed
+from headrace_api.question import Question
 from headrace_api.streams import stream
 from headrace_api.views import Cursor, Subject
 from headrace_api.views.openai import OpenAI
@@ -24,18 +23,28 @@ from headrace_api.views.openai import OpenAI
 
 @post("/v1/chat/completions", status_code=200)
 async def complete(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
-    """The answer, or with `"stream": true` its chunks. Leaving does not stop the job; its id is in `x-headrace-job`."""
+    """The answer, or with `"stream": true` its chunks. Leaving does not stop the job; its id is in `x-headrace-job`. A client's
+    own retry is given the answer that it left without."""
     gateway.allow(request, EVERY_JOB, SUBMIT)
     raw = await request.body()
     asked = await sized(len(raw), read_asked, await sized(len(raw), read_object, raw))
     if asked.stream:
         gateway.check_room()
-    job = await submitted(gateway, request, asked)
-    if asked.stream:
-        subject = Subject(job=job, model=asked.job.model, include_usage=asked.include_usage)
-        return await stream(gateway, OpenAI, subject, Cursor())
-    completion = await answered(gateway, job)
-    return as_json(body_of(job, completion), x_headrace_job=job).to_asgi_response(app=None, request=request)
+    question = Question(gateway, request, asked, raw)
+    try:
+        if asked.stream:
+            job = await question.submitted()
+            subject = Subject(job=job, model=asked.job.model, include_usage=asked.include_usage)
+            return await stream(gateway, OpenAI, subject, Cursor(), at_end=question.over)
+        job, outcome = await question.answered()
+    except BaseException:
+        question.over(sent=False)
+        raise
+    question.over(sent=True)
+    if outcome.completion is None:
+        assert outcome.error is not None
+        raise failed(job, outcome.error)
+    return as_json(body_of(job, outcome.completion), x_headrace_job=job).to_asgi_response(app=None, request=request)
 
 
 def body_of(job: str, completion: Completion) -> dict[str, Any]:
@@ -48,23 +57,3 @@ def body_of(job: str, completion: Completion) -> dict[str, Any]:
     citations = {"citations": message.pop("citations")} if "citations" in message else {}
     body["choices"] = [extra.get("choice", {}) | choice | {"message": message}]
     return extra.get("answer", {}) | body | citations
-
-
-async def answered(gateway: Gateway, job: str) -> Completion:
-    """The completion, waited for. Raises `Problem` when it failed, and when the gateway has to go first."""
-    waiting = asyncio.create_task(gateway.ended(job))
-    drain = asyncio.create_task(gateway.draining.wait())
-    try:
-        await asyncio.wait({waiting, drain}, return_when=asyncio.FIRST_COMPLETED)
-        if not waiting.done():
-            message = f"{DRAINING}; {job} goes on: GET /v1/jobs/{job}"
-            # The client's own retry would pay for another one.
-            raise Problem(503, "interrupted", message, headers={"x-should-retry": "false", "x-headrace-job": job})
-        outcome = waiting.result()
-    finally:
-        waiting.cancel()
-        drain.cancel()
-    if outcome.completion is None:
-        assert outcome.error is not None
-        raise failed(job, outcome.error)
-    return outcome.completion

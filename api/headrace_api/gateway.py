@@ -20,6 +20,7 @@ from headrace.settings import Settings
 from headrace.waiting import persistently
 from headrace_api.auth import Gate, tokens_of
 from headrace_api.problems import Problem
+from headrace_api.unread import Delivery, Exchange, Unread
 
 JOB_ID_CHARS = 64
 
@@ -32,6 +33,7 @@ class Gateway:
         self.gate = gate
         self.draining = asyncio.Event()
         self.abort: Callable[[Any, bytes], None] = lambda scope, last: None
+        self.deliveries: Callable[[], Callable[[Exchange], Delivery]] = lambda: lambda _: "settled"
         self.streams = 0
         self._client: AsyncHeadrace | None = None
         self._reader: Reader | None = None
@@ -41,9 +43,11 @@ class Gateway:
         """Connected to the ledger. Raises `Unreachable` when nothing answers there."""
         async with AsyncHeadrace(settings=self.settings) as self._client:
             self._reader = Reader(self._client.ledger)
+            self.unread = Unread(self._client, self.deliveries)
             try:
                 yield
             finally:
+                await self.unread.close()
                 await self._reader.close()
 
     @property

@@ -12,6 +12,7 @@ from headrace.errors import Expired, InputError, Unknown
 from headrace.job import Outcome
 from headrace.ledger.cancel import cancel as cancel_job
 from headrace.ledger.state import TERMINAL
+from headrace.ledger.unread import Asker
 from headrace_api.auth import CANCEL, EVERY_JOB, READ, SUBMIT, TOKEN_S
 from headrace_api.bodies import Asked, read_asked, read_object, sized
 from headrace_api.gateway import Gateway, urls_of
@@ -26,15 +27,19 @@ async def submitted(
     key: str | None = None,
     *,
     timeout_s: float = CHAT_TIMEOUT_S,
+    job_id: str | None = None,
+    asker: Asker | None = None,
 ) -> str:
     """The id of the job, accepted. `Idempotency-Key`, or the body's own, makes the same request the same job. `timeout_s` is
-    how long it may take where the body does not say."""
+    how long it may take where the body does not say. A new job has the id `job_id`; `asker` waits on a connection."""
     given = checked_key(key or key_of(request, asked))
     return await gateway.client.submit_job(
         asked.job,
         ttl_ms=ttl_ms(asked.own.get("ttl_s")),
         timeout_ms=timeout_ms(asked.own.get("timeout_s"), timeout_s),
         idempotency_key=given,
+        job_id=job_id,
+        asker=asker,
     )
 
 

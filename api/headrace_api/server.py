@@ -13,6 +13,7 @@ import uvicorn
 from headrace_api.fragments import WebSocketProtocol
 from headrace_api.gateway import Gateway
 from headrace_api.sockets import MOST_FRAME_BYTES
+from headrace_api.unread import Delivery, Exchange
 
 GRACE_S = 2
 LAST_WORD_S = 2.0
@@ -27,6 +28,7 @@ class Server(uvicorn.Server):
         self._loop: asyncio.AbstractEventLoop | None = None
         self.on_start: Callable[[], None] = lambda: None
         gateway.abort = self._abort
+        gateway.deliveries = self._deliveries
 
     async def startup(self, sockets: Any = None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -55,6 +57,21 @@ class Server(uvicorn.Server):
                 self._loop.call_later(LAST_WORD_S, transport.abort)
             else:
                 transport.abort()
+
+    def _deliveries(self) -> Callable[[Exchange], Delivery]:
+        connections = {getattr(one, "client", None): one for one in list(self.server_state.connections)}
+
+        def delivery_of(exchange: Exchange) -> Delivery:
+            connection: Any = connections.get(exchange.peer)
+            if connection is None or connection.transport.is_closing():
+                return "closed"
+            cycle = connection.cycle
+            if cycle is None or id(cycle.scope) != exchange.scope_id:
+                return "settled"  # it asks for something else by now
+            whole = cycle.response_complete and not connection.transport.get_write_buffer_size()
+            return "settled" if whole else "pending"
+
+        return delivery_of
 
 
 def make_server(app: Any, gateway: Gateway) -> Server:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
+from typing import Any, Protocol
 
 from litestar import Request, get
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -18,13 +18,20 @@ from headrace_api.sse import HEADERS, HEARTBEAT, PIECE_BYTES, Encoder
 from headrace_api.views import Cursor, Subject, View, view_named
 
 
+class AtEnd(Protocol):
+    """Is told whether the whole stream was `sent`."""
+
+    def __call__(self, *, sent: bool) -> None: ...
+
+
 class EventStream:
     """An ASGI application: one response, written as the frames come. The client's leaving ends it, and nothing else."""
 
-    def __init__(self, gateway: Gateway, following: Following, headers: dict[str, str]):
+    def __init__(self, gateway: Gateway, following: Following, headers: dict[str, str], at_end: AtEnd | None = None):
         self._gateway = gateway
         self._following = following
         self._headers = headers
+        self._at_end = at_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(left(receive))
@@ -34,6 +41,8 @@ class EventStream:
         finally:
             gone.cancel()
             self._following.close()
+            if self._at_end is not None:
+                self._at_end(sent=self._following.last == "end")
 
     async def _write(self, scope: Scope, send: Send, gone: asyncio.Future[Any]) -> None:
         encoder = Encoder()
@@ -80,7 +89,13 @@ async def left(receive: Receive) -> None:
 
 
 async def stream(
-    gateway: Gateway, view: type[View], subject: Subject, cursor: Cursor, *, lasts_s: float | None = None
+    gateway: Gateway,
+    view: type[View],
+    subject: Subject,
+    cursor: Cursor,
+    *,
+    lasts_s: float | None = None,
+    at_end: AtEnd | None = None,
 ) -> ASGIApp:
     """The response that follows a job, or 204. Raises `Unknown`, `Gone`, and `Problem` when too many are open."""
     if cursor.at == "now" and view.name != "native":
@@ -90,7 +105,7 @@ async def stream(
     if not await following.open():
         following.close()
         return Nothing()
-    return EventStream(gateway, following, view.headers | {"x-headrace-job": subject.job})
+    return EventStream(gateway, following, view.headers | {"x-headrace-job": subject.job}, at_end)
 
 
 @get("/v1/jobs/{job:str}/events", media_type="text/event-stream")

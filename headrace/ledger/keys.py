@@ -24,6 +24,7 @@ KINDS = (
     KeyKind("job:<id>:result", "string", "the job's ttl", "finish cancel expire recover set_aside"),
     KeyKind("jobs:<tenant>", "zset", "permanent, entries 8 days", "submit restore"),
     KeyKind("idem:<tenant>:<sha>", "string", "24 h", "submit"),
+    KeyKind("unread:<tenant>:<sha>", "hash", "a job's timeout, then 15 min; 1,000 entries", "submit unread"),
     KeyKind("chat:<tenant>:<sha>", "string", "24 h", "the gateway: the job that answers in a chat"),
     KeyKind("cache:<sha>", "string", "HEADRACE_CACHE_TTL_S", "a worker: an answer that was asked for with `cache`"),
     KeyKind("batch:<id>", "hash", "until the batch closes, then 7 days", "open feed claim checkpoint finish_shard pause resume cancel seal close park prefill recover release refuse_rows set_aside"),
@@ -84,6 +85,9 @@ class Keys:
 
     def idempotency(self, tenant: str, key: str) -> str:
         return f"{self.prefix}:idem:{tenant}:{hashlib.sha256(key.encode()).hexdigest()}"
+
+    def unread(self, tenant: str, asked: str) -> str:
+        return f"{self.prefix}:unread:{tenant}:{asked}"
 
     def chat(self, tenant: str, chat_id: str) -> str:
         return f"{self.prefix}:chat:{tenant}:{hashlib.sha256(chat_id.encode()).hexdigest()}"

@@ -8,6 +8,7 @@ from hashlib import sha256
 
 from headrace.errors import Refused
 from headrace.ledger.script import Argument, Call, Ledger
+from headrace.ledger.unread import UNREAD_MS, Asker
 
 GRACE_MS = 3_000
 TTL_MS = 3600_000  # how long a result stays
@@ -26,13 +27,14 @@ async def submit(
     timeout_ms: int = TIMEOUT_MS,
     idempotency_key: str | None = None,
     retry_of: str = "",
+    asker: Asker | None = None,
 ) -> str:
-    """Write the job and return its id: `job_id`, or the id of the job that `idempotency_key` made in the last 24 h.
-    `retry_of` is the id of the job that it tries again.
+    """Write the job and return its id: `job_id`, or the id of the job that `idempotency_key` made in the last 24 h, or of one
+    whose answer has not reached an `asker` who asks again. `retry_of` is the id of the job that it tries again.
 
     Raises `Conflict` when that key was used with another body.
     """
-    call = _call(ledger, job_id, body, queue, tenant, ttl_ms, timeout_ms, idempotency_key, retry_of)
+    call = _call(ledger, job_id, body, queue, tenant, ttl_ms, timeout_ms, idempotency_key, retry_of, asker)
     (known,) = await ledger.run("submit", *call)
     return known.decode()
 
@@ -45,10 +47,11 @@ async def submit_many(
     tenant: str = "default",
     ttl_ms: int = TTL_MS,
     timeout_ms: int = TIMEOUT_MS,
+    asker: Asker | None = None,
     then: Sequence[Sequence[Argument]] = (),
 ) -> None:
     """Write `(id, body)` jobs and run the commands `then` (their hints), all in one round trip."""
-    calls = [_call(ledger, job_id, body, queue, tenant, ttl_ms, timeout_ms, None) for job_id, body in jobs]
+    calls = [_call(ledger, job_id, body, queue, tenant, ttl_ms, timeout_ms, None, asker=asker) for job_id, body in jobs]
     for outcome in await ledger.run_many("submit", calls, then):
         if isinstance(outcome, Refused):
             raise outcome
@@ -64,8 +67,10 @@ def _call(
     timeout_ms: int,
     idempotency_key: str | None,
     retry_of: str = "",
+    asker: Asker | None = None,
 ) -> Call:
     keys = ledger.keys
+    gateway, again, asked = asker or Asker("", False, "")
     return Call(
         job_id,
         {
@@ -73,6 +78,7 @@ def _call(
             "due": keys.due,
             "jobs": keys.jobs(tenant),
             "idem": keys.idempotency(tenant, idempotency_key or ""),
+            "unread": keys.unread(tenant, asked),
         },
         {
             "id": job_id,
@@ -86,5 +92,8 @@ def _call(
             "idempotent": int(idempotency_key is not None),
             "idem_ms": IDEMPOTENCY_MS,
             "retry_of": retry_of,
+            "gateway": gateway,
+            "again": int(again),
+            "unread_ms": UNREAD_MS,
         },
     )

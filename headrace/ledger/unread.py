@@ -1,0 +1,49 @@
+"""Unread: answers that have not reached those who wait for them on a connection, so that who asks again is not charged again.
+
+A hash per tenant and question (`Asker.asked`), job id -> `held <gateway> <token>` or `left <gateway> <token>`. The token is
+the id that the request would have given to a job of its own; with it a request's later words touch nobody else's entry.
+`submit` makes an entry, or hands one on to a client's own retry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from headrace.ledger.script import Call, Ledger
+
+UNREAD_MS = 15 * 60_000
+"""How long after its end an answer is kept for whoever asks again."""
+
+
+class Asker(NamedTuple):
+    """Who waits on a connection for the answer: `gateway` holds it, `again` says that it is a client's own retry, `asked` is the
+    digest of what is asked for (retries say the same, byte by byte)."""
+
+    gateway: str
+    again: bool
+    asked: str
+
+
+class Held(NamedTuple):
+    """What one request holds: the answer of `job`, under its `token`."""
+
+    tenant: str
+    asked: str
+    job: str
+    token: str
+
+
+async def leave(ledger: Ledger, held: Held) -> None:
+    """Its client has left without the answer: the next one who asks the same, again, takes it over."""
+    await ledger.run("unread", *_call(ledger, held, "left"))
+
+
+async def read_together(ledger: Ledger, many: Sequence[Held]) -> None:
+    """Their clients have their answers: nobody takes them over. In one round trip."""
+    await ledger.run_group("unread", [_call(ledger, held, "read") for held in many])
+
+
+def _call(ledger: Ledger, held: Held, word: str) -> Call:
+    keys = {"unread": ledger.keys.unread(held.tenant, held.asked)}
+    return Call(held.job, keys, {"id": held.job, "token": held.token, "word": word})

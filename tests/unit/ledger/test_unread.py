@@ -1,0 +1,119 @@
+"""Unread: a client's own retry is handed the job whose answer did not reach it, and each retry another one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from headrace.job import new_id
+from headrace.ledger.script import Ledger
+from headrace.ledger.submit import submit
+from headrace.ledger.unread import UNREAD_MS, Asker, Held, leave, read_together
+
+ASKED = "0" * 64
+
+
+async def ask(
+    ledger: Ledger, *, gateway: str = "here", again: bool = False, asked: str = ASKED, token: str = ""
+) -> Held:
+    token = token or new_id("job")
+    job = await submit(ledger, token, b"{}", queue="interactive", asker=Asker(gateway, again, asked))
+    return Held("default", asked, job, token)
+
+
+async def test_one_who_left_is_followed_by_the_retry_and_by_no_other_request(ledger: Ledger) -> None:
+    first = await ask(ledger)
+    await leave(ledger, first)
+    assert (await ask(ledger)).job != first.job
+    assert (await ask(ledger, again=True, asked="1" * 64)).job != first.job
+    assert (await ask(ledger, again=True)).job == first.job
+    assert (await ask(ledger, again=True)).job != first.job, "it is held again"
+
+
+async def test_a_retry_that_is_sent_twice_is_one(ledger: Ledger) -> None:
+    first = await ask(ledger)
+    await leave(ledger, first)
+    again = await ask(ledger, again=True)
+    assert await ask(ledger, again=True, token=again.token) == again
+    assert await ledger.client.hlen(ledger.keys.unread("default", ASKED)) == 1
+
+
+async def test_several_who_left_are_each_followed_by_a_retry_of_their_own(ledger: Ledger) -> None:
+    left = [await ask(ledger) for _ in range(5)]
+    for one in left:
+        await leave(ledger, one)
+    found = [await ask(ledger, again=True) for _ in range(6)]
+    assert {one.job for one in found[:5]} == {one.job for one in left}
+    assert found[5].job not in {one.job for one in left}
+
+
+async def test_what_another_gateway_holds_is_taken_after_what_was_left(ledger: Ledger) -> None:
+    there = await ask(ledger, gateway="there")
+    left = await ask(ledger)
+    await leave(ledger, left)
+    assert (await ask(ledger, again=True)).job == left.job
+    assert (await ask(ledger, again=True)).job == there.job
+    assert (await ask(ledger, again=True)).job not in (left.job, there.job)
+
+
+async def test_the_word_of_a_request_that_was_followed_changes_nothing(ledger: Ledger) -> None:
+    first = await ask(ledger)
+    await leave(ledger, first)
+    second = await ask(ledger, again=True)
+    await read_together(ledger, [first])
+    await leave(ledger, first)
+    assert (await ask(ledger, again=True)).job != first.job
+    await leave(ledger, second)
+    assert (await ask(ledger, again=True)).job == first.job
+
+
+async def test_what_was_read_is_handed_to_nobody(ledger: Ledger) -> None:
+    first = await ask(ledger)
+    await read_together(ledger, [first])
+    await leave(ledger, first)
+    assert (await ask(ledger, again=True)).job != first.job
+
+
+async def end(ledger: Ledger, job: str, *, ago_ms: int = 0) -> str:
+    """End it as a worker would, so long ago; returns its record's key."""
+    record = ledger.keys.job(job)
+    now_ms = 1000 * (await ledger.client.time())[0]
+    await ledger.client.hset(record, mapping={"state": "succeeded", "ended": now_ms - ago_ms})
+    await ledger.client.pexpire(record, 60_000)
+    await ledger.client.set(f"{record}:result", b"{}", px=60_000)
+    return record
+
+
+@pytest.mark.parametrize("why", ["old", "without its result", "without its record"])
+async def test_an_answer_that_is_no_longer_there_is_asked_for_anew(ledger: Ledger, why: str) -> None:
+    first = await ask(ledger)
+    await leave(ledger, first)
+    record = await end(ledger, first.job, ago_ms=2 * UNREAD_MS if why == "old" else 0)
+    if why == "without its result":
+        await ledger.client.delete(f"{record}:result")
+    if why == "without its record":
+        await ledger.client.delete(record)
+    assert (await ask(ledger, again=True)).job != first.job
+    assert first.job.encode() not in await ledger.client.hgetall(ledger.keys.unread("default", ASKED))
+
+
+async def test_an_answer_that_is_there_is_handed_on_after_its_end(ledger: Ledger) -> None:
+    first = await ask(ledger)
+    await leave(ledger, first)
+    await end(ledger, first.job, ago_ms=UNREAD_MS // 2)
+    assert (await ask(ledger, again=True)).job == first.job
+
+
+async def test_it_has_a_bound_and_a_lifetime(ledger: Ledger) -> None:
+    unread = ledger.keys.unread("default", ASKED)
+    await ask(ledger)
+    assert 0 < await ledger.client.pttl(unread) <= 25 * 3600_000
+    await ledger.client.hset(unread, mapping={f"job_{n}": "left here t" for n in range(999)})
+    await ask(ledger)
+    assert await ledger.client.hlen(unread) == 1000
+
+
+async def test_who_does_not_wait_on_a_connection_leaves_no_entry(ledger: Ledger, look: Any) -> None:
+    await submit(ledger, new_id("job"), b"{}", queue="interactive")
+    assert not [key for key in await look.everything() if ":unread:" in str(key)]
