@@ -113,8 +113,7 @@ def make_job(
         raise InputError("prefilling: a schema's answer cannot begin with it; leave one of the two out")
     check_schema_words(model, expected, mode, reasks, lax)
     provider = PROVIDERS.get(str(model).partition("/")[0])
-    if provider is None or provider.dialect != "vllm":  # whose engine does not know `strict` of tools
-        check_strict(definitions.schemas or ())
+    check_strict(definitions.schemas or (), provider.dialect if provider else "openai")
     if mode == "tool_call" and definitions.schemas:
         raise InputError("mode='tool_call': the schema travels as a tool there, so there can be no `tools` of your own")
     if stream and reasks and on_retry != "reset":

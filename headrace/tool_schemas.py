@@ -17,7 +17,7 @@ import msgspec
 
 from headrace.errors import InputError, SchemaError
 from headrace.messages import kind
-from headrace.schema.lower import lower_schema
+from headrace.schema.lower import Lowered, lower_schema
 from headrace.schema.merge import TYPES
 from headrace.schema.source import SHOWN, check_size, escaped, subschemas
 from headrace.schema.validate import compiled, encoded
@@ -186,12 +186,14 @@ def meant_by(word: Any) -> str:
     return f"`{found}`" if found else f"one of {', '.join(TYPES)}"
 
 
-def check_strict(schemas: Iterable[dict[str, Any]]) -> None:
-    """Raises `SchemaError` for a strict tool that strict mode does not take, and cannot be made to."""
+def check_strict(schemas: Iterable[dict[str, Any]], dialect: str = "openai") -> None:
+    """Raises `SchemaError` for a strict tool that cannot be carried by strict mode in any shape."""
     for place, schema in enumerate(schemas):
-        function = function_of(schema)
-        if function.get("strict") and function.get("parameters"):
-            strict_parameters(function["parameters"], f"/schemas/{place}/function/parameters", function["name"])
+        try:
+            lowered_tool(schema, dialect)
+        except SchemaError as error:
+            where, name = f"/schemas/{place}/function/parameters", function_of(schema)["name"]
+            raise placed(error, where, f"tool {name!r}: ") from None
 
 
 def function_of(schema: dict[str, Any]) -> dict[str, Any]:
@@ -200,39 +202,40 @@ def function_of(schema: dict[str, Any]) -> dict[str, Any]:
     return function if isinstance(function, dict) else {}
 
 
-def closed_tool(schema: dict[str, Any]) -> dict[str, Any]:
-    """A tool as it travels."""
-    function = function_of(schema)
-    if not function.get("strict") or not function.get("parameters"):
-        return schema
-    parameters = function["parameters"]
-    with contextlib.suppress(SchemaError):
-        parameters = strict_parameters(parameters, "", function["name"])
-    return schema | {"function": function | {"parameters": parameters}}
-
-
-def strict_parameters(parameters: dict[str, Any], where: str, tool: str) -> dict[str, Any]:
-    """The parameters of a strict tool as strict mode takes them: closed objects that require all they have.
-
-    Objects are closed, which is what strict means. Raises `SchemaError` for what would travel in another shape, which the
-    caller's function does not know.
-    """
-    if is_strict(parameters):
-        return parameters
+def wire_tool(schema: dict[str, Any], dialect: str) -> dict[str, Any]:
+    """A tool as it travels: the parameters of a strict one as strict mode takes them, closed objects that require all they
+    have."""
     try:
+        lowered = lowered_tool(schema, dialect)
+    except SchemaError:  # of a job that was submitted elsewhere: the provider says what is wrong
+        return schema
+    return schema if lowered is None else schema | {"function": schema["function"] | {"parameters": lowered.wire}}
+
+
+def lowered_tool(schema: dict[str, Any], dialect: str) -> Lowered | None:
+    """How the parameters of a strict tool travel; None for a tool that travels as it is. The engine of vLLM does not know
+    `strict` of tools: there objects are closed, and nothing takes another shape. Raises `SchemaError`."""
+    function = function_of(schema)
+    parameters = function.get("parameters") if function.get("strict") else None
+    if not parameters or is_strict(parameters):
+        return None
+    if dialect != "vllm":
+        return lower_schema(parameters, dialect)
+    with contextlib.suppress(SchemaError):
         lowered = lower_schema(parameters)
-        notes = [note for note in lowered.notes if note.how == "moved"]
-    except SchemaError as error:
-        raise placed(error, where, f"tool {tool!r}: ") from None
-    if lowered.transparent:
-        return lowered.wire
-    at, keyword, what = next(((note.pointer, note.keyword, note.text) for note in notes), optional_place(parameters))
-    raise SchemaError(
-        f"{where}{at}: tool {tool!r} is strict, and strict mode cannot say it: {what}",
-        pointer=f"{where}{at}",
-        keyword=keyword,
-        remedy="leave `strict` out, or require every property and close every object (one that may be absent is nullable)",
-    )
+        return lowered if lowered.transparent else None
+    return None
+
+
+def reshaped_tools(schemas: Iterable[dict[str, Any]], dialect: str) -> dict[str, Lowered]:
+    """The tools, by name, whose arguments on the wire have another shape than the caller's parameters."""
+    found: dict[str, Lowered] = {}
+    for schema in schemas:
+        with contextlib.suppress(SchemaError):
+            lowered = lowered_tool(schema, dialect)
+            if lowered is not None and not lowered.transparent:
+                found[function_of(schema)["name"]] = lowered
+    return found
 
 
 def is_strict(schema: Any) -> bool:
@@ -248,16 +251,3 @@ def is_strict(schema: Any) -> bool:
                 return False
         waiting += [inner for _, inner in subschemas(here)]
     return True
-
-
-def optional_place(schema: dict[str, Any]) -> tuple[str, str, str]:
-    """Pointer, keyword and reason of the first property that is not required."""
-    waiting: list[tuple[Any, str]] = [(schema, "")]
-    while waiting:
-        here, at = waiting.pop(0)
-        if isinstance(here, dict):
-            missing = [name for name in here.get("properties") or () if name not in (here.get("required") or ())]
-            if missing:
-                return f"{at}/required", "required", f"{missing[0]!r} is not required"
-            waiting += [(inner, f"{at}/{step}") for step, inner in subschemas(here)]
-    return "", "type", "it has another shape there"

@@ -23,7 +23,7 @@ import msgspec
 
 from headrace.errors import InputError
 from headrace.messages import kind
-from headrace.tool_schemas import NAME, check_effort, closed_tool, schema_name
+from headrace.tool_schemas import NAME, check_effort, schema_name, wire_tool
 
 CHOICES = ("auto", "required", "none")
 ARGS = re.compile(r"(Args|Arguments|Parameters):\s*")
@@ -110,7 +110,9 @@ def chosen_names(choice: Any) -> Iterator[Any]:
                 yield from chosen_names(allowed)
 
 
-def wire_tools(definitions: ToolDefinitions | None, *, parallel: bool | None) -> dict[str, Any]:
+def wire_tools(
+    definitions: ToolDefinitions | None, *, parallel: bool | None, dialect: str = "openai"
+) -> dict[str, Any]:
     """`tools`, `tool_choice` and `parallel_tool_calls` as OpenAI and vLLM take them; what is not set is left out, and
     without schemas everything is, even a choice (providers 4.1 and 4.2, statements 87 to 89).
     """
@@ -120,7 +122,7 @@ def wire_tools(definitions: ToolDefinitions | None, *, parallel: bool | None) ->
     if isinstance(choice, str) and choice not in CHOICES:
         sort = next(sort for sort, name in definitions.named() if name == choice)
         choice = {"type": sort, sort: {"name": choice}}
-    tools = [closed_tool(schema) for schema in definitions.schemas]
+    tools = [wire_tool(schema, dialect) for schema in definitions.schemas]
     wire = {"tools": tools, "tool_choice": choice, "parallel_tool_calls": parallel}
     return {name: copy.deepcopy(value) for name, value in wire.items() if value is not None}
 

@@ -18,6 +18,7 @@ from headrace.ledger.release import release
 from headrace.ledger.state import JobState
 from headrace.readable import UNWRITABLE
 from headrace.schema.modes import Mode, is_as_it_comes
+from headrace.tool_schemas import reshaped_tools
 from headrace_worker.choice_parts import Delta
 from headrace_worker.deployment_hold import DRAINING, Deferred
 from headrace_worker.engine import Tries
@@ -50,7 +51,7 @@ class Attempt:
         self._call: asyncio.Task[Completion] | None = None
         self._job: Job | None = None
         self._restart: asyncio.Task[int] | None = None
-        self._events = DeltaEvents()
+        self._events: DeltaEvents | None = None
         self._begun_s = time.monotonic()
         self._first_s: float | None = None
 
@@ -191,6 +192,9 @@ class Attempt:
 
     def delta(self, delta: Delta) -> None:
         self._first_s = self._first_s or time.monotonic()
+        if self._events is None:
+            tools = self._job.tools if self._job is not None else None
+            self._events = DeltaEvents(reshaped_tools(tools, self._dialect) if tools else ())
         self.publisher.put(*self._events.of(delta))
 
     def waiting(self, phase: str, detail: str) -> None:
@@ -201,7 +205,7 @@ class Attempt:
         self._restart = asyncio.create_task(self.publisher.restart(reason))
         epoch = await asyncio.shield(self._restart)
         self.process.leases.move(self.id, epoch)
-        self._events, self._first_s = DeltaEvents(), None
+        self._events, self._first_s = None, None
         return epoch
 
     def _route(self, provider: str, model: str, *, cached: bool, mode: Mode | None) -> None:
@@ -217,8 +221,12 @@ class Attempt:
         job = self._job
         if job is None or job.schema is None:
             return False
-        dialect = self.process.registry.chat_completion(job.model, retry=False).facts.dialect
-        return not is_as_it_comes(job.schema, mode, dialect)
+        return not is_as_it_comes(job.schema, mode, self._dialect)
+
+    @property
+    def _dialect(self) -> str:
+        assert self._job is not None
+        return self.process.registry.chat_completion(self._job.model, retry=False).facts.dialect
 
     # How it ends
 

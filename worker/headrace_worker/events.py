@@ -7,6 +7,7 @@ all there is.
 from __future__ import annotations
 
 import base64
+from collections.abc import Container
 from itertools import pairwise
 from typing import Any
 
@@ -21,9 +22,11 @@ TEXTS = ("text", "reasoning", "refusal")
 
 class DeltaEvents:
     """Turns the deltas of one call into events. Tool calls are numbered as they began; what they are called has to be
-    known before they are told."""
+    known before they are told. The arguments of tools that are `reshaped` on the wire are told at the end, in the caller's
+    shape."""
 
-    def __init__(self) -> None:
+    def __init__(self, reshaped: Container[str] = ()) -> None:
+        self._reshaped = reshaped
         self._calls = ToolCalls()
         self._told: set[int] = set()  # the calls whose start was told
 
@@ -49,7 +52,7 @@ class DeltaEvents:
                 said = call.gathered()
                 start = {"t": "tool.start", "c": 0, "i": i, "call_id": call.id, "name": call.name, "type": call.type}
                 events.append(start)
-            if said:
+            if said and call.name not in self._reshaped:
                 events.append({"t": "tool.delta", "c": 0, "i": i, "d": said})
         return events
 

@@ -14,12 +14,14 @@ from headrace.errors import CallError, InputError
 from headrace.job import Choice, Completion, Job, Usage
 from headrace.schema.modes import Mode
 from headrace.schema.validate import Later
+from headrace.tool_schemas import reshaped_tools
 from headrace_worker.choice_parts import ChoiceParts, Delta, wire_calls
 from headrace_worker.content import is_empty, list_of, says_nothing
 from headrace_worker.credentials import kept, without_keys
 from headrace_worker.failures import error_in, error_inside
 from headrace_worker.off_loop import off_loop
 from headrace_worker.structured import answer_of, as_text, without_foreign_calls
+from headrace_worker.tool_arguments import with_own_arguments
 from headrace_worker.unnamed_fields import IN_ANSWER, gather
 from headrace_worker.usage import count, usage_beside, usage_of
 
@@ -202,6 +204,8 @@ class Reducer:
         if others and self.n == 1 and not self.has_finished:
             message = "the provider's answer contradicts itself: pieces of several choices where one was asked for"
             raise CallError("provider_error", message, partial=self.said, retryable=False)
+        if job.tools and (reshaped := reshaped_tools(job.tools, self.target)):
+            first, *others = (with_own_arguments(choice, reshaped) for choice in (first, *others))
         first = without_foreign_calls(first, job, self.mode)
         raw, notes = kept(self.raw) if self.raw else ({}, [])
         answer = answer_of(first, job, self.mode, self.target, at_once=at_once)

@@ -53,7 +53,7 @@ def build_body(job: Job, model: str, provider: Provider, adapt: Adapt, mode: Mod
             body[provider.renamed.get(name, name)] = value
     if job.tools:
         definitions = ToolDefinitions(schemas=job.tools, choice=job.tool_choice)
-        body |= wire_tools(definitions, parallel=options.parallel_tool_calls)
+        body |= wire_tools(definitions, parallel=options.parallel_tool_calls, dialect=provider.dialect)
     if job.response_format is not None:
         body["response_format"] = job.response_format
     elif job.schema is not None and job.parser is None:

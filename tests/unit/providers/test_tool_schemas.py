@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import copy
+import json
 import time
+from itertools import chain
 from typing import Any
 
+import jsonschema_rs
 import msgspec
 import pytest
 from fake_transport import FakeTransport, answer, ask, model_of
+from headrace_worker.events import DeltaEvents, rest
+from headrace_worker.reduce import Reducer
+from headrace_worker.tool_arguments import CHANGED
 
 from headrace.ask import make_job
 from headrace.errors import InputError, SchemaError
-from headrace.tool_schemas import check_strict
+from headrace.fold import Fold
+from headrace.tool_schemas import check_strict, is_strict, reshaped_tools
 from headrace.tools import ToolDefinitions, define, wire_tools
 
 OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": False}
@@ -101,21 +108,72 @@ def test_the_objects_of_a_strict_tool_are_closed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parameters", "pointer"),
+    ("parameters", "wire", "own"),
     [
-        (of(a={"type": "string"}), "/required"),
-        ({**OBJECT, "properties": {"a": of(b={"type": "string"})}, "required": ["a"]}, "/properties/a/required"),
-        ({**of(a={"type": "object", "additionalProperties": {"type": "string"}}), "required": ["a"]}, "/properties/a"),
+        (of(a={"type": "string"}), '{"a":null}', "{}"),
+        (of(a={"type": "string"}), '{"a":"x"}', '{"a":"x"}'),
+        (
+            {**OBJECT, "properties": {"a": of(b={"type": "string"}, c={"type": "integer"})}, "required": ["a"]},
+            '{"a":{"b":null,"c":3}}',
+            '{"a":{"c":3}}',
+        ),
+        (
+            {**of(a={"type": "object", "additionalProperties": {"type": "string"}}), "required": ["a"]},
+            '{"a":{"entries":[{"key":"k","value":"v"}]}}',
+            '{"a":{"k":"v"}}',
+        ),
+        (
+            {"type": "object", "additionalProperties": {"type": "integer"}},
+            '{"entries":[{"key":"k","value":1}]}',
+            '{"k":1}',
+        ),
     ],
 )
-def test_a_strict_tool_that_strict_mode_does_not_take_is_refused(parameters: Any, pointer: str) -> None:
-    for model in ("openai/gpt-5", "openrouter/a/b"):
-        with pytest.raises(SchemaError) as refused:
-            make_job(model, "x", tools=[tool(of(), "first"), tool(parameters, strict=True)])
-        assert refused.value.pointer == f"/schemas/1/function/parameters{pointer}"
-        assert "leave `strict` out" in refused.value.remedy
-    make_job("openai/gpt-5", "x", tools=[tool(parameters)])
-    make_job("vllm/x", "x", tools=[tool(parameters, strict=True)])
+@pytest.mark.parametrize("model", ["openai/gpt-5", "openrouter/a/b"])
+def test_the_arguments_of_a_strict_tool_come_back_in_its_own_shape(
+    model: str, parameters: Any, wire: str, own: str
+) -> None:
+    dialect = model.partition("/")[0]
+    job, _ = make_job(model, "x", tools=[tool(of(), "first"), tool(parameters, strict=True)])
+    sent = wire_tools(ToolDefinitions(schemas=job.tools), parallel=None, dialect=dialect)["tools"][1]["function"]
+    assert is_strict(sent["parameters"])
+    assert jsonschema_rs.is_valid(sent["parameters"], json.loads(wire))
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": wire}}
+    whole, chunks = Reducer(target=dialect), Reducer(target=dialect)
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    whole.add({"id": "a", "choices": [{"message": message, "finish_reason": "tool_calls"}]})
+    events, told = DeltaEvents(reshaped_tools(job.tools or (), dialect)), Fold()
+    for piece in (wire[:4], wire[4:]):
+        delta = {"tool_calls": [{"index": 0, **call, "function": {"name": "f", "arguments": piece}}]}
+        call = {}
+        for event in chain.from_iterable(map(events.of, chunks.add({"id": "a", "choices": [{"delta": delta}]}))):
+            told.add(event)
+    assert not any(tool.pieces for tool in told.choice(0).tools.values()), "nothing of another shape was shown"
+    chunks.add({"id": "a", "choices": [{"delta": {}, "finish_reason": "tool_calls"}]})
+    for reducer in (whole, chunks):
+        completion = reducer.completion(job)
+        assert completion.tool_calls[0]["function"]["arguments"] == own
+    for event in rest(told, completion):
+        told.add(event)
+    assert told.message["tool_calls"][0]["function"]["arguments"] == own
+
+
+@pytest.mark.parametrize("arguments", ['{"a":{"b":', "[1]", ""])
+def test_arguments_that_cannot_be_read_back_stay_as_they_came(arguments: str) -> None:
+    job, _ = make_job("openai/gpt-5", "x", tools=[tool(of(a=of(b={"type": "string"})), strict=True)])
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    reducer = Reducer()
+    reducer.add({"id": "a", "choices": [{"message": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]})
+    completion = reducer.completion(job)
+    assert completion.tool_calls[0]["function"]["arguments"] == arguments
+    assert completion.notes == [CHANGED]
+
+
+def test_vllm_is_sent_the_callers_own_shape() -> None:
+    parameters = of(a={"type": "string"})
+    job, _ = make_job("vllm/x", "x", tools=[tool(parameters, strict=True)])
+    assert wire_tools(ToolDefinitions(schemas=job.tools), parallel=None, dialect="vllm")["tools"] == job.tools
+    assert not reshaped_tools(job.tools or (), "vllm")
 
 
 def test_a_function_is_strict_already() -> None:
