@@ -28,12 +28,18 @@ async def persistently(read: Callable[[], Awaitable[T]]) -> T:
 
 
 async def stop(*tasks: asyncio.Task[Any] | None) -> None:
-    """Cancel the tasks and wait until they have ended. Again and again: a cancellation can get lost inside redis-py."""
+    """Cancel the tasks and wait until they have ended. Again and again: a cancellation can get lost inside redis-py.
+
+    What one of them failed with is not logged as forgotten: whoever stops it no longer asks.
+    """
     left = {task for task in tasks if task is not None and not task.done()}
     while left:
         for task in left:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=0.1)
+    for task in tasks:
+        if task is not None and not task.cancelled():
+            task.exception()
 
 
 def away_too_long(error: BaseException) -> Unreachable:
