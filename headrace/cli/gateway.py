@@ -25,6 +25,7 @@ def gateway(host: str, port: int, ready_file: Path | None, token: bool) -> None:
     from importlib.util import find_spec
 
     from headrace.errors import InputError
+    from headrace.roles import environment_of
 
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
@@ -39,4 +40,5 @@ def gateway(host: str, port: int, ready_file: Path | None, token: bool) -> None:
     if token:
         arguments.append("--token")
     # In place of this process: signals of a supervisor must reach the gateway itself.
-    os.execv(sys.executable, [sys.executable, "-m", "headrace_api", *arguments])  # noqa: S606
+    command = [sys.executable, "-m", "headrace_api", *arguments]
+    os.execve(sys.executable, command, environment_of("gateway", os.environ))  # noqa: S606
