@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from itertools import pairwise
 from pathlib import Path
 
 from headrace.errors import EmbeddedServerError
@@ -188,11 +187,11 @@ class EmbeddedServer:
 
 
 def is_server_on(pid: int, folder: Path) -> bool:
-    """Whether this process of ours is a server that was started on `folder`. Raises `OSError` when there is none."""
-    arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    if Path(f"/proc/{pid}").stat().st_uid != os.geteuid() or b"--unixsocket" not in arguments:
-        return False
-    return (b"--dir", str(folder).encode()) in pairwise(arguments)
+    """Whether this process of ours is a server that works in `folder`. Raises `OSError` when there is none."""
+    process = Path(f"/proc/{pid}")
+    # Its arguments are no longer there: it writes a title over them.
+    is_server = b"unixsocket" in (process / "cmdline").read_bytes()
+    return is_server and process.stat().st_uid == os.geteuid() and (process / "cwd").samefile(folder)
 
 
 def short_temporary_folder() -> str | None:

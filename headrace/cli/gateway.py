@@ -25,6 +25,7 @@ def gateway(host: str, port: int, ready_file: Path | None, token: bool) -> None:
     from importlib.util import find_spec
 
     from headrace.errors import InputError
+    from headrace.ownership import own_files_only
     from headrace.roles import environment_of
 
     missing = [name for name in NEEDED if find_spec(name) is None]
@@ -39,6 +40,7 @@ def gateway(host: str, port: int, ready_file: Path | None, token: bool) -> None:
         arguments += ["--ready-file", str(ready_file)]
     if token:
         arguments.append("--token")
+    own_files_only()
     # In place of this process: signals of a supervisor must reach the gateway itself.
     command = [sys.executable, "-m", "headrace_api", *arguments]
     os.execve(sys.executable, command, environment_of("gateway", os.environ))  # noqa: S606

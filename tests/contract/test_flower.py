@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from itertools import pairwise
@@ -47,13 +48,18 @@ def events(stack: Stack) -> Iterator[Events]:
 
 
 def flower(stack: Stack, path: str, *, post: bool = False) -> Any:
-    ready = stack.ready
-    token = base64.b64encode(f"headrace:{ready['flower_password']}".encode()).decode()
     request = urllib.request.Request(
-        f"{ready['flower']}{path}", headers={"Authorization": f"Basic {token}"}, method="POST" if post else "GET"
+        f"{stack.ready['flower']}{path}",
+        headers={"Authorization": authorization(stack)},
+        method="POST" if post else "GET",
     )
     with urllib.request.urlopen(request, timeout=10) as answer:
         return json.load(answer)
+
+
+def authorization(stack: Stack) -> str:
+    password = stack.ready["flower_password"]
+    return f"Basic {base64.b64encode(f'headrace:{password}'.encode()).decode()}"
 
 
 def test_a_shard_reports_its_progress_once_a_second_in_numbers(client: Headrace, events: list[dict[str, Any]]) -> None:
@@ -108,6 +114,25 @@ def test_a_hint_that_was_revoked_while_it_waited_cancels_its_record(client: Head
         client.job(job_id).result(20)
     assert paid(stack, job_id) == []
     app.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "is_open"),
+    [("/metrics", False), ("/", False), ("/tasks", False), ("/api/tasks", False), ("/healthcheck", True)],
+)
+def test_nothing_but_the_health_check_is_open(stack: Stack, path: str, is_open: bool) -> None:
+    def status(**headers: str) -> int:
+        request = urllib.request.Request(f"{stack.ready['flower']}{path}", headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code
+
+    assert status() == (200 if is_open else 401)
+    assert status(Authorization=f"Basic {base64.b64encode(b'headrace:wrong').decode()}") == (200 if is_open else 401)
+    assert status(Authorization=authorization(stack)) == 200
 
 
 def known(app: Celery, uuid: str) -> bool:

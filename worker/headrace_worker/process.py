@@ -112,6 +112,7 @@ class Process:
             )
             try:
                 self.store = await attach(self.ledger, FileStore(root))
+                await asyncio.to_thread(self.store.take_away_from_others)
                 self.store_problem = ""
             except AWAY:
                 raise
