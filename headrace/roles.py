@@ -18,7 +18,7 @@ MACHINE = (
 )
 OF_WORKERS = ("HEADRACE_PROVIDERS", "HEADRACE_TEST_HOOKS")
 """The first may hold headers with credentials."""
-OF_GATEWAYS = ("HEADRACE_STREAM_SECRET",)
+OF_GATEWAYS = ("HEADRACE_STREAM_SECRET", "HEADRACE_STREAM_SECRET_FILE")
 
 ALLOWED: dict[Role, tuple[str, ...]] = {
     "worker": ("*",),
