@@ -52,9 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         None  # path of a JSON file of prices and context lengths, before the catalogue's (providers.md)
     )
     stream_secret: Annotated[str, Meta(min_length=16)] | None = None  # signs stream tokens; `headrace up` makes one
-    stream_secret_file: str | None = (
-        None  # a file with that secret instead, made at the first start of `headrace gateway`
-    )
+    stream_secret_file: str | None = None  # a file with it instead; `headrace gateway` makes it if missing
     gateway_open: bool | None = None  # take callers without a token; unset: only when the gateway listens on loopback
     gateway_origins: str = ""  # origins of other sites whose pages may use the gateway, with commas between
     gateway_streams: Count = 10_000  # streams and WebSockets open at a time, per gateway process
