@@ -23,6 +23,8 @@ from pathlib import Path
 
 from headrace_rehearsal import account
 
+from headrace.embedded import die_with_parent
+
 STATE = Path(".headrace")
 DEMO = STATE / "demo"
 MODEL = os.environ.get("MODEL", "rehearsal/large")
@@ -59,7 +61,8 @@ SCHEMA = {
 def main() -> int:
     began = time.monotonic()
     documents = list(read_documents())
-    DEMO.mkdir(parents=True, exist_ok=True)
+    STATE.mkdir(mode=0o700, exist_ok=True)
+    DEMO.mkdir(exist_ok=True)
     (DEMO / "documents.jsonl").write_text("".join(json.dumps(document) + "\n" for document in documents))
     (DEMO / "record.json").write_text(json.dumps(SCHEMA, indent=2))
     say(f"{len(documents)} descriptions of installed distributions -> {DEMO / 'documents.jsonl'}")
@@ -75,6 +78,7 @@ def main() -> int:
                 *("--model", MODEL, "--out", str(DEMO / "records.jsonl"), "--force"),  # an earlier demo's
             ],
             env={**os.environ, "HEADRACE_REDIS_URL": str(ready["redis"]), "HEADRACE_FILES": str(ready["files"])},
+            preexec_fn=die_with_parent,
         )
         killer = threading.Thread(target=kill_half_way, args=(ready, len(documents), judge, before, kills), daemon=True)
         killer.start()
@@ -136,11 +140,14 @@ def service() -> Iterator[dict[str, object]]:
             str(STATE),
             "--ready-file",
             str(file),
+            "--until-stdin-ends",  # a demo that is killed leaves no service behind
         ]
         if not REAL:
             command += ["--rehearsal", "--rehearsal-flag=--latency=300", "--rehearsal-flag=--jitter=200"]
         # Few calls at a time, so that there is a half-way at which to kill.
-        up = subprocess.Popen(command, start_new_session=True, env={"HEADRACE_CALLS": "8", **os.environ})
+        up = subprocess.Popen(
+            command, stdin=subprocess.PIPE, start_new_session=True, env={"HEADRACE_CALLS": "8", **os.environ}
+        )
         try:
             while not file.exists():
                 if up.poll() is not None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from headrace.embedded import die_with_parent
+from headrace.ownership import PRIVATE_UMASK
 
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 2.0
@@ -59,6 +60,7 @@ class Child:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                umask=PRIVATE_UMASK,
                 preexec_fn=lambda: die_with_parent(signal.SIGKILL),
             )
         self._started = time.monotonic()

@@ -344,8 +344,8 @@ class AsyncHeadrace(OneLoop):
     async def store(self) -> FileStore:
         """The file store that the ledger names; this client's own when none is named yet. Raises `StorageError`."""
         if self._store is None:
-            state = find_state_folder() or Path(STATE_FOLDER)
-            root = Path(self.settings.files) if self.settings.files else state / "files"
+            named = self.settings.files
+            root = Path(named) if named else (find_state_folder() or Path(STATE_FOLDER)) / "files"
             self._store = await attach(self.ledger, FileStore(root.resolve()))
         return self._store
 

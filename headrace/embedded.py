@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 
 from headrace.errors import EmbeddedServerError
+from headrace.ownership import PRIVATE_UMASK, make_private, write_private
+from headrace.roles import environment_of
 
 PR_SET_PDEATHSIG = 1
 
@@ -79,7 +81,7 @@ class EmbeddedServer:
 
     def start(self, *, timeout_s: float = 10.0) -> None:
         """Start the server and wait until it answers. Raises `EmbeddedServerError` with the end of its log."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_private(self.folder)
         if self._lock is None:
             self._lock = self._take_folder()
         log = self.folder / "valkey.log"
@@ -101,11 +103,13 @@ class EmbeddedServer:
         # A session of its own: Ctrl-C at the terminal must reach the supervisor alone, the server stops last.
         self._process = subprocess.Popen(
             command,
+            env=environment_of("server", os.environ),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
+            umask=PRIVATE_UMASK,
             preexec_fn=lambda: die_with_parent(signal.SIGTERM),
         )
-        (self.folder / "valkey.pid").write_text(str(self._process.pid))
+        write_private(self.folder / "valkey.pid", str(self._process.pid))
         self._await_answer(log, timeout_s)
 
     def stop(self, *, timeout_s: float = 10.0) -> None:
@@ -134,7 +138,7 @@ class EmbeddedServer:
             self._process = None
 
     def _take_folder(self) -> int:
-        lock = os.open(self.folder / "valkey.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(self.folder / "valkey.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -149,7 +153,7 @@ class EmbeddedServer:
         """We hold the lock, so a server that the pid file names has lost its parent: end it before we start ours."""
         try:
             pid = int((self.folder / "valkey.pid").read_text())
-            if str(self.folder).encode() not in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if pid < 1 or not is_server_on(pid, self.folder):  # the number may be another process's by now
                 return
             os.kill(pid, signal.SIGTERM)
         except (OSError, ValueError):
@@ -180,6 +184,14 @@ class EmbeddedServer:
                 time.sleep(0.005)
         finally:
             client.close()
+
+
+def is_server_on(pid: int, folder: Path) -> bool:
+    """Whether this process of ours is a server that works in `folder`. Raises `OSError` when there is none."""
+    process = Path(f"/proc/{pid}")
+    # Its arguments are no longer there: it writes a title over them.
+    is_server = b"unixsocket" in (process / "cmdline").read_bytes()
+    return is_server and process.stat().st_uid == os.geteuid() and (process / "cwd").samefile(folder)
 
 
 def short_temporary_folder() -> str | None:

@@ -2,6 +2,7 @@
 
     HeadraceError
     ├── SettingsError        a variable that cannot be read                        (exit 2)
+    │   └── UntrustedFile        a file or folder that another user owns or may write
     ├── InputError           the caller's input: file, line, JSON Pointer          (exit 2)
     │   └── SchemaError      a schema, or a type as one, that cannot be carried
     │       └── NoSchemaError    it is no JSON Schema at all
@@ -44,6 +45,10 @@ class HeadraceError(Exception):
 
 class SettingsError(HeadraceError):
     exit_code = 2
+
+
+class UntrustedFile(SettingsError):
+    """A file or folder that would be trusted, and that another user owns or may write."""
 
 
 class InputError(HeadraceError, ValueError):

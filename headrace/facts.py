@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from headrace.errors import InputError, SettingsError
+from headrace.ownership import check_not_public
 from headrace.schema.modes import Mode
 from headrace.settings import variable
 
@@ -221,6 +222,7 @@ def providers(environ: Mapping[str, str]) -> dict[str, Provider]:
     if not registered.lstrip().startswith("{"):
         where = f"{where} ({registered})"
         try:
+            check_not_public(Path(registered), where)  # it says where keys are sent
             text = Path(registered).read_bytes()
         except OSError as error:
             raise SettingsError(f"{where}: cannot be read: {error.strerror}") from None

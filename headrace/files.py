@@ -1,5 +1,8 @@
 """The file store: input and output of batches in one local folder. Nothing that was committed is ever overwritten.
 
+Whatever the umask, files and folders in it are for this user alone; where the store's own folder lets a group write, for that
+group as well.
+
 A commit is: write to a temporary name, fsync, rename, fsync of the folder. The ledger names the store and its id, so that
 a worker that sees another folder says so instead of failing items.
 """
@@ -10,6 +13,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,7 +40,10 @@ class FileStore:
 
     def __init__(self, root: Path):
         self.root = root
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._group = root.stat().st_mode & (stat.S_IRWXG | stat.S_ISGID)
+        if not self._group & stat.S_IWGRP:  # it may read without being meant to: so the usual umask has it
+            self._group = 0
         mark = root / ".store-id"
         if not mark.exists():
             with suppress(FileExistsError):
@@ -71,10 +78,10 @@ class FileStore:
     def writer(self, name: str) -> Iterator[BinaryIO]:
         """A file to write bit by bit; it is committed as `name` at the end of a block that raises nothing."""
         path = self.path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make_folder(path.parent)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         try:
-            with no_room_is_a_storage_error(name), temporary.open("xb") as file:
+            with no_room_is_a_storage_error(name), self._open_new(temporary) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -104,7 +111,7 @@ class FileStore:
     def link(self, source: str, name: str) -> None:
         """Make `name` another name of the committed `source`, or a copy where links are not possible."""
         path = self.path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make_folder(path.parent)
         try:
             os.link(self.path(source), path)
         except OSError:
@@ -121,6 +128,30 @@ class FileStore:
     def free_mb(self) -> int:
         """Free room where the store lies, in MiB."""
         return shutil.disk_usage(self.root).free // (1024 * 1024)
+
+    def take_away_from_others(self) -> None:
+        """Close the folders that stand in it from a time when the umask decided, and with them what is in these."""
+        for path in self.root.glob("batch_*"):
+            with suppress(OSError):  # gone meanwhile, or another user's
+                info = path.lstat()
+                wanted = info.st_mode & (stat.S_IRWXU | self._group)
+                if not stat.S_ISLNK(info.st_mode) and stat.S_IMODE(info.st_mode) != wanted:
+                    path.chmod(wanted)
+
+    def _make_folder(self, folder: Path) -> None:
+        if folder.is_dir():
+            return
+        self._make_folder(folder.parent)
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+            if self._group:
+                folder.chmod(0o700 | self._group)
+
+    def _open_new(self, path: Path) -> BinaryIO:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        if self._group:
+            os.fchmod(descriptor, 0o600 | self._group & 0o060)
+        return os.fdopen(descriptor, "wb")
 
     def _commit(self, path: Path, parts: Iterable[bytes]) -> int:
         size = 0

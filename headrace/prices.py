@@ -18,6 +18,7 @@ import msgspec
 
 from headrace.errors import SettingsError
 from headrace.job import Usage
+from headrace.ownership import check_not_public
 from headrace.schema.modes import Mode
 from headrace.settings import variable
 
@@ -100,6 +101,7 @@ def local_profiles(path: str) -> dict[str, Profile]:
     if not path:
         return {}
     try:
+        check_not_public(Path(path), variable("profiles"))
         return msgspec.json.decode(Path(path).read_bytes(), type=dict[str, Profile])
     except (OSError, msgspec.DecodeError, RecursionError) as error:
         raise SettingsError(f"{variable('profiles')}={path!r}: {error}") from None

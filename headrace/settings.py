@@ -6,19 +6,25 @@ An empty variable counts as unset. Durations end in `_s` (seconds), sizes in `_m
 
 from __future__ import annotations
 
-import json
+import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
-from headrace.errors import SettingsError, Unreachable
+from headrace.errors import SettingsError, Unreachable, UntrustedFile
+from headrace.ownership import check_trusted, read_trusted
 
 STATE_FOLDER = ".headrace"
 READY_FILE = "up.json"
+REMEDY = (
+    f"remove it, make a folder of your own nearer to your work (`mkdir -m 700 {STATE_FOLDER}`), or name the service and its "
+    "files (HEADRACE_REDIS_URL, HEADRACE_FILES)."
+)
 
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
@@ -46,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         None  # path of a JSON file of prices and context lengths, before the catalogue's (providers.md)
     )
     stream_secret: Annotated[str, Meta(min_length=16)] | None = None  # signs stream tokens; `headrace up` makes one
+    stream_secret_file: str | None = None  # a file with it instead; `headrace gateway` makes it if missing
     gateway_open: bool | None = None  # take callers without a token; unset: only when the gateway listens on loopback
     gateway_origins: str = ""  # origins of other sites whose pages may use the gateway, with commas between
     gateway_streams: Count = 10_000  # streams and WebSockets open at a time, per gateway process
@@ -97,22 +104,58 @@ def number_in(environ: Mapping[str, str] | None, variable: str, least: float) ->
     return number
 
 
+class Ready(msgspec.Struct, frozen=True):
+    """What `up.json` says of a running `headrace up`; it holds more, which nobody but people reads there."""
+
+    pid: Annotated[int, Meta(ge=1)]  # 0 and less would name groups of processes
+    redis: Annotated[str, Meta(pattern="^(redis|rediss|unix)://")]
+    embedded: bool = False  # the server is its own, on a socket in a folder of its own
+
+
 def find_state_folder(start: Path | None = None) -> Path | None:
-    """The nearest `.headrace` folder at or above `start` (default: the current folder), or None."""
+    """The nearest `.headrace` folder at or above `start` (default: the current folder), or None.
+
+    Raises `UntrustedFile` when that is another user's, or open to others: prompts would go where it says. Walking on past it
+    would find another service than the one that is meant.
+    """
     here = (start or Path.cwd()).resolve()
     for folder in (here, *here.parents):
-        if (folder / STATE_FOLDER).is_dir():
-            return folder / STATE_FOLDER
+        state = folder / STATE_FOLDER
+        try:
+            if not state.is_dir():
+                continue
+        except PermissionError:
+            continue  # what is in there is not for us either
+        check_trusted(state, remedy=REMEDY)
+        return state
     return None
 
 
-def read_ready(state: Path) -> dict[str, object] | None:
-    """The addresses that `headrace up` left in `state`, or None when it runs no longer (or never did)."""
+def read_ready(state: Path) -> Ready | None:
+    """What `headrace up` left in `state`, or None when it runs no longer (or never did).
+
+    Raises `UntrustedFile` when somebody else may have written it, or holds the socket that it names.
+    """
+    file = state / READY_FILE
     try:
-        ready = json.loads((state / READY_FILE).read_bytes())
-        os.kill(int(ready["pid"]), 0)
-    except (OSError, ValueError, KeyError):
+        text = read_trusted(file, remedy=REMEDY)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UntrustedFile(f"{file} is a symbolic link, so it is not used: {REMEDY}") from None
         return None
+    try:
+        ready = msgspec.json.decode(text, type=Ready)
+        os.kill(ready.pid, 0)
+    except (OSError, OverflowError, msgspec.DecodeError):
+        return None
+    if ready.embedded:
+        # Left behind in a folder of temporary files that was cleaned since, its name is free for anybody.
+        socket = Path(urlsplit(ready.redis).path)
+        try:
+            check_trusted(socket.parent, remedy=REMEDY)
+            check_trusted(socket, remedy=REMEDY)
+        except OSError:
+            return None
     return ready
 
 
@@ -127,4 +170,4 @@ def redis_url(settings: Settings) -> str:
         raise Unreachable(
             f"headrace is not running: HEADRACE_REDIS_URL is not set, and {where}. Start it: `headrace up`."
         )
-    return str(ready["redis"])
+    return ready.redis

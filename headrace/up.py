@@ -15,9 +15,11 @@ import secrets
 import signal
 import socket
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ from headrace.errors import EmbeddedServerError, InputError, SettingsError, Unre
 from headrace.facts import PROVIDERS
 from headrace.hint import QUEUES, broker_url
 from headrace.lost_worker import report_lost_worker
+from headrace.ownership import kept_secret, make_private, own_files_only, write_private
+from headrace.roles import environment_of
 from headrace.server_check import check_server
 from headrace.settings import READY_FILE, Settings
 
@@ -52,6 +56,7 @@ class Options:
         gateway: bool = True,
         flower: bool = True,
         flower_writable: bool = False,
+        until_stdin_ends: bool = False,
     ):
         self.state = state.resolve()
         self.port = port
@@ -62,6 +67,7 @@ class Options:
         self.gateway = gateway
         self.flower = flower
         self.flower_writable = flower_writable
+        self.until_stdin_ends = until_stdin_ends
 
 
 class Stack:
@@ -80,6 +86,9 @@ class Stack:
         """Start everything, keep it running until SIGTERM or Ctrl-C, stop it in order. Raises `HeadraceError`."""
         for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(sig, self._on_signal)
+        own_files_only()
+        if self.options.until_stdin_ends:
+            threading.Thread(target=end_with_stdin, name="headrace-stdin", daemon=True).start()
         self._check_extras()
         self._take_folder()
         try:
@@ -103,8 +112,11 @@ class Stack:
             )
 
     def _take_folder(self) -> None:
-        self.options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = os.open(self.options.state / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        changed = make_private(self.options.state)
+        if changed > 1:
+            say("up", f"{self.options.state} was open to other users: closed ({changed} modes changed)")
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._lock = os.open(self.options.state / "up.lock", flags, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -131,6 +143,7 @@ class Stack:
         self.ready = {
             "pid": os.getpid(),
             "redis": redis_url,
+            "embedded": self.server is not None,
             "namespace": self.settings.namespace,
             "files": environment["HEADRACE_FILES"],
         }
@@ -142,7 +155,7 @@ class Stack:
         for role in QUEUES:
             file = state / "logs" / f"{role}.ready"
             command = [sys.executable, "-m", "headrace_worker", "--role", role, "--ready-file", str(file)]
-            self._add(role, command, environment, ready_file_names(file))
+            self._add(role, command, environment_of("worker", environment), ready_file_names(file))
         if self.options.rehearsal:
             self._start_rehearsal(rehearsal_port, environment)
         if self.options.gateway:
@@ -183,7 +196,7 @@ class Stack:
         account = self.options.state / "rehearsal" / "account.jsonl"
         flags = [*self.options.rehearsal_flags, "--account", str(account), "--ready-file", str(file)]
         command = [sys.executable, "-m", "headrace_rehearsal", "--port", str(port), *flags]
-        self._add("rehearsal", command, environment, ready_file_names(file))
+        self._add("rehearsal", command, environment_of("rehearsal", environment), ready_file_names(file))
         self.ready |= {"rehearsal": f"http://127.0.0.1:{port}", "account": str(account)}
         say("rehearsal", f"http://127.0.0.1:{port}; its account: {account}")
         if self.options.stands_in and stand_ins(os.environ, ""):
@@ -193,14 +206,15 @@ class Stack:
         file = self.options.state / "logs" / "gateway.ready"
         secret = self.settings.stream_secret or kept_secret(self.options.state / "stream.secret")
         command = [sys.executable, "-m", "headrace_api", "--port", str(port), "--ready-file", str(file)]
-        self._add("gateway", command, environment | {"HEADRACE_STREAM_SECRET": secret}, ready_file_names(file))
+        gateway = environment_of("gateway", environment) | {"HEADRACE_STREAM_SECRET": secret}
+        self._add("gateway", command, gateway, ready_file_names(file))
         self.ready["gateway"] = f"http://127.0.0.1:{port}"
         say("gateway", f"http://127.0.0.1:{port}")
 
     def _start_flower(self, port: int, redis_url: str, environment: dict[str, str]) -> None:
         password = secrets.token_urlsafe(12)
         # By environment, not by argument: arguments are readable by every user of the machine.
-        flower = environment | {
+        flower = environment_of("flower", environment) | {
             "CELERY_BROKER_URL": broker_url(redis_url),
             "FLOWER_ADDRESS": "127.0.0.1",
             "FLOWER_PORT": str(port),
@@ -263,10 +277,7 @@ class Stack:
         if "gateway" in self.children:
             self.ready["gateway_pid"] = self.children["gateway"].pid
         for path in filter(None, (self.options.state / READY_FILE, self.options.ready_file)):
-            temporary = path.with_name(f".{path.name}.{os.getpid()}")
-            temporary.touch(mode=0o600)
-            temporary.write_text(json.dumps(self.ready, indent=2) + "\n")
-            temporary.replace(path)
+            write_private(path, json.dumps(self.ready, indent=2) + "\n")
 
     def _stop(self) -> None:
         """The gateway and Flower, the workers (they drain), rehearsal, Valkey last: nobody loses what it still needs."""
@@ -303,18 +314,12 @@ class Stack:
                     ) from None
 
 
-def kept_secret(file: Path) -> str:
-    """The secret in `file`, which only this user may read; made at the first call, so that tokens outlive a restart."""
-    try:
-        kept = file.read_text().strip()
-        if kept:
-            return kept
-    except FileNotFoundError:
-        pass
-    made = secrets.token_urlsafe(32)
-    file.touch(mode=0o600)
-    file.write_text(made + "\n")
-    return made
+def end_with_stdin() -> None:
+    """Stop in order once whoever holds the other end of standard input has closed it, or is gone."""
+    with suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def free_port() -> int:
@@ -345,4 +350,5 @@ def stand_ins(environ: Mapping[str, str], rehearsal: str) -> dict[str, str]:
 def say(who: str, what: str) -> None:
     """One readable line per event, on stderr."""
     stamp = time.strftime("%H:%M:%S")
-    print(f"{stamp} {who:<12} {what}", file=sys.stderr, flush=True)  # noqa: T201 (this is the command's log)
+    with suppress(OSError):  # whoever listened is gone; everything is stopped in order all the same
+        print(f"{stamp} {who:<12} {what}", file=sys.stderr, flush=True)  # noqa: T201 (this is the command's log)

@@ -94,10 +94,10 @@ def started(folder: Path, *arguments: str, environment: dict[str, str] | None = 
     env |= {"HEADRACE_DRAIN_S": "5", **(environment or {})}
     command = [
         *(sys.executable, "-m", "headrace", "up", "--port", "0", "--data", str(folder / ".headrace")),
-        *("--rehearsal", "--ready-file", str(folder / "ready.json"), *arguments),
+        *("--rehearsal", "--ready-file", str(folder / "ready.json"), "--until-stdin-ends", *arguments),
     ]
     with (folder / "up.log").open("wb") as log:
-        process = subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=folder)
+        process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=folder)
     try:
         until(lambda: (folder / "ready.json").exists() or process.poll() is not None, what="the service is up")
         assert process.poll() is None, (folder / "up.log").read_text()
@@ -110,6 +110,8 @@ def started(folder: Path, *arguments: str, environment: dict[str, str] | None = 
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
 
 
 def until(holds: Callable[[], Any], *, what: str, seconds: float = DEADLINE_S) -> Any:
@@ -121,3 +123,25 @@ def until(holds: Callable[[], Any], *, what: str, seconds: float = DEADLINE_S) -
             return found
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
         time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def tree(folder: Path) -> list[int]:
+    """Every process that names `folder` in its command line or its environment, ourselves apart."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            said = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if f"{folder}/.headrace".encode() in said and alive(int(entry.name)):
+            found.append(int(entry.name))
+    return found

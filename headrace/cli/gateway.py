@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from headrace.settings import Settings, variable
+
 NEEDED = ("headrace_api", "litestar", "uvicorn", "websockets")
 
 
@@ -19,12 +21,15 @@ NEEDED = ("headrace_api", "litestar", "uvicorn", "websockets")
 def gateway(host: str, port: int, ready_file: Path | None, token: bool) -> None:
     """Run one gateway until a signal ends it: jobs submitted and watched over HTTP and WebSocket, and the web page.
 
-    On loopback it takes every caller of this machine; elsewhere it demands tokens (HEADRACE_GATEWAY_OPEN). SIGTERM tells
+    On loopback it takes every caller of this machine; elsewhere it demands tokens (HEADRACE_GATEWAY_OPEN), signed with
+    HEADRACE_STREAM_SECRET, or with what the file HEADRACE_STREAM_SECRET_FILE holds (made where it is not there). SIGTERM tells
     every viewer to come back and leaves the jobs alone.
     """
     from importlib.util import find_spec
 
     from headrace.errors import InputError
+    from headrace.ownership import own_files_only
+    from headrace.roles import environment_of
 
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
@@ -38,5 +43,24 @@ def gateway(host: str, port: int, ready_file: Path | None, token: bool) -> None:
         arguments += ["--ready-file", str(ready_file)]
     if token:
         arguments.append("--token")
+    own_files_only()
+    environment = environment_of("gateway", os.environ) | secret_of(Settings.load())
     # In place of this process: signals of a supervisor must reach the gateway itself.
-    os.execv(sys.executable, [sys.executable, "-m", "headrace_api", *arguments])  # noqa: S606
+    command = [sys.executable, "-m", "headrace_api", *arguments]
+    os.execve(sys.executable, command, environment)  # noqa: S606
+
+
+def secret_of(settings: Settings) -> dict[str, str]:
+    """The variable that the gateway finds its secret in, where a file holds it. Raises `InputError`."""
+    from headrace.errors import InputError
+    from headrace.ownership import kept_secret
+
+    if settings.stream_secret or not settings.stream_secret_file:
+        return {}
+    try:
+        return {variable("stream_secret"): kept_secret(Path(settings.stream_secret_file))}
+    except OSError as error:
+        name = f"{variable('stream_secret_file')}={settings.stream_secret_file}"
+        raise InputError(
+            f"{name}: {error.strerror}. Name a file that this user may make in a folder that is there."
+        ) from None

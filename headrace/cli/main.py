@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from headrace.cli.arguments import hide_arguments
 from headrace.errors import HeadraceError
 
 # The words of `headrace --help`, which imports none of the commands: it has to answer at once.
@@ -63,6 +64,8 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command; one line on stderr for whatever was wrong."""
+    if arguments is None:
+        hide_arguments()
     try:
         code = cli.main(args=arguments, standalone_mode=False)
     except click.exceptions.Abort:

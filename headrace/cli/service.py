@@ -48,19 +48,22 @@ async def service(*, provider: str) -> AsyncIterator[str]:
     state = find_state_folder()
     ready = read_ready(state) if state else None
     if ready is not None:
-        yield str(ready["redis"])
+        yield ready.redis
         return
     folder = state or Path(STATE_FOLDER)
     click.echo(f"headrace is not running; starting it on {folder} for this command alone", err=True)
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / "ready.json"
         arguments = ["--data", str(folder), "--port", "0", "--no-flower", "--no-gateway", "--ready-file", str(file)]
+        arguments.append(
+            "--until-stdin-ends"
+        )  # however this process ends, also where the kernel sends no signal for it
         if provider.startswith("rehearsal/"):
             arguments.append("--rehearsal")
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "headrace", "up", *arguments),
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,

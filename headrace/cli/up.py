@@ -25,6 +25,9 @@ import click
 )
 @click.option("--flower/--no-flower", default=True, show_default=True, help="Start Flower (loopback, with a password).")
 @click.option("--flower-writable", is_flag=True, help="Let Flower revoke tasks and shut workers down.")
+@click.option(
+    "--until-stdin-ends", is_flag=True, help="Stop when standard input ends: with the program that started it."
+)
 def up(
     data: Path | None,
     port: int,
@@ -34,6 +37,7 @@ def up(
     gateway: bool,
     flower: bool,
     flower_writable: bool,
+    until_stdin_ends: bool,
 ) -> None:
     """Run the service: Valkey, the workers, the gateway, Flower, and without a provider's key the rehearsal provider.
 
@@ -51,5 +55,6 @@ def up(
         gateway=gateway,
         flower=flower,
         flower_writable=flower_writable,
+        until_stdin_ends=until_stdin_ends,
     )
     sys.exit(Stack(Settings.load(), options).run())

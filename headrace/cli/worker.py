@@ -29,6 +29,7 @@ def worker(role: str, ready_file: Path | None, calls: int | None, check: bool) -
     from importlib.util import find_spec
 
     from headrace.errors import InputError
+    from headrace.roles import environment_of
 
     if check:
         if ready_file is None:
@@ -48,7 +49,8 @@ def worker(role: str, ready_file: Path | None, calls: int | None, check: bool) -
     if calls is not None:
         os.environ["HEADRACE_CALLS"] = str(calls)
     # In place of this process: signals of a supervisor must reach the worker itself.
-    os.execv(sys.executable, [sys.executable, "-m", "headrace_worker", *arguments])  # noqa: S606
+    command = [sys.executable, "-m", "headrace_worker", *arguments]
+    os.execve(sys.executable, command, environment_of("worker", os.environ))  # noqa: S606
 
 
 def answers(role: str, ready_file: Path) -> int:

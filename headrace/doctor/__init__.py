@@ -25,7 +25,7 @@ from headrace.doctor.server import (
     server_version,
     service,
 )
-from headrace.errors import HeadraceError, SettingsError
+from headrace.errors import HeadraceError, SettingsError, UntrustedFile
 from headrace.settings import Settings
 
 
@@ -77,6 +77,8 @@ def run(check: Check, bench: Bench) -> Iterator[Finding]:
     try:
         seen = check.look(bench)
         yield from [seen] if isinstance(seen, Finding) else seen
+    except UntrustedFile as error:
+        yield Finding(check.name, "error", str(error), "See `service`.")
     except (RedisError, OSError, HeadraceError, msgspec.MsgspecError) as error:
         # Not its text: an error of the server may quote what was sent to it.
         yield Finding(

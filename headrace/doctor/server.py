@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 from headrace.doctor.bench import WORKERS_S, Bench, Finding, Status, redacted
-from headrace.errors import SettingsError, Unreachable
+from headrace.errors import SettingsError, Unreachable, UntrustedFile
 from headrace.hint import QUEUES, queue_key
 from headrace.ledger.keys import Keys
 from headrace.ledger.reject import counted
@@ -26,6 +26,10 @@ def service(bench: Bench) -> Finding:
         bench.unreachable = True
         what = str(error).partition(" Start it")[0].rstrip(".")
         return Finding("service", "error", what, "Start it with `headrace up`, or set HEADRACE_REDIS_URL.")
+    except UntrustedFile as error:
+        bench.unreachable = True
+        what, _, fix = str(error).partition(", so it is not used: ")
+        return Finding("service", "error", f"{what}, so it is not used", f"{fix[:1].upper()}{fix[1:]}")
     except SettingsError as error:
         bench.unreachable = True
         return Finding(

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headrace.errors import InvalidOutput, Misfit
+from headrace.roles import environment_of
 
 if TYPE_CHECKING:
     from headrace.schema.validate import Validator
@@ -105,7 +106,7 @@ class Apart:
                 stderr=subprocess.DEVNULL,  # it ends in the middle of things, and says so at length
                 start_new_session=True,  # a Ctrl-C is the parent's to handle
                 # At the limit of its memory Rust would write where it was, for which it needs memory, and waits for itself.
-                env={**os.environ, "RUST_BACKTRACE": "0"},
+                env=environment_of("validation", os.environ) | {"RUST_BACKTRACE": "0"},
             )
         return self._child
 

@@ -9,6 +9,7 @@ import errno
 import gc
 import math
 import os
+import secrets
 import signal
 import sys
 from pathlib import Path
@@ -51,8 +52,11 @@ async def serve(rehearsal: Rehearsal, host: str, port: int, ready_file: Path | N
 
 def tell_ready(ready_file: Path, url: str) -> None:
     """Write where to find us: whole or not at all."""
-    part = ready_file.with_name(f"{ready_file.name}.{os.getpid()}.part")
-    part.write_bytes(msgspec.json.encode({"url": url, "pid": os.getpid()}))
+    part = ready_file.with_name(f".{ready_file.name}.{secrets.token_hex(8)}")
+    # In a folder of all users somebody may be waiting under a name that can be guessed.
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(msgspec.json.encode({"url": url, "pid": os.getpid()}))
     part.replace(ready_file)
 
 

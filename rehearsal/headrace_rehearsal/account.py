@@ -84,7 +84,7 @@ class Account:
         self.run = secrets.token_hex(4)
         self.lost = 0
         self._encode = msgspec.json.Encoder().encode
-        self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         size = os.fstat(self._file).st_size
         # A killed process may have left half a line: what follows must not be joined to it.
         self._torn = size > 0 and os.pread(self._file, 1, size - 1) != b"\n"

@@ -7,9 +7,9 @@ import contextlib
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tomllib
@@ -23,6 +23,7 @@ import pytest
 from stack import headrace, until
 
 from headrace.embedded import bundled_binary
+from headrace.facts import PROVIDERS
 from headrace.hint import QUEUES
 from headrace.settings import Settings, variable
 from headrace.up import free_port
@@ -32,7 +33,7 @@ yaml = pytest.importorskip("yaml")
 pytestmark = pytest.mark.xdist_group("compose")
 
 ROOT = Path(__file__).parents[2]
-OURS = {"rehearsal", *QUEUES, "flower"}
+OURS = {"rehearsal", *QUEUES, "gateway", "flower"}
 PASSWORDS = {"VALKEY_PASSWORD": "rehearsed0valkey", "FLOWER_PASSWORD": "rehearsed0flower"}
 HAND_BACK_S = 20.0  # after the drain: cancelled tasks, the service's stop, the interpreter's end
 INNERMOST = re.compile(r"\$\{(?P<name>\w+)(?:(?P<how>:-|:\?|:\+)(?P<word>[^${}]*))?\}")
@@ -54,7 +55,7 @@ def compose(environ: dict[str, str]) -> dict[str, Any]:
             return [filled(each) for each in node]
         while isinstance(node, str) and INNERMOST.search(node):
             node = INNERMOST.sub(value, node)
-        return node
+        return node.replace("$$", "$") if isinstance(node, str) else node
 
     return filled(yaml.safe_load((ROOT / "docker-compose.yml").read_text()))
 
@@ -79,17 +80,53 @@ def test_what_must_be_given_is_asked_for() -> None:
         compose({})
     without = compose({"FLOWER_PASSWORD": "x"})["services"]
     assert without["bulk"]["environment"]["HEADRACE_REDIS_URL"] == "redis://valkey:6379/0"
-    assert without["valkey"]["command"][-2:] == ["--requirepass", ""]
+    assert without["valkey"]["environment"] == {"REDISCLI_AUTH": ""}
     within = compose({"FLOWER_PASSWORD": "x", "VALKEY_PASSWORD": "y"})["services"]
     assert within["bulk"]["environment"]["HEADRACE_REDIS_URL"] == "redis://:y@valkey:6379/0"
 
 
 def test_every_variable_exists(services: dict[str, Any]) -> None:
     known = {variable(name) for name in Settings.__struct_fields__}
-    for name in (*QUEUES, "flower"):
+    for name in (*QUEUES, "gateway", "flower"):
         environment = services[name]["environment"]
         assert {each for each in environment if each.startswith("HEADRACE_")} <= known
         Settings.load(environment)
+
+
+SET_HERE = {"redis_url", "files", "strict", "drain_s", "stream_secret_file"}
+NOT_IN_CONTAINERS = {"test_hooks"}
+OF_PROVIDERS = {name for row in PROVIDERS.values() for name in (row.key_variable, row.base_url_variable) if name}
+OF_PROVIDERS = OF_PROVIDERS - {"REHEARSAL_BASE_URL"} | {"OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_MAX_RETRIES"}
+
+
+def test_every_setting_can_stand_in_dotenv_and_secrets_reach_their_own_service() -> None:
+    settings = {variable(name) for name in Settings.__struct_fields__ if name not in SET_HERE | NOT_IN_CONTAINERS}
+    given = {name: f"value-of-{name.lower()}" for name in settings | OF_PROVIDERS} | PASSWORDS
+    reached: dict[str, set[str]] = {}
+    for service, definition in compose(given)["services"].items():
+        text = json.dumps({name: each for name, each in definition.items() if name != "build"})
+        for name, value in given.items():
+            if value in text:
+                reached.setdefault(name, set()).add(service)
+    assert set(given) == set(reached)
+    workers = set(QUEUES)
+    for name in OF_PROVIDERS | {"HEADRACE_PROVIDERS"}:
+        assert reached[name] == workers, name
+    assert reached["HEADRACE_STREAM_SECRET"] == {"gateway"}
+    assert reached["FLOWER_PASSWORD"] == {"flower"}
+    assert reached["VALKEY_PASSWORD"] == {*workers, "gateway", "flower", "valkey"}
+
+
+def test_keys_of_providers_of_their_own_reach_the_workers_alone(services: dict[str, Any]) -> None:
+    """Their names are not known here: they come from a file that no other service reads, and that may be missing."""
+    assert {name for name, each in services.items() if "env_file" in each} == set(QUEUES)
+    assert services["bulk"]["env_file"] == [{"path": "providers.env", "required": False}]
+
+
+def test_no_secret_is_an_argument(services: dict[str, Any]) -> None:
+    for service in services.values():
+        words = [*service.get("entrypoint", []), *service.get("command", []), *service["healthcheck"]["test"]]
+        assert not [word for word in words for secret in PASSWORDS.values() if secret in word]
 
 
 def test_nothing_is_lost_when_it_stops_or_starts_again(services: dict[str, Any]) -> None:
@@ -102,7 +139,7 @@ def test_nothing_is_lost_when_it_stops_or_starts_again(services: dict[str, Any])
         assert seconds(worker["stop_grace_period"]) >= drain_s + HAND_BACK_S
         assert worker["depends_on"]["valkey"]["condition"] == "service_healthy"
         assert worker["volumes"] == services[QUEUES[0]]["volumes"], "one file store for all"
-    command = shlex.join(services["valkey"]["command"])
+    command = services["valkey"]["command"][-1]
     assert "--appendonly yes" in command
     assert "--maxmemory-policy noeviction" in command
     assert services["valkey"]["volumes"] == ["valkey:/data"]
@@ -110,10 +147,13 @@ def test_nothing_is_lost_when_it_stops_or_starts_again(services: dict[str, Any])
     assert {each.split(":")[0] for service in services.values() for each in service.get("volumes", [])} == set(kept)
 
 
-def test_only_flower_is_published_and_only_here(services: dict[str, Any]) -> None:
+def test_the_gateway_and_flower_are_published_and_only_here(services: dict[str, Any]) -> None:
     assert {name: each["ports"] for name, each in services.items() if "ports" in each} == {
-        "flower": ["127.0.0.1:8401:8401"]
+        "gateway": ["127.0.0.1:8400:8400"],
+        "flower": ["127.0.0.1:8401:8401"],
     }
+    assert services["gateway"]["environment"]["HEADRACE_GATEWAY_OPEN"] == "0"
+    assert services["gateway"]["volumes"] == ["gateway:/data"], "its secret is its own"
     assert services["flower"]["environment"]["FLOWER_READ_ONLY"] == "true"
 
 
@@ -140,7 +180,7 @@ def test_no_secret_is_written_down() -> None:
         text = (ROOT / name).read_text()
         assert not re.search(r"sk-\w{8}|BEGIN [A-Z ]*PRIVATE", text)
         for key, value in re.findall(
-            r"^\s*(\w*(?:KEY|PASSWORD|BASIC_AUTH|REDISCLI_AUTH|SECRET)\w*): (.*)$", text, re.M
+            r"^\s*(\w*(?:KEY|PASSWORD|BASIC_AUTH|REDISCLI_AUTH|SECRET(?!_FILE))\w*): (.*)$", text, re.M
         ):
             assert re.fullmatch(r"(headrace:)?\$\{\w+:[-?][^}]*\}", value), key
 
@@ -166,12 +206,15 @@ class Here:
     def __init__(self, services: dict[str, Any], folder: Path):
         self.services = services
         self.folder = folder
-        self.ports = {port: str(free_port()) for port in ("6379", "8401", "8402")}
+        self.ports = {port: str(free_port()) for port in ("6379", "8400", "8401", "8402")}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.bin = folder / "bin"
         for each in ("bin", "tmp", "volumes"):
             (folder / each).mkdir()
         (self.bin / "valkey-server").symlink_to(bundled_binary())
+        entrypoint = self.bin / "docker-entrypoint.sh"  # of Valkey's image: it gives up root, and does what it is told
+        entrypoint.write_text('#!/bin/sh\nexec "$@" --bind 127.0.0.1\n')
+        entrypoint.chmod(0o755)
         (self.bin / "valkey-cli").symlink_to(Path(sys.executable).parent / "redis-cli")
 
     def moved(self, service: dict[str, Any], text: str) -> str:
@@ -194,8 +237,6 @@ class Here:
         service = self.services[name]
         entrypoint = service.get("entrypoint", [] if name == "valkey" else json.loads(dockerfile("ENTRYPOINT")[0]))
         command = [self.moved(service, each) for each in [*entrypoint, *service.get("command", [])]]
-        if name == "valkey":  # there it is alone on its network, here it is not
-            command += ["--bind", "127.0.0.1"]
         environment = self.environment(name)
         program = shutil.which(command[0], path=environment["PATH"])
         assert program, command[0]
@@ -287,6 +328,53 @@ def test_flower_asks_for_its_password(here: Here) -> None:
     until(lambda: all(f"{role}-" in page() for role in QUEUES), what="Flower sees the workers")
 
 
+def call(here: Here, method: str, path: str, token: str = "", body: Any = None) -> tuple[int, Any]:
+    """The status and the JSON that the gateway answers with."""
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    data = None if body is None else json.dumps(body).encode()
+    url = f"http://127.0.0.1:{here.ports['8400']}{path}"
+    request = urllib.request.Request(url, data, headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code, None
+
+
+def minted(here: Here) -> str:
+    """A token, as docs/compose.md says."""
+    done = headrace("gateway", "--token", cwd=here.folder, env=here.environment("gateway"))
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_gateway_demands_tokens_signed_with_a_secret_of_its_own(here: Here) -> None:
+    body = {"model": "rehearsal/small", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}
+    assert call(here, "POST", "/v1/jobs", body=body)[0] == 401
+    token = minted(here)
+    status, job = call(here, "POST", "/v1/jobs", token, body)
+    assert status == 202
+    shown = until(
+        lambda: (said := call(here, "GET", f"/v1/jobs/{job['id']}", token)[1])["status"] == "succeeded" and said,
+        what="the job is done",
+    )
+    assert "Why is the sky blue?" in json.dumps(shown)
+    secret = here.folder / "volumes" / "gateway" / "stream.secret"
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    here.stop("gateway")
+    here.start("gateway")
+    until(lambda: here.is_healthy("gateway"), what="the gateway is back")
+    assert call(here, "GET", f"/v1/jobs/{job['id']}", token)[0] == 200, "the secret outlives a restart"
+
+
+def test_no_secret_is_in_the_arguments_of_a_process(here: Here) -> None:
+    secret = (here.folder / "volumes" / "gateway" / "stream.secret").read_text().strip()
+    for name, process in here.processes.items():
+        arguments = Path(f"/proc/{process.pid}/cmdline").read_text()
+        assert not [each for each in (secret, *PASSWORDS.values()) if each in arguments], name
+
+
 def test_a_worker_that_hangs_is_not_healthy(here: Here) -> None:
     here.processes["quarantine"].send_signal(signal.SIGSTOP)
     assert not here.is_healthy("quarantine")
@@ -295,5 +383,5 @@ def test_a_worker_that_hangs_is_not_healthy(here: Here) -> None:
 
 
 def test_every_service_stops_in_order_within_its_time(here: Here) -> None:
-    for name in ("flower", *QUEUES, "rehearsal", "valkey"):
+    for name in ("gateway", "flower", *QUEUES, "rehearsal", "valkey"):
         assert here.stop(name) == 0, here.log(name)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from itertools import pairwise
@@ -47,13 +50,18 @@ def events(stack: Stack) -> Iterator[Events]:
 
 
 def flower(stack: Stack, path: str, *, post: bool = False) -> Any:
-    ready = stack.ready
-    token = base64.b64encode(f"headrace:{ready['flower_password']}".encode()).decode()
     request = urllib.request.Request(
-        f"{ready['flower']}{path}", headers={"Authorization": f"Basic {token}"}, method="POST" if post else "GET"
+        f"{stack.ready['flower']}{path}",
+        headers={"Authorization": authorization(stack)},
+        method="POST" if post else "GET",
     )
     with urllib.request.urlopen(request, timeout=10) as answer:
         return json.load(answer)
+
+
+def authorization(stack: Stack) -> str:
+    password = stack.ready["flower_password"]
+    return f"Basic {base64.b64encode(f'headrace:{password}'.encode()).decode()}"
 
 
 def test_a_shard_reports_its_progress_once_a_second_in_numbers(client: Headrace, events: list[dict[str, Any]]) -> None:
@@ -67,6 +75,7 @@ def test_a_shard_reports_its_progress_once_a_second_in_numbers(client: Headrace,
         assert all(isinstance(event[name], int) for name in ("done", "failed", "tokens", "total"))
         assert received[event["uuid"]]["name"] == "headrace.shard"
         assert batch.id in received[event["uuid"]]["args"]
+        assert event["uuid"] == f"{batch.id}.s0", "the task's id is the record's"
     for uuid in {event["uuid"] for event in progress}:
         times = [event["timestamp"] for event in progress if event["uuid"] == uuid]
         assert all(later - earlier > 0.9 for earlier, later in pairwise(times))
@@ -81,6 +90,8 @@ def test_a_revoke_in_flower_cancels_the_record_and_closes_the_call(client: Headr
         return next((uuid for uuid, task in tasks.items() if job.id in (task["args"] or "")), None)
 
     uuid = until(running, what="Flower shows the task")
+    assert uuid == job.id
+    assert flower(stack, f"/api/task/info/{uuid}")["name"] == "headrace.job"
     until(lambda: paid(stack, job.id), what="the provider has the call")
     flower(stack, f"/api/task/revoke/{uuid}?terminate=true", post=True)
     with pytest.raises(JobFailed, match="cancelled"):
@@ -108,6 +119,41 @@ def test_a_hint_that_was_revoked_while_it_waited_cancels_its_record(client: Head
         client.job(job_id).result(20)
     assert paid(stack, job_id) == []
     app.close()
+
+
+def test_each_attempt_is_a_task_of_its_own(client: Headrace, stack: Stack, events: Events) -> None:
+    job = client.submit("rehearsal/small", "[[rehearsal latency=2000]] Wait.")
+    until(lambda: paid(stack, job.id), what="the provider has the call")
+    os.kill(stack.ready["workers"]["interactive"], signal.SIGKILL)
+    assert job.result(60)
+    ids = until(
+        lambda: (found := [each["uuid"] for each in events.of("task-received") if job.id in each["uuid"]])[1:] and found,
+        what="both attempts are heard",
+    )
+    assert ids[0] == job.id
+    assert all(each.startswith(f"{job.id}.2") for each in ids[1:])
+    assert len(set(ids)) == len(ids)
+    info = until(lambda: flower(stack, f"/api/task/info/{ids[1]}"), what="Flower knows the second")
+    assert job.id in info["args"]
+
+
+@pytest.mark.parametrize(
+    ("path", "is_open"),
+    [("/metrics", False), ("/", False), ("/tasks", False), ("/api/tasks", False), ("/healthcheck", True)],
+)
+def test_nothing_but_the_health_check_is_open(stack: Stack, path: str, is_open: bool) -> None:
+    def status(**headers: str) -> int:
+        request = urllib.request.Request(f"{stack.ready['flower']}{path}", headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code
+
+    assert status() == (200 if is_open else 401)
+    assert status(Authorization=f"Basic {base64.b64encode(b'headrace:wrong').decode()}") == (200 if is_open else 401)
+    assert status(Authorization=authorization(stack)) == 200
 
 
 def known(app: Celery, uuid: str) -> bool:

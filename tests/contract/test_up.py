@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from stack import headrace, started, until
+from stack import alive, headrace, started, tree, until
 
 from headrace.embedded import EmbeddedServer
 from headrace.errors import EmbeddedServerError, InputError
@@ -21,28 +21,6 @@ from headrace.settings import Settings
 from headrace.up import Options, Stack
 
 pytestmark = pytest.mark.xdist_group("up")
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def tree(folder: Path) -> list[int]:
-    """Every process that names `folder` in its command line or its environment, ourselves apart."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            said = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
-        except OSError:
-            continue
-        if f"{folder}/.headrace".encode() in said and alive(int(entry.name)):
-            found.append(int(entry.name))
-    return found
 
 
 def quiet(*arguments: str, **variables: str) -> tuple[list[str], dict[str, str]]:

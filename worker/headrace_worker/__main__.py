@@ -17,6 +17,7 @@ from typing import Any
 
 from headrace.errors import HeadraceError, SettingsError, Unreachable
 from headrace.hint import BULK, INTERACTIVE, QUARANTINE
+from headrace.ownership import own_files_only, write_private
 from headrace.server_check import check_server
 from headrace.settings import Settings, redis_url
 
@@ -52,6 +53,7 @@ def positive(text: str) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
+    own_files_only()
     settings = Settings.load()
     # Celery reads it when `celery.concurrency` is imported: before anything else of Celery.
     os.environ["CELERY_CUSTOM_WORKER_POOL"] = "headrace_worker.pool:TaskPool"
@@ -152,9 +154,7 @@ def announce(options: argparse.Namespace, name: str) -> None:
     signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
     structlog.stdlib.get_logger("headrace.worker").info("ready", role=options.role, name=name, pid=os.getpid())
     if options.ready_file:
-        partial = options.ready_file.with_name(f".{options.ready_file.name}.{os.getpid()}")
-        partial.write_text(json.dumps({"pid": os.getpid(), "role": options.role}))
-        partial.replace(options.ready_file)
+        write_private(options.ready_file, json.dumps({"pid": os.getpid(), "role": options.role}))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,61 @@
+"""The file store is for its user alone, whatever the umask; for a group only where its folder says so."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headrace.files import FileStore
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077], ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = os.umask(request.param)
+    yield
+    os.umask(before)
+
+
+def modes(root: Path) -> dict[str, str]:
+    paths = [root, *sorted(root.rglob("*"))]
+    return {str(path.relative_to(root)): oct(stat.S_IMODE(path.stat().st_mode)) for path in paths}
+
+
+def filled(root: Path) -> FileStore:
+    store = FileStore(root)
+    store.commit("batch_a/input.jsonl", [b"{}\n"])
+    store.commit_once("batch_a/parts/0.1", [b"{}\n"])
+    store.link("batch_a/input.jsonl", "batch_b/input.jsonl")
+    return store
+
+
+@pytest.mark.usefixtures("umask")
+def test_nobody_else_reads_it(tmp_path: Path) -> None:
+    filled(tmp_path / "files")
+    assert set(modes(tmp_path / "files").values()) == {"0o700", "0o600"}
+
+
+@pytest.mark.usefixtures("umask")
+def test_a_group_that_may_write_shares_it(tmp_path: Path) -> None:
+    root = tmp_path / "files"
+    root.mkdir()
+    root.chmod(0o2770)
+    filled(root)
+    found = modes(root)
+    assert {found["batch_a"], found["batch_a/parts"], found["batch_b"]} == {"0o2770"}
+    assert {found["batch_a/input.jsonl"], found["batch_a/parts/0.1"], found["batch_b/input.jsonl"]} == {"0o660"}
+
+
+def test_a_named_folder_keeps_its_mode_and_what_headrace_wrote_there_is_closed(tmp_path: Path) -> None:
+    root = tmp_path / "files"
+    filled(root)
+    (root / "theirs.txt").write_text("not headrace's")
+    for path in (root, *root.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    FileStore(root).take_away_from_others()
+    found = modes(root)
+    assert (found["."], found["theirs.txt"]) == ("0o755", "0o644")
+    assert {found["batch_a"], found["batch_b"]} == {"0o700"}
