@@ -25,6 +25,7 @@ from headrace.outputs import (
     writable,
     write_results,
 )
+from headrace.quoting import quoted
 from headrace.results import Row, value_of
 from headrace.schema.types import Answers
 from headrace.stream import AsyncJobStream
@@ -111,7 +112,7 @@ class AsyncJobHandle(Generic[T]):
 def checked_id(given: str, kind: str) -> str:
     """`given`, when it looks like the id of a `job` or a `batch`. Raises `InputError`."""
     if not isinstance(given, str) or not given.startswith(f"{kind}_"):
-        raise InputError(f"{given!r} is no id of a {kind}: those begin with `{kind}_`")
+        raise InputError(f"{quoted(given)} is no id of a {kind}: those begin with `{kind}_`")
     return given
 
 
@@ -272,7 +273,7 @@ async def within(timeout: float | None, wait: Coroutine[Any, Any, R], subject: s
     """What `wait` returns, or `WaitTimeout` about `subject` after `timeout` seconds."""
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0):
         wait.close()
-        raise InputError(f"timeout={timeout!r}: must be a number of seconds, 0 or more, or None")
+        raise InputError(f"timeout={quoted(timeout)}: must be a number of seconds, 0 or more, or None")
     # Not `asyncio.timeout`: its cancellation can get lost inside a read of the client, and then nothing ends the wait.
     task = asyncio.create_task(wait)
     try:

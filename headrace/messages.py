@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from headrace.errors import InputError
+from headrace.quoting import quoted, shortened
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 PARTS = ("text", "image_url", "input_audio", "audio_url", "video_url", "file", "refusal", "thinking")
@@ -189,11 +190,13 @@ def as_json(value: Any, what: str = "the content") -> str:
     try:
         return msgspec.json.encode(value).decode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"{what} cannot be written as JSON: {error}; give a text or plain values") from None
+        raise InputError(
+            f"{what} cannot be written as JSON: {shortened(str(error))}; give a text or plain values"
+        ) from None
 
 
 def shown(value: Any) -> str:
-    return repr(value) if isinstance(value, str) else kind(value)
+    return quoted(value) if isinstance(value, str) else kind(value)
 
 
 def kind(value: Any) -> str:

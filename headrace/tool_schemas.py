@@ -17,6 +17,7 @@ import msgspec
 
 from headrace.errors import InputError, SchemaError
 from headrace.messages import kind
+from headrace.quoting import quoted
 from headrace.schema.lower import lower_schema
 from headrace.schema.merge import TYPES
 from headrace.schema.source import SHOWN, check_size, escaped, subschemas
@@ -109,7 +110,7 @@ def schema_name(schema: Any, place: str) -> str:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         remedy = re.sub(r"[^a-zA-Z0-9_-]+", "_", name)[:64] if isinstance(name, str) and name else ""
         raise InputError(
-            f"{place}/{sort}/name: must be 1 to 64 letters, digits, _ or -, not {name!r}"
+            f"{place}/{sort}/name: must be 1 to 64 letters, digits, _ or -, not {quoted(name)}"
             + (f"; write {remedy}" if remedy else "")
         )
     if body.get("parameters"):
@@ -123,7 +124,10 @@ def check_parameters(parameters: dict[str, Any], where: str, tool: str) -> None:
     if problem is not None:
         pointer, keyword, what, remedy = problem
         raise SchemaError(
-            f"{where}{pointer}: tool {tool!r}: {what}", pointer=f"{where}{pointer}", keyword=keyword, remedy=remedy
+            f"{where}{pointer}: tool {quoted(tool)}: {what}",
+            pointer=f"{where}{pointer}",
+            keyword=keyword,
+            remedy=remedy,
         )
 
 
@@ -143,7 +147,7 @@ def problem_of(schema_json: bytes) -> tuple[str, str, str, str] | None:
         return (
             "/type",
             "type",
-            f"parameters of type {kinds!r}",
+            f"parameters of type {quoted(kinds)}",
             "describe an object, and put the value under a property of it",
         )
     return problem
@@ -159,7 +163,7 @@ def word_problem(schema: dict[str, Any]) -> tuple[str, str, str, str] | None:
         kinds = here.get("type", [])
         for each in kinds if isinstance(kinds, list) else [kinds]:
             if each not in TYPES:
-                return f"{at}/type", "type", f"there is no type {each!r}", f"write {meant_by(each)}"
+                return f"{at}/type", "type", f"there is no type {quoted(each)}", f"write {meant_by(each)}"
         required = here.get("required", [])
         if isinstance(required, bool):
             return (
@@ -223,12 +227,12 @@ def strict_parameters(parameters: dict[str, Any], where: str, tool: str) -> dict
         lowered = lower_schema(parameters)
         notes = [note for note in lowered.notes if note.how == "moved"]
     except SchemaError as error:
-        raise placed(error, where, f"tool {tool!r}: ") from None
+        raise placed(error, where, f"tool {quoted(tool)}: ") from None
     if lowered.transparent:
         return lowered.wire
     at, keyword, what = next(((note.pointer, note.keyword, note.text) for note in notes), optional_place(parameters))
     raise SchemaError(
-        f"{where}{at}: tool {tool!r} is strict, and strict mode cannot say it: {what}",
+        f"{where}{at}: tool {quoted(tool)} is strict, and strict mode cannot say it: {what}",
         pointer=f"{where}{at}",
         keyword=keyword,
         remedy="leave `strict` out, or require every property and close every object (one that may be absent is nullable)",
@@ -258,6 +262,6 @@ def optional_place(schema: dict[str, Any]) -> tuple[str, str, str]:
         if isinstance(here, dict):
             missing = [name for name in here.get("properties") or () if name not in (here.get("required") or ())]
             if missing:
-                return f"{at}/required", "required", f"{missing[0]!r} is not required"
+                return f"{at}/required", "required", f"{quoted(missing[0])} is not required"
             waiting += [(inner, f"{at}/{step}") for step, inner in subschemas(here)]
     return "", "type", "it has another shape there"

@@ -17,9 +17,11 @@ from headrace.ask import tool_definitions as defined
 from headrace.errors import CallError, HeadraceError, InputError
 from headrace.facts import OF_OTHERS, Provider, endpoint, is_openais
 from headrace.job import Completion, Job, Usage
+from headrace.masking import masked, secrets_in
 from headrace.messages import conversation
 from headrace.options import Options, check_beside_schema, merged, parse_options
 from headrace.prices import Profile, cost_of, profile_of
+from headrace.quoting import quoted
 from headrace.schema.flow import flow_of
 from headrace.schema.modes import Mode, check_carried, checked_mode, mode_for
 from headrace.schema.types import answers, check_type, places_of, plain
@@ -91,7 +93,7 @@ class ChatCompletion:
         if structured_output_mode is not None:
             self.facts = self.facts.with_structured_output(structured_output_mode)
         if not isinstance(model_id, str) or not model_id:
-            raise InputError(f"model_id={model_id!r}: must be the name of a model")
+            raise InputError(f"model_id={quoted(model_id)}: must be the name of a model")
         self.model_id = model_id
         self.options = parse_options(options, self.facts)
         self.base_url = checked_url(base_url or self.facts.address(os.environ), self.facts)
@@ -119,6 +121,8 @@ class ChatCompletion:
         self._profile_mode = (self._profile.mode if self._profile else None) or self.facts.mode
         self._headers = request_headers(self.facts, self._key, self.options)
         remember(self._key, default=self.facts.default_key)
+        for secret in secrets_in(self.base_url):
+            remember(secret)
         remember_headers(self._headers, default=self.facts.default_key)
 
     # Direct calls
@@ -217,7 +221,7 @@ class ChatCompletion:
         if prefilling and (schema is not None or response_format is not None):
             raise InputError("prefilling: a schema's answer cannot begin with it; leave one of the two out")
         if typed_parser and typed_parser not in PARSERS:
-            raise TypedParserNotFoundError(f"typed_parser={typed_parser!r}: the parsers are {', '.join(PARSERS)}")
+            raise TypedParserNotFoundError(f"typed_parser={quoted(typed_parser)}: the parsers are {', '.join(PARSERS)}")
         talk = conversation(messages, system_prompt=system_prompt)
         conversation("x", prefilling=prefilling)
         tools = tool_definitions or ToolDefinitions()
@@ -400,7 +404,8 @@ class ChatCompletion:
         return {"model_id": self.model_id, "provider": self.facts.name}
 
     def serialize(self) -> dict[str, Any]:
-        """Its configuration as plain JSON, without the key; `Model.from_config` is the way back (statement 146)."""
+        """Its configuration as plain JSON, without the key, nor an address that holds one; `Model.from_config` is the way
+        back (statement 146)."""
         retry = self._given_retry
         config: dict[str, Any] = {
             "provider": self.facts.name,
@@ -408,7 +413,7 @@ class ChatCompletion:
             "model_id": self.model_id,
             "options": msgspec.to_builtins(self.options),
             "switches": msgspec.to_builtins(self.switches),
-            "base_url": self._given_base_url,
+            "base_url": None if secrets_in(self._given_base_url or "") else self._given_base_url,
             "retry": msgspec.to_builtins(retry) if isinstance(retry, Retry) else retry,
             "structured_output_mode": self.facts.structured_output,
             "mode": self.mode,
@@ -420,7 +425,7 @@ class ChatCompletion:
         return {name: value for name, value in config.items() if value is not None or name == "cache_size"}
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.model_id!r}, base_url={self.base_url!r})"
+        return f"{type(self).__name__}({self.model_id!r}, base_url={masked(self.base_url)!r})"
 
 
 def fitting(completion: Completion, value: Any, read: Callable[[Any], Any]) -> Any:
