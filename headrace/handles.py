@@ -13,7 +13,7 @@ import msgspec
 
 from headrace import summaries
 from headrace.checking import Check, has_type
-from headrace.errors import Expired, Failure, InputError, JobFailed, Unknown, WaitTimeout
+from headrace.errors import Damaged, Expired, Failure, InputError, JobFailed, Unknown, WaitTimeout
 from headrace.job import Completion, Outcome
 from headrace.ledger.state import BATCH_TERMINAL, TERMINAL
 from headrace.outputs import (
@@ -26,6 +26,7 @@ from headrace.outputs import (
     write_results,
 )
 from headrace.quoting import quoted
+from headrace.readable import UNREADABLE
 from headrace.results import Row, value_of
 from headrace.schema.types import Answers
 from headrace.stream import AsyncJobStream
@@ -106,7 +107,10 @@ class AsyncJobHandle(Generic[T]):
         result = await persistently(lambda: ledger.client.get(f"{record}:result"))
         if result is None:
             raise Expired(self.id, "it ended, and its result is past its lifetime (`ttl_s` of submit)")
-        return decode_outcome(result)
+        try:
+            return decode_outcome(result)
+        except (*UNREADABLE, TypeError):
+            raise Damaged(self.id, "its result in Redis cannot be read") from None
 
 
 def checked_id(given: str, kind: str) -> str:

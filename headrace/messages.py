@@ -135,8 +135,21 @@ def conversation(messages: Any, *, system_prompt: str | None = None, prefilling:
     return [*talk, assistant(prefilling)] if prefilling else talk
 
 
+def check_conversation(messages: Sequence[Any]) -> None:
+    """Raise `InputError` naming the place where `messages` are no conversation."""
+    if not messages:
+        raise InputError("/messages: is empty; give at least one message")
+    for index, message in enumerate(messages):
+        check_message(message, f"/messages/{index}")
+
+
 def checked(message: Any, place: str) -> Message:
     """A copy of `message`, if it is one. Raises `InputError` naming `place`."""
+    check_message(message, place)
+    return copy.deepcopy(message)
+
+
+def check_message(message: Any, place: str) -> None:
     if not isinstance(message, dict):
         raise InputError(f'{place}: must be an object like {{"role": "user", "content": …}}, not {kind(message)}')
     role = message.get("role")
@@ -149,7 +162,6 @@ def checked(message: Any, place: str) -> Message:
     if calls is not None and not (isinstance(calls, list) and all(isinstance(call, dict) for call in calls)):
         raise InputError(f"{place}/tool_calls: must be a list of calls (objects), not {kind(calls)}")
     check_content(message, role, f"{place}/content")
-    return copy.deepcopy(message)
 
 
 def check_content(message: Message, role: str, place: str) -> None:

@@ -19,7 +19,7 @@ from headrace.facts import OF_OTHERS, Provider, endpoint, is_openais
 from headrace.job import Completion, Job, Usage
 from headrace.masking import masked, secrets_in
 from headrace.messages import conversation
-from headrace.options import Options, check_beside_schema, merged, parse_options
+from headrace.options import Options, check_beside_schema, check_for, check_options, merged, parse_options
 from headrace.prices import Profile, cost_of, profile_of
 from headrace.quoting import quoted
 from headrace.schema.flow import flow_of
@@ -46,6 +46,7 @@ from headrace_worker.reduce import Reducer, asked_choices
 from headrace_worker.request import Adapt, Body, Request, build_body, request_headers
 from headrace_worker.response import Response, Stream, Switches, response_of
 from headrace_worker.retry import Retry
+from headrace_worker.structured import fits
 from headrace_worker.transport import Deadlines, SdkTransport, Transport
 
 log = structlog.get_logger("headrace.worker.providers")
@@ -120,6 +121,7 @@ class ChatCompletion:
         self.mode: Mode | None = checked_mode(mode)
         self._profile_mode = (self._profile.mode if self._profile else None) or self.facts.mode
         self._headers = request_headers(self.facts, self._key, self.options)
+        self._checked: Options | None = None
         remember(self._key, default=self.facts.default_key)
         for secret in secrets_in(self.base_url):
             remember(secret)
@@ -256,7 +258,9 @@ class ChatCompletion:
     async def _remembering(self, job: Job, on_delta: Callable[[Delta], None] | None) -> Completion:
         if self._remembered is None or job.stream:
             return await self.complete(job, on_delta=on_delta)
-        return await self._remembered.ask(self.cache_key(job, self.tenant), lambda: self.complete(job))
+        return await self._remembered.ask(
+            self.cache_key(job, self.tenant), lambda: self.complete(job), lambda kept: self.fitting(job, kept)
+        )
 
     async def acache_info(self) -> CacheInfo:
         """Hits, misses, bound and size; all zero without a cache."""
@@ -285,6 +289,10 @@ class ChatCompletion:
             schema=job.schema,
             switches=[self.switches, job.mode, job.lax],
         )
+
+    async def fitting(self, job: Job, kept: Completion) -> bool:
+        """Whether a kept completion is what the job's schema, parser or response format makes of its text."""
+        return await fits(kept, job, self.mode_of(job), self.facts.dialect)
 
     async def complete(
         self, job: Job, *, request_id: str = "", on_delta: Callable[[Delta], None] | None = None
@@ -325,6 +333,11 @@ class ChatCompletion:
         return "prompt" if mode == "tool_call" and job.tools else mode
 
     def request(self, job: Job, request_id: str = "") -> Request:
+        """The request that `job` makes. Raises `InputError` for options and headers that it may not have."""
+        if job.options is not self.options and job.options is not self._checked:
+            check_options(job.options)  # a job comes from Redis, where others may write
+            check_for(job.options, self.facts)
+            self._checked = job.options
         headers = self._headers
         if job.options.extra_headers and job.options is not self.options:
             headers = request_headers(self.facts, self._key, job.options)
