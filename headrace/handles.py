@@ -186,7 +186,7 @@ class AsyncBatchHandle(Generic[T]):
         """Its counters, at most four times a second, the `end` last."""
         with await self._client.reader.view(self._client.ledger.keys.batch(await self.latest())) as viewer:
             async for event in viewer:
-                yield event.decode()
+                yield event.checked(self.id)
 
     async def results(self) -> AsyncGenerator[Row[T]]:
         """Its rows in input order, each as soon as all before it are there; memory does not grow with the batch."""

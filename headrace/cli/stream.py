@@ -52,10 +52,10 @@ class Text:
         kind = event["t"]
         if kind == "attempt.start" and event.get("reset"):
             self._answer.end()
-            self._say(f"attempt {event['n']} ({event['reason']}): the answer begins anew")
+            self._say(f"attempt {event['n']} ({event.get('reason', '')}): the answer begins anew")
             self._given = 0
         elif kind == "attempt.route":
-            if event["cached"]:
+            if event.get("cached"):
                 self._say("answered from the cache")
             elif self._stream.fold.attempt.get("reset"):
                 self._say(f"asking {event['deployment']} for {event['model']}")
