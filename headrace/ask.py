@@ -13,6 +13,7 @@ from headrace.facts import PROVIDERS
 from headrace.job import Job
 from headrace.messages import conversation
 from headrace.options import Options, OptionWords, check_beside_schema, parse_options
+from headrace.quoting import quoted, shortened
 from headrace.schema.modes import Mode, check_carried, checked_mode
 from headrace.schema.types import Answers, answers
 from headrace.tool_schemas import check_strict
@@ -102,11 +103,11 @@ def make_job(
 ) -> tuple[Job, Answers[Any]]:
     """The job, and how its answer is read. Raises `InputError`; the model's provider is checked by whoever knows them all."""
     if not isinstance(stream, bool):
-        raise InputError(f"stream={stream!r}: must be True or False")
+        raise InputError(f"stream={quoted(stream)}: must be True or False")
     if not isinstance(cache, bool):
-        raise InputError(f"cache={cache!r}: must be True or False")
+        raise InputError(f"cache={quoted(cache)}: must be True or False")
     if on_retry not in ("fail", "reset"):
-        raise InputError(f"on_retry={on_retry!r}: must be 'fail' or 'reset'")
+        raise InputError(f"on_retry={quoted(on_retry)}: must be 'fail' or 'reset'")
     expected, definitions = answers(schema), tool_definitions(tools, tool_choice)
     conversation("x", prefilling=prefilling)
     if prefilling and expected.schema is not None:
@@ -179,7 +180,7 @@ def make_template(
     try:
         template.encoded()
     except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"the options cannot be written as JSON: {error}") from None
+        raise InputError(f"the options cannot be written as JSON: {shortened(str(error))}") from None
     return template, expected
 
 
@@ -190,7 +191,7 @@ def check_schema_words(model: str, expected: Answers[Any], mode: Mode | None, re
     if isinstance(reasks, bool) or not isinstance(reasks, int) or not 0 <= reasks <= MOST_REASKS:
         raise InputError(f"reasks={reasks!r}: must be a whole number from 0 to {MOST_REASKS}")
     if not isinstance(lax, bool):
-        raise InputError(f"lax={lax!r}: must be True or False")
+        raise InputError(f"lax={quoted(lax)}: must be True or False")
     if expected.schema is None:
         given = [name for name, value in (("mode", mode), ("reasks", reasks), ("lax", lax)) if value]
         if given:
@@ -222,7 +223,7 @@ def ttl_ms(ttl_s: float | None) -> int:
     if ttl_s is None:
         return int(TTL_S * 1000)
     if isinstance(ttl_s, bool) or not isinstance(ttl_s, int | float) or not 1 <= ttl_s <= MOST_TTL_S:
-        raise InputError(f"ttl_s={ttl_s!r}: a result stays between 1 and {MOST_TTL_S} seconds (7 days)")
+        raise InputError(f"ttl_s={quoted(ttl_s)}: a result stays between 1 and {MOST_TTL_S} seconds (7 days)")
     return int(ttl_s * 1000)
 
 
@@ -231,7 +232,9 @@ def timeout_ms(timeout_s: float | None, default_s: float = TIMEOUT_S) -> int:
     if timeout_s is None:
         return int(default_s * 1000)
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not 1 <= timeout_s <= MAX_TIMEOUT_S:
-        raise InputError(f"timeout_s={timeout_s!r}: a job may take between 1 and {MAX_TIMEOUT_S} seconds (7 days)")
+        raise InputError(
+            f"timeout_s={quoted(timeout_s)}: a job may take between 1 and {MAX_TIMEOUT_S} seconds (7 days)"
+        )
     return int(timeout_s * 1000)
 
 
@@ -240,31 +243,31 @@ def encoded(job: Job) -> bytes:
     try:
         return msgspec.json.encode(job)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"the job cannot be written as JSON: {error}") from None
+        raise InputError(f"the job cannot be written as JSON: {shortened(str(error))}") from None
 
 
 def checked_key(key: Any) -> str | None:
     """An idempotency key. Raises `InputError`."""
     if key is not None and (not isinstance(key, str) or not 1 <= len(key) <= MOST_KEY_CHARS):
-        raise InputError(f"idempotency_key={key!r}: must be a text of 1 to {MOST_KEY_CHARS} characters, or None")
+        raise InputError(f"idempotency_key={quoted(key)}: must be a text of 1 to {MOST_KEY_CHARS} characters, or None")
     return key
 
 
 def checked_seconds(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= MOST_WINDOW_S:
-        raise InputError(f"{name}={value!r}: must be a number of seconds between 1 and {MOST_WINDOW_S}")
+        raise InputError(f"{name}={quoted(value)}: must be a number of seconds between 1 and {MOST_WINDOW_S}")
     return value
 
 
 def checked_count(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"{name}={value!r}: must be a whole number, 1 or more")
+        raise InputError(f"{name}={quoted(value)}: must be a whole number, 1 or more")
     return value
 
 
 def checked_text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise InputError(f"{name}={value!r}: must be a text that is not empty")
+        raise InputError(f"{name}={quoted(value)}: must be a text that is not empty")
     try:
         value.encode()
     except UnicodeEncodeError as error:

@@ -16,6 +16,7 @@ import msgspec
 from headrace.errors import InputError
 from headrace.job import BODY_VERSION, Job, Usage
 from headrace.options import Options
+from headrace.quoting import shortened
 from headrace.schema.modes import Mode
 
 
@@ -118,7 +119,7 @@ def prompt_fields(prompt: str) -> list[str]:
             if name not in names:
                 names.append(name)
     except ValueError as error:
-        raise InputError(f"--prompt: {error}. Write literal braces as `{{{{` and `}}}}`.") from None
+        raise InputError(f"--prompt: {shortened(str(error))}. Write literal braces as `{{{{` and `}}}}`.") from None
     return names
 
 

@@ -47,9 +47,11 @@ from headrace.ledger.script import AWAY, Ledger
 from headrace.ledger.state import BATCH_TERMINAL, JobState
 from headrace.ledger.submit import TIMEOUT_MS, submit, submit_many
 from headrace.ledger.unread import Asker
+from headrace.masking import masked
 from headrace.messages import conversation
 from headrace.one_loop import OneLoop
 from headrace.opening import WINDOW_S, open_new, open_retry
+from headrace.quoting import quoted
 from headrace.refusals import refusals
 from headrace.results import Lines, closed_lines
 from headrace.schema.types import Answers, answers
@@ -289,7 +291,7 @@ class AsyncHeadrace(OneLoop):
         """The newest jobs of the last 8 days, newest first; with `states` only those in one of them."""
         wrong = [state for state in states if state not in list(JobState)]
         if wrong:
-            raise InputError(f"state {wrong[0]!r}: use one of {', '.join(JobState)}")
+            raise InputError(f"state {quoted(wrong[0])}: use one of {', '.join(JobState)}")
         async with self.talking():
             return await summaries.jobs(self.ledger, TENANT, limit=checked_count("limit", limit), states=states)
 
@@ -368,7 +370,7 @@ class AsyncHeadrace(OneLoop):
             )
             why = sorted({each.lacking[provider] for each in self._announced if provider in each.lacking})
             raise InputError(
-                f"model {model!r}: no worker that is up can call {provider}"
+                f"model {quoted(model)}: no worker that is up can call {provider}"
                 + (f" ({'; '.join(why)} there)" if why else "")
             )
 
@@ -379,7 +381,7 @@ class AsyncHeadrace(OneLoop):
             yield
         except (RedisError, ConnectionError, TimeoutError) as error:
             raise Unreachable(
-                f"no answer from Redis at {without_password(self.url)}: {type(error).__name__}. Start the service with "
+                f"no answer from Redis at {masked(self.url)}: {type(error).__name__}. Start the service with "
                 "`headrace up`, or set HEADRACE_REDIS_URL to the server that it uses."
             ) from error
 
@@ -388,8 +390,3 @@ def callable_by(workers: list[Announcement], model: str) -> bool:
     """Whether one of `workers` can call the provider of `model`, or there is none to ask."""
     provider = model.partition("/")[0]
     return not workers or any(provider in each.usable for each in workers)
-
-
-def without_password(url: str) -> str:
-    before, at, host = url.rpartition("@")
-    return f"{before.partition('://')[0]}://***@{host}" if at else url

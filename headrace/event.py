@@ -11,9 +11,32 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from headrace.errors import InputError
+from headrace.errors import Damaged, InputError
+from headrace.readable import UNREADABLE
 
 FORM = re.compile(r"([0-9]{1,15})-([0-9]{1,15})")
+
+
+OF_BATCH = ("total", "succeeded", "failed", "cancelled", "dead", "at", "input_tokens", "output_tokens")
+FIELDS: dict[str, type] = {
+    **dict.fromkeys(("t", "d", "reason", "provider", "model", "deployment", "phase", "detail", "status"), str),
+    **dict.fromkeys(("call_id", "name", "type", "tr", "audio_id"), str),
+    **dict.fromkeys(("n", "c", "i", "p"), int),
+    **dict.fromkeys(OF_BATCH, int),
+    "state": str,
+    **dict.fromkeys(("reset",), bool),
+    **dict.fromkeys(("u", "message", "o"), dict),
+}
+"""Fields that are of one type in every event that has them."""
+NEEDED = {
+    "attempt.start": ("n",),
+    "attempt.route": ("provider", "model", "deployment"),
+    "status": ("phase", "detail"),
+    "text.delta": ("d",),
+    "reasoning.delta": ("d",),
+    "refusal.delta": ("d",),
+    "end": ("status",),
+}
 
 
 class EventId(NamedTuple):
@@ -52,6 +75,25 @@ class Event(NamedTuple):
 
     def decode(self) -> dict[str, Any]:
         return msgspec.json.decode(self.data)
+
+    def checked(self, record: str) -> dict[str, Any]:
+        """`decode`, for whoever relies on its fields. Raises `Damaged` about `record` for what no writer of ours has written; a
+        type that is not known here has any fields."""
+        try:
+            data = self.decode()
+        except UNREADABLE:
+            raise Damaged(record, f"event {self.id} is no JSON") from None
+        kind = data.get("t") if isinstance(data, dict) else None
+        if not isinstance(kind, str):
+            raise Damaged(record, f"event {self.id} is no event")
+        for name, value in data.items():
+            wanted = FIELDS.get(name)
+            if wanted is not None and value is not None and type(value) is not wanted:
+                raise Damaged(record, f"event {self.id}: {name} is no {wanted.__name__}")
+        missing = [name for name in (OF_BATCH if "state" in data else NEEDED.get(kind, ())) if data.get(name) is None]
+        if missing:
+            raise Damaged(record, f"event {self.id}: {missing[0]} is missing")
+        return data
 
 
 def parse_cursor(text: str | None) -> EventId | Literal["now"]:

@@ -17,7 +17,9 @@ import msgspec
 from msgspec import Meta
 
 from headrace.errors import InputError, SettingsError
+from headrace.masking import masked
 from headrace.ownership import check_not_public
+from headrace.quoting import quoted, shortened
 from headrace.schema.modes import Mode
 from headrace.settings import variable
 
@@ -77,6 +79,9 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     prices: str | None = None
     account_headers: bool = False
 
+    def __repr__(self) -> str:  # its address and its headers may hold a secret
+        return f"Provider({self.name!r})"
+
     def address(self, environ: Mapping[str, str]) -> str | None:
         """The base URL, without a slash at its end; an empty variable counts as unset (statement 24). It may have a query."""
         given = environ.get(self.base_url_variable) if self.base_url_variable else None
@@ -93,7 +98,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """The same provider with schemas sent in another way. Raises `InputError`."""
         if mode not in get_args(StructuredOutput):
             modes = ", ".join(get_args(StructuredOutput))
-            raise InputError(f"structured_output_mode={mode!r}: must be one of {modes}")
+            raise InputError(f"structured_output_mode={quoted(mode)}: must be one of {modes}")
         return msgspec.structs.replace(self, structured_output=mode)
 
 
@@ -195,6 +200,9 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     mode: Mode | None = None
     prices: str | None = None
 
+    def __repr__(self) -> str:
+        return f"Registration(base_url={masked(self.base_url)!r}, like={self.like!r})"
+
     def row(self, name: str) -> Provider:
         given = {field: value for field, value in msgspec.structs.asdict(self).items() if value is not None}
         like = PROVIDERS[given.pop("like")]
@@ -220,7 +228,7 @@ def providers(environ: Mapping[str, str]) -> dict[str, Provider]:
         return PROVIDERS
     where, text = variable("providers"), registered.encode()
     if not registered.lstrip().startswith("{"):
-        where = f"{where} ({registered})"
+        where = f"{where} ({shortened(masked(registered))})"
         try:
             check_not_public(Path(registered), where)  # it says where keys are sent
             text = Path(registered).read_bytes()
@@ -229,7 +237,7 @@ def providers(environ: Mapping[str, str]) -> dict[str, Provider]:
     try:
         given = msgspec.json.decode(text, type=dict[Annotated[str, Meta(pattern=NAME)], Registration])
     except (msgspec.DecodeError, RecursionError) as error:
-        raise SettingsError(f"{where}: {error}") from None
+        raise SettingsError(f"{where}: {shortened(str(error))}") from None
     for name, registration in given.items():
         if registration.like not in PROVIDERS:
             raise SettingsError(f"{where}: /{name}/like: must be one of {', '.join(PROVIDERS)}")
@@ -247,8 +255,8 @@ def split_model(model: str, registered: Collection[str] = ()) -> tuple[str, str]
     known = sorted({*PROVIDERS, *registered})
     if not slash or not name or provider not in known:
         raise InputError(
-            f"model {model!r}: write `provider/model`, where the provider is one of {', '.join(known)}"
-            + ("" if slash else f"; for example `openai/{model}`")
+            f"model {quoted(model)}: write `provider/model`, where the provider is one of {', '.join(known)}"
+            + ("" if slash else f"; for example `openai/{shortened(model)}`")
         )
     return provider, name
 
@@ -270,12 +278,12 @@ def checked_headers(headers: Mapping[str, Any] | None, provider: Provider | None
     rows = PROVIDERS.values() if provider is None else (provider,)
     for name, value in (headers or {}).items():
         if not isinstance(name, str) or not isinstance(value, str) or not value.isprintable() or not value.isascii():
-            raise InputError(f"extra_headers: {name!r} must be a name and a text of printable ASCII characters")
+            raise InputError(f"extra_headers: {quoted(name)} must be a name and a text of printable ASCII characters")
         listed = any(name.lower() in row.allowed_headers for row in rows)
         if not listed and (not ALLOWED_HEADER.fullmatch(name) or RESERVED_HEADER.fullmatch(name)):
             own = sorted({header for row in rows for header in row.allowed_headers})
             raise InputError(
-                f"extra_headers: {name!r} is not allowed; allowed are X-…, HTTP-Referer, OpenAI-Beta, traceparent, "
+                f"extra_headers: {quoted(name)} is not allowed; allowed are X-…, HTTP-Referer, OpenAI-Beta, traceparent, "
                 f"tracestate{''.join(f', {header}' for header in own)}. Keys belong to the provider's settings."
             )
     return dict(headers or {})

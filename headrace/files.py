@@ -23,6 +23,7 @@ import msgspec
 
 from headrace.errors import StorageError
 from headrace.ledger.script import Ledger
+from headrace.quoting import quoted
 
 BLOCK = 1024 * 1024
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
@@ -58,7 +59,7 @@ class FileStore:
         """Where `name` lies. Raises `StorageError` for a name that leads out of the store."""
         path = self.root / name
         if ".." in Path(name).parts or Path(name).is_absolute():
-            raise StorageError(f"{name!r} is not a name in the file store")
+            raise StorageError(f"{quoted(name)} is not a name in the file store")
         return path
 
     def commit(self, name: str, parts: Iterable[bytes]) -> int:

@@ -13,7 +13,7 @@ import msgspec
 
 from headrace import summaries
 from headrace.checking import Check, has_type
-from headrace.errors import Expired, Failure, InputError, JobFailed, Unknown, WaitTimeout
+from headrace.errors import Damaged, Expired, Failure, InputError, JobFailed, Unknown, WaitTimeout
 from headrace.job import Completion, Outcome
 from headrace.ledger.state import BATCH_TERMINAL, TERMINAL
 from headrace.outputs import (
@@ -25,6 +25,8 @@ from headrace.outputs import (
     writable,
     write_results,
 )
+from headrace.quoting import quoted
+from headrace.readable import UNREADABLE
 from headrace.results import Row, value_of
 from headrace.schema.types import Answers
 from headrace.stream import AsyncJobStream
@@ -105,13 +107,16 @@ class AsyncJobHandle(Generic[T]):
         result = await persistently(lambda: ledger.client.get(f"{record}:result"))
         if result is None:
             raise Expired(self.id, "it ended, and its result is past its lifetime (`ttl_s` of submit)")
-        return decode_outcome(result)
+        try:
+            return decode_outcome(result)
+        except (*UNREADABLE, TypeError):
+            raise Damaged(self.id, "its result in Redis cannot be read") from None
 
 
 def checked_id(given: str, kind: str) -> str:
     """`given`, when it looks like the id of a `job` or a `batch`. Raises `InputError`."""
     if not isinstance(given, str) or not given.startswith(f"{kind}_"):
-        raise InputError(f"{given!r} is no id of a {kind}: those begin with `{kind}_`")
+        raise InputError(f"{quoted(given)} is no id of a {kind}: those begin with `{kind}_`")
     return given
 
 
@@ -181,7 +186,7 @@ class AsyncBatchHandle(Generic[T]):
         """Its counters, at most four times a second, the `end` last."""
         with await self._client.reader.view(self._client.ledger.keys.batch(await self.latest())) as viewer:
             async for event in viewer:
-                yield event.decode()
+                yield event.checked(self.id)
 
     async def results(self) -> AsyncGenerator[Row[T]]:
         """Its rows in input order, each as soon as all before it are there; memory does not grow with the batch."""
@@ -272,7 +277,7 @@ async def within(timeout: float | None, wait: Coroutine[Any, Any, R], subject: s
     """What `wait` returns, or `WaitTimeout` about `subject` after `timeout` seconds."""
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0):
         wait.close()
-        raise InputError(f"timeout={timeout!r}: must be a number of seconds, 0 or more, or None")
+        raise InputError(f"timeout={quoted(timeout)}: must be a number of seconds, 0 or more, or None")
     # Not `asyncio.timeout`: its cancellation can get lost inside a read of the client, and then nothing ends the wait.
     task = asyncio.create_task(wait)
     try:

@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from headrace.errors import SettingsError
 from headrace.ledger.keys import Keys
+from headrace.quoting import quoted
 
 INTERACTIVE = "interactive"
 BULK = "bulk"
@@ -35,7 +36,7 @@ def task_name(record_id: str) -> str:
         return JOB
     if SHARD_ID.fullmatch(record_id):
         return SHARD
-    raise ValueError(f"{record_id!r} is the id of no job and no shard: `job_…`, `batch_….s<n>` or `batch_….join`")
+    raise ValueError(f"{quoted(record_id)} is the id of no job and no shard: `job_…`, `batch_….s<n>` or `batch_….join`")
 
 
 def is_hint(queue: str, record_id: str) -> bool:
@@ -78,7 +79,7 @@ def broker_url(redis_url: str) -> str:
         scheme = "redis+socket" if parts.scheme == "unix" else parts.scheme
         return f"{scheme}://{parts.netloc}{path}" + (f"?{urlencode(query)}" if query else "")
     raise SettingsError(
-        f"HEADRACE_REDIS_URL begins with {parts.scheme!r}: use `redis://host:port/0`, `rediss://…` or `unix:///path`"
+        f"HEADRACE_REDIS_URL begins with {quoted(parts.scheme)}: use `redis://host:port/0`, `rediss://…` or `unix:///path`"
     )
 
 
@@ -176,7 +177,7 @@ class Hints:
         """
         name = task_name(record_id)
         if queue not in QUEUES:
-            raise ValueError(f"there is no queue {queue!r}: {', '.join(QUEUES)}")
+            raise ValueError(f"there is no queue {quoted(queue)}: {', '.join(QUEUES)}")
         envelope = self._envelopes.get((queue, name))
         if envelope is None:
             envelope = self._envelopes[queue, name] = celery_message(self._namespace, queue, name)

@@ -18,6 +18,7 @@ import msgspec
 
 from headrace import digits
 from headrace.errors import InputError
+from headrace.quoting import quoted, shortened
 from headrace.tables import DELIMITERS, UTF16, table_rows
 
 LINE_BYTES = 1024 * 1024
@@ -104,7 +105,7 @@ def records(source: Source, *, encoding: str | None = None, complaints: Complain
             "a\n".encode(encoding)
         except (LookupError, ValueError, TypeError):  # unknown, no encoding of texts, or no name at all
             raise InputError(
-                f"encoding {encoding!r} is not one that Python knows; for example utf-8 or latin-1"
+                f"encoding {quoted(encoding)} is not one that Python knows; for example utf-8 or latin-1"
             ) from None
     if not isinstance(source, str | Path):
         return objects(checked_items(source, "the input", "dicts or texts"), complaints)
@@ -158,7 +159,7 @@ def chosen(found: Iterator[Record], *, limit: int | None = None, sample: int | N
     """The first `limit` records, and of those `sample` picked at random (the same ones each time), in their order."""
     for name, value in (("limit", limit), ("sample", sample)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise InputError(f"{name}={value!r}: must be a whole number, 1 or more")
+            raise InputError(f"{name}={quoted(value)}: must be a whole number, 1 or more")
     first = islice(found, limit)
     if sample is None:
         return first
@@ -289,7 +290,7 @@ def fields_of(given: Any, where: str) -> dict[str, Any]:
         except UnicodeEncodeError:  # half of a surrogate pair, as a text has that was cut in the middle of a sign
             return msgspec.json.decode(msgspec.json.encode(whole_signs(msgspec.to_builtins(given))))
     except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"{where}: cannot be written as JSON: {error}") from None
+        raise InputError(f"{where}: cannot be written as JSON: {shortened(str(error))}") from None
 
 
 def whole_signs(value: Any) -> Any:
@@ -309,7 +310,7 @@ def opened(path: Path) -> BinaryIO:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     except ValueError as error:
-        raise InputError(f"the input {str(path)!r} is no path: {error}") from None
+        raise InputError(f"the input {quoted(str(path))} is no path: {error}") from None
     if stat.S_ISCHR(os.fstat(file.fileno()).st_mode) and not file.isatty():
         file.close()
         raise InputError(f"{path}: is a device, and may never end; name a file")

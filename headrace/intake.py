@@ -15,6 +15,7 @@ from headrace.batch_form import is_batch_form, read_body
 from headrace.errors import InputError
 from headrace.files import FileStore, write_all
 from headrace.inputs import Complaints, Record
+from headrace.quoting import quoted
 
 SHARD_ITEMS = 64
 SHARDS_WISHED = 8
@@ -46,7 +47,7 @@ def read_items(
     line number. `complaints` are those of the reader of `found`, too; it counts what is skipped (`on_empty="skip"`).
     """
     if on_empty not in ON_EMPTY:
-        raise InputError(f"on_empty={on_empty!r}: must be one of {', '.join(ON_EMPTY)}")
+        raise InputError(f"on_empty={quoted(on_empty)}: must be one of {', '.join(ON_EMPTY)}")
     complaints = complaints or Complaints(source)
     needed = prompt_fields(template.prompt)
     seen: dict[int, int] = {}
@@ -63,7 +64,9 @@ def read_items(
                 continue
             mark = int.from_bytes(blake2b(item.custom_id.encode(), digest_size=8).digest())
             if mark in seen:
-                raise InputError(f"{record.where}: custom_id {item.custom_id!r} was used on line {seen[mark]} already")
+                raise InputError(
+                    f"{record.where}: custom_id {quoted(item.custom_id)} was used on line {seen[mark]} already"
+                )
         except InputError as error:
             complaints.add(str(error))
             continue

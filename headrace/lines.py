@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 
 from headrace.digits import as_written
-from headrace.errors import Failure
+from headrace.errors import Failure, StorageError
 from headrace.job import Completion, Usage
-from headrace.readable import UNWRITABLE, checked_encode
+from headrace.quoting import quoted
+from headrace.readable import UNREADABLE, UNWRITABLE, checked_encode
 from headrace.schema.modes import Mode
 
 KIND_OF_STATE = {"succeeded": "s", "failed": "f", "cancelled": "c", "dead": "d"}
@@ -172,13 +173,27 @@ class _Line(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw(b"null")
 
 
+DAMAGED = "the row was changed by somebody else, or comes from another version"
+
+
+def parse(line: bytes) -> _Line:
+    """An output line. Raises `StorageError` for what is none."""
+    try:
+        parsed = msgspec.json.decode(line, type=_Line)
+    except UNREADABLE:
+        raise StorageError(f"{quoted(line, 60)} is no row of a batch: {DAMAGED}") from None
+    if parsed.response is not None and not parsed.response.body.choices:
+        raise StorageError(f"the row of {quoted(parsed.custom_id)} has no answer: {DAMAGED}")
+    return parsed
+
+
 def simple(line: bytes, *, structured: bool) -> bytes:
     """`{"custom_id", "value"}` of a success, `{"custom_id", "error"}` of the others; without a line feed.
 
     With `structured` the value is what was validated, as it is, and null for a turn that called tools instead: then `text` is
     what it said. Otherwise the value is the text. `tool_calls` are beside it where there are any.
     """
-    parsed = msgspec.json.decode(line, type=_Line)
+    parsed = parse(line)
     if parsed.response is None:
         return _encode({"custom_id": parsed.custom_id, "error": parsed.error})
     body = parsed.response.body
@@ -211,15 +226,23 @@ def is_json(text: str) -> bool:
 
 def outcome_of(line: bytes, *, structured: bool) -> tuple[str, Completion | None, Failure | None]:
     """The custom_id of a line, and the completion or the failure that it tells of."""
-    parsed = msgspec.json.decode(line, type=_Line)
+    parsed = parse(line)
     if parsed.response is None:
-        return parsed.custom_id, None, msgspec.json.decode(parsed.error, type=Failure)
+        try:
+            return parsed.custom_id, None, msgspec.json.decode(parsed.error, type=Failure)
+        except UNREADABLE:
+            raise StorageError(f"the error of {quoted(parsed.custom_id)} cannot be read: {DAMAGED}") from None
     body = parsed.response.body
     choice = body.choices[0]
     message = choice.message
-    value = (
-        msgspec.json.decode(message.content) if structured and message.content is not None and is_value(body) else None
-    )
+    try:
+        value = (
+            msgspec.json.decode(message.content)
+            if structured and message.content is not None and is_value(body)
+            else None
+        )
+    except UNREADABLE:
+        raise StorageError(f"the value of {quoted(parsed.custom_id)} is no JSON: {DAMAGED}") from None
     reading = msgspec.structs.asdict(body.headrace)
     del reading["structured"]
     completion = Completion(
@@ -258,3 +281,18 @@ class _Named(msgspec.Struct):
 def custom_id_of(line: bytes) -> str | None:
     """The custom_id of an input or output line; None for no line."""
     return msgspec.json.decode(line, type=_Named).custom_id if line else None
+
+
+def is_row(row: bytes) -> bool:
+    """Whether a row of a shard can be written into the output: its kind, and a line of that kind, or where it lies."""
+    kind, line = row[:1], row[1:]
+    if kind.lower().decode(errors="replace") not in KIND_OF_STATE.values():
+        return False
+    if kind.isupper():
+        _, *numbers = line.rsplit(b" ", 2)
+        return len(numbers) == 2 and all(number.isdigit() and len(number) < 16 for number in numbers) and line.isascii()
+    try:
+        _, completion, _ = outcome_of(line, structured=False)
+    except (StorageError, *UNREADABLE):
+        return False
+    return b"\n" not in line and (completion is not None) == (kind == b"s")

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from headrace.errors import InputError
+from headrace.quoting import quoted, shortened
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 PARTS = ("text", "image_url", "input_audio", "audio_url", "video_url", "file", "refusal", "thinking")
@@ -134,8 +135,21 @@ def conversation(messages: Any, *, system_prompt: str | None = None, prefilling:
     return [*talk, assistant(prefilling)] if prefilling else talk
 
 
+def check_conversation(messages: Sequence[Any]) -> None:
+    """Raise `InputError` naming the place where `messages` are no conversation."""
+    if not messages:
+        raise InputError("/messages: is empty; give at least one message")
+    for index, message in enumerate(messages):
+        check_message(message, f"/messages/{index}")
+
+
 def checked(message: Any, place: str) -> Message:
     """A copy of `message`, if it is one. Raises `InputError` naming `place`."""
+    check_message(message, place)
+    return copy.deepcopy(message)
+
+
+def check_message(message: Any, place: str) -> None:
     if not isinstance(message, dict):
         raise InputError(f'{place}: must be an object like {{"role": "user", "content": …}}, not {kind(message)}')
     role = message.get("role")
@@ -148,7 +162,6 @@ def checked(message: Any, place: str) -> Message:
     if calls is not None and not (isinstance(calls, list) and all(isinstance(call, dict) for call in calls)):
         raise InputError(f"{place}/tool_calls: must be a list of calls (objects), not {kind(calls)}")
     check_content(message, role, f"{place}/content")
-    return copy.deepcopy(message)
 
 
 def check_content(message: Message, role: str, place: str) -> None:
@@ -189,11 +202,13 @@ def as_json(value: Any, what: str = "the content") -> str:
     try:
         return msgspec.json.encode(value).decode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"{what} cannot be written as JSON: {error}; give a text or plain values") from None
+        raise InputError(
+            f"{what} cannot be written as JSON: {shortened(str(error))}; give a text or plain values"
+        ) from None
 
 
 def shown(value: Any) -> str:
-    return repr(value) if isinstance(value, str) else kind(value)
+    return quoted(value) if isinstance(value, str) else kind(value)
 
 
 def kind(value: Any) -> str:

@@ -12,6 +12,8 @@ from msgspec import Meta
 
 from headrace.errors import InputError
 from headrace.facts import Provider, checked_headers
+from headrace.masking import HIDDEN
+from headrace.quoting import quoted, shortened
 
 Modality = Literal["text", "audio", "image"]
 RESERVED_KEYS = ("model", "messages", "stream", "stream_options")
@@ -72,6 +74,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     extra_body: dict[str, Any] | None = None
     extra_headers: dict[str, str] | None = None
 
+    def __repr__(self) -> str:
+        """Those that are set; of the headers the names alone: some hold a credential."""
+        given = {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
+        if self.extra_headers:
+            given["extra_headers"] = dict.fromkeys(self.extra_headers, HIDDEN)
+        return f"Options({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+
     def wire(self) -> dict[str, Any]:
         """The options that are set, as body fields under OpenAI's names. `extra_body` and `extra_headers` are not among
         them, and `parallel_tool_calls` only ever travels beside tools."""
@@ -106,7 +115,7 @@ def parse_options(params: Mapping[str, Any], provider: Provider | None = None) -
     except msgspec.ValidationError as error:
         known = ", ".join(Options.__struct_fields__)
         raise InputError(
-            f"option refused: {error}. Known options: {known}; a provider's own go into `extra_body`"
+            f"option refused: {shortened(str(error))}. Known options: {known}; a provider's own go into `extra_body`"
         ) from None
     check_options(options)
     if provider is not None:
@@ -146,7 +155,7 @@ def check_for(options: Options, provider: Provider) -> None:
             bounds = (
                 f"at least {low}" if high is None else f"at most {high}" if low is None else f"from {low} to {high}"
             )
-            raise InputError(f"option `{name}`={value!r}: {provider.name} takes {bounds}")
+            raise InputError(f"option `{name}`={quoted(value)}: {provider.name} takes {bounds}")
     stops = options.stop if isinstance(options.stop, list) else ()
     if provider.max_stops is not None and len(stops) > provider.max_stops:
         raise InputError(

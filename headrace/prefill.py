@@ -17,6 +17,7 @@ import msgspec
 from headrace.errors import CODES, InputError
 from headrace.files import FileStore
 from headrace.lines import custom_id_of
+from headrace.quoting import quoted
 
 ENTRY_BYTES = 16
 KINDS = "sfcd"
@@ -58,10 +59,10 @@ def code_of(line: bytes) -> str:
 def checked_codes(codes: Collection[str]) -> frozenset[str]:
     """`codes`, when each is one of a failure. Raises `InputError` with the list of those there are."""
     if isinstance(codes, str):
-        raise InputError(f"codes={codes!r}: must be a list of codes")
+        raise InputError(f"codes={quoted(codes)}: must be a list of codes")
     for code in codes:
         if code not in CODES:
-            raise InputError(f"{code!r} is no code of a failure. There are: {', '.join(sorted(CODES))}")
+            raise InputError(f"{quoted(code)} is no code of a failure. There are: {', '.join(sorted(CODES))}")
     if not codes:
         raise InputError("no code was given: name one, or leave the choice out to run all that did not succeed")
     return frozenset(codes)

@@ -19,6 +19,7 @@ import msgspec
 from headrace.errors import SettingsError
 from headrace.job import Usage
 from headrace.ownership import check_not_public
+from headrace.quoting import quoted, shortened
 from headrace.schema.modes import Mode
 from headrace.settings import variable
 
@@ -104,7 +105,7 @@ def local_profiles(path: str) -> dict[str, Profile]:
         check_not_public(Path(path), variable("profiles"))
         return msgspec.json.decode(Path(path).read_bytes(), type=dict[str, Profile])
     except (OSError, msgspec.DecodeError, RecursionError) as error:
-        raise SettingsError(f"{variable('profiles')}={path!r}: {error}") from None
+        raise SettingsError(f"{variable('profiles')}={quoted(path)}: {shortened(str(error))}") from None
 
 
 @lru_cache(maxsize=1024)

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for bytes that are not what was to be there."""
 UNWRITABLE = (ValueError, TypeError, OverflowError, RecursionError)
 """What writing a value as JSON raises, or reading it again: half of a surrogate pair, say, or a nesting too deep."""
 MARGIN = 100

@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from headrace.batch import ShardRange, part_file
-from headrace.errors import Failure, InputError, JobFailed, StorageError, Unknown
+from headrace.errors import Damaged, Failure, InputError, JobFailed, StorageError, Unknown
 from headrace.files import FileStore
 from headrace.intake import read_index
 from headrace.job import Completion
@@ -187,6 +187,8 @@ class Lines:
     def _lines_of(self, rows: list[bytes]) -> list[bytes]:
         lines = []
         for row in rows:
+            if row[:1].lower() not in (b"s", b"f", b"c", b"d"):
+                raise Damaged(self._id, "one of its rows in Redis cannot be read")
             if row[:1].isupper():
                 name, offset, length = row[1:].decode().rsplit(" ", 2)
                 lines.append(self._store.read(name, int(offset), int(length)).rstrip(b"\n"))

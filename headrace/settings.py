@@ -17,7 +17,9 @@ import msgspec
 from msgspec import Meta
 
 from headrace.errors import SettingsError, Unreachable, UntrustedFile
+from headrace.masking import HIDDEN, masked
 from headrace.ownership import check_trusted, read_trusted
+from headrace.quoting import quoted, shortened
 
 STATE_FOLDER = ".headrace"
 READY_FILE = "up.json"
@@ -82,7 +84,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         except msgspec.ValidationError as error:
             where = str(error).rpartition("`$.")[2].rstrip("`")
             name = variable(where) if where in given else "HEADRACE_*"
-            raise SettingsError(f"{name}={given.get(where, '')!r}: {str(error).partition(' - at')[0]}") from None
+            value = HIDDEN if where in SECRETS else quoted(masked(given.get(where, "")))
+            raise SettingsError(f"{name}={value}: {shortened(str(error).partition(' - at')[0])}") from None
+
+    def __repr__(self) -> str:
+        """Without the values of `SECRETS`, and without passwords in addresses."""
+        fields = (f"{name}={self._shown(name)}" for name in self.__struct_fields__)
+        return f"Settings({', '.join(fields)})"
+
+    def _shown(self, name: str) -> str:
+        value = getattr(self, name)
+        return HIDDEN if name in SECRETS and value else repr(masked(value) if isinstance(value, str) else value)
+
+
+SECRETS = frozenset({"stream_secret"})
+"""Fields whose values are never shown, not even when they cannot be used."""
 
 
 def variable(field: str) -> str:
@@ -100,7 +116,7 @@ def number_in(environ: Mapping[str, str] | None, variable: str, least: float) ->
     except ValueError:
         number = float("nan")
     if not least <= number < float("inf"):
-        raise SettingsError(f"{variable}={text!r}: must be a number, {least:g} or more")
+        raise SettingsError(f"{variable}={quoted(text)}: must be a number, {least:g} or more")
     return number
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from headrace.errors import CODES, Failure, InputError, JobFailed, Restarted
+from headrace.errors import CODES, Damaged, Failure, InputError, JobFailed, Restarted
 from headrace.event import START, EventId, parse_cursor
 from headrace.facts import PROVIDERS
 from headrace.fold import Fold
@@ -127,7 +127,10 @@ class AsyncJobStream:
 
     def take(self, event: dict[str, Any]) -> None:
         """`event` is given out now: `fold` and `cursor` are after it."""
-        self.fold.add(event)
+        try:
+            self.fold.add(event)
+        except (TypeError, ValueError, KeyError, AttributeError, IndexError):
+            raise Damaged(self._job_id, f"event {event['id']} cannot be read") from None
         self._after = EventId.parse(event["id"])
 
     async def text_deltas(self) -> AsyncGenerator[str]:
@@ -146,7 +149,7 @@ class AsyncJobStream:
                     group = await viewer.next()
                 except StopAsyncIteration:
                     return
-                yield [{"id": str(event.id), **event.decode()} for event in group]
+                yield [{"id": str(event.id), **event.checked(self._job_id)} for event in group]
 
     async def partial_objects(self) -> AsyncGenerator[Any]:
         """The structured answer as it grows, at each field that is complete: plain values in the shape of the caller's

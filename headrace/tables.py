@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from headrace.errors import InputError
+from headrace.quoting import quoted
 
 DELIMITERS = {".csv": ",;\t|", ".tsv": "\t"}
 SNIFFED_CHARS = 64 * 1024
@@ -109,7 +110,7 @@ def header_names(header: list[str], path: Path, number: int) -> list[str]:
             raise InputError(f"{path}, row {number}, column {column}: the header has no name there")
         if name in seen:
             raise InputError(
-                f"{path}, row {number}: the header names {name!r} twice, in columns {seen[name]} and {column}"
+                f"{path}, row {number}: the header names {quoted(name)} twice, in columns {seen[name]} and {column}"
             )
         seen[name] = column
     return names
@@ -118,7 +119,7 @@ def header_names(header: list[str], path: Path, number: int) -> list[str]:
 def ragged(row: list[str], names: list[str]) -> str:
     """What is wrong with the number of the row's columns; empty cells after the last name are none."""
     if len(row) < len(names):
-        missing = f"column {len(row) + 1} ({names[len(row)]!r}) is missing"
+        missing = f"column {len(row) + 1} ({quoted(names[len(row)])}) is missing"
         return f"{len(row)} columns instead of {len(names)}: {missing}"
     if any(cell.strip() for cell in row[len(names) :]):
         return (

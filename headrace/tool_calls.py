@@ -16,6 +16,7 @@ from headrace.errors import InputError, InvalidOutput
 from headrace.fold import CALL
 from headrace.job import SIGNED
 from headrace.messages import Message, as_json, assistant_tool_calls, kind, tool, tool_call
+from headrace.quoting import shortened
 from headrace.schema.validate import check_json
 
 REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_text")
@@ -228,7 +229,7 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
         try:
             return msgspec.convert(stored, ToolCalls)
         except msgspec.ValidationError as error:
-            raise InputError(f"these are no stored tool calls: {error}") from None
+            raise InputError(f"these are no stored tool calls: {shortened(str(error))}") from None
 
     def identified(self) -> list[tuple[str, CallParts]]:
         """The calls by ids that are unique, and stay the same once they were given out."""

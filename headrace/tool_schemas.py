@@ -17,6 +17,7 @@ import msgspec
 
 from headrace.errors import InputError, SchemaError
 from headrace.messages import kind
+from headrace.quoting import quoted
 from headrace.schema.lower import Lowered, lower_schema
 from headrace.schema.merge import TYPES
 from headrace.schema.source import SHOWN, check_size, escaped, subschemas
@@ -109,7 +110,7 @@ def schema_name(schema: Any, place: str) -> str:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         remedy = re.sub(r"[^a-zA-Z0-9_-]+", "_", name)[:64] if isinstance(name, str) and name else ""
         raise InputError(
-            f"{place}/{sort}/name: must be 1 to 64 letters, digits, _ or -, not {name!r}"
+            f"{place}/{sort}/name: must be 1 to 64 letters, digits, _ or -, not {quoted(name)}"
             + (f"; write {remedy}" if remedy else "")
         )
     if body.get("parameters"):
@@ -123,7 +124,10 @@ def check_parameters(parameters: dict[str, Any], where: str, tool: str) -> None:
     if problem is not None:
         pointer, keyword, what, remedy = problem
         raise SchemaError(
-            f"{where}{pointer}: tool {tool!r}: {what}", pointer=f"{where}{pointer}", keyword=keyword, remedy=remedy
+            f"{where}{pointer}: tool {quoted(tool)}: {what}",
+            pointer=f"{where}{pointer}",
+            keyword=keyword,
+            remedy=remedy,
         )
 
 
@@ -143,7 +147,7 @@ def problem_of(schema_json: bytes) -> tuple[str, str, str, str] | None:
         return (
             "/type",
             "type",
-            f"parameters of type {kinds!r}",
+            f"parameters of type {quoted(kinds)}",
             "describe an object, and put the value under a property of it",
         )
     return problem
@@ -159,7 +163,7 @@ def word_problem(schema: dict[str, Any]) -> tuple[str, str, str, str] | None:
         kinds = here.get("type", [])
         for each in kinds if isinstance(kinds, list) else [kinds]:
             if each not in TYPES:
-                return f"{at}/type", "type", f"there is no type {each!r}", f"write {meant_by(each)}"
+                return f"{at}/type", "type", f"there is no type {quoted(each)}", f"write {meant_by(each)}"
         required = here.get("required", [])
         if isinstance(required, bool):
             return (
@@ -193,7 +197,7 @@ def check_strict(schemas: Iterable[dict[str, Any]], dialect: str = "openai") -> 
             lowered_tool(schema, dialect)
         except SchemaError as error:
             where, name = f"/schemas/{place}/function/parameters", function_of(schema)["name"]
-            raise placed(error, where, f"tool {name!r}: ") from None
+            raise placed(error, where, f"tool {quoted(name)}: ") from None
 
 
 def function_of(schema: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import msgspec
 
 from headrace.errors import InputError
 from headrace.messages import kind
+from headrace.quoting import quoted
 from headrace.tool_schemas import NAME, check_effort, schema_name, wire_tool
 
 CHOICES = ("auto", "required", "none")
@@ -63,7 +64,7 @@ class ToolDefinitions(msgspec.Struct, frozen=True, kw_only=True):
         names = [name for _, name in self.named()]
         if len(set(names)) < len(names):
             twice = next(name for name, count in Counter(names).items() if count > 1)
-            raise InputError(f"/schemas: the tool {twice!r} is there twice; rename one")
+            raise InputError(f"/schemas: the tool {quoted(twice)} is there twice; rename one")
         if self.choice == "" or not isinstance(self.choice, str | dict | None):
             raise InputError(
                 f"/choice: must be {', '.join(CHOICES)}, a tool's name or an object; leave it out for none"
@@ -71,7 +72,7 @@ class ToolDefinitions(msgspec.Struct, frozen=True, kw_only=True):
         for name in chosen_names(self.choice) if self.schemas else ():
             if name not in names:
                 raise InputError(
-                    f"/choice: there is no tool {name!r}; the tools are {', '.join(names) or 'without names'}"
+                    f"/choice: there is no tool {quoted(name)}; the tools are {', '.join(names) or 'without names'}"
                 )
 
     def named(self) -> list[tuple[str, str]]:
@@ -165,7 +166,7 @@ def function_schema(function: Callable[..., Any]) -> dict[str, Any]:
 def called(function: Callable[..., Any]) -> str:
     name = getattr(function, "__name__", type(function).__name__)
     if not NAME.fullmatch(name):
-        raise InputError(f"tool {name!r}: a tool's name is 1 to 64 letters, digits, _ or -; define it with `def`")
+        raise InputError(f"tool {quoted(name)}: a tool's name is 1 to 64 letters, digits, _ or -; define it with `def`")
     return name
 
 
@@ -234,7 +235,9 @@ def lowered(hint: Any, path: tuple[str, ...], where: str, inside: tuple[Any, ...
         return any_of([part(variant) for variant in parts])
     if sort == "map":
         if not hashable(parts[0]):
-            raise InputError(f"{where}: {hint!r}: the keys of a map must be texts, numbers, or other plain values")
+            raise InputError(
+                f"{where}: {quoted(hint)}: the keys of a map must be texts, numbers, or other plain values"
+            )
         entry = {"title": "".join(path) + "Entry"} | closed(
             {"key": part(parts[0], "Key"), "value": part(parts[1], "Value")}
         )
@@ -252,7 +255,7 @@ def lowered(hint: Any, path: tuple[str, ...], where: str, inside: tuple[Any, ...
         title = getattr(hint, "__name__", str(hint))
         about = {"description": inspect.cleandoc(hint.__doc__)} if hint.__doc__ else {}
         return {"title": title} | about | closed(inner)
-    raise InputError(f"{where}: {hint!r} cannot be carried by strict mode; {remedy(hint)}")
+    raise InputError(f"{where}: {quoted(hint)} cannot be carried by strict mode; {remedy(hint)}")
 
 
 def shape(hint: Any) -> tuple[str, tuple[Any, ...]]:

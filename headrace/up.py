@@ -29,6 +29,7 @@ from headrace.errors import EmbeddedServerError, InputError, SettingsError, Unre
 from headrace.facts import PROVIDERS
 from headrace.hint import QUEUES, broker_url
 from headrace.lost_worker import report_lost_worker
+from headrace.masking import masked
 from headrace.ownership import kept_secret, make_private, own_files_only, write_private
 from headrace.roles import environment_of
 from headrace.server_check import check_server
@@ -164,7 +165,7 @@ class Stack:
             self._start_flower(flower_port, redis_url, environment)
         self._wait_ready()
         self._publish()
-        say("up", f"ready after {time.monotonic() - began:.1f} s: redis {redis_url}")
+        say("up", f"ready after {time.monotonic() - began:.1f} s: redis {masked(redis_url)}")
 
     def _start_server(self) -> str:
         import redis
@@ -176,8 +177,8 @@ class Stack:
                 problems = check_server(client)
             except (redis.RedisError, OSError) as error:
                 raise Unreachable(
-                    f"no answer from Redis at HEADRACE_REDIS_URL={self.settings.redis_url}: {type(error).__name__}. Start "
-                    "that server, or unset the variable and `headrace up` brings its own."
+                    f"no answer from Redis at HEADRACE_REDIS_URL={masked(self.settings.redis_url)}: {type(error).__name__}. "
+                    "Start that server, or unset the variable and `headrace up` brings its own."
                 ) from None
             finally:
                 client.close()

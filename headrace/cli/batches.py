@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from headrace.cli import terminal
 from headrace.cli.interrupt import Interrupted, until_interrupted
 from headrace.cli.out import checked_out, occupied, out_options
 from headrace.cli.progress import detached, watch_batch
@@ -58,7 +59,7 @@ def show(batch_id: str, out: Path | None, whole: bool, force: bool) -> None:
     async def body(client: AsyncHeadrace) -> int:
         overwrite = await may_replace(client, batch_id, out, whole=whole, force=force)
         batch = await client.batch(batch_id).progress()
-        click.echo(msgspec.json.format(msgspec.json.encode(batch), indent=2))
+        terminal.echo(msgspec.json.format(msgspec.json.encode(batch), indent=2))
         if out is not None:
             await client.batch(batch_id).save(out, whole=whole, overwrite=overwrite)
         return 1 if batch.ended and batch.succeeded < batch.total else 0
@@ -70,14 +71,14 @@ def show(batch_id: str, out: Path | None, whole: bool, force: bool) -> None:
 @click.argument("batch_id")
 def cancel_batch(batch_id: str) -> None:
     """Stop a batch. What was paid for is kept; the rest becomes error lines."""
-    click.echo(with_client(lambda client: client.batch(batch_id).cancel()))
+    terminal.echo(with_client(lambda client: client.batch(batch_id).cancel()))
 
 
 @batches.command("resume", epilog="Example: headrace batches resume batch_…")
 @click.argument("batch_id")
 def resume_batch(batch_id: str) -> None:
     """Let a paused batch go on, once what paused it is put right (`show` says what)."""
-    click.echo(with_client(lambda client: client.batch(batch_id).resume()))
+    terminal.echo(with_client(lambda client: client.batch(batch_id).resume()))
 
 
 @batches.command("retry", epilog="Example: headrace batches retry batch_… --out results.jsonl")
@@ -102,9 +103,9 @@ def retry_batch(batch_id: str, out: Path | None, whole: bool, force: bool, codes
         overwrite = await may_replace(client, batch_id, out, whole=whole, force=force)
         new = await client.retry(batch_id, codes=codes or None)
         if out is None:
-            click.echo(new)
+            terminal.echo(new)
             return 0
-        click.echo(f"{new} retries {batch_id}", err=True)
+        terminal.echo(f"{new} retries {batch_id}", err=True)
         return await follow(client, new, out, whole=whole, overwrite=overwrite)
 
     sys.exit(with_client(body))
@@ -130,7 +131,7 @@ async def follow_job(client: AsyncHeadrace, job_id: str, *, as_json: bool) -> No
     try:
         await until_interrupted(show_stream(client.job(job_id), as_json=as_json))
     except Interrupted:
-        click.echo(f"\ndetached; the job goes on. Come back to it: headrace watch {job_id}", err=True)
+        terminal.echo(f"\ndetached; the job goes on. Come back to it: headrace watch {job_id}", err=True)
         raise click.Abort from None
 
 
@@ -144,7 +145,7 @@ def results(batch_id: str, whole: bool) -> None:
         try:
             return await until_interrupted(print_rows(client, batch_id, whole=whole))
         except Interrupted:
-            click.echo(f"stopped; the batch is as it was. Again: headrace batches results {batch_id}", err=True)
+            terminal.echo(f"stopped; the batch is as it was. Again: headrace batches results {batch_id}", err=True)
             raise click.Abort from None
 
     sys.exit(with_client(body))
@@ -161,7 +162,7 @@ async def print_rows(client: AsyncHeadrace, batch_id: str, *, whole: bool) -> in
         for line in page:
             row = simple(line, structured=structured)
             bad = bad or (b'"error":' in row and b'"value":' not in row)
-            click.echo(line if whole else row)
+            terminal.echo(line if whole else row)
     return int(bad)
 
 
@@ -248,7 +249,7 @@ async def follow(
 
     def asked_again(new: str, count: int) -> None:
         what = "1 answer that the type refuses is" if count == 1 else f"{count} answers that the type refuses are"
-        click.echo(f"{what} asked for again: {new}", err=True)
+        terminal.echo(f"{what} asked for again: {new}", err=True)
         opened.put_nowait(new)
 
     wanted = answers(schema)
@@ -276,10 +277,10 @@ async def follow(
         why = f"{out}: {error.strerror}" if isinstance(error, OSError) else error
         raise HeadraceError(f"--out {why}. Write the results: headrace batches show {batch_id} --out NAME") from None
     except Interrupted:
-        click.echo(f"{out} was not written. Write it: headrace batches show {batch_id} --out {out}", err=True)
+        terminal.echo(f"{out} was not written. Write it: headrace batches show {batch_id} --out {out}", err=True)
         raise click.Abort from None
     if batch.succeeded < batch.total:
-        click.echo(
+        terminal.echo(
             f"{batch.total - batch.succeeded} of {batch.total} items did not succeed{by_code(batch)}{again(batch)}"
             + (f"; see {errors}" if errors else "")
             + f". Only those are paid again by: headrace batches retry {batch_id}",
@@ -287,7 +288,7 @@ async def follow(
         )
         return 1
     if batch.retried:
-        click.echo(f"all {batch.total} items succeeded{again(batch)}", err=True)
+        terminal.echo(f"all {batch.total} items succeeded{again(batch)}", err=True)
     return 0
 
 

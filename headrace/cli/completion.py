@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from headrace.cli import terminal
+
 
 @click.command(epilog='Example: eval "$(headrace completion bash)"   # in ~/.bashrc')
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
@@ -16,4 +18,4 @@ def completion(shell: str) -> None:
     made = get_completion_class(shell)
     if made is None:
         raise click.UsageError(f"no completion for {shell}")
-    click.echo(made(cli, {}, "headrace", "_HEADRACE_COMPLETE").source())
+    terminal.echo(made(cli, {}, "headrace", "_HEADRACE_COMPLETE").source())

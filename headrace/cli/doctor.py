@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from headrace.cli import terminal
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -29,17 +31,15 @@ def doctor(as_json: bool) -> None:
     from headrace.doctor import exit_code, findings
 
     found = []
-    on_terminal = sys.stdout.isatty() and not as_json
+    on_terminal = terminal.is_terminal() and not as_json
     for finding in findings():
         found.append(finding)
         if as_json:
-            click.echo(msgspec.json.encode(finding))
+            terminal.echo(msgspec.json.encode(finding))
         elif not on_terminal:
-            click.echo(line(finding))
+            terminal.echo(line(finding))
     if on_terminal:
-        from rich.console import Console
-
-        print_table(found, Console())
+        print_table(found, terminal.console())
     sys.exit(exit_code(found))
 
 
@@ -52,13 +52,11 @@ def line(finding: Finding) -> str:
 def print_table(found: Iterable[Finding], console: Console) -> None:
     """For people."""
     from rich.table import Table
-    from rich.text import Text
 
     table = Table("check", "", "what was seen")
     for finding in found:
-        # Text, not markup: rich would swallow the brackets of `headrace[worker]`.
-        what = Text(finding.what)
+        what = terminal.cell(finding.what)
         if finding.fix:
-            what.append(f"\n{finding.fix}", style="bold")
-        table.add_row(Text(finding.name), Text(finding.status, style=STYLES[finding.status]), what)
+            what.append("\n").append(terminal.cell(finding.fix, "bold"))
+        table.add_row(terminal.cell(finding.name), terminal.cell(finding.status, STYLES[finding.status]), what)
     console.print(table)

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from headrace.cli import terminal
 from headrace.cli.interrupt import Interrupted, interrupt_noted
 from headrace.cli.out import checked_out, out_options
 from headrace.cli.progress import detached
 from headrace.errors import InputError
+from headrace.quoting import quoted
 
 if TYPE_CHECKING:
     from headrace.batch import Item, Template
@@ -117,10 +119,10 @@ def extract(
                     detached(batch_id)
                 if detach:
                     if out is not None:
-                        click.echo(f"its results: headrace watch {batch_id} --out {out}", err=True)
-                    click.echo(batch_id)
+                        terminal.echo(f"its results: headrace watch {batch_id} --out {out}", err=True)
+                    terminal.echo(batch_id)
                     return 0
-                click.echo(f"{batch_id}: return to it with `headrace watch {batch_id}`", err=True)
+                terminal.echo(f"{batch_id}: return to it with `headrace watch {batch_id}`", err=True)
                 code = await follow(client, batch_id, out, whole=whole, overwrite=force, schema=answer, word=schema)
                 return code if out is not None else await print_rows(client, batch_id, whole=whole)
 
@@ -129,7 +131,9 @@ def extract(
         for item in items():
             counts.add(item, template)
         if complaints.skipped:
-            click.echo(f"{complaints.skipped} items skipped: a field that the prompt names is null or empty", err=True)
+            terminal.echo(
+                f"{complaints.skipped} items skipped: a field that the prompt names is null or empty", err=True
+            )
         if dry_run:
             counts.show(template)
             return
@@ -142,7 +146,7 @@ def before_it_is_opened() -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, Interrupted):
-        click.echo("\ninterrupted before the batch was opened: nothing was enqueued or paid", err=True)
+        terminal.echo("\ninterrupted before the batch was opened: nothing was enqueued or paid", err=True)
         raise click.Abort from None
 
 
@@ -211,18 +215,18 @@ class Counts:
             "schema": form and form.schema,
             "mode": form and form.mode,
         }
-        if not sys.stdout.isatty():
-            click.echo(msgspec.json.encode(facts))
+        if not terminal.is_terminal():
+            terminal.echo(msgspec.json.encode(facts))
             return
-        click.echo(
+        terminal.echo(
             f"{self.items} items for {template.model}, about {tokens} tokens of input. The first one's messages:"
         )
         for message in first:
-            click.echo(f"\n[{message['role']}]\n{message.get('content', '')}")
+            terminal.echo(f"\n[{message['role']}]\n{message.get('content', '')}")
         if form is not None:
-            click.echo(f"\nThe schema as it is sent (mode {form.mode}):")
-            click.echo(msgspec.json.format(msgspec.json.encode(form.schema), indent=2))
-        click.echo("\nNothing was sent (--dry-run).")
+            terminal.echo(f"\nThe schema as it is sent (mode {form.mode}):")
+            terminal.echo(msgspec.json.format(msgspec.json.encode(form.schema), indent=2))
+        terminal.echo("\nNothing was sent (--dry-run).")
 
 
 def parse_pairs(pairs: tuple[str, ...]) -> dict[str, Any]:
@@ -233,11 +237,11 @@ def parse_pairs(pairs: tuple[str, ...]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise InputError(f"--option {pair!r}: write NAME=VALUE")
+            raise InputError(f"--option {quoted(pair)}: write NAME=VALUE")
         try:
             values[name] = msgspec.json.decode(value.encode())
         except UnicodeEncodeError:
-            raise InputError(f"--option {pair!r}: no UTF-8") from None
+            raise InputError(f"--option {quoted(pair)}: no UTF-8") from None
         except msgspec.DecodeError:
             values[name] = value
     return values

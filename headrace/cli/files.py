@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
+from headrace.cli import terminal
 from headrace.cli.service import with_client
 from headrace.cli.table import show, when
+from headrace.quoting import quoted
 
 if TYPE_CHECKING:
     from headrace.client import AsyncHeadrace
@@ -62,7 +63,7 @@ def show_file(name: str) -> None:
     async def body(client: AsyncHeadrace) -> None:
         store = await client.store()
         for line in store.lines(checked_name(name)):
-            sys.stdout.buffer.write(line)
+            terminal.echo(line, nl=False)
 
     with_client(body)
 
@@ -91,5 +92,5 @@ def checked_name(name: str) -> str:
     from headrace.errors import InputError
 
     if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise InputError(f"{name!r} is not a name in the file store: `headrace files list` shows those there are")
+        raise InputError(f"{quoted(name)} is not a name in the file store: `headrace files list` shows those there are")
     return name

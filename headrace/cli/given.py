@@ -13,6 +13,7 @@ import msgspec
 
 from headrace.ask import tool_definitions
 from headrace.errors import InputError, SchemaError
+from headrace.quoting import shortened
 from headrace.schema.types import answers
 
 
@@ -87,11 +88,13 @@ def imported(word: str, module: str, name: str) -> Any:
         for part in name.split("."):
             found = getattr(found, part)
     except ImportError as error:
-        raise InputError(f"{word}: {error} (looked in the current folder and in this Python)") from None
+        raise InputError(f"{word}: {shortened(str(error))} (looked in the current folder and in this Python)") from None
     except AttributeError:
         raise InputError(f"{word}: module {module} has no {name}") from None
     except (Exception, SystemExit) as error:  # whatever the module does when it is imported
-        raise InputError(f"{word}: module {module} cannot be imported: {type(error).__name__}: {error}") from None
+        raise InputError(
+            f"{word}: module {module} cannot be imported: {type(error).__name__}: {shortened(str(error))}"
+        ) from None
     return found
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from headrace.cli import terminal
 from headrace.cli.interrupt import Interrupted, until_interrupted
 from headrace.cli.service import with_client
 from headrace.ledger.state import JobState
@@ -56,7 +56,7 @@ def show_job(job_id: str) -> None:
 
     checked_id(job_id, "job")
     found = with_client(lambda client: summaries.job(client.ledger, job_id))
-    click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
+    terminal.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
 
 
 @jobs.command("result", epilog="Example: headrace jobs result job_… --timeout 60")
@@ -70,7 +70,7 @@ def result(job_id: str, timeout: float | None, as_json: bool) -> None:
         try:
             return await until_interrupted(client.job(job_id).completion(timeout))
         except Interrupted:
-            click.echo(f"the job goes on. Come back to it: headrace jobs result {job_id}", err=True)
+            terminal.echo(f"the job goes on. Come back to it: headrace jobs result {job_id}", err=True)
             raise click.Abort from None
 
     print_answer(with_client(body), as_json=as_json)
@@ -80,7 +80,7 @@ def result(job_id: str, timeout: float | None, as_json: bool) -> None:
 @click.argument("job_id")
 def cancel_job(job_id: str) -> None:
     """Stop a job; a call in flight is closed at once."""
-    click.echo(with_client(lambda client: client.job(job_id).cancel()))
+    terminal.echo(with_client(lambda client: client.job(job_id).cancel()))
 
 
 @jobs.command("retry", epilog="Example: headrace jobs retry job_… job_…")
@@ -93,7 +93,7 @@ def retry_jobs(job_ids: tuple[str, ...]) -> None:
 
     async def body(client: AsyncHeadrace) -> None:
         for job_id in job_ids:
-            click.echo(await client.retry_job(job_id))
+            terminal.echo(await client.retry_job(job_id))
 
     with_client(body)
 
@@ -107,14 +107,14 @@ def print_answer(completion: Completion, *, as_json: bool) -> None:
     from headrace.results import text_of
 
     if as_json:
-        click.echo(msgspec.json.encode(completion))
+        terminal.echo(msgspec.json.encode(completion))
     elif completion.tool_calls:
         if completion.content:
-            click.echo(completion.content)
+            terminal.echo(completion.content)
         for call in completion.tool_calls:
-            click.echo(msgspec.json.encode(call))
+            terminal.echo(msgspec.json.encode(call))
     elif completion.value is not None:
         encoded = msgspec.json.encode(as_written(completion.value, completion.content))
-        click.echo(msgspec.json.format(encoded, indent=2) if sys.stdout.isatty() else encoded)
+        terminal.echo(msgspec.json.format(encoded, indent=2) if terminal.is_terminal() else encoded)
     else:
-        click.echo(text_of(completion))
+        terminal.echo(text_of(completion))

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import io
+import os
 import sys
 from typing import Any
 
 import click
 
+from headrace.cli import terminal
 from headrace.cli.arguments import hide_arguments
 from headrace.errors import HeadraceError
+from headrace.masking import masked
+from headrace.quoting import MAX_QUOTED, shortened
 
 # The words of `headrace --help`, which imports none of the commands: it has to answer at once.
 COMMANDS = {
@@ -30,6 +35,9 @@ COMMANDS = {
     "watch": ("headrace.cli.batches:watch", "Return to a job or a batch and watch it to its end."),
     "worker": ("headrace.cli.worker:worker", "Run one worker process."),
 }
+
+ENVIRONMENT = ("MODEL",)
+"""Variables that stand for options."""
 
 
 class Commands(click.Group):
@@ -71,14 +79,42 @@ def main(arguments: list[str] | None = None) -> Any:
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as error:
-        error.show()
+        terminal.echo(usage_of(error), err=True, nl=False)
         sys.exit(error.exit_code)
     except HeadraceError as error:
-        click.echo(f"headrace: {error}", err=True)
+        terminal.echo(f"headrace: {masked(with_words_cut(str(error)))}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:  # of our own output, as a full disk; whatever else was read or written has said so by name
-        click.echo(f"headrace: {error.strerror or error}", err=True)
+        terminal.echo(f"headrace: {error.strerror or error}", err=True)
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def usage_of(error: click.ClickException) -> str:
+    """What click says of wrong words, with the long ones that it quotes cut."""
+    said = f"Error: {error.format_message()}\n"
+    if isinstance(error, click.UsageError):
+        if error.ctx is not None:
+            error.ctx.color = True  # or click takes out what looks like colour
+        told = Verbatim()
+        error.show(told)
+        said = told.getvalue()
+    return with_words_cut(said)
+
+
+def with_words_cut(message: str) -> str:
+    """`message` with the long ones of the command's words cut, however they got into it."""
+    given = [*sys.argv[1:], *filter(None, (os.environ.get(name) for name in ENVIRONMENT))]
+    long = {part for word in given for part in (word, word.partition("=")[2]) if len(part) > MAX_QUOTED}
+    for part in sorted(long, key=len, reverse=True):
+        message = message.replace(part, shortened(part)).replace(repr(part)[1:-1], shortened(repr(part)[1:-1]))
+    return message
+
+
+class Verbatim(io.StringIO):
+    """A text that click writes to as it would to a terminal."""
+
+    def isatty(self) -> bool:
+        return True

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from headrace.cli import terminal
 from headrace.cli.interrupt import Interrupted, until_interrupted
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ async def watch_batch(client: AsyncHeadrace, batch_id: str, back: str | None = N
     """Show progress until the batch has ended; returns it. Ctrl-C detaches: the batch goes on, and `back` (watch) comes back
     to it."""
     await client.batch(batch_id).progress()  # an id that is not there is said at once
-    shown = Bar() if sys.stderr.isatty() else Plain()
+    shown = Bar() if terminal.is_terminal(err=True) else Plain()
 
     async def show() -> None:
         async for event in client.batch(batch_id).events():
@@ -39,7 +39,7 @@ async def watch_batch(client: AsyncHeadrace, batch_id: str, back: str | None = N
 
 def detached(batch_id: str, back: str | None = None) -> NoReturn:
     back = back or f"headrace watch {batch_id}"
-    click.echo(f"\ndetached; the batch goes on. Come back to it: {back}", err=True)
+    terminal.echo(f"\ndetached; the batch goes on. Come back to it: {back}", err=True)
     raise click.Abort
 
 
@@ -84,7 +84,7 @@ class Plain:
             return
         self._last, self._why = time.monotonic(), why
         bad = event["failed"] + event["dead"] + event["cancelled"]
-        click.echo(
+        terminal.echo(
             f"{event['state']}: {done_of(event)}/{event['total']} items"
             + (f", {bad} not succeeded" if bad else "")
             + f", {rate:.0f} items/s, {event['input_tokens']}+{event['output_tokens']} tokens"
@@ -101,19 +101,18 @@ class Bar:
     """A progress bar on stderr."""
 
     def __init__(self) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._rate = Rate()
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]:.0f} items/s"),
             TextColumn("{task.fields[tokens]} tokens"),
             TextColumn("[red]{task.fields[bad]}[/red]"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=terminal.console(err=True),
         )
         self._task = self._progress.add_task("in_progress", rate=0.0, tokens=0, bad="")
         self._progress.start()
@@ -122,7 +121,7 @@ class Bar:
         bad = event["failed"] + event["dead"] + event["cancelled"]
         self._progress.update(
             self._task,
-            description=" ".join(filter(None, (event["state"], why_of(event)))),
+            description=terminal.visible(" ".join(f"{event['state']} {why_of(event)}".split())),
             total=event["total"],
             completed=done_of(event),
             rate=self._rate.of(event)[0],

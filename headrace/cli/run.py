@@ -8,6 +8,8 @@ from contextlib import suppress
 
 import click
 
+from headrace.cli import terminal
+
 
 @click.command(epilog='Example: headrace run "Why is the sky blue?" --model openai/gpt-5-mini')
 @click.argument("prompt")
@@ -80,7 +82,7 @@ def run(
                 model, text, schema=answer, system=system, idempotency_key=idempotency_key, **deadline, **words
             )
             if detach:
-                click.echo(job.id)
+                terminal.echo(job.id)
                 return 0
             try:
                 if stream:
@@ -88,12 +90,12 @@ def run(
                 completion = await until_interrupted(job.completion())
             except OSError as error:
                 if not isinstance(error, BrokenPipeError):  # who closes the pipe knows
-                    click.echo(f"the answer cannot be written; the job goes on: headrace watch {job.id}", err=True)
+                    terminal.echo(f"the answer cannot be written; the job goes on: headrace watch {job.id}", err=True)
                 raise
             except Interrupted:  # whoever waits at a prompt does not want to pay for it any more
                 with suppress(HeadraceError):
                     await job.cancel()
-                click.echo(f"\n{job.id} cancelled", err=True)
+                terminal.echo(f"\n{job.id} cancelled", err=True)
                 raise click.Abort from None
             value_of(job.id, completion, job.answers)  # a type may refuse what its schema allows
             if not stream:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from headrace.cli import terminal
+
 if TYPE_CHECKING:
     from headrace.errors import InvalidOutput
     from headrace.schema import Lowered, SchemaError
@@ -72,7 +74,7 @@ def validate(source: str, data: Path, as_json: bool) -> None:
     except InvalidOutput as error:
         show_misfits(error, as_json=as_json)
         sys.exit(INVALID)
-    click.echo("[]" if as_json else f"{data}: valid")
+    terminal.echo("[]" if as_json else f"{data}: valid")
 
 
 def show_lowered(lowered: Lowered, *, as_json: bool) -> None:
@@ -80,15 +82,15 @@ def show_lowered(lowered: Lowered, *, as_json: bool) -> None:
 
     if as_json:
         facts = {"target": lowered.target.name, "wire": lowered.wire, "notes": lowered.notes}
-        click.echo(msgspec.json.encode(facts))
+        terminal.echo(msgspec.json.encode(facts))
         return
-    click.echo(msgspec.json.format(msgspec.json.encode(lowered.wire), indent=2).decode())
+    terminal.echo(msgspec.json.format(msgspec.json.encode(lowered.wire), indent=2).decode())
     for how, heading in (("moved", "Travels in another shape"), ("validated", "Checked in the answer only")):
         notes = [note for note in lowered.notes if note.how == how]
         if notes:
-            click.echo(f"\n{heading}:", err=True)
+            terminal.echo(f"\n{heading}:", err=True)
         for note in notes:
-            click.echo(f"  {note}", err=True)
+            terminal.echo(f"  {note}", err=True)
 
 
 def show_refusal(source: str, error: SchemaError, *, as_json: bool) -> None:
@@ -96,15 +98,15 @@ def show_refusal(source: str, error: SchemaError, *, as_json: bool) -> None:
 
     if as_json:
         facts = {"pointer": error.pointer, "keyword": error.keyword, "remedy": error.remedy, "message": str(error)}
-        click.echo(msgspec.json.encode({"refused": facts}))
-    click.echo(f"{source}: cannot be carried: {error}", err=True)
+        terminal.echo(msgspec.json.encode({"refused": facts}))
+    terminal.echo(f"{source}: cannot be carried: {error}", err=True)
 
 
 def show_misfits(error: InvalidOutput, *, as_json: bool) -> None:
     import msgspec
 
     if as_json:
-        click.echo(msgspec.json.encode(error.errors))
+        terminal.echo(msgspec.json.encode(error.errors))
         return
     for misfit in error.errors:
-        click.echo(str(misfit), err=True)
+        terminal.echo(str(misfit), err=True)

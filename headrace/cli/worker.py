@@ -8,7 +8,9 @@ from pathlib import Path
 
 import click
 
+from headrace.cli import terminal
 from headrace.hint import QUEUES
+from headrace.quoting import shortened
 
 NEEDED = ("headrace_worker", "openai", "aiohttp", "billiard", "httpx2")
 ANSWER_S = 3.0
@@ -65,17 +67,17 @@ def answers(role: str, ready_file: Path) -> int:
         ready = json.loads(ready_file.read_bytes())
         name = f"{ready['role']}-{ready['pid']}@{socket.gethostname()}"
     except FileNotFoundError:
-        click.echo(f"no worker is ready: {ready_file} is not there", err=True)
+        terminal.echo(f"no worker is ready: {shortened(str(ready_file))} is not there", err=True)
         return 1
     except (OSError, ValueError, KeyError, TypeError) as error:
-        click.echo(f"{ready_file} is no worker's ready file ({type(error).__name__})", err=True)
+        terminal.echo(f"{shortened(str(ready_file))} is no worker's ready file ({type(error).__name__})", err=True)
         return 1
     settings = Settings.load()
     queues = ask_workers(redis_url(settings), settings.namespace, ANSWER_S, only=name).get(name)
     if queues is None:
-        click.echo(f"{name} did not answer within {ANSWER_S:g} s", err=True)
+        terminal.echo(f"{name} did not answer within {ANSWER_S:g} s", err=True)
         return 1
     if role not in queues:
-        click.echo(f"{name} does not take from {role}, but from {', '.join(queues)}", err=True)
+        terminal.echo(f"{name} does not take from {role}, but from {', '.join(queues)}", err=True)
         return 1
     return 0

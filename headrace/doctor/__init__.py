@@ -1,7 +1,7 @@
 """What can be wrong around headrace, as a list of checks. Each looks at one thing, changes nothing, and says what to do.
 
 `findings()` runs `CHECKS` in order. A check that needs Redis is skipped when Redis does not answer. No finding holds a
-credential: URLs are shown by `redacted`, and a provider's key is never part of a sentence.
+credential: URLs are shown by `masked`, and a provider's key is never part of a sentence.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from headrace.doctor.bench import Bench, Finding, redacted
+from headrace.doctor.bench import Bench, Finding
 from headrace.doctor.endpoints import providers
 from headrace.doctor.machine import disk, extras, file_store, python
 from headrace.doctor.server import (
@@ -26,6 +26,7 @@ from headrace.doctor.server import (
     service,
 )
 from headrace.errors import HeadraceError, SettingsError, UntrustedFile
+from headrace.masking import masked
 from headrace.settings import Settings
 
 
@@ -60,7 +61,7 @@ def findings(environ: Mapping[str, str] | None = None) -> Iterator[Finding]:
     try:
         settings = Settings.load(env)
     except SettingsError as error:
-        yield Finding("settings", "error", redacted(str(error)), "Correct the variable; docs/operations.md lists all.")
+        yield Finding("settings", "error", masked(str(error)), "Correct the variable; docs/operations.md lists all.")
         return
     bench = Bench(settings, env)
     for check in CHECKS:

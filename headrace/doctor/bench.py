@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,7 @@ import msgspec
 
 from headrace.errors import SettingsError, Unreachable
 from headrace.hint import broker_url, configure
+from headrace.masking import masked
 from headrace.settings import STATE_FOLDER, Settings, find_state_folder, redis_url
 
 Status = Literal["ok", "warning", "error", "skipped"]
@@ -98,11 +98,6 @@ def connect(url: str) -> Any:
     )
 
 
-def redacted(url: str) -> str:
-    """`url` without user and password."""
-    return re.sub(r"(password=)[^&]*", r"\1***", re.sub(r"://.*@", "://***@", url))
-
-
 def ask_workers(url: str, namespace: str, timeout_s: float, *, only: str | None = None) -> dict[str, list[str]]:
     """The queues of each worker that answers within `timeout_s`, by its name; of the worker `only`, if given.
 
@@ -123,7 +118,7 @@ def ask_workers(url: str, namespace: str, timeout_s: float, *, only: str | None 
         inspect = app.control.inspect([only] if only else None, timeout=timeout_s, limit=1 if only else None)
         replies = inspect.active_queues() or {}
     except (KombuError, RedisError, OSError) as error:
-        raise Unreachable(f"no question to the workers goes through {redacted(url)}: {type(error).__name__}") from None
+        raise Unreachable(f"no question to the workers goes through {masked(url)}: {type(error).__name__}") from None
     finally:
         app.close()
     return {name: [queue["name"] for queue in queues] for name, queues in replies.items()}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from headrace.doctor.bench import Bench, Finding, redacted
+from headrace.doctor.bench import Bench, Finding
 from headrace.errors import SettingsError
 from headrace.facts import PROVIDERS, Provider, endpoint
 from headrace.facts import providers as known_providers
+from headrace.masking import masked
 
 PROVIDER_S = 3.0
 
@@ -17,7 +18,7 @@ def providers(bench: Bench) -> Iterator[Finding]:
     try:
         rows = known_providers(bench.environ)
     except SettingsError as error:
-        yield Finding("providers", "error", str(error), "Correct HEADRACE_PROVIDERS (docs/providers.md).")
+        yield Finding("providers", "error", masked(str(error)), "Correct HEADRACE_PROVIDERS (docs/providers.md).")
         rows = PROVIDERS
     named = [facts for facts in rows.values() if facts.name not in PROVIDERS or facts.given(bench.environ)]
     for facts in named:
@@ -56,7 +57,7 @@ def provider(bench: Bench, facts: Provider) -> Finding:
         return Finding(name, "error", "its address is not known", f"Set {facts.base_url_variable}.")
     if not key:
         return Finding(name, "error", "it has an address and no key", f"Set {facts.key_variable}.")
-    shown, variable = redacted(base_url), facts.key_variable or facts.base_url_variable
+    shown, variable = masked(base_url), facts.key_variable or facts.base_url_variable
     # Not left to the HTTP library, whose complaint quotes the key.
     if not key.isascii() or not key.isprintable() or " " in key:
         return Finding(

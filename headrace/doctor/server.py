@@ -6,11 +6,12 @@ import re
 import time
 from collections.abc import Iterator
 
-from headrace.doctor.bench import WORKERS_S, Bench, Finding, Status, redacted
+from headrace.doctor.bench import WORKERS_S, Bench, Finding, Status
 from headrace.errors import SettingsError, Unreachable, UntrustedFile
 from headrace.hint import QUEUES, queue_key
 from headrace.ledger.keys import Keys
 from headrace.ledger.reject import counted
+from headrace.masking import masked
 from headrace.server_check import problems_of
 from headrace.settings import find_state_folder
 
@@ -35,11 +36,11 @@ def service(bench: Bench) -> Finding:
         return Finding(
             "service",
             "error",
-            str(error),
+            masked(str(error)),
             "Write `redis://host:port/0`, `rediss://…` or `unix:///path`; a password percent-encoded.",
         )
     where = "HEADRACE_REDIS_URL" if bench.settings.redis_url else f"the folder {find_state_folder()}"
-    return Finding("service", "ok", f"{redacted(url)}, from {where}")
+    return Finding("service", "ok", f"{masked(url)}, from {where}")
 
 
 def redis_answers(bench: Bench) -> Finding:
@@ -52,7 +53,7 @@ def redis_answers(bench: Bench) -> Finding:
         RedisError,
     )
 
-    where = redacted(bench.url)
+    where = masked(bench.url)
     try:
         began = time.monotonic()
         bench.client.ping()

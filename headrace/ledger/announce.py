@@ -4,6 +4,7 @@ died, and is there again soon after a server was emptied."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import msgspec
 
@@ -11,6 +12,7 @@ from headrace.ledger.script import Ledger
 
 EVERY_S = 5.0
 LIFE_MS = 20_000
+MAX_DIGITS = 16  # of a time in milliseconds
 
 
 class Announcement(msgspec.Struct, frozen=True):
@@ -47,6 +49,8 @@ def live(stored: Mapping[bytes, bytes], now_ms: int) -> list[Announcement]:
     found = []
     for value in stored.values():
         until, _, body = value.partition(b" ")
-        if until.isdigit() and int(until) >= now_ms:
+        if not until.isdigit() or len(until) > MAX_DIGITS or int(until) < now_ms:
+            continue
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             found.append(msgspec.json.decode(body, type=Announcement))
     return found

@@ -102,7 +102,11 @@ async def is_settled(ledger: Ledger, shard_id: str) -> bool:
     return streak == 0 or total - sum(done) <= streak
 
 
+MAX_DIGITS = 10
+"""Of an item's place in its shard."""
+
+
 async def rows_of(ledger: Ledger, shard_id: str) -> dict[int, bytes]:
     """Every row that a shard has so far, by index: the kind byte and the line, or where it lies."""
     found = await ledger.client.hgetall(f"{ledger.keys.shard(shard_id)}:res")
-    return {int(index): row for index, row in found.items()}
+    return {int(index): row for index, row in found.items() if index.isdigit() and len(index) < MAX_DIGITS}

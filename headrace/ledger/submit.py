@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 
-from headrace.errors import Refused
+from headrace.errors import Damaged, Refused
 from headrace.ledger.script import Argument, Call, Ledger
 from headrace.ledger.unread import UNREAD_MS, Asker
 
@@ -36,6 +36,8 @@ async def submit(
     """
     call = _call(ledger, job_id, body, queue, tenant, ttl_ms, timeout_ms, idempotency_key, retry_of, asker)
     (known,) = await ledger.run("submit", *call)
+    if not known.startswith(b"job_") or not known.isascii():
+        raise Damaged(job_id, "what Redis has under its idempotency key is the id of no job")
     return known.decode()
 
 

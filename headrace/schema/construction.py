@@ -11,6 +11,7 @@ from typing import Any, NewType, get_args, get_origin
 import msgspec
 
 from headrace.errors import SchemaError
+from headrace.quoting import quoted
 
 
 def parts_of(given: Any) -> Iterator[Any]:
@@ -78,7 +79,7 @@ def read_by_pydantic(given: Any) -> bool:
     for part in parts:
         if isinstance(part, type) and issubclass(part, msgspec.Struct):
             raise SchemaError(
-                f"schema={given!r}: the Struct {part.__name__} stands beside something of Pydantic, which does not read it",
+                f"schema={quoted(given)}: the Struct {part.__name__} stands beside something of Pydantic, which does not read it",
                 remedy="make all of it Pydantic models and dataclasses, or all of it Structs, with msgspec.Meta for limits",
             )
     return True

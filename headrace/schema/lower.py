@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from headrace.errors import InputError, InvalidOutput, Misfit, SchemaError
+from headrace.quoting import quoted
 from headrace.schema.alternatives import Reference
 from headrace.schema.merge import canonical
 from headrace.schema.nodes import Lowering, Note, Reading
@@ -149,7 +150,7 @@ def lower_schema(schema: dict[str, Any], target: str = "openai", reading: Readin
 
 def checked_reading(reading: str) -> Reading:
     if reading not in ("literal", "intended"):
-        raise InputError(f"reading={reading!r}: must be literal or intended")
+        raise InputError(f"reading={quoted(reading)}: must be literal or intended")
     return reading
 
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple, get_args
 
 from headrace.errors import InputError, SchemaError
+from headrace.quoting import quoted
 from headrace.schema.lower import Lowered, lower_schema
 
 Mode = Literal["strict", "json_schema", "json_object", "tool_call", "typed_xml", "prompt"]
@@ -40,7 +41,7 @@ def checked_mode(mode: Any) -> Mode | None:
             return known
     if mode is None:
         return None
-    raise InputError(f"mode={mode!r}: must be one of {', '.join(MODES)}, or left out")
+    raise InputError(f"mode={quoted(mode)}: must be one of {', '.join(MODES)}, or left out")
 
 
 @lru_cache(maxsize=1024)

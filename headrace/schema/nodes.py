@@ -10,6 +10,7 @@ import jsonschema_rs
 import msgspec
 
 from headrace.errors import SchemaError
+from headrace.quoting import quoted
 from headrace.schema.alternatives import Definition, Reference, Union, without_null
 from headrace.schema.described import Describing, one_of
 from headrace.schema.formats import MEANT
@@ -86,12 +87,12 @@ class Lowering:
             name = self.forbidden.get(where)
             raise SchemaError(
                 f"schema at {where or '/'}: "
-                + ("nothing is valid under it" if name is None else f"{name!r} is required, and not allowed"),
+                + ("nothing is valid under it" if name is None else f"{quoted(name)} is required, and not allowed"),
                 pointer=where,
                 keyword="false" if name is None else "required",
                 remedy="allow something; no value fits all that is said there"
                 if name is None
-                else f"describe {name!r} under `properties`, or take it out of `required`",
+                else f"describe {quoted(name)} under `properties`, or take it out of `required`",
             )
         return node
 
@@ -371,7 +372,7 @@ class Lowering:
         value = merged.limits[word]
         if word == "format" and "string" in types and (value not in self.target.formats or not self.formats):
             how = "validated" if self.formats else "moved"
-            self.note(merged.pointer, word, how, f"{self.target.name} has no format {value!r}")
+            self.note(merged.pointer, word, how, f"{self.target.name} has no format {quoted(value)}")
         elif word == "pattern" and "string" in types and not is_simple(str(value)):
             self.note(merged.pointer, word, "validated", "constrained decoding does not take such a pattern")
         elif word in OF_SCALARS and word not in self.target.keywords:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from headrace.quoting import quoted
 from headrace.schema.merge import canonical, json_type
 from headrace.schema.patterns import matches
 
@@ -227,7 +228,7 @@ class Record(Node):
         if self.rest is not None and wire.get(self.rest_name) is not None:
             for name, inner in at(self.rest_name, self.rest.pairs, wire[self.rest_name]).items():
                 if name in restored:
-                    raise Misshapen(f"the property {name!r} is there twice", (self.rest_name,))
+                    raise Misshapen(f"the property {quoted(name)} is there twice", (self.rest_name,))
                 restored[name] = inner
         return restored
 
@@ -241,7 +242,7 @@ class Record(Node):
         for name, (node, absent) in self.properties.items():
             if name not in value:
                 if absent == "never" and not self.optional[name]:
-                    raise Misshapen(f"{name!r} is missing")
+                    raise Misshapen(f"{quoted(name)} is missing")
                 wire[name] = node.values[0] if absent == "never" and isinstance(node, Plain) and node.values else None
                 continue
             lifted = at(name, node.lift, value[name])
@@ -250,7 +251,7 @@ class Record(Node):
         if self.rest is not None:
             wire[self.rest_name] = self.rest.entries(others)
         elif others:
-            raise Misshapen(f"there is a property {next(iter(others))!r} that is not described")
+            raise Misshapen(f"there is a property {quoted(next(iter(others)))} that is not described")
         return wire
 
     def shapes(self) -> list[Shape]:
@@ -288,7 +289,7 @@ class Map(Node):
                 raise Misshapen('an entry must be {"key": …, "value": …}', (index,))
             name = as_name(entry[KEY])
             if name in restored:
-                raise Misshapen(f"the key {name!r} is there twice", (index, KEY))
+                raise Misshapen(f"the key {quoted(name)} is there twice", (index, KEY))
             restored[name] = at(name, self.value.restore, entry[VALUE])
         return restored
 
@@ -301,7 +302,7 @@ class Map(Node):
         pattern = self.key.limits.get("pattern") if isinstance(self.key, Plain) else None
         strange = next((name for name in value if pattern is not None and not matches(pattern, name)), None)
         if strange is not None:
-            raise Misshapen(f"there is a property {strange!r} that is not described")
+            raise Misshapen(f"there is a property {quoted(strange)} that is not described")
         return [{KEY: self.key.lift(name), VALUE: at(name, self.value.lift, inner)} for name, inner in value.items()]
 
     def shapes(self) -> list[Shape]:

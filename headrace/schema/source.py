@@ -15,6 +15,7 @@ from urllib.parse import unquote, urldefrag, urljoin
 import jsonschema_rs
 
 from headrace.errors import NoSchemaError, SchemaError
+from headrace.quoting import quoted
 from headrace.schema.patterns import programs_of
 
 MOST_PLACES = 20_000
@@ -154,7 +155,7 @@ class Source:
             return SCHEMA if not fragment else ANY
         if base is None:
             raise SchemaError(
-                f"schema at {place.pointer}/{word}: {reference!r} leads out of the schema, and nothing is fetched",
+                f"schema at {place.pointer}/{word}: {quoted(reference)} leads out of the schema, and nothing is fetched",
                 pointer=f"{place.pointer}/{word}",
                 keyword=word,
                 remedy="copy what it names under `$defs` and refer to it there, as `#/$defs/…`",
@@ -168,7 +169,7 @@ class Source:
             return found if len(known) == 1 else None
         if not isinstance(found, dict | bool):
             raise SchemaError(
-                f"schema at {place.pointer}/{word}: {reference!r} leads nowhere",
+                f"schema at {place.pointer}/{word}: {quoted(reference)} leads nowhere",
                 pointer=f"{place.pointer}/{word}",
                 keyword=word,
                 remedy="name a definition that is there",
@@ -321,7 +322,7 @@ def dialect_of(schema: dict[str, Any]) -> Dialect:
         found = DIALECTS.get(named.removesuffix("#").partition("://")[2])
         if found is None:
             raise SchemaError(
-                f"schema at /$schema: {named!r} is no known version of JSON Schema",
+                f"schema at /$schema: {quoted(named)} is no known version of JSON Schema",
                 pointer="/$schema",
                 keyword="$schema",
                 remedy="leave it out, or name https://json-schema.org/draft/2020-12/schema",

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from headrace.errors import InputError
+from headrace.quoting import quoted
 
 FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
 NUMBERS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf")
@@ -94,5 +95,5 @@ TARGETS: dict[str, Target] = {
 def target_of(name: str) -> Target:
     """The row called `name`. Raises `InputError`."""
     if name not in TARGETS:
-        raise InputError(f"target={name!r}: must be one of {', '.join(TARGETS)}")
+        raise InputError(f"target={quoted(name)}: must be one of {', '.join(TARGETS)}")
     return TARGETS[name]

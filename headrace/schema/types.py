@@ -12,6 +12,7 @@ import msgspec
 import msgspec.inspect
 
 from headrace.errors import SchemaError
+from headrace.quoting import quoted
 from headrace.schema.aliases import plain_model
 from headrace.schema.construction import constructed, constructs, read_by_pydantic
 from headrace.schema.source import check_size
@@ -66,7 +67,7 @@ def answers(given: Any, *, name: str | None = None) -> Answers[Any]:
         return Answers(check_schema(given), name or wire_name(str(given.get("title", "answer"))), as_it_is)
     if not is_type(given):
         raise SchemaError(
-            f"schema={given!r}: give a JSON Schema (dict) or a type: a msgspec Struct, a Pydantic model, a dataclass, a "
+            f"schema={quoted(given)}: give a JSON Schema (dict) or a type: a msgspec Struct, a Pydantic model, a dataclass, a "
             "TypedDict, or a list, a map or a union of them"
         )
     if read_by_pydantic(given):
@@ -97,7 +98,7 @@ def check_keys(given: Any) -> None:
             continue
         seen.add(id(here))
         if isinstance(here, msgspec.inspect.DictType) and not isinstance(here.key_type, NAMES):
-            where = f"field {field}" if field else f"{given!r}"
+            where = f"field {field}" if field else f"{quoted(given)}"
             raise SchemaError(
                 f"schema, {where}: JSON has no keys of type {type(here.key_type).__name__.removesuffix('Type').lower()}",
                 keyword="propertyNames",
@@ -130,7 +131,7 @@ def by_pydantic(given: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:
         from pydantic.errors import PydanticUserError
     except ImportError:  # limits may come from annotated_types alone
         raise SchemaError(
-            f"schema={given!r}: what it is annotated with is read by Pydantic, which is not installed",
+            f"schema={quoted(given)}: what it is annotated with is read by Pydantic, which is not installed",
             remedy="install pydantic, or use msgspec.Meta",
         ) from None
 
@@ -140,7 +141,7 @@ def by_pydantic(given: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:
     except SchemaError:
         raise
     except (PydanticUserError, RuntimeError, TypeError, ValueError) as error:
-        raise SchemaError(f"schema={given!r}: {error}") from None
+        raise SchemaError(f"schema={quoted(given)}: {error}") from None
     return check_schema(schema), lambda value: adapter.validate_json(
         msgspec.json.encode(value), by_alias=True, by_name=True
     )
@@ -166,9 +167,9 @@ def schema_of(given: Any) -> dict[str, Any]:
     try:
         (root,), definitions = msgspec.json.schema_components([given], ref_template="#/$defs/{name}")
     except KeyError as error:
-        raise SchemaError(f"schema={given!r}: two of its types have the same name: {error}") from None
+        raise SchemaError(f"schema={quoted(given)}: two of its types have the same name: {error}") from None
     except (TypeError, NameError, RecursionError) as error:
-        raise SchemaError(f"schema={given!r}: {error}") from None
+        raise SchemaError(f"schema={quoted(given)}: {error}") from None
     constrain(given, root, definitions)
     whole = with_root({**root, "$defs": definitions} if definitions else dict(root))
     return msgspec.json.decode(encoded(whole))  # a default may be a tuple
@@ -250,11 +251,11 @@ def check_hint(hint: Any, path: tuple[str, ...], seen: set[Any]) -> None:
     if origin is Literal:
         return
     if hint is Any or (origin or hint) in (set, frozenset) or (hint in (dict, list, tuple)):
-        raise SchemaError(f"generation_schema, field {where}: {hint!r} cannot be carried; {remedy(hint)}")
+        raise SchemaError(f"generation_schema, field {where}: {quoted(hint)} cannot be carried; {remedy(hint)}")
     if origin is dict and not hashable(parts[0]):
         raise SchemaError(f"generation_schema, field {where}: the keys of a map must be texts or other plain values")
     if origin is dict and (tuple in (get_origin(parts[0]), parts[0]) or parts[0] in (bool, None, type(None))):
-        raise SchemaError(f"generation_schema, field {where}: JSON has no keys of type {parts[0]!r}; use texts")
+        raise SchemaError(f"generation_schema, field {where}: JSON has no keys of type {quoted(parts[0])}; use texts")
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         check_fields(hint, path, seen)
     for part in parts:

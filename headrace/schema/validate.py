@@ -13,6 +13,7 @@ import jsonschema_rs
 import msgspec
 
 from headrace.errors import InvalidOutput, Misfit, NoSchemaError, SchemaError
+from headrace.quoting import quoted, shortened
 from headrace.schema.formats import formats_of
 from headrace.schema.patterns import cannot_run, options, refusal
 from headrace.schema.resources import written_out
@@ -180,7 +181,7 @@ def json_value(text: str | bytes) -> Any:
         return jiter.from_json(data, allow_inf_nan=False, catch_duplicate_keys=True)
     except (ValueError, UnicodeError) as error:
         twice = str(error).startswith("Detected duplicate key")
-        said = str(error) if twice else f"the answer is not JSON: {error}"
+        said = shortened(str(error) if twice else f"the answer is not JSON: {error}")
         raise InvalidOutput([Misfit("", TWICE if twice else "json", said)]) from None
 
 
@@ -192,7 +193,7 @@ def check_json(value: Any) -> None:
         inner = here.items() if isinstance(here, dict) else enumerate(here) if isinstance(here, list | tuple) else ()
         for step, each in inner:
             if isinstance(here, dict) and not isinstance(step, str):
-                raise InvalidOutput([Misfit(at, "json", f"{step!r} is no name in JSON")])
+                raise InvalidOutput([Misfit(at, "json", f"{quoted(step)} is no name in JSON")])
             waiting.append((each, f"{at}/{escaped(step)}"))
         plain = isinstance(here, str | int | float | bool | None | dict | list | tuple)
         if not plain or (isinstance(here, float) and not math.isfinite(here)):

@@ -127,7 +127,9 @@ def test_each_attempt_is_a_task_of_its_own(client: Headrace, stack: Stack, event
     os.kill(stack.ready["workers"]["interactive"], signal.SIGKILL)
     assert job.result(60)
     ids = until(
-        lambda: (found := [each["uuid"] for each in events.of("task-received") if job.id in each["uuid"]])[1:] and found,
+        lambda: (
+            (found := [each["uuid"] for each in events.of("task-received") if job.id in each["uuid"]])[1:] and found
+        ),
         what="both attempts are heard",
     )
     assert ids[0] == job.id

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 import time
 import warnings
@@ -17,7 +16,9 @@ from typing import Any
 
 from headrace.errors import HeadraceError, SettingsError, Unreachable
 from headrace.hint import BULK, INTERACTIVE, QUARANTINE
+from headrace.masking import masked
 from headrace.ownership import own_files_only, write_private
+from headrace.quoting import quoted
 from headrace.server_check import check_server
 from headrace.settings import Settings, redis_url
 
@@ -102,11 +103,11 @@ def await_redis(url: str) -> None:
     import redis
     from redis.exceptions import AuthenticationError, BusyLoadingError
 
-    shown = re.sub(r"(://[^/@]*:)[^/@]*@", r"\1***@", url)
+    shown = masked(url)
     try:
         client = redis.Redis.from_url(url, socket_connect_timeout=2, socket_timeout=2, retry=None)
     except ValueError as error:
-        raise SettingsError(f"HEADRACE_REDIS_URL={shown!r}: {error}") from None
+        raise SettingsError(f"HEADRACE_REDIS_URL={quoted(shown)}: {error}") from None
     deadline = time.monotonic() + CONNECT_S
     while True:
         try:

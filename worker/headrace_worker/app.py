@@ -23,6 +23,7 @@ from celery.worker.loops import asynloop
 from headrace import hint
 from headrace.errors import SettingsError
 from headrace.ledger.script import AWAY
+from headrace.quoting import quoted
 from headrace.settings import Settings, redis_url
 from headrace_worker.exposure import kind_of, where_of
 from headrace_worker.hint_channel import GuardedChannel, bytes_of
@@ -168,7 +169,7 @@ class NoBodies(logging.Filter):
 def configure_logging(level: str) -> None:
     """Log to stderr. Ours from `level` on, others' from `warning`. Raises `SettingsError` for another level."""
     if level.lower() not in LEVELS:
-        raise SettingsError(f"HEADRACE_LOG_LEVEL={level!r}: use one of {', '.join(sorted(LEVELS))}")
+        raise SettingsError(f"HEADRACE_LOG_LEVEL={quoted(level)}: use one of {', '.join(sorted(LEVELS))}")
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     shared = [structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name, stamp]
     structlog.configure(

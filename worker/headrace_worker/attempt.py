@@ -8,7 +8,7 @@ import time
 import msgspec
 import structlog
 
-from headrace.errors import CODES, CallError, Closed, Damaged, Failure, Fenced
+from headrace.errors import CODES, CallError, Closed, Damaged, Failure, Fenced, InputError
 from headrace.job import BODY_VERSION, Completion, Job, Outcome, written
 from headrace.ledger.claim import LEASE_MS, Claimed
 from headrace.ledger.expire import FAILURE
@@ -16,8 +16,9 @@ from headrace.ledger.finish import finish
 from headrace.ledger.park import park
 from headrace.ledger.release import release
 from headrace.ledger.state import JobState
-from headrace.readable import UNWRITABLE
+from headrace.readable import UNREADABLE, UNWRITABLE
 from headrace.schema.modes import Mode, is_as_it_comes
+from headrace.stored import job_of
 from headrace.tool_schemas import reshaped_tools
 from headrace_worker.choice_parts import Delta
 from headrace_worker.deployment_hold import DRAINING, Deferred
@@ -89,8 +90,11 @@ class Attempt:
             await self.cancelled()
             return
         try:
-            job = msgspec.json.decode(self.claimed.record["body"], type=Job)
-        except (msgspec.DecodeError, KeyError) as error:
+            job = job_of(self.claimed.record["body"])
+        except InputError as error:
+            await self._fail(Failure("invalid_request", f"the body in Redis cannot be used: {error}"))
+            return
+        except (*UNREADABLE, KeyError) as error:
             if self._version() != BODY_VERSION:
                 # A newer producer during a rolling deploy: a newer worker will know what this means.
                 await self._park(OTHER_VERSION_WAIT_MS, "version")

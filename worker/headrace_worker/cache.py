@@ -22,6 +22,10 @@ FORMAT = 1
 encode = msgspec.json.Encoder(order="deterministic").encode
 
 
+Fits = Callable[[Completion], Awaitable[bool]]
+"""Whether a kept completion answers what is asked now."""
+
+
 class CacheInfo(NamedTuple):
     hits: int
     misses: int
@@ -80,19 +84,19 @@ class Remembered:
         self.cache = cache
         self._paying: dict[str, asyncio.Future[bool | None]] = {}  # whether its answer is kept; None: it was cancelled
 
-    async def ask(self, key: str, pay: Callable[[], Awaitable[Completion]]) -> Completion:
+    async def ask(self, key: str, pay: Callable[[], Awaitable[Completion]], fits: Fits | None = None) -> Completion:
         """The completion kept under `key`, else a new one, kept when it is one to keep. When it is not, those who waited for it
-        ask for their own, side by side."""
+        ask for their own, side by side. What `fits` refuses of the kept ones is as good as none."""
         while (paying := self._paying.get(key)) is not None:
             kept = await asyncio.shield(paying)
             if kept is False:
                 return await pay()
-            if kept and (completion := await self._kept(key)) is not None:
+            if kept and (completion := await self._kept(key, fits)) is not None:
                 return completion
         done = self._paying[key] = asyncio.get_running_loop().create_future()
         kept = False
         try:
-            completion = await self._kept(key)
+            completion = await self._kept(key, fits)
             if completion is None:
                 completion = await pay()
                 if not worth_keeping(completion):
@@ -107,12 +111,21 @@ class Remembered:
             del self._paying[key]
             done.set_result(kept)
 
-    async def _kept(self, key: str) -> Completion | None:
+    async def _kept(self, key: str, fits: Fits | None) -> Completion | None:
         found = await self.cache.get(key)
-        try:
-            return msgspec.structs.replace(msgspec.json.decode(found, type=Completion), cached=True) if found else None
-        except (msgspec.DecodeError, UnicodeDecodeError):  # of another version, or damaged: as good as none
+        if not found:
             return None
+        try:
+            completion = msgspec.json.decode(found, type=Completion)
+        except (
+            msgspec.DecodeError,
+            UnicodeDecodeError,
+            RecursionError,
+        ):  # of another version, or damaged: as good as none
+            return None
+        if not worth_keeping(completion) or (fits is not None and not await fits(completion)):
+            return None
+        return msgspec.structs.replace(completion, cached=True)
 
 
 def encode_kept(completion: Completion) -> bytes:

@@ -142,7 +142,11 @@ class Engine:
 
         if not job.cache or self._remembered is None:
             return await pay()
-        completion = await self._remembered.ask(provider.cache_key(job, tenant), pay)
+        try:
+            key = provider.cache_key(job, tenant)
+        except InputError as error:
+            raise CallError("invalid_request", str(error)) from None
+        completion = await self._remembered.ask(key, pay, lambda kept: provider.fitting(job, kept))
         return msgspec.structs.replace(completion, cost=0.0) if completion.cached else completion
 
     async def _pay(
@@ -159,7 +163,10 @@ class Engine:
         rank, delivered = epoch, ""
         mode = provider.mode_of(job) if job.schema is not None else None
         if job.schema is not None and mode is not None:
-            await prepared(job.schema, mode, provider.facts.dialect)
+            try:
+                await prepared(job.schema, mode, provider.facts.dialect)
+            except InputError as error:  # it was checked at submission, and is another one now
+                raise CallError("invalid_request", str(error)) from None
         asked = Reasks(job)
         hold = self._hold_of(provider)
 

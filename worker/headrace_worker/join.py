@@ -14,7 +14,7 @@ from headrace.files import FileStore, write_all
 from headrace.intake import read_index
 from headrace.ledger.checkpoint import rows_of
 from headrace.ledger.close import close
-from headrace.lines import KIND_OF_STATE, error_line
+from headrace.lines import KIND_OF_STATE, error_line, is_row
 from headrace.prefill import kept_rows
 from headrace_worker.patience import patiently
 from headrace_worker.process import Process
@@ -42,7 +42,8 @@ async def join(process: Process, batch_id: str, epoch: int, batch: dict[str, byt
     rows: dict[int, dict[int, bytes]] = {}
     for number in left:
         if number < fed:  # a shard that was never fed has no rows
-            rows[number] = await patiently(lambda number=number: rows_of(ledger, f"{batch_id}.s{number}"))
+            there = await patiently(lambda number=number: rows_of(ledger, f"{batch_id}.s{number}"))
+            rows[number] = {index: row for index, row in there.items() if is_row(row)}
     output, errors = f"{batch_id}/output.{epoch}.jsonl", f"{batch_id}/errors.{epoch}.jsonl"
     taken_over: Counter[str] = Counter()
     unfinished = await asyncio.to_thread(_write, store, batch_id, epoch, batch, parts, rows, taken_over, output, errors)

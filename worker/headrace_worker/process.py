@@ -7,20 +7,22 @@ import contextlib
 import os
 import secrets
 from collections.abc import Callable, Coroutine
+from hashlib import sha256
 from pathlib import Path
 
-import msgspec
 import structlog
 
 from headrace.batch import Template
-from headrace.errors import StorageError
+from headrace.errors import InputError, StorageError
 from headrace.files import FileStore, attach
 from headrace.hint import Hints, is_hint
 from headrace.ledger.announce import EVERY_S, announce
 from headrace.ledger.recover import process_prefix
 from headrace.ledger.script import AWAY, Ledger
 from headrace.ledger.set_aside import readable
+from headrace.readable import UNREADABLE
 from headrace.settings import STATE_FOLDER, Settings, find_state_folder
+from headrace.stored import template_of
 from headrace_worker.damage import Damage
 from headrace_worker.engine import Engine
 from headrace_worker.kept_answers import RedisCache
@@ -132,8 +134,10 @@ class Process:
             if len(self._templates) >= 64:
                 self._templates.pop(next(iter(self._templates)))
             try:
-                self._templates[sha] = msgspec.json.decode(body, type=Template)
-            except msgspec.DecodeError:
+                if sha256(body).hexdigest() != sha:
+                    raise InputError("it is not what was submitted")
+                self._templates[sha] = template_of(body)
+            except (*UNREADABLE, InputError):
                 raise StorageError(f"template {sha[:12]} in the ledger is damaged") from None
         return self._templates[sha]
 

@@ -13,6 +13,7 @@ import structlog
 
 from headrace.facts import Provider
 from headrace.job import Job
+from headrace.masking import masked
 from headrace.options import Options, merged
 from headrace.schema.modes import Mode, form_of
 from headrace.tools import ToolDefinitions, wire_tools
@@ -35,7 +36,7 @@ class Request(msgspec.Struct, frozen=True):
     body: Body
 
     def __repr__(self) -> str:  # its headers hold the credential, its body the prompt: neither belongs into a traceback
-        return f"Request({self.url!r})"
+        return f"Request({masked(self.url)!r})"
 
 
 def build_body(job: Job, model: str, provider: Provider, adapt: Adapt, mode: Mode = "strict") -> Body:

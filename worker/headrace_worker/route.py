@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from headrace.errors import CallError, HeadraceError, InputError
+from headrace.quoting import quoted
 from headrace_worker import loop_thread
 from headrace_worker.providers.chat import ChatCompletion
 from headrace_worker.providers.registry import Model
@@ -69,7 +70,7 @@ class ModelGateway:
         names = [deployment.model_name for deployment in self.deployments]
         twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
         if twice is not None:
-            raise InputError(f"deployments: the name {twice!r} is there twice; rename one")
+            raise InputError(f"deployments: the name {quoted(twice)} is there twice; rename one")
         self._now = now or (lambda: datetime.now(UTC))
 
     def __call__(self, messages: Any, *, model_preference: str | None = None, **words: Any) -> Any:
@@ -98,7 +99,7 @@ class ModelGateway:
         """The deployments that may be asked now, the preferred one first. Raises `InputError` for an unknown one."""
         names = [deployment.model_name for deployment in self.deployments]
         if preference is not None and preference not in names:
-            raise InputError(f"model_preference={preference!r}: the deployments are {', '.join(names)}")
+            raise InputError(f"model_preference={quoted(preference)}: the deployments are {', '.join(names)}")
         now = self._now().astimezone(UTC).time()
         free = [deployment for deployment in self.deployments if not deployment.rests(now)]
         return sorted(free, key=lambda deployment: deployment.model_name != preference)
@@ -155,7 +156,7 @@ def clock(moment: Any, place: str = "time") -> time:
     try:
         return datetime.strptime(moment, "%H:%M").time()  # noqa: DTZ007 (a time of day, not a moment)
     except (TypeError, ValueError):
-        raise InputError(f'{place}: {moment!r} is no time of day like "22:00"') from None
+        raise InputError(f'{place}: {quoted(moment)} is no time of day like "22:00"') from None
 
 
 def within(now: time, first: time, last: time) -> bool:

@@ -22,7 +22,7 @@ from headrace.ledger.keys import shard_number
 from headrace.ledger.prefill import prefill
 from headrace.ledger.recover import MAX_DEATHS_ALONE, SHARD_WIDTH
 from headrace.ledger.script import AWAY
-from headrace.lines import error_line, success_line
+from headrace.lines import error_line, is_row, success_line
 from headrace.prefill import kept_rows
 from headrace.readable import UNWRITABLE
 from headrace_worker.deployment_hold import DRAINING, Deferred
@@ -112,7 +112,7 @@ class ShardRun:
         if not rows and self.batch.get("prefill"):
             await self._prefill()
             rows = await patiently(lambda: rows_of(self.ledger, self.id))
-        self._rows = rows
+        self._rows = rows = self._sound(rows, items)
         todo = [index for index in range(len(items)) if index not in rows]
         writer = asyncio.create_task(self._write())
         try:
@@ -141,6 +141,18 @@ class ShardRun:
         )
         data = await asyncio.to_thread(self.store.read, name, offset, length)
         return [msgspec.json.decode(line, type=Item) for line in data.splitlines()]
+
+    def _sound(self, rows: dict[int, bytes], items: list[Item]) -> dict[int, bytes]:
+        """The rows of these items; one that cannot be written into the output has become the row of a failure."""
+        sound: dict[int, bytes] = {}
+        for index, row in rows.items():
+            if 0 <= index < len(items) and not is_row(row):
+                log.error("a damaged row became a failure", record=self.id, line=self.first_line + index)
+                failure = Failure("damaged", "its row in Redis cannot be read")
+                row = b"f" + error_line(items[index].custom_id, self._request_id(index), failure)
+            if 0 <= index < len(items):
+                sound[index] = row
+        return sound
 
     async def _prefill(self) -> None:
         count = self.claimed.integer("count")

@@ -11,13 +11,14 @@ from typing import Any
 
 import msgspec
 
-from headrace.errors import CallError
-from headrace.job import Choice, Job
+from headrace.errors import CallError, InputError
+from headrace.job import Choice, Completion, Job
 from headrace.readable import UNWRITABLE
 from headrace.schema.answer import MAX_AT_ONCE, Answer, parse_json, read_answer
 from headrace.schema.modes import Mode
 from headrace.schema.validate import Later
 from headrace_worker.choice_parts import Delta
+from headrace_worker.off_loop import off_loop
 from headrace_worker.parsers import PARSERS
 from headrace_worker.request import schema_name
 
@@ -110,6 +111,19 @@ def answer_of(choice: Choice, job: Job, mode: Mode, target: str, *, at_once: boo
     if not comes_back(answer.value):
         raise CallError("invalid_output", "the answer holds a number that JSON does not have", partial=choice.content)
     return answer
+
+
+async def fits(completion: Completion, job: Job, mode: Mode, target: str) -> bool:
+    """Whether a completion that was kept somewhere is an answer to `job`: its text is read again, and its value is that of it."""
+    if not is_structured(job):
+        return not completion.structured
+    if completion.tool_calls:
+        return not completion.structured and any(name_of(call) in offered(job) for call in completion.tool_calls)
+    try:
+        answer = await off_loop(answer_of, completion, job, completion.mode or mode, target)
+    except (CallError, InputError):
+        return False
+    return answer is not None and bool(answer.value == completion.value)
 
 
 def comes_back(value: Any) -> bool:

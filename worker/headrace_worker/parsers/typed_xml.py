@@ -13,6 +13,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from headrace.errors import CallError, InputError
 from headrace.messages import as_json
+from headrace.quoting import quoted
 
 TEMPLATE = """{instructions}
 Answer in XML and nothing else: no XML header, no words around it. Give every element a `dtype`, one of str (the default),
@@ -114,7 +115,7 @@ def value(element: Element, depth: int) -> Any:
         if math.isfinite(number) and (dtype == "float" or number == int(number)):
             return int(number) if dtype == "int" else number
     if dtype not in DTYPES.values():
-        raise ValueError(f"<{element.tag}>: unknown dtype {dtype!r}")
+        raise ValueError(f"<{element.tag}>: unknown dtype {quoted(dtype)}")
     raise ValueError(f"<{element.tag}>: {word[:80]!r} is no {dtype}")
 
 
@@ -126,7 +127,7 @@ def encode(value: dict[str, Any]) -> str:
 
 def element(name: str, value: Any, depth: int) -> list[str]:
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise InputError(f"typed_xml: {name!r} cannot be the name of an element")
+        raise InputError(f"typed_xml: {quoted(name)} cannot be the name of an element")
     pad = "  " * depth
     if isinstance(value, dict | list):
         dtype = "dict" if isinstance(value, dict) else "list"

@@ -9,7 +9,9 @@ import httpx2
 from headrace.ask import Tools
 from headrace.errors import InputError
 from headrace.facts import Provider
+from headrace.masking import masked
 from headrace.options import OptionWords
+from headrace.quoting import quoted
 from headrace_worker.retry import NO_RETRY, Retry, from_environment
 
 
@@ -37,7 +39,9 @@ def checked_url(given: Any, facts: Provider) -> str:
     except (httpx2.InvalidURL, TypeError):
         fine = False
     if not fine:
-        raise InputError(f"{facts.name}: base_url={given!r} is no URL of http or https; see {facts.base_url_variable}")
+        raise InputError(
+            f"{facts.name}: base_url={quoted(masked(str(given)))} is no URL of http or https; see {facts.base_url_variable}"
+        )
     return str(given).rstrip("/")
 
 
@@ -53,12 +57,12 @@ def checked_key(key: Any, facts: Provider) -> str:
 def checked_retry(retry: Any) -> Retry:
     """The policy: the default and the environment's for None, one attempt for False. Raises `InputError`."""
     if retry is not None and not isinstance(retry, Retry | bool):
-        raise InputError(f"retry={retry!r}: must be a headrace_worker.retry.Retry, False, or None")
+        raise InputError(f"retry={quoted(retry)}: must be a headrace_worker.retry.Retry, False, or None")
     return retry if isinstance(retry, Retry) else NO_RETRY if retry is False else from_environment()
 
 
 def checked_size(size: Any) -> int | None:
     """A cache's bound. Raises `InputError`."""
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 0):
-        raise InputError(f"cache_size={size!r}: must be a whole number, 0 for no cache, or None for no bound")
+        raise InputError(f"cache_size={quoted(size)}: must be a whole number, 0 for no cache, or None for no bound")
     return size

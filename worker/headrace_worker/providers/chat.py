@@ -17,9 +17,11 @@ from headrace.ask import tool_definitions as defined
 from headrace.errors import CallError, HeadraceError, InputError
 from headrace.facts import OF_OTHERS, Provider, endpoint, is_openais
 from headrace.job import Completion, Job, Usage
+from headrace.masking import masked, secrets_in
 from headrace.messages import conversation
-from headrace.options import Options, check_beside_schema, merged, parse_options
+from headrace.options import Options, check_beside_schema, check_for, check_options, merged, parse_options
 from headrace.prices import Profile, cost_of, profile_of
+from headrace.quoting import quoted
 from headrace.schema.flow import flow_of
 from headrace.schema.modes import Mode, check_carried, checked_mode, mode_for
 from headrace.schema.types import answers, check_type, places_of, plain
@@ -44,6 +46,7 @@ from headrace_worker.reduce import Reducer, asked_choices
 from headrace_worker.request import Adapt, Body, Request, build_body, request_headers
 from headrace_worker.response import Response, Stream, Switches, response_of
 from headrace_worker.retry import Retry
+from headrace_worker.structured import fits
 from headrace_worker.transport import Deadlines, SdkTransport, Transport
 
 log = structlog.get_logger("headrace.worker.providers")
@@ -91,7 +94,7 @@ class ChatCompletion:
         if structured_output_mode is not None:
             self.facts = self.facts.with_structured_output(structured_output_mode)
         if not isinstance(model_id, str) or not model_id:
-            raise InputError(f"model_id={model_id!r}: must be the name of a model")
+            raise InputError(f"model_id={quoted(model_id)}: must be the name of a model")
         self.model_id = model_id
         self.options = parse_options(options, self.facts)
         self.base_url = checked_url(base_url or self.facts.address(os.environ), self.facts)
@@ -118,7 +121,10 @@ class ChatCompletion:
         self.mode: Mode | None = checked_mode(mode)
         self._profile_mode = (self._profile.mode if self._profile else None) or self.facts.mode
         self._headers = request_headers(self.facts, self._key, self.options)
+        self._checked: Options | None = None
         remember(self._key, default=self.facts.default_key)
+        for secret in secrets_in(self.base_url):
+            remember(secret)
         remember_headers(self._headers, default=self.facts.default_key)
 
     # Direct calls
@@ -217,7 +223,7 @@ class ChatCompletion:
         if prefilling and (schema is not None or response_format is not None):
             raise InputError("prefilling: a schema's answer cannot begin with it; leave one of the two out")
         if typed_parser and typed_parser not in PARSERS:
-            raise TypedParserNotFoundError(f"typed_parser={typed_parser!r}: the parsers are {', '.join(PARSERS)}")
+            raise TypedParserNotFoundError(f"typed_parser={quoted(typed_parser)}: the parsers are {', '.join(PARSERS)}")
         talk = conversation(messages, system_prompt=system_prompt)
         conversation("x", prefilling=prefilling)
         tools = tool_definitions or ToolDefinitions()
@@ -252,7 +258,9 @@ class ChatCompletion:
     async def _remembering(self, job: Job, on_delta: Callable[[Delta], None] | None) -> Completion:
         if self._remembered is None or job.stream:
             return await self.complete(job, on_delta=on_delta)
-        return await self._remembered.ask(self.cache_key(job, self.tenant), lambda: self.complete(job))
+        return await self._remembered.ask(
+            self.cache_key(job, self.tenant), lambda: self.complete(job), lambda kept: self.fitting(job, kept)
+        )
 
     async def acache_info(self) -> CacheInfo:
         """Hits, misses, bound and size; all zero without a cache."""
@@ -281,6 +289,10 @@ class ChatCompletion:
             schema=job.schema,
             switches=[self.switches, job.mode, job.lax],
         )
+
+    async def fitting(self, job: Job, kept: Completion) -> bool:
+        """Whether a kept completion is what the job's schema, parser or response format makes of its text."""
+        return await fits(kept, job, self.mode_of(job), self.facts.dialect)
 
     async def complete(
         self, job: Job, *, request_id: str = "", on_delta: Callable[[Delta], None] | None = None
@@ -321,6 +333,11 @@ class ChatCompletion:
         return "prompt" if mode == "tool_call" and job.tools else mode
 
     def request(self, job: Job, request_id: str = "") -> Request:
+        """The request that `job` makes. Raises `InputError` for options and headers that it may not have."""
+        if job.options is not self.options and job.options is not self._checked:
+            check_options(job.options)  # a job comes from Redis, where others may write
+            check_for(job.options, self.facts)
+            self._checked = job.options
         headers = self._headers
         if job.options.extra_headers and job.options is not self.options:
             headers = request_headers(self.facts, self._key, job.options)
@@ -400,7 +417,8 @@ class ChatCompletion:
         return {"model_id": self.model_id, "provider": self.facts.name}
 
     def serialize(self) -> dict[str, Any]:
-        """Its configuration as plain JSON, without the key; `Model.from_config` is the way back (statement 146)."""
+        """Its configuration as plain JSON, without the key, nor an address that holds one; `Model.from_config` is the way
+        back (statement 146)."""
         retry = self._given_retry
         config: dict[str, Any] = {
             "provider": self.facts.name,
@@ -408,7 +426,7 @@ class ChatCompletion:
             "model_id": self.model_id,
             "options": msgspec.to_builtins(self.options),
             "switches": msgspec.to_builtins(self.switches),
-            "base_url": self._given_base_url,
+            "base_url": None if secrets_in(self._given_base_url or "") else self._given_base_url,
             "retry": msgspec.to_builtins(retry) if isinstance(retry, Retry) else retry,
             "structured_output_mode": self.facts.structured_output,
             "mode": self.mode,
@@ -420,7 +438,7 @@ class ChatCompletion:
         return {name: value for name, value in config.items() if value is not None or name == "cache_size"}
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.model_id!r}, base_url={self.base_url!r})"
+        return f"{type(self).__name__}({self.model_id!r}, base_url={masked(self.base_url)!r})"
 
 
 def fitting(completion: Completion, value: Any, read: Callable[[Any], Any]) -> Any:

@@ -11,6 +11,7 @@ import msgspec
 from headrace.errors import CallError, InputError
 from headrace.facts import Provider, providers, split_model
 from headrace.ledger.announce import Announcement
+from headrace.quoting import quoted
 from headrace_worker.credentials import remember
 from headrace_worker.providers.chat import ChatCompletion
 from headrace_worker.providers.openai import OpenAIChatCompletion, RehearsalChatCompletion
@@ -41,7 +42,7 @@ class Model:
         """The object for `provider/model`, a built-in provider's or one of `HEADRACE_PROVIDERS`; `words` as its class takes
         them. Raises `InputError` naming the providers there are."""
         if not isinstance(model, str):
-            raise InputError(f"model={model!r}: write `provider/model`")
+            raise InputError(f"model={quoted(model)}: write `provider/model`")
         rows = providers(os.environ)
         name, model_id = split_model(model, rows)
         return class_of(rows[name])(model_id, facts=rows[name], **words)
@@ -57,7 +58,7 @@ class Model:
         except KeyError as error:
             raise InputError(f"this is no configuration of a model: {error} is missing") from None
         if sort != ChatCompletion.model_type:
-            raise InputError(f"model_type={sort!r}: only {ChatCompletion.model_type!r} is known")
+            raise InputError(f"model_type={quoted(sort)}: only {quoted(ChatCompletion.model_type)} is known")
         options, switches = given.pop("options", {}), given.pop("switches", {})
         if not isinstance(options, dict) or not isinstance(switches, dict):
             raise InputError("this is no configuration of a model: options and switches must be objects")

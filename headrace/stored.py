@@ -1,0 +1,45 @@
+"""What is read back from Redis is checked as if somebody had just given it: it may be damaged, of another version, or written by
+whoever else writes there. What cannot be used is refused by name, before anything is paid or sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from headrace.ask import MOST_REASKS
+from headrace.batch import Template
+from headrace.errors import InputError
+from headrace.job import Job
+from headrace.messages import check_conversation
+from headrace.options import Options, check_beside_schema, check_options
+
+
+def job_of(body: bytes) -> Job:
+    """The job in a body. Raises one of `UNREADABLE`, or `InputError` for what nobody may ask for."""
+    job = msgspec.json.decode(body, type=Job)
+    check_job(job)
+    return job
+
+
+def check_job(job: Job) -> None:
+    """Raise `InputError` for what could not have been submitted. The provider's own rules are checked with the request."""
+    check_conversation(job.messages)
+    check_asked(job.options, job.schema, job.reasks)
+    if job.prefilling and job.schema is not None:
+        raise InputError("prefilling: a schema's answer cannot begin with it")
+
+
+def template_of(body: bytes) -> Template:
+    """The template in its bytes. Raises one of `UNREADABLE`, or `InputError`."""
+    template = msgspec.json.decode(body, type=Template)
+    check_asked(template.options, template.schema, template.reasks)
+    return template
+
+
+def check_asked(options: Options, schema: dict[str, Any] | None, reasks: int) -> None:
+    if not 0 <= reasks <= MOST_REASKS:
+        raise InputError(f"reasks={reasks}: must be a whole number from 0 to {MOST_REASKS}")
+    check_options(options)
+    if schema is not None:
+        check_beside_schema(options)
