@@ -10,6 +10,7 @@ from typing import Any
 
 import uvicorn
 
+from headrace_api.connections import Config, HttpProtocol, Limits, Sweep
 from headrace_api.fragments import WebSocketProtocol
 from headrace_api.gateway import Gateway
 from headrace_api.sockets import MOST_FRAME_BYTES
@@ -21,10 +22,12 @@ LAST_WORD_S = 2.0
 class Server(uvicorn.Server):
     """Sets `gateway.draining` at the first signal. `gateway.abort` closes a connection whose client takes nothing."""
 
-    def __init__(self, config: uvicorn.Config, gateway: Gateway):
+    def __init__(self, config: Config, gateway: Gateway):
         super().__init__(config)
         self._gateway = gateway
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._connections = config.connections
+        self._sweep = Sweep(self.server_state.connections)
         self.on_start: Callable[[], None] = lambda: None
         gateway.abort = self._abort
 
@@ -32,6 +35,10 @@ class Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         self.on_start()
+
+    async def on_tick(self, counter: int) -> bool:
+        self._sweep.turn(asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # uvicorn raises what it caught once more at its end; ending in order, by a signal meant for it, is a success.
@@ -46,25 +53,26 @@ class Server(uvicorn.Server):
 
         Closing in order would wait for what is in its buffers, for as long as the client likes.
         """
-        for connection in list(self.server_state.connections):
-            if getattr(connection, "client", None) != tuple(scope.get("client") or ()):
-                continue
-            transport: Any = connection.transport
-            if last and self._loop is not None:
-                transport.write(bytes([0x88, len(last)]) + last)
-                self._loop.call_later(LAST_WORD_S, transport.abort)
-            else:
-                transport.abort()
+        connection = self._connections.get(tuple(scope.get("client") or ()))
+        if connection is None:
+            return
+        if last and self._loop is not None:
+            connection.transport.write(bytes([0x88, len(last)]) + last)
+            self._loop.call_later(LAST_WORD_S, connection.transport.abort)
+        else:
+            connection.transport.abort()
 
 
-def make_server(app: Any, gateway: Gateway) -> Server:
-    """A server for `app`, to be given its sockets.
+def make_server(app: Any, gateway: Gateway, descriptors: int) -> Server:
+    """A server for `app`, to be given its sockets, in a process that may have so many `descriptors`.
 
     WebSockets are those of `websockets`, in its sans-I/O form: of the two that uvicorn knows without a warning, it closes a
     frame over the limit before the whole of it has come. No compression: it costs a deflater's memory per viewer.
     """
-    config = uvicorn.Config(
+    config = Config(
         app,
+        limits=Limits.of(gateway.settings, descriptors),
+        http=HttpProtocol,
         ws=WebSocketProtocol,
         ws_max_size=MOST_FRAME_BYTES,
         ws_per_message_deflate=False,
@@ -72,6 +80,7 @@ def make_server(app: Any, gateway: Gateway) -> Server:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # who writes them is not known here
         lifespan="off",
     )
     return Server(config, gateway)
