@@ -102,6 +102,7 @@ class HttpProtocol(Connection, H11Protocol):
         self._stage: Any = h11.IDLE  # of the request: h11's state of the client
         self._since = self.loop.time()
         self._received = 0  # bytes in this stage
+        self._unread_since: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -120,19 +121,32 @@ class HttpProtocol(Connection, H11Protocol):
         super().on_response_complete()
         self._begin_stage()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread_since = self.loop.time()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._unread_since = None
+
     def _begin_stage(self) -> None:
         self._stage = self.conn.their_state
         self._since = self.loop.time()
         self._received = 0
 
     def check(self, now: float) -> None:
-        """Close the connection when its request has been on its way for too long."""
+        """Close the connection when its request has been on its way for too long, or its answer."""
         if self.check_leaving(now, self._limits):
+            return
+        if self._unread_since is not None:
+            rest_s = self.transport.get_write_buffer_size() / MIN_BYTES_PER_S
+            if now - self._unread_since > self._limits.slow_reader_s + rest_s:
+                self.transport.abort()
             return
         if self._stage is h11.IDLE:
             limit_s = self._limits.head_s
         elif self._stage is h11.SEND_BODY:
-            answered = self.cycle.response_complete
+            answered = self.cycle is not None and self.cycle.response_complete
             limit_s = LINGER_S if answered else self._limits.body_s + self._received / MIN_BYTES_PER_S
         else:
             return
@@ -166,6 +180,7 @@ class Sweep:
         if not self._left:
             self._left = list(self._connections)
             self._part = len(self._left) // TURNS + 1
-        for connection in self._left[-self._part :]:
-            connection.check(now)
-        del self._left[-self._part :]
+        part, self._left = self._left[-self._part :], self._left[: -self._part]
+        for connection in part:
+            if connection in self._connections:  # it may have become a WebSocket, or left
+                connection.check(now)

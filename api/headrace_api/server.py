@@ -8,12 +8,15 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+import structlog
 import uvicorn
 
 from headrace_api.connections import Config, HttpProtocol, Limits, Sweep
 from headrace_api.fragments import WebSocketProtocol
 from headrace_api.gateway import Gateway
 from headrace_api.sockets import MOST_FRAME_BYTES
+
+log = structlog.get_logger("headrace.api")
 
 GRACE_S = 2
 LAST_WORD_S = 2.0
@@ -37,7 +40,10 @@ class Server(uvicorn.Server):
         self.on_start()
 
     async def on_tick(self, counter: int) -> bool:
-        self._sweep.turn(asyncio.get_running_loop().time())
+        try:
+            self._sweep.turn(asyncio.get_running_loop().time())
+        except Exception as error:  # one connection must not end the process of all
+            log.error("unforeseen", error=type(error).__name__, exc_info=error)
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
