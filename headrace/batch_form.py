@@ -10,12 +10,12 @@ from headrace.ask import make_job
 from headrace.batch import Item, Template
 from headrace.errors import InputError
 from headrace.options import COMPATIBLE, check_beside_schema
+from headrace.steering import check_steering
 
 URL = "/v1/chat/completions"
 TAKEN = ("model", "messages", "tools", "tool_choice", "response_format", "stream", "stream_options", "n")
 PASSED_ON = COMPATIBLE - {"n"} | {"parallel_tool_calls"}
 INSTEAD = {"functions": "tools", "function_call": "tool_choice"}
-NOT_A_BODYS = ("api_base", "base_url", "api_key", "extra_query", "extra_headers", "extra_body")
 
 
 def is_batch_form(fields: dict[str, Any], needed: list[str]) -> bool:
@@ -67,9 +67,7 @@ def check_envelope(fields: dict[str, Any], body: dict[str, Any]) -> None:
     for name, instead in INSTEAD.items():
         if body.get(name) is not None:
             raise InputError(f"/body/{name}: is no longer taken; write `{instead}`")
-    for name in NOT_A_BODYS:
-        if name in body:
-            raise InputError(f"/body/{name}: is no part of a body")
+    check_steering(body, "/body/")
     if body.get("n") not in (None, 1):
         raise InputError(f"/body/n: a row of a batch holds one choice, not {body['n']!r:.40}")
     if body.get("stream") not in (None, False):

@@ -14,6 +14,7 @@ from headrace.errors import InputError
 from headrace.facts import Provider, checked_headers
 from headrace.masking import HIDDEN
 from headrace.quoting import quoted, shortened
+from headrace.steering import check_steering
 
 Modality = Literal["text", "audio", "image"]
 RESERVED_KEYS = ("model", "messages", "stream", "stream_options")
@@ -133,6 +134,7 @@ def check_options(options: Options) -> None:
         raise InputError("option `top_logprobs` needs `logprobs=True`")
     if options.modalities and "audio" in options.modalities and options.audio is None:
         raise InputError('option `modalities` with "audio" needs `audio={"voice": …, "format": …}`')
+    check_steering(options.extra_body or {}, "option `extra_body`: ")
     for key in RESERVED_KEYS:
         if key in (options.extra_body or {}):
             raise InputError(f"option `extra_body` may not hold `{key}`: it has an argument of its own")

@@ -57,8 +57,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stream_secret_file: str | None = None  # a file with it instead; `headrace gateway` makes it if missing
     gateway_open: bool | None = None  # take callers without a token; unset: only when the gateway listens on loopback
     gateway_origins: str = ""  # origins of other sites whose pages may use the gateway, with commas between
+    gateway_url: Annotated[str, Meta(pattern="^https?://[^/?#@]+$")] | None = (
+        None  # the gateway's address for its callers
+    )
     gateway_streams: Count = 10_000  # streams and WebSockets open at a time, per gateway process
     gateway_subscriptions: Count = 100  # jobs that one WebSocket may watch at a time
+    gateway_connections: Count = (
+        12_000  # open at a time, per gateway process; also 128 descriptors less than it may have
+    )
+    gateway_head_s: Positive = 10.0  # how long the headers of a request may take
+    gateway_body_s: Positive = 20.0  # how long its body may take, and a second more for each 16 KiB that have come
+    gateway_idle_s: Positive = 30.0  # a WebSocket that watches nothing is closed after so long
     heartbeat_s: Positive = 15.0  # a stream that is silent says so that often
     slow_reader_s: Positive = 20.0  # a viewer that takes nothing for so long is dropped; it may resume
     log_level: str = "info"

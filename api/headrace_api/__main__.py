@@ -1,7 +1,7 @@
 """`python -m headrace_api`: one gateway process.
 
-Exit codes: 0 stopped in order, 2 bad settings or an address that cannot be had, 3 Redis not reachable. SIGTERM ends every
-stream with the word to come back, and no job.
+Exit codes: 0 stopped in order, 2 bad settings or an address that cannot be had or may not be, 3 Redis not reachable. SIGTERM
+ends every stream with the word to come back, and no job.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import ipaddress
 import json
 import logging
 import os
@@ -23,11 +22,15 @@ import structlog
 from headrace.errors import HeadraceError, InputError
 from headrace.settings import Settings
 from headrace_api.app import make_app
-from headrace_api.auth import EVERY_JOB, LOOPBACK, SCOPES, Gate
+from headrace_api.auth import EVERY_JOB, SCOPES, Gate
+from headrace_api.callers import Callers, is_loopback
+from headrace_api.descriptors import raise_limit
+from headrace_api.door import Door
 from headrace_api.gateway import Gateway
 from headrace_api.server import make_server
 
 TOKEN_S = 24 * 3600.0
+BACKLOG = 2048
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -64,17 +67,32 @@ async def serve(options: argparse.Namespace, settings: Settings) -> int:
     )
     logging.getLogger("uvicorn").setLevel("WARNING")
     origins = [origin.strip() for origin in settings.gateway_origins.split(",") if origin.strip()]
-    is_open = loopback(options.host) if settings.gateway_open is None else settings.gateway_open
-    gateway = Gateway(settings, Gate(secret(settings), is_open=is_open, origins=origins))
-    server = make_server(make_app(gateway, origins), gateway)
     with listening(options.host, options.port) as listener:
-        url = f"http://{shown(options.host)}:{listener.getsockname()[1]}"
+        address, port = listener.getsockname()[:2]
+        if not is_loopback(address) and not settings.stream_secret:
+            raise InputError(
+                f"--host {options.host} is reached from other machines, and HEADRACE_STREAM_SECRET is not set. Set it (16 "
+                "characters or more; every gateway has the same), or listen on 127.0.0.1."
+            )
+        listener.listen(BACKLOG)
+        url = f"http://{shown(options.host)}:{port}"
+        gateway = make_gateway(settings, origins, on_loopback=is_loopback(address))
+        server = make_server(Door(make_app(gateway, origins), gateway.callers), gateway, raise_limit())
         async with gateway.running():
             server.on_start = lambda: announce(options.ready_file, url)
             # What the imports made stays: a full collection that looks at it stops every stream for 0.1 s.
             gc.freeze()
             await server.serve([listener])
     return 0
+
+
+def make_gateway(settings: Settings, origins: list[str], *, on_loopback: bool) -> Gateway:
+    """Open to callers without a token where the settings say so; where they say nothing, on loopback."""
+    is_implicit = settings.gateway_open is None and on_loopback
+    is_open = is_implicit or bool(settings.gateway_open)
+    own = [settings.gateway_url] if settings.gateway_url else []
+    callers = Callers(is_open=is_open, is_implicit=is_implicit, origins=[*origins, *own])
+    return Gateway(settings, Gate(secret(settings), is_open=is_open), callers)
 
 
 def secret(settings: Settings) -> bytes:
@@ -95,25 +113,17 @@ def owner_token(settings: Settings) -> str:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens. Raises `InputError` when the address cannot be had."""
+    """A socket at that address, which does not listen yet. Raises `InputError` when the address cannot be had."""
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(1024)
+        listener.bind(address)
     except OSError as error:
         raise InputError(
             f"port {port} on {host} cannot be taken: {error.strerror}. Choose another with --port N (0 takes a free one)."
         ) from None
     return listener
-
-
-def loopback(host: str) -> bool:
-    try:
-        return host in LOOPBACK or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def shown(host: str) -> str:

@@ -12,6 +12,7 @@ from litestar import Request, post
 from litestar.types import ASGIApp
 
 from headrace.errors import InputError
+from headrace.steering import check_steering
 from headrace_api.auth import EVERY_JOB, READ, SUBMIT
 from headrace_api.bodies import Asked, read_asked, read_object, sized
 from headrace_api.gateway import Gateway
@@ -52,6 +53,8 @@ def read_run(body: dict[str, Any], model: str | None) -> Asked:
     forwarded = body.get("forwardedProps")
     if not isinstance(forwarded, dict | None):
         raise InputError("/forwardedProps: must be an object")
+    check_steering(body)
+    check_steering(forwarded or {}, "/forwardedProps/")
     wanted = dict(forwarded or {})
     wanted["model"] = wanted.get("model") or body.get("model") or model
     wanted["messages"] = conversation(body.get("messages"))

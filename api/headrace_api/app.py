@@ -6,6 +6,7 @@ from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 
 from headrace_api import agents, chat, jobs, pages, sockets, streams, ui_chat
 from headrace_api.gateway import Gateway
@@ -27,7 +28,13 @@ def make_app(gateway: Gateway, origins: list[str]) -> Litestar:
         dependencies={"gateway": Provide(lambda: gateway, sync_to_thread=False)},
         exception_handlers={Exception: answer},
         cors_config=CORSConfig(allow_origins=origins, expose_headers=EXPOSED) if origins else None,
-        openapi_config=OpenAPIConfig(title="headrace", version="1", path="/v1/schema"),
+        openapi_config=OpenAPIConfig(
+            title="headrace",
+            version="1",
+            path="/v1/schema",
+            # As JSON alone: the framework's pages for it load their scripts from other sites.
+            render_plugins=[JsonRenderPlugin(path=["/openapi.json", "/"])],
+        ),
         request_max_body_size=MOST_BODY_BYTES,
         logging_config=None,
     )

@@ -1,8 +1,9 @@
-"""Who may do what: stream tokens, origins, hosts.
+"""Who may do what: stream tokens, and openness to callers without one.
 
 A token is `hr1.<claims>.<mac>`, both parts base64url, the mac HMAC-SHA256 over `hr1.<claims>`. It is checked when a
 connection is made; the connection may outlive it. Users' API keys are not here yet: a caller without a token is let in where
-the gateway is open, which it is on loopback unless told otherwise.
+the gateway is open, which it is on loopback unless told otherwise. Which callers are no pages of other sites, and which come
+through a proxy, is `callers`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ from __future__ import annotations
 import base64
 import hmac
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -23,8 +23,9 @@ SCOPES = (READ, CANCEL, SUBMIT)
 TOKEN_S = 60.0
 STREAM_S = 3600.0
 COOKIE = "headrace_token"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-MOST_TOKEN_CHARS = 2048
+MAX_TOKEN_CHARS = 2048
+UNSIGNED = "the token was not signed here"
+EXPIRED = "the token has expired; get a fresh one"
 
 
 class Claims(msgspec.Struct, frozen=True):
@@ -49,11 +50,9 @@ class Denied(Exception):
 class Gate:
     """Signs and checks tokens with `secret`. `is_open`: callers without one are let in."""
 
-    def __init__(self, secret: bytes, *, is_open: bool, origins: Collection[str] = ()):
+    def __init__(self, secret: bytes, *, is_open: bool):
         self._secret = secret
         self.is_open = is_open
-        self._origins = frozenset(origins)
-        self._hosts = {*LOOPBACK, *(hostname(origin) for origin in origins)}
 
     def sign(
         self, job: str, scope: Iterable[str], *, sub: str = "", lasts_s: float = TOKEN_S, max_stream_s: float = STREAM_S
@@ -64,67 +63,60 @@ class Gate:
 
     def read(self, token: str) -> Claims:
         """The claims of a token that was signed here and has not expired. Raises `Denied`."""
-        text, _, mac = token.rpartition(".")
-        try:
-            if len(token) > MOST_TOKEN_CHARS or not hmac.compare_digest(as_text(self._mac(text)), mac):
-                raise ValueError
-            claims = msgspec.json.decode(as_bytes(text.removeprefix(f"{VERSION}.")), type=Claims)
-        except (ValueError, TypeError, msgspec.DecodeError):
-            raise Denied("the token was not signed here", missing=True) from None
-        if claims.exp < time.time():
-            raise Denied("the token has expired; get a fresh one", missing=True)
+        claims = self._signed(token)
+        if claims is None or claims.exp < time.time():
+            raise Denied(UNSIGNED if claims is None else EXPIRED, missing=True)
         return claims
 
-    def check(self, tokens: Iterable[str], job: str, scope: str) -> float | None:
-        """Whether one of `tokens` allows `scope` on `job`; none at all is enough where the gateway is open. Returns how many
-        seconds a connection may last, None without an end. Raises `Denied`."""
-        claims = [self.read(token) for token in tokens]
-        if not claims and not self.is_open:
-            raise Denied(f"a token with the scope `{scope}` is needed here", missing=True)
-        if not claims:
-            return None
-        allowing = [one.max_stream for one in claims if one.job in (job, EVERY_JOB) and scope in one.scope]
-        if not allowing:
-            raise Denied(f"the token does not allow `{scope}` here", missing=False)
-        return max(allowing)
+    def holds(self, tokens: Iterable[str]) -> bool:
+        """Whether one of `tokens` was signed here and has not expired, whatever it allows."""
+        now = time.time()
+        return any((claims := self._signed(token)) is not None and claims.exp >= now for token in tokens)
 
-    def check_caller(self, host: str, origin: str | None) -> None:
-        """Refuse pages of other sites, and on loopback other names for this machine (rebinding). Raises `Denied`."""
-        if self.is_open and hostname(f"//{host}") not in self._hosts:
-            raise Denied(f"an open gateway answers to localhost alone, not to {host!r:.80}", missing=False)
-        if origin is None or origin in self._origins:
-            return
-        if network(origin) != host:
-            raise Denied(
-                f"pages of {origin!r:.80} may not use this gateway; see HEADRACE_GATEWAY_ORIGINS", missing=False
-            )
+    def check(self, tokens: Iterable[str], job: str, scope: str) -> float | None:
+        """Whether one of `tokens` allows `scope` on `job`, whatever the others are; none at all is enough where the gateway is
+        open. Returns how many seconds a connection may last, None without an end. Raises `Denied` with the reason of the
+        token that came closest; that a fresh one would not help is said where all are good ones for something else."""
+        offered = [self._signed(token) for token in tokens]
+        if not offered:
+            if self.is_open:
+                return None
+            raise Denied(f"a token with the scope `{scope}` is needed here", missing=True)
+        signed = [claims for claims in offered if claims is not None]
+        allowing = [claims for claims in signed if claims.job in (job, EVERY_JOB) and scope in claims.scope]
+        now = time.time()
+        lasting = [claims.max_stream for claims in allowing if claims.exp >= now]
+        if lasting:
+            return max(lasting)
+        if any(claims.exp < now for claims in allowing or signed):
+            raise Denied(EXPIRED, missing=True)
+        if len(signed) < len(offered):
+            raise Denied(UNSIGNED, missing=True)
+        raise Denied(f"the token does not allow `{scope}` here", missing=False)
+
+    def _signed(self, token: str) -> Claims | None:
+        """The claims of a token that was signed here, expired or not."""
+        text, _, mac = token.rpartition(".")
+        try:
+            if len(token) > MAX_TOKEN_CHARS or not hmac.compare_digest(as_text(self._mac(text)), mac):
+                return None
+            return msgspec.json.decode(as_bytes(text.removeprefix(f"{VERSION}.")), type=Claims)
+        except (ValueError, TypeError, msgspec.DecodeError):
+            return None
 
     def _mac(self, text: str) -> bytes:
         return hmac.digest(self._secret, text.encode(), "sha256")
 
 
 def tokens_of(headers: Any, query: Any, subprotocols: Iterable[str] = ()) -> list[str]:
-    """Every token that came along: `Authorization: Bearer`, `Sec-WebSocket-Protocol: …, bearer.<token>`, `?st=`, the cookie."""
+    """Every token that came along: `Authorization: Bearer`, `Sec-WebSocket-Protocol: …, bearer.<token>`, `?st=`, the cookie
+    (a browser sends one for each path that it was set for)."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
-    found = [token.strip()] if scheme.lower() == "bearer" and token.strip().startswith(f"{VERSION}.") else []
-    found += [name.removeprefix("bearer.") for name in subprotocols if name.startswith("bearer.")]
-    cookies = dict(part.strip().partition("=")[::2] for part in headers.get("cookie", "").split(";"))
-    return found + [token for token in (query.get("st"), cookies.get(COOKIE)) if token]
-
-
-def network(url: str) -> str | None:
-    """Host and port, as they stand there."""
-    try:
-        return urlsplit(url).netloc
-    except ValueError:
-        return None
-
-
-def hostname(url: str) -> str | None:
-    try:
-        return urlsplit(url).hostname
-    except ValueError:
-        return None
+    tokens = [token.strip()] if scheme.lower() == "bearer" and token.strip().startswith(f"{VERSION}.") else []
+    tokens += [name.removeprefix("bearer.") for name in subprotocols if name.startswith("bearer.")]
+    cookies = (part.strip().partition("=") for part in headers.get("cookie", "").split(";"))
+    tokens += query.getall("st", [])
+    return [token for token in (*tokens, *(value for name, _, value in cookies if name == COOKIE)) if token]
 
 
 def as_text(raw: bytes) -> str:

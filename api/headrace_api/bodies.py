@@ -15,6 +15,7 @@ from headrace.errors import InputError
 from headrace.job import Job
 from headrace.options import COMPATIBLE
 from headrace.schema.validate import MOST_DEPTH, too_deep
+from headrace.steering import check_steering
 from headrace_api.value_count import MAX_NODES, too_many_nodes
 
 OWN = frozenset({"prefilling", "ttl_s", "timeout_s", "idempotency_key", "on_retry", "cache"})
@@ -61,6 +62,7 @@ def read_object(raw: bytes) -> dict[str, Any]:
 def read_asked(body: dict[str, Any], *, streams: bool = False) -> Asked:
     """The job of a chat-completions body. `streams`: deltas are wanted although the body may not say so. Raises
     `InputError` naming the place."""
+    check_steering(body)
     for name, instead in GONE.items():
         if body.get(name) is not None:
             raise InputError(f"{name}: is no longer taken; write `{instead}`")
@@ -80,8 +82,6 @@ def read_asked(body: dict[str, Any], *, streams: bool = False) -> Asked:
         for name, value in body.items()
         if name not in OPTIONS | TAKEN | {"headrace", "max_completion_tokens", "functions", "function_call"}
     }
-    if "extra_headers" in extra:
-        raise InputError("extra_headers: are no part of a body")
     if not isinstance(body.get("tools"), list | None):
         raise InputError("tools: must be a list of tools")
     job, _ = make_job(

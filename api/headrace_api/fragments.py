@@ -6,14 +6,30 @@ from typing import Any
 
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 from websockets.protocol import State
 
+from headrace_api.connections import Connection
+
+CLOSE_S = 2.0
+"""How long a client may take to say that it has seen the close frame."""
 FRAGMENT = "headrace.fragment"
 """In place of `text` in a `websocket.send`: a part of a message in UTF-8, whether it is the first, and whether the last."""
 
 
-class WebSocketProtocol(WebSocketsSansIOProtocol):
+class WebSocketProtocol(Connection, WebSocketsSansIOProtocol):
     """Reads nothing from a client that does not read: the pongs to its pings would lie here, however many they are."""
+
+    def __init__(self, *arguments: Any, **named: Any):
+        super().__init__(*arguments, **named)
+        self.close_timeout = CLOSE_S
+
+    def check(self, now: float) -> None:
+        self.check_leaving(now, self.config.limits)
+
+    def handle_cont(self, event: Frame) -> None:
+        if event.data or event.fin:  # empty ones without an end are within every limit of size, and would be kept
+            super().handle_cont(event)
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -19,6 +19,7 @@ from headrace.reader import Reader, Viewer
 from headrace.settings import Settings
 from headrace.waiting import persistently
 from headrace_api.auth import Gate, tokens_of
+from headrace_api.callers import Callers
 from headrace_api.problems import Problem
 from headrace_api.unread import Delivery, Exchange, Unread
 
@@ -28,12 +29,13 @@ JOB_ID_CHARS = 64
 class Gateway:
     """One for a process. `draining` is set when it has been told to stop: every stream ends at once, no job does."""
 
-    def __init__(self, settings: Settings, gate: Gate):
+    def __init__(self, settings: Settings, gate: Gate, callers: Callers):
         self.settings = settings
         self.gate = gate
+        self.callers = callers
         self.draining = asyncio.Event()
         self.abort: Callable[[Any, bytes], None] = lambda scope, last: None
-        self.deliveries: Callable[[], Callable[[Exchange], Delivery]] = lambda: lambda _: "settled"
+        self.delivery: Callable[[Exchange], Delivery] = lambda _: "settled"
         self.streams = 0
         self._client: AsyncHeadrace | None = None
         self._reader: Reader | None = None
@@ -43,7 +45,7 @@ class Gateway:
         """Connected to the ledger. Raises `Unreachable` when nothing answers there."""
         async with AsyncHeadrace(settings=self.settings) as self._client:
             self._reader = Reader(self._client.ledger)
-            self.unread = Unread(self._client, self.deliveries)
+            self.unread = Unread(self._client, self.delivery)
             try:
                 yield
             finally:
@@ -63,10 +65,21 @@ class Gateway:
     def allow(self, connection: Any, job: str, scope: str, more: tuple[str, ...] = ()) -> float | None:
         """Whether this request may do `scope` on `job`. Returns how many seconds a connection may last, None without an end.
         Raises `Denied`."""
-        headers = connection.headers
-        self.gate.check_caller(headers.get("host", ""), headers.get("origin"))
-        subprotocols = connection.scope.get("subprotocols") or ()
-        return self.gate.check([*tokens_of(headers, connection.query_params, subprotocols), *more], job, scope)
+        self.check_caller(connection)
+        return self.gate.check([*self.tokens(connection), *more], job, scope)
+
+    def check_caller(self, connection: Any) -> None:
+        """Raises `Denied` for pages of other sites, and names for this gateway that may be anybody's."""
+        headers, server = connection.headers, connection.scope.get("server")
+        self.callers.check(headers.get("host", ""), headers.get("origin"), server[0] if server else None)
+
+    def tokens(self, connection: Any) -> list[str]:
+        """Every token that came with a request."""
+        return tokens_of(connection.headers, connection.query_params, connection.scope.get("subprotocols") or ())
+
+    def urls(self, request: Any, job: str) -> dict[str, str]:
+        """Where a job is watched and its result fetched, as its callers reach this gateway."""
+        return urls_of(self.settings.gateway_url or str(request.base_url).rstrip("/"), job)
 
     def check_room(self) -> None:
         """Raises `Problem` when as many streams and WebSockets are open as may be. To be asked before a job is accepted: a

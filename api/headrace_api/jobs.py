@@ -15,7 +15,7 @@ from headrace.ledger.state import TERMINAL
 from headrace.ledger.unread import Asker
 from headrace_api.auth import CANCEL, EVERY_JOB, READ, SUBMIT, TOKEN_S
 from headrace_api.bodies import Asked, read_asked, read_object, sized
-from headrace_api.gateway import Gateway, urls_of
+from headrace_api.gateway import Gateway
 
 FIELDS = ("state", "created", "ended", "n")
 
@@ -67,7 +67,7 @@ async def submit(request: Request[Any, Any, Any], gateway: Gateway) -> Response[
         {
             "id": job,
             "status": state.decode() if state else "queued",
-            "urls": urls_of(str(request.base_url).rstrip("/"), job),
+            "urls": gateway.urls(request, job),
             "stream_token": gateway.gate.sign(job, (READ, CANCEL)),
         },
         202,
@@ -125,7 +125,7 @@ async def retry(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> 
             "id": new,
             "retry_of": job,
             "status": "queued",
-            "urls": urls_of(str(request.base_url).rstrip("/"), new),
+            "urls": gateway.urls(request, new),
             "stream_token": gateway.gate.sign(new, (READ, CANCEL)),
         },
         202,

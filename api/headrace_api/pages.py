@@ -58,4 +58,4 @@ async def health(gateway: Gateway) -> Response[dict[str, Any]]:
         raise Problem(503, "unreachable", f"the ledger has not answered for {ANSWER_S:g} s") from None
     if gateway.draining.is_set():
         raise Problem(503, "draining", "the gateway is stopping")
-    return Response({"status": "ok", **gateway.held()}, headers={"cache-control": "no-store"})
+    return Response({"status": "ok", **gateway.held()})

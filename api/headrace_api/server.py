@@ -8,12 +8,16 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+import structlog
 import uvicorn
 
+from headrace_api.connections import Config, HttpProtocol, Limits, Sweep
 from headrace_api.fragments import WebSocketProtocol
 from headrace_api.gateway import Gateway
 from headrace_api.sockets import MOST_FRAME_BYTES
 from headrace_api.unread import Delivery, Exchange
+
+log = structlog.get_logger("headrace.api")
 
 GRACE_S = 2
 LAST_WORD_S = 2.0
@@ -22,18 +26,27 @@ LAST_WORD_S = 2.0
 class Server(uvicorn.Server):
     """Sets `gateway.draining` at the first signal. `gateway.abort` closes a connection whose client takes nothing."""
 
-    def __init__(self, config: uvicorn.Config, gateway: Gateway):
+    def __init__(self, config: Config, gateway: Gateway):
         super().__init__(config)
         self._gateway = gateway
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._connections = config.connections
+        self._sweep = Sweep(self.server_state.connections)
         self.on_start: Callable[[], None] = lambda: None
         gateway.abort = self._abort
-        gateway.deliveries = self._deliveries
+        gateway.delivery = self._delivery
 
     async def startup(self, sockets: Any = None) -> None:
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         self.on_start()
+
+    async def on_tick(self, counter: int) -> bool:
+        try:
+            self._sweep.turn(asyncio.get_running_loop().time())
+        except Exception as error:  # one connection must not end the process of all
+            log.error("unforeseen", error=type(error).__name__, exc_info=error)
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # uvicorn raises what it caught once more at its end; ending in order, by a signal meant for it, is a success.
@@ -48,40 +61,36 @@ class Server(uvicorn.Server):
 
         Closing in order would wait for what is in its buffers, for as long as the client likes.
         """
-        for connection in list(self.server_state.connections):
-            if getattr(connection, "client", None) != tuple(scope.get("client") or ()):
-                continue
-            transport: Any = connection.transport
-            if last and self._loop is not None:
-                transport.write(bytes([0x88, len(last)]) + last)
-                self._loop.call_later(LAST_WORD_S, transport.abort)
-            else:
-                transport.abort()
+        connection = self._connections.get(tuple(scope.get("client") or ()))
+        if connection is None:
+            return
+        if last and self._loop is not None:
+            connection.transport.write(bytes([0x88, len(last)]) + last)
+            self._loop.call_later(LAST_WORD_S, connection.transport.abort)
+        else:
+            connection.transport.abort()
 
-    def _deliveries(self) -> Callable[[Exchange], Delivery]:
-        connections = {getattr(one, "client", None): one for one in list(self.server_state.connections)}
-
-        def delivery_of(exchange: Exchange) -> Delivery:
-            connection: Any = connections.get(exchange.peer)
-            if connection is None or connection.transport.is_closing():
-                return "closed"
-            cycle = connection.cycle
-            if cycle is None or id(cycle.scope) != exchange.scope_id:
-                return "settled"  # it asks for something else by now
-            whole = cycle.response_complete and not connection.transport.get_write_buffer_size()
-            return "settled" if whole else "pending"
-
-        return delivery_of
+    def _delivery(self, exchange: Exchange) -> Delivery:
+        connection: Any = self._connections.get(exchange.peer)
+        if connection is None or connection.transport.is_closing():
+            return "closed"
+        cycle = connection.cycle
+        if cycle is None or id(cycle.scope) != exchange.scope_id:
+            return "settled"  # it asks for something else by now
+        whole = cycle.response_complete and not connection.transport.get_write_buffer_size()
+        return "settled" if whole else "pending"
 
 
-def make_server(app: Any, gateway: Gateway) -> Server:
-    """A server for `app`, to be given its sockets.
+def make_server(app: Any, gateway: Gateway, descriptors: int) -> Server:
+    """A server for `app`, to be given its sockets, in a process that may have so many `descriptors`.
 
     WebSockets are those of `websockets`, in its sans-I/O form: of the two that uvicorn knows without a warning, it closes a
     frame over the limit before the whole of it has come. No compression: it costs a deflater's memory per viewer.
     """
-    config = uvicorn.Config(
+    config = Config(
         app,
+        limits=Limits.of(gateway.settings, descriptors),
+        http=HttpProtocol,
         ws=WebSocketProtocol,
         ws_max_size=MOST_FRAME_BYTES,
         ws_per_message_deflate=False,
@@ -89,6 +98,7 @@ def make_server(app: Any, gateway: Gateway) -> Server:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # who writes them is not known here
         lifespan="off",
     )
     return Server(config, gateway)

@@ -20,7 +20,7 @@ from msgspec import Raw
 from headrace.errors import Finished, Gone, HeadraceError, InputError, Unknown
 from headrace.ledger.cancel import cancel
 from headrace.waiting import stop
-from headrace_api.auth import CANCEL, READ, Denied, tokens_of
+from headrace_api.auth import CANCEL, READ, Denied
 from headrace_api.following import DRAINING, Following
 from headrace_api.fragments import FRAGMENT
 from headrace_api.gateway import Gateway
@@ -89,13 +89,13 @@ class Connection:
         self._sending: set[asyncio.Task[None]] = set()  # messages in pieces
         self._said = asyncio.Event()  # set by whatever is sent
         self._closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
-        self._greeted = gateway.gate.is_open or bool(
-            tokens_of(socket.headers, socket.query_params, self._scope.get("subprotocols") or ())
-        )
+        self._greeted = gateway.gate.is_open or gateway.gate.holds(gateway.tokens(socket))
+        self._watched_until = asyncio.get_running_loop().time()
 
     async def run(self) -> None:
         """Until the client leaves, or there is a reason to close."""
-        tasks = [asyncio.create_task(work) for work in (self._listen(), self._beat(), self._drain())]
+        works = (self._listen(), self._beat(), self._drain(), self._lapse())
+        tasks = [asyncio.create_task(work) for work in works]
         try:
             done, _ = await asyncio.wait({*tasks, self._closing}, return_when=asyncio.FIRST_COMPLETED)
             await self._end(next(iter(done)))
@@ -113,7 +113,7 @@ class Connection:
 
     async def _close(self, why: Closing) -> None:
         reason = str(why).encode()[:120].decode(errors="ignore")
-        if why.code == SLOW:
+        if why.code == SLOW or not self._greeted:
             self._gateway.abort(self._scope, why.code.to_bytes(2, "big") + reason.encode())
             return
         async with asyncio.timeout(self._gateway.settings.slow_reader_s):
@@ -127,12 +127,7 @@ class Connection:
 
     async def _listen(self) -> Closing | None:
         while True:
-            timeout = None if self._greeted else FIRST_WORD_S
-            try:
-                async with asyncio.timeout(timeout):
-                    message = await self._socket.receive()
-            except TimeoutError:
-                return Closing(NO_TOKEN, f"no token within {FIRST_WORD_S:g} s")
+            message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 return None
             text = message.get("text")
@@ -144,9 +139,23 @@ class Connection:
                 return Closing(BAD, f"frame refused: {error}")
             await self._obey(order)
 
+    async def _lapse(self) -> Closing:
+        """Wait until it is too late for a token, counted from the beginning and whatever was said since, or until nothing has
+        been watched for too long."""
+        if not self._greeted:
+            await asyncio.sleep(FIRST_WORD_S)
+            if not self._greeted:
+                return Closing(NO_TOKEN, f"no token within {FIRST_WORD_S:g} s")
+        idle_s, loop = self._gateway.settings.gateway_idle_s, asyncio.get_running_loop()
+        rest_s = idle_s
+        while rest_s > 0:
+            await asyncio.sleep(rest_s)
+            rest_s = idle_s if self._subscriptions else self._watched_until + idle_s - loop.time()
+        return Closing(END, f"nothing was watched here for {idle_s:g} s")
+
     async def _obey(self, order: Order) -> None:
         if order.op == "unsub":
-            task = self._subscriptions.pop(order.job, None)
+            task = self._unwatched(order.job)
             if task is not None:
                 await stop(task)  # nothing more of it may come, and a cancellation can get lost on its way
                 await self._tell(order.job, END, "unsubscribed")
@@ -185,7 +194,7 @@ class Connection:
         except Exception as error:
             log.error("unforeseen", error=type(error).__name__, exc_info=error)
             why = Closing(INTERNAL, "something went wrong here")
-        self._subscriptions.pop(order.job, None)
+        self._unwatched(order.job)
         if why is None:
             return
         if only:
@@ -194,6 +203,12 @@ class Connection:
             return
         with contextlib.suppress(OSError, Closing):
             await self._tell(order.job, why.code, str(why))
+
+    def _unwatched(self, job: str) -> asyncio.Task[None] | None:
+        task = self._subscriptions.pop(job, None)
+        if task is not None:
+            self._watched_until = asyncio.get_running_loop().time()
+        return task
 
     async def _watch(self, order: Order) -> Closing | None:
         gateway, job = self._gateway, order.job
@@ -302,9 +317,7 @@ async def stream(socket: WebSocket[Any, Any, Any], gateway: Gateway) -> None:
     await socket.accept(subprotocols=PROTOCOL if PROTOCOL in offered else None)
     # Accepted first: a browser is told nothing of why a handshake was refused.
     try:
-        gateway.gate.check_caller(socket.headers.get("host", ""), socket.headers.get("origin"))
-        for token in tokens_of(socket.headers, socket.query_params, offered):
-            gateway.gate.read(token)
+        gateway.check_caller(socket)
         with gateway.one_stream():
             connection = Connection(gateway, socket)
             job = socket.query_params.get("job")

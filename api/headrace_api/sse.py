@@ -14,7 +14,7 @@ from headrace_api.views import Frame
 HEARTBEAT = b": hb\n"
 HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
-    "cache-control": "no-cache, no-transform",
+    "cache-control": "no-store, no-transform",
     "x-accel-buffering": "no",
 }
 # Not line ends of SSE, but of clients that split lines as Python does; in JSON they may be written so.

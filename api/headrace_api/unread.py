@@ -53,12 +53,11 @@ class Sent(NamedTuple):
 
 
 class Unread:
-    """One for a gateway process. `deliveries` looks at the connections, and what it gives back says how far a response has
-    come."""
+    """One for a gateway process. `delivery` says how far a response has come."""
 
-    def __init__(self, client: AsyncHeadrace, deliveries: Callable[[], Callable[[Exchange], Delivery]]):
+    def __init__(self, client: AsyncHeadrace, delivery: Callable[[Exchange], Delivery]):
         self._client = client
-        self._deliveries = deliveries
+        self._delivery = delivery
         self._gateway = secrets.token_hex(8)
         self._leaving: set[asyncio.Task[None]] = set()
         self._sent: list[Sent] = []
@@ -109,9 +108,8 @@ class Unread:
     async def _look(self) -> None:
         """Tell the ledger which answers have been read, and which may not have been."""
         looked_at, self._sent, read = self._sent, [], []
-        delivery_of = self._deliveries()
         for sent in looked_at:
-            delivery = delivery_of(sent.exchange)
+            delivery = self._delivery(sent.exchange)
             if delivery == "closed":
                 self._doubted.append(sent._replace(until_s=now_s() + DOUBT_S))
                 await self._say(leave(self._client.ledger, sent.held))

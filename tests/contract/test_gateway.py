@@ -46,7 +46,7 @@ def test_a_job_from_its_submission_to_its_result(base: str) -> None:
     assert accepted.headers["location"] == f"/v1/jobs/{job}"
     with Sse(accepted.json["urls"]["events"]) as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
-        assert stream.headers["cache-control"] == "no-cache, no-transform"
+        assert stream.headers["cache-control"] == "no-store, no-transform"
         events = stream.all()
     shown = ask(accepted.json["urls"]["result"]).json
     assert shown["status"] == "succeeded"

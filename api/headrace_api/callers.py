@@ -1,0 +1,109 @@
+"""Which callers are let near: no pages of other sites, no other names for this machine, nobody through a proxy unannounced.
+
+A gateway that is open because nobody said otherwise (*implicitly*) is meant for the programs of this machine. Behind a proxy
+on the same host it would be open to the world: every request of the world comes from loopback then.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection, Iterable
+from urllib.parse import urlsplit
+
+from headrace_api.auth import Denied
+
+FORWARDED = frozenset(
+    {
+        *(b"forwarded", b"via", b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"x-original-forwarded-for"),
+        *(b"x-original-host", b"x-forwarded", b"true-client-ip", b"fastly-client-ip", b"fly-client-ip", b"cdn-loop"),
+        *(b"x-azure-clientip", b"x-azure-socketip", b"x-appengine-user-ip", b"x-amzn-trace-id", b"x-proxyuser-ip"),
+    }
+)
+FORWARDED_PREFIXES = (b"x-forwarded-", b"cf-", b"x-envoy-", b"tailscale-", b"x-arr-")
+"""Headers that proxies, balancers and tunnels add, and clients do not."""
+
+
+class Callers:
+    """The rules of one gateway. `is_implicit`: it is open because it listens on loopback and nothing else was said.
+
+    `origins` are those of pages that may use it (`https://app.example`), and their hosts are names that it answers to.
+    """
+
+    def __init__(self, *, is_open: bool, is_implicit: bool = False, origins: Collection[str] = ()):
+        self._is_open = is_open
+        self._is_implicit = is_implicit
+        self._origins = frozenset(origins)
+        self._hosts = frozenset(hostname(origin) for origin in origins)
+
+    def check_way(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Raises `Denied` when a request with these headers (lower case) came to an implicitly open gateway by a proxy."""
+        if not self._is_implicit:
+            return
+        for name, _ in headers:
+            if name in FORWARDED or name.startswith(FORWARDED_PREFIXES):
+                raise Denied(
+                    f"came through a proxy ({name.decode('latin-1'):.40}), and this gateway is open to its own machine "
+                    "alone. For others: HEADRACE_STREAM_SECRET and HEADRACE_GATEWAY_OPEN=0 (docs/operations.md, Behind a proxy)",
+                    missing=False,
+                )
+
+    def check(self, host: str, origin: str | None, local_address: str | None) -> None:
+        """Refuse pages of other sites, and at an open gateway names for it that anybody may have made up.
+
+        `local_address` is the one that the connection came to. A page whose own name was pointed at the gateway (DNS
+        rebinding) says that name as its `Host`: loopback's names hold where the connection came over loopback, elsewhere an
+        address, which no page's name can be. Raises `Denied`.
+        """
+        if self._is_open:
+            name = hostname(f"//{host}")
+            if name not in self._hosts and not is_ours(name, local_address):
+                raise Denied(
+                    f"an open gateway answers to localhost on its own machine, to its address elsewhere, and to the hosts of "
+                    f"HEADRACE_GATEWAY_ORIGINS; not to {host!r:.80}",
+                    missing=False,
+                )
+        if origin is None or origin in self._origins:
+            return
+        if not host or network(origin) != host:
+            raise Denied(
+                f"pages of {origin!r:.80} may not use this gateway; see HEADRACE_GATEWAY_ORIGINS", missing=False
+            )
+
+
+def is_ours(name: str | None, local_address: str | None) -> bool:
+    """Whether a host's name is one that no foreign page can have, for a connection that came to `local_address`."""
+    if not name:
+        return False
+    over_loopback = local_address is None or is_loopback(local_address)
+    if name == "localhost" or name.endswith(".localhost"):
+        return over_loopback
+    try:
+        unspecified = ipaddress.ip_address(name).is_unspecified
+    except ValueError:
+        return False
+    return (is_loopback(name) or unspecified) == over_loopback
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an IP address is this machine's alone, also one of IPv4 in the clothes of IPv6."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return (mapped or ip).is_loopback
+
+
+def network(url: str) -> str | None:
+    """Host and port, as they stand there."""
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return None
+
+
+def hostname(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None

@@ -1,0 +1,52 @@
+"""Names in a body that would say where a call goes, or with whose key: those of clients and proxies, and no API's own.
+
+Some servers between here and a model obey them, so that whoever may ask could have the operator's key sent to an address of
+their own. They are refused in whatever spelling, and never passed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from headrace.errors import InputError
+
+ADDRESS = "calls go to the address in the workers' environment; choose a provider by `model` (<provider>/<model>)"
+KEY = "the key is the one in the workers' environment; leave it out"
+FIELDS = "what the provider is to be told stands in the body itself"
+HEADERS = "what is sent in headers is for the provider's operator to say; leave it out"
+REMEDIES = {
+    **dict.fromkeys(("api_base", "base_url", "api_base_url", "api_url", "endpoint", "endpoint_url"), ADDRESS),
+    **dict.fromkeys(("azure_endpoint", "azure_deployment", "deployment_id", "websocket_base_url", "api_host"), ADDRESS),
+    **dict.fromkeys(("api_type", "api_version", "custom_llm_provider", "model_list", "fallbacks"), ADDRESS),
+    **dict.fromkeys(("proxy", "proxies", "http_client", "openai_api_base", "openai_base_url"), ADDRESS),
+    **dict.fromkeys(("api_key", "openai_api_key", "azure_ad_token", "azure_ad_token_provider", "authorization"), KEY),
+    **dict.fromkeys(("organization", "project", "openai_organization", "aws_access_key_id", "aws_session_token"), KEY),
+    **dict.fromkeys(("aws_secret_access_key", "aws_profile_name", "aws_role_name", "vertex_credentials"), KEY),
+    **dict.fromkeys(("aws_bedrock_runtime_endpoint", "aws_region_name", "vertex_project", "vertex_location"), ADDRESS),
+    **dict.fromkeys(("extra_query", "default_query", "extra_body"), FIELDS),
+    **dict.fromkeys(("extra_headers", "default_headers", "headers"), HEADERS),
+}
+
+
+def spelled(name: str) -> str:
+    """A name without what spellings differ in: `apiBase`, `API-BASE` and `api_base` are one."""
+    return "".join(filter(str.isalnum, name)).casefold()
+
+
+SPELLINGS = {spelled(name): remedy for name, remedy in REMEDIES.items()}
+MAX_NAME_CHARS = 64
+
+
+@lru_cache(1024)
+def remedy_for(name: str) -> str | None:
+    return SPELLINGS.get(spelled(name))
+
+
+def check_steering(body: Mapping[str, Any], place: str = "") -> None:
+    """Raises `InputError` with the name of a field that would steer a call, and what to do instead. `place` is where `body`
+    stands."""
+    for name in body:
+        if isinstance(name, str) and len(name) <= MAX_NAME_CHARS and (remedy := remedy_for(name)) is not None:
+            raise InputError(f"{place}{name}: is no part of a body: {remedy}")

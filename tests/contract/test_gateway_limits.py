@@ -1,0 +1,195 @@
+"""Limits of time and number at the gateway's door: clients that never end what they begin, and more of them than there may be."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from gateways import another_gateway, ask, submit
+from lazy_clients import HALF_BODY, HALF_CHUNK, HALF_HEAD, LAZY, UNREAD_BODY, WHOLE, Lazy, latencies_s, quantile
+from stack import Stack, started, until
+from websockets.asyncio.client import connect
+
+pytestmark = pytest.mark.xdist_group("gateway-limits")
+FULL = 2000
+LAZY_CONNECTIONS = int(os.environ.get("LAZY_CONNECTIONS", "400"))
+SHORT = {"HEADRACE_GATEWAY_HEAD_S": "1", "HEADRACE_GATEWAY_BODY_S": "1", "HEADRACE_GATEWAY_IDLE_S": "1"}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with started(tmp_path_factory.mktemp("limits"), "--no-flower") as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def hasty(stack: Stack) -> Iterator[str]:
+    """A gateway that waits a second for anything."""
+    with another_gateway(stack, "hasty", **SHORT) as (base, _):
+        yield base
+
+
+async def kept_s(lazy: Lazy) -> float:
+    async with asyncio.timeout(30):
+        await lazy.run()
+    assert lazy.lasted_s is not None
+    return lazy.lasted_s
+
+
+@pytest.mark.parametrize("name", LAZY)
+async def test_what_is_begun_and_never_ended_is_cut_off(hasty: str, name: str) -> None:
+    lazy = Lazy(hasty, LAZY[name])
+    assert 0.9 < await kept_s(lazy) < 10
+    assert (b"408" in lazy.heard) == (name.startswith("half a") and "nobody" not in name), lazy.heard
+
+
+@pytest.mark.parametrize(
+    ("said", "drip"),
+    [
+        (HALF_HEAD, b"x"),
+        (WHOLE + HALF_HEAD, b"x"),
+        (b"", b"\r\n"),
+        (HALF_BODY, b"x"),
+        (HALF_CHUNK, b"x"),
+        (UNREAD_BODY, b"x"),
+        (UNREAD_BODY.replace(b"Content-Length: 100000", b"Transfer-Encoding: chunked"), b"1\r\nx\r\n"),
+    ],
+)
+async def test_a_byte_now_and_then_changes_nothing(hasty: str, said: bytes, drip: bytes) -> None:
+    assert await kept_s(Lazy(hasty, said, drip=drip)) < 10
+
+
+async def test_a_body_that_comes_at_its_pace_is_taken(hasty: str) -> None:
+    """Over several times the second that it has."""
+    text = "x" * 400_000
+    body = json.dumps({"model": "rehearsal/small", "messages": [{"role": "user", "content": text}]}).encode()
+    parts = urlsplit(hasty)
+    reader, writer = await asyncio.open_connection(str(parts.hostname), int(parts.port or 0))
+    head = f"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode())
+    for at in range(0, len(body), 40_000):
+        writer.write(body[at : at + 40_000])
+        await asyncio.sleep(0.4)
+    async with asyncio.timeout(20):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 202")
+    writer.close()
+
+
+async def test_a_socket_that_watches_something_stays(stack: Stack, hasty: str) -> None:
+    job = submit(hasty, "[[rehearsal tps=4]] " + " ".join(f"w{n}" for n in range(16)))
+    async with asyncio.timeout(30), connect(f"ws{hasty[4:]}/v1/stream") as connection:
+        await connection.send(json.dumps({"op": "sub", "job": job}))
+        began = time.monotonic()
+        while json.loads(await connection.recv())["t"] != "closed":
+            pass
+        watched_s = time.monotonic() - began
+        await connection.wait_closed()
+        assert watched_s > 1.5
+        assert connection.close_code == 1000
+        assert 0.8 < time.monotonic() - began - watched_s < 5
+
+
+def test_as_many_connections_as_there_may_be(stack: Stack) -> None:
+    with (
+        another_gateway(stack, "small", HEADRACE_GATEWAY_CONNECTIONS="20") as (base, _),
+        contextlib.ExitStack() as open_,
+    ):
+        crowd = [open_.enter_context(opened(base)) for _ in range(20)]
+        until(lambda: refused(base), what="the next one is refused", seconds=8)
+        crowd.pop().close()
+        until(lambda: not refused(base), what="one has gone, and another may come", seconds=8)
+
+
+def opened(base: str) -> socket.socket:
+    parts = urlsplit(base)
+    return socket.create_connection((str(parts.hostname), int(parts.port or 0)), 10)
+
+
+def refused(base: str) -> bool:
+    with opened(base) as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(WHOLE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        answer = connection.recv(1 << 16)
+        assert answer[:12] in (b"HTTP/1.1 503", b"HTTP/1.1 404"), answer
+        return answer[:12] == b"HTTP/1.1 503"
+    return True
+
+
+LIMITED = (
+    "import resource, runpy; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 300)); "
+    "runpy.run_module('headrace_api', run_name='__main__', alter_sys=True)"
+)
+
+
+def test_descriptors_are_raised_and_some_are_left(stack: Stack) -> None:
+    with (
+        another_gateway(stack, "limited", program=("-c", LIMITED), HEADRACE_GATEWAY_HEAD_S="5") as (base, process),
+        contextlib.ExitStack() as open_,
+    ):
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+        assert re.search(r"Max open files\s+300\s+300", limits)
+        for _ in range(280):
+            open_.enter_context(opened(base))
+        assert refused(base)
+        assert len(list(Path(f"/proc/{process.pid}/fd").iterdir())) < 200
+        until(lambda: not refused(base), what="the lazy ones are gone", seconds=20)
+        assert ask(f"{base}/healthz").status == 200
+    assert (stack.folder / "limited.log").read_text().count("Traceback") == 0
+
+
+def test_who_never_reads_a_plain_answer_is_dropped(stack: Stack) -> None:
+    with another_gateway(stack, "unread", HEADRACE_SLOW_READER_S="1") as (base, process):
+        parts = urlsplit(base)
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect((str(parts.hostname), int(parts.port or 0)))
+            connection.settimeout(0.2)
+            wanted = b"GET /headrace.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            with contextlib.suppress(TimeoutError):
+                for _ in range(2000):
+                    connection.sendall(wanted)
+            port = connection.getsockname()[1]
+            until(lambda: not established(process.pid, port), what="it is dropped", seconds=20)
+
+
+def established(pid: int, client_port: int) -> bool:
+    """Whether the process's side of the connection to that port is there."""
+    rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    return any(row[2].endswith(f":{client_port:04X}") and row[9] != "0" for row in rows)
+
+
+@pytest.mark.slow
+async def test_a_crowd_of_lazy_clients_goes_and_costs_the_others_little(stack: Stack) -> None:
+    """`LAZY_CONNECTIONS=2000` is the full form, with the limits that a gateway has by itself."""
+    variables = {} if LAZY_CONNECTIONS >= FULL else dict.fromkeys(SHORT, "4")
+    with another_gateway(stack, "crowded", **variables) as (base, process):
+        files = len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
+        await latencies_s(base, lambda count: count < 100)
+        before = await latencies_s(base, lambda count: count < 500)
+        said = list(LAZY.values())
+        crowd = [Lazy(base, said[n % len(said)]) for n in range(LAZY_CONNECTIONS)]
+        lazing = asyncio.gather(*(lazy.run() for lazy in crowd))
+        during = await latencies_s(base, lambda count: count < 500 or not lazing.done())
+        await lazing
+        lasted = [lazy.lasted_s for lazy in crowd if lazy.lasted_s is not None]
+        figures = (
+            f"{len(crowd)} lazy connections, the last gone after {max(lasted):.1f} s; p50 {quantile(before, 0.5) * 1000:.1f} "
+            f"-> {quantile(during, 0.5) * 1000:.1f} ms, p99 {quantile(before, 0.99) * 1000:.1f} -> "
+            f"{quantile(during, 0.99) * 1000:.1f} ms of {len(during)} requests"
+        )
+        print(figures, flush=True)
+        assert len(lasted) == len(crowd)
+        assert max(lasted) < 60, figures
+        # Beside what a busy machine adds to any request: the quantile of a few hundred is one of the five slowest.
+        assert quantile(during, 0.99) < 2 * quantile(before, 0.99) + 0.02, figures
+        # Connections to Redis that a busier moment opened are kept, by three pools of eight.
+        until(lambda: len(list(Path(f"/proc/{process.pid}/fd").iterdir())) <= files + 24, what="no descriptor is left")
+    assert (stack.folder / "crowded.log").read_text().count("Traceback") == 0
