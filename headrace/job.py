@@ -148,6 +148,8 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             if (part := getattr(self, name))
         }
         said |= {"audio": {"id": self.audio["id"]}} if self.audio and self.audio.get("id") else {}
+        if len(said) == 2 and said["content"] is None:  # of a sound without an id its words are all that can go back
+            said["content"] = (self.audio or {}).get("transcript") or ""
         return said | {name: self.extra["message"][name] for name in SIGNED if name in self.extra.get("message", ())}
 
 

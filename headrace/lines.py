@@ -10,10 +10,12 @@ from headrace.digits import as_written
 from headrace.errors import Failure, StorageError
 from headrace.job import Completion, Usage
 from headrace.quoting import quoted
-from headrace.readable import UNREADABLE, UNWRITABLE, checked_encode
+from headrace.readable import UNREADABLE, UNWRITABLE, checked_encode, is_json
 from headrace.schema.modes import Mode
 
 KIND_OF_STATE = {"succeeded": "s", "failed": "f", "cancelled": "c", "dead": "d"}
+IN_ROWS = ("refusal", "tool_calls", "audio", "images", "annotations", "citations")
+"""What a row has beside its value, where the answer has it."""
 BESIDE_CONTENT = ("tool_calls", "reasoning", "reasoning_details", "audio", "annotations", "images", "citations")
 READING = ("mode", "repaired", "coerced", "reasks", "extra", "raw", "notes")
 """How an answer was asked for and read: `headrace` in the body of a line, what is not so left out. Beside them `structured`
@@ -191,7 +193,7 @@ def simple(line: bytes, *, structured: bool) -> bytes:
     """`{"custom_id", "value"}` of a success, `{"custom_id", "error"}` of the others; without a line feed.
 
     With `structured` the value is what was validated, as it is, and null for a turn that called tools instead: then `text` is
-    what it said. Otherwise the value is the text. `tool_calls` are beside it where there are any.
+    what it said. Otherwise the value is the text. What else the model said stands beside it (`IN_ROWS`).
     """
     parsed = parse(line)
     if parsed.response is None:
@@ -204,7 +206,7 @@ def simple(line: bytes, *, structured: bool) -> bytes:
             row["value"] = msgspec.Raw(message.content.encode())
         else:
             row |= {"value": None, "text": message.content}
-    return _encode(row | ({"tool_calls": message.tool_calls} if message.tool_calls else {}))
+    return _encode(row | {name: said for name in IN_ROWS if (said := getattr(message, name))})
 
 
 def is_value(body: _Body) -> bool:
@@ -214,14 +216,6 @@ def is_value(body: _Body) -> bool:
         return True
     message = body.choices[0].message
     return not message.tool_calls and message.content is not None and is_json(message.content)
-
-
-def is_json(text: str) -> bool:
-    try:
-        msgspec.json.decode(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def outcome_of(line: bytes, *, structured: bool) -> tuple[str, Completion | None, Failure | None]:

@@ -177,9 +177,12 @@ def check_for(options: Options, provider: Provider) -> None:
 
 def check_beside_schema(options: Options) -> None:
     """Raises `InputError` for options that contradict a schema."""
-    if options.n is not None and options.n > 1:
-        raise InputError(f"option `n`={options.n}: with a schema there is one choice, the one that is checked by it")
-    if options.structured_outputs is not None:
+    for where, n in (("option `n`", options.n), ("option `extra_body`: n", (options.extra_body or {}).get("n"))):
+        if n not in (None, 1):
+            raise InputError(
+                f"{where}={quoted(n, 40)}: with a schema there is one choice, the one that is checked by it"
+            )
+    if options.structured_outputs is not None or (options.extra_body or {}).get("structured_outputs") is not None:
         raise InputError("option `structured_outputs`: the answer is held to `schema`; leave one of the two out")
 
 

@@ -16,12 +16,11 @@ import msgspec
 
 from headrace import digits
 from headrace.errors import InputError
-from headrace.lines import simple
+from headrace.lines import IN_ROWS, simple
 
 TABLES = {".csv": ",", ".tsv": "\t"}
 LINES = (".jsonl", ".ndjson")
 MAX_NAME_BYTES = 255
-BESIDE = ("text", "tool_calls")
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 NUMBER = re.compile(r"[+-]?\d+([.,]\d+)*([eE][+-]?\d+)?%?")
 
@@ -156,8 +155,8 @@ def _write_table(lines: Callable[[], Iterator[bytes]], path: Path, *, structured
 def flat(line: dict[str, Any]) -> dict[str, Any]:
     """`{"custom_id", "value": {"a": {"b": 1}}}` as `{"custom_id", "a.b": 1}`; lists stay JSON; errors are `error.code` …
 
-    A dot in a key is written `\\.`, so that no two values meet in one column; what a turn that called tools said stands in
-    `text` and `tool_calls`. A text that a spreadsheet would take for a formula has a `'` before it.
+    A dot in a key is written `\\.`, so that no two values meet in one column; what was said beside the value stands in
+    `text`, `tool_calls`, `images` and the like. A text that a spreadsheet would take for a formula has a `'` before it.
     """
     row: dict[str, Any] = {}
     _put(row, "custom_id", line["custom_id"])
@@ -172,7 +171,7 @@ def flat(line: dict[str, Any]) -> dict[str, Any]:
             _put(row, "value", "{}")
     else:
         _flatten("value", line["value"], row)
-    for name in BESIDE:
+    for name in ("text", *IN_ROWS):
         if name in line:
             _flatten(name, line[name], row)
     return row

@@ -23,3 +23,12 @@ def checked_encode(value: Any, type: Any) -> bytes:
     if encoded.count(b"[") + encoded.count(b"{") > MAX_UNSUSPECTED:
         msgspec.json.decode(b"[" * MARGIN + encoded + b"]" * MARGIN)
     return encoded
+
+
+def is_json(text: str | bytes) -> bool:
+    """Whether all of it is one JSON value."""
+    try:
+        msgspec.json.decode(text)
+    except (ValueError, RecursionError):
+        return False
+    return True

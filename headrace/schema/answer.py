@@ -79,12 +79,12 @@ def decoded(text: str, *, at_once: bool = False) -> tuple[Any, bool]:
         if at_once and len(text) > MAX_MENDED_AT_ONCE and error.errors[0].keyword != TWICE:
             raise Later from None
         found = None if error.errors[0].keyword == TWICE else repaired(text)
-        if found is None or not is_json(found):
+        if found is None or not is_writable(found):
             raise error from None
         return found, True
 
 
-def is_json(value: Any) -> bool:
+def is_writable(value: Any) -> bool:
     """Whether it can be written as JSON again: half of a surrogate pair cannot, nor can a number without end."""
     try:
         msgspec.json.encode(value)

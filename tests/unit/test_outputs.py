@@ -143,3 +143,26 @@ def test_what_is_known_of_a_failed_answer_is_kept() -> None:
     failure = Failure.of(error)
     assert outcome_of(error_line("a", "r", failure), structured=True) == ("a", None, failure)
     assert failure.metadata["usage"] == {"prompt_tokens": 3}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"images": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]},
+        {"refusal": "No."},
+        {"audio": {"id": "a", "data": "AA==", "transcript": "Hm"}},
+        {"content": "As they say.", "citations": ["http://a.b/"], "annotations": [{"type": "url_citation"}]},
+    ],
+)
+def test_what_was_said_beside_the_text_is_in_the_row(tmp_path: Path, said: dict[str, Any]) -> None:
+    words = {"content": None, "finish_reason": "stop", **said}
+    completion = Completion(id="c", model="m", created=0, usage=Usage(1, 1), **words)
+    lines = success_line("a", "r.a", completion)
+    out = tmp_path / "out.jsonl"
+    saved(out, lines, structured=False)
+    beside = {name: value for name, value in said.items() if name != "content"}
+    assert json.loads(out.read_text()) == {"custom_id": "a", "value": said.get("content"), **beside}
+    sheet = tmp_path / "out.csv"
+    saved(sheet, lines, structured=False)
+    (row,) = table(sheet)
+    assert all(any(column == name or column.startswith(f"{name}.") for column in row) for name in beside)

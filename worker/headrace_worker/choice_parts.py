@@ -14,7 +14,8 @@ from headrace_worker.credentials import kept
 from headrace_worker.unnamed_fields import IN_CHOICE, IN_MESSAGE, bounded, gather
 
 THINKING_PART, HIDDEN_PART = "thinking", "redacted_thinking"
-DETAIL_TEXTS = ("text", "summary", "data")
+SEALED = "data"
+DETAIL_TEXTS = ("text", "summary", SEALED)
 
 
 class Delta(NamedTuple):
@@ -223,11 +224,14 @@ class ChoiceParts:
             or not isinstance(last, dict)
             or detail.get("index") is None
             or (last.get("type"), last.get("index")) != (detail.get("type"), detail.get("index"))
+            or (last.get("id") and detail.get("id") and last["id"] != detail["id"])
         ):
             self.settle_detail()
             self.details.append(dict(detail) if isinstance(detail, dict) else detail)
             return
         for name, value in detail.items():
+            if name == SEALED and value == last.get(name) and name not in self.longer:
+                continue  # said again, whole
             if name in DETAIL_TEXTS and isinstance(value, str) and isinstance(last.get(name), str):
                 self.longer.setdefault(name, [last[name]]).append(value)
             elif value is not None:

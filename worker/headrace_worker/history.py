@@ -55,6 +55,8 @@ def turn(message: Message, provider: Provider) -> Message:
     names = provider.reasoning_history or ()
     if not provider.history_beyond_openai:
         made = {name: said for name, said in made.items() if name in OPENAI}
+        if made.get("content") is None and made.keys() <= {"role", "content", "name"}:
+            made["content"] = ""  # what else was said is not taken there, and null alone is refused
         if calls:
             made["tool_calls"] = [{name: said for name, said in call.items() if name in CALL} for call in calls]
     return made | (dict.fromkeys(names, reasoning) if isinstance(reasoning, str) and reasoning else {})

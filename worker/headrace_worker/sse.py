@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import msgspec
+from headrace.readable import is_json
 
 BOM = b"\xef\xbb\xbf"
 DONE = b"[DONE]"
@@ -111,11 +111,3 @@ def json_events(body: bytes) -> list[Event]:
         if len(lines) > 1 and is_json(lines[0]):
             return [Event(b"", line, cut=line is lines[-1]) for line in lines]
     return [Event(b"", body)]
-
-
-def is_json(data: bytes) -> bool:
-    try:
-        msgspec.json.decode(data)
-    except (ValueError, RecursionError):
-        return False
-    return True

@@ -18,6 +18,7 @@ import openai
 import structlog
 
 from headrace.errors import CallError, HeadraceError, InputError, Refused
+from headrace.readable import is_json
 from headrace.settings import number_in
 from headrace_worker.admission import http_client
 from headrace_worker.body import Body
@@ -26,7 +27,7 @@ from headrace_worker.exposure import kind_of, where_of
 from headrace_worker.failures import MAX_MESSAGE, call_error, is_unreachable, refused
 from headrace_worker.request import Request
 from headrace_worker.retry_hints import hinted_s, retry_after_s
-from headrace_worker.sse import BOM, DONE, Event, EventDecoder, is_json
+from headrace_worker.sse import BOM, DONE, Event, EventDecoder
 from headrace_worker.surrogates import Halves
 
 log = structlog.get_logger("headrace.worker.transport")
@@ -96,8 +97,9 @@ class SdkTransport:
                         async for chunk in chunks:
                             yield chunk
                 else:
-                    for chunk in await self._plain(request):
-                        yield chunk
+                    async with aclosing(self._plain(request)) as chunks:
+                        async for chunk in chunks:
+                            yield chunk
         except TimeoutError:
             raise CallError("timeout", f"no answer within {self.deadlines.total_s:g} s") from None
         except openai.OpenAIError as error:
@@ -128,24 +130,51 @@ class SdkTransport:
         )
         return response, response.stream  # pyright: ignore[reportReturnType] (`_bounded` has put it there)
 
-    async def _plain(self, request: Request) -> list[Chunk | None]:
+    async def _plain(self, request: Request) -> AsyncGenerator[Chunk | None]:
         response, body = await self._post(request)
         pieces: list[bytes] = []
+        broken: Exception | None = None
         try:
             while data := await body.read():
                 pieces.append(data)
-        except Exception:
-            whole = b"".join(pieces)
-            if not is_json(whole):  # else it is all there, however the connection ended
+                if len(pieces) == 1 and begins_stream(data):  # some servers do nothing else
+                    async with aclosing(self._events(body, data)) as chunks:
+                        async for chunk in chunks:
+                            yield chunk
+                    return
+                if is_whole(response, pieces):
+                    await drained(body)
+                    break
+        except Exception as error:
+            if begins_stream(b"".join(pieces)):
                 raise
-        else:
-            whole = b"".join(pieces)
+            broken = error
         finally:
             await closed(response)
-        if is_stream(response, whole):  # some servers do nothing else
+        whole = b"".join(pieces)
+        if is_stream(response, whole):
             decoder, halves = EventDecoder(), Halves()
-            return [chunk for event in (*decoder.feed(whole), *decoder.finish()) for chunk in chunks_of(event, halves)]
-        return [decoded(whole.removeprefix(BOM))]
+            for event in (*decoder.feed(whole), *decoder.finish()):
+                for chunk in chunks_of(event, halves):
+                    yield chunk
+        elif broken is None or is_json(whole):  # it is all there, however the connection ended
+            yield decoded(whole.removeprefix(BOM))
+        if broken is not None and not is_json(whole):
+            raise broken
+
+    async def _events(self, body: Body, data: bytes) -> AsyncGenerator[Chunk | None]:
+        """The chunks of a stream that nobody asked for, of which `data` has been read."""
+        decoder, halves = EventDecoder(), Halves()
+        while True:
+            for event in decoder.feed(data) if data else decoder.finish():
+                for chunk in chunks_of(event, halves):
+                    yield chunk
+                    if chunk is None:
+                        await drained(body)
+                        return
+            if not data:
+                return
+            data = await body.read()
 
     async def _stream(self, request: Request) -> AsyncGenerator[Chunk | None]:
         limit, what = self.deadlines.first_token_s, "first token"
@@ -242,9 +271,19 @@ def error_chunk(data: bytes) -> Chunk:
     return said if said.get("error") else {"error": said}
 
 
+def is_whole(response: httpx2.Response, pieces: list[bytes]) -> bool:
+    """Whether what has come is all of an object whose length nobody said, though the connection stays open."""
+    ends = pieces[-1].rstrip()[-1:] == b"}"
+    return ends and "content-length" not in response.headers and is_json(b"".join(pieces))
+
+
+def begins_stream(body: bytes) -> bool:
+    return body.removeprefix(BOM).lstrip()[:5] in (b"data:", b"event")
+
+
 def is_stream(response: httpx2.Response, body: bytes) -> bool:
     """Whether a body is one of server-sent events, though nobody asked for them."""
-    return body.removeprefix(BOM).lstrip()[:5] in (b"data:", b"event") or (
+    return begins_stream(body) or (
         "text/event-stream" in response.headers.get("content-type", "") and not is_json(body)
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from fake_transport import FakeTransport, answer, as_chunks, call_of, model_of, piece
 from headrace_worker.providers import OpenAIChatCompletion
+from headrace_worker.reduce import Reducer
 
 from headrace.facts import PROVIDERS, Registration
 from headrace.job import Completion, Job
@@ -165,3 +166,44 @@ def test_thoughts_that_a_client_of_the_gateway_gives_back_are_parts_again() -> N
         assert "thinking_parts" not in sent_on(to, turn)
     hidden = {"role": "assistant", "content": "So.", "thinking_parts": ANTHROPIC[1:2]}
     assert sent_on("vllm", hidden) == {"role": "assistant", "content": "So."}
+
+
+def detail(**fields: Any) -> dict[str, Any]:
+    return {"type": "reasoning.encrypted", "index": 0, **fields}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "whole"),
+    [
+        ([detail(data="ENC", id="1"), detail(data="ENC", id="1")], [detail(data="ENC", id="1")]),
+        (
+            [detail(data="E1", id="1"), detail(data="E2", id="2")],
+            [detail(data="E1", id="1"), detail(data="E2", id="2")],
+        ),
+        ([detail(data="E1", id="1"), detail(data="E2")], [detail(data="E1E2", id="1")]),
+        ([detail(data="E1"), detail(data="E2", id="2")], [detail(data="E1E2", id="2")]),
+    ],
+)
+def test_sealed_thoughts_go_back_as_they_came(pieces: list[Any], whole: list[Any]) -> None:
+    reducer = Reducer()
+    for one in pieces:
+        reducer.add({"id": "a", "choices": [{"delta": {"reasoning_details": [one]}}]})
+    reducer.add({"id": "a", "choices": [{"delta": {"content": "So."}, "finish_reason": "stop"}]})
+    assert reducer.completion(Job(model="x/y", messages=[])).history["reasoning_details"] == whole
+
+
+@pytest.mark.parametrize(
+    ("said", "to", "turn"),
+    [
+        ({"images": ANSWERS["an image"]["images"]}, "openai", {"content": ""}),
+        ({"images": ANSWERS["an image"]["images"]}, "openrouter", {"content": None, **ANSWERS["an image"]}),
+        ({"audio": {"data": "AA==", "transcript": "Hm."}}, "openai", {"content": "Hm."}),
+        ({"audio": {"data": "AA=="}}, "openai", {"content": ""}),
+        ({"audio": {"id": "a", "data": "AA=="}}, "openai", {"content": None, "audio": {"id": "a"}}),
+        ({"refusal": "No."}, "openai", {"content": None, "refusal": "No."}),
+    ],
+)
+async def test_a_turn_without_a_text_is_one_that_is_taken(said: dict[str, Any], to: str, turn: dict[str, Any]) -> None:
+    model = model_of("vllm", FakeTransport(answer(None, **said)), retry=False)
+    completion = await model.complete(Job(model="x/y", messages=[{"role": "user", "content": "q"}]))
+    assert sent_on(to, completion.history) == {"role": "assistant", **turn}

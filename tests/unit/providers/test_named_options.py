@@ -217,7 +217,12 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required"
 
 
 def test_what_no_schema_would_check_is_refused() -> None:
-    for words, match in (({"n": 2}, "`n`=2"), ({"structured_outputs": {"regex": "a"}}, "structured_outputs")):
+    for words, match in (
+        ({"n": 2}, "`n`=2"),
+        ({"structured_outputs": {"regex": "a"}}, "structured_outputs"),
+        ({"extra_body": {"n": 2}}, "n=2"),
+        ({"extra_body": {"structured_outputs": {"regex": "a"}}}, "structured_outputs"),
+    ):
         with pytest.raises(InputError, match=match):
             make_job("vllm/m", "x", schema=SCHEMA, **words)
         with pytest.raises(InputError, match=match):
