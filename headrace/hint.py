@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import uuid4
 
 from headrace.errors import SettingsError
+from headrace.ledger.keys import Keys
 
 INTERACTIVE = "interactive"
 BULK = "bulk"
@@ -24,6 +25,7 @@ QUEUES = (INTERACTIVE, BULK, QUARANTINE)
 JOB = "headrace.job"
 SHARD = "headrace.shard"
 
+NO_TASKS: Mapping[str, str] = {}
 SHARD_ID = re.compile(r"batch_[^.]+\.(s\d+|join)")
 
 
@@ -140,6 +142,21 @@ def configure(redis_url: str, namespace: str) -> dict[str, Any]:
     }
 
 
+def task_id(record_id: str, attempts: bytes | None, hints: bytes | None) -> str:
+    """The id of the Celery message of a record: its own for the first attempt, `….2` for the second, `….2-3` for the third
+    hint of that one. `attempts` and `hints` are the fields `n` and `hints` of the record.
+
+    No two messages share one: a worker remembers which ones were revoked, and Flower what came of each.
+    """
+    try:
+        attempt, hint = int(attempts or b"") + 1, int(hints or b"")
+    except ValueError:  # gone, or damaged: whoever claims it sees that
+        return f"{record_id}.{uuid4().hex[:12]}"
+    if hint > 1:
+        return f"{record_id}.{attempt}-{hint}"
+    return record_id if attempt == 1 else f"{record_id}.{attempt}"
+
+
 class Hints:
     """Publishes hints over the ledger's connection, which is the broker's server too.
 
@@ -151,39 +168,61 @@ class Hints:
         self._namespace = namespace
         self._envelopes: dict[tuple[str, str], str] = {}
 
-    def envelope(self, queue: str, record_id: str) -> bytes:
-        """The message that stands in the queue's list. Raises `ValueError` for a queue or an id that does not exist.
+    def envelope(self, queue: str, record_id: str, task: str | None = None) -> bytes:
+        """The message that stands in the queue's list, with the id `task` (`task_id`; default: that of a first hint). Raises
+        `ValueError` for a queue or an id that does not exist.
 
         The first one imports Celery (0.3 s).
         """
-        task = task_name(record_id)
+        name = task_name(record_id)
         if queue not in QUEUES:
             raise ValueError(f"there is no queue {queue!r}: {', '.join(QUEUES)}")
-        envelope = self._envelopes.get((queue, task))
+        envelope = self._envelopes.get((queue, name))
         if envelope is None:
-            envelope = self._envelopes[queue, task] = celery_message(self._namespace, queue, task)
+            envelope = self._envelopes[queue, name] = celery_message(self._namespace, queue, name)
         body = b64encode(BODY.replace(RECORD, record_id).encode()).decode()
         return (
             envelope.replace(BODY_MARK, body)
             .replace(RECORD, record_id)
-            .replace(TASK_ID, str(uuid4()))
+            .replace(TASK_ID, task or record_id)
             .replace(DELIVERY, str(uuid4()))
             .encode()
         )
 
-    def push(self, hints: Iterable[tuple[str, str]]) -> list[tuple[str | bytes, ...]]:
-        """`(queue, id)` pairs as Redis commands, one `LPUSH` a queue, for whoever has a pipeline to put them in."""
+    def push(
+        self, hints: Iterable[tuple[str, str]], tasks: Mapping[str, str] = NO_TASKS
+    ) -> list[tuple[str | bytes, ...]]:
+        """`(queue, id)` pairs as Redis commands, one `LPUSH` a queue, for whoever has a pipeline to put them in. `tasks`: the
+        ids of the messages by those of their records, where they are not the first hints."""
         queues: dict[str, list[bytes]] = {}
         for queue, record_id in hints:
-            queues.setdefault(queue, []).append(self.envelope(queue, record_id))
+            queues.setdefault(queue, []).append(self.envelope(queue, record_id, tasks.get(record_id)))
         return [("LPUSH", queue_key(self._namespace, queue), *messages) for queue, messages in queues.items()]
 
     async def publish(self, client: Any, hints: Iterable[tuple[str, str]]) -> None:
-        """Publish `(queue, id)` pairs in one round trip on the ledger's `client`. Raises what the client raises.
+        """Publish `(queue, id)` pairs of new records in one round trip on the ledger's `client`. Raises what the client raises.
 
         After an error some may have been published: to publish all of them again is harmless, and what never is gets due.
         """
-        commands = self.push(hints)
+        await self._send(client, self.push(hints))
+
+    async def publish_again(self, client: Any, hints: Iterable[tuple[str, str]]) -> None:
+        """As `publish`, for records that may have had hints before: each message is numbered by what its record says."""
+        hints = list(hints)
+        if not hints:
+            return
+        keys = Keys(self._namespace)
+        async with client.pipeline(transaction=False) as pipeline:
+            for _, record_id in hints:
+                pipeline.hmget(keys.record(record_id), ["n", "hints"])
+            counts = await pipeline.execute(raise_on_error=False)
+        tasks = {
+            record_id: task_id(record_id, *(count if isinstance(count, list) else (None, None)))
+            for (_, record_id), count in zip(hints, counts, strict=True)
+        }
+        await self._send(client, self.push(hints, tasks))
+
+    async def _send(self, client: Any, commands: list[tuple[str | bytes, ...]]) -> None:
         if commands:
             async with client.pipeline(transaction=False) as pipeline:
                 for command in commands:

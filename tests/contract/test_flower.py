@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -73,6 +75,7 @@ def test_a_shard_reports_its_progress_once_a_second_in_numbers(client: Headrace,
         assert all(isinstance(event[name], int) for name in ("done", "failed", "tokens", "total"))
         assert received[event["uuid"]]["name"] == "headrace.shard"
         assert batch.id in received[event["uuid"]]["args"]
+        assert event["uuid"] == f"{batch.id}.s0", "the task's id is the record's"
     for uuid in {event["uuid"] for event in progress}:
         times = [event["timestamp"] for event in progress if event["uuid"] == uuid]
         assert all(later - earlier > 0.9 for earlier, later in pairwise(times))
@@ -87,6 +90,8 @@ def test_a_revoke_in_flower_cancels_the_record_and_closes_the_call(client: Headr
         return next((uuid for uuid, task in tasks.items() if job.id in (task["args"] or "")), None)
 
     uuid = until(running, what="Flower shows the task")
+    assert uuid == job.id
+    assert flower(stack, f"/api/task/info/{uuid}")["name"] == "headrace.job"
     until(lambda: paid(stack, job.id), what="the provider has the call")
     flower(stack, f"/api/task/revoke/{uuid}?terminate=true", post=True)
     with pytest.raises(JobFailed, match="cancelled"):
@@ -114,6 +119,26 @@ def test_a_hint_that_was_revoked_while_it_waited_cancels_its_record(client: Head
         client.job(job_id).result(20)
     assert paid(stack, job_id) == []
     app.close()
+
+
+def test_each_attempt_is_a_task_of_its_own(client: Headrace, stack: Stack, events: Events) -> None:
+    until(lambda: events.seen, what="events are heard at all")
+    job = client.submit("rehearsal/small", "[[rehearsal latency=2000]] Wait.")
+
+    def heard() -> list[str]:
+        return [each["uuid"] for each in events.of("task-received") if job.id in each["uuid"]]
+
+    until(heard, what="the first attempt is heard")
+    until(lambda: paid(stack, job.id), what="the provider has the call")
+    os.kill(stack.ready["workers"]["interactive"], signal.SIGKILL)
+    assert job.result(60)
+    until(lambda: len(heard()) > 1, what="the second attempt is heard")
+    first, *others = heard()
+    assert first == job.id
+    assert all(each.startswith(f"{job.id}.2") for each in others)
+    assert len(set(others)) == len(others)
+    info = until(lambda: flower(stack, f"/api/task/info/{others[0]}"), what="Flower knows the second")
+    assert job.id in info["args"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
-from uuid import UUID
 
 import pytest
 import redis.asyncio
@@ -96,8 +95,9 @@ async def test_a_message_is_what_celery_itself_would_send(
     theirs, ours = [json.loads(raw) for raw in await client.lrange(hint.queue_key(namespace, queue), 0, -1)]
     assert json.loads(base64.b64decode(ours["body"]))[:2] == [[record_id], {}]
     assert (ours["headers"]["argsrepr"], ours["headers"]["kwargsrepr"]) == (record_id, "{}")
+    assert ours["headers"]["id"] == record_id, "Flower shows the record's own id"
     for message in (ours, theirs):  # what differs from one message to the next
-        assert UUID(message["headers"]["id"]) == UUID(message["properties"]["correlation_id"])
+        assert message["headers"]["id"] == message["headers"]["root_id"] == message["properties"]["correlation_id"]
         for name in ("id", "root_id", "origin"):
             del message["headers"][name]
         for name in ("correlation_id", "delivery_tag", "reply_to"):
@@ -109,6 +109,41 @@ def test_no_two_messages_share_an_id(hints: hint.Hints) -> None:
     sent = [json.loads(hints.envelope(hint.BULK, f"job_{n}")) for n in range(50)]
     assert len({message["headers"]["id"] for message in sent}) == 50
     assert len({message["properties"]["delivery_tag"] for message in sent}) == 50
+
+
+@pytest.mark.parametrize(
+    ("attempts", "hints", "expected"),
+    [
+        (b"0", b"1", "batch_a.s19"),
+        (b"0", b"3", "batch_a.s19.1-3"),
+        (b"1", b"1", "batch_a.s19.2"),
+        (b"1", b"0", "batch_a.s19.2"),
+        (b"4", b"12", "batch_a.s19.5-12"),
+    ],
+)
+def test_the_id_of_a_message_counts_attempts_and_hints(attempts: bytes, hints: bytes, expected: str) -> None:
+    assert hint.task_id("batch_a.s19", attempts, hints) == expected
+
+
+async def test_messages_of_one_record_are_numbered_by_it(hints: hint.Hints, client: Any, namespace: str) -> None:
+    """A worker passes over an id that was revoked, and Flower shows two tasks of one id as one."""
+    shard, job, lost, bad = "batch_a.s19", "job_a", "job_lost", "job_bad"
+    await client.hset(f"{{{namespace}}}:shard:{shard}", mapping={"n": 2, "hints": 1})
+    await client.hset(f"{{{namespace}}}:job:{job}", mapping={"n": 0, "hints": 2})
+    await client.set(f"{{{namespace}}}:job:{bad}", "no hash")
+    for _ in range(2):
+        await hints.publish_again(client, [(hint.BULK, name) for name in (shard, job, lost, bad)])
+    await hints.publish_again(client, [])
+    await hints.publish(client, [(hint.BULK, job)])
+    raw = [json.loads(each) for each in await client.lrange(hint.queue_key(namespace, hint.BULK), 0, -1)]
+    ids = [each["headers"]["id"] for each in reversed(raw)]
+    assert ids[:2] == [f"{shard}.3", f"{job}.1-2"]
+    assert ids[-1] == job
+    unknown = [each for each in ids if each.startswith((lost, bad))]
+    assert len(set(unknown)) == 4, "what cannot be counted is told apart all the same"
+    assert [each["headers"]["argsrepr"] for each in reversed(raw)][:4] == [shard, job, lost, bad]
+    for key in (f"shard:{shard}", f"job:{job}", f"job:{bad}"):
+        await client.delete(f"{{{namespace}}}:{key}")
 
 
 async def test_many_hints_go_to_their_queues_in_order(hints: hint.Hints, client: Any, namespace: str) -> None:
