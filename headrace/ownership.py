@@ -101,12 +101,24 @@ def kept_secret(file: Path) -> str:
     return kept
 
 
+def make_private_folder(folder: Path) -> None:
+    """Make `folder` and what is missing above it for this user alone; one that is there stays as it is."""
+    if folder.is_dir():
+        return
+    make_private_folder(folder.parent)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+
+
 def make_private(folder: Path) -> int:
     """Make `folder`, or take everything in it away from other users; returns how many modes were changed.
 
     What was open to writing before may hold what somebody else put there: that is refused by name. Raises `UntrustedFile`.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(folder)
     info = folder.stat()
     if info.st_uid != os.geteuid():
         raise UntrustedFile(f"{described(folder, info)}: give a folder of your own with --data DIR.")
