@@ -23,6 +23,7 @@ import msgspec
 
 from headrace.errors import StorageError
 from headrace.ledger.script import Ledger
+from headrace.ownership import make_private_folder
 from headrace.quoting import quoted
 
 BLOCK = 1024 * 1024
@@ -41,7 +42,7 @@ class FileStore:
 
     def __init__(self, root: Path):
         self.root = root
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(root)
         self._group = root.stat().st_mode & (stat.S_IRWXG | stat.S_ISGID)
         if not self._group & stat.S_IWGRP:  # it may read without being meant to: so the usual umask has it
             self._group = 0

@@ -6,13 +6,14 @@ where it leads. The checks look at an open file, not at a name: between a look a
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
 
-from headrace.errors import UntrustedFile
+from headrace.errors import SettingsError, UntrustedFile
 
 WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -46,12 +47,15 @@ def read_trusted(path: Path, *, remedy: str) -> bytes:
     """The content of a regular file that is ours. Raises `UntrustedFile`, ending in `remedy`, and `OSError`."""
     # Not blocking: somebody's FIFO would hold us for ever.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         info = os.fstat(descriptor)
         if not stat.S_ISREG(info.st_mode):
-            raise UntrustedFile(f"{path} is no regular file; {remedy}")
+            raise UntrustedFile(f"{path} is no regular file, so it is not used: {remedy}")
         _check(path, info, remedy)
-        return file.read()
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def write_private(path: Path, content: str) -> None:
@@ -71,22 +75,42 @@ def write_private(path: Path, content: str) -> None:
 def kept_secret(file: Path) -> str:
     """The secret in `file`, which only this user may read; made at the first call, so that what it signs outlives a restart.
 
-    Raises `UntrustedFile` for a file that others may know or may have written, and `OSError`.
+    Raises `UntrustedFile` for a file that others may know or may have written, `SettingsError` for one that cannot be made.
     """
-    # A link, not a rename: of two that make one at the same time both use the first.
-    temporary = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-    if not file.exists():
-        write_private(temporary, secrets.token_urlsafe(32) + "\n")
-        with suppress(FileExistsError):
-            os.link(temporary, file)
-        temporary.unlink()
     remedy = "remove it, and a new one is made."
-    kept = read_trusted(file, remedy=remedy).decode(errors="replace").strip()
-    if stat.S_IMODE(file.stat().st_mode) & FOR_OTHERS:
-        raise UntrustedFile(f"{described(file, file.stat())}, so others may know it: {remedy}")
+    try:
+        if not file.exists():
+            # A link, not a rename: of two that make one at the same time both use the first.
+            temporary = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+            write_private(temporary, secrets.token_urlsafe(32) + "\n")
+            with suppress(FileExistsError):
+                os.link(temporary, file)
+            temporary.unlink()
+        kept = read_trusted(file, remedy=remedy).decode(errors="replace").strip()
+        info = file.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UntrustedFile(f"{file} is a symbolic link, so it is not used: {remedy}") from None
+        raise SettingsError(
+            f"{file}, for a secret: {error.strerror}. It must be a file that this user can make."
+        ) from None
+    if stat.S_IMODE(info.st_mode) & FOR_OTHERS:
+        raise UntrustedFile(f"{described(file, info)}, so others may know it: {remedy}")
     if len(kept) < MIN_SECRET:
         raise UntrustedFile(f"{file} holds no secret of {MIN_SECRET} characters: {remedy}")
     return kept
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make `folder` and what is missing above it for this user alone; one that is there stays as it is."""
+    if folder.is_dir():
+        return
+    make_private_folder(folder.parent)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
 
 
 def make_private(folder: Path) -> int:
@@ -94,7 +118,7 @@ def make_private(folder: Path) -> int:
 
     What was open to writing before may hold what somebody else put there: that is refused by name. Raises `UntrustedFile`.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(folder)
     info = folder.stat()
     if info.st_uid != os.geteuid():
         raise UntrustedFile(f"{described(folder, info)}: give a folder of your own with --data DIR.")

@@ -137,8 +137,9 @@ class Ready(msgspec.Struct, frozen=True):
     embedded: bool = False  # the server is its own, on a socket in a folder of its own
 
 
-def find_state_folder(start: Path | None = None) -> Path | None:
-    """The nearest `.headrace` folder at or above `start` (default: the current folder), or None.
+def find_state_folder(start: Path | None = None, *, to_mend: bool = False) -> Path | None:
+    """The nearest `.headrace` folder at or above `start` (default: the current folder), or None. `to_mend`: whoever asks looks
+    at its owner and its mode, and puts them right.
 
     Raises `UntrustedFile` when that is another user's, or open to others: prompts would go where it says. Walking on past it
     would find another service than the one that is meant.
@@ -151,7 +152,8 @@ def find_state_folder(start: Path | None = None) -> Path | None:
                 continue
         except PermissionError:
             continue  # what is in there is not for us either
-        check_trusted(state, remedy=REMEDY)
+        if not to_mend:
+            check_trusted(state, remedy=REMEDY)
         return state
     return None
 

@@ -205,7 +205,8 @@ class Stack:
 
     def _start_gateway(self, port: int, environment: dict[str, str]) -> None:
         file = self.options.state / "logs" / "gateway.ready"
-        secret = self.settings.stream_secret or kept_secret(self.options.state / "stream.secret")
+        file_of_secret = Path(self.settings.stream_secret_file or self.options.state / "stream.secret")
+        secret = self.settings.stream_secret or kept_secret(file_of_secret)
         command = [sys.executable, "-m", "headrace_api", "--port", str(port), "--ready-file", str(file)]
         gateway = environment_of("gateway", environment) | {"HEADRACE_STREAM_SECRET": secret}
         self._add("gateway", command, gateway, ready_file_names(file))

@@ -51,16 +51,9 @@ def gateway(host: str, port: int, ready_file: Path | None, token: bool) -> None:
 
 
 def secret_of(settings: Settings) -> dict[str, str]:
-    """The variable that the gateway finds its secret in, where a file holds it. Raises `InputError`."""
-    from headrace.errors import InputError
+    """The variable that the gateway finds its secret in, where a file holds it. Raises `SettingsError`."""
     from headrace.ownership import kept_secret
 
     if settings.stream_secret or not settings.stream_secret_file:
         return {}
-    try:
-        return {variable("stream_secret"): kept_secret(Path(settings.stream_secret_file))}
-    except OSError as error:
-        name = f"{variable('stream_secret_file')}={settings.stream_secret_file}"
-        raise InputError(
-            f"{name}: {error.strerror}. Name a file that this user may make in a folder that is there."
-        ) from None
+    return {variable("stream_secret"): kept_secret(Path(settings.stream_secret_file))}

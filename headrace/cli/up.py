@@ -47,7 +47,7 @@ def up(
     from headrace.up import Options, Stack
 
     options = Options(
-        data or find_state_folder() or Path(STATE_FOLDER),
+        data or find_state_folder(to_mend=True) or Path(STATE_FOLDER),
         port=port,
         ready_file=ready_file,
         rehearsal=rehearsal,

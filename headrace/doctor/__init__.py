@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from headrace.doctor.access import access
 from headrace.doctor.bench import Bench, Finding
 from headrace.doctor.endpoints import providers
 from headrace.doctor.machine import disk, extras, file_store, python
@@ -43,6 +44,7 @@ CHECKS = (
     Check("extras", extras, needs_redis=False),
     Check("service", service, needs_redis=False),
     Check("redis", redis_answers),
+    Check("access", access),
     Check("server version", server_version),
     Check("persistence", persistence),
     Check("eviction", eviction),

@@ -97,8 +97,17 @@ def test_a_service_that_is_well(stack: Stack) -> None:
     assert code == 0
     assert {name: each for name, each in found.items() if each["status"] != "ok"} == {}
     assert list(found) == [
-        *("python", "extras", "service", "redis", "server version", "persistence", "eviction", "clock", "disk"),
-        *("file store", "provider rehearsal", "queue interactive", "queue bulk", "queue quarantine", "set aside"),
+        *("python", "extras", "service", "redis", "access", "server version", "persistence", "eviction"),
+        *(
+            "clock",
+            "disk",
+            "file store",
+            "provider rehearsal",
+            "queue interactive",
+            "queue bulk",
+            "queue quarantine",
+            "set aside",
+        ),
     ]
     assert "1 worker answers" in found["queue bulk"]["what"]
 
@@ -120,6 +129,7 @@ def test_nobody_there(tmp_path: Path) -> None:
     skipped = {name for name, each in found.items() if each["status"] == "skipped"}
     assert skipped == {
         "redis",
+        "access",
         "server version",
         "persistence",
         "eviction",

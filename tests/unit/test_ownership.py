@@ -128,6 +128,13 @@ def test_a_socket_that_somebody_else_holds_is_not_talked_to(plant: Plant, tmp_pa
         read_ready(state)
 
 
+def test_who_mends_it_finds_it_all_the_same(plant: Plant) -> None:
+    state = plant(0o775)
+    assert find_state_folder(state.parent, to_mend=True) == state
+    make_private(state)
+    assert find_state_folder(state.parent) == state
+
+
 @as_root
 def test_the_search_does_not_walk_on_past_it(plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = plant()

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from headrace.files import FileStore
+from headrace.settings import find_state_folder
 
 
-@pytest.fixture(params=[0o000, 0o022, 0o077], ids=oct)
+@pytest.fixture(params=[0o000, 0o002, 0o022, 0o077], ids=oct)
 def umask(request: pytest.FixtureRequest) -> Iterator[None]:
     before = os.umask(request.param)
     yield
@@ -34,8 +35,9 @@ def filled(root: Path) -> FileStore:
 
 @pytest.mark.usefixtures("umask")
 def test_nobody_else_reads_it(tmp_path: Path) -> None:
-    filled(tmp_path / "files")
-    assert set(modes(tmp_path / "files").values()) == {"0o700", "0o600"}
+    filled(tmp_path / ".headrace" / "files")
+    assert set(modes(tmp_path / ".headrace").values()) == {"0o700", "0o600"}
+    assert find_state_folder(tmp_path) == tmp_path / ".headrace"
 
 
 @pytest.mark.usefixtures("umask")
