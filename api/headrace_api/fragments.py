@@ -31,6 +31,18 @@ class WebSocketProtocol(Connection, WebSocketsSansIOProtocol):
         if event.data or event.fin:  # empty ones without an end are within every limit of size, and would be kept
             super().handle_cont(event)
 
+    def send_receive_event_to_app(self) -> None:
+        if self.curr_msg_data_type == "text":
+            self.frames = [b"".join(self.frames)]
+            try:
+                self.frames[0].decode()
+            except UnicodeDecodeError:  # uvicorn writes a traceback for it
+                self.frames = []
+                self.conn.send_close(1007)
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self.transport.pause_reading()

@@ -25,6 +25,7 @@ from headrace_api.following import DRAINING, Following
 from headrace_api.fragments import FRAGMENT
 from headrace_api.gateway import Gateway
 from headrace_api.problems import Problem
+from headrace_api.quoting import shortened
 from headrace_api.views import Cursor, Frame, Subject, view_named
 
 log = structlog.get_logger("headrace.api")
@@ -70,10 +71,10 @@ def closing(error: Exception) -> Closing:
     if isinstance(error, Closing):
         return error
     if isinstance(error, Denied):
-        return Closing(NO_TOKEN if error.missing else FORBIDDEN, str(error))
+        return Closing(NO_TOKEN if error.missing else FORBIDDEN, shortened(str(error)))
     if isinstance(error, Problem):
         return Closing(TOO_MANY, str(error))
-    return Closing(next((code for kind, code in codes if isinstance(error, kind)), INTERNAL), str(error))
+    return Closing(next((code for kind, code in codes if isinstance(error, kind)), INTERNAL), shortened(str(error)))
 
 
 class Connection:
@@ -178,7 +179,7 @@ class Connection:
         except Finished as error:
             state = error.detail
         except (Denied, HeadraceError) as error:
-            await self._tell(order.job, closing(error).code, str(error))
+            await self._tell(order.job, (why := closing(error)).code, str(why))
             return
         await self._send([encode({"v": 1, "job": order.job, "t": "cancelled", "state": state})])
 
@@ -201,7 +202,7 @@ class Connection:
             if not self._closing.done():
                 self._closing.set_result(why)
             return
-        with contextlib.suppress(OSError, Closing):
+        with contextlib.suppress(OSError, Closing, WebSocketDisconnect):
             await self._tell(order.job, why.code, str(why))
 
     def _unwatched(self, job: str) -> asyncio.Task[None] | None:

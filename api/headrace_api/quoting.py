@@ -1,0 +1,45 @@
+"""What a message may say again of what was given: 200 characters of it, and no secrets."""
+
+from __future__ import annotations
+
+import re
+
+MAX_QUOTED = 200
+MAX_CHARS = 2000
+SHORT = 40
+"""Quotes of no more are mostly names of ours."""
+USERINFO = re.compile(r"(\w[\w+.-]{0,20}://)[^\s/@'\"]{1,2000}@")
+PARAMETER = re.compile(
+    r"([?&](?:[\w-]{0,20}(?:key|token|secret|password|passwd|signature)|st|sig|code)=)[^&\s'\"]{1,2000}", re.IGNORECASE
+)
+OBJECT = re.compile(rf"[\[{{].{{{MAX_QUOTED},}}[\]}}]", re.DOTALL)
+QUOTE = re.compile(rf"'(?:[^'\\]|\\.){{{SHORT},}}'|\"(?:[^\"\\]|\\.){{{SHORT},}}\"|`[^`]{{{SHORT},}}`", re.DOTALL)
+RUN = re.compile(rf"[^\s'\"`=]{{{MAX_QUOTED},}}")
+
+
+def shortened(message: str) -> str:
+    """`message` with what it quotes cut to `MAX_QUOTED` characters in all, and with the secrets in addresses masked."""
+    message = masked(message[: 2 * MAX_CHARS] + message[2 * MAX_CHARS :][-MAX_CHARS:])
+    if len(message) <= MAX_QUOTED:
+        return message
+    rest = MAX_QUOTED
+
+    def cut(found: re.Match[str]) -> str:
+        nonlocal rest
+        text = found[0]
+        if len(text) <= rest:
+            rest -= len(text)
+            return text
+        kept, rest = text[: max(0, rest - 2)], 0
+        return f"{kept} …{text[-1]}"
+
+    for pattern in (OBJECT, QUOTE, RUN):
+        message = pattern.sub(cut, message)
+    return message if len(message) <= MAX_CHARS else f"{message[:MAX_CHARS]} …"
+
+
+def masked(message: str) -> str:
+    """Without passwords and keys in addresses."""
+    if "=" in message:
+        message = PARAMETER.sub(r"\1***", message)
+    return USERINFO.sub(r"\1***@", message) if "://" in message else message
