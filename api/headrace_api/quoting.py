@@ -7,14 +7,15 @@ import re
 MAX_QUOTED = 200
 MAX_CHARS = 2000
 SHORT = 40
-"""Quotes of no more are mostly names of ours."""
+"""Quotes, and words, of no more are mostly our own."""
 USERINFO = re.compile(r"(\w[\w+.-]{0,20}://)[^\s/@'\"]{1,2000}@")
 PARAMETER = re.compile(
     r"([?&](?:[\w-]{0,20}(?:key|token|secret|password|passwd|signature)|st|sig|code)=)[^&\s'\"]{1,2000}", re.IGNORECASE
 )
-OBJECT = re.compile(rf"[\[{{].{{{MAX_QUOTED},}}[\]}}]", re.DOTALL)
-QUOTE = re.compile(rf"'(?:[^'\\]|\\.){{{SHORT},}}'|\"(?:[^\"\\]|\\.){{{SHORT},}}\"|`[^`]{{{SHORT},}}`", re.DOTALL)
-RUN = re.compile(rf"[^\s'\"`=]{{{MAX_QUOTED},}}")
+OBJECT = rf"[\[{{].{{{MAX_QUOTED},}}[\]}}]"
+QUOTE = rf"'(?:[^'\\]|\\.){{{SHORT},}}'|\"(?:[^\"\\]|\\.){{{SHORT},}}\"|`[^`]{{{SHORT},}}`"
+RUN = rf"[^\s'\"`=]{{{SHORT},}}"
+GIVEN = re.compile(f"{OBJECT}|{QUOTE}|{RUN}", re.DOTALL)
 
 
 def shortened(message: str) -> str:
@@ -33,8 +34,7 @@ def shortened(message: str) -> str:
         kept, rest = text[: max(0, rest - 2)], 0
         return f"{kept} …{text[-1]}"
 
-    for pattern in (OBJECT, QUOTE, RUN):
-        message = pattern.sub(cut, message)
+    message = GIVEN.sub(cut, message)
     return message if len(message) <= MAX_CHARS else f"{message[:MAX_CHARS]} …"
 
 

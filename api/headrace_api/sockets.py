@@ -56,7 +56,7 @@ class Closing(Exception):
     """The connection is to be closed with this code."""
 
     def __init__(self, code: int, reason: str):
-        super().__init__(reason)
+        super().__init__(shortened(reason))
         self.code = code
 
 
@@ -71,10 +71,10 @@ def closing(error: Exception) -> Closing:
     if isinstance(error, Closing):
         return error
     if isinstance(error, Denied):
-        return Closing(NO_TOKEN if error.missing else FORBIDDEN, shortened(str(error)))
+        return Closing(NO_TOKEN if error.missing else FORBIDDEN, str(error))
     if isinstance(error, Problem):
         return Closing(TOO_MANY, str(error))
-    return Closing(next((code for kind, code in codes if isinstance(error, kind)), INTERNAL), shortened(str(error)))
+    return Closing(next((code for kind, code in codes if isinstance(error, kind)), INTERNAL), str(error))
 
 
 class Connection:

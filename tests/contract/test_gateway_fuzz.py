@@ -28,6 +28,7 @@ ANSWER_S = 1.0
 MAX_QUOTED = 200
 MAX_GROWTH_MB = 40
 WARM_UP = 150
+SECRETS = (f":{SECRET}@".encode(), f"={SECRET}".encode())
 HANDSHAKE = (
     b"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -76,7 +77,7 @@ class Fuzz:
             self.complaints.append((status, said, heard[:600]))
         if status.startswith("4"):
             quoted = heard.count(FILLER.encode())
-            if quoted > MAX_QUOTED or SECRET.encode() in heard:
+            if quoted > MAX_QUOTED or any(secret in heard for secret in SECRETS):
                 self.complaints.append((f"quotes {quoted}", said, heard[:3000]))
 
     async def run(self, one: Callable[[random.Random], Awaitable[None]], seconds: float) -> None:
@@ -163,7 +164,40 @@ async def test_frames(fuzz: Fuzz, seconds: float) -> None:
         assert heard.startswith(b"HTTP/1.1 101") or not heard, heard[:300]
         fuzz.note(heard, said)
         quoted = heard.count(FILLER.encode())
-        if quoted > MAX_QUOTED or SECRET.encode() in heard:
+        if quoted > MAX_QUOTED or any(secret in heard for secret in SECRETS):
             fuzz.complaints.append((f"quotes {quoted}", said, heard[:3000]))
 
     await fuzz.run(one, seconds)
+
+
+UPGRADE = HANDSHAKE.removesuffix(b"\r\n")
+TEXT = b"\x81\x81\0\0\0\0"
+FOUND = {
+    "a body whose framing breaks off after its head": (
+        b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+    ),
+    "the same of a page": b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "rubbish behind a last request": b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n\xff\xff\r\n\r\n",
+    "rubbish behind a request": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n\xff\xff\r\n\r\n",
+    "a frame that is no text": HANDSHAKE + TEXT + b"\x9d",
+    "a frame that is no text after the end": HANDSHAKE + b"\x88\x80\0\0\0\0" + TEXT + b"\x9d",
+    "two that are no text": HANDSHAKE + (TEXT + b"\x9d") * 2,
+    "an upgrade by POST": UPGRADE.replace(b"GET", b"POST") + b"\r\n",
+    "an upgrade with a body": UPGRADE + b"Content-Length: 2\r\n\r\n{}",
+    "an upgrade of HTTP/1.0": UPGRADE.replace(b"HTTP/1.1", b"HTTP/1.0") + b"\r\n",
+    "an upgrade with a long line": UPGRADE + b"X: " + b"a" * 20_000 + b"\r\n\r\n",
+    "an upgrade with many lines": UPGRADE + b"X: a\r\n" * 300 + b"\r\n",
+    "an upgrade with bytes": UPGRADE + b"X: \xff\xfe\r\nOrigin: \xff\r\nCookie: headrace_token=\xff\r\n\r\n",
+    "an upgrade elsewhere": UPGRADE.replace(b"/v1/stream", b"/v1/jobs/job_x") + b"\r\n",
+    "an upgrade with no path": UPGRADE.replace(b"/v1/stream", b"*") + b"\r\n",
+}
+
+
+async def test_what_a_fuzz_has_found(fuzz: Fuzz) -> None:
+    for name, said in FOUND.items():
+        head, _, rest = said.partition(b"\r\n\r\n")
+        for pieces in ([said], [head + b"\r\n\r\n", rest]):
+            fuzz.note(await fuzz.exchange(pieces, patience_s=0.3), name)
+        assert not fuzz.complaints
+        until(lambda: ask(f"{fuzz.base}/healthz").json["streams"] == 0, what="nothing is left", seconds=10)
+        assert "Traceback" not in fuzz.log.read_text(), (name, fuzz.log.read_text()[-3000:])

@@ -34,6 +34,13 @@ def test_several_quotes_have_them_together() -> None:
     assert said.endswith(" is `known`")
 
 
+def test_what_is_said_beside_the_quotes_stays() -> None:
+    name = "Z" * 300
+    said = shortened(f"/tools/0/function/name: 1 to 64 letters, not {name!r}; write {name[:64]}")
+    assert said.count("Z") <= MAX_QUOTED
+    assert said.startswith(f"/tools/0/function/name: 1 to 64 letters, not '{'Z' * 190}")
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
