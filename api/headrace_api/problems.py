@@ -26,7 +26,7 @@ from headrace.errors import (
     WaitTimeout,
 )
 from headrace_api.auth import Denied
-from headrace_api.quoting import masked, shortened
+from headrace_api.quoting import MAX_QUOTED, masked, shortened
 
 log = structlog.get_logger("headrace.api")
 
@@ -72,8 +72,10 @@ def problem_of(error: Exception) -> Problem:
         return failed(error.subject, error.failure)
     for kind, status, code in STATUS:
         if isinstance(error, kind):
-            message = shortened(str(error))
-            return Problem(status, code, message, param=place_in(message) if kind is InputError else None)
+            place = place_in(str(error)) if kind is InputError else None
+            if place is None or len(place) > MAX_QUOTED // 2:  # names in it are quotes as well
+                return Problem(status, code, shortened(str(error)))
+            return Problem(status, code, shortened(str(error), MAX_QUOTED - len(place)), param=place)
     if isinstance(error, HTTPException):
         return Problem(error.status_code, "http", shortened(error.detail))
     if not isinstance(error, HeadraceError):

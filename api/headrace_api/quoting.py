@@ -18,12 +18,12 @@ RUN = rf"[^\s'\"`=]{{{SHORT},}}"
 GIVEN = re.compile(f"{OBJECT}|{QUOTE}|{RUN}", re.DOTALL)
 
 
-def shortened(message: str) -> str:
-    """`message` with what it quotes cut to `MAX_QUOTED` characters in all, and with the secrets in addresses masked."""
+def shortened(message: str, most: int = MAX_QUOTED) -> str:
+    """`message` with what it quotes cut to `most` characters in all, and with the secrets in addresses masked."""
     message = masked(message[: 2 * MAX_CHARS] + message[2 * MAX_CHARS :][-MAX_CHARS:])
-    if len(message) <= MAX_QUOTED:
+    if len(message) <= most:
         return message
-    rest = MAX_QUOTED
+    rest = most
 
     def cut(found: re.Match[str]) -> str:
         nonlocal rest
