@@ -16,6 +16,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--chaos-rounds", type=int, default=1, help="how often the random fault tests run, each with new seeds"
     )
+    parser.addoption("--fuzz-seconds", type=float, default=20, help="how long each fuzz of the gateway goes on")
     parser.addoption("--soak-minutes", type=float, default=0.25, help="how long the soak test keeps the service busy")
 
 

@@ -121,6 +121,19 @@ class HttpProtocol(Connection, H11Protocol):
         super().on_response_complete()
         self._begin_stage()
 
+    def send_400_response(self, msg: str) -> None:
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:  # its application would answer as well
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if cycle.response_started:
+                self.transport.close()
+                return
+        try:
+            super().send_400_response(msg)
+        except h11.LocalProtocolError:  # after an answer that was the last
+            self.transport.close()
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self._unread_since = self.loop.time()

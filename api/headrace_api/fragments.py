@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
 from websockets.frames import Frame
 from websockets.protocol import State
 
@@ -31,6 +33,29 @@ class WebSocketProtocol(Connection, WebSocketsSansIOProtocol):
         if event.data or event.fin:  # empty ones without an end are within every limit of size, and would be kept
             super().handle_cont(event)
 
+    def data_received(self, data: bytes) -> None:
+        with contextlib.suppress(InvalidState):  # what comes after the end, in the same piece
+            super().data_received(data)
+
+    def handle_parser_exception(self) -> None:
+        if self.conn.close_sent is None:  # no handshake: uvicorn takes it for granted
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
+            self.transport.close()
+            return
+        super().handle_parser_exception()
+
+    def send_receive_event_to_app(self) -> None:
+        if self.curr_msg_data_type == "text":
+            self.frames = [b"".join(self.frames)]
+            try:
+                self.frames[0].decode()
+            except UnicodeDecodeError:  # uvicorn writes a traceback for it
+                self.frames = []
+                self.conn.send_close(1007)
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self.transport.pause_reading()
@@ -41,6 +66,8 @@ class WebSocketProtocol(Connection, WebSocketsSansIOProtocol):
             self.transport.resume_reading()
 
     async def send(self, message: Any) -> None:
+        if self.close_sent and message["type"] == "websocket.send":
+            raise ClientDisconnected
         fragment = message.get(FRAGMENT)
         if fragment is None:
             await super().send(message)

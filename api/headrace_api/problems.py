@@ -26,6 +26,7 @@ from headrace.errors import (
     WaitTimeout,
 )
 from headrace_api.auth import Denied
+from headrace_api.quoting import MAX_QUOTED, masked, shortened
 
 log = structlog.get_logger("headrace.api")
 
@@ -41,8 +42,6 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (Damaged, 500, "damaged"),
     (WaitTimeout, 504, "timeout"),
 )
-MAX_SAID = 2000
-"""Characters of a message: it may quote what was given."""
 
 
 class Problem(Exception):
@@ -66,16 +65,19 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, Problem):
         return error
     if isinstance(error, Denied):
-        return Problem(401 if error.missing else 403, "unauthorized" if error.missing else "forbidden", str(error))
+        return Problem(
+            401 if error.missing else 403, "unauthorized" if error.missing else "forbidden", shortened(str(error))
+        )
     if isinstance(error, JobFailed):
         return failed(error.subject, error.failure)
     for kind, status, code in STATUS:
         if isinstance(error, kind):
-            message = str(error)
-            message = message if len(message) <= MAX_SAID else f"{message[:MAX_SAID]} …"
-            return Problem(status, code, message, param=place_in(message) if kind is InputError else None)
+            place = place_in(str(error)) if kind is InputError else None
+            if place is None or len(place) > MAX_QUOTED // 2:  # names in it are quotes as well
+                return Problem(status, code, shortened(str(error)))
+            return Problem(status, code, shortened(str(error), MAX_QUOTED - len(place)), param=place)
     if isinstance(error, HTTPException):
-        return Problem(error.status_code, "http", error.detail)
+        return Problem(error.status_code, "http", shortened(error.detail))
     if not isinstance(error, HeadraceError):
         log.error("unforeseen", error=type(error).__name__, exc_info=error)
     return Problem(500, "internal", "something went wrong here; the gateway's log says what")
@@ -84,7 +86,7 @@ def problem_of(error: Exception) -> Problem:
 def failed(job: str, failure: Failure) -> Problem:
     """A job that ended without an answer."""
     row = CODES.get(failure.code)
-    message = f"{job}: {failure.message}" + (f" (to do: {row.remedy})" if row else "")
+    message = f"{job}: {masked(failure.message)}" + (f" (to do: {row.remedy})" if row else "")
     # The job has had its retries; the client's own would pay for a new one.
     return Problem(row.http if row else 500, failure.code, message, headers={"x-should-retry": "false"})
 

@@ -25,6 +25,7 @@ from headrace_api.following import DRAINING, Following
 from headrace_api.fragments import FRAGMENT
 from headrace_api.gateway import Gateway
 from headrace_api.problems import Problem
+from headrace_api.quoting import shortened
 from headrace_api.views import Cursor, Frame, Subject, view_named
 
 log = structlog.get_logger("headrace.api")
@@ -55,7 +56,7 @@ class Closing(Exception):
     """The connection is to be closed with this code."""
 
     def __init__(self, code: int, reason: str):
-        super().__init__(reason)
+        super().__init__(shortened(reason))
         self.code = code
 
 
@@ -178,7 +179,7 @@ class Connection:
         except Finished as error:
             state = error.detail
         except (Denied, HeadraceError) as error:
-            await self._tell(order.job, closing(error).code, str(error))
+            await self._tell(order.job, (why := closing(error)).code, str(why))
             return
         await self._send([encode({"v": 1, "job": order.job, "t": "cancelled", "state": state})])
 
@@ -201,7 +202,7 @@ class Connection:
             if not self._closing.done():
                 self._closing.set_result(why)
             return
-        with contextlib.suppress(OSError, Closing):
+        with contextlib.suppress(OSError, Closing, WebSocketDisconnect):
             await self._tell(order.job, why.code, str(why))
 
     def _unwatched(self, job: str) -> asyncio.Task[None] | None:

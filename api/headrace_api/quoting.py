@@ -1,0 +1,45 @@
+"""What a message may say again of what was given: 200 characters of it, and no secrets."""
+
+from __future__ import annotations
+
+import re
+
+MAX_QUOTED = 200
+MAX_CHARS = 2000
+SHORT = 40
+"""Quotes, and words, of no more are mostly our own."""
+USERINFO = re.compile(r"(\w[\w+.-]{0,20}://)[^\s/@'\"]{1,2000}@")
+PARAMETER = re.compile(
+    r"([?&](?:[\w-]{0,20}(?:key|token|secret|password|passwd|signature)|st|sig|code)=)[^&\s'\"]{1,2000}", re.IGNORECASE
+)
+OBJECT = rf"[\[{{].{{{MAX_QUOTED},}}[\]}}]"
+QUOTE = rf"'(?:[^'\\]|\\.){{{SHORT},}}'|\"(?:[^\"\\]|\\.){{{SHORT},}}\"|`[^`]{{{SHORT},}}`"
+RUN = rf"[^\s'\"`=]{{{SHORT},}}"
+GIVEN = re.compile(f"{OBJECT}|{QUOTE}|{RUN}", re.DOTALL)
+
+
+def shortened(message: str, most: int = MAX_QUOTED) -> str:
+    """`message` with what it quotes cut to `most` characters in all, and with the secrets in addresses masked."""
+    message = masked(message[: 2 * MAX_CHARS] + message[2 * MAX_CHARS :][-MAX_CHARS:])
+    if len(message) <= most:
+        return message
+    rest = most
+
+    def cut(found: re.Match[str]) -> str:
+        nonlocal rest
+        text = found[0]
+        if len(text) <= rest:
+            rest -= len(text)
+            return text
+        kept, rest = text[: max(0, rest - 2)], 0
+        return f"{kept} …{text[-1]}"
+
+    message = GIVEN.sub(cut, message)
+    return message if len(message) <= MAX_CHARS else f"{message[:MAX_CHARS]} …"
+
+
+def masked(message: str) -> str:
+    """Without passwords and keys in addresses."""
+    if "=" in message:
+        message = PARAMETER.sub(r"\1***", message)
+    return USERINFO.sub(r"\1***@", message) if "://" in message else message
