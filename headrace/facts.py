@@ -21,6 +21,7 @@ from headrace.masking import masked
 from headrace.quoting import quoted, shortened
 from headrace.schema.modes import Mode
 from headrace.settings import variable
+from headrace.small_files import read_whole
 
 OPENAI_RANGES: dict[str, tuple[float | None, float | None]] = {
     "temperature": (0.0, 2.0),
@@ -229,9 +230,11 @@ def providers(environ: Mapping[str, str]) -> dict[str, Provider]:
     if not registered.lstrip().startswith("{"):
         where = f"{where} ({shortened(masked(registered))})"
         try:
-            text = Path(registered).read_bytes()
+            text = read_whole(Path(registered))
         except OSError as error:
             raise SettingsError(f"{where}: cannot be read: {error.strerror}") from None
+        except ValueError as error:  # a NUL in the name, or no file that is read whole
+            raise SettingsError(f"{where}: cannot be read: {shortened(masked(str(error)))}") from None
     try:
         given = msgspec.json.decode(text, type=dict[Annotated[str, Meta(pattern=NAME)], Registration])
     except (msgspec.DecodeError, RecursionError) as error:
