@@ -10,7 +10,6 @@ import resource
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from command_line import Ended, command
@@ -39,7 +38,10 @@ ODD_FILES: dict[str, bytes] = {
     "name with spaces.jsonl": b'{"text": "x"}\n',
     "sep.csv": b"sep=;\nid;text\n1;a\n",
     "quote.csv": b'id,text\n1,"never closed\n',
-    "batch.jsonl": b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[{"role":"user","content":"x"}]}}\n',
+    "batch.jsonl": (
+        b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions",'
+        b'"body":{"model":"m","messages":[{"role":"user","content":"x"}]}}\n'
+    ),
     "badbatch.jsonl": b'{"custom_id":"a","body":{"messages":5,"stream":true,"api_key":"x"}}\n',
     "utf16.jsonl": '{"text": "x"}\n'.encode("utf-16"),
     "bom.jsonl": b'\xef\xbb\xbf{"text": "x"}\n',
@@ -276,7 +278,11 @@ def seen_as(ended: Ended, words: list[str], environment: dict[str, str]) -> str:
 @pytest.mark.usefixtures("still")
 def test_odd_commands(tmp_path: Path, valkey_url: str, namespace: str, request: pytest.FixtureRequest) -> None:
     seconds = 60 * request.config.getoption("--soak-minutes")
-    seed = int(os.environ.get("CLI_SEED", "1")) if seconds < 60 else random.SystemRandom().randrange(10**6)
+    seed = (
+        int(os.environ.get("CLI_SEED", "1"))
+        if "CLI_SEED" in os.environ or seconds < 60
+        else random.SystemRandom().randrange(10**6)
+    )
     chance, count, began = random.Random(seed), 0, time.monotonic()
     print(f"seed {seed}")
     levels: list[tuple[int, int, int]] = []
