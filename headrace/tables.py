@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from headrace.errors import InputError
 from headrace.quoting import quoted
@@ -62,8 +62,9 @@ def undecodable_line(text: io.TextIOWrapper) -> int | None:
     """The first line that is not in the encoding of `text`; None where lines are not told apart by a byte."""
     if text.encoding.startswith("utf-16"):
         return None
-    text.buffer.seek(0)
-    for number, raw in enumerate(iter(text.buffer.readline, b""), 1):
+    file = cast("BinaryIO", text.buffer)
+    file.seek(0)
+    for number, raw in enumerate(file, 1):
         try:
             raw.decode(text.encoding)
         except UnicodeError:
