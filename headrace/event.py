@@ -28,6 +28,7 @@ FIELDS: dict[str, type] = {
     **dict.fromkeys(("u", "message", "o"), dict),
 }
 """Fields that are of one type in every event that has them."""
+DELTAS = frozenset({"text.delta", "reasoning.delta"})
 NEEDED = {
     "attempt.start": ("n",),
     "attempt.route": ("provider", "model", "deployment"),
@@ -86,6 +87,8 @@ class Event(NamedTuple):
         kind = data.get("t") if isinstance(data, dict) else None
         if not isinstance(kind, str):
             raise Damaged(record, f"event {self.id} is no event")
+        if kind in DELTAS and type(data.get("d")) is str and type(data.get("c", 0)) is int:
+            return data  # most events are one, and thousands come in a second
         for name, value in data.items():
             wanted = FIELDS.get(name)
             if wanted is not None and value is not None and type(value) is not wanted:

@@ -22,6 +22,7 @@ from headrace.ownership import check_not_public
 from headrace.quoting import quoted, shortened
 from headrace.schema.modes import Mode
 from headrace.settings import variable
+from headrace.small_files import read_whole
 
 OPENAI_RANGES: dict[str, tuple[float | None, float | None]] = {
     "temperature": (0.0, 2.0),
@@ -231,9 +232,11 @@ def providers(environ: Mapping[str, str]) -> dict[str, Provider]:
         where = f"{where} ({shortened(masked(registered))})"
         try:
             check_not_public(Path(registered), where)  # it says where keys are sent
-            text = Path(registered).read_bytes()
+            text = read_whole(Path(registered))
         except OSError as error:
             raise SettingsError(f"{where}: cannot be read: {error.strerror}") from None
+        except ValueError as error:  # a NUL in the name, or no file that is read whole
+            raise SettingsError(f"{where}: cannot be read: {shortened(masked(str(error)))}") from None
     try:
         given = msgspec.json.decode(text, type=dict[Annotated[str, Meta(pattern=NAME)], Registration])
     except (msgspec.DecodeError, RecursionError) as error:

@@ -27,7 +27,12 @@ NUMBER = re.compile(r"[+-]?\d+([.,]\d+)*([eE][+-]?\d+)?%?")
 
 def writable(path: Path) -> Path:
     """The file that results go to: what a link leads to, never in place of a device. Raises `InputError`."""
-    target = Path(os.path.realpath(path))
+    try:
+        target = Path(os.path.realpath(path))
+        target.is_dir()
+    except (OSError, ValueError) as error:  # longer than any name, or with a NUL in it
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{str(path)[:80]} …: {why}; choose a shorter name") from None
     if target.is_dir() or not target.parent.is_dir():
         what = "is a folder" if target.is_dir() else f"the folder {target.parent} does not exist"
         raise InputError(f"{path}: {what}; name a file, for example results.jsonl")

@@ -22,6 +22,7 @@ from headrace.ownership import check_not_public
 from headrace.quoting import quoted, shortened
 from headrace.schema.modes import Mode
 from headrace.settings import variable
+from headrace.small_files import read_whole
 
 MILLION = 1_000_000
 STANDARD_TIERS = frozenset({"", "auto", "default", "standard", "on_demand"})
@@ -103,8 +104,8 @@ def local_profiles(path: str) -> dict[str, Profile]:
         return {}
     try:
         check_not_public(Path(path), variable("profiles"))
-        return msgspec.json.decode(Path(path).read_bytes(), type=dict[str, Profile])
-    except (OSError, msgspec.DecodeError, RecursionError) as error:
+        return msgspec.json.decode(read_whole(Path(path)), type=dict[str, Profile])
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"{variable('profiles')}={quoted(path)}: {shortened(str(error))}") from None
 
 

@@ -19,7 +19,7 @@ from headrace.intake import read_index
 from headrace.job import Completion
 from headrace.ledger.script import Ledger
 from headrace.ledger.state import BATCH_TERMINAL
-from headrace.lines import custom_id_of, outcome_of
+from headrace.lines import KIND_OF_STATE, custom_id_of, is_row, outcome_of
 from headrace.reader import Reader
 from headrace.refusals import BY_TYPE, Refusals, refusals_among
 from headrace.schema.types import Answers, places_of
@@ -28,6 +28,7 @@ from headrace.waiting import persistently
 T = TypeVar("T")
 
 PAGE = 256
+KINDS = frozenset(kind.encode() for letter in KIND_OF_STATE.values() for kind in (letter, letter.upper()))
 LOOK_S = 1.0
 """A row may be checkpointed without an event of its own (they come four times a second): then it is found by looking."""
 
@@ -187,7 +188,7 @@ class Lines:
     def _lines_of(self, rows: list[bytes]) -> list[bytes]:
         lines = []
         for row in rows:
-            if row[:1].lower() not in (b"s", b"f", b"c", b"d"):
+            if row[:1] not in KINDS or (row[:1].isupper() and not is_row(row)):
                 raise Damaged(self._id, "one of its rows in Redis cannot be read")
             if row[:1].isupper():
                 name, offset, length = row[1:].decode().rsplit(" ", 2)

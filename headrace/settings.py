@@ -88,8 +88,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                     str(raw).lower(), raw
                 )
             values[field.name] = raw
+        for name, value in given.items():
+            if "str" not in str(cls.__annotations__[name]) and not value.isascii():
+                raise SettingsError(f"{variable(name)}={quoted(value)}: must be a number or a word, in ASCII")
         try:
             return msgspec.convert(values, cls, strict=False)
+        except UnicodeEncodeError:  # half of a character in a text with a rule of its own
+            wrong = next(name for name, value in given.items() if not is_utf8(value))
+            raise SettingsError(f"{variable(wrong)}: is no UTF-8") from None
         except msgspec.ValidationError as error:
             where = str(error).rpartition("`$.")[2].rstrip("`")
             name = variable(where) if where in given else "HEADRACE_*"
@@ -108,6 +114,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 SECRETS = frozenset({"stream_secret"})
 """Fields whose values are never shown, not even when they cannot be used."""
+
+
+def is_utf8(text: str) -> bool:
+    return text.encode(errors="replace").decode() == text
 
 
 def variable(field: str) -> str:

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from headrace.errors import InputError
 from headrace.quoting import quoted
@@ -49,11 +49,27 @@ def read_rows(
             number = rows.line_num + skipped + 1
     except UnicodeError as error:
         what = f"byte {error.object[error.start]:#04x}" if isinstance(error, UnicodeDecodeError) else str(error)
+        line = undecodable_line(text)
         raise InputError(
-            f"{path}: not {encoding or 'UTF-8'}: {what}. Say what it is with --encoding, for example --encoding latin-1"
+            f"{path}{f', row {line}' if line else ''}: not {encoding or 'UTF-8'}: {what}. Say what it is with --encoding, "
+            "for example --encoding latin-1"
         ) from None
     except csv.Error as error:
         raise InputError(f"{path}, row {number}: broken CSV: {error} (is a quote open that begins there?)") from None
+
+
+def undecodable_line(text: io.TextIOWrapper) -> int | None:
+    """The first line that is not in the encoding of `text`; None where lines are not told apart by a byte."""
+    if text.encoding.startswith("utf-16"):
+        return None
+    file = cast("BinaryIO", text.buffer)
+    file.seek(0)
+    for number, raw in enumerate(file, 1):
+        try:
+            raw.decode(text.encoding)
+        except UnicodeError:
+            return number
+    return None
 
 
 def seekable(file: BinaryIO) -> BinaryIO:

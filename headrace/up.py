@@ -31,6 +31,7 @@ from headrace.hint import QUEUES, broker_url
 from headrace.lost_worker import report_lost_worker
 from headrace.masking import masked
 from headrace.ownership import kept_secret, make_private, own_files_only, write_private
+from headrace.quoting import quoted
 from headrace.roles import environment_of
 from headrace.server_check import check_server
 from headrace.settings import READY_FILE, Settings
@@ -171,13 +172,17 @@ class Stack:
         import redis
 
         if self.settings.redis_url:
-            client = redis.Redis.from_url(self.settings.redis_url, socket_connect_timeout=3, socket_timeout=3)
+            shown = masked(self.settings.redis_url)
+            try:
+                client = redis.Redis.from_url(self.settings.redis_url, socket_connect_timeout=3, socket_timeout=3)
+            except ValueError as error:
+                raise SettingsError(f"HEADRACE_REDIS_URL={quoted(shown)}: {masked(str(error))}") from None
             try:
                 client.ping()
                 problems = check_server(client)
             except (redis.RedisError, OSError) as error:
                 raise Unreachable(
-                    f"no answer from Redis at HEADRACE_REDIS_URL={masked(self.settings.redis_url)}: {type(error).__name__}. "
+                    f"no answer from Redis at HEADRACE_REDIS_URL={shown}: {type(error).__name__}. "
                     "Start that server, or unset the variable and `headrace up` brings its own."
                 ) from None
             finally:

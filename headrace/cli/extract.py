@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +15,7 @@ from headrace.cli import terminal
 from headrace.cli.interrupt import Interrupted, interrupt_noted
 from headrace.cli.out import checked_out, out_options
 from headrace.cli.progress import detached
+from headrace.cli.spool import readable
 from headrace.errors import InputError
 from headrace.quoting import quoted
 
@@ -102,7 +101,7 @@ def extract(
 
     shown = "standard input" if input == "-" else input
     complaints = Complaints(shown)
-    with before_it_is_opened(), readable(input) as source:
+    with before_it_is_opened(), readable(input, limit=limit, encoding=encoding) as source:
 
         def items() -> Iterator[Item]:
             nonlocal complaints
@@ -155,28 +154,6 @@ def until_set(interrupted: asyncio.Event, items: Iterator[Item]) -> Iterator[Ite
         if interrupted.is_set():
             raise Interrupted
         yield item
-
-
-@contextmanager
-def readable(given: str) -> Iterator[str | Path]:
-    """The input as a path that can be read twice: standard input (`-`) and pipes are copied into a file first."""
-    path = Path(given)
-    if not given:
-        raise InputError("INPUT is empty: name a file; the current folder is `.`")
-    if given != "-" and not path.is_fifo():
-        yield given
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / ("standard-input.jsonl" if given == "-" else path.name)
-        try:
-            with copy.open("wb") as file, nullcontext(sys.stdin.buffer) if given == "-" else path.open("rb") as source:
-                shutil.copyfileobj(source, file)
-        except OSError as error:
-            raise InputError(f"{given}: {error.strerror}") from None
-        try:
-            yield copy
-        except InputError as error:
-            raise InputError(str(error).replace(str(copy), "standard input" if given == "-" else given)) from None
 
 
 class Counts:

@@ -27,6 +27,7 @@ def gateway(host: str, port: int, ready_file: Path | None, token: bool) -> None:
     """
     from importlib.util import find_spec
 
+    from headrace.cli.ready import clear_ready_file
     from headrace.errors import InputError
     from headrace.ownership import own_files_only
     from headrace.roles import environment_of
@@ -39,7 +40,7 @@ def gateway(host: str, port: int, ready_file: Path | None, token: bool) -> None:
         )
     arguments = ["--host", host, "--port", str(port)]
     if ready_file is not None:
-        ready_file.unlink(missing_ok=True)
+        clear_ready_file(ready_file)
         arguments += ["--ready-file", str(ready_file)]
     if token:
         arguments.append("--token")

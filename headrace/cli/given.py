@@ -15,6 +15,7 @@ from headrace.ask import tool_definitions
 from headrace.errors import InputError, SchemaError
 from headrace.quoting import shortened
 from headrace.schema.types import answers
+from headrace.small_files import read_stream, read_whole
 
 
 def given_schema(word: str | None, option: str = "--schema ", *, check: bool = True) -> tuple[Any, str | None]:
@@ -28,7 +29,9 @@ def given_schema(word: str | None, option: str = "--schema ", *, check: bool = T
         return checked(word_said, imported(word_said, module, name)), None
     path = Path(word)
     try:
-        schema = msgspec.json.decode(sys.stdin.buffer.read() if word == "-" else path.read_bytes())
+        schema = msgspec.json.decode(
+            read_stream(sys.stdin.buffer, "standard input") if word == "-" else read_whole(path)
+        )
     except OSError as error:
         raise InputError(f"{word_said}: {error.strerror} (a JSON Schema file, or module:Type)") from None
     except (msgspec.DecodeError, RecursionError) as error:
@@ -44,10 +47,10 @@ def given_text(word: str, option: str) -> str:
     if not word.startswith("@") or word.startswith("@@"):
         return word.removeprefix("@") if word.startswith("@") else word
     try:
-        text = Path(word[1:]).read_bytes().decode("utf-8-sig")
+        text = read_whole(Path(word[1:])).decode("utf-8-sig")
     except OSError as error:
         raise InputError(f"{option} {word}: {error.strerror}; for a text that begins with @ write @@") from None
-    except ValueError as error:
+    except UnicodeError as error:
         raise InputError(f"{option} {word}: not a UTF-8 text: {error}") from None
     text = text.removesuffix("\n").removesuffix("\r")
     if not text.strip():
@@ -65,7 +68,7 @@ def given_tools(word: str | None) -> list[Any] | None:
     if word is None:
         return None
     try:
-        tools = msgspec.json.decode(Path(word).read_bytes())
+        tools = msgspec.json.decode(read_whole(Path(word)))
     except OSError as error:
         raise InputError(f"--tools {word}: {error.strerror} (a JSON file with a list of tools)") from None
     except (msgspec.DecodeError, RecursionError) as error:

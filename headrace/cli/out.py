@@ -24,7 +24,7 @@ def out_options(help: str) -> Callable[[F], F]:
             command
         )
         command = click.option("--force", is_flag=True, help="Replace what is there under the name of --out.")(command)
-        return click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help=help)(command)
+        return click.option("--out", type=click.Path(path_type=Path), help=help)(command)
 
     return decorate
 

@@ -62,8 +62,14 @@ def run(
     from headrace.facts import split_model
     from headrace.results import value_of
     from headrace.schema.modes import checked_mode
+    from headrace.small_files import read_stream
 
-    text = sys.stdin.read() if prompt == "-" else prompt
+    text = prompt
+    if prompt == "-":
+        try:
+            text = read_stream(sys.stdin.buffer, "standard input").decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise InputError(f"standard input: not UTF-8 (byte {error.start + 1}); the prompt is a text") from None
     if not text.strip():
         raise InputError("the prompt is empty")
     if "/" not in model:

@@ -59,10 +59,11 @@ def validate(source: str, data: Path, as_json: bool) -> None:
     from headrace.errors import InputError, InvalidOutput
     from headrace.schema.types import answers
     from headrace.schema.validate import compiled, encoded, json_value
+    from headrace.small_files import read_stream, read_whole
 
     given, _ = given_schema(source, "")
     try:
-        text = sys.stdin.buffer.read() if str(data) == "-" else data.read_bytes()
+        text = read_stream(sys.stdin.buffer, "standard input") if str(data) == "-" else read_whole(data)
     except OSError as error:
         raise InputError(f"{data}: {error.strerror}") from None
     try:

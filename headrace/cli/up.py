@@ -43,9 +43,12 @@ def up(
 
     Ctrl-C stops it in order: running calls finish first. Set HEADRACE_REDIS_URL to use a server of yours.
     """
+    from headrace.cli.ready import checked_ready_file
     from headrace.settings import STATE_FOLDER, Settings, find_state_folder
     from headrace.up import Options, Stack
 
+    if ready_file is not None:
+        checked_ready_file(ready_file)
     options = Options(
         data or find_state_folder(to_mend=True) or Path(STATE_FOLDER),
         port=port,

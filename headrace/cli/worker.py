@@ -30,6 +30,7 @@ def worker(role: str, ready_file: Path | None, calls: int | None, check: bool) -
     """
     from importlib.util import find_spec
 
+    from headrace.cli.ready import clear_ready_file
     from headrace.errors import InputError
     from headrace.roles import environment_of
 
@@ -46,7 +47,7 @@ def worker(role: str, ready_file: Path | None, calls: int | None, check: bool) -
     arguments = ["--role", role]
     if ready_file is not None:
         # One from before a crash would name a process that is no longer ours.
-        ready_file.unlink(missing_ok=True)
+        clear_ready_file(ready_file)
         arguments += ["--ready-file", str(ready_file)]
     if calls is not None:
         os.environ["HEADRACE_CALLS"] = str(calls)

@@ -181,3 +181,25 @@ def test_a_doctor_shows_none(name: str, tmp_path: Path) -> None:
         said = (done.stdout + done.stderr).decode()
         assert SECRET not in said, command
         assert "Traceback" not in said, command
+
+
+ODD_URLS = ["redis://:{}@[", "redis://:{}@127.0.0.1:x/0", "http://u:{}@h", "redis://:{}@127.0.0.1:1?db=x&password={}"]
+
+
+@pytest.mark.parametrize("url", ODD_URLS)
+def test_no_command_shows_a_secret_of_an_address_that_is_none(url: str, tmp_path: Path) -> None:
+    environment = {"PATH": "/usr/bin:/bin", "HEADRACE_REDIS_URL": url.format(SECRET, SECRET)}
+    for command in (
+        ["jobs", "list"],
+        ["worker", "bulk"],
+        ["gateway", "--port", "0"],
+        ["up", "--port", "0"],
+        ["doctor"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "headrace", *command], env=environment, cwd=tmp_path, capture_output=True, timeout=60
+        )
+        said = (done.stdout + done.stderr).decode()
+        assert done.returncode in (1, 2, 3), command
+        assert SECRET not in said, command
+        assert "Traceback" not in said, command

@@ -284,7 +284,7 @@ class Attempt:
     def _version(self) -> object:
         try:
             return msgspec.json.decode(self.claimed.record["body"]).get("v")
-        except (msgspec.DecodeError, KeyError, AttributeError):
+        except (*UNREADABLE, KeyError, AttributeError):
             return BODY_VERSION
 
 

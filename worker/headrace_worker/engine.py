@@ -163,10 +163,7 @@ class Engine:
         rank, delivered = epoch, ""
         mode = provider.mode_of(job) if job.schema is not None else None
         if job.schema is not None and mode is not None:
-            try:
-                await prepared(job.schema, mode, provider.facts.dialect)
-            except InputError as error:  # it was checked at submission, and is another one now
-                raise CallError("invalid_request", str(error)) from None
+            await prepared(job.schema, mode, provider.facts.dialect)
         asked = Reasks(job)
         hold = self._hold_of(provider)
 
@@ -195,9 +192,9 @@ class Engine:
                     ADMIT.set(admit)
                     tries.calls += 1
                     tries.calling = True
-                    if watch is not None:
-                        watch.calling(provider.facts.name, job.model, mode)
                     try:
+                        if watch is not None:
+                            watch.calling(provider.facts.name, job.model, mode)
                         completion = await provider.complete(
                             asked.job,
                             request_id=f"{identity}.{epoch}.{tries.calls}",

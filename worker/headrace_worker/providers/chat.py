@@ -338,6 +338,8 @@ class ChatCompletion:
             check_options(job.options)  # a job comes from Redis, where others may write
             check_for(job.options, self.facts)
             self._checked = job.options
+        if job.parser is not None and job.parser not in PARSERS:
+            raise InputError(f"parser={quoted(job.parser)}: the parsers are {', '.join(PARSERS)}")
         headers = self._headers
         if job.options.extra_headers and job.options is not self.options:
             headers = request_headers(self.facts, self._key, job.options)
