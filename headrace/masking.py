@@ -9,7 +9,7 @@ HIDDEN = "…"
 USER = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.\-]{0,30}://)(?P<user>[^\s'\"<>]*)@")
 """A user and a password before a host. The last `@` ends them: a password may hold one, or a slash, though it should not."""
 PARAMETER = re.compile(
-    r"(?P<name>[?&;](?:[\w.\-]*(?:key|token|secret|passw(?:or)?d|pwd|credential|signature|auth)[\w.\-]*|sig|code|pass)=)"
+    r"(?P<name>[?&;](?:[\w.\-]*(?:key|token|secret|passw(?:or)?d|pwd|credential|signature|auth)[\w.\-]*|sig|code|pass|st)=)"
     r"(?P<value>[^&;#\s'\"<>]+)",
     re.IGNORECASE,
 )

@@ -25,8 +25,10 @@ from headrace.errors import (
     Unreachable,
     WaitTimeout,
 )
+from headrace.masking import masked
+from headrace.quoting import MAX_QUOTED
 from headrace_api.auth import Denied
-from headrace_api.quoting import MAX_QUOTED, masked, shortened
+from headrace_api.quoting import shortened
 
 log = structlog.get_logger("headrace.api")
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 
-MAX_QUOTED = 200
+from headrace.masking import masked
+from headrace.quoting import MAX_QUOTED
+
 MAX_CHARS = 2000
 SHORT = 40
 """Quotes, and words, of no more are mostly our own."""
-USERINFO = re.compile(r"(\w[\w+.-]{0,20}://)[^\s/@'\"]{1,2000}@")
-PARAMETER = re.compile(
-    r"([?&](?:[\w-]{0,20}(?:key|token|secret|password|passwd|signature)|st|sig|code)=)[^&\s'\"]{1,2000}", re.IGNORECASE
-)
 OBJECT = rf"[\[{{].{{{MAX_QUOTED},}}[\]}}]"
 QUOTE = rf"'(?:[^'\\]|\\.){{{SHORT},}}'|\"(?:[^\"\\]|\\.){{{SHORT},}}\"|`[^`]{{{SHORT},}}`"
 RUN = rf"[^\s'\"`=]{{{SHORT},}}"
@@ -36,10 +34,3 @@ def shortened(message: str, most: int = MAX_QUOTED) -> str:
 
     message = GIVEN.sub(cut, message)
     return message if len(message) <= MAX_CHARS else f"{message[:MAX_CHARS]} …"
-
-
-def masked(message: str) -> str:
-    """Without passwords and keys in addresses."""
-    if "=" in message:
-        message = PARAMETER.sub(r"\1***", message)
-    return USERINFO.sub(r"\1***@", message) if "://" in message else message
