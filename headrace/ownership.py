@@ -37,10 +37,10 @@ def check_trusted(path: Path, *, remedy: str) -> None:
 def check_not_public(path: Path, name: str) -> None:
     """Raise `UntrustedFile` for a file that everybody may write, although its user named it; `name` is what names it.
 
-    Its owner and its group are the user's business: a mounted file often is another's.
+    Its owner and its group are the user's business: a mounted file often is another's. Raises `OSError` without it.
     """
     info = path.stat()
-    if info.st_mode & stat.S_IWOTH:
+    if stat.S_ISREG(info.st_mode) and info.st_mode & stat.S_IWOTH:
         raise UntrustedFile(f"{name}: {described(path, info)}, and everybody may write it: `chmod o-w {path}`.")
 
 

@@ -220,3 +220,16 @@ def test_providers_that_everybody_may_write_are_not_read(tmp_path: Path, mode: i
     else:
         with pytest.raises(HeadraceError, match=r"HEADRACE_PROVIDERS.*chmod o-w"):
             providers({"HEADRACE_PROVIDERS": str(file)})
+
+
+def test_providers_from_a_pipe_are_read(tmp_path: Path) -> None:
+    """As `HEADRACE_PROVIDERS=<(jq …)` gives them: nobody writes into it afterwards."""
+    reader, writer = os.pipe()
+    os.write(writer, b'{"own": {"base_url": "https://h.example/v1"}}')
+    os.close(writer)
+    try:
+        assert "own" in providers({"HEADRACE_PROVIDERS": f"/dev/fd/{reader}"})
+    finally:
+        os.close(reader)
+    with pytest.raises(HeadraceError, match="truncated"):
+        providers({"HEADRACE_PROVIDERS": os.devnull})
