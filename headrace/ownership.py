@@ -10,6 +10,7 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,10 +37,10 @@ def check_trusted(path: Path, *, remedy: str) -> None:
 def check_not_public(path: Path, name: str) -> None:
     """Raise `UntrustedFile` for a file that everybody may write, although its user named it; `name` is what names it.
 
-    Its owner and its group are the user's business: a mounted file often is another's.
+    Its owner and its group are the user's business: a mounted file often is another's. Raises `OSError` without it.
     """
     info = path.stat()
-    if info.st_mode & stat.S_IWOTH:
+    if stat.S_ISREG(info.st_mode) and info.st_mode & stat.S_IWOTH:
         raise UntrustedFile(f"{name}: {described(path, info)}, and everybody may write it: `chmod o-w {path}`.")
 
 
@@ -113,26 +114,42 @@ def make_private_folder(folder: Path) -> None:
             raise
 
 
-def make_private(folder: Path) -> int:
-    """Make `folder`, or take everything in it away from other users; returns how many modes were changed.
+def make_private(folder: Path, known: Collection[str] | None = None) -> int:
+    """Make `folder`, or take what is in it away from other users; returns how many modes were changed.
 
-    What was open to writing before may hold what somebody else put there: that is refused by name. Raises `UntrustedFile`.
+    `known`: the names there that are headrace's; what else stands in it is its user's, and keeps its mode, and so does the
+    folder then. What was open to writing before may hold what somebody else put there: that is refused by name. Raises
+    `UntrustedFile`.
     """
     make_private_folder(folder)
     info = folder.stat()
     if info.st_uid != os.geteuid():
         raise UntrustedFile(f"{described(folder, info)}: give a folder of your own with --data DIR.")
-    if not stat.S_IMODE(info.st_mode) & FOR_OTHERS:
-        return 0  # nobody else could reach what is in it
-    changed = 0
-    # From the top: once it is closed, nobody else can put anything below it.
-    folder.chmod(stat.S_IMODE(info.st_mode) & ~FOR_OTHERS)
-    for parent, folders, files in os.walk(folder):
-        for name in (*folders, *files):
-            path = Path(parent, name)
-            with suppress(FileNotFoundError):
-                changed += _take_away(path)
-    return changed + 1
+    mode = stat.S_IMODE(info.st_mode)
+    if not mode & FOR_OTHERS:
+        return 0  # nobody else can reach what is in it
+    found = sorted(path.name for path in folder.iterdir())
+    theirs = [name for name in found if known is not None and name not in known]
+    if theirs and mode & WRITABLE_BY_OTHERS:
+        raise UntrustedFile(
+            f"{described(folder, info)}, and holds what is not headrace's (as {theirs[0]}): `chmod go-w {folder}`, or give a "
+            "folder of its own with --data DIR."
+        )
+    if not theirs:  # first: once it is closed, nobody else can put anything below it
+        folder.chmod(mode & ~FOR_OTHERS)
+    changed = 0 if theirs else 1
+    for path in (path for name in found if name not in theirs for path in tree_of(folder / name)):
+        with suppress(FileNotFoundError):
+            changed += _take_away(path)
+    return changed
+
+
+def tree_of(path: Path) -> Iterator[Path]:
+    """`path` and everything below it, each folder before what is in it; no link is followed."""
+    yield path
+    if path.is_dir() and not path.is_symlink():
+        for entry in sorted(path.iterdir()):
+            yield from tree_of(entry)
 
 
 def _take_away(path: Path) -> bool:

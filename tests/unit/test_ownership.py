@@ -162,6 +162,23 @@ def test_a_folder_that_is_open_is_closed_with_all_that_is_in_it(tmp_path: Path) 
     assert make_private(state) == 0
 
 
+def test_what_is_not_headraces_keeps_its_mode_and_so_does_its_folder(tmp_path: Path) -> None:
+    """`headrace up --data .` is no reason to close somebody's project to their group."""
+    project = tmp_path / "project"
+    (project / "src").mkdir(parents=True)
+    (project / "logs").mkdir()
+    (project / "logs" / "bulk.log").touch()
+    (project / "src" / "main.py").touch()
+    for path in (project, *project.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    assert make_private(project, {"logs", "up.json"}) == 2
+    found = {path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in (project, *project.rglob("*"))}
+    assert found == {"project": "0o755", "src": "0o755", "main.py": "0o644", "logs": "0o700", "bulk.log": "0o600"}
+    project.chmod(0o777)
+    with pytest.raises(UntrustedFile, match=r"not headrace's \(as src\): `chmod go-w"):
+        make_private(project, {"logs", "up.json"})
+
+
 @as_root
 def test_what_somebody_put_into_an_open_folder_is_refused(tmp_path: Path) -> None:
     state = tmp_path / "state"
@@ -203,3 +220,16 @@ def test_providers_that_everybody_may_write_are_not_read(tmp_path: Path, mode: i
     else:
         with pytest.raises(HeadraceError, match=r"HEADRACE_PROVIDERS.*chmod o-w"):
             providers({"HEADRACE_PROVIDERS": str(file)})
+
+
+def test_providers_from_a_pipe_are_read(tmp_path: Path) -> None:
+    """As `HEADRACE_PROVIDERS=<(jq …)` gives them: nobody writes into it afterwards."""
+    reader, writer = os.pipe()
+    os.write(writer, b'{"own": {"base_url": "https://h.example/v1"}}')
+    os.close(writer)
+    try:
+        assert "own" in providers({"HEADRACE_PROVIDERS": f"/dev/fd/{reader}"})
+    finally:
+        os.close(reader)
+    with pytest.raises(HeadraceError, match="truncated"):
+        providers({"HEADRACE_PROVIDERS": os.devnull})
