@@ -9,6 +9,7 @@ import os
 import random
 import re
 import stat
+import sys
 from collections.abc import AsyncIterable, ItemsView, Iterable, Iterator, KeysView, Mapping, Set
 from itertools import islice
 from pathlib import Path
@@ -160,7 +161,7 @@ def chosen(found: Iterator[Record], *, limit: int | None = None, sample: int | N
     for name, value in (("limit", limit), ("sample", sample)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise InputError(f"{name}={quoted(value)}: must be a whole number, 1 or more")
-    first = islice(found, limit)
+    first = islice(found, None if limit is None else min(limit, sys.maxsize))
     if sample is None:
         return first
     chance, kept = random.Random(0), []

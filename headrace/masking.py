@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote, urlsplit
 
-HIDDEN = "…"
+HIDDEN = "***"
 USER = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.\-]{0,30}://)(?P<user>[^\s'\"<>]*)@")
 """A user and a password before a host. The last `@` ends them: a password may hold one, or a slash, though it should not."""
 PARAMETER = re.compile(
@@ -17,7 +17,7 @@ PARAMETER = re.compile(
 
 
 def masked(text: str) -> str:
-    """`text` with every password and token in the addresses in it hidden: `redis://:…@host`, `https://host/v1?api_key=…`.
+    """`text` with every password and token in the addresses in it hidden: `redis://:***@host`, `https://host/v1?api_key=***`.
 
     A user without a password is hidden too: there it is a token.
     """

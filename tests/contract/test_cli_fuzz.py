@@ -9,6 +9,7 @@ import random
 import resource
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -232,6 +233,35 @@ OPTIONS = {
     "version": ["--json"],
     "completion": [],
 }
+FITTING = {
+    "--out": ["rows.jsonl", "rows.csv", "good.jsonl", "good.csv", "rows.errors.jsonl", "s/rows.tsv"],
+    "--schema": ["good.json", "deep.json", "list.json", "type:T", "type:X", "evil:T", "-"],
+    "--prompt": ["{text}", "{id}: {text}", "@text.md", "{{", "words", "@data.gz"],
+    "--system": ["words", "@text.md", ""],
+    "--tools": ["tools.json", "good.json", "deep.json"],
+    "--mode": ["strict", "prompt", "tool_call", "typed_xml"],
+    "--limit": ["1", "2", "100000000000000000000"],
+    "--sample": ["1", "5"],
+    "--on-empty": ["skip", "send", "refuse"],
+    "--encoding": ["latin-1", "utf-16", "idna", "rot13", "utf-8-sig"],
+    "--target": ["openai", "vllm", "openrouter"],
+    "-o": ["temperature=0", 'stop=["a"]', "n=2", 'extra_body={"a":1}', "seed=1e3"],
+    "--timeout": ["0", "1", "nan", "inf", "-1"],
+    "--key": ["k", "\x1b", "x" * 300],
+}
+FLAGS = {
+    "--lax",
+    "--whole",
+    "--force",
+    "--dry-run",
+    "--cache",
+    "--json",
+    "--stream",
+    "--literal",
+    "--rehearsal",
+    "--check",
+    "--token",
+}
 BENEATH = {
     "jobs": ["list", "show", "result", "cancel", "retry"],
     "batches": ["list", "show", "cancel", "resume", "retry", "results", "check"],
@@ -249,13 +279,23 @@ def odd_command(chance: random.Random) -> list[str]:
     words = [name]
     if name in BENEATH and chance.random() < 0.95:
         words.append(chance.choice(BENEATH[name]))
-    words += [chance.choice(WORDS) for _ in range(chance.choice([0, 1, 1, 1, 2, 3]))]
+    if name in ("extract", "schema") and chance.random() < 0.6:
+        words += [chance.choice([*ODD_FILES]), *(["-"] if words[-1] == "validate" else [])]
+    else:
+        words += [chance.choice(WORDS) for _ in range(chance.choice([0, 1, 1, 1, 2, 3]))]
     if name in ("extract", "run"):
         words += ["--detach", *(["--model", "rehearsal/small"] if chance.random() < 0.8 else [])]
+    likely = chance.choice([0.5, 1.0])  # that a value is one that may fit
     for _ in range(chance.choice([0, 0, 1, 1, 2, 3])):
         option = chance.choice(OPTIONS[name] or WORDS)
+        if option in words and option != "-o":
+            continue
         words.append(option)
-        if chance.random() < 0.7:
+        if option in FLAGS and chance.random() < likely:
+            continue
+        if option in FITTING and chance.random() < likely:
+            words.append(chance.choice(FITTING[option]))
+        elif chance.random() < 0.7:
             words.append(chance.choice(WORDS))
     return words
 
@@ -285,6 +325,7 @@ def test_odd_commands(tmp_path: Path, valkey_url: str, namespace: str, request: 
     )
     chance, count, began = random.Random(seed), 0, time.monotonic()
     print(f"seed {seed}")
+    codes: Counter[int] = Counter()
     levels: list[tuple[int, int, int]] = []
     while time.monotonic() - began < seconds:
         for name, data in ODD_FILES.items():
@@ -295,7 +336,7 @@ def test_odd_commands(tmp_path: Path, valkey_url: str, namespace: str, request: 
             "HEADRACE_NAMESPACE": namespace,
             "HEADRACE_FILES": str(tmp_path / "s"),
         }
-        for _ in range(chance.choice([0, 0, 0, 1, 1, 2])):
+        for _ in range(chance.choice([0, 0, 0, 0, 0, 1, 2])):
             name = chance.choice([*ENVIRONMENT])
             environment[name] = chance.choice(ENVIRONMENT[name])
         if not environment["HEADRACE_REDIS_URL"]:  # it would start a service of its own
@@ -307,6 +348,7 @@ def test_odd_commands(tmp_path: Path, valkey_url: str, namespace: str, request: 
         assert ended.code != 2 or ended.err or words[0] == "schema", seen_as(ended, words, environment)
         assert all((tmp_path / name).read_bytes() == data for name, data in ODD_FILES.items()) or "--force" in words
         count += 1
+        codes[ended.code] += 1
         if count % 50 == 0:
             gc.collect()
             levels.append(
@@ -316,7 +358,9 @@ def test_odd_commands(tmp_path: Path, valkey_url: str, namespace: str, request: 
                     resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
                 )
             )
+    print(dict(codes))
     assert count > seconds, "more than one a second"
+    assert codes[0] > count // 50, "some of them are taken"
     if len(levels) > 4:
         files, threads, memory = (levels[-1][at] - levels[1][at] for at in range(3))
         assert files < 20, levels

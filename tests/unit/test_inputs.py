@@ -148,3 +148,9 @@ def test_json_lines_are_read_back(tmp_path_factory: pytest.TempPathFactory, line
     data = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     path = written(tmp_path_factory.mktemp("jsonl"), "in.jsonl", data.encode("utf-8", "surrogatepass"))
     assert rows(path) == lines
+
+
+def test_a_limit_of_any_size_is_one(tmp_path: Path) -> None:
+    assert (
+        len(list(chosen(records(written(tmp_path, "in.jsonl", '{"text": "x"}\n')), limit=10**30, sample=10**30))) == 1
+    )
