@@ -115,6 +115,8 @@ def owner_token(settings: Settings) -> str:
 def listening(host: str, port: int) -> socket.socket:
     """A socket at that address, which does not listen yet. Raises `InputError` when the address cannot be had."""
     try:
+        # With the protocol by name: asyncio switches Nagle's algorithm off for no other socket, and an answer's second write
+        # would wait for the client's acknowledgement of the first, 40 ms.
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
