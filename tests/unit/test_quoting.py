@@ -44,10 +44,10 @@ def test_what_is_said_beside_the_quotes_stays() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("model='https://me:hunter2@host/v1': no", "model='https://me:…@host/v1': no"),
-        ("redis://:hunter2@host:6379/0", "redis://:…@host:6379/0"),
-        ("url='https://host/v1?api_key=hunter2&x=1'", "url='https://host/v1?api_key=…&x=1'"),
-        ("https://host/?x=1&X-Amz-Signature=hunter2", "https://host/?x=1&X-Amz-Signature=…"),
+        ("model='https://me:hunter2@host/v1': no", "model='https://me:***@host/v1': no"),
+        ("redis://:hunter2@host:6379/0", "redis://:***@host:6379/0"),
+        ("url='https://host/v1?api_key=hunter2&x=1'", "url='https://host/v1?api_key=***&x=1'"),
+        ("https://host/?x=1&X-Amz-Signature=hunter2", "https://host/?x=1&X-Amz-Signature=***"),
         ("temperature=2: nothing to hide", "temperature=2: nothing to hide"),
     ],
 )
