@@ -220,10 +220,14 @@ def answer_of(url: str) -> tuple[int, str]:
             return refused.code, refused.read().decode(errors="replace")
 
 
-def test_nobody_else_reads_anything_of_a_process(stack: Stack) -> None:
-    command = [sys.executable, "-m", "headrace", "run", f"[[rehearsal latency=60000]] {PROMPT}"]
+@pytest.mark.parametrize(
+    "program",
+    [[sys.executable, "-m", "headrace"], [str(Path(sys.executable).with_name("headrace"))]],
+    ids=["-m", "script"],
+)
+def test_nobody_else_reads_anything_of_a_process(stack: Stack, program: list[str]) -> None:
     process = subprocess.Popen(
-        [*command, "--model", "rehearsal/small"],
+        [*program, "run", f"[[rehearsal latency=60000]] {PROMPT}", "--system", "", "--model", "rehearsal/small"],
         env=stack.client_environment,
         cwd=stack.folder,
         stdout=subprocess.DEVNULL,
