@@ -100,17 +100,21 @@ class Look:
             await self.client.zadd(self.ledger.keys.due, {member: 0})
 
     async def everything(self) -> dict[str, Any]:
-        """Every key with its content, but for what the clock alone moves: scores and lease ends."""
+        """Every key with its content, but for what the clock alone moves: scores, lease ends, and a batch's reports of its progress
+        (another one when 250 ms have passed)."""
         found: dict[str, Any] = {}
         async for raw in self.client.scan_iter(f"{self.ledger.keys.prefix}:*"):
             kind = (await self.client.type(raw)).decode()
             if kind == "hash":
                 content = await self.client.hgetall(raw)
                 content.pop(b"lease", None)
+                if b":batch:" in raw:
+                    content = {name: value for name, value in content.items() if name not in (b"reported", b"seq")}
             elif kind == "zset":
                 content = set(await self.client.zrange(raw, 0, -1))
             elif kind == "stream":
-                content = await self.client.xrange(raw)
+                entries = await self.client.xrange(raw)
+                content = [entry for entry in entries if b'"t":"batch.progress"' not in entry[1].get(b"d", b"")]
             elif kind == "list":
                 content = await self.client.lrange(raw, 0, -1)
             else:
