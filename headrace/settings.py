@@ -53,9 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     )
     gateway_streams: Count = 10_000  # streams and WebSockets open at a time, per gateway process
     gateway_subscriptions: Count = 100  # jobs that one WebSocket may watch at a time
-    gateway_connections: Count = (
-        12_000  # open at a time, per gateway process; also 128 descriptors less than it may have
-    )
+    gateway_connections: Count = 12_000  # open at a time, per gateway process; 128 of its descriptors are always left
     gateway_head_s: Positive = 10.0  # how long the headers of a request may take
     gateway_body_s: Positive = 20.0  # how long its body may take, and a second more for each 16 KiB that have come
     gateway_idle_s: Positive = 30.0  # a WebSocket that watches nothing is closed after so long
