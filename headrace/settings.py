@@ -22,6 +22,7 @@ READY_FILE = "up.json"
 
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
+Origin = Annotated[str, Meta(pattern="^https?://[^/?#@]+$")]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,9 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stream_secret: Annotated[str, Meta(min_length=16)] | None = None  # signs stream tokens; `headrace up` makes one
     gateway_open: bool | None = None  # take callers without a token; unset: only when the gateway listens on loopback
     gateway_origins: str = ""  # origins of other sites whose pages may use the gateway, with commas between
-    gateway_url: Annotated[str, Meta(pattern="^https?://[^/?#@]+$")] | None = (
-        None  # the gateway's address for its callers
-    )
+    gateway_url: Origin | None = None  # where its callers reach the gateway: what the urls in answers begin with
     gateway_streams: Count = 10_000  # streams and WebSockets open at a time, per gateway process
     gateway_subscriptions: Count = 100  # jobs that one WebSocket may watch at a time
     gateway_connections: Count = 12_000  # open at a time, per gateway process; 128 of its descriptors are always left
