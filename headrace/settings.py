@@ -30,6 +30,7 @@ REMEDY = (
 
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
+Origin = Annotated[str, Meta(pattern="^https?://[^/?#@]+$")]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,14 +58,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stream_secret_file: str | None = None  # a file with it instead; `headrace gateway` makes it if missing
     gateway_open: bool | None = None  # take callers without a token; unset: only when the gateway listens on loopback
     gateway_origins: str = ""  # origins of other sites whose pages may use the gateway, with commas between
-    gateway_url: Annotated[str, Meta(pattern="^https?://[^/?#@]+$")] | None = (
-        None  # the gateway's address for its callers
-    )
+    gateway_url: Origin | None = None  # where its callers reach the gateway: what the urls in answers begin with
     gateway_streams: Count = 10_000  # streams and WebSockets open at a time, per gateway process
     gateway_subscriptions: Count = 100  # jobs that one WebSocket may watch at a time
-    gateway_connections: Count = (
-        12_000  # open at a time, per gateway process; also 128 descriptors less than it may have
-    )
+    gateway_connections: Count = 12_000  # open at a time, per gateway process; 128 of its descriptors are always left
     gateway_head_s: Positive = 10.0  # how long the headers of a request may take
     gateway_body_s: Positive = 20.0  # how long its body may take, and a second more for each 16 KiB that have come
     gateway_idle_s: Positive = 30.0  # a WebSocket that watches nothing is closed after so long

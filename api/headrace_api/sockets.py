@@ -90,8 +90,17 @@ class Connection:
         self._sending: set[asyncio.Task[None]] = set()  # messages in pieces
         self._said = asyncio.Event()  # set by whatever is sent
         self._closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
-        self._greeted = gateway.gate.is_open or gateway.gate.holds(gateway.tokens(socket))
+        self._slot = contextlib.ExitStack()
+        self._greeted = False
+        if gateway.gate.is_open or gateway.gate.holds(gateway.tokens(socket)):
+            self._greet()
         self._watched_until = asyncio.get_running_loop().time()
+
+    def _greet(self) -> None:
+        """Take a place among the streams that may be open: nobody without a token does. Raises `Problem` when there is none."""
+        if not self._greeted:
+            self._slot.enter_context(self._gateway.one_stream())
+            self._greeted = True
 
     async def run(self) -> None:
         """Until the client leaves, or there is a reason to close."""
@@ -104,6 +113,7 @@ class Connection:
             if not self._gone.done():
                 self._gone.set_result(None)
             await stop(*tasks, *self._subscriptions.values())
+            self._slot.close()
 
     async def _end(self, done: asyncio.Future[Any]) -> None:
         error = done.exception()
@@ -173,12 +183,12 @@ class Connection:
     async def _cancel(self, order: Order) -> None:
         try:
             self._gateway.allow(self._socket, order.job, CANCEL, (order.token,) if order.token else ())
-            self._greeted = True
+            self._greet()
             self._gateway.record(order.job)
             state = await cancel(self._gateway.client.ledger, order.job)
         except Finished as error:
             state = error.detail
-        except (Denied, HeadraceError) as error:
+        except (Denied, HeadraceError, Problem) as error:
             await self._tell(order.job, (why := closing(error)).code, str(why))
             return
         await self._send([encode({"v": 1, "job": order.job, "t": "cancelled", "state": state})])
@@ -214,7 +224,7 @@ class Connection:
     async def _watch(self, order: Order) -> Closing | None:
         gateway, job = self._gateway, order.job
         lasts_s = gateway.allow(self._socket, job, READ, (order.token,) if order.token else ())
-        self._greeted = True
+        self._greet()
         view = view_named(order.view)
         gateway.record(job)
         cursor = Cursor.parse(order.after, job)
@@ -319,12 +329,11 @@ async def stream(socket: WebSocket[Any, Any, Any], gateway: Gateway) -> None:
     # Accepted first: a browser is told nothing of why a handshake was refused.
     try:
         gateway.check_caller(socket)
-        with gateway.one_stream():
-            connection = Connection(gateway, socket)
-            job = socket.query_params.get("job")
-            if job is not None:
-                await connection.single(job)
-            await connection.run()
+        connection = Connection(gateway, socket)
+        job = socket.query_params.get("job")
+        if job is not None:
+            await connection.single(job)
+        await connection.run()
     except (Denied, Problem) as error:
         why = closing(error)
         await socket.close(why.code, str(why)[:120])

@@ -11,11 +11,13 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from gateways import another_gateway, ask, submit
-from lazy_clients import HALF_BODY, HALF_CHUNK, HALF_HEAD, LAZY, UNREAD_BODY, WHOLE, Latencies, Lazy, quantile
+from headrace_api.auth import Gate
+from lazy_clients import HALF_BODY, HALF_CHUNK, HALF_HEAD, LAZY, SOCKET, UNREAD_BODY, WHOLE, Latencies, Lazy, quantile
 from stack import Stack, started, until
 from websockets.asyncio.client import connect
 
@@ -135,6 +137,30 @@ def refused(base: str) -> bool:
         assert answer[:12] in (b"HTTP/1.1 503", b"HTTP/1.1 404"), answer
         return answer[:12] == b"HTTP/1.1 503"
     return True
+
+
+async def test_who_has_no_token_takes_no_place_of_a_stream(stack: Stack) -> None:
+    secret = "a secret for this test alone"
+    variables = {"HEADRACE_STREAM_SECRET": secret, "HEADRACE_GATEWAY_OPEN": "0", "HEADRACE_GATEWAY_STREAMS": "2"}
+    token = Gate(secret.encode(), is_open=False).sign("*", ("submit", "read"))
+    with another_gateway(stack, "tokens", **variables) as (base, _), contextlib.ExitStack() as open_:
+        for _ in range(5):
+            connection = open_.enter_context(opened(base))
+            connection.sendall(SOCKET)
+            assert connection.recv(12) == b"HTTP/1.1 101"
+        body = {"model": "rehearsal/small", "messages": [{"role": "user", "content": "x"}]}
+        job = ask(f"{base}/v1/jobs", "POST", body, authorization=f"Bearer {token}").json["id"]
+        assert ask(f"{base}/v1/jobs/{job}/events", authorization=f"Bearer {token}").status == 200
+        protocols: Any = ["headrace.v1", f"bearer.{token}"]
+        async with connect(f"ws{base[4:]}/v1/stream", subprotocols=protocols) as first:
+            async with connect(f"ws{base[4:]}/v1/stream") as second, connect(f"ws{base[4:]}/v1/stream") as third:
+                for each, code in ((second, 1000), (third, 4429)):
+                    await each.send(json.dumps({"op": "sub", "job": job, "token": token}))
+                    while (frame := json.loads(await each.recv()))["t"] != "closed":
+                        pass
+                    assert frame["code"] == code
+            await first.close()
+        until(lambda: ask(f"{base}/healthz").json["streams"] == 0, what="every place is given back", seconds=15)
 
 
 LIMITED = (

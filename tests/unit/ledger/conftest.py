@@ -100,8 +100,8 @@ class Look:
             await self.client.zadd(self.ledger.keys.due, {member: 0})
 
     async def everything(self) -> dict[str, Any]:
-        """Every key with its content, but for what the clock alone moves: scores, lease ends, and a batch's reports of its progress
-        (another one when 250 ms have passed)."""
+        """Every key with its content, but for what the clock alone moves: scores, lease ends, and a batch's reports of its
+        progress (another one when 250 ms have passed)."""
         found: dict[str, Any] = {}
         async for raw in self.client.scan_iter(f"{self.ledger.keys.prefix}:*"):
             kind = (await self.client.type(raw)).decode()
