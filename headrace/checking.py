@@ -12,9 +12,6 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
-
-from headrace.batch import Template
 from headrace.errors import Gap, InputError
 from headrace.job import Completion
 from headrace.ledger.refuse_rows import refuse_rows
@@ -24,6 +21,7 @@ from headrace.opening import open_reask
 from headrace.refusals import BY_TYPE
 from headrace.results import Page, Row, row_of, wait_at_most
 from headrace.schema.types import Answers, as_it_is
+from headrace.stored import template_named
 from headrace.summaries import batch_fields, latest
 from headrace.waiting import persistently
 
@@ -131,7 +129,7 @@ class Check:
         if not has_type(self._answers):
             return False, 0
         body = await persistently(lambda: self._ledger.client.get(self._ledger.keys.template(fields["template"])))
-        template = msgspec.json.decode(body, type=Template) if body else None
+        template = template_named(body, fields["template"], self._first) if body else None
         counts = self._counts or (template is not None and template.schema == self._answers.schema)
         return counts, template.reasks if template is not None and counts else 0
 

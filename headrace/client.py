@@ -306,7 +306,8 @@ class AsyncHeadrace(OneLoop):
             if subject_id.startswith("batch_"):
                 subject_id = await summaries.latest(self.ledger, subject_id)
             try:
-                return await cancel(self.ledger, subject_id)
+                with summaries.readable(subject_id):
+                    return await cancel(self.ledger, subject_id)
             except Unknown:
                 raise Unknown(subject_id, "never submitted here, or past its retention") from None
 
@@ -319,7 +320,8 @@ class AsyncHeadrace(OneLoop):
         """Let a paused batch go on, once what paused it is put right; returns its state. Raises `Closed` after its end."""
         async with self.talking():
             batch_id = await summaries.latest(self.ledger, checked_id(batch_id, "batch"))
-            await resume(self.ledger, batch_id)
+            with summaries.readable(batch_id):
+                await resume(self.ledger, batch_id)
             return (await summaries.batch(self.ledger, batch_id)).state
 
     async def retry(self, batch_id: str, *, codes: Collection[str] | None = None) -> str:
@@ -327,14 +329,16 @@ class AsyncHeadrace(OneLoop):
         failed with one of them. Returns its id."""
         async with self.talking():
             batch_id = await summaries.latest(self.ledger, batch_id)
-            return await open_retry(self.ledger, await self.store(), batch_id, tenant=TENANT, codes=codes)
+            with summaries.readable(batch_id):
+                return await open_retry(self.ledger, await self.store(), batch_id, tenant=TENANT, codes=codes)
 
     async def output_lines(self, batch_id: str, *, which: str = "output") -> Callable[[], Iterator[bytes]]:
         """What gives the lines of a closed batch's `output` or `errors`, in OpenAI's batch form, in input order."""
         async with self.talking():
             batch_id = await summaries.latest(self.ledger, batch_id)
             fields = await summaries.batch_fields(self.ledger, batch_id)
-            store, refused = await self.store(), await refusals(self.ledger, batch_id)
+            with summaries.readable(batch_id):
+                store, refused = await self.store(), await refusals(self.ledger, batch_id)
         if fields["state"] not in BATCH_TERMINAL:
             raise InputError(f"{batch_id} is {fields['state']}; its output is there when it has ended")
         return lambda: closed_lines(store, fields, refused, which)

@@ -226,9 +226,10 @@ class AsyncBatchHandle(Generic[T]):
             check_free(path, errors, remedy="give results another name")
         for which, target in (("output", path), ("errors", errors)):
             lines = await self._client.output_lines(self.id, which=which)
-            count = await asyncio.to_thread(
-                write_results, lines, target, structured=structured, whole=whole, overwrite=overwrite
-            )
+            with summaries.readable(self.id):
+                count = await asyncio.to_thread(
+                    write_results, lines, target, structured=structured, whole=whole, overwrite=overwrite
+                )
         if not count:
             errors.unlink()
         return errors if count else None

@@ -23,6 +23,7 @@ from headrace.prefill import FAILURES, SUCCESSES, checked_codes, choose, index_p
 from headrace.refusals import Refusals, refusals
 from headrace.results import closed_lines, merge, row_of
 from headrace.schema.types import Answers
+from headrace.stored import template_named
 from headrace.summaries import batch_fields
 
 WINDOW_S = 24 * 3600.0
@@ -61,7 +62,7 @@ async def open_retry(
     body = await ledger.client.get(ledger.keys.template(old["template"]))
     if body is None:
         raise InputError(f"{batch_id}: its template is past its retention; extract the input anew")
-    refused = await refusals(ledger, batch_id)
+    template, refused = template_named(body, old["template"], batch_id), await refusals(ledger, batch_id)
     if chosen is not None:
         await asyncio.to_thread(lambda: choose(closed_lines(store, old, refused, "errors"), chosen, batch_id))
     new = new_id("batch")
@@ -75,7 +76,7 @@ async def open_retry(
         raise
     committed = Committed(int(old["total"]), int(old["shards"]))
     extra = {"prefill": f"{new}/{SUCCESSES}", "retry_of": batch_id}
-    await _open(ledger, new, msgspec.json.decode(body, type=Template), committed, tenant, WINDOW_S, extra)
+    await _open(ledger, new, template, committed, tenant, WINDOW_S, extra)
     return new
 
 
@@ -92,7 +93,7 @@ async def open_reask(
     body = await ledger.client.get(ledger.keys.template(old["template"]))
     if body is None or old["state"] != BatchState.COMPLETED or not int(old.get("refused", 0)):
         return None
-    template, refused = msgspec.json.decode(body, type=Template), await refusals(ledger, batch_id)
+    template, refused = template_named(body, old["template"], batch_id), await refusals(ledger, batch_id)
     again = await asyncio.to_thread(lines_to_ask, store, old, template, refused)
     if not again:
         return None

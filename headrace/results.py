@@ -23,6 +23,7 @@ from headrace.lines import KIND_OF_STATE, custom_id_of, is_row, outcome_of
 from headrace.reader import Reader
 from headrace.refusals import BY_TYPE, Refusals, refusals_among
 from headrace.schema.types import Answers, places_of
+from headrace.summaries import readable
 from headrace.waiting import persistently
 
 T = TypeVar("T")
@@ -124,8 +125,13 @@ class Lines:
     async def pages(self, given: int = 0) -> AsyncGenerator[Page]:
         """From line `given` on. Raises `Unknown` for a batch that is not there (any more)."""
         async with aclosing(self._written(given)) as pages:
-            async for lines in pages:
-                yield Page(given, lines, await refusals_among(self._ledger, self._id, given, len(lines)))
+            while True:
+                with readable(self._id):
+                    lines = await anext(pages, None)
+                    if lines is None:
+                        return
+                    page = Page(given, lines, await refusals_among(self._ledger, self._id, given, len(lines)))
+                yield page
                 given += len(lines)
 
     async def _written(self, given: int) -> AsyncGenerator[list[bytes]]:

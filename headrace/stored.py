@@ -3,16 +3,18 @@ whoever else writes there. What cannot be used is refused by name, before anythi
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 
 import msgspec
 
 from headrace.ask import MOST_REASKS
 from headrace.batch import Template
-from headrace.errors import InputError
+from headrace.errors import Damaged, InputError
 from headrace.job import Job
 from headrace.messages import check_conversation
 from headrace.options import Options, check_beside_schema, check_options
+from headrace.readable import UNREADABLE
 
 
 def job_of(body: bytes) -> Job:
@@ -35,6 +37,16 @@ def template_of(body: bytes) -> Template:
     template = msgspec.json.decode(body, type=Template)
     check_asked(template.options, template.schema, template.reasks)
     return template
+
+
+def template_named(body: bytes, sha: str, batch_id: str) -> Template:
+    """The template of a batch, whose record names its hash. Raises `Damaged` for any other."""
+    try:
+        if sha256(body).hexdigest() == sha:
+            return template_of(body)
+    except (*UNREADABLE, InputError):
+        pass
+    raise Damaged(batch_id, "its template in Redis is not what was submitted; extract the input anew")
 
 
 def check_asked(options: Options, schema: dict[str, Any] | None, reasks: int) -> None:

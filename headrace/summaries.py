@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import msgspec
 from redis.exceptions import ResponseError
 
-from headrace.errors import Damaged, Unknown
+from headrace.errors import Damaged, HeadraceError, Unknown
 from headrace.ledger.script import Ledger, is_damage
 from headrace.ledger.state import BATCH_TERMINAL
 
@@ -145,12 +146,18 @@ async def batch_fields(ledger: Ledger, batch_id: str) -> dict[str, str]:
         return {name.decode(): value.decode() for name, value in raw.items()}
 
 
+UNUSABLE = (ResponseError, ValueError, KeyError, TypeError, ArithmeticError, LookupError, RecursionError, struct.error)
+"""What reading raises where a field is none, is no number, or leads nowhere."""
+
+
 @contextmanager
 def readable(record_id: str) -> Iterator[None]:
     """Make `Damaged` of what a record raises that cannot be read."""
     try:
         yield
-    except (ResponseError, ValueError, KeyError) as error:
+    except HeadraceError:
+        raise
+    except UNUSABLE as error:
         if isinstance(error, ResponseError) and not is_damage(error):
             raise
         raise Damaged(record_id, "its record in Redis cannot be read") from error
@@ -186,9 +193,9 @@ async def latest(ledger: Ledger, batch_id: str) -> str:
     for _ in range(MAX_FOLLOW_UPS):
         with readable(batch_id):
             name = await ledger.client.hget(ledger.keys.batch(batch_id), "reasked_as")
-        if not name or not await ledger.client.exists(ledger.keys.batch(name.decode())):
-            break
-        batch_id = name.decode()
+            if not name or not await ledger.client.exists(ledger.keys.batch(name.decode())):
+                break
+            batch_id = name.decode()
     return batch_id
 
 
