@@ -22,8 +22,8 @@ def gateway(host: str, port: int, ready_file: Path | None, token: bool) -> None:
     """Run one gateway until a signal ends it: jobs submitted and watched over HTTP and WebSocket, and the web page.
 
     On loopback it takes every caller of this machine, but none that comes through a proxy; elsewhere it demands tokens
-    (HEADRACE_GATEWAY_OPEN), signed with HEADRACE_STREAM_SECRET, or with what the file HEADRACE_STREAM_SECRET_FILE holds (made where
-    it is not there). SIGTERM tells every viewer to come back and leaves the jobs alone.
+    (HEADRACE_GATEWAY_OPEN), signed with HEADRACE_STREAM_SECRET, or with what the file HEADRACE_STREAM_SECRET_FILE holds (made
+    where it is not there). SIGTERM tells every viewer to come back and leaves the jobs alone.
     """
     from importlib.util import find_spec
 
