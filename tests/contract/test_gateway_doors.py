@@ -309,7 +309,9 @@ UNWELCOME: dict[str, list[bytes]] = {
     "unsub": [json.dumps({"op": "unsub", "job": JOB}).encode()],
     "subs without a token": [json.dumps({"op": "sub", "job": JOB + c}).encode() for c in "abcdefghijklmnopqrstuvwxyz"],
     "cancels": [json.dumps({"op": "cancel", "job": JOB}).encode()],
-    "a token that does not allow": [json.dumps({"op": "sub", "job": JOB, "token": "TOKEN"}).encode()],
+    "a token that does not allow": [
+        json.dumps({"op": "sub", "job": JOB + c, "token": "TOKEN"}).encode() for c in "abcdefghijklmnopqrstuvwxyz"
+    ],
     "a fragment": [b"FRAGMENT"],
     "empty fragments": [bytes([0x01, 0x80, 0, 0, 0, 0]), bytes([0x00, 0x80, 0, 0, 0, 0])],
     "half a frame": [bytes([0x81, 0xFE, 0x10, 0x00, 0, 0, 0, 0]) + b"x"],

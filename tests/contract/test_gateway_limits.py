@@ -171,7 +171,7 @@ LIMITED = (
 
 def test_descriptors_are_raised_and_some_are_left(stack: Stack) -> None:
     with (
-        another_gateway(stack, "limited", program=("-c", LIMITED), HEADRACE_GATEWAY_HEAD_S="5") as (base, process),
+        another_gateway(stack, "limited", program=("-c", LIMITED), HEADRACE_GATEWAY_HEAD_S="12") as (base, process),
         contextlib.ExitStack() as open_,
     ):
         limits = Path(f"/proc/{process.pid}/limits").read_text()
@@ -179,8 +179,9 @@ def test_descriptors_are_raised_and_some_are_left(stack: Stack) -> None:
         for _ in range(280):
             open_.enter_context(opened(base))
         assert refused(base)
-        assert len(list(Path(f"/proc/{process.pid}/fd").iterdir())) < 200
-        until(lambda: not refused(base), what="the lazy ones are gone", seconds=20)
+        files = Path(f"/proc/{process.pid}/fd")
+        until(lambda: len(list(files.iterdir())) < 200, what="those beyond the bound are closed", seconds=8)
+        until(lambda: not refused(base), what="the lazy ones are gone", seconds=40)
         assert ask(f"{base}/healthz").status == 200
     assert (stack.folder / "limited.log").read_text().count("Traceback") == 0
 
