@@ -35,7 +35,7 @@ class Gateway:
         self.callers = callers
         self.draining = asyncio.Event()
         self.abort: Callable[[Any, bytes], None] = lambda scope, last: None
-        self.delivery: Callable[[Exchange], Delivery] = lambda _: "settled"
+        self.delivery: Callable[[Exchange], Delivery] = lambda _: "read"
         self.streams = 0
         self._client: AsyncHeadrace | None = None
         self._reader: Reader | None = None

@@ -76,7 +76,7 @@ class Server(uvicorn.Server):
             return "closed"
         cycle = connection.cycle
         if cycle is None or id(cycle.scope) != exchange.scope_id:
-            return "settled"  # it asks for something else by now
+            return "read"
         whole = cycle.response_complete and not connection.transport.get_write_buffer_size()
         return "settled" if whole else "pending"
 

@@ -30,7 +30,8 @@ DOUBT_S = 15.0
 """When the connection was closed before: how long a retry may still have the answer. Clients wait 8 s at most between tries."""
 LAST_WORD_S = 1.0
 
-Delivery = Literal["pending", "settled", "closed"]
+Delivery = Literal["pending", "settled", "read", "closed"]
+"""`settled`: handed over whole, and its connection stands. `read`: its client has asked for something else on that connection."""
 
 
 class Exchange(NamedTuple):
@@ -113,7 +114,7 @@ class Unread:
             if delivery == "closed":
                 self._doubted.append(sent._replace(until_s=now_s() + DOUBT_S))
                 await self._say(leave(self._client.ledger, sent.held))
-            elif delivery == "pending" or sent.until_s > now_s():
+            elif delivery == "pending" or (delivery == "settled" and sent.until_s > now_s()):
                 self._sent.append(sent)
             else:
                 read.append(sent.held)

@@ -3,24 +3,27 @@
 local job, due, jobs, idem, unread = unpack(KEYS)
 local id, tenant, queue, body, sha, ttl_ms, timeout_ms, grace_ms, idempotent, idem_ms, retry_of, gateway, again, unread_ms = unpack(ARGV)
 
--- A job whose answer has not reached whoever asked the same: one whose client has left before one that another gateway holds.
+-- A job whose answer has not reached whoever asked the same: one whose client has left; else one that another gateway holds; else
+-- one held here, for who stands between may hide that a client has left. Of equals the one that was touched longest ago: so many
+-- who ask the same are each given another.
 local function take_unread(now)
-  local held, entries = nil, redis.call('HGETALL', unread)
+  local best, best_rank, best_since, entries = nil, nil, nil, redis.call('HGETALL', unread)
   for at = 1, #entries, 2 do
-    local known, how, holder, token = entries[at], string.match(entries[at + 1], '^(%S+) (%S+) (%S+)')
+    local known, how, holder, token, since = entries[at], string.match(entries[at + 1], '^(%S+) (%S+) (%S+) (%d+)$')
+    if token == id then return known end             -- this call, sent twice
     local record = string.sub(job, 1, #job - #id) .. known
     local state, ended = unpack(redis.call('HMGET', record, 'state', 'ended'))
-    if token == id then return known end             -- this call, sent twice
     if not state or ended and ((tonumber(ended) or 0) + unread_ms < now or redis.call('EXISTS', record .. ':result') == 0) then
       redis.call('HDEL', unread, known)
-    elseif how == 'left' then
-      held = known
-      break
-    elseif holder ~= gateway then
-      held = held or known
+    else
+      local rank = how == 'left' and 0 or holder ~= gateway and 1 or 2
+      since = tonumber(since) or 0
+      if not best or rank < best_rank or rank == best_rank and since < best_since then
+        best, best_rank, best_since = known, rank, since
+      end
     end
   end
-  return held
+  return best
 end
 
 if redis.call('EXISTS', job) == 1 then return { 'OK', id } end
@@ -37,7 +40,7 @@ local now = now_ms()
 if again == '1' then
   local known = take_unread(now)
   if known then
-    redis.call('HSET', unread, known, 'held ' .. gateway .. ' ' .. id)
+    redis.call('HSET', unread, known, 'held ' .. gateway .. ' ' .. id .. ' ' .. text(now))
     return { 'OK', known }
   end
 end
@@ -48,7 +51,7 @@ if retry_of ~= '' then redis.call('HSET', job, 'retry_of', retry_of) end
 redis.call('ZADD', due, text(now + math.min(grace_ms, timeout_ms)), id)
 redis.call('ZADD', jobs, text(now), id)
 if gateway ~= '' and redis.call('HLEN', unread) < 1000 then
-  redis.call('HSET', unread, id, 'held ' .. gateway .. ' ' .. id)
+  redis.call('HSET', unread, id, 'held ' .. gateway .. ' ' .. id .. ' ' .. text(now))
   redis.call('PEXPIRE', unread, text(timeout_ms + unread_ms))
 end
 for _, old in ipairs(redis.call('ZRANGEBYSCORE', jobs, '-inf', text(now - 8 * 86400000), 'LIMIT', 0, 100)) do

@@ -1,3 +1,4 @@
+-- uses: clock
 local unread = unpack(KEYS)                          -- hash id -> how its client waits (unread.py)
 local id, token, word = unpack(ARGV)
 local how, gateway, holder = string.match(redis.call('HGET', unread, id) or '', '^(%S+) (%S+) (%S+)')
@@ -5,6 +6,6 @@ if holder ~= token then return { 'OK' } end          -- read, or somebody else's
 if word == 'read' then
   redis.call('HDEL', unread, id)
 else
-  redis.call('HSET', unread, id, 'left ' .. gateway .. ' ' .. token)
+  redis.call('HSET', unread, id, 'left ' .. gateway .. ' ' .. token .. ' ' .. text(now_ms()))
 end
 return { 'OK' }

@@ -1,7 +1,7 @@
 """Unread: answers that have not reached those who wait for them on a connection, so that who asks again is not charged again.
 
-A hash per tenant and question (`Asker.asked`), job id -> `held <gateway> <token>` or `left <gateway> <token>`. The token is
-the id that the request would have given to a job of its own; with it a request's later words touch nobody else's entry.
+A hash per tenant and question (`Asker.asked`), job id -> `held` or `left`, gateway, token, and the time (ms). The token is the
+id that the request would have given to a job of its own; with it a request's later words touch nobody else's entry.
 `submit` makes an entry, or hands one on to a client's own retry.
 """
 

@@ -172,6 +172,38 @@ async def test_a_link_that_breaks_under_the_answer_costs_nothing(stack: Stack, b
     assert len(stack.calls()) - before == 1
 
 
+async def test_a_client_whose_leaving_is_hidden_pays_once(stack: Stack, base: str) -> None:
+    """Who stands between keeps the connection to the gateway open when the client has closed its own."""
+    before = len(stack.calls())
+    host, port = "127.0.0.1", int(base.rpartition(":")[2])
+    kept: list[Any] = []
+
+    async def between(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(host, port)
+        kept.extend((writer, back))
+
+        async def answer() -> None:
+            while data := await there.read(1 << 16):
+                writer.write(data)
+
+        kept.append(asyncio.create_task(answer()))
+        while data := await reader.read(1 << 16):
+            back.write(data)
+
+    server = await asyncio.start_server(between, host, 0)
+    url = f"http://{host}:{server.sockets[0].getsockname()[1]}/v1"
+    try:
+        async with AsyncOpenAI(base_url=url, api_key="none", timeout=1.0, max_retries=8) as client:
+            answer = await client.chat.completions.create(**body(f"{SLOW} Who hides?"))
+        assert answer.choices[0].message.content
+    finally:
+        server.close()
+        for one in kept:
+            one.cancel() if isinstance(one, asyncio.Task) else one.close()
+        await asyncio.sleep(0)  # for them to end
+    assert len(stack.calls()) - before == 1
+
+
 async def test_a_stream_whose_beginning_was_lost_is_told_from_its_beginning(stack: Stack, base: str) -> None:
     before = len(stack.calls())
     async with proxied(int(base.rpartition(":")[2])) as proxy:
