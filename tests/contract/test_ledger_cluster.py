@@ -49,6 +49,7 @@ from headrace.ledger.seal import seal
 from headrace.ledger.set_aside import set_aside
 from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit, submit_many
+from headrace.ledger.unread import Asker, Held, leave
 from headrace.reader import Reader
 
 EXPIRED, LONG = -1, 10**9
@@ -132,6 +133,10 @@ async def a_jobs_life(ledger: Ledger) -> None:
     with pytest.raises(errors.Finished):
         await cancel(ledger, job)
     assert await ledger.client.get(f"{ledger.keys.job(job)}:result") == b"42"
+    asker = Asker("gateway", again=False, asked="0" * 64)
+    unread = await submit(ledger, new_id("job"), b"{}", queue="interactive", asker=asker)
+    await leave(ledger, Held("default", asker.asked, unread, unread))
+    await cancel(ledger, unread)
     late = await submit(ledger, new_id("job"), b"{}", queue="interactive", timeout_ms=0)
     assert await all_due(ledger) == [(EXPIRED_QUEUE, late)]
     assert await expire(ledger, late)

@@ -16,6 +16,8 @@ from headrace.job import Completion
 
 MIN_SECRET = 6
 """Characters: what is shorter stands in ordinary words."""
+MAX_WORD = 16
+"""Letters and nothing else, up to so many, are a word."""
 HIDDEN = "…"
 MAX_DEPTH = 100
 MAX_KEPT = 1 << 20
@@ -52,35 +54,37 @@ def is_secret(secret: str | None, default: str | None) -> TypeGuard[str]:
     return secret is not None and secret != default and len(secret) >= MIN_SECRET
 
 
-def secrets() -> list[str]:
-    """All of them, the longer ones first: one may be the beginning of another."""
-    return sorted({**_configured, **_of_jobs}, key=len, reverse=True)
+def secrets(*, words: bool = True) -> list[str]:
+    """All of them, the longer ones first: one may be the beginning of another. Without `words` those that a model may say by
+    itself are left out: a local server's key is often one."""
+    known = sorted({**_configured, **_of_jobs}, key=len, reverse=True)
+    return known if words else [secret for secret in known if not secret.isalpha() or len(secret) > MAX_WORD]
 
 
-def scrub(text: str, *, most: int | None = None) -> str:
+def scrub(text: str, *, most: int | None = None, words: bool = True) -> str:
     """`text` without any credential, cut to `most` characters."""
-    for secret in secrets():
+    for secret in secrets(words=words):
         if secret in text:
             text = text.replace(secret, HIDDEN)
     text = LOOKS_LIKE_ONE.sub(rf"\1{HIDDEN}", text)
     return text if most is None or len(text) <= most else f"{text[:most]}{HIDDEN}"
 
 
-def scrubbed(value: Any, *, depth: int = MAX_DEPTH) -> Any:
+def scrubbed(value: Any, *, depth: int = MAX_DEPTH, words: bool = True) -> Any:
     """A value of JSON without any credential in its texts and names, and of no more than `depth` levels."""
     if isinstance(value, str):
-        return scrub(value)
+        return scrub(value, words=words)
     if not isinstance(value, list | dict):
         return value
     if depth <= 0:
         return HIDDEN
     if isinstance(value, list):
-        return [scrubbed(each, depth=depth - 1) for each in value]
-    return {scrub(name): scrubbed(each, depth=depth - 1) for name, each in value.items()}
+        return [scrubbed(each, depth=depth - 1, words=words) for each in value]
+    return {scrub(name, words=words): scrubbed(each, depth=depth - 1, words=words) for name, each in value.items()}
 
 
 def holds_secret(value: Any) -> bool:
-    """Whether a credential stands anywhere in a value of JSON: one look at its text."""
+    """Whether a credential, not a word, stands anywhere in a value of JSON: one look at its text."""
     try:
         text = msgspec.json.encode(value)
     except (ValueError, TypeError, OverflowError, RecursionError):
@@ -89,8 +93,8 @@ def holds_secret(value: Any) -> bool:
 
 
 def is_in(text: bytes) -> bool:
-    """Whether a credential stands in a JSON text."""
-    return any(secret.encode() in text or written(secret) in text for secret in secrets())
+    """Whether a credential, not a word, stands in a JSON text."""
+    return any(secret.encode() in text or written(secret) in text for secret in secrets(words=False))
 
 
 @lru_cache(maxsize=1024)
@@ -118,7 +122,14 @@ def beside(said: Any, names: tuple[str, ...]) -> list[Any]:
 
 
 def scrub_fields(said: Any, names: tuple[str, ...]) -> Any:
-    return msgspec.structs.replace(said, **{name: scrubbed(getattr(said, name)) for name in names})
+    fields = {name: scrubbed(getattr(said, name), words=False) for name in names}
+    if calls := fields.get("tool_calls"):  # what a model calls a tool with is what it says, as its text is
+        payloads = ({kind: call[kind] for kind in PAYLOADS if kind in call} for call in said.tool_calls)
+        fields["tool_calls"] = [call | payload for call, payload in zip(calls, payloads, strict=True)]
+    return msgspec.structs.replace(said, **fields)
+
+
+PAYLOADS = ("function", "custom")
 
 
 BESIDE_CHOICE = (
@@ -141,6 +152,6 @@ def kept(raw: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if size > MAX_KEPT:
             notes.append(f"{name}: left out, it is too large")
         else:
-            fields[name] = scrubbed(value) if holds_secret(value) else value
+            fields[name] = scrubbed(value, words=False) if holds_secret(value) else value
             notes.append(f"{name}: kept as it came")
     return fields, notes

@@ -60,7 +60,7 @@ def bounded(extra: dict[str, dict[str, Any]], notes: list[str]) -> dict[str, dic
         total += size
         if total <= MAX_BYTES:
             value = extra[level][name]
-            kept.setdefault(level, {})[name] = scrubbed(value) if holds_secret(value) else value
+            kept.setdefault(level, {})[name] = scrubbed(value, words=False) if holds_secret(value) else value
         else:
             notes.append(f"{name}: left out, it is too large")
     return kept

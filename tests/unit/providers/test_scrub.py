@@ -135,3 +135,19 @@ def test_a_key_in_any_side_field_is_taken_out(key: str) -> None:
     completion = reducer.completion(JOB)
     assert not holds_secret(completion)
     assert completion.content == "hi"
+
+
+def test_what_a_model_says_is_no_key() -> None:
+    """A local server's key is often a word, and a model may say it; what it calls a tool with is never touched."""
+    for key in ("rehearsal", "tool-key-0123456"):
+        remember(key)
+    arguments = '{"room":"rehearsal room tool-key-0123456"}'
+    call = {"id": "rehearsal", "type": "function", "function": {"name": "rehearsal", "arguments": arguments}}
+    reducer = Reducer()
+    reducer.add(
+        answer("in rehearsal", tool_calls=[call], citations=["http://a/rehearsal"]) | {"model": "rehearsal/small"}
+    )
+    completion = reducer.completion(JOB)
+    assert completion.tool_calls == [call]
+    assert (completion.model, completion.citations) == ("rehearsal/small", ["http://a/rehearsal"])
+    assert "rehearsal" not in scrub("Incorrect API key: rehearsal")
