@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from headrace.options import COMPATIBLE, check_beside_schema
 from headrace.steering import check_steering
 
 URL = "/v1/chat/completions"
+PATH = re.compile(r"(/[\w.-]+)*/chat/completions")
 TAKEN = ("model", "messages", "tools", "tool_choice", "response_format", "stream", "stream_options", "n")
 PASSED_ON = COMPATIBLE - {"n"} | {"parallel_tool_calls"}
 INSTEAD = {"functions": "tools", "function_call": "tool_choice"}
@@ -62,7 +64,7 @@ def check_envelope(fields: dict[str, Any], body: dict[str, Any]) -> None:
     method, url = fields.get("method"), fields.get("url")
     if method not in (None, "POST"):
         raise InputError(f"/method: must be POST, not {method!r:.40}")
-    if url is not None and not (isinstance(url, str) and url.endswith("/chat/completions")):
+    if url is not None and not (isinstance(url, str) and PATH.fullmatch(url)):
         raise InputError(f"/url: must be {URL}, not {url!r:.80}: other endpoints are not called")
     for name, instead in INSTEAD.items():
         if body.get(name) is not None:

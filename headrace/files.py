@@ -38,13 +38,20 @@ class StoreName(msgspec.Struct, frozen=True):
 
 
 class FileStore:
-    """Files under `root`, by names such as `batch_x/input.jsonl`."""
+    """Files under `root`, by names such as `batch_x/input.jsonl`. Raises `StorageError` for a root that everybody may write."""
 
     def __init__(self, root: Path):
         self.root = root
         make_private_folder(root)
-        self._group = root.stat().st_mode & (stat.S_IRWXG | stat.S_ISGID)
-        if not self._group & stat.S_IWGRP:  # it may read without being meant to: so the usual umask has it
+        info = root.stat()
+        if info.st_mode & stat.S_IWOTH:
+            mode = stat.S_IMODE(info.st_mode)
+            raise StorageError(
+                f"{root}: everybody may write into it (mode {mode:04o}), and change answers: `chmod o-w {root}`"
+            )
+        self._group = info.st_mode & (stat.S_IRWXG | stat.S_ISGID)
+        # It may read without being meant to: so the usual umask has it. And what is made here must get that group.
+        if not self._group & stat.S_IWGRP or not (info.st_mode & stat.S_ISGID or info.st_gid == os.getegid()):
             self._group = 0
         mark = root / ".store-id"
         if not mark.exists():

@@ -36,7 +36,7 @@ def writable(path: Path) -> Path:
     if target.is_dir() or not target.parent.is_dir():
         what = "is a folder" if target.is_dir() else f"the folder {target.parent} does not exist"
         raise InputError(f"{path}: {what}; name a file, for example results.jsonl")
-    if target.exists() and not target.is_file():
+    if (target.exists() or path.exists()) and not path.is_file():  # `/dev/stdout` leads to a pipe without a name
         raise InputError(f"{path}: is no ordinary file; name one, or print the rows and redirect them")
     if len(os.fsencode(errors_beside(target).name)) > MAX_NAME_BYTES:
         raise InputError(

@@ -30,6 +30,7 @@ REMEDY = (
 
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
+Secret = Annotated[str, Meta(min_length=16, pattern=r"^\S.*\S$")]
 Origin = Annotated[str, Meta(pattern="^https?://[^/?#@]+$")]
 
 
@@ -54,7 +55,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     profiles: str | None = (
         None  # path of a JSON file of prices and context lengths, before the catalogue's (providers.md)
     )
-    stream_secret: Annotated[str, Meta(min_length=16)] | None = None  # signs stream tokens; `headrace up` makes one
+    stream_secret: Annotated[str, Meta(min_length=16, pattern=r"^\S.*\S$")] | None = (
+        None  # signs stream tokens; `headrace up` makes one
+    )
     stream_secret_file: str | None = None  # a file with it instead; `headrace gateway` makes it if missing
     gateway_open: bool | None = None  # take callers without a token; unset: only when the gateway listens on loopback
     gateway_origins: str = ""  # origins of other sites whose pages may use the gateway, with commas between

@@ -6,6 +6,7 @@ their own. They are refused in whatever spelling, and never passed on.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -36,12 +37,27 @@ def spelled(name: str) -> str:
 
 
 SPELLINGS = {spelled(name): remedy for name, remedy in REMEDIES.items()}
+FAMILIES = (
+    (
+        re.compile(r"(apikey|accesstoken|secretkey|sessiontoken|credentials?|credentialname|identitytoken)$|^langfuse"),
+        KEY,
+    ),
+    (
+        re.compile(
+            r"(apibase|baseurl|apiurl|endpoint|endpointurl|host)$|^(aws|azure|vertex|litellm)|fallback|callback"
+        ),
+        ADDRESS,
+    ),
+    (re.compile(r"^(userconfig|routersettings|modellist)"), ADDRESS),
+)
+"""Whole families of names, as spelled here: proxies invent more of them."""
 MAX_NAME_CHARS = 64
 
 
 @lru_cache(1024)
 def remedy_for(name: str) -> str | None:
-    return SPELLINGS.get(spelled(name))
+    word = spelled(name)
+    return SPELLINGS.get(word) or next((remedy for family, remedy in FAMILIES if family.search(word)), None)
 
 
 def check_steering(body: Mapping[str, Any], place: str = "") -> None:

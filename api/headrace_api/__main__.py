@@ -12,6 +12,7 @@ import gc
 import json
 import logging
 import os
+import re
 import secrets
 import socket
 import sys
@@ -19,7 +20,9 @@ from pathlib import Path
 
 import structlog
 
-from headrace.errors import HeadraceError, InputError
+from headrace.errors import HeadraceError, InputError, SettingsError
+from headrace.ownership import write_private
+from headrace.quoting import quoted
 from headrace.settings import Settings
 from headrace_api.app import make_app
 from headrace_api.auth import EVERY_JOB, SCOPES, Gate
@@ -31,6 +34,7 @@ from headrace_api.server import make_server
 
 TOKEN_S = 24 * 3600.0
 BACKLOG = 2048
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@*]+")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -66,7 +70,7 @@ async def serve(options: argparse.Namespace, settings: Settings) -> int:
         logger_factory=structlog.stdlib.LoggerFactory(), processors=[structlog.processors.KeyValueRenderer()]
     )
     logging.getLogger("uvicorn").setLevel("WARNING")
-    origins = [origin.strip() for origin in settings.gateway_origins.split(",") if origin.strip()]
+    origins = [checked_origin(origin.strip()) for origin in settings.gateway_origins.split(",") if origin.strip()]
     with listening(options.host, options.port) as listener:
         address, port = listener.getsockname()[:2]
         if not is_loopback(address) and not settings.stream_secret:
@@ -79,11 +83,26 @@ async def serve(options: argparse.Namespace, settings: Settings) -> int:
         gateway = make_gateway(settings, origins, on_loopback=is_loopback(address))
         server = make_server(Door(make_app(gateway, origins), gateway.callers), gateway, raise_limit())
         async with gateway.running():
-            server.on_start = lambda: announce(options.ready_file, url)
+
+            def on_start() -> None:
+                listener.listen(BACKLOG)  # the server has set its own, which is how many it accepts at once
+                announce(options.ready_file, url)
+
+            server.on_start = on_start
             # What the imports made stays: a full collection that looks at it stops every stream for 0.1 s.
             gc.freeze()
             await server.serve([listener])
     return 0
+
+
+def checked_origin(given: str) -> str:
+    """An origin as browsers send it. Raises `SettingsError`."""
+    origin = given.rstrip("/").lower()
+    if not ORIGIN.fullmatch(origin):
+        raise SettingsError(
+            f"HEADRACE_GATEWAY_ORIGINS: {quoted(given)} is no origin; write each as https://app.example, or with a port"
+        )
+    return origin
 
 
 def make_gateway(settings: Settings, origins: list[str], *, on_loopback: bool) -> Gateway:
@@ -134,9 +153,7 @@ def shown(host: str) -> str:
 
 def announce(ready_file: Path | None, url: str) -> None:
     if ready_file is not None:
-        partial = ready_file.with_name(f".{ready_file.name}.{os.getpid()}")
-        partial.write_text(json.dumps({"pid": os.getpid(), "url": url}))
-        partial.replace(ready_file)
+        write_private(ready_file, json.dumps({"pid": os.getpid(), "url": url}))
     structlog.get_logger("headrace.api").info("ready", url=url, pid=os.getpid())
 
 

@@ -111,12 +111,14 @@ class Gate:
 def tokens_of(headers: Any, query: Any, subprotocols: Iterable[str] = ()) -> list[str]:
     """Every token that came along: `Authorization: Bearer`, `Sec-WebSocket-Protocol: …, bearer.<token>`, `?st=`, the cookie
     (a browser sends one for each path that it was set for)."""
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    tokens = [token.strip()] if scheme.lower() == "bearer" and token.strip().startswith(f"{VERSION}.") else []
+    given = (line.strip().partition(" ") for line in headers.getall("authorization", []))
+    tokens = [token.strip() for scheme, _, token in given if scheme.lower() == "bearer"]
+    tokens = [token for token in tokens if token.startswith(f"{VERSION}.")]
     tokens += [name.removeprefix("bearer.") for name in subprotocols if name.startswith("bearer.")]
-    cookies = (part.strip().partition("=") for part in headers.get("cookie", "").split(";"))
+    lines = headers.getall("cookie", [])  # HTTP/2 splits them, and a proxy may leave it so
+    cookies = (part.strip().partition("=") for line in lines for part in line.split(";"))
     tokens += query.getall("st", [])
-    return [token for token in (*tokens, *(value for name, _, value in cookies if name == COOKIE)) if token]
+    return [token for token in (*tokens, *(value.strip('"') for name, _, value in cookies if name == COOKIE)) if token]
 
 
 def as_text(raw: bytes) -> str:

@@ -17,9 +17,10 @@ FORWARDED = frozenset(
         *(b"forwarded", b"via", b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"x-original-forwarded-for"),
         *(b"x-original-host", b"x-forwarded", b"true-client-ip", b"fastly-client-ip", b"fly-client-ip", b"cdn-loop"),
         *(b"x-azure-clientip", b"x-azure-socketip", b"x-appengine-user-ip", b"x-amzn-trace-id", b"x-proxyuser-ip"),
+        *(b"client-ip", b"x-original-url", b"x-rewrite-url", b"x-amz-cf-id", b"x-amzn-request-id", b"x-host"),
     }
 )
-FORWARDED_PREFIXES = (b"x-forwarded-", b"cf-", b"x-envoy-", b"tailscale-", b"x-arr-")
+FORWARDED_PREFIXES = (b"x-forwarded-", b"cf-", b"x-envoy-", b"tailscale-", b"x-arr-", b"fly-", b"x-original-")
 """Headers that proxies, balancers and tunnels add, and clients do not."""
 
 
@@ -31,21 +32,24 @@ class Callers:
 
     def __init__(self, *, is_open: bool, is_implicit: bool = False, origins: Collection[str] = ()):
         self._is_open = is_open
-        self._is_implicit = is_implicit
+        self.is_implicit = is_implicit
         self._origins = frozenset(origins)
         self._hosts = frozenset(hostname(origin) for origin in origins)
 
-    def check_way(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Raises `Denied` when a request with these headers (lower case) came to an implicitly open gateway by a proxy."""
-        if not self._is_implicit:
+    def check_way(self, headers: Iterable[tuple[bytes, bytes]], version: str = "1.1") -> None:
+        """Raises `Denied` when a request with these headers (lower case), in this version of HTTP, came to an implicitly open
+        gateway by a proxy. HTTP/1.0 is what nginx speaks to the server behind it unless told otherwise, and no client today."""
+        if not self.is_implicit:
             return
-        for name, _ in headers:
-            if name in FORWARDED or name.startswith(FORWARDED_PREFIXES):
-                raise Denied(
-                    f"came through a proxy ({name.decode('latin-1'):.40}), and this gateway is open to its own machine "
-                    "alone. For others: HEADRACE_STREAM_SECRET and HEADRACE_GATEWAY_OPEN=0 (docs/operations.md, Behind a proxy)",
-                    missing=False,
-                )
+        names = (name.replace(b"_", b"-") for name, _ in headers)
+        marks = (name.decode("latin-1") for name in names if name in FORWARDED or name.startswith(FORWARDED_PREFIXES))
+        mark = "HTTP/1.0" if version == "1.0" else next(marks, None)
+        if mark is not None:
+            raise Denied(
+                f"came through a proxy ({mark:.40}), and this gateway is open to its own machine "
+                "alone. For others: HEADRACE_STREAM_SECRET and HEADRACE_GATEWAY_OPEN=0 (docs/operations.md, Behind a proxy)",
+                missing=False,
+            )
 
     def check(self, host: str, origin: str | None, local_address: str | None) -> None:
         """Refuse pages of other sites, and at an open gateway names for it that anybody may have made up.

@@ -16,6 +16,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from headrace.settings import Settings
+from headrace_api.peers import is_another_users
 
 RESERVED_DESCRIPTORS = 128
 """For Redis, the log, files: what is left when all connections are open."""
@@ -36,6 +37,12 @@ def last_word(status: bytes, code: str, message: str) -> bytes:
 
 
 BUSY = last_word(b"503 Service Unavailable", "busy", "too many connections are open here; try again")
+STRANGER = last_word(
+    b"403 Forbidden",
+    "forbidden",
+    "this gateway is open to the user that runs it alone, and you are another one. For others: HEADRACE_GATEWAY_OPEN=0 and "
+    "tokens, or HEADRACE_GATEWAY_OPEN=1 to let in everybody on this machine",
+)
 LATE = last_word(b"408 Request Timeout", "timeout", "the request took too long to come")
 
 
@@ -59,9 +66,10 @@ class Limits(msgspec.Struct, frozen=True):
 class Config(uvicorn.Config):
     """uvicorn's, with the limits of its connections, and where they are by the address of their clients."""
 
-    def __init__(self, app: Any, *, limits: Limits, **options: Any):
+    def __init__(self, app: Any, *, limits: Limits, own_user_only: bool, **options: Any):
         super().__init__(app, **options)
         self.limits = limits
+        self.own_user_only = own_user_only
         self.connections: dict[Any, Connection] = {}
 
 
@@ -108,6 +116,9 @@ class HttpProtocol(Connection, H11Protocol):
         super().connection_made(transport)
         if len(self.connections) > self._limits.connections:
             self.transport.write(BUSY)
+            self.transport.close()
+        elif self.config.own_user_only and is_another_users(self.client, self.server):
+            self.transport.write(STRANGER)
             self.transport.close()
 
     def data_received(self, data: bytes) -> None:

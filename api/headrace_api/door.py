@@ -32,7 +32,7 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: Any = scope.get("headers", ())
         try:
-            self._callers.check_way(headers)
+            self._callers.check_way(headers, scope.get("http_version") or "1.1")
         except Denied as error:
             await (refuse if scope["type"] == "http" else refuse_socket)(error, receive, send)
             return

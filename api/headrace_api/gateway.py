@@ -10,11 +10,12 @@ from typing import Any, Literal
 import msgspec
 
 from headrace.client import AsyncHeadrace
-from headrace.errors import Expired, InputError, Unknown
+from headrace.errors import Damaged, Expired, InputError, Unknown
 from headrace.event import START, EventId
 from headrace.handles import decode_outcome
 from headrace.job import Job, Outcome
 from headrace.ledger.state import TERMINAL
+from headrace.readable import UNREADABLE
 from headrace.reader import Reader, Viewer
 from headrace.settings import Settings
 from headrace.waiting import persistently
@@ -133,7 +134,10 @@ class Gateway:
         result = await persistently(lambda: self.client.ledger.client.get(f"{record}:result"))
         if result is None:
             raise Expired(job, "it ended, and its result is past its lifetime (`ttl_s` of its submission)")
-        return decode_outcome(result)
+        try:
+            return decode_outcome(result)
+        except (*UNREADABLE, TypeError, msgspec.ValidationError):
+            raise Damaged(job, "its result was changed by somebody else") from None
 
     async def ended(self, job: str) -> Outcome:
         """Wait for its end, and how it ended. Raises `Expired`."""

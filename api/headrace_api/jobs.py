@@ -8,10 +8,10 @@ import msgspec
 from litestar import Request, Response, get, post
 
 from headrace.ask import CHAT_TIMEOUT_S, TIMEOUT_S, checked_key, timeout_ms, ttl_ms
-from headrace.errors import Expired, InputError, Unknown
+from headrace.errors import Damaged, Expired, InputError, Unknown
 from headrace.job import Outcome
 from headrace.ledger.cancel import cancel as cancel_job
-from headrace.ledger.state import TERMINAL
+from headrace.ledger.state import TERMINAL, JobState
 from headrace.ledger.unread import Asker
 from headrace_api.auth import CANCEL, EVERY_JOB, READ, SUBMIT, TOKEN_S
 from headrace_api.bodies import Asked, read_asked, read_object, sized
@@ -83,14 +83,17 @@ async def show(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> R
     state, created, ended, attempts = await gateway.fields(job, *FIELDS)
     if state is None:
         raise Unknown(job, "never submitted here, or past its retention of 24 h")
-    status = state.decode()
-    shown: dict[str, Any] = {
-        "id": job,
-        "status": status,
-        "attempts": int(attempts or 0),
-        "created_ms": int(created or 0),
-        "ended_ms": int(ended) if ended else None,
-    }
+    try:
+        status = JobState(state.decode())
+        shown: dict[str, Any] = {
+            "id": job,
+            "status": status,
+            "attempts": int(attempts or 0),
+            "created_ms": int(created or 0),
+            "ended_ms": int(ended) if ended else None,
+        }
+    except ValueError:
+        raise Damaged(job, "its record was changed by somebody else") from None
     if status in TERMINAL:
         try:
             shown |= outcome_fields(await gateway.outcome(job))

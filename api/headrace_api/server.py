@@ -19,6 +19,8 @@ from headrace_api.unread import Delivery, Exchange
 
 log = structlog.get_logger("headrace.api")
 
+ACCEPTED_AT_ONCE = 32
+"""In one turn of the loop, before any of them can be refused: far fewer than the descriptors that are kept back."""
 GRACE_S = 2
 LAST_WORD_S = 2.0
 
@@ -90,6 +92,7 @@ def make_server(app: Any, gateway: Gateway, descriptors: int) -> Server:
     config = Config(
         app,
         limits=Limits.of(gateway.settings, descriptors),
+        own_user_only=gateway.callers.is_implicit,
         http=HttpProtocol,
         ws=WebSocketProtocol,
         ws_max_size=MOST_FRAME_BYTES,
@@ -98,6 +101,7 @@ def make_server(app: Any, gateway: Gateway, descriptors: int) -> Server:
         log_config=None,
         access_log=False,
         server_header=False,
+        backlog=ACCEPTED_AT_ONCE,
         proxy_headers=False,  # who writes them is not known here
         lifespan="off",
     )

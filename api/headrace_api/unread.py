@@ -19,7 +19,7 @@ from litestar import Request
 from headrace.client import TENANT, AsyncHeadrace
 from headrace.errors import HeadraceError
 from headrace.ledger.script import AWAY
-from headrace.ledger.unread import Asker, Held, leave, read_together
+from headrace.ledger.unread import Asker, Held, doubt, leave, read_together
 from headrace.waiting import persistently
 from headrace_api.bodies import sized
 
@@ -113,7 +113,7 @@ class Unread:
             delivery = self._delivery(sent.exchange)
             if delivery == "closed":
                 self._doubted.append(sent._replace(until_s=now_s() + DOUBT_S))
-                await self._say(leave(self._client.ledger, sent.held))
+                await self._say(doubt(self._client.ledger, sent.held))
             elif delivery == "pending" or (delivery == "settled" and sent.until_s > now_s()):
                 self._sent.append(sent)
             else:

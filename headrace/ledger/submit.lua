@@ -4,7 +4,7 @@ local job, due, jobs, idem, unread = unpack(KEYS)
 local id, tenant, queue, body, sha, ttl_ms, timeout_ms, grace_ms, idempotent, idem_ms, retry_of, gateway, again, unread_ms = unpack(ARGV)
 
 -- A job whose answer has not reached whoever asked the same: one whose client has left; else one that another gateway holds; else
--- one held here, for who stands between may hide that a client has left. Of equals the one that was touched longest ago: so many
+-- one whose client has left right after it; else one held here, for who stands between may hide that a client has left. Of equals the one that was touched longest ago: so many
 -- who ask the same are each given another.
 local function take_unread(now)
   local best, best_rank, best_since, entries = nil, nil, nil, redis.call('HGETALL', unread)
@@ -16,7 +16,7 @@ local function take_unread(now)
     if not state or ended and ((tonumber(ended) or 0) + unread_ms < now or redis.call('EXISTS', record .. ':result') == 0) then
       redis.call('HDEL', unread, known)
     else
-      local rank = how == 'left' and 0 or holder ~= gateway and 1 or 2
+      local rank = how == 'left' and 0 or how == 'held' and holder ~= gateway and 1 or how == 'sent' and 2 or 3
       since = tonumber(since) or 0
       if not best or rank < best_rank or rank == best_rank and since < best_since then
         best, best_rank, best_since = known, rank, since

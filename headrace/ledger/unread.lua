@@ -6,6 +6,6 @@ if holder ~= token then return { 'OK' } end          -- read, or somebody else's
 if word == 'read' then
   redis.call('HDEL', unread, id)
 else
-  redis.call('HSET', unread, id, 'left ' .. gateway .. ' ' .. token .. ' ' .. text(now_ms()))
+  redis.call('HSET', unread, id, word .. ' ' .. gateway .. ' ' .. token .. ' ' .. text(now_ms()))
 end
 return { 'OK' }

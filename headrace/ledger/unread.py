@@ -1,7 +1,7 @@
 """Unread: answers that have not reached those who wait for them on a connection, so that who asks again is not charged again.
 
-A hash per tenant and question (`Asker.asked`), job id -> `held` or `left`, gateway, token, and the time (ms). The token is the
-id that the request would have given to a job of its own; with it a request's later words touch nobody else's entry.
+A hash per tenant and question (`Asker.asked`), job id -> `held`, `left` or `sent`, gateway, token, and the time (ms). The token
+is the id that the request would have given to a job of its own; with it a request's later words touch nobody else's entry.
 `submit` makes an entry, or hands one on to a client's own retry.
 """
 
@@ -37,6 +37,12 @@ class Held(NamedTuple):
 async def leave(ledger: Ledger, held: Held) -> None:
     """Its client has left without the answer: the next one who asks the same, again, takes it over."""
     await ledger.run("unread", *_call(ledger, held, "left"))
+
+
+async def doubt(ledger: Ledger, held: Held) -> None:
+    """Its client has left right after the answer was sent: it may not have come. Who asks again has it if nobody has left
+    without one."""
+    await ledger.run("unread", *_call(ledger, held, "sent"))
 
 
 async def read_together(ledger: Ledger, many: Sequence[Held]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import html.parser
+import http.client
 import json
 import re
 import socket
@@ -13,10 +14,13 @@ import sys
 import time
 import urllib.parse
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from gateways import Sse, another_gateway, ask, submit
+from headrace_api.__main__ import announce
 from headrace_api.auth import Gate
 from stack import Stack, started, until
 from websockets.asyncio.client import connect
@@ -359,7 +363,55 @@ def test_without_a_token_a_websocket_ends_after_five_seconds_whatever_it_says(sh
         assert 4 < lasted_s < 11, f"{what}: {lasted_s:.1f} s"
 
 
+@pytest.mark.parametrize("lines", [("cookie", "cookie"), ("authorization", "authorization")])
+def test_one_good_token_is_enough_in_whichever_line_it_stands(shut: str, lines: tuple[str, str]) -> None:
+    gate = Gate(SECRET.encode(), is_open=False)
+    job = ask(f"{shut}/v1/jobs", "POST", BODY, authorization=f"Bearer {gate.sign('*', ['submit'])}").json["id"]
+    good, parts = gate.sign(job, ["read"]), urlsplit(shut)
+    assert parts.hostname
+    for first, second in (("x", good), (good, "x"), ("x", f'"{good}"')):
+        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
+        connection.putrequest("GET", f"/v1/jobs/{job}")
+        for name, token in zip(lines, (first, second), strict=True):
+            connection.putheader(
+                name, f"headrace_token={token}" if name == "cookie" else f"Bearer {token.strip(chr(34))}"
+            )
+        connection.endheaders()
+        assert connection.getresponse().status == 200, (first == good, second)
+        connection.close()
+
+
+def test_what_speaks_the_first_http_is_a_proxy(base: str) -> None:
+    parts = urlsplit(base)
+    with socket.create_connection((parts.hostname, parts.port), timeout=30) as connection:  # as nginx does by default
+        connection.sendall(f"GET /healthz HTTP/1.0\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+    assert answer.startswith(b"HTTP/1.1 403")
+    assert b"HEADRACE_GATEWAY_OPEN=0" in answer
+
+
+@pytest.mark.parametrize("origins", ["*", "app.example", "null", "https://app.example/x", "https://*.example"])
+def test_what_is_no_origin_does_not_start(stack: Stack, origins: str) -> None:
+    environment = {**stack.client_environment, "HEADRACE_GATEWAY_ORIGINS": origins}
+    command = [sys.executable, "-m", "headrace_api", "--port", "0"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "HEADRACE_GATEWAY_ORIGINS" in done.stderr
+    assert "https://app.example" in done.stderr
+
+
+def test_a_ready_file_follows_no_link(stack: Stack, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / "ready.json").symlink_to(victim)
+    announce(tmp_path / "ready.json", "http://127.0.0.1:1")
+    assert victim.read_text() == "mine"
+    assert json.loads((tmp_path / "ready.json").read_text())["url"] == "http://127.0.0.1:1"
+
+
 STEERING = [
+    *("user_config", "litellm_params", "default_fallbacks", "aws_sts_endpoint", "ollama_base_url", "x-api-key"),
+    *("vertex_ai_project", "langfuse_host", "success_callback", "litellm_credential_name", "anthropic_api_key"),
     *("api_base", "base_url", "api_key", "extra_query", "extra_headers", "extra_body", "api_version", "organization"),
     *("custom_llm_provider", "apiBase", "API-KEY", "baseURL", "azure_endpoint", "default_headers"),
 ]

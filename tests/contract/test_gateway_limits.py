@@ -186,6 +186,23 @@ def test_descriptors_are_raised_and_some_are_left(stack: Stack) -> None:
     assert (stack.folder / "limited.log").read_text().count("Traceback") == 0
 
 
+def test_more_who_come_at_once_than_there_are_descriptors_for(stack: Stack) -> None:
+    """Those who find no place are told so, and nothing else happens: no storm of errors, and whoever is in is served."""
+    program = ("-c", LIMITED.replace("(64, 300)", "(64, 400)"))
+    with another_gateway(stack, "storm", program=program) as (base, process), contextlib.ExitStack() as crowd:
+        for _ in range(600):
+            connection = socket.socket()
+            crowd.enter_context(connection)
+            connection.setblocking(False)
+            parts = urlsplit(base)
+            connection.connect_ex((parts.hostname, parts.port))
+        until(lambda: len(list(Path(f"/proc/{process.pid}/fd").iterdir())) > 250, what="it is full")
+        until(lambda: refused(base), what="the next one is told so")
+        log = (stack.folder / "storm.log").read_text()
+    assert "Too many open files" not in log
+    assert "Traceback" not in log
+
+
 def test_who_never_reads_a_plain_answer_is_dropped(stack: Stack) -> None:
     with another_gateway(stack, "unread", HEADRACE_SLOW_READER_S="1") as (base, process):
         parts = urlsplit(base)

@@ -4,6 +4,7 @@ and of a command that talks to it, as `nobody`. And each process of it has no se
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import secrets
@@ -20,6 +21,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from stack import Stack, alive, started, until
@@ -250,6 +252,25 @@ def test_nobody_else_reads_anything_of_a_process(stack: Stack, program: list[str
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
+
+
+def test_an_open_gateway_is_open_to_its_own_user_alone(stack: Stack) -> None:
+    gateway = urlsplit(stack.ready["gateway"])
+
+    def look() -> str:
+        said = []
+        for path in ("/healthz", "/v1/ui/chat/support-42/stream"):
+            connection = http.client.HTTPConnection(str(gateway.hostname), gateway.port, timeout=30)
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            said.append(f"{answer.status} {answer.read().decode()}")
+            connection.close()
+        return "\n".join(said)
+
+    for line in as_nobody(look).splitlines():
+        assert line.startswith("403 ")
+        assert "HEADRACE_GATEWAY_OPEN" in line
+    assert look().startswith("200 ")
 
 
 def test_each_process_has_its_own_secrets_alone(stack: Stack) -> None:

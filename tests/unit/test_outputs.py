@@ -98,6 +98,16 @@ def test_errors_lie_beside_the_results() -> None:
     assert errors_beside(Path("rows")) == Path("rows.errors.jsonl")
 
 
+def test_a_pipe_without_a_name_is_no_file() -> None:
+    reader, writer = os.pipe()
+    try:
+        with pytest.raises(InputError, match="no ordinary file"):
+            writable(Path(f"/dev/fd/{writer}"))
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
 def test_a_device_is_never_replaced_by_a_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/null")):

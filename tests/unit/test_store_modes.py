@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from headrace.errors import StorageError
 from headrace.files import FileStore
 from headrace.settings import find_state_folder
 
@@ -61,3 +62,10 @@ def test_a_named_folder_keeps_its_mode_and_what_headrace_wrote_there_is_closed(t
     found = modes(root)
     assert (found["."], found["theirs.txt"]) == ("0o755", "0o644")
     assert {found["batch_a"], found["batch_b"]} == {"0o700"}
+
+
+def test_where_everybody_may_write_nothing_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files").chmod(0o777)
+    with pytest.raises(StorageError, match="chmod o-w"):
+        FileStore(tmp_path / "files")

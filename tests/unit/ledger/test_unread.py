@@ -9,7 +9,7 @@ import pytest
 from headrace.job import new_id
 from headrace.ledger.script import Ledger
 from headrace.ledger.submit import submit
-from headrace.ledger.unread import UNREAD_MS, Asker, Held, leave, read_together
+from headrace.ledger.unread import UNREAD_MS, Asker, Held, doubt, leave, read_together
 
 ASKED = "0" * 64
 
@@ -62,6 +62,15 @@ async def test_what_another_gateway_holds_is_taken_after_what_was_left(ledger: L
     assert (await ask(ledger, again=True)).job == left.job
     assert (await ask(ledger, again=True)).job == there.job
     assert (await ask(ledger, again=True)).job in (here.job, left.job, there.job)
+
+
+async def test_what_may_have_been_read_is_taken_after_what_was_left(ledger: Ledger) -> None:
+    answered = await ask(ledger)
+    await doubt(ledger, answered)
+    left = await ask(ledger)
+    await leave(ledger, left)
+    assert (await ask(ledger, again=True)).job == left.job
+    assert (await ask(ledger, again=True)).job == answered.job
 
 
 async def test_the_word_of_a_request_that_was_followed_changes_nothing(ledger: Ledger) -> None:
