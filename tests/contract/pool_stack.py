@@ -86,8 +86,12 @@ class Stack:
         options = {"argsrepr": "()", "kwargsrepr": "{}", **options}
         return self.app.send_task(task, args=args, queue=queue, **options).id
 
+    def words(self) -> list[str]:
+        """What the tasks have said, in its order."""
+        return [str(word) for word in self.redis.lrange(f"marks:{self.namespace}", 0, -1)]
+
     def marks(self) -> Counter[str]:
-        return Counter(str(word) for word in self.redis.lrange(f"marks:{self.namespace}", 0, -1))
+        return Counter(self.words())
 
     @property
     def queued(self) -> int:

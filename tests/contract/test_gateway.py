@@ -398,7 +398,7 @@ def test_heartbeats_and_the_last_word_do_not_wait_for_the_ledger(stack: Stack) -
                     assert stream.answer.readline() in (b": hb\n", b"\n")
                 process.send_signal(signal.SIGTERM)
                 assert [json.loads(data)["t"] for _, data in stream.events()] == ["bye"]
-                assert time.monotonic() - began < 4
+                assert time.monotonic() - began < 20, "nobody waited for the ledger, which takes a minute"
                 answer = ask(f"{stack.ready['gateway']}/healthz")
                 assert (answer.status, answer.json["error"]["code"]) == (503, "unreachable")
         finally:

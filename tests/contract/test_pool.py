@@ -55,17 +55,14 @@ def watch() -> Iterator[Callable[[Stack], Events]]:
         yield make
 
 
-def test_200_tasks_of_one_second_run_at_once(stack: Stack) -> None:
+def test_200_tasks_run_at_once(stack: Stack) -> None:
     stack.worker()
-    for _ in range(200):
-        stack.send("t.sleep", 0)
-    until(lambda: stack.queued == 0 and stack.unacked == 0)
-    first = time.monotonic()
     with stack.app.producer_pool.acquire(block=True) as producer, producer.batch():
         for number in range(200):
-            stack.send("t.sleep", 1, f"{number}" if number == 199 else "", producer=producer)
-    until(lambda: stack.queued == 0 and stack.unacked == 0 and stack.marks()["ended 199"])
-    assert time.monotonic() - first < 3
+            stack.send("t.sleep", 5, f"{number}", producer=producer)
+    until(lambda: stack.queued == 0 and stack.unacked == 0 and sum(stack.marks().values()) == 400)
+    kinds = [word.partition(" ")[0] for word in stack.words()]
+    assert kinds == ["began"] * 200 + ["ended"] * 200, "all had begun before the first one ended"
 
 
 def test_a_slot_is_free_as_soon_as_its_task_has_ended(stack: Stack) -> None:
@@ -76,7 +73,7 @@ def test_a_slot_is_free_as_soon_as_its_task_has_ended(stack: Stack) -> None:
     first = time.monotonic()
     until(lambda: stack.marks()["ended last"])
     until(lambda: stack.unacked == 0)
-    assert time.monotonic() - first < 2
+    assert time.monotonic() - first < 10, "a second for each is what looking now and then would take"
 
 
 def test_every_event_arrives_and_answers_are_none(stack: Stack, watch: Callable[[Stack], Events]) -> None:
@@ -172,7 +169,7 @@ def test_at_the_deadline_of_the_drain_hints_go_back(stack: Stack) -> None:
     until(lambda: stack.unacked == 5)
     began = time.monotonic()
     assert worker.stop() == 0
-    assert 0.5 <= time.monotonic() - began < 5
+    assert 0.5 <= time.monotonic() - began < 20, "not what is left of the tasks"
     assert (stack.queued, stack.unacked) == (3, 0)
     marks = stack.marks()
     assert marks["ended short"] == 1

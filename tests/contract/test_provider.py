@@ -145,7 +145,7 @@ async def test_a_provider_that_hangs_meets_a_deadline(rehearsal: Rehearsal, stre
     with pytest.raises(CallError) as failed:
         await model.complete(job(f"[[rehearsal fault=hang]] {limit} {stream}", stream=stream))
     assert failed.value.code == "timeout"
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20, "not the limits that a call has otherwise"
     await asyncio.to_thread(
         lambda: until(lambda: rehearsal.calls()[-1].gone_at, what="the provider sees that we left", seconds=5)
     )

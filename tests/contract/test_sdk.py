@@ -474,7 +474,7 @@ def test_a_wait_for_a_batch_ends_in_time(client: Headrace) -> None:
     began = time.monotonic()
     with pytest.raises(WaitTimeout, match="goes on"):
         batch.wait(0.2)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 8, "not the nine seconds of the call"
     batch.cancel()
     assert batch.wait(30).state == "cancelled"
     assert [row.error.code for row in batch.results() if row.error] == ["batch_cancelled"]
