@@ -10,6 +10,7 @@ import random
 import re
 import stat
 import sys
+from array import array
 from collections.abc import AsyncIterable, ItemsView, Iterable, Iterator, KeysView, Mapping, Set
 from itertools import islice
 from pathlib import Path
@@ -140,8 +141,14 @@ def checked_items(source: Any, name: str, kind: str) -> Iterable[Any]:
             f"{not_one}{type(source).__module__.partition('.')[0]}.{sort}: tables and arrays are not taken. Give their rows: "
             'df.to_dict("records") in pandas, .to_dicts() in polars, .to_pylist() in Arrow, .tolist() for a column'
         )
-    if isinstance(source, io.IOBase):
+    if isinstance(source, io.IOBase) or has(source, "readline"):
         raise InputError(f"{not_one}{sort}, an open file; give its path")
+    if isinstance(source, array):
+        raise InputError(f"{not_one}{sort}, which gives numbers or letters; give a list of {kind}")
+    if isinstance(source, tuple) and has(source, "_fields"):
+        raise InputError(f"{not_one}{sort}, which is one record and gives its fields; give [it._asdict()]")
+    if has(source, "fetchone"):
+        raise InputError(f"{not_one}{sort}, a database's cursor; give its rows as dicts, gathered first")
     if isinstance(source, Set) and not isinstance(source, KeysView | ItemsView):
         raise InputError(f"{not_one}{sort}, which has no order; give a list, or sorted(it)")
     if not isinstance(source, Iterable) or isinstance(source, type):
