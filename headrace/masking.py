@@ -21,9 +21,9 @@ def masked(text: str) -> str:
 
     A user without a password is hidden too: there it is a token.
     """
-    if "://" not in text:
-        return text
-    return PARAMETER.sub(rf"\g<name>{HIDDEN}", USER.sub(hide_user, text))
+    if "://" in text:
+        text = USER.sub(hide_user, text)
+    return PARAMETER.sub(rf"\g<name>{HIDDEN}", text) if "=" in text else text  # also of an address that was cut
 
 
 def secrets_in(url: str) -> list[str]:

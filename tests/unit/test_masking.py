@@ -18,7 +18,7 @@ from headrace import Headrace
 from headrace.ask import make_job
 from headrace.errors import HeadraceError, SettingsError
 from headrace.facts import PROVIDERS, providers, split_model
-from headrace.masking import masked, secrets_in
+from headrace.masking import HIDDEN, masked, secrets_in
 from headrace.options import parse_options
 from headrace.quoting import MAX_QUOTED, quoted, shortened
 from headrace.settings import Settings, variable
@@ -204,3 +204,7 @@ def test_no_command_shows_a_secret_of_an_address_that_is_none(url: str, tmp_path
         assert done.returncode in (1, 2, 3), command
         assert SECRET not in said, command
         assert "Traceback" not in said, command
+
+
+def test_the_end_of_an_address_that_was_cut_is_masked_as_well() -> None:
+    assert masked("…/v1?api_key=hunter2&x=1") == f"…/v1?api_key={HIDDEN}&x=1"
