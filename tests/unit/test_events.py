@@ -184,17 +184,3 @@ def test_after_the_rest_the_fold_is_the_completion_whatever_was_told(
 
 def test_an_unknown_kind_of_delta_is_left_to_the_end() -> None:
     assert DeltaEvents().of(Delta("hologram", "x")) == []
-
-
-def test_a_tools_name_in_pieces_is_told_whole() -> None:
-    events, told = DeltaEvents(), Fold()
-    pieces = [
-        {"index": 0, "id": "c", "type": "function", "function": {"name": "get_", "arguments": ""}},
-        {"index": 0, "function": {"name": "weather"}},
-        {"index": 0, "function": {"arguments": "{}"}},
-    ]
-    seen = [event for piece in pieces for event in events.of(Delta("tool", [piece]))]
-    for event in seen:
-        told.add(event)
-    assert [(event["t"], event.get("name")) for event in seen] == [("tool.start", "get_weather"), ("tool.delta", None)]
-    assert told.message["tool_calls"][0]["function"] == {"name": "get_weather", "arguments": "{}"}

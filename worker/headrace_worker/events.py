@@ -46,10 +46,10 @@ class DeltaEvents:
         for i, said in self._calls.add_delta(deltas):
             call = self._calls.calls[i]
             if i not in self._told:
-                said = call.gathered()
-                if not (call.id and call.name and said):  # a name may come in pieces, up to where the arguments begin
+                if not (call.id and call.name):
                     continue
                 self._told.add(i)
+                said = call.gathered()
                 start = {"t": "tool.start", "c": 0, "i": i, "call_id": call.id, "name": call.name, "type": call.type}
                 events.append(start)
             if said and call.name not in self._reshaped:
