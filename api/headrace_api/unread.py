@@ -124,7 +124,7 @@ class Unread:
             await self._say(read_together(self._client.ledger, read))
 
     async def _say(self, word: Awaitable[None]) -> None:
-        with contextlib.suppress(*AWAY):  # unsaid, the entry runs out by itself
+        with contextlib.suppress(*AWAY, HeadraceError):  # unsaid or damaged, the entry runs out by itself
             await word
 
 

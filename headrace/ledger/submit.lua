@@ -4,8 +4,8 @@ local job, due, jobs, idem, unread = unpack(KEYS)
 local id, tenant, queue, body, sha, ttl_ms, timeout_ms, grace_ms, idempotent, idem_ms, retry_of, gateway, again, unread_ms = unpack(ARGV)
 
 -- A job whose answer has not reached whoever asked the same: one whose client has left; else one that another gateway holds; else
--- one whose client has left right after it; else one held here, for who stands between may hide that a client has left. Of equals the one that was touched longest ago: so many
--- who ask the same are each given another.
+-- one whose client has left right after it; else one held here, for who stands between may hide that a client has left. Of equals
+-- the one that was touched longest ago: so many who ask the same are each given another.
 local function take_unread(now)
   local best, best_rank, best_since, entries = nil, nil, nil, redis.call('HGETALL', unread)
   for at = 1, #entries, 2 do
