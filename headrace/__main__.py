@@ -1,6 +1,27 @@
-"""`python -m headrace` is the command `headrace`."""
+"""The command `headrace`, also as `python -m headrace`."""
 
-from headrace.cli.main import main
+import os
+import signal
+from types import FrameType
+
+
+def main() -> None:
+    """Run the command."""
+    signal.signal(signal.SIGINT, on_interrupt)
+    from headrace.cli.main import main
+
+    main()
+
+
+def on_interrupt(_signal: int, frame: FrameType | None) -> None:
+    """Ctrl-C: raises `KeyboardInterrupt`. Within an import the command ends at once instead: what is raised there comes out as
+    some other exception, or not at all."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            os._exit(130)
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
 
 if __name__ == "__main__":
     main()

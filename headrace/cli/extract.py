@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headrace.cli import terminal
-from headrace.cli.interrupt import Interrupted, interrupt_noted
+from headrace.cli.interrupt import Interrupted, interrupt_noted, interruptible, until_interrupted
 from headrace.cli.out import checked_out, out_options
 from headrace.cli.progress import detached
 from headrace.cli.spool import readable
@@ -122,8 +122,14 @@ def extract(
                     terminal.echo(batch_id)
                     return 0
                 terminal.echo(f"{batch_id}: return to it with `headrace watch {batch_id}`", err=True)
-                code = await follow(client, batch_id, out, whole=whole, overwrite=force, schema=answer, word=schema)
-                return code if out is not None else await print_rows(client, batch_id, whole=whole)
+                try:
+                    return await until_interrupted(to_its_end(client, batch_id))
+                except Interrupted:
+                    detached(batch_id)
+
+        async def to_its_end(client: AsyncHeadrace, batch_id: str) -> int:
+            code = await follow(client, batch_id, out, whole=whole, overwrite=force, schema=answer, word=schema)
+            return code if out is not None else await print_rows(client, batch_id, whole=whole)
 
         # Read once to the end before a service is started for it: most mistakes are in the input.
         counts = Counts()
@@ -136,7 +142,7 @@ def extract(
         if dry_run:
             counts.show(template)
             return
-        sys.exit(asyncio.run(run()))
+        sys.exit(interruptible(run()))
 
 
 @contextmanager

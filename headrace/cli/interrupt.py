@@ -8,6 +8,8 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from headrace.waiting import stop
+
 T = TypeVar("T")
 
 # Who is to be told, the innermost last: Ctrl-C is that one's alone.
@@ -18,31 +20,66 @@ class Interrupted(Exception):
     """Ctrl-C was pressed."""
 
 
+def interruptible(body: Coroutine[Any, Any, T]) -> T:
+    """As `asyncio.run`, for a command.
+
+    Ctrl-C sets the event of the innermost `interrupt_noted`. Outside of all it cancels `body` and ends in `KeyboardInterrupt`;
+    a cancellation can get lost inside a client's read, so the next `interrupt_noted` begins with its event set.
+    """
+
+    async def main() -> T:
+        loop, whole = asyncio.get_running_loop(), asyncio.create_task(body)
+        pressed = asyncio.Event()
+
+        def press() -> None:
+            if len(_listeners) > 1:
+                _listeners[-1].set()
+            else:
+                pressed.set()
+                whole.cancel()
+
+        _listeners.append(pressed)
+        loop.add_signal_handler(signal.SIGINT, press)
+        try:
+            return await whole
+        except asyncio.CancelledError:
+            if pressed.is_set():
+                raise Interrupted from None
+            raise
+        finally:
+            _listeners.remove(pressed)
+            loop.remove_signal_handler(signal.SIGINT)
+
+    try:
+        return asyncio.run(main())
+    except Interrupted:
+        raise KeyboardInterrupt from None
+
+
 @contextmanager
 def interrupt_noted() -> Iterator[asyncio.Event]:
-    """An event that Ctrl-C sets while the block lasts; nothing else happens then."""
-    # A handler of our own: a cancellation (what `asyncio.run` makes of Ctrl-C) can get lost inside a client's read.
-    loop, interrupted = asyncio.get_running_loop(), asyncio.Event()
-    if not _listeners:
-        loop.add_signal_handler(signal.SIGINT, lambda: _listeners[-1].set())
+    """An event that Ctrl-C sets while the block lasts, and has set when it came before and got lost; nothing else happens
+    then."""
+    interrupted = asyncio.Event()
+    if _listeners[0].is_set():
+        interrupted.set()
     _listeners.append(interrupted)
     try:
         yield interrupted
     finally:
         _listeners.remove(interrupted)
-        if not _listeners:
-            loop.remove_signal_handler(signal.SIGINT)
 
 
 async def until_interrupted(work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns. Ctrl-C ends the wait for it and raises `Interrupted`."""
+    """What `work` returns. Ctrl-C ends it and raises `Interrupted`."""
     with interrupt_noted() as interrupted:
         working, ending = asyncio.create_task(work), asyncio.create_task(interrupted.wait())
         try:
             await asyncio.wait({working, ending}, return_when=asyncio.FIRST_COMPLETED)
-            if working.done():
-                return working.result()
-            raise Interrupted
+            if not working.done():
+                raise Interrupted
+            if interrupted.is_set():  # too late for this wait: the next one's
+                _listeners[0].set()
+            return working.result()
         finally:
-            working.cancel()
-            ending.cancel()
+            await stop(working, ending)

@@ -72,9 +72,9 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command; one line on stderr for whatever was wrong."""
-    if arguments is None:
-        hide_arguments()
     try:
+        if arguments is None:
+            hide_arguments()
         code = cli.main(args=arguments, standalone_mode=False)
     except click.exceptions.Abort:
         sys.exit(130)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import click
 
 from headrace.cli import terminal
+
+if TYPE_CHECKING:
+    from headrace.handles import AsyncJobHandle
 
 
 @click.command(epilog='Example: headrace run "Why is the sky blue?" --model openai/gpt-5-mini')
@@ -50,16 +52,18 @@ def run(
 
     With a schema the answer is printed as JSON, and so are the calls of a model that calls tools. Ctrl-C cancels the job.
     """
-    from headrace.ask import make_job, timeout_ms
+    from headrace.ask import checked_key, make_job, timeout_ms, ttl_ms
     from headrace.cli.extract import parse_pairs
     from headrace.cli.given import given_schema, given_tools, named
-    from headrace.cli.interrupt import Interrupted, until_interrupted
+    from headrace.cli.interrupt import Interrupted, interruptible, until_interrupted
     from headrace.cli.jobs import print_answer
     from headrace.cli.service import service
     from headrace.cli.stream import show_stream
     from headrace.client import AsyncHeadrace
-    from headrace.errors import HeadraceError, InputError
+    from headrace.errors import InputError
     from headrace.facts import split_model
+    from headrace.handles import AsyncJobHandle
+    from headrace.job import new_id
     from headrace.results import value_of
     from headrace.schema.modes import checked_mode
     from headrace.small_files import read_stream
@@ -77,35 +81,52 @@ def run(
     answer, _ = given_schema(schema)
     words = parse_pairs(options) | {"tools": given_tools(tools), "tool_choice": tool_choice, "stream": stream}
     words |= {"mode": checked_mode(mode), "reasks": reasks, "lax": lax, "cache": cache}
-    deadline = {} if timeout_s is None else {"timeout_s": timeout_s}
-    timeout_ms(timeout_s)
+    timeout = timeout_ms(timeout_s)
     with named(f"--schema {schema}"):
-        make_job(model, text, schema=answer, system=system, **words)  # a mistake is told before a service is started
+        asked, answers = make_job(model, text, schema=answer, system=system, **words)
 
     async def body() -> int:
         async with service(provider=model) as url, AsyncHeadrace(url) as client:
-            job = await client.submit(
-                model, text, schema=answer, system=system, idempotency_key=idempotency_key, **deadline, **words
+            job_id = new_id("job")
+            submitting = client.submit_job(
+                asked,
+                ttl_ms=ttl_ms(None),
+                timeout_ms=timeout,
+                idempotency_key=checked_key(idempotency_key),
+                job_id=job_id,
             )
-            if detach:
-                terminal.echo(job.id)
-                return 0
             try:
+                job_id = await until_interrupted(submitting)
+                if detach:
+                    terminal.echo(job_id)
+                    return 0
+                job = AsyncJobHandle(client, job_id, answers)
                 if stream:
                     await until_interrupted(show_stream(job, as_json=as_json))
                 completion = await until_interrupted(job.completion())
             except OSError as error:
                 if not isinstance(error, BrokenPipeError):  # who closes the pipe knows
-                    terminal.echo(f"the answer cannot be written; the job goes on: headrace watch {job.id}", err=True)
+                    terminal.echo(f"the answer cannot be written; the job goes on: headrace watch {job_id}", err=True)
                 raise
             except Interrupted:  # whoever waits at a prompt does not want to pay for it any more
-                with suppress(HeadraceError):
-                    await job.cancel()
-                terminal.echo(f"\n{job.id} cancelled", err=True)
+                terminal.echo(f"\n{await cancelled(client.job(job_id))}", err=True)
                 raise click.Abort from None
-            value_of(job.id, completion, job.answers)  # a type may refuse what its schema allows
+            value_of(job_id, completion, answers)  # a type may refuse what its schema allows
             if not stream:
                 print_answer(completion, as_json=as_json)
         return 0
 
-    sys.exit(asyncio.run(body()))
+    sys.exit(interruptible(body()))
+
+
+async def cancelled(job: AsyncJobHandle[object]) -> str:
+    """What became of the job that was to be cancelled, as a sentence."""
+    from headrace.errors import HeadraceError, Unknown
+
+    try:
+        await job.cancel()
+    except Unknown:
+        return "interrupted before the job was enqueued: nothing was paid"
+    except HeadraceError as error:
+        return f"{job.id} could not be cancelled ({error}). Cancel it: headrace jobs cancel {job.id}"
+    return f"{job.id} cancelled"

@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import click
+
 from headrace.cli import terminal
 from headrace.embedded import die_with_parent
 from headrace.errors import Unreachable
@@ -28,13 +30,20 @@ START_S = 30.0
 
 def with_client(body: Callable[[AsyncHeadrace], Awaitable[T]]) -> T:
     """Run `body` with a connection to the service that runs."""
+    from headrace.cli.interrupt import Interrupted, interruptible, until_interrupted
     from headrace.client import AsyncHeadrace
 
-    async def run() -> T:
+    async def connected() -> T:
         async with AsyncHeadrace() as client:
             return await body(client)
 
-    return asyncio.run(run())
+    async def whole() -> T:
+        try:
+            return await until_interrupted(connected())
+        except Interrupted:
+            raise click.Abort from None
+
+    return interruptible(whole())
 
 
 @contextlib.asynccontextmanager

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -82,6 +83,32 @@ def test_while_a_job_runs(stack: Stack) -> None:
     job_id = until(lambda: running_job(stack), what="it runs")
     assert f"{job_id} cancelled" in interrupted(process)
     until(lambda: json.loads(stack.run("jobs", "show", job_id).stdout)["state"] == "cancelled", what="it is cancelled")
+
+
+def test_at_any_moment(stack: Stack) -> None:
+    for first in range(0, 40, 5):
+        begins = time.monotonic()
+        processes = [begun(stack, "run", f"{SLOW} When?") for _ in range(5)]
+        for n, process in enumerate(processes, first):
+            time.sleep(max(0.0, begins + 0.3 + n * 0.03 - time.monotonic()))
+            process.send_signal(signal.SIGINT)
+        for process in processes:
+            said = process.communicate(timeout=30)[1]
+            loading = process.returncode in (1, -signal.SIGINT) and "__main__.py" not in said  # Python itself
+            assert process.returncode == 130 or loading, said
+    until(lambda: running_job(stack) is None, what="nothing is paid any more")
+
+
+def test_while_redis_does_not_answer(stack: Stack) -> None:
+    redis = int(stack.client.info("server")["process_id"])
+    os.kill(redis, signal.SIGSTOP)
+    try:
+        process = begun(stack, "run", f"{SLOW} Where?")
+        until(lambda: "socket:" in open_files(process.pid), what="it asks")
+        interrupted(process)
+    finally:
+        os.kill(redis, signal.SIGCONT)
+    until(lambda: running_job(stack) is None, what="nothing is paid any more")
 
 
 def test_while_a_result_is_waited_for(stack: Stack) -> None:

@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import secrets
+import signal
 import socket
 import stat
 import subprocess
@@ -249,8 +250,8 @@ def test_nobody_else_reads_anything_of_a_process(stack: Stack, program: list[str
         for secret in (PROMPT, stack.ready["flower_password"], *WORKERS_ONLY):
             assert secret not in seen
     finally:
-        process.kill()
-        process.wait()
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
 
 
 def test_an_open_gateway_is_open_to_its_own_user_alone(stack: Stack) -> None:
