@@ -6,11 +6,14 @@ BIN := .venv/bin
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# So that none of them is left alone at the end.
+LONGEST_FIRST := tests/faults tests/contract tests/browser tests/fundamentals tests/unit tests
+
 demo: .venv/ready ## extract records from real text, kill a worker half-way, show what was paid
 	$(BIN)/python examples/demo.py
 
 test: .venv/ready ## the whole suite, on real servers and real processes
-	$(BIN)/python -m pytest -n 3 --dist loadfile tests
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(LONGEST_FIRST)
 
 test-browser: .venv/ready ## the web page in headless Chromium (apt-get install chromium)
 	$(BIN)/python -m pytest tests/browser

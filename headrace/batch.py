@@ -15,7 +15,7 @@ import msgspec
 
 from headrace.errors import InputError
 from headrace.job import BODY_VERSION, Job, Usage
-from headrace.options import Options
+from headrace.options import Options, laid_over, set_in
 from headrace.quoting import shortened
 from headrace.schema.modes import Mode
 
@@ -81,7 +81,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return Job(
             model=self.model,
             messages=messages,
-            options=self.options if item.options is None else laid_over(self.options, item.options),
+            options=self.options if item.options is None else Options(**laid_over(self.options, set_in(item.options))),
             tools=item.tools,
             tool_choice=item.tool_choice,
             response_format=item.response_format,
@@ -97,14 +97,6 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if item.messages is not None:
             return item.messages
         return [{"role": "user", "content": render(self.prompt, item.fields)}]
-
-
-def laid_over(under: Options, over: Options) -> Options:
-    """The options of both; where both set one, that of `over`."""
-    given = {name: value for name in Options.__struct_fields__ if (value := getattr(over, name)) is not None}
-    if under.extra_body and over.extra_body:
-        given["extra_body"] = under.extra_body | over.extra_body
-    return msgspec.structs.replace(under, **given)
 
 
 def prompt_fields(prompt: str) -> list[str]:

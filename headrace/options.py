@@ -197,6 +197,24 @@ def merged(under: Mapping[str, Any], over: Mapping[str, Any], depth: int = 0) ->
     return both
 
 
+def set_in(options: Options) -> dict[str, Any]:
+    return {name: value for name in Options.__struct_fields__ if (value := getattr(options, name)) is not None}
+
+
+def laid_over(under: Options, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of `under` with `given` over them. Its `extra_body` is merged over what is under it at every level: over
+    `extra_body` and, for what `given` does not name itself, over named options that are objects."""
+    both = {**set_in(under), **given}
+    extra = given.get("extra_body")
+    if isinstance(extra, dict):
+        both["extra_body"] = merged(under.extra_body or {}, extra)
+        for name, value in extra.items():
+            below = getattr(under, name, None) if name in OBJECTS and name not in given else None
+            if isinstance(below, dict) and isinstance(value, dict):
+                both[name] = merged(below, value)
+    return both
+
+
 OBJECTS = (
     *("extra_body", "audio", "web_search_options", "logit_bias", "metadata", "prediction", "structured_outputs"),
     *("chat_template_kwargs", "provider", "plugins", "usage", "reasoning"),

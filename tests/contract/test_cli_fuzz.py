@@ -304,10 +304,10 @@ def odd_command(chance: random.Random) -> list[str]:
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """No process of another kind is begun: what was to begin it has been decided by then."""
 
-    def execv(path: str, arguments: list[str]) -> None:
+    def execve(path: str, arguments: list[str], environment: dict[str, str]) -> None:
         raise SystemExit(0)
 
-    monkeypatch.setattr(os, "execv", execv)
+    monkeypatch.setattr(os, "execve", execve)
     monkeypatch.setattr("headrace.up.Stack.run", lambda self: 0)
 
 

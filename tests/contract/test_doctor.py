@@ -380,7 +380,7 @@ def test_a_worker_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     from headrace.errors import InputError
 
     monkeypatch.setattr(worker, "NEEDED", ("headrace_worker", "no_such_package"))
-    monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("it must not start"))
+    monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("it must not start"))
     said = CliRunner().invoke(worker.worker, ["bulk"]).exception
     assert isinstance(said, InputError)
     assert "no_such_package" in str(said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 import time
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import pytest
 from gateways import another_gateway, ask, peak_mb
 from stack import Stack, started
@@ -20,7 +22,9 @@ SIZE = 32 << 20
 MAX_CPU_S = 2.0
 MAX_MORE_MB = 250
 MAX_STILL_S = 0.15
-"""CPU time of the gateway between two turns of its loop."""
+"""CPU time of the gateway between two turns of its loop; on a busy machine `STILL_READINGS` times what reading a text of this
+size takes there."""
+STILL_READINGS = 4.6
 MAX_GAP_S = 1.0  # until somebody else is answered, on a machine that does other things: it took 3.6 s before
 TRIES = 3
 TURNING = Path(__file__).with_name("turning_gateway.py")
@@ -81,6 +85,13 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def cpu_of_reading() -> float:
+    """CPU time that a text as large as the bodies takes to be read here, now."""
+    began_s = time.thread_time()
+    msgspec.json.decode(LONG["escaped quotes"])
+    return time.thread_time() - began_s
+
+
 class Gaps:
     """How long the gateway took to answer at worst, while it was asked again and again."""
 
@@ -108,9 +119,11 @@ class Cost(NamedTuple):
     more_mb: float
     gap_s: float
     still_s: float
+    reading_s: float
 
     def holds(self) -> bool:
-        limits = (MAX_CPU_S, MAX_MORE_MB, MAX_GAP_S, MAX_STILL_S)
+        still_s = max(MAX_STILL_S, STILL_READINGS * self.reading_s)
+        limits = (MAX_CPU_S, MAX_MORE_MB, MAX_GAP_S, still_s, math.inf)
         return all(figure < limit for figure, limit in zip(self, limits, strict=True))
 
 
@@ -123,8 +136,13 @@ def cost_of(stack: Stack, name: str) -> Cost:
         before_mb, before_s = peak_mb(process.pid), cpu_s(process.pid)
         with Gaps(base) as gaps:
             answer = ask(f"{base}/v1/jobs", "POST", (REFUSED | LONG | MANY)[name])
+            reading_s = cpu_of_reading()
         cost = Cost(
-            cpu_s(process.pid) - before_s, peak_mb(process.pid) - before_mb, gaps.worst_s, float(still.read_text())
+            cpu_s=cpu_s(process.pid) - before_s,
+            more_mb=peak_mb(process.pid) - before_mb,
+            gap_s=gaps.worst_s,
+            still_s=float(still.read_text()),
+            reading_s=reading_s,
         )
     assert answer.status in ((400,) if name in REFUSED else (202, 400, 413)), answer.body[:300]
     assert len(answer.body) < 5_000

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import msgspec
+import pytest
 from headrace_worker.choice_parts import Delta
 from headrace_worker.events import DeltaEvents, merged, rest
 from headrace_worker.reduce import Reducer
@@ -184,3 +185,26 @@ def test_after_the_rest_the_fold_is_the_completion_whatever_was_told(
 
 def test_an_unknown_kind_of_delta_is_left_to_the_end() -> None:
     assert DeltaEvents().of(Delta("hologram", "x")) == []
+
+
+def tool_pieces(*functions: dict[str, str]) -> list[Delta]:
+    first, *others = functions
+    begun = {"index": 0, "id": "c", "type": "function", "function": first}
+    return [Delta("tool", [piece]) for piece in (begun, *({"index": 0, "function": function} for function in others))]
+
+
+@pytest.mark.parametrize("offered", [(), ("get_weather",), ("get_", "get_weather"), ("other",)])
+def test_a_tools_name_in_pieces_is_told_whole(offered: tuple[str, ...]) -> None:
+    events, told = DeltaEvents(offered=offered), Fold()
+    pieces = tool_pieces({"name": "get_", "arguments": ""}, {"name": "weather"}, {"arguments": "{}"})
+    seen = [event for piece in pieces for event in events.of(piece)]
+    for event in seen:
+        told.add(event)
+    assert [(event["t"], event.get("name")) for event in seen] == [("tool.start", "get_weather"), ("tool.delta", None)]
+    assert told.message["tool_calls"][0]["function"] == {"name": "get_weather", "arguments": "{}"}
+
+
+def test_the_name_of_an_offered_tool_is_told_before_its_arguments_begin() -> None:
+    events = DeltaEvents(offered=("get_weather", "weather"))
+    (piece,) = tool_pieces({"name": "get_weather", "arguments": ""})
+    assert [event["t"] for event in events.of(piece)] == ["tool.start"]

@@ -20,6 +20,7 @@ from headrace.readable import UNREADABLE, UNWRITABLE
 from headrace.schema.modes import Mode, is_as_it_comes
 from headrace.stored import job_of
 from headrace.tool_schemas import reshaped_tools
+from headrace.tools import ToolDefinitions
 from headrace_worker.choice_parts import Delta
 from headrace_worker.deployment_hold import DRAINING, Deferred
 from headrace_worker.engine import Tries
@@ -197,8 +198,9 @@ class Attempt:
     def delta(self, delta: Delta) -> None:
         self._first_s = self._first_s or time.monotonic()
         if self._events is None:
-            tools = self._job.tools if self._job is not None else None
-            self._events = DeltaEvents(reshaped_tools(tools, self._dialect) if tools else ())
+            tools = (self._job.tools if self._job is not None else None) or []
+            names = {name for _, name in ToolDefinitions(schemas=tools).named()}
+            self._events = DeltaEvents(reshaped_tools(tools, self._dialect), names)
         self.publisher.put(*self._events.of(delta))
 
     def waiting(self, phase: str, detail: str) -> None:

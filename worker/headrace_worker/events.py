@@ -7,7 +7,7 @@ all there is.
 from __future__ import annotations
 
 import base64
-from collections.abc import Container
+from collections.abc import Collection, Container
 from itertools import pairwise
 from typing import Any
 
@@ -22,11 +22,13 @@ TEXTS = ("text", "reasoning", "refusal")
 
 class DeltaEvents:
     """Turns the deltas of one call into events. Tool calls are numbered as they began; what they are called has to be
-    known before they are told. The arguments of tools that are `reshaped` on the wire are told at the end, in the caller's
-    shape."""
+    known before they are told: a name may come in pieces, and is whole when it is one of those `offered` that no other one
+    begins with, or when the arguments begin. The arguments of tools that are `reshaped` on the wire are told at the end, in
+    the caller's shape."""
 
-    def __init__(self, reshaped: Container[str] = ()) -> None:
+    def __init__(self, reshaped: Container[str] = (), offered: Collection[str] = ()) -> None:
         self._reshaped = reshaped
+        self._whole = {one for one in offered if not any(other != one and other.startswith(one) for other in offered)}
         self._calls = ToolCalls()
         self._told: set[int] = set()  # the calls whose start was told
 
@@ -46,10 +48,10 @@ class DeltaEvents:
         for i, said in self._calls.add_delta(deltas):
             call = self._calls.calls[i]
             if i not in self._told:
-                if not (call.id and call.name):
+                said = call.gathered()
+                if not (call.id and call.name) or not (said or call.name in self._whole):
                     continue
                 self._told.add(i)
-                said = call.gathered()
                 start = {"t": "tool.start", "c": 0, "i": i, "call_id": call.id, "name": call.name, "type": call.type}
                 events.append(start)
             if said and call.name not in self._reshaped:

@@ -70,12 +70,19 @@ def schema_name(name: str) -> str:
     return re.sub(r"[^a-zA-Z0-9_-]", "_", name)[:64] or "answer"
 
 
+ONE_LIMIT = frozenset({"max_tokens", "max_completion_tokens"})
+"""Two names of one option."""
+
+
 def with_extra(body: Body, extra: Mapping[str, Any] | None) -> Body:
     """`extra_body` merged last: its keys win, objects that both have are merged at every level, plug-ins by their id.
 
     What the caller set by a named option wins over the same key of a merged object (statements 30 and 38).
     """
     for name, value in (extra or {}).items():
+        if name in ONE_LIMIT:
+            for other in ONE_LIMIT - {name}:
+                body.pop(other, None)
         ours = body.get(name)
         if name in MERGED and isinstance(ours, dict) and isinstance(value, dict):
             body[name] = merged(value, ours)

@@ -16,6 +16,7 @@ from headrace_worker.providers.registry import Registry
 from headrace_worker.transport import Deadlines
 
 from headrace.ask import make_job, make_template
+from headrace.batch import Item, Template
 from headrace.errors import InputError
 from headrace.facts import PROVIDERS, endpoint, providers
 from headrace.options import Options
@@ -195,6 +196,38 @@ def test_a_named_object_is_merged_with_the_extra_body() -> None:
     assert body["reasoning"] == {"exclude": True, "effort": "high"}
     with pytest.raises(InputError, match="reasoning_max_tokens"):
         model_of("openrouter", reasoning={"effort": "low"}, reasoning_max_tokens=5)
+
+
+@pytest.mark.parametrize(
+    ("provider", "name"),
+    [
+        ("openai", "metadata"),
+        ("openai", "logit_bias"),
+        ("vllm", "chat_template_kwargs"),
+        ("openrouter", "reasoning"),
+    ],
+)
+def test_the_extra_body_of_a_call_comes_over_the_named_options_below(provider: str, name: str) -> None:
+    number = name == "logit_bias"
+    own: dict[str, Any] = {"1": 1.0, "2": 1.0} if number else {"sort": "price", "effort": "low"}
+    theirs: dict[str, Any] = {"1": 2.0} if number else {"effort": "high"}
+    both = own | theirs
+    transport = FakeTransport()
+    model = model_of(provider, transport, **{name: own})
+    ask(model, "async", extra_body={name: theirs})
+    assert transport.body[name] == both
+    ask(model, "async")
+    assert transport.body[name] == own
+    template = Template(model=f"{provider}/m", prompt="{text}", options=Options(**{name: own}))
+    item = Item(custom_id="a", fields={"text": "t"}, options=Options(extra_body={name: theirs}))
+    assert getattr(template.job(item).options, name) == both
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("provider", CLASSES)
+def test_one_limit_of_tokens_travels(provider: str, name: str) -> None:
+    body = own_body(provider, max_tokens=7, extra_body={name: 5})
+    assert [body[each] for each in ("max_tokens", "max_completion_tokens") if each in body] == [5]
 
 
 @pytest.mark.parametrize("provider", CLASSES)

@@ -19,7 +19,7 @@ from headrace.facts import OF_OTHERS, Provider, endpoint, is_openais
 from headrace.job import Completion, Job, Usage
 from headrace.masking import masked, secrets_in
 from headrace.messages import conversation
-from headrace.options import Options, check_beside_schema, check_for, check_options, merged, parse_options
+from headrace.options import Options, check_beside_schema, check_for, check_options, laid_over, parse_options
 from headrace.prices import Profile, cost_of, profile_of
 from headrace.quoting import quoted
 from headrace.schema.flow import flow_of
@@ -250,10 +250,7 @@ class ChatCompletion:
         changed = {name: value for name, value in given.items() if value is not None}
         if not changed:
             return self.options
-        own = {name: value for name in Options.__struct_fields__ if (value := getattr(self.options, name)) is not None}
-        if isinstance(changed.get("extra_body"), dict):
-            changed["extra_body"] = merged(self.options.extra_body or {}, changed["extra_body"])
-        return parse_options(own | changed, self.facts)
+        return parse_options(laid_over(self.options, changed), self.facts)
 
     async def _remembering(self, job: Job, on_delta: Callable[[Delta], None] | None) -> Completion:
         if self._remembered is None or job.stream:
