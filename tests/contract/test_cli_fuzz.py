@@ -311,6 +311,12 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headrace.up.Stack.run", lambda self: 0)
 
 
+def changed(folder: Path) -> set[str]:
+    """The odd files that are not what they were. An empty one may become a ready file: it is what `mktemp` makes."""
+    there = {name for name in ODD_FILES if (folder / name).is_file()}
+    return ODD_FILES.keys() - {name for name in there if (folder / name).read_bytes() == ODD_FILES[name]}
+
+
 def seen_as(ended: Ended, words: list[str], environment: dict[str, str]) -> str:
     return f"{words} with {environment}: {ended.code}\n{ended.crash or ended.err.decode(errors='replace')[-1500:]}"
 
@@ -346,7 +352,7 @@ def test_odd_commands(tmp_path: Path, valkey_url: str, namespace: str, request: 
         assert ended.code in CODES, seen_as(ended, words, environment)
         assert b"Traceback" not in ended.err, seen_as(ended, words, environment)
         assert ended.code != 2 or ended.err or words[0] == "schema", seen_as(ended, words, environment)
-        assert all((tmp_path / name).read_bytes() == data for name, data in ODD_FILES.items()) or "--force" in words
+        assert "--force" in words or not (changed(tmp_path) - {"empty.jsonl" if "--ready-file" in words else ""})
         count += 1
         codes[ended.code] += 1
         if count % 50 == 0:
