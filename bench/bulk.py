@@ -22,9 +22,9 @@ import redis
 from stub import SCHEMA
 from table import row
 
-from headrace.batch import Item, Template
-from headrace.client import AsyncHeadrace
-from headrace.embedded import EmbeddedServer
+from headrace.batches.template import Item, Template
+from headrace.client.async_client import AsyncHeadrace
+from headrace.local.valkey import EmbeddedServer
 from headrace.settings import Settings
 
 HERE = Path(__file__).parent

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from bulk import TICKS, cpu_seconds, wait_for
 from table import row
 
-from headrace.embedded import EmbeddedServer
+from headrace.local.valkey import EmbeddedServer
 
 HERE = Path(__file__).parent
 LATENCY = "added latency of a chunk, provider to SSE viewer"

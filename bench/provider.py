@@ -17,7 +17,7 @@ from bulk import stub
 from headrace_worker.providers import OpenAIChatCompletion
 from table import row
 
-from headrace.job import Job
+from headrace.jobs.job import Job
 
 ROUNDS, CALLS, TOGETHER = 9, 300, 16
 PROMPT = "Extract what is in this text. " * 137  # 4 KB

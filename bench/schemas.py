@@ -13,7 +13,7 @@ from table import row
 
 from headrace.errors import SchemaError
 from headrace.schema import lower
-from headrace.schema.answer import read_answer
+from headrace.schema.parse import read_answer
 from headrace.schema.partial import Partial
 
 WIDE = {

@@ -13,10 +13,10 @@ from stub import SCHEMA
 from table import row
 
 from headrace import AsyncHeadrace, Completion, Headrace, Usage
-from headrace.batch import part_file
-from headrace.embedded import EmbeddedServer
-from headrace.intake import read_index
-from headrace.lines import success_line
+from headrace.batches.ingest import read_index
+from headrace.batches.output_lines import success_line
+from headrace.batches.template import part_file
+from headrace.local.valkey import EmbeddedServer
 from headrace.settings import Settings
 
 SUBMITS = 500

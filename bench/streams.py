@@ -19,14 +19,14 @@ import msgspec
 from headrace_worker.publish import Flusher, Publisher
 from table import row
 
-from headrace.embedded import EmbeddedServer
-from headrace.job import new_id
+from headrace.events.reader import Reader
+from headrace.jobs.job import new_id
 from headrace.ledger.claim import claim
 from headrace.ledger.finish import finish
 from headrace.ledger.script import Ledger
 from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit
-from headrace.reader import Reader
+from headrace.local.valkey import EmbeddedServer
 
 
 async def write(url: str, jobs: list[str], rate: float, seconds: float) -> None:

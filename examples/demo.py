@@ -23,7 +23,7 @@ from pathlib import Path
 
 from headrace_rehearsal import account
 
-from headrace.embedded import die_with_parent
+from headrace.local.valkey import die_with_parent
 
 STATE = Path(".headrace")
 DEMO = STATE / "demo"

@@ -14,27 +14,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headrace.blocking import BatchHandle, Headrace, JobHandle
-    from headrace.client import AsyncHeadrace
+    from headrace.batches.results import Row
+    from headrace.client.async_client import AsyncHeadrace
+    from headrace.client.handles import AsyncBatchHandle, AsyncJobHandle
+    from headrace.client.sync_client import BatchHandle, Headrace, JobHandle
     from headrace.errors import Failure
-    from headrace.handles import AsyncBatchHandle, AsyncJobHandle
-    from headrace.job import Completion, Usage
-    from headrace.results import Row
-    from headrace.summaries import Batch, JobSummary
+    from headrace.jobs.job import Completion, Usage
+    from headrace.ledger.records import Batch, JobSummary
 
 _HOMES = {
-    "AsyncBatchHandle": "handles",
-    "AsyncHeadrace": "client",
-    "AsyncJobHandle": "handles",
-    "Batch": "summaries",
-    "BatchHandle": "blocking",
-    "Completion": "job",
-    "Failure": "job",
-    "Headrace": "blocking",
-    "JobHandle": "blocking",
-    "JobSummary": "summaries",
-    "Row": "results",
-    "Usage": "job",
+    "AsyncBatchHandle": "client.handles",
+    "AsyncHeadrace": "client.async_client",
+    "AsyncJobHandle": "client.handles",
+    "Batch": "ledger.records",
+    "BatchHandle": "client.sync_client",
+    "Completion": "chat.completion",
+    "Failure": "errors",
+    "Headrace": "client.sync_client",
+    "JobHandle": "client.sync_client",
+    "JobSummary": "ledger.records",
+    "Row": "batches.results",
+    "Usage": "chat.completion",
 }
 
 __all__ = [

@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from headrace.readable import UNWRITABLE, checked_encode
+from headrace.text.readable import UNWRITABLE, checked_encode
 
 
 class HeadraceError(Exception):

@@ -17,9 +17,9 @@ import msgspec
 from msgspec import Meta
 
 from headrace.errors import SettingsError, Unreachable, UntrustedFile
-from headrace.masking import HIDDEN, masked
-from headrace.ownership import check_trusted, read_trusted
-from headrace.quoting import quoted, shortened
+from headrace.guards.ownership import check_trusted, read_trusted
+from headrace.text.masking import HIDDEN, masked
+from headrace.text.quoting import quoted, shortened
 
 STATE_FOLDER = ".headrace"
 READY_FILE = "up.json"

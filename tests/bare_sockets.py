@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from transcript import Transcript
 
-from headrace.event import Event, EventId
+from headrace.events.ids import Event, EventId
 
 SSE = "GET /v1/jobs/{job}/events?after={after} HTTP/1.1\r\nHost: {host}\r\n\r\n"
 WEBSOCKET = (

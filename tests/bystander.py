@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 from redis.exceptions import RedisError
 
-from headrace.event import EventId
+from headrace.events.ids import EventId
 from headrace.ledger.script import Ledger
 from headrace.waiting import stop
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.embedded import EmbeddedServer
+from headrace.local.valkey import EmbeddedServer
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from stack import Stack, until
 
-from headrace.child import Child, ready_file_names
+from headrace.local.supervised_process import Child, ready_file_names
 
 GATEWAY = ("-m", "headrace_api")
 SLOW = "[[rehearsal tps=25]] Say all of this, word by word: " + " ".join(f"w{n}" for n in range(60))

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from headrace.event import Event, EventId
-from headrace.fold import Fold, fold
+from headrace.events.fold import Fold, fold
+from headrace.events.ids import Event, EventId
 
 
 class Transcript:

@@ -13,11 +13,11 @@ from headrace_worker.events import DeltaEvents, rest
 from headrace_worker.reduce import Reducer
 from headrace_worker.response import Switches, response_of
 
+from headrace.batches.output_lines import error_line, outcome_of, simple, success_line
+from headrace.client.handles import decode_outcome
 from headrace.errors import CallError, Failure
-from headrace.fold import Fold
-from headrace.handles import decode_outcome
-from headrace.job import Completion, Job, written
-from headrace.lines import error_line, outcome_of, simple, success_line
+from headrace.events.fold import Fold
+from headrace.jobs.job import Completion, Job, written
 from headrace.schema.modes import Mode
 
 Path = tuple[str | int, ...]

@@ -12,7 +12,7 @@ from random import Random
 import aiohttp
 from transcript import Transcript
 
-from headrace.event import START, Event, EventId
+from headrace.events.ids import START, Event, EventId
 
 LOST = (aiohttp.ClientError, OSError, TimeoutError)
 """What reading raises when the gateway, or the way to it, is gone."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from headrace.event import START, EventId
-from headrace.job import new_id
+from headrace.events.ids import START, EventId
+from headrace.events.reader import Reader, Viewer
+from headrace.jobs.job import new_id
 from headrace.ledger.append import append
 from headrace.ledger.claim import claim
 from headrace.ledger.finish import finish
 from headrace.ledger.script import Ledger
 from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit
-from headrace.reader import Reader, Viewer
 
 
 async def running(ledger: Ledger) -> tuple[str, int]:

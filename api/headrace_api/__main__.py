@@ -21,9 +21,9 @@ from pathlib import Path
 import structlog
 
 from headrace.errors import HeadraceError, InputError, SettingsError
-from headrace.ownership import write_private
-from headrace.quoting import quoted
+from headrace.guards.ownership import write_private
 from headrace.settings import Settings
+from headrace.text.quoting import quoted
 from headrace_api.app import make_app
 from headrace_api.auth import EVERY_JOB, SCOPES, Gate
 from headrace_api.callers import Callers, is_loopback

@@ -11,8 +11,8 @@ from typing import Any
 from litestar import Request, post
 from litestar.types import ASGIApp
 
+from headrace.chat.steering import check_steering
 from headrace.errors import InputError
-from headrace.steering import check_steering
 from headrace_api.auth import EVERY_JOB, READ, SUBMIT
 from headrace_api.bodies import Asked, read_asked, read_object, sized
 from headrace_api.gateway import Gateway

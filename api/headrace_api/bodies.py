@@ -10,12 +10,12 @@ from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
-from headrace.ask import make_job
+from headrace.chat.options import COMPATIBLE
+from headrace.chat.steering import check_steering
 from headrace.errors import InputError
-from headrace.job import Job
-from headrace.options import COMPATIBLE
+from headrace.jobs.build import make_job
+from headrace.jobs.job import Job
 from headrace.schema.validate import MOST_DEPTH, too_deep
-from headrace.steering import check_steering
 from headrace_api.value_count import MAX_NODES, too_many_nodes
 
 OWN = frozenset({"prefilling", "ttl_s", "timeout_s", "idempotency_key", "on_retry", "cache"})

@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from headrace.errors import Gone, HeadraceError
-from headrace.event import START, Event, EventId
-from headrace.job import Outcome
+from headrace.events.ids import START, Event, EventId
+from headrace.events.reader import Viewer
+from headrace.jobs.job import Outcome
 from headrace.ledger.script import AWAY
-from headrace.reader import Viewer
 from headrace_api.gateway import Gateway
 from headrace_api.overdue import Overdue
 from headrace_api.problems import problem_of

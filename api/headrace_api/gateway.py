@@ -9,15 +9,15 @@ from typing import Any, Literal
 
 import msgspec
 
-from headrace.client import AsyncHeadrace
+from headrace.client.async_client import AsyncHeadrace
+from headrace.client.handles import decode_outcome
 from headrace.errors import Damaged, Expired, InputError, Unknown
-from headrace.event import START, EventId
-from headrace.handles import decode_outcome
-from headrace.job import Job, Outcome
+from headrace.events.ids import START, EventId
+from headrace.events.reader import Reader, Viewer
+from headrace.jobs.job import Job, Outcome
 from headrace.ledger.state import TERMINAL
-from headrace.readable import UNREADABLE
-from headrace.reader import Reader, Viewer
 from headrace.settings import Settings
+from headrace.text.readable import UNREADABLE
 from headrace.waiting import persistently
 from headrace_api.auth import Gate, tokens_of
 from headrace_api.callers import Callers

@@ -25,8 +25,8 @@ from headrace.errors import (
     Unreachable,
     WaitTimeout,
 )
-from headrace.masking import masked
-from headrace.quoting import MAX_QUOTED
+from headrace.text.masking import masked
+from headrace.text.quoting import MAX_QUOTED
 from headrace_api.auth import Denied
 from headrace_api.quoting import shortened
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from headrace.masking import masked
-from headrace.quoting import MAX_QUOTED
+from headrace.text.masking import masked
+from headrace.text.quoting import MAX_QUOTED
 
 MAX_CHARS = 2000
 SHORT = 40

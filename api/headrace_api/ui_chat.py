@@ -12,7 +12,7 @@ from typing import Any
 from litestar import Request, get, post
 from litestar.types import ASGIApp
 
-from headrace.client import TENANT
+from headrace.client.async_client import TENANT
 from headrace.errors import InputError
 from headrace.ledger.state import TERMINAL
 from headrace_api.auth import EVERY_JOB, READ, SUBMIT

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from litestar import Request
 
-from headrace.client import TENANT, AsyncHeadrace
+from headrace.client.async_client import TENANT, AsyncHeadrace
 from headrace.errors import HeadraceError
 from headrace.ledger.script import AWAY
 from headrace.ledger.unread import Asker, Held, doubt, leave, read_together

@@ -21,8 +21,8 @@ from headrace.errors import HeadraceError, InputError, StorageError, Unknown
 from headrace.waiting import stop
 
 if TYPE_CHECKING:
-    from headrace.client import AsyncHeadrace
-    from headrace.summaries import Batch
+    from headrace.client.async_client import AsyncHeadrace
+    from headrace.ledger.records import Batch
 
 MAX_RETRIES_BACK = 8
 """Batches, each a retry of the next, whose results are known again."""
@@ -153,7 +153,7 @@ def results(batch_id: str, whole: bool) -> None:
 
 async def print_rows(client: AsyncHeadrace, batch_id: str, *, whole: bool) -> int:
     """Print every row; returns 1 when some did not succeed."""
-    from headrace.lines import simple
+    from headrace.batches.output_lines import simple
 
     batch = client.batch(batch_id)
     structured = (await batch.progress()).structured
@@ -176,7 +176,7 @@ def check(batch_id: str, schema: str, out: Path | None, whole: bool, force: bool
     What it refuses counts as failed (invalid_output) from then on, and is asked for again as often as --reasks of the extraction
     said. `extract --schema module:Type` does all this by itself; here it is done later, for a batch that was detached.
     """
-    from headrace.cli.given import given_schema
+    from headrace.cli.params import given_schema
 
     given, _ = given_schema(schema)
     if isinstance(given, dict):
@@ -242,8 +242,8 @@ async def follow(
 ) -> int:
     """Watch a batch to its end, read its rows as the type `schema` (named by `word`), write its results, return the exit
     code."""
-    from headrace.checking import check_structured, has_type
-    from headrace.schema.types import answers
+    from headrace.client.checking import check_structured, has_type
+    from headrace.schema.python_types import answers
 
     opened: asyncio.Queue[str] = asyncio.Queue()
 

@@ -17,12 +17,12 @@ from headrace.cli.out import checked_out, out_options
 from headrace.cli.progress import detached
 from headrace.cli.spool import readable
 from headrace.errors import InputError
-from headrace.quoting import quoted
+from headrace.text.quoting import quoted
 
 if TYPE_CHECKING:
-    from headrace.batch import Item, Template
-    from headrace.intake import OnEmpty
-    from headrace.job import Job
+    from headrace.batches.ingest import OnEmpty
+    from headrace.batches.template import Item, Template
+    from headrace.jobs.job import Job
 
 
 @click.command(
@@ -78,14 +78,14 @@ def extract(
     INPUT is a file of JSON lines, a .csv or .tsv with a header row, a folder of text files, or - for JSON lines on standard
     input. Everything is checked before anything is paid; the complaint names the line. Ctrl-C detaches: the batch goes on.
     """
-    from headrace.ask import make_template
+    from headrace.batches.ingest import read_items
+    from headrace.batches.sources import Complaints, chosen, records
+    from headrace.chat.provider_table import split_model
     from headrace.cli.batches import follow, print_rows
-    from headrace.cli.given import given_file, given_schema, given_text, named
+    from headrace.cli.params import given_file, given_schema, given_text, named
     from headrace.cli.service import service
-    from headrace.client import AsyncHeadrace
-    from headrace.facts import split_model
-    from headrace.inputs import Complaints, chosen, records
-    from headrace.intake import read_items
+    from headrace.client.async_client import AsyncHeadrace
+    from headrace.jobs.build import make_template
     from headrace.schema.modes import checked_mode
 
     wanted = (prompt, system)
@@ -182,7 +182,7 @@ class Counts:
         """The first conversation, the schema as it is sent and the counts, as JSON for a pipe and as text for people."""
         import msgspec
 
-        from headrace.facts import PROVIDERS
+        from headrace.chat.provider_table import PROVIDERS
         from headrace.schema.modes import form_of
 
         provider = PROVIDERS.get(template.model.partition("/")[0])

@@ -11,10 +11,10 @@ import msgspec
 from headrace.cli import terminal
 from headrace.cli.service import with_client
 from headrace.cli.table import show, when
-from headrace.quoting import quoted
+from headrace.text.quoting import quoted
 
 if TYPE_CHECKING:
-    from headrace.client import AsyncHeadrace
+    from headrace.client.async_client import AsyncHeadrace
 
 
 class StoredFile(msgspec.Struct, frozen=True):

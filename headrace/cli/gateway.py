@@ -29,8 +29,8 @@ def gateway(host: str, port: int, ready_file: Path | None, token: bool) -> None:
 
     from headrace.cli.ready import clear_ready_file
     from headrace.errors import InputError
-    from headrace.ownership import own_files_only
-    from headrace.roles import environment_of
+    from headrace.guards.ownership import own_files_only
+    from headrace.guards.roles import environment_of
 
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
@@ -53,7 +53,7 @@ def gateway(host: str, port: int, ready_file: Path | None, token: bool) -> None:
 
 def secret_of(settings: Settings) -> dict[str, str]:
     """The variable that the gateway finds its secret in, where a file holds it. Raises `SettingsError`."""
-    from headrace.ownership import kept_secret
+    from headrace.guards.ownership import kept_secret
 
     if settings.stream_secret or not settings.stream_secret_file:
         return {}

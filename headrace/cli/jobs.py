@@ -12,8 +12,8 @@ from headrace.cli.service import with_client
 from headrace.ledger.state import JobState
 
 if TYPE_CHECKING:
-    from headrace.client import AsyncHeadrace
-    from headrace.job import Completion
+    from headrace.client.async_client import AsyncHeadrace
+    from headrace.jobs.job import Completion
 
 
 @click.group(epilog="Example: headrace jobs list")
@@ -52,7 +52,7 @@ def show_job(job_id: str) -> None:
     import msgspec
 
     from headrace import summaries
-    from headrace.handles import checked_id
+    from headrace.client.handles import checked_id
 
     checked_id(job_id, "job")
     found = with_client(lambda client: summaries.job(client.ledger, job_id))
@@ -103,8 +103,8 @@ def print_answer(completion: Completion, *, as_json: bool) -> None:
     everything."""
     import msgspec
 
-    from headrace.digits import as_written
-    from headrace.results import text_of
+    from headrace.batches.results import text_of
+    from headrace.text.digits import as_written
 
     if as_json:
         terminal.echo(msgspec.json.encode(completion))

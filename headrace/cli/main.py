@@ -13,8 +13,8 @@ import click
 from headrace.cli import terminal
 from headrace.cli.arguments import hide_arguments
 from headrace.errors import HeadraceError
-from headrace.masking import masked
-from headrace.quoting import MAX_QUOTED, shortened
+from headrace.text.masking import masked
+from headrace.text.quoting import MAX_QUOTED, shortened
 
 # The words of `headrace --help`, which imports none of the commands: it has to answer at once.
 COMMANDS = {

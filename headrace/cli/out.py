@@ -32,7 +32,7 @@ def out_options(help: str) -> Callable[[F], F]:
 def checked_out(out: Path | None, *, whole: bool, force: bool, inputs: Iterable[Path | str | None] = ()) -> None:
     """Raise `InputError` when results must not go to `out`: before anything is paid. `inputs` are the files that the command
     reads, `-` for standard input; they are not replaced even with `force`."""
-    from headrace.outputs import check_free, check_is_no_input, check_suffix, errors_beside, writable
+    from headrace.batches.export import check_free, check_is_no_input, check_suffix, errors_beside, writable
 
     if out is None:
         if force:
@@ -54,7 +54,7 @@ def checked_out(out: Path | None, *, whole: bool, force: bool, inputs: Iterable[
 
 def occupied(out: Path) -> bool:
     """Whether there is a file under the name of the results, or of the errors beside them."""
-    from headrace.outputs import errors_beside, writable
+    from headrace.batches.export import errors_beside, writable
 
     target = writable(out)
     return any(map(os.path.lexists, (target, errors_beside(target))))
@@ -62,7 +62,7 @@ def occupied(out: Path) -> bool:
 
 def check_is_not_standard_input(out: Path) -> None:
     """Raise `InputError` for `headrace extract - --out rows.jsonl < rows.jsonl`."""
-    from headrace.outputs import errors_beside, writable
+    from headrace.batches.export import errors_beside, writable
 
     try:
         source = os.fstat(sys.stdin.fileno())

@@ -11,8 +11,8 @@ from headrace.cli import terminal
 from headrace.cli.interrupt import Interrupted, until_interrupted
 
 if TYPE_CHECKING:
-    from headrace.client import AsyncHeadrace
-    from headrace.summaries import Batch
+    from headrace.client.async_client import AsyncHeadrace
+    from headrace.ledger.records import Batch
 
 PLAIN_EVERY_S = 2.0
 

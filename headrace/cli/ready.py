@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from headrace.errors import InputError
-from headrace.quoting import shortened
+from headrace.text.quoting import shortened
 
 MAX_BYTES = 1 << 20
 

@@ -10,7 +10,7 @@ import click
 from headrace.cli import terminal
 
 if TYPE_CHECKING:
-    from headrace.handles import AsyncJobHandle
+    from headrace.client.handles import AsyncJobHandle
 
 
 @click.command(epilog='Example: headrace run "Why is the sky blue?" --model openai/gpt-5-mini')
@@ -52,21 +52,21 @@ def run(
 
     With a schema the answer is printed as JSON, and so are the calls of a model that calls tools. Ctrl-C cancels the job.
     """
-    from headrace.ask import checked_key, make_job, timeout_ms, ttl_ms
+    from headrace.batches.results import value_of
+    from headrace.chat.provider_table import split_model
     from headrace.cli.extract import parse_pairs
-    from headrace.cli.given import given_schema, given_tools, named
     from headrace.cli.interrupt import Interrupted, interruptible, until_interrupted
     from headrace.cli.jobs import print_answer
+    from headrace.cli.params import given_schema, given_tools, named
     from headrace.cli.service import service
     from headrace.cli.stream import show_stream
-    from headrace.client import AsyncHeadrace
+    from headrace.client.async_client import AsyncHeadrace
+    from headrace.client.handles import AsyncJobHandle
     from headrace.errors import InputError
-    from headrace.facts import split_model
-    from headrace.handles import AsyncJobHandle
-    from headrace.job import new_id
-    from headrace.results import value_of
+    from headrace.guards.small_files import read_stream
+    from headrace.jobs.build import checked_key, make_job, timeout_ms, ttl_ms
+    from headrace.jobs.job import new_id
     from headrace.schema.modes import checked_mode
-    from headrace.small_files import read_stream
 
     text = prompt
     if prompt == "-":

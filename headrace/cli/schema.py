@@ -32,7 +32,7 @@ def check(source: str, target: str, literal: bool, as_json: bool) -> None:
 
     Exit code: 0 it can be carried, 1 it cannot, 2 it is no schema.
     """
-    from headrace.cli.given import given_schema
+    from headrace.cli.params import given_schema
     from headrace.errors import NoSchemaError, SchemaError
     from headrace.schema.lower import lower
     from headrace.schema.targets import target_of
@@ -55,11 +55,11 @@ def check(source: str, target: str, literal: bool, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="The failing places, as a JSON list.")
 def validate(source: str, data: Path, as_json: bool) -> None:
     """Check DATA, a JSON file or - for standard input, against a schema. Exit code: 0 valid, 1 invalid, 2 not readable."""
-    from headrace.cli.given import given_schema
+    from headrace.cli.params import given_schema
     from headrace.errors import InputError, InvalidOutput
-    from headrace.schema.types import answers
+    from headrace.guards.small_files import read_stream, read_whole
+    from headrace.schema.python_types import answers
     from headrace.schema.validate import compiled, encoded, json_value
-    from headrace.small_files import read_stream, read_whole
 
     given, _ = given_schema(source, "")
     try:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from headrace.cli import terminal
-from headrace.embedded import die_with_parent
 from headrace.errors import Unreachable
+from headrace.local.valkey import die_with_parent
 from headrace.settings import STATE_FOLDER, Settings, find_state_folder, read_ready
 
 if TYPE_CHECKING:
-    from headrace.client import AsyncHeadrace
+    from headrace.client.async_client import AsyncHeadrace
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ START_S = 30.0
 def with_client(body: Callable[[AsyncHeadrace], Awaitable[T]]) -> T:
     """Run `body` with a connection to the service that runs."""
     from headrace.cli.interrupt import Interrupted, interruptible, until_interrupted
-    from headrace.client import AsyncHeadrace
+    from headrace.client.async_client import AsyncHeadrace
 
     async def connected() -> T:
         async with AsyncHeadrace() as client:

@@ -10,9 +10,9 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
+from headrace.batches.sources import LINE_BYTES
+from headrace.batches.tables import UTF16
 from headrace.errors import InputError
-from headrace.inputs import LINE_BYTES
-from headrace.tables import UTF16
 
 CHUNK = 1 << 20
 MIN_FREE = 512 << 20

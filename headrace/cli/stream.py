@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 from headrace.cli import terminal
 
 if TYPE_CHECKING:
-    from headrace.fold import Fold
-    from headrace.handles import AsyncJobHandle
-    from headrace.stream import AsyncJobStream
+    from headrace.client.handles import AsyncJobHandle
+    from headrace.client.stream import AsyncJobStream
+    from headrace.events.fold import Fold
 
 
 async def show_stream(job: AsyncJobHandle[Any], *, as_json: bool = False) -> None:
     """Print the events until the end; `as_json` prints each as a line of JSON. Raises `JobFailed`."""
+    from headrace.client.stream import failure_of
     from headrace.errors import JobFailed
-    from headrace.stream import failure_of
 
     stream = job.stream()
     shown = Lines() if as_json else Text(stream)

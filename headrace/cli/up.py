@@ -44,8 +44,8 @@ def up(
     Ctrl-C stops it in order: running calls finish first. Set HEADRACE_REDIS_URL to use a server of yours.
     """
     from headrace.cli.ready import checked_ready_file
+    from headrace.local.stack import Options, Stack
     from headrace.settings import STATE_FOLDER, Settings, find_state_folder
-    from headrace.up import Options, Stack
 
     if ready_file is not None:
         checked_ready_file(ready_file)

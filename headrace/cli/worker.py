@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
+from headrace.broker.hints import QUEUES
 from headrace.cli import terminal
-from headrace.hint import QUEUES
-from headrace.quoting import shortened
+from headrace.text.quoting import shortened
 
 NEEDED = ("headrace_worker", "openai", "aiohttp", "billiard", "httpx2")
 ANSWER_S = 3.0
@@ -32,7 +32,7 @@ def worker(role: str, ready_file: Path | None, calls: int | None, check: bool) -
 
     from headrace.cli.ready import clear_ready_file
     from headrace.errors import InputError
-    from headrace.roles import environment_of
+    from headrace.guards.roles import environment_of
 
     if check:
         if ready_file is None:
@@ -61,7 +61,7 @@ def answers(role: str, ready_file: Path) -> int:
     import json
     import socket
 
-    from headrace.doctor.bench import ask_workers
+    from headrace.doctor.context import ask_workers
     from headrace.settings import Settings, redis_url
 
     try:

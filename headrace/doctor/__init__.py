@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from headrace.doctor.access import access
-from headrace.doctor.bench import Bench, Finding
+from headrace.doctor.context import Bench, Finding
 from headrace.doctor.endpoints import providers
 from headrace.doctor.machine import disk, extras, file_store, python
 from headrace.doctor.server import (
@@ -27,8 +27,8 @@ from headrace.doctor.server import (
     service,
 )
 from headrace.errors import HeadraceError, SettingsError, UntrustedFile
-from headrace.masking import masked
 from headrace.settings import Settings
+from headrace.text.masking import masked
 
 
 class Check(NamedTuple):

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from headrace.doctor.bench import Bench, Finding, connect
+from headrace.doctor.context import Bench, Finding, connect
 
 FIX = "Give it a password (`requirepass`, or an ACL user), and put it into HEADRACE_REDIS_URL: redis://user:password@host:port/0."
 

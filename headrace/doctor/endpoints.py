@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from headrace.doctor.bench import Bench, Finding
+from headrace.chat.provider_table import PROVIDERS, Provider, endpoint
+from headrace.chat.provider_table import providers as known_providers
+from headrace.doctor.context import Bench, Finding
 from headrace.errors import SettingsError
-from headrace.facts import PROVIDERS, Provider, endpoint
-from headrace.facts import providers as known_providers
-from headrace.masking import masked
+from headrace.text.masking import masked
 
 PROVIDER_S = 3.0
 

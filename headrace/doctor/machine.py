@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from headrace.doctor.bench import Bench, Finding
+from headrace.doctor.context import Bench, Finding
 
 OLDEST_PYTHON = (3, 11)
 EXTRAS = {
@@ -65,8 +65,8 @@ def disk(bench: Bench) -> Finding:
 
 def file_store(bench: Bench) -> Finding:
     """The file store that the ledger names can be reached and written here."""
-    from headrace.files import StoreName
     from headrace.ledger.keys import Keys
+    from headrace.storage.local import StoreName
 
     raw = bench.client.hget(Keys(bench.settings.namespace).store, "default")
     if raw is None:

@@ -6,14 +6,14 @@ import re
 import time
 from collections.abc import Iterator
 
-from headrace.doctor.bench import WORKERS_S, Bench, Finding, Status
+from headrace.broker.hints import QUEUES, queue_key
+from headrace.doctor.context import WORKERS_S, Bench, Finding, Status
 from headrace.errors import SettingsError, Unreachable, UntrustedFile
-from headrace.hint import QUEUES, queue_key
 from headrace.ledger.keys import Keys
 from headrace.ledger.reject import counted
-from headrace.masking import masked
-from headrace.server_check import problems_of
+from headrace.ledger.server_check import problems_of
 from headrace.settings import find_state_folder
+from headrace.text.masking import masked
 
 OLDEST_REDIS = (6, 2)
 MOST_CLOCK_DIFFERENCE_S = 2.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from headrace.errors import Failure
-from headrace.job import Outcome
+from headrace.jobs.job import Outcome
 from headrace.ledger.finish import TOMBSTONE_MS
 from headrace.ledger.script import Ledger
 

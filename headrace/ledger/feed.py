@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headrace.batch import ShardRange
+from headrace.batches.template import ShardRange
 from headrace.ledger.script import Ledger
 from headrace.ledger.submit import GRACE_MS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from headrace.hint import QUEUES
+from headrace.broker.hints import QUEUES
 from headrace.ledger.finish import TOMBSTONE_MS
 from headrace.ledger.script import Ledger
 

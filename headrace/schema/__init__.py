@@ -5,7 +5,7 @@
 
 from headrace.errors import InvalidOutput, Misfit, SchemaError
 from headrace.schema.lower import Lowered, lower
-from headrace.schema.nodes import Note
+from headrace.schema.lowering import Note
 from headrace.schema.targets import TARGETS, Target
 
 __all__ = ["TARGETS", "InvalidOutput", "Lowered", "Misfit", "Note", "SchemaError", "Target", "lower"]

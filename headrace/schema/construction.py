@@ -11,7 +11,7 @@ from typing import Any, NewType, get_args, get_origin
 import msgspec
 
 from headrace.errors import SchemaError
-from headrace.quoting import quoted
+from headrace.text.quoting import quoted
 
 
 def parts_of(given: Any) -> Iterator[Any]:

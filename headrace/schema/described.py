@@ -10,8 +10,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from headrace.schema.document import Source
 from headrace.schema.merge import TYPES, Merged, flatten, merge
-from headrace.schema.source import Source
 
 MAX_SAID = 2_000
 """Characters of a schema in a description."""

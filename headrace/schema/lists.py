@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.errors import SchemaError
 from headrace.schema.merge import Merged
-from headrace.schema.restore import Items, Node, Plain, Tuple
+from headrace.schema.nodes import Items, Node, Plain, Tuple
 
 if TYPE_CHECKING:
-    from headrace.schema.nodes import Lowering
+    from headrace.schema.lowering import Lowering
 
 MAX_PREFIX = 250
 MAX_ITEMS = 1_000_000_000

@@ -12,16 +12,16 @@ from functools import lru_cache
 from typing import Any
 
 from headrace.errors import InputError, InvalidOutput, Misfit, SchemaError
-from headrace.quoting import quoted
-from headrace.schema.alternatives import Reference
+from headrace.schema.depth_limit import Shallow
+from headrace.schema.document import check_size
+from headrace.schema.lowering import Lowering, Note, Reading
 from headrace.schema.merge import canonical
-from headrace.schema.nodes import Lowering, Note, Reading
-from headrace.schema.restore import VALUE, Map, Misshapen, Node, Record, Tuple
-from headrace.schema.shallow import Shallow
-from headrace.schema.source import check_size
+from headrace.schema.nodes import VALUE, Map, Misshapen, Node, Record, Tuple
 from headrace.schema.targets import Target, target_of
+from headrace.schema.unions import Reference
 from headrace.schema.validate import Validator, check_json, compiled, encoded, json_value, pointer
 from headrace.schema.wire import MIN_SHARED, Place, TooMany, Writer, check_limits, places
+from headrace.text.quoting import quoted
 
 
 class Lowered:
@@ -96,7 +96,7 @@ class Lowered:
         """The wire form of a value: what an answer that means it looks like. Raises `InvalidOutput` for a value that the
         schema does not allow in shape."""
         if self._read is not None:
-            from headrace.schema.types import plain_json
+            from headrace.schema.python_types import plain_json
 
             value = plain_json(value)
         check_json(value)
@@ -111,7 +111,7 @@ class Lowered:
     def validate(self, value: Any) -> None:
         """Raises `InvalidOutput` listing every place of `value` that does not fit the caller's own schema."""
         if self._read is not None:
-            from headrace.schema.types import plain_json
+            from headrace.schema.python_types import plain_json
 
             value = plain_json(value)
         check_json(value)
@@ -133,7 +133,7 @@ def lower(schema_or_type: Any, target: str = "openai", *, reading: Reading | Non
     if isinstance(schema_or_type, dict):
         check_size(schema_or_type)
         return lower_schema(schema_or_type, target, reading or "literal")
-    from headrace.schema.types import answers
+    from headrace.schema.python_types import answers
 
     expected = answers(schema_or_type)
     if expected.schema is None:

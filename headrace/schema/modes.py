@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple, get_args
 
 from headrace.errors import InputError, SchemaError
-from headrace.quoting import quoted
 from headrace.schema.lower import Lowered, lower_schema
+from headrace.text.quoting import quoted
 
 Mode = Literal["strict", "json_schema", "json_object", "tool_call", "typed_xml", "prompt"]
 MODES: tuple[Mode, ...] = get_args(Mode)

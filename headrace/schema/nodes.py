@@ -1,399 +1,388 @@
-"""From the places of a schema to nodes: what each is on the wire, and what of the caller's words is carried otherwise."""
+"""What a place of a schema is on the wire, and the way between the caller's value and the wire's: `lift` there, `restore` back.
+
+`headrace.schema.lower` makes the nodes, `headrace.schema.wire` writes their wire schema. For every value that the schema
+allows, `restore(lift(value)) == value`. Both raise `Misshapen` for what has not the shape of the node.
+"""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
-from typing import Any, Literal
+import itertools
+from collections.abc import Callable, Container, Iterator, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
 
-import jsonschema_rs
-import msgspec
+from headrace.schema.merge import canonical, json_type
+from headrace.schema.patterns import matches
+from headrace.text.quoting import quoted
 
-from headrace.errors import SchemaError
-from headrace.quoting import quoted
-from headrace.schema.alternatives import Definition, Reference, Union, without_null
-from headrace.schema.described import Describing, one_of
-from headrace.schema.formats import MEANT
-from headrace.schema.json_texts import Coded, Text
-from headrace.schema.lists import Lists
-from headrace.schema.merge import (
-    TYPES,
-    Choices,
-    Merged,
-    canonical,
-    flatten,
-    is_shaping,
-    json_type,
-    merge,
-)
-from headrace.schema.objects import Objects
-from headrace.schema.restore import VALUE, Node, Plain
-from headrace.schema.source import SHOWN, Source
-from headrace.schema.targets import Target, is_simple
-from headrace.schema.wire import OF_TYPE, Writer
-
-Reading = Literal["literal", "intended"]
-MOST_NODES = 8_000
-MAX_WORK = 100_000
-"""Parts of all places, and their properties: those of one place come together anew for each that leads there."""
-MOST_CASES = 64
-"""Alternatives of one place, all combinations of several `anyOf` counted; what has more travels as JSON text."""
-MOST_BRANCHES = 250
-SCALARS = ("null", "boolean", "integer", "number", "string")
-NEVER = False
-OF_SCALARS = frozenset(word for words in OF_TYPE.values() for word in words) - {"format"}
+ENTRIES, KEY, VALUE, CASE = "entries", "key", "value", "case"
+REST = "additional_properties"
 
 
-class Note(msgspec.Struct, frozen=True):
-    """Something that the wire schema does not say as the caller's does. `how` is `moved` (it travels in another shape) or
-    `validated` (it is checked in the answer, and the model is not held to it)."""
+class Misshapen(Exception):
+    """The value has not the shape that was asked for; `path` leads there."""
 
+    def __init__(self, message: str, path: tuple[str | int, ...] = ()):
+        super().__init__(message)
+        self.message = message
+        self.path = path
+
+
+class Shape(NamedTuple):
+    """What tells wire values of one node from those of another: the type, the values there are (None: any), for an object
+    its names, and those of its properties that have few values."""
+
+    kind: str
+    values: frozenset[Any] | None = None
+    names: frozenset[str] | None = None
+    consts: dict[str, frozenset[Any]] = {}  # noqa: RUF012 (never changed)
+
+    def overlaps(self, other: Shape) -> bool:
+        if self.kind != other.kind or (
+            self.values is not None and other.values is not None and not self.values & other.values
+        ):
+            return False
+        if self.names is not None and other.names is not None and self.names != other.names:
+            return False
+        return all(values & other.consts[name] for name, values in self.consts.items() if name in other.consts)
+
+    def takes(self, value: Any) -> bool:
+        kind = json_type(value)
+        if kind != self.kind and not (kind == "integer" and self.kind == "number"):
+            return False
+        if self.values is not None and canonical(value) not in self.values:
+            return False
+        if self.names is not None and value.keys() != self.names:
+            return False
+        return all(is_among(value.get(name), values) for name, values in self.consts.items())
+
+    def begins(self, value: Any) -> bool:
+        """Whether `value` may become one: nothing in it is against it."""
+        kind = json_type(value)
+        if kind != self.kind or not isinstance(value, dict):
+            return kind == self.kind
+        if self.names is not None and not value.keys() <= self.names:
+            return False
+        return all(is_among(value[name], values) for name, values in self.consts.items() if name in value)
+
+
+class Node:
+    """One place. `about` is its title and description, `pointer` where it comes from, `parts` the caller's schemas that hold
+    there, and `said` what the model is told of it beside what its keywords say."""
+
+    about: dict[str, str]
     pointer: str
-    keyword: str
-    how: Literal["moved", "validated"]
-    text: str
+    parts: Sequence[Any] = ()
+    said = ""
+    transparent = False
+    """Whether a value is the same on the wire."""
 
-    def __str__(self) -> str:
-        return f"{self.pointer or '/'}: {self.keyword}: {self.text}"
+    def restore(self, wire: Any) -> Any:
+        raise NotImplementedError
 
+    def lift(self, value: Any) -> Any:
+        raise NotImplementedError
 
-class Lowering:
-    """The nodes of one schema. Every place is made once; one that is met again inside itself becomes a definition."""
+    def shapes(self) -> list[Shape]:
+        raise NotImplementedError
 
-    def __init__(self, source: Source, target: Target, reading: Reading, *, described: Sequence[frozenset[Any]] = ()):
-        self.described = described  # enums that are too large, by their values in canonical form
-        self.describing = Describing(source)
-        self.source = source
-        self.target = target
-        self.literal = reading == "literal"
-        self.formats = not self.literal or source.dialect.asserts_formats
-        self.notes: dict[tuple[str, str, str], Note] = {}
-        self._made: dict[Any, Node | None] = {}
-        self._open: dict[Any, Definition | None] = {}
-        self._valid: dict[int, tuple[Node, Any]] = {}
-        self._called: dict[tuple[int, frozenset[tuple[int, str]]], Node] = {}
-        self._count = 0
-        self._work = 0
-        self.nothing: str | None = None
-        """The pointer of the place under which nothing is valid, while that is what its parents are refused for."""
-        self.forbidden: dict[str, str] = {}
-        """By the pointer of a `required`: the property in it that no object may have."""
-        self.kept: list[Any] = []  # schemas made here; the parts are known by their `id`
+    @property
+    def few(self) -> frozenset[Any] | None:
+        """The wire values that there are, in canonical form; None where there are many."""
+        return None
 
-    def root(self) -> Node:
-        node = self.place([self.source.root])
-        if node is None:
-            where = self.nothing or ""
-            name = self.forbidden.get(where)
-            raise SchemaError(
-                f"schema at {where or '/'}: "
-                + ("nothing is valid under it" if name is None else f"{quoted(name)} is required, and not allowed"),
-                pointer=where,
-                keyword="false" if name is None else "required",
-                remedy="allow something; no value fits all that is said there"
-                if name is None
-                else f"describe {quoted(name)} under `properties`, or take it out of `required`",
-            )
-        return node
+    def takes_null(self) -> bool:
+        """Whether null on the wire is a value of it. It asks no shapes: a node may contain itself."""
+        return False
 
-    def said(self) -> list[Note]:
-        return list(self.notes.values())
-
-    def note(self, where: str, keyword: str, how: Literal["moved", "validated"], text: str) -> None:
-        self.notes.setdefault((where, keyword, how), Note(where, keyword, how, text))
-
-    def place(self, schemas: Sequence[Any], resolved: frozenset[tuple[int, str]] = frozenset()) -> Node | None:
-        """The node of a place where all of `schemas` hold; None where nothing is valid."""
-        about, inner = self.beside(schemas)
-        if about is not None:
-            called = id(schemas[0]), resolved
-            if called in self._called:
-                return self._called[called]
-            node = self.place([inner], resolved)
-            if node is None or not about or isinstance(node, Reference):
-                return node
-            node = copy.copy(node)
-            node.about = {**node.about, **about}
-            self._called[called] = node
-            return node
-        parts = flatten(self.source, list(schemas))
-        self._work += sum(1 + len(part.get("properties") or ()) for part in parts if part is not NEVER)
-        if self._work > MAX_WORK:
-            where = self.source.pointer(parts[0])
-            raise SchemaError(
-                f"schema at {where[:SHOWN] or '/'}: its references and `allOf` lead to the same parts too often",
-                pointer=where,
-                keyword="$ref",
-                remedy="shorten the chains of `$ref` and `allOf`",
-            )
-        key = (tuple(id(part) for part in parts), resolved)
-        if key in self._made:
-            return self._made[key]
-        if key in self._open:
-            definition = self._open[key]
-            if definition is None:
-                definition = self._open[key] = Definition(self.name_of(parts))
-            reference = Reference(definition)
-            reference.about, reference.pointer = {}, ""
-            return reference
-        self._count += 1
-        if self._count > MOST_NODES:
-            where = self.source.pointer(parts[0]) if parts else ""
-            raise SchemaError(
-                f"schema at {where or '/'}: it has too many parts once written out",
-                pointer=where,
-                keyword="allOf",
-                remedy="combine fewer `anyOf`, `oneOf` and `allOf`",
-            )
-        self._open[key] = None
-        before = len(self._made), len(self._called)
-        merged = merge(self.source, parts, resolved)
-        node = None if merged.never else self.node(merged, parts, resolved)
-        definition = self._open.pop(key)
-        if node is None:
-            if definition is not None:  # what was made inside may lead here, where nothing is
-                for made, count in zip((self._made, self._called), before, strict=True):
-                    for each in list(made)[count:]:
-                        del made[each]
-            self._made[key] = None
-            self.kept.append(parts)
-            if self.nothing is None and NEVER not in parts:
-                self.nothing = merged.pointer
-            return None
-        self.nothing = None
-        if not hasattr(node, "about"):
-            node.about, node.pointer = merged.about, merged.pointer
-        node.parts = parts
-        if definition is not None:
-            definition.node = node
-            node = Reference(definition)
-            node.about, node.pointer = {}, merged.pointer
-        self._made[key] = node
-        self.kept.append(parts)
-        return node
-
-    def beside(self, schemas: Sequence[Any]) -> tuple[dict[str, str] | None, Any]:
-        """A title and description beside nothing but one reference, and where that leads: the same node, otherwise called."""
-        if len(schemas) != 1 or not isinstance(schemas[0], dict) or self.source.alone(schemas[0]):
-            return None, None
-        (schema,) = schemas
-        words = {word for word in schema if word not in ANNOTATIONS}
-        if words not in ({"$ref"}, {"allOf"}) or ("allOf" in words and len(schema["allOf"]) != 1):
-            return None, None
-        inner = self.source.target(schema, "$ref") if "$ref" in words else schema["allOf"][0]
-        if isinstance(inner, bool):
-            return None, None
-        return {word: schema[word] for word in ("title", "description") if isinstance(schema.get(word), str)}, inner
-
-    def name_of(self, parts: list[Any]) -> str:
-        for part in parts:
-            named = str(part.get("$ref", "")) if isinstance(part, dict) else ""
-            name = named.rpartition("/")[2] or self.source.pointer(part).rpartition("/")[2]
-            if name.strip("#"):
-                return name
-        return str(self.source.root.get("title") or "Root")
-
-    def node(self, merged: Merged, parts: list[Any], resolved: frozenset[tuple[int, str]]) -> Node | None:
-        for where, word in merged.unsaid:
-            self.note(where, word, "validated", "the answer is checked for it")
-        if merged.values is not None:
-            return self.values(merged)
-        choices = self.structural(merged)
-        if choices:
-            return self.union(merged, choices, parts, resolved)
-        types = self.types(merged)
-        if not types:
-            return None
-        return self.alternatives([self.of_type(merged, resolved, kind) for kind in types], merged)
-
-    def values(self, merged: Merged) -> Node | None:
-        """An enum: plain where its values are, else the JSON texts of its values."""
-        types = merged.types
-        values = [
-            value
-            for value in {canonical(each): each for each in merged.values or ()}.values()
-            if types is None or json_type(value) in types
-        ]
-        if not values:
-            return None
-        kinds = list(dict.fromkeys(json_type(value) for value in values))
-        if "number" in kinds and "integer" in kinds:
-            kinds.remove("integer")
-        node = Plain(kinds, {}, values) if set(kinds) <= {*SCALARS} else Coded(values)
-        if self.is_long(node.few or frozenset()):
-            self.note(merged.pointer, "enum", "validated", f"{len(values)} values are too many for {self.target.name}")
-            if isinstance(node, Plain):
-                node = Plain(kinds, {})
-                node.said = one_of(values)
-            else:
-                node = Text(said=one_of(values, "JSON text of one of: "))
-        elif isinstance(node, Coded):
-            self.note(merged.pointer, "enum", "moved", "its values travel as JSON texts")
-        return node
-
-    def is_long(self, values: frozenset[Any]) -> bool:
-        """Whether an enum has more values, or longer ones, than the target takes; `values` are in canonical form."""
-        texts = sum(len(value) for value in values if isinstance(value, str))
-        return (
-            len(values) > self.target.enum_values
-            or (len(values) > self.target.long_enum and texts > self.target.long_enum_chars)
-            or any(each <= values for each in self.described)
-        )
-
-    def structural(self, merged: Merged) -> list[Choices]:
-        """The choices whose alternatives look different. Where they only forbid, what is beside them tells the shape."""
-        shaping: list[Choices] = []
-        for choice in merged.choices:
-            shaped = [is_shaping(self.source, branch) for branch in choice.branches]
-            known = merged.types is not None or bool(merged.hints)
-            if any(shaped) or (not known and self.literal is False and any(shaped)):
-                shaping.append(choice)
-            else:
-                self.note(choice.pointer.rpartition("/")[0], choice.word, "validated", "its alternatives only forbid")
-        return shaping
-
-    def union(
-        self, merged: Merged, choices: list[Choices], parts: list[Any], resolved: frozenset[tuple[int, str]]
-    ) -> Node | None:
-        combined = 1
-        for choice in choices:
-            combined *= max(len(choice.branches), 1)
-        if combined > MOST_CASES and len(choices) > 1:
-            self.note(choices[0].pointer, choices[0].word, "moved", f"{combined} combinations: it travels as JSON text")
-            return self.text(merged)
-        first = choices[0]
-        if len(first.branches) > MOST_BRANCHES:
-            self.note(
-                first.pointer, first.word, "moved", f"{len(first.branches)} alternatives: it travels as JSON text"
-            )
-            return self.text(merged)
-        if first.word == "oneOf":
-            self.note(first.pointer.rpartition("/")[0], "oneOf", "validated", "that only one alternative fits")
-        done = resolved | {first.key}
-        # A part that is nothing but the choice adds nothing to its alternatives, and would give them its own names.
-        base = [
-            part
-            for part in parts
-            if part is NEVER or not (id(part) == first.key[0] and part.keys() <= BARE | {first.word})
-        ]
-        nodes = [
-            self.place([*base, branch] if base else [branch], done if base else frozenset())
-            for branch in first.branches
-        ]
-        return self.alternatives(nodes, merged)
-
-    def alternatives(self, given: Sequence[Node | None], merged: Merged) -> Node | None:
-        """One of several, as few as there are: equal ones once, and JSON text takes all the others in."""
-        nodes: list[Node] = []
-        for node in filter(None, given):
-            if not hasattr(node, "about"):
-                node.about, node.pointer = {}, merged.pointer
-            flat = node.nodes if isinstance(node, Union) and not node.about else [node]
-            nodes += [each for each in flat if not any(each is other for other in nodes)]
-        whole = next((node for node in nodes if isinstance(node, Text) and node.kinds is None), None)
-        if whole is not None:
-            return self.text(merged)
-        if any(isinstance(node, Text | Coded) for node in nodes):
-            nodes = [each for node in nodes for each in without_null(node)]
-        nulls = [node for node in nodes if isinstance(node, Plain) and node.types == ["null"]]
-        nodes = [node for node in nodes if node not in nulls[1:]]
-        if not nodes:
-            return None
-        if len(nodes) == 1:
-            only = copy.copy(nodes[0])
-            if not isinstance(only, Reference):
-                only.about = {**only.about, **merged.about}
-            return only
-        union = Union(nodes, self.fits)
-        union.about = merged.about if len(given) > 1 else {}
-        union.pointer = merged.pointer
-        return union
-
-    def fits(self, node: Node, wire: Any) -> bool:
-        """Whether `wire` is valid under the wire schema of `node` alone."""
-        if id(node) not in self._valid:
-            schema = Writer(self.target, shared=True).document(node, "", wrapped=True)
-            more = {} if self.literal else MEANT
-            self._valid[id(node)] = (
-                node,
-                jsonschema_rs.Draft202012Validator(schema, validate_formats=True, formats=more),
-            )
-        return self._valid[id(node)][1].is_valid({VALUE: wire})
-
-    def types(self, merged: Merged) -> list[str]:
-        """The types to make nodes of, scalars as one. Where nothing says, `any` stands for JSON text of what is left."""
-        if merged.types is not None:
-            scalars = [kind for kind in SCALARS if kind in merged.types]
-            kinds = ["scalars"] if scalars else []
-            return [*kinds, *(kind for kind in ("array", "object") if kind in merged.types)]
-        meant = [kind for kind in ("object", "array", "string", "number") if kind in merged.hints]
-        if self.literal:
-            shaped = [kind for kind in meant if kind in ("object", "array")]
-            if not (merged.names or merged.patterns or merged.rest) and "object" in shaped:
-                shaped.remove("object")
-            if not (merged.prefix or merged.items) and "array" in shaped:
-                shaped.remove("array")
-            return [*shaped, "any"]
-        if meant and (set(meant) <= {"object", "array"} or len(meant) == 1):
-            return meant
-        return ["any"]
-
-    def of_type(self, merged: Merged, resolved: frozenset[tuple[int, str]], kind: str) -> Node | None:
-        if kind == "object":
-            return Objects(self).node(merged, resolved)
-        if kind == "array":
-            return Lists(self).node(merged)
-        if kind == "any":
-            shaped = {each for each in self.types(merged) if each != "any"}
-            node = self.text(merged)
-            node.kinds = {each for each in TYPES if each not in shaped} if shaped else None
-            return node
-        types = [each for each in SCALARS if each in (merged.types or ())] if kind == "scalars" else [kind]
-        if "number" in types and "integer" in types:
-            types.remove("integer")
-        if len(types) > 1:
-            types = [each for each in self.order(merged.parts) if each in types] or types
-        for word in merged.limits:
-            self.check_limit(merged, word, types)
-        if "string" in types:
-            for word in self.target.dropped(merged.limits):
-                self.note(merged.pointer, word, "validated", f"{self.target.name} would drop it beside the others")
-        limits = {word: value for word, value in merged.limits.items() if word != "format" or self.formats}
-        return Plain(types, limits)
-
-    def order(self, parts: list[Any]) -> list[str]:
-        """The types in the order in which the caller names them."""
-        for part in parts:
-            if isinstance(part, dict) and isinstance(part.get("type"), list):
-                return part["type"]
-        return []
-
-    def check_limit(self, merged: Merged, word: str, types: list[str]) -> None:
-        value = merged.limits[word]
-        if word == "format" and "string" in types and (value not in self.target.formats or not self.formats):
-            how = "validated" if self.formats else "moved"
-            self.note(merged.pointer, word, how, f"{self.target.name} has no format {quoted(value)}")
-        elif word == "pattern" and "string" in types and not is_simple(str(value)):
-            self.note(merged.pointer, word, "validated", "constrained decoding does not take such a pattern")
-        elif word in OF_SCALARS and word not in self.target.keywords:
-            self.note(merged.pointer, word, "validated", f"{self.target.name} does not take it")
-
-    def text(self, merged: Merged) -> Text:
-        self.note(
-            merged.pointer, "type", "moved", "no type is named that a strict schema can hold: it travels as JSON text"
-        )
-        node = Text(said=self.describing.text(merged.parts))
-        node.about, node.pointer = {**merged.about}, merged.pointer
-        return node
-
-    def untyped(self, merged: Merged, word: str) -> Node:
-        self.note(f"{merged.pointer}/{word}", "type", "moved", "no type is named: each travels as JSON text")
-        node = Text()
-        node.about, node.pointer = {}, f"{merged.pointer}/{word}"
-        return node
+    def inner(self) -> Iterator[Node]:
+        yield from ()
 
 
-ANNOTATIONS = frozenset(
-    {"title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly", "$comment"}
-)
-BARE = frozenset({"$defs", "definitions", "$schema", "$id", "discriminator"}) | ANNOTATIONS
+class Plain(Node):
+    """A text, a number, a boolean or null, as it is, of one of several `types`; `values` when only some are allowed."""
+
+    transparent = True
+
+    def __init__(self, types: list[str], limits: dict[str, Any], values: list[Any] | None = None):
+        self.types = types
+        self.limits = limits
+        self.values = values
+        self._allowed = None if values is None else frozenset(map(canonical, values))
+
+    @property
+    def few(self) -> frozenset[Any] | None:
+        return self._allowed
+
+    def takes_null(self) -> bool:
+        return "null" in self.types and (self.values is None or None in self.values)
+
+    def restore(self, wire: Any) -> Any:
+        return wire
+
+    def lift(self, value: Any) -> Any:
+        kind = json_type(value)
+        if kind not in self.types and not (kind == "integer" and "number" in self.types):
+            raise Misshapen(f"{' or '.join(self.types)} was expected, not {kind}")
+        if self._allowed is not None and canonical(value) not in self._allowed:
+            raise Misshapen("the value is not one of those allowed")
+        return value
+
+    def shapes(self) -> list[Shape]:
+        kinds = dict.fromkeys("number" if kind == "integer" else kind for kind in self.types)
+        if self.values is None:
+            return [Shape(kind) for kind in kinds]
+        sorts = {kind: frozenset(canonical(v) for v in self.values if Shape(kind).takes(v)) for kind in kinds}
+        return [Shape(kind, allowed) for kind, allowed in sorts.items()]
+
+
+class Items(Node):
+    """A list whose items are alike."""
+
+    def __init__(self, item: Node, limits: dict[str, Any]):
+        self.item = item
+        self.limits = limits
+
+    @property
+    def transparent(self) -> bool:
+        return self.item.transparent
+
+    def restore(self, wire: Any) -> Any:
+        if not isinstance(wire, list):
+            return wire
+        return [at(index, self.item.restore, inner) for index, inner in enumerate(wire)]
+
+    def lift(self, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            raise Misshapen("a list was expected")
+        return [at(index, self.item.lift, inner) for index, inner in enumerate(value)]
+
+    def shapes(self) -> list[Shape]:
+        return [Shape("array")]
+
+    def inner(self) -> Iterator[Node]:
+        yield self.item
+
+
+class Property(NamedTuple):
+    """A property on the wire. `absent` is how "it is not there" is said: `never`, by `null`, by null with a value that is
+    there in a `box`, or by null that comes back as null (`soft`)."""
+
+    node: Node
+    absent: str
+
+
+class Record(Node):
+    """An object with named properties, and `rest` for others: on the wire a property of its own, called `rest_name`."""
+
+    def __init__(
+        self,
+        optional: dict[str, bool],
+        nodes: dict[str, Node],
+        rest: Map | None,
+        *,
+        soft: Container[str] | None,
+        tags: frozenset[str] = frozenset(),
+    ):
+        self.nodes = nodes
+        self.optional = optional
+        self.rest = rest
+        self.soft = soft  # names of which null on the wire is null; None: nothing is, a value that is null has a box
+        self.tags = tags  # names with a default of one value: they are always said
+        self.rest_name = free_name(REST, nodes) if rest else ""
+
+    @cached_property
+    def properties(self) -> dict[str, Property]:
+        return {name: Property(node, self._absent(name, node)) for name, node in self.nodes.items()}
+
+    def _absent(self, name: str, node: Node) -> str:
+        if not self.optional[name]:
+            return "never"
+        if name in self.tags and isinstance(node, Plain) and node.values is not None and len(node.values) == 1:
+            return "never"
+        if not node.takes_null():
+            return "null"
+        return "box" if self.soft is None else "soft" if name in self.soft else "null"
+
+    @cached_property
+    def transparent(self) -> bool:
+        return self.rest is None and all(p.absent == "never" and p.node.transparent for p in self.properties.values())
+
+    def restore(self, wire: Any) -> Any:
+        if not isinstance(wire, dict):
+            return wire
+        restored: dict[str, Any] = {}
+        for name, inner in wire.items():
+            known = self.properties.get(name)
+            if known is None:
+                if name != self.rest_name:
+                    restored[name] = inner
+                continue
+            if inner is None and known.absent in ("null", "box"):
+                continue
+            if known.absent == "box":
+                if not isinstance(inner, dict) or inner.keys() != {VALUE}:
+                    raise Misshapen('it must be null or {"value": …}', (name,))
+                inner = inner[VALUE]
+            restored[name] = at(name, known.node.restore, inner) if not known.node.transparent else inner
+        if self.rest is not None and wire.get(self.rest_name) is not None:
+            for name, inner in at(self.rest_name, self.rest.pairs, wire[self.rest_name]).items():
+                if name in restored:
+                    raise Misshapen(f"the property {quoted(name)} is there twice", (self.rest_name,))
+                restored[name] = inner
+        return restored
+
+    def lift(self, value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise Misshapen("an object was expected")
+        wire: dict[str, Any] = {}
+        for name, (node, _) in self.properties.items():  # a tag first: it tells before anything is lifted in vain
+            if node.few is not None and name in value:
+                node.lift(value[name])
+        for name, (node, absent) in self.properties.items():
+            if name not in value:
+                if absent == "never" and not self.optional[name]:
+                    raise Misshapen(f"{quoted(name)} is missing")
+                wire[name] = node.values[0] if absent == "never" and isinstance(node, Plain) and node.values else None
+                continue
+            lifted = at(name, node.lift, value[name])
+            wire[name] = {VALUE: lifted} if absent == "box" else lifted
+        others = {name: inner for name, inner in value.items() if name not in self.nodes}
+        if self.rest is not None:
+            wire[self.rest_name] = self.rest.entries(others)
+        elif others:
+            raise Misshapen(f"there is a property {quoted(next(iter(others)))} that is not described")
+        return wire
+
+    def shapes(self) -> list[Shape]:
+        names = frozenset([*self.nodes, *([self.rest_name] if self.rest else ())])
+        consts: dict[str, frozenset[Any]] = {}
+        for name, (node, absent) in self.properties.items():
+            if node.few is not None and absent != "box":
+                consts[name] = frozenset([*node.few, *([canonical(None)] if absent != "never" else ())])
+        return [Shape("object", None, names, consts)]
+
+    def inner(self) -> Iterator[Node]:
+        yield from self.nodes.values()
+        if self.rest:
+            yield self.rest
+
+
+class Map(Node):
+    """An object of any names: on the wire a list of entries. A name that comes twice is an error, never a loss."""
+
+    def __init__(self, key: Node, value: Node, limits: dict[str, Any] | None = None):
+        self.key = key
+        self.value = value
+        self.limits = limits or {}  # of the list of entries
+
+    def restore(self, wire: Any) -> Any:
+        entries = wire.get(ENTRIES) if isinstance(wire, dict) and len(wire) == 1 else None
+        if not isinstance(entries, list):
+            raise Misshapen('a map must be {"entries": [{"key": …, "value": …}, …]}')
+        return at(ENTRIES, self.pairs, entries)
+
+    def pairs(self, entries: Any) -> dict[str, Any]:
+        restored: dict[str, Any] = {}
+        for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+            if not isinstance(entry, dict) or not entry.keys() >= {KEY, VALUE}:
+                raise Misshapen('an entry must be {"key": …, "value": …}', (index,))
+            name = as_name(entry[KEY])
+            if name in restored:
+                raise Misshapen(f"the key {quoted(name)} is there twice", (index, KEY))
+            restored[name] = at(name, self.value.restore, entry[VALUE])
+        return restored
+
+    def lift(self, value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise Misshapen("an object was expected")
+        return {ENTRIES: self.entries(value)}
+
+    def entries(self, value: dict[str, Any]) -> list[Any]:
+        pattern = self.key.limits.get("pattern") if isinstance(self.key, Plain) else None
+        strange = next((name for name in value if pattern is not None and not matches(pattern, name)), None)
+        if strange is not None:
+            raise Misshapen(f"there is a property {quoted(strange)} that is not described")
+        return [{KEY: self.key.lift(name), VALUE: at(name, self.value.lift, inner)} for name, inner in value.items()]
+
+    def shapes(self) -> list[Shape]:
+        return [Shape("object", None, frozenset([ENTRIES]))]
+
+    def inner(self) -> Iterator[Node]:
+        yield self.key
+        yield self.value
+
+
+class Tuple(Node):
+    """A list whose places differ: on the wire an object, `item_1`, `item_2`, …, and `rest`. The first `least` are there."""
+
+    def __init__(self, prefix: list[Node], least: int, rest: Items | None):
+        names = {f"item_{number}": node for number, node in enumerate(prefix, 1)}
+        optional = {name: number > least for number, name in enumerate(names, 1)}
+        self.record = Record(optional, names, None, soft=None)
+        self.rest = rest
+
+    def restore(self, wire: Any) -> Any:
+        if not isinstance(wire, dict):
+            return wire
+        named = self.record.restore({name: inner for name, inner in wire.items() if name != "rest"})
+        items: list[Any] = []
+        for name in self.record.nodes:
+            if name in named:
+                if len(items) < list(self.record.nodes).index(name):
+                    raise Misshapen("an item before it is missing", (name,))
+                items.append(named[name])
+        rest = wire.get("rest") or []
+        if rest and len(items) < len(self.record.nodes):
+            raise Misshapen("an item before them is missing", ("rest",))
+        return [*items, *(at("rest", self.rest.restore, rest) if self.rest and rest else rest)]
+
+    def lift(self, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            raise Misshapen("a list was expected")
+        most = len(self.record.nodes)
+        wire = self.record.lift(dict(zip(self.record.nodes, value, strict=False)))
+        if self.rest is not None:
+            wire["rest"] = self.rest.lift(list(value[most:]))
+        elif len(value) > most:
+            raise Misshapen(f"at most {most} items were expected")
+        return wire
+
+    def shapes(self) -> list[Shape]:
+        (shape,) = self.record.shapes()
+        return [shape._replace(names=(shape.names or frozenset()) | ({"rest"} if self.rest else frozenset()))]
+
+    def inner(self) -> Iterator[Node]:
+        yield from self.record.nodes.values()
+        if self.rest:
+            yield self.rest
+
+
+def is_among(value: Any, values: frozenset[Any]) -> bool:
+    """Whether a value is one of a few; on the wire these are no objects or lists, however large one is."""
+    return not isinstance(value, dict | list) and canonical(value) in values
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """`name`, or `name_2` and so on where that is taken."""
+    return next(
+        free for free in itertools.chain([name], (f"{name}_{n}" for n in itertools.count(2))) if free not in taken
+    )
+
+
+def at(step: str | int, move: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return move(value)
+    except Misshapen as error:
+        raise Misshapen(error.message, (step, *error.path)) from None
+
+
+def as_name(key: Any) -> str:
+    """A key as a JSON object has it."""
+    if isinstance(key, str):
+        return key
+    if isinstance(key, bool):
+        return "true" if key else "false"
+    if isinstance(key, int | float):
+        return repr(key)
+    raise Misshapen("a key must be a text or a number")

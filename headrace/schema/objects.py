@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from headrace.errors import SchemaError
-from headrace.schema.json_texts import Text
+from headrace.schema.document import escaped
+from headrace.schema.json_encoded import Text
 from headrace.schema.merge import NEVER, Merged, conditional_names, listed_names, present_names
-from headrace.schema.restore import Map, Node, Plain, Record
-from headrace.schema.source import escaped
+from headrace.schema.nodes import Map, Node, Plain, Record
 
 if TYPE_CHECKING:
-    from headrace.schema.nodes import Lowering
+    from headrace.schema.lowering import Lowering
 
 
 class Objects:

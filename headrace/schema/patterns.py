@@ -16,7 +16,7 @@ import jsonschema_rs
 from headrace.errors import SchemaError
 
 if TYPE_CHECKING:
-    from headrace.schema.source import Source
+    from headrace.schema.document import Source
 
 MAX_PATTERNS = 200
 SMALL = 1 << 18
@@ -137,7 +137,7 @@ class Programs(NamedTuple):
 
 def programs_of(source: Source) -> Programs:
     """Raises `SchemaError` for patterns that cannot be run, that look around everywhere, and for too many or too large ones."""
-    from headrace.schema.source import escaped
+    from headrace.schema.document import escaped
 
     count, total, largest = 0, 0, SMALL
     lengths: dict[int, Lengths] = {}

@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import quote
 
 from headrace.errors import SchemaError
+from headrace.schema.document import Source, pointed
 from headrace.schema.patterns import with_lengths
-from headrace.schema.source import Source, pointed
 
 MAX_NAMED = 5
 """Named schemas inside of one with dynamic references: with five there are 326 ways at most."""

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from headrace.errors import InputError
-from headrace.quoting import quoted
+from headrace.text.quoting import quoted
 
 FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
 NUMBERS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf")

@@ -13,13 +13,13 @@ import jsonschema_rs
 import msgspec
 
 from headrace.errors import InvalidOutput, Misfit, NoSchemaError, SchemaError
-from headrace.quoting import quoted, shortened
+from headrace.schema.document import Source, escaped
 from headrace.schema.formats import formats_of
 from headrace.schema.patterns import cannot_run, options, refusal
 from headrace.schema.resources import written_out
-from headrace.schema.source import Source, escaped
 from headrace.schema.validation_cost import MAX_LISTED, MAX_WORK, Effort, levels_of
 from headrace.schema.validation_process import APART
+from headrace.text.quoting import quoted, shortened
 
 MOST_ERRORS = 100
 MOST_DEPTH = 200

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headrace.errors import InvalidOutput, Misfit
-from headrace.roles import environment_of
+from headrace.guards.roles import environment_of
 
 if TYPE_CHECKING:
     from headrace.schema.validate import Validator

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from headrace.errors import SchemaError
-from headrace.schema.alternatives import Definition, Reference, Union
-from headrace.schema.json_texts import Coded, Text
+from headrace.schema.json_encoded import Coded, Text
 from headrace.schema.merge import canonical
-from headrace.schema.restore import (
+from headrace.schema.nodes import (
     CASE,
     ENTRIES,
     KEY,
@@ -23,6 +22,7 @@ from headrace.schema.restore import (
     Tuple,
 )
 from headrace.schema.targets import Target
+from headrace.schema.unions import Definition, Reference, Union
 
 Schema = dict[str, Any]
 NULL: Schema = {"type": "null"}

@@ -16,8 +16,8 @@ from typing import Any
 import redis
 from celery import Celery
 
-from headrace import hint
-from headrace.embedded import die_with_parent
+from headrace.broker import hints as hint
+from headrace.local.valkey import die_with_parent
 
 HERE = Path(__file__).parent
 

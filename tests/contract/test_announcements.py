@@ -11,7 +11,7 @@ from headrace_worker.providers.registry import Registry
 from headrace_worker.transport import Deadlines
 from stack import started, until
 
-from headrace.client import AsyncHeadrace
+from headrace.client.async_client import AsyncHeadrace
 from headrace.errors import InputError
 from headrace.ledger.announce import Announcement, announce
 from headrace.settings import Settings

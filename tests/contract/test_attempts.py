@@ -15,9 +15,9 @@ from stack import Stack, started
 from transcript import Transcript
 
 from headrace import AsyncHeadrace
-from headrace.event import START
-from headrace.handles import AsyncJobHandle
-from headrace.hint import INTERACTIVE, queue_key, unacked_key
+from headrace.broker.hints import INTERACTIVE, queue_key, unacked_key
+from headrace.client.handles import AsyncJobHandle
+from headrace.events.ids import START
 from headrace.settings import Settings
 
 pytestmark = pytest.mark.xdist_group("attempts")

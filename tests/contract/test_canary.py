@@ -21,7 +21,7 @@ import redis
 from celery import Celery
 from stack import Stack, started, until
 
-from headrace.hint import configure
+from headrace.broker.hints import configure
 
 pytestmark = pytest.mark.xdist_group("canary")
 

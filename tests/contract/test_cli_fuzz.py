@@ -308,7 +308,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
         raise SystemExit(0)
 
     monkeypatch.setattr(os, "execve", execve)
-    monkeypatch.setattr("headrace.up.Stack.run", lambda self: 0)
+    monkeypatch.setattr("headrace.local.stack.Stack.run", lambda self: 0)
 
 
 def changed(folder: Path) -> set[str]:

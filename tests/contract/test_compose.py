@@ -22,11 +22,11 @@ from typing import Any
 import pytest
 from stack import headrace, until
 
-from headrace.embedded import bundled_binary
-from headrace.facts import PROVIDERS
-from headrace.hint import QUEUES
+from headrace.broker.hints import QUEUES
+from headrace.chat.provider_table import PROVIDERS
+from headrace.local.stack import free_port
+from headrace.local.valkey import bundled_binary
 from headrace.settings import Settings, variable
-from headrace.up import free_port
 
 yaml = pytest.importorskip("yaml")
 

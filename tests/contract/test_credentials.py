@@ -15,10 +15,10 @@ from fake_transport import answer, piece
 from headrace_worker.providers import OpenAIChatCompletion
 from headrace_worker.transport import Deadlines, SdkTransport
 
+from headrace.batches.output_lines import error_line, success_line
+from headrace.chat.options import Options
 from headrace.errors import CallError, Failure
-from headrace.job import Job, written
-from headrace.lines import error_line, success_line
-from headrace.options import Options
+from headrace.jobs.job import Job, written
 
 KEY = "gsk_0123.45~67+89/abc=="
 OTHER = "or-v1-abcdefghijkl"

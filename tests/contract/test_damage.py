@@ -12,8 +12,8 @@ import pytest
 import redis
 from stack import Stack, started, until
 
-from headrace import hint
-from headrace.job import new_id
+from headrace.broker import hints as hint
+from headrace.jobs.job import new_id
 from headrace.ledger.reject import parse
 
 pytestmark = pytest.mark.xdist_group("damage")

@@ -20,8 +20,8 @@ from headrace_worker.providers import ChatCompletion, OpenAIChatCompletion, Open
 from headrace_worker.transport import Deadlines, SdkTransport
 from stack import until
 
+from headrace.chat.tools import define
 from headrace.errors import CallError
-from headrace.tools import define
 
 CLASSES = {"": OpenAIChatCompletion, "/vllm": VLLMChatCompletion, "/openrouter": OpenRouterChatCompletion}
 THINKING = {"": {}, "/vllm": {"enable_thinking": True}, "/openrouter": {"reasoning_effort": "low"}}

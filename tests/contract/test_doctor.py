@@ -20,12 +20,12 @@ import redis
 from rich.console import Console
 from stack import Stack, headrace, started, until
 
+from headrace.broker.hints import queue_key
 from headrace.cli.doctor import line, print_table
 from headrace.doctor import endpoints, machine
-from headrace.doctor.bench import Bench, Finding
+from headrace.doctor.context import Bench, Finding
 from headrace.doctor.server import clock, persistence, server_version
-from headrace.embedded import EmbeddedServer
-from headrace.hint import queue_key
+from headrace.local.valkey import EmbeddedServer
 from headrace.settings import Settings
 
 pytestmark = pytest.mark.xdist_group("doctor")

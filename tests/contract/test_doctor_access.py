@@ -9,10 +9,10 @@ import pytest
 import redis
 
 from headrace.doctor.access import access
-from headrace.doctor.bench import Bench
-from headrace.embedded import EmbeddedServer
+from headrace.doctor.context import Bench
+from headrace.local.stack import free_port
+from headrace.local.valkey import EmbeddedServer
 from headrace.settings import Settings
-from headrace.up import free_port
 
 PASSWORD = "hunter2-of-the-test"
 

@@ -18,9 +18,9 @@ from contract.pool_stack import Events
 from stack import Stack, started, until
 
 from headrace import Headrace
+from headrace.broker.hints import INTERACTIVE, Hints, configure, queue_key
 from headrace.errors import JobFailed
-from headrace.hint import INTERACTIVE, Hints, configure, queue_key
-from headrace.job import new_id
+from headrace.jobs.job import new_id
 from headrace.ledger.submit import submit
 from headrace.settings import Settings
 
@@ -91,7 +91,7 @@ def test_a_revoke_in_flower_cancels_the_record_and_closes_the_call(client: Headr
 
     uuid = until(running, what="Flower shows the task")
     assert uuid == job.id
-    assert flower(stack, f"/api/task/info/{uuid}")["name"] == "headrace.job"
+    assert flower(stack, f"/api/task/info/{uuid}")["name"] == "headrace.jobs.job"
     until(lambda: paid(stack, job.id), what="the provider has the call")
     flower(stack, f"/api/task/revoke/{uuid}?terminate=true", post=True)
     with pytest.raises(JobFailed, match="cancelled"):

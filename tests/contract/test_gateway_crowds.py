@@ -27,16 +27,16 @@ from bare_sockets import (
 )
 from gateways import gateway_alone, rss_mb
 
-from headrace.embedded import EmbeddedServer
-from headrace.event import Event, EventId
-from headrace.job import new_id
+from headrace.events.ids import Event, EventId
+from headrace.events.log_buffer import PAGE
+from headrace.jobs.job import new_id
 from headrace.ledger.append import append
 from headrace.ledger.claim import claim
 from headrace.ledger.finish import finish
 from headrace.ledger.script import Ledger
 from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit
-from headrace.room import PAGE
+from headrace.local.valkey import EmbeddedServer
 
 pytestmark = pytest.mark.xdist_group("gateway-crowds")
 LEASE_MS = 10**9

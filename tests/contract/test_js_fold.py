@@ -1,4 +1,4 @@
-"""`fold` of headrace.js against `headrace.fold`: the same for any log, also when its beginning was compacted to a snapshot."""
+"""`fold` of headrace.js against `headrace.events.fold`: the same for any log, also one whose beginning is a snapshot."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transcript import logs
 
-from headrace.fold import Fold, fold
+from headrace.events.fold import Fold, fold
 
 CLIENT = Path(__file__).parents[2] / "api/headrace_api/page/headrace.js"
 LISTS = ("annotations", "images", "citations")

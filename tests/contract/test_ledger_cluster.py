@@ -15,9 +15,9 @@ from transcript import Transcript
 from written_logs import holds
 
 from headrace import errors
-from headrace.batch import ShardRange
-from headrace.embedded import EmbeddedServer
-from headrace.job import new_id
+from headrace.batches.template import ShardRange
+from headrace.events.reader import Reader
+from headrace.jobs.job import new_id
 from headrace.ledger.announce import Announcement, announce
 from headrace.ledger.append import append
 from headrace.ledger.beat import beat
@@ -50,7 +50,7 @@ from headrace.ledger.set_aside import set_aside
 from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit, submit_many
 from headrace.ledger.unread import Asker, Held, leave
-from headrace.reader import Reader
+from headrace.local.valkey import EmbeddedServer
 
 EXPIRED, LONG = -1, 10**9
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from headrace.client import AsyncHeadrace
+from headrace.client.async_client import AsyncHeadrace
 from headrace.errors import HeadraceError
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from stack import alive, until
 
-from headrace.embedded import EmbeddedServer
+from headrace.local.valkey import EmbeddedServer
 
 
 def test_an_orphan_is_ended(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from stack import headrace, started, until
 
-from headrace.embedded import EmbeddedServer
-from headrace.job import new_id
-from headrace.ownership import kept_secret
+from headrace.guards.ownership import kept_secret
+from headrace.jobs.job import new_id
+from headrace.local.valkey import EmbeddedServer
 
 NOBODY = 65534
 SECRETS = {

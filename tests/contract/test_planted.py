@@ -17,9 +17,10 @@ from bare_provider import JSON_HEAD, BareProvider, Reply, bare_provider
 from fake_transport import answer
 from stack import Stack, started, until
 
-from headrace import Headrace, hint
+from headrace import Headrace
+from headrace.broker import hints as hint
 from headrace.errors import Damaged, HeadraceError
-from headrace.job import new_id
+from headrace.jobs.job import new_id
 from headrace.ledger.announce import live
 from headrace.settings import Settings
 

@@ -15,8 +15,8 @@ from celery.exceptions import QueueNotFound
 from contract.pool_stack import Events, Stack, until
 from contract.pool_tasks import CANARY
 
-from headrace import hint
-from headrace.embedded import EmbeddedServer
+from headrace.broker import hints as hint
+from headrace.local.valkey import EmbeddedServer
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from headrace_worker.transport import Deadlines
 from stack import until
 
 from headrace.errors import CallError
-from headrace.job import Job
+from headrace.jobs.job import Job
 
 SCHEMA = {
     "type": "object",

@@ -12,9 +12,9 @@ from proxy import proxied
 from transcript import Transcript
 
 from headrace import errors
-from headrace.embedded import EmbeddedServer
-from headrace.event import START, EventId
-from headrace.job import new_id
+from headrace.events.ids import START, EventId
+from headrace.events.reader import Reader
+from headrace.jobs.job import new_id
 from headrace.ledger.cancel import cancel
 from headrace.ledger.claim import Claimed, claim
 from headrace.ledger.finish import finish
@@ -22,8 +22,8 @@ from headrace.ledger.recover import recover
 from headrace.ledger.script import Ledger
 from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit
-from headrace.reader import Reader
-from headrace.up import free_port
+from headrace.local.stack import free_port
+from headrace.local.valkey import EmbeddedServer
 
 LONG = 10**9
 

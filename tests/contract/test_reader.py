@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 from written_logs import end, ids, read, running, text, write
 
-from headrace.embedded import EmbeddedServer
 from headrace.errors import Gone, Unknown
-from headrace.event import START, Event, EventId
-from headrace.job import new_id
+from headrace.events.ids import START, Event, EventId
+from headrace.events.log_buffer import Room
+from headrace.events.reader import Reader
+from headrace.jobs.job import new_id
 from headrace.ledger.append import append
 from headrace.ledger.cancel import cancel
 from headrace.ledger.claim import claim
 from headrace.ledger.restart import restart
 from headrace.ledger.script import Ledger
 from headrace.ledger.submit import submit
-from headrace.reader import Reader
-from headrace.room import Room
-from headrace.up import free_port
+from headrace.local.stack import free_port
+from headrace.local.valkey import EmbeddedServer
 
 
 @pytest.fixture(params=["unix", "tcp"])

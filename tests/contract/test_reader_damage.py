@@ -9,10 +9,10 @@ import pytest
 from written_logs import end, holds, ids, running, text
 
 from headrace.errors import Damaged
-from headrace.event import EventId
+from headrace.events.ids import EventId
+from headrace.events.reader import Reader, Viewer
 from headrace.ledger.append import append
 from headrace.ledger.script import Ledger
-from headrace.reader import Reader, Viewer
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ import redis
 from proxy import proxied
 from written_logs import end, holds, ids, read, running, text, write
 
-from headrace.embedded import EmbeddedServer
-from headrace.event import EventId
+from headrace.events.ids import EventId
+from headrace.events.reader import Reader
+from headrace.events.subscription import Subscriber
 from headrace.ledger.append import append, append_call
 from headrace.ledger.script import Ledger, bind, script
-from headrace.reader import Reader
-from headrace.subscriber import Subscriber
-from headrace.up import free_port
+from headrace.local.stack import free_port
+from headrace.local.valkey import EmbeddedServer
 
 
 @pytest.fixture(params=["unix", "tcp"])
@@ -59,7 +59,7 @@ async def test_readers_see_all_events_once_while_connections_are_killed(ledger: 
 async def test_the_connection_closes_with_the_last_room_and_opens_again(
     ledger: Ledger, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace.reader.LINGER_S", 0)
+    monkeypatch.setattr("headrace.events.reader.LINGER_S", 0)
 
     async def subscribers() -> int:
         return sum(row["sub"] != "0" for row in await ledger.client.client_list())
@@ -83,8 +83,10 @@ async def test_the_connection_closes_with_the_last_room_and_opens_again(
 async def test_a_link_that_says_nothing_is_dropped(
     ledger: Ledger, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace.subscriber.SILENCE_S", 0.5)
-    monkeypatch.setattr("headrace.subscriber.PING_S", 30)  # nobody asks, so nobody answers: as on a half-open link
+    monkeypatch.setattr("headrace.events.subscription.SILENCE_S", 0.5)
+    monkeypatch.setattr(
+        "headrace.events.subscription.PING_S", 30
+    )  # nobody asks, so nobody answers: as on a half-open link
     job_id, _ = await running(ledger)
     viewer = await reader.view(ledger.keys.job(job_id))
     await viewer.next()
@@ -110,7 +112,7 @@ async def test_a_link_is_dropped_though_its_writer_does_not_hear_that_it_is_to_s
         except asyncio.CancelledError:
             await asyncio.Event().wait()
 
-    monkeypatch.setattr("headrace.subscriber.Subscriber._write", deaf_once)
+    monkeypatch.setattr("headrace.events.subscription.Subscriber._write", deaf_once)
     await test_a_link_that_says_nothing_is_dropped(ledger, reader, monkeypatch)
 
 
@@ -120,7 +122,7 @@ async def test_nobody_waits_for_an_actor_that_died(
     async def broken(*_: object) -> None:
         raise LookupError("broken")
 
-    monkeypatch.setattr("headrace.subscriber.Subscriber._serve", broken)
+    monkeypatch.setattr("headrace.events.subscription.Subscriber._serve", broken)
     job_id, _ = await running(ledger)
     with await reader.view(ledger.keys.job(job_id)) as viewer, pytest.raises(LookupError):
         async with asyncio.timeout(10):
@@ -165,7 +167,7 @@ async def test_left_and_entered_again_at_any_moment_nothing_stalls(
     viewer = await reader.view(key)
     await viewer.next()
     for seq in range(2, 80):
-        monkeypatch.setattr("headrace.reader.LINGER_S", chance.choice([0, 0, 5]))
+        monkeypatch.setattr("headrace.events.reader.LINGER_S", chance.choice([0, 0, 5]))
         cursor = viewer.cursor
         viewer.close()
         await asyncio.sleep(chance.choice([0, 0, 0.0005, 0.002]))

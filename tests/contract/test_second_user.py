@@ -294,7 +294,12 @@ def test_each_process_has_its_own_secrets_alone(stack: Stack) -> None:
 
 
 def role_of(command: str) -> str:
-    names = {"headrace_worker": "worker", "headrace_api": "gateway", "headrace.flower": "flower", "headrace up": "up"}
+    names = {
+        "headrace_worker": "worker",
+        "headrace_api": "gateway",
+        "headrace.broker.flower": "flower",
+        "headrace up": "up",
+    }
     names |= {"headrace_rehearsal": "rehearsal", "unixsocket:": "server", "validation_process": "validation"}
     names |= {"multiprocessing": "worker"}
     return next((role for part, role in names.items() if part in command), command)

@@ -16,7 +16,7 @@ from headrace_worker.providers import OpenAIChatCompletion
 from headrace_worker.transport import Deadlines, SdkTransport
 
 from headrace.errors import CallError
-from headrace.job import Completion, Job
+from headrace.jobs.job import Completion, Job
 
 TEXT = [piece(content="he"), piece(content="llo")]
 STOP = piece("stop")

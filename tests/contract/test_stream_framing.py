@@ -11,8 +11,8 @@ from bare_provider import SSE_HEAD, Reply, bare_provider
 from fake_transport import USAGE, piece
 from headrace_worker.providers import OpenAIChatCompletion
 
-from headrace.job import Job
-from headrace.options import Options
+from headrace.chat.options import Options
+from headrace.jobs.job import Job
 
 CHUNKS = [piece(content="hé"), piece("stop", content="🙂"), {"id": "c", "choices": [], "usage": USAGE}]
 BOM = b"\xef\xbb\xbf"

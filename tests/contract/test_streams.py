@@ -19,9 +19,9 @@ from stack import Stack, started, until
 from transcript import Transcript
 
 from headrace import AsyncHeadrace, Headrace
+from headrace.client.handles import AsyncJobHandle
 from headrace.errors import Finished, InputError, JobFailed, Restarted
-from headrace.event import START, EventId
-from headrace.handles import AsyncJobHandle
+from headrace.events.ids import START, EventId
 from headrace.settings import Settings
 
 pytestmark = pytest.mark.xdist_group("streams")
@@ -353,8 +353,8 @@ async def test_a_refusal_is_not_kept(client: AsyncHeadrace, stack: Stack) -> Non
 
 
 async def test_text_that_was_given_is_never_taken_back() -> None:
-    from headrace.fold import Fold
-    from headrace.stream import Texts
+    from headrace.client.stream import Texts
+    from headrace.events.fold import Fold
 
     texts, fold, given = Texts("job_x"), Fold(), []
     log = [

@@ -8,7 +8,7 @@ from pathlib import Path
 from gateways import ask
 from stack import Stack, started
 
-from headrace.blocking import Headrace
+from headrace.client.sync_client import Headrace
 from headrace.settings import Settings
 
 HOUR_MS = 3_600_000

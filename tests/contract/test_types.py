@@ -18,8 +18,8 @@ from stack import Stack, started, until
 
 from headrace import Headrace
 from headrace.errors import InputError, JobFailed, WaitTimeout
+from headrace.ledger.records import Batch
 from headrace.settings import Settings
-from headrace.summaries import Batch
 
 pytestmark = pytest.mark.xdist_group("types")
 

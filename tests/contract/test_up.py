@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from stack import alive, headrace, started, tree, until
 
-from headrace.embedded import EmbeddedServer
 from headrace.errors import EmbeddedServerError, InputError
+from headrace.local.stack import Options, Stack
+from headrace.local.valkey import EmbeddedServer
 from headrace.settings import Settings
-from headrace.up import Options, Stack
 
 pytestmark = pytest.mark.xdist_group("up")
 
@@ -122,7 +122,7 @@ def test_two_on_one_folder(tmp_path: Path) -> None:
 
 
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headrace.up.EXTRAS", ("headrace_worker", "no_such_package"))
+    monkeypatch.setattr("headrace.local.stack.EXTRAS", ("headrace_worker", "no_such_package"))
     with pytest.raises(InputError, match=r"no_such_package.*headrace\[up\]") as said:
         Stack(Settings(), Options(tmp_path / ".headrace"))._check_extras()
     assert said.value.exit_code == 2

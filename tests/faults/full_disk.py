@@ -9,17 +9,17 @@ from typing import Any, BinaryIO
 
 import headrace_worker.join
 
-import headrace.files
+import headrace.storage.local
 
 
 def install(_: Any) -> None:
     flag = Path(os.environ["FULL_DISK"])
-    write_all = headrace.files.write_all
+    write_all = headrace.storage.local.write_all
 
     def full(file: BinaryIO, data: bytes) -> None:
         if flag.exists():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write_all(file, data)
 
-    headrace.files.write_all = full
+    headrace.storage.local.write_all = full
     headrace_worker.join.write_all = full

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from stack import Stack, started, until
 
-from headrace.up import free_port
+from headrace.local.stack import free_port
 
 pytestmark = pytest.mark.xdist_group("limits")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from stack import started, until
 
-from headrace.blocking import Headrace
+from headrace.client.sync_client import Headrace
 from headrace.errors import JobFailed
 from headrace.settings import Settings
 

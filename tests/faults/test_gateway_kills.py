@@ -19,7 +19,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from headrace import AsyncHeadrace
-from headrace.event import Event, EventId
+from headrace.events.ids import Event, EventId
 from headrace.settings import Settings
 
 VIEWERS = 10

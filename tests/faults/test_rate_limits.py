@@ -12,7 +12,7 @@ import pytest
 from headrace_rehearsal import account
 from stack import Stack, started, until
 
-from headrace.blocking import Headrace
+from headrace.client.sync_client import Headrace
 from headrace.settings import Settings
 
 pytestmark = pytest.mark.xdist_group("limits")

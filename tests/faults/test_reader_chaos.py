@@ -16,18 +16,18 @@ from headrace_worker.publish import Flusher, Publisher
 from redis.exceptions import RedisError
 from transcript import Transcript
 
-from headrace.embedded import EmbeddedServer
 from headrace.errors import Refused, Unknown
-from headrace.event import START, EventId
-from headrace.job import new_id
+from headrace.events.ids import START, EventId
+from headrace.events.reader import Reader
+from headrace.jobs.job import new_id
 from headrace.ledger.claim import claim
 from headrace.ledger.finish import finish
 from headrace.ledger.recover import recover
 from headrace.ledger.script import Ledger
 from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit
-from headrace.reader import Reader
-from headrace.up import free_port
+from headrace.local.stack import free_port
+from headrace.local.valkey import EmbeddedServer
 from headrace.waiting import stop
 
 SEEDS = 3

@@ -25,7 +25,7 @@ from transcript import Transcript
 from viewers import Viewer
 
 from headrace import AsyncHeadrace
-from headrace.event import START, Event, EventId
+from headrace.events.ids import START, Event, EventId
 from headrace.settings import Settings
 from headrace.waiting import stop
 

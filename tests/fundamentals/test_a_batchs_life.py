@@ -9,8 +9,8 @@ from __future__ import annotations
 import pytest
 
 from headrace import errors
-from headrace.batch import ShardRange
-from headrace.job import new_id
+from headrace.batches.template import ShardRange
+from headrace.jobs.job import new_id
 from headrace.ledger.cancel import cancel
 from headrace.ledger.checkpoint import Row, checkpoint, rows_of
 from headrace.ledger.claim import claim

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from headrace import errors
-from headrace.job import new_id
+from headrace.jobs.job import new_id
 from headrace.ledger.append import append
 from headrace.ledger.beat import beat
 from headrace.ledger.claim import claim

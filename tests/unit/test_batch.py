@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from headrace.batch import Item, Template, prompt_fields, render
+from headrace.batches.template import Item, Template, prompt_fields, render
 from headrace.errors import InputError
 
 SCHEMA = {"type": "object", "properties": {"zeta": {"type": "string"}, "alpha": {"type": "string"}}}

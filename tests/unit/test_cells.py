@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.digits import as_written
-from headrace.job import Completion, Usage
-from headrace.lines import outcome_of, simple, success_line
-from headrace.outputs import flat, write_results
+from headrace.batches.export import flat, write_results
+from headrace.batches.output_lines import outcome_of, simple, success_line
+from headrace.jobs.job import Completion, Usage
+from headrace.text.digits import as_written
 
 
 def line(content: str, value: Any, custom_id: str = "a", **more: Any) -> bytes:

@@ -13,8 +13,8 @@ from headrace_worker.providers.chat import ChatCompletion
 from headrace_worker.providers.registry import Registry
 from headrace_worker.transport import Deadlines
 
-from headrace.ask import make_job
 from headrace.errors import CallError
+from headrace.jobs.build import make_job
 
 REFUSED = CallError("auth", "the provider answered 401: no", status=401)
 

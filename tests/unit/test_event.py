@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import InputError
-from headrace.event import START, Event, EventId, parse_cursor
+from headrace.events.ids import START, Event, EventId, parse_cursor
 
 numbers = st.integers(0, 10**15 - 1)
 ids = st.builds(EventId, numbers, numbers)

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from transcript import deltas
 
 from headrace.errors import CallError
-from headrace.fold import Fold, fold
-from headrace.job import Choice, Completion, Job, Usage
+from headrace.events.fold import Fold, fold
+from headrace.jobs.job import Choice, Completion, Job, Usage
 
 JOB = Job(model="rehearsal/small", messages=[])
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transcript import logs
 
-from headrace.fold import Fold, fold
+from headrace.events.fold import Fold, fold
 
 
 def all_of(folded: Fold) -> dict[str, Any]:

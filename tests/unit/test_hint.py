@@ -13,7 +13,7 @@ import pytest
 import redis.asyncio
 from celery import Celery
 
-from headrace import hint
+from headrace.broker import hints as hint
 from headrace.errors import SettingsError
 
 
@@ -69,7 +69,9 @@ def test_another_id_has_no_task(record_id: str, hints: hint.Hints) -> None:
 
 
 def test_importing_hint_does_not_import_celery() -> None:
-    code = "import sys, headrace.hint; print({'celery', 'kombu', 'redis', 'asyncio', 'urllib'} & set(sys.modules))"
+    code = (
+        "import sys, headrace.broker.hints; print({'celery', 'kombu', 'redis', 'asyncio', 'urllib'} & set(sys.modules))"
+    )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
 
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.batches.sources import chosen, records
 from headrace.errors import InputError
-from headrace.inputs import chosen, records
 
 
 def rows(path: Path, **options: Any) -> list[dict[str, Any]]:

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.batch import Item, Template, prompt_fields, render
+from headrace.batches.ingest import SHARD_ITEMS, commit_input, read_index, read_items
+from headrace.batches.sources import records
+from headrace.batches.template import Item, Template, prompt_fields, render
 from headrace.errors import InputError, StorageError
-from headrace.files import FileStore
-from headrace.inputs import records
-from headrace.intake import SHARD_ITEMS, commit_input, read_index, read_items
+from headrace.storage.local import FileStore
 
 TEXTS = st.text(max_size=40)
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from headrace.batches.sources import checked_items
 from headrace.errors import InputError
-from headrace.inputs import checked_items
 
 Row = namedtuple("Row", "text label")
 TAKEN: dict[str, Callable[[], Any]] = {

@@ -15,13 +15,13 @@ from headrace_worker.providers.registry import Model
 from headrace_worker.request import Request
 
 from headrace import Headrace
-from headrace.ask import make_job
+from headrace.chat.options import parse_options
+from headrace.chat.provider_table import PROVIDERS, providers, split_model
 from headrace.errors import HeadraceError, SettingsError
-from headrace.facts import PROVIDERS, providers, split_model
-from headrace.masking import HIDDEN, masked, secrets_in
-from headrace.options import parse_options
-from headrace.quoting import MAX_QUOTED, quoted, shortened
+from headrace.jobs.build import make_job
 from headrace.settings import Settings, variable
+from headrace.text.masking import HIDDEN, masked, secrets_in
+from headrace.text.quoting import MAX_QUOTED, quoted, shortened
 
 SECRET = "hunter2-very-secret"
 URLS = {

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from headrace.batch import Template
+from headrace.batches.ingest import read_items
+from headrace.batches.sources import Complaints, records
+from headrace.batches.template import Template
 from headrace.errors import InputError
-from headrace.inputs import Complaints, records
-from headrace.intake import read_items
 
 BOM = "\ufeff"
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from headrace.batches.export import errors_beside, flat, writable, write_results
+from headrace.batches.output_lines import error_line, outcome_of, success_line
 from headrace.errors import CallError, Failure, InputError
-from headrace.job import Completion, Usage
-from headrace.lines import error_line, outcome_of, success_line
-from headrace.outputs import errors_beside, flat, writable, write_results
+from headrace.jobs.job import Completion, Usage
 
 
 def line(custom_id: str, value: Any) -> bytes:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from headrace.batches.export import check_is_no_input, check_suffix, holds, write_results
 from headrace.cli.out import checked_out
 from headrace.errors import InputError
-from headrace.outputs import check_is_no_input, check_suffix, holds, write_results
 
 
 def wanted(out: Path, *inputs: Path | str | None, force: bool = False, whole: bool = False) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from headrace.chat.provider_table import providers
 from headrace.errors import HeadraceError, Unreachable, UntrustedFile
-from headrace.facts import providers
-from headrace.ownership import make_private, read_trusted, write_private
+from headrace.guards.ownership import make_private, read_trusted, write_private
 from headrace.settings import Settings, find_state_folder, read_ready, redis_url
 
 NOBODY = 65534

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from headrace.batches.prefill import FAILURES, INDEX, SUCCESSES, Kept, checked_codes, choose, index_prefill, kept
 from headrace.errors import InputError
-from headrace.files import FileStore
-from headrace.prefill import FAILURES, INDEX, SUCCESSES, Kept, checked_codes, choose, index_prefill, kept
+from headrace.storage.local import FileStore
 
 CODES = ["invalid_output", "timeout", "worker_lost", "batch_cancelled"]
 KIND = {"invalid_output": "f", "timeout": "f", "worker_lost": "d", "batch_cancelled": "c"}

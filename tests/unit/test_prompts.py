@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from headrace.ask import make_template
-from headrace.batch import Item, Template
-from headrace.cli.given import given_text
+from headrace.batches.ingest import OnEmpty, read_items
+from headrace.batches.sources import Complaints, records
+from headrace.batches.template import Item, Template
+from headrace.cli.params import given_text
 from headrace.errors import InputError
-from headrace.inputs import Complaints, records
-from headrace.intake import OnEmpty, read_items
-from headrace.job import Job
+from headrace.jobs.build import make_template
+from headrace.jobs.job import Job
 
 MODEL = "rehearsal/small"
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}

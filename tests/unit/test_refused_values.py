@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from headrace.batches.results import value_of
 from headrace.errors import JobFailed
-from headrace.job import Completion, Usage
-from headrace.results import value_of
-from headrace.schema.types import MAX_REFUSAL_CHARS, Answers, answers
+from headrace.jobs.job import Completion, Usage
+from headrace.schema.python_types import MAX_REFUSAL_CHARS, Answers, answers
 
 COMPLETION = Completion(
     id="x",

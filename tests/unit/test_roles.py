@@ -6,8 +6,8 @@ from typing import get_args
 
 import pytest
 
-from headrace.facts import PROVIDERS
-from headrace.roles import ALLOWED, Role, environment_of
+from headrace.chat.provider_table import PROVIDERS
+from headrace.guards.roles import ALLOWED, Role, environment_of
 
 OWN = {"name": {"base_url": "https://h.example/v1", "key_variable": "MY_PROVIDER_TOKEN"}}
 KEYS = {row.key_variable: f"key-of-{row.name}" for row in PROVIDERS.values() if row.key_variable}

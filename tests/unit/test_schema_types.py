@@ -14,7 +14,7 @@ import pytest
 
 from headrace.errors import SchemaError
 from headrace.schema import lower
-from headrace.schema.types import answers
+from headrace.schema.python_types import answers
 
 T = TypeVar("T")
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from headrace.client import AsyncHeadrace
+from headrace.batches.sources import records
+from headrace.client.async_client import AsyncHeadrace
 from headrace.errors import InputError
-from headrace.inputs import records
 
 
 class DataFrame:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import StorageError
-from headrace.files import FileStore
 from headrace.settings import find_state_folder
+from headrace.storage.local import FileStore
 
 
 @pytest.fixture(params=[0o000, 0o002, 0o022, 0o077], ids=oct)

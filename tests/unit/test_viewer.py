@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from headrace.event import START, EventId
-from headrace.reader import Reader, Viewer
-from headrace.room import Room
+from headrace.events.ids import START, EventId
+from headrace.events.log_buffer import Room
+from headrace.events.reader import Reader, Viewer
 
 
 class Hall:

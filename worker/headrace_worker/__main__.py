@@ -14,13 +14,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from headrace.broker.hints import BULK, INTERACTIVE, QUARANTINE
 from headrace.errors import HeadraceError, SettingsError, Unreachable
-from headrace.hint import BULK, INTERACTIVE, QUARANTINE
-from headrace.masking import masked
-from headrace.ownership import own_files_only, write_private
-from headrace.quoting import quoted
-from headrace.server_check import check_server
+from headrace.guards.ownership import own_files_only, write_private
+from headrace.ledger.server_check import check_server
 from headrace.settings import Settings, redis_url
+from headrace.text.masking import masked
+from headrace.text.quoting import quoted
 
 # Tasks held at a time: a job is one call; a shard is many, bounded by HEADRACE_CALLS; suspects wait for a child process.
 CONCURRENCY = {INTERACTIVE: 200, BULK: 8, QUARANTINE: 256}

@@ -20,11 +20,11 @@ from celery import Celery, signals
 from celery.worker.consumer import Consumer
 from celery.worker.loops import asynloop
 
-from headrace import hint
+from headrace.broker import hints as hint
 from headrace.errors import SettingsError
 from headrace.ledger.script import AWAY
-from headrace.quoting import quoted
 from headrace.settings import Settings, redis_url
+from headrace.text.quoting import quoted
 from headrace_worker.exposure import kind_of, where_of
 from headrace_worker.hint_channel import GuardedChannel, bytes_of
 

@@ -8,19 +8,19 @@ import time
 import msgspec
 import structlog
 
+from headrace.batches.stored import job_of
+from headrace.chat.tool_schemas import reshaped_tools
+from headrace.chat.tools import ToolDefinitions
 from headrace.errors import CODES, CallError, Closed, Damaged, Failure, Fenced, InputError
-from headrace.job import BODY_VERSION, Completion, Job, Outcome, written
+from headrace.jobs.job import BODY_VERSION, Completion, Job, Outcome, written
 from headrace.ledger.claim import LEASE_MS, Claimed
 from headrace.ledger.expire import FAILURE
 from headrace.ledger.finish import finish
 from headrace.ledger.park import park
 from headrace.ledger.release import release
 from headrace.ledger.state import JobState
-from headrace.readable import UNREADABLE, UNWRITABLE
 from headrace.schema.modes import Mode, is_as_it_comes
-from headrace.stored import job_of
-from headrace.tool_schemas import reshaped_tools
-from headrace.tools import ToolDefinitions
+from headrace.text.readable import UNREADABLE, UNWRITABLE
 from headrace_worker.choice_parts import Delta
 from headrace_worker.deployment_hold import DRAINING, Deferred
 from headrace_worker.engine import Tries

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from headrace.job import Completion
-from headrace.readable import UNWRITABLE, checked_encode
+from headrace.jobs.job import Completion
+from headrace.text.readable import UNWRITABLE, checked_encode
 
 FORMAT = 1
 encode = msgspec.json.Encoder(order="deterministic").encode

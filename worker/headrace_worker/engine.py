@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from headrace.errors import CallError, InputError
-from headrace.job import Completion, Job
+from headrace.jobs.job import Completion, Job
 from headrace.schema.modes import Mode
 from headrace_worker.admission import ADMIT
 from headrace_worker.cache import Cache, Remembered

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 import msgspec
 
-from headrace.batch import Item, ShardRange, part_file
+from headrace.batches.ingest import read_index
+from headrace.batches.output_lines import KIND_OF_STATE, error_line, is_row
+from headrace.batches.prefill import kept_rows
+from headrace.batches.template import Item, ShardRange, part_file
 from headrace.errors import Failure
-from headrace.files import FileStore, write_all
-from headrace.intake import read_index
 from headrace.ledger.checkpoint import rows_of
 from headrace.ledger.close import close
-from headrace.lines import KIND_OF_STATE, error_line, is_row
-from headrace.prefill import kept_rows
+from headrace.storage.local import FileStore, write_all
 from headrace_worker.patience import patiently
 from headrace_worker.process import Process
 from headrace_worker.shard import part_lines

@@ -18,8 +18,8 @@ from collections.abc import Callable
 
 import structlog
 
+from headrace.broker.hints import Hints
 from headrace.errors import Damaged, Requeued
-from headrace.hint import Hints
 from headrace.ledger.beat import BEAT_S, beat
 from headrace.ledger.claim import LEASE_MS
 from headrace.ledger.recover import report_end

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import structlog
 
-from headrace.batch import Template
+from headrace.batches.stored import template_of
+from headrace.batches.template import Template
+from headrace.broker.hints import Hints, is_hint
 from headrace.errors import InputError, StorageError
-from headrace.files import FileStore, attach
-from headrace.hint import Hints, is_hint
 from headrace.ledger.announce import EVERY_S, announce
 from headrace.ledger.recover import process_prefix
 from headrace.ledger.script import AWAY, Ledger
 from headrace.ledger.set_aside import readable
-from headrace.readable import UNREADABLE
 from headrace.settings import STATE_FOLDER, Settings, find_state_folder
-from headrace.stored import template_of
+from headrace.storage.local import FileStore, attach
+from headrace.text.readable import UNREADABLE
 from headrace_worker.damage import Damage
 from headrace_worker.engine import Engine
 from headrace_worker.kept_answers import RedisCache

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from headrace.errors import Closed, Damaged, Fenced, Gap, Refused, Unknown
-from headrace.fold import Fold
+from headrace.events.fold import Fold
 from headrace.ledger.append import append, append_call, append_together
 from headrace.ledger.compact import compact
 from headrace.ledger.restart import restart

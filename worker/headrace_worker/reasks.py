@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import msgspec
 
-from headrace.batch import Item
+from headrace.batches.template import Item
+from headrace.chat.feedback import feedback
 from headrace.errors import CallError
-from headrace.feedback import feedback
-from headrace.job import Completion, Job, Usage
+from headrace.jobs.job import Completion, Job, Usage
 
 
 class Reasks:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from headrace.chat.tool_schemas import reshaped_tools
 from headrace.errors import CallError, InputError
-from headrace.job import Choice, Completion, Job, Usage
+from headrace.jobs.job import Choice, Completion, Job, Usage
 from headrace.schema.modes import Mode
 from headrace.schema.validate import Later
-from headrace.tool_schemas import reshaped_tools
 from headrace_worker.choice_parts import ChoiceParts, Delta, wire_calls
 from headrace_worker.content import is_empty, list_of, says_nothing
 from headrace_worker.credentials import kept, without_keys

@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 import structlog
 
-from headrace.facts import Provider
-from headrace.job import Job
-from headrace.masking import masked
-from headrace.options import Options, merged
+from headrace.chat.options import Options, merged
+from headrace.chat.provider_table import Provider
+from headrace.chat.tools import ToolDefinitions, wire_tools
+from headrace.jobs.job import Job
 from headrace.schema.modes import Mode, form_of
-from headrace.tools import ToolDefinitions, wire_tools
+from headrace.text.masking import masked
 from headrace_worker.history import as_wanted
 from headrace_worker.schema_request import with_schema
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from headrace.errors import CallError, HeadraceError, InputError
-from headrace.quoting import quoted
+from headrace.text.quoting import quoted
 from headrace_worker import loop_thread
 from headrace_worker.providers.chat import ChatCompletion
 from headrace_worker.providers.registry import Model

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from headrace.chat.messages import Message, as_json
 from headrace.errors import SchemaError
-from headrace.messages import Message, as_json
 from headrace.schema.modes import Form, Mode, form_of
 from headrace.schema.validate import encoded
 from headrace_worker.off_loop import off_loop

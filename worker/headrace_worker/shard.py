@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 import structlog
 
-from headrace.batch import Item, Template, part_file
+from headrace.batches.output_lines import error_line, is_row, success_line
+from headrace.batches.prefill import kept_rows
+from headrace.batches.template import Item, Template, part_file
 from headrace.errors import CallError, Failure, Finished, Refused, Spill, StorageError
-from headrace.files import FileStore
 from headrace.ledger.checkpoint import ROW_BYTES, Failing, Row, checkpoint, is_settled, rows_of
 from headrace.ledger.claim import Claimed
 from headrace.ledger.finish_shard import finish_shard
@@ -22,9 +23,8 @@ from headrace.ledger.keys import shard_number
 from headrace.ledger.prefill import prefill
 from headrace.ledger.recover import MAX_DEATHS_ALONE, SHARD_WIDTH
 from headrace.ledger.script import AWAY
-from headrace.lines import error_line, is_row, success_line
-from headrace.prefill import kept_rows
-from headrace.readable import UNWRITABLE
+from headrace.storage.local import FileStore
+from headrace.text.readable import UNWRITABLE
 from headrace_worker.deployment_hold import DRAINING, Deferred
 from headrace_worker.engine import Engine, Tries
 from headrace_worker.failures import is_configuration, unstorable

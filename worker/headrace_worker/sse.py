@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from headrace.readable import is_json
+from headrace.text.readable import is_json
 
 BOM = b"\xef\xbb\xbf"
 DONE = b"[DONE]"

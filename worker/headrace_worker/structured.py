@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 
 from headrace.errors import CallError, InputError
-from headrace.job import Choice, Completion, Job
-from headrace.readable import UNWRITABLE
-from headrace.schema.answer import MAX_AT_ONCE, Answer, parse_json, read_answer
+from headrace.jobs.job import Choice, Completion, Job
 from headrace.schema.modes import Mode
+from headrace.schema.parse import MAX_AT_ONCE, Answer, parse_json, read_answer
 from headrace.schema.validate import Later
+from headrace.text.readable import UNWRITABLE
 from headrace_worker.choice_parts import Delta
 from headrace_worker.off_loop import off_loop
 from headrace_worker.parsers import PARSERS

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import structlog
 from celery import signals
 
-from headrace import hint
+from headrace.broker import hints as hint
 from headrace.errors import Busy, Cancelled, Damaged, Dead, Finished, Paused, Refused, StorageError, Unknown
 from headrace.ledger.cancel import cancel
 from headrace.ledger.claim import Claimed, claim

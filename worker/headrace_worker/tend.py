@@ -9,10 +9,10 @@ import contextlib
 import structlog
 from redis.exceptions import RedisError
 
-from headrace.batch import ShardRange
+from headrace.batches.ingest import read_index
+from headrace.batches.template import ShardRange
+from headrace.broker.hints import BULK
 from headrace.errors import Busy, Damaged, Refused, StorageError
-from headrace.hint import BULK
-from headrace.intake import read_index
 from headrace.ledger.claim import LEASE_MS
 from headrace.ledger.due import EXPIRED, due
 from headrace.ledger.expire import expire

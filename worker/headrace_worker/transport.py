@@ -18,8 +18,8 @@ import openai
 import structlog
 
 from headrace.errors import CallError, HeadraceError, InputError, Refused
-from headrace.readable import is_json
 from headrace.settings import number_in
+from headrace.text.readable import is_json
 from headrace_worker.admission import http_client
 from headrace_worker.body import Body
 from headrace_worker.credentials import scrub

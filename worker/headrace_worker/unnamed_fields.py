@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.tool_calls import REASONING
+from headrace.chat.tool_calls import REASONING
 from headrace_worker.content import is_empty
 from headrace_worker.credentials import holds_secret, scrubbed
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.event import EventId
+from headrace.events.ids import EventId
 from headrace_api.views.frames import Subject, View, encode, failure_of, finish_reasons
 from headrace_api.views.parts import OpenParts, Part, ToolCall
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.errors import CODES
-from headrace.event import EventId
+from headrace.events.ids import EventId
 from headrace_api.views.frames import Subject, View, encode, failure_of, finish_reasons, usage_of
 
 DONE = b"[DONE]"

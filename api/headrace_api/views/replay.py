@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace.errors import Gone
-from headrace.event import START, Event, EventId
+from headrace.events.ids import START, Event, EventId
 from headrace_api.views.frames import Cursor, Frame, Subject, View
 from headrace_api.views.native import Native
 

@@ -7,8 +7,8 @@ import json
 import re
 from typing import Any
 
-from headrace.event import EventId
-from headrace.fold import LISTS
+from headrace.events.fold import LISTS
+from headrace.events.ids import EventId
 from headrace_api.views.frames import Subject, View, encode, failure_of, finish_reasons
 from headrace_api.views.parts import OpenParts, Part, ToolCall
 

@@ -12,8 +12,8 @@ from typing import Any
 import fakeredis
 import pytest
 
-from headrace.batch import ShardRange
-from headrace.job import new_id
+from headrace.batches.template import ShardRange
+from headrace.jobs.job import new_id
 from headrace.ledger.checkpoint import Row, checkpoint
 from headrace.ledger.claim import Claimed, claim
 from headrace.ledger.feed import feed

@@ -21,9 +21,8 @@ from hypothesis.stateful import (
 )
 
 from headrace import errors
-from headrace.batch import ShardRange
-from headrace.embedded import EmbeddedServer
-from headrace.job import new_id
+from headrace.batches.template import ShardRange
+from headrace.jobs.job import new_id
 from headrace.ledger.beat import beat
 from headrace.ledger.cancel import cancel
 from headrace.ledger.checkpoint import Row, checkpoint
@@ -44,6 +43,7 @@ from headrace.ledger.script import Ledger
 from headrace.ledger.seal import seal
 from headrace.ledger.state import BATCH_MOVES, BATCH_TERMINAL, BatchState
 from headrace.ledger.submit import GRACE_MS
+from headrace.local.valkey import EmbeddedServer
 
 EXPIRED, LONG = -1, 10**9
 SHARDS, ITEMS = 3, 2

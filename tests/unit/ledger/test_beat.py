@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.job import new_id
+from headrace.jobs.job import new_id
 from headrace.ledger.beat import beat
 from headrace.ledger.cancel import cancel
 from headrace.ledger.finish import finish

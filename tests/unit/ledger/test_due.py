@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from headrace.job import new_id
+from headrace.jobs.job import new_id
 from headrace.ledger.due import due
 from headrace.ledger.park import park
 from headrace.ledger.pause import pause

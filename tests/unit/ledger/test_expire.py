@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from headrace import errors
-from headrace.job import Outcome, new_id
+from headrace.jobs.job import Outcome, new_id
 from headrace.ledger.append import append
 from headrace.ledger.cancel import cancel
 from headrace.ledger.claim import claim

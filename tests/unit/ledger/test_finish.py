@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headrace import errors
-from headrace.job import new_id
+from headrace.jobs.job import new_id
 from headrace.ledger.append import append
 from headrace.ledger.finish import TOMBSTONE_MS, finish
 from headrace.ledger.recover import recover

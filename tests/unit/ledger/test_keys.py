@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from headrace.batch import ShardRange
-from headrace.job import new_id
+from headrace.batches.template import ShardRange
+from headrace.jobs.job import new_id
 from headrace.ledger.announce import Announcement, announce
 from headrace.ledger.append import append
 from headrace.ledger.beat import beat

@@ -22,8 +22,7 @@ from hypothesis.stateful import (
 )
 
 from headrace import errors
-from headrace.embedded import EmbeddedServer
-from headrace.job import new_id
+from headrace.jobs.job import new_id
 from headrace.ledger.append import append
 from headrace.ledger.beat import beat
 from headrace.ledger.cancel import cancel
@@ -40,6 +39,7 @@ from headrace.ledger.restore import restore
 from headrace.ledger.script import Ledger
 from headrace.ledger.state import JOB_MOVES, TERMINAL, JobState
 from headrace.ledger.submit import submit
+from headrace.local.valkey import EmbeddedServer
 
 EXPIRED, LONG = -1, 10**9
 BACK = st.sampled_from([0, 0, 0, 1])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headrace import errors
-from headrace.job import new_id
+from headrace.jobs.job import new_id
 from headrace.ledger.due import due
 from headrace.ledger.finish import finish
 from headrace.ledger.park import park

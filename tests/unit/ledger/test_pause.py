@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headrace import errors
-from headrace.job import new_id
+from headrace.jobs.job import new_id
 from headrace.ledger.cancel import cancel
 from headrace.ledger.pause import pause
 from headrace.ledger.script import Ledger

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from headrace import errors
-from headrace.batch import ShardRange
-from headrace.job import new_id
+from headrace.batches.template import ShardRange
+from headrace.jobs.job import new_id
 from headrace.ledger.beat import beat
 from headrace.ledger.cancel import cancel
 from headrace.ledger.checkpoint import Row, checkpoint

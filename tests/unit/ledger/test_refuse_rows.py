@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from headrace import errors
-from headrace.job import new_id
+from headrace.batches.refusals import UNSAID, refusals, refusals_among
+from headrace.jobs.job import new_id
 from headrace.ledger.cancel import cancel
 from headrace.ledger.checkpoint import Row, checkpoint
 from headrace.ledger.close import close
 from headrace.ledger.pause import pause
 from headrace.ledger.refuse_rows import MAX_REASON_CHARS, refuse_rows
 from headrace.ledger.script import Ledger
-from headrace.refusals import UNSAID, refusals, refusals_among
 
 COUNTERS = ("succeeded", "failed", "code:invalid_output", "refused")
 

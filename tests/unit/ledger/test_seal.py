@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headrace import errors
-from headrace.job import new_id
+from headrace.jobs.job import new_id
 from headrace.ledger.cancel import cancel
 from headrace.ledger.checkpoint import Row, checkpoint
 from headrace.ledger.finish_shard import finish_shard

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from headrace.handles import decode_outcome
-from headrace.job import new_id
+from headrace.client.handles import decode_outcome
+from headrace.jobs.job import new_id
 from headrace.ledger.cancel import cancel
 from headrace.ledger.recover import recover
 from headrace.ledger.reject import rejected

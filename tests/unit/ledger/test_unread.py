@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from headrace.job import new_id
+from headrace.jobs.job import new_id
 from headrace.ledger.script import Ledger
 from headrace.ledger.submit import submit
 from headrace.ledger.unread import UNREAD_MS, Asker, Held, doubt, leave, read_together

@@ -17,11 +17,11 @@ from headrace_worker.providers import ChatCompletion, Model
 from headrace_worker.retry import Retry
 from headrace_worker.route import Deployment, ModelGateway, ModelRouterError
 
+from headrace.chat.tools import ToolDefinitions
 from headrace.errors import CallError, InputError, SettingsError
-from headrace.job import Usage
-from headrace.prices import Profile, cost_of, profile_of
-from headrace.schema.flow import ReAct
-from headrace.tools import ToolDefinitions
+from headrace.flows.react import ReAct
+from headrace.jobs.job import Usage
+from headrace.spend.prices import Profile, cost_of, profile_of
 
 FORMS = ("sync", "async")
 pytestmark = pytest.mark.parametrize("form", FORMS)

@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import CODES, CallError, HeadraceError, InputError
-from headrace.job import Job
-from headrace.schema.types import check_type, plain, schema_of
+from headrace.jobs.job import Job
+from headrace.schema.python_types import check_type, plain, schema_of
 
 
 class Colour(enum.Enum):

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from fake_transport import FakeTransport, answer, ask, model_of
 
+from headrace.chat.messages import assistant, user
+from headrace.chat.tools import ToolDefinitions, define
 from headrace.errors import CallError
-from headrace.messages import assistant, user
-from headrace.schema.flow import ChainOfThought, FlowResult, ReAct, SelfConsistency, ToolFlowControl
-from headrace.tools import ToolDefinitions, define
+from headrace.flows.react import ChainOfThought, FlowResult, ReAct, SelfConsistency, ToolFlowControl
 
 FORMS = ("sync", "async")
 pytestmark = pytest.mark.parametrize("form", FORMS)

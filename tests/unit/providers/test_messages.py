@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from headrace.errors import InputError
-from headrace.messages import (
+from headrace.chat.messages import (
     assistant,
     assistant_reasoning,
     assistant_tool_calls,
@@ -23,6 +22,7 @@ from headrace.messages import (
     user,
     video,
 )
+from headrace.errors import InputError
 
 URL = "https://example.org/a.png"
 

@@ -15,12 +15,12 @@ from headrace_worker.providers import Model, OpenAIChatCompletion
 from headrace_worker.providers.registry import Registry
 from headrace_worker.transport import Deadlines
 
-from headrace.ask import make_job, make_template
-from headrace.batch import Item, Template
+from headrace.batches.template import Item, Template
+from headrace.chat.options import Options
+from headrace.chat.provider_table import PROVIDERS, endpoint, providers
+from headrace.chat.tools import ToolDefinitions
 from headrace.errors import InputError
-from headrace.facts import PROVIDERS, endpoint, providers
-from headrace.options import Options
-from headrace.tools import ToolDefinitions
+from headrace.jobs.build import make_job, make_template
 
 OPENAIS = {
     "n": 2,

@@ -15,8 +15,8 @@ from fake_transport import FakeTransport, answer
 from headrace_worker.providers import OpenAIChatCompletion
 from headrace_worker.schema_request import prepared
 
-from headrace.ask import make_job
 from headrace.errors import CallError
+from headrace.jobs.build import make_job
 from headrace.schema.modes import form_of
 
 MAX_GAP_S = 0.15

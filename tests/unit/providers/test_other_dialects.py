@@ -9,7 +9,7 @@ import pytest
 from fake_transport import FakeTransport, answer, call_of, model_of, piece
 
 from headrace.errors import CallError
-from headrace.job import Completion, Job, Usage
+from headrace.jobs.job import Completion, Job, Usage
 
 JOB = Job(model="x/y", messages=[{"role": "user", "content": "q"}])
 LIST = {"type": "object", "properties": {"a": {"type": "array", "items": {"type": "number"}}}, "required": ["a"]}

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.errors import CallError
-from headrace.job import Completion, Job
+from headrace.jobs.job import Completion, Job
 
 JOB = Job(model="openai/m", messages=[])
 

@@ -12,8 +12,8 @@ import pytest
 from fake_transport import CLASSES, FORMS, FakeTransport, T, answer, ask, body_of, model_of
 from headrace_worker.providers import OpenAIChatCompletion, OpenRouterChatCompletion, VLLMChatCompletion
 
+from headrace.chat.tools import ToolDefinitions
 from headrace.errors import InputError, SettingsError
-from headrace.tools import ToolDefinitions
 
 pytestmark = pytest.mark.parametrize("form", FORMS)
 TOOLS = {"tool_definitions": ToolDefinitions(schemas=[T])}

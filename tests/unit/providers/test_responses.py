@@ -10,9 +10,9 @@ import pytest
 from fake_transport import FORMS, FakeTransport, T, answer, ask, body_of, call_of, model_of
 from headrace_worker.response import Response
 
+from headrace.chat.tool_calls import ToolCalls
+from headrace.chat.tools import ToolDefinitions
 from headrace.errors import CallError, InputError
-from headrace.tool_calls import ToolCalls
-from headrace.tools import ToolDefinitions
 
 pytestmark = pytest.mark.parametrize("form", FORMS)
 NAMED = {"type": "function", "function": {"name": "f"}}

@@ -9,7 +9,7 @@ from fake_transport import FORMS, USAGE, FakeTransport, answer, ask, call_of, mo
 from headrace_worker.loop_thread import run
 
 from headrace.errors import CallError
-from headrace.job import Completion, Job
+from headrace.jobs.job import Completion, Job
 
 
 def complete(*chunks: Any, stream: bool = True, n: int | None = None) -> tuple[Completion, list[Any]]:

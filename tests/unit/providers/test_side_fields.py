@@ -12,10 +12,10 @@ from headrace_worker.loop_thread import run
 from headrace_worker.providers.chat import ChatCompletion
 from headrace_worker.reduce import Reducer
 
+from headrace.batches.output_lines import outcome_of, success_line
+from headrace.client.handles import decode_outcome
 from headrace.errors import CallError, Failure
-from headrace.handles import decode_outcome
-from headrace.job import Completion, Job, Outcome, Usage, written
-from headrace.lines import outcome_of, success_line
+from headrace.jobs.job import Completion, Job, Outcome, Usage, written
 
 
 def complete(script: Any, *, stream: bool = False, transport: FakeTransport | None = None) -> Completion:

@@ -10,8 +10,8 @@ from forked import cost_of
 from headrace_worker.events import DeltaEvents
 from headrace_worker.reduce import Reducer
 
+from headrace.chat.tool_calls import MAX_CALLS, ToolCalls
 from headrace.errors import CallError
-from headrace.tool_calls import MAX_CALLS, ToolCalls
 
 MAX_CPU_S = 3.0
 MAX_MB = 150

@@ -12,9 +12,9 @@ from fake_transport import USAGE, FakeTransport, T, answer, ask, call_of, model_
 from headrace_worker.providers.arguments import TypedParserNotFoundError
 from headrace_worker.response import Response
 
+from headrace.chat.tools import ToolDefinitions
 from headrace.errors import CallError, InputError
 from headrace.schema.lower import _lower
-from headrace.tools import ToolDefinitions
 
 FORMS = ("sync", "async")
 pytestmark = pytest.mark.parametrize("form", FORMS)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.chat.tool_calls import ToolCalls
 from headrace.errors import InputError
-from headrace.tool_calls import ToolCalls
 
 
 def call(id: str = "a", name: str = "f", arguments: str = "{}") -> dict[str, Any]:

@@ -16,11 +16,11 @@ from headrace_worker.events import DeltaEvents, rest
 from headrace_worker.reduce import Reducer
 from headrace_worker.tool_arguments import CHANGED
 
-from headrace.ask import make_job
+from headrace.chat.tool_schemas import check_strict, is_strict, reshaped_tools
+from headrace.chat.tools import ToolDefinitions, define, wire_tools
 from headrace.errors import InputError, SchemaError
-from headrace.fold import Fold
-from headrace.tool_schemas import check_strict, is_strict, reshaped_tools
-from headrace.tools import ToolDefinitions, define, wire_tools
+from headrace.events.fold import Fold
+from headrace.jobs.build import make_job
 
 OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": False}
 

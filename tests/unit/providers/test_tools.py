@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.chat.tools import ToolDefinitions, call_arguments, define, function_schema, wire_tools
 from headrace.errors import InputError
-from headrace.tools import ToolDefinitions, call_arguments, define, function_schema, wire_tools
 
 
 def schema(name: str = "f") -> dict[str, Any]:

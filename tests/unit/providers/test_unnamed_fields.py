@@ -11,8 +11,8 @@ from headrace_worker.events import DeltaEvents, rest
 from headrace_worker.reduce import Reducer
 from headrace_worker.unnamed_fields import MAX_BYTES
 
-from headrace.fold import Fold, fold
-from headrace.job import Completion, Job
+from headrace.events.fold import Fold, fold
+from headrace.jobs.job import Completion, Job
 
 JOB = Job(model="x/y", messages=[{"role": "user", "content": "q"}])
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}

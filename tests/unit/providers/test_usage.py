@@ -10,8 +10,8 @@ from headrace_worker.reduce import Reducer
 from headrace_worker.usage import usage_of
 
 from headrace.errors import CallError
-from headrace.job import Usage
-from headrace.prices import Profile, TierPrices, cost_of, profile_of
+from headrace.jobs.job import Usage
+from headrace.spend.prices import Profile, TierPrices, cost_of, profile_of
 
 USAGE = Usage(input_tokens=1_000_000, cached_tokens=500_000, output_tokens=100_000)
 LIST = Profile(input=2, output=8, cache_read=0.5)  # 1.00 + 0.25 + 0.80

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from headrace.errors import CallError
-from headrace.schema.answer import read_answer
-from headrace.schema.lax import coerce
-from headrace.schema.source import Source
+from headrace.schema.coerce import coerce
+from headrace.schema.document import Source
+from headrace.schema.parse import read_answer
 
 RECORD: dict[str, Any] = {
     "type": "object",

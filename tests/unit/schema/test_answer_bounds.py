@@ -11,8 +11,8 @@ from forked import cost_of
 from headrace_worker.parsers import typed_xml
 
 from headrace.errors import CallError
-from headrace.schema.answer import Later, read_answer
 from headrace.schema.mend import mended
+from headrace.schema.parse import Later, read_answer
 from headrace.schema.partial import Partial
 
 SIZE = 1_000_000

@@ -13,7 +13,7 @@ from annotated_types import Ge
 from typing_extensions import TypedDict
 
 from headrace.errors import SchemaError
-from headrace.schema.types import answers
+from headrace.schema.python_types import answers
 
 
 def even(number: int) -> int:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from headrace.errors import InvalidOutput
 from headrace.schema import lower
-from headrace.schema.nodes import Reading
+from headrace.schema.lowering import Reading
 
 WORDINGS: dict[str, dict[str, Any]] = {
     "unnamed": {},

@@ -12,9 +12,9 @@ import pytest
 from realistic import commerce, systems, texts
 from realistic.words import wordings
 
+from headrace.chat.tools import ToolDefinitions
 from headrace.errors import InputError, InvalidOutput, SchemaError
 from headrace.schema import TARGETS, lower
-from headrace.tools import ToolDefinitions
 
 CASES = [
     (case, schema)

@@ -17,9 +17,9 @@ from strict_subset import complaints
 
 from headrace.errors import CallError, InvalidOutput
 from headrace.schema import TARGETS, lower
-from headrace.schema.answer import read_answer
 from headrace.schema.modes import MODES, Form, form_of
-from headrace.schema.types import answers
+from headrace.schema.parse import read_answer
+from headrace.schema.python_types import answers
 
 CASES: list[Case] = [*commerce.CASES, *texts.CASES, *systems.CASES]
 WORDED = [(f"{case.name}: {name}", schema, case) for case in CASES for name, schema in wordings(case.schema).items()]

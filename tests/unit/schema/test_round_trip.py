@@ -15,7 +15,7 @@ from strict_subset import complaints
 
 from headrace.errors import InvalidOutput, SchemaError
 from headrace.schema import TARGETS, Lowered, lower
-from headrace.schema.nodes import Reading
+from headrace.schema.lowering import Reading
 
 NAMES = st.sampled_from(["a", "b", "kind", "entries", "key", "value", "case", "rest", "additional_properties", "é/~ "])
 SMALL = st.integers(-5, 5)

@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel, StringConstraints, create_model
 
 from headrace.errors import SchemaError
-from headrace.schema.types import answers
+from headrace.schema.python_types import answers
 from headrace.schema.validate import InvalidOutput, compiled, encoded
 
 NOW = "2026-01-02T03:04:05Z"

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from headrace.event import Event, EventId
+from headrace.events.ids import Event, EventId
 
 TEXT = st.text(min_size=1, max_size=8)
 DELTAS = st.one_of(

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import Gone, InputError
-from headrace.event import Event, EventId
-from headrace.fold import fold
+from headrace.events.fold import fold
+from headrace.events.ids import Event, EventId
 
 spec = importlib.util.spec_from_file_location("event_logs", Path(__file__).with_name("event_logs.py"))
 assert spec

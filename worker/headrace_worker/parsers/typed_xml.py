@@ -11,9 +11,9 @@ from typing import Any
 from xml.etree.ElementTree import Element
 from xml.sax.saxutils import escape, quoteattr
 
+from headrace.chat.messages import as_json
 from headrace.errors import CallError, InputError
-from headrace.messages import as_json
-from headrace.quoting import quoted
+from headrace.text.quoting import quoted
 
 TEMPLATE = """{instructions}
 Answer in XML and nothing else: no XML header, no words around it. Give every element a `dtype`, one of str (the default),

@@ -6,12 +6,12 @@ from typing import Any
 
 import httpx2
 
-from headrace.ask import Tools
+from headrace.chat.options import OptionWords
+from headrace.chat.provider_table import Provider
 from headrace.errors import InputError
-from headrace.facts import Provider
-from headrace.masking import masked
-from headrace.options import OptionWords
-from headrace.quoting import quoted
+from headrace.jobs.build import Tools
+from headrace.text.masking import masked
+from headrace.text.quoting import quoted
 from headrace_worker.retry import NO_RETRY, Retry, from_environment
 
 

@@ -12,20 +12,20 @@ from typing import Any, Literal, Self, Unpack, overload
 import msgspec
 import structlog
 
-from headrace.ask import Tools
-from headrace.ask import tool_definitions as defined
+from headrace.chat.messages import conversation
+from headrace.chat.options import Options, check_beside_schema, check_for, check_options, laid_over, parse_options
+from headrace.chat.provider_table import OF_OTHERS, Provider, endpoint, is_openais
+from headrace.chat.tools import ToolDefinitions
 from headrace.errors import CallError, HeadraceError, InputError
-from headrace.facts import OF_OTHERS, Provider, endpoint, is_openais
-from headrace.job import Completion, Job, Usage
-from headrace.masking import masked, secrets_in
-from headrace.messages import conversation
-from headrace.options import Options, check_beside_schema, check_for, check_options, laid_over, parse_options
-from headrace.prices import Profile, cost_of, profile_of
-from headrace.quoting import quoted
-from headrace.schema.flow import flow_of
+from headrace.flows.react import flow_of
+from headrace.jobs.build import Tools
+from headrace.jobs.build import tool_definitions as defined
+from headrace.jobs.job import Completion, Job, Usage
 from headrace.schema.modes import Mode, check_carried, checked_mode, mode_for
-from headrace.schema.types import answers, check_type, places_of, plain
-from headrace.tools import ToolDefinitions
+from headrace.schema.python_types import answers, check_type, places_of, plain
+from headrace.spend.prices import Profile, cost_of, profile_of
+from headrace.text.masking import masked, secrets_in
+from headrace.text.quoting import quoted
 from headrace_worker import loop_thread
 from headrace_worker.answer_end import fill
 from headrace_worker.cache import Cache, CacheInfo, MemoryCache, Remembered, cache_key
@@ -55,7 +55,7 @@ log = structlog.get_logger("headrace.worker.providers")
 class ChatCompletion:
     """A model at a provider. `model(messages, …)` answers; `await model.acall(messages, …)` is the same with `await`.
 
-    Options of every call (`temperature=0`, `extra_body={…}`; see `headrace.options`) are given here by name. `base_url`,
+    Options of every call (`temperature=0`, `extra_body={…}`; see `headrace.chat.options`) are given here by name. `base_url`,
     `api_key`: else the provider's environment variables. `retry`: None is five attempts, False one, or a `Retry`.
     `cache` (or `enable_cache` and `cache_size`, None for no bound, 0 for none) keeps whole answers. `context_length` is
     for whoever asks; it never travels. `mode` is how schemas are put to the model (`headrace.schema.modes`).
@@ -409,7 +409,7 @@ class ChatCompletion:
     # What it is
 
     def profile(self) -> Profile | None:
-        """Prices, context length and features, as far as they are known (`headrace.prices`)."""
+        """Prices, context length and features, as far as they are known (`headrace.spend.prices`)."""
         return self._profile
 
     def get_model_info(self) -> dict[str, str]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import structlog
 
-from headrace.facts import PROVIDERS, Provider, is_openai_vendor
-from headrace.job import Job
+from headrace.chat.provider_table import PROVIDERS, Provider, is_openai_vendor
+from headrace.jobs.job import Job
 from headrace_worker.providers.chat import ChatCompletion
 from headrace_worker.request import Body, merged_plugins
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
+from headrace.chat.provider_table import Provider, providers, split_model
 from headrace.errors import CallError, InputError
-from headrace.facts import Provider, providers, split_model
 from headrace.ledger.announce import Announcement
-from headrace.quoting import quoted
+from headrace.text.quoting import quoted
 from headrace_worker.credentials import remember
 from headrace_worker.providers.chat import ChatCompletion
 from headrace_worker.providers.openai import OpenAIChatCompletion, RehearsalChatCompletion

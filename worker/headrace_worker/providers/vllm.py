@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from headrace.facts import PROVIDERS, Provider
-from headrace.job import Job
+from headrace.chat.provider_table import PROVIDERS, Provider
+from headrace.jobs.job import Job
 from headrace_worker.providers.chat import ChatCompletion
 from headrace_worker.request import Body
 

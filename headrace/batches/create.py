@@ -1,0 +1,202 @@
+"""A batch is opened: its input lies committed in the file store before the ledger hears of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+import msgspec
+
+from headrace.batches.ingest import Committed, commit_input
+from headrace.batches.output_lines import outcome_of
+from headrace.batches.prefill import FAILURES, SUCCESSES, checked_codes, choose, index_prefill
+from headrace.batches.refusals import Refusals, refusals
+from headrace.batches.results import closed_lines, merge, row_of
+from headrace.batches.stored import template_named
+from headrace.batches.template import Item, Template
+from headrace.broker.hints import BULK
+from headrace.chat.feedback import feedback
+from headrace.errors import Finished, InputError, Unreachable
+from headrace.jobs.job import new_id
+from headrace.ledger.open import open_batch
+from headrace.ledger.records import batch_fields
+from headrace.ledger.script import AWAY, Ledger
+from headrace.ledger.state import BATCH_TERMINAL, BatchState
+from headrace.schema.python_types import Answers
+from headrace.storage.local import FileStore
+
+WINDOW_S = 24 * 3600.0
+
+
+async def open_new(
+    ledger: Ledger,
+    store: FileStore,
+    template: Template,
+    items: Iterator[Item],
+    *,
+    tenant: str,
+    window_s: float = WINDOW_S,
+    progress: Callable[[int], None] | None = None,
+) -> str:
+    """Commit `items` and open the batch; returns its id. Raises what `items` raises; then nothing is enqueued."""
+    batch_id = new_id("batch")
+    try:
+        committed = await asyncio.to_thread(commit_input, store, batch_id, items, progress)
+    except BaseException:
+        store.remove(batch_id)
+        raise
+    await _open(ledger, batch_id, template, committed, tenant, window_s)
+    return batch_id
+
+
+async def open_retry(
+    ledger: Ledger, store: FileStore, batch_id: str, *, tenant: str, codes: Collection[str] | None = None
+) -> str:
+    """Open a new batch that keeps what succeeded in a closed one and pays only for the rest, or of the rest only for what
+    failed with one of `codes`. Returns its id. Raises `InputError` for a code that is none, and when nothing would run."""
+    chosen = None if codes is None else checked_codes(codes)
+    old = await batch_fields(ledger, batch_id)
+    if old["state"] not in BATCH_TERMINAL:
+        raise InputError(f"{batch_id} is {old['state']}; a batch is retried after it has ended")
+    body = await ledger.client.get(ledger.keys.template(old["template"]))
+    if body is None:
+        raise InputError(f"{batch_id}: its template is past its retention; extract the input anew")
+    template, refused = template_named(body, old["template"], batch_id), await refusals(ledger, batch_id)
+    if chosen is not None:
+        await asyncio.to_thread(lambda: choose(closed_lines(store, old, refused, "errors"), chosen, batch_id))
+    new = new_id("batch")
+    try:
+        store.link(old["input"], f"{new}/input.jsonl")
+        store.link(old["index"], f"{new}/index")
+        await asyncio.to_thread(take_over, store, old, refused, new, failures=chosen is not None)
+        await asyncio.to_thread(index_prefill, store, new, chosen)
+    except BaseException:
+        store.remove(new)
+        raise
+    committed = Committed(int(old["total"]), int(old["shards"]))
+    extra = {"prefill": f"{new}/{SUCCESSES}", "retry_of": batch_id}
+    await _open(ledger, new, template, committed, tenant, WINDOW_S, extra)
+    return new
+
+
+async def open_reask(
+    ledger: Ledger, store: FileStore, batch_id: str, answers: Answers[Any], *, tenant: str
+) -> tuple[str, int] | None:
+    """Open the batch that asks again for what the caller's type refused of a completed one, as far as its `reasks` go: each
+    of these items with its answer and what was wrong with it; all other rows it takes over. Returns its id and how many
+    items it asks for (0: another client had opened it). None when there is nothing to ask for.
+    """
+    old = await batch_fields(ledger, batch_id)
+    if old.get("reasked_as"):
+        return old["reasked_as"], 0
+    body = await ledger.client.get(ledger.keys.template(old["template"]))
+    if body is None or old["state"] != BatchState.COMPLETED or not int(old.get("refused", 0)):
+        return None
+    template, refused = template_named(body, old["template"], batch_id), await refusals(ledger, batch_id)
+    again = await asyncio.to_thread(lines_to_ask, store, old, template, refused)
+    if not again:
+        return None
+    new = new_id("batch")
+    try:
+        items = refused_items(store, old, template, refused, answers, again)
+        committed = await asyncio.to_thread(commit_input, store, new, items)
+        await asyncio.to_thread(take_over, store, old, refused, new, failures=True)
+        await asyncio.to_thread(index_prefill, store, new, frozenset(), again)
+    except BaseException:
+        store.remove(new)
+        raise
+    extra = {"prefill": f"{new}/{SUCCESSES}", "reask_of": batch_id}
+    try:
+        await _open(ledger, new, template, committed, tenant, WINDOW_S, extra, follows=batch_id)
+    except Finished as other:
+        store.remove(new)
+        return other.detail, 0
+    return new, len(again)
+
+
+def lines_to_ask(store: FileStore, batch: dict[str, str], template: Template, refused: Refusals) -> set[int]:
+    """The lines of a closed batch that were refused and may be asked for again."""
+    lines = set[int]()
+    for line, row in enumerate(merge(store, batch["input"], batch["output"], batch["errors"])):
+        if line in refused:
+            _, completion, _ = outcome_of(row, structured=True)
+            if completion is not None and completion.reasks < template.reasks:
+                lines.add(line)
+    return lines
+
+
+def refused_items(
+    store: FileStore,
+    batch: dict[str, str],
+    template: Template,
+    refused: Refusals,
+    answers: Answers[Any],
+    again: set[int],
+) -> Iterator[Item]:
+    """The items of a closed batch, those of the lines in `again` with the conversation that asks for them again."""
+    rows = merge(store, batch["input"], batch["output"], batch["errors"])
+    for line, (raw, row) in enumerate(zip(store.lines(batch["input"]), rows, strict=True)):
+        item = msgspec.json.decode(raw, type=Item)
+        if line in again and (completion := outcome_of(row, structured=True)[1]) is not None:
+            error = row_of(row, answers, structured=True).error
+            why = error.message if error is not None else refused.reason(line)
+            item = msgspec.structs.replace(
+                item,
+                messages=[*template.messages(item), *feedback(completion.content, [why])],
+                reasks=completion.reasks + 1,
+                usage=completion.usage,
+                cost=completion.cost,
+            )
+        yield item
+
+
+def take_over(store: FileStore, old: dict[str, str], refused: Refusals, new: str, *, failures: bool) -> None:
+    """Have the lines of a closed batch in the folder of its successor: what succeeded, and what did not if that is kept."""
+    for which, name in (("output", SUCCESSES), ("errors", FAILURES))[: 1 + failures]:
+        if refused:
+            store.commit(f"{new}/{name}", closed_lines(store, old, refused, which))
+        else:
+            store.link(old[which], f"{new}/{name}")
+
+
+async def _open(
+    ledger: Ledger,
+    batch_id: str,
+    template: Template,
+    committed: Committed,
+    tenant: str,
+    window_s: float,
+    extra: dict[str, str] | None = None,
+    follows: str | None = None,
+) -> None:
+    sha, body = template.encoded()
+    record = {
+        "tenant": tenant,
+        "queue": BULK,
+        "model": template.model,
+        "structured": int(template.schema is not None),
+        "template": sha,
+        "total": committed.total,
+        "shards": committed.shards,
+        "input": f"{batch_id}/input.jsonl",
+        "index": f"{batch_id}/index",
+        **(extra or {}),
+    }
+    try:
+        await open_batch(
+            ledger,
+            batch_id,
+            template_sha=sha,
+            template=body,
+            window_ms=int(window_s * 1000),
+            tenant=tenant,
+            record=record,
+            follows=follows,
+        )
+    except AWAY as error:
+        # The input stays: the ledger may have the batch, only its answer was lost.
+        raise Unreachable(
+            f"Redis went away ({type(error).__name__}) while {batch_id} was opened. Whether it runs, "
+            f"`headrace batches show {batch_id}` tells when Redis is back."
+        ) from error

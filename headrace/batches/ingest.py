@@ -1,0 +1,183 @@
+"""A batch's input comes in: checked item by item, indexed, committed. Every complaint comes before anything is paid."""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
+from typing import Any, Literal, get_args
+
+import msgspec
+
+from headrace.batches.openai_form import is_batch_form, read_body
+from headrace.batches.sources import Complaints, Record
+from headrace.batches.template import Item, ShardRange, Template, prompt_fields, value_text
+from headrace.errors import InputError
+from headrace.storage.local import FileStore, write_all
+from headrace.text.quoting import quoted
+
+SHARD_ITEMS = 64
+SHARDS_WISHED = 8
+INDEX_ENTRY = struct.Struct("<QQQQ")
+DEFAULT_PROMPT = "{text}"
+OnEmpty = Literal["refuse", "skip", "send"]
+"""What becomes of an item in which a field that the prompt names is null, empty or blank."""
+ON_EMPTY: tuple[OnEmpty, ...] = get_args(OnEmpty)
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """A checked input in the store: how many items, in how many shards."""
+
+    total: int
+    shards: int
+
+
+def read_items(
+    found: Iterator[Record],
+    template: Template,
+    source: str = "the input",
+    *,
+    complaints: Complaints | None = None,
+    on_empty: OnEmpty = "refuse",
+) -> Iterator[Item]:
+    """The items of `found`, one by one. Raises `InputError` at the end, for all that cannot be used, and when there is none.
+
+    An item has the fields that the prompt names, or a body in OpenAI's batch form. Its id is `custom_id`, else `id`, else its
+    line number. `complaints` are those of the reader of `found`, too; it counts what is skipped (`on_empty="skip"`).
+    """
+    if on_empty not in ON_EMPTY:
+        raise InputError(f"on_empty={quoted(on_empty)}: must be one of {', '.join(ON_EMPTY)}")
+    complaints = complaints or Complaints(source)
+    needed = prompt_fields(template.prompt)
+    seen: dict[int, int] = {}
+    model: tuple[Any, int] | None = None
+    records = iter(found)
+    while (record := next_of(records, complaints)) is not None:
+        try:
+            item = _item(record, needed, template, on_empty)
+            if "body" in record.fields and item is not None and item.messages is not None:
+                model = model or (record.fields["body"].get("model"), record.number)
+                check_same_model(record, *model)
+            if item is None:
+                complaints.skipped += 1
+                continue
+            mark = int.from_bytes(blake2b(item.custom_id.encode(), digest_size=8).digest())
+            if mark in seen:
+                raise InputError(
+                    f"{record.where}: custom_id {quoted(item.custom_id)} was used on line {seen[mark]} already"
+                )
+        except InputError as error:
+            complaints.add(str(error))
+            continue
+        seen[mark] = record.number
+        if not complaints.count:
+            yield item
+    complaints.check()
+    if not seen:
+        why = (
+            f"all {complaints.skipped} were skipped"
+            if complaints.skipped
+            else "it is empty, or only its header is there"
+        )
+        raise InputError(f"{source}: there is no item in it ({why})")
+
+
+def next_of(records: Iterator[Record], complaints: Complaints) -> Record | None:
+    """The next record; None at the end, and where the rest cannot be read."""
+    try:
+        return next(records, None)
+    except InputError as error:
+        complaints.add(str(error))
+        return None
+
+
+def _item(record: Record, needed: list[str], template: Template, on_empty: OnEmpty) -> Item | None:
+    """The item of `record`; None for one that is skipped."""
+    fields = record.fields
+    custom_id = fields.get("custom_id", fields.get("id", f"line-{record.number}"))
+    if isinstance(custom_id, int) and not isinstance(custom_id, bool):
+        custom_id = str(custom_id)
+    if not isinstance(custom_id, str) or not 0 < len(custom_id) <= 512:
+        raise InputError(f"{record.where}: `custom_id` must be a text of 1 to 512 characters")
+    if is_batch_form(fields, needed):
+        if template.prompt != DEFAULT_PROMPT:
+            raise InputError(f"{record.where}: brings its own messages (`body`), so there can be no --prompt")
+        try:
+            return read_body(fields, custom_id, template)
+        except InputError as error:
+            raise InputError(f"{record.where}: {error}") from None
+    there = ", ".join(sorted(map(str, fields))) or "none"
+    if not needed:
+        place = f"{{{min(map(str, fields), default='text')}}}"
+        raise InputError(
+            f"{record.where}: the prompt names no field of the items, so that each would ask the same. Write a place such "
+            f"as {place} into it. Fields there: {there}"
+        )
+    for field in needed:
+        if field not in fields:
+            raise InputError(
+                f"{record.where}: field `{field}`, which the prompt names, is missing. Fields there: {there}"
+            )
+        if on_empty != "send" and (empty := emptiness(fields[field])):
+            if on_empty == "skip":
+                return None
+            raise InputError(
+                f"{record.where}: field `{field}`, which the prompt names, is {empty}. Fill it, or choose --on-empty skip "
+                "(leave such items out) or send (as they are)"
+            )
+    # As text from here on: a number keeps the digits that it was written with.
+    return Item(custom_id=custom_id, fields={field: value_text(fields[field]) for field in needed})
+
+
+def emptiness(value: Any) -> str:
+    """How a value is none: null, empty, blank. Empty for one that is one; 0 and false are."""
+    if value is None:
+        return "null"
+    if isinstance(value, str | list | dict):
+        return "" if value and not (isinstance(value, str) and not value.strip()) else "blank" if value else "empty"
+    return ""
+
+
+def check_same_model(record: Record, model: Any, number: int) -> None:
+    own = record.fields["body"].get("model")
+    if own != model:
+        raise InputError(
+            f"{record.where}: /body/model is {own!r:.80}, on line {number} it was {model!r:.80}: a batch asks one model, the one "
+            "of --model; make a file of each"
+        )
+
+
+def commit_input(
+    store: FileStore, batch_id: str, items: Iterator[Item], progress: Callable[[int], None] | None = None
+) -> Committed:
+    """Write `items` as the batch's input with the index of its shards. Both appear whole or not at all.
+
+    A small batch has eight shards, as many as a bulk worker holds, so that it is shared out; from some hundred items on
+    their size, and with it the memory that rows take in Redis, grows no more.
+    """
+    ends = array("Q")  # the byte at which each line ends: eight bytes an item, whatever the input's size
+    offset = 0
+    with store.writer(f"{batch_id}/input.jsonl") as file:
+        for item in items:
+            line = msgspec.json.encode(item) + b"\n"
+            write_all(file, line)
+            offset += len(line)
+            ends.append(offset)
+            if progress is not None and len(ends) % 1000 == 0:
+                progress(len(ends))
+    total = len(ends)
+    size = max(min(SHARD_ITEMS, -(-total // SHARDS_WISHED)), 8)
+    ranges = []
+    for line in range(0, total, size):
+        last = min(line + size, total)
+        start = ends[line - 1] if line else 0
+        ranges.append(ShardRange(line, last - line, start, ends[last - 1] - start))
+    store.commit(f"{batch_id}/index", (INDEX_ENTRY.pack(*msgspec.structs.astuple(shard)) for shard in ranges))
+    return Committed(total, len(ranges))
+
+
+def read_index(store: FileStore, name: str, first: int, count: int) -> list[ShardRange]:
+    """The ranges of at most `count` shards from number `first` on."""
+    data = store.read(name, first * INDEX_ENTRY.size, count * INDEX_ENTRY.size)
+    return [ShardRange(*entry) for entry in INDEX_ENTRY.iter_unpack(data)]

@@ -1,0 +1,141 @@
+"""What a retry keeps of an earlier batch: for each line of its input, where the line lies that is not run again.
+
+The index `prefill.index` has 16 bytes an input line: offset and length, 8 bytes each, little-endian; zero where the line is
+run again. The two highest bits of the length say what is kept: a success, out of `prefill.jsonl`, or one of three
+kinds of failure, out of `prefill.errors.jsonl`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+import msgspec
+
+from headrace.batches.output_lines import custom_id_of
+from headrace.errors import CODES, InputError
+from headrace.storage.local import FileStore
+from headrace.text.quoting import quoted
+
+ENTRY_BYTES = 16
+KINDS = "sfcd"
+"""Succeeded, failed, cancelled, dead: their numbers stand in the index."""
+KIND_OF_CODE = {"worker_lost": "d", "batch_cancelled": "c", "batch_expired": "c"}
+LENGTH_BITS = 62
+SUCCESSES, FAILURES, INDEX = "prefill.jsonl", "prefill.errors.jsonl", "prefill.index"
+
+
+class Kept(NamedTuple):
+    """A line of an earlier batch: of which kind, and where it lies."""
+
+    kind: str
+    offset: int
+    length: int
+
+    @property
+    def file(self) -> str:
+        return SUCCESSES if self.kind == "s" else FAILURES
+
+    def pack(self) -> bytes:
+        number = KINDS.index(self.kind) << LENGTH_BITS | self.length
+        return self.offset.to_bytes(8, "little") + number.to_bytes(8, "little")
+
+
+class _Error(msgspec.Struct, frozen=True):
+    code: str = ""
+
+
+class _ErrorLine(msgspec.Struct):
+    error: _Error = _Error()
+
+
+def code_of(line: bytes) -> str:
+    """The code of an error line."""
+    return msgspec.json.decode(line, type=_ErrorLine).error.code
+
+
+def checked_codes(codes: Collection[str]) -> frozenset[str]:
+    """`codes`, when each is one of a failure. Raises `InputError` with the list of those there are."""
+    if isinstance(codes, str):
+        raise InputError(f"codes={quoted(codes)}: must be a list of codes")
+    for code in codes:
+        if code not in CODES:
+            raise InputError(f"{quoted(code)} is no code of a failure. There are: {', '.join(sorted(CODES))}")
+    if not codes:
+        raise InputError("no code was given: name one, or leave the choice out to run all that did not succeed")
+    return frozenset(codes)
+
+
+def choose(errors: Iterable[bytes], codes: frozenset[str], batch_id: str) -> None:
+    """Raise `InputError` when none of the lines `errors` failed with one of `codes`."""
+    found = Counter(code_of(line) for line in errors)
+    if not codes & found.keys():
+        there = ", ".join(f"{count} {code}" for code, count in found.most_common()) or "nothing that failed"
+        raise InputError(f"{batch_id} has no item that failed with {', '.join(sorted(codes))}; it has {there}")
+
+
+def index_prefill(
+    store: FileStore, batch_id: str, codes: frozenset[str] | None = None, again: Container[int] = ()
+) -> None:
+    """Write the index of what is kept: all that succeeded, and with `codes` what failed with another code, but for the lines
+    (from 0) in `again`.
+
+    All files are in input order, so one pass over each is enough.
+    """
+
+    def entries() -> Iterator[bytes]:
+        paid = _placed(store.lines(f"{batch_id}/{SUCCESSES}"), lambda line: "s")
+        failed: Iterator[tuple[str | None, Kept | None]] = iter(())
+        if codes is not None:
+            failed = _placed(store.lines(f"{batch_id}/{FAILURES}"), partial(_kept_kind, codes))
+        nothing: tuple[str | None, Kept | None] = (None, None)
+        success, failure = next(paid, nothing), next(failed, nothing)
+        for line, raw in enumerate(store.lines(f"{batch_id}/input.jsonl")):
+            name, kept = custom_id_of(raw), None
+            if success[0] is not None and success[0] == name:
+                kept, success = success[1], next(paid, nothing)
+            elif failure[0] is not None and failure[0] == name:
+                kept, failure = failure[1], next(failed, nothing)
+            yield kept.pack() if kept is not None and line not in again else bytes(ENTRY_BYTES)
+
+    store.commit(f"{batch_id}/{INDEX}", entries())
+
+
+def _kept_kind(codes: frozenset[str], line: bytes) -> str | None:
+    code = code_of(line)
+    return None if code in codes else KIND_OF_CODE.get(code, "f")
+
+
+def _placed(lines: Iterable[bytes], kind_of: Callable[[bytes], str | None]) -> Iterator[tuple[str | None, Kept | None]]:
+    """Of each line the custom_id, and where it lies if it is kept."""
+    offset = 0
+    for line in lines:
+        kind = kind_of(line)
+        yield custom_id_of(line), None if kind is None else Kept(kind, offset, len(line.rstrip(b"\n")))
+        offset += len(line)
+
+
+def kept_rows(
+    store: FileStore, batch_id: str, first: int, count: int
+) -> tuple[list[tuple[int, bytes]], dict[int, str]]:
+    """Of `count` lines from `first` on the rows that an earlier batch has, by their number among these, and the codes of those
+    that failed. A row says where its line lies."""
+    index = store.read(f"{batch_id}/{INDEX}", first * ENTRY_BYTES, count * ENTRY_BYTES)
+    rows, codes = [], {}
+    for number, line in kept(index):
+        file = f"{batch_id}/{line.file}"
+        rows.append((number, f"{line.kind.upper()}{file} {line.offset} {line.length}".encode()))
+        if line.kind != "s":
+            codes[number] = code_of(store.read(file, line.offset, line.length))
+    return rows, codes
+
+
+def kept(index: bytes) -> Iterator[tuple[int, Kept]]:
+    """The lines that are kept, each with its number in this piece of an index."""
+    for number, at in enumerate(range(0, len(index), ENTRY_BYTES)):
+        word = int.from_bytes(index[at + 8 : at + 16], "little")
+        length = word & ((1 << LENGTH_BITS) - 1)
+        if length:
+            yield number, Kept(KINDS[word >> LENGTH_BITS], int.from_bytes(index[at : at + 8], "little"), length)

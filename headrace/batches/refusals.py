@@ -1,0 +1,91 @@
+"""Rows that the caller's type has refused (`ledger/refuse_rows`): which they are, and the error lines that they have become."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headrace.batches.output_lines import error_line
+from headrace.errors import Failure
+from headrace.ledger.script import Ledger
+from headrace.waiting import persistently
+
+BY_TYPE = {"by": "type"}
+"""The metadata of such a failure."""
+UNSAID = "the answer fits the schema, but not the type that it was checked with"
+
+
+class Refusals:
+    """The lines of a batch that were refused: a bit each, from line `first` on, and why, as far as that was kept."""
+
+    def __init__(self, bits: bytes = b"", reasons: dict[int, str] | None = None, first: int = 0):
+        self._bits = bits
+        self._reasons = reasons or {}
+        self._first = first
+
+    def __bool__(self) -> bool:
+        return any(self._bits)
+
+    def __contains__(self, line: int) -> bool:
+        at = line - self._first
+        return 0 <= at < 8 * len(self._bits) and bool(self._bits[at >> 3] & (0x80 >> (at & 7)))
+
+    def reason(self, line: int) -> str:
+        return self._reasons.get(line, UNSAID)
+
+    def applied(self, line: int, row: bytes) -> bytes:
+        """The output line `row` of `line`, or the error line that it became."""
+        return refused_line(row, self.reason(line)) if line in self else row
+
+
+async def refusals(ledger: Ledger, batch_id: str) -> Refusals:
+    """All refusals of a batch."""
+    key = ledger.keys.batch(batch_id)
+    bits = await persistently(lambda: ledger.client.get(f"{key}:refused"))
+    if not bits:
+        return Refusals()
+    reasons = await persistently(lambda: ledger.client.hgetall(f"{key}:reasons"))
+    return Refusals(bits, {int(line): why.decode(errors="replace") for line, why in reasons.items()})
+
+
+async def refusals_among(ledger: Ledger, batch_id: str, first: int, count: int) -> Refusals:
+    """The refusals among `count` lines from `first` on."""
+    key, start = f"{ledger.keys.batch(batch_id)}", first // 8
+    bits = await persistently(lambda: ledger.client.getrange(f"{key}:refused", start, (first + count - 1) // 8))
+    if not any(bits):
+        return Refusals()
+    lines = [line for line in range(first, first + count) if line in Refusals(bits, first=start * 8)]
+    reasons = await persistently(lambda: ledger.client.hmget(f"{key}:reasons", lines)) if lines else []
+    known = zip(lines, reasons, strict=True)
+    return Refusals(bits, {line: why.decode(errors="replace") for line, why in known if why is not None}, start * 8)
+
+
+class _Message(msgspec.Struct):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message
+
+
+class _Body(msgspec.Struct):
+    choices: list[_Choice]
+
+
+class _Response(msgspec.Struct):
+    body: _Body
+
+
+class _Line(msgspec.Struct):
+    custom_id: str
+    id: str = ""
+    response: _Response | None = None
+
+
+def refused_line(row: bytes, why: str) -> bytes:
+    """The error line of a row whose answer the caller's type refused; a row without an answer stays as it is."""
+    line = msgspec.json.decode(row, type=_Line)
+    if line.response is None:
+        return row
+    answer = line.response.body.choices[0].message.content
+    failure = Failure("invalid_output", why, partial=answer, metadata=BY_TYPE)
+    return error_line(line.custom_id, line.id.removeprefix("batch_req_"), failure)

@@ -1,0 +1,256 @@
+"""The rows of a batch in input order, as they finish: from parts that are committed, from the ledger what is on its way,
+from the output files once the batch has closed. Memory does not grow with the batch."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing
+from itertools import islice
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from headrace.batches.ingest import read_index
+from headrace.batches.output_lines import KIND_OF_STATE, custom_id_of, is_row, outcome_of
+from headrace.batches.refusals import BY_TYPE, Refusals, refusals_among
+from headrace.batches.template import ShardRange, part_file
+from headrace.errors import Damaged, Failure, InputError, JobFailed, StorageError, Unknown
+from headrace.events.reader import Reader
+from headrace.jobs.job import Completion
+from headrace.ledger.records import readable
+from headrace.ledger.script import Ledger
+from headrace.ledger.state import BATCH_TERMINAL
+from headrace.schema.python_types import Answers, places_of
+from headrace.storage.local import FileStore
+from headrace.waiting import persistently
+
+T = TypeVar("T")
+
+PAGE = 256
+KINDS = frozenset(kind.encode() for letter in KIND_OF_STATE.values() for kind in (letter, letter.upper()))
+LOOK_S = 1.0
+"""A row may be checkpointed without an event of its own (they come four times a second): then it is found by looking."""
+
+
+class Row(Generic[T]):
+    """One item's outcome. `value` is the answer in the caller's type; of an item that failed it raises `JobFailed`, and an
+    answer that the type refuses has failed: `ok` is False, and the error's code is `invalid_output`."""
+
+    __slots__ = ("_value", "completion", "custom_id", "error")
+
+    def __init__(self, custom_id: str, completion: Completion | None, error: Failure | None, value: T | None = None):
+        self.custom_id = custom_id
+        self.completion = completion
+        self.error = error
+        self._value = value
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None
+
+    @property
+    def value(self) -> T:
+        if self.error is not None:
+            raise JobFailed(self.custom_id, self.error)
+        return self._value  # type: ignore[return-value] (there is one, or an error)
+
+    def __repr__(self) -> str:
+        return f"Row({self.custom_id!r}, {'ok' if self.error is None else self.error.code})"
+
+
+def value_of(subject: str, completion: Completion, answers: Answers[Any]) -> Any:
+    """The answer as the caller wants it: the value read as their type, or the text where no schema was asked for (what the
+    model said when it declined, then: providers 5.4). None for a turn that called tools instead: what it said beside them was
+    not validated. Raises `JobFailed` for a value that the type does not take (a type may ask for more than its schema says),
+    and for a text where a type is wanted: it was asked for without one.
+    """
+    if not completion.structured:
+        if answers.schema is None:
+            return text_of(completion)
+        if completion.tool_calls:
+            return None
+        message = "it was asked without a schema: the answer is a text, and no value of a type; read it without one"
+        raise JobFailed(subject, Failure("invalid_output", message, partial=text_of(completion)))
+    try:
+        return answers.read(completion.value)
+    except BaseException as error:  # whatever the caller's own validators raise: nobody else raises in there
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise  # Ctrl-C comes to the main thread
+        partial = msgspec.json.encode(completion.value).decode()
+        message = f"the answer fits the schema, but not the type: {'; '.join(places_of(error))}"
+        raise JobFailed(subject, Failure("invalid_output", message, partial=partial, metadata=BY_TYPE)) from error
+
+
+def text_of(completion: Completion) -> str:
+    return completion.content or completion.refusal or ""
+
+
+def row_of(line: bytes, answers: Answers[Any], *, structured: bool) -> Row[Any]:
+    """The row in one output line (without the kind byte in front)."""
+    custom_id, completion, error = outcome_of(line, structured=structured)
+    if completion is None:
+        return Row(custom_id, None, error or Failure("provider_error", "no answer"))
+    try:
+        return Row(custom_id, completion, None, value_of(custom_id, completion, answers))
+    except JobFailed as refused:
+        return Row(custom_id, None, refused.failure)
+
+
+class Page(NamedTuple):
+    """Consecutive output lines, from number `first` on, as they were written, and which of them the caller's type refused."""
+
+    first: int
+    lines: list[bytes]
+    refused: Refusals
+
+    def applied(self) -> list[bytes]:
+        """The lines, those that were refused as error lines."""
+        if not self.refused:
+            return self.lines
+        return [self.refused.applied(self.first + at, line) for at, line in enumerate(self.lines)]
+
+
+class Lines:
+    """The output lines of one batch, page by page, in input order, each as soon as all before it are there."""
+
+    def __init__(self, ledger: Ledger, reader: Reader, store: FileStore, batch_id: str):
+        self._ledger = ledger
+        self._reader = reader
+        self._store = store
+        self._id = batch_id
+        self._key = ledger.keys.batch(batch_id)
+
+    async def pages(self, given: int = 0) -> AsyncGenerator[Page]:
+        """From line `given` on. Raises `Unknown` for a batch that is not there (any more)."""
+        async with aclosing(self._written(given)) as pages:
+            while True:
+                with readable(self._id):
+                    lines = await anext(pages, None)
+                    if lines is None:
+                        return
+                    page = Page(given, lines, await refusals_among(self._ledger, self._id, given, len(lines)))
+                yield page
+                given += len(lines)
+
+    async def _written(self, given: int) -> AsyncGenerator[list[bytes]]:
+        index = await self._field("index")
+        shards = int(await self._field("shards"))
+        first = await asyncio.to_thread(read_index, self._store, index, 0, 1)
+        begun = given // first[0].count if first else 0  # all but the last have as many
+        with await self._reader.view(self._key, "now") as viewer:
+            for number in range(begun, shards):
+                (shard,) = await asyncio.to_thread(read_index, self._store, index, number, 1)
+                while given < shard.line + shard.count:
+                    page, moved = await self._next(number, shard, given - shard.line)
+                    if moved:  # the batch has closed: its parts are in its output
+                        async for page in self._closed(given):
+                            yield page
+                        return
+                    if page:
+                        given += len(page)
+                        yield page
+                    else:
+                        await wait_at_most(viewer.next, LOOK_S)
+
+    async def _next(self, number: int, shard: ShardRange, done: int) -> tuple[list[bytes], bool]:
+        """The next lines of the shard that are there, and whether one has to look at the closed batch instead."""
+        part, state = await persistently(lambda: self._part_and_state(number))
+        if part is not None:
+            try:
+                return await asyncio.to_thread(self._of_part, part, done), False
+            except StorageError:
+                if await self._field("state") in BATCH_TERMINAL:  # swept after the join
+                    return [], True
+                raise
+        if state in BATCH_TERMINAL:
+            return [], True
+        rows: list[bytes | None] = await persistently(
+            lambda: self._ledger.client.hmget(
+                f"{self._ledger.keys.shard(f'{self._id}.s{number}')}:res",
+                list(range(done, min(done + PAGE, shard.count))),
+            )
+        )
+        ready: list[bytes] = []
+        for row in rows:
+            if row is None:
+                break
+            ready.append(row)
+        return await asyncio.to_thread(self._lines_of, ready), False
+
+    async def _part_and_state(self, number: int) -> tuple[str | None, str]:
+        async with self._ledger.client.pipeline(transaction=False) as pipeline:
+            pipeline.hget(f"{self._key}:parts", number)
+            pipeline.hget(self._key, "state")
+            part, state = await pipeline.execute()
+        if state is None:
+            raise Unknown(self._id, "past its retention")
+        return None if part is None else part_file(self._id, number, part.decode()), state.decode()
+
+    def _of_part(self, part: str, done: int) -> list[bytes]:
+        return [line[1:].rstrip(b"\n") for line in islice(self._store.lines(part), done, done + PAGE)]
+
+    def _lines_of(self, rows: list[bytes]) -> list[bytes]:
+        lines = []
+        for row in rows:
+            if row[:1] not in KINDS or (row[:1].isupper() and not is_row(row)):
+                raise Damaged(self._id, "one of its rows in Redis cannot be read")
+            if row[:1].isupper():
+                name, offset, length = row[1:].decode().rsplit(" ", 2)
+                lines.append(self._store.read(name, int(offset), int(length)).rstrip(b"\n"))
+            else:
+                lines.append(row[1:])
+        return lines
+
+    async def _closed(self, given: int) -> AsyncGenerator[list[bytes]]:
+        output, errors, source = [await self._field(name) for name in ("output", "errors", "input")]
+        merged = islice(merge(self._store, source, output, errors), given, None)
+        while page := await asyncio.to_thread(lambda: list(islice(merged, PAGE))):
+            yield page
+
+    async def _field(self, name: str) -> str:
+        value = await persistently(lambda: self._ledger.client.hget(self._key, name))
+        if value is None:
+            raise Unknown(self._id, "no such batch, or past its retention")
+        return value.decode()
+
+
+def closed_lines(store: FileStore, batch: Mapping[str, str], refused: Refusals, which: str) -> Iterator[bytes]:
+    """The lines of the `output` or the `errors` of a closed batch (its record), after what was `refused` of it."""
+    if not refused:
+        yield from store.lines(batch[which])
+        return
+    for number, (good, line) in enumerate(merged(store, batch["input"], batch["output"], batch["errors"])):
+        if (good and number not in refused) == (which == "output"):
+            yield refused.applied(number, line) + b"\n"
+
+
+def merge(store: FileStore, source: str, output: str, errors: str) -> Iterator[bytes]:
+    """The lines of both files of a closed batch in the order of its input."""
+    return (line for _, line in merged(store, source, output, errors))
+
+
+def merged(store: FileStore, source: str, output: str, errors: str) -> Iterator[tuple[bool, bytes]]:
+    """As `merge`, each with whether it is of the output."""
+    good, bad = store.lines(output), store.lines(errors)
+    line, error = next(good, b""), next(bad, b"")
+    known = custom_id_of(line)
+    for raw in store.lines(source):
+        if line and custom_id_of(raw) == known:
+            yield True, line.rstrip(b"\n")
+            line = next(good, b"")
+            known = custom_id_of(line)
+        elif error:
+            yield False, error.rstrip(b"\n")
+            error = next(bad, b"")
+        else:
+            raise InputError(f"{output} and {errors} do not hold all items of {source}")
+
+
+async def wait_at_most(wait: Callable[[], Any], seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await wait()
+    except (TimeoutError, StopAsyncIteration):
+        pass

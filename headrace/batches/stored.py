@@ -1,0 +1,57 @@
+"""What is read back from Redis is checked as if somebody had just given it: it may be damaged, of another version, or written by
+whoever else writes there. What cannot be used is refused by name, before anything is paid or sent."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from headrace.batches.template import Template
+from headrace.chat.messages import check_conversation
+from headrace.chat.options import Options, check_beside_schema, check_options
+from headrace.errors import Damaged, InputError
+from headrace.jobs.build import MOST_REASKS
+from headrace.jobs.job import Job
+from headrace.text.readable import UNREADABLE
+
+
+def job_of(body: bytes) -> Job:
+    """The job in a body. Raises one of `UNREADABLE`, or `InputError` for what nobody may ask for."""
+    job = msgspec.json.decode(body, type=Job)
+    check_job(job)
+    return job
+
+
+def check_job(job: Job) -> None:
+    """Raise `InputError` for what could not have been submitted. The provider's own rules are checked with the request."""
+    check_conversation(job.messages)
+    check_asked(job.options, job.schema, job.reasks)
+    if job.prefilling and job.schema is not None:
+        raise InputError("prefilling: a schema's answer cannot begin with it")
+
+
+def template_of(body: bytes) -> Template:
+    """The template in its bytes. Raises one of `UNREADABLE`, or `InputError`."""
+    template = msgspec.json.decode(body, type=Template)
+    check_asked(template.options, template.schema, template.reasks)
+    return template
+
+
+def template_named(body: bytes, sha: str, batch_id: str) -> Template:
+    """The template of a batch, whose record names its hash. Raises `Damaged` for any other."""
+    try:
+        if sha256(body).hexdigest() == sha:
+            return template_of(body)
+    except (*UNREADABLE, InputError):
+        pass
+    raise Damaged(batch_id, "its template in Redis is not what was submitted; extract the input anew")
+
+
+def check_asked(options: Options, schema: dict[str, Any] | None, reasks: int) -> None:
+    if not 0 <= reasks <= MOST_REASKS:
+        raise InputError(f"reasks={reasks}: must be a whole number from 0 to {MOST_REASKS}")
+    check_options(options)
+    if schema is not None:
+        check_beside_schema(options)

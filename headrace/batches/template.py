@@ -1,0 +1,128 @@
+"""What a batch is made of: the template its items share, an item, and the ranges of its shards.
+
+An item's line in the input is `Item` as JSON. It carries only what is its own: the fields that the template's prompt
+names, or a whole body in OpenAI's batch form.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from headrace.chat.options import Options, laid_over, set_in
+from headrace.errors import InputError
+from headrace.jobs.job import BODY_VERSION, Job, Usage
+from headrace.schema.modes import Mode
+from headrace.text.quoting import shortened
+
+
+class ShardRange(msgspec.Struct, frozen=True):
+    """Consecutive items: the first one's line (from 0), how many, and where their bytes lie in the input file."""
+
+    line: int
+    count: int
+    offset: int
+    length: int
+
+
+def part_file(batch_id: str, number: int | str, part: str) -> str:
+    """The file of the shard's committed part. The ledger keeps only `part`, the epoch that wrote it: a batch has many."""
+    return f"{batch_id}/parts/s{number}.{part}.jsonl"
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of a batch. `fields` are the values for the prompt; `messages` replaces the prompt when given, and then the
+    item may bring `tools`, a `tool_choice`, a `response_format` and `options` (over those of the batch) of its own.
+
+    Of an item that is asked for again (a `reask` batch), `reasks` counts how often it is then, `usage` and `cost` are what its
+    answers have cost before.
+    """
+
+    custom_id: str
+    fields: dict[str, Any] = {}
+    messages: list[dict[str, Any]] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+    options: Options | None = None
+    reasks: int = 0
+    usage: Usage | None = None
+    cost: float | None = None
+
+
+class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What all items of a batch share. `prompt` has `{field}` places; `{{` and `}}` are braces."""
+
+    model: str
+    prompt: str = "{text}"
+    system: str | None = None
+    options: Options = Options()
+    schema: dict[str, Any] | None = None
+    schema_name: str = "answer"
+    mode: Mode | None = None
+    reasks: int = 0
+    lax: bool = False
+    v: int = msgspec.field(default=BODY_VERSION)
+
+    def encoded(self) -> tuple[str, bytes]:
+        """Its content hash and its bytes: equal templates are stored once. A schema's order stays: models answer in it."""
+        body = msgspec.json.encode(self)
+        return sha256(body).hexdigest(), body
+
+    def job(self, item: Item) -> Job:
+        """The completion that `item` asks for."""
+        messages = self.messages(item)
+        if self.system is not None:
+            messages = [{"role": "system", "content": self.system}, *messages]
+        return Job(
+            model=self.model,
+            messages=messages,
+            options=self.options if item.options is None else Options(**laid_over(self.options, set_in(item.options))),
+            tools=item.tools,
+            tool_choice=item.tool_choice,
+            response_format=item.response_format,
+            schema=self.schema,
+            schema_name=self.schema_name,
+            mode=self.mode,
+            reasks=max(0, self.reasks - item.reasks),
+            lax=self.lax,
+        )
+
+    def messages(self, item: Item) -> list[dict[str, Any]]:
+        """The conversation that `item` asks with, but for the system prompt."""
+        if item.messages is not None:
+            return item.messages
+        return [{"role": "user", "content": render(self.prompt, item.fields)}]
+
+
+def prompt_fields(prompt: str) -> list[str]:
+    """The names in the prompt's `{field}` places, in order. Raises `InputError` for braces that do not make places."""
+    names: list[str] = []
+    try:
+        for _, name, spec, conversion in string.Formatter().parse(prompt):
+            if name is None:
+                continue
+            if not name or spec or conversion:
+                raise ValueError("a place is `{name}`, nothing more")
+            if name not in names:
+                names.append(name)
+    except ValueError as error:
+        raise InputError(f"--prompt: {shortened(str(error))}. Write literal braces as `{{{{` and `}}}}`.") from None
+    return names
+
+
+def render(prompt: str, fields: Mapping[str, Any]) -> str:
+    """The prompt with its places filled: text as it is, anything else as JSON."""
+    return "".join(
+        literal + ("" if name is None else value_text(fields[name]))
+        for literal, name, _, _ in string.Formatter().parse(prompt)
+    )
+
+
+def value_text(value: Any) -> str:
+    """A field's value as it stands in a prompt: text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

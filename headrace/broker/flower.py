@@ -1,0 +1,38 @@
+"""The Celery application that Flower looks through: the broker's settings and nothing of the workers' code.
+
+`celery -A headrace.broker.flower flower`, with `HEADRACE_REDIS_URL` set; `headrace up` runs it so, with a password. Flower asks
+for the password everywhere but at `/metrics`, which tells of every worker and task: here it asks there as well.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+
+from headrace.broker.hints import configure
+from headrace.settings import Settings, redis_url
+
+
+def close_metrics() -> None:
+    """Have Flower's `/metrics` ask for what its other pages ask for."""
+    try:
+        from flower.views.monitor import Metrics
+    except ImportError:
+        return  # another command of Celery's, where Flower is not installed
+    answer = Metrics.get
+
+    async def get(self: Metrics) -> None:
+        # With a password, Flower's own 401 is raised by the look; with a login page, this is nobody.
+        if self.current_user:
+            await answer(self)
+        else:
+            self.set_status(401)
+
+    Metrics.get = get
+
+
+settings = Settings.load()
+app: Any = Celery("headrace", fixups=[])
+app.conf.update(configure(redis_url(settings), settings.namespace))
+close_metrics()

@@ -1,0 +1,362 @@
+"""A turn of the model that calls tools: gathered from a message or a stream, answered, made into history.
+
+Nothing here executes a call.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from headrace.chat.messages import Message, as_json, assistant_tool_calls, kind, tool, tool_call
+from headrace.errors import InputError, InvalidOutput
+from headrace.events.fold import CALL
+from headrace.jobs.job import SIGNED
+from headrace.schema.validate import check_json
+from headrace.text.quoting import shortened
+
+REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_text")
+"""The fields in which providers give the text of a model's reasoning; the first that is there counts."""
+
+
+MAX_CALLS = 256
+MAX_NAME = 256
+"""Characters; providers take 64."""
+MAX_LOOKED_AT = 1 << 16
+"""Characters of arguments that are read again to see whether they are whole."""
+
+
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
+    """One call that a model made. `raw` is what it wrote: the arguments as JSON text, or a custom tool's input.
+
+    `arguments` is None for a custom call, and when `error` says why they cannot be used.
+    """
+
+    id: str
+    name: str
+    arguments: dict[str, Any] | None
+    raw: str
+    error: str | None = None
+    type: str = "function"
+
+
+class CallParts(msgspec.Struct, omit_defaults=True):
+    """A call as far as it has come. `given_id` replaces an id that is missing or not unique. `extra` are fields of its own that
+    go back with it (Google's signatures)."""
+
+    id: str = ""
+    name: str = ""
+    raw: str = ""
+    type: str = "function"
+    index: int | None = None
+    given_id: str = ""
+    result: Any = UNSET
+    pieces: list[str] = []
+    extra: dict[str, Any] = {}
+
+    def gathered(self) -> str:
+        """All that came: `raw`, with the pieces that came since it was last asked for."""
+        if self.pieces:
+            self.raw += "".join(self.pieces)
+            self.pieces = []
+        return self.raw
+
+    def is_whole(self) -> bool:
+        """Whether the arguments are complete. Of long ones that is not asked: it would be asked again with every delta."""
+        return len(self.raw) <= MAX_LOOKED_AT and len(self.gathered()) <= MAX_LOOKED_AT and parsed(self.raw)[1] is None
+
+
+class ToolCalls(msgspec.Struct, omit_defaults=True):
+    """What a model said along with the tools it calls: gathered from a message or a stream, answered, made into history.
+
+    Calls keep their order. `text` and `reasoning` came with them and go into the history too (providers 4.4), reasoning under
+    the name that it came by, with the provider's own form of it (`details`, `parts` of the content) and its signatures.
+    """
+
+    calls: list[CallParts] = []
+    text: str = ""
+    reasoning: str = ""
+    reasoning_field: str = ""
+    details: list[Any] = []
+    parts: list[Any] = []
+    signed: dict[str, Any] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.calls)
+
+    def add_message(self, message: Mapping[str, Any]) -> None:
+        """Take in a complete assistant message: its text, its reasoning, and every call, a legacy `function_call` too."""
+        said = message.get("content")
+        parts = said if isinstance(said, list) else []
+        if any(isinstance(part, dict) and part.get("type") != "text" for part in parts):
+            self.parts = [*self.parts, *parts]
+        self.text += said if isinstance(said, str) else "".join(part.get("text") or "" for part in parts)
+        for name in REASONING:
+            if message.get(name):
+                self.reasoning, self.reasoning_field = self.reasoning + message[name], name
+                break
+        self.details += message.get("reasoning_details") or []
+        self.signed |= {name: message[name] for name in (*SIGNED, "images", "audio") if message.get(name)}
+        for call in message.get("tool_calls") or ():
+            self.add_whole(call)
+        function = message.get("function_call")
+        if function:  # some servers say a call in both ways
+            legacy = CallParts()
+            extend(legacy, {"function": function})
+            if legacy.gathered() or legacy.name:
+                same = [(call.name, call.gathered()) for call in self.calls]
+                if not same:
+                    self.begin(legacy)
+                elif (legacy.name, legacy.raw) not in same:
+                    raise InputError("its function_call is none of its tool_calls")
+
+    def add_whole(self, call: Mapping[str, Any]) -> None:
+        """Take in a complete call. An empty one is none."""
+        if not isinstance(call, Mapping):
+            raise InputError(f"a tool call must be an object, not {kind(call)}")
+        if id_of(call) or any(payload(call).values()):
+            self.begin(CallParts())
+            extend(self.calls[-1], call)
+
+    def begin(self, call: CallParts) -> int:
+        if len(self.calls) >= MAX_CALLS:
+            raise InputError(f"more than {MAX_CALLS} tool calls in one answer")
+        self.calls.append(call)
+        return len(self.calls) - 1
+
+    def add_delta(self, delta_tool_calls: Sequence[Mapping[str, Any]] | None) -> list[tuple[int, str]]:
+        """Take in a delta's `tool_calls`, all of them. A legacy `function_call` is `[{"index": 0, "function": …}]`.
+
+        A delta belongs to the call of its index, unless their ids differ; without an index to the call of its id, else of
+        its position among several, else to the last one. Nothing in it is needed; what is missing is filled in later.
+        Returns which calls went on, by their places, and with what. Raises `InputError` for more than `MAX_CALLS`, for what
+        is no call, and for one that contradicts itself.
+        """
+        added: list[tuple[int, str]] = []
+        deltas = [delta for delta in delta_tool_calls or () if delta]
+        for position, delta in enumerate(deltas):
+            if not isinstance(delta, Mapping):
+                raise InputError(f"a tool call must be an object, not {kind(delta)}")
+            index, id, body = index_of(delta), id_of(delta), payload(delta)
+            place = self.place_of(delta, index, id, body, position if len(deltas) > 1 else len(self.calls) - 1)
+            if place is None and (id or any(body.values())):
+                place = self.begin(CallParts(index=index))
+            if place is not None:
+                added.append((place, extend(self.calls[place], delta)))
+        return added
+
+    def place_of(
+        self, delta: Mapping[str, Any], index: int | None, id: str, body: Mapping[str, Any], position: int
+    ) -> int | None:
+        """The place of the call that a delta goes on with; None when it begins one."""
+        if index is not None:
+            found = None
+            for place in range(len(self.calls) - 1, -1, -1):
+                call = self.calls[place]
+                if call.index == index and (not id or call.id in ("", id)):
+                    found = place
+                    break
+            place = found
+            known = found is not None and bool(id) and self.calls[found].id == id
+        else:
+            found = next((place for place, call in enumerate(self.calls) if id and call.id == id), None)
+            place = position if found is None and 0 <= position < len(self.calls) else found
+            known = found is not None
+        if place is None:
+            return None
+        call = self.calls[place]
+        if id and call.id and call.id != id:
+            return None
+        # Where no id tells them apart only a name says that another call begins: never within arguments.
+        name = body.get("name")
+        if not known and name and (call.raw or call.pieces):
+            if index is None and name != call.name:
+                return None
+            if call.is_whole() and not (name == call.name and is_repeat(call, argument_of(call.type, body))):
+                return None
+        return place
+
+    def get_calls(self) -> list[ToolCall]:
+        """The calls, in order. One whose arguments are no JSON object carries an `error`; blank arguments are `{}`."""
+        made = []
+        for id, call in self.identified():
+            arguments, error = parsed(call.raw) if call.type != "custom" else (None, None)
+            error = error if call.name else "the call names no tool"
+            made.append(ToolCall(id=id, name=call.name, arguments=arguments, raw=call.raw, error=error, type=call.type))
+        return made
+
+    def insert_results(self, results: Mapping[str, Any]) -> None:
+        """Set the results of calls by their ids; ids that no call has are ignored. Raises `InputError` for no JSON."""
+        for id, call in self.identified():
+            if id in results:
+                as_json(results[id], f"the result of call {id}")
+                call.result = results[id]
+
+    def get_messages(self) -> list[Message]:
+        """The turn as history: the assistant's message with every call, and a tool message for each, in their order.
+
+        A result that is not a text is written as JSON; a call without one is answered by a text that says so, because
+        providers refuse a call that has no answer.
+        """
+        if not self.calls:
+            return []
+        calls, answers = [], []
+        for (id, call), made in zip(self.identified(), self.get_calls(), strict=True):
+            name = call.name or "unnamed"
+            if call.type == "custom":
+                calls.append({"id": id, "type": "custom", "custom": {"name": name, "input": call.raw}} | call.extra)
+            else:
+                calls.append(tool_call(id, name, call.raw if call.raw.strip() else "{}") | call.extra)
+            result = f"no result: {made.error or 'the tool did not answer'}" if call.result is UNSET else call.result
+            answers.append(tool(id, result if isinstance(result, str) else as_json(result)))
+        turn = assistant_tool_calls(calls, self.reasoning or None, text=self.text, field=self.reasoning_field)
+        turn |= {"content": self.parts} if self.parts else {}
+        turn |= {"reasoning_details": self.details} if self.details else {}
+        return [turn | self.signed, *answers]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain JSON values; `from_dict` is the way back."""
+        self.identified()
+        return msgspec.to_builtins(self, str_keys=True)
+
+    @staticmethod
+    def from_dict(stored: Mapping[str, Any]) -> ToolCalls:
+        """What `to_dict` gave. Raises `InputError` for anything else."""
+        try:
+            return msgspec.convert(stored, ToolCalls)
+        except msgspec.ValidationError as error:
+            raise InputError(f"these are no stored tool calls: {shortened(str(error))}") from None
+
+    def identified(self) -> list[tuple[str, CallParts]]:
+        """The calls by ids that are unique, and stay the same once they were given out."""
+        seen: set[str] = set()
+        for call in self.calls:
+            call.gathered()
+            if not call.given_id:
+                call.given_id = call.id if call.id and call.id not in seen else f"call_{secrets.token_hex(12)}"
+            seen.add(call.given_id)
+        return [(call.given_id, call) for call in self.calls]
+
+
+def index_of(delta: Mapping[str, Any]) -> int | None:
+    """The number of a call in a stream, also one written as a text. Raises `InputError`: pieces of several calls cannot be told
+    apart without it."""
+    index = delta.get("index")
+    if index is None or (isinstance(index, int) and not isinstance(index, bool)):
+        return index
+    if isinstance(index, float) and index.is_integer():
+        return int(index)
+    if isinstance(index, str) and index.isascii() and index.isdigit() and len(index) < 10:
+        return int(index)
+    raise InputError(f"a tool call's index must be a number, not {kind(index)}")
+
+
+def id_of(delta: Mapping[str, Any]) -> str:
+    """A call's id; a number is read as its text. Raises `InputError`."""
+    id = delta.get("id")
+    if isinstance(id, str):
+        return id
+    if id is None:
+        return ""
+    if isinstance(id, int) and not isinstance(id, bool):
+        return str(id)
+    raise InputError(f"a tool call's id must be a text, not {kind(id)}")
+
+
+def payload(delta: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a call says, as a function's or as a custom tool's: an empty object beside the other one is none. Raises
+    `InputError` when both say something."""
+    function, custom = delta.get("function"), delta.get("custom")
+    if not function and not custom and (delta.get("name") or delta.get("arguments") or delta.get("input")):
+        # Without the object around it: Cloudflare's, and Anthropic's `tool_use`.
+        return {"name": delta.get("name"), "arguments": delta.get("arguments", delta.get("input"))}
+    for body in (function, custom):
+        if body and not isinstance(body, Mapping):
+            raise InputError(f"a tool call's function must be an object, not {kind(body)}")
+    if custom and any(custom.values()):
+        if function and any(function.values()):
+            raise InputError("a tool call is a function's and a custom tool's at once")
+        return custom
+    return function or {}
+
+
+def extend(call: CallParts, delta: Mapping[str, Any]) -> str:
+    """Add a delta to its call; returns the piece of its arguments. Raises `InputError` for what is no call."""
+    body = payload(delta)
+    call.id = call.id or id_of(delta)
+    if not delta.keys() <= CALL:
+        call.extra |= {name: value for name, value in delta.items() if name not in CALL | BARE and value is not None}
+    if body and body is delta.get("custom"):
+        type = "custom"
+    else:
+        type = "custom" if delta.get("type") == "custom" and not body else "function"
+    if body and type != call.type and (call.name or call.raw or call.pieces):
+        raise InputError("a tool call is a function's and a custom tool's at once")
+    if body or type == "custom":
+        call.type = type
+    name = body.get("name")
+    if name is not None and not isinstance(name, str):
+        raise InputError(f"a tool's name must be a text, not {kind(name)}")
+    begun = bool(call.raw or call.pieces)
+    if name and name != call.name:
+        if begun and call.name:
+            raise InputError("a tool call changes its name within its arguments")
+        if len(call.name) < MAX_NAME:
+            call.name = name if name.startswith(call.name) else call.name + name  # some say all of it again as it grows
+    piece = argument_of(call.type, body)
+    if piece and begun and is_repeat(call, piece):
+        return ""
+    if (
+        piece
+        and begun
+        and piece[:1] == "{"
+        and call.type != "custom"
+        and len(call.raw) + len(call.pieces) <= MAX_LOOKED_AT
+    ):
+        told = call.gathered()
+        if told.strip() == "{}":  # it stood for arguments that were to come
+            call.raw, told = "", ""
+        elif len(piece) > len(told) and piece.startswith(told) and told[:1] == "{":
+            piece = piece[len(told) :]  # all of it again, and more
+    if piece:
+        call.pieces.append(piece)
+    return piece
+
+
+def argument_of(type: str, body: Mapping[str, Any]) -> str:
+    """The piece of arguments, or of a custom tool's input, in a delta. Raises `InputError`."""
+    given = body.get("input") if type == "custom" else body.get("arguments", body.get("parameters"))
+    if isinstance(given, str):
+        return given
+    if given is None or given == {} or given == []:
+        return ""
+    try:
+        check_json(given)
+    except InvalidOutput as error:
+        raise InputError(f"a tool's arguments are no JSON: {error}") from None
+    return as_json(given)
+
+
+BARE = frozenset({"name", "arguments", "input"})
+"""What a call has itself where it has no `function`."""
+
+
+def is_repeat(call: CallParts, piece: str) -> bool:
+    """Whether a piece says all the arguments again, after they were complete: some servers do in their last chunk."""
+    if call.type == "custom" or piece[:1] != "{" or piece.rstrip()[-1:] != "}" or len(call.raw) > MAX_LOOKED_AT:
+        return False
+    value, error = parsed(call.gathered())
+    return error is None and call.raw.strip() != "" and (piece == call.raw or parsed(piece) == (value, None))
+
+
+def parsed(raw: str) -> tuple[dict[str, Any] | None, str | None]:
+    """The arguments in `raw`, or why there are none."""
+    try:
+        value = msgspec.json.decode(raw.strip() or "{}")
+    except (msgspec.DecodeError, RecursionError) as error:
+        return None, f"the arguments are not JSON: {error}"
+    return (value, None) if isinstance(value, dict) else (None, f"the arguments must be an object, not {kind(value)}")

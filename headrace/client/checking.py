@@ -1,0 +1,211 @@
+"""The caller's type runs over the rows of a batch as they come: in the client, never in a worker.
+
+What it refuses is told to the ledger (`refuse_rows`) before it is given to anybody, so that counters, files, exit code and
+`retry` say the same as the rows. After the close, what was refused is asked for again in a batch of its own, as far as
+`reasks` go; that one has all the rows, so that whoever reads the first goes on there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from headrace.batches.create import open_reask
+from headrace.batches.output_lines import outcome_of
+from headrace.batches.refusals import BY_TYPE
+from headrace.batches.results import Page, Row, row_of, wait_at_most
+from headrace.batches.stored import template_named
+from headrace.errors import Gap, InputError
+from headrace.jobs.job import Completion
+from headrace.ledger.records import batch_fields, latest
+from headrace.ledger.refuse_rows import refuse_rows
+from headrace.ledger.state import BATCH_TERMINAL
+from headrace.schema.python_types import Answers, as_it_is
+from headrace.waiting import persistently
+
+if TYPE_CHECKING:
+    from headrace.client.async_client import AsyncHeadrace
+
+R = TypeVar("R")
+
+LOOK_S = 1.0
+MAX_CHECKED = 1000
+"""Handles of a client of which it is known how far they have checked."""
+
+
+class Check:
+    """The rows of the batch `batch_id` and of those that ask again for it, read as `answers` say.
+
+    Without a type nothing is checked, and nothing asked again. A type that the batch was not asked with is a way of reading
+    it: what it refuses has failed for this reader alone, unless it `counts`. `on_reask` is told of each batch that is opened,
+    and for how many items.
+    """
+
+    def __init__(
+        self,
+        client: AsyncHeadrace,
+        batch_id: str,
+        answers: Answers[Any],
+        *,
+        tenant: str,
+        counts: bool = False,
+        on_reask: Callable[[str, int], None] | None = None,
+    ):
+        self._client = client
+        self._ledger = client.ledger
+        self._first = batch_id
+        self._answers = answers
+        self._tenant = tenant
+        self._counts = counts
+        self._on_reask = on_reask
+
+    async def rows(self, *, reask: bool = True) -> AsyncGenerator[list[Row[Any]]]:
+        """All rows in input order, up to 256 at a time, each as soon as all before it are there. From a row on that is asked
+        for again they come when the batch that asks has them."""
+        given, batch_id = 0, await persistently(lambda: latest(self._ledger, self._first))
+        while True:
+            fields = await persistently(lambda batch_id=batch_id: batch_fields(self._ledger, batch_id))
+            structured = fields.get("structured") == "1"
+            check_structured(batch_id, self._answers, structured=structured)
+            counts, reasks = await self._meant(fields)
+            reasks *= reask
+            waits = False
+            lines = await self._client.lines_of(batch_id)
+            async with aclosing(lines.pages(given)) as pages:
+                async for page in pages:
+                    rows = [row_of(line, self._answers, structured=structured) for line in page.applied()]
+                    if counts:
+                        await self._refuse(batch_id, page, rows)
+                        self._mark(batch_id, page)
+                    if not waits:
+                        ready = self._ready(page, rows, reasks) if reasks else len(rows)
+                        waits = ready < len(rows)
+                        given += ready
+                        if ready:
+                            yield rows[:ready]
+            if not (reasks and (following := await self._asked_again(batch_id))):
+                reask = False
+                if not waits:
+                    return
+                continue  # nothing was asked: the rows are what they are
+            batch_id = following
+
+    async def run(self, *, reask: bool = True) -> None:
+        """Read all rows, without giving them to anybody. One that is given up goes on where it was."""
+        batch_id = await persistently(lambda: latest(self._ledger, self._first))
+        while True:
+            fields = await persistently(lambda batch_id=batch_id: batch_fields(self._ledger, batch_id))
+            structured = fields.get("structured") == "1"
+            check_structured(batch_id, self._answers, structured=structured)
+            counts, reasks = await self._meant(fields)
+            if not counts:
+                return
+            lines = await self._client.lines_of(batch_id)
+            async with aclosing(lines.pages(self._client.checked.get((batch_id, self._answers), 0))) as pages:
+                async for page in pages:
+                    rows = [row_of(line, self._answers, structured=structured) for line in page.applied()]
+                    await self._refuse(batch_id, page, rows)
+                    self._mark(batch_id, page)
+                    await asyncio.sleep(0)
+            if not (reask and reasks):
+                return
+            following = await self._asked_again(batch_id)
+            if following is None:
+                return
+            batch_id = following
+
+    def _mark(self, batch_id: str, page: Page) -> None:
+        key, read = (batch_id, self._answers), page.first + len(page.lines)
+        checked = self._client.checked
+        read = max(read, checked.pop(key, 0))  # the one used last is the last to be forgotten
+        if len(checked) >= MAX_CHECKED:
+            checked.pop(next(iter(checked)))
+        checked[key] = read
+
+    async def _meant(self, fields: dict[str, str]) -> tuple[bool, int]:
+        """Whether what the type refuses counts, and how often it is then asked for again."""
+        if not has_type(self._answers):
+            return False, 0
+        body = await persistently(lambda: self._ledger.client.get(self._ledger.keys.template(fields["template"])))
+        template = template_named(body, fields["template"], self._first) if body else None
+        counts = self._counts or (template is not None and template.schema == self._answers.schema)
+        return counts, template.reasks if template is not None and counts else 0
+
+    async def _refuse(self, batch_id: str, page: Page, rows: list[Row[Any]]) -> None:
+        refused = [
+            (page.first + at, row.error.message if row.error is not None else "")
+            for at, row in enumerate(rows)
+            if refused_completion(row, page.lines[at]) is not None and page.first + at not in page.refused
+        ]
+        if refused:
+            # A server that came back from an older copy has fewer rows than were read here: those come again.
+            with suppress(Gap):
+                await persistently(lambda: refuse_rows(self._ledger, batch_id, refused))
+
+    def _ready(self, page: Page, rows: list[Row[Any]], reasks: int) -> int:
+        """How many of the rows come before the first that is to be asked for again."""
+        for at, (line, row) in enumerate(zip(page.lines, rows, strict=True)):
+            completion = refused_completion(row, line)
+            if completion is not None and completion.reasks < reasks:
+                return at
+        return len(rows)
+
+    async def _asked_again(self, batch_id: str) -> str | None:
+        """The batch that asks again for what was refused of `batch_id`, once that has closed; None for nothing to ask."""
+        record = self._ledger.keys.batch(batch_id)
+        with await self._client.reader.view(record, "now") as viewer:
+            while True:
+                state, refused = await persistently(lambda: self._ledger.client.hmget(record, "state", "refused"))
+                if not int(refused or 0) or state is None:
+                    return None
+                if state.decode() in BATCH_TERMINAL:
+                    break
+                await wait_at_most(viewer.next, LOOK_S)
+        async with self._client.talking():
+            store = await self._client.store()
+            opened = await whole(open_reask(self._ledger, store, batch_id, self._answers, tenant=self._tenant))
+        if opened is None:
+            return None
+        following, count = opened
+        if count and self._on_reask is not None:
+            self._on_reask(following, count)
+        return following
+
+
+async def whole(work: Coroutine[Any, Any, R]) -> R:
+    """What `work` returns. Whoever gives it up has it end first: a batch is opened whole, or nothing of it is there, and a
+    caller who waits in small portions has one in the end."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # nobody else asks for it
+        raise
+
+
+def refused_completion(row: Row[Any], line: bytes) -> Completion | None:
+    """The answer in `line` that the type refuses. None of any other row, also of one that failed so in an earlier batch and is
+    kept as it was."""
+    if row.error is None or row.error.metadata != BY_TYPE:
+        return None
+    return outcome_of(line, structured=True)[1]
+
+
+def has_type(answers: Answers[Any]) -> bool:
+    """Whether answers are read as a type, which may refuse what its schema allows."""
+    return answers.schema is not None and answers.read is not as_it_is
+
+
+def check_structured(batch_id: str, answers: Answers[Any], *, structured: bool) -> None:
+    """Raises `InputError` where answers are to be read as a type or by a schema, and the batch was asked for text."""
+    if answers.schema is not None and not structured:
+        raise InputError(
+            f"{batch_id} was asked without a schema: its answers are texts. Read it without one, or extract its input anew with "
+            "the schema"
+        )

@@ -1,0 +1,292 @@
+"""What a client gives back: a handle of a job or of a batch. It holds an id; everything else is asked for when it is wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+
+from headrace.batches.export import (
+    check_free,
+    check_is_no_input,
+    check_suffix,
+    errors_beside,
+    holds,
+    writable,
+    write_results,
+)
+from headrace.batches.results import Row, value_of
+from headrace.client.checking import Check, has_type
+from headrace.client.stream import AsyncJobStream
+from headrace.errors import Damaged, Expired, Failure, InputError, JobFailed, Unknown, WaitTimeout
+from headrace.jobs.job import Completion, Outcome
+from headrace.ledger import records as summaries
+from headrace.ledger.records import Batch
+from headrace.ledger.state import BATCH_TERMINAL, TERMINAL
+from headrace.schema.python_types import Answers
+from headrace.text.quoting import quoted
+from headrace.text.readable import UNREADABLE
+from headrace.waiting import persistently
+
+if TYPE_CHECKING:
+    from headrace.client.async_client import AsyncHeadrace
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+LOOK_S = 2.0
+"""For one look at the ledger, however short the caller's timeout is."""
+
+
+class AsyncJobHandle(Generic[T]):
+    """One job. `Headrace().job(id)` makes another handle of it, in any process."""
+
+    def __init__(self, client: AsyncHeadrace, job_id: str, answers: Answers[T]):
+        self.id = job_id
+        self._client = client
+        self.answers = answers
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.id!r})"
+
+    async def status(self) -> str:
+        """Its state now: queued, running, parked, succeeded, failed, cancelled or dead. Raises `Unknown`."""
+        ledger = self._client.ledger
+        state = await persistently(lambda: ledger.client.hget(ledger.keys.job(self.id), "state"))
+        if state is None:
+            raise Unknown(self.id, "never submitted here, or past its retention of 24 h")
+        return state.decode()
+
+    async def result(self, timeout: float | None = None) -> T:
+        """Wait for the answer: the value in the type asked for, or the text where no schema was.
+
+        `timeout` is in seconds; after it `WaitTimeout` is raised and the job goes on. Raises `JobFailed`, `Unknown`, and
+        `Expired` when the result is past its lifetime.
+        """
+        return value_of(self.id, await self.completion(timeout), self.answers)
+
+    async def completion(self, timeout: float | None = None) -> Completion:
+        """As `result`, but the whole completion: text, finish reason, usage, tool calls, value."""
+        # With a timeout of 0 as well: an answer that is there is given.
+        state = await within(at_least(timeout, LOOK_S), self.status(), self.id)
+        if state not in TERMINAL:
+            await within(timeout, self._end(), self.id)
+        outcome = await within(at_least(timeout, LOOK_S), self._outcome(), self.id)
+        if outcome.completion is None:
+            raise JobFailed(self.id, outcome.error or Failure("provider_error", "it ended without an answer"))
+        return outcome.completion
+
+    def stream(self, *, after: str | None = None) -> AsyncJobStream:
+        """Its events as they come (`async for`), the pieces of its text (`.text_deltas()`), or its structured answer as it
+        grows (`.partial_objects()`), from the start or after an event's `id`. A job that was not submitted with `stream=True`
+        brings its answer in one piece."""
+        record, schema = self._client.ledger.keys.job(self.id), self.answers.schema
+        return AsyncJobStream(self._client.reader, record, self.id, after, schema=schema)
+
+    async def cancel(self) -> str:
+        """Stop it; a call in flight is closed at once. Returns its state now. Raises `Finished` after its end."""
+        return await self._client.cancel(self.id)
+
+    async def retry(self) -> AsyncJobHandle[T]:
+        """Submit it again, when it failed, died or was cancelled; the handle of the new job. Asked for twice it is one."""
+        return AsyncJobHandle(self._client, await self._client.retry_job(self.id), self.answers)
+
+    async def _end(self) -> None:
+        with await self._client.reader.view(self._client.ledger.keys.job(self.id), "now") as viewer:
+            while not viewer.ended:
+                await viewer.next()
+
+    async def _outcome(self) -> Outcome:
+        ledger = self._client.ledger
+        record = ledger.keys.job(self.id)
+        result = await persistently(lambda: ledger.client.get(f"{record}:result"))
+        if result is None:
+            raise Expired(self.id, "it ended, and its result is past its lifetime (`ttl_s` of submit)")
+        try:
+            return decode_outcome(result)
+        except (*UNREADABLE, TypeError):
+            raise Damaged(self.id, "its result in Redis cannot be read") from None
+
+
+def checked_id(given: str, kind: str) -> str:
+    """`given`, when it looks like the id of a `job` or a `batch`. Raises `InputError`."""
+    if not isinstance(given, str) or not given.startswith(f"{kind}_"):
+        raise InputError(f"{quoted(given)} is no id of a {kind}: those begin with `{kind}_`")
+    return given
+
+
+def decode_outcome(result: bytes) -> Outcome:
+    decoded = msgspec.json.decode(result)
+    return msgspec.convert(decoded if "error" in decoded or "completion" in decoded else {"error": decoded}, Outcome)
+
+
+class AsyncBatchHandle(Generic[T]):
+    """One batch. `Headrace().batch(id)` makes another handle of it, in any process."""
+
+    def __init__(self, client: AsyncHeadrace, batch_id: str, answers: Answers[T], *, skipped: int = 0):
+        self.id = batch_id
+        self.skipped = skipped  # items that `extract` left out (`on_empty="skip"`)
+        self._client = client
+        self.answers = answers
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.id!r})"
+
+    async def progress(self) -> Batch:
+        """The batch as it is now: its state, how many items ended and how, tokens. Raises `Unknown`."""
+        async with self._client.talking():
+            return await summaries.batch(self._client.ledger, self.id)
+
+    async def wait(self, timeout: float | None = None) -> Batch:
+        """Wait until it has ended, and return it. After `timeout` seconds `WaitTimeout` is raised, and the batch goes on.
+
+        With a type, every row is read as it as they come: what it refuses counts as failed, and is asked for again up to
+        `reasks` times.
+        """
+        found = await within(at_least(timeout, LOOK_S), self.progress(), self.id)
+        if found.state in BATCH_TERMINAL and not has_type(self.answers):
+            return found
+        # What has ended was perhaps read as the type before: then it is there, with a timeout of 0 as well.
+        await within(at_least(timeout, LOOK_S) if found.ended else timeout, self._end(), self.id)
+        return await self.progress()
+
+    async def check(self, *, reask: bool = True, on_reask: Callable[[str, int], None] | None = None) -> None:
+        """Read all rows as the type of the handle, to the batch's end: what it refuses counts as failed from then on, and is
+        asked for again up to `reasks` times (`on_reask` is told in which batch, and how many), unless `reask` is False. A
+        handle without a type has nothing to check.
+
+        `wait` and `results` do so by themselves where the type is the one that the batch was asked with. Another one is a way of
+        reading: what it refuses counts only here."""
+        if has_type(self.answers):
+            check = Check(
+                self._client, self.id, self.answers, tenant=self._client.tenant, counts=True, on_reask=on_reask
+            )
+            await check.run(reask=reask)
+            if reask:
+                await self._ended()
+
+    async def _end(self) -> None:
+        await self._check().run()
+        await self._ended()
+
+    def _check(self) -> Check:
+        return Check(self._client, self.id, self.answers, tenant=self._client.tenant)
+
+    async def _ended(self) -> None:
+        async with aclosing(self.events()) as found:
+            async for _ in found:
+                pass
+
+    async def events(self) -> AsyncGenerator[dict[str, Any]]:
+        """Its counters, at most four times a second, the `end` last."""
+        with await self._client.reader.view(self._client.ledger.keys.batch(await self.latest())) as viewer:
+            async for event in viewer:
+                yield event.checked(self.id)
+
+    async def results(self) -> AsyncGenerator[Row[T]]:
+        """Its rows in input order, each as soon as all before it are there; memory does not grow with the batch."""
+        async with aclosing(self.result_pages()) as pages:
+            async for page in pages:
+                for row in page:
+                    yield row
+
+    async def result_pages(self) -> AsyncGenerator[list[Row[T]]]:
+        """`results`, up to 256 rows at a time."""
+        await self.progress()  # an id that is not there is said at once
+        async with aclosing(self._check().rows()) as pages:
+            async for page in pages:
+                yield page
+
+    async def line_pages(self) -> AsyncGenerator[list[bytes]]:
+        """Its rows as lines in OpenAI's batch form, without line feeds, up to 256 at a time."""
+        lines = await self._client.lines_of(await self.latest())
+        async with aclosing(lines.pages()) as pages:
+            async for page in pages:
+                yield page.applied()
+
+    async def save(self, path: str | Path, *, whole: bool = False, overwrite: bool = True) -> Path | None:
+        """Write the results of an ended batch to `path` (`.jsonl`; `.csv`, `.tsv`: flattened into columns), and what failed
+        beside it: returns that file, if there is one. `whole` writes OpenAI's batch form. Raises `InputError` before the end,
+        for another suffix, for the file that the batch was made from, and without `overwrite` for one that is there.
+        """
+        check_suffix(Path(path), whole=whole)
+        if (source := self._client.sources.get(self.id)) is not None:
+            check_is_no_input(Path(path), source)
+        path, found = writable(Path(path)), await self.progress()
+        structured = found.structured
+        if found.ended:
+            await self._check().run(reask=False)
+        errors = errors_beside(path)
+        if not overwrite:
+            check_free(path, errors, remedy="give results another name")
+        for which, target in (("output", path), ("errors", errors)):
+            lines = await self._client.output_lines(self.id, which=which)
+            with summaries.readable(self.id):
+                count = await asyncio.to_thread(
+                    write_results, lines, target, structured=structured, whole=whole, overwrite=overwrite
+                )
+        if not count:
+            errors.unlink()
+        return errors if count else None
+
+    async def wrote(self, path: Path, *, whole: bool = False) -> bool:
+        """Whether what is at `path` and beside it are the results of this batch, ended, as `save` writes them."""
+        path, found = writable(path), await self.progress()
+        if not found.ended:
+            return False
+        for which, target in (("output", path), ("errors", errors_beside(path))):
+            lines = await self._client.output_lines(self.id, which=which)
+            if os.path.lexists(target) and not await asyncio.to_thread(
+                holds, lines, target, structured=found.structured, whole=whole
+            ):
+                return False
+        return True
+
+    async def cancel(self) -> str:
+        """Stop it: what was paid for is kept, the rest becomes error rows. Returns its state now."""
+        return await self._client.cancel(self.id)
+
+    async def resume(self) -> str:
+        """Let it go on after a pause (`progress().reason` says why it was). Returns its state now. Raises `Closed`."""
+        return await self._client.resume(self.id)
+
+    async def retry(self, codes: Collection[str] | None = None) -> AsyncBatchHandle[T]:
+        """A new batch that keeps what succeeded in this one, which has ended, and pays only for the rest. With `codes`
+        (`["invalid_output"]`) it runs only what failed with one of them, and keeps the other failures as they are. Raises
+        `InputError` for a code that is none, and when nothing failed with one of them."""
+        if (await self.progress()).ended:
+            await self._check().run(reask=False)
+        return AsyncBatchHandle(self._client, await self._client.retry(self.id, codes=codes), self.answers)
+
+    async def latest(self) -> str:
+        """The batch that has its rows: itself, or the last that asked again for what its type refused."""
+        return await persistently(lambda: summaries.latest(self._client.ledger, self.id))
+
+
+def at_least(timeout: float | None, seconds: float) -> float | None:
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
+        return timeout  # `within` refuses what is no time
+    return max(timeout, seconds)
+
+
+async def within(timeout: float | None, wait: Coroutine[Any, Any, R], subject: str) -> R:
+    """What `wait` returns, or `WaitTimeout` about `subject` after `timeout` seconds."""
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0):
+        wait.close()
+        raise InputError(f"timeout={quoted(timeout)}: must be a number of seconds, 0 or more, or None")
+    # Not `asyncio.timeout`: its cancellation can get lost inside a read of the client, and then nothing ends the wait.
+    task = asyncio.create_task(wait)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=timeout)
+        if done:
+            return task.result()
+    finally:
+        task.cancel()
+    raise WaitTimeout(
+        f"{subject} has not ended within {timeout:g} s. It goes on: wait again, or come back with its id."
+    )

@@ -1,0 +1,200 @@
+"""One job as it comes: its events, or the text of its answer piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from headrace.chat.provider_table import PROVIDERS
+from headrace.errors import CODES, Damaged, Failure, InputError, JobFailed, Restarted
+from headrace.events.fold import Fold
+from headrace.events.ids import START, EventId, parse_cursor
+from headrace.schema.modes import checked_mode
+from headrace.schema.partial import Partial
+
+if TYPE_CHECKING:
+    from headrace.events.reader import Reader
+
+
+class Parts(Protocol):
+    """What is made of the events of one job, one after the other."""
+
+    def of(self, event: dict[str, Any], fold: Fold) -> list[Any]: ...
+
+
+class Texts:
+    """What a log adds to the text of the first choice. It only grows: what was given is never taken back."""
+
+    def __init__(self, subject: str):
+        self._subject = subject
+        self._given: list[str] = []
+        self._anew = False  # a new attempt, or a snapshot: what was given has to be its beginning
+
+    def of(self, event: dict[str, Any], fold: Fold) -> list[str]:
+        """What `event`, which `fold` has taken in, adds. Raises `Restarted` when the answer is now another one, and
+        `JobFailed` at the end of a job without one."""
+        kind = event["t"]
+        if kind in ("attempt.start", "snapshot"):
+            self._anew = bool(self._given) or kind == "snapshot"
+        if kind == "end" and event["status"] != "succeeded":
+            raise JobFailed(self._subject, failure_of(event, "".join(self._given)))
+        if self._anew:
+            return [more] if (more := self._catch_up(fold, ended=kind == "end")) else []
+        if kind == "text.delta" and event.get("c", 0) == 0 and event["d"]:
+            self._given.append(event["d"])
+            return [event["d"]]
+        return []
+
+    def _catch_up(self, fold: Fold, *, ended: bool) -> str:
+        given, whole = "".join(self._given), "".join(fold.choice(0).text)
+        if not whole.startswith(given) and (ended or not given.startswith(whole)):
+            raise Restarted(self._subject)
+        self._anew = len(whole) < len(given)
+        more = whole[len(given) :]
+        if more:
+            self._given = [whole]
+        return more
+
+
+class Objects:
+    """The structured answer of the first choice as it grows (`headrace.schema.partial`)."""
+
+    def __init__(self, subject: str, schema: dict[str, Any]):
+        self._subject = subject
+        self._schema = schema
+        self._partial: Partial | None = None
+
+    def of(self, event: dict[str, Any], fold: Fold) -> list[Any]:
+        """The values that `event`, which `fold` has taken in, makes. Raises `JobFailed` at the end of a job without one."""
+        kind = event["t"]
+        if kind == "end" and event["status"] != "succeeded":
+            raise JobFailed(self._subject, failure_of(event, "".join(fold.choice(0).text)))
+        if kind in ("attempt.start", "snapshot"):
+            self._partial = None
+        if kind == "snapshot":
+            return self._grown(fold).feed("".join(fold.choice(0).text))
+        if kind == "text.delta" and event.get("c", 0) == 0:
+            return self._grown(fold).feed(event["d"])
+        return []
+
+    def _grown(self, fold: Fold) -> Partial:
+        if self._partial is None:
+            provider = PROVIDERS.get(str(fold.route.get("provider")))
+            mode = checked_mode(fold.route.get("mode")) or "strict"
+            self._partial = Partial(self._schema, mode, provider.dialect if provider else "openai")
+        return self._partial
+
+
+class AsyncJobStream:
+    """The events of one job, from its log: `async for event in job.stream()`. Each is a dict with its `id` and its type `t`.
+
+    Everything from the start comes, however late one begins; a new attempt begins with `attempt.start`, and clears what was
+    shown when it says `reset`. It ends after `end`, also when the job failed. `fold` is what has come so far, and `cursor`
+    where to go on: `job.stream(after=cursor)`.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        record: str,
+        job_id: str,
+        after: str | None = None,
+        *,
+        schema: dict[str, Any] | None = None,
+    ):
+        self.fold = Fold()
+        self._schema = schema
+        self._reader = reader
+        self._record = record
+        self._job_id = job_id
+        self._after: EventId | Literal["now"] = parse_cursor(after)
+
+    @property
+    def cursor(self) -> str:
+        """The id of the last event that was given; `now` or `0-0` before the first."""
+        return str(self._after)
+
+    def __aiter__(self) -> AsyncGenerator[dict[str, Any]]:
+        return self._events()
+
+    async def _events(self) -> AsyncGenerator[dict[str, Any]]:
+        async with aclosing(self.pages()) as pages:
+            async for page in pages:
+                for event in page:
+                    self.take(event)
+                    yield event
+
+    def take(self, event: dict[str, Any]) -> None:
+        """`event` is given out now: `fold` and `cursor` are after it."""
+        try:
+            self.fold.add(event)
+        except (TypeError, ValueError, KeyError, AttributeError, IndexError):
+            raise Damaged(self._job_id, f"event {event['id']} cannot be read") from None
+        self._after = EventId.parse(event["id"])
+
+    async def text_deltas(self) -> AsyncGenerator[str]:
+        """The text of the answer as it comes. Raises `JobFailed` at the end of a job without an answer, and `Restarted` when
+        a new attempt says something else than was given already."""
+        async with aclosing(self.text_pages()) as pages:
+            async for page in pages:
+                for text in page:
+                    yield text
+
+    async def pages(self) -> AsyncGenerator[list[dict[str, Any]]]:
+        """The events in groups, as they came; whoever gives one out has to `take` it."""
+        with await self._reader.view(self._record, self._after) as viewer:
+            while True:
+                try:
+                    group = await viewer.next()
+                except StopAsyncIteration:
+                    return
+                yield [{"id": str(event.id), **event.checked(self._job_id)} for event in group]
+
+    async def partial_objects(self) -> AsyncGenerator[Any]:
+        """The structured answer as it grows, at each field that is complete: plain values in the shape of the caller's
+        schema, that lack what has not come yet (nothing has validated them; `result()` of the job gives the whole). A new
+        attempt begins anew. Raises `JobFailed` at the end of a job without an answer, `InputError` for a job without schema.
+        """
+        async with aclosing(self.object_pages()) as pages:
+            async for page in pages:
+                for value in page:
+                    yield value
+
+    def text_pages(self) -> AsyncGenerator[list[str]]:
+        """The pieces of the text in groups. What ends it is raised after the pieces that came before."""
+        return self._parts(Texts(self._job_id))
+
+    def object_pages(self) -> AsyncGenerator[list[Any]]:
+        """The growing values in groups."""
+        if self._after != START:
+            raise InputError("partial_objects: an answer grows from its start; leave out `after`")
+        if self._schema is None:
+            raise InputError(
+                "partial_objects: what the answer looks like is not known; give `schema` to `job(id, schema=…)`"
+            )
+        return self._parts(Objects(self._job_id, self._schema))
+
+    async def _parts(self, parts: Parts) -> AsyncGenerator[list[Any]]:
+        async with aclosing(self.pages()) as pages:
+            async for page in pages:
+                found, failure = [], None
+                for event in page:
+                    self.take(event)
+                    try:
+                        found += parts.of(event, self.fold)
+                    except (JobFailed, Restarted) as error:
+                        failure = error
+                        break
+                if found:
+                    yield found
+                if failure is not None:
+                    raise failure
+
+
+def failure_of(end: dict[str, Any], partial: str) -> Failure:
+    """The failure that an `end` tells of."""
+    error = end.get("error") or {}
+    code = error.get("code") or {"cancelled": "cancelled", "dead": "worker_lost"}.get(end["status"], "provider_error")
+    remedy = CODES[code].remedy if code in CODES else ""
+    return Failure(code, error.get("message") or remedy, error.get("provider_status"), partial or None)

@@ -1,0 +1,331 @@
+"""`Headrace`: the client for code without an event loop. It runs `AsyncHeadrace` on a loop in a thread of its own; any
+number of threads may share it, and after a fork the child gets a loop and connections of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, TypeVar, Unpack, overload
+
+from headrace.batches.results import Row
+from headrace.batches.sources import Source
+from headrace.client.async_client import AsyncHeadrace
+from headrace.client.handles import AsyncBatchHandle, AsyncJobHandle, checked_id
+from headrace.client.stream import AsyncJobStream
+from headrace.events.fold import Fold
+from headrace.jobs.build import BatchWords, JobWords, Messages
+from headrace.jobs.job import Completion
+from headrace.ledger.records import Batch, JobSummary
+from headrace.schema.python_types import Answers, answers
+from headrace.settings import Settings
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class LoopThread:
+    """An event loop in a daemon thread, with the client that lives on it."""
+
+    def __init__(self, make: Callable[[], AsyncHeadrace]):
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="headrace", daemon=True)
+        self._thread.start()
+        try:
+            self.client = self.run(lambda: made(make))
+        except BaseException:
+            self._end()
+            raise
+
+    def run(self, ask: Callable[[], Awaitable[R]]) -> R:
+        """The result of `ask()`, awaited on the loop. An interrupt here (Ctrl-C) cancels it there."""
+
+        async def asked() -> R:
+            return await ask()
+
+        future = asyncio.run_coroutine_threadsafe(asked(), self.loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        self.run(self.client.close)
+        self._end()
+
+    def _end(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(5)
+        if not self._thread.is_alive():
+            self.loop.close()
+
+
+async def made(make: Callable[[], AsyncHeadrace]) -> AsyncHeadrace:
+    return await make().__aenter__()
+
+
+class Headrace:
+    """A connection to the service. Use it in a `with`, or `close()` it; methods may be called from any thread.
+
+    It finds the service as the command line does: `url`, else `HEADRACE_REDIS_URL`, else the nearest `.headrace` folder.
+    Every method raises `Unreachable` when nothing answers there. Each is described at its twin in `AsyncHeadrace`.
+    """
+
+    def __init__(self, url: str | None = None, *, settings: Settings | None = None):
+        self._make = lambda: AsyncHeadrace(url, settings=settings)
+        self._thread: LoopThread | None = None
+        self._lock = threading.Lock()
+        _living.add(self)
+
+    def __enter__(self) -> Headrace:
+        self._connected()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. What was submitted goes on; the client connects again when it is used again."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.close()
+
+    @overload
+    def submit(self, model: str, messages: Messages, *, schema: type[T], **words: Unpack[JobWords]) -> JobHandle[T]: ...
+    @overload
+    def submit(
+        self, model: str, messages: Messages, *, schema: dict[str, Any], **words: Unpack[JobWords]
+    ) -> JobHandle[Any]: ...
+    @overload
+    def submit(
+        self, model: str, messages: Messages, *, schema: None = None, **words: Unpack[JobWords]
+    ) -> JobHandle[str]: ...
+    def submit(
+        self, model: str, messages: Messages, *, schema: Any = None, **words: Unpack[JobWords]
+    ) -> JobHandle[Any]:
+        """Accept one completion; from then on it reaches exactly one terminal state, whatever dies."""
+        handle = self.call(lambda client: client.submit(model, messages, schema=schema, **words))
+        return JobHandle(self, handle.id, handle.answers)
+
+    @overload
+    def submit_many(
+        self, model: str, conversations: Iterable[Messages], *, schema: type[T], **words: Unpack[JobWords]
+    ) -> list[JobHandle[T]]: ...
+    @overload
+    def submit_many(
+        self, model: str, conversations: Iterable[Messages], *, schema: dict[str, Any], **words: Unpack[JobWords]
+    ) -> list[JobHandle[Any]]: ...
+    @overload
+    def submit_many(
+        self, model: str, conversations: Iterable[Messages], *, schema: None = None, **words: Unpack[JobWords]
+    ) -> list[JobHandle[str]]: ...
+    def submit_many(
+        self, model: str, conversations: Iterable[Messages], *, schema: Any = None, **words: Unpack[JobWords]
+    ) -> list[JobHandle[Any]]:
+        """As `submit`, for many jobs that share everything but their messages."""
+        handles = self.call(lambda client: client.submit_many(model, conversations, schema=schema, **words))
+        return [JobHandle(self, handle.id, handle.answers) for handle in handles]
+
+    @overload
+    def extract(
+        self, source: Source, prompt: str = "{text}", *, model: str, schema: type[T], **words: Unpack[BatchWords]
+    ) -> BatchHandle[T]: ...
+    @overload
+    def extract(
+        self, source: Source, prompt: str = "{text}", *, model: str, schema: dict[str, Any], **words: Unpack[BatchWords]
+    ) -> BatchHandle[Any]: ...
+    @overload
+    def extract(
+        self, source: Source, prompt: str = "{text}", *, model: str, schema: None = None, **words: Unpack[BatchWords]
+    ) -> BatchHandle[str]: ...
+    def extract(
+        self, source: Source, prompt: str = "{text}", *, model: str, schema: Any = None, **words: Unpack[BatchWords]
+    ) -> BatchHandle[Any]:
+        """One completion for every item of `source`, as a batch."""
+        handle = self.call(lambda client: client.extract(source, prompt, model=model, schema=schema, **words))
+        return BatchHandle(self, handle.id, handle.answers, skipped=handle.skipped)
+
+    def job(self, job_id: str, *, schema: Any = None) -> JobHandle[Any]:
+        """The handle of a job submitted earlier, here or elsewhere; `schema` is the type its answer is read as."""
+        return JobHandle(self, checked_id(job_id, "job"), answers(schema))
+
+    def batch(self, batch_id: str, *, schema: Any = None) -> BatchHandle[Any]:
+        """The handle of a batch opened earlier, here or elsewhere; `schema` is the type its answers are read as."""
+        return BatchHandle(self, checked_id(batch_id, "batch"), answers(schema))
+
+    def jobs(self, *, limit: int = 50, states: Collection[str] = ()) -> list[JobSummary]:
+        """The newest jobs of the last 8 days, newest first; with `states` only those in one of them."""
+        return self.call(lambda client: client.jobs(limit=limit, states=states))
+
+    def batches(self, *, limit: int = 50) -> list[Batch]:
+        """The newest batches, newest first."""
+        return self.call(lambda client: client.batches(limit=limit))
+
+    def call(self, ask: Callable[[AsyncHeadrace], Awaitable[R]]) -> R:
+        """What `ask(client)` returns, awaited on this client's loop: for whatever `AsyncHeadrace` has and this has not."""
+        thread = self._connected()
+        return thread.run(lambda: ask(thread.client))
+
+    def _connected(self) -> LoopThread:
+        with self._lock:
+            if self._thread is None:
+                self._thread = LoopThread(self._make)
+            return self._thread
+
+    def forget(self) -> None:
+        """In a child after a fork: the thread stayed with the parent, and the connections are its."""
+        self._thread = None
+        self._lock = threading.Lock()
+
+
+_living: weakref.WeakSet[Headrace] = weakref.WeakSet()
+os.register_at_fork(after_in_child=lambda: [client.forget() for client in list(_living)])
+
+
+async def found(value: R) -> R:
+    return value
+
+
+class JobHandle(Generic[T]):
+    """One job. `Headrace().job(id)` makes another handle of it, in any process."""
+
+    def __init__(self, client: Headrace, job_id: str, answers: Answers[T]):
+        self.id = job_id
+        self._client = client
+        self._answers = answers
+
+    def __repr__(self) -> str:
+        return f"JobHandle({self.id!r})"
+
+    def status(self) -> str:
+        """Its state now: queued, running, parked, succeeded, failed, cancelled or dead. Raises `Unknown`."""
+        return self._ask(lambda handle: handle.status())
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait for the answer: the value in the type asked for, or the text where no schema was.
+
+        `timeout` is in seconds; after it `WaitTimeout` is raised and the job goes on. Raises `JobFailed`, `Unknown`, and
+        `Expired` when the result is past its lifetime.
+        """
+        return self._ask(lambda handle: handle.result(timeout))
+
+    def completion(self, timeout: float | None = None) -> Completion:
+        """As `result`, but the whole completion: text, finish reason, usage, tool calls, value."""
+        return self._ask(lambda handle: handle.completion(timeout))
+
+    def cancel(self) -> str:
+        """Stop it; a call in flight is closed at once. Returns its state now. Raises `Finished` after its end."""
+        return self._ask(lambda handle: handle.cancel())
+
+    def retry(self) -> JobHandle[T]:
+        """Submit it again, when it failed, died or was cancelled; the handle of the new job. Asked for twice it is one."""
+        return JobHandle(self._client, self._ask(lambda handle: handle.retry()).id, self._answers)
+
+    def stream(self, *, after: str | None = None) -> JobStream:
+        """Its events as they come (`for`), or the pieces of its text (`.text_deltas()`), from the start or after an event's
+        `id`. A job that was not submitted with `stream=True` brings its answer in one piece."""
+        return JobStream(self._client, self._ask(lambda handle: found(handle.stream(after=after))))
+
+    def _ask(self, ask: Callable[[AsyncJobHandle[T]], Awaitable[R]]) -> R:
+        return self._client.call(lambda client: ask(AsyncJobHandle(client, self.id, self._answers)))
+
+
+class JobStream:
+    """`AsyncJobStream` for code without an event loop: `for event in job.stream()`, `for text in job.stream().text_deltas()`."""
+
+    def __init__(self, client: Headrace, stream: AsyncJobStream):
+        self._client = client
+        self._stream = stream
+
+    @property
+    def fold(self) -> Fold:
+        return self._stream.fold
+
+    @property
+    def cursor(self) -> str:
+        return self._stream.cursor
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for event in self._flat(self._stream.pages()):
+            self._stream.take(event)
+            yield event
+
+    def text_deltas(self) -> Iterator[str]:
+        """The text of the answer as it comes. Raises `JobFailed` and `Restarted`."""
+        return self._flat(self._stream.text_pages())
+
+    def partial_objects(self) -> Iterator[Any]:
+        """The structured answer as it grows. Raises `JobFailed`, and `InputError` for a job without schema."""
+        return self._flat(self._stream.object_pages())
+
+    def _flat(self, pages: AsyncGenerator[list[R]]) -> Iterator[R]:
+        try:
+            while page := self._client.call(lambda _: anext(pages, None)):
+                yield from page
+        finally:
+            self._client.call(lambda _: pages.aclose())
+
+
+class BatchHandle(Generic[T]):
+    """One batch. `Headrace().batch(id)` makes another handle of it, in any process."""
+
+    def __init__(self, client: Headrace, batch_id: str, answers: Answers[T], *, skipped: int = 0):
+        self.id = batch_id
+        self.skipped = skipped  # items that `extract` left out (`on_empty="skip"`)
+        self._client = client
+        self._answers = answers
+
+    def __repr__(self) -> str:
+        return f"BatchHandle({self.id!r})"
+
+    def progress(self) -> Batch:
+        """The batch as it is now: its state, how many items ended and how, tokens. Raises `Unknown`."""
+        return self._ask(lambda handle: handle.progress())
+
+    def wait(self, timeout: float | None = None) -> Batch:
+        """Wait until it has ended, and return it. After `timeout` seconds `WaitTimeout` is raised, and the batch goes on."""
+        return self._ask(lambda handle: handle.wait(timeout))
+
+    def check(self, *, reask: bool = True) -> None:
+        """Read all rows as the type of the handle, to the batch's end: what it refuses counts as failed from then on, and is
+        asked for again up to `reasks` times, unless `reask` is False. `wait` and `results` do it by themselves."""
+        self._ask(lambda handle: handle.check(reask=reask))
+
+    def results(self) -> Iterator[Row[T]]:
+        """Its rows in input order, each as soon as all before it are there; memory does not grow with the batch."""
+        pages = self._ask(lambda handle: found(handle.result_pages()))
+        try:
+            while page := self._client.call(lambda _: anext(pages, None)):
+                yield from page
+        finally:
+            self._client.call(lambda _: pages.aclose())
+
+    def save(self, path: str | Path, *, whole: bool = False, overwrite: bool = True) -> Path | None:
+        """Write the results of an ended batch to `path` (`.jsonl`; `.csv`, `.tsv`: flattened into columns), and what failed
+        beside it: returns that file, if there is one. `whole` writes OpenAI's batch form. Raises `InputError` before the end,
+        for another suffix, for the file that the batch was made from, and without `overwrite` for one that is there.
+        """
+        return self._ask(lambda handle: handle.save(path, whole=whole, overwrite=overwrite))
+
+    def cancel(self) -> str:
+        """Stop it: what was paid for is kept, the rest becomes error rows. Returns its state now."""
+        return self._ask(lambda handle: handle.cancel())
+
+    def resume(self) -> str:
+        """Let it go on after a pause (`progress().reason` says why it was). Returns its state now. Raises `Closed`."""
+        return self._ask(lambda handle: handle.resume())
+
+    def retry(self, codes: Collection[str] | None = None) -> BatchHandle[T]:
+        """A new batch that keeps what succeeded in this one, which has ended, and pays only for the rest. With `codes`
+        (`["invalid_output"]`) it runs only what failed with one of them, and keeps the other failures as they are. Raises
+        `InputError` for a code that is none, and when nothing failed with one of them."""
+        return BatchHandle(self._client, self._ask(lambda handle: handle.retry(codes)).id, self._answers)
+
+    def _ask(self, ask: Callable[[AsyncBatchHandle[T]], Awaitable[R]]) -> R:
+        return self._client.call(lambda client: ask(AsyncBatchHandle(client, self.id, self._answers)))

@@ -1,0 +1,305 @@
+"""Reads event logs, for the client, the command line and the gateway: every event, in order, once.
+
+A viewer is a cursor, not a queue. It takes what follows from the room of its log, which all viewers in the process share, and
+reads pages from the Stream when it has fallen behind the room's ring. So joining late, resuming, reading slowly and losing
+the link are one code path, and a viewer's memory does not grow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import Literal
+
+from redis.exceptions import ResponseError
+
+from headrace.errors import Gone, Unknown
+from headrace.events.ids import START, Event, EventId
+from headrace.events.log_buffer import END, SNAPSHOT, TAIL_FIELDS, Room, Tail, damaged, read_tail
+from headrace.events.subscription import Subscriber
+from headrace.ledger.script import AWAY, Ledger
+from headrace.waiting import PATIENCE_S, away_too_long, persistently, stop
+
+PAGE = 200
+FIRST_PAGE, PAGE_BYTES = 8, 256 << 10  # of a viewer on its own: a slow one holds its page for as long as it likes
+LINGER_S = 5.0
+CHECK_S = 1.0
+TICK_S = 0.25
+CHECKS_AT_ONCE = 500
+LOOK_AGAIN_S = 0.2
+MOST_CHECKS_A_S = 2000
+LATE_BEFORE_RECYCLING = 2
+LOST_S = 60.0
+
+
+class Reader:
+    """One for a process and event loop. A room may hold `room_bytes`, all of them together `ring_bytes`."""
+
+    def __init__(self, ledger: Ledger, *, room_bytes: int = 1 << 20, ring_bytes: int = 256 << 20):
+        self._ledger = ledger
+        self._subscriber = Subscriber(ledger)
+        self._rooms: OrderedDict[str, Room] = OrderedDict()  # the one used last is last
+        self._room_bytes = room_bytes
+        self._ring_bytes = ring_bytes
+        self._bytes = 0
+        self._lingering: dict[str, asyncio.TimerHandle] = {}
+        self._checking: asyncio.Task[None] | None = None
+
+    async def view(self, record: str, after: EventId | Literal["now"] = START) -> Viewer:
+        """A viewer of the log of `record` (a key: `keys.job(id)`, `keys.batch(id)`) that goes on after the cursor.
+
+        A cursor of an attempt that the ledger does not know (it lost data) begins at the start. Raises `Unknown` when
+        there is no such record, `Gone` when it ended before the cursor, `Unreachable` when Redis has been away for a minute.
+        """
+        tail = await persistently(lambda: read_tail(self._ledger, record))
+        if tail is None:
+            raise Unknown(record.rpartition(":")[2], "never submitted here, or past its retention")
+        if after == "now":
+            after = tail.id
+        elif after.epoch > tail.id.epoch:
+            after = START
+        if tail.ended and after > tail.id:
+            raise lost_end(record)
+        viewer = Viewer(self, self._room(record), after)
+        viewer.ended = tail.ended and after == tail.id
+        return viewer
+
+    def held(self) -> dict[str, int]:
+        """How many logs it follows, and the bytes of their events in memory."""
+        return {"rooms": len(self._rooms), "ring_bytes": self._bytes}
+
+    async def close(self) -> None:
+        await stop(self._checking)
+        for timer in self._lingering.values():
+            timer.cancel()
+        await asyncio.gather(*(room.close() for room in self._rooms.values()))
+        self._rooms.clear()
+        await self._subscriber.close()
+
+    def _room(self, record: str) -> Room:
+        room = self._rooms.get(record)
+        if room is not None and room.failure is not None:
+            self._forget(room)
+            room = None
+        if room is None:
+            room = Room(self._ledger, record, most_bytes=self._room_bytes, on_growth=self._on_growth)
+            self._rooms[record] = room
+            self._subscriber.listen(f"{record}:ch", room)
+        self._rooms.move_to_end(record)
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(self._check_tails())
+        return room
+
+    def enter(self, room: Room, viewer: Viewer) -> None:
+        timer = self._lingering.pop(room.record, None)
+        if timer is not None:
+            timer.cancel()
+        room.viewers.add(viewer)
+
+    def leave(self, room: Room, viewer: Viewer) -> None:
+        room.viewers.discard(viewer)
+        if not room.viewers and room.record not in self._lingering:
+            loop = asyncio.get_running_loop()
+            self._lingering[room.record] = loop.call_later(LINGER_S, self._close_room, room)
+
+    def _close_room(self, room: Room) -> None:
+        self._lingering.pop(room.record, None)
+        if not room.viewers:
+            self._forget(room)
+
+    def _forget(self, room: Room) -> None:
+        if self._rooms.get(room.record) is room:
+            del self._rooms[room.record]
+            self._subscriber.leave(f"{room.record}:ch")
+        room.drop_ring()
+
+    def _on_growth(self, room: Room, size: int) -> None:
+        self._bytes += size
+        if self._bytes > self._ring_bytes:
+            for other in list(self._rooms.values()):
+                if other is not room and other.bytes:
+                    other.drop_ring()
+                    if self._bytes <= self._ring_bytes:
+                        return
+
+    async def _check_tails(self) -> None:
+        """Look where the logs end of which nothing was heard for a second: nothing else tells of a last event lost."""
+        clock = asyncio.get_running_loop().time
+        away_since: float | None = None
+        lost_since: dict[str, float] = {}
+        while self._rooms:
+            await asyncio.sleep(max(TICK_S, len(self._rooms) / MOST_CHECKS_A_S))
+            now = clock()
+            idle = [room for room in self._rooms.values() if room.viewers and now - room.heard_at >= CHECK_S]
+            if not idle:
+                continue
+            for room in idle:
+                room.heard_at = now
+            try:
+                tails = [tail for at in range(0, len(idle), CHECKS_AT_ONCE) for tail in await self._tails(idle[at:])]
+                away_since = None
+            except AWAY as error:
+                away_since = away_since or now
+                if now - away_since > PATIENCE_S:
+                    for room in idle:
+                        room.on_failure(away_too_long(error))
+                continue
+            for room, tail in zip(idle, tails, strict=True):
+                if tail is None:
+                    # Whoever holds the attempt writes the record again; when nobody does, nobody will.
+                    if now - lost_since.setdefault(room.record, now) > LOST_S:
+                        room.on_failure(Unknown(room.record.rpartition(":")[2], "the ledger has lost it"))
+                    continue
+                lost_since.pop(room.record, None)
+                if isinstance(tail, Tail):
+                    self._compare(room, tail)
+                else:
+                    room.on_failure(tail)
+
+    def _compare(self, room: Room, tail: Tail) -> None:
+        if not room.begun or tail.id <= room.top:
+            room.late = 0
+            if not room.begun:
+                room.fill()
+            elif tail.ended and tail.id < room.top:
+                room.on_failure(lost_end(room.record))
+            return
+        room.late += 1
+        room.fill()
+        if room.late >= LATE_BEFORE_RECYCLING:
+            room.late = 0
+            self._subscriber.recycle()
+
+    async def _tails(self, rooms: list[Room]) -> list[Tail | Exception | None]:
+        """Of each room its tail, None without a record, or `Damaged`: one that cannot be read says nothing of the others."""
+        asked = rooms[:CHECKS_AT_ONCE]
+        async with self._ledger.client.pipeline(transaction=False) as pipeline:
+            for room in asked:
+                pipeline.hmget(room.record, TAIL_FIELDS)
+            replies = await pipeline.execute(raise_on_error=False)
+        return [tail_of(room.record, reply) for room, reply in zip(asked, replies, strict=True)]
+
+
+def tail_of(record: str, reply: list[bytes | None] | Exception) -> Tail | Exception | None:
+    """What a reply says of one record. Raises what says nothing about it."""
+    try:
+        if isinstance(reply, Exception):
+            raise reply
+        return Tail.parse(reply)
+    except (ResponseError, ValueError) as error:
+        failure = damaged(record, error)
+        if failure is error:
+            raise
+        return failure
+
+
+def lost_end(record: str) -> Gone:
+    """The server lost events that were seen here, and nobody is left to write them again: it ended without them."""
+    return Gone(record.rpartition(":")[2], None)
+
+
+class Viewer:
+    """A cursor over one log. `cursor` is the id of the last event that was handed out; the next one follows it.
+
+    Iterate it for single events, or take them in groups with `next()`. It ends after `end`. `ended` says that the cursor
+    is at the end already. Close it, or use it in a `with`.
+    """
+
+    def __init__(self, reader: Reader, room: Room, cursor: EventId):
+        self.cursor = cursor
+        self.ended = False
+        self._reader = reader
+        self._room = room
+        self._news = asyncio.Event()
+        self._group: list[Event] = []
+        self._page_size = FIRST_PAGE
+        reader.enter(room, self)
+
+    def __enter__(self) -> Viewer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._reader.leave(self._room, self)
+
+    def wake(self) -> None:
+        self._news.set()
+
+    def __aiter__(self) -> Viewer:
+        return self
+
+    async def __anext__(self) -> Event:
+        if not self._group:
+            cursor = self.cursor
+            self._group = (await self.next())[::-1]
+            self.cursor = cursor
+        event = self._group.pop()
+        self.cursor = event.id
+        return event
+
+    async def next(self) -> list[Event]:
+        """The next events, at least one; waits for them. `StopAsyncIteration` after the group that holds `end`.
+
+        Raises `Gone` when events after the cursor are no longer there, `Unknown` when the record is not, `Unreachable`
+        when Redis has been away for a minute. Cancelling it loses nothing.
+        """
+        if self._group:  # what iterating has left over
+            group, self._group = self._group[::-1], []
+            self.cursor = group[-1].id
+            return group
+        while not self.ended:
+            self._news.clear()
+            group = await self._take()
+            if group:
+                return self._handed(group)
+            if self._room.failure is not None:
+                raise self._room.failure
+            await self._news.wait()
+        raise StopAsyncIteration
+
+    def at_hand(self) -> list[Event] | None:
+        """The next events as far as they are in memory; none means that `news` is to be waited for, and None that only
+        `next` can tell: it has to read, or to raise. For who watches thousands of logs and wants no task for each event."""
+        self._news.clear()
+        room = self._room
+        if self.ended or self._group or room.failure is not None:
+            return None
+        if not room.begun or self.cursor >= room.top:
+            return []
+        return self._handed(room.after(self.cursor, PAGE)) if room.covers(self.cursor) else None
+
+    async def news(self) -> None:
+        """Wait until something was told since `at_hand`, by the log or by a call of `wake`."""
+        await self._news.wait()
+
+    def _handed(self, group: list[Event]) -> list[Event]:
+        self.cursor = group[-1].id
+        self.ended = group[-1].data.startswith(END)
+        return group
+
+    async def _take(self) -> list[Event]:
+        room = self._room
+        while room.begun and self.cursor < room.top:
+            if room.covers(self.cursor):
+                return room.after(self.cursor, PAGE)
+            if not await room.reach_back():
+                return await self._page()
+        return []
+
+    async def _page(self) -> list[Event]:
+        while not (group := await self._room.page(self.cursor, self._page_size)):
+            tail = await self._room.tail()
+            if tail is not None and tail.ended:
+                raise Gone(self._room.record.rpartition(":")[2], None)
+            if self._room.failure is not None:
+                return []
+            # The server lost the end of the log, or all of it: who writes it sends it again.
+            await asyncio.sleep(LOOK_AGAIN_S)
+        fitting = PAGE_BYTES * len(group) // (sum(len(event.data) for event in group) + 1)
+        self._page_size = max(1, min(PAGE, 2 * self._page_size, fitting))
+        first = group[0]
+        if self._room.totals or first.data.startswith(SNAPSHOT) or first.id.follows(self.cursor):
+            return group
+        raise Gone(self._room.record.rpartition(":")[2], first.id)

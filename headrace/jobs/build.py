@@ -1,0 +1,278 @@
+"""From a caller's words to a `Job` or a `Template`. No I/O: both clients, sync and async, ask through this one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from headrace.batches.template import Template, prompt_fields
+from headrace.chat.messages import conversation
+from headrace.chat.options import Options, OptionWords, check_beside_schema, parse_options
+from headrace.chat.provider_table import PROVIDERS
+from headrace.chat.tool_schemas import check_strict
+from headrace.chat.tools import ToolDefinitions, function_schema
+from headrace.errors import InputError
+from headrace.jobs.job import Job
+from headrace.schema.modes import Mode, check_carried, checked_mode
+from headrace.schema.python_types import Answers, answers
+from headrace.text.quoting import quoted, shortened
+
+Messages = str | Sequence[Mapping[str, Any]]
+Tools = ToolDefinitions | Sequence[Callable[..., Any] | Mapping[str, Any]]
+TTL_S = 3600.0
+TIMEOUT_S = 24 * 3600.0
+CHAT_TIMEOUT_S = 3600.0
+"""Of a job that somebody waits for at a chat."""
+MAX_TIMEOUT_S = 7 * 24 * 3600
+MOST_TTL_S = 7 * 24 * 3600
+MOST_WINDOW_S = 30 * 24 * 3600
+MOST_KEY_CHARS = 256
+MOST_REASKS = 5
+
+
+class SchemaWords(OptionWords, total=False):
+    """Keywords of whoever asks with a schema. `mode` is how it is put to the model: strict, json_schema, json_object,
+    tool_call, typed_xml or prompt; by default as the model's profile says. An answer that does not fit is asked for again up
+    to `reasks` times (0 to 5), each with what was wrong, each paid; `lax` takes values of the wrong type that can only mean
+    one thing ("3" for 3)."""
+
+    mode: Mode | None
+    reasks: int
+    lax: bool
+
+
+class JobWords(SchemaWords, total=False):
+    """Keywords of `submit` beside `model`, `messages` and `schema`; those of `Options` go to the provider.
+
+    `tools` are what the model may call: Python functions, schemas in the provider's shape, or `ToolDefinitions`, and
+    `tool_choice` is auto, required, none or a tool's name. The calls it makes are in the completion (`tool_calls`).
+    `prefilling` is the beginning of the answer, `system` the system prompt; `ttl_s` how long the result stays (3,600 s,
+    7 days at most), `timeout_s` how long it may take, waits included (24 h, 7 days at most): then it fails, `expired`.
+    `stream` shows the answer as it comes; when it breaks off after something was shown, the job fails, or
+    with `on_retry="reset"` begins anew and clears what was shown. With an `idempotency_key` the same call within 24 h
+    returns the same job, and another call under that key raises `Conflict`. With `cache` an answer that was paid for in the
+    last 24 h (`HEADRACE_CACHE_TTL_S` of the workers) is given again: the completion says `cached`, and costs nothing.
+    """
+
+    system: str | None
+    tools: Tools | None
+    tool_choice: str | dict[str, Any] | None
+    prefilling: str | None
+    stream: bool
+    on_retry: Literal["fail", "reset"]
+    cache: bool
+    idempotency_key: str | None
+    ttl_s: float
+    timeout_s: float
+
+
+class BatchWords(SchemaWords, total=False):
+    """Keywords of `extract` beside `source`, `prompt`, `model` and `schema`; those of `Options` go to the provider.
+
+    `limit` takes the first items only, `sample` so many of them at random; `encoding` is a file's (UTF-8); after `window_s`
+    seconds (24 h) the batch expires with what it has. `on_empty` is what to do with items in which a field that the prompt
+    names is null or empty: refuse them all, skip them (the handle's `skipped` counts them), or send them as they are.
+    """
+
+    system: str | None
+    limit: int | None
+    sample: int | None
+    encoding: str | None
+    on_empty: Literal["refuse", "skip", "send"]
+    window_s: float
+
+
+def make_job(
+    model: str,
+    messages: Messages,
+    *,
+    schema: Any = None,
+    system: str | None = None,
+    tools: Tools | None = None,
+    tool_choice: str | dict[str, Any] | None = None,
+    prefilling: str | None = None,
+    stream: bool = False,
+    mode: Mode | None = None,
+    reasks: int = 0,
+    lax: bool = False,
+    on_retry: Literal["fail", "reset"] = "fail",
+    cache: bool = False,
+    **options: Any,
+) -> tuple[Job, Answers[Any]]:
+    """The job, and how its answer is read. Raises `InputError`; the model's provider is checked by whoever knows them all."""
+    if not isinstance(stream, bool):
+        raise InputError(f"stream={quoted(stream)}: must be True or False")
+    if not isinstance(cache, bool):
+        raise InputError(f"cache={quoted(cache)}: must be True or False")
+    if on_retry not in ("fail", "reset"):
+        raise InputError(f"on_retry={quoted(on_retry)}: must be 'fail' or 'reset'")
+    expected, definitions = answers(schema), tool_definitions(tools, tool_choice)
+    conversation("x", prefilling=prefilling)
+    if prefilling and expected.schema is not None:
+        raise InputError("prefilling: a schema's answer cannot begin with it; leave one of the two out")
+    check_schema_words(model, expected, mode, reasks, lax)
+    provider = PROVIDERS.get(str(model).partition("/")[0])
+    check_strict(definitions.schemas or (), provider.dialect if provider else "openai")
+    if mode == "tool_call" and definitions.schemas:
+        raise InputError("mode='tool_call': the schema travels as a tool there, so there can be no `tools` of your own")
+    if stream and reasks and on_retry != "reset":
+        raise InputError('reasks: a streamed answer is not taken back; give on_retry="reset", or leave out `stream`')
+    wanted = options_for(checked_text("model", model), options)
+    if expected.schema is not None:
+        check_beside_schema(wanted)
+    job = Job(
+        model=model,
+        messages=conversation(messages, system_prompt=system),
+        options=wanted,
+        schema=expected.schema,
+        schema_name=expected.name,
+        tools=definitions.schemas or None,
+        tool_choice=definitions.choice if definitions.schemas else None,
+        prefilling=prefilling or None,
+        mode=mode,
+        reasks=reasks,
+        lax=lax,
+        stream=stream,
+        on_retry=on_retry,
+        cache=cache,
+    )
+    return job, expected
+
+
+def make_template(
+    model: str,
+    prompt: str,
+    *,
+    schema: Any = None,
+    schema_name: str | None = None,
+    system: str | None = None,
+    mode: Mode | None = None,
+    reasks: int = 0,
+    lax: bool = False,
+    **options: Any,
+) -> tuple[Template, Answers[Any]]:
+    """What the items of a batch share, and how their answers are read. Raises `InputError`."""
+    expected = answers(schema, name=schema_name)
+    check_schema_words(model, expected, mode, reasks, lax)
+    prompt_fields(checked_text("prompt", prompt))
+    if system is not None:
+        checked_text("system", system)
+    wanted = options_for(checked_text("model", model), options)
+    if wanted.n is not None and wanted.n > 1:
+        raise InputError(
+            f"option `n`={wanted.n}: a row of a batch holds one choice; give each choice an item of its own"
+        )
+    if expected.schema is not None:
+        check_beside_schema(wanted)
+    template = Template(
+        model=model,
+        prompt=prompt,
+        system=system,
+        options=wanted,
+        schema=expected.schema,
+        schema_name=expected.name,
+        mode=mode,
+        reasks=reasks,
+        lax=lax,
+    )
+    try:
+        template.encoded()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"the options cannot be written as JSON: {shortened(str(error))}") from None
+    return template, expected
+
+
+def check_schema_words(model: str, expected: Answers[Any], mode: Mode | None, reasks: int, lax: bool) -> None:
+    """Raises `InputError` for words that need a schema without one, and `SchemaError` for a schema that the model's provider
+    cannot be told of: before anything is paid."""
+    checked_mode(mode)
+    if isinstance(reasks, bool) or not isinstance(reasks, int) or not 0 <= reasks <= MOST_REASKS:
+        raise InputError(f"reasks={reasks!r}: must be a whole number from 0 to {MOST_REASKS}")
+    if not isinstance(lax, bool):
+        raise InputError(f"lax={quoted(lax)}: must be True or False")
+    if expected.schema is None:
+        given = [name for name, value in (("mode", mode), ("reasks", reasks), ("lax", lax)) if value]
+        if given:
+            raise InputError(f"{given[0]}: means nothing without a schema; give `schema`, or leave it out")
+        return
+    provider = PROVIDERS.get(str(model).partition("/")[0])
+    check_carried(expected.schema, mode, provider.dialect if provider else "openai")
+
+
+def options_for(model: str, given: dict[str, Any]) -> Options:
+    """The options, checked against what is known of the model's provider. Raises `InputError`."""
+    return parse_options(given, PROVIDERS.get(model.partition("/")[0]))
+
+
+def tool_definitions(tools: Tools | None, choice: str | dict[str, Any] | None = None) -> ToolDefinitions:
+    """The definitions of functions and schemas. Raises `InputError` naming the place of what is neither."""
+    if isinstance(tools, ToolDefinitions):
+        return tools if choice is None else msgspec.structs.replace(tools, choice=choice)
+    if tools is not None and (isinstance(tools, str | Mapping) or not isinstance(tools, Iterable)):
+        raise InputError(f"tools: must be a list of tools, not {type(tools).__name__}")
+    schemas: list[Any] = [function_schema(tool) if callable(tool) else tool for tool in tools or ()]
+    if choice is not None and not schemas:
+        raise InputError("tool_choice: there are no tools to choose from; give `tools`")
+    return ToolDefinitions(schemas=schemas or None, choice=choice)
+
+
+def ttl_ms(ttl_s: float | None) -> int:
+    """How long a result stays, in milliseconds (None: an hour). Raises `InputError` outside 1 s … 7 days."""
+    if ttl_s is None:
+        return int(TTL_S * 1000)
+    if isinstance(ttl_s, bool) or not isinstance(ttl_s, int | float) or not 1 <= ttl_s <= MOST_TTL_S:
+        raise InputError(f"ttl_s={quoted(ttl_s)}: a result stays between 1 and {MOST_TTL_S} seconds (7 days)")
+    return int(ttl_s * 1000)
+
+
+def timeout_ms(timeout_s: float | None, default_s: float = TIMEOUT_S) -> int:
+    """How long a job may take, in milliseconds (None: `default_s`). Raises `InputError` outside 1 s … 7 days."""
+    if timeout_s is None:
+        return int(default_s * 1000)
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not 1 <= timeout_s <= MAX_TIMEOUT_S:
+        raise InputError(
+            f"timeout_s={quoted(timeout_s)}: a job may take between 1 and {MAX_TIMEOUT_S} seconds (7 days)"
+        )
+    return int(timeout_s * 1000)
+
+
+def encoded(job: Job) -> bytes:
+    """The body of `job` as it is stored. Raises `InputError` for what JSON cannot hold, as half of a surrogate pair."""
+    try:
+        return msgspec.json.encode(job)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"the job cannot be written as JSON: {shortened(str(error))}") from None
+
+
+def checked_key(key: Any) -> str | None:
+    """An idempotency key. Raises `InputError`."""
+    if key is not None and (not isinstance(key, str) or not 1 <= len(key) <= MOST_KEY_CHARS):
+        raise InputError(f"idempotency_key={quoted(key)}: must be a text of 1 to {MOST_KEY_CHARS} characters, or None")
+    return key
+
+
+def checked_seconds(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= MOST_WINDOW_S:
+        raise InputError(f"{name}={quoted(value)}: must be a number of seconds between 1 and {MOST_WINDOW_S}")
+    return value
+
+
+def checked_count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{name}={quoted(value)}: must be a whole number, 1 or more")
+    return value
+
+
+def checked_text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise InputError(f"{name}={quoted(value)}: must be a text that is not empty")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{name}: character {error.start + 1} is half of one ({value[error.start]!r}): a text that was no UTF-8, or was "
+            "cut in the middle of a character"
+        ) from None
+    return value

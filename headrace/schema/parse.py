@@ -1,0 +1,140 @@
+"""From the text of an answer to a value valid under the caller's schema, and what had to be forgiven on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from headrace.errors import CallError, InvalidOutput, Misfit
+from headrace.schema.coerce import coerce
+from headrace.schema.document import Source
+from headrace.schema.embedded_json import fenced, whole_in, without_thought
+from headrace.schema.mend import mended
+from headrace.schema.modes import Form, Mode, form_of
+from headrace.schema.validate import TWICE, Later, compiled, json_value
+
+MOST_REPAIRED = 1 << 20
+"""Characters: an answer that long is not almost JSON."""
+MAX_BRACKETS = 200_000
+"""That open something, in what is to be mended."""
+
+
+MAX_AT_ONCE = 1 << 16
+MAX_MENDED_AT_ONCE = 200
+"""Characters that are read within a few milliseconds: as they are, and when they have to be mended."""
+
+
+class Answer(NamedTuple):
+    """`value` is valid under the caller's schema. `repaired`: it was JSON only after mending. `coerced`: lax reading."""
+
+    value: Any
+    repaired: bool = False
+    coerced: bool = False
+
+
+def read_answer(
+    text: str,
+    schema: dict[str, Any],
+    *,
+    mode: Mode = "strict",
+    target: str = "openai",
+    lax: bool = False,
+    decode: Callable[[str], Any] | None = None,
+    at_once: bool = False,
+) -> Answer:
+    """The value that `text` means, asked for in `mode`. `decode` reads what is not JSON (`typed_xml`).
+
+    JSON is decoded strictly first; only what fails is repaired. Raises `CallError("invalid_output")`, the text in
+    `partial` and every misfit in `details["errors"]`. With `at_once`, raises `Later` for what takes longer than some
+    milliseconds: to be asked for again in a thread. There it ends, too: two seconds of work are the most.
+    """
+    if at_once and len(text) > MAX_AT_ONCE:
+        raise Later
+    form = form_of(schema, mode, target)
+    try:
+        if decode is not None:
+            wire, repaired = coerce(decode(text), wire_source(form)), False
+        else:
+            wire, repaired = decoded(text, at_once=at_once)
+        return fitted(wire, form, schema, repaired=repaired, lax=lax, at_once=at_once)
+    except InvalidOutput as error:
+        raise misfit(text, error) from None
+
+
+def parse_json(text: str) -> Any:
+    """The value in `text`. Raises `CallError("invalid_output")`."""
+    try:
+        return json_value(text)
+    except InvalidOutput as error:
+        raise misfit(text, error) from None
+
+
+def decoded(text: str, *, at_once: bool = False) -> tuple[Any, bool]:
+    """The JSON value of a text, and whether it had to be repaired. Raises `InvalidOutput`, or `Later`."""
+    try:
+        return json_value(text), False
+    except InvalidOutput as error:
+        if at_once and len(text) > MAX_MENDED_AT_ONCE and error.errors[0].keyword != TWICE:
+            raise Later from None
+        found = None if error.errors[0].keyword == TWICE else repaired(text)
+        if found is None or not is_writable(found):
+            raise error from None
+        return found, True
+
+
+def is_writable(value: Any) -> bool:
+    """Whether it can be written as JSON again: half of a surrogate pair cannot, nor can a number without end."""
+    try:
+        msgspec.json.encode(value)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return False
+    return True
+
+
+def repaired(text: str) -> Any:
+    """The object or list that was probably meant by what is not JSON; None where there is none.
+
+    Whole JSON in a code fence or between words comes first, then what can be mended: cut off, single quotes and the like.
+    """
+    text = without_thought(text)
+    if len(text) > MOST_REPAIRED:
+        return None
+    inner = list(fenced(text))
+    for each in (*inner, text):
+        if (found := whole_in(each)) is not None:
+            return found
+    text = inner[0] if inner else text
+    return mended(text) if text.count("[") + text.count("{") <= MAX_BRACKETS else None
+
+
+def fitted(wire: Any, form: Form, schema: dict[str, Any], *, repaired: bool, lax: bool, at_once: bool) -> Answer:
+    if form.lowered and not isinstance(wire, dict):
+        raise InvalidOutput([Misfit("", "shape", "it must be an object")])
+    validator = form.lowered.validator if form.lowered else compiled(msgspec.json.encode(schema))
+    try:
+        value = form.lowered.restore(wire) if form.lowered else wire
+        validator.validate(value, at_once=at_once)
+        return Answer(value, repaired)
+    except InvalidOutput:
+        if not lax:
+            raise
+    value = coerce(wire, wire_source(form))
+    value = coerce(form.lowered.restore(value) if form.lowered else value, validator.source)
+    validator.validate(value, at_once=at_once)
+    return Answer(value, repaired, coerced=True)
+
+
+def wire_source(form: Form) -> Source:
+    return compiled(msgspec.json.encode(form.schema)).source
+
+
+def misfit(text: str, error: InvalidOutput) -> CallError:
+    first: Misfit = error.errors[0]
+    what = (
+        first.message
+        if first.keyword in ("json", TWICE)
+        else f"the answer does not fit the schema at {first.pointer or '/'}"
+    )
+    return CallError("invalid_output", what, partial=text, details={"errors": [str(each) for each in error.errors]})
