@@ -15,7 +15,7 @@ from table import row
 from headrace import AsyncHeadrace, Completion, Headrace, Usage
 from headrace.batches.ingest import read_index
 from headrace.batches.output_lines import success_line
-from headrace.batches.template import part_file
+from headrace.ledger.shard_range import part_file
 from headrace.local.valkey import EmbeddedServer
 from headrace.settings import Settings
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headrace.batches.results import Row
+    from headrace.chat.completion import Completion, Usage
     from headrace.client.async_client import AsyncHeadrace
     from headrace.client.handles import AsyncBatchHandle, AsyncJobHandle
     from headrace.client.sync_client import BatchHandle, Headrace, JobHandle
     from headrace.errors import Failure
-    from headrace.jobs.job import Completion, Usage
     from headrace.ledger.records import Batch, JobSummary
 
 _HOMES = {

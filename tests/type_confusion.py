@@ -14,10 +14,11 @@ from headrace_worker.reduce import Reducer
 from headrace_worker.response import Switches, response_of
 
 from headrace.batches.output_lines import error_line, outcome_of, simple, success_line
+from headrace.chat.completion import Completion, written
 from headrace.client.handles import decode_outcome
 from headrace.errors import CallError, Failure
 from headrace.events.fold import Fold
-from headrace.jobs.job import Completion, Job, written
+from headrace.jobs.job import Job
 from headrace.schema.modes import Mode
 
 Path = tuple[str | int, ...]

@@ -9,7 +9,7 @@ from litestar import Request, post
 from litestar.types import ASGIApp
 
 from headrace.batches.output_lines import success_line
-from headrace.jobs.job import Completion
+from headrace.chat.completion import Completion
 from headrace_api.auth import EVERY_JOB, SUBMIT
 from headrace_api.bodies import read_asked, read_object, sized
 from headrace_api.gateway import Gateway

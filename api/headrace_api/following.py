@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
+from headrace.chat.completion import Outcome
 from headrace.errors import Gone, HeadraceError
 from headrace.events.ids import START, Event, EventId
 from headrace.events.reader import Viewer
-from headrace.jobs.job import Outcome
 from headrace.ledger.script import AWAY
 from headrace_api.gateway import Gateway
 from headrace_api.overdue import Overdue

@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 import msgspec
 
+from headrace.chat.completion import Outcome
 from headrace.client.async_client import AsyncHeadrace
 from headrace.client.handles import decode_outcome
 from headrace.errors import Damaged, Expired, InputError, Unknown
 from headrace.events.ids import START, EventId
 from headrace.events.reader import Reader, Viewer
-from headrace.jobs.job import Job, Outcome
+from headrace.jobs.job import Job
 from headrace.ledger.state import TERMINAL
 from headrace.settings import Settings
 from headrace.text.readable import UNREADABLE

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, get, post
 
+from headrace.chat.completion import Outcome
 from headrace.errors import Damaged, Expired, InputError, Unknown
 from headrace.jobs.build import CHAT_TIMEOUT_S, TIMEOUT_S, checked_key, timeout_ms, ttl_ms
-from headrace.jobs.job import Outcome
 from headrace.ledger.cancel import cancel as cancel_job
 from headrace.ledger.state import TERMINAL, JobState
 from headrace.ledger.unread import Asker

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from litestar import Request
 
-from headrace.jobs.job import Outcome, new_id
+from headrace.chat.completion import Outcome
+from headrace.jobs.job import new_id
 from headrace.ledger.unread import Asker
 from headrace_api.bodies import Asked
 from headrace_api.following import DRAINING

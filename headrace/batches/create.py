@@ -15,11 +15,11 @@ from headrace.batches.refusals import Refusals, refusals
 from headrace.batches.results import closed_lines, merge, row_of
 from headrace.batches.stored import template_named
 from headrace.batches.template import Item, Template
-from headrace.broker.hints import BULK
 from headrace.chat.feedback import feedback
 from headrace.errors import Finished, InputError, Unreachable
 from headrace.jobs.job import new_id
 from headrace.ledger.open import open_batch
+from headrace.ledger.queues import BULK
 from headrace.ledger.records import batch_fields
 from headrace.ledger.script import AWAY, Ledger
 from headrace.ledger.state import BATCH_TERMINAL, BatchState

@@ -12,8 +12,9 @@ import msgspec
 
 from headrace.batches.openai_form import is_batch_form, read_body
 from headrace.batches.sources import Complaints, Record
-from headrace.batches.template import Item, ShardRange, Template, prompt_fields, value_text
+from headrace.batches.template import Item, Template, prompt_fields, value_text
 from headrace.errors import InputError
+from headrace.ledger.shard_range import ShardRange
 from headrace.storage.local import FileStore, write_all
 from headrace.text.quoting import quoted
 

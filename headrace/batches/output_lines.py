@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from headrace.chat.completion import Completion, Usage
 from headrace.errors import Failure, StorageError
-from headrace.jobs.job import Completion, Usage
 from headrace.schema.modes import Mode
 from headrace.text.digits import as_written
 from headrace.text.quoting import quoted

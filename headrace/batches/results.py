@@ -15,12 +15,12 @@ import msgspec
 from headrace.batches.ingest import read_index
 from headrace.batches.output_lines import KIND_OF_STATE, custom_id_of, is_row, outcome_of
 from headrace.batches.refusals import BY_TYPE, Refusals, refusals_among
-from headrace.batches.template import ShardRange, part_file
+from headrace.chat.completion import Completion
 from headrace.errors import Damaged, Failure, InputError, JobFailed, StorageError, Unknown
 from headrace.events.reader import Reader
-from headrace.jobs.job import Completion
 from headrace.ledger.records import readable
 from headrace.ledger.script import Ledger
+from headrace.ledger.shard_range import ShardRange, part_file
 from headrace.ledger.state import BATCH_TERMINAL
 from headrace.schema.python_types import Answers, places_of
 from headrace.storage.local import FileStore

@@ -13,25 +13,12 @@ from typing import Any
 
 import msgspec
 
+from headrace.chat.completion import Usage
 from headrace.chat.options import Options, laid_over, set_in
 from headrace.errors import InputError
-from headrace.jobs.job import BODY_VERSION, Job, Usage
+from headrace.jobs.job import BODY_VERSION, Job
 from headrace.schema.modes import Mode
 from headrace.text.quoting import shortened
-
-
-class ShardRange(msgspec.Struct, frozen=True):
-    """Consecutive items: the first one's line (from 0), how many, and where their bytes lie in the input file."""
-
-    line: int
-    count: int
-    offset: int
-    length: int
-
-
-def part_file(batch_id: str, number: int | str, part: str) -> str:
-    """The file of the shard's committed part. The ledger keeps only `part`, the epoch that wrote it: a batch has many."""
-    return f"{batch_id}/parts/s{number}.{part}.jsonl"
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -16,12 +16,8 @@ from uuid import uuid4
 
 from headrace.errors import SettingsError
 from headrace.ledger.keys import Keys
+from headrace.ledger.queues import INTERACTIVE, QUEUES
 from headrace.text.quoting import quoted
-
-INTERACTIVE = "interactive"
-BULK = "bulk"
-QUARANTINE = "quarantine"
-QUEUES = (INTERACTIVE, BULK, QUARANTINE)
 
 JOB = "headrace.jobs.job"
 SHARD = "headrace.shard"

@@ -12,10 +12,9 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from headrace.chat.completion import CALL, SIGNED
 from headrace.chat.messages import Message, as_json, assistant_tool_calls, kind, tool, tool_call
 from headrace.errors import InputError, InvalidOutput
-from headrace.events.fold import CALL
-from headrace.jobs.job import SIGNED
 from headrace.schema.validate import check_json
 from headrace.text.quoting import shortened
 

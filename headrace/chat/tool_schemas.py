@@ -18,12 +18,12 @@ import msgspec
 from headrace.chat.messages import kind
 from headrace.errors import InputError, SchemaError
 from headrace.schema.document import SHOWN, check_size, escaped, subschemas
+from headrace.schema.function_schema import NAME
 from headrace.schema.lower import Lowered, lower_schema
 from headrace.schema.merge import TYPES
 from headrace.schema.validate import compiled, encoded
 from headrace.text.quoting import quoted
 
-NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 MEANT = {
     "object": ("dict", "map", "mapping", "record", "struct", "json", "hashmap"),
     "array": ("list", "tuple", "set", "sequence", "arraylist"),

@@ -78,6 +78,7 @@ def extract(
     INPUT is a file of JSON lines, a .csv or .tsv with a header row, a folder of text files, or - for JSON lines on standard
     input. Everything is checked before anything is paid; the complaint names the line. Ctrl-C detaches: the batch goes on.
     """
+    from headrace.batches.build import make_template
     from headrace.batches.ingest import read_items
     from headrace.batches.sources import Complaints, chosen, records
     from headrace.chat.provider_table import split_model
@@ -85,7 +86,6 @@ def extract(
     from headrace.cli.params import given_file, given_schema, given_text, named
     from headrace.cli.service import service
     from headrace.client.async_client import AsyncHeadrace
-    from headrace.jobs.build import make_template
     from headrace.schema.modes import checked_mode
 
     wanted = (prompt, system)

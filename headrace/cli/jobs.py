@@ -12,8 +12,8 @@ from headrace.cli.service import with_client
 from headrace.ledger.state import JobState
 
 if TYPE_CHECKING:
+    from headrace.chat.completion import Completion
     from headrace.client.async_client import AsyncHeadrace
-    from headrace.jobs.job import Completion
 
 
 @click.group(epilog="Example: headrace jobs list")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from headrace.broker.hints import QUEUES
 from headrace.cli import terminal
+from headrace.ledger.queues import QUEUES
 from headrace.text.quoting import shortened
 
 NEEDED = ("headrace_worker", "openai", "aiohttp", "billiard", "httpx2")

@@ -16,20 +16,20 @@ from typing import Any, TypeVar, Unpack, overload
 import msgspec
 from redis.exceptions import RedisError
 
+from headrace.batches.build import BatchWords, make_template
 from headrace.batches.create import WINDOW_S, open_new, open_retry
 from headrace.batches.ingest import read_items
 from headrace.batches.refusals import refusals
 from headrace.batches.results import Lines, closed_lines
 from headrace.batches.sources import Complaints, Source, checked_items, chosen, records
 from headrace.batches.template import Item, Template
-from headrace.broker.hints import INTERACTIVE, Hints
+from headrace.broker.hints import Hints
 from headrace.chat.messages import conversation
 from headrace.chat.provider_table import split_model
 from headrace.client.handles import AsyncBatchHandle, AsyncJobHandle, checked_id
 from headrace.client.one_loop import OneLoop
 from headrace.errors import InputError, SettingsError, Unknown, Unreachable
 from headrace.jobs.build import (
-    BatchWords,
     JobWords,
     Messages,
     checked_count,
@@ -37,7 +37,6 @@ from headrace.jobs.build import (
     checked_seconds,
     encoded,
     make_job,
-    make_template,
     timeout_ms,
     ttl_ms,
 )
@@ -46,6 +45,7 @@ from headrace.jobs.retry import retry_job
 from headrace.ledger import records as summaries
 from headrace.ledger.announce import Announcement, announcements
 from headrace.ledger.cancel import cancel
+from headrace.ledger.queues import INTERACTIVE
 from headrace.ledger.records import Batch, JobSummary
 from headrace.ledger.resume import resume
 from headrace.ledger.script import AWAY, Ledger

@@ -17,8 +17,8 @@ from headrace.batches.output_lines import outcome_of
 from headrace.batches.refusals import BY_TYPE
 from headrace.batches.results import Page, Row, row_of, wait_at_most
 from headrace.batches.stored import template_named
+from headrace.chat.completion import Completion
 from headrace.errors import Gap, InputError
-from headrace.jobs.job import Completion
 from headrace.ledger.records import batch_fields, latest
 from headrace.ledger.refuse_rows import refuse_rows
 from headrace.ledger.state import BATCH_TERMINAL

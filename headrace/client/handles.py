@@ -21,10 +21,10 @@ from headrace.batches.export import (
     write_results,
 )
 from headrace.batches.results import Row, value_of
+from headrace.chat.completion import Completion, Outcome
 from headrace.client.checking import Check, has_type
 from headrace.client.stream import AsyncJobStream
 from headrace.errors import Damaged, Expired, Failure, InputError, JobFailed, Unknown, WaitTimeout
-from headrace.jobs.job import Completion, Outcome
 from headrace.ledger import records as summaries
 from headrace.ledger.records import Batch
 from headrace.ledger.state import BATCH_TERMINAL, TERMINAL

@@ -12,14 +12,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar, Unpack, overload
 
+from headrace.batches.build import BatchWords
 from headrace.batches.results import Row
 from headrace.batches.sources import Source
+from headrace.chat.completion import Completion
 from headrace.client.async_client import AsyncHeadrace
 from headrace.client.handles import AsyncBatchHandle, AsyncJobHandle, checked_id
 from headrace.client.stream import AsyncJobStream
 from headrace.events.fold import Fold
-from headrace.jobs.build import BatchWords, JobWords, Messages
-from headrace.jobs.job import Completion
+from headrace.jobs.build import JobWords, Messages
 from headrace.ledger.records import Batch, JobSummary
 from headrace.schema.python_types import Answers, answers
 from headrace.settings import Settings

@@ -6,10 +6,11 @@ import re
 import time
 from collections.abc import Iterator
 
-from headrace.broker.hints import QUEUES, queue_key
+from headrace.broker.hints import queue_key
 from headrace.doctor.context import WORKERS_S, Bench, Finding, Status
 from headrace.errors import SettingsError, Unreachable, UntrustedFile
 from headrace.ledger.keys import Keys
+from headrace.ledger.queues import QUEUES
 from headrace.ledger.reject import counted
 from headrace.ledger.server_check import problems_of
 from headrace.settings import find_state_folder

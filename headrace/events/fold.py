@@ -9,12 +9,12 @@ import base64
 from collections.abc import Iterable
 from typing import Any
 
+from headrace.chat.completion import CALL
+
 Event = dict[str, Any]
 
 LISTS = {"annotation": "annotations", "image": "images", "citation": "citations"}
 """Events that add one to a list of the message."""
-CALL = frozenset({"id", "type", "function", "custom", "index"})
-"""What a tool call has by OpenAI's names; what else it has goes along with it."""
 
 
 class ToolParts:

@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from headrace.batches.template import Template, prompt_fields
 from headrace.chat.messages import conversation
 from headrace.chat.options import Options, OptionWords, check_beside_schema, parse_options
 from headrace.chat.provider_table import PROVIDERS
 from headrace.chat.tool_schemas import check_strict
-from headrace.chat.tools import ToolDefinitions, function_schema
+from headrace.chat.tools import ToolDefinitions
 from headrace.errors import InputError
 from headrace.jobs.job import Job
+from headrace.schema.function_schema import function_schema
 from headrace.schema.modes import Mode, check_carried, checked_mode
 from headrace.schema.python_types import Answers, answers
 from headrace.text.quoting import quoted, shortened
@@ -66,22 +66,6 @@ class JobWords(SchemaWords, total=False):
     idempotency_key: str | None
     ttl_s: float
     timeout_s: float
-
-
-class BatchWords(SchemaWords, total=False):
-    """Keywords of `extract` beside `source`, `prompt`, `model` and `schema`; those of `Options` go to the provider.
-
-    `limit` takes the first items only, `sample` so many of them at random; `encoding` is a file's (UTF-8); after `window_s`
-    seconds (24 h) the batch expires with what it has. `on_empty` is what to do with items in which a field that the prompt
-    names is null or empty: refuse them all, skip them (the handle's `skipped` counts them), or send them as they are.
-    """
-
-    system: str | None
-    limit: int | None
-    sample: int | None
-    encoding: str | None
-    on_empty: Literal["refuse", "skip", "send"]
-    window_s: float
 
 
 def make_job(
@@ -139,49 +123,6 @@ def make_job(
         cache=cache,
     )
     return job, expected
-
-
-def make_template(
-    model: str,
-    prompt: str,
-    *,
-    schema: Any = None,
-    schema_name: str | None = None,
-    system: str | None = None,
-    mode: Mode | None = None,
-    reasks: int = 0,
-    lax: bool = False,
-    **options: Any,
-) -> tuple[Template, Answers[Any]]:
-    """What the items of a batch share, and how their answers are read. Raises `InputError`."""
-    expected = answers(schema, name=schema_name)
-    check_schema_words(model, expected, mode, reasks, lax)
-    prompt_fields(checked_text("prompt", prompt))
-    if system is not None:
-        checked_text("system", system)
-    wanted = options_for(checked_text("model", model), options)
-    if wanted.n is not None and wanted.n > 1:
-        raise InputError(
-            f"option `n`={wanted.n}: a row of a batch holds one choice; give each choice an item of its own"
-        )
-    if expected.schema is not None:
-        check_beside_schema(wanted)
-    template = Template(
-        model=model,
-        prompt=prompt,
-        system=system,
-        options=wanted,
-        schema=expected.schema,
-        schema_name=expected.name,
-        mode=mode,
-        reasks=reasks,
-        lax=lax,
-    )
-    try:
-        template.encoded()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"the options cannot be written as JSON: {shortened(str(error))}") from None
-    return template, expected
 
 
 def check_schema_words(model: str, expected: Answers[Any], mode: Mode | None, reasks: int, lax: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from headrace.broker.hints import QUEUES
+from headrace.ledger.queues import QUEUES
 from headrace.ledger.script import Ledger
 from headrace.ledger.set_aside import set_aside
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from headrace.errors import Failure
-from headrace.jobs.job import Outcome
 from headrace.ledger.finish import TOMBSTONE_MS
 from headrace.ledger.script import Ledger
 
@@ -35,7 +34,7 @@ async def expire(ledger: Ledger, job_id: str) -> bool:
         },
         {
             "id": job_id,
-            "result": msgspec.json.encode(Outcome(error=FAILURE)),
+            "result": msgspec.json.encode({"error": FAILURE}),
             "event": msgspec.json.encode(EVENT),
             "channel": f"{record}:ch",
             "keep_ms": TOMBSTONE_MS,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headrace.batches.template import ShardRange
 from headrace.ledger.script import Ledger
+from headrace.ledger.shard_range import ShardRange
 from headrace.ledger.submit import GRACE_MS
 
 

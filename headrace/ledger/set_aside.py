@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from headrace.broker.hints import QUEUES
 from headrace.ledger.finish import TOMBSTONE_MS
+from headrace.ledger.queues import QUEUES
 from headrace.ledger.script import Ledger
 
 RESULT = b'{"error":{"code":"damaged","message":"its record in Redis could not be worked with"}}'

@@ -23,11 +23,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from headrace.broker.hints import QUEUES, broker_url
+from headrace.broker.hints import broker_url
 from headrace.chat.provider_table import PROVIDERS
 from headrace.errors import EmbeddedServerError, InputError, SettingsError, Unreachable
 from headrace.guards.ownership import kept_secret, make_private, own_files_only, write_private
 from headrace.guards.roles import environment_of
+from headrace.ledger.queues import QUEUES
 from headrace.ledger.server_check import check_server
 from headrace.local.lost_worker import report_lost_worker
 from headrace.local.supervised_process import Child, ready_file_names

@@ -16,10 +16,10 @@ from typing import Any
 
 import msgspec
 
+from headrace.chat.completion import Usage
 from headrace.errors import SettingsError
 from headrace.guards.ownership import check_not_public
 from headrace.guards.small_files import read_whole
-from headrace.jobs.job import Usage
 from headrace.schema.modes import Mode
 from headrace.settings import variable
 from headrace.text.quoting import quoted, shortened

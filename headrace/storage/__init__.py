@@ -1,0 +1,1 @@
+"""The file store: input, parts and results of batches."""

@@ -15,9 +15,10 @@ from stack import Stack, started
 from transcript import Transcript
 
 from headrace import AsyncHeadrace
-from headrace.broker.hints import INTERACTIVE, queue_key, unacked_key
+from headrace.broker.hints import queue_key, unacked_key
 from headrace.client.handles import AsyncJobHandle
 from headrace.events.ids import START
+from headrace.ledger.queues import INTERACTIVE
 from headrace.settings import Settings
 
 pytestmark = pytest.mark.xdist_group("attempts")

@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 from stack import headrace, until
 
-from headrace.broker.hints import QUEUES
 from headrace.chat.provider_table import PROVIDERS
+from headrace.ledger.queues import QUEUES
 from headrace.local.stack import free_port
 from headrace.local.valkey import bundled_binary
 from headrace.settings import Settings, variable

@@ -16,9 +16,10 @@ from headrace_worker.providers import OpenAIChatCompletion
 from headrace_worker.transport import Deadlines, SdkTransport
 
 from headrace.batches.output_lines import error_line, success_line
+from headrace.chat.completion import written
 from headrace.chat.options import Options
 from headrace.errors import CallError, Failure
-from headrace.jobs.job import Job, written
+from headrace.jobs.job import Job
 
 KEY = "gsk_0123.45~67+89/abc=="
 OTHER = "or-v1-abcdefghijkl"

@@ -14,6 +14,7 @@ from stack import Stack, started, until
 
 from headrace.broker import hints as hint
 from headrace.jobs.job import new_id
+from headrace.ledger.queues import INTERACTIVE, QUEUES
 from headrace.ledger.reject import parse
 
 pytestmark = pytest.mark.xdist_group("damage")
@@ -37,7 +38,7 @@ def client(stack: Stack) -> Iterator[redis.Redis]:
 
 def logs_of(stack: Stack) -> list[str]:
     logs = stack.folder / ".headrace" / "logs"
-    return [(logs / f"{role}.log").read_text() for role in hint.QUEUES]
+    return [(logs / f"{role}.log").read_text() for role in QUEUES]
 
 
 def answers(stack: Stack, text: str = "Why is the sky blue?") -> None:
@@ -48,7 +49,7 @@ def answers(stack: Stack, text: str = "Why is the sky blue?") -> None:
 
 
 def hint_with(**changes: Any) -> dict[str, Any]:
-    message = json.loads(hint.Hints("hr").envelope(hint.INTERACTIVE, new_id("job")))
+    message = json.loads(hint.Hints("hr").envelope(INTERACTIVE, new_id("job")))
     return {**message, **changes}
 
 
@@ -102,10 +103,10 @@ HARMLESS = [
 
 def test_messages_that_are_no_hints_are_set_aside(stack: Stack, client: redis.Redis) -> None:
     workers, before = stack.ready["workers"], logs_of(stack)
-    for queue in hint.QUEUES:
+    for queue in QUEUES:
         client.lpush(hint.queue_key("hr", queue), *MESSAGES.values(), *HARMLESS)
     answers(stack)
-    expected = len(hint.QUEUES) * len(MESSAGES)
+    expected = len(QUEUES) * len(MESSAGES)
     until(lambda: int(client.hget("{hr}:rejections", "message") or 0) >= expected, what="all are set aside", seconds=20)
     until(lambda: client.hlen(hint.unacked_key("hr")) == 0, what="none is held", seconds=20)
     assert int(client.hget("{hr}:rejections", "message") or 0) == expected, "each once"
@@ -194,7 +195,7 @@ def test_a_job_without_kind_ends_and_its_neighbours_are_published(stack: Stack, 
             "ttl": 60_000,
         },
     )
-    client.lpush(hint.queue_key("hr", hint.INTERACTIVE), hint.Hints("hr").envelope(hint.INTERACTIVE, job))
+    client.lpush(hint.queue_key("hr", INTERACTIVE), hint.Hints("hr").envelope(INTERACTIVE, job))
     answers(stack)
     until(lambda: client.hget(f"{{hr}}:job:{job}", "state") == b"failed", what="it ends", seconds=20)
     assert stack.run("jobs", "show", job).stdout.count("damaged") >= 1

@@ -15,7 +15,6 @@ from transcript import Transcript
 from written_logs import holds
 
 from headrace import errors
-from headrace.batches.template import ShardRange
 from headrace.events.reader import Reader
 from headrace.jobs.job import new_id
 from headrace.ledger.announce import Announcement, announce
@@ -47,6 +46,7 @@ from headrace.ledger.resume import resume
 from headrace.ledger.script import FOLDER, Argument, Call, Ledger
 from headrace.ledger.seal import seal
 from headrace.ledger.set_aside import set_aside
+from headrace.ledger.shard_range import ShardRange
 from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit, submit_many
 from headrace.ledger.unread import Asker, Held, leave

@@ -22,6 +22,7 @@ from headrace.broker import hints as hint
 from headrace.errors import Damaged, HeadraceError
 from headrace.jobs.job import new_id
 from headrace.ledger.announce import live
+from headrace.ledger.queues import INTERACTIVE
 from headrace.settings import Settings
 
 pytestmark = pytest.mark.xdist_group("planted")
@@ -82,7 +83,7 @@ def plant(client: redis.Redis, body: bytes | dict[str, Any]) -> str:
         mapping=record
         | {"calls": 0, "ttl": 60_000, "created": now_ms, "expires": now_ms + 60_000, "tenant": "default", "body": raw},
     )
-    client.lpush(hint.queue_key("hr", hint.INTERACTIVE), hint.Hints("hr").envelope(hint.INTERACTIVE, job))
+    client.lpush(hint.queue_key("hr", INTERACTIVE), hint.Hints("hr").envelope(INTERACTIVE, job))
     return job
 
 

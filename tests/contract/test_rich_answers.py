@@ -19,8 +19,8 @@ from transcript import Transcript
 from websockets.sync.client import connect
 
 from headrace import AsyncHeadrace
+from headrace.chat.completion import Completion
 from headrace.events.ids import START, Event, EventId
-from headrace.jobs.job import Completion
 from headrace.settings import Settings
 
 pytestmark = pytest.mark.xdist_group("rich answers")

@@ -15,8 +15,9 @@ from headrace_worker import answer_end
 from headrace_worker.providers import OpenAIChatCompletion
 from headrace_worker.transport import Deadlines, SdkTransport
 
+from headrace.chat.completion import Completion
 from headrace.errors import CallError
-from headrace.jobs.job import Completion, Job
+from headrace.jobs.job import Job
 
 TEXT = [piece(content="he"), piece(content="llo")]
 STOP = piece("stop")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import pytest
 
 from headrace import errors
-from headrace.batches.template import ShardRange
 from headrace.jobs.job import new_id
 from headrace.ledger.cancel import cancel
 from headrace.ledger.checkpoint import Row, checkpoint, rows_of
@@ -22,6 +21,7 @@ from headrace.ledger.recover import recover
 from headrace.ledger.release import release
 from headrace.ledger.script import Ledger
 from headrace.ledger.seal import seal
+from headrace.ledger.shard_range import ShardRange
 
 
 async def opened(ledger: Ledger) -> str:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from headrace_worker.cache import MemoryCache, Remembered
 
-from headrace.jobs.job import Completion, Usage
+from headrace.chat.completion import Completion, Usage
 
 
 class Provider:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from headrace.batches.export import flat, write_results
 from headrace.batches.output_lines import outcome_of, simple, success_line
-from headrace.jobs.job import Completion, Usage
+from headrace.chat.completion import Completion, Usage
 from headrace.text.digits import as_written
 
 

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transcript import deltas
 
+from headrace.chat.completion import Choice, Completion, Usage
 from headrace.errors import CallError
 from headrace.events.fold import Fold, fold
-from headrace.jobs.job import Choice, Completion, Job, Usage
+from headrace.jobs.job import Job
 
 JOB = Job(model="rehearsal/small", messages=[])
 

@@ -15,6 +15,7 @@ from celery import Celery
 
 from headrace.broker import hints as hint
 from headrace.errors import SettingsError
+from headrace.ledger.queues import BULK, INTERACTIVE, QUARANTINE
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_the_id_says_which_task(record_id: str, task: str) -> None:
 @pytest.mark.parametrize("record_id", ["", "batch_abc", "batch_abc.12", "batch_abc.s", "shard_1", "xjob_1"])
 def test_another_id_has_no_task(record_id: str, hints: hint.Hints) -> None:
     with pytest.raises(ValueError, match="no job and no shard"):
-        hints.envelope(hint.BULK, record_id)
+        hints.envelope(BULK, record_id)
 
 
 def test_importing_hint_does_not_import_celery() -> None:
@@ -77,7 +78,7 @@ def test_importing_hint_does_not_import_celery() -> None:
 
 @pytest.mark.parametrize(
     ("queue", "record_id"),
-    [(hint.INTERACTIVE, "job_abc"), (hint.BULK, "batch_abc.s12"), (hint.QUARANTINE, "batch_abc.join")],
+    [(INTERACTIVE, "job_abc"), (BULK, "batch_abc.s12"), (QUARANTINE, "batch_abc.join")],
 )
 async def test_a_message_is_what_celery_itself_would_send(
     queue: str, record_id: str, hints: hint.Hints, client: Any, valkey_url: str, namespace: str
@@ -108,7 +109,7 @@ async def test_a_message_is_what_celery_itself_would_send(
 
 
 def test_no_two_messages_share_an_id(hints: hint.Hints) -> None:
-    sent = [json.loads(hints.envelope(hint.BULK, f"job_{n}")) for n in range(50)]
+    sent = [json.loads(hints.envelope(BULK, f"job_{n}")) for n in range(50)]
     assert len({message["headers"]["id"] for message in sent}) == 50
     assert len({message["properties"]["delivery_tag"] for message in sent}) == 50
 
@@ -134,10 +135,10 @@ async def test_messages_of_one_record_are_numbered_by_it(hints: hint.Hints, clie
     await client.hset(f"{{{namespace}}}:job:{job}", mapping={"n": 0, "hints": 2})
     await client.set(f"{{{namespace}}}:job:{bad}", "no hash")
     for _ in range(2):
-        await hints.publish_again(client, [(hint.BULK, name) for name in (shard, job, lost, bad)])
+        await hints.publish_again(client, [(BULK, name) for name in (shard, job, lost, bad)])
     await hints.publish_again(client, [])
-    await hints.publish(client, [(hint.BULK, job)])
-    raw = [json.loads(each) for each in await client.lrange(hint.queue_key(namespace, hint.BULK), 0, -1)]
+    await hints.publish(client, [(BULK, job)])
+    raw = [json.loads(each) for each in await client.lrange(hint.queue_key(namespace, BULK), 0, -1)]
     ids = [each["headers"]["id"] for each in reversed(raw)]
     assert ids[:2] == [f"{shard}.3", f"{job}.1-2"]
     assert ids[-1] == job
@@ -150,15 +151,15 @@ async def test_messages_of_one_record_are_numbered_by_it(hints: hint.Hints, clie
 
 async def test_many_hints_go_to_their_queues_in_order(hints: hint.Hints, client: Any, namespace: str) -> None:
     await hints.publish(client, [])
-    await hints.publish(client, [*((hint.BULK, f"batch_a.s{n}") for n in range(1500)), (hint.QUARANTINE, "job_x")])
-    raw = await client.lrange(hint.queue_key(namespace, hint.BULK), 0, -1)
+    await hints.publish(client, [*((BULK, f"batch_a.s{n}") for n in range(1500)), (QUARANTINE, "job_x")])
+    raw = await client.lrange(hint.queue_key(namespace, BULK), 0, -1)
     assert [json.loads(each)["headers"]["argsrepr"] for each in reversed(raw)] == [f"batch_a.s{n}" for n in range(1500)]
-    assert await client.llen(hint.queue_key(namespace, hint.QUARANTINE)) == 1
+    assert await client.llen(hint.queue_key(namespace, QUARANTINE)) == 1
     keys = await client.keys(f"*{namespace}*")
     assert all(key.decode().startswith(hint.key_prefix(namespace)) for key in keys)
 
 
 async def test_nothing_is_sent_when_one_of_many_is_wrong(hints: hint.Hints, client: Any, namespace: str) -> None:
     with pytest.raises(ValueError, match="no queue 'bluk'"):
-        await hints.publish(client, [(hint.BULK, "job_1"), ("bluk", "job_2")])
-    assert await client.llen(hint.queue_key(namespace, hint.BULK)) == 0
+        await hints.publish(client, [(BULK, "job_1"), ("bluk", "job_2")])
+    assert await client.llen(hint.queue_key(namespace, BULK)) == 0

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from headrace.batches.build import make_template
 from headrace.batches.export import writable
 from headrace.batches.sources import records
 from headrace.cli.extract import parse_pairs
 from headrace.errors import InputError
-from headrace.jobs.build import make_template
 
 
 @pytest.mark.parametrize(

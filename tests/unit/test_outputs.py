@@ -13,8 +13,8 @@ import pytest
 
 from headrace.batches.export import errors_beside, flat, writable, write_results
 from headrace.batches.output_lines import error_line, outcome_of, success_line
+from headrace.chat.completion import Completion, Usage
 from headrace.errors import CallError, Failure, InputError
-from headrace.jobs.job import Completion, Usage
 
 
 def line(custom_id: str, value: Any) -> bytes:

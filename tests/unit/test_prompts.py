@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from headrace.batches.build import make_template
 from headrace.batches.ingest import OnEmpty, read_items
 from headrace.batches.sources import Complaints, records
 from headrace.batches.template import Item, Template
 from headrace.cli.params import given_text
 from headrace.errors import InputError
-from headrace.jobs.build import make_template
 from headrace.jobs.job import Job
 
 MODEL = "rehearsal/small"

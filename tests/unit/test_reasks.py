@@ -9,9 +9,9 @@ from fake_transport import FakeTransport, answer, model_of
 from headrace_worker.engine import Engine, Tries
 from headrace_worker.providers.chat import ChatCompletion
 
+from headrace.chat.completion import Completion
 from headrace.errors import CallError, InputError
 from headrace.jobs.build import make_job
-from headrace.jobs.job import Completion
 
 SCHEMA = {
     "type": "object",

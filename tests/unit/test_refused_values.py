@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from headrace.batches.results import value_of
+from headrace.chat.completion import Completion, Usage
 from headrace.errors import JobFailed
-from headrace.jobs.job import Completion, Usage
 from headrace.schema.python_types import MAX_REFUSAL_CHARS, Answers, answers
 
 COMPLETION = Completion(

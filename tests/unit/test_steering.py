@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from headrace.batches.build import make_template
 from headrace.batches.openai_form import read_body
 from headrace.chat.steering import REMEDIES, check_steering
 from headrace.errors import InputError
-from headrace.jobs.build import make_job, make_template
+from headrace.jobs.build import make_job
 
 TALK = [{"role": "user", "content": "x"}]
 SPELLED = ["apiBase", "API_BASE", "api-key", "baseURL", "Base-Url", "extraQuery", "OpenAI_API_Key"]

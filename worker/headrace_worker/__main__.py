@@ -14,9 +14,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from headrace.broker.hints import BULK, INTERACTIVE, QUARANTINE
 from headrace.errors import HeadraceError, SettingsError, Unreachable
 from headrace.guards.ownership import own_files_only, write_private
+from headrace.ledger.queues import BULK, INTERACTIVE, QUARANTINE
 from headrace.ledger.server_check import check_server
 from headrace.settings import Settings, redis_url
 from headrace.text.masking import masked

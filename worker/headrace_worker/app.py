@@ -22,6 +22,7 @@ from celery.worker.loops import asynloop
 
 from headrace.broker import hints as hint
 from headrace.errors import SettingsError
+from headrace.ledger.queues import QUEUES
 from headrace.ledger.script import AWAY
 from headrace.settings import Settings, redis_url
 from headrace.text.quoting import quoted
@@ -146,7 +147,7 @@ class HintConsumer(Consumer):
 def queue_of(message: Any) -> str:
     place = message.delivery_info
     name = place.get("routing_key") if isinstance(place, dict) else None
-    return name if name in hint.QUEUES else "another queue"
+    return name if name in QUEUES else "another queue"
 
 
 class NoBodies(logging.Filter):

@@ -9,10 +9,11 @@ import msgspec
 import structlog
 
 from headrace.batches.stored import job_of
+from headrace.chat.completion import Completion, Outcome, written
 from headrace.chat.tool_schemas import reshaped_tools
 from headrace.chat.tools import ToolDefinitions
 from headrace.errors import CODES, CallError, Closed, Damaged, Failure, Fenced, InputError
-from headrace.jobs.job import BODY_VERSION, Completion, Job, Outcome, written
+from headrace.jobs.job import BODY_VERSION, Job
 from headrace.ledger.claim import LEASE_MS, Claimed
 from headrace.ledger.expire import FAILURE
 from headrace.ledger.finish import finish

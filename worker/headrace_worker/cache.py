@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from headrace.jobs.job import Completion
+from headrace.chat.completion import Completion
 from headrace.text.readable import UNWRITABLE, checked_encode
 
 FORMAT = 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 from typing import Any, NamedTuple
 
+from headrace.chat.completion import THOUGHTS, Choice
 from headrace.chat.messages import as_json
 from headrace.chat.tool_calls import REASONING, ToolCalls
 from headrace.errors import CallError
-from headrace.jobs.job import THOUGHTS, Choice
 from headrace_worker.content import finish_of, is_empty, list_of, object_of, parts_of, sound_of, text_of
 from headrace_worker.credentials import kept
 from headrace_worker.unnamed_fields import IN_CHOICE, IN_MESSAGE, bounded, gather

@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 
 import msgspec
 
-from headrace.jobs.job import Completion
+from headrace.chat.completion import Completion
 
 MIN_SECRET = 6
 """Characters: what is shorter stands in ordinary words."""

@@ -13,8 +13,9 @@ from typing import Protocol
 
 import msgspec
 
+from headrace.chat.completion import Completion
 from headrace.errors import CallError, InputError
-from headrace.jobs.job import Completion, Job
+from headrace.jobs.job import Job
 from headrace.schema.modes import Mode
 from headrace_worker.admission import ADMIT
 from headrace_worker.cache import Cache, Remembered

@@ -11,9 +11,9 @@ from collections.abc import Collection, Container
 from itertools import pairwise
 from typing import Any
 
+from headrace.chat.completion import CALL, Choice, Completion
 from headrace.chat.tool_calls import ToolCalls
-from headrace.events.fold import CALL, LISTS, ChoiceParts, Fold
-from headrace.jobs.job import Choice, Completion
+from headrace.events.fold import LISTS, ChoiceParts, Fold
 from headrace_worker.choice_parts import Delta
 
 Event = dict[str, Any]

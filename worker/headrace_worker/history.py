@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from headrace.chat.completion import CALL, THOUGHTS
 from headrace.chat.messages import Message
 from headrace.chat.provider_table import Provider
 from headrace.chat.tool_calls import REASONING
-from headrace.events.fold import CALL
-from headrace.jobs.job import THOUGHTS
 
 OPENAI = frozenset({"role", "content", "name", "refusal", "tool_calls", "function_call", "audio"})
 """What an assistant's message may hold at OpenAI (openai 3.54, `ChatCompletionAssistantMessageParam`)."""

@@ -11,10 +11,11 @@ import msgspec
 from headrace.batches.ingest import read_index
 from headrace.batches.output_lines import KIND_OF_STATE, error_line, is_row
 from headrace.batches.prefill import kept_rows
-from headrace.batches.template import Item, ShardRange, part_file
+from headrace.batches.template import Item
 from headrace.errors import Failure
 from headrace.ledger.checkpoint import rows_of
 from headrace.ledger.close import close
+from headrace.ledger.shard_range import ShardRange, part_file
 from headrace.storage.local import FileStore, write_all
 from headrace_worker.patience import patiently
 from headrace_worker.process import Process

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 
 import structlog
 
-from headrace.broker.hints import QUARANTINE
+from headrace.ledger.queues import QUARANTINE
 from headrace.settings import Settings, redis_url
 from headrace_worker.app import configure_logging, make_app
 from headrace_worker.pool import HandBack

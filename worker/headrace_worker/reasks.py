@@ -8,9 +8,10 @@ from __future__ import annotations
 import msgspec
 
 from headrace.batches.template import Item
+from headrace.chat.completion import Completion, Usage
 from headrace.chat.feedback import feedback
 from headrace.errors import CallError
-from headrace.jobs.job import Completion, Job, Usage
+from headrace.jobs.job import Job
 
 
 class Reasks:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from headrace.chat.completion import Choice, Completion, Usage
 from headrace.chat.tool_schemas import reshaped_tools
 from headrace.errors import CallError, InputError
-from headrace.jobs.job import Choice, Completion, Job, Usage
+from headrace.jobs.job import Job
 from headrace.schema.modes import Mode
 from headrace.schema.validate import Later
 from headrace_worker.choice_parts import ChoiceParts, Delta, wire_calls

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
+from headrace.chat.completion import Completion
 from headrace.chat.tool_calls import REASONING, ToolCalls
 from headrace.errors import CallError, HeadraceError
-from headrace.jobs.job import Completion
 from headrace_worker.choice_parts import Delta
 from headrace_worker.growing import Growing
 

@@ -14,7 +14,7 @@ import structlog
 
 from headrace.batches.output_lines import error_line, is_row, success_line
 from headrace.batches.prefill import kept_rows
-from headrace.batches.template import Item, Template, part_file
+from headrace.batches.template import Item, Template
 from headrace.errors import CallError, Failure, Finished, Refused, Spill, StorageError
 from headrace.ledger.checkpoint import ROW_BYTES, Failing, Row, checkpoint, is_settled, rows_of
 from headrace.ledger.claim import Claimed
@@ -23,6 +23,7 @@ from headrace.ledger.keys import shard_number
 from headrace.ledger.prefill import prefill
 from headrace.ledger.recover import MAX_DEATHS_ALONE, SHARD_WIDTH
 from headrace.ledger.script import AWAY
+from headrace.ledger.shard_range import part_file
 from headrace.storage.local import FileStore
 from headrace.text.readable import UNWRITABLE
 from headrace_worker.deployment_hold import DRAINING, Deferred

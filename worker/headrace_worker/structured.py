@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
+from headrace.chat.completion import Choice, Completion
 from headrace.errors import CallError, InputError
-from headrace.jobs.job import Choice, Completion, Job
+from headrace.jobs.job import Job
 from headrace.schema.modes import Mode
 from headrace.schema.parse import MAX_AT_ONCE, Answer, parse_json, read_answer
 from headrace.schema.validate import Later

@@ -17,6 +17,7 @@ from headrace.ledger.claim import Claimed, claim
 from headrace.ledger.keys import batch_of
 from headrace.ledger.park import park
 from headrace.ledger.pause import pause
+from headrace.ledger.queues import QUARANTINE
 from headrace.ledger.recover import report_fault
 from headrace.ledger.release import release
 from headrace.ledger.script import AWAY
@@ -63,7 +64,7 @@ def register(app: Any) -> None:
         role = next(iter(app.amqp.queues.consume_from))  # a worker reads one queue, and works as what it is called
         process = made = Process(settings, redis_url(settings), role)
         process.loops.append(Tend(process).run)
-        if role == hint.QUARANTINE:
+        if role == QUARANTINE:
             quarantine = Quarantine(
                 process, settings.quarantine_processes, lambda record_id: cancel_revoked(made, record_id)
             )

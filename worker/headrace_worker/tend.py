@@ -10,8 +10,6 @@ import structlog
 from redis.exceptions import RedisError
 
 from headrace.batches.ingest import read_index
-from headrace.batches.template import ShardRange
-from headrace.broker.hints import BULK
 from headrace.errors import Busy, Damaged, Refused, StorageError
 from headrace.ledger.claim import LEASE_MS
 from headrace.ledger.due import EXPIRED, due
@@ -19,11 +17,13 @@ from headrace.ledger.expire import expire
 from headrace.ledger.feed import feed
 from headrace.ledger.lead import lead
 from headrace.ledger.pause import pause
+from headrace.ledger.queues import BULK
 from headrace.ledger.recover import recover
 from headrace.ledger.resume import resume
 from headrace.ledger.script import AWAY
 from headrace.ledger.seal import seal
 from headrace.ledger.set_aside import readable
+from headrace.ledger.shard_range import ShardRange
 from headrace_worker.damage import is_own_fault
 from headrace_worker.process import Process
 

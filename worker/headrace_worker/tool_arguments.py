@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
+from headrace.chat.completion import Choice
 from headrace.chat.messages import as_json
 from headrace.errors import InvalidOutput
-from headrace.jobs.job import Choice
 from headrace.schema.lower import Lowered
 
 CHANGED = "tool_calls: arguments that have not the shape of the tool's strict form are as they came"

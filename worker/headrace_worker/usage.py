@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.jobs.job import Usage
+from headrace.chat.completion import Usage
 
 MAX_TOKENS = 10**12
 """More than that of one answer is no count, and would not fit the ledger's sums."""

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import msgspec
 
 from headrace.batches.output_lines import wire_usage
+from headrace.chat.completion import Usage
 from headrace.errors import InputError
 from headrace.events.ids import START, EventId, parse_cursor
-from headrace.jobs.job import Usage
 
 encode = msgspec.json.Encoder().encode
 SUB_ID = re.compile(r"(?:(job_[a-z2-7]{26}):)?([0-9]{1,15}-[0-9]{1,15})(?:\.([0-9]{1,9}))?")

@@ -12,7 +12,6 @@ from typing import Any
 import fakeredis
 import pytest
 
-from headrace.batches.template import ShardRange
 from headrace.jobs.job import new_id
 from headrace.ledger.checkpoint import Row, checkpoint
 from headrace.ledger.claim import Claimed, claim
@@ -23,6 +22,7 @@ from headrace.ledger.open import open_batch
 from headrace.ledger.recover import recover
 from headrace.ledger.script import Ledger
 from headrace.ledger.seal import seal
+from headrace.ledger.shard_range import ShardRange
 from headrace.ledger.submit import submit
 
 EXPIRED, LONG = -1, 10**9

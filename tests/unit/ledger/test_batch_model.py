@@ -21,7 +21,6 @@ from hypothesis.stateful import (
 )
 
 from headrace import errors
-from headrace.batches.template import ShardRange
 from headrace.jobs.job import new_id
 from headrace.ledger.beat import beat
 from headrace.ledger.cancel import cancel
@@ -41,6 +40,7 @@ from headrace.ledger.release import release
 from headrace.ledger.resume import resume
 from headrace.ledger.script import Ledger
 from headrace.ledger.seal import seal
+from headrace.ledger.shard_range import ShardRange
 from headrace.ledger.state import BATCH_MOVES, BATCH_TERMINAL, BatchState
 from headrace.ledger.submit import GRACE_MS
 from headrace.local.valkey import EmbeddedServer

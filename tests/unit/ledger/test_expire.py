@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from headrace import errors
-from headrace.jobs.job import Outcome, new_id
+from headrace.chat.completion import Outcome
+from headrace.jobs.job import new_id
 from headrace.ledger.append import append
 from headrace.ledger.cancel import cancel
 from headrace.ledger.claim import claim

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from headrace import errors
-from headrace.batches.template import ShardRange
 from headrace.jobs.job import new_id
 from headrace.ledger.cancel import cancel
 from headrace.ledger.feed import feed
 from headrace.ledger.pause import pause
 from headrace.ledger.script import Ledger
+from headrace.ledger.shard_range import ShardRange
 
 NEXT = [ShardRange(4, 3, 20, 15)]
 

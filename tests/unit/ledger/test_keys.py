@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from headrace.batches.template import ShardRange
 from headrace.jobs.job import new_id
 from headrace.ledger.announce import Announcement, announce
 from headrace.ledger.append import append
@@ -40,6 +39,7 @@ from headrace.ledger.resume import resume
 from headrace.ledger.script import FOLDER, Argument, Ledger
 from headrace.ledger.seal import seal
 from headrace.ledger.set_aside import set_aside
+from headrace.ledger.shard_range import ShardRange
 from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit
 from headrace.ledger.unread import Asker, Held, leave

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from headrace import errors
-from headrace.batches.template import ShardRange
 from headrace.jobs.job import new_id
 from headrace.ledger.beat import beat
 from headrace.ledger.cancel import cancel
@@ -20,6 +19,7 @@ from headrace.ledger.open import open_batch
 from headrace.ledger.recover import recover, report_end, report_fault
 from headrace.ledger.release import release
 from headrace.ledger.script import Ledger
+from headrace.ledger.shard_range import ShardRange
 from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit
 

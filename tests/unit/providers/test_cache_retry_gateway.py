@@ -17,10 +17,10 @@ from headrace_worker.providers import ChatCompletion, Model
 from headrace_worker.retry import Retry
 from headrace_worker.route import Deployment, ModelGateway, ModelRouterError
 
+from headrace.chat.completion import Usage
 from headrace.chat.tools import ToolDefinitions
 from headrace.errors import CallError, InputError, SettingsError
 from headrace.flows.react import ReAct
-from headrace.jobs.job import Usage
 from headrace.spend.prices import Profile, cost_of, profile_of
 
 FORMS = ("sync", "async")

@@ -9,9 +9,10 @@ from fake_transport import FakeTransport, answer, as_chunks, call_of, model_of, 
 from headrace_worker.providers import OpenAIChatCompletion
 from headrace_worker.reduce import Reducer
 
+from headrace.chat.completion import Completion
 from headrace.chat.messages import conversation
 from headrace.chat.provider_table import PROVIDERS, Registration
-from headrace.jobs.job import Completion, Job
+from headrace.jobs.job import Job
 
 DETAILS = [
     {"type": "reasoning.text", "text": "Let me see.", "signature": "c2ln", "format": "anthropic-claude-v1", "index": 0},

@@ -15,12 +15,13 @@ from headrace_worker.providers import Model, OpenAIChatCompletion
 from headrace_worker.providers.registry import Registry
 from headrace_worker.transport import Deadlines
 
+from headrace.batches.build import make_template
 from headrace.batches.template import Item, Template
 from headrace.chat.options import Options
 from headrace.chat.provider_table import PROVIDERS, endpoint, providers
 from headrace.chat.tools import ToolDefinitions
 from headrace.errors import InputError
-from headrace.jobs.build import make_job, make_template
+from headrace.jobs.build import make_job
 
 OPENAIS = {
     "n": 2,

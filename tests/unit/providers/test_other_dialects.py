@@ -8,8 +8,9 @@ import msgspec
 import pytest
 from fake_transport import FakeTransport, answer, call_of, model_of, piece
 
+from headrace.chat.completion import Completion, Usage
 from headrace.errors import CallError
-from headrace.jobs.job import Completion, Job, Usage
+from headrace.jobs.job import Job
 
 JOB = Job(model="x/y", messages=[{"role": "user", "content": "q"}])
 LIST = {"type": "object", "properties": {"a": {"type": "array", "items": {"type": "number"}}}, "required": ["a"]}

@@ -19,8 +19,9 @@ from headrace_worker.transport import chunks_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.chat.completion import Completion
 from headrace.errors import CallError
-from headrace.jobs.job import Completion, Job
+from headrace.jobs.job import Job
 
 JOB = Job(model="openai/m", messages=[])
 

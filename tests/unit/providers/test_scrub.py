@@ -10,9 +10,10 @@ from headrace_worker.failures import without_credentials
 from headrace_worker.loop_thread import run
 from headrace_worker.reduce import Reducer
 
+from headrace.chat.completion import written
 from headrace.chat.options import Options
 from headrace.errors import CallError, Failure
-from headrace.jobs.job import Job, written
+from headrace.jobs.job import Job
 
 JOB = Job(model="openai/m", messages=[{"role": "user", "content": "x"}])
 

@@ -13,9 +13,10 @@ from headrace_worker.providers.chat import ChatCompletion
 from headrace_worker.reduce import Reducer
 
 from headrace.batches.output_lines import outcome_of, success_line
+from headrace.chat.completion import Completion, Outcome, Usage, written
 from headrace.client.handles import decode_outcome
 from headrace.errors import CallError, Failure
-from headrace.jobs.job import Completion, Job, Outcome, Usage, written
+from headrace.jobs.job import Job
 
 
 def complete(script: Any, *, stream: bool = False, transport: FakeTransport | None = None) -> Completion:

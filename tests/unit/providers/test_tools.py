@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.chat.tools import ToolDefinitions, call_arguments, define, function_schema, wire_tools
+from headrace.chat.tools import ToolDefinitions, define, wire_tools
 from headrace.errors import InputError
+from headrace.schema.function_schema import call_arguments, function_schema
 
 
 def schema(name: str = "f") -> dict[str, Any]:

@@ -11,8 +11,9 @@ from headrace_worker.events import DeltaEvents, rest
 from headrace_worker.reduce import Reducer
 from headrace_worker.unnamed_fields import MAX_BYTES
 
+from headrace.chat.completion import Completion
 from headrace.events.fold import Fold, fold
-from headrace.jobs.job import Completion, Job
+from headrace.jobs.job import Job
 
 JOB = Job(model="x/y", messages=[{"role": "user", "content": "q"}])
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}

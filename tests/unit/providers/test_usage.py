@@ -9,8 +9,8 @@ from fake_transport import FORMS, FakeTransport, answer, ask, model_of
 from headrace_worker.reduce import Reducer
 from headrace_worker.usage import usage_of
 
+from headrace.chat.completion import Usage
 from headrace.errors import CallError
-from headrace.jobs.job import Usage
 from headrace.spend.prices import Profile, TierPrices, cost_of, profile_of
 
 USAGE = Usage(input_tokens=1_000_000, cached_tokens=500_000, output_tokens=100_000)

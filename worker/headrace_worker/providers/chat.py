@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, Unpack, overload
 import msgspec
 import structlog
 
+from headrace.chat.completion import Completion, Usage
 from headrace.chat.messages import conversation
 from headrace.chat.options import Options, check_beside_schema, check_for, check_options, laid_over, parse_options
 from headrace.chat.provider_table import OF_OTHERS, Provider, endpoint, is_openais
@@ -20,7 +21,7 @@ from headrace.errors import CallError, HeadraceError, InputError
 from headrace.flows.react import flow_of
 from headrace.jobs.build import Tools
 from headrace.jobs.build import tool_definitions as defined
-from headrace.jobs.job import Completion, Job, Usage
+from headrace.jobs.job import Job
 from headrace.schema.modes import Mode, check_carried, checked_mode, mode_for
 from headrace.schema.python_types import answers, check_type, places_of, plain
 from headrace.spend.prices import Profile, cost_of, profile_of
