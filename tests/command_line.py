@@ -33,14 +33,15 @@ class TookTooLongError(BaseException):
 
 @contextmanager
 def standing(folder: Path, environment: Mapping[str, str]) -> Iterator[None]:
-    """In `folder`, with no other variables than a few that a process needs."""
-    before, here = dict(os.environ), Path.cwd()
+    """In `folder`, with no other variables than a few that a process needs, and the usual umask."""
+    before, here, mask = dict(os.environ), Path.cwd(), os.umask(0o022)
     os.environ.clear()
     os.environ.update({"PATH": before["PATH"], "HOME": before.get("HOME", "/"), **environment})
     os.chdir(folder)
     try:
         yield
     finally:
+        os.umask(mask)
         os.chdir(here)
         os.environ.clear()
         os.environ.update(before)
