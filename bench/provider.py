@@ -14,7 +14,7 @@ from pathlib import Path
 
 import openai
 from bulk import stub
-from headrace_worker.providers import OpenAIChatCompletion
+from headrace_providers import OpenAIChatCompletion
 from table import row
 
 from headrace.jobs.job import Job

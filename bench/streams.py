@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import msgspec
-from headrace_worker.publish import Flusher, Publisher
+from headrace_worker.publishing.publisher import Flusher, Publisher
 from table import row
 
 from headrace.events.reader import Reader

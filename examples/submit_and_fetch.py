@@ -21,7 +21,7 @@ def submit(question: str) -> None:
 def fetch(job_id: str) -> None:
     with Headrace() as headrace:
         try:
-            print(headrace.jobs.job(job_id).result(timeout=60))
+            print(headrace.job(job_id).result(timeout=60))
         except WaitTimeout:
             sys.exit(f"{job_id} still runs; come back later")
         except Expired:

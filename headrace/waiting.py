@@ -1,4 +1,4 @@
-"""Waiting for Redis while it is away, and ending those who wait."""
+"""Waiting for Redis while it is away, with a read or with a write, and ending those who wait."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from headrace.errors import Unreachable
-from headrace.ledger.script import AWAY
+import structlog
+
+from headrace.errors import Damaged, Unreachable
+from headrace.ledger.script import AWAY, is_damage
 
 T = TypeVar("T")
 
 RETRY_S = 0.2
 PATIENCE_S = 60.0
+WRITE_PATIENCE_S = 600.0
+"""Of a write that must not be dropped: what it says was paid for."""
+MAX_WRITE_WAIT_S = 1.0
+
+log = structlog.get_logger("headrace.waiting")
 
 
 async def persistently(read: Callable[[], Awaitable[T]]) -> T:
@@ -25,6 +32,24 @@ async def persistently(read: Callable[[], Awaitable[T]]) -> T:
             if asyncio.get_running_loop().time() > deadline:
                 raise away_too_long(error) from error
         await asyncio.sleep(RETRY_S)
+
+
+async def patiently(write: Callable[[], Awaitable[T]], *, patience_s: float = WRITE_PATIENCE_S) -> T:
+    """Call `write` until Redis takes it. The moves are safe to repeat. Raises the last error after `patience_s`,
+    `Damaged` at once."""
+    deadline = asyncio.get_running_loop().time() + patience_s
+    wait_s = 0.05
+    while True:
+        try:
+            return await write()
+        except AWAY as error:
+            if is_damage(error):  # waiting would not mend it
+                raise Damaged("what stands in Redis", type(error).__name__) from error
+            if asyncio.get_running_loop().time() > deadline:
+                log.error("redis stayed away too long", error=type(error).__name__, seconds=patience_s)
+                raise
+        await asyncio.sleep(wait_s)
+        wait_s = min(wait_s * 2, MAX_WRITE_WAIT_S)
 
 
 async def stop(*tasks: asyncio.Task[Any] | None) -> None:

@@ -7,15 +7,16 @@ import copy
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from headrace_worker.loop_thread import run
-from headrace_worker.providers import (
+from headrace_providers import (
     ChatCompletion,
     OpenAIChatCompletion,
     OpenRouterChatCompletion,
     VLLMChatCompletion,
 )
-from headrace_worker.request import Request
-from headrace_worker.response import Response, Stream
+from headrace_providers.response import Response, Stream
+from headrace_providers.wire.request import Request
+
+from headrace.portal import run
 
 CLASSES = {"openai": OpenAIChatCompletion, "vllm": VLLMChatCompletion, "openrouter": OpenRouterChatCompletion}
 FORMS = ("sync", "async", "stream")

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 from fake_transport import T, as_chunks
-from headrace_worker.events import DeltaEvents, rest
-from headrace_worker.reduce import Reducer
-from headrace_worker.response import Switches, response_of
+from headrace_providers.response import Switches, response_of
+from headrace_providers.wire.reducer import Reducer
+from headrace_worker.publishing.delta_events import DeltaEvents, rest
 
 from headrace.batches.output_lines import error_line, outcome_of, simple, success_line
 from headrace.chat.completion import Completion, written

@@ -24,13 +24,13 @@ from headrace.errors import HeadraceError, InputError, SettingsError
 from headrace.guards.ownership import write_private
 from headrace.settings import Settings
 from headrace.text.quoting import quoted
+from headrace_api.access.callers import Callers, is_loopback
+from headrace_api.access.descriptors import raise_limit
+from headrace_api.access.door import Door
 from headrace_api.app import make_app
 from headrace_api.auth import EVERY_JOB, SCOPES, Gate
-from headrace_api.callers import Callers, is_loopback
-from headrace_api.descriptors import raise_limit
-from headrace_api.door import Door
-from headrace_api.gateway import Gateway
 from headrace_api.server import make_server
+from headrace_api.state import Gateway
 
 TOKEN_S = 24 * 3600.0
 BACKLOG = 2048

@@ -8,9 +8,9 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
-from headrace_api import agents, chat, jobs, pages, sockets, streams, ui_chat
-from headrace_api.gateway import Gateway
-from headrace_api.problems import answer
+from headrace_api.errors import answer
+from headrace_api.routes import ag_ui, chat_completions, events, jobs, pages, ui_chat, websocket
+from headrace_api.state import Gateway
 
 MOST_BODY_BYTES = 32 << 20
 EXPOSED = ["x-headrace-job", "x-vercel-ai-ui-message-stream", "retry-after", "location"]
@@ -21,8 +21,8 @@ def make_app(gateway: Gateway, origins: list[str]) -> Litestar:
     return Litestar(
         route_handlers=[
             *(jobs.submit, jobs.show, jobs.cancel, jobs.retry, jobs.token),
-            *(streams.events, sockets.stream),
-            *(chat.complete, ui_chat.chat, ui_chat.resume, agents.run),
+            *(events.events, websocket.stream),
+            *(chat_completions.complete, ui_chat.chat, ui_chat.resume, ag_ui.run),
             *(pages.index, pages.asset, pages.health),
         ],
         dependencies={"gateway": Provide(lambda: gateway, sync_to_thread=False)},

@@ -11,11 +11,11 @@ from typing import Any
 import structlog
 import uvicorn
 
-from headrace_api.connections import Config, HttpProtocol, Limits, Sweep
-from headrace_api.fragments import WebSocketProtocol
-from headrace_api.gateway import Gateway
-from headrace_api.sockets import MOST_FRAME_BYTES
-from headrace_api.unread import Delivery, Exchange
+from headrace_api.access.connections import Config, HttpProtocol, Limits, Sweep
+from headrace_api.requests.unread import Delivery, Exchange
+from headrace_api.routes.websocket import MOST_FRAME_BYTES
+from headrace_api.state import Gateway
+from headrace_api.streaming.ws_protocol import WebSocketProtocol
 
 log = structlog.get_logger("headrace.api")
 

@@ -19,7 +19,7 @@ from headrace.ledger.keys import Keys
 from headrace.ledger.queues import INTERACTIVE, QUEUES
 from headrace.text.quoting import quoted
 
-JOB = "headrace.jobs.job"
+JOB = "headrace.job"
 SHARD = "headrace.shard"
 
 NO_TASKS: Mapping[str, str] = {}

@@ -16,12 +16,13 @@ from typing import Any, TypeVar, Unpack, overload
 import msgspec
 from redis.exceptions import RedisError
 
+from headrace.batches import sources
 from headrace.batches.build import BatchWords, make_template
 from headrace.batches.create import WINDOW_S, open_new, open_retry
 from headrace.batches.ingest import read_items
 from headrace.batches.refusals import refusals
 from headrace.batches.results import Lines, closed_lines
-from headrace.batches.sources import Complaints, Source, checked_items, chosen, records
+from headrace.batches.sources import Complaints, Source, checked_items, chosen
 from headrace.batches.template import Item, Template
 from headrace.broker.hints import Hints
 from headrace.chat.messages import conversation
@@ -42,7 +43,7 @@ from headrace.jobs.build import (
 )
 from headrace.jobs.job import Job, new_id
 from headrace.jobs.retry import retry_job
-from headrace.ledger import records as summaries
+from headrace.ledger import records
 from headrace.ledger.announce import Announcement, announcements
 from headrace.ledger.cancel import cancel
 from headrace.ledger.queues import INTERACTIVE
@@ -253,7 +254,7 @@ class AsyncHeadrace(OneLoop):
         template, expected = make_template(model, prompt, schema=schema, **words)
         name = str(source) if isinstance(source, str | Path) else "the input"
         complaints = Complaints(name)
-        found = chosen(records(source, encoding=encoding, complaints=complaints), limit=limit, sample=sample)
+        found = chosen(sources.records(source, encoding=encoding, complaints=complaints), limit=limit, sample=sample)
         items = read_items(found, template, name, complaints=complaints, on_empty=on_empty)
         batch_id = await self.open(template, items, window_s=window_s)
         if isinstance(source, str | Path):
@@ -293,20 +294,20 @@ class AsyncHeadrace(OneLoop):
         if wrong:
             raise InputError(f"state {quoted(wrong[0])}: use one of {', '.join(JobState)}")
         async with self.talking():
-            return await summaries.jobs(self.ledger, TENANT, limit=checked_count("limit", limit), states=states)
+            return await records.jobs(self.ledger, TENANT, limit=checked_count("limit", limit), states=states)
 
     async def batches(self, *, limit: int = 50) -> list[Batch]:
         """The newest batches, newest first."""
         async with self.talking():
-            return await summaries.batches(self.ledger, TENANT, limit=checked_count("limit", limit))
+            return await records.batches(self.ledger, TENANT, limit=checked_count("limit", limit))
 
     async def cancel(self, subject_id: str) -> str:
         """Cancel a job or a batch; returns its state now. Twice is no error; after its end it is (`Finished`)."""
         async with self.talking():
             if subject_id.startswith("batch_"):
-                subject_id = await summaries.latest(self.ledger, subject_id)
+                subject_id = await records.latest(self.ledger, subject_id)
             try:
-                with summaries.readable(subject_id):
+                with records.readable(subject_id):
                     return await cancel(self.ledger, subject_id)
             except Unknown:
                 raise Unknown(subject_id, "never submitted here, or past its retention") from None
@@ -319,25 +320,25 @@ class AsyncHeadrace(OneLoop):
     async def resume(self, batch_id: str) -> str:
         """Let a paused batch go on, once what paused it is put right; returns its state. Raises `Closed` after its end."""
         async with self.talking():
-            batch_id = await summaries.latest(self.ledger, checked_id(batch_id, "batch"))
-            with summaries.readable(batch_id):
+            batch_id = await records.latest(self.ledger, checked_id(batch_id, "batch"))
+            with records.readable(batch_id):
                 await resume(self.ledger, batch_id)
-            return (await summaries.batch(self.ledger, batch_id)).state
+            return (await records.batch(self.ledger, batch_id)).state
 
     async def retry(self, batch_id: str, *, codes: Collection[str] | None = None) -> str:
         """Open a new batch that keeps what succeeded in a closed one and pays only for the rest; with `codes` only for what
         failed with one of them. Returns its id."""
         async with self.talking():
-            batch_id = await summaries.latest(self.ledger, batch_id)
-            with summaries.readable(batch_id):
+            batch_id = await records.latest(self.ledger, batch_id)
+            with records.readable(batch_id):
                 return await open_retry(self.ledger, await self.store(), batch_id, tenant=TENANT, codes=codes)
 
     async def output_lines(self, batch_id: str, *, which: str = "output") -> Callable[[], Iterator[bytes]]:
         """What gives the lines of a closed batch's `output` or `errors`, in OpenAI's batch form, in input order."""
         async with self.talking():
-            batch_id = await summaries.latest(self.ledger, batch_id)
-            fields = await summaries.batch_fields(self.ledger, batch_id)
-            with summaries.readable(batch_id):
+            batch_id = await records.latest(self.ledger, batch_id)
+            fields = await records.batch_fields(self.ledger, batch_id)
+            with records.readable(batch_id):
                 store, refused = await self.store(), await refusals(self.ledger, batch_id)
         if fields["state"] not in BATCH_TERMINAL:
             raise InputError(f"{batch_id} is {fields['state']}; its output is there when it has ended")

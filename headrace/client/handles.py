@@ -25,7 +25,7 @@ from headrace.chat.completion import Completion, Outcome
 from headrace.client.checking import Check, has_type
 from headrace.client.stream import AsyncJobStream
 from headrace.errors import Damaged, Expired, Failure, InputError, JobFailed, Unknown, WaitTimeout
-from headrace.ledger import records as summaries
+from headrace.ledger import records
 from headrace.ledger.records import Batch
 from headrace.ledger.state import BATCH_TERMINAL, TERMINAL
 from headrace.schema.python_types import Answers
@@ -140,7 +140,7 @@ class AsyncBatchHandle(Generic[T]):
     async def progress(self) -> Batch:
         """The batch as it is now: its state, how many items ended and how, tokens. Raises `Unknown`."""
         async with self._client.talking():
-            return await summaries.batch(self._client.ledger, self.id)
+            return await records.batch(self._client.ledger, self.id)
 
     async def wait(self, timeout: float | None = None) -> Batch:
         """Wait until it has ended, and return it. After `timeout` seconds `WaitTimeout` is raised, and the batch goes on.
@@ -226,7 +226,7 @@ class AsyncBatchHandle(Generic[T]):
             check_free(path, errors, remedy="give results another name")
         for which, target in (("output", path), ("errors", errors)):
             lines = await self._client.output_lines(self.id, which=which)
-            with summaries.readable(self.id):
+            with records.readable(self.id):
                 count = await asyncio.to_thread(
                     write_results, lines, target, structured=structured, whole=whole, overwrite=overwrite
                 )
@@ -265,7 +265,7 @@ class AsyncBatchHandle(Generic[T]):
 
     async def latest(self) -> str:
         """The batch that has its rows: itself, or the last that asked again for what its type refused."""
-        return await persistently(lambda: summaries.latest(self._client.ledger, self.id))
+        return await persistently(lambda: records.latest(self._client.ledger, self.id))
 
 
 def at_least(timeout: float | None, seconds: float) -> float | None:

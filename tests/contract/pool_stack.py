@@ -16,7 +16,7 @@ from typing import Any
 import redis
 from celery import Celery
 
-from headrace.broker import hints as hint
+from headrace.broker import hints
 from headrace.local.valkey import die_with_parent
 
 HERE = Path(__file__).parent
@@ -55,7 +55,7 @@ class Stack:
         self.folder = folder
         self.redis = redis.Redis.from_url(url, decode_responses=True)
         self.app = Celery("test", set_as_current=False, fixups=[])
-        self.app.conf.update(hint.configure(url, namespace))
+        self.app.conf.update(hints.configure(url, namespace))
         self.workers: list[Worker] = []
 
     def launch(self, *arguments: str, role: str = "interactive", **environ: str) -> Worker:
@@ -95,11 +95,11 @@ class Stack:
 
     @property
     def queued(self) -> int:
-        return self.redis.llen(hint.queue_key(self.namespace, "interactive"))
+        return self.redis.llen(hints.queue_key(self.namespace, "interactive"))
 
     @property
     def unacked(self) -> int:
-        return self.redis.hlen(hint.unacked_key(self.namespace))
+        return self.redis.hlen(hints.unacked_key(self.namespace))
 
     def close(self) -> None:
         for worker in self.workers:

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from headrace_worker.providers.registry import Registry
-from headrace_worker.transport import Deadlines
+from headrace_providers.registry import Registry
+from headrace_providers.wire.transport import Deadlines
+from headrace_worker.service import announcement_of
 from stack import started, until
 
 from headrace.client.async_client import AsyncHeadrace
@@ -60,7 +61,7 @@ async def test_a_dead_workers_word_is_worth_nothing(client: AsyncHeadrace) -> No
 
 
 def test_what_a_worker_announces() -> None:
-    found = Registry(Deadlines(), {"OPENROUTER_API_KEY": "k", "HEADRACE_PROVIDERS": ""}).announcement()
+    found = announcement_of(Registry(Deadlines(), {"OPENROUTER_API_KEY": "k", "HEADRACE_PROVIDERS": ""}))
     assert found.configured == ["openrouter"]
     assert set(found.usable) == {"vllm", "openrouter"}
     assert found.lacking == {"openai": "OPENAI_API_KEY is not set", "rehearsal": "REHEARSAL_BASE_URL is not set"}

@@ -17,7 +17,7 @@ from typing import Any
 import openai
 import pytest
 from gateways import SLOW, Sse, another_gateway, ask, free_port, submit
-from headrace_api.sse import HEARTBEAT, Encoder
+from headrace_api.streaming.sse import HEARTBEAT, Encoder
 from headrace_api.views import Frame
 from openai import OpenAI
 from stack import Stack, started, until

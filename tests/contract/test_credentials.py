@@ -12,8 +12,8 @@ import msgspec
 import pytest
 from bare_provider import JSON_HEAD, SSE_HEAD, BareProvider, End, Reply, bare_provider, event
 from fake_transport import answer, piece
-from headrace_worker.providers import OpenAIChatCompletion
-from headrace_worker.transport import Deadlines, SdkTransport
+from headrace_providers import OpenAIChatCompletion
+from headrace_providers.wire.transport import Deadlines, SdkTransport
 
 from headrace.batches.output_lines import error_line, success_line
 from headrace.chat.completion import written

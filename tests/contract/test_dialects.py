@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 import pytest
 from aiohttp import web
-from headrace_worker.providers import ChatCompletion, OpenAIChatCompletion, OpenRouterChatCompletion, VLLMChatCompletion
-from headrace_worker.transport import Deadlines, SdkTransport
+from headrace_providers import ChatCompletion, OpenAIChatCompletion, OpenRouterChatCompletion, VLLMChatCompletion
+from headrace_providers.wire.transport import Deadlines, SdkTransport
 from stack import until
 
 from headrace.chat.tools import define
@@ -260,7 +260,7 @@ async def test_an_error_page_is_cut_and_scrubbed() -> None:
 def test_who_calls_without_await_need_not_close_anything(url: str) -> None:
     program = (
         "import sys, gc\n"
-        "from headrace_worker.providers import OpenAIChatCompletion\n"
+        "from headrace_providers import OpenAIChatCompletion\n"
         "for _ in range(2):\n"
         "    model = OpenAIChatCompletion('small', base_url=sys.argv[1], api_key='none-such')\n"
         "    print(bool(model('The sky is blue.').data))\n"

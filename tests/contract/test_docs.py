@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headrace_worker.providers import Model
+from headrace_providers import Model
 from stack import Stack, started, until
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from headrace_worker.publish import Flusher, Publisher
+from headrace_worker.publishing.publisher import Flusher, Publisher
 from proxy import Proxy, proxied
 from transcript import Transcript
 

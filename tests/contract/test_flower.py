@@ -92,7 +92,7 @@ def test_a_revoke_in_flower_cancels_the_record_and_closes_the_call(client: Headr
 
     uuid = until(running, what="Flower shows the task")
     assert uuid == job.id
-    assert flower(stack, f"/api/task/info/{uuid}")["name"] == "headrace.jobs.job"
+    assert flower(stack, f"/api/task/info/{uuid}")["name"] == "headrace.job"
     until(lambda: paid(stack, job.id), what="the provider has the call")
     flower(stack, f"/api/task/revoke/{uuid}?terminate=true", post=True)
     with pytest.raises(JobFailed, match="cancelled"):

@@ -179,7 +179,7 @@ class Links(html.parser.HTMLParser):
 
 
 def test_pages_load_nothing_from_other_sites(base: str) -> None:
-    from headrace_api.pages import FILES
+    from headrace_api.routes.pages import FILES
 
     paths = {"/", *(f"/{name}" for name in FILES)}
     paths |= {f"/v1/schema{page}" for page in ("", "/", "/redoc", "/swagger", "/elements", "/rapidoc", "/scalar")}

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from headrace_worker.publish import Flusher, Publisher
+from headrace_worker.publishing.publisher import Flusher, Publisher
 from redis.exceptions import RedisError
 from transcript import Transcript
 from written_logs import holds
@@ -243,7 +243,7 @@ async def say(publishers: Sequence[Publisher], *texts: str) -> None:
 
 async def test_streams_of_many_jobs(ledger: Witness, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker's flusher and a reader with its subscriber: begun anew, crashed, compacted, lost and cancelled."""
-    monkeypatch.setattr("headrace_worker.publish.MOST_EVENTS", 30)
+    monkeypatch.setattr("headrace_worker.publishing.publisher.MOST_EVENTS", 30)
     reader, flusher = Reader(ledger), Flusher(ledger)
     ids = [new_id("job") for _ in range(5)]
     await submit_many(ledger, [(job, b'{"v":1}') for job in ids], queue="interactive", tenant="default", ttl_ms=LONG)

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 import pets
 import pytest
-from headrace_worker.providers import ChatCompletion, Model, VLLMChatCompletion
+from headrace_providers import ChatCompletion, Model, VLLMChatCompletion
 from stack import started
 
 from headrace.errors import CallError

@@ -18,7 +18,7 @@ from fake_transport import answer
 from stack import Stack, started, until
 
 from headrace import Headrace
-from headrace.broker import hints as hint
+from headrace.broker import hints
 from headrace.errors import Damaged, HeadraceError
 from headrace.jobs.job import new_id
 from headrace.ledger.announce import live
@@ -83,7 +83,7 @@ def plant(client: redis.Redis, body: bytes | dict[str, Any]) -> str:
         mapping=record
         | {"calls": 0, "ttl": 60_000, "created": now_ms, "expires": now_ms + 60_000, "tenant": "default", "body": raw},
     )
-    client.lpush(hint.queue_key("hr", INTERACTIVE), hint.Hints("hr").envelope(INTERACTIVE, job))
+    client.lpush(hints.queue_key("hr", INTERACTIVE), hints.Hints("hr").envelope(INTERACTIVE, job))
     return job
 
 

@@ -15,7 +15,7 @@ from celery.exceptions import QueueNotFound
 from contract.pool_stack import Events, Stack, until
 from contract.pool_tasks import CANARY
 
-from headrace.broker import hints as hint
+from headrace.broker import hints
 from headrace.local.valkey import EmbeddedServer
 
 
@@ -251,7 +251,7 @@ def test_messages_of_the_wrong_shape_are_dropped_without_quoting_them(stack: Sta
         publish(CANARY.encode(), good, content_type="application/x-unknown", content_encoding="binary")
         publish(b"\xff\xfe" + CANARY.encode(), good, content_type="application/json", content_encoding="utf-8")
     for rubbish in (CANARY, f'"{CANARY}"', "5", f'{{"a": "{CANARY}"}}', f'{{"body": "{CANARY}", "properties": {{}}}}'):
-        stack.redis.lpush(hint.queue_key(stack.namespace, "interactive"), rubbish)
+        stack.redis.lpush(hints.queue_key(stack.namespace, "interactive"), rubbish)
     for number in range(3):
         stack.send("t.sleep", 0, f"good {number}")
     until(lambda: sum(stack.marks()[f"ended good {number}"] for number in range(3)) == 3, what="the good ones")
@@ -285,7 +285,7 @@ def test_no_text_of_a_task_is_in_events_log_or_inspect(stack: Stack, watch: Call
 
 def test_a_queue_that_does_not_exist_is_an_error(stack: Stack) -> None:
     with pytest.raises(ValueError, match="interactiv"):
-        hint.Hints(stack.namespace).envelope("interactiv", "job_1")
+        hints.Hints(stack.namespace).envelope("interactiv", "job_1")
     with pytest.raises(QueueNotFound):
         stack.send("t.sleep", 0, queue="interactiv")
     assert stack.redis.keys("*interactiv") == []

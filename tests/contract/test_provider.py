@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from headrace_providers.credentials import remember, scrub
+from headrace_providers.openai import RehearsalChatCompletion
+from headrace_providers.registry import Registry
+from headrace_providers.wire.choice_parts import Delta
+from headrace_providers.wire.transport import Deadlines
 from headrace_rehearsal import account
-from headrace_worker.choice_parts import Delta
-from headrace_worker.credentials import remember, scrub
-from headrace_worker.deployment_hold import Deferred
-from headrace_worker.engine import Engine, Tries
-from headrace_worker.providers.openai import RehearsalChatCompletion
-from headrace_worker.providers.registry import Registry
-from headrace_worker.transport import Deadlines
+from headrace_worker.engine.deployment_hold import Deferred
+from headrace_worker.engine.engine import Engine, Tries
 from stack import until
 
 from headrace.errors import CallError

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from bare_provider import JSON_HEAD, SSE_HEAD, BareProvider, End, Reply, bare_provider, event
 from fake_transport import USAGE, answer, piece
-from headrace_worker import answer_end
-from headrace_worker.providers import OpenAIChatCompletion
-from headrace_worker.transport import Deadlines, SdkTransport
+from headrace_providers import OpenAIChatCompletion
+from headrace_providers.wire import answer_end
+from headrace_providers.wire.transport import Deadlines, SdkTransport
 
 from headrace.chat.completion import Completion
 from headrace.errors import CallError

@@ -9,7 +9,7 @@ from itertools import product
 import pytest
 from bare_provider import SSE_HEAD, Reply, bare_provider
 from fake_transport import USAGE, piece
-from headrace_worker.providers import OpenAIChatCompletion
+from headrace_providers import OpenAIChatCompletion
 
 from headrace.chat.options import Options
 from headrace.jobs.job import Job

@@ -12,7 +12,7 @@ import jsonschema_rs
 import openai
 import pydantic
 import pytest
-from headrace_worker.providers import ChatCompletion, OpenAIChatCompletion, OpenRouterChatCompletion, VLLMChatCompletion
+from headrace_providers import ChatCompletion, OpenAIChatCompletion, OpenRouterChatCompletion, VLLMChatCompletion
 from stack import Stack, started
 
 from headrace import AsyncHeadrace

@@ -7,7 +7,7 @@ import os
 import time
 from typing import Any
 
-import headrace_worker.engine
+import headrace_worker.engine.engine
 from short_lease import shorten
 
 BLOCK_S = float(os.environ.get("BLOCK_S", "8"))
@@ -15,7 +15,7 @@ BLOCK_S = float(os.environ.get("BLOCK_S", "8"))
 
 def install(_: Any) -> None:
     shorten(int(os.environ.get("LEASE_MS", "2000")))
-    ask = headrace_worker.engine.Engine.ask
+    ask = headrace_worker.engine.engine.Engine.ask
 
     async def busy(self: Any, job: Any, **options: Any) -> Any:
         completion = await ask(self, job, **options)
@@ -28,4 +28,4 @@ def install(_: Any) -> None:
                 pass
         return completion
 
-    headrace_worker.engine.Engine.ask = busy
+    headrace_worker.engine.engine.Engine.ask = busy

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import headrace_worker.join
+import headrace_worker.execution.batch_join
 
 import headrace.storage.local
 
@@ -22,4 +22,4 @@ def install(_: Any) -> None:
         write_all(file, data)
 
     headrace.storage.local.write_all = full
-    headrace_worker.join.write_all = full
+    headrace_worker.execution.batch_join.write_all = full

@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import headrace_worker.join
+import headrace_worker.execution.batch_join
 
 
 def install(_: Any) -> None:
     gate = Path(os.environ["JOIN_GATE"])
-    write = headrace_worker.join._write
+    write = headrace_worker.execution.batch_join._write
 
     def at_the_gate(*arguments: Any) -> int:
         if gate.exists():
@@ -21,4 +21,4 @@ def install(_: Any) -> None:
             time.sleep(0.05)
         return write(*arguments)
 
-    headrace_worker.join._write = at_the_gate
+    headrace_worker.execution.batch_join._write = at_the_gate

@@ -7,12 +7,12 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import headrace_worker.attempt
+import headrace_worker.execution.job_attempt
 
 
 def install(_: Any) -> None:
     mark = Path(os.environ["LAST_WORD"])
-    finish = headrace_worker.attempt.finish
+    finish = headrace_worker.execution.job_attempt.finish
 
     async def deadly(*arguments: Any, **options: Any) -> Any:
         done = await finish(*arguments, **options)
@@ -21,4 +21,4 @@ def install(_: Any) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return done
 
-    headrace_worker.attempt.finish = deadly
+    headrace_worker.execution.job_attempt.finish = deadly

@@ -8,7 +8,7 @@ import os
 import signal
 from typing import Any
 
-import headrace_worker.engine
+import headrace_worker.engine.engine
 from short_lease import shorten
 
 LEASE_MS = 3_000
@@ -16,7 +16,7 @@ LEASE_MS = 3_000
 
 def install(_: Any) -> None:
     shorten(LEASE_MS)
-    ask = headrace_worker.engine.Engine.ask
+    ask = headrace_worker.engine.engine.Engine.ask
 
     async def deadly(self: Any, job: Any, **options: Any) -> Any:
         completion = await ask(self, job, **options)
@@ -30,4 +30,4 @@ def install(_: Any) -> None:
             raise SystemExit(0)
         return completion
 
-    headrace_worker.engine.Engine.ask = deadly
+    headrace_worker.engine.engine.Engine.ask = deadly

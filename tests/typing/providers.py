@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from headrace_worker.providers import Model
-from headrace_worker.response import Response, Stream
+from headrace_providers import Model
+from headrace_providers.response import Response, Stream
 
 
 async def calls() -> None:

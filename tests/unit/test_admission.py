@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from headrace_worker.admission import ADMIT
-from headrace_worker.request import Request
-from headrace_worker.transport import SdkTransport
+from headrace_providers.wire.admission import ADMIT
+from headrace_providers.wire.request import Request
+from headrace_providers.wire.transport import SdkTransport
 
 from headrace.errors import Requeued
 

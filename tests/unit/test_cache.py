@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from headrace_worker.cache import MemoryCache, Remembered
+from headrace_providers.cache import MemoryCache, Remembered
 
 from headrace.chat.completion import Completion, Usage
 

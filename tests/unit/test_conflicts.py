@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from headrace_api.problems import Problem, problem_of
+from headrace_api.errors import Problem, problem_of
 
 from headrace.errors import Conflict, Finished, Unknown
 

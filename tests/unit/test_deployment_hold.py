@@ -7,7 +7,7 @@ import itertools
 import random
 
 import pytest
-from headrace_worker.deployment_hold import (
+from headrace_worker.engine.deployment_hold import (
     DRAINING,
     MAX_PROBE_WAITERS,
     MAX_UNPROVEN,

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from fake_transport import FakeTransport, answer, model_of
-from headrace_worker.deployment_hold import DRAINING, MAX_UNPROVEN, Deferred
-from headrace_worker.engine import Engine, Tries
-from headrace_worker.providers.chat import ChatCompletion
-from headrace_worker.providers.registry import Registry
-from headrace_worker.transport import Deadlines
+from headrace_providers.chat_completion import ChatCompletion
+from headrace_providers.registry import Registry
+from headrace_providers.wire.transport import Deadlines
+from headrace_worker.engine.deployment_hold import DRAINING, MAX_UNPROVEN, Deferred
+from headrace_worker.engine.engine import Engine, Tries
 
 from headrace.errors import CallError
 from headrace.jobs.build import make_job

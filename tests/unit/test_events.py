@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from headrace_worker.choice_parts import Delta
-from headrace_worker.events import DeltaEvents, merged, rest
-from headrace_worker.reduce import Reducer
+from headrace_providers.wire.choice_parts import Delta
+from headrace_providers.wire.reducer import Reducer
+from headrace_worker.publishing.delta_events import DeltaEvents, merged, rest
 from hypothesis import given
 from hypothesis import strategies as st
 from transcript import deltas

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from headrace_worker import publish
-from headrace_worker.publish import FLOOR_S, LAG_S, Flusher, Publisher
+from headrace_worker.publishing import publisher
+from headrace_worker.publishing.publisher import FLOOR_S, LAG_S, Flusher, Publisher
 
 from headrace.ledger.script import Call, Ledger
 
@@ -53,8 +53,8 @@ class Scene:
 @pytest.fixture
 def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
     scene = Scene()
-    monkeypatch.setattr(publish, "time", scene)
-    monkeypatch.setattr(publish, "append_together", scene.append_together)
+    monkeypatch.setattr(publisher, "time", scene)
+    monkeypatch.setattr(publisher, "append_together", scene.append_together)
     monkeypatch.setattr(asyncio, "sleep", scene.sleep)
     return scene
 
@@ -148,7 +148,7 @@ async def test_a_log_past_half_its_cap_grows_more_slowly(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     long, short = scene.job("job_a"), scene.job("job_b")
-    monkeypatch.setattr(publish, limit, 12 if limit == "MOST_EVENTS" else 900)
+    monkeypatch.setattr(publisher, limit, 12 if limit == "MOST_EVENTS" else 900)
     while not long.half_full:
         assert scene.floors == 0
         long.put(text("x" * 20))

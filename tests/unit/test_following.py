@@ -7,7 +7,7 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
-from headrace_api.following import Following
+from headrace_api.streaming.session import Following
 from headrace_api.views import Cursor, Subject
 from headrace_api.views.native import Native
 

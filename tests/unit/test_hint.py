@@ -163,3 +163,8 @@ async def test_nothing_is_sent_when_one_of_many_is_wrong(hints: hint.Hints, clie
     with pytest.raises(ValueError, match="no queue 'bluk'"):
         await hints.publish(client, [(BULK, "job_1"), ("bluk", "job_2")])
     assert await client.llen(hint.queue_key(namespace, BULK)) == 0
+
+
+def test_the_names_of_the_tasks_are_on_the_wire() -> None:
+    """Messages outlive a deploy, and Flower's users know them."""
+    assert (hint.JOB, hint.SHARD) == ("headrace.job", "headrace.shard")

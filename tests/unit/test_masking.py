@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headrace_worker.credentials import scrub
-from headrace_worker.providers.registry import Model
-from headrace_worker.request import Request
+from headrace_providers.credentials import scrub
+from headrace_providers.registry import Model
+from headrace_providers.wire.request import Request
 
 from headrace import Headrace
 from headrace.chat.options import parse_options

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from headrace_api.overdue import Overdue
+from headrace_api.streaming.inactivity_timer import Overdue
 
 LIMIT_S = 0.05
 

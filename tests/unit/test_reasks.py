@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from fake_transport import FakeTransport, answer, model_of
-from headrace_worker.engine import Engine, Tries
-from headrace_worker.providers.chat import ChatCompletion
+from headrace_providers.chat_completion import ChatCompletion
+from headrace_worker.engine.engine import Engine, Tries
 
 from headrace.chat.completion import Completion
 from headrace.errors import CallError, InputError

@@ -6,8 +6,8 @@ import time
 from typing import Any
 
 import pytest
-from headrace_worker.failures import call_error, error_inside
-from headrace_worker.retry_hints import hinted_s, retry_after_s
+from headrace_providers.wire.provider_errors import call_error, error_inside
+from headrace_providers.wire.retry_hints import hinted_s, retry_after_s
 
 
 def test_retry_after_is_read_in_every_form() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 
-from headrace_worker.slots import Slots
+from headrace_worker.engine.call_slots import Slots
 
 
 async def test_the_lowest_rank_goes_first_and_equals_in_order() -> None:

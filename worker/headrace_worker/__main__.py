@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     import structlog  # noqa: F401
 
     del sys.modules["rich"]
-    from headrace_worker.app import configure_logging, make_app
+    from headrace_worker.celery_app import configure_logging, make_app
 
     configure_logging(settings.log_level)
     await_redis(redis_url(settings))

@@ -34,11 +34,11 @@ from celery import signals
 from celery.concurrency.base import BasePool
 from celery.exceptions import Reject
 from celery.worker import state as worker_state
+from headrace_providers.safe_errors import kind_of, where_of
 from kombu.asynchronous import get_event_loop
 
 from headrace.errors import HeadraceError
-from headrace_worker.exposure import kind_of, where_of
-from headrace_worker.progress import CURRENT, EVENT, Numbers, Reporter
+from headrace_worker.flower_progress import CURRENT, EVENT, Numbers, Reporter
 
 log = structlog.stdlib.get_logger("headrace.worker.pool")
 

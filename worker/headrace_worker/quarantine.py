@@ -25,9 +25,9 @@ from headrace.errors import Refused
 from headrace.ledger.keys import batch_of
 from headrace.ledger.recover import MAX_COMPANY, report_end
 from headrace.ledger.script import AWAY
-from headrace_worker.patience import patiently
+from headrace.waiting import patiently
 from headrace_worker.pool import HandBack
-from headrace_worker.process import Process
+from headrace_worker.service import Process
 
 IDLE_S = 5.0
 CLEAN_UP_S = 5.0

@@ -19,9 +19,9 @@ import structlog
 
 from headrace.ledger.queues import QUARANTINE
 from headrace.settings import Settings, redis_url
-from headrace_worker.app import configure_logging, make_app
+from headrace_worker.celery_app import configure_logging, make_app
 from headrace_worker.pool import HandBack
-from headrace_worker.process import Process
+from headrace_worker.service import Process
 from headrace_worker.tasks import work_on
 
 log = structlog.get_logger("headrace.worker.quarantine")

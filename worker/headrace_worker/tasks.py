@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import structlog
 from celery import signals
+from headrace_providers.safe_errors import kind_of, where_of
 
 from headrace.broker import hints as hint
 from headrace.errors import Busy, Cancelled, Damaged, Dead, Finished, Paused, Refused, StorageError, Unknown
@@ -22,16 +23,15 @@ from headrace.ledger.recover import report_fault
 from headrace.ledger.release import release
 from headrace.ledger.script import AWAY
 from headrace.settings import Settings, redis_url
-from headrace_worker.attempt import Attempt
-from headrace_worker.deployment_hold import Deferred
-from headrace_worker.exposure import kind_of, where_of
-from headrace_worker.join import join
-from headrace_worker.patience import patiently
+from headrace.waiting import patiently
+from headrace_worker.engine.deployment_hold import Deferred
+from headrace_worker.execution.batch_join import join
+from headrace_worker.execution.job_attempt import Attempt
+from headrace_worker.execution.shard_attempt import ShardRun
+from headrace_worker.maintenance.leader import NO_ROOM, Tend
 from headrace_worker.pool import HandBack
-from headrace_worker.process import Process
 from headrace_worker.quarantine import Quarantine
-from headrace_worker.shard import ShardRun
-from headrace_worker.tend import NO_ROOM, Tend
+from headrace_worker.service import Process
 
 log = structlog.get_logger("headrace.worker.tasks")
 

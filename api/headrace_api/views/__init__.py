@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from headrace.errors import InputError
 from headrace_api.views.ag_ui import AgUi
-from headrace_api.views.frames import Cursor, Frame, Subject, View
 from headrace_api.views.native import Native
 from headrace_api.views.openai import OpenAI
 from headrace_api.views.replay import Replay
 from headrace_api.views.ui_message import UiMessage
+from headrace_api.views.view import Cursor, Frame, Subject, View
 
 VIEWS: dict[str, type[View]] = {view.name: view for view in (Native, OpenAI, UiMessage, AgUi)}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.events.ids import EventId
-from headrace_api.views.frames import Subject, View, encode, failure_of, finish_reasons
-from headrace_api.views.parts import OpenParts, Part, ToolCall
+from headrace_api.views.open_parts import OpenParts, Part, ToolCall
+from headrace_api.views.view import Subject, View, encode, failure_of, finish_reasons
 
 
 class AgUi(View):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.events.ids import EventId
-from headrace_api.views.frames import View, encode
+from headrace_api.views.view import View, encode
 
 
 class Native(View):

@@ -7,7 +7,7 @@ from typing import Any
 
 from headrace.errors import CODES
 from headrace.events.ids import EventId
-from headrace_api.views.frames import Subject, View, encode, failure_of, finish_reasons, usage_of
+from headrace_api.views.view import Subject, View, encode, failure_of, finish_reasons, usage_of
 
 DONE = b"[DONE]"
 SUPERSEDED = "a new attempt began after part of the answer had been sent; ask for the job's result"

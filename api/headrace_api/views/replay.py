@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from headrace.errors import Gone
 from headrace.events.ids import START, Event, EventId
-from headrace_api.views.frames import Cursor, Frame, Subject, View
 from headrace_api.views.native import Native
+from headrace_api.views.view import Cursor, Frame, Subject, View
 
 
 class Replay:

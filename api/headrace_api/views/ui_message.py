@@ -9,8 +9,8 @@ from typing import Any
 
 from headrace.events.fold import LISTS
 from headrace.events.ids import EventId
-from headrace_api.views.frames import Subject, View, encode, failure_of, finish_reasons
-from headrace_api.views.parts import OpenParts, Part, ToolCall
+from headrace_api.views.open_parts import OpenParts, Part, ToolCall
+from headrace_api.views.view import Subject, View, encode, failure_of, finish_reasons
 
 DONE = b"[DONE]"
 MEDIA_TYPE = re.compile(r"data:([a-z]+/[a-z0-9.+-]+)[;,]")

@@ -11,16 +11,16 @@ from typing import Any
 import msgspec
 import pytest
 from fake_transport import CLASSES, FakeTransport, T, answer, ask, call_of, model_of
-from headrace_worker.cache import MemoryCache
-from headrace_worker.loop_thread import run
-from headrace_worker.providers import ChatCompletion, Model
-from headrace_worker.retry import Retry
-from headrace_worker.route import Deployment, ModelGateway, ModelRouterError
+from headrace_providers import ChatCompletion, Model
+from headrace_providers.cache import MemoryCache
+from headrace_providers.model_gateway import Deployment, ModelGateway, ModelRouterError
+from headrace_providers.retry import Retry
 
 from headrace.chat.completion import Usage
 from headrace.chat.tools import ToolDefinitions
 from headrace.errors import CallError, InputError, SettingsError
 from headrace.flows.react import ReAct
+from headrace.portal import run
 from headrace.spend.prices import Profile, cost_of, profile_of
 
 FORMS = ("sync", "async")

@@ -11,16 +11,16 @@ from uuid import UUID
 import msgspec
 import pytest
 from fake_transport import FakeTransport, answer, ask, body_of, model_of, piece
-from headrace_worker.cache import CacheInfo
-from headrace_worker.loop_thread import run
-from headrace_worker.parsers import typed_xml
-from headrace_worker.providers import Model
-from headrace_worker.request import warn_unsupported
+from headrace_providers import Model
+from headrace_providers.cache import CacheInfo
+from headrace_providers.parsers import typed_xml
+from headrace_providers.wire.request import warn_unsupported
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import CODES, CallError, HeadraceError, InputError
 from headrace.jobs.job import Job
+from headrace.portal import run
 from headrace.schema.python_types import check_type, plain, schema_of
 
 

@@ -6,8 +6,14 @@ import socket
 from typing import Any
 
 import pytest
-from headrace_worker.credentials import remember
-from headrace_worker.failures import CONFIGURATION, call_error, error_inside, is_configuration, is_unreachable
+from headrace_providers.credentials import remember
+from headrace_providers.wire.provider_errors import (
+    CONFIGURATION,
+    call_error,
+    error_inside,
+    is_configuration,
+    is_unreachable,
+)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from fake_transport import FakeTransport, answer, as_chunks, call_of, model_of, piece
-from headrace_worker.providers import OpenAIChatCompletion
-from headrace_worker.reduce import Reducer
+from headrace_providers import OpenAIChatCompletion
+from headrace_providers.wire.reducer import Reducer
 
 from headrace.chat.completion import Completion
 from headrace.chat.messages import conversation

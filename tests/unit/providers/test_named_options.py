@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 import pytest
 from fake_transport import CLASSES, FakeTransport, T, answer, ask, body_of, model_of
-from headrace_api.bodies import read_asked
-from headrace_worker.providers import Model, OpenAIChatCompletion
-from headrace_worker.providers.registry import Registry
-from headrace_worker.transport import Deadlines
+from headrace_api.requests.chat_completions import read_asked
+from headrace_providers import Model, OpenAIChatCompletion
+from headrace_providers.registry import Registry
+from headrace_providers.wire.transport import Deadlines
 
 from headrace.batches.build import make_template
 from headrace.batches.template import Item, Template

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from fake_transport import FakeTransport, answer
-from headrace_worker.providers import OpenAIChatCompletion
-from headrace_worker.schema_request import prepared
+from headrace_providers import OpenAIChatCompletion
+from headrace_providers.wire.response_format import prepared
 
 from headrace.errors import CallError
 from headrace.jobs.build import make_job

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
-from headrace_worker.body import Inflater
-from headrace_worker.reduce import Reducer
-from headrace_worker.sse import Event, EventDecoder
-from headrace_worker.surrogates import Halves
-from headrace_worker.transport import chunks_of
+from headrace_providers.wire.body import Inflater
+from headrace_providers.wire.reducer import Reducer
+from headrace_providers.wire.sse import Event, EventDecoder
+from headrace_providers.wire.surrogates import Halves
+from headrace_providers.wire.transport import chunks_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from fake_transport import CLASSES, FORMS, FakeTransport, T, answer, ask, body_of, model_of
-from headrace_worker.providers import OpenAIChatCompletion, OpenRouterChatCompletion, VLLMChatCompletion
+from headrace_providers import OpenAIChatCompletion, OpenRouterChatCompletion, VLLMChatCompletion
 
 from headrace.chat.tools import ToolDefinitions
 from headrace.errors import InputError, SettingsError
@@ -210,7 +210,7 @@ def test_c027_the_timeout_of_the_environment(form: str, monkeypatch: pytest.Monk
 
 
 def test_c028_tracing_is_no_requirement(form: str) -> None:
-    hide = "import sys; sys.modules['opentelemetry'] = None; import headrace_worker.providers"
+    hide = "import sys; sys.modules['opentelemetry'] = None; import headrace_providers"
     if form == "sync":  # an import has no forms
         subprocess.run([sys.executable, "-c", hide], check=True, timeout=60)
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from fake_transport import FORMS, FakeTransport, T, answer, ask, body_of, call_of, model_of
-from headrace_worker.response import Response
+from headrace_providers.response import Response
 
 from headrace.chat.tool_calls import ToolCalls
 from headrace.chat.tools import ToolDefinitions

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 from fake_transport import FakeTransport, answer, model_of
-from headrace_worker import credentials
-from headrace_worker.credentials import holds_secret, kept, remember, remember_headers, scrub, scrubbed
-from headrace_worker.failures import without_credentials
-from headrace_worker.loop_thread import run
-from headrace_worker.reduce import Reducer
+from headrace_providers import credentials
+from headrace_providers.credentials import holds_secret, kept, remember, remember_headers, scrub, scrubbed
+from headrace_providers.wire.provider_errors import without_credentials
+from headrace_providers.wire.reducer import Reducer
 
 from headrace.chat.completion import written
 from headrace.chat.options import Options
 from headrace.errors import CallError, Failure
 from headrace.jobs.job import Job
+from headrace.portal import run
 
 JOB = Job(model="openai/m", messages=[{"role": "user", "content": "x"}])
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from fake_transport import FORMS, USAGE, FakeTransport, answer, ask, call_of, model_of, piece
-from headrace_worker.loop_thread import run
 
 from headrace.chat.completion import Completion
 from headrace.errors import CallError
 from headrace.jobs.job import Job
+from headrace.portal import run
 
 
 def complete(*chunks: Any, stream: bool = True, n: int | None = None) -> tuple[Completion, list[Any]]:

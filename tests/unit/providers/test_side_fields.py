@@ -8,15 +8,15 @@ from typing import Any
 import msgspec
 import pytest
 from fake_transport import FORMS, FakeTransport, answer, as_chunks, ask, model_of
-from headrace_worker.loop_thread import run
-from headrace_worker.providers.chat import ChatCompletion
-from headrace_worker.reduce import Reducer
+from headrace_providers.chat_completion import ChatCompletion
+from headrace_providers.wire.reducer import Reducer
 
 from headrace.batches.output_lines import outcome_of, success_line
 from headrace.chat.completion import Completion, Outcome, Usage, written
 from headrace.client.handles import decode_outcome
 from headrace.errors import CallError, Failure
 from headrace.jobs.job import Job
+from headrace.portal import run
 
 
 def complete(script: Any, *, stream: bool = False, transport: FakeTransport | None = None) -> Completion:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from forked import cost_of
-from headrace_worker.events import DeltaEvents
-from headrace_worker.reduce import Reducer
+from headrace_providers.wire.reducer import Reducer
+from headrace_worker.publishing.delta_events import DeltaEvents
 
 from headrace.chat.tool_calls import MAX_CALLS, ToolCalls
 from headrace.errors import CallError

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from fake_transport import USAGE, FakeTransport, answer, model_of, piece
-from headrace_worker.loop_thread import run
-from headrace_worker.response import Stream
-from headrace_worker.retry import Retry
+from headrace_providers.response import Stream
+from headrace_providers.retry import Retry
 
 from headrace.errors import CallError
+from headrace.portal import run
 
 FORMS = ("sync", "async")
 pytestmark = pytest.mark.parametrize("form", FORMS)

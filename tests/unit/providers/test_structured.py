@@ -9,8 +9,8 @@ from typing import Annotated, Any, Optional
 import msgspec
 import pytest
 from fake_transport import USAGE, FakeTransport, T, answer, ask, call_of, model_of
-from headrace_worker.providers.arguments import TypedParserNotFoundError
-from headrace_worker.response import Response
+from headrace_providers.call_arguments import TypedParserNotFoundError
+from headrace_providers.response import Response
 
 from headrace.chat.tools import ToolDefinitions
 from headrace.errors import CallError, InputError

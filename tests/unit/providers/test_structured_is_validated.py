@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 from fake_transport import FakeTransport, T, answer, call_of, model_of
-from headrace_worker.loop_thread import run
 
 from headrace.batches.output_lines import outcome_of, simple, success_line
 from headrace.chat.completion import Completion
 from headrace.errors import CallError
 from headrace.jobs.job import Job
+from headrace.portal import run
 from headrace.schema.modes import MODES
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}

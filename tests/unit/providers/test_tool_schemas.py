@@ -12,9 +12,9 @@ import jsonschema_rs
 import msgspec
 import pytest
 from fake_transport import FakeTransport, answer, ask, model_of
-from headrace_worker.events import DeltaEvents, rest
-from headrace_worker.reduce import Reducer
-from headrace_worker.tool_arguments import CHANGED
+from headrace_providers.wire.reducer import Reducer
+from headrace_providers.wire.tool_arguments import CHANGED
+from headrace_worker.publishing.delta_events import DeltaEvents, rest
 
 from headrace.chat.tool_schemas import check_strict, is_strict, reshaped_tools
 from headrace.chat.tools import ToolDefinitions, define, wire_tools

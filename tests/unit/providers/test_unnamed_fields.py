@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 from fake_transport import FakeTransport, answer, as_chunks, model_of, piece
-from headrace_worker.events import DeltaEvents, rest
-from headrace_worker.reduce import Reducer
-from headrace_worker.unnamed_fields import MAX_BYTES
+from headrace_providers.wire.reducer import Reducer
+from headrace_providers.wire.unnamed_fields import MAX_BYTES
+from headrace_worker.publishing.delta_events import DeltaEvents, rest
 
 from headrace.chat.completion import Completion
 from headrace.events.fold import Fold, fold

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from fake_transport import FORMS, FakeTransport, answer, ask, model_of
-from headrace_worker.reduce import Reducer
-from headrace_worker.usage import usage_of
+from headrace_providers.wire.reducer import Reducer
+from headrace_providers.wire.usage import usage_of
 
 from headrace.chat.completion import Usage
 from headrace.errors import CallError

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from forked import cost_of
-from headrace_worker.parsers import typed_xml
+from headrace_providers.parsers import typed_xml
 
 from headrace.errors import CallError
 from headrace.schema.mend import mended

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jsonschema_rs
 import pytest
-from headrace_worker.parsers import typed_xml
+from headrace_providers.parsers import typed_xml
 from realistic import commerce, systems, texts
 from realistic.models import TYPES
 from realistic.words import Case, Schema, wordings

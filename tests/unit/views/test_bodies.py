@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from headrace_api.bodies import read_asked, read_object
+from headrace_api.requests.chat_completions import read_asked, read_object
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 from forked import cost_of
-from headrace_api.bodies import read_object
-from headrace_api.value_count import MAX_NODES, PIECE, too_many_nodes
+from headrace_api.requests.chat_completions import read_object
+from headrace_api.requests.value_count import MAX_NODES, PIECE, too_many_nodes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,7 +57,7 @@ def test_values_are_counted_wherever_the_text_is_cut(value: object, piece: int) 
     raw = json.dumps(value, ensure_ascii=False).encode()
     count, empty = values(value)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("headrace_api.value_count.PIECE", piece)
+        patch.setattr("headrace_api.requests.value_count.PIECE", piece)
         least = next(most for most in range(len(raw) + 1) if not too_many_nodes(raw, most))
     assert count <= least <= count + empty
 

@@ -7,7 +7,7 @@ import re
 from typing import Any
 from unittest.mock import patch
 
-from headrace_api.sse import HEARTBEAT, Encoder
+from headrace_api.streaming.sse import HEARTBEAT, Encoder
 from headrace_api.views import Frame
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -39,7 +39,9 @@ def as_the_standard_says(body: bytes) -> list[tuple[str | None, str]]:
 @example([ODD], 1)
 @example([ODD], 64 << 10)
 def test_every_text_comes_back(texts: list[str], piece_bytes: int) -> None:
-    with patch("headrace_api.sse.PIECE_BYTES", piece_bytes):  # also where the pieces of a large one end anywhere
+    with patch(
+        "headrace_api.streaming.sse.PIECE_BYTES", piece_bytes
+    ):  # also where the pieces of a large one end anywhere
         check(texts)
 
 

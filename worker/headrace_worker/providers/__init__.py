@@ -1,9 +1,19 @@
-"""The provider classes: request → transport → reduce."""
+"""The former place of `headrace_providers`, for one release."""
 
-from headrace_worker.providers.chat import ChatCompletion
-from headrace_worker.providers.openai import OpenAIChatCompletion
-from headrace_worker.providers.openrouter import OpenRouterChatCompletion
-from headrace_worker.providers.registry import Model
-from headrace_worker.providers.vllm import VLLMChatCompletion
+from __future__ import annotations
 
-__all__ = ["ChatCompletion", "Model", "OpenAIChatCompletion", "OpenRouterChatCompletion", "VLLMChatCompletion"]
+import warnings
+from typing import Any
+
+import headrace_providers
+
+
+def __getattr__(name: str) -> Any:
+    if name not in headrace_providers.__all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(
+        f"headrace_worker.providers is headrace_providers now: `from headrace_providers import {name}`",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return getattr(headrace_providers, name)

@@ -1,0 +1,134 @@
+"""OpenAI's chat-completions body, as a job. What OpenAI's names do not cover goes to the provider as it is (`extra_body`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+import msgspec
+
+from headrace.chat.options import COMPATIBLE
+from headrace.chat.steering import check_steering
+from headrace.errors import InputError
+from headrace.jobs.build import make_job
+from headrace.jobs.job import Job
+from headrace.schema.validate import MOST_DEPTH, too_deep
+from headrace_api.requests.value_count import MAX_NODES, too_many_nodes
+
+OWN = frozenset({"prefilling", "ttl_s", "timeout_s", "idempotency_key", "on_retry", "cache"})
+GONE = {"functions": "tools", "function_call": "tool_choice"}
+TAKEN = frozenset({"model", "messages", "tools", "tool_choice", "response_format", "stream", "stream_options", "n"})
+LARGE_BYTES = 4096
+readers = ThreadPoolExecutor(2, thread_name_prefix="headrace-body")
+P = ParamSpec("P")
+T = TypeVar("T")
+OPTIONS = COMPATIBLE - {"n"} | {"parallel_tool_calls"}
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A body that was understood. `own` are headrace's words (the object `headrace` in the body)."""
+
+    job: Job
+    stream: bool
+    include_usage: bool
+    own: dict[str, Any]
+
+
+async def sized(size: int, work: Callable[P, T], *args: P.args, **words: P.kwargs) -> T:
+    """What `work` makes of a body of `size` bytes; of a large one in a thread, so that the others' streams go on."""
+    if size <= LARGE_BYTES:
+        return work(*args, **words)
+    return await asyncio.get_running_loop().run_in_executor(readers, partial(work, *args, **words))
+
+
+def read_object(raw: bytes) -> dict[str, Any]:
+    """The JSON object of a request's body. Raises `InputError`, before it is decoded for one of too many values."""
+    if too_many_nodes(raw):
+        raise InputError(f"the body has more than {MAX_NODES} values")
+    try:
+        body = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"the body is no JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise InputError("the body must be a JSON object")
+    if too_deep(body):
+        raise InputError(f"the body is nested more than {MOST_DEPTH} deep")
+    return body
+
+
+def read_asked(body: dict[str, Any], *, streams: bool = False) -> Asked:
+    """The job of a chat-completions body. `streams`: deltas are wanted although the body may not say so. Raises
+    `InputError` naming the place."""
+    check_steering(body)
+    for name, instead in GONE.items():
+        if body.get(name) is not None:
+            raise InputError(f"{name}: is no longer taken; write `{instead}`")
+    if body.get("n") not in (None, 1):
+        raise InputError(f"n={body['n']!r:.40}: one choice at a time; submit several jobs")
+    stream = body.get("stream")
+    if not isinstance(stream, bool | None):
+        raise InputError(f"stream={stream!r:.40}: must be true or false")
+    own = body.get("headrace") or {}
+    if not isinstance(own, dict) or set(own) - OWN:
+        raise InputError(f"/headrace: must be an object with some of {', '.join(sorted(OWN))}")
+    schema, name, other = response_format(body.get("response_format"))
+    options = {name: value for name, value in body.items() if name in OPTIONS and value is not None}
+    options |= limit(body, options)
+    extra = {
+        name: value
+        for name, value in body.items()
+        if name not in OPTIONS | TAKEN | {"headrace", "max_completion_tokens", "functions", "function_call"}
+    }
+    if not isinstance(body.get("tools"), list | None):
+        raise InputError("tools: must be a list of tools")
+    job, _ = make_job(
+        body.get("model"),  # type: ignore[arg-type] (checked there)
+        body.get("messages"),  # type: ignore[arg-type]
+        schema=schema,
+        tools=body.get("tools") or None,
+        tool_choice=body.get("tool_choice") if body.get("tools") else None,
+        prefilling=own.get("prefilling"),
+        on_retry=own.get("on_retry") or "fail",
+        cache=own.get("cache", False),
+        stream=streams or bool(stream),
+        **({"extra_body": extra} if extra else {}),
+        **options,
+    )
+    job = msgspec.structs.replace(job, response_format=other, **({"schema_name": name} if name else {}))
+    usage = body.get("stream_options")
+    include_usage = isinstance(usage, dict) and usage.get("include_usage") is True
+    return Asked(job, bool(stream), include_usage, own)
+
+
+def response_format(given: Any) -> tuple[dict[str, Any] | None, str | None, dict[str, Any] | None]:
+    """`(schema, its name, format)`: a schema is headrace's to check, any other format goes to the provider."""
+    if given is None:
+        return None, None, None
+    given = given if isinstance(given, dict) else {}
+    kind = given.get("type")
+    if kind == "text":
+        return None, None, None
+    if kind == "json_object":
+        return None, None, {"type": "json_object"}
+    if kind != "json_schema":
+        raise InputError('/response_format/type: must be "text", "json_object" or "json_schema"')
+    inner = given.get("json_schema")
+    schema = inner.get("schema") if isinstance(inner, dict) else None
+    if not isinstance(schema, dict):
+        raise InputError("/response_format/json_schema/schema: must be a JSON Schema, an object")
+    name = inner.get("name")
+    if name is not None and (not isinstance(name, str) or not 1 <= len(name) <= 64):
+        raise InputError("/response_format/json_schema/name: must be a text of 1 to 64 characters")
+    return schema, name, None
+
+
+def limit(body: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    newer = body.get("max_completion_tokens")
+    if newer is None:
+        return {}
+    if options.get("max_tokens") not in (None, newer):
+        raise InputError("max_tokens and max_completion_tokens: give one of them, not both")
+    return {"max_tokens": newer}

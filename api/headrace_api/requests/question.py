@@ -1,0 +1,91 @@
+"""A question asked over a connection: its job submitted, its answer waited for, and what became of its client told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from litestar import Request
+
+from headrace.chat.completion import Outcome
+from headrace.jobs.job import new_id
+from headrace.ledger.unread import Asker
+from headrace_api.errors import Problem
+from headrace_api.requests.chat_completions import Asked
+from headrace_api.routes.events import left
+from headrace_api.routes.jobs import key_of, submitted
+from headrace_api.state import Gateway
+from headrace_api.streaming.session import DRAINING
+
+T = TypeVar("T")
+
+
+class Question:
+    """One request, from its submission to the last byte of its answer. Once it is over, `over` has to be called."""
+
+    def __init__(self, gateway: Gateway, request: Request[Any, Any, Any], asked: Asked, raw: bytes):
+        self._gateway = gateway
+        self._request = request
+        self._asked = asked
+        self._raw = raw
+        self._token = new_id("job")
+        self._asker: Asker | None = None
+        self._begun = False
+        self._submission: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def submitted(self) -> str:
+        """The id of its job. Raises `Problem` when the client leaves first, or the gateway has to go."""
+        return await self._while_there(self._submit())
+
+    async def answered(self) -> tuple[str, Outcome]:
+        """The id of its job, and how that ended. Raises as `submitted` does, and `Expired`."""
+        return await self._while_there(self._answer())
+
+    def over(self, *, sent: bool) -> None:
+        """The answer is on its way to the client, or was `sent` to nobody: then it is for the client's retry."""
+        if self._asker is None or self._submission.cancelled():
+            return
+        if sent:
+            self._gateway.unread.sent(self._asker, self._token, self._submission.result(), self._request.scope)
+        else:
+            self._gateway.unread.left(self._asker, self._token, self._submission)
+
+    async def _submit(self) -> str:
+        try:
+            if not key_of(self._request, self._asked):  # with a key of its own, asked again it is the same job anyhow
+                self._asker = await self._gateway.unread.asker(self._request, self._raw)
+            self._begun = True
+            job = await submitted(self._gateway, self._request, self._asked, job_id=self._token, asker=self._asker)
+        except BaseException:
+            self._submission.cancel()
+            raise
+        self._submission.set_result(job)
+        return job
+
+    async def _answer(self) -> tuple[str, Outcome]:
+        job = await self._submit()
+        return job, await self._gateway.ended(job)
+
+    async def _while_there(self, steps: Coroutine[Any, Any, T]) -> T:
+        work = asyncio.create_task(steps)
+        gone = asyncio.create_task(left(self._request.receive))
+        drain = asyncio.create_task(self._gateway.draining.wait())
+        try:
+            await asyncio.wait({work, gone, drain}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                return work.result()
+        finally:
+            gone.cancel()
+            drain.cancel()
+            work.add_done_callback(lambda task: task.cancelled() or task.exception())
+            # A submission that was begun is ended: whether the ledger has it would be unknown.
+            if self._begun:
+                self._submission.add_done_callback(lambda _: work.cancel())
+            else:
+                self._submission.cancel()
+                work.cancel()
+        if gone.done():
+            raise Problem(499, "client_left", "the client has left")
+        where = f"; {self._submission.result()} goes on" if self._submission.done() else ""
+        raise Problem(503, "interrupted", f"{DRAINING}{where}")

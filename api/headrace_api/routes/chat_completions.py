@@ -1,0 +1,59 @@
+"""`POST /v1/chat/completions`: a durable job, seen through OpenAI's clients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Request, post
+from litestar.types import ASGIApp
+
+from headrace.batches.output_lines import success_line
+from headrace.chat.completion import Completion
+from headrace_api.auth import EVERY_JOB, SUBMIT
+from headrace_api.errors import failed
+from headrace_api.requests.chat_completions import read_asked, read_object, sized
+from headrace_api.requests.question import Question
+from headrace_api.routes.events import stream
+from headrace_api.routes.jobs import as_json
+from headrace_api.state import Gateway
+from headrace_api.views import Cursor, Subject
+from headrace_api.views.openai import OpenAI
+
+
+@post("/v1/chat/completions", status_code=200)
+async def complete(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
+    """The answer, or with `"stream": true` its chunks. Leaving does not stop the job; its id is in `x-headrace-job`. A client's
+    own retry is given the answer that it left without."""
+    gateway.allow(request, EVERY_JOB, SUBMIT)
+    raw = await request.body()
+    asked = await sized(len(raw), read_asked, await sized(len(raw), read_object, raw))
+    if asked.stream:
+        gateway.check_room()
+    question = Question(gateway, request, asked, raw)
+    try:
+        if asked.stream:
+            job = await question.submitted()
+            subject = Subject(job=job, model=asked.job.model, include_usage=asked.include_usage)
+            return await stream(gateway, OpenAI, subject, Cursor(), at_end=question.over)
+        job, outcome = await question.answered()
+    except BaseException:
+        question.over(sent=False)
+        raise
+    question.over(sent=True)
+    if outcome.completion is None:
+        assert outcome.error is not None
+        raise failed(job, outcome.error)
+    return as_json(body_of(job, outcome.completion), x_headrace_job=job).to_asgi_response(app=None, request=request)
+
+
+def body_of(job: str, completion: Completion) -> dict[str, Any]:
+    """OpenAI's body, with what a provider says by names of its own where it stood: a client gives it back as it came."""
+    body: dict[str, Any] = msgspec.json.decode(success_line("", job, completion))["response"]["body"]
+    choice, extra = body["choices"][0], completion.extra
+    message = extra.get("message", {}) | choice["message"]
+    if completion.reasoning and completion.reasoning_field not in ("", "content"):
+        message[completion.reasoning_field] = completion.reasoning
+    citations = {"citations": message.pop("citations")} if "citations" in message else {}
+    body["choices"] = [extra.get("choice", {}) | choice | {"message": message}]
+    return extra.get("answer", {}) | body | citations

@@ -1,0 +1,124 @@
+"""`GET /v1/jobs/{id}/events`: a job's events as server-sent events, from any place on, in any view."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any, Protocol
+
+from litestar import Request, get
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from headrace.errors import InputError
+from headrace_api.auth import READ
+from headrace_api.state import Gateway, flag
+from headrace_api.streaming.inactivity_timer import Overdue
+from headrace_api.streaming.session import Following
+from headrace_api.streaming.sse import HEADERS, HEARTBEAT, PIECE_BYTES, Encoder
+from headrace_api.views import Cursor, Subject, View, view_named
+
+
+class AtEnd(Protocol):
+    """Is told whether the whole stream was `sent`."""
+
+    def __call__(self, *, sent: bool) -> None: ...
+
+
+class EventStream:
+    """An ASGI application: one response, written as the frames come. The client's leaving ends it, and nothing else."""
+
+    def __init__(self, gateway: Gateway, following: Following, headers: dict[str, str], at_end: AtEnd | None = None):
+        self._gateway = gateway
+        self._following = following
+        self._headers = headers
+        self._at_end = at_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gone = asyncio.ensure_future(left(receive))
+        try:
+            with self._gateway.one_stream(), contextlib.suppress(OSError):
+                await self._write(scope, send, gone)
+        finally:
+            gone.cancel()
+            self._following.close()
+            if self._at_end is not None:
+                self._at_end(sent=self._following.last == "end")
+
+    async def _write(self, scope: Scope, send: Send, gone: asyncio.Future[Any]) -> None:
+        encoder = Encoder()
+        headers = [(name.encode(), value.encode()) for name, value in (HEADERS | self._headers).items()]
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(None) as patience:
+                slow = Overdue(self._gateway.settings.slow_reader_s, lambda: patience.reschedule(loop.time()))
+                try:
+                    await send({"type": "http.response.start", "status": 200, "headers": headers})
+                    # The headers leave with the first bytes of the body: without some, a client of a queued job waits
+                    # for both.
+                    await self._send(send, slow, HEARTBEAT)
+                    async with contextlib.aclosing(self._following.groups(gone)) as groups:
+                        async for group in groups:
+                            for piece in encoder.pieces(group) if group else (HEARTBEAT,):
+                                await self._send(send, slow, piece)
+                                if len(piece) >= PIECE_BYTES:
+                                    await asyncio.sleep(0)  # the others' turn: much goes out before a socket is full
+                finally:
+                    slow.close()
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except TimeoutError:
+            self._gateway.abort(scope, b"")
+            await asyncio.wait({gone}, timeout=1)  # the server says so at once; returning before is an error in its log
+
+    async def _send(self, send: Send, slow: Overdue, body: bytes) -> None:
+        slow.start()
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        slow.stop()
+
+
+class Nothing:
+    """204: nothing follows, and an EventSource does not come back."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def stream(
+    gateway: Gateway,
+    view: type[View],
+    subject: Subject,
+    cursor: Cursor,
+    *,
+    lasts_s: float | None = None,
+    at_end: AtEnd | None = None,
+) -> ASGIApp:
+    """The response that follows a job, or 204. Raises `Unknown`, `Gone`, and `Problem` when too many are open."""
+    if cursor.at == "now" and view.name != "native":
+        raise InputError(f"the cursor `now` is for the native view; {view.name} begins at the start, or after an id")
+    gateway.check_room()
+    following = Following(gateway, view, subject, cursor, lasts_s=lasts_s)
+    if not await following.open():
+        following.close()
+        return Nothing()
+    return EventStream(gateway, following, view.headers | {"x-headrace-job": subject.job}, at_end)
+
+
+@get("/v1/jobs/{job:str}/events", media_type="text/event-stream")
+async def events(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> ASGIApp:
+    """Its events after `Last-Event-ID`, or after `?after=`, in `?view=`; 204 when nothing follows."""
+    lasts_s = gateway.allow(request, job, READ)
+    query = request.query_params
+    view = view_named(query.get("view"))
+    gateway.record(job)
+    given = request.headers.get("last-event-id")
+    cursor = Cursor.parse(given if given is not None else query.get("after"), job)
+    if view.name == "native" and cursor.part is not None:
+        raise InputError("the cursor is one of another view: a native one is `<epoch>-<seq>`")
+    asked = await gateway.asked(job)
+    subject = Subject(job=job, model=asked.model if asked else "", include_usage=flag(query.get("usage"), "usage"))
+    return await stream(gateway, view, subject, cursor, lasts_s=lasts_s)

@@ -1,0 +1,151 @@
+"""`/v1/jobs`: submit one, look at it, cancel it, try it again, get a fresh token for its stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get, post
+
+from headrace.chat.completion import Outcome
+from headrace.errors import Damaged, Expired, InputError, Unknown
+from headrace.jobs.build import CHAT_TIMEOUT_S, TIMEOUT_S, checked_key, timeout_ms, ttl_ms
+from headrace.ledger.cancel import cancel as cancel_job
+from headrace.ledger.state import TERMINAL, JobState
+from headrace.ledger.unread import Asker
+from headrace_api.auth import CANCEL, EVERY_JOB, READ, SUBMIT, TOKEN_S
+from headrace_api.requests.chat_completions import Asked, read_asked, read_object, sized
+from headrace_api.state import Gateway
+
+FIELDS = ("state", "created", "ended", "n")
+
+
+async def submitted(
+    gateway: Gateway,
+    request: Request[Any, Any, Any],
+    asked: Asked,
+    key: str | None = None,
+    *,
+    timeout_s: float = CHAT_TIMEOUT_S,
+    job_id: str | None = None,
+    asker: Asker | None = None,
+) -> str:
+    """The id of the job, accepted. `Idempotency-Key`, or the body's own, makes the same request the same job. `timeout_s` is
+    how long it may take where the body does not say. A new job has the id `job_id`; `asker` waits on a connection."""
+    given = checked_key(key or key_of(request, asked))
+    return await gateway.client.submit_job(
+        asked.job,
+        ttl_ms=ttl_ms(asked.own.get("ttl_s")),
+        timeout_ms=timeout_ms(asked.own.get("timeout_s"), timeout_s),
+        idempotency_key=given,
+        job_id=job_id,
+        asker=asker,
+    )
+
+
+def key_of(request: Request[Any, Any, Any], asked: Asked) -> Any:
+    return asked.own.get("idempotency_key") or request.headers.get("idempotency-key")
+
+
+def as_json(value: Any, status: int = 200, **headers: str) -> Response[bytes]:
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    return Response(msgspec.json.encode(value), status_code=status, media_type="application/json", headers=named)
+
+
+@post("/v1/jobs")
+async def submit(request: Request[Any, Any, Any], gateway: Gateway) -> Response[bytes]:
+    """Accept OpenAI's chat-completions body as a job; deltas are streamed unless it says `"stream": false`."""
+    gateway.allow(request, EVERY_JOB, SUBMIT)
+    raw = await request.body()
+    body = await sized(len(raw), read_object, raw)
+    asked = await sized(len(raw), read_asked, body, streams=body.get("stream") is not False)
+    job = await submitted(gateway, request, asked, timeout_s=TIMEOUT_S)
+    state = None
+    if key_of(request, asked):  # what was said before may have been answered before
+        (state,) = await gateway.fields(job, "state")
+    return as_json(
+        {
+            "id": job,
+            "status": state.decode() if state else "queued",
+            "urls": gateway.urls(request, job),
+            "stream_token": gateway.gate.sign(job, (READ, CANCEL)),
+        },
+        202,
+        location=f"/v1/jobs/{job}",
+        x_headrace_job=job,
+    )
+
+
+@get("/v1/jobs/{job:str}")
+async def show(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> Response[bytes]:
+    """Its state; once it has ended, `completion` or `error`."""
+    gateway.allow(request, job, READ)
+    state, created, ended, attempts = await gateway.fields(job, *FIELDS)
+    if state is None:
+        raise Unknown(job, "never submitted here, or past its retention of 24 h")
+    try:
+        status = JobState(state.decode())
+        shown: dict[str, Any] = {
+            "id": job,
+            "status": status,
+            "attempts": int(attempts or 0),
+            "created_ms": int(created or 0),
+            "ended_ms": int(ended) if ended else None,
+        }
+    except ValueError:
+        raise Damaged(job, "its record was changed by somebody else") from None
+    if status in TERMINAL:
+        try:
+            shown |= outcome_fields(await gateway.outcome(job))
+        except Expired:
+            shown |= {"error": {"code": "expired", "message": "its result is past its lifetime"}}
+    return as_json(shown)
+
+
+def outcome_fields(outcome: Outcome | None) -> dict[str, Any]:
+    if outcome is None:
+        return {}
+    return {"completion": outcome.completion} if outcome.completion is not None else {"error": outcome.error}
+
+
+@post("/v1/jobs/{job:str}/cancel", status_code=200)
+async def cancel(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> Response[bytes]:
+    """Stop it; a call in flight is closed at once. Twice is no error; after its end it is a 409."""
+    gateway.allow(request, job, CANCEL)
+    gateway.record(job)
+    async with gateway.client.talking():
+        return as_json({"id": job, "status": await cancel_job(gateway.client.ledger, job)})
+
+
+@post("/v1/jobs/{job:str}/retry", status_code=202)
+async def retry(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> Response[bytes]:
+    """Submit it again, when it failed, died or was cancelled: a new job. Asked for twice it is one."""
+    gateway.allow(request, job, SUBMIT)
+    gateway.record(job)
+    new = await gateway.client.retry_job(job)
+    return as_json(
+        {
+            "id": new,
+            "retry_of": job,
+            "status": "queued",
+            "urls": gateway.urls(request, new),
+            "stream_token": gateway.gate.sign(new, (READ, CANCEL)),
+        },
+        202,
+        location=f"/v1/jobs/{new}",
+        x_headrace_job=new,
+    )
+
+
+@post("/v1/jobs/{job:str}/tokens", status_code=201)
+async def token(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> Response[bytes]:
+    """A fresh stream token, for a page that comes back: `{"scope": ["read", "cancel"]}`."""
+    gateway.allow(request, job, SUBMIT)
+    raw = await request.body()
+    scope = read_object(raw).get("scope", [READ]) if raw else [READ]
+    if not isinstance(scope, list) or not scope or any(one not in (READ, CANCEL) for one in scope):
+        raise InputError(f"/scope: must be a list of {READ} and {CANCEL}")
+    (state,) = await gateway.fields(job, "state")
+    if state is None:
+        raise Unknown(job, "never submitted here, or past its retention of 24 h")
+    return as_json({"stream_token": gateway.gate.sign(job, scope), "expires_in_s": TOKEN_S}, 201)

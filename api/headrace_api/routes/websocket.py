@@ -1,0 +1,339 @@
+"""`WS /v1/stream`: many jobs watched over one WebSocket, or one that the URL names.
+
+The client says `{"op": "sub", "job": …, "after": …, "view": …, "token": …}`, `unsub` and `cancel`. Every frame is
+`{"v": 1, "job": …, "id": …, "t": …}`; in views other than native, `d` is what the view says. A subscription ends with
+`{"t": "closed", "code": …}`; with a job in the URL the connection itself closes with that code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any, Literal
+
+import msgspec
+import structlog
+from litestar import WebSocket, websocket
+from litestar.exceptions import WebSocketDisconnect
+from msgspec import Raw
+
+from headrace.errors import Finished, Gone, HeadraceError, InputError, Unknown
+from headrace.ledger.cancel import cancel
+from headrace.waiting import stop
+from headrace_api.auth import CANCEL, READ, Denied
+from headrace_api.errors import Problem
+from headrace_api.quoting import shortened
+from headrace_api.state import Gateway
+from headrace_api.streaming.session import DRAINING, Following
+from headrace_api.streaming.ws_protocol import FRAGMENT
+from headrace_api.views import Cursor, Frame, Subject, view_named
+
+log = structlog.get_logger("headrace.api")
+
+PROTOCOL = "headrace.v1"
+MOST_FRAME_BYTES = 64 * 1024
+LARGE_BYTES = 256 * 1024
+PIECE_BYTES = 64 * 1024
+HEARTBEAT = b'{"v":1,"t":"hb"}'
+FIRST_WORD_S = 5.0
+END, RESTART, INTERNAL, BAD, NO_TOKEN, FORBIDDEN, UNKNOWN, SLOW, GONE, TOO_MANY = (
+    *(1000, 1012, 1011, 4400, 4401, 4403, 4404, 4408, 4410, 4429),
+)
+encode = msgspec.json.Encoder().encode
+
+
+class Order(msgspec.Struct, forbid_unknown_fields=True):
+    """What a client says."""
+
+    op: Literal["sub", "unsub", "cancel"]
+    job: str
+    after: str | None = None
+    view: str | None = None
+    token: str | None = None
+
+
+class Closing(Exception):
+    """The connection is to be closed with this code."""
+
+    def __init__(self, code: int, reason: str):
+        super().__init__(shortened(reason))
+        self.code = code
+
+
+def closing(error: Exception) -> Closing:
+    """The code that `error` is told with."""
+    codes: tuple[tuple[type[Exception], int], ...] = (
+        (InputError, BAD),
+        (Unknown, UNKNOWN),
+        (Gone, GONE),
+        (HeadraceError, INTERNAL),
+    )
+    if isinstance(error, Closing):
+        return error
+    if isinstance(error, Denied):
+        return Closing(NO_TOKEN if error.missing else FORBIDDEN, str(error))
+    if isinstance(error, Problem):
+        return Closing(TOO_MANY, str(error))
+    return Closing(next((code for kind, code in codes if isinstance(error, kind)), INTERNAL), str(error))
+
+
+class Connection:
+    """One WebSocket: a task for each subscription, and one lock, so that each has its turn at the line."""
+
+    def __init__(self, gateway: Gateway, socket: WebSocket[Any, Any, Any]):
+        self._gateway = gateway
+        self._socket = socket
+        self._scope: Any = socket.scope
+        self._line = asyncio.Lock()
+        self._gone: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._subscriptions: dict[str, asyncio.Task[None]] = {}
+        self._sending: set[asyncio.Task[None]] = set()  # messages in pieces
+        self._said = asyncio.Event()  # set by whatever is sent
+        self._closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
+        self._slot = contextlib.ExitStack()
+        self._greeted = False
+        if gateway.gate.is_open or gateway.gate.holds(gateway.tokens(socket)):
+            self._greet()
+        self._watched_until = asyncio.get_running_loop().time()
+
+    def _greet(self) -> None:
+        """Take a place among the streams that may be open: nobody without a token does. Raises `Problem` when there is none."""
+        if not self._greeted:
+            self._slot.enter_context(self._gateway.one_stream())
+            self._greeted = True
+
+    async def run(self) -> None:
+        """Until the client leaves, or there is a reason to close."""
+        works = (self._listen(), self._beat(), self._drain(), self._lapse())
+        tasks = [asyncio.create_task(work) for work in works]
+        try:
+            done, _ = await asyncio.wait({*tasks, self._closing}, return_when=asyncio.FIRST_COMPLETED)
+            await self._end(next(iter(done)))
+        finally:
+            if not self._gone.done():
+                self._gone.set_result(None)
+            await stop(*tasks, *self._subscriptions.values())
+            self._slot.close()
+
+    async def _end(self, done: asyncio.Future[Any]) -> None:
+        error = done.exception()
+        why = done.result() if error is None else closing(error) if isinstance(error, Exception) else None
+        if isinstance(why, Closing):
+            with contextlib.suppress(Exception):
+                await self._close(why)
+
+    async def _close(self, why: Closing) -> None:
+        reason = str(why).encode()[:120].decode(errors="ignore")
+        if why.code == SLOW or not self._greeted:
+            self._gateway.abort(self._scope, why.code.to_bytes(2, "big") + reason.encode())
+            return
+        async with asyncio.timeout(self._gateway.settings.slow_reader_s):
+            await self._socket.close(why.code, reason)
+
+    async def single(self, job: str) -> None:
+        """Watch the one job that the URL names."""
+        query = self._socket.query_params
+        order = Order("sub", job, query.get("after"), query.get("view"))
+        self._subscriptions[job] = asyncio.create_task(self._follow(order, only=True))
+
+    async def _listen(self) -> Closing | None:
+        while True:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return None
+            text = message.get("text")
+            if text is None:
+                return Closing(BAD, "frames are text; this one was binary")
+            try:
+                order = msgspec.json.decode(text, type=Order)
+            except (msgspec.DecodeError, RecursionError) as error:
+                return Closing(BAD, f"frame refused: {error}")
+            await self._obey(order)
+
+    async def _lapse(self) -> Closing:
+        """Wait until it is too late for a token, counted from the beginning and whatever was said since, or until nothing has
+        been watched for too long."""
+        if not self._greeted:
+            await asyncio.sleep(FIRST_WORD_S)
+            if not self._greeted:
+                return Closing(NO_TOKEN, f"no token within {FIRST_WORD_S:g} s")
+        idle_s, loop = self._gateway.settings.gateway_idle_s, asyncio.get_running_loop()
+        rest_s = idle_s
+        while rest_s > 0:
+            await asyncio.sleep(rest_s)
+            rest_s = idle_s if self._subscriptions else self._watched_until + idle_s - loop.time()
+        return Closing(END, f"nothing was watched here for {idle_s:g} s")
+
+    async def _obey(self, order: Order) -> None:
+        if order.op == "unsub":
+            task = self._unwatched(order.job)
+            if task is not None:
+                await stop(task)  # nothing more of it may come, and a cancellation can get lost on its way
+                await self._tell(order.job, END, "unsubscribed")
+        elif order.op == "cancel":
+            await self._cancel(order)
+        elif order.job in self._subscriptions:
+            raise Closing(BAD, f"{order.job:.64} is watched already on this connection")
+        elif len(self._subscriptions) >= self._gateway.settings.gateway_subscriptions:
+            most = self._gateway.settings.gateway_subscriptions
+            raise Closing(TOO_MANY, f"one connection watches {most} jobs at most")
+        else:
+            self._subscriptions[order.job] = asyncio.create_task(self._follow(order, only=False))
+
+    async def _cancel(self, order: Order) -> None:
+        try:
+            self._gateway.allow(self._socket, order.job, CANCEL, (order.token,) if order.token else ())
+            self._greet()
+            self._gateway.record(order.job)
+            state = await cancel(self._gateway.client.ledger, order.job)
+        except Finished as error:
+            state = error.detail
+        except (Denied, HeadraceError, Problem) as error:
+            await self._tell(order.job, (why := closing(error)).code, str(why))
+            return
+        await self._send([encode({"v": 1, "job": order.job, "t": "cancelled", "state": state})])
+
+    async def _follow(self, order: Order, *, only: bool) -> None:
+        try:
+            why = await self._watch(order)
+        except (Denied, HeadraceError, Problem) as error:
+            why = closing(error)
+        except Closing as error:  # the line itself is at fault; with its traceback it would keep what was to be sent
+            why, only = Closing(error.code, str(error)), True
+        except (OSError, WebSocketDisconnect):
+            return
+        except Exception as error:
+            log.error("unforeseen", error=type(error).__name__, exc_info=error)
+            why = Closing(INTERNAL, "something went wrong here")
+        self._unwatched(order.job)
+        if why is None:
+            return
+        if only:
+            if not self._closing.done():
+                self._closing.set_result(why)
+            return
+        with contextlib.suppress(OSError, Closing, WebSocketDisconnect):
+            await self._tell(order.job, why.code, str(why))
+
+    def _unwatched(self, job: str) -> asyncio.Task[None] | None:
+        task = self._subscriptions.pop(job, None)
+        if task is not None:
+            self._watched_until = asyncio.get_running_loop().time()
+        return task
+
+    async def _watch(self, order: Order) -> Closing | None:
+        gateway, job = self._gateway, order.job
+        lasts_s = gateway.allow(self._socket, job, READ, (order.token,) if order.token else ())
+        self._greet()
+        view = view_named(order.view)
+        gateway.record(job)
+        cursor = Cursor.parse(order.after, job)
+        if view.name == "native" and cursor.part is not None:
+            raise InputError("the cursor is one of another view: a native one is `<epoch>-<seq>`")
+        following = Following(gateway, view, Subject(job=job), cursor, lasts_s=lasts_s)
+        try:
+            if not await following.open():
+                return Closing(END, "nothing follows its end")
+            async with contextlib.aclosing(following.groups(self._gone)) as groups:
+                async for group in groups:
+                    for frame in group:
+                        await self._send_frame(job, view.name, frame)
+        finally:
+            following.close()
+        codes = {"end": END, "gone": GONE, "failed": INTERNAL, "expired": NO_TOKEN}
+        return Closing(codes[following.last], following.last) if following.last in codes else None
+
+    async def _send_frame(self, job: str, view: str, frame: Frame) -> None:
+        if len(frame.data) < LARGE_BYTES:
+            await self._send([wrapped(job, view, frame)])
+            return
+        # Half a message cannot be taken back: what has begun is sent to its end, whoever is cancelled meanwhile.
+        sending = asyncio.create_task(self._send_in_pieces(parts(job, view, frame)))
+        self._sending.add(sending)
+        sending.add_done_callback(self._on_sent)
+        await asyncio.shield(sending)
+
+    async def _send_in_pieces(self, message: list[memoryview]) -> None:
+        """One message in fragments: a reader that is slow has one of them waiting for it, and the rest is everybody's."""
+        pieces = [part[at : at + PIECE_BYTES] for part in message for at in range(0, len(part), PIECE_BYTES)]
+        async with self._line:
+            for number, piece in enumerate(pieces):
+                fragment = piece, number == 0, number == len(pieces) - 1
+                try:
+                    async with asyncio.timeout(self._gateway.settings.slow_reader_s):
+                        await self._socket.send({"type": "websocket.send", FRAGMENT: fragment})  # type: ignore[typeddict-item]
+                except TimeoutError:
+                    raise Closing(SLOW, "nothing was taken for too long; come back with your cursor") from None
+                await asyncio.sleep(0)  # the others' turn: much goes out before a socket is full
+        self._said.set()
+
+    def _on_sent(self, sending: asyncio.Task[None]) -> None:
+        self._sending.discard(sending)
+        error = None if sending.cancelled() else sending.exception()
+        if isinstance(error, Closing) and not self._closing.done():
+            self._closing.set_result(Closing(error.code, str(error)))
+
+    async def _send(self, frames: list[bytes]) -> None:
+        async with self._line:
+            for frame in frames:
+                try:
+                    async with asyncio.timeout(self._gateway.settings.slow_reader_s):
+                        await self._socket.send_data(frame.decode())
+                except TimeoutError:
+                    raise Closing(SLOW, "nothing was taken for too long; come back with your cursor") from None
+        self._said.set()
+
+    async def _tell(self, job: str, code: int, message: str) -> None:
+        await self._send([encode({"v": 1, "job": job[:64], "t": "closed", "code": code, "message": message[:500]})])
+
+    async def _beat(self) -> None:
+        """A frame whenever there was none for a while: a browser does not see pings."""
+        while True:
+            self._said.clear()
+            try:
+                async with asyncio.timeout(self._gateway.settings.heartbeat_s):
+                    await self._said.wait()
+            except TimeoutError:
+                await self._send([HEARTBEAT])
+
+    async def _drain(self) -> Closing:
+        await self._gateway.draining.wait()
+        with contextlib.suppress(TimeoutError, OSError, Closing):
+            async with asyncio.timeout(1):
+                await self._send([encode({"v": 1, "t": "bye", "reason": DRAINING, "reconnect_ms": 500})])
+        return Closing(RESTART, DRAINING)
+
+
+def parts(job: str, view: str, frame: Frame) -> list[memoryview]:
+    """The same as `wrapped`, without a copy where it can be helped."""
+    if view != "native" and frame.id is not None:
+        return [memoryview(wrapped(job, view, frame))]
+    head = {"v": 1, "job": job} | ({"id": frame.id} if frame.id is not None else {})
+    return [memoryview(encode(head)[:-1] + b","), memoryview(frame.data)[1:]]
+
+
+def wrapped(job: str, view: str, frame: Frame) -> bytes:
+    """The frame as it goes over the WebSocket."""
+    head = {"v": 1, "job": job} | ({"id": frame.id} if frame.id is not None else {})
+    if view == "native" or frame.id is None:
+        return encode(head)[:-1] + b"," + frame.data[1:]
+    data = Raw(frame.data) if frame.data[:1] == b"{" else frame.data.decode()
+    return encode(head | {"view": view, "d": data})
+
+
+@websocket("/v1/stream")
+async def stream(socket: WebSocket[Any, Any, Any], gateway: Gateway) -> None:
+    """Many jobs, or the one of `?job=`, `?after=`, `?view=`."""
+    offered: Any = socket.scope.get("subprotocols") or []
+    await socket.accept(subprotocols=PROTOCOL if PROTOCOL in offered else None)
+    # Accepted first: a browser is told nothing of why a handshake was refused.
+    try:
+        gateway.check_caller(socket)
+        connection = Connection(gateway, socket)
+        job = socket.query_params.get("job")
+        if job is not None:
+            await connection.single(job)
+        await connection.run()
+    except (Denied, Problem) as error:
+        why = closing(error)
+        await socket.close(why.code, str(why)[:120])

@@ -1,0 +1,168 @@
+"""What the routes of one gateway process share: the ledger, the reader, the gate, and the word that it is time to go."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Literal
+
+import msgspec
+
+from headrace.chat.completion import Outcome
+from headrace.client.async_client import AsyncHeadrace
+from headrace.client.handles import decode_outcome
+from headrace.errors import Damaged, Expired, InputError, Unknown
+from headrace.events.ids import START, EventId
+from headrace.events.reader import Reader, Viewer
+from headrace.jobs.job import Job
+from headrace.ledger.state import TERMINAL
+from headrace.settings import Settings
+from headrace.text.readable import UNREADABLE
+from headrace.waiting import persistently
+from headrace_api.access.callers import Callers
+from headrace_api.auth import Gate, tokens_of
+from headrace_api.errors import Problem
+from headrace_api.requests.unread import Delivery, Exchange, Unread
+
+JOB_ID_CHARS = 64
+
+
+class Gateway:
+    """One for a process. `draining` is set when it has been told to stop: every stream ends at once, no job does."""
+
+    def __init__(self, settings: Settings, gate: Gate, callers: Callers):
+        self.settings = settings
+        self.gate = gate
+        self.callers = callers
+        self.draining = asyncio.Event()
+        self.abort: Callable[[Any, bytes], None] = lambda scope, last: None
+        self.delivery: Callable[[Exchange], Delivery] = lambda _: "read"
+        self.streams = 0
+        self._client: AsyncHeadrace | None = None
+        self._reader: Reader | None = None
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Connected to the ledger. Raises `Unreachable` when nothing answers there."""
+        async with AsyncHeadrace(settings=self.settings) as self._client:
+            self._reader = Reader(self._client.ledger)
+            self.unread = Unread(self._client, self.delivery)
+            try:
+                yield
+            finally:
+                await self.unread.close()
+                await self._reader.close()
+
+    @property
+    def client(self) -> AsyncHeadrace:
+        assert self._client is not None
+        return self._client
+
+    def held(self) -> dict[str, int]:
+        """What grows with its viewers, and is back where it was when they have left."""
+        assert self._reader is not None
+        return {"streams": self.streams, **self._reader.held(), "tasks": len(asyncio.all_tasks())}
+
+    def allow(self, connection: Any, job: str, scope: str, more: tuple[str, ...] = ()) -> float | None:
+        """Whether this request may do `scope` on `job`. Returns how many seconds a connection may last, None without an end.
+        Raises `Denied`."""
+        self.check_caller(connection)
+        return self.gate.check([*self.tokens(connection), *more], job, scope)
+
+    def check_caller(self, connection: Any) -> None:
+        """Raises `Denied` for pages of other sites, and names for this gateway that may be anybody's."""
+        headers, server = connection.headers, connection.scope.get("server")
+        self.callers.check(headers.get("host", ""), headers.get("origin"), server[0] if server else None)
+
+    def tokens(self, connection: Any) -> list[str]:
+        """Every token that came with a request."""
+        return tokens_of(connection.headers, connection.query_params, connection.scope.get("subprotocols") or ())
+
+    def urls(self, request: Any, job: str) -> dict[str, str]:
+        """Where a job is watched and its result fetched, as its callers reach this gateway."""
+        return urls_of(self.settings.gateway_url or str(request.base_url).rstrip("/"), job)
+
+    def check_room(self) -> None:
+        """Raises `Problem` when as many streams and WebSockets are open as may be. To be asked before a job is accepted: a
+        client that is refused afterwards tries again, and pays again."""
+        if self.streams >= self.settings.gateway_streams:
+            raise Problem(
+                429, "too_many_streams", "too many streams are open here; try again", headers={"retry-after": "5"}
+            )
+
+    @contextlib.contextmanager
+    def one_stream(self) -> Iterator[None]:
+        """A place among the streams that may be open. Raises `Problem` when there is none."""
+        self.check_room()
+        self.streams += 1
+        try:
+            yield
+        finally:
+            self.streams -= 1
+
+    async def view(self, job: str, after: EventId | Literal["now"] = START) -> Viewer:
+        """A viewer of a job's events. Raises `Unknown`."""
+        assert self._reader is not None
+        return await self._reader.view(self.record(job), after)
+
+    def record(self, job: str) -> str:
+        """The key of a job. Raises `Unknown` for what cannot be one: it is in nobody's ledger."""
+        if not job.startswith("job_") or not job.isascii() or not job.isidentifier() or len(job) > JOB_ID_CHARS:
+            raise Unknown(job[:JOB_ID_CHARS], "no id of a job: those begin with `job_`")
+        return self.client.ledger.keys.job(job)
+
+    async def fields(self, job: str, *names: str) -> list[bytes | None]:
+        record = self.record(job)
+        return await persistently(lambda: self.client.ledger.client.hmget(record, list(names)))
+
+    async def asked(self, job: str) -> Job | None:
+        """What was asked for, as long as it has not ended."""
+        (body,) = await self.fields(job, "body")
+        try:
+            return msgspec.json.decode(body, type=Job) if body else None
+        except msgspec.DecodeError:  # of another version
+            return None
+
+    async def outcome(self, job: str) -> Outcome | None:
+        """How it ended; None when it has not. Raises `Unknown`, or `Expired` when its result is past its lifetime."""
+        (state,) = await self.fields(job, "state")
+        if state is None:
+            raise Unknown(job, "never submitted here, or past its retention of 24 h")
+        if state.decode() not in TERMINAL:
+            return None
+        record = self.record(job)
+        result = await persistently(lambda: self.client.ledger.client.get(f"{record}:result"))
+        if result is None:
+            raise Expired(job, "it ended, and its result is past its lifetime (`ttl_s` of its submission)")
+        try:
+            return decode_outcome(result)
+        except (*UNREADABLE, TypeError, msgspec.ValidationError):
+            raise Damaged(job, "its result was changed by somebody else") from None
+
+    async def ended(self, job: str) -> Outcome:
+        """Wait for its end, and how it ended. Raises `Expired`."""
+        with await self.view(job, "now") as viewer:
+            while (outcome := await self.outcome(job)) is None:
+                with contextlib.suppress(StopAsyncIteration):
+                    while not viewer.ended:
+                        await viewer.next()
+        return outcome
+
+
+def urls_of(base: str, job: str) -> dict[str, str]:
+    """Where a job is watched and its result fetched."""
+    websocket = base.replace("http", "ws", 1)
+    return {
+        "events": f"{base}/v1/jobs/{job}/events",
+        "websocket": f"{websocket}/v1/stream?job={job}",
+        "result": f"{base}/v1/jobs/{job}",
+    }
+
+
+def flag(given: str | None, name: str) -> bool:
+    """A yes or no of the query. Raises `InputError`."""
+    known = {None: False, "0": False, "false": False, "1": True, "true": True}
+    if given not in known:
+        raise InputError(f"{name}: must be true or false, not {given!r:.40}")
+    return known[given]

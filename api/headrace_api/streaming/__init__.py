@@ -1,0 +1,1 @@
+"""An event log on its way to a viewer: the session, server-sent events, WebSocket frames, timers."""

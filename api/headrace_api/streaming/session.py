@@ -1,0 +1,280 @@
+"""A viewer's frames as they come, for whichever transport: in groups, with the silence between them told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import msgspec
+
+from headrace.chat.completion import Outcome
+from headrace.errors import Gone, HeadraceError
+from headrace.events.ids import START, Event, EventId
+from headrace.events.reader import Viewer
+from headrace.ledger.script import AWAY
+from headrace_api.errors import problem_of
+from headrace_api.state import Gateway
+from headrace_api.streaming.inactivity_timer import Overdue
+from headrace_api.views import Cursor, Frame, Replay, Subject, View
+
+FIRST_S = 0.25
+GROUP_BYTES = 64 * 1024
+LOOK_AGAIN_S = 60.0
+STALLED_MS = {b"queued": 600_000, b"running": 60_000}
+"""Since it was submitted, and since its lease ran out."""
+EXPIRING_S = 30.0
+EXPIRED = "the token that it was opened with holds no longer; come back with a fresh one"
+DRAINING = "the gateway is restarting"
+
+
+class Following:
+    """The frames of one job in one view, after one cursor. `open` it first; `close` it at the end.
+
+    `lasts_s` is how long it may, by the token it was opened with. `last` says why it ended, once `groups` has: `end`, `drain`,
+    `expired`, `gone` or `failed`.
+    """
+
+    def __init__(
+        self, gateway: Gateway, view: type[View], subject: Subject, cursor: Cursor, *, lasts_s: float | None = None
+    ):
+        self._gateway = gateway
+        self._held = False
+        self._ahead: list[list[Frame]] = []
+        self._replay = Replay(view, subject, cursor)
+        self._cursor = cursor
+        self.job = subject.job
+        self.last = ""
+        self._viewer: Viewer | None = None
+        self._silent = False
+        self._told = False
+        self._looking: asyncio.Task[list[Frame]] | None = None
+        self._looked_s = 0.0
+        self._pos = START
+        self._lasts_s = lasts_s
+        self._word = ""  # of the token: `expiring`, `expired`
+        self._next: asyncio.Task[list[Event]] | None = None
+
+    async def open(self) -> bool:
+        """Find the log. False when the viewer has seen its `end`. Raises `Unknown`, and `Gone` when that is known at once."""
+        cursor = self._cursor.at
+        self._viewer = viewer = await self._gateway.view(self.job, cursor)
+        if viewer.ended and self._replay.view.resumable and self._cursor.part is None:
+            return False
+        ended, self._pos = viewer.ended, viewer.cursor
+        if self._replay.reads_after != cursor:
+            viewer.close()
+            self._viewer = viewer = await self._gateway.view(self.job)
+        if ended and self._cursor.part is not None:
+            await self._read_ahead(viewer)
+            return bool(self._ahead)
+        self._next = asyncio.create_task(viewer.next())
+        await asyncio.wait({self._next}, timeout=FIRST_S)
+        if self._next.done():
+            error = self._next.exception()
+            if error is not None and not isinstance(error, StopAsyncIteration):
+                raise error
+            if error is None:
+                self._replay.check_first(self._next.result()[0])
+        return True
+
+    async def _read_ahead(self, viewer: Viewer) -> None:
+        """All frames that are left of a job that has ended: whether there are any is not to be told from the cursor."""
+        while not self._replay.closed:
+            events = asyncio.ensure_future(viewer.next())
+            await asyncio.wait({events})
+            self._ahead += [group async for group in self._frames(events.result)]
+
+    def close(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
+        if self._viewer is not None:
+            self._viewer.close()
+
+    async def groups(self, gone: asyncio.Future[Any]) -> AsyncGenerator[list[Frame]]:
+        """Groups of frames; an empty one whenever nothing came for a heartbeat. Ends by itself, or when `gone` is done."""
+        viewer = self._viewer
+        assert viewer is not None
+        for group in self._ahead:
+            yield group
+        if self._cursor.at == "now" and self._replay.reads_after == "now":
+            yield [local({"t": "pos", "at": str(self._pos)})]
+        drain = asyncio.create_task(self._gateway.draining.wait())
+
+        def wake(_: Any) -> None:
+            viewer.wake()
+
+        for end in (drain, gone):
+            end.add_done_callback(wake)
+        silence = Overdue(self._gateway.settings.heartbeat_s, self._on_silence)
+        timers = self._timers()
+        try:
+            while not self._replay.closed:
+                word, self._word = self._word, ""  # taken first: the next may come while this one is being sent
+                if word == "expired":
+                    self.last = "expired"
+                    yield [Frame(None, data) for data in self._replay.view.interrupted(EXPIRED)]
+                    return
+                if word and self._replay.view.name == "native":
+                    yield [local({"t": "auth.expiring", "in_ms": round(1000 * min(EXPIRING_S, self._lasts_s or 0))})]
+                self._silent = False
+                silence.start()
+                more = await self._more(viewer, drain, gone)
+                if gone.done():
+                    return
+                if more is not None:
+                    async for group in self._frames(more):
+                        yield group
+                elif drain.done():
+                    self.last = "drain"
+                    yield [Frame(None, data) for data in self._replay.view.interrupted(DRAINING)]
+                    return
+                elif not self._word:
+                    yield self._beside()
+            self.last = self.last or "end"
+        finally:
+            silence.close()
+            for timer in timers:
+                timer.cancel()
+            gone.remove_done_callback(wake)
+            drain.cancel()
+
+    def _timers(self) -> list[asyncio.TimerHandle]:
+        """What will be said of the token."""
+        if self._lasts_s is None:
+            return []
+        later = asyncio.get_running_loop().call_later
+        warned_s = max(0, self._lasts_s - EXPIRING_S)
+        return [later(warned_s, self._on_word, "expiring"), later(self._lasts_s, self._on_word, "expired")]
+
+    def _on_word(self, word: str) -> None:
+        self._word = word
+        if self._viewer is not None:
+            self._viewer.wake()
+
+    def _beside(self) -> list[Frame]:
+        """What is said in place of a heartbeat. The ledger is asked aside: it may be away, and the heartbeat must come."""
+        now_s = asyncio.get_running_loop().time()
+        if self._looking is not None and self._looking.done():
+            looked, self._looking = self._looking, None
+            return looked.result()
+        if self._looking is None and self._replay.view.name == "native" and not self._told and now_s > self._looked_s:
+            self._looked_s = now_s + LOOK_AGAIN_S
+            self._looking = asyncio.create_task(self._stalled())
+        return []
+
+    async def _stalled(self) -> list[Frame]:
+        """What a native viewer is told once, when nobody seems to work on the job."""
+        ledger, now_ms = self._gateway.client.ledger, time.time() * 1000
+        try:
+            found = await ledger.client.hmget(ledger.keys.job(self.job), ["state", "created", "lease"])
+        except AWAY:
+            return []
+        state, since = found[0], {b"queued": found[1], b"running": found[2]}.get(found[0])
+        if since is None or now_ms - int(since) < STALLED_MS[state]:
+            return []
+        self._told = True
+        why = (
+            "no worker has taken it for ten minutes"
+            if state == b"queued"
+            else "its worker was lost, and no other has taken it"
+        )
+        return [local({"t": "status", "phase": "stalled", "detail": why})]
+
+    def _on_silence(self) -> None:
+        self._silent = True
+        if self._viewer is not None:
+            self._viewer.wake()
+
+    async def _more(self, viewer: Viewer, *ends: asyncio.Future[Any]) -> Callable[[], list[Event]] | None:
+        """The next events, or what raises in their place; None after a heartbeat's silence, or when one of `ends` is done."""
+        if self._next is None:
+            while not any(end.done() for end in ends):
+                events = viewer.at_hand()
+                if events:
+                    return lambda: events
+                if events is None:
+                    break
+                if self._silent or self._word:
+                    return None
+                await viewer.news()
+            else:
+                return None
+            self._next = asyncio.create_task(viewer.next())
+        heartbeat_s = self._gateway.settings.heartbeat_s
+        await asyncio.wait({self._next, *ends}, timeout=heartbeat_s, return_when=asyncio.FIRST_COMPLETED)
+        if not self._next.done():
+            return None
+        task, self._next = self._next, None
+        return task.result
+
+    async def _frames(self, events: Callable[[], list[Event]]) -> AsyncGenerator[list[Frame]]:
+        group: list[Frame] = []
+        size = 0
+        try:
+            for event in events():
+                if self._replay.view.holds:
+                    event = await self._restored(event)
+                    if event is None:
+                        continue
+                for frame in self._replay.add(event):
+                    group.append(frame)
+                    size += len(frame.data)
+                if size > GROUP_BYTES:
+                    yield group
+                    group, size = [], 0
+                if self._replay.closed:
+                    break
+        except StopAsyncIteration:
+            self._replay.view.closed = True
+        except Gone as error:
+            self.last = "gone"
+            view = self._replay.view
+            view.closed = True
+            # Native viewers know the frame; other clients would take the end of the connection for the end of the answer.
+            group += (
+                [self._gap(error)] if view.name == "native" else [Frame(None, data) for data in view.lost(str(error))]
+            )
+        except HeadraceError as error:
+            self.last = "failed"
+            self._replay.view.closed = True
+            problem = problem_of(error)
+            group += [Frame(None, data) for data in self._replay.view.interrupted(str(problem))]
+        if group:
+            yield group
+
+    def _gap(self, error: Gone) -> Frame:
+        first = str(EventId(*error.first)) if error.first else None
+        result = f"/v1/jobs/{self.job}"
+        return local({"t": "gap", "requested": str(self._cursor.at), "first": first, "result": result})
+
+    async def _restored(self, event: Event) -> Event | None:
+        """With a lowered schema the text on the wire is not the answer: it is left out, and the answer is put before `end`."""
+        if event.data.startswith((b'{"t":"attempt.route"', b'{"t":"snapshot"')):
+            told = event.decode()
+            self._held = bool(told.get("route", told).get("lowered"))
+            if self._held and told["t"] == "snapshot":
+                told["message"] = told["message"] | {"content": None}
+                return Event(event.id, msgspec.json.encode(told))
+        elif self._held and event.data.startswith(b'{"t":"text.delta"'):
+            return None
+        elif self._held and event.data.startswith(b'{"t":"end"'):
+            self._say(await self._gateway.outcome(self.job), event.id)
+        return event
+
+    def _say(self, outcome: Outcome | None, at: EventId) -> None:
+        completion = outcome.completion if outcome else None
+        if completion is None:
+            return
+        if completion.structured:
+            self._replay.put(at, msgspec.json.encode(completion.value).decode())
+        elif completion.content is not None:
+            self._replay.put(at, completion.content)
+
+
+def local(fields: dict[str, Any]) -> Frame:
+    """A frame of the gateway's own: it has no id, for it is in no log."""
+    return Frame(None, msgspec.json.encode(fields))

@@ -1,0 +1,145 @@
+"""From `provider/model` to an object that answers: `Model` for direct calls, `Registry` for a worker process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from headrace.chat.provider_table import Provider, providers, split_model
+from headrace.errors import CallError, InputError
+from headrace.text.quoting import quoted
+from headrace_providers.chat_completion import ChatCompletion
+from headrace_providers.credentials import remember
+from headrace_providers.openai import OpenAIChatCompletion, RehearsalChatCompletion
+from headrace_providers.openrouter import OpenRouterChatCompletion
+from headrace_providers.retry import Retry
+from headrace_providers.vllm import VLLMChatCompletion
+from headrace_providers.wire.transport import Deadlines, SdkTransport
+
+CLASSES: dict[str, type[ChatCompletion]] = {
+    "openai": OpenAIChatCompletion,
+    "vllm": VLLMChatCompletion,
+    "openrouter": OpenRouterChatCompletion,
+    "rehearsal": RehearsalChatCompletion,
+}
+MOST_MODELS = 256
+
+
+def class_of(facts: Provider) -> type[ChatCompletion]:
+    """The class of a built-in provider, or of the dialect that a registered one speaks."""
+    return CLASSES.get(facts.name) or CLASSES[facts.dialect]
+
+
+class Model:
+    """The factory of direct calls."""
+
+    @staticmethod
+    def chat_completion(model: str, **words: Any) -> ChatCompletion:
+        """The object for `provider/model`, a built-in provider's or one of `HEADRACE_PROVIDERS`; `words` as its class takes
+        them. Raises `InputError` naming the providers there are."""
+        if not isinstance(model, str):
+            raise InputError(f"model={quoted(model)}: write `provider/model`")
+        rows = providers(os.environ)
+        name, model_id = split_model(model, rows)
+        return class_of(rows[name])(model_id, facts=rows[name], **words)
+
+    @staticmethod
+    def from_config(config: Mapping[str, Any], **words: Any) -> ChatCompletion:
+        """What `serialize()` described; the key comes from the environment, or `api_key`. Raises `InputError`."""
+        if not isinstance(config, Mapping):
+            raise InputError(f"this is no configuration of a model, but of type {type(config).__name__}")
+        given = dict(config)
+        try:
+            provider, model_id, sort = given.pop("provider"), given.pop("model_id"), given.pop("model_type")
+        except KeyError as error:
+            raise InputError(f"this is no configuration of a model: {error} is missing") from None
+        if sort != ChatCompletion.model_type:
+            raise InputError(f"model_type={quoted(sort)}: only {quoted(ChatCompletion.model_type)} is known")
+        options, switches = given.pop("options", {}), given.pop("switches", {})
+        if not isinstance(options, dict) or not isinstance(switches, dict):
+            raise InputError("this is no configuration of a model: options and switches must be objects")
+        if isinstance(given.get("retry"), dict):
+            try:
+                given["retry"] = msgspec.convert(given["retry"], Retry)
+            except msgspec.ValidationError as error:
+                raise InputError(f"this is no configuration of a model: retry: {error}") from None
+        return Model.chat_completion(f"{provider}/{model_id}", **options, **switches, **given, **words)
+
+
+class Registry:
+    """The providers that this process can reach. Credentials come from the environment and stay here.
+
+    One transport per provider, made on first use; one object per model, the last `MOST_MODELS` of them.
+    """
+
+    def __init__(self, deadlines: Deadlines, environ: Mapping[str, str] | None = None, connections: int = 1000):
+        self._deadlines = deadlines
+        self._environ = os.environ if environ is None else environ
+        self._connections = connections
+        self._rows = providers(self._environ)
+        self._transports: dict[str, SdkTransport] = {}
+        self._models: dict[tuple[str, bool], ChatCompletion] = {}
+        for facts in self._rows.values():
+            remember(facts.key(self._environ), default=facts.default_key)
+
+    def configured(self) -> list[str]:
+        """Names of the providers whose address and key are known here."""
+        return [
+            name
+            for name, facts in self._rows.items()
+            if (name not in CLASSES or facts.given(self._environ))
+            and facts.address(self._environ)
+            and facts.key(self._environ)
+        ]
+
+    def lacking(self) -> dict[str, str]:
+        """Of the providers that are known and cannot be called, what is missing."""
+        return {name: why for name, facts in self._rows.items() if (why := self._lacking(facts))}
+
+    def usable(self) -> list[str]:
+        """All others that are known."""
+        return [name for name in self._rows if not self._lacking(self._rows[name])]
+
+    def _lacking(self, facts: Provider) -> str:
+        if not facts.address(self._environ):
+            return f"{facts.base_url_variable} is not set"
+        return "" if facts.key(self._environ) else f"{facts.key_variable} is not set"
+
+    def chat_completion(self, model: str, *, retry: bool = True) -> ChatCompletion:
+        """The object for `provider/model`. Raises `CallError` when this worker has no address or key for it."""
+        made = self._models.get((model, retry))
+        if made is None:
+            if len(self._models) >= MOST_MODELS:
+                self._models.pop(next(iter(self._models)))
+            made = self._models[model, retry] = self._make(model, retry=retry)
+        return made
+
+    def _make(self, model: str, *, retry: bool) -> ChatCompletion:
+        try:
+            name, model_id = split_model(model, self._rows)
+        except InputError as error:
+            raise CallError("no_deployment", f"this worker does not know the provider: {error}") from None
+        facts = self._rows[name]
+        base_url, key = facts.address(self._environ), facts.key(self._environ)
+        if not base_url:
+            raise CallError("no_deployment", f"{name}: {facts.base_url_variable} is not set where this worker runs")
+        if not key:
+            raise CallError("auth", f"{name}: {facts.key_variable} is not set where this worker runs")
+        if name not in self._transports:
+            self._transports[name] = SdkTransport(deadlines=self._deadlines, connections=self._connections)
+        return class_of(facts)(
+            model_id,
+            facts=facts,
+            base_url=base_url,
+            api_key=key,
+            retry=Retry() if retry else False,
+            deadlines=self._deadlines,
+            transport=self._transports[name],
+        )
+
+    async def close(self) -> None:
+        for transport in self._transports.values():
+            await transport.close()

@@ -1,0 +1,138 @@
+"""The join of a batch: its parts become one output and one file of errors, in input order, every item in exactly one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+
+import msgspec
+
+from headrace.batches.ingest import read_index
+from headrace.batches.output_lines import KIND_OF_STATE, error_line, is_row
+from headrace.batches.prefill import kept_rows
+from headrace.batches.template import Item
+from headrace.errors import Failure
+from headrace.ledger.checkpoint import rows_of
+from headrace.ledger.close import close
+from headrace.ledger.shard_range import ShardRange, part_file
+from headrace.storage.local import FileStore, write_all
+from headrace.waiting import patiently
+from headrace_worker.execution.shard_attempt import part_lines
+from headrace_worker.service import Process
+
+STATES = {kind.encode(): state for state, kind in KIND_OF_STATE.items()}
+UNFINISHED = {
+    "cancelled": Failure("batch_cancelled", "its batch was cancelled before it ran"),
+    "expired": Failure("batch_expired", "its batch expired before it ran"),
+}
+
+
+async def join(process: Process, batch_id: str, epoch: int, batch: dict[str, bytes], store: FileStore) -> None:
+    """Write `output.<epoch>.jsonl` and `errors.<epoch>.jsonl` and close the batch with them.
+
+    Also after a cancellation or an expiry: rows that were paid for are taken from the shards' records, and items that
+    never ran become error lines. Raises `StorageError`, or a `Refused` when another join was faster.
+    """
+    ledger = process.ledger
+    shards = int(batch["shards"])
+    found = await patiently(lambda: ledger.client.hgetall(f"{ledger.keys.batch(batch_id)}:parts"))
+    parts = {int(number): part_file(batch_id, int(number), part.decode()) for number, part in found.items()}
+    left = [number for number in range(shards) if number not in parts]
+    fed = int(batch["fed"])
+    rows: dict[int, dict[int, bytes]] = {}
+    for number in left:
+        if number < fed:  # a shard that was never fed has no rows
+            there = await patiently(lambda number=number: rows_of(ledger, f"{batch_id}.s{number}"))
+            rows[number] = {index: row for index, row in there.items() if is_row(row)}
+    output, errors = f"{batch_id}/output.{epoch}.jsonl", f"{batch_id}/errors.{epoch}.jsonl"
+    taken_over: Counter[str] = Counter()
+    unfinished = await asyncio.to_thread(_write, store, batch_id, epoch, batch, parts, rows, taken_over, output, errors)
+    await patiently(
+        lambda: close(
+            ledger,
+            batch_id,
+            epoch,
+            output=output,
+            errors=errors,
+            unfinished=unfinished,
+            left=[f"{batch_id}.s{number}" for number in left if number < fed],
+            taken_over=taken_over,
+        )
+    )
+    await asyncio.to_thread(_sweep, store, batch_id)
+
+
+def _write(
+    store: FileStore,
+    batch_id: str,
+    epoch: int,
+    batch: dict[str, bytes],
+    parts: dict[int, str],
+    rows: dict[int, dict[int, bytes]],
+    taken_over: Counter[str],
+    output: str,
+    errors: str,
+) -> int:
+    """Returns how many items never ran; counts those in `taken_over` that an earlier batch has run."""
+    reason = UNFINISHED.get(batch["outcome"].decode(), UNFINISHED["cancelled"])
+    unfinished = 0
+    store.remove(output)  # of this very epoch: a first try of ours that ended before it could close
+    store.remove(errors)
+    with store.writer(output) as good, store.writer(errors) as bad:
+        for number, shard in enumerate(_ranges(store, batch)):
+            if number in parts:
+                lines: Iterator[bytes] = store.lines(parts[number])
+            else:
+                there = rows.get(number, {})
+                if batch.get("prefill"):
+                    there = _kept(store, batch_id, shard, there, taken_over) | there
+                missing = _missing(store, batch, shard, there, reason, f"{batch_id}.{{}}.{epoch}.0")
+                unfinished += len(missing)
+                lines = iter(part_lines(store, there | missing))
+            for line in lines:
+                write_all(good if line[:1] == b"s" else bad, line[1:])
+    return unfinished
+
+
+def _kept(
+    store: FileStore, batch_id: str, shard: ShardRange, rows: dict[int, bytes], taken_over: Counter[str]
+) -> dict[int, bytes]:
+    """The rows of an earlier batch that the shard would have taken over: they are paid, whether it began or not."""
+    found, codes = kept_rows(store, batch_id, shard.line, shard.count)
+    kept = {index: row for index, row in found if index not in rows}
+    for index, row in kept.items():
+        taken_over[STATES[row[:1].lower()]] += 1
+        taken_over["prefilled"] += 1
+        if index in codes:
+            taken_over[f"code:{codes[index]}"] += 1
+    return kept
+
+
+def _missing(
+    store: FileStore,
+    batch: dict[str, bytes],
+    shard: ShardRange,
+    rows: dict[int, bytes],
+    reason: Failure,
+    request_id: str,
+) -> dict[int, bytes]:
+    data = store.read(batch["input"].decode(), shard.offset, shard.length)
+    missing = {}
+    for index, line in enumerate(data.splitlines()):
+        if index not in rows:
+            item = msgspec.json.decode(line, type=Item)
+            missing[index] = b"c" + error_line(item.custom_id, request_id.format(shard.line + index), reason)
+    return missing
+
+
+def _ranges(store: FileStore, batch: dict[str, bytes]) -> Iterator[ShardRange]:
+    shards, page = int(batch["shards"]), 1024
+    for first in range(0, shards, page):
+        yield from read_index(store, batch["index"].decode(), first, min(page, shards - first))
+
+
+def _sweep(store: FileStore, batch_id: str) -> None:
+    """The parts and segments are in the output now; orphans of crashed attempts go with them."""
+    store.remove(f"{batch_id}/parts")
+    store.remove(f"{batch_id}/segments")

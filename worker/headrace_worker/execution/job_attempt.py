@@ -1,0 +1,298 @@
+"""One attempt at one job: its body through the engine, its events into the log, its outcome into the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import msgspec
+import structlog
+from headrace_providers.off_loop import contained
+from headrace_providers.wire.choice_parts import Delta
+from headrace_providers.wire.provider_errors import unstorable
+
+from headrace.batches.stored import job_of
+from headrace.chat.completion import Completion, Outcome, written
+from headrace.chat.tool_schemas import reshaped_tools
+from headrace.chat.tools import ToolDefinitions
+from headrace.errors import CODES, CallError, Closed, Damaged, Failure, Fenced, InputError
+from headrace.jobs.job import BODY_VERSION, Job
+from headrace.ledger.claim import LEASE_MS, Claimed
+from headrace.ledger.expire import FAILURE
+from headrace.ledger.finish import finish
+from headrace.ledger.park import park
+from headrace.ledger.release import release
+from headrace.ledger.state import JobState
+from headrace.schema.modes import Mode, is_as_it_comes
+from headrace.text.readable import UNREADABLE, UNWRITABLE
+from headrace_worker.engine.deployment_hold import DRAINING, Deferred
+from headrace_worker.engine.engine import Tries
+from headrace_worker.publishing.delta_events import DeltaEvents, rest
+from headrace_worker.publishing.publisher import Publisher
+from headrace_worker.service import Process
+
+log = structlog.get_logger("headrace.worker.attempt")
+
+OTHER_VERSION_WAIT_MS = 30_000
+EXPIRED = "EXPIRED"
+LOST = {"FENCED": Fenced, "CLOSED": Closed, "DAMAGED": Damaged}
+
+
+class Attempt:
+    """`run()` ends with the job finished or parked, or raises a `Refused`; `stop(reason)` cancels the call.
+
+    It is the engine's `Watch`: what it is told goes into the job's log. Its epoch grows when it begins anew.
+    """
+
+    def __init__(self, process: Process, claimed: Claimed):
+        self.process = process
+        self.claimed = claimed
+        self.id = claimed.record_id
+        self.tries = Tries.parse(claimed.record.get("calls", b"").decode())
+        self.publisher = Publisher(process.flusher, self.id, claimed.epoch, claimed.record, on_stop=self.stop)
+        self.stopped: str | None = None
+        self._call: asyncio.Task[Completion] | None = None
+        self._job: Job | None = None
+        self._restart: asyncio.Task[int] | None = None
+        self._events: DeltaEvents | None = None
+        self._begun_s = time.monotonic()
+        self._first_s: float | None = None
+
+    @property
+    def epoch(self) -> int:
+        return self.publisher.epoch
+
+    @property
+    def calls_in_flight(self) -> int:
+        return 1
+
+    @property
+    def calls(self) -> str:
+        return str(self.tries)
+
+    @property
+    def _tenant(self) -> str:
+        return self.claimed.record.get("tenant", b"default").decode()
+
+    def stop(self, reason: str) -> None:
+        if reason == "UNKNOWN":
+            # The server lost the record; we hold the attempt, so we write it again. Its call goes on.
+            self.publisher.mend_lost_record()
+            return
+        if reason == "FENCED" and self.publisher.restarting:
+            return  # the beat still asked with the epoch that we are about to leave
+        if reason == "REQUEUED":
+            return  # the call in flight may end; the engine asks before it begins another
+        self.stopped = self.stopped or reason
+        if self._call is not None:
+            self._call.cancel()
+
+    async def run(self) -> None:
+        if "cancel" in self.claimed.record:  # it was cancelled while its last attempt was on its way out
+            await self.cancelled()
+            return
+        try:
+            job = job_of(self.claimed.record["body"])
+        except InputError as error:
+            await self._fail(Failure("invalid_request", f"the body in Redis cannot be used: {error}"))
+            return
+        except (*UNREADABLE, KeyError) as error:
+            if self._version() != BODY_VERSION:
+                # A newer producer during a rolling deploy: a newer worker will know what this means.
+                await self._park(OTHER_VERSION_WAIT_MS, "version")
+                return
+            await self._fail(Failure("invalid_request", f"the body cannot be read: {type(error).__name__}"))
+            return
+        if job.v != BODY_VERSION:
+            await self._park(OTHER_VERSION_WAIT_MS, "version")
+            return
+        left_s = self._left_s()
+        if left_s is not None and left_s <= 0:
+            await self._fail(FAILURE)
+            return
+        self._job = job
+        deadline = asyncio.get_running_loop().call_later(left_s, self.stop, EXPIRED) if left_s is not None else None
+        try:
+            await self._ask(job)
+        finally:
+            if deadline is not None:
+                deadline.cancel()
+
+    def _left_s(self) -> float | None:
+        """Seconds until its deadline, by the server's clock: the lease was made at the claim, `LEASE_MS` before its end."""
+        if "expires" not in self.claimed.record:
+            return None
+        return (self.claimed.integer("expires") - self.claimed.integer("lease") + LEASE_MS) / 1000
+
+    async def _ask(self, job: Job) -> None:
+        self._call = asyncio.create_task(
+            contained(
+                self.process.engine.ask(
+                    job,
+                    identity=self.id,
+                    epoch=self.epoch,
+                    tries=self.tries,
+                    watch=self,
+                    tenant=self._tenant,
+                    admit=lambda: self.process.leases.confirm(self.id),
+                )
+            ),
+            name=self.id,
+        )
+        if self.stopped:
+            self._call.cancel()
+        try:
+            completion = await self._call
+        except CallError as error:
+            await self._fail(
+                Failure.of(error),
+                error.details.get("counters", {}),
+            )
+            return
+        except Deferred as deferred:
+            if deferred.reason == DRAINING:
+                await self._hand_back()
+            else:
+                await self._park(int(deferred.delay_s * 1000), str(deferred))
+            return
+        except asyncio.CancelledError:
+            if self.stopped in LOST:
+                raise LOST[self.stopped](self.id, "another attempt has it") from None
+            if self.stopped == EXPIRED:
+                await self._fail(
+                    msgspec.structs.replace(FAILURE, partial=self.publisher.fold.message["content"] or None)
+                )
+                return
+            if self.stopped != "CANCELLED":
+                self._call.cancel()
+                raise
+            await self.cancelled()
+            return
+        counters = ({} if completion.cached else completion.counters()) | {"jobs": 1}
+        try:
+            result, completion = written(completion)
+        except UNWRITABLE as error:
+            await self._fail(Failure.of(unstorable(error, counters, completion.content)), counters)
+            return
+        if not self.publisher.fold.route:
+            self._route(job.model.partition("/")[0], job.model, cached=completion.cached, mode=completion.mode)
+        self.publisher.put(*rest(self.publisher.fold, completion))
+        choices = [completion, *completion.other_choices]
+        fields: dict[str, object] = {
+            "finish": [{"c": c, "reason": choice.finish_reason} for c, choice in enumerate(choices)],
+            "usage": completion.usage,
+        }
+        await self._end(
+            JobState.SUCCEEDED,
+            Outcome(completion=completion),
+            fields | ({"cached": True} if completion.cached else {}),
+            counters,
+            result,
+        )
+
+    # What the engine tells
+
+    def calling(self, provider: str, model: str, mode: Mode | None) -> None:
+        if not self.publisher.fold.route:
+            self._route(provider, model, cached=False, mode=mode)
+
+    def delta(self, delta: Delta) -> None:
+        self._first_s = self._first_s or time.monotonic()
+        if self._events is None:
+            tools = (self._job.tools if self._job is not None else None) or []
+            names = {name for _, name in ToolDefinitions(schemas=tools).named()}
+            self._events = DeltaEvents(reshaped_tools(tools, self._dialect), names)
+        self.publisher.put(*self._events.of(delta))
+
+    def waiting(self, phase: str, detail: str) -> None:
+        self.publisher.put({"t": "status", "phase": phase, "detail": detail})
+
+    async def restart(self, reason: str) -> int:
+        # Not to be cancelled half-way: whatever comes next has to know the epoch.
+        self._restart = asyncio.create_task(self.publisher.restart(reason))
+        epoch = await asyncio.shield(self._restart)
+        self.process.leases.move(self.id, epoch)
+        self._events, self._first_s = None, None
+        return epoch
+
+    def _route(self, provider: str, model: str, *, cached: bool, mode: Mode | None) -> None:
+        route = {"t": "attempt.route", "provider": provider, "model": model, "deployment": provider, "cached": cached}
+        if mode is not None:
+            route["mode"] = mode
+        if self._lowers(mode):
+            route["lowered"] = True
+        self.publisher.put(route)
+
+    def _lowers(self, mode: Mode | None) -> bool:
+        """Whether the text that comes has another shape than the answer."""
+        job = self._job
+        if job is None or job.schema is None:
+            return False
+        return not is_as_it_comes(job.schema, mode, self._dialect)
+
+    @property
+    def _dialect(self) -> str:
+        assert self._job is not None
+        return self.process.registry.chat_completion(self._job.model, retry=False).facts.dialect
+
+    # How it ends
+
+    async def cancelled(self) -> None:
+        """Write the cancellation down; what had come stays in the log."""
+        said = self.publisher.fold.message["content"]
+        failure = Failure("cancelled", "it was cancelled while it ran", partial=said or None)
+        await self._end(JobState.CANCELLED, Outcome(error=failure), {"error": error_of(failure)}, {})
+
+    async def _fail(self, failure: Failure, counters: dict[str, int] | None = None) -> None:
+        await self._end(JobState.FAILED, Outcome(error=failure), {"error": error_of(failure)}, counters or {})
+
+    async def _end(
+        self,
+        state: JobState,
+        outcome: Outcome,
+        fields: dict[str, object],
+        counters: dict[str, int],
+        result: bytes | None = None,
+    ) -> None:
+        if self._restart is not None:
+            await asyncio.wait([self._restart])
+        now_s = time.monotonic()
+        ms = {"ttft": round(((self._first_s or now_s) - self._begun_s) * 1000)}
+        ms["total"] = round((now_s - self._begun_s) * 1000)
+        await self.publisher.move(
+            lambda seq: finish(
+                self.process.ledger,
+                self.id,
+                self.epoch,
+                state,
+                seq=seq,
+                event=msgspec.json.encode({"t": "end", "status": state, **fields, "ms": ms}),
+                result=msgspec.json.encode(outcome) if result is None else result,
+                code=outcome.error.code if outcome.error else "",
+                tenant=self._tenant,
+                counters=counters,
+            )
+        )
+
+    async def _park(self, delay_ms: int, reason: str) -> None:
+        await self.publisher.move(
+            lambda _: park(self.process.ledger, self.id, self.epoch, delay_ms=delay_ms, calls=self.calls, reason=reason)
+        )
+
+    async def _hand_back(self) -> None:
+        """It waits, and the process stops: another worker's now, at once."""
+        queue = await self.publisher.move(lambda _: release(self.process.ledger, self.id, self.epoch, calls=self.calls))
+        await self.process.publish([(queue, self.id)])
+
+    def _version(self) -> object:
+        try:
+            return msgspec.json.decode(self.claimed.record["body"]).get("v")
+        except (*UNREADABLE, KeyError, AttributeError):
+            return BODY_VERSION
+
+
+def error_of(failure: Failure) -> dict[str, object]:
+    """The failure as the `error` of an `end`."""
+    error: dict[str, object] = {"code": failure.code, "message": failure.message}
+    error["retryable"] = failure.code in CODES and CODES[failure.code].retryable
+    return error if failure.status is None else error | {"provider_status": failure.status}

@@ -1,0 +1,403 @@
+"""One shard: its items run concurrently through the engine, and every finished one is made durable at once.
+
+The writer takes whatever is finished since its last call returned; load makes the groups, no timer does. What has no
+row after a crash runs again, nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+import structlog
+from headrace_providers.off_loop import contained
+from headrace_providers.wire.provider_errors import is_configuration, unstorable
+
+from headrace.batches.output_lines import error_line, is_row, success_line
+from headrace.batches.prefill import kept_rows
+from headrace.batches.template import Item, Template
+from headrace.errors import CallError, Failure, Finished, Refused, Spill, StorageError
+from headrace.ledger.checkpoint import ROW_BYTES, Failing, Row, checkpoint, is_settled, rows_of
+from headrace.ledger.claim import Claimed
+from headrace.ledger.finish_shard import finish_shard
+from headrace.ledger.keys import shard_number
+from headrace.ledger.prefill import prefill
+from headrace.ledger.recover import MAX_DEATHS_ALONE, SHARD_WIDTH
+from headrace.ledger.script import AWAY
+from headrace.ledger.shard_range import part_file
+from headrace.storage.local import FileStore
+from headrace.text.readable import UNWRITABLE
+from headrace.waiting import patiently
+from headrace_worker.engine.deployment_hold import DRAINING, Deferred
+from headrace_worker.engine.engine import Engine, Tries
+from headrace_worker.engine.reask import reasked, with_earlier
+from headrace_worker.flower_progress import report_progress
+from headrace_worker.service import Process
+
+log = structlog.get_logger("headrace.worker.shard")
+
+WIDTH = SHARD_WIDTH
+"""Items of one shard in flight at most. They begin in order, so what was in flight at a crash is among the first 64 that
+have no row: those are the suspects of a shard in quarantine, and when they survive the shard goes home."""
+SETTLE_S = 10.0
+"""How long a shard whose other items are done waits to hear whether a failure of the configuration is everybody's."""
+MAX_REASON = 300
+
+
+class ShardRun:
+    """One attempt at one shard. `stop(reason)` makes `run()` end early; `deferred` says that it has to wait. Rows that
+    were paid for are checkpointed in every case but a fence."""
+
+    def __init__(
+        self, process: Process, claimed: Claimed, store: FileStore, batch: dict[str, bytes], template: Template
+    ):
+        self.process = process
+        self.ledger = process.ledger
+        self.engine: Engine = process.engine
+        self.store = store
+        self.id = claimed.record_id
+        self.batch_id, _, self._name = self.id.partition(".")
+        self.epoch = claimed.epoch
+        self.claimed = claimed
+        self.batch = batch
+        self.template = template
+        self.first_line = claimed.integer("line")
+        self.tries = parse_tries(claimed.record.get("calls", b"").decode())
+        self.stopped: str | None = None
+        self.proven = False  # in quarantine: its suspects survived
+        self.deferred: Deferred | None = None
+        self._pending: list[Row] = []
+        self._withheld: list[Row] = []  # of failures that are perhaps no item's: see `_settle`
+        self._uncounted: list[tuple[CallError, asyncio.Future[None]]] = []
+        self._counted = 0
+        self.faulty: int | None = None  # the item that ended in an error which is no answer
+        self._at: dict[asyncio.Task[None], int] = {}  # which item a runner is at
+        self._wake = asyncio.Event()
+        self._running: set[asyncio.Task[None]] = set()
+        self._begun: dict[int, int] = {}  # the items under way, each with its number of calls before
+        self._closing = False
+        self._segments = 0
+        self._rows: dict[int, bytes] = {}  # every row that the ledger has
+        self._failed = self._tokens = 0  # of this attempt, for `report_progress`
+        self._failure: BaseException | None = None
+
+    @property
+    def calls_in_flight(self) -> int | None:
+        """Items whose call has begun: the others wait for a slot, and are to blame for nothing. None before the first item."""
+        if not self._running:
+            return None
+        tries = self.tries.copy()  # it is the thread of the leases that asks
+        return sum(index in tries and tries[index].calls > before for index, before in self._begun.copy().items())
+
+    @property
+    def calls(self) -> str:
+        """The tries of the items that have no row yet, for `park` and `release`."""
+        return " ".join(f"{index}={tries}" for index, tries in self.tries.items() if tries.calls)
+
+    def stop(self, reason: str) -> None:
+        """End early. `PAUSED` and `REQUEUED` let the calls in flight finish; anything else closes their connections."""
+        self.stopped = self.stopped or reason
+        for task in self._running:
+            tries = self.tries.get(self._at.get(task, -1))
+            if reason not in {"PAUSED", "REQUEUED"} or (tries is not None and not tries.calling):
+                task.cancel()
+
+    async def run(self) -> bool:
+        """Run what has no row yet; when every item has one, commit the part and finish the shard. True when finished.
+
+        Raises `StorageError`, or a `Refused` from the ledger.
+        """
+        items = await self._items()
+        rows = await patiently(lambda: rows_of(self.ledger, self.id))
+        if not rows and self.batch.get("prefill"):
+            await self._prefill()
+            rows = await patiently(lambda: rows_of(self.ledger, self.id))
+        self._rows = rows = self._sound(rows, items)
+        todo = [index for index in range(len(items)) if index not in rows]
+        writer = asyncio.create_task(self._write())
+        try:
+            if self.claimed.record.get("queue") == b"quarantine":
+                await self._run_suspects(items, todo)
+            else:
+                await self._run_together(items, todo)
+            await self._settle()
+        finally:
+            # Also when we are cancelled: what is paid is written down first.
+            self._closing = True
+            self._wake.set()
+            await asyncio.shield(writer)
+        if self._failure is not None:
+            raise self._failure
+        if len(self._rows) < len(items):
+            return False
+        await self._commit()
+        return True
+
+    async def _items(self) -> list[Item]:
+        name, offset, length = (
+            self.batch["input"].decode(),
+            self.claimed.integer("offset"),
+            self.claimed.integer("length"),
+        )
+        data = await asyncio.to_thread(self.store.read, name, offset, length)
+        return [msgspec.json.decode(line, type=Item) for line in data.splitlines()]
+
+    def _sound(self, rows: dict[int, bytes], items: list[Item]) -> dict[int, bytes]:
+        """The rows of these items; one that cannot be written into the output has become the row of a failure."""
+        sound: dict[int, bytes] = {}
+        for index, row in rows.items():
+            if 0 <= index < len(items) and not is_row(row):
+                log.error("a damaged row became a failure", record=self.id, line=self.first_line + index)
+                failure = Failure("damaged", "its row in Redis cannot be read")
+                row = b"f" + error_line(items[index].custom_id, self._request_id(index), failure)
+            if 0 <= index < len(items):
+                sound[index] = row
+        return sound
+
+    async def _prefill(self) -> None:
+        count = self.claimed.integer("count")
+        rows, codes = await asyncio.to_thread(kept_rows, self.store, self.batch_id, self.first_line, count)
+        if rows:
+            await patiently(lambda: prefill(self.ledger, self.id, self.epoch, rows, codes))
+
+    async def _run_together(self, items: list[Item], todo: list[int], width: int = WIDTH) -> None:
+        queue = iter(todo)
+
+        async def runner() -> None:
+            for index in queue:
+                if not self._may_begin():
+                    return
+                await self._run_item(index, items[index])
+
+        width = min(len(todo), self.engine.calls, width)
+        self._running = {asyncio.create_task(runner(), name=self.id) for _ in range(width)}
+        try:
+            await self._all_of_them()
+        except asyncio.CancelledError:
+            for task in self._running:
+                task.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
+            raise
+
+    async def _all_of_them(self) -> None:
+        for outcome in await asyncio.gather(*self._running, return_exceptions=True):
+            if isinstance(outcome, BaseException) and not isinstance(outcome, asyncio.CancelledError):
+                self._failure = self._failure or outcome
+
+    def _may_begin(self) -> bool:
+        return not (self.stopped or self.deferred or self._failure or self.process.stopping.is_set())
+
+    async def _run_suspects(self, items: list[Item], todo: list[int]) -> None:
+        """In quarantine, in a process with nothing else in it: those in flight when it last died, `company` at a time, which
+        is fewer after each death. Of those alone the ledger knows which one runs, so that a crash counts against it."""
+        suspect = self.claimed.record.get("item", b"").decode()
+        if self.claimed.integer("alone") >= MAX_DEATHS_ALONE:
+            index = int(suspect) if suspect and int(suspect) in todo else todo[0]
+            failure = Failure("worker_lost", "its worker died on it three times while it ran alone")
+            line = error_line(items[index].custom_id, self._request_id(index), failure)
+            await self._checkpoint([Row(index, "d", line, {f"code:{failure.code}": 1})])
+            self.proven = self._may_begin()
+            return
+        if suspect and int(suspect) in todo:
+            todo = [int(suspect), *(other for other in todo if other != int(suspect))]
+        suspects = todo[: self.claimed.integer("suspects") or WIDTH]
+        width = self.claimed.integer("company") or 1
+        if width > 1:
+            await self._run_together(items, suspects, width)
+        else:
+            for index in suspects:
+                if not self._may_begin():
+                    break
+                await patiently(lambda index=index: checkpoint(self.ledger, self.id, self.epoch, [], item=str(index)))
+                await self._run_together(items, [index])
+        self.proven = self._may_begin()
+
+    async def _run_item(self, index: int, item: Item) -> None:
+        tries = self.tries.setdefault(index, Tries())
+        self._begun[index] = tries.calls
+        if (task := asyncio.current_task()) is not None:
+            self._at[task] = index
+        identity = f"{self.batch_id}.{self.first_line + index}"
+        try:
+            asked = self.engine.ask(
+                self.template.job(item),
+                identity=identity,
+                epoch=self.epoch,
+                tries=tries,
+                admit=lambda: self.process.leases.confirm(self.id),
+                on_configuration=self._count,
+            )
+            completion = await contained(asked)
+            counters = reasked(item, completion.counters() | retried(tries, completion.reasks))
+            completion = with_earlier(item, completion)
+            try:
+                line = success_line(item.custom_id, f"{identity}.{self.epoch}.{tries.calls}", completion)
+            except UNWRITABLE as error:
+                raise unstorable(error, counters, completion.content) from None
+            row = Row(index, "s", line, counters)
+        except CallError as error:
+            failure = Failure.of(error)
+            line = error_line(item.custom_id, f"{identity}.{self.epoch}.{tries.calls}", failure)
+            paid = error.details.get("counters", {})
+            counters = reasked(item, paid | retried(tries, paid.get("reasks", 0)) | {f"code:{failure.code}": 1})
+            row = Row(index, "f", line, counters)
+            if is_configuration(error):
+                tries.spent = 0
+                self._withheld.append(row)
+                return
+        except Deferred as deferred:
+            if deferred.reason != DRAINING and (self.deferred is None or deferred.delay_s > self.deferred.delay_s):
+                self.deferred = deferred
+            return
+        except (asyncio.CancelledError, Refused, StorageError, *AWAY):
+            raise
+        except BaseException:
+            self.faulty = index
+            raise
+        finally:
+            self._begun.pop(index, None)
+        self.tries.pop(index, None)
+        self._pending.append(row)
+        self._wake.set()
+
+    async def _count(self, failure: CallError) -> None:
+        """Have `failure` counted, and wait for it: nobody calls in its place before the batch may have been paused."""
+        counted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._uncounted.append((failure, counted))
+        self._wake.set()
+        await counted
+
+    async def _settle(self) -> None:
+        """Failures of the configuration get no row while they may be everybody's: when the batch is paused, their items run
+        after it. They are the items' own when others succeed (a refused input, say), or when none is left that could."""
+        until = asyncio.get_running_loop().time() + SETTLE_S
+        while self._withheld and self._may_begin():
+            if await patiently(lambda: is_settled(self.ledger, self.id)) or asyncio.get_running_loop().time() > until:
+                self._pending += self._withheld
+                self._withheld = []
+                self._wake.set()
+                return
+            await asyncio.sleep(0.25)
+
+    def _request_id(self, index: int) -> str:
+        return f"{self.batch_id}.{self.first_line + index}.{self.epoch}.0"
+
+    async def _write(self) -> None:
+        """Checkpoint what is pending, again and again, until the shard is closing and nothing is left."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            rows, self._pending = self._pending, []
+            uncounted, self._uncounted = self._uncounted, []
+            if rows or uncounted:
+                try:
+                    await self._checkpoint(rows, [failure for failure, _ in uncounted])
+                except BaseException as error:
+                    self._failure = error
+                    for task in self._running:
+                        task.cancel()
+                    return
+                finally:
+                    for _, counted in uncounted:
+                        if not counted.done():
+                            counted.set_result(None)
+            if self._closing and not self._pending:
+                return
+            if self._pending or self._uncounted:
+                self._wake.set()
+
+    async def _checkpoint(self, rows: list[Row], failures: Sequence[CallError] = ()) -> None:
+        failing = self._failing(failures)
+        large = [row for row in rows if len(row.line) > ROW_BYTES]
+        rows = [row for row in rows if len(row.line) <= ROW_BYTES]
+        if large:
+            rows += await self._into_segment(large)
+        try:
+            state = await patiently(lambda: checkpoint(self.ledger, self.id, self.epoch, rows, failing=failing))
+        except Spill:
+            rows = await self._into_segment(rows)
+            state = await patiently(lambda: checkpoint(self.ledger, self.id, self.epoch, rows, failing=failing))
+        self._rows.update((row.index, row.stored) for row in rows)
+        for row in rows:
+            self._failed += row.kind.lower() != "s"
+            self._tokens += row.counters.get("input_tokens", 0) + row.counters.get("output_tokens", 0)
+        report_progress(
+            done=len(self._rows), failed=self._failed, tokens=self._tokens, total=self.claimed.integer("count")
+        )
+        if state == "cancelling":
+            self.stop("CANCELLED")
+        if state == "paused":
+            if failing is not None and not self.stopped:
+                log.warning("batch paused", batch=self.batch_id, reason=failing.code)
+            self.process.stop_batch(self.batch_id, "PAUSED")
+
+    def _failing(self, failures: Sequence[CallError]) -> Failing | None:
+        """What a checkpoint is told of them. Of several codes at once the last one: the others come again."""
+        if not failures:
+            return None
+        self._counted += len(failures)
+        last = failures[-1]
+        why = f"{last.code}: {last.message[:MAX_REASON]}"
+        return Failing(last.code, self._counted, f"{why} (to go on once that is put right: headrace batches resume)")
+
+    async def _into_segment(self, rows: list[Row]) -> list[Row]:
+        """Write the lines into a durable file and return rows that name their places there."""
+        self._segments += 1
+        name = f"{self.batch_id}/segments/{self._name}.{self.epoch}.{self._segments}"
+        placed, offset = [], 0
+        for row in rows:
+            if row.kind.isupper():
+                placed.append(row)
+                continue
+            place = f"{name} {offset} {len(row.line)}".encode()
+            placed.append(Row(row.index, row.kind.upper(), place, row.counters))
+            offset += len(row.line)
+        lines = [row.line for row in rows if row.kind.islower()]
+        await with_room(lambda: self.store.commit(name, lines))
+        return placed
+
+    async def _commit(self) -> None:
+        part = str(self.epoch)
+        name = part_file(self.batch_id, shard_number(self.id), part)
+        await asyncio.to_thread(self.store.commit_once, name, part_lines(self.store, self._rows))
+        try:
+            await patiently(lambda: finish_shard(self.ledger, self.id, self.epoch, part))
+        except Refused as refused:
+            if not (isinstance(refused, Finished) and refused.detail == part):
+                self.store.remove(name)
+            raise
+
+
+def retried(tries: Tries, reasks: int) -> dict[str, int]:
+    """The counter of an item's calls that were made because one before had failed."""
+    again = tries.calls - 1 - reasks
+    return {"retried": again} if again > 0 else {}
+
+
+def part_lines(store: FileStore, rows: dict[int, bytes]) -> Iterable[bytes]:
+    """The lines of a part: in input order, the kind byte in front, whatever lies in a segment fetched from there."""
+    for _, row in sorted(rows.items()):
+        kind = row[:1]
+        if kind.isupper():
+            name, offset, length = row[1:].decode().rsplit(" ", 2)
+            row = kind.lower() + store.read(name, int(offset), int(length)).rstrip(b"\n")
+        yield row + b"\n"
+
+
+def parse_tries(text: str) -> dict[int, Tries]:
+    entries = (entry.partition("=") for entry in text.split())
+    return {int(index): Tries.parse(tries) for index, _, tries in entries}
+
+
+async def with_room(write: Callable[[], object], *, patience_s: float = 600.0) -> None:
+    """Call the blocking `write` in a thread until there is room for it: what it writes has been paid for."""
+    deadline = asyncio.get_running_loop().time() + patience_s
+    while True:
+        try:
+            await asyncio.to_thread(write)
+            return
+        except StorageError:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(1)

@@ -1,0 +1,197 @@
+"""What comes of a call, as events of its log: deltas as they come, and from the whole completion whatever they did not tell.
+
+Without I/O. Once `rest` is in the log, its fold is the completion's message: of a plain call and of a cached answer `rest` is
+all there is.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Collection, Container
+from itertools import pairwise
+from typing import Any
+
+from headrace_providers.wire.choice_parts import Delta
+
+from headrace.chat.completion import CALL, Choice, Completion
+from headrace.chat.tool_calls import ToolCalls
+from headrace.events.fold import LISTS, ChoiceParts, Fold
+
+Event = dict[str, Any]
+TEXTS = ("text", "reasoning", "refusal")
+
+
+class DeltaEvents:
+    """Turns the deltas of one call into events. Tool calls are numbered as they began; what they are called has to be
+    known before they are told: a name may come in pieces, and is whole when it is one of those `offered` that no other one
+    begins with, or when the arguments begin. The arguments of tools that are `reshaped` on the wire are told at the end, in
+    the caller's shape."""
+
+    def __init__(self, reshaped: Container[str] = (), offered: Collection[str] = ()) -> None:
+        self._reshaped = reshaped
+        self._whole = {one for one in offered if not any(other != one and other.startswith(one) for other in offered)}
+        self._calls = ToolCalls()
+        self._told: set[int] = set()  # the calls whose start was told
+
+    def of(self, delta: Delta) -> list[Event]:
+        if delta.kind in TEXTS:
+            return [{"t": f"{delta.kind}.delta", "c": 0, "p": 0, "d": delta.value}] if delta.value else []
+        if delta.kind == "audio":
+            return [{"t": "audio.delta", "c": 0, "d": base64.b64encode(delta.value).decode()}]
+        if delta.kind == "image":
+            return [{"t": "image", "c": 0, "p": 0, "a": delta.value}]
+        if delta.kind == "tool":
+            return self._tool(delta.value)
+        return []
+
+    def _tool(self, deltas: list[dict[str, Any]]) -> list[Event]:
+        events: list[Event] = []
+        for i, said in self._calls.add_delta(deltas):
+            call = self._calls.calls[i]
+            if i not in self._told:
+                said = call.gathered()
+                if not (call.id and call.name) or not (said or call.name in self._whole):
+                    continue
+                self._told.add(i)
+                start = {"t": "tool.start", "c": 0, "i": i, "call_id": call.id, "name": call.name, "type": call.type}
+                events.append(start)
+            if said and call.name not in self._reshaped:
+                events.append({"t": "tool.delta", "c": 0, "i": i, "d": said})
+        return events
+
+
+def rest(told: Fold, completion: Completion) -> list[Event]:
+    """The events after which the fold `told` is `completion`. Where what was told is not the beginning of it, it is a
+    `snapshot`, which replaces everything."""
+    events: list[Event] = []
+    for c, choice in enumerate([completion, *completion.other_choices]):
+        more = rest_of_choice(told, c, choice)
+        if more is None:
+            return [snapshot_of(told, completion)]
+        events += more
+    return [*events, {"t": "usage", "u": completion.usage}]
+
+
+def rest_of_choice(told: Fold, c: int, choice: Choice) -> list[Event] | None:
+    """As `rest`, of one choice; None where what was told is something else."""
+    have, want = told.choice(c), choice.message
+    events: list[Event] = []
+    pieces = {"text": have.text, "reasoning": have.reasoning, "refusal": have.refusal}
+    for kind, said in pieces.items():
+        more = after("".join(said), want.get("content" if kind == "text" else kind) or "")
+        name = "content" if kind == "text" else kind
+        tokens = (choice.logprobs or {}).get(name, [])[len(have.logprobs.get(name, ())) :]
+        if more is None:
+            return None
+        if more or tokens:
+            event: Event = {"t": f"{kind}.delta", "c": c, "p": 0, "d": more}
+            events.append(event | ({"lp": tokens} if tokens else {}))
+    calls: list[dict[str, Any]] = want.get("tool_calls", [])
+    if any(i >= len(calls) for i in have.tools):
+        return None
+    for i, call in enumerate(calls):
+        more = rest_of_call(told, c, i, call)
+        if more is None:
+            return None
+        events += more
+    sound, listed = rest_of_audio(told, c, want.get("audio", {})), rest_of_lists(have, c, want)
+    if sound is None or listed is None:
+        return None
+    raw: dict[str, Any] = choice.extra | ({"details": choice.reasoning_details} if choice.reasoning_details else {})
+    if have.details and not choice.reasoning_details:
+        return None
+    if any(fields.keys() - choice.extra.get(level, {}).keys() for level, fields in have.extra.items()):
+        return None
+    return events + sound + listed + ([{"t": "raw", "c": c, "o": raw}] if raw else [])
+
+
+def rest_of_lists(have: ChoiceParts, c: int, want: dict[str, Any]) -> list[Event] | None:
+    events: list[Event] = []
+    for kind, name in LISTS.items():
+        told, listed = have.lists[name], want.get(name, [])
+        if told != listed[: len(told)]:
+            return None
+        events += [{"t": kind, "c": c, "p": 0, "a": one} for one in listed[len(told) :]]
+    return events
+
+
+def rest_of_call(told: Fold, c: int, i: int, call: dict[str, Any]) -> list[Event] | None:
+    have, body = told.choice(c).tools.get(i), call.get("custom") or call["function"]
+    said = body["input"] if call["type"] == "custom" else body["arguments"]
+    events: list[Event] = []
+    if have is None:
+        kind = {"call_id": call["id"], "name": body["name"], "type": call["type"]}
+        events.append({"t": "tool.start", "c": c, "i": i, **kind})
+    elif (have.id, have.name, have.type) != (call["id"], body["name"], call["type"]):
+        return None
+    more = after("".join(have.pieces) if have else "", said)
+    if more is None:
+        return None
+    if more:
+        events.append({"t": "tool.delta", "c": c, "i": i, "d": more})
+    extra = {name: value for name, value in call.items() if name not in CALL}
+    if have is not None and have.extra.keys() - extra.keys():
+        return None
+    if extra:
+        events.append({"t": "raw", "c": c, "i": i, "o": extra})
+    return [*events, {"t": "tool.end", "c": c, "i": i}]
+
+
+def rest_of_audio(told: Fold, c: int, audio: dict[str, Any]) -> list[Event] | None:
+    have = told.choice(c)
+    if not audio:
+        return None if have.sound or have.audio else []
+    sound = base64.b64decode(audio.get("data", ""))
+    came = b"".join(have.sound)
+    script = after(have.audio.get("transcript", ""), audio.get("transcript", ""))
+    if sound[: len(came)] != came or script is None or have.audio.keys() - audio.keys():
+        return None
+    event: Event = {"t": "audio.delta", "c": c, "d": base64.b64encode(sound[len(came) :]).decode()}
+    for name, value in (("audio_id", audio.get("id")), ("tr", script), ("exp", audio.get("expires_at"))):
+        if value not in (None, ""):
+            event[name] = value
+    return [event]
+
+
+def snapshot_of(told: Fold, completion: Completion) -> Event:
+    """A `snapshot` that says what `completion` says, whatever was told before."""
+    fresh = Fold()
+    fresh.attempt, fresh.route = told.attempt, told.route
+    for c, choice in enumerate([completion, *completion.other_choices]):
+        fresh.choice(c).take(choice.message, choice.logprobs, choice.extra)
+    return {"t": "snapshot", "upto": 0, **fresh.snapshot(), "usage": completion.usage}
+
+
+def merged(events: list[Event]) -> list[Event]:
+    """Neighbours that add to the same text become one event; nothing changes its place, and no two tools mix."""
+    if not any(same_place(earlier, later) for earlier, later in pairwise(events)):
+        return events
+    found: list[Event] = []
+    for event in events:
+        if found and same_place(found[-1], event):
+            last = found[-1]
+            last["d"] += event["d"]
+            if "lp" in event:
+                last["lp"] = [*last.get("lp", ()), *event["lp"]]
+        else:
+            found.append(dict(event))
+    return found
+
+
+def same_place(one: Event, other: Event) -> bool:
+    if one["t"] != other["t"] or one["t"] not in MERGED:
+        return False
+    return all(one.get(name) == other.get(name) for name in MERGED[one["t"]])
+
+
+MERGED = {
+    "text.delta": ("c", "p"),
+    "reasoning.delta": ("c", "p", "kind", "sig"),
+    "refusal.delta": ("c", "p"),
+    "tool.delta": ("c", "i"),
+}
+
+
+def after(told: str, whole: str) -> str | None:
+    """What of `whole` comes after `told`; None when `told` is not its beginning."""
+    return whole[len(told) :] if whole.startswith(told) else None

@@ -1,0 +1,57 @@
+"""Answers kept in Redis, for all workers: the `Cache` that a job asks with `cache=True`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from headrace_providers.cache import CacheInfo
+
+from headrace.ledger.script import AWAY, Ledger
+
+log = structlog.get_logger("headrace.worker.kept_answers")
+
+MOST_BYTES = 1 << 20
+"""Of one answer: a larger one is not kept."""
+
+
+class RedisCache:
+    """One string for each answer, forgotten `ttl_s` after it was paid. While Redis is away nothing is found and nothing is
+    kept: the call is made."""
+
+    def __init__(self, ledger: Ledger, ttl_s: float):
+        self._ledger = ledger
+        self._ttl_ms = int(ttl_s * 1000)
+        self._hits = self._misses = 0
+
+    async def get(self, key: str) -> bytes | None:
+        try:
+            found = await self._ledger.client.get(self._ledger.keys.cache(key))
+        except AWAY as error:
+            log.warning("no look at the kept answers", error=type(error).__name__)
+            found = None
+        if found is None:
+            self._misses += 1
+        else:
+            self._hits += 1
+        return found
+
+    async def set(self, key: str, value: bytes) -> None:
+        if len(value) > MOST_BYTES:
+            return
+        try:
+            await self._ledger.client.set(self._ledger.keys.cache(key), value, px=self._ttl_ms)
+        except AWAY as error:
+            log.warning("an answer is not kept", error=type(error).__name__)
+
+    async def info(self) -> CacheInfo:
+        """`hits` and `misses` are this process's, `currsize` is everybody's."""
+        return CacheInfo(self._hits, self._misses, None, len([key async for key in self._keys()]))
+
+    async def clear(self) -> None:
+        async for key in self._keys():
+            await self._ledger.client.unlink(key)
+        self._hits = self._misses = 0
+
+    def _keys(self) -> Any:
+        return self._ledger.client.scan_iter(f"{self._ledger.keys.cache('*')}", count=1000)

@@ -1,0 +1,174 @@
+"""What one worker process has: its ledger, its file store, its engine, the records it holds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import Callable, Coroutine
+from hashlib import sha256
+from pathlib import Path
+
+import structlog
+from headrace_providers.registry import Registry
+from headrace_providers.wire.transport import Deadlines
+
+from headrace.batches.stored import template_of
+from headrace.batches.template import Template
+from headrace.broker.hints import Hints, is_hint
+from headrace.errors import InputError, StorageError
+from headrace.ledger.announce import EVERY_S, Announcement, announce
+from headrace.ledger.recover import process_prefix
+from headrace.ledger.script import AWAY, Ledger
+from headrace.ledger.set_aside import readable
+from headrace.settings import STATE_FOLDER, Settings, find_state_folder
+from headrace.storage.local import FileStore, attach
+from headrace.text.readable import UNREADABLE
+from headrace_worker.damage import Damage
+from headrace_worker.engine.engine import Engine
+from headrace_worker.leases import LeaseKeeper
+from headrace_worker.publishing.publisher import Flusher
+from headrace_worker.redis_cache import RedisCache
+
+log = structlog.get_logger("headrace.worker.process")
+
+
+class Process:
+    """The pool's service (`headrace_worker.pool.Service`)."""
+
+    def __init__(self, settings: Settings, redis_url: str, role: str, *, name: str | None = None):
+        self.settings = settings
+        self.role = role
+        self.name = name or f"{process_prefix(role, os.getpid())}{secrets.token_hex(4)}"
+        self.ledger = Ledger.at(redis_url, settings.namespace)
+        self.damage = Damage(self.ledger)
+        self.hints = Hints(settings.namespace)
+        self.registry = Registry(deadlines_of(settings), connections=settings.calls * 2)
+        self.engine = Engine(self.registry, calls=settings.calls, cache=RedisCache(self.ledger, settings.cache_ttl_s))
+        self.leases = LeaseKeeper(redis_url, settings.namespace, self.name, loop_limit_s=settings.loop_limit_s)
+        self.flusher = Flusher(self.ledger)
+        self.stopping = asyncio.Event()
+        self.store: FileStore | None = None
+        self.store_problem = ""
+        self.at_work: dict[str, tuple[str, Callable[[str], None]]] = {}  # shard or join → its batch, and how to stop it
+        self._templates: dict[str, Template] = {}
+        self.loop: asyncio.AbstractEventLoop | None = None  # of the pool, from start on
+        self.loops: list[Callable[[], Coroutine[None, None, None]]] = []  # what else runs from start to stop
+        self._loops: list[asyncio.Task[None]] = []
+        self.on_drain: Callable[[], None] | None = None
+        self.on_stop: Callable[[], Coroutine[None, None, None]] | None = None
+
+    async def start(self) -> None:
+        """Begin to beat, and the other loops. Redis may be away: then they wait for it."""
+        self.loop = asyncio.get_running_loop()
+        with contextlib.suppress(StorageError, *AWAY):
+            await self.find_store()  # early, so that the log tells of a wrong folder at the start
+        self.leases.start(self.loop)
+        with contextlib.suppress(*AWAY):
+            await announce(self.ledger, self.name, announcement_of(self.registry))
+        self._loops = [asyncio.create_task(body()) for body in (self._keep_announcing, *self.loops)]
+        for loop in self._loops:
+            loop.add_done_callback(_end_with_the_process)
+
+    async def _keep_announcing(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY_S)
+            with contextlib.suppress(*AWAY):
+                await announce(self.ledger, self.name, announcement_of(self.registry))
+
+    def draining(self) -> None:
+        """SIGTERM: shards begin no new item, calls in flight may finish, what waits for its next call is handed back."""
+        self.stopping.set()
+        self.engine.drain()
+        if self.on_drain is not None:
+            self.on_drain()
+
+    async def stop(self) -> None:
+        if self.on_stop is not None:
+            await self.on_stop()
+        for loop in self._loops:
+            loop.remove_done_callback(_end_with_the_process)
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        await self.leases.stop()
+        await self.registry.close()
+        with contextlib.suppress(TimeoutError, *AWAY):
+            async with asyncio.timeout(1):
+                await announce(self.ledger, self.name, None)
+        await self.ledger.close()
+
+    def stop_batch(self, batch_id: str, reason: str) -> None:
+        """Tell every shard of the batch in this process, sooner than the next beat does."""
+        for batch, stop in list(self.at_work.values()):
+            if batch == batch_id:
+                stop(reason)
+
+    async def find_store(self) -> FileStore:
+        """The file store that the ledger names. Raises `StorageError`, whose text is what a refused shard says."""
+        if self.store is None:
+            root = (
+                Path(self.settings.files)
+                if self.settings.files
+                else (find_state_folder() or Path(STATE_FOLDER)) / "files"
+            )
+            try:
+                self.store = await attach(self.ledger, FileStore(root))
+                await asyncio.to_thread(self.store.take_away_from_others)
+                self.store_problem = ""
+            except AWAY:
+                raise
+            except StorageError as error:
+                if str(error) != self.store_problem:
+                    log.warning("file store not reachable", problem=str(error))
+                self.store_problem = str(error)
+                raise
+        return self.store
+
+    async def template(self, sha: str) -> Template:
+        """The template with this content hash, from memory or from the ledger."""
+        if sha not in self._templates:
+            body = await self.ledger.client.get(self.ledger.keys.template(sha))
+            if body is None:
+                raise StorageError(f"template {sha[:12]} is no longer in the ledger")
+            if len(self._templates) >= 64:
+                self._templates.pop(next(iter(self._templates)))
+            try:
+                if sha256(body).hexdigest() != sha:
+                    raise InputError("it is not what was submitted")
+                self._templates[sha] = template_of(body)
+            except (*UNREADABLE, InputError):
+                raise StorageError(f"template {sha[:12]} in the ledger is damaged") from None
+        return self._templates[sha]
+
+    async def publish(self, hints: list[tuple[str, str]]) -> None:
+        """Send hints. A failure only delays: the records are due again."""
+        for queue, record_id in hints:
+            if not is_hint(queue, record_id):  # a record from elsewhere: the others must not wait for it
+                self.damage.tell_once("no hint can be made", ValueError(), readable(record_id.encode()))
+        hints = [hint for hint in hints if is_hint(*hint)]
+        try:
+            await self.hints.publish_again(self.ledger.client, hints)
+        except AWAY as error:
+            log.warning("hints not sent; they are due again", count=len(hints), error=type(error).__name__)
+
+
+def deadlines_of(settings: Settings) -> Deadlines:
+    return Deadlines(
+        connect_s=settings.connect_timeout_s,
+        first_token_s=settings.first_token_timeout_s,
+        idle_s=settings.idle_timeout_s,
+        total_s=settings.total_timeout_s,
+    )
+
+
+def _end_with_the_process(loop: asyncio.Task[None]) -> None:
+    # Half a process serves nobody: better that its supervisor sees it die.
+    if not loop.cancelled() and loop.exception() is not None:
+        log.critical("a loop of the process died", error=type(loop.exception()).__name__)
+        os.abort()
+
+
+def announcement_of(registry: Registry) -> Announcement:
+    """What this process can call, for whoever submits."""
+    return Announcement(configured=registry.configured(), usable=registry.usable(), lacking=registry.lacking())
