@@ -9,6 +9,7 @@ RUN pip download --quiet --require-hashes --no-deps --requirement requirements.l
 COPY pyproject.toml README.md LICENSE ./
 COPY headrace headrace
 COPY api api
+COPY providers providers
 COPY worker worker
 COPY rehearsal rehearsal
 # The lock holds the tools of development as well; the extra `up` leaves them out.

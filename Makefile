@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser js check bench chaos soak clean lock
+.PHONY: help demo test test-fast test-browser js check bench chaos soak clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ demo: .venv/ready ## extract records from real text, kill a worker half-way, sho
 
 test: .venv/ready ## the whole suite, on real servers and real processes
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(LONGEST_FIRST)
+
+test-fast: .venv/ready ## the tests that need no service of their own, for the inner loop
+	$(BIN)/python -m pytest -q -n 4 --dist worksteal -m "not slow" tests/unit tests/fundamentals
 
 test-browser: .venv/ready ## the web page in headless Chromium (apt-get install chromium)
 	$(BIN)/python -m pytest tests/browser

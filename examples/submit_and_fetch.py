@@ -7,8 +7,7 @@ python examples/submit_and_fetch.py fetch "$id"
 
 import sys
 
-from headrace import Headrace
-from headrace.errors import Expired, JobFailed, WaitTimeout
+from headrace import Expired, Headrace, JobFailed, WaitTimeout
 
 
 def submit(question: str) -> None:

@@ -14,8 +14,7 @@ from litestar import Litestar, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 
-from headrace import AsyncHeadrace
-from headrace.errors import InputError, JobFailed, Unknown, WaitTimeout
+from headrace import AsyncHeadrace, InputError, JobFailed, Unknown, WaitTimeout
 
 
 @dataclass
