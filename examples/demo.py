@@ -30,7 +30,7 @@ DEMO = STATE / "demo"
 MODEL = os.environ.get("MODEL", "rehearsal/large")
 REAL = not MODEL.startswith("rehearsal/")
 LAST_MOMENT_S = 0.25
-LEAST_DOCUMENTS = 60
+MIN_DOCUMENTS = 60
 SYSTEM = "Describe the Python distribution in the user's message as a record."
 SCHEMA = {
     "type": "object",
@@ -118,10 +118,8 @@ def read_documents() -> Iterator[dict[str, str]]:
             *(f"Link: {link}" for link in metadata.get_all("Project-URL") or []),
         ]
         yield {"id": distribution.name, "text": "\n".join([*head, "", description[:5000]])}
-    if len(seen) < LEAST_DOCUMENTS:
-        raise SystemExit(
-            f"only {len(seen)} descriptions found; the demo wants {LEAST_DOCUMENTS}: run it by `make demo`"
-        )
+    if len(seen) < MIN_DOCUMENTS:
+        raise SystemExit(f"only {len(seen)} descriptions found; the demo wants {MIN_DOCUMENTS}: run it by `make demo`")
 
 
 @contextlib.contextmanager
@@ -176,7 +174,9 @@ def kill_half_way(ready: dict[str, object], total: int, judge: Path | None, befo
     say(f"killed the bulk worker (pid {pid}) with SIGKILL. Its lease runs out in 16 s; `up` has begun another one")
 
 
-def report(documents: list[dict[str, str]], calls: list[account.Call], kills: list[float], seconds: float) -> int:
+def report(
+    documents: list[dict[str, str]], calls: list[account.AccountedCall], kills: list[float], seconds: float
+) -> int:
     """Print the records and the account's verdict; write it to `report.json`. 0 when every document was answered once."""
     rows = [json.loads(line) for line in (DEMO / "records.jsonl").read_text().splitlines()]
     errors = DEMO / "records.errors.jsonl"

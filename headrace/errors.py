@@ -309,7 +309,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
         return failure
 
 
-MOST_PLACES = 10
+MAX_PLACES = 10
 
 
 class JobFailed(HeadraceError):
@@ -326,7 +326,7 @@ class JobFailed(HeadraceError):
         self.partial = failure.partial
         self.errors = failure.errors
         remedy = CODES[failure.code].remedy if failure.code in CODES else ""
-        places = "".join(f"\n  {error}" for error in failure.errors[:MOST_PLACES])
+        places = "".join(f"\n  {error}" for error in failure.errors[:MAX_PLACES])
         super().__init__(
             f"{subject}: {failure.code}: {failure.message}{places}" + (f" (to do: {remedy})" if remedy else "")
         )

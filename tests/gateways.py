@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from stack import Stack, until
 
-from headrace.local.supervised_process import Child, ready_file_names
+from headrace.local.supervised_process import SupervisedProcess, ready_file_names
 
 GATEWAY = ("-m", "headrace_api")
 SLOW = "[[rehearsal tps=25]] Say all of this, word by word: " + " ".join(f"w{n}" for n in range(60))
@@ -173,7 +173,9 @@ class TwoGateways:
         port, ready = free_port(), stack.folder / "second.ready"
         command = [sys.executable, *GATEWAY, "--port", str(port), "--ready-file", str(ready)]
         log = stack.folder / "second.log"
-        self._second = Child("second gateway", command, stack.client_environment, log, ready_file_names(ready))
+        self._second = SupervisedProcess(
+            "second gateway", command, stack.client_environment, log, ready_file_names(ready)
+        )
         self.bases = [stack.ready["gateway"], f"http://127.0.0.1:{port}"]
 
     def __enter__(self) -> TwoGateways:

@@ -68,7 +68,7 @@ class Stack:
         path = Path(self.ready["files"]) / self.batch(batch_id)[which]
         return [json.loads(line) for line in path.read_text().splitlines()]
 
-    def calls(self) -> list[account.Call]:
+    def calls(self) -> list[account.AccountedCall]:
         path = Path(self.ready["account"])
         return account.read(path) if path.exists() else []
 

@@ -12,7 +12,7 @@ from headrace_api.errors import answer
 from headrace_api.routes import ag_ui, chat_completions, events, jobs, pages, ui_chat, websocket
 from headrace_api.state import Gateway
 
-MOST_BODY_BYTES = 32 << 20
+MAX_BODY_BYTES = 32 << 20
 EXPOSED = ["x-headrace-job", "x-vercel-ai-ui-message-stream", "retry-after", "location"]
 
 
@@ -35,6 +35,6 @@ def make_app(gateway: Gateway, origins: list[str]) -> Litestar:
             # As JSON alone: the framework's pages for it load their scripts from other sites.
             render_plugins=[JsonRenderPlugin(path=["/openapi.json", "/"])],
         ),
-        request_max_body_size=MOST_BODY_BYTES,
+        request_max_body_size=MAX_BODY_BYTES,
         logging_config=None,
     )

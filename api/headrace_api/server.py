@@ -13,7 +13,7 @@ import uvicorn
 
 from headrace_api.access.connections import Config, HttpProtocol, Limits, Sweep
 from headrace_api.requests.unread import Delivery, Exchange
-from headrace_api.routes.websocket import MOST_FRAME_BYTES
+from headrace_api.routes.websocket import MAX_FRAME_BYTES
 from headrace_api.state import Gateway
 from headrace_api.streaming.ws_protocol import WebSocketProtocol
 
@@ -95,7 +95,7 @@ def make_server(app: Any, gateway: Gateway, descriptors: int) -> Server:
         own_user_only=gateway.callers.is_implicit,
         http=HttpProtocol,
         ws=WebSocketProtocol,
-        ws_max_size=MOST_FRAME_BYTES,
+        ws_max_size=MAX_FRAME_BYTES,
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=GRACE_S,
         log_config=None,

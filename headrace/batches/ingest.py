@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from headrace.batches.openai_form import is_batch_form, read_body
-from headrace.batches.sources import Complaints, Record
+from headrace.batches.sources import Complaints, InputRecord
 from headrace.batches.template import Item, Template, prompt_fields, value_text
 from headrace.errors import InputError
 from headrace.ledger.shard_range import ShardRange
@@ -35,7 +35,7 @@ class Committed(msgspec.Struct, frozen=True):
 
 
 def read_items(
-    found: Iterator[Record],
+    found: Iterator[InputRecord],
     template: Template,
     source: str = "the input",
     *,
@@ -84,7 +84,7 @@ def read_items(
         raise InputError(f"{source}: there is no item in it ({why})")
 
 
-def next_of(records: Iterator[Record], complaints: Complaints) -> Record | None:
+def next_of(records: Iterator[InputRecord], complaints: Complaints) -> InputRecord | None:
     """The next record; None at the end, and where the rest cannot be read."""
     try:
         return next(records, None)
@@ -93,7 +93,7 @@ def next_of(records: Iterator[Record], complaints: Complaints) -> Record | None:
         return None
 
 
-def _item(record: Record, needed: list[str], template: Template, on_empty: OnEmpty) -> Item | None:
+def _item(record: InputRecord, needed: list[str], template: Template, on_empty: OnEmpty) -> Item | None:
     """The item of `record`; None for one that is skipped."""
     fields = record.fields
     custom_id = fields.get("custom_id", fields.get("id", f"line-{record.number}"))
@@ -140,7 +140,7 @@ def emptiness(value: Any) -> str:
     return ""
 
 
-def check_same_model(record: Record, model: Any, number: int) -> None:
+def check_same_model(record: InputRecord, model: Any, number: int) -> None:
     own = record.fields["body"].get("model")
     if own != model:
         raise InputError(

@@ -59,31 +59,31 @@ async def refusals_among(ledger: Ledger, batch_id: str, first: int, count: int) 
     return Refusals(bits, {line: why.decode(errors="replace") for line, why in known if why is not None}, start * 8)
 
 
-class _Message(msgspec.Struct):
+class _PaidMessage(msgspec.Struct):
     content: str | None = None
 
 
-class _Choice(msgspec.Struct):
-    message: _Message
+class _PaidChoice(msgspec.Struct):
+    message: _PaidMessage
 
 
-class _Body(msgspec.Struct):
-    choices: list[_Choice]
+class _PaidBody(msgspec.Struct):
+    choices: list[_PaidChoice]
 
 
-class _Response(msgspec.Struct):
-    body: _Body
+class _PaidResponse(msgspec.Struct):
+    body: _PaidBody
 
 
-class _Line(msgspec.Struct):
+class _PaidLine(msgspec.Struct):
     custom_id: str
     id: str = ""
-    response: _Response | None = None
+    response: _PaidResponse | None = None
 
 
 def refused_line(row: bytes, why: str) -> bytes:
     """The error line of a row whose answer the caller's type refused; a row without an answer stays as it is."""
-    line = msgspec.json.decode(row, type=_Line)
+    line = msgspec.json.decode(row, type=_PaidLine)
     if line.response is None:
         return row
     answer = line.response.body.choices[0].message.content

@@ -98,7 +98,7 @@ def row_of(line: bytes, answers: Answers[Any], *, structured: bool) -> Row[Any]:
         return Row(custom_id, None, refused.failure)
 
 
-class Page(NamedTuple):
+class ResultsPage(NamedTuple):
     """Consecutive output lines, from number `first` on, as they were written, and which of them the caller's type refused."""
 
     first: int
@@ -112,7 +112,7 @@ class Page(NamedTuple):
         return [self.refused.applied(self.first + at, line) for at, line in enumerate(self.lines)]
 
 
-class Lines:
+class ResultLines:
     """The output lines of one batch, page by page, in input order, each as soon as all before it are there."""
 
     def __init__(self, ledger: Ledger, reader: Reader, store: FileStore, batch_id: str):
@@ -122,7 +122,7 @@ class Lines:
         self._id = batch_id
         self._key = ledger.keys.batch(batch_id)
 
-    async def pages(self, given: int = 0) -> AsyncGenerator[Page]:
+    async def pages(self, given: int = 0) -> AsyncGenerator[ResultsPage]:
         """From line `given` on. Raises `Unknown` for a batch that is not there (any more)."""
         async with aclosing(self._written(given)) as pages:
             while True:
@@ -130,7 +130,7 @@ class Lines:
                     lines = await anext(pages, None)
                     if lines is None:
                         return
-                    page = Page(given, lines, await refusals_among(self._ledger, self._id, given, len(lines)))
+                    page = ResultsPage(given, lines, await refusals_among(self._ledger, self._id, given, len(lines)))
                 yield page
                 given += len(lines)
 

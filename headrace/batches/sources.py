@@ -55,7 +55,7 @@ TABULAR = (
 Source = str | Path | Iterable[Any]
 
 
-class Record(NamedTuple):
+class InputRecord(NamedTuple):
     """One item as it was found: its number from 1 on, where that is, and its fields."""
 
     number: int
@@ -94,7 +94,9 @@ class Strict(Complaints):
         raise InputError(message)
 
 
-def records(source: Source, *, encoding: str | None = None, complaints: Complaints | None = None) -> Iterator[Record]:
+def records(
+    source: Source, *, encoding: str | None = None, complaints: Complaints | None = None
+) -> Iterator[InputRecord]:
     """The records of a file (`.csv` and `.tsv` by their header row, anything else as JSON lines), a folder, or an iterable
     of dicts, texts, Structs, dataclasses or Pydantic models. Raises `InputError`.
 
@@ -163,7 +165,9 @@ def has(source: Any, mark: str) -> bool:
         return False
 
 
-def chosen(found: Iterator[Record], *, limit: int | None = None, sample: int | None = None) -> Iterator[Record]:
+def chosen(
+    found: Iterator[InputRecord], *, limit: int | None = None, sample: int | None = None
+) -> Iterator[InputRecord]:
     """The first `limit` records, and of those `sample` picked at random (the same ones each time), in their order."""
     for name, value in (("limit", limit), ("sample", sample)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
@@ -180,7 +184,7 @@ def chosen(found: Iterator[Record], *, limit: int | None = None, sample: int | N
     return (record for _, record in sorted(kept, key=lambda pair: pair[0]))
 
 
-def json_lines(path: Path, encoding: str | None, complaints: Complaints) -> Iterator[Record]:
+def json_lines(path: Path, encoding: str | None, complaints: Complaints) -> Iterator[InputRecord]:
     """A JSON object a line; empty lines do not count, nor does a byte order mark."""
     with opened(path) as file:
         number = 0
@@ -198,7 +202,7 @@ def json_lines(path: Path, encoding: str | None, complaints: Complaints) -> Iter
                     raise InputError(f"{where}: longer than {LINE_BYTES} bytes (1 MiB), the most a line may have")
                 text = decoded(raw, encoding, where)
                 text = text.removeprefix("\ufeff") if number == 1 else text
-                record = Record(number, where, json_object(text, where)) if text.strip() else None
+                record = InputRecord(number, where, json_object(text, where)) if text.strip() else None
             except InputError as error:
                 complaints.add(str(error))
                 continue
@@ -234,16 +238,16 @@ def check_is_text(raw: bytes, path: Path) -> None:
             raise InputError(f"{path}: is {what}; {remedy}")
 
 
-def table(path: Path, encoding: str | None, complaints: Complaints) -> Iterator[Record]:
+def table(path: Path, encoding: str | None, complaints: Complaints) -> Iterator[InputRecord]:
     """The rows under a header row, their values as text (`headrace.batches.tables`)."""
     with opened(path) as file:
         if isinstance(file, io.BufferedReader):
             check_is_text(file.peek(16), path)
         for row in table_rows(path, file, encoding, LINE_BYTES, complaints.add):
-            yield Record(*row)
+            yield InputRecord(*row)
 
 
-def folder(path: Path, encoding: str | None, complaints: Complaints) -> Iterator[Record]:
+def folder(path: Path, encoding: str | None, complaints: Complaints) -> Iterator[InputRecord]:
     """Every text and Markdown file below `path`, sorted by name: fields `text`, `path` (from the folder on) and `name`.
 
     The file's path is its `custom_id`. Hidden files and folders are left out.
@@ -268,17 +272,17 @@ def folder(path: Path, encoding: str | None, complaints: Complaints) -> Iterator
             continue
         place = LONE.sub("\ufffd", name.as_posix())
         fields = {"custom_id": place, "text": text, "path": place, "name": LONE.sub("\ufffd", name.stem)}
-        yield Record(number, where, fields)
+        yield InputRecord(number, where, fields)
     if not names:
         raise InputError(f"{path}: there is no text or Markdown file in this folder ({', '.join(sorted(TEXTS))})")
 
 
-def objects(source: Iterable[Any], complaints: Complaints) -> Iterator[Record]:
+def objects(source: Iterable[Any], complaints: Complaints) -> Iterator[InputRecord]:
     """Python objects: a text becomes `{"text": …}`, anything else its fields as JSON."""
     for number, given in enumerate(source, 1):
         where = f"item {number}"
         try:
-            yield Record(number, where, fields_of(given, where))
+            yield InputRecord(number, where, fields_of(given, where))
         except InputError as error:
             complaints.add(str(error))
 

@@ -12,7 +12,7 @@ from headrace.batches.template import Template
 from headrace.chat.messages import check_conversation
 from headrace.chat.options import Options, check_beside_schema, check_options
 from headrace.errors import Damaged, InputError
-from headrace.jobs.build import MOST_REASKS
+from headrace.jobs.build import MAX_REASKS
 from headrace.jobs.job import Job
 from headrace.text.readable import UNREADABLE
 
@@ -50,8 +50,8 @@ def template_named(body: bytes, sha: str, batch_id: str) -> Template:
 
 
 def check_asked(options: Options, schema: dict[str, Any] | None, reasks: int) -> None:
-    if not 0 <= reasks <= MOST_REASKS:
-        raise InputError(f"reasks={reasks}: must be a whole number from 0 to {MOST_REASKS}")
+    if not 0 <= reasks <= MAX_REASKS:
+        raise InputError(f"reasks={reasks}: must be a whole number from 0 to {MAX_REASKS}")
     check_options(options)
     if schema is not None:
         check_beside_schema(options)

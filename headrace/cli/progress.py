@@ -21,7 +21,7 @@ async def watch_batch(client: AsyncHeadrace, batch_id: str, back: str | None = N
     """Show progress until the batch has ended; returns it. Ctrl-C detaches: the batch goes on, and `back` (watch) comes back
     to it."""
     await client.batch(batch_id).progress()  # an id that is not there is said at once
-    shown = Bar() if terminal.is_terminal(err=True) else Plain()
+    shown = ProgressBar() if terminal.is_terminal(err=True) else PlainProgress()
 
     async def show() -> None:
         async for event in client.batch(batch_id).events():
@@ -68,7 +68,7 @@ class Rate:
         return rate, ((event["total"] - done) / rate if rate else None)
 
 
-class Plain:
+class PlainProgress:
     """A line every two seconds, and one at every change of state."""
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class Plain:
         pass
 
 
-class Bar:
+class ProgressBar:
     """A progress bar on stderr."""
 
     def __init__(self) -> None:

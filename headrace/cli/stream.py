@@ -18,7 +18,7 @@ async def show_stream(job: AsyncJobHandle[Any], *, as_json: bool = False) -> Non
     from headrace.errors import JobFailed
 
     stream = job.stream()
-    shown = Lines() if as_json else Text(stream)
+    shown = LineOutput() if as_json else TextOutput(stream)
     async for event in stream:
         shown.update(event)
     shown.close(stream.fold)
@@ -27,7 +27,7 @@ async def show_stream(job: AsyncJobHandle[Any], *, as_json: bool = False) -> Non
         raise JobFailed(job.id, failure_of(end, ""))
 
 
-class Lines:
+class LineOutput:
     """Every event, as a line of JSON."""
 
     def update(self, event: dict[str, Any]) -> None:
@@ -39,7 +39,7 @@ class Lines:
         pass
 
 
-class Text:
+class TextOutput:
     """The text of the first choice. Reasoning is dim; attempts, fallbacks and waits are said."""
 
     def __init__(self, stream: AsyncJobStream):

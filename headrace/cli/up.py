@@ -44,12 +44,12 @@ def up(
     Ctrl-C stops it in order: running calls finish first. Set HEADRACE_REDIS_URL to use a server of yours.
     """
     from headrace.cli.ready import checked_ready_file
-    from headrace.local.stack import Options, Stack
+    from headrace.local.stack import Stack, StackOptions
     from headrace.settings import STATE_FOLDER, Settings, find_state_folder
 
     if ready_file is not None:
         checked_ready_file(ready_file)
-    options = Options(
+    options = StackOptions(
         data or find_state_folder(to_mend=True) or Path(STATE_FOLDER),
         port=port,
         ready_file=ready_file,

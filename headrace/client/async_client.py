@@ -21,7 +21,7 @@ from headrace.batches.build import BatchWords, make_template
 from headrace.batches.create import WINDOW_S, open_new, open_retry
 from headrace.batches.ingest import read_items
 from headrace.batches.refusals import refusals
-from headrace.batches.results import Lines, closed_lines
+from headrace.batches.results import ResultLines, closed_lines
 from headrace.batches.sources import Complaints, Source, checked_items, chosen
 from headrace.batches.template import Item, Template
 from headrace.broker.hints import Hints
@@ -344,9 +344,9 @@ class AsyncHeadrace(OneLoop):
             raise InputError(f"{batch_id} is {fields['state']}; its output is there when it has ended")
         return lambda: closed_lines(store, fields, refused, which)
 
-    async def lines_of(self, batch_id: str) -> Lines:
+    async def lines_of(self, batch_id: str) -> ResultLines:
         """The output lines of a batch, as they come."""
-        return Lines(self.ledger, self.reader, await self.store(), batch_id)
+        return ResultLines(self.ledger, self.reader, await self.store(), batch_id)
 
     async def store(self) -> FileStore:
         """The file store that the ledger names; this client's own when none is named yet. Raises `StorageError`."""

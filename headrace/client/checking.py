@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from headrace.batches.create import open_reask
 from headrace.batches.output_lines import outcome_of
 from headrace.batches.refusals import BY_TYPE
-from headrace.batches.results import Page, Row, row_of, wait_at_most
+from headrace.batches.results import ResultsPage, Row, row_of, wait_at_most
 from headrace.batches.stored import template_named
 from headrace.chat.completion import Completion
 from headrace.errors import Gap, InputError
@@ -35,7 +35,7 @@ MAX_CHECKED = 1000
 """Handles of a client of which it is known how far they have checked."""
 
 
-class Check:
+class TypeCheck:
     """The rows of the batch `batch_id` and of those that ask again for it, read as `answers` say.
 
     Without a type nothing is checked, and nothing asked again. A type that the batch was not asked with is a way of reading
@@ -116,7 +116,7 @@ class Check:
                 return
             batch_id = following
 
-    def _mark(self, batch_id: str, page: Page) -> None:
+    def _mark(self, batch_id: str, page: ResultsPage) -> None:
         key, read = (batch_id, self._answers), page.first + len(page.lines)
         checked = self._client.checked
         read = max(read, checked.pop(key, 0))  # the one used last is the last to be forgotten
@@ -133,7 +133,7 @@ class Check:
         counts = self._counts or (template is not None and template.schema == self._answers.schema)
         return counts, template.reasks if template is not None and counts else 0
 
-    async def _refuse(self, batch_id: str, page: Page, rows: list[Row[Any]]) -> None:
+    async def _refuse(self, batch_id: str, page: ResultsPage, rows: list[Row[Any]]) -> None:
         refused = [
             (page.first + at, row.error.message if row.error is not None else "")
             for at, row in enumerate(rows)
@@ -144,7 +144,7 @@ class Check:
             with suppress(Gap):
                 await persistently(lambda: refuse_rows(self._ledger, batch_id, refused))
 
-    def _ready(self, page: Page, rows: list[Row[Any]], reasks: int) -> int:
+    def _ready(self, page: ResultsPage, rows: list[Row[Any]], reasks: int) -> int:
         """How many of the rows come before the first that is to be asked for again."""
         for at, (line, row) in enumerate(zip(page.lines, rows, strict=True)):
             completion = refused_completion(row, line)

@@ -22,7 +22,7 @@ from headrace.batches.export import (
 )
 from headrace.batches.results import Row, value_of
 from headrace.chat.completion import Completion, Outcome
-from headrace.client.checking import Check, has_type
+from headrace.client.checking import TypeCheck, has_type
 from headrace.client.stream import AsyncJobStream
 from headrace.errors import Damaged, Expired, Failure, InputError, JobFailed, Unknown, WaitTimeout
 from headrace.ledger import records
@@ -163,7 +163,7 @@ class AsyncBatchHandle(Generic[T]):
         `wait` and `results` do so by themselves where the type is the one that the batch was asked with. Another one is a way of
         reading: what it refuses counts only here."""
         if has_type(self.answers):
-            check = Check(
+            check = TypeCheck(
                 self._client, self.id, self.answers, tenant=self._client.tenant, counts=True, on_reask=on_reask
             )
             await check.run(reask=reask)
@@ -174,8 +174,8 @@ class AsyncBatchHandle(Generic[T]):
         await self._check().run()
         await self._ended()
 
-    def _check(self) -> Check:
-        return Check(self._client, self.id, self.answers, tenant=self._client.tenant)
+    def _check(self) -> TypeCheck:
+        return TypeCheck(self._client, self.id, self.answers, tenant=self._client.tenant)
 
     async def _ended(self) -> None:
         async with aclosing(self.events()) as found:

@@ -23,7 +23,7 @@ class Parts(Protocol):
     def of(self, event: dict[str, Any], fold: Fold) -> list[Any]: ...
 
 
-class Texts:
+class TextPieces:
     """What a log adds to the text of the first choice. It only grows: what was given is never taken back."""
 
     def __init__(self, subject: str):
@@ -57,7 +57,7 @@ class Texts:
         return more
 
 
-class Objects:
+class PartialObjects:
     """The structured answer of the first choice as it grows (`headrace.schema.partial`)."""
 
     def __init__(self, subject: str, schema: dict[str, Any]):
@@ -163,7 +163,7 @@ class AsyncJobStream:
 
     def text_pages(self) -> AsyncGenerator[list[str]]:
         """The pieces of the text in groups. What ends it is raised after the pieces that came before."""
-        return self._parts(Texts(self._job_id))
+        return self._parts(TextPieces(self._job_id))
 
     def object_pages(self) -> AsyncGenerator[list[Any]]:
         """The growing values in groups."""
@@ -173,7 +173,7 @@ class AsyncJobStream:
             raise InputError(
                 "partial_objects: what the answer looks like is not known; give `schema` to `job(id, schema=…)`"
             )
-        return self._parts(Objects(self._job_id, self._schema))
+        return self._parts(PartialObjects(self._job_id, self._schema))
 
     async def _parts(self, parts: Parts) -> AsyncGenerator[list[Any]]:
         async with aclosing(self.pages()) as pages:

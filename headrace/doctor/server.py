@@ -17,7 +17,7 @@ from headrace.settings import find_state_folder
 from headrace.text.masking import masked
 
 OLDEST_REDIS = (6, 2)
-MOST_CLOCK_DIFFERENCE_S = 2.0
+MAX_CLOCK_DIFFERENCE_S = 2.0
 
 
 def service(bench: Bench) -> Finding:
@@ -112,7 +112,7 @@ def clock(bench: Bench) -> Finding:
     before = time.time()
     seconds, microseconds = bench.client.time()
     difference = (before + time.time()) / 2 - (seconds + microseconds / 1e6)
-    if abs(difference) <= MOST_CLOCK_DIFFERENCE_S:
+    if abs(difference) <= MAX_CLOCK_DIFFERENCE_S:
         return Finding("clock", "ok", f"{abs(difference):.1f} s from the server's")
     side = "before" if difference > 0 else "behind"
     return Finding(

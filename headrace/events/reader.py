@@ -27,7 +27,7 @@ CHECK_S = 1.0
 TICK_S = 0.25
 CHECKS_AT_ONCE = 500
 LOOK_AGAIN_S = 0.2
-MOST_CHECKS_A_S = 2000
+MAX_CHECKS_A_S = 2000
 LATE_BEFORE_RECYCLING = 2
 LOST_S = 60.0
 
@@ -128,7 +128,7 @@ class Reader:
         away_since: float | None = None
         lost_since: dict[str, float] = {}
         while self._rooms:
-            await asyncio.sleep(max(TICK_S, len(self._rooms) / MOST_CHECKS_A_S))
+            await asyncio.sleep(max(TICK_S, len(self._rooms) / MAX_CHECKS_A_S))
             now = clock()
             idle = [room for room in self._rooms.values() if room.viewers and now - room.heard_at >= CHECK_S]
             if not idle:

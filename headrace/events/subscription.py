@@ -25,7 +25,7 @@ from headrace.waiting import stop
 AT_ONCE = 500
 PING_S = 1.0
 SILENCE_S = 3.0
-LONGEST_BACKOFF_S = 1.0
+MAX_BACKOFF_S = 1.0
 NOT_NOW = (RedisConnectionError, RedisTimeoutError, BusyLoadingError, ReadOnlyError, OSError)
 # Two frames fewer to tell apart than RESP3; over TCP redis-py then refuses its maintenance notifications.
 RESP2 = {"protocol": 2, "maint_notifications_config": MaintNotificationsConfig(enabled=False)}
@@ -100,7 +100,7 @@ class Subscriber:
                 await self._serve(connection)
             except NOT_NOW:
                 await asyncio.sleep(backoff_s)
-                backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
+                backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
             finally:
                 self._confirmed.clear()
                 with contextlib.suppress(*AWAY):

@@ -26,10 +26,10 @@ TIMEOUT_S = 24 * 3600.0
 CHAT_TIMEOUT_S = 3600.0
 """Of a job that somebody waits for at a chat."""
 MAX_TIMEOUT_S = 7 * 24 * 3600
-MOST_TTL_S = 7 * 24 * 3600
-MOST_WINDOW_S = 30 * 24 * 3600
-MOST_KEY_CHARS = 256
-MOST_REASKS = 5
+MAX_TTL_S = 7 * 24 * 3600
+MAX_WINDOW_S = 30 * 24 * 3600
+MAX_KEY_CHARS = 256
+MAX_REASKS = 5
 
 
 class SchemaWords(OptionWords, total=False):
@@ -129,8 +129,8 @@ def check_schema_words(model: str, expected: Answers[Any], mode: Mode | None, re
     """Raises `InputError` for words that need a schema without one, and `SchemaError` for a schema that the model's provider
     cannot be told of: before anything is paid."""
     checked_mode(mode)
-    if isinstance(reasks, bool) or not isinstance(reasks, int) or not 0 <= reasks <= MOST_REASKS:
-        raise InputError(f"reasks={reasks!r}: must be a whole number from 0 to {MOST_REASKS}")
+    if isinstance(reasks, bool) or not isinstance(reasks, int) or not 0 <= reasks <= MAX_REASKS:
+        raise InputError(f"reasks={reasks!r}: must be a whole number from 0 to {MAX_REASKS}")
     if not isinstance(lax, bool):
         raise InputError(f"lax={quoted(lax)}: must be True or False")
     if expected.schema is None:
@@ -163,8 +163,8 @@ def ttl_ms(ttl_s: float | None) -> int:
     """How long a result stays, in milliseconds (None: an hour). Raises `InputError` outside 1 s … 7 days."""
     if ttl_s is None:
         return int(TTL_S * 1000)
-    if isinstance(ttl_s, bool) or not isinstance(ttl_s, int | float) or not 1 <= ttl_s <= MOST_TTL_S:
-        raise InputError(f"ttl_s={quoted(ttl_s)}: a result stays between 1 and {MOST_TTL_S} seconds (7 days)")
+    if isinstance(ttl_s, bool) or not isinstance(ttl_s, int | float) or not 1 <= ttl_s <= MAX_TTL_S:
+        raise InputError(f"ttl_s={quoted(ttl_s)}: a result stays between 1 and {MAX_TTL_S} seconds (7 days)")
     return int(ttl_s * 1000)
 
 
@@ -189,14 +189,14 @@ def encoded(job: Job) -> bytes:
 
 def checked_key(key: Any) -> str | None:
     """An idempotency key. Raises `InputError`."""
-    if key is not None and (not isinstance(key, str) or not 1 <= len(key) <= MOST_KEY_CHARS):
-        raise InputError(f"idempotency_key={quoted(key)}: must be a text of 1 to {MOST_KEY_CHARS} characters, or None")
+    if key is not None and (not isinstance(key, str) or not 1 <= len(key) <= MAX_KEY_CHARS):
+        raise InputError(f"idempotency_key={quoted(key)}: must be a text of 1 to {MAX_KEY_CHARS} characters, or None")
     return key
 
 
 def checked_seconds(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= MOST_WINDOW_S:
-        raise InputError(f"{name}={quoted(value)}: must be a number of seconds between 1 and {MOST_WINDOW_S}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= MAX_WINDOW_S:
+        raise InputError(f"{name}={quoted(value)}: must be a number of seconds between 1 and {MAX_WINDOW_S}")
     return value
 
 

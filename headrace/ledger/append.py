@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from redis.exceptions import RedisError
 
 from headrace.errors import Refused
-from headrace.ledger.script import Argument, Call, Ledger
+from headrace.ledger.script import Argument, Ledger, ScriptCall
 
 
 async def append(ledger: Ledger, job_id: str, epoch: int, first_seq: int, events: Sequence[bytes]) -> str:
@@ -21,7 +21,7 @@ async def append(ledger: Ledger, job_id: str, epoch: int, first_seq: int, events
     return cancel.decode()
 
 
-async def append_together(ledger: Ledger, calls: Sequence[Call]) -> list[str | Refused | RedisError]:
+async def append_together(ledger: Ledger, calls: Sequence[ScriptCall]) -> list[str | Refused | RedisError]:
     """Many appends, of any jobs, in one round trip: what `append` would return or raise, of each. Raises what the server
     answered to all of them alike."""
     if not calls:
@@ -30,8 +30,8 @@ async def append_together(ledger: Ledger, calls: Sequence[Call]) -> list[str | R
     return [reply if isinstance(reply, Exception) else reply[1].decode() for reply in replies]
 
 
-def append_call(ledger: Ledger, job_id: str, epoch: int, first_seq: int, events: Sequence[bytes]) -> Call:
+def append_call(ledger: Ledger, job_id: str, epoch: int, first_seq: int, events: Sequence[bytes]) -> ScriptCall:
     """The call that `append` makes."""
     job = ledger.keys.job(job_id)
     arguments: dict[str, Argument] = {"epoch": epoch, "first_seq": first_seq, "channel": f"{job}:ch"}
-    return Call(job_id, {"job": job, "log": f"{job}:log"}, arguments, events)
+    return ScriptCall(job_id, {"job": job, "log": f"{job}:log"}, arguments, events)

@@ -16,7 +16,7 @@ ALL_BYTES = 16 * 1024 * 1024
 MAX_STREAK = 20
 
 
-class Row(msgspec.Struct, frozen=True):
+class CheckpointRow(msgspec.Struct, frozen=True):
     """The outcome of one item: its `index` in the shard, the final output `line`, its `kind` (the first letter of
     succeeded, failed, cancelled or dead; in capitals, `line` says where in a segment file the line lies), and what it
     cost in counters (tokens)."""
@@ -44,7 +44,7 @@ async def checkpoint(
     ledger: Ledger,
     shard_id: str,
     epoch: int,
-    rows: Sequence[Row],
+    rows: Sequence[CheckpointRow],
     *,
     item: str = "",
     failing: Failing | None = None,

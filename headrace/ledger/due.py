@@ -11,7 +11,7 @@ from headrace.ledger.set_aside import set_aside
 EXPIRED = "expired"
 """In place of a queue: the job is past its deadline, and is to be ended (`expire`)."""
 FIRST_WAIT_MS = 3_000
-LONGEST_WAIT_MS = 300_000
+MAX_WAIT_MS = 300_000
 
 
 async def due(
@@ -19,7 +19,7 @@ async def due(
     *,
     limit: int = 500,
     first_wait_ms: int = FIRST_WAIT_MS,
-    longest_wait_ms: int = LONGEST_WAIT_MS,
+    longest_wait_ms: int = MAX_WAIT_MS,
     on_damage: Callable[[str, str], None] = lambda name, why: None,
 ) -> list[tuple[str, str]]:
     """At most `limit` hints to publish again: `(queue, record id)`. Each waits twice as long for its next one. `EXPIRED` in

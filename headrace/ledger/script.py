@@ -66,7 +66,7 @@ class Script(NamedTuple):
     arguments: tuple[str, ...]
 
 
-class Call(NamedTuple):
+class ScriptCall(NamedTuple):
     """One call of a move: the record it is about, and what `Ledger.run` takes."""
 
     subject: str
@@ -146,7 +146,7 @@ class Ledger:
         return accepted(reply, subject)
 
     async def run_many(
-        self, name: str, calls: Sequence[Call], then: Sequence[Sequence[Argument]] = ()
+        self, name: str, calls: Sequence[ScriptCall], then: Sequence[Sequence[Argument]] = ()
     ) -> list[list[bytes] | errors.Refused]:
         """Run the move `name` for all `calls`, and the commands `then`, in one round trip.
 
@@ -164,7 +164,9 @@ class Ledger:
             replies = (await pipeline.execute())[1:]
         return each_accepted(calls, replies)
 
-    async def run_group(self, name: str, calls: Sequence[Call]) -> list[list[bytes] | errors.Refused | RedisError]:
+    async def run_group(
+        self, name: str, calls: Sequence[ScriptCall]
+    ) -> list[list[bytes] | errors.Refused | RedisError]:
         """As `run_many`, without its script in every round trip: for what is sent all the time. What fails for single calls
         is returned, what fails for all of them is raised."""
         what = script(name)
@@ -193,7 +195,7 @@ def is_damage(error: BaseException) -> bool:
     return text.startswith("WRONGTYPE") or "user_script" in text
 
 
-def each_accepted(calls: Sequence[Call], replies: Sequence[Any]) -> list[Any]:
+def each_accepted(calls: Sequence[ScriptCall], replies: Sequence[Any]) -> list[Any]:
     """What follows `OK` in each reply, or its refusal, or the error that it is."""
     found: list[Any] = []
     for call, reply in zip(calls, replies, strict=False):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 from headrace.errors import Damaged, Refused
-from headrace.ledger.script import Argument, Call, Ledger
+from headrace.ledger.script import Argument, Ledger, ScriptCall
 from headrace.ledger.unread import UNREAD_MS, Asker
 
 GRACE_MS = 3_000
@@ -70,10 +70,10 @@ def _call(
     idempotency_key: str | None,
     retry_of: str = "",
     asker: Asker | None = None,
-) -> Call:
+) -> ScriptCall:
     keys = ledger.keys
     gateway, again, asked = asker or Asker("", False, "")
-    return Call(
+    return ScriptCall(
         job_id,
         {
             "job": keys.job(job_id),

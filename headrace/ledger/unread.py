@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from headrace.ledger.script import Call, Ledger
+from headrace.ledger.script import Ledger, ScriptCall
 
 UNREAD_MS = 15 * 60_000
 """How long after its end an answer is kept for whoever asks again."""
@@ -50,6 +50,6 @@ async def read_together(ledger: Ledger, many: Sequence[Held]) -> None:
     await ledger.run_group("unread", [_call(ledger, held, "read") for held in many])
 
 
-def _call(ledger: Ledger, held: Held, word: str) -> Call:
+def _call(ledger: Ledger, held: Held, word: str) -> ScriptCall:
     keys = {"unread": ledger.keys.unread(held.tenant, held.asked)}
-    return Call(held.job, keys, {"id": held.job, "token": held.token, "word": word})
+    return ScriptCall(held.job, keys, {"id": held.job, "token": held.token, "word": word})

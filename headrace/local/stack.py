@@ -31,7 +31,7 @@ from headrace.guards.roles import environment_of
 from headrace.ledger.queues import QUEUES
 from headrace.ledger.server_check import check_server
 from headrace.local.lost_worker import report_lost_worker
-from headrace.local.supervised_process import Child, ready_file_names
+from headrace.local.supervised_process import SupervisedProcess, ready_file_names
 from headrace.local.valkey import EmbeddedServer
 from headrace.settings import READY_FILE, STATE_FOLDER, Settings
 from headrace.text.masking import masked
@@ -46,7 +46,7 @@ EXTRAS = (
 )
 
 
-class Options:
+class StackOptions:
     """What `headrace up` was asked for."""
 
     def __init__(
@@ -77,11 +77,11 @@ class Options:
 class Stack:
     """Run with `run()`, which returns the exit code when a signal has ended it."""
 
-    def __init__(self, settings: Settings, options: Options):
+    def __init__(self, settings: Settings, options: StackOptions):
         self.settings = settings
         self.options = options
         self.server: EmbeddedServer | None = None
-        self.children: dict[str, Child] = {}
+        self.children: dict[str, SupervisedProcess] = {}
         self.ready: dict[str, Any] = {}
         self._signals = 0
         self._lock: int | None = None
@@ -239,8 +239,10 @@ class Stack:
         self.ready |= {"flower": url, "flower_password": password}
         say("flower", f"{url} (user headrace, password {password})")
 
-    def _add(self, name: str, command: list[str], environment: dict[str, str], ready: Callable[[int], bool]) -> Child:
-        child = Child(name, command, environment, self.options.state / "logs" / f"{name}.log", ready)
+    def _add(
+        self, name: str, command: list[str], environment: dict[str, str], ready: Callable[[int], bool]
+    ) -> SupervisedProcess:
+        child = SupervisedProcess(name, command, environment, self.options.state / "logs" / f"{name}.log", ready)
         self.children[name] = child
         child.start()
         return child
@@ -300,7 +302,7 @@ class Stack:
             os.close(self._lock)
         say("up", "stopped")
 
-    def _stop_group(self, children: list[Child]) -> None:
+    def _stop_group(self, children: list[SupervisedProcess]) -> None:
         for child in children:
             child.stop()
         deadline = time.monotonic() + self.settings.drain_s + 15

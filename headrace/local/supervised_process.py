@@ -13,14 +13,14 @@ from headrace.guards.ownership import PRIVATE_UMASK
 from headrace.local.valkey import die_with_parent
 
 FIRST_WAIT_S = 0.2
-LONGEST_WAIT_S = 2.0
-LONGEST_WAIT_UNREADY_S = 10.0
+MAX_WAIT_S = 2.0
+MAX_WAIT_UNREADY_S = 10.0
 GROWN_UP_S = 30.0
-MOST_FAILED_STARTS = 5
+MAX_FAILED_STARTS = 5
 LOG_BYTES = 5 * 1024 * 1024
 
 
-class Child:
+class SupervisedProcess:
     """A program that is to run. `ready` is checked with its process id; `tick()` restarts it when it is due."""
 
     def __init__(
@@ -92,14 +92,14 @@ class Child:
         self._restart_at = now + self._wait_s
         cause = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         said = f"{cause}; it starts again in {self._wait_s:g} s"
-        self._wait_s = min(self._wait_s * 2, LONGEST_WAIT_S if self._was_ready else LONGEST_WAIT_UNREADY_S)
+        self._wait_s = min(self._wait_s * 2, MAX_WAIT_S if self._was_ready else MAX_WAIT_UNREADY_S)
         self.process = None
         return said
 
     @property
     def hopeless(self) -> bool:
         """It died several times in a row before it was ready: starting it again will not help."""
-        return self.failed_starts >= MOST_FAILED_STARTS
+        return self.failed_starts >= MAX_FAILED_STARTS
 
     def last_lines(self, count: int = 8) -> str:
         """The end of its log."""

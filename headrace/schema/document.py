@@ -18,13 +18,13 @@ from headrace.errors import NoSchemaError, SchemaError
 from headrace.schema.patterns import programs_of
 from headrace.text.quoting import quoted
 
-MOST_PLACES = 20_000
+MAX_PLACES = 20_000
 """Objects and lists in one schema; a real one has some hundreds."""
-MOST_VALUES = 50_000
-MOST_DEPTH = 100
-MOST_TEXT = 1 << 20
+MAX_VALUES = 50_000
+MAX_DEPTH = 100
+MAX_TEXT = 1 << 20
 SHOWN = 200
-MOST_PATHS = 10_000
+MAX_PATHS = 10_000
 """Ways in which one value is looked at: alternatives in alternatives multiply, and each takes time to check."""
 
 ONE = frozenset(
@@ -234,7 +234,7 @@ class Source:
                 if inner is None:
                     path.pop()
                     ways[id(here)] = count = active.pop(id(here))
-                    if count > MOST_PATHS:
+                    if count > MAX_PATHS:
                         raise self._refused(here, "it combines too many alternatives", "combine fewer of them")
                     if path:
                         active[id(path[-1][0])] += count
@@ -362,7 +362,7 @@ def check_size(schema: Any) -> None:
         here, at, depth = waiting.pop()
         places += 1
         values += len(here)
-        if values <= MOST_VALUES:
+        if values <= MAX_VALUES:
             for step, inner in here.items() if isinstance(here, dict) else enumerate(here):
                 if isinstance(inner, dict | list):
                     waiting.append((inner, f"{at}/{escaped(step)}", depth + 1))
@@ -377,10 +377,10 @@ def check_size(schema: Any) -> None:
                 if isinstance(step, str):
                     text += len(step)
         for what, count, limit in (
-            ("nested too deep", depth, MOST_DEPTH),
-            ("too many parts", places, MOST_PLACES),
-            ("too many values", values, MOST_VALUES),
-            ("too much text", text, MOST_TEXT),
+            ("nested too deep", depth, MAX_DEPTH),
+            ("too many parts", places, MAX_PLACES),
+            ("too many values", values, MAX_VALUES),
+            ("too much text", text, MAX_TEXT),
         ):
             if count > limit:
                 raise SchemaError(

@@ -20,7 +20,7 @@ from headrace.schema.nodes import VALUE, Map, Misshapen, Node, Record, Tuple
 from headrace.schema.targets import Target, target_of
 from headrace.schema.unions import Reference
 from headrace.schema.validate import Validator, check_json, compiled, encoded, json_value, pointer
-from headrace.schema.wire import MIN_SHARED, Place, TooMany, Writer, check_limits, places
+from headrace.schema.wire import MIN_SHARED, TooMany, WirePlace, Writer, check_limits, places
 from headrace.text.quoting import quoted
 
 
@@ -56,7 +56,9 @@ class Lowered:
         self.notes: tuple[Note, ...] = (*moved, *lowering.said())
         self._read: Any = None
 
-    def _lowered(self, title: str, reading: Reading, described: list[frozenset[Any]]) -> tuple[Lowering, list[Place]]:
+    def _lowered(
+        self, title: str, reading: Reading, described: list[frozenset[Any]]
+    ) -> tuple[Lowering, list[WirePlace]]:
         lowering = Lowering(self.validator.source, self.target, reading, described=described)
         self._node = lowering.root()
         self.wrapped = not isinstance(target_node(self._node), Record | Map | Tuple)
@@ -163,7 +165,7 @@ def _lower(encoded: bytes, target: str, reading: Reading) -> Lowered:
         raise SchemaError("the schema is nested too deep", keyword="$ref", remedy="give it a flatter shape") from None
 
 
-def written(node: Node, target: Target, title: str, *, wrapped: bool) -> tuple[dict[str, Any], list[Place]]:
+def written(node: Node, target: Target, title: str, *, wrapped: bool) -> tuple[dict[str, Any], list[WirePlace]]:
     """The wire schema and its places, references written out; where that is too much, what is used often is written once."""
     for shared in (False, True):
         writer = Writer(target, shared=shared)
@@ -182,7 +184,7 @@ def written(node: Node, target: Target, title: str, *, wrapped: bool) -> tuple[d
     )
 
 
-def largest_enums(found: list[Place], target: Target) -> list[frozenset[Any]]:
+def largest_enums(found: list[WirePlace], target: Target) -> list[frozenset[Any]]:
     """The values of the largest enums, without which the others are not too many for the target."""
     once: dict[frozenset[Any], int] = {}
     for place in found:

@@ -33,12 +33,12 @@ from headrace.schema.wire import OF_TYPE, Writer
 from headrace.text.quoting import quoted
 
 Reading = Literal["literal", "intended"]
-MOST_NODES = 8_000
+MAX_NODES = 8_000
 MAX_WORK = 100_000
 """Parts of all places, and their properties: those of one place come together anew for each that leads there."""
-MOST_CASES = 64
+MAX_CASES = 64
 """Alternatives of one place, all combinations of several `anyOf` counted; what has more travels as JSON text."""
-MOST_BRANCHES = 250
+MAX_BRANCHES = 250
 SCALARS = ("null", "boolean", "integer", "number", "string")
 NEVER = False
 OF_SCALARS = frozenset(word for words in OF_TYPE.values() for word in words) - {"format"}
@@ -137,7 +137,7 @@ class Lowering:
             reference.about, reference.pointer = {}, ""
             return reference
         self._count += 1
-        if self._count > MOST_NODES:
+        if self._count > MAX_NODES:
             where = self.source.pointer(parts[0]) if parts else ""
             raise SchemaError(
                 f"schema at {where or '/'}: it has too many parts once written out",
@@ -258,11 +258,11 @@ class Lowering:
         combined = 1
         for choice in choices:
             combined *= max(len(choice.branches), 1)
-        if combined > MOST_CASES and len(choices) > 1:
+        if combined > MAX_CASES and len(choices) > 1:
             self.note(choices[0].pointer, choices[0].word, "moved", f"{combined} combinations: it travels as JSON text")
             return self.text(merged)
         first = choices[0]
-        if len(first.branches) > MOST_BRANCHES:
+        if len(first.branches) > MAX_BRANCHES:
             self.note(
                 first.pointer, first.word, "moved", f"{len(first.branches)} alternatives: it travels as JSON text"
             )

@@ -38,8 +38,8 @@ POINTING = frozenset({"$ref", "$dynamicRef", "allOf", "$defs", "definitions", "$
 """A part with nothing but these says nothing itself: whoever leads to the same parts is the same place."""
 CONDITIONAL = ("if", "then", "else", "not")
 NEVER = False
-MOST_NAMES = 10_000
-MOST_WORK = 100_000
+MAX_NAMES = 10_000
+MAX_WORK = 100_000
 """Names of one object times patterns and parts that speak of them."""
 
 
@@ -176,7 +176,7 @@ def add_properties(merged: Merged, parts: list[dict[str, Any]]) -> None:
         if "propertyNames" in part:
             merged.keys.append(part["propertyNames"])
     work = 0
-    if len(merged.names) > MOST_NAMES:
+    if len(merged.names) > MAX_NAMES:
         raise SchemaError(
             f"schema at {merged.pointer or '/'}: {len(merged.names)} properties are too many",
             pointer=merged.pointer,
@@ -188,7 +188,7 @@ def add_properties(merged: Merged, parts: list[dict[str, Any]]) -> None:
         patterns = part.get("patternProperties") or {}
         concerned = merged.names if rest is not None or patterns else named
         work += len(concerned) * (1 + len(patterns))
-        if work > MOST_WORK:
+        if work > MAX_WORK:
             raise SchemaError(
                 f"schema at {merged.pointer or '/'}: too many names and patterns that speak of each other",
                 pointer=merged.pointer,

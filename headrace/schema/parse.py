@@ -15,7 +15,7 @@ from headrace.schema.mend import mended
 from headrace.schema.modes import Form, Mode, form_of
 from headrace.schema.validate import TWICE, Later, compiled, json_value
 
-MOST_REPAIRED = 1 << 20
+MAX_REPAIRED = 1 << 20
 """Characters: an answer that long is not almost JSON."""
 MAX_BRACKETS = 200_000
 """That open something, in what is to be mended."""
@@ -99,7 +99,7 @@ def repaired(text: str) -> Any:
     Whole JSON in a code fence or between words comes first, then what can be mended: cut off, single quotes and the like.
     """
     text = without_thought(text)
-    if len(text) > MOST_REPAIRED:
+    if len(text) > MAX_REPAIRED:
         return None
     inner = list(fenced(text))
     for each in (*inner, text):

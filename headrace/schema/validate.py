@@ -21,9 +21,9 @@ from headrace.schema.validation_cost import MAX_LISTED, MAX_WORK, Effort, levels
 from headrace.schema.validation_process import APART
 from headrace.text.quoting import quoted, shortened
 
-MOST_ERRORS = 100
-MOST_DEPTH = 200
-MOST_BRANCHED = 8
+MAX_ERRORS = 100
+MAX_DEPTH = 200
+MAX_BRANCHED = 8
 TWICE = "duplicate"
 SHOWN = 200
 """Characters of a value that a message quotes."""
@@ -57,11 +57,11 @@ class Validator:
             ) from None
 
     def validate(self, value: Any, *, at_once: bool = False) -> None:
-        """Raises `InvalidOutput` with the first `MOST_ERRORS` places that do not fit. What could take long is checked in
+        """Raises `InvalidOutput` with the first `MAX_ERRORS` places that do not fit. What could take long is checked in
         another process; with `at_once`, raises `Later` instead."""
-        levels = levels_of(value, MOST_DEPTH)
+        levels = levels_of(value, MAX_DEPTH)
         if levels is None:
-            raise InvalidOutput([Misfit("", "depth", f"it is nested more than {MOST_DEPTH} deep")])
+            raise InvalidOutput([Misfit("", "depth", f"it is nested more than {MAX_DEPTH} deep")])
         work = self._effort.of(levels) + self._effort.of_texts(value)
         if work <= MAX_WORK and self.fits(value):
             return
@@ -83,7 +83,7 @@ class Validator:
         """Raises `InvalidOutput` for a value that does not fit, without a limit to the work; `first`: one place is enough."""
         if self.fits(value):
             return
-        if self.source.branches_into_itself and too_deep(value, MOST_BRANCHED):
+        if self.source.branches_into_itself and too_deep(value, MAX_BRANCHED):
             # Listed, the errors of alternatives in alternatives double with every level.
             raise InvalidOutput([Misfit("", "anyOf", "it does not fit, and is nested too deep to say where")])
         errors: Iterable[jsonschema_rs.ValidationError] = ()
@@ -95,7 +95,7 @@ class Validator:
         else:
             errors = self._compiled.iter_errors(value)
         found = (each for error in errors for each in misfits(error))
-        listed = list(dict.fromkeys(itertools.islice(found, MOST_ERRORS)))
+        listed = list(dict.fromkeys(itertools.islice(found, MAX_ERRORS)))
         if listed:
             raise InvalidOutput(listed)
 
@@ -155,7 +155,7 @@ def encoded(schema: dict[str, Any]) -> bytes:
 def misfits(error: jsonschema_rs.ValidationError, depth: int = 0) -> Iterator[Misfit]:
     """The places behind one error: where none of several alternatives fits, what is wrong with the one that was meant."""
     branches = getattr(error.kind, "context", None)
-    if branches and depth < MOST_DEPTH:
+    if branches and depth < MAX_DEPTH:
         mistaken = [branch for branch in branches if not any(is_other_sort(inner, error) for inner in branch)]
         meant = min(mistaken or [[]], key=len)
         if meant:
@@ -205,7 +205,7 @@ def pointer(path: list[str | int]) -> str:
     return "".join(f"/{escaped(part)}" for part in path)
 
 
-def too_deep(value: Any, most: int = MOST_DEPTH) -> bool:
+def too_deep(value: Any, most: int = MAX_DEPTH) -> bool:
     level = [value]
     for _ in range(most):
         level = [

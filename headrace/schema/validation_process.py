@@ -36,7 +36,7 @@ HEAD = struct.Struct(">I?")
 TOO_MUCH = "it does not fit, and it takes too much time or memory to say where"
 
 
-class Question(msgspec.Struct, array_like=True):
+class ValidationRequest(msgspec.Struct, array_like=True):
     """Whether `value` (JSON) fits `schema` (JSON)."""
 
     schema: bytes
@@ -45,7 +45,7 @@ class Question(msgspec.Struct, array_like=True):
 
 
 Misfits = list[tuple[str, str, str]]
-questions, answers = msgspec.msgpack.Decoder(Question), msgspec.msgpack.Decoder(Misfits)
+questions, answers = msgspec.msgpack.Decoder(ValidationRequest), msgspec.msgpack.Decoder(Misfits)
 
 
 class Apart:
@@ -59,7 +59,7 @@ class Apart:
     def check(self, schema: bytes, value: Any, *, literal: bool) -> None:
         """Raises `InvalidOutput` for a value that does not fit, and for one that cannot be checked within the limits."""
         try:
-            asked = msgspec.msgpack.encode(Question(schema, literal, msgspec.json.encode(value)))
+            asked = msgspec.msgpack.encode(ValidationRequest(schema, literal, msgspec.json.encode(value)))
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InvalidOutput([Misfit("", "type", str(error)[:200])]) from None
         with self._lock:

@@ -26,7 +26,7 @@ from headrace.schema.unions import Definition, Reference, Union
 
 Schema = dict[str, Any]
 NULL: Schema = {"type": "null"}
-MOST_INLINE = 1500
+MAX_INLINE = 1500
 """Nodes written out in one schema; beyond that what is used more than once is written once, as a definition."""
 OF_TYPE = {
     "number": ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf"),
@@ -127,7 +127,7 @@ class Writer:
 
     def _wire(self, node: Node, path: tuple[str, ...]) -> Schema:
         self._written += 1
-        if self._written > MOST_INLINE * (10 if self.shared else 1):
+        if self._written > MAX_INLINE * (10 if self.shared else 1):
             raise TooMany
         about: Schema = dict(node.about)
         if node.said:
@@ -250,7 +250,7 @@ def values_of(node: Node) -> Any:
     return type(node), tuple(node.types) if isinstance(node, Plain) else (), tuple(map(canonical, values))
 
 
-def check_limits(found: Iterable[Place], target: Target) -> None:
+def check_limits(found: Iterable[WirePlace], target: Target) -> None:
     """Raises `SchemaError` naming the first limit of the target that a wire schema (its places) is beyond."""
     properties = enum_values = chars = 0
     for here, depth, place, origin in found:
@@ -278,7 +278,7 @@ def check_limits(found: Iterable[Place], target: Target) -> None:
                 )
 
 
-class Place(NamedTuple):
+class WirePlace(NamedTuple):
     """A schema inside a wire schema: in how many objects it lies, where, and what place of the caller's schema it is."""
 
     schema: Schema
@@ -287,20 +287,20 @@ class Place(NamedTuple):
     origin: str
 
 
-def places(wire: Schema, origins: dict[int, str]) -> Iterator[Place]:
+def places(wire: Schema, origins: dict[int, str]) -> Iterator[WirePlace]:
     """Every schema inside."""
-    waiting: list[Place] = [Place(wire, 0, "", "")]
+    waiting: list[WirePlace] = [WirePlace(wire, 0, "", "")]
     while waiting:
         here, depth, place, origin = waiting.pop()
         depth += here.get("type") == "object"
         origin = origins.get(id(here), origin)
-        yield Place(here, depth, place, origin)
+        yield WirePlace(here, depth, place, origin)
         for word in ("properties", "$defs"):
             inside = depth if word == "properties" else 0
             named = here.get(word, {}).items()
-            waiting += [Place(inner, inside, f"{place}/{word}/{name}", origin) for name, inner in named]
+            waiting += [WirePlace(inner, inside, f"{place}/{word}/{name}", origin) for name, inner in named]
         waiting += [
-            Place(inner, depth, f"{place}/anyOf/{at}", origin) for at, inner in enumerate(here.get("anyOf", ()))
+            WirePlace(inner, depth, f"{place}/anyOf/{at}", origin) for at, inner in enumerate(here.get("anyOf", ()))
         ]
         if "items" in here:
-            waiting.append(Place(here["items"], depth, f"{place}/items", origin))
+            waiting.append(WirePlace(here["items"], depth, f"{place}/items", origin))

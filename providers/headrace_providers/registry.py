@@ -25,7 +25,7 @@ CLASSES: dict[str, type[ChatCompletion]] = {
     "openrouter": OpenRouterChatCompletion,
     "rehearsal": RehearsalChatCompletion,
 }
-MOST_MODELS = 256
+MAX_MODELS = 256
 
 
 def class_of(facts: Provider) -> type[ChatCompletion]:
@@ -72,7 +72,7 @@ class Model:
 class Registry:
     """The providers that this process can reach. Credentials come from the environment and stay here.
 
-    One transport per provider, made on first use; one object per model, the last `MOST_MODELS` of them.
+    One transport per provider, made on first use; one object per model, the last `MAX_MODELS` of them.
     """
 
     def __init__(self, deadlines: Deadlines, environ: Mapping[str, str] | None = None, connections: int = 1000):
@@ -112,7 +112,7 @@ class Registry:
         """The object for `provider/model`. Raises `CallError` when this worker has no address or key for it."""
         made = self._models.get((model, retry))
         if made is None:
-            if len(self._models) >= MOST_MODELS:
+            if len(self._models) >= MAX_MODELS:
                 self._models.pop(next(iter(self._models)))
             made = self._models[model, retry] = self._make(model, retry=retry)
         return made

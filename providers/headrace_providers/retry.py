@@ -13,7 +13,7 @@ from msgspec import Meta
 from headrace.errors import CallError, SettingsError
 from headrace.settings import number_in
 
-LONGEST_OBEYED_S = 120.0
+MAX_OBEYED_S = 120.0
 """A longer `Retry-After` is not waited out by a call: the error says how long, and the caller decides."""
 
 
@@ -35,7 +35,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             return None
         wait = self.backoff_s(attempt) if error.retry_after_s is None else error.retry_after_s
         over = bool(self.delay_limit_s) and elapsed_s + wait > self.delay_limit_s
-        return None if over or wait > LONGEST_OBEYED_S else wait
+        return None if over or wait > MAX_OBEYED_S else wait
 
 
 NO_RETRY = Retry(attempts=1)

@@ -44,7 +44,7 @@ class Line(msgspec.Struct, omit_defaults=True):
     tokens: int | msgspec.UnsetType = msgspec.UNSET
 
 
-class Call(msgspec.Struct):
+class AccountedCall(msgspec.Struct):
     """What the account knows of one call. Times are seconds since 1970, None for what has not happened."""
 
     run: str
@@ -131,21 +131,21 @@ class Account:
         self.lost += lines
 
 
-def read(path: Path | str) -> list[Call]:
+def read(path: Path | str) -> list[AccountedCall]:
     """The calls in the account at `path`, in order of arrival.
 
     A torn line (the last one of a running or killed process, or one that met a full disk) is skipped, and so is a call
     whose `received` line is missing. Raises `OSError`.
     """
     decoder = msgspec.json.Decoder(Line)
-    calls: dict[tuple[str, int], Call] = {}
+    calls: dict[tuple[str, int], AccountedCall] = {}
     for text in Path(path).read_bytes().split(b"\n"):
         try:
             line = decoder.decode(text)
         except msgspec.DecodeError:
             continue
         if line.event == "received":
-            calls[line.run, line.n] = call = Call(line.run, line.n, line.request_id or None, line.at)
+            calls[line.run, line.n] = call = AccountedCall(line.run, line.n, line.request_id or None, line.at)
             call.request_bytes, call.key = line.bytes or 0, line.key or ""
         elif call := calls.get((line.run, line.n)):
             if line.event in ("first_byte", "finished", "gone", "cut"):
@@ -156,7 +156,7 @@ def read(path: Path | str) -> list[Call]:
     return list(calls.values())
 
 
-def paid(call: Call) -> bool:
+def paid(call: AccountedCall) -> bool:
     """Whether a provider would charge for `call`: it was received, and not answered with an error status.
 
     One that was never answered counts: the client left, or the connection broke, but the tokens were made.
@@ -164,7 +164,7 @@ def paid(call: Call) -> bool:
     return call.status is None or call.status < 400
 
 
-def paid_twice(calls: Iterable[Call]) -> int:
+def paid_twice(calls: Iterable[AccountedCall]) -> int:
     """How many paid calls repeat one paid before: the sum of paid - 1 over each `(id, call number)`.
 
     Both come from the request id `<id>.<epoch>.<call>`. The same id and call number in another epoch is a repeated
@@ -175,7 +175,7 @@ def paid_twice(calls: Iterable[Call]) -> int:
     return sum(count - 1 for count in counts.values())
 
 
-def in_flight_at(calls: Iterable[Call], kill_time: float) -> list[Call]:
+def in_flight_at(calls: Iterable[AccountedCall], kill_time: float) -> list[AccountedCall]:
     """The calls received at or before `kill_time` (seconds since 1970) that had not ended before it."""
     return [
         call
@@ -184,7 +184,7 @@ def in_flight_at(calls: Iterable[Call], kill_time: float) -> list[Call]:
     ]
 
 
-def summary(calls: list[Call]) -> dict[str, object]:
+def summary(calls: list[AccountedCall]) -> dict[str, object]:
     """The account in numbers; `open` are calls without an end."""
     return {
         "calls": len(calls),

@@ -21,7 +21,7 @@ from typing import Any
 from headrace_rehearsal.faults import APPLICATORS, Schema, identity, listed, spell
 
 READ_CHARS = 20_000  # of a prompt: what is longer is counted, not quoted
-MOST_CHARS = 1 << 20  # of one string
+MAX_CHARS = 1 << 20  # of one string
 STEPS = 20_000  # parts of one answer: a schema can branch without end
 # Written by construction, but not in every combination: an answer under one of these is checked before it is used.
 DELICATE = APPLICATORS | {
@@ -175,7 +175,7 @@ def plain_text(prompt: Prompt, seed: int) -> str:
     return "Rehearsal answer, quoting the prompt: " + " ".join(prompt.sentences[at] for at in chosen)
 
 
-class Writer:
+class AnswerWriter:
     """Writes one instance of `schema` in the words of `prompt`; `seed` settles every free choice."""
 
     def __init__(self, prompt: Prompt, seed: int, schema: Any):
@@ -342,7 +342,7 @@ class Writer:
             if len(text) > most:
                 text = text[: int(most)].rsplit(" ", 1)[0].rstrip(" ,;:") if most > 12 else text[: int(most)]
             if len(text) < least:
-                text = f"{text} {' '.join(self.prompt.words)} " * (1 + min(least, MOST_CHARS) // (len(text) + 1))
+                text = f"{text} {' '.join(self.prompt.words)} " * (1 + min(least, MAX_CHARS) // (len(text) + 1))
                 text = text[: int(least)]
             yield text
         if "pattern" in schema:

@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape, quoteattr
 import msgspec
 
 from headrace_rehearsal.answers import Prompt
-from headrace_rehearsal.dialects import Refused
+from headrace_rehearsal.dialects import RefusedRequest
 
 MISSING = "missing_required_parameter"
 JSON_OBJECT = {
@@ -40,7 +40,7 @@ def text_of(message: dict[str, Any]) -> str:
 
 
 def asked_schema(body: dict[str, Any]) -> Any:
-    """The schema of `response_format`, or in the words of a system message; None when a text will do. Raises `Refused`."""
+    """The schema of `response_format`, or in the words of a system message; None when a text will do. Raises `RefusedRequest`."""
     wanted = body.get("response_format") or {}
     kind = wanted.get("type") if isinstance(wanted, dict) else None
     if kind != "json_schema":
@@ -48,14 +48,14 @@ def asked_schema(body: dict[str, Any]) -> Any:
     schema = wanted["json_schema"].get("schema") if isinstance(wanted.get("json_schema"), dict) else None
     if not isinstance(schema, (dict, bool)):
         where = "response_format.json_schema.schema"
-        raise Refused(400, f"Missing required parameter: '{where}'.", param=where, code=MISSING)
+        raise RefusedRequest(400, f"Missing required parameter: '{where}'.", param=where, code=MISSING)
     if wanted["json_schema"].get("strict") is True:
         check_strict(schema, ())
     return schema
 
 
 def forced_tool(body: dict[str, Any], prompt: Prompt) -> dict[str, Any] | None:
-    """The function that has to be called, or None when none has to. Raises `Refused`."""
+    """The function that has to be called, or None when none has to. Raises `RefusedRequest`."""
     choice = body.get("tool_choice")
     if choice != "required" and not isinstance(choice, dict):
         return None
@@ -63,7 +63,7 @@ def forced_tool(body: dict[str, Any], prompt: Prompt) -> dict[str, Any] | None:
     functions = {tool["name"]: tool for tool in listed if isinstance(tool, dict) and isinstance(tool.get("name"), str)}
     named = choice.get("function", {}).get("name") if isinstance(choice, dict) else None
     if not functions or (named is not None and named not in functions):
-        raise Refused(400, "Invalid 'tool_choice': no such function in 'tools'.", param="tool_choice")
+        raise RefusedRequest(400, "Invalid 'tool_choice': no such function in 'tools'.", param="tool_choice")
     return functions[named if named is not None else prompt.rank(list(functions))[0]]
 
 
@@ -80,7 +80,7 @@ def schema_in_words(body: dict[str, Any]) -> Any:
 
 
 def check_strict(schema: Any, path: tuple[str, ...]) -> None:
-    """Raises `Refused`, as OpenAI does, for a schema that `strict` is claimed of and that is none."""
+    """Raises `RefusedRequest`, as OpenAI does, for a schema that `strict` is claimed of and that is none."""
     if not isinstance(schema, dict):
         raise refused_schema(path, "a schema must be an object")
     words = NOT_STRICT & schema.keys()
@@ -106,9 +106,9 @@ def check_strict(schema: Any, path: tuple[str, ...]) -> None:
         check_strict(schema["items"], (*path, "items"))
 
 
-def refused_schema(path: tuple[str, ...], what: str) -> Refused:
+def refused_schema(path: tuple[str, ...], what: str) -> RefusedRequest:
     where = repr(path) if path else "()"
-    return Refused(
+    return RefusedRequest(
         400,
         f"Invalid schema for response_format: In context={where}, {what}.",
         param="response_format",

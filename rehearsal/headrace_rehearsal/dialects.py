@@ -13,7 +13,7 @@ from typing import Any
 USD_PER_TOKEN = 0.000001
 
 
-class Refused(Exception):
+class RefusedRequest(Exception):
     """The request is answered with an error."""
 
     def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None):
@@ -22,7 +22,7 @@ class Refused(Exception):
         self.retry_after_s: float | None = None
 
 
-class OpenAI:
+class OpenAIDialect:
     """The plain dialect; the others change one method or the other."""
 
     name = "openai"
@@ -30,7 +30,7 @@ class OpenAI:
     always_usage = False
 
     def check(self, body: dict[str, Any], headers: Mapping[str, str]) -> None:
-        """Raises `Refused` for what the provider would refuse."""
+        """Raises `RefusedRequest` for what the provider would refuse."""
 
     def thinks(self, body: dict[str, Any]) -> bool:
         """Whether the answer comes with reasoning."""
@@ -51,7 +51,7 @@ class OpenAI:
     def usage(self, used: dict[str, Any]) -> dict[str, Any]:
         return used
 
-    def error(self, refused: Refused) -> dict[str, Any]:
+    def error(self, refused: RefusedRequest) -> dict[str, Any]:
         """The body of an error."""
         kind = (
             "server_error"
@@ -62,26 +62,28 @@ class OpenAI:
         )
         return {"error": {"message": str(refused), "type": kind, "param": refused.param, "code": refused.code}}
 
-    def error_event(self, refused: Refused) -> dict[str, Any]:
+    def error_event(self, refused: RefusedRequest) -> dict[str, Any]:
         """An error in the middle of a stream."""
         return self.error(refused)
 
 
-class VLLM(OpenAI):
+class VLLM(OpenAIDialect):
     name = "vllm"
 
     def check(self, body: dict[str, Any], headers: Mapping[str, str]) -> None:
         if body.get("tools") == []:
-            raise Refused(400, "tools must not be an empty list", param="tools")
+            raise RefusedRequest(400, "tools must not be an empty list", param="tools")
         if body.get("tool_choice") not in (None, "none") and not body.get("tools"):
-            raise Refused(400, "When using `tool_choice`, `tools` must be set.", param="tool_choice")
+            raise RefusedRequest(400, "When using `tool_choice`, `tools` must be set.", param="tool_choice")
         if body.get("top_logprobs") and not body.get("logprobs"):
-            raise Refused(400, "when using `top_logprobs`, `logprobs` must be set to true.", param="top_logprobs")
+            raise RefusedRequest(
+                400, "when using `top_logprobs`, `logprobs` must be set to true.", param="top_logprobs"
+            )
         if body.get("add_generation_prompt", True) and body.get("continue_final_message"):
-            raise Refused(400, "Cannot set both `continue_final_message` and `add_generation_prompt` to True.")
+            raise RefusedRequest(400, "Cannot set both `continue_final_message` and `add_generation_prompt` to True.")
         nulls = sorted(name for name, value in body.items() if value is None)
         if nulls:
-            raise Refused(400, f"null is not allowed: {', '.join(nulls)}", param=nulls[0])
+            raise RefusedRequest(400, f"null is not allowed: {', '.join(nulls)}", param=nulls[0])
 
     def thinks(self, body: dict[str, Any]) -> bool:
         arguments = body.get("chat_template_kwargs")
@@ -94,17 +96,17 @@ class VLLM(OpenAI):
         return {"stop_reason": None}
 
 
-class OpenRouter(OpenAI):
+class OpenRouter(OpenAIDialect):
     name = "openrouter"
     comment = b": OPENROUTER PROCESSING\n\n"
     always_usage = True
 
     def check(self, body: dict[str, Any], headers: Mapping[str, str]) -> None:
         if not headers.get("Authorization", "").removeprefix("Bearer ").strip():
-            raise Refused(401, "No auth credentials found")
+            raise RefusedRequest(401, "No auth credentials found")
         reasoning = body.get("reasoning")
         if isinstance(reasoning, dict) and "effort" in reasoning and "max_tokens" in reasoning:
-            raise Refused(
+            raise RefusedRequest(
                 400, 'Only one of "reasoning.effort" and "reasoning.max_tokens" may be given', param="reasoning"
             )
 
@@ -126,15 +128,15 @@ class OpenRouter(OpenAI):
     def usage(self, used: dict[str, Any]) -> dict[str, Any]:
         return used | {"cost": round(used["total_tokens"] * USD_PER_TOKEN, 9), "is_byok": False}
 
-    def error(self, refused: Refused) -> dict[str, Any]:
+    def error(self, refused: RefusedRequest) -> dict[str, Any]:
         kinds = {400: "invalid_request", 401: "authentication", 429: "rate_limit_exceeded", 503: "provider_overloaded"}
         kind = kinds.get(refused.status, "server" if refused.status >= 500 else "invalid_request")
         metadata = {"error_type": kind, "provider_code": refused.code}
         return {"error": {"code": refused.status, "message": str(refused), "metadata": metadata}}
 
-    def error_event(self, refused: Refused) -> dict[str, Any]:
+    def error_event(self, refused: RefusedRequest) -> dict[str, Any]:
         choice = {"index": 0, "delta": {"content": ""}, "finish_reason": "error", "native_finish_reason": "error"}
         return self.error(refused) | {"choices": [choice]}
 
 
-DIALECTS: dict[str, OpenAI] = {"": OpenAI(), "/vllm": VLLM(), "/openrouter": OpenRouter()}
+DIALECTS: dict[str, OpenAIDialect] = {"": OpenAIDialect(), "/vllm": VLLM(), "/openrouter": OpenRouter()}

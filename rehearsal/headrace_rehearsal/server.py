@@ -23,9 +23,9 @@ import msgspec
 from aiohttp import web
 
 from headrace_rehearsal.account import Account
-from headrace_rehearsal.answers import Prompt, Writer, pieces, plain_text, tokens
+from headrace_rehearsal.answers import AnswerWriter, Prompt, pieces, plain_text, tokens
 from headrace_rehearsal.asked import MISSING, as_xml, asked_schema, asked_xml, forced_tool, text_of
-from headrace_rehearsal.dialects import DIALECTS, OpenAI, Refused
+from headrace_rehearsal.dialects import DIALECTS, OpenAIDialect, RefusedRequest
 from headrace_rehearsal.faults import MARKER, SLOW_TPS, BadOrder, Book, Orders, missed
 
 MODELS = ("rehearsal-small", "rehearsal-large")
@@ -36,7 +36,7 @@ encode = msgspec.json.Encoder().encode
 encode_canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
-class Answer(msgspec.Struct):
+class HttpAnswer(msgspec.Struct):
     """What is said. `text` is the content, the refusal or the tool's arguments, as `kind` tells."""
 
     text: str
@@ -46,39 +46,39 @@ class Answer(msgspec.Struct):
     thought: str = ""
 
 
-class Call(msgspec.Struct):
+class ServedCall(msgspec.Struct):
     """One call on its way: its number, the client's name for it, when its first byte is due on the loop's clock, and the
     dialect it is answered in."""
 
     n: int
     request_id: str | None
     due: float
-    dialect: OpenAI
+    dialect: OpenAIDialect
     closed: bool = False  # the account has its closing line
 
 
 def read_body(raw: bytes) -> dict[str, Any]:
-    """The request's body. Raises `Refused` as OpenAI would."""
+    """The request's body. Raises `RefusedRequest` as OpenAI would."""
     try:
         body = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refused(400, f"We could not parse the JSON body of your request: {error}") from None
+        raise RefusedRequest(400, f"We could not parse the JSON body of your request: {error}") from None
     if not isinstance(body, dict):
-        raise Refused(400, "The body of the request must be a JSON object.")
+        raise RefusedRequest(400, "The body of the request must be a JSON object.")
     if not isinstance(body.get("model"), str) or not body["model"]:
-        raise Refused(400, "you must provide a model parameter", param="model")
+        raise RefusedRequest(400, "you must provide a model parameter", param="model")
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
-        raise Refused(400, "Missing required parameter: 'messages'.", param="messages", code=MISSING)
+        raise RefusedRequest(400, "Missing required parameter: 'messages'.", param="messages", code=MISSING)
     if not all(isinstance(message, dict) and isinstance(message.get("role"), str) for message in messages):
-        raise Refused(400, "Each of 'messages' must be an object with a 'role'.", param="messages")
+        raise RefusedRequest(400, "Each of 'messages' must be an object with a 'role'.", param="messages")
     if body.get("n") not in (None, 1):
-        raise Refused(400, "Rehearsal gives one choice: leave out 'n'.", param="n")
+        raise RefusedRequest(400, "Rehearsal gives one choice: leave out 'n'.", param="n")
     return body
 
 
-def compose(body: dict[str, Any], seed: int, fault: str | None) -> Answer:
-    """The answer to a request, spoilt as `fault` says. Raises `Refused`."""
+def compose(body: dict[str, Any], seed: int, fault: str | None) -> HttpAnswer:
+    """The answer to a request, spoilt as `fault` says. Raises `RefusedRequest`."""
     said = [MARKER.sub("", text_of(message)) for message in body["messages"] if message["role"] == "user"]
     said = said or [MARKER.sub("", text_of(message)) for message in body["messages"]]
     newest = Prompt(said[-1])
@@ -88,14 +88,16 @@ def compose(body: dict[str, Any], seed: int, fault: str | None) -> Answer:
     xml = None if tool else asked_xml(body)
     schema = tool.get("parameters", {}) if tool else xml[1] if xml else asked_schema(body)
     if schema is None:
-        answer = Answer(plain_text(newest, seed))
+        answer = HttpAnswer(plain_text(newest, seed))
     else:
         try:
-            value = Writer(prompt, seed, schema).document()
+            value = AnswerWriter(prompt, seed, schema).document()
         except (TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
-            raise Refused(400, f"Invalid schema: {error!r}", param="tools" if tool else "response_format") from None
+            raise RefusedRequest(
+                400, f"Invalid schema: {error!r}", param="tools" if tool else "response_format"
+            ) from None
         value = missed(value, schema) if fault == "miss" else value
-        answer = Answer(as_xml(xml[0], value) if xml else encode(value).decode())
+        answer = HttpAnswer(as_xml(xml[0], value) if xml else encode(value).decode())
     if tool:
         # OpenAI ends a call of a named function with "stop", one of "required" with "tool_calls".
         answer.kind, answer.tool = "tool", tool["name"]
@@ -103,7 +105,7 @@ def compose(body: dict[str, Any], seed: int, fault: str | None) -> Answer:
     if fault == "malformed" or (fault == "miss" and schema is None):
         answer.text = "Sure! " + answer.text[:-1]
     elif fault == "refusal":
-        return Answer("Rehearsal refuses, as it was ordered to.", kind="refusal")
+        return HttpAnswer("Rehearsal refuses, as it was ordered to.", kind="refusal")
     elif fault in ("length", "content_filter"):
         parts = pieces(answer.text)
         answer.text, answer.finish_reason = "".join(parts[: len(parts) // 2]), fault
@@ -132,9 +134,9 @@ class Rehearsal:
         wanted = ROUTES.get(path)
         if wanted is None:
             unknown = f"Unknown request URL: {request.method} {request.path}."
-            return error_response(Refused(404, unknown, code="unknown_url"), dialect)
+            return error_response(RefusedRequest(404, unknown, code="unknown_url"), dialect)
         if wanted != request.method:
-            refused = Refused(405, f"Not allowed to {request.method} on {request.path}: use {wanted}.")
+            refused = RefusedRequest(405, f"Not allowed to {request.method} on {request.path}: use {wanted}.")
             return error_response(refused, dialect)
         if path == CHAT:
             return await self._chat(request, dialect)
@@ -143,20 +145,20 @@ class Rehearsal:
         models = [{"id": name, "object": "model", "created": 0, "owned_by": "rehearsal"} for name in MODELS]
         return json_response({"object": "list", "data": models})
 
-    async def _chat(self, request: web.BaseRequest, dialect: OpenAI) -> web.StreamResponse:
+    async def _chat(self, request: web.BaseRequest, dialect: OpenAIDialect) -> web.StreamResponse:
         try:
             raw = await request.read()
         except web.HTTPRequestEntityTooLarge:
-            return error_response(Refused(413, f"The body is larger than {MAX_BODY_BYTES} bytes."), dialect)
+            return error_response(RefusedRequest(413, f"The body is larger than {MAX_BODY_BYTES} bytes."), dialect)
         self._calls += 1
         now = asyncio.get_running_loop().time()
-        call = Call(self._calls, request.headers.get("X-Client-Request-Id"), now, dialect)
+        call = ServedCall(self._calls, request.headers.get("X-Client-Request-Id"), now, dialect)
         if self._account:
             self._account.received(call.n, call.request_id, size=len(raw), key=sha256(raw).hexdigest()[:16])
         try:
             try:
                 return await self._answer(request, call, raw)
-            except Refused as refused:
+            except RefusedRequest as refused:
                 response = error_response(refused, dialect)
                 await self._send_whole(request, call, response, 0)
                 return response
@@ -167,11 +169,11 @@ class Rehearsal:
             self._gone(call)
             return web.Response()  # nobody reads it; raising would be logged as a fault of ours
 
-    def _gone(self, call: Call) -> None:
+    def _gone(self, call: ServedCall) -> None:
         if self._account and not call.closed and not self.stopping:
             self._account.gone(call.n, call.request_id)
 
-    async def _answer(self, request: web.BaseRequest, call: Call, raw: bytes) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, call: ServedCall, raw: bytes) -> web.StreamResponse:
         body = read_body(raw)
         call.dialect.check(body, request.headers)
         stream, options = body.pop("stream", False), body.pop("stream_options", None)
@@ -185,7 +187,7 @@ class Rehearsal:
             key = job_of(call.request_id) or digest.hex()
             orders = self._book.orders(request.headers.get("x-rehearsal"), marked, key)
         except BadOrder as error:
-            raise Refused(400, str(error), code="rehearsal_order") from None
+            raise RefusedRequest(400, str(error), code="rehearsal_order") from None
         jitter_ms = orders.jitter_ms * random.Random(seed ^ self._seed).random() if orders.jitter_ms else 0
         call.due += (orders.latency_ms + jitter_ms) / 1000
         if orders.fault == "hang":
@@ -214,7 +216,14 @@ class Rehearsal:
         return await self._plain(request, call, answer, orders, tps, head, used)
 
     async def _plain(
-        self, request: web.BaseRequest, call: Call, answer: Answer, orders: Orders, tps: float, head: Any, used: Any
+        self,
+        request: web.BaseRequest,
+        call: ServedCall,
+        answer: HttpAnswer,
+        orders: Orders,
+        tps: float,
+        head: Any,
+        used: Any,
     ) -> web.StreamResponse:
         message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
         if answer.kind == "tool":
@@ -240,7 +249,14 @@ class Rehearsal:
         return torn
 
     async def _stream(
-        self, request: web.BaseRequest, call: Call, answer: Answer, orders: Orders, tps: float, head: Any, used: Any
+        self,
+        request: web.BaseRequest,
+        call: ServedCall,
+        answer: HttpAnswer,
+        orders: Orders,
+        tps: float,
+        head: Any,
+        used: Any,
     ) -> web.StreamResponse:
         shared = head | {"object": "chat.completion.chunk"} | ({"usage": None} if used else {})
 
@@ -295,12 +311,12 @@ class Rehearsal:
         call.closed = True
         return response
 
-    async def _begin(self, request: web.BaseRequest, call: Call, response: web.StreamResponse) -> None:
+    async def _begin(self, request: web.BaseRequest, call: ServedCall, response: web.StreamResponse) -> None:
         await response.prepare(request)
         if self._account:
             self._account.first_byte(call.n, call.request_id)
 
-    async def _send_whole(self, request: web.BaseRequest, call: Call, response: web.Response, used: int) -> None:
+    async def _send_whole(self, request: web.BaseRequest, call: ServedCall, response: web.Response, used: int) -> None:
         first_byte_at = time.time()
         await response.prepare(request)
         await response.write_eof()
@@ -312,13 +328,13 @@ class Rehearsal:
         call.closed = True
 
     async def _break_off(
-        self, request: web.BaseRequest, call: Call, orders: Orders, stream: web.StreamResponse | None = None
+        self, request: web.BaseRequest, call: ServedCall, orders: Orders, stream: web.StreamResponse | None = None
     ) -> None:
         """Stop in the middle: silence until the client leaves, or an error event, or only a closed connection."""
         if orders.fault == "stall":
             await asyncio.get_running_loop().create_future()
         if orders.fault == "stream_error" and stream:
-            error = Refused(500, "Rehearsal broke off, as it was ordered to.")
+            error = RefusedRequest(500, "Rehearsal broke off, as it was ordered to.")
             await stream.write(b"data: " + encode(call.dialect.error_event(error)) + b"\n\n")
             await stream.write_eof()
         elif request.transport:
@@ -345,13 +361,13 @@ def raise_ordered(orders: Orders) -> None:
     """Raise the error that `orders` ask for."""
     status = int(orders.fault) if orders.fault and orders.fault.isdecimal() else 500
     code = "rate_limit_exceeded" if status == 429 else None
-    refused = Refused(status, f"Rehearsal answers {status}, as it was ordered to.", code=code)
+    refused = RefusedRequest(status, f"Rehearsal answers {status}, as it was ordered to.", code=code)
     if status == 429 or orders.retry_after_s is not None:
         refused.retry_after_s = 1.0 if orders.retry_after_s is None else orders.retry_after_s
     raise refused
 
 
-def error_response(refused: Refused, dialect: OpenAI) -> web.Response:
+def error_response(refused: RefusedRequest, dialect: OpenAIDialect) -> web.Response:
     response = json_response(dialect.error(refused), status=refused.status)
     if refused.retry_after_s is not None:
         response.headers["Retry-After"] = f"{refused.retry_after_s:g}"

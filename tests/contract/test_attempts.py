@@ -59,7 +59,7 @@ def types(seen: Transcript) -> list[str]:
     return [event["t"] for event in seen.decoded]
 
 
-def calls_of(stack: Stack, job: AsyncJobHandle[Any]) -> list[account.Call]:
+def calls_of(stack: Stack, job: AsyncJobHandle[Any]) -> list[account.AccountedCall]:
     return [call for call in stack.calls() if (call.request_id or "").startswith(job.id)]
 
 

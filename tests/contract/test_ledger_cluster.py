@@ -21,7 +21,7 @@ from headrace.ledger.announce import Announcement, announce
 from headrace.ledger.append import append
 from headrace.ledger.beat import beat
 from headrace.ledger.cancel import cancel
-from headrace.ledger.checkpoint import Row, checkpoint
+from headrace.ledger.checkpoint import CheckpointRow, checkpoint
 from headrace.ledger.claim import Claimed, claim
 from headrace.ledger.close import close
 from headrace.ledger.compact import compact
@@ -43,7 +43,7 @@ from headrace.ledger.release import release
 from headrace.ledger.restart import restart
 from headrace.ledger.restore import restore
 from headrace.ledger.resume import resume
-from headrace.ledger.script import FOLDER, Argument, Call, Ledger
+from headrace.ledger.script import FOLDER, Argument, Ledger, ScriptCall
 from headrace.ledger.seal import seal
 from headrace.ledger.set_aside import set_aside
 from headrace.ledger.shard_range import ShardRange
@@ -67,12 +67,14 @@ class Witness(Ledger):
         self.sent.add(name)
         return await super().run(name, *arguments, **options)  # type: ignore[arg-type]
 
-    async def run_group(self, name: str, calls: Sequence[Call]) -> list[list[bytes] | errors.Refused | RedisError]:
+    async def run_group(
+        self, name: str, calls: Sequence[ScriptCall]
+    ) -> list[list[bytes] | errors.Refused | RedisError]:
         self.together |= {name} if len({call.subject for call in calls}) > 1 else set()
         return await super().run_group(name, calls)
 
     async def run_many(
-        self, name: str, calls: Sequence[Call], then: Sequence[Sequence[Argument]] = ()
+        self, name: str, calls: Sequence[ScriptCall], then: Sequence[Sequence[Argument]] = ()
     ) -> list[list[bytes] | errors.Refused]:
         self.together |= {name} if len({call.subject for call in calls}) > 1 else set()
         return await super().run_many(name, calls, then)
@@ -155,7 +157,7 @@ async def a_batchs_life(ledger: Ledger) -> None:
     attempt = await take(ledger, first, "b")
     assert await beat(ledger, {first: attempt.epoch}) == {}
     assert await prefill(ledger, first, attempt.epoch, [(0, b"Sold")]) == 1
-    await checkpoint(ledger, first, attempt.epoch, [Row(1, "s", b"x", {"output_tokens": 3})])
+    await checkpoint(ledger, first, attempt.epoch, [CheckpointRow(1, "s", b"x", {"output_tokens": 3})])
     assert await finish_shard(ledger, first, attempt.epoch, "part0")
     assert await refuse_rows(ledger, batch, [(1, "no")]) == 1
     attempt = await take(ledger, second, "a")
@@ -243,7 +245,7 @@ async def say(publishers: Sequence[Publisher], *texts: str) -> None:
 
 async def test_streams_of_many_jobs(ledger: Witness, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker's flusher and a reader with its subscriber: begun anew, crashed, compacted, lost and cancelled."""
-    monkeypatch.setattr("headrace_worker.publishing.publisher.MOST_EVENTS", 30)
+    monkeypatch.setattr("headrace_worker.publishing.publisher.MAX_EVENTS", 30)
     reader, flusher = Reader(ledger), Flusher(ledger)
     ids = [new_id("job") for _ in range(5)]
     await submit_many(ledger, [(job, b'{"v":1}') for job in ids], queue="interactive", tenant="default", ttl_ms=LONG)

@@ -38,7 +38,7 @@ class Rehearsal:
         self.url = url
         self._account = account_path
 
-    def calls(self) -> list[account.Call]:
+    def calls(self) -> list[account.AccountedCall]:
         return account.read(self._account)
 
 

@@ -212,7 +212,7 @@ async def test_a_lost_record_is_written_again(ledger: Ledger, reader: Reader, fo
 async def test_a_long_log_is_compacted_and_every_viewer_folds_to_the_same(
     ledger: Ledger, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace_worker.publishing.publisher.MOST_EVENTS", 50)
+    monkeypatch.setattr("headrace_worker.publishing.publisher.MAX_EVENTS", 50)
     monkeypatch.setattr("headrace_worker.publishing.publisher.FLOOR_S", 0)
     job = await begun(ledger)
     early = asyncio.create_task(watched(ledger, reader, job.record_id))
@@ -250,7 +250,7 @@ async def watched_now(
 async def test_a_compacted_log_is_restored_from_its_snapshot(
     ledger: Ledger, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace_worker.publishing.publisher.MOST_EVENTS", 20)
+    monkeypatch.setattr("headrace_worker.publishing.publisher.MAX_EVENTS", 20)
     job = await begun(ledger)
     publisher = publisher_of(Flusher(ledger), job)
     for n in range(30):

@@ -17,7 +17,7 @@ from typing import Any
 import jsonschema_rs
 import openai
 import pytest
-from headrace_rehearsal.account import Call, in_flight_at, paid_twice, read
+from headrace_rehearsal.account import AccountedCall, in_flight_at, paid_twice, read
 
 PROMPT = """Extract the facts.
 Tables is a small library for reading tables. License: MIT
@@ -81,7 +81,7 @@ class Provider:
         code, self.process = self.process.returncode, None
         return code
 
-    def calls(self) -> list[Call]:
+    def calls(self) -> list[AccountedCall]:
         return read(self.account)
 
 

@@ -68,7 +68,7 @@ async def seen_at_least(seen: Transcript, count: int) -> None:
             await asyncio.sleep(0.005)
 
 
-def calls_of(stack: Stack, job: AsyncJobHandle[Any]) -> list[account.Call]:
+def calls_of(stack: Stack, job: AsyncJobHandle[Any]) -> list[account.AccountedCall]:
     return [call for call in stack.calls() if (call.request_id or "").startswith(job.id)]
 
 
@@ -353,10 +353,10 @@ async def test_a_refusal_is_not_kept(client: AsyncHeadrace, stack: Stack) -> Non
 
 
 async def test_text_that_was_given_is_never_taken_back() -> None:
-    from headrace.client.stream import Texts
+    from headrace.client.stream import TextPieces
     from headrace.events.fold import Fold
 
-    texts, fold, given = Texts("job_x"), Fold(), []
+    texts, fold, given = TextPieces("job_x"), Fold(), []
     log = [
         {"t": "attempt.start", "n": 1, "reset": False, "reason": "claim"},
         {"t": "text.delta", "c": 0, "p": 0, "d": "The wheel "},

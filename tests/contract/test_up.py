@@ -16,7 +16,7 @@ import pytest
 from stack import alive, headrace, started, tree, until
 
 from headrace.errors import EmbeddedServerError, InputError
-from headrace.local.stack import Options, Stack
+from headrace.local.stack import Stack, StackOptions
 from headrace.local.valkey import EmbeddedServer
 from headrace.settings import Settings
 
@@ -124,7 +124,7 @@ def test_two_on_one_folder(tmp_path: Path) -> None:
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headrace.local.stack.EXTRAS", ("headrace_worker", "no_such_package"))
     with pytest.raises(InputError, match=r"no_such_package.*headrace\[up\]") as said:
-        Stack(Settings(), Options(tmp_path / ".headrace"))._check_extras()
+        Stack(Settings(), StackOptions(tmp_path / ".headrace"))._check_extras()
     assert said.value.exit_code == 2
 
 

@@ -54,7 +54,7 @@ def assert_each_item_once(stack: Stack, batch_id: str, count: int) -> None:
 def assert_paid_twice_was_in_flight(stack: Stack, kills: list[float]) -> None:
     """Call by call: whatever was paid again had not ended, or had ended in the last moment, when something was killed."""
     calls = stack.calls()
-    paid: dict[Any, list[account.Call]] = {}
+    paid: dict[Any, list[account.AccountedCall]] = {}
     for call in calls:
         if account.paid(call):
             paid.setdefault(call.job_and_call, []).append(call)

@@ -23,7 +23,7 @@ PACED = "[[rehearsal latency=400]]"
 """With 32 calls in flight their batch takes 8 s of waiting and little else: a busy machine hardly makes it longer."""
 
 
-def calls_of(stack: Stack, batch_id: str) -> list[account.Call]:
+def calls_of(stack: Stack, batch_id: str) -> list[account.AccountedCall]:
     return [call for call in stack.calls() if (call.request_id or "").startswith(f"{batch_id}.")]
 
 

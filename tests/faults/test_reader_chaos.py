@@ -180,7 +180,7 @@ class Scene:
 async def test_chaos(
     own_valkey: Callable[..., EmbeddedServer], namespace: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("headrace_worker.publishing.publisher.MOST_EVENTS", 120)
+    monkeypatch.setattr("headrace_worker.publishing.publisher.MAX_EVENTS", 120)
     port = free_port()
     own_valkey("--bind", "127.0.0.1", "--port", str(port), "--appendonly", "no")
     given = os.environ.get("SEED")

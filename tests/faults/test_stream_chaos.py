@@ -218,7 +218,7 @@ class Scene:
         last = [(event.id, event.decode()) for event in seen.events if event.id.epoch == log[-1].id.epoch]
         assert last == [(event.id, event.decode()) for event in log]
 
-    def calls_of(self, job: str) -> list[account.Call]:
+    def calls_of(self, job: str) -> list[account.AccountedCall]:
         return [call for call in self.stack.calls() if (call.request_id or "").startswith(job)]
 
     def tell(self, viewers: list[Viewer]) -> None:

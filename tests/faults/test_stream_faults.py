@@ -74,7 +74,7 @@ async def ask(client: AsyncHeadrace, orders: str) -> Watcher:
     return Watcher(client, await client.submit(MODEL, f"{STORY} [[rehearsal {orders}]]", stream=True))
 
 
-def calls_of(stack: Stack, watcher: Watcher) -> list[account.Call]:
+def calls_of(stack: Stack, watcher: Watcher) -> list[account.AccountedCall]:
     return [call for call in stack.calls() if (call.request_id or "").startswith(watcher.job.id)]
 
 

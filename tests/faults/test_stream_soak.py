@@ -23,7 +23,7 @@ EVERY_S = 60 / 200
 WARM_UP_JOBS = 20
 TTL_S = 2
 IDLE_S = 30.0
-MOST_GROWTH_MB = 20
+MAX_GROWTH_MB = 20
 WORDS = " ".join(f"word{n}" for n in range(60))
 
 
@@ -134,4 +134,4 @@ async def test_everything_is_back_where_it_was(tmp_path: Path, request: pytest.F
                 json.dumps({"jobs": count, "transcripts": soak.seen, "mb": [middle, after], "held": before}), flush=True
             )
             for name, mb in after.items():
-                assert mb - middle[name] < MOST_GROWTH_MB, (name, middle, after)
+                assert mb - middle[name] < MAX_GROWTH_MB, (name, middle, after)

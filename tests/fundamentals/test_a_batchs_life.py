@@ -11,7 +11,7 @@ import pytest
 from headrace import errors
 from headrace.jobs.job import new_id
 from headrace.ledger.cancel import cancel
-from headrace.ledger.checkpoint import Row, checkpoint, rows_of
+from headrace.ledger.checkpoint import CheckpointRow, checkpoint, rows_of
 from headrace.ledger.claim import claim
 from headrace.ledger.close import close
 from headrace.ledger.feed import feed
@@ -50,8 +50,10 @@ async def test_a_batchs_life(ledger: Ledger) -> None:
     shard = await claim(ledger, f"{batch}.s0", token="a", owner="worker-1", queue="bulk")
 
     # Whatever is finished becomes durable at once, and moves the counters.
-    await checkpoint(ledger, shard.record_id, shard.epoch, [Row(0, "s", b'{"answer":42}', {"output_tokens": 7})])
-    await checkpoint(ledger, shard.record_id, shard.epoch, [Row(1, "f", b'{"error":"timeout"}')])
+    await checkpoint(
+        ledger, shard.record_id, shard.epoch, [CheckpointRow(0, "s", b'{"answer":42}', {"output_tokens": 7})]
+    )
+    await checkpoint(ledger, shard.record_id, shard.epoch, [CheckpointRow(1, "f", b'{"error":"timeout"}')])
     assert await counters(ledger, batch, "succeeded", "failed", "output_tokens") == [1, 1, 7]
 
     # The part is committed to the file store under this name; the ledger forgets the rows.
@@ -69,7 +71,7 @@ async def test_a_crash_repeats_only_what_has_no_row(ledger: Ledger) -> None:
     """The worker of a shard dies after one of two items. The next one finds the first row, and pays the second."""
     batch = await opened(ledger)
     lost = await claim(ledger, f"{batch}.s0", token="a", owner="worker-1", queue="bulk")
-    await checkpoint(ledger, lost.record_id, lost.epoch, [Row(0, "s", b"paid")], lease_ms=-1)
+    await checkpoint(ledger, lost.record_id, lost.epoch, [CheckpointRow(0, "s", b"paid")], lease_ms=-1)
     await recover(ledger)
 
     shard = await claim(ledger, f"{batch}.s0", token="b", owner="worker-2", queue="bulk")
@@ -77,7 +79,7 @@ async def test_a_crash_repeats_only_what_has_no_row(ledger: Ledger) -> None:
     assert shard.integer("crashes") == 0  # it was making way, so the crash is not held against it
 
     # A row never changes, whoever writes it again, and it is counted once.
-    rows = [Row(0, "f", b"again"), Row(1, "s", b"the second")]
+    rows = [CheckpointRow(0, "f", b"again"), CheckpointRow(1, "s", b"the second")]
     await checkpoint(ledger, shard.record_id, shard.epoch, rows)
     assert await rows_of(ledger, shard.record_id) == {0: b"spaid", 1: b"sthe second"}
     assert await counters(ledger, batch, "succeeded", "failed") == [2, 0]
@@ -92,13 +94,13 @@ async def test_a_cancelled_batch_keeps_what_was_paid(ledger: Ledger) -> None:
         await seal(ledger, batch, queue="bulk")
 
     # The worker learns of it with its next checkpoint, brings home what is paid, and lets go.
-    assert await checkpoint(ledger, shard.record_id, shard.epoch, [Row(0, "s", b"paid")]) == "cancelling"
+    assert await checkpoint(ledger, shard.record_id, shard.epoch, [CheckpointRow(0, "s", b"paid")]) == "cancelling"
     await release(ledger, shard.record_id, shard.epoch, calls="")
     await seal(ledger, batch, queue="bulk")
 
     # After the seal nothing is added any more: the join reads the rows now.
     with pytest.raises(errors.Closed):
-        await checkpoint(ledger, shard.record_id, shard.epoch, [Row(1, "s", b"too late")])
+        await checkpoint(ledger, shard.record_id, shard.epoch, [CheckpointRow(1, "s", b"too late")])
 
     join = await claim(ledger, f"{batch}.join", token="b", owner="worker-2", queue="bulk")
     await close(

@@ -13,10 +13,10 @@ from headrace_worker.engine.deployment_hold import (
     MAX_UNPROVEN,
     MAX_WAIT_S,
     RETURNS_PER_S,
-    Call,
     Deferred,
     DeploymentHold,
     DeploymentHolds,
+    HeldCall,
 )
 
 from headrace.errors import CallError
@@ -235,7 +235,7 @@ async def test_nobody_is_forgotten_whoever_is_cancelled(seed: int) -> None:
     no time were there more than a few before the first answer."""
     chance, clock = random.Random(seed), Clock()
     hold = DeploymentHold("openai", clock=clock, jitter=chance.uniform)
-    inside: set[Call] = set()
+    inside: set[HeldCall] = set()
     finished = 0
 
     async def one() -> None:

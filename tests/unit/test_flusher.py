@@ -10,7 +10,7 @@ import pytest
 from headrace_worker.publishing import publisher
 from headrace_worker.publishing.publisher import FLOOR_S, LAG_S, Flusher, Publisher
 
-from headrace.ledger.script import Call, Ledger
+from headrace.ledger.script import Ledger, ScriptCall
 
 
 class Scene:
@@ -36,7 +36,7 @@ class Scene:
         self.on_sleep(seconds)
         await self._turn(0)
 
-    async def append_together(self, ledger: Ledger, calls: list[Call]) -> list[str]:
+    async def append_together(self, ledger: Ledger, calls: list[ScriptCall]) -> list[str]:
         self.trips.append([len(call.rest) for call in calls])
         self.on_trip()
         await self._turn(0)
@@ -143,12 +143,12 @@ async def test_a_slow_server_is_no_lag(scene: Scene) -> None:
     assert scene.floors == 0
 
 
-@pytest.mark.parametrize("limit", ["MOST_EVENTS", "MOST_BYTES"])
+@pytest.mark.parametrize("limit", ["MAX_EVENTS", "MAX_BYTES"])
 async def test_a_log_past_half_its_cap_grows_more_slowly(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     long, short = scene.job("job_a"), scene.job("job_b")
-    monkeypatch.setattr(publisher, limit, 12 if limit == "MOST_EVENTS" else 900)
+    monkeypatch.setattr(publisher, limit, 12 if limit == "MAX_EVENTS" else 900)
     while not long.half_full:
         assert scene.floors == 0
         long.put(text("x" * 20))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from headrace.cli.progress import Plain
+from headrace.cli.progress import PlainProgress
 
 NUMBERS = dict.fromkeys(("succeeded", "failed", "cancelled", "dead", "input_tokens", "output_tokens"), 0)
 
@@ -16,7 +16,7 @@ def event(kind: str = "batch.progress", state: str = "in_progress", **more: Any)
 
 
 def test_a_reason_is_told_at_once_and_taken_back_at_once(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = Plain()
+    shown = PlainProgress()
     shown.update(event())
     shown.update(event())
     shown.update(event(waiting="rate_limited: openai says wait 1 s"))

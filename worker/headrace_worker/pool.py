@@ -68,7 +68,7 @@ class HandBack(Exception):
     """Raised by a task that was not begun: its hint goes back into the queue, for a worker that stays."""
 
 
-class Job:
+class PoolJob:
     """One task in the pool, and the handle that Celery gets. Celery's reference is weak: the pool keeps it alive."""
 
     def __init__(self, number: int, name: str, request: dict[str, Any], callback: Callable[..., Any] | None):
@@ -102,9 +102,9 @@ class TaskPool(BasePool):
         super().__init__(*args, **kwargs)
         settings = getattr(self.app, "headrace_settings", None)
         self.drain_s: float = settings.drain_s if settings else DRAIN_S
-        self._jobs: dict[int, Job] = {}
+        self._jobs: dict[int, PoolJob] = {}
         self._numbers = count(1)
-        self._ended: deque[Job] = deque()  # written by the loop, read by the hub
+        self._ended: deque[PoolJob] = deque()  # written by the loop, read by the hub
         self._woken = False
         self._hub: Any = None
         self._hub_turns: Any = None
@@ -138,9 +138,9 @@ class TaskPool(BasePool):
         callback: Callable[..., Any] | None = None,
         accept_callback: Callable[..., Any] | None = None,
         **_: Any,
-    ) -> Job:
+    ) -> PoolJob:
         name, _uuid, request, *_rest = args
-        job = Job(next(self._numbers), name, request, callback)
+        job = PoolJob(next(self._numbers), name, request, callback)
         self._jobs[job.number] = job
         if accept_callback:
             accept_callback(job.number, job.began)
@@ -239,12 +239,12 @@ class TaskPool(BasePool):
             job.handed_back = True
             self._cancel(job)
 
-    def _cancel(self, job: Job) -> None:
+    def _cancel(self, job: PoolJob) -> None:
         if not job.cancelled and self._loop is not None:
             job.cancelled = True
             self._loop.call_soon_threadsafe(lambda: job.task and job.task.cancel())
 
-    def _hand_back(self, job: Job) -> None:
+    def _hand_back(self, job: PoolJob) -> None:
         job.handed_back, job.error = True, asyncio.CancelledError()
         self._tell(job)
 
@@ -258,7 +258,7 @@ class TaskPool(BasePool):
         while self._ended:
             self._tell(self._ended.popleft())
 
-    def _tell(self, job: Job) -> None:
+    def _tell(self, job: PoolJob) -> None:
         self._jobs.pop(job.number, None)
         if job.told:
             return
@@ -281,12 +281,12 @@ class TaskPool(BasePool):
         finally:
             job.error = None  # it holds the frames, and with them the answer
 
-    def _begin(self, loop: asyncio.AbstractEventLoop, job: Job) -> None:
+    def _begin(self, loop: asyncio.AbstractEventLoop, job: PoolJob) -> None:
         job.task = loop.create_task(self._work(job))
         # A task that is cancelled before its first step never enters `_work`: only this callback is certain.
         job.task.add_done_callback(lambda task: self._on_ended(job, task))
 
-    async def _work(self, job: Job) -> None:
+    async def _work(self, job: PoolJob) -> None:
         # Everything is caught, also what asyncio would let through to end its loop (SystemExit, KeyboardInterrupt).
         CURRENT.set(Reporter(str(job.request.get("id")), self._send_progress))
         try:
@@ -304,7 +304,7 @@ class TaskPool(BasePool):
         if dispatcher is not None:
             self._hub.call_soon(lambda: dispatcher.send(EVENT, uuid=uuid, **numbers))
 
-    def _on_ended(self, job: Job, task: asyncio.Task[None]) -> None:
+    def _on_ended(self, job: PoolJob, task: asyncio.Task[None]) -> None:
         if task.cancelled():
             job.error = asyncio.CancelledError()
         self._ended.append(job)

@@ -47,7 +47,7 @@ class Suspect:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
-class Child:
+class ChildProcess:
     """One process of the quarantine, for at most `company` records at a time; a shard has one to itself."""
 
     def __init__(self, name: str, company: int, process: Any, pipe: Any):
@@ -79,7 +79,7 @@ class Quarantine:
         self._limit = processes
         self._known: set[str] = set()
         self._waiting: list[Suspect] = []
-        self._children: dict[str, Child] = {}
+        self._children: dict[str, ChildProcess] = {}
         self._numbers = count(1)
         # Forked from a small server process that has imported everything: 20 ms instead of a second each.
         self._context = multiprocessing.get_context("forkserver")
@@ -178,7 +178,7 @@ class Quarantine:
             process = self._context.Process(target=entry, args=(name, childs), name=name, daemon=True)
             await asyncio.to_thread(process.start)
             childs.close()
-            child = self._children[name] = Child(name, company, process, pipe)
+            child = self._children[name] = ChildProcess(name, company, process, pipe)
             loop = asyncio.get_running_loop()
             loop.add_reader(pipe.fileno(), self._on_message, child)
             log.info("quarantine process started", child=name, pid=process.pid, company=company)
@@ -194,18 +194,18 @@ class Quarantine:
             self._starting = None
             self._fill()
 
-    def _give(self, child: Child, suspect: Suspect) -> None:
+    def _give(self, child: ChildProcess, suspect: Suspect) -> None:
         if child.idle is not None:
             child.idle.cancel()
             child.idle = None
         child.suspects[suspect.record_id] = suspect
         self._send(child, f"+{suspect.record_id}")
 
-    def _send(self, child: Child, text: str) -> None:
+    def _send(self, child: ChildProcess, text: str) -> None:
         with contextlib.suppress(OSError):  # it has died: the reader sees it too
             child.pipe.send_bytes(text.encode())
 
-    def _on_message(self, child: Child) -> None:
+    def _on_message(self, child: ChildProcess) -> None:
         try:
             record_id = child.pipe.recv_bytes(1000).decode()
         except (EOFError, OSError):
@@ -224,11 +224,11 @@ class Quarantine:
                 child.idle = asyncio.get_running_loop().call_later(IDLE_S, self._close, child)
         self._fill()
 
-    def _close(self, child: Child) -> None:
+    def _close(self, child: ChildProcess) -> None:
         child.closing = True
         self._send(child, "end")
 
-    async def _on_end(self, child: Child) -> None:
+    async def _on_end(self, child: ChildProcess) -> None:
         await asyncio.to_thread(child.process.join)
         code = child.process.exitcode
         if child.suspects:
@@ -244,7 +244,7 @@ class Quarantine:
         child.gone.set()
         self._fill()
 
-    async def _report(self, child: Child) -> None:
+    async def _report(self, child: ChildProcess) -> None:
         ledger = self._process.ledger
         try:
             hints = await patiently(lambda: report_end(ledger, child.name))

@@ -11,7 +11,7 @@ from headrace.ledger.script import AWAY, Ledger
 
 log = structlog.get_logger("headrace.worker.kept_answers")
 
-MOST_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 """Of one answer: a larger one is not kept."""
 
 
@@ -37,7 +37,7 @@ class RedisCache:
         return found
 
     async def set(self, key: str, value: bytes) -> None:
-        if len(value) > MOST_BYTES:
+        if len(value) > MAX_BYTES:
             return
         try:
             await self._ledger.client.set(self._ledger.keys.cache(key), value, px=self._ttl_ms)

@@ -7,7 +7,7 @@
 
 const TERMINAL_HTTP = new Set([400, 401, 403, 404, 405, 410]);
 const TERMINAL_WS = new Set([1009, 4400, 4401, 4403, 4404, 4410]);
-const [FIRST_WAIT_MS, LONGEST_WAIT_MS] = [250, 10_000];
+const [FIRST_WAIT_MS, MAX_WAIT_MS] = [250, 10_000];
 
 /** The stream cannot go on. `code`: an HTTP status, or a WebSocket's close code; `result`: where the outcome is found. */
 export class StreamError extends Error {
@@ -69,7 +69,7 @@ export function openStream(options) {
         options.onStatus?.("reconnecting");
         // Not all at once: after a restart everybody comes back.
         await sleep((askedMs || waitMs) * (0.5 + Math.random()), stop.signal);
-        waitMs = Math.min(waitMs * 2, LONGEST_WAIT_MS);
+        waitMs = Math.min(waitMs * 2, MAX_WAIT_MS);
       }
     },
   };

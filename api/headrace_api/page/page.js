@@ -1,7 +1,7 @@
 // The page: one answer as it comes, or a file of jobs. What is shown is always the fold of a job's events.
 import { fold, openStream, partialJson } from "/headrace.js";
 
-const MOST_LINES = 500;
+const MAX_LINES = 500;
 const SUBMITTING = 6; // requests at a time
 const WATCHED = 50; // jobs at a time on one WebSocket
 const COME_BACK = new Set([1011, 4401, 4408, 4429]); // a job's subscription ended, the job did not
@@ -173,7 +173,7 @@ async function submitFile(file) {
   if (!model) throw new Error("Choose a model first.");
   const lines = (await file.text()).split("\n").map((line, at) => [line.trim(), at + 1]).filter(([line]) => line);
   if (!lines.length) throw new Error(`${file.name} is empty.`);
-  if (lines.length > MOST_LINES) throw new Error(`${file.name} has ${lines.length} lines; ${MOST_LINES} are taken here. Use headrace extract.`);
+  if (lines.length > MAX_LINES) throw new Error(`${file.name} has ${lines.length} lines; ${MAX_LINES} are taken here. Use headrace extract.`);
   if (rows.some((row) => row.state === "waiting")) throw new Error("Another file is still being submitted: stop it, or wait a moment.");
   const bodies = lines.map(([line, number]) => bodyOf(line, `${file.name}, line ${number}`, model)); // all, before the first is paid
   rows = bodies.map((one) => ({ ...one, key: newKey(), state: "waiting" }));

@@ -15,7 +15,7 @@ from headrace.chat.steering import check_steering
 from headrace.errors import InputError
 from headrace.jobs.build import make_job
 from headrace.jobs.job import Job
-from headrace.schema.validate import MOST_DEPTH, too_deep
+from headrace.schema.validate import MAX_DEPTH, too_deep
 from headrace_api.requests.value_count import MAX_NODES, too_many_nodes
 
 OWN = frozenset({"prefilling", "ttl_s", "timeout_s", "idempotency_key", "on_retry", "cache"})
@@ -55,7 +55,7 @@ def read_object(raw: bytes) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise InputError("the body must be a JSON object")
     if too_deep(body):
-        raise InputError(f"the body is nested more than {MOST_DEPTH} deep")
+        raise InputError(f"the body is nested more than {MAX_DEPTH} deep")
     return body
 
 

@@ -31,7 +31,7 @@ from headrace_api.views import Cursor, Frame, Subject, view_named
 log = structlog.get_logger("headrace.api")
 
 PROTOCOL = "headrace.v1"
-MOST_FRAME_BYTES = 64 * 1024
+MAX_FRAME_BYTES = 64 * 1024
 LARGE_BYTES = 256 * 1024
 PIECE_BYTES = 64 * 1024
 HEARTBEAT = b'{"v":1,"t":"hb"}'
@@ -77,7 +77,7 @@ def closing(error: Exception) -> Closing:
     return Closing(next((code for kind, code in codes if isinstance(error, kind)), INTERNAL), str(error))
 
 
-class Connection:
+class WebSocketConnection:
     """One WebSocket: a task for each subscription, and one lock, so that each has its turn at the line."""
 
     def __init__(self, gateway: Gateway, socket: WebSocket[Any, Any, Any]):
@@ -329,7 +329,7 @@ async def stream(socket: WebSocket[Any, Any, Any], gateway: Gateway) -> None:
     # Accepted first: a browser is told nothing of why a handshake was refused.
     try:
         gateway.check_caller(socket)
-        connection = Connection(gateway, socket)
+        connection = WebSocketConnection(gateway, socket)
         job = socket.query_params.get("job")
         if job is not None:
             await connection.single(job)

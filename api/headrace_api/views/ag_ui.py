@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.events.ids import EventId
-from headrace_api.views.open_parts import OpenParts, Part, ToolCall
+from headrace_api.views.open_parts import OpenParts, OpenToolCall, Part
 from headrace_api.views.view import Subject, View, encode, failure_of, finish_reasons
 
 
@@ -40,7 +40,7 @@ class AgUi(View):
         elif kind == "tool.start":
             self._said = True
             events += self._ending(self._open.close())
-            self._open.tools[event["i"]] = ToolCall(event["call_id"], event["name"])
+            self._open.tools[event["i"]] = OpenToolCall(event["call_id"], event["name"])
             names = {"toolCallId": event["call_id"], "toolCallName": event["name"]}
             events.append({"type": "TOOL_CALL_START", **names, "parentMessageId": self.subject.job})
         elif kind == "tool.delta" and event["i"] in self._open.tools:

@@ -19,7 +19,7 @@ class OpenParts:
         self.part: Part | None = None
         self._source: tuple[Any, ...] | None = None
         self._count = 0
-        self.tools: dict[int, ToolCall] = {}
+        self.tools: dict[int, OpenToolCall] = {}
 
     def turn_to(self, event: dict[str, Any]) -> tuple[Part | None, Part | None]:
         """`(closed, opened)` before this delta is said; `part` is where it belongs."""
@@ -44,7 +44,7 @@ class OpenParts:
         return self._source == (kind, event.get("p", 0))
 
 
-class ToolCall:
+class OpenToolCall:
     """A call on its way: its arguments as far as they have come."""
 
     def __init__(self, id: str, name: str):

@@ -9,7 +9,7 @@ from typing import Any
 
 from headrace.events.fold import LISTS
 from headrace.events.ids import EventId
-from headrace_api.views.open_parts import OpenParts, Part, ToolCall
+from headrace_api.views.open_parts import OpenParts, OpenToolCall, Part
 from headrace_api.views.view import Subject, View, encode, failure_of, finish_reasons
 
 DONE = b"[DONE]"
@@ -55,7 +55,7 @@ class UiMessage(View):
         elif kind == "tool.start":
             self._said = True
             chunks += ending(self._open.close())
-            self._open.tools[event["i"]] = ToolCall(event["call_id"], event["name"])
+            self._open.tools[event["i"]] = OpenToolCall(event["call_id"], event["name"])
             chunks.append({"type": "tool-input-start", "toolCallId": event["call_id"], "toolName": event["name"]})
         elif kind == "tool.delta" and event["i"] in self._open.tools:
             call = self._open.tools[event["i"]]
@@ -142,7 +142,7 @@ def ending(part: Part | None) -> list[Any]:
     return [{"type": f"{part.kind}-end", "id": part.id}] if part else []
 
 
-def whole(call: ToolCall) -> dict[str, Any]:
+def whole(call: OpenToolCall) -> dict[str, Any]:
     """The chunk of a call whose arguments are complete."""
     head, arguments = {"toolCallId": call.id, "toolName": call.name}, "".join(call.pieces)
     try:

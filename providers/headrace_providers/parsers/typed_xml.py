@@ -27,7 +27,7 @@ int, float, bool, dict, list. For example:
   <tags dtype="list"><item>new</item><item>gift</item></tags>
   <lines dtype="list"><item dtype="dict"><sku>A-1</sku></item></lines>
 </order>"""
-MOST_DEPTH = 200
+MAX_DEPTH = 200
 MAX_TAGS = 100_000
 """That begin or end an element: each element takes half a kilobyte."""
 STRAY = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#\d+|#x[0-9a-fA-F]+);)|<(?![/A-Za-z_!?])")
@@ -93,7 +93,7 @@ def children(element: Element, depth: int) -> dict[str, Any]:
 
 def value(element: Element, depth: int) -> Any:
     """What an element means. Raises `ValueError` naming it."""
-    if depth > MOST_DEPTH:
+    if depth > MAX_DEPTH:
         raise ValueError(f"<{element.tag}> is nested too deep")
     dtype, text = dtype_of(element), element.text or ""
     word = text.strip()

@@ -26,7 +26,7 @@ class Delta(NamedTuple):
     value: Any
 
 
-class ChoiceParts:
+class ChoiceReducer:
     """`add` takes what a chunk has of the choice. `raw` keeps the side fields that could not be read, as they came."""
 
     def __init__(self) -> None:

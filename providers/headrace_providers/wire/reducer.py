@@ -18,7 +18,7 @@ from headrace.schema.modes import Mode
 from headrace.schema.validate import Later
 from headrace_providers.credentials import kept, without_keys
 from headrace_providers.off_loop import off_loop
-from headrace_providers.wire.choice_parts import ChoiceParts, Delta, wire_calls
+from headrace_providers.wire.choice_parts import ChoiceReducer, Delta, wire_calls
 from headrace_providers.wire.content import is_empty, list_of, says_nothing
 from headrace_providers.wire.provider_errors import error_in, error_inside
 from headrace_providers.wire.structured import answer_of, as_text, without_foreign_calls
@@ -41,7 +41,7 @@ class Reducer:
         self.id = ""
         self.model = ""
         self.created = 0
-        self.choices: dict[int, ChoiceParts] = {}
+        self.choices: dict[int, ChoiceReducer] = {}
         self.first: int | None = 0 if n > 1 else None  # a single choice is the first, whatever its number
         self.usage = Usage()
         self.raw_usage: dict[str, Any] | None = None
@@ -95,7 +95,7 @@ class Reducer:
                 raise error_inside(error, partial=self.said)
             index = self._index_of(choice, position, places)
             if index not in self.choices:
-                self.choices[index] = ChoiceParts()
+                self.choices[index] = ChoiceReducer()
             parts = self.choices[index]
             parts.add(choice, deltas if index == self.first else [])
             self.plain = self.plain or parts.is_message
@@ -266,7 +266,7 @@ class Reducer:
         return "".join(first.text) if first else ""
 
     @property
-    def _first_parts(self) -> ChoiceParts | None:
+    def _first_parts(self) -> ChoiceReducer | None:
         return self.choices[self._order()[0]] if self.choices else None
 
     def _order(self) -> list[int]:

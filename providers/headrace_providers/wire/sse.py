@@ -14,7 +14,7 @@ BOM = b"\xef\xbb\xbf"
 DONE = b"[DONE]"
 
 
-class Event(NamedTuple):
+class ServerSentEvent(NamedTuple):
     """An event's name and data. `cut`: the body ended within it."""
 
     name: bytes
@@ -33,7 +33,7 @@ class EventDecoder:
         self._name = b""
         self._data: list[bytes] = []
 
-    def feed(self, piece: bytes) -> list[Event]:
+    def feed(self, piece: bytes) -> list[ServerSentEvent]:
         if self._start is not None:
             self._start += piece
             if BOM.startswith(self._start):
@@ -50,7 +50,7 @@ class EventDecoder:
             return []
         return self._lines_of(piece)
 
-    def finish(self) -> list[Event]:
+    def finish(self) -> list[ServerSentEvent]:
         """What is left at the end of the body."""
         if self._json is not None:
             return json_events(b"".join(self._json))
@@ -60,9 +60,9 @@ class EventDecoder:
         if line:
             events += self._take([line])
         last = self._dispatch()
-        return events + [Event(each.name, each.data, cut=True) for each in last]
+        return events + [ServerSentEvent(each.name, each.data, cut=True) for each in last]
 
-    def _lines_of(self, piece: bytes) -> list[Event]:
+    def _lines_of(self, piece: bytes) -> list[ServerSentEvent]:
         if self._after_cr and piece:
             piece, self._after_cr = piece.removeprefix(b"\n"), False
         if b"\r" in piece:
@@ -79,8 +79,8 @@ class EventDecoder:
         self._line = [last] if last else []
         return self._take(lines)
 
-    def _take(self, lines: list[bytes]) -> list[Event]:
-        events: list[Event] = []
+    def _take(self, lines: list[bytes]) -> list[ServerSentEvent]:
+        events: list[ServerSentEvent] = []
         for line in lines:
             if not line:
                 if self._data:
@@ -93,21 +93,23 @@ class EventDecoder:
             elif line.startswith(b"event:"):
                 self._name = line[6:].strip()
             elif line.startswith(b"{") and is_json(line):
-                events.append(Event(self._name, line))  # servers write an error of theirs so, in the middle of a stream
+                events.append(
+                    ServerSentEvent(self._name, line)
+                )  # servers write an error of theirs so, in the middle of a stream
         return events
 
-    def _dispatch(self) -> list[Event]:
+    def _dispatch(self) -> list[ServerSentEvent]:
         data, self._data = self._data, []
         whole = b"\n".join(data)
         if len(data) > 1 and not is_json(whole):
-            return [Event(self._name, each) for each in data if each]
-        return [Event(self._name, whole)] if whole else []
+            return [ServerSentEvent(self._name, each) for each in data if each]
+        return [ServerSentEvent(self._name, whole)] if whole else []
 
 
-def json_events(body: bytes) -> list[Event]:
+def json_events(body: bytes) -> list[ServerSentEvent]:
     """A JSON body is one event, JSON lines are one each."""
     if not is_json(body):
         lines = [line for line in body.splitlines() if line.strip()]
         if len(lines) > 1 and is_json(lines[0]):
-            return [Event(b"", line, cut=line is lines[-1]) for line in lines]
-    return [Event(b"", body)]
+            return [ServerSentEvent(b"", line, cut=line is lines[-1]) for line in lines]
+    return [ServerSentEvent(b"", body)]

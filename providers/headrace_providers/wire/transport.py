@@ -27,13 +27,13 @@ from headrace_providers.wire.body import Body
 from headrace_providers.wire.provider_errors import MAX_MESSAGE, call_error, is_unreachable, refused
 from headrace_providers.wire.request import Request
 from headrace_providers.wire.retry_hints import hinted_s, retry_after_s
-from headrace_providers.wire.sse import BOM, DONE, Event, EventDecoder
+from headrace_providers.wire.sse import BOM, DONE, EventDecoder, ServerSentEvent
 from headrace_providers.wire.surrogates import Halves
 
 log = structlog.get_logger("headrace.worker.transport")
 
 Chunk = dict[str, Any]
-MOST_ANSWER_BYTES = 32 << 20
+MAX_ANSWER_BYTES = 32 << 20
 DRAIN_S = 0.5
 PINGS = frozenset({b"ping", b"[ping]", b"null", b"heartbeat", b"keep-alive", b"keepalive", b": keepalive", b": ping"})
 """Events that only say that the other side lives."""
@@ -74,7 +74,7 @@ class SdkTransport:
     """
 
     def __init__(
-        self, *, deadlines: Deadlines | None = None, connections: int = 1000, most_bytes: int = MOST_ANSWER_BYTES
+        self, *, deadlines: Deadlines | None = None, connections: int = 1000, most_bytes: int = MAX_ANSWER_BYTES
     ):
         self.deadlines = deadlines or Deadlines()
         self._most_bytes = most_bytes
@@ -249,7 +249,7 @@ def encoded(body: Any) -> bytes:
         raise InputError(f"the request cannot be written as JSON: {error}") from None
 
 
-def chunks_of(event: Event, halves: Halves) -> list[Chunk | None]:
+def chunks_of(event: ServerSentEvent, halves: Halves) -> list[Chunk | None]:
     """The chunk in an event; None for the word that nothing follows. Of an event that the body's end cut off there is none."""
     if event.data.startswith(DONE):
         return [None]

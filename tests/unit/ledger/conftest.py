@@ -13,7 +13,7 @@ import fakeredis
 import pytest
 
 from headrace.jobs.job import new_id
-from headrace.ledger.checkpoint import Row, checkpoint
+from headrace.ledger.checkpoint import CheckpointRow, checkpoint
 from headrace.ledger.claim import Claimed, claim
 from headrace.ledger.feed import feed
 from headrace.ledger.finish_shard import finish_shard
@@ -200,7 +200,7 @@ async def join(ledger: Ledger, take: Take, batch: str) -> Claimed:
     """The running join of `batch`, whose two shards are finished."""
     for number in range(2):
         attempt = await take(f"{batch}.s{number}")
-        rows = [Row(0, "s", b"a", {"output_tokens": 3}), Row(1, "f", b"b")]
+        rows = [CheckpointRow(0, "s", b"a", {"output_tokens": 3}), CheckpointRow(1, "f", b"b")]
         await checkpoint(ledger, attempt.record_id, attempt.epoch, rows)
         await finish_shard(ledger, attempt.record_id, attempt.epoch, f"part{number}")
     await seal(ledger, batch, queue="bulk")

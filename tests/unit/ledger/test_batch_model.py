@@ -24,7 +24,7 @@ from headrace import errors
 from headrace.jobs.job import new_id
 from headrace.ledger.beat import beat
 from headrace.ledger.cancel import cancel
-from headrace.ledger.checkpoint import Row, checkpoint
+from headrace.ledger.checkpoint import CheckpointRow, checkpoint
 from headrace.ledger.claim import claim
 from headrace.ledger.close import close
 from headrace.ledger.due import due
@@ -212,7 +212,7 @@ class BatchMoves(RuleBasedStateMachine):
         name = f"s{number}"
         epoch = self.epoch(name, back)
         self.sent += 1
-        rows = [Row(index, kind, b"%d" % self.sent, {"output_tokens": 3}) for index in sorted(items)]
+        rows = [CheckpointRow(index, kind, b"%d" % self.sent, {"output_tokens": 3}) for index in sorted(items)]
         refused = self.refusal(name, epoch) or (None if self.state in OPEN else errors.Closed)
         for _ in range(1 + twice):
             call = checkpoint(self.ledger, self.id(name), epoch, rows, item=item, lease_ms=lease)

@@ -8,7 +8,7 @@ import pytest
 
 from headrace import errors
 from headrace.ledger.cancel import cancel
-from headrace.ledger.checkpoint import ALL_BYTES, SHARD_BYTES, Row, checkpoint, rows_of
+from headrace.ledger.checkpoint import ALL_BYTES, SHARD_BYTES, CheckpointRow, checkpoint, rows_of
 from headrace.ledger.finish_shard import finish_shard
 from headrace.ledger.pause import pause
 from headrace.ledger.recover import recover
@@ -16,11 +16,11 @@ from headrace.ledger.script import Ledger
 from headrace.ledger.seal import seal
 
 EXPIRED, LONG = -1, 10**9
-PAID = Row(0, "s", b"paid", {"input_tokens": 5, "output_tokens": 2})
+PAID = CheckpointRow(0, "s", b"paid", {"input_tokens": 5, "output_tokens": 2})
 
 
 async def test_rows_become_durable_and_move_the_counters(ledger: Ledger, look: Any, batch: str, shard: Any) -> None:
-    rows = [PAID, Row(1, "f", b"failed", {"input_tokens": 1})]
+    rows = [PAID, CheckpointRow(1, "f", b"failed", {"input_tokens": 1})]
     assert await checkpoint(ledger, shard.record_id, shard.epoch, rows) == "in_progress"
     assert await rows_of(ledger, shard.record_id) == {0: b"spaid", 1: b"ffailed"}
     record = await look.record(batch)
@@ -39,7 +39,7 @@ async def test_a_row_never_changes_and_only_what_is_new_beside_it_counts(
     ledger: Ledger, look: Any, batch: str, shard: Any
 ) -> None:
     await checkpoint(ledger, shard.record_id, shard.epoch, [PAID])
-    rows = [Row(0, "f", b"other", {"input_tokens": 100}), Row(1, "c", b"new")]
+    rows = [CheckpointRow(0, "f", b"other", {"input_tokens": 100}), CheckpointRow(1, "c", b"new")]
     await checkpoint(ledger, shard.record_id, shard.epoch, rows)
     assert await rows_of(ledger, shard.record_id) == {0: b"spaid", 1: b"cnew"}
     record = await look.record(batch)
@@ -47,7 +47,12 @@ async def test_a_row_never_changes_and_only_what_is_new_beside_it_counts(
 
 
 async def test_a_row_that_names_its_place_counts_by_its_kind(ledger: Ledger, look: Any, batch: str, shard: Any) -> None:
-    await checkpoint(ledger, shard.record_id, shard.epoch, [Row(0, "S", b"segment 0 9"), Row(1, "D", b"segment 9 9")])
+    await checkpoint(
+        ledger,
+        shard.record_id,
+        shard.epoch,
+        [CheckpointRow(0, "S", b"segment 0 9"), CheckpointRow(1, "D", b"segment 9 9")],
+    )
     assert (await look.field(batch, "succeeded"), await look.field(batch, "dead")) == ("1", "1")
 
 
@@ -82,7 +87,7 @@ async def test_what_does_not_fit_is_spilled_and_nothing_is_stored(
     with pytest.raises(errors.Spill):
         await checkpoint(ledger, shard.record_id, shard.epoch, [PAID])
     assert await look.everything() == before
-    await checkpoint(ledger, shard.record_id, shard.epoch, [Row(0, "s", b"abc")])
+    await checkpoint(ledger, shard.record_id, shard.epoch, [CheckpointRow(0, "s", b"abc")])
     assert await look.field(batch, "succeeded") == "1"
 
 
@@ -91,7 +96,7 @@ async def test_a_place_in_a_segment_file_always_fits(ledger: Ledger, shard: Any)
     await ledger.client.set(ledger.keys.held, ALL_BYTES)
     with pytest.raises(errors.Spill):
         await checkpoint(ledger, shard.record_id, shard.epoch, [PAID])
-    await checkpoint(ledger, shard.record_id, shard.epoch, [Row(0, "S", b"segment 0 4")])
+    await checkpoint(ledger, shard.record_id, shard.epoch, [CheckpointRow(0, "S", b"segment 0 4")])
     assert await rows_of(ledger, shard.record_id) == {0: b"Ssegment 0 4"}
 
 
@@ -126,7 +131,7 @@ async def test_it_brings_back_the_state_of_the_batch(ledger: Ledger, batch: str,
     await pause(ledger, batch, reason="no room")
     assert await checkpoint(ledger, shard.record_id, shard.epoch, [PAID]) == "paused"
     await cancel(ledger, batch)
-    assert await checkpoint(ledger, shard.record_id, shard.epoch, [Row(1, "s", b"x")]) == "cancelling"
+    assert await checkpoint(ledger, shard.record_id, shard.epoch, [CheckpointRow(1, "s", b"x")]) == "cancelling"
 
 
 async def test_after_the_seal_it_is_too_late(ledger: Ledger, look: Any, batch: str, take: Any) -> None:
@@ -143,7 +148,7 @@ async def test_after_the_seal_it_is_too_late(ledger: Ledger, look: Any, batch: s
 async def test_what_was_never_claimed_or_is_finished_takes_no_row(ledger: Ledger, batch: str, shard: Any) -> None:
     with pytest.raises(errors.Fenced):
         await checkpoint(ledger, f"{batch}.s1", 0, [PAID])
-    await checkpoint(ledger, shard.record_id, shard.epoch, [PAID, Row(1, "s", b"x")])
+    await checkpoint(ledger, shard.record_id, shard.epoch, [PAID, CheckpointRow(1, "s", b"x")])
     await finish_shard(ledger, shard.record_id, shard.epoch, "part")
     with pytest.raises(errors.Unknown):
         await checkpoint(ledger, shard.record_id, shard.epoch, [PAID])

@@ -9,7 +9,7 @@ import pytest
 from headrace import errors
 from headrace.jobs.job import new_id
 from headrace.ledger.cancel import cancel
-from headrace.ledger.checkpoint import Row, checkpoint
+from headrace.ledger.checkpoint import CheckpointRow, checkpoint
 from headrace.ledger.claim import claim
 from headrace.ledger.finish import finish
 from headrace.ledger.finish_shard import finish_shard
@@ -132,7 +132,7 @@ async def test_a_shard_of_a_cancelled_batch_is_cancelled(ledger: Ledger, look: A
 
 
 async def test_a_shard_with_a_committed_part_is_finished(ledger: Ledger, shard: Any, take: Any) -> None:
-    await checkpoint(ledger, shard.record_id, shard.epoch, [Row(0, "s", b"a"), Row(1, "s", b"b")])
+    await checkpoint(ledger, shard.record_id, shard.epoch, [CheckpointRow(0, "s", b"a"), CheckpointRow(1, "s", b"b")])
     await finish_shard(ledger, shard.record_id, shard.epoch, "part")
     with pytest.raises(errors.Finished):
         await take(shard.record_id)

@@ -9,7 +9,7 @@ import pytest
 from headrace import errors
 from headrace.jobs.job import new_id
 from headrace.ledger.cancel import cancel
-from headrace.ledger.checkpoint import Row, checkpoint
+from headrace.ledger.checkpoint import CheckpointRow, checkpoint
 from headrace.ledger.close import KEEP_MS, close
 from headrace.ledger.recover import recover
 from headrace.ledger.release import release
@@ -61,7 +61,7 @@ async def test_the_loser_learns_which_output_won(ledger: Ledger, batch: str, joi
 async def test_what_the_shards_of_a_cancelled_batch_left_is_cleared_away(
     ledger: Ledger, look: Any, batch: str, shard: Any, take: Any
 ) -> None:
-    await checkpoint(ledger, shard.record_id, shard.epoch, [Row(0, "s", b"paid")])
+    await checkpoint(ledger, shard.record_id, shard.epoch, [CheckpointRow(0, "s", b"paid")])
     await cancel(ledger, batch)
     await release(ledger, shard.record_id, shard.epoch, calls="")
     await seal(ledger, batch, queue="bulk")

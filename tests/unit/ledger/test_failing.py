@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.ledger.checkpoint import MAX_STREAK, Failing, Row, checkpoint, is_settled
+from headrace.ledger.checkpoint import MAX_STREAK, CheckpointRow, Failing, checkpoint, is_settled
 from headrace.ledger.park import park
 from headrace.ledger.resume import resume
 from headrace.ledger.script import Ledger
@@ -53,9 +53,9 @@ async def test_a_success_or_another_failure_begins_anew(ledger: Ledger, look: An
     await checkpoint(ledger, shard.record_id, shard.epoch, [], failing=failing(12))
     await checkpoint(ledger, shard.record_id, shard.epoch, [], failing=failing(14, "not_found"))
     assert (await look.field(batch, "failing"), await look.field(batch, "streak")) == ("not_found", "2")
-    await checkpoint(ledger, shard.record_id, shard.epoch, [Row(0, "f", b"x")])
+    await checkpoint(ledger, shard.record_id, shard.epoch, [CheckpointRow(0, "f", b"x")])
     assert await look.field(batch, "streak") == "2", "a failure of an item says nothing"
-    await checkpoint(ledger, shard.record_id, shard.epoch, [Row(1, "s", b"x")])
+    await checkpoint(ledger, shard.record_id, shard.epoch, [CheckpointRow(1, "s", b"x")])
     assert await look.field(batch, "streak") is None
 
 
@@ -71,11 +71,11 @@ async def test_when_they_are_the_items_own(ledger: Ledger, shard: Any) -> None:
     assert await is_settled(ledger, shard.record_id), "nobody failed"
     await checkpoint(ledger, shard.record_id, shard.epoch, [], failing=failing(1))
     assert not await is_settled(ledger, shard.record_id), "three of four may still show what it is"
-    await checkpoint(ledger, shard.record_id, shard.epoch, [Row(0, "f", b"x")])
+    await checkpoint(ledger, shard.record_id, shard.epoch, [CheckpointRow(0, "f", b"x")])
     assert not await is_settled(ledger, shard.record_id)
     await checkpoint(ledger, shard.record_id, shard.epoch, [], failing=failing(3))
     assert await is_settled(ledger, shard.record_id), "none is left that could"
-    await checkpoint(ledger, shard.record_id, shard.epoch, [Row(1, "s", b"x")])
+    await checkpoint(ledger, shard.record_id, shard.epoch, [CheckpointRow(1, "s", b"x")])
     assert await is_settled(ledger, shard.record_id)
 
 
@@ -90,7 +90,7 @@ async def test_what_a_batch_waits_for(ledger: Ledger, look: Any, batch: str, tak
     assert b'"waiting":"rate_limited: openai says wait 1 s"' in told[0]
     await ledger.client.hset(ledger.keys.shard(shard.record_id), "state", "queued")
     again = await take(shard.record_id, token="t3")
-    await checkpoint(ledger, shard.record_id, again.epoch, [Row(0, "f", b"x")])
+    await checkpoint(ledger, shard.record_id, again.epoch, [CheckpointRow(0, "f", b"x")])
     assert await look.field(batch, "waiting") == reason
-    await checkpoint(ledger, shard.record_id, again.epoch, [Row(1, "s", b"x")])
+    await checkpoint(ledger, shard.record_id, again.epoch, [CheckpointRow(1, "s", b"x")])
     assert await look.field(batch, "waiting") is None

@@ -8,13 +8,13 @@ import pytest
 
 from headrace import errors
 from headrace.ledger.cancel import cancel
-from headrace.ledger.checkpoint import Row, checkpoint
+from headrace.ledger.checkpoint import CheckpointRow, checkpoint
 from headrace.ledger.finish_shard import finish_shard
 from headrace.ledger.recover import recover
 from headrace.ledger.script import Ledger
 from headrace.ledger.seal import seal
 
-ROWS = [Row(0, "s", b"a"), Row(1, "s", b"b")]
+ROWS = [CheckpointRow(0, "s", b"a"), CheckpointRow(1, "s", b"b")]
 
 
 async def test_a_finished_shard_leaves_its_part_and_nothing_else(

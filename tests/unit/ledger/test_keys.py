@@ -14,7 +14,7 @@ from headrace.ledger.announce import Announcement, announce
 from headrace.ledger.append import append
 from headrace.ledger.beat import beat
 from headrace.ledger.cancel import cancel
-from headrace.ledger.checkpoint import Row, checkpoint
+from headrace.ledger.checkpoint import CheckpointRow, checkpoint
 from headrace.ledger.claim import claim
 from headrace.ledger.close import close
 from headrace.ledger.compact import compact
@@ -203,7 +203,7 @@ async def live_the_lives_of_batches(ledger: Watched) -> None:
         attempt = await ledger.take(first, "d")
         await beat(ledger, {first: attempt.epoch}, lease_ms=LONG // 2)
         await ledger.client.hset(ledger.keys.batch(batch), "reported", 0)  # a quarter of a second later
-        await checkpoint(ledger, first, attempt.epoch, [Row(0, "s", b"x")], lease_ms=LONG)
+        await checkpoint(ledger, first, attempt.epoch, [CheckpointRow(0, "s", b"x")], lease_ms=LONG)
         await ledger.client.hset(ledger.keys.batch(batch), "reported", 0)
         await finish_shard(ledger, first, attempt.epoch, "part0")
         attempt = await ledger.take(second, "a")

@@ -8,7 +8,7 @@ import pytest
 
 from headrace import errors
 from headrace.ledger.cancel import cancel
-from headrace.ledger.checkpoint import Row, checkpoint, rows_of
+from headrace.ledger.checkpoint import CheckpointRow, checkpoint, rows_of
 from headrace.ledger.prefill import prefill
 from headrace.ledger.recover import recover
 from headrace.ledger.script import Ledger
@@ -33,7 +33,7 @@ async def test_sent_twice_a_row_is_set_once(ledger: Ledger, look: Any, shard: An
 
 
 async def test_a_row_that_is_there_stays(ledger: Ledger, look: Any, batch: str, shard: Any) -> None:
-    await checkpoint(ledger, shard.record_id, shard.epoch, [Row(1, "f", b"mine")])
+    await checkpoint(ledger, shard.record_id, shard.epoch, [CheckpointRow(1, "f", b"mine")])
     assert await prefill(ledger, shard.record_id, shard.epoch, OLD) == 0
     assert await rows_of(ledger, shard.record_id) == {1: b"fmine"}
     assert await look.field(batch, "prefilled") == "0"

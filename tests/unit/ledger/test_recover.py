@@ -12,7 +12,7 @@ from headrace import errors
 from headrace.jobs.job import new_id
 from headrace.ledger.beat import beat
 from headrace.ledger.cancel import cancel
-from headrace.ledger.checkpoint import Row, checkpoint
+from headrace.ledger.checkpoint import CheckpointRow, checkpoint
 from headrace.ledger.feed import feed
 from headrace.ledger.finish import finish
 from headrace.ledger.open import open_batch
@@ -246,7 +246,7 @@ async def test_a_shard_that_made_way_is_not_blamed(ledger: Ledger, look: Any, ba
     shard_id = f"{batch}.s0"
     for index, token in enumerate("ab"):
         attempt = await take(shard_id, token=token)
-        await checkpoint(ledger, shard_id, attempt.epoch, [Row(index, "s", b"x")], lease_ms=EXPIRED)
+        await checkpoint(ledger, shard_id, attempt.epoch, [CheckpointRow(index, "s", b"x")], lease_ms=EXPIRED)
         assert await recover(ledger) == [("bulk", shard_id)]
         assert await look.field(shard_id, "crashes") == "0"
 
@@ -255,7 +255,7 @@ async def test_rows_that_were_there_already_are_no_progress(ledger: Ledger, look
     shard_id = f"{batch}.s0"
     for token, queue in (("a", "bulk"), ("b", "quarantine")):
         attempt = await take(shard_id, token=token)
-        await checkpoint(ledger, shard_id, attempt.epoch, [Row(0, "s", b"x")], lease_ms=EXPIRED)
+        await checkpoint(ledger, shard_id, attempt.epoch, [CheckpointRow(0, "s", b"x")], lease_ms=EXPIRED)
         await recover(ledger)
         assert await look.field(shard_id, "queue") == queue
 
@@ -276,7 +276,7 @@ async def test_a_shard_is_divided_then_names_its_suspect(ledger: Ledger, look: A
         assert await asked(look, shard_id) == ("1", "1", deaths)
     attempt = await take(shard_id, token="e")
     assert (attempt.integer("alone"), attempt.record["item"]) == (3, b"5")
-    await checkpoint(ledger, shard_id, attempt.epoch, [Row(5, "d", b"its worker died")])
+    await checkpoint(ledger, shard_id, attempt.epoch, [CheckpointRow(5, "d", b"its worker died")])
     await release(ledger, shard_id, attempt.epoch, calls="", home=True)
     assert (await asked(look, shard_id))[2] == "0"
 
@@ -352,7 +352,7 @@ async def test_a_shard_that_crashes_again_and_again_is_suspect_whatever_it_achie
     shard_id = f"{await batch_of_one_shard(ledger, 40)}.s0"
     for number, token in enumerate("abc"):
         attempt = await take(shard_id, token=token)
-        await checkpoint(ledger, shard_id, attempt.epoch, [Row(number, "s", b"{}")])
+        await checkpoint(ledger, shard_id, attempt.epoch, [CheckpointRow(number, "s", b"{}")])
         await ledger.client.zadd(ledger.keys.leases, {shard_id: 0})
         (hint,) = await recover(ledger)
         assert hint[0] == ("quarantine" if token == "c" else "bulk")

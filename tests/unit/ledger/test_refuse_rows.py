@@ -10,7 +10,7 @@ from headrace import errors
 from headrace.batches.refusals import UNSAID, refusals, refusals_among
 from headrace.jobs.job import new_id
 from headrace.ledger.cancel import cancel
-from headrace.ledger.checkpoint import Row, checkpoint
+from headrace.ledger.checkpoint import CheckpointRow, checkpoint
 from headrace.ledger.close import close
 from headrace.ledger.pause import pause
 from headrace.ledger.refuse_rows import MAX_REASON_CHARS, refuse_rows
@@ -27,7 +27,7 @@ async def counters(look: Any, batch: str) -> list[int]:
 @pytest.fixture
 async def rows(ledger: Ledger, shard: Any) -> None:
     """Both items of the first shard have succeeded."""
-    await checkpoint(ledger, shard.record_id, shard.epoch, [Row(0, "s", b"a"), Row(1, "s", b"b")])
+    await checkpoint(ledger, shard.record_id, shard.epoch, [CheckpointRow(0, "s", b"a"), CheckpointRow(1, "s", b"b")])
 
 
 async def test_a_refused_row_has_failed(ledger: Ledger, look: Any, batch: str, rows: None) -> None:

@@ -9,7 +9,7 @@ import pytest
 from headrace import errors
 from headrace.jobs.job import new_id
 from headrace.ledger.cancel import cancel
-from headrace.ledger.checkpoint import Row, checkpoint
+from headrace.ledger.checkpoint import CheckpointRow, checkpoint
 from headrace.ledger.finish_shard import finish_shard
 from headrace.ledger.open import open_batch
 from headrace.ledger.pause import pause
@@ -21,7 +21,9 @@ from headrace.ledger.seal import seal
 async def finish_both(ledger: Ledger, batch: str, take: Any) -> None:
     for number in range(2):
         attempt = await take(f"{batch}.s{number}")
-        await checkpoint(ledger, attempt.record_id, attempt.epoch, [Row(0, "s", b"a"), Row(1, "s", b"b")])
+        await checkpoint(
+            ledger, attempt.record_id, attempt.epoch, [CheckpointRow(0, "s", b"a"), CheckpointRow(1, "s", b"b")]
+        )
         await finish_shard(ledger, attempt.record_id, attempt.epoch, f"part{number}")
 
 
@@ -56,7 +58,7 @@ async def test_a_cancelled_batch_waits_for_what_still_runs(ledger: Ledger, look:
     await cancel(ledger, batch)
     with pytest.raises(errors.Busy, match=r"\(1\)"):
         await seal(ledger, batch, queue="bulk")
-    await checkpoint(ledger, shard.record_id, shard.epoch, [Row(0, "s", b"paid")])
+    await checkpoint(ledger, shard.record_id, shard.epoch, [CheckpointRow(0, "s", b"paid")])
     await release(ledger, shard.record_id, shard.epoch, calls="")
     await seal(ledger, batch, queue="bulk")
     assert (await look.state(batch), await look.field(batch, "outcome")) == ("finalizing", "cancelled")

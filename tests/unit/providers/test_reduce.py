@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from headrace_providers.wire.body import Inflater
 from headrace_providers.wire.reducer import Reducer
-from headrace_providers.wire.sse import Event, EventDecoder
+from headrace_providers.wire.sse import EventDecoder, ServerSentEvent
 from headrace_providers.wire.surrogates import Halves
 from headrace_providers.wire.transport import chunks_of
 from hypothesis import given, settings
@@ -99,7 +99,7 @@ def body_of(chunks: list[dict[str, Any]], frame: Frame = Frame()) -> bytes:  # n
     return (BOM if frame.bom else b"") + (frame.end.join([*lines, ""])).encode()
 
 
-def events_of(pieces: list[bytes]) -> list[Event]:
+def events_of(pieces: list[bytes]) -> list[ServerSentEvent]:
     decoder = EventDecoder()
     return [event for piece in pieces for event in decoder.feed(piece)] + decoder.finish()
 

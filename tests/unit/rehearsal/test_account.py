@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from headrace_rehearsal.account import Account, Call, in_flight_at, main, paid, paid_twice, read
+from headrace_rehearsal.account import Account, AccountedCall, in_flight_at, main, paid, paid_twice, read
 
 
-def call(request_id: str | None = None, *, status: int | None = 200, **times: float) -> Call:
-    return Call("run", 1, request_id, times.pop("received_at", 1.0), status=status, **times)
+def call(request_id: str | None = None, *, status: int | None = 200, **times: float) -> AccountedCall:
+    return AccountedCall("run", 1, request_id, times.pop("received_at", 1.0), status=status, **times)
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

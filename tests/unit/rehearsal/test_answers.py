@@ -7,7 +7,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from headrace_rehearsal.answers import Prompt, Writer, pieces
+from headrace_rehearsal.answers import AnswerWriter, Prompt, pieces
 from headrace_rehearsal.faults import missed
 from headrace_rehearsal.server import compose
 from hypothesis import example, given
@@ -22,7 +22,7 @@ Project-URL: Source, https://code.example/tables"""
 
 
 def write(schema: Any, text: str = TEXT, seed: int = 7) -> Any:
-    return Writer(Prompt(text), seed, schema).document()
+    return AnswerWriter(Prompt(text), seed, schema).document()
 
 
 def bounded(low_word: str, high_word: str, most: int) -> st.SearchStrategy[dict[str, Any]]:

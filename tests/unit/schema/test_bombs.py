@@ -12,7 +12,7 @@ from headrace.errors import InvalidOutput, SchemaError
 from headrace.schema import lower
 
 DEADLINE_S = 1.0  # of a machine that does other things; `make bench` holds the figure itself
-MOST_BYTES = 50_000_000
+MAX_BYTES = 50_000_000
 
 
 def nested(depth: int, step: str) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def test_refusing_takes_little_memory(name: str) -> None:
     try:
         with pytest.raises(SchemaError):
             lower(REFUSED[name])
-        assert tracemalloc.get_traced_memory()[1] < MOST_BYTES
+        assert tracemalloc.get_traced_memory()[1] < MAX_BYTES
     finally:
         tracemalloc.stop()
 

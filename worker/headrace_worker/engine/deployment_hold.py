@@ -68,7 +68,7 @@ class DeploymentHold:
         self._until: float | None = None  # None: open
         self._refusals = 0  # holds in a row, without a success between
         self._reason = self._detail = ""
-        self._probe: Call | None = None
+        self._probe: HeldCall | None = None
         self._unproven = 0
         self._returns_at = 0.0  # when the last of those comes back whom this hold has sent away
         self._waiters: deque[asyncio.Future[None]] = deque()
@@ -82,7 +82,7 @@ class DeploymentHold:
             return self._defer(wait_s, alone=True)
         return None if self._probe is None else self._defer(PROBE_PARK_S, alone=True)
 
-    async def enter(self, *, cautious: bool = False) -> Call:
+    async def enter(self, *, cautious: bool = False) -> HeldCall:
         """Wait for permission to call, for a moment at most, and take it; `leave()` gives it back.
 
         Of `cautious` callers `MAX_UNPROVEN` are let in until the deployment has answered once. Raises `Deferred`.
@@ -91,12 +91,12 @@ class DeploymentHold:
         while True:
             if self._until is None:
                 if not cautious or self.answered or self._unproven < MAX_UNPROVEN:
-                    return Call(self, place=cautious and not self.answered)
+                    return HeldCall(self, place=cautious and not self.answered)
                 await self._wait(None)
                 continue
             now = self._clock()
             if now >= self._until and self._probe is None:
-                self._probe = Call(self, place=cautious and not self.answered, probe=True)
+                self._probe = HeldCall(self, place=cautious and not self.answered, probe=True)
                 return self._probe
             if patience_until is None:
                 patience_until = now + MAX_PROBE_WAIT_S
@@ -156,13 +156,13 @@ class DeploymentHold:
             self.answered = True
             self._wake()
 
-    def _succeeded(self, call: Call) -> None:
+    def _succeeded(self, call: HeldCall) -> None:
         self.proven()
         if call is self._probe:
             self._until, self._probe, self._refusals = None, None, 0
             self._wake()
 
-    def _refused(self, call: Call, failure: CallError) -> None:
+    def _refused(self, call: HeldCall, failure: CallError) -> None:
         hint_s, now = failure.retry_after_s or 0.0, self._clock()
         if self._until is not None and call is not self._probe:
             # It went out before the hold began. It is no further refusal, though it may know better how long to wait.
@@ -183,7 +183,7 @@ class DeploymentHold:
             log.info("deployment held", provider=self.provider, reason=failure.code, seconds=round(wait_s, 1))
         self._wake()
 
-    def _left(self, call: Call) -> None:
+    def _left(self, call: HeldCall) -> None:
         if call.place:
             self._unproven -= 1
         if call is self._probe:
@@ -191,7 +191,7 @@ class DeploymentHold:
         self._wake(1)
 
 
-class Call:
+class HeldCall:
     """Permission for one call at a deployment, and what came of it."""
 
     __slots__ = ("_hold", "place", "probe")

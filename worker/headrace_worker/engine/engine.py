@@ -26,7 +26,7 @@ from headrace.errors import CallError, InputError
 from headrace.jobs.job import Job
 from headrace.schema.modes import Mode
 from headrace_worker.engine.call_slots import Slots
-from headrace_worker.engine.deployment_hold import DRAINING, Call, Deferred, DeploymentHold, DeploymentHolds, wake
+from headrace_worker.engine.deployment_hold import DRAINING, Deferred, DeploymentHold, DeploymentHolds, HeldCall, wake
 from headrace_worker.engine.reask import Reasks
 
 MAX_PAUSE_S = 2.0
@@ -171,7 +171,7 @@ class Engine:
         while True:
             call = await self._enter(hold, watch, cautious=on_configuration is not None)
 
-            def deliver(delta: Delta, call: Call = call) -> None:
+            def deliver(delta: Delta, call: HeldCall = call) -> None:
                 nonlocal shown
                 if not shown:
                     call.answered()
@@ -226,7 +226,7 @@ class Engine:
             if not held:
                 await self._pause(failure, tries, watch)
 
-    async def _enter(self, hold: DeploymentHold, watch: Watch | None, *, cautious: bool) -> Call:
+    async def _enter(self, hold: DeploymentHold, watch: Watch | None, *, cautious: bool) -> HeldCall:
         try:
             return await hold.enter(cautious=cautious)
         except Deferred as deferred:

@@ -18,7 +18,7 @@ from headrace.batches.output_lines import error_line, is_row, success_line
 from headrace.batches.prefill import kept_rows
 from headrace.batches.template import Item, Template
 from headrace.errors import CallError, Failure, Finished, Refused, Spill, StorageError
-from headrace.ledger.checkpoint import ROW_BYTES, Failing, Row, checkpoint, is_settled, rows_of
+from headrace.ledger.checkpoint import ROW_BYTES, CheckpointRow, Failing, checkpoint, is_settled, rows_of
 from headrace.ledger.claim import Claimed
 from headrace.ledger.finish_shard import finish_shard
 from headrace.ledger.keys import shard_number
@@ -67,8 +67,8 @@ class ShardRun:
         self.stopped: str | None = None
         self.proven = False  # in quarantine: its suspects survived
         self.deferred: Deferred | None = None
-        self._pending: list[Row] = []
-        self._withheld: list[Row] = []  # of failures that are perhaps no item's: see `_settle`
+        self._pending: list[CheckpointRow] = []
+        self._withheld: list[CheckpointRow] = []  # of failures that are perhaps no item's: see `_settle`
         self._uncounted: list[tuple[CallError, asyncio.Future[None]]] = []
         self._counted = 0
         self.faulty: int | None = None  # the item that ended in an error which is no answer
@@ -196,7 +196,7 @@ class ShardRun:
             index = int(suspect) if suspect and int(suspect) in todo else todo[0]
             failure = Failure("worker_lost", "its worker died on it three times while it ran alone")
             line = error_line(items[index].custom_id, self._request_id(index), failure)
-            await self._checkpoint([Row(index, "d", line, {f"code:{failure.code}": 1})])
+            await self._checkpoint([CheckpointRow(index, "d", line, {f"code:{failure.code}": 1})])
             self.proven = self._may_begin()
             return
         if suspect and int(suspect) in todo:
@@ -235,13 +235,13 @@ class ShardRun:
                 line = success_line(item.custom_id, f"{identity}.{self.epoch}.{tries.calls}", completion)
             except UNWRITABLE as error:
                 raise unstorable(error, counters, completion.content) from None
-            row = Row(index, "s", line, counters)
+            row = CheckpointRow(index, "s", line, counters)
         except CallError as error:
             failure = Failure.of(error)
             line = error_line(item.custom_id, f"{identity}.{self.epoch}.{tries.calls}", failure)
             paid = error.details.get("counters", {})
             counters = reasked(item, paid | retried(tries, paid.get("reasks", 0)) | {f"code:{failure.code}": 1})
-            row = Row(index, "f", line, counters)
+            row = CheckpointRow(index, "f", line, counters)
             if is_configuration(error):
                 tries.spent = 0
                 self._withheld.append(row)
@@ -307,7 +307,7 @@ class ShardRun:
             if self._pending or self._uncounted:
                 self._wake.set()
 
-    async def _checkpoint(self, rows: list[Row], failures: Sequence[CallError] = ()) -> None:
+    async def _checkpoint(self, rows: list[CheckpointRow], failures: Sequence[CallError] = ()) -> None:
         failing = self._failing(failures)
         large = [row for row in rows if len(row.line) > ROW_BYTES]
         rows = [row for row in rows if len(row.line) <= ROW_BYTES]
@@ -341,7 +341,7 @@ class ShardRun:
         why = f"{last.code}: {last.message[:MAX_REASON]}"
         return Failing(last.code, self._counted, f"{why} (to go on once that is put right: headrace batches resume)")
 
-    async def _into_segment(self, rows: list[Row]) -> list[Row]:
+    async def _into_segment(self, rows: list[CheckpointRow]) -> list[CheckpointRow]:
         """Write the lines into a durable file and return rows that name their places there."""
         self._segments += 1
         name = f"{self.batch_id}/segments/{self._name}.{self.epoch}.{self._segments}"
@@ -351,7 +351,7 @@ class ShardRun:
                 placed.append(row)
                 continue
             place = f"{name} {offset} {len(row.line)}".encode()
-            placed.append(Row(row.index, row.kind.upper(), place, row.counters))
+            placed.append(CheckpointRow(row.index, row.kind.upper(), place, row.counters))
             offset += len(row.line)
         lines = [row.line for row in rows if row.kind.islower()]
         await with_room(lambda: self.store.commit(name, lines))

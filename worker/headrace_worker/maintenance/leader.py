@@ -31,7 +31,7 @@ SWEEP_S = 0.25
 SILENCE_S = 3.0
 WINDOW = 16
 MAX_QUARANTINED = 64
-MOST_BATCHES = 200
+MAX_BATCHES = 200
 NO_ROOM = "storage: "
 
 log = structlog.get_logger("headrace.worker.tend")
@@ -123,8 +123,8 @@ class Tend:
     async def _open_batches(self) -> list[bytes]:
         """The next ones in turn: hundreds that stand paused must not keep the newer ones from being fed."""
         first = self._next_batch
-        found = await self._ledger.client.zrange(self._ledger.keys.open, first, first + MOST_BATCHES - 1)
-        self._next_batch = first + MOST_BATCHES if len(found) == MOST_BATCHES else 0
+        found = await self._ledger.client.zrange(self._ledger.keys.open, first, first + MAX_BATCHES - 1)
+        self._next_batch = first + MAX_BATCHES if len(found) == MAX_BATCHES else 0
         return found
 
     async def _one_batch(self, batch_id: str) -> list[tuple[str, str]]:

@@ -21,7 +21,7 @@ from headrace.ledger.append import append, append_call, append_together
 from headrace.ledger.compact import compact
 from headrace.ledger.restart import restart
 from headrace.ledger.restore import restore
-from headrace.ledger.script import Call, Ledger
+from headrace.ledger.script import Ledger, ScriptCall
 from headrace.waiting import patiently
 from headrace_worker.publishing.delta_events import Event, merged
 
@@ -29,10 +29,10 @@ log = structlog.get_logger("headrace.worker.publish")
 
 T = TypeVar("T")
 
-MOST_EVENTS = 20_000
-MOST_BYTES = 8 << 20
+MAX_EVENTS = 20_000
+MAX_BYTES = 8 << 20
 """Of one log, since it was last compacted to a snapshot."""
-MOST_AT_ONCE = 500
+MAX_AT_ONCE = 500
 LAG_S = 0.020
 FLOOR_S = 0.015
 MENDS = 5
@@ -60,7 +60,7 @@ class Flusher:
             while self._waiting:
                 if time.monotonic() - asked > LAG_S or any(each.half_full for each in self._waiting):
                     await asyncio.sleep(FLOOR_S)
-                group = list(self._waiting)[:MOST_AT_ONCE]
+                group = list(self._waiting)[:MAX_AT_ONCE]
                 for publisher in group:
                     del self._waiting[publisher]
                 taken = [(publisher, call) for publisher in group if (call := publisher.take_or_lose()) is not None]
@@ -133,7 +133,7 @@ class Publisher:
 
     @property
     def half_full(self) -> bool:
-        return len(self._kept) > MOST_EVENTS // 2 or self._kept_bytes > MOST_BYTES // 2
+        return len(self._kept) > MAX_EVENTS // 2 or self._kept_bytes > MAX_BYTES // 2
 
     def put(self, *events: Event) -> None:
         """Put `events` into the log, soon; they are dropped once nothing can be written any more."""
@@ -188,7 +188,7 @@ class Publisher:
 
     # What the flusher calls
 
-    def take_or_lose(self) -> Call | None:
+    def take_or_lose(self) -> ScriptCall | None:
         """What is pending, as one append; None when it cannot be written: then this log ends, and no other waits for it."""
         busy = self._busy
         try:
@@ -199,7 +199,7 @@ class Publisher:
             self.lose(error, busy=False)
             return None
 
-    def take(self) -> Call:
+    def take(self) -> ScriptCall:
         """What is pending, as one append."""
         first = self.next_seq
         fresh: list[bytes] = []
@@ -211,7 +211,7 @@ class Publisher:
         self._busy += 1
         self._kept += fresh
         self._kept_bytes += sum(map(len, fresh))
-        if len(self._kept) >= MOST_EVENTS or self._kept_bytes >= MOST_BYTES:
+        if len(self._kept) >= MAX_EVENTS or self._kept_bytes >= MAX_BYTES:
             # Now, while nothing is pending, the fold is that of all numbers so far.
             self._snapshot = encode({"t": "snapshot", "upto": self.next_seq - 1, **self.fold.snapshot()})
         return append_call(self._ledger, self._job_id, self.epoch, first, fresh)
