@@ -22,6 +22,7 @@ from headrace.text.quoting import quoted
 if TYPE_CHECKING:
     from headrace.batches.ingest import OnEmpty
     from headrace.batches.template import Item, Template
+    from headrace.client.async_client import AsyncHeadrace
     from headrace.jobs.job import Job
 
 
@@ -84,8 +85,7 @@ def extract(
     from headrace.chat.provider_table import split_model
     from headrace.cli.batches import follow, print_rows
     from headrace.cli.params import given_file, given_schema, given_text, named
-    from headrace.cli.service import service
-    from headrace.client.async_client import AsyncHeadrace
+    from headrace.cli.service import connection, service
     from headrace.schema.modes import checked_mode
 
     wanted = (prompt, system)
@@ -110,7 +110,7 @@ def extract(
             return read_items(found, template, shown, complaints=complaints, on_empty=on_empty)
 
         async def run() -> int:
-            async with service(provider=model) as url, AsyncHeadrace(url) as client:
+            async with service(provider=model) as url, connection(url) as client:
                 with interrupt_noted() as interrupted:
                     # Looked at between items: the batch is opened whole, or nothing is there.
                     batch_id = await client.open(template, until_set(interrupted, items()))

@@ -58,9 +58,8 @@ def run(
     from headrace.cli.interrupt import Interrupted, interruptible, until_interrupted
     from headrace.cli.jobs import print_answer
     from headrace.cli.params import given_schema, given_tools, named
-    from headrace.cli.service import service
+    from headrace.cli.service import connection, service
     from headrace.cli.stream import show_stream
-    from headrace.client.async_client import AsyncHeadrace
     from headrace.client.handles import AsyncJobHandle
     from headrace.errors import InputError
     from headrace.guards.small_files import read_stream
@@ -86,7 +85,7 @@ def run(
         asked, answers = make_job(model, text, schema=answer, system=system, **words)
 
     async def body() -> int:
-        async with service(provider=model) as url, AsyncHeadrace(url) as client:
+        async with service(provider=model) as url, connection(url) as client:
             job_id = new_id("job")
             submitting = client.submit_job(
                 asked,

@@ -47,6 +47,20 @@ def with_client(body: Callable[[AsyncHeadrace], Awaitable[T]]) -> T:
 
 
 @contextlib.asynccontextmanager
+async def connection(url: str) -> AsyncIterator[AsyncHeadrace]:
+    """A client of the service at `url`. Ctrl-C ends the wait for its answer."""
+    from headrace.cli.interrupt import until_interrupted
+    from headrace.client.async_client import AsyncHeadrace
+
+    client = AsyncHeadrace(url)
+    try:
+        await until_interrupted(client.__aenter__())
+        yield client
+    finally:
+        await client.close()
+
+
+@contextlib.asynccontextmanager
 async def service(*, provider: str) -> AsyncIterator[str]:
     """The Redis URL of the service. With none running and none named, one is started here, said so, and stopped after."""
     settings = Settings.load()

@@ -85,10 +85,11 @@ def test_while_a_job_runs(stack: Stack) -> None:
     until(lambda: json.loads(stack.run("jobs", "show", job_id).stdout)["state"] == "cancelled", what="it is cancelled")
 
 
-def test_at_any_moment(stack: Stack) -> None:
+def interrupt_at_many_moments(stack: Stack, *command: str) -> None:
+    """Ctrl-C from 0.3 to 1.5 s after the command's start: while it is loaded, connects, submits and waits."""
     for first in range(0, 40, 5):
         begins = time.monotonic()
-        processes = [begun(stack, "run", f"{SLOW} When?") for _ in range(5)]
+        processes = [begun(stack, *command) for _ in range(5)]
         for n, process in enumerate(processes, first):
             time.sleep(max(0.0, begins + 0.3 + n * 0.03 - time.monotonic()))
             process.send_signal(signal.SIGINT)
@@ -96,16 +97,19 @@ def test_at_any_moment(stack: Stack) -> None:
             said = process.communicate(timeout=30)[1]
             loading = process.returncode in (1, -signal.SIGINT) and "__main__.py" not in said  # Python itself
             assert process.returncode == 130 or loading, said
+
+
+def test_at_any_moment(stack: Stack) -> None:
+    interrupt_at_many_moments(stack, "run", f"{SLOW} When?")
     until(lambda: running_job(stack) is None, what="nothing is paid any more")
 
 
-def test_while_redis_does_not_answer(stack: Stack) -> None:
+@pytest.mark.parametrize("command", [("run", f"{SLOW} Where?"), ("jobs", "list"), ("watch", f"batch_{'a' * 26}")])
+def test_while_redis_does_not_answer(stack: Stack, command: tuple[str, ...]) -> None:
     redis = int(stack.client.info("server")["process_id"])
     os.kill(redis, signal.SIGSTOP)
     try:
-        process = begun(stack, "run", f"{SLOW} Where?")
-        until(lambda: "socket:" in open_files(process.pid), what="it asks")
-        interrupted(process)
+        interrupt_at_many_moments(stack, *command)
     finally:
         os.kill(redis, signal.SIGCONT)
     until(lambda: running_job(stack) is None, what="nothing is paid any more")

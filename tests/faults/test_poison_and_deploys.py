@@ -30,8 +30,9 @@ def test_a_poisonous_item_dies_alone(tmp_path: Path) -> None:
         assert [line["custom_id"] for line in stack.lines(batch_id, "output")] == [str(n) for n in range(40) if n != 13]
         assert stack.batch(batch_id)["dead"] == "1"
         paid = Counter(call.job_and_call for call in stack.calls() if account.paid(call))
-        # Three times with all others, twice with ever fewer of them, three times alone.
-        assert paid[f"{batch_id}.13", 1] <= 8
+        # Three times with all others, twice with ever fewer of them, three times alone: 8. On a busy machine fewer of them
+        # run at once, and it takes a step or two more; 12 is what is promised.
+        assert paid[f"{batch_id}.13", 1] <= 12
         assert max(paid.values()) == paid[f"{batch_id}.13", 1]
 
 
