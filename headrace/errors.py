@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree.
+"""The exceptions, as one tree.
 
     HeadraceError
     ├── SettingsError        a variable that cannot be read                        (exit 2)
@@ -192,7 +192,7 @@ class Gap(Refused):
 
 
 class Damaged(Refused):
-    """What stands in Redis under the record's name cannot be worked with: another type, a field missing or no number."""
+    """The record in Redis cannot be worked with: another type, a field missing or no number."""
 
 
 class Spill(Refused):
@@ -275,13 +275,13 @@ class CallError(HeadraceError):
 
     @property
     def retryable(self) -> bool:
-        """Whether a new call may help: what the provider says of it, else what the table says of its code."""
+        """Return whether a new call may help: what the provider says of it, else what the table says of its code."""
         return CODES[self.code].retryable if self._retryable is None else self._retryable
 
 
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a job or an item failed: a `code` of `CODES`, and what was paid for, if anything: the text
-    (`partial`), and what is known of the answer (`metadata`: id, model, usage, finish reason)."""
+    """The failure of a job or an item: a `code` of `CODES`, and what was paid for, if anything: the text (`partial`), and what is
+    known of the answer (`metadata`: id, model, usage, finish reason)."""
 
     code: str
     message: str
@@ -292,7 +292,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def of(cls, error: CallError) -> Failure:
-        """What a job or an item keeps of a call's error: without what a provider wrote so that it cannot be read again."""
+        """Return what a job or an item keeps of a call's error: without what a provider wrote so that it cannot be read again."""
         failure = cls(
             error.code,
             error.message,

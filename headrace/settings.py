@@ -35,7 +35,7 @@ Origin = Annotated[str, Meta(pattern="^https?://[^/?#@]+$")]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a process of headrace may be told from outside. Field `redis_url` is variable `HEADRACE_REDIS_URL`, and so on."""
+    """The settings of a process of headrace. Field `redis_url` is variable `HEADRACE_REDIS_URL`, and so on."""
 
     redis_url: str | None = None  # the ledger's server and the broker; unset: the nearest `.headrace` folder's server
     namespace: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,40}$")] = "hr"  # the one tag of every key: `{hr}`
@@ -140,7 +140,7 @@ def number_in(environ: Mapping[str, str] | None, variable: str, least: float) ->
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """What `up.json` says of a running `headrace up`; it holds more, which nobody but people reads there."""
+    """The content of `up.json` about a running `headrace up`; it holds more, which nobody but people reads there."""
 
     pid: Annotated[int, Meta(ge=1)]  # 0 and less would name groups of processes
     redis: Annotated[str, Meta(pattern="^(redis|rediss|unix)://")]
@@ -169,7 +169,7 @@ def find_state_folder(start: Path | None = None, *, to_mend: bool = False) -> Pa
 
 
 def read_ready(state: Path) -> Ready | None:
-    """What `headrace up` left in `state`, or None when it runs no longer (or never did).
+    """Return what `headrace up` left in `state`, or None when it runs no longer (or never did).
 
     Raises `UntrustedFile` when somebody else may have written it, or holds the socket that it names.
     """

@@ -23,7 +23,7 @@ log = structlog.get_logger("headrace.waiting")
 
 
 async def persistently(read: Callable[[], Awaitable[T]]) -> T:
-    """What `read` returns, tried again while Redis is away, for a minute at most. Raises `Unreachable`."""
+    """Return what `read` returns, tried again while Redis is away, for a minute at most. Raises `Unreachable`."""
     deadline = asyncio.get_running_loop().time() + PATIENCE_S
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Who may do what: stream tokens, and openness to callers without one.
+"""Authorization: stream tokens, and openness to callers without one.
 
 A token is `hr1.<claims>.<mac>`, both parts base64url, the mac HMAC-SHA256 over `hr1.<claims>`. It is checked when a
 connection is made; the connection may outlive it. Users' API keys are not here yet: a caller without a token is let in where
@@ -29,8 +29,8 @@ EXPIRED = "the token has expired; get a fresh one"
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """What a token allows: `scope` on `job` (`*` for all) until `exp`, seconds since 1970; a connection that was made with it may
-    last `max_stream` seconds. `sub` says for whom it was made."""
+    """The grant of a token: `scope` on `job` (`*` for all) until `exp`, seconds since 1970; a connection that was made with it
+    may last `max_stream` seconds. `sub` says for whom it was made."""
 
     job: str
     scope: list[str]
@@ -69,14 +69,14 @@ class Gate:
         return claims
 
     def holds(self, tokens: Iterable[str]) -> bool:
-        """Whether one of `tokens` was signed here and has not expired, whatever it allows."""
+        """Return whether one of `tokens` was signed here and has not expired, whatever it allows."""
         now = time.time()
         return any((claims := self._signed(token)) is not None and claims.exp >= now for token in tokens)
 
     def check(self, tokens: Iterable[str], job: str, scope: str) -> float | None:
-        """Whether one of `tokens` allows `scope` on `job`, whatever the others are; none at all is enough where the gateway is
-        open. Returns how many seconds a connection may last, None without an end. Raises `Denied` with the reason of the
-        token that came closest; that a fresh one would not help is said where all are good ones for something else."""
+        """Return whether one of `tokens` allows `scope` on `job`, whatever the others are; none at all is enough where the
+        gateway is open. Returns how many seconds a connection may last, None without an end. Raises `Denied` with the reason
+        of the token that came closest; that a fresh one would not help is said where all are good ones for something else."""
         offered = [self._signed(token) for token in tokens]
         if not offered:
             if self.is_open:

@@ -1,4 +1,4 @@
-"""What went wrong, as a caller is told: OpenAI's error object on every route, `{"error": {message, type, param, code}}`."""
+"""Failures as a caller is told of them: OpenAI's error object on every route, `{"error": {message, type, param, code}}`."""
 
 from __future__ import annotations
 

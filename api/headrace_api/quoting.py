@@ -1,4 +1,4 @@
-"""What a message may say again of what was given: 200 characters of it, and no secrets."""
+"""Quotes in messages: 200 characters of it, and no secrets."""
 
 from __future__ import annotations
 

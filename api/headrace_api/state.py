@@ -1,4 +1,4 @@
-"""What the routes of one gateway process share: the ledger, the reader, the gate, and the word that it is time to go."""
+"""The state that the routes of a gateway process share: the ledger, the reader, the gate, and the word that it is time to go."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ class Gateway:
         return self._client
 
     def held(self) -> dict[str, int]:
-        """What grows with its viewers, and is back where it was when they have left."""
+        """Return what grows with its viewers, and is back where it was when they have left."""
         assert self._reader is not None
         return {"streams": self.streams, **self._reader.held(), "tasks": len(asyncio.all_tasks())}
 
     def allow(self, connection: Any, job: str, scope: str, more: tuple[str, ...] = ()) -> float | None:
-        """Whether this request may do `scope` on `job`. Returns how many seconds a connection may last, None without an end.
-        Raises `Denied`."""
+        """Return whether this request may do `scope` on `job`. Returns how many seconds a connection may last, None without an
+        end. Raises `Denied`."""
         self.check_caller(connection)
         return self.gate.check([*self.tokens(connection), *more], job, scope)
 
@@ -117,7 +117,7 @@ class Gateway:
         return await persistently(lambda: self.client.ledger.client.hmget(record, list(names)))
 
     async def asked(self, job: str) -> Job | None:
-        """What was asked for, as long as it has not ended."""
+        """Return what was asked for, as long as it has not ended."""
         (body,) = await self.fields(job, "body")
         try:
             return msgspec.json.decode(body, type=Job) if body else None
@@ -125,7 +125,7 @@ class Gateway:
             return None
 
     async def outcome(self, job: str) -> Outcome | None:
-        """How it ended; None when it has not. Raises `Unknown`, or `Expired` when its result is past its lifetime."""
+        """Return how it ended; None when it has not. Raises `Unknown`, or `Expired` when its result is past its lifetime."""
         (state,) = await self.fields(job, "state")
         if state is None:
             raise Unknown(job, "never submitted here, or past its retention of 24 h")

@@ -41,7 +41,7 @@ def make_template(
     lax: bool = False,
     **options: Any,
 ) -> tuple[Template, Answers[Any]]:
-    """What the items of a batch share, and how their answers are read. Raises `InputError`."""
+    """Return what the items of a batch share, and how their answers are read. Raises `InputError`."""
     expected = answers(schema, name=schema_name)
     check_schema_words(model, expected, mode, reasks, lax)
     prompt_fields(checked_text("prompt", prompt))

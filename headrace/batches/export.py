@@ -102,7 +102,7 @@ def write_results(
 
 
 def holds(lines: Callable[[], Iterator[bytes]], path: Path, *, structured: bool, whole: bool) -> bool:
-    """Whether `path` is what `write_results` would write, byte for byte."""
+    """Return whether `path` is what `write_results` would write, byte for byte."""
     with rendered(lines, path, structured=structured, whole=whole) as (temporary, _):
         return filecmp.cmp(temporary, path, shallow=False)
 

@@ -132,7 +132,7 @@ def _item(record: InputRecord, needed: list[str], template: Template, on_empty: 
 
 
 def emptiness(value: Any) -> str:
-    """How a value is none: null, empty, blank. Empty for one that is one; 0 and false are."""
+    """Return how a value is none: null, empty, blank. Empty for one that is one; 0 and false are."""
     if value is None:
         return "null"
     if isinstance(value, str | list | dict):

@@ -210,7 +210,7 @@ def simple(line: bytes, *, structured: bool) -> bytes:
 
 
 def is_value(body: _Body) -> bool:
-    """Whether the content of a structured batch's line is a validated value. Lines of earlier versions do not say it of a
+    """Return whether the content of a structured batch's line is a validated value. Lines of earlier versions do not say it of a
     parser's: there it is what is JSON, and no words beside tool calls."""
     if body.headrace.mode is not None or body.headrace.structured:
         return True
@@ -278,7 +278,7 @@ def custom_id_of(line: bytes) -> str | None:
 
 
 def is_row(row: bytes) -> bool:
-    """Whether a row of a shard can be written into the output: its kind, and a line of that kind, or where it lies."""
+    """Return whether a row of a shard can be written into the output: its kind, and a line of that kind, or where it lies."""
     kind, line = row[:1], row[1:]
     if kind.lower().decode(errors="replace") not in KIND_OF_STATE.values():
         return False

@@ -1,4 +1,4 @@
-"""What a retry keeps of an earlier batch: for each line of its input, where the line lies that is not run again.
+"""The lines of an earlier batch that a retry keeps: for each line of its input, where the line lies that is not run again.
 
 The index `prefill.index` has 16 bytes an input line: offset and length, 8 bytes each, little-endian; zero where the line is
 run again. The two highest bits of the length say what is kept: a success, out of `prefill.jsonl`, or one of three

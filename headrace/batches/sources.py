@@ -1,5 +1,5 @@
-"""What a batch is made from: JSON lines, CSV or TSV, a folder of texts, or Python objects. One record at a time; every
-complaint names the file and the line, or the row and the column."""
+"""Sources of a batch: JSON lines, CSV or TSV, a folder of texts, or Python objects. One record at a time; every complaint names
+the file and the line, or the row and the column."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class InputRecord(NamedTuple):
 
 
 class Complaints:
-    """What is wrong with the lines of one input: all are counted, the first `MAX_NAMED` named in one error at the end."""
+    """The complaints about the lines of one input: all are counted, the first `MAX_NAMED` named in one error at the end."""
 
     def __init__(self, source: str = "the input"):
         self.source = source

@@ -1,4 +1,4 @@
-"""What is read back from Redis is checked as if somebody had just given it: it may be damaged, of another version, or written by
+"""Check what is read back from Redis as if somebody had just given it: it may be damaged, of another version, or written by
 whoever else writes there. What cannot be used is refused by name, before anything is paid or sent."""
 
 from __future__ import annotations

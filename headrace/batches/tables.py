@@ -102,7 +102,7 @@ def dialect(suffix: str, text: io.TextIOWrapper) -> tuple[str, int]:
 
 
 def unquoted(text: str) -> str:
-    """What stands outside quotes in the first row of `text`."""
+    """Return what stands outside quotes in the first row of `text`."""
     outside = []
     for place, piece in enumerate(text.split('"')):
         if place % 2 == 0:
@@ -133,7 +133,7 @@ def header_names(header: list[str], path: Path, number: int) -> list[str]:
 
 
 def ragged(row: list[str], names: list[str]) -> str:
-    """What is wrong with the number of the row's columns; empty cells after the last name are none."""
+    """Return what is wrong with the number of the row's columns; empty cells after the last name are none."""
     if len(row) < len(names):
         missing = f"column {len(row) + 1} ({quoted(names[len(row)])}) is missing"
         return f"{len(row)} columns instead of {len(names)}: {missing}"

@@ -1,4 +1,4 @@
-"""What a batch is made of: the template its items share, an item, and the ranges of its shards.
+"""The parts of a batch: the template its items share, an item, and the ranges of its shards.
 
 An item's line in the input is `Item` as JSON. It carries only what is its own: the fields that the template's prompt
 names, or a whole body in OpenAI's batch form.
@@ -42,7 +42,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What all items of a batch share. `prompt` has `{field}` places; `{{` and `}}` are braces."""
+    """The part that all items of a batch share. `prompt` has `{field}` places; `{{` and `}}` are braces."""
 
     model: str
     prompt: str = "{text}"

@@ -36,12 +36,12 @@ def task_name(record_id: str) -> str:
 
 
 def is_hint(queue: str, record_id: str) -> bool:
-    """Whether a hint can be made of them."""
+    """Return whether a hint can be made of them."""
     return queue in QUEUES and (record_id.startswith("job_") or SHARD_ID.fullmatch(record_id) is not None)
 
 
 def key_prefix(namespace: str) -> str:
-    """What every broker key and channel of `namespace` begins with.
+    """Return what every broker key and channel of `namespace` begins with.
 
     It carries the ledger's tag, so that one ACL pattern covers both and all keys share one slot. kombu puts it before
     keys and also before pub/sub channels, which know no databases: events and remote control stay inside the namespace.

@@ -1,4 +1,4 @@
-"""What comes back from a provider: `Completion`, its `Choice`s and their `Usage`."""
+"""The answer of a provider: `Completion`, its `Choice`s and their `Usage`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the model said, once. `content` is the text as it came; `tool_calls` are in OpenAI's shape, arguments as text.
+    """One answer of the model. `content` is the text as it came; `tool_calls` are in OpenAI's shape, arguments as text.
 
     `reasoning` is the text of the model's reasoning, `reasoning_details` the provider's own form of it, untouched.
     `audio` is `{id, data, transcript, expires_at}`, its data in base64. `stop_reason` is the provider's own, if it has
@@ -141,11 +141,11 @@ class Completion(Choice, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def structured(self) -> bool:
-        """Whether `value` is the answer (it may be null)."""
+        """Return whether `value` is the answer (it may be null)."""
         return self.mode is not None or self.value is not None
 
     def counters(self) -> dict[str, int]:
-        """What the ledger counts of it."""
+        """Return what the ledger counts of it."""
         counted = {"repaired": int(self.repaired), "coerced": int(self.coerced), "reasks": self.reasks}
         return self.usage.counters() | {name: number for name, number in counted.items() if number}
 

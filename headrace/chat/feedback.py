@@ -1,4 +1,4 @@
-"""What a model is told of an answer that does not fit, when it is asked for another one."""
+"""The message that tells a model of an answer that does not fit, when it is asked for another one."""
 
 from __future__ import annotations
 

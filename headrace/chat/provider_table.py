@@ -1,4 +1,4 @@
-"""What headrace knows of providers: one row each, no branch elsewhere.
+"""The table of providers: one row each, no branch elsewhere.
 
 A row says where a provider is, which variables say otherwise, how it names what we name differently, and what it does
 not take. What a row cannot say is its dialect's `adapt` function in the worker. Further OpenAI-compatible providers are
@@ -89,7 +89,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return (given or self.base_url or "").rstrip("/") or None
 
     def given(self, environ: Mapping[str, str]) -> bool:
-        """Whether `environ` speaks of it: a default address alone does not mean that anybody is there."""
+        """Return whether `environ` speaks of it: a default address alone does not mean that anybody is there."""
         return any(environ.get(name) for name in (self.base_url_variable, self.key_variable) if name)
 
     def key(self, environ: Mapping[str, str]) -> str | None:
@@ -265,13 +265,13 @@ def split_model(model: str, registered: Collection[str] = ()) -> tuple[str, str]
 
 
 def is_openais(base_url: str) -> bool:
-    """Whether an address is OpenAI's own, or Azure's for its models."""
+    """Return whether an address is OpenAI's own, or Azure's for its models."""
     host = urlsplit(base_url).hostname or ""
     return host.endswith((".openai.com", ".openai.azure.com"))
 
 
 def is_openai_vendor(model_id: str) -> bool:
-    """Whether an OpenRouter slug is one of OpenAI's own models (statement 42): by vendor, never by a part of the name."""
+    """Return whether an OpenRouter slug is one of OpenAI's own models (statement 42): by vendor, never by a part of the name."""
     return re.match(r"~?openai/", model_id) is not None
 
 

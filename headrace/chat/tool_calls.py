@@ -65,12 +65,12 @@ class CallParts(msgspec.Struct, omit_defaults=True):
         return self.raw
 
     def is_whole(self) -> bool:
-        """Whether the arguments are complete. Of long ones that is not asked: it would be asked again with every delta."""
+        """Return whether the arguments are complete. Of long ones that is not asked: it would be asked again with every delta."""
         return len(self.raw) <= MAX_LOOKED_AT and len(self.gathered()) <= MAX_LOOKED_AT and parsed(self.raw)[1] is None
 
 
 class ToolCalls(msgspec.Struct, omit_defaults=True):
-    """What a model said along with the tools it calls: gathered from a message or a stream, answered, made into history.
+    """A turn of a model with the tools it calls: gathered from a message or a stream, answered, made into history.
 
     Calls keep their order. `text` and `reasoning` came with them and go into the history too (providers 4.4), reasoning under
     the name that it came by, with the provider's own form of it (`details`, `parts` of the content) and its signatures.
@@ -224,7 +224,7 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
 
     @staticmethod
     def from_dict(stored: Mapping[str, Any]) -> ToolCalls:
-        """What `to_dict` gave. Raises `InputError` for anything else."""
+        """Return what `to_dict` gave. Raises `InputError` for anything else."""
         try:
             return msgspec.convert(stored, ToolCalls)
         except msgspec.ValidationError as error:
@@ -267,7 +267,7 @@ def id_of(delta: Mapping[str, Any]) -> str:
 
 
 def payload(delta: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a call says, as a function's or as a custom tool's: an empty object beside the other one is none. Raises
+    """Return what a call says, as a function's or as a custom tool's: an empty object beside the other one is none. Raises
     `InputError` when both say something."""
     function, custom = delta.get("function"), delta.get("custom")
     if not function and not custom and (delta.get("name") or delta.get("arguments") or delta.get("input")):
@@ -345,7 +345,7 @@ BARE = frozenset({"name", "arguments", "input"})
 
 
 def is_repeat(call: CallParts, piece: str) -> bool:
-    """Whether a piece says all the arguments again, after they were complete: some servers do in their last chunk."""
+    """Return whether a piece says all the arguments again, after they were complete: some servers do in their last chunk."""
     if call.type == "custom" or piece[:1] != "{" or piece.rstrip()[-1:] != "}" or len(call.raw) > MAX_LOOKED_AT:
         return False
     value, error = parsed(call.gathered())

@@ -1,4 +1,4 @@
-"""Whether a model can be told of a tool's parameters: a JSON Schema of an object, as strict mode has it where that is asked for.
+"""The parameters of tools, checked and lowered: a JSON Schema of an object, as strict mode has it where that is asked for.
 
 Many lists of tools in the wild name types as a programming language does (`dict`, `float`, `any`); no provider takes them, and
 some take no other tool of the list then. They are refused with their place.
@@ -79,7 +79,7 @@ def placed(error: SchemaError, where: str, subject: str = "") -> SchemaError:
 
 
 def complaint(error: SchemaError) -> str:
-    """What is wrong, without the place and the remedy."""
+    """Return what is wrong, without the place and the remedy."""
     what = str(error.args[0]).removesuffix(f"; {error.remedy}")
     return what.removeprefix(f"schema at {error.pointer[:SHOWN] or '/'}: ").removeprefix(f"schema at {error.pointer}: ")
 
@@ -217,7 +217,7 @@ def wire_tool(schema: dict[str, Any], dialect: str) -> dict[str, Any]:
 
 
 def lowered_tool(schema: dict[str, Any], dialect: str) -> Lowered | None:
-    """How the parameters of a strict tool travel; None for a tool that travels as it is. The engine of vLLM does not know
+    """Return how the parameters of a strict tool travel; None for a tool that travels as it is. The engine of vLLM does not know
     `strict` of tools: there objects are closed, and nothing takes another shape. Raises `SchemaError`."""
     function = function_of(schema)
     parameters = function.get("parameters") if function.get("strict") else None
@@ -243,7 +243,7 @@ def reshaped_tools(schemas: Iterable[dict[str, Any]], dialect: str) -> dict[str,
 
 
 def is_strict(schema: Any) -> bool:
-    """Whether every object is closed and requires all that it has."""
+    """Return whether every object is closed and requires all that it has."""
     waiting = [schema]
     while waiting:
         here = waiting.pop()

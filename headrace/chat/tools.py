@@ -66,7 +66,7 @@ class ToolDefinitions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def foreign(schema: Any) -> bool:
-    """Whether a tool is of a type of the provider's own, such as `openrouter:web_search`."""
+    """Return whether a tool is of a type of the provider's own, such as `openrouter:web_search`."""
     sort = schema.get("type") if isinstance(schema, dict) else None
     return isinstance(sort, str) and sort not in {"", "function", "custom"}
 

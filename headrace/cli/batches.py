@@ -190,7 +190,7 @@ def check(batch_id: str, schema: str, out: Path | None, whole: bool, force: bool
 
 
 async def may_replace(client: AsyncHeadrace, batch_id: str, out: Path | None, *, whole: bool, force: bool) -> bool:
-    """Whether results may replace what is at `out`: with `force`, and when it holds those of this batch, or of one that it
+    """Return whether results may replace what is at `out`: with `force`, and when it holds those of this batch, or of one that it
     retries, untouched. Raises `InputError` for anything else that is there, before there is anything to wait or to pay for."""
     if out is None or force:
         return force
@@ -303,7 +303,7 @@ async def first_of(opened: asyncio.Queue[str], checking: asyncio.Task[None]) -> 
 
 
 def by_code(batch: Batch) -> str:
-    """What did not succeed, by the code of its failure: ` (3 invalid_output, 1 timeout)`."""
+    """Return what did not succeed, by the code of its failure: ` (3 invalid_output, 1 timeout)`."""
     return f" ({', '.join(f'{count} {code}' for code, count in batch.codes.items())})" if batch.codes else ""
 
 

@@ -147,7 +147,7 @@ def extract(
 
 @contextmanager
 def before_it_is_opened() -> Iterator[None]:
-    """What an interrupt means as long as there is no batch; afterwards nobody lets one come up to here."""
+    """Say what an interrupt means as long as there is no batch; afterwards nobody lets one come up to here."""
     try:
         yield
     except (KeyboardInterrupt, Interrupted):
@@ -163,7 +163,7 @@ def until_set(interrupted: asyncio.Event, items: Iterator[Item]) -> Iterator[Ite
 
 
 class Counts:
-    """What a batch over the items would be, without anything sent."""
+    """A forecast of a batch over the items, without anything sent."""
 
     BYTES_PER_TOKEN = 3.5
 

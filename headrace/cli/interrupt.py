@@ -71,7 +71,7 @@ def interrupt_noted() -> Iterator[asyncio.Event]:
 
 
 async def until_interrupted(work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns. Ctrl-C ends it and raises `Interrupted`."""
+    """Return what `work` returns. Ctrl-C ends it and raises `Interrupted`."""
     with interrupt_noted() as interrupted:
         working, ending = asyncio.create_task(work), asyncio.create_task(interrupted.wait())
         try:

@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> Any:
 
 
 def usage_of(error: click.ClickException) -> str:
-    """What click says of wrong words, with the long ones that it quotes cut."""
+    """Return what click says of wrong words, with the long ones that it quotes cut."""
     said = f"Error: {error.format_message()}\n"
     if isinstance(error, click.UsageError):
         if error.ctx is not None:

@@ -1,4 +1,4 @@
-"""What `--schema` and `--tools` name: a JSON Schema file, a Python type as `module:Type`, a file of tools."""
+"""The values of `--schema` and `--tools`: a JSON Schema file, a Python type as `module:Type`, a file of tools."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def run(
 
 
 async def cancelled(job: AsyncJobHandle[object]) -> str:
-    """What became of the job that was to be cancelled, as a sentence."""
+    """Return what became of the job that was to be cancelled, as a sentence."""
     from headrace.errors import HeadraceError, Unknown
 
     try:

@@ -40,7 +40,7 @@ def escape(character: str) -> str:
 
 
 def is_terminal(*, err: bool = False) -> bool:
-    """Whether standard output (or error) is one."""
+    """Return whether standard output (or error) is one."""
     try:
         return bool((sys.stderr if err else sys.stdout).isatty())
     except (AttributeError, ValueError):  # there is none, or it is closed

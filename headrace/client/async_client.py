@@ -334,7 +334,7 @@ class AsyncHeadrace(OneLoop):
                 return await open_retry(self.ledger, await self.store(), batch_id, tenant=TENANT, codes=codes)
 
     async def output_lines(self, batch_id: str, *, which: str = "output") -> Callable[[], Iterator[bytes]]:
-        """What gives the lines of a closed batch's `output` or `errors`, in OpenAI's batch form, in input order."""
+        """Return what gives the lines of a closed batch's `output` or `errors`, in OpenAI's batch form, in input order."""
         async with self.talking():
             batch_id = await records.latest(self.ledger, batch_id)
             fields = await records.batch_fields(self.ledger, batch_id)
@@ -381,7 +381,7 @@ class AsyncHeadrace(OneLoop):
 
     @asynccontextmanager
     async def talking(self) -> AsyncIterator[None]:
-        """Whatever the connection raises inside becomes `Unreachable`."""
+        """Turn whatever the connection raises inside into `Unreachable`."""
         try:
             yield
         except (RedisError, ConnectionError, TimeoutError) as error:
@@ -392,6 +392,6 @@ class AsyncHeadrace(OneLoop):
 
 
 def callable_by(workers: list[Announcement], model: str) -> bool:
-    """Whether one of `workers` can call the provider of `model`, or there is none to ask."""
+    """Return whether one of `workers` can call the provider of `model`, or there is none to ask."""
     provider = model.partition("/")[0]
     return not workers or any(provider in each.usable for each in workers)

@@ -125,7 +125,7 @@ class TypeCheck:
         checked[key] = read
 
     async def _meant(self, fields: dict[str, str]) -> tuple[bool, int]:
-        """Whether what the type refuses counts, and how often it is then asked for again."""
+        """Return whether what the type refuses counts, and how often it is then asked for again."""
         if not has_type(self._answers):
             return False, 0
         body = await persistently(lambda: self._ledger.client.get(self._ledger.keys.template(fields["template"])))
@@ -145,7 +145,7 @@ class TypeCheck:
                 await persistently(lambda: refuse_rows(self._ledger, batch_id, refused))
 
     def _ready(self, page: ResultsPage, rows: list[Row[Any]], reasks: int) -> int:
-        """How many of the rows come before the first that is to be asked for again."""
+        """Return how many of the rows come before the first that is to be asked for again."""
         for at, (line, row) in enumerate(zip(page.lines, rows, strict=True)):
             completion = refused_completion(row, line)
             if completion is not None and completion.reasks < reasks:
@@ -175,7 +175,7 @@ class TypeCheck:
 
 
 async def whole(work: Coroutine[Any, Any, R]) -> R:
-    """What `work` returns. Whoever gives it up has it end first: a batch is opened whole, or nothing of it is there, and a
+    """Return what `work` returns. Whoever gives it up has it end first: a batch is opened whole, or nothing of it is there, and a
     caller who waits in small portions has one in the end."""
     task = asyncio.ensure_future(work)
     try:
@@ -198,7 +198,7 @@ def refused_completion(row: Row[Any], line: bytes) -> Completion | None:
 
 
 def has_type(answers: Answers[Any]) -> bool:
-    """Whether answers are read as a type, which may refuse what its schema allows."""
+    """Return whether answers are read as a type, which may refuse what its schema allows."""
     return answers.schema is not None and answers.read is not as_it_is
 
 

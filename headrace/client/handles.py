@@ -1,4 +1,4 @@
-"""What a client gives back: a handle of a job or of a batch. It holds an id; everything else is asked for when it is wanted."""
+"""Handles of jobs and batches, as a client gives them back. It holds an id; everything else is asked for when it is wanted."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ class AsyncBatchHandle(Generic[T]):
         return errors if count else None
 
     async def wrote(self, path: Path, *, whole: bool = False) -> bool:
-        """Whether what is at `path` and beside it are the results of this batch, ended, as `save` writes them."""
+        """Return whether what is at `path` and beside it are the results of this batch, ended, as `save` writes them."""
         path, found = writable(path), await self.progress()
         if not found.ended:
             return False
@@ -275,7 +275,7 @@ def at_least(timeout: float | None, seconds: float) -> float | None:
 
 
 async def within(timeout: float | None, wait: Coroutine[Any, Any, R], subject: str) -> R:
-    """What `wait` returns, or `WaitTimeout` about `subject` after `timeout` seconds."""
+    """Return what `wait` returns, or `WaitTimeout` about `subject` after `timeout` seconds."""
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0):
         wait.close()
         raise InputError(f"timeout={quoted(timeout)}: must be a number of seconds, 0 or more, or None")

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class Parts(Protocol):
-    """What is made of the events of one job, one after the other."""
+    """A reading of the events of one job, one after the other."""
 
     def of(self, event: dict[str, Any], fold: Fold) -> list[Any]: ...
 
 
 class TextPieces:
-    """What a log adds to the text of the first choice. It only grows: what was given is never taken back."""
+    """The pieces that a log adds to the text of the first choice. It only grows: what was given is never taken back."""
 
     def __init__(self, subject: str):
         self._subject = subject
@@ -32,7 +32,7 @@ class TextPieces:
         self._anew = False  # a new attempt, or a snapshot: what was given has to be its beginning
 
     def of(self, event: dict[str, Any], fold: Fold) -> list[str]:
-        """What `event`, which `fold` has taken in, adds. Raises `Restarted` when the answer is now another one, and
+        """Return what `event`, which `fold` has taken in, adds. Raises `Restarted` when the answer is now another one, and
         `JobFailed` at the end of a job without one."""
         kind = event["t"]
         if kind in ("attempt.start", "snapshot"):

@@ -169,7 +169,7 @@ class Headrace:
         return self.call(lambda client: client.batches(limit=limit))
 
     def call(self, ask: Callable[[AsyncHeadrace], Awaitable[R]]) -> R:
-        """What `ask(client)` returns, awaited on this client's loop: for whatever `AsyncHeadrace` has and this has not."""
+        """Return what `ask(client)` returns, awaited on this client's loop: for whatever `AsyncHeadrace` has and this has not."""
         thread = self._connected()
         return thread.run(lambda: ask(thread.client))
 

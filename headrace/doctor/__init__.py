@@ -1,4 +1,4 @@
-"""What can be wrong around headrace, as a list of checks. Each looks at one thing, changes nothing, and says what to do.
+"""The checks of `headrace doctor`. Each looks at one thing, changes nothing, and says what to do.
 
 `findings()` runs `CHECKS` in order. A check that needs Redis is skipped when Redis does not answer. No finding holds a
 credential: URLs are shown by `masked`, and a provider's key is never part of a sentence.
@@ -71,7 +71,7 @@ def findings(environ: Mapping[str, str] | None = None) -> Iterator[Finding]:
 
 
 def run(check: Check, bench: Bench) -> Iterator[Finding]:
-    """What `check` sees; `skipped` when it needs Redis and Redis does not answer."""
+    """Yield what `check` sees; `skipped` when it needs Redis and Redis does not answer."""
     from redis.exceptions import RedisError
 
     if check.needs_redis and bench.unreachable:

@@ -1,4 +1,4 @@
-"""What the checks of `headrace doctor` have in common: a finding, and what they look at."""
+"""The context of the checks of `headrace doctor`: a finding, and what they look at."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WORKERS_S = 2.0
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What one check saw. `fix` is what to do about it; it is empty only when the status is `ok`."""
+    """The result of one check. `fix` is what to do about it; it is empty only when the status is `ok`."""
 
     name: str
     status: Status
@@ -30,7 +30,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Bench:
-    """What the checks look at: the settings, the environment, and a connection made on first use."""
+    """The surroundings that the checks look at: the settings, the environment, and a connection made on first use."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str]):
         self.settings = settings
@@ -65,7 +65,7 @@ class Bench:
 
     @cached_property
     def config(self) -> dict[str, Any] | None:
-        """What the server says of eviction and persistence, by `CONFIG` or by `INFO`; None when it says neither."""
+        """Return what the server says of eviction and persistence, by `CONFIG` or by `INFO`; None when it says neither."""
         from redis.exceptions import ResponseError
 
         try:

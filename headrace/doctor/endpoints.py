@@ -50,7 +50,7 @@ def announced_providers(bench: Bench) -> list[str]:
 
 
 def provider(bench: Bench, facts: Provider) -> Finding:
-    """What `GET {base_url}/models` says. No redirect is followed and no proxy used: workers do neither."""
+    """Return what `GET {base_url}/models` says. No redirect is followed and no proxy used: workers do neither."""
     name = f"provider {facts.name}"
     base_url, key = facts.address(bench.environ), facts.key(bench.environ)
     if not base_url:

@@ -93,7 +93,7 @@ def eviction(bench: Bench) -> Finding:
 
 
 def trust(bench: Bench, name: str, setting: str, good: str) -> Finding:
-    """What `problems_of` says of one setting of the server."""
+    """Return what `problems_of` says of one setting of the server."""
     config = bench.config
     if config is None or setting not in config:
         return Finding(

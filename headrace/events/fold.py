@@ -111,7 +111,7 @@ class Fold:
 
     @property
     def message(self) -> dict[str, Any]:
-        """What the first choice says, in OpenAI's shape: `role`, `content`, and, where there is any, `reasoning`,
+        """Return what the first choice says, in OpenAI's shape: `role`, `content`, and, where there is any, `reasoning`,
         `reasoning_details`, `refusal`, `tool_calls`, `audio`, `annotations`, `images`, `citations`."""
         return self.choice(0).message()
 

@@ -45,7 +45,7 @@ TAIL_FIELDS = ("state", "epoch", "seq")
 
 
 class Woken(Protocol):
-    """Who watches: told that there is something to look at."""
+    """A watcher: told that there is something to look at."""
 
     def wake(self) -> None: ...
 
@@ -114,7 +114,7 @@ class Room:
     # What the viewers ask
 
     def covers(self, cursor: EventId) -> bool:
-        """Whether all that follows `cursor`, as far as it is known here, lies in the ring."""
+        """Return whether all that follows `cursor`, as far as it is known here, lies in the ring."""
         return cursor >= self.base
 
     def after(self, cursor: EventId, most: int) -> list[Event]:
@@ -220,7 +220,7 @@ class Room:
             self._reaching = None
 
     def _whole(self, events: list[Event]) -> bool:
-        """Whether a viewer that has seen nothing can begin with these."""
+        """Return whether a viewer that has seen nothing can begin with these."""
         begins = self.totals or events[0].id.seq == 1 or events[0].data.startswith(SNAPSHOT)
         return begins and all(later.id.follows(earlier.id) for earlier, later in pairwise(events))
 

@@ -65,7 +65,7 @@ class Reader:
         return viewer
 
     def held(self) -> dict[str, int]:
-        """How many logs it follows, and the bytes of their events in memory."""
+        """Return how many logs it follows, and the bytes of their events in memory."""
         return {"rooms": len(self._rooms), "ring_bytes": self._bytes}
 
     async def close(self) -> None:
@@ -181,7 +181,7 @@ class Reader:
 
 
 def tail_of(record: str, reply: list[bytes | None] | Exception) -> Tail | Exception | None:
-    """What a reply says of one record. Raises what says nothing about it."""
+    """Return what a reply says of one record. Raises what says nothing about it."""
     try:
         if isinstance(reply, Exception):
             raise reply

@@ -32,7 +32,7 @@ RESP2 = {"protocol": 2, "maint_notifications_config": MaintNotificationsConfig(e
 
 
 class Listener(Protocol):
-    """Who listens to a channel. None of the three may block or raise."""
+    """A listener of a channel. None of the three may block or raise."""
 
     def on_confirmed(self) -> None:
         """From here on every message comes; those before may be lost. Once for every subscription of every connection."""
@@ -46,7 +46,7 @@ class Listener(Protocol):
 
 
 class Subscriber:
-    """Who listens to which channel. The connection opens with the first channel and closes after the last."""
+    """The listeners by channel. The connection opens with the first channel and closes after the last."""
 
     def __init__(self, ledger: Ledger):
         self._pool: Any = ledger.client.connection_pool

@@ -43,7 +43,7 @@ class SelfConsistency(msgspec.Struct):
 
 
 class FlowResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a step means: the end with `final_response`, or `tool_calls` as (id, name, arguments), to be executed."""
+    """The outcome of a step: the end with `final_response`, or `tool_calls` as (id, name, arguments), to be executed."""
 
     is_complete: bool
     tool_calls: list[tuple[str, str, dict[str, Any] | None]] | None = None

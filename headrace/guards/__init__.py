@@ -1,4 +1,4 @@
-"""What is trusted and taken in: whose a file is, how much of it is read, and which secrets a process is given.
+"""Trust and bounds: whose a file is, how much of it is read, and which secrets a process is given.
 
 Checks of what a caller asks for belong to the package that takes it.
 """

@@ -1,4 +1,4 @@
-"""Whose a file is: what is read back and trusted must be ours, and what is written must be for us alone.
+"""Ownership of files: what is read back and trusted must be ours, and what is written must be for us alone.
 
 Trusted is what belongs to this user or to root and what nobody else may write; a symbolic link counts by its own owner and by
 where it leads. The checks look at an open file, not at a name: between a look and an opening a name can be exchanged.

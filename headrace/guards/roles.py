@@ -36,7 +36,7 @@ DENIED: dict[Role, tuple[str, ...]] = {
 
 
 def environment_of(role: Role, environ: Mapping[str, str]) -> dict[str, str]:
-    """What a process of this kind gets of `environ`."""
+    """Return what a process of this kind gets of `environ`."""
     allowed, denied = ALLOWED[role], DENIED.get(role, ())
     return {name: value for name, value in environ.items() if fits(name, allowed) and not fits(name, denied)}
 

@@ -13,7 +13,7 @@ MAX_BYTES = 64 << 20
 
 
 def read_whole(path: Path) -> bytes:
-    """What is in a file. Raises `OSError`, and `InputError` naming it for a device, and for more than `MAX_BYTES`."""
+    """Return what is in a file. Raises `OSError`, and `InputError` naming it for a device, and for more than `MAX_BYTES`."""
     # A pipe is opened as it comes (`<(jq …)`), and waits for whoever writes into it.
     with path.open("rb") as file:
         if stat.S_ISCHR(os.fstat(file.fileno()).st_mode) and str(path) != os.devnull and not file.isatty():
@@ -22,7 +22,7 @@ def read_whole(path: Path) -> bytes:
 
 
 def read_stream(file: BinaryIO, name: str) -> bytes:
-    """What comes from `file` until its end. Raises `InputError` for more than `MAX_BYTES`."""
+    """Return what comes from `file` until its end. Raises `InputError` for more than `MAX_BYTES`."""
     data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise InputError(

@@ -160,7 +160,7 @@ def tool_definitions(tools: Tools | None, choice: str | dict[str, Any] | None = 
 
 
 def ttl_ms(ttl_s: float | None) -> int:
-    """How long a result stays, in milliseconds (None: an hour). Raises `InputError` outside 1 s … 7 days."""
+    """Return how long a result stays, in milliseconds (None: an hour). Raises `InputError` outside 1 s … 7 days."""
     if ttl_s is None:
         return int(TTL_S * 1000)
     if isinstance(ttl_s, bool) or not isinstance(ttl_s, int | float) or not 1 <= ttl_s <= MAX_TTL_S:
@@ -169,7 +169,7 @@ def ttl_ms(ttl_s: float | None) -> int:
 
 
 def timeout_ms(timeout_s: float | None, default_s: float = TIMEOUT_S) -> int:
-    """How long a job may take, in milliseconds (None: `default_s`). Raises `InputError` outside 1 s … 7 days."""
+    """Return how long a job may take, in milliseconds (None: `default_s`). Raises `InputError` outside 1 s … 7 days."""
     if timeout_s is None:
         return int(default_s * 1000)
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not 1 <= timeout_s <= MAX_TIMEOUT_S:

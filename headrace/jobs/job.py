@@ -1,4 +1,4 @@
-"""What one completion is asked for with, and what comes back: `Job`, `Completion`, `Usage`.
+"""The request for one completion: `Job`.
 
 A job's body is `Job` as JSON, with `v: 1`. A body of another version is not an error but a rolling deploy: it waits.
 """

@@ -16,8 +16,8 @@ MAX_DIGITS = 16  # of a time in milliseconds
 
 
 class Announcement(msgspec.Struct, frozen=True):
-    """What one worker can call. `configured` are providers that its environment speaks of; `lacking` says, of those that it
-    knows and cannot call, what is missing; `usable` are all others that it knows."""
+    """The providers that one worker can call. `configured` are providers that its environment speaks of; `lacking` says, of those
+    that it knows and cannot call, what is missing; `usable` are all others that it knows."""
 
     configured: list[str] = []
     usable: list[str] = []
@@ -45,7 +45,7 @@ async def announcements(ledger: Ledger) -> list[Announcement]:
 
 
 def live(stored: Mapping[bytes, bytes], now_ms: int) -> list[Announcement]:
-    """What is still said at `now_ms`; anything in another form is nobody's."""
+    """Return what is still said at `now_ms`; anything in another form is nobody's."""
     found = []
     for value in stored.values():
         until, _, body = value.partition(b" ")

@@ -94,7 +94,7 @@ async def checkpoint(
 
 
 async def is_settled(ledger: Ledger, shard_id: str) -> bool:
-    """Whether failures that got no row are known to be their items' own: others of the batch succeeded since, or none is
+    """Return whether failures that got no row are known to be their items' own: others of the batch succeeded since, or none is
     left that could."""
     names = ("streak", "total", "succeeded", "failed", "cancelled", "dead")
     found = await ledger.client.hmget(ledger.keys.batch(batch_of(shard_id)), names)

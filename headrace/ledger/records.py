@@ -1,4 +1,4 @@
-"""What the ledger says of jobs and batches at a glance: for lists, for progress, for whoever comes back with an id."""
+"""Records of jobs and batches, read at a glance: for lists, for progress, for whoever comes back with an id."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ def _batch(batch_id: str, fields: dict[str, str]) -> Batch:
 
 
 def codes_of(fields: dict[str, str]) -> dict[str, int]:
-    """How many items of a batch did not succeed, by the code of their failure, the most frequent first. What was never run
+    """Return how many items of a batch did not succeed, by the code of their failure, the most frequent first. What was never run
     is counted when the batch closes."""
     counts = {name.removeprefix(CODE): int(count) for name, count in fields.items() if name.startswith(CODE)}
     stopped = ("batch_cancelled", "batch_expired")

@@ -187,7 +187,7 @@ class Ledger:
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether a script failed because of what it met in the records: trying again would fail again. Anything else that the
+    """Return whether a script failed because of what it met in the records: trying again would fail again. Anything else that the
     server answers (no memory, no disk, a replica, still loading) says nothing about a record."""
     text = str(error)
     if type(error) is not ResponseError or any(code in text for code in OF_THE_SERVER):
@@ -196,7 +196,7 @@ def is_damage(error: BaseException) -> bool:
 
 
 def each_accepted(calls: Sequence[ScriptCall], replies: Sequence[Any]) -> list[Any]:
-    """What follows `OK` in each reply, or its refusal, or the error that it is."""
+    """Return what follows `OK` in each reply, or its refusal, or the error that it is."""
     found: list[Any] = []
     for call, reply in zip(calls, replies, strict=False):
         try:
@@ -219,7 +219,7 @@ def bind(
 
 
 def accepted(reply: list[bytes], subject: str) -> list[bytes]:
-    """What follows `OK` in a script's reply; a refusal is raised."""
+    """Return what follows `OK` in a script's reply; a refusal is raised."""
     if reply[0] == b"OK":
         return reply[1:]
     detail = reply[1].decode() if len(reply) > 1 and isinstance(reply[1], bytes) else ""

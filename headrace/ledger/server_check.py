@@ -1,4 +1,4 @@
-"""Whether a Redis server may be trusted with the ledger: it must persist, and must not evict."""
+"""Check whether a Redis server may be trusted with the ledger: it must persist, and must not evict."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def problems_of(config: dict[str, Any]) -> list[str]:
-    """What stands against a server with this configuration (`CONFIG GET`), each with its remedy; empty when nothing does.
+    """Return what stands against a server with this configuration (`CONFIG GET`), each with its remedy; empty when nothing does.
 
     A value that the server does not tell (managed ones forbid the command) is not held against it.
     """

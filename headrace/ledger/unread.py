@@ -17,8 +17,8 @@ UNREAD_MS = 15 * 60_000
 
 
 class Asker(NamedTuple):
-    """Who waits on a connection for the answer: `gateway` holds it, `again` says that it is a client's own retry, `asked` is the
-    digest of what is asked for (retries say the same, byte by byte)."""
+    """A client that waits on a connection for the answer: `gateway` holds it, `again` says that it is a client's own retry,
+    `asked` is the digest of what is asked for (retries say the same, byte by byte)."""
 
     gateway: str
     again: bool
@@ -26,7 +26,7 @@ class Asker(NamedTuple):
 
 
 class Held(NamedTuple):
-    """What one request holds: the answer of `job`, under its `token`."""
+    """The hold of one request: the answer of `job`, under its `token`."""
 
     tenant: str
     asked: str

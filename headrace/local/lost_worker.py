@@ -1,4 +1,4 @@
-"""Whoever started a worker and saw it end says so, and its records are taken back at once, not when their leases run out."""
+"""Report the end of a worker: who started it says so, and its records are taken back at once, not when their leases run out."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ EXTRAS = (
 
 
 class StackOptions:
-    """What `headrace up` was asked for."""
+    """The options of `headrace up`."""
 
     def __init__(
         self,

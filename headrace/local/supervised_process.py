@@ -74,7 +74,7 @@ class SupervisedProcess:
         return self._was_ready
 
     def tick(self) -> str | None:
-        """What happened since the last call, in words, or None."""
+        """Return what happened since the last call, in words, or None."""
         now = time.monotonic()
         if self._restart_at is not None:
             if now < self._restart_at:

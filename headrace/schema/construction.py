@@ -1,4 +1,4 @@
-"""How the values of a type are made: by Pydantic where anything of it is in the type, and by the class's own constructor where
+"""Construction of the values of a type: by Pydantic where anything of it is in the type, and by the class's own constructor where
 a decoder would set the fields past it. Otherwise a check that the type's author wrote would never run."""
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def is_model(given: Any) -> bool:
 
 
 def of_pydantic(part: Any) -> bool:
-    """Whether a type, or what annotates one, says something that only Pydantic reads."""
+    """Return whether a type, or what annotates one, says something that only Pydantic reads."""
     kind = part if isinstance(part, type) else type(part)
     return (
         hasattr(part, "__get_pydantic_core_schema__")
@@ -69,7 +69,7 @@ def of_pydantic(part: Any) -> bool:
 
 
 def read_by_pydantic(given: Any) -> bool:
-    """Whether anything of Pydantic is in a type: then Pydantic knows its schema and reads its values.
+    """Return whether anything of Pydantic is in a type: then Pydantic knows its schema and reads its values.
 
     Raises `SchemaError` for a Struct in which something of Pydantic is: neither of the two reads both.
     """
@@ -86,7 +86,7 @@ def read_by_pydantic(given: Any) -> bool:
 
 
 def has_constructor(part: Any) -> bool:
-    """Whether a class has a constructor of its own that decoders leave out: they set the fields of dataclasses and named
+    """Return whether a class has a constructor of its own that decoders leave out: they set the fields of dataclasses and named
     tuples themselves."""
     if not isinstance(part, type) or is_model(part) or of_pydantic(part):
         return False
@@ -96,7 +96,7 @@ def has_constructor(part: Any) -> bool:
 
 
 def generated(constructor: Any) -> bool:
-    """Whether `@dataclass` or `NamedTuple` wrote it: what they write stands in no file."""
+    """Return whether `@dataclass` or `NamedTuple` wrote it: what they write stands in no file."""
     code = getattr(constructor, "__code__", None)
     return code is not None and code.co_filename.startswith("<")
 

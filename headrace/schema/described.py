@@ -1,4 +1,4 @@
-"""What the model is told of a value that travels as JSON text, or that is one of too many: in words, where no keyword can.
+"""Descriptions for the model of a value that travels as JSON text, or that is one of too many: in words, where no keyword can.
 
 The schema that is shown is the caller's, shortened: first its descriptions go, then what lies deep, and last all but the
 names that are required and the values that are allowed.
@@ -42,7 +42,7 @@ class Describing:
         self._left = 0
 
     def text(self, parts: Sequence[Any], only: set[str] | None = None) -> str:
-        """What to say of a value for which `parts` hold, and which travels as JSON text; `only` are its types."""
+        """Return what to say of a value for which `parts` hold, and which travels as JSON text; `only` are its types."""
         shape: Any = {}
         for depth, about in TRIES:
             self._left = MAX_SAID
@@ -108,7 +108,7 @@ class Describing:
 
 
 def is_said(kind: str, merged: Merged) -> bool:
-    """Whether a type is another one's: every integer is a number."""
+    """Return whether a type is another one's: every integer is a number."""
     return kind == "integer" and "number" in (merged.types or ())
 
 
@@ -117,7 +117,7 @@ def listed(values: list[Any]) -> list[Any]:
 
 
 def one_of(values: list[Any], how: str = "One of: ") -> str:
-    """What to say of a value that is one of so many that no schema may list them."""
+    """Return what to say of a value that is one of so many that no schema may list them."""
     shown: list[str] = []
     length = 0
     for value in values:

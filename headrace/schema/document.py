@@ -99,7 +99,7 @@ class Source:
 
     @cached_property
     def branches_into_itself(self) -> bool:
-        """Whether a value may be described by alternatives that are described by the same alternatives again."""
+        """Return whether a value may be described by alternatives that are described by the same alternatives again."""
         all_of_it = list(self.all_of_it())
         if not any("anyOf" in schema or "oneOf" in schema for schema in all_of_it):
             return False
@@ -132,11 +132,11 @@ class Source:
         return place.pointer if place else ""
 
     def alone(self, schema: dict[str, Any]) -> bool:
-        """Whether `schema` is nothing but its `$ref`."""
+        """Return whether `schema` is nothing but its `$ref`."""
         return self.dialect.reference_alone and "$ref" in schema
 
     def references(self, schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-        """What the references in `schema` lead to. A `$dynamicRef` with several possible targets leads nowhere known."""
+        """Yield what the references in `schema` lead to. A `$dynamicRef` with several possible targets leads nowhere known."""
         for word in REFERENCES:
             if isinstance(schema.get(word), str) and (word == "$ref" or not self.alone(schema)):
                 target = self.target(schema, word)
@@ -295,7 +295,7 @@ def subschemas(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def pointed(here: Any, pointer: str) -> Any:
-    """What a JSON Pointer leads to; None for nothing."""
+    """Return what a JSON Pointer leads to; None for nothing."""
     for step in pointer.split("/")[1:]:
         step = step.replace("~1", "/").replace("~0", "~")
         try:
@@ -316,7 +316,7 @@ def escaped(name: Any) -> str:
 
 
 def dialect_of(schema: dict[str, Any]) -> Dialect:
-    """What `$schema` says. Without it the words that only draft 7 has tell. Raises `SchemaError` for an unknown one."""
+    """Return what `$schema` says. Without it the words that only draft 7 has tell. Raises `SchemaError` for an unknown one."""
     named = schema.get("$schema")
     if isinstance(named, str):
         found = DIALECTS.get(named.removesuffix("#").partition("://")[2])

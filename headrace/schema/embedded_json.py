@@ -25,7 +25,7 @@ def without_thought(text: str) -> str:
 
 
 def fenced(text: str) -> Iterator[str]:
-    """What stands in the first code fence: to the last fence of the text, then to the next."""
+    """Yield what stands in the first code fence: to the last fence of the text, then to the next."""
     opening = OPENING_FENCE.search(text)
     if opening is None:
         return

@@ -1,4 +1,4 @@
-"""What a text of a `format` is: RFC 3339 for dates and times, in the wording of every draft.
+"""The formats of texts: RFC 3339 for dates and times, in the wording of every draft.
 
 Read to the letter, a time has an offset. As it is meant, it may lack one, and a duration may have a sign and a fraction: that
 is how Python and others write what has no zone.

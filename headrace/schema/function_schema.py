@@ -165,7 +165,7 @@ def lowered(hint: Any, path: tuple[str, ...], where: str, inside: tuple[Any, ...
 
 
 def shape(hint: Any) -> tuple[str, tuple[Any, ...]]:
-    """What sort of type `hint` is, and its parts; the sort is empty for what cannot be carried."""
+    """Return what sort of type `hint` is, and its parts; the sort is empty for what cannot be carried."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         return "annotated", (parts[0], *hint.__metadata__)
@@ -188,7 +188,7 @@ def shape(hint: Any) -> tuple[str, tuple[Any, ...]]:
 
 
 def hashable(hint: Any) -> bool:
-    """Whether a map may have keys of this type."""
+    """Return whether a map may have keys of this type."""
     sort, parts = shape(hint)
     if sort in {"annotated", "array"}:
         return typing.get_origin(hint) is not list and hashable(parts[0])

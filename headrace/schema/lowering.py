@@ -232,7 +232,7 @@ class Lowering:
         return node
 
     def is_long(self, values: frozenset[Any]) -> bool:
-        """Whether an enum has more values, or longer ones, than the target takes; `values` are in canonical form."""
+        """Return whether an enum has more values, or longer ones, than the target takes; `values` are in canonical form."""
         texts = sum(len(value) for value in values if isinstance(value, str))
         return (
             len(values) > self.target.enum_values
@@ -310,7 +310,7 @@ class Lowering:
         return union
 
     def fits(self, node: Node, wire: Any) -> bool:
-        """Whether `wire` is valid under the wire schema of `node` alone."""
+        """Return whether `wire` is valid under the wire schema of `node` alone."""
         if id(node) not in self._valid:
             schema = Writer(self.target, shared=True).document(node, "", wrapped=True)
             more = {} if self.literal else MEANT

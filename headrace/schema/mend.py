@@ -1,4 +1,4 @@
-"""What is almost JSON becomes JSON: cut off, single quotes, commas and quotes too many or too few, comments, words of Python.
+"""Mend what is almost JSON: cut off, single quotes, commas and quotes too many or too few, comments, words of Python.
 
 json-repair knows most about it, and takes time without a bound: its steps are counted, and end it. What is too much for it
 (some ten thousand characters) is mended here, in one pass and with fewer guesses.
@@ -217,13 +217,13 @@ class Mender:
                 return unescaped(said) if escaped else said
 
     def follows(self, at: int, after: int) -> bool:
-        """Whether the next value, or the next name, begins after a quote: a comma was forgotten."""
+        """Return whether the next value, or the next name, begins after a quote: a comma was forgotten."""
         if after == at or self.text[after] not in "\"'":
             return False
         return isinstance(self.open[-1][0], list) or NEXT_NAME.match(self.text, at) is not None
 
     def bare(self) -> Any:
-        """What has no quotes: a number, a word of JSON or Python, or a text."""
+        """Return what has no quotes: a number, a word of JSON or Python, or a text."""
         number = NUMBER.match(self.text, self.at)
         if number:
             self.at = number.end()

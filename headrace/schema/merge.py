@@ -61,7 +61,7 @@ BOUNDS: tuple[tuple[str, str, frozenset[str]], ...] = (
 
 
 class Merged:
-    """What holds for a value of one place. `types` is None where nothing says."""
+    """The constraints on a value of one place. `types` is None where nothing says."""
 
     def __init__(self) -> None:
         self.parts: list[Any] = []
@@ -210,7 +210,7 @@ def add_properties(merged: Merged, parts: list[dict[str, Any]]) -> None:
 
 
 def listed_names(part: dict[str, Any]) -> list[str]:
-    """What `required` lists; draft 4's boolean is nothing here."""
+    """Return what `required` lists; draft 4's boolean is nothing here."""
     names = part.get("required")
     return names if isinstance(names, list) else []
 
@@ -235,7 +235,7 @@ def add_items(merged: Merged, source: Source, parts: list[dict[str, Any]]) -> No
 
 
 def is_shaping(source: Source, branch: Any) -> bool:
-    """Whether a branch says what a value looks like, and does not only forbid something."""
+    """Return whether a branch says what a value looks like, and does not only forbid something."""
     if not isinstance(branch, dict):
         return False
     return any(

@@ -1,4 +1,4 @@
-"""How a schema is put to a model: from constrained decoding down to a word in the prompt, for models that have less.
+"""The ways to put a schema to a model: from constrained decoding down to a word in the prompt, for models that have less.
 
 `form_of` says what is sent and how an answer is read back, for each mode; it is the only place that knows.
 """
@@ -65,7 +65,7 @@ def form_of(schema: dict[str, Any], mode: Mode, target: str) -> Form:
 
 
 def is_as_it_comes(schema: dict[str, Any], mode: Mode | None, target: str) -> bool:
-    """Whether the text of an answer is the caller's JSON as it comes (mode None: whichever the model has)."""
+    """Return whether the text of an answer is the caller's JSON as it comes (mode None: whichever the model has)."""
     form = form_of(schema, mode or "strict", target)
     return mode != "typed_xml" and (form.lowered is None or form.lowered.transparent)
 

@@ -1,4 +1,5 @@
-"""What a place of a schema is on the wire, and the way between the caller's value and the wire's: `lift` there, `restore` back.
+"""The nodes of a schema: a place on the wire, and the way between the caller's value and the wire's: `lift` there, `restore`
+back.
 
 `headrace.schema.lower` makes the nodes, `headrace.schema.wire` writes their wire schema. For every value that the schema
 allows, `restore(lift(value)) == value`. Both raise `Misshapen` for what has not the shape of the node.
@@ -29,8 +30,8 @@ class Misshapen(Exception):
 
 
 class Shape(NamedTuple):
-    """What tells wire values of one node from those of another: the type, the values there are (None: any), for an object
-    its names, and those of its properties that have few values."""
+    """The features that tell wire values of one node from those of another: the type, the values there are (None: any), for an
+    object its names, and those of its properties that have few values."""
 
     kind: str
     values: frozenset[Any] | None = None
@@ -57,7 +58,7 @@ class Shape(NamedTuple):
         return all(is_among(value.get(name), values) for name, values in self.consts.items())
 
     def begins(self, value: Any) -> bool:
-        """Whether `value` may become one: nothing in it is against it."""
+        """Return whether `value` may become one: nothing in it is against it."""
         kind = json_type(value)
         if kind != self.kind or not isinstance(value, dict):
             return kind == self.kind
@@ -92,7 +93,7 @@ class Node:
         return None
 
     def takes_null(self) -> bool:
-        """Whether null on the wire is a value of it. It asks no shapes: a node may contain itself."""
+        """Return whether null on the wire is a value of it. It asks no shapes: a node may contain itself."""
         return False
 
     def inner(self) -> Iterator[Node]:
@@ -359,7 +360,7 @@ class Tuple(Node):
 
 
 def is_among(value: Any, values: frozenset[Any]) -> bool:
-    """Whether a value is one of a few; on the wire these are no objects or lists, however large one is."""
+    """Return whether a value is one of a few; on the wire these are no objects or lists, however large one is."""
     return not isinstance(value, dict | list) and canonical(value) in values
 
 

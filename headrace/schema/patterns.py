@@ -53,7 +53,7 @@ def options(size: int) -> jsonschema_rs.FancyRegexOptions:
 
 
 def runs(pattern: str, size: int) -> jsonschema_rs.Validator | None:
-    """What matches texts against a pattern; None where no program of that size does."""
+    """Return what matches texts against a pattern; None where no program of that size does."""
     try:
         return jsonschema_rs.Draft202012Validator({"pattern": pattern}, pattern_options=options(size))
     except (jsonschema_rs.ValidationError, ValueError):
@@ -77,7 +77,7 @@ def matches(pattern: str, name: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def is_small(pattern: str) -> bool:
-    """Whether a small program does; that it can be run at all is told when it is made."""
+    """Return whether a small program does; that it can be run at all is told when it is made."""
     return (len(pattern) <= MAX_UNMEASURED and not COUNT.search(pattern)) or runs(pattern, SMALL) is not None
 
 
@@ -127,7 +127,7 @@ def as_lengths(pattern: str) -> Lengths | None:
 
 
 class Programs(NamedTuple):
-    """What the patterns of one schema need: a size for the largest program, the bytes of all large ones, and `lengths` of what
+    """The needs of the patterns of one schema: a size for the largest program, the bytes of all large ones, and `lengths` of what
     is checked as such, by the `id` of the subschema."""
 
     size: int
@@ -196,7 +196,7 @@ def refusal(where: str, what: str, remedy: str) -> SchemaError:
 
 
 def is_anchored(pattern: str) -> bool:
-    """Whether a match can only begin at the beginning: `^` stands there, and no other alternative beside it."""
+    """Return whether a match can only begin at the beginning: `^` stands there, and no other alternative beside it."""
     plain = re.sub(r"\\.|\[(?:\\.|[^\]\\])*\]", "", pattern)
     depth, outside = 0, ""
     for char in plain:

@@ -1,4 +1,5 @@
-"""What answers come back as: a JSON Schema, or a Python type that has one. Only the schema travels; the type stays here."""
+"""The types that answers come back as: a JSON Schema, or a Python type that has one. Only the schema travels; the type stays
+here."""
 
 from __future__ import annotations
 
@@ -148,12 +149,12 @@ def by_pydantic(given: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:
 
 
 def is_type(given: Any) -> bool:
-    """Whether `given` may be a type; whether JSON has values of it, msgspec knows."""
+    """Return whether `given` may be a type; whether JSON has values of it, msgspec knows."""
     return given is Any or isinstance(given, type | UnionType) or get_origin(given) is not None or is_typeddict(given)
 
 
 def is_record(given: Any) -> bool:
-    """Whether `given` is a type with named fields that msgspec knows."""
+    """Return whether `given` is a type with named fields that msgspec knows."""
     if not isinstance(given, type) and get_origin(given) is None and not is_typeddict(given):
         return False
     origin = get_origin(given) or given
@@ -188,7 +189,7 @@ def with_root(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def refers(schema: Any, reference: str) -> bool:
-    """Whether a `$ref` to `reference` stands anywhere in `schema`."""
+    """Return whether a `$ref` to `reference` stands anywhere in `schema`."""
     if isinstance(schema, dict):
         return schema.get("$ref") == reference or any(refers(value, reference) for value in schema.values())
     return isinstance(schema, list) and any(refers(value, reference) for value in schema)
@@ -201,8 +202,8 @@ def wire_name(name: str) -> str:
 
 
 def places_of(error: BaseException) -> list[str]:
-    """What a type has against a value, in `MAX_REFUSAL_CHARS` at most: of Pydantic each place with its complaint, without what
-    was in it. Whatever the author of a validator raises has something here: it never raises."""
+    """Return what a type has against a value, in `MAX_REFUSAL_CHARS` at most: of Pydantic each place with its complaint, without
+    what was in it. Whatever the author of a validator raises has something here: it never raises."""
     try:
         places = pydantic_places(error) or [
             f"{error}" if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""What the providers' strict modes take, as data: one row each. `docs/schemas.md` shows it."""
+"""The providers' strict modes as data: one row each. `docs/schemas.md` shows it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_simple(pattern: str) -> bool:
-    """Whether a pattern is one for constrained decoding: no look-around, no reference back, no Unicode classes."""
+    """Return whether a pattern is one for constrained decoding: no look-around, no reference back, no Unicode classes."""
     return not re.search(r"\(\?(?!:)|\\[1-9kpPbBuc]", pattern)
 
 

@@ -1,5 +1,5 @@
-"""What the schema of a Python type could say and does not: msgspec leaves out the format of a moment, and both msgspec and
-Pydantic which names a map with keys of another type than text may have. Said here, a worker checks it."""
+"""Constraints that the schema of a Python type could say and does not: msgspec leaves out the format of a moment, and both
+msgspec and Pydantic which names a map with keys of another type than text may have. Said here, a worker checks it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def of_value(
 
 
 def names_of(key: msgspec.inspect.Type) -> dict[str, Any] | None:
-    """What the names of a map are, by the type of its keys; None where any text may be one."""
+    """Return what the names of a map are, by the type of its keys; None where any text may be one."""
     if isinstance(key, msgspec.inspect.Metadata):
         return names_of(key.type)
     if isinstance(key, msgspec.inspect.LiteralType):
@@ -168,7 +168,7 @@ def check_names(keys: dict[str, Any], *, literal: bool) -> None:
 
 
 def names_by_schema(keys: dict[str, Any]) -> dict[str, Any] | None:
-    """What the names of a map are, by the schema of its keys."""
+    """Return what the names of a map are, by the schema of its keys."""
     if "enum" in keys or "const" in keys:
         return {"enum": [str(value) for value in keys.get("enum", [keys.get("const")])]}
     if {each.get("type") for each in keys.get("anyOf", [])} == {"number", "string"}:  # a decimal

@@ -1,4 +1,4 @@
-"""Whether a value fits a schema: the caller's own, with patterns in linear time and without any remote reference."""
+"""Validation of a value under a schema: the caller's own, with patterns in linear time and without any remote reference."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Validator:
             APART.check(self._encoded, value, literal=self._literal)
 
     def fits(self, value: Any) -> bool:
-        """Whether it fits, without a limit to the work. Raises `InvalidOutput` for what is no value of JSON."""
+        """Return whether it fits, without a limit to the work. Raises `InvalidOutput` for what is no value of JSON."""
         try:
             return self._compiled.is_valid(value)
         except ValueError as error:  # a number that JSON does not have, a key that is no text
@@ -168,7 +168,7 @@ def misfits(error: jsonschema_rs.ValidationError, depth: int = 0) -> Iterator[Mi
 
 
 def is_other_sort(inner: jsonschema_rs.ValidationError, outer: jsonschema_rs.ValidationError) -> bool:
-    """Whether an alternative is plainly not the one meant: it wants another type, or another tag."""
+    """Return whether an alternative is plainly not the one meant: it wants another type, or another tag."""
     at = len(list(inner.instance_path)) - len(list(outer.instance_path))
     return (inner.kind.name == "type" and at == 0) or (inner.kind.name in ("const", "enum") and at <= 1)
 

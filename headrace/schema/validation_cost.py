@@ -1,4 +1,4 @@
-"""How much work it can be at most to check a value: before it is begun, because the validator cannot be interrupted.
+"""An upper bound of the work of checking a value: before it is begun, because the validator cannot be interrupted.
 
 It looks at one value as often as alternatives in alternatives lead there, and what it was not led to before it compiles. So
 the ways are counted, level by level of the value.
@@ -51,7 +51,7 @@ class Effort:
         return PER_CHAR * large * characters(value) if large else 0
 
     def ways(self, depth: int) -> int:
-        """How often one value that lies so deep can be looked at."""
+        """Return how often one value that lies so deep can be looked at."""
         while len(self._ways) <= depth:
             if self._is_same:
                 return self._ways[-1]
@@ -142,8 +142,8 @@ def characters(value: Any) -> int:
 
 
 def levels_of(value: Any, most: int) -> list[int] | None:
-    """How many values lie on each level of a value, from itself on; None where there are more than `most` levels of objects
-    and lists."""
+    """Return how many values lie on each level of a value, from itself on; None where there are more than `most` levels of
+    objects and lists."""
     level, counts = [value] if isinstance(value, dict | list) else [], [1]
     for _ in range(most):
         if not level:

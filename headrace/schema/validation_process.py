@@ -37,7 +37,7 @@ TOO_MUCH = "it does not fit, and it takes too much time or memory to say where"
 
 
 class ValidationRequest(msgspec.Struct, array_like=True):
-    """Whether `value` (JSON) fits `schema` (JSON)."""
+    """The question whether `value` (JSON) fits `schema` (JSON)."""
 
     schema: bytes
     literal: bool
@@ -71,7 +71,7 @@ class Apart:
             raise InvalidOutput([Misfit(*each) for each in said])
 
     def _ask(self, asked: bytes) -> Misfits | None:
-        """What the child says last; None when it ended before it said anything."""
+        """Return what the child says last; None when it ended before it said anything."""
         for _ in range(2):  # a child that ended between two questions is no answer
             child = self._running()
             assert child.stdin is not None

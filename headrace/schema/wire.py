@@ -243,7 +243,7 @@ def camel(name: str) -> str:
 
 
 def values_of(node: Node) -> Any:
-    """What tells an enum of many values from another one; None for anything else."""
+    """Return what tells an enum of many values from another one; None for anything else."""
     values = node.values if isinstance(node, Plain | Coded) else None
     if not values or len(values) < MIN_SHARED:
         return None

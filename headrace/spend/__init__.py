@@ -1,1 +1,1 @@
-"""What a call costs: prices of models, and the cost of an answer."""
+"""Costs: prices of models, and the cost of an answer."""

@@ -1,4 +1,4 @@
-"""What is known of a model: its prices, its context length, its features; and what an answer cost.
+"""The table of models: its prices, its context length, its features; and what an answer cost.
 
 The catalogue is `genai-prices`, whose data is in the package: nothing is fetched. A local file, `HEADRACE_PROFILES`,
 comes before it: JSON, `{"provider/model": {"input": 2, "output": 8, "cache_read": 0.5, …}}`, prices in USD per million

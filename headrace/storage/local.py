@@ -31,7 +31,7 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 
 class StoreName(msgspec.Struct, frozen=True):
-    """What the ledger says of the store: where it is, and the id inside it."""
+    """The store as the ledger knows it: where it is, and the id inside it."""
 
     url: str
     id: str

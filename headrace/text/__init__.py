@@ -1,3 +1,3 @@
-"""What is written for people and machines to read: quotes that are cut, secrets that are hidden, digits as they were written, and
-JSON that its own reader takes. It imports nothing of ours.
+"""Texts for people and machines: quotes that are cut, secrets that are hidden, digits as they were written, and JSON that its own
+reader takes. It imports nothing of ours.
 """

@@ -1,4 +1,4 @@
-"""What a message quotes of what it was given: enough to find it again, and no more."""
+"""Quotes in messages: enough to find it again, and no more."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def checked_encode(value: Any, type: Any) -> bytes:
 
 
 def is_json(text: str | bytes) -> bool:
-    """Whether all of it is one JSON value."""
+    """Return whether all of it is one JSON value."""
     try:
         msgspec.json.decode(text)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What a provider class is given: the words of a call, and the checks of what its constructor takes."""
+"""Arguments of the provider classes: the words of a call, and the checks of what its constructor takes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class TypedParserNotFoundError(InputError):
 
 
 class CallWords(OptionWords, total=False):
-    """What a direct call takes beside its messages. `generation_schema` is a type or JSON Schema for the answer, or a flow
-    control; `tool_definitions` are functions, schemas or `ToolDefinitions`; `typed_parser` is the name of a parser. Options
-    come over the model's own; `extra_body` is merged over its, key by key."""
+    """The keywords that a direct call takes beside its messages. `generation_schema` is a type or JSON Schema for the answer, or
+    a flow control; `tool_definitions` are functions, schemas or `ToolDefinitions`; `typed_parser` is the name of a parser.
+    Options come over the model's own; `extra_body` is merged over its, key by key."""
 
     system_prompt: str | None
     prefilling: str | None

@@ -1,4 +1,4 @@
-"""What every provider class does: request → transport → reduce, for the engine (`complete`) and for direct calls."""
+"""The base of the provider classes: request → transport → reduce, for the engine (`complete`) and for direct calls."""
 
 from __future__ import annotations
 
@@ -277,7 +277,7 @@ class ChatCompletion:
     # What the engine calls
 
     def cache_key(self, job: Job, tenant: str) -> str:
-        """What an answer to `job` is kept under: the same for jobs of a tenant that would get the same answer."""
+        """Return what an answer to `job` is kept under: the same for jobs of a tenant that would get the same answer."""
         return cache_key(
             provider=self.facts.name,
             base_url=self.base_url,
@@ -289,7 +289,7 @@ class ChatCompletion:
         )
 
     async def fitting(self, job: Job, kept: Completion) -> bool:
-        """Whether a kept completion is what the job's schema, parser or response format makes of its text."""
+        """Return whether a kept completion is what the job's schema, parser or response format makes of its text."""
         return await fits(kept, job, self.mode_of(job), self.facts.dialect)
 
     async def complete(
@@ -324,7 +324,7 @@ class ChatCompletion:
         return build_body(job, self.model_id, self.facts, type(self).adapt, self.mode_of(job))
 
     def mode_of(self, job: Job) -> Mode:
-        """How the job's schema is put to this model: as the job says, the object, its profile, or what is known of it.
+        """Return how the job's schema is put to this model: as the job says, the object, its profile, or what is known of it.
 
         As a tool it would take the place of the job's own: then it is put in words."""
         mode = job.mode or self.mode or mode_for(self.facts.name, self.model_id, self._profile_mode)

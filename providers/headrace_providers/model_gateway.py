@@ -123,7 +123,7 @@ class ModelGateway:
 
     @staticmethod
     def from_config(config: Mapping[str, Any], **words: Any) -> ModelGateway:
-        """What `serialize()` described; keys come from the environment, or from `words` for all. Raises `InputError`."""
+        """Return what `serialize()` described; keys come from the environment, or from `words` for all. Raises `InputError`."""
         if config.get("model_type") != "model_gateway" or not isinstance(config.get("models"), list):
             raise InputError("this is no configuration of a gateway")
         return ModelGateway([{**each, "model": Model.from_config(each["model"], **words)} for each in config["models"]])
@@ -160,7 +160,7 @@ def clock(moment: Any, place: str = "time") -> time:
 
 
 def within(now: time, first: time, last: time) -> bool:
-    """Whether `now` is in the half-open interval; from a moment to itself is the whole day."""
+    """Return whether `now` is in the half-open interval; from a moment to itself is the whole day."""
     if first < last:
         return first <= now < last
     return now >= first or now < last

@@ -1,4 +1,5 @@
-"""What must not hold the event loop up, or end it: long work is done in a thread, and ends, because its work is bounded."""
+"""Work off the event loop, which must not be held up or ended: long work is done in a thread, and ends, because its work is
+bounded."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ class Exited(Exception):
 
 
 async def contained(work: Awaitable[T]) -> T:
-    """What `work` returns or raises, but nothing that would end the loop (`SystemExit`, `KeyboardInterrupt`)."""
+    """Return what `work` returns or raises, but nothing that would end the loop (`SystemExit`, `KeyboardInterrupt`)."""
     try:
         return await work
     except (SystemExit, KeyboardInterrupt) as error:
@@ -29,5 +30,5 @@ async def contained(work: Awaitable[T]) -> T:
 
 
 async def off_loop(work: Callable[P, T], *args: P.args, **words: P.kwargs) -> T:
-    """What `work` returns or raises, done while the loop goes on."""
+    """Return what `work` returns or raises, done while the loop goes on."""
     return await asyncio.get_running_loop().run_in_executor(readers, partial(work, *args, **words))

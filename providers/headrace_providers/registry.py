@@ -48,7 +48,7 @@ class Model:
 
     @staticmethod
     def from_config(config: Mapping[str, Any], **words: Any) -> ChatCompletion:
-        """What `serialize()` described; the key comes from the environment, or `api_key`. Raises `InputError`."""
+        """Return what `serialize()` described; the key comes from the environment, or `api_key`. Raises `InputError`."""
         if not isinstance(config, Mapping):
             raise InputError(f"this is no configuration of a model, but of type {type(config).__name__}")
         given = dict(config)

@@ -1,4 +1,4 @@
-"""What a provider class called directly gives back: a `Response`, or a `Stream` that becomes one."""
+"""The result of a direct call: a `Response`, or a `Stream` that becomes one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BESIDE = (
 
 
 class Switches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What shapes a response and never travels: whether reasoning is in it, and in the history of tool calls."""
+    """The options that shape a response and never travel: whether reasoning is in it, and in the history of tool calls."""
 
     return_reasoning: bool = True
     reasoning_in_tool_call: bool = True
@@ -104,7 +104,7 @@ def audio_of(audio: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def metadata_of(completion: Completion) -> dict[str, Any]:
-    """What is known of the answer beside itself; what the provider did not say is absent (providers 5.3)."""
+    """Return what is known of the answer beside itself; what the provider did not say is absent (providers 5.3)."""
     stop = completion.stop_reason
     metadata: dict[str, Any] = {
         "finish_reason": completion.finish_reason,

@@ -30,7 +30,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return random.uniform(0, min(self.first_s * 2 ** (attempt - 1), self.longest_s))
 
     def wait_s(self, error: CallError, attempt: int, elapsed_s: float) -> float | None:
-        """How long to wait after the `attempt`th call failed with `error`; None when it is not worth another."""
+        """Return how long to wait after the `attempt`th call failed with `error`; None when it is not worth another."""
         if not error.retryable or attempt >= self.attempts:
             return None
         wait = self.backoff_s(attempt) if error.retry_after_s is None else error.retry_after_s

@@ -1,4 +1,4 @@
-"""What may be shown of an exception in a log or to Celery: its kind and its places. Its text may hold a prompt."""
+"""The part of an exception that a log or Celery may show: its kind and its places. Its text may hold a prompt."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Line(msgspec.Struct, omit_defaults=True):
 
 
 class AccountedCall(msgspec.Struct):
-    """What the account knows of one call. Times are seconds since 1970, None for what has not happened."""
+    """One call as the account knows it. Times are seconds since 1970, None for what has not happened."""
 
     run: str
     n: int
@@ -157,7 +157,7 @@ def read(path: Path | str) -> list[AccountedCall]:
 
 
 def paid(call: AccountedCall) -> bool:
-    """Whether a provider would charge for `call`: it was received, and not answered with an error status.
+    """Return whether a provider would charge for `call`: it was received, and not answered with an error status.
 
     One that was never answered counts: the client left, or the connection broke, but the tokens were made.
     """
@@ -165,7 +165,7 @@ def paid(call: AccountedCall) -> bool:
 
 
 def paid_twice(calls: Iterable[AccountedCall]) -> int:
-    """How many paid calls repeat one paid before: the sum of paid - 1 over each `(id, call number)`.
+    """Return how many paid calls repeat one paid before: the sum of paid - 1 over each `(id, call number)`.
 
     Both come from the request id `<id>.<epoch>.<call>`. The same id and call number in another epoch is a repeated
     payment, and so is the same request sent twice; a grown call number is a deliberate re-ask. Calls whose request id

@@ -1,4 +1,4 @@
-"""What the stand-in says: the prompt's own words, the same for the same request, valid under the schema asked for.
+"""The answers of the stand-in: the prompt's own words, the same for the same request, valid under the schema asked for.
 
 `Writer(prompt, seed, schema).document()` returns an instance of a JSON Schema (2020-12, and draft 7's tuples and
 `definitions`). Local `$ref`s are followed at most twice on one path, which is enough: a smallest instance never needs a
@@ -111,7 +111,7 @@ class Prompt:
         return [float(text) if "." in text else int(text) for text in NUMBER.findall(self.text)]
 
     def labelled(self, name: str) -> list[str]:
-        """What stands after the name of the field: `Licence: MIT`, `Development Status :: 4 - Beta`."""
+        """Return what stands after the name of the field: `Licence: MIT`, `Development Status :: 4 - Beta`."""
         words = name_words(name)
         stem = [*words[:-1], words[-1].removesuffix("s")] if words else []
         labels = [" ".join(stem), *([stem[0]] if len(stem) > 1 else [])]

@@ -1,4 +1,4 @@
-"""What an answer has to look like: the schema of a request, wherever it stands in it, and what strict mode refuses."""
+"""The shape that an answer has to have: the schema of a request, wherever it stands in it, and what strict mode refuses."""
 
 from __future__ import annotations
 

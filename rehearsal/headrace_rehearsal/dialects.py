@@ -33,7 +33,7 @@ class OpenAIDialect:
         """Raises `RefusedRequest` for what the provider would refuse."""
 
     def thinks(self, body: dict[str, Any]) -> bool:
-        """Whether the answer comes with reasoning."""
+        """Return whether the answer comes with reasoning."""
         return False
 
     def thought(self, text: str) -> dict[str, Any]:

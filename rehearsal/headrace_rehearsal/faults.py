@@ -1,4 +1,4 @@
-"""How a call misbehaves, and what makes an answer wrong.
+"""Faults of calls, and what makes an answer wrong.
 
 A call's `Orders` come from the command line, the header `x-rehearsal: fault=429; retry_after=2`, and markers in the
 system or user messages, `[[rehearsal fault=hang]]`; the later of these wins, key by key. Keys (separated by `;`, `,` or
@@ -50,7 +50,7 @@ class BadOrder(ValueError):
 
 
 class Orders(msgspec.Struct, frozen=True):
-    """What one call is to do; `tps` 0 is at once, `times` 0 is always."""
+    """The fault of one call; `tps` 0 is at once, `times` 0 is always."""
 
     latency_ms: float = 0.0
     jitter_ms: float = 0.0
@@ -175,7 +175,7 @@ def listed(kinds: str | list[str]) -> list[str]:
 
 
 def is_type(value: Any, name: str) -> bool:
-    """Whether `value` is of the JSON Schema type `name`."""
+    """Return whether `value` is of the JSON Schema type `name`."""
     if isinstance(value, bool):
         return name == "boolean"
     if isinstance(value, (int, float)):
@@ -184,7 +184,7 @@ def is_type(value: Any, name: str) -> bool:
 
 
 def searches(pattern: str, text: str) -> bool:
-    """Whether `pattern` is found in `text`; one that Python cannot read is taken as found."""
+    """Return whether `pattern` is found in `text`; one that Python cannot read is taken as found."""
     try:
         return re.search(pattern, text) is not None
     except (re.error, OverflowError, RecursionError):
@@ -263,7 +263,7 @@ class Schema:
                     yield from self.combine(merged, choices[1:], refs + more, active + more)
 
     def holds(self, value: Any, schema: Any) -> bool:
-        """Whether `value` is valid under `schema`."""
+        """Return whether `value` is valid under `schema`."""
         if not isinstance(schema, dict):
             return schema is not False
         holds = self.holds

@@ -37,7 +37,7 @@ encode_canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
 class HttpAnswer(msgspec.Struct):
-    """What is said. `text` is the content, the refusal or the tool's arguments, as `kind` tells."""
+    """An answer as it is said. `text` is the content, the refusal or the tool's arguments, as `kind` tells."""
 
     text: str
     kind: str = "content"

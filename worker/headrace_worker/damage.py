@@ -1,4 +1,4 @@
-"""What was met in Redis and cannot be worked with: told once in the log, set aside in the ledger, passed over by the loops."""
+"""Damaged records and messages: told once in the log, set aside in the ledger, passed over by the loops."""
 
 from __future__ import annotations
 
@@ -79,5 +79,5 @@ class Damage:
 
 
 def is_own_fault(error: BaseException) -> bool:
-    """Whether a record is to blame for what a command raised: the server is there, and would answer the same again."""
+    """Return whether a record is to blame for what a command raised: the server is there, and would answer the same again."""
     return isinstance(error, Damaged) or is_damage(error)

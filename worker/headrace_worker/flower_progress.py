@@ -1,4 +1,4 @@
-"""How far a shard is, for whoever watches Celery's events (Flower): numbers only, at most once a second for each task."""
+"""The progress of a shard, for whoever watches Celery's events (Flower): numbers only, at most once a second for each task."""
 
 from __future__ import annotations
 

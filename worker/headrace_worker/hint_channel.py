@@ -24,7 +24,7 @@ OnReject = Callable[[bytes, str, str], None]
 
 
 class NoMessageError(ValueError):
-    """What was taken out of a queue is no message of Celery's."""
+    """The entry taken out of a queue is no message of Celery's."""
 
 
 def parse(raw: bytes) -> dict[str, Any]:

@@ -48,7 +48,7 @@ TURN_S = 0.05  # how long one turn of the hub may wait for something to happen w
 
 
 class Service(Protocol):
-    """What runs beside the tasks on the loop: clients, the beat of the leases. `app.headrace_service()` makes it."""
+    """The service beside the tasks on the loop: clients, the beat of the leases. `app.headrace_service()` makes it."""
 
     async def start(self) -> None:
         """Awaited before the first task. When it raises, the worker ends with a code that is not 0."""
@@ -61,7 +61,7 @@ class Service(Protocol):
 
 
 class TaskFailed(Exception):
-    """What Celery and Flower get to see of a task's exception: the name of its type."""
+    """A task's exception as Celery and Flower get to see it: the name of its type."""
 
 
 class HandBack(Exception):
@@ -376,7 +376,7 @@ def _call(run: Callable[..., Any], args: Any, kwargs: Any) -> None:
 
 
 def _info(error: Exception, where: str) -> ExceptionInfo:
-    """What Celery takes for a failure. Billiard's own text would quote source lines."""
+    """Return what Celery takes for a failure. Billiard's own text would quote source lines."""
     try:
         raise error
     except Exception:

@@ -1,4 +1,4 @@
-"""What one worker process has: its ledger, its file store, its engine, the records it holds."""
+"""The services of one worker process: its ledger, its file store, its engine, the records it holds."""
 
 from __future__ import annotations
 
@@ -170,5 +170,5 @@ def _end_with_the_process(loop: asyncio.Task[None]) -> None:
 
 
 def announcement_of(registry: Registry) -> Announcement:
-    """What this process can call, for whoever submits."""
+    """Return what this process can call, for whoever submits."""
     return Announcement(configured=registry.configured(), usable=registry.usable(), lacking=registry.lacking())

@@ -217,7 +217,7 @@ async def hand_back(process: Process, claimed: Claimed, run: Run, *, home: bool 
 
 
 class BatchWork:
-    """What a hint of a batch asks for: a shard, or the join."""
+    """The work that a hint of a batch asks for: a shard, or the join."""
 
     def __init__(self, process: Process, claimed: Claimed):
         self.process = process

@@ -1,1 +1,1 @@
-"""Who may come in, and how many: hosts and origins, peers on loopback, deadlines and bounds of connections."""
+"""Access control and bounds: hosts and origins, peers on loopback, deadlines and bounds of connections."""

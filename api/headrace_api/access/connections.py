@@ -74,7 +74,7 @@ class Config(uvicorn.Config):
 
 
 class Connection(asyncio.Protocol):
-    """What both protocols share: being found, and being closed with something to send that the client does not take."""
+    """The part that both protocols share: being found, and being closed with something to send that the client does not take."""
 
     config: Config
     client: Any
@@ -90,7 +90,7 @@ class Connection(asyncio.Protocol):
         super().connection_lost(exc)
 
     def check_leaving(self, now: float, limits: Limits) -> bool:
-        """Whether it is being closed; it is cut when that takes too long."""
+        """Return whether it is being closed; it is cut when that takes too long."""
         if not self.transport.is_closing():
             return False
         if self._leaves_until is None:

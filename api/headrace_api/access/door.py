@@ -1,4 +1,4 @@
-"""What every request passes first and every answer last, whichever route it is for, and also where there is none."""
+"""The middleware that every request passes first and every answer last, whichever route it is for, also where there is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose program is at the other end of a connection on loopback: the kernel knows (Linux, `sock_diag(7)`)."""
+"""The user at the other end of a connection on loopback, as the kernel tells (Linux, `sock_diag(7)`)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ OWNER_AT = HEADER.size + 4 + IDENTITY.size + len(ANY_SOCKET) + 12
 
 
 def is_another_users(peer: Any, local: Any) -> bool:
-    """Whether the socket at `peer`, connected to ours at `local`, is of another user than this one or root. False where the
-    kernel does not say."""
+    """Return whether the socket at `peer`, connected to ours at `local`, is of another user than this one or root. False where
+    the kernel does not say."""
     owner = owner_of(peer, local)
     if owner is None:
         return False

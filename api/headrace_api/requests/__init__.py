@@ -1,1 +1,1 @@
-"""What a request asks for: bodies read as jobs, bounded, and questions whose answer may be unread."""
+"""Requests: bodies read as jobs, bounded, and questions whose answer may be unread."""

@@ -38,7 +38,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 async def sized(size: int, work: Callable[P, T], *args: P.args, **words: P.kwargs) -> T:
-    """What `work` makes of a body of `size` bytes; of a large one in a thread, so that the others' streams go on."""
+    """Return what `work` makes of a body of `size` bytes; of a large one in a thread, so that the others' streams go on."""
     if size <= LARGE_BYTES:
         return work(*args, **words)
     return await asyncio.get_running_loop().run_in_executor(readers, partial(work, *args, **words))

@@ -66,7 +66,7 @@ class Unread:
         self._settling: asyncio.Task[None] | None = None
 
     async def asker(self, request: Request[Any, Any, Any], raw: bytes) -> Asker:
-        """Who asks. A retry waits until the ledger knows of everybody who has left here."""
+        """Return who asks. A retry waits until the ledger knows of everybody who has left here."""
         again = request.headers.get(RETRY_COUNT, "").strip().lstrip("0").isdecimal()
         if again:
             await self._look()

@@ -107,7 +107,7 @@ def content(parts: list[dict[str, Any]], where: str) -> Any:
 
 
 def assistant(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the model said, with the calls it made and their results; a step after results is a message of its own."""
+    """Return what the model said, with the calls it made and their results; a step after results is a message of its own."""
     talk: list[dict[str, Any]] = []
     said: list[str] = []
     calls, results = [], []

@@ -43,7 +43,7 @@ encode = msgspec.json.Encoder().encode
 
 
 class Order(msgspec.Struct, forbid_unknown_fields=True):
-    """What a client says."""
+    """A message of a client."""
 
     op: Literal["sub", "unsub", "cancel"]
     job: str

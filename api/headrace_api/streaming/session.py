@@ -143,7 +143,7 @@ class Following:
             drain.cancel()
 
     def _timers(self) -> list[asyncio.TimerHandle]:
-        """What will be said of the token."""
+        """Return what will be said of the token."""
         if self._lasts_s is None:
             return []
         later = asyncio.get_running_loop().call_later
@@ -156,7 +156,7 @@ class Following:
             self._viewer.wake()
 
     def _beside(self) -> list[Frame]:
-        """What is said in place of a heartbeat. The ledger is asked aside: it may be away, and the heartbeat must come."""
+        """Return what is said in place of a heartbeat. The ledger is asked aside: it may be away, and the heartbeat must come."""
         now_s = asyncio.get_running_loop().time()
         if self._looking is not None and self._looking.done():
             looked, self._looking = self._looking, None
@@ -167,7 +167,7 @@ class Following:
         return []
 
     async def _stalled(self) -> list[Frame]:
-        """What a native viewer is told once, when nobody seems to work on the job."""
+        """Return what a native viewer is told once, when nobody seems to work on the job."""
         ledger, now_ms = self._gateway.client.ledger, time.time() * 1000
         try:
             found = await ledger.client.hmget(ledger.keys.job(self.job), ["state", "created", "lease"])

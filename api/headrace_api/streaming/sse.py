@@ -26,7 +26,7 @@ PIECE_BYTES = 64 * 1024
 
 
 def head(frame: Frame, retry_ms: int | None) -> bytes:
-    """What stands before the data of a frame."""
+    """Return what stands before the data of a frame."""
     id = f"id: {frame.id}\n" if frame.id is not None else ""
     retry = f"retry: {retry_ms}\n" if retry_ms is not None else ""
     return f"{id}{retry}data: ".encode()

@@ -37,7 +37,7 @@ class OpenParts:
         return closed
 
     def ends(self, event: dict[str, Any]) -> bool:
-        """Whether a `part.end` is about the part that is open."""
+        """Return whether a `part.end` is about the part that is open."""
         kind = {"text": "text.delta", "reasoning": "reasoning.delta", "refusal": "refusal.delta"}.get(
             event.get("kind", "")
         )

@@ -103,7 +103,7 @@ class OpenAI(View):
 
 
 def delta_of(event: dict[str, Any]) -> dict[str, Any] | None:
-    """What an event adds to a choice, as a `delta`; None for what the format has no place for."""
+    """Return what an event adds to a choice, as a `delta`; None for what the format has no place for."""
     kind, text = event["t"], event.get("d")
     if kind in ("text.delta", "reasoning.delta", "refusal.delta"):
         name = {"text.delta": "content", "reasoning.delta": "reasoning_content", "refusal.delta": "refusal"}[kind]
@@ -127,7 +127,7 @@ def delta_of(event: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def raw_of(event: dict[str, Any]) -> dict[str, Any] | None:
-    """What a provider says by names of its own about a message or a tool call: clients give it back to it as it came."""
+    """Return what a provider says by names of its own about a message or a tool call: clients give it back to it as it came."""
     said = event["o"]
     if "i" in event:
         return {"tool_calls": [{"index": event["i"]} | said]}

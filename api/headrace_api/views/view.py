@@ -1,4 +1,4 @@
-"""What views are made of: frames, their ids, cursors, and what every view has in common."""
+"""The parts of views: frames, their ids, cursors, and what every view has in common."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ class Cursor(NamedTuple):
         return Cursor(EventId.parse(form[2]), None if form[3] is None else int(form[3]))
 
     def passed(self, id: EventId, part: int) -> bool:
-        """Whether the viewer has seen that frame."""
+        """Return whether the viewer has seen that frame."""
         if self.at == "now" or id != self.at:
             return self.at != "now" and id < self.at
         return self.part is None or part <= self.part
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """What a view has to know of the job beside its events. `options` are those of the request that asked for the view."""
+    """The facts of a job that a view knows beside its events. `options` are those of the request that asked for the view."""
 
     job: str
     model: str = ""

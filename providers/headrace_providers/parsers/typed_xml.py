@@ -92,7 +92,7 @@ def children(element: Element, depth: int) -> dict[str, Any]:
 
 
 def value(element: Element, depth: int) -> Any:
-    """What an element means. Raises `ValueError` naming it."""
+    """Return what an element means. Raises `ValueError` naming it."""
     if depth > MAX_DEPTH:
         raise ValueError(f"<{element.tag}> is nested too deep")
     dtype, text = dtype_of(element), element.text or ""
@@ -149,9 +149,9 @@ def element(name: str, value: Any, depth: int) -> list[str]:
 
 
 def schema_text(name: str, schema: dict[str, Any]) -> str:
-    """What is expected, for the prompt: one `field` for each property, with name, dtype, whether it is required or may be
-    null, its limits and its description; a list shows its item as `<name>_item`, a choice its `alternative`s. What refers
-    to itself is a `definition` at the end.
+    """Return what is expected, for the prompt: one `field` for each property, with name, dtype, whether it is required or may be
+    null, its limits and its description; a list shows its item as `<name>_item`, a choice its `alternative`s. What refers to
+    itself is a `definition` at the end.
     """
     name = name if NAME.fullmatch(name) else "answer"
     lines = fields(schema, 1)

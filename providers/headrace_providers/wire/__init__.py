@@ -1,5 +1,4 @@
-"""What goes over the wire and comes back: the builder of requests, transports, readers of streams, and the reducer of chunks to a
-completion.
+"""The wire: the builder of requests, transports, readers of streams, and the reducer of chunks to a completion.
 
 Classes that a caller uses belong one level up; options and messages in `headrace.chat`.
 """

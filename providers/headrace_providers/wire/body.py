@@ -75,7 +75,7 @@ class Body(httpx2.AsyncByteStream):
 
 
 def left_in(stream: Any) -> bytes:
-    """What had arrived before a connection broke: aiohttp's reader raises at once, and keeps it to itself."""
+    """Return what had arrived before a connection broke: aiohttp's reader raises at once, and keeps it to itself."""
     content = getattr(getattr(stream, "_aiohttp_response", None), "content", None)
     with suppress(Exception):
         offset, buffer = content._buffer_offset, content._buffer  # pyright: ignore[reportOptionalMemberAccess]
@@ -86,7 +86,7 @@ def left_in(stream: Any) -> bytes:
 
 
 def inflater_of(response: httpx2.Response) -> Inflater | None:
-    """What decompresses the body, if something must: it was not asked for, but some proxies do it all the same."""
+    """Return what decompresses the body, if something must: it was not asked for, but some proxies do it all the same."""
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding in ("", "identity"):
         return None

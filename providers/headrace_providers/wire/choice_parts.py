@@ -19,7 +19,7 @@ DETAIL_TEXTS = ("text", "summary", SEALED)
 
 
 class Delta(NamedTuple):
-    """What a chunk adds to the first choice: `kind` is text, reasoning, refusal, audio (bytes), image or tool (OpenAI's
+    """The piece that a chunk adds to the first choice: `kind` is text, reasoning, refusal, audio (bytes), image or tool (OpenAI's
     deltas)."""
 
     kind: str
@@ -164,7 +164,7 @@ class ChoiceReducer:
                 deltas.append(Delta(kind, said))
 
     def add_beside(self, part: dict[str, Any]) -> None:
-        """What a part of a content has beside its text: the signature of a thought, sources."""
+        """Take what a part of a content has beside its text: the signature of a thought, sources."""
         if part.get("type") in (THINKING_PART, HIDDEN_PART):
             last = self.thoughts[-1] if self.thoughts else {}
             have, more = last.get(THINKING_PART), part.get(THINKING_PART)
@@ -323,7 +323,7 @@ class ChoiceReducer:
         self.message, self.message_text = message, text or self.message_text
 
     def add_message(self, deltas: list[Delta]) -> None:
-        """What the whole message has and no delta told. Raises `CallError` when they say different things."""
+        """Take what the whole message has and no delta told. Raises `CallError` when they say different things."""
         message, self.message = self.message or {}, None
         have, text = "".join(self.text), self.message_text
         if not text.startswith(have) and not have.startswith(text) and have.strip() != text.strip():

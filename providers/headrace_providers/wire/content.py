@@ -1,4 +1,4 @@
-"""What the fields of an answer hold, in the shapes that real servers give them: text, parts, base64, finish reasons.
+"""The fields of an answer, in the shapes that real servers give them: text, parts, base64, finish reasons.
 
 Content, refusal, tool calls and finish reason are read strictly: what is of another type raises `TypeError`. Whatever else
 stands in an answer costs it nothing (`docs/providers.md`).
@@ -59,12 +59,12 @@ REASONS = {theirs: ours for ours, each in IN_OTHER_WORDS.items() for theirs in e
 
 
 def is_empty(value: Any) -> bool:
-    """Whether a field says nothing: an empty field is no field."""
+    """Return whether a field says nothing: an empty field is no field."""
     return value is None or value == "" or value == [] or value == {}
 
 
 def says_nothing(value: Any) -> bool:
-    """Whether an error says nothing: what servers in Go write for none has all its fields, and nothing in them."""
+    """Return whether an error says nothing: what servers in Go write for none has all its fields, and nothing in them."""
     if isinstance(value, dict):
         return all(map(says_nothing, value.values()))
     return is_empty(value) or value is False or value == 0

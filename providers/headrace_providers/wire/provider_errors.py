@@ -1,4 +1,4 @@
-"""What a provider says of a failure, as a `CallError`: HTTP answers and error objects inside an HTTP 200 alike."""
+"""Failures of a provider as `CallError`: HTTP answers and error objects inside an HTTP 200 alike."""
 
 from __future__ import annotations
 
@@ -88,12 +88,13 @@ def call_error(status: int, body: Any, *, retry_after_s: float | None = None, as
 
 
 def is_configuration(error: CallError) -> bool:
-    """Whether it is no fault of what was asked: the key, the model's name, the account, or the address has to be put right."""
+    """Return whether it is no fault of what was asked: the key, the model's name, the account, or the address has to be put
+    right."""
     return error.code in CONFIGURATION or bool(error.details.get("unreachable"))
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Whether nobody listens at the address, or its name is not known: no call has ever begun."""
+    """Return whether nobody listens at the address, or its name is not known: no call has ever begun."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ConnectionRefusedError | socket.gaierror):
@@ -125,7 +126,7 @@ def error_inside(error: Any, *, partial: str | None = None) -> CallError:
 
 
 def error_in(chunk: dict[str, Any]) -> Any:
-    """What a chunk without choices says of a failure, in whichever dialect; None when it says nothing of one."""
+    """Return what a chunk without choices says of a failure, in whichever dialect; None when it says nothing of one."""
     for name in ("error", "errors"):
         if chunk.get(name) and not says_nothing(chunk[name]):
             # A text alone has its code beside it, if anywhere.
@@ -157,7 +158,7 @@ STATUSES = ("code", "status", "status_code", "statusCode", "http_status", "error
 
 
 class Said:
-    """What an error object says: a message, a status when it gives one as a number or a text, our code for the name that it
+    """The content of an error object: a message, a status when it gives one as a number or a text, our code for the name that it
     gives itself, and whether a new call may help."""
 
     def __init__(self, error: Any):
@@ -265,7 +266,7 @@ def shown(value: Any) -> str:
 
 
 def refused(error: BaseException) -> str:
-    """What the system said, when a connection was refused at heart: the SDK's aiohttp transport calls that a time-out."""
+    """Return what the system said, when a connection was refused at heart: the SDK's aiohttp transport calls that a time-out."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ConnectionError) or (isinstance(cause, OSError) and not isinstance(cause, TimeoutError)):

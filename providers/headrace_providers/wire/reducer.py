@@ -169,18 +169,18 @@ class Reducer:
 
     @property
     def has_finished(self) -> bool:
-        """Whether every choice has its finish reason."""
+        """Return whether every choice has its finish reason."""
         return len(self.choices) >= self.n and all(parts.finish_reason for parts in self.choices.values())
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing but the usage can follow. A reason that came with the first piece is not enough: there are servers
-        that write one into every chunk."""
+        """Return whether nothing but the usage can follow. A reason that came with the first piece is not enough: there are
+        servers that write one into every chunk."""
         return self.has_finished and (self.has_usage or self.is_surely_over)
 
     @property
     def is_surely_over(self) -> bool:
-        """Whether the end was said by itself: after what it ends, or by a usage that stands alone."""
+        """Return whether the end was said by itself: after what it ends, or by a usage that stands alone."""
         late = self.usage_alone or all(parts.finished_late for parts in self.choices.values())
         return self.has_finished and (late or self.said_done)
 
@@ -251,7 +251,7 @@ class Reducer:
 
     @property
     def known_usage(self) -> Usage:
-        """What was paid: unknown, not nothing, where an answer has come and its tokens have not."""
+        """Return what was paid: unknown, not nothing, where an answer has come and its tokens have not."""
         return self.usage if self.has_usage or not self.choices else Usage(unknown=True)
 
     @property
@@ -275,6 +275,6 @@ class Reducer:
 
 
 def asked_choices(body: dict[str, Any]) -> int:
-    """How many choices a request asks for."""
+    """Return how many choices a request asks for."""
     n = body.get("n")
     return n if isinstance(n, int) and n > 0 else 1

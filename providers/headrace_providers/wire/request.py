@@ -29,7 +29,7 @@ MERGED = ("reasoning", "chat_template_kwargs", "provider", "usage", "metadata", 
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What is sent: `POST url`, with exactly these headers beside the transport's own, and `body` as JSON."""
+    """A request as it is sent: `POST url`, with exactly these headers beside the transport's own, and `body` as JSON."""
 
     url: str
     headers: dict[str, str]

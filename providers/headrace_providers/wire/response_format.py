@@ -1,4 +1,4 @@
-"""How a schema gets into a request, in each mode: as `response_format`, as a tool, or in words."""
+"""A schema in a request, in each mode: as `response_format`, as a tool, or in words."""
 
 from __future__ import annotations
 

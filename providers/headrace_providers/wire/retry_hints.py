@@ -19,8 +19,8 @@ UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6
 
 
 def hinted_s(headers: Mapping[str, Any]) -> float | None:
-    """How many seconds a refused call is asked to wait, `MAX_HINT_S` at most: what `retry_after_s` finds, else the reset of
-    the limit that is used up. `headers` are found by names in lower case."""
+    """Return how many seconds a refused call is asked to wait, `MAX_HINT_S` at most: what `retry_after_s` finds, else the reset
+    of the limit that is used up. `headers` are found by names in lower case."""
     seconds = retry_after_s(headers)
     return limit_reset_s(headers) if seconds is None else seconds
 

@@ -51,7 +51,7 @@ class EventDecoder:
         return self._lines_of(piece)
 
     def finish(self) -> list[ServerSentEvent]:
-        """What is left at the end of the body."""
+        """Return what is left at the end of the body."""
         if self._json is not None:
             return json_events(b"".join(self._json))
         events = self._lines_of((self._start or b"").removeprefix(BOM))

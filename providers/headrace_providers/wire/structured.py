@@ -81,7 +81,7 @@ def name_of(tool: Any) -> str:
 
 
 def answer_of(choice: Choice, job: Job, mode: Mode, target: str, *, at_once: bool = False) -> Answer | None:
-    """What the answer means under the job's schema or parser; None for a plain answer and for tool calls.
+    """Return what the answer means under the job's schema or parser; None for a plain answer and for tool calls.
 
     Raises `CallError` for an answer of no use (providers 5.4); it carries the text that was paid.
     """
@@ -115,7 +115,8 @@ def answer_of(choice: Choice, job: Job, mode: Mode, target: str, *, at_once: boo
 
 
 async def fits(completion: Completion, job: Job, mode: Mode, target: str) -> bool:
-    """Whether a completion that was kept somewhere is an answer to `job`: its text is read again, and its value is that of it."""
+    """Return whether a completion that was kept somewhere is an answer to `job`: its text is read again, and its value is that of
+    it."""
     if not is_structured(job):
         return not completion.structured
     if completion.tool_calls:
@@ -128,7 +129,7 @@ async def fits(completion: Completion, job: Job, mode: Mode, target: str) -> boo
 
 
 def comes_back(value: Any) -> bool:
-    """Whether what is written of a value is read again as the same: a number without end would become null."""
+    """Return whether what is written of a value is read again as the same: a number without end would become null."""
     try:
         return bool(msgspec.json.decode(msgspec.json.encode(value)) == value)
     except UNWRITABLE:

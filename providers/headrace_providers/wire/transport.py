@@ -272,7 +272,7 @@ def error_chunk(data: bytes) -> Chunk:
 
 
 def is_whole(response: httpx2.Response, pieces: list[bytes]) -> bool:
-    """Whether what has come is all of an object whose length nobody said, though the connection stays open."""
+    """Return whether what has come is all of an object whose length nobody said, though the connection stays open."""
     ends = pieces[-1].rstrip()[-1:] == b"}"
     return ends and "content-length" not in response.headers and is_json(b"".join(pieces))
 
@@ -282,7 +282,7 @@ def begins_stream(body: bytes) -> bool:
 
 
 def is_stream(response: httpx2.Response, body: bytes) -> bool:
-    """Whether a body is one of server-sent events, though nobody asked for them."""
+    """Return whether a body is one of server-sent events, though nobody asked for them."""
     return begins_stream(body) or (
         "text/event-stream" in response.headers.get("content-type", "") and not is_json(body)
     )

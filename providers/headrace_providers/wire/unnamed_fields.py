@@ -52,7 +52,7 @@ def gather(into: dict[str, Any], given: Mapping[str, Any], known: frozenset[str]
 
 
 def bounded(extra: dict[str, dict[str, Any]], notes: list[str]) -> dict[str, dict[str, Any]]:
-    """What may be kept, the smaller fields first, and without any credential; `notes` is told what may not."""
+    """Return what may be kept, the smaller fields first, and without any credential; `notes` is told what may not."""
     sizes = sorted((size_of(value), level, name) for level, found in extra.items() for name, value in found.items())
     kept: dict[str, dict[str, Any]] = {}
     total = 0

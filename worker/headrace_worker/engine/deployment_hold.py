@@ -235,7 +235,7 @@ class HeldCall:
 
 
 def is_limit(failure: CallError) -> bool:
-    """Whether the failure says that the deployment is to be left alone for a while."""
+    """Return whether the failure says that the deployment is to be left alone for a while."""
     return failure.code == "rate_limited" or (failure.retryable and bool(failure.retry_after_s))
 
 

@@ -33,8 +33,8 @@ MAX_PAUSE_S = 2.0
 
 
 class Tries(msgspec.Struct):
-    """What was asked so far: `calls` numbers every deliberate call, `spent` counts those that use up the budget. `calling`
-    says that one is under way just now."""
+    """The tries so far: `calls` numbers every deliberate call, `spent` counts those that use up the budget. `calling` says that
+    one is under way just now."""
 
     calls: int = 0
     spent: int = 0
@@ -54,7 +54,7 @@ OnConfiguration = Callable[[CallError], Awaitable[None]]
 
 
 class Watch(Protocol):
-    """Who is told of the calls that one job makes."""
+    """The listener that is told of the calls that one job makes."""
 
     def calling(self, provider: str, model: str, mode: Mode | None) -> None:
         """A call goes out: none of the answers that are there already would do. `mode` is how the schema is put to it."""
@@ -63,7 +63,7 @@ class Watch(Protocol):
     def delta(self, delta: Delta) -> None: ...
     def waiting(self, phase: str, detail: str) -> None: ...
     async def restart(self, reason: str) -> int:
-        """What was shown is void; returns the epoch of the calls that follow. `reason` is one word."""
+        """Return what was shown is void; returns the epoch of the calls that follow. `reason` is one word."""
         ...
 
 

@@ -26,7 +26,7 @@ class Reasks:
         self._cost: float | None = None
 
     def ask(self, failure: CallError) -> bool:
-        """Whether to ask again after `failure`; then `job` is the conversation with the answer and what was wrong with it."""
+        """Return whether to ask again after `failure`; then `job` is the conversation with the answer and what was wrong."""
         if failure.code not in ("invalid_output", "empty_output") or self._left <= 0:
             return False
         self._left -= 1

@@ -224,7 +224,7 @@ class Attempt:
         self.publisher.put(route)
 
     def _lowers(self, mode: Mode | None) -> bool:
-        """Whether the text that comes has another shape than the answer."""
+        """Return whether the text that comes has another shape than the answer."""
         job = self._job
         if job is None or job.schema is None:
             return False

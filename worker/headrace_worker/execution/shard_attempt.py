@@ -333,7 +333,7 @@ class ShardRun:
             self.process.stop_batch(self.batch_id, "PAUSED")
 
     def _failing(self, failures: Sequence[CallError]) -> Failing | None:
-        """What a checkpoint is told of them. Of several codes at once the last one: the others come again."""
+        """Return what a checkpoint is told of them. Of several codes at once the last one: the others come again."""
         if not failures:
             return None
         self._counted += len(failures)

@@ -1,1 +1,1 @@
-"""What keeps the ledger going, done by one worker at a time: the leader."""
+"""The duties that keep the ledger going, done by one worker at a time: the leader."""

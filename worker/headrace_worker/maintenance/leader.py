@@ -89,7 +89,7 @@ class Tend:
         await self._process.publish(hints)
 
     async def _expired(self, queue: str, record_id: str) -> bool:
-        """Whether it is a job past its deadline; then it is ended, unless somebody has just begun it."""
+        """Return whether it is a job past its deadline; then it is ended, unless somebody has just begun it."""
         if queue != EXPIRED:
             return False
         with contextlib.suppress(Refused):

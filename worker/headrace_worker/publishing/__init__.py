@@ -1,1 +1,1 @@
-"""What a call says becomes events, and the events are written to the log in groups."""
+"""Events of a call, and the log: deltas become events, and the events are written to the log in groups."""

@@ -1,4 +1,4 @@
-"""What comes of a call, as events of its log: deltas as they come, and from the whole completion whatever they did not tell.
+"""A call as events of its log: deltas as they come, and from the whole completion whatever they did not tell.
 
 Without I/O. Once `rest` is in the log, its fold is the completion's message: of a plain call and of a cached answer `rest` is
 all there is.
@@ -193,5 +193,5 @@ MERGED = {
 
 
 def after(told: str, whole: str) -> str | None:
-    """What of `whole` comes after `told`; None when `told` is not its beginning."""
+    """Return what of `whole` comes after `told`; None when `told` is not its beginning."""
     return whole[len(told) :] if whole.startswith(told) else None

@@ -154,7 +154,7 @@ class Publisher:
         return self.next_seq
 
     async def move(self, make: Callable[[int], Awaitable[T]]) -> T:
-        """What `make(next number)` returns: a move of the ledger that has to come after all events. It is made again after
+        """Return what `make(next number)` returns: a move of the ledger that has to come after all events. It is made again after
         a log that the server has lost was mended. Raises its refusal otherwise."""
         for attempt in range(MENDS):
             seq = await self.settled()
@@ -189,7 +189,7 @@ class Publisher:
     # What the flusher calls
 
     def take_or_lose(self) -> ScriptCall | None:
-        """What is pending, as one append; None when it cannot be written: then this log ends, and no other waits for it."""
+        """Return what is pending, as one append; None when it cannot be written: then this log ends, and none waits for it."""
         busy = self._busy
         try:
             return self.take()
@@ -200,7 +200,7 @@ class Publisher:
             return None
 
     def take(self) -> ScriptCall:
-        """What is pending, as one append."""
+        """Return what is pending, as one append."""
         first = self.next_seq
         fresh: list[bytes] = []
         for event in merged(self._pending):
