@@ -19,7 +19,7 @@ WRITE_PATIENCE_S = 600.0
 """Of a write that must not be dropped: what it says was paid for."""
 MAX_WRITE_WAIT_S = 1.0
 
-log = structlog.get_logger("headrace.waiting")
+log = structlog.get_logger("headrace.worker.patience")
 
 
 async def persistently(read: Callable[[], Awaitable[T]]) -> T:

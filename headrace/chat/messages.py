@@ -53,7 +53,7 @@ def assistant(content: Any) -> Message:
 
 def assistant_reasoning(content: str, reasoning: str) -> Message:
     """An assistant's message with its reasoning. It is never part of the content, where a model would take it for what it
-    said; each provider is sent the field that it knows (`headrace.history`)."""
+    said; each provider is sent the field that it knows (`headrace_providers.wire.history`)."""
     return {"role": "assistant", "content": content, "reasoning_content": reasoning}
 
 

@@ -1,7 +1,7 @@
 """The producer's side: submit a job, open a batch, watch either, fetch what came of it.
 
-`AsyncHeadrace` does it; `Headrace` (blocking.py) is the same on a loop of its own. What is asked for is made in ask.py,
-without I/O.
+`AsyncHeadrace` does it; `Headrace` (`sync_client`) is the same on a loop of its own. Jobs are made in `headrace.jobs.build`,
+templates of batches in `headrace.batches.build`, both without I/O.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a caller's words to a `Job` or a `Template`. No I/O: both clients, sync and async, ask through this one place."""
+"""From a caller's words to a `Job`. No I/O: both clients, sync and async, ask through this one place."""
 
 from __future__ import annotations
 

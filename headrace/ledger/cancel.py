@@ -1,4 +1,4 @@
-"""Cancel: a job that waits ends at once; one that runs is told at its next beat; a batch stops and is sealed by `tend`."""
+"""Cancel: a job that waits ends at once; one that runs is told at its next beat; a batch stops and is sealed by the leader."""
 
 from __future__ import annotations
 

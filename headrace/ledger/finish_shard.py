@@ -7,7 +7,7 @@ from headrace.ledger.script import Ledger
 
 
 async def finish_shard(ledger: Ledger, shard_id: str, epoch: int, part: str) -> bool:
-    """Make `part` (see `batch.part_file`) the shard's. True for the first such call.
+    """Make `part` (see `shard_range.part_file`) the shard's. True for the first such call.
 
     Raises `Finished` (its `detail` names the winner) when another part won, `Gap` when items have no row, `Fenced`,
     `Closed` when the batch is sealed.

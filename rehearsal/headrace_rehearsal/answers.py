@@ -1,6 +1,6 @@
 """The answers of the stand-in: the prompt's own words, the same for the same request, valid under the schema asked for.
 
-`Writer(prompt, seed, schema).document()` returns an instance of a JSON Schema (2020-12, and draft 7's tuples and
+`AnswerWriter(prompt, seed, schema).document()` returns an instance of a JSON Schema (2020-12, and draft 7's tuples and
 `definitions`). Local `$ref`s are followed at most twice on one path, which is enough: a smallest instance never needs a
 definition inside itself. `holds` is the check behind it, for the keywords a chat-completion schema can carry; `format`
 is written but, as in the standard, not checked. A schema that nothing satisfies gets a best effort, never an error.
