@@ -1,1 +1,1 @@
-"""The command `headrace`: one file per noun. What a command does is elsewhere; here are its words, output and exit codes."""
+"""The command `headrace`: a file per noun, and what these share. What a command does is elsewhere; here are words and output."""

@@ -1,4 +1,4 @@
-"""A room: the newest events of one log, shared by all who watch it in this process.
+"""The newest events of one log, shared by all who watch it in this process.
 
 The Stream is the truth, its channel only the fast copy. A message that follows the last event is taken as it comes; anything
 else (a gap, a doorbell without its event, a fresh subscription) is mended by reading on from the Stream.
@@ -56,10 +56,10 @@ class Page(list[Event]):
     __slots__ = ("__weakref__",)
 
 
-class Room:
+class LogBuffer:
     """The ring of one log. It is `begun` once its end is known; its events lie between `base` and `top`."""
 
-    def __init__(self, ledger: Ledger, record: str, *, most_bytes: int, on_growth: Callable[[Room, int], None]):
+    def __init__(self, ledger: Ledger, record: str, *, most_bytes: int, on_growth: Callable[[LogBuffer, int], None]):
         self.record = record
         self.viewers: set[Woken] = set()
         self.begun = False

@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 
 from headrace.errors import Gone, Unknown
 from headrace.events.ids import START, Event, EventId
-from headrace.events.log_buffer import END, SNAPSHOT, TAIL_FIELDS, Room, Tail, damaged, read_tail
+from headrace.events.log_buffer import END, SNAPSHOT, TAIL_FIELDS, LogBuffer, Tail, damaged, read_tail
 from headrace.events.subscription import Subscriber
 from headrace.ledger.script import AWAY, Ledger
 from headrace.waiting import PATIENCE_S, away_too_long, persistently, stop
@@ -38,7 +38,7 @@ class Reader:
     def __init__(self, ledger: Ledger, *, room_bytes: int = 1 << 20, ring_bytes: int = 256 << 20):
         self._ledger = ledger
         self._subscriber = Subscriber(ledger)
-        self._rooms: OrderedDict[str, Room] = OrderedDict()  # the one used last is last
+        self._rooms: OrderedDict[str, LogBuffer] = OrderedDict()  # the one used last is last
         self._room_bytes = room_bytes
         self._ring_bytes = ring_bytes
         self._bytes = 0
@@ -76,13 +76,13 @@ class Reader:
         self._rooms.clear()
         await self._subscriber.close()
 
-    def _room(self, record: str) -> Room:
+    def _room(self, record: str) -> LogBuffer:
         room = self._rooms.get(record)
         if room is not None and room.failure is not None:
             self._forget(room)
             room = None
         if room is None:
-            room = Room(self._ledger, record, most_bytes=self._room_bytes, on_growth=self._on_growth)
+            room = LogBuffer(self._ledger, record, most_bytes=self._room_bytes, on_growth=self._on_growth)
             self._rooms[record] = room
             self._subscriber.listen(f"{record}:ch", room)
         self._rooms.move_to_end(record)
@@ -90,30 +90,30 @@ class Reader:
             self._checking = asyncio.create_task(self._check_tails())
         return room
 
-    def enter(self, room: Room, viewer: Viewer) -> None:
+    def enter(self, room: LogBuffer, viewer: Viewer) -> None:
         timer = self._lingering.pop(room.record, None)
         if timer is not None:
             timer.cancel()
         room.viewers.add(viewer)
 
-    def leave(self, room: Room, viewer: Viewer) -> None:
+    def leave(self, room: LogBuffer, viewer: Viewer) -> None:
         room.viewers.discard(viewer)
         if not room.viewers and room.record not in self._lingering:
             loop = asyncio.get_running_loop()
             self._lingering[room.record] = loop.call_later(LINGER_S, self._close_room, room)
 
-    def _close_room(self, room: Room) -> None:
+    def _close_room(self, room: LogBuffer) -> None:
         self._lingering.pop(room.record, None)
         if not room.viewers:
             self._forget(room)
 
-    def _forget(self, room: Room) -> None:
+    def _forget(self, room: LogBuffer) -> None:
         if self._rooms.get(room.record) is room:
             del self._rooms[room.record]
             self._subscriber.leave(f"{room.record}:ch")
         room.drop_ring()
 
-    def _on_growth(self, room: Room, size: int) -> None:
+    def _on_growth(self, room: LogBuffer, size: int) -> None:
         self._bytes += size
         if self._bytes > self._ring_bytes:
             for other in list(self._rooms.values()):
@@ -156,7 +156,7 @@ class Reader:
                 else:
                     room.on_failure(tail)
 
-    def _compare(self, room: Room, tail: Tail) -> None:
+    def _compare(self, room: LogBuffer, tail: Tail) -> None:
         if not room.begun or tail.id <= room.top:
             room.late = 0
             if not room.begun:
@@ -170,7 +170,7 @@ class Reader:
             room.late = 0
             self._subscriber.recycle()
 
-    async def _tails(self, rooms: list[Room]) -> list[Tail | Exception | None]:
+    async def _tails(self, rooms: list[LogBuffer]) -> list[Tail | Exception | None]:
         """Of each room its tail, None without a record, or `Damaged`: one that cannot be read says nothing of the others."""
         asked = rooms[:CHECKS_AT_ONCE]
         async with self._ledger.client.pipeline(transaction=False) as pipeline:
@@ -205,7 +205,7 @@ class Viewer:
     is at the end already. Close it, or use it in a `with`.
     """
 
-    def __init__(self, reader: Reader, room: Room, cursor: EventId):
+    def __init__(self, reader: Reader, room: LogBuffer, cursor: EventId):
         self.cursor = cursor
         self.ended = False
         self._reader = reader

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Growing(Generic[T]):
+class ReplayBuffer(Generic[T]):
     """Iterate it with `for` or `async for`: every reader sees every item in order, then the end, or the error that ended
     it. Nothing is thrown away, so a reader may come late."""
 

@@ -12,7 +12,7 @@ import msgspec
 from headrace.chat.completion import Completion
 from headrace.chat.tool_calls import REASONING, ToolCalls
 from headrace.errors import CallError, HeadraceError
-from headrace_providers.replay_buffer import Growing
+from headrace_providers.replay_buffer import ReplayBuffer
 from headrace_providers.wire.choice_parts import Delta
 
 BESIDE = (
@@ -134,8 +134,8 @@ class Stream:
 
     def __init__(self, switches: Switches):
         self._switches = switches
-        self._content: Growing[Any] = Growing()
-        self._reasoning: Growing[str] = Growing()
+        self._content: ReplayBuffer[Any] = ReplayBuffer()
+        self._reasoning: ReplayBuffer[str] = ReplayBuffer()
         self._first = asyncio.Event()
         self._ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -198,11 +198,11 @@ class Stream:
             self._first.set()
             self._ended.set()
 
-    def consume(self) -> Growing[Any]:
+    def consume(self) -> ReplayBuffer[Any]:
         """The pieces of the answer: texts, or bytes of audio."""
         return self._content
 
-    def consume_reasoning(self) -> Growing[str]:
+    def consume_reasoning(self) -> ReplayBuffer[str]:
         return self._reasoning
 
     @property

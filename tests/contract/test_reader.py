@@ -11,7 +11,7 @@ from written_logs import end, ids, read, running, text, write
 
 from headrace.errors import Gone, Unknown
 from headrace.events.ids import START, Event, EventId
-from headrace.events.log_buffer import Room
+from headrace.events.log_buffer import LogBuffer
 from headrace.events.reader import Reader
 from headrace.jobs.job import new_id
 from headrace.ledger.append import append
@@ -101,15 +101,15 @@ async def test_a_first_read_that_meets_a_new_attempt_gives_that_one_alone(
 ) -> None:
     """What is void was trimmed: whoever has seen nothing of it begins with what holds. `held`: where the read stood still."""
     go_on, reading = asyncio.Event(), asyncio.Event()
-    read_log = Room._read
+    read_log = LogBuffer._read
 
-    async def slowly(room: Room, *arguments: Any) -> list[Event]:
+    async def slowly(room: LogBuffer, *arguments: Any) -> list[Event]:
         entries = await read_log(room, *arguments) if held == "after" else []
         reading.set()
         await go_on.wait()
         return entries if held == "after" else await read_log(room, *arguments)
 
-    monkeypatch.setattr(Room, "_read", slowly)
+    monkeypatch.setattr(LogBuffer, "_read", slowly)
     job_id, epoch = await running(ledger)
     await append(ledger, job_id, epoch, 2, [text(0), text(1)])
     async with asyncio.timeout(5):

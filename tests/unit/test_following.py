@@ -7,7 +7,7 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
-from headrace_api.streaming.session import Following
+from headrace_api.streaming.session import StreamSession
 from headrace_api.views import Cursor, Subject
 from headrace_api.views.native import Native
 
@@ -34,7 +34,7 @@ class Silent:
 
 async def test_a_token_that_expires_while_the_warning_is_sent_ends_the_stream_all_the_same() -> None:
     gateway: Any = SimpleNamespace(draining=asyncio.Event(), settings=SimpleNamespace(heartbeat_s=60))
-    following = Following(gateway, Native, Subject(job="job_x"), Cursor(), lasts_s=3600)
+    following = StreamSession(gateway, Native, Subject(job="job_x"), Cursor(), lasts_s=3600)
     viewer: Any = Silent()
     following._viewer = viewer
     groups = following.groups(asyncio.get_running_loop().create_future())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from headrace_api.streaming.inactivity_timer import Overdue
+from headrace_api.streaming.inactivity_timer import InactivityTimer
 
 LIMIT_S = 0.05
 
@@ -17,7 +17,7 @@ async def test_what_is_not_stopped_is_late_once_after_the_last_start() -> None:
         said.append(loop.time())
         late.set()
 
-    overdue = Overdue(LIMIT_S, on_late)
+    overdue = InactivityTimer(LIMIT_S, on_late)
     for _ in range(20):
         overdue.start()
         await asyncio.wait([loop.create_future()], timeout=LIMIT_S / 10)
@@ -34,8 +34,8 @@ async def test_what_is_not_stopped_is_late_once_after_the_last_start() -> None:
 
 async def test_what_is_stopped_or_closed_is_never_late() -> None:
     loop, said = asyncio.get_running_loop(), list[str]()
-    stopped = Overdue(LIMIT_S, lambda: said.append("stopped"))
-    closed = Overdue(LIMIT_S, lambda: said.append("closed"))
+    stopped = InactivityTimer(LIMIT_S, lambda: said.append("stopped"))
+    closed = InactivityTimer(LIMIT_S, lambda: said.append("closed"))
     stopped.start()
     stopped.stop()
     closed.start()

@@ -8,36 +8,36 @@ from typing import Any, cast
 import pytest
 
 from headrace.events.ids import START, EventId
-from headrace.events.log_buffer import Room
+from headrace.events.log_buffer import LogBuffer
 from headrace.events.reader import Reader, Viewer
 
 
 class Hall:
     """A reader with one room, that never reads."""
 
-    def enter(self, room: Room, viewer: Viewer) -> None:
+    def enter(self, room: LogBuffer, viewer: Viewer) -> None:
         room.viewers.add(viewer)
 
-    def leave(self, room: Room, viewer: Viewer) -> None:
+    def leave(self, room: LogBuffer, viewer: Viewer) -> None:
         room.viewers.discard(viewer)
 
 
 @pytest.fixture
-def room() -> Room:
-    room = Room(cast(Any, None), "{hr}:job:x", most_bytes=1 << 20, on_growth=lambda room, size: None)
+def room() -> LogBuffer:
+    room = LogBuffer(cast(Any, None), "{hr}:job:x", most_bytes=1 << 20, on_growth=lambda room, size: None)
     room.begun = True
     return room
 
 
-def viewing(room: Room, cursor: EventId = START) -> Viewer:
+def viewing(room: LogBuffer, cursor: EventId = START) -> Viewer:
     return Viewer(cast(Reader, Hall()), room, cursor)
 
 
-def tell(room: Room, seq: int, kind: str = "text.delta") -> None:
+def tell(room: LogBuffer, seq: int, kind: str = "text.delta") -> None:
     room.on_message(b'7-%d {"t":"%s"}' % (seq, kind.encode()))
 
 
-async def test_what_was_told_is_at_hand_once_in_order_to_the_end(room: Room) -> None:
+async def test_what_was_told_is_at_hand_once_in_order_to_the_end(room: LogBuffer) -> None:
     viewer = viewing(room)
     assert viewer.at_hand() == []
     tell(room, 1, "attempt.start")
@@ -55,7 +55,7 @@ async def test_what_was_told_is_at_hand_once_in_order_to_the_end(room: Room) -> 
         await viewer.next()
 
 
-async def test_news_between_a_look_and_the_wait_are_not_slept_through(room: Room) -> None:
+async def test_news_between_a_look_and_the_wait_are_not_slept_through(room: LogBuffer) -> None:
     viewer = viewing(room)
     assert viewer.at_hand() == []
     tell(room, 1, "attempt.start")
@@ -64,7 +64,7 @@ async def test_news_between_a_look_and_the_wait_are_not_slept_through(room: Room
     assert viewer.at_hand()
 
 
-async def test_only_next_can_tell_of_what_is_not_in_memory(room: Room) -> None:
+async def test_only_next_can_tell_of_what_is_not_in_memory(room: LogBuffer) -> None:
     tell(room, 1, "attempt.start")
     tell(room, 2)
     room.drop_ring()

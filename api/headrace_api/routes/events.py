@@ -12,8 +12,8 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from headrace.errors import InputError
 from headrace_api.auth import READ
 from headrace_api.state import Gateway, flag
-from headrace_api.streaming.inactivity_timer import Overdue
-from headrace_api.streaming.session import Following
+from headrace_api.streaming.inactivity_timer import InactivityTimer
+from headrace_api.streaming.session import StreamSession
 from headrace_api.streaming.sse import HEADERS, HEARTBEAT, PIECE_BYTES, Encoder
 from headrace_api.views import Cursor, Subject, View, view_named
 
@@ -27,7 +27,9 @@ class AtEnd(Protocol):
 class EventStream:
     """An ASGI application: one response, written as the frames come. The client's leaving ends it, and nothing else."""
 
-    def __init__(self, gateway: Gateway, following: Following, headers: dict[str, str], at_end: AtEnd | None = None):
+    def __init__(
+        self, gateway: Gateway, following: StreamSession, headers: dict[str, str], at_end: AtEnd | None = None
+    ):
         self._gateway = gateway
         self._following = following
         self._headers = headers
@@ -50,7 +52,7 @@ class EventStream:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(None) as patience:
-                slow = Overdue(self._gateway.settings.slow_reader_s, lambda: patience.reschedule(loop.time()))
+                slow = InactivityTimer(self._gateway.settings.slow_reader_s, lambda: patience.reschedule(loop.time()))
                 try:
                     await send({"type": "http.response.start", "status": 200, "headers": headers})
                     # The headers leave with the first bytes of the body: without some, a client of a queued job waits
@@ -69,7 +71,7 @@ class EventStream:
             self._gateway.abort(scope, b"")
             await asyncio.wait({gone}, timeout=1)  # the server says so at once; returning before is an error in its log
 
-    async def _send(self, send: Send, slow: Overdue, body: bytes) -> None:
+    async def _send(self, send: Send, slow: InactivityTimer, body: bytes) -> None:
         slow.start()
         await send({"type": "http.response.body", "body": body, "more_body": True})
         slow.stop()
@@ -101,7 +103,7 @@ async def stream(
     if cursor.at == "now" and view.name != "native":
         raise InputError(f"the cursor `now` is for the native view; {view.name} begins at the start, or after an id")
     gateway.check_room()
-    following = Following(gateway, view, subject, cursor, lasts_s=lasts_s)
+    following = StreamSession(gateway, view, subject, cursor, lasts_s=lasts_s)
     if not await following.open():
         following.close()
         return Nothing()

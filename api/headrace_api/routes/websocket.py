@@ -24,7 +24,7 @@ from headrace_api.auth import CANCEL, READ, Denied
 from headrace_api.errors import Problem
 from headrace_api.quoting import shortened
 from headrace_api.state import Gateway
-from headrace_api.streaming.session import DRAINING, Following
+from headrace_api.streaming.session import DRAINING, StreamSession
 from headrace_api.streaming.ws_protocol import FRAGMENT
 from headrace_api.views import Cursor, Frame, Subject, view_named
 
@@ -230,7 +230,7 @@ class WebSocketConnection:
         cursor = Cursor.parse(order.after, job)
         if view.name == "native" and cursor.part is not None:
             raise InputError("the cursor is one of another view: a native one is `<epoch>-<seq>`")
-        following = Following(gateway, view, Subject(job=job), cursor, lasts_s=lasts_s)
+        following = StreamSession(gateway, view, Subject(job=job), cursor, lasts_s=lasts_s)
         try:
             if not await following.open():
                 return Closing(END, "nothing follows its end")

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 
-class Overdue:
+class InactivityTimer:
     """Calls `late` when `limit_s` seconds have passed since the last `start`, unless there was a `stop`.
 
     One timer, which looks again when it could be time: `asyncio.timeout` for each event of each viewer costs about as much

@@ -16,7 +16,7 @@ from headrace.events.reader import Viewer
 from headrace.ledger.script import AWAY
 from headrace_api.errors import problem_of
 from headrace_api.state import Gateway
-from headrace_api.streaming.inactivity_timer import Overdue
+from headrace_api.streaming.inactivity_timer import InactivityTimer
 from headrace_api.views import Cursor, Frame, Replay, Subject, View
 
 FIRST_S = 0.25
@@ -29,7 +29,7 @@ EXPIRED = "the token that it was opened with holds no longer; come back with a f
 DRAINING = "the gateway is restarting"
 
 
-class Following:
+class StreamSession:
     """The frames of one job in one view, after one cursor. `open` it first; `close` it at the end.
 
     `lasts_s` is how long it may, by the token it was opened with. `last` says why it ended, once `groups` has: `end`, `drain`,
@@ -109,7 +109,7 @@ class Following:
 
         for end in (drain, gone):
             end.add_done_callback(wake)
-        silence = Overdue(self._gateway.settings.heartbeat_s, self._on_silence)
+        silence = InactivityTimer(self._gateway.settings.heartbeat_s, self._on_silence)
         timers = self._timers()
         try:
             while not self._replay.closed:
