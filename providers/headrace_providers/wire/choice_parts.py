@@ -11,11 +11,10 @@ from headrace.chat.tool_calls import REASONING, ToolCalls
 from headrace.errors import CallError
 from headrace_providers.credentials import kept
 from headrace_providers.wire.content import finish_of, is_empty, list_of, object_of, parts_of, sound_of, text_of
+from headrace_providers.wire.reasoning_details import ReasoningDetails
 from headrace_providers.wire.unnamed_fields import IN_CHOICE, IN_MESSAGE, bounded, gather
 
 THINKING_PART, HIDDEN_PART = "thinking", "redacted_thinking"
-SEALED = "data"
-DETAIL_TEXTS = ("text", "summary", SEALED)
 
 
 class Delta(NamedTuple):
@@ -33,9 +32,8 @@ class ChoiceReducer:
         self.text: list[str] = []
         self.refusal: list[str] = []
         self.reasoning: list[str] = []
-        self.details: list[Any] = []
+        self.details = ReasoningDetails()
         self.thoughts: list[dict[str, Any]] = []  # parts of the content, as they go back
-        self.longer: dict[str, list[str]] = {}  # pieces of the last detail, that is still growing
         self.calls = ToolCalls()
         self.audio: dict[str, Any] = {}
         self.transcript: list[str] = []
@@ -211,36 +209,9 @@ class ChoiceReducer:
     def add_details(self, details: Any) -> None:
         if isinstance(details, list):
             for detail in details:
-                self.add_detail(detail, merge=not self.is_message)
+                self.details.add(detail, merge=not self.is_message)
         else:
             self.keep("reasoning_details", details)
-
-    def add_detail(self, detail: Any, *, merge: bool) -> None:
-        """Details of a stream come in pieces: those of one type and index belong together, or no signature would hold."""
-        last = self.details[-1] if self.details else None
-        if (
-            not merge
-            or not isinstance(detail, dict)
-            or not isinstance(last, dict)
-            or detail.get("index") is None
-            or (last.get("type"), last.get("index")) != (detail.get("type"), detail.get("index"))
-            or (last.get("id") and detail.get("id") and last["id"] != detail["id"])
-        ):
-            self.settle_detail()
-            self.details.append(dict(detail) if isinstance(detail, dict) else detail)
-            return
-        for name, value in detail.items():
-            if name == SEALED and value == last.get(name) and name not in self.longer:
-                continue  # said again, whole
-            if name in DETAIL_TEXTS and isinstance(value, str) and isinstance(last.get(name), str):
-                self.longer.setdefault(name, [last[name]]).append(value)
-            elif value is not None:
-                last[name] = value
-
-    def settle_detail(self) -> None:
-        for name, pieces in self.longer.items():
-            self.details[-1][name] = "".join(pieces)
-        self.longer = {}
 
     def add_audio(self, audio: Any, deltas: list[Delta]) -> None:
         if not isinstance(audio, dict):
@@ -331,9 +302,12 @@ class ChoiceReducer:
         missing: dict[str, Any] = {name: value for name, value in message.items() if name not in ("content", "role")}
         if len(text) > len(have) and text.startswith(have):
             missing["content"] = text[len(have) :]
-        told = {"refusal": self.refusal, "annotations": self.annotations, "reasoning_details": self.details}
-        told |= {"images": self.images}
-        told |= {"audio": self.sound or self.audio or self.transcript, **dict.fromkeys(REASONING, self.reasoning)}
+        told = {"refusal": self.refusal, "annotations": self.annotations, "reasoning_details": self.details.parts}
+        told |= {
+            "images": self.images,
+            "audio": self.sound or self.audio or self.transcript,
+            **dict.fromkeys(REASONING, self.reasoning),
+        }
         if self.calls:
             self.check_calls(message)
             missing |= {"tool_calls": None, "function_call": None}
@@ -364,7 +338,7 @@ class ChoiceReducer:
         if self.message is not None:
             self.add_message([])
         said = "".join(self.text)
-        self.settle_detail()
+        self.details.settle()
         calls, refusal = wire_calls(self.calls), "".join(self.refusal) or None
         raw, notes = kept(self.raw) if self.raw else ({}, [])
         reason = self.finish_reason
@@ -387,17 +361,14 @@ class ChoiceReducer:
         if reason == "tool_calls" and not (said or calls or refusal or audio or self.images or self.raw.get("content")):
             message = "the provider's answer contradicts itself: it calls tools, and there is no call"
             raise CallError("provider_error", message, retryable=False)
-        details = [part for part in self.details if isinstance(part, dict)]
-        thought = "".join(self.reasoning) or "".join(
-            text for part in details for name in DETAIL_TEXTS[:2] if isinstance(text := part.get(name), str)
-        )
+        thought = "".join(self.reasoning) or self.details.text()
         return Choice(
             content=said if self.text or not (calls or refusal or audio or self.images) else None,
             finish_reason=reason,
             refusal=refusal,
             tool_calls=calls,
             reasoning=thought or None,
-            reasoning_details=self.details or None,
+            reasoning_details=self.details.parts or None,
             audio=audio or None,
             annotations=self.annotations,
             images=self.images,

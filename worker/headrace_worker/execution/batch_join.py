@@ -18,7 +18,7 @@ from headrace.ledger.close import close
 from headrace.ledger.shard_range import ShardRange, part_file
 from headrace.storage.local import FileStore, write_all
 from headrace.waiting import patiently
-from headrace_worker.execution.shard_attempt import part_lines
+from headrace_worker.execution.part_file import part_lines
 from headrace_worker.service import Process
 
 STATES = {kind.encode(): state for state, kind in KIND_OF_STATE.items()}

@@ -7,7 +7,7 @@ row after a crash runs again, nothing else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import structlog
@@ -32,6 +32,7 @@ from headrace.waiting import patiently
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred
 from headrace_worker.engine.engine import Engine, Tries
 from headrace_worker.engine.reask import reasked, with_earlier
+from headrace_worker.execution.part_file import part_lines, with_room
 from headrace_worker.flower_progress import report_progress
 from headrace_worker.service import Process
 
@@ -375,29 +376,6 @@ def retried(tries: Tries, reasks: int) -> dict[str, int]:
     return {"retried": again} if again > 0 else {}
 
 
-def part_lines(store: FileStore, rows: dict[int, bytes]) -> Iterable[bytes]:
-    """The lines of a part: in input order, the kind byte in front, whatever lies in a segment fetched from there."""
-    for _, row in sorted(rows.items()):
-        kind = row[:1]
-        if kind.isupper():
-            name, offset, length = row[1:].decode().rsplit(" ", 2)
-            row = kind.lower() + store.read(name, int(offset), int(length)).rstrip(b"\n")
-        yield row + b"\n"
-
-
 def parse_tries(text: str) -> dict[int, Tries]:
     entries = (entry.partition("=") for entry in text.split())
     return {int(index): Tries.parse(tries) for index, _, tries in entries}
-
-
-async def with_room(write: Callable[[], object], *, patience_s: float = 600.0) -> None:
-    """Call the blocking `write` in a thread until there is room for it: what it writes has been paid for."""
-    deadline = asyncio.get_running_loop().time() + patience_s
-    while True:
-        try:
-            await asyncio.to_thread(write)
-            return
-        except StorageError:
-            if asyncio.get_running_loop().time() > deadline:
-                raise
-        await asyncio.sleep(1)

@@ -1,0 +1,32 @@
+"""The part file of a shard: its lines, and a write that waits until there is room for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from headrace.errors import StorageError
+from headrace.storage.local import FileStore
+
+
+def part_lines(store: FileStore, rows: dict[int, bytes]) -> Iterable[bytes]:
+    """The lines of a part: in input order, the kind byte in front, whatever lies in a segment fetched from there."""
+    for _, row in sorted(rows.items()):
+        kind = row[:1]
+        if kind.isupper():
+            name, offset, length = row[1:].decode().rsplit(" ", 2)
+            row = kind.lower() + store.read(name, int(offset), int(length)).rstrip(b"\n")
+        yield row + b"\n"
+
+
+async def with_room(write: Callable[[], object], *, patience_s: float = 600.0) -> None:
+    """Call the blocking `write` in a thread until there is room for it: what it writes has been paid for."""
+    deadline = asyncio.get_running_loop().time() + patience_s
+    while True:
+        try:
+            await asyncio.to_thread(write)
+            return
+        except StorageError:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(1)
