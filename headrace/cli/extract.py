@@ -101,7 +101,8 @@ def extract(
 
     shown = "standard input" if input == "-" else input
     complaints = Complaints(shown)
-    with before_it_is_opened(), readable(input, limit=limit, encoding=encoding) as source:
+    opened: list[str] = []
+    with before_it_is_opened(opened), readable(input, limit=limit, encoding=encoding) as source:
 
         def items() -> Iterator[Item]:
             nonlocal complaints
@@ -114,6 +115,7 @@ def extract(
                 with interrupt_noted() as interrupted:
                     # Looked at between items: the batch is opened whole, or nothing is there.
                     batch_id = await client.open(template, until_set(interrupted, items()))
+                    opened.append(batch_id)
                 if interrupted.is_set():
                     detached(batch_id)
                 if detach:
@@ -146,12 +148,14 @@ def extract(
 
 
 @contextmanager
-def before_it_is_opened() -> Iterator[None]:
-    """Say what an interrupt means as long as there is no batch; afterwards nobody lets one come up to here."""
+def before_it_is_opened(opened: list[str]) -> Iterator[None]:
+    """Say what an interrupt means: as long as no batch is `opened`, that there is none. A second one, while what the first one
+    ended is being closed, says nothing more."""
     try:
         yield
     except (KeyboardInterrupt, Interrupted):
-        terminal.echo("\ninterrupted before the batch was opened: nothing was enqueued or paid", err=True)
+        if not opened:
+            terminal.echo("\ninterrupted before the batch was opened: nothing was enqueued or paid", err=True)
         raise click.Abort from None
 
 

@@ -78,6 +78,32 @@ def test_while_the_batch_is_opened(stack: Stack) -> None:
     assert set(files.glob("batch_*")) == known, "its files are gone"
 
 
+def test_twice_in_a_row(stack: Stack, tmp_path: Path) -> None:
+    """The second one comes while the service is stopped that was started for the command alone."""
+    (tmp_path / "in.jsonl").write_text(json.dumps({"text": f"{SLOW} later"}) + "\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "headrace", "extract", "in.jsonl", "--model", "rehearsal/small"],
+        cwd=tmp_path,
+        env={name: value for name, value in stack.environment.items() if name != "HEADRACE_REDIS_URL"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    before = ""
+    while "return to it" not in before:
+        before += process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    while "detached" not in before:
+        before += process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+    assert "nothing was enqueued" not in said
+    assert "Traceback" not in said
+
+
 def test_while_a_job_runs(stack: Stack) -> None:
     process = begun(stack, "run", f"{SLOW} Why?")
     job_id = until(lambda: running_job(stack), what="it runs")

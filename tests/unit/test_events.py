@@ -7,7 +7,6 @@ from itertools import pairwise
 from typing import Any
 
 import msgspec
-import pytest
 from headrace_providers.wire.choice_parts import Delta
 from headrace_providers.wire.reducer import Reducer
 from headrace_worker.publishing.delta_events import DeltaEvents, merged, rest
@@ -194,18 +193,38 @@ def tool_pieces(*functions: dict[str, str]) -> list[Delta]:
     return [Delta("tool", [piece]) for piece in (begun, *({"index": 0, "function": function} for function in others))]
 
 
-@pytest.mark.parametrize("offered", [(), ("get_weather",), ("get_", "get_weather"), ("other",)])
-def test_a_tools_name_in_pieces_is_told_whole(offered: tuple[str, ...]) -> None:
-    events, told = DeltaEvents(offered=offered), Fold()
-    pieces = tool_pieces({"name": "get_", "arguments": ""}, {"name": "weather"}, {"arguments": "{}"})
+def said_by(*pieces: Delta) -> tuple[list[dict[str, Any]], Fold]:
+    """The events of the pieces, and what they fold into."""
+    events, told = DeltaEvents(), Fold()
     seen = [event for piece in pieces for event in events.of(piece)]
     for event in seen:
         told.add(event)
+    return seen, told
+
+
+def test_a_tools_name_in_pieces_is_told_whole() -> None:
+    seen, told = said_by(*tool_pieces({"name": "get_", "arguments": ""}, {"name": "weather"}, {"arguments": "{}"}))
+    assert [(event["t"], event.get("name")) for event in seen] == []
+    seen, told = said_by(*tool_pieces({"name": "get_", "arguments": ""}, {"name": "weather"}, {"arguments": '{"a"'}))
     assert [(event["t"], event.get("name")) for event in seen] == [("tool.start", "get_weather"), ("tool.delta", None)]
-    assert told.message["tool_calls"][0]["function"] == {"name": "get_weather", "arguments": "{}"}
+    assert told.message["tool_calls"][0]["function"] == {"name": "get_weather", "arguments": '{"a"'}
 
 
-def test_the_name_of_an_offered_tool_is_told_before_its_arguments_begin() -> None:
-    events = DeltaEvents(offered=("get_weather", "weather"))
-    (piece,) = tool_pieces({"name": "get_weather", "arguments": ""})
-    assert [event["t"] for event in events.of(piece)] == ["tool.start"]
+def test_pieces_of_one_call_in_one_chunk_are_told_once() -> None:
+    (first,) = tool_pieces({"name": "f", "arguments": '{"a"'})
+    more = [{"index": 0, "function": {"arguments": piece}} for piece in (": 1", "}")]
+    seen, told = said_by(Delta("tool", [*first.value, more[0]]), Delta("tool", [more[1]]))
+    assert [event["t"] for event in seen] == ["tool.start", "tool.delta", "tool.delta"]
+    assert told.message["tool_calls"][0]["function"]["arguments"] == '{"a": 1}'
+
+
+def test_calls_are_told_in_their_order() -> None:
+    calls = [{"index": n, "id": f"c{n}", "type": "function", "function": {"name": f"f{n}"}} for n in range(3)]
+    arguments = {"index": 2, "function": {"arguments": '{"a": 1}'}}
+    seen, _ = said_by(Delta("tool", calls[:2]), Delta("tool", [calls[2]]), Delta("tool", [arguments]))
+    assert [(event["t"], event["i"]) for event in seen] == [
+        ("tool.start", 0),
+        ("tool.start", 1),
+        ("tool.start", 2),
+        ("tool.delta", 2),
+    ]

@@ -14,7 +14,6 @@ from headrace_providers.wire.provider_errors import unstorable
 from headrace.batches.stored import job_of
 from headrace.chat.completion import Completion, Outcome, written
 from headrace.chat.tool_schemas import reshaped_tools
-from headrace.chat.tools import ToolDefinitions
 from headrace.errors import CODES, CallError, Closed, Damaged, Failure, Fenced, InputError
 from headrace.jobs.job import BODY_VERSION, Job
 from headrace.ledger.claim import LEASE_MS, Claimed
@@ -200,8 +199,7 @@ class Attempt:
         self._first_s = self._first_s or time.monotonic()
         if self._events is None:
             tools = (self._job.tools if self._job is not None else None) or []
-            names = {name for _, name in ToolDefinitions(schemas=tools).named()}
-            self._events = DeltaEvents(reshaped_tools(tools, self._dialect), names)
+            self._events = DeltaEvents(reshaped_tools(tools, self._dialect))
         self.publisher.put(*self._events.of(delta))
 
     def waiting(self, phase: str, detail: str) -> None:

@@ -7,7 +7,7 @@ all there is.
 from __future__ import annotations
 
 import base64
-from collections.abc import Collection, Container
+from collections.abc import Container
 from itertools import pairwise
 from typing import Any
 
@@ -19,19 +19,20 @@ from headrace.events.fold import LISTS, ChoiceParts, Fold
 
 Event = dict[str, Any]
 TEXTS = ("text", "reasoning", "refusal")
+NOTHING = ("", "{}")
+"""Arguments that have not begun: servers also write `{}` until the first of them are there."""
 
 
 class DeltaEvents:
-    """Turns the deltas of one call into events. Tool calls are numbered as they began; what they are called has to be
-    known before they are told: a name may come in pieces, and is whole when it is one of those `offered` that no other one
-    begins with, or when the arguments begin. The arguments of tools that are `reshaped` on the wire are told at the end, in
-    the caller's shape."""
+    """Turns the deltas of one call into events. Tool calls are numbered as they began, and told in that order. A name may come
+    in pieces: a call is told when its arguments begin, or when the next call does. The arguments of tools that are `reshaped`
+    on the wire are told at the end, in the caller's shape."""
 
-    def __init__(self, reshaped: Container[str] = (), offered: Collection[str] = ()) -> None:
+    def __init__(self, reshaped: Container[str] = ()) -> None:
         self._reshaped = reshaped
-        self._whole = {one for one in offered if not any(other != one and other.startswith(one) for other in offered)}
         self._calls = ToolCalls()
         self._told: set[int] = set()  # the calls whose start was told
+        self._begun: set[int] = set()  # those of which arguments were told
 
     def of(self, delta: Delta) -> list[Event]:
         if delta.kind in TEXTS:
@@ -46,18 +47,32 @@ class DeltaEvents:
 
     def _tool(self, deltas: list[dict[str, Any]]) -> list[Event]:
         events: list[Event] = []
+        begun = set(self._begun)
         for i, said in self._calls.add_delta(deltas):
             call = self._calls.calls[i]
-            if i not in self._told:
+            events += [self._start(earlier) for earlier in range(i) if self._is_known(earlier)]
+            if i in self._begun:
+                if i not in begun:
+                    continue  # what began with this chunk is told already, with all that the chunk has of it
+            else:
                 said = call.gathered()
-                if not (call.id and call.name) or not (said or call.name in self._whole):
+                if said in NOTHING or not (i in self._told or self._is_known(i)):
                     continue
-                self._told.add(i)
-                start = {"t": "tool.start", "c": 0, "i": i, "call_id": call.id, "name": call.name, "type": call.type}
-                events.append(start)
+                self._begun.add(i)
+            if i not in self._told:
+                events.append(self._start(i))
             if said and call.name not in self._reshaped:
                 events.append({"t": "tool.delta", "c": 0, "i": i, "d": said})
         return events
+
+    def _is_known(self, i: int) -> bool:
+        call = self._calls.calls[i]
+        return i not in self._told and bool(call.id and call.name)
+
+    def _start(self, i: int) -> Event:
+        call = self._calls.calls[i]
+        self._told.add(i)
+        return {"t": "tool.start", "c": 0, "i": i, "call_id": call.id, "name": call.name, "type": call.type}
 
 
 def rest(told: Fold, completion: Completion) -> list[Event]:
