@@ -203,18 +203,26 @@ def set_in(options: Options) -> dict[str, Any]:
 
 def laid_over(under: Options, given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of `under` with `given` over them. Its `extra_body` is merged over what is under it at every level: over
-    `extra_body` and, for what `given` does not name itself, over named options that are objects."""
+    `extra_body` and, for what `given` does not name itself, over named options that are objects. What it names comes over the
+    same key of the `extra_body` under it."""
     both = {**set_in(under), **given}
+    limit = ONE_LIMIT if given.get("max_tokens") is not None else frozenset[str]()
+    named = {name for name, value in given.items() if value is not None and not isinstance(value, dict)} | limit
+    below = {name: value for name, value in (under.extra_body or {}).items() if name not in named}
     extra = given.get("extra_body")
     if isinstance(extra, dict):
-        both["extra_body"] = merged(under.extra_body or {}, extra)
+        below = merged(below, extra)
         for name, value in extra.items():
-            below = getattr(under, name, None) if name in OBJECTS and name not in given else None
-            if isinstance(below, dict) and isinstance(value, dict):
-                both[name] = merged(below, value)
+            ours = getattr(under, name, None) if name in OBJECTS and name not in given else None
+            if isinstance(ours, dict) and isinstance(value, dict):
+                both[name] = merged(ours, value)
+    if extra is None or isinstance(extra, dict):  # anything else is refused by whoever reads the options
+        both["extra_body"] = below or None
     return both
 
 
+ONE_LIMIT = frozenset({"max_tokens", "max_completion_tokens"})
+"""Two names of one option."""
 OBJECTS = (
     *("extra_body", "audio", "web_search_options", "logit_bias", "metadata", "prediction", "structured_outputs"),
     *("chat_template_kwargs", "provider", "plugins", "usage", "reasoning"),

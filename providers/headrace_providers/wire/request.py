@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from headrace.chat.options import Options, merged
+from headrace.chat.options import ONE_LIMIT, Options, merged
 from headrace.chat.provider_table import Provider
 from headrace.chat.tools import ToolDefinitions, wire_tools
 from headrace.jobs.job import Job
@@ -25,7 +25,10 @@ log = structlog.get_logger("headrace.worker.request")
 Body = dict[str, Any]
 Adapt = Callable[[Body, Job, Provider], Body]
 ACCOUNT = ("OPENAI_ORG_ID", "OpenAI-Organization"), ("OPENAI_PROJECT_ID", "OpenAI-Project")
-MERGED = ("reasoning", "chat_template_kwargs", "provider", "usage", "metadata", "logit_bias", "prediction")
+MERGED = (
+    *("reasoning", "chat_template_kwargs", "provider", "usage", "metadata", "logit_bias", "prediction"),
+    *("audio", "web_search_options", "structured_outputs"),
+)
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -68,10 +71,6 @@ def build_body(job: Job, model: str, provider: Provider, adapt: Adapt, mode: Mod
 def schema_name(name: str) -> str:
     """The name as providers take it: `^[a-zA-Z0-9_-]{1,64}$` (providers 3.2)."""
     return re.sub(r"[^a-zA-Z0-9_-]", "_", name)[:64] or "answer"
-
-
-ONE_LIMIT = frozenset({"max_tokens", "max_completion_tokens"})
-"""Two names of one option."""
 
 
 def with_extra(body: Body, extra: Mapping[str, Any] | None) -> Body:

@@ -224,6 +224,15 @@ def test_the_extra_body_of_a_call_comes_over_the_named_options_below(provider: s
     assert getattr(template.job(item).options, name) == both
 
 
+@pytest.mark.parametrize(("name", "value"), [("temperature", 1.0), ("seed", 7), ("service_tier", "flex")])
+def test_what_a_call_names_comes_over_the_extra_body_below(name: str, value: Any) -> None:
+    transport = FakeTransport()
+    ask(model_of("openai", transport, extra_body={name: 0, "x": 1}), "async", **{name: value})
+    assert (transport.body[name], transport.body["x"]) == (value, 1)
+    ask(model_of("openai", transport, extra_body={"max_completion_tokens": 5}), "async", max_tokens=7)
+    assert transport.body["max_completion_tokens"] == 7
+
+
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 @pytest.mark.parametrize("provider", CLASSES)
 def test_one_limit_of_tokens_travels(provider: str, name: str) -> None:
