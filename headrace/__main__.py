@@ -7,10 +7,13 @@ from types import FrameType
 
 def main() -> None:
     """Run the command."""
-    signal.signal(signal.SIGINT, on_interrupt)
-    from headrace.cli.main import main
+    try:
+        signal.signal(signal.SIGINT, on_interrupt)
+        from headrace.cli.main import main
 
-    main()
+        main()
+    except KeyboardInterrupt:  # between two things that take it themselves
+        os._exit(130)
 
 
 def on_interrupt(_signal: int, frame: FrameType | None) -> None:

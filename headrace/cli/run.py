@@ -108,7 +108,11 @@ def run(
                     terminal.echo(f"the answer cannot be written; the job goes on: headrace watch {job_id}", err=True)
                 raise
             except Interrupted:  # whoever waits at a prompt does not want to pay for it any more
-                terminal.echo(f"\n{await cancelled(client.job(job_id))}", err=True)
+                try:
+                    became = await until_interrupted(cancelled(client.job(job_id)))
+                except Interrupted:  # pressed again
+                    became = f"{job_id} may not be cancelled. Cancel it: headrace jobs cancel {job_id}"
+                terminal.echo(f"\n{became}", err=True)
                 raise click.Abort from None
             value_of(job_id, completion, answers)  # a type may refuse what its schema allows
             if not stream:

@@ -116,13 +116,18 @@ def interrupt_at_many_moments(stack: Stack, *command: str) -> None:
     for first in range(0, 40, 5):
         begins = time.monotonic()
         processes = [begun(stack, *command) for _ in range(5)]
-        for n, process in enumerate(processes, first):
-            time.sleep(max(0.0, begins + 0.3 + n * 0.03 - time.monotonic()))
-            process.send_signal(signal.SIGINT)
-        for process in processes:
-            said = process.communicate(timeout=30)[1]
-            loading = process.returncode in (1, -signal.SIGINT) and "__main__.py" not in said  # Python itself
-            assert process.returncode == 130 or loading, said
+        try:
+            for n, process in enumerate(processes, first):
+                time.sleep(max(0.0, begins + 0.3 + n * 0.03 - time.monotonic()))
+                process.send_signal(signal.SIGINT)
+            for process in processes:
+                said = process.communicate(timeout=30)[1]
+                loading = process.returncode in (1, -signal.SIGINT) and "in main" not in said  # Python itself
+                assert process.returncode == 130 or loading, said
+        finally:
+            for process in processes:
+                process.kill()
+                process.communicate()
 
 
 def test_at_any_moment(stack: Stack) -> None:
@@ -138,6 +143,22 @@ def test_while_redis_does_not_answer(stack: Stack, command: tuple[str, ...]) -> 
         interrupt_at_many_moments(stack, *command)
     finally:
         os.kill(redis, signal.SIGCONT)
+    until(lambda: running_job(stack) is None, what="nothing is paid any more")
+
+
+def test_twice_while_redis_does_not_answer(stack: Stack) -> None:
+    process = begun(stack, "run", f"{SLOW} Who?")
+    job_id = until(lambda: running_job(stack), what="it runs")
+    redis = int(stack.client.info("server")["process_id"])
+    os.kill(redis, signal.SIGSTOP)
+    try:
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):  # it cancels the job, as far as it can
+            process.wait(1)
+        assert f"headrace jobs cancel {job_id}" in interrupted(process)
+    finally:
+        os.kill(redis, signal.SIGCONT)
+    stack.run("jobs", "cancel", job_id)
     until(lambda: running_job(stack) is None, what="nothing is paid any more")
 
 
