@@ -4,6 +4,8 @@ import os
 import signal
 from types import FrameType
 
+from headrace.cli.last_resort import end_soon
+
 
 def main() -> None:
     """Run the command."""
@@ -23,6 +25,7 @@ def on_interrupt(_signal: int, frame: FrameType | None) -> None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             os._exit(130)
         frame = frame.f_back
+    end_soon()
     raise KeyboardInterrupt
 
 

@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from headrace.cli.last_resort import end_soon
 from headrace.waiting import stop
 
 T = TypeVar("T")
@@ -32,6 +33,7 @@ def interruptible(body: Coroutine[Any, Any, T]) -> T:
         pressed = asyncio.Event()
 
         def press() -> None:
+            end_soon()
             if len(_listeners) > 1:
                 _listeners[-1].set()
             else:
