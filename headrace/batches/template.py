@@ -1,4 +1,4 @@
-"""The parts of a batch: the template its items share, an item, and the ranges of its shards.
+"""The parts of a batch: the template that its items share, and an item.
 
 An item's line in the input is `Item` as JSON. It carries only what is its own: the fields that the template's prompt
 names, or a whole body in OpenAI's batch form.

@@ -77,7 +77,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def __repr__(self) -> str:
         """Those that are set; of the headers the names alone: some hold a credential."""
-        given = {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
+        given = set_in(self)
         if self.extra_headers:
             given["extra_headers"] = dict.fromkeys(self.extra_headers, HIDDEN)
         return f"Options({', '.join(f'{name}={value!r}' for name, value in given.items())})"

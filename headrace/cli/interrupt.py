@@ -80,8 +80,8 @@ async def until_interrupted(work: Coroutine[Any, Any, T]) -> T:
             await asyncio.wait({working, ending}, return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
                 raise Interrupted
-            if interrupted.is_set():  # too late for this wait: the next one's
-                _listeners[0].set()
-            return working.result()
         finally:
             await stop(working, ending)
+        if interrupted.is_set():  # too late for this wait: the next one's
+            _listeners[0].set()
+        return working.result()
