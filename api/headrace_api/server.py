@@ -77,7 +77,7 @@ class Server(uvicorn.Server):
         if connection is None or connection.transport.is_closing():
             return "closed"
         cycle = connection.cycle
-        if cycle is None or id(cycle.scope) != exchange.scope_id:
+        if cycle is None or not exchange.is_of(cycle.scope):
             return "read"
         whole = cycle.response_complete and not connection.transport.get_write_buffer_size()
         return "settled" if whole else "pending"

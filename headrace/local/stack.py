@@ -17,9 +17,9 @@ import socket
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -235,7 +235,7 @@ class Stack:
         }
         url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "celery", "-A", "headrace.broker.flower", "flower"]
-        self._add("flower", command, flower, lambda _: answers(f"{url}/healthcheck"))
+        self._add("flower", command, flower, lambda _: is_healthy(port, "/healthcheck"))
         self.ready |= {"flower": url, "flower_password": password}
         say("flower", f"{url} (user headrace, password {password})")
 
@@ -340,12 +340,17 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def answers(url: str) -> bool:
+def is_healthy(port: int, path: str) -> bool:
+    """Whether a server of this machine answers 200 there. Whatever else is said on that port, it is not there yet: a client
+    may even be connected to itself, while nobody listens on a port that it could have been given for its own end."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=1)  # `urlopen` would ask the proxy of the environment
     try:
-        with urllib.request.urlopen(url, timeout=1) as response:  # noqa: S310 (a loopback address of our own)
-            return response.status == 200
-    except OSError:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
         return False
+    finally:
+        connection.close()
 
 
 def stand_ins(environ: Mapping[str, str], rehearsal: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, NamedTuple
@@ -29,20 +30,30 @@ SETTLED_S = 1.0
 DOUBT_S = 15.0
 """When the connection was closed before: how long a retry may still have the answer. Clients wait 8 s at most between tries."""
 LAST_WORD_S = 1.0
+EXCHANGE = "headrace.exchange"
+"""Where an ASGI scope keeps the number of its exchange."""
+_numbers = itertools.count()
 
 Delivery = Literal["pending", "settled", "read", "closed"]
 """`settled`: handed over whole, and its connection stands. `read`: its client has asked for something else on that connection."""
 
 
 class Exchange(NamedTuple):
-    """A request and its response on a connection, without what the request holds."""
+    """A request and its response on a connection, without what the request holds.
+
+    The number is written into the request's scope: its `id()` would not do, since the next request on the connection may be
+    given the same memory.
+    """
 
     peer: tuple[Any, ...]
-    scope_id: int
+    number: int
 
     @classmethod
     def of(cls, scope: Any) -> Exchange:
-        return cls(tuple(scope.get("client") or ()), id(scope))
+        return cls(tuple(scope.get("client") or ()), scope.setdefault(EXCHANGE, next(_numbers)))
+
+    def is_of(self, scope: Any) -> bool:
+        return scope.get(EXCHANGE) == self.number
 
 
 class Sent(NamedTuple):
