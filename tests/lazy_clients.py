@@ -84,6 +84,11 @@ class Latencies:
         said, _ = self._process.communicate(timeout=30)
         self.took_s = json.loads(said)
 
+    def ms(self, part: float) -> float:
+        """The quantile of that part (0 to 1), in milliseconds."""
+        ordered = sorted(self.took_s)
+        return 1000 * ordered[min(len(ordered) - 1, int(len(ordered) * part))]
+
 
 def measure(base: str) -> list[float]:
     """Until the standard input ends."""
@@ -98,10 +103,6 @@ def measure(base: str) -> list[float]:
         took.append(time.perf_counter() - began)
         assert head.startswith(b"HTTP/1.1 404"), head
     return took
-
-
-def quantile(values: list[float], part: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * part))]
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import socket
+import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +18,12 @@ from urllib.parse import urlsplit
 import pytest
 from gateways import another_gateway, ask, submit
 from headrace_api.auth import Gate
-from lazy_clients import HALF_BODY, HALF_CHUNK, HALF_HEAD, LAZY, SOCKET, UNREAD_BODY, WHOLE, Latencies, Lazy, quantile
+from lazy_clients import HALF_BODY, HALF_CHUNK, HALF_HEAD, LAZY, SOCKET, UNREAD_BODY, WHOLE, Latencies, Lazy
 from stack import Stack, started, until
 from websockets.asyncio.client import connect
 
 pytestmark = pytest.mark.xdist_group("gateway-limits")
 FULL = 2000
-MEASURED_S = 4.0
 LAZY_CONNECTIONS = int(os.environ.get("LAZY_CONNECTIONS", "400"))
 SHORT = {"HEADRACE_GATEWAY_HEAD_S": "1", "HEADRACE_GATEWAY_BODY_S": "1", "HEADRACE_GATEWAY_IDLE_S": "1"}
 
@@ -111,7 +111,7 @@ def test_an_answer_on_a_connection_that_was_used_is_not_held_back(hasty: str) ->
             while not heard.endswith(b"}"):
                 heard += connection.recv(1 << 16)
             took.append(time.perf_counter() - began)
-    assert quantile(took, 0.5) < 0.025
+    assert statistics.median(took) < 0.025
 
 
 def test_as_many_connections_as_there_may_be(stack: Stack) -> None:
@@ -228,26 +228,23 @@ def established(pid: int, client_port: int) -> bool:
 async def test_a_crowd_of_lazy_clients_goes_and_costs_the_others_little(stack: Stack) -> None:
     """`LAZY_CONNECTIONS=2000` is the full form, with the limits that a gateway has by itself."""
     variables = {} if LAZY_CONNECTIONS >= FULL else dict.fromkeys(SHORT, "4")
-    with another_gateway(stack, "crowded", **variables) as (base, process):
+    with another_gateway(stack, "crowded", **variables) as (base, process), another_gateway(stack, "calm") as (calm, _):
         files = len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
-        with Latencies(base) as alone:
-            await asyncio.sleep(MEASURED_S)
         said = list(LAZY.values())
         crowd = [Lazy(base, said[n % len(said)]) for n in range(LAZY_CONNECTIONS)]
-        with Latencies(base) as beside:
+        # A gateway without a crowd, asked at the same time: whatever else makes the machine slow is in both figures.
+        with Latencies(calm) as without, Latencies(base) as beside:
             await asyncio.gather(*(lazy.run() for lazy in crowd))
-        before, during = alone.took_s[20:], beside.took_s
         lasted = [lazy.lasted_s for lazy in crowd if lazy.lasted_s is not None]
         figures = (
-            f"{len(crowd)} lazy connections, the last gone after {max(lasted):.1f} s; p50 {quantile(before, 0.5) * 1000:.1f} "
-            f"-> {quantile(during, 0.5) * 1000:.1f} ms, p99 {quantile(before, 0.99) * 1000:.1f} -> "
-            f"{quantile(during, 0.99) * 1000:.1f} ms of {len(during)} requests"
+            f"{len(crowd)} lazy connections, the last gone after {max(lasted):.1f} s; p50 {without.ms(0.5):.1f} -> "
+            f"{beside.ms(0.5):.1f} ms, p99 {without.ms(0.99):.1f} -> {beside.ms(0.99):.1f} ms of {len(beside.took_s)} requests"
         )
         print(figures, flush=True)
         assert len(lasted) == len(crowd)
         assert max(lasted) < 60, figures
-        # Beside what a busy machine adds to any request: the quantile of a few hundred is one of the five slowest.
-        assert quantile(during, 0.99) < 2 * quantile(before, 0.99) + 0.02, figures
+        asserted = 0.99 if LAZY_CONNECTIONS >= FULL else 0.9  # the 99th of a few hundred is one of the five slowest
+        assert beside.ms(asserted) < 2 * without.ms(asserted) + 20, figures
         # Connections to Redis that a busier moment opened are kept, by three pools of eight.
         until(lambda: len(list(Path(f"/proc/{process.pid}/fd").iterdir())) <= files + 24, what="no descriptor is left")
     assert (stack.folder / "crowded.log").read_text().count("Traceback") == 0
