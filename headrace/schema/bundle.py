@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from headrace.errors import SchemaError
+from headrace.errors import NoSchemaError, SchemaError
 from headrace.schema.document import (
     DRAFT_7,
     REFERENCES,
@@ -134,6 +134,13 @@ class Compound(Source):
         named = not self._is_static()
         whole = self._rebuilt(self.root, named)
         definitions = whole.setdefault(self.container, {})
+        if not isinstance(definitions, dict):
+            raise NoSchemaError(
+                f"schema at /{self.container}: {quoted(definitions)} is no map of definitions",
+                pointer=f"/{self.container}",
+                keyword=self.container,
+                remedy="write an object: names, and a schema each",
+            )
         for uri, document in self.documents.items():
             made = self._rebuilt(document, named)
             made.pop("$schema", None)  # the root's

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from headrace.errors import InputError
-from headrace.schema.document import Dialect, joined, subschemas
+from headrace.schema.document import MAX_DEPTH, Dialect, joined, subschemas
 from headrace.text.quoting import quoted
 
 MAX_INDEXED = 200_000
@@ -74,20 +74,20 @@ class Given:
 
 def identifiers(documents: Mapping[str, Any], dialect: Dialect | None = None) -> Iterator[tuple[str, str, str, Any]]:
     """Yield each `$id` in the first `MAX_INDEXED` subschemas of the documents: the name of the document, the URI, the JSON
-    Pointer of its schema, and the schema."""
-    waiting = [(name, document, "", name) for name, document in documents.items()]
+    Pointer of its schema, and the schema. What lies deeper than a schema may is not looked at: it may contain itself."""
+    waiting = [(name, document, "", name, 0) for name, document in documents.items()]
     for _ in range(MAX_INDEXED):
         if not waiting:
             return
-        name, here, at, base = waiting.pop()
-        if not isinstance(here, dict):
+        name, here, at, base, depth = waiting.pop()
+        if not isinstance(here, dict) or depth > MAX_DEPTH:
             continue
         named = here.get("$id", here.get("id") if dialect and dialect.name == "draft 4" else None)
         if isinstance(named, str) and not (dialect and dialect.reference_alone and "$ref" in here):
             base, _, fragment = joined(base, named).partition("#")
             if not fragment:
                 yield name, base, at or "/", here
-        waiting.extend((name, inner, f"{at}/{step}", base) for step, inner in subschemas(here))
+        waiting.extend((name, inner, f"{at}/{step}", base, depth + 1) for step, inner in subschemas(here))
 
 
 def normalized(uri: str) -> str:

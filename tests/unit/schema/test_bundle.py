@@ -119,6 +119,7 @@ REFUSED: dict[str, tuple[Schema, dict[str, Any], str, str]] = {
     "two drafts": (
         of("n"), {"n": {"$schema": DRAFT_7, "items": {"$ref": "m"}}, "m": {"$schema": DRAFT_2020}}, "/$schema", "'m'"),
     "no schema": (of("n"), {"n": [INTEGER]}, "/properties/a/$ref", "of type list"),
+    "definitions that are none": (of("n", **{"$defs": []}), {"n": {}}, "/$defs", "no map of definitions"),
     "no JSON": (of("n"), {"n": {"enum": [{1, 2}]}}, "/enum/0", "document 'n'"),
     "too much text": (of("n"), {"n": {"description": "x" * (1 << 20)}}, "", "document 'n': schema at /: too much text"),
     "too much together": (
@@ -137,6 +138,15 @@ def test_a_document_that_is_not_there_is_told_by_the_reference(name: str) -> Non
         bundle(schema, documents)
     assert words in str(refused.value)
     assert pointer in refused.value.pointer
+
+
+def test_a_document_that_contains_itself_is_refused() -> None:
+    endless: Schema = {}
+    endless["items"] = endless
+    with pytest.raises(SchemaError, match="nested too deep"):
+        bundle(of("n"), {"n": endless})
+    with pytest.raises(SchemaError, match="no document of that name"):
+        bundle(of("m"), {"n": endless})
 
 
 @pytest.mark.parametrize("documents", [["n"], {1: {}}, {"n#/a": {}}, {"n": {}, "./n": INTEGER}])
