@@ -99,7 +99,7 @@ def main(check: bool) -> int:
     ]
     suite = module_at(DOCS.parent / "tests" / "schema_suite.py")
     tests = suite.folder()
-    if tests is not None:
+    if tests is not None and suite.has_documents(tests):
         parts.append(("schemas.md", "suite", lambda: suite.table(list(suite.run(tests)))))
     if RESULTS.exists() and not check:
         parts.append(("performance.md", "performance", performance))

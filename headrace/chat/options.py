@@ -203,8 +203,8 @@ def set_in(options: Options) -> dict[str, Any]:
 
 def laid_over(under: Options, given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of `under` with `given` over them. Its `extra_body` is merged over what is under it at every level: over
-    `extra_body` and, for what `given` does not name itself, over named options that are objects. What it names comes over the
-    same key of the `extra_body` under it."""
+    `extra_body` and, for what `given` does not name itself, over named options, objects (plug-ins by their `id`) and those that
+    a provider knows as a key of an object. What it names comes over the same key of the `extra_body` under it."""
     both = {**set_in(under), **given}
     limit = ONE_LIMIT if given.get("max_tokens") is not None else frozenset[str]()
     named = {name for name, value in given.items() if value is not None and not isinstance(value, dict)} | limit
@@ -216,11 +216,45 @@ def laid_over(under: Options, given: Mapping[str, Any]) -> dict[str, Any]:
             ours = getattr(under, name, None) if name in OBJECTS and name not in given else None
             if isinstance(ours, dict) and isinstance(value, dict):
                 both[name] = merged(ours, value)
+            elif name == "plugins" and isinstance(ours, list) and isinstance(value, list):
+                both[name] = merged_plugins(ours, value)
+        web = next((each for each in plugins_of(extra) if each.get("id") == "web"), None)
+        if web and "web_search_options" not in given and under.web_search_options is not None:
+            both["web_search_options"] = {key: own for key, own in under.web_search_options.items() if key not in web}
+        for option, (name, key) in OTHER_NAMES:
+            value = extra.get(name)
+            if option not in given and isinstance(value, dict) and value.get(key) is not None:
+                both.pop(option, None)
     if extra is None or isinstance(extra, dict):  # anything else is refused by whoever reads the options
         both["extra_body"] = below or None
     return both
 
 
+def plugins_of(extra: Mapping[str, Any]) -> list[dict[str, Any]]:
+    plugins = extra.get("plugins")
+    return [plugin for plugin in plugins if isinstance(plugin, dict)] if isinstance(plugins, list) else []
+
+
+def merged_plugins(under: list[Any], over: list[Any]) -> list[Any]:
+    """The plug-ins of both lists; of those with one `id`, the keys of both, where they differ those of `over`."""
+    both = [dict(plugin) if isinstance(plugin, dict) else plugin for plugin in under]
+    for plugin in over:
+        id = plugin.get("id") if isinstance(plugin, dict) else None
+        same = next((each for each in both if isinstance(each, dict) and each.get("id") == id), None)
+        if same is None or id is None:
+            both.append(plugin)
+        else:
+            same |= plugin
+    return both
+
+
+OTHER_NAMES = (
+    ("reasoning_effort", ("reasoning", "effort")),
+    ("reasoning_max_tokens", ("reasoning", "max_tokens")),
+    ("enable_thinking", ("reasoning", "enabled")),
+    ("enable_thinking", ("chat_template_kwargs", "enable_thinking")),
+)
+"""Options, and the objects and keys under which OpenRouter and vLLM know them: `extra_body` may name them so."""
 ONE_LIMIT = frozenset({"max_tokens", "max_completion_tokens"})
 """Two names of one option."""
 OBJECTS = (

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.cli.schema_files import with_files
 from headrace.errors import InputError, SchemaError
 from headrace.guards.small_files import read_stream, read_whole
 from headrace.jobs.build import tool_definitions
@@ -20,7 +21,7 @@ from headrace.text.quoting import shortened
 
 def given_schema(word: str | None, option: str = "--schema ", *, check: bool = True) -> tuple[Any, str | None]:
     """The schema (a dict, or a type) and its name. Raises `InputError` naming the file and the place in it; `option` stands
-    before the name in complaints; without `check` a schema is taken as it is."""
+    before the name in complaints; without `check` a schema is taken as it is, without the files that it refers to."""
     if word is None:
         return None, None
     word_said = f"{option}{word}"
@@ -38,6 +39,9 @@ def given_schema(word: str | None, option: str = "--schema ", *, check: bool = T
         raise InputError(f"{word_said}: not JSON: {error}") from None
     if not isinstance(schema, dict):
         raise SchemaError(f"{word_said}: the schema must be a JSON object, not {type(schema).__name__}")
+    if check:
+        with named(word_said):
+            schema = with_files(schema, word)
     return checked(word_said, schema) if check else schema, path.stem
 
 

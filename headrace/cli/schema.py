@@ -33,13 +33,15 @@ def check(source: str, target: str, literal: bool, as_json: bool) -> None:
     Exit code: 0 it can be carried, 1 it cannot, 2 it is no schema.
     """
     from headrace.cli.params import given_schema
+    from headrace.cli.schema_files import with_files
     from headrace.errors import NoSchemaError, SchemaError
     from headrace.schema.lower import lower
     from headrace.schema.targets import target_of
 
     target_of(target)
-    given, _ = given_schema(source, "", check=False)
+    given, name = given_schema(source, "", check=False)
     try:
+        given = given if name is None else with_files(given, source)
         lowered = lower(given, target, reading="literal" if literal else "intended")
     except NoSchemaError as error:
         raise NoSchemaError(f"{source}: {error}") from None

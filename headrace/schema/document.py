@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urldefrag, urljoin
+from urllib.parse import unquote, urljoin
 
 import jsonschema_rs
 
@@ -149,19 +149,14 @@ class Source:
         place = self.places.get(id(schema), Place("", ""))
         if word == "$recursiveRef":
             return None
-        uri, fragment = urldefrag(joined(place.uri, reference))
+        uri, _, fragment = joined(place.uri, reference).partition("#")
         base = self._resources.get(uri)
         if base is None and uri == self.dialect.uri.removesuffix("#"):  # the only one that the validator has at hand
             return SCHEMA if not fragment else ANY
         if base is None:
-            raise SchemaError(
-                f"schema at {place.pointer}/{word}: {quoted(reference)} leads out of the schema, and nothing is fetched",
-                pointer=f"{place.pointer}/{word}",
-                keyword=word,
-                remedy="copy what it names under `$defs` and refer to it there, as `#/$defs/…`",
-            )
+            base = self.outside(uri, reference, f"{place.pointer}/{word}")
         if fragment and not fragment.startswith("/"):
-            found = self._anchors.get(f"{uri}#{unquote(fragment)}")
+            found = self._anchors.get(f"{self.places[id(base)].uri}#{unquote(fragment)}")
         else:
             found = pointed(base, unquote(fragment))
         if word == "$dynamicRef" and isinstance(found, dict) and found.get("$dynamicAnchor") == fragment:
@@ -175,11 +170,21 @@ class Source:
                 remedy="name a definition that is there",
             )
         if isinstance(found, dict) and id(found) not in self.places:
-            pointer = unquote(fragment if uri in ("", place.uri) else f"{place.pointer}/{word}")
+            pointer = self.pointer(base) + unquote(fragment)
             if found is not SCHEMA and found is not ANY:
                 self._check_words(found, pointer)
             self._read(found, pointer, uri)
         return found
+
+    def outside(self, uri: str, reference: str, at: str) -> Any:
+        """The schema of a `uri` that is not in this one, as the `reference` at `at` names it. Raises `SchemaError`."""
+        raise SchemaError(
+            f"schema at {at}: {quoted(reference)} leads out of the schema, and nothing is fetched",
+            pointer=at,
+            keyword=at.rpartition("/")[2],
+            remedy="copy what it names under `$defs` and refer to it there, as `#/$defs/…`, or let `bundle` of "
+            "`headrace.schema` put it there",
+        )
 
     def _check_words(self, schema: dict[str, Any], at: str) -> None:
         """Raises `NoSchemaError` for what is no schema where only a reference leads: the whole is not checked for it there."""
@@ -205,7 +210,7 @@ class Source:
             named = here.get("$id", here.get("id") if self.dialect.name == "draft 4" else None)
             if isinstance(named, str) and not self.alone(here):
                 whole = joined(base, named)
-                base, fragment = urldefrag(whole)
+                base, _, fragment = whole.partition("#")
                 if fragment:
                     self._anchors[whole] = here
                 else:
@@ -306,8 +311,11 @@ def pointed(here: Any, pointer: str) -> Any:
 
 
 def joined(base: str, reference: str) -> str:
-    """`reference` relative to `base`; unlike `urljoin` also where the base is a URN."""
-    return urldefrag(base)[0] + reference if reference.startswith("#") else urljoin(base, reference)
+    """`reference` relative to `base`; unlike `urljoin` also where the base is a URN, and where it is no URI."""
+    try:
+        return base.partition("#")[0] + reference if reference.startswith("#") else urljoin(base, reference)
+    except ValueError:
+        return reference
 
 
 def escaped(name: Any) -> str:

@@ -24,6 +24,8 @@ from headrace.text.quoting import quoted, shortened
 MAX_ERRORS = 100
 MAX_DEPTH = 200
 MAX_BRANCHED = 8
+MAX_COMPARED = 32
+"""Values that may be the one that an error is about, where empty keys are left out of its path."""
 TWICE = "duplicate"
 SHOWN = 200
 """Characters of a value that a message quotes."""
@@ -94,7 +96,8 @@ class Validator:
                 errors = [error]
         else:
             errors = self._compiled.iter_errors(value)
-        found = (each for error in errors for each in misfits(error))
+        whole = value if has_empty_key(value) else None
+        found = (each for error in errors for each in misfits(error, whole))
         listed = list(dict.fromkeys(itertools.islice(found, MAX_ERRORS)))
         if listed:
             raise InvalidOutput(listed)
@@ -152,19 +155,62 @@ def encoded(schema: dict[str, Any]) -> bytes:
         ) from None
 
 
-def misfits(error: jsonschema_rs.ValidationError, depth: int = 0) -> Iterator[Misfit]:
-    """The places behind one error: where none of several alternatives fits, what is wrong with the one that was meant."""
+def misfits(error: jsonschema_rs.ValidationError, whole: Any = None, depth: int = 0) -> Iterator[Misfit]:
+    """The places behind one error: where none of several alternatives fits, what is wrong with the one that was meant. `whole`
+    is the value that was checked, where it has an empty key."""
     branches = getattr(error.kind, "context", None)
     if branches and depth < MAX_DEPTH:
         mistaken = [branch for branch in branches if not any(is_other_sort(inner, error) for inner in branch)]
         meant = min(mistaken or [[]], key=len)
         if meant:
             for inner in meant:
-                yield from misfits(inner, depth + 1)
+                yield from misfits(inner, whole, depth + 1)
             return
     message = error.message
     message = message if len(message) <= 2 * SHOWN else f"{message[:SHOWN]} … {message[-SHOWN:]}"
-    yield Misfit(pointer(list(error.instance_path)), str(error.kind.name), message)
+    path = list(error.instance_path)
+    if whole is not None:
+        path = with_empty_keys(path, whole, error.instance)
+    yield Misfit(pointer(path), str(error.kind.name), message)
+
+
+def has_empty_key(value: Any) -> bool:
+    """Return whether an object somewhere in `value` has the empty text as a key."""
+    waiting = [value]
+    while waiting:
+        here = waiting.pop()
+        if isinstance(here, dict):
+            if "" in here:
+                return True
+            waiting += here.values()
+        elif isinstance(here, list | tuple):
+            waiting += here
+    return False
+
+
+def with_empty_keys(path: list[str | int], whole: Any, instance: Any) -> list[str | int]:
+    """The path to `instance` in `whole`, of which jsonschema-rs (0.60) leaves out the steps that are empty texts."""
+    waiting: list[tuple[Any, int, tuple[str | int, ...]]] = [(whole, 0, ())]
+    seen: set[tuple[int, int]] = set()
+    compared = 0
+    while waiting and compared < MAX_COMPARED:
+        here, taken, steps = waiting.pop()
+        if (id(here), taken) in seen:
+            continue
+        seen.add((id(here), taken))
+        if taken == len(path):
+            compared += 1
+            if type(here) is type(instance) and here == instance:
+                return list(steps)
+        if isinstance(here, dict) and "" in here:
+            waiting.append((here[""], taken, (*steps, "")))
+        if taken < len(path):
+            step = path[taken]
+            steps_here = here if isinstance(here, dict) else range(len(here)) if isinstance(here, list | tuple) else ()
+            parts: Any = here
+            if step in steps_here:
+                waiting.append((parts[step], taken + 1, (*steps, step)))
+    return path
 
 
 def is_other_sort(inner: jsonschema_rs.ValidationError, outer: jsonschema_rs.ValidationError) -> bool:

@@ -6,10 +6,11 @@ from typing import Any
 
 import structlog
 
+from headrace.chat.options import merged_plugins
 from headrace.chat.provider_table import PROVIDERS, Provider, is_openai_vendor
 from headrace.jobs.job import Job
 from headrace_providers.chat_completion import ChatCompletion
-from headrace_providers.wire.request import Body, merged_plugins
+from headrace_providers.wire.request import Body
 
 log = structlog.get_logger("headrace.worker.openrouter")
 

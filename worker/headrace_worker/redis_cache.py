@@ -12,7 +12,7 @@ from headrace.ledger.script import AWAY, Ledger
 log = structlog.get_logger("headrace.worker.kept_answers")
 
 MAX_BYTES = 1 << 20
-"""Of one answer: a larger one is not kept."""
+"""Of one answer: a larger one is not kept, and the log says so."""
 
 
 class RedisCache:
@@ -38,6 +38,7 @@ class RedisCache:
 
     async def set(self, key: str, value: bytes) -> None:
         if len(value) > MAX_BYTES:
+            log.info("an answer is not kept: it is too large", bytes=len(value), max_bytes=MAX_BYTES)
             return
         try:
             await self._ledger.client.set(self._ledger.keys.cache(key), value, px=self._ttl_ms)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from headrace.chat.options import ONE_LIMIT, Options, merged
+from headrace.chat.options import ONE_LIMIT, Options, merged, merged_plugins
 from headrace.chat.provider_table import Provider
 from headrace.chat.tools import ToolDefinitions, wire_tools
 from headrace.jobs.job import Job
@@ -92,18 +92,6 @@ def with_extra(body: Body, extra: Mapping[str, Any] | None) -> Body:
         else:
             body.pop(name, None)
     return body
-
-
-def merged_plugins(theirs: list[Any], ours: list[Any]) -> list[Any]:
-    merged = [dict(plugin) if isinstance(plugin, dict) else plugin for plugin in theirs]
-    for plugin in ours:
-        id = plugin.get("id")
-        same = next((each for each in merged if isinstance(each, dict) and each.get("id") == id), None)
-        if same is None or id is None:
-            merged.append(plugin)
-        else:
-            same |= plugin
-    return merged
 
 
 @lru_cache(maxsize=256)

@@ -185,6 +185,54 @@ def test_the_extra_body_of_a_call_is_merged_deep() -> None:
     assert own["provider"]["max_price"] == {"prompt": 1, "completion": 2}
 
 
+@pytest.mark.parametrize(
+    ("provider", "own", "extra", "name", "sent"),
+    [
+        ("openrouter", {"reasoning_effort": "low"}, {"reasoning": {"effort": "high"}}, "reasoning", {"effort": "high"}),
+        ("openrouter", {"reasoning_max_tokens": 5}, {"reasoning": {"max_tokens": 9}}, "reasoning", {"max_tokens": 9}),
+        ("openrouter", {"enable_thinking": True}, {"reasoning": {"enabled": False}}, "reasoning", {"enabled": False}),
+        (
+            "openrouter",
+            {"reasoning_effort": "low", "enable_thinking": True},
+            {"reasoning": {"effort": "high", "exclude": True}},
+            "reasoning",
+            {"effort": "high", "exclude": True, "enabled": True},
+        ),
+        (
+            "vllm",
+            {"enable_thinking": True},
+            {"chat_template_kwargs": {"enable_thinking": False, "a": 1}},
+            "chat_template_kwargs",
+            {"enable_thinking": False, "a": 1},
+        ),
+        (
+            "openrouter",
+            {"plugins": [{"id": "web", "max_results": 1, "engine": "exa"}, {"id": "file-parser"}]},
+            {"plugins": [{"id": "web", "max_results": 5}]},
+            "plugins",
+            [{"id": "web", "max_results": 5, "engine": "exa"}, {"id": "file-parser"}],
+        ),
+        (
+            "openrouter",
+            {"web_search_options": {"max_results": 1, "engine": "exa"}},
+            {"plugins": [{"id": "web", "max_results": 5}]},
+            "plugins",
+            [{"id": "web", "max_results": 5, "engine": "exa"}],
+        ),
+    ],
+)
+def test_the_extra_body_of_a_call_comes_over_the_options_of_its_model(
+    provider: str, own: dict[str, Any], extra: dict[str, Any], name: str, sent: Any
+) -> None:
+    transport = FakeTransport()
+    model = model_of(provider, transport, **own)
+    ask(model, "async", extra_body=extra)
+    assert transport.body[name] == sent
+    assert body_of(provider, call={**own, "extra_body": extra})[name] != sent  # what the call itself names wins
+    ask(model, "async")
+    assert transport.body[name] != sent
+
+
 def test_a_named_object_is_merged_with_the_extra_body() -> None:
     body = own_body("openrouter", provider={"sort": "price"}, extra_body={"provider": {"sort": "x", "only": ["a"]}})
     assert body["provider"] == {"sort": "price", "only": ["a"]}

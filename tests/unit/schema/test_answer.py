@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from headrace.errors import CallError
+from headrace.errors import CallError, InvalidOutput
+from headrace.schema import lower
 from headrace.schema.coerce import coerce
 from headrace.schema.document import Source
 from headrace.schema.parse import read_answer
@@ -156,3 +157,31 @@ def test_a_number_longer_than_python_reads_is_none() -> None:
 
 def test_what_json_repair_stumbles_over_is_no_answer() -> None:
     failure("{'```json1```", {"type": "object"}, mode="json_object")
+
+
+INTEGER: dict[str, Any] = {"type": "integer"}
+
+
+def of(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties}
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "pointers"),
+    [
+        (of(**{"": of(a=INTEGER)}), {"": {"a": "x"}}, ["//a"]),
+        (of(**{"": INTEGER}), {"": "x"}, ["/"]),
+        (of(**{"": of(**{"": of(b=INTEGER)})}), {"": {"": {"b": "x"}}}, ["///b"]),
+        (of(a=of(**{"": INTEGER})), {"a": {"": "x"}}, ["/a/"]),
+        (of(a={"items": of(**{"": INTEGER})}), {"a": [{"": 1}, {"": "x"}, {}]}, ["/a/1/"]),
+        (of(a=INTEGER, **{"": of(a=INTEGER)}), {"a": 1, "": {"a": "x"}}, ["//a"]),
+        (of(a=INTEGER, **{"": of(a=INTEGER)}), {"a": "x", "": {"a": 1}}, ["/a"]),
+        (of(a=of(b=INTEGER)), {"a": {"b": "x"}, "": {"a": []}}, ["/a/b"]),
+        ({**of(**{"": of()}), "required": ["b"]}, {"": {}}, [""]),
+        (of(**{"": {"anyOf": [of(b=INTEGER), {"type": "null"}]}}), {"": {"b": "x"}}, ["//b"]),
+    ],
+)
+def test_an_empty_key_is_a_step_of_the_pointer(schema: dict[str, Any], value: Any, pointers: list[str]) -> None:
+    with pytest.raises(InvalidOutput) as invalid:
+        lower(schema).validate(value)
+    assert [misfit.pointer for misfit in invalid.value.errors] == pointers

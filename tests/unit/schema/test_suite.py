@@ -15,13 +15,13 @@ def test_the_suite_is_carried_and_judged_as_it_is_labelled() -> None:
     assert sum(verdict.cases for verdict in verdicts) == 2226
     assert [verdict for verdict in verdicts if verdict.wrong or verdict.lost] == []
     carried = sum(verdict.refused is None for verdict in verdicts)
-    assert carried >= 0.93 * len(verdicts)
     assert carried >= 0.98 * sum(map(suite.is_whole, verdicts))
-    assert {suite.reason(verdict.refused) for verdict in verdicts if verdict.refused} == {
-        "a reference leads out of the schema",
-        "nothing is valid under it",
-        "an unknown `$schema`",
-    }
+    reasons = {suite.reason(verdict.refused) for verdict in verdicts if verdict.refused}
+    if suite.has_documents(tests):
+        assert carried >= 0.985 * len(verdicts)
+        assert reasons == {"nothing is valid under it", "an unknown `$schema`"}
+    else:
+        assert carried >= 0.93 * len(verdicts)
 
 
 def test_a_schema_of_the_suite_is_compiled_at_once() -> None:

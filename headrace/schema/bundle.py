@@ -1,0 +1,309 @@
+"""A schema that refers to other documents becomes one that has them all: what is stored and sent needs no other.
+
+The documents are given; nothing is fetched. References are resolved as JSON Schema says: a document's base is its `$id`, else
+the name under which it was found. In the result they are pointers into it, and names (`$id`, anchors) are gone. Only where a
+dynamic reference needs the names do they stay: then it is a compound schema document, each part with its absolute `$id`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from headrace.errors import NoSchemaError, SchemaError
+from headrace.schema.document import (
+    DRAFT_7,
+    REFERENCES,
+    UNNAMED,
+    Dialect,
+    Source,
+    check_size,
+    dialect_of,
+    escaped,
+    joined,
+    subschemas,
+)
+from headrace.schema.documents import Documents, Given, Unavailable, identifiers, normalized
+from headrace.schema.resources import NAMES
+from headrace.schema.validate import encoded
+from headrace.text.quoting import quoted
+
+MAX_BYTES = 4 << 20
+"""JSON of all documents that a schema refers to, together; what comes of them has the bounds of every schema."""
+
+
+def bundle(schema: dict[str, Any], documents: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `schema` with the documents that it refers to in its definitions: one that refers to itself only.
+
+    `documents` maps names to schemas (dicts or booleans). A name is an absolute URI, or one relative to the `$id` of `schema`:
+    `{"$ref": "address.json"}` leads to `documents["address.json"]`. A document is also found by the `$id` in it. Only what is
+    referred to is taken; a schema that refers to no document is returned as it is. Take the result wherever a schema is taken.
+
+    Raises `SchemaError` with the JSON Pointer of the reference for a document that is not there, that is of another version of
+    JSON Schema, or whose `$id` is that of another schema; and for what is too large.
+    """
+    return bundled(schema, lambda base: Given(documents, base))
+
+
+def bundled(schema: dict[str, Any], library: Callable[[str], Documents]) -> dict[str, Any]:
+    """`bundle`, with the documents that `library(base)` has; `base` is the URI of the schema, "" for none."""
+    if not isinstance(schema, dict):
+        raise SchemaError(f"the schema must be a JSON object, not {type(schema).__name__}", keyword="type")
+    check_size(schema)
+    root = msgspec.json.decode(encoded(schema))  # no part of it twice in memory: parts are known by their identity
+    documents: Documents = library(base_of(root))
+    try:
+        compound = Compound(root, documents)
+        if not compound.documents:
+            return schema
+        dialect = agreed(compound)
+        if dialect != compound.dialect:
+            compound = Compound(of_dialect(msgspec.json.decode(encoded(schema)), dialect), documents)
+            agreed(compound)
+        whole = compound.written()
+    except RecursionError:
+        raise SchemaError("the schema is nested too deep", keyword="$ref", remedy="give it a flatter shape") from None
+    check_size(whole)
+    return whole
+
+
+class Compound(Source):
+    """A schema and the documents that it refers to, read as one. Raises `SchemaError`."""
+
+    def __init__(self, schema: dict[str, Any], library: Documents):
+        self.library = library
+        self.documents: dict[str, dict[str, Any]] = {}
+        """By the URIs under which they were found."""
+        self.keys: dict[str, str] = {}
+        """Of the definitions in which they lie, escaped, by URI."""
+        self.bytes = 0
+        self.container = "definitions" if dialect_of(schema).reference_alone else "$defs"
+        super().__init__(schema)
+
+    def outside(self, uri: str, reference: str, at: str) -> Any:
+        """Read the document of that `uri`. Raises `SchemaError`."""
+        plain = normalized(uri)
+        known = self.root if plain == self.library.own else self._resources.get(plain)
+        if known is not None:
+            self._resources[uri] = known
+            return known
+        try:
+            name, document = self.library.document(plain)
+            if name in self.documents:
+                raise Unavailable("leads to no schema of that name", "name one that is there")
+        except Unavailable as error:
+            raise self._unresolved(reference, at, error.reason, error.remedy) from None
+        document = self._copied(document, name, reference, at)
+        canonical = joined(name, document["$id"]) if isinstance(document.get("$id"), str) else name
+        known = self._resources.get(canonical.partition("#")[0])
+        if known is not None and known == document:  # one document under two names
+            self._resources[uri] = self._resources[name] = known
+            return known
+        self._check_identifiers(document, name)
+        self.documents[name] = self._resources[name] = document
+        self.keys[name] = escaped(self._free_key(name))
+        self._read(document, f"/{self.container}/{self.keys[name]}", name)
+        found = self._resources.get(plain)
+        if found is None:
+            raise self._unresolved(reference, at, "leads to no schema of that name", "name one that is there")
+        self._resources[uri] = found
+        return found
+
+    def all_of_it(self) -> Iterator[Any]:
+        """Every subschema of the root and of the documents, also of those that are read meanwhile, once."""
+        seen: set[int] = set()
+        waiting: list[Any] = [self.root]
+        taken = 0
+        while waiting or taken < len(self.documents):
+            if not waiting:
+                waiting += list(self.documents.values())[taken:]
+                taken = len(self.documents)
+            here = waiting.pop()
+            if not isinstance(here, dict) or id(here) in seen:
+                continue
+            seen.add(id(here))
+            yield here
+            waiting += [inner for _, inner in subschemas(here)]
+            waiting += [target for _, target in self.references(here)]
+
+    def written(self) -> dict[str, Any]:
+        """The one schema that has all of it."""
+        named = not self._is_static()
+        whole = self._rebuilt(self.root, named)
+        definitions = whole.setdefault(self.container, {})
+        if not isinstance(definitions, dict):
+            raise NoSchemaError(
+                f"schema at /{self.container}: {quoted(definitions)} is no map of definitions",
+                pointer=f"/{self.container}",
+                keyword=self.container,
+                remedy="write an object: names, and a schema each",
+            )
+        for uri, document in self.documents.items():
+            made = self._rebuilt(document, named)
+            made.pop("$schema", None)  # the root's
+            if named:
+                made["$id"] = self.places[id(document)].uri
+            definitions[unescaped(self.keys[uri])] = made
+        return whole
+
+    def _is_static(self) -> bool:
+        """Return whether pointers can say where every reference leads."""
+        for here in self.all_of_it():
+            words = [word for word in REFERENCES if isinstance(here.get(word), str)]
+            if self.alone(here) or not words:
+                continue
+            if len(words) > 1 or self.target(here, words[0]) is None:
+                return False
+        return True
+
+    def _rebuilt(self, value: Any, named: bool) -> Any:
+        """A copy of `value`, its references leading to where they lie in the whole."""
+        if isinstance(value, list):
+            return [self._rebuilt(inner, named) for inner in value]
+        if not isinstance(value, dict):
+            return value
+        made = {word: self._rebuilt(inner, named) for word, inner in value.items()}
+        if id(value) not in self.places:
+            return made
+        for word in REFERENCES if not self.alone(value) else ("$ref",):
+            if isinstance(value.get(word), str):
+                leads_to = self._canonical(value, word) if named else self._pointer_to(value, word)
+                if leads_to is not None:
+                    del made[word]
+                    made[word if named else "$ref"] = leads_to
+        if not named:
+            for word in NAMES:
+                if isinstance(made.get(word), str) and (word != "id" or self.dialect.name == "draft 4"):
+                    del made[word]
+        return made
+
+    def _pointer_to(self, schema: dict[str, Any], word: str) -> str | None:
+        """The reference to what `schema[word]` leads to, within the whole; None for the language's own schema."""
+        uri, _, fragment = joined(self.places[id(schema)].uri, schema[word]).partition("#")
+        base = self._resources.get(uri)
+        if base is None:
+            return None
+        if fragment and not fragment.startswith("/"):
+            pointer = self.pointer(self._anchors[f"{self.places[id(base)].uri}#{unquote(fragment)}"])
+        else:
+            pointer = self.pointer(base) + unquote(fragment)
+        return "#" + quote(pointer, safe="/~!$&'()*+,;=:@")
+
+    def _canonical(self, schema: dict[str, Any], word: str) -> str | None:
+        """The reference with the name that its resource has in the whole; None where it has that already."""
+        uri, mark, fragment = joined(self.places[id(schema)].uri, schema[word]).partition("#")
+        base = self._resources.get(uri)
+        if base is None or self.places[id(base)].uri == uri:
+            return None
+        return f"{self.places[id(base)].uri}{mark}{fragment}"
+
+    def _copied(self, document: Any, name: str, reference: str, at: str) -> dict[str, Any]:
+        """The document, no part of it twice in memory. Raises `SchemaError` for none, and for one that is too large."""
+        if isinstance(document, bool):
+            return {} if document else {"not": {}}
+        if not isinstance(document, dict):
+            raise self._unresolved(
+                reference, at, f"the document is no schema, but of type {type(document).__name__}", "give a JSON object"
+            )
+        try:
+            check_size(document)
+            text = encoded(document)
+        except SchemaError as error:
+            raise of_document(error, name) from None
+        self.bytes += len(text)
+        if self.bytes > MAX_BYTES:
+            raise self._unresolved(
+                reference,
+                at,
+                f"the documents up to there have more than {MAX_BYTES >> 20} MiB together",
+                "refer to fewer of them, or to smaller ones",
+            )
+        return msgspec.json.decode(text)
+
+    def _check_identifiers(self, document: dict[str, Any], name: str) -> None:
+        for _, uri, pointer, schema in identifiers({name: document}, self.dialect):
+            if uri in self._resources and self._resources[uri] != schema:
+                raise SchemaError(
+                    f"schema at {pointer} of the document {quoted(name)}: another schema has the name {quoted(uri)} already",
+                    pointer=pointer,
+                    keyword="$id",
+                    remedy="give each a name of its own",
+                )
+
+    def _free_key(self, name: str) -> str:
+        taken = self.root.get(self.container)
+        while isinstance(taken, dict) and name in taken:
+            name += "_"
+        return name
+
+    def _unresolved(self, reference: str, at: str, reason: str, remedy: str) -> SchemaError:
+        """Why a reference leads nowhere; `at` is its pointer in the whole."""
+        where = at
+        for uri, key in self.keys.items():
+            if at.startswith(f"/{self.container}/{key}/"):
+                at = at.removeprefix(f"/{self.container}/{key}")
+                where = f"{at} of the document {quoted(uri)}"
+        return SchemaError(
+            f"schema at {where}: {quoted(reference)}: {reason}",
+            pointer=at,
+            keyword=at.rpartition("/")[2],
+            remedy=remedy,
+        )
+
+
+def base_of(schema: dict[str, Any]) -> str:
+    """The URI that references in `schema` are relative to; "" for none. Raises `SchemaError`."""
+    dialect = dialect_of(schema)
+    named = schema.get("id" if dialect.name == "draft 4" else "$id")
+    alone = dialect.reference_alone and "$ref" in schema
+    return named.partition("#")[0] if isinstance(named, str) and not alone else ""
+
+
+def agreed(compound: Compound) -> Dialect:
+    """The version of JSON Schema in which all of it is written: the schema's, else the documents'. Raises `SchemaError`."""
+    own = compound.dialect if isinstance(compound.root.get("$schema"), str) else None
+    named: dict[str, Dialect] = {}
+    guessed = {UNNAMED if own is None and "$defs" in compound.root else compound.dialect}
+    for uri, document in compound.documents.items():
+        try:
+            dialect = dialect_of(document)
+        except SchemaError as error:
+            raise of_document(error, uri) from None
+        if not isinstance(document.get("$schema"), str):
+            guessed |= {dialect} if "$defs" in document or dialect is DRAFT_7 else set()
+            continue
+        named[dialect.name] = dialect
+        wanted = own.name if own else next(iter(named))
+        if dialect.name != wanted:
+            raise SchemaError(
+                f"schema at /$schema of the document {quoted(uri)}: it is {dialect.name}, what refers to it {wanted}",
+                pointer="/$schema",
+                keyword="$schema",
+                remedy="write both in one version",
+            )
+    if own is not None:
+        return own
+    if named:
+        only = next(iter(named.values()))
+        return UNNAMED if only.name == UNNAMED.name else only
+    has_defs = "$defs" in compound.root or any("$defs" in document for document in compound.documents.values())
+    return DRAFT_7 if DRAFT_7 in guessed and not has_defs else UNNAMED
+
+
+def of_dialect(schema: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
+    """`schema`, which names no version, as one that is read as `dialect`."""
+    return {**schema, "$defs": schema.get("$defs", {})} if dialect is UNNAMED else {"$schema": dialect.uri, **schema}
+
+
+def of_document(error: SchemaError, uri: str) -> SchemaError:
+    message = str(error).removesuffix(f"; {error.remedy}")
+    return SchemaError(
+        f"document {quoted(uri)}: {message}", pointer=error.pointer, keyword=error.keyword, remedy=error.remedy
+    )
+
+
+def unescaped(step: str) -> str:
+    return step.replace("~1", "/").replace("~0", "~")

@@ -1,0 +1,98 @@
+"""Where the documents come from that a schema refers to, and by which names they are known."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any, Protocol
+
+from headrace.errors import InputError
+from headrace.schema.document import MAX_DEPTH, Dialect, joined, subschemas
+from headrace.text.quoting import quoted
+
+MAX_INDEXED = 200_000
+"""Subschemas of all documents in which an `$id` is looked for that is the name of no document."""
+
+
+class Unavailable(Exception):
+    """There is no document of that name, or it cannot be read: the reason, and what to do."""
+
+    def __init__(self, reason: str, remedy: str):
+        super().__init__(reason)
+        self.reason, self.remedy = reason, remedy
+
+
+class Documents(Protocol):
+    """Schemas by name. `own` is the name of the schema itself that refers to them, "" for none but its `$id`."""
+
+    own: str
+
+    def document(self, uri: str) -> tuple[str, Any]:
+        """Return the document that is, or has in it, the schema of `uri`, and the URI that the document itself was found
+        under. Raises `Unavailable`."""
+        ...
+
+
+class Given:
+    """Documents in a mapping. Names are URIs, relative ones to `base`. Raises `InputError` for what is no such mapping."""
+
+    own = ""
+
+    def __init__(self, documents: Mapping[str, Any], base: str):
+        if not isinstance(documents, Mapping):
+            raise InputError(f"documents={quoted(documents)}: give a map of names and schemas")
+        self._documents: dict[str, Any] = {}
+        for name, document in documents.items():
+            if not isinstance(name, str):
+                raise InputError(f"documents: {quoted(name)}: a document's name is a URI, as a text")
+            uri, _, fragment = joined(base, name).partition("#")
+            uri = normalized(uri)
+            if fragment:
+                raise InputError(f"documents: {quoted(name)}: a document's name has nothing after the `#`")
+            if uri in self._documents and self._documents[uri] != document:
+                raise InputError(f"documents: two of them have the name {quoted(uri)}")
+            self._documents[uri] = document
+
+    def document(self, uri: str) -> tuple[str, Any]:
+        name = uri if uri in self._documents else self._by_identifier.get(uri)
+        if name is None:
+            raise Unavailable(
+                "no document of that name was given, and nothing is fetched",
+                f"give it: bundle(schema, {{{quoted(uri)}: …}})",
+            )
+        return name, self._documents[name]
+
+    @cached_property
+    def _by_identifier(self) -> dict[str, str]:
+        """The documents by the `$id`s in them."""
+        found: dict[str, str] = {}
+        for name, uri, _, _ in identifiers(self._documents):
+            found.setdefault(uri, name)
+        return found
+
+
+def identifiers(documents: Mapping[str, Any], dialect: Dialect | None = None) -> Iterator[tuple[str, str, str, Any]]:
+    """Yield each `$id` in the first `MAX_INDEXED` subschemas of the documents: the name of the document, the URI, the JSON
+    Pointer of its schema, and the schema. What lies deeper than a schema may is not looked at: it may contain itself."""
+    waiting = [(name, document, "", name, 0) for name, document in documents.items()]
+    for _ in range(MAX_INDEXED):
+        if not waiting:
+            return
+        name, here, at, base, depth = waiting.pop()
+        if not isinstance(here, dict) or depth > MAX_DEPTH:
+            continue
+        named = here.get("$id", here.get("id") if dialect and dialect.name == "draft 4" else None)
+        if isinstance(named, str) and not (dialect and dialect.reference_alone and "$ref" in here):
+            base, _, fragment = joined(base, named).partition("#")
+            if not fragment:
+                yield name, base, at or "/", here
+        waiting.extend((name, inner, f"{at}/{step}", base, depth + 1) for step, inner in subschemas(here))
+
+
+def normalized(uri: str) -> str:
+    """A relative URI without `.` and `..`, as far as that can be said; an absolute one as it is."""
+    path, mark, query = uri.partition("?")
+    if not path or ":" in path.partition("/")[0] or path.startswith("//"):
+        return uri
+    return posixpath.normpath(path) + mark + query
