@@ -65,11 +65,11 @@ async def checkpoint(
         shard_id,
         {
             "shard": keys.shard(shard_id),
-            "rows": f"{keys.shard(shard_id)}:res",
+            "rows": keys.rows(keys.shard(shard_id)),
             "batch": batch,
             "held": keys.held,
             "leases": keys.leases,
-            "log": f"{batch}:log",
+            "log": keys.log(batch),
         },
         {
             "id": shard_id,
@@ -78,7 +78,7 @@ async def checkpoint(
             "shard_bytes": SHARD_BYTES,
             "all_bytes": ALL_BYTES,
             "item": item,
-            "channel": f"{batch}:ch",
+            "channel": keys.channel(batch),
             "failing": failing.code if failing else "",
             "failures": failing.count if failing else 0,
             "most_failures": MAX_STREAK,
@@ -108,5 +108,5 @@ MAX_DIGITS = 10
 
 async def rows_of(ledger: Ledger, shard_id: str) -> dict[int, bytes]:
     """Every row that a shard has so far, by index: the kind byte and the line, or where it lies."""
-    found = await ledger.client.hgetall(f"{ledger.keys.shard(shard_id)}:res")
+    found = await ledger.client.hgetall(ledger.keys.rows(ledger.keys.shard(shard_id)))
     return {int(index): row for index, row in found.items() if index.isdigit() and len(index) < MAX_DIGITS}

@@ -40,9 +40,9 @@ async def claim(
             "record": keys.record(record_id),
             "due": keys.due,
             "leases": keys.leases,
-            "log": f"{keys.record(record_id)}:log",
+            "log": keys.log(keys.record(record_id)),
             "batch": keys.batch(batch_id),
-            "parts": f"{keys.batch(batch_id)}:parts",
+            "parts": keys.parts(keys.batch(batch_id)),
         },
         {
             "id": record_id,
@@ -50,7 +50,7 @@ async def claim(
             "owner": owner,
             "queue": queue,
             "lease_ms": lease_ms,
-            "channel": f"{keys.record(record_id)}:ch",
+            "channel": keys.channel(keys.record(record_id)),
             "number": shard_number(record_id),
         },
     )

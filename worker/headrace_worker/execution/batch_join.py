@@ -15,6 +15,7 @@ from headrace.batches.template import Item
 from headrace.errors import Failure
 from headrace.ledger.checkpoint import rows_of
 from headrace.ledger.close import close
+from headrace.ledger.keys import shard_id
 from headrace.ledger.shard_range import ShardRange, part_file
 from headrace.storage.local import FileStore, write_all
 from headrace.waiting import patiently
@@ -43,7 +44,7 @@ async def join(process: Process, batch_id: str, epoch: int, batch: dict[str, byt
     rows: dict[int, dict[int, bytes]] = {}
     for number in left:
         if number < fed:  # a shard that was never fed has no rows
-            there = await patiently(lambda number=number: rows_of(ledger, f"{batch_id}.s{number}"))
+            there = await patiently(lambda number=number: rows_of(ledger, shard_id(batch_id, number)))
             rows[number] = {index: row for index, row in there.items() if is_row(row)}
     output, errors = f"{batch_id}/output.{epoch}.jsonl", f"{batch_id}/errors.{epoch}.jsonl"
     taken_over: Counter[str] = Counter()
@@ -56,7 +57,7 @@ async def join(process: Process, batch_id: str, epoch: int, batch: dict[str, byt
             output=output,
             errors=errors,
             unfinished=unfinished,
-            left=[f"{batch_id}.s{number}" for number in left if number < fed],
+            left=[shard_id(batch_id, number) for number in left if number < fed],
             taken_over=taken_over,
         )
     )

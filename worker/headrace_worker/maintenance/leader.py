@@ -15,6 +15,7 @@ from headrace.ledger.claim import LEASE_MS
 from headrace.ledger.due import EXPIRED, due
 from headrace.ledger.expire import expire
 from headrace.ledger.feed import feed
+from headrace.ledger.keys import shard_id
 from headrace.ledger.lead import lead
 from headrace.ledger.pause import pause
 from headrace.ledger.queues import BULK
@@ -154,7 +155,7 @@ class Tend:
         store = await self._process.find_store()
         shards: list[ShardRange] = await asyncio.to_thread(read_index, store, index, cursor, count)
         fed = await feed(self._ledger, batch_id, cursor, shards, queue=queue)
-        return [(queue, f"{batch_id}.s{number}") for number in range(cursor, fed)]
+        return [(queue, shard_id(batch_id, number)) for number in range(cursor, fed)]
 
     async def _mind_the_disk(self, batch_id: str, state: str, reason: str) -> None:
         if state not in {"in_progress", "paused"}:
