@@ -18,7 +18,7 @@ from headrace.batches.refusals import BY_TYPE, Refusals, refusals_among
 from headrace.chat.completion import Completion
 from headrace.errors import Damaged, Failure, InputError, JobFailed, StorageError, Unknown
 from headrace.events.reader import Reader
-from headrace.ledger.records import readable
+from headrace.ledger.damage import readable
 from headrace.ledger.script import Ledger
 from headrace.ledger.shard_range import ShardRange, part_file
 from headrace.ledger.state import BATCH_TERMINAL

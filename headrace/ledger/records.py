@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 
 import msgspec
-from redis.exceptions import ResponseError
 
-from headrace.errors import Damaged, HeadraceError, Unknown
-from headrace.ledger.script import Ledger, is_damage
+from headrace.errors import Damaged, Unknown
+from headrace.ledger.damage import DAMAGED, readable
+from headrace.ledger.script import Ledger
 from headrace.ledger.state import BATCH_TERMINAL
 
-DAMAGED = "damaged"
-"""The state that is shown of a record that cannot be read; not one of the ledger's."""
 NUMBERS = ("total", "succeeded", "failed", "cancelled", "dead", "input_tokens", "output_tokens")
 JOB_FIELDS = ["state", "code", "created", "ended", "n", "retry_of"]
 PAGE = 1000
@@ -144,23 +140,6 @@ async def batch_fields(ledger: Ledger, batch_id: str) -> dict[str, str]:
         raise Unknown(batch_id, "no such batch, or past its retention; `headrace batches list` shows those there are")
     with readable(batch_id):
         return {name.decode(): value.decode() for name, value in raw.items()}
-
-
-UNUSABLE = (ResponseError, ValueError, KeyError, TypeError, ArithmeticError, LookupError, RecursionError, struct.error)
-"""What reading raises where a field is none, is no number, or leads nowhere."""
-
-
-@contextmanager
-def readable(record_id: str) -> Iterator[None]:
-    """Make `Damaged` of what a record raises that cannot be read."""
-    try:
-        yield
-    except HeadraceError:
-        raise
-    except UNUSABLE as error:
-        if isinstance(error, ResponseError) and not is_damage(error):
-            raise
-        raise Damaged(record_id, "its record in Redis cannot be read") from error
 
 
 async def batch(ledger: Ledger, batch_id: str) -> Batch:

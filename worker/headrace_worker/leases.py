@@ -190,7 +190,7 @@ class LeaseKeeper:
         faulthandler.dump_traceback(sys.stderr)
         try:
             hints = await report_end(ledger, self._process, accused=record_id)
-            await Hints(self._namespace).publish_again(ledger.client, hints)
+            await Hints(self._namespace).publish_again(ledger, hints)
         except AWAY as error:
             log.error("not reported; the leases will run out", error=type(error).__name__)
         finally:

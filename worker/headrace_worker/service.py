@@ -148,7 +148,7 @@ class Process:
                 self.damage.tell_once("no hint can be made", ValueError(), readable(record_id.encode()))
         hints = [hint for hint in hints if is_hint(*hint)]
         try:
-            await self.hints.publish_again(self.ledger.client, hints)
+            await self.hints.publish_again(self.ledger, hints)
         except AWAY as error:
             log.warning("hints not sent; they are due again", count=len(hints), error=type(error).__name__)
 

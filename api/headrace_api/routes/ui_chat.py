@@ -65,8 +65,8 @@ async def resume(request: Request[Any, Any, Any], chat_id: str, gateway: Gateway
     if found is None:
         return Nothing()
     job = found.decode()
-    (state,) = await gateway.fields(job, "state")
-    if state is None or state.decode() in TERMINAL:
+    state = await gateway.job_state(job)
+    if state is None or state in TERMINAL:
         return Nothing()
     return await stream(gateway, UiMessage, Subject(job=job), Cursor())
 
