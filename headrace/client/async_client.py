@@ -45,6 +45,7 @@ from headrace.jobs.job import Job, new_id
 from headrace.jobs.retry import retry_job
 from headrace.ledger import records
 from headrace.ledger.announce import Announcement, announcements
+from headrace.ledger.batch_record import known_batch
 from headrace.ledger.cancel import cancel
 from headrace.ledger.damage import readable
 from headrace.ledger.queues import INTERACTIVE
@@ -338,12 +339,12 @@ class AsyncHeadrace(OneLoop):
         """Return what gives the lines of a closed batch's `output` or `errors`, in OpenAI's batch form, in input order."""
         async with self.talking():
             batch_id = await records.latest(self.ledger, batch_id)
-            fields = await records.batch_fields(self.ledger, batch_id)
+            record = await known_batch(self.ledger, batch_id)
             with readable(batch_id):
                 store, refused = await self.store(), await refusals(self.ledger, batch_id)
-        if fields["state"] not in BATCH_TERMINAL:
-            raise InputError(f"{batch_id} is {fields['state']}; its output is there when it has ended")
-        return lambda: closed_lines(store, fields, refused, which)
+        if record.state not in BATCH_TERMINAL:
+            raise InputError(f"{batch_id} is {record.state}; its output is there when it has ended")
+        return lambda: closed_lines(store, record, refused, which)
 
     async def lines_of(self, batch_id: str) -> ResultLines:
         """The output lines of a batch, as they come."""

@@ -19,6 +19,7 @@ from headrace.batches.template import Template
 from headrace.broker.hints import Hints, is_hint
 from headrace.errors import InputError, StorageError
 from headrace.ledger.announce import EVERY_S, Announcement, announce
+from headrace.ledger.batch_record import template_body
 from headrace.ledger.recover import process_prefix
 from headrace.ledger.script import AWAY, Ledger
 from headrace.ledger.set_aside import readable
@@ -128,7 +129,7 @@ class Process:
     async def template(self, sha: str) -> Template:
         """The template with this content hash, from memory or from the ledger."""
         if sha not in self._templates:
-            body = await self.ledger.client.get(self.ledger.keys.template(sha))
+            body = await template_body(self.ledger, sha)
             if body is None:
                 raise StorageError(f"template {sha[:12]} is no longer in the ledger")
             if len(self._templates) >= 64:

@@ -13,6 +13,7 @@ from headrace_providers.safe_errors import kind_of, where_of
 
 from headrace.broker import hints as hint
 from headrace.errors import Busy, Cancelled, Damaged, Dead, Finished, Paused, Refused, StorageError, Unknown
+from headrace.ledger.batch_record import batch_record
 from headrace.ledger.cancel import cancel
 from headrace.ledger.claim import Claimed, claim
 from headrace.ledger.keys import batch_of
@@ -255,20 +256,19 @@ class BatchWork:
         process, claimed = self.process, self.claimed
         store = await process.find_store()
         ledger = process.ledger
-        raw = await patiently(lambda: ledger.client.hgetall(ledger.keys.batch(self.batch_id)))
-        batch = {name.decode(): value for name, value in raw.items()}
+        batch = await patiently(lambda: batch_record(ledger, self.batch_id))
         if claimed.record["kind"] == b"join":
             await join(process, self.batch_id, claimed.epoch, batch, store)
-            log.info("batch closed", batch=self.batch_id, outcome=batch["outcome"].decode())
+            log.info("batch closed", batch=self.batch_id, outcome=batch.outcome)
             return
-        if batch.get("state") == b"paused":
+        if batch.is_paused:
             await hand_back(process, claimed, self)
             return
-        held = process.engine.held(batch["model"].decode()) if "model" in batch else None
+        held = process.engine.held(batch.model) if batch.model else None
         if held is not None:  # before anything is read: another batch's shard gets the place
             await self._park(held)
             return
-        template = await process.template(batch["template"].decode())
+        template = await process.template(batch.template)
         self.shard = ShardRun(process, claimed, store, batch, template)
         if self.stopped:
             self.shard.stop(self.stopped)

@@ -18,7 +18,8 @@ from headrace.batches.output_lines import error_line, is_row, success_line
 from headrace.batches.prefill import kept_rows
 from headrace.batches.template import Item, Template
 from headrace.errors import CallError, Failure, Finished, Refused, Spill, StorageError
-from headrace.ledger.checkpoint import ROW_BYTES, CheckpointRow, Failing, checkpoint, is_settled, rows_of
+from headrace.ledger.batch_record import BatchRecord
+from headrace.ledger.checkpoint import ROW_BYTES, CheckpointRow, Failing, checkpoint, is_settled
 from headrace.ledger.claim import Claimed
 from headrace.ledger.finish_shard import finish_shard
 from headrace.ledger.keys import shard_number
@@ -26,6 +27,7 @@ from headrace.ledger.prefill import prefill
 from headrace.ledger.recover import MAX_DEATHS_ALONE, SHARD_WIDTH
 from headrace.ledger.script import AWAY
 from headrace.ledger.shard_range import part_file
+from headrace.ledger.shard_rows import rows_of
 from headrace.storage.local import FileStore
 from headrace.text.readable import UNWRITABLE
 from headrace.waiting import patiently
@@ -50,9 +52,7 @@ class ShardRun:
     """One attempt at one shard. `stop(reason)` makes `run()` end early; `deferred` says that it has to wait. Rows that
     were paid for are checkpointed in every case but a fence."""
 
-    def __init__(
-        self, process: Process, claimed: Claimed, store: FileStore, batch: dict[str, bytes], template: Template
-    ):
+    def __init__(self, process: Process, claimed: Claimed, store: FileStore, batch: BatchRecord, template: Template):
         self.process = process
         self.ledger = process.ledger
         self.engine: Engine = process.engine
@@ -111,7 +111,7 @@ class ShardRun:
         """
         items = await self._items()
         rows = await patiently(lambda: rows_of(self.ledger, self.id))
-        if not rows and self.batch.get("prefill"):
+        if not rows and self.batch.is_prefilled:
             await self._prefill()
             rows = await patiently(lambda: rows_of(self.ledger, self.id))
         self._rows = rows = self._sound(rows, items)
@@ -137,7 +137,7 @@ class ShardRun:
 
     async def _items(self) -> list[Item]:
         name, offset, length = (
-            self.batch["input"].decode(),
+            self.batch.input,
             self.claimed.integer("offset"),
             self.claimed.integer("length"),
         )
