@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from headrace.broker.queue import key_prefix, queue_key
 from headrace.errors import SettingsError
 from headrace.ledger.queues import INTERACTIVE, QUEUES
 from headrace.text.quoting import quoted
@@ -41,25 +42,6 @@ def task_name(record_id: str) -> str:
 def is_hint(queue: str, record_id: str) -> bool:
     """Return whether a hint can be made of them."""
     return queue in QUEUES and (record_id.startswith("job_") or SHARD_ID.fullmatch(record_id) is not None)
-
-
-def key_prefix(namespace: str) -> str:
-    """Return what every broker key and channel of `namespace` begins with.
-
-    It carries the ledger's tag, so that one ACL pattern covers both and all keys share one slot. kombu puts it before
-    keys and also before pub/sub channels, which know no databases: events and remote control stay inside the namespace.
-    """
-    return f"{{{namespace}}}celery:"
-
-
-def queue_key(namespace: str, queue: str) -> str:
-    """The Redis list in which the hints of `queue` wait (for `LLEN`)."""
-    return key_prefix(namespace) + queue
-
-
-def unacked_key(namespace: str) -> str:
-    """The Redis hash of the hints that workers hold (for `HLEN`)."""
-    return key_prefix(namespace) + "unacked"
 
 
 def broker_url(redis_url: str) -> str:

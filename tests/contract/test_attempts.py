@@ -15,7 +15,7 @@ from stack import Stack, started
 from transcript import Transcript
 
 from headrace import AsyncHeadrace
-from headrace.broker.hints import queue_key, unacked_key
+from headrace.broker.queue import queue_key, unacked_key
 from headrace.client.handles import AsyncJobHandle
 from headrace.events.ids import START
 from headrace.ledger.queues import INTERACTIVE

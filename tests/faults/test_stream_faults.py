@@ -20,7 +20,7 @@ from stack import Stack, started, until
 from transcript import Transcript
 
 from headrace import AsyncHeadrace
-from headrace.broker.hints import unacked_key
+from headrace.broker.queue import unacked_key
 from headrace.client.handles import AsyncJobHandle
 from headrace.events.ids import START, EventId
 from headrace.ledger.queues import INTERACTIVE

@@ -13,6 +13,7 @@ import pytest
 from celery import Celery
 
 from headrace.broker import hints as hint
+from headrace.broker.queue import key_prefix, queue_key
 from headrace.errors import SettingsError
 from headrace.ledger.queued_record import HintCounts
 from headrace.ledger.queues import BULK, INTERACTIVE, QUARANTINE
@@ -101,7 +102,7 @@ async def test_a_message_is_what_celery_itself_would_send(
         ignore_result=True,
     )
     app.close()
-    theirs, ours = [json.loads(raw) for raw in await client.lrange(hint.queue_key(namespace, queue), 0, -1)]
+    theirs, ours = [json.loads(raw) for raw in await client.lrange(queue_key(namespace, queue), 0, -1)]
     assert json.loads(base64.b64decode(ours["body"]))[:2] == [[record_id], {}]
     assert (ours["headers"]["argsrepr"], ours["headers"]["kwargsrepr"]) == (record_id, "{}")
     assert ours["headers"]["id"] == record_id, "Flower shows the record's own id"
@@ -146,7 +147,7 @@ async def test_messages_of_one_record_are_numbered_by_it(
         await hints.publish_again(ledger, [(BULK, name) for name in (shard, job, lost, bad)])
     await hints.publish_again(ledger, [])
     await hints.publish(ledger, [(BULK, job)])
-    raw = [json.loads(each) for each in await client.lrange(hint.queue_key(namespace, BULK), 0, -1)]
+    raw = [json.loads(each) for each in await client.lrange(queue_key(namespace, BULK), 0, -1)]
     ids = [each["headers"]["id"] for each in reversed(raw)]
     assert ids[:2] == [f"{shard}.3", f"{job}.1-2"]
     assert ids[-1] == job
@@ -162,11 +163,11 @@ async def test_many_hints_go_to_their_queues_in_order(
 ) -> None:
     await hints.publish(ledger, [])
     await hints.publish(ledger, [*((BULK, f"batch_a.s{n}") for n in range(1500)), (QUARANTINE, "job_x")])
-    raw = await client.lrange(hint.queue_key(namespace, BULK), 0, -1)
+    raw = await client.lrange(queue_key(namespace, BULK), 0, -1)
     assert [json.loads(each)["headers"]["argsrepr"] for each in reversed(raw)] == [f"batch_a.s{n}" for n in range(1500)]
-    assert await client.llen(hint.queue_key(namespace, QUARANTINE)) == 1
+    assert await client.llen(queue_key(namespace, QUARANTINE)) == 1
     keys = await client.keys(f"*{namespace}*")
-    assert all(key.decode().startswith(hint.key_prefix(namespace)) for key in keys)
+    assert all(key.decode().startswith(key_prefix(namespace)) for key in keys)
 
 
 async def test_nothing_is_sent_when_one_of_many_is_wrong(
@@ -174,7 +175,7 @@ async def test_nothing_is_sent_when_one_of_many_is_wrong(
 ) -> None:
     with pytest.raises(ValueError, match="no queue 'bluk'"):
         await hints.publish(ledger, [(BULK, "job_1"), ("bluk", "job_2")])
-    assert await client.llen(hint.queue_key(namespace, BULK)) == 0
+    assert await client.llen(queue_key(namespace, BULK)) == 0
 
 
 def test_the_names_of_the_tasks_are_on_the_wire() -> None:

@@ -25,6 +25,7 @@ from headrace.ledger.recover import recover
 from headrace.ledger.resume import resume
 from headrace.ledger.script import AWAY
 from headrace.ledger.seal import seal
+from headrace.ledger.server_check import server_uptime_ms
 from headrace.ledger.set_aside import readable
 from headrace.ledger.shard_range import ShardRange
 from headrace.ledger.state import BatchState
@@ -102,8 +103,8 @@ class Tend:
 
     async def _server_is_old_enough(self) -> bool:
         # After a restart of the server every lease looks expired, though the calls may all be running.
-        info = await self._ledger.client.info("server")
-        return info.get("uptime_in_seconds", LEASE_MS) * 1000 >= LEASE_MS
+        uptime_ms = await server_uptime_ms(self._ledger)
+        return uptime_ms is None or uptime_ms >= LEASE_MS
 
     async def _batches(self) -> list[tuple[str, str]]:
         """Feed every open batch up to its window, in turn, so that a small one is not stuck behind a big one."""
