@@ -18,6 +18,11 @@ class Claimed(msgspec.Struct, frozen=True):
     epoch: int
     record: dict[str, bytes]
 
+    @property
+    def calls(self) -> str:
+        """The calls made so far, as `park` and `release` were given them; empty at first."""
+        return self.record.get("calls", b"").decode()
+
     def integer(self, field: str) -> int:
         return int(self.record.get(field) or 0)
 

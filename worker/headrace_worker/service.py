@@ -23,6 +23,7 @@ from headrace.ledger.batch_record import template_body
 from headrace.ledger.recover import process_prefix
 from headrace.ledger.script import AWAY, Ledger
 from headrace.ledger.set_aside import readable
+from headrace.ledger.stop_reason import StopReason
 from headrace.settings import STATE_FOLDER, Settings, find_state_folder
 from headrace.storage.local import FileStore, attach
 from headrace.text.readable import UNREADABLE
@@ -52,7 +53,9 @@ class Process:
         self.stopping = asyncio.Event()
         self.store: FileStore | None = None
         self.store_problem = ""
-        self.at_work: dict[str, tuple[str, Callable[[str], None]]] = {}  # shard or join → its batch, and how to stop it
+        self.at_work: dict[
+            str, tuple[str, Callable[[StopReason], None]]
+        ] = {}  # shard or join → its batch, and how to stop it
         self._templates: dict[str, Template] = {}
         self.loop: asyncio.AbstractEventLoop | None = None  # of the pool, from start on
         self.loops: list[Callable[[], Coroutine[None, None, None]]] = []  # what else runs from start to stop
@@ -99,7 +102,7 @@ class Process:
                 await announce(self.ledger, self.name, None)
         await self.ledger.close()
 
-    def stop_batch(self, batch_id: str, reason: str) -> None:
+    def stop_batch(self, batch_id: str, reason: StopReason) -> None:
         """Tell every shard of the batch in this process, sooner than the next beat does."""
         for batch, stop in list(self.at_work.values()):
             if batch == batch_id:

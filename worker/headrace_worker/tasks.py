@@ -23,6 +23,7 @@ from headrace.ledger.queues import QUARANTINE
 from headrace.ledger.recover import report_fault
 from headrace.ledger.release import release
 from headrace.ledger.script import AWAY
+from headrace.ledger.stop_reason import NOT_WRITABLE, StopReason
 from headrace.settings import Settings, redis_url
 from headrace.waiting import patiently
 from headrace_worker.engine.deployment_hold import Deferred
@@ -50,7 +51,7 @@ class Run(Protocol):
     def epoch(self) -> int: ...
     @property
     def calls_in_flight(self) -> int | None: ...
-    def stop(self, reason: str) -> None: ...
+    def stop(self, reason: StopReason) -> None: ...
 
 
 def register(app: Any) -> None:
@@ -225,7 +226,7 @@ class BatchWork:
         self.claimed = claimed
         self.batch_id = batch_of(claimed.record_id)
         self.shard: ShardRun | None = None
-        self.stopped: str | None = None
+        self.stopped: StopReason | None = None
 
     @property
     def epoch(self) -> int:
@@ -237,9 +238,9 @@ class BatchWork:
 
     @property
     def calls(self) -> str:
-        return self.shard.calls if self.shard else self.claimed.record.get("calls", b"").decode()
+        return self.shard.calls if self.shard else self.claimed.calls
 
-    def stop(self, reason: str) -> None:
+    def stop(self, reason: StopReason) -> None:
         self.stopped = reason
         if self.shard is not None:
             self.shard.stop(reason)
@@ -280,8 +281,8 @@ class BatchWork:
             raise
         if finished:
             return
-        if self.shard.stopped in {"FENCED", "CLOSED", "UNKNOWN", "DAMAGED"}:
-            if self.shard.stopped == "DAMAGED":
+        if self.shard.stopped in NOT_WRITABLE:
+            if self.shard.stopped == StopReason.DAMAGED:
                 raise Damaged(claimed.record_id)
             log.warning("lost to another attempt", record=claimed.record_id, reason=self.shard.stopped)
         elif self.shard.deferred is not None:

@@ -53,7 +53,7 @@ def test_every_move_has_a_module_and_a_test_of_its_name(move: str) -> None:
     assert (Path(__file__).parent / f"test_{move}.py").is_file()
 
 
-KNOWN = {"__init__", "damage", "keys", "queues", "script", "server_check", "shard_range", "state"}
+KNOWN = {"__init__", "damage", "keys", "queues", "script", "server_check", "shard_range", "state", "stop_reason"}
 READS = {
     *("answer_cache", "batch_record", "chat_job", "event_log", "inspection", "job_record", "queued_record", "records"),
     *("row_refusals", "shard_rows", "store_name"),

@@ -28,12 +28,14 @@ from headrace.ledger.recover import MAX_DEATHS_ALONE, SHARD_WIDTH
 from headrace.ledger.script import AWAY
 from headrace.ledger.shard_range import part_file
 from headrace.ledger.shard_rows import rows_of
+from headrace.ledger.stop_reason import CALLS_MAY_END, StopReason
 from headrace.storage.local import FileStore
 from headrace.text.readable import UNWRITABLE
 from headrace.waiting import patiently
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred
-from headrace_worker.engine.engine import Engine, Tries
+from headrace_worker.engine.engine import Engine
 from headrace_worker.engine.reask import reasked, with_earlier
+from headrace_worker.engine.tries import Tries, format_item_tries, parse_item_tries
 from headrace_worker.execution.part_file import part_lines, with_room
 from headrace_worker.flower_progress import report_progress
 from headrace_worker.service import Process
@@ -64,8 +66,8 @@ class ShardRun:
         self.batch = batch
         self.template = template
         self.first_line = claimed.integer("line")
-        self.tries = parse_tries(claimed.record.get("calls", b"").decode())
-        self.stopped: str | None = None
+        self.tries = parse_item_tries(claimed.calls)
+        self.stopped: StopReason | None = None
         self.proven = False  # in quarantine: its suspects survived
         self.deferred: Deferred | None = None
         self._pending: list[CheckpointRow] = []
@@ -94,14 +96,14 @@ class ShardRun:
     @property
     def calls(self) -> str:
         """The tries of the items that have no row yet, for `park` and `release`."""
-        return " ".join(f"{index}={tries}" for index, tries in self.tries.items() if tries.calls)
+        return format_item_tries(self.tries)
 
-    def stop(self, reason: str) -> None:
-        """End early. `PAUSED` and `REQUEUED` let the calls in flight finish; anything else closes their connections."""
+    def stop(self, reason: StopReason) -> None:
+        """End early. Some reasons let the calls in flight finish; any other closes their connections."""
         self.stopped = self.stopped or reason
         for task in self._running:
             tries = self.tries.get(self._at.get(task, -1))
-            if reason not in {"PAUSED", "REQUEUED"} or (tries is not None and not tries.calling):
+            if reason not in CALLS_MAY_END or (tries is not None and not tries.calling):
                 task.cancel()
 
     async def run(self) -> bool:
@@ -327,11 +329,11 @@ class ShardRun:
             done=len(self._rows), failed=self._failed, tokens=self._tokens, total=self.claimed.integer("count")
         )
         if state == "cancelling":
-            self.stop("CANCELLED")
+            self.stop(StopReason.CANCELLED)
         if state == "paused":
             if failing is not None and not self.stopped:
                 log.warning("batch paused", batch=self.batch_id, reason=failing.code)
-            self.process.stop_batch(self.batch_id, "PAUSED")
+            self.process.stop_batch(self.batch_id, StopReason.PAUSED)
 
     def _failing(self, failures: Sequence[CallError]) -> Failing | None:
         """Return what a checkpoint is told of them. Of several codes at once the last one: the others come again."""
@@ -374,8 +376,3 @@ def retried(tries: Tries, reasks: int) -> dict[str, int]:
     """The counter of an item's calls that were made because one before had failed."""
     again = tries.calls - 1 - reasks
     return {"retried": again} if again > 0 else {}
-
-
-def parse_tries(text: str) -> dict[int, Tries]:
-    entries = (entry.partition("=") for entry in text.split())
-    return {int(index): Tries.parse(tries) for index, _, tries in entries}
