@@ -38,7 +38,7 @@ from headrace_worker.service import Process
 log = structlog.get_logger("headrace.worker.tasks")
 
 STORAGE_WAIT_MS = 2_000
-KINDS = {b"job", b"shard", b"join"}
+KINDS = {"job", "shard", "join"}
 NOTHING_TO_DO = (Busy, Finished, Cancelled, Dead, Paused, Unknown)
 
 
@@ -138,7 +138,7 @@ async def begin(process: Process, record_id: str) -> Claimed | None:
     token = secrets.token_hex(8)
     try:
         claimed = await claim(process.ledger, record_id, token=token, owner=process.name, queue=process.role)
-        if claimed.record.get("kind") in KINDS:
+        if claimed.kind in KINDS:
             return claimed
         await process.damage.records([record_id], process.role, Damaged(record_id, "no kind"))
     except Damaged as damaged:
@@ -258,7 +258,7 @@ class BatchWork:
         store = await process.find_store()
         ledger = process.ledger
         batch = await patiently(lambda: batch_record(ledger, self.batch_id))
-        if claimed.record["kind"] == b"join":
+        if claimed.kind == "join":
             await join(process, self.batch_id, claimed.epoch, batch, store)
             log.info("batch closed", batch=self.batch_id, outcome=batch.outcome)
             return

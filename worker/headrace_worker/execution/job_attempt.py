@@ -16,7 +16,7 @@ from headrace.chat.completion import Completion, Outcome, written
 from headrace.chat.tool_schemas import reshaped_tools
 from headrace.errors import CODES, CallError, Closed, Damaged, Failure, Fenced, InputError
 from headrace.jobs.job import BODY_VERSION, Job
-from headrace.ledger.claim import LEASE_MS, Claimed
+from headrace.ledger.claim import Claimed
 from headrace.ledger.expire import FAILURE
 from headrace.ledger.finish import finish
 from headrace.ledger.park import park
@@ -71,7 +71,7 @@ class Attempt:
 
     @property
     def _tenant(self) -> str:
-        return self.claimed.record.get("tenant", b"default").decode()
+        return self.claimed.tenant
 
     def stop(self, reason: StopReason) -> None:
         if reason == StopReason.UNKNOWN:
@@ -91,11 +91,11 @@ class Attempt:
         self.stop(StopReason(reason))
 
     async def run(self) -> None:
-        if "cancel" in self.claimed.record:  # it was cancelled while its last attempt was on its way out
+        if self.claimed.is_cancelled:
             await self.cancelled()
             return
         try:
-            job = job_of(self.claimed.record["body"])
+            job = job_of(self.claimed.body)
         except InputError as error:
             await self._fail(Failure("invalid_request", f"the body in Redis cannot be used: {error}"))
             return
@@ -124,10 +124,9 @@ class Attempt:
                 deadline.cancel()
 
     def _left_s(self) -> float | None:
-        """Seconds until its deadline, by the server's clock: the lease was made at the claim, `LEASE_MS` before its end."""
-        if "expires" not in self.claimed.record:
-            return None
-        return (self.claimed.integer("expires") - self.claimed.integer("lease") + LEASE_MS) / 1000
+        """Seconds until its deadline, by the server's clock."""
+        left_ms = self.claimed.left_ms
+        return None if left_ms is None else left_ms / 1000
 
     async def _ask(self, job: Job) -> None:
         self._call = asyncio.create_task(
@@ -290,7 +289,7 @@ class Attempt:
 
     def _version(self) -> object:
         try:
-            return msgspec.json.decode(self.claimed.record["body"]).get("v")
+            return msgspec.json.decode(self.claimed.body).get("v")
         except (*UNREADABLE, KeyError, AttributeError):
             return BODY_VERSION
 

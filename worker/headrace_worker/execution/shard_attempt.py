@@ -65,7 +65,8 @@ class ShardRun:
         self.claimed = claimed
         self.batch = batch
         self.template = template
-        self.first_line = claimed.integer("line")
+        self.range = claimed.shard_range
+        self.first_line = self.range.line
         self.tries = parse_item_tries(claimed.calls)
         self.stopped: StopReason | None = None
         self.proven = False  # in quarantine: its suspects survived
@@ -120,7 +121,7 @@ class ShardRun:
         todo = [index for index in range(len(items)) if index not in rows]
         writer = asyncio.create_task(self._write())
         try:
-            if self.claimed.record.get("queue") == b"quarantine":
+            if self.claimed.is_quarantined:
                 await self._run_suspects(items, todo)
             else:
                 await self._run_together(items, todo)
@@ -138,12 +139,7 @@ class ShardRun:
         return True
 
     async def _items(self) -> list[Item]:
-        name, offset, length = (
-            self.batch.input,
-            self.claimed.integer("offset"),
-            self.claimed.integer("length"),
-        )
-        data = await asyncio.to_thread(self.store.read, name, offset, length)
+        data = await asyncio.to_thread(self.store.read, self.batch.input, self.range.offset, self.range.length)
         return [msgspec.json.decode(line, type=Item) for line in data.splitlines()]
 
     def _sound(self, rows: dict[int, bytes], items: list[Item]) -> dict[int, bytes]:
@@ -159,8 +155,7 @@ class ShardRun:
         return sound
 
     async def _prefill(self) -> None:
-        count = self.claimed.integer("count")
-        rows, codes = await asyncio.to_thread(kept_rows, self.store, self.batch_id, self.first_line, count)
+        rows, codes = await asyncio.to_thread(kept_rows, self.store, self.batch_id, self.first_line, self.range.count)
         if rows:
             await patiently(lambda: prefill(self.ledger, self.id, self.epoch, rows, codes))
 
@@ -194,18 +189,18 @@ class ShardRun:
     async def _run_suspects(self, items: list[Item], todo: list[int]) -> None:
         """In quarantine, in a process with nothing else in it: those in flight when it last died, `company` at a time, which
         is fewer after each death. Of those alone the ledger knows which one runs, so that a crash counts against it."""
-        suspect = self.claimed.record.get("item", b"").decode()
-        if self.claimed.integer("alone") >= MAX_DEATHS_ALONE:
-            index = int(suspect) if suspect and int(suspect) in todo else todo[0]
+        suspect = self.claimed.item
+        if self.claimed.deaths_alone >= MAX_DEATHS_ALONE:
+            index = suspect if suspect is not None and suspect in todo else todo[0]
             failure = Failure("worker_lost", "its worker died on it three times while it ran alone")
             line = error_line(items[index].custom_id, self._request_id(index), failure)
             await self._checkpoint([CheckpointRow(index, "d", line, {f"code:{failure.code}": 1})])
             self.proven = self._may_begin()
             return
-        if suspect and int(suspect) in todo:
-            todo = [int(suspect), *(other for other in todo if other != int(suspect))]
-        suspects = todo[: self.claimed.integer("suspects") or WIDTH]
-        width = self.claimed.integer("company") or 1
+        if suspect is not None and suspect in todo:
+            todo = [suspect, *(other for other in todo if other != suspect)]
+        suspects = todo[: self.claimed.suspects or WIDTH]
+        width = self.claimed.company
         if width > 1:
             await self._run_together(items, suspects, width)
         else:
@@ -325,9 +320,7 @@ class ShardRun:
         for row in rows:
             self._failed += row.kind.lower() != "s"
             self._tokens += row.counters.get("input_tokens", 0) + row.counters.get("output_tokens", 0)
-        report_progress(
-            done=len(self._rows), failed=self._failed, tokens=self._tokens, total=self.claimed.integer("count")
-        )
+        report_progress(done=len(self._rows), failed=self._failed, tokens=self._tokens, total=self.range.count)
         if state == "cancelling":
             self.stop(StopReason.CANCELLED)
         if state == "paused":
