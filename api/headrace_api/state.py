@@ -16,6 +16,7 @@ from headrace.errors import Damaged, Expired, InputError, Unknown
 from headrace.events.ids import START, EventId
 from headrace.events.reader import Reader, Viewer
 from headrace.jobs.job import Job
+from headrace.ledger.job_record import JobStatus, job_body, job_result, job_state, job_status
 from headrace.ledger.state import TERMINAL
 from headrace.settings import Settings
 from headrace.text.readable import UNREADABLE
@@ -112,13 +113,23 @@ class Gateway:
             raise Unknown(job[:JOB_ID_CHARS], "no id of a job: those begin with `job_`")
         return self.client.ledger.keys.job(job)
 
-    async def fields(self, job: str, *names: str) -> list[bytes | None]:
-        record = self.record(job)
-        return await persistently(lambda: self.client.ledger.client.hmget(record, list(names)))
+    async def job_state(self, job: str) -> str | None:
+        """The state of a job; None when there is no record of it. Raises `Unknown` for what is no id."""
+        self.record(job)
+        return await persistently(lambda: job_state(self.client.ledger, job))
+
+    async def job_status(self, job: str) -> JobStatus | None:
+        """As `job_state`, with its times and attempts. Raises `Damaged`."""
+        self.record(job)
+        try:
+            return await persistently(lambda: job_status(self.client.ledger, job))
+        except ValueError:
+            raise Damaged(job, "its record was changed by somebody else") from None
 
     async def asked(self, job: str) -> Job | None:
         """Return what was asked for, as long as it has not ended."""
-        (body,) = await self.fields(job, "body")
+        self.record(job)
+        body = await persistently(lambda: job_body(self.client.ledger, job))
         try:
             return msgspec.json.decode(body, type=Job) if body else None
         except msgspec.DecodeError:  # of another version
@@ -126,13 +137,12 @@ class Gateway:
 
     async def outcome(self, job: str) -> Outcome | None:
         """Return how it ended; None when it has not. Raises `Unknown`, or `Expired` when its result is past its lifetime."""
-        (state,) = await self.fields(job, "state")
+        state = await self.job_state(job)
         if state is None:
             raise Unknown(job, "never submitted here, or past its retention of 24 h")
-        if state.decode() not in TERMINAL:
+        if state not in TERMINAL:
             return None
-        record = self.record(job)
-        result = await persistently(lambda: self.client.ledger.client.get(f"{record}:result"))
+        result = await persistently(lambda: job_result(self.client.ledger, job))
         if result is None:
             raise Expired(job, "it ended, and its result is past its lifetime (`ttl_s` of its submission)")
         try:

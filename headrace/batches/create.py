@@ -18,9 +18,9 @@ from headrace.batches.template import Item, Template
 from headrace.chat.feedback import feedback
 from headrace.errors import Finished, InputError, Unreachable
 from headrace.jobs.job import new_id
+from headrace.ledger.batch_record import BatchRecord, known_batch, template_body
 from headrace.ledger.open import open_batch
 from headrace.ledger.queues import BULK
-from headrace.ledger.records import batch_fields
 from headrace.ledger.script import AWAY, Ledger
 from headrace.ledger.state import BATCH_TERMINAL, BatchState
 from headrace.schema.python_types import Answers
@@ -56,25 +56,25 @@ async def open_retry(
     """Open a new batch that keeps what succeeded in a closed one and pays only for the rest, or of the rest only for what
     failed with one of `codes`. Returns its id. Raises `InputError` for a code that is none, and when nothing would run."""
     chosen = None if codes is None else checked_codes(codes)
-    old = await batch_fields(ledger, batch_id)
-    if old["state"] not in BATCH_TERMINAL:
-        raise InputError(f"{batch_id} is {old['state']}; a batch is retried after it has ended")
-    body = await ledger.client.get(ledger.keys.template(old["template"]))
+    old = await known_batch(ledger, batch_id)
+    if old.state not in BATCH_TERMINAL:
+        raise InputError(f"{batch_id} is {old.state}; a batch is retried after it has ended")
+    body = await template_body(ledger, old.template)
     if body is None:
         raise InputError(f"{batch_id}: its template is past its retention; extract the input anew")
-    template, refused = template_named(body, old["template"], batch_id), await refusals(ledger, batch_id)
+    template, refused = template_named(body, old.template, batch_id), await refusals(ledger, batch_id)
     if chosen is not None:
         await asyncio.to_thread(lambda: choose(closed_lines(store, old, refused, "errors"), chosen, batch_id))
     new = new_id("batch")
     try:
-        store.link(old["input"], f"{new}/input.jsonl")
-        store.link(old["index"], f"{new}/index")
+        store.link(old.input, f"{new}/input.jsonl")
+        store.link(old.index, f"{new}/index")
         await asyncio.to_thread(take_over, store, old, refused, new, failures=chosen is not None)
         await asyncio.to_thread(index_prefill, store, new, chosen)
     except BaseException:
         store.remove(new)
         raise
-    committed = Committed(int(old["total"]), int(old["shards"]))
+    committed = Committed(old.total, old.shards)
     extra = {"prefill": f"{new}/{SUCCESSES}", "retry_of": batch_id}
     await _open(ledger, new, template, committed, tenant, WINDOW_S, extra)
     return new
@@ -87,13 +87,13 @@ async def open_reask(
     of these items with its answer and what was wrong with it; all other rows it takes over. Returns its id and how many
     items it asks for (0: another client had opened it). None when there is nothing to ask for.
     """
-    old = await batch_fields(ledger, batch_id)
-    if old.get("reasked_as"):
-        return old["reasked_as"], 0
-    body = await ledger.client.get(ledger.keys.template(old["template"]))
-    if body is None or old["state"] != BatchState.COMPLETED or not int(old.get("refused", 0)):
+    old = await known_batch(ledger, batch_id)
+    if old.reasked_as:
+        return old.reasked_as, 0
+    body = await template_body(ledger, old.template)
+    if body is None or old.state != BatchState.COMPLETED or not old.refused:
         return None
-    template, refused = template_named(body, old["template"], batch_id), await refusals(ledger, batch_id)
+    template, refused = template_named(body, old.template, batch_id), await refusals(ledger, batch_id)
     again = await asyncio.to_thread(lines_to_ask, store, old, template, refused)
     if not again:
         return None
@@ -115,10 +115,10 @@ async def open_reask(
     return new, len(again)
 
 
-def lines_to_ask(store: FileStore, batch: dict[str, str], template: Template, refused: Refusals) -> set[int]:
+def lines_to_ask(store: FileStore, batch: BatchRecord, template: Template, refused: Refusals) -> set[int]:
     """The lines of a closed batch that were refused and may be asked for again."""
     lines = set[int]()
-    for line, row in enumerate(merge(store, batch["input"], batch["output"], batch["errors"])):
+    for line, row in enumerate(merge(store, batch.input, batch.output, batch.errors)):
         if line in refused:
             _, completion, _ = outcome_of(row, structured=True)
             if completion is not None and completion.reasks < template.reasks:
@@ -128,15 +128,15 @@ def lines_to_ask(store: FileStore, batch: dict[str, str], template: Template, re
 
 def refused_items(
     store: FileStore,
-    batch: dict[str, str],
+    batch: BatchRecord,
     template: Template,
     refused: Refusals,
     answers: Answers[Any],
     again: set[int],
 ) -> Iterator[Item]:
     """The items of a closed batch, those of the lines in `again` with the conversation that asks for them again."""
-    rows = merge(store, batch["input"], batch["output"], batch["errors"])
-    for line, (raw, row) in enumerate(zip(store.lines(batch["input"]), rows, strict=True)):
+    rows = merge(store, batch.input, batch.output, batch.errors)
+    for line, (raw, row) in enumerate(zip(store.lines(batch.input), rows, strict=True)):
         item = msgspec.json.decode(raw, type=Item)
         if line in again and (completion := outcome_of(row, structured=True)[1]) is not None:
             error = row_of(row, answers, structured=True).error
@@ -151,13 +151,13 @@ def refused_items(
         yield item
 
 
-def take_over(store: FileStore, old: dict[str, str], refused: Refusals, new: str, *, failures: bool) -> None:
+def take_over(store: FileStore, old: BatchRecord, refused: Refusals, new: str, *, failures: bool) -> None:
     """Have the lines of a closed batch in the folder of its successor: what succeeded, and what did not if that is kept."""
     for which, name in (("output", SUCCESSES), ("errors", FAILURES))[: 1 + failures]:
         if refused:
             store.commit(f"{new}/{name}", closed_lines(store, old, refused, which))
         else:
-            store.link(old[which], f"{new}/{name}")
+            store.link(old.output if which == "output" else old.errors, f"{new}/{name}")
 
 
 async def _open(

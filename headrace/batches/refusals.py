@@ -6,6 +6,7 @@ import msgspec
 
 from headrace.batches.output_lines import error_line
 from headrace.errors import Failure
+from headrace.ledger.row_refusals import refusal_reasons, refusal_reasons_of, refused_bits, refused_bits_between
 from headrace.ledger.script import Ledger
 from headrace.waiting import persistently
 
@@ -39,24 +40,21 @@ class Refusals:
 
 async def refusals(ledger: Ledger, batch_id: str) -> Refusals:
     """All refusals of a batch."""
-    key = ledger.keys.batch(batch_id)
-    bits = await persistently(lambda: ledger.client.get(f"{key}:refused"))
+    bits = await persistently(lambda: refused_bits(ledger, batch_id))
     if not bits:
         return Refusals()
-    reasons = await persistently(lambda: ledger.client.hgetall(f"{key}:reasons"))
-    return Refusals(bits, {int(line): why.decode(errors="replace") for line, why in reasons.items()})
+    return Refusals(bits, await persistently(lambda: refusal_reasons(ledger, batch_id)))
 
 
 async def refusals_among(ledger: Ledger, batch_id: str, first: int, count: int) -> Refusals:
     """The refusals among `count` lines from `first` on."""
-    key, start = f"{ledger.keys.batch(batch_id)}", first // 8
-    bits = await persistently(lambda: ledger.client.getrange(f"{key}:refused", start, (first + count - 1) // 8))
+    start, end = first // 8, (first + count - 1) // 8
+    bits = await persistently(lambda: refused_bits_between(ledger, batch_id, start, end))
     if not any(bits):
         return Refusals()
     lines = [line for line in range(first, first + count) if line in Refusals(bits, first=start * 8)]
-    reasons = await persistently(lambda: ledger.client.hmget(f"{key}:reasons", lines)) if lines else []
-    known = zip(lines, reasons, strict=True)
-    return Refusals(bits, {line: why.decode(errors="replace") for line, why in known if why is not None}, start * 8)
+    reasons = await persistently(lambda: refusal_reasons_of(ledger, batch_id, lines)) if lines else {}
+    return Refusals(bits, reasons, start * 8)
 
 
 class _PaidMessage(msgspec.Struct):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -18,9 +18,12 @@ from headrace.batches.refusals import BY_TYPE, Refusals, refusals_among
 from headrace.chat.completion import Completion
 from headrace.errors import Damaged, Failure, InputError, JobFailed, StorageError, Unknown
 from headrace.events.reader import Reader
-from headrace.ledger.records import readable
+from headrace.ledger.batch_record import BatchRecord, FieldName, batch_field, part_of_shard
+from headrace.ledger.damage import readable
+from headrace.ledger.keys import shard_id
 from headrace.ledger.script import Ledger
-from headrace.ledger.shard_range import ShardRange, part_file
+from headrace.ledger.shard_range import ShardRange
+from headrace.ledger.shard_rows import rows_in_order
 from headrace.ledger.state import BATCH_TERMINAL
 from headrace.schema.python_types import Answers, places_of
 from headrace.storage.local import FileStore
@@ -166,27 +169,15 @@ class ResultLines:
                 raise
         if state in BATCH_TERMINAL:
             return [], True
-        rows: list[bytes | None] = await persistently(
-            lambda: self._ledger.client.hmget(
-                f"{self._ledger.keys.shard(f'{self._id}.s{number}')}:res",
-                list(range(done, min(done + PAGE, shard.count))),
-            )
-        )
-        ready: list[bytes] = []
-        for row in rows:
-            if row is None:
-                break
-            ready.append(row)
+        end = min(done + PAGE, shard.count)
+        ready = await persistently(lambda: rows_in_order(self._ledger, shard_id(self._id, number), done, end))
         return await asyncio.to_thread(self._lines_of, ready), False
 
     async def _part_and_state(self, number: int) -> tuple[str | None, str]:
-        async with self._ledger.client.pipeline(transaction=False) as pipeline:
-            pipeline.hget(f"{self._key}:parts", number)
-            pipeline.hget(self._key, "state")
-            part, state = await pipeline.execute()
+        part, state = await part_of_shard(self._ledger, self._id, number)
         if state is None:
             raise Unknown(self._id, "past its retention")
-        return None if part is None else part_file(self._id, number, part.decode()), state.decode()
+        return part, state
 
     def _of_part(self, part: str, done: int) -> list[bytes]:
         return [line[1:].rstrip(b"\n") for line in islice(self._store.lines(part), done, done + PAGE)]
@@ -204,24 +195,25 @@ class ResultLines:
         return lines
 
     async def _closed(self, given: int) -> AsyncGenerator[list[bytes]]:
-        output, errors, source = [await self._field(name) for name in ("output", "errors", "input")]
+        output, errors = await self._field("output"), await self._field("errors")
+        source = await self._field("input")
         merged = islice(merge(self._store, source, output, errors), given, None)
         while page := await asyncio.to_thread(lambda: list(islice(merged, PAGE))):
             yield page
 
-    async def _field(self, name: str) -> str:
-        value = await persistently(lambda: self._ledger.client.hget(self._key, name))
+    async def _field(self, name: FieldName) -> str:
+        value = await persistently(lambda: batch_field(self._ledger, self._id, name))
         if value is None:
             raise Unknown(self._id, "no such batch, or past its retention")
-        return value.decode()
+        return value
 
 
-def closed_lines(store: FileStore, batch: Mapping[str, str], refused: Refusals, which: str) -> Iterator[bytes]:
+def closed_lines(store: FileStore, batch: BatchRecord, refused: Refusals, which: str) -> Iterator[bytes]:
     """The lines of the `output` or the `errors` of a closed batch (its record), after what was `refused` of it."""
     if not refused:
-        yield from store.lines(batch[which])
+        yield from store.lines(batch.output if which == "output" else batch.errors)
         return
-    for number, (good, line) in enumerate(merged(store, batch["input"], batch["output"], batch["errors"])):
+    for number, (good, line) in enumerate(merged(store, batch.input, batch.output, batch.errors)):
         if (good and number not in refused) == (which == "output"):
             yield refused.applied(number, line) + b"\n"
 

@@ -11,13 +11,17 @@ import json
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from headrace.broker.queue import key_prefix, queue_key
 from headrace.errors import SettingsError
-from headrace.ledger.keys import Keys
 from headrace.ledger.queues import INTERACTIVE, QUEUES
 from headrace.text.quoting import quoted
+
+if TYPE_CHECKING:  # they would bring redis-py
+    from headrace.ledger.queued_record import HintCounts
+    from headrace.ledger.script import Ledger
 
 JOB = "headrace.job"
 SHARD = "headrace.shard"
@@ -38,25 +42,6 @@ def task_name(record_id: str) -> str:
 def is_hint(queue: str, record_id: str) -> bool:
     """Return whether a hint can be made of them."""
     return queue in QUEUES and (record_id.startswith("job_") or SHARD_ID.fullmatch(record_id) is not None)
-
-
-def key_prefix(namespace: str) -> str:
-    """Return what every broker key and channel of `namespace` begins with.
-
-    It carries the ledger's tag, so that one ACL pattern covers both and all keys share one slot. kombu puts it before
-    keys and also before pub/sub channels, which know no databases: events and remote control stay inside the namespace.
-    """
-    return f"{{{namespace}}}celery:"
-
-
-def queue_key(namespace: str, queue: str) -> str:
-    """The Redis list in which the hints of `queue` wait (for `LLEN`)."""
-    return key_prefix(namespace) + queue
-
-
-def unacked_key(namespace: str) -> str:
-    """The Redis hash of the hints that workers hold (for `HLEN`)."""
-    return key_prefix(namespace) + "unacked"
 
 
 def broker_url(redis_url: str) -> str:
@@ -139,18 +124,17 @@ def configure(redis_url: str, namespace: str) -> dict[str, Any]:
     }
 
 
-def task_id(record_id: str, attempts: bytes | None, hints: bytes | None) -> str:
+def task_id(record_id: str, counts: HintCounts | None) -> str:
     """The id of the Celery message of a record: its own for the first attempt, `….2` for the second, `….2-3` for the third
-    hint of that one. `attempts` and `hints` are the fields `n` and `hints` of the record.
+    hint of that one. `counts` is what the record says of both, None when it says nothing.
 
     No two messages share one: a worker remembers which ones were revoked, and Flower what came of each.
     """
-    try:
-        attempt, hint = int(attempts or b"") + 1, int(hints or b"")
-    except ValueError:  # gone, or damaged: whoever claims it sees that
+    if counts is None:  # gone, or damaged: whoever claims it sees that
         return f"{record_id}.{uuid4().hex[:12]}"
-    if hint > 1:
-        return f"{record_id}.{attempt}-{hint}"
+    attempt = counts.attempts + 1
+    if counts.hints > 1:
+        return f"{record_id}.{attempt}-{counts.hints}"
     return record_id if attempt == 1 else f"{record_id}.{attempt}"
 
 
@@ -196,35 +180,28 @@ class Hints:
             queues.setdefault(queue, []).append(self.envelope(queue, record_id, tasks.get(record_id)))
         return [("LPUSH", queue_key(self._namespace, queue), *messages) for queue, messages in queues.items()]
 
-    async def publish(self, client: Any, hints: Iterable[tuple[str, str]]) -> None:
-        """Publish `(queue, id)` pairs of new records in one round trip on the ledger's `client`. Raises what the client raises.
+    async def publish(self, ledger: Ledger, hints: Iterable[tuple[str, str]]) -> None:
+        """Publish `(queue, id)` pairs of new records in one round trip. Raises what the ledger's connection raises.
 
         After an error some may have been published: to publish all of them again is harmless, and what never is gets due.
         """
-        await self._send(client, self.push(hints))
+        await self._send(ledger, self.push(hints))
 
-    async def publish_again(self, client: Any, hints: Iterable[tuple[str, str]]) -> None:
+    async def publish_again(self, ledger: Ledger, hints: Iterable[tuple[str, str]]) -> None:
         """As `publish`, for records that may have had hints before: each message is numbered by what its record says."""
         hints = list(hints)
         if not hints:
             return
-        keys = Keys(self._namespace)
-        async with client.pipeline(transaction=False) as pipeline:
-            for _, record_id in hints:
-                pipeline.hmget(keys.record(record_id), ["n", "hints"])
-            counts = await pipeline.execute(raise_on_error=False)
-        tasks = {
-            record_id: task_id(record_id, *(count if isinstance(count, list) else (None, None)))
-            for (_, record_id), count in zip(hints, counts, strict=True)
-        }
-        await self._send(client, self.push(hints, tasks))
+        from headrace.ledger.queued_record import hint_counts
 
-    async def _send(self, client: Any, commands: list[tuple[str | bytes, ...]]) -> None:
+        ids = [record_id for _, record_id in hints]
+        counts = await hint_counts(ledger, ids)
+        tasks = {record_id: task_id(record_id, count) for record_id, count in zip(ids, counts, strict=True)}
+        await self._send(ledger, self.push(hints, tasks))
+
+    async def _send(self, ledger: Ledger, commands: list[tuple[str | bytes, ...]]) -> None:
         if commands:
-            async with client.pipeline(transaction=False) as pipeline:
-                for command in commands:
-                    pipeline.execute_command(*command)
-                await pipeline.execute()
+            await ledger.send(commands)
 
 
 # What stands in the envelope where a hint's own values go.

@@ -45,7 +45,9 @@ from headrace.jobs.job import Job, new_id
 from headrace.jobs.retry import retry_job
 from headrace.ledger import records
 from headrace.ledger.announce import Announcement, announcements
+from headrace.ledger.batch_record import known_batch
 from headrace.ledger.cancel import cancel
+from headrace.ledger.damage import readable
 from headrace.ledger.queues import INTERACTIVE
 from headrace.ledger.records import Batch, JobSummary
 from headrace.ledger.resume import resume
@@ -99,7 +101,7 @@ class AsyncHeadrace(OneLoop):
         self.check_loop()
         try:
             async with self.talking():
-                await self.ledger.client.ping()
+                await self.ledger.ping()
         except BaseException:
             await self.close()
             raise
@@ -178,7 +180,7 @@ class AsyncHeadrace(OneLoop):
             )
             if known == job_id:
                 with suppress(*AWAY):  # accepted all the same: `due` publishes the hint
-                    await self.hints.publish(self.ledger.client, [(INTERACTIVE, job_id)])
+                    await self.hints.publish(self.ledger, [(INTERACTIVE, job_id)])
         return known
 
     @overload
@@ -307,7 +309,7 @@ class AsyncHeadrace(OneLoop):
             if subject_id.startswith("batch_"):
                 subject_id = await records.latest(self.ledger, subject_id)
             try:
-                with records.readable(subject_id):
+                with readable(subject_id):
                     return await cancel(self.ledger, subject_id)
             except Unknown:
                 raise Unknown(subject_id, "never submitted here, or past its retention") from None
@@ -321,7 +323,7 @@ class AsyncHeadrace(OneLoop):
         """Let a paused batch go on, once what paused it is put right; returns its state. Raises `Closed` after its end."""
         async with self.talking():
             batch_id = await records.latest(self.ledger, checked_id(batch_id, "batch"))
-            with records.readable(batch_id):
+            with readable(batch_id):
                 await resume(self.ledger, batch_id)
             return (await records.batch(self.ledger, batch_id)).state
 
@@ -330,19 +332,19 @@ class AsyncHeadrace(OneLoop):
         failed with one of them. Returns its id."""
         async with self.talking():
             batch_id = await records.latest(self.ledger, batch_id)
-            with records.readable(batch_id):
+            with readable(batch_id):
                 return await open_retry(self.ledger, await self.store(), batch_id, tenant=TENANT, codes=codes)
 
     async def output_lines(self, batch_id: str, *, which: str = "output") -> Callable[[], Iterator[bytes]]:
         """Return what gives the lines of a closed batch's `output` or `errors`, in OpenAI's batch form, in input order."""
         async with self.talking():
             batch_id = await records.latest(self.ledger, batch_id)
-            fields = await records.batch_fields(self.ledger, batch_id)
-            with records.readable(batch_id):
+            record = await known_batch(self.ledger, batch_id)
+            with readable(batch_id):
                 store, refused = await self.store(), await refusals(self.ledger, batch_id)
-        if fields["state"] not in BATCH_TERMINAL:
-            raise InputError(f"{batch_id} is {fields['state']}; its output is there when it has ended")
-        return lambda: closed_lines(store, fields, refused, which)
+        if record.state not in BATCH_TERMINAL:
+            raise InputError(f"{batch_id} is {record.state}; its output is there when it has ended")
+        return lambda: closed_lines(store, record, refused, which)
 
     async def lines_of(self, batch_id: str) -> ResultLines:
         """The output lines of a batch, as they come."""

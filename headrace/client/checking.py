@@ -19,7 +19,8 @@ from headrace.batches.results import ResultsPage, Row, row_of, wait_at_most
 from headrace.batches.stored import template_named
 from headrace.chat.completion import Completion
 from headrace.errors import Gap, InputError
-from headrace.ledger.records import batch_fields, latest
+from headrace.ledger.batch_record import BatchRecord, known_batch, state_if_refused, template_body
+from headrace.ledger.records import latest
 from headrace.ledger.refuse_rows import refuse_rows
 from headrace.ledger.state import BATCH_TERMINAL
 from headrace.schema.python_types import Answers, as_it_is
@@ -66,10 +67,10 @@ class TypeCheck:
         for again they come when the batch that asks has them."""
         given, batch_id = 0, await persistently(lambda: latest(self._ledger, self._first))
         while True:
-            fields = await persistently(lambda batch_id=batch_id: batch_fields(self._ledger, batch_id))
-            structured = fields.get("structured") == "1"
+            record = await persistently(lambda batch_id=batch_id: known_batch(self._ledger, batch_id))
+            structured = record.structured
             check_structured(batch_id, self._answers, structured=structured)
-            counts, reasks = await self._meant(fields)
+            counts, reasks = await self._meant(record)
             reasks *= reask
             waits = False
             lines = await self._client.lines_of(batch_id)
@@ -96,10 +97,10 @@ class TypeCheck:
         """Read all rows, without giving them to anybody. One that is given up goes on where it was."""
         batch_id = await persistently(lambda: latest(self._ledger, self._first))
         while True:
-            fields = await persistently(lambda batch_id=batch_id: batch_fields(self._ledger, batch_id))
-            structured = fields.get("structured") == "1"
+            record = await persistently(lambda batch_id=batch_id: known_batch(self._ledger, batch_id))
+            structured = record.structured
             check_structured(batch_id, self._answers, structured=structured)
-            counts, reasks = await self._meant(fields)
+            counts, reasks = await self._meant(record)
             if not counts:
                 return
             lines = await self._client.lines_of(batch_id)
@@ -124,12 +125,12 @@ class TypeCheck:
             checked.pop(next(iter(checked)))
         checked[key] = read
 
-    async def _meant(self, fields: dict[str, str]) -> tuple[bool, int]:
+    async def _meant(self, record: BatchRecord) -> tuple[bool, int]:
         """Return whether what the type refuses counts, and how often it is then asked for again."""
         if not has_type(self._answers):
             return False, 0
-        body = await persistently(lambda: self._ledger.client.get(self._ledger.keys.template(fields["template"])))
-        template = template_named(body, fields["template"], self._first) if body else None
+        body = await persistently(lambda: template_body(self._ledger, record.template))
+        template = template_named(body, record.template, self._first) if body else None
         counts = self._counts or (template is not None and template.schema == self._answers.schema)
         return counts, template.reasks if template is not None and counts else 0
 
@@ -154,13 +155,12 @@ class TypeCheck:
 
     async def _asked_again(self, batch_id: str) -> str | None:
         """The batch that asks again for what was refused of `batch_id`, once that has closed; None for nothing to ask."""
-        record = self._ledger.keys.batch(batch_id)
-        with await self._client.reader.view(record, "now") as viewer:
+        with await self._client.reader.view(self._ledger.keys.batch(batch_id), "now") as viewer:
             while True:
-                state, refused = await persistently(lambda: self._ledger.client.hmget(record, "state", "refused"))
-                if not int(refused or 0) or state is None:
+                state = await persistently(lambda: state_if_refused(self._ledger, batch_id))
+                if state is None:
                     return None
-                if state.decode() in BATCH_TERMINAL:
+                if state in BATCH_TERMINAL:
                     break
                 await wait_at_most(viewer.next, LOOK_S)
         async with self._client.talking():

@@ -26,6 +26,8 @@ from headrace.client.checking import TypeCheck, has_type
 from headrace.client.stream import AsyncJobStream
 from headrace.errors import Damaged, Expired, Failure, InputError, JobFailed, Unknown, WaitTimeout
 from headrace.ledger import records
+from headrace.ledger.damage import readable
+from headrace.ledger.job_record import job_result, job_state
 from headrace.ledger.records import Batch
 from headrace.ledger.state import BATCH_TERMINAL, TERMINAL
 from headrace.schema.python_types import Answers
@@ -57,10 +59,10 @@ class AsyncJobHandle(Generic[T]):
     async def status(self) -> str:
         """Its state now: queued, running, parked, succeeded, failed, cancelled or dead. Raises `Unknown`."""
         ledger = self._client.ledger
-        state = await persistently(lambda: ledger.client.hget(ledger.keys.job(self.id), "state"))
+        state = await persistently(lambda: job_state(ledger, self.id))
         if state is None:
             raise Unknown(self.id, "never submitted here, or past its retention of 24 h")
-        return state.decode()
+        return state
 
     async def result(self, timeout: float | None = None) -> T:
         """Wait for the answer: the value in the type asked for, or the text where no schema was.
@@ -103,8 +105,7 @@ class AsyncJobHandle(Generic[T]):
 
     async def _outcome(self) -> Outcome:
         ledger = self._client.ledger
-        record = ledger.keys.job(self.id)
-        result = await persistently(lambda: ledger.client.get(f"{record}:result"))
+        result = await persistently(lambda: job_result(ledger, self.id))
         if result is None:
             raise Expired(self.id, "it ended, and its result is past its lifetime (`ttl_s` of submit)")
         try:
@@ -226,7 +227,7 @@ class AsyncBatchHandle(Generic[T]):
             check_free(path, errors, remedy="give results another name")
         for which, target in (("output", path), ("errors", errors)):
             lines = await self._client.output_lines(self.id, which=which)
-            with records.readable(self.id):
+            with readable(self.id):
                 count = await asyncio.to_thread(
                     write_results, lines, target, structured=structured, whole=whole, overwrite=overwrite
                 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -13,6 +13,9 @@ from headrace.broker.hints import broker_url, configure
 from headrace.errors import SettingsError, Unreachable
 from headrace.settings import STATE_FOLDER, Settings, find_state_folder, redis_url
 from headrace.text.masking import masked
+
+if TYPE_CHECKING:  # it brings redis-py
+    from headrace.ledger.inspection import Inspection
 
 Status = Literal["ok", "warning", "error", "skipped"]
 
@@ -55,6 +58,13 @@ class Bench:
         except ValueError:
             # Its text may quote a piece of the password: one with a `/` in it is taken for a port.
             raise SettingsError("HEADRACE_REDIS_URL cannot be read as a URL") from None
+
+    @cached_property
+    def inspection(self) -> Inspection:
+        """The ledger, read over `client`."""
+        from headrace.ledger.inspection import Inspection
+
+        return Inspection(self.client, self.settings.namespace)
 
     @cached_property
     def files(self) -> Path:

@@ -39,14 +39,9 @@ def providers(bench: Bench) -> Iterator[Finding]:
 
 
 def announced_providers(bench: Bench) -> list[str]:
-    from headrace.ledger.announce import live
-    from headrace.ledger.keys import Keys
-
     if bench.unreachable:
         return []
-    stored = bench.client.hgetall(Keys(bench.settings.namespace).providers)
-    workers = live(stored, bench.client.time()[0] * 1000)
-    return sorted({name for worker in workers for name in worker.configured})
+    return sorted({name for worker in bench.inspection.announcements() for name in worker.configured})
 
 
 def provider(bench: Bench, facts: Provider) -> Finding:

@@ -9,8 +9,6 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-import msgspec
-
 from headrace.doctor.context import Bench, Finding
 
 OLDEST_PYTHON = (3, 11)
@@ -65,13 +63,9 @@ def disk(bench: Bench) -> Finding:
 
 def file_store(bench: Bench) -> Finding:
     """The file store that the ledger names can be reached and written here."""
-    from headrace.ledger.keys import Keys
-    from headrace.storage.local import StoreName
-
-    raw = bench.client.hget(Keys(bench.settings.namespace).store, "default")
-    if raw is None:
+    named = bench.inspection.store()
+    if named is None:
         return Finding("file store", "ok", f"none named yet; the first batch takes {bench.files}")
-    named = msgspec.json.decode(raw, type=StoreName)
     root = Path(named.url.removeprefix("file://"))
     for folder in (bench.files, root):
         if store_id(folder) == named.id:

@@ -6,12 +6,10 @@ import re
 import time
 from collections.abc import Iterator
 
-from headrace.broker.hints import queue_key
+from headrace.broker.queue import waiting_hints
 from headrace.doctor.context import WORKERS_S, Bench, Finding, Status
 from headrace.errors import SettingsError, Unreachable, UntrustedFile
-from headrace.ledger.keys import Keys
 from headrace.ledger.queues import QUEUES
-from headrace.ledger.reject import counted
 from headrace.ledger.server_check import problems_of
 from headrace.settings import find_state_folder
 from headrace.text.masking import masked
@@ -125,15 +123,13 @@ def clock(bench: Bench) -> Finding:
 
 def rejections(bench: Bench) -> Finding:
     """Nothing had to be set aside: no message that is no hint, no damaged record."""
-    keys = Keys(bench.settings.namespace)
-    text = counted(bench.client.hgetall(keys.rejections))
-    if not text:
+    found, keys = bench.inspection.rejections(), bench.inspection.keys
+    if not found.text:
         return Finding("set aside", "ok", "nothing")
-    kept = bench.client.llen(keys.rejected)
     return Finding(
         "set aside",
         "warning",
-        f"{text} could not be worked with and were set aside; {kept} of them are kept",
+        f"{found.text} could not be worked with and were set aside; {found.kept} of them are kept",
         f"Somebody else writes to this namespace? See LRANGE '{keys.rejected}' 0 9; then DEL '{keys.rejections}'.",
     )
 
@@ -141,7 +137,7 @@ def rejections(bench: Bench) -> Finding:
 def queues(bench: Bench) -> Iterator[Finding]:
     """Each queue has a worker that answers; and how many hints wait in it."""
     for queue in QUEUES:
-        waiting = bench.client.llen(queue_key(bench.settings.namespace, queue))
+        waiting = waiting_hints(bench.client, bench.settings.namespace, queue)
         said = f"{waiting} {'hint waits' if waiting == 1 else 'hints wait'}"
         serving = [name for name, taken in bench.workers.items() if queue in taken]
         if serving:

@@ -10,13 +10,14 @@ import asyncio
 from bisect import bisect_right
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Protocol
 from weakref import WeakValueDictionary
 
 from redis.exceptions import ResponseError
 
 from headrace.errors import Damaged, HeadraceError, Unknown
 from headrace.events.ids import START, Event, EventId
+from headrace.ledger.event_log import LogTail, log_entries, log_tail
 from headrace.ledger.script import Ledger, is_damage
 from headrace.ledger.state import BATCH_TERMINAL, TERMINAL
 from headrace.waiting import persistently, stop
@@ -35,13 +36,8 @@ class Tail:
         self.ended = state in TERMINAL or state in BATCH_TERMINAL
 
     @staticmethod
-    def parse(values: list[bytes | None]) -> Tail | None:
-        """Of the fields `TAIL_FIELDS`; None when there is no such record. Raises `ValueError` for what is no number."""
-        state, epoch, seq = values
-        return None if state is None else Tail(state.decode(), EventId(int(epoch or 0), int(seq or 0)))
-
-
-TAIL_FIELDS = ("state", "epoch", "seq")
+    def of(tail: LogTail | None) -> Tail | None:
+        return None if tail is None else Tail(tail.state, EventId(tail.epoch, tail.seq))
 
 
 class Woken(Protocol):
@@ -261,10 +257,9 @@ class LogBuffer:
         self._on_growth(self, size)
 
     async def _read(self, first: str, last: str, count: int) -> list[Event]:
-        log = f"{self.record}:log"
         try:
-            entries: Any = await persistently(lambda: read_entries(self._ledger, log, first, last, count))
-            return [Event(EventId.parse(id.decode()), fields[b"d"]) for id, fields in entries]
+            entries = await persistently(lambda: read_entries(self._ledger, self.record, first, last, count))
+            return [Event(EventId.parse(id), data) for id, data in entries]
         except (ValueError, KeyError) as error:
             raise Damaged(self.record, "its log holds what is no event") from error
 
@@ -276,16 +271,16 @@ class LogBuffer:
 async def read_tail(ledger: Ledger, record: str) -> Tail | None:
     """Raises `Damaged` when what stands there is no record."""
     try:
-        return Tail.parse(await ledger.client.hmget(record, TAIL_FIELDS))
+        return Tail.of(await log_tail(ledger, record))
     except (ResponseError, ValueError) as error:
         raise damaged(record, error) from error
 
 
-async def read_entries(ledger: Ledger, log: str, first: str, last: str, count: int) -> Any:
+async def read_entries(ledger: Ledger, record: str, first: str, last: str, count: int) -> list[tuple[str, bytes]]:
     try:
-        return await ledger.client.xrange(log, min=first, max=last, count=count)
+        return await log_entries(ledger, record, first, last, count)
     except ResponseError as error:
-        raise damaged(log, error) from error
+        raise damaged(record, error) from error
 
 
 def damaged(record: str, error: ResponseError | ValueError) -> Exception:

@@ -15,8 +15,9 @@ from redis.exceptions import ResponseError
 
 from headrace.errors import Gone, Unknown
 from headrace.events.ids import START, Event, EventId
-from headrace.events.log_buffer import END, SNAPSHOT, TAIL_FIELDS, LogBuffer, Tail, damaged, read_tail
+from headrace.events.log_buffer import END, SNAPSHOT, LogBuffer, Tail, damaged, read_tail
 from headrace.events.subscription import Subscriber
+from headrace.ledger.event_log import LogTail, log_tails
 from headrace.ledger.script import AWAY, Ledger
 from headrace.waiting import PATIENCE_S, away_too_long, persistently, stop
 
@@ -84,7 +85,7 @@ class Reader:
         if room is None:
             room = LogBuffer(self._ledger, record, most_bytes=self._room_bytes, on_growth=self._on_growth)
             self._rooms[record] = room
-            self._subscriber.listen(f"{record}:ch", room)
+            self._subscriber.listen(self._ledger.keys.channel(record), room)
         self._rooms.move_to_end(record)
         if self._checking is None or self._checking.done():
             self._checking = asyncio.create_task(self._check_tails())
@@ -110,7 +111,7 @@ class Reader:
     def _forget(self, room: LogBuffer) -> None:
         if self._rooms.get(room.record) is room:
             del self._rooms[room.record]
-            self._subscriber.leave(f"{room.record}:ch")
+            self._subscriber.leave(self._ledger.keys.channel(room.record))
         room.drop_ring()
 
     def _on_growth(self, room: LogBuffer, size: int) -> None:
@@ -173,19 +174,16 @@ class Reader:
     async def _tails(self, rooms: list[LogBuffer]) -> list[Tail | Exception | None]:
         """Of each room its tail, None without a record, or `Damaged`: one that cannot be read says nothing of the others."""
         asked = rooms[:CHECKS_AT_ONCE]
-        async with self._ledger.client.pipeline(transaction=False) as pipeline:
-            for room in asked:
-                pipeline.hmget(room.record, TAIL_FIELDS)
-            replies = await pipeline.execute(raise_on_error=False)
+        replies = await log_tails(self._ledger, [room.record for room in asked])
         return [tail_of(room.record, reply) for room, reply in zip(asked, replies, strict=True)]
 
 
-def tail_of(record: str, reply: list[bytes | None] | Exception) -> Tail | Exception | None:
+def tail_of(record: str, reply: LogTail | Exception | None) -> Tail | Exception | None:
     """Return what a reply says of one record. Raises what says nothing about it."""
     try:
         if isinstance(reply, Exception):
             raise reply
-        return Tail.parse(reply)
+        return Tail.of(reply)
     except (ResponseError, ValueError) as error:
         failure = damaged(record, error)
         if failure is error:

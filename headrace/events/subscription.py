@@ -49,7 +49,7 @@ class Subscriber:
     """The listeners by channel. The connection opens with the first channel and closes after the last."""
 
     def __init__(self, ledger: Ledger):
-        self._pool: Any = ledger.client.connection_pool
+        self._pool: Any = ledger.connection_pool
         self._listeners: dict[bytes, Listener] = {}
         self._confirmed: set[bytes] = set()  # by the server, on the present connection
         self._changed = asyncio.Event()

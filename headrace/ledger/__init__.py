@@ -1,5 +1,6 @@
 """The records in Redis and their moves: one Lua script and one module of the same name per move, keys in `keys`, states in
-`state`, reads for people in `records`.
+`state`. Reads are functions with typed answers, in the module of their subject (`job_record`, `batch_record`, `event_log`, …);
+`records` has those for people.
 
-Nothing else writes a record. What a body or a result holds is not known here.
+Nothing else reads or writes a record, or composes a key. What a body or a result holds is not known here.
 """

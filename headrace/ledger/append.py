@@ -33,5 +33,5 @@ async def append_together(ledger: Ledger, calls: Sequence[ScriptCall]) -> list[s
 def append_call(ledger: Ledger, job_id: str, epoch: int, first_seq: int, events: Sequence[bytes]) -> ScriptCall:
     """The call that `append` makes."""
     job = ledger.keys.job(job_id)
-    arguments: dict[str, Argument] = {"epoch": epoch, "first_seq": first_seq, "channel": f"{job}:ch"}
-    return ScriptCall(job_id, {"job": job, "log": f"{job}:log"}, arguments, events)
+    arguments: dict[str, Argument] = {"epoch": epoch, "first_seq": first_seq, "channel": ledger.keys.channel(job)}
+    return ScriptCall(job_id, {"job": job, "log": ledger.keys.log(job)}, arguments, events)

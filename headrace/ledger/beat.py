@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from headrace.ledger.claim import LEASE_MS
 from headrace.ledger.script import Ledger
+from headrace.ledger.stop_reason import StopReason
 
 BEAT_S = 0.5
 
@@ -17,11 +18,9 @@ async def beat(
     process: str = "",
     flights: Mapping[str, int | None] | None = None,
     lease_ms: int = LEASE_MS,
-) -> dict[str, str]:
-    """Renew the leases of `held` (record id → epoch). Returns what stands against a record, by id; the others are kept.
-
-    `CANCELLED`, `PAUSED`: stop and hand back. `FENCED`, `CLOSED`, `UNKNOWN`: stop, nothing can be written. `REQUEUED`: the
-    lease ran out, and nobody has claimed the record since: what is in flight may end, nothing may begin.
+) -> dict[str, StopReason]:
+    """Renew the leases of `held` (record id → epoch). Returns why an attempt has to stop, by the id of its record; the others
+    are kept.
 
     `process` says by its name that this process is alive. `flights` are the calls that each record has in flight (one
     where nothing is said, as many as it may have where None is): should the process die, that many share the blame.
@@ -40,4 +39,8 @@ async def beat(
         {"prefix": ledger.keys.prefix, "lease_ms": lease_ms, "process": process},
         rest,
     )
-    return {record_id: answer.decode() for record_id, answer in zip(held, answers, strict=True) if answer != b"OK"}
+    return {
+        record_id: StopReason(answer.decode())
+        for record_id, answer in zip(held, answers, strict=True)
+        if answer != b"OK"
+    }

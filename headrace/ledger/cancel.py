@@ -18,8 +18,8 @@ async def cancel(ledger: Ledger, subject_id: str, *, reason: str = "cancelled by
         subject_id,
         {
             "record": record,
-            "log": f"{record}:log",
-            "result_key": f"{record}:result",
+            "log": keys.log(record),
+            "result_key": keys.result(record),
             "due": keys.due,
             "leases": keys.leases,
         },
@@ -28,7 +28,7 @@ async def cancel(ledger: Ledger, subject_id: str, *, reason: str = "cancelled by
             "reason": reason,
             "result": b'{"code":"cancelled","message":"it was cancelled before it ran"}',
             "event": b'{"t":"end","status":"cancelled"}',
-            "channel": f"{record}:ch",
+            "channel": keys.channel(record),
             "keep_ms": TOMBSTONE_MS,
         },
     )

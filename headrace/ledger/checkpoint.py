@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from headrace.ledger.batch_record import batch_counters
 from headrace.ledger.claim import LEASE_MS
 from headrace.ledger.keys import batch_of
 from headrace.ledger.script import Ledger
@@ -65,11 +66,11 @@ async def checkpoint(
         shard_id,
         {
             "shard": keys.shard(shard_id),
-            "rows": f"{keys.shard(shard_id)}:res",
+            "rows": keys.rows(keys.shard(shard_id)),
             "batch": batch,
             "held": keys.held,
             "leases": keys.leases,
-            "log": f"{batch}:log",
+            "log": keys.log(batch),
         },
         {
             "id": shard_id,
@@ -78,7 +79,7 @@ async def checkpoint(
             "shard_bytes": SHARD_BYTES,
             "all_bytes": ALL_BYTES,
             "item": item,
-            "channel": f"{batch}:ch",
+            "channel": keys.channel(batch),
             "failing": failing.code if failing else "",
             "failures": failing.count if failing else 0,
             "most_failures": MAX_STREAK,
@@ -96,17 +97,5 @@ async def checkpoint(
 async def is_settled(ledger: Ledger, shard_id: str) -> bool:
     """Return whether failures that got no row are known to be their items' own: others of the batch succeeded since, or none is
     left that could."""
-    names = ("streak", "total", "succeeded", "failed", "cancelled", "dead")
-    found = await ledger.client.hmget(ledger.keys.batch(batch_of(shard_id)), names)
-    streak, total, *done = (int(value or 0) for value in found)
-    return streak == 0 or total - sum(done) <= streak
-
-
-MAX_DIGITS = 10
-"""Of an item's place in its shard."""
-
-
-async def rows_of(ledger: Ledger, shard_id: str) -> dict[int, bytes]:
-    """Every row that a shard has so far, by index: the kind byte and the line, or where it lies."""
-    found = await ledger.client.hgetall(f"{ledger.keys.shard(shard_id)}:res")
-    return {int(index): row for index, row in found.items() if index.isdigit() and len(index) < MAX_DIGITS}
+    counters = await batch_counters(ledger, batch_of(shard_id))
+    return counters.streak == 0 or counters.pending <= counters.streak

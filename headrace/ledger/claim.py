@@ -5,18 +5,86 @@ from __future__ import annotations
 import msgspec
 
 from headrace.ledger.keys import batch_of, shard_number
+from headrace.ledger.queues import QUARANTINE
 from headrace.ledger.script import Ledger, fields
+from headrace.ledger.shard_range import ShardRange
 
 LEASE_MS = 16_000
 """How long a silent process keeps its records. One second over the promise, because a cut may fall just before a beat."""
 
 
 class Claimed(msgspec.Struct, frozen=True):
-    """An attempt: `epoch` fences every later write of it, `record` holds the record's fields as they were stored."""
+    """An attempt: `epoch` fences every later write of it, `record` holds the record's fields as they were stored.
+
+    A field is decoded when it is asked for: a damaged one must fail this record alone. Raises `KeyError` for one that is not
+    there and has no default, `ValueError` for one that cannot be read.
+    """
 
     record_id: str
     epoch: int
     record: dict[str, bytes]
+
+    @property
+    def kind(self) -> str:
+        """`job`, `shard` or `join`; anything else is damage."""
+        return self.record.get("kind", b"").decode(errors="replace")
+
+    @property
+    def tenant(self) -> str:
+        return self.record.get("tenant", b"default").decode()
+
+    @property
+    def body(self) -> bytes:
+        """What is asked for, encoded; of a job."""
+        return self.record["body"]
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Return whether it was cancelled while its last attempt was on its way out."""
+        return "cancel" in self.record
+
+    @property
+    def left_ms(self) -> int | None:
+        """Time to its deadline when it was claimed, by the server's clock; None without a deadline. It takes a claim with the
+        lease `LEASE_MS`."""
+        if "expires" not in self.record:
+            return None
+        return self.integer("expires") - self.integer("lease") + LEASE_MS
+
+    @property
+    def shard_range(self) -> ShardRange:
+        """Where its items lie; of a shard."""
+        return ShardRange(self.integer("line"), self.integer("count"), self.integer("offset"), self.integer("length"))
+
+    @property
+    def is_quarantined(self) -> bool:
+        return self.record.get("queue") == QUARANTINE.encode()
+
+    @property
+    def deaths_alone(self) -> int:
+        """How often its process died while it ran alone in quarantine."""
+        return self.integer("alone")
+
+    @property
+    def item(self) -> int | None:
+        """The item of a shard that ran alone when its process died."""
+        text = self.record.get("item", b"").decode()
+        return int(text) if text else None
+
+    @property
+    def suspects(self) -> int | None:
+        """How many items of a shard, the first without a row, were in flight at the crash; None when nobody knows."""
+        return self.integer("suspects") or None
+
+    @property
+    def company(self) -> int:
+        """How many of its suspects may run together."""
+        return self.integer("company") or 1
+
+    @property
+    def calls(self) -> str:
+        """The calls made so far, as `park` and `release` were given them; empty at first."""
+        return self.record.get("calls", b"").decode()
 
     def integer(self, field: str) -> int:
         return int(self.record.get(field) or 0)
@@ -40,9 +108,9 @@ async def claim(
             "record": keys.record(record_id),
             "due": keys.due,
             "leases": keys.leases,
-            "log": f"{keys.record(record_id)}:log",
+            "log": keys.log(keys.record(record_id)),
             "batch": keys.batch(batch_id),
-            "parts": f"{keys.batch(batch_id)}:parts",
+            "parts": keys.parts(keys.batch(batch_id)),
         },
         {
             "id": record_id,
@@ -50,7 +118,7 @@ async def claim(
             "owner": owner,
             "queue": queue,
             "lease_ms": lease_ms,
-            "channel": f"{keys.record(record_id)}:ch",
+            "channel": keys.channel(keys.record(record_id)),
             "number": shard_number(record_id),
         },
     )

@@ -16,7 +16,7 @@ async def compact(ledger: Ledger, job_id: str, epoch: int, seq: int, event: byte
     (last,) = await ledger.run(
         "compact",
         job_id,
-        {"job": keys.job(job_id), "log": f"{keys.job(job_id)}:log"},
-        {"epoch": epoch, "seq": seq, "event": event, "channel": f"{keys.job(job_id)}:ch"},
+        {"job": keys.job(job_id), "log": keys.log(keys.job(job_id))},
+        {"epoch": epoch, "seq": seq, "event": event, "channel": keys.channel(keys.job(job_id))},
     )
     return int(last)

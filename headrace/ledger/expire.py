@@ -27,8 +27,8 @@ async def expire(ledger: Ledger, job_id: str) -> bool:
         job_id,
         {
             "job": record,
-            "log": f"{record}:log",
-            "result_key": f"{record}:result",
+            "log": ledger.keys.log(record),
+            "result_key": ledger.keys.result(record),
             "due": ledger.keys.due,
             "leases": ledger.keys.leases,
         },
@@ -36,7 +36,7 @@ async def expire(ledger: Ledger, job_id: str) -> bool:
             "id": job_id,
             "result": msgspec.json.encode({"error": FAILURE}),
             "event": msgspec.json.encode(EVENT),
-            "channel": f"{record}:ch",
+            "channel": ledger.keys.channel(record),
             "keep_ms": TOMBSTONE_MS,
         },
     )

@@ -19,14 +19,20 @@ async def finish_shard(ledger: Ledger, shard_id: str, epoch: int, part: str) -> 
         shard_id,
         {
             "shard": keys.shard(shard_id),
-            "rows": f"{keys.shard(shard_id)}:res",
+            "rows": keys.rows(keys.shard(shard_id)),
             "batch": batch,
-            "parts": f"{batch}:parts",
+            "parts": keys.parts(batch),
             "held": keys.held,
             "leases": keys.leases,
             "due": keys.due,
-            "log": f"{batch}:log",
+            "log": keys.log(batch),
         },
-        {"id": shard_id, "epoch": epoch, "number": shard_number(shard_id), "part": part, "channel": f"{batch}:ch"},
+        {
+            "id": shard_id,
+            "epoch": epoch,
+            "number": shard_number(shard_id),
+            "part": part,
+            "channel": keys.channel(batch),
+        },
     )
     return first == b"first"

@@ -101,6 +101,9 @@ class Keys:
     def shard(self, shard_id: str) -> str:
         return f"{self.prefix}:shard:{shard_id}"
 
+    def join(self, batch_id: str) -> str:
+        return self.shard(f"{batch_id}.join")
+
     def template(self, sha: str) -> str:
         return f"{self.prefix}:tpl:{sha}"
 
@@ -110,6 +113,52 @@ class Keys:
     def record(self, record_id: str) -> str:
         """The hash of a job, a shard or a join, by the form of its id."""
         return self.job(record_id) if record_id.startswith("job_") else self.shard(record_id)
+
+    # What lies beside a record, by the key of that record.
+
+    @staticmethod
+    def log(record: str) -> str:
+        """The event log of a job or a batch."""
+        return f"{record}:log"
+
+    @staticmethod
+    def channel(record: str) -> str:
+        """The channel on which the events of a job or a batch are published."""
+        return f"{record}:ch"
+
+    @staticmethod
+    def body(job: str) -> str:
+        """The body of a job that has ended without success; before its end it is a field of the record."""
+        return f"{job}:body"
+
+    @staticmethod
+    def result(job: str) -> str:
+        return f"{job}:result"
+
+    @staticmethod
+    def parts(batch: str) -> str:
+        """Which part each finished shard of a batch has."""
+        return f"{batch}:parts"
+
+    @staticmethod
+    def refused(batch: str) -> str:
+        """The lines of a batch that the caller's type refused, a bit each."""
+        return f"{batch}:refused"
+
+    @staticmethod
+    def reasons(batch: str) -> str:
+        """Why lines of a batch were refused."""
+        return f"{batch}:reasons"
+
+    @staticmethod
+    def rows(shard: str) -> str:
+        """The rows of a shard that has no part yet."""
+        return f"{shard}:res"
+
+
+def shard_id(batch_id: str, number: int) -> str:
+    """The id of a batch's shard, `batch_….s17`."""
+    return f"{batch_id}.s{number}"
 
 
 def batch_of(record_id: str) -> str:

@@ -33,7 +33,7 @@ async def open_batch(
             "batch": keys.batch(batch_id),
             "open": keys.open,
             "template": keys.template(template_sha),
-            "log": f"{keys.batch(batch_id)}:log",
+            "log": keys.log(keys.batch(batch_id)),
             "batches": keys.batches(tenant),
             "origin": keys.batch(follows or batch_id),
         },
@@ -42,7 +42,7 @@ async def open_batch(
             "body": template,
             "template_ms": TEMPLATE_MS,
             "window_ms": window_ms,
-            "channel": f"{keys.batch(batch_id)}:ch",
+            "channel": keys.channel(keys.batch(batch_id)),
         },
         [part for name, value in record.items() for part in (name, value)],
     )

@@ -19,7 +19,7 @@ async def park(ledger: Ledger, record_id: str, epoch: int, *, delay_ms: int, cal
             "due": keys.due,
             "leases": keys.leases,
             "batch": batch,
-            "log": f"{batch}:log",
+            "log": keys.log(batch),
         },
         {
             "id": record_id,
@@ -27,6 +27,6 @@ async def park(ledger: Ledger, record_id: str, epoch: int, *, delay_ms: int, cal
             "delay_ms": max(int(delay_ms), 0),
             "calls": calls,
             "reason": reason,
-            "channel": f"{batch}:ch",
+            "channel": keys.channel(batch),
         },
     )

@@ -9,5 +9,8 @@ async def pause(ledger: Ledger, batch_id: str, *, reason: str) -> None:
     """Pause a running batch; it stays paused until `resume`. Raises `Closed` or `Unknown`."""
     batch = ledger.keys.batch(batch_id)
     await ledger.run(
-        "pause", batch_id, {"batch": batch, "log": f"{batch}:log"}, {"reason": reason, "channel": f"{batch}:ch"}
+        "pause",
+        batch_id,
+        {"batch": batch, "log": ledger.keys.log(batch)},
+        {"reason": reason, "channel": ledger.keys.channel(batch)},
     )

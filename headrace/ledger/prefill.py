@@ -27,12 +27,12 @@ async def prefill(
         shard_id,
         {
             "shard": keys.shard(shard_id),
-            "rows": f"{keys.shard(shard_id)}:res",
+            "rows": keys.rows(keys.shard(shard_id)),
             "batch": batch,
             "held": keys.held,
-            "log": f"{batch}:log",
+            "log": keys.log(batch),
         },
-        {"epoch": epoch, "channel": f"{batch}:ch"},
+        {"epoch": epoch, "channel": keys.channel(batch)},
         [
             part
             for index, row in rows

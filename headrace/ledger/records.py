@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 
 import msgspec
-from redis.exceptions import ResponseError
 
-from headrace.errors import Damaged, HeadraceError, Unknown
-from headrace.ledger.script import Ledger, is_damage
+from headrace.errors import Damaged, Unknown
+from headrace.ledger.batch_record import BatchRecord, follow_up, known_batch
+from headrace.ledger.damage import DAMAGED, readable
+from headrace.ledger.script import Ledger
 from headrace.ledger.state import BATCH_TERMINAL
 
-DAMAGED = "damaged"
-"""The state that is shown of a record that cannot be read; not one of the ledger's."""
 NUMBERS = ("total", "succeeded", "failed", "cancelled", "dead", "input_tokens", "output_tokens")
 JOB_FIELDS = ["state", "code", "created", "ended", "n", "retry_of"]
 PAGE = 1000
@@ -22,8 +19,6 @@ READING = ("repaired", "coerced", "reasks", "retried", "usage_unknown", "refused
 ADDED = ("input_tokens", "output_tokens", "repaired", "coerced", "reasks", "retried", "usage_unknown")
 """What a batch and the one that asks again for it have had together."""
 MAX_FOLLOW_UPS = 8
-CODE = "code:"
-"""What the fields begin with that count failures by their code."""
 
 
 class JobSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,49 +131,21 @@ def _job(job_id: str, values: list[bytes | None]) -> JobSummary | None:
     )
 
 
-async def batch_fields(ledger: Ledger, batch_id: str) -> dict[str, str]:
-    """A batch's record. Raises `Unknown`, or `Damaged` for what is no record."""
-    with readable(batch_id):
-        raw = await ledger.client.hgetall(ledger.keys.batch(batch_id))
-    if not raw:
-        raise Unknown(batch_id, "no such batch, or past its retention; `headrace batches list` shows those there are")
-    with readable(batch_id):
-        return {name.decode(): value.decode() for name, value in raw.items()}
-
-
-UNUSABLE = (ResponseError, ValueError, KeyError, TypeError, ArithmeticError, LookupError, RecursionError, struct.error)
-"""What reading raises where a field is none, is no number, or leads nowhere."""
-
-
-@contextmanager
-def readable(record_id: str) -> Iterator[None]:
-    """Make `Damaged` of what a record raises that cannot be read."""
-    try:
-        yield
-    except HeadraceError:
-        raise
-    except UNUSABLE as error:
-        if isinstance(error, ResponseError) and not is_damage(error):
-            raise
-        raise Damaged(record_id, "its record in Redis cannot be read") from error
-
-
 async def batch(ledger: Ledger, batch_id: str) -> Batch:
     """Raises `Unknown`, or `Damaged` for what is no record of a batch."""
-    fields = await batch_fields(ledger, batch_id)
+    record = await known_batch(ledger, batch_id)
     with readable(batch_id):
-        found = _batch(batch_id, fields)
+        shown = _batch(record)
     for _ in range(MAX_FOLLOW_UPS):
-        name = fields.get("reasked_as")
-        if not name:
+        if not record.reasked_as:
             break
         try:
-            fields = await batch_fields(ledger, name)
+            record = await known_batch(ledger, record.reasked_as)
         except Unknown:
             break
-        with readable(name):
-            found = _followed(found, _batch(name, fields))
-    return found
+        with readable(record.id):
+            shown = _followed(shown, _batch(record))
+    return shown
 
 
 def _followed(first: Batch, next: Batch) -> Batch:
@@ -192,41 +159,29 @@ async def latest(ledger: Ledger, batch_id: str) -> str:
     """The batch that has the rows of `batch_id`: itself, or the last of those that asked again for what was refused."""
     for _ in range(MAX_FOLLOW_UPS):
         with readable(batch_id):
-            name = await ledger.client.hget(ledger.keys.batch(batch_id), "reasked_as")
-            if not name or not await ledger.client.exists(ledger.keys.batch(name.decode())):
-                break
-            batch_id = name.decode()
+            name = await follow_up(ledger, batch_id)
+        if name is None:
+            break
+        batch_id = name
     return batch_id
 
 
-def _batch(batch_id: str, fields: dict[str, str]) -> Batch:
+def _batch(record: BatchRecord) -> Batch:
     return Batch(
-        id=batch_id,
-        state=fields["state"],
-        created_ms=int(fields["created"]),
-        ended_ms=int(fields["ended"]) if "ended" in fields else None,
-        reason=fields.get("reason", ""),
-        waiting=fields.get("waiting", ""),
-        model=fields.get("model", ""),
-        structured=fields.get("structured") == "1",
-        retry_of=fields.get("retry_of", ""),
-        reask_of=fields.get("reask_of", ""),
-        reasked_as=fields.get("reasked_as", ""),
-        codes=codes_of(fields),
-        **{name: int(fields.get(name) or 0) for name in (*NUMBERS, *READING)},
+        id=record.id,
+        state=record.state,
+        created_ms=record.created_ms,
+        ended_ms=record.ended_ms,
+        reason=record.reason,
+        waiting=record.waiting,
+        model=record.model,
+        structured=record.structured,
+        retry_of=record.retry_of,
+        reask_of=record.reask_of,
+        reasked_as=record.reasked_as,
+        codes=record.codes,
+        **{name: record.counter(name) for name in (*NUMBERS, *READING)},
     )
-
-
-def codes_of(fields: dict[str, str]) -> dict[str, int]:
-    """Return how many items of a batch did not succeed, by the code of their failure, the most frequent first. What was never run
-    is counted when the batch closes."""
-    counts = {name.removeprefix(CODE): int(count) for name, count in fields.items() if name.startswith(CODE)}
-    stopped = ("batch_cancelled", "batch_expired")
-    never_run = int(fields.get("cancelled") or 0) - sum(counts.get(code, 0) for code in stopped)
-    if never_run > 0:
-        code = stopped[fields.get("outcome") == "expired"]
-        counts[code] = counts.get(code, 0) + never_run
-    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 async def batches(ledger: Ledger, tenant: str, *, limit: int) -> list[Batch]:

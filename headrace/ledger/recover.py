@@ -38,6 +38,12 @@ def process_prefix(role: str, pid: int) -> str:
     return f"{role}-{socket.gethostname()}-{space}{pid}-"
 
 
+async def workers_named(ledger: Ledger, prefix: str) -> list[str]:
+    """The worker processes in the ledger whose names begin with `prefix`, without their children."""
+    names: list[bytes] = await ledger.client.zrange(ledger.keys.processes, 0, -1)
+    return [name.decode() for name in names if name.startswith(prefix.encode()) and b"/" not in name]
+
+
 async def recover(ledger: Ledger, *, limit: int = MAX_LEASES) -> list[tuple[str, str]]:
     """Take back at most `limit` records of processes whose leases have run out. Returns the hints to publish:
     `(queue, record id)`.

@@ -24,8 +24,13 @@ async def refuse_rows(ledger: Ledger, batch_id: str, rows: Sequence[tuple[int, s
     (fresh,) = await ledger.run(
         "refuse_rows",
         batch_id,
-        {"batch": batch, "refused": f"{batch}:refused", "reasons": f"{batch}:reasons", "log": f"{batch}:log"},
-        {"channel": f"{batch}:ch", "max_reasons": MAX_REASONS},
+        {
+            "batch": batch,
+            "refused": ledger.keys.refused(batch),
+            "reasons": ledger.keys.reasons(batch),
+            "log": ledger.keys.log(batch),
+        },
+        {"channel": ledger.keys.channel(batch), "max_reasons": MAX_REASONS},
         [part for line, why in rows for part in (line, why[:MAX_REASON_CHARS].encode(errors="replace"))],
     )
     return int(fresh)

@@ -14,7 +14,7 @@ async def restart(ledger: Ledger, job_id: str, epoch: int, *, token: str, reason
     (fresh,) = await ledger.run(
         "restart",
         job_id,
-        {"job": keys.job(job_id), "log": f"{keys.job(job_id)}:log"},
-        {"epoch": epoch, "token": token, "reason": reason, "channel": f"{keys.job(job_id)}:ch"},
+        {"job": keys.job(job_id), "log": keys.log(keys.job(job_id))},
+        {"epoch": epoch, "token": token, "reason": reason, "channel": keys.channel(keys.job(job_id))},
     )
     return int(fresh)

@@ -27,7 +27,7 @@ async def restore(
         job_id,
         {
             "job": keys.job(job_id),
-            "log": f"{keys.job(job_id)}:log",
+            "log": keys.log(keys.job(job_id)),
             "leases": keys.leases,
             "jobs": keys.jobs(record.get("tenant", b"default").decode()),
         },
@@ -35,7 +35,7 @@ async def restore(
             "id": job_id,
             "epoch": epoch,
             "lease_ms": lease_ms,
-            "channel": f"{keys.job(job_id)}:ch",
+            "channel": keys.channel(keys.job(job_id)),
             "first_seq": first_seq,
             "count": len(record),
         },

@@ -8,4 +8,6 @@ from headrace.ledger.script import Ledger
 async def resume(ledger: Ledger, batch_id: str) -> None:
     """Let a paused batch go on. Raises `Closed` or `Unknown`."""
     batch = ledger.keys.batch(batch_id)
-    await ledger.run("resume", batch_id, {"batch": batch, "log": f"{batch}:log"}, {"channel": f"{batch}:ch"})
+    await ledger.run(
+        "resume", batch_id, {"batch": batch, "log": ledger.keys.log(batch)}, {"channel": ledger.keys.channel(batch)}
+    )

@@ -123,6 +123,22 @@ class Ledger:
     async def close(self) -> None:
         await self.client.aclose()
 
+    async def ping(self) -> None:
+        """Ask whether the server answers. Raises what the connection raises."""
+        await self.client.ping()
+
+    async def send(self, commands: Sequence[Sequence[Argument]]) -> None:
+        """Run `commands` in one round trip: hints, for the broker on the same server. What records hold is changed by moves."""
+        async with self.client.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command)
+            await pipeline.execute()
+
+    @property
+    def connection_pool(self) -> Any:
+        """Where a listener takes a connection of its own from."""
+        return self.client.connection_pool
+
     async def run(
         self,
         name: str,

@@ -18,11 +18,11 @@ async def seal(ledger: Ledger, batch_id: str, *, queue: str) -> str:
         batch_id,
         {
             "batch": batch,
-            "join": keys.shard(f"{batch_id}.join"),
+            "join": keys.join(batch_id),
             "due": keys.due,
             "open": keys.open,
-            "log": f"{batch}:log",
+            "log": keys.log(batch),
         },
-        {"id": batch_id, "queue": queue, "grace_ms": GRACE_MS, "channel": f"{batch}:ch"},
+        {"id": batch_id, "queue": queue, "grace_ms": GRACE_MS, "channel": keys.channel(batch)},
     )
     return queue_name.decode()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headrace.ledger.script import Ledger
 
 
 def problems_of(config: dict[str, Any]) -> list[str]:
@@ -30,3 +33,9 @@ def check_server(client: Any) -> list[str]:
         return problems_of(client.config_get("maxmemory-policy", "appendonly"))
     except ResponseError:
         return []
+
+
+async def server_uptime_ms(ledger: Ledger) -> int | None:
+    """How long the ledger's server has run, to the second; None when it does not say."""
+    uptime_s = (await ledger.client.info("server")).get("uptime_in_seconds")
+    return None if uptime_s is None else uptime_s * 1000

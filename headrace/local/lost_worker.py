@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from headrace.ledger.recover import process_prefix, report_end
+from headrace.ledger.recover import process_prefix, report_end, workers_named
 from headrace.ledger.script import AWAY, Ledger
 
 
@@ -15,11 +15,10 @@ def report_lost_worker(redis_url: str, namespace: str, role: str, pid: int) -> N
 
 
 async def _report(redis_url: str, namespace: str, role: str, pid: int) -> None:
-    ledger, prefix = Ledger.at(redis_url, namespace, connections=1), process_prefix(role, pid).encode()
+    ledger = Ledger.at(redis_url, namespace, connections=1)
     try:
-        for name in await ledger.client.zrange(ledger.keys.processes, 0, -1):
-            if name.startswith(prefix) and b"/" not in name:
-                await report_end(ledger, name.decode(), grace_ms=0)  # due at once: the leader publishes the hints
+        for name in await workers_named(ledger, process_prefix(role, pid)):
+            await report_end(ledger, name, grace_ms=0)  # due at once: the leader publishes the hints
     except AWAY:
         pass
     finally:

@@ -19,22 +19,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-import msgspec
-
 from headrace.errors import StorageError
 from headrace.guards.ownership import make_private_folder
 from headrace.ledger.script import Ledger
+from headrace.ledger.store_name import StoreName, agreed_store
 from headrace.text.quoting import quoted
 
 BLOCK = 1024 * 1024
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
-
-
-class StoreName(msgspec.Struct, frozen=True):
-    """The store as the ledger knows it: where it is, and the id inside it."""
-
-    url: str
-    id: str
 
 
 class FileStore:
@@ -214,10 +206,7 @@ async def attach(ledger: Ledger, store: FileStore) -> FileStore:
     Raises `StorageError` when the named one cannot be reached from here, or is another one under the same path.
     """
     mine = store.name
-    key = ledger.keys.store
-    await ledger.client.hsetnx(key, "default", msgspec.json.encode(mine).decode())
-    stored = await ledger.client.hget(key, "default")
-    theirs = msgspec.json.decode(stored, type=StoreName)
+    theirs = await agreed_store(ledger, mine)
     if theirs.id == mine.id:
         return store
     root = Path(theirs.url.removeprefix("file://"))

@@ -17,6 +17,7 @@ import redis
 from celery import Celery
 
 from headrace.broker import hints
+from headrace.broker.queue import queue_key, unacked_key
 from headrace.local.valkey import die_with_parent
 
 HERE = Path(__file__).parent
@@ -95,11 +96,11 @@ class Stack:
 
     @property
     def queued(self) -> int:
-        return self.redis.llen(hints.queue_key(self.namespace, "interactive"))
+        return self.redis.llen(queue_key(self.namespace, "interactive"))
 
     @property
     def unacked(self) -> int:
-        return self.redis.hlen(hints.unacked_key(self.namespace))
+        return self.redis.hlen(unacked_key(self.namespace))
 
     def close(self) -> None:
         for worker in self.workers:

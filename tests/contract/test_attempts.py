@@ -15,7 +15,7 @@ from stack import Stack, started
 from transcript import Transcript
 
 from headrace import AsyncHeadrace
-from headrace.broker.hints import queue_key, unacked_key
+from headrace.broker.queue import queue_key, unacked_key
 from headrace.client.handles import AsyncJobHandle
 from headrace.events.ids import START
 from headrace.ledger.queues import INTERACTIVE
@@ -79,13 +79,13 @@ async def test_a_hint_that_comes_again_changes_nothing(stack: Stack, client: Asy
     async with asyncio.timeout(20):
         while len(seen.events) < 5:
             await asyncio.sleep(0.005)
-    await client.hints.publish(client.ledger.client, [(INTERACTIVE, job.id)] * 3)
+    await client.hints.publish(client.ledger, [(INTERACTIVE, job.id)] * 3)
     await hints_left(client, 1)
     assert "end" not in types(seen), "the first attempt still runs"
     await viewing
     assert await client.ledger.client.hget(client.ledger.keys.job(job.id), "n") == b"1"
     await hints_left(client, 0)
-    await client.hints.publish(client.ledger.client, [(INTERACTIVE, job.id)])
+    await client.hints.publish(client.ledger, [(INTERACTIVE, job.id)])
     await hints_left(client, 0)
     assert (await watch(client, job)).events == seen.events
     assert len(calls_of(stack, job)) == 1

@@ -13,6 +13,7 @@ import redis
 from stack import Stack, started, until
 
 from headrace.broker import hints
+from headrace.broker.queue import queue_key, unacked_key
 from headrace.jobs.job import new_id
 from headrace.ledger.queues import INTERACTIVE, QUEUES
 from headrace.ledger.reject import parse
@@ -104,11 +105,11 @@ HARMLESS = [
 def test_messages_that_are_no_hints_are_set_aside(stack: Stack, client: redis.Redis) -> None:
     workers, before = stack.ready["workers"], logs_of(stack)
     for queue in QUEUES:
-        client.lpush(hints.queue_key("hr", queue), *MESSAGES.values(), *HARMLESS)
+        client.lpush(queue_key("hr", queue), *MESSAGES.values(), *HARMLESS)
     answers(stack)
     expected = len(QUEUES) * len(MESSAGES)
     until(lambda: int(client.hget("{hr}:rejections", "message") or 0) >= expected, what="all are set aside", seconds=20)
-    until(lambda: client.hlen(hints.unacked_key("hr")) == 0, what="none is held", seconds=20)
+    until(lambda: client.hlen(unacked_key("hr")) == 0, what="none is held", seconds=20)
     assert int(client.hget("{hr}:rejections", "message") or 0) == expected, "each once"
     said = "".join(now[len(then) :] for now, then in zip(logs_of(stack), before, strict=True))
     assert stack.ready["workers"] == workers, "no worker ended"
@@ -124,7 +125,7 @@ def test_messages_that_are_no_hints_are_set_aside(stack: Stack, client: redis.Re
 
 def test_messages_that_a_worker_held_and_nobody_can_read_hold_up_no_others(stack: Stack, client: redis.Redis) -> None:
     """Those are put back an hour after they were taken, ten at a time, the oldest first."""
-    held = hints.unacked_key("hr")
+    held = unacked_key("hr")
     for tag, raw in {"a": b"rubbish", "b": DEEP.encode(), "c": b"\xff", "d": b"{}", "e": b"[5, 6, 7]"}.items():
         client.hset(held, tag, raw)
         client.zadd(f"{held}_index", {tag: 1})
@@ -195,7 +196,7 @@ def test_a_job_without_kind_ends_and_its_neighbours_are_published(stack: Stack, 
             "ttl": 60_000,
         },
     )
-    client.lpush(hints.queue_key("hr", INTERACTIVE), hints.Hints("hr").envelope(INTERACTIVE, job))
+    client.lpush(queue_key("hr", INTERACTIVE), hints.Hints("hr").envelope(INTERACTIVE, job))
     answers(stack)
     until(lambda: client.hget(f"{{hr}}:job:{job}", "state") == b"failed", what="it ends", seconds=20)
     assert stack.run("jobs", "show", job).stdout.count("damaged") >= 1

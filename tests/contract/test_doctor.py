@@ -20,7 +20,7 @@ import redis
 from rich.console import Console
 from stack import Stack, headrace, started, until
 
-from headrace.broker.hints import queue_key
+from headrace.broker.queue import queue_key
 from headrace.cli.doctor import line, print_table
 from headrace.doctor import endpoints, machine
 from headrace.doctor.context import Bench, Finding

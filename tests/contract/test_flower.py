@@ -18,7 +18,8 @@ from contract.pool_stack import Events
 from stack import Stack, started, until
 
 from headrace import Headrace
-from headrace.broker.hints import Hints, configure, queue_key
+from headrace.broker.hints import Hints, configure
+from headrace.broker.queue import queue_key
 from headrace.errors import JobFailed
 from headrace.jobs.job import new_id
 from headrace.ledger.queues import INTERACTIVE

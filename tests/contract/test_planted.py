@@ -19,6 +19,7 @@ from stack import Stack, started, until
 
 from headrace import Headrace
 from headrace.broker import hints
+from headrace.broker.queue import queue_key
 from headrace.errors import Damaged, HeadraceError
 from headrace.jobs.job import new_id
 from headrace.ledger.announce import live
@@ -83,7 +84,7 @@ def plant(client: redis.Redis, body: bytes | dict[str, Any]) -> str:
         mapping=record
         | {"calls": 0, "ttl": 60_000, "created": now_ms, "expires": now_ms + 60_000, "tenant": "default", "body": raw},
     )
-    client.lpush(hints.queue_key("hr", INTERACTIVE), hints.Hints("hr").envelope(INTERACTIVE, job))
+    client.lpush(queue_key("hr", INTERACTIVE), hints.Hints("hr").envelope(INTERACTIVE, job))
     return job
 
 

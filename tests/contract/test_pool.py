@@ -16,6 +16,7 @@ from contract.pool_stack import Events, Stack, until
 from contract.pool_tasks import CANARY
 
 from headrace.broker import hints
+from headrace.broker.queue import queue_key
 from headrace.local.valkey import EmbeddedServer
 
 
@@ -251,7 +252,7 @@ def test_messages_of_the_wrong_shape_are_dropped_without_quoting_them(stack: Sta
         publish(CANARY.encode(), good, content_type="application/x-unknown", content_encoding="binary")
         publish(b"\xff\xfe" + CANARY.encode(), good, content_type="application/json", content_encoding="utf-8")
     for rubbish in (CANARY, f'"{CANARY}"', "5", f'{{"a": "{CANARY}"}}', f'{{"body": "{CANARY}", "properties": {{}}}}'):
-        stack.redis.lpush(hints.queue_key(stack.namespace, "interactive"), rubbish)
+        stack.redis.lpush(queue_key(stack.namespace, "interactive"), rubbish)
     for number in range(3):
         stack.send("t.sleep", 0, f"good {number}")
     until(lambda: sum(stack.marks()[f"ended good {number}"] for number in range(3)) == 3, what="the good ones")

@@ -19,7 +19,8 @@ from headrace_providers.wire.choice_parts import Delta
 from headrace_providers.wire.transport import Deadlines
 from headrace_rehearsal import account
 from headrace_worker.engine.deployment_hold import Deferred
-from headrace_worker.engine.engine import Engine, Tries
+from headrace_worker.engine.engine import Engine
+from headrace_worker.engine.tries import Tries
 from stack import until
 
 from headrace.errors import CallError

@@ -96,6 +96,7 @@ async def test_a_log_that_cannot_be_read(ledger: Ledger, reader: Reader, entry: 
         await ledger.client.xadd(f"{one.key}:log", entry, id=f"{one.epoch}-2")
     await ledger.client.publish(f"{one.key}:ch", f"{one.epoch}-2")  # a doorbell: read it
     async with asyncio.timeout(10):
-        with pytest.raises(Damaged):
+        with pytest.raises(Damaged) as failed:
             await one.viewer.next()
+        assert "job_" in failed.value.record
         await other.ends()

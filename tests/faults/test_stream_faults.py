@@ -20,7 +20,7 @@ from stack import Stack, started, until
 from transcript import Transcript
 
 from headrace import AsyncHeadrace
-from headrace.broker.hints import unacked_key
+from headrace.broker.queue import unacked_key
 from headrace.client.handles import AsyncJobHandle
 from headrace.events.ids import START, EventId
 from headrace.ledger.queues import INTERACTIVE
@@ -120,7 +120,7 @@ async def test_a_worker_killed_between_the_end_and_the_ack(tmp_path: Path) -> No
             )
             unacked = unacked_key(client.ledger.namespace)
             assert await client.ledger.client.hlen(unacked) == 1
-            await client.hints.publish(client.ledger.client, [(INTERACTIVE, watcher.job.id)])
+            await client.hints.publish(client.ledger, [(INTERACTIVE, watcher.job.id)])
             after = await ask(client, "tps=200")  # in the queue behind it
             await after.ended()
             async with asyncio.timeout(10):

@@ -11,7 +11,7 @@ import pytest
 from headrace import errors
 from headrace.jobs.job import new_id
 from headrace.ledger.cancel import cancel
-from headrace.ledger.checkpoint import CheckpointRow, checkpoint, rows_of
+from headrace.ledger.checkpoint import CheckpointRow, checkpoint
 from headrace.ledger.claim import claim
 from headrace.ledger.close import close
 from headrace.ledger.feed import feed
@@ -22,6 +22,7 @@ from headrace.ledger.release import release
 from headrace.ledger.script import Ledger
 from headrace.ledger.seal import seal
 from headrace.ledger.shard_range import ShardRange
+from headrace.ledger.shard_rows import rows_of
 
 
 async def opened(ledger: Ledger) -> str:

@@ -11,7 +11,8 @@ from headrace_providers.chat_completion import ChatCompletion
 from headrace_providers.registry import Registry
 from headrace_providers.wire.transport import Deadlines
 from headrace_worker.engine.deployment_hold import DRAINING, MAX_UNPROVEN, Deferred
-from headrace_worker.engine.engine import Engine, Tries
+from headrace_worker.engine.engine import Engine
+from headrace_worker.engine.tries import Tries
 
 from headrace.errors import CallError
 from headrace.jobs.build import make_job

@@ -10,12 +10,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import redis.asyncio
 from celery import Celery
 
 from headrace.broker import hints as hint
+from headrace.broker.queue import key_prefix, queue_key
 from headrace.errors import SettingsError
+from headrace.ledger.queued_record import HintCounts
 from headrace.ledger.queues import BULK, INTERACTIVE, QUARANTINE
+from headrace.ledger.script import Ledger
 
 
 @pytest.fixture
@@ -24,10 +26,15 @@ def hints(namespace: str) -> hint.Hints:
 
 
 @pytest.fixture
-async def client(valkey_url: str) -> AsyncIterator[Any]:
-    client = redis.asyncio.Redis.from_url(valkey_url)
-    yield client
-    await client.aclose()
+async def ledger(valkey_url: str, namespace: str) -> AsyncIterator[Ledger]:
+    ledger = Ledger.at(valkey_url, namespace)
+    yield ledger
+    await ledger.close()
+
+
+@pytest.fixture
+def client(ledger: Ledger) -> Any:
+    return ledger.client
 
 
 @pytest.mark.parametrize(
@@ -81,9 +88,9 @@ def test_importing_hint_does_not_import_celery() -> None:
     [(INTERACTIVE, "job_abc"), (BULK, "batch_abc.s12"), (QUARANTINE, "batch_abc.join")],
 )
 async def test_a_message_is_what_celery_itself_would_send(
-    queue: str, record_id: str, hints: hint.Hints, client: Any, valkey_url: str, namespace: str
+    queue: str, record_id: str, hints: hint.Hints, ledger: Ledger, client: Any, valkey_url: str, namespace: str
 ) -> None:
-    await hints.publish(client, [(queue, record_id)])
+    await hints.publish(ledger, [(queue, record_id)])
     app = Celery("other", set_as_current=False)
     app.conf.update(hint.configure(valkey_url, namespace))
     app.send_task(
@@ -95,7 +102,7 @@ async def test_a_message_is_what_celery_itself_would_send(
         ignore_result=True,
     )
     app.close()
-    theirs, ours = [json.loads(raw) for raw in await client.lrange(hint.queue_key(namespace, queue), 0, -1)]
+    theirs, ours = [json.loads(raw) for raw in await client.lrange(queue_key(namespace, queue), 0, -1)]
     assert json.loads(base64.b64decode(ours["body"]))[:2] == [[record_id], {}]
     assert (ours["headers"]["argsrepr"], ours["headers"]["kwargsrepr"]) == (record_id, "{}")
     assert ours["headers"]["id"] == record_id, "Flower shows the record's own id"
@@ -117,28 +124,30 @@ def test_no_two_messages_share_an_id(hints: hint.Hints) -> None:
 @pytest.mark.parametrize(
     ("attempts", "hints", "expected"),
     [
-        (b"0", b"1", "batch_a.s19"),
-        (b"0", b"3", "batch_a.s19.1-3"),
-        (b"1", b"1", "batch_a.s19.2"),
-        (b"1", b"0", "batch_a.s19.2"),
-        (b"4", b"12", "batch_a.s19.5-12"),
+        (0, 1, "batch_a.s19"),
+        (0, 3, "batch_a.s19.1-3"),
+        (1, 1, "batch_a.s19.2"),
+        (1, 0, "batch_a.s19.2"),
+        (4, 12, "batch_a.s19.5-12"),
     ],
 )
-def test_the_id_of_a_message_counts_attempts_and_hints(attempts: bytes, hints: bytes, expected: str) -> None:
-    assert hint.task_id("batch_a.s19", attempts, hints) == expected
+def test_the_id_of_a_message_counts_attempts_and_hints(attempts: int, hints: int, expected: str) -> None:
+    assert hint.task_id("batch_a.s19", HintCounts(attempts, hints)) == expected
 
 
-async def test_messages_of_one_record_are_numbered_by_it(hints: hint.Hints, client: Any, namespace: str) -> None:
+async def test_messages_of_one_record_are_numbered_by_it(
+    hints: hint.Hints, ledger: Ledger, client: Any, namespace: str
+) -> None:
     """A worker passes over an id that was revoked, and Flower shows two tasks of one id as one."""
     shard, job, lost, bad = "batch_a.s19", "job_a", "job_lost", "job_bad"
     await client.hset(f"{{{namespace}}}:shard:{shard}", mapping={"n": 2, "hints": 1})
     await client.hset(f"{{{namespace}}}:job:{job}", mapping={"n": 0, "hints": 2})
     await client.set(f"{{{namespace}}}:job:{bad}", "no hash")
     for _ in range(2):
-        await hints.publish_again(client, [(BULK, name) for name in (shard, job, lost, bad)])
-    await hints.publish_again(client, [])
-    await hints.publish(client, [(BULK, job)])
-    raw = [json.loads(each) for each in await client.lrange(hint.queue_key(namespace, BULK), 0, -1)]
+        await hints.publish_again(ledger, [(BULK, name) for name in (shard, job, lost, bad)])
+    await hints.publish_again(ledger, [])
+    await hints.publish(ledger, [(BULK, job)])
+    raw = [json.loads(each) for each in await client.lrange(queue_key(namespace, BULK), 0, -1)]
     ids = [each["headers"]["id"] for each in reversed(raw)]
     assert ids[:2] == [f"{shard}.3", f"{job}.1-2"]
     assert ids[-1] == job
@@ -149,20 +158,24 @@ async def test_messages_of_one_record_are_numbered_by_it(hints: hint.Hints, clie
         await client.delete(f"{{{namespace}}}:{key}")
 
 
-async def test_many_hints_go_to_their_queues_in_order(hints: hint.Hints, client: Any, namespace: str) -> None:
-    await hints.publish(client, [])
-    await hints.publish(client, [*((BULK, f"batch_a.s{n}") for n in range(1500)), (QUARANTINE, "job_x")])
-    raw = await client.lrange(hint.queue_key(namespace, BULK), 0, -1)
+async def test_many_hints_go_to_their_queues_in_order(
+    hints: hint.Hints, ledger: Ledger, client: Any, namespace: str
+) -> None:
+    await hints.publish(ledger, [])
+    await hints.publish(ledger, [*((BULK, f"batch_a.s{n}") for n in range(1500)), (QUARANTINE, "job_x")])
+    raw = await client.lrange(queue_key(namespace, BULK), 0, -1)
     assert [json.loads(each)["headers"]["argsrepr"] for each in reversed(raw)] == [f"batch_a.s{n}" for n in range(1500)]
-    assert await client.llen(hint.queue_key(namespace, QUARANTINE)) == 1
+    assert await client.llen(queue_key(namespace, QUARANTINE)) == 1
     keys = await client.keys(f"*{namespace}*")
-    assert all(key.decode().startswith(hint.key_prefix(namespace)) for key in keys)
+    assert all(key.decode().startswith(key_prefix(namespace)) for key in keys)
 
 
-async def test_nothing_is_sent_when_one_of_many_is_wrong(hints: hint.Hints, client: Any, namespace: str) -> None:
+async def test_nothing_is_sent_when_one_of_many_is_wrong(
+    hints: hint.Hints, ledger: Ledger, client: Any, namespace: str
+) -> None:
     with pytest.raises(ValueError, match="no queue 'bluk'"):
-        await hints.publish(client, [(BULK, "job_1"), ("bluk", "job_2")])
-    assert await client.llen(hint.queue_key(namespace, BULK)) == 0
+        await hints.publish(ledger, [(BULK, "job_1"), ("bluk", "job_2")])
+    assert await client.llen(queue_key(namespace, BULK)) == 0
 
 
 def test_the_names_of_the_tasks_are_on_the_wire() -> None:

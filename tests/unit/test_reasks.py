@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from fake_transport import FakeTransport, answer, model_of
 from headrace_providers.chat_completion import ChatCompletion
-from headrace_worker.engine.engine import Engine, Tries
+from headrace_worker.engine.engine import Engine
+from headrace_worker.engine.tries import Tries
 
 from headrace.chat.completion import Completion
 from headrace.errors import CallError, InputError

@@ -24,14 +24,13 @@ from headrace.ledger.beat import BEAT_S, beat
 from headrace.ledger.claim import LEASE_MS
 from headrace.ledger.recover import report_end
 from headrace.ledger.script import AWAY, Ledger
+from headrace.ledger.stop_reason import NOT_OURS, StopReason
 
 ASK_AFTER_S = LEASE_MS / 1000 * 0.75
 """So long after the last good beat a lease may have run out, or soon will: whoever begins a call asks first."""
 WATCHDOG_EVERY_S = 10.0
 WATCHDOG_GRACE_S = 30.0
 EXIT_STUCK = 70
-LOST = frozenset({"REQUEUED", "FENCED", "UNKNOWN", "CLOSED"})
-"""What a beat may hear of a record that is no longer ours to call for, whatever becomes of what is in flight."""
 
 log = structlog.get_logger("headrace.worker.leases")
 
@@ -56,7 +55,7 @@ class LeaseKeeper:
         self._process = process
         self._loop_limit_s = loop_limit_s
         self._epochs: dict[str, int] = {}
-        self._stops: dict[str, Callable[[str], None]] = {}
+        self._stops: dict[str, Callable[[StopReason], None]] = {}
         self._calls: dict[str, Callable[[], int | None]] = {}
         self._lost: set[str] = set()
         self._good_at_s = now_s()
@@ -69,11 +68,10 @@ class LeaseKeeper:
         self._waiting: list[asyncio.Future[None]] = []
 
     def add(
-        self, record_id: str, epoch: int, stop: Callable[[str], None], calls: Callable[[], int | None] = one_call
+        self, record_id: str, epoch: int, stop: Callable[[StopReason], None], calls: Callable[[], int | None] = one_call
     ) -> None:
         """Keep `record_id` alive. `calls()` is how many calls it has in flight, None when that is not known
-        yet. `stop` is called on the loop with
-        `CANCELLED`, `PAUSED`, `FENCED`, `CLOSED`, `UNKNOWN` or `REQUEUED`."""
+        yet. `stop` is called on the loop with what a beat says of it."""
         self._calls[record_id] = calls
         self._stops[record_id] = stop
         self._epochs[record_id] = epoch
@@ -172,7 +170,7 @@ class LeaseKeeper:
                 await asyncio.wait_for(self._wake.wait(), BEAT_S)
         await ledger.close()
 
-    def _tell(self, held: dict[str, int], against: dict[str, str], good_at_s: float | None) -> bool:
+    def _tell(self, held: dict[str, int], against: dict[str, StopReason], good_at_s: float | None) -> bool:
         try:
             assert self._loop is not None
             self._loop.call_soon_threadsafe(self._heard, held, against, good_at_s)
@@ -190,7 +188,7 @@ class LeaseKeeper:
         faulthandler.dump_traceback(sys.stderr)
         try:
             hints = await report_end(ledger, self._process, accused=record_id)
-            await Hints(self._namespace).publish_again(ledger.client, hints)
+            await Hints(self._namespace).publish_again(ledger, hints)
         except AWAY as error:
             log.error("not reported; the leases will run out", error=type(error).__name__)
         finally:
@@ -198,12 +196,12 @@ class LeaseKeeper:
 
     # On the loop
 
-    def _heard(self, held: dict[str, int], against: dict[str, str], good_at_s: float | None) -> None:
+    def _heard(self, held: dict[str, int], against: dict[str, StopReason], good_at_s: float | None) -> None:
         self._turns += 1
         for record_id, reason in against.items():
             # Only the attempt that was asked about: another may have been claimed while the beat was under way.
             if self._epochs.get(record_id) == held[record_id]:
-                if reason in LOST:
+                if reason in NOT_OURS:
                     self._lost.add(record_id)
                 self._stops[record_id](reason)
         if good_at_s is not None:

@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 
 from headrace.errors import Refused
 from headrace.ledger.keys import batch_of
+from headrace.ledger.queued_record import company
 from headrace.ledger.recover import MAX_COMPANY, report_end
 from headrace.ledger.script import AWAY
 from headrace.waiting import patiently
@@ -111,10 +112,9 @@ class Quarantine:
             raise
 
     async def _company(self, record_id: str) -> int:
-        ledger, company = self._process.ledger, None
         with contextlib.suppress(RedisError):  # away, or a damaged record: whoever claims it sees which
-            company = await ledger.client.hget(ledger.keys.record(record_id), "company")
-        return min(int(company), MAX_COMPANY) if company and company.isdigit() else 1
+            return min(await company(self._process.ledger, record_id), MAX_COMPANY)
+        return 1
 
     async def _give_up(self, suspect: Suspect) -> None:
         if suspect in self._waiting:

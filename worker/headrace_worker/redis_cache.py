@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import structlog
 from headrace_providers.cache import CacheInfo
 
+from headrace.ledger.answer_cache import count_answers, drop_answers, keep_answer, kept_answer
 from headrace.ledger.script import AWAY, Ledger
 
 log = structlog.get_logger("headrace.worker.kept_answers")
@@ -26,7 +25,7 @@ class RedisCache:
 
     async def get(self, key: str) -> bytes | None:
         try:
-            found = await self._ledger.client.get(self._ledger.keys.cache(key))
+            found = await kept_answer(self._ledger, key)
         except AWAY as error:
             log.warning("no look at the kept answers", error=type(error).__name__)
             found = None
@@ -41,18 +40,14 @@ class RedisCache:
             log.info("an answer is not kept: it is too large", bytes=len(value), max_bytes=MAX_BYTES)
             return
         try:
-            await self._ledger.client.set(self._ledger.keys.cache(key), value, px=self._ttl_ms)
+            await keep_answer(self._ledger, key, value, ttl_ms=self._ttl_ms)
         except AWAY as error:
             log.warning("an answer is not kept", error=type(error).__name__)
 
     async def info(self) -> CacheInfo:
         """`hits` and `misses` are this process's, `currsize` is everybody's."""
-        return CacheInfo(self._hits, self._misses, None, len([key async for key in self._keys()]))
+        return CacheInfo(self._hits, self._misses, None, await count_answers(self._ledger))
 
     async def clear(self) -> None:
-        async for key in self._keys():
-            await self._ledger.client.unlink(key)
+        await drop_answers(self._ledger)
         self._hits = self._misses = 0
-
-    def _keys(self) -> Any:
-        return self._ledger.client.scan_iter(f"{self._ledger.keys.cache('*')}", count=1000)

@@ -19,9 +19,11 @@ from headrace.batches.template import Template
 from headrace.broker.hints import Hints, is_hint
 from headrace.errors import InputError, StorageError
 from headrace.ledger.announce import EVERY_S, Announcement, announce
+from headrace.ledger.batch_record import template_body
 from headrace.ledger.recover import process_prefix
 from headrace.ledger.script import AWAY, Ledger
 from headrace.ledger.set_aside import readable
+from headrace.ledger.stop_reason import StopReason
 from headrace.settings import STATE_FOLDER, Settings, find_state_folder
 from headrace.storage.local import FileStore, attach
 from headrace.text.readable import UNREADABLE
@@ -51,7 +53,9 @@ class Process:
         self.stopping = asyncio.Event()
         self.store: FileStore | None = None
         self.store_problem = ""
-        self.at_work: dict[str, tuple[str, Callable[[str], None]]] = {}  # shard or join → its batch, and how to stop it
+        self.at_work: dict[
+            str, tuple[str, Callable[[StopReason], None]]
+        ] = {}  # shard or join → its batch, and how to stop it
         self._templates: dict[str, Template] = {}
         self.loop: asyncio.AbstractEventLoop | None = None  # of the pool, from start on
         self.loops: list[Callable[[], Coroutine[None, None, None]]] = []  # what else runs from start to stop
@@ -98,7 +102,7 @@ class Process:
                 await announce(self.ledger, self.name, None)
         await self.ledger.close()
 
-    def stop_batch(self, batch_id: str, reason: str) -> None:
+    def stop_batch(self, batch_id: str, reason: StopReason) -> None:
         """Tell every shard of the batch in this process, sooner than the next beat does."""
         for batch, stop in list(self.at_work.values()):
             if batch == batch_id:
@@ -128,7 +132,7 @@ class Process:
     async def template(self, sha: str) -> Template:
         """The template with this content hash, from memory or from the ledger."""
         if sha not in self._templates:
-            body = await self.ledger.client.get(self.ledger.keys.template(sha))
+            body = await template_body(self.ledger, sha)
             if body is None:
                 raise StorageError(f"template {sha[:12]} is no longer in the ledger")
             if len(self._templates) >= 64:
@@ -148,7 +152,7 @@ class Process:
                 self.damage.tell_once("no hint can be made", ValueError(), readable(record_id.encode()))
         hints = [hint for hint in hints if is_hint(*hint)]
         try:
-            await self.hints.publish_again(self.ledger.client, hints)
+            await self.hints.publish_again(self.ledger, hints)
         except AWAY as error:
             log.warning("hints not sent; they are due again", count=len(hints), error=type(error).__name__)
 

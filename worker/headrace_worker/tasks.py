@@ -13,6 +13,7 @@ from headrace_providers.safe_errors import kind_of, where_of
 
 from headrace.broker import hints as hint
 from headrace.errors import Busy, Cancelled, Damaged, Dead, Finished, Paused, Refused, StorageError, Unknown
+from headrace.ledger.batch_record import batch_record
 from headrace.ledger.cancel import cancel
 from headrace.ledger.claim import Claimed, claim
 from headrace.ledger.keys import batch_of
@@ -22,6 +23,7 @@ from headrace.ledger.queues import QUARANTINE
 from headrace.ledger.recover import report_fault
 from headrace.ledger.release import release
 from headrace.ledger.script import AWAY
+from headrace.ledger.stop_reason import NOT_WRITABLE, StopReason
 from headrace.settings import Settings, redis_url
 from headrace.waiting import patiently
 from headrace_worker.engine.deployment_hold import Deferred
@@ -36,7 +38,7 @@ from headrace_worker.service import Process
 log = structlog.get_logger("headrace.worker.tasks")
 
 STORAGE_WAIT_MS = 2_000
-KINDS = {b"job", b"shard", b"join"}
+KINDS = {"job", "shard", "join"}
 NOTHING_TO_DO = (Busy, Finished, Cancelled, Dead, Paused, Unknown)
 
 
@@ -49,7 +51,7 @@ class Run(Protocol):
     def epoch(self) -> int: ...
     @property
     def calls_in_flight(self) -> int | None: ...
-    def stop(self, reason: str) -> None: ...
+    def stop(self, reason: StopReason) -> None: ...
 
 
 def register(app: Any) -> None:
@@ -136,7 +138,7 @@ async def begin(process: Process, record_id: str) -> Claimed | None:
     token = secrets.token_hex(8)
     try:
         claimed = await claim(process.ledger, record_id, token=token, owner=process.name, queue=process.role)
-        if claimed.record.get("kind") in KINDS:
+        if claimed.kind in KINDS:
             return claimed
         await process.damage.records([record_id], process.role, Damaged(record_id, "no kind"))
     except Damaged as damaged:
@@ -224,7 +226,7 @@ class BatchWork:
         self.claimed = claimed
         self.batch_id = batch_of(claimed.record_id)
         self.shard: ShardRun | None = None
-        self.stopped: str | None = None
+        self.stopped: StopReason | None = None
 
     @property
     def epoch(self) -> int:
@@ -236,9 +238,9 @@ class BatchWork:
 
     @property
     def calls(self) -> str:
-        return self.shard.calls if self.shard else self.claimed.record.get("calls", b"").decode()
+        return self.shard.calls if self.shard else self.claimed.calls
 
-    def stop(self, reason: str) -> None:
+    def stop(self, reason: StopReason) -> None:
         self.stopped = reason
         if self.shard is not None:
             self.shard.stop(reason)
@@ -255,20 +257,19 @@ class BatchWork:
         process, claimed = self.process, self.claimed
         store = await process.find_store()
         ledger = process.ledger
-        raw = await patiently(lambda: ledger.client.hgetall(ledger.keys.batch(self.batch_id)))
-        batch = {name.decode(): value for name, value in raw.items()}
-        if claimed.record["kind"] == b"join":
+        batch = await patiently(lambda: batch_record(ledger, self.batch_id))
+        if claimed.kind == "join":
             await join(process, self.batch_id, claimed.epoch, batch, store)
-            log.info("batch closed", batch=self.batch_id, outcome=batch["outcome"].decode())
+            log.info("batch closed", batch=self.batch_id, outcome=batch.outcome)
             return
-        if batch.get("state") == b"paused":
+        if batch.is_paused:
             await hand_back(process, claimed, self)
             return
-        held = process.engine.held(batch["model"].decode()) if "model" in batch else None
+        held = process.engine.held(batch.model) if batch.model else None
         if held is not None:  # before anything is read: another batch's shard gets the place
             await self._park(held)
             return
-        template = await process.template(batch["template"].decode())
+        template = await process.template(batch.template)
         self.shard = ShardRun(process, claimed, store, batch, template)
         if self.stopped:
             self.shard.stop(self.stopped)
@@ -280,8 +281,8 @@ class BatchWork:
             raise
         if finished:
             return
-        if self.shard.stopped in {"FENCED", "CLOSED", "UNKNOWN", "DAMAGED"}:
-            if self.shard.stopped == "DAMAGED":
+        if self.shard.stopped in NOT_WRITABLE:
+            if self.shard.stopped == StopReason.DAMAGED:
                 raise Damaged(claimed.record_id)
             log.warning("lost to another attempt", record=claimed.record_id, reason=self.shard.stopped)
         elif self.shard.deferred is not None:

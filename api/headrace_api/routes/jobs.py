@@ -8,16 +8,14 @@ import msgspec
 from litestar import Request, Response, get, post
 
 from headrace.chat.completion import Outcome
-from headrace.errors import Damaged, Expired, InputError, Unknown
+from headrace.errors import Expired, InputError, Unknown
 from headrace.jobs.build import CHAT_TIMEOUT_S, TIMEOUT_S, checked_key, timeout_ms, ttl_ms
 from headrace.ledger.cancel import cancel as cancel_job
-from headrace.ledger.state import TERMINAL, JobState
+from headrace.ledger.state import TERMINAL
 from headrace.ledger.unread import Asker
 from headrace_api.auth import CANCEL, EVERY_JOB, READ, SUBMIT, TOKEN_S
 from headrace_api.requests.chat_completions import Asked, read_asked, read_object, sized
 from headrace_api.state import Gateway
-
-FIELDS = ("state", "created", "ended", "n")
 
 
 async def submitted(
@@ -62,11 +60,11 @@ async def submit(request: Request[Any, Any, Any], gateway: Gateway) -> Response[
     job = await submitted(gateway, request, asked, timeout_s=TIMEOUT_S)
     state = None
     if key_of(request, asked):  # what was said before may have been answered before
-        (state,) = await gateway.fields(job, "state")
+        state = await gateway.job_state(job)
     return as_json(
         {
             "id": job,
-            "status": state.decode() if state else "queued",
+            "status": state or "queued",
             "urls": gateway.urls(request, job),
             "stream_token": gateway.gate.sign(job, (READ, CANCEL)),
         },
@@ -80,21 +78,17 @@ async def submit(request: Request[Any, Any, Any], gateway: Gateway) -> Response[
 async def show(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> Response[bytes]:
     """Its state; once it has ended, `completion` or `error`."""
     gateway.allow(request, job, READ)
-    state, created, ended, attempts = await gateway.fields(job, *FIELDS)
-    if state is None:
+    status = await gateway.job_status(job)
+    if status is None:
         raise Unknown(job, "never submitted here, or past its retention of 24 h")
-    try:
-        status = JobState(state.decode())
-        shown: dict[str, Any] = {
-            "id": job,
-            "status": status,
-            "attempts": int(attempts or 0),
-            "created_ms": int(created or 0),
-            "ended_ms": int(ended) if ended else None,
-        }
-    except ValueError:
-        raise Damaged(job, "its record was changed by somebody else") from None
-    if status in TERMINAL:
+    shown: dict[str, Any] = {
+        "id": job,
+        "status": status.state,
+        "attempts": status.attempts,
+        "created_ms": status.created_ms,
+        "ended_ms": status.ended_ms,
+    }
+    if status.state in TERMINAL:
         try:
             shown |= outcome_fields(await gateway.outcome(job))
         except Expired:
@@ -145,7 +139,6 @@ async def token(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> 
     scope = read_object(raw).get("scope", [READ]) if raw else [READ]
     if not isinstance(scope, list) or not scope or any(one not in (READ, CANCEL) for one in scope):
         raise InputError(f"/scope: must be a list of {READ} and {CANCEL}")
-    (state,) = await gateway.fields(job, "state")
-    if state is None:
+    if await gateway.job_state(job) is None:
         raise Unknown(job, "never submitted here, or past its retention of 24 h")
     return as_json({"stream_token": gateway.gate.sign(job, scope), "expires_in_s": TOKEN_S}, 201)

@@ -53,7 +53,7 @@ async def health(gateway: Gateway) -> Response[dict[str, Any]]:
     """200 and what it holds while it takes requests and the ledger answers; 503 otherwise."""
     try:
         async with asyncio.timeout(ANSWER_S), gateway.client.talking():
-            await gateway.client.ledger.client.ping()
+            await gateway.client.ledger.ping()
     except TimeoutError:
         raise Problem(503, "unreachable", f"the ledger has not answered for {ANSWER_S:g} s") from None
     if gateway.draining.is_set():

@@ -14,6 +14,7 @@ from litestar.types import ASGIApp
 
 from headrace.client.async_client import TENANT
 from headrace.errors import InputError
+from headrace.ledger.chat_job import chat_job, name_chat_job
 from headrace.ledger.state import TERMINAL
 from headrace_api.auth import EVERY_JOB, READ, SUBMIT
 from headrace_api.requests.chat_completions import Asked, read_asked, read_object, sized
@@ -23,7 +24,6 @@ from headrace_api.state import Gateway
 from headrace_api.views import Cursor, Subject
 from headrace_api.views.ui_message import UiMessage
 
-CHAT_MS = 24 * 3600 * 1000
 SDKS = ("id", "messages", "trigger", "messageId", "metadata")
 
 
@@ -41,9 +41,8 @@ async def chat(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
     asked = await sized(len(raw), read_chat, body, request.query_params.get("model"))
     gateway.check_room()
     job = await submitted(gateway, request, asked)
-    key = gateway.client.ledger.keys.chat(TENANT, chat_id)
     async with gateway.client.talking():
-        await gateway.client.ledger.client.set(key, job, px=CHAT_MS)
+        await name_chat_job(gateway.client.ledger, TENANT, chat_id, job)
     return await stream(gateway, UiMessage, Subject(job=job, model=asked.job.model), Cursor())
 
 
@@ -59,14 +58,12 @@ def read_chat(body: dict[str, Any], model: str | None) -> Asked:
 async def resume(request: Request[Any, Any, Any], chat_id: str, gateway: Gateway) -> ASGIApp:
     """The answer that is on its way in this chat, from its start; 204 when there is none."""
     gateway.allow(request, EVERY_JOB, READ)
-    key = gateway.client.ledger.keys.chat(TENANT, chat_id)
     async with gateway.client.talking():
-        found = await gateway.client.ledger.client.get(key)
-    if found is None:
+        job = await chat_job(gateway.client.ledger, TENANT, chat_id)
+    if job is None:
         return Nothing()
-    job = found.decode()
-    (state,) = await gateway.fields(job, "state")
-    if state is None or state.decode() in TERMINAL:
+    state = await gateway.job_state(job)
+    if state is None or state in TERMINAL:
         return Nothing()
     return await stream(gateway, UiMessage, Subject(job=job), Cursor())
 

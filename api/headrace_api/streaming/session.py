@@ -13,7 +13,9 @@ from headrace.chat.completion import Outcome
 from headrace.errors import Gone, HeadraceError
 from headrace.events.ids import START, Event, EventId
 from headrace.events.reader import Viewer
+from headrace.ledger.job_record import stands_since
 from headrace.ledger.script import AWAY
+from headrace.ledger.state import JobState
 from headrace_api.errors import problem_of
 from headrace_api.state import Gateway
 from headrace_api.streaming.inactivity_timer import InactivityTimer
@@ -22,7 +24,7 @@ from headrace_api.views import Cursor, Frame, Replay, Subject, View
 FIRST_S = 0.25
 GROUP_BYTES = 64 * 1024
 LOOK_AGAIN_S = 60.0
-STALLED_MS = {b"queued": 600_000, b"running": 60_000}
+STALLED_MS = {JobState.QUEUED: 600_000, JobState.RUNNING: 60_000}
 """Since it was submitted, and since its lease ran out."""
 EXPIRING_S = 30.0
 EXPIRED = "the token that it was opened with holds no longer; come back with a fresh one"
@@ -170,16 +172,15 @@ class StreamSession:
         """Return what a native viewer is told once, when nobody seems to work on the job."""
         ledger, now_ms = self._gateway.client.ledger, time.time() * 1000
         try:
-            found = await ledger.client.hmget(ledger.keys.job(self.job), ["state", "created", "lease"])
+            stands = await stands_since(ledger, self.job)
         except AWAY:
             return []
-        state, since = found[0], {b"queued": found[1], b"running": found[2]}.get(found[0])
-        if since is None or now_ms - int(since) < STALLED_MS[state]:
+        if stands is None or now_ms - stands[1] < STALLED_MS[stands[0]]:
             return []
         self._told = True
         why = (
             "no worker has taken it for ten minutes"
-            if state == b"queued"
+            if stands[0] == JobState.QUEUED
             else "its worker was lost, and no other has taken it"
         )
         return [local({"t": "status", "phase": "stalled", "detail": why})]

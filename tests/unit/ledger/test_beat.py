@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from headrace.jobs.job import new_id
@@ -10,8 +11,9 @@ from headrace.ledger.cancel import cancel
 from headrace.ledger.finish import finish
 from headrace.ledger.pause import pause
 from headrace.ledger.recover import recover
-from headrace.ledger.script import Ledger
+from headrace.ledger.script import FOLDER, Ledger
 from headrace.ledger.state import JobState
+from headrace.ledger.stop_reason import StopReason
 from headrace.ledger.submit import submit
 
 EXPIRED, LONG = -1, 10**9
@@ -95,3 +97,9 @@ async def test_a_damaged_record_costs_its_neighbours_nothing(
     held = {text: 1, no_epoch: 1, job: attempt.epoch, shard.record_id: shard.epoch}
     assert await beat(ledger, held, lease_ms=LONG) == {text: "DAMAGED", no_epoch: "DAMAGED"}
     assert await recover(ledger) == []
+
+
+def test_every_answer_of_a_beat_is_a_reason_to_stop_or_ok() -> None:
+    texts = [(FOLDER / name).read_text() for name in ("beat.lua", "fragments/fence.lua")]
+    words = {word for text in texts for word in re.findall(r"(?:answer = |\{ )'([A-Z]+)'", text)}
+    assert words - {"OK"} == set(StopReason) - {StopReason.EXPIRED}

@@ -8,12 +8,13 @@ import pytest
 
 from headrace import errors
 from headrace.ledger.cancel import cancel
-from headrace.ledger.checkpoint import ALL_BYTES, SHARD_BYTES, CheckpointRow, checkpoint, rows_of
+from headrace.ledger.checkpoint import ALL_BYTES, SHARD_BYTES, CheckpointRow, checkpoint
 from headrace.ledger.finish_shard import finish_shard
 from headrace.ledger.pause import pause
 from headrace.ledger.recover import recover
 from headrace.ledger.script import Ledger
 from headrace.ledger.seal import seal
+from headrace.ledger.shard_rows import rows_of
 
 EXPIRED, LONG = -1, 10**9
 PAID = CheckpointRow(0, "s", b"paid", {"input_tokens": 5, "output_tokens": 2})

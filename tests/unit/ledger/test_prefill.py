@@ -8,11 +8,12 @@ import pytest
 
 from headrace import errors
 from headrace.ledger.cancel import cancel
-from headrace.ledger.checkpoint import CheckpointRow, checkpoint, rows_of
+from headrace.ledger.checkpoint import CheckpointRow, checkpoint
 from headrace.ledger.prefill import prefill
 from headrace.ledger.recover import recover
 from headrace.ledger.script import Ledger
 from headrace.ledger.seal import seal
+from headrace.ledger.shard_rows import rows_of
 
 OLD = [(1, b"Sold/output 0 9")]
 

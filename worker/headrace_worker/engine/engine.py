@@ -28,25 +28,9 @@ from headrace.schema.modes import Mode
 from headrace_worker.engine.call_slots import Slots
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred, DeploymentHold, DeploymentHolds, HeldCall, wake
 from headrace_worker.engine.reask import Reasks
+from headrace_worker.engine.tries import Tries
 
 MAX_PAUSE_S = 2.0
-
-
-class Tries(msgspec.Struct):
-    """The tries so far: `calls` numbers every deliberate call, `spent` counts those that use up the budget. `calling` says that
-    one is under way just now."""
-
-    calls: int = 0
-    spent: int = 0
-    calling: bool = False
-
-    @classmethod
-    def parse(cls, text: str) -> Tries:
-        calls, _, spent = text.partition(":")
-        return cls(int(calls or 0), int(spent or 0))
-
-    def __str__(self) -> str:
-        return f"{self.calls}:{self.spent}"
 
 
 OnConfiguration = Callable[[CallError], Awaitable[None]]

@@ -13,9 +13,11 @@ from headrace.batches.output_lines import KIND_OF_STATE, error_line, is_row
 from headrace.batches.prefill import kept_rows
 from headrace.batches.template import Item
 from headrace.errors import Failure
-from headrace.ledger.checkpoint import rows_of
+from headrace.ledger.batch_record import BatchRecord, parts_of_shards
 from headrace.ledger.close import close
-from headrace.ledger.shard_range import ShardRange, part_file
+from headrace.ledger.keys import shard_id
+from headrace.ledger.shard_range import ShardRange
+from headrace.ledger.shard_rows import rows_of
 from headrace.storage.local import FileStore, write_all
 from headrace.waiting import patiently
 from headrace_worker.execution.part_file import part_lines
@@ -28,22 +30,21 @@ UNFINISHED = {
 }
 
 
-async def join(process: Process, batch_id: str, epoch: int, batch: dict[str, bytes], store: FileStore) -> None:
+async def join(process: Process, batch_id: str, epoch: int, batch: BatchRecord, store: FileStore) -> None:
     """Write `output.<epoch>.jsonl` and `errors.<epoch>.jsonl` and close the batch with them.
 
     Also after a cancellation or an expiry: rows that were paid for are taken from the shards' records, and items that
     never ran become error lines. Raises `StorageError`, or a `Refused` when another join was faster.
     """
     ledger = process.ledger
-    shards = int(batch["shards"])
-    found = await patiently(lambda: ledger.client.hgetall(f"{ledger.keys.batch(batch_id)}:parts"))
-    parts = {int(number): part_file(batch_id, int(number), part.decode()) for number, part in found.items()}
+    shards = batch.shards
+    parts = await patiently(lambda: parts_of_shards(ledger, batch_id))
     left = [number for number in range(shards) if number not in parts]
-    fed = int(batch["fed"])
+    fed = batch.fed
     rows: dict[int, dict[int, bytes]] = {}
     for number in left:
         if number < fed:  # a shard that was never fed has no rows
-            there = await patiently(lambda number=number: rows_of(ledger, f"{batch_id}.s{number}"))
+            there = await patiently(lambda number=number: rows_of(ledger, shard_id(batch_id, number)))
             rows[number] = {index: row for index, row in there.items() if is_row(row)}
     output, errors = f"{batch_id}/output.{epoch}.jsonl", f"{batch_id}/errors.{epoch}.jsonl"
     taken_over: Counter[str] = Counter()
@@ -56,7 +57,7 @@ async def join(process: Process, batch_id: str, epoch: int, batch: dict[str, byt
             output=output,
             errors=errors,
             unfinished=unfinished,
-            left=[f"{batch_id}.s{number}" for number in left if number < fed],
+            left=[shard_id(batch_id, number) for number in left if number < fed],
             taken_over=taken_over,
         )
     )
@@ -67,7 +68,7 @@ def _write(
     store: FileStore,
     batch_id: str,
     epoch: int,
-    batch: dict[str, bytes],
+    batch: BatchRecord,
     parts: dict[int, str],
     rows: dict[int, dict[int, bytes]],
     taken_over: Counter[str],
@@ -75,7 +76,7 @@ def _write(
     errors: str,
 ) -> int:
     """Returns how many items never ran; counts those in `taken_over` that an earlier batch has run."""
-    reason = UNFINISHED.get(batch["outcome"].decode(), UNFINISHED["cancelled"])
+    reason = UNFINISHED.get(batch.outcome, UNFINISHED["cancelled"])
     unfinished = 0
     store.remove(output)  # of this very epoch: a first try of ours that ended before it could close
     store.remove(errors)
@@ -85,7 +86,7 @@ def _write(
                 lines: Iterator[bytes] = store.lines(parts[number])
             else:
                 there = rows.get(number, {})
-                if batch.get("prefill"):
+                if batch.is_prefilled:
                     there = _kept(store, batch_id, shard, there, taken_over) | there
                 missing = _missing(store, batch, shard, there, reason, f"{batch_id}.{{}}.{epoch}.0")
                 unfinished += len(missing)
@@ -111,13 +112,13 @@ def _kept(
 
 def _missing(
     store: FileStore,
-    batch: dict[str, bytes],
+    batch: BatchRecord,
     shard: ShardRange,
     rows: dict[int, bytes],
     reason: Failure,
     request_id: str,
 ) -> dict[int, bytes]:
-    data = store.read(batch["input"].decode(), shard.offset, shard.length)
+    data = store.read(batch.input, shard.offset, shard.length)
     missing = {}
     for index, line in enumerate(data.splitlines()):
         if index not in rows:
@@ -126,10 +127,10 @@ def _missing(
     return missing
 
 
-def _ranges(store: FileStore, batch: dict[str, bytes]) -> Iterator[ShardRange]:
-    shards, page = int(batch["shards"]), 1024
+def _ranges(store: FileStore, batch: BatchRecord) -> Iterator[ShardRange]:
+    shards, page = batch.shards, 1024
     for first in range(0, shards, page):
-        yield from read_index(store, batch["index"].decode(), first, min(page, shards - first))
+        yield from read_index(store, batch.index, first, min(page, shards - first))
 
 
 def _sweep(store: FileStore, batch_id: str) -> None:

@@ -16,16 +16,17 @@ from headrace.chat.completion import Completion, Outcome, written
 from headrace.chat.tool_schemas import reshaped_tools
 from headrace.errors import CODES, CallError, Closed, Damaged, Failure, Fenced, InputError
 from headrace.jobs.job import BODY_VERSION, Job
-from headrace.ledger.claim import LEASE_MS, Claimed
+from headrace.ledger.claim import Claimed
 from headrace.ledger.expire import FAILURE
 from headrace.ledger.finish import finish
 from headrace.ledger.park import park
 from headrace.ledger.release import release
 from headrace.ledger.state import JobState
+from headrace.ledger.stop_reason import StopReason
 from headrace.schema.modes import Mode, is_as_it_comes
 from headrace.text.readable import UNREADABLE, UNWRITABLE
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred
-from headrace_worker.engine.engine import Tries
+from headrace_worker.engine.tries import Tries
 from headrace_worker.publishing.delta_events import DeltaEvents, rest
 from headrace_worker.publishing.publisher import Publisher
 from headrace_worker.service import Process
@@ -33,8 +34,7 @@ from headrace_worker.service import Process
 log = structlog.get_logger("headrace.worker.attempt")
 
 OTHER_VERSION_WAIT_MS = 30_000
-EXPIRED = "EXPIRED"
-LOST = {"FENCED": Fenced, "CLOSED": Closed, "DAMAGED": Damaged}
+LOST = {StopReason.FENCED: Fenced, StopReason.CLOSED: Closed, StopReason.DAMAGED: Damaged}
 
 
 class Attempt:
@@ -47,9 +47,9 @@ class Attempt:
         self.process = process
         self.claimed = claimed
         self.id = claimed.record_id
-        self.tries = Tries.parse(claimed.record.get("calls", b"").decode())
-        self.publisher = Publisher(process.flusher, self.id, claimed.epoch, claimed.record, on_stop=self.stop)
-        self.stopped: str | None = None
+        self.tries = Tries.parse(claimed.calls)
+        self.publisher = Publisher(process.flusher, self.id, claimed.epoch, claimed.record, on_stop=self._on_stop)
+        self.stopped: StopReason | None = None
         self._call: asyncio.Task[Completion] | None = None
         self._job: Job | None = None
         self._restart: asyncio.Task[int] | None = None
@@ -71,27 +71,31 @@ class Attempt:
 
     @property
     def _tenant(self) -> str:
-        return self.claimed.record.get("tenant", b"default").decode()
+        return self.claimed.tenant
 
-    def stop(self, reason: str) -> None:
-        if reason == "UNKNOWN":
+    def stop(self, reason: StopReason) -> None:
+        if reason == StopReason.UNKNOWN:
             # The server lost the record; we hold the attempt, so we write it again. Its call goes on.
             self.publisher.mend_lost_record()
             return
-        if reason == "FENCED" and self.publisher.restarting:
+        if reason == StopReason.FENCED and self.publisher.restarting:
             return  # the beat still asked with the epoch that we are about to leave
-        if reason == "REQUEUED":
+        if reason == StopReason.REQUEUED:
             return  # the call in flight may end; the engine asks before it begins another
         self.stopped = self.stopped or reason
         if self._call is not None:
             self._call.cancel()
 
+    def _on_stop(self, reason: str) -> None:
+        """Of the publisher, in the ledger's words."""
+        self.stop(StopReason(reason))
+
     async def run(self) -> None:
-        if "cancel" in self.claimed.record:  # it was cancelled while its last attempt was on its way out
+        if self.claimed.is_cancelled:
             await self.cancelled()
             return
         try:
-            job = job_of(self.claimed.record["body"])
+            job = job_of(self.claimed.body)
         except InputError as error:
             await self._fail(Failure("invalid_request", f"the body in Redis cannot be used: {error}"))
             return
@@ -110,7 +114,9 @@ class Attempt:
             await self._fail(FAILURE)
             return
         self._job = job
-        deadline = asyncio.get_running_loop().call_later(left_s, self.stop, EXPIRED) if left_s is not None else None
+        deadline = (
+            asyncio.get_running_loop().call_later(left_s, self.stop, StopReason.EXPIRED) if left_s is not None else None
+        )
         try:
             await self._ask(job)
         finally:
@@ -118,10 +124,9 @@ class Attempt:
                 deadline.cancel()
 
     def _left_s(self) -> float | None:
-        """Seconds until its deadline, by the server's clock: the lease was made at the claim, `LEASE_MS` before its end."""
-        if "expires" not in self.claimed.record:
-            return None
-        return (self.claimed.integer("expires") - self.claimed.integer("lease") + LEASE_MS) / 1000
+        """Seconds until its deadline, by the server's clock."""
+        left_ms = self.claimed.left_ms
+        return None if left_ms is None else left_ms / 1000
 
     async def _ask(self, job: Job) -> None:
         self._call = asyncio.create_task(
@@ -155,14 +160,14 @@ class Attempt:
                 await self._park(int(deferred.delay_s * 1000), str(deferred))
             return
         except asyncio.CancelledError:
-            if self.stopped in LOST:
+            if self.stopped is not None and self.stopped in LOST:
                 raise LOST[self.stopped](self.id, "another attempt has it") from None
-            if self.stopped == EXPIRED:
+            if self.stopped == StopReason.EXPIRED:
                 await self._fail(
                     msgspec.structs.replace(FAILURE, partial=self.publisher.fold.message["content"] or None)
                 )
                 return
-            if self.stopped != "CANCELLED":
+            if self.stopped != StopReason.CANCELLED:
                 self._call.cancel()
                 raise
             await self.cancelled()
@@ -284,7 +289,7 @@ class Attempt:
 
     def _version(self) -> object:
         try:
-            return msgspec.json.decode(self.claimed.record["body"]).get("v")
+            return msgspec.json.decode(self.claimed.body).get("v")
         except (*UNREADABLE, KeyError, AttributeError):
             return BODY_VERSION
 

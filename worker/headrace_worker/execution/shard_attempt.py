@@ -18,7 +18,8 @@ from headrace.batches.output_lines import error_line, is_row, success_line
 from headrace.batches.prefill import kept_rows
 from headrace.batches.template import Item, Template
 from headrace.errors import CallError, Failure, Finished, Refused, Spill, StorageError
-from headrace.ledger.checkpoint import ROW_BYTES, CheckpointRow, Failing, checkpoint, is_settled, rows_of
+from headrace.ledger.batch_record import BatchRecord
+from headrace.ledger.checkpoint import ROW_BYTES, CheckpointRow, Failing, checkpoint, is_settled
 from headrace.ledger.claim import Claimed
 from headrace.ledger.finish_shard import finish_shard
 from headrace.ledger.keys import shard_number
@@ -26,12 +27,15 @@ from headrace.ledger.prefill import prefill
 from headrace.ledger.recover import MAX_DEATHS_ALONE, SHARD_WIDTH
 from headrace.ledger.script import AWAY
 from headrace.ledger.shard_range import part_file
+from headrace.ledger.shard_rows import rows_of
+from headrace.ledger.stop_reason import CALLS_MAY_END, StopReason
 from headrace.storage.local import FileStore
 from headrace.text.readable import UNWRITABLE
 from headrace.waiting import patiently
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred
-from headrace_worker.engine.engine import Engine, Tries
+from headrace_worker.engine.engine import Engine
 from headrace_worker.engine.reask import reasked, with_earlier
+from headrace_worker.engine.tries import Tries, format_item_tries, parse_item_tries
 from headrace_worker.execution.part_file import part_lines, with_room
 from headrace_worker.flower_progress import report_progress
 from headrace_worker.service import Process
@@ -50,9 +54,7 @@ class ShardRun:
     """One attempt at one shard. `stop(reason)` makes `run()` end early; `deferred` says that it has to wait. Rows that
     were paid for are checkpointed in every case but a fence."""
 
-    def __init__(
-        self, process: Process, claimed: Claimed, store: FileStore, batch: dict[str, bytes], template: Template
-    ):
+    def __init__(self, process: Process, claimed: Claimed, store: FileStore, batch: BatchRecord, template: Template):
         self.process = process
         self.ledger = process.ledger
         self.engine: Engine = process.engine
@@ -63,9 +65,10 @@ class ShardRun:
         self.claimed = claimed
         self.batch = batch
         self.template = template
-        self.first_line = claimed.integer("line")
-        self.tries = parse_tries(claimed.record.get("calls", b"").decode())
-        self.stopped: str | None = None
+        self.range = claimed.shard_range
+        self.first_line = self.range.line
+        self.tries = parse_item_tries(claimed.calls)
+        self.stopped: StopReason | None = None
         self.proven = False  # in quarantine: its suspects survived
         self.deferred: Deferred | None = None
         self._pending: list[CheckpointRow] = []
@@ -94,14 +97,14 @@ class ShardRun:
     @property
     def calls(self) -> str:
         """The tries of the items that have no row yet, for `park` and `release`."""
-        return " ".join(f"{index}={tries}" for index, tries in self.tries.items() if tries.calls)
+        return format_item_tries(self.tries)
 
-    def stop(self, reason: str) -> None:
-        """End early. `PAUSED` and `REQUEUED` let the calls in flight finish; anything else closes their connections."""
+    def stop(self, reason: StopReason) -> None:
+        """End early. Some reasons let the calls in flight finish; any other closes their connections."""
         self.stopped = self.stopped or reason
         for task in self._running:
             tries = self.tries.get(self._at.get(task, -1))
-            if reason not in {"PAUSED", "REQUEUED"} or (tries is not None and not tries.calling):
+            if reason not in CALLS_MAY_END or (tries is not None and not tries.calling):
                 task.cancel()
 
     async def run(self) -> bool:
@@ -111,14 +114,14 @@ class ShardRun:
         """
         items = await self._items()
         rows = await patiently(lambda: rows_of(self.ledger, self.id))
-        if not rows and self.batch.get("prefill"):
+        if not rows and self.batch.is_prefilled:
             await self._prefill()
             rows = await patiently(lambda: rows_of(self.ledger, self.id))
         self._rows = rows = self._sound(rows, items)
         todo = [index for index in range(len(items)) if index not in rows]
         writer = asyncio.create_task(self._write())
         try:
-            if self.claimed.record.get("queue") == b"quarantine":
+            if self.claimed.is_quarantined:
                 await self._run_suspects(items, todo)
             else:
                 await self._run_together(items, todo)
@@ -136,12 +139,7 @@ class ShardRun:
         return True
 
     async def _items(self) -> list[Item]:
-        name, offset, length = (
-            self.batch["input"].decode(),
-            self.claimed.integer("offset"),
-            self.claimed.integer("length"),
-        )
-        data = await asyncio.to_thread(self.store.read, name, offset, length)
+        data = await asyncio.to_thread(self.store.read, self.batch.input, self.range.offset, self.range.length)
         return [msgspec.json.decode(line, type=Item) for line in data.splitlines()]
 
     def _sound(self, rows: dict[int, bytes], items: list[Item]) -> dict[int, bytes]:
@@ -157,8 +155,7 @@ class ShardRun:
         return sound
 
     async def _prefill(self) -> None:
-        count = self.claimed.integer("count")
-        rows, codes = await asyncio.to_thread(kept_rows, self.store, self.batch_id, self.first_line, count)
+        rows, codes = await asyncio.to_thread(kept_rows, self.store, self.batch_id, self.first_line, self.range.count)
         if rows:
             await patiently(lambda: prefill(self.ledger, self.id, self.epoch, rows, codes))
 
@@ -192,18 +189,18 @@ class ShardRun:
     async def _run_suspects(self, items: list[Item], todo: list[int]) -> None:
         """In quarantine, in a process with nothing else in it: those in flight when it last died, `company` at a time, which
         is fewer after each death. Of those alone the ledger knows which one runs, so that a crash counts against it."""
-        suspect = self.claimed.record.get("item", b"").decode()
-        if self.claimed.integer("alone") >= MAX_DEATHS_ALONE:
-            index = int(suspect) if suspect and int(suspect) in todo else todo[0]
+        suspect = self.claimed.item
+        if self.claimed.deaths_alone >= MAX_DEATHS_ALONE:
+            index = suspect if suspect is not None and suspect in todo else todo[0]
             failure = Failure("worker_lost", "its worker died on it three times while it ran alone")
             line = error_line(items[index].custom_id, self._request_id(index), failure)
             await self._checkpoint([CheckpointRow(index, "d", line, {f"code:{failure.code}": 1})])
             self.proven = self._may_begin()
             return
-        if suspect and int(suspect) in todo:
-            todo = [int(suspect), *(other for other in todo if other != int(suspect))]
-        suspects = todo[: self.claimed.integer("suspects") or WIDTH]
-        width = self.claimed.integer("company") or 1
+        if suspect is not None and suspect in todo:
+            todo = [suspect, *(other for other in todo if other != suspect)]
+        suspects = todo[: self.claimed.suspects or WIDTH]
+        width = self.claimed.company
         if width > 1:
             await self._run_together(items, suspects, width)
         else:
@@ -323,15 +320,13 @@ class ShardRun:
         for row in rows:
             self._failed += row.kind.lower() != "s"
             self._tokens += row.counters.get("input_tokens", 0) + row.counters.get("output_tokens", 0)
-        report_progress(
-            done=len(self._rows), failed=self._failed, tokens=self._tokens, total=self.claimed.integer("count")
-        )
+        report_progress(done=len(self._rows), failed=self._failed, tokens=self._tokens, total=self.range.count)
         if state == "cancelling":
-            self.stop("CANCELLED")
+            self.stop(StopReason.CANCELLED)
         if state == "paused":
             if failing is not None and not self.stopped:
                 log.warning("batch paused", batch=self.batch_id, reason=failing.code)
-            self.process.stop_batch(self.batch_id, "PAUSED")
+            self.process.stop_batch(self.batch_id, StopReason.PAUSED)
 
     def _failing(self, failures: Sequence[CallError]) -> Failing | None:
         """Return what a checkpoint is told of them. Of several codes at once the last one: the others come again."""
@@ -374,8 +369,3 @@ def retried(tries: Tries, reasks: int) -> dict[str, int]:
     """The counter of an item's calls that were made because one before had failed."""
     again = tries.calls - 1 - reasks
     return {"retried": again} if again > 0 else {}
-
-
-def parse_tries(text: str) -> dict[int, Tries]:
-    entries = (entry.partition("=") for entry in text.split())
-    return {int(index): Tries.parse(tries) for index, _, tries in entries}

@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 
 import structlog
 from redis.exceptions import RedisError
 
 from headrace.batches.ingest import read_index
 from headrace.errors import Busy, Damaged, Refused, StorageError
+from headrace.ledger.batch_record import feeding_record, forget_open_batch, open_batches
 from headrace.ledger.claim import LEASE_MS
 from headrace.ledger.due import EXPIRED, due
 from headrace.ledger.expire import expire
 from headrace.ledger.feed import feed
+from headrace.ledger.keys import shard_id
 from headrace.ledger.lead import lead
 from headrace.ledger.pause import pause
 from headrace.ledger.queues import BULK
@@ -22,8 +25,10 @@ from headrace.ledger.recover import recover
 from headrace.ledger.resume import resume
 from headrace.ledger.script import AWAY
 from headrace.ledger.seal import seal
+from headrace.ledger.server_check import server_uptime_ms
 from headrace.ledger.set_aside import readable
 from headrace.ledger.shard_range import ShardRange
+from headrace.ledger.state import BatchState
 from headrace_worker.damage import is_own_fault
 from headrace_worker.service import Process
 
@@ -98,8 +103,8 @@ class Tend:
 
     async def _server_is_old_enough(self) -> bool:
         # After a restart of the server every lease looks expired, though the calls may all be running.
-        info = await self._ledger.client.info("server")
-        return info.get("uptime_in_seconds", LEASE_MS) * 1000 >= LEASE_MS
+        uptime_ms = await server_uptime_ms(self._ledger)
+        return uptime_ms is None or uptime_ms >= LEASE_MS
 
     async def _batches(self) -> list[tuple[str, str]]:
         """Feed every open batch up to its window, in turn, so that a small one is not stuck behind a big one."""
@@ -120,41 +125,36 @@ class Tend:
                 log.warning("batch not tended", batch=batch_id, problem=str(error))
         return hints
 
-    async def _open_batches(self) -> list[bytes]:
+    async def _open_batches(self) -> Sequence[bytes]:
         """The next ones in turn: hundreds that stand paused must not keep the newer ones from being fed."""
         first = self._next_batch
-        found = await self._ledger.client.zrange(self._ledger.keys.open, first, first + MAX_BATCHES - 1)
+        found = await open_batches(self._ledger, first, MAX_BATCHES)
         self._next_batch = first + MAX_BATCHES if len(found) == MAX_BATCHES else 0
         return found
 
     async def _one_batch(self, batch_id: str) -> list[tuple[str, str]]:
-        state, fed, done, shards, reason, queue, index, quarantined = (
-            (value or b"").decode()
-            for value in await self._ledger.client.hmget(
-                self._ledger.keys.batch(batch_id),
-                ["state", "fed", "done", "shards", "reason", "queue", "index", "quarantined"],
-            )
-        )
-        if not state:
-            await self._ledger.client.zrem(self._ledger.keys.open, batch_id)
+        batch = await feeding_record(self._ledger, batch_id)
+        if batch is None:
+            await forget_open_batch(self._ledger, batch_id)
             return []
-        await self._mind_the_disk(batch_id, state, reason)
+        await self._mind_the_disk(batch_id, batch.state, batch.reason)
+        queue = batch.queue or BULK
         hints: list[tuple[str, str]] = []
-        if state == "in_progress":
+        if batch.state == BatchState.IN_PROGRESS:
             # Shards in quarantine have workers of their own, and do not keep the others waiting.
-            room = WINDOW - (int(fed) - int(done) - min(int(quarantined or 0), MAX_QUARANTINED))
-            left = int(shards) - int(fed)
+            room = WINDOW - (batch.shards_under_way - min(batch.quarantined, MAX_QUARANTINED))
+            left = batch.shards - batch.fed
             if room > 0 and left > 0:
-                hints += await self._feed(batch_id, int(fed), min(room, left), queue or BULK, index)
+                hints += await self._feed(batch_id, batch.fed, min(room, left), queue, batch.index)
         with contextlib.suppress(Busy):
-            hints.append((await seal(self._ledger, batch_id, queue=queue or BULK), f"{batch_id}.join"))
+            hints.append((await seal(self._ledger, batch_id, queue=queue), f"{batch_id}.join"))
         return hints
 
     async def _feed(self, batch_id: str, cursor: int, count: int, queue: str, index: str) -> list[tuple[str, str]]:
         store = await self._process.find_store()
         shards: list[ShardRange] = await asyncio.to_thread(read_index, store, index, cursor, count)
         fed = await feed(self._ledger, batch_id, cursor, shards, queue=queue)
-        return [(queue, f"{batch_id}.s{number}") for number in range(cursor, fed)]
+        return [(queue, shard_id(batch_id, number)) for number in range(cursor, fed)]
 
     async def _mind_the_disk(self, batch_id: str, state: str, reason: str) -> None:
         if state not in {"in_progress", "paused"}:

@@ -1,0 +1,29 @@
+"""The broker's own keys in Redis: the lists in which hints wait, and the hints that workers hold. Celery's, not the ledger's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def key_prefix(namespace: str) -> str:
+    """Return what every broker key and channel of `namespace` begins with.
+
+    It carries the ledger's tag, so that one ACL pattern covers both and all keys share one slot. kombu puts it before
+    keys and also before pub/sub channels, which know no databases: events and remote control stay inside the namespace.
+    """
+    return f"{{{namespace}}}celery:"
+
+
+def queue_key(namespace: str, queue: str) -> str:
+    """The Redis list in which the hints of `queue` wait."""
+    return key_prefix(namespace) + queue
+
+
+def unacked_key(namespace: str) -> str:
+    """The Redis hash of the hints that workers hold (for `HLEN`)."""
+    return key_prefix(namespace) + "unacked"
+
+
+def waiting_hints(client: Any, namespace: str, queue: str) -> int:
+    """How many hints wait in `queue`, asked over a (sync) redis client."""
+    return client.llen(queue_key(namespace, queue))

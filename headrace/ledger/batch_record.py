@@ -1,0 +1,282 @@
+"""The record of a batch, its template and the parts of its shards, read by whoever works with them. What people are shown of
+batches is in `records`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from headrace.errors import Unknown
+from headrace.ledger.damage import readable
+from headrace.ledger.script import Ledger
+from headrace.ledger.shard_range import part_file
+
+CODE = "code:"
+"""What the fields begin with that count failures by their code."""
+OUTCOMES = ("succeeded", "failed", "cancelled", "dead")
+FEEDING = ("state", "fed", "done", "shards", "reason", "queue", "index", "quarantined")
+
+FieldName = Literal["state", "shards", "index", "input", "output", "errors"]
+
+
+class BatchCounters(msgspec.Struct, frozen=True):
+    """How many items a batch has, how many ended in which way, and how many failures of one code came in a row (`streak`)."""
+
+    total: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    dead: int
+    streak: int = 0
+
+    @property
+    def done(self) -> int:
+        return self.succeeded + self.failed + self.cancelled + self.dead
+
+    @property
+    def pending(self) -> int:
+        """Items that have not ended."""
+        return self.total - self.done
+
+
+class ShardPart(NamedTuple):
+    """Where the rows of a shard are: in `file` when its part is committed, None before; and the state of its batch, None when
+    that is gone."""
+
+    file: str | None
+    batch_state: str | None
+
+
+@dataclass(frozen=True)
+class BatchRecord:
+    """A batch's record, or some of its `fields`. One is decoded when it is asked for: a damaged one is no matter for those who do
+    not need it. Raises `KeyError` for one that is not there and has no default, `ValueError` for one that cannot be read."""
+
+    id: str
+    fields: Mapping[str, bytes]
+
+    @property
+    def state(self) -> str:
+        return self._text("state")
+
+    @property
+    def is_paused(self) -> bool:
+        return self.fields.get("state") == b"paused"
+
+    @property
+    def outcome(self) -> str:
+        """The state that it will have after its join."""
+        return self._text("outcome")
+
+    @property
+    def reason(self) -> str:
+        """Why it is paused, or was cancelled."""
+        return self._text("reason", b"")
+
+    @property
+    def waiting(self) -> str:
+        """Why its calls do not go out just now."""
+        return self._text("waiting", b"")
+
+    @property
+    def created_ms(self) -> int:
+        return int(self.fields["created"])
+
+    @property
+    def ended_ms(self) -> int | None:
+        return int(self.fields["ended"]) if "ended" in self.fields else None
+
+    @property
+    def model(self) -> str:
+        return self._text("model", b"")
+
+    @property
+    def structured(self) -> bool:
+        """Return whether its answers fit a schema."""
+        return self.fields.get("structured") == b"1"
+
+    @property
+    def template(self) -> str:
+        """The content hash of its template."""
+        return self._text("template")
+
+    @property
+    def queue(self) -> str:
+        """The queue of its shards; empty where the record does not say."""
+        return self._text("queue", b"")
+
+    @property
+    def total(self) -> int:
+        return int(self.fields["total"])
+
+    @property
+    def shards(self) -> int:
+        return int(self.fields["shards"])
+
+    @property
+    def fed(self) -> int:
+        """How many of its shards have had a record."""
+        return int(self.fields["fed"])
+
+    @property
+    def shards_under_way(self) -> int:
+        """Shards that have a record and no part yet, those in quarantine too."""
+        return self.fed - int(self.fields["done"])
+
+    @property
+    def quarantined(self) -> int:
+        """How many of its shards are in quarantine."""
+        return self.counter("quarantined")
+
+    @property
+    def input(self) -> str:
+        """The file of its items."""
+        return self._text("input")
+
+    @property
+    def index(self) -> str:
+        """The file that says where its shards begin."""
+        return self._text("index")
+
+    @property
+    def output(self) -> str:
+        return self._text("output")
+
+    @property
+    def errors(self) -> str:
+        return self._text("errors")
+
+    @property
+    def is_prefilled(self) -> bool:
+        """Return whether it takes over rows of an earlier batch."""
+        return bool(self.fields.get("prefill"))
+
+    @property
+    def refused(self) -> int:
+        """How many rows the caller's type has refused."""
+        return int(self.fields.get("refused", b"0"))
+
+    @property
+    def retry_of(self) -> str:
+        return self._text("retry_of", b"")
+
+    @property
+    def reask_of(self) -> str:
+        return self._text("reask_of", b"")
+
+    @property
+    def reasked_as(self) -> str:
+        """The batch that asks again for what was refused of this one; empty when there is none."""
+        return self._text("reasked_as", b"")
+
+    @property
+    def codes(self) -> dict[str, int]:
+        """How many items did not succeed, by the code of their failure, the most frequent first. What was never run is counted
+        when the batch closes."""
+        counts = {name.removeprefix(CODE): int(count) for name, count in self.fields.items() if name.startswith(CODE)}
+        stopped = ("batch_cancelled", "batch_expired")
+        never_run = self.counter("cancelled") - sum(counts.get(code, 0) for code in stopped)
+        if never_run > 0:
+            code = stopped[self.fields.get("outcome") == b"expired"]
+            counts[code] = counts.get(code, 0) + never_run
+        return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
+    def counter(self, name: str) -> int:
+        """One of its counters; 0 when nothing was counted."""
+        return int(self.fields.get(name) or 0)
+
+    def _text(self, name: str, default: bytes | None = None) -> str:
+        return (self.fields[name] if default is None else self.fields.get(name, default)).decode()
+
+
+async def batch_record(ledger: Ledger, batch_id: str) -> BatchRecord:
+    """The record of a batch as it stands there; without fields when there is none."""
+    raw = await ledger.client.hgetall(ledger.keys.batch(batch_id))
+    return BatchRecord(batch_id, {name.decode(): value for name, value in raw.items()})
+
+
+async def known_batch(ledger: Ledger, batch_id: str) -> BatchRecord:
+    """The record of a batch, every field of which is a text. Raises `Unknown`, or `Damaged` for what is no record."""
+    with readable(batch_id):
+        record = await batch_record(ledger, batch_id)
+    if not record.fields:
+        raise Unknown(batch_id, "no such batch, or past its retention; `headrace batches list` shows those there are")
+    with readable(batch_id):
+        _check_texts(record.fields)
+    return record
+
+
+async def feeding_record(ledger: Ledger, batch_id: str) -> BatchRecord | None:
+    """Of a batch what feeding its shards takes (`FEEDING`); None when it is gone. Raises `ValueError` for a field that is no
+    text."""
+    values = await ledger.client.hmget(ledger.keys.batch(batch_id), FEEDING)
+    fields = {name: value for name, value in zip(FEEDING, values, strict=True) if value is not None}
+    _check_texts(fields)
+    return BatchRecord(batch_id, fields) if fields.get("state") else None
+
+
+async def batch_field(ledger: Ledger, batch_id: str, name: FieldName) -> str | None:
+    """One field of a batch's record; None when it is not there."""
+    value = await ledger.client.hget(ledger.keys.batch(batch_id), name)
+    return None if value is None else value.decode()
+
+
+async def batch_counters(ledger: Ledger, batch_id: str) -> BatchCounters:
+    """The counters of a batch's items; all 0 when it is gone. Raises `ValueError` for what is no number."""
+    values = await ledger.client.hmget(ledger.keys.batch(batch_id), ["total", *OUTCOMES, "streak"])
+    return BatchCounters(*(int(value or 0) for value in values))
+
+
+async def state_if_refused(ledger: Ledger, batch_id: str) -> str | None:
+    """The state of a batch of whose rows the caller's type refused some; None when it refused none, or the batch is gone."""
+    state, refused = await ledger.client.hmget(ledger.keys.batch(batch_id), ["state", "refused"])
+    return state.decode() if int(refused or 0) and state is not None else None
+
+
+async def follow_up(ledger: Ledger, batch_id: str) -> str | None:
+    """The batch that asks again for what was refused of this one, when both are there."""
+    name = await ledger.client.hget(ledger.keys.batch(batch_id), "reasked_as")
+    if not name or not await ledger.client.exists(ledger.keys.batch(name.decode())):
+        return None
+    return name.decode()
+
+
+async def template_body(ledger: Ledger, sha: str) -> bytes | None:
+    """The template with this content hash, encoded; None when it is past its retention."""
+    return await ledger.client.get(ledger.keys.template(sha))
+
+
+async def part_of_shard(ledger: Ledger, batch_id: str, number: int) -> ShardPart:
+    """The committed part of a shard, and the state of its batch, in one round trip."""
+    batch = ledger.keys.batch(batch_id)
+    async with ledger.client.pipeline(transaction=False) as pipeline:
+        pipeline.hget(ledger.keys.parts(batch), number)
+        pipeline.hget(batch, "state")
+        part, state = await pipeline.execute()
+    file = None if part is None or state is None else part_file(batch_id, number, part.decode())
+    return ShardPart(file, None if state is None else state.decode())
+
+
+async def parts_of_shards(ledger: Ledger, batch_id: str) -> dict[int, str]:
+    """The files of all parts that are committed, by the number of their shard."""
+    stored = await ledger.client.hgetall(ledger.keys.parts(ledger.keys.batch(batch_id)))
+    return {int(number): part_file(batch_id, int(number), part.decode()) for number, part in stored.items()}
+
+
+async def open_batches(ledger: Ledger, first: int, count: int) -> Sequence[bytes]:
+    """The ids of at most `count` open batches, the oldest first, from place `first` on; as they stand in the index."""
+    return await ledger.client.zrange(ledger.keys.open, first, first + count - 1)
+
+
+async def forget_open_batch(ledger: Ledger, batch_id: str) -> None:
+    """Take a batch that has no record any more out of the index of the open ones."""
+    await ledger.client.zrem(ledger.keys.open, batch_id)
+
+
+def _check_texts(fields: Mapping[str, bytes]) -> None:
+    """Raise `UnicodeDecodeError` for a field that is no text."""
+    for value in fields.values():
+        value.decode()

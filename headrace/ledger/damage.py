@@ -1,0 +1,30 @@
+"""Damage: a record that cannot be read becomes one exception, wherever it is met."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis.exceptions import ResponseError
+
+from headrace.errors import Damaged, HeadraceError
+from headrace.ledger.script import is_damage
+
+DAMAGED = "damaged"
+"""The state that is shown of a record that cannot be read; not one of the ledger's."""
+UNUSABLE = (ResponseError, ValueError, KeyError, TypeError, ArithmeticError, LookupError, RecursionError, struct.error)
+"""What reading raises where a field is none, is no number, or leads nowhere."""
+
+
+@contextmanager
+def readable(record_id: str) -> Iterator[None]:
+    """Make `Damaged` of what a record raises that cannot be read."""
+    try:
+        yield
+    except HeadraceError:
+        raise
+    except UNUSABLE as error:
+        if isinstance(error, ResponseError) and not is_damage(error):
+            raise
+        raise Damaged(record_id, "its record in Redis cannot be read") from error
