@@ -123,13 +123,13 @@ def clock(bench: Bench) -> Finding:
 
 def rejections(bench: Bench) -> Finding:
     """Nothing had to be set aside: no message that is no hint, no damaged record."""
-    found, keys = bench.inspection.rejections(), bench.inspection.keys
-    if not found.text:
+    aside, keys = bench.inspection.rejections(), bench.inspection.keys
+    if not aside.text:
         return Finding("set aside", "ok", "nothing")
     return Finding(
         "set aside",
         "warning",
-        f"{found.text} could not be worked with and were set aside; {found.kept} of them are kept",
+        f"{aside.text} could not be worked with and were set aside; {aside.kept} of them are kept",
         f"Somebody else writes to this namespace? See LRANGE '{keys.rejected}' 0 9; then DEL '{keys.rejections}'.",
     )
 

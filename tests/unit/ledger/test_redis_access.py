@@ -23,6 +23,7 @@ COMMANDS = {name for name in METHODS if not name.startswith("_")}
 """The methods of a Redis client and of its pipeline that send a command."""
 CLIENTS = re.compile(r"_?(client|pipeline|pipe|redis|connection|stranger)")
 """The names under which a client is held; one that a file binds to what makes a client counts as well."""
+CLASSES = {"Redis", "Pipeline"}
 MAKERS = {"pipeline", "from_url", "from_pool", "Redis", "connect"}
 
 ALLOWED: dict[str, tuple[set[str], str]] = {
@@ -64,6 +65,8 @@ def bound_clients(tree: ast.AST) -> set[str]:
             names.add(last_name(node.target))
         elif isinstance(node, ast.NamedExpr) and makes_client(node.value):
             names.add(node.target.id)
+        elif isinstance(node, ast.arg) and node.annotation is not None and last_name(node.annotation) in CLASSES:
+            names.add(node.arg)
         elif isinstance(node, ast.With | ast.AsyncWith):
             for item in node.items:
                 if item.optional_vars is not None and makes_client(item.context_expr):
@@ -101,6 +104,13 @@ def suffixes(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, part.value
 
 
+def prefixes(tree: ast.AST) -> Iterator[int]:
+    """The line of every use of `keys.prefix`, of which any key could be made."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr == "prefix" and last_name(node.value).endswith("keys"):
+            yield node.lineno
+
+
 def trees(*, outside: str) -> Iterator[tuple[str, ast.AST]]:
     for package in PACKAGES:
         for file in sorted((ROOT / package).rglob("*.py")):
@@ -126,6 +136,7 @@ def test_redis_is_read_and_written_in_the_ledger_alone() -> None:
 def test_a_key_is_composed_in_one_file() -> None:
     found = [f"{name}:{line}: {text}" for name, tree in trees(outside=KEYS) for line, text in suffixes(tree)]
     assert found == []
+    assert [f"{name}:{line}" for name, tree in trees(outside=LEDGER) for line in prefixes(tree)] == []
 
 
 @pytest.mark.parametrize(
@@ -137,6 +148,7 @@ def test_a_key_is_composed_in_one_file() -> None:
         ("def f(x):\n import redis\n server = redis.Redis.from_url(x)\n server.ping()", 1),
         ("def f(bench):\n mine = bench.client\n mine.llen('k')", 1),
         ("def f(client): client.pipeline()", 1),
+        ("def f(server: redis.Redis): server.get('k')", 1),
         ("def f(headers, client): headers.get('a'); client.jobs(); client.close()", 0),
     ],
 )
