@@ -1,0 +1,44 @@
+"""The stored bytes of a batch's events: logs outlive the release that wrote them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from headrace.ledger.checkpoint import CheckpointRow, checkpoint
+from headrace.ledger.close import close
+from headrace.ledger.pause import pause
+from headrace.ledger.script import Ledger
+
+
+def lines(log: list[tuple[str, bytes]]) -> list[bytes]:
+    """The events, at time 0."""
+    return [re.sub(rb'"at":[0-9]{13},', b'"at":0,', event) for _, event in log]
+
+
+async def test_progress_and_states_are_written_with_the_same_bytes(
+    ledger: Ledger, look: Any, batch: str, shard: Any
+) -> None:
+    await ledger.client.hset(ledger.keys.batch(batch), mapping={"reported": 0, "waiting": "openai says wait 20 s"})
+    await checkpoint(ledger, shard.record_id, shard.epoch, [CheckpointRow(0, "f", b"row", {"output_tokens": 2})])
+    await ledger.client.hdel(ledger.keys.batch(batch), "waiting")
+    await pause(ledger, batch, reason='no "room"')
+    assert lines(await look.log(batch))[-2:] == [
+        b'{"t":"batch.progress","state":"in_progress","at":0,"total":4,"succeeded":0,"failed":1,"cancelled":0,"dead":0,'
+        b'"input_tokens":0,"output_tokens":2,"waiting":"openai says wait 20 s"}',
+        b'{"t":"batch.state","state":"paused","at":0,"total":4,"succeeded":0,"failed":1,"cancelled":0,"dead":0,'
+        b'"input_tokens":0,"output_tokens":2,"reason":"no \\"room\\""}',
+    ]
+
+
+async def test_its_end_is_written_with_the_same_bytes(ledger: Ledger, look: Any, batch: str, join: Any) -> None:
+    await close(ledger, batch, join.epoch, output="out", errors="err", unfinished=0, left=[])
+    first, *_, end = lines(await look.log(batch))
+    assert first == (
+        b'{"t":"batch.state","state":"in_progress","at":0,"total":4,"succeeded":0,"failed":0,"cancelled":0,"dead":0,'
+        b'"input_tokens":0,"output_tokens":0}'
+    )
+    assert end == (
+        b'{"t":"end","state":"completed","at":0,"total":4,"succeeded":2,"failed":2,"cancelled":0,"dead":0,'
+        b'"input_tokens":0,"output_tokens":6}'
+    )
