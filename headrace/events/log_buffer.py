@@ -17,14 +17,15 @@ from redis.exceptions import ResponseError
 
 from headrace.errors import Damaged, HeadraceError, Unknown
 from headrace.events.ids import START, Event, EventId
+from headrace.events.types import End, Snapshot, beginning
 from headrace.ledger.script import Ledger, is_damage
 from headrace.ledger.state import BATCH_TERMINAL, TERMINAL
 from headrace.waiting import persistently, stop
 
 PAGE = 500
 OVERHEAD_BYTES = 120
-END = b'{"t":"end"'
-SNAPSHOT = b'{"t":"snapshot"'
+END = beginning(End)
+SNAPSHOT = beginning(Snapshot)
 
 
 class Tail:

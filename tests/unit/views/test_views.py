@@ -7,10 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from headrace_api.views import VIEWS, Cursor, Frame, Replay, Subject, View
 from hypothesis import given
 from hypothesis import strategies as st
+from transcript import typed
 
 from headrace.errors import Gone, InputError
 from headrace.events.fold import fold
@@ -99,7 +101,7 @@ def test_ui_messages_open_and_close_their_parts(log: list[Event]) -> None:
         elif what == "end" and kind in ("text", "reasoning"):
             open_parts.remove(chunk["id"])
     assert not open_parts
-    texts = [one["d"] for event in log if (one := event.decode())["t"] in ("text.delta", "refusal.delta")]
+    texts = [one["d"] for event in log if (one := json.loads(event.data))["t"] in ("text.delta", "refusal.delta")]
     assert text == "".join(texts)
     assert chunks[0] == {"type": "start", "messageId": JOB}
     assert chunks[-1]["type"] in ("finish", "error", "abort")
@@ -128,7 +130,7 @@ def test_what_was_shown_of_a_given_up_attempt_is_never_mixed(
     shown = frames(VIEWS[name], first)
     whole = frames(VIEWS[name], first + second)
     kinds = (".delta", "tool.start") if name == "ag-ui" else (".delta", "tool.start", "annotation")
-    visible = any(event.decode()["t"].endswith(kinds) for event in first)
+    visible = any(json.loads(event.data)["t"].endswith(kinds) for event in first)
     if visible:
         assert whole[: len(shown)] == shown
         assert len(whole) == len(shown) + 1
@@ -143,7 +145,7 @@ def test_what_was_shown_of_a_given_up_attempt_is_never_mixed(
 
 @pytest.mark.parametrize("name", ["openai", "ag-ui"])
 def test_a_cursor_inside_a_snapshot_is_refused(name: str) -> None:
-    body = {"t": "snapshot", "upto": "17-5", "message": {"content": "Hello"}}
+    body = {"t": "snapshot", "upto": 5, "message": {"content": "Hello"}}
     snapshot = Event(EventId(17, 6), json.dumps(body).encode())
     with pytest.raises(Gone):
         frames(VIEWS[name], [snapshot], "17-3.0")
@@ -197,7 +199,7 @@ def logged(events: list[dict[str, Any]]) -> list[Event]:
 
 @pytest.mark.parametrize("compacted", [False, True])
 def test_what_has_no_name_at_openai_is_passed_on_where_it_stood(compacted: bool) -> None:
-    log = [{"t": "snapshot", "upto": 8, **fold(RICH).snapshot()}] if compacted else RICH
+    log = [msgspec.to_builtins(fold(map(typed, RICH)).snapshot(8))] if compacted else RICH
     chunks = decoded(frames(VIEWS["openai"], logged([*log, END])))
     deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
     assert [image for delta in deltas for image in delta.get("images", ())] == [IMAGE]
@@ -213,7 +215,7 @@ def test_what_has_no_name_at_openai_is_passed_on_where_it_stood(compacted: bool)
 
 @pytest.mark.parametrize("compacted", [False, True])
 def test_images_and_citations_are_parts_of_a_ui_message(compacted: bool) -> None:
-    log = [{"t": "snapshot", "upto": 8, **fold(RICH).snapshot()}] if compacted else RICH
+    log = [msgspec.to_builtins(fold(map(typed, RICH)).snapshot(8))] if compacted else RICH
     parts = decoded(frames(VIEWS["ui-message-stream"], logged([*log, END])))
     assert [part for part in parts if part["type"] == "file"] == [
         {"type": "file", "url": IMAGE["image_url"]["url"], "mediaType": "image/webp"}
