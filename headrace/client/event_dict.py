@@ -9,6 +9,8 @@ import msgspec
 from headrace.events.ids import Event
 from headrace.events.types import BatchEvent, JobEvent, JsonObject
 
+decode = msgspec.json.Decoder(JsonObject).decode
+
 E = TypeVar("E", bound=JobEvent | BatchEvent)
 
 
@@ -18,18 +20,20 @@ class EventDict(JsonObject, Generic[E]):
 
     __slots__ = ("event",)
 
-    def __init__(self, fields: JsonObject, event: E):
-        super().__init__(fields)
-        self.event = event
+    event: E
 
 
 def job_event_dict(entry: Event, job_id: str) -> EventDict[JobEvent]:
     """The event of a job's log, with its `id`. Raises `Damaged`."""
-    event = entry.decode(job_id)
-    return EventDict({"id": str(entry.id), **msgspec.json.decode(entry.data)}, event)
+    found: EventDict[JobEvent] = EventDict(id=str(entry.id))
+    found.event = entry.decode(job_id)
+    found.update(decode(entry.data))
+    return found
 
 
 def batch_event_dict(entry: Event, batch_id: str) -> EventDict[BatchEvent]:
     """The event of a batch's log. Raises `Damaged`."""
-    event = entry.decode_batch(batch_id)
-    return EventDict(msgspec.json.decode(entry.data), event)
+    found: EventDict[BatchEvent] = EventDict()
+    found.event = entry.decode_batch(batch_id)
+    found.update(decode(entry.data))
+    return found

@@ -143,17 +143,13 @@ class Raw(ChoiceEvent, tag="raw"):
     """Fields that have no name here, as the provider has them."""
 
     i: int | None = None  # they are of that tool call
-    o: JsonObject = written(
-        dict
-    )  # by where they stood: `answer`, `choice`, `message`; `details` are those of the reasoning
+    o: JsonObject = written(dict)  # by where: `answer`, `choice`, `message`; reasoning as it came: `details`
 
 
 class UsageEvent(BaseEvent, tag="usage"):
     """The tokens of the answer."""
 
-    u: JsonObject | None = written(
-        dict
-    )  # `input_tokens`, `output_tokens`, `cached_tokens`, `reasoning_tokens`, `unknown`
+    u: JsonObject | None = written(dict)  # `input_tokens`, `output_tokens`, and what is known beside
 
 
 class SnapshotChoice(Struct, frozen=True, omit_defaults=True):

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -18,6 +18,7 @@ from headrace_worker.publishing.publisher import Flusher
 
 from headrace.chat.completion import Choice, Completion, Usage
 from headrace.errors import CallError
+from headrace.events.types import KnownJobEvent, Snapshot, beginning, decode_job_event, encode, name_of
 from headrace.jobs.job import Job
 from headrace.ledger.claim import Claimed
 from headrace.ledger.expire import expire
@@ -56,8 +57,16 @@ RICH = Completion(
     extra={"answer": {"search_results": [1]}, "choice": {"token_ids": [5]}, "message": {"executed_tools": [3]}},
     finish_reason="tool_calls",
     usage=Usage(3, 4, reasoning_tokens=1),
-    other_choices=[Choice(content="Another", logprobs={"content": [TOKEN]}, finish_reason="stop", extra={"choice": {"k": 1}})],
-)  # fmt: skip
+    other_choices=[
+        Choice(
+            content="Another",
+            reasoning="so",
+            logprobs={"content": [TOKEN], "reasoning": [TOKEN]},
+            extra={"choice": {"k": 1}},
+            finish_reason="stop",
+        )
+    ],
+)
 PLAIN = Completion(id="x", model="m", created=1, content="Hi", finish_reason="stop", usage=Usage(1, 1), cached=True)
 
 
@@ -166,6 +175,24 @@ async def written_lines(ledger: Recorder, monkeypatch: pytest.MonkeyPatch) -> li
     await expire(ledger, "job_a")
     await set_aside(ledger, ["job_a"], where="due")
     return ledger.lines
+
+
+@pytest.mark.parametrize("line", LINES.read_bytes().splitlines(), ids=lambda line: line[6:40].decode())
+def test_every_event_that_is_read_is_written_as_it_was(line: bytes) -> None:
+    event = decode_job_event(line)
+    assert encode(event) == line
+    assert isinstance(event, get_args(KnownJobEvent))
+    assert line.startswith(beginning(type(event)))
+
+
+def test_every_type_and_every_field_of_one_is_among_the_lines() -> None:
+    written: dict[str, set[str]] = {}
+    for line in LINES.read_bytes().splitlines():
+        event = msgspec.json.decode(line)
+        written.setdefault(event.pop("t"), set()).update(event)
+    del written["snapshot"]  # it may tell of an `end`, which no compacted log has yet
+    types = [type for type in get_args(KnownJobEvent) if type is not Snapshot]
+    assert written == {name_of(type): set(type.__struct_fields__) for type in types}
 
 
 async def test_every_event_is_written_with_the_same_bytes(ledger: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:

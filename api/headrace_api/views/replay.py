@@ -17,11 +17,12 @@ class Replay:
         self._cursor = cursor if self.view.resumable else Cursor()
         self._first = True
         self._prefix = f"{subject.job}:" if view.id_names_job else ""
+        self._verbatim = view.verbatim
         self._before: list[bytes] = []
 
     @property
     def reads_after(self) -> EventId | str:
-        return self._cursor.at if self.view.verbatim else START
+        return self._cursor.at if self._verbatim else START
 
     @property
     def closed(self) -> bool:
@@ -33,14 +34,14 @@ class Replay:
 
     def check_first(self, event: Event) -> None:
         """Raises `Gone` when what follows the cursor is only in a snapshot, which this format cannot show."""
-        if self.view.verbatim or self._cursor.at in (START, "now") or self._cursor.passed(event.id, 0):
+        if self._verbatim or self._cursor.at in (START, "now") or self._cursor.passed(event.id, 0):
             return
         if isinstance(event.decode(self.view.subject.job), Snapshot):
             raise Gone(self.view.subject.job, event.id)
 
     def add(self, event: Event) -> list[Frame]:
         """The frames of the next event. Raises `Gone` as `check_first` does."""
-        if self.view.verbatim:
+        if self._verbatim:
             self.view.closed = event.data.startswith(END)
             return [Frame(str(event.id), event.data)]
         decoded, seen = event.decode(self.view.subject.job), self._cursor.at

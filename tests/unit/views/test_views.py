@@ -169,6 +169,24 @@ def test_cursors_that_are_none(text: str) -> None:
         Cursor.parse(text, JOB)
 
 
+@pytest.mark.parametrize("view", VIEWS.values(), ids=lambda view: view.name)
+@given(log=event_logs.attempts(), newer=st.integers(1, 30))
+def test_what_a_newer_worker_tells_changes_no_view_and_passes_the_native_one(
+    view: type[View], log: list[Event], newer: int
+) -> None:
+    place = min(newer, len(log) - 1)
+    told = [Event(event.id, event.data[:-1] + b',"mood":{"c":[1.50]}}') for event in log]
+    unknown = Event(
+        EventId(17, 1000), b'{"t":"of.the.future", "c":"x", "d":1}'
+    )  # written with a space, by someone else
+    told[place:place] = [unknown]
+    sent = frames(view, told)
+    if view.verbatim:
+        assert [frame.data for frame in sent] == [event.data for event in told]
+    else:
+        assert [frame.data for frame in sent] == [frame.data for frame in frames(view, log)]
+
+
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/webp;base64,AA=="}}
 SIGNATURE = {"extra_content": {"google": {"thought_signature": "c2ln"}}}
 RICH: list[dict[str, Any]] = [
