@@ -20,6 +20,7 @@ from headrace_worker.publishing.publisher import Flusher, Publisher
 from table import row
 
 from headrace.events.reader import Reader
+from headrace.events.types import TextDelta
 from headrace.jobs.job import new_id
 from headrace.ledger.claim import claim
 from headrace.ledger.finish import finish
@@ -41,7 +42,7 @@ async def write(url: str, jobs: list[str], rate: float, seconds: float) -> None:
         for _ in range(int(rate * seconds)):
             due += 1 / rate
             await asyncio.sleep(max(due - time.monotonic(), 0))
-            publisher.put({"t": "text.delta", "c": 0, "p": 0, "d": f"{time.monotonic():.6f} "})
+            publisher.put(TextDelta(d=f"{time.monotonic():.6f} "))
         await publisher.move(
             lambda seq: finish(
                 ledger, job, claimed.epoch, JobState.SUCCEEDED, seq=seq, event=b'{"t":"end"}', result=b"{}"

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
+from headrace_api.streaming.notices import Notice
 
+from headrace.events.types import KnownJobEvent, Status
 from headrace.ledger.state import JOB_MOVES
 from headrace.schema.targets import LISTS, NUMBERS, TARGETS, TEXTS
 from headrace.settings import Settings, variable
 
 DOCS = Path(__file__).parent
+JOB_EVENTS: Sequence[type[msgspec.Struct]] = get_args(KnownJobEvent)
 RESULTS = DOCS.parent / "bench" / "results" / "latest.json"
 
 
@@ -90,12 +96,97 @@ def targets() -> str:
     return "\n".join([*lines, "", f"Formats that are kept: {formats}. The rest is validated.", "", *said])
 
 
+def comments(type: type[msgspec.Struct]) -> dict[str, str]:
+    """What the source says of each field, in the class that has it."""
+    found: dict[str, str] = {}
+    for each in reversed(type.__mro__[:-2]):
+        if each.__module__ != "msgspec":
+            found |= dict(re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(each), re.MULTILINE))
+    return found
+
+
+def table_of(types: Sequence[type[msgspec.Struct]]) -> str:
+    """The types that have a `t`, with what their docstrings and the comments of their fields say."""
+    rows = []
+    for each in types:
+        said = comments(each)
+        fields = ", ".join(
+            f"`{field.name}`{'?' if is_optional(each, field) else ''}"
+            + (f" ({said[field.name]})" if field.name in said else "")
+            for field in msgspec.structs.fields(each)
+        )
+        rows.append(f"| `{each.__struct_config__.tag}` | {(each.__doc__ or '').strip()} | {fields} |")
+    return "\n".join(["| `t` | what it says | fields |", "|---|---|---|", *rows])
+
+
+def is_optional(type: type[msgspec.Struct], field: msgspec.structs.FieldInfo) -> bool:
+    """Return whether it is left out when there is nothing to say."""
+    return type.__struct_config__.omit_defaults and field.default is not msgspec.NODEFAULT
+
+
+def events() -> str:
+    return table_of(JOB_EVENTS)
+
+
+def notices() -> str:
+    return table_of(Notice.__subclasses__())
+
+
+def typescript() -> str:
+    """The events as types of `headrace.js`."""
+    lines = []
+    for each in JOB_EVENTS:
+        said = comments(each)
+        # A `status` is also one of the gateway's own, which is in no log.
+        own = {"t": f't: "{each.__struct_config__.tag}"', "id": "id?: string" if each is Status else "id: string"}
+        lines += [f"/** {(each.__doc__ or '').strip()} */", f"export interface {typescript_name(each)} {{"]
+        lines += [f"  {field};" for field in own.values()]
+        hints = get_type_hints(each)
+        for field in msgspec.structs.fields(each):
+            lines += [f"  /** {said[field.name]} */"] if field.name in said else []
+            lines.append(f"  {typescript_field(each, field, hints)};")
+        lines += ["}", ""]
+    names = [f"  | {typescript_name(each)}" for each in JOB_EVENTS]
+    lines += ["/** One event of a job's log. A newer gateway may tell of more types: pass them over. */"]
+    return "\n".join([*lines, "export type Event =", *names]) + ";"
+
+
+def typescript_name(event: type[msgspec.Struct]) -> str:
+    return event.__name__.removesuffix("Event") + "Event"
+
+
+def typescript_field(type: type[msgspec.Struct], field: msgspec.structs.FieldInfo, hints: dict[str, Any]) -> str:
+    written = typescript_of(hints[field.name])
+    if is_optional(type, field):
+        return f"{field.name}?: {written.removesuffix(' | null')}"
+    return f"{field.name}: {written}"
+
+
+def typescript_of(hint: Any) -> str:
+    """The type of a field in TypeScript. Raises `KeyError` for one that no event has yet."""
+    plain = {NoneType: "null", int: "number", float: "number", str: "string", bool: "boolean", Any: "unknown"}
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        hints = get_type_hints(hint)
+        fields = [typescript_field(hint, field, hints) for field in msgspec.structs.fields(hint)]
+        return f"{{ {'; '.join(fields)} }}"
+    if get_origin(hint) in (Union, UnionType):
+        return " | ".join(dict.fromkeys(map(typescript_of, get_args(hint))))
+    if get_origin(hint) is list:
+        return f"{typescript_of(get_args(hint)[0])}[]"
+    if get_origin(hint) is dict:
+        return f"Record<string, {typescript_of(get_args(hint)[1])}>"
+    return plain[hint]
+
+
 def main(check: bool) -> int:
     parts = [
         ("architecture.md", "states", states),
         ("operations.md", "settings", settings),
         ("conformance.md", "conformance", conformance),
         ("schemas.md", "targets", targets),
+        ("streaming.md", "events", events),
+        ("streaming.md", "notices", notices),
+        ("../api/headrace_api/page/headrace.d.ts", "events", typescript),
     ]
     suite = module_at(DOCS.parent / "tests" / "schema_suite.py")
     tests = suite.folder()
@@ -107,7 +198,7 @@ def main(check: bool) -> int:
     for name, mark, make in parts:
         path = DOCS / name
         text = path.read_text()
-        pattern = rf"(<!-- {mark}: .*? -->\n).*?(<!-- /{mark} -->)"
+        pattern = rf"(<!-- {mark}: .*? -->\n).*?((?:// )?<!-- /{mark} -->)"
         fresh = re.sub(pattern, lambda found, make=make: f"{found[1]}{make()}\n{found[2]}", text, flags=re.DOTALL)
         if fresh != text:
             stale.append(name)

@@ -11,6 +11,12 @@ from hypothesis import strategies as st
 
 from headrace.events.fold import Fold, fold
 from headrace.events.ids import Event, EventId
+from headrace.events.types import JobEvent, decode_job_event
+
+
+def typed(event: dict[str, Any]) -> JobEvent:
+    """The event that a worker would have written as this object."""
+    return decode_job_event(msgspec.json.encode(event))
 
 
 class Transcript:
@@ -31,10 +37,10 @@ class Transcript:
 
     @property
     def decoded(self) -> list[dict[str, Any]]:
-        return [event.decode() for event in self.events]
+        return [msgspec.json.decode(event.data) for event in self.events]
 
     def fold(self) -> Fold:
-        return fold(self.decoded)
+        return fold(event.decode("job") for event in self.events)
 
     def check(self, outcome: bytes | None = None) -> Fold:
         """Assert U1 to U5 of a whole transcript; `outcome` is the job's stored result (`{job}:result`). Returns the fold."""

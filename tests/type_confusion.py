@@ -18,6 +18,7 @@ from headrace.chat.completion import Completion, written
 from headrace.client.handles import decode_outcome
 from headrace.errors import CallError, Failure
 from headrace.events.fold import Fold
+from headrace.events.types import decode_job_event, encode
 from headrace.jobs.job import Job
 from headrace.schema.modes import Mode
 
@@ -212,7 +213,7 @@ def outcome(chunks: list[dict[str, Any]], base: Base) -> Outcome:
     result, completion = written(completion)
     assert msgspec.json.encode(decode_outcome(result).completion) == msgspec.json.encode(completion)
     for event in rest(told, completion):
-        told.add(msgspec.json.decode(msgspec.json.encode(event)))
+        told.add(decode_job_event(encode(event)))
     assert told.message == completion.message
     structured = base.job is not JOB
     line = success_line("a", "r", completion)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import msgspec
+
 from headrace.events.ids import START, EventId
 from headrace.events.reader import Reader, Viewer
 from headrace.jobs.job import new_id
@@ -51,7 +53,7 @@ async def read(ledger: Ledger, reader: Reader, job_id: str, after: EventId = STA
     found = []
     with await reader.view(ledger.keys.job(job_id), after) as viewer:
         async for each in viewer:
-            event = each.decode()
+            event = msgspec.json.decode(each.data)
             if event["t"] == "text":
                 found.append(event["n"])
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -12,6 +12,7 @@ from headrace.cli.interrupt import Interrupted, until_interrupted
 
 if TYPE_CHECKING:
     from headrace.client.async_client import AsyncHeadrace
+    from headrace.events.types import BatchCounts
     from headrace.ledger.records import Batch
 
 PLAIN_EVERY_S = 2.0
@@ -24,8 +25,11 @@ async def watch_batch(client: AsyncHeadrace, batch_id: str, back: str | None = N
     shown = ProgressBar() if terminal.is_terminal(err=True) else PlainProgress()
 
     async def show() -> None:
-        async for event in client.batch(batch_id).events():
-            shown.update(event)
+        from headrace.events.types import BatchCounts
+
+        async for each in client.batch(batch_id).events():
+            if isinstance(each.event, BatchCounts):  # a newer release may tell of more
+                shown.update(each.event)
 
     try:
         await until_interrupted(show())
@@ -43,13 +47,9 @@ def detached(batch_id: str, back: str | None = None) -> NoReturn:
     raise click.Abort
 
 
-def done_of(event: dict[str, Any]) -> int:
-    return event["succeeded"] + event["failed"] + event["cancelled"] + event["dead"]
-
-
-def why_of(event: dict[str, Any]) -> str:
+def why_of(event: BatchCounts) -> str:
     """Why it stands still: the reason of a pause, or what its calls wait for."""
-    return event.get("reason") or event.get("waiting") or ""
+    return event.reason or event.waiting or ""
 
 
 class Rate:
@@ -58,14 +58,14 @@ class Rate:
     def __init__(self) -> None:
         self._first: tuple[int, int] | None = None
 
-    def of(self, event: dict[str, Any]) -> tuple[float, float | None]:
-        done = done_of(event)
+    def of(self, event: BatchCounts) -> tuple[float, float | None]:
+        done = event.done
         if self._first is None:
-            self._first = (event["at"], done)
+            self._first = (event.at, done)
         began, had = self._first
-        seconds = (event["at"] - began) / 1000
+        seconds = (event.at - began) / 1000
         rate = (done - had) / seconds if seconds > 0 else 0.0
-        return rate, ((event["total"] - done) / rate if rate else None)
+        return rate, ((event.total - done) / rate if rate else None)
 
 
 class PlainProgress:
@@ -76,19 +76,21 @@ class PlainProgress:
         self._last = 0.0
         self._why = ""
 
-    def update(self, event: dict[str, Any]) -> None:
+    def update(self, event: BatchCounts) -> None:
+        from headrace.events.types import BatchProgress
+
         rate, left_s = self._rate.of(event)
         why = why_of(event)
-        again = event["t"] == "batch.progress" and bool(why) == bool(self._why)
+        again = isinstance(event, BatchProgress) and bool(why) == bool(self._why)
         if again and time.monotonic() - self._last < PLAIN_EVERY_S:
             return
         self._last, self._why = time.monotonic(), why
-        bad = event["failed"] + event["dead"] + event["cancelled"]
+        bad = event.unsuccessful
         terminal.echo(
-            f"{event['state']}: {done_of(event)}/{event['total']} items"
+            f"{event.state}: {event.done}/{event.total} items"
             + (f", {bad} not succeeded" if bad else "")
-            + f", {rate:.0f} items/s, {event['input_tokens']}+{event['output_tokens']} tokens"
-            + (f", {left_s:.0f} s left" if left_s is not None and event["state"] == "in_progress" else "")
+            + f", {rate:.0f} items/s, {event.input_tokens}+{event.output_tokens} tokens"
+            + (f", {left_s:.0f} s left" if left_s is not None and event.state == "in_progress" else "")
             + (f" ({why})" if why else ""),
             err=True,
         )
@@ -117,15 +119,15 @@ class ProgressBar:
         self._task = self._progress.add_task("in_progress", rate=0.0, tokens=0, bad="")
         self._progress.start()
 
-    def update(self, event: dict[str, Any]) -> None:
-        bad = event["failed"] + event["dead"] + event["cancelled"]
+    def update(self, event: BatchCounts) -> None:
+        bad = event.unsuccessful
         self._progress.update(
             self._task,
-            description=terminal.visible(" ".join(f"{event['state']} {why_of(event)}".split())),
-            total=event["total"],
-            completed=done_of(event),
+            description=terminal.visible(" ".join(f"{event.state} {why_of(event)}".split())),
+            total=event.total,
+            completed=event.done,
             rate=self._rate.of(event)[0],
-            tokens=event["input_tokens"] + event["output_tokens"],
+            tokens=event.input_tokens + event.output_tokens,
             bad=f"{bad} not succeeded" if bad else "",
         )
 

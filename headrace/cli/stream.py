@@ -7,30 +7,33 @@ from typing import TYPE_CHECKING, Any
 from headrace.cli import terminal
 
 if TYPE_CHECKING:
+    from headrace.client.event_dict import EventDict
     from headrace.client.handles import AsyncJobHandle
     from headrace.client.stream import AsyncJobStream
     from headrace.events.fold import Fold
+    from headrace.events.types import JobEvent
 
 
 async def show_stream(job: AsyncJobHandle[Any], *, as_json: bool = False) -> None:
     """Print the events until the end; `as_json` prints each as a line of JSON. Raises `JobFailed`."""
     from headrace.client.stream import failure_of
     from headrace.errors import JobFailed
+    from headrace.events.types import End
 
     stream = job.stream()
     shown = LineOutput() if as_json else TextOutput(stream)
     async for event in stream:
         shown.update(event)
     shown.close(stream.fold)
-    end = stream.fold.end or {"status": "dead"}
-    if end["status"] != "succeeded":
+    end = stream.fold.end or End(status="dead")
+    if end.status != "succeeded":
         raise JobFailed(job.id, failure_of(end, ""))
 
 
 class LineOutput:
     """Every event, as a line of JSON."""
 
-    def update(self, event: dict[str, Any]) -> None:
+    def update(self, event: EventDict[JobEvent]) -> None:
         import msgspec
 
         terminal.echo(msgspec.json.encode(event))
@@ -48,27 +51,32 @@ class TextOutput:
         self._aside = terminal.Flow(err=True, dim=True)
         self._given = 0
 
-    def update(self, event: dict[str, Any]) -> None:
-        kind = event["t"]
-        if kind == "attempt.start" and event.get("reset"):
-            self._answer.end()
-            self._say(f"attempt {event['n']} ({event.get('reason', '')}): the answer begins anew")
-            self._given = 0
-        elif kind == "attempt.route":
-            if event.get("cached"):
+    def update(self, event: EventDict[JobEvent]) -> None:
+        from headrace.events import types
+
+        match event.event:
+            case types.TextDelta(c=0, d=d) | types.RefusalDelta(c=0, d=d):
+                self._text(d)
+            case types.ReasoningDelta(c=0, d=d):
+                self._end_shown_answer()
+                self._aside.add(d)
+            case types.AttemptStart(reset=True, n=n, reason=reason):
+                self._answer.end()
+                self._say(f"attempt {n} ({reason}): the answer begins anew")
+                self._given = 0
+            case types.AttemptRoute(cached=True):
                 self._say("answered from the cache")
-            elif self._stream.fold.attempt.get("reset"):
-                self._say(f"asking {event['deployment']} for {event['model']}")
-        elif kind == "status":
-            self._say(f"{event['phase']}: {event['detail']}")
-        elif kind == "snapshot":
-            said = self._stream.fold.message["content"] or ""
-            self._text(said[self._given :])
-        elif event.get("c", 0) == 0 and kind in ("text.delta", "refusal.delta"):
-            self._text(event["d"])
-        elif event.get("c", 0) == 0 and kind == "reasoning.delta":
-            self._end_shown_answer()
-            self._aside.add(event["d"])
+            case types.AttemptRoute(deployment=deployment, model=model):
+                attempt = self._stream.fold.attempt
+                if attempt is not None and attempt.reset:
+                    self._say(f"asking {deployment} for {model}")
+            case types.Status(phase=phase, detail=detail):
+                self._say(f"{phase}: {detail}")
+            case types.Snapshot():
+                said = self._stream.fold.message["content"] or ""
+                self._text(said[self._given :])
+            case _:
+                pass
 
     def close(self, fold: Fold) -> None:
         import msgspec

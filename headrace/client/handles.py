@@ -23,8 +23,10 @@ from headrace.batches.export import (
 from headrace.batches.results import Row, value_of
 from headrace.chat.completion import Completion, Outcome
 from headrace.client.checking import TypeCheck, has_type
+from headrace.client.event_dict import EventDict, batch_event_dict
 from headrace.client.stream import AsyncJobStream
 from headrace.errors import Damaged, Expired, Failure, InputError, JobFailed, Unknown, WaitTimeout
+from headrace.events.types import BatchEvent
 from headrace.ledger import records
 from headrace.ledger.damage import readable
 from headrace.ledger.job_record import job_result, job_state
@@ -183,11 +185,12 @@ class AsyncBatchHandle(Generic[T]):
             async for _ in found:
                 pass
 
-    async def events(self) -> AsyncGenerator[dict[str, Any]]:
-        """Its counters, at most four times a second, the `end` last."""
+    async def events(self) -> AsyncGenerator[EventDict[BatchEvent]]:
+        """Its counters, at most four times a second, the `end` last. Each is a dict; its `event` is the same as one of
+        `headrace.events.types`."""
         with await self._client.reader.view(self._client.ledger.keys.batch(await self.latest())) as viewer:
-            async for event in viewer:
-                yield event.checked(self.id)
+            async for entry in viewer:
+                yield batch_event_dict(entry, self.id)
 
     async def results(self) -> AsyncGenerator[Row[T]]:
         """Its rows in input order, each as soon as all before it are there; memory does not grow with the batch."""

@@ -6,10 +6,14 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import msgspec
+
 from headrace.chat.provider_table import PROVIDERS
+from headrace.client.event_dict import EventDict, job_event_dict
 from headrace.errors import CODES, Damaged, Failure, InputError, JobFailed, Restarted
 from headrace.events.fold import Fold
-from headrace.events.ids import START, EventId, parse_cursor
+from headrace.events.ids import START, Event, EventId, parse_cursor
+from headrace.events.types import AttemptStart, End, JobEvent, Snapshot, TextDelta
 from headrace.schema.modes import checked_mode
 from headrace.schema.partial import Partial
 
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
 class Parts(Protocol):
     """A reading of the events of one job, one after the other."""
 
-    def of(self, event: dict[str, Any], fold: Fold) -> list[Any]: ...
+    def of(self, event: JobEvent, fold: Fold) -> list[Any]: ...
 
 
 class TextPieces:
@@ -31,19 +35,18 @@ class TextPieces:
         self._given: list[str] = []
         self._anew = False  # a new attempt, or a snapshot: what was given has to be its beginning
 
-    def of(self, event: dict[str, Any], fold: Fold) -> list[str]:
+    def of(self, event: JobEvent, fold: Fold) -> list[str]:
         """Return what `event`, which `fold` has taken in, adds. Raises `Restarted` when the answer is now another one, and
         `JobFailed` at the end of a job without one."""
-        kind = event["t"]
-        if kind in ("attempt.start", "snapshot"):
-            self._anew = bool(self._given) or kind == "snapshot"
-        if kind == "end" and event["status"] != "succeeded":
+        if isinstance(event, AttemptStart | Snapshot):
+            self._anew = bool(self._given) or isinstance(event, Snapshot)
+        if isinstance(event, End) and event.status != "succeeded":
             raise JobFailed(self._subject, failure_of(event, "".join(self._given)))
         if self._anew:
-            return [more] if (more := self._catch_up(fold, ended=kind == "end")) else []
-        if kind == "text.delta" and event.get("c", 0) == 0 and event["d"]:
-            self._given.append(event["d"])
-            return [event["d"]]
+            return [more] if (more := self._catch_up(fold, ended=isinstance(event, End))) else []
+        if isinstance(event, TextDelta) and event.c == 0 and event.d:
+            self._given.append(event.d)
+            return [event.d]
         return []
 
     def _catch_up(self, fold: Fold, *, ended: bool) -> str:
@@ -65,29 +68,33 @@ class PartialObjects:
         self._schema = schema
         self._partial: Partial | None = None
 
-    def of(self, event: dict[str, Any], fold: Fold) -> list[Any]:
+    def of(self, event: JobEvent, fold: Fold) -> list[Any]:
         """The values that `event`, which `fold` has taken in, makes. Raises `JobFailed` at the end of a job without one."""
-        kind = event["t"]
-        if kind == "end" and event["status"] != "succeeded":
-            raise JobFailed(self._subject, failure_of(event, "".join(fold.choice(0).text)))
-        if kind in ("attempt.start", "snapshot"):
-            self._partial = None
-        if kind == "snapshot":
-            return self._grown(fold).feed("".join(fold.choice(0).text))
-        if kind == "text.delta" and event.get("c", 0) == 0:
-            return self._grown(fold).feed(event["d"])
+        match event:
+            case TextDelta(c=0, d=d):
+                return self._grown(fold).feed(d)
+            case AttemptStart():
+                self._partial = None
+            case Snapshot():
+                self._partial = None
+                return self._grown(fold).feed("".join(fold.choice(0).text))
+            case End(status=status) if status != "succeeded":
+                raise JobFailed(self._subject, failure_of(event, "".join(fold.choice(0).text)))
+            case _:
+                pass
         return []
 
     def _grown(self, fold: Fold) -> Partial:
         if self._partial is None:
-            provider = PROVIDERS.get(str(fold.route.get("provider")))
-            mode = checked_mode(fold.route.get("mode")) or "strict"
+            provider = PROVIDERS.get(fold.route.provider) if fold.route else None
+            mode = checked_mode(fold.route.mode if fold.route else None) or "strict"
             self._partial = Partial(self._schema, mode, provider.dialect if provider else "openai")
         return self._partial
 
 
 class AsyncJobStream:
-    """The events of one job, from its log: `async for event in job.stream()`. Each is a dict with its `id` and its type `t`.
+    """The events of one job, from its log: `async for event in job.stream()`. Each is a dict with its `id` and its type `t`;
+    its `event` is the same as one of `headrace.events.types`.
 
     Everything from the start comes, however late one begins; a new attempt begins with `attempt.start`, and clears what was
     shown when it says `reset`. It ends after `end`, also when the job failed. `fold` is what has come so far, and `cursor`
@@ -115,23 +122,26 @@ class AsyncJobStream:
         """The id of the last event that was given; `now` or `0-0` before the first."""
         return str(self._after)
 
-    def __aiter__(self) -> AsyncGenerator[dict[str, Any]]:
+    def __aiter__(self) -> AsyncGenerator[EventDict[JobEvent]]:
         return self._events()
 
-    async def _events(self) -> AsyncGenerator[dict[str, Any]]:
+    async def _events(self) -> AsyncGenerator[EventDict[JobEvent]]:
         async with aclosing(self.pages()) as pages:
             async for page in pages:
                 for event in page:
                     self.take(event)
                     yield event
 
-    def take(self, event: dict[str, Any]) -> None:
+    def take(self, event: EventDict[JobEvent]) -> None:
         """`event` is given out now: `fold` and `cursor` are after it."""
+        self._take(EventId.parse(event["id"]), event.event)
+
+    def _take(self, id: EventId, event: JobEvent) -> None:
         try:
             self.fold.add(event)
-        except (TypeError, ValueError, KeyError, AttributeError, IndexError):
-            raise Damaged(self._job_id, f"event {event['id']} cannot be read") from None
-        self._after = EventId.parse(event["id"])
+        except (TypeError, ValueError, KeyError, AttributeError, IndexError, msgspec.ValidationError):
+            raise Damaged(self._job_id, f"event {id} cannot be read") from None
+        self._after = id
 
     async def text_deltas(self) -> AsyncGenerator[str]:
         """The text of the answer as it comes. Raises `JobFailed` at the end of a job without an answer, and `Restarted` when
@@ -141,15 +151,20 @@ class AsyncJobStream:
                 for text in page:
                     yield text
 
-    async def pages(self) -> AsyncGenerator[list[dict[str, Any]]]:
+    async def pages(self) -> AsyncGenerator[list[EventDict[JobEvent]]]:
         """The events in groups, as they came; whoever gives one out has to `take` it."""
+        async with aclosing(self._groups()) as groups:
+            async for group in groups:
+                yield [job_event_dict(entry, self._job_id) for entry in group]
+
+    async def _groups(self) -> AsyncGenerator[list[Event]]:
         with await self._reader.view(self._record, self._after) as viewer:
             while True:
                 try:
                     group = await viewer.next()
                 except StopAsyncIteration:
                     return
-                yield [{"id": str(event.id), **event.checked(self._job_id)} for event in group]
+                yield group
 
     async def partial_objects(self) -> AsyncGenerator[Any]:
         """The structured answer as it grows, at each field that is complete: plain values in the shape of the caller's
@@ -176,11 +191,11 @@ class AsyncJobStream:
         return self._parts(PartialObjects(self._job_id, self._schema))
 
     async def _parts(self, parts: Parts) -> AsyncGenerator[list[Any]]:
-        async with aclosing(self.pages()) as pages:
-            async for page in pages:
+        async with aclosing(self._groups()) as groups:
+            async for group in groups:
                 found, failure = [], None
-                for event in page:
-                    self.take(event)
+                for id, event in [(entry.id, entry.decode(self._job_id)) for entry in group]:
+                    self._take(id, event)
                     try:
                         found += parts.of(event, self.fold)
                     except (JobFailed, Restarted) as error:
@@ -192,9 +207,9 @@ class AsyncJobStream:
                     raise failure
 
 
-def failure_of(end: dict[str, Any], partial: str) -> Failure:
+def failure_of(end: End, partial: str) -> Failure:
     """The failure that an `end` tells of."""
-    error = end.get("error") or {}
-    code = error.get("code") or {"cancelled": "cancelled", "dead": "worker_lost"}.get(end["status"], "provider_error")
+    error = end.error or {}
+    code = error.get("code") or {"cancelled": "cancelled", "dead": "worker_lost"}.get(end.status, "provider_error")
     remedy = CODES[code].remedy if code in CODES else ""
     return Failure(code, error.get("message") or remedy, error.get("provider_status"), partial or None)

@@ -17,9 +17,11 @@ from headrace.batches.results import Row
 from headrace.batches.sources import Source
 from headrace.chat.completion import Completion
 from headrace.client.async_client import AsyncHeadrace
+from headrace.client.event_dict import EventDict
 from headrace.client.handles import AsyncBatchHandle, AsyncJobHandle, checked_id
 from headrace.client.stream import AsyncJobStream
 from headrace.events.fold import Fold
+from headrace.events.types import JobEvent
 from headrace.jobs.build import JobWords, Messages
 from headrace.ledger.records import Batch, JobSummary
 from headrace.schema.python_types import Answers, answers
@@ -252,7 +254,7 @@ class JobStream:
     def cursor(self) -> str:
         return self._stream.cursor
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[EventDict[JobEvent]]:
         for event in self._flat(self._stream.pages()):
             self._stream.take(event)
             yield event

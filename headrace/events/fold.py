@@ -6,15 +6,35 @@ What a fold has seen can be cut anywhere: `Fold.of(snapshot)` goes on as the fol
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from headrace.chat.completion import CALL
-
-Event = dict[str, Any]
-
-LISTS = {"annotation": "annotations", "image": "images", "citation": "citations"}
-"""Events that add one to a list of the message."""
+from headrace.events.types import (
+    LISTS,
+    Annotation,
+    AttemptRoute,
+    AttemptStart,
+    AudioDelta,
+    Citation,
+    End,
+    FinishReason,
+    Image,
+    JobEvent,
+    JsonObject,
+    Raw,
+    ReasoningDelta,
+    RefusalDelta,
+    Snapshot,
+    SnapshotChoice,
+    TextDelta,
+    TextEvent,
+    ToolDelta,
+    ToolStart,
+    UsageEvent,
+    fields_of,
+    of_fields,
+)
 
 
 class ToolParts:
@@ -97,16 +117,16 @@ class ChoiceParts:
 class Fold:
     """The state of a log after the events that were added, in their order.
 
-    `attempt`, `route` and `end` are those events without their type (`end` is None before it), `finish` the reasons of the
-    choices, `usage` what was said of tokens last. A new attempt clears all that was before.
+    `attempt`, `route` and `end` are those events (None before they came), `finish` the reasons of the choices, `usage` what was
+    said of tokens last. A new attempt clears all that was before.
     """
 
     def __init__(self) -> None:
-        self.attempt: dict[str, Any] = {}
-        self.route: dict[str, Any] = {}
-        self.usage: dict[str, Any] | None = None
-        self.finish: list[dict[str, Any]] = []
-        self.end: dict[str, Any] | None = None
+        self.attempt: AttemptStart | None = None
+        self.route: AttemptRoute | None = None
+        self.usage: JsonObject | None = None
+        self.finish: list[FinishReason] = []
+        self.end: End | None = None
         self.choices: dict[int, ChoiceParts] = {}
 
     @property
@@ -120,131 +140,138 @@ class Fold:
             self.choices[index] = ChoiceParts()
         return self.choices[index]
 
-    def add(self, event: Event) -> None:
+    def add(self, event: JobEvent) -> None:
         """Take in the next event. What is of an unknown type changes nothing: a newer writer may know more types."""
-        take = TAKES.get(event.get("t", ""))
+        take = TAKES.get(type(event))
         if take is not None:
             take(self, event)
 
-    def snapshot(self) -> dict[str, Any]:
-        """All of it, as the fields of a `snapshot` event: `message` is the first choice's, `others` are those after it."""
-        fields: dict[str, Any] = {"attempt": self.attempt, "route": self.route, **self._snapshot_of(0)}
-        others = [{"c": index, **self._snapshot_of(index)} for index in sorted(self.choices) if index]
-        if others:
-            fields["others"] = others
-        if self.usage is not None:
-            fields["usage"] = self.usage
-        if self.end is not None:
-            fields["end"] = self.end
-        return fields
+    def snapshot(self, upto: int = 0, *, usage: JsonObject | None = None) -> Snapshot:
+        """All of it: what its events up to the number `upto` have told. `usage` is in place of what they said of tokens."""
+        first, *others = (self._snapshot_of(index) for index in (0, *sorted(index for index in self.choices if index)))
+        return Snapshot(
+            upto=upto,
+            attempt=fields_of(self.attempt) if self.attempt else {},
+            route=fields_of(self.route) if self.route else {},
+            message=first.message,
+            logprobs=first.logprobs,
+            extra=first.extra,
+            others=others or None,
+            usage=self.usage if usage is None else usage,
+            end=fields_of(self.end) if self.end else None,
+        )
 
     @staticmethod
-    def of(snapshot: dict[str, Any]) -> Fold:
+    def of(snapshot: Snapshot) -> Fold:
         """The fold that gave `snapshot`."""
         fold = Fold()
-        fold.add({"t": "snapshot", **snapshot})
+        fold.add(snapshot)
         return fold
 
-    def _snapshot_of(self, index: int) -> dict[str, Any]:
+    def _snapshot_of(self, index: int) -> SnapshotChoice:
         parts = self.choice(index)
         message = parts.message()
-        beside = {"logprobs": parts.logprobs, "extra": parts.extra}
         for i, call in zip(sorted(parts.tools), message.get("tool_calls", ()), strict=True):
             call["index"] = i
-        return {"message": message} | {name: said for name, said in beside.items() if said}
+        return SnapshotChoice(index, message, parts.logprobs or None, parts.extra or None)
 
-    def _start(self, event: Event) -> None:
+    def _start(self, event: AttemptStart) -> None:
         self.__init__()
-        self.attempt = untyped(event)
+        self.attempt = event
 
-    def _route(self, event: Event) -> None:
-        self.route = untyped(event)
+    def _route(self, event: AttemptRoute) -> None:
+        self.route = event
 
-    def _text(self, event: Event) -> None:
-        kind = event["t"].partition(".")[0]
-        parts = self.choice(event.get("c", 0))
-        if event.get("d"):
-            getattr(parts, kind).append(event["d"])
-        if event.get("lp"):
-            parts.logprobs.setdefault("content" if kind == "text" else kind, []).extend(event["lp"])
+    def _text(self, event: TextDelta) -> None:
+        self._piece(event, self.choice(event.c).text, "content")
 
-    def _tool_start(self, event: Event) -> None:
-        tool = ToolParts(event.get("call_id", ""), event.get("name", ""), event.get("type", "function"))
-        self.choice(event.get("c", 0)).tools[event.get("i", 0)] = tool
+    def _reasoning(self, event: ReasoningDelta) -> None:
+        self._piece(event, self.choice(event.c).reasoning, "reasoning")
 
-    def _tool_delta(self, event: Event) -> None:
-        tool = self.choice(event.get("c", 0)).tools.get(event.get("i", 0))
+    def _refusal(self, event: RefusalDelta) -> None:
+        self._piece(event, self.choice(event.c).refusal, "refusal")
+
+    def _piece(self, event: TextEvent, pieces: list[str], name: str) -> None:
+        if event.d:
+            pieces.append(event.d)
+        if event.lp:
+            self.choice(event.c).logprobs.setdefault(name, []).extend(event.lp)
+
+    def _tool_start(self, event: ToolStart) -> None:
+        self.choice(event.c).tools[event.i] = ToolParts(event.call_id, event.name, event.type)
+
+    def _tool_delta(self, event: ToolDelta) -> None:
+        tool = self.choice(event.c).tools.get(event.i)
         if tool is not None:
-            tool.pieces.append(event.get("d", ""))
+            tool.pieces.append(event.d)
 
-    def _audio(self, event: Event) -> None:
-        parts = self.choice(event.get("c", 0))
-        if event.get("d"):
-            parts.sound.append(base64.b64decode(event["d"]))
-        if event.get("audio_id"):
-            parts.audio["id"] = event["audio_id"]
-        if event.get("tr"):
-            parts.audio["transcript"] = parts.audio.get("transcript", "") + event["tr"]
-        if event.get("exp") is not None:
-            parts.audio["expires_at"] = event["exp"]
+    def _audio(self, event: AudioDelta) -> None:
+        parts = self.choice(event.c)
+        if event.d:
+            parts.sound.append(base64.b64decode(event.d))
+        if event.audio_id:
+            parts.audio["id"] = event.audio_id
+        if event.tr:
+            parts.audio["transcript"] = parts.audio.get("transcript", "") + event.tr
+        if event.exp is not None:
+            parts.audio["expires_at"] = event.exp
 
-    def _listed(self, event: Event) -> None:
-        self.choice(event.get("c", 0)).lists[LISTS[event["t"]]].append(event.get("a"))
+    def _listed(self, event: Annotation | Image | Citation) -> None:
+        self.choice(event.c).lists[LISTS[type(event)]].append(event.a)
 
-    def _raw(self, event: Event) -> None:
-        parts, said = self.choice(event.get("c", 0)), event.get("o", {})
-        if "i" in event:
-            if event["i"] in parts.tools:
-                parts.tools[event["i"]].extra.update(said)
+    def _raw(self, event: Raw) -> None:
+        parts = self.choice(event.c)
+        if event.i is not None:
+            if event.i in parts.tools:
+                parts.tools[event.i].extra.update(event.o)
             return
-        for level, fields in said.items():
+        for level, fields in event.o.items():
             if level == "details":
                 parts.details = list(fields)
             else:
                 parts.extra.setdefault(level, {}).update(fields)
 
-    def _usage(self, event: Event) -> None:
-        self.usage = event.get("u")
+    def _usage(self, event: UsageEvent) -> None:
+        self.usage = event.u
 
-    def _snapshot(self, event: Event) -> None:
+    def _snapshot(self, event: Snapshot) -> None:
         self.__init__()
-        self.attempt, self.route = event.get("attempt", {}), event.get("route", {})
-        for choice in ({"c": 0, **event}, *event.get("others", ())):
-            self.choice(choice["c"]).take(choice.get("message", {}), choice.get("logprobs"), choice.get("extra"))
-        self.usage = event.get("usage")
-        if event.get("end") is not None:
-            self._end(event["end"])
+        self.attempt = of_fields(AttemptStart, event.attempt) if event.attempt else None
+        self.route = of_fields(AttemptRoute, event.route) if event.route else None
+        self.choice(0).take(event.message, event.logprobs, event.extra)
+        for choice in event.others or ():
+            self.choice(choice.c).take(choice.message, choice.logprobs, choice.extra)
+        self.usage = event.usage
+        if event.end is not None:
+            self._end(of_fields(End, event.end))
 
-    def _end(self, event: Event) -> None:
-        self.end = untyped(event)
-        self.finish = event.get("finish", [])
-        self.usage = event.get("usage", self.usage)
+    def _end(self, event: End) -> None:
+        self.end = event
+        self.finish = event.finish or []
+        if event.usage is not None:
+            self.usage = event.usage
 
 
-TAKES = {
-    "attempt.start": Fold._start,
-    "attempt.route": Fold._route,
-    "text.delta": Fold._text,
-    "reasoning.delta": Fold._text,
-    "refusal.delta": Fold._text,
-    "tool.start": Fold._tool_start,
-    "tool.delta": Fold._tool_delta,
-    "audio.delta": Fold._audio,
+TAKES: dict[type, Callable[[Fold, Any], None]] = {
+    AttemptStart: Fold._start,
+    AttemptRoute: Fold._route,
+    TextDelta: Fold._text,
+    ReasoningDelta: Fold._reasoning,
+    RefusalDelta: Fold._refusal,
+    ToolStart: Fold._tool_start,
+    ToolDelta: Fold._tool_delta,
+    AudioDelta: Fold._audio,
     **dict.fromkeys(LISTS, Fold._listed),
-    "raw": Fold._raw,
-    "usage": Fold._usage,
-    "snapshot": Fold._snapshot,
-    "end": Fold._end,
+    Raw: Fold._raw,
+    UsageEvent: Fold._usage,
+    Snapshot: Fold._snapshot,
+    End: Fold._end,
 }
 
 
-def fold(events: Iterable[Event]) -> Fold:
+def fold(events: Iterable[JobEvent]) -> Fold:
     """The fold of `events`."""
     folded = Fold()
     for event in events:
         folded.add(event)
     return folded
-
-
-def untyped(event: Event) -> dict[str, Any]:
-    return {name: value for name, value in event.items() if name != "t"}

@@ -1,43 +1,22 @@
 """The events of a log and how they are numbered: `<epoch>-<seq>`, the same in the Stream, in an SSE id and as a cursor.
 
 An epoch is one attempt, in milliseconds of the server's clock, forced to grow; `seq` counts 1, 2, 3 … inside it, and number 1
-is always `attempt.start`. The types of events and their fields: docs/architecture.md.
+is always `attempt.start`. The types of events and their fields: `types.py`.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, NamedTuple
-
-import msgspec
+from collections.abc import Callable
+from typing import Literal, NamedTuple, TypeVar
 
 from headrace.errors import Damaged, InputError
+from headrace.events.types import BatchEvent, JobEvent, decode_batch_event, decode_job_event
 from headrace.text.readable import UNREADABLE
 
+T = TypeVar("T")
+
 FORM = re.compile(r"([0-9]{1,15})-([0-9]{1,15})")
-
-
-OF_BATCH = ("total", "succeeded", "failed", "cancelled", "dead", "at", "input_tokens", "output_tokens")
-FIELDS: dict[str, type] = {
-    **dict.fromkeys(("t", "d", "reason", "provider", "model", "deployment", "phase", "detail", "status"), str),
-    **dict.fromkeys(("call_id", "name", "type", "tr", "audio_id"), str),
-    **dict.fromkeys(("n", "c", "i", "p"), int),
-    **dict.fromkeys(OF_BATCH, int),
-    "state": str,
-    **dict.fromkeys(("reset",), bool),
-    **dict.fromkeys(("u", "message", "o"), dict),
-}
-"""Fields that are of one type in every event that has them."""
-DELTAS = frozenset({"text.delta", "reasoning.delta"})
-NEEDED = {
-    "attempt.start": ("n",),
-    "attempt.route": ("provider", "model", "deployment"),
-    "status": ("phase", "detail"),
-    "text.delta": ("d",),
-    "reasoning.delta": ("d",),
-    "refusal.delta": ("d",),
-    "end": ("status",),
-}
 
 
 class EventId(NamedTuple):
@@ -74,29 +53,19 @@ class Event(NamedTuple):
     id: EventId
     data: bytes
 
-    def decode(self) -> dict[str, Any]:
-        return msgspec.json.decode(self.data)
+    def decode(self, record: str) -> JobEvent:
+        """Return what it says, in the log of the job `record`. Raises `Damaged` for what no writer of ours has written."""
+        return self._read(decode_job_event, record)
 
-    def checked(self, record: str) -> dict[str, Any]:
-        """`decode`, for whoever relies on its fields. Raises `Damaged` about `record` for what no writer of ours has written; a
-        type that is not known here has any fields."""
+    def decode_batch(self, record: str) -> BatchEvent:
+        """As `decode`, of the log of a batch."""
+        return self._read(decode_batch_event, record)
+
+    def _read(self, decode: Callable[[bytes], T], record: str) -> T:
         try:
-            data = self.decode()
-        except UNREADABLE:
-            raise Damaged(record, f"event {self.id} is no JSON") from None
-        kind = data.get("t") if isinstance(data, dict) else None
-        if not isinstance(kind, str):
-            raise Damaged(record, f"event {self.id} is no event")
-        if kind in DELTAS and type(data.get("d")) is str and type(data.get("c", 0)) is int:
-            return data  # most events are one, and thousands come in a second
-        for name, value in data.items():
-            wanted = FIELDS.get(name)
-            if wanted is not None and value is not None and type(value) is not wanted:
-                raise Damaged(record, f"event {self.id}: {name} is no {wanted.__name__}")
-        missing = [name for name in (OF_BATCH if "state" in data else NEEDED.get(kind, ())) if data.get(name) is None]
-        if missing:
-            raise Damaged(record, f"event {self.id}: {missing[0]} is missing")
-        return data
+            return decode(self.data)
+        except UNREADABLE as error:
+            raise Damaged(record, f"event {self.id} cannot be read: {error!s:.200}") from None
 
 
 def parse_cursor(text: str | None) -> EventId | Literal["now"]:

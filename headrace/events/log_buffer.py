@@ -17,6 +17,7 @@ from redis.exceptions import ResponseError
 
 from headrace.errors import Damaged, HeadraceError, Unknown
 from headrace.events.ids import START, Event, EventId
+from headrace.events.types import End, Snapshot, beginning
 from headrace.ledger.event_log import LogTail, log_entries, log_tail
 from headrace.ledger.script import Ledger, is_damage
 from headrace.ledger.state import BATCH_TERMINAL, TERMINAL
@@ -24,8 +25,8 @@ from headrace.waiting import persistently, stop
 
 PAGE = 500
 OVERHEAD_BYTES = 120
-END = b'{"t":"end"'
-SNAPSHOT = b'{"t":"snapshot"'
+END = beginning(End)
+SNAPSHOT = beginning(Snapshot)
 
 
 class Tail:

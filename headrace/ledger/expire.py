@@ -9,11 +9,9 @@ from headrace.ledger.finish import TOMBSTONE_MS
 from headrace.ledger.script import Ledger
 
 FAILURE = Failure("expired", "its deadline (`timeout_s`) passed before there was an answer")
-EVENT = {
-    "t": "end",
-    "status": "failed",
-    "error": {"code": FAILURE.code, "message": FAILURE.message, "retryable": False},
-}
+EVENT = b'{"t":"end","status":"failed","error":%s}' % msgspec.json.encode(
+    {"code": FAILURE.code, "message": FAILURE.message, "retryable": False}
+)
 
 
 async def expire(ledger: Ledger, job_id: str) -> bool:
@@ -35,7 +33,7 @@ async def expire(ledger: Ledger, job_id: str) -> bool:
         {
             "id": job_id,
             "result": msgspec.json.encode({"error": FAILURE}),
-            "event": msgspec.json.encode(EVENT),
+            "event": EVENT,
             "channel": ledger.keys.channel(record),
             "keep_ms": TOMBSTONE_MS,
         },

@@ -13,6 +13,7 @@ from transcript import Transcript
 
 from headrace.events.ids import START, EventId
 from headrace.events.reader import Reader
+from headrace.events.types import TextDelta
 from headrace.jobs.job import new_id
 from headrace.ledger.claim import claim
 from headrace.ledger.finish import finish
@@ -34,7 +35,7 @@ async def attempt(ledger: Ledger, job: str, token: str, lease_ms: int) -> Publis
 
 async def say(publisher: Publisher, *texts: str) -> None:
     for text in texts:
-        publisher.put({"t": "text.delta", "c": 0, "p": 0, "d": text})
+        publisher.put(TextDelta(d=text))
         await publisher.settled()
 
 

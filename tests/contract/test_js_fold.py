@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from transcript import logs
+from transcript import logs, typed
 
 from headrace.events.fold import Fold, fold
 
@@ -39,8 +39,8 @@ def shown(state: Fold) -> dict[str, Any]:
         "tools": {i: (tools[i].id, tools[i].name, "".join(tools[i].pieces)) for i in sorted(tools)},
         **{name: message.get(name, []) for name in LISTS},
         "usage": state.usage,
-        "attempt": state.attempt.get("n", 0),
-        "model": state.route.get("model"),
+        "attempt": state.attempt.n if state.attempt else 0,
+        "model": state.route.model if state.route else None,
         "ended": state.end is not None,
     }
 
@@ -62,7 +62,8 @@ def test_the_client_for_javascript_folds_alike(cases: list[tuple[list[dict[str, 
     many, wanted = [], []
     for log, cut in cases:
         cut = min(cut, len(log) - (log[-1]["t"] == "end"))  # a log that has ended is not compacted
-        many += [log, [{"t": "snapshot", "upto": cut, **fold(log[:cut]).snapshot()}, *log[cut:]]]
-        wanted += [shown(fold(log))] * 2
+        snapshot = msgspec.to_builtins(fold(map(typed, log[:cut])).snapshot(cut))
+        many += [log, [snapshot, *log[cut:]]]
+        wanted += [shown(fold(map(typed, log)))] * 2
     for events, got, want in zip(many, folded_by_node(many), wanted, strict=True):
         assert shown_by_js(got) == want, events

@@ -16,6 +16,7 @@ from written_logs import holds
 
 from headrace import errors
 from headrace.events.reader import Reader
+from headrace.events.types import TextDelta
 from headrace.jobs.job import new_id
 from headrace.ledger.announce import Announcement, announce
 from headrace.ledger.append import append
@@ -238,7 +239,7 @@ async def have_seen(streams: Sequence[Stream], count: int) -> bool:
 async def say(publishers: Sequence[Publisher], *texts: str) -> None:
     for text in texts:
         for publisher in publishers:
-            publisher.put({"t": "text.delta", "c": 0, "p": 0, "d": text})
+            publisher.put(TextDelta(d=text))
         for publisher in publishers:
             await publisher.settled()
 

@@ -14,6 +14,7 @@ from transcript import Transcript
 from headrace import errors
 from headrace.events.ids import START, EventId
 from headrace.events.reader import Reader
+from headrace.events.types import ReasoningDelta, TextDelta
 from headrace.jobs.job import new_id
 from headrace.ledger.cancel import cancel
 from headrace.ledger.claim import Claimed, claim
@@ -76,8 +77,8 @@ def publisher_of(flusher: Flusher, claimed: Claimed, stops: list[str] | None = N
     return Publisher(flusher, claimed.record_id, claimed.epoch, claimed.record, on_stop=told.append)
 
 
-def text(d: str) -> dict[str, object]:
-    return {"t": "text.delta", "c": 0, "p": 0, "d": d}
+def text(d: str) -> TextDelta:
+    return TextDelta(d=d)
 
 
 async def ended(ledger: Ledger, publisher: Publisher, job_id: str) -> None:
@@ -219,7 +220,7 @@ async def test_a_long_log_is_compacted_and_every_viewer_folds_to_the_same(
     publisher = publisher_of(Flusher(ledger), job)
     cursors = []
     for n in range(180):
-        publisher.put({"t": "reasoning.delta" if n % 7 == 0 else "text.delta", "c": 0, "p": 0, "d": f"{n} "})
+        publisher.put((ReasoningDelta if n % 7 == 0 else TextDelta)(d=f"{n} "))
         await publisher.settled()
         if n % 60 == 0:
             cursors.append(EventId(job.epoch, publisher.next_seq - 1))

@@ -13,6 +13,7 @@ from headrace.errors import Gone, Unknown
 from headrace.events.ids import START, Event, EventId
 from headrace.events.log_buffer import LogBuffer
 from headrace.events.reader import Reader
+from headrace.events.types import AttemptStart, End
 from headrace.jobs.job import new_id
 from headrace.ledger.append import append
 from headrace.ledger.cancel import cancel
@@ -213,9 +214,9 @@ async def test_a_job_cancelled_while_it_waits_has_a_whole_log(ledger: Ledger, re
     waiting = await reader.view(ledger.keys.job(job_id))
     await cancel(ledger, job_id)
     with waiting:
-        found = [event.decode() async for event in waiting]
-    assert [event["t"] for event in found] == ["attempt.start", "end"]
-    assert found[1]["status"] == "cancelled"
+        found = [event.decode(job_id) async for event in waiting]
+    assert [type(event) for event in found] == [AttemptStart, End]
+    assert found[1] == End(status="cancelled")
 
 
 async def test_a_job_that_ended_before_what_was_seen_is_told(ledger: Ledger, reader: Reader) -> None:

@@ -16,7 +16,7 @@ import pets
 import pytest
 from headrace_rehearsal import account
 from stack import Stack, started, until
-from transcript import Transcript
+from transcript import Transcript, typed
 
 from headrace import AsyncHeadrace, Headrace
 from headrace.client.handles import AsyncJobHandle
@@ -145,7 +145,8 @@ async def test_a_cancelled_call_is_closed_within_a_second(stack: Stack, client: 
         await viewing
     folded = seen.check()
     assert folded.end is not None
-    assert (folded.end["status"], folded.end["error"]["code"]) == ("cancelled", "cancelled")
+    assert folded.end.error is not None
+    assert (folded.end.status, folded.end.error["code"]) == ("cancelled", "cancelled")
     until(lambda: calls_of(stack, job)[0].gone_at, what="the provider sees the client leave")
     gone_at = calls_of(stack, job)[0].gone_at
     assert gone_at is not None
@@ -186,7 +187,8 @@ async def test_an_answer_that_breaks_off_fails_after_what_was_shown(stack: Stack
     seen = await watch(client, job)
     folded = seen.check()
     assert folded.end is not None
-    assert (folded.end["status"], folded.end["error"]["retryable"]) == ("failed", True)
+    assert folded.end.error is not None
+    assert (folded.end.status, folded.end.error["retryable"]) == ("failed", True)
     assert folded.message["content"]
     assert len(calls_of(stack, job)) == 1
     given: list[str] = []
@@ -366,12 +368,13 @@ async def test_text_that_was_given_is_never_taken_back() -> None:
         {"t": "attempt.start", "n": 3, "reset": True, "reason": "crash"},
         {"t": "text.delta", "c": 0, "p": 0, "d": "Another"},
     ]
-    for event in log[:-1]:
+    *first, last = map(typed, log)
+    for event in first:
         fold.add(event)
         given.append(texts.of(event, fold))
-    fold.add(log[-1])
+    fold.add(last)
     with pytest.raises(Restarted):
-        texts.of(log[-1], fold)
+        texts.of(last, fold)
     assert given == [[], ["The wheel "], [], [], ["turns"], []]
 
 

@@ -19,6 +19,7 @@ from transcript import Transcript
 from headrace.errors import Refused, Unknown
 from headrace.events.ids import START, EventId
 from headrace.events.reader import Reader
+from headrace.events.types import ReasoningDelta, TextDelta, ToolDelta, ToolStart
 from headrace.jobs.job import new_id
 from headrace.ledger.claim import claim
 from headrace.ledger.finish import finish
@@ -35,7 +36,8 @@ VIEWERS = 25
 JOBS = 3
 EVENTS = 250
 LONG, EXPIRED = 10**9, -1
-KINDS = ("text.delta", "text.delta", "text.delta", "reasoning.delta", "tool.delta")
+KINDS = (TextDelta, TextDelta, TextDelta, ReasoningDelta, ToolDelta)
+TOOL = ToolStart(call_id="call_1", name="f")
 
 
 class Scene:
@@ -90,26 +92,24 @@ class Scene:
         publisher = await self.begin(job, EXPIRED if crash_at is not None else LONG)
         if crash_at is None:
             self.held.add(job)
-        publisher.put({"t": "tool.start", "c": 0, "i": 0, "call_id": "call_1", "name": "f", "type": "function"})
+        publisher.put(TOOL)
         for n in range(EVENTS):
             if n == crash_at:
                 zombie = publisher
                 while (await self.writing.client.hget(self.writing.keys.job(job), "state")) == b"running":
                     await recover(self.writing)
                 publisher = await self.begin(job, LONG)
-                zombie.put({"t": "text.delta", "c": 0, "p": 0, "d": "BOO"})
+                zombie.put(TextDelta(d="BOO"))
                 with contextlib.suppress(Refused):
                     await zombie.settled()
                     raise AssertionError("a zombie wrote")
                 self.held.add(job)
                 self.refused += 1
-                publisher.put({"t": "tool.start", "c": 0, "i": 0, "call_id": "call_1", "name": "f", "type": "function"})
+                publisher.put(TOOL)
             if n in restarts:
                 await publisher.restart("retry")
-                publisher.put({"t": "tool.start", "c": 0, "i": 0, "call_id": "call_1", "name": "f", "type": "function"})
-            kind = chance.choice(KINDS)
-            place = {"i": 0} if kind == "tool.delta" else {"p": 0}
-            publisher.put({"t": kind, "c": 0, **place, "d": f"{n}" * chance.choice([1, 1, 1, 30])})
+                publisher.put(TOOL)
+            publisher.put(chance.choice(KINDS)(d=f"{n}" * chance.choice([1, 1, 1, 30])))
             if chance.random() < 0.7:
                 before = publisher.next_seq
                 seq = await publisher.settled()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 from gateways import TwoGateways, killed
 from headrace_rehearsal import account
@@ -215,8 +216,10 @@ class Scene:
 
     def check_one(self, seen: Transcript, log: list[Event], outcome: bytes | None) -> None:
         seen.check(outcome)
-        last = [(event.id, event.decode()) for event in seen.events if event.id.epoch == log[-1].id.epoch]
-        assert last == [(event.id, event.decode()) for event in log]
+        last = [
+            (event.id, msgspec.json.decode(event.data)) for event in seen.events if event.id.epoch == log[-1].id.epoch
+        ]
+        assert last == [(event.id, msgspec.json.decode(event.data)) for event in log]
 
     def calls_of(self, job: str) -> list[account.AccountedCall]:
         return [call for call in self.stack.calls() if (call.request_id or "").startswith(job)]

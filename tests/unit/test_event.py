@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.errors import InputError
+from headrace.errors import Damaged, InputError
 from headrace.events.ids import START, Event, EventId, parse_cursor
+from headrace.events.types import AttemptStart, OtherEvent
 
 numbers = st.integers(0, 10**15 - 1)
 ids = st.builds(EventId, numbers, numbers)
@@ -59,5 +60,29 @@ def test_what_follows_is_larger_and_only_one_number_of_an_epoch_does(one: EventI
     assert not EventId(one.epoch + 1, 2).follows(one)
 
 
-def test_an_event_is_its_json() -> None:
-    assert Event(EventId(17, 1), b'{"t":"attempt.start","n":1}').decode() == {"t": "attempt.start", "n": 1}
+def test_an_event_is_read_as_its_type() -> None:
+    assert Event(EventId(17, 1), b'{"t":"attempt.start","n":1}').decode("job_a") == AttemptStart(n=1)
+
+
+def test_an_event_of_a_newer_release_is_one_of_another_type() -> None:
+    newer = Event(EventId(17, 1), b'{"t":"of.the.future","c":"x","total":[]}')
+    assert newer.decode("job_a") == newer.decode_batch("batch_a") == OtherEvent("of.the.future")
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"{", "truncated"),
+        (b"[]", "Expected `object`"),
+        (b"{}", "missing required field `t`"),
+        (b'{"t":"text.delta"}', "missing required field `d`"),
+        (b'{"t":"text.delta","d":7}', "Expected `str`, got `int`"),
+        (b'{"t":"text.delta","d":"x","c":"0"}', r"at `\$.c`"),
+        (b'{"t":"end"}', "missing required field `status`"),
+        (b'{"t":"attempt.route","provider":"p","model":"m"}', "missing required field `deployment`"),
+    ],
+)
+def test_what_nobody_has_written_is_damage_that_names_its_place(data: bytes, why: str) -> None:
+    with pytest.raises(Damaged, match=f"event 17-1 cannot be read: .*{why}") as refused:
+        Event(EventId(17, 1), data).decode("job_a")
+    assert "job_a" in str(refused.value)

@@ -12,14 +12,19 @@ from headrace_providers.wire.reducer import Reducer
 from headrace_worker.publishing.delta_events import DeltaEvents, merged, rest
 from hypothesis import given
 from hypothesis import strategies as st
-from transcript import deltas
+from transcript import deltas, typed
 
 from headrace.chat.completion import Choice, Completion, Usage
 from headrace.errors import CallError
 from headrace.events.fold import Fold, fold
+from headrace.events.types import ToolDelta, encode
 from headrace.jobs.job import Job
 
 JOB = Job(model="rehearsal/small", messages=[])
+
+
+def plain(events: list[Any]) -> list[dict[str, Any]]:
+    return msgspec.json.decode(encode(events))
 
 
 def place(event: dict[str, Any]) -> tuple[Any, ...]:
@@ -38,19 +43,25 @@ def concatenated(events: list[dict[str, Any]]) -> dict[Any, tuple[str, int]]:
 @given(st.lists(deltas, max_size=40), st.sets(st.integers(0, 40)))
 def test_merging_changes_no_text_and_no_order(events: list[dict[str, Any]], flushes: set[int]) -> None:
     cuts = [0, *sorted(cut for cut in flushes if cut < len(events)), len(events)]
-    before = msgspec.json.encode(events)
-    flushed = [event for a, b in pairwise(cuts) for event in merged(events[a:b])]
-    assert msgspec.json.encode(events) == before
+    before: Any = [typed(event) for event in events]
+    merges = [event for a, b in pairwise(cuts) for event in merged(before[a:b])]
+    assert before == [typed(event) for event in events]
+    flushed = plain(merges)
     assert concatenated(flushed) == concatenated(events)
     assert list(dict.fromkeys(map(place, flushed))) == list(dict.fromkeys(map(place, events)))
-    assert fold(flushed).snapshot() == fold(events).snapshot()
+    assert fold(merges).snapshot() == fold(before).snapshot()
     others = [event for event in events if event["t"] not in {e["t"] for e in flushed if "d" in e}]
     assert [event for event in flushed if event in others] == others
 
 
 def test_parallel_tools_never_mix() -> None:
-    sent = [{"t": "tool.delta", "c": 0, "i": i, "d": d} for i, d in [(0, "a"), (0, "b"), (1, "c"), (0, "d"), (1, "e")]]
-    assert [(event["i"], event["d"]) for event in merged(sent)] == [(0, "ab"), (1, "c"), (0, "d"), (1, "e")]
+    sent: Any = [ToolDelta(c=0, i=i, d=d) for i, d in [(0, "a"), (0, "b"), (1, "c"), (0, "d"), (1, "e")]]
+    assert [(event.i, event.d) for event in merged(sent) if isinstance(event, ToolDelta)] == [
+        (0, "ab"),
+        (1, "c"),
+        (0, "d"),
+        (1, "e"),
+    ]
 
 
 def chunk(delta: dict[str, Any], finish: str | None = None, index: int = 0, **more: Any) -> dict[str, Any]:
@@ -88,7 +99,7 @@ CHUNKS = [
 
 def run(chunks: list[dict[str, Any]]) -> tuple[Fold, list[dict[str, Any]], Completion]:
     reducer, events, told = Reducer(), DeltaEvents(), Fold()
-    log: list[dict[str, Any]] = []
+    log: list[Any] = []
     for each in chunks:
         for delta in reducer.add(each):
             log += events.of(delta)
@@ -96,7 +107,7 @@ def run(chunks: list[dict[str, Any]]) -> tuple[Fold, list[dict[str, Any]], Compl
         told.add(event)
     completion = reducer.completion(JOB)
     log += rest(told, completion)
-    return fold(merged(log)), log, completion
+    return fold(merged(log)), plain(log), completion
 
 
 def test_four_tools_two_choices_logprobs_refusal_audio_and_annotations_are_rebuilt() -> None:
@@ -108,7 +119,7 @@ def test_four_tools_two_choices_logprobs_refusal_audio_and_annotations_are_rebui
     assert len(completion.tool_calls) == 4
     assert [event["i"] for event in log if event["t"] == "tool.delta" and event["c"] == 0][:4] == [2, 0, 3, 1]
     assert "snapshot" not in {event["t"] for event in log}
-    assert folded.usage == completion.usage
+    assert folded.usage == msgspec.to_builtins(completion.usage)
 
 
 @given(st.lists(st.sampled_from(CHUNKS), max_size=25))
@@ -175,9 +186,9 @@ completions = st.builds(
 def test_after_the_rest_the_fold_is_the_completion_whatever_was_told(
     told: list[dict[str, Any]], completion: Completion
 ) -> None:
-    folded = fold(told)
+    folded = fold(map(typed, told))
     for event in rest(folded, completion):
-        folded.add(msgspec.json.decode(msgspec.json.encode(event)))
+        folded.add(typed(msgspec.to_builtins(event)))
     assert folded.message == completion.message
     for c, choice in enumerate(completion.other_choices):
         assert folded.choice(c + 1).message() == choice.message
@@ -199,7 +210,7 @@ def said_by(*pieces: Delta) -> tuple[list[dict[str, Any]], Fold]:
     seen = [event for piece in pieces for event in events.of(piece)]
     for event in seen:
         told.add(event)
-    return seen, told
+    return plain(seen), told
 
 
 def test_a_tools_name_in_pieces_is_told_whole() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from headrace_worker.publishing import publisher
 from headrace_worker.publishing.publisher import FLOOR_S, LAG_S, Flusher, Publisher
 
+from headrace.events.types import Image, KnownJobEvent, TextDelta
 from headrace.ledger.script import Ledger, ScriptCall
 
 
@@ -59,8 +59,8 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
     return scene
 
 
-def text(d: str, c: int = 0) -> dict[str, Any]:
-    return {"t": "text.delta", "c": c, "p": 0, "d": d}
+def text(d: str, c: int = 0) -> TextDelta:
+    return TextDelta(c=c, d=d)
 
 
 async def test_nothing_waits_while_the_loop_keeps_up(scene: Scene) -> None:
@@ -163,10 +163,10 @@ async def test_a_log_past_half_its_cap_grows_more_slowly(
         assert scene.floors == n
 
 
-@pytest.mark.parametrize("bad", [{"d": "\ud800"}, {"a": object()}])
-async def test_an_event_that_cannot_be_written_ends_its_own_log_alone(scene: Scene, bad: dict[str, Any]) -> None:
+@pytest.mark.parametrize("bad", [TextDelta(d="\ud800"), Image(a=object())])
+async def test_an_event_that_cannot_be_written_ends_its_own_log_alone(scene: Scene, bad: KnownJobEvent) -> None:
     broken, sound = scene.job("job_a"), scene.job("job_b")
-    broken.put({"t": "raw", **bad})
+    broken.put(bad)
     sound.put(text("all is well"))
     async with asyncio.timeout(5):
         await sound.settled()

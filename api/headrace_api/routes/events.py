@@ -100,7 +100,7 @@ async def stream(
     at_end: AtEnd | None = None,
 ) -> ASGIApp:
     """The response that follows a job, or 204. Raises `Unknown`, `Gone`, and `Problem` when too many are open."""
-    if cursor.at == "now" and view.name != "native":
+    if cursor.at == "now" and not view.verbatim:
         raise InputError(f"the cursor `now` is for the native view; {view.name} begins at the start, or after an id")
     gateway.check_room()
     following = StreamSession(gateway, view, subject, cursor, lasts_s=lasts_s)
@@ -119,8 +119,7 @@ async def events(request: Request[Any, Any, Any], job: str, gateway: Gateway) ->
     gateway.record(job)
     given = request.headers.get("last-event-id")
     cursor = Cursor.parse(given if given is not None else query.get("after"), job)
-    if view.name == "native" and cursor.part is not None:
-        raise InputError("the cursor is one of another view: a native one is `<epoch>-<seq>`")
+    view.check_cursor(cursor)
     asked = await gateway.asked(job)
     subject = Subject(job=job, model=asked.model if asked else "", include_usage=flag(query.get("usage"), "usage"))
     return await stream(gateway, view, subject, cursor, lasts_s=lasts_s)

@@ -24,9 +24,10 @@ from headrace_api.auth import CANCEL, READ, Denied
 from headrace_api.errors import Problem
 from headrace_api.quoting import shortened
 from headrace_api.state import Gateway
+from headrace_api.streaming.notices import Bye, Cancelled, Heartbeat, Notice, SubscriptionClosed
 from headrace_api.streaming.session import DRAINING, StreamSession
 from headrace_api.streaming.ws_protocol import FRAGMENT
-from headrace_api.views import Cursor, Frame, Subject, view_named
+from headrace_api.views import Cursor, Frame, Subject, View, view_named
 
 log = structlog.get_logger("headrace.api")
 
@@ -34,7 +35,6 @@ PROTOCOL = "headrace.v1"
 MAX_FRAME_BYTES = 64 * 1024
 LARGE_BYTES = 256 * 1024
 PIECE_BYTES = 64 * 1024
-HEARTBEAT = b'{"v":1,"t":"hb"}'
 FIRST_WORD_S = 5.0
 END, RESTART, INTERNAL, BAD, NO_TOKEN, FORBIDDEN, UNKNOWN, SLOW, GONE, TOO_MANY = (
     *(1000, 1012, 1011, 4400, 4401, 4403, 4404, 4408, 4410, 4429),
@@ -191,7 +191,7 @@ class WebSocketConnection:
         except (Denied, HeadraceError, Problem) as error:
             await self._tell(order.job, (why := closing(error)).code, str(why))
             return
-        await self._send([encode({"v": 1, "job": order.job, "t": "cancelled", "state": state})])
+        await self._send([notice(Cancelled(state), order.job)])
 
     async def _follow(self, order: Order, *, only: bool) -> None:
         try:
@@ -228,8 +228,7 @@ class WebSocketConnection:
         view = view_named(order.view)
         gateway.record(job)
         cursor = Cursor.parse(order.after, job)
-        if view.name == "native" and cursor.part is not None:
-            raise InputError("the cursor is one of another view: a native one is `<epoch>-<seq>`")
+        view.check_cursor(cursor)
         following = StreamSession(gateway, view, Subject(job=job), cursor, lasts_s=lasts_s)
         try:
             if not await following.open():
@@ -237,13 +236,13 @@ class WebSocketConnection:
             async with contextlib.aclosing(following.groups(self._gone)) as groups:
                 async for group in groups:
                     for frame in group:
-                        await self._send_frame(job, view.name, frame)
+                        await self._send_frame(job, view, frame)
         finally:
             following.close()
         codes = {"end": END, "gone": GONE, "failed": INTERNAL, "expired": NO_TOKEN}
         return Closing(codes[following.last], following.last) if following.last in codes else None
 
-    async def _send_frame(self, job: str, view: str, frame: Frame) -> None:
+    async def _send_frame(self, job: str, view: type[View], frame: Frame) -> None:
         if len(frame.data) < LARGE_BYTES:
             await self._send([wrapped(job, view, frame)])
             return
@@ -284,7 +283,7 @@ class WebSocketConnection:
         self._said.set()
 
     async def _tell(self, job: str, code: int, message: str) -> None:
-        await self._send([encode({"v": 1, "job": job[:64], "t": "closed", "code": code, "message": message[:500]})])
+        await self._send([notice(SubscriptionClosed(code, message[:500]), job[:64])])
 
     async def _beat(self) -> None:
         """A frame whenever there was none for a while: a browser does not see pings."""
@@ -294,31 +293,37 @@ class WebSocketConnection:
                 async with asyncio.timeout(self._gateway.settings.heartbeat_s):
                     await self._said.wait()
             except TimeoutError:
-                await self._send([HEARTBEAT])
+                await self._send([notice(Heartbeat())])
 
     async def _drain(self) -> Closing:
         await self._gateway.draining.wait()
         with contextlib.suppress(TimeoutError, OSError, Closing):
             async with asyncio.timeout(1):
-                await self._send([encode({"v": 1, "t": "bye", "reason": DRAINING, "reconnect_ms": 500})])
+                await self._send([notice(Bye(DRAINING))])
         return Closing(RESTART, DRAINING)
 
 
-def parts(job: str, view: str, frame: Frame) -> list[memoryview]:
+def notice(what: Notice, job: str | None = None) -> bytes:
+    """A frame of the gateway's own, about `job` or about the whole connection."""
+    head = {"v": 1} | ({} if job is None else {"job": job})
+    return encode(head)[:-1] + b"," + encode(what)[1:]
+
+
+def parts(job: str, view: type[View], frame: Frame) -> list[memoryview]:
     """The same as `wrapped`, without a copy where it can be helped."""
-    if view != "native" and frame.id is not None:
+    if not view.verbatim and frame.id is not None:
         return [memoryview(wrapped(job, view, frame))]
     head = {"v": 1, "job": job} | ({"id": frame.id} if frame.id is not None else {})
     return [memoryview(encode(head)[:-1] + b","), memoryview(frame.data)[1:]]
 
 
-def wrapped(job: str, view: str, frame: Frame) -> bytes:
+def wrapped(job: str, view: type[View], frame: Frame) -> bytes:
     """The frame as it goes over the WebSocket."""
     head = {"v": 1, "job": job} | ({"id": frame.id} if frame.id is not None else {})
-    if view == "native" or frame.id is None:
+    if view.verbatim or frame.id is None:
         return encode(head)[:-1] + b"," + frame.data[1:]
     data = Raw(frame.data) if frame.data[:1] == b"{" else frame.data.decode()
-    return encode(head | {"view": view, "d": data})
+    return encode(head | {"view": view.name, "d": data})
 
 
 @websocket("/v1/stream")

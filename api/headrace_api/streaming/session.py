@@ -12,13 +12,16 @@ import msgspec
 from headrace.chat.completion import Outcome
 from headrace.errors import Gone, HeadraceError
 from headrace.events.ids import START, Event, EventId
+from headrace.events.log_buffer import END, SNAPSHOT
 from headrace.events.reader import Viewer
+from headrace.events.types import AttemptRoute, Snapshot, Status, TextDelta, beginning
 from headrace.ledger.job_record import stands_since
 from headrace.ledger.script import AWAY
 from headrace.ledger.state import JobState
 from headrace_api.errors import problem_of
 from headrace_api.state import Gateway
 from headrace_api.streaming.inactivity_timer import InactivityTimer
+from headrace_api.streaming.notices import AuthExpiring, Gap, Notice, Position
 from headrace_api.views import Cursor, Frame, Replay, Subject, View
 
 FIRST_S = 0.25
@@ -27,6 +30,7 @@ LOOK_AGAIN_S = 60.0
 STALLED_MS = {JobState.QUEUED: 600_000, JobState.RUNNING: 60_000}
 """Since it was submitted, and since its lease ran out."""
 EXPIRING_S = 30.0
+ROUTE, TEXT = beginning(AttemptRoute), beginning(TextDelta)
 EXPIRED = "the token that it was opened with holds no longer; come back with a fresh one"
 DRAINING = "the gateway is restarting"
 
@@ -103,7 +107,7 @@ class StreamSession:
         for group in self._ahead:
             yield group
         if self._cursor.at == "now" and self._replay.reads_after == "now":
-            yield [local({"t": "pos", "at": str(self._pos)})]
+            yield [local(Position(str(self._pos)))]
         drain = asyncio.create_task(self._gateway.draining.wait())
 
         def wake(_: Any) -> None:
@@ -120,8 +124,8 @@ class StreamSession:
                     self.last = "expired"
                     yield [Frame(None, data) for data in self._replay.view.interrupted(EXPIRED)]
                     return
-                if word and self._replay.view.name == "native":
-                    yield [local({"t": "auth.expiring", "in_ms": round(1000 * min(EXPIRING_S, self._lasts_s or 0))})]
+                if word and self._replay.view.knows_notices:
+                    yield [local(AuthExpiring(round(1000 * min(EXPIRING_S, self._lasts_s or 0))))]
                 self._silent = False
                 silence.start()
                 more = await self._more(viewer, drain, gone)
@@ -163,13 +167,13 @@ class StreamSession:
         if self._looking is not None and self._looking.done():
             looked, self._looking = self._looking, None
             return looked.result()
-        if self._looking is None and self._replay.view.name == "native" and not self._told and now_s > self._looked_s:
+        if self._looking is None and self._replay.view.knows_notices and not self._told and now_s > self._looked_s:
             self._looked_s = now_s + LOOK_AGAIN_S
             self._looking = asyncio.create_task(self._stalled())
         return []
 
     async def _stalled(self) -> list[Frame]:
-        """Return what a native viewer is told once, when nobody seems to work on the job."""
+        """Return what a viewer that knows notices is told once, when nobody seems to work on the job."""
         ledger, now_ms = self._gateway.client.ledger, time.time() * 1000
         try:
             stands = await stands_since(ledger, self.job)
@@ -183,7 +187,7 @@ class StreamSession:
             if stands[0] == JobState.QUEUED
             else "its worker was lost, and no other has taken it"
         )
-        return [local({"t": "status", "phase": "stalled", "detail": why})]
+        return [local(Status(phase="stalled", detail=why))]
 
     def _on_silence(self) -> None:
         self._silent = True
@@ -235,10 +239,8 @@ class StreamSession:
             self.last = "gone"
             view = self._replay.view
             view.closed = True
-            # Native viewers know the frame; other clients would take the end of the connection for the end of the answer.
-            group += (
-                [self._gap(error)] if view.name == "native" else [Frame(None, data) for data in view.lost(str(error))]
-            )
+            # A client without notices would take the end of the connection for the end of the answer.
+            group += [self._gap(error)] if view.knows_notices else [Frame(None, data) for data in view.lost(str(error))]
         except HeadraceError as error:
             self.last = "failed"
             self._replay.view.closed = True
@@ -250,19 +252,22 @@ class StreamSession:
     def _gap(self, error: Gone) -> Frame:
         first = str(EventId(*error.first)) if error.first else None
         result = f"/v1/jobs/{self.job}"
-        return local({"t": "gap", "requested": str(self._cursor.at), "first": first, "result": result})
+        return local(Gap(str(self._cursor.at), first, result))
 
     async def _restored(self, event: Event) -> Event | None:
         """With a lowered schema the text on the wire is not the answer: it is left out, and the answer is put before `end`."""
-        if event.data.startswith((b'{"t":"attempt.route"', b'{"t":"snapshot"')):
-            told = event.decode()
-            self._held = bool(told.get("route", told).get("lowered"))
-            if self._held and told["t"] == "snapshot":
-                told["message"] = told["message"] | {"content": None}
-                return Event(event.id, msgspec.json.encode(told))
-        elif self._held and event.data.startswith(b'{"t":"text.delta"'):
+        if event.data.startswith((ROUTE, SNAPSHOT)):
+            told = event.decode(self.job)
+            if isinstance(told, AttemptRoute):
+                self._held = told.lowered
+            elif isinstance(told, Snapshot):
+                self._held = bool(told.route.get("lowered"))
+                if self._held:
+                    silent = msgspec.structs.replace(told, message=told.message | {"content": None})
+                    return Event(event.id, msgspec.json.encode(silent))
+        elif self._held and event.data.startswith(TEXT):
             return None
-        elif self._held and event.data.startswith(b'{"t":"end"'):
+        elif self._held and event.data.startswith(END):
             self._say(await self._gateway.outcome(self.job), event.id)
         return event
 
@@ -276,6 +281,6 @@ class StreamSession:
             self._replay.put(at, completion.content)
 
 
-def local(fields: dict[str, Any]) -> Frame:
+def local(notice: Notice | Status) -> Frame:
     """A frame of the gateway's own: it has no id, for it is in no log."""
-    return Frame(None, msgspec.json.encode(fields))
+    return Frame(None, msgspec.json.encode(notice))

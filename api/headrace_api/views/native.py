@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from headrace.events.ids import EventId
+from headrace_api.streaming.notices import Bye
 from headrace_api.views.view import View, encode
 
 
 class Native(View):
     name = "native"
-
-    def add(self, id: EventId, event: dict[str, Any]) -> list[bytes]:
-        self.closed = event["t"] == "end"
-        return [encode(event)]
+    verbatim = True
+    knows_notices = True
 
     def superseded(self) -> list[bytes]:
         return []
 
     def interrupted(self, why: str) -> list[bytes]:
-        return [encode({"t": "bye", "reason": why, "reconnect_ms": 500})]
+        return [encode(Bye(why))]

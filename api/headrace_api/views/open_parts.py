@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-KINDS = {"text.delta": "text", "reasoning.delta": "reasoning", "refusal.delta": "text"}
+from headrace.events.types import ReasoningDelta, TextEvent
 
 
 class Part(NamedTuple):
@@ -17,17 +17,18 @@ class OpenParts:
 
     def __init__(self) -> None:
         self.part: Part | None = None
-        self._source: tuple[Any, ...] | None = None
+        self._source: tuple[type[TextEvent], int] | None = None
         self._count = 0
         self.tools: dict[int, OpenToolCall] = {}
 
-    def turn_to(self, event: dict[str, Any]) -> tuple[Part | None, Part | None]:
+    def turn_to(self, event: TextEvent) -> tuple[Part | None, Part | None]:
         """`(closed, opened)` before this delta is said; `part` is where it belongs."""
-        source = (event["t"], event.get("p", 0))
+        source = type(event), event.p
         if source == self._source:
             return None, None
         closed, self._source = self.part, source
-        self.part = Part(KINDS[event["t"]], f"{KINDS[event['t']]}-{self._count}")
+        kind = "reasoning" if isinstance(event, ReasoningDelta) else "text"
+        self.part = Part(kind, f"{kind}-{self._count}")
         self._count += 1
         return closed, self.part
 
@@ -35,13 +36,6 @@ class OpenParts:
         """The part that was open."""
         closed, self.part, self._source = self.part, None, None
         return closed
-
-    def ends(self, event: dict[str, Any]) -> bool:
-        """Return whether a `part.end` is about the part that is open."""
-        kind = {"text": "text.delta", "reasoning": "reasoning.delta", "refusal": "refusal.delta"}.get(
-            event.get("kind", "")
-        )
-        return self._source == (kind, event.get("p", 0))
 
 
 class OpenToolCall:

@@ -3,13 +3,35 @@ attempt which was given up gets an error. A chunk with an id always shows someth
 
 from __future__ import annotations
 
-from typing import Any
-
 from headrace.errors import CODES
 from headrace.events.ids import EventId
+from headrace.events.types import (
+    Annotation,
+    AttemptRoute,
+    AttemptStart,
+    AudioDelta,
+    Citation,
+    End,
+    Image,
+    JobEvent,
+    JsonObject,
+    Raw,
+    ReasoningDelta,
+    RefusalDelta,
+    Snapshot,
+    TextDelta,
+    TextEvent,
+    ToolDelta,
+    ToolStart,
+)
 from headrace_api.views.view import Subject, View, encode, failure_of, finish_reasons, usage_of
 
 DONE = b"[DONE]"
+TEXTS: dict[type[TextEvent], str] = {
+    TextDelta: "content",
+    ReasoningDelta: "reasoning_content",
+    RefusalDelta: "refusal",
+}
 SUPERSEDED = "a new attempt began after part of the answer had been sent; ask for the job's result"
 
 
@@ -22,34 +44,35 @@ class OpenAI(View):
         self._model = subject.model
         self._created = 0
         self._begun: set[int] = set()  # choices whose role was sent
-        self._beside: dict[str, Any] = {}  # what goes with the last chunks: of the answer, and of its choices
-        self._choices_beside: dict[int, dict[str, Any]] = {}
+        self._beside: JsonObject = {}  # what goes with the last chunks: of the answer, and of its choices
+        self._choices_beside: dict[int, JsonObject] = {}
 
-    def add(self, id: EventId, event: dict[str, Any]) -> list[bytes]:
-        kind = event["t"]
-        if kind == "attempt.start":
-            if self._begun:
-                return self.superseded()
-            self._created = id.epoch // 1000
-            self._model = event.get("model") or self._model
-        elif kind == "attempt.route":
-            self._model = event.get("model") or self._model
-        elif kind == "snapshot":
-            return [] if self._begun else self._whole(event["message"], event.get("extra", {}))
-        elif kind == "end":
-            return self._end(event)
-        else:
-            delta = delta_of(event)
-            if kind == "citation":
-                self._beside.setdefault("citations", []).append(event["a"])
-            elif kind == "raw" and "i" not in event:
-                self._beside |= event["o"].get("answer", {})
-                self._choices_beside.setdefault(event.get("c", 0), {}).update(event["o"].get("choice", {}))
-            if delta is not None:
-                choice, logprobs = event.get("c", 0), event.get("lp")
-                # The official client for Python counts the logprobs of a choice's first chunk twice.
-                opening = [self._chunk(choice, {"content": ""})] if logprobs and choice not in self._begun else []
-                return [*opening, self._chunk(choice, delta, logprobs, kind)]
+    def add(self, id: EventId, event: JobEvent) -> list[bytes]:
+        match event:
+            case TextEvent():
+                return self._said_text(event)
+            case AttemptStart():
+                if self._begun:
+                    return self.superseded()
+                self._created = id.epoch // 1000
+            case AttemptRoute(model=model):
+                self._model = model or self._model
+            case Snapshot(message=message, extra=extra):
+                return [] if self._begun else self._whole(message, extra or {})
+            case End():
+                return self._end(event)
+            case Citation(a=cited):
+                self._beside.setdefault("citations", []).append(cited)
+            case ToolStart() | ToolDelta() | AudioDelta() | Annotation() | Image():
+                return [self._chunk(event.c, delta_of(event))]
+            case Raw(c=choice, i=i, o=fields):
+                if i is None:
+                    self._beside |= fields.get("answer", {})
+                    self._choices_beside.setdefault(choice, {}).update(fields.get("choice", {}))
+                delta = raw_of(event)
+                return [] if delta is None else [self._chunk(choice, delta)]
+            case _:
+                pass
         return []
 
     def superseded(self) -> list[bytes]:
@@ -59,19 +82,27 @@ class OpenAI(View):
     def interrupted(self, why: str) -> list[bytes]:
         return [error("interrupted", f"{why}; {self.subject.job} goes on, ask for its result", "server_error")]
 
-    def _chunk(self, choice: int, delta: dict[str, Any], logprobs: Any = None, kind: str = "") -> bytes:
+    def _said_text(self, event: TextEvent) -> list[bytes]:
+        kind = type(event)
+        chunk = self._chunk
+        delta = {TEXTS[kind]: event.d}
+        if not event.lp:
+            return [chunk(event.c, delta)]
+        # The official client for Python counts the logprobs of a choice's first chunk twice.
+        opening = [] if event.c in self._begun else [chunk(event.c, {"content": ""})]
+        return [*opening, chunk(event.c, delta, {"refusal" if kind is RefusalDelta else "content": event.lp})]
+
+    def _chunk(self, choice: int, delta: JsonObject, logprobs: JsonObject | None = None) -> bytes:
         if choice not in self._begun:
             self._begun.add(choice)
             delta = {"role": "assistant"} | delta
-        part = "refusal" if kind == "refusal.delta" else "content"
-        probabilities = {part: logprobs} if logprobs else None
-        return self._shared([{"index": choice, "delta": delta, "logprobs": probabilities, "finish_reason": None}], {})
+        return self._shared([{"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": None}], {})
 
-    def _shared(self, choices: list[dict[str, Any]], more: dict[str, Any]) -> bytes:
+    def _shared(self, choices: list[JsonObject], more: JsonObject) -> bytes:
         head = {"id": f"chatcmpl-{self.subject.job}", "object": "chat.completion.chunk", "created": self._created}
         return encode(head | {"model": self._model, "choices": choices} | more)
 
-    def _whole(self, message: dict[str, Any], extra: dict[str, dict[str, Any]]) -> list[bytes]:
+    def _whole(self, message: JsonObject, extra: dict[str, JsonObject]) -> list[bytes]:
         beside = {"citations": message["citations"]} if message.get("citations") else {}
         self._beside, self._choices_beside = extra.get("answer", {}) | beside, {0: extra.get("choice", {})}
         apart = ("role", "tool_calls", "reasoning", "citations")
@@ -84,7 +115,7 @@ class OpenAI(View):
             delta["tool_calls"] = [{"index": place} | call for place, call in enumerate(message["tool_calls"])]
         return [self._chunk(0, delta)] if delta else []
 
-    def _end(self, event: dict[str, Any]) -> list[bytes]:
+    def _end(self, event: End) -> list[bytes]:
         self.closed = True
         failed = failure_of(event)
         if failed is not None:
@@ -102,35 +133,29 @@ class OpenAI(View):
         return [*frames, DONE]
 
 
-def delta_of(event: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what an event adds to a choice, as a `delta`; None for what the format has no place for."""
-    kind, text = event["t"], event.get("d")
-    if kind in ("text.delta", "reasoning.delta", "refusal.delta"):
-        name = {"text.delta": "content", "reasoning.delta": "reasoning_content", "refusal.delta": "refusal"}[kind]
-        return {name: text}
-    if kind == "tool.start":
-        place = "custom" if event.get("type") == "custom" else "function"
-        inside = {"name": event["name"], "input" if place == "custom" else "arguments": ""}
-        return {"tool_calls": [{"index": event["i"], "id": event["call_id"], "type": place, place: inside}]}
-    if kind == "tool.delta":
-        return {"tool_calls": [{"index": event["i"], "function": {"arguments": text}}]}
-    if kind == "audio.delta":
-        names = {"audio_id": "id", "d": "data", "tr": "transcript", "exp": "expires_at"}
-        return {"audio": {name: event[key] for key, name in names.items() if event.get(key) is not None}}
-    if kind == "annotation":
-        return {"annotations": [event["a"]]}
-    if kind == "image":
-        return {"images": [event["a"]]}
-    if kind == "raw":
-        return raw_of(event)
-    return None
+def delta_of(event: ToolStart | ToolDelta | AudioDelta | Annotation | Image) -> JsonObject:
+    """Return what an event adds to a choice, as a `delta`."""
+    match event:
+        case ToolStart():
+            place = "custom" if event.type == "custom" else "function"
+            inside = {"name": event.name, "input" if place == "custom" else "arguments": ""}
+            return {"tool_calls": [{"index": event.i, "id": event.call_id, "type": place, place: inside}]}
+        case ToolDelta():
+            return {"tool_calls": [{"index": event.i, "function": {"arguments": event.d}}]}
+        case AudioDelta():
+            parts = {"id": event.audio_id, "data": event.d, "transcript": event.tr, "expires_at": event.exp}
+            return {"audio": {name: part for name, part in parts.items() if part is not None}}
+        case Annotation():
+            return {"annotations": [event.a]}
+        case Image():
+            return {"images": [event.a]}
 
 
-def raw_of(event: dict[str, Any]) -> dict[str, Any] | None:
+def raw_of(event: Raw) -> JsonObject | None:
     """Return what a provider says by names of its own about a message or a tool call: clients give it back to it as it came."""
-    said = event["o"]
-    if "i" in event:
-        return {"tool_calls": [{"index": event["i"]} | said]}
+    said = event.o
+    if event.i is not None:
+        return {"tool_calls": [{"index": event.i} | said]}
     details = {"reasoning_details": said["details"]} if said.get("details") else {}
     return said.get("message", {}) | details or None
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from headrace.errors import Gone
 from headrace.events.ids import START, Event, EventId
-from headrace_api.views.native import Native
+from headrace.events.log_buffer import END
+from headrace.events.types import Snapshot, Status, TextDelta
 from headrace_api.views.view import Cursor, Frame, Subject, View
 
 
@@ -16,12 +17,12 @@ class Replay:
         self._cursor = cursor if self.view.resumable else Cursor()
         self._first = True
         self._prefix = f"{subject.job}:" if view.id_names_job else ""
-        self._raw = view is Native
+        self._verbatim = view.verbatim
         self._before: list[bytes] = []
 
     @property
     def reads_after(self) -> EventId | str:
-        return self._cursor.at if self._raw else START
+        return self._cursor.at if self._verbatim else START
 
     @property
     def closed(self) -> bool:
@@ -29,21 +30,21 @@ class Replay:
 
     def put(self, at: EventId, text: str) -> None:
         """Say `text` as if it stood in the log just before the event `at`, which is added next."""
-        self._before = self.view.add(at, {"t": "text.delta", "c": 0, "p": 0, "d": text})
+        self._before = self.view.add(at, TextDelta(d=text))
 
     def check_first(self, event: Event) -> None:
         """Raises `Gone` when what follows the cursor is only in a snapshot, which this format cannot show."""
-        if self._raw or self._cursor.at in (START, "now") or self._cursor.passed(event.id, 0):
+        if self._verbatim or self._cursor.at in (START, "now") or self._cursor.passed(event.id, 0):
             return
-        if event.decode()["t"] == "snapshot":
+        if isinstance(event.decode(self.view.subject.job), Snapshot):
             raise Gone(self.view.subject.job, event.id)
 
     def add(self, event: Event) -> list[Frame]:
         """The frames of the next event. Raises `Gone` as `check_first` does."""
-        if self._raw:
-            self.view.closed = event.data.startswith(b'{"t":"end"')
+        if self._verbatim:
+            self.view.closed = event.data.startswith(END)
             return [Frame(str(event.id), event.data)]
-        decoded, seen = event.decode(), self._cursor.at
+        decoded, seen = event.decode(self.view.subject.job), self._cursor.at
         if self._first and seen not in (START, "now"):
             self._first = False
             self.check_first(event)
@@ -56,7 +57,7 @@ class Replay:
         frames = [*self._before, *self.view.add(event.id, decoded)]
         self._before = []
         return [
-            Frame(None if decoded["t"] == "status" else f"{self._prefix}{event.id}.{part}", data)
+            Frame(None if type(decoded) is Status else f"{self._prefix}{event.id}.{part}", data)
             for part, data in enumerate(frames)
             if not self._cursor.passed(event.id, part)
         ]

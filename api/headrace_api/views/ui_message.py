@@ -7,8 +7,27 @@ import json
 import re
 from typing import Any
 
-from headrace.events.fold import LISTS
 from headrace.events.ids import EventId
+from headrace.events.types import (
+    LISTS,
+    Annotation,
+    AttemptStart,
+    ChoiceEvent,
+    Citation,
+    End,
+    Image,
+    JobEvent,
+    JsonObject,
+    ReasoningDelta,
+    RefusalDelta,
+    Snapshot,
+    Status,
+    TextDelta,
+    TextEvent,
+    ToolDelta,
+    ToolEnd,
+    ToolStart,
+)
 from headrace_api.views.open_parts import OpenParts, OpenToolCall, Part
 from headrace_api.views.view import Subject, View, encode, failure_of, finish_reasons
 
@@ -29,55 +48,48 @@ class UiMessage(View):
         self._said = False
         self._sources = 0
 
-    def add(self, id: EventId, event: dict[str, Any]) -> list[bytes]:
+    def add(self, id: EventId, event: JobEvent) -> list[bytes]:
         return [chunk if chunk == DONE else encode(chunk) for chunk in self._chunks(event)]
 
-    def _chunks(self, event: dict[str, Any]) -> list[Any]:
-        kind = event["t"]
-        if kind == "attempt.start" and self._said:
+    def _chunks(self, event: JobEvent) -> list[Any]:
+        if isinstance(event, ChoiceEvent):
+            if event.c != 0:
+                return []
+        elif isinstance(event, AttemptStart) and self._said:
             return self._superseded()
-        if event.get("c", 0) != 0:
-            return []
         chunks: list[Any] = []
         if not self._started:
             self._started = True
             chunks += [{"type": "start", "messageId": self.subject.job}, {"type": "start-step"}]
-        if kind.endswith(".delta") and kind.partition(".")[0] in ("text", "reasoning", "refusal"):
-            self._said = True
-            closed, opened = self._open.turn_to(event)
-            part = self._open.part
-            assert part
-            chunks += ending(closed)
-            chunks += [{"type": f"{opened.kind}-start", "id": opened.id}] if opened else []
-            chunks.append({"type": f"{part.kind}-delta", "id": part.id, "delta": event["d"]})
-        elif kind == "part.end" and self._open.ends(event):
-            chunks += ending(self._open.close())
-        elif kind == "tool.start":
-            self._said = True
-            chunks += ending(self._open.close())
-            self._open.tools[event["i"]] = OpenToolCall(event["call_id"], event["name"])
-            chunks.append({"type": "tool-input-start", "toolCallId": event["call_id"], "toolName": event["name"]})
-        elif kind == "tool.delta" and event["i"] in self._open.tools:
-            call = self._open.tools[event["i"]]
-            call.pieces.append(event["d"])
-            chunks.append({"type": "tool-input-delta", "toolCallId": call.id, "inputTextDelta": event["d"]})
-        elif kind == "tool.end" and event["i"] in self._open.tools:
-            chunks.append(whole(self._open.tools.pop(event["i"])))
-        elif kind == "annotation":
-            chunks += self._source(event["a"])
-        elif kind == "citation":
-            chunks += self._source(
-                {"url_citation": event["a"] if isinstance(event["a"], dict) else {"url": event["a"]}}
-            )
-        elif kind == "image":
-            chunks += self._file(event["a"])
-        elif kind == "status":
-            data = {"phase": event.get("phase"), "detail": event.get("detail")}
-            chunks.append({"type": "data-status", "data": data, "transient": True})
-        elif kind == "snapshot" and not self._said:
-            chunks += self._snapshot(event["message"])
-        elif kind == "end":
-            chunks += self._end(event)
+        match event:
+            case TextEvent():
+                chunks += self._said_text(event)
+            case ToolStart(i=i, call_id=call_id, name=name):
+                self._said = True
+                chunks += ending(self._open.close())
+                self._open.tools[i] = OpenToolCall(call_id, name)
+                chunks.append({"type": "tool-input-start", "toolCallId": call_id, "toolName": name})
+            case ToolDelta(i=i, d=d) if i in self._open.tools:
+                call = self._open.tools[i]
+                call.pieces.append(d)
+                chunks.append({"type": "tool-input-delta", "toolCallId": call.id, "inputTextDelta": d})
+            case ToolEnd(i=i) if i in self._open.tools:
+                chunks.append(whole(self._open.tools.pop(i)))
+            case Annotation(a=annotation):
+                chunks += self._source(annotation)
+            case Citation(a=cited):
+                chunks += self._source({"url_citation": cited if isinstance(cited, dict) else {"url": cited}})
+            case Image(a=image):
+                chunks += self._file(image)
+            case Status(phase=phase, detail=detail):
+                data = {"phase": phase, "detail": detail}
+                chunks.append({"type": "data-status", "data": data, "transient": True})
+            case Snapshot(message=message) if not self._said:
+                chunks += self._snapshot(message)
+            case End():
+                chunks += self._end(event)
+            case _:
+                pass
         return chunks
 
     def superseded(self) -> list[bytes]:
@@ -90,6 +102,15 @@ class UiMessage(View):
     def _superseded(self) -> list[Any]:
         self.closed = True
         return [{"type": "error", "errorText": "attempt superseded: resume the stream"}]
+
+    def _said_text(self, event: TextEvent) -> list[Any]:
+        self._said = True
+        closed, opened = self._open.turn_to(event)
+        part = self._open.part
+        assert part
+        chunks = ending(closed)
+        chunks += [{"type": f"{opened.kind}-start", "id": opened.id}] if opened else []
+        return [*chunks, {"type": f"{part.kind}-delta", "id": part.id, "delta": event.d}]
 
     def _file(self, image: Any) -> list[Any]:
         inner = image.get("image_url") if isinstance(image, dict) else None
@@ -110,23 +131,21 @@ class UiMessage(View):
         title = {"title": cited["title"]} if isinstance(cited.get("title"), str) else {}
         return [{"type": "source-url", "sourceId": f"source-{self._sources}", "url": cited["url"]} | title]
 
-    def _snapshot(self, message: dict[str, Any]) -> list[Any]:
+    def _snapshot(self, message: JsonObject) -> list[Any]:
         chunks: list[Any] = []
-        for name, kind in (("reasoning", "reasoning.delta"), ("content", "text.delta"), ("refusal", "refusal.delta")):
+        for name, kind in (("reasoning", ReasoningDelta), ("content", TextDelta), ("refusal", RefusalDelta)):
             if message.get(name):
-                chunks += self._chunks({"t": kind, "d": message[name]})
-        for kind, name in LISTS.items():
+                chunks += self._chunks(kind(d=message[name]))
+        for listed, name in LISTS.items():
             for one in message.get(name, ()):
-                chunks += self._chunks({"t": kind, "a": one})
+                chunks += self._chunks(listed(a=one))
         for place, call in enumerate(message.get("tool_calls") or ()):
             function = call.get("function") or {}
-            chunks += self._chunks(
-                {"t": "tool.start", "i": place, "call_id": call["id"], "name": function.get("name", "")}
-            )
-            chunks += self._chunks({"t": "tool.delta", "i": place, "d": function.get("arguments", "")})
+            chunks += self._chunks(ToolStart(i=place, call_id=call["id"], name=function.get("name", "")))
+            chunks += self._chunks(ToolDelta(i=place, d=function.get("arguments", "")))
         return chunks
 
-    def _end(self, event: dict[str, Any]) -> list[Any]:
+    def _end(self, event: End) -> list[Any]:
         self.closed = True
         chunks = ending(self._open.close()) + [whole(call) for call in self._open.tools.values()]
         failed = failure_of(event)
@@ -142,7 +161,7 @@ def ending(part: Part | None) -> list[Any]:
     return [{"type": f"{part.kind}-end", "id": part.id}] if part else []
 
 
-def whole(call: OpenToolCall) -> dict[str, Any]:
+def whole(call: OpenToolCall) -> JsonObject:
     """The chunk of a call whose arguments are complete."""
     head, arguments = {"toolCallId": call.id, "toolName": call.name}, "".join(call.pieces)
     try:

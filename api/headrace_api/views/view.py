@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import msgspec
 
@@ -11,6 +11,7 @@ from headrace.batches.output_lines import wire_usage
 from headrace.chat.completion import Usage
 from headrace.errors import InputError
 from headrace.events.ids import START, EventId, parse_cursor
+from headrace.events.types import End, JobEvent, JsonObject
 
 encode = msgspec.json.Encoder().encode
 SUB_ID = re.compile(r"(?:(job_[a-z2-7]{26}):)?([0-9]{1,15}-[0-9]{1,15})(?:\.([0-9]{1,9}))?")
@@ -62,19 +63,29 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 class View:
     """`add` takes the events of a job from an attempt's start on, and returns what each one becomes; `closed` is set after
     which nothing more is to be sent. `resumable`: a viewer may be given frames after a cursor, instead of all of them.
-    `holds`: where a schema was lowered, the text that comes is held back, and the answer said at the end."""
+    `holds`: where a schema was lowered, the text that comes is held back, and the answer said at the end. `verbatim`: its frames
+    are the stored events, byte for byte and under their own ids, so nothing is decoded and `add` is not asked.
+    `knows_notices`: its clients know the frames of the gateway's own (`streaming/notices.py`)."""
 
     name: ClassVar[str]
     headers: ClassVar[dict[str, str]] = {}
     resumable: ClassVar[bool] = True
     holds: ClassVar[bool] = False
     id_names_job: ClassVar[bool] = False
+    verbatim: ClassVar[bool] = False
+    knows_notices: ClassVar[bool] = False
 
     def __init__(self, subject: Subject):
         self.subject = subject
         self.closed = False
 
-    def add(self, id: EventId, event: dict[str, Any]) -> list[bytes]:
+    @classmethod
+    def check_cursor(cls, cursor: Cursor) -> None:
+        """Raises `InputError` for a cursor that is no frame of this view."""
+        if cls.verbatim and cursor.part is not None:
+            raise InputError("the cursor is one of another view: a native one is `<epoch>-<seq>`")
+
+    def add(self, id: EventId, event: JobEvent) -> list[bytes]:
         """The frames of one event."""
         raise NotImplementedError
 
@@ -91,9 +102,9 @@ class View:
         return []
 
 
-def usage_of(event: dict[str, Any]) -> dict[str, Any] | None:
+def usage_of(event: End) -> JsonObject | None:
     """OpenAI's usage object, from an event's `usage`; None when it is unknown."""
-    raw = event.get("usage") or {}
+    raw = event.usage or {}
     if "prompt_tokens" in raw:
         return raw
     try:
@@ -102,15 +113,15 @@ def usage_of(event: dict[str, Any]) -> dict[str, Any] | None:
         return None
 
 
-def finish_reasons(event: dict[str, Any]) -> list[tuple[int, str]]:
+def finish_reasons(event: End) -> list[tuple[int, str]]:
     """`(choice, reason)` of an `end`."""
-    return [(one.get("c", 0), one.get("reason") or "stop") for one in event.get("finish") or ()] or [(0, "stop")]
+    return [(one.c, one.reason or "stop") for one in event.finish or ()] or [(0, "stop")]
 
 
-def failure_of(event: dict[str, Any]) -> tuple[str, str] | None:
+def failure_of(event: End) -> tuple[str, str] | None:
     """Code and message of an `end` that is no success."""
-    if event.get("status") == "succeeded":
+    if event.status == "succeeded":
         return None
-    error = event.get("error") or {}
-    code = error.get("code") or str(event.get("status"))
+    error = event.error or {}
+    code = error.get("code") or event.status
     return code, error.get("message") or {"cancelled": "the job was cancelled"}.get(code, f"the job ended: {code}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import pytest
 from fake_transport import FakeTransport, answer, as_chunks, model_of, piece
 from headrace_providers.wire.reducer import Reducer
@@ -13,6 +12,7 @@ from headrace_worker.publishing.delta_events import DeltaEvents, rest
 
 from headrace.chat.completion import Completion
 from headrace.events.fold import Fold, fold
+from headrace.events.types import Snapshot, decode_job_event, encode
 from headrace.jobs.job import Job
 
 JOB = Job(model="x/y", messages=[{"role": "user", "content": "q"}])
@@ -78,7 +78,8 @@ def test_viewers_know_all_of_it() -> None:
         assert (told.message["images"], told.message["citations"]) == ([IMAGE], URLS)
     told, _, completion = shown(as_chunks(rich()))
     assert told.message == completion.message
-    stored = msgspec.json.decode(msgspec.json.encode(told.snapshot()))
+    stored = decode_job_event(encode(told.snapshot()))
+    assert isinstance(stored, Snapshot)
     assert Fold.of(stored).snapshot() == stored
 
 

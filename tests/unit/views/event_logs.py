@@ -12,13 +12,10 @@ from headrace.events.ids import Event, EventId
 TEXT = st.text(min_size=1, max_size=8)
 DELTAS = st.one_of(
     st.builds(lambda p, d: {"t": "text.delta", "c": 0, "p": p, "d": d}, st.integers(0, 1), TEXT),
-    st.builds(lambda d: {"t": "reasoning.delta", "c": 0, "p": 0, "d": d, "kind": "raw"}, TEXT),
+    st.builds(lambda d: {"t": "reasoning.delta", "c": 0, "p": 0, "d": d}, TEXT),
     st.builds(lambda d: {"t": "refusal.delta", "c": 0, "p": 0, "d": d}, TEXT),
-    st.builds(
-        lambda k: {"t": "part.end", "c": 0, "p": 0, "kind": k}, st.sampled_from(["text", "reasoning", "refusal"])
-    ),
     st.builds(lambda u: {"t": "annotation", "c": 0, "p": 0, "a": {"url_citation": {"url": u, "title": "x"}}}, TEXT),
-    st.builds(lambda p: {"t": "status", "phase": p}, st.sampled_from(["waiting", "retrying"])),
+    st.builds(lambda p: {"t": "status", "phase": p, "detail": "x"}, st.sampled_from(["waiting", "retrying"])),
     st.builds(
         lambda i, n: {"t": "tool.start", "c": 0, "i": i, "call_id": f"call_{i}", "name": n}, st.integers(0, 2), TEXT
     ),
@@ -39,7 +36,7 @@ ENDS = st.sampled_from(
 def attempts(draw: Any, epoch: int = 17, n: int = 1, ended: bool = True) -> list[Event]:
     """One attempt: its start, its route, anything, and its end."""
     bodies = [{"t": "attempt.start", "n": n, "reset": n > 1, "reason": "claim"}]
-    bodies += [{"t": "attempt.route", "provider": "p", "model": "p/m", "cached": False}]
+    bodies += [{"t": "attempt.route", "provider": "p", "model": "p/m", "deployment": "p", "cached": False}]
     bodies += once(draw(st.lists(DELTAS, max_size=20)))
     bodies += [draw(ENDS)] if ended else []
     return [Event(EventId(epoch, seq), msgspec.json.encode(body)) for seq, body in enumerate(bodies, 1)]
@@ -64,5 +61,5 @@ def once(bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def said(log: list[Event], kind: str, place: int | None = None) -> str:
     """All deltas of one kind (and of one tool call), put together."""
-    decoded = [event.decode() for event in log]
+    decoded = [msgspec.json.decode(event.data) for event in log]
     return "".join(one["d"] for one in decoded if one["t"] == kind and one.get("i") == place)

@@ -7,10 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from headrace_api.views import VIEWS, Cursor, Frame, Replay, Subject, View
 from hypothesis import given
 from hypothesis import strategies as st
+from transcript import typed
 
 from headrace.errors import Gone, InputError
 from headrace.events.fold import fold
@@ -99,7 +101,7 @@ def test_ui_messages_open_and_close_their_parts(log: list[Event]) -> None:
         elif what == "end" and kind in ("text", "reasoning"):
             open_parts.remove(chunk["id"])
     assert not open_parts
-    texts = [one["d"] for event in log if (one := event.decode())["t"] in ("text.delta", "refusal.delta")]
+    texts = [one["d"] for event in log if (one := json.loads(event.data))["t"] in ("text.delta", "refusal.delta")]
     assert text == "".join(texts)
     assert chunks[0] == {"type": "start", "messageId": JOB}
     assert chunks[-1]["type"] in ("finish", "error", "abort")
@@ -128,7 +130,7 @@ def test_what_was_shown_of_a_given_up_attempt_is_never_mixed(
     shown = frames(VIEWS[name], first)
     whole = frames(VIEWS[name], first + second)
     kinds = (".delta", "tool.start") if name == "ag-ui" else (".delta", "tool.start", "annotation")
-    visible = any(event.decode()["t"].endswith(kinds) for event in first)
+    visible = any(json.loads(event.data)["t"].endswith(kinds) for event in first)
     if visible:
         assert whole[: len(shown)] == shown
         assert len(whole) == len(shown) + 1
@@ -143,7 +145,7 @@ def test_what_was_shown_of_a_given_up_attempt_is_never_mixed(
 
 @pytest.mark.parametrize("name", ["openai", "ag-ui"])
 def test_a_cursor_inside_a_snapshot_is_refused(name: str) -> None:
-    body = {"t": "snapshot", "upto": "17-5", "message": {"content": "Hello"}}
+    body = {"t": "snapshot", "upto": 5, "message": {"content": "Hello"}}
     snapshot = Event(EventId(17, 6), json.dumps(body).encode())
     with pytest.raises(Gone):
         frames(VIEWS[name], [snapshot], "17-3.0")
@@ -165,6 +167,24 @@ def test_any_cursor_is_read_or_refused(text: str) -> None:
 def test_cursors_that_are_none(text: str) -> None:
     with pytest.raises(InputError):
         Cursor.parse(text, JOB)
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=lambda view: view.name)
+@given(log=event_logs.attempts(), newer=st.integers(1, 30))
+def test_what_a_newer_worker_tells_changes_no_view_and_passes_the_native_one(
+    view: type[View], log: list[Event], newer: int
+) -> None:
+    place = min(newer, len(log) - 1)
+    told = [Event(event.id, event.data[:-1] + b',"mood":{"c":[1.50]}}') for event in log]
+    unknown = Event(
+        EventId(17, 1000), b'{"t":"of.the.future", "c":"x", "d":1}'
+    )  # written with a space, by someone else
+    told[place:place] = [unknown]
+    sent = frames(view, told)
+    if view.verbatim:
+        assert [frame.data for frame in sent] == [event.data for event in told]
+    else:
+        assert [frame.data for frame in sent] == [frame.data for frame in frames(view, log)]
 
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/webp;base64,AA=="}}
@@ -197,7 +217,7 @@ def logged(events: list[dict[str, Any]]) -> list[Event]:
 
 @pytest.mark.parametrize("compacted", [False, True])
 def test_what_has_no_name_at_openai_is_passed_on_where_it_stood(compacted: bool) -> None:
-    log = [{"t": "snapshot", "upto": 8, **fold(RICH).snapshot()}] if compacted else RICH
+    log = [msgspec.to_builtins(fold(map(typed, RICH)).snapshot(8))] if compacted else RICH
     chunks = decoded(frames(VIEWS["openai"], logged([*log, END])))
     deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
     assert [image for delta in deltas for image in delta.get("images", ())] == [IMAGE]
@@ -213,7 +233,7 @@ def test_what_has_no_name_at_openai_is_passed_on_where_it_stood(compacted: bool)
 
 @pytest.mark.parametrize("compacted", [False, True])
 def test_images_and_citations_are_parts_of_a_ui_message(compacted: bool) -> None:
-    log = [{"t": "snapshot", "upto": 8, **fold(RICH).snapshot()}] if compacted else RICH
+    log = [msgspec.to_builtins(fold(map(typed, RICH)).snapshot(8))] if compacted else RICH
     parts = decoded(frames(VIEWS["ui-message-stream"], logged([*log, END])))
     assert [part for part in parts if part["type"] == "file"] == [
         {"type": "file", "url": IMAGE["image_url"]["url"], "mediaType": "image/webp"}

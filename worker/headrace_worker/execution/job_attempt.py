@@ -15,6 +15,7 @@ from headrace.batches.stored import job_of
 from headrace.chat.completion import Completion, Outcome, written
 from headrace.chat.tool_schemas import reshaped_tools
 from headrace.errors import CODES, CallError, Closed, Damaged, Failure, Fenced, InputError
+from headrace.events.types import AttemptRoute, End, FinishReason, JsonObject, Status, encode
 from headrace.jobs.job import BODY_VERSION, Job
 from headrace.ledger.claim import Claimed
 from headrace.ledger.expire import FAILURE
@@ -178,26 +179,22 @@ class Attempt:
         except UNWRITABLE as error:
             await self._fail(Failure.of(unstorable(error, counters, completion.content)), counters)
             return
-        if not self.publisher.fold.route:
+        if self.publisher.fold.route is None:
             self._route(job.model.partition("/")[0], job.model, cached=completion.cached, mode=completion.mode)
         self.publisher.put(*rest(self.publisher.fold, completion))
         choices = [completion, *completion.other_choices]
-        fields: dict[str, object] = {
-            "finish": [{"c": c, "reason": choice.finish_reason} for c, choice in enumerate(choices)],
-            "usage": completion.usage,
-        }
-        await self._end(
-            JobState.SUCCEEDED,
-            Outcome(completion=completion),
-            fields | ({"cached": True} if completion.cached else {}),
-            counters,
-            result,
+        end = End(
+            status=JobState.SUCCEEDED,
+            finish=[FinishReason(c, choice.finish_reason) for c, choice in enumerate(choices)],
+            usage=msgspec.to_builtins(completion.usage),
+            cached=completion.cached,
         )
+        await self._end(end, Outcome(completion=completion), counters, result)
 
     # What the engine tells
 
     def calling(self, provider: str, model: str, mode: Mode | None) -> None:
-        if not self.publisher.fold.route:
+        if self.publisher.fold.route is None:
             self._route(provider, model, cached=False, mode=mode)
 
     def delta(self, delta: Delta) -> None:
@@ -208,7 +205,7 @@ class Attempt:
         self.publisher.put(*self._events.of(delta))
 
     def waiting(self, phase: str, detail: str) -> None:
-        self.publisher.put({"t": "status", "phase": phase, "detail": detail})
+        self.publisher.put(Status(phase=phase, detail=detail))
 
     async def restart(self, reason: str) -> int:
         # Not to be cancelled half-way: whatever comes next has to know the epoch.
@@ -219,12 +216,10 @@ class Attempt:
         return epoch
 
     def _route(self, provider: str, model: str, *, cached: bool, mode: Mode | None) -> None:
-        route = {"t": "attempt.route", "provider": provider, "model": model, "deployment": provider, "cached": cached}
-        if mode is not None:
-            route["mode"] = mode
-        if self._lowers(mode):
-            route["lowered"] = True
-        self.publisher.put(route)
+        lowered = self._lowers(mode)
+        self.publisher.put(
+            AttemptRoute(provider=provider, model=model, deployment=provider, cached=cached, mode=mode, lowered=lowered)
+        )
 
     def _lowers(self, mode: Mode | None) -> bool:
         """Return whether the text that comes has another shape than the answer."""
@@ -244,32 +239,27 @@ class Attempt:
         """Write the cancellation down; what had come stays in the log."""
         said = self.publisher.fold.message["content"]
         failure = Failure("cancelled", "it was cancelled while it ran", partial=said or None)
-        await self._end(JobState.CANCELLED, Outcome(error=failure), {"error": error_of(failure)}, {})
+        await self._end(End(status=JobState.CANCELLED, error=error_of(failure)), Outcome(error=failure), {})
 
     async def _fail(self, failure: Failure, counters: dict[str, int] | None = None) -> None:
-        await self._end(JobState.FAILED, Outcome(error=failure), {"error": error_of(failure)}, counters or {})
+        end = End(status=JobState.FAILED, error=error_of(failure))
+        await self._end(end, Outcome(error=failure), counters or {})
 
-    async def _end(
-        self,
-        state: JobState,
-        outcome: Outcome,
-        fields: dict[str, object],
-        counters: dict[str, int],
-        result: bytes | None = None,
-    ) -> None:
+    async def _end(self, end: End, outcome: Outcome, counters: dict[str, int], result: bytes | None = None) -> None:
         if self._restart is not None:
             await asyncio.wait([self._restart])
         now_s = time.monotonic()
         ms = {"ttft": round(((self._first_s or now_s) - self._begun_s) * 1000)}
         ms["total"] = round((now_s - self._begun_s) * 1000)
+        event = encode(msgspec.structs.replace(end, ms=ms))
         await self.publisher.move(
             lambda seq: finish(
                 self.process.ledger,
                 self.id,
                 self.epoch,
-                state,
+                JobState(end.status),
                 seq=seq,
-                event=msgspec.json.encode({"t": "end", "status": state, **fields, "ms": ms}),
+                event=event,
                 result=msgspec.json.encode(outcome) if result is None else result,
                 code=outcome.error.code if outcome.error else "",
                 tenant=self._tenant,
@@ -294,8 +284,8 @@ class Attempt:
             return BODY_VERSION
 
 
-def error_of(failure: Failure) -> dict[str, object]:
+def error_of(failure: Failure) -> JsonObject:
     """The failure as the `error` of an `end`."""
-    error: dict[str, object] = {"code": failure.code, "message": failure.message}
+    error: JsonObject = {"code": failure.code, "message": failure.message}
     error["retryable"] = failure.code in CODES and CODES[failure.code].retryable
     return error if failure.status is None else error | {"provider_status": failure.status}

@@ -8,17 +8,37 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Container
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
+import msgspec
 from headrace_providers.wire.choice_parts import Delta
 
 from headrace.chat.completion import CALL, Choice, Completion
 from headrace.chat.tool_calls import ToolCalls
-from headrace.events.fold import LISTS, ChoiceParts, Fold
+from headrace.events.fold import ChoiceParts, Fold
+from headrace.events.types import (
+    LISTS,
+    AudioDelta,
+    Image,
+    KnownJobEvent,
+    Raw,
+    ReasoningDelta,
+    RefusalDelta,
+    Snapshot,
+    TextDelta,
+    TextEvent,
+    ToolDelta,
+    ToolEnd,
+    ToolStart,
+    UsageEvent,
+)
 
-Event = dict[str, Any]
-TEXTS = ("text", "reasoning", "refusal")
+TEXTS: dict[str, type[TextDelta | ReasoningDelta | RefusalDelta]] = {
+    "text": TextDelta,
+    "reasoning": ReasoningDelta,
+    "refusal": RefusalDelta,
+}
 NOTHING = ("", "{}")
 """Arguments that have not begun: servers also write `{}` until the first of them are there."""
 
@@ -34,19 +54,20 @@ class DeltaEvents:
         self._told: set[int] = set()  # the calls whose start was told
         self._begun: set[int] = set()  # those of which arguments were told
 
-    def of(self, delta: Delta) -> list[Event]:
-        if delta.kind in TEXTS:
-            return [{"t": f"{delta.kind}.delta", "c": 0, "p": 0, "d": delta.value}] if delta.value else []
+    def of(self, delta: Delta) -> list[KnownJobEvent]:
+        text = TEXTS.get(delta.kind)
+        if text is not None:
+            return [text(c=0, p=0, d=delta.value)] if delta.value else []
         if delta.kind == "audio":
-            return [{"t": "audio.delta", "c": 0, "d": base64.b64encode(delta.value).decode()}]
+            return [AudioDelta(c=0, d=base64.b64encode(delta.value).decode())]
         if delta.kind == "image":
-            return [{"t": "image", "c": 0, "p": 0, "a": delta.value}]
+            return [Image(c=0, p=0, a=delta.value)]
         if delta.kind == "tool":
             return self._tool(delta.value)
         return []
 
-    def _tool(self, deltas: list[dict[str, Any]]) -> list[Event]:
-        events: list[Event] = []
+    def _tool(self, deltas: list[dict[str, Any]]) -> list[KnownJobEvent]:
+        events: list[KnownJobEvent] = []
         begun = set(self._begun)
         for i, said in self._calls.add_delta(deltas):
             call = self._calls.calls[i]
@@ -62,35 +83,35 @@ class DeltaEvents:
             if i not in self._told:
                 events.append(self._start(i))
             if said and call.name not in self._reshaped:
-                events.append({"t": "tool.delta", "c": 0, "i": i, "d": said})
+                events.append(ToolDelta(c=0, i=i, d=said))
         return events
 
     def _is_known(self, i: int) -> bool:
         call = self._calls.calls[i]
         return i not in self._told and bool(call.id and call.name)
 
-    def _start(self, i: int) -> Event:
+    def _start(self, i: int) -> ToolStart:
         call = self._calls.calls[i]
         self._told.add(i)
-        return {"t": "tool.start", "c": 0, "i": i, "call_id": call.id, "name": call.name, "type": call.type}
+        return ToolStart(c=0, i=i, call_id=call.id, name=call.name, type=call.type)
 
 
-def rest(told: Fold, completion: Completion) -> list[Event]:
+def rest(told: Fold, completion: Completion) -> list[KnownJobEvent]:
     """The events after which the fold `told` is `completion`. Where what was told is not the beginning of it, it is a
     `snapshot`, which replaces everything."""
-    events: list[Event] = []
+    events: list[KnownJobEvent] = []
     for c, choice in enumerate([completion, *completion.other_choices]):
         more = rest_of_choice(told, c, choice)
         if more is None:
             return [snapshot_of(told, completion)]
         events += more
-    return [*events, {"t": "usage", "u": completion.usage}]
+    return [*events, UsageEvent(msgspec.to_builtins(completion.usage))]
 
 
-def rest_of_choice(told: Fold, c: int, choice: Choice) -> list[Event] | None:
+def rest_of_choice(told: Fold, c: int, choice: Choice) -> list[KnownJobEvent] | None:
     """As `rest`, of one choice; None where what was told is something else."""
     have, want = told.choice(c), choice.message
-    events: list[Event] = []
+    events: list[KnownJobEvent] = []
     pieces = {"text": have.text, "reasoning": have.reasoning, "refusal": have.refusal}
     for kind, said in pieces.items():
         more = after("".join(said), want.get("content" if kind == "text" else kind) or "")
@@ -99,8 +120,7 @@ def rest_of_choice(told: Fold, c: int, choice: Choice) -> list[Event] | None:
         if more is None:
             return None
         if more or tokens:
-            event: Event = {"t": f"{kind}.delta", "c": c, "p": 0, "d": more}
-            events.append(event | ({"lp": tokens} if tokens else {}))
+            events.append(TEXTS[kind](c=c, p=0, d=more, lp=tokens or None))
     calls: list[dict[str, Any]] = want.get("tool_calls", [])
     if any(i >= len(calls) for i in have.tools):
         return None
@@ -117,42 +137,41 @@ def rest_of_choice(told: Fold, c: int, choice: Choice) -> list[Event] | None:
         return None
     if any(fields.keys() - choice.extra.get(level, {}).keys() for level, fields in have.extra.items()):
         return None
-    return events + sound + listed + ([{"t": "raw", "c": c, "o": raw}] if raw else [])
+    return events + sound + listed + ([Raw(c=c, o=raw)] if raw else [])
 
 
-def rest_of_lists(have: ChoiceParts, c: int, want: dict[str, Any]) -> list[Event] | None:
-    events: list[Event] = []
+def rest_of_lists(have: ChoiceParts, c: int, want: dict[str, Any]) -> list[KnownJobEvent] | None:
+    events: list[KnownJobEvent] = []
     for kind, name in LISTS.items():
         told, listed = have.lists[name], want.get(name, [])
         if told != listed[: len(told)]:
             return None
-        events += [{"t": kind, "c": c, "p": 0, "a": one} for one in listed[len(told) :]]
+        events += [kind(c=c, p=0, a=one) for one in listed[len(told) :]]
     return events
 
 
-def rest_of_call(told: Fold, c: int, i: int, call: dict[str, Any]) -> list[Event] | None:
+def rest_of_call(told: Fold, c: int, i: int, call: dict[str, Any]) -> list[KnownJobEvent] | None:
     have, body = told.choice(c).tools.get(i), call.get("custom") or call["function"]
     said = body["input"] if call["type"] == "custom" else body["arguments"]
-    events: list[Event] = []
+    events: list[KnownJobEvent] = []
     if have is None:
-        kind = {"call_id": call["id"], "name": body["name"], "type": call["type"]}
-        events.append({"t": "tool.start", "c": c, "i": i, **kind})
+        events.append(ToolStart(c=c, i=i, call_id=call["id"], name=body["name"], type=call["type"]))
     elif (have.id, have.name, have.type) != (call["id"], body["name"], call["type"]):
         return None
     more = after("".join(have.pieces) if have else "", said)
     if more is None:
         return None
     if more:
-        events.append({"t": "tool.delta", "c": c, "i": i, "d": more})
+        events.append(ToolDelta(c=c, i=i, d=more))
     extra = {name: value for name, value in call.items() if name not in CALL}
     if have is not None and have.extra.keys() - extra.keys():
         return None
     if extra:
-        events.append({"t": "raw", "c": c, "i": i, "o": extra})
-    return [*events, {"t": "tool.end", "c": c, "i": i}]
+        events.append(Raw(c=c, i=i, o=extra))
+    return [*events, ToolEnd(c=c, i=i)]
 
 
-def rest_of_audio(told: Fold, c: int, audio: dict[str, Any]) -> list[Event] | None:
+def rest_of_audio(told: Fold, c: int, audio: dict[str, Any]) -> list[KnownJobEvent] | None:
     have = told.choice(c)
     if not audio:
         return None if have.sound or have.audio else []
@@ -161,50 +180,57 @@ def rest_of_audio(told: Fold, c: int, audio: dict[str, Any]) -> list[Event] | No
     script = after(have.audio.get("transcript", ""), audio.get("transcript", ""))
     if sound[: len(came)] != came or script is None or have.audio.keys() - audio.keys():
         return None
-    event: Event = {"t": "audio.delta", "c": c, "d": base64.b64encode(sound[len(came) :]).decode()}
-    for name, value in (("audio_id", audio.get("id")), ("tr", script), ("exp", audio.get("expires_at"))):
-        if value not in (None, ""):
-            event[name] = value
-    return [event]
+    return [
+        AudioDelta(
+            c=c,
+            d=base64.b64encode(sound[len(came) :]).decode(),
+            audio_id=audio.get("id") or None,
+            tr=script or None,
+            exp=audio.get("expires_at"),
+        )
+    ]
 
 
-def snapshot_of(told: Fold, completion: Completion) -> Event:
+def snapshot_of(told: Fold, completion: Completion) -> Snapshot:
     """A `snapshot` that says what `completion` says, whatever was told before."""
     fresh = Fold()
     fresh.attempt, fresh.route = told.attempt, told.route
     for c, choice in enumerate([completion, *completion.other_choices]):
         fresh.choice(c).take(choice.message, choice.logprobs, choice.extra)
-    return {"t": "snapshot", "upto": 0, **fresh.snapshot(), "usage": completion.usage}
+    return fresh.snapshot(usage=msgspec.to_builtins(completion.usage))
 
 
-def merged(events: list[Event]) -> list[Event]:
+def merged(events: list[KnownJobEvent]) -> list[KnownJobEvent]:
     """Neighbours that add to the same text become one event; nothing changes its place, and no two tools mix."""
     if not any(same_place(earlier, later) for earlier, later in pairwise(events)):
         return events
-    found: list[Event] = []
+    runs: list[list[KnownJobEvent]] = []
     for event in events:
-        if found and same_place(found[-1], event):
-            last = found[-1]
-            last["d"] += event["d"]
-            if "lp" in event:
-                last["lp"] = [*last.get("lp", ()), *event["lp"]]
+        if runs and same_place(runs[-1][0], event):
+            runs[-1].append(event)
         else:
-            found.append(dict(event))
-    return found
+            runs.append([event])
+    return [run[0] if len(run) == 1 else joined(run) for run in runs]
 
 
-def same_place(one: Event, other: Event) -> bool:
-    if one["t"] != other["t"] or one["t"] not in MERGED:
+def same_place(one: KnownJobEvent, other: KnownJobEvent) -> bool:
+    if type(one) is not type(other):
         return False
-    return all(one.get(name) == other.get(name) for name in MERGED[one["t"]])
+    if isinstance(one, TextEvent) and isinstance(other, TextEvent):
+        return one.c == other.c and one.p == other.p
+    return isinstance(one, ToolDelta) and isinstance(other, ToolDelta) and one.c == other.c and one.i == other.i
 
 
-MERGED = {
-    "text.delta": ("c", "p"),
-    "reasoning.delta": ("c", "p", "kind", "sig"),
-    "refusal.delta": ("c", "p"),
-    "tool.delta": ("c", "i"),
-}
+def joined(run: list[KnownJobEvent]) -> KnownJobEvent:
+    """One event that adds what the events of `run` add, all of the same place."""
+    first = run[0]
+    if isinstance(first, ToolDelta):
+        return ToolDelta(c=first.c, i=first.i, d="".join(event.d for event in run if isinstance(event, ToolDelta)))
+    assert isinstance(first, TextEvent)
+    texts = [event for event in run if isinstance(event, TextEvent)]
+    tokens = [event.lp for event in texts if event.lp is not None]
+    d = "".join(event.d for event in texts)
+    return type(first)(c=first.c, p=first.p, d=d, lp=list(chain(*tokens)) if tokens else None)
 
 
 def after(told: str, whole: str) -> str | None:

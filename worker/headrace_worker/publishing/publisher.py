@@ -17,13 +17,14 @@ import structlog
 
 from headrace.errors import Closed, Damaged, Fenced, Gap, Refused, Unknown
 from headrace.events.fold import Fold
+from headrace.events.types import AttemptStart, KnownJobEvent, Snapshot, encode
 from headrace.ledger.append import append, append_call, append_together
 from headrace.ledger.compact import compact
 from headrace.ledger.restart import restart
 from headrace.ledger.restore import restore
 from headrace.ledger.script import Ledger, ScriptCall
 from headrace.waiting import patiently
-from headrace_worker.publishing.delta_events import Event, merged
+from headrace_worker.publishing.delta_events import merged
 
 log = structlog.get_logger("headrace.worker.publish")
 
@@ -36,8 +37,6 @@ MAX_AT_ONCE = 500
 LAG_S = 0.020
 FLOOR_S = 0.015
 MENDS = 5
-
-encode = msgspec.json.Encoder().encode
 
 
 class Flusher:
@@ -101,7 +100,7 @@ class Publisher:
         self._job_id = job_id
         self._record = dict(record)
         self._on_stop = on_stop
-        self._pending: list[Event] = []
+        self._pending: list[KnownJobEvent] = []
         self._busy = 0  # a flush, or what mends the log, is on its way with our events
         self._settled = asyncio.Event()
         self._error: BaseException | None = None
@@ -114,12 +113,9 @@ class Publisher:
         self.epoch = epoch
         self.fold = Fold()
         n = int(self._record.get("n") or 1)
-        start = b'{"t":"attempt.start","n":%d,"reset":%s,"reason":"%s"}' % (
-            n,
-            b"true" if n > 1 else b"false",
-            reason.encode(),
-        )
-        self.fold.add(msgspec.json.decode(start))
+        event = AttemptStart(n=n, reset=n > 1, reason=reason)
+        self.fold.add(event)
+        start = encode(event)
         self._kept = [start]  # as the ledger wrote it
         self._kept_from = 1
         self._kept_bytes = len(start)
@@ -135,7 +131,7 @@ class Publisher:
     def half_full(self) -> bool:
         return len(self._kept) > MAX_EVENTS // 2 or self._kept_bytes > MAX_BYTES // 2
 
-    def put(self, *events: Event) -> None:
+    def put(self, *events: KnownJobEvent) -> None:
         """Put `events` into the log, soon; they are dropped once nothing can be written any more."""
         if self._error is not None:
             return
@@ -204,8 +200,8 @@ class Publisher:
         first = self.next_seq
         fresh: list[bytes] = []
         for event in merged(self._pending):
-            if event["t"] == "snapshot":
-                event = {**event, "upto": first + len(fresh) - 1}
+            if type(event) is Snapshot:
+                event = msgspec.structs.replace(event, upto=first + len(fresh) - 1)
             fresh.append(encode(event))
         self._pending = []
         self._busy += 1
@@ -213,7 +209,7 @@ class Publisher:
         self._kept_bytes += sum(map(len, fresh))
         if len(self._kept) >= MAX_EVENTS or self._kept_bytes >= MAX_BYTES:
             # Now, while nothing is pending, the fold is that of all numbers so far.
-            self._snapshot = encode({"t": "snapshot", "upto": self.next_seq - 1, **self.fold.snapshot()})
+            self._snapshot = encode(self.fold.snapshot(self.next_seq - 1))
         return append_call(self._ledger, self._job_id, self.epoch, first, fresh)
 
     def written(self, reply: str | Exception) -> None:
