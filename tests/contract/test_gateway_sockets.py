@@ -269,6 +269,16 @@ async def test_the_same_job_twice(base: str) -> None:
         assert closed == 4400
 
 
+@pytest.mark.parametrize("op", ["sub", "cancel"])
+async def test_an_address_in_place_of_a_job_is_not_told_with_its_password(base: str, op: str) -> None:
+    async with connect(stream_url(base)) as connection:
+        await connection.send(json.dumps({"op": op, "job": "https://user:hunter2@host/v1?api_key=hunter2"}))
+        async with asyncio.timeout(10):
+            said = await connection.recv()
+    assert "4404" in str(said)
+    assert "hunter2" not in str(said)
+
+
 async def test_another_sites_page(base: str) -> None:
     async with connect(stream_url(base), origin="https://evil.example") as connection:  # type: ignore[arg-type]
         assert await until_closed(connection) == (4403, [])

@@ -122,7 +122,7 @@ def interrupt_at_many_moments(stack: Stack, *command: str) -> None:
                 process.send_signal(signal.SIGINT)
             for process in processes:
                 said = process.communicate(timeout=30)[1]
-                loading = process.returncode in (1, -signal.SIGINT) and "in main" not in said  # Python itself
+                loading = process.returncode in (1, -signal.SIGINT) and "__main__.py" not in said  # Python itself
                 assert process.returncode == 130 or loading, said
         finally:
             for process in processes:

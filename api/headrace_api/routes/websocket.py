@@ -19,6 +19,7 @@ from msgspec import Raw
 
 from headrace.errors import Finished, Gone, HeadraceError, InputError, Unknown
 from headrace.ledger.cancel import cancel
+from headrace.text.masking import masked
 from headrace.waiting import stop
 from headrace_api.auth import CANCEL, READ, Denied
 from headrace_api.errors import Problem
@@ -173,7 +174,7 @@ class WebSocketConnection:
         elif order.op == "cancel":
             await self._cancel(order)
         elif order.job in self._subscriptions:
-            raise Closing(BAD, f"{order.job:.64} is watched already on this connection")
+            raise Closing(BAD, f"{masked(order.job):.64} is watched already on this connection")
         elif len(self._subscriptions) >= self._gateway.settings.gateway_subscriptions:
             most = self._gateway.settings.gateway_subscriptions
             raise Closing(TOO_MANY, f"one connection watches {most} jobs at most")
@@ -283,7 +284,7 @@ class WebSocketConnection:
         self._said.set()
 
     async def _tell(self, job: str, code: int, message: str) -> None:
-        await self._send([notice(SubscriptionClosed(code, message[:500]), job[:64])])
+        await self._send([notice(SubscriptionClosed(code, message[:500]), masked(job)[:64])])
 
     async def _beat(self) -> None:
         """A frame whenever there was none for a while: a browser does not see pings."""
