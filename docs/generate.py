@@ -188,7 +188,7 @@ def main(check: bool) -> int:
         ("streaming.md", "notices", notices),
         ("../api/headrace_api/page/headrace.d.ts", "events", typescript),
     ]
-    suite = module_at(DOCS.parent / "tests" / "schema_suite.py")
+    suite = module_at(DOCS.parent / "tests" / "support" / "schema_suite.py")
     tests = suite.folder()
     if tests is not None and suite.has_documents(tests):
         parts.append(("schemas.md", "suite", lambda: suite.table(list(suite.run(tests)))))

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from contract.pool_stack import Events
+from pool_stack import Events
 from stack import Stack, started, until
 
 from headrace import Headrace

@@ -21,7 +21,7 @@ from headrace.errors import CallError
 from headrace.schema.modes import Mode
 
 pytestmark = pytest.mark.xdist_group("llama")
-HERE = Path(__file__).parent
+SUPPORT = Path(__file__).parents[1] / "support"
 WRITE = "import pathlib, sys, tiny_model; tiny_model.write(pathlib.Path(sys.argv[1]))"
 
 
@@ -29,12 +29,12 @@ WRITE = "import pathlib, sys, tiny_model; tiny_model.write(pathlib.Path(sys.argv
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("llama")
     model = folder / "tiny.gguf"
-    subprocess.run([sys.executable, "-c", WRITE, str(model)], cwd=HERE, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", WRITE, str(model)], cwd=SUPPORT, check=True, timeout=120)
     assert model.stat().st_size < 1 << 20
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, str(HERE / "llama_server.py"), str(model), str(port)]
+    command = [sys.executable, str(SUPPORT / "llama_server.py"), str(model), str(port)]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
     assert process.stdout
@@ -135,7 +135,7 @@ async def test_side_by_side(model: ChatCompletion) -> None:
 async def test_through_the_queue(url: str, tmp_path: Path) -> None:
     providers = json.dumps({"llama": {"like": "vllm", "base_url": url}})
     with started(tmp_path, environment={"HEADRACE_PROVIDERS": providers}) as stack:
-        (tmp_path / "pets.py").write_text((HERE.parent / "pets.py").read_text())
+        (tmp_path / "pets.py").write_text((SUPPORT / "pets.py").read_text())
         (tmp_path / "in.jsonl").write_text('{"text":"a"}\n{"text":"b"}\n')
         words = (
             "--schema",

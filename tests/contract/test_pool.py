@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from celery.exceptions import QueueNotFound
-from contract.pool_stack import Events, Stack, until
-from contract.pool_tasks import CANARY
+from pool_stack import Events, Stack, until
+from pool_tasks import CANARY
 
 from headrace.broker import hints
 from headrace.broker.queue import queue_key

@@ -24,7 +24,7 @@ MODELS = ("rehearsal/small", "vllm/small", "openrouter/vendor/small")
 TEXTS = [
     {"id": f"i{n}", "text": f"Ada has {n} cats and a good dog since 2020. It can roll {n} times."} for n in range(4)
 ]
-TESTS = Path(__file__).parent.parent
+SUPPORT = Path(__file__).parents[1] / "support"
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_the_shell_takes_the_type_and_its_json_schema(stack: Stack) -> None:
     source.write_text("".join(json.dumps(line) + "\n" for line in TEXTS))
     schema = stack.folder / "owner.json"
     schema.write_text(json.dumps(pets.Owner.model_json_schema()))
-    (stack.folder / "pets.py").write_text((TESTS / "pets.py").read_text())
+    (stack.folder / "pets.py").write_text((SUPPORT / "pets.py").read_text())
     for given in ("pets:Owner", str(schema)):
         out = stack.folder / "rows.jsonl"
         words = (
@@ -167,7 +167,7 @@ def test_the_schema_command(tmp_path: Path, arguments: tuple[str, ...], code: in
     for name, content in files.items():
         (tmp_path / name).write_bytes(msgspec.json.encode(content))
     (tmp_path / "broken.json").write_text("{")
-    (tmp_path / "pets.py").write_text((TESTS / "pets.py").read_text())
+    (tmp_path / "pets.py").write_text((SUPPORT / "pets.py").read_text())
     (tmp_path / "leaves.py").write_text("raise SystemExit(1)")
     done = headrace("schema", *arguments, cwd=tmp_path, input='{"type": "array", "items": {}}')
     assert done.returncode == code, done.stderr

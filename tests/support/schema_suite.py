@@ -46,7 +46,7 @@ class Verdict(NamedTuple):
 def folder() -> Path | None:
     """Where the suite is; None where it is not."""
     given = os.environ.get("HEADRACE_TEST_DATA")
-    roots = [Path(given)] if given else [Path(__file__).parents[2] / "shared" / "data"]
+    roots = [Path(given)] if given else [Path(__file__).parents[3] / "shared" / "data"]
     return next((root / NAME / "tests" for root in roots if (root / NAME / "tests").is_dir()), None)
 
 
