@@ -4,8 +4,6 @@ import os
 import signal
 from types import FrameType
 
-from headrace.cli.last_resort import end_soon
-
 
 def main() -> None:
     """Run the command."""
@@ -25,6 +23,8 @@ def on_interrupt(_signal: int, frame: FrameType | None) -> None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             os._exit(130)
         frame = frame.f_back
+    from headrace.cli.last_resort import end_soon  # not before the signal is taken: a press during it would be told by Python
+
     end_soon()
     raise KeyboardInterrupt
 

@@ -9,8 +9,8 @@ from xml.sax.saxutils import escape, quoteattr
 
 import msgspec
 
-from headrace_rehearsal.answers import Prompt
 from headrace_rehearsal.dialects import RefusedRequest
+from headrace_rehearsal.prompt import Prompt
 
 MISSING = "missing_required_parameter"
 JSON_OBJECT = {

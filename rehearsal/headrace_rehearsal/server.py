@@ -23,10 +23,11 @@ import msgspec
 from aiohttp import web
 
 from headrace_rehearsal.account import Account
-from headrace_rehearsal.answers import AnswerWriter, Prompt, pieces, plain_text, tokens
+from headrace_rehearsal.answers import AnswerWriter, plain_text
 from headrace_rehearsal.asked import MISSING, as_xml, asked_schema, asked_xml, forced_tool, text_of
 from headrace_rehearsal.dialects import DIALECTS, OpenAIDialect, RefusedRequest
 from headrace_rehearsal.faults import MARKER, SLOW_TPS, BadOrder, Book, Orders, missed
+from headrace_rehearsal.prompt import Prompt, pieces, tokens
 
 MODELS = ("rehearsal-small", "rehearsal-large")
 CHAT = "/v1/chat/completions"

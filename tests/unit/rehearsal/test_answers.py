@@ -7,8 +7,9 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from headrace_rehearsal.answers import AnswerWriter, Prompt, pieces
+from headrace_rehearsal.answers import AnswerWriter
 from headrace_rehearsal.faults import missed
+from headrace_rehearsal.prompt import Prompt, pieces
 from headrace_rehearsal.server import compose
 from hypothesis import example, given
 from hypothesis import strategies as st
