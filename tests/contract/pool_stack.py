@@ -15,6 +15,7 @@ from typing import Any
 
 import redis
 from celery import Celery
+from hooked import hooked
 
 from headrace.broker import hints
 from headrace.broker.queue import queue_key, unacked_key
@@ -66,8 +67,7 @@ class Stack:
         env |= {
             "HEADRACE_REDIS_URL": self.url,
             "HEADRACE_NAMESPACE": self.namespace,
-            "HEADRACE_TEST_HOOKS": "pool_tasks",
-            "PYTHONPATH": str(HERE),
+            **hooked("pool_tasks", HERE),
             **environ,
         }
         command = [sys.executable, "-m", "headrace_worker", "--role", role, "--ready-file", str(ready), *arguments]

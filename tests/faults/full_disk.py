@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import headrace_worker.execution.batch_join
+from headrace.storage.local import FileStore
 
-import headrace.storage.local
+
+class FullDiskFile(io.BufferedWriter):
+    """A new file of the store, on a disk that is full while the flag is there."""
+
+    def write(self, data: Any) -> int:
+        if Path(os.environ["FULL_DISK"]).exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(data)
 
 
 def install(_: Any) -> None:
-    flag = Path(os.environ["FULL_DISK"])
-    write_all = headrace.storage.local.write_all
-
-    def full(file: BinaryIO, data: bytes) -> None:
-        if flag.exists():
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write_all(file, data)
-
-    headrace.storage.local.write_all = full
-    headrace_worker.execution.batch_join.write_all = full
+    open_new = FileStore._open_new
+    FileStore._open_new = lambda store, path: FullDiskFile(open_new(store, path).detach())

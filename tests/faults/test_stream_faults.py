@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from bystander import bystanding
 from headrace_rehearsal import account
+from hooked import hooked
 from stack import Stack, started, until
 from transcript import Transcript
 
@@ -109,7 +110,7 @@ async def test_a_worker_killed_after_any_number_of_events(tmp_path: Path) -> Non
 async def test_a_worker_killed_between_the_end_and_the_ack(tmp_path: Path) -> None:
     """The answer is in the ledger: when the hint is delivered again, to another worker, nobody is asked."""
     mark = tmp_path / "last word"
-    environment = {"HEADRACE_TEST_HOOKS": "last_word", "PYTHONPATH": str(Path(__file__).parent), "LAST_WORD": str(mark)}
+    environment = {**hooked("last_word", Path(__file__).parent), "LAST_WORD": str(mark)}
     with started(tmp_path, "--no-flower", environment=environment) as stack:
         async with connected(stack) as client:
             dead = stack.ready["workers"]["interactive"]

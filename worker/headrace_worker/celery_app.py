@@ -43,11 +43,7 @@ def make_app(settings: Settings) -> Celery:
     app.conf.update(hints.configure(redis_url(settings), settings.namespace))
     app.conf.worker_consumer = "headrace_worker.celery_app:HintConsumer"
     app.headrace_settings = settings
-    hooks = importlib.import_module(settings.test_hooks) if settings.test_hooks else None
-    if not getattr(hooks, "ALONE", False):
-        importlib.import_module("headrace_worker.tasks").register(app)
-    if hooks:
-        hooks.install(app)
+    importlib.import_module("headrace_worker.tasks").register(app)
     return app
 
 
