@@ -10,7 +10,8 @@ from typing import Any
 
 from celery import Celery
 
-from headrace.broker.hints import configure
+from headrace.broker import hints
+from headrace.logs import configure
 from headrace.settings import Settings, redis_url
 
 
@@ -32,7 +33,19 @@ def close_metrics() -> None:
     Metrics.get = get
 
 
+def keep_texts_out(level: str) -> None:
+    """Log as Flower does, but no text of an exception and no arguments: a page's failure would quote what it shows."""
+    try:
+        from tornado.log import LogFormatter
+    except ImportError:
+        configure(level)
+        return
+    configure(level, formatter=LogFormatter(color=False))
+    # Once the application is loaded Flower sets the root's level to its own option; the handler stays.
+
+
 settings = Settings.load()
+keep_texts_out(settings.log_level)
 app: Any = Celery("headrace", fixups=[])
-app.conf.update(configure(redis_url(settings), settings.namespace))
+app.conf.update(hints.configure(redis_url(settings), settings.namespace))
 close_metrics()

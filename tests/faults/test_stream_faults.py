@@ -17,6 +17,7 @@ import pytest
 from bystander import bystanding
 from headrace_rehearsal import account
 from hooked import hooked
+from killed import kill_server
 from stack import Stack, started, until
 from transcript import Transcript
 
@@ -198,7 +199,7 @@ async def test_redis_stopped_and_emptied_under_a_running_stream(
             emptied = await ask(client, "tps=12")
             await emptied.has(8)
             began_s = time.monotonic()
-            server.kill()
+            kill_server(server)
             await asyncio.to_thread(server.start)
             assert not await client.ledger.client.exists(client.ledger.keys.spend("default"))
             emptied.away_s.append((began_s, time.monotonic()))
