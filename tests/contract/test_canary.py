@@ -146,8 +146,8 @@ def test_nothing_of_a_job_is_seen_outside_the_ledger(tmp_path: Path) -> None:
             )
 
 
-UNSEEN, MARK = "unseen7", "fault-please"
-"""The text of each fault of `unforeseen.py`, and what a prompt says to meet one."""
+UNSEEN, MARK, DEADLY = "unseen7", "fault-please", "death-please"
+"""The text of each fault of `unforeseen.py`, and what a prompt says to meet one, and to meet it in the quarantine."""
 
 
 def test_the_text_of_a_fault_that_nobody_foresaw_is_written_nowhere(tmp_path: Path) -> None:
@@ -166,12 +166,14 @@ def test_the_text_of_a_fault_that_nobody_foresaw_is_written_nowhere(tmp_path: Pa
             assert answered.value.code == 500
             seen[path] = answered.value.read().decode()
         seen["/workers"] = flower_page(stack, "/workers")
-        command = stack.run("version")
-        assert command.returncode == 1
-        seen["version"] = command.stdout + command.stderr
+        shown = stack.run("version")
+        assert shown.returncode == 1
+        seen["version"] = shown.stdout + shown.stderr
         assert "Unforeseen" in seen["version"]
         for role in ("interactive", "bulk"):
             until(lambda role=role: "fail_or_ask" in (logs / f"{role}.log").read_text(), what=f"a task of {role} fails")
+        ill = run(stack, f"A {DEADLY}.", "rehearsal/small")
+        until(lambda: "fail_or_ask" in (logs / "quarantine.log").read_text(), what="a child of the quarantine fails")
         for name in ("interactive", "bulk", "quarantine", "gateway", "flower"):
             written = logs / f"{name}.log"
             # Beside the request or the start: in a thread, in a callback, in a task that is forgotten.
@@ -182,8 +184,9 @@ def test_the_text_of_a_fault_that_nobody_foresaw_is_written_nowhere(tmp_path: Pa
         seen |= {"/api/tasks": tasks, "/tasks": flower_page(stack, "/tasks")}
         seen |= {f"/task/{uuid}": flower_page(stack, f"/task/{uuid}") for uuid in json.loads(tasks)}
         seen["broker"] = tap.stop()
-        job.kill()
-        job.wait()
+        for command in (job, ill):
+            command.kill()
+            command.wait()
     seen |= {path.name: path.read_text() for path in logs.glob("*.log")}
     seen["up.log"] = (tmp_path / "up.log").read_text()
     for where, text in seen.items():

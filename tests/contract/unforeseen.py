@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import multiprocessing
+import os
+import signal
 import threading
 import warnings
 from typing import Any
 
 TEXT = "unseen7 of the patient"
 MARK = "fault-please"
+DEADLY = "death-please"
+"""It kills its worker, and fails in the child process of the quarantine that it comes to then."""
 PLACES = ("headrace_worker.celery_app", "headrace_api.app", "headrace.broker.flower", "headrace.cli.version")
 
 
@@ -53,7 +58,10 @@ def in_worker(_: Any) -> None:
     ask, start = Engine.ask, Process.start
 
     async def fail_or_ask(self: Any, job: Any, **options: Any) -> Any:
-        if MARK in job.messages[-1]["content"]:
+        text = job.messages[-1]["content"]
+        if DEADLY in text and multiprocessing.parent_process() is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if MARK in text or DEADLY in text:
             raise Unforeseen(TEXT)
         return await ask(self, job, **options)
 

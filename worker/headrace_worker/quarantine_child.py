@@ -110,7 +110,7 @@ class QuarantineChild:
             log.debug("handed back", record=record_id)
         except Exception as error:
             # The hint is done with, as it is in a worker: the record's lease runs out, or it has ended.
-            log.error("task failed", record=record_id, kind=type(error).__name__)
+            log.error("task failed", record=record_id, kind=kind_of(error), where=where_of(error))
         finally:
             self._tasks.pop(record_id, None)
             with contextlib.suppress(OSError):
