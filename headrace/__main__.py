@@ -23,7 +23,9 @@ def on_interrupt(_signal: int, frame: FrameType | None) -> None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             os._exit(130)
         frame = frame.f_back
-    from headrace.cli.last_resort import end_soon  # not before the signal is taken: a press during it would be told by Python
+    from headrace.cli.last_resort import (
+        end_soon,  # not before the signal is taken: a press during it would be told by Python
+    )
 
     end_soon()
     raise KeyboardInterrupt

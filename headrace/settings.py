@@ -71,7 +71,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_s: Positive = 15.0  # a stream that is silent says so that often
     slow_reader_s: Positive = 20.0  # a viewer that takes nothing for so long is dropped; it may resume
     log_level: str = "info"
-    test_hooks: str | None = None  # a module imported by workers at start; the fault tests use it, nothing else should
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Settings:

@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import gc
 import json
-import logging
 import os
 import re
 import secrets
@@ -22,6 +21,7 @@ import structlog
 
 from headrace.errors import HeadraceError, InputError, SettingsError
 from headrace.guards.ownership import write_private
+from headrace.logs import configure, hide_exception_texts
 from headrace.settings import Settings
 from headrace.text.quoting import quoted
 from headrace_api.access.callers import Callers, is_loopback
@@ -39,6 +39,7 @@ ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@*]+")
 
 def main(argv: list[str] | None = None) -> int:
     """Run a gateway until a signal ends it; returns the exit code."""
+    hide_exception_texts()
     options = parse(argv)
     try:
         settings = Settings.load()
@@ -63,13 +64,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 async def serve(options: argparse.Namespace, settings: Settings) -> int:
-    logging.basicConfig(
-        level=settings.log_level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
-    )
-    structlog.configure(
-        logger_factory=structlog.stdlib.LoggerFactory(), processors=[structlog.processors.KeyValueRenderer()]
-    )
-    logging.getLogger("uvicorn").setLevel("WARNING")
+    configure(settings.log_level, "pairs")
     origins = [checked_origin(origin.strip()) for origin in settings.gateway_origins.split(",") if origin.strip()]
     with listening(options.host, options.port) as listener:
         address, port = listener.getsockname()[:2]

@@ -81,7 +81,7 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, HTTPException):
         return Problem(error.status_code, "http", shortened(error.detail))
     if not isinstance(error, HeadraceError):
-        log.error("unforeseen", error=type(error).__name__, exc_info=error)
+        log.error("unforeseen", exc_info=error)
     return Problem(500, "internal", "something went wrong here; the gateway's log says what")
 
 

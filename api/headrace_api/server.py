@@ -47,7 +47,7 @@ class Server(uvicorn.Server):
         try:
             self._sweep.turn(asyncio.get_running_loop().time())
         except Exception as error:  # one connection must not end the process of all
-            log.error("unforeseen", error=type(error).__name__, exc_info=error)
+            log.error("unforeseen", exc_info=error)
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

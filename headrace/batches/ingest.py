@@ -15,7 +15,7 @@ from headrace.batches.sources import Complaints, InputRecord
 from headrace.batches.template import Item, Template, prompt_fields, value_text
 from headrace.errors import InputError
 from headrace.ledger.shard_range import ShardRange
-from headrace.storage.local import FileStore, write_all
+from headrace.storage.local import FileStore
 from headrace.text.quoting import quoted
 
 SHARD_ITEMS = 64
@@ -162,7 +162,7 @@ def commit_input(
     with store.writer(f"{batch_id}/input.jsonl") as file:
         for item in items:
             line = msgspec.json.encode(item) + b"\n"
-            write_all(file, line)
+            file.write(line)
             offset += len(line)
             ends.append(offset)
             if progress is not None and len(ends) % 1000 == 0:

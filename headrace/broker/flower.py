@@ -6,12 +6,16 @@ for the password everywhere but at `/metrics`, which tells of every worker and t
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from celery import Celery
 
-from headrace.broker.hints import configure
+from headrace.broker import hints
+from headrace.errors import HeadraceError
+from headrace.logs import configure
 from headrace.settings import Settings, redis_url
+from headrace.text.safe_errors import report_of
 
 
 def close_metrics() -> None:
@@ -32,7 +36,30 @@ def close_metrics() -> None:
     Metrics.get = get
 
 
-settings = Settings.load()
-app: Any = Celery("headrace", fixups=[])
-app.conf.update(configure(redis_url(settings), settings.namespace))
-close_metrics()
+def keep_texts_out(level: str) -> None:
+    """Log as Flower does, but no text of an exception and no arguments: a page's failure would quote what it shows."""
+    try:
+        from tornado.log import LogFormatter
+    except ImportError:
+        configure(level)
+        return
+    configure(level, formatter=LogFormatter(color=False))
+    # Once the application is loaded Flower sets the root's level to its own option; the handler stays.
+
+
+def make_app() -> Any:
+    """The application, with the log set up and Flower's door closed."""
+    settings = Settings.load()
+    keep_texts_out(settings.log_level)
+    made: Any = Celery("headrace", fixups=[])
+    made.conf.update(hints.configure(redis_url(settings), settings.namespace))
+    close_metrics()
+    return made
+
+
+try:
+    app = make_app()
+except HeadraceError:
+    raise
+except Exception as error:  # Celery would print its traceback, with the text
+    sys.exit(f"headrace: Flower cannot start: {report_of(error)}")

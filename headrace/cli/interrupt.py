@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from headrace.cli.last_resort import end_soon
+from headrace.logs import configure
 from headrace.waiting import stop
 
 T = TypeVar("T")
@@ -52,6 +53,7 @@ def interruptible(body: Coroutine[Any, Any, T]) -> T:
             _listeners.remove(pressed)
             loop.remove_signal_handler(signal.SIGINT)
 
+    configure("warning")
     try:
         return asyncio.run(main())
     except Interrupted:

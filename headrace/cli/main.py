@@ -13,6 +13,7 @@ import click
 from headrace.cli import terminal
 from headrace.cli.arguments import hide_arguments
 from headrace.errors import HeadraceError
+from headrace.logs import hide_exception_texts
 from headrace.text.masking import masked
 from headrace.text.quoting import MAX_QUOTED, shortened
 
@@ -72,6 +73,7 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command; one line on stderr for whatever was wrong."""
+    hide_exception_texts()
     try:
         if arguments is None:
             hide_arguments()

@@ -45,6 +45,7 @@ def up(
     """
     from headrace.cli.ready import checked_ready_file
     from headrace.local.stack import Stack, StackOptions
+    from headrace.logs import configure
     from headrace.settings import STATE_FOLDER, Settings, find_state_folder
 
     if ready_file is not None:
@@ -60,4 +61,5 @@ def up(
         flower_writable=flower_writable,
         until_stdin_ends=until_stdin_ends,
     )
+    configure("warning")
     sys.exit(Stack(Settings.load(), options).run())

@@ -16,8 +16,8 @@ MACHINE = (
     *("VIRTUAL_ENV", "PYTHON*", "LD_LIBRARY_PATH", "DYLD_*", "SSL_CERT_FILE", "SSL_CERT_DIR", "MALLOC_*", "NO_COLOR"),
     *("COVERAGE_*", "COV_CORE_*"),
 )
-OF_WORKERS = ("HEADRACE_PROVIDERS", "HEADRACE_TEST_HOOKS")
-"""The first may hold headers with credentials."""
+OF_WORKERS = ("HEADRACE_PROVIDERS",)
+"""It may hold headers with credentials."""
 OF_GATEWAYS = ("HEADRACE_STREAM_SECRET", "HEADRACE_STREAM_SECRET_FILE")
 
 ALLOWED: dict[Role, tuple[str, ...]] = {

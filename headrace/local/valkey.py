@@ -48,8 +48,8 @@ def bundled_binary() -> Path:
 class EmbeddedServer:
     """One Valkey on `folder` (AOF, fsync every second), listening on a unix socket that only this user may open.
 
-    `start()` returns once it answers; `stop()` lets it write everything down; `kill()` is for fault tests. The socket's
-    path stays the same over restarts of the same object, so that clients find the server again.
+    `start()` returns once it answers, also after the server died; `stop()` lets it write everything down. The socket's path
+    stays the same over restarts of the same object, so that clients find the server again.
     """
 
     def __init__(self, folder: Path, *, binary: Path | None = None, arguments: tuple[str, ...] = ()):
@@ -129,13 +129,6 @@ class EmbeddedServer:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-    def kill(self) -> None:
-        """SIGKILL, as a crash would; the folder stays taken, `start()` brings it back on the same socket."""
-        if self._process:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
 
     def _take_folder(self) -> int:
         lock = os.open(self.folder / "valkey.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

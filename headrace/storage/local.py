@@ -159,14 +159,9 @@ class FileStore:
         name = path.relative_to(self.root).as_posix()
         with self.writer(name) as file:
             for part in parts:
-                write_all(file, part)
+                file.write(part)
                 size += len(part)
         return size
-
-
-def write_all(file: BinaryIO, data: bytes) -> None:
-    """Every byte of product data goes through here: the place where fault tests fill the disk."""
-    file.write(data)
 
 
 def sync_folder(folder: Path) -> None:

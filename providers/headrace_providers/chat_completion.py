@@ -28,6 +28,7 @@ from headrace.schema.python_types import answers, check_type, places_of, plain
 from headrace.spend.prices import Profile, cost_of, profile_of
 from headrace.text.masking import masked, secrets_in
 from headrace.text.quoting import quoted
+from headrace.text.safe_errors import kind_of, where_of
 from headrace_providers.cache import Cache, CacheInfo, MemoryCache, Remembered, cache_key
 from headrace_providers.call_arguments import (
     CallWords,
@@ -41,7 +42,6 @@ from headrace_providers.credentials import remember, remember_headers
 from headrace_providers.parsers import PARSERS
 from headrace_providers.response import Response, Stream, Switches, response_of
 from headrace_providers.retry import Retry
-from headrace_providers.safe_errors import kind_of, where_of
 from headrace_providers.wire.answer_end import fill
 from headrace_providers.wire.choice_parts import Delta
 from headrace_providers.wire.provider_errors import without_credentials

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import redis
 from celery import Celery
+from hooked import hooked
 from stack import Stack, started, until
 
 from headrace.broker.hints import configure
@@ -145,6 +146,53 @@ def test_nothing_of_a_job_is_seen_outside_the_ledger(tmp_path: Path) -> None:
             )
 
 
+UNSEEN, MARK, DEADLY = "unseen7", "fault-please", "death-please"
+"""The text of each fault of `unforeseen.py`, and what a prompt says to meet one, and to meet it in the quarantine."""
+
+
+def test_the_text_of_a_fault_that_nobody_foresaw_is_written_nowhere(tmp_path: Path) -> None:
+    logs = tmp_path / ".headrace" / "logs"
+    environment = {**hooked("unforeseen"), "HEADRACE_LOG_LEVEL": "debug"}
+    seen: dict[str, str] = {}
+    with started(tmp_path, environment=environment) as stack:
+        tap = BrokerTap(stack.ready["redis"])
+        tap.start()
+        until(lambda: "monitor" in str(stack.client.client_list()), what="the tap listens")
+        stack.extract([{"id": "a", "text": f"A {MARK}."}])
+        job = run(stack, f"A {MARK}.", "rehearsal/small")
+        for path in ("/fault/route", "/fault/app"):
+            with pytest.raises(urllib.error.HTTPError) as answered:
+                urllib.request.urlopen(stack.ready["gateway"] + path, timeout=20)
+            assert answered.value.code == 500
+            seen[path] = answered.value.read().decode()
+        seen["/workers"] = flower_page(stack, "/workers")
+        shown = stack.run("version")
+        assert shown.returncode == 1
+        seen["version"] = shown.stdout + shown.stderr
+        assert "Unforeseen" in seen["version"]
+        for role in ("interactive", "bulk"):
+            until(lambda role=role: "fail_or_ask" in (logs / f"{role}.log").read_text(), what=f"a task of {role} fails")
+        ill = run(stack, f"A {DEADLY}.", "rehearsal/small")
+        until(lambda: "fail_or_ask" in (logs / "quarantine.log").read_text(), what="a child of the quarantine fails")
+        for name in ("interactive", "bulk", "quarantine", "gateway", "flower"):
+            written = logs / f"{name}.log"
+            # Beside the request or the start: in a thread, in a callback, in a task that is forgotten.
+            for place in ("fail < threading.py", "Unforeseen", "fail_later"):
+                until(lambda written=written, place=place: place in written.read_text(), what=f"{place} in {name}")
+        until(lambda: "where='unforeseen.py" in (logs / "gateway.log").read_text(), what="the gateway tells where")
+        tasks = flower_page(stack, "/api/tasks")
+        seen |= {"/api/tasks": tasks, "/tasks": flower_page(stack, "/tasks")}
+        seen |= {f"/task/{uuid}": flower_page(stack, f"/task/{uuid}") for uuid in json.loads(tasks)}
+        seen["broker"] = tap.stop()
+        for command in (job, ill):
+            command.kill()
+            command.wait()
+    seen |= {path.name: path.read_text() for path in logs.glob("*.log")}
+    seen["up.log"] = (tmp_path / "up.log").read_text()
+    for where, text in seen.items():
+        assert UNSEEN not in text, f"it stands in {where}: …{text[max(text.index(UNSEEN) - 300, 0) :][:600]}…"
+
+
 def extract(stack: Stack, schema: Path) -> str:
     lines: list[dict[str, Any]] = [{"id": str(n), "text": text} for n, text in enumerate(TEXTS)]
     source = stack.folder / "input.jsonl"
@@ -157,9 +205,9 @@ def extract(stack: Stack, schema: Path) -> str:
     return done.stdout.strip()
 
 
-def run(stack: Stack, text: str) -> subprocess.Popen[bytes]:
+def run(stack: Stack, text: str, model: str = "openai/gpt-tap") -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "headrace", "run", text, "--model", "openai/gpt-tap", "--system", SYSTEM],
+        [sys.executable, "-m", "headrace", "run", text, "--model", model, "--system", SYSTEM],
         env=stack.client_environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

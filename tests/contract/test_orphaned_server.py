@@ -28,7 +28,6 @@ def test_an_orphan_is_ended(tmp_path: Path) -> None:
         assert second.pid != orphan
     finally:
         second.stop()
-        first.kill()
         first.stop()
 
 

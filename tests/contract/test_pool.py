@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from celery.exceptions import QueueNotFound
+from killed import kill_server
 from pool_stack import Events, Stack, until
 from pool_tasks import CANARY
 
@@ -358,7 +359,7 @@ def test_the_worker_survives_a_restart_of_redis(stack: Stack, valkey: EmbeddedSe
     worker = stack.worker()
     stack.send("t.sleep", 1.5, "over the restart")
     until(lambda: stack.marks()["began over the restart"])
-    valkey.kill()
+    kill_server(valkey)
     valkey.start()
     until(lambda: stack.marks()["ended over the restart"] >= 1)
     stack.send("t.sleep", 0, "afterwards")
@@ -372,7 +373,7 @@ def test_sigterm_while_redis_is_away(stack: Stack, valkey: EmbeddedServer) -> No
     worker = stack.worker(HEADRACE_DRAIN_S="5", POOL_TASKS_SERVICE="works")
     stack.send("t.sleep", 1000)
     until(lambda: stack.unacked == 1)
-    valkey.kill()
+    kill_server(valkey)
     until(lambda: "Cannot connect" in worker.log)
     worker.process.send_signal(signal.SIGTERM)
     until(lambda: "draining" in worker.log)

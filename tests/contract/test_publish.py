@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 import pytest
 from headrace_worker.publishing.publisher import Flusher, Publisher
+from killed import kill_server
 from proxy import proxied
 from transcript import Transcript
 
@@ -351,7 +352,7 @@ async def test_events_wait_while_the_server_is_away(own_valkey: Callable[..., Em
     publisher = publisher_of(Flusher(ledger), job)
     publisher.put(text("before "))
     await publisher.settled()
-    server.kill()
+    kill_server(server)
     publisher.put(text("meanwhile "))
     await asyncio.sleep(0.1)
     publisher.put(text("later"))

@@ -129,10 +129,10 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_child_that_cannot_start_ends_it_with_its_log(tmp_path: Path) -> None:
-    arguments, environment = quiet("--port", "0", "--data", str(tmp_path / "s"), HEADRACE_TEST_HOOKS="no_such_module")
+    arguments, environment = quiet("--port", "0", "--data", str(tmp_path / "s"), HEADRACE_PROVIDERS="no_such_file.json")
     done = headrace(*arguments, env=environment)
     assert done.returncode == 3
-    assert "no_such_module" in done.stderr
+    assert "no_such_file.json" in done.stderr
     assert tree(tmp_path) == []
 
 

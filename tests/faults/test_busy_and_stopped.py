@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from fleet import more_workers, states_of, submit
 from headrace_rehearsal import account
+from hooked import hooked
 from stack import Stack, started, until
 
 pytestmark = pytest.mark.xdist_group("busy")
-HOOK = {"HEADRACE_TEST_HOOKS": "busy_loop", "PYTHONPATH": str(Path(__file__).parent)}
+HOOK = hooked("busy_loop")
 STOPPED_S = 20
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from headrace_rehearsal import account
+from hooked import hooked
 from stack import Stack, started, until
 
 pytestmark = pytest.mark.xdist_group("disk")
@@ -15,11 +16,7 @@ pytestmark = pytest.mark.xdist_group("disk")
 def test_a_batch_waits_for_room_and_goes_on(tmp_path: Path) -> None:
     flag = tmp_path / "full"
     flag.touch()
-    environment = {
-        "HEADRACE_TEST_HOOKS": "full_disk",
-        "FULL_DISK": str(flag),
-        "PYTHONPATH": str(Path(__file__).parent),
-    }
+    environment = {**hooked("full_disk"), "FULL_DISK": str(flag)}
     with started(tmp_path, "--no-flower", environment=environment) as stack:
         batch_id = stack.extract([{"id": str(n), "text": f"Item {n} is blue."} for n in range(40)])
         until(lambda: stack.batch(batch_id)["state"] == "paused", what="the batch is paused")

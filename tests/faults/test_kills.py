@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import redis
 from headrace_rehearsal import account
+from hooked import hooked
 from stack import Stack, started, until
 
 LAST_MOMENT_S = 0.25
@@ -129,11 +130,7 @@ def test_the_joiner_killed(tmp_path: Path) -> None:
     kills: list[float] = []
     gate = tmp_path / "gate"
     gate.touch()
-    environment = {
-        "HEADRACE_TEST_HOOKS": "join_gate",
-        "JOIN_GATE": str(gate),
-        "PYTHONPATH": str(Path(__file__).parent),
-    }
+    environment = {**hooked("join_gate"), "JOIN_GATE": str(gate)}
     with started(tmp_path, "--no-flower", environment=environment) as stack:
         batch_id = stack.extract(items(60))
         pid = until(lambda: gate.read_text(), what="a join is at the gate")

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 from fleet import states_of, submit
 from headrace_rehearsal import account
+from hooked import hooked
 from stack import started, until
 
 pytestmark = pytest.mark.xdist_group("poison")
 
 
 def test_a_poisonous_item_dies_alone(tmp_path: Path) -> None:
-    environment = {"HEADRACE_TEST_HOOKS": "poison", "PYTHONPATH": str(Path(__file__).parent)}
+    environment = hooked("poison")
     with started(tmp_path, "--no-flower", "--rehearsal-flag=--latency=100", environment=environment) as stack:
         texts = [f"Item {n} is blue." for n in range(40)]
         texts[13] = "This one is poison."
@@ -39,7 +40,7 @@ def test_a_poisonous_item_dies_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", ["poison", "a plague"])
 def test_a_poisonous_job_is_dead_after_three_crashes_alone(tmp_path: Path, what: str) -> None:
     """Also one that takes along every process of its worker's group."""
-    environment = {"HEADRACE_TEST_HOOKS": "poison", "PYTHONPATH": str(Path(__file__).parent)}
+    environment = hooked("poison")
     with started(tmp_path, "--no-flower", environment=environment) as stack:
         done = stack.run("run", f"This is {what}.", "--model", "rehearsal/small")
         assert done.returncode == 1
@@ -49,7 +50,7 @@ def test_a_poisonous_job_is_dead_after_three_crashes_alone(tmp_path: Path, what:
 
 def test_who_runs_beside_a_plague_is_not_taken_along(tmp_path: Path) -> None:
     """Every child of the quarantine has a process group of its own."""
-    environment = {"HEADRACE_TEST_HOOKS": "poison", "PYTHONPATH": str(Path(__file__).parent)}
+    environment = hooked("poison")
     with started(tmp_path, "--no-flower", environment=environment) as stack:
         slow = [f"Innocent {n}. [[rehearsal latency=6000]]" for n in range(4)]
         jobs = asyncio.run(submit(stack, [*slow, "This is a plague. [[rehearsal latency=1500]]"]))
@@ -64,7 +65,7 @@ def test_who_runs_beside_a_plague_is_not_taken_along(tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", ["venom", "an exit"])
 def test_an_error_out_of_nowhere_is_a_death_of_its_own(tmp_path: Path, what: str) -> None:
     """The worker goes on, nobody else is blamed, and it is not paid for ever."""
-    environment = {"HEADRACE_TEST_HOOKS": "poison", "PYTHONPATH": str(Path(__file__).parent)}
+    environment = hooked("poison")
     with started(tmp_path, "--no-flower", "--rehearsal-flag=--latency=100", environment=environment) as stack:
         texts = [f"Item {n} is blue." for n in range(40)]
         texts[13] = f"This one is {what}."
@@ -115,7 +116,7 @@ def test_a_drain_that_is_too_short_costs_the_calls_it_closed(tmp_path: Path) -> 
 
 def test_a_zombie_writes_nothing(tmp_path: Path) -> None:
     """A worker stopped for longer than its lease is taken over; when it wakes up it is fenced off."""
-    environment = {"HEADRACE_TEST_HOOKS": "poison", "PYTHONPATH": str(Path(__file__).parent), "HEADRACE_CALLS": "8"}
+    environment = {**hooked("poison"), "HEADRACE_CALLS": "8"}
     with started(tmp_path, "--no-flower", "--rehearsal-flag=--latency=300", environment=environment) as stack:
         batch_id = stack.extract([{"id": str(n), "text": f"Item {n} is blue."} for n in range(60)])
         until(lambda: len(stack.calls()) > 16, what="it runs")
@@ -139,7 +140,7 @@ def logs(folder: Path) -> bytes:
 
 
 def test_a_poisonous_job_among_a_hundred_dies_alone(tmp_path: Path) -> None:
-    environment = {"HEADRACE_TEST_HOOKS": "poison", "PYTHONPATH": str(Path(__file__).parent)}
+    environment = hooked("poison")
     with started(tmp_path, "--no-flower", "--rehearsal-flag=--latency=300", environment=environment) as stack:
         prompts = [f"Job {n} [[rehearsal latency=1500]]" for n in range(100)]
         prompts[40] = "This one is poison."

@@ -20,6 +20,7 @@ import msgspec
 import pytest
 from gateways import TwoGateways, killed
 from headrace_rehearsal import account
+from hooked import hooked
 from redis.exceptions import RedisError
 from stack import Stack, started
 from transcript import Transcript
@@ -236,7 +237,7 @@ async def test_chaos(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     given = os.environ.get("SEED")
     rounds = SEEDS * request.config.getoption("--chaos-rounds")
     seeds = [int(given)] if given else [random.randrange(10**6) for _ in range(rounds)]
-    environment = {"HEADRACE_TEST_HOOKS": "short_lease", "PYTHONPATH": str(Path(__file__).parent)}
+    environment = hooked("short_lease")
     with started(tmp_path, "--no-flower", environment=environment) as stack, TwoGateways(stack) as gateways:
         async with AsyncHeadrace(stack.ready["redis"], settings=Settings()) as client:
             for seed in seeds:

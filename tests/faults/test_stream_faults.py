@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from bystander import bystanding
 from headrace_rehearsal import account
+from hooked import hooked
+from killed import kill_server
 from stack import Stack, started, until
 from transcript import Transcript
 
@@ -109,7 +111,7 @@ async def test_a_worker_killed_after_any_number_of_events(tmp_path: Path) -> Non
 async def test_a_worker_killed_between_the_end_and_the_ack(tmp_path: Path) -> None:
     """The answer is in the ledger: when the hint is delivered again, to another worker, nobody is asked."""
     mark = tmp_path / "last word"
-    environment = {"HEADRACE_TEST_HOOKS": "last_word", "PYTHONPATH": str(Path(__file__).parent), "LAST_WORD": str(mark)}
+    environment = {**hooked("last_word"), "LAST_WORD": str(mark)}
     with started(tmp_path, "--no-flower", environment=environment) as stack:
         async with connected(stack) as client:
             dead = stack.ready["workers"]["interactive"]
@@ -197,7 +199,7 @@ async def test_redis_stopped_and_emptied_under_a_running_stream(
             emptied = await ask(client, "tps=12")
             await emptied.has(8)
             began_s = time.monotonic()
-            server.kill()
+            kill_server(server)
             await asyncio.to_thread(server.start)
             assert not await client.ledger.client.exists(client.ledger.keys.spend("default"))
             emptied.away_s.append((began_s, time.monotonic()))

@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 from gateways import TwoGateways, rss_mb
+from hooked import hooked
 from stack import Stack, started
 from viewers import Viewer
 
@@ -117,7 +118,7 @@ async def test_everything_is_back_where_it_was(tmp_path: Path, request: pytest.F
     minutes = request.config.getoption("--soak-minutes")
     seed = random.randrange(10**6)
     print(f"SEED={seed}", flush=True)
-    environment = {"HEADRACE_TEST_HOOKS": "short_life", "PYTHONPATH": str(Path(__file__).parent)}
+    environment = hooked("short_life")
     with started(tmp_path, "--no-flower", environment=environment) as stack, TwoGateways(stack) as gateways:
         async with AsyncHeadrace(stack.ready["redis"], settings=Settings()) as client:
             soak = Soak(stack, gateways, client, seed)

@@ -15,12 +15,11 @@ from typing import Any
 
 import redis
 from celery import Celery
+from hooked import hooked
 
 from headrace.broker import hints
 from headrace.broker.queue import queue_key, unacked_key
 from headrace.local.valkey import die_with_parent
-
-HERE = Path(__file__).parent
 
 
 def until(condition: Callable[[], Any], timeout_s: float = 10.0, what: str = "") -> Any:
@@ -66,8 +65,7 @@ class Stack:
         env |= {
             "HEADRACE_REDIS_URL": self.url,
             "HEADRACE_NAMESPACE": self.namespace,
-            "HEADRACE_TEST_HOOKS": "pool_tasks",
-            "PYTHONPATH": str(HERE),
+            **hooked("pool_tasks"),
             **environ,
         }
         command = [sys.executable, "-m", "headrace_worker", "--role", role, "--ready-file", str(ready), *arguments]

@@ -1,4 +1,4 @@
-"""Tasks for the tests of the pool. Workers import it by `HEADRACE_TEST_HOOKS`; `ALONE` keeps the real ones out.
+"""Tasks for the tests of the pool. They stand in a worker's application in place of its own.
 
 A task's `mark` is pushed to the Redis list `marks:<namespace>`, so that a test sees what ran without Celery.
 """
@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
+import types
 from typing import Any
 
 import redis
 
-ALONE = True
 CANARY = "CANARY-the-patient-said"
 
 SETTINGS: Any = None
@@ -74,7 +75,14 @@ class Service:
             await asyncio.sleep(1000)
 
 
-def install(app: Any) -> None:
+def install(module: Any) -> None:
+    """Have `make_app` register these instead of the worker's own."""
+    worker_tasks = types.ModuleType("headrace_worker.tasks")
+    worker_tasks.register = register  # type: ignore[attr-defined]
+    sys.modules["headrace_worker.tasks"] = worker_tasks
+
+
+def register(app: Any) -> None:
     global SETTINGS
     SETTINGS = app.headrace_settings
     how = os.environ.get("POOL_TASKS_SERVICE")

@@ -18,6 +18,7 @@ from headrace.errors import HeadraceError, SettingsError, Unreachable
 from headrace.guards.ownership import own_files_only, write_private
 from headrace.ledger.queues import BULK, INTERACTIVE, QUARANTINE
 from headrace.ledger.server_check import check_server
+from headrace.logs import configure, hide_exception_texts
 from headrace.settings import Settings, redis_url
 from headrace.text.masking import masked
 from headrace.text.quoting import quoted
@@ -29,6 +30,7 @@ CONNECT_S = 10.0
 
 def main(argv: list[str] | None = None) -> int:
     """Run a worker until a signal ends it; returns the exit code."""
+    hide_exception_texts()
     options = parse(argv)
     try:
         return run(options)
@@ -58,14 +60,9 @@ def run(options: argparse.Namespace) -> int:
     settings = Settings.load()
     # Celery reads it when `celery.concurrency` is imported: before anything else of Celery.
     os.environ["CELERY_CUSTOM_WORKER_POOL"] = "headrace_worker.pool:TaskPool"
-    # structlog imports rich when it finds it: 0.12 s, for coloured tracebacks that this process never prints.
-    sys.modules["rich"] = None  # type: ignore[assignment]
-    import structlog  # noqa: F401
+    configure(settings.log_level)
+    from headrace_worker.celery_app import make_app
 
-    del sys.modules["rich"]
-    from headrace_worker.celery_app import configure_logging, make_app
-
-    configure_logging(settings.log_level)
     await_redis(redis_url(settings))
     check_trust(settings)
 

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
 import structlog
-from headrace_providers.safe_errors import kind_of, where_of
 
 from headrace.errors import Damaged, Refused
 from headrace.ledger.reject import reject
 from headrace.ledger.script import AWAY, Ledger, is_damage
 from headrace.ledger.set_aside import readable, set_aside, set_aside_expired
+from headrace.text.safe_errors import kind_of, where_of
 
 log = structlog.get_logger("headrace.worker.damage")
 

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from queue import Empty
 from typing import Any, Literal
 
-from headrace_providers.safe_errors import kind_of
 from kombu.transport.redis import Channel as RedisChannel
 from kombu.transport.redis import QoS
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 
 from headrace.ledger.script import AWAY
+from headrace.text.safe_errors import kind_of
 
 OnReject = Callable[[bytes, str, str], None]
 """Told what was set aside, the queue it stood in, and why, without quoting it."""

@@ -34,10 +34,11 @@ from celery import signals
 from celery.concurrency.base import BasePool
 from celery.exceptions import Reject
 from celery.worker import state as worker_state
-from headrace_providers.safe_errors import kind_of, where_of
 from kombu.asynchronous import get_event_loop
 
 from headrace.errors import HeadraceError
+from headrace.logs import words_before_values
+from headrace.text.safe_errors import kind_of, where_of
 from headrace_worker.flower_progress import CURRENT, EVENT, Numbers, Reporter
 
 log = structlog.stdlib.get_logger("headrace.worker.pool")
@@ -390,6 +391,6 @@ def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> 
     """asyncio's own handler prints the exception's text."""
     error = context.get("exception")
     if error is None:
-        log.error("a fault on the loop", kind=str(context.get("message", ""))[:80])
+        log.error("a fault on the loop", kind=words_before_values(str(context.get("message", ""))))
     else:
         log.error("an exception that nobody awaited", kind=kind_of(error), where=where_of(error))

@@ -18,8 +18,10 @@ from multiprocessing.connection import Connection
 import structlog
 
 from headrace.ledger.queues import QUARANTINE
+from headrace.logs import configure
 from headrace.settings import Settings, redis_url
-from headrace_worker.celery_app import configure_logging, make_app
+from headrace.text.safe_errors import kind_of, where_of
+from headrace_worker.celery_app import make_app
 from headrace_worker.pool import HandBack
 from headrace_worker.service import Process
 from headrace_worker.tasks import work_on
@@ -29,12 +31,22 @@ log = structlog.get_logger("headrace.worker.quarantine")
 
 def main(name: str, pipe: Connection) -> None:
     """Serve the parent at the other end of `pipe` until it says so, or is gone."""
+    try:
+        serve(name, pipe)
+    except SystemExit as error:
+        raise SystemExit(error.code if isinstance(error.code, int) else 1) from None
+    except Exception as error:  # multiprocessing would print its text
+        log.critical("the process ended by a fault", kind=kind_of(error), where=where_of(error))
+        os._exit(1)
+
+
+def serve(name: str, pipe: Connection) -> None:
     with contextlib.suppress(OSError):
         os.setsid()  # what kills its process group kills itself, not the children beside it
     threading.Thread(target=end_with_parent, args=(pipe.fileno(),), name="headrace-parent", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     settings = Settings.load()
-    configure_logging(settings.log_level)
+    configure(settings.log_level)
     make_app(settings)
     asyncio.run(QuarantineChild(Process(settings, redis_url(settings), QUARANTINE, name=name), pipe).serve())
 
@@ -98,7 +110,7 @@ class QuarantineChild:
             log.debug("handed back", record=record_id)
         except Exception as error:
             # The hint is done with, as it is in a worker: the record's lease runs out, or it has ended.
-            log.error("task failed", record=record_id, kind=type(error).__name__)
+            log.error("task failed", record=record_id, kind=kind_of(error), where=where_of(error))
         finally:
             self._tasks.pop(record_id, None)
             with contextlib.suppress(OSError):

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 import structlog
 from celery import signals
-from headrace_providers.safe_errors import kind_of, where_of
 
 from headrace.broker import hints as hint
 from headrace.errors import Busy, Cancelled, Damaged, Dead, Finished, Paused, Refused, StorageError, Unknown
@@ -25,6 +24,7 @@ from headrace.ledger.release import release
 from headrace.ledger.script import AWAY
 from headrace.ledger.stop_reason import NOT_WRITABLE, StopReason
 from headrace.settings import Settings, redis_url
+from headrace.text.safe_errors import kind_of, where_of
 from headrace.waiting import patiently
 from headrace_worker.engine.deployment_hold import Deferred
 from headrace_worker.execution.batch_join import join

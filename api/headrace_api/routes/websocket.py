@@ -204,7 +204,7 @@ class WebSocketConnection:
         except (OSError, WebSocketDisconnect):
             return
         except Exception as error:
-            log.error("unforeseen", error=type(error).__name__, exc_info=error)
+            log.error("unforeseen", exc_info=error)
             why = Closing(INTERNAL, "something went wrong here")
         self._unwatched(order.job)
         if why is None:

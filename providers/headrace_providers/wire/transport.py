@@ -20,8 +20,8 @@ import structlog
 from headrace.errors import CallError, HeadraceError, InputError, Refused
 from headrace.settings import number_in
 from headrace.text.readable import is_json
+from headrace.text.safe_errors import kind_of, where_of
 from headrace_providers.credentials import scrub
-from headrace_providers.safe_errors import kind_of, where_of
 from headrace_providers.wire.admission import http_client
 from headrace_providers.wire.body import Body
 from headrace_providers.wire.provider_errors import MAX_MESSAGE, call_error, is_unreachable, refused

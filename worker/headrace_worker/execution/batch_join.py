@@ -18,7 +18,7 @@ from headrace.ledger.close import close
 from headrace.ledger.keys import shard_id
 from headrace.ledger.shard_range import ShardRange
 from headrace.ledger.shard_rows import rows_of
-from headrace.storage.local import FileStore, write_all
+from headrace.storage.local import FileStore
 from headrace.waiting import patiently
 from headrace_worker.execution.part_file import part_lines
 from headrace_worker.service import Process
@@ -92,7 +92,7 @@ def _write(
                 unfinished += len(missing)
                 lines = iter(part_lines(store, there | missing))
             for line in lines:
-                write_all(good if line[:1] == b"s" else bad, line[1:])
+                (good if line[:1] == b"s" else bad).write(line[1:])
     return unfinished
 
 
