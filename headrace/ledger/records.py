@@ -15,7 +15,7 @@ from headrace.ledger.state import BATCH_TERMINAL
 NUMBERS = ("total", "succeeded", "failed", "cancelled", "dead", "input_tokens", "output_tokens")
 JOB_FIELDS = ["state", "code", "created", "ended", "n", "retry_of"]
 PAGE = 1000
-READING = ("repaired", "coerced", "reasks", "retried", "usage_unknown", "refused")
+READING_COUNTERS = ("repaired", "coerced", "reasks", "retried", "usage_unknown", "refused")
 ADDED = ("input_tokens", "output_tokens", "repaired", "coerced", "reasks", "retried", "usage_unknown")
 """What a batch and the one that asks again for it have had together."""
 MAX_FOLLOW_UPS = 8
@@ -180,7 +180,7 @@ def _batch(record: BatchRecord) -> Batch:
         reask_of=record.reask_of,
         reasked_as=record.reasked_as,
         codes=record.codes,
-        **{name: record.counter(name) for name in (*NUMBERS, *READING)},
+        **{name: record.counter(name) for name in (*NUMBERS, *READING_COUNTERS)},
     )
 
 
