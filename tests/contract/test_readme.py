@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,11 @@ def test_the_glossary_is_sorted_and_has_each_word_once() -> None:
     words = re.findall(r"^\| ([^|]+) \| [^|]+\|$", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE)[1:]
     assert len(words) > 60
     assert words == sorted(set(words), key=str.lower)
+
+
+def test_the_changelog_has_this_version_and_the_usual_sections() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    log = (ROOT / "CHANGELOG.md").read_text()
+    assert re.search(rf"^## {re.escape(version)} - (unreleased|\d{{4}}-\d\d-\d\d)$", log, re.MULTILINE)
+    sections = re.findall(r"^### (.*)$", log, re.MULTILINE)
+    assert set(sections) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
