@@ -18,7 +18,7 @@ from headrace_api.streaming.notices import Notice
 from headrace.events.types import KnownJobEvent, Status
 from headrace.ledger.state import JOB_MOVES
 from headrace.schema.targets import LISTS, NUMBERS, TARGETS, TEXTS
-from headrace.settings import Settings, variable
+from headrace.settings import Settings, meaning, variable
 
 DOCS = Path(__file__).parent
 JOB_EVENTS: Sequence[type[msgspec.Struct]] = get_args(KnownJobEvent)
@@ -40,13 +40,11 @@ def states() -> str:
 
 
 def settings() -> str:
-    """Every variable with its default and what its comment in the source says."""
-    source = (DOCS.parent / "headrace" / "settings.py").read_text()
+    """Every variable with its default and its meaning."""
     rows = []
     for field in msgspec.structs.fields(Settings):
-        comment = re.search(rf"^    {field.name}:.*?  # (.*)$", source, re.MULTILINE)
-        default = "" if field.default is None else f"`{field.default}`"
-        rows.append(f"| `{variable(field.name)}` | {default} | {comment[1] if comment else ''} |")
+        default = "" if field.default in (None, "") else f"`{field.default}`"
+        rows.append(f"| `{variable(field.name)}` | {default} | {meaning(field)} |")
     return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
 
 

@@ -44,6 +44,8 @@ class HeadraceError(Exception):
 
 
 class SettingsError(HeadraceError):
+    """A variable, or a client's `url`, cannot be read; the message names it."""
+
     exit_code = 2
 
 
@@ -100,6 +102,8 @@ class Unreachable(HeadraceError):
 
 
 class EmbeddedServerError(HeadraceError):
+    """The embedded server cannot start, or its data folder is in use."""
+
     exit_code = 3
 
 

@@ -35,42 +35,111 @@ Origin = Annotated[str, Meta(pattern="^https?://[^/?#@]+$")]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of a process of headrace. Field `redis_url` is variable `HEADRACE_REDIS_URL`, and so on."""
+    """The settings of a process of headrace. Field `redis_url` is variable `HEADRACE_REDIS_URL`, and so on.
 
-    redis_url: str | None = None  # the ledger's server and the broker; unset: the nearest `.headrace` folder's server
-    namespace: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,40}$")] = "hr"  # the one tag of every key: `{hr}`
-    files: str | None = None  # folder of the file store; unset: `files` inside the state folder
-    strict: bool = False  # refuse a server that evicts or does not persist, instead of warning
-    calls: Count = 256  # provider calls in flight, per worker process
-    cache_ttl_s: Positive = 86_400.0  # how long an answer is kept for those who ask the same with `cache`
-    connect_timeout_s: Positive = 5.0
-    first_token_timeout_s: Positive = 60.0
-    idle_timeout_s: Positive = 60.0
-    total_timeout_s: Positive = 600.0
-    loop_limit_s: Positive = 120.0  # a worker whose loop does not turn for so long ends itself
-    quarantine_processes: Count = 8  # child processes of a quarantine worker, for suspects, at a time
-    drain_s: Positive = 45.0  # after SIGTERM: how long a worker lets running calls finish before it hands them back
-    min_free_mb: Annotated[int, Meta(ge=0)] = 512  # free disk below which no new work is claimed
-    providers: str | None = None  # further OpenAI-compatible providers: JSON, or the path of a JSON file (providers.md)
-    profiles: str | None = (
-        None  # path of a JSON file of prices and context lengths, before the catalogue's (providers.md)
+    What a field means is its `Meta.description`, of which the table in docs/operations.md is made.
+    """
+
+    redis_url: Annotated[
+        str | None,
+        Meta(
+            description="address of the ledger's Redis or Valkey, which is the broker too; unset: that of the "
+            "service found by the nearest `.headrace` folder"
+        ),
+    ] = None
+    namespace: Annotated[
+        str,
+        Meta(
+            pattern="^[A-Za-z0-9_-]{1,40}$",
+            description="hash tag that begins every key of the ledger, as in `{hr}:due`; services on one server need one each",
+        ),
+    ] = "hr"
+    files: Annotated[
+        str | None, Meta(description="folder of the file store; unset: `files` inside the state folder")
+    ] = None
+    strict: Annotated[
+        bool, Meta(description="refuse a Redis that evicts keys or does not persist, instead of warning")
+    ] = False
+    calls: Annotated[Count, Meta(description="provider calls in flight at a time, per worker process")] = 256
+    cache_ttl_s: Annotated[Positive, Meta(description="how long an answer is cached for later jobs with `cache`")] = (
+        86_400.0
     )
-    stream_secret: Annotated[str, Meta(min_length=16, pattern=r"^\S.*\S$")] | None = (
-        None  # signs stream tokens; `headrace up` makes one
-    )
-    stream_secret_file: str | None = None  # a file with it instead; `headrace gateway` makes it if missing
-    gateway_open: bool | None = None  # take callers without a token; unset: only when the gateway listens on loopback
-    gateway_origins: str = ""  # origins of other sites whose pages may use the gateway, with commas between
-    gateway_url: Origin | None = None  # where its callers reach the gateway: what the urls in answers begin with
-    gateway_streams: Count = 10_000  # streams and WebSockets open at a time, per gateway process
-    gateway_subscriptions: Count = 100  # jobs that one WebSocket may watch at a time
-    gateway_connections: Count = 12_000  # open at a time, per gateway process; 128 of its descriptors are always left
-    gateway_head_s: Positive = 10.0  # how long the headers of a request may take
-    gateway_body_s: Positive = 20.0  # how long its body may take, and a second more for each 16 KiB that have come
-    gateway_idle_s: Positive = 30.0  # a WebSocket that watches nothing is closed after so long
-    heartbeat_s: Positive = 15.0  # a stream that is silent says so that often
-    slow_reader_s: Positive = 20.0  # a viewer that takes nothing for so long is dropped; it may resume
-    log_level: str = "info"
+    connect_timeout_s: Annotated[Positive, Meta(description="connecting to a provider, per call")] = 5.0
+    first_token_timeout_s: Annotated[
+        Positive, Meta(description="from the request to the first token of a streamed answer")
+    ] = 60.0
+    idle_timeout_s: Annotated[Positive, Meta(description="longest silence within a streamed answer")] = 60.0
+    total_timeout_s: Annotated[Positive, Meta(description="a provider call as a whole")] = 600.0
+    loop_limit_s: Annotated[
+        Positive, Meta(description="a worker whose event loop is blocked for so long ends itself")
+    ] = 120.0
+    quarantine_processes: Annotated[
+        Count, Meta(description="child processes of a quarantine worker, for suspects, at a time")
+    ] = 8
+    drain_s: Annotated[
+        Positive,
+        Meta(description="after SIGTERM: how long a worker lets calls in flight finish before it hands them back"),
+    ] = 45.0
+    min_free_mb: Annotated[int, Meta(ge=0, description="free disk below which no new work is claimed")] = 512
+    providers: Annotated[
+        str | None,
+        Meta(
+            description="further OpenAI-compatible providers: JSON, or the path of a JSON file ([providers](providers.md))"
+        ),
+    ] = None
+    profiles: Annotated[
+        str | None,
+        Meta(
+            description="path of a JSON file of prices and context lengths, which take precedence over the "
+            "catalogue's ([providers](providers.md))"
+        ),
+    ] = None
+    stream_secret: Annotated[
+        Secret | None,
+        Meta(
+            description="key that signs stream tokens, the same for every gateway, 16 characters or more; "
+            "`headrace up` makes one"
+        ),
+    ] = None
+    stream_secret_file: Annotated[
+        str | None, Meta(description="file that holds the secret instead; `headrace gateway` makes it if missing")
+    ] = None
+    gateway_open: Annotated[
+        bool | None,
+        Meta(description="accept callers without a token; unset: only when the gateway listens on loopback"),
+    ] = None
+    gateway_origins: Annotated[
+        str, Meta(description="origins of other sites whose pages may use the gateway, separated by commas")
+    ] = ""
+    gateway_url: Annotated[
+        Origin | None,
+        Meta(description="origin at which callers reach the gateway; the URLs in its answers begin with it"),
+    ] = None
+    gateway_streams: Annotated[
+        Count, Meta(description="streams and WebSockets open at a time, per gateway process")
+    ] = 10_000
+    gateway_subscriptions: Annotated[Count, Meta(description="jobs that one WebSocket may watch at a time")] = 100
+    gateway_connections: Annotated[
+        Count,
+        Meta(
+            description="connections open at a time, per gateway process; 128 of its file descriptors are always left"
+        ),
+    ] = 12_000
+    gateway_head_s: Annotated[Positive, Meta(description="how long the headers of a request may take")] = 10.0
+    gateway_body_s: Annotated[
+        Positive,
+        Meta(description="how long the body of a request may take, and one second more for each 16 KiB received"),
+    ] = 20.0
+    gateway_idle_s: Annotated[
+        Positive, Meta(description="a WebSocket without a subscription is closed after so long")
+    ] = 30.0
+    heartbeat_s: Annotated[Positive, Meta(description="interval between heartbeats of a silent stream")] = 15.0
+    slow_reader_s: Annotated[
+        Positive, Meta(description="a viewer that reads nothing for so long is dropped; it may resume")
+    ] = 20.0
+    log_level: Annotated[
+        str, Meta(description="least severe level that is logged: `debug`, `info`, `warning`, `error`")
+    ] = "info"
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -82,14 +151,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             if field.name not in given:
                 continue
             raw: object = given[field.name]
-            if "bool" in str(field.type):
+            if "bool" in str(bare_type(field)):
                 raw = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(
                     str(raw).lower(), raw
                 )
             values[field.name] = raw
-        for name, value in given.items():
-            if "str" not in str(cls.__annotations__[name]) and not value.isascii():
-                raise SettingsError(f"{variable(name)}={quoted(value)}: must be a number or a word, in ASCII")
+            if field.name in ASCII_ONLY and not given[field.name].isascii():
+                raise SettingsError(
+                    f"{variable(field.name)}={quoted(given[field.name])}: must be a number or a word, in ASCII"
+                )
         try:
             return msgspec.convert(values, cls, strict=False)
         except UnicodeEncodeError:  # half of a character in a text with a rule of its own
@@ -113,6 +183,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 SECRETS = frozenset({"stream_secret"})
 """Fields whose values are never shown, not even when they cannot be used."""
+
+
+def bare_type(field: msgspec.structs.FieldInfo) -> object:
+    """The type of a field of `Settings`, without its constraints and its description."""
+    return getattr(field.type, "__origin__", field.type)
+
+
+def meaning(field: msgspec.structs.FieldInfo) -> str:
+    """What a field of `Settings` is for, in one line; empty if it does not say so."""
+    described = (each.description for each in getattr(field.type, "__metadata__", ()) if isinstance(each, Meta))
+    return next((text for text in described if text), "")
+
+
+ASCII_ONLY = frozenset(
+    field.name for field in msgspec.structs.fields(Settings) if "str" not in str(bare_type(field))
+) | {"gateway_url"}
+"""Fields whose values are refused when they have other characters: numbers, words, and the name of a host."""
 
 
 def is_utf8(text: str) -> bool:

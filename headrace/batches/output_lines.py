@@ -17,7 +17,7 @@ KIND_OF_STATE = {"succeeded": "s", "failed": "f", "cancelled": "c", "dead": "d"}
 IN_ROWS = ("refusal", "tool_calls", "audio", "images", "annotations", "citations")
 """What a row has beside its value, where the answer has it."""
 BESIDE_CONTENT = ("tool_calls", "reasoning", "reasoning_details", "audio", "annotations", "images", "citations")
-READING = ("mode", "repaired", "coerced", "reasks", "extra", "raw", "notes")
+READING_FIELDS = ("mode", "repaired", "coerced", "reasks", "extra", "raw", "notes")
 """How an answer was asked for and read: `headrace` in the body of a line, what is not so left out. Beside them `structured`
 says that the content is a validated value though no mode says so: a parser's, or a response format's."""
 _encode = msgspec.json.Encoder().encode
@@ -44,7 +44,7 @@ def _success_line(custom_id: str, request_id: str, completion: Completion) -> by
         if value:
             message[name] = value
     usage = completion.usage
-    reading = {name: value for name in READING if (value := getattr(completion, name))}
+    reading = {name: value for name in READING_FIELDS if (value := getattr(completion, name))}
     if completion.reasoning_field != "reasoning":
         reading["reasoning_field"] = completion.reasoning_field
     if completion.structured and completion.mode is None:

@@ -1,1 +1,4 @@
-"""The command `headrace`: a file per noun, and what these share. What a command does is elsewhere; here are words and output."""
+"""The command `headrace`: a module per noun, and what these share: words, options, output.
+
+What a command does belongs in `client`, `batches` or `doctor`; nothing imports this package, and nothing here reads Redis.
+"""

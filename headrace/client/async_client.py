@@ -127,7 +127,7 @@ class AsyncHeadrace(OneLoop):
     async def submit(
         self, model: str, messages: Messages, *, schema: Any = None, **words: Unpack[JobWords]
     ) -> AsyncJobHandle[Any]:
-        """Accept one completion; from then on it reaches exactly one terminal state, whatever dies.
+        """Submit one completion; once accepted, it reaches exactly one terminal state, whichever process dies.
 
         `messages` is a text or a list in OpenAI's shape, `schema` what the answer is to be: a JSON Schema (dict), a msgspec
         Struct, a Pydantic model, a dataclass, a TypedDict. `words` are those of `JobWords` and `Options`. Raises `InputError`
@@ -198,7 +198,7 @@ class AsyncHeadrace(OneLoop):
     async def submit_many(
         self, model: str, conversations: Iterable[Messages], *, schema: Any = None, **words: Unpack[JobWords]
     ) -> list[AsyncJobHandle[Any]]:
-        """As `submit`, for many jobs that share everything but their messages; records and hints travel in groups.
+        """Submit many jobs that share everything but their messages; records and hints travel in groups.
 
         All conversations are checked before the first is enqueued. From some thousands on, `extract` is the better way: it
         keeps no record for each in Redis.
@@ -244,7 +244,7 @@ class AsyncHeadrace(OneLoop):
     async def extract(
         self, source: Source, prompt: str = "{text}", *, model: str, schema: Any = None, **words: Unpack[BatchWords]
     ) -> AsyncBatchHandle[Any]:
-        """One completion for every item of `source`, as a batch: a `.jsonl`, `.csv` or `.tsv` file, a folder of texts, or
+        """Open a batch with one completion for every item of `source`: a `.jsonl`, `.csv` or `.tsv` file, a folder of texts, or
         an iterable of dicts or texts. `{field}` in `prompt` is an item's field.
 
         `words` are those of `BatchWords` and `Options`. All of the input is read and checked before anything is enqueued:
@@ -283,15 +283,15 @@ class AsyncHeadrace(OneLoop):
             )
 
     def job(self, job_id: str, *, schema: Any = None) -> AsyncJobHandle[Any]:
-        """The handle of a job submitted earlier, here or elsewhere; `schema` is the type its answer is read as."""
+        """Return a handle of a job submitted earlier, here or elsewhere; `schema` is the type its answer is read as."""
         return AsyncJobHandle(self, checked_id(job_id, "job"), answers(schema))
 
     def batch(self, batch_id: str, *, schema: Any = None) -> AsyncBatchHandle[Any]:
-        """The handle of a batch opened earlier, here or elsewhere; `schema` is the type its answers are read as."""
+        """Return a handle of a batch opened earlier, here or elsewhere; `schema` is the type its answers are read as."""
         return AsyncBatchHandle(self, checked_id(batch_id, "batch"), answers(schema))
 
     async def jobs(self, *, limit: int = 50, states: Collection[str] = ()) -> list[JobSummary]:
-        """The newest jobs of the last 8 days, newest first; with `states` only those in one of them."""
+        """Return the newest `limit` jobs of the last 8 days, newest first; with `states` only those in one of them."""
         wrong = [state for state in states if state not in list(JobState)]
         if wrong:
             raise InputError(f"state {quoted(wrong[0])}: use one of {', '.join(JobState)}")
@@ -299,12 +299,12 @@ class AsyncHeadrace(OneLoop):
             return await records.jobs(self.ledger, TENANT, limit=checked_count("limit", limit), states=states)
 
     async def batches(self, *, limit: int = 50) -> list[Batch]:
-        """The newest batches, newest first."""
+        """Return the newest `limit` batches, newest first."""
         async with self.talking():
             return await records.batches(self.ledger, TENANT, limit=checked_count("limit", limit))
 
     async def cancel(self, subject_id: str) -> str:
-        """Cancel a job or a batch; returns its state now. Twice is no error; after its end it is (`Finished`)."""
+        """Cancel a job or a batch, and return its state now. Idempotent before its end; raises `Finished` after it."""
         async with self.talking():
             if subject_id.startswith("batch_"):
                 subject_id = await records.latest(self.ledger, subject_id)
@@ -320,7 +320,7 @@ class AsyncHeadrace(OneLoop):
             return await retry_job(self.ledger, self.hints, checked_id(job_id, "job"), tenant=TENANT)
 
     async def resume(self, batch_id: str) -> str:
-        """Let a paused batch go on, once what paused it is put right; returns its state. Raises `Closed` after its end."""
+        """Resume a paused batch, once the cause of its pause is remedied; returns its state. Raises `Closed` after its end."""
         async with self.talking():
             batch_id = await records.latest(self.ledger, checked_id(batch_id, "batch"))
             with readable(batch_id):
@@ -336,7 +336,7 @@ class AsyncHeadrace(OneLoop):
                 return await open_retry(self.ledger, await self.store(), batch_id, tenant=TENANT, codes=codes)
 
     async def output_lines(self, batch_id: str, *, which: str = "output") -> Callable[[], Iterator[bytes]]:
-        """Return what gives the lines of a closed batch's `output` or `errors`, in OpenAI's batch form, in input order."""
+        """Return an iterator over the lines of a closed batch's `output` or `errors`, in OpenAI's batch form, in input order."""
         async with self.talking():
             batch_id = await records.latest(self.ledger, batch_id)
             record = await known_batch(self.ledger, batch_id)
@@ -347,11 +347,11 @@ class AsyncHeadrace(OneLoop):
         return lambda: closed_lines(store, record, refused, which)
 
     async def lines_of(self, batch_id: str) -> ResultLines:
-        """The output lines of a batch, as they come."""
+        """Return the output lines of a batch, readable while it runs."""
         return ResultLines(self.ledger, self.reader, await self.store(), batch_id)
 
     async def store(self) -> FileStore:
-        """The file store that the ledger names; this client's own when none is named yet. Raises `StorageError`."""
+        """Return the file store that the ledger names; this client's own when none is named yet. Raises `StorageError`."""
         if self._store is None:
             named = self.settings.files
             root = Path(named) if named else (find_state_folder() or Path(STATE_FOLDER)) / "files"
@@ -359,8 +359,8 @@ class AsyncHeadrace(OneLoop):
         return self._store
 
     async def check_model(self, model: str) -> None:
-        """Raises `InputError` for a model that is none, and for one whose provider no live worker can call. While no worker
-        is up it is accepted: who knows what the next one can."""
+        """Raise `InputError` for a malformed model name, and for one whose provider no live worker can call. While no worker
+        is up every provider is accepted."""
         provider, _, name = model.partition("/")
         if not provider or not name:
             split_model(model)
@@ -383,7 +383,7 @@ class AsyncHeadrace(OneLoop):
 
     @asynccontextmanager
     async def talking(self) -> AsyncIterator[None]:
-        """Turn whatever the connection raises inside into `Unreachable`."""
+        """Raise every connection error of the block as `Unreachable`."""
         try:
             yield
         except (RedisError, ConnectionError, TimeoutError) as error:

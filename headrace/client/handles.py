@@ -48,7 +48,7 @@ LOOK_S = 2.0
 
 
 class AsyncJobHandle(Generic[T]):
-    """One job. `Headrace().job(id)` makes another handle of it, in any process."""
+    """A handle of one job: its id and a connection. `Headrace().job(id)` makes another, in any process."""
 
     def __init__(self, client: AsyncHeadrace, job_id: str, answers: Answers[T]):
         self.id = job_id
@@ -59,7 +59,7 @@ class AsyncJobHandle(Generic[T]):
         return f"{type(self).__name__}({self.id!r})"
 
     async def status(self) -> str:
-        """Its state now: queued, running, parked, succeeded, failed, cancelled or dead. Raises `Unknown`."""
+        """Return its state now: queued, running, parked, succeeded, failed, cancelled or dead. Raises `Unknown`."""
         ledger = self._client.ledger
         state = await persistently(lambda: job_state(ledger, self.id))
         if state is None:
@@ -75,7 +75,7 @@ class AsyncJobHandle(Generic[T]):
         return value_of(self.id, await self.completion(timeout), self.answers)
 
     async def completion(self, timeout: float | None = None) -> Completion:
-        """As `result`, but the whole completion: text, finish reason, usage, tool calls, value."""
+        """Wait as `result` does; return the whole completion: text, finish reason, usage, tool calls, value."""
         # With a timeout of 0 as well: an answer that is there is given.
         state = await within(at_least(timeout, LOOK_S), self.status(), self.id)
         if state not in TERMINAL:
@@ -86,18 +86,21 @@ class AsyncJobHandle(Generic[T]):
         return outcome.completion
 
     def stream(self, *, after: str | None = None) -> AsyncJobStream:
-        """Its events as they come (`async for`), the pieces of its text (`.text_deltas()`), or its structured answer as it
+        """Stream its events as they come (`async for`), the pieces of its text (`.text_deltas()`), or its structured answer as it
         grows (`.partial_objects()`), from the start or after an event's `id`. A job that was not submitted with `stream=True`
         brings its answer in one piece."""
         record, schema = self._client.ledger.keys.job(self.id), self.answers.schema
         return AsyncJobStream(self._client.reader, record, self.id, after, schema=schema)
 
     async def cancel(self) -> str:
-        """Stop it; a call in flight is closed at once. Returns its state now. Raises `Finished` after its end."""
+        """Cancel it and return its state now; a call in flight is closed at once. Raises `Finished` after its end."""
         return await self._client.cancel(self.id)
 
     async def retry(self) -> AsyncJobHandle[T]:
-        """Submit it again, when it failed, died or was cancelled; the handle of the new job. Asked for twice it is one."""
+        """Submit it again and return the new job; a second retry returns the same one.
+
+        Raises `InputError` while it runs and when it succeeded, `Expired` when its body is past its lifetime.
+        """
         return AsyncJobHandle(self._client, await self._client.retry_job(self.id), self.answers)
 
     async def _end(self) -> None:
@@ -117,7 +120,7 @@ class AsyncJobHandle(Generic[T]):
 
 
 def checked_id(given: str, kind: str) -> str:
-    """`given`, when it looks like the id of a `job` or a `batch`. Raises `InputError`."""
+    """Return `given` if it has the form of the id of a `job` or a `batch`. Raises `InputError`."""
     if not isinstance(given, str) or not given.startswith(f"{kind}_"):
         raise InputError(f"{quoted(given)} is no id of a {kind}: those begin with `{kind}_`")
     return given
@@ -129,7 +132,7 @@ def decode_outcome(result: bytes) -> Outcome:
 
 
 class AsyncBatchHandle(Generic[T]):
-    """One batch. `Headrace().batch(id)` makes another handle of it, in any process."""
+    """A handle of one batch: its id and a connection. `Headrace().batch(id)` makes another, in any process."""
 
     def __init__(self, client: AsyncHeadrace, batch_id: str, answers: Answers[T], *, skipped: int = 0):
         self.id = batch_id
@@ -141,12 +144,12 @@ class AsyncBatchHandle(Generic[T]):
         return f"{type(self).__name__}({self.id!r})"
 
     async def progress(self) -> Batch:
-        """The batch as it is now: its state, how many items ended and how, tokens. Raises `Unknown`."""
+        """Return the batch as it is now: state, counters of items by outcome, tokens. Raises `Unknown`."""
         async with self._client.talking():
             return await records.batch(self._client.ledger, self.id)
 
     async def wait(self, timeout: float | None = None) -> Batch:
-        """Wait until it has ended, and return it. After `timeout` seconds `WaitTimeout` is raised, and the batch goes on.
+        """Wait until it has ended, and return it. Raises `WaitTimeout` after `timeout` seconds; the batch goes on.
 
         With a type, every row is read as it as they come: what it refuses counts as failed, and is asked for again up to
         `reasks` times.
@@ -193,21 +196,21 @@ class AsyncBatchHandle(Generic[T]):
                 yield batch_event_dict(entry, self.id)
 
     async def results(self) -> AsyncGenerator[Row[T]]:
-        """Its rows in input order, each as soon as all before it are there; memory does not grow with the batch."""
+        """Yield its rows in input order, each as soon as all before it are there; memory does not grow with the batch."""
         async with aclosing(self.result_pages()) as pages:
             async for page in pages:
                 for row in page:
                     yield row
 
     async def result_pages(self) -> AsyncGenerator[list[Row[T]]]:
-        """`results`, up to 256 rows at a time."""
+        """Yield the rows of `results` in lists of up to 256."""
         await self.progress()  # an id that is not there is said at once
         async with aclosing(self._check().rows()) as pages:
             async for page in pages:
                 yield page
 
     async def line_pages(self) -> AsyncGenerator[list[bytes]]:
-        """Its rows as lines in OpenAI's batch form, without line feeds, up to 256 at a time."""
+        """Yield its rows as lines in OpenAI's batch form, without line feeds, in lists of up to 256."""
         lines = await self._client.lines_of(await self.latest())
         async with aclosing(lines.pages()) as pages:
             async for page in pages:
@@ -252,15 +255,15 @@ class AsyncBatchHandle(Generic[T]):
         return True
 
     async def cancel(self) -> str:
-        """Stop it: what was paid for is kept, the rest becomes error rows. Returns its state now."""
+        """Cancel it and return its state now: rows that are paid for are kept, the rest become error rows."""
         return await self._client.cancel(self.id)
 
     async def resume(self) -> str:
-        """Let it go on after a pause (`progress().reason` says why it was). Returns its state now. Raises `Closed`."""
+        """Resume it after a pause (`progress().reason` says why) and return its state now. Raises `Closed` after its end."""
         return await self._client.resume(self.id)
 
     async def retry(self, codes: Collection[str] | None = None) -> AsyncBatchHandle[T]:
-        """A new batch that keeps what succeeded in this one, which has ended, and pays only for the rest. With `codes`
+        """Open a new batch that keeps what succeeded in this one, which has ended, and pays only for the rest. With `codes`
         (`["invalid_output"]`) it runs only what failed with one of them, and keeps the other failures as they are. Raises
         `InputError` for a code that is none, and when nothing failed with one of them."""
         if (await self.progress()).ended:
@@ -268,7 +271,7 @@ class AsyncBatchHandle(Generic[T]):
         return AsyncBatchHandle(self._client, await self._client.retry(self.id, codes=codes), self.answers)
 
     async def latest(self) -> str:
-        """The batch that has its rows: itself, or the last that asked again for what its type refused."""
+        """Return the id of the batch that has its rows: its own, or that of its last re-ask."""
         return await persistently(lambda: records.latest(self._client.ledger, self.id))
 
 

@@ -45,7 +45,7 @@ class LoopThread:
             raise
 
     def run(self, ask: Callable[[], Awaitable[R]]) -> R:
-        """The result of `ask()`, awaited on the loop. An interrupt here (Ctrl-C) cancels it there."""
+        """Await `ask()` on the loop and return its result. An interrupt here (Ctrl-C) cancels it there."""
 
         async def asked() -> R:
             return await ask()
@@ -76,7 +76,7 @@ class Headrace:
     """A connection to the service. Use it in a `with`, or `close()` it; methods may be called from any thread.
 
     It finds the service as the command line does: `url`, else `HEADRACE_REDIS_URL`, else the nearest `.headrace` folder.
-    Every method raises `Unreachable` when nothing answers there. Each is described at its twin in `AsyncHeadrace`.
+    Every method raises `Unreachable` when nothing answers there. Arguments and errors are those of `AsyncHeadrace`.
     """
 
     def __init__(self, url: str | None = None, *, settings: Settings | None = None):
@@ -112,7 +112,11 @@ class Headrace:
     def submit(
         self, model: str, messages: Messages, *, schema: Any = None, **words: Unpack[JobWords]
     ) -> JobHandle[Any]:
-        """Accept one completion; from then on it reaches exactly one terminal state, whatever dies."""
+        """Submit one completion; once accepted, it reaches exactly one terminal state, whichever process dies.
+
+        `messages` is a text or a list in OpenAI's shape; `schema` a type or a JSON Schema for the answer; `words` are those of
+        `JobWords` and `Options`. Raises `InputError` before anything is enqueued.
+        """
         handle = self.call(lambda client: client.submit(model, messages, schema=schema, **words))
         return JobHandle(self, handle.id, handle.answers)
 
@@ -131,7 +135,7 @@ class Headrace:
     def submit_many(
         self, model: str, conversations: Iterable[Messages], *, schema: Any = None, **words: Unpack[JobWords]
     ) -> list[JobHandle[Any]]:
-        """As `submit`, for many jobs that share everything but their messages."""
+        """Submit many jobs that share everything but their messages; all are checked before the first is enqueued."""
         handles = self.call(lambda client: client.submit_many(model, conversations, schema=schema, **words))
         return [JobHandle(self, handle.id, handle.answers) for handle in handles]
 
@@ -150,24 +154,28 @@ class Headrace:
     def extract(
         self, source: Source, prompt: str = "{text}", *, model: str, schema: Any = None, **words: Unpack[BatchWords]
     ) -> BatchHandle[Any]:
-        """One completion for every item of `source`, as a batch."""
+        """Open a batch with one completion for every item of `source`: the path of a `.jsonl`, `.csv` or `.tsv` file or of a
+        folder of texts, or an iterable of dicts or texts. `{field}` in `prompt` is an item's field.
+
+        `words` are those of `BatchWords` and `Options`. Raises `InputError`, naming the line, before anything is enqueued.
+        """
         handle = self.call(lambda client: client.extract(source, prompt, model=model, schema=schema, **words))
         return BatchHandle(self, handle.id, handle.answers, skipped=handle.skipped)
 
     def job(self, job_id: str, *, schema: Any = None) -> JobHandle[Any]:
-        """The handle of a job submitted earlier, here or elsewhere; `schema` is the type its answer is read as."""
+        """Return a handle of a job submitted earlier, here or elsewhere; `schema` is the type its answer is read as."""
         return JobHandle(self, checked_id(job_id, "job"), answers(schema))
 
     def batch(self, batch_id: str, *, schema: Any = None) -> BatchHandle[Any]:
-        """The handle of a batch opened earlier, here or elsewhere; `schema` is the type its answers are read as."""
+        """Return a handle of a batch opened earlier, here or elsewhere; `schema` is the type its answers are read as."""
         return BatchHandle(self, checked_id(batch_id, "batch"), answers(schema))
 
     def jobs(self, *, limit: int = 50, states: Collection[str] = ()) -> list[JobSummary]:
-        """The newest jobs of the last 8 days, newest first; with `states` only those in one of them."""
+        """Return the newest `limit` jobs of the last 8 days, newest first; with `states` only those in one of them."""
         return self.call(lambda client: client.jobs(limit=limit, states=states))
 
     def batches(self, *, limit: int = 50) -> list[Batch]:
-        """The newest batches, newest first."""
+        """Return the newest `limit` batches, newest first."""
         return self.call(lambda client: client.batches(limit=limit))
 
     def call(self, ask: Callable[[AsyncHeadrace], Awaitable[R]]) -> R:
@@ -196,7 +204,7 @@ async def found(value: R) -> R:
 
 
 class JobHandle(Generic[T]):
-    """One job. `Headrace().job(id)` makes another handle of it, in any process."""
+    """A handle of one job: its id and a connection. `Headrace().job(id)` makes another, in any process."""
 
     def __init__(self, client: Headrace, job_id: str, answers: Answers[T]):
         self.id = job_id
@@ -207,7 +215,7 @@ class JobHandle(Generic[T]):
         return f"JobHandle({self.id!r})"
 
     def status(self) -> str:
-        """Its state now: queued, running, parked, succeeded, failed, cancelled or dead. Raises `Unknown`."""
+        """Return its state now: queued, running, parked, succeeded, failed, cancelled or dead. Raises `Unknown`."""
         return self._ask(lambda handle: handle.status())
 
     def result(self, timeout: float | None = None) -> T:
@@ -219,20 +227,23 @@ class JobHandle(Generic[T]):
         return self._ask(lambda handle: handle.result(timeout))
 
     def completion(self, timeout: float | None = None) -> Completion:
-        """As `result`, but the whole completion: text, finish reason, usage, tool calls, value."""
+        """Wait as `result` does; return the whole completion: text, finish reason, usage, tool calls, value."""
         return self._ask(lambda handle: handle.completion(timeout))
 
     def cancel(self) -> str:
-        """Stop it; a call in flight is closed at once. Returns its state now. Raises `Finished` after its end."""
+        """Cancel it and return its state now; a call in flight is closed at once. Raises `Finished` after its end."""
         return self._ask(lambda handle: handle.cancel())
 
     def retry(self) -> JobHandle[T]:
-        """Submit it again, when it failed, died or was cancelled; the handle of the new job. Asked for twice it is one."""
+        """Submit it again and return the new job; a second retry returns the same one.
+
+        Raises `InputError` while it runs and when it succeeded, `Expired` when its body is past its lifetime.
+        """
         return JobHandle(self._client, self._ask(lambda handle: handle.retry()).id, self._answers)
 
     def stream(self, *, after: str | None = None) -> JobStream:
-        """Its events as they come (`for`), or the pieces of its text (`.text_deltas()`), from the start or after an event's
-        `id`. A job that was not submitted with `stream=True` brings its answer in one piece."""
+        """Stream its events as they come (`for`), or the pieces of its text (`.text_deltas()`), from the start or after an
+        event's `id`. A job that was not submitted with `stream=True` brings its answer in one piece."""
         return JobStream(self._client, self._ask(lambda handle: found(handle.stream(after=after))))
 
     def _ask(self, ask: Callable[[AsyncJobHandle[T]], Awaitable[R]]) -> R:
@@ -260,11 +271,11 @@ class JobStream:
             yield event
 
     def text_deltas(self) -> Iterator[str]:
-        """The text of the answer as it comes. Raises `JobFailed` and `Restarted`."""
+        """Yield the text of the answer as it comes. Raises `JobFailed` and `Restarted`."""
         return self._flat(self._stream.text_pages())
 
     def partial_objects(self) -> Iterator[Any]:
-        """The structured answer as it grows. Raises `JobFailed`, and `InputError` for a job without schema."""
+        """Yield the structured answer as it grows. Raises `JobFailed`, and `InputError` for a job without schema."""
         return self._flat(self._stream.object_pages())
 
     def _flat(self, pages: AsyncGenerator[list[R]]) -> Iterator[R]:
@@ -276,7 +287,7 @@ class JobStream:
 
 
 class BatchHandle(Generic[T]):
-    """One batch. `Headrace().batch(id)` makes another handle of it, in any process."""
+    """A handle of one batch: its id and a connection. `Headrace().batch(id)` makes another, in any process."""
 
     def __init__(self, client: Headrace, batch_id: str, answers: Answers[T], *, skipped: int = 0):
         self.id = batch_id
@@ -288,11 +299,11 @@ class BatchHandle(Generic[T]):
         return f"BatchHandle({self.id!r})"
 
     def progress(self) -> Batch:
-        """The batch as it is now: its state, how many items ended and how, tokens. Raises `Unknown`."""
+        """Return the batch as it is now: state, counters of items by outcome, tokens. Raises `Unknown`."""
         return self._ask(lambda handle: handle.progress())
 
     def wait(self, timeout: float | None = None) -> Batch:
-        """Wait until it has ended, and return it. After `timeout` seconds `WaitTimeout` is raised, and the batch goes on."""
+        """Wait until it has ended, and return it. Raises `WaitTimeout` after `timeout` seconds; the batch goes on."""
         return self._ask(lambda handle: handle.wait(timeout))
 
     def check(self, *, reask: bool = True) -> None:
@@ -301,7 +312,7 @@ class BatchHandle(Generic[T]):
         self._ask(lambda handle: handle.check(reask=reask))
 
     def results(self) -> Iterator[Row[T]]:
-        """Its rows in input order, each as soon as all before it are there; memory does not grow with the batch."""
+        """Yield its rows in input order, each as soon as all before it are there; memory does not grow with the batch."""
         pages = self._ask(lambda handle: found(handle.result_pages()))
         try:
             while page := self._client.call(lambda _: anext(pages, None)):
@@ -317,15 +328,15 @@ class BatchHandle(Generic[T]):
         return self._ask(lambda handle: handle.save(path, whole=whole, overwrite=overwrite))
 
     def cancel(self) -> str:
-        """Stop it: what was paid for is kept, the rest becomes error rows. Returns its state now."""
+        """Cancel it and return its state now: rows that are paid for are kept, the rest become error rows."""
         return self._ask(lambda handle: handle.cancel())
 
     def resume(self) -> str:
-        """Let it go on after a pause (`progress().reason` says why it was). Returns its state now. Raises `Closed`."""
+        """Resume it after a pause (`progress().reason` says why) and return its state now. Raises `Closed` after its end."""
         return self._ask(lambda handle: handle.resume())
 
     def retry(self, codes: Collection[str] | None = None) -> BatchHandle[T]:
-        """A new batch that keeps what succeeded in this one, which has ended, and pays only for the rest. With `codes`
+        """Open a new batch that keeps what succeeded in this one, which has ended, and pays only for the rest. With `codes`
         (`["invalid_output"]`) it runs only what failed with one of them, and keeps the other failures as they are. Raises
         `InputError` for a code that is none, and when nothing failed with one of them."""
         return BatchHandle(self._client, self._ask(lambda handle: handle.retry(codes)).id, self._answers)

@@ -15,7 +15,7 @@ from headrace.ledger.state import BATCH_TERMINAL
 NUMBERS = ("total", "succeeded", "failed", "cancelled", "dead", "input_tokens", "output_tokens")
 JOB_FIELDS = ["state", "code", "created", "ended", "n", "retry_of"]
 PAGE = 1000
-READING = ("repaired", "coerced", "reasks", "retried", "usage_unknown", "refused")
+READING_COUNTERS = ("repaired", "coerced", "reasks", "retried", "usage_unknown", "refused")
 ADDED = ("input_tokens", "output_tokens", "repaired", "coerced", "reasks", "retried", "usage_unknown")
 """What a batch and the one that asks again for it have had together."""
 MAX_FOLLOW_UPS = 8
@@ -78,7 +78,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def job(ledger: Ledger, job_id: str) -> JobSummary:
-    """Raises `Unknown`, or `Damaged` for what is no record of a job."""
+    """Return the job `job_id`. Raises `Unknown`, or `Damaged` for what is no record of a job."""
     with readable(job_id):
         found = _job(job_id, await ledger.client.hmget(ledger.keys.job(job_id), JOB_FIELDS))
     if found is None:
@@ -87,7 +87,7 @@ async def job(ledger: Ledger, job_id: str) -> JobSummary:
 
 
 async def jobs(ledger: Ledger, tenant: str, *, limit: int, states: Collection[str] = ()) -> list[JobSummary]:
-    """The newest `limit` jobs of a tenant, of the last 8 days, newest first; with `states` only those in one of them."""
+    """Return the newest `limit` jobs of a tenant, of the last 8 days, newest first; with `states` only those in one of them."""
     found: list[JobSummary] = []
     page, at = limit if not states else PAGE, 0
     while len(found) < limit:
@@ -132,7 +132,7 @@ def _job(job_id: str, values: list[bytes | None]) -> JobSummary | None:
 
 
 async def batch(ledger: Ledger, batch_id: str) -> Batch:
-    """Raises `Unknown`, or `Damaged` for what is no record of a batch."""
+    """Return the batch `batch_id`. Raises `Unknown`, or `Damaged` for what is no record of a batch."""
     record = await known_batch(ledger, batch_id)
     with readable(batch_id):
         shown = _batch(record)
@@ -180,12 +180,12 @@ def _batch(record: BatchRecord) -> Batch:
         reask_of=record.reask_of,
         reasked_as=record.reasked_as,
         codes=record.codes,
-        **{name: record.counter(name) for name in (*NUMBERS, *READING)},
+        **{name: record.counter(name) for name in (*NUMBERS, *READING_COUNTERS)},
     )
 
 
 async def batches(ledger: Ledger, tenant: str, *, limit: int) -> list[Batch]:
-    """The newest batches of a tenant, newest first."""
+    """Return the newest batches of a tenant, newest first."""
     key, found = ledger.keys.batches(tenant), []
     for raw in await ledger.client.zrevrange(key, 0, limit - 1):
         try:

@@ -1,1 +1,4 @@
-"""Costs: prices of models, and the cost of an answer."""
+"""Costs: prices of models in USD per token, and the cost of an answer.
+
+How many tokens an answer took is read by the provider layer; sums are counters of the `ledger`.
+"""

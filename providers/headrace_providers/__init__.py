@@ -1,4 +1,8 @@
-"""The provider classes: request → transport → reduce."""
+"""The provider classes, usable without a queue: a request is built, sent, and its chunks are reduced to a `Completion`.
+
+Here belong dialects, transports, retries of a direct call, the response cache. Records, events, brokers and Celery do not, and
+nothing here imports them. What a request and an answer consist of is in `headrace.chat`, schemas in `headrace.schema`.
+"""
 
 from headrace_providers.chat_completion import ChatCompletion
 from headrace_providers.openai import OpenAIChatCompletion

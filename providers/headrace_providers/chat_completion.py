@@ -143,10 +143,10 @@ class ChatCompletion:
     @overload
     async def acall(self, messages: Any, *, stream: Literal[False] = False, **words: Unpack[CallWords]) -> Response: ...
     async def acall(self, messages: Any, *, stream: bool = False, **words: Unpack[CallWords]) -> Response | Stream:
-        """A `Response`, or with `stream=True` a `Stream` that has begun. `messages` is a text or a conversation.
+        """Call the model; return a `Response`, or with `stream=True` a `Stream` that has begun.
 
-        Raises `InputError` before anything is sent for what cannot be asked for (providers 1.7), `CallError` for a call
-        that failed or an answer of no use.
+        `messages` is a text or a conversation. Raises `InputError` before anything is sent for what cannot be asked for
+        (providers 1.7), `CallError` for a call that failed or an answer that cannot be used.
         """
         return await self._ask(messages, stream=stream, **words)
 
@@ -220,7 +220,7 @@ class ChatCompletion:
         typed_parser: str | None = None,
         stream: bool = False,
     ) -> Job:
-        """The job that a direct call makes. Raises `InputError` for what cannot be asked for."""
+        """Return the job that a direct call makes. Raises `InputError` for what cannot be asked for."""
         if prefilling and (schema is not None or response_format is not None):
             raise InputError("prefilling: a schema's answer cannot begin with it; leave one of the two out")
         if typed_parser and typed_parser not in PARSERS:
@@ -261,7 +261,7 @@ class ChatCompletion:
         )
 
     async def acache_info(self) -> CacheInfo:
-        """Hits, misses, bound and size; all zero without a cache."""
+        """Return hits, misses, bound and size of the cache; all zero without one."""
         return await self._remembered.cache.info() if self._remembered else CacheInfo(0, 0, 0, 0)
 
     def cache_info(self) -> CacheInfo:
@@ -295,7 +295,7 @@ class ChatCompletion:
     async def complete(
         self, job: Job, *, request_id: str = "", on_delta: Callable[[Delta], None] | None = None
     ) -> Completion:
-        """One completion. Raises `CallError`. `on_delta` gets what each chunk adds, as it comes.
+        """Run `job` and return its completion. Raises `CallError`. `on_delta` gets what each chunk adds, as it comes.
 
         After a delta was delivered nothing is retried: the caller has shown it.
         """
@@ -320,7 +320,7 @@ class ChatCompletion:
             await asyncio.sleep(wait_s)
 
     def body(self, job: Job) -> Body:
-        """The JSON body of the request that `job` makes."""
+        """Return the JSON body of the request that `job` makes."""
         return build_body(job, self.model_id, self.facts, type(self).adapt, self.mode_of(job))
 
     def mode_of(self, job: Job) -> Mode:
@@ -331,7 +331,7 @@ class ChatCompletion:
         return "prompt" if mode == "tool_call" and job.tools else mode
 
     def request(self, job: Job, request_id: str = "") -> Request:
-        """The request that `job` makes. Raises `InputError` for options and headers that it may not have."""
+        """Return the request that `job` makes. Raises `InputError` for options and headers that it may not have."""
         if job.options is not self.options and job.options is not self._checked:
             check_options(job.options)  # a job comes from Redis, where others may write
             check_for(job.options, self.facts)
@@ -396,7 +396,7 @@ class ChatCompletion:
         return cost_of(self._profile, usage, raw_usage, tier) if raw_usage else None
 
     def transport(self) -> Transport:
-        """The one that was given, else one for each event loop: connections belong to a loop."""
+        """Return the transport that was given, else one for each event loop: connections belong to a loop."""
         if self._transport is not None:
             return self._transport
         loop = asyncio.get_running_loop()
@@ -410,14 +410,14 @@ class ChatCompletion:
     # What it is
 
     def profile(self) -> Profile | None:
-        """Prices, context length and features, as far as they are known (`headrace.spend.prices`)."""
+        """Return prices (USD per token), context length and features, as far as they are known (`headrace.spend.prices`)."""
         return self._profile
 
     def get_model_info(self) -> dict[str, str]:
         return {"model_id": self.model_id, "provider": self.facts.name}
 
     def serialize(self) -> dict[str, Any]:
-        """Its configuration as plain JSON, without the key, nor an address that holds one; `Model.from_config` is the way
+        """Return its configuration as plain JSON, without the key, nor an address that holds one; `Model.from_config` is the way
         back (statement 146)."""
         retry = self._given_retry
         config: dict[str, Any] = {

@@ -53,8 +53,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelGateway:
-    """`gateway(messages=…)`, `await gateway.acall(messages=…)`: as a model is called, with `model_preference` to begin with
-    another deployment. A stream falls back too, until its first delta.
+    """A model behind several deployments, tried in order: `gateway(messages=…)`, `await gateway.acall(messages=…)`, with
+    `model_preference` to begin with another one. A stream falls back too, until its first delta.
 
     `deployments` are `Deployment`s, or dicts of their fields. Raises `InputError` for a list that cannot be used.
     """
@@ -77,8 +77,8 @@ class ModelGateway:
         return portal.run(self.acall(messages, model_preference=model_preference, **words))
 
     async def acall(self, messages: Any, *, model_preference: str | None = None, **words: Any) -> Any:
-        """The first answer. Its metadata names the deployment. Raises `ModelRouterError` when none answers or may be asked,
-        and at once what would be the same everywhere: `InputError`, a refused request, a refusal."""
+        """Return the first answer. Its metadata names the deployment. Raises `ModelRouterError` when none answers or may be
+        asked, and at once what would be the same everywhere: `InputError`, a refused request, a refusal."""
         failures: list[tuple[str, str, CallError]] = []
         for deployment in self.candidates(model_preference):
             try:
@@ -96,7 +96,7 @@ class ModelGateway:
         raise ModelRouterError(f"no deployment answered: {told}", failures)
 
     def candidates(self, preference: str | None = None) -> list[Deployment]:
-        """The deployments that may be asked now, the preferred one first. Raises `InputError` for an unknown one."""
+        """Return the deployments that may be asked now, the preferred one first. Raises `InputError` for an unknown one."""
         names = [deployment.model_name for deployment in self.deployments]
         if preference is not None and preference not in names:
             raise InputError(f"model_preference={quoted(preference)}: the deployments are {', '.join(names)}")
@@ -108,7 +108,7 @@ class ModelGateway:
         return [{"model_name": each.model_name} | each.model.get_model_info() for each in self.deployments]
 
     def serialize(self) -> dict[str, Any]:
-        """Its configuration as plain JSON, without keys; `from_config` is the way back."""
+        """Return its configuration as plain JSON, without keys; `from_config` is the way back."""
         return {
             "model_type": "model_gateway",
             "models": [

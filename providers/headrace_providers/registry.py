@@ -29,7 +29,7 @@ MAX_MODELS = 256
 
 
 def class_of(facts: Provider) -> type[ChatCompletion]:
-    """The class of a built-in provider, or of the dialect that a registered one speaks."""
+    """Return the class of a built-in provider, or of the dialect that a registered one speaks."""
     return CLASSES.get(facts.name) or CLASSES[facts.dialect]
 
 
@@ -38,8 +38,8 @@ class Model:
 
     @staticmethod
     def chat_completion(model: str, **words: Any) -> ChatCompletion:
-        """The object for `provider/model`, a built-in provider's or one of `HEADRACE_PROVIDERS`; `words` as its class takes
-        them. Raises `InputError` naming the providers there are."""
+        """Return the object for `provider/model`, a built-in provider's or one of `HEADRACE_PROVIDERS`; `words` as its class
+        takes them. Raises `InputError` naming the providers there are."""
         if not isinstance(model, str):
             raise InputError(f"model={quoted(model)}: write `provider/model`")
         rows = providers(os.environ)
@@ -86,7 +86,7 @@ class Registry:
             remember(facts.key(self._environ), default=facts.default_key)
 
     def configured(self) -> list[str]:
-        """Names of the providers whose address and key are known here."""
+        """Return the names of the providers whose address and key are known here."""
         return [
             name
             for name, facts in self._rows.items()
@@ -96,11 +96,11 @@ class Registry:
         ]
 
     def lacking(self) -> dict[str, str]:
-        """Of the providers that are known and cannot be called, what is missing."""
+        """Return what is missing, by provider, of those that are known and cannot be called."""
         return {name: why for name, facts in self._rows.items() if (why := self._lacking(facts))}
 
     def usable(self) -> list[str]:
-        """All others that are known."""
+        """Return the names of all other providers that are known."""
         return [name for name in self._rows if not self._lacking(self._rows[name])]
 
     def _lacking(self, facts: Provider) -> str:
@@ -109,7 +109,7 @@ class Registry:
         return "" if facts.key(self._environ) else f"{facts.key_variable} is not set"
 
     def chat_completion(self, model: str, *, retry: bool = True) -> ChatCompletion:
-        """The object for `provider/model`. Raises `CallError` when this worker has no address or key for it."""
+        """Return the object for `provider/model`. Raises `CallError` when this worker has no address or key for it."""
         made = self._models.get((model, retry))
         if made is None:
             if len(self._models) >= MAX_MODELS:

@@ -68,7 +68,7 @@ class Response(msgspec.Struct, kw_only=True):
 
 
 def response_of(completion: Completion, switches: Switches, read: Callable[[Completion], Any]) -> Response:
-    """The response to a direct call; `read` makes its validated value what the caller asked for."""
+    """Return the response to a direct call; `read` makes its validated value what the caller asked for."""
     kind, data = "text_generation", completion.content or completion.refusal or ""
     if completion.tool_calls:
         kind, data = "tool_call", tool_calls_of(completion, switches)
@@ -148,7 +148,7 @@ class Stream:
     async def start(
         ask: Callable[[Callable[[Delta], None]], Coroutine[Any, Any, Response]], switches: Switches
     ) -> Stream:
-        """A stream that has begun: its first delta is there, or its end. Raises what failed before that."""
+        """Return a stream that has begun: its first delta is there, or its end. Raises what failed before that."""
         stream = Stream(switches)
         stream._task = asyncio.create_task(stream._produce(ask))
         try:
@@ -199,7 +199,7 @@ class Stream:
             self._ended.set()
 
     def consume(self) -> ReplayBuffer[Any]:
-        """The pieces of the answer: texts, or bytes of audio."""
+        """Iterate over the pieces of the answer: texts, or bytes of audio."""
         return self._content
 
     def consume_reasoning(self) -> ReplayBuffer[str]:
@@ -238,7 +238,7 @@ class Stream:
         return self._response is not None and self._response.cached
 
     async def response(self) -> Response:
-        """The whole response, once it has ended. Raises the error that ended it."""
+        """Return the whole response, once it has ended. Raises the error that ended it."""
         async for _ in self._content:
             pass
         if self._response is None:
@@ -246,14 +246,14 @@ class Stream:
         return self._response
 
     async def aclose(self) -> None:
-        """Stop: the provider's connection is closed. After the end it does nothing."""
+        """Stop the call and close the provider's connection; after the end, do nothing."""
         if self._loop is asyncio.get_running_loop():
             await self._stop()
         else:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._stop(), self._loop))
 
     def close(self) -> None:
-        """`aclose` for code without an event loop."""
+        """Stop the call, from code without an event loop: see `aclose`."""
         asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
 
     async def _stop(self) -> None:

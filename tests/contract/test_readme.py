@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,68 @@ def test_every_link_of_the_docs_leads_somewhere() -> None:
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PACKAGES = [
+    ROOT,
+    *(ROOT / name for name in ("api", "providers", "rehearsal", "worker")),
+    *(path.parent for path in ROOT.glob("*/headrace_*/__init__.py")),
+    ROOT / "headrace",
+]
+"""What a path in the docs may be relative to: the repository, the folder of a package, or the package that is spoken of."""
+IS_PATH = re.compile(r"[\w.*-]+(/[\w.*-]+)*/?")
+SOURCES = (".py", ".lua", ".js", ".mjs", ".sh", ".md", ".toml", ".lock", ".*")
+
+
+def paths_in(text: str) -> set[str]:
+    """What stands in backticks and is the path of a source, a document, a folder or a module of ours, without its `::test`."""
+    quoted = {each.partition("::")[0] for each in re.findall(r"`([^`\s]+)`", text)}
+    folders = {folder.name for package in PACKAGES for folder in package.iterdir() if folder.is_dir()}
+    folders -= {"rehearsal"}  # a provider of models, too: `rehearsal/small`
+    return {
+        path
+        for path in quoted
+        if IS_PATH.fullmatch(path)
+        and ((path.endswith(SOURCES) and not path.startswith(".")) or ("/" in path and path.split("/")[0] in folders))
+    }
+
+
+def is_path(path: str) -> bool:
+    """Whether a path, or a pattern, names something: below one of `PACKAGES`, as a module without its suffix, or, when it is
+    a name alone, anywhere in them."""
+    candidates = (path, f"{path}.py", f"{path}.lua")
+    if any(next(package.glob(each.rstrip("/")), None) for package in PACKAGES for each in candidates):
+        return True
+    return "/" not in path and any(next(folder.rglob(path), None) for folder in (*PACKAGES[1:], ROOT / "tests"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_path_of_the_docs_is_there(page: Path) -> None:
+    assert [path for path in sorted(paths_in(page.read_text())) if not is_path(path)] == []
+
+
+def test_paths_are_told_from_models_and_files_of_users() -> None:
+    text = "`openai/gpt-5-mini` `rows.jsonl` `headrace/ledger/gone.py` `ledger/submit` `gone.lua` `tests/unit/x.py::test_y`"
+    assert paths_in(text) == {"headrace/ledger/gone.py", "ledger/submit", "gone.lua", "tests/unit/x.py"}
+    assert {path for path in paths_in(text) if is_path(path)} == {"ledger/submit"}
+
+
+def test_the_glossary_is_sorted_and_has_each_word_once() -> None:
+    words = re.findall(r"^\| ([^|]+) \| [^|]+\|$", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE)[1:]
+    assert len(words) > 60
+    assert words == sorted(set(words), key=str.lower)
+
+
+def test_the_changelog_has_this_version_and_the_usual_sections() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    log = (ROOT / "CHANGELOG.md").read_text()
+    assert re.search(rf"^## {re.escape(version)} - (unreleased|\d{{4}}-\d\d-\d\d)$", log, re.MULTILINE)
+    sections = re.findall(r"^### (.*)$", log, re.MULTILINE)
+    assert set(sections) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_the_index_names_every_page() -> None:
+    index = (ROOT / "docs" / "index.md").read_text()
+    pages = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")} - {"index.md"}
+    assert {page for page in pages if f"]({page})" not in index} == set()
