@@ -240,6 +240,15 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
             seen.add(call.given_id)
         return [(call.given_id, call) for call in self.calls]
 
+    def wire(self) -> list[dict[str, Any]]:
+        """The calls in OpenAI's shape, their ids unique."""
+        return [
+            {"id": id, "type": "custom", "custom": {"name": call.name, "input": call.raw}} | call.extra
+            if call.type == "custom"
+            else {"id": id, "type": "function", "function": {"name": call.name, "arguments": call.raw}} | call.extra
+            for id, call in self.identified()
+        ]
+
 
 def index_of(delta: Mapping[str, Any]) -> int | None:
     """The number of a call in a stream, also one written as a text. Raises `InputError`: pieces of several calls cannot be told

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import weakref
 from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any, Literal, Self, Unpack, overload
@@ -24,9 +23,9 @@ from headrace.jobs.build import Tools
 from headrace.jobs.build import tool_definitions as defined
 from headrace.jobs.job import Job
 from headrace.schema.modes import Mode, check_carried, checked_mode, mode_for
-from headrace.schema.python_types import answers, check_type, places_of, plain
+from headrace.schema.python_types import answers, check_type, plain
 from headrace.spend.prices import Profile, cost_of, profile_of
-from headrace.text.masking import masked, secrets_in
+from headrace.text.masking import masked
 from headrace.text.quoting import quoted
 from headrace.text.safe_errors import kind_of, where_of
 from headrace_providers.cache import Cache, CacheInfo, MemoryCache, Remembered, cache_key
@@ -38,9 +37,11 @@ from headrace_providers.call_arguments import (
     checked_size,
     checked_url,
 )
-from headrace_providers.credentials import remember, remember_headers
+from headrace_providers.configuration import MODEL_TYPE, configuration_of
+from headrace_providers.credentials import remember_endpoint, remember_headers
+from headrace_providers.loop_transports import LoopTransports
 from headrace_providers.parsers import PARSERS
-from headrace_providers.response import Response, Stream, Switches, response_of
+from headrace_providers.response import Response, Stream, Switches, fitting, response_of
 from headrace_providers.retry import Retry
 from headrace_providers.wire.answer_end import fill
 from headrace_providers.wire.choice_parts import Delta
@@ -60,13 +61,12 @@ class ChatCompletion:
     `api_key`: else the provider's environment variables. `retry`: None is five attempts, False one, or a `Retry`.
     `cache` (or `enable_cache` and `cache_size`, None for no bound, 0 for none) keeps whole answers. `context_length` is
     for whoever asks; it never travels. `mode` is how schemas are put to the model (`headrace.schema.modes`).
-    Raises `InputError` for what cannot be used, and for a missing key, naming the
-    variable.
+    Raises `InputError` for what cannot be used, and for a missing key, naming the variable.
     """
 
     facts: Provider
     adapt: Adapt
-    model_type = "chat_completion"
+    model_type = MODEL_TYPE
 
     def __init__(
         self,
@@ -106,8 +106,8 @@ class ChatCompletion:
         self.retry = checked_retry(retry)
         self._given_retry = retry
         self.deadlines = deadlines or Deadlines.from_environment()
-        self._transport = transport
-        self._transports: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Transport] = weakref.WeakKeyDictionary()
+        deadlines = self.deadlines
+        self._transports = LoopTransports(self, lambda: SdkTransport(deadlines=deadlines), transport)
         self.switches = Switches(
             return_reasoning=return_reasoning,
             reasoning_in_tool_call=reasoning_in_tool_call,
@@ -123,10 +123,7 @@ class ChatCompletion:
         self._profile_mode = (self._profile.mode if self._profile else None) or self.facts.mode
         self._headers = request_headers(self.facts, self._key, self.options)
         self._checked: Options | None = None
-        remember(self._key, default=self.facts.default_key)
-        for secret in secrets_in(self.base_url):
-            remember(secret)
-        remember_headers(self._headers, default=self.facts.default_key)
+        remember_endpoint(self._key, self.base_url, self._headers, default=self.facts.default_key)
 
     # Direct calls
 
@@ -249,9 +246,7 @@ class ChatCompletion:
     def _call_options(self, given: dict[str, Any]) -> Options:
         """The model's options under those of one call. None is "as the model has it"."""
         changed = {name: value for name, value in given.items() if value is not None}
-        if not changed:
-            return self.options
-        return parse_options(laid_over(self.options, changed), self.facts)
+        return parse_options(laid_over(self.options, changed), self.facts) if changed else self.options
 
     async def _remembering(self, job: Job, on_delta: Callable[[Delta], None] | None) -> Completion:
         if self._remembered is None or job.stream:
@@ -348,14 +343,7 @@ class ChatCompletion:
 
     async def close(self) -> None:
         """Close the connections, those of calls without `await` too. Used again, it connects again."""
-        if self._transport is not None:
-            await self._transport.close()
-        for loop, transport in list(self._transports.items()):
-            if loop is asyncio.get_running_loop():
-                await transport.close()
-            elif loop.is_running():
-                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(transport.close(), loop))
-        self._transports.clear()
+        await self._transports.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -373,7 +361,7 @@ class ChatCompletion:
         request = self.request(job, request_id)
         reducer = Reducer(self.mode_of(job), self.facts.dialect, asked_choices(request.body))
         try:
-            async with aclosing(self.transport().chunks(request)) as chunks:  # pyright: ignore[reportArgumentType]
+            async with aclosing(self._transports.here().chunks(request)) as chunks:  # pyright: ignore[reportArgumentType]
                 await fill(reducer, chunks, deliver)
             completion = await reducer.completed(job, deployment=self.facts.name)
         except CallError as error:
@@ -385,8 +373,9 @@ class ChatCompletion:
         except Exception as error:
             # A fault of ours in what reads answers must not be paid again and again.
             log.error("an answer could not be read", kind=kind_of(error), where=where_of(error))
-            message = f"the answer could not be read: {kind_of(error)}"
-            raise CallError("provider_error", message, retryable=False) from None
+            raise CallError(
+                "provider_error", f"the answer could not be read: {kind_of(error)}", retryable=False
+            ) from None
         cost = self.cost_of(completion.usage, completion.raw_usage, completion.service_tier)
         if self.verbose and (job.schema is not None or job.parser is not None):
             print(f"[{self.model_id}][raw_response] {completion.content}")  # noqa: T201 (what `verbose` asks for)
@@ -394,20 +383,6 @@ class ChatCompletion:
 
     def cost_of(self, usage: Usage, raw_usage: dict[str, Any] | None, tier: str | None) -> float | None:
         return cost_of(self._profile, usage, raw_usage, tier) if raw_usage else None
-
-    def transport(self) -> Transport:
-        """Return the transport that was given, else one for each event loop: connections belong to a loop."""
-        if self._transport is not None:
-            return self._transport
-        loop = asyncio.get_running_loop()
-        transport = self._transports.get(loop)
-        if transport is None:
-            transport = self._transports[loop] = SdkTransport(deadlines=self.deadlines)
-            if portal.is_running_here():  # who calls without `await` need not close anything
-                weakref.finalize(self, portal.later, transport.close)
-        return transport
-
-    # What it is
 
     def profile(self) -> Profile | None:
         """Return prices (USD per token), context length and features, as far as they are known (`headrace.spend.prices`)."""
@@ -419,32 +394,7 @@ class ChatCompletion:
     def serialize(self) -> dict[str, Any]:
         """Return its configuration as plain JSON, without the key, nor an address that holds one; `Model.from_config` is the way
         back (statement 146)."""
-        retry = self._given_retry
-        config: dict[str, Any] = {
-            "provider": self.facts.name,
-            "model_type": self.model_type,
-            "model_id": self.model_id,
-            "options": msgspec.to_builtins(self.options),
-            "switches": msgspec.to_builtins(self.switches),
-            "base_url": None if secrets_in(self._given_base_url or "") else self._given_base_url,
-            "retry": msgspec.to_builtins(retry) if isinstance(retry, Retry) else retry,
-            "structured_output_mode": self.facts.structured_output,
-            "mode": self.mode,
-            "enable_cache": self.enable_cache,
-            "cache_size": self.cache_size,
-            "tenant": self.tenant,
-            "context_length": self.context_length,
-        }
-        return {name: value for name, value in config.items() if value is not None or name == "cache_size"}
+        return configuration_of(self, base_url=self._given_base_url, retry=self._given_retry)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model_id!r}, base_url={masked(self.base_url)!r})"
-
-
-def fitting(completion: Completion, value: Any, read: Callable[[Any], Any]) -> Any:
-    """`value` as the caller's type, which may ask for more than its schema says. Raises `CallError("invalid_output")`."""
-    try:
-        return read(value)
-    except Exception as error:  # whatever the caller's own validators raise
-        why = "; ".join(places_of(error))
-        raise CallError("invalid_output", f"the answer does not fit: {why}", partial=completion.content) from None

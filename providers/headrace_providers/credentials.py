@@ -13,6 +13,7 @@ from typing import Any, TypeGuard
 import msgspec
 
 from headrace.chat.completion import Completion
+from headrace.text.masking import secrets_in
 
 MIN_SECRET = 6
 """Characters: what is shorter stands in ordinary words."""
@@ -37,6 +38,14 @@ def remember(secret: str | None, *, default: str | None = None) -> None:
     """Take `secret` out of everything from now on, unless it is the public `default`."""
     if is_secret(secret, default):
         _configured[secret] = None
+
+
+def remember_endpoint(key: str | None, base_url: str, headers: dict[str, str], *, default: str | None) -> None:
+    """`remember` the key and the headers that a model is called with, and what its address holds."""
+    remember(key, default=default)
+    for secret in secrets_in(base_url):
+        remember(secret)
+    remember_headers(headers, default=default)
 
 
 def remember_headers(headers: dict[str, str], *, default: str | None = None) -> None:

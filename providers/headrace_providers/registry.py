@@ -6,12 +6,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from headrace.chat.provider_table import Provider, providers, split_model
 from headrace.errors import CallError, InputError
 from headrace.text.quoting import quoted
 from headrace_providers.chat_completion import ChatCompletion
+from headrace_providers.configuration import words_of
 from headrace_providers.credentials import remember
 from headrace_providers.openai import OpenAIChatCompletion, RehearsalChatCompletion
 from headrace_providers.openrouter import OpenRouterChatCompletion
@@ -49,24 +48,8 @@ class Model:
     @staticmethod
     def from_config(config: Mapping[str, Any], **words: Any) -> ChatCompletion:
         """Return what `serialize()` described; the key comes from the environment, or `api_key`. Raises `InputError`."""
-        if not isinstance(config, Mapping):
-            raise InputError(f"this is no configuration of a model, but of type {type(config).__name__}")
-        given = dict(config)
-        try:
-            provider, model_id, sort = given.pop("provider"), given.pop("model_id"), given.pop("model_type")
-        except KeyError as error:
-            raise InputError(f"this is no configuration of a model: {error} is missing") from None
-        if sort != ChatCompletion.model_type:
-            raise InputError(f"model_type={quoted(sort)}: only {quoted(ChatCompletion.model_type)} is known")
-        options, switches = given.pop("options", {}), given.pop("switches", {})
-        if not isinstance(options, dict) or not isinstance(switches, dict):
-            raise InputError("this is no configuration of a model: options and switches must be objects")
-        if isinstance(given.get("retry"), dict):
-            try:
-                given["retry"] = msgspec.convert(given["retry"], Retry)
-            except msgspec.ValidationError as error:
-                raise InputError(f"this is no configuration of a model: retry: {error}") from None
-        return Model.chat_completion(f"{provider}/{model_id}", **options, **switches, **given, **words)
+        provider, model_id, given = words_of(config)
+        return Model.chat_completion(f"{provider}/{model_id}", **given, **words)
 
 
 class Registry:

@@ -12,6 +12,7 @@ import msgspec
 from headrace.chat.completion import Completion
 from headrace.chat.tool_calls import REASONING, ToolCalls
 from headrace.errors import CallError, HeadraceError
+from headrace.schema.python_types import places_of
 from headrace_providers.replay_buffer import ReplayBuffer
 from headrace_providers.wire.choice_parts import Delta
 
@@ -272,3 +273,12 @@ class Stream:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def fitting(completion: Completion, value: Any, read: Callable[[Any], Any]) -> Any:
+    """`value` as the caller's type, which may ask for more than its schema says. Raises `CallError("invalid_output")`."""
+    try:
+        return read(value)
+    except Exception as error:  # whatever the caller's own validators raise
+        why = "; ".join(places_of(error))
+        raise CallError("invalid_output", f"the answer does not fit: {why}", partial=completion.content) from None

@@ -1,52 +1,13 @@
 // The page: one answer as it comes, or a file of jobs. What is shown is always the fold of a job's events.
+import { call, getToken, newKey, persistently, submit } from "/calls.js";
+import { $, complain, dollars, element, say, setText } from "/elements.js";
 import { fold, openStream, partialJson } from "/headrace.js";
 
 const MAX_LINES = 500;
 const SUBMITTING = 6; // requests at a time
 const WATCHED = 50; // jobs at a time on one WebSocket
 const COME_BACK = new Set([1011, 4401, 4408, 4429]); // a job's subscription ended, the job did not
-const $ = (id) => document.getElementById(id);
-const own = new URLSearchParams(location.search).get("st"); // a token, where the gateway demands one
-const getToken = () => own ?? undefined;
 let stream = null;
-
-function headers(more = {}) {
-  return own ? { ...more, Authorization: `Bearer ${own}` } : more;
-}
-
-async function call(path, body, key) {
-  const init = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) };
-  const named = key === undefined ? {} : { "Idempotency-Key": key };
-  const answer = await fetch(path, { ...init, headers: headers({ "Content-Type": "application/json", ...named }) });
-  const decoded = await answer.json();
-  if (answer.ok) return decoded;
-  const error = new Error(decoded.error?.message ?? `the gateway answered ${answer.status}`);
-  throw Object.assign(error, { later: [429, 503].includes(answer.status) });
-}
-
-/** What `ask` gives; asked again while the gateway is away or busy, as long as that is `wanted`. */
-async function persistently(ask, wanted = () => true) {
-  for (;;) {
-    try {
-      const found = await ask();
-      say("");
-      return found;
-    } catch (error) {
-      if (!(error instanceof TypeError || error.later) || !wanted()) throw error;
-      say("reconnecting …");
-      await new Promise((go) => setTimeout(go, 500 + 1000 * Math.random()));
-    }
-  }
-}
-
-function newKey() {
-  return crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
-}
-
-/** Accept a job, once however often it has to be said. */
-function submit(body, key = newKey(), wanted) {
-  return persistently(() => call("/v1/jobs", body, key), wanted);
-}
 
 function request(model, prompt, schemaText) {
   const body = { model, messages: [{ role: "user", content: prompt }], headrace: { on_retry: "reset" } };
@@ -231,7 +192,7 @@ function watchRows() {
   const open = rows.filter((row) => row.id && !row.ended);
   if (!socket && open.length) {
     const here = `${location.origin.replace(/^http/, "ws")}/v1/stream`;
-    const mine = (socket = new WebSocket(here, ["headrace.v1", ...(own ? [`bearer.${own}`] : [])]));
+    const mine = (socket = new WebSocket(here, ["headrace.v1", ...(getToken() ? [`bearer.${getToken()}`] : [])]));
     mine.onopen = watchRows;
     mine.onmessage = ({ data }) => onFrame(JSON.parse(data));
     mine.onclose = () => {
@@ -323,34 +284,6 @@ function remember() {
   } catch {
     // A full or forbidden storage only means that a reload forgets the table.
   }
-}
-
-// What both need
-
-function dollars(amount) {
-  return `$${amount < 0.01 ? amount.toPrecision(2) : amount.toFixed(2)}`;
-}
-
-function element(name, text) {
-  const made = document.createElement(name);
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
-function setText(id, text) {
-  const node = $(id);
-  const shown = node.textContent;
-  if (text === shown) return;
-  if (text.startsWith(shown) && node.firstChild) node.firstChild.appendData(text.slice(shown.length));
-  else node.textContent = text;
-}
-
-function say(text) {
-  $("connection").textContent = text;
-}
-
-function complain(error) {
-  $("problem").textContent = error.message;
 }
 
 function fromUrl() {

@@ -339,7 +339,7 @@ class ChoiceReducer:
             self.add_message([])
         said = "".join(self.text)
         self.details.settle()
-        calls, refusal = wire_calls(self.calls), "".join(self.refusal) or None
+        calls, refusal = self.calls.wire(), "".join(self.refusal) or None
         raw, notes = kept(self.raw) if self.raw else ({}, [])
         reason = self.finish_reason
         if reason is None:
@@ -392,13 +392,3 @@ def contradiction(what: str, said: str) -> CallError:
     return CallError(
         "provider_error", f"the provider's answer contradicts itself: {what}", partial=said, retryable=False
     )
-
-
-def wire_calls(calls: ToolCalls) -> list[dict[str, Any]]:
-    """The calls in OpenAI's shape, their ids unique."""
-    return [
-        {"id": id, "type": "custom", "custom": {"name": call.name, "input": call.raw}} | call.extra
-        if call.type == "custom"
-        else {"id": id, "type": "function", "function": {"name": call.name, "arguments": call.raw}} | call.extra
-        for id, call in calls.identified()
-    ]

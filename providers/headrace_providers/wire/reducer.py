@@ -18,7 +18,7 @@ from headrace.schema.modes import Mode
 from headrace.schema.validate import Later
 from headrace_providers.credentials import kept, without_keys
 from headrace_providers.off_loop import off_loop
-from headrace_providers.wire.choice_parts import ChoiceReducer, Delta, wire_calls
+from headrace_providers.wire.choice_parts import ChoiceReducer, Delta
 from headrace_providers.wire.content import is_empty, list_of, says_nothing
 from headrace_providers.wire.provider_errors import error_in, error_inside
 from headrace_providers.wire.structured import answer_of, as_text, without_foreign_calls
@@ -247,7 +247,7 @@ class Reducer:
             known["finish_reason"] = first.finish_reason if first else None
             error.details.setdefault("metadata", {name: value for name, value in known.items() if value})
         if first and first.calls:
-            error.details.setdefault("tool_calls", wire_calls(first.calls))
+            error.details.setdefault("tool_calls", first.calls.wire())
 
     @property
     def known_usage(self) -> Usage:

@@ -1,0 +1,44 @@
+"""One transport for each event loop: connections belong to a loop."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable
+
+from headrace import portal
+from headrace_providers.wire.transport import Transport
+
+
+class LoopTransports:
+    """The transports of one `owner`, made by `make` when a loop first needs one; with `given` that one for all."""
+
+    def __init__(self, owner: object, make: Callable[[], Transport], given: Transport | None):
+        self._owner = weakref.ref(owner)
+        self._make = make
+        self._given = given
+        self._made: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Transport] = weakref.WeakKeyDictionary()
+
+    def here(self) -> Transport:
+        """Return that of the running loop."""
+        if self._given is not None:
+            return self._given
+        loop = asyncio.get_running_loop()
+        transport = self._made.get(loop)
+        if transport is None:
+            transport = self._made[loop] = self._make()
+            owner = self._owner()
+            if portal.is_running_here() and owner is not None:  # who calls without `await` need not close anything
+                weakref.finalize(owner, portal.later, transport.close)
+        return transport
+
+    async def close(self) -> None:
+        """Close the connections of all loops. The next use connects again."""
+        if self._given is not None:
+            await self._given.close()
+        for loop, transport in list(self._made.items()):
+            if loop is asyncio.get_running_loop():
+                await transport.close()
+            elif loop.is_running():
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(transport.close(), loop))
+        self._made.clear()
