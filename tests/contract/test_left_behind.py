@@ -53,7 +53,7 @@ def test_the_service_ends_with_who_started_it(
     finally:
         process.wait(60) if process.poll() is None and sig != signal.SIGKILL else process.kill()
         process.wait()
-    until(lambda: tree(folder) == [], what="nothing is left", seconds=30)
+    until(lambda: tree(folder) == [], what="nothing is left", seconds=90)
 
 
 def test_the_tests_own_service_ends_with_them(folder: Path) -> None:
