@@ -92,7 +92,7 @@ class LogBuffer:
         text, _, data = payload.partition(b" ")
         try:
             id = EventId.parse(text.decode())
-        except ValueError:  # nobody's event: the log is the truth, and all the other rooms go on
+        except ValueError:  # nobody's event: the log is the truth, and all the other buffers go on
             self.fill()
             return
         if id <= self.top:

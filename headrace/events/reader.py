@@ -1,7 +1,7 @@
 """Reads event logs, for the client, the command line and the gateway: every event, in order, once.
 
-A viewer is a cursor, not a queue. It takes what follows from the room of its log, which all viewers in the process share, and
-reads pages from the Stream when it has fallen behind the room's ring. So joining late, resuming, reading slowly and losing
+A viewer is a cursor, not a queue. It takes what follows from the buffer of its log, which all viewers in the process share, and
+reads pages from the Stream when it has fallen behind the buffer's ring. So joining late, resuming, reading slowly and losing
 the link are one code path, and a viewer's memory does not grow.
 """
 
@@ -34,13 +34,13 @@ LOST_S = 60.0
 
 
 class Reader:
-    """One for a process and event loop. A room may hold `room_bytes`, all of them together `ring_bytes`."""
+    """One for a process and event loop. A buffer may hold `buffer_bytes`, all of them together `ring_bytes`."""
 
-    def __init__(self, ledger: Ledger, *, room_bytes: int = 1 << 20, ring_bytes: int = 256 << 20):
+    def __init__(self, ledger: Ledger, *, buffer_bytes: int = 1 << 20, ring_bytes: int = 256 << 20):
         self._ledger = ledger
         self._subscriber = Subscriber(ledger)
-        self._rooms: OrderedDict[str, LogBuffer] = OrderedDict()  # the one used last is last
-        self._room_bytes = room_bytes
+        self._buffers: OrderedDict[str, LogBuffer] = OrderedDict()  # the one used last is last
+        self._buffer_bytes = buffer_bytes
         self._ring_bytes = ring_bytes
         self._bytes = 0
         self._lingering: dict[str, asyncio.TimerHandle] = {}
@@ -61,64 +61,64 @@ class Reader:
             after = START
         if tail.ended and after > tail.id:
             raise lost_end(record)
-        viewer = Viewer(self, self._room(record), after)
+        viewer = Viewer(self, self._buffer(record), after)
         viewer.ended = tail.ended and after == tail.id
         return viewer
 
     def held(self) -> dict[str, int]:
         """Return how many logs it follows, and the bytes of their events in memory."""
-        return {"rooms": len(self._rooms), "ring_bytes": self._bytes}
+        return {"rooms": len(self._buffers), "ring_bytes": self._bytes}
 
     async def close(self) -> None:
         await stop(self._checking)
         for timer in self._lingering.values():
             timer.cancel()
-        await asyncio.gather(*(room.close() for room in self._rooms.values()))
-        self._rooms.clear()
+        await asyncio.gather(*(buffer.close() for buffer in self._buffers.values()))
+        self._buffers.clear()
         await self._subscriber.close()
 
-    def _room(self, record: str) -> LogBuffer:
-        room = self._rooms.get(record)
-        if room is not None and room.failure is not None:
-            self._forget(room)
-            room = None
-        if room is None:
-            room = LogBuffer(self._ledger, record, most_bytes=self._room_bytes, on_growth=self._on_growth)
-            self._rooms[record] = room
-            self._subscriber.listen(self._ledger.keys.channel(record), room)
-        self._rooms.move_to_end(record)
+    def _buffer(self, record: str) -> LogBuffer:
+        buffer = self._buffers.get(record)
+        if buffer is not None and buffer.failure is not None:
+            self._forget(buffer)
+            buffer = None
+        if buffer is None:
+            buffer = LogBuffer(self._ledger, record, most_bytes=self._buffer_bytes, on_growth=self._on_growth)
+            self._buffers[record] = buffer
+            self._subscriber.listen(self._ledger.keys.channel(record), buffer)
+        self._buffers.move_to_end(record)
         if self._checking is None or self._checking.done():
             self._checking = asyncio.create_task(self._check_tails())
-        return room
+        return buffer
 
-    def enter(self, room: LogBuffer, viewer: Viewer) -> None:
-        timer = self._lingering.pop(room.record, None)
+    def enter(self, buffer: LogBuffer, viewer: Viewer) -> None:
+        timer = self._lingering.pop(buffer.record, None)
         if timer is not None:
             timer.cancel()
-        room.viewers.add(viewer)
+        buffer.viewers.add(viewer)
 
-    def leave(self, room: LogBuffer, viewer: Viewer) -> None:
-        room.viewers.discard(viewer)
-        if not room.viewers and room.record not in self._lingering:
+    def leave(self, buffer: LogBuffer, viewer: Viewer) -> None:
+        buffer.viewers.discard(viewer)
+        if not buffer.viewers and buffer.record not in self._lingering:
             loop = asyncio.get_running_loop()
-            self._lingering[room.record] = loop.call_later(LINGER_S, self._close_room, room)
+            self._lingering[buffer.record] = loop.call_later(LINGER_S, self._close_buffer, buffer)
 
-    def _close_room(self, room: LogBuffer) -> None:
-        self._lingering.pop(room.record, None)
-        if not room.viewers:
-            self._forget(room)
+    def _close_buffer(self, buffer: LogBuffer) -> None:
+        self._lingering.pop(buffer.record, None)
+        if not buffer.viewers:
+            self._forget(buffer)
 
-    def _forget(self, room: LogBuffer) -> None:
-        if self._rooms.get(room.record) is room:
-            del self._rooms[room.record]
-            self._subscriber.leave(self._ledger.keys.channel(room.record))
-        room.drop_ring()
+    def _forget(self, buffer: LogBuffer) -> None:
+        if self._buffers.get(buffer.record) is buffer:
+            del self._buffers[buffer.record]
+            self._subscriber.leave(self._ledger.keys.channel(buffer.record))
+        buffer.drop_ring()
 
-    def _on_growth(self, room: LogBuffer, size: int) -> None:
+    def _on_growth(self, buffer: LogBuffer, size: int) -> None:
         self._bytes += size
         if self._bytes > self._ring_bytes:
-            for other in list(self._rooms.values()):
-                if other is not room and other.bytes:
+            for other in list(self._buffers.values()):
+                if other is not buffer and other.bytes:
                     other.drop_ring()
                     if self._bytes <= self._ring_bytes:
                         return
@@ -128,54 +128,54 @@ class Reader:
         clock = asyncio.get_running_loop().time
         away_since: float | None = None
         lost_since: dict[str, float] = {}
-        while self._rooms:
-            await asyncio.sleep(max(TICK_S, len(self._rooms) / MAX_CHECKS_A_S))
+        while self._buffers:
+            await asyncio.sleep(max(TICK_S, len(self._buffers) / MAX_CHECKS_A_S))
             now = clock()
-            idle = [room for room in self._rooms.values() if room.viewers and now - room.heard_at >= CHECK_S]
+            idle = [buffer for buffer in self._buffers.values() if buffer.viewers and now - buffer.heard_at >= CHECK_S]
             if not idle:
                 continue
-            for room in idle:
-                room.heard_at = now
+            for buffer in idle:
+                buffer.heard_at = now
             try:
                 tails = [tail for at in range(0, len(idle), CHECKS_AT_ONCE) for tail in await self._tails(idle[at:])]
                 away_since = None
             except AWAY as error:
                 away_since = away_since or now
                 if now - away_since > PATIENCE_S:
-                    for room in idle:
-                        room.on_failure(away_too_long(error))
+                    for buffer in idle:
+                        buffer.on_failure(away_too_long(error))
                 continue
-            for room, tail in zip(idle, tails, strict=True):
+            for buffer, tail in zip(idle, tails, strict=True):
                 if tail is None:
                     # Whoever holds the attempt writes the record again; when nobody does, nobody will.
-                    if now - lost_since.setdefault(room.record, now) > LOST_S:
-                        room.on_failure(Unknown(room.record.rpartition(":")[2], "the ledger has lost it"))
+                    if now - lost_since.setdefault(buffer.record, now) > LOST_S:
+                        buffer.on_failure(Unknown(buffer.record.rpartition(":")[2], "the ledger has lost it"))
                     continue
-                lost_since.pop(room.record, None)
+                lost_since.pop(buffer.record, None)
                 if isinstance(tail, Tail):
-                    self._compare(room, tail)
+                    self._compare(buffer, tail)
                 else:
-                    room.on_failure(tail)
+                    buffer.on_failure(tail)
 
-    def _compare(self, room: LogBuffer, tail: Tail) -> None:
-        if not room.begun or tail.id <= room.top:
-            room.late = 0
-            if not room.begun:
-                room.fill()
-            elif tail.ended and tail.id < room.top:
-                room.on_failure(lost_end(room.record))
+    def _compare(self, buffer: LogBuffer, tail: Tail) -> None:
+        if not buffer.begun or tail.id <= buffer.top:
+            buffer.late = 0
+            if not buffer.begun:
+                buffer.fill()
+            elif tail.ended and tail.id < buffer.top:
+                buffer.on_failure(lost_end(buffer.record))
             return
-        room.late += 1
-        room.fill()
-        if room.late >= LATE_BEFORE_RECYCLING:
-            room.late = 0
+        buffer.late += 1
+        buffer.fill()
+        if buffer.late >= LATE_BEFORE_RECYCLING:
+            buffer.late = 0
             self._subscriber.recycle()
 
-    async def _tails(self, rooms: list[LogBuffer]) -> list[Tail | Exception | None]:
-        """Of each room its tail, None without a record, or `Damaged`: one that cannot be read says nothing of the others."""
-        asked = rooms[:CHECKS_AT_ONCE]
-        replies = await log_tails(self._ledger, [room.record for room in asked])
-        return [tail_of(room.record, reply) for room, reply in zip(asked, replies, strict=True)]
+    async def _tails(self, buffers: list[LogBuffer]) -> list[Tail | Exception | None]:
+        """Of each buffer its tail, None without a record, or `Damaged`: one that cannot be read says nothing of the others."""
+        asked = buffers[:CHECKS_AT_ONCE]
+        replies = await log_tails(self._ledger, [buffer.record for buffer in asked])
+        return [tail_of(buffer.record, reply) for buffer, reply in zip(asked, replies, strict=True)]
 
 
 def tail_of(record: str, reply: LogTail | Exception | None) -> Tail | Exception | None:
@@ -203,15 +203,15 @@ class Viewer:
     is at the end already. Close it, or use it in a `with`.
     """
 
-    def __init__(self, reader: Reader, room: LogBuffer, cursor: EventId):
+    def __init__(self, reader: Reader, buffer: LogBuffer, cursor: EventId):
         self.cursor = cursor
         self.ended = False
         self._reader = reader
-        self._room = room
+        self._buffer = buffer
         self._news = asyncio.Event()
         self._group: list[Event] = []
         self._page_size = FIRST_PAGE
-        reader.enter(room, self)
+        reader.enter(buffer, self)
 
     def __enter__(self) -> Viewer:
         return self
@@ -220,7 +220,7 @@ class Viewer:
         self.close()
 
     def close(self) -> None:
-        self._reader.leave(self._room, self)
+        self._reader.leave(self._buffer, self)
 
     def wake(self) -> None:
         self._news.set()
@@ -252,8 +252,8 @@ class Viewer:
             group = await self._take()
             if group:
                 return self._handed(group)
-            if self._room.failure is not None:
-                raise self._room.failure
+            if self._buffer.failure is not None:
+                raise self._buffer.failure
             await self._news.wait()
         raise StopAsyncIteration
 
@@ -261,12 +261,12 @@ class Viewer:
         """The next events as far as they are in memory; none means that `news` is to be waited for, and None that only
         `next` can tell: it has to read, or to raise. For who watches thousands of logs and wants no task for each event."""
         self._news.clear()
-        room = self._room
-        if self.ended or self._group or room.failure is not None:
+        buffer = self._buffer
+        if self.ended or self._group or buffer.failure is not None:
             return None
-        if not room.begun or self.cursor >= room.top:
+        if not buffer.begun or self.cursor >= buffer.top:
             return []
-        return self._handed(room.after(self.cursor, PAGE)) if room.covers(self.cursor) else None
+        return self._handed(buffer.after(self.cursor, PAGE)) if buffer.covers(self.cursor) else None
 
     async def news(self) -> None:
         """Wait until something was told since `at_hand`, by the log or by a call of `wake`."""
@@ -278,26 +278,26 @@ class Viewer:
         return group
 
     async def _take(self) -> list[Event]:
-        room = self._room
-        while room.begun and self.cursor < room.top:
-            if room.covers(self.cursor):
-                return room.after(self.cursor, PAGE)
-            if not await room.reach_back():
+        buffer = self._buffer
+        while buffer.begun and self.cursor < buffer.top:
+            if buffer.covers(self.cursor):
+                return buffer.after(self.cursor, PAGE)
+            if not await buffer.reach_back():
                 return await self._page()
         return []
 
     async def _page(self) -> list[Event]:
-        while not (group := await self._room.page(self.cursor, self._page_size)):
-            tail = await self._room.tail()
+        while not (group := await self._buffer.page(self.cursor, self._page_size)):
+            tail = await self._buffer.tail()
             if tail is not None and tail.ended:
-                raise Gone(self._room.record.rpartition(":")[2], None)
-            if self._room.failure is not None:
+                raise Gone(self._buffer.record.rpartition(":")[2], None)
+            if self._buffer.failure is not None:
                 return []
             # The server lost the end of the log, or all of it: who writes it sends it again.
             await asyncio.sleep(LOOK_AGAIN_S)
         fitting = PAGE_BYTES * len(group) // (sum(len(event.data) for event in group) + 1)
         self._page_size = max(1, min(PAGE, 2 * self._page_size, fitting))
         first = group[0]
-        if self._room.totals or first.data.startswith(SNAPSHOT) or first.id.follows(self.cursor):
+        if self._buffer.totals or first.data.startswith(SNAPSHOT) or first.id.follows(self.cursor):
             return group
-        raise Gone(self._room.record.rpartition(":")[2], first.id)
+        raise Gone(self._buffer.record.rpartition(":")[2], first.id)

@@ -296,7 +296,7 @@ async def test_whoever_is_fenced_or_cancelled_is_told_at_the_next_write(ledger: 
 
 
 async def test_a_slow_viewer_waits_for_a_lost_log_to_come_back(ledger: Ledger) -> None:
-    reader = Reader(ledger, room_bytes=2000)
+    reader = Reader(ledger, buffer_bytes=2000)
     job = await begun(ledger)
     publisher = publisher_of(Flusher(ledger), job)
     viewer = await reader.view(ledger.keys.job(job.record_id))

@@ -156,7 +156,7 @@ async def test_a_log_past_its_lifetime_is_gone(ledger: Ledger, reader: Reader) -
 
 
 async def test_a_slow_viewer_pages_from_the_stream(ledger: Ledger) -> None:
-    reader = Reader(ledger, room_bytes=20_000)
+    reader = Reader(ledger, buffer_bytes=20_000)
     job_id, epoch = await running(ledger)
     slow = await reader.view(ledger.keys.job(job_id))
     fast = asyncio.create_task(ids(await reader.view(ledger.keys.job(job_id))))
@@ -168,7 +168,7 @@ async def test_a_slow_viewer_pages_from_the_stream(ledger: Ledger) -> None:
         assert await ids(slow) == whole[1:]
         late = await asyncio.gather(*[ids(await reader.view(ledger.keys.job(job_id))) for _ in range(20)])
     assert all(found == whole for found in late)
-    assert sum(room.bytes for room in reader._rooms.values()) <= 20_000
+    assert sum(buffer.bytes for buffer in reader._buffers.values()) <= 20_000
     await reader.close()
 
 

@@ -48,7 +48,7 @@ class Scene:
         self.chance = random.Random(seed)
         self.ledgers = [Ledger.at(url, namespace, retries=10) for _ in range(3)]
         self.writing, *watching = self.ledgers
-        self.readers = [Reader(watching[0]), Reader(watching[1], room_bytes=4000)]
+        self.readers = [Reader(watching[0]), Reader(watching[1], buffer_bytes=4000)]
         self.flusher = Flusher(self.writing)
         self.jobs: list[str] = []
         # The server is emptied only while each job has somebody who would restore it, and no zombie that could: for as

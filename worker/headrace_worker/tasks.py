@@ -30,7 +30,8 @@ from headrace_worker.engine.deployment_hold import Deferred
 from headrace_worker.execution.batch_join import join
 from headrace_worker.execution.job_attempt import Attempt
 from headrace_worker.execution.shard_attempt import ShardRun
-from headrace_worker.maintenance.leader import NO_ROOM, Tend
+from headrace_worker.maintenance.disk_guard import NO_ROOM
+from headrace_worker.maintenance.leader import Leader
 from headrace_worker.pool import HandBack
 from headrace_worker.quarantine import Quarantine
 from headrace_worker.service import Process
@@ -65,7 +66,7 @@ def register(app: Any) -> None:
         settings: Settings = app.headrace_settings
         role = next(iter(app.amqp.queues.consume_from))  # a worker reads one queue, and works as what it is called
         process = made = Process(settings, redis_url(settings), role)
-        process.loops.append(Tend(process).run)
+        process.loops.append(Leader(process).run)
         if role == QUARANTINE:
             quarantine = Quarantine(
                 process, settings.quarantine_processes, lambda record_id: cancel_revoked(made, record_id)

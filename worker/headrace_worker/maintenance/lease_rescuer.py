@@ -1,0 +1,44 @@
+"""Takes records back from workers that crashed: those whose lease ran out."""
+
+from __future__ import annotations
+
+import structlog
+
+from headrace.errors import Damaged
+from headrace.ledger.claim import LEASE_MS
+from headrace.ledger.recover import recover
+from headrace.ledger.server_check import server_uptime_ms
+from headrace_worker.service import Process
+
+log = structlog.get_logger("headrace.worker.tend")
+
+
+class LeaseRescuer:
+    """Recovers what crashed, but never judges before everybody had the time of a lease to beat."""
+
+    def __init__(self, process: Process):
+        self._process = process
+        self._ledger = process.ledger
+        self._recover_after = 0.0
+
+    def wait_a_lease(self, now: float) -> None:
+        """We were cut off, or stopped. Others may have been too: give them one lease to beat before judging."""
+        self._recover_after = now + LEASE_MS / 1000
+
+    async def hints(self, now: float) -> list[tuple[str, str]]:
+        """Return queues and records that were recovered, to be published."""
+        if now < self._recover_after or not await self._server_is_old_enough():
+            return []
+        try:
+            crashed = await recover(self._ledger)
+        except Damaged as damaged:  # on one of many: the others are recovered in the next round
+            crashed = []
+            await self._process.damage.expired(damaged)
+        for queue, record_id in crashed:
+            log.warning("its worker was lost", record=record_id, queue=queue)
+        return crashed
+
+    async def _server_is_old_enough(self) -> bool:
+        # After a restart of the server every lease looks expired, though the calls may all be running.
+        uptime_ms = await server_uptime_ms(self._ledger)
+        return uptime_ms is None or uptime_ms >= LEASE_MS
