@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
+import sys
 import tempfile
+import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from headrace.local.valkey import EmbeddedServer
@@ -23,6 +28,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--fuzz-seconds", type=float, default=20, help="how long each fuzz of the gateway goes on")
     parser.addoption("--soak-minutes", type=float, default=0.25, help="how long the soak test keeps the service busy")
+
+
+@pytest.fixture(autouse=True)
+def as_logging_was() -> Iterator[None]:
+    """A command that a test runs within its own process sets up logging as a program does: that ends with the test."""
+    loggers = [logging.getLogger(name) for name in (None, "headrace", "py.warnings")]
+    levels, handlers = [logger.level for logger in loggers], list(loggers[0].handlers)
+    hooks = sys.excepthook, sys.unraisablehook, threading.excepthook, warnings.formatwarning
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+    for handler in loggers[0].handlers[:]:
+        if handler not in handlers:
+            loggers[0].removeHandler(handler)
+    sys.excepthook, sys.unraisablehook, threading.excepthook, warnings.formatwarning = hooks
+    if structlog.is_configured():
+        structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
