@@ -241,13 +241,13 @@ async def test_a_job_that_ended_before_what_was_seen_is_told(ledger: Ledger, rea
     assert await read(ledger, reader, job_id) == [0]
 
 
-async def test_what_comes_while_a_room_reads_on_does_not_wait(ledger: Ledger, reader: Reader) -> None:
+async def test_what_comes_while_a_buffer_reads_on_does_not_wait(ledger: Ledger, reader: Reader) -> None:
     """A message during a read is not taken as it comes, and must not be forgotten: here it is the last for long."""
     job_id, epoch = await running(ledger)
     viewer = await reader.view(ledger.keys.job(job_id))
     await viewer.next()
-    room = viewer._room
-    read, gate, reading = room._read, asyncio.Event(), asyncio.Event()
+    buffer = viewer._buffer
+    read, gate, reading = buffer._read, asyncio.Event(), asyncio.Event()
 
     async def slowly(*arguments: Any) -> Any:
         entries = await read(*arguments)
@@ -255,8 +255,8 @@ async def test_what_comes_while_a_room_reads_on_does_not_wait(ledger: Ledger, re
         await gate.wait()
         return entries
 
-    room._read = slowly  # type: ignore[method-assign]
-    room.fill()
+    buffer._read = slowly  # type: ignore[method-assign]
+    buffer.fill()
     await reading.wait()
     await append(ledger, job_id, epoch, 2, [text(0)])
     await asyncio.sleep(0.05)  # its message has come
