@@ -104,11 +104,11 @@ async def test_a_first_read_that_meets_a_new_attempt_gives_that_one_alone(
     go_on, reading = asyncio.Event(), asyncio.Event()
     read_log = LogBuffer._read
 
-    async def slowly(room: LogBuffer, *arguments: Any) -> list[Event]:
-        entries = await read_log(room, *arguments) if held == "after" else []
+    async def slowly(buffer: LogBuffer, *arguments: Any) -> list[Event]:
+        entries = await read_log(buffer, *arguments) if held == "after" else []
         reading.set()
         await go_on.wait()
-        return entries if held == "after" else await read_log(room, *arguments)
+        return entries if held == "after" else await read_log(buffer, *arguments)
 
     monkeypatch.setattr(LogBuffer, "_read", slowly)
     job_id, epoch = await running(ledger)
