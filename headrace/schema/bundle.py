@@ -26,7 +26,7 @@ from headrace.schema.document import (
     joined,
     subschemas,
 )
-from headrace.schema.documents import Documents, Given, Unavailable, identifiers, normalized
+from headrace.schema.documents import Documents, Given, Unavailable, identifiers, is_same, normalized
 from headrace.schema.resources import NAMES
 from headrace.schema.validate import encoded
 from headrace.text.quoting import quoted
@@ -99,7 +99,7 @@ class Compound(Source):
         document = self._copied(document, name, reference, at)
         canonical = joined(name, document["$id"]) if isinstance(document.get("$id"), str) else name
         known = self._resources.get(canonical.partition("#")[0])
-        if known is not None and known == document:  # one document under two names
+        if known is not None and is_same(known, document):  # one document under two names
             self._resources[uri] = self._resources[name] = known
             return known
         self._check_identifiers(document, name)
@@ -225,7 +225,7 @@ class Compound(Source):
 
     def _check_identifiers(self, document: dict[str, Any], name: str) -> None:
         for _, uri, pointer, schema in identifiers({name: document}, self.dialect):
-            if uri in self._resources and self._resources[uri] != schema:
+            if uri in self._resources and not is_same(self._resources[uri], schema):
                 raise SchemaError(
                     f"schema at {pointer} of the document {quoted(name)}: another schema has the name {quoted(uri)} already",
                     pointer=pointer,
@@ -234,8 +234,9 @@ class Compound(Source):
                 )
 
     def _free_key(self, name: str) -> str:
-        taken = self.root.get(self.container)
-        while isinstance(taken, dict) and name in taken:
+        own = self.root.get(self.container)
+        taken = {*(own if isinstance(own, dict) else ()), *map(unescaped, self.keys.values())}
+        while name in taken:
             name += "_"
         return name
 

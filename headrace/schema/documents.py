@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, Protocol
 
+import msgspec
+
 from headrace.errors import InputError
 from headrace.schema.document import MAX_DEPTH, Dialect, joined, subschemas
 from headrace.text.quoting import quoted
@@ -50,7 +52,7 @@ class Given:
             uri = normalized(uri)
             if fragment:
                 raise InputError(f"documents: {quoted(name)}: a document's name has nothing after the `#`")
-            if uri in self._documents and self._documents[uri] != document:
+            if uri in self._documents and not is_same(self._documents[uri], document):
                 raise InputError(f"documents: two of them have the name {quoted(uri)}")
             self._documents[uri] = document
 
@@ -96,3 +98,13 @@ def normalized(uri: str) -> str:
     if not path or ":" in path.partition("/")[0] or path.startswith("//"):
         return uri
     return posixpath.normpath(path) + mark + query
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Return whether two schemas are the same JSON: to Python 1, 1.0 and true are equal."""
+    if one is other:
+        return True
+    try:
+        return msgspec.json.encode(one, order="sorted") == msgspec.json.encode(other, order="sorted")
+    except (TypeError, ValueError, RecursionError):  # what cannot be written is refused by whoever takes it
+        return False
