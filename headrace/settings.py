@@ -20,6 +20,7 @@ from headrace.errors import SettingsError, Unreachable, UntrustedFile
 from headrace.guards.ownership import check_trusted, read_trusted
 from headrace.text.masking import HIDDEN, masked
 from headrace.text.quoting import quoted, shortened
+from headrace.text.readable import UNREADABLE
 
 STATE_FOLDER = ".headrace"
 READY_FILE = "up.json"
@@ -269,7 +270,7 @@ def read_ready(state: Path) -> Ready | None:
     try:
         ready = msgspec.json.decode(text, type=Ready)
         os.kill(ready.pid, 0)
-    except (OSError, OverflowError, msgspec.DecodeError):
+    except (OSError, OverflowError, *UNREADABLE):
         return None
     if ready.embedded:
         # Left behind in a folder of temporary files that was cleaned since, its name is free for anybody.

@@ -132,7 +132,7 @@ class Gateway:
         body = await persistently(lambda: job_body(self.client.ledger, job))
         try:
             return msgspec.json.decode(body, type=Job) if body else None
-        except msgspec.DecodeError:  # of another version
+        except UNREADABLE:  # of another version, or damaged
             return None
 
     async def outcome(self, job: str) -> Outcome | None:

@@ -242,7 +242,7 @@ def merged_plugins(under: list[Any], over: list[Any]) -> list[Any]:
         id = plugin.get("id") if isinstance(plugin, dict) else None
         same = next((each for each in both if isinstance(each, dict) and each.get("id") == id), None)
         if same is None or id is None:
-            both.append(plugin)
+            both.append(dict(plugin) if isinstance(plugin, dict) else plugin)
         else:
             same |= plugin
     return both

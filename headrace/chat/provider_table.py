@@ -23,6 +23,7 @@ from headrace.schema.modes import Mode
 from headrace.settings import variable
 from headrace.text.masking import masked
 from headrace.text.quoting import quoted, shortened
+from headrace.text.readable import UNREADABLE
 
 OPENAI_RANGES: dict[str, tuple[float | None, float | None]] = {
     "temperature": (0.0, 2.0),
@@ -239,7 +240,7 @@ def providers(environ: Mapping[str, str]) -> dict[str, Provider]:
             raise SettingsError(f"{where}: cannot be read: {shortened(masked(str(error)))}") from None
     try:
         given = msgspec.json.decode(text, type=dict[Annotated[str, Meta(pattern=NAME)], Registration])
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise SettingsError(f"{where}: {shortened(str(error))}") from None
     for name, registration in given.items():
         if registration.like not in PROVIDERS:

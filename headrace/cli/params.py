@@ -17,6 +17,7 @@ from headrace.guards.small_files import read_stream, read_whole
 from headrace.jobs.build import tool_definitions
 from headrace.schema.python_types import answers
 from headrace.text.quoting import shortened
+from headrace.text.readable import UNREADABLE
 
 
 def given_schema(word: str | None, option: str = "--schema ", *, check: bool = True) -> tuple[Any, str | None]:
@@ -35,7 +36,7 @@ def given_schema(word: str | None, option: str = "--schema ", *, check: bool = T
         )
     except OSError as error:
         raise InputError(f"{word_said}: {error.strerror} (a JSON Schema file, or module:Type)") from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{word_said}: not JSON: {error}") from None
     if not isinstance(schema, dict):
         raise SchemaError(f"{word_said}: the schema must be a JSON object, not {type(schema).__name__}")
@@ -75,7 +76,7 @@ def given_tools(word: str | None) -> list[Any] | None:
         tools = msgspec.json.decode(read_whole(Path(word)))
     except OSError as error:
         raise InputError(f"--tools {word}: {error.strerror} (a JSON file with a list of tools)") from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise InputError(f"--tools {word}: not JSON: {error}") from None
     tools = tools.get("tools") if isinstance(tools, dict) else tools
     if not isinstance(tools, list) or not tools:

@@ -13,6 +13,7 @@ from headrace.errors import InputError, SchemaError
 from headrace.guards.small_files import read_whole
 from headrace.schema.bundle import MAX_BYTES, bundled
 from headrace.schema.documents import Unavailable
+from headrace.text.readable import UNREADABLE
 
 
 class Folder:
@@ -53,7 +54,7 @@ class Folder:
         except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError in Python 3.11 and 3.12
             reason = getattr(error, "strerror", None) or "its links lead in a circle"
             raise Unavailable(f"{path}: {reason}", "put the document there, or name the file where it is") from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise Unavailable(f"{path}: not JSON: {error}", "mend it: a document is one JSON Schema") from None
 
 

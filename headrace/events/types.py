@@ -16,6 +16,8 @@ from typing import Any, TypeVar, get_args
 import msgspec
 from msgspec import Struct
 
+from headrace.events.message_shape import check_base64, check_message
+
 T = TypeVar("T")
 JsonObject = dict[str, Any]
 K = TypeVar("K", bound="KeptEvent")
@@ -292,9 +294,9 @@ def decode_job_event(data: bytes) -> JobEvent:
         event = _decode_job(data)
     except msgspec.ValidationError as error:
         return _other(data, _JOB_NAMES, error)
-    kind = type(event)
-    if kind is AttemptStart or kind is AttemptRoute or kind is End:
-        _keep_unknown(event, msgspec.json.decode(data))
+    finish = _FINISHES.get(type(event))
+    if finish is not None:
+        finish(event, data)
     return event
 
 
@@ -332,3 +334,38 @@ def _keep_unknown(event: KeptEvent, fields: JsonObject) -> None:
     if unknown:
         # The fields that are known are in slots, so this is theirs alone; it is not encoded.
         vars(event).update({name: fields[name] for name in fields if name in unknown})
+
+
+def _finish_kept(event: KeptEvent, data: bytes) -> None:
+    _keep_unknown(event, msgspec.json.decode(data))
+
+
+def _check_raw(event: Raw, _: bytes) -> None:
+    for level, fields in event.o.items():
+        msgspec.convert(fields, list[Any] if level == "details" and event.i is None else JsonObject)
+
+
+def _check_audio(event: AudioDelta, _: bytes) -> None:
+    check_base64(event.d)
+
+
+def _check_snapshot(event: Snapshot, _: bytes) -> None:
+    for type, fields in ((AttemptStart, event.attempt), (AttemptRoute, event.route)):
+        if fields:
+            of_fields(type, fields)
+    if event.end is not None:
+        of_fields(End, event.end)
+    for message in (event.message, *(choice.message for choice in event.others or ())):
+        check_message(message)
+
+
+_FINISHES: dict[type[BaseEvent], Callable[[Any, bytes], None]] = {
+    AttemptStart: _finish_kept,
+    AttemptRoute: _finish_kept,
+    End: _finish_kept,
+    Raw: _check_raw,
+    AudioDelta: _check_audio,
+    Snapshot: _check_snapshot,
+}
+"""What is to be done with an event once it is decoded: what its fields cannot say of themselves is checked, so that a fold takes
+whatever was decoded."""

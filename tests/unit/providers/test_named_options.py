@@ -17,7 +17,7 @@ from headrace_providers.wire.transport import Deadlines
 
 from headrace.batches.build import make_template
 from headrace.batches.template import Item, Template
-from headrace.chat.options import Options
+from headrace.chat.options import Options, merged_plugins
 from headrace.chat.provider_table import PROVIDERS, endpoint, providers
 from headrace.chat.tools import ToolDefinitions
 from headrace.errors import InputError
@@ -387,3 +387,9 @@ def test_a_configuration_keeps_them() -> None:
 def test_plugins_without_an_id_stand_beside_each_other() -> None:
     body = body_of("openrouter", plugins=[{"engine": "x"}], extra_body={"plugins": [{"id": "web"}, {"engine": "y"}]})
     assert body["plugins"] == [{"id": "web"}, {"engine": "y"}, {"engine": "x"}]
+
+
+def test_a_list_of_plugins_is_the_callers_own() -> None:
+    given = [{"id": "web", "a": 1}, {"id": "web", "b": 2}]
+    assert merged_plugins([], given) == [{"id": "web", "a": 1, "b": 2}]
+    assert given == [{"id": "web", "a": 1}, {"id": "web", "b": 2}]
