@@ -107,7 +107,8 @@ class ChoiceParts:
             self.tools[call.get("index", position)] = tool
         audio = dict(message.get("audio", {}))
         data = audio.pop("data", "")
-        self.audio, self.sound = audio, [base64.b64decode(data)] if data else []
+        sound = base64.b64decode(data)
+        self.audio, self.sound = audio, [sound] if sound else []
         self.details = list(message.get("reasoning_details", ()))
         self.lists = {name: list(message.get(name, ())) for name in LISTS.values()}
         self.extra = {level: dict(fields) for level, fields in (extra or {}).items()}
@@ -207,8 +208,8 @@ class Fold:
 
     def _audio(self, event: AudioDelta) -> None:
         parts = self.choice(event.c)
-        if event.d:
-            parts.sound.append(base64.b64decode(event.d))
+        if sound := base64.b64decode(event.d):
+            parts.sound.append(sound)
         if event.audio_id:
             parts.audio["id"] = event.audio_id
         if event.tr:

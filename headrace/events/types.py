@@ -341,8 +341,8 @@ def _finish_kept(event: KeptEvent, data: bytes) -> None:
 
 
 def _check_raw(event: Raw, _: bytes) -> None:
-    for level, fields in event.o.items():
-        msgspec.convert(fields, list[Any] if level == "details" and event.i is None else JsonObject)
+    for level, fields in event.o.items() if event.i is None else ():  # those of a tool call are fields themselves
+        msgspec.convert(fields, list[Any] if level == "details" else JsonObject)
 
 
 def _check_audio(event: AudioDelta, _: bytes) -> None:

@@ -99,3 +99,16 @@ def test_what_is_decoded_is_taken(events: list[dict[str, Any]]) -> None:
 def test_what_no_fold_can_take_is_damaged(event: dict[str, Any]) -> None:
     with pytest.raises(Damaged, match="cannot be read"):
         Event(EventId(1, 1), json.dumps(event).encode()).decode("job_x")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"t": "raw", "i": 0, "o": {"extra_content": "", "details": 5}},
+        {"t": "raw", "o": {"message": {"a": None}, "details": [None]}},
+        {"t": "snapshot", "message": {"content": None, "tool_calls": [{"index": 0, "extra_content": 5}], "new": [1]}},
+    ],
+    ids=json.dumps,
+)
+def test_fields_without_a_name_may_be_anything(event: dict[str, Any]) -> None:
+    Event(EventId(1, 1), json.dumps(event).encode()).decode("job_x")
