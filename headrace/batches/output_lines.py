@@ -266,27 +266,3 @@ def usage_of(usage: _Usage | None) -> Usage:
         usage.prompt_tokens_details.cached_tokens,
         usage.completion_tokens_details.reasoning_tokens,
     )
-
-
-class _Named(msgspec.Struct):
-    custom_id: str
-
-
-def custom_id_of(line: bytes) -> str | None:
-    """The custom_id of an input or output line; None for no line."""
-    return msgspec.json.decode(line, type=_Named).custom_id if line else None
-
-
-def is_row(row: bytes) -> bool:
-    """Return whether a row of a shard can be written into the output: its kind, and a line of that kind, or where it lies."""
-    kind, line = row[:1], row[1:]
-    if kind.lower().decode(errors="replace") not in KIND_OF_STATE.values():
-        return False
-    if kind.isupper():
-        _, *numbers = line.rsplit(b" ", 2)
-        return len(numbers) == 2 and all(number.isdigit() and len(number) < 16 for number in numbers) and line.isascii()
-    try:
-        _, completion, _ = outcome_of(line, structured=False)
-    except (StorageError, *UNREADABLE):
-        return False
-    return b"\n" not in line and (completion is not None) == (kind == b"s")

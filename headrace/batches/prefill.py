@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from headrace.batches.output_lines import custom_id_of
+from headrace.batches.input_order import custom_id_of, in_input_order
+from headrace.batches.stored_row import LinePointer
 from headrace.errors import CODES, InputError
 from headrace.storage.local import FileStore
 from headrace.text.quoting import quoted
@@ -86,19 +87,12 @@ def index_prefill(
     """
 
     def entries() -> Iterator[bytes]:
-        paid = _placed(store.lines(f"{batch_id}/{SUCCESSES}"), lambda line: "s")
-        failed: Iterator[tuple[str | None, Kept | None]] = iter(())
+        files = [_placed(store.lines(f"{batch_id}/{SUCCESSES}"), lambda line: "s")]
         if codes is not None:
-            failed = _placed(store.lines(f"{batch_id}/{FAILURES}"), partial(_kept_kind, codes))
-        nothing: tuple[str | None, Kept | None] = (None, None)
-        success, failure = next(paid, nothing), next(failed, nothing)
-        for line, raw in enumerate(store.lines(f"{batch_id}/input.jsonl")):
-            name, kept = custom_id_of(raw), None
-            if success[0] is not None and success[0] == name:
-                kept, success = success[1], next(paid, nothing)
-            elif failure[0] is not None and failure[0] == name:
-                kept, failure = failure[1], next(failed, nothing)
-            yield kept.pack() if kept is not None and line not in again else bytes(ENTRY_BYTES)
+            files.append(_placed(store.lines(f"{batch_id}/{FAILURES}"), partial(_kept_kind, codes)))
+        ordered = in_input_order(store.lines(f"{batch_id}/input.jsonl"), *files)
+        for number, (_, _, kept) in enumerate(ordered):
+            yield kept.pack() if kept is not None and number not in again else bytes(ENTRY_BYTES)
 
     store.commit(f"{batch_id}/{INDEX}", entries())
 
@@ -108,7 +102,7 @@ def _kept_kind(codes: frozenset[str], line: bytes) -> str | None:
     return None if code in codes else KIND_OF_CODE.get(code, "f")
 
 
-def _placed(lines: Iterable[bytes], kind_of: Callable[[bytes], str | None]) -> Iterator[tuple[str | None, Kept | None]]:
+def _placed(lines: Iterable[bytes], kind_of: Callable[[bytes], str | None]) -> Iterator[tuple[str, Kept | None]]:
     """Of each line the custom_id, and where it lies if it is kept."""
     offset = 0
     for line in lines:
@@ -126,7 +120,7 @@ def kept_rows(
     rows, codes = [], {}
     for number, line in kept(index):
         file = f"{batch_id}/{line.file}"
-        rows.append((number, f"{line.kind.upper()}{file} {line.offset} {line.length}".encode()))
+        rows.append((number, line.kind.upper().encode() + LinePointer(file, line.offset, line.length).encode()))
         if line.kind != "s":
             codes[number] = code_of(store.read(file, line.offset, line.length))
     return rows, codes

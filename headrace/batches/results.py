@@ -13,8 +13,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from headrace.batches.ingest import read_index
-from headrace.batches.output_lines import KIND_OF_STATE, custom_id_of, is_row, outcome_of
+from headrace.batches.input_order import custom_id_of, in_input_order
+from headrace.batches.output_lines import outcome_of
 from headrace.batches.refusals import BY_TYPE, Refusals, refusals_among
+from headrace.batches.stored_row import is_row, kind_of, line_of
 from headrace.chat.completion import Completion
 from headrace.errors import Damaged, Failure, InputError, JobFailed, StorageError, Unknown
 from headrace.events.reader import Reader
@@ -32,7 +34,6 @@ from headrace.waiting import persistently
 T = TypeVar("T")
 
 PAGE = 256
-KINDS = frozenset(kind.encode() for letter in KIND_OF_STATE.values() for kind in (letter, letter.upper()))
 LOOK_S = 1.0
 """A row may be checkpointed without an event of its own (they come four times a second): then it is found by looking."""
 
@@ -183,16 +184,11 @@ class ResultLines:
         return [line[1:].rstrip(b"\n") for line in islice(self._store.lines(part), done, done + PAGE)]
 
     def _lines_of(self, rows: list[bytes]) -> list[bytes]:
-        lines = []
         for row in rows:
-            if row[:1] not in KINDS or (row[:1].isupper() and not is_row(row)):
+            kind = kind_of(row)
+            if kind is None or (kind.isupper() and not is_row(row)):
                 raise Damaged(self._id, "one of its rows in Redis cannot be read")
-            if row[:1].isupper():
-                name, offset, length = row[1:].decode().rsplit(" ", 2)
-                lines.append(self._store.read(name, int(offset), int(length)).rstrip(b"\n"))
-            else:
-                lines.append(row[1:])
-        return lines
+        return [line_of(row, self._store) for row in rows]
 
     async def _closed(self, given: int) -> AsyncGenerator[list[bytes]]:
         output, errors = await self._field("output"), await self._field("errors")
@@ -225,19 +221,11 @@ def merge(store: FileStore, source: str, output: str, errors: str) -> Iterator[b
 
 def merged(store: FileStore, source: str, output: str, errors: str) -> Iterator[tuple[bool, bytes]]:
     """As `merge`, each with whether it is of the output."""
-    good, bad = store.lines(output), store.lines(errors)
-    line, error = next(good, b""), next(bad, b"")
-    known = custom_id_of(line)
-    for raw in store.lines(source):
-        if line and custom_id_of(raw) == known:
-            yield True, line.rstrip(b"\n")
-            line = next(good, b"")
-            known = custom_id_of(line)
-        elif error:
-            yield False, error.rstrip(b"\n")
-            error = next(bad, b"")
-        else:
+    files = [((custom_id_of(line), line) for line in store.lines(name)) for name in (output, errors)]
+    for _, file, line in in_input_order(store.lines(source), *files):
+        if line is None:
             raise InputError(f"{output} and {errors} do not hold all items of {source}")
+        yield file == 0, line.rstrip(b"\n")
 
 
 async def wait_at_most(wait: Callable[[], Any], seconds: float) -> None:

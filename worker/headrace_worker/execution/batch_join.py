@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import msgspec
 
 from headrace.batches.ingest import read_index
-from headrace.batches.output_lines import KIND_OF_STATE, error_line, is_row
+from headrace.batches.output_lines import KIND_OF_STATE, error_line
 from headrace.batches.prefill import kept_rows
+from headrace.batches.stored_row import is_row
 from headrace.batches.template import Item
 from headrace.errors import Failure
 from headrace.ledger.batch_record import BatchRecord, parts_of_shards

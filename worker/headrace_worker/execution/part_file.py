@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
+from headrace.batches.stored_row import line_of
 from headrace.errors import StorageError
 from headrace.storage.local import FileStore
 
@@ -12,11 +13,7 @@ from headrace.storage.local import FileStore
 def part_lines(store: FileStore, rows: dict[int, bytes]) -> Iterable[bytes]:
     """The lines of a part: in input order, the kind byte in front, whatever lies in a segment fetched from there."""
     for _, row in sorted(rows.items()):
-        kind = row[:1]
-        if kind.isupper():
-            name, offset, length = row[1:].decode().rsplit(" ", 2)
-            row = kind.lower() + store.read(name, int(offset), int(length)).rstrip(b"\n")
-        yield row + b"\n"
+        yield row[:1].lower() + line_of(row, store) + b"\n"
 
 
 async def with_room(write: Callable[[], object], *, patience_s: float = 600.0) -> None:

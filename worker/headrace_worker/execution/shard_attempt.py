@@ -14,8 +14,9 @@ import structlog
 from headrace_providers.off_loop import contained
 from headrace_providers.wire.provider_errors import is_configuration, unstorable
 
-from headrace.batches.output_lines import error_line, is_row, success_line
+from headrace.batches.output_lines import error_line, success_line
 from headrace.batches.prefill import kept_rows
+from headrace.batches.stored_row import LinePointer, is_row
 from headrace.batches.template import Item, Template
 from headrace.errors import CallError, Failure, Finished, Refused, Spill, StorageError
 from headrace.ledger.batch_record import BatchRecord
@@ -346,8 +347,8 @@ class ShardRun:
             if row.kind.isupper():
                 placed.append(row)
                 continue
-            place = f"{name} {offset} {len(row.line)}".encode()
-            placed.append(CheckpointRow(row.index, row.kind.upper(), place, row.counters))
+            pointer = LinePointer(name, offset, len(row.line))
+            placed.append(CheckpointRow(row.index, row.kind.upper(), pointer.encode(), row.counters))
             offset += len(row.line)
         lines = [row.line for row in rows if row.kind.islower()]
         await with_room(lambda: self.store.commit(name, lines))
