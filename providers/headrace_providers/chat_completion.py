@@ -42,7 +42,7 @@ from headrace_providers.credentials import remember_endpoint, remember_headers
 from headrace_providers.loop_transports import LoopTransports
 from headrace_providers.parsers import PARSERS
 from headrace_providers.response import Response, Stream, Switches, fitting, response_of
-from headrace_providers.retry import Retry
+from headrace_providers.retry import Retry, retried
 from headrace_providers.wire.answer_end import fill
 from headrace_providers.wire.choice_parts import Delta
 from headrace_providers.wire.provider_errors import without_credentials
@@ -302,17 +302,18 @@ class ChatCompletion:
             if on_delta is not None:
                 on_delta(delta)
 
-        clock, attempt = asyncio.get_running_loop().time, 0
+        clock, attempts = asyncio.get_running_loop().time, 0
         begun = clock()
-        while True:
-            attempt += 1
-            try:
-                return await self._attempt(job, request_id, deliver if on_delta else None)
-            except CallError as error:
-                wait_s = None if delivered else self.retry.wait_s(error, attempt, clock() - begun)
-                if wait_s is None:
-                    raise
-            await asyncio.sleep(wait_s)
+
+        def wait_s(error: CallError) -> float | None:
+            return None if delivered else self.retry.wait_s(error, attempts, clock() - begun)
+
+        async def attempt() -> Completion:
+            nonlocal attempts
+            attempts += 1
+            return await self._attempt(job, request_id, deliver if on_delta else None)
+
+        return await retried(attempt, wait_s=wait_s, pause=asyncio.sleep)
 
     def body(self, job: Job) -> Body:
         """Return the JSON body of the request that `job` makes."""

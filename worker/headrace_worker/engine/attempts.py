@@ -1,0 +1,173 @@
+"""The attempts at one completion: each waits for its deployment and a slot, calls, and decides what its failure means.
+
+The budget is five calls for a job, kept across waits (`tries`). What a rate limit refused does not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from headrace_providers.chat_completion import ChatCompletion
+from headrace_providers.retry import DEFAULT, retried
+from headrace_providers.wire.admission import ADMIT
+from headrace_providers.wire.choice_parts import Delta
+from headrace_providers.wire.provider_errors import is_configuration
+
+from headrace.chat.completion import Completion
+from headrace.errors import CallError, InputError
+from headrace.jobs.job import Job
+from headrace.schema.modes import Mode
+from headrace_worker.engine.call_slots import Slots
+from headrace_worker.engine.deployment_hold import DRAINING, Deferred, DeploymentHold, HeldCall
+from headrace_worker.engine.reask import Reasks
+from headrace_worker.engine.tries import Tries
+
+OnConfiguration = Callable[[CallError], Awaitable[None]]
+"""Told of a failure that is not the item's but of how the deployment is configured, before any further call goes out."""
+
+
+class Watch(Protocol):
+    """The listener that is told of the calls that one job makes."""
+
+    def calling(self, provider: str, model: str, mode: Mode | None) -> None:
+        """A call goes out: none of the answers that are there already would do. `mode` is how the schema is put to it."""
+        ...
+
+    def delta(self, delta: Delta) -> None: ...
+    def waiting(self, phase: str, detail: str) -> None: ...
+    async def restart(self, reason: str) -> int:
+        """Void what was shown, and return the epoch of the calls that follow. `reason` is one word."""
+        ...
+
+
+class Attempts:
+    """The attempts at `job` with `provider`, each within `hold` and one of `slots`; `pause` waits between two of them. The
+    other arguments are those of `Engine.ask`."""
+
+    def __init__(
+        self,
+        provider: ChatCompletion,
+        job: Job,
+        mode: Mode | None,
+        *,
+        hold: DeploymentHold,
+        slots: Slots,
+        pause: Callable[[float, str], Awaitable[None]],
+        identity: str,
+        epoch: int,
+        tries: Tries,
+        watch: Watch | None,
+        admit: Callable[[], Awaitable[None]] | None,
+        on_configuration: OnConfiguration | None,
+    ):
+        self._provider = provider
+        self._job = job
+        self._mode: Mode | None = mode
+        self._hold = hold
+        self._slots = slots
+        self._pause = pause
+        self._identity = identity
+        self._rank = self._epoch = epoch
+        self._tries = tries
+        self._watch = watch
+        self._admit = admit
+        self._on_configuration = on_configuration
+        self._reasks = Reasks(job)
+        self._shown = False
+        self._void = ""  # why what was shown is void: the code of the failure after it
+        self._again = False
+        self._waits: tuple[float, str] | None = None
+
+    async def completion(self) -> Completion:
+        """Raises `CallError` or `Deferred`."""
+        return await retried(self._attempt, wait_s=lambda _: 0.0 if self._again else None, pause=self._wait)
+
+    async def _attempt(self) -> Completion:
+        while True:
+            call = await self._enter()
+            try:
+                if self._void and self._watch is not None:
+                    await self._admitted()  # or a record that is another's would get a new epoch
+                    self._epoch, self._void = await self._watch.restart(self._void), ""
+                self._shown = False
+                async with self._slots.hold(self._rank):
+                    await self._admitted()
+                    if call.void:
+                        continue
+                    try:
+                        return await self._call(call)
+                    except CallError as error:
+                        failure = error
+                    except InputError as error:  # the request cannot be made
+                        failure = CallError("invalid_request", str(error))
+                raise await self._failed(call, failure)
+            finally:
+                call.leave()
+
+    async def _call(self, call: HeldCall) -> Completion:
+        watch, tries = self._watch, self._tries
+
+        def deliver(delta: Delta) -> None:
+            if not self._shown:
+                call.answered()
+            self._shown = True
+            if watch is not None:
+                watch.delta(delta)
+
+        ADMIT.set(self._admit)
+        tries.calls += 1
+        tries.calling = True
+        try:
+            if watch is not None:
+                watch.calling(self._provider.facts.name, self._job.model, self._mode)
+            completion = await self._provider.complete(
+                self._reasks.job,
+                request_id=f"{self._identity}.{self._epoch}.{tries.calls}",
+                on_delta=deliver if watch is not None and self._job.stream else None,
+            )
+            call.answered()
+            return self._reasks.completed(completion)
+        finally:
+            tries.calling = False
+
+    async def _failed(self, call: HeldCall, failure: CallError) -> CallError:
+        """Decide whether and when another attempt follows; return what to raise."""
+        self._void = failure.code if self._shown else ""
+        held = call.failed(failure)
+        self._waits, self._again = None, True
+        if self._reasks.ask(failure):
+            return failure
+        if failure.code != "rate_limited":
+            self._tries.spent += 1
+        showable = not self._shown or (self._watch is not None and self._job.on_retry == "reset")
+        if showable and DEFAULT.is_left(failure, self._tries.spent):
+            if not held:
+                self._waits = DEFAULT.pause_s(failure, self._tries.calls), failure.code
+            return failure
+        self._again = False
+        if self._on_configuration is not None and is_configuration(failure):
+            call.misconfigured()
+            await self._on_configuration(failure)
+        return self._reasks.failed(failure)
+
+    async def _wait(self, _: float) -> None:
+        if self._waits is None:  # asked again at once, or the deployment's hold says when
+            return
+        wait_s, reason = self._waits
+        if self._watch is not None:
+            self._watch.waiting("retrying", reason)
+        await self._pause(wait_s, reason)
+
+    async def _enter(self) -> HeldCall:
+        try:
+            return await self._hold.enter(cautious=self._on_configuration is not None)
+        except Deferred as deferred:
+            if self._watch is not None and deferred.reason != DRAINING:
+                phase = "rate_limited" if deferred.reason == "rate_limited" else "retrying"
+                self._watch.waiting(phase, deferred.detail)
+            raise
+
+    async def _admitted(self) -> None:
+        if self._admit is not None:
+            await self._admit()
