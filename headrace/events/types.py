@@ -340,6 +340,16 @@ def _finish_kept(event: KeptEvent, data: bytes) -> None:
     _keep_unknown(event, msgspec.json.decode(data))
 
 
+def _finish_end(event: End, data: bytes) -> None:
+    _finish_kept(event, data)
+    _check_error(event.error)
+
+
+def _check_error(error: JsonObject | None) -> None:
+    for name in ("code", "message"):
+        msgspec.convert((error or {}).get(name), str | None)
+
+
 def _check_raw(event: Raw, _: bytes) -> None:
     for level, fields in event.o.items() if event.i is None else ():  # those of a tool call are fields themselves
         msgspec.convert(fields, list[Any] if level == "details" else JsonObject)
@@ -354,7 +364,7 @@ def _check_snapshot(event: Snapshot, _: bytes) -> None:
         if fields:
             of_fields(type, fields)
     if event.end is not None:
-        of_fields(End, event.end)
+        _check_error(of_fields(End, event.end).error)
     for message in (event.message, *(choice.message for choice in event.others or ())):
         check_message(message)
 
@@ -362,7 +372,7 @@ def _check_snapshot(event: Snapshot, _: bytes) -> None:
 _FINISHES: dict[type[BaseEvent], Callable[[Any, bytes], None]] = {
     AttemptStart: _finish_kept,
     AttemptRoute: _finish_kept,
-    End: _finish_kept,
+    End: _finish_end,
     Raw: _check_raw,
     AudioDelta: _check_audio,
     Snapshot: _check_snapshot,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from busy import scaled_s
 from celery import Celery
 from hooked import hooked
 
@@ -23,6 +24,7 @@ from headrace.local.valkey import die_with_parent
 
 
 def until(condition: Callable[[], Any], timeout_s: float = 10.0, what: str = "") -> Any:
+    timeout_s = scaled_s(timeout_s)
     deadline = time.monotonic() + timeout_s
     while True:
         if value := condition():

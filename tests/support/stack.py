@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from busy import scaled_s
 from headrace_rehearsal import account
 
 DEADLINE_S = 60.0
@@ -116,7 +117,7 @@ def started(folder: Path, *arguments: str, environment: dict[str, str] | None = 
 
 def until(holds: Callable[[], Any], *, what: str, seconds: float = DEADLINE_S) -> Any:
     """Wait until `holds()` is true and return what it returned; fail with `what` after the deadline."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + scaled_s(seconds)
     while True:
         found = holds()
         if found:

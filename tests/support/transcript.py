@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import msgspec
+from busy import scaled_s
 from hypothesis import strategies as st
 
 from headrace.events.fold import Fold, fold
@@ -67,6 +68,7 @@ class Transcript:
     ) -> None:
         """U6: no event came later than `most_s` after it was in the log and its viewer connected. The times `away_s`, from
         and to, in which nobody was answered, do not count."""
+        most_s = scaled_s(most_s)
         for event, (since_s, at_s) in zip(self.events, self._waited_s, strict=True):
             if event.id in written_s:
                 from_s = max(written_s[event.id], since_s)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any, get_args
 
 import pytest
+from headrace_api.views import VIEWS, Replay, Subject
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,7 +49,8 @@ RIGHT = {
     "others": st.lists(mostly({"c": WHOLE, "message": MESSAGE, "logprobs": LOGPROBS, "extra": LEVELS}), max_size=2),
     "attempt": mostly({"n": WHOLE, "reset": st.booleans(), "reason": TEXT}),
     "route": mostly({"provider": TEXT, "model": TEXT, "deployment": TEXT}),
-    "end": mostly({"status": TEXT, "finish": LISTS}),
+    "end": mostly({"status": TEXT, "finish": LISTS, "error": mostly({"code": TEXT, "message": TEXT})}),
+    "error": mostly({"code": TEXT, "message": TEXT}),
     "extra": LEVELS,
     "logprobs": LOGPROBS,
     "o": LEVELS,
@@ -79,6 +82,22 @@ def test_what_is_decoded_is_taken(events: list[dict[str, Any]]) -> None:
     assert again.message == fold.message
 
 
+@given(st.sampled_from(sorted(VIEWS)), st.lists(EVENTS, max_size=6))
+def test_what_is_decoded_is_shown(view: str, events: list[dict[str, Any]]) -> None:
+    replay = Replay(VIEWS[view], Subject(job="job_x", model="p/m"))
+    for number, event in enumerate(events, 1):
+        with suppress(Damaged):
+            replay.add(Event(EventId(1, number), json.dumps(event).encode()))
+
+
+@pytest.mark.parametrize("view", sorted(VIEWS))
+def test_a_tool_call_without_an_id_is_shown(view: str) -> None:
+    call = {"type": "function", "function": {"name": "find", "arguments": "{}"}}
+    line = json.dumps({"t": "snapshot", "message": {"tool_calls": [call]}}).encode()
+    frames = Replay(VIEWS[view], Subject(job="job_x")).add(Event(EventId(1, 1), line))
+    assert b"find" in b"".join(frame.data for frame in frames)
+
+
 @pytest.mark.parametrize(
     "event",
     [
@@ -93,6 +112,9 @@ def test_what_is_decoded_is_taken(events: list[dict[str, Any]]) -> None:
         {"t": "snapshot", "others": [{"c": 1, "message": {"audio": 5}}]},
         {"t": "snapshot", "attempt": {"n": "x"}},
         {"t": "snapshot", "end": {"status": 5}},
+        {"t": "end", "status": "failed", "error": {"code": [[]]}},
+        {"t": "end", "status": "failed", "error": {"message": 5}},
+        {"t": "snapshot", "end": {"status": "failed", "error": {"code": {}}}},
     ],
     ids=json.dumps,
 )

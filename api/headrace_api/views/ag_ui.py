@@ -118,7 +118,7 @@ class AgUi(View):
                 events += self._events(kind(d=message[name]))
         for place, call in enumerate(message.get("tool_calls") or ()):
             function = call.get("function") or {}
-            events += self._events(ToolStart(i=place, call_id=call["id"], name=function.get("name", "")))
+            events += self._events(ToolStart(i=place, call_id=call.get("id", ""), name=function.get("name", "")))
             events += self._events(ToolDelta(i=place, d=function.get("arguments", "")))
         return events
 

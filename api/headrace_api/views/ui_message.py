@@ -141,7 +141,7 @@ class UiMessage(View):
                 chunks += self._chunks(listed(a=one))
         for place, call in enumerate(message.get("tool_calls") or ()):
             function = call.get("function") or {}
-            chunks += self._chunks(ToolStart(i=place, call_id=call["id"], name=function.get("name", "")))
+            chunks += self._chunks(ToolStart(i=place, call_id=call.get("id", ""), name=function.get("name", "")))
             chunks += self._chunks(ToolDelta(i=place, d=function.get("arguments", "")))
         return chunks
 
