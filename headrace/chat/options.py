@@ -202,43 +202,52 @@ def set_in(options: Options) -> dict[str, Any]:
 
 
 def laid_over(under: Options, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of `under` with `given` over them. Its `extra_body` is merged over what is under it at every level: over
-    `extra_body` and, for what `given` does not name itself, over named options, objects (plug-ins by their `id`) and those that
-    a provider knows as a key of an object. What it names comes over the same key of the `extra_body` under it."""
+    """The options of `under` with `given` over them: what `given` says, by whichever name, is what counts.
+
+    Its `extra_body` is merged over what is under it at every level: over `extra_body` and, for what `given` does not name
+    itself, over named options, objects (plug-ins by their `id`) and those that a provider knows as a key of an object. What it
+    names comes over the same key of the `extra_body` under it.
+    """
     both = {**set_in(under), **given}
     limit = ONE_LIMIT if given.get("max_tokens") is not None else frozenset[str]()
     named = {name for name, value in given.items() if value is not None and not isinstance(value, dict)} | limit
     below = {name: value for name, value in (under.extra_body or {}).items() if name not in named}
     extra = given.get("extra_body")
-    if isinstance(extra, dict):
-        below = merged(below, extra)
-        for name, value in extra.items():
-            ours = getattr(under, name, None) if name in OBJECTS and name not in given else None
-            if isinstance(ours, dict) and isinstance(value, dict):
-                both[name] = merged(ours, value)
-            elif name == "plugins" and isinstance(ours, list) and isinstance(value, list):
-                both[name] = merged_plugins(ours, value)
-        web = next((each for each in plugins_of(extra) if each.get("id") == "web"), None)
-        if web and "web_search_options" not in given and under.web_search_options is not None:
-            both["web_search_options"] = {key: own for key, own in under.web_search_options.items() if key not in web}
-        for option, (name, key) in OTHER_NAMES:
-            value = extra.get(name)
-            if option not in given and isinstance(value, dict) and value.get(key) is not None:
-                both.pop(option, None)
+    over: Mapping[str, Any] = extra if isinstance(extra, dict) else {}
+    if over:
+        plugins = below.get("plugins")
+        below = merged(below, over)
+        if isinstance(plugins, list) and isinstance(over.get("plugins"), list):
+            below["plugins"] = merged_plugins(plugins, over["plugins"])
+    for name, value in over.items():
+        ours = getattr(under, name, None) if name in OBJECTS and name not in given else None
+        if isinstance(ours, dict) and isinstance(value, dict):
+            both[name] = merged(ours, value)
+        elif name == "plugins" and isinstance(ours, list) and isinstance(value, list):
+            both[name] = merged_plugins(ours, value)
+    web = next((plugin for said in (over, given) for plugin in plugins_of(said) if plugin.get("id") == "web"), None)
+    if web and "web_search_options" not in given and under.web_search_options is not None:
+        both["web_search_options"] = {key: own for key, own in under.web_search_options.items() if key not in web}
+    for option, (name, key) in OTHER_NAMES:
+        said = [value for value in (given.get(name), over.get(name)) if isinstance(value, dict) and key in value]
+        if option not in given and option in both and (said or option in over):
+            both[option] = None if option in over or name in over else said[0][key]
+        if option in over and not said and isinstance(both.get(name), dict):
+            both[name] = {own: value for own, value in both[name].items() if own != key} or None
     if extra is None or isinstance(extra, dict):  # anything else is refused by whoever reads the options
         both["extra_body"] = below or None
     return both
 
 
-def plugins_of(extra: Mapping[str, Any]) -> list[dict[str, Any]]:
-    plugins = extra.get("plugins")
+def plugins_of(said: Mapping[str, Any]) -> list[dict[str, Any]]:
+    plugins = said.get("plugins")
     return [plugin for plugin in plugins if isinstance(plugin, dict)] if isinstance(plugins, list) else []
 
 
 def merged_plugins(under: list[Any], over: list[Any]) -> list[Any]:
-    """The plug-ins of both lists; of those with one `id`, the keys of both, where they differ those of `over`."""
-    both = [dict(plugin) if isinstance(plugin, dict) else plugin for plugin in under]
-    for plugin in over:
+    """The plug-ins of both lists; of those with one `id`, the keys of all, where they differ those of the last."""
+    both: list[Any] = []
+    for plugin in (*under, *over):
         id = plugin.get("id") if isinstance(plugin, dict) else None
         same = next((each for each in both if isinstance(each, dict) and each.get("id") == id), None)
         if same is None or id is None:
