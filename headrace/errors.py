@@ -59,6 +59,10 @@ class InputError(HeadraceError, ValueError):
     exit_code = 2
 
 
+SHOWN = 200
+"""Characters of a JSON Pointer in a message."""
+
+
 class SchemaError(InputError, TypeError):
     """The schema, or the type that was to be one, cannot be carried.
 
@@ -70,6 +74,13 @@ class SchemaError(InputError, TypeError):
         self.pointer = pointer
         self.keyword = keyword
         self.remedy = remedy
+
+    @property
+    def complaint(self) -> str:
+        """What is wrong, without the place and the remedy."""
+        what = str(self.args[0]).removesuffix(f"; {self.remedy}")
+        places = (f"schema at {self.pointer[:chars] or '/'}: " for chars in (None, SHOWN))
+        return next((what.removeprefix(place) for place in places if what.startswith(place)), what)
 
 
 class NoSchemaError(SchemaError):

@@ -16,11 +16,12 @@ import jsonschema_rs
 import msgspec
 
 from headrace.chat.messages import kind
-from headrace.errors import InputError, SchemaError
-from headrace.schema.document import SHOWN, check_size, escaped, subschemas
+from headrace.errors import SHOWN, InputError, SchemaError
 from headrace.schema.function_schema import NAME
 from headrace.schema.lower import Lowered, lower_schema
 from headrace.schema.merge import TYPES
+from headrace.schema.size import check_size
+from headrace.schema.subschemas import escaped, subschemas
 from headrace.schema.validate import compiled, encoded
 from headrace.text.quoting import quoted
 
@@ -74,14 +75,9 @@ def check_tool_size(parameters: dict[str, Any], where: str) -> None:
 def placed(error: SchemaError, where: str, subject: str = "") -> SchemaError:
     """The refusal of a schema that stands at `where`: its pointer begins there, its remedy is said once."""
     at = f"{where}{error.pointer}"
-    what = complaint(error)
-    return SchemaError(f"{at[:SHOWN]}: {subject}{what}", pointer=at, keyword=error.keyword, remedy=error.remedy)
-
-
-def complaint(error: SchemaError) -> str:
-    """Return what is wrong, without the place and the remedy."""
-    what = str(error.args[0]).removesuffix(f"; {error.remedy}")
-    return what.removeprefix(f"schema at {error.pointer[:SHOWN] or '/'}: ").removeprefix(f"schema at {error.pointer}: ")
+    return SchemaError(
+        f"{at[:SHOWN]}: {subject}{error.complaint}", pointer=at, keyword=error.keyword, remedy=error.remedy
+    )
 
 
 def count_patterns(schema: Any) -> int:
@@ -142,7 +138,7 @@ def problem_of(schema_json: bytes) -> tuple[str, str, str, str] | None:
         if any(word in schema_json for word in REFERRING) or not jsonschema_rs.meta.is_valid(schema):
             compiled(schema_json)
     except SchemaError as error:
-        problem = word_problem(schema) or (error.pointer, error.keyword, complaint(error), error.remedy)
+        problem = word_problem(schema) or (error.pointer, error.keyword, error.complaint, error.remedy)
     if problem is None and "object" not in (kinds if isinstance(kinds, list) else [kinds]):
         return (
             "/type",

@@ -13,26 +13,30 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from headrace.errors import NoSchemaError, SchemaError
-from headrace.schema.document import (
-    DRAFT_7,
-    REFERENCES,
-    UNNAMED,
-    Dialect,
-    Source,
-    check_size,
-    dialect_of,
-    escaped,
-    joined,
-    subschemas,
+from headrace.errors import SHOWN, NoSchemaError, SchemaError
+from headrace.schema.bundle_dialect import agreed, check_words, of_dialect
+from headrace.schema.dialects import dialect_of
+from headrace.schema.document import REFERENCES, Source, joined
+from headrace.schema.documents import (
+    Documents,
+    Given,
+    Unavailable,
+    identifiers,
+    is_same,
+    normalized,
+    of_document,
 )
-from headrace.schema.documents import Documents, Given, Unavailable, identifiers, is_same, normalized
-from headrace.schema.resources import NAMES
-from headrace.schema.validate import encoded
+from headrace.schema.resources import NAMES, too_long_names
+from headrace.schema.size import MAX_PLACES, MAX_TEXT, check_size
+from headrace.schema.subschemas import escaped, subschemas, unescaped
+from headrace.schema.validate import compiled, encoded
 from headrace.text.quoting import quoted
 
 MAX_BYTES = 4 << 20
 """JSON of all documents that a schema refers to, together; what comes of them has the bounds of every schema."""
+
+MAX_KEY = 200
+"""Characters of a document's name in the definitions: it is in the pointer of whatever the document has."""
 
 
 def bundle(schema: dict[str, Any], documents: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,16 +61,22 @@ def bundled(schema: dict[str, Any], library: Callable[[str], Documents]) -> dict
     documents: Documents = library(base_of(root))
     try:
         compound = Compound(root, documents)
-        if not compound.documents:
+        if not compound.documents and not compound.refers_by_own_name:
             return schema
-        dialect = agreed(compound)
+        dialect = agreed(compound.root, compound.documents)
         if dialect != compound.dialect:
             compound = Compound(of_dialect(msgspec.json.decode(encoded(schema)), dialect), documents)
-            agreed(compound)
+            agreed(compound.root, compound.documents)
+        for uri, document in compound.documents.items():
+            check_words(document, dialect, uri)
         whole = compound.written()
     except RecursionError:
         raise SchemaError("the schema is nested too deep", keyword="$ref", remedy="give it a flatter shape") from None
     check_size(whole)
+    try:
+        compiled(encoded(whole))
+    except SchemaError as error:
+        raise compound.placed(error) from None
     return whole
 
 
@@ -79,15 +89,21 @@ class Compound(Source):
         """By the URIs under which they were found."""
         self.keys: dict[str, str] = {}
         """Of the definitions in which they lie, escaped, by URI."""
-        self.bytes = 0
+        self.refers_by_own_name = False
+        self.bytes = self.parts = self.pointer_text = 0
+        self._taken: set[str] | None = None
         self.container = "definitions" if dialect_of(schema).reference_alone else "$defs"
-        super().__init__(schema)
+        try:
+            super().__init__(schema)
+        except SchemaError as error:
+            raise self.placed(error) from None
 
     def outside(self, uri: str, reference: str, at: str) -> Any:
         """Read the document of that `uri`. Raises `SchemaError`."""
         plain = normalized(uri)
         known = self.root if plain == self.library.own else self._resources.get(plain)
         if known is not None:
+            self.refers_by_own_name |= known is self.root
             self._resources[uri] = known
             return known
         try:
@@ -130,8 +146,11 @@ class Compound(Source):
             waiting += [target for _, target in self.references(here)]
 
     def written(self) -> dict[str, Any]:
-        """The one schema that has all of it."""
-        named = not self._is_static()
+        """The one schema that has all of it. Raises `SchemaError`."""
+        try:
+            named = not self._is_static()
+        except SchemaError as error:
+            raise self.placed(error) from None
         whole = self._rebuilt(self.root, named)
         definitions = whole.setdefault(self.container, {})
         if not isinstance(definitions, dict):
@@ -190,6 +209,9 @@ class Compound(Source):
             pointer = self.pointer(self._anchors[f"{self.places[id(base)].uri}#{unquote(fragment)}"])
         else:
             pointer = self.pointer(base) + unquote(fragment)
+        self.pointer_text += len(pointer)
+        if self.pointer_text > MAX_TEXT:
+            raise self.placed(too_long_names(self.pointer(schema), word))
         return "#" + quote(pointer, safe="/~!$&'()*+,;=:@")
 
     def _canonical(self, schema: dict[str, Any], word: str) -> str | None:
@@ -209,16 +231,17 @@ class Compound(Source):
                 reference, at, f"the document is no schema, but of type {type(document).__name__}", "give a JSON object"
             )
         try:
-            check_size(document)
+            self.parts += check_size(document)
             text = encoded(document)
         except SchemaError as error:
             raise of_document(error, name) from None
         self.bytes += len(text)
-        if self.bytes > MAX_BYTES:
+        if self.bytes > MAX_BYTES or self.parts > MAX_PLACES:
+            most = f"{MAX_PLACES} parts" if self.parts > MAX_PLACES else f"{MAX_BYTES >> 20} MiB"
             raise self._unresolved(
                 reference,
                 at,
-                f"the documents up to there have more than {MAX_BYTES >> 20} MiB together",
+                f"the documents up to there have more than {most} together",
                 "refer to fewer of them, or to smaller ones",
             )
         return msgspec.json.decode(text)
@@ -234,25 +257,35 @@ class Compound(Source):
                 )
 
     def _free_key(self, name: str) -> str:
-        own = self.root.get(self.container)
-        taken = {*(own if isinstance(own, dict) else ()), *map(unescaped, self.keys.values())}
-        while name in taken:
+        if self._taken is None:
+            own = self.root.get(self.container)
+            self._taken = set(own) if isinstance(own, dict) else set()
+        name = name[:MAX_KEY]
+        while name in self._taken:
             name += "_"
+        self._taken.add(name)
         return name
 
     def _unresolved(self, reference: str, at: str, reason: str, remedy: str) -> SchemaError:
         """Why a reference leads nowhere; `at` is its pointer in the whole."""
-        where = at
-        for uri, key in self.keys.items():
-            if at.startswith(f"/{self.container}/{key}/"):
-                at = at.removeprefix(f"/{self.container}/{key}")
-                where = f"{at} of the document {quoted(uri)}"
-        return SchemaError(
-            f"schema at {where}: {quoted(reference)}: {reason}",
-            pointer=at,
-            keyword=at.rpartition("/")[2],
-            remedy=remedy,
+        word = at.rpartition("/")[2]
+        return self.placed(
+            SchemaError(f"schema at {at}: {quoted(reference)}: {reason}", pointer=at, keyword=word, remedy=remedy)
         )
+
+    def placed(self, error: SchemaError) -> SchemaError:
+        """The error with its place in the document in which it lies: nobody has the whole before their eyes."""
+        for uri, key in self.keys.items():
+            prefix = f"/{self.container}/{key}/"
+            if error.pointer.startswith(prefix):
+                pointer = error.pointer[len(prefix) - 1 :]
+                return type(error)(
+                    f"schema at {pointer[:SHOWN]} of the document {quoted(uri)}: {error.complaint}",
+                    pointer=pointer,
+                    keyword=error.keyword,
+                    remedy=error.remedy,
+                )
+        return error
 
 
 def base_of(schema: dict[str, Any]) -> str:
@@ -261,50 +294,3 @@ def base_of(schema: dict[str, Any]) -> str:
     named = schema.get("id" if dialect.name == "draft 4" else "$id")
     alone = dialect.reference_alone and "$ref" in schema
     return named.partition("#")[0] if isinstance(named, str) and not alone else ""
-
-
-def agreed(compound: Compound) -> Dialect:
-    """The version of JSON Schema in which all of it is written: the schema's, else the documents'. Raises `SchemaError`."""
-    own = compound.dialect if isinstance(compound.root.get("$schema"), str) else None
-    named: dict[str, Dialect] = {}
-    guessed = {UNNAMED if own is None and "$defs" in compound.root else compound.dialect}
-    for uri, document in compound.documents.items():
-        try:
-            dialect = dialect_of(document)
-        except SchemaError as error:
-            raise of_document(error, uri) from None
-        if not isinstance(document.get("$schema"), str):
-            guessed |= {dialect} if "$defs" in document or dialect is DRAFT_7 else set()
-            continue
-        named[dialect.name] = dialect
-        wanted = own.name if own else next(iter(named))
-        if dialect.name != wanted:
-            raise SchemaError(
-                f"schema at /$schema of the document {quoted(uri)}: it is {dialect.name}, what refers to it {wanted}",
-                pointer="/$schema",
-                keyword="$schema",
-                remedy="write both in one version",
-            )
-    if own is not None:
-        return own
-    if named:
-        only = next(iter(named.values()))
-        return UNNAMED if only.name == UNNAMED.name else only
-    has_defs = "$defs" in compound.root or any("$defs" in document for document in compound.documents.values())
-    return DRAFT_7 if DRAFT_7 in guessed and not has_defs else UNNAMED
-
-
-def of_dialect(schema: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
-    """`schema`, which names no version, as one that is read as `dialect`."""
-    return {**schema, "$defs": schema.get("$defs", {})} if dialect is UNNAMED else {"$schema": dialect.uri, **schema}
-
-
-def of_document(error: SchemaError, uri: str) -> SchemaError:
-    message = str(error).removesuffix(f"; {error.remedy}")
-    return SchemaError(
-        f"document {quoted(uri)}: {message}", pointer=error.pointer, keyword=error.keyword, remedy=error.remedy
-    )
-
-
-def unescaped(step: str) -> str:
-    return step.replace("~1", "/").replace("~0", "~")

@@ -1,12 +1,10 @@
 """A caller's JSON Schema as it is read: its dialect, where each subschema lies, and where its references lead.
 
-Nothing is fetched. What is too large, too deep, or refers to itself without getting anywhere is refused here, before
-anything is compiled from it.
+Nothing is fetched. What refers to itself without getting anywhere is refused here, before anything is compiled from it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -14,63 +12,25 @@ from urllib.parse import unquote, urljoin
 
 import jsonschema_rs
 
-from headrace.errors import NoSchemaError, SchemaError
+from headrace.errors import SHOWN, NoSchemaError, SchemaError
+from headrace.schema.dialects import dialect_of
 from headrace.schema.patterns import programs_of
+from headrace.schema.size import check_size
+from headrace.schema.subschemas import escaped, pointed, subschemas
 from headrace.text.quoting import quoted
 
-MAX_PLACES = 20_000
-"""Objects and lists in one schema; a real one has some hundreds."""
-MAX_VALUES = 50_000
-MAX_DEPTH = 100
-MAX_TEXT = 1 << 20
-SHOWN = 200
+MAX_URI = 4096
+"""Characters of an `$id`, and of a document's name: references are resolved against it."""
 MAX_PATHS = 10_000
 """Ways in which one value is looked at: alternatives in alternatives multiply, and each takes time to check."""
 
-ONE = frozenset(
-    {
-        "additionalProperties", "additionalItems", "contains", "contentSchema", "else", "if", "items", "not",
-        "propertyNames", "then", "unevaluatedItems", "unevaluatedProperties",
-    }
-)  # fmt: skip
-SEVERAL = frozenset({"allOf", "anyOf", "oneOf", "prefixItems", "items"})
-NAMED = frozenset({"$defs", "definitions", "dependencies", "dependentSchemas", "patternProperties", "properties"})
 IN_PLACE = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies"})
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 
 
-class Dialect(NamedTuple):
-    """A version of JSON Schema, as far as it matters here."""
-
-    name: str
-    validator: Any
-    reference_alone: bool  # what stands beside a `$ref` counts for nothing
-    lists_in_items: bool  # a tuple is `items: […]` and `additionalItems`
-    asserts_formats: bool
-    uri: str
-
-
-OLD, NEW = "http://json-schema.org/draft-0{}/schema#", "https://json-schema.org/draft/{}/schema"
-DRAFT_7 = Dialect("draft 7", jsonschema_rs.Draft7Validator, True, True, True, OLD.format(7))
-DRAFT_2019 = Dialect("2019-09", jsonschema_rs.Draft201909Validator, False, True, False, NEW.format("2019-09"))
-DRAFT_2020 = Dialect("2020-12", jsonschema_rs.Draft202012Validator, False, False, False, NEW.format("2020-12"))
-DIALECTS = {
-    "json-schema.org/schema": DRAFT_2020._replace(asserts_formats=True),
-    "json-schema.org/draft-04/schema": Dialect(
-        "draft 4", jsonschema_rs.Draft4Validator, True, True, True, OLD.format(4)
-    ),
-    "json-schema.org/draft-06/schema": Dialect(
-        "draft 6", jsonschema_rs.Draft6Validator, True, True, True, OLD.format(6)
-    ),
-    "json-schema.org/draft-07/schema": DRAFT_7,
-    "json-schema.org/draft/2019-09/schema": DRAFT_2019,
-    "json-schema.org/draft/2020-12/schema": DRAFT_2020,
-}
 SCHEMA = {"type": ["object", "boolean"]}
 """What a value is that is a schema itself; the validator knows the rest."""
 ANY: dict[str, Any] = {}
-UNNAMED = DRAFT_2020._replace(asserts_formats=True)
-"""Without `$schema`: 2020-12, except that formats are checked, as whoever writes one means it."""
 
 
 class Place(NamedTuple):
@@ -209,6 +169,13 @@ class Source:
                 continue
             named = here.get("$id", here.get("id") if self.dialect.name == "draft 4" else None)
             if isinstance(named, str) and not self.alone(here):
+                if len(named) > MAX_URI:
+                    raise SchemaError(
+                        f"schema at {at[:SHOWN] or '/'}: an `$id` of {len(named)} characters: {MAX_URI} is the most",
+                        pointer=at,
+                        keyword="$id",
+                        remedy="give it a shorter name",
+                    )
                 whole = joined(base, named)
                 base, _, fragment = whole.partition("#")
                 if fragment:
@@ -285,115 +252,9 @@ class Source:
                 yield inner
 
 
-def subschemas(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The subschemas of `schema` and the steps to them, as parts of a JSON Pointer. Not what `enum` or `const` hold."""
-    for word, value in schema.items():
-        if word in NAMED and isinstance(value, dict):
-            for name, inner in value.items():
-                if isinstance(inner, dict | bool):
-                    yield f"{word}/{escaped(name)}", inner
-        elif word in SEVERAL and isinstance(value, list):
-            for index, inner in enumerate(value):
-                yield f"{word}/{index}", inner
-        elif word in ONE and isinstance(value, dict | bool):
-            yield word, value
-
-
-def pointed(here: Any, pointer: str) -> Any:
-    """Return what a JSON Pointer leads to; None for nothing."""
-    for step in pointer.split("/")[1:]:
-        step = step.replace("~1", "/").replace("~0", "~")
-        try:
-            here = here[int(step)] if isinstance(here, list) else here[step]
-        except (KeyError, IndexError, ValueError, TypeError):
-            return None
-    return here
-
-
 def joined(base: str, reference: str) -> str:
     """`reference` relative to `base`; unlike `urljoin` also where the base is a URN, and where it is no URI."""
     try:
         return base.partition("#")[0] + reference if reference.startswith("#") else urljoin(base, reference)
     except ValueError:
         return reference
-
-
-def escaped(name: Any) -> str:
-    """A step of a JSON Pointer (RFC 6901)."""
-    return str(name).replace("~", "~0").replace("/", "~1")
-
-
-def dialect_of(schema: dict[str, Any]) -> Dialect:
-    """Return what `$schema` says. Without it the words that only draft 7 has tell. Raises `SchemaError` for an unknown one."""
-    named = schema.get("$schema")
-    if isinstance(named, str):
-        found = DIALECTS.get(named.removesuffix("#").partition("://")[2])
-        if found is None:
-            raise SchemaError(
-                f"schema at /$schema: {quoted(named)} is no known version of JSON Schema",
-                pointer="/$schema",
-                keyword="$schema",
-                remedy="leave it out, or name https://json-schema.org/draft/2020-12/schema",
-            )
-        return found
-    if "$defs" in schema:
-        return UNNAMED
-    waiting: list[Any] = [schema]
-    seen: set[int] = set()
-    while waiting:
-        here = waiting.pop()
-        if not isinstance(here, dict) or id(here) in seen:
-            continue
-        seen.add(id(here))
-        if here.keys() & {"additionalItems", "dependencies", "definitions"} or isinstance(here.get("items"), list):
-            return DRAFT_7
-        waiting += [inner for _, inner in subschemas(here)]
-        if isinstance(here.get("$ref"), str) and here["$ref"].startswith("#/"):  # OpenAPI has its definitions elsewhere
-            waiting.append(pointed(schema, unquote(here["$ref"][1:])))
-    return UNNAMED
-
-
-def no_json(where: str, value: Any) -> SchemaError:
-    return SchemaError(
-        f"schema at {where or '/'}: {value!r:.80} is nothing that JSON has",
-        pointer=where,
-        keyword=where.rpartition("/")[2] or "json",
-        remedy="use texts, finite numbers, booleans, null, lists, and objects with texts as names",
-    )
-
-
-def check_size(schema: Any) -> None:
-    """Raises `SchemaError` for a schema that is larger than any real one, naming the place; looks no further than that."""
-    places = values = text = 0
-    waiting: list[tuple[Any, str, int]] = [(schema, "", 0)]
-    while waiting:
-        here, at, depth = waiting.pop()
-        places += 1
-        values += len(here)
-        if values <= MAX_VALUES:
-            for step, inner in here.items() if isinstance(here, dict) else enumerate(here):
-                if isinstance(inner, dict | list):
-                    waiting.append((inner, f"{at}/{escaped(step)}", depth + 1))
-                elif isinstance(inner, str):
-                    text += len(inner)
-                elif not isinstance(inner, int | float | None) or (
-                    isinstance(inner, float) and not math.isfinite(inner)
-                ):
-                    raise no_json(f"{at}/{escaped(step)}", inner)
-                if not isinstance(step, str | int) or (isinstance(here, dict) and not isinstance(step, str)):
-                    raise no_json(at, step)
-                if isinstance(step, str):
-                    text += len(step)
-        for what, count, limit in (
-            ("nested too deep", depth, MAX_DEPTH),
-            ("too many parts", places, MAX_PLACES),
-            ("too many values", values, MAX_VALUES),
-            ("too much text", text, MAX_TEXT),
-        ):
-            if count > limit:
-                raise SchemaError(
-                    f"schema at {at[:SHOWN] or '/'}: {what}: {limit} is the most",
-                    pointer=at,
-                    keyword=at.rpartition("/")[2],
-                    remedy="describe less: fewer values, a flatter shape, or a text where the detail does not matter",
-                )

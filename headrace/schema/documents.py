@@ -9,8 +9,11 @@ from typing import Any, Protocol
 
 import msgspec
 
-from headrace.errors import InputError
-from headrace.schema.document import MAX_DEPTH, Dialect, joined, subschemas
+from headrace.errors import InputError, SchemaError
+from headrace.schema.dialects import Dialect
+from headrace.schema.document import MAX_URI, joined
+from headrace.schema.size import MAX_DEPTH
+from headrace.schema.subschemas import subschemas
 from headrace.text.quoting import quoted
 
 MAX_INDEXED = 200_000
@@ -52,6 +55,8 @@ class Given:
             uri = normalized(uri)
             if fragment:
                 raise InputError(f"documents: {quoted(name)}: a document's name has nothing after the `#`")
+            if len(uri) > MAX_URI:
+                raise InputError(f"documents: {quoted(name)}: a document's name has at most {MAX_URI} characters")
             if uri in self._documents and not is_same(self._documents[uri], document):
                 raise InputError(f"documents: two of them have the name {quoted(uri)}")
             self._documents[uri] = document
@@ -67,11 +72,13 @@ class Given:
 
     @cached_property
     def _by_identifier(self) -> dict[str, str]:
-        """The documents by the `$id`s in them."""
+        """The documents by the `$id`s in them. In which version they are read is not known yet: what is an `$id` in some
+        versions only (draft 4's `id`, and one beside a `$ref`) counts where no other document has it."""
         found: dict[str, str] = {}
-        for name, uri, _, _ in identifiers(self._documents):
-            found.setdefault(uri, name)
-        return found
+        unsure: dict[str, str] = {}
+        for name, uri, _, schema in identifiers(self._documents):
+            (unsure if "$ref" in schema or "$id" not in schema else found).setdefault(uri, name)
+        return unsure | found
 
 
 def identifiers(documents: Mapping[str, Any], dialect: Dialect | None = None) -> Iterator[tuple[str, str, str, Any]]:
@@ -84,8 +91,12 @@ def identifiers(documents: Mapping[str, Any], dialect: Dialect | None = None) ->
         name, here, at, base, depth = waiting.pop()
         if not isinstance(here, dict) or depth > MAX_DEPTH:
             continue
-        named = here.get("$id", here.get("id") if dialect and dialect.name == "draft 4" else None)
-        if isinstance(named, str) and not (dialect and dialect.reference_alone and "$ref" in here):
+        named = here.get("$id", here.get("id") if dialect is None or dialect.name == "draft 4" else None)
+        if (
+            isinstance(named, str)
+            and len(named) <= MAX_URI
+            and not (dialect and dialect.reference_alone and "$ref" in here)
+        ):
             base, _, fragment = joined(base, named).partition("#")
             if not fragment:
                 yield name, base, at or "/", here
@@ -93,11 +104,19 @@ def identifiers(documents: Mapping[str, Any], dialect: Dialect | None = None) ->
 
 
 def normalized(uri: str) -> str:
-    """A relative URI without `.` and `..`, as far as that can be said; an absolute one as it is."""
-    path, mark, query = uri.partition("?")
-    if not path or ":" in path.partition("/")[0] or path.startswith("//"):
+    """A URI without `.` and `..` in its path, as far as that can be said (RFC 3986, 5.2.4)."""
+    rest, mark, query = uri.partition("?")
+    scheme, host, path = "", "", rest
+    if ":" in rest.partition("/")[0] or rest.startswith("//"):
+        scheme, slashes, rest = rest.partition("//")
+        host, slash, path = rest.partition("/")
+        scheme, path = scheme + slashes, slash + path
+        if not slashes:  # a URN has no path
+            return uri
+    if not path:
         return uri
-    return posixpath.normpath(path) + mark + query
+    folder = "/" if path.endswith(("/", "/.", "/..")) and path.strip("/") else ""
+    return scheme + host + posixpath.normpath(path) + folder + mark + query
 
 
 def is_same(one: Any, other: Any) -> bool:
@@ -108,3 +127,12 @@ def is_same(one: Any, other: Any) -> bool:
         return msgspec.json.encode(one, order="sorted") == msgspec.json.encode(other, order="sorted")
     except (TypeError, ValueError, RecursionError):  # what cannot be written is refused by whoever takes it
         return False
+
+
+def of_document(error: SchemaError, uri: str) -> SchemaError:
+    if not uri:
+        return error
+    message = str(error).removesuffix(f"; {error.remedy}")
+    return SchemaError(
+        f"document {quoted(uri)}: {message}", pointer=error.pointer, keyword=error.keyword, remedy=error.remedy
+    )

@@ -13,10 +13,10 @@ from typing import Any
 
 from headrace.errors import InputError, InvalidOutput, Misfit, SchemaError
 from headrace.schema.depth_limit import Shallow
-from headrace.schema.document import check_size
 from headrace.schema.lowering import Lowering, Note, Reading
 from headrace.schema.merge import canonical
 from headrace.schema.nodes import VALUE, Map, Misshapen, Node, Record, Tuple
+from headrace.schema.size import check_size
 from headrace.schema.targets import Target, target_of
 from headrace.schema.unions import Reference
 from headrace.schema.validate import Validator, check_json, compiled, encoded, json_value, pointer

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import jsonschema_rs
 import msgspec
 
-from headrace.errors import SchemaError
+from headrace.errors import SHOWN, SchemaError
 from headrace.schema.described import Describing, one_of
-from headrace.schema.document import SHOWN, Source
+from headrace.schema.document import Source
 from headrace.schema.formats import MEANT
 from headrace.schema.json_encoded import Coded, Text
 from headrace.schema.lists import Lists

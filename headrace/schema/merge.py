@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from headrace.errors import SchemaError
-from headrace.schema.document import Source, subschemas
+from headrace.schema.document import Source
 from headrace.schema.patterns import matches
+from headrace.schema.subschemas import subschemas
 
 TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 HINTS = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from headrace.errors import SchemaError
-from headrace.schema.document import escaped
 from headrace.schema.json_encoded import Text
 from headrace.schema.merge import NEVER, Merged, conditional_names, listed_names, present_names
 from headrace.schema.nodes import Map, Node, Plain, Record
+from headrace.schema.subschemas import escaped
 
 if TYPE_CHECKING:
     from headrace.schema.lowering import Lowering

@@ -137,7 +137,7 @@ class Programs(NamedTuple):
 
 def programs_of(source: Source) -> Programs:
     """Raises `SchemaError` for patterns that cannot be run, that look around everywhere, and for too many or too large ones."""
-    from headrace.schema.document import escaped
+    from headrace.schema.subschemas import escaped
 
     count, total, largest = 0, 0, SMALL
     lengths: dict[int, Lengths] = {}

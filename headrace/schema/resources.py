@@ -13,9 +13,11 @@ import re
 from typing import Any
 from urllib.parse import quote
 
-from headrace.errors import SchemaError
-from headrace.schema.document import Source, pointed
+from headrace.errors import SHOWN, SchemaError
+from headrace.schema.document import Source
 from headrace.schema.patterns import with_lengths
+from headrace.schema.size import MAX_TEXT
+from headrace.schema.subschemas import pointed
 
 MAX_NAMED = 5
 """Named schemas inside of one with dynamic references: with five there are 326 ways at most."""
@@ -60,6 +62,7 @@ def as_uri(reference: str) -> str:
 def pointers_of(source: Source) -> dict[int, str] | None:
     """Where the reference of each subschema leads, by its `id`; None where pointers cannot say all of it."""
     found: dict[int, str] = {}
+    text = 0
     for here in source.all_of_it():
         words = [word for word in ("$ref", "$dynamicRef", "$recursiveRef") if isinstance(here.get(word), str)]
         if source.alone(here):
@@ -72,7 +75,21 @@ def pointers_of(source: Source) -> dict[int, str] | None:
         if not isinstance(target, dict) or pointed(source.root, source.pointer(target)) is not target:
             return None
         found[id(here)] = source.pointer(target)
+        text += len(found[id(here)])
+        if text > MAX_TEXT:
+            raise too_long_names(source.pointer(here), words[0])
     return found
+
+
+def too_long_names(pointer: str, word: str) -> SchemaError:
+    """The refusal of references that, written as pointers, would have more text than a schema may."""
+    return SchemaError(
+        f"schema at {pointer[:SHOWN]}/{word}: the places that references lead to have too long names: {MAX_TEXT} characters is "
+        "the most, all of them together",
+        pointer=f"{pointer}/{word}",
+        keyword=word,
+        remedy="give definitions shorter names",
+    )
 
 
 def rebuilt(value: Any, source: Source, pointers: dict[int, str] | None) -> Any:

@@ -13,10 +13,11 @@ import jsonschema_rs
 import msgspec
 
 from headrace.errors import InvalidOutput, Misfit, NoSchemaError, SchemaError
-from headrace.schema.document import Source, escaped
+from headrace.schema.document import Source
 from headrace.schema.formats import formats_of
 from headrace.schema.patterns import cannot_run, options, refusal
 from headrace.schema.resources import written_out
+from headrace.schema.subschemas import escaped
 from headrace.schema.validation_cost import MAX_LISTED, MAX_WORK, Effort, levels_of
 from headrace.schema.validation_process import APART
 from headrace.text.quoting import quoted, shortened

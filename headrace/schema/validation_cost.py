@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from headrace.schema.document import Source, subschemas
+from headrace.schema.document import Source
 from headrace.schema.patterns import BACKTRACKS, SMALL
+from headrace.schema.subschemas import subschemas
 
 MAX_WAYS = 10_000
 MAX_WORK = 4_000_000

@@ -34,6 +34,8 @@ OF_TYPE = {
     "string": ("pattern", "minLength", "maxLength", "format"),
 }
 ABOUT = ("title", "description")
+MAX_TITLE = 1000
+"""Characters of the path in a map's title: each map below a long name has it again."""
 MIN_SHARED = 2
 """Values of an enum that may be written once for several places."""
 REST_TEXT = "Properties beyond these; usually none."
@@ -148,7 +150,7 @@ class Writer:
                 about = {word: text for word, text in about.items() if word == "description"}
                 sizes = self._kept(node.limits, ("minItems", "maxItems"))
                 entries = {"type": "array", "items": self._entry(node, path)} | sizes
-                return closed({ENTRIES: entries}, {"title": "".join(path) + "Map"} | about)
+                return closed({ENTRIES: entries}, {"title": title_of(path) + "Map"} | about)
             case Tuple():
                 wire = self._record(node.record, about, path)
                 if node.rest:
@@ -189,7 +191,7 @@ class Writer:
 
     def _entry(self, node: Map, path: tuple[str, ...]) -> Schema:
         key, value = self.write(node.key, (*path, "Key")), self.write(node.value, (*path, "Value"))
-        return closed({KEY: key, VALUE: value}, {"title": "".join(path) + "Entry"})
+        return closed({KEY: key, VALUE: value}, {"title": title_of(path) + "Entry"})
 
     def _union(self, node: Union, about: Schema, path: tuple[str, ...]) -> Schema:
         wires: list[Schema] = []
@@ -236,6 +238,10 @@ def of_kind(value: Any, kind: str) -> bool:
     if isinstance(value, int | float):
         return kind in ("integer", "number")
     return kind == "string"
+
+
+def title_of(path: tuple[str, ...]) -> str:
+    return "".join(path)[:MAX_TITLE]
 
 
 def camel(name: str) -> str:

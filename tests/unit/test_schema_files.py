@@ -61,6 +61,12 @@ def test_a_file_that_refers_back_is_the_schema_itself(tmp_path: Path) -> None:
     assert whole["$defs"]["address.json"]["properties"]["p"] == {"$ref": "#"}
 
 
+@pytest.mark.parametrize("reference", ["person.json", "person.json#", "./person.json"])
+def test_a_file_that_refers_to_itself_by_name_needs_no_other(tmp_path: Path, reference: str) -> None:
+    whole, _ = given_schema(written(tmp_path, person=of(reference, required=[])))
+    assert whole["properties"]["a"] == {"$ref": "#"}
+
+
 @pytest.mark.parametrize(
     ("reference", "reason"),
     [

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from headrace.errors import InvalidOutput, SchemaError
-from headrace.schema import lower
+from headrace.errors import InputError, InvalidOutput, SchemaError
+from headrace.schema import bundle, lower
 
 DEADLINE_S = 1.0  # of a machine that does other things; `make bench` holds the figure itself
 MAX_BYTES = 50_000_000
@@ -45,7 +45,24 @@ def shared_objects(levels: int) -> dict[str, Any]:
     return schema
 
 
+LONG = "k" * 400_000
+
+
+def named(count: int, **words: Any) -> dict[str, Any]:
+    return {f"p{n}": words for n in range(count)}
+
+
 REFUSED: dict[str, dict[str, Any]] = {
+    "a long name above many parts": {"properties": {LONG: {"properties": named(4000, type="integer")}}},
+    "a long name that many refer to": {
+        "$defs": {LONG: {"$anchor": "a", "type": "integer"}, "e": {"$id": "http://x.y/e"}},
+        "properties": named(4000, **{"$ref": "#a"}),
+    },
+    "a long `$id`": {"$id": f"http://x.y/{LONG}", "properties": named(4000, **{"$ref": "#"})},
+    "a long title above many maps": {
+        "title": LONG,
+        "properties": {f"p{n}": {"type": "object", "additionalProperties": True} for n in range(2000)},
+    },
     "a million values": {"enum": list(range(1_000_000))},
     "a million texts": {"type": "object", "properties": {"a": {"enum": ["v"] * 1_000_000}}},
     "ten thousand deep": nested(10_000, "properties"),
@@ -146,3 +163,27 @@ def test_a_value_that_is_too_deep_is_no_crash() -> None:
             move({"a": value})
     with pytest.raises(InvalidOutput):
         lowered.restore("[" * 100_000)
+
+
+@pytest.mark.parametrize(
+    ("schema", "documents"),
+    [
+        ({"$ref": "d"}, {"d": REFUSED["a long name that many refer to"]}),
+        ({"$ref": LONG}, {LONG: {"properties": named(4000, items={"$ref": "#"})}}),
+        (
+            {"properties": {f"p{n}": {"$ref": f"d{n}"} for n in range(100)}},
+            {f"d{n}": {"properties": named(500)} for n in range(100)},
+        ),
+    ],
+    ids=["a long name that many refer to", "a long name of a document", "many parts together"],
+)
+def test_documents_that_are_made_to_hurt_are_refused_at_once(schema: Any, documents: Any) -> None:
+    tracemalloc.start()
+    began = time.process_time()
+    try:
+        with pytest.raises((SchemaError, InputError)):
+            bundle(schema, documents)
+        assert tracemalloc.get_traced_memory()[1] < MAX_BYTES
+    finally:
+        tracemalloc.stop()
+    assert time.process_time() - began < 4 * DEADLINE_S  # it is slower while memory is traced

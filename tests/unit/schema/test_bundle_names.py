@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,3 +36,42 @@ def test_a_document_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(b'{"const":"\xff\xfe"}')
     with pytest.raises(SchemaError, match=r"a\.json: not JSON"):
         with_files({"$ref": "a.json"}, str(tmp_path / "s.json"))
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ({"items": {"$ref": "#/nope"}}, "schema at /items/$ref of the document 'a.json': '#/nope' leads nowhere"),
+        ({"items": {"type": "text"}}, "schema at /items/type of the document 'a.json': "),
+        ({"properties": {"b": {"pattern": "("}}}, "schema at /properties/b/pattern of the document 'a.json': "),
+        (
+            {"items": {"allOf": [{"$ref": "#/items"}]}},
+            "schema at /items/allOf/0 of the document 'a.json': it refers to itself",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_document_is_told_by_its_place_there(document: Any, said: str) -> None:
+    with pytest.raises(SchemaError) as refused:
+        bundle({"$ref": "a.json"}, {"a.json": document})
+    assert str(refused.value).startswith(said)
+    assert said.startswith(f"schema at {refused.value.pointer} of")
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [{"definitions": {"e": {"$id": "http://x.y/n", "$ref": "#/definitions/f"}, "f": {}}}, {"id": "http://x.y/n"}],
+)
+def test_what_may_be_no_id_hides_no_document(hidden: Any) -> None:
+    documents = {"a": hidden, "b": {"definitions": {"n": {"$id": "http://x.y/n", "type": "integer"}}}}
+    schema = {"$schema": "http://json-schema.org/draft-07/schema#", "properties": {"x": {"$ref": "http://x.y/n"}}}
+    assert bundle(schema, documents)["properties"]["x"]["$ref"] == "#/definitions/b/definitions/n"
+
+
+@pytest.mark.parametrize("reference", ["http://x.y/s/../a", "http://x.y/a", "http://x.y/./a"])
+def test_dots_in_the_path_of_a_name_count_for_nothing(reference: str) -> None:
+    assert "$defs" in bundle({"properties": {"x": {"$ref": reference}}}, {"http://x.y/s/../a": {"type": "integer"}})
+
+
+def test_a_folder_is_no_file() -> None:
+    with pytest.raises(SchemaError, match="no document of that name"):
+        bundle({"properties": {"x": {"$ref": "a.json/"}}}, {"a.json": {}})
