@@ -6,12 +6,12 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from headrace_rehearsal import account
-from stack import Stack, started
+from stack import Stack
 from transcript import Transcript
 
 from headrace import AsyncHeadrace
@@ -27,12 +27,6 @@ MODEL = "rehearsal/small"
 STORY = (
     "Tell of the river, the mill and the wheel, of the miller, his flour and his cat, one after the other, at length."
 )
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started(tmp_path_factory.mktemp("attempts"), "--no-flower") as stack:
-        yield stack
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 from gateways import another_gateway, ask, free_port
 from openai import APITimeoutError, AsyncOpenAI, OpenAI
 from proxy import proxied
-from stack import Stack, started, until
+from stack import Stack, until
 
 from headrace.ledger.keys import Keys
 
@@ -24,17 +24,6 @@ pytestmark = pytest.mark.xdist_group("client-retries")
 SLOW = "[[rehearsal latency=4000]]"
 RUNNING = (b"queued", b"running", b"parked")
 RETRY = {"x-stainless-retry-count": "1"}
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started(tmp_path_factory.mktemp("retries"), "--no-flower") as stack:
-        yield stack
-
-
-@pytest.fixture
-def base(stack: Stack) -> str:
-    return stack.ready["gateway"]
 
 
 def body(text: str, **more: Any) -> dict[str, Any]:

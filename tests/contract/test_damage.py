@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import redis
-from stack import Stack, started, until
+from stack import Stack, until
 
 from headrace.broker import hints
 from headrace.broker.queue import queue_key, unacked_key
@@ -22,12 +22,6 @@ pytestmark = pytest.mark.xdist_group("damage")
 
 CANARY = "zanzibar"
 DEEP = "[" * 60_000 + f'"{CANARY}"' + "]" * 60_000
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started(tmp_path_factory.mktemp("damage"), "--no-flower") as stack:
-        yield stack
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import redis
 from rich.console import Console
-from stack import Stack, headrace, started, until
+from stack import Stack, headrace, until
 
 from headrace.broker.queue import queue_key
 from headrace.cli.doctor import line, print_table
@@ -32,12 +32,6 @@ pytestmark = pytest.mark.xdist_group("doctor")
 
 UNSET = {"HEADRACE_REDIS_URL", "HEADRACE_FILES", "OPENAI_API_KEY", "OPENAI_BASE_URL", "REHEARSAL_BASE_URL"}
 KEY = "sk-rehearsed-0123456789"
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started(tmp_path_factory.mktemp("doctor"), "--no-flower") as running:
-        yield running
 
 
 def environment(**variables: str) -> dict[str, str]:

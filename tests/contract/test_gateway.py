@@ -8,33 +8,13 @@ import json
 import secrets
 import signal
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from gateways import SLOW, Sse, another_gateway, ask, kill, submit, text_of
-from stack import Stack, started, until
+from gateways import SLOW, Sse, another_gateway, ask, kill, result, submit, text_of
+from stack import Stack
 
 pytestmark = pytest.mark.xdist_group("gateway")
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started(tmp_path_factory.mktemp("gateway"), "--no-flower") as stack:
-        yield stack
-
-
-@pytest.fixture
-def base(stack: Stack) -> str:
-    return stack.ready["gateway"]
-
-
-def result(base: str, job: str) -> Any:
-    def ended() -> Any:
-        shown = ask(f"{base}/v1/jobs/{job}").json
-        return shown if shown["status"] not in ("queued", "running", "parked") else None
-
-    return until(ended, what="the job has ended")
 
 
 def test_a_job_from_its_submission_to_its_result(base: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -13,16 +12,10 @@ import pytest
 from gateways import Sse, ask, submit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from stack import Stack, started, until
+from stack import Stack, until
 
 pytestmark = pytest.mark.xdist_group("gateway")
 Events = list[tuple[str | None, str]]
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started(tmp_path_factory.mktemp("cursors"), "--no-flower") as stack:
-        yield stack
 
 
 class Log:

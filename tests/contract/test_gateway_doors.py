@@ -19,40 +19,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from gateways import Sse, another_gateway, ask, submit
+from gateways import Sse, another_gateway, ask, code_of, submit
 from headrace_api.__main__ import announce
 from headrace_api.auth import Gate
-from stack import Stack, started, until
+from stack import Stack, until
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
 
 pytestmark = pytest.mark.xdist_group("gateway-doors")
 SECRET = "a secret for this test alone"
 BODY = {"model": "rehearsal/small", "messages": [{"role": "user", "content": "x"}]}
 ELSEWHERE = ("--host", "0.0.0.0")
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started(tmp_path_factory.mktemp("doors"), "--no-flower") as stack:
-        yield stack
-
-
-@pytest.fixture
-def base(stack: Stack) -> str:
-    return stack.ready["gateway"]
-
-
-async def code_of(base: str, query: str = "", *, frames: tuple[str, ...] = (), **options: Any) -> int:
-    """The code that a WebSocket is closed with."""
-    async with asyncio.timeout(30), connect(f"ws{base[4:]}/v1/stream{query}", **options) as connection:
-        with contextlib.suppress(ConnectionClosed):
-            for frame in frames:
-                await connection.send(frame)
-            while True:
-                await connection.recv()
-    assert connection.close_code is not None
-    return connection.close_code
 
 
 FORWARDED = {

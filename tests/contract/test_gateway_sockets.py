@@ -9,27 +9,16 @@ import random
 import signal
 import socket
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import pytest
 from gateways import SLOW, another_gateway, ask, peak_mb, rss_mb, submit, text_of
-from stack import Stack, started, until
+from stack import Stack, until
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 pytestmark = pytest.mark.xdist_group("gateway-sockets")
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started(tmp_path_factory.mktemp("sockets"), "--no-flower") as stack:
-        yield stack
-
-
-@pytest.fixture
-def base(stack: Stack) -> str:
-    return stack.ready["gateway"]
 
 
 def stream_url(base: str, query: str = "") -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from gateways import ask
-from stack import Stack, started
+from stack import Stack
 
 from headrace import Headrace
 from headrace.errors import Expired, InputError, JobFailed, Unknown
@@ -16,12 +16,6 @@ from headrace.settings import Settings
 
 pytestmark = pytest.mark.xdist_group("job_retry")
 MODEL = "rehearsal/small"
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started(tmp_path_factory.mktemp("retry"), "--no-flower") as stack:
-        yield stack
 
 
 @pytest.fixture

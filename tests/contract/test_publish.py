@@ -7,106 +7,27 @@ from collections.abc import AsyncIterator, Callable
 
 import msgspec
 import pytest
-from headrace_worker.publishing.publisher import Flusher, Publisher
+from headrace_worker.publishing.publisher import Flusher
 from killed import kill_server
 from proxy import proxied
+from publishers import begun, begun_again, ended, publisher_of, stored, text, watched
 from transcript import Transcript
 
 from headrace import errors
 from headrace.events.ids import START, EventId
 from headrace.events.reader import Reader
 from headrace.events.types import ReasoningDelta, TextDelta
-from headrace.jobs.job import new_id
 from headrace.ledger.cancel import cancel
-from headrace.ledger.claim import Claimed, claim
-from headrace.ledger.finish import finish
-from headrace.ledger.recover import recover
 from headrace.ledger.script import Ledger
-from headrace.ledger.state import JobState
-from headrace.ledger.submit import submit
 from headrace.local.stack import free_port
 from headrace.local.valkey import EmbeddedServer
 
-LONG = 10**9
-
 
 @pytest.fixture
-def port(own_valkey: Callable[..., EmbeddedServer]) -> int:
-    port = free_port()
-    own_valkey(
-        "--bind",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--save",
-        "",
-        "--appendonly",
-        "no",
-        "--repl-diskless-sync-delay",
-        "0",
-    )
-    return port
-
-
-@pytest.fixture
-async def ledger(port: int, namespace: str) -> AsyncIterator[Ledger]:
-    ledger = Ledger.at(f"redis://127.0.0.1:{port}/0", namespace)
+async def ledger(forgetful_port: int, namespace: str) -> AsyncIterator[Ledger]:
+    ledger = Ledger.at(f"redis://127.0.0.1:{forgetful_port}/0", namespace)
     yield ledger
     await ledger.close()
-
-
-@pytest.fixture
-async def reader(ledger: Ledger) -> AsyncIterator[Reader]:
-    reader = Reader(ledger)
-    yield reader
-    await reader.close()
-
-
-async def begun(ledger: Ledger, *, lease_ms: int = LONG) -> Claimed:
-    job_id = await submit(ledger, new_id("job"), b'{"v":1}', queue="interactive")
-    return await claim(ledger, job_id, token="t", owner="w", queue="interactive", lease_ms=lease_ms)
-
-
-async def begun_again(ledger: Ledger) -> Claimed:
-    """The next attempt at the one job whose lease has run out."""
-    ((queue, job_id),) = await recover(ledger)
-    return await claim(ledger, job_id, token="u", owner="w", queue=queue, lease_ms=LONG)
-
-
-def publisher_of(flusher: Flusher, claimed: Claimed, stops: list[str] | None = None) -> Publisher:
-    told = [] if stops is None else stops
-    return Publisher(flusher, claimed.record_id, claimed.epoch, claimed.record, on_stop=told.append)
-
-
-def text(d: str) -> TextDelta:
-    return TextDelta(d=d)
-
-
-async def ended(ledger: Ledger, publisher: Publisher, job_id: str) -> None:
-    await publisher.move(
-        lambda seq: finish(
-            ledger,
-            job_id,
-            publisher.epoch,
-            JobState.SUCCEEDED,
-            seq=seq,
-            event=b'{"t":"end","status":"succeeded"}',
-            result=b"{}",
-        )
-    )
-
-
-async def watched(ledger: Ledger, reader: Reader, job_id: str, after: EventId = START) -> Transcript:
-    seen = Transcript()
-    with await reader.view(ledger.keys.job(job_id), after) as viewer:
-        async for event in viewer:
-            seen.add(event)
-    return seen
-
-
-async def stored(ledger: Ledger, job_id: str) -> list[tuple[str, bytes]]:
-    entries = await ledger.client.xrange(f"{ledger.keys.job(job_id)}:log")
-    return [(id.decode(), fields[b"d"]) for id, fields in entries]
 
 
 async def test_all_jobs_of_a_process_share_one_round_trip(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,8 +64,8 @@ async def test_the_start_is_kept_as_the_ledger_wrote_it(ledger: Ledger) -> None:
     assert publisher_of(flusher, again)._kept == [(await stored(ledger, job.record_id))[0][1]]
 
 
-async def test_a_reply_that_was_lost_writes_nothing_twice(port: int, namespace: str, ledger: Ledger) -> None:
-    async with proxied(port) as proxy, ledger.client.pubsub() as watcher:
+async def test_a_reply_that_was_lost_writes_nothing_twice(forgetful_port: int, namespace: str, ledger: Ledger) -> None:
+    async with proxied(forgetful_port) as proxy, ledger.client.pubsub() as watcher:
         own = Ledger.at(f"redis://127.0.0.1:{proxy.port}/0", namespace)
         job = await begun(own)
         await watcher.subscribe(f"{ledger.keys.job(job.record_id)}:ch")
@@ -365,11 +286,11 @@ async def test_events_wait_while_the_server_is_away(own_valkey: Callable[..., Em
 
 
 async def test_after_a_failover_the_lost_tail_comes_under_the_same_ids(
-    port: int, own_valkey: Callable[..., EmbeddedServer], namespace: str
+    forgetful_port: int, own_valkey: Callable[..., EmbeddedServer], namespace: str
 ) -> None:
     """The replica was behind when it took over: the writer sends again, viewers go on as if nothing had been."""
     second = free_port()
-    async with proxied(port) as proxy, proxied(port) as replication:
+    async with proxied(forgetful_port) as proxy, proxied(forgetful_port) as replication:
         primary = ("--replicaof", f"127.0.0.1 {replication.port}")
         replica = await asyncio.to_thread(
             own_valkey, "--bind", "127.0.0.1", "--port", str(second), *primary, "--save", "", folder="replica"

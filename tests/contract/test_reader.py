@@ -36,13 +36,6 @@ async def ledger(
     await ledger.close()
 
 
-@pytest.fixture
-async def reader(ledger: Ledger) -> AsyncIterator[Reader]:
-    reader = Reader(ledger)
-    yield reader
-    await reader.close()
-
-
 async def test_a_viewer_may_come_before_the_worker(ledger: Ledger, reader: Reader) -> None:
     job_id = new_id("job")
     await submit(ledger, job_id, b"{}", queue="interactive")

@@ -18,7 +18,7 @@ from typing import Any, TypedDict
 import msgspec
 import pytest
 from pydantic import BaseModel
-from stack import Stack, started, until
+from stack import Stack, until
 
 from headrace import AsyncHeadrace, Headrace
 from headrace.errors import (
@@ -64,12 +64,6 @@ class Record:
 class Words(TypedDict):
     summary: str
     stars: int
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started(tmp_path_factory.mktemp("sdk"), "--no-flower") as stack:
-        yield stack
 
 
 @pytest.fixture

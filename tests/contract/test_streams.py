@@ -9,13 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pets
 import pytest
 from headrace_rehearsal import account
-from stack import Stack, started, until
+from stack import Stack, until
 from transcript import Transcript, typed
 
 from headrace import AsyncHeadrace, Headrace
@@ -30,12 +30,6 @@ MODEL = "rehearsal/small"
 STORY = (
     "Tell of the river, the mill and the wheel, of the miller, his flour and his cat, one after the other, at length."
 )
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started(tmp_path_factory.mktemp("streams"), "--no-flower") as stack:
-        yield stack
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import jsonschema_rs
@@ -13,7 +13,7 @@ import openai
 import pydantic
 import pytest
 from headrace_providers import ChatCompletion, OpenAIChatCompletion, OpenRouterChatCompletion, VLLMChatCompletion
-from stack import Stack, started
+from stack import Stack
 
 from headrace import AsyncHeadrace
 from headrace.errors import CallError, JobFailed
@@ -61,12 +61,6 @@ TEXTS = [
 CODES = {"invalid_output", "refusal", "truncated", "content_filter", "empty_output"}
 Answers = list[tuple[Any, str | None]]
 """For each text the value of a success, or the code of a failure."""
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started(tmp_path_factory.mktemp("succeeded"), "--no-flower") as running:
-        yield running
 
 
 @pytest.fixture
