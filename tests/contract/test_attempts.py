@@ -21,8 +21,6 @@ from headrace.events.ids import START
 from headrace.ledger.queues import INTERACTIVE
 from headrace.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("attempts")
-
 MODEL = "rehearsal/small"
 STORY = (
     "Tell of the river, the mill and the wheel, of the miller, his flour and his cat, one after the other, at length."

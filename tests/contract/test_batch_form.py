@@ -10,8 +10,6 @@ import pytest
 from stack import Stack, started
 from stub_provider import StubProvider, stub_provider
 
-pytestmark = pytest.mark.xdist_group("batch form")
-
 LOOK = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}}
 CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}

@@ -20,7 +20,6 @@ from stack import Stack, until
 
 from headrace.ledger.keys import Keys
 
-pytestmark = pytest.mark.xdist_group("client-retries")
 SLOW = "[[rehearsal latency=4000]]"
 RUNNING = (b"queued", b"running", b"parked")
 RETRY = {"x-stainless-retry-count": "1"}

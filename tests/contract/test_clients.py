@@ -22,7 +22,6 @@ from headrace_api.views import Frame
 from openai import OpenAI
 from stack import Stack, until
 
-pytestmark = pytest.mark.xdist_group("clients")
 JS = Path(__file__).parent / "js"
 
 

@@ -30,8 +30,6 @@ from headrace.settings import Settings, variable
 
 yaml = pytest.importorskip("yaml")
 
-pytestmark = pytest.mark.xdist_group("compose")
-
 ROOT = Path(__file__).parents[2]
 OURS = {"rehearsal", *QUEUES, "gateway", "flower"}
 PASSWORDS = {"VALKEY_PASSWORD": "rehearsed0valkey", "FLOWER_PASSWORD": "rehearsed0flower"}

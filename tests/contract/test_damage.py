@@ -18,8 +18,6 @@ from headrace.jobs.job import new_id
 from headrace.ledger.queues import INTERACTIVE, QUEUES
 from headrace.ledger.reject import parse
 
-pytestmark = pytest.mark.xdist_group("damage")
-
 CANARY = "zanzibar"
 DEEP = "[" * 60_000 + f'"{CANARY}"' + "]" * 60_000
 

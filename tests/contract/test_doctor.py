@@ -28,8 +28,6 @@ from headrace.doctor.server import clock, persistence, server_version
 from headrace.local.valkey import EmbeddedServer
 from headrace.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("doctor")
-
 UNSET = {"HEADRACE_REDIS_URL", "HEADRACE_FILES", "OPENAI_API_KEY", "OPENAI_BASE_URL", "REHEARSAL_BASE_URL"}
 KEY = "sk-rehearsed-0123456789"
 

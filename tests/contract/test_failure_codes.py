@@ -14,8 +14,6 @@ from headrace import AsyncHeadrace, Headrace
 from headrace.errors import CODES, InputError
 from headrace.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("codes")
-
 MODEL = "rehearsal/small"
 SCHEMA = {"type": "object", "properties": {"summary": {"type": "string"}}, "required": ["summary"]}
 LINES = [

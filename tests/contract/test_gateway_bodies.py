@@ -15,8 +15,6 @@ import pytest
 from gateways import another_gateway, ask, peak_mb
 from stack import Stack
 
-pytestmark = pytest.mark.xdist_group("gateway-bodies")
-
 SIZE = 32 << 20
 MAX_CPU_S = 2.0
 MAX_MORE_MB = 250

@@ -22,7 +22,7 @@ from gateway_mutants import FILLER, SECRET, frames, json_request, raw_request
 from gateways import another_gateway, ask, peak_mb
 from stack import Stack, until
 
-pytestmark = [pytest.mark.xdist_group("gateway-fuzz"), pytest.mark.slow]
+pytestmark = [pytest.mark.slow]
 CLIENTS = 6
 ANSWER_S = 1.0
 MAX_QUOTED = 200

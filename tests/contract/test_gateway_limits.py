@@ -22,7 +22,6 @@ from lazy_clients import HALF_BODY, HALF_CHUNK, HALF_HEAD, LAZY, SOCKET, UNREAD_
 from stack import Stack, until
 from websockets.asyncio.client import connect
 
-pytestmark = pytest.mark.xdist_group("gateway-limits")
 FULL = 2000
 LAZY_CONNECTIONS = int(os.environ.get("LAZY_CONNECTIONS", "400"))
 SHORT = {"HEADRACE_GATEWAY_HEAD_S": "1", "HEADRACE_GATEWAY_BODY_S": "1", "HEADRACE_GATEWAY_IDLE_S": "1"}

@@ -16,7 +16,6 @@ from stack import Stack, headrace, started, until
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-pytestmark = pytest.mark.xdist_group("gateway-tokens")
 SECRET = "a secret for this test alone"
 BODY = {"model": "rehearsal/small", "messages": [{"role": "user", "content": "x"}]}
 

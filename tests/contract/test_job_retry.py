@@ -14,7 +14,6 @@ from headrace import Headrace
 from headrace.errors import Expired, InputError, JobFailed, Unknown
 from headrace.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("job_retry")
 MODEL = "rehearsal/small"
 
 

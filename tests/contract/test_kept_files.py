@@ -10,8 +10,6 @@ from collections.abc import Iterator
 import pytest
 from stack import Stack, started
 
-pytestmark = pytest.mark.xdist_group("kept files")
-
 MODEL = ("--model", "rehearsal/small")
 LINES = '{"id": "a", "text": "The kettle boils."}\n{"id": "b", "text": "[[rehearsal fault=400 times=1]] The lid."}\n'
 

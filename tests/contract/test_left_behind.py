@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 from stack import started, tree, until
 
-pytestmark = pytest.mark.xdist_group("left-behind")
-
 ROOT = Path(__file__).parents[2]
 DEMO = [str(ROOT / "examples" / "demo.py")]
 RUN = ["-m", "headrace", "run", "[[rehearsal latency=60000]] Wait.", "--model", "rehearsal/small"]

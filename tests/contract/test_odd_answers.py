@@ -18,8 +18,6 @@ from headrace import Headrace
 from headrace.errors import JobFailed
 from headrace.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("odd-answers")
-
 MODEL = "openai/m"
 SCHEMA = {"type": "object", "properties": {"a": {"type": "number"}}, "required": ["a"], "additionalProperties": False}
 FOREIGN = [call_of("nobody_offered_it", "{}")]

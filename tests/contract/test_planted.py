@@ -26,8 +26,6 @@ from headrace.ledger.announce import live
 from headrace.ledger.queues import INTERACTIVE
 from headrace.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("planted")
-
 KEY = "sk-the-key-of-the-worker"
 MODEL = "openai/m"
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}

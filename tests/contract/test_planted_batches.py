@@ -12,8 +12,6 @@ import redis
 from command_line import command
 from stack import Stack, started, until
 
-pytestmark = pytest.mark.xdist_group("planted batches")
-
 VALUES = (b"\xff", b"", b"-1", b"9" * 40, b"\x1b[2J", b"../../../etc/passwd", b"x")
 COMMANDS = (
     ("batches", "show"),

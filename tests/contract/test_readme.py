@@ -20,7 +20,6 @@ def blocks(tag: str) -> list[str]:
     return re.findall(rf"```{tag}\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.mark.xdist_group("tour")
 def test_the_tour(tmp_path: Path) -> None:
     (tmp_path / ".venv").symlink_to(sys.prefix)
     (tour,) = blocks("sh tour")
@@ -35,7 +34,6 @@ def test_the_tour(tmp_path: Path) -> None:
     assert not (tmp_path / ".headrace" / "up.json").exists()
 
 
-@pytest.mark.xdist_group("demo")
 def test_the_demo(tmp_path: Path) -> None:
     """`make demo` is this program, after the set-up that every target shares."""
     assert "examples/demo.py" in (ROOT / "Makefile").read_text()

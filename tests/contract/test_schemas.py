@@ -18,7 +18,6 @@ from headrace.schema import lower
 from headrace.schema.modes import MODES
 from headrace.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("schemas")
 MODELS = ("rehearsal/small", "vllm/small", "openrouter/vendor/small")
 TEXTS = [
     {"id": f"i{n}", "text": f"Ada has {n} cats and a good dog since 2020. It can roll {n} times."} for n in range(4)

@@ -27,7 +27,6 @@ import pytest
 from stack import Stack, alive, started, until
 
 pytestmark = [
-    pytest.mark.xdist_group("second-user"),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody"),
 ]
 

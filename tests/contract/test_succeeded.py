@@ -20,7 +20,6 @@ from headrace.errors import CallError, JobFailed
 from headrace.schema.modes import MODES, Mode
 from headrace.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("schemas")
 DIALECTS: dict[str, tuple[str, type[ChatCompletion]]] = {
     "rehearsal/small": ("", OpenAIChatCompletion),
     "vllm/small": ("/vllm", VLLMChatCompletion),

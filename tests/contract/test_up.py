@@ -20,8 +20,6 @@ from headrace.local.stack import Stack, StackOptions
 from headrace.local.valkey import EmbeddedServer
 from headrace.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("up")
-
 
 def quiet(*arguments: str, **variables: str) -> tuple[list[str], dict[str, str]]:
     unset = {"HEADRACE_REDIS_URL", "HEADRACE_FILES", "OPENAI_API_KEY"}

