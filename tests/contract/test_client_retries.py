@@ -56,7 +56,7 @@ def test_an_impatient_client_pays_once(stack: Stack, base: str) -> None:
     assert len(jobs) == len(stack.calls()) - before == 1
 
 
-def test_one_that_asks_again_often_enough_has_its_answer(stack: Stack, base: str) -> None:
+def test_a_client_that_retries_often_enough_has_its_answer(stack: Stack, base: str) -> None:
     before = len(stack.calls())
     with OpenAI(base_url=f"{base}/v1", api_key="none", timeout=1.0, max_retries=8) as client:
         answer = client.chat.completions.create(**body(f"{SLOW} Why is grass green?"))

@@ -126,7 +126,7 @@ def test_no_secret_is_an_argument(services: dict[str, Any]) -> None:
         assert not [word for word in words for secret in PASSWORDS.values() if secret in word]
 
 
-def test_nothing_is_lost_when_it_stops_or_starts_again(services: dict[str, Any]) -> None:
+def test_nothing_is_lost_when_the_composition_stops_or_starts_again(services: dict[str, Any]) -> None:
     for name, service in services.items():
         assert service["restart"] == "unless-stopped", name
         assert service["healthcheck"]["test"], name

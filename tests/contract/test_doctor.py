@@ -104,7 +104,7 @@ def test_a_service_that_is_well(stack: Stack) -> None:
     assert "1 worker answers" in found["queue bulk"]["what"]
 
 
-def test_it_is_found_by_its_folder_and_leaves_nothing_behind(stack: Stack) -> None:
+def test_a_service_is_found_by_its_folder_and_leaves_nothing_behind(stack: Stack) -> None:
     with stack.client as client:
         before = {key for key in client.scan_iter() if b"pidbox" in key}
         done = headrace("doctor", cwd=stack.folder, env=environment())

@@ -29,21 +29,6 @@ def test_a_job_from_its_submission_to_its_result(base: str) -> None:
     assert len(events) > 30, "it came in pieces"
 
 
-def test_every_cut_of_a_running_job_is_resumed_without_loss(base: str) -> None:
-    job = submit(base, SLOW)
-    whole: list[tuple[str | None, str]] = []
-    last: dict[str, str] = {}
-    for cut in (1, 2, 7, 3, 11, 10_000):
-        with Sse(f"{base}/v1/jobs/{job}/events", **last) as stream:
-            for event in stream.events():
-                whole.append(event)
-                cut -= 1
-                if not cut:
-                    break
-        last = {"last_event_id": str(whole[-1][0])}
-    assert text_of(whole) == result(base, job)["completion"]["content"]
-
-
 def test_cancelling(base: str) -> None:
     job = submit(base, SLOW)
     with Sse(f"{base}/v1/jobs/{job}/events") as stream:

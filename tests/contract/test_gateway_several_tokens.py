@@ -69,7 +69,7 @@ async def test_one_good_token_is_enough_whatever_comes_beside_it(shut: str, bad:
         assert frame["code"] == 1000
 
 
-def test_when_all_are_bad_the_best_reason_is_said(shut: str) -> None:
+def test_when_all_tokens_are_bad_the_best_reason_is_said(shut: str) -> None:
     gate = Gate(SECRET.encode(), is_open=False)
     job = ask(f"{shut}/v1/jobs", "POST", BODY, authorization=f"Bearer {gate.sign('*', ['submit'])}").json["id"]
     url = f"{shut}/v1/jobs/{job}"

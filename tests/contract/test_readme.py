@@ -152,6 +152,12 @@ def test_the_changelog_has_this_version_and_the_usual_sections() -> None:
     assert set(sections) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
+def test_the_tutorial_names_every_fundamental() -> None:
+    named = re.findall(r"^\| `(tests/fundamentals/\w+\.py)`", (ROOT / "docs" / "testing.md").read_text(), re.MULTILINE)
+    files = {str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "fundamentals").glob("test_*.py")}
+    assert sorted(named) == sorted(files)
+
+
 def test_the_index_names_every_page() -> None:
     index = (ROOT / "docs" / "index.md").read_text()
     pages = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")} - {"index.md"}

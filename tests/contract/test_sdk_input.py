@@ -107,7 +107,7 @@ def test_a_service_that_is_not_there_is_unreachable(tmp_path: Path) -> None:
         pass
 
 
-def test_one_of_many_that_is_wrong_lets_none_in(client: Headrace) -> None:
+def test_one_wrong_conversation_of_many_refuses_all(client: Headrace) -> None:
     before = client.jobs(limit=1)
     with pytest.raises(InputError):
         client.submit_many(MODEL, ["good", 7])  # type: ignore[list-item]

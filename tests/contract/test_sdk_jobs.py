@@ -19,7 +19,6 @@ from stack import Stack, until
 
 from headrace import AsyncHeadrace, Headrace
 from headrace.errors import (
-    Conflict,
     Expired,
     Finished,
     JobFailed,
@@ -65,10 +64,6 @@ def client(stack: Stack) -> Iterator[Headrace]:
 
 def settings(stack: Stack) -> Settings:
     return Settings(files=stack.ready["files"])
-
-
-def paid_for(stack: Stack, record_id: str) -> list[Any]:
-    return [call for call in stack.calls() if (call.request_id or "").startswith(record_id)]
 
 
 def test_a_text_in_is_a_text_out(client: Headrace) -> None:
@@ -169,25 +164,6 @@ def test_an_answer_that_its_type_does_not_take_is_a_failure_that_keeps_it(client
 
 def test_a_recursive_pydantic_model_is_carried(client: Headrace) -> None:
     assert isinstance(client.submit(MODEL, "A part 3", schema=Part).result(30), Part)
-
-
-def test_fifty_submissions_under_one_key_are_one_job_paid_once(client: Headrace, stack: Stack) -> None:
-    ids: list[str] = []
-    prompt = "Only one of fifty."
-    threads = [
-        threading.Thread(target=lambda: ids.append(client.submit(MODEL, prompt, idempotency_key="fifty").id))
-        for _ in range(50)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert len(ids) == 50
-    assert len(set(ids)) == 1
-    client.job(ids[0]).result(30)
-    assert len(paid_for(stack, ids[0])) == 1
-    with pytest.raises(Conflict):
-        client.submit(MODEL, "Another prompt.", idempotency_key="fifty")
 
 
 def test_many_jobs_at_once_all_end(client: Headrace, stack: Stack) -> None:

@@ -42,7 +42,7 @@ async def turns(count: int = 20) -> None:
         await asyncio.sleep(0)
 
 
-async def test_one_pays_for_all() -> None:
+async def test_one_caller_pays_for_all() -> None:
     remembered, provider = Remembered(MemoryCache()), Provider()
     tasks = asking(remembered, provider, 5)
     await turns()

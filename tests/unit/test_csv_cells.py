@@ -116,7 +116,8 @@ def test_a_key_with_a_dot_loses_nothing(tmp_path: Path) -> None:
 
 
 KEYS = st.text("ab.\\'=e", max_size=4) | st.sampled_from(["custom_id", "value", "text", "error", "tool_calls"])
-NESTED = st.dictionaries(KEYS, st.recursive(st.integers(), lambda inner: st.dictionaries(KEYS, inner, min_size=1)))
+DEEP = st.recursive(st.integers(), lambda inner: st.dictionaries(KEYS, inner, min_size=1, max_size=4), max_leaves=12)
+NESTED = st.dictionaries(KEYS, DEEP, max_size=4)
 
 
 def leaves(value: Any) -> list[Any]:

@@ -23,7 +23,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("text", [b'{"const": "\xff"}', b'{"\xff": {}}', b"\xff"], ids=["value", "name", "all"])
-def test_it_is_named(tmp_path: Path, reader: str, text: bytes) -> None:
+def test_a_file_that_is_no_utf_8_is_named(tmp_path: Path, reader: str, text: bytes) -> None:
     path = tmp_path / "odd.json"
     path.write_bytes(text)
     path.chmod(0o600)

@@ -35,7 +35,7 @@ async def test_while_no_worker_is_up_everything_is_accepted(client: AsyncHeadrac
             await client.submit(model, "hello")
 
 
-async def test_it_is_refused_when_all_say_that_they_lack_it(client: AsyncHeadrace) -> None:
+async def test_a_provider_is_refused_when_all_workers_lack_it(client: AsyncHeadrace) -> None:
     for process in "ab":
         await announce(client.ledger, process, WITHOUT)
     with pytest.raises(InputError, match=r"no worker that is up can call openai \(OPENAI_API_KEY is not set there\)"):
@@ -46,7 +46,7 @@ async def test_it_is_refused_when_all_say_that_they_lack_it(client: AsyncHeadrac
     assert len(await client.jobs()) == 1
 
 
-async def test_one_worker_that_has_it_is_enough_and_is_seen_at_once(client: AsyncHeadrace) -> None:
+async def test_one_worker_that_has_the_provider_is_enough_and_is_seen_at_once(client: AsyncHeadrace) -> None:
     await announce(client.ledger, "a", WITHOUT)
     with pytest.raises(InputError):
         await client.submit("openai/gpt", "hello")
