@@ -13,7 +13,6 @@ from gateways import SLOW, another_gateway, ask, kill, submit, text_of
 from playwright.sync_api import Browser, Page
 from stack import Stack, started, until
 
-pytestmark = pytest.mark.xdist_group("browser")
 SCHEMA = {
     "type": "object",
     "additionalProperties": False,

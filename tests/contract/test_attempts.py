@@ -6,12 +6,11 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from headrace_rehearsal import account
-from stack import Stack, started
+from stack import Stack
 from transcript import Transcript
 
 from headrace import AsyncHeadrace
@@ -21,18 +20,10 @@ from headrace.events.ids import START
 from headrace.ledger.queues import INTERACTIVE
 from headrace.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("attempts")
-
 MODEL = "rehearsal/small"
 STORY = (
     "Tell of the river, the mill and the wheel, of the miller, his flour and his cat, one after the other, at length."
 )
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started(tmp_path_factory.mktemp("attempts"), "--no-flower") as stack:
-        yield stack
 
 
 @pytest.fixture
@@ -57,10 +48,6 @@ async def watch(client: AsyncHeadrace, job: AsyncJobHandle[Any], seen: Transcrip
 
 def types(seen: Transcript) -> list[str]:
     return [event["t"] for event in seen.decoded]
-
-
-def calls_of(stack: Stack, job: AsyncJobHandle[Any]) -> list[account.AccountedCall]:
-    return [call for call in stack.calls() if (call.request_id or "").startswith(job.id)]
 
 
 async def hints_left(client: AsyncHeadrace, count: int) -> None:
@@ -88,7 +75,7 @@ async def test_a_hint_that_comes_again_changes_nothing(stack: Stack, client: Asy
     await client.hints.publish(client.ledger, [(INTERACTIVE, job.id)])
     await hints_left(client, 0)
     assert (await watch(client, job)).events == seen.events
-    assert len(calls_of(stack, job)) == 1
+    assert len(stack.calls_of(job.id)) == 1
 
 
 async def test_cancelled_before_a_worker_has_it(stack: Stack, client: AsyncHeadrace) -> None:
@@ -106,7 +93,7 @@ async def test_cancelled_before_a_worker_has_it(stack: Stack, client: AsyncHeadr
     assert seen.decoded[-1]["status"] == "cancelled"
     await hints_left(client, 0)
     assert (await watch(client, job)).events == seen.events
-    assert calls_of(stack, job) == []
+    assert stack.calls_of(job.id) == []
 
 
 async def test_cancelled_while_it_waits_for_its_next_attempt(stack: Stack, client: AsyncHeadrace) -> None:
@@ -122,4 +109,4 @@ async def test_cancelled_while_it_waits_for_its_next_attempt(stack: Stack, clien
     assert types(seen).count("attempt.start") == 2, "whoever comes now is shown the last alone"
     assert types(await watch(client, job)) == ["attempt.start", "end"]
     assert await client.ledger.client.zscore(client.ledger.keys.due, job.id) is None
-    assert len(calls_of(stack, job)) == 1
+    assert len(stack.calls_of(job.id)) == 1

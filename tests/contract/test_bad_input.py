@@ -10,8 +10,6 @@ import pytest
 import redis
 from stack import headrace
 
-pytestmark = pytest.mark.xdist_group("bad input")
-
 GOOD = b'{"text": "The sky is blue."}\n'
 INPUTS = {
     "broken JSON": (GOOD + b'{"text":\n', ["line 2", "broken JSON"]),

@@ -24,8 +24,6 @@ from stack import Stack, started, until
 
 from headrace.broker.hints import configure
 
-pytestmark = pytest.mark.xdist_group("canary")
-
 PROMPT, SYSTEM, FIELD, KEY = "canaryprompt7", "canarysystem7", "canaryfield7", "sk-canarykey7canarykey7"
 CANARIES = (PROMPT, SYSTEM, FIELD, KEY, "canary")
 TEXTS = (

@@ -15,8 +15,6 @@ import pytest
 from headrace_rehearsal import account
 from stack import Stack, headrace, started, until
 
-pytestmark = pytest.mark.xdist_group("cli")
-
 GOOD = [{"id": f"r{n}", "text": f"The kettle number {n} boils."} for n in range(10)]
 SCHEMA = {
     "type": "object",

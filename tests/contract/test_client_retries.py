@@ -16,25 +16,13 @@ import pytest
 from gateways import another_gateway, ask, free_port
 from openai import APITimeoutError, AsyncOpenAI, OpenAI
 from proxy import proxied
-from stack import Stack, started, until
+from stack import Stack, until
 
 from headrace.ledger.keys import Keys
 
-pytestmark = pytest.mark.xdist_group("client-retries")
 SLOW = "[[rehearsal latency=4000]]"
 RUNNING = (b"queued", b"running", b"parked")
 RETRY = {"x-stainless-retry-count": "1"}
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started(tmp_path_factory.mktemp("retries"), "--no-flower") as stack:
-        yield stack
-
-
-@pytest.fixture
-def base(stack: Stack) -> str:
-    return stack.ready["gateway"]
 
 
 def body(text: str, **more: Any) -> dict[str, Any]:
@@ -68,7 +56,7 @@ def test_an_impatient_client_pays_once(stack: Stack, base: str) -> None:
     assert len(jobs) == len(stack.calls()) - before == 1
 
 
-def test_one_that_asks_again_often_enough_has_its_answer(stack: Stack, base: str) -> None:
+def test_a_client_that_retries_often_enough_has_its_answer(stack: Stack, base: str) -> None:
     before = len(stack.calls())
     with OpenAI(base_url=f"{base}/v1", api_key="none", timeout=1.0, max_retries=8) as client:
         answer = client.chat.completions.create(**body(f"{SLOW} Why is grass green?"))

@@ -20,21 +20,9 @@ from gateways import SLOW, Sse, another_gateway, ask, free_port, submit
 from headrace_api.streaming.sse import HEARTBEAT, Encoder
 from headrace_api.views import Frame
 from openai import OpenAI
-from stack import Stack, started, until
+from stack import Stack, until
 
-pytestmark = pytest.mark.xdist_group("clients")
 JS = Path(__file__).parent / "js"
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started(tmp_path_factory.mktemp("clients"), "--no-flower") as stack:
-        yield stack
-
-
-@pytest.fixture
-def base(stack: Stack) -> str:
-    return stack.ready["gateway"]
 
 
 def completion(base: str, job: str) -> Any:

@@ -30,8 +30,6 @@ from headrace.settings import Settings, variable
 
 yaml = pytest.importorskip("yaml")
 
-pytestmark = pytest.mark.xdist_group("compose")
-
 ROOT = Path(__file__).parents[2]
 OURS = {"rehearsal", *QUEUES, "gateway", "flower"}
 PASSWORDS = {"VALKEY_PASSWORD": "rehearsed0valkey", "FLOWER_PASSWORD": "rehearsed0flower"}
@@ -128,7 +126,7 @@ def test_no_secret_is_an_argument(services: dict[str, Any]) -> None:
         assert not [word for word in words for secret in PASSWORDS.values() if secret in word]
 
 
-def test_nothing_is_lost_when_it_stops_or_starts_again(services: dict[str, Any]) -> None:
+def test_nothing_is_lost_when_the_composition_stops_or_starts_again(services: dict[str, Any]) -> None:
     for name, service in services.items():
         assert service["restart"] == "unless-stopped", name
         assert service["healthcheck"]["test"], name

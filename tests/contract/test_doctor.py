@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import redis
 from rich.console import Console
-from stack import Stack, headrace, started, until
+from stack import Stack, headrace, until
 
 from headrace.broker.queue import queue_key
 from headrace.cli.doctor import line, print_table
@@ -28,16 +28,8 @@ from headrace.doctor.server import clock, persistence, server_version
 from headrace.local.valkey import EmbeddedServer
 from headrace.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("doctor")
-
 UNSET = {"HEADRACE_REDIS_URL", "HEADRACE_FILES", "OPENAI_API_KEY", "OPENAI_BASE_URL", "REHEARSAL_BASE_URL"}
 KEY = "sk-rehearsed-0123456789"
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started(tmp_path_factory.mktemp("doctor"), "--no-flower") as running:
-        yield running
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -112,7 +104,7 @@ def test_a_service_that_is_well(stack: Stack) -> None:
     assert "1 worker answers" in found["queue bulk"]["what"]
 
 
-def test_it_is_found_by_its_folder_and_leaves_nothing_behind(stack: Stack) -> None:
+def test_a_service_is_found_by_its_folder_and_leaves_nothing_behind(stack: Stack) -> None:
     with stack.client as client:
         before = {key for key in client.scan_iter() if b"pidbox" in key}
         done = headrace("doctor", cwd=stack.folder, env=environment())

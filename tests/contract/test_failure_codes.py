@@ -14,8 +14,6 @@ from headrace import AsyncHeadrace, Headrace
 from headrace.errors import CODES, InputError
 from headrace.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("codes")
-
 MODEL = "rehearsal/small"
 SCHEMA = {"type": "object", "properties": {"summary": {"type": "string"}}, "required": ["summary"]}
 LINES = [
@@ -59,10 +57,6 @@ def rows(path: Path) -> dict[str, str]:
     return {line["custom_id"]: line["error"]["code"] if "error" in line else "good" for line in lines}
 
 
-def paid_for(stack: Stack, batch_id: str) -> int:
-    return len([call for call in stack.calls() if (call.request_id or "").startswith(f"{batch_id}.")])
-
-
 def test_the_final_line_tells_the_codes_and_what_was_called_again(done: Any) -> None:
     assert done.returncode == 1
     assert (
@@ -80,7 +74,7 @@ def test_show_tells_the_same(stack: Stack, batch_id: str) -> None:
 def test_a_retry_of_one_code_pays_for_that_alone_and_keeps_the_others(stack: Stack, batch_id: str) -> None:
     again = stack.run("batches", "retry", batch_id, "--code", "invalid_output", "--out", "again.jsonl")
     new = again.stderr.split(" ")[0]
-    assert paid_for(stack, new) == 2
+    assert len(stack.calls_of(new)) == 2
     assert rows(stack.folder / "again.errors.jsonl") == FAILED
     assert (stack.folder / "again.jsonl").read_bytes() == (stack.folder / "first.jsonl").read_bytes()
     assert [*rows(stack.folder / "again.errors.jsonl")] == [*FAILED], "in input order"
@@ -91,13 +85,13 @@ def test_a_retry_of_one_code_pays_for_that_alone_and_keeps_the_others(stack: Sta
     third = stack.run(
         "batches", "retry", new, "--code", "truncated", "--code", "invalid_request", "--out", "third.jsonl"
     )
-    assert paid_for(stack, third.stderr.split(" ")[0]) == 2
+    assert len(stack.calls_of(third.stderr.split(" ")[0])) == 2
     assert rows(stack.folder / "third.errors.jsonl") == FAILED
 
 
 def test_without_a_code_all_that_failed_is_run(stack: Stack, batch_id: str) -> None:
     again = stack.run("batches", "retry", batch_id, "--out", "all.jsonl")
-    assert paid_for(stack, again.stderr.split(" ")[0]) == 4
+    assert len(stack.calls_of(again.stderr.split(" ")[0])) == 4
 
 
 def test_a_code_that_is_none_is_refused_with_the_list(stack: Stack, batch_id: str) -> None:
@@ -114,7 +108,7 @@ async def test_from_python(client: Headrace, stack: Stack, batch_id: str) -> Non
     assert batch.progress().codes == {"invalid_output": 2, "invalid_request": 1, "truncated": 1}
     again = batch.retry(codes=["truncated"])
     assert again.wait(60).codes == batch.progress().codes
-    assert paid_for(stack, again.id) == 1
+    assert len(stack.calls_of(again.id)) == 1
     for codes in (["invalid"], [], "truncated"):
         with pytest.raises(InputError):
             batch.retry(codes=codes)

@@ -26,8 +26,6 @@ from headrace.ledger.queues import INTERACTIVE
 from headrace.ledger.submit import submit
 from headrace.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("flower")
-
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:

@@ -7,16 +7,13 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 import pytest
 from gateways import another_gateway, ask, peak_mb
-from stack import Stack, started
-
-pytestmark = pytest.mark.xdist_group("gateway-bodies")
+from stack import Stack
 
 SIZE = 32 << 20
 MAX_CPU_S = 2.0
@@ -72,12 +69,6 @@ MANY = {
     ).encode(),
     "tools": json.dumps({"model": "rehearsal/small", "messages": [MESSAGE], "tools": TOOLS}).encode(),
 }
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started(tmp_path_factory.mktemp("bodies"), "--no-flower") as stack:
-        yield stack
 
 
 def cpu_s(pid: int) -> float:

@@ -38,7 +38,6 @@ from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit
 from headrace.local.valkey import EmbeddedServer
 
-pytestmark = pytest.mark.xdist_group("gateway-crowds")
 LEASE_MS = 10**9
 
 

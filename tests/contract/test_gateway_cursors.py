@@ -5,24 +5,16 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-from gateways import Sse, ask, submit
+from gateways import SLOW, Sse, another_gateway, ask, result, submit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from stack import Stack, started, until
+from stack import Stack, until
 
-pytestmark = pytest.mark.xdist_group("gateway")
 Events = list[tuple[str | None, str]]
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started(tmp_path_factory.mktemp("cursors"), "--no-flower") as stack:
-        yield stack
 
 
 class Log:
@@ -131,3 +123,118 @@ def events(body: bytes) -> Events:
         if "data" in fields:
             found.append((fields.get("id"), fields["data"]))
     return found
+
+
+def test_the_table_of_cursors(base: str) -> None:
+    job = submit(base)
+    url = f"{base}/v1/jobs/{job}/events"
+    whole = Sse(url).all()
+    ids = [id for id, _ in whole]
+    epoch = int(str(ids[0]).split("-")[0])
+    for start in ("", "0", "-1", "0-0", f"{epoch + 1}-1"):
+        assert [id for id, _ in Sse(f"{url}?after={start}").all()] == ids, start
+    assert [id for id, _ in Sse(f"{url}?after={ids[0]}").all()] == ids[1:]
+    assert [id for id, _ in Sse(f"{url}?after={epoch - 1}-7").all()] == ids, "an older attempt"
+    assert [id for id, _ in Sse(f"{url}?after={job}:{ids[0]}").all()] == ids[1:]
+    assert [id for id, _ in Sse(f"{url}?after=0", last_event_id=str(ids[1])).all()] == ids[2:], "the header wins"
+    assert ask(f"{url}?after={ids[-1]}").status == 204
+    assert ask(f"{url}?after=now").status == 204
+    for view in ("openai", "ag-ui"):
+        frames = Sse(f"{url}?view={view}").all()
+        assert [id for id, _ in Sse(f"{url}?view={view}&after={frames[0][0]}").all()] == [id for id, _ in frames[1:]]
+    assert len(Sse(f"{url}?view=ui-message-stream&after={ids[-1]}").all()) > 3, "always all of it"
+
+
+CURSORS = [
+    *(
+        "x",
+        "17",
+        "17-",
+        "-17",
+        "17-4-2",
+        "17-4.0",
+        "17-4.",
+        "17.4",
+        "17-4 ",
+        "+1-1",
+        "1e9-1",
+        "١-١",
+        "$$",
+        "NOW",
+        "null",
+    ),
+    *(
+        "%00",
+        "%0d%0a",
+        "../x",
+        "9" * 16 + "-1",
+        "1-" + "9" * 40,
+        "job_x:17-4",
+        "job_" + "z" * 26 + ":17-4",
+        "%F0%9F%98%80",
+    ),
+]
+
+
+@pytest.mark.parametrize("cursor", CURSORS)
+def test_any_other_cursor_is_a_400(base: str, done: str, cursor: str) -> None:
+    from urllib.parse import quote
+
+    given = cursor if cursor.startswith("%") else quote(cursor)
+    answer = ask(f"{base}/v1/jobs/{done}/events?after={given}")
+    assert answer.status == 400, answer.body
+    assert answer.json["error"]["code"] == "invalid_request"
+
+
+@pytest.fixture(scope="module")
+def done(stack: Stack) -> str:
+    base = stack.ready["gateway"]
+    job = submit(base)
+    result(base, job)
+    return job
+
+
+def test_a_trimmed_log_is_410_and_never_a_part_of_it(stack: Stack, base: str) -> None:
+    job = submit(base, SLOW)
+    url = f"{base}/v1/jobs/{job}/events"
+    ids = [id for id, _ in Sse(url).all()]
+    with stack.client as client:
+        client.xtrim(f"{{hr}}:job:{job}:log", minid=ids[10], approximate=False)
+    with another_gateway(stack, "fresh") as (fresh, _):  # the first one's room still has them all
+        answer = ask(f"{fresh}/v1/jobs/{job}/events?after={ids[2]}")
+        assert answer.status == 410, answer.body[:600]
+        assert answer.json["error"]["code"] == "gone"
+        assert ask(f"{fresh}/v1/jobs/{job}/events?view=openai&after={ids[2]}.0").status == 410
+        assert [id for id, _ in Sse(f"{fresh}/v1/jobs/{job}/events?after={ids[12]}").all()] == ids[13:]
+
+
+@pytest.mark.parametrize("view", ["openai", "ag-ui"])
+def test_a_view_that_was_compacted_away_is_410(stack: Stack, base: str, view: str) -> None:
+    job = submit(base)
+    result(base, job)
+    with stack.client as client:
+        log = f"{{hr}}:job:{job}:log"
+        last, end = client.xrange(log)[-1]  # type: ignore[index]
+        epoch, _, seq = last.decode().partition("-")
+        snapshot = json.dumps({"t": "snapshot", "upto": int(seq) - 2, "message": {"role": "assistant", "content": "x"}})
+        client.delete(log)
+        client.xadd(log, {"d": snapshot.replace('": ', '":')}, id=f"{epoch}-{int(seq) - 1}")
+        client.xadd(log, end, id=last)
+    answer = ask(f"{base}/v1/jobs/{job}/events?view={view}&after={epoch}-2")
+    assert (answer.status, answer.json["error"]["code"]) == (410, "gone")
+    assert [json.loads(data)["t"] for _, data in Sse(f"{base}/v1/jobs/{job}/events?after={epoch}-2").all()] == [
+        "snapshot",
+        "end",
+    ]
+
+
+def test_now_says_after_which_event_it_begins(base: str) -> None:
+    job = submit(base, SLOW)
+    with Sse(f"{base}/v1/jobs/{job}/events") as stream:
+        next(event for event in stream.events() if "text.delta" in event[1])
+    with Sse(f"{base}/v1/jobs/{job}/events?after=now") as stream:
+        events = stream.events()
+        _, pos = next(events)
+        id, _ = next(events)
+    epoch, _, seq = json.loads(pos)["at"].partition("-")
+    assert id == f"{epoch}-{int(seq) + 1}"

@@ -20,9 +20,9 @@ from urllib.parse import urlsplit
 import pytest
 from gateway_mutants import FILLER, SECRET, frames, json_request, raw_request
 from gateways import another_gateway, ask, peak_mb
-from stack import Stack, started, until
+from stack import Stack, until
 
-pytestmark = [pytest.mark.xdist_group("gateway-fuzz"), pytest.mark.slow]
+pytestmark = [pytest.mark.slow]
 CLIENTS = 6
 ANSWER_S = 1.0
 MAX_QUOTED = 200
@@ -38,12 +38,6 @@ HANDSHAKE = (
     b"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started(tmp_path_factory.mktemp("fuzz"), "--no-flower") as stack:
-        yield stack
 
 
 class Fuzz:

@@ -19,19 +19,12 @@ import pytest
 from gateways import another_gateway, ask, submit
 from headrace_api.auth import Gate
 from lazy_clients import HALF_BODY, HALF_CHUNK, HALF_HEAD, LAZY, SOCKET, UNREAD_BODY, WHOLE, Latencies, Lazy
-from stack import Stack, started, until
+from stack import Stack, until
 from websockets.asyncio.client import connect
 
-pytestmark = pytest.mark.xdist_group("gateway-limits")
 FULL = 2000
 LAZY_CONNECTIONS = int(os.environ.get("LAZY_CONNECTIONS", "400"))
 SHORT = {"HEADRACE_GATEWAY_HEAD_S": "1", "HEADRACE_GATEWAY_BODY_S": "1", "HEADRACE_GATEWAY_IDLE_S": "1"}
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started(tmp_path_factory.mktemp("limits"), "--no-flower") as stack:
-        yield stack
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ from stack import Stack, headrace, started, until
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-pytestmark = pytest.mark.xdist_group("gateway-tokens")
 SECRET = "a secret for this test alone"
 BODY = {"model": "rehearsal/small", "messages": [{"role": "user", "content": "x"}]}
 
@@ -76,7 +75,7 @@ async def test_a_connection_ends_when_its_token_says_so_and_goes_on_with_a_fresh
     assert text_of([*first, *second, *third]) == whole
 
 
-def test_nothing_is_done_without_one(shut: tuple[Stack, str], owner: str) -> None:
+def test_nothing_is_done_without_a_token(shut: tuple[Stack, str], owner: str) -> None:
     _, base = shut
     job, _ = job_of(base, owner)
     for method, path in (
@@ -94,7 +93,7 @@ def test_nothing_is_done_without_one(shut: tuple[Stack, str], owner: str) -> Non
         assert (answer.status, answer.json["error"]["code"]) == (401, "unauthorized"), path
 
 
-def test_every_way_to_carry_one(shut: tuple[Stack, str], owner: str) -> None:
+def test_every_way_to_carry_a_token(shut: tuple[Stack, str], owner: str) -> None:
     _, base = shut
     job, token = job_of(base, owner)
     assert Sse(f"{base}/v1/jobs/{job}/events", authorization=f"Bearer {token}").all()
@@ -207,7 +206,7 @@ async def test_a_page_of_another_site_is_shown_nothing(shut: tuple[Stack, str], 
     assert await code_of(base, f"?job={job}", [f"bearer.{token}"], origin=base) == 1000
 
 
-def test_a_fresh_one(shut: tuple[Stack, str], owner: str) -> None:
+def test_a_fresh_token(shut: tuple[Stack, str], owner: str) -> None:
     _, base = shut
     job, token = job_of(base, owner)
     fresh = ask(f"{base}/v1/jobs/{job}/tokens", "POST", {"scope": ["read"]}, **bearer(owner)).json["stream_token"]

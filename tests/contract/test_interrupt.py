@@ -16,8 +16,6 @@ from typing import IO
 import pytest
 from stack import Stack, started, until
 
-pytestmark = pytest.mark.xdist_group("interrupt")
-
 SLOW = "[[rehearsal latency=60000]]"
 
 

@@ -8,20 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 from gateways import ask
-from stack import Stack, started
+from stack import Stack
 
 from headrace import Headrace
 from headrace.errors import Expired, InputError, JobFailed, Unknown
 from headrace.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("job_retry")
 MODEL = "rehearsal/small"
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started(tmp_path_factory.mktemp("retry"), "--no-flower") as stack:
-        yield stack
 
 
 @pytest.fixture
@@ -49,7 +42,7 @@ def test_a_failed_job_is_found_and_retried_from_the_shell(stack: Stack, client: 
     assert json.loads(stack.run("jobs", "show", new).stdout)["retry_of"] == job
 
 
-def test_asked_twice_it_is_one_until_that_has_failed_too(client: Headrace) -> None:
+def test_a_job_retried_twice_is_one_until_that_has_failed_too(client: Headrace) -> None:
     job = client.submit(MODEL, "Slowly. [[rehearsal latency=60000]]")
     job.cancel()
     with pytest.raises(JobFailed):
@@ -64,7 +57,7 @@ def test_asked_twice_it_is_one_until_that_has_failed_too(client: Headrace) -> No
     second.cancel()
 
 
-def test_it_asks_what_the_first_one_asked(client: Headrace) -> None:
+def test_a_retried_job_asks_what_the_first_one_asked(client: Headrace) -> None:
     job = client.submit(MODEL, "What is blue? [[rehearsal latency=60000]]", system="Be brief.")
     job.cancel()
     with pytest.raises(JobFailed):

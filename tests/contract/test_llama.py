@@ -20,7 +20,6 @@ from stack import started
 from headrace.errors import CallError
 from headrace.schema.modes import Mode
 
-pytestmark = pytest.mark.xdist_group("llama")
 SUPPORT = Path(__file__).parents[1] / "support"
 WRITE = "import pathlib, sys, tiny_model; tiny_model.write(pathlib.Path(sys.argv[1]))"
 

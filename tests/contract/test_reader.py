@@ -36,13 +36,6 @@ async def ledger(
     await ledger.close()
 
 
-@pytest.fixture
-async def reader(ledger: Ledger) -> AsyncIterator[Reader]:
-    reader = Reader(ledger)
-    yield reader
-    await reader.close()
-
-
 async def test_a_viewer_may_come_before_the_worker(ledger: Ledger, reader: Reader) -> None:
     job_id = new_id("job")
     await submit(ledger, job_id, b"{}", queue="interactive")
@@ -74,7 +67,7 @@ async def test_a_cursor_at_the_end_is_at_the_end(ledger: Ledger, reader: Reader)
         viewer.close()
 
 
-async def test_now_gives_what_comes(ledger: Ledger, reader: Reader) -> None:
+async def test_a_viewer_from_now_gets_what_comes(ledger: Ledger, reader: Reader) -> None:
     job_id, epoch = await running(ledger)
     await append(ledger, job_id, epoch, 2, [text(0)])
     viewer = await reader.view(ledger.keys.job(job_id), "now")
@@ -172,7 +165,7 @@ async def test_a_slow_viewer_pages_from_the_stream(ledger: Ledger) -> None:
     await reader.close()
 
 
-async def test_those_who_come_late_read_the_log_once_together(
+async def test_late_viewers_read_the_log_once_together(
     ledger: Ledger, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id, epoch = await running(ledger)

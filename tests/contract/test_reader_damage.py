@@ -22,13 +22,6 @@ async def ledger(valkey_url: str, namespace: str) -> AsyncIterator[Ledger]:
     await ledger.close()
 
 
-@pytest.fixture
-async def reader(ledger: Ledger) -> AsyncIterator[Reader]:
-    reader = Reader(ledger)
-    yield reader
-    await reader.close()
-
-
 class Watched:
     """A log that is written, and its viewer, who has caught up with it."""
 

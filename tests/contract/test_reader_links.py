@@ -32,13 +32,6 @@ async def ledger(
     await ledger.close()
 
 
-@pytest.fixture
-async def reader(ledger: Ledger) -> AsyncIterator[Reader]:
-    reader = Reader(ledger)
-    yield reader
-    await reader.close()
-
-
 async def test_readers_see_all_events_once_while_connections_are_killed(ledger: Ledger, reader: Reader) -> None:
     chance = random.Random(3)
     jobs = [await running(ledger) for _ in range(5)]

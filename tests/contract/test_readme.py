@@ -20,7 +20,6 @@ def blocks(tag: str) -> list[str]:
     return re.findall(rf"```{tag}\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.mark.xdist_group("tour")
 def test_the_tour(tmp_path: Path) -> None:
     (tmp_path / ".venv").symlink_to(sys.prefix)
     (tour,) = blocks("sh tour")
@@ -35,7 +34,6 @@ def test_the_tour(tmp_path: Path) -> None:
     assert not (tmp_path / ".headrace" / "up.json").exists()
 
 
-@pytest.mark.xdist_group("demo")
 def test_the_demo(tmp_path: Path) -> None:
     """`make demo` is this program, after the set-up that every target shares."""
     assert "examples/demo.py" in (ROOT / "Makefile").read_text()
@@ -152,6 +150,12 @@ def test_the_changelog_has_this_version_and_the_usual_sections() -> None:
     assert re.search(rf"^## {re.escape(version)} - (unreleased|\d{{4}}-\d\d-\d\d)$", log, re.MULTILINE)
     sections = re.findall(r"^### (.*)$", log, re.MULTILINE)
     assert set(sections) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_the_tutorial_names_every_fundamental() -> None:
+    named = re.findall(r"^\| `(tests/fundamentals/\w+\.py)`", (ROOT / "docs" / "testing.md").read_text(), re.MULTILINE)
+    files = {str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "fundamentals").glob("test_*.py")}
+    assert sorted(named) == sorted(files)
 
 
 def test_the_index_names_every_page() -> None:

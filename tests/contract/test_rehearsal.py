@@ -309,7 +309,9 @@ async def test_random_faults_come_at_their_rate_and_again_with_the_same_seed(pro
 
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
-async def test_it_stops_at_once_though_calls_hang(client: openai.AsyncOpenAI, provider: Provider, sig: int) -> None:
+async def test_the_provider_stops_at_once_though_calls_hang(
+    client: openai.AsyncOpenAI, provider: Provider, sig: int
+) -> None:
     task = asyncio.create_task(ask(client, extra_headers=ordered("fault=hang")))
     await asyncio.to_thread(wait_for, provider.calls)
     started = time.monotonic()

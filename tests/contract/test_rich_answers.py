@@ -23,8 +23,6 @@ from headrace.chat.completion import Completion
 from headrace.events.ids import START, Event, EventId
 from headrace.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("rich answers")
-
 TOOLS = [{"type": "function", "function": {"name": f"tool_{i}", "parameters": {"type": "object"}}} for i in range(4)]
 TOP = {"id": "chatcmpl-rich", "created": 1_700_000_000, "model": "rich", "system_fingerprint": "fp_1"}
 USAGE = {"prompt_tokens": 30, "completion_tokens": 40, "total_tokens": 70}

@@ -5,32 +5,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pets
 import pytest
-from stack import Stack, headrace, started
+from stack import Stack, headrace
 
 from headrace import AsyncHeadrace
 from headrace.schema import lower
 from headrace.schema.modes import MODES
 from headrace.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("schemas")
 MODELS = ("rehearsal/small", "vllm/small", "openrouter/vendor/small")
 TEXTS = [
     {"id": f"i{n}", "text": f"Ada has {n} cats and a good dog since 2020. It can roll {n} times."} for n in range(4)
 ]
 SUPPORT = Path(__file__).parents[1] / "support"
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started(tmp_path_factory.mktemp("schemas"), "--no-flower") as running:
-        yield running
 
 
 async def extracted(client: AsyncHeadrace, model: str, schema: Any, mode: Any, **words: Any) -> list[Any]:

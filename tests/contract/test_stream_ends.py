@@ -87,7 +87,7 @@ async def test_usage_and_done_without_a_reason(provider: BareProvider, end: End)
 
 @pytest.mark.parametrize("end", ["clean", "fin", "reset"])
 @pytest.mark.parametrize("data", [TEXT, [*TEXT, LAST], [*TEXT, DONE]], ids=["nothing", "usage", "done"])
-async def test_without_both_it_is_no_end(provider: BareProvider, end: End, data: list[Any]) -> None:
+async def test_without_both_a_stream_has_no_end(provider: BareProvider, end: End, data: list[Any]) -> None:
     provider.reply = Reply([*events(*data), *([0.3] if end == "reset" else [])], end=end)
     with pytest.raises(CallError) as raised:
         await ask(provider)

@@ -9,33 +9,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
-import pets
 import pytest
 from headrace_rehearsal import account
-from stack import Stack, started, until
+from stack import Stack, until
 from transcript import Transcript, typed
 
 from headrace import AsyncHeadrace, Headrace
 from headrace.client.handles import AsyncJobHandle
-from headrace.errors import Finished, InputError, JobFailed, Restarted
+from headrace.errors import Finished, JobFailed, Restarted
 from headrace.events.ids import START, EventId
 from headrace.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("streams")
-
 MODEL = "rehearsal/small"
+
 STORY = (
     "Tell of the river, the mill and the wheel, of the miller, his flour and his cat, one after the other, at length."
 )
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with started(tmp_path_factory.mktemp("streams"), "--no-flower") as stack:
-        yield stack
 
 
 @pytest.fixture
@@ -68,10 +60,6 @@ async def seen_at_least(seen: Transcript, count: int) -> None:
             await asyncio.sleep(0.005)
 
 
-def calls_of(stack: Stack, job: AsyncJobHandle[Any]) -> list[account.AccountedCall]:
-    return [call for call in stack.calls() if (call.request_id or "").startswith(job.id)]
-
-
 async def test_the_whole_stream_in_order_for_whoever_comes_when(stack: Stack, client: AsyncHeadrace) -> None:
     job = await client.submit(MODEL, asked("tps=60"), stream=True)
     first = Transcript()
@@ -96,7 +84,7 @@ async def test_the_whole_stream_in_order_for_whoever_comes_when(stack: Stack, cl
     assert 0 < end["ms"]["ttft"] < end["ms"]["total"]
     completion = await job.completion()
     assert early.fold().message == completion.message
-    assert len(calls_of(stack, job)) == 1
+    assert len(stack.calls_of(job.id)) == 1
 
 
 async def test_a_plain_call_is_a_stream_of_one_chunk(client: AsyncHeadrace) -> None:
@@ -147,8 +135,8 @@ async def test_a_cancelled_call_is_closed_within_a_second(stack: Stack, client: 
     assert folded.end is not None
     assert folded.end.error is not None
     assert (folded.end.status, folded.end.error["code"]) == ("cancelled", "cancelled")
-    until(lambda: calls_of(stack, job)[0].gone_at, what="the provider sees the client leave")
-    gone_at = calls_of(stack, job)[0].gone_at
+    until(lambda: stack.calls_of(job.id)[0].gone_at, what="the provider sees the client leave")
+    gone_at = stack.calls_of(job.id)[0].gone_at
     assert gone_at is not None
     assert gone_at - cancelled_at <= 1.0
     with pytest.raises(JobFailed) as failed:
@@ -179,7 +167,7 @@ async def test_viewers_that_leave_stop_nothing(stack: Stack, client: AsyncHeadra
     completion = await job.completion(30)
     (await watch(client, job)).check(await stored(client, job))
     assert completion.finish_reason == "stop"
-    assert [call.gone_at for call in calls_of(stack, job)] == [None]
+    assert [call.gone_at for call in stack.calls_of(job.id)] == [None]
 
 
 async def test_an_answer_that_breaks_off_fails_after_what_was_shown(stack: Stack, client: AsyncHeadrace) -> None:
@@ -190,7 +178,7 @@ async def test_an_answer_that_breaks_off_fails_after_what_was_shown(stack: Stack
     assert folded.end.error is not None
     assert (folded.end.status, folded.end.error["retryable"]) == ("failed", True)
     assert folded.message["content"]
-    assert len(calls_of(stack, job)) == 1
+    assert len(stack.calls_of(job.id)) == 1
     given: list[str] = []
 
     async def read() -> None:
@@ -202,7 +190,7 @@ async def test_an_answer_that_breaks_off_fails_after_what_was_shown(stack: Stack
     assert "".join(given) == folded.message["content"] == failed.value.partial
 
 
-async def test_with_on_retry_reset_it_begins_anew(stack: Stack, client: AsyncHeadrace) -> None:
+async def test_a_stream_begins_anew_with_on_retry_reset(stack: Stack, client: AsyncHeadrace) -> None:
     job = await client.submit(MODEL, asked("fault=stream_error,after=5,times=1,tps=50"), stream=True, on_retry="reset")
     seen = await watch(client, job)
     seen.check(await stored(client, job))
@@ -210,7 +198,7 @@ async def test_with_on_retry_reset_it_begins_anew(stack: Stack, client: AsyncHea
     assert [(start["n"], start["reset"]) for start in starts] == [(1, False), (2, True)]
     assert [event["phase"] for event in seen.decoded if event["t"] == "status"] == ["retrying"]
     epochs = sorted({id.epoch for id in seen.ids})
-    calls = calls_of(stack, job)
+    calls = stack.calls_of(job.id)
     assert [call.request_id for call in calls] == [f"{job.id}.{epochs[0]}.1", f"{job.id}.{epochs[1]}.2"]
     assert account.paid_twice(calls) == 0
     # The rehearsal provider says the same again, so the text goes on where it broke off.
@@ -226,7 +214,7 @@ async def test_a_question_that_was_not_shown_yet_is_asked_again(client: AsyncHea
     assert [event["detail"] for event in seen.decoded if event["t"] == "status"] == ["provider_unavailable"] * 2
 
 
-async def test_one_reads_it_from_python(client: AsyncHeadrace) -> None:
+async def test_a_stream_is_read_from_python(client: AsyncHeadrace) -> None:
     job = await client.submit(MODEL, asked("tps=100"), stream=True)
     stream = job.stream()
     events = [event async for event in stream]
@@ -239,7 +227,7 @@ async def test_one_reads_it_from_python(client: AsyncHeadrace) -> None:
     assert "".join([text async for text in job.stream().text_deltas()]) == completion.content
 
 
-def test_one_reads_it_from_python_without_a_loop(stack: Stack) -> None:
+def test_a_stream_is_read_from_python_without_a_loop(stack: Stack) -> None:
     with Headrace(stack.ready["redis"], settings=Settings()) as client:
         job = client.submit(MODEL, asked("tps=100"), stream=True)
         texts = list(job.stream().text_deltas())
@@ -316,13 +304,13 @@ async def test_a_kept_answer_comes_through_the_same_log(client: AsyncHeadrace, s
     assert one.decoded[-1]["cached"] is True
     again = await job.completion()
     assert (folded.message["content"], again.content, again.cached, again.cost) == (paid.content, paid.content, True, 0)
-    assert calls_of(stack, job) == []
-    assert len(calls_of(stack, first)) == 1
+    assert stack.calls_of(job.id) == []
+    assert len(stack.calls_of(first.id)) == 1
     other = await client.submit(MODEL, question, stream=True, cache=True, temperature=0.5)
     unasked = await client.submit(MODEL, question, stream=True)
     for each in (other, unasked):
         assert not (await each.completion()).cached
-        assert len(calls_of(stack, each)) == 1
+        assert len(stack.calls_of(each.id)) == 1
 
 
 async def test_what_is_kept_counts_as_nothing_spent_and_is_forgotten_in_time(
@@ -340,7 +328,7 @@ async def test_what_is_kept_counts_as_nothing_spent_and_is_forgotten_in_time(
     jobs = [await client.submit(MODEL, question, cache=True) for _ in range(4)]
     answers = [await job.completion() for job in jobs]
     assert sum(answer.cached for answer in answers) == 3
-    assert sum(len(calls_of(stack, job)) for job in jobs) == 1
+    assert sum(len(stack.calls_of(job.id)) for job in jobs) == 1
     after = await redis.hgetall(spend)
     assert int(after[b"jobs"]) - int(spent[b"jobs"]) == 4
     assert int(after[b"output_tokens"]) - int(spent[b"output_tokens"]) == answers[0].usage.output_tokens
@@ -351,7 +339,7 @@ async def test_a_refusal_is_not_kept(client: AsyncHeadrace, stack: Stack) -> Non
     for _ in range(2):
         job = await client.submit(MODEL, question, cache=True)
         assert not (await job.completion()).cached
-        assert len(calls_of(stack, job)) == 1
+        assert len(stack.calls_of(job.id)) == 1
 
 
 async def test_text_that_was_given_is_never_taken_back() -> None:
@@ -376,38 +364,3 @@ async def test_text_that_was_given_is_never_taken_back() -> None:
     with pytest.raises(Restarted):
         texts.of(last, fold)
     assert given == [[], ["The wheel "], [], [], ["turns"], []]
-
-
-async def test_a_structured_answer_is_seen_to_grow(client: AsyncHeadrace) -> None:
-    prompt = "Ada has a cat and a dog. [[rehearsal tps=400]]"
-    for mode in ("strict", "json_object", "tool_call"):
-        job = await client.submit(MODEL, prompt, schema=pets.Owner, stream=True, mode=mode)
-        seen = [value async for value in job.stream().partial_objects()]
-        whole = await job.result()
-        assert len(seen) > 3
-        assert list(seen[0]) == ["name"]
-        assert pets.Owner.model_validate(seen[-1]) == whole
-        sizes = [len(json.dumps(value)) for value in seen]
-        assert sizes == sorted(sizes)
-    with pytest.raises(InputError, match="schema"):
-        [value async for value in client.job(job.id).stream().partial_objects()]
-
-
-async def test_an_answer_that_does_not_fit_is_asked_for_again_in_sight(client: AsyncHeadrace) -> None:
-    """What was shown of the first answer is void: a new attempt, and the growing object begins anew."""
-    prompt = "[[rehearsal fault=miss times=1]] Ada has a cat."
-    job = await client.submit(MODEL, prompt, schema=pets.Owner, stream=True, reasks=1, on_retry="reset")
-    stream = job.stream()
-    events = [event async for event in stream]
-    completion = await job.completion()
-    starts = [event for event in events if event["t"] == "attempt.start"]
-    assert completion.reasks == 1
-    assert stream.fold.message["content"] == completion.content
-    assert starts[-1]["reset"] is True
-
-
-def test_the_growing_object_without_a_loop(stack: Stack) -> None:
-    with Headrace(stack.ready["redis"], settings=Settings()) as client:
-        job = client.submit(MODEL, "Ada has a cat.", schema=pets.Owner, stream=True)
-        seen = list(job.stream().partial_objects())
-        assert pets.Owner.model_validate(seen[-1]) == job.result()

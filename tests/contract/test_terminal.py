@@ -14,8 +14,6 @@ from stack import Stack, started
 from stub_provider import StubProvider, stub_provider
 from terminals import on_terminal
 
-pytestmark = pytest.mark.xdist_group("terminal")
-
 MODEL = "openai/m"
 EVIL = "a\x1b[2J\x1b]0;owned\x07b\x1b]52;c;cm0=\x1b\\c\x9b2Jd\x9d0;t\x9ce\rf\bg\u202eh\u2066i\tj\nk"
 SHOWN = r"a\x1b[2J\x1b]0;owned\x07b\x1b]52;c;cm0=\x1b\c\u009b2Jd\u009d0;t\u009ce\rf\bg\u202eh\u2066i" + "\tj\nk"

@@ -21,8 +21,6 @@ from headrace.errors import InputError, JobFailed, WaitTimeout
 from headrace.ledger.records import Batch
 from headrace.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("types")
-
 MODEL = "rehearsal/small"
 SCHEMA = {"type": "object", "properties": {"stars": {"type": "integer"}}, "required": ["stars"]}
 SOURCE = '''

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 import pytest
 from stack import Stack, started, until
 
-pytestmark = pytest.mark.xdist_group("types")
-
 ITEMS = 6
 SOURCE = '''
 from pydantic import BaseModel, field_validator

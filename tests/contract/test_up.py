@@ -20,8 +20,6 @@ from headrace.local.stack import Stack, StackOptions
 from headrace.local.valkey import EmbeddedServer
 from headrace.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("up")
-
 
 def quiet(*arguments: str, **variables: str) -> tuple[list[str], dict[str, str]]:
     unset = {"HEADRACE_REDIS_URL", "HEADRACE_FILES", "OPENAI_API_KEY"}
@@ -29,7 +27,7 @@ def quiet(*arguments: str, **variables: str) -> tuple[list[str], dict[str, str]]
     return ["up", "--no-flower", "--rehearsal", *arguments], environment
 
 
-def test_it_is_ready_heals_and_stops(tmp_path: Path) -> None:
+def test_the_service_is_ready_heals_and_stops(tmp_path: Path) -> None:
     with started(tmp_path) as stack:
         ready = stack.ready
         assert set(ready) >= {"pid", "redis", "flower", "flower_password", "rehearsal", "workers"}

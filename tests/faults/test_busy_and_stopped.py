@@ -15,7 +15,6 @@ from headrace_rehearsal import account
 from hooked import hooked
 from stack import Stack, started, until
 
-pytestmark = pytest.mark.xdist_group("busy")
 HOOK = hooked("busy_loop")
 STOPPED_S = 20
 

@@ -15,8 +15,6 @@ from stack import Stack, started, until
 
 from headrace.local.stack import free_port
 
-pytestmark = pytest.mark.xdist_group("limits")
-
 ITEMS = 10_000
 
 

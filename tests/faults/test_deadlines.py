@@ -14,8 +14,6 @@ from headrace.client.sync_client import Headrace
 from headrace.errors import JobFailed
 from headrace.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("limits")
-
 LIMITED = "[[rehearsal fault=429 retry_after=1]]"
 
 

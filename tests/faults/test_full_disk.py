@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
 from headrace_rehearsal import account
 from hooked import hooked
 from stack import Stack, started, until
-
-pytestmark = pytest.mark.xdist_group("disk")
 
 
 def test_a_batch_waits_for_room_and_goes_on(tmp_path: Path) -> None:

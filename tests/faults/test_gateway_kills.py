@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
-import pytest
 from bystander import bystanding
 from gateways import SLOW, another_gateway, ask, submit
 from stack import started
@@ -79,7 +78,6 @@ async def over_websocket(base: str, job: str, after: str) -> AsyncGenerator[Even
                 yield Event(EventId.parse(id), json.dumps(event, separators=(",", ":")).encode())
 
 
-@pytest.mark.xdist_group("gateway kills")
 async def test_viewers_of_a_gateway_that_is_killed_go_on_at_another(tmp_path: Path) -> None:
     with (
         started(tmp_path, "--no-flower") as stack,

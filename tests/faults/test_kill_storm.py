@@ -12,12 +12,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import pytest
 from fleet import Worker, kill_one_of_up, more_workers, states_of, submit
 from headrace_rehearsal import account
 from stack import Stack, started, until
 
-pytestmark = pytest.mark.xdist_group("storm")
 STORM_S = float(os.environ.get("STORM_S", "20"))
 PACE = ("--no-flower", "--rehearsal-flag=--latency=500", "--rehearsal-flag=--jitter=3500")
 ENDED = {"succeeded", "failed", "dead", "cancelled"}

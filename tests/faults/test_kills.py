@@ -14,7 +14,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pytest
 import redis
 from headrace_rehearsal import account
 from hooked import hooked
@@ -76,7 +75,6 @@ def assert_paid_twice_was_in_flight(stack: Stack, kills: list[float]) -> None:
     assert max(Counter(call.job_and_call for call in calls if account.paid(call)).values()) <= len(kills) + 1
 
 
-@pytest.mark.xdist_group("kills")
 def test_the_bulk_worker_killed_ten_times(tmp_path: Path) -> None:
     seed = int(os.environ.get("SEED", time.time()))
     print(f"SEED={seed}")
@@ -108,7 +106,6 @@ def test_the_bulk_worker_killed_ten_times(tmp_path: Path) -> None:
         assert_paid_twice_was_in_flight(stack, kills)
 
 
-@pytest.mark.xdist_group("leader")
 def test_the_leader_killed(tmp_path: Path) -> None:
     kills: list[float] = []
     with started(tmp_path, *PACE, environment=SLOW) as stack:
@@ -124,7 +121,6 @@ def test_the_leader_killed(tmp_path: Path) -> None:
         assert_paid_twice_was_in_flight(stack, kills)
 
 
-@pytest.mark.xdist_group("leader")
 def test_the_joiner_killed(tmp_path: Path) -> None:
     """The join waits at a gate until it is killed; the next one goes through."""
     kills: list[float] = []
@@ -142,7 +138,6 @@ def test_the_joiner_killed(tmp_path: Path) -> None:
         assert account.paid_twice(stack.calls()) == 0
 
 
-@pytest.mark.xdist_group("leader")
 def test_valkey_killed(tmp_path: Path) -> None:
     """The server comes back on its append-only file; calls went on meanwhile and nothing is paid again."""
     with started(tmp_path, *PACE, environment=SLOW) as stack:

@@ -16,8 +16,6 @@ from headrace_rehearsal import account
 from hooked import hooked
 from stack import started, until
 
-pytestmark = pytest.mark.xdist_group("poison")
-
 
 def test_a_poisonous_item_dies_alone(tmp_path: Path) -> None:
     environment = hooked("poison")

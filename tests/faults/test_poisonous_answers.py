@@ -17,7 +17,6 @@ import pytest
 from fleet import client_of, states_of
 from stack import started, until
 
-pytestmark = pytest.mark.xdist_group("poisonous_answers")
 SLOW_S = 12
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
 LONG = 1 << 20

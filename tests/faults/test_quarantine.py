@@ -13,7 +13,6 @@ import pytest
 from fleet import Worker, kill_one_of_up, more_workers, states_of, submit
 from stack import Stack, started, until
 
-pytestmark = pytest.mark.xdist_group("quarantine")
 ENVIRONMENT = {"HEADRACE_DRAIN_S": "20"}
 
 

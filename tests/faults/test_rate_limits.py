@@ -8,23 +8,15 @@ import signal
 import time
 from pathlib import Path
 
-import pytest
-from headrace_rehearsal import account
 from stack import Stack, started, until
 
 from headrace.client.sync_client import Headrace
 from headrace.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("limits")
-
 LIMITED = "[[rehearsal fault=429 retry_after=1]]"
 OTHERS = 640
 PACED = "[[rehearsal latency=400]]"
 """With 32 calls in flight their batch takes 8 s of waiting and little else: a busy machine hardly makes it longer."""
-
-
-def calls_of(stack: Stack, batch_id: str) -> list[account.AccountedCall]:
-    return [call for call in stack.calls() if (call.request_id or "").startswith(f"{batch_id}.")]
 
 
 def extract(stack: Stack, count: int, model: str, text: str) -> str:
@@ -54,9 +46,9 @@ def test_an_endless_limit_costs_few_calls_and_nobody_else(tmp_path: Path) -> Non
         beside_s = ended_after(stack, extract(stack, OTHERS, "vllm/small", PACED))
         assert beside_s < alone_s * 1.3 + 1
 
-        first = min(call.received_at for call in calls_of(stack, limited))
+        first = min(call.received_at for call in stack.calls_of(limited))
         until(lambda: time.time() > first + 20, what="20 s have passed", seconds=30)
-        calls = [call for call in calls_of(stack, limited) if call.received_at < first + 20]
+        calls = [call for call in stack.calls_of(limited) if call.received_at < first + 20]
         refused_at = min(call.ended_at for call in calls if call.ended_at is not None)
         in_flight = sum(call.received_at <= refused_at for call in calls)
         print(f"alone {alone_s:.1f} s, beside {beside_s:.1f} s, {len(calls)} calls, {in_flight} in flight")

@@ -13,9 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from bystander import bystanding
-from headrace_rehearsal import account
 from hooked import hooked
 from killed import kill_server
 from stack import Stack, started, until
@@ -76,11 +74,6 @@ async def ask(client: AsyncHeadrace, orders: str) -> Watcher:
     return Watcher(client, await client.submit(MODEL, f"{STORY} [[rehearsal {orders}]]", stream=True))
 
 
-def calls_of(stack: Stack, watcher: Watcher) -> list[account.AccountedCall]:
-    return [call for call in stack.calls() if (call.request_id or "").startswith(watcher.job.id)]
-
-
-@pytest.mark.xdist_group("stream kills")
 async def test_a_worker_killed_after_any_number_of_events(tmp_path: Path) -> None:
     """Nothing yet, the first piece, half of it, all but the end, and the end: the viewers of all see the whole, once."""
     with started(tmp_path, "--no-flower") as stack:
@@ -101,13 +94,12 @@ async def test_a_worker_killed_after_any_number_of_events(tmp_path: Path) -> Non
                     (1, False, "claim"),
                     (2, True, "crash"),
                 ]
-                assert len(calls_of(stack, watcher)) == 2
+                assert len(stack.calls_of(watcher.job.id)) == 2
             for watcher in late:
                 assert (await watcher.ended()).decoded[0]["t"] == "attempt.start"
-            assert len(calls_of(stack, whole)) == 1
+            assert len(stack.calls_of(whole.job.id)) == 1
 
 
-@pytest.mark.xdist_group("stream kills")
 async def test_a_worker_killed_between_the_end_and_the_ack(tmp_path: Path) -> None:
     """The answer is in the ledger: when the hint is delivered again, to another worker, nobody is asked."""
     mark = tmp_path / "last word"
@@ -129,7 +121,7 @@ async def test_a_worker_killed_between_the_end_and_the_ack(tmp_path: Path) -> No
                 while await client.ledger.client.hlen(unacked) > 1:
                     await asyncio.sleep(0.01)
             assert (await Watcher(client, watcher.job).ended()).events == seen.events
-            assert len(calls_of(stack, watcher)) == 1
+            assert len(stack.calls_of(watcher.job.id)) == 1
             assert await watcher.job.status() == "succeeded"
 
 
@@ -148,7 +140,6 @@ def second_worker(stack: Stack) -> Iterator[None]:
         process.wait(30)
 
 
-@pytest.mark.xdist_group("stream kills")
 async def test_a_zombie_is_fenced_and_closes_its_call(tmp_path: Path) -> None:
     with started(tmp_path, "--no-flower") as stack:
         async with connected(stack) as client:
@@ -164,10 +155,10 @@ async def test_a_zombie_is_fenced_and_closes_its_call(tmp_path: Path) -> None:
                 finally:
                     woke_at = time.time()
                     os.kill(zombie, signal.SIGCONT)
-                gone = until(lambda: calls_of(stack, watcher)[0].gone_at, what="the zombie's call is closed")
+                gone = until(lambda: stack.calls_of(watcher.job.id)[0].gone_at, what="the zombie's call is closed")
                 assert watcher.seen.fold().end is None
                 seen = await watcher.ended()
-                first, second = sorted(calls_of(stack, watcher), key=lambda call: call.received_at)
+                first, second = sorted(stack.calls_of(watcher.job.id), key=lambda call: call.received_at)
                 assert second.finished_at is not None
                 assert first.gone_at is None or first.gone_at > woke_at
                 assert gone - woke_at < 2
@@ -176,7 +167,6 @@ async def test_a_zombie_is_fenced_and_closes_its_call(tmp_path: Path) -> None:
                 assert await watcher.job.status() == "succeeded"
 
 
-@pytest.mark.xdist_group("stream redis")
 async def test_redis_stopped_and_emptied_under_a_running_stream(
     own_valkey: Callable[..., EmbeddedServer], tmp_path: Path
 ) -> None:
@@ -194,7 +184,7 @@ async def test_redis_stopped_and_emptied_under_a_running_stream(
             stopped.away_s.append((began_s, time.monotonic()))
             seen = await stopped.ended()
             assert len({id.epoch for id in seen.ids}) == 1
-            assert len(calls_of(stack, stopped)) == 1
+            assert len(stack.calls_of(stopped.job.id)) == 1
 
             emptied = await ask(client, "tps=12")
             await emptied.has(8)
@@ -207,7 +197,7 @@ async def test_redis_stopped_and_emptied_under_a_running_stream(
             seen = await emptied.ended()
             assert len({id.epoch for id in seen.ids}) == 1
             assert (await Watcher(client, emptied.job).ended()).events == seen.events
-            assert len(calls_of(stack, emptied)) == 1
+            assert len(stack.calls_of(emptied.job.id)) == 1
             # Also a call that says nothing is found to be lost, by the beat.
             async with asyncio.timeout(10):
                 while await slow.job.status() != "running":

@@ -7,6 +7,7 @@ import copy
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import pytest
 from headrace_providers import (
     ChatCompletion,
     OpenAIChatCompletion,
@@ -16,6 +17,7 @@ from headrace_providers import (
 from headrace_providers.response import Response, Stream
 from headrace_providers.wire.request import Request
 
+from headrace.errors import CallError
 from headrace.portal import run
 
 CLASSES = {"openai": OpenAIChatCompletion, "vllm": VLLMChatCompletion, "openrouter": OpenRouterChatCompletion}
@@ -124,3 +126,30 @@ def body_of(
     if form == "stream":
         assert (body.pop("stream"), body.pop("stream_options")) == (True, {"include_usage": True})
     return body
+
+
+def refused(
+    form: str, wanted: type[Exception], match: str, provider: str = "openai", *, call: Any = None, **words: Any
+) -> None:
+    """A call that is refused in words that match, and before anything is sent."""
+    transport = FakeTransport()
+    with pytest.raises(wanted, match=match) as raised:
+        ask(model_of(provider, transport, **words), form, **(call or {}))
+    assert isinstance(raised.value, ValueError | TypeError)
+    assert transport.requests == []
+
+
+def structured_call(form: str, *script: Any, provider: str = "openai", **words: Any) -> tuple[Response, dict[str, Any]]:
+    """The response and the body of one call."""
+    transport = FakeTransport(*script)
+    mode = words.pop("mode", None)
+    model = model_of(provider, transport, retry=False, structured_output_mode=mode)
+    response = ask(model, form, **words)
+    return response, transport.body
+
+
+def failure_of(form: str, script: dict[str, Any], **words: Any) -> CallError:
+    """The error that such a call raises."""
+    with pytest.raises(CallError) as raised:
+        structured_call(form, script, **words)
+    return raised.value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -19,6 +20,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from stack import Stack, until
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from headrace.local.supervised_process import SupervisedProcess, ready_file_names
 
@@ -56,6 +59,14 @@ def submit(base: str, text: str = "Why?", **more: Any) -> str:
     answer = ask(f"{base}/v1/jobs", "POST", body)
     assert answer.status == 202, answer.body
     return answer.json["id"]
+
+
+def result(base: str, job: str) -> Any:
+    def ended() -> Any:
+        shown = ask(f"{base}/v1/jobs/{job}").json
+        return shown if shown["status"] not in ("queued", "running", "parked") else None
+
+    return until(ended, what="the job has ended")
 
 
 class Sse:
@@ -163,6 +174,30 @@ def gateway_alone(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def stream_url(base: str, query: str = "") -> str:
+    """The URL of the WebSocket."""
+    return f"ws{base.removeprefix('http')}/v1/stream{query}"
+
+
+def text_of_frames(frames: list[dict[str, Any]], job: str) -> str:
+    """What the frames of a WebSocket say of one job."""
+    return text_of(
+        [(frame.get("id"), json.dumps(frame)) for frame in frames if frame.get("job") == job and "id" in frame]
+    )
+
+
+async def code_of(base: str, query: str = "", *, frames: tuple[str, ...] = (), **options: Any) -> int:
+    """The code that a WebSocket is closed with."""
+    async with asyncio.timeout(30), connect(f"ws{base[4:]}/v1/stream{query}", **options) as connection:
+        with contextlib.suppress(ConnectionClosed):
+            for frame in frames:
+                await connection.send(frame)
+            while True:
+                await connection.recv()
+    assert connection.close_code is not None
+    return connection.close_code
 
 
 class TwoGateways:

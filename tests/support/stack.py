@@ -73,6 +73,10 @@ class Stack:
         path = Path(self.ready["account"])
         return account.read(path) if path.exists() else []
 
+    def calls_of(self, record_id: str) -> list[account.AccountedCall]:
+        """The calls of one job, or of all items of one batch, in the order in which the provider got them."""
+        return [call for call in self.calls() if (call.request_id or "").startswith(f"{record_id}.")]
+
 
 def headrace(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the command line; output is captured as text."""
@@ -97,6 +101,7 @@ def started(folder: Path, *arguments: str, environment: dict[str, str] | None = 
         *(sys.executable, "-m", "headrace", "up", "--port", "0", "--data", str(folder / ".headrace")),
         *("--rehearsal", "--ready-file", str(folder / "ready.json"), "--until-stdin-ends", *arguments),
     ]
+    (folder / "ready.json").unlink(missing_ok=True)  # of a service that was here before
     with (folder / "up.log").open("wb") as log:
         process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=folder)
     try:

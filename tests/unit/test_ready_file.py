@@ -14,7 +14,7 @@ from headrace.errors import InputError
 @pytest.mark.parametrize(
     "data", [b"", json.dumps({"pid": 5, "role": "bulk"}).encode(), b'{"url": "http://127.0.0.1:1"}']
 )
-def test_one_from_before_is_taken_away(tmp_path: Path, data: bytes) -> None:
+def test_a_ready_file_from_before_is_taken_away(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "ready.json").write_bytes(data)
     clear_ready_file(tmp_path / "ready.json")
     clear_ready_file(tmp_path / "ready.json")

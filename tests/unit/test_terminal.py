@@ -76,7 +76,7 @@ def test_elsewhere_the_bytes_are_exact(monkeypatch: pytest.MonkeyPatch, text: st
     assert printed(monkeypatch, expected, on_terminal=False) == expected
 
 
-def test_it_is_utf_8_whatever_the_stream_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_is_utf_8_whatever_the_stream_says(monkeypatch: pytest.MonkeyPatch) -> None:
     assert printed(monkeypatch, "Grüße 👋", on_terminal=True) == "Grüße 👋".encode()
     assert printed(monkeypatch, "Grüße 👋", on_terminal=False) == "Grüße 👋".encode()
 
@@ -118,7 +118,7 @@ PRINTERS = {
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
-def test_nothing_is_printed_past_it(module: Path) -> None:
+def test_nothing_is_printed_past_the_terminal(module: Path) -> None:
     used = {
         ast.unparse(node)
         for node in ast.walk(ast.parse(module.read_text()))

@@ -103,7 +103,7 @@ async def test_a_gap_names_the_number_expected(ledger: Ledger, look: Any, job: s
     assert len(await look.log(job)) == 1
 
 
-async def test_it_brings_back_a_cancellation(ledger: Ledger, job: str, attempt: Any) -> None:
+async def test_append_brings_back_a_cancellation(ledger: Ledger, job: str, attempt: Any) -> None:
     await cancel(ledger, job, reason="enough")
     assert await append(ledger, job, attempt.epoch, 2, TWO) == "enough"
 

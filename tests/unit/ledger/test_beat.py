@@ -42,13 +42,13 @@ async def test_beating_twice_changes_the_clock_alone(ledger: Ledger, look: Any, 
     assert await look.everything() == before
 
 
-async def test_it_brings_back_a_cancellation_and_keeps_the_lease(ledger: Ledger, look: Any, attempt: Any) -> None:
+async def test_beat_brings_back_a_cancellation_and_keeps_the_lease(ledger: Ledger, look: Any, attempt: Any) -> None:
     await cancel(ledger, attempt.record_id)
     assert await beat(ledger, {attempt.record_id: attempt.epoch}) == {attempt.record_id: "CANCELLED"}
     assert await look.leased() == {attempt.record_id}
 
 
-async def test_it_brings_back_what_became_of_the_batch(ledger: Ledger, batch: str, shard: Any) -> None:
+async def test_beat_brings_back_what_became_of_the_batch(ledger: Ledger, batch: str, shard: Any) -> None:
     held = {shard.record_id: shard.epoch}
     await pause(ledger, batch, reason="no room")
     assert await beat(ledger, held) == {shard.record_id: "PAUSED"}

@@ -57,7 +57,7 @@ async def test_a_row_that_names_its_place_counts_by_its_kind(ledger: Ledger, loo
     assert (await look.field(batch, "succeeded"), await look.field(batch, "dead")) == ("1", "1")
 
 
-async def test_it_is_also_the_beat(ledger: Ledger, batch: str, take: Any) -> None:
+async def test_checkpoint_is_also_the_beat(ledger: Ledger, batch: str, take: Any) -> None:
     attempt = await take(f"{batch}.s0", lease_ms=EXPIRED)
     await checkpoint(ledger, attempt.record_id, attempt.epoch, [], lease_ms=LONG)
     assert await recover(ledger) == []
@@ -109,7 +109,7 @@ async def test_what_just_fitted_is_not_spilled_when_it_is_sent_twice(ledger: Led
     assert await look.everything() == before
 
 
-async def test_it_comes_home_after_recover_as_long_as_nobody_else_began(
+async def test_a_checkpoint_is_accepted_after_recover_as_long_as_nobody_else_began(
     ledger: Ledger, look: Any, batch: str, take: Any
 ) -> None:
     attempt = await take(f"{batch}.s0", lease_ms=EXPIRED)
@@ -128,7 +128,7 @@ async def test_a_zombie_cannot_checkpoint(ledger: Ledger, look: Any, zombie_shar
     assert await look.everything() == before
 
 
-async def test_it_brings_back_the_state_of_the_batch(ledger: Ledger, batch: str, shard: Any) -> None:
+async def test_checkpoint_brings_back_the_state_of_the_batch(ledger: Ledger, batch: str, shard: Any) -> None:
     await pause(ledger, batch, reason="no room")
     assert await checkpoint(ledger, shard.record_id, shard.epoch, [PAID]) == "paused"
     await cancel(ledger, batch)

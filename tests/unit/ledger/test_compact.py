@@ -36,7 +36,7 @@ async def test_sent_twice_it_is_written_once_and_keeps_what_came_since(
     assert await look.everything() == before
 
 
-async def test_it_jumps_over_what_the_server_has_lost(ledger: Ledger, look: Any, job: str, attempt: Any) -> None:
+async def test_compact_jumps_over_what_the_server_has_lost(ledger: Ledger, look: Any, job: str, attempt: Any) -> None:
     assert await compact(ledger, job, attempt.epoch, 500, SNAPSHOT) == 500
     await append(ledger, job, attempt.epoch, 501, [TEXT])
     assert [number for number, _ in await look.log(job)] == [f"{attempt.epoch}-500", f"{attempt.epoch}-501"]

@@ -60,7 +60,7 @@ async def test_sent_twice_it_ends_once(ledger: Ledger, look: Any, job: str) -> N
     assert await look.everything() == before
 
 
-async def test_one_that_runs_has_time_or_has_ended_is_left_alone(
+async def test_a_job_that_runs_has_time_or_has_ended_is_left_alone(
     ledger: Ledger, look: Any, job: str, take: Any
 ) -> None:
     with pytest.raises(errors.Busy):

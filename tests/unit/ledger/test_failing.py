@@ -26,7 +26,7 @@ async def test_twenty_pause_the_batch_and_nothing_is_written(ledger: Ledger, loo
     assert b'"reason":"auth: \\"no\\""' in event
 
 
-async def test_all_workers_count_together(ledger: Ledger, batch: str, take: Any, shard: Any) -> None:
+async def test_failures_of_all_workers_count_together(ledger: Ledger, batch: str, take: Any, shard: Any) -> None:
     other = await take(f"{batch}.s1", token="t2", owner="w2")
     assert await checkpoint(ledger, shard.record_id, shard.epoch, [], failing=failing(12)) == "in_progress"
     assert await checkpoint(ledger, other.record_id, other.epoch, [], failing=failing(8)) == "paused"

@@ -40,7 +40,7 @@ async def test_a_row_that_is_there_stays(ledger: Ledger, look: Any, batch: str, 
     assert await look.field(batch, "prefilled") == "0"
 
 
-async def test_it_is_no_progress_that_excuses_a_crash(ledger: Ledger, look: Any, batch: str, take: Any) -> None:
+async def test_prefill_is_no_progress_that_excuses_a_crash(ledger: Ledger, look: Any, batch: str, take: Any) -> None:
     attempt = await take(f"{batch}.s0", lease_ms=-1)
     await prefill(ledger, attempt.record_id, attempt.epoch, OLD)
     await recover(ledger)

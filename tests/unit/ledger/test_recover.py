@@ -79,7 +79,7 @@ async def test_alone_in_its_process_a_job_is_a_suspect_at_once(ledger: Ledger, l
     assert (record["queue"], record["home"], record["company"]) == ("quarantine", "interactive", "1")
 
 
-async def test_one_of_two_is_a_suspect_one_of_three_is_not(ledger: Ledger, take: Any) -> None:
+async def test_one_record_of_two_is_a_suspect_and_one_of_three_is_not(ledger: Ledger, take: Any) -> None:
     for count, queue in ((2, "quarantine"), (3, "interactive")):
         for job in await jobs_of(ledger, count):
             await take(job, lease_ms=EXPIRED)

@@ -18,7 +18,7 @@ async def test_what_was_set_aside_can_be_looked_at(ledger: Ledger) -> None:
     assert await ledger.client.hgetall(ledger.keys.rejections) == {b"message": b"1", b"record": b"1"}
 
 
-async def test_it_is_bounded_in_bytes_number_and_time(ledger: Ledger) -> None:
+async def test_reject_is_bounded_in_bytes_number_and_time(ledger: Ledger) -> None:
     await reject(ledger, "message", b"x" * (MAX_BYTES + 1), where="bulk", why="deep")
     assert len((await rejected(ledger))[0].data) == MAX_BYTES
     await ledger.client.rpush(ledger.keys.rejected, *(b"1 message bulk old\n",) * 1200)

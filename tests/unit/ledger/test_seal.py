@@ -47,7 +47,7 @@ async def test_sent_twice_there_is_one_join_and_it_is_not_disturbed(
     assert await look.state(join.record_id) == "running"
 
 
-async def test_it_waits_for_shards_without_a_part(ledger: Ledger, look: Any, batch: str) -> None:
+async def test_seal_waits_for_shards_without_a_part(ledger: Ledger, look: Any, batch: str) -> None:
     with pytest.raises(errors.Busy) as busy:
         await seal(ledger, batch, queue="bulk")
     assert busy.value.detail == "2"

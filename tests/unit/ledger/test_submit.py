@@ -28,7 +28,7 @@ async def test_sent_twice_it_is_one_job(ledger: Ledger, look: Any, job: str) -> 
     assert await look.everything() == before
 
 
-async def test_it_cannot_bring_a_running_job_back_to_the_queue(ledger: Ledger, look: Any, attempt: Any) -> None:
+async def test_submit_cannot_bring_a_running_job_back_to_the_queue(ledger: Ledger, look: Any, attempt: Any) -> None:
     await submit(ledger, attempt.record_id, b'{"v":1}', queue="interactive")
     assert await look.state(attempt.record_id) == "running"
     assert await look.due() == set()

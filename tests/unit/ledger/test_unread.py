@@ -123,7 +123,7 @@ async def test_an_answer_that_is_there_is_handed_on_after_its_end(ledger: Ledger
     assert (await ask(ledger, again=True)).job == first.job
 
 
-async def test_it_has_a_bound_and_a_lifetime(ledger: Ledger) -> None:
+async def test_unread_has_a_bound_and_a_lifetime(ledger: Ledger) -> None:
     unread = ledger.keys.unread("default", ASKED)
     await ask(ledger)
     assert 0 < await ledger.client.pttl(unread) <= 25 * 3600_000

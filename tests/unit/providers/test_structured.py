@@ -1,4 +1,4 @@
-"""Schemas and parsers in a call: what is sent, what comes back (providers 3, statements 31, 48 to 50, 54 to 79)."""
+"""Schemas in a call: what is sent, what comes back (providers 3, statements 31, 48 to 50, 54 to 75)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Annotated, Any, Optional
 
 import msgspec
 import pytest
-from fake_transport import USAGE, FakeTransport, T, answer, ask, call_of, model_of
+from fake_transport import USAGE, FakeTransport, T, answer, ask, call_of, failure_of, model_of, structured_call
 from headrace_providers.call_arguments import TypedParserNotFoundError
-from headrace_providers.response import Response
 
 from headrace.chat.tools import ToolDefinitions
-from headrace.errors import CallError, InputError
+from headrace.errors import InputError
 from headrace.schema.lower import _lower
 
 FORMS = ("sync", "async")
+
 pytestmark = pytest.mark.parametrize("form", FORMS)
 
 
@@ -58,29 +58,14 @@ class Renamed(msgspec.Struct, rename="camel"):
     first_name: str
 
 
-def call(form: str, *script: Any, provider: str = "openai", **words: Any) -> tuple[Response, dict[str, Any]]:
-    """The response and the body of one call."""
-    transport = FakeTransport(*script)
-    mode = words.pop("mode", None)
-    model = model_of(provider, transport, retry=False, structured_output_mode=mode)
-    response = ask(model, form, **words)
-    return response, transport.body
-
-
 def wire(form: str, schema: Any, content: str) -> dict[str, Any]:
-    return call(form, answer(content), generation_schema=schema)[1]["response_format"]["json_schema"]
+    return structured_call(form, answer(content), generation_schema=schema)[1]["response_format"]["json_schema"]
 
 
 def data(form: str, schema: Any, content: str) -> Any:
-    response, _ = call(form, answer(content), generation_schema=schema)
+    response, _ = structured_call(form, answer(content), generation_schema=schema)
     assert response.response_type == "structured"
     return response.data
-
-
-def fails(form: str, script: dict[str, Any], **words: Any) -> CallError:
-    with pytest.raises(CallError) as raised:
-        call(form, script, **words)
-    return raised.value
 
 
 def refused(form: str, match: str, wanted: type[Exception] = InputError, *, stream: bool = False, **words: Any) -> None:
@@ -110,7 +95,7 @@ def places(schema: Any, keyword: str) -> bool:
 def test_c031_vllm_takes_the_schema_where_its_version_reads_it(
     form: str, mode: str | None, path: tuple[str, ...]
 ) -> None:
-    _, body = call(form, answer('{"a":1}'), provider="vllm", generation_schema=P, mode=mode)
+    _, body = structured_call(form, answer('{"a":1}'), provider="vllm", generation_schema=P, mode=mode)
     here: Any = body
     for step in path:
         here = here[step]
@@ -124,7 +109,7 @@ def test_c048_a_schemas_answer_has_no_beginning_given(form: str) -> None:
 
 
 def test_c049_a_tuple_is_a_conversation(form: str) -> None:
-    _, body = call(form, answer(), messages=({"role": "user", "content": "x"},), system_prompt="s")
+    _, body = structured_call(form, answer(), messages=({"role": "user", "content": "x"},), system_prompt="s")
     assert [message["role"] for message in body["messages"]] == ["system", "user"]
 
 
@@ -134,7 +119,7 @@ def test_c050_no_conversation_no_request(form: str) -> None:
 
 def test_c046_the_callers_list_stays(form: str) -> None:
     talk = [{"role": "user", "content": "x"}]
-    _, body = call(form, answer(), messages=talk, system_prompt="s", prefilling="p")
+    _, body = structured_call(form, answer(), messages=talk, system_prompt="s", prefilling="p")
     assert body["messages"] == [
         {"role": "system", "content": "s"},
         {"role": "user", "content": "x"},
@@ -144,7 +129,7 @@ def test_c046_the_callers_list_stays(form: str) -> None:
 
 
 def test_c054_a_struct_on_the_wire(form: str) -> None:
-    _, body = call(form, answer('{"a":1}'), generation_schema=P)
+    _, body = structured_call(form, answer('{"a":1}'), generation_schema=P)
     assert body["response_format"] == {
         "type": "json_schema",
         "json_schema": {
@@ -230,7 +215,7 @@ def test_c060_maps_in_lists_in_maps(form: str) -> None:
     ],
 )
 def test_c061_c062_a_map_that_is_none(form: str, content: str) -> None:
-    error = fails(form, answer(content), generation_schema=D1)
+    error = failure_of(form, answer(content), generation_schema=D1)
     assert error.code == "invalid_output"
     assert error.partial == content
     assert error.details["errors"][0].startswith("/m")
@@ -304,31 +289,31 @@ def test_c068_a_schema_is_lowered_once(form: str) -> None:
 
 def test_c069_unknown_keys_are_ignored_and_types_are_not(form: str) -> None:
     assert data(form, P, '{"a":1,"zz":2}') == {"a": 1}
-    assert fails(form, answer('{"a":"1"}'), generation_schema=P).code == "invalid_output"
+    assert failure_of(form, answer('{"a":"1"}'), generation_schema=P).code == "invalid_output"
 
 
 def test_c070_an_answer_that_was_cut(form: str) -> None:
-    error = fails(form, answer('{"a": 1', finish="length"), generation_schema=P)
+    error = failure_of(form, answer('{"a": 1', finish="length"), generation_schema=P)
     assert (error.code, error.partial, error.retryable) == ("truncated", '{"a": 1', False)
     assert error.details["metadata"]["usage"] == USAGE
 
 
 def test_c071_a_refusal(form: str) -> None:
-    error = fails(form, answer(None, refusal="No."), generation_schema=P)
+    error = failure_of(form, answer(None, refusal="No."), generation_schema=P)
     assert (error.code, error.partial, error.retryable) == ("refusal", "No.", False)
     assert "No." in str(error)
 
 
 def test_d023_a_filtered_answer(form: str) -> None:
-    assert fails(form, answer("{", finish="content_filter"), generation_schema=P).code == "content_filter"
+    assert failure_of(form, answer("{", finish="content_filter"), generation_schema=P).code == "content_filter"
 
 
 def test_d024_no_answer_at_all(form: str) -> None:
-    assert fails(form, answer(None), generation_schema=P).code == "empty_output"
+    assert failure_of(form, answer(None), generation_schema=P).code == "empty_output"
 
 
 def test_d041_what_is_no_json_is_kept(form: str) -> None:
-    error = fails(form, answer("Sure!"), generation_schema=P)
+    error = failure_of(form, answer("Sure!"), generation_schema=P)
     assert (error.code, error.partial) == ("invalid_output", "Sure!")
 
 
@@ -341,7 +326,7 @@ class Choosy(msgspec.Struct):
 
 
 def test_a_type_may_ask_for_more_than_its_schema(form: str) -> None:
-    error = fails(form, answer('{"a":-1}'), generation_schema=Choosy)
+    error = failure_of(form, answer('{"a":-1}'), generation_schema=Choosy)
     assert (error.code, error.partial) == ("invalid_output", '{"a":-1}')
     assert "negative" in str(error)
 
@@ -362,7 +347,7 @@ def test_keys_that_are_no_texts(form: str, key: Any) -> None:
 
 
 def test_c072_tool_calls_beside_a_schema(form: str) -> None:
-    response, _ = call(
+    response, _ = structured_call(
         form,
         answer(None, finish="tool_calls", tool_calls=[call_of()]),
         generation_schema=P,
@@ -381,59 +366,3 @@ def test_c074_no_stream_with_a_parser(form: str) -> None:
 
 def test_c075_an_unknown_parser(form: str) -> None:
     refused(form, "typed_xml", TypedParserNotFoundError, typed_parser="nope")
-
-
-def xml(form: str, content: str, **words: Any) -> Any:
-    response, body = call(form, answer(content), typed_parser="typed_xml", **words)
-    assert response.response_type == "structured"
-    assert "response_format" not in body
-    return response.data
-
-
-def test_c076_xml_with_two_top_level_tags(form: str) -> None:
-    assert xml(form, '<name>n</name><tags dtype="list"><t>a</t></tags>') == {"name": "n", "tags": ["a"]}
-
-
-@pytest.mark.parametrize(
-    ("content", "value"),
-    [
-        ("<a></a>", {"a": ""}),
-        ('<a dtype="bool"> True </a>', {"a": True}),
-        ("<a>Tom & Jerry</a>", {"a": "Tom & Jerry"}),
-        ("hello", None),
-        ("<a><b>x</b></a>", {"b": "x"}),
-        ('<a dtype="int">5.0</a>', {"a": 5}),
-        ('<a dtype="float">nan</a>', None),
-        ('<a dtype="int"></a>', None),
-        ('<a dtype="wat">x</a>', None),
-        ('<a dtype="dict"><b>1</b><b>2</b></a>', {"b": ["1", "2"]}),
-        ('<?xml version="1.0"?><a>x</a>', {"a": "x"}),
-        ("<a>x", None),
-        ('<!DOCTYPE r [<!ENTITY e "x">]><a>&e;</a>', None),
-    ],
-)
-def test_c077_what_xml_means(form: str, content: str, value: Any) -> None:
-    if value is None:
-        error = fails(form, answer(content), typed_parser="typed_xml")
-        assert (error.code, error.partial) == ("invalid_output", content)
-    else:
-        assert xml(form, content) == value
-
-
-def test_c078_xml_may_be_checked_against_a_struct(form: str) -> None:
-    assert xml(form, "<b>1</b>", generation_schema=P) == {"b": "1"}
-    checking = model_of("openai", FakeTransport(answer("<b>1</b>")), retry=False, validate_typed_parser_output=True)
-    with pytest.raises(CallError) as raised:
-        ask(checking, form, generation_schema=P, typed_parser="typed_xml")
-    assert raised.value.code == "invalid_output"
-    checking = model_of("openai", FakeTransport(answer('<a dtype="int">1</a>')), validate_typed_parser_output=True)
-    assert ask(checking, form, generation_schema=P, typed_parser="typed_xml").data == {"a": 1}
-
-
-def test_c079_xml_that_begins_with_the_prefilling(form: str) -> None:
-    assert xml(form, "1</a>", prefilling="<a>") == {"a": "1"}
-
-
-def test_d040_an_empty_parser_is_none(form: str) -> None:
-    response, _ = call(form, answer("x"), typed_parser="")
-    assert (response.response_type, response.data) == ("text_generation", "x")

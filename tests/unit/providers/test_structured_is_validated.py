@@ -76,7 +76,7 @@ def test_a_text_that_validates_beside_such_a_call_is_the_answer(kind: str, strea
 
 @FORMS
 @pytest.mark.parametrize("kind", KINDS)
-def test_such_a_call_alone_is_no_answer(kind: str, stream: bool) -> None:
+def test_an_unoffered_call_alone_is_no_answer(kind: str, stream: bool) -> None:
     error = fails(answer(None, finish="tool_calls", tool_calls=FOREIGN), stream=stream, **KINDS[kind])
     assert (error.code, error.retryable) == ("invalid_output", False)
     assert "nobody_offered_it" in str(error)

@@ -65,7 +65,7 @@ def shown(chunks: list[dict[str, Any]]) -> tuple[Fold, Fold, Completion]:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_it_is_kept_by_where_it_stood(stream: bool) -> None:
+async def test_an_unnamed_field_is_kept_by_where_it_stood(stream: bool) -> None:
     completion = await completed(as_chunks(rich()) if stream else rich(), stream=stream)
     assert completion.extra == EXTRA
     assert (completion.images, completion.citations) == ([IMAGE], URLS)

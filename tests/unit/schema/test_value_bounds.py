@@ -60,6 +60,7 @@ CASES: dict[str, tuple[Schema, Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_checking_ends(name: str) -> None:
     schema, value = CASES[name]
@@ -97,6 +98,7 @@ def test_ordinary_values_are_checked_here() -> None:
     assert len(failed.value.errors) == 100
 
 
+@pytest.mark.slow
 def test_after_its_end_another_process_answers() -> None:
     schema, value = CASES["misfits"]
     with pytest.raises(InvalidOutput):
@@ -111,7 +113,8 @@ def test_after_its_end_another_process_answers() -> None:
         child.wait()
 
 
-def test_one_that_has_no_memory_left_does_not_wait_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_a_validator_without_memory_does_not_wait_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """With `RUST_BACKTRACE` the validator would: what it writes at its end needs memory, too."""
     monkeypatch.setenv("RUST_BACKTRACE", "1")
     schema, value = CASES["misfits"]

@@ -1,0 +1,46 @@
+"""What the tests of real processes share: a running service for each file, and what reads a log on a Valkey.
+
+A file that needs the service in another form has a fixture `stack` of its own, which then holds there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+from gateways import free_port
+from stack import Stack, started
+
+from headrace.events.reader import Reader
+from headrace.ledger.script import Ledger
+from headrace.local.valkey import EmbeddedServer
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """`headrace up` without Flower, for all tests of a file."""
+    with started(tmp_path_factory.mktemp("service"), "--no-flower") as stack:
+        yield stack
+
+
+@pytest.fixture
+def base(stack: Stack) -> str:
+    """The URL of the service's gateway."""
+    return stack.ready["gateway"]
+
+
+@pytest.fixture
+async def reader(ledger: Ledger) -> AsyncIterator[Reader]:
+    """A reader on the ledger that the file's own fixture `ledger` gives."""
+    reader = Reader(ledger)
+    yield reader
+    await reader.close()
+
+
+@pytest.fixture
+def forgetful_port(own_valkey: Callable[..., EmbeddedServer]) -> int:
+    """The port of a Valkey that writes nothing to disk, so that a restart or a failover forgets."""
+    port = free_port()
+    network = ("--bind", "127.0.0.1", "--port", str(port))
+    own_valkey(*network, "--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0")
+    return port
