@@ -91,7 +91,7 @@ async def serve(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def checked_origin(given: str) -> str:
-    """An origin as browsers send it. Raises `SettingsError`."""
+    """Return an origin as browsers send it. Raises `SettingsError`."""
     origin = given.rstrip("/").lower()
     if not ORIGIN.fullmatch(origin):
         raise SettingsError(
@@ -119,7 +119,7 @@ def secret(settings: Settings) -> bytes:
 
 
 def owner_token(settings: Settings) -> str:
-    """A token for whoever runs the gateway. Raises `InputError` without a secret that the gateway has too."""
+    """Return a token for whoever runs the gateway. Raises `InputError` without a secret that the gateway has too."""
     if not settings.stream_secret:
         raise InputError("--token needs HEADRACE_STREAM_SECRET, the one that the gateway has")
     gate = Gate(settings.stream_secret.encode(), is_open=False)
@@ -127,7 +127,7 @@ def owner_token(settings: Settings) -> str:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket at that address, which does not listen yet. Raises `InputError` when the address cannot be had."""
+    """Return a socket at that address, which does not listen yet. Raises `InputError` when the address cannot be had."""
     try:
         # With the protocol by name: asyncio switches Nagle's algorithm off for no other socket, and an answer's second write
         # would wait for the client's acknowledgement of the first, 40 ms.

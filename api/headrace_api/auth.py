@@ -62,7 +62,7 @@ class Gate:
         return f"{text}.{as_text(self._mac(text))}"
 
     def read(self, token: str) -> Claims:
-        """The claims of a token that was signed here and has not expired. Raises `Denied`."""
+        """Return the claims of a token that was signed here and has not expired. Raises `Denied`."""
         claims = self._signed(token)
         if claims is None or claims.exp < time.time():
             raise Denied(UNSIGNED if claims is None else EXPIRED, missing=True)
@@ -95,7 +95,7 @@ class Gate:
         raise Denied(f"the token does not allow `{scope}` here", missing=False)
 
     def _signed(self, token: str) -> Claims | None:
-        """The claims of a token that was signed here, expired or not."""
+        """Return the claims of a token that was signed here, expired or not."""
         text, _, mac = token.rpartition(".")
         try:
             if len(token) > MAX_TOKEN_CHARS or not hmac.compare_digest(as_text(self._mac(text)), mac):
@@ -109,8 +109,8 @@ class Gate:
 
 
 def tokens_of(headers: Any, query: Any, subprotocols: Iterable[str] = ()) -> list[str]:
-    """Every token that came along: `Authorization: Bearer`, `Sec-WebSocket-Protocol: …, bearer.<token>`, `?st=`, the cookie
-    (a browser sends one for each path that it was set for)."""
+    """Return every token that came along: `Authorization: Bearer`, `Sec-WebSocket-Protocol: …, bearer.<token>`, `?st=`,
+    the cookie (a browser sends one for each path that it was set for)."""
     given = (line.strip().partition(" ") for line in headers.getall("authorization", []))
     tokens = [token.strip() for scheme, _, token in given if scheme.lower() == "bearer"]
     tokens = [token for token in tokens if token.startswith(f"{VERSION}.")]

@@ -63,7 +63,7 @@ class Problem(Exception):
 
 
 def problem_of(error: Exception) -> Problem:
-    """`error` as an answer. What nobody foresaw is a 500 that says nothing of its inside."""
+    """Return `error` as an answer. What nobody foresaw is a 500 that says nothing of its inside."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, Denied):
@@ -86,7 +86,7 @@ def problem_of(error: Exception) -> Problem:
 
 
 def failed(job: str, failure: Failure) -> Problem:
-    """A job that ended without an answer."""
+    """Return the error of a job that ended without an answer."""
     row = CODES.get(failure.code)
     message = f"{job}: {masked(failure.message)}" + (f" (to do: {row.remedy})" if row else "")
     # The job has had its retries; the client's own would pay for a new one.
@@ -94,13 +94,13 @@ def failed(job: str, failure: Failure) -> Problem:
 
 
 def place_in(message: str) -> str | None:
-    """The place that an error's message begins with: `/messages/0/role`, `stream`, an option."""
+    """Return the place that an error's message begins with: `/messages/0/role`, `stream`, an option."""
     found = POINTER.match(message)
     return (found["option"] or found["pointer"]) if found else None
 
 
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Litestar's exception handler."""
+    """Handle an exception for Litestar."""
     problem = problem_of(error)
     return Response(
         msgspec.json.encode(problem.body()),

@@ -17,7 +17,7 @@ GIVEN = re.compile(f"{OBJECT}|{QUOTE}|{RUN}", re.DOTALL)
 
 
 def shortened(message: str, most: int = MAX_QUOTED) -> str:
-    """`message` with what it quotes cut to `most` characters in all, and with the secrets in addresses masked."""
+    """Return `message` with what it quotes cut to `most` characters in all, and with the secrets in addresses masked."""
     message = masked(message[: 2 * MAX_CHARS] + message[2 * MAX_CHARS :][-MAX_CHARS:])
     if len(message) <= most:
         return message

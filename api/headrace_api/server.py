@@ -84,7 +84,7 @@ class Server(uvicorn.Server):
 
 
 def make_server(app: Any, gateway: Gateway, descriptors: int) -> Server:
-    """A server for `app`, to be given its sockets, in a process that may have so many `descriptors`.
+    """Return a server for `app`, to be given its sockets, in a process that may have so many `descriptors`.
 
     WebSockets are those of `websockets`, in its sans-I/O form: of the two that uvicorn knows without a warning, it closes a
     frame over the limit before the whole of it has come. No compression: it costs a deflater's memory per viewer.

@@ -45,7 +45,7 @@ class Gateway:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Connected to the ledger. Raises `Unreachable` when nothing answers there."""
+        """Stay connected to the ledger for the block. Raises `Unreachable` when nothing answers there."""
         async with AsyncHeadrace(settings=self.settings) as self._client:
             self._reader = Reader(self._client.ledger)
             self.unread = Unread(self._client, self.delivery)
@@ -72,21 +72,21 @@ class Gateway:
         return self.gate.check([*self.tokens(connection), *more], job, scope)
 
     def check_caller(self, connection: Any) -> None:
-        """Raises `Denied` for pages of other sites, and names for this gateway that may be anybody's."""
+        """Raise `Denied` for pages of other sites, and names for this gateway that may be anybody's."""
         headers, server = connection.headers, connection.scope.get("server")
         self.callers.check(headers.get("host", ""), headers.get("origin"), server[0] if server else None)
 
     def tokens(self, connection: Any) -> list[str]:
-        """Every token that came with a request."""
+        """Return every token that came with a request."""
         return tokens_of(connection.headers, connection.query_params, connection.scope.get("subprotocols") or ())
 
     def urls(self, request: Any, job: str) -> dict[str, str]:
-        """Where a job is watched and its result fetched, as its callers reach this gateway."""
+        """Return the URLs at which a job is watched and its result fetched, as its callers reach this gateway."""
         return urls_of(self.settings.gateway_url or str(request.base_url).rstrip("/"), job)
 
     def check_room(self) -> None:
-        """Raises `Problem` when as many streams and WebSockets are open as may be. To be asked before a job is accepted: a
-        client that is refused afterwards tries again, and pays again."""
+        """Raise `Problem` when as many streams and WebSockets are open as may be. To be asked before a job is accepted:
+        a client that is refused afterwards tries again, and pays again."""
         if self.streams >= self.settings.gateway_streams:
             raise Problem(
                 429, "too_many_streams", "too many streams are open here; try again", headers={"retry-after": "5"}
@@ -94,7 +94,7 @@ class Gateway:
 
     @contextlib.contextmanager
     def one_stream(self) -> Iterator[None]:
-        """A place among the streams that may be open. Raises `Problem` when there is none."""
+        """Hold a place among the streams that may be open. Raises `Problem` when there is none."""
         self.check_room()
         self.streams += 1
         try:
@@ -103,23 +103,23 @@ class Gateway:
             self.streams -= 1
 
     async def view(self, job: str, after: EventId | Literal["now"] = START) -> Viewer:
-        """A viewer of a job's events. Raises `Unknown`."""
+        """Return a viewer of a job's events. Raises `Unknown`."""
         assert self._reader is not None
         return await self._reader.view(self.record(job), after)
 
     def record(self, job: str) -> str:
-        """The key of a job. Raises `Unknown` for what cannot be one: it is in nobody's ledger."""
+        """Return the key of a job. Raises `Unknown` for what cannot be one: it is in nobody's ledger."""
         if not job.startswith("job_") or not job.isascii() or not job.isidentifier() or len(job) > JOB_ID_CHARS:
             raise Unknown(job[:JOB_ID_CHARS], "no id of a job: those begin with `job_`")
         return self.client.ledger.keys.job(job)
 
     async def job_state(self, job: str) -> str | None:
-        """The state of a job; None when there is no record of it. Raises `Unknown` for what is no id."""
+        """Return the state of a job; None when there is no record of it. Raises `Unknown` for what is no id."""
         self.record(job)
         return await persistently(lambda: job_state(self.client.ledger, job))
 
     async def job_status(self, job: str) -> JobStatus | None:
-        """As `job_state`, with its times and attempts. Raises `Damaged`."""
+        """Return the state of a job as `job_state` does, with its times and attempts. Raises `Damaged`."""
         self.record(job)
         try:
             return await persistently(lambda: job_status(self.client.ledger, job))
@@ -161,7 +161,7 @@ class Gateway:
 
 
 def urls_of(base: str, job: str) -> dict[str, str]:
-    """Where a job is watched and its result fetched."""
+    """Return the URLs at which a job is watched and its result fetched."""
     websocket = base.replace("http", "ws", 1)
     return {
         "events": f"{base}/v1/jobs/{job}/events",
@@ -171,7 +171,7 @@ def urls_of(base: str, job: str) -> dict[str, str]:
 
 
 def flag(given: str | None, name: str) -> bool:
-    """A yes or no of the query. Raises `InputError`."""
+    """Return a yes or no of the query. Raises `InputError`."""
     known = {None: False, "0": False, "false": False, "1": True, "true": True}
     if given not in known:
         raise InputError(f"{name}: must be true or false, not {given!r:.40}")

@@ -116,7 +116,7 @@ async def open_reask(
 
 
 def lines_to_ask(store: FileStore, batch: BatchRecord, template: Template, refused: Refusals) -> set[int]:
-    """The lines of a closed batch that were refused and may be asked for again."""
+    """Return the lines of a closed batch that were refused and may be asked for again."""
     lines = set[int]()
     for line, row in enumerate(merge(store, batch.input, batch.output, batch.errors)):
         if line in refused:
@@ -134,7 +134,7 @@ def refused_items(
     answers: Answers[Any],
     again: set[int],
 ) -> Iterator[Item]:
-    """The items of a closed batch, those of the lines in `again` with the conversation that asks for them again."""
+    """Yield the items of a closed batch, those of the lines in `again` with the conversation that asks for them again."""
     rows = merge(store, batch.input, batch.output, batch.errors)
     for line, (raw, row) in enumerate(zip(store.lines(batch.input), rows, strict=True)):
         item = msgspec.json.decode(raw, type=Item)

@@ -23,7 +23,7 @@ SHARDS_WISHED = 8
 INDEX_ENTRY = struct.Struct("<QQQQ")
 DEFAULT_PROMPT = "{text}"
 OnEmpty = Literal["refuse", "skip", "send"]
-"""What becomes of an item in which a field that the prompt names is null, empty or blank."""
+"""Policy for an item in which a field that the prompt names is null, empty or blank."""
 ON_EMPTY: tuple[OnEmpty, ...] = get_args(OnEmpty)
 
 
@@ -42,7 +42,8 @@ def read_items(
     complaints: Complaints | None = None,
     on_empty: OnEmpty = "refuse",
 ) -> Iterator[Item]:
-    """The items of `found`, one by one. Raises `InputError` at the end, for all that cannot be used, and when there is none.
+    """Yield the items of `found`, one by one. Raises `InputError` at the end, for all that cannot be used, and when
+    there is none.
 
     An item has the fields that the prompt names, or a body in OpenAI's batch form. Its id is `custom_id`, else `id`, else its
     line number. `complaints` are those of the reader of `found`, too; it counts what is skipped (`on_empty="skip"`).
@@ -85,7 +86,7 @@ def read_items(
 
 
 def next_of(records: Iterator[InputRecord], complaints: Complaints) -> InputRecord | None:
-    """The next record; None at the end, and where the rest cannot be read."""
+    """Return the next record; None at the end, and where the rest cannot be read."""
     try:
         return next(records, None)
     except InputError as error:
@@ -94,7 +95,7 @@ def next_of(records: Iterator[InputRecord], complaints: Complaints) -> InputReco
 
 
 def _item(record: InputRecord, needed: list[str], template: Template, on_empty: OnEmpty) -> Item | None:
-    """The item of `record`; None for one that is skipped."""
+    """Return the item of `record`; None for one that is skipped."""
     fields = record.fields
     custom_id = fields.get("custom_id", fields.get("id", f"line-{record.number}"))
     if isinstance(custom_id, int) and not isinstance(custom_id, bool):
@@ -179,6 +180,6 @@ def commit_input(
 
 
 def read_index(store: FileStore, name: str, first: int, count: int) -> list[ShardRange]:
-    """The ranges of at most `count` shards from number `first` on."""
+    """Return the ranges of at most `count` shards from number `first` on."""
     data = store.read(name, first * INDEX_ENTRY.size, count * INDEX_ENTRY.size)
     return [ShardRange(*entry) for entry in INDEX_ENTRY.iter_unpack(data)]

@@ -52,12 +52,12 @@ class _ErrorLine(msgspec.Struct):
 
 
 def code_of(line: bytes) -> str:
-    """The code of an error line."""
+    """Return the code of an error line."""
     return msgspec.json.decode(line, type=_ErrorLine).error.code
 
 
 def checked_codes(codes: Collection[str]) -> frozenset[str]:
-    """`codes`, when each is one of a failure. Raises `InputError` with the list of those there are."""
+    """Return `codes` if each is the code of a failure. Raises `InputError` with the list of those there are."""
     if isinstance(codes, str):
         raise InputError(f"codes={quoted(codes)}: must be a list of codes")
     for code in codes:
@@ -109,7 +109,7 @@ def _kept_kind(codes: frozenset[str], line: bytes) -> str | None:
 
 
 def _placed(lines: Iterable[bytes], kind_of: Callable[[bytes], str | None]) -> Iterator[tuple[str | None, Kept | None]]:
-    """Of each line the custom_id, and where it lies if it is kept."""
+    """Yield for each line its custom_id, and the position of its row if that is kept."""
     offset = 0
     for line in lines:
         kind = kind_of(line)
@@ -120,8 +120,8 @@ def _placed(lines: Iterable[bytes], kind_of: Callable[[bytes], str | None]) -> I
 def kept_rows(
     store: FileStore, batch_id: str, first: int, count: int
 ) -> tuple[list[tuple[int, bytes]], dict[int, str]]:
-    """Of `count` lines from `first` on the rows that an earlier batch has, by their number among these, and the codes of those
-    that failed. A row says where its line lies."""
+    """Return the rows that an earlier batch has of `count` lines from `first` on, by their number among these, and the
+    codes of those that failed. A row says where its line lies."""
     index = store.read(f"{batch_id}/{INDEX}", first * ENTRY_BYTES, count * ENTRY_BYTES)
     rows, codes = [], {}
     for number, line in kept(index):
@@ -133,7 +133,7 @@ def kept_rows(
 
 
 def kept(index: bytes) -> Iterator[tuple[int, Kept]]:
-    """The lines that are kept, each with its number in this piece of an index."""
+    """Yield the lines that are kept, each with its number in this piece of an index."""
     for number, at in enumerate(range(0, len(index), ENTRY_BYTES)):
         word = int.from_bytes(index[at + 8 : at + 16], "little")
         length = word & ((1 << LENGTH_BITS) - 1)

@@ -34,12 +34,12 @@ class Refusals:
         return self._reasons.get(line, UNSAID)
 
     def applied(self, line: int, row: bytes) -> bytes:
-        """The output line `row` of `line`, or the error line that it became."""
+        """Return the output line `row` of `line`, or the error line that it became."""
         return refused_line(row, self.reason(line)) if line in self else row
 
 
 async def refusals(ledger: Ledger, batch_id: str) -> Refusals:
-    """All refusals of a batch."""
+    """Return all refusals of a batch."""
     bits = await persistently(lambda: refused_bits(ledger, batch_id))
     if not bits:
         return Refusals()
@@ -47,7 +47,7 @@ async def refusals(ledger: Ledger, batch_id: str) -> Refusals:
 
 
 async def refusals_among(ledger: Ledger, batch_id: str, first: int, count: int) -> Refusals:
-    """The refusals among `count` lines from `first` on."""
+    """Return the refusals among `count` lines from `first` on."""
     start, end = first // 8, (first + count - 1) // 8
     bits = await persistently(lambda: refused_bits_between(ledger, batch_id, start, end))
     if not any(bits):
@@ -80,7 +80,7 @@ class _PaidLine(msgspec.Struct):
 
 
 def refused_line(row: bytes, why: str) -> bytes:
-    """The error line of a row whose answer the caller's type refused; a row without an answer stays as it is."""
+    """Return the error line of a row whose answer the caller's type refused; a row without an answer stays as it is."""
     line = msgspec.json.decode(row, type=_PaidLine)
     if line.response is None:
         return row

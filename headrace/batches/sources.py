@@ -50,7 +50,7 @@ TABULAR = (
     *("columns", "column_names", "dtype", "dtypes"),
     *("__dataframe__", "__arrow_c_stream__", "__arrow_c_array__", "__array__", "__array_interface__"),
 )
-"""What tables, columns and arrays of any library have, and no list of items."""
+"""Attributes that tables, columns and arrays of any library have, and no list of items."""
 
 Source = str | Path | Iterable[Any]
 
@@ -97,8 +97,8 @@ class Strict(Complaints):
 def records(
     source: Source, *, encoding: str | None = None, complaints: Complaints | None = None
 ) -> Iterator[InputRecord]:
-    """The records of a file (`.csv` and `.tsv` by their header row, anything else as JSON lines), a folder, or an iterable
-    of dicts, texts, Structs, dataclasses or Pydantic models. Raises `InputError`.
+    """Yield the records of a file (`.csv` and `.tsv` by their header row, anything else as JSON lines), a folder, or an
+    iterable of dicts, texts, Structs, dataclasses or Pydantic models. Raises `InputError`.
 
     `encoding` is a file's, UTF-8 by default. A text, and a file of a folder, is the field `text`. With `complaints` a bad line
     is told there, and the next one is read.
@@ -130,8 +130,9 @@ def records(
 
 
 def checked_items(source: Any, name: str, kind: str) -> Iterable[Any]:
-    """`source`, if it gives its items one by one in an order of its own: a list, a tuple, a generator. Raises `InputError`
-    naming the type of what is iterable and yet no list of `kind`: a table gives the names of its columns, a dict its keys."""
+    """Return `source` if it gives its items one by one in an order of its own: a list, a tuple, a generator. Raises
+    `InputError` naming the type of what is iterable and yet no list of `kind`: a table gives the names of its columns,
+    a dict its keys."""
     sort = type(source).__name__
     not_one = f"{name} must be a list (or a generator) of {kind}, not "
     if isinstance(source, str | bytes | bytearray | memoryview):
@@ -168,7 +169,7 @@ def has(source: Any, mark: str) -> bool:
 def chosen(
     found: Iterator[InputRecord], *, limit: int | None = None, sample: int | None = None
 ) -> Iterator[InputRecord]:
-    """The first `limit` records, and of those `sample` picked at random (the same ones each time), in their order."""
+    """Yield the first `limit` records, and of those `sample` picked at random (the same ones each time), in their order."""
     for name, value in (("limit", limit), ("sample", sample)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise InputError(f"{name}={quoted(value)}: must be a whole number, 1 or more")
@@ -185,7 +186,7 @@ def chosen(
 
 
 def json_lines(path: Path, encoding: str | None, complaints: Complaints) -> Iterator[InputRecord]:
-    """A JSON object a line; empty lines do not count, nor does a byte order mark."""
+    """Yield the objects of JSON lines as records; empty lines do not count, nor does a byte order mark."""
     with opened(path) as file:
         number = 0
         if encoding is None and isinstance(file, io.BufferedReader) and file.peek(2)[:2] in UTF16:
@@ -211,7 +212,7 @@ def json_lines(path: Path, encoding: str | None, complaints: Complaints) -> Iter
 
 
 def raw_lines(file: BinaryIO, encoding: str | None) -> Iterator[bytes]:
-    """The lines of `file`; of an encoding in which a line feed is more than one byte, in its own bytes all the same."""
+    """Yield the lines of `file`; of an encoding in which a line feed is more than one byte, in its own bytes all the same."""
     wide = "\n".encode(encoding or "utf-8")
     if wide == b"\n":
         while raw := file.readline(LINE_BYTES + 1):
@@ -239,7 +240,7 @@ def check_is_text(raw: bytes, path: Path) -> None:
 
 
 def table(path: Path, encoding: str | None, complaints: Complaints) -> Iterator[InputRecord]:
-    """The rows under a header row, their values as text (`headrace.batches.tables`)."""
+    """Yield the rows under a header row, their values as text (`headrace.batches.tables`)."""
     with opened(path) as file:
         if isinstance(file, io.BufferedReader):
             check_is_text(file.peek(16), path)
@@ -248,7 +249,8 @@ def table(path: Path, encoding: str | None, complaints: Complaints) -> Iterator[
 
 
 def folder(path: Path, encoding: str | None, complaints: Complaints) -> Iterator[InputRecord]:
-    """Every text and Markdown file below `path`, sorted by name: fields `text`, `path` (from the folder on) and `name`.
+    """Yield every text and Markdown file below `path`, sorted by name: fields `text`, `path` (from the folder on) and
+    `name`.
 
     The file's path is its `custom_id`. Hidden files and folders are left out.
     """
@@ -278,7 +280,7 @@ def folder(path: Path, encoding: str | None, complaints: Complaints) -> Iterator
 
 
 def objects(source: Iterable[Any], complaints: Complaints) -> Iterator[InputRecord]:
-    """Python objects: a text becomes `{"text": …}`, anything else its fields as JSON."""
+    """Yield Python objects as records: a text becomes `{"text": …}`, anything else its fields as JSON."""
     for number, given in enumerate(source, 1):
         where = f"item {number}"
         try:
@@ -306,7 +308,7 @@ def fields_of(given: Any, where: str) -> dict[str, Any]:
 
 
 def whole_signs(value: Any) -> Any:
-    """`value` with U+FFFD in place of every lone surrogate in its texts."""
+    """Return `value` with U+FFFD in place of every lone surrogate in its texts."""
     if isinstance(value, str):
         return LONE.sub("\ufffd", value)
     if isinstance(value, Mapping):
@@ -356,5 +358,5 @@ def json_object(text: str, where: str) -> dict[str, Any]:
 
 
 def lone_replaced(found: re.Match[str]) -> str:
-    """An escape as it is, half of a surrogate pair as U+FFFD: what is left of a sign that a tool cut in two."""
+    """Return an escape as it is, half of a surrogate pair as U+FFFD: what is left of a sign that a tool cut in two."""
     return "\\ufffd" if found["lone"] else found[0]

@@ -56,12 +56,13 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     v: int = msgspec.field(default=BODY_VERSION)
 
     def encoded(self) -> tuple[str, bytes]:
-        """Its content hash and its bytes: equal templates are stored once. A schema's order stays: models answer in it."""
+        """Return the content hash and the encoded bytes: equal templates are stored once. A schema's order stays:
+        models answer in it."""
         body = msgspec.json.encode(self)
         return sha256(body).hexdigest(), body
 
     def job(self, item: Item) -> Job:
-        """The completion that `item` asks for."""
+        """Return the completion that `item` asks for."""
         messages = self.messages(item)
         if self.system is not None:
             messages = [{"role": "system", "content": self.system}, *messages]
@@ -80,14 +81,14 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         )
 
     def messages(self, item: Item) -> list[dict[str, Any]]:
-        """The conversation that `item` asks with, but for the system prompt."""
+        """Return the conversation that `item` asks with, but for the system prompt."""
         if item.messages is not None:
             return item.messages
         return [{"role": "user", "content": render(self.prompt, item.fields)}]
 
 
 def prompt_fields(prompt: str) -> list[str]:
-    """The names in the prompt's `{field}` places, in order. Raises `InputError` for braces that do not make places."""
+    """Return the names in the prompt's `{field}` places, in order. Raises `InputError` for braces that do not make places."""
     names: list[str] = []
     try:
         for _, name, spec, conversion in string.Formatter().parse(prompt):
@@ -103,7 +104,7 @@ def prompt_fields(prompt: str) -> list[str]:
 
 
 def render(prompt: str, fields: Mapping[str, Any]) -> str:
-    """The prompt with its places filled: text as it is, anything else as JSON."""
+    """Return the prompt with its places filled: text as it is, anything else as JSON."""
     return "".join(
         literal + ("" if name is None else value_text(fields[name]))
         for literal, name, _, _ in string.Formatter().parse(prompt)
@@ -111,5 +112,5 @@ def render(prompt: str, fields: Mapping[str, Any]) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A field's value as it stands in a prompt: text as it is, anything else as JSON."""
+    """Return a field's value as it stands in a prompt: text as it is, anything else as JSON."""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -12,7 +12,7 @@ from headrace.text.readable import UNWRITABLE, checked_encode
 
 PARTS = ("reasoning", "reasoning_details", "refusal", "tool_calls", "audio", "annotations", "images", "citations")
 
-"""What a message has beside its content."""
+"""Fields of a message beside its content."""
 
 SIGNED = (
     *("extra_content", "thought_signature", "thinking_blocks", "encrypted_content", "reasoning_opaque"),
@@ -24,7 +24,7 @@ refuses the conversation, or the model has lost its thread."""
 
 THOUGHTS = "thinking_parts"
 
-"""Where `extra` has the parts of a content that are thoughts, when they are signed or hidden."""
+"""Key in `extra` of the parts of a content that are thoughts, when they are signed or hidden."""
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -150,7 +150,7 @@ class Completion(Choice, frozen=True, kw_only=True, omit_defaults=True):
         return self.usage.counters() | {name: number for name, number in counted.items() if number}
 
     def without_side_fields(self) -> Completion:
-        """The same answer, with nothing beside it that came as the provider liked to write it."""
+        """Return the same answer, with nothing beside it that came as the provider liked to write it."""
         nothing: dict[str, Any] = {
             "annotations": [],
             "images": [],
@@ -173,8 +173,8 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def written(completion: Completion) -> tuple[bytes, Completion]:
-    """A success as the ledger keeps it, and the completion that is in it: without side fields, where these cannot be read
-    again. Raises `ValueError` and its like when the answer itself cannot."""
+    """Return a success as the ledger keeps it, and the completion that is in it: without side fields, where these
+    cannot be read again. Raises `ValueError` and its like when the answer itself cannot."""
     try:
         return checked_encode(Outcome(completion=completion), Outcome), completion
     except UNWRITABLE:
@@ -184,4 +184,4 @@ def written(completion: Completion) -> tuple[bytes, Completion]:
 
 CALL = frozenset({"id", "type", "function", "custom", "index"})
 
-"""What a tool call has by OpenAI's names; what else it has goes along with it."""
+"""Fields of a tool call under OpenAI's names; any other field goes along with it."""

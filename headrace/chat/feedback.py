@@ -12,7 +12,7 @@ MAX_SHOWN = 20
 
 
 def feedback(answer: str | None, errors: Sequence[str]) -> list[Message]:
-    """The model's own answer, and every place in it that does not fit, as the next messages of the conversation."""
+    """Return the model's own answer, and every place in it that does not fit, as the next messages of the conversation."""
     listed = "\n".join(f"- {error}" for error in errors[:MAX_SHOWN])
     text = f"This answer does not fit what was asked for:\n{listed}\nGive the whole answer again, corrected, in the same form."
     said = (answer or "")[:MAX_ANSWER_CHARS]

@@ -85,7 +85,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return f"Provider({self.name!r})"
 
     def address(self, environ: Mapping[str, str]) -> str | None:
-        """The base URL, without a slash at its end; an empty variable counts as unset (statement 24). It may have a query."""
+        """Return the base URL, without a slash at its end; an empty variable counts as unset (statement 24). It may
+        have a query."""
         given = environ.get(self.base_url_variable) if self.base_url_variable else None
         return (given or self.base_url or "").rstrip("/") or None
 
@@ -97,7 +98,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return (environ.get(self.key_variable) if self.key_variable else None) or self.default_key
 
     def with_structured_output(self, mode: str) -> Provider:
-        """The same provider with schemas sent in another way. Raises `InputError`."""
+        """Return the same provider with schemas sent in another way. Raises `InputError`."""
         if mode not in get_args(StructuredOutput):
             modes = ", ".join(get_args(StructuredOutput))
             raise InputError(f"structured_output_mode={quoted(mode)}: must be one of {modes}")
@@ -221,7 +222,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 def providers(environ: Mapping[str, str]) -> dict[str, Provider]:
-    """The built-in rows and those of `HEADRACE_PROVIDERS`, which is JSON, or the path of a JSON file.
+    """Return the built-in rows and those of `HEADRACE_PROVIDERS`, which is JSON, or the path of a JSON file.
 
     Raises `SettingsError` naming the place of what cannot be used.
     """
@@ -251,7 +252,7 @@ def providers(environ: Mapping[str, str]) -> dict[str, Provider]:
 
 
 def split_model(model: str, registered: Collection[str] = ()) -> tuple[str, str]:
-    """`provider/model` at its first slash. Raises `InputError` naming the providers there are.
+    """Split `provider/model` at its first slash. Raises `InputError` naming the providers there are.
 
     `registered`: providers that workers have published beside the built-in ones.
     """
@@ -277,8 +278,8 @@ def is_openai_vendor(model_id: str) -> bool:
 
 
 def checked_headers(headers: Mapping[str, Any] | None, provider: Provider | None = None) -> dict[str, str]:
-    """The caller's own headers; of a `provider` that is not known here, what any of the built-in ones takes. Raises
-    `InputError` for one that is not allowed: framing, and the credential of the provider, are not theirs."""
+    """Return the caller's own headers; of a `provider` that is not known here, what any of the built-in ones takes.
+    Raises `InputError` for one that is not allowed: framing, and the credential of the provider, are not theirs."""
     rows = PROVIDERS.values() if provider is None else (provider,)
     for name, value in (headers or {}).items():
         if not isinstance(name, str) or not isinstance(value, str) or not value.isprintable() or not value.isascii():
@@ -294,7 +295,7 @@ def checked_headers(headers: Mapping[str, Any] | None, provider: Provider | None
 
 
 def endpoint(base_url: str, path: str) -> str:
-    """The URL of `path` (`/chat/completions`) under a base URL, whose query stays at the end."""
+    """Return the URL of `path` (`/chat/completions`) under a base URL, whose query stays at the end."""
     address, mark, query = base_url.partition("?")
     return f"{address.rstrip('/')}{path}{mark}{query}"
 

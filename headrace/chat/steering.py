@@ -32,7 +32,7 @@ REMEDIES = {
 
 
 def spelled(name: str) -> str:
-    """A name without what spellings differ in: `apiBase`, `API-BASE` and `api_base` are one."""
+    """Return a name without what spellings differ in: `apiBase`, `API-BASE` and `api_base` are one."""
     return "".join(filter(str.isalnum, name)).casefold()
 
 
@@ -61,8 +61,8 @@ def remedy_for(name: str) -> str | None:
 
 
 def check_steering(body: Mapping[str, Any], place: str = "") -> None:
-    """Raises `InputError` with the name of a field that would steer a call, and what to do instead. `place` is where `body`
-    stands."""
+    """Raise `InputError` with the name of a field that would steer a call, and what to do instead. `place` is where
+    `body` stands."""
     for name in body:
         if isinstance(name, str) and len(name) <= MAX_NAME_CHARS and (remedy := remedy_for(name)) is not None:
             raise InputError(f"{place}{name}: is no part of a body: {remedy}")

@@ -58,7 +58,7 @@ class CallParts(msgspec.Struct, omit_defaults=True):
     extra: dict[str, Any] = {}
 
     def gathered(self) -> str:
-        """All that came: `raw`, with the pieces that came since it was last asked for."""
+        """Return all arguments that came: `raw`, with the pieces that came since the last call."""
         if self.pieces:
             self.raw += "".join(self.pieces)
             self.pieces = []
@@ -151,7 +151,7 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
     def place_of(
         self, delta: Mapping[str, Any], index: int | None, id: str, body: Mapping[str, Any], position: int
     ) -> int | None:
-        """The place of the call that a delta goes on with; None when it begins one."""
+        """Return the place of the call that a delta goes on with; None when it begins one."""
         if index is not None:
             found = None
             for place in range(len(self.calls) - 1, -1, -1):
@@ -180,7 +180,7 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
         return place
 
     def get_calls(self) -> list[ToolCall]:
-        """The calls, in order. One whose arguments are no JSON object carries an `error`; blank arguments are `{}`."""
+        """Return the calls, in order. One whose arguments are no JSON object carries an `error`; blank arguments are `{}`."""
         made = []
         for id, call in self.identified():
             arguments, error = parsed(call.raw) if call.type != "custom" else (None, None)
@@ -196,7 +196,8 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
                 call.result = results[id]
 
     def get_messages(self) -> list[Message]:
-        """The turn as history: the assistant's message with every call, and a tool message for each, in their order.
+        """Return the turn as history: the assistant's message with every call, and a tool message for each, in their
+        order.
 
         A result that is not a text is written as JSON; a call without one is answered by a text that says so, because
         providers refuse a call that has no answer.
@@ -218,7 +219,7 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
         return [turn | self.signed, *answers]
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain JSON values; `from_dict` is the way back."""
+        """Return all of it as plain JSON values; `from_dict` is the inverse."""
         self.identified()
         return msgspec.to_builtins(self, str_keys=True)
 
@@ -231,7 +232,7 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
             raise InputError(f"these are no stored tool calls: {shortened(str(error))}") from None
 
     def identified(self) -> list[tuple[str, CallParts]]:
-        """The calls by ids that are unique, and stay the same once they were given out."""
+        """Return the calls by ids that are unique, and stay the same once they were given out."""
         seen: set[str] = set()
         for call in self.calls:
             call.gathered()
@@ -241,7 +242,7 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
         return [(call.given_id, call) for call in self.calls]
 
     def wire(self) -> list[dict[str, Any]]:
-        """The calls in OpenAI's shape, their ids unique."""
+        """Return the calls in OpenAI's shape, their ids unique."""
         return [
             {"id": id, "type": "custom", "custom": {"name": call.name, "input": call.raw}} | call.extra
             if call.type == "custom"
@@ -251,8 +252,8 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
 
 
 def index_of(delta: Mapping[str, Any]) -> int | None:
-    """The number of a call in a stream, also one written as a text. Raises `InputError`: pieces of several calls cannot be told
-    apart without it."""
+    """Return the number of a call in a stream, also one written as a text. Raises `InputError`: pieces of several calls
+    cannot be told apart without it."""
     index = delta.get("index")
     if index is None or (isinstance(index, int) and not isinstance(index, bool)):
         return index
@@ -264,7 +265,7 @@ def index_of(delta: Mapping[str, Any]) -> int | None:
 
 
 def id_of(delta: Mapping[str, Any]) -> str:
-    """A call's id; a number is read as its text. Raises `InputError`."""
+    """Return a call's id; a number is read as its text. Raises `InputError`."""
     id = delta.get("id")
     if isinstance(id, str):
         return id
@@ -336,7 +337,7 @@ def extend(call: CallParts, delta: Mapping[str, Any]) -> str:
 
 
 def argument_of(type: str, body: Mapping[str, Any]) -> str:
-    """The piece of arguments, or of a custom tool's input, in a delta. Raises `InputError`."""
+    """Return the piece of arguments, or of a custom tool's input, in a delta. Raises `InputError`."""
     given = body.get("input") if type == "custom" else body.get("arguments", body.get("parameters"))
     if isinstance(given, str):
         return given
@@ -350,7 +351,7 @@ def argument_of(type: str, body: Mapping[str, Any]) -> str:
 
 
 BARE = frozenset({"name", "arguments", "input"})
-"""What a call has itself where it has no `function`."""
+"""Fields of a call that stand in the call itself where it has no `function`."""
 
 
 def is_repeat(call: CallParts, piece: str) -> bool:
@@ -362,7 +363,7 @@ def is_repeat(call: CallParts, piece: str) -> bool:
 
 
 def parsed(raw: str) -> tuple[dict[str, Any] | None, str | None]:
-    """The arguments in `raw`, or why there are none."""
+    """Return the arguments in `raw`, or why there are none."""
     try:
         value = msgspec.json.decode(raw.strip() or "{}")
     except (msgspec.DecodeError, RecursionError) as error:

@@ -33,9 +33,9 @@ MEANT = {
     "boolean": ("bool",),
     "null": ("none", "nonetype", "nil", "undefined"),
 }
-"""What is meant by types that JSON does not have, for the remedy."""
+"""Names of other languages for the types of JSON, by the JSON type that a remedy proposes."""
 REFERRING = (b'"$schema"', b'"$ref"', b'"$dynamicRef"', b'"$id"', b"attern")
-"""What in a schema has to be looked at more closely than that each word has its shape."""
+"""Marks of a schema that needs a closer look than that each keyword has its shape."""
 MAX_PATTERNS = 1_000
 """In all tools together: each is a program that takes time to make."""
 MAX_REFERRING_BYTES = 512 << 10
@@ -43,7 +43,7 @@ MAX_REFERRING_BYTES = 512 << 10
 
 
 def check_effort(schemas: Iterable[Any]) -> None:
-    """Raises `InputError` for tools whose schemas take too long to look at, all of them together."""
+    """Raise `InputError` for tools whose schemas take too long to look at, all of them together."""
     patterns = size = 0
     for place, schema in enumerate(schemas):
         function = schema.get("function") if isinstance(schema, dict) else None
@@ -72,7 +72,7 @@ def check_tool_size(parameters: dict[str, Any], where: str) -> None:
 
 
 def placed(error: SchemaError, where: str, subject: str = "") -> SchemaError:
-    """The refusal of a schema that stands at `where`: its pointer begins there, its remedy is said once."""
+    """Return the refusal of a schema that stands at `where`: its pointer begins there, its remedy is said once."""
     at = f"{where}{error.pointer}"
     what = complaint(error)
     return SchemaError(f"{at[:SHOWN]}: {subject}{what}", pointer=at, keyword=error.keyword, remedy=error.remedy)
@@ -98,7 +98,7 @@ def count_patterns(schema: Any) -> int:
 
 
 def schema_name(schema: Any, place: str) -> str:
-    """The name in a tool's schema. Raises `InputError` naming the place where the schema has no tool's shape."""
+    """Return the name in a tool's schema. Raises `InputError` naming the place where the schema has no tool's shape."""
     sort = schema.get("type") if isinstance(schema, dict) else None
     body = schema.get(sort) if isinstance(sort, str) else None
     if not isinstance(body, dict):
@@ -119,7 +119,7 @@ def schema_name(schema: Any, place: str) -> str:
 
 
 def check_parameters(parameters: dict[str, Any], where: str, tool: str) -> None:
-    """Raises `SchemaError` for parameters that are no JSON Schema of an object; its pointer begins with `where`."""
+    """Raise `SchemaError` for parameters that are no JSON Schema of an object; its pointer begins with `where`."""
     problem = problem_of(encoded(parameters))
     if problem is not None:
         pointer, keyword, what, remedy = problem
@@ -133,7 +133,7 @@ def check_parameters(parameters: dict[str, Any], where: str, tool: str) -> None:
 
 @lru_cache(maxsize=1024)
 def problem_of(schema_json: bytes) -> tuple[str, str, str, str] | None:
-    """Pointer, keyword, what is wrong, and what to do; None where nothing is."""
+    """Return pointer, keyword, what is wrong, and what to do; None where nothing is."""
     schema = msgspec.json.decode(schema_json)
     kinds = schema.get("type", "object")
     problem = None
@@ -154,7 +154,7 @@ def problem_of(schema_json: bytes) -> tuple[str, str, str, str] | None:
 
 
 def word_problem(schema: dict[str, Any]) -> tuple[str, str, str, str] | None:
-    """The first place with a type that JSON does not have, or with `required` in another form than a list."""
+    """Return the first place with a type that JSON does not have, or with `required` in another form than a list."""
     waiting: list[tuple[Any, str]] = [(schema, "")]
     while waiting:
         here, at = waiting.pop(0)
@@ -191,7 +191,7 @@ def meant_by(word: Any) -> str:
 
 
 def check_strict(schemas: Iterable[dict[str, Any]], dialect: str = "openai") -> None:
-    """Raises `SchemaError` for a strict tool that cannot be carried by strict mode in any shape."""
+    """Raise `SchemaError` for a strict tool that cannot be carried by strict mode in any shape."""
     for place, schema in enumerate(schemas):
         try:
             lowered_tool(schema, dialect)
@@ -201,14 +201,14 @@ def check_strict(schemas: Iterable[dict[str, Any]], dialect: str = "openai") -> 
 
 
 def function_of(schema: dict[str, Any]) -> dict[str, Any]:
-    """A tool's `function`; empty for a tool of another sort, which may call anything so."""
+    """Return a tool's `function`; empty for a tool of another sort, which may call anything so."""
     function = schema.get("function") if schema.get("type") == "function" else None
     return function if isinstance(function, dict) else {}
 
 
 def wire_tool(schema: dict[str, Any], dialect: str) -> dict[str, Any]:
-    """A tool as it travels: the parameters of a strict one as strict mode takes them, closed objects that require all they
-    have."""
+    """Return a tool as it travels: the parameters of a strict one as strict mode takes them, closed objects that
+    require all they have."""
     try:
         lowered = lowered_tool(schema, dialect)
     except SchemaError:  # of a job that was submitted elsewhere: the provider says what is wrong
@@ -232,7 +232,7 @@ def lowered_tool(schema: dict[str, Any], dialect: str) -> Lowered | None:
 
 
 def reshaped_tools(schemas: Iterable[dict[str, Any]], dialect: str) -> dict[str, Lowered]:
-    """The tools, by name, whose arguments on the wire have another shape than the caller's parameters."""
+    """Return the tools, by name, whose arguments on the wire have another shape than the caller's parameters."""
     found: dict[str, Lowered] = {}
     for schema in schemas:
         with contextlib.suppress(SchemaError):

@@ -54,7 +54,7 @@ class ToolDefinitions(msgspec.Struct, frozen=True, kw_only=True):
                 )
 
     def named(self) -> list[tuple[str, str]]:
-        """Type and name of every function and custom tool. Tools of the provider's own types have no name."""
+        """Return type and name of every function and custom tool. Tools of the provider's own types have no name."""
         if not isinstance(self.schemas, list | None):
             raise InputError(f"/schemas: must be a list of tools, not {kind(self.schemas)}")
         names = [
@@ -72,7 +72,7 @@ def foreign(schema: Any) -> bool:
 
 
 def chosen_names(choice: Any) -> Iterator[Any]:
-    """The names of tools that a `choice` demands or allows."""
+    """Yield the names of tools that a `choice` demands or allows."""
     if isinstance(choice, str) and choice not in CHOICES:
         yield choice
     elif isinstance(choice, dict):
@@ -92,9 +92,8 @@ def chosen_names(choice: Any) -> Iterator[Any]:
 def wire_tools(
     definitions: ToolDefinitions | None, *, parallel: bool | None, dialect: str = "openai"
 ) -> dict[str, Any]:
-    """`tools`, `tool_choice` and `parallel_tool_calls` as OpenAI and vLLM take them; what is not set is left out, and
-    without schemas everything is, even a choice (providers 4.1 and 4.2, statements 87 to 89).
-    """
+    """Return `tools`, `tool_choice` and `parallel_tool_calls` as OpenAI and vLLM take them; what is not set is left
+    out, and without schemas everything is, even a choice (providers 4.1 and 4.2, statements 87 to 89)."""
     if definitions is None or not definitions.schemas:
         return {}
     choice = definitions.choice
@@ -107,7 +106,7 @@ def wire_tools(
 
 
 def define(*callables: Callable[..., Any], choice: str | dict[str, Any] | None = None) -> ToolDefinitions:
-    """The definitions of Python functions: `function_schema` of each, and their parameters' types."""
+    """Return the definitions of Python functions: `function_schema` of each, and their parameters' types."""
     return ToolDefinitions(
         schemas=[function_schema(function) for function in callables],
         annotations={called(function): hints(function) for function in callables},

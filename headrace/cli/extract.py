@@ -183,7 +183,7 @@ class Counts:
         self.bytes += sum(len(str(message.get("content", "")).encode(errors="replace")) for message in job.messages)
 
     def show(self, template: Template) -> None:
-        """The first conversation, the schema as it is sent and the counts, as JSON for a pipe and as text for people."""
+        """Print the first conversation, the schema as it is sent and the counts, as JSON for a pipe and as text for people."""
         import msgspec
 
         from headrace.chat.provider_table import PROVIDERS
@@ -217,7 +217,7 @@ class Counts:
 
 
 def parse_pairs(pairs: tuple[str, ...]) -> dict[str, Any]:
-    """`name=value` words as a dict; a value that is JSON is taken as JSON, anything else as text."""
+    """Parse `name=value` words to a dict; a value that is JSON is taken as JSON, anything else as text."""
     import msgspec
 
     values: dict[str, Any] = {}

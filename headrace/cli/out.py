@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def out_options(help: str) -> Callable[[F], F]:
-    """The options `--out`, `--force` and `--whole` of a command that writes results."""
+    """Return a decorator that adds the options `--out`, `--force` and `--whole` to a command that writes results."""
 
     def decorate(command: F) -> F:
         command = click.option("--whole", is_flag=True, help="Write whole completions, in OpenAI's batch form.")(

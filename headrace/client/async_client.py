@@ -65,7 +65,7 @@ T = TypeVar("T")
 
 TENANT = "default"
 ANNOUNCED_S = 2.0
-"""How long it is remembered what workers can call."""
+"""Seconds that the workers' announcements are cached."""
 GROUP = 500
 """Jobs that `submit_many` writes in one round trip."""
 
@@ -149,8 +149,8 @@ class AsyncHeadrace(OneLoop):
         job_id: str | None = None,
         asker: Asker | None = None,
     ) -> str:
-        """As `submit`, for a job that was made already; returns its id: `job_id`, unless what was asked for is a job already
-        (by its key, or because an `asker` asks again)."""
+        """Submit a job that was made already, as `submit` does; return its id: `job_id`, unless what it asks is a job
+        already (by its key, or because an `asker` asks again)."""
         job_id, body = job_id or new_id("job"), encoded(job)
         async with self.talking():
             await self.check_model(job.model)

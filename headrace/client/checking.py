@@ -63,8 +63,8 @@ class TypeCheck:
         self._on_reask = on_reask
 
     async def rows(self, *, reask: bool = True) -> AsyncGenerator[list[Row[Any]]]:
-        """All rows in input order, up to 256 at a time, each as soon as all before it are there. From a row on that is asked
-        for again they come when the batch that asks has them."""
+        """Yield all rows in input order, up to 256 at a time, each as soon as all before it are there. From a row on
+        that is asked for again they come when the batch that asks has them."""
         given, batch_id = 0, await persistently(lambda: latest(self._ledger, self._first))
         while True:
             record = await persistently(lambda batch_id=batch_id: known_batch(self._ledger, batch_id))
@@ -154,7 +154,8 @@ class TypeCheck:
         return len(rows)
 
     async def _asked_again(self, batch_id: str) -> str | None:
-        """The batch that asks again for what was refused of `batch_id`, once that has closed; None for nothing to ask."""
+        """Return the batch that asks again for what was refused of `batch_id`, once that has closed; None for nothing
+        to ask."""
         with await self._client.reader.view(self._ledger.keys.batch(batch_id), "now") as viewer:
             while True:
                 state = await persistently(lambda: state_if_refused(self._ledger, batch_id))
@@ -190,8 +191,8 @@ async def whole(work: Coroutine[Any, Any, R]) -> R:
 
 
 def refused_completion(row: Row[Any], line: bytes) -> Completion | None:
-    """The answer in `line` that the type refuses. None of any other row, also of one that failed so in an earlier batch and is
-    kept as it was."""
+    """Return the answer in `line` that the type refuses; None for any other row, also for one that failed so in an
+    earlier batch and is kept as it was."""
     if row.error is None or row.error.metadata != BY_TYPE:
         return None
     return outcome_of(line, structured=True)[1]
@@ -203,7 +204,7 @@ def has_type(answers: Answers[Any]) -> bool:
 
 
 def check_structured(batch_id: str, answers: Answers[Any], *, structured: bool) -> None:
-    """Raises `InputError` where answers are to be read as a type or by a schema, and the batch was asked for text."""
+    """Raise `InputError` where answers are to be read as a type or by a schema, and the batch was asked for text."""
     if answers.schema is not None and not structured:
         raise InputError(
             f"{batch_id} was asked without a schema: its answers are texts. Read it without one, or extract its input anew with "

@@ -189,8 +189,8 @@ class AsyncBatchHandle(Generic[T]):
                 pass
 
     async def events(self) -> AsyncGenerator[EventDict[BatchEvent]]:
-        """Its counters, at most four times a second, the `end` last. Each is a dict; its `event` is the same as one of
-        `headrace.events.types`."""
+        """Yield its counters, at most four times a second, the `end` last. Each is a dict; its `event` is the same as
+        one of `headrace.events.types`."""
         with await self._client.reader.view(self._client.ledger.keys.batch(await self.latest())) as viewer:
             async for entry in viewer:
                 yield batch_event_dict(entry, self.id)

@@ -69,7 +69,8 @@ class PartialObjects:
         self._partial: Partial | None = None
 
     def of(self, event: JobEvent, fold: Fold) -> list[Any]:
-        """The values that `event`, which `fold` has taken in, makes. Raises `JobFailed` at the end of a job without one."""
+        """Return the values that `event`, which `fold` has taken in, makes. Raises `JobFailed` at the end of a job
+        without one."""
         match event:
             case TextDelta(c=0, d=d):
                 return self._grown(fold).feed(d)
@@ -133,7 +134,7 @@ class AsyncJobStream:
                     yield event
 
     def take(self, event: EventDict[JobEvent]) -> None:
-        """`event` is given out now: `fold` and `cursor` are after it."""
+        """Apply `event` to `fold` and `cursor`, now that it is given out."""
         self._take(EventId.parse(event["id"]), event.event)
 
     def _take(self, id: EventId, event: JobEvent) -> None:
@@ -144,15 +145,15 @@ class AsyncJobStream:
         self._after = id
 
     async def text_deltas(self) -> AsyncGenerator[str]:
-        """The text of the answer as it comes. Raises `JobFailed` at the end of a job without an answer, and `Restarted` when
-        a new attempt says something else than was given already."""
+        """Yield the text of the answer as it comes. Raises `JobFailed` at the end of a job without an answer, and
+        `Restarted` when a new attempt says something else than was given already."""
         async with aclosing(self.text_pages()) as pages:
             async for page in pages:
                 for text in page:
                     yield text
 
     async def pages(self) -> AsyncGenerator[list[EventDict[JobEvent]]]:
-        """The events in groups, as they came; whoever gives one out has to `take` it."""
+        """Yield the events in groups, as they came; whoever gives one out has to `take` it."""
         async with aclosing(self._groups()) as groups:
             async for group in groups:
                 yield [job_event_dict(entry, self._job_id) for entry in group]
@@ -167,21 +168,21 @@ class AsyncJobStream:
                 yield group
 
     async def partial_objects(self) -> AsyncGenerator[Any]:
-        """The structured answer as it grows, at each field that is complete: plain values in the shape of the caller's
-        schema, that lack what has not come yet (nothing has validated them; `result()` of the job gives the whole). A new
-        attempt begins anew. Raises `JobFailed` at the end of a job without an answer, `InputError` for a job without schema.
-        """
+        """Yield the structured answer as it grows, at each field that is complete: plain values in the shape of the
+        caller's schema, that lack what has not come yet (nothing has validated them; `result()` of the job gives the
+        whole). A new attempt begins anew. Raises `JobFailed` at the end of a job without an answer, `InputError` for a
+        job without schema."""
         async with aclosing(self.object_pages()) as pages:
             async for page in pages:
                 for value in page:
                     yield value
 
     def text_pages(self) -> AsyncGenerator[list[str]]:
-        """The pieces of the text in groups. What ends it is raised after the pieces that came before."""
+        """Yield the pieces of the text in groups. What ends it is raised after the pieces that came before."""
         return self._parts(TextPieces(self._job_id))
 
     def object_pages(self) -> AsyncGenerator[list[Any]]:
-        """The growing values in groups."""
+        """Yield the growing values in groups."""
         if self._after != START:
             raise InputError("partial_objects: an answer grows from its start; leave out `after`")
         if self._schema is None:
@@ -208,7 +209,7 @@ class AsyncJobStream:
 
 
 def failure_of(end: End, partial: str) -> Failure:
-    """The failure that an `end` tells of."""
+    """Return the failure that an `end` tells of."""
     error = end.error or {}
     code = error.get("code") or {"cancelled": "cancelled", "dead": "worker_lost"}.get(end.status, "provider_error")
     remedy = CODES[code].remedy if code in CODES else ""

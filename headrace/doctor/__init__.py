@@ -93,7 +93,7 @@ def run(check: Check, bench: Bench) -> Iterator[Finding]:
 
 
 def exit_code(found: list[Finding]) -> int:
-    """0 no error, 1 an error, 3 Redis not reachable."""
+    """Return 0 for no error, 1 for an error, 3 when Redis is not reachable."""
     wrong = {finding.name for finding in found if finding.status == "error"}
     if wrong & {"service", "redis"}:
         return 3

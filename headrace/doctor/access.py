@@ -12,7 +12,7 @@ FIX = "Give it a password (`requirepass`, or an ACL user), and put it into HEADR
 
 
 def access(bench: Bench) -> Finding:
-    """The server answers nobody without a password, unless only this user can open its socket."""
+    """Check that the server answers nobody without a password, unless only this user can open its socket."""
     from redis.exceptions import RedisError
 
     parts = urlsplit(bench.url)

@@ -14,7 +14,7 @@ PROVIDER_S = 3.0
 
 
 def providers(bench: Bench) -> Iterator[Finding]:
-    """Each provider that has a key or an address here answers, and takes the key."""
+    """Check that each provider that has a key or an address here answers, and takes the key."""
     try:
         rows = known_providers(bench.environ)
     except SettingsError as error:
@@ -89,7 +89,7 @@ def provider(bench: Bench, facts: Provider) -> Finding:
 
 
 def status_of(url: str, key: str) -> int:
-    """The status of `GET url`. Raises `OSError` or `ValueError`."""
+    """Return the status of `GET url`. Raises `OSError` or `ValueError`."""
     import http.client
     from urllib.parse import urlsplit
 

@@ -19,7 +19,7 @@ MAX_CLOCK_DIFFERENCE_S = 2.0
 
 
 def service(bench: Bench) -> Finding:
-    """It is known where the service is."""
+    """Check that it is known where the service is."""
     try:
         url, _ = bench.url, bench.client
     except Unreachable as error:
@@ -43,7 +43,7 @@ def service(bench: Bench) -> Finding:
 
 
 def redis_answers(bench: Bench) -> Finding:
-    """Redis answers, with these credentials."""
+    """Check that Redis answers, with these credentials."""
     from redis.exceptions import (
         AuthenticationError,
         AuthorizationError,
@@ -70,7 +70,7 @@ def redis_answers(bench: Bench) -> Finding:
 
 
 def server_version(bench: Bench) -> Finding:
-    """The server knows all commands that are sent to it."""
+    """Check that the server knows all commands that are sent to it."""
     info = bench.client.info("server")
     compatible = str(info.get("redis_version", "0"))
     what = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {compatible}"
@@ -81,12 +81,12 @@ def server_version(bench: Bench) -> Finding:
 
 
 def persistence(bench: Bench) -> Finding:
-    """A restart of the server loses nothing."""
+    """Check that a restart of the server loses nothing."""
     return trust(bench, "persistence", "appendonly", "it writes an append-only file")
 
 
 def eviction(bench: Bench) -> Finding:
-    """The server removes nothing by itself."""
+    """Check that the server removes nothing by itself."""
     return trust(bench, "eviction", "maxmemory-policy", "it evicts nothing")
 
 
@@ -106,7 +106,7 @@ def trust(bench: Bench, name: str, setting: str, good: str) -> Finding:
 
 
 def clock(bench: Bench) -> Finding:
-    """This machine and the server agree what time it is. Leases go by the server's clock, logs by this machine's."""
+    """Check that this machine and the server agree what time it is. Leases go by the server's clock, logs by this machine's."""
     before = time.time()
     seconds, microseconds = bench.client.time()
     difference = (before + time.time()) / 2 - (seconds + microseconds / 1e6)
@@ -122,7 +122,7 @@ def clock(bench: Bench) -> Finding:
 
 
 def rejections(bench: Bench) -> Finding:
-    """Nothing had to be set aside: no message that is no hint, no damaged record."""
+    """Check that nothing had to be set aside: no message that is no hint, no damaged record."""
     aside, keys = bench.inspection.rejections(), bench.inspection.keys
     if not aside.text:
         return Finding("set aside", "ok", "nothing")
@@ -135,7 +135,7 @@ def rejections(bench: Bench) -> Finding:
 
 
 def queues(bench: Bench) -> Iterator[Finding]:
-    """Each queue has a worker that answers; and how many hints wait in it."""
+    """Check that each queue has a worker that answers; and count the hints that wait in it."""
     for queue in QUEUES:
         waiting = waiting_hints(bench.client, bench.settings.namespace, queue)
         said = f"{waiting} {'hint waits' if waiting == 1 else 'hints wait'}"

@@ -48,7 +48,7 @@ class ToolParts:
         self.extra: dict[str, Any] = {}
 
     def message(self) -> dict[str, Any]:
-        """In OpenAI's shape."""
+        """Return the message in OpenAI's shape."""
         said = "".join(self.pieces)
         if self.type == "custom":
             call = {"id": self.id, "type": "custom", "custom": {"name": self.name, "input": said}}
@@ -73,7 +73,7 @@ class ChoiceParts:
         self.extra: dict[str, dict[str, Any]] = {}
 
     def message(self) -> dict[str, Any]:
-        """The assistant's message in OpenAI's shape; what is not there is left out, but for `content`."""
+        """Return the assistant's message in OpenAI's shape; what is not there is left out, but for `content`."""
         text, refusal = "".join(self.text), "".join(self.refusal)
         sound = {"data": base64.b64encode(b"".join(self.sound)).decode()} if self.sound else {}
         parts = {
@@ -148,7 +148,8 @@ class Fold:
             take(self, event)
 
     def snapshot(self, upto: int = 0, *, usage: JsonObject | None = None) -> Snapshot:
-        """All of it: what its events up to the number `upto` have told. `usage` is in place of what they said of tokens."""
+        """Return a snapshot of the fold, which its events up to the number `upto` have made. `usage` is in place of
+        what they said of tokens."""
         first, *others = (self._snapshot_of(index) for index in (0, *sorted(index for index in self.choices if index)))
         return Snapshot(
             upto=upto,
@@ -164,7 +165,7 @@ class Fold:
 
     @staticmethod
     def of(snapshot: Snapshot) -> Fold:
-        """The fold that gave `snapshot`."""
+        """Return the fold that gave `snapshot`."""
         fold = Fold()
         fold.add(snapshot)
         return fold
@@ -271,7 +272,7 @@ TAKES: dict[type, Callable[[Fold, Any], None]] = {
 
 
 def fold(events: Iterable[JobEvent]) -> Fold:
-    """The fold of `events`."""
+    """Return the fold of `events`."""
     folded = Fold()
     for event in events:
         folded.add(event)

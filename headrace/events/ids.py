@@ -30,7 +30,7 @@ class EventId(NamedTuple):
 
     @staticmethod
     def parse(text: str) -> EventId:
-        """The id that `text` is. Raises `InputError` for everything that is not `<digits>-<digits>`."""
+        """Return the id that `text` is. Raises `InputError` for everything that is not `<digits>-<digits>`."""
         form = FORM.fullmatch(text) if isinstance(text, str) else None
         if form is None:
             raise InputError(f"{text!r:.60} is no id of an event: write it as it came, such as `1764080000000-4`")
@@ -58,7 +58,7 @@ class Event(NamedTuple):
         return self._read(decode_job_event, record)
 
     def decode_batch(self, record: str) -> BatchEvent:
-        """As `decode`, of the log of a batch."""
+        """Decode an event of a batch's log, as `decode` does one of a job's."""
         return self._read(decode_batch_event, record)
 
     def _read(self, decode: Callable[[bytes], T], record: str) -> T:
@@ -69,7 +69,7 @@ class Event(NamedTuple):
 
 
 def parse_cursor(text: str | None) -> EventId | Literal["now"]:
-    """Where a viewer wants to go on: after an event it has seen, from the start (nothing, `0`, `-1`), or `now` (`$`).
+    """Parse the cursor of a viewer: after an event it has seen, from the start (nothing, `0`, `-1`), or `now` (`$`).
 
     Raises `InputError` for any other text.
     """

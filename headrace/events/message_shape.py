@@ -40,7 +40,7 @@ class SnapshotMessage(TypedDict, total=False):
 
 
 def check_message(message: dict[str, Any]) -> None:
-    """Raises `msgspec.ValidationError` for what no fold can take."""
+    """Raise `msgspec.ValidationError` for what no fold can take."""
     check_base64(msgspec.convert(message, SnapshotMessage).get("audio", {}).get("data", ""))
 
 

@@ -47,7 +47,8 @@ class Reader:
         self._checking: asyncio.Task[None] | None = None
 
     async def view(self, record: str, after: EventId | Literal["now"] = START) -> Viewer:
-        """A viewer of the log of `record` (a key: `keys.job(id)`, `keys.batch(id)`) that goes on after the cursor.
+        """Return a viewer of the log of `record` (a key: `keys.job(id)`, `keys.batch(id)`) that goes on after the
+        cursor.
 
         A cursor of an attempt that the ledger does not know (it lost data) begins at the start. Raises `Unknown` when
         there is no such record, `Gone` when it ended before the cursor, `Unreachable` when Redis has been away for a minute.
@@ -172,7 +173,8 @@ class Reader:
             self._subscriber.recycle()
 
     async def _tails(self, buffers: list[LogBuffer]) -> list[Tail | Exception | None]:
-        """Of each buffer its tail, None without a record, or `Damaged`: one that cannot be read says nothing of the others."""
+        """Return the tail of each buffer, None without a record, or `Damaged`: one that cannot be read says nothing of
+        the others."""
         asked = buffers[:CHECKS_AT_ONCE]
         replies = await log_tails(self._ledger, [buffer.record for buffer in asked])
         return [tail_of(buffer.record, reply) for buffer, reply in zip(asked, replies, strict=True)]
@@ -192,7 +194,7 @@ def tail_of(record: str, reply: LogTail | Exception | None) -> Tail | Exception 
 
 
 def lost_end(record: str) -> Gone:
-    """The server lost events that were seen here, and nobody is left to write them again: it ended without them."""
+    """Return the error of a lost end: the server lost events that were seen here, and nobody is left to write them again."""
     return Gone(record.rpartition(":")[2], None)
 
 
@@ -238,7 +240,7 @@ class Viewer:
         return event
 
     async def next(self) -> list[Event]:
-        """The next events, at least one; waits for them. `StopAsyncIteration` after the group that holds `end`.
+        """Return the next events, at least one; wait for them. `StopAsyncIteration` after the group that holds `end`.
 
         Raises `Gone` when events after the cursor are no longer there, `Unknown` when the record is not, `Unreachable`
         when Redis has been away for a minute. Cancelling it loses nothing.
@@ -258,8 +260,9 @@ class Viewer:
         raise StopAsyncIteration
 
     def at_hand(self) -> list[Event] | None:
-        """The next events as far as they are in memory; none means that `news` is to be waited for, and None that only
-        `next` can tell: it has to read, or to raise. For who watches thousands of logs and wants no task for each event."""
+        """Return the next events as far as they are in memory; none means that `news` is to be waited for, and None
+        that only `next` can tell: it has to read, or to raise. For who watches thousands of logs and wants no task for
+        each event."""
         self._news.clear()
         buffer = self._buffer
         if self.ended or self._group or buffer.failure is not None:

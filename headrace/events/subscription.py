@@ -35,13 +35,14 @@ class Listener(Protocol):
     """A listener of a channel. None of the three may block or raise."""
 
     def on_confirmed(self) -> None:
-        """From here on every message comes; those before may be lost. Once for every subscription of every connection."""
+        """Handle a confirmed subscription, once for each of every connection: every message comes from here on; those
+        before may be lost."""
         ...
 
     def on_message(self, payload: bytes) -> None: ...
 
     def on_failure(self, error: BaseException) -> None:
-        """Nobody listens any more: the actor met an error that is none of the connection's."""
+        """Handle the end of listening: the actor met an error that is none of the connection's."""
         ...
 
 
@@ -107,7 +108,7 @@ class Subscriber:
                     await connection.disconnect(nowait=True)
 
     async def _serve(self, connection: AbstractConnection) -> None:
-        """Until nobody listens any more, or the connection fails."""
+        """Serve until nobody listens any more, or the connection fails."""
         tasks: list[asyncio.Task[None]] = [
             asyncio.create_task(each) for each in (self._write(connection), self._read(connection))
         ]

@@ -85,7 +85,8 @@ def make_job(
     cache: bool = False,
     **options: Any,
 ) -> tuple[Job, Answers[Any]]:
-    """The job, and how its answer is read. Raises `InputError`; the model's provider is checked by whoever knows them all."""
+    """Return the job, and how its answer is read. Raises `InputError`; the model's provider is checked by whoever knows
+    them all."""
     if not isinstance(stream, bool):
         raise InputError(f"stream={quoted(stream)}: must be True or False")
     if not isinstance(cache, bool):
@@ -126,8 +127,8 @@ def make_job(
 
 
 def check_schema_words(model: str, expected: Answers[Any], mode: Mode | None, reasks: int, lax: bool) -> None:
-    """Raises `InputError` for words that need a schema without one, and `SchemaError` for a schema that the model's provider
-    cannot be told of: before anything is paid."""
+    """Raise `InputError` for words that need a schema without one, and `SchemaError` for a schema that the model's
+    provider cannot be told of: before anything is paid."""
     checked_mode(mode)
     if isinstance(reasks, bool) or not isinstance(reasks, int) or not 0 <= reasks <= MAX_REASKS:
         raise InputError(f"reasks={reasks!r}: must be a whole number from 0 to {MAX_REASKS}")
@@ -143,12 +144,12 @@ def check_schema_words(model: str, expected: Answers[Any], mode: Mode | None, re
 
 
 def options_for(model: str, given: dict[str, Any]) -> Options:
-    """The options, checked against what is known of the model's provider. Raises `InputError`."""
+    """Return the options, checked against what is known of the model's provider. Raises `InputError`."""
     return parse_options(given, PROVIDERS.get(model.partition("/")[0]))
 
 
 def tool_definitions(tools: Tools | None, choice: str | dict[str, Any] | None = None) -> ToolDefinitions:
-    """The definitions of functions and schemas. Raises `InputError` naming the place of what is neither."""
+    """Return the definitions of functions and schemas. Raises `InputError` naming the place of what is neither."""
     if isinstance(tools, ToolDefinitions):
         return tools if choice is None else msgspec.structs.replace(tools, choice=choice)
     if tools is not None and (isinstance(tools, str | Mapping) or not isinstance(tools, Iterable)):
@@ -180,7 +181,7 @@ def timeout_ms(timeout_s: float | None, default_s: float = TIMEOUT_S) -> int:
 
 
 def encoded(job: Job) -> bytes:
-    """The body of `job` as it is stored. Raises `InputError` for what JSON cannot hold, as half of a surrogate pair."""
+    """Return the body of `job` as it is stored. Raises `InputError` for what JSON cannot hold, as half of a surrogate pair."""
     try:
         return msgspec.json.encode(job)
     except (TypeError, ValueError, RecursionError) as error:
@@ -188,7 +189,7 @@ def encoded(job: Job) -> bytes:
 
 
 def checked_key(key: Any) -> str | None:
-    """An idempotency key. Raises `InputError`."""
+    """Return `key` if it is a valid idempotency key, or None. Raises `InputError`."""
     if key is not None and (not isinstance(key, str) or not 1 <= len(key) <= MAX_KEY_CHARS):
         raise InputError(f"idempotency_key={quoted(key)}: must be a text of 1 to {MAX_KEY_CHARS} characters, or None")
     return key

@@ -18,7 +18,7 @@ BODY_VERSION = 1
 
 
 def new_id(kind: str) -> str:
-    """A fresh id: `job_` or `batch_` and 26 lowercase base32 letters (128 random bits)."""
+    """Return a fresh id: `job_` or `batch_` and 26 lowercase base32 letters (128 random bits)."""
     return f"{kind}_{base64.b32encode(secrets.token_bytes(16)).decode().rstrip('=').lower()}"
 
 

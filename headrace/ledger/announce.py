@@ -36,7 +36,7 @@ async def announce(ledger: Ledger, process: str, announcement: Announcement | No
 
 
 async def announcements(ledger: Ledger) -> list[Announcement]:
-    """Of every live worker, by the server's clock."""
+    """Return the announcements of all live workers, by the server's clock."""
     async with ledger.client.pipeline(transaction=False) as pipeline:
         pipeline.time()
         pipeline.hgetall(ledger.keys.providers)

@@ -11,7 +11,7 @@ SCAN_COUNT = 1000
 
 
 async def kept_answer(ledger: Ledger, sha: str) -> bytes | None:
-    """The answer that is kept for a question; None when there is none."""
+    """Return the answer that is kept for a question; None when there is none."""
     return await ledger.client.get(ledger.keys.cache(sha))
 
 
@@ -21,7 +21,7 @@ async def keep_answer(ledger: Ledger, sha: str, answer: bytes, *, ttl_ms: int) -
 
 
 async def count_answers(ledger: Ledger) -> int:
-    """How many answers are kept. Lists them all: not for every call."""
+    """Return the number of answers that are kept. Lists them all: not for every call."""
     return len([key async for key in _answers(ledger)])
 
 

@@ -22,8 +22,8 @@ async def append(ledger: Ledger, job_id: str, epoch: int, first_seq: int, events
 
 
 async def append_together(ledger: Ledger, calls: Sequence[ScriptCall]) -> list[str | Refused | RedisError]:
-    """Many appends, of any jobs, in one round trip: what `append` would return or raise, of each. Raises what the server
-    answered to all of them alike."""
+    """Send many appends, of any jobs, in one round trip: what `append` would return or raise, of each. Raises what the
+    server answered to all of them alike."""
     if not calls:
         return []
     replies = await ledger.run_group("append", calls)
@@ -31,7 +31,7 @@ async def append_together(ledger: Ledger, calls: Sequence[ScriptCall]) -> list[s
 
 
 def append_call(ledger: Ledger, job_id: str, epoch: int, first_seq: int, events: Sequence[bytes]) -> ScriptCall:
-    """The call that `append` makes."""
+    """Return the call that `append` makes."""
     job = ledger.keys.job(job_id)
     arguments: dict[str, Argument] = {"epoch": epoch, "first_seq": first_seq, "channel": ledger.keys.channel(job)}
     return ScriptCall(job_id, {"job": job, "log": ledger.keys.log(job)}, arguments, events)

@@ -13,6 +13,6 @@ async def name_chat_job(ledger: Ledger, tenant: str, chat_id: str, job_id: str) 
 
 
 async def chat_job(ledger: Ledger, tenant: str, chat_id: str) -> str | None:
-    """The job that answers in the chat; None when none has for `CHAT_MS`."""
+    """Return the job that answers in the chat; None when none has for `CHAT_MS`."""
     stored = await ledger.client.get(ledger.keys.chat(tenant, chat_id))
     return None if stored is None else stored.decode()

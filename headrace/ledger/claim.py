@@ -10,7 +10,8 @@ from headrace.ledger.script import Ledger, fields
 from headrace.ledger.shard_range import ShardRange
 
 LEASE_MS = 16_000
-"""How long a silent process keeps its records. One second over the promise, because a cut may fall just before a beat."""
+"""Milliseconds that a lease lasts: so long a silent process keeps its records. One second over the promise, because a
+cut may fall just before a beat."""
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -35,7 +36,7 @@ class Claimed(msgspec.Struct, frozen=True):
 
     @property
     def body(self) -> bytes:
-        """What is asked for, encoded; of a job."""
+        """The encoded request; of a job."""
         return self.record["body"]
 
     @property
@@ -53,7 +54,7 @@ class Claimed(msgspec.Struct, frozen=True):
 
     @property
     def shard_range(self) -> ShardRange:
-        """Where its items lie; of a shard."""
+        """The place of its items; of a shard."""
         return ShardRange(self.integer("line"), self.integer("count"), self.integer("offset"), self.integer("length"))
 
     @property
@@ -62,7 +63,7 @@ class Claimed(msgspec.Struct, frozen=True):
 
     @property
     def deaths_alone(self) -> int:
-        """How often its process died while it ran alone in quarantine."""
+        """The number of times that its process died while it ran alone in quarantine."""
         return self.integer("alone")
 
     @property
@@ -73,12 +74,12 @@ class Claimed(msgspec.Struct, frozen=True):
 
     @property
     def suspects(self) -> int | None:
-        """How many items of a shard, the first without a row, were in flight at the crash; None when nobody knows."""
+        """The number of items of a shard, the first without a row, that were in flight at the crash; None when nobody knows."""
         return self.integer("suspects") or None
 
     @property
     def company(self) -> int:
-        """How many of its suspects may run together."""
+        """The number of its suspects that may run together."""
         return self.integer("company") or 1
 
     @property

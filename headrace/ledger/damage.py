@@ -14,7 +14,7 @@ from headrace.ledger.script import is_damage
 DAMAGED = "damaged"
 """The state that is shown of a record that cannot be read; not one of the ledger's."""
 UNUSABLE = (ResponseError, ValueError, KeyError, TypeError, ArithmeticError, LookupError, RecursionError, struct.error)
-"""What reading raises where a field is none, is no number, or leads nowhere."""
+"""Exceptions of a read whose field is none, is no number, or leads nowhere."""
 
 
 @contextmanager

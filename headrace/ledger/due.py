@@ -22,8 +22,8 @@ async def due(
     longest_wait_ms: int = MAX_WAIT_MS,
     on_damage: Callable[[str, str], None] = lambda name, why: None,
 ) -> list[tuple[str, str]]:
-    """At most `limit` hints to publish again: `(queue, record id)`. Each waits twice as long for its next one. `EXPIRED` in
-    place of the queue is no hint.
+    """Return at most `limit` hints to publish again: `(queue, record id)`. Each waits twice as long for its next one.
+    `EXPIRED` in place of the queue is no hint.
 
     What is damaged among them is set aside, and told to `on_damage`: its name, and why.
     """
@@ -46,6 +46,7 @@ async def due(
 
 
 def hints(flat: list[bytes]) -> list[tuple[str, str]]:
-    """`(queue, record id)` of a reply that lists them; pairs without a queue, or with an id that is none, are left out."""
+    """Return `(queue, record id)` of a reply that lists them; pairs without a queue, or with an id that is none, are
+    left out."""
     pairs = zip(flat[::2], flat[1::2], strict=True)
     return [(queue.decode(), name.decode()) for queue, name in pairs if queue and queue.isascii() and name.isascii()]

@@ -111,24 +111,24 @@ class Keys:
         return f"{self.prefix}:spend:{tenant}"
 
     def record(self, record_id: str) -> str:
-        """The hash of a job, a shard or a join, by the form of its id."""
+        """Return the key of the record of a job, a shard or a join, by the form of its id."""
         return self.job(record_id) if record_id.startswith("job_") else self.shard(record_id)
 
     # What lies beside a record, by the key of that record.
 
     @staticmethod
     def log(record: str) -> str:
-        """The event log of a job or a batch."""
+        """Return the key of the event log of a job or a batch."""
         return f"{record}:log"
 
     @staticmethod
     def channel(record: str) -> str:
-        """The channel on which the events of a job or a batch are published."""
+        """Return the channel on which the events of a job or a batch are published."""
         return f"{record}:ch"
 
     @staticmethod
     def body(job: str) -> str:
-        """The body of a job that has ended without success; before its end it is a field of the record."""
+        """Return the key of the body of a job that ended without success; before its end it is a field of the record."""
         return f"{job}:body"
 
     @staticmethod
@@ -137,37 +137,37 @@ class Keys:
 
     @staticmethod
     def parts(batch: str) -> str:
-        """Which part each finished shard of a batch has."""
+        """Return the key of the parts of a batch, by the number of their shard."""
         return f"{batch}:parts"
 
     @staticmethod
     def refused(batch: str) -> str:
-        """The lines of a batch that the caller's type refused, a bit each."""
+        """Return the key of the bitmap of a batch's lines that the caller's type refused."""
         return f"{batch}:refused"
 
     @staticmethod
     def reasons(batch: str) -> str:
-        """Why lines of a batch were refused."""
+        """Return the key of the reasons why lines of a batch were refused."""
         return f"{batch}:reasons"
 
     @staticmethod
     def rows(shard: str) -> str:
-        """The rows of a shard that has no part yet."""
+        """Return the key of the rows of a shard that has no part yet."""
         return f"{shard}:res"
 
 
 def shard_id(batch_id: str, number: int) -> str:
-    """The id of a batch's shard, `batch_….s17`."""
+    """Return the id of a batch's shard, `batch_….s17`."""
     return f"{batch_id}.s{number}"
 
 
 def batch_of(record_id: str) -> str:
-    """The batch of a shard or a join; `-` for a job, which has none."""
+    """Return the batch of a shard or a join; `-` for a job, which has none."""
     batch_id, dot, _ = record_id.partition(".")
     return batch_id if dot else "-"
 
 
 def shard_number(record_id: str) -> str:
-    """`17` of `batch_….s17`; empty for a job and for a join."""
+    """Return `17` for `batch_….s17`; empty for a job and for a join."""
     tail = record_id.partition(".")[2]
     return tail[1:] if tail.startswith("s") and tail[1:].isdigit() else ""

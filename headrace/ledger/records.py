@@ -17,7 +17,7 @@ JOB_FIELDS = ["state", "code", "created", "ended", "n", "retry_of"]
 PAGE = 1000
 READING_COUNTERS = ("repaired", "coerced", "reasks", "retried", "usage_unknown", "refused")
 ADDED = ("input_tokens", "output_tokens", "repaired", "coerced", "reasks", "retried", "usage_unknown")
-"""What a batch and the one that asks again for it have had together."""
+"""Counters of which a batch and the one that asks again for it have the sum."""
 MAX_FOLLOW_UPS = 8
 
 
@@ -106,7 +106,7 @@ async def jobs(ledger: Ledger, tenant: str, *, limit: int, states: Collection[st
 
 
 def _job_or_damage(job_id: str, values: list[bytes | None] | Exception) -> JobSummary | None:
-    """One that cannot be read is listed as `damaged`, beside the others."""
+    """Return the job, or one that is listed as `damaged` beside the others when it cannot be read."""
     try:
         with readable(job_id):
             if isinstance(values, Exception):
@@ -149,14 +149,14 @@ async def batch(ledger: Ledger, batch_id: str) -> Batch:
 
 
 def _followed(first: Batch, next: Batch) -> Batch:
-    """`first` as it is after its follow-up, which has all of its rows."""
+    """Return `first` as it is after its follow-up, which has all of its rows."""
     paid = {name: getattr(first, name) + getattr(next, name) for name in ADDED}
     own = {name: getattr(first, name) for name in ("id", "created_ms", "retry_of", "reask_of")}
     return msgspec.structs.replace(next, reasked_as=next.id, **own, **paid)
 
 
 async def latest(ledger: Ledger, batch_id: str) -> str:
-    """The batch that has the rows of `batch_id`: itself, or the last of those that asked again for what was refused."""
+    """Return the batch that has the rows of `batch_id`: itself, or the last of those that asked again for what was refused."""
     for _ in range(MAX_FOLLOW_UPS):
         with readable(batch_id):
             name = await follow_up(ledger, batch_id)

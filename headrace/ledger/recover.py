@@ -39,7 +39,7 @@ def process_prefix(role: str, pid: int) -> str:
 
 
 async def workers_named(ledger: Ledger, prefix: str) -> list[str]:
-    """The worker processes in the ledger whose names begin with `prefix`, without their children."""
+    """Return the worker processes in the ledger whose names begin with `prefix`, without their children."""
     names: list[bytes] = await ledger.client.zrange(ledger.keys.processes, 0, -1)
     return [name.decode() for name in names if name.startswith(prefix.encode()) and b"/" not in name]
 

@@ -9,7 +9,7 @@ import msgspec
 from headrace.ledger.script import Ledger
 
 MAX_BYTES = 4096
-"""How much of what was set aside is kept."""
+"""Size from which on something that was set aside is cut."""
 
 NOUNS = {"message": "message", "record": "record", "name": "name"}
 """The kinds: a Celery message that is no hint, the record of a job, a shard or a batch, a name in an index that is no id."""
@@ -44,7 +44,7 @@ async def reject(ledger: Ledger, kind: str, data: bytes, *, where: str, why: str
 
 
 async def rejected(ledger: Ledger, limit: int = 100) -> list[Rejected]:
-    """The newest things that were set aside in the last week, newest first."""
+    """Return the newest things that were set aside in the last week, newest first."""
     return [parse(raw) for raw in await ledger.client.lrange(ledger.keys.rejected, 0, limit - 1)]
 
 
@@ -55,7 +55,7 @@ def parse(raw: bytes) -> Rejected:
 
 
 def counted(counts: dict[bytes, bytes]) -> str:
-    """The hash `rejections` in words: `2 messages, 1 record`; empty when nothing was set aside."""
+    """Return the hash `rejections` in words: `2 messages, 1 record`; empty when nothing was set aside."""
     known = {name.decode("utf-8", "replace"): int(count) for name, count in counts.items() if count.isdigit()}
     return ", ".join(
         f"{known[kind]} {noun}{'s' * (known[kind] != 1)}" for kind, noun in NOUNS.items() if known.get(kind)

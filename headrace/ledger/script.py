@@ -77,7 +77,7 @@ class ScriptCall(NamedTuple):
 
 @cache
 def script(name: str) -> Script:
-    """The script of the move `name`, with its fragments, and the names it gives to its keys and arguments."""
+    """Return the script of the move `name`, with its fragments, and the names it gives to its keys and arguments."""
     text = (FOLDER / f"{name}.lua").read_text()
     uses = re.match(r"-- uses: (.*)", text)
     fragments = [(FOLDER / "fragments" / f"{part}.lua").read_text() for part in (uses[1].split() if uses else [])]
@@ -93,7 +93,7 @@ def script(name: str) -> Script:
 
 
 def connect(url: str, *, connections: int = CONNECTIONS, retries: int = 3, timeout_s: float = 5.0) -> aioredis.Redis:
-    """A client that waits for a free connection instead of raising, and gives a lost command `retries` more tries."""
+    """Return a client that waits for a free connection instead of raising, and gives a lost command `retries` more tries."""
     pool = aioredis.BlockingConnectionPool.from_url(
         url,
         max_connections=connections,
@@ -136,7 +136,7 @@ class Ledger:
 
     @property
     def connection_pool(self) -> Any:
-        """Where a listener takes a connection of its own from."""
+        """The pool that a listener takes a connection of its own from."""
         return self.client.connection_pool
 
     async def run(
@@ -183,8 +183,8 @@ class Ledger:
     async def run_group(
         self, name: str, calls: Sequence[ScriptCall]
     ) -> list[list[bytes] | errors.Refused | RedisError]:
-        """As `run_many`, without its script in every round trip: for what is sent all the time. What fails for single calls
-        is returned, what fails for all of them is raised."""
+        """Send calls as `run_many` does, without its script in every round trip: for what is sent all the time. What
+        fails for single calls is returned, what fails for all of them is raised."""
         what = script(name)
         bound = [bind(what, call.keys, call.arguments, call.rest) for call in calls]
         while True:
@@ -228,7 +228,7 @@ def each_accepted(calls: Sequence[ScriptCall], replies: Sequence[Any]) -> list[A
 def bind(
     what: Script, keys: dict[str, str], arguments: dict[str, Argument], rest: Sequence[Argument]
 ) -> list[Argument]:
-    """The script's keys and arguments in its own order. A name too many or too few is a `TypeError`."""
+    """Return the script's keys and arguments in its own order. A name too many or too few is a `TypeError`."""
     if set(what.keys) != set(keys) or set(what.arguments) != set(arguments):
         raise TypeError(f"the script takes {what.keys} and {what.arguments}, got {tuple(keys)} and {tuple(arguments)}")
     return [*(keys[key] for key in what.keys), *(arguments[argument] for argument in what.arguments), *rest]
@@ -243,9 +243,9 @@ def accepted(reply: list[bytes], subject: str) -> list[bytes]:
 
 
 def fields(flat: Sequence[bytes]) -> dict[str, bytes]:
-    """A hash as Redis lists it: field, value, field, value."""
+    """Return a hash from the reply that lists it: field, value, field, value."""
     return {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
 
 
 AWAY = (RedisError, OSError)
-"""What a command raises while Redis is away; the moves are safe to repeat after it."""
+"""Exceptions of a command while Redis is away; the moves are safe to repeat after it."""

@@ -52,7 +52,7 @@ async def set_aside_expired(ledger: Ledger, *, limit: int = 500) -> list[tuple[s
 
 
 def readable(name: bytes) -> str:
-    """A name for a log: what is no id is not quoted, only measured."""
+    """Return a name for a log: what is no id is not quoted, only measured."""
     text = name.decode("ascii", "replace")
     return (
         text

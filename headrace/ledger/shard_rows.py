@@ -9,12 +9,12 @@ MAX_DIGITS = 10
 
 
 async def rows_of(ledger: Ledger, shard_id: str) -> dict[int, bytes]:
-    """Every row that a shard has so far, by the item's place in it."""
+    """Return every row that a shard has so far, by the item's place in it."""
     stored = await ledger.client.hgetall(ledger.keys.rows(ledger.keys.shard(shard_id)))
     return {int(index): row for index, row in stored.items() if index.isdigit() and len(index) < MAX_DIGITS}
 
 
 async def rows_in_order(ledger: Ledger, shard_id: str, first: int, end: int) -> list[bytes]:
-    """The rows from place `first` on, before place `end`, up to the first that is not there yet."""
+    """Return the rows from place `first` on, before place `end`, up to the first that is not there yet."""
     rows = await ledger.client.hmget(ledger.keys.rows(ledger.keys.shard(shard_id)), list(range(first, end)))
     return rows[: rows.index(None)] if None in rows else rows

@@ -1,4 +1,5 @@
-"""Why an attempt has to stop: the only list. All but `EXPIRED` are answers of a beat (`beat.lua`), and words in logs."""
+"""The reasons why an attempt has to stop: the only list. All but `EXPIRED` are answers of a beat (`beat.lua`), and
+words in logs."""
 
 from __future__ import annotations
 

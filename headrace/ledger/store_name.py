@@ -17,7 +17,8 @@ class StoreName(msgspec.Struct, frozen=True):
 
 
 async def agreed_store(ledger: Ledger, mine: StoreName) -> StoreName:
-    """The store that the ledger names; `mine` from now on, when it named none. Raises `msgspec.MsgspecError` for no name."""
+    """Return the store that the ledger names; `mine` from now on, when it named none. Raises `msgspec.MsgspecError` for
+    no name."""
     await ledger.client.hsetnx(ledger.keys.store, FIELD, msgspec.json.encode(mine).decode())
     return parse_store(await ledger.client.hget(ledger.keys.store, FIELD))
 

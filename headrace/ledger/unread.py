@@ -13,7 +13,7 @@ from typing import NamedTuple
 from headrace.ledger.script import Ledger, ScriptCall
 
 UNREAD_MS = 15 * 60_000
-"""How long after its end an answer is kept for whoever asks again."""
+"""Milliseconds after its end that an answer is kept for whoever asks again."""
 
 
 class Asker(NamedTuple):
@@ -35,18 +35,18 @@ class Held(NamedTuple):
 
 
 async def leave(ledger: Ledger, held: Held) -> None:
-    """Its client has left without the answer: the next one who asks the same, again, takes it over."""
+    """Record that its client has left without the answer: the next one who asks the same, again, takes it over."""
     await ledger.run("unread", *_call(ledger, held, "left"))
 
 
 async def doubt(ledger: Ledger, held: Held) -> None:
-    """Its client has left right after the answer was sent: it may not have come. Who asks again has it if nobody has left
-    without one."""
+    """Record that its client has left right after the answer was sent: it may not have come. Who asks again has it if
+    nobody has left without one."""
     await ledger.run("unread", *_call(ledger, held, "sent"))
 
 
 async def read_together(ledger: Ledger, many: Sequence[Held]) -> None:
-    """Their clients have their answers: nobody takes them over. In one round trip."""
+    """Record that their clients have their answers: nobody takes them over. In one round trip."""
     await ledger.run_group("unread", [_call(ledger, held, "read") for held in many])
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 
 def plain_model(value: Any) -> Any:
-    """The JSON value of a model, under the names that its schema has."""
+    """Return the JSON value of a model, under the names that its schema has."""
     return renamed(value, value.model_dump(mode="json", by_alias=False, round_trip=True))
 
 
 def json_name(field: Any, name: str) -> str:
-    """The name that the schema has for a field: its alias, the first that is no path, else its own."""
+    """Return the name that the schema has for a field: its alias, the first that is no path, else its own."""
     alias = getattr(field, "validation_alias", None)
     for choice in getattr(alias, "choices", [alias]):
         path = getattr(choice, "path", [choice])
@@ -26,7 +26,7 @@ def json_name(field: Any, name: str) -> str:
 
 
 def renamed(value: Any, dumped: Any) -> Any:
-    """`dumped`, which has the fields of `value` under their own names, under those of the schema."""
+    """Return `dumped`, which has the fields of `value` under their own names, under those of the schema."""
     fields = getattr(type(value), "model_fields", None) or getattr(type(value), "__pydantic_fields__", None)
     if fields and not isinstance(dumped, dict):
         return renamed(value.root, dumped) if "root" in fields else dumped

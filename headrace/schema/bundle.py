@@ -49,7 +49,7 @@ def bundle(schema: dict[str, Any], documents: Mapping[str, Any]) -> dict[str, An
 
 
 def bundled(schema: dict[str, Any], library: Callable[[str], Documents]) -> dict[str, Any]:
-    """`bundle`, with the documents that `library(base)` has; `base` is the URI of the schema, "" for none."""
+    """Do what `bundle` does, with the documents that `library(base)` has; `base` is the URI of the schema, "" for none."""
     if not isinstance(schema, dict):
         raise SchemaError(f"the schema must be a JSON object, not {type(schema).__name__}", keyword="type")
     check_size(schema)
@@ -113,7 +113,7 @@ class Compound(Source):
         return found
 
     def all_of_it(self) -> Iterator[Any]:
-        """Every subschema of the root and of the documents, also of those that are read meanwhile, once."""
+        """Yield every subschema of the root and of the documents, also of those that are read meanwhile, once."""
         seen: set[int] = set()
         waiting: list[Any] = [self.root]
         taken = 0
@@ -130,7 +130,7 @@ class Compound(Source):
             waiting += [target for _, target in self.references(here)]
 
     def written(self) -> dict[str, Any]:
-        """The one schema that has all of it."""
+        """Return the one schema that has all of it."""
         named = not self._is_static()
         whole = self._rebuilt(self.root, named)
         definitions = whole.setdefault(self.container, {})
@@ -160,7 +160,7 @@ class Compound(Source):
         return True
 
     def _rebuilt(self, value: Any, named: bool) -> Any:
-        """A copy of `value`, its references leading to where they lie in the whole."""
+        """Return a copy of `value`, its references leading to where they lie in the whole."""
         if isinstance(value, list):
             return [self._rebuilt(inner, named) for inner in value]
         if not isinstance(value, dict):
@@ -181,7 +181,7 @@ class Compound(Source):
         return made
 
     def _pointer_to(self, schema: dict[str, Any], word: str) -> str | None:
-        """The reference to what `schema[word]` leads to, within the whole; None for the language's own schema."""
+        """Return the reference to what `schema[word]` leads to, within the whole; None for the language's own schema."""
         uri, _, fragment = joined(self.places[id(schema)].uri, schema[word]).partition("#")
         base = self._resources.get(uri)
         if base is None:
@@ -193,7 +193,7 @@ class Compound(Source):
         return "#" + quote(pointer, safe="/~!$&'()*+,;=:@")
 
     def _canonical(self, schema: dict[str, Any], word: str) -> str | None:
-        """The reference with the name that its resource has in the whole; None where it has that already."""
+        """Return the reference with the name that its resource has in the whole; None where it has that already."""
         uri, mark, fragment = joined(self.places[id(schema)].uri, schema[word]).partition("#")
         base = self._resources.get(uri)
         if base is None or self.places[id(base)].uri == uri:
@@ -201,7 +201,7 @@ class Compound(Source):
         return f"{self.places[id(base)].uri}{mark}{fragment}"
 
     def _copied(self, document: Any, name: str, reference: str, at: str) -> dict[str, Any]:
-        """The document, no part of it twice in memory. Raises `SchemaError` for none, and for one that is too large."""
+        """Return the document, no part of it twice in memory. Raises `SchemaError` for none, and for one that is too large."""
         if isinstance(document, bool):
             return {} if document else {"not": {}}
         if not isinstance(document, dict):
@@ -241,7 +241,7 @@ class Compound(Source):
         return name
 
     def _unresolved(self, reference: str, at: str, reason: str, remedy: str) -> SchemaError:
-        """Why a reference leads nowhere; `at` is its pointer in the whole."""
+        """Return the error of a reference that leads nowhere; `at` is its pointer in the whole."""
         where = at
         for uri, key in self.keys.items():
             if at.startswith(f"/{self.container}/{key}/"):
@@ -256,7 +256,7 @@ class Compound(Source):
 
 
 def base_of(schema: dict[str, Any]) -> str:
-    """The URI that references in `schema` are relative to; "" for none. Raises `SchemaError`."""
+    """Return the URI that references in `schema` are relative to; "" for none. Raises `SchemaError`."""
     dialect = dialect_of(schema)
     named = schema.get("id" if dialect.name == "draft 4" else "$id")
     alone = dialect.reference_alone and "$ref" in schema
@@ -264,7 +264,8 @@ def base_of(schema: dict[str, Any]) -> str:
 
 
 def agreed(compound: Compound) -> Dialect:
-    """The version of JSON Schema in which all of it is written: the schema's, else the documents'. Raises `SchemaError`."""
+    """Return the version of JSON Schema in which all of it is written: the schema's, else the documents'. Raises
+    `SchemaError`."""
     own = compound.dialect if isinstance(compound.root.get("$schema"), str) else None
     named: dict[str, Dialect] = {}
     guessed = {UNNAMED if own is None and "$defs" in compound.root else compound.dialect}
@@ -295,7 +296,7 @@ def agreed(compound: Compound) -> Dialect:
 
 
 def of_dialect(schema: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
-    """`schema`, which names no version, as one that is read as `dialect`."""
+    """Return `schema`, which names no version, as one that is read as `dialect`."""
     return {**schema, "$defs": schema.get("$defs", {})} if dialect is UNNAMED else {"$schema": dialect.uri, **schema}
 
 

@@ -22,8 +22,8 @@ MAX_STEPS = 300_000
 
 
 def coerce(value: Any, source: Source, schema: Any = None) -> Any:
-    """`value` as near to `schema` (by default the source's root) as it comes; what fits already stays. Raises `InvalidOutput`
-    where that takes too much work: alternatives in alternatives multiply."""
+    """Return `value` as near to `schema` (by default the source's root) as it comes; what fits already stays. Raises
+    `InvalidOutput` where that takes too much work: alternatives in alternatives multiply."""
     return Coercion(source).coerced(value, source.root if schema is None else schema, 0)
 
 
@@ -87,7 +87,7 @@ class Coercion:
         return made
 
     def choice(self, value: Any, choices: list[Any], depth: int) -> Any:
-        """By the first alternative of the value's own type, else by the first that makes something else of it."""
+        """Coerce by the first alternative of the value's own type, else by the first that makes something else of it."""
         for choice in choices:
             if json_type(value) in self.types(choice, 0):
                 made = self.coerced(value, choice, depth + 1)

@@ -15,7 +15,7 @@ from headrace.text.quoting import quoted
 
 
 def parts_of(given: Any) -> Iterator[Any]:
-    """Every type in a type, with what it is annotated with: of lists, maps and unions, and of the fields of records."""
+    """Yield every type in a type, with what it is annotated with: of lists, maps and unions, and of the fields of records."""
     waiting, seen = [given], set[int]()
     kept: list[Any] = []  # an id is of one object as long as that lives
     while waiting:
@@ -106,7 +106,7 @@ def constructs(given: Any) -> bool:
 
 
 def constructed(value: Any) -> Any:
-    """A decoded value, what is in it made anew by the constructors of its own. Raises what they raise."""
+    """Return a decoded value, what is in it made anew by the constructors of its own. Raises what they raise."""
     if isinstance(value, list | set | frozenset) or type(value) is tuple:
         return type(value)(map(constructed, value))
     if isinstance(value, dict):

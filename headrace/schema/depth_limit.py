@@ -22,7 +22,8 @@ class Shallow:
         self._made: dict[tuple[int, int], tuple[Node, Node]] = {}  # the first keeps its id from being another's
 
     def cut(self, node: Node, depth: int) -> Node:
-        """`node`, which lies in `depth` objects, with nothing in it too deep. One that many lead to is cut once a depth."""
+        """Return `node`, which lies in `depth` objects, with nothing in it too deep. One that many lead to is cut once
+        a depth."""
         key = id(node), depth
         if key not in self._made:
             self._made[key] = node, self._cut(node, depth)

@@ -25,7 +25,7 @@ ANY_TEXT = "Any JSON value, written as JSON text."
 OBJECT_TEXT = "A JSON object, written as JSON text."
 SHAPE_TEXT = "JSON text of a value that fits this schema: "
 TRIES = ((12, True), (12, False), (6, False), (4, False), (3, False), (2, False), (1, False), (0, False))
-"""How deep, and whether with descriptions."""
+"""Depths and detail to try, each smaller than the one before: how deep, and whether with descriptions."""
 KEPT = ("format", "pattern", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems")
 
 

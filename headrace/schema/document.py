@@ -67,14 +67,14 @@ DIALECTS = {
     "json-schema.org/draft/2020-12/schema": DRAFT_2020,
 }
 SCHEMA = {"type": ["object", "boolean"]}
-"""What a value is that is a schema itself; the validator knows the rest."""
+"""Schema of a value that is a schema itself; the validator knows the rest."""
 ANY: dict[str, Any] = {}
 UNNAMED = DRAFT_2020._replace(asserts_formats=True)
 """Without `$schema`: 2020-12, except that formats are checked, as whoever writes one means it."""
 
 
 class Place(NamedTuple):
-    """Where a subschema lies: its JSON Pointer in the whole, and the URI that its references are relative to."""
+    """The place of a subschema: its JSON Pointer in the whole, and the URI that its references are relative to."""
 
     pointer: str
     uri: str
@@ -127,7 +127,7 @@ class Source:
         return False
 
     def pointer(self, schema: Any) -> str:
-        """The JSON Pointer of a subschema; that of the root where it is none of this source's."""
+        """Return the JSON Pointer of a subschema; that of the root where it is none of this source's."""
         place = self.places.get(id(schema))
         return place.pointer if place else ""
 
@@ -144,7 +144,7 @@ class Source:
                     yield word, target
 
     def target(self, schema: dict[str, Any], word: str) -> Any:
-        """The subschema that `schema[word]` names; None for a dynamic one that only validation can follow."""
+        """Return the subschema that `schema[word]` names; None for a dynamic one that only validation can follow."""
         reference = schema[word]
         place = self.places.get(id(schema), Place("", ""))
         if word == "$recursiveRef":
@@ -177,7 +177,7 @@ class Source:
         return found
 
     def outside(self, uri: str, reference: str, at: str) -> Any:
-        """The schema of a `uri` that is not in this one, as the `reference` at `at` names it. Raises `SchemaError`."""
+        """Return the schema of a `uri` that is not in this one, as the `reference` at `at` names it. Raises `SchemaError`."""
         raise SchemaError(
             f"schema at {at}: {quoted(reference)} leads out of the schema, and nothing is fetched",
             pointer=at,
@@ -187,7 +187,7 @@ class Source:
         )
 
     def _check_words(self, schema: dict[str, Any], at: str) -> None:
-        """Raises `NoSchemaError` for what is no schema where only a reference leads: the whole is not checked for it there."""
+        """Raise `NoSchemaError` for what is no schema where only a reference leads: the whole is not checked for it there."""
         try:
             jsonschema_rs.meta.validate({**schema, "$schema": self.dialect.uri})
         except jsonschema_rs.ValidationError as error:
@@ -261,7 +261,7 @@ class Source:
         return SchemaError(f"schema at {where or '/'}: {what}", pointer=where, keyword=keyword, remedy=remedy)
 
     def all_of_it(self) -> Iterator[Any]:
-        """Every subschema that the root or a reference leads to, once."""
+        """Yield every subschema that the root or a reference leads to, once."""
         seen: set[int] = set()
         waiting = [self.root]
         while waiting:
@@ -274,7 +274,7 @@ class Source:
             waiting += [target for _, target in self.references(here)]
 
     def in_place(self, schema: Any) -> Iterator[Any]:
-        """The subschemas that describe the same value as `schema`."""
+        """Yield the subschemas that describe the same value as `schema`."""
         for _, target in self.references(schema):
             if isinstance(target, dict):
                 yield target
@@ -286,7 +286,7 @@ class Source:
 
 
 def subschemas(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The subschemas of `schema` and the steps to them, as parts of a JSON Pointer. Not what `enum` or `const` hold."""
+    """Yield the subschemas of `schema` and the steps to them, as parts of a JSON Pointer. Not what `enum` or `const` hold."""
     for word, value in schema.items():
         if word in NAMED and isinstance(value, dict):
             for name, inner in value.items():
@@ -311,7 +311,7 @@ def pointed(here: Any, pointer: str) -> Any:
 
 
 def joined(base: str, reference: str) -> str:
-    """`reference` relative to `base`; unlike `urljoin` also where the base is a URN, and where it is no URI."""
+    """Resolve `reference` against `base`; unlike `urljoin` also where the base is a URN, and where it is no URI."""
     try:
         return base.partition("#")[0] + reference if reference.startswith("#") else urljoin(base, reference)
     except ValueError:
@@ -319,7 +319,7 @@ def joined(base: str, reference: str) -> str:
 
 
 def escaped(name: Any) -> str:
-    """A step of a JSON Pointer (RFC 6901)."""
+    """Return a step of a JSON Pointer (RFC 6901)."""
     return str(name).replace("~", "~0").replace("/", "~1")
 
 
@@ -363,7 +363,7 @@ def no_json(where: str, value: Any) -> SchemaError:
 
 
 def check_size(schema: Any) -> None:
-    """Raises `SchemaError` for a schema that is larger than any real one, naming the place; looks no further than that."""
+    """Raise `SchemaError` for a schema that is larger than any real one, naming the place; looks no further than that."""
     places = values = text = 0
     waiting: list[tuple[Any, str, int]] = [(schema, "", 0)]
     while waiting:

@@ -1,4 +1,4 @@
-"""Where the documents come from that a schema refers to, and by which names they are known."""
+"""The documents that a schema refers to: where they come from, and by which names they are known."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def identifiers(documents: Mapping[str, Any], dialect: Dialect | None = None) ->
 
 
 def normalized(uri: str) -> str:
-    """A relative URI without `.` and `..`, as far as that can be said; an absolute one as it is."""
+    """Return a relative URI without `.` and `..`, as far as that can be said; an absolute one as it is."""
     path, mark, query = uri.partition("?")
     if not path or ":" in path.partition("/")[0] or path.startswith("//"):
         return uri

@@ -12,11 +12,11 @@ OPENING_FENCE = re.compile(r"```(?:json|JSON)?[^\S\n]*\n")
 BRACKET = re.compile(r"[{\[}\]]")
 MAX_TRIES = 50
 MAX_READINGS = 4
-"""How often a text may be read in tries that fail, all together."""
+"""Times that a text may be read in tries that fail, all together."""
 
 
 def without_thought(text: str) -> str:
-    """The text without the `<think>…</think>` that it begins with."""
+    """Return the text without the `<think>…</think>` that it begins with."""
     start = text.lstrip()
     if not start.startswith("<think>"):
         return text
@@ -35,8 +35,8 @@ def fenced(text: str) -> Iterator[str]:
 
 
 def whole_in(text: str) -> Any:
-    """The longest JSON object in a text, else the longest list, that is no part of something larger; None where there is
-    none. Some tries are enough."""
+    """Return the longest JSON object in a text, else the longest list, that is no part of something larger; None where
+    there is none. Some tries are enough."""
     found: list[tuple[bool, int, Any]] = []
     end = tries = depth = work = 0
     lowest: int | None = None  # brackets open where tries failed: what lies deeper is part of that

@@ -27,7 +27,7 @@ DURATION = re.compile(r"-?P(?!$)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M
 
 @lru_cache
 def strict(name: str) -> Check:
-    """The format `name` as 2020-12 has it."""
+    """Return the format `name` as 2020-12 has it."""
     return jsonschema_rs.Draft202012Validator({"format": name}, validate_formats=True).is_valid
 
 
@@ -43,5 +43,5 @@ MEANT: dict[str, Check] = {
 
 
 def formats_of(dialect: str, *, meant: bool) -> dict[str, Check]:
-    """The checks beside those that the validator of a dialect has."""
+    """Return the checks beside those that the validator of a dialect has."""
     return {name: strict(name) for name in LACKING.get(dialect, ())} | (MEANT if meant else {})

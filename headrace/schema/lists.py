@@ -22,7 +22,7 @@ class Lists:
         self.lowering = lowering
 
     def node(self, merged: Merged) -> Node | None:
-        """The node of a list; None where there can be none."""
+        """Return the node of a list; None where there can be none."""
         # 2.0 is as whole as 2; beyond a billion it is no matter how many.
         words = (word for word in ("minItems", "maxItems") if word in merged.limits)
         sizes = {word: int(min(merged.limits[word], MAX_ITEMS)) for word in words}
@@ -37,7 +37,7 @@ class Lists:
         return Items(item, sizes)
 
     def tuple(self, merged: Merged, sizes: dict[str, Any]) -> Node | None:
-        """Places that differ become properties, `item_1` and so on (strict mode has no `prefixItems`)."""
+        """Return a node whose places that differ are properties, `item_1` and so on (strict mode has no `prefixItems`)."""
         self.lowering.note(
             merged.pointer, "prefixItems", "moved", "its places travel as the properties item_1, item_2, …"
         )

@@ -71,8 +71,8 @@ class Lowered:
         return not self.wrapped and self._node.transparent
 
     def restore(self, answer: str | bytes | Any, *, plain: bool = False) -> Any:
-        """The caller's value of a wire answer (JSON text, or its decoded value): the caller's type if a type was lowered,
-        unless `plain`. Raises `InvalidOutput` where the answer has not the shape of the wire schema."""
+        """Return the caller's value of a wire answer (JSON text, or its decoded value): the caller's type if a type was
+        lowered, unless `plain`. Raises `InvalidOutput` where the answer has not the shape of the wire schema."""
         wire = json_value(answer) if isinstance(answer, str | bytes) else answer
         try:
             if self.wrapped:
@@ -95,8 +95,8 @@ class Lowered:
             raise InvalidOutput([Misfit("", "type", str(error))]) from None
 
     def lift(self, value: Any) -> Any:
-        """The wire form of a value: what an answer that means it looks like. Raises `InvalidOutput` for a value that the
-        schema does not allow in shape."""
+        """Return the wire form of a value: what an answer that means it looks like. Raises `InvalidOutput` for a value
+        that the schema does not allow in shape."""
         if self._read is not None:
             from headrace.schema.python_types import plain_json
 
@@ -111,7 +111,7 @@ class Lowered:
         return {VALUE: wire} if self.wrapped else wire
 
     def validate(self, value: Any) -> None:
-        """Raises `InvalidOutput` listing every place of `value` that does not fit the caller's own schema."""
+        """Raise `InvalidOutput` listing every place of `value` that does not fit the caller's own schema."""
         if self._read is not None:
             from headrace.schema.python_types import plain_json
 
@@ -121,7 +121,7 @@ class Lowered:
 
 
 def lower(schema_or_type: Any, target: str = "openai", *, reading: Reading | None = None) -> Lowered:
-    """The wire schema of a JSON Schema (a dict) or a type, for `target` (openai, vllm, openrouter).
+    """Return the wire schema of a JSON Schema (a dict) or a type, for `target` (openai, vllm, openrouter).
 
     A dict is read `literal`: everything that it allows can be said on the wire, also properties that it does not mention
     and values of types that it does not name. Read as `intended`, what it leaves unsaid is not asked for: an object has the
@@ -146,7 +146,7 @@ def lower(schema_or_type: Any, target: str = "openai", *, reading: Reading | Non
 
 
 def lower_schema(schema: dict[str, Any], target: str = "openai", reading: Reading = "intended") -> Lowered:
-    """`lower` for a dict, as jobs do it."""
+    """Lower a dict as `lower` does, in the way of jobs."""
     return _lower(encoded(schema), target_of(target).name, checked_reading(reading))
 
 
@@ -166,7 +166,8 @@ def _lower(encoded: bytes, target: str, reading: Reading) -> Lowered:
 
 
 def written(node: Node, target: Target, title: str, *, wrapped: bool) -> tuple[dict[str, Any], list[WirePlace]]:
-    """The wire schema and its places, references written out; where that is too much, what is used often is written once."""
+    """Return the wire schema and its places, references written out; where that is too much, what is used often is
+    written once."""
     for shared in (False, True):
         writer = Writer(target, shared=shared)
         try:
@@ -185,7 +186,7 @@ def written(node: Node, target: Target, title: str, *, wrapped: bool) -> tuple[d
 
 
 def largest_enums(found: list[WirePlace], target: Target) -> list[frozenset[Any]]:
-    """The values of the largest enums, without which the others are not too many for the target."""
+    """Return the values of the largest enums, without which the others are not too many for the target."""
     once: dict[frozenset[Any], int] = {}
     for place in found:
         values = frozenset(map(canonical, place.schema.get("enum", ())))

@@ -103,7 +103,7 @@ class Lowering:
         self.notes.setdefault((where, keyword, how), Note(where, keyword, how, text))
 
     def place(self, schemas: Sequence[Any], resolved: frozenset[tuple[int, str]] = frozenset()) -> Node | None:
-        """The node of a place where all of `schemas` hold; None where nothing is valid."""
+        """Return the node of a place where all of `schemas` hold; None where nothing is valid."""
         about, inner = self.beside(schemas)
         if about is not None:
             called = id(schemas[0]), resolved
@@ -173,7 +173,8 @@ class Lowering:
         return node
 
     def beside(self, schemas: Sequence[Any]) -> tuple[dict[str, str] | None, Any]:
-        """A title and description beside nothing but one reference, and where that leads: the same node, otherwise called."""
+        """Return a title and description beside nothing but one reference, and where that leads: the same node,
+        otherwise called."""
         if len(schemas) != 1 or not isinstance(schemas[0], dict) or self.source.alone(schemas[0]):
             return None, None
         (schema,) = schemas
@@ -207,7 +208,7 @@ class Lowering:
         return self.alternatives([self.of_type(merged, resolved, kind) for kind in types], merged)
 
     def values(self, merged: Merged) -> Node | None:
-        """An enum: plain where its values are, else the JSON texts of its values."""
+        """Return an enum: plain where its values are, else the JSON texts of its values."""
         types = merged.types
         values = [
             value
@@ -241,7 +242,7 @@ class Lowering:
         )
 
     def structural(self, merged: Merged) -> list[Choices]:
-        """The choices whose alternatives look different. Where they only forbid, what is beside them tells the shape."""
+        """Return the choices whose alternatives look different. Where they only forbid, what is beside them tells the shape."""
         shaping: list[Choices] = []
         for choice in merged.choices:
             shaped = [is_shaping(self.source, branch) for branch in choice.branches]
@@ -283,7 +284,7 @@ class Lowering:
         return self.alternatives(nodes, merged)
 
     def alternatives(self, given: Sequence[Node | None], merged: Merged) -> Node | None:
-        """One of several, as few as there are: equal ones once, and JSON text takes all the others in."""
+        """Return one of several, as few as there are: equal ones once, and JSON text takes all the others in."""
         nodes: list[Node] = []
         for node in filter(None, given):
             if not hasattr(node, "about"):
@@ -321,7 +322,7 @@ class Lowering:
         return self._valid[id(node)][1].is_valid({VALUE: wire})
 
     def types(self, merged: Merged) -> list[str]:
-        """The types to make nodes of, scalars as one. Where nothing says, `any` stands for JSON text of what is left."""
+        """Return the types to make nodes of, scalars as one. Where nothing says, `any` stands for JSON text of what is left."""
         if merged.types is not None:
             scalars = [kind for kind in SCALARS if kind in merged.types]
             kinds = ["scalars"] if scalars else []
@@ -362,7 +363,7 @@ class Lowering:
         return Plain(types, limits)
 
     def order(self, parts: list[Any]) -> list[str]:
-        """The types in the order in which the caller names them."""
+        """Return the types in the order in which the caller names them."""
         for part in parts:
             if isinstance(part, dict) and isinstance(part.get("type"), list):
                 return part["type"]

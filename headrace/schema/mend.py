@@ -48,7 +48,7 @@ class Counted(str):
 
 
 def mended(text: str) -> Any:
-    """The object or list that `text` was probably to be; None where there is none. Linear in the length of the text."""
+    """Return the object or list that `text` was probably to be; None where there is none. Linear in the length of the text."""
     start = OPENING.search(text)
     if not start or NO_NUMBER.search(text):
         return None
@@ -64,7 +64,7 @@ def mended(text: str) -> Any:
 
 
 def by_json_repair(text: str) -> Any:
-    """Raises `TooMuch`, or what json-repair raises."""
+    """Return what json-repair makes of the text. Raises `TooMuch`, or what json-repair raises."""
     if len(text) > MAX_STEPS // 2:
         raise TooMuch
     from json_repair import repair_json
@@ -91,7 +91,7 @@ class Mender:
         self.found: list[tuple[bool, int, Any]] = []
 
     def value(self) -> Any:
-        """The longest object, else the longest list. Raises `TooMuch`."""
+        """Return the longest object, else the longest list. Raises `TooMuch`."""
         while self.at < len(self.text) and len(self.found) < MAX_FOUND:
             start = OPENING.search(self.text, self.at)
             if start is None:
@@ -105,7 +105,7 @@ class Mender:
         return found
 
     def read(self) -> None:
-        """The object or list that begins here, to its end or that of the text."""
+        """Read the object or list that begins here, to its end or that of the text."""
         text, length = self.text, len(self.text)
         while self.at < length:
             char = text[self.at]
@@ -171,7 +171,7 @@ class Mender:
             self.close()
 
     def settle(self) -> None:
-        """A name with a colon and nothing behind it has an empty text, one without is none."""
+        """Settle a name without a value: one with a colon and nothing behind it has an empty text, one without is none."""
         here, _ = self.open[-1]
         name = self.names[-1]
         if name is not None and self.colons[-1]:
@@ -195,7 +195,7 @@ class Mender:
         self.at = found + size if found >= 0 else len(self.text)
 
     def quoted(self, stop: re.Pattern[str]) -> str:
-        """A text in quotes. A quote that nothing follows which may follow a text is one of the text's own."""
+        """Read a text in quotes. A quote that nothing follows which may follow a text is one of the text's own."""
         text, start = self.text, self.at + 1
         is_name = isinstance(self.open[-1][0], dict) and self.names[-1] is None
         ends = KEY_ENDS if is_name else VALUE_ENDS
@@ -239,7 +239,7 @@ class Mender:
 
 
 def spaced(text: str, at: int) -> int:
-    """Where the blanks that begin at `at` end."""
+    """Return the end of the blanks that begin at `at`."""
     blank = SPACE.match(text, at)
     return blank.end() if blank else at
 

@@ -84,7 +84,7 @@ class Merged:
 
 
 def flatten(source: Source, schemas: list[Any]) -> list[Any]:
-    """`schemas` and what they refer to or contain in `allOf`, each once: the parts that all hold for one place."""
+    """Return `schemas` and what they refer to or contain in `allOf`, each once: the parts that all hold for one place."""
     parts: list[Any] = []
     seen: set[int] = set()
     waiting = list(reversed(schemas))
@@ -105,7 +105,7 @@ def flatten(source: Source, schemas: list[Any]) -> list[Any]:
 
 
 def merge(source: Source, parts: list[Any], resolved: frozenset[tuple[int, str]]) -> Merged:
-    """The parts as one; choices in `resolved` are among the parts already."""
+    """Merge the parts to one; choices in `resolved` are among the parts already."""
     merged = Merged()
     merged.parts = parts
     merged.pointer = source.pointer(parts[0]) if parts else ""
@@ -164,7 +164,7 @@ def drop_contradictory(merged: Merged) -> None:
 
 
 def add_properties(merged: Merged, parts: list[dict[str, Any]]) -> None:
-    """Each part's `additionalProperties` speaks of the properties that this part does not name."""
+    """Apply each part's `additionalProperties` to the properties that this part does not name."""
     for part in parts:
         for name in part.get("properties") or {}:
             merged.names.setdefault(name, [])
@@ -247,8 +247,8 @@ def is_shaping(source: Source, branch: Any) -> bool:
 def conditional_names(
     source: Source, parts: list[Any], resolved: frozenset[tuple[int, str]] = frozenset()
 ) -> dict[str, list[Any]]:
-    """Properties that the parts only speak of under a condition, and what they say of each; of choices that are `resolved`
-    the one taken is among the parts."""
+    """Return the properties that the parts only speak of under a condition, and what they say of each; of choices that
+    are `resolved` the one taken is among the parts."""
     found: dict[str, list[Any]] = {}
     for here, counts in conditions(source, parts, resolved):
         if counts:
@@ -264,8 +264,8 @@ def conditional_names(
 def conditions(
     source: Source, parts: list[Any], resolved: frozenset[tuple[int, str]] = frozenset()
 ) -> Iterator[tuple[dict[str, Any], bool]]:
-    """The parts, and what they lead to for the same value under a condition; whether it may have to hold (what stands under
-    `if` and `not` never has to)."""
+    """Yield the parts, and what they lead to for the same value under a condition; whether it may have to hold (what
+    stands under `if` and `not` never has to)."""
     waiting = [(part, False) for part in parts if part is not NEVER and not source.alone(part)]
     seen: set[int] = set()
     while waiting:
@@ -293,7 +293,7 @@ def dependent_names(here: dict[str, Any]) -> Iterator[str]:
 
 
 def present_names(source: Source, parts: list[Any]) -> set[str] | None:
-    """Names of which it matters whether they are there, whatever their value; None where that is all of them."""
+    """Return the names of which it matters whether they are there, whatever their value; None where that is all of them."""
     found: set[str] = set()
     own = {id(part) for part in parts}
     for here, _ in conditions(source, parts):
@@ -306,7 +306,7 @@ def present_names(source: Source, parts: list[Any]) -> set[str] | None:
 
 
 def canonical(value: Any) -> Any:
-    """A hashable form of a JSON value, equal where the values are equal for JSON: 1 is 1.0, and not true."""
+    """Return a hashable form of a JSON value, equal where the values are equal for JSON: 1 is 1.0, and not true."""
     if isinstance(value, bool) or value is None:
         return (type(value).__name__, value)
     if isinstance(value, int | float):
@@ -319,7 +319,7 @@ def canonical(value: Any) -> Any:
 
 
 def json_type(value: Any) -> str:
-    """The JSON type of a value; a number without a fraction is an `integer`."""
+    """Return the JSON type of a value; a number without a fraction is an `integer`."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -35,7 +35,7 @@ class Form(NamedTuple):
 
 
 def checked_mode(mode: Any) -> Mode | None:
-    """`mode`, if it is one. Raises `InputError`."""
+    """Return `mode` if it is one. Raises `InputError`."""
     for known in MODES:
         if mode == known:
             return known
@@ -46,7 +46,7 @@ def checked_mode(mode: Any) -> Mode | None:
 
 @lru_cache(maxsize=1024)
 def mode_for(provider: str, model: str, profile: str | None) -> Mode:
-    """The mode of a model: its profile's, else what is known of it, else strict."""
+    """Return the mode of a model: its profile's, else what is known of it, else strict."""
     if profile is not None:
         return checked_mode(profile) or "strict"
     for name, pattern, mode in WITHOUT_STRICT:
@@ -56,8 +56,8 @@ def mode_for(provider: str, model: str, profile: str | None) -> Mode:
 
 
 def form_of(schema: dict[str, Any], mode: Mode, target: str) -> Form:
-    """`schema` in `mode`. The caller's own is sent where nothing asks for another; strict mode and XML take a lowered
-    one, and so does a root that is no object. Raises `SchemaError`."""
+    """Return `schema` in `mode`. The caller's own is sent where nothing asks for another; strict mode and XML take a
+    lowered one, and so does a root that is no object. Raises `SchemaError`."""
     if mode not in ("strict", "typed_xml") and schema.get("type") == "object":
         return Form(mode, schema, None)
     lowered = lower_schema(schema, target)
@@ -71,7 +71,7 @@ def is_as_it_comes(schema: dict[str, Any], mode: Mode | None, target: str) -> bo
 
 
 def check_carried(schema: dict[str, Any], mode: Mode | None, target: str) -> None:
-    """Raises `SchemaError` for a schema that cannot be carried in `mode` (None: whichever the model has)."""
+    """Raise `SchemaError` for a schema that cannot be carried in `mode` (None: whichever the model has)."""
     try:
         form_of(schema, mode or "strict", target)
     except SchemaError as error:

@@ -76,7 +76,7 @@ class Node:
     parts: Sequence[Any] = ()
     said = ""
     transparent = False
-    """Whether a value is the same on the wire."""
+    """A value is the same on the wire."""
 
     def restore(self, wire: Any) -> Any:
         raise NotImplementedError
@@ -365,7 +365,7 @@ def is_among(value: Any, values: frozenset[Any]) -> bool:
 
 
 def free_name(name: str, taken: Container[str]) -> str:
-    """`name`, or `name_2` and so on where that is taken."""
+    """Return `name`, or `name_2` and so on where that is taken."""
     return next(
         free for free in itertools.chain([name], (f"{name}_{n}" for n in itertools.count(2))) if free not in taken
     )
@@ -379,7 +379,7 @@ def at(step: str | int, move: Callable[[Any], Any], value: Any) -> Any:
 
 
 def as_name(key: Any) -> str:
-    """A key as a JSON object has it."""
+    """Return a key as a JSON object has it."""
     if isinstance(key, str):
         return key
     if isinstance(key, bool):

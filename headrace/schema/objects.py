@@ -21,7 +21,7 @@ class Objects:
         self.lowering = lowering
 
     def node(self, merged: Merged, resolved: frozenset[tuple[int, str]]) -> Node | None:
-        """The node of an object; None where there can be none."""
+        """Return the node of an object; None where there can be none."""
         names = dict(merged.names)
         if not self.lowering.literal:
             for name, held in conditional_names(self.lowering.source, merged.parts, resolved).items():
@@ -64,7 +64,8 @@ class Objects:
         return Record(optional, nodes, rest, soft=self.soft(merged), tags=self.tags(names))
 
     def nowhere(self, merged: Merged, name: str) -> str:
-        """The pointer of what has no value for a required property: its own, or `required` where nothing describes it."""
+        """Return the pointer of what has no value for a required property: its own, or `required` where nothing
+        describes it."""
         listing = [part for part in merged.parts if name in listed_names(part)]
         if not listing or any(name in (part.get("properties") or {}) for part in merged.parts):
             return f"{merged.pointer}/properties/{escaped(name)}"
@@ -73,8 +74,9 @@ class Objects:
         return where
 
     def soft(self, merged: Merged) -> frozenset[str] | None:
-        """The optional properties that are null where null is said, read as it is meant: those of which it does not matter
-        whether they are there. Of the others null says that they are not. None where the schema is read to the letter."""
+        """Return the optional properties that are null where null is said, read as it is meant: those of which it does
+        not matter whether they are there. Of the others null says that they are not. None where the schema is read to
+        the letter."""
         if self.lowering.literal:
             return None
         present = present_names(self.lowering.source, merged.parts)
@@ -95,7 +97,7 @@ class Objects:
         return made
 
     def rest(self, merged: Merged, *, named: bool) -> Map | None:
-        """The entries of properties that are not named; None where there can be none, or none are asked for."""
+        """Return the entries of properties that are not named; None where there can be none, or none are asked for."""
         groups: list[Node] = []
         for pattern, held in merged.patterns.items():
             self.lowering.note(f"{merged.pointer}/patternProperties", pattern, "validated", "that names fit it")

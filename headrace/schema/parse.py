@@ -44,7 +44,7 @@ def read_answer(
     decode: Callable[[str], Any] | None = None,
     at_once: bool = False,
 ) -> Answer:
-    """The value that `text` means, asked for in `mode`. `decode` reads what is not JSON (`typed_xml`).
+    """Return the value that `text` means, asked for in `mode`. `decode` reads what is not JSON (`typed_xml`).
 
     JSON is decoded strictly first; only what fails is repaired. Raises `CallError("invalid_output")`, the text in
     `partial` and every misfit in `details["errors"]`. With `at_once`, raises `Later` for what takes longer than some
@@ -64,7 +64,7 @@ def read_answer(
 
 
 def parse_json(text: str) -> Any:
-    """The value in `text`. Raises `CallError("invalid_output")`."""
+    """Return the value in `text`. Raises `CallError("invalid_output")`."""
     try:
         return json_value(text)
     except InvalidOutput as error:
@@ -72,7 +72,7 @@ def parse_json(text: str) -> Any:
 
 
 def decoded(text: str, *, at_once: bool = False) -> tuple[Any, bool]:
-    """The JSON value of a text, and whether it had to be repaired. Raises `InvalidOutput`, or `Later`."""
+    """Return the JSON value of a text, and whether it had to be repaired. Raises `InvalidOutput`, or `Later`."""
     try:
         return json_value(text), False
     except InvalidOutput as error:
@@ -94,7 +94,7 @@ def is_writable(value: Any) -> bool:
 
 
 def repaired(text: str) -> Any:
-    """The object or list that was probably meant by what is not JSON; None where there is none.
+    """Return the object or list that was probably meant by what is not JSON; None where there is none.
 
     Whole JSON in a code fence or between words comes first, then what can be mended: cut off, single quotes and the like.
     """

@@ -63,7 +63,7 @@ class Partial:
         return values
 
     def _at(self, end: int, *, whole: bool) -> list[Any]:
-        """The value of the text up to a place where a field has ended; nothing when it is not worth its cost yet."""
+        """Return the value of the text up to a place where a field has ended; nothing when it is not worth its cost yet."""
         allowed = FREE_WORK + WORK_PER_CHAR * end
         if not whole and self._work + end > allowed:
             return []

@@ -28,14 +28,15 @@ MAX_BYTES = 1 << 24
 MAX_UNMEASURED = 60
 """Characters of a pattern without counts that is surely small."""
 BACKTRACKS = re.compile(r"\(\?<?[=!]|\\[1-9]|\\k<")
-"""What only an engine that backtracks can do; from one beginning its steps are bounded, from every place they are not."""
+"""Parts of a pattern that only an engine that backtracks can run; from one beginning its steps are bounded, from every
+place they are not."""
 COUNT = re.compile(r"\{\d")
 ATOM = re.compile(
     r"\[(?:\\.|[^\]\\])+\]|\\[pP]\{[^}]*\}|\\[dDsSwWtnrfv]|\\x[0-9A-Fa-f]{2}|\\u(?![dD][89a-fA-F])[0-9A-Fa-f]{4}"
     r"|\\[^A-Za-z0-9]|[^\\^$.|?*+()\[\]{}]|\.",
     re.DOTALL,
 )
-"""What stands for one character."""
+"""A pattern of one character."""
 REPEAT = re.compile(r"\{(\d+)(,?)(\d*)\}|([?*+])")
 SHOWN = 200
 
@@ -82,7 +83,7 @@ def is_small(pattern: str) -> bool:
 
 
 def size_of(pattern: str) -> int:
-    """Bytes that the program of a pattern may need: one of a few sizes; 0 where it cannot be run."""
+    """Return the bytes that the program of a pattern may need: one of a few sizes; 0 where it cannot be run."""
     if is_small(pattern):
         return SMALL
     return next((size for size in LARGE if runs(pattern, size) is not None), 0)
@@ -90,7 +91,7 @@ def size_of(pattern: str) -> int:
 
 @lru_cache(maxsize=4096)
 def as_lengths(pattern: str) -> Lengths | None:
-    """A pattern of single characters, one of them counted (`^[A-Z].{1,255}$`), as lengths; None for any other."""
+    """Return a pattern of single characters, one of them counted (`^[A-Z].{1,255}$`), as lengths; None for any other."""
     if not pattern.startswith("^") or not pattern.endswith("$"):
         return None
     at, end = 1, len(pattern) - 1
@@ -136,7 +137,8 @@ class Programs(NamedTuple):
 
 
 def programs_of(source: Source) -> Programs:
-    """Raises `SchemaError` for patterns that cannot be run, that look around everywhere, and for too many or too large ones."""
+    """Return the programs of the patterns. Raises `SchemaError` for patterns that cannot be run, that look around
+    everywhere, and for too many or too large ones."""
     from headrace.schema.document import escaped
 
     count, total, largest = 0, 0, SMALL
@@ -179,7 +181,7 @@ def programs_of(source: Source) -> Programs:
 
 
 def cannot_run(pattern: str) -> tuple[str, str]:
-    """Why, and what to do."""
+    """Return the reason, and what to do."""
     if EXPRESSION.is_valid(pattern) and (COUNT.search(pattern) or len(pattern) > SHOWN):
         return (
             f"the pattern is too large to be run: {pattern!r:.{SHOWN}}",
@@ -206,7 +208,7 @@ def is_anchored(pattern: str) -> bool:
 
 
 def with_lengths(schema: dict[str, Any], lengths: Lengths) -> dict[str, Any]:
-    """`schema` with its pattern said by lengths."""
+    """Return `schema` with its pattern said by lengths."""
     least, most = schema.get("minLength", 0), schema.get("maxLength", lengths.most)
     if not isinstance(least, int | float) or not isinstance(most, int | float):
         return schema  # which is no schema

@@ -28,7 +28,7 @@ URI = re.compile(
 
 
 def written_out(source: Source) -> dict[str, Any]:
-    """The schema to compile: that of `source`, or one that means the same. Raises `SchemaError`."""
+    """Return the schema to compile: that of `source`, or one that means the same. Raises `SchemaError`."""
     pointers = pointers_of(source) if source.embedded else None
     if source.embedded and pointers is None and len(source.embedded) > MAX_NAMED:
         here = source.embedded[MAX_NAMED]
@@ -49,7 +49,8 @@ def has_strange(here: dict[str, Any]) -> bool:
 
 
 def as_uri(reference: str) -> str:
-    """A reference with what no URI may have percent-encoded; the empty one, which the validator takes for none, is the root."""
+    """Return a reference with what no URI may have percent-encoded; the empty one, which the validator takes for none,
+    is the root."""
     if not reference:
         return "#"
     base, mark, fragment = reference.partition("#")
@@ -58,7 +59,8 @@ def as_uri(reference: str) -> str:
 
 
 def pointers_of(source: Source) -> dict[int, str] | None:
-    """Where the reference of each subschema leads, by its `id`; None where pointers cannot say all of it."""
+    """Return the pointers that the references of subschemas lead to, by their `id`; None where pointers cannot say all
+    of it."""
     found: dict[int, str] = {}
     for here in source.all_of_it():
         words = [word for word in ("$ref", "$dynamicRef", "$recursiveRef") if isinstance(here.get(word), str)]

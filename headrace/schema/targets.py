@@ -41,7 +41,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     one_of_texts: bool = False
 
     def kept(self, limits: dict[str, Any]) -> dict[str, Any]:
-        """Those of the limits of a text or a number that are sent."""
+        """Return those of the limits of a text or a number that are sent."""
         kept = {word: value for word, value in limits.items() if word in self.keywords}
         if limits.get("format") in self.formats:
             kept["format"] = limits["format"]
@@ -54,7 +54,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         return kept
 
     def dropped(self, limits: dict[str, Any]) -> list[str]:
-        """The limits of a text that could be sent if it had no others."""
+        """Return the limits of a text that could be sent if it had no others."""
         alone = (self.kept({word: limits[word]}) for word in limits)
         return [word for each in alone for word in each if word not in self.kept(limits)]
 
@@ -93,7 +93,7 @@ TARGETS: dict[str, Target] = {
 
 
 def target_of(name: str) -> Target:
-    """The row called `name`. Raises `InputError`."""
+    """Return the row called `name`. Raises `InputError`."""
     if name not in TARGETS:
         raise InputError(f"target={quoted(name)}: must be one of {', '.join(TARGETS)}")
     return TARGETS[name]

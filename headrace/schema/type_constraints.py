@@ -80,7 +80,7 @@ def names_of(key: msgspec.inspect.Type) -> dict[str, Any] | None:
 
 
 def member(inner: msgspec.inspect.Type, schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema of one type of a union: at most one of its types is a text, one a list and one a map."""
+    """Return the schema of one type of a union: at most one of its types is a text, one a list and one a map."""
     word = next((word for word, kinds in SHAPES.items() if isinstance(inner, kinds)), None)
     alike = [each for each in schema.get("anyOf", ()) if word and each.get("type") == word]
     return alike[0] if len(alike) == 1 else {}
@@ -89,7 +89,7 @@ def member(inner: msgspec.inspect.Type, schema: dict[str, Any]) -> dict[str, Any
 def of_record(
     here: msgspec.inspect.Type, fields: tuple[Any, ...], schema: dict[str, Any], definitions: dict[str, Any]
 ) -> Iterator[tuple[msgspec.inspect.Type, dict[str, Any]]]:
-    """The types of a record's fields, each with its schema in the record's definition."""
+    """Yield the types of a record's fields, each with its schema in the record's definition."""
     name = str(getattr(here, "cls", "") and here.cls.__name__)  # type: ignore[attr-defined]
     for definition in matching(name, fields, [schema, *definitions.values()]):
         places = definition.get("prefixItems")
@@ -104,7 +104,7 @@ def of_record(
 
 
 def matching(name: str, fields: tuple[Any, ...], schemas: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The one definition of a record: of its name, and with its fields. None when two could be meant."""
+    """Return the one definition of a record: of its name, and with its fields. None when two could be meant."""
     named = {field.encode_name for field in fields}
     alike = [
         each
@@ -130,7 +130,7 @@ def below(schema: dict[str, Any], word: str) -> dict[str, Any]:
 
 @functools.cache
 def pydantic_generator() -> Any:
-    """Pydantic's generator of schemas, which also says which names a map may have."""
+    """Return Pydantic's generator of schemas, which also says which names a map may have."""
     from pydantic.json_schema import GenerateJsonSchema
 
     class WithKeys(GenerateJsonSchema):
@@ -154,8 +154,8 @@ def pydantic_generator() -> Any:
 
 
 def check_names(keys: dict[str, Any], *, literal: bool) -> None:
-    """Raises `SchemaError` for the keys of a map, by their schema, that Pydantic reads from no name: it would fail after the
-    answer is paid."""
+    """Raise `SchemaError` for the keys of a map, by their schema, that Pydantic reads from no name: it would fail after
+    the answer is paid."""
     values = keys.get("enum", [keys["const"]] if "const" in keys else [])
     unread = literal and not all(isinstance(value, str) for value in values)
     if unread or keys.get("type") in ("array", "object", "null"):

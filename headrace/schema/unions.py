@@ -79,7 +79,8 @@ class Union(Node):
         raise Misshapen("it is none of the alternatives")
 
     def takes_null(self) -> bool:
-        """It asks no shapes, as it must not: an alternative with a label may seem to take null."""
+        """Return True if null is allowed. It asks no shapes, as it must not: an alternative with a label may seem to
+        take null."""
         return any(node.takes_null() for node in self.nodes)
 
     def shapes(self) -> list[Shape]:
@@ -138,7 +139,7 @@ def case_shapes(case: Case) -> list[Shape]:
 
 
 def without_null(node: Node) -> list[Node]:
-    """`node`, and null apart from the other types that it may have: these may have to say which alternative they are."""
+    """Return `node`, and null apart from the other types that it may have: these may have to say which alternative they are."""
     if not isinstance(node, Plain) or "null" not in node.types or len(node.types) == 1:
         return [node]
     null, rest = Plain(["null"], {}), Plain([kind for kind in node.types if kind != "null"], node.limits, node.values)

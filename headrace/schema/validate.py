@@ -59,7 +59,7 @@ class Validator:
             ) from None
 
     def validate(self, value: Any, *, at_once: bool = False) -> None:
-        """Raises `InvalidOutput` with the first `MAX_ERRORS` places that do not fit. What could take long is checked in
+        """Raise `InvalidOutput` with the first `MAX_ERRORS` places that do not fit. What could take long is checked in
         another process; with `at_once`, raises `Later` instead."""
         levels = levels_of(value, MAX_DEPTH)
         if levels is None:
@@ -82,7 +82,7 @@ class Validator:
             raise InvalidOutput([Misfit("", "type", str(error)[:SHOWN])]) from None
 
     def check(self, value: Any, *, first: bool = False) -> None:
-        """Raises `InvalidOutput` for a value that does not fit, without a limit to the work; `first`: one place is enough."""
+        """Raise `InvalidOutput` for a value that does not fit, without a limit to the work; `first`: one place is enough."""
         if self.fits(value):
             return
         if self.source.branches_into_itself and too_deep(value, MAX_BRANCHED):
@@ -104,7 +104,7 @@ class Validator:
 
 
 def refused(error: jsonschema_rs.ValidationError, source: Source) -> SchemaError:
-    """Why a schema cannot be compiled, and where."""
+    """Return the error of a schema that cannot be compiled, with its place."""
     path = list(error.instance_path)
     where, keyword = pointer(path), str(path[-1]) if path else ""
     is_pattern = keyword == "pattern" or "patternProperties" in path[-2:-1]
@@ -130,8 +130,8 @@ def refused(error: jsonschema_rs.ValidationError, source: Source) -> SchemaError
 
 @lru_cache(maxsize=256)
 def compiled(encoded: bytes, *, literal: bool = False) -> Validator:
-    """The validator of a schema (its JSON). Read `literal`, formats are checked where its dialect does; else always, and a time
-    may lack its offset (what Python writes for a time without zone), a duration may have a fraction.
+    """Return the validator of a schema (its JSON). Read `literal`, formats are checked where its dialect does; else
+    always, and a time may lack its offset (what Python writes for a time without zone), a duration may have a fraction.
 
     Raises `SchemaError`.
     """
@@ -146,7 +146,7 @@ def compiled(encoded: bytes, *, literal: bool = False) -> Validator:
 
 
 def encoded(schema: dict[str, Any]) -> bytes:
-    """The JSON of a schema. Raises `SchemaError`."""
+    """Return the JSON of a schema. Raises `SchemaError`."""
     try:
         return msgspec.json.encode(schema)
     except (TypeError, ValueError, RecursionError) as error:
@@ -156,8 +156,8 @@ def encoded(schema: dict[str, Any]) -> bytes:
 
 
 def misfits(error: jsonschema_rs.ValidationError, whole: Any = None, depth: int = 0) -> Iterator[Misfit]:
-    """The places behind one error: where none of several alternatives fits, what is wrong with the one that was meant. `whole`
-    is the value that was checked, where it has an empty key."""
+    """Yield the places behind one error: where none of several alternatives fits, what is wrong with the one that was
+    meant. `whole` is the value that was checked, where it has an empty key."""
     branches = getattr(error.kind, "context", None)
     if branches and depth < MAX_DEPTH:
         mistaken = [branch for branch in branches if not any(is_other_sort(inner, error) for inner in branch)]
@@ -189,7 +189,7 @@ def has_empty_key(value: Any) -> bool:
 
 
 def with_empty_keys(path: list[str | int], whole: Any, instance: Any) -> list[str | int]:
-    """The path to `instance` in `whole`, of which jsonschema-rs (0.60) leaves out the steps that are empty texts."""
+    """Return the path to `instance` in `whole`, of which jsonschema-rs (0.60) leaves out the steps that are empty texts."""
     waiting: list[tuple[Any, int, tuple[str | int, ...]]] = [(whole, 0, ())]
     seen: set[tuple[int, int]] = set()
     compared = 0
@@ -220,8 +220,8 @@ def is_other_sort(inner: jsonschema_rs.ValidationError, outer: jsonschema_rs.Val
 
 
 def json_value(text: str | bytes) -> Any:
-    """The value of a JSON text. Raises `InvalidOutput`, also for a name that is in one object twice: one of the two would be
-    lost."""
+    """Return the value of a JSON text. Raises `InvalidOutput`, also for a name that is in one object twice: one of the
+    two would be lost."""
     try:
         data = text.encode() if isinstance(text, str) else text
         return jiter.from_json(data, allow_inf_nan=False, catch_duplicate_keys=True)
@@ -232,7 +232,7 @@ def json_value(text: str | bytes) -> Any:
 
 
 def check_json(value: Any) -> None:
-    """Raises `InvalidOutput` for what no JSON text could have been: NaN, a name that is no text, an object of Python's."""
+    """Raise `InvalidOutput` for what no JSON text could have been: NaN, a name that is no text, an object of Python's."""
     waiting: list[tuple[Any, str]] = [(value, "")]
     while waiting:
         here, at = waiting.pop()
@@ -247,7 +247,7 @@ def check_json(value: Any) -> None:
 
 
 def pointer(path: list[str | int]) -> str:
-    """A JSON Pointer (RFC 6901); empty for the root."""
+    """Return a JSON Pointer (RFC 6901); empty for the root."""
     return "".join(f"/{escaped(part)}" for part in path)
 
 

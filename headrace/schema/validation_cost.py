@@ -37,7 +37,7 @@ class Effort:
         self._is_same = False
 
     def of(self, levels: list[int]) -> int:
-        """The work for a value that has so many values on each of its levels; `MAX_WORK` and more is too much."""
+        """Return the work for a value that has so many values on each of its levels; `MAX_WORK` and more is too much."""
         ways = 1
         for depth in range(len(levels)):
             ways = max(ways, self.ways(depth))
@@ -46,7 +46,7 @@ class Effort:
         return sum(levels) * (ways + self.weight)
 
     def of_texts(self, value: Any) -> int:
-        """The work for the texts of a value, where the programs of patterns are large."""
+        """Return the work for the texts of a value, where the programs of patterns are large."""
         large = self._source.programs.large // SMALL
         return PER_CHAR * large * characters(value) if large else 0
 
@@ -74,7 +74,7 @@ class Effort:
         self._below = made
 
     def _sorted(self) -> Iterator[tuple[int, list[int], list[list[int]]]]:
-        """Every subschema after those that describe the same value: these, and what describes one child together."""
+        """Yield every subschema after those that describe the same value: these, and what describes one child together."""
         done: set[int] = set()
         for start in self._source.all_of_it():
             path = [start]
@@ -92,7 +92,7 @@ class Effort:
 
 
 def together(schema: dict[str, Any]) -> list[list[int]]:
-    """Groups of subschemas that may all describe one child: a property by its name, and whatever speaks of all."""
+    """Return groups of subschemas that may all describe one child: a property by its name, and whatever speaks of all."""
     every: list[int] = []
     single: list[int] = []
     for step, inner in subschemas(schema):
@@ -127,7 +127,7 @@ def weight(schema: Any) -> int:
 
 
 def characters(value: Any) -> int:
-    """Of all texts in a value, names among them."""
+    """Return the characters of all texts in a value, names among them."""
     total, waiting = 0, [value]
     while waiting:
         here = waiting.pop()

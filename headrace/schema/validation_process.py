@@ -57,7 +57,7 @@ class Apart:
         self._parent = 0
 
     def check(self, schema: bytes, value: Any, *, literal: bool) -> None:
-        """Raises `InvalidOutput` for a value that does not fit, and for one that cannot be checked within the limits."""
+        """Raise `InvalidOutput` for a value that does not fit, and for one that cannot be checked within the limits."""
         try:
             asked = msgspec.msgpack.encode(ValidationRequest(schema, literal, msgspec.json.encode(value)))
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -124,7 +124,7 @@ class Apart:
 
 
 def received(descriptor: int, size: int, deadline: float) -> bytes | None:
-    """So many bytes; None at the end of them, or at the deadline."""
+    """Return so many bytes; None at the end of them, or at the deadline."""
     came = b""
     while len(came) < size:
         left_s = deadline - time.monotonic()
@@ -138,7 +138,7 @@ def received(descriptor: int, size: int, deadline: float) -> bytes | None:
 
 
 def serve() -> None:
-    """The child: answer until the questions end. A value that does not fit is answered several times, each time better."""
+    """Run the child: answer until the questions end. A value that does not fit is answered several times, each time better."""
     import resource
 
     from headrace.schema.validate import compiled
@@ -175,7 +175,7 @@ def say(misfits: Misfits, *, more: bool) -> None:
 
 
 def resident() -> int:
-    """Bytes of data that this process has."""
+    """Return the bytes of data that this process has."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
 

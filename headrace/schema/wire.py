@@ -57,7 +57,7 @@ class Writer:
         self._written = 0
 
     def document(self, node: Node, title: str, *, wrapped: bool = False) -> Schema:
-        """The whole schema of a root. `title` names its maps; `wrapped` puts the value into a property of an object."""
+        """Return the whole schema of a root. `title` names its maps; `wrapped` puts the value into a property of an object."""
         if self.shared:
             self._count(node)
         path = (camel(title),)
@@ -83,7 +83,7 @@ class Writer:
         return self._plain(node, path)
 
     def _named_values(self, node: Node, values: Any, path: tuple[str, ...]) -> Schema:
-        """A reference to an enum that is written once, under what is said of it here."""
+        """Return a reference to an enum that is written once, under what is said of it here."""
         if values not in self._names:
             self._names[values] = name = self._free(node.about.get("title") or path[-1] or "Values")
             self.definitions[name] = {
@@ -251,7 +251,7 @@ def values_of(node: Node) -> Any:
 
 
 def check_limits(found: Iterable[WirePlace], target: Target) -> None:
-    """Raises `SchemaError` naming the first limit of the target that a wire schema (its places) is beyond."""
+    """Raise `SchemaError` naming the first limit of the target that a wire schema (its places) is beyond."""
     properties = enum_values = chars = 0
     for here, depth, place, origin in found:
         named = here.get("properties", {})
@@ -288,7 +288,7 @@ class WirePlace(NamedTuple):
 
 
 def places(wire: Schema, origins: dict[int, str]) -> Iterator[WirePlace]:
-    """Every schema inside."""
+    """Yield every schema inside."""
     waiting: list[WirePlace] = [WirePlace(wire, 0, "", "")]
     while waiting:
         here, depth, place, origin = waiting.pop()

@@ -82,7 +82,8 @@ class Process:
                 await announce(self.ledger, self.name, announcement_of(self.registry))
 
     def draining(self) -> None:
-        """SIGTERM: shards begin no new item, calls in flight may finish, what waits for its next call is handed back."""
+        """Drain at SIGTERM: shards begin no new item, calls in flight may finish, what waits for its next call is
+        handed back."""
         self.stopping.set()
         self.engine.drain()
         if self.on_drain is not None:
@@ -109,7 +110,7 @@ class Process:
                 stop(reason)
 
     async def find_store(self) -> FileStore:
-        """The file store that the ledger names. Raises `StorageError`, whose text is what a refused shard says."""
+        """Return the file store that the ledger names. Raises `StorageError`, whose text is what a refused shard says."""
         if self.store is None:
             root = (
                 Path(self.settings.files)
@@ -130,7 +131,7 @@ class Process:
         return self.store
 
     async def template(self, sha: str) -> Template:
-        """The template with this content hash, from memory or from the ledger."""
+        """Return the template with this content hash, from memory or from the ledger."""
         if sha not in self._templates:
             body = await template_body(self.ledger, sha)
             if body is None:

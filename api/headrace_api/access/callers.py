@@ -1,4 +1,5 @@
-"""Which callers are let near: no pages of other sites, no other names for this machine, nobody through a proxy unannounced.
+"""The callers that are let near: no pages of other sites, no other names for this machine, nobody through a proxy
+unannounced.
 
 A gateway that is open because nobody said otherwise (*implicitly*) is meant for the programs of this machine. Behind a proxy
 on the same host it would be open to the world: every request of the world comes from loopback then.
@@ -37,8 +38,9 @@ class Callers:
         self._hosts = frozenset(hostname(origin) for origin in origins)
 
     def check_way(self, headers: Iterable[tuple[bytes, bytes]], version: str = "1.1") -> None:
-        """Raises `Denied` when a request with these headers (lower case), in this version of HTTP, came to an implicitly open
-        gateway by a proxy. HTTP/1.0 is what nginx speaks to the server behind it unless told otherwise, and no client today."""
+        """Raise `Denied` when a request with these headers (lower case), in this version of HTTP, came to an implicitly
+        open gateway by a proxy. HTTP/1.0 is what nginx speaks to the server behind it unless told otherwise, and no
+        client today."""
         if not self.is_implicit:
             return
         names = (name.replace(b"_", b"-") for name, _ in headers)
@@ -99,7 +101,7 @@ def is_loopback(address: str) -> bool:
 
 
 def network(url: str) -> str | None:
-    """Host and port, as they stand there."""
+    """Return host and port, as they stand there."""
     try:
         return urlsplit(url).netloc
     except ValueError:

@@ -27,7 +27,7 @@ TURNS = 10
 
 
 def last_word(status: bytes, code: str, message: str) -> bytes:
-    """An answer from outside the application, after which the connection is closed."""
+    """Return an answer from outside the application, after which the connection is closed."""
     sort = "server_error" if status.startswith(b"5") else "invalid_request_error"
     body = msgspec.json.encode({"error": {"message": message, "type": sort, "param": None, "code": code}})
     return (
@@ -57,7 +57,7 @@ class Limits(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, settings: Settings, descriptors: int) -> Limits:
-        """The settings', and no more connections than a process with so many `descriptors` can hold."""
+        """Return the settings' limits, and no more connections than a process with so many `descriptors` can hold."""
         most = max(descriptors - RESERVED_DESCRIPTORS, descriptors // 2)
         connections = min(settings.gateway_connections, most)
         return cls(connections, settings.gateway_head_s, settings.gateway_body_s, settings.slow_reader_s)

@@ -31,7 +31,7 @@ def is_another_users(peer: Any, local: Any) -> bool:
 
 
 def owner_of(peer: Any, local: Any) -> tuple[int, int] | None:
-    """Uid and inode of that socket."""
+    """Return uid and inode of that socket."""
     if sys.platform != "linux":
         return None
     try:

@@ -45,7 +45,7 @@ async def sized(size: int, work: Callable[P, T], *args: P.args, **words: P.kwarg
 
 
 def read_object(raw: bytes) -> dict[str, Any]:
-    """The JSON object of a request's body. Raises `InputError`, before it is decoded for one of too many values."""
+    """Return the JSON object of a request's body. Raises `InputError`, before it is decoded for one of too many values."""
     if too_many_nodes(raw):
         raise InputError(f"the body has more than {MAX_NODES} values")
     try:
@@ -60,7 +60,7 @@ def read_object(raw: bytes) -> dict[str, Any]:
 
 
 def read_asked(body: dict[str, Any], *, streams: bool = False) -> Asked:
-    """The job of a chat-completions body. `streams`: deltas are wanted although the body may not say so. Raises
+    """Return the job of a chat-completions body. `streams`: deltas are wanted although the body may not say so. Raises
     `InputError` naming the place."""
     check_steering(body)
     for name, instead in GONE.items():
@@ -104,7 +104,7 @@ def read_asked(body: dict[str, Any], *, streams: bool = False) -> Asked:
 
 
 def response_format(given: Any) -> tuple[dict[str, Any] | None, str | None, dict[str, Any] | None]:
-    """`(schema, its name, format)`: a schema is headrace's to check, any other format goes to the provider."""
+    """Return `(schema, its name, format)`: a schema is headrace's to check, any other format goes to the provider."""
     if given is None:
         return None, None, None
     given = given if isinstance(given, dict) else {}

@@ -35,15 +35,15 @@ class Question:
         self._submission: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def submitted(self) -> str:
-        """The id of its job. Raises `Problem` when the client leaves first, or the gateway has to go."""
+        """Submit the job and return its id. Raises `Problem` when the client leaves first, or the gateway has to go."""
         return await self._while_there(self._submit())
 
     async def answered(self) -> tuple[str, Outcome]:
-        """The id of its job, and how that ended. Raises as `submitted` does, and `Expired`."""
+        """Return the id of its job, and how that ended. Raises as `submitted` does, and `Expired`."""
         return await self._while_there(self._answer())
 
     def over(self, *, sent: bool) -> None:
-        """The answer is on its way to the client, or was `sent` to nobody: then it is for the client's retry."""
+        """Record the end of the wait: the answer is on its way, or was `sent` to nobody and is for the client's retry."""
         if self._asker is None or self._submission.cancelled():
             return
         if sent:

@@ -28,10 +28,11 @@ RETRY_COUNT = "x-stainless-retry-count"
 SETTLED_S = 1.0
 """An answer counts as read when its connection stands so long after the last byte was handed to it."""
 DOUBT_S = 15.0
-"""When the connection was closed before: how long a retry may still have the answer. Clients wait 8 s at most between tries."""
+"""Seconds that a retry may still have the answer when the connection was closed before it counts as read. Clients wait
+8 s at most between tries."""
 LAST_WORD_S = 1.0
 EXCHANGE = "headrace.exchange"
-"""Where an ASGI scope keeps the number of its exchange."""
+"""Key of an ASGI scope for the number of its exchange."""
 _numbers = itertools.count()
 
 Delivery = Literal["pending", "settled", "read", "closed"]
@@ -86,8 +87,8 @@ class Unread:
         return Asker(self._gateway, again, (await sized(len(raw), hashlib.sha256, raw)).hexdigest())
 
     def left(self, asker: Asker, token: str, submission: asyncio.Future[str]) -> None:
-        """The client has left, maybe while its job is still being submitted: whether the ledger has it is not known before
-        that has ended."""
+        """Record that the client has left, maybe while its job is still being submitted: whether the ledger has it is
+        not known before that has ended."""
         leaving = asyncio.create_task(self._leave(asker, token, submission))
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)
@@ -98,13 +99,13 @@ class Unread:
             await persistently(lambda: leave(self._client.ledger, held))
 
     def sent(self, asker: Asker, token: str, job: str, scope: Any) -> None:
-        """The answer of `job` is being sent over the connection of `scope`."""
+        """Record that the answer of `job` is being sent over the connection of `scope`."""
         self._sent.append(Sent(Held(TENANT, asker.asked, job, token), Exchange.of(scope), now_s() + SETTLED_S))
         if self._settling is None or self._settling.done():
             self._settling = asyncio.create_task(self._settle())
 
     async def close(self) -> None:
-        """The gateway goes: what was sent is taken as read, what is left for others is told."""
+        """Settle at the gateway's end: what was sent counts as read, what is left for others is written."""
         if self._settling is not None:
             self._settling.cancel()
         if self._sent:

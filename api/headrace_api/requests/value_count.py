@@ -30,5 +30,5 @@ def too_many_nodes(raw: bytes, most: int = MAX_NODES) -> bool:
 
 
 def trailing(piece: bytes) -> int:
-    """The backslashes at its end."""
+    """Return the backslashes at its end."""
     return len(piece) - len(piece.rstrip(b"\\"))

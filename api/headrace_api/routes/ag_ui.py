@@ -49,7 +49,7 @@ async def run(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
 
 
 def read_run(body: dict[str, Any], model: str | None) -> Asked:
-    """The job of a `RunAgentInput`. Raises `InputError`."""
+    """Return the job of a `RunAgentInput`. Raises `InputError`."""
     forwarded = body.get("forwardedProps")
     if not isinstance(forwarded, dict | None):
         raise InputError("/forwardedProps: must be an object")
@@ -67,7 +67,7 @@ def named(job: str, thread: str | None, run_id: str | None) -> Subject:
 
 
 def conversation(given: Any) -> list[dict[str, Any]]:
-    """AG-UI's messages as OpenAI's; UI messages, which some clients send, too. Raises `InputError`."""
+    """Return AG-UI's messages as OpenAI's; UI messages, which some clients send, too. Raises `InputError`."""
     if not isinstance(given, list) or not given:
         raise InputError("/messages: must be a list of messages, not empty")
     talk: list[dict[str, Any]] = []
@@ -86,7 +86,7 @@ def conversation(given: Any) -> list[dict[str, Any]]:
 
 
 def as_ui(part: Any) -> Any:
-    """A text part says `content` in some clients, and `text` in the AI SDK."""
+    """Return a part in the AI SDK's shape: a text part says `content` in some clients, and `text` there."""
     return (
         part | {"text": part["content"]}
         if isinstance(part, dict) and "text" not in part and "content" in part
@@ -95,7 +95,7 @@ def as_ui(part: Any) -> Any:
 
 
 def tools(given: Any) -> list[dict[str, Any]] | None:
-    """AG-UI's tools (`name`, `description`, `parameters`) in OpenAI's shape."""
+    """Return AG-UI's tools (`name`, `description`, `parameters`) in OpenAI's shape."""
     if not given:
         return None
     if not isinstance(given, list) or not all(isinstance(tool, dict) for tool in given):

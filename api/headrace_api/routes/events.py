@@ -99,7 +99,7 @@ async def stream(
     lasts_s: float | None = None,
     at_end: AtEnd | None = None,
 ) -> ASGIApp:
-    """The response that follows a job, or 204. Raises `Unknown`, `Gone`, and `Problem` when too many are open."""
+    """Return the response that follows a job, or 204. Raises `Unknown`, `Gone`, and `Problem` when too many are open."""
     if cursor.at == "now" and not view.verbatim:
         raise InputError(f"the cursor `now` is for the native view; {view.name} begins at the start, or after an id")
     gateway.check_room()
@@ -112,7 +112,7 @@ async def stream(
 
 @get("/v1/jobs/{job:str}/events", media_type="text/event-stream")
 async def events(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> ASGIApp:
-    """Its events after `Last-Event-ID`, or after `?after=`, in `?view=`; 204 when nothing follows."""
+    """Stream its events after `Last-Event-ID`, or after `?after=`, in `?view=`; 204 when nothing follows."""
     lasts_s = gateway.allow(request, job, READ)
     query = request.query_params
     view = view_named(query.get("view"))

@@ -28,8 +28,9 @@ async def submitted(
     job_id: str | None = None,
     asker: Asker | None = None,
 ) -> str:
-    """The id of the job, accepted. `Idempotency-Key`, or the body's own, makes the same request the same job. `timeout_s` is
-    how long it may take where the body does not say. A new job has the id `job_id`; `asker` waits on a connection."""
+    """Submit the job and return its id. `Idempotency-Key`, or the body's own, makes the same request the same job.
+    `timeout_s` is how long it may take where the body does not say. A new job has the id `job_id`; `asker` waits on a
+    connection."""
     given = checked_key(key or key_of(request, asked))
     return await gateway.client.submit_job(
         asked.job,
@@ -76,7 +77,7 @@ async def submit(request: Request[Any, Any, Any], gateway: Gateway) -> Response[
 
 @get("/v1/jobs/{job:str}")
 async def show(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> Response[bytes]:
-    """Its state; once it has ended, `completion` or `error`."""
+    """Return its state; once it has ended, `completion` or `error`."""
     gateway.allow(request, job, READ)
     status = await gateway.job_status(job)
     if status is None:
@@ -133,7 +134,7 @@ async def retry(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> 
 
 @post("/v1/jobs/{job:str}/tokens", status_code=201)
 async def token(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> Response[bytes]:
-    """A fresh stream token, for a page that comes back: `{"scope": ["read", "cancel"]}`."""
+    """Issue a fresh stream token, for a page that comes back: `{"scope": ["read", "cancel"]}`."""
     gateway.allow(request, job, SUBMIT)
     raw = await request.body()
     scope = read_object(raw).get("scope", [READ]) if raw else [READ]

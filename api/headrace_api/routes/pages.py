@@ -38,19 +38,19 @@ def page(name: str) -> Response[bytes]:
 
 @get("/")
 async def index() -> Response[bytes]:
-    """The page."""
+    """Serve the page."""
     return page("index.html")
 
 
 @get("/{name:str}")
 async def asset(name: str) -> Response[bytes]:
-    """One of its files; `headrace.js` is the client for pages of your own."""
+    """Serve one of its files; `headrace.js` is the client for pages of your own."""
     return page(name)
 
 
 @get("/healthz")
 async def health(gateway: Gateway) -> Response[dict[str, Any]]:
-    """200 and what it holds while it takes requests and the ledger answers; 503 otherwise."""
+    """Return 200 and what it holds while it takes requests and the ledger answers; 503 otherwise."""
     try:
         async with asyncio.timeout(ANSWER_S), gateway.client.talking():
             await gateway.client.ledger.ping()

@@ -47,7 +47,7 @@ async def chat(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
 
 
 def read_chat(body: dict[str, Any], model: str | None) -> Asked:
-    """The job that answers the chat. Raises `InputError`."""
+    """Return the job that answers the chat. Raises `InputError`."""
     wanted = {name: value for name, value in body.items() if name not in SDKS}
     wanted["model"] = body.get("model") or model
     wanted["messages"] = conversation(body.get("messages"))
@@ -56,7 +56,7 @@ def read_chat(body: dict[str, Any], model: str | None) -> Asked:
 
 @get("/v1/ui/chat/{chat_id:str}/stream")
 async def resume(request: Request[Any, Any, Any], chat_id: str, gateway: Gateway) -> ASGIApp:
-    """The answer that is on its way in this chat, from its start; 204 when there is none."""
+    """Resume the answer that is on its way in this chat, from its start; 204 when there is none."""
     gateway.allow(request, EVERY_JOB, READ)
     async with gateway.client.talking():
         job = await chat_job(gateway.client.ledger, TENANT, chat_id)
@@ -69,7 +69,7 @@ async def resume(request: Request[Any, Any, Any], chat_id: str, gateway: Gateway
 
 
 def conversation(given: Any) -> list[dict[str, Any]]:
-    """UI messages as OpenAI's. Raises `InputError` naming the place."""
+    """Return UI messages as OpenAI's. Raises `InputError` naming the place."""
     if not isinstance(given, list) or not given:
         raise InputError("/messages: must be a list of UI messages, not empty")
     talk: list[dict[str, Any]] = []
@@ -86,7 +86,7 @@ def conversation(given: Any) -> list[dict[str, Any]]:
 
 
 def content(parts: list[dict[str, Any]], where: str) -> Any:
-    """Texts and images of a user's or a system message."""
+    """Return texts and images of a user's or a system message."""
     made: list[dict[str, Any]] = []
     for place, part in enumerate(parts):
         if part.get("type") == "text":

@@ -62,7 +62,7 @@ class Closing(Exception):
 
 
 def closing(error: Exception) -> Closing:
-    """The code that `error` is told with."""
+    """Return the code that `error` is told with."""
     codes: tuple[tuple[type[Exception], int], ...] = (
         (InputError, BAD),
         (Unknown, UNKNOWN),
@@ -104,7 +104,7 @@ class WebSocketConnection:
             self._greeted = True
 
     async def run(self) -> None:
-        """Until the client leaves, or there is a reason to close."""
+        """Run until the client leaves, or there is a reason to close."""
         works = (self._listen(), self._beat(), self._drain(), self._lapse())
         tasks = [asyncio.create_task(work) for work in works]
         try:
@@ -254,7 +254,7 @@ class WebSocketConnection:
         await asyncio.shield(sending)
 
     async def _send_in_pieces(self, message: list[memoryview]) -> None:
-        """One message in fragments: a reader that is slow has one of them waiting for it, and the rest is everybody's."""
+        """Send one message in fragments: a reader that is slow has one of them waiting for it, and the rest is everybody's."""
         pieces = [part[at : at + PIECE_BYTES] for part in message for at in range(0, len(part), PIECE_BYTES)]
         async with self._line:
             for number, piece in enumerate(pieces):
@@ -287,7 +287,7 @@ class WebSocketConnection:
         await self._send([notice(SubscriptionClosed(code, message[:500]), masked(job)[:64])])
 
     async def _beat(self) -> None:
-        """A frame whenever there was none for a while: a browser does not see pings."""
+        """Send a frame whenever there was none for a while: a browser does not see pings."""
         while True:
             self._said.clear()
             try:
@@ -305,13 +305,13 @@ class WebSocketConnection:
 
 
 def notice(what: Notice, job: str | None = None) -> bytes:
-    """A frame of the gateway's own, about `job` or about the whole connection."""
+    """Return a frame of the gateway's own, about `job` or about the whole connection."""
     head = {"v": 1} | ({} if job is None else {"job": job})
     return encode(head)[:-1] + b"," + encode(what)[1:]
 
 
 def parts(job: str, view: type[View], frame: Frame) -> list[memoryview]:
-    """The same as `wrapped`, without a copy where it can be helped."""
+    """Return the same as `wrapped`, without a copy where it can be helped."""
     if not view.verbatim and frame.id is not None:
         return [memoryview(wrapped(job, view, frame))]
     head = {"v": 1, "job": job} | ({"id": frame.id} if frame.id is not None else {})
@@ -319,7 +319,7 @@ def parts(job: str, view: type[View], frame: Frame) -> list[memoryview]:
 
 
 def wrapped(job: str, view: type[View], frame: Frame) -> bytes:
-    """The frame as it goes over the WebSocket."""
+    """Return the frame as it goes over the WebSocket."""
     head = {"v": 1, "job": job} | ({"id": frame.id} if frame.id is not None else {})
     if view.verbatim or frame.id is None:
         return encode(head)[:-1] + b"," + frame.data[1:]
@@ -329,7 +329,7 @@ def wrapped(job: str, view: type[View], frame: Frame) -> bytes:
 
 @websocket("/v1/stream")
 async def stream(socket: WebSocket[Any, Any, Any], gateway: Gateway) -> None:
-    """Many jobs, or the one of `?job=`, `?after=`, `?view=`."""
+    """Stream the events of many jobs, or those of the one of `?job=`, `?after=`, `?view=`."""
     offered: Any = socket.scope.get("subprotocols") or []
     await socket.accept(subprotocols=PROTOCOL if PROTOCOL in offered else None)
     # Accepted first: a browser is told nothing of why a handshake was refused.

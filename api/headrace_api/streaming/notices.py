@@ -11,7 +11,7 @@ class Notice(Struct, tag_field="t", tag=""):
 
 
 class Position(Notice, tag="pos"):
-    """Where `now` was."""
+    """The place where `now` was."""
 
     at: str  # the id of the last event before
 

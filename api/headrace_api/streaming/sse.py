@@ -22,7 +22,7 @@ ESCAPED = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2
 
 
 PIECE_BYTES = 64 * 1024
-"""What is written at once: a reader that is slow has so much of a large event waiting for it, and not all of it."""
+"""Bytes written at once: a reader that is slow has so much of a large event waiting for it, and not all of it."""
 
 
 def head(frame: Frame, retry_ms: int | None) -> bytes:
@@ -33,7 +33,7 @@ def head(frame: Frame, retry_ms: int | None) -> bytes:
 
 
 def line(data: bytes) -> bytes:
-    """The data of a frame, JSON or a word, as one line for every client."""
+    """Return the data of a frame, JSON or a word, as one line for every client."""
     for raw, written in ESCAPED:
         if raw in data:
             data = data.replace(raw, written)
@@ -41,7 +41,7 @@ def line(data: bytes) -> bytes:
 
 
 def cut(data: bytes) -> Iterator[bytes]:
-    """Text in UTF-8 in pieces of about `PIECE_BYTES`, none of which ends within a character."""
+    """Yield text in UTF-8 in pieces of about `PIECE_BYTES`, none of which ends within a character."""
     at = 0
     while at < len(data):
         end = at + PIECE_BYTES
@@ -61,7 +61,7 @@ class Encoder:
         return b"".join(self.pieces(frames))
 
     def pieces(self, frames: Iterable[Frame]) -> Iterator[bytes]:
-        """The same, in pieces of a bounded size."""
+        """Yield the same, in pieces of a bounded size."""
         waiting: list[bytes] = []
         for frame in frames:
             waiting.append(head(frame, self._retry_ms))

@@ -14,7 +14,7 @@ from websockets.protocol import State
 from headrace_api.access.connections import Connection
 
 CLOSE_S = 2.0
-"""How long a client may take to say that it has seen the close frame."""
+"""Seconds that a client may take to say that it has seen the close frame."""
 FRAGMENT = "headrace.fragment"
 """In place of `text` in a `websocket.send`: a part of a message in UTF-8, whether it is the first, and whether the last."""
 

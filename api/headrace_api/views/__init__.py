@@ -20,7 +20,7 @@ __all__ = ["VIEWS", "Cursor", "Frame", "Replay", "Subject", "View", "view_named"
 
 
 def view_named(name: str | None) -> type[View]:
-    """The view of that name, `native` for none. Raises `InputError`."""
+    """Return the view of that name, `native` for none. Raises `InputError`."""
     found = VIEWS.get(name or "native")
     if found is None:
         raise InputError(f"view {name!r:.60}: must be one of {', '.join(VIEWS)}")

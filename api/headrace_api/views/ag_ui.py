@@ -100,7 +100,7 @@ class AgUi(View):
         return events
 
     def _id(self, part: Part) -> str:
-        """All text belongs to one message, the job's."""
+        """Return the id of the job's message, to which all text belongs."""
         return self.subject.job if part.kind == "text" else f"{self.subject.job}-{part.id}"
 
     def _ending(self, part: Part | None) -> list[JsonObject]:

@@ -1,4 +1,4 @@
-"""Which part of a message is open: for formats that say where a text begins and ends, from events that may not."""
+"""The part of a message that is open: for formats that say where a text begins and ends, from events that may not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class OpenParts:
         self.tools: dict[int, OpenToolCall] = {}
 
     def turn_to(self, event: TextEvent) -> tuple[Part | None, Part | None]:
-        """`(closed, opened)` before this delta is said; `part` is where it belongs."""
+        """Return `(closed, opened)` before this delta is said; `part` is where it belongs."""
         source = type(event), event.p
         if source == self._source:
             return None, None
@@ -33,7 +33,7 @@ class OpenParts:
         return closed, self.part
 
     def close(self) -> Part | None:
-        """The part that was open."""
+        """Return the part that was open."""
         closed, self.part, self._source = self.part, None, None
         return closed
 

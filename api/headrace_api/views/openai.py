@@ -161,5 +161,5 @@ def raw_of(event: Raw) -> JsonObject | None:
 
 
 def error(code: str, message: str, sort: str) -> bytes:
-    """OpenAI's error object, in the stream."""
+    """Return OpenAI's error object, in the stream."""
     return encode({"error": {"message": message, "type": sort, "param": None, "code": code}})

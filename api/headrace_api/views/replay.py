@@ -33,14 +33,14 @@ class Replay:
         self._before = self.view.add(at, TextDelta(d=text))
 
     def check_first(self, event: Event) -> None:
-        """Raises `Gone` when what follows the cursor is only in a snapshot, which this format cannot show."""
+        """Raise `Gone` when what follows the cursor is only in a snapshot, which this format cannot show."""
         if self._verbatim or self._cursor.at in (START, "now") or self._cursor.passed(event.id, 0):
             return
         if isinstance(event.decode(self.view.subject.job), Snapshot):
             raise Gone(self.view.subject.job, event.id)
 
     def add(self, event: Event) -> list[Frame]:
-        """The frames of the next event. Raises `Gone` as `check_first` does."""
+        """Return the frames of the next event. Raises `Gone` as `check_first` does."""
         if self._verbatim:
             self.view.closed = event.data.startswith(END)
             return [Frame(str(event.id), event.data)]

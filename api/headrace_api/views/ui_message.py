@@ -162,7 +162,7 @@ def ending(part: Part | None) -> list[Any]:
 
 
 def whole(call: OpenToolCall) -> JsonObject:
-    """The chunk of a call whose arguments are complete."""
+    """Return the chunk of a call whose arguments are complete."""
     head, arguments = {"toolCallId": call.id, "toolName": call.name}, "".join(call.pieces)
     try:
         return {"type": "tool-input-available", **head, "input": json.loads(arguments or "{}")}

@@ -32,7 +32,8 @@ class Cursor(NamedTuple):
 
     @staticmethod
     def parse(text: str | None, job: str) -> Cursor:
-        """Of a `Last-Event-ID` or an `after`: what `parse_cursor` takes, `<e>-<s>.<k>`, each with `<job>:` before it.
+        """Parse a `Last-Event-ID` or an `after`: what `parse_cursor` takes, `<e>-<s>.<k>`, each with `<job>:` before
+        it.
 
         Raises `InputError` for anything else, and for the id of another job.
         """
@@ -81,29 +82,30 @@ class View:
 
     @classmethod
     def check_cursor(cls, cursor: Cursor) -> None:
-        """Raises `InputError` for a cursor that is no frame of this view."""
+        """Raise `InputError` for a cursor that is no frame of this view."""
         if cls.verbatim and cursor.part is not None:
             raise InputError("the cursor is one of another view: a native one is `<epoch>-<seq>`")
 
     def add(self, id: EventId, event: JobEvent) -> list[bytes]:
-        """The frames of one event."""
+        """Return the frames of one event."""
         raise NotImplementedError
 
     def superseded(self) -> list[bytes]:
-        """The frames for a viewer that was shown an attempt which does not count any more."""
+        """Return the frames for a viewer that was shown an attempt which does not count any more."""
         raise NotImplementedError
 
     def lost(self, why: str) -> list[bytes]:
-        """The frames for a viewer whose next events are no longer there: its client must not come back for them."""
+        """Return the frames for a viewer whose next events are no longer there: its client must not come back for them."""
         return self.interrupted(why)
 
     def interrupted(self, why: str) -> list[bytes]:
-        """The frames with which this connection (not the job) ends early; none where the client understands the close."""
+        """Return the frames with which this connection (not the job) ends early; none where the client understands the
+        close."""
         return []
 
 
 def usage_of(event: End) -> JsonObject | None:
-    """OpenAI's usage object, from an event's `usage`; None when it is unknown."""
+    """Return OpenAI's usage object, from an event's `usage`; None when it is unknown."""
     raw = event.usage or {}
     if "prompt_tokens" in raw:
         return raw
@@ -114,12 +116,12 @@ def usage_of(event: End) -> JsonObject | None:
 
 
 def finish_reasons(event: End) -> list[tuple[int, str]]:
-    """`(choice, reason)` of an `end`."""
+    """Return `(choice, reason)` of an `end`."""
     return [(one.c, one.reason or "stop") for one in event.finish or ()] or [(0, "stop")]
 
 
 def failure_of(event: End) -> tuple[str, str] | None:
-    """Code and message of an `end` that is no success."""
+    """Return code and message of an `end` that is no success."""
     if event.status == "succeeded":
         return None
     error = event.error or {}
