@@ -279,7 +279,7 @@ class CallError(HeadraceError):
 
     @property
     def retryable(self) -> bool:
-        """Return whether a new call may help: what the provider says of it, else what the table says of its code."""
+        """Return True if a new call may help: what the provider says of it, else what the table says of its code."""
         return CODES[self.code].retryable if self._retryable is None else self._retryable
 
 

@@ -104,7 +104,7 @@ def _text_of(record: logging.LogRecord) -> str:
 
 
 def _stands_in_code(record: logging.LogRecord) -> bool:
-    """Return whether the record's format is a text of the program, and none that was put together from values."""
+    """Return True if the record's format is a text of the program, and none that was put together from values."""
     frame = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_filename == record.pathname and frame.f_code.co_name == record.funcName:

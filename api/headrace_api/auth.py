@@ -69,12 +69,12 @@ class Gate:
         return claims
 
     def holds(self, tokens: Iterable[str]) -> bool:
-        """Return whether one of `tokens` was signed here and has not expired, whatever it allows."""
+        """Return True if one of `tokens` was signed here and has not expired, whatever it allows."""
         now = time.time()
         return any((claims := self._signed(token)) is not None and claims.exp >= now for token in tokens)
 
     def check(self, tokens: Iterable[str], job: str, scope: str) -> float | None:
-        """Return whether one of `tokens` allows `scope` on `job`, whatever the others are; none at all is enough where the
+        """Return True if one of `tokens` allows `scope` on `job`, whatever the others are; none at all is enough where the
         gateway is open. Returns how many seconds a connection may last, None without an end. Raises `Denied` with the reason
         of the token that came closest; that a fresh one would not help is said where all are good ones for something else."""
         offered = [self._signed(token) for token in tokens]

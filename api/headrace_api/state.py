@@ -66,8 +66,8 @@ class Gateway:
         return {"streams": self.streams, **self._reader.held(), "tasks": len(asyncio.all_tasks())}
 
     def allow(self, connection: Any, job: str, scope: str, more: tuple[str, ...] = ()) -> float | None:
-        """Return whether this request may do `scope` on `job`. Returns how many seconds a connection may last, None without an
-        end. Raises `Denied`."""
+        """Authorize this request to do `scope` on `job`; return the seconds that a connection may last, None for no end. Raises
+        `Denied`."""
         self.check_caller(connection)
         return self.gate.check([*self.tokens(connection), *more], job, scope)
 

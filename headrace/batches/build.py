@@ -1,4 +1,4 @@
-"""From a caller's words to the `Template` of a batch. No I/O."""
+"""Build the `Template` of a batch from a caller's arguments. No I/O."""
 
 from __future__ import annotations
 

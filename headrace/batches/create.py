@@ -1,4 +1,4 @@
-"""A batch is opened: its input lies committed in the file store before the ledger hears of it."""
+"""Open a batch: its input is committed in the file store before the ledger has a record of it."""
 
 from __future__ import annotations
 
@@ -152,7 +152,8 @@ def refused_items(
 
 
 def take_over(store: FileStore, old: BatchRecord, refused: Refusals, new: str, *, failures: bool) -> None:
-    """Have the lines of a closed batch in the folder of its successor: what succeeded, and what did not if that is kept."""
+    """Put the lines that a closed batch keeps into the folder of its successor: successes, and with `failures` its error
+    lines. Files are hard-linked where no line was refused."""
     for which, name in (("output", SUCCESSES), ("errors", FAILURES))[: 1 + failures]:
         if refused:
             store.commit(f"{new}/{name}", closed_lines(store, old, refused, which))

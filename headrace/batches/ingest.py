@@ -1,4 +1,4 @@
-"""A batch's input comes in: checked item by item, indexed, committed. Every complaint comes before anything is paid."""
+"""Ingest a batch's input: validate it item by item, index it, commit it. Every error is raised before a call is paid."""
 
 from __future__ import annotations
 
@@ -42,11 +42,12 @@ def read_items(
     complaints: Complaints | None = None,
     on_empty: OnEmpty = "refuse",
 ) -> Iterator[Item]:
-    """Yield the items of `found`, one by one. Raises `InputError` at the end, for all that cannot be used, and when
-    there is none.
+    """Yield the items of `found`, one by one. Raises `InputError` at the end, for all lines that cannot be used, and when
+    there is no item.
 
-    An item has the fields that the prompt names, or a body in OpenAI's batch form. Its id is `custom_id`, else `id`, else its
-    line number. `complaints` are those of the reader of `found`, too; it counts what is skipped (`on_empty="skip"`).
+    An item has the fields that the prompt names, or a body in OpenAI's batch form. Its id is `custom_id`, else `id`, else
+    its line number. `complaints` collects the errors of the reader of `found`, too; it counts what is skipped
+    (`on_empty="skip"`).
     """
     if on_empty not in ON_EMPTY:
         raise InputError(f"on_empty={quoted(on_empty)}: must be one of {', '.join(ON_EMPTY)}")
@@ -133,7 +134,8 @@ def _item(record: InputRecord, needed: list[str], template: Template, on_empty: 
 
 
 def emptiness(value: Any) -> str:
-    """Return how a value is none: null, empty, blank. Empty for one that is one; 0 and false are."""
+    """Return the way in which a value is empty: null, empty or blank. An empty text for any other value; 0 and false are
+    values."""
     if value is None:
         return "null"
     if isinstance(value, str | list | dict):
@@ -153,10 +155,10 @@ def check_same_model(record: InputRecord, model: Any, number: int) -> None:
 def commit_input(
     store: FileStore, batch_id: str, items: Iterator[Item], progress: Callable[[int], None] | None = None
 ) -> Committed:
-    """Write `items` as the batch's input with the index of its shards. Both appear whole or not at all.
+    """Write `items` as the batch's input with the index of its shards. Both files appear atomically, or neither.
 
-    A small batch has eight shards, as many as a bulk worker holds, so that it is shared out; from some hundred items on
-    their size, and with it the memory that rows take in Redis, grows no more.
+    A small batch has eight shards, as many as a bulk worker runs at a time, so that workers share it. From some hundred
+    items on the size of a shard is constant, and with it the memory that its rows take in Redis.
     """
     ends = array("Q")  # the byte at which each line ends: eight bytes an item, whatever the input's size
     offset = 0

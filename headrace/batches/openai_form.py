@@ -21,7 +21,7 @@ INSTEAD = {"functions": "tools", "function_call": "tool_choice"}
 
 
 def is_batch_form(fields: dict[str, Any], needed: list[str]) -> bool:
-    """Return whether a record brings its own conversation; not when the prompt names its `body`, which is a field then."""
+    """Return True if a record brings its own conversation; not when the prompt names its `body`, which is a field then."""
     body = fields.get("body")
     return isinstance(body, dict) and "body" not in needed and ("messages" in body or "url" in fields)
 

@@ -1,8 +1,9 @@
-"""The lines of an earlier batch that a retry keeps: for each line of its input, where the line lies that is not run again.
+"""The index of the lines that a retry takes over from an earlier batch: for each line of the input, the place of its output
+line.
 
 The index `prefill.index` has 16 bytes an input line: offset and length, 8 bytes each, little-endian; zero where the line is
-run again. The two highest bits of the length say what is kept: a success, out of `prefill.jsonl`, or one of three
-kinds of failure, out of `prefill.errors.jsonl`.
+run again. The two highest bits of the length are the kind: a success, from `prefill.jsonl`, or one of three kinds of
+failure, from `prefill.errors.jsonl`.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from headrace.text.quoting import quoted
 
 ENTRY_BYTES = 16
 KINDS = "sfcd"
-"""Succeeded, failed, cancelled, dead: their numbers stand in the index."""
+"""Kinds of a line, by their number in the index: succeeded, failed, cancelled, dead."""
 KIND_OF_CODE = {"worker_lost": "d", "batch_cancelled": "c", "batch_expired": "c"}
 LENGTH_BITS = 62
 SUCCESSES, FAILURES, INDEX = "prefill.jsonl", "prefill.errors.jsonl", "prefill.index"
 
 
 class Kept(NamedTuple):
-    """A line of an earlier batch: of which kind, and where it lies."""
+    """A line that is taken over from an earlier batch: its kind, and its place in the file of that kind."""
 
     kind: str
     offset: int
@@ -79,8 +80,8 @@ def choose(errors: Iterable[bytes], codes: frozenset[str], batch_id: str) -> Non
 def index_prefill(
     store: FileStore, batch_id: str, codes: frozenset[str] | None = None, again: Container[int] = ()
 ) -> None:
-    """Write the index of what is kept: all that succeeded, and with `codes` what failed with another code, but for the lines
-    (from 0) in `again`.
+    """Write the index of the lines that are taken over: all successes, and with `codes` the failures with any other code,
+    but for the lines (from 0) in `again`.
 
     All files are in input order, so one pass over each is enough.
     """

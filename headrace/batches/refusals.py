@@ -1,4 +1,5 @@
-"""Rows that the caller's type has refused (`ledger/refuse_rows`): which they are, and the error lines that they have become."""
+"""Rows that the caller's type has refused (`ledger/refuse_rows`): which lines they are, and the error lines that replace
+them."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ UNSAID = "the answer fits the schema, but not the type that it was checked with"
 
 
 class Refusals:
-    """The lines of a batch that were refused: a bit each, from line `first` on, and why, as far as that was kept."""
+    """The lines of a batch that were refused: a bitmap from line `first` on, and the reasons, as far as they were stored."""
 
     def __init__(self, bits: bytes = b"", reasons: dict[int, str] | None = None, first: int = 0):
         self._bits = bits

@@ -1,5 +1,5 @@
-"""Sources of a batch: JSON lines, CSV or TSV, a folder of texts, or Python objects. One record at a time; every complaint names
-the file and the line, or the row and the column."""
+"""Sources of a batch: JSON lines, CSV or TSV, a folder of texts, or Python objects, read one record at a time. Every error
+names the file and the line, or the row and the column."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SURROGATE_ESCAPE = re.compile(
 """An escaped backslash, a whole pair, or half of one (in this order: the first two are no halves)."""
 MAX_NAMED = 100
 MAX_SAID = 400
-"""Characters of one complaint: it may quote the line."""
+"""Characters of one error message: it may quote the line."""
 BOM = b"\xef\xbb\xbf"
 TEXTS = {".txt", ".md", ".markdown", ".rst"}
 NOT_READ = (
@@ -56,7 +56,7 @@ Source = str | Path | Iterable[Any]
 
 
 class InputRecord(NamedTuple):
-    """One item as it was found: its number from 1 on, where that is, and its fields."""
+    """One record of a source: its number from 1 on, its place (file and line), and its fields."""
 
     number: int
     where: str
@@ -64,7 +64,7 @@ class InputRecord(NamedTuple):
 
 
 class Complaints:
-    """The complaints about the lines of one input: all are counted, the first `MAX_NAMED` named in one error at the end."""
+    """The errors in the lines of one input: all are counted, the first `MAX_NAMED` are named in one `InputError` at the end."""
 
     def __init__(self, source: str = "the input"):
         self.source = source
@@ -78,7 +78,7 @@ class Complaints:
             self._first.append(message if len(message) <= MAX_SAID else f"{message[:MAX_SAID]} …")
 
     def check(self) -> None:
-        """Raise `InputError` for all that was added, if anything was."""
+        """Raise `InputError` for all errors that were added, if there are any."""
         if self.count > 1:
             more = f"\n  … and {self.count - MAX_NAMED} more" if self.count > MAX_NAMED else ""
             said = "\n  ".join(self._first)
@@ -88,7 +88,7 @@ class Complaints:
 
 
 class Strict(Complaints):
-    """The first complaint is raised at once."""
+    """Complaints whose first error is raised at once."""
 
     def add(self, message: str) -> None:
         raise InputError(message)
@@ -100,8 +100,8 @@ def records(
     """Yield the records of a file (`.csv` and `.tsv` by their header row, anything else as JSON lines), a folder, or an
     iterable of dicts, texts, Structs, dataclasses or Pydantic models. Raises `InputError`.
 
-    `encoding` is a file's, UTF-8 by default. A text, and a file of a folder, is the field `text`. With `complaints` a bad line
-    is told there, and the next one is read.
+    `encoding` is a file's, UTF-8 by default. A text, and a file of a folder, is the field `text`. With `complaints` a bad
+    line is added there and skipped; without, it is raised.
     """
     complaints = complaints or Strict()
     if encoding is not None:
@@ -358,5 +358,5 @@ def json_object(text: str, where: str) -> dict[str, Any]:
 
 
 def lone_replaced(found: re.Match[str]) -> str:
-    """Return an escape as it is, half of a surrogate pair as U+FFFD: what is left of a sign that a tool cut in two."""
+    """Return the match as it is, or U+FFFD for a lone surrogate: what is left of a character that a tool cut in two."""
     return "\\ufffd" if found["lone"] else found[0]

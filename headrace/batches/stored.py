@@ -1,5 +1,5 @@
-"""Check what is read back from Redis as if somebody had just given it: it may be damaged, of another version, or written by
-whoever else writes there. What cannot be used is refused by name, before anything is paid or sent."""
+"""Validate what is read back from Redis as if it came from a caller: it may be damaged, of another version, or written by
+anybody with access. What cannot be used is refused by name, before a call is paid or sent."""
 
 from __future__ import annotations
 

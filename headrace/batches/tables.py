@@ -1,4 +1,4 @@
-"""CSV and TSV as people's tools write them: the delimiter found out, Excel's `sep=` line, columns without a name at the end."""
+"""CSV and TSV as spreadsheet programs write them: sniffed delimiters, Excel's `sep=` line, unnamed columns at the end."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SEP = re.compile(r'^\ufeff?"?sep=(?P<delimiter>.)"?(?:\r\n|\r|\n|$)', re.IGNOREC
 def table_rows(
     path: Path, file: BinaryIO, encoding: str | None, max_bytes: int, complain: Callable[[str], None]
 ) -> Iterator[tuple[int, str, dict[str, str]]]:
-    """Yield `(number, where, fields)` of every row under the header row, values as text. What is wrong with a row is
-    told to `complain`, and the next one is read. Raises `InputError` where the rest cannot be read."""
+    """Yield `(number, where, fields)` of every row under the header row, values as text. An error in a row is passed to
+    `complain`, and the next row is read. Raises `InputError` where the rest cannot be read."""
     file = seekable(file)
     with io.TextIOWrapper(file, encoding=encoding or encoding_by_mark(file) or "utf-8-sig", newline="") as text:
         csv.field_size_limit(max_bytes)

@@ -25,8 +25,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line of a batch. `fields` are the values for the prompt; `messages` replaces the prompt when given, and then the
     item may bring `tools`, a `tool_choice`, a `response_format` and `options` (over those of the batch) of its own.
 
-    Of an item that is asked for again (a `reask` batch), `reasks` counts how often it is then, `usage` and `cost` are what its
-    answers have cost before.
+    In a `reask` batch, `reasks` is the number of re-asks of the item, this one included; `usage` and `cost` are those of
+    its earlier answers.
     """
 
     custom_id: str
@@ -56,13 +56,13 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     v: int = msgspec.field(default=BODY_VERSION)
 
     def encoded(self) -> tuple[str, bytes]:
-        """Return the content hash and the encoded bytes: equal templates are stored once. A schema's order stays:
-        models answer in it."""
+        """Return the content hash and the encoded bytes: equal templates are stored once. The keys of a schema keep their
+        order, in which models answer."""
         body = msgspec.json.encode(self)
         return sha256(body).hexdigest(), body
 
     def job(self, item: Item) -> Job:
-        """Return the completion that `item` asks for."""
+        """Return the job for `item`."""
         messages = self.messages(item)
         if self.system is not None:
             messages = [{"role": "system", "content": self.system}, *messages]
@@ -81,7 +81,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         )
 
     def messages(self, item: Item) -> list[dict[str, Any]]:
-        """Return the conversation that `item` asks with, but for the system prompt."""
+        """Return the conversation for `item`, without the system prompt."""
         if item.messages is not None:
             return item.messages
         return [{"role": "user", "content": render(self.prompt, item.fields)}]

@@ -40,7 +40,7 @@ def task_name(record_id: str) -> str:
 
 
 def is_hint(queue: str, record_id: str) -> bool:
-    """Return whether a hint can be made of them."""
+    """Return True if a hint can be made of them."""
     return queue in QUEUES and (record_id.startswith("job_") or SHARD_ID.fullmatch(record_id) is not None)
 
 

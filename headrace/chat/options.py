@@ -1,4 +1,4 @@
-"""The options of a completion, and every rule about them that is checked before a byte is sent."""
+"""The options of a completion, and every rule about them that is checked before a request is sent."""
 
 from __future__ import annotations
 

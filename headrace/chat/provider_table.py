@@ -38,10 +38,10 @@ OF_VLLM = (
 )
 OF_OPENROUTER = ("provider", "models", "plugins", "transforms", "usage", "reasoning")
 PROXY_HEADERS = frozenset({"helicone-auth", "cf-aig-authorization"})
-"""Of the proxies that people put before a provider: Helicone's and Cloudflare's gateways."""
+"""Headers of proxies in front of a provider: Helicone's and Cloudflare's gateways."""
 
 OF_OTHERS: dict[str, Any] = {"history_beyond_openai": True, "reasoning_history": None}
-"""Of servers that speak OpenAI's language: what they gave is what they take, and more is not known of them."""
+"""Row of an OpenAI-compatible server of which nothing else is known: the fields of its answers are sent back to it."""
 
 StructuredOutput = Literal["response_format", "structured_outputs", "guided_json"]
 Dialect = Literal["openai", "vllm", "openrouter"]
@@ -91,7 +91,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return (given or self.base_url or "").rstrip("/") or None
 
     def given(self, environ: Mapping[str, str]) -> bool:
-        """Return whether `environ` speaks of it: a default address alone does not mean that anybody is there."""
+        """Return True if `environ` speaks of it: a default address alone does not mean that anybody is there."""
         return any(environ.get(name) for name in (self.base_url_variable, self.key_variable) if name)
 
     def key(self, environ: Mapping[str, str]) -> str | None:
@@ -267,13 +267,13 @@ def split_model(model: str, registered: Collection[str] = ()) -> tuple[str, str]
 
 
 def is_openais(base_url: str) -> bool:
-    """Return whether an address is OpenAI's own, or Azure's for its models."""
+    """Return True if an address is OpenAI's own, or Azure's for its models."""
     host = urlsplit(base_url).hostname or ""
     return host.endswith((".openai.com", ".openai.azure.com"))
 
 
 def is_openai_vendor(model_id: str) -> bool:
-    """Return whether an OpenRouter slug is one of OpenAI's own models (statement 42): by vendor, never by a part of the name."""
+    """Return True if an OpenRouter slug is one of OpenAI's own models (statement 42): by vendor, never by a part of the name."""
     return re.match(r"~?openai/", model_id) is not None
 
 

@@ -1,7 +1,8 @@
-"""Names in a body that would say where a call goes, or with whose key: those of clients and proxies, and no API's own.
+"""Reserved names in a request body: they would choose the address of a call or its credential. Clients and proxies know
+them, the APIs of providers do not.
 
-Some servers between here and a model obey them, so that whoever may ask could have the operator's key sent to an address of
-their own. They are refused in whatever spelling, and never passed on.
+Some proxies between headrace and a model obey them, so that any caller could have the operator's key sent to an address of
+their choice. They are refused in every spelling, and never forwarded.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ FAMILIES = (
     ),
     (re.compile(r"^(userconfig|routersettings|modellist)"), ADDRESS),
 )
-"""Whole families of names, as spelled here: proxies invent more of them."""
+"""Prefixes of reserved names, normalized: proxies add further ones."""
 MAX_NAME_CHARS = 64
 
 
@@ -61,8 +62,8 @@ def remedy_for(name: str) -> str | None:
 
 
 def check_steering(body: Mapping[str, Any], place: str = "") -> None:
-    """Raise `InputError` with the name of a field that would steer a call, and what to do instead. `place` is where
-    `body` stands."""
+    """Raise `InputError` for a field that would choose a call's address or credential, with the alternative. `place` is the
+    JSON Pointer of `body`."""
     for name in body:
         if isinstance(name, str) and len(name) <= MAX_NAME_CHARS and (remedy := remedy_for(name)) is not None:
             raise InputError(f"{place}{name}: is no part of a body: {remedy}")

@@ -1,7 +1,7 @@
-"""The parameters of tools, checked and lowered: a JSON Schema of an object, as strict mode has it where that is asked for.
+"""Validate and lower the parameters of tools: a JSON Schema of an object, in strict mode's subset where that is requested.
 
-Many lists of tools in the wild name types as a programming language does (`dict`, `float`, `any`); no provider takes them, and
-some take no other tool of the list then. They are refused with their place.
+Many tools in the wild name types as a programming language does (`dict`, `float`, `any`). No provider takes them, and some
+refuse the whole list then. They are refused here, with their place.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ MEANT = {
 }
 """Names of other languages for the types of JSON, by the JSON type that a remedy proposes."""
 REFERRING = (b'"$schema"', b'"$ref"', b'"$dynamicRef"', b'"$id"', b"attern")
-"""Marks of a schema that needs a closer look than that each keyword has its shape."""
+"""Keywords of a schema that has to be resolved and compiled to be validated; any other is checked word by word."""
 MAX_PATTERNS = 1_000
-"""In all tools together: each is a program that takes time to make."""
+"""Maximal number of patterns in all tools of a call: each is compiled."""
 MAX_REFERRING_BYTES = 512 << 10
-"""Of all schemas together that have to be looked at closely."""
+"""Maximal bytes of all schemas of a call that have references or patterns (`REFERRING`)."""
 
 
 def check_effort(schemas: Iterable[Any]) -> None:
-    """Raise `InputError` for tools whose schemas take too long to look at, all of them together."""
+    """Raise `InputError` for tools whose schemas together take too long to validate."""
     patterns = size = 0
     for place, schema in enumerate(schemas):
         function = schema.get("function") if isinstance(schema, dict) else None
@@ -207,8 +207,8 @@ def function_of(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def wire_tool(schema: dict[str, Any], dialect: str) -> dict[str, Any]:
-    """Return a tool as it travels: the parameters of a strict one as strict mode takes them, closed objects that
-    require all they have."""
+    """Return a tool in wire form: the parameters of a strict one in strict mode's subset, closed objects that require all
+    their properties."""
     try:
         lowered = lowered_tool(schema, dialect)
     except SchemaError:  # of a job that was submitted elsewhere: the provider says what is wrong
@@ -217,8 +217,8 @@ def wire_tool(schema: dict[str, Any], dialect: str) -> dict[str, Any]:
 
 
 def lowered_tool(schema: dict[str, Any], dialect: str) -> Lowered | None:
-    """Return how the parameters of a strict tool travel; None for a tool that travels as it is. The engine of vLLM does not know
-    `strict` of tools: there objects are closed, and nothing takes another shape. Raises `SchemaError`."""
+    """Lower the parameters of a strict tool; None for a tool that is sent unchanged. vLLM's engine does not know `strict`
+    of tools: for it objects are closed, and nothing else is changed. Raises `SchemaError`."""
     function = function_of(schema)
     parameters = function.get("parameters") if function.get("strict") else None
     if not parameters or is_strict(parameters):
@@ -243,7 +243,7 @@ def reshaped_tools(schemas: Iterable[dict[str, Any]], dialect: str) -> dict[str,
 
 
 def is_strict(schema: Any) -> bool:
-    """Return whether every object is closed and requires all that it has."""
+    """Return True if every object is closed and requires all that it has."""
     waiting = [schema]
     while waiting:
         here = waiting.pop()

@@ -1,5 +1,5 @@
-"""Tools: what a model may call (`ToolDefinitions`), the schema of a Python function (`define`), and the arguments
-of a call as the function takes them (`call_arguments`).
+"""Tool definitions (`ToolDefinitions`), the schema of a Python function (`define`), and the arguments of a call as the
+function takes them (`call_arguments`).
 
 Nothing here executes a call.
 """
@@ -23,13 +23,15 @@ CHOICES = ("auto", "required", "none")
 
 
 class ToolDefinitions(msgspec.Struct, frozen=True, kw_only=True):
-    """The tools of one call (providers 4.1).
+    """The tools of one request (providers 4.1).
 
-    `schemas` are tools in the provider's shape and travel untouched, except that the objects of a strict one are closed.
-    `annotations` are `{tool: {parameter: type}}` and never travel. `choice` is auto, required, none, a tool's name, or a
-    choice in the provider's shape. Raises `InputError` for a schema without a shape, a name used twice, and a choice of a
-    tool that is not there (without schemas nothing is sent, so only `""` is refused then), and `SchemaError` for parameters
-    that are no JSON Schema of an object.
+    `schemas` are tools in the provider's shape; they are sent unchanged, except that the objects of a strict one are
+    closed. `annotations` are `{tool: {parameter: type}}` and are never sent. `choice` is auto, required, none, a tool's
+    name, or a choice in the provider's shape.
+
+    Raises `InputError` for a schema that has no tool's shape, for a duplicate name, and for a choice of an unknown tool
+    (without schemas nothing is sent, so only `""` is refused then), and `SchemaError` for parameters that are no JSON
+    Schema of an object.
     """
 
     schemas: list[dict[str, Any]] | None = None
@@ -66,7 +68,7 @@ class ToolDefinitions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def foreign(schema: Any) -> bool:
-    """Return whether a tool is of a type of the provider's own, such as `openrouter:web_search`."""
+    """Return True if a tool is of a type of the provider's own, such as `openrouter:web_search`."""
     sort = schema.get("type") if isinstance(schema, dict) else None
     return isinstance(sort, str) and sort not in {"", "function", "custom"}
 

@@ -190,7 +190,7 @@ def check(batch_id: str, schema: str, out: Path | None, whole: bool, force: bool
 
 
 async def may_replace(client: AsyncHeadrace, batch_id: str, out: Path | None, *, whole: bool, force: bool) -> bool:
-    """Return whether results may replace what is at `out`: with `force`, and when it holds those of this batch, or of one that it
+    """Return True if results may replace what is at `out`: with `force`, and when it holds those of this batch, or of one that it
     retries, untouched. Raises `InputError` for anything else that is there, before there is anything to wait or to pay for."""
     if out is None or force:
         return force

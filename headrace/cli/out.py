@@ -53,7 +53,7 @@ def checked_out(out: Path | None, *, whole: bool, force: bool, inputs: Iterable[
 
 
 def occupied(out: Path) -> bool:
-    """Return whether there is a file under the name of the results, or of the errors beside them."""
+    """Return True if there is a file under the name of the results, or of the errors beside them."""
     from headrace.batches.export import errors_beside, writable
 
     target = writable(out)

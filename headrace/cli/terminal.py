@@ -41,7 +41,7 @@ def escape(character: str) -> str:
 
 
 def is_terminal(*, err: bool = False) -> bool:
-    """Return whether standard output (or error) is one."""
+    """Return True if standard output (or error) is one."""
     try:
         return bool((sys.stderr if err else sys.stdout).isatty())
     except (AttributeError, ValueError):  # there is none, or it is closed

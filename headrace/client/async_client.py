@@ -394,6 +394,6 @@ class AsyncHeadrace(OneLoop):
 
 
 def callable_by(workers: list[Announcement], model: str) -> bool:
-    """Return whether one of `workers` can call the provider of `model`, or there is none to ask."""
+    """Return True if one of `workers` can call the provider of `model`, or there is none to ask."""
     provider = model.partition("/")[0]
     return not workers or any(provider in each.usable for each in workers)

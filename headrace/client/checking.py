@@ -199,7 +199,7 @@ def refused_completion(row: Row[Any], line: bytes) -> Completion | None:
 
 
 def has_type(answers: Answers[Any]) -> bool:
-    """Return whether answers are read as a type, which may refuse what its schema allows."""
+    """Return True if answers are read as a type, which may refuse what its schema allows."""
     return answers.schema is not None and answers.read is not as_it_is
 
 

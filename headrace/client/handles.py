@@ -242,7 +242,7 @@ class AsyncBatchHandle(Generic[T]):
         return errors if count else None
 
     async def wrote(self, path: Path, *, whole: bool = False) -> bool:
-        """Return whether what is at `path` and beside it are the results of this batch, ended, as `save` writes them."""
+        """Return True if what is at `path` and beside it are the results of this batch, ended, as `save` writes them."""
         path, found = writable(path), await self.progress()
         if not found.ended:
             return False

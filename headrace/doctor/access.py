@@ -30,7 +30,7 @@ def access(bench: Bench) -> Finding:
 
 
 def is_open(socket: Path) -> bool:
-    """Return whether every user may open it. Raises `OSError` when it is not there."""
+    """Return True if every user may open it. Raises `OSError` when it is not there."""
     reachable = all(folder.stat().st_mode & stat.S_IXOTH for folder in socket.parents)
     return bool(socket.stat().st_mode & stat.S_IWOTH) and reachable
 

@@ -37,7 +37,7 @@ class EventId(NamedTuple):
         return EventId(int(form[1]), int(form[2]))
 
     def follows(self, other: EventId) -> bool:
-        """Return whether nothing lies between `other` and this one: the next number, or the start of a later attempt."""
+        """Return True if nothing lies between `other` and this one: the next number, or the start of a later attempt."""
         if self.epoch == other.epoch:
             return self.seq == other.seq + 1
         return self.epoch > other.epoch and self.seq == 1

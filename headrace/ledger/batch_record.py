@@ -95,7 +95,7 @@ class BatchRecord:
 
     @property
     def structured(self) -> bool:
-        """Return whether its answers fit a schema."""
+        """Return True if its answers fit a schema."""
         return self.fields.get("structured") == b"1"
 
     @property
@@ -151,7 +151,7 @@ class BatchRecord:
 
     @property
     def is_prefilled(self) -> bool:
-        """Return whether it takes over rows of an earlier batch."""
+        """Return True if it takes over rows of an earlier batch."""
         return bool(self.fields.get("prefill"))
 
     @property

@@ -95,7 +95,7 @@ async def checkpoint(
 
 
 async def is_settled(ledger: Ledger, shard_id: str) -> bool:
-    """Return whether failures that got no row are known to be their items' own: others of the batch succeeded since, or none is
+    """Return True if failures that got no row are known to be their items' own: others of the batch succeeded since, or none is
     left that could."""
     counters = await batch_counters(ledger, batch_of(shard_id))
     return counters.streak == 0 or counters.pending <= counters.streak

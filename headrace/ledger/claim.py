@@ -41,7 +41,7 @@ class Claimed(msgspec.Struct, frozen=True):
 
     @property
     def is_cancelled(self) -> bool:
-        """Return whether it was cancelled while its last attempt was on its way out."""
+        """Return True if it was cancelled while its last attempt was on its way out."""
         return "cancel" in self.record
 
     @property

@@ -51,7 +51,7 @@ KINDS = (
 
 
 def permanent(key: str) -> bool:
-    """Return whether `key` (with its tag) may stay without a lifetime. An undeclared key may not."""
+    """Return True if `key` (with its tag) may stay without a lifetime. An undeclared key may not."""
     name = key.partition("}:")[2]
     return any(
         "permanent" in kind.lifetime and re.fullmatch(re.sub(r"<\w+>", r"[^:]+", kind.pattern), name) for kind in KINDS

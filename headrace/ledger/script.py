@@ -203,7 +203,7 @@ class Ledger:
 
 
 def is_damage(error: BaseException) -> bool:
-    """Return whether a script failed because of what it met in the records: trying again would fail again. Anything else that the
+    """Return True if a script failed because of what it met in the records: trying again would fail again. Anything else that the
     server answers (no memory, no disk, a replica, still loading) says nothing about a record."""
     text = str(error)
     if type(error) is not ResponseError or any(code in text for code in OF_THE_SERVER):

@@ -180,7 +180,7 @@ class EmbeddedServer:
 
 
 def is_server_on(pid: int, folder: Path) -> bool:
-    """Return whether this process of ours is a server that works in `folder`. Raises `OSError` when there is none."""
+    """Return True if this process of ours is a server that works in `folder`. Raises `OSError` when there is none."""
     process = Path(f"/proc/{pid}")
     # Its arguments are no longer there: it writes a title over them.
     is_server = b"unixsocket" in (process / "cmdline").read_bytes()

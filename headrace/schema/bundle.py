@@ -150,7 +150,7 @@ class Compound(Source):
         return whole
 
     def _is_static(self) -> bool:
-        """Return whether pointers can say where every reference leads."""
+        """Return True if pointers can say where every reference leads."""
         for here in self.all_of_it():
             words = [word for word in REFERENCES if isinstance(here.get(word), str)]
             if self.alone(here) or not words:

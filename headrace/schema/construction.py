@@ -59,7 +59,7 @@ def is_model(given: Any) -> bool:
 
 
 def of_pydantic(part: Any) -> bool:
-    """Return whether a type, or what annotates one, says something that only Pydantic reads."""
+    """Return True if a type, or what annotates one, says something that only Pydantic reads."""
     kind = part if isinstance(part, type) else type(part)
     return (
         hasattr(part, "__get_pydantic_core_schema__")
@@ -69,7 +69,7 @@ def of_pydantic(part: Any) -> bool:
 
 
 def read_by_pydantic(given: Any) -> bool:
-    """Return whether anything of Pydantic is in a type: then Pydantic knows its schema and reads its values.
+    """Return True if anything of Pydantic is in a type: then Pydantic knows its schema and reads its values.
 
     Raises `SchemaError` for a Struct in which something of Pydantic is: neither of the two reads both.
     """
@@ -86,7 +86,7 @@ def read_by_pydantic(given: Any) -> bool:
 
 
 def has_constructor(part: Any) -> bool:
-    """Return whether a class has a constructor of its own that decoders leave out: they set the fields of dataclasses and named
+    """Return True if a class has a constructor of its own that decoders leave out: they set the fields of dataclasses and named
     tuples themselves."""
     if not isinstance(part, type) or is_model(part) or of_pydantic(part):
         return False
@@ -96,7 +96,7 @@ def has_constructor(part: Any) -> bool:
 
 
 def generated(constructor: Any) -> bool:
-    """Return whether `@dataclass` or `NamedTuple` wrote it: what they write stands in no file."""
+    """Return True if `@dataclass` or `NamedTuple` wrote it: what they write stands in no file."""
     code = getattr(constructor, "__code__", None)
     return code is not None and code.co_filename.startswith("<")
 

@@ -108,7 +108,7 @@ class Describing:
 
 
 def is_said(kind: str, merged: Merged) -> bool:
-    """Return whether a type is another one's: every integer is a number."""
+    """Return True if a type is another one's: every integer is a number."""
     return kind == "integer" and "number" in (merged.types or ())
 
 

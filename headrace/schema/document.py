@@ -99,7 +99,7 @@ class Source:
 
     @cached_property
     def branches_into_itself(self) -> bool:
-        """Return whether a value may be described by alternatives that are described by the same alternatives again."""
+        """Return True if a value may be described by alternatives that are described by the same alternatives again."""
         all_of_it = list(self.all_of_it())
         if not any("anyOf" in schema or "oneOf" in schema for schema in all_of_it):
             return False
@@ -132,7 +132,7 @@ class Source:
         return place.pointer if place else ""
 
     def alone(self, schema: dict[str, Any]) -> bool:
-        """Return whether `schema` is nothing but its `$ref`."""
+        """Return True if `schema` is nothing but its `$ref`."""
         return self.dialect.reference_alone and "$ref" in schema
 
     def references(self, schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -101,7 +101,7 @@ def normalized(uri: str) -> str:
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Return whether two schemas are the same JSON: to Python 1, 1.0 and true are equal."""
+    """Return True if two schemas are the same JSON: to Python 1, 1.0 and true are equal."""
     if one is other:
         return True
     try:

@@ -67,7 +67,7 @@ class Lowered:
 
     @property
     def transparent(self) -> bool:
-        """Return whether an answer on the wire is the caller's value already."""
+        """Return True if an answer on the wire is the caller's value already."""
         return not self.wrapped and self._node.transparent
 
     def restore(self, answer: str | bytes | Any, *, plain: bool = False) -> Any:

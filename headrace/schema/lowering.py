@@ -233,7 +233,7 @@ class Lowering:
         return node
 
     def is_long(self, values: frozenset[Any]) -> bool:
-        """Return whether an enum has more values, or longer ones, than the target takes; `values` are in canonical form."""
+        """Return True if an enum has more values, or longer ones, than the target takes; `values` are in canonical form."""
         texts = sum(len(value) for value in values if isinstance(value, str))
         return (
             len(values) > self.target.enum_values
@@ -311,7 +311,7 @@ class Lowering:
         return union
 
     def fits(self, node: Node, wire: Any) -> bool:
-        """Return whether `wire` is valid under the wire schema of `node` alone."""
+        """Return True if `wire` is valid under the wire schema of `node` alone."""
         if id(node) not in self._valid:
             schema = Writer(self.target, shared=True).document(node, "", wrapped=True)
             more = {} if self.literal else MEANT

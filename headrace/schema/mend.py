@@ -217,7 +217,7 @@ class Mender:
                 return unescaped(said) if escaped else said
 
     def follows(self, at: int, after: int) -> bool:
-        """Return whether the next value, or the next name, begins after a quote: a comma was forgotten."""
+        """Return True if the next value, or the next name, begins after a quote: a comma was forgotten."""
         if after == at or self.text[after] not in "\"'":
             return False
         return isinstance(self.open[-1][0], list) or NEXT_NAME.match(self.text, at) is not None

@@ -235,7 +235,7 @@ def add_items(merged: Merged, source: Source, parts: list[dict[str, Any]]) -> No
 
 
 def is_shaping(source: Source, branch: Any) -> bool:
-    """Return whether a branch says what a value looks like, and does not only forbid something."""
+    """Return True if a branch says what a value looks like, and does not only forbid something."""
     if not isinstance(branch, dict):
         return False
     return any(

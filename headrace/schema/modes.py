@@ -65,7 +65,7 @@ def form_of(schema: dict[str, Any], mode: Mode, target: str) -> Form:
 
 
 def is_as_it_comes(schema: dict[str, Any], mode: Mode | None, target: str) -> bool:
-    """Return whether the text of an answer is the caller's JSON as it comes (mode None: whichever the model has)."""
+    """Return True if the text of an answer is the caller's JSON as it comes (mode None: whichever the model has)."""
     form = form_of(schema, mode or "strict", target)
     return mode != "typed_xml" and (form.lowered is None or form.lowered.transparent)
 

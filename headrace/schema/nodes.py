@@ -58,7 +58,7 @@ class Shape(NamedTuple):
         return all(is_among(value.get(name), values) for name, values in self.consts.items())
 
     def begins(self, value: Any) -> bool:
-        """Return whether `value` may become one: nothing in it is against it."""
+        """Return True if `value` may become one: nothing in it is against it."""
         kind = json_type(value)
         if kind != self.kind or not isinstance(value, dict):
             return kind == self.kind
@@ -93,7 +93,7 @@ class Node:
         return None
 
     def takes_null(self) -> bool:
-        """Return whether null on the wire is a value of it. It asks no shapes: a node may contain itself."""
+        """Return True if null on the wire is a value of it. It asks no shapes: a node may contain itself."""
         return False
 
     def inner(self) -> Iterator[Node]:
@@ -360,7 +360,7 @@ class Tuple(Node):
 
 
 def is_among(value: Any, values: frozenset[Any]) -> bool:
-    """Return whether a value is one of a few; on the wire these are no objects or lists, however large one is."""
+    """Return True if a value is one of a few; on the wire these are no objects or lists, however large one is."""
     return not isinstance(value, dict | list) and canonical(value) in values
 
 

@@ -85,7 +85,7 @@ def decoded(text: str, *, at_once: bool = False) -> tuple[Any, bool]:
 
 
 def is_writable(value: Any) -> bool:
-    """Return whether it can be written as JSON again: half of a surrogate pair cannot, nor can a number without end."""
+    """Return True if it can be written as JSON again: half of a surrogate pair cannot, nor can a number without end."""
     try:
         msgspec.json.encode(value)
     except (ValueError, TypeError, OverflowError, RecursionError):

@@ -78,7 +78,7 @@ def matches(pattern: str, name: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def is_small(pattern: str) -> bool:
-    """Return whether a small program does; that it can be run at all is told when it is made."""
+    """Return True if a small program does; that it can be run at all is told when it is made."""
     return (len(pattern) <= MAX_UNMEASURED and not COUNT.search(pattern)) or runs(pattern, SMALL) is not None
 
 
@@ -198,7 +198,7 @@ def refusal(where: str, what: str, remedy: str) -> SchemaError:
 
 
 def is_anchored(pattern: str) -> bool:
-    """Return whether a match can only begin at the beginning: `^` stands there, and no other alternative beside it."""
+    """Return True if a match can only begin at the beginning: `^` stands there, and no other alternative beside it."""
     plain = re.sub(r"\\.|\[(?:\\.|[^\]\\])*\]", "", pattern)
     depth, outside = 0, ""
     for char in plain:

@@ -44,7 +44,7 @@ def written_out(source: Source) -> dict[str, Any]:
 
 
 def has_strange(here: dict[str, Any]) -> bool:
-    """Return whether a reference is no URI: what generates schemas from generic types writes `Page<User>` as it is."""
+    """Return True if a reference is no URI: what generates schemas from generic types writes `Page<User>` as it is."""
     return any(isinstance(here.get(word), str) and not (here[word] and URI.fullmatch(here[word])) for word in REFERRING)
 
 

@@ -60,7 +60,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_simple(pattern: str) -> bool:
-    """Return whether a pattern is one for constrained decoding: no look-around, no reference back, no Unicode classes."""
+    """Return True if a pattern is one for constrained decoding: no look-around, no reference back, no Unicode classes."""
     return not re.search(r"\(\?(?!:)|\\[1-9kpPbBuc]", pattern)
 
 

@@ -75,7 +75,7 @@ class Validator:
             APART.check(self._encoded, value, literal=self._literal)
 
     def fits(self, value: Any) -> bool:
-        """Return whether it fits, without a limit to the work. Raises `InvalidOutput` for what is no value of JSON."""
+        """Return True if it fits, without a limit to the work. Raises `InvalidOutput` for what is no value of JSON."""
         try:
             return self._compiled.is_valid(value)
         except ValueError as error:  # a number that JSON does not have, a key that is no text
@@ -175,7 +175,7 @@ def misfits(error: jsonschema_rs.ValidationError, whole: Any = None, depth: int 
 
 
 def has_empty_key(value: Any) -> bool:
-    """Return whether an object somewhere in `value` has the empty text as a key."""
+    """Return True if an object somewhere in `value` has the empty text as a key."""
     waiting = [value]
     while waiting:
         here = waiting.pop()
@@ -214,7 +214,7 @@ def with_empty_keys(path: list[str | int], whole: Any, instance: Any) -> list[st
 
 
 def is_other_sort(inner: jsonschema_rs.ValidationError, outer: jsonschema_rs.ValidationError) -> bool:
-    """Return whether an alternative is plainly not the one meant: it wants another type, or another tag."""
+    """Return True if an alternative is plainly not the one meant: it wants another type, or another tag."""
     at = len(list(inner.instance_path)) - len(list(outer.instance_path))
     return (inner.kind.name == "type" and at == 0) or (inner.kind.name in ("const", "enum") and at <= 1)
 

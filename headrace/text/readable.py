@@ -26,7 +26,7 @@ def checked_encode(value: Any, type: Any) -> bytes:
 
 
 def is_json(text: str | bytes) -> bool:
-    """Return whether all of it is one JSON value."""
+    """Return True if all of it is one JSON value."""
     try:
         msgspec.json.decode(text)
     except (ValueError, RecursionError):

@@ -93,7 +93,7 @@ def scrubbed(value: Any, *, depth: int = MAX_DEPTH, words: bool = True) -> Any:
 
 
 def holds_secret(value: Any) -> bool:
-    """Return whether a credential, not a word, stands anywhere in a value of JSON: one look at its text."""
+    """Return True if a credential, not a word, stands anywhere in a value of JSON: one look at its text."""
     try:
         text = msgspec.json.encode(value)
     except (ValueError, TypeError, OverflowError, RecursionError):
@@ -102,7 +102,7 @@ def holds_secret(value: Any) -> bool:
 
 
 def is_in(text: bytes) -> bool:
-    """Return whether a credential, not a word, stands in a JSON text."""
+    """Return True if a credential, not a word, stands in a JSON text."""
     return any(secret.encode() in text or written(secret) in text for secret in secrets(words=False))
 
 

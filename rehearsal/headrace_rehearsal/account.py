@@ -157,7 +157,7 @@ def read(path: Path | str) -> list[AccountedCall]:
 
 
 def paid(call: AccountedCall) -> bool:
-    """Return whether a provider would charge for `call`: it was received, and not answered with an error status.
+    """Return True if a provider would charge for `call`: it was received, and not answered with an error status.
 
     One that was never answered counts: the client left, or the connection broke, but the tokens were made.
     """

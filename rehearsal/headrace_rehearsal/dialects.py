@@ -33,7 +33,7 @@ class OpenAIDialect:
         """Raise `RefusedRequest` for what the provider would refuse."""
 
     def thinks(self, body: dict[str, Any]) -> bool:
-        """Return whether the answer comes with reasoning."""
+        """Return True if the answer comes with reasoning."""
         return False
 
     def thought(self, text: str) -> dict[str, Any]:

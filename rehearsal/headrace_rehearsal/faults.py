@@ -175,7 +175,7 @@ def listed(kinds: str | list[str]) -> list[str]:
 
 
 def is_type(value: Any, name: str) -> bool:
-    """Return whether `value` is of the JSON Schema type `name`."""
+    """Return True if `value` is of the JSON Schema type `name`."""
     if isinstance(value, bool):
         return name == "boolean"
     if isinstance(value, (int, float)):
@@ -184,7 +184,7 @@ def is_type(value: Any, name: str) -> bool:
 
 
 def searches(pattern: str, text: str) -> bool:
-    """Return whether `pattern` is found in `text`; one that Python cannot read is taken as found."""
+    """Return True if `pattern` is found in `text`; one that Python cannot read is taken as found."""
     try:
         return re.search(pattern, text) is not None
     except (re.error, OverflowError, RecursionError):
@@ -263,7 +263,7 @@ class Schema:
                     yield from self.combine(merged, choices[1:], refs + more, active + more)
 
     def holds(self, value: Any, schema: Any) -> bool:
-        """Return whether `value` is valid under `schema`."""
+        """Return True if `value` is valid under `schema`."""
         if not isinstance(schema, dict):
             return schema is not False
         holds = self.holds

@@ -79,5 +79,5 @@ class Damage:
 
 
 def is_own_fault(error: BaseException) -> bool:
-    """Return whether a record is to blame for what a command raised: the server is there, and would answer the same again."""
+    """Return True if a record is to blame for what a command raised: the server is there, and would answer the same again."""
     return isinstance(error, Damaged) or is_damage(error)

@@ -77,7 +77,7 @@ class Callers:
 
 
 def is_ours(name: str | None, local_address: str | None) -> bool:
-    """Return whether a host's name is one that no foreign page can have, for a connection that came to `local_address`."""
+    """Return True if no page of another site can have this host name, for a connection that came to `local_address`."""
     if not name:
         return False
     over_loopback = local_address is None or is_loopback(local_address)
@@ -91,7 +91,7 @@ def is_ours(name: str | None, local_address: str | None) -> bool:
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether an IP address is this machine's alone, also one of IPv4 in the clothes of IPv6."""
+    """Return True if an IP address is a loopback address, also an IPv4 one mapped to IPv6."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -90,7 +90,7 @@ class Connection(asyncio.Protocol):
         super().connection_lost(exc)
 
     def check_leaving(self, now: float, limits: Limits) -> bool:
-        """Return whether it is being closed; it is cut when that takes too long."""
+        """Return True if it is being closed; it is cut when that takes too long."""
         if not self.transport.is_closing():
             return False
         if self._leaves_until is None:

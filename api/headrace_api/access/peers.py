@@ -20,7 +20,7 @@ OWNER_AT = HEADER.size + 4 + IDENTITY.size + len(ANY_SOCKET) + 12
 
 
 def is_another_users(peer: Any, local: Any) -> bool:
-    """Return whether the socket at `peer`, connected to ours at `local`, is of another user than this one or root. False where
+    """Return True if the socket at `peer`, connected to ours at `local`, is of another user than this one or root. False where
     the kernel does not say."""
     owner = owner_of(peer, local)
     if owner is None:

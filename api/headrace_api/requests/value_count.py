@@ -8,7 +8,7 @@ OPENING = (b",", b"[", b"{")
 
 
 def too_many_nodes(raw: bytes, most: int = MAX_NODES) -> bool:
-    """Return whether a JSON text has more than `most` values. What texts contain does not count. One pass, and mostly none: a
+    """Return True if a JSON text has more than `most` values. What texts contain does not count. One pass, and mostly none: a
     body with fewer bytes, or fewer commas and brackets in all, is not looked at more closely."""
     if len(raw) <= most or sum(map(raw.count, OPENING)) < most:
         return False

@@ -45,7 +45,7 @@ class Cursor(NamedTuple):
         return Cursor(EventId.parse(form[2]), None if form[3] is None else int(form[3]))
 
     def passed(self, id: EventId, part: int) -> bool:
-        """Return whether the viewer has seen that frame."""
+        """Return True if the viewer has seen that frame."""
         if self.at == "now" or id != self.at:
             return self.at != "now" and id < self.at
         return self.part is None or part <= self.part
