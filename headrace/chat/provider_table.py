@@ -41,7 +41,7 @@ PROXY_HEADERS = frozenset({"helicone-auth", "cf-aig-authorization"})
 """Headers of proxies in front of a provider: Helicone's and Cloudflare's gateways."""
 
 OF_OTHERS: dict[str, Any] = {"history_beyond_openai": True, "reasoning_history": None}
-"""Row of an OpenAI-compatible server of which nothing else is known: the fields of its answers are sent back to it."""
+"""Fields of the row of any OpenAI-compatible server: the fields of its answers are sent back to it unchanged."""
 
 StructuredOutput = Literal["response_format", "structured_outputs", "guided_json"]
 Dialect = Literal["openai", "vllm", "openrouter"]
@@ -91,7 +91,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return (given or self.base_url or "").rstrip("/") or None
 
     def given(self, environ: Mapping[str, str]) -> bool:
-        """Return True if `environ` speaks of it: a default address alone does not mean that anybody is there."""
+        """Return True if `environ` configures this provider: a default address alone does not mean that a server is there."""
         return any(environ.get(name) for name in (self.base_url_variable, self.key_variable) if name)
 
     def key(self, environ: Mapping[str, str]) -> str | None:
@@ -278,8 +278,8 @@ def is_openai_vendor(model_id: str) -> bool:
 
 
 def checked_headers(headers: Mapping[str, Any] | None, provider: Provider | None = None) -> dict[str, str]:
-    """Return the caller's own headers; of a `provider` that is not known here, what any of the built-in ones takes.
-    Raises `InputError` for one that is not allowed: framing, and the credential of the provider, are not theirs."""
+    """Validate the caller's own headers; for a `provider` that is not known here, those that any built-in one takes are
+    allowed. Raises `InputError` for a reserved header: framing, and the provider's credential."""
     rows = PROVIDERS.values() if provider is None else (provider,)
     for name, value in (headers or {}).items():
         if not isinstance(name, str) or not isinstance(value, str) or not value.isprintable() or not value.isascii():

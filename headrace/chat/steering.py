@@ -51,7 +51,7 @@ FAMILIES = (
     ),
     (re.compile(r"^(userconfig|routersettings|modellist)"), ADDRESS),
 )
-"""Prefixes of reserved names, normalized: proxies add further ones."""
+"""Patterns of further reserved names, matched against the normalized name: proxies keep adding some."""
 MAX_NAME_CHARS = 64
 
 

@@ -1,7 +1,7 @@
-"""The producer's side: submit a job, open a batch, watch either, fetch what came of it.
+"""The producer's client: submit a job, open a batch, watch either, fetch the results.
 
-`AsyncHeadrace` does it; `Headrace` (`sync_client`) is the same on a loop of its own. Jobs are made in `headrace.jobs.build`,
-templates of batches in `headrace.batches.build`, both without I/O.
+`AsyncHeadrace` is it; `Headrace` (`sync_client`) is the same on an event loop of its own. Jobs are built in
+`headrace.jobs.build`, templates of batches in `headrace.batches.build`, both without I/O.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ GROUP = 500
 class AsyncHeadrace(OneLoop):
     """A connection to the service, for one event loop. Use it in an `async with`, or `close()` it.
 
-    It finds the service as the command line does: `url`, else `HEADRACE_REDIS_URL`, else the nearest `.headrace` folder.
-    Every method raises `Unreachable` when nothing answers there.
+    The address is `url`, else `HEADRACE_REDIS_URL`, else that of the nearest `.headrace` folder. Every method raises
+    `Unreachable` when Redis does not answer there.
     """
 
     tenant = TENANT
@@ -149,8 +149,8 @@ class AsyncHeadrace(OneLoop):
         job_id: str | None = None,
         asker: Asker | None = None,
     ) -> str:
-        """Submit a job that was made already, as `submit` does; return its id: `job_id`, unless what it asks is a job
-        already (by its key, or because an `asker` asks again)."""
+        """Submit a built job; return its id: `job_id`, or that of an existing job with its idempotency key, or of the one
+        whose answer an `asker` who retries has not received."""
         job_id, body = job_id or new_id("job"), encoded(job)
         async with self.talking():
             await self.check_model(job.model)
@@ -198,10 +198,10 @@ class AsyncHeadrace(OneLoop):
     async def submit_many(
         self, model: str, conversations: Iterable[Messages], *, schema: Any = None, **words: Unpack[JobWords]
     ) -> list[AsyncJobHandle[Any]]:
-        """Submit many jobs that share everything but their messages; records and hints travel in groups.
+        """Submit many jobs that share everything but their messages; records and hints are written in pipelined groups.
 
-        All conversations are checked before the first is enqueued. From some thousands on, `extract` is the better way: it
-        keeps no record for each in Redis.
+        All conversations are validated before the first is enqueued. From some thousands on, prefer `extract`: it keeps no
+        record per item in Redis.
         """
         ttl, timeout = ttl_ms(words.pop("ttl_s", None)), timeout_ms(words.pop("timeout_s", None))
         checked_items(conversations, "conversations:", "texts or conversations (`submit` takes a single one)")
@@ -271,9 +271,9 @@ class AsyncHeadrace(OneLoop):
         window_s: float = WINDOW_S,
         progress: Callable[[int], None] | None = None,
     ) -> str:
-        """Commit `items` and open a batch over them; returns its id. Raises what `items` raises; then nothing is enqueued.
+        """Commit `items` and open a batch over them; return its id. Raises what `items` raises; then nothing is enqueued.
 
-        `progress` is told, every thousand items, how many there are so far.
+        `progress` is called with the number of items so far, every thousand items.
         """
         async with self.talking():
             await self.check_model(template.model)
@@ -304,7 +304,7 @@ class AsyncHeadrace(OneLoop):
             return await records.batches(self.ledger, TENANT, limit=checked_count("limit", limit))
 
     async def cancel(self, subject_id: str) -> str:
-        """Cancel a job or a batch, and return its state now. Idempotent before its end; raises `Finished` after it."""
+        """Cancel a job or a batch, and return its new state. Idempotent before its end; raises `Finished` after it."""
         async with self.talking():
             if subject_id.startswith("batch_"):
                 subject_id = await records.latest(self.ledger, subject_id)
@@ -347,7 +347,7 @@ class AsyncHeadrace(OneLoop):
         return lambda: closed_lines(store, record, refused, which)
 
     async def lines_of(self, batch_id: str) -> ResultLines:
-        """Return the output lines of a batch, readable while it runs."""
+        """Return a reader of the batch's output lines; it can be read while the batch runs."""
         return ResultLines(self.ledger, self.reader, await self.store(), batch_id)
 
     async def store(self) -> FileStore:
@@ -383,7 +383,7 @@ class AsyncHeadrace(OneLoop):
 
     @asynccontextmanager
     async def talking(self) -> AsyncIterator[None]:
-        """Raise every connection error of the block as `Unreachable`."""
+        """Convert every connection error of the block to `Unreachable`."""
         try:
             yield
         except (RedisError, ConnectionError, TimeoutError) as error:

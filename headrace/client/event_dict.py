@@ -1,4 +1,4 @@
-"""Events as a client gives them out."""
+"""Events as the client yields them: dicts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The request for one completion: `Job`.
 
-A job's body is `Job` as JSON, with `v: 1`. A body of another version is not an error but a rolling deploy: it waits.
+A job's body is `Job` as JSON, with `v: 1`. A body of another version is no error but a rolling deploy: the job is left for
+a newer worker.
 """
 
 from __future__ import annotations

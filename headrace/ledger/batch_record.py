@@ -1,5 +1,5 @@
-"""The record of a batch, its template and the parts of its shards, read by whoever works with them. What people are shown of
-batches is in `records`."""
+"""The record of a batch, its template and the parts of its shards, for the processes that work with it. The summaries that
+users see are in `records`."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class ShardPart(NamedTuple):
 
 @dataclass(frozen=True)
 class BatchRecord:
-    """A batch's record, or some of its `fields`. One is decoded when it is asked for: a damaged one is no matter for those who do
-    not need it. Raises `KeyError` for one that is not there and has no default, `ValueError` for one that cannot be read."""
+    """A batch's record, or some of its `fields`. A field is decoded on access: a damaged one affects only its readers.
+    Raises `KeyError` for one that is missing and has no default, `ValueError` for one that cannot be decoded."""
 
     id: str
     fields: Mapping[str, bytes]
@@ -138,7 +138,7 @@ class BatchRecord:
 
     @property
     def index(self) -> str:
-        """The file that says where its shards begin."""
+        """The file with the index of its shards."""
         return self._text("index")
 
     @property
@@ -199,7 +199,8 @@ async def batch_record(ledger: Ledger, batch_id: str) -> BatchRecord:
 
 
 async def known_batch(ledger: Ledger, batch_id: str) -> BatchRecord:
-    """Return the record of a batch, every field of which is a text. Raises `Unknown`, or `Damaged` for what is no record."""
+    """Return the record of a batch, every field of which is UTF-8. Raises `Unknown`, or `Damaged` for what is no such
+    record."""
     with readable(batch_id):
         record = await batch_record(ledger, batch_id)
     if not record.fields:
@@ -210,8 +211,8 @@ async def known_batch(ledger: Ledger, batch_id: str) -> BatchRecord:
 
 
 async def feeding_record(ledger: Ledger, batch_id: str) -> BatchRecord | None:
-    """Return the fields of a batch that feeding its shards takes (`FEEDING`); None when it is gone. Raises `ValueError`
-    for a field that is no text."""
+    """Return the fields of a batch that feeding its shards reads (`FEEDING`); None when it is gone. Raises `ValueError` for
+    a field that is not UTF-8."""
     values = await ledger.client.hmget(ledger.keys.batch(batch_id), FEEDING)
     fields = {name: value for name, value in zip(FEEDING, values, strict=True) if value is not None}
     _check_texts(fields)
@@ -219,7 +220,7 @@ async def feeding_record(ledger: Ledger, batch_id: str) -> BatchRecord | None:
 
 
 async def batch_field(ledger: Ledger, batch_id: str, name: FieldName) -> str | None:
-    """Return one field of a batch's record; None when it is not there."""
+    """Return one field of a batch's record; None when it is missing."""
     value = await ledger.client.hget(ledger.keys.batch(batch_id), name)
     return None if value is None else value.decode()
 
@@ -238,7 +239,7 @@ async def state_if_refused(ledger: Ledger, batch_id: str) -> str | None:
 
 
 async def follow_up(ledger: Ledger, batch_id: str) -> str | None:
-    """Return the batch that asks again for what was refused of this one, when both are there."""
+    """Return the re-ask batch of this one, if both exist."""
     name = await ledger.client.hget(ledger.keys.batch(batch_id), "reasked_as")
     if not name or not await ledger.client.exists(ledger.keys.batch(name.decode())):
         return None
@@ -268,16 +269,16 @@ async def parts_of_shards(ledger: Ledger, batch_id: str) -> dict[int, str]:
 
 
 async def open_batches(ledger: Ledger, first: int, count: int) -> Sequence[bytes]:
-    """Return the ids of at most `count` open batches, the oldest first, from place `first` on; as they stand in the index."""
+    """Return the ids of at most `count` open batches, the oldest first, from place `first` on: raw entries of the index."""
     return await ledger.client.zrange(ledger.keys.open, first, first + count - 1)
 
 
 async def forget_open_batch(ledger: Ledger, batch_id: str) -> None:
-    """Take a batch that has no record any more out of the index of the open ones."""
+    """Remove a batch without a record from the index of open batches."""
     await ledger.client.zrem(ledger.keys.open, batch_id)
 
 
 def _check_texts(fields: Mapping[str, bytes]) -> None:
-    """Raise `UnicodeDecodeError` for a field that is no text."""
+    """Raise `UnicodeDecodeError` for a field that is not UTF-8."""
     for value in fields.values():
         value.decode()

@@ -10,15 +10,15 @@ from headrace.ledger.script import Ledger, fields
 from headrace.ledger.shard_range import ShardRange
 
 LEASE_MS = 16_000
-"""Milliseconds that a lease lasts: so long a silent process keeps its records. One second over the promise, because a
-cut may fall just before a beat."""
+"""Milliseconds that a lease lasts without a heartbeat. One second over the promise, because a cut may fall just before a
+beat."""
 
 
 class Claimed(msgspec.Struct, frozen=True):
-    """An attempt: `epoch` fences every later write of it, `record` holds the record's fields as they were stored.
+    """An attempt: `epoch` is the fencing token of all its writes, `record` holds the record's fields as they were stored.
 
-    A field is decoded when it is asked for: a damaged one must fail this record alone. Raises `KeyError` for one that is not
-    there and has no default, `ValueError` for one that cannot be read.
+    A field is decoded on access: a damaged one must fail this record alone. Raises `KeyError` for one that is missing and
+    has no default, `ValueError` for one that cannot be decoded.
     """
 
     record_id: str
@@ -41,13 +41,13 @@ class Claimed(msgspec.Struct, frozen=True):
 
     @property
     def is_cancelled(self) -> bool:
-        """Return True if it was cancelled while its last attempt was on its way out."""
+        """Return True if it was cancelled while its last attempt was ending."""
         return "cancel" in self.record
 
     @property
     def left_ms(self) -> int | None:
-        """Time to its deadline when it was claimed, by the server's clock; None without a deadline. It takes a claim with the
-        lease `LEASE_MS`."""
+        """Milliseconds to its deadline when it was claimed, by the server's clock; None without a deadline. Only of a claim
+        with the lease `LEASE_MS`."""
         if "expires" not in self.record:
             return None
         return self.integer("expires") - self.integer("lease") + LEASE_MS
@@ -94,11 +94,11 @@ class Claimed(msgspec.Struct, frozen=True):
 async def claim(
     ledger: Ledger, record_id: str, *, token: str, owner: str, queue: str, lease_ms: int = LEASE_MS
 ) -> Claimed:
-    """Begin an attempt at a job, a shard or a join that is queued on `queue`.
+    """Begin an attempt at a job, a shard or a join that is queued on `queue`. Returns its lease and epoch (the fencing
+    token).
 
-    Sending the same `token` again returns the same attempt. Raises `Busy` while another attempt's lease runs (or the
-    record waits elsewhere), `Finished`, `Cancelled`, `Dead` or `Unknown` when there is nothing to do, `Paused` when its
-    batch is.
+    Idempotent: the same `token` returns the same attempt. Raises `Busy` while another attempt's lease runs (or the record
+    waits elsewhere), `Finished`, `Cancelled`, `Dead` or `Unknown` when there is nothing to do, `Paused` when its batch is.
     """
     keys = ledger.keys
     batch_id = batch_of(record_id)

@@ -1,4 +1,4 @@
-"""The reads of `headrace doctor`, over a (sync) redis client that tries once. It changes nothing."""
+"""The reads of `headrace doctor`, over a (sync) redis client without retries. Read-only."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from headrace.ledger.store_name import FIELD, StoreName, parse_store
 
 
 class Rejections(msgspec.Struct, frozen=True):
-    """The things that were set aside, counted in words (`2 messages, 1 record`; empty for nothing), and how many of
-    these are `kept`."""
+    """The things that were set aside, counted in words (`2 messages, 1 record`; empty for none), and how many of them are
+    `kept`."""
 
     text: str
     kept: int
 
 
 class Inspection:
-    """The ledger under one namespace, looked at from outside. Every method raises what the client raises."""
+    """Reads of the ledger under one namespace. Every method raises what the client raises."""
 
     def __init__(self, client: Any, namespace: str):
         self._client = client
@@ -39,6 +39,7 @@ class Inspection:
         return live(stored, self._client.time()[0] * 1000)
 
     def rejections(self) -> Rejections:
-        """Return the things that were set aside. What is kept is asked for only when there is something."""
+        """Return the number of things that were set aside, and of those that are kept; the latter is read only when there
+        are any."""
         text = counted(self._client.hgetall(self.keys.rejections))
         return Rejections(text, self._client.llen(self.keys.rejected) if text else 0)

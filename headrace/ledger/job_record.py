@@ -1,8 +1,8 @@
-"""The record of a job, read by whoever works with it: one function for each question, decoded here. What people are shown of
-jobs is in `records`.
+"""The record of a job, for the processes that work with it: one function per question, decoded here. The summaries that
+users see are in `records`.
 
-Where nothing else is said, a function raises `ValueError` for a field that is no number or no text, and what Redis answers
-for a key that is no hash.
+Where nothing else is said, a function raises `ValueError` for a field that is no number or not UTF-8, and Redis's error for
+a key that is no hash.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ async def job_result(ledger: Ledger, job_id: str) -> bytes | None:
 
 
 async def stands_since(ledger: Ledger, job_id: str) -> tuple[JobState, int] | None:
-    """Return the state of a job that waits for a worker or is with one, and since when that is so: a queued one since
-    it came, a running one since its lease ended (ms; in the future while it beats). None in any other state."""
+    """Return `(state, since)` of a job that is queued or running: since when it waits, or since its lease ended (ms; in the
+    future while its worker beats). None in any other state."""
     state, created, lease = await ledger.client.hmget(ledger.keys.job(job_id), ["state", "created", "lease"])
     since = {b"queued": created, b"running": lease}.get(state)
     return None if since is None else (JobState(state.decode()), int(since))

@@ -1,4 +1,4 @@
-"""Every key of the ledger, declared once. All carry the one tag `{namespace}`: every script stays in one slot."""
+"""Every key of the ledger, declared once. All have the hash tag `{namespace}`: every script runs in one cluster slot."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class KeyKind(NamedTuple):
-    """One kind of key: its pattern under the tag, its Redis type, how long it lives, and which moves write it."""
+    """One kind of key: its pattern under the tag, its Redis type, its lifetime, and the moves that write it."""
 
     pattern: str
     type: str
@@ -51,7 +51,7 @@ KINDS = (
 
 
 def permanent(key: str) -> bool:
-    """Return True if `key` (with its tag) may stay without a lifetime. An undeclared key may not."""
+    """Return True if `key` (with its tag) may exist without a TTL. An undeclared key may not."""
     name = key.partition("}:")[2]
     return any(
         "permanent" in kind.lifetime and re.fullmatch(re.sub(r"<\w+>", r"[^:]+", kind.pattern), name) for kind in KINDS

@@ -1,4 +1,5 @@
-"""Reject: what came and cannot be worked with is set aside and counted, so that nothing waits behind it."""
+"""Reject: messages and records that cannot be processed are set aside (a dead-letter list) and counted, so that they block
+nothing."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ NOUNS = {"message": "message", "record": "record", "name": "name"}
 
 
 class Rejected(msgspec.Struct, frozen=True):
-    """One thing that was set aside: when, its kind, where it was met, why, and what it was (at most `MAX_BYTES`; it may hold
-    a prompt: not for a log)."""
+    """One thing that was set aside: the time, its kind, where it was met, the reason, and its data (at most `MAX_BYTES`; it
+    may hold a prompt: not for a log)."""
 
     at_ms: int
     kind: str
@@ -27,7 +28,7 @@ class Rejected(msgspec.Struct, frozen=True):
 
 
 async def reject(ledger: Ledger, kind: str, data: bytes, *, where: str, why: str) -> None:
-    """Set `data` aside: a `kind` of `NOUNS` that was met at `where` (a queue, an index: one word). `why` never quotes it."""
+    """Set `data` aside: a `kind` of `NOUNS`, met at `where` (a queue, an index: one word). `why` must not quote it."""
     keys = ledger.keys
     await ledger.run(
         "reject",

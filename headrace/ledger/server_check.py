@@ -9,9 +9,10 @@ if TYPE_CHECKING:
 
 
 def problems_of(config: dict[str, Any]) -> list[str]:
-    """Return what stands against a server with this configuration (`CONFIG GET`), each with its remedy; empty when nothing does.
+    """Return the problems of a server with this configuration (`CONFIG GET`), each with its remedy; empty when there is
+    none.
 
-    A value that the server does not tell (managed ones forbid the command) is not held against it.
+    A value that the server does not tell (managed ones forbid the command) is no problem.
     """
     found = []
     policy = config.get("maxmemory-policy", "noeviction")

@@ -6,7 +6,7 @@ import msgspec
 
 
 class ShardRange(msgspec.Struct, frozen=True):
-    """Consecutive items: the first one's line (from 0), how many, and where their bytes lie in the input file."""
+    """Consecutive items: the first one's line (from 0), their number, and the offset of their bytes in the input file."""
 
     line: int
     count: int
