@@ -101,7 +101,7 @@ def checked_origin(given: str) -> str:
 
 
 def make_gateway(settings: Settings, origins: list[str], *, on_loopback: bool) -> Gateway:
-    """Open to callers without a token where the settings say so; where they say nothing, on loopback."""
+    """Return the gateway: open to callers without a token where the settings say so; where they say nothing, on loopback."""
     is_implicit = settings.gateway_open is None and on_loopback
     is_open = is_implicit or bool(settings.gateway_open)
     own = [settings.gateway_url] if settings.gateway_url else []

@@ -1,4 +1,4 @@
-"""The ASGI application: the routes, and what they share."""
+"""The ASGI application: routes and middleware."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Authorization: stream tokens, and openness to callers without one.
+"""Authorization: stream tokens, and access without one.
 
-A token is `hr1.<claims>.<mac>`, both parts base64url, the mac HMAC-SHA256 over `hr1.<claims>`. It is checked when a
-connection is made; the connection may outlive it. Users' API keys are not here yet: a caller without a token is let in where
-the gateway is open, which it is on loopback unless told otherwise. Which callers are no pages of other sites, and which come
-through a proxy, is `callers`.
+A token is `hr1.<claims>.<mac>`, both parts base64url, the mac HMAC-SHA256 over `hr1.<claims>`. It is verified when a
+connection is made; the connection may outlive it. There are no API keys of users yet: a caller without a token is
+authorized where the gateway is open, which is the default on loopback. Cross-site pages and proxies are checked in
+`callers`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ EXPIRED = "the token has expired; get a fresh one"
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """The grant of a token: `scope` on `job` (`*` for all) until `exp`, seconds since 1970; a connection that was made with it
-    may last `max_stream` seconds. `sub` says for whom it was made."""
+    """The claims of a token: `scope` on `job` (`*` for all) until `exp`, seconds since 1970; a connection that was made
+    with it may last `max_stream` seconds. `sub` is the subject it was issued to."""
 
     job: str
     scope: list[str]
@@ -40,7 +40,7 @@ class Claims(msgspec.Struct, frozen=True):
 
 
 class Denied(Exception):
-    """Not allowed. `missing` says that a fresh token would help (401, 4401), else it would not (403, 4403)."""
+    """The caller is not authorized. `missing`: a fresh token would help (401, 4401), else it would not (403, 4403)."""
 
     def __init__(self, message: str, *, missing: bool):
         super().__init__(message)
@@ -48,7 +48,7 @@ class Denied(Exception):
 
 
 class Gate:
-    """Signs and checks tokens with `secret`. `is_open`: callers without one are let in."""
+    """Signs and verifies tokens with `secret`. `is_open`: callers without one are authorized."""
 
     def __init__(self, secret: bytes, *, is_open: bool):
         self._secret = secret
@@ -74,9 +74,9 @@ class Gate:
         return any((claims := self._signed(token)) is not None and claims.exp >= now for token in tokens)
 
     def check(self, tokens: Iterable[str], job: str, scope: str) -> float | None:
-        """Return True if one of `tokens` allows `scope` on `job`, whatever the others are; none at all is enough where the
-        gateway is open. Returns how many seconds a connection may last, None without an end. Raises `Denied` with the reason
-        of the token that came closest; that a fresh one would not help is said where all are good ones for something else."""
+        """Authorize `scope` on `job` if one of `tokens` allows it, or if there is none and the gateway is open. Returns the
+        seconds that a connection may last, None for no end. Raises `Denied` for the token that came closest; if all are
+        valid for something else, it says that a fresh one would not help."""
         offered = [self._signed(token) for token in tokens]
         if not offered:
             if self.is_open:

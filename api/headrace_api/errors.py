@@ -1,4 +1,4 @@
-"""Failures as a caller is told of them: OpenAI's error object on every route, `{"error": {message, type, param, code}}`."""
+"""Errors as clients get them: OpenAI's error object on every route, `{"error": {message, type, param, code}}`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
 
 
 class Problem(Exception):
-    """An answer that is an error, with the status it is sent with."""
+    """An error response: OpenAI's error object with its HTTP status."""
 
     def __init__(self, status: int, code: str, message: str, *, param: str | None = None, headers: Any = None):
         super().__init__(message)
@@ -63,7 +63,7 @@ class Problem(Exception):
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return `error` as an answer. What nobody foresaw is a 500 that says nothing of its inside."""
+    """Return the error response to `error`. An unexpected exception is a 500 without details."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, Denied):

@@ -1,4 +1,4 @@
-"""The middleware that every request passes first and every answer last, whichever route it is for, also where there is none."""
+"""The outermost middleware: every request passes it first and every answer last, also for unknown routes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEFAULTS = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"x-content-type-options", b"nosniff"),
 )
-"""Headers of every answer that does not say otherwise itself."""
+"""Headers of every answer that does not set them itself."""
 FORBIDDEN_CODE = 4403
 
 

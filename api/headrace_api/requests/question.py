@@ -1,4 +1,4 @@
-"""A question asked over a connection: its job submitted, its answer waited for, and what became of its client told."""
+"""A synchronous request: submit its job, wait for the answer, and record if it reached the client."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class Question:
-    """One request, from its submission to the last byte of its answer. Once it is over, `over` has to be called."""
+    """One request, from its submission to the last byte of its answer. `over` has to be called at the end."""
 
     def __init__(self, gateway: Gateway, request: Request[Any, Any, Any], asked: Asked, raw: bytes):
         self._gateway = gateway
@@ -35,15 +35,16 @@ class Question:
         self._submission: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def submitted(self) -> str:
-        """Submit the job and return its id. Raises `Problem` when the client leaves first, or the gateway has to go."""
+        """Submit the job and return its id. Raises `Problem` when the client disconnects first, or the gateway drains."""
         return await self._while_there(self._submit())
 
     async def answered(self) -> tuple[str, Outcome]:
-        """Return the id of its job, and how that ended. Raises as `submitted` does, and `Expired`."""
+        """Return the job's id and outcome. Raises as `submitted` does, and `Expired`."""
         return await self._while_there(self._answer())
 
     def over(self, *, sent: bool) -> None:
-        """Record the end of the wait: the answer is on its way, or was `sent` to nobody and is for the client's retry."""
+        """Record the end of the request: its answer is being sent, or was not `sent` to anybody and is kept for the
+        client's retry."""
         if self._asker is None or self._submission.cancelled():
             return
         if sent:

@@ -1,7 +1,7 @@
-"""`POST /v1/ag-ui`: AG-UI's way to run an agent. The same run posted again joins the job that it started.
+"""`POST /v1/ag-ui`: run an agent by AG-UI's protocol. The same run posted again joins its job.
 
-The model comes as `forwardedProps.model`, or as `?model=`. A request with `Last-Event-ID` never starts anything: the id names
-the job. Without one, thread and run together are the idempotency key.
+The model is `forwardedProps.model`, or `?model=`. A request with `Last-Event-ID` never starts a job: the id names the job.
+Without one, thread and run together are the idempotency key.
 """
 
 from __future__ import annotations

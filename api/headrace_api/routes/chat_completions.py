@@ -48,7 +48,7 @@ async def complete(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp
 
 
 def body_of(job: str, completion: Completion) -> dict[str, Any]:
-    """Return OpenAI's body, with what a provider says by names of its own where it stood: a client gives it back as it came."""
+    """Return OpenAI's body, with provider-specific fields at their places: a client sends them back unchanged."""
     body: dict[str, Any] = msgspec.json.decode(success_line("", job, completion))["response"]["body"]
     choice, extra = body["choices"][0], completion.extra
     message = extra.get("message", {}) | choice["message"]

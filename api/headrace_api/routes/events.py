@@ -1,4 +1,4 @@
-"""`GET /v1/jobs/{id}/events`: a job's events as server-sent events, from any place on, in any view."""
+"""`GET /v1/jobs/{id}/events`: a job's events as server-sent events, from any cursor, in any view."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from headrace_api.views import Cursor, Subject, View, view_named
 
 
 class AtEnd(Protocol):
-    """Is told whether the whole stream was `sent`."""
+    """Callback with `sent`: True if the whole stream was sent."""
 
     def __call__(self, *, sent: bool) -> None: ...
 
 
 class EventStream:
-    """An ASGI application: one response, written as the frames come. The client's leaving ends it, and nothing else."""
+    """An ASGI application: one response, written as the frames come. A disconnect of the client ends it, and not the job."""
 
     def __init__(
         self, gateway: Gateway, following: StreamSession, headers: dict[str, str], at_end: AtEnd | None = None
@@ -78,7 +78,7 @@ class EventStream:
 
 
 class Nothing:
-    """204: nothing follows, and an EventSource does not come back."""
+    """A 204: nothing follows, and an EventSource does not reconnect."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 204, "headers": []})

@@ -1,4 +1,4 @@
-"""`/v1/jobs`: submit one, look at it, cancel it, try it again, get a fresh token for its stream."""
+"""`/v1/jobs`: submit, show, cancel and retry a job, and issue a stream token."""
 
 from __future__ import annotations
 
@@ -28,9 +28,8 @@ async def submitted(
     job_id: str | None = None,
     asker: Asker | None = None,
 ) -> str:
-    """Submit the job and return its id. `Idempotency-Key`, or the body's own, makes the same request the same job.
-    `timeout_s` is how long it may take where the body does not say. A new job has the id `job_id`; `asker` waits on a
-    connection."""
+    """Submit the job and return its id. The idempotency key is the header's (`Idempotency-Key`), or the body's own.
+    `timeout_s` is the default timeout. A new job has the id `job_id`; `asker` waits on a connection."""
     given = checked_key(key or key_of(request, asked))
     return await gateway.client.submit_job(
         asked.job,
@@ -105,7 +104,7 @@ def outcome_fields(outcome: Outcome | None) -> dict[str, Any]:
 
 @post("/v1/jobs/{job:str}/cancel", status_code=200)
 async def cancel(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> Response[bytes]:
-    """Stop it; a call in flight is closed at once. Twice is no error; after its end it is a 409."""
+    """Cancel it; the connection of a call in flight is closed at once. Idempotent before its end, then a 409."""
     gateway.allow(request, job, CANCEL)
     gateway.record(job)
     async with gateway.client.talking():
@@ -114,7 +113,7 @@ async def cancel(request: Request[Any, Any, Any], job: str, gateway: Gateway) ->
 
 @post("/v1/jobs/{job:str}/retry", status_code=202)
 async def retry(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> Response[bytes]:
-    """Submit it again, when it failed, died or was cancelled: a new job. Asked for twice it is one."""
+    """Submit it again as a new job, when it failed, died or was cancelled. Idempotent."""
     gateway.allow(request, job, SUBMIT)
     gateway.record(job)
     new = await gateway.client.retry_job(job)

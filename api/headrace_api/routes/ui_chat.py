@@ -1,7 +1,7 @@
-"""The AI SDK's routes: `POST /v1/ui/chat` starts the job that answers, `GET /v1/ui/chat/{id}/stream` joins it.
+"""The AI SDK's routes: `POST /v1/ui/chat` starts the job that answers, `GET /v1/ui/chat/{id}/stream` resumes its stream.
 
-The transport's `body` names the model: `new DefaultChatTransport({api: "/v1/ui/chat", body: {model: "openai/gpt-5-mini"}})`.
-Whatever else stands in it is read as OpenAI's chat-completions body.
+The transport's `body` names the model: `new DefaultChatTransport({api: "/v1/ui/chat", body: {model:
+"openai/gpt-5-mini"}})`. Other fields are read as OpenAI's chat-completions body.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def read_chat(body: dict[str, Any], model: str | None) -> Asked:
 
 @get("/v1/ui/chat/{chat_id:str}/stream")
 async def resume(request: Request[Any, Any, Any], chat_id: str, gateway: Gateway) -> ASGIApp:
-    """Resume the answer that is on its way in this chat, from its start; 204 when there is none."""
+    """Stream this chat's current answer from its start; 204 when there is none."""
     gateway.allow(request, EVERY_JOB, READ)
     async with gateway.client.talking():
         job = await chat_job(gateway.client.ledger, TENANT, chat_id)
@@ -104,7 +104,8 @@ def content(parts: list[dict[str, Any]], where: str) -> Any:
 
 
 def assistant(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what the model said, with the calls it made and their results; a step after results is a message of its own."""
+    """Return an assistant's messages: its text, its tool calls and their results; a step after results is a message of its
+    own."""
     talk: list[dict[str, Any]] = []
     said: list[str] = []
     calls, results = [], []

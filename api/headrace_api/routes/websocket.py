@@ -62,7 +62,7 @@ class Closing(Exception):
 
 
 def closing(error: Exception) -> Closing:
-    """Return the code that `error` is told with."""
+    """Return the close code for `error`."""
     codes: tuple[tuple[type[Exception], int], ...] = (
         (InputError, BAD),
         (Unknown, UNKNOWN),
@@ -79,7 +79,7 @@ def closing(error: Exception) -> Closing:
 
 
 class WebSocketConnection:
-    """One WebSocket: a task for each subscription, and one lock, so that each has its turn at the line."""
+    """One WebSocket: a task for each subscription, and one lock for fair writes."""
 
     def __init__(self, gateway: Gateway, socket: WebSocket[Any, Any, Any]):
         self._gateway = gateway
@@ -98,13 +98,13 @@ class WebSocketConnection:
         self._watched_until = asyncio.get_running_loop().time()
 
     def _greet(self) -> None:
-        """Take a place among the streams that may be open: nobody without a token does. Raises `Problem` when there is none."""
+        """Take a stream slot; callers without a token get none. Raises `Problem` when there is none."""
         if not self._greeted:
             self._slot.enter_context(self._gateway.one_stream())
             self._greeted = True
 
     async def run(self) -> None:
-        """Run until the client leaves, or there is a reason to close."""
+        """Serve until the client disconnects, or there is a reason to close."""
         works = (self._listen(), self._beat(), self._drain(), self._lapse())
         tasks = [asyncio.create_task(work) for work in works]
         try:
@@ -152,8 +152,8 @@ class WebSocketConnection:
             await self._obey(order)
 
     async def _lapse(self) -> Closing:
-        """Wait until it is too late for a token, counted from the beginning and whatever was said since, or until nothing has
-        been watched for too long."""
+        """Wait for the deadline of the first token, counted from the start of the connection, or until nothing was
+        subscribed to for too long."""
         if not self._greeted:
             await asyncio.sleep(FIRST_WORD_S)
             if not self._greeted:
@@ -254,7 +254,7 @@ class WebSocketConnection:
         await asyncio.shield(sending)
 
     async def _send_in_pieces(self, message: list[memoryview]) -> None:
-        """Send one message in fragments: a reader that is slow has one of them waiting for it, and the rest is everybody's."""
+        """Send one message in fragments: only one of them is buffered for a slow reader."""
         pieces = [part[at : at + PIECE_BYTES] for part in message for at in range(0, len(part), PIECE_BYTES)]
         async with self._line:
             for number, piece in enumerate(pieces):
@@ -287,7 +287,7 @@ class WebSocketConnection:
         await self._send([notice(SubscriptionClosed(code, message[:500]), masked(job)[:64])])
 
     async def _beat(self) -> None:
-        """Send a frame whenever there was none for a while: a browser does not see pings."""
+        """Send a heartbeat frame after a silence: browsers do not see pings."""
         while True:
             self._said.clear()
             try:
@@ -311,7 +311,7 @@ def notice(what: Notice, job: str | None = None) -> bytes:
 
 
 def parts(job: str, view: type[View], frame: Frame) -> list[memoryview]:
-    """Return the same as `wrapped`, without a copy where it can be helped."""
+    """Return the same frame as `wrapped`, without copies where possible."""
     if not view.verbatim and frame.id is not None:
         return [memoryview(wrapped(job, view, frame))]
     head = {"v": 1, "job": job} | ({"id": frame.id} if frame.id is not None else {})

@@ -1,7 +1,7 @@
-"""Views: an event log as a client's wire format. Each is a pure fold: fed from an attempt's start, it always says the same,
-so a viewer that comes back is given what follows the last frame it saw.
+"""Views: an event log in a client's wire format. Each is a pure reducer: fed from an attempt's start, it always returns the
+same frames, so that a viewer can resume after the last frame it saw.
 
-`native` is the log itself; `openai`, `ui-message-stream` and `ag-ui` are for clients that exist.
+`native` is the log itself; `openai`, `ui-message-stream` and `ag-ui` are for existing clients.
 """
 
 from __future__ import annotations

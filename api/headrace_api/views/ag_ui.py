@@ -1,4 +1,4 @@
-"""AG-UI events. A frame's id names the job too, for the format resumes by posting the same request again."""
+"""AG-UI events. A frame's id names the job too, because a client resumes by posting the same request again."""
 
 from __future__ import annotations
 

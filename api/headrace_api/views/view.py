@@ -1,4 +1,4 @@
-"""The parts of views: frames, their ids, cursors, and what every view has in common."""
+"""Views: frames, their ids, cursors, and the base class."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ SUB_ID = re.compile(r"(?:(job_[a-z2-7]{26}):)?([0-9]{1,15}-[0-9]{1,15})(?:\.([0-
 
 
 class Frame(NamedTuple):
-    """One thing that is sent. `data` is one line of text, JSON nearly always; `id` is None for what is not in the log."""
+    """One unit of a stream. `data` is one line of text, nearly always JSON; `id` is None for frames that are not in the log."""
 
     id: str | None
     data: bytes
 
 
 class Cursor(NamedTuple):
-    """After which frame to go on: the `part`-th (from 0) of the event `at`; None means after all of that event."""
+    """The position to resume after: the `part`-th frame (from 0) of the event `at`; None: all of its frames."""
 
     at: EventId | Literal["now"] = START
     part: int | None = None
 
     @staticmethod
     def parse(text: str | None, job: str) -> Cursor:
-        """Parse a `Last-Event-ID` or an `after`: what `parse_cursor` takes, `<e>-<s>.<k>`, each with `<job>:` before
-        it.
+        """Parse a `Last-Event-ID` or an `after`: the texts of `parse_cursor`, and `<e>-<s>.<k>`, each optionally after
+        `<job>:`.
 
         Raises `InputError` for anything else, and for the id of another job.
         """
@@ -52,7 +52,7 @@ class Cursor(NamedTuple):
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """The facts of a job that a view knows beside its events. `options` are those of the request that asked for the view."""
+    """The metadata of a job that a view needs beside its events. `options` are those of the request for the view."""
 
     job: str
     model: str = ""
@@ -62,11 +62,14 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class View:
-    """`add` takes the events of a job from an attempt's start on, and returns what each one becomes; `closed` is set after
-    which nothing more is to be sent. `resumable`: a viewer may be given frames after a cursor, instead of all of them.
-    `holds`: where a schema was lowered, the text that comes is held back, and the answer said at the end. `verbatim`: its frames
-    are the stored events, byte for byte and under their own ids, so nothing is decoded and `add` is not asked.
-    `knows_notices`: its clients know the frames of the gateway's own (`streaming/notices.py`)."""
+    """A reducer from events to frames. `add` takes the events of a job from an attempt's start on; `closed` is True after
+    the last frame.
+
+    `resumable`: a viewer may be given frames after a cursor, instead of all of them. `holds`: for a lowered schema text
+    deltas are withheld, and the answer is one frame at the end. `verbatim`: its frames are the stored events, byte for byte
+    and under their own ids, so that nothing is decoded and `add` is not called. `knows_notices`: its clients know the
+    gateway's own frames (`streaming/notices.py`).
+    """
 
     name: ClassVar[str]
     headers: ClassVar[dict[str, str]] = {}
@@ -91,21 +94,20 @@ class View:
         raise NotImplementedError
 
     def superseded(self) -> list[bytes]:
-        """Return the frames for a viewer that was shown an attempt which does not count any more."""
+        """Return the frames for a viewer that was shown an attempt which a new one has replaced."""
         raise NotImplementedError
 
     def lost(self, why: str) -> list[bytes]:
-        """Return the frames for a viewer whose next events are no longer there: its client must not come back for them."""
+        """Return the frames for a viewer whose next events were trimmed: its client must not reconnect for them."""
         return self.interrupted(why)
 
     def interrupted(self, why: str) -> list[bytes]:
-        """Return the frames with which this connection (not the job) ends early; none where the client understands the
-        close."""
+        """Return the frames that end this connection early (not the job); none where the client handles a close."""
         return []
 
 
 def usage_of(event: End) -> JsonObject | None:
-    """Return OpenAI's usage object, from an event's `usage`; None when it is unknown."""
+    """Return an event's `usage` as OpenAI's usage object; None when it is unknown."""
     raw = event.usage or {}
     if "prompt_tokens" in raw:
         return raw
@@ -121,7 +123,7 @@ def finish_reasons(event: End) -> list[tuple[int, str]]:
 
 
 def failure_of(event: End) -> tuple[str, str] | None:
-    """Return code and message of an `end` that is no success."""
+    """Return `(code, message)` of an `end` without success, else None."""
     if event.status == "succeeded":
         return None
     error = event.error or {}
