@@ -1,8 +1,9 @@
-"""A schema that refers to other documents becomes one that has them all: what is stored and sent needs no other.
+"""Bundle a schema with the documents that it refers to into one that is self-contained: nothing else is stored or sent.
 
-The documents are given; nothing is fetched. References are resolved as JSON Schema says: a document's base is its `$id`, else
-the name under which it was found. In the result they are pointers into it, and names (`$id`, anchors) are gone. Only where a
-dynamic reference needs the names do they stay: then it is a compound schema document, each part with its absolute `$id`.
+The documents are given; nothing is fetched. References are resolved as JSON Schema says: a document's base URI is its
+`$id`, else the name under which it was found. In the result they are pointers into it, and names (`$id`, anchors) are gone.
+Only where a dynamic reference needs the names do they stay: then it is a compound schema document, each part with its
+absolute `$id`.
 """
 
 from __future__ import annotations
@@ -32,24 +33,25 @@ from headrace.schema.validate import encoded
 from headrace.text.quoting import quoted
 
 MAX_BYTES = 4 << 20
-"""JSON of all documents that a schema refers to, together; what comes of them has the bounds of every schema."""
+"""Maximal bytes (as JSON) of all documents that a schema refers to; the result has the limits of every schema."""
 
 
 def bundle(schema: dict[str, Any], documents: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `schema` with the documents that it refers to in its definitions: one that refers to itself only.
+    """Return `schema` with the documents that it refers to in its definitions, so that it refers only to itself.
 
-    `documents` maps names to schemas (dicts or booleans). A name is an absolute URI, or one relative to the `$id` of `schema`:
-    `{"$ref": "address.json"}` leads to `documents["address.json"]`. A document is also found by the `$id` in it. Only what is
-    referred to is taken; a schema that refers to no document is returned as it is. Take the result wherever a schema is taken.
+    `documents` maps names to schemas (dicts or booleans). A name is an absolute URI, or one relative to the `$id` of
+    `schema`: `{"$ref": "address.json"}` is resolved to `documents["address.json"]`. A document is also found by the `$id`
+    in it. Unreferenced documents are left out; a schema that refers to no document is returned unchanged. The result is
+    accepted wherever a schema is.
 
-    Raises `SchemaError` with the JSON Pointer of the reference for a document that is not there, that is of another version of
-    JSON Schema, or whose `$id` is that of another schema; and for what is too large.
+    Raises `SchemaError` with the JSON Pointer of the reference for a document that is missing, that is of another version
+    of JSON Schema, or whose `$id` is that of another schema; and for a result that is too large.
     """
     return bundled(schema, lambda base: Given(documents, base))
 
 
 def bundled(schema: dict[str, Any], library: Callable[[str], Documents]) -> dict[str, Any]:
-    """Do what `bundle` does, with the documents that `library(base)` has; `base` is the URI of the schema, "" for none."""
+    """Run `bundle` with the documents of `library(base)`; `base` is the URI of the schema, "" for none."""
     if not isinstance(schema, dict):
         raise SchemaError(f"the schema must be a JSON object, not {type(schema).__name__}", keyword="type")
     check_size(schema)
@@ -71,7 +73,7 @@ def bundled(schema: dict[str, Any], library: Callable[[str], Documents]) -> dict
 
 
 class Compound(Source):
-    """A schema and the documents that it refers to, read as one. Raises `SchemaError`."""
+    """A schema and the documents that it refers to, resolved together. Raises `SchemaError`."""
 
     def __init__(self, schema: dict[str, Any], library: Documents):
         self.library = library
@@ -130,7 +132,7 @@ class Compound(Source):
             waiting += [target for _, target in self.references(here)]
 
     def written(self) -> dict[str, Any]:
-        """Return the one schema that has all of it."""
+        """Return the bundled schema."""
         named = not self._is_static()
         whole = self._rebuilt(self.root, named)
         definitions = whole.setdefault(self.container, {})
@@ -160,7 +162,7 @@ class Compound(Source):
         return True
 
     def _rebuilt(self, value: Any, named: bool) -> Any:
-        """Return a copy of `value`, its references leading to where they lie in the whole."""
+        """Return a copy of `value` with rewritten references."""
         if isinstance(value, list):
             return [self._rebuilt(inner, named) for inner in value]
         if not isinstance(value, dict):
@@ -181,7 +183,7 @@ class Compound(Source):
         return made
 
     def _pointer_to(self, schema: dict[str, Any], word: str) -> str | None:
-        """Return the reference to what `schema[word]` leads to, within the whole; None for the language's own schema."""
+        """Return the pointer, in the bundled schema, to the target of `schema[word]`; None for the meta-schema."""
         uri, _, fragment = joined(self.places[id(schema)].uri, schema[word]).partition("#")
         base = self._resources.get(uri)
         if base is None:
@@ -193,7 +195,7 @@ class Compound(Source):
         return "#" + quote(pointer, safe="/~!$&'()*+,;=:@")
 
     def _canonical(self, schema: dict[str, Any], word: str) -> str | None:
-        """Return the reference with the name that its resource has in the whole; None where it has that already."""
+        """Return the reference under its resource's name in the bundled schema; None if it has that already."""
         uri, mark, fragment = joined(self.places[id(schema)].uri, schema[word]).partition("#")
         base = self._resources.get(uri)
         if base is None or self.places[id(base)].uri == uri:
@@ -201,7 +203,8 @@ class Compound(Source):
         return f"{self.places[id(base)].uri}{mark}{fragment}"
 
     def _copied(self, document: Any, name: str, reference: str, at: str) -> dict[str, Any]:
-        """Return the document, no part of it twice in memory. Raises `SchemaError` for none, and for one that is too large."""
+        """Return a copy of the document in which every part is an object of its own: places are keyed by `id`. Raises
+        `SchemaError` for what is no schema, and for one that is too large."""
         if isinstance(document, bool):
             return {} if document else {"not": {}}
         if not isinstance(document, dict):
@@ -264,8 +267,7 @@ def base_of(schema: dict[str, Any]) -> str:
 
 
 def agreed(compound: Compound) -> Dialect:
-    """Return the version of JSON Schema in which all of it is written: the schema's, else the documents'. Raises
-    `SchemaError`."""
+    """Return the common dialect: the schema's, else the documents'. Raises `SchemaError`."""
     own = compound.dialect if isinstance(compound.root.get("$schema"), str) else None
     named: dict[str, Dialect] = {}
     guessed = {UNNAMED if own is None and "$defs" in compound.root else compound.dialect}
@@ -296,7 +298,7 @@ def agreed(compound: Compound) -> Dialect:
 
 
 def of_dialect(schema: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
-    """Return `schema`, which names no version, as one that is read as `dialect`."""
+    """Return `schema`, which has no `$schema`, with that of `dialect`."""
     return {**schema, "$defs": schema.get("$defs", {})} if dialect is UNNAMED else {"$schema": dialect.uri, **schema}
 
 

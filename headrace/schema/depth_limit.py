@@ -1,4 +1,4 @@
-"""A schema made shallower: strict modes take objects in objects only so deep, and what lies deeper travels as JSON text."""
+"""Limit the depth of a schema: strict modes allow so many levels of objects; deeper ones are sent as JSON text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.schema.unions import Reference, Union
 
 
 class Shallow:
-    """Cuts nodes at `most` objects in objects. `cut_at` are the pointers of what became JSON text."""
+    """Limits nodes to `most` levels of objects. `cut_at` are the pointers of nodes that became JSON text."""
 
     def __init__(self, most: int, describe: Callable[[Sequence[Any]], str]):
         self.most = most
@@ -22,8 +22,8 @@ class Shallow:
         self._made: dict[tuple[int, int], tuple[Node, Node]] = {}  # the first keeps its id from being another's
 
     def cut(self, node: Node, depth: int) -> Node:
-        """Return `node`, which lies in `depth` objects, with nothing in it too deep. One that many lead to is cut once
-        a depth."""
+        """Return `node`, at `depth` levels of objects, with everything too deep replaced. A shared node is cut once per
+        depth."""
         key = id(node), depth
         if key not in self._made:
             self._made[key] = node, self._cut(node, depth)

@@ -1,7 +1,7 @@
-"""A caller's JSON Schema as it is read: its dialect, where each subschema lies, and where its references lead.
+"""Read a caller's JSON Schema: its dialect, the place of each subschema, and the targets of its references.
 
-Nothing is fetched. What is too large, too deep, or refers to itself without getting anywhere is refused here, before
-anything is compiled from it.
+Nothing is fetched. A schema that is too large, too deep, or refers to itself in a cycle without a step into the value is
+refused here, before anything is compiled.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from headrace.schema.patterns import programs_of
 from headrace.text.quoting import quoted
 
 MAX_PLACES = 20_000
-"""Objects and lists in one schema; a real one has some hundreds."""
+"""Maximal number of objects and lists in one schema; real ones have some hundreds."""
 MAX_VALUES = 50_000
 MAX_DEPTH = 100
 MAX_TEXT = 1 << 20
 SHOWN = 200
 MAX_PATHS = 10_000
-"""Ways in which one value is looked at: alternatives in alternatives multiply, and each takes time to check."""
+"""Maximal number of ways in which one value is validated: nested alternatives multiply."""
 
 ONE = frozenset(
     {
@@ -40,7 +40,7 @@ REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 
 
 class Dialect(NamedTuple):
-    """A version of JSON Schema, as far as it matters here."""
+    """A version of JSON Schema."""
 
     name: str
     validator: Any
@@ -67,10 +67,10 @@ DIALECTS = {
     "json-schema.org/draft/2020-12/schema": DRAFT_2020,
 }
 SCHEMA = {"type": ["object", "boolean"]}
-"""Schema of a value that is a schema itself; the validator knows the rest."""
+"""Schema of a property that holds a schema; the validator checks the rest."""
 ANY: dict[str, Any] = {}
 UNNAMED = DRAFT_2020._replace(asserts_formats=True)
-"""Without `$schema`: 2020-12, except that formats are checked, as whoever writes one means it."""
+"""The dialect without `$schema`: 2020-12, except that formats are asserted, as authors expect."""
 
 
 class Place(NamedTuple):
@@ -81,7 +81,7 @@ class Place(NamedTuple):
 
 
 class Source:
-    """One schema, read once. Raises `SchemaError` for what no target can be told of."""
+    """A parsed schema. Raises `SchemaError` for one that no target can take."""
 
     def __init__(self, schema: dict[str, Any]):
         check_size(schema)
@@ -99,7 +99,7 @@ class Source:
 
     @cached_property
     def branches_into_itself(self) -> bool:
-        """Return True if a value may be described by alternatives that are described by the same alternatives again."""
+        """Return True if a value may be described by alternatives that recur on the same value."""
         all_of_it = list(self.all_of_it())
         if not any("anyOf" in schema or "oneOf" in schema for schema in all_of_it):
             return False
@@ -136,7 +136,7 @@ class Source:
         return self.dialect.reference_alone and "$ref" in schema
 
     def references(self, schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-        """Yield what the references in `schema` lead to. A `$dynamicRef` with several possible targets leads nowhere known."""
+        """Yield the targets of the references in `schema`. A `$dynamicRef` with several possible targets yields none."""
         for word in REFERENCES:
             if isinstance(schema.get(word), str) and (word == "$ref" or not self.alone(schema)):
                 target = self.target(schema, word)
@@ -144,7 +144,7 @@ class Source:
                     yield word, target
 
     def target(self, schema: dict[str, Any], word: str) -> Any:
-        """Return the subschema that `schema[word]` names; None for a dynamic one that only validation can follow."""
+        """Return the target of `schema[word]`; None for a dynamic one that only validation can resolve."""
         reference = schema[word]
         place = self.places.get(id(schema), Place("", ""))
         if word == "$recursiveRef":
@@ -177,7 +177,7 @@ class Source:
         return found
 
     def outside(self, uri: str, reference: str, at: str) -> Any:
-        """Return the schema of a `uri` that is not in this one, as the `reference` at `at` names it. Raises `SchemaError`."""
+        """Return the external schema of `uri`, to which the `reference` at `at` refers. Raises `SchemaError`."""
         raise SchemaError(
             f"schema at {at}: {quoted(reference)} leads out of the schema, and nothing is fetched",
             pointer=at,
@@ -187,7 +187,7 @@ class Source:
         )
 
     def _check_words(self, schema: dict[str, Any], at: str) -> None:
-        """Raise `NoSchemaError` for what is no schema where only a reference leads: the whole is not checked for it there."""
+        """Raise `NoSchemaError` for what is no schema at the target of a reference: the validator does not check it there."""
         try:
             jsonschema_rs.meta.validate({**schema, "$schema": self.dialect.uri})
         except jsonschema_rs.ValidationError as error:
@@ -201,7 +201,7 @@ class Source:
             ) from None
 
     def _read(self, schema: Any, pointer: str, uri: str) -> None:
-        """Note every subschema below, its place and its names."""
+        """Record every subschema below, its place and its names."""
         waiting = [(schema, pointer, uri)]
         while waiting:
             here, at, base = waiting.pop()
@@ -227,8 +227,8 @@ class Source:
             waiting.extend((inner, f"{at}/{step}", base) for step, inner in subschemas(here))
 
     def _check_progress(self) -> None:
-        """Refuse what describes a value by itself, without a step into the value: it means nothing. And what looks at one
-        value in so many ways that checking it never ends."""
+        """Raise `SchemaError` for a schema that describes a value by itself in a cycle, which means nothing, and for one
+        that takes more than `MAX_PATHS` ways through one value."""
         ways: dict[int, int] = {}
         for start in self.all_of_it():
             path = [(start, self.in_place(start))] if id(start) not in ways else []
@@ -300,7 +300,7 @@ def subschemas(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def pointed(here: Any, pointer: str) -> Any:
-    """Return what a JSON Pointer leads to; None for nothing."""
+    """Return the target of a JSON Pointer; None for no such."""
     for step in pointer.split("/")[1:]:
         step = step.replace("~1", "/").replace("~0", "~")
         try:
@@ -324,7 +324,8 @@ def escaped(name: Any) -> str:
 
 
 def dialect_of(schema: dict[str, Any]) -> Dialect:
-    """Return what `$schema` says. Without it the words that only draft 7 has tell. Raises `SchemaError` for an unknown one."""
+    """Return the dialect of `$schema`; without it, draft 7 if one of its own keywords is used. Raises `SchemaError` for an
+    unknown one."""
     named = schema.get("$schema")
     if isinstance(named, str):
         found = DIALECTS.get(named.removesuffix("#").partition("://")[2])
@@ -363,7 +364,7 @@ def no_json(where: str, value: Any) -> SchemaError:
 
 
 def check_size(schema: Any) -> None:
-    """Raise `SchemaError` for a schema that is larger than any real one, naming the place; looks no further than that."""
+    """Raise `SchemaError`, with the place, for a schema larger than any real one; it stops there."""
     places = values = text = 0
     waiting: list[tuple[Any, str, int]] = [(schema, "", 0)]
     while waiting:

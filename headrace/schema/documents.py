@@ -1,4 +1,4 @@
-"""The documents that a schema refers to: where they come from, and by which names they are known."""
+"""The documents that a schema refers to: their sources and their names."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from headrace.schema.document import MAX_DEPTH, Dialect, joined, subschemas
 from headrace.text.quoting import quoted
 
 MAX_INDEXED = 200_000
-"""Subschemas of all documents in which an `$id` is looked for that is the name of no document."""
+"""Maximal number of subschemas, in all documents, that are searched for the `$id` of a reference."""
 
 
 class Unavailable(Exception):
-    """There is no document of that name, or it cannot be read: the reason, and what to do."""
+    """There is no document of that name, or it cannot be read: with the reason and the remedy."""
 
     def __init__(self, reason: str, remedy: str):
         super().__init__(reason)
@@ -26,13 +26,13 @@ class Unavailable(Exception):
 
 
 class Documents(Protocol):
-    """Schemas by name. `own` is the name of the schema itself that refers to them, "" for none but its `$id`."""
+    """Schemas by name. `own` is the name of the schema that refers to them, "" for none but its `$id`."""
 
     own: str
 
     def document(self, uri: str) -> tuple[str, Any]:
-        """Return the document that is, or has in it, the schema of `uri`, and the URI that the document itself was found
-        under. Raises `Unavailable`."""
+        """Return the document that is, or contains, the schema of `uri`, and the URI that the document was found under.
+        Raises `Unavailable`."""
         ...
 
 
@@ -67,7 +67,7 @@ class Given:
 
     @cached_property
     def _by_identifier(self) -> dict[str, str]:
-        """The documents by the `$id`s in them."""
+        """Index of the documents by the `$id`s in them."""
         found: dict[str, str] = {}
         for name, uri, _, _ in identifiers(self._documents):
             found.setdefault(uri, name)
@@ -76,7 +76,7 @@ class Given:
 
 def identifiers(documents: Mapping[str, Any], dialect: Dialect | None = None) -> Iterator[tuple[str, str, str, Any]]:
     """Yield each `$id` in the first `MAX_INDEXED` subschemas of the documents: the name of the document, the URI, the JSON
-    Pointer of its schema, and the schema. What lies deeper than a schema may is not looked at: it may contain itself."""
+    Pointer of its schema, and the schema. Levels beyond the maximal depth are skipped: a document may contain itself."""
     waiting = [(name, document, "", name, 0) for name, document in documents.items()]
     for _ in range(MAX_INDEXED):
         if not waiting:
@@ -93,7 +93,7 @@ def identifiers(documents: Mapping[str, Any], dialect: Dialect | None = None) ->
 
 
 def normalized(uri: str) -> str:
-    """Return a relative URI without `.` and `..`, as far as that can be said; an absolute one as it is."""
+    """Return a relative URI without `.` and `..` segments as far as possible; an absolute one unchanged."""
     path, mark, query = uri.partition("?")
     if not path or ":" in path.partition("/")[0] or path.startswith("//"):
         return uri

@@ -1,4 +1,4 @@
-"""Values that a strict schema has no words for: on the wire they are JSON text in a string."""
+"""Values that a strict schema cannot express: on the wire they are JSON text in a string."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headrace.schema.nodes import Misshapen, Node, Shape
 
 
 class Coded(Node):
-    """One of several values, some of them objects or lists: on the wire the JSON text of the one meant."""
+    """An enum with objects or lists: on the wire the JSON text of one of its values."""
 
     def __init__(self, values: list[Any]):
         self.values = {json_text(value): value for value in values}
@@ -37,7 +37,7 @@ class Coded(Node):
 
 
 class Text(Node):
-    """Any value, as JSON text. What is no JSON is taken for the text that it is."""
+    """Any value, as JSON text. Text that is no JSON is the value itself."""
 
     def __init__(self, kinds: set[str] | None = None, said: str = ANY_TEXT):
         self.kinds = kinds  # None: any

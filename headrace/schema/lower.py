@@ -1,8 +1,8 @@
-"""A caller's JSON Schema, or a type's, becomes one that a provider's strict mode takes, with the way there and back.
+"""Lower a caller's JSON Schema, or a type's, to a provider's strict subset, with a codec for its values.
 
-Strict mode has closed objects whose properties are all required, `anyOf`, and few limits. What it has no words for is
-carried in another shape (`Lowered.notes` says what and how), or, where there is no shape, as JSON text; what only forbids
-is left to validation against the caller's own schema.
+Strict mode has closed objects whose properties are all required, `anyOf`, and few limits. What it cannot express is sent in
+another shape (`Lowered.notes` says what and how), or, where there is no shape, as JSON text; prohibitions are left to
+validation against the caller's own schema.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from headrace.text.quoting import quoted
 
 
 class Lowered:
-    """One schema for one target.
+    """One schema, lowered for one target.
 
-    `wire` is the schema that is sent, `notes` what it says otherwise than the caller's. `lift` makes a value its wire
-    form, `restore` is the way back, `validate` checks a value against the caller's own schema.
+    `wire` is the schema that is sent, `notes` its differences from the caller's. `lift` encodes a value to wire form,
+    `restore` decodes it, `validate` checks a value against the caller's own schema.
     """
 
     def __init__(self, validator: Validator, target: Target, reading: Reading):
@@ -67,12 +67,12 @@ class Lowered:
 
     @property
     def transparent(self) -> bool:
-        """Return True if an answer on the wire is the caller's value already."""
+        """Return True if a wire answer is the caller's value as it is."""
         return not self.wrapped and self._node.transparent
 
     def restore(self, answer: str | bytes | Any, *, plain: bool = False) -> Any:
-        """Return the caller's value of a wire answer (JSON text, or its decoded value): the caller's type if a type was
-        lowered, unless `plain`. Raises `InvalidOutput` where the answer has not the shape of the wire schema."""
+        """Decode a wire answer (JSON text, or its decoded value) to the caller's value: of the caller's type if a type was
+        lowered, unless `plain`. Raises `InvalidOutput` for an answer that does not have the wire schema's shape."""
         wire = json_value(answer) if isinstance(answer, str | bytes) else answer
         try:
             if self.wrapped:
@@ -95,8 +95,8 @@ class Lowered:
             raise InvalidOutput([Misfit("", "type", str(error))]) from None
 
     def lift(self, value: Any) -> Any:
-        """Return the wire form of a value: what an answer that means it looks like. Raises `InvalidOutput` for a value
-        that the schema does not allow in shape."""
+        """Encode a value to wire form: an answer that means it. Raises `InvalidOutput` for a value that does not have the
+        schema's shape."""
         if self._read is not None:
             from headrace.schema.python_types import plain_json
 
@@ -111,7 +111,7 @@ class Lowered:
         return {VALUE: wire} if self.wrapped else wire
 
     def validate(self, value: Any) -> None:
-        """Raise `InvalidOutput` listing every place of `value` that does not fit the caller's own schema."""
+        """Raise `InvalidOutput` listing every place of `value` that is invalid under the caller's own schema."""
         if self._read is not None:
             from headrace.schema.python_types import plain_json
 
@@ -121,14 +121,14 @@ class Lowered:
 
 
 def lower(schema_or_type: Any, target: str = "openai", *, reading: Reading | None = None) -> Lowered:
-    """Return the wire schema of a JSON Schema (a dict) or a type, for `target` (openai, vllm, openrouter).
+    """Lower a JSON Schema (a dict) or a type for `target` (openai, vllm, openrouter).
 
-    A dict is read `literal`: everything that it allows can be said on the wire, also properties that it does not mention
-    and values of types that it does not name. Read as `intended`, what it leaves unsaid is not asked for: an object has the
-    properties it names, `properties` without a type mean an object. Types are read that way, and so are the schemas of
-    jobs. Raises `SchemaError` (`pointer`, `keyword`, `remedy`) for what cannot be carried.
+    In the `literal` reading of a dict every value that it allows has a wire form, also properties that it does not mention
+    and values of types that it does not name. In the `intended` reading unmentioned properties are not asked for, and
+    `properties` without a type mean an object. Types, and the schemas of jobs, are read as intended. Raises `SchemaError`
+    (`pointer`, `keyword`, `remedy`) for a schema that cannot be lowered.
 
-    Made once for a schema, a target and a reading; the cache is bounded.
+    Cached by schema, target and reading; the cache is bounded.
     """
     if isinstance(schema_or_type, bool):
         schema_or_type = {} if schema_or_type else {"not": {}}
@@ -146,7 +146,7 @@ def lower(schema_or_type: Any, target: str = "openai", *, reading: Reading | Non
 
 
 def lower_schema(schema: dict[str, Any], target: str = "openai", reading: Reading = "intended") -> Lowered:
-    """Lower a dict as `lower` does, in the way of jobs."""
+    """Lower a dict with the reading of jobs, `intended`."""
     return _lower(encoded(schema), target_of(target).name, checked_reading(reading))
 
 
@@ -166,8 +166,7 @@ def _lower(encoded: bytes, target: str, reading: Reading) -> Lowered:
 
 
 def written(node: Node, target: Target, title: str, *, wrapped: bool) -> tuple[dict[str, Any], list[WirePlace]]:
-    """Return the wire schema and its places, references written out; where that is too much, what is used often is
-    written once."""
+    """Return the wire schema and its places, references inlined; where that is too large, shared parts become definitions."""
     for shared in (False, True):
         writer = Writer(target, shared=shared)
         try:
@@ -186,7 +185,7 @@ def written(node: Node, target: Target, title: str, *, wrapped: bool) -> tuple[d
 
 
 def largest_enums(found: list[WirePlace], target: Target) -> list[frozenset[Any]]:
-    """Return the values of the largest enums, without which the others are not too many for the target."""
+    """Return the value sets of the largest enums: without them the rest is within the target's limit."""
     once: dict[frozenset[Any], int] = {}
     for place in found:
         values = frozenset(map(canonical, place.schema.get("enum", ())))

@@ -1,4 +1,4 @@
-"""From the places of a schema to nodes: what each is on the wire, and what of the caller's words is carried otherwise."""
+"""Build the nodes of a schema's places: their wire form, and notes of everything that the wire schema cannot express."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from headrace.text.quoting import quoted
 Reading = Literal["literal", "intended"]
 MAX_NODES = 8_000
 MAX_WORK = 100_000
-"""Parts of all places, and their properties: those of one place come together anew for each that leads there."""
+"""Maximal number of parts of all places, and of their properties: those of a place are merged for each reference to it."""
 MAX_CASES = 64
-"""Alternatives of one place, all combinations of several `anyOf` counted; what has more travels as JSON text."""
+"""Maximal number of alternatives of one place, all combinations of several `anyOf` counted; beyond, it is sent as JSON text."""
 MAX_BRANCHES = 250
 SCALARS = ("null", "boolean", "integer", "number", "string")
 NEVER = False
@@ -45,8 +45,8 @@ OF_SCALARS = frozenset(word for words in OF_TYPE.values() for word in words) - {
 
 
 class Note(msgspec.Struct, frozen=True):
-    """Something that the wire schema does not say as the caller's does. `how` is `moved` (it travels in another shape) or
-    `validated` (it is checked in the answer, and the model is not held to it)."""
+    """A difference between the wire schema and the caller's. `how` is `moved` (it is sent in another shape) or `validated`
+    (the answer is validated, the model is not constrained)."""
 
     pointer: str
     keyword: str
@@ -58,7 +58,7 @@ class Note(msgspec.Struct, frozen=True):
 
 
 class Lowering:
-    """The nodes of one schema. Every place is made once; one that is met again inside itself becomes a definition."""
+    """The nodes of one schema. Every place is built once; a recursive one becomes a definition."""
 
     def __init__(self, source: Source, target: Target, reading: Reading, *, described: Sequence[frozenset[Any]] = ()):
         self.described = described  # enums that are too large, by their values in canonical form
@@ -103,7 +103,7 @@ class Lowering:
         self.notes.setdefault((where, keyword, how), Note(where, keyword, how, text))
 
     def place(self, schemas: Sequence[Any], resolved: frozenset[tuple[int, str]] = frozenset()) -> Node | None:
-        """Return the node of a place where all of `schemas` hold; None where nothing is valid."""
+        """Return the node of a place where all of `schemas` hold; None where no value is valid."""
         about, inner = self.beside(schemas)
         if about is not None:
             called = id(schemas[0]), resolved
@@ -173,8 +173,7 @@ class Lowering:
         return node
 
     def beside(self, schemas: Sequence[Any]) -> tuple[dict[str, str] | None, Any]:
-        """Return a title and description beside nothing but one reference, and where that leads: the same node,
-        otherwise called."""
+        """Return the title and description beside a lone reference, and its target: the same node under another name."""
         if len(schemas) != 1 or not isinstance(schemas[0], dict) or self.source.alone(schemas[0]):
             return None, None
         (schema,) = schemas
@@ -208,7 +207,7 @@ class Lowering:
         return self.alternatives([self.of_type(merged, resolved, kind) for kind in types], merged)
 
     def values(self, merged: Merged) -> Node | None:
-        """Return an enum: plain where its values are, else the JSON texts of its values."""
+        """Return the node of an enum: plain for scalars, else the JSON texts of its values."""
         types = merged.types
         values = [
             value
@@ -242,7 +241,8 @@ class Lowering:
         )
 
     def structural(self, merged: Merged) -> list[Choices]:
-        """Return the choices whose alternatives look different. Where they only forbid, what is beside them tells the shape."""
+        """Return the choices whose alternatives differ in shape. Where they only prohibit, their neighbours define the
+        shape."""
         shaping: list[Choices] = []
         for choice in merged.choices:
             shaped = [is_shaping(self.source, branch) for branch in choice.branches]
@@ -284,7 +284,7 @@ class Lowering:
         return self.alternatives(nodes, merged)
 
     def alternatives(self, given: Sequence[Node | None], merged: Merged) -> Node | None:
-        """Return one of several, as few as there are: equal ones once, and JSON text takes all the others in."""
+        """Return the union node, with as few cases as possible: equal ones once, and JSON text absorbs all others."""
         nodes: list[Node] = []
         for node in filter(None, given):
             if not hasattr(node, "about"):
@@ -322,7 +322,7 @@ class Lowering:
         return self._valid[id(node)][1].is_valid({VALUE: wire})
 
     def types(self, merged: Merged) -> list[str]:
-        """Return the types to make nodes of, scalars as one. Where nothing says, `any` stands for JSON text of what is left."""
+        """Return the types to build nodes of, scalars as one. Without a `type`, `any` is JSON text of the remaining ones."""
         if merged.types is not None:
             scalars = [kind for kind in SCALARS if kind in merged.types]
             kinds = ["scalars"] if scalars else []
@@ -363,7 +363,7 @@ class Lowering:
         return Plain(types, limits)
 
     def order(self, parts: list[Any]) -> list[str]:
-        """Return the types in the order in which the caller names them."""
+        """Return the types in the caller's order."""
         for part in parts:
             if isinstance(part, dict) and isinstance(part.get("type"), list):
                 return part["type"]

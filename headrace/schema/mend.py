@@ -1,7 +1,7 @@
-"""Mend what is almost JSON: cut off, single quotes, commas and quotes too many or too few, comments, words of Python.
+"""Repair malformed JSON: truncation, single quotes, missing or surplus commas and quotes, comments, Python literals.
 
-json-repair knows most about it, and takes time without a bound: its steps are counted, and end it. What is too much for it
-(some ten thousand characters) is mended here, in one pass and with fewer guesses.
+json-repair has the most heuristics but no bound on its time: its steps are counted, and abort it. What is too large for it
+(some ten thousand characters) is repaired here, in one pass and with fewer guesses.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 MAX_STEPS = 600_000
-"""Characters that json-repair may look at, some of them many times: 0.4 s at most."""
+"""Maximal number of characters that json-repair may read, repeated ones counted: 0.4 s at most."""
 MAX_DEPTH = 200
 MAX_VALUES = 200_000
 MAX_FOUND = 50
@@ -32,11 +32,11 @@ KEY_ENDS, VALUE_ENDS = frozenset(":"), frozenset(",}]")
 
 
 class TooMuch(Exception):
-    """It is not worth more work."""
+    """The repair exceeds its work limit."""
 
 
 class Counted(str):
-    """A text that can be looked at so often."""
+    """A text that counts its reads and raises `TooMuch` beyond a limit."""
 
     steps = 0
 
@@ -48,7 +48,8 @@ class Counted(str):
 
 
 def mended(text: str) -> Any:
-    """Return the object or list that `text` was probably to be; None where there is none. Linear in the length of the text."""
+    """Return the object or list that `text` was probably meant to be; None where there is none. Linear in the length of the
+    text."""
     start = OPENING.search(text)
     if not start or NO_NUMBER.search(text):
         return None
@@ -79,7 +80,7 @@ def by_json_repair(text: str) -> Any:
 
 
 class Mender:
-    """Reads one text, from its first bracket on, once."""
+    """A single-pass parser of one text, from its first bracket on."""
 
     def __init__(self, text: str):
         self.text = text
@@ -105,7 +106,7 @@ class Mender:
         return found
 
     def read(self) -> None:
-        """Read the object or list that begins here, to its end or that of the text."""
+        """Parse the object or list that begins here, to its end or that of the text."""
         text, length = self.text, len(self.text)
         while self.at < length:
             char = text[self.at]
@@ -164,14 +165,14 @@ class Mender:
         self.names[-1] = None
 
     def end(self, kind: type) -> None:
-        """Close up to the innermost of this kind; a bracket that closes nothing means nothing."""
+        """Close all containers up to the innermost of this kind; an unmatched bracket is ignored."""
         if any(isinstance(here, kind) for here, _ in self.open):
             while not isinstance(self.open[-1][0], kind):
                 self.close()
             self.close()
 
     def settle(self) -> None:
-        """Settle a name without a value: one with a colon and nothing behind it has an empty text, one without is none."""
+        """Complete a key without a value: with a colon its value is an empty text, without one it is no key."""
         here, _ = self.open[-1]
         name = self.names[-1]
         if name is not None and self.colons[-1]:
@@ -195,7 +196,7 @@ class Mender:
         self.at = found + size if found >= 0 else len(self.text)
 
     def quoted(self, stop: re.Pattern[str]) -> str:
-        """Read a text in quotes. A quote that nothing follows which may follow a text is one of the text's own."""
+        """Parse a quoted text. A quote that is not followed by what may follow a text belongs to the text."""
         text, start = self.text, self.at + 1
         is_name = isinstance(self.open[-1][0], dict) and self.names[-1] is None
         ends = KEY_ENDS if is_name else VALUE_ENDS
@@ -217,13 +218,13 @@ class Mender:
                 return unescaped(said) if escaped else said
 
     def follows(self, at: int, after: int) -> bool:
-        """Return True if the next value, or the next name, begins after a quote: a comma was forgotten."""
+        """Return True if the next value or key begins after a quote: a comma is missing."""
         if after == at or self.text[after] not in "\"'":
             return False
         return isinstance(self.open[-1][0], list) or NEXT_NAME.match(self.text, at) is not None
 
     def bare(self) -> Any:
-        """Return what has no quotes: a number, a word of JSON or Python, or a text."""
+        """Parse an unquoted token: a number, a literal of JSON or Python, or a text."""
         number = NUMBER.match(self.text, self.at)
         if number:
             self.at = number.end()
@@ -239,7 +240,7 @@ class Mender:
 
 
 def spaced(text: str, at: int) -> int:
-    """Return the end of the blanks that begin at `at`."""
+    """Return the end of the whitespace that begins at `at`."""
     blank = SPACE.match(text, at)
     return blank.end() if blank else at
 

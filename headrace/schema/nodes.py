@@ -1,8 +1,8 @@
-"""The nodes of a schema: a place on the wire, and the way between the caller's value and the wire's: `lift` there, `restore`
-back.
+"""The nodes of a lowered schema: codecs between the caller's value and its wire form, `lift` to encode and `restore` to
+decode.
 
-`headrace.schema.lower` makes the nodes, `headrace.schema.wire` writes their wire schema. For every value that the schema
-allows, `restore(lift(value)) == value`. Both raise `Misshapen` for what has not the shape of the node.
+`headrace.schema.lower` builds the nodes, `headrace.schema.wire` writes their wire schema. For every value that the schema
+allows, `restore(lift(value)) == value`. Both raise `Misshapen` for a value without the node's shape.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ REST = "additional_properties"
 
 
 class Misshapen(Exception):
-    """The value has not the shape that was asked for; `path` leads there."""
+    """The value does not have the node's shape; `path` is its place."""
 
     def __init__(self, message: str, path: tuple[str | int, ...] = ()):
         super().__init__(message)
@@ -30,8 +30,8 @@ class Misshapen(Exception):
 
 
 class Shape(NamedTuple):
-    """The features that tell wire values of one node from those of another: the type, the values there are (None: any), for an
-    object its names, and those of its properties that have few values."""
+    """The discriminating features of a node's wire values: the type, the allowed values (None: any), and for an object its
+    names, and those of its properties that have few values."""
 
     kind: str
     values: frozenset[Any] | None = None
@@ -58,7 +58,7 @@ class Shape(NamedTuple):
         return all(is_among(value.get(name), values) for name, values in self.consts.items())
 
     def begins(self, value: Any) -> bool:
-        """Return True if `value` may become one: nothing in it is against it."""
+        """Return True if a partial `value` can still become one."""
         kind = json_type(value)
         if kind != self.kind or not isinstance(value, dict):
             return kind == self.kind
@@ -68,15 +68,15 @@ class Shape(NamedTuple):
 
 
 class Node:
-    """One place. `about` is its title and description, `pointer` where it comes from, `parts` the caller's schemas that hold
-    there, and `said` what the model is told of it beside what its keywords say."""
+    """One place. `about` is its title and description, `pointer` its place in the caller's schema, `parts` the caller's
+    schemas that hold there, and `said` the description for the model of what its keywords cannot express."""
 
     about: dict[str, str]
     pointer: str
     parts: Sequence[Any] = ()
     said = ""
     transparent = False
-    """A value is the same on the wire."""
+    """True if a value is its own wire form."""
 
     def restore(self, wire: Any) -> Any:
         raise NotImplementedError
@@ -89,11 +89,11 @@ class Node:
 
     @property
     def few(self) -> frozenset[Any] | None:
-        """The wire values that there are, in canonical form; None where there are many."""
+        """Return the allowed wire values in canonical form; None where there are many."""
         return None
 
     def takes_null(self) -> bool:
-        """Return True if null on the wire is a value of it. It asks no shapes: a node may contain itself."""
+        """Return True if null is a wire value of it. It must not compute shapes: a node may contain itself."""
         return False
 
     def inner(self) -> Iterator[Node]:
@@ -101,7 +101,7 @@ class Node:
 
 
 class Plain(Node):
-    """A text, a number, a boolean or null, as it is, of one of several `types`; `values` when only some are allowed."""
+    """A scalar of one of several `types`, unchanged on the wire; `values` when only some are allowed."""
 
     transparent = True
 
@@ -138,7 +138,7 @@ class Plain(Node):
 
 
 class Items(Node):
-    """A list whose items are alike."""
+    """A list with items of one schema."""
 
     def __init__(self, item: Node, limits: dict[str, Any]):
         self.item = item
@@ -166,8 +166,8 @@ class Items(Node):
 
 
 class Property(NamedTuple):
-    """A property on the wire. `absent` is how "it is not there" is said: `never`, by `null`, by null with a value that is
-    there in a `box`, or by null that comes back as null (`soft`)."""
+    """A property on the wire. `absent` is the encoding of a missing one: `never` missing, `null`, null with a present value
+    in a `box`, or null that decodes to null (`soft`)."""
 
     node: Node
     absent: str
@@ -270,7 +270,7 @@ class Record(Node):
 
 
 class Map(Node):
-    """An object of any names: on the wire a list of entries. A name that comes twice is an error, never a loss."""
+    """An object with arbitrary names: on the wire a list of entries. A duplicate name is an error, so that no entry is lost."""
 
     def __init__(self, key: Node, value: Node, limits: dict[str, Any] | None = None):
         self.key = key
@@ -315,7 +315,7 @@ class Map(Node):
 
 
 class Tuple(Node):
-    """A list whose places differ: on the wire an object, `item_1`, `item_2`, …, and `rest`. The first `least` are there."""
+    """A tuple: on the wire an object, `item_1`, `item_2`, …, and `rest`. The first `least` are required."""
 
     def __init__(self, prefix: list[Node], least: int, rest: Items | None):
         names = {f"item_{number}": node for number, node in enumerate(prefix, 1)}
@@ -360,12 +360,12 @@ class Tuple(Node):
 
 
 def is_among(value: Any, values: frozenset[Any]) -> bool:
-    """Return True if a value is one of a few; on the wire these are no objects or lists, however large one is."""
+    """Return True if `value` is one of a node's few `values`, which are never objects or lists on the wire."""
     return not isinstance(value, dict | list) and canonical(value) in values
 
 
 def free_name(name: str, taken: Container[str]) -> str:
-    """Return `name`, or `name_2` and so on where that is taken."""
+    """Return `name`, or with a suffix, `name_2` and so on, where that is taken."""
     return next(
         free for free in itertools.chain([name], (f"{name}_{n}" for n in itertools.count(2))) if free not in taken
     )

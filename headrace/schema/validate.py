@@ -1,4 +1,4 @@
-"""Validation of a value under a schema: the caller's own, with patterns in linear time and without any remote reference."""
+"""Validate a value against the caller's own schema, with patterns in linear time and without remote references."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ MAX_ERRORS = 100
 MAX_DEPTH = 200
 MAX_BRANCHED = 8
 MAX_COMPARED = 32
-"""Values that may be the one that an error is about, where empty keys are left out of its path."""
+"""Maximal number of candidates for the place of an error whose path lacks empty keys."""
 TWICE = "duplicate"
 SHOWN = 200
-"""Characters of a value that a message quotes."""
+"""Maximal characters of a value that a message quotes."""
 
 
 class Later(Exception):
-    """It may take longer than an event loop should stand still."""
+    """The work might block an event loop for too long: do it in a thread."""
 
 
 class Validator:
-    """One schema, compiled. Raises `SchemaError` for what is no schema, and for a pattern that cannot be run."""
+    """A compiled schema. Raises `SchemaError` for what is no schema, and for a pattern that cannot be compiled."""
 
     def __init__(self, source: Source, encoded: bytes, *, literal: bool):
         self.source = source
@@ -59,8 +59,8 @@ class Validator:
             ) from None
 
     def validate(self, value: Any, *, at_once: bool = False) -> None:
-        """Raise `InvalidOutput` with the first `MAX_ERRORS` places that do not fit. What could take long is checked in
-        another process; with `at_once`, raises `Later` instead."""
+        """Raise `InvalidOutput` with the first `MAX_ERRORS` violations. Long validations run in another process; with
+        `at_once`, raises `Later` instead."""
         levels = levels_of(value, MAX_DEPTH)
         if levels is None:
             raise InvalidOutput([Misfit("", "depth", f"it is nested more than {MAX_DEPTH} deep")])
@@ -75,14 +75,14 @@ class Validator:
             APART.check(self._encoded, value, literal=self._literal)
 
     def fits(self, value: Any) -> bool:
-        """Return True if it fits, without a limit to the work. Raises `InvalidOutput` for what is no value of JSON."""
+        """Return True if the value is valid, without a limit to the work. Raises `InvalidOutput` for what is no JSON value."""
         try:
             return self._compiled.is_valid(value)
         except ValueError as error:  # a number that JSON does not have, a key that is no text
             raise InvalidOutput([Misfit("", "type", str(error)[:SHOWN])]) from None
 
     def check(self, value: Any, *, first: bool = False) -> None:
-        """Raise `InvalidOutput` for a value that does not fit, without a limit to the work; `first`: one place is enough."""
+        """Raise `InvalidOutput` for an invalid value, without a limit to the work; with `first`, naming one violation alone."""
         if self.fits(value):
             return
         if self.source.branches_into_itself and too_deep(value, MAX_BRANCHED):
@@ -130,8 +130,8 @@ def refused(error: jsonschema_rs.ValidationError, source: Source) -> SchemaError
 
 @lru_cache(maxsize=256)
 def compiled(encoded: bytes, *, literal: bool = False) -> Validator:
-    """Return the validator of a schema (its JSON). Read `literal`, formats are checked where its dialect does; else
-    always, and a time may lack its offset (what Python writes for a time without zone), a duration may have a fraction.
+    """Compile a schema (its JSON). In the `literal` reading formats are asserted where the dialect does; else always, and a
+    time may lack its offset (as Python writes one without zone), a duration may have a fraction.
 
     Raises `SchemaError`.
     """
@@ -146,7 +146,7 @@ def compiled(encoded: bytes, *, literal: bool = False) -> Validator:
 
 
 def encoded(schema: dict[str, Any]) -> bytes:
-    """Return the JSON of a schema. Raises `SchemaError`."""
+    """Encode a schema as JSON. Raises `SchemaError`."""
     try:
         return msgspec.json.encode(schema)
     except (TypeError, ValueError, RecursionError) as error:
@@ -156,8 +156,8 @@ def encoded(schema: dict[str, Any]) -> bytes:
 
 
 def misfits(error: jsonschema_rs.ValidationError, whole: Any = None, depth: int = 0) -> Iterator[Misfit]:
-    """Yield the places behind one error: where none of several alternatives fits, what is wrong with the one that was
-    meant. `whole` is the value that was checked, where it has an empty key."""
+    """Yield the violations behind one error: where no alternative is valid, those of the one that was meant. `whole` is the
+    validated value, if it has an empty key."""
     branches = getattr(error.kind, "context", None)
     if branches and depth < MAX_DEPTH:
         mistaken = [branch for branch in branches if not any(is_other_sort(inner, error) for inner in branch)]
@@ -175,7 +175,7 @@ def misfits(error: jsonschema_rs.ValidationError, whole: Any = None, depth: int 
 
 
 def has_empty_key(value: Any) -> bool:
-    """Return True if an object somewhere in `value` has the empty text as a key."""
+    """Return True if an object in `value` has the empty text as a key."""
     waiting = [value]
     while waiting:
         here = waiting.pop()
@@ -189,7 +189,7 @@ def has_empty_key(value: Any) -> bool:
 
 
 def with_empty_keys(path: list[str | int], whole: Any, instance: Any) -> list[str | int]:
-    """Return the path to `instance` in `whole`, of which jsonschema-rs (0.60) leaves out the steps that are empty texts."""
+    """Return the path to `instance` in `whole`, completed by the empty keys that jsonschema-rs (0.60) leaves out."""
     waiting: list[tuple[Any, int, tuple[str | int, ...]]] = [(whole, 0, ())]
     seen: set[tuple[int, int]] = set()
     compared = 0
@@ -214,14 +214,13 @@ def with_empty_keys(path: list[str | int], whole: Any, instance: Any) -> list[st
 
 
 def is_other_sort(inner: jsonschema_rs.ValidationError, outer: jsonschema_rs.ValidationError) -> bool:
-    """Return True if an alternative is plainly not the one meant: it wants another type, or another tag."""
+    """Return True if an alternative is clearly not the one meant: its type, or its tag, is another one."""
     at = len(list(inner.instance_path)) - len(list(outer.instance_path))
     return (inner.kind.name == "type" and at == 0) or (inner.kind.name in ("const", "enum") and at <= 1)
 
 
 def json_value(text: str | bytes) -> Any:
-    """Return the value of a JSON text. Raises `InvalidOutput`, also for a name that is in one object twice: one of the
-    two would be lost."""
+    """Decode a JSON text. Raises `InvalidOutput`, also for a duplicate name in an object: one of the values would be lost."""
     try:
         data = text.encode() if isinstance(text, str) else text
         return jiter.from_json(data, allow_inf_nan=False, catch_duplicate_keys=True)
@@ -232,7 +231,7 @@ def json_value(text: str | bytes) -> Any:
 
 
 def check_json(value: Any) -> None:
-    """Raise `InvalidOutput` for what no JSON text could have been: NaN, a name that is no text, an object of Python's."""
+    """Raise `InvalidOutput` for what no JSON text can hold: NaN, a key that is no text, a Python object."""
     waiting: list[tuple[Any, str]] = [(value, "")]
     while waiting:
         here, at = waiting.pop()

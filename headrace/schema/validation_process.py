@@ -1,7 +1,7 @@
-"""Checking a value in another process, which can be ended: the validator holds the interpreter, and has no limit.
+"""Validate in a child process, which can be killed: the validator holds the interpreter's lock, and has no timeout.
 
-One child for a process, begun when it is first needed. It ends itself after so much CPU time or memory, and with its parent;
-the next question begins another one.
+One child per process, started on first use. It ends itself after so much CPU time or memory, and with its parent; the next
+request starts another one.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 MAX_CPU_S = 1.5
 MAX_WAIT_S = 20.0
-"""On a machine that does other things; the CPU time ends it before."""
+"""Timeout on a busy machine; the limit of CPU time usually comes first."""
 MAX_BYTES = 110 << 20
-"""Beyond what the child needs to begin."""
+"""Memory limit of the child, beyond what it needs to start."""
 HEAD = struct.Struct(">I?")
-"""The bytes that follow, and whether there is more after them."""
+"""Header of a message: the number of bytes that follow, and a flag if another message comes."""
 TOO_MUCH = "it does not fit, and it takes too much time or memory to say where"
 
 
 class ValidationRequest(msgspec.Struct, array_like=True):
-    """The question whether `value` (JSON) fits `schema` (JSON)."""
+    """The request to validate `value` (JSON) against `schema` (JSON)."""
 
     schema: bytes
     literal: bool
@@ -49,7 +49,7 @@ questions, answers = msgspec.msgpack.Decoder(ValidationRequest), msgspec.msgpack
 
 
 class Apart:
-    """The child of this process. Threads that ask wait for each other."""
+    """The child of this process. Concurrent threads wait for each other."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -57,7 +57,7 @@ class Apart:
         self._parent = 0
 
     def check(self, schema: bytes, value: Any, *, literal: bool) -> None:
-        """Raise `InvalidOutput` for a value that does not fit, and for one that cannot be checked within the limits."""
+        """Raise `InvalidOutput` for an invalid value, and for one that cannot be validated within the limits."""
         try:
             asked = msgspec.msgpack.encode(ValidationRequest(schema, literal, msgspec.json.encode(value)))
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -71,7 +71,7 @@ class Apart:
             raise InvalidOutput([Misfit(*each) for each in said])
 
     def _ask(self, asked: bytes) -> Misfits | None:
-        """Return what the child says last; None when it ended before it said anything."""
+        """Return the child's last answer; None when it ended without one."""
         for _ in range(2):  # a child that ended between two questions is no answer
             child = self._running()
             assert child.stdin is not None
@@ -124,7 +124,7 @@ class Apart:
 
 
 def received(descriptor: int, size: int, deadline: float) -> bytes | None:
-    """Return so many bytes; None at the end of them, or at the deadline."""
+    """Return so many bytes; None at the end of the stream, or at the deadline."""
     came = b""
     while len(came) < size:
         left_s = deadline - time.monotonic()
@@ -138,7 +138,7 @@ def received(descriptor: int, size: int, deadline: float) -> bytes | None:
 
 
 def serve() -> None:
-    """Run the child: answer until the questions end. A value that does not fit is answered several times, each time better."""
+    """Run the child: answer requests until there are no more. An invalid value gets several answers, each more detailed."""
     import resource
 
     from headrace.schema.validate import compiled
@@ -175,7 +175,7 @@ def say(misfits: Misfits, *, more: bool) -> None:
 
 
 def resident() -> int:
-    """Return the bytes of data that this process has."""
+    """Return the bytes of this process's data segment."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
 

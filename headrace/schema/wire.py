@@ -1,4 +1,4 @@
-"""Nodes as the schema that is sent, within the strict subset of a target, and the limits of that target."""
+"""Write nodes as the wire schema, within the strict subset of a target, and check the target's limits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from headrace.schema.unions import Definition, Reference, Union
 Schema = dict[str, Any]
 NULL: Schema = {"type": "null"}
 MAX_INLINE = 1500
-"""Nodes written out in one schema; beyond that what is used more than once is written once, as a definition."""
+"""Maximal number of nodes written inline in one schema; beyond, shared ones become definitions."""
 OF_TYPE = {
     "number": ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf"),
     "integer": ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf"),
@@ -35,16 +35,16 @@ OF_TYPE = {
 }
 ABOUT = ("title", "description")
 MIN_SHARED = 2
-"""Values of an enum that may be written once for several places."""
+"""Number of values from which on an enum may become a shared definition."""
 REST_TEXT = "Properties beyond these; usually none."
 
 
 class TooMany(Exception):
-    """The schema would be written out too often."""
+    """Inlining exceeds `MAX_INLINE`."""
 
 
 class Writer:
-    """Writes one schema. Definitions that contain themselves stay definitions; with `shared`, so does what is used often."""
+    """Writes one schema. Recursive definitions stay definitions; with `shared`, so do parts used often."""
 
     def __init__(self, target: Target, *, shared: bool = False):
         self.target = target
@@ -83,7 +83,7 @@ class Writer:
         return self._plain(node, path)
 
     def _named_values(self, node: Node, values: Any, path: tuple[str, ...]) -> Schema:
-        """Return a reference to an enum that is written once, under what is said of it here."""
+        """Return a reference to a shared enum, with this place's own description."""
         if values not in self._names:
             self._names[values] = name = self._free(node.about.get("title") or path[-1] or "Values")
             self.definitions[name] = {
@@ -243,7 +243,7 @@ def camel(name: str) -> str:
 
 
 def values_of(node: Node) -> Any:
-    """Return what tells an enum of many values from another one; None for anything else."""
+    """Return a key that identifies an enum of many values; None for anything else."""
     values = node.values if isinstance(node, Plain | Coded) else None
     if not values or len(values) < MIN_SHARED:
         return None
@@ -251,7 +251,7 @@ def values_of(node: Node) -> Any:
 
 
 def check_limits(found: Iterable[WirePlace], target: Target) -> None:
-    """Raise `SchemaError` naming the first limit of the target that a wire schema (its places) is beyond."""
+    """Raise `SchemaError` naming the first limit of the target that the places of a wire schema exceed."""
     properties = enum_values = chars = 0
     for here, depth, place, origin in found:
         named = here.get("properties", {})
@@ -279,7 +279,7 @@ def check_limits(found: Iterable[WirePlace], target: Target) -> None:
 
 
 class WirePlace(NamedTuple):
-    """A schema inside a wire schema: in how many objects it lies, where, and what place of the caller's schema it is."""
+    """A schema inside a wire schema: its depth in objects, its place, and the caller's place it stands for."""
 
     schema: Schema
     depth: int
@@ -288,7 +288,7 @@ class WirePlace(NamedTuple):
 
 
 def places(wire: Schema, origins: dict[int, str]) -> Iterator[WirePlace]:
-    """Yield every schema inside."""
+    """Yield every subschema."""
     waiting: list[WirePlace] = [WirePlace(wire, 0, "", "")]
     while waiting:
         here, depth, place, origin = waiting.pop()
