@@ -91,7 +91,7 @@ def resume_batch(batch_id: str) -> None:
     help="Only what failed with this code, for example invalid_output. Again for more of them.",
 )
 def retry_batch(batch_id: str, out: Path | None, whole: bool, force: bool, codes: tuple[str, ...]) -> None:
-    """Open a new batch that keeps what succeeded and pays only for the rest.
+    """Open a batch that keeps what succeeded and pays only the rest.
 
     With --code it runs only what failed with that code, and keeps the other failures as they are. The codes of a batch, and
     how many items have each: headrace batches show ID.
