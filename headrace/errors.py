@@ -5,7 +5,7 @@
     │   └── UntrustedFile        a file or folder that another user owns or may write
     ├── InputError           the caller's input: file, line, JSON Pointer          (exit 2)
     │   └── SchemaError      a schema, or a type as one, that cannot be carried
-    │       └── NoSchemaError    it is no JSON Schema at all
+    │       └── InvalidSchemaError  it is no JSON Schema at all
     ├── InvalidOutput        a value that does not fit its schema: every failing place
     ├── Unreachable          the service is not there                              (exit 3)
     ├── EmbeddedServerError  the embedded server cannot start                      (exit 3)
@@ -72,11 +72,11 @@ class SchemaError(InputError, TypeError):
         self.remedy = remedy
 
 
-class NoSchemaError(SchemaError):
+class InvalidSchemaError(SchemaError):
     """The value is no JSON Schema at all."""
 
 
-class Misfit(msgspec.Struct, frozen=True):
+class Violation(msgspec.Struct, frozen=True):
     """One place where a value does not fit its schema: a JSON Pointer, the keyword, what was expected and what came."""
 
     pointer: str
@@ -90,7 +90,7 @@ class Misfit(msgspec.Struct, frozen=True):
 class InvalidOutput(HeadraceError, ValueError):
     """A value, or an answer on the wire, does not match its schema. `errors` lists every failing place."""
 
-    def __init__(self, errors: list[Misfit]):
+    def __init__(self, errors: list[Violation]):
         super().__init__("; ".join(str(error) for error in errors[:5]) + (" …" if len(errors) > 5 else ""))
         self.errors = errors
 

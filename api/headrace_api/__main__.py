@@ -24,9 +24,9 @@ from headrace.guards.ownership import write_private
 from headrace.logs import configure, hide_exception_texts
 from headrace.settings import Settings
 from headrace.text.quoting import quoted
-from headrace_api.access.callers import Callers, is_loopback
+from headrace_api.access.callers import CallerPolicy, is_loopback
 from headrace_api.access.descriptors import raise_limit
-from headrace_api.access.door import Door
+from headrace_api.access.middleware import AccessMiddleware
 from headrace_api.app import make_app
 from headrace_api.auth import EVERY_JOB, SCOPES, Gate
 from headrace_api.server import make_server
@@ -76,7 +76,7 @@ async def serve(options: argparse.Namespace, settings: Settings) -> int:
         listener.listen(BACKLOG)
         url = f"http://{shown(options.host)}:{port}"
         gateway = make_gateway(settings, origins, on_loopback=is_loopback(address))
-        server = make_server(Door(make_app(gateway, origins), gateway.callers), gateway, raise_limit())
+        server = make_server(AccessMiddleware(make_app(gateway, origins), gateway.callers), gateway, raise_limit())
         async with gateway.running():
 
             def on_start() -> None:
@@ -105,7 +105,7 @@ def make_gateway(settings: Settings, origins: list[str], *, on_loopback: bool) -
     is_implicit = settings.gateway_open is None and on_loopback
     is_open = is_implicit or bool(settings.gateway_open)
     own = [settings.gateway_url] if settings.gateway_url else []
-    callers = Callers(is_open=is_open, is_implicit=is_implicit, origins=[*origins, *own])
+    callers = CallerPolicy(is_open=is_open, is_implicit=is_implicit, origins=[*origins, *own])
     return Gateway(settings, Gate(secret(settings), is_open=is_open), callers)
 
 

@@ -73,7 +73,7 @@ class Gate:
         now = time.time()
         return any((claims := self._signed(token)) is not None and claims.exp >= now for token in tokens)
 
-    def check(self, tokens: Iterable[str], job: str, scope: str) -> float | None:
+    def authorize(self, tokens: Iterable[str], job: str, scope: str) -> float | None:
         """Authorize `scope` on `job` if one of `tokens` allows it, or if there is none and the gateway is open. Returns the
         seconds that a connection may last, None for no end. Raises `Denied` for the token that came closest; if all are
         valid for something else, it says that a fresh one would not help."""

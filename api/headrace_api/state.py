@@ -21,9 +21,9 @@ from headrace.ledger.state import TERMINAL
 from headrace.settings import Settings
 from headrace.text.readable import UNREADABLE
 from headrace.waiting import persistently
-from headrace_api.access.callers import Callers
+from headrace_api.access.callers import CallerPolicy
 from headrace_api.auth import Gate, tokens_of
-from headrace_api.errors import Problem
+from headrace_api.errors import ApiError
 from headrace_api.requests.unread import Delivery, Exchange, Unread
 
 JOB_ID_CHARS = 64
@@ -32,7 +32,7 @@ JOB_ID_CHARS = 64
 class Gateway:
     """The state of one process. `draining` is set at shutdown: every stream ends at once, no job does."""
 
-    def __init__(self, settings: Settings, gate: Gate, callers: Callers):
+    def __init__(self, settings: Settings, gate: Gate, callers: CallerPolicy):
         self.settings = settings
         self.gate = gate
         self.callers = callers
@@ -69,7 +69,7 @@ class Gateway:
         """Authorize this request to do `scope` on `job`; return the seconds that a connection may last, None for no end. Raises
         `Denied`."""
         self.check_caller(connection)
-        return self.gate.check([*self.tokens(connection), *more], job, scope)
+        return self.gate.authorize([*self.tokens(connection), *more], job, scope)
 
     def check_caller(self, connection: Any) -> None:
         """Raise `Denied` for cross-site pages, and for host names that anybody may have made up."""
@@ -84,18 +84,18 @@ class Gateway:
         """Return the URLs of a job's stream and result, as its callers reach this gateway."""
         return urls_of(self.settings.gateway_url or str(request.base_url).rstrip("/"), job)
 
-    def check_room(self) -> None:
-        """Raise `Problem` when the maximal number of streams and WebSockets is open. Call it before a job is accepted: a
+    def check_stream_limit(self) -> None:
+        """Raise `ApiError` when the maximal number of streams and WebSockets is open. Call it before a job is accepted: a
         client that is refused afterwards retries, and pays again."""
         if self.streams >= self.settings.gateway_streams:
-            raise Problem(
+            raise ApiError(
                 429, "too_many_streams", "too many streams are open here; try again", headers={"retry-after": "5"}
             )
 
     @contextlib.contextmanager
-    def one_stream(self) -> Iterator[None]:
-        """Hold a stream slot for the block. Raises `Problem` when there is none."""
-        self.check_room()
+    def stream_slot(self) -> Iterator[None]:
+        """Hold a stream slot for the block. Raises `ApiError` when there is none."""
+        self.check_stream_limit()
         self.streams += 1
         try:
             yield

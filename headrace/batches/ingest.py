@@ -19,7 +19,7 @@ from headrace.storage.local import FileStore
 from headrace.text.quoting import quoted
 
 SHARD_ITEMS = 64
-SHARDS_WISHED = 8
+TARGET_SHARDS = 8
 INDEX_ENTRY = struct.Struct("<QQQQ")
 DEFAULT_PROMPT = "{text}"
 OnEmpty = Literal["refuse", "skip", "send"]
@@ -171,7 +171,7 @@ def commit_input(
             if progress is not None and len(ends) % 1000 == 0:
                 progress(len(ends))
     total = len(ends)
-    size = max(min(SHARD_ITEMS, -(-total // SHARDS_WISHED)), 8)
+    size = max(min(SHARD_ITEMS, -(-total // TARGET_SHARDS)), 8)
     ranges = []
     for line in range(0, total, size):
         last = min(line + size, total)

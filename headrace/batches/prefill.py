@@ -28,7 +28,7 @@ LENGTH_BITS = 62
 SUCCESSES, FAILURES, INDEX = "prefill.jsonl", "prefill.errors.jsonl", "prefill.index"
 
 
-class Kept(NamedTuple):
+class KeptLine(NamedTuple):
     """A line that is taken over from an earlier batch: its kind, and its place in the file of that kind."""
 
     kind: str
@@ -88,10 +88,10 @@ def index_prefill(
 
     def entries() -> Iterator[bytes]:
         paid = _placed(store.lines(f"{batch_id}/{SUCCESSES}"), lambda line: "s")
-        failed: Iterator[tuple[str | None, Kept | None]] = iter(())
+        failed: Iterator[tuple[str | None, KeptLine | None]] = iter(())
         if codes is not None:
             failed = _placed(store.lines(f"{batch_id}/{FAILURES}"), partial(_kept_kind, codes))
-        nothing: tuple[str | None, Kept | None] = (None, None)
+        nothing: tuple[str | None, KeptLine | None] = (None, None)
         success, failure = next(paid, nothing), next(failed, nothing)
         for line, raw in enumerate(store.lines(f"{batch_id}/input.jsonl")):
             name, kept = custom_id_of(raw), None
@@ -109,12 +109,14 @@ def _kept_kind(codes: frozenset[str], line: bytes) -> str | None:
     return None if code in codes else KIND_OF_CODE.get(code, "f")
 
 
-def _placed(lines: Iterable[bytes], kind_of: Callable[[bytes], str | None]) -> Iterator[tuple[str | None, Kept | None]]:
+def _placed(
+    lines: Iterable[bytes], kind_of: Callable[[bytes], str | None]
+) -> Iterator[tuple[str | None, KeptLine | None]]:
     """Yield for each line its custom_id, and the position of its row if that is kept."""
     offset = 0
     for line in lines:
         kind = kind_of(line)
-        yield custom_id_of(line), None if kind is None else Kept(kind, offset, len(line.rstrip(b"\n")))
+        yield custom_id_of(line), None if kind is None else KeptLine(kind, offset, len(line.rstrip(b"\n")))
         offset += len(line)
 
 
@@ -133,10 +135,10 @@ def kept_rows(
     return rows, codes
 
 
-def kept(index: bytes) -> Iterator[tuple[int, Kept]]:
+def kept(index: bytes) -> Iterator[tuple[int, KeptLine]]:
     """Yield the lines that are kept, each with its number in this piece of an index."""
     for number, at in enumerate(range(0, len(index), ENTRY_BYTES)):
         word = int.from_bytes(index[at + 8 : at + 16], "little")
         length = word & ((1 << LENGTH_BITS) - 1)
         if length:
-            yield number, Kept(KINDS[word >> LENGTH_BITS], int.from_bytes(index[at : at + 8], "little"), length)
+            yield number, KeptLine(KINDS[word >> LENGTH_BITS], int.from_bytes(index[at : at + 8], "little"), length)

@@ -13,7 +13,7 @@ from headrace.waiting import persistently
 
 BY_TYPE = {"by": "type"}
 """The metadata of such a failure."""
-UNSAID = "the answer fits the schema, but not the type that it was checked with"
+UNKNOWN_REASON = "the answer fits the schema, but not the type that it was checked with"
 
 
 class Refusals:
@@ -32,7 +32,7 @@ class Refusals:
         return 0 <= at < 8 * len(self._bits) and bool(self._bits[at >> 3] & (0x80 >> (at & 7)))
 
     def reason(self, line: int) -> str:
-        return self._reasons.get(line, UNSAID)
+        return self._reasons.get(line, UNKNOWN_REASON)
 
     def applied(self, line: int, row: bytes) -> bytes:
         """Return the output line `row` of `line`, or the error line that it became."""

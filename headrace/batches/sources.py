@@ -24,17 +24,17 @@ from headrace.text import digits
 from headrace.text.quoting import quoted, shortened
 
 LINE_BYTES = 1024 * 1024
-LONE = re.compile("[\ud800-\udfff]")
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 SURROGATE_ESCAPE = re.compile(
     r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
 """An escaped backslash, a whole pair, or half of one (in this order: the first two are no halves)."""
-MAX_NAMED = 100
-MAX_SAID = 400
+MAX_NAMED_ERRORS = 100
+MAX_ERROR_CHARS = 400
 """Characters of one error message: it may quote the line."""
 BOM = b"\xef\xbb\xbf"
 TEXTS = {".txt", ".md", ".markdown", ".rst"}
-NOT_READ = (
+UNSUPPORTED_FORMATS = (
     (b"PK\x03\x04", "an Excel workbook or another zip archive", "save the sheet as CSV"),
     (b"\xd0\xcf\x11\xe0", "an Excel workbook", "save the sheet as CSV"),
     (b"PAR1", "a Parquet file", "write it as .jsonl or .csv"),
@@ -64,7 +64,8 @@ class InputRecord(NamedTuple):
 
 
 class Complaints:
-    """The errors in the lines of one input: all are counted, the first `MAX_NAMED` are named in one `InputError` at the end."""
+    """The errors in the lines of one input: all are counted, the first `MAX_NAMED_ERRORS` are named in a single
+    `InputError` at the end."""
 
     def __init__(self, source: str = "the input"):
         self.source = source
@@ -74,13 +75,13 @@ class Complaints:
 
     def add(self, message: str) -> None:
         self.count += 1
-        if len(self._first) < MAX_NAMED:
-            self._first.append(message if len(message) <= MAX_SAID else f"{message[:MAX_SAID]} …")
+        if len(self._first) < MAX_NAMED_ERRORS:
+            self._first.append(message if len(message) <= MAX_ERROR_CHARS else f"{message[:MAX_ERROR_CHARS]} …")
 
     def check(self) -> None:
         """Raise `InputError` for all errors that were added, if there are any."""
         if self.count > 1:
-            more = f"\n  … and {self.count - MAX_NAMED} more" if self.count > MAX_NAMED else ""
+            more = f"\n  … and {self.count - MAX_NAMED_ERRORS} more" if self.count > MAX_NAMED_ERRORS else ""
             said = "\n  ".join(self._first)
             raise InputError(f"{self.source}: {self.count} of its lines cannot be used:\n  {said}{more}")
         if self.count:
@@ -166,7 +167,7 @@ def has(source: Any, mark: str) -> bool:
         return False
 
 
-def chosen(
+def sampled(
     found: Iterator[InputRecord], *, limit: int | None = None, sample: int | None = None
 ) -> Iterator[InputRecord]:
     """Yield the first `limit` records, and of those `sample` picked at random (the same ones each time), in their order."""
@@ -234,7 +235,7 @@ def skip_rest(file: BinaryIO) -> None:
 
 def check_is_text(raw: bytes, path: Path) -> None:
     """Raise `InputError` for a file of a format that is not read, by what it begins with."""
-    for mark, what, remedy in NOT_READ:
+    for mark, what, remedy in UNSUPPORTED_FORMATS:
         if raw.startswith(mark):
             raise InputError(f"{path}: is {what}; {remedy}")
 
@@ -272,8 +273,8 @@ def folder(path: Path, encoding: str | None, complaints: Complaints) -> Iterator
         except InputError as error:
             complaints.add(str(error))
             continue
-        place = LONE.sub("\ufffd", name.as_posix())
-        fields = {"custom_id": place, "text": text, "path": place, "name": LONE.sub("\ufffd", name.stem)}
+        place = LONE_SURROGATE.sub("\ufffd", name.as_posix())
+        fields = {"custom_id": place, "text": text, "path": place, "name": LONE_SURROGATE.sub("\ufffd", name.stem)}
         yield InputRecord(number, where, fields)
     if not names:
         raise InputError(f"{path}: there is no text or Markdown file in this folder ({', '.join(sorted(TEXTS))})")
@@ -302,19 +303,19 @@ def fields_of(given: Any, where: str) -> dict[str, Any]:
         try:
             return msgspec.json.decode(msgspec.json.encode(given))
         except UnicodeEncodeError:  # half of a surrogate pair, as a text has that was cut in the middle of a sign
-            return msgspec.json.decode(msgspec.json.encode(whole_signs(msgspec.to_builtins(given))))
+            return msgspec.json.decode(msgspec.json.encode(replace_lone_surrogates(msgspec.to_builtins(given))))
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{where}: cannot be written as JSON: {shortened(str(error))}") from None
 
 
-def whole_signs(value: Any) -> Any:
+def replace_lone_surrogates(value: Any) -> Any:
     """Return `value` with U+FFFD in place of every lone surrogate in its texts."""
     if isinstance(value, str):
-        return LONE.sub("\ufffd", value)
+        return LONE_SURROGATE.sub("\ufffd", value)
     if isinstance(value, Mapping):
-        return {whole_signs(key): whole_signs(inner) for key, inner in value.items()}
+        return {replace_lone_surrogates(key): replace_lone_surrogates(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [whole_signs(inner) for inner in value]
+        return [replace_lone_surrogates(inner) for inner in value]
     return value
 
 
@@ -347,7 +348,7 @@ def json_object(text: str, where: str) -> dict[str, Any]:
         except msgspec.DecodeError:
             if not SURROGATE_ESCAPE.search(text):
                 raise
-            line = digits.decode(SURROGATE_ESCAPE.sub(lone_replaced, text))
+            line = digits.decode(SURROGATE_ESCAPE.sub(replacement, text))
     except RecursionError:
         raise InputError(f"{where}: nested too deeply") from None
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
@@ -357,6 +358,6 @@ def json_object(text: str, where: str) -> dict[str, Any]:
     return line
 
 
-def lone_replaced(found: re.Match[str]) -> str:
+def replacement(found: re.Match[str]) -> str:
     """Return the match as it is, or U+FFFD for a lone surrogate: what is left of a character that a tool cut in two."""
     return "\\ufffd" if found["lone"] else found[0]

@@ -267,7 +267,7 @@ NUMBERS = ("temperature", "presence_penalty", "frequency_penalty", "repetition_p
 """Options that JSON could not hold if they were infinite."""
 
 
-class OptionWords(TypedDict, total=False):
+class OptionParams(TypedDict, total=False):
     """The options as keywords, so that an editor completes them: `submit(model, messages, temperature=0)`."""
 
     temperature: float

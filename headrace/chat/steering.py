@@ -32,13 +32,13 @@ REMEDIES = {
 }
 
 
-def spelled(name: str) -> str:
+def normalized(name: str) -> str:
     """Return a name without what spellings differ in: `apiBase`, `API-BASE` and `api_base` are one."""
     return "".join(filter(str.isalnum, name)).casefold()
 
 
-SPELLINGS = {spelled(name): remedy for name, remedy in REMEDIES.items()}
-FAMILIES = (
+RESERVED_NAMES = {normalized(name): remedy for name, remedy in REMEDIES.items()}
+RESERVED_PATTERNS = (
     (
         re.compile(r"(apikey|accesstoken|secretkey|sessiontoken|credentials?|credentialname|identitytoken)$|^langfuse"),
         KEY,
@@ -57,8 +57,10 @@ MAX_NAME_CHARS = 64
 
 @lru_cache(1024)
 def remedy_for(name: str) -> str | None:
-    word = spelled(name)
-    return SPELLINGS.get(word) or next((remedy for family, remedy in FAMILIES if family.search(word)), None)
+    word = normalized(name)
+    return RESERVED_NAMES.get(word) or next(
+        (remedy for family, remedy in RESERVED_PATTERNS if family.search(word)), None
+    )
 
 
 def check_steering(body: Mapping[str, Any], place: str = "") -> None:

@@ -24,9 +24,9 @@ REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_text")
 
 
 MAX_CALLS = 256
-MAX_NAME = 256
+MAX_NAME_CHARS = 256
 """Maximal characters of a tool's name; providers allow 64."""
-MAX_LOOKED_AT = 1 << 16
+MAX_REPARSED_CHARS = 1 << 16
 """Maximal characters of arguments that are parsed on every delta to see if they are complete."""
 
 
@@ -58,17 +58,21 @@ class CallParts(msgspec.Struct, omit_defaults=True):
     pieces: list[str] = []
     extra: dict[str, Any] = {}
 
-    def gathered(self) -> str:
+    def argument_text(self) -> str:
         """Return the argument text so far; joins the pending `pieces` into `raw`."""
         if self.pieces:
             self.raw += "".join(self.pieces)
             self.pieces = []
         return self.raw
 
-    def is_whole(self) -> bool:
-        """Return True if the arguments are complete JSON. False for more than `MAX_LOOKED_AT` characters: parsing them on
+    def is_complete(self) -> bool:
+        """Return True if the arguments are complete JSON. False for more than `MAX_REPARSED_CHARS` characters: parsing them on
         every delta would cost quadratic time."""
-        return len(self.raw) <= MAX_LOOKED_AT and len(self.gathered()) <= MAX_LOOKED_AT and parsed(self.raw)[1] is None
+        return (
+            len(self.raw) <= MAX_REPARSED_CHARS
+            and len(self.argument_text()) <= MAX_REPARSED_CHARS
+            and parse_arguments(self.raw)[1] is None
+        )
 
 
 class ToolCalls(msgspec.Struct, omit_defaults=True):
@@ -104,19 +108,19 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
         self.details += message.get("reasoning_details") or []
         self.signed |= {name: message[name] for name in (*SIGNED, "images", "audio") if message.get(name)}
         for call in message.get("tool_calls") or ():
-            self.add_whole(call)
+            self.add_call(call)
         function = message.get("function_call")
         if function:  # some servers say a call in both ways
             legacy = CallParts()
             extend(legacy, {"function": function})
-            if legacy.gathered() or legacy.name:
-                same = [(call.name, call.gathered()) for call in self.calls]
+            if legacy.argument_text() or legacy.name:
+                same = [(call.name, call.argument_text()) for call in self.calls]
                 if not same:
                     self.begin(legacy)
                 elif (legacy.name, legacy.raw) not in same:
                     raise InputError("its function_call is none of its tool_calls")
 
-    def add_whole(self, call: Mapping[str, Any]) -> None:
+    def add_call(self, call: Mapping[str, Any]) -> None:
         """Add a complete call; an empty object is ignored. Raises `InputError` for what is no call."""
         if not isinstance(call, Mapping):
             raise InputError(f"a tool call must be an object, not {kind(call)}")
@@ -178,7 +182,7 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
         if not known and name and (call.raw or call.pieces):
             if index is None and name != call.name:
                 return None
-            if call.is_whole() and not (name == call.name and is_repeat(call, argument_of(call.type, body))):
+            if call.is_complete() and not (name == call.name and is_repeat(call, argument_of(call.type, body))):
                 return None
         return place
 
@@ -186,7 +190,7 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
         """Return the calls, in order. One whose arguments are no JSON object carries an `error`; blank arguments are `{}`."""
         made = []
         for id, call in self.identified():
-            arguments, error = parsed(call.raw) if call.type != "custom" else (None, None)
+            arguments, error = parse_arguments(call.raw) if call.type != "custom" else (None, None)
             error = error if call.name else "the call names no tool"
             made.append(ToolCall(id=id, name=call.name, arguments=arguments, raw=call.raw, error=error, type=call.type))
         return made
@@ -240,7 +244,7 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
         stays."""
         seen: set[str] = set()
         for call in self.calls:
-            call.gathered()
+            call.argument_text()
             if not call.given_id:
                 call.given_id = call.id if call.id and call.id not in seen else f"call_{secrets.token_hex(12)}"
             seen.add(call.given_id)
@@ -304,7 +308,9 @@ def extend(call: CallParts, delta: Mapping[str, Any]) -> str:
     body = payload(delta)
     call.id = call.id or id_of(delta)
     if not delta.keys() <= CALL:
-        call.extra |= {name: value for name, value in delta.items() if name not in CALL | BARE and value is not None}
+        call.extra |= {
+            name: value for name, value in delta.items() if name not in CALL | BARE_FIELDS and value is not None
+        }
     if body and body is delta.get("custom"):
         type = "custom"
     else:
@@ -320,7 +326,7 @@ def extend(call: CallParts, delta: Mapping[str, Any]) -> str:
     if name and name != call.name:
         if begun and call.name:
             raise InputError("a tool call changes its name within its arguments")
-        if len(call.name) < MAX_NAME:
+        if len(call.name) < MAX_NAME_CHARS:
             call.name = name if name.startswith(call.name) else call.name + name  # some say all of it again as it grows
     piece = argument_of(call.type, body)
     if piece and begun and is_repeat(call, piece):
@@ -330,9 +336,9 @@ def extend(call: CallParts, delta: Mapping[str, Any]) -> str:
         and begun
         and piece[:1] == "{"
         and call.type != "custom"
-        and len(call.raw) + len(call.pieces) <= MAX_LOOKED_AT
+        and len(call.raw) + len(call.pieces) <= MAX_REPARSED_CHARS
     ):
-        told = call.gathered()
+        told = call.argument_text()
         if told.strip() == "{}":  # it stood for arguments that were to come
             call.raw, told = "", ""
         elif len(piece) > len(told) and piece.startswith(told) and told[:1] == "{":
@@ -357,19 +363,19 @@ def argument_of(type: str, body: Mapping[str, Any]) -> str:
     return as_json(given)
 
 
-BARE = frozenset({"name", "arguments", "input"})
+BARE_FIELDS = frozenset({"name", "arguments", "input"})
 """Fields of a call that has them itself instead of in its `function`."""
 
 
 def is_repeat(call: CallParts, piece: str) -> bool:
     """Return True if `piece` repeats the complete arguments: some servers send them again in their last chunk."""
-    if call.type == "custom" or piece[:1] != "{" or piece.rstrip()[-1:] != "}" or len(call.raw) > MAX_LOOKED_AT:
+    if call.type == "custom" or piece[:1] != "{" or piece.rstrip()[-1:] != "}" or len(call.raw) > MAX_REPARSED_CHARS:
         return False
-    value, error = parsed(call.gathered())
-    return error is None and call.raw.strip() != "" and (piece == call.raw or parsed(piece) == (value, None))
+    value, error = parse_arguments(call.argument_text())
+    return error is None and call.raw.strip() != "" and (piece == call.raw or parse_arguments(piece) == (value, None))
 
 
-def parsed(raw: str) -> tuple[dict[str, Any] | None, str | None]:
+def parse_arguments(raw: str) -> tuple[dict[str, Any] | None, str | None]:
     """Return `(arguments, None)`, or `(None, error)` when `raw` is no JSON object. Blank text is `{}`."""
     try:
         value = msgspec.json.decode(raw.strip() or "{}")

@@ -24,7 +24,7 @@ from headrace.schema.merge import TYPES
 from headrace.schema.validate import compiled, encoded
 from headrace.text.quoting import quoted
 
-MEANT = {
+TYPE_ALIASES = {
     "object": ("dict", "map", "mapping", "record", "struct", "json", "hashmap"),
     "array": ("list", "tuple", "set", "sequence", "arraylist"),
     "number": ("float", "double", "decimal", "long double"),
@@ -34,15 +34,15 @@ MEANT = {
     "null": ("none", "nonetype", "nil", "undefined"),
 }
 """Names of other languages for the types of JSON, by the JSON type that a remedy proposes."""
-REFERRING = (b'"$schema"', b'"$ref"', b'"$dynamicRef"', b'"$id"', b"attern")
+REFERENCE_KEYWORDS = (b'"$schema"', b'"$ref"', b'"$dynamicRef"', b'"$id"', b"attern")
 """Keywords of a schema that has to be resolved and compiled to be validated; any other is checked word by word."""
 MAX_PATTERNS = 1_000
 """Maximal number of patterns in all tools of a call: each is compiled."""
-MAX_REFERRING_BYTES = 512 << 10
-"""Maximal bytes of all schemas of a call that have references or patterns (`REFERRING`)."""
+MAX_REFERENCING_BYTES = 512 << 10
+"""Maximal bytes of all schemas of a call that have references or patterns (`REFERENCE_KEYWORDS`)."""
 
 
-def check_effort(schemas: Iterable[Any]) -> None:
+def check_total_size(schemas: Iterable[Any]) -> None:
     """Raise `InputError` for tools whose schemas together take too long to validate."""
     patterns = size = 0
     for place, schema in enumerate(schemas):
@@ -52,12 +52,14 @@ def check_effort(schemas: Iterable[Any]) -> None:
             continue
         check_tool_size(parameters, f"/schemas/{place}/function/parameters")
         text = encoded(parameters)
-        if any(word in text for word in REFERRING):
+        if any(word in text for word in REFERENCE_KEYWORDS):
             size += len(text)
             patterns += count_patterns(parameters)
-        if patterns > MAX_PATTERNS or size > MAX_REFERRING_BYTES:
+        if patterns > MAX_PATTERNS or size > MAX_REFERENCING_BYTES:
             what = (
-                f"{MAX_PATTERNS} patterns" if patterns > MAX_PATTERNS else f"{MAX_REFERRING_BYTES >> 10} KiB of schemas"
+                f"{MAX_PATTERNS} patterns"
+                if patterns > MAX_PATTERNS
+                else f"{MAX_REFERENCING_BYTES >> 10} KiB of schemas"
             )
             raise InputError(
                 f"/schemas/{place}: the tools up to here have more than {what}; offer fewer, or describe less"
@@ -68,10 +70,10 @@ def check_tool_size(parameters: dict[str, Any], where: str) -> None:
     try:
         check_size(parameters)
     except SchemaError as error:
-        raise placed(error, where) from None
+        raise located(error, where) from None
 
 
-def placed(error: SchemaError, where: str, subject: str = "") -> SchemaError:
+def located(error: SchemaError, where: str, subject: str = "") -> SchemaError:
     """Return the refusal of a schema that stands at `where`: its pointer begins there, its remedy is said once."""
     at = f"{where}{error.pointer}"
     what = complaint(error)
@@ -139,10 +141,10 @@ def problem_of(schema_json: bytes) -> tuple[str, str, str, str] | None:
     problem = None
     try:
         check_size(schema)
-        if any(word in schema_json for word in REFERRING) or not jsonschema_rs.meta.is_valid(schema):
+        if any(word in schema_json for word in REFERENCE_KEYWORDS) or not jsonschema_rs.meta.is_valid(schema):
             compiled(schema_json)
     except SchemaError as error:
-        problem = word_problem(schema) or (error.pointer, error.keyword, complaint(error), error.remedy)
+        problem = type_problem(schema) or (error.pointer, error.keyword, complaint(error), error.remedy)
     if problem is None and "object" not in (kinds if isinstance(kinds, list) else [kinds]):
         return (
             "/type",
@@ -153,7 +155,7 @@ def problem_of(schema_json: bytes) -> tuple[str, str, str, str] | None:
     return problem
 
 
-def word_problem(schema: dict[str, Any]) -> tuple[str, str, str, str] | None:
+def type_problem(schema: dict[str, Any]) -> tuple[str, str, str, str] | None:
     """Return the first place with a type that JSON does not have, or with `required` in another form than a list."""
     waiting: list[tuple[Any, str]] = [(schema, "")]
     while waiting:
@@ -163,7 +165,7 @@ def word_problem(schema: dict[str, Any]) -> tuple[str, str, str, str] | None:
         kinds = here.get("type", [])
         for each in kinds if isinstance(kinds, list) else [kinds]:
             if each not in TYPES:
-                return f"{at}/type", "type", f"there is no type {quoted(each)}", f"write {meant_by(each)}"
+                return f"{at}/type", "type", f"there is no type {quoted(each)}", f"write {json_type_meant_by(each)}"
         required = here.get("required", [])
         if isinstance(required, bool):
             return (
@@ -182,11 +184,11 @@ def word_problem(schema: dict[str, Any]) -> tuple[str, str, str, str] | None:
     return None
 
 
-def meant_by(word: Any) -> str:
+def json_type_meant_by(word: Any) -> str:
     said = str(word).strip().lower()
     if said in ("any", "all", "mixed", "variant"):
         return "nothing: without `type` any value is allowed"
-    found = next((known for known, others in MEANT.items() if said == known or said in others), None)
+    found = next((known for known, others in TYPE_ALIASES.items() if said == known or said in others), None)
     return f"`{found}`" if found else f"one of {', '.join(TYPES)}"
 
 
@@ -197,7 +199,7 @@ def check_strict(schemas: Iterable[dict[str, Any]], dialect: str = "openai") -> 
             lowered_tool(schema, dialect)
         except SchemaError as error:
             where, name = f"/schemas/{place}/function/parameters", function_of(schema)["name"]
-            raise placed(error, where, f"tool {quoted(name)}: ") from None
+            raise located(error, where, f"tool {quoted(name)}: ") from None
 
 
 def function_of(schema: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from headrace.chat.messages import kind
-from headrace.chat.tool_schemas import check_effort, schema_name, wire_tool
+from headrace.chat.tool_schemas import check_total_size, schema_name, wire_tool
 from headrace.errors import InputError
 from headrace.schema.function_schema import called, function_schema, hints
 from headrace.text.quoting import quoted
@@ -40,7 +40,7 @@ class ToolDefinitions(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if isinstance(self.schemas, list):
-            check_effort(self.schemas)
+            check_total_size(self.schemas)
         names = [name for _, name in self.named()]
         if len(set(names)) < len(names):
             twice = next(name for name, count in Counter(names).items() if count > 1)

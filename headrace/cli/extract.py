@@ -81,7 +81,7 @@ def extract(
     """
     from headrace.batches.build import make_template
     from headrace.batches.ingest import read_items
-    from headrace.batches.sources import Complaints, chosen, records
+    from headrace.batches.sources import Complaints, records, sampled
     from headrace.chat.provider_table import split_model
     from headrace.cli.batches import follow, print_rows
     from headrace.cli.params import given_file, given_schema, given_text, named
@@ -107,7 +107,7 @@ def extract(
         def items() -> Iterator[Item]:
             nonlocal complaints
             complaints = Complaints(shown)
-            found = chosen(records(source, encoding=encoding, complaints=complaints), limit=limit, sample=sample)
+            found = sampled(records(source, encoding=encoding, complaints=complaints), limit=limit, sample=sample)
             return read_items(found, template, shown, complaints=complaints, on_empty=on_empty)
 
         async def run() -> int:

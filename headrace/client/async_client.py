@@ -22,13 +22,13 @@ from headrace.batches.create import WINDOW_S, open_new, open_retry
 from headrace.batches.ingest import read_items
 from headrace.batches.refusals import refusals
 from headrace.batches.results import ResultLines, closed_lines
-from headrace.batches.sources import Complaints, Source, checked_items, chosen
+from headrace.batches.sources import Complaints, Source, checked_items, sampled
 from headrace.batches.template import Item, Template
 from headrace.broker.hints import Hints
 from headrace.chat.messages import conversation
 from headrace.chat.provider_table import split_model
 from headrace.client.handles import AsyncBatchHandle, AsyncJobHandle, checked_id
-from headrace.client.one_loop import OneLoop
+from headrace.client.one_loop import LoopBound
 from headrace.errors import InputError, SettingsError, Unknown, Unreachable
 from headrace.jobs.build import (
     JobWords,
@@ -70,7 +70,7 @@ GROUP = 500
 """Jobs that `submit_many` writes in one round trip."""
 
 
-class AsyncHeadrace(OneLoop):
+class AsyncHeadrace(LoopBound):
     """A connection to the service, for one event loop. Use it in an `async with`, or `close()` it.
 
     The address is `url`, else `HEADRACE_REDIS_URL`, else that of the nearest `.headrace` folder. Every method raises
@@ -256,7 +256,7 @@ class AsyncHeadrace(OneLoop):
         template, expected = make_template(model, prompt, schema=schema, **words)
         name = str(source) if isinstance(source, str | Path) else "the input"
         complaints = Complaints(name)
-        found = chosen(sources.records(source, encoding=encoding, complaints=complaints), limit=limit, sample=sample)
+        found = sampled(sources.records(source, encoding=encoding, complaints=complaints), limit=limit, sample=sample)
         items = read_items(found, template, name, complaints=complaints, on_empty=on_empty)
         batch_id = await self.open(template, items, window_s=window_s)
         if isinstance(source, str | Path):

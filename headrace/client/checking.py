@@ -165,7 +165,7 @@ class TypeCheck:
                 await wait_at_most(viewer.next, LOOK_S)
         async with self._client.talking():
             store = await self._client.store()
-            opened = await whole(open_reask(self._ledger, store, batch_id, self._answers, tenant=self._tenant))
+            opened = await run_to_end(open_reask(self._ledger, store, batch_id, self._answers, tenant=self._tenant))
         if opened is None:
             return None
         following, count = opened
@@ -174,7 +174,7 @@ class TypeCheck:
         return following
 
 
-async def whole(work: Coroutine[Any, Any, R]) -> R:
+async def run_to_end(work: Coroutine[Any, Any, R]) -> R:
     """Return the result of `work`, which is completed before a cancellation takes effect: a batch is opened whole or not at
     all, and a caller who waits in small portions gets one in the end."""
     task = asyncio.ensure_future(work)

@@ -9,7 +9,7 @@ from headrace.events.reader import Reader
 from headrace.ledger.script import Ledger
 
 
-class OneLoop:
+class LoopBound:
     """The connections of a client, bound to the loop of their first use until they are closed. `ledger` and `reader` raise
     `HeadraceError` on any other loop. Without a running loop they are returned as they are."""
 

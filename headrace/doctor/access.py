@@ -6,12 +6,12 @@ import stat
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from headrace.doctor.context import Bench, Finding, connect
+from headrace.doctor.context import DoctorContext, Finding, connect
 
 FIX = "Give it a password (`requirepass`, or an ACL user), and put it into HEADRACE_REDIS_URL: redis://user:password@host:port/0."
 
 
-def access(bench: Bench) -> Finding:
+def access(bench: DoctorContext) -> Finding:
     """Check that the server answers nobody without a password, unless only this user can open its socket."""
     from redis.exceptions import RedisError
 

@@ -32,7 +32,7 @@ class Finding(msgspec.Struct, frozen=True):
     fix: str = ""
 
 
-class Bench:
+class DoctorContext:
     """The surroundings that the checks look at: the settings, the environment, and a connection made on first use."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str]):

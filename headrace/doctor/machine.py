@@ -9,7 +9,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from headrace.doctor.context import Bench, Finding
+from headrace.doctor.context import DoctorContext, Finding
 
 OLDEST_PYTHON = (3, 11)
 EXTRAS = {
@@ -19,7 +19,7 @@ EXTRAS = {
 }
 
 
-def python(bench: Bench) -> Finding:
+def python(bench: DoctorContext) -> Finding:
     """Check that Python is new enough."""
     what = f"Python {platform.python_version()}"
     if sys.version_info[:2] >= OLDEST_PYTHON:
@@ -28,7 +28,7 @@ def python(bench: Bench) -> Finding:
     return Finding("python", "error", f"{what} is too old", f"Install Python {oldest} or newer.")
 
 
-def extras(bench: Bench) -> Finding:
+def extras(bench: DoctorContext) -> Finding:
     """Check that the optional parts are installed. A machine that only submits needs none of them."""
     missing = {
         extra: lacking for extra, names in EXTRAS.items() if (lacking := [n for n in names if find_spec(n) is None])
@@ -44,7 +44,7 @@ def extras(bench: Bench) -> Finding:
     )
 
 
-def disk(bench: Bench) -> Finding:
+def disk(bench: DoctorContext) -> Finding:
     """Check that there is room where the files go."""
     folder = bench.files.absolute()
     while not folder.exists():
@@ -61,7 +61,7 @@ def disk(bench: Bench) -> Finding:
     )
 
 
-def file_store(bench: Bench) -> Finding:
+def file_store(bench: DoctorContext) -> Finding:
     """Check that the file store which the ledger names can be reached and written here."""
     named = bench.inspection.store()
     if named is None:

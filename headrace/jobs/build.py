@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from headrace.chat.messages import conversation
-from headrace.chat.options import Options, OptionWords, check_beside_schema, parse_options
+from headrace.chat.options import OptionParams, Options, check_beside_schema, parse_options
 from headrace.chat.provider_table import PROVIDERS
 from headrace.chat.tool_schemas import check_strict
 from headrace.chat.tools import ToolDefinitions
@@ -32,7 +32,7 @@ MAX_KEY_CHARS = 256
 MAX_REASKS = 5
 
 
-class SchemaWords(OptionWords, total=False):
+class SchemaParams(OptionParams, total=False):
     """Keyword arguments that go with a schema. `mode` is the way in which it is sent to the model: strict, json_schema,
     json_object, tool_call, typed_xml or prompt; by default that of the model's profile. An invalid answer is asked again up
     to `reasks` times (0 to 5), each with the violations, each paid; `lax` coerces values of the wrong type that can only
@@ -43,7 +43,7 @@ class SchemaWords(OptionWords, total=False):
     lax: bool
 
 
-class JobWords(SchemaWords, total=False):
+class JobWords(SchemaParams, total=False):
     """Keywords of `submit` beside `model`, `messages` and `schema`; those of `Options` go to the provider.
 
     `tools` are what the model may call: Python functions, schemas in the provider's shape, or `ToolDefinitions`, and
@@ -97,7 +97,7 @@ def make_job(
     conversation("x", prefilling=prefilling)
     if prefilling and expected.schema is not None:
         raise InputError("prefilling: a schema's answer cannot begin with it; leave one of the two out")
-    check_schema_words(model, expected, mode, reasks, lax)
+    check_schema_params(model, expected, mode, reasks, lax)
     provider = PROVIDERS.get(str(model).partition("/")[0])
     check_strict(definitions.schemas or (), provider.dialect if provider else "openai")
     if mode == "tool_call" and definitions.schemas:
@@ -126,7 +126,7 @@ def make_job(
     return job, expected
 
 
-def check_schema_words(model: str, expected: Answers[Any], mode: Mode | None, reasks: int, lax: bool) -> None:
+def check_schema_params(model: str, expected: Answers[Any], mode: Mode | None, reasks: int, lax: bool) -> None:
     """Raise `InputError` for keyword arguments that need a schema without one, and `SchemaError` for a schema that the
     model's provider cannot take: before a call is paid."""
     checked_mode(mode)

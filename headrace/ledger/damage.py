@@ -13,7 +13,16 @@ from headrace.ledger.script import is_damage
 
 DAMAGED = "damaged"
 """The state that is shown of a record that cannot be read; none of the ledger's states."""
-UNUSABLE = (ResponseError, ValueError, KeyError, TypeError, ArithmeticError, LookupError, RecursionError, struct.error)
+READ_ERRORS = (
+    ResponseError,
+    ValueError,
+    KeyError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    RecursionError,
+    struct.error,
+)
 """Exceptions of a read whose field is none, is no number, or leads nowhere."""
 
 
@@ -24,7 +33,7 @@ def readable(record_id: str) -> Iterator[None]:
         yield
     except HeadraceError:
         raise
-    except UNUSABLE as error:
+    except READ_ERRORS as error:
         if isinstance(error, ResponseError) and not is_damage(error):
             raise
         raise Damaged(record_id, "its record in Redis cannot be read") from error

@@ -16,7 +16,7 @@ NUMBERS = ("total", "succeeded", "failed", "cancelled", "dead", "input_tokens", 
 JOB_FIELDS = ["state", "code", "created", "ended", "n", "retry_of"]
 PAGE = 1000
 READING_COUNTERS = ("repaired", "coerced", "reasks", "retried", "usage_unknown", "refused")
-ADDED = ("input_tokens", "output_tokens", "repaired", "coerced", "reasks", "retried", "usage_unknown")
+SUMMED_COUNTERS = ("input_tokens", "output_tokens", "repaired", "coerced", "reasks", "retried", "usage_unknown")
 """Counters of which a batch and the one that asks again for it have the sum."""
 MAX_FOLLOW_UPS = 8
 
@@ -154,7 +154,7 @@ async def batch(ledger: Ledger, batch_id: str) -> Batch:
 
 def _followed(first: Batch, next: Batch) -> Batch:
     """Return `first` merged with its follow-up, which has all of its rows."""
-    paid = {name: getattr(first, name) + getattr(next, name) for name in ADDED}
+    paid = {name: getattr(first, name) + getattr(next, name) for name in SUMMED_COUNTERS}
     own = {name: getattr(first, name) for name in ("id", "created_ms", "retry_of", "reask_of")}
     return msgspec.structs.replace(next, reasked_as=next.id, **own, **paid)
 

@@ -5,10 +5,10 @@ The entry point is `lower(schema_or_type, target)`. `bundle(schema, documents)` 
 to.
 """
 
-from headrace.errors import InvalidOutput, Misfit, SchemaError
+from headrace.errors import InvalidOutput, SchemaError, Violation
 from headrace.schema.bundle import bundle
 from headrace.schema.lower import Lowered, lower
 from headrace.schema.lowering import Note
 from headrace.schema.targets import TARGETS, Target
 
-__all__ = ["TARGETS", "InvalidOutput", "Lowered", "Misfit", "Note", "SchemaError", "Target", "bundle", "lower"]
+__all__ = ["TARGETS", "InvalidOutput", "Lowered", "Note", "SchemaError", "Target", "Violation", "bundle", "lower"]

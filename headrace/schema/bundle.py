@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from headrace.errors import NoSchemaError, SchemaError
+from headrace.errors import InvalidSchemaError, SchemaError
 from headrace.schema.document import (
     DRAFT_7,
     REFERENCES,
@@ -27,7 +27,7 @@ from headrace.schema.document import (
     joined,
     subschemas,
 )
-from headrace.schema.documents import Documents, Given, Unavailable, identifiers, is_same, normalized
+from headrace.schema.documents import DocumentMapping, Documents, Unavailable, identifiers, is_same, normalized
 from headrace.schema.resources import NAMES
 from headrace.schema.validate import encoded
 from headrace.text.quoting import quoted
@@ -47,7 +47,7 @@ def bundle(schema: dict[str, Any], documents: Mapping[str, Any]) -> dict[str, An
     Raises `SchemaError` with the JSON Pointer of the reference for a document that is missing, that is of another version
     of JSON Schema, or whose `$id` is that of another schema; and for a result that is too large.
     """
-    return bundled(schema, lambda base: Given(documents, base))
+    return bundled(schema, lambda base: DocumentMapping(documents, base))
 
 
 def bundled(schema: dict[str, Any], library: Callable[[str], Documents]) -> dict[str, Any]:
@@ -61,10 +61,10 @@ def bundled(schema: dict[str, Any], library: Callable[[str], Documents]) -> dict
         compound = Compound(root, documents)
         if not compound.documents:
             return schema
-        dialect = agreed(compound)
+        dialect = common_dialect(compound)
         if dialect != compound.dialect:
-            compound = Compound(of_dialect(msgspec.json.decode(encoded(schema)), dialect), documents)
-            agreed(compound)
+            compound = Compound(with_dialect(msgspec.json.decode(encoded(schema)), dialect), documents)
+            common_dialect(compound)
         whole = compound.written()
     except RecursionError:
         raise SchemaError("the schema is nested too deep", keyword="$ref", remedy="give it a flatter shape") from None
@@ -137,7 +137,7 @@ class Compound(Source):
         whole = self._rebuilt(self.root, named)
         definitions = whole.setdefault(self.container, {})
         if not isinstance(definitions, dict):
-            raise NoSchemaError(
+            raise InvalidSchemaError(
                 f"schema at /{self.container}: {quoted(definitions)} is no map of definitions",
                 pointer=f"/{self.container}",
                 keyword=self.container,
@@ -266,7 +266,7 @@ def base_of(schema: dict[str, Any]) -> str:
     return named.partition("#")[0] if isinstance(named, str) and not alone else ""
 
 
-def agreed(compound: Compound) -> Dialect:
+def common_dialect(compound: Compound) -> Dialect:
     """Return the common dialect: the schema's, else the documents'. Raises `SchemaError`."""
     own = compound.dialect if isinstance(compound.root.get("$schema"), str) else None
     named: dict[str, Dialect] = {}
@@ -297,7 +297,7 @@ def agreed(compound: Compound) -> Dialect:
     return DRAFT_7 if DRAFT_7 in guessed and not has_defs else UNNAMED
 
 
-def of_dialect(schema: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
+def with_dialect(schema: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
     """Return `schema`, which has no `$schema`, with that of `dialect`."""
     return {**schema, "$defs": schema.get("$defs", {})} if dialect is UNNAMED else {"$schema": dialect.uri, **schema}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from headrace.errors import InvalidOutput, Misfit
+from headrace.errors import InvalidOutput, Violation
 from headrace.schema.document import Source
 from headrace.schema.merge import json_type
 
@@ -37,7 +37,7 @@ class Coercion:
     def spend(self, steps: int) -> None:
         self._steps += steps
         if self._steps > MAX_STEPS:
-            raise InvalidOutput([Misfit("", "work", "there are too many ways to read it")])
+            raise InvalidOutput([Violation("", "work", "there are too many ways to read it")])
 
     def coerced(self, value: Any, schema: Any, depth: int) -> Any:
         if not isinstance(schema, dict) or depth > 100:

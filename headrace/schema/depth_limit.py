@@ -6,12 +6,12 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from headrace.schema.json_encoded import Text
+from headrace.schema.json_encoded import JsonText
 from headrace.schema.nodes import Items, Map, Node, Property, Record, Tuple
 from headrace.schema.unions import Reference, Union
 
 
-class Shallow:
+class DepthLimiter:
     """Limits nodes to `most` levels of objects. `cut_at` are the pointers of nodes that became JSON text."""
 
     def __init__(self, most: int, describe: Callable[[Sequence[Any]], str]):
@@ -59,7 +59,7 @@ class Shallow:
                 return self.changed(node, record=self.cut(node.record, depth), rest=rest)
             case Union():
                 nodes = [self.cut(case.node, depth + (case.label is not None)) for case in node.cases]
-                if any(isinstance(each, Text) and each.kinds is None for each in nodes):
+                if any(isinstance(each, JsonText) and each.kinds is None for each in nodes):
                     return self.text(node)
                 made = Union(nodes, node.fits)
                 made.about, made.pointer = node.about, node.pointer
@@ -72,9 +72,9 @@ class Shallow:
             setattr(made, name, part)
         return made
 
-    def text(self, node: Node) -> Text:
+    def text(self, node: Node) -> JsonText:
         self.cut_at.append(node.pointer)
-        made = Text(said=self.describe(node.parts))
+        made = JsonText(said=self.describe(node.parts))
         made.about, made.pointer = node.about, node.pointer
         return made
 

@@ -13,9 +13,9 @@ from typing import Any
 from headrace.schema.document import Source
 from headrace.schema.merge import TYPES, Merged, flatten, merge
 
-MAX_SAID = 2_000
+MAX_SCHEMA_CHARS = 2_000
 """Maximal characters of a schema in a description."""
-MAX_VALUES_SAID = 16_000
+MAX_ENUM_CHARS = 16_000
 """Maximal characters of an enum's values in a description."""
 MAX_STEPS = 3_000
 """Maximal number of parts that are written in all tries for one schema: some ten milliseconds."""
@@ -33,7 +33,7 @@ class TooLong(Exception):
     """The text has too many characters, or took too many steps."""
 
 
-class Describing:
+class DescriptionWriter:
     """Writes the descriptions of one schema."""
 
     def __init__(self, source: Source):
@@ -45,7 +45,7 @@ class Describing:
         """Return the description of a value for which `parts` hold, and which is sent as JSON text; `only` are its types."""
         shape: Any = {}
         for depth, about in TRIES:
-            self._left = MAX_SAID
+            self._left = MAX_SCHEMA_CHARS
             try:
                 shape = self.shape(parts, depth, about=about)
                 if isinstance(shape, dict):
@@ -53,7 +53,7 @@ class Describing:
                 shown = as_json(shape)
             except TooLong:
                 continue
-            if len(shown) <= MAX_SAID:
+            if len(shown) <= MAX_SCHEMA_CHARS:
                 break
         else:
             return OBJECT_TEXT if only == {"object"} else ANY_TEXT
@@ -70,7 +70,7 @@ class Describing:
         if merged.never:
             return False
         made: dict[str, Any] = {}
-        kinds = [kind for kind in TYPES if kind in (merged.types or ()) and not is_said(kind, merged)]
+        kinds = [kind for kind in TYPES if kind in (merged.types or ()) and not is_implied(kind, merged)]
         if kinds and merged.values is None:
             made["type"] = kinds[0] if len(kinds) == 1 else kinds
         if about and "description" in merged.about:
@@ -107,7 +107,7 @@ class Describing:
         return made
 
 
-def is_said(kind: str, merged: Merged) -> bool:
+def is_implied(kind: str, merged: Merged) -> bool:
     """Return True if a type is implied by another one: every integer is a number."""
     return kind == "integer" and "number" in (merged.types or ())
 
@@ -123,7 +123,7 @@ def one_of(values: list[Any], how: str = "One of: ") -> str:
     for value in values:
         text = as_json(value)
         length += len(text) + 2
-        if length > MAX_VALUES_SAID:
+        if length > MAX_ENUM_CHARS:
             return f"{how}{', '.join(shown)}, … ({len(values)} values in all)."
         shown.append(text)
     return f"{how}{', '.join(shown)}."

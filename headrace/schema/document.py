@@ -14,7 +14,7 @@ from urllib.parse import unquote, urljoin
 
 import jsonschema_rs
 
-from headrace.errors import NoSchemaError, SchemaError
+from headrace.errors import InvalidSchemaError, SchemaError
 from headrace.schema.patterns import programs_of
 from headrace.text.quoting import quoted
 
@@ -187,13 +187,13 @@ class Source:
         )
 
     def _check_words(self, schema: dict[str, Any], at: str) -> None:
-        """Raise `NoSchemaError` for what is no schema at the target of a reference: the validator does not check it there."""
+        """Raise `InvalidSchemaError` for what is no schema at a reference's target: the validator does not check it there."""
         try:
             jsonschema_rs.meta.validate({**schema, "$schema": self.dialect.uri})
         except jsonschema_rs.ValidationError as error:
             path = [str(step) for step in error.instance_path]
             where = "/".join([at, *map(escaped, path)])
-            raise NoSchemaError(
+            raise InvalidSchemaError(
                 f"schema at {where}: {error.message[:SHOWN]}",
                 pointer=where,
                 keyword=path[-1] if path else "",
@@ -354,7 +354,7 @@ def dialect_of(schema: dict[str, Any]) -> Dialect:
     return UNNAMED
 
 
-def no_json(where: str, value: Any) -> SchemaError:
+def not_json(where: str, value: Any) -> SchemaError:
     return SchemaError(
         f"schema at {where or '/'}: {value!r:.80} is nothing that JSON has",
         pointer=where,
@@ -380,9 +380,9 @@ def check_size(schema: Any) -> None:
                 elif not isinstance(inner, int | float | None) or (
                     isinstance(inner, float) and not math.isfinite(inner)
                 ):
-                    raise no_json(f"{at}/{escaped(step)}", inner)
+                    raise not_json(f"{at}/{escaped(step)}", inner)
                 if not isinstance(step, str | int) or (isinstance(here, dict) and not isinstance(step, str)):
-                    raise no_json(at, step)
+                    raise not_json(at, step)
                 if isinstance(step, str):
                     text += len(step)
         for what, count, limit in (

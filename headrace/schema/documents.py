@@ -36,7 +36,7 @@ class Documents(Protocol):
         ...
 
 
-class Given:
+class DocumentMapping:
     """Documents in a mapping. Names are URIs, relative ones to `base`. Raises `InputError` for what is no such mapping."""
 
     own = ""

@@ -15,7 +15,7 @@ MAX_READINGS = 4
 """Maximal number of passes over the text in all failed tries."""
 
 
-def without_thought(text: str) -> str:
+def without_thinking(text: str) -> str:
     """Return the text without a `<think>…</think>` at its start."""
     start = text.lstrip()
     if not start.startswith("<think>"):
@@ -34,7 +34,7 @@ def fenced(text: str) -> Iterator[str]:
             yield text[opening.end() : end]
 
 
-def whole_in(text: str) -> Any:
+def find_json(text: str) -> Any:
     """Return the longest outermost JSON object in a text, else the longest list; None where there is none, or none within
     `MAX_TRIES`."""
     found: list[tuple[bool, int, Any]] = []

@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 import jsonschema_rs
 
 Check = Callable[[str], bool]
-LACKING = {
+BACKPORTED_FORMATS = {
     "draft 4": (
         "duration", "idn-hostname", "uri-reference", "iri", "iri-reference", "uuid", "uri-template", "json-pointer",
         "relative-json-pointer",
@@ -35,7 +35,7 @@ def with_or_without_offset(name: str, text: str) -> bool:
     return strict(name)(text) or strict(name)(f"{text}Z")
 
 
-MEANT: dict[str, Check] = {
+LENIENT_FORMATS: dict[str, Check] = {
     "date-time": partial(with_or_without_offset, "date-time"),
     "time": partial(with_or_without_offset, "time"),
     "duration": lambda text: DURATION.fullmatch(text) is not None,
@@ -44,4 +44,4 @@ MEANT: dict[str, Check] = {
 
 def formats_of(dialect: str, *, meant: bool) -> dict[str, Check]:
     """Return the format validators that are added to those of a dialect."""
-    return {name: strict(name) for name in LACKING.get(dialect, ())} | (MEANT if meant else {})
+    return {name: strict(name) for name in BACKPORTED_FORMATS.get(dialect, ())} | (LENIENT_FORMATS if meant else {})

@@ -11,16 +11,16 @@ import copy
 from functools import lru_cache
 from typing import Any
 
-from headrace.errors import InputError, InvalidOutput, Misfit, SchemaError
-from headrace.schema.depth_limit import Shallow
+from headrace.errors import InputError, InvalidOutput, SchemaError, Violation
+from headrace.schema.depth_limit import DepthLimiter
 from headrace.schema.document import check_size
 from headrace.schema.lowering import Lowering, Note, Reading
 from headrace.schema.merge import canonical
-from headrace.schema.nodes import VALUE, Map, Misshapen, Node, Record, Tuple
+from headrace.schema.nodes import VALUE, Map, Node, Record, ShapeMismatch, Tuple
 from headrace.schema.targets import Target, target_of
 from headrace.schema.unions import Reference
 from headrace.schema.validate import Validator, check_json, compiled, encoded, json_value, pointer
-from headrace.schema.wire import MIN_SHARED, TooMany, WirePlace, Writer, check_limits, places
+from headrace.schema.wire import MIN_SHARED, InlineLimitExceeded, WirePlace, Writer, check_limits, places
 from headrace.text.quoting import quoted
 
 
@@ -40,7 +40,7 @@ class Lowered:
         if described:  # only once all values are counted, it is known which enums are too large beside the others
             lowering, found = self._lowered(title, reading, described)
         if max(place.depth for place in found) > target.depth:
-            shallow = Shallow(target.depth, lowering.describing.text)
+            shallow = DepthLimiter(target.depth, lowering.describing.text)
             self._node = shallow.cut(self._node, int(self.wrapped))
             for where in shallow.cut_at:
                 lowering.note(
@@ -77,22 +77,22 @@ class Lowered:
         try:
             if self.wrapped:
                 if not isinstance(wire, dict) or VALUE not in wire:
-                    raise Misshapen('it must be {"value": …}')
+                    raise ShapeMismatch('it must be {"value": …}')
                 wire = wire[VALUE]
             elif not isinstance(wire, dict):
-                raise Misshapen("it must be an object")
+                raise ShapeMismatch("it must be an object")
             value = self._node.restore(wire)
-        except Misshapen as error:
-            raise InvalidOutput([Misfit(pointer(list(error.path)), "shape", error.message)]) from None
+        except ShapeMismatch as error:
+            raise InvalidOutput([Violation(pointer(list(error.path)), "shape", error.message)]) from None
         except RecursionError:
-            raise InvalidOutput([Misfit("", "shape", "it is nested too deep")]) from None
+            raise InvalidOutput([Violation("", "shape", "it is nested too deep")]) from None
         if self._read is None or plain:
             return value
         self.validator.validate(value)
         try:
             return self._read(value)
         except (ValueError, TypeError) as error:
-            raise InvalidOutput([Misfit("", "type", str(error))]) from None
+            raise InvalidOutput([Violation("", "type", str(error))]) from None
 
     def lift(self, value: Any) -> Any:
         """Encode a value to wire form: an answer that means it. Raises `InvalidOutput` for a value that does not have the
@@ -104,10 +104,10 @@ class Lowered:
         check_json(value)
         try:
             wire = self._node.lift(value)
-        except Misshapen as error:
-            raise InvalidOutput([Misfit(pointer(list(error.path)), "shape", error.message)]) from None
+        except ShapeMismatch as error:
+            raise InvalidOutput([Violation(pointer(list(error.path)), "shape", error.message)]) from None
         except RecursionError:
-            raise InvalidOutput([Misfit("", "shape", "it is nested too deep")]) from None
+            raise InvalidOutput([Violation("", "shape", "it is nested too deep")]) from None
         return {VALUE: wire} if self.wrapped else wire
 
     def validate(self, value: Any) -> None:
@@ -174,7 +174,7 @@ def written(node: Node, target: Target, title: str, *, wrapped: bool) -> tuple[d
             found = list(places(wire, writer.origins))
             if not shared and max(place.depth for place in found) <= target.depth:
                 check_limits(found, target)
-        except (TooMany, SchemaError):
+        except (InlineLimitExceeded, SchemaError):
             continue
         return wire, found
     raise SchemaError(

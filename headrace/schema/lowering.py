@@ -10,10 +10,10 @@ import jsonschema_rs
 import msgspec
 
 from headrace.errors import SchemaError
-from headrace.schema.described import Describing, one_of
+from headrace.schema.described import DescriptionWriter, one_of
 from headrace.schema.document import SHOWN, Source
-from headrace.schema.formats import MEANT
-from headrace.schema.json_encoded import Coded, Text
+from headrace.schema.formats import LENIENT_FORMATS
+from headrace.schema.json_encoded import JsonText, JsonTextEnum
 from headrace.schema.lists import Lists
 from headrace.schema.merge import (
     TYPES,
@@ -62,7 +62,7 @@ class Lowering:
 
     def __init__(self, source: Source, target: Target, reading: Reading, *, described: Sequence[frozenset[Any]] = ()):
         self.described = described  # enums that are too large, by their values in canonical form
-        self.describing = Describing(source)
+        self.describing = DescriptionWriter(source)
         self.source = source
         self.target = target
         self.literal = reading == "literal"
@@ -219,15 +219,15 @@ class Lowering:
         kinds = list(dict.fromkeys(json_type(value) for value in values))
         if "number" in kinds and "integer" in kinds:
             kinds.remove("integer")
-        node = Plain(kinds, {}, values) if set(kinds) <= {*SCALARS} else Coded(values)
+        node = Plain(kinds, {}, values) if set(kinds) <= {*SCALARS} else JsonTextEnum(values)
         if self.is_long(node.few or frozenset()):
             self.note(merged.pointer, "enum", "validated", f"{len(values)} values are too many for {self.target.name}")
             if isinstance(node, Plain):
                 node = Plain(kinds, {})
                 node.said = one_of(values)
             else:
-                node = Text(said=one_of(values, "JSON text of one of: "))
-        elif isinstance(node, Coded):
+                node = JsonText(said=one_of(values, "JSON text of one of: "))
+        elif isinstance(node, JsonTextEnum):
             self.note(merged.pointer, "enum", "moved", "its values travel as JSON texts")
         return node
 
@@ -291,10 +291,10 @@ class Lowering:
                 node.about, node.pointer = {}, merged.pointer
             flat = node.nodes if isinstance(node, Union) and not node.about else [node]
             nodes += [each for each in flat if not any(each is other for other in nodes)]
-        whole = next((node for node in nodes if isinstance(node, Text) and node.kinds is None), None)
+        whole = next((node for node in nodes if isinstance(node, JsonText) and node.kinds is None), None)
         if whole is not None:
             return self.text(merged)
-        if any(isinstance(node, Text | Coded) for node in nodes):
+        if any(isinstance(node, JsonText | JsonTextEnum) for node in nodes):
             nodes = [each for node in nodes for each in without_null(node)]
         nulls = [node for node in nodes if isinstance(node, Plain) and node.types == ["null"]]
         nodes = [node for node in nodes if node not in nulls[1:]]
@@ -314,7 +314,7 @@ class Lowering:
         """Return True if `wire` is valid under the wire schema of `node` alone."""
         if id(node) not in self._valid:
             schema = Writer(self.target, shared=True).document(node, "", wrapped=True)
-            more = {} if self.literal else MEANT
+            more = {} if self.literal else LENIENT_FORMATS
             self._valid[id(node)] = (
                 node,
                 jsonschema_rs.Draft202012Validator(schema, validate_formats=True, formats=more),
@@ -379,17 +379,17 @@ class Lowering:
         elif word in OF_SCALARS and word not in self.target.keywords:
             self.note(merged.pointer, word, "validated", f"{self.target.name} does not take it")
 
-    def text(self, merged: Merged) -> Text:
+    def text(self, merged: Merged) -> JsonText:
         self.note(
             merged.pointer, "type", "moved", "no type is named that a strict schema can hold: it travels as JSON text"
         )
-        node = Text(said=self.describing.text(merged.parts))
+        node = JsonText(said=self.describing.text(merged.parts))
         node.about, node.pointer = {**merged.about}, merged.pointer
         return node
 
     def untyped(self, merged: Merged, word: str) -> Node:
         self.note(f"{merged.pointer}/{word}", "type", "moved", "no type is named: each travels as JSON text")
-        node = Text()
+        node = JsonText()
         node.about, node.pointer = {}, f"{merged.pointer}/{word}"
         return node
 

@@ -31,23 +31,23 @@ WORDS = {"true": True, "false": False, "null": None, "True": True, "False": Fals
 KEY_ENDS, VALUE_ENDS = frozenset(":"), frozenset(",}]")
 
 
-class TooMuch(Exception):
+class RepairLimitExceeded(Exception):
     """The repair exceeds its work limit."""
 
 
-class Counted(str):
-    """A text that counts its reads and raises `TooMuch` beyond a limit."""
+class MeteredText(str):
+    """A text that counts its reads and raises `RepairLimitExceeded` beyond a limit."""
 
     steps = 0
 
     def __getitem__(self, at: Any, get: Callable[[str, Any], str] = str.__getitem__) -> str:
         self.steps += 1
         if self.steps > MAX_STEPS:
-            raise TooMuch
+            raise RepairLimitExceeded
         return get(self, at)
 
 
-def mended(text: str) -> Any:
+def repair(text: str) -> Any:
     """Return the object or list that `text` was probably meant to be; None where there is none. Linear in the length of the
     text."""
     start = OPENING.search(text)
@@ -57,22 +57,22 @@ def mended(text: str) -> Any:
     try:
         try:
             found = by_json_repair(text)
-        except TooMuch:
+        except RepairLimitExceeded:
             found = Mender(text).value()
-    except (ValueError, RecursionError, TypeError, TooMuch):
+    except (ValueError, RecursionError, TypeError, RepairLimitExceeded):
         return None
     return found if isinstance(found, dict | list) else None
 
 
 def by_json_repair(text: str) -> Any:
-    """Return what json-repair makes of the text. Raises `TooMuch`, or what json-repair raises."""
+    """Return what json-repair makes of the text. Raises `RepairLimitExceeded`, or what json-repair raises."""
     if len(text) > MAX_STEPS // 2:
-        raise TooMuch
+        raise RepairLimitExceeded
     from json_repair import repair_json
 
     try:
-        text = repair_json(Counted(text), skip_json_loads=True, ensure_ascii=False)
-    except (TooMuch, MemoryError):
+        text = repair_json(MeteredText(text), skip_json_loads=True, ensure_ascii=False)
+    except (RepairLimitExceeded, MemoryError):
         raise
     except Exception as error:  # it has accidents of many kinds, an AssertionError among them
         raise ValueError(f"json-repair: {type(error).__name__}") from None
@@ -92,7 +92,7 @@ class Mender:
         self.found: list[tuple[bool, int, Any]] = []
 
     def value(self) -> Any:
-        """Return the longest object, else the longest list. Raises `TooMuch`."""
+        """Return the longest object, else the longest list. Raises `RepairLimitExceeded`."""
         while self.at < len(self.text) and len(self.found) < MAX_FOUND:
             start = OPENING.search(self.text, self.at)
             if start is None:
@@ -111,7 +111,7 @@ class Mender:
         while self.at < length:
             char = text[self.at]
             if char.isspace():
-                self.at = spaced(text, self.at)
+                self.at = skip_whitespace(text, self.at)
             elif char in "{[":
                 self.begin({} if char == "{" else [])
             elif char in "}]":
@@ -136,7 +136,7 @@ class Mender:
 
     def begin(self, made: Any) -> None:
         if len(self.open) >= MAX_DEPTH:
-            raise TooMuch
+            raise RepairLimitExceeded
         began = self.at
         self.at += 1
         if self.open:
@@ -148,7 +148,7 @@ class Mender:
     def add(self, value: Any) -> None:
         self.values += 1
         if self.values > MAX_VALUES:
-            raise TooMuch
+            raise RepairLimitExceeded
         here, _ = self.open[-1]
         if isinstance(here, list):
             here.append(value)
@@ -211,7 +211,7 @@ class Mender:
                 escaped = True
                 at += 1
                 continue
-            after = spaced(text, at)
+            after = skip_whitespace(text, at)
             if after >= len(text) or text[after] in ends or "\n" in text[at:after] or self.follows(at, after):
                 self.at = at
                 said = text[start : at - 1]
@@ -239,7 +239,7 @@ class Mender:
         return said.strip("\"'")
 
 
-def spaced(text: str, at: int) -> int:
+def skip_whitespace(text: str, at: int) -> int:
     """Return the end of the whitespace that begins at `at`."""
     blank = SPACE.match(text, at)
     return blank.end() if blank else at

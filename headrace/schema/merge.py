@@ -26,7 +26,7 @@ LARGEST = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minPropertie
 SMALLEST = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 FIRST = ("pattern", "format", "multipleOf")
 LIMITS = frozenset((*LARGEST, *SMALLEST, *FIRST))
-SHAPING = frozenset(
+SHAPE_KEYWORDS = frozenset(
     {"type", "enum", "const", "properties", "patternProperties", "additionalProperties", "items", "prefixItems"}
 )
 ONLY_VALIDATED = frozenset(
@@ -35,7 +35,7 @@ ONLY_VALIDATED = frozenset(
         "maxContains", "uniqueItems", "minProperties", "maxProperties", "unevaluatedItems", "unevaluatedProperties",
     }
 )  # fmt: skip
-POINTING = frozenset({"$ref", "$dynamicRef", "allOf", "$defs", "definitions", "$schema", "$id", "$comment"})
+REFERENCE_KEYWORDS = frozenset({"$ref", "$dynamicRef", "allOf", "$defs", "definitions", "$schema", "$id", "$comment"})
 """Keywords of a part without constraints of its own: places with the same targets are the same place."""
 CONDITIONAL = ("if", "then", "else", "not")
 NEVER = False
@@ -95,7 +95,7 @@ def flatten(source: Source, schemas: list[Any]) -> list[Any]:
             continue
         if here is NEVER:
             return [NEVER]
-        if not here.keys() <= POINTING:
+        if not here.keys() <= REFERENCE_KEYWORDS:
             parts.append(here)
         seen.add(id(here))
         inner = [target for _, target in source.references(here)]
@@ -240,7 +240,7 @@ def is_shaping(source: Source, branch: Any) -> bool:
     if not isinstance(branch, dict):
         return False
     return any(
-        part is not NEVER and (not SHAPING.isdisjoint(part) or "anyOf" in part or "oneOf" in part)
+        part is not NEVER and (not SHAPE_KEYWORDS.isdisjoint(part) or "anyOf" in part or "oneOf" in part)
         for part in flatten(source, [branch])
     )
 

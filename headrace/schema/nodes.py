@@ -2,7 +2,7 @@
 decode.
 
 `headrace.schema.lower` builds the nodes, `headrace.schema.wire` writes their wire schema. For every value that the schema
-allows, `restore(lift(value)) == value`. Both raise `Misshapen` for a value without the node's shape.
+allows, `restore(lift(value)) == value`. Both raise `ShapeMismatch` for a value without the node's shape.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ENTRIES, KEY, VALUE, CASE = "entries", "key", "value", "case"
 REST = "additional_properties"
 
 
-class Misshapen(Exception):
+class ShapeMismatch(Exception):
     """The value does not have the node's shape; `path` is its place."""
 
     def __init__(self, message: str, path: tuple[str | int, ...] = ()):
@@ -124,9 +124,9 @@ class Plain(Node):
     def lift(self, value: Any) -> Any:
         kind = json_type(value)
         if kind not in self.types and not (kind == "integer" and "number" in self.types):
-            raise Misshapen(f"{' or '.join(self.types)} was expected, not {kind}")
+            raise ShapeMismatch(f"{' or '.join(self.types)} was expected, not {kind}")
         if self._allowed is not None and canonical(value) not in self._allowed:
-            raise Misshapen("the value is not one of those allowed")
+            raise ShapeMismatch("the value is not one of those allowed")
         return value
 
     def shapes(self) -> list[Shape]:
@@ -155,7 +155,7 @@ class Items(Node):
 
     def lift(self, value: Any) -> Any:
         if not isinstance(value, list | tuple):
-            raise Misshapen("a list was expected")
+            raise ShapeMismatch("a list was expected")
         return [at(index, self.item.lift, inner) for index, inner in enumerate(value)]
 
     def shapes(self) -> list[Shape]:
@@ -223,19 +223,19 @@ class Record(Node):
                 continue
             if known.absent == "box":
                 if not isinstance(inner, dict) or inner.keys() != {VALUE}:
-                    raise Misshapen('it must be null or {"value": …}', (name,))
+                    raise ShapeMismatch('it must be null or {"value": …}', (name,))
                 inner = inner[VALUE]
             restored[name] = at(name, known.node.restore, inner) if not known.node.transparent else inner
         if self.rest is not None and wire.get(self.rest_name) is not None:
             for name, inner in at(self.rest_name, self.rest.pairs, wire[self.rest_name]).items():
                 if name in restored:
-                    raise Misshapen(f"the property {quoted(name)} is there twice", (self.rest_name,))
+                    raise ShapeMismatch(f"the property {quoted(name)} is there twice", (self.rest_name,))
                 restored[name] = inner
         return restored
 
     def lift(self, value: Any) -> Any:
         if not isinstance(value, dict):
-            raise Misshapen("an object was expected")
+            raise ShapeMismatch("an object was expected")
         wire: dict[str, Any] = {}
         for name, (node, _) in self.properties.items():  # a tag first: it tells before anything is lifted in vain
             if node.few is not None and name in value:
@@ -243,7 +243,7 @@ class Record(Node):
         for name, (node, absent) in self.properties.items():
             if name not in value:
                 if absent == "never" and not self.optional[name]:
-                    raise Misshapen(f"{quoted(name)} is missing")
+                    raise ShapeMismatch(f"{quoted(name)} is missing")
                 wire[name] = node.values[0] if absent == "never" and isinstance(node, Plain) and node.values else None
                 continue
             lifted = at(name, node.lift, value[name])
@@ -252,7 +252,7 @@ class Record(Node):
         if self.rest is not None:
             wire[self.rest_name] = self.rest.entries(others)
         elif others:
-            raise Misshapen(f"there is a property {quoted(next(iter(others)))} that is not described")
+            raise ShapeMismatch(f"there is a property {quoted(next(iter(others)))} that is not described")
         return wire
 
     def shapes(self) -> list[Shape]:
@@ -280,30 +280,30 @@ class Map(Node):
     def restore(self, wire: Any) -> Any:
         entries = wire.get(ENTRIES) if isinstance(wire, dict) and len(wire) == 1 else None
         if not isinstance(entries, list):
-            raise Misshapen('a map must be {"entries": [{"key": …, "value": …}, …]}')
+            raise ShapeMismatch('a map must be {"entries": [{"key": …, "value": …}, …]}')
         return at(ENTRIES, self.pairs, entries)
 
     def pairs(self, entries: Any) -> dict[str, Any]:
         restored: dict[str, Any] = {}
         for index, entry in enumerate(entries if isinstance(entries, list) else ()):
             if not isinstance(entry, dict) or not entry.keys() >= {KEY, VALUE}:
-                raise Misshapen('an entry must be {"key": …, "value": …}', (index,))
+                raise ShapeMismatch('an entry must be {"key": …, "value": …}', (index,))
             name = as_name(entry[KEY])
             if name in restored:
-                raise Misshapen(f"the key {quoted(name)} is there twice", (index, KEY))
+                raise ShapeMismatch(f"the key {quoted(name)} is there twice", (index, KEY))
             restored[name] = at(name, self.value.restore, entry[VALUE])
         return restored
 
     def lift(self, value: Any) -> Any:
         if not isinstance(value, dict):
-            raise Misshapen("an object was expected")
+            raise ShapeMismatch("an object was expected")
         return {ENTRIES: self.entries(value)}
 
     def entries(self, value: dict[str, Any]) -> list[Any]:
         pattern = self.key.limits.get("pattern") if isinstance(self.key, Plain) else None
         strange = next((name for name in value if pattern is not None and not matches(pattern, name)), None)
         if strange is not None:
-            raise Misshapen(f"there is a property {quoted(strange)} that is not described")
+            raise ShapeMismatch(f"there is a property {quoted(strange)} that is not described")
         return [{KEY: self.key.lift(name), VALUE: at(name, self.value.lift, inner)} for name, inner in value.items()]
 
     def shapes(self) -> list[Shape]:
@@ -331,22 +331,22 @@ class Tuple(Node):
         for name in self.record.nodes:
             if name in named:
                 if len(items) < list(self.record.nodes).index(name):
-                    raise Misshapen("an item before it is missing", (name,))
+                    raise ShapeMismatch("an item before it is missing", (name,))
                 items.append(named[name])
         rest = wire.get("rest") or []
         if rest and len(items) < len(self.record.nodes):
-            raise Misshapen("an item before them is missing", ("rest",))
+            raise ShapeMismatch("an item before them is missing", ("rest",))
         return [*items, *(at("rest", self.rest.restore, rest) if self.rest and rest else rest)]
 
     def lift(self, value: Any) -> Any:
         if not isinstance(value, list | tuple):
-            raise Misshapen("a list was expected")
+            raise ShapeMismatch("a list was expected")
         most = len(self.record.nodes)
         wire = self.record.lift(dict(zip(self.record.nodes, value, strict=False)))
         if self.rest is not None:
             wire["rest"] = self.rest.lift(list(value[most:]))
         elif len(value) > most:
-            raise Misshapen(f"at most {most} items were expected")
+            raise ShapeMismatch(f"at most {most} items were expected")
         return wire
 
     def shapes(self) -> list[Shape]:
@@ -374,8 +374,8 @@ def free_name(name: str, taken: Container[str]) -> str:
 def at(step: str | int, move: Callable[[Any], Any], value: Any) -> Any:
     try:
         return move(value)
-    except Misshapen as error:
-        raise Misshapen(error.message, (step, *error.path)) from None
+    except ShapeMismatch as error:
+        raise ShapeMismatch(error.message, (step, *error.path)) from None
 
 
 def as_name(key: Any) -> str:
@@ -386,4 +386,4 @@ def as_name(key: Any) -> str:
         return "true" if key else "false"
     if isinstance(key, int | float):
         return repr(key)
-    raise Misshapen("a key must be a text or a number")
+    raise ShapeMismatch("a key must be a text or a number")

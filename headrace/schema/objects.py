@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.errors import SchemaError
 from headrace.schema.document import escaped
-from headrace.schema.json_encoded import Text
+from headrace.schema.json_encoded import JsonText
 from headrace.schema.merge import NEVER, Merged, conditional_names, listed_names, present_names
 from headrace.schema.nodes import Map, Node, Plain, Record
 
@@ -49,7 +49,7 @@ class Objects:
         rest = self.rest(merged, named=bool(names))
         if rest is None and not names and not merged.rest and not merged.patterns:
             self.lowering.note(merged.pointer, "type", "moved", "an object of any properties: it travels as JSON text")
-            text = Text({"object"}, self.lowering.describing.text(merged.parts, {"object"}))
+            text = JsonText({"object"}, self.lowering.describing.text(merged.parts, {"object"}))
             text.about, text.pointer = {**merged.about}, merged.pointer
             return text
         if rest is not None and not nodes:

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from headrace.errors import CallError, InvalidOutput, Misfit
+from headrace.errors import CallError, InvalidOutput, Violation
 from headrace.schema.coerce import coerce
 from headrace.schema.document import Source
-from headrace.schema.embedded_json import fenced, whole_in, without_thought
-from headrace.schema.mend import mended
+from headrace.schema.embedded_json import fenced, find_json, without_thinking
+from headrace.schema.mend import repair
 from headrace.schema.modes import Form, Mode, form_of
 from headrace.schema.validate import TWICE, Later, compiled, json_value
 
@@ -62,7 +62,7 @@ def read_answer(
             wire, repaired = decoded(text, at_once=at_once)
         return fitted(wire, form, schema, repaired=repaired, lax=lax, at_once=at_once)
     except InvalidOutput as error:
-        raise misfit(text, error) from None
+        raise violation(text, error) from None
 
 
 def parse_json(text: str) -> Any:
@@ -70,7 +70,7 @@ def parse_json(text: str) -> Any:
     try:
         return json_value(text)
     except InvalidOutput as error:
-        raise misfit(text, error) from None
+        raise violation(text, error) from None
 
 
 def decoded(text: str, *, at_once: bool = False) -> tuple[Any, bool]:
@@ -81,12 +81,12 @@ def decoded(text: str, *, at_once: bool = False) -> tuple[Any, bool]:
         if at_once and len(text) > MAX_MENDED_AT_ONCE and error.errors[0].keyword != TWICE:
             raise Later from None
         found = None if error.errors[0].keyword == TWICE else repaired(text)
-        if found is None or not is_writable(found):
+        if found is None or not is_encodable(found):
             raise error from None
         return found, True
 
 
-def is_writable(value: Any) -> bool:
+def is_encodable(value: Any) -> bool:
     """Return True if it can be encoded as JSON again: a lone surrogate cannot, nor can an infinite number."""
     try:
         msgspec.json.encode(value)
@@ -100,20 +100,20 @@ def repaired(text: str) -> Any:
 
     Complete JSON in a code fence or between words is tried first, then a repair: truncation, single quotes and the like.
     """
-    text = without_thought(text)
+    text = without_thinking(text)
     if len(text) > MAX_REPAIRED:
         return None
     inner = list(fenced(text))
     for each in (*inner, text):
-        if (found := whole_in(each)) is not None:
+        if (found := find_json(each)) is not None:
             return found
     text = inner[0] if inner else text
-    return mended(text) if text.count("[") + text.count("{") <= MAX_BRACKETS else None
+    return repair(text) if text.count("[") + text.count("{") <= MAX_BRACKETS else None
 
 
 def fitted(wire: Any, form: Form, schema: dict[str, Any], *, repaired: bool, lax: bool, at_once: bool) -> Answer:
     if form.lowered and not isinstance(wire, dict):
-        raise InvalidOutput([Misfit("", "shape", "it must be an object")])
+        raise InvalidOutput([Violation("", "shape", "it must be an object")])
     validator = form.lowered.validator if form.lowered else compiled(msgspec.json.encode(schema))
     try:
         value = form.lowered.restore(wire) if form.lowered else wire
@@ -132,8 +132,8 @@ def wire_source(form: Form) -> Source:
     return compiled(msgspec.json.encode(form.schema)).source
 
 
-def misfit(text: str, error: InvalidOutput) -> CallError:
-    first: Misfit = error.errors[0]
+def violation(text: str, error: InvalidOutput) -> CallError:
+    first: Violation = error.errors[0]
     what = (
         first.message
         if first.keyword in ("json", TWICE)

@@ -52,7 +52,7 @@ def options(size: int) -> jsonschema_rs.FancyRegexOptions:
     return jsonschema_rs.FancyRegexOptions(backtrack_limit=10_000, size_limit=size, dfa_size_limit=SMALL)
 
 
-def runs(pattern: str, size: int) -> jsonschema_rs.Validator | None:
+def compiled_within(pattern: str, size: int) -> jsonschema_rs.Validator | None:
     """Return the compiled validator of a pattern within that size; None where it does not fit."""
     try:
         return jsonschema_rs.Draft202012Validator({"pattern": pattern}, pattern_options=options(size))
@@ -62,12 +62,12 @@ def runs(pattern: str, size: int) -> jsonschema_rs.Validator | None:
 
 @lru_cache(maxsize=4096)
 def small_validator(pattern: str) -> jsonschema_rs.Validator | None:
-    return runs(pattern, SMALL)
+    return compiled_within(pattern, SMALL)
 
 
 @lru_cache(maxsize=16)
 def large_validator(pattern: str) -> jsonschema_rs.Validator | None:
-    return runs(pattern, size_of(pattern) or SMALL)
+    return compiled_within(pattern, size_of(pattern) or SMALL)
 
 
 def matches(pattern: str, name: str) -> bool:
@@ -78,14 +78,14 @@ def matches(pattern: str, name: str) -> bool:
 @lru_cache(maxsize=4096)
 def is_small(pattern: str) -> bool:
     """Return True if a program of size `SMALL` suffices; errors show when it is compiled."""
-    return (len(pattern) <= MAX_UNMEASURED and not COUNT.search(pattern)) or runs(pattern, SMALL) is not None
+    return (len(pattern) <= MAX_UNMEASURED and not COUNT.search(pattern)) or compiled_within(pattern, SMALL) is not None
 
 
 def size_of(pattern: str) -> int:
     """Return the size limit (bytes) that compiles a pattern: `SMALL` or one of `LARGE`; 0 where none does."""
     if is_small(pattern):
         return SMALL
-    return next((size for size in LARGE if runs(pattern, size) is not None), 0)
+    return next((size for size in LARGE if compiled_within(pattern, size) is not None), 0)
 
 
 @lru_cache(maxsize=4096)
@@ -169,7 +169,7 @@ def programs_of(source: Source) -> Programs:
             total += size if size > SMALL else 0
             largest = max(largest, size)
             if not size:
-                raise refusal(where, *cannot_run(text))
+                raise refusal(where, *refusal_reason(text))
             if total > MAX_BYTES:
                 raise refusal(
                     where,
@@ -179,7 +179,7 @@ def programs_of(source: Source) -> Programs:
     return Programs(largest, total, lengths)
 
 
-def cannot_run(pattern: str) -> tuple[str, str]:
+def refusal_reason(pattern: str) -> tuple[str, str]:
     """Return the reason, and the remedy."""
     if EXPRESSION.is_valid(pattern) and (COUNT.search(pattern) or len(pattern) > SHOWN):
         return (

@@ -20,14 +20,14 @@ from headrace.schema.patterns import with_lengths
 MAX_NAMED = 5
 """Maximal number of named subschemas beside dynamic references: five have 326 chains at most."""
 NAMES = ("$id", "id", "$anchor", "$dynamicAnchor")
-REFERRING = ("$ref", "$dynamicRef")
+REFERENCE_KEYWORDS = ("$ref", "$dynamicRef")
 NO_URI = re.compile(r"[^A-Za-z0-9._~:/?@!$&'()*+,;=%-]|%(?![0-9A-Fa-f]{2})")
 URI = re.compile(
     r"(?:[A-Za-z0-9._~:/?@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*(?:#(?:[A-Za-z0-9._~:/?@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)?"
 )
 
 
-def written_out(source: Source) -> dict[str, Any]:
+def compilable(source: Source) -> dict[str, Any]:
     """Return the schema to compile: that of `source`, or an equivalent one. Raises `SchemaError`."""
     pointers = pointers_of(source) if source.embedded else None
     if source.embedded and pointers is None and len(source.embedded) > MAX_NAMED:
@@ -38,14 +38,17 @@ def written_out(source: Source) -> dict[str, Any]:
             keyword="$id",
             remedy="refer by `#/$defs/…` and leave the `$id`s out",
         )
-    if pointers is None and not source.programs.lengths and not any(map(has_strange, source.all_of_it())):
+    if pointers is None and not source.programs.lengths and not any(map(has_invalid_uri, source.all_of_it())):
         return source.root
     return rebuilt(source.root, source, pointers)
 
 
-def has_strange(here: dict[str, Any]) -> bool:
+def has_invalid_uri(here: dict[str, Any]) -> bool:
     """Return True if a reference is no URI: generators of schemas from generic types write `Page<User>` literally."""
-    return any(isinstance(here.get(word), str) and not (here[word] and URI.fullmatch(here[word])) for word in REFERRING)
+    return any(
+        isinstance(here.get(word), str) and not (here[word] and URI.fullmatch(here[word]))
+        for word in REFERENCE_KEYWORDS
+    )
 
 
 def as_uri(reference: str) -> str:
@@ -87,7 +90,7 @@ def rebuilt(value: Any, source: Source, pointers: dict[int, str] | None) -> Any:
     if id(value) in source.programs.lengths:
         made = with_lengths(made, source.programs.lengths[id(value)])
     if pointers is None:
-        return made | {word: as_uri(value[word]) for word in REFERRING if isinstance(value.get(word), str)}
+        return made | {word: as_uri(value[word]) for word in REFERENCE_KEYWORDS if isinstance(value.get(word), str)}
     for word in NAMES:
         if isinstance(made.get(word), str) and (word != "id" or source.dialect.name == "draft 4"):
             del made[word]

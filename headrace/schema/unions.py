@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from headrace.schema.nodes import CASE, VALUE, Misshapen, Node, Plain, Shape, at
+from headrace.schema.nodes import CASE, VALUE, Node, Plain, Shape, ShapeMismatch, at
 
 
 class Case(NamedTuple):
@@ -72,11 +72,11 @@ class Union(Node):
         for node, label in self.cases:
             try:
                 wire = node.lift(value)
-            except Misshapen:
+            except ShapeMismatch:
                 continue
             if self.fits(node, wire):
                 return wire if label is None else {CASE: label, VALUE: wire}
-        raise Misshapen("it is none of the alternatives")
+        raise ShapeMismatch("it is none of the alternatives")
 
     def takes_null(self) -> bool:
         """Return True if null is allowed. It must not compute shapes; a tagged case may seem to take null."""
@@ -115,7 +115,7 @@ class Reference(Node):
     def target(self) -> Node:
         node = self.definition.last.node
         if node is None:
-            raise Misshapen("the definition is not there")
+            raise ShapeMismatch("the definition is not there")
         return node
 
     def restore(self, wire: Any) -> Any:

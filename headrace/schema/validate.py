@@ -12,13 +12,13 @@ import jiter
 import jsonschema_rs
 import msgspec
 
-from headrace.errors import InvalidOutput, Misfit, NoSchemaError, SchemaError
+from headrace.errors import InvalidOutput, InvalidSchemaError, SchemaError, Violation
 from headrace.schema.document import Source, escaped
 from headrace.schema.formats import formats_of
-from headrace.schema.patterns import cannot_run, options, refusal
-from headrace.schema.resources import written_out
-from headrace.schema.validation_cost import MAX_LISTED, MAX_WORK, Effort, levels_of
-from headrace.schema.validation_process import APART
+from headrace.schema.patterns import options, refusal, refusal_reason
+from headrace.schema.resources import compilable
+from headrace.schema.validation_cost import MAX_LISTED, MAX_WORK, ValidationCost, levels_of
+from headrace.schema.validation_process import VALIDATION_PROCESS
 from headrace.text.quoting import quoted, shortened
 
 MAX_ERRORS = 100
@@ -41,8 +41,8 @@ class Validator:
     def __init__(self, source: Source, encoded: bytes, *, literal: bool):
         self.source = source
         self._encoded, self._literal = encoded, literal
-        self._effort = Effort(source)
-        root = written_out(source)
+        self._effort = ValidationCost(source)
+        root = compilable(source)
         try:
             self._compiled = source.dialect.validator(
                 root,
@@ -52,7 +52,7 @@ class Validator:
                 pattern_options=options(source.programs.size),
             )
         except jsonschema_rs.ValidationError as error:
-            raise refused(error, source) from None
+            raise compilation_error(error, source) from None
         except (jsonschema_rs.ReferencingError, ValueError) as error:
             raise SchemaError(
                 f"the schema cannot be compiled: {str(error)[:SHOWN]}", keyword="$ref", remedy="mend its references"
@@ -63,7 +63,7 @@ class Validator:
         `at_once`, raises `Later` instead."""
         levels = levels_of(value, MAX_DEPTH)
         if levels is None:
-            raise InvalidOutput([Misfit("", "depth", f"it is nested more than {MAX_DEPTH} deep")])
+            raise InvalidOutput([Violation("", "depth", f"it is nested more than {MAX_DEPTH} deep")])
         work = self._effort.of(levels) + self._effort.of_texts(value)
         if work <= MAX_WORK and self.fits(value):
             return
@@ -72,14 +72,14 @@ class Validator:
         elif at_once:
             raise Later
         else:
-            APART.check(self._encoded, value, literal=self._literal)
+            VALIDATION_PROCESS.check(self._encoded, value, literal=self._literal)
 
     def fits(self, value: Any) -> bool:
         """Return True if the value is valid, without a limit to the work. Raises `InvalidOutput` for what is no JSON value."""
         try:
             return self._compiled.is_valid(value)
         except ValueError as error:  # a number that JSON does not have, a key that is no text
-            raise InvalidOutput([Misfit("", "type", str(error)[:SHOWN])]) from None
+            raise InvalidOutput([Violation("", "type", str(error)[:SHOWN])]) from None
 
     def check(self, value: Any, *, first: bool = False) -> None:
         """Raise `InvalidOutput` for an invalid value, without a limit to the work; with `first`, naming one violation alone."""
@@ -87,7 +87,7 @@ class Validator:
             return
         if self.source.branches_into_itself and too_deep(value, MAX_BRANCHED):
             # Listed, the errors of alternatives in alternatives double with every level.
-            raise InvalidOutput([Misfit("", "anyOf", "it does not fit, and is nested too deep to say where")])
+            raise InvalidOutput([Violation("", "anyOf", "it does not fit, and is nested too deep to say where")])
         errors: Iterable[jsonschema_rs.ValidationError] = ()
         if first:
             try:
@@ -97,20 +97,20 @@ class Validator:
         else:
             errors = self._compiled.iter_errors(value)
         whole = value if has_empty_key(value) else None
-        found = (each for error in errors for each in misfits(error, whole))
+        found = (each for error in errors for each in violations(error, whole))
         listed = list(dict.fromkeys(itertools.islice(found, MAX_ERRORS)))
         if listed:
             raise InvalidOutput(listed)
 
 
-def refused(error: jsonschema_rs.ValidationError, source: Source) -> SchemaError:
+def compilation_error(error: jsonschema_rs.ValidationError, source: Source) -> SchemaError:
     """Return the error of a schema that cannot be compiled, with its place."""
     path = list(error.instance_path)
     where, keyword = pointer(path), str(path[-1]) if path else ""
     is_pattern = keyword == "pattern" or "patternProperties" in path[-2:-1]
     if is_pattern and '"regex"' in error.message:
         value = error.instance if isinstance(error.instance, str) else keyword
-        return refusal(where, *cannot_run(value))
+        return refusal(where, *refusal_reason(value))
     if not path:  # of a reference it says only how it reads
         named = (
             (here, word) for here in source.all_of_it() for word in ("$id", "id", "$ref", "$dynamicRef", "$schema")
@@ -120,7 +120,7 @@ def refused(error: jsonschema_rs.ValidationError, source: Source) -> SchemaError
                 where, keyword = f"{source.pointer(here)}/{word}", word
                 break
     remedy = "write a URI: percent-encode other characters, or leave it out" if keyword in ("$id", "id") else ""
-    return NoSchemaError(
+    return InvalidSchemaError(
         f"schema at {where or '/'}: {error.message[:SHOWN]}",
         pointer=where,
         keyword=keyword,
@@ -155,23 +155,23 @@ def encoded(schema: dict[str, Any]) -> bytes:
         ) from None
 
 
-def misfits(error: jsonschema_rs.ValidationError, whole: Any = None, depth: int = 0) -> Iterator[Misfit]:
+def violations(error: jsonschema_rs.ValidationError, whole: Any = None, depth: int = 0) -> Iterator[Violation]:
     """Yield the violations behind one error: where no alternative is valid, those of the one that was meant. `whole` is the
     validated value, if it has an empty key."""
     branches = getattr(error.kind, "context", None)
     if branches and depth < MAX_DEPTH:
-        mistaken = [branch for branch in branches if not any(is_other_sort(inner, error) for inner in branch)]
+        mistaken = [branch for branch in branches if not any(is_other_type(inner, error) for inner in branch)]
         meant = min(mistaken or [[]], key=len)
         if meant:
             for inner in meant:
-                yield from misfits(inner, whole, depth + 1)
+                yield from violations(inner, whole, depth + 1)
             return
     message = error.message
     message = message if len(message) <= 2 * SHOWN else f"{message[:SHOWN]} … {message[-SHOWN:]}"
     path = list(error.instance_path)
     if whole is not None:
         path = with_empty_keys(path, whole, error.instance)
-    yield Misfit(pointer(path), str(error.kind.name), message)
+    yield Violation(pointer(path), str(error.kind.name), message)
 
 
 def has_empty_key(value: Any) -> bool:
@@ -213,7 +213,7 @@ def with_empty_keys(path: list[str | int], whole: Any, instance: Any) -> list[st
     return path
 
 
-def is_other_sort(inner: jsonschema_rs.ValidationError, outer: jsonschema_rs.ValidationError) -> bool:
+def is_other_type(inner: jsonschema_rs.ValidationError, outer: jsonschema_rs.ValidationError) -> bool:
     """Return True if an alternative is clearly not the one meant: its type, or its tag, is another one."""
     at = len(list(inner.instance_path)) - len(list(outer.instance_path))
     return (inner.kind.name == "type" and at == 0) or (inner.kind.name in ("const", "enum") and at <= 1)
@@ -227,7 +227,7 @@ def json_value(text: str | bytes) -> Any:
     except (ValueError, UnicodeError) as error:
         twice = str(error).startswith("Detected duplicate key")
         said = shortened(str(error) if twice else f"the answer is not JSON: {error}")
-        raise InvalidOutput([Misfit("", TWICE if twice else "json", said)]) from None
+        raise InvalidOutput([Violation("", TWICE if twice else "json", said)]) from None
 
 
 def check_json(value: Any) -> None:
@@ -238,11 +238,11 @@ def check_json(value: Any) -> None:
         inner = here.items() if isinstance(here, dict) else enumerate(here) if isinstance(here, list | tuple) else ()
         for step, each in inner:
             if isinstance(here, dict) and not isinstance(step, str):
-                raise InvalidOutput([Misfit(at, "json", f"{quoted(step)} is no name in JSON")])
+                raise InvalidOutput([Violation(at, "json", f"{quoted(step)} is no name in JSON")])
             waiting.append((each, f"{at}/{escaped(step)}"))
         plain = isinstance(here, str | int | float | bool | None | dict | list | tuple)
         if not plain or (isinstance(here, float) and not math.isfinite(here)):
-            raise InvalidOutput([Misfit(at, "json", f"{here!r:.80} is no value of JSON")])
+            raise InvalidOutput([Violation(at, "json", f"{here!r:.80} is no value of JSON")])
 
 
 def pointer(path: list[str | int]) -> str:

@@ -24,7 +24,7 @@ PER_CHAR = 160
 """Work per character of a text and per small program that a large one is as large as: 6 µs in the worst case."""
 
 
-class Effort:
+class ValidationCost:
     """The cost model of one schema. `weight` counts its parts, expensive ones more often."""
 
     def __init__(self, source: Source):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from headrace.errors import InvalidOutput, Misfit
+from headrace.errors import InvalidOutput, Violation
 from headrace.guards.roles import environment_of
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ class ValidationRequest(msgspec.Struct, array_like=True):
     value: bytes
 
 
-Misfits = list[tuple[str, str, str]]
-questions, answers = msgspec.msgpack.Decoder(ValidationRequest), msgspec.msgpack.Decoder(Misfits)
+Violations = list[tuple[str, str, str]]
+questions, answers = msgspec.msgpack.Decoder(ValidationRequest), msgspec.msgpack.Decoder(Violations)
 
 
-class Apart:
+class ValidationProcess:
     """The child of this process. Concurrent threads wait for each other."""
 
     def __init__(self) -> None:
@@ -61,16 +61,16 @@ class Apart:
         try:
             asked = msgspec.msgpack.encode(ValidationRequest(schema, literal, msgspec.json.encode(value)))
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise InvalidOutput([Misfit("", "type", str(error)[:200])]) from None
+            raise InvalidOutput([Violation("", "type", str(error)[:200])]) from None
         with self._lock:
             said = self._ask(asked)
         if said is None:
             message = f"it takes more than {MAX_CPU_S:g} s or {MAX_BYTES >> 20} MB to check whether it fits"
-            raise InvalidOutput([Misfit("", "work", message)])
+            raise InvalidOutput([Violation("", "work", message)])
         if said:
-            raise InvalidOutput([Misfit(*each) for each in said])
+            raise InvalidOutput([Violation(*each) for each in said])
 
-    def _ask(self, asked: bytes) -> Misfits | None:
+    def _ask(self, asked: bytes) -> Violations | None:
         """Return the child's last answer; None when it ended without one."""
         for _ in range(2):  # a child that ended between two questions is no answer
             child = self._running()
@@ -84,9 +84,9 @@ class Apart:
                 continue
             said, more, deadline = None, True, time.monotonic() + MAX_WAIT_S
             while more:
-                head = received(child.stdout.fileno(), HEAD.size, deadline)
+                head = read_exactly(child.stdout.fileno(), HEAD.size, deadline)
                 size, more = HEAD.unpack(head) if head else (0, False)
-                body = received(child.stdout.fileno(), size, deadline) if head else None
+                body = read_exactly(child.stdout.fileno(), size, deadline) if head else None
                 if body is None:
                     self._end()
                     break
@@ -123,7 +123,7 @@ class Apart:
                     pipe.close()
 
 
-def received(descriptor: int, size: int, deadline: float) -> bytes | None:
+def read_exactly(descriptor: int, size: int, deadline: float) -> bytes | None:
     """Return so many bytes; None at the end of the stream, or at the deadline."""
     came = b""
     while len(came) < size:
@@ -145,7 +145,7 @@ def serve() -> None:
 
     asked = sys.stdin.buffer
     with contextlib.suppress(OSError):  # where there is no /proc, only the time is limited
-        limit = resident() + MAX_BYTES
+        limit = data_segment_bytes() + MAX_BYTES
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     while head := asked.read(HEAD.size):
@@ -155,12 +155,12 @@ def serve() -> None:
         validator = compiled(question.schema, literal=question.literal)
         if not validator.fits(value):
             say([("", "schema", TOO_MUCH)], more=True)
-            say(misfits_of(validator, value, first=True), more=True)
-        say(misfits_of(validator, value, first=False), more=False)
+            say(violations_of(validator, value, first=True), more=True)
+        say(violations_of(validator, value, first=False), more=False)
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def misfits_of(validator: Validator, value: Any, *, first: bool) -> Misfits:
+def violations_of(validator: Validator, value: Any, *, first: bool) -> Violations:
     try:
         validator.check(value, first=first)
     except InvalidOutput as error:
@@ -168,16 +168,16 @@ def misfits_of(validator: Validator, value: Any, *, first: bool) -> Misfits:
     return []
 
 
-def say(misfits: Misfits, *, more: bool) -> None:
+def say(misfits: Violations, *, more: bool) -> None:
     body = msgspec.msgpack.encode(misfits)
     sys.stdout.buffer.write(HEAD.pack(len(body), more) + body)
     sys.stdout.buffer.flush()
 
 
-def resident() -> int:
+def data_segment_bytes() -> int:
     """Return the bytes of this process's data segment."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
 
 
-APART = Apart()
+VALIDATION_PROCESS = ValidationProcess()

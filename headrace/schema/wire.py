@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from headrace.errors import SchemaError
-from headrace.schema.json_encoded import Coded, Text
+from headrace.schema.json_encoded import JsonText, JsonTextEnum
 from headrace.schema.merge import canonical
 from headrace.schema.nodes import (
     CASE,
@@ -39,7 +39,7 @@ MIN_SHARED = 2
 REST_TEXT = "Properties beyond these; usually none."
 
 
-class TooMany(Exception):
+class InlineLimitExceeded(Exception):
     """Inlining exceeds `MAX_INLINE`."""
 
 
@@ -128,16 +128,16 @@ class Writer:
     def _wire(self, node: Node, path: tuple[str, ...]) -> Schema:
         self._written += 1
         if self._written > MAX_INLINE * (10 if self.shared else 1):
-            raise TooMany
+            raise InlineLimitExceeded
         about: Schema = dict(node.about)
         if node.said:
             about["description"] = " ".join(filter(None, (about.get("description"), node.said)))
         match node:
             case Plain():
                 return self._scalar(node, about)
-            case Coded():
+            case JsonTextEnum():
                 return {"type": "string"} | about | {"enum": list(node.values)}
-            case Text():
+            case JsonText():
                 return {"type": "string"} | about
             case Items():
                 items = {"items": self.write(node.item, (*path, "Item"))}
@@ -244,7 +244,7 @@ def camel(name: str) -> str:
 
 def values_of(node: Node) -> Any:
     """Return a key that identifies an enum of many values; None for anything else."""
-    values = node.values if isinstance(node, Plain | Coded) else None
+    values = node.values if isinstance(node, Plain | JsonTextEnum) else None
     if not values or len(values) < MIN_SHARED:
         return None
     return type(node), tuple(node.types) if isinstance(node, Plain) else (), tuple(map(canonical, values))

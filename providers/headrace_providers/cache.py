@@ -99,7 +99,7 @@ class Remembered:
             completion = await self._kept(key, fits)
             if completion is None:
                 completion = await pay()
-                if not worth_keeping(completion):
+                if not is_cacheable(completion):
                     return completion
                 await self.cache.set(key, encode_kept(completion))
             kept = True
@@ -123,7 +123,7 @@ class Remembered:
             RecursionError,
         ):  # of another version, or damaged: as good as none
             return None
-        if not worth_keeping(completion) or (fits is not None and not await fits(completion)):
+        if not is_cacheable(completion) or (fits is not None and not await fits(completion)):
             return None
         return msgspec.structs.replace(completion, cached=True)
 
@@ -136,7 +136,7 @@ def encode_kept(completion: Completion) -> bytes:
         return checked_encode(completion.without_side_fields(), Completion)
 
 
-def worth_keeping(completion: Completion) -> bool:
+def is_cacheable(completion: Completion) -> bool:
     """Return True for whole answers only: no refusal, nothing cut or filtered, nothing empty (statement 135)."""
     said = completion.content or completion.tool_calls or completion.audio or completion.value is not None
     return completion.finish_reason in {"stop", "tool_calls", "function_call"} and not completion.refusal and bool(said)

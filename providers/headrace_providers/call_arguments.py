@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx2
 
-from headrace.chat.options import OptionWords
+from headrace.chat.options import OptionParams
 from headrace.chat.provider_table import Provider
 from headrace.errors import InputError
 from headrace.jobs.build import Tools
@@ -19,7 +19,7 @@ class TypedParserNotFoundError(InputError):
     """There is no parser of that name."""
 
 
-class CallWords(OptionWords, total=False):
+class CallWords(OptionParams, total=False):
     """The keywords that a direct call takes beside its messages. `generation_schema` is a type or JSON Schema for the answer, or
     a flow control; `tool_definitions` are functions, schemas or `ToolDefinitions`; `typed_parser` is the name of a parser.
     Options come over the model's own; `extra_body` is merged over its, key by key."""

@@ -20,7 +20,7 @@ T = TypeVar("T")
 MAX_TOLD = 1000
 
 
-class Damage:
+class DamageHandler:
     """One for a process. Nothing of a bad thing's content is logged."""
 
     def __init__(self, ledger: Ledger):

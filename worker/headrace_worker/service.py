@@ -27,7 +27,7 @@ from headrace.ledger.stop_reason import StopReason
 from headrace.settings import STATE_FOLDER, Settings, find_state_folder
 from headrace.storage.local import FileStore, attach
 from headrace.text.readable import UNREADABLE
-from headrace_worker.damage import Damage
+from headrace_worker.damage import DamageHandler
 from headrace_worker.engine.engine import Engine
 from headrace_worker.leases import LeaseKeeper
 from headrace_worker.publishing.publisher import Flusher
@@ -44,7 +44,7 @@ class Process:
         self.role = role
         self.name = name or f"{process_prefix(role, os.getpid())}{secrets.token_hex(4)}"
         self.ledger = Ledger.at(redis_url, settings.namespace)
-        self.damage = Damage(self.ledger)
+        self.damage = DamageHandler(self.ledger)
         self.hints = Hints(settings.namespace)
         self.registry = Registry(deadlines_of(settings), connections=settings.calls * 2)
         self.engine = Engine(self.registry, calls=settings.calls, cache=RedisCache(self.ledger, settings.cache_ttl_s))

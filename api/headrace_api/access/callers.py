@@ -24,7 +24,7 @@ FORWARDED_PREFIXES = (b"x-forwarded-", b"cf-", b"x-envoy-", b"tailscale-", b"x-a
 """Prefixes of headers that proxies, load balancers and tunnels add, and clients do not."""
 
 
-class Callers:
+class CallerPolicy:
     """The rules of one gateway. `is_implicit`: it is open because it listens on loopback, without a setting.
 
     `origins` are those of the pages that may use it (`https://app.example`); their hosts are names that it answers to.
@@ -36,7 +36,7 @@ class Callers:
         self._origins = frozenset(origins)
         self._hosts = frozenset(hostname(origin) for origin in origins)
 
-    def check_way(self, headers: Iterable[tuple[bytes, bytes]], version: str = "1.1") -> None:
+    def check_proxy(self, headers: Iterable[tuple[bytes, bytes]], version: str = "1.1") -> None:
         """Raise `Denied` when a request with these headers (lower case) and this HTTP version reached an implicitly open
         gateway through a proxy. HTTP/1.0 is nginx's default towards its upstream, and no client's today."""
         if not self.is_implicit:

@@ -26,7 +26,7 @@ LINGER_S = 5.0
 TURNS = 10
 
 
-def last_word(status: bytes, code: str, message: str) -> bytes:
+def raw_response(status: bytes, code: str, message: str) -> bytes:
     """Return a raw HTTP response from outside the application, after which the connection is closed."""
     sort = "server_error" if status.startswith(b"5") else "invalid_request_error"
     body = msgspec.json.encode({"error": {"message": message, "type": sort, "param": None, "code": code}})
@@ -36,14 +36,14 @@ def last_word(status: bytes, code: str, message: str) -> bytes:
     )
 
 
-BUSY = last_word(b"503 Service Unavailable", "busy", "too many connections are open here; try again")
-STRANGER = last_word(
+BUSY = raw_response(b"503 Service Unavailable", "busy", "too many connections are open here; try again")
+STRANGER = raw_response(
     b"403 Forbidden",
     "forbidden",
     "this gateway is open to the user that runs it alone, and you are another one. For others: HEADRACE_GATEWAY_OPEN=0 and "
     "tokens, or HEADRACE_GATEWAY_OPEN=1 to let in everybody on this machine",
 )
-LATE = last_word(b"408 Request Timeout", "timeout", "the request took too long to come")
+LATE = raw_response(b"408 Request Timeout", "timeout", "the request took too long to come")
 
 
 class Limits(msgspec.Struct, frozen=True):

@@ -28,7 +28,7 @@ T = TypeVar("T")
 OPTIONS = COMPATIBLE - {"n"} | {"parallel_tool_calls"}
 
 
-class Asked(msgspec.Struct, frozen=True):
+class ChatRequest(msgspec.Struct, frozen=True):
     """A decoded body. `own` is the object `headrace` in it."""
 
     job: Job
@@ -60,7 +60,7 @@ def read_object(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def read_asked(body: dict[str, Any], *, streams: bool = False) -> Asked:
+def read_chat_request(body: dict[str, Any], *, streams: bool = False) -> ChatRequest:
     """Decode a chat-completions body to a job. `streams`: stream deltas even if the body does not ask for it. Raises
     `InputError` naming the place."""
     check_steering(body)
@@ -101,7 +101,7 @@ def read_asked(body: dict[str, Any], *, streams: bool = False) -> Asked:
     job = msgspec.structs.replace(job, response_format=other, **({"schema_name": name} if name else {}))
     usage = body.get("stream_options")
     include_usage = isinstance(usage, dict) and usage.get("include_usage") is True
-    return Asked(job, bool(stream), include_usage, own)
+    return ChatRequest(job, bool(stream), include_usage, own)
 
 
 def response_format(given: Any) -> tuple[dict[str, Any] | None, str | None, dict[str, Any] | None]:

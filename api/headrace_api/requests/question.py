@@ -11,8 +11,8 @@ from litestar import Request
 from headrace.chat.completion import Outcome
 from headrace.jobs.job import new_id
 from headrace.ledger.unread import Asker
-from headrace_api.errors import Problem
-from headrace_api.requests.chat_completions import Asked
+from headrace_api.errors import ApiError
+from headrace_api.requests.chat_completions import ChatRequest
 from headrace_api.routes.events import left
 from headrace_api.routes.jobs import key_of, submitted
 from headrace_api.state import Gateway
@@ -24,7 +24,7 @@ T = TypeVar("T")
 class Question:
     """One request, from its submission to the last byte of its answer. `over` has to be called at the end."""
 
-    def __init__(self, gateway: Gateway, request: Request[Any, Any, Any], asked: Asked, raw: bytes):
+    def __init__(self, gateway: Gateway, request: Request[Any, Any, Any], asked: ChatRequest, raw: bytes):
         self._gateway = gateway
         self._request = request
         self._asked = asked
@@ -35,7 +35,7 @@ class Question:
         self._submission: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def submitted(self) -> str:
-        """Submit the job and return its id. Raises `Problem` when the client disconnects first, or the gateway drains."""
+        """Submit the job and return its id. Raises `ApiError` when the client disconnects first, or the gateway drains."""
         return await self._while_there(self._submit())
 
     async def answered(self) -> tuple[str, Outcome]:
@@ -87,6 +87,6 @@ class Question:
                 self._submission.cancel()
                 work.cancel()
         if gone.done():
-            raise Problem(499, "client_left", "the client has left")
+            raise ApiError(499, "client_left", "the client has left")
         where = f"; {self._submission.result()} goes on" if self._submission.done() else ""
-        raise Problem(503, "interrupted", f"{DRAINING}{where}")
+        raise ApiError(503, "interrupted", f"{DRAINING}{where}")

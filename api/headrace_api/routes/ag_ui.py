@@ -14,7 +14,7 @@ from litestar.types import ASGIApp
 from headrace.chat.steering import check_steering
 from headrace.errors import InputError
 from headrace_api.auth import EVERY_JOB, READ, SUBMIT
-from headrace_api.requests.chat_completions import Asked, read_asked, read_object, sized
+from headrace_api.requests.chat_completions import ChatRequest, read_chat_request, read_object, sized
 from headrace_api.routes.events import stream
 from headrace_api.routes.jobs import submitted
 from headrace_api.routes.ui_chat import conversation as ui_conversation
@@ -43,12 +43,12 @@ async def run(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
     gateway.allow(request, EVERY_JOB, SUBMIT)
     asked = await sized(len(raw), read_run, body, request.query_params.get("model"))
     key = f"ag-ui:{thread}:{run_id}" if thread and run_id else None
-    gateway.check_room()
+    gateway.check_stream_limit()
     job = await submitted(gateway, request, asked, key)
     return await stream(gateway, AgUi, named(job, thread, run_id), Cursor())
 
 
-def read_run(body: dict[str, Any], model: str | None) -> Asked:
+def read_run(body: dict[str, Any], model: str | None) -> ChatRequest:
     """Return the job of a `RunAgentInput`. Raises `InputError`."""
     forwarded = body.get("forwardedProps")
     if not isinstance(forwarded, dict | None):
@@ -59,7 +59,7 @@ def read_run(body: dict[str, Any], model: str | None) -> Asked:
     wanted["model"] = wanted.get("model") or body.get("model") or model
     wanted["messages"] = conversation(body.get("messages"))
     wanted["tools"] = tools(body.get("tools"))
-    return read_asked(wanted | {"stream": True}, streams=True)
+    return read_chat_request(wanted | {"stream": True}, streams=True)
 
 
 def named(job: str, thread: str | None, run_id: str | None) -> Subject:

@@ -12,7 +12,7 @@ from headrace.batches.output_lines import success_line
 from headrace.chat.completion import Completion
 from headrace_api.auth import EVERY_JOB, SUBMIT
 from headrace_api.errors import failed
-from headrace_api.requests.chat_completions import read_asked, read_object, sized
+from headrace_api.requests.chat_completions import read_chat_request, read_object, sized
 from headrace_api.requests.question import Question
 from headrace_api.routes.events import stream
 from headrace_api.routes.jobs import as_json
@@ -27,9 +27,9 @@ async def complete(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp
     `x-headrace-job`. A client's own retry is given the answer that it left without."""
     gateway.allow(request, EVERY_JOB, SUBMIT)
     raw = await request.body()
-    asked = await sized(len(raw), read_asked, await sized(len(raw), read_object, raw))
+    asked = await sized(len(raw), read_chat_request, await sized(len(raw), read_object, raw))
     if asked.stream:
-        gateway.check_room()
+        gateway.check_stream_limit()
     question = Question(gateway, request, asked, raw)
     try:
         if asked.stream:

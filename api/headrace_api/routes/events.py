@@ -38,7 +38,7 @@ class EventStream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(left(receive))
         try:
-            with self._gateway.one_stream(), contextlib.suppress(OSError):
+            with self._gateway.stream_slot(), contextlib.suppress(OSError):
                 await self._write(scope, send, gone)
         finally:
             gone.cancel()
@@ -77,7 +77,7 @@ class EventStream:
         slow.stop()
 
 
-class Nothing:
+class NoContent:
     """A 204: nothing follows, and an EventSource does not reconnect."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,14 +99,14 @@ async def stream(
     lasts_s: float | None = None,
     at_end: AtEnd | None = None,
 ) -> ASGIApp:
-    """Return the response that follows a job, or 204. Raises `Unknown`, `Gone`, and `Problem` when too many are open."""
+    """Return the response that follows a job, or 204. Raises `Unknown`, `Gone`, and `ApiError` when too many are open."""
     if cursor.at == "now" and not view.verbatim:
         raise InputError(f"the cursor `now` is for the native view; {view.name} begins at the start, or after an id")
-    gateway.check_room()
+    gateway.check_stream_limit()
     following = StreamSession(gateway, view, subject, cursor, lasts_s=lasts_s)
     if not await following.open():
         following.close()
-        return Nothing()
+        return NoContent()
     return EventStream(gateway, following, view.headers | {"x-headrace-job": subject.job}, at_end)
 
 

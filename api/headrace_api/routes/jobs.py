@@ -14,14 +14,14 @@ from headrace.ledger.cancel import cancel as cancel_job
 from headrace.ledger.state import TERMINAL
 from headrace.ledger.unread import Asker
 from headrace_api.auth import CANCEL, EVERY_JOB, READ, SUBMIT, TOKEN_S
-from headrace_api.requests.chat_completions import Asked, read_asked, read_object, sized
+from headrace_api.requests.chat_completions import ChatRequest, read_chat_request, read_object, sized
 from headrace_api.state import Gateway
 
 
 async def submitted(
     gateway: Gateway,
     request: Request[Any, Any, Any],
-    asked: Asked,
+    asked: ChatRequest,
     key: str | None = None,
     *,
     timeout_s: float = CHAT_TIMEOUT_S,
@@ -41,7 +41,7 @@ async def submitted(
     )
 
 
-def key_of(request: Request[Any, Any, Any], asked: Asked) -> Any:
+def key_of(request: Request[Any, Any, Any], asked: ChatRequest) -> Any:
     return asked.own.get("idempotency_key") or request.headers.get("idempotency-key")
 
 
@@ -56,7 +56,7 @@ async def submit(request: Request[Any, Any, Any], gateway: Gateway) -> Response[
     gateway.allow(request, EVERY_JOB, SUBMIT)
     raw = await request.body()
     body = await sized(len(raw), read_object, raw)
-    asked = await sized(len(raw), read_asked, body, streams=body.get("stream") is not False)
+    asked = await sized(len(raw), read_chat_request, body, streams=body.get("stream") is not False)
     job = await submitted(gateway, request, asked, timeout_s=TIMEOUT_S)
     state = None
     if key_of(request, asked):  # what was said before may have been answered before

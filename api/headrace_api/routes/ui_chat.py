@@ -17,8 +17,8 @@ from headrace.errors import InputError
 from headrace.ledger.chat_job import chat_job, name_chat_job
 from headrace.ledger.state import TERMINAL
 from headrace_api.auth import EVERY_JOB, READ, SUBMIT
-from headrace_api.requests.chat_completions import Asked, read_asked, read_object, sized
-from headrace_api.routes.events import Nothing, stream
+from headrace_api.requests.chat_completions import ChatRequest, read_chat_request, read_object, sized
+from headrace_api.routes.events import NoContent, stream
 from headrace_api.routes.jobs import submitted
 from headrace_api.state import Gateway
 from headrace_api.views import Cursor, Subject
@@ -39,19 +39,19 @@ async def chat(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
     if body.get("trigger") not in (None, "submit-message", "regenerate-message"):
         raise InputError(f"/trigger: {body['trigger']!r:.40} is not known here")
     asked = await sized(len(raw), read_chat, body, request.query_params.get("model"))
-    gateway.check_room()
+    gateway.check_stream_limit()
     job = await submitted(gateway, request, asked)
     async with gateway.client.talking():
         await name_chat_job(gateway.client.ledger, TENANT, chat_id, job)
     return await stream(gateway, UiMessage, Subject(job=job, model=asked.job.model), Cursor())
 
 
-def read_chat(body: dict[str, Any], model: str | None) -> Asked:
+def read_chat(body: dict[str, Any], model: str | None) -> ChatRequest:
     """Return the job that answers the chat. Raises `InputError`."""
     wanted = {name: value for name, value in body.items() if name not in SDKS}
     wanted["model"] = body.get("model") or model
     wanted["messages"] = conversation(body.get("messages"))
-    return read_asked(wanted | {"stream": True}, streams=True)
+    return read_chat_request(wanted | {"stream": True}, streams=True)
 
 
 @get("/v1/ui/chat/{chat_id:str}/stream")
@@ -61,10 +61,10 @@ async def resume(request: Request[Any, Any, Any], chat_id: str, gateway: Gateway
     async with gateway.client.talking():
         job = await chat_job(gateway.client.ledger, TENANT, chat_id)
     if job is None:
-        return Nothing()
+        return NoContent()
     state = await gateway.job_state(job)
     if state is None or state in TERMINAL:
-        return Nothing()
+        return NoContent()
     return await stream(gateway, UiMessage, Subject(job=job), Cursor())
 
 

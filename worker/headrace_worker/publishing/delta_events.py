@@ -76,7 +76,7 @@ class DeltaEvents:
                 if i not in begun:
                     continue  # what began with this chunk is told already, with all that the chunk has of it
             else:
-                said = call.gathered()
+                said = call.argument_text()
                 if said in NOTHING or not (i in self._told or self._is_known(i)):
                     continue
                 self._begun.add(i)
