@@ -17,8 +17,8 @@ def main() -> None:
 
 
 def on_interrupt(_signal: int, frame: FrameType | None) -> None:
-    """Ctrl-C: raises `KeyboardInterrupt`. Within an import the command ends at once instead: what is raised there comes out as
-    some other exception, or not at all."""
+    """Raise `KeyboardInterrupt` on Ctrl-C. Within an import the command ends at once instead: what is raised there
+    comes out as some other exception, or not at all."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             os._exit(130)

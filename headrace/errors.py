@@ -5,7 +5,7 @@
     │   └── UntrustedFile        a file or folder that another user owns or may write
     ├── InputError           the caller's input: file, line, JSON Pointer          (exit 2)
     │   └── SchemaError      a schema, or a type as one, that cannot be carried
-    │       └── NoSchemaError    it is no JSON Schema at all
+    │       └── InvalidSchemaError  it is no JSON Schema at all
     ├── InvalidOutput        a value that does not fit its schema: every failing place
     ├── Unreachable          the service is not there                              (exit 3)
     ├── EmbeddedServerError  the embedded server cannot start                      (exit 3)
@@ -44,17 +44,17 @@ class HeadraceError(Exception):
 
 
 class SettingsError(HeadraceError):
-    """A variable, or a client's `url`, cannot be read; the message names it."""
+    """A variable, or a client's `url`, is invalid; the message names it."""
 
     exit_code = 2
 
 
 class UntrustedFile(SettingsError):
-    """A file or folder that would be trusted, and that another user owns or may write."""
+    """A file or folder must be trusted, but another user owns it or may write it."""
 
 
 class InputError(HeadraceError, ValueError):
-    """The caller's input cannot be used; nothing was enqueued."""
+    """The caller's input is invalid; nothing was enqueued."""
 
     exit_code = 2
 
@@ -64,9 +64,9 @@ SHOWN = 200
 
 
 class SchemaError(InputError, TypeError):
-    """The schema, or the type that was to be one, cannot be carried.
+    """The schema, or the schema of a type, cannot be used with the provider.
 
-    `pointer` is the JSON Pointer of the place (`""` for the root), `keyword` the word there, `remedy` what to do.
+    `pointer` is the JSON Pointer of the place (`""` for the root), `keyword` the keyword there, `remedy` what to do.
     """
 
     def __init__(self, message: str, *, pointer: str = "", keyword: str = "", remedy: str = ""):
@@ -83,11 +83,11 @@ class SchemaError(InputError, TypeError):
         return next((what.removeprefix(place) for place in places if what.startswith(place)), what)
 
 
-class NoSchemaError(SchemaError):
-    """It is no JSON Schema at all."""
+class InvalidSchemaError(SchemaError):
+    """The value is no JSON Schema at all."""
 
 
-class Misfit(msgspec.Struct, frozen=True):
+class Violation(msgspec.Struct, frozen=True):
     """One place where a value does not fit its schema: a JSON Pointer, the keyword, what was expected and what came."""
 
     pointer: str
@@ -99,15 +99,15 @@ class Misfit(msgspec.Struct, frozen=True):
 
 
 class InvalidOutput(HeadraceError, ValueError):
-    """A value, or an answer on the wire, does not fit its schema. `errors` lists every failing place."""
+    """A value, or an answer on the wire, does not match its schema. `errors` lists every failing place."""
 
-    def __init__(self, errors: list[Misfit]):
+    def __init__(self, errors: list[Violation]):
         super().__init__("; ".join(str(error) for error in errors[:5]) + (" …" if len(errors) > 5 else ""))
         self.errors = errors
 
 
 class Unreachable(HeadraceError):
-    """Nothing answers where the service was looked for."""
+    """No server answers at the service's address."""
 
     exit_code = 3
 
@@ -119,17 +119,18 @@ class EmbeddedServerError(HeadraceError):
 
 
 class StorageError(HeadraceError):
-    """The file store is another one than the ledger names, or it has no room."""
+    """The file store is another one than the ledger names, or it has no space left."""
 
 
 class WaitTimeout(HeadraceError, TimeoutError):
-    """The wait is over, the job or batch is not: it goes on, and can be waited for again."""
+    """The wait timed out; the job or batch goes on, and can be waited for again."""
 
 
 class Gone(HeadraceError):
-    """Events after a viewer's cursor were trimmed, or the whole log is past its lifetime: what follows is no whole.
+    """Events after a viewer's cursor were trimmed, or the whole log is past its lifetime: the stream cannot go on without a
+    gap.
 
-    `first` is the id of the first event that is still there (an `EventId`), None when there is none. View it from the
+    `first` is the id of the first event that is still there (an `EventId`), None when there is none. View the log from the
     start, or fetch the result.
     """
 
@@ -141,9 +142,9 @@ class Gone(HeadraceError):
 
 
 class Restarted(HeadraceError):
-    """A new attempt says something else than the text that was given already, which cannot be taken back here.
+    """A new attempt's text differs from the text that was yielded already, which cannot be retracted.
 
-    Iterate the events of the stream instead: there `attempt.start` tells when to clear what is shown.
+    Iterate the events of the stream instead: `attempt.start` marks where to clear what is shown.
     """
 
     def __init__(self, subject: str):
@@ -163,7 +164,7 @@ class Refused(HeadraceError):
 
 
 class Busy(Refused):
-    """Another attempt's lease runs."""
+    """Another attempt holds the lease."""
 
 
 class Finished(Refused):
@@ -191,15 +192,15 @@ class Expired(Unknown):
 
 
 class Fenced(Refused):
-    """A newer epoch exists: whoever holds this one must stop without writing."""
+    """A newer epoch (fencing token) exists: this attempt must stop without writing."""
 
 
 class Requeued(Fenced):
-    """The lease ran out and the record waits for another worker: nothing may begin, what is in flight may still end."""
+    """The lease expired and the record waits for another worker: no call may begin, those in flight may end."""
 
 
 class Closed(Refused):
-    """The event log has its `end`; nothing is written after it."""
+    """The event log has its `end`: nothing may be appended."""
 
 
 class Gap(Refused):
@@ -207,15 +208,16 @@ class Gap(Refused):
 
 
 class Damaged(Refused):
-    """The record in Redis cannot be worked with: another type, a field missing or no number."""
+    """The record in Redis is corrupt: another type, a field missing or no number."""
 
 
 class Spill(Refused):
-    """The rows are too many bytes for the ledger: write them to a segment file and name their places."""
+    """The rows are too large for the ledger: write them to a segment file and store their offsets."""
 
 
 class Conflict(Refused):
-    """The idempotency key was used with another body. `record` is the job that was asked for, `detail` the one that has it."""
+    """The idempotency key was used with another body. `record` is the id of the refused job, `detail` that of the job with
+    the key."""
 
     def __init__(self, record: str, detail: str = ""):
         super().__init__(record, detail)
@@ -225,7 +227,7 @@ class Conflict(Refused):
 
 
 class Code(NamedTuple):
-    """One row of the table of failures: the HTTP status a gateway answers with, and whether a new call may help."""
+    """One row of the table of failures: the HTTP status that the gateway answers with, and whether a new call may help."""
 
     http: int
     retryable: bool
@@ -290,7 +292,7 @@ class CallError(HeadraceError):
 
     @property
     def retryable(self) -> bool:
-        """Return whether a new call may help: what the provider says of it, else what the table says of its code."""
+        """Return True if a new call may help: as the provider says, else as the table says of its code."""
         return CODES[self.code].retryable if self._retryable is None else self._retryable
 
 
@@ -307,7 +309,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def of(cls, error: CallError) -> Failure:
-        """Return what a job or an item keeps of a call's error: without what a provider wrote so that it cannot be read again."""
+        """Return the part of a call's error that a job or an item keeps: without provider text that cannot be decoded again."""
         failure = cls(
             error.code,
             error.message,

@@ -71,8 +71,8 @@ def configure(level: str, form: Form = "line", *, formatter: logging.Formatter |
 
 
 def without_values(record: logging.LogRecord) -> bool:
-    """A filter that reduces a record of somebody else's logger to the kind of problem: its format without arguments, and the
-    type and place of its exception. Celery's own lines for unknown and undecodable messages quote the whole body."""
+    """Reduce a record of somebody else's logger to the kind of problem: its format without arguments, and the type and
+    place of its exception. Celery's own lines for unknown and undecodable messages quote the whole body."""
     error = record.exc_info[1] if record.exc_info else None
     if record.name.partition(".")[0] != "headrace":
         record.msg, record.args = _text_of(record), ()
@@ -83,7 +83,8 @@ def without_values(record: logging.LogRecord) -> bool:
 
 
 def words_before_values(text: str) -> str:
-    """The beginning of a text that was made at run time, up to the first value (asyncio's: `Exception in callback f(`)."""
+    """Return the beginning of a text that was made at run time, up to the first value (asyncio's: `Exception in
+    callback f(`)."""
     return VALUE.split(text.partition("\n")[0])[0].strip()[:MAX_TEXT]
 
 
@@ -103,7 +104,7 @@ def _text_of(record: logging.LogRecord) -> str:
 
 
 def _stands_in_code(record: logging.LogRecord) -> bool:
-    """Return whether the record's format is a text of the program, and none that was put together from values."""
+    """Return True if the record's format is a text of the program, and none that was put together from values."""
     frame = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_filename == record.pathname and frame.f_code.co_name == record.funcName:
@@ -114,7 +115,7 @@ def _stands_in_code(record: logging.LogRecord) -> bool:
 
 
 def _without_exceptions(_: Any, __: str, event: Any) -> Any:
-    """A processor of structlog: exceptions, wherever they stand in an event, become their class and their places."""
+    """Replace exceptions, wherever they stand in an event, by their class and their places: a processor of structlog."""
     error = event.pop("exc_info", None)
     error = sys.exc_info()[1] if error is True else error[1] if isinstance(error, tuple) else error
     event.pop("stack_info", None)
@@ -160,7 +161,7 @@ def _pairs_formatter() -> logging.Formatter:
 
 
 def _structlog() -> Any:
-    """structlog, without rich: it imports it when it finds it, 0.12 s for coloured tracebacks that are never printed."""
+    """Import structlog without rich: it imports it when it finds it, 0.12 s for coloured tracebacks that are never printed."""
     hidden = "structlog" not in sys.modules and "rich" not in sys.modules
     if hidden:
         sys.modules["rich"] = None  # type: ignore[assignment]
@@ -173,7 +174,7 @@ def _structlog() -> Any:
 
 
 def _line(_: Any, __: str, event: Any) -> str:
-    """`time level logger: event key=value …`, on one line."""
+    """Return `time level logger: event key=value …`, on one line."""
     head = f"{event.pop('timestamp')} {event.pop('level'):<8} {event.pop('logger')}: {event.pop('event')}"
     pairs = (f"{key}={_plain(value)}" for key, value in event.items())
     return " ".join([head.replace("\n", " "), *pairs])

@@ -173,7 +173,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError(f"{name}={value}: {shortened(str(error).partition(' - at')[0])}") from None
 
     def __repr__(self) -> str:
-        """Without the values of `SECRETS`, and without passwords in addresses."""
+        """Show all but the values of `SECRETS`, and addresses without passwords."""
         fields = (f"{name}={self._shown(name)}" for name in self.__struct_fields__)
         return f"Settings({', '.join(fields)})"
 
@@ -187,12 +187,12 @@ SECRETS = frozenset({"stream_secret"})
 
 
 def bare_type(field: msgspec.structs.FieldInfo) -> object:
-    """The type of a field of `Settings`, without its constraints and its description."""
+    """Return the type of a field of `Settings`, without its constraints and its description."""
     return getattr(field.type, "__origin__", field.type)
 
 
 def meaning(field: msgspec.structs.FieldInfo) -> str:
-    """What a field of `Settings` is for, in one line; empty if it does not say so."""
+    """Return the description of a field of `Settings`, in one line; empty if it has none."""
     described = (each.description for each in getattr(field.type, "__metadata__", ()) if isinstance(each, Meta))
     return next((text for text in described if text), "")
 
@@ -208,12 +208,12 @@ def is_utf8(text: str) -> bool:
 
 
 def variable(field: str) -> str:
-    """The environment variable of a field of `Settings`."""
+    """Return the environment variable of a field of `Settings`."""
     return f"HEADRACE_{field.upper()}"
 
 
 def number_in(environ: Mapping[str, str] | None, variable: str, least: float) -> float | None:
-    """The number in an environment variable; None when it is unset or empty. Raises `SettingsError` naming it."""
+    """Return the number in an environment variable; None when it is unset or empty. Raises `SettingsError` naming it."""
     text = (os.environ if environ is None else environ).get(variable, "").strip()
     if not text:
         return None
@@ -235,8 +235,8 @@ class Ready(msgspec.Struct, frozen=True):
 
 
 def find_state_folder(start: Path | None = None, *, to_mend: bool = False) -> Path | None:
-    """The nearest `.headrace` folder at or above `start` (default: the current folder), or None. `to_mend`: whoever asks looks
-    at its owner and its mode, and puts them right.
+    """Return the nearest `.headrace` folder at or above `start` (default: the current folder), or None. `to_mend`:
+    whoever asks looks at its owner and its mode, and puts them right.
 
     Raises `UntrustedFile` when that is another user's, or open to others: prompts would go where it says. Walking on past it
     would find another service than the one that is meant.
@@ -284,7 +284,7 @@ def read_ready(state: Path) -> Ready | None:
 
 
 def redis_url(settings: Settings) -> str:
-    """Where the service is: `HEADRACE_REDIS_URL`, else the nearest `.headrace` folder. Raises `Unreachable`."""
+    """Return the URL of the service: `HEADRACE_REDIS_URL`, else the nearest `.headrace` folder. Raises `Unreachable`."""
     if settings.redis_url:
         return settings.redis_url
     state = find_state_folder()

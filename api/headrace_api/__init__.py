@@ -1,4 +1,4 @@
-"""The gateway: jobs submitted and their streams watched over HTTP and WebSocket, in the wire formats of several clients.
+"""The gateway: submit jobs and watch their streams over HTTP and WebSocket, in the wire formats of several clients.
 
-It meets the workers in the ledger and the event logs alone.
+It communicates with the workers only through the ledger and the event logs.
 """

@@ -24,9 +24,9 @@ from headrace.guards.ownership import write_private
 from headrace.logs import configure, hide_exception_texts
 from headrace.settings import Settings
 from headrace.text.quoting import quoted
-from headrace_api.access.callers import Callers, is_loopback
+from headrace_api.access.callers import CallerPolicy, is_loopback
 from headrace_api.access.descriptors import raise_limit
-from headrace_api.access.door import Door
+from headrace_api.access.middleware import AccessMiddleware
 from headrace_api.app import make_app
 from headrace_api.auth import EVERY_JOB, SCOPES, Gate
 from headrace_api.server import make_server
@@ -76,7 +76,7 @@ async def serve(options: argparse.Namespace, settings: Settings) -> int:
         listener.listen(BACKLOG)
         url = f"http://{shown(options.host)}:{port}"
         gateway = make_gateway(settings, origins, on_loopback=is_loopback(address))
-        server = make_server(Door(make_app(gateway, origins), gateway.callers), gateway, raise_limit())
+        server = make_server(AccessMiddleware(make_app(gateway, origins), gateway.callers), gateway, raise_limit())
         async with gateway.running():
 
             def on_start() -> None:
@@ -91,7 +91,7 @@ async def serve(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def checked_origin(given: str) -> str:
-    """An origin as browsers send it. Raises `SettingsError`."""
+    """Return an origin as browsers send it. Raises `SettingsError`."""
     origin = given.rstrip("/").lower()
     if not ORIGIN.fullmatch(origin):
         raise SettingsError(
@@ -101,11 +101,11 @@ def checked_origin(given: str) -> str:
 
 
 def make_gateway(settings: Settings, origins: list[str], *, on_loopback: bool) -> Gateway:
-    """Open to callers without a token where the settings say so; where they say nothing, on loopback."""
+    """Return the gateway: open to callers without a token where the settings say so; where they say nothing, on loopback."""
     is_implicit = settings.gateway_open is None and on_loopback
     is_open = is_implicit or bool(settings.gateway_open)
     own = [settings.gateway_url] if settings.gateway_url else []
-    callers = Callers(is_open=is_open, is_implicit=is_implicit, origins=[*origins, *own])
+    callers = CallerPolicy(is_open=is_open, is_implicit=is_implicit, origins=[*origins, *own])
     return Gateway(settings, Gate(secret(settings), is_open=is_open), callers)
 
 
@@ -119,7 +119,7 @@ def secret(settings: Settings) -> bytes:
 
 
 def owner_token(settings: Settings) -> str:
-    """A token for whoever runs the gateway. Raises `InputError` without a secret that the gateway has too."""
+    """Return a token for whoever runs the gateway. Raises `InputError` without a secret that the gateway has too."""
     if not settings.stream_secret:
         raise InputError("--token needs HEADRACE_STREAM_SECRET, the one that the gateway has")
     gate = Gate(settings.stream_secret.encode(), is_open=False)
@@ -127,7 +127,7 @@ def owner_token(settings: Settings) -> str:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket at that address, which does not listen yet. Raises `InputError` when the address cannot be had."""
+    """Return a socket at that address, which does not listen yet. Raises `InputError` when the address cannot be had."""
     try:
         # With the protocol by name: asyncio switches Nagle's algorithm off for no other socket, and an answer's second write
         # would wait for the client's acknowledgement of the first, 40 ms.

@@ -1,4 +1,4 @@
-"""The ASGI application: the routes, and what they share."""
+"""The ASGI application: routes and middleware."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXPOSED = ["x-headrace-job", "x-vercel-ai-ui-message-stream", "retry-after", "lo
 
 
 def make_app(gateway: Gateway, origins: list[str]) -> Litestar:
-    """The application over `gateway`, which has to be running."""
+    """Return the application over `gateway`, which has to be running."""
     return Litestar(
         route_handlers=[
             *(jobs.submit, jobs.show, jobs.cancel, jobs.retry, jobs.token),

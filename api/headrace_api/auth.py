@@ -1,9 +1,9 @@
-"""Authorization: stream tokens, and openness to callers without one.
+"""Authorization: stream tokens, and access without one.
 
-A token is `hr1.<claims>.<mac>`, both parts base64url, the mac HMAC-SHA256 over `hr1.<claims>`. It is checked when a
-connection is made; the connection may outlive it. Users' API keys are not here yet: a caller without a token is let in where
-the gateway is open, which it is on loopback unless told otherwise. Which callers are no pages of other sites, and which come
-through a proxy, is `callers`.
+A token is `hr1.<claims>.<mac>`, both parts base64url, the mac HMAC-SHA256 over `hr1.<claims>`. It is verified when a
+connection is made; the connection may outlive it. There are no API keys of users yet: a caller without a token is
+authorized where the gateway is open, which is the default on loopback. Cross-site pages and proxies are checked in
+`callers`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ EXPIRED = "the token has expired; get a fresh one"
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """The grant of a token: `scope` on `job` (`*` for all) until `exp`, seconds since 1970; a connection that was made with it
-    may last `max_stream` seconds. `sub` says for whom it was made."""
+    """The claims of a token: `scope` on `job` (`*` for all) until `exp`, seconds since 1970; a connection that was made
+    with it may last `max_stream` seconds. `sub` is the subject it was issued to."""
 
     job: str
     scope: list[str]
@@ -40,7 +40,7 @@ class Claims(msgspec.Struct, frozen=True):
 
 
 class Denied(Exception):
-    """Not allowed. `missing` says that a fresh token would help (401, 4401), else it would not (403, 4403)."""
+    """The caller is not authorized. `missing`: a fresh token would help (401, 4401), else it would not (403, 4403)."""
 
     def __init__(self, message: str, *, missing: bool):
         super().__init__(message)
@@ -48,7 +48,7 @@ class Denied(Exception):
 
 
 class Gate:
-    """Signs and checks tokens with `secret`. `is_open`: callers without one are let in."""
+    """Signs and verifies tokens with `secret`. `is_open`: callers without one are authorized."""
 
     def __init__(self, secret: bytes, *, is_open: bool):
         self._secret = secret
@@ -62,21 +62,21 @@ class Gate:
         return f"{text}.{as_text(self._mac(text))}"
 
     def read(self, token: str) -> Claims:
-        """The claims of a token that was signed here and has not expired. Raises `Denied`."""
+        """Return the claims of a token that was signed here and has not expired. Raises `Denied`."""
         claims = self._signed(token)
         if claims is None or claims.exp < time.time():
             raise Denied(UNSIGNED if claims is None else EXPIRED, missing=True)
         return claims
 
     def holds(self, tokens: Iterable[str]) -> bool:
-        """Return whether one of `tokens` was signed here and has not expired, whatever it allows."""
+        """Return True if one of `tokens` was signed here and has not expired, whatever it allows."""
         now = time.time()
         return any((claims := self._signed(token)) is not None and claims.exp >= now for token in tokens)
 
-    def check(self, tokens: Iterable[str], job: str, scope: str) -> float | None:
-        """Return whether one of `tokens` allows `scope` on `job`, whatever the others are; none at all is enough where the
-        gateway is open. Returns how many seconds a connection may last, None without an end. Raises `Denied` with the reason
-        of the token that came closest; that a fresh one would not help is said where all are good ones for something else."""
+    def authorize(self, tokens: Iterable[str], job: str, scope: str) -> float | None:
+        """Authorize `scope` on `job` if one of `tokens` allows it, or if there is none and the gateway is open. Returns the
+        seconds that a connection may last, None for no end. Raises `Denied` for the token that came closest; if all are
+        valid for something else, it says that a fresh one would not help."""
         offered = [self._signed(token) for token in tokens]
         if not offered:
             if self.is_open:
@@ -95,7 +95,7 @@ class Gate:
         raise Denied(f"the token does not allow `{scope}` here", missing=False)
 
     def _signed(self, token: str) -> Claims | None:
-        """The claims of a token that was signed here, expired or not."""
+        """Return the claims of a token that was signed here, expired or not."""
         text, _, mac = token.rpartition(".")
         try:
             if len(token) > MAX_TOKEN_CHARS or not hmac.compare_digest(as_text(self._mac(text)), mac):
@@ -109,8 +109,8 @@ class Gate:
 
 
 def tokens_of(headers: Any, query: Any, subprotocols: Iterable[str] = ()) -> list[str]:
-    """Every token that came along: `Authorization: Bearer`, `Sec-WebSocket-Protocol: …, bearer.<token>`, `?st=`, the cookie
-    (a browser sends one for each path that it was set for)."""
+    """Return every token that came along: `Authorization: Bearer`, `Sec-WebSocket-Protocol: …, bearer.<token>`, `?st=`,
+    the cookie (a browser sends one for each path that it was set for)."""
     given = (line.strip().partition(" ") for line in headers.getall("authorization", []))
     tokens = [token.strip() for scheme, _, token in given if scheme.lower() == "bearer"]
     tokens = [token for token in tokens if token.startswith(f"{VERSION}.")]

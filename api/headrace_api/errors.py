@@ -1,4 +1,4 @@
-"""Failures as a caller is told of them: OpenAI's error object on every route, `{"error": {message, type, param, code}}`."""
+"""Errors as clients get them: OpenAI's error object on every route, `{"error": {message, type, param, code}}`."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
 )
 
 
-class Problem(Exception):
-    """An answer that is an error, with the status it is sent with."""
+class ApiError(Exception):
+    """An error response: OpenAI's error object with its HTTP status."""
 
     def __init__(self, status: int, code: str, message: str, *, param: str | None = None, headers: Any = None):
         super().__init__(message)
@@ -62,12 +62,12 @@ class Problem(Exception):
         return {"error": {"message": str(self), "type": sort, "param": self.param, "code": self.code}}
 
 
-def problem_of(error: Exception) -> Problem:
-    """`error` as an answer. What nobody foresaw is a 500 that says nothing of its inside."""
-    if isinstance(error, Problem):
+def problem_of(error: Exception) -> ApiError:
+    """Return the error response to `error`. An unexpected exception is a 500 without details."""
+    if isinstance(error, ApiError):
         return error
     if isinstance(error, Denied):
-        return Problem(
+        return ApiError(
             401 if error.missing else 403, "unauthorized" if error.missing else "forbidden", shortened(str(error))
         )
     if isinstance(error, JobFailed):
@@ -76,31 +76,31 @@ def problem_of(error: Exception) -> Problem:
         if isinstance(error, kind):
             place = place_in(str(error)) if kind is InputError else None
             if place is None or len(place) > MAX_QUOTED // 2:  # names in it are quotes as well
-                return Problem(status, code, shortened(str(error)))
-            return Problem(status, code, shortened(str(error), MAX_QUOTED - len(place)), param=place)
+                return ApiError(status, code, shortened(str(error)))
+            return ApiError(status, code, shortened(str(error), MAX_QUOTED - len(place)), param=place)
     if isinstance(error, HTTPException):
-        return Problem(error.status_code, "http", shortened(error.detail))
+        return ApiError(error.status_code, "http", shortened(error.detail))
     if not isinstance(error, HeadraceError):
         log.error("unforeseen", exc_info=error)
-    return Problem(500, "internal", "something went wrong here; the gateway's log says what")
+    return ApiError(500, "internal", "something went wrong here; the gateway's log says what")
 
 
-def failed(job: str, failure: Failure) -> Problem:
-    """A job that ended without an answer."""
+def failed(job: str, failure: Failure) -> ApiError:
+    """Return the error of a job that ended without an answer."""
     row = CODES.get(failure.code)
     message = f"{job}: {masked(failure.message)}" + (f" (to do: {row.remedy})" if row else "")
     # The job has had its retries; the client's own would pay for a new one.
-    return Problem(row.http if row else 500, failure.code, message, headers={"x-should-retry": "false"})
+    return ApiError(row.http if row else 500, failure.code, message, headers={"x-should-retry": "false"})
 
 
 def place_in(message: str) -> str | None:
-    """The place that an error's message begins with: `/messages/0/role`, `stream`, an option."""
+    """Return the place that an error's message begins with: `/messages/0/role`, `stream`, an option."""
     found = POINTER.match(message)
     return (found["option"] or found["pointer"]) if found else None
 
 
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Litestar's exception handler."""
+    """Handle an exception for Litestar."""
     problem = problem_of(error)
     return Response(
         msgspec.json.encode(problem.body()),

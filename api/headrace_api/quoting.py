@@ -1,4 +1,4 @@
-"""Quotes in messages: 200 characters of it, and no secrets."""
+"""Bound the quotes in error messages: 200 characters, without secrets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from headrace.text.quoting import MAX_QUOTED
 
 MAX_CHARS = 2000
 SHORT = 40
-"""Quotes, and words, of no more are mostly our own."""
+"""Length up to which a quote or a word counts as our own text."""
 OBJECT = rf"[\[{{].{{{MAX_QUOTED},}}[\]}}]"
 QUOTE = rf"'(?:[^'\\]|\\.){{{SHORT},}}'|\"(?:[^\"\\]|\\.){{{SHORT},}}\"|`[^`]{{{SHORT},}}`"
 RUN = rf"[^\s'\"`=]{{{SHORT},}}"
@@ -17,7 +17,7 @@ GIVEN = re.compile(f"{OBJECT}|{QUOTE}|{RUN}", re.DOTALL)
 
 
 def shortened(message: str, most: int = MAX_QUOTED) -> str:
-    """`message` with what it quotes cut to `most` characters in all, and with the secrets in addresses masked."""
+    """Return `message` with its quotes cut to `most` characters in all, and with the secrets in addresses masked."""
     message = masked(message[: 2 * MAX_CHARS] + message[2 * MAX_CHARS :][-MAX_CHARS:])
     if len(message) <= most:
         return message

@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn, which says at the signal, and not after its grace, that it is time to go."""
+"""The HTTP server: uvicorn, which starts the drain at the signal, not after its grace period."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ from headrace_api.streaming.ws_protocol import WebSocketProtocol
 log = structlog.get_logger("headrace.api")
 
 ACCEPTED_AT_ONCE = 32
-"""In one turn of the loop, before any of them can be refused: far fewer than the descriptors that are kept back."""
+"""Maximal number of connections accepted in one turn of the loop, before any of them can be refused: far fewer than the
+reserved descriptors."""
 GRACE_S = 2
 LAST_WORD_S = 2.0
 
 
 class Server(uvicorn.Server):
-    """Sets `gateway.draining` at the first signal. `gateway.abort` closes a connection whose client takes nothing."""
+    """uvicorn's server. It sets `gateway.draining` at the first signal; `gateway.abort` closes the connection of a client
+    that reads nothing."""
 
     def __init__(self, config: Config, gateway: Gateway):
         super().__init__(config)
@@ -59,9 +61,9 @@ class Server(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._gateway.draining.set)
 
     def _abort(self, scope: Any, last: bytes) -> None:
-        """Drop the connection of `scope`; with `last`, the body of a close frame, a WebSocket is told first.
+        """Abort the connection of `scope`; a WebSocket is sent the close frame with the body `last` first.
 
-        Closing in order would wait for what is in its buffers, for as long as the client likes.
+        A graceful close would wait for its buffers to drain, as long as the client likes.
         """
         connection = self._connections.get(tuple(scope.get("client") or ()))
         if connection is None:
@@ -84,10 +86,11 @@ class Server(uvicorn.Server):
 
 
 def make_server(app: Any, gateway: Gateway, descriptors: int) -> Server:
-    """A server for `app`, to be given its sockets, in a process that may have so many `descriptors`.
+    """Return a server for `app`, to be given its sockets, in a process that may have so many `descriptors`.
 
-    WebSockets are those of `websockets`, in its sans-I/O form: of the two that uvicorn knows without a warning, it closes a
-    frame over the limit before the whole of it has come. No compression: it costs a deflater's memory per viewer.
+    WebSockets are those of `websockets`, in its sans-I/O form: of the two that uvicorn supports without a warning, it
+    refuses a frame over the limit before all of it was received. No compression: a deflater per viewer costs too much
+    memory.
     """
     config = Config(
         app,

@@ -1,4 +1,4 @@
-"""The state that the routes of a gateway process share: the ledger, the reader, the gate, and the word that it is time to go."""
+"""The state that the routes of a gateway process share: the ledger, the reader, authorization, and the drain."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from headrace.ledger.state import TERMINAL
 from headrace.settings import Settings
 from headrace.text.readable import UNREADABLE
 from headrace.waiting import persistently
-from headrace_api.access.callers import Callers
+from headrace_api.access.callers import CallerPolicy
 from headrace_api.auth import Gate, tokens_of
-from headrace_api.errors import Problem
+from headrace_api.errors import ApiError
 from headrace_api.requests.unread import Delivery, Exchange, Unread
 
 JOB_ID_CHARS = 64
 
 
 class Gateway:
-    """One for a process. `draining` is set when it has been told to stop: every stream ends at once, no job does."""
+    """The state of one process. `draining` is set at shutdown: every stream ends at once, no job does."""
 
-    def __init__(self, settings: Settings, gate: Gate, callers: Callers):
+    def __init__(self, settings: Settings, gate: Gate, callers: CallerPolicy):
         self.settings = settings
         self.gate = gate
         self.callers = callers
@@ -45,7 +45,7 @@ class Gateway:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Connected to the ledger. Raises `Unreachable` when nothing answers there."""
+        """Stay connected to the ledger for the block. Raises `Unreachable` when Redis does not answer."""
         async with AsyncHeadrace(settings=self.settings) as self._client:
             self._reader = Reader(self._client.ledger)
             self.unread = Unread(self._client, self.delivery)
@@ -61,41 +61,41 @@ class Gateway:
         return self._client
 
     def held(self) -> dict[str, int]:
-        """Return what grows with its viewers, and is back where it was when they have left."""
+        """Return the gauges that grow with viewers, and return to their old values after them."""
         assert self._reader is not None
         return {"streams": self.streams, **self._reader.held(), "tasks": len(asyncio.all_tasks())}
 
     def allow(self, connection: Any, job: str, scope: str, more: tuple[str, ...] = ()) -> float | None:
-        """Return whether this request may do `scope` on `job`. Returns how many seconds a connection may last, None without an
-        end. Raises `Denied`."""
+        """Authorize this request to do `scope` on `job`; return the seconds that a connection may last, None for no end. Raises
+        `Denied`."""
         self.check_caller(connection)
-        return self.gate.check([*self.tokens(connection), *more], job, scope)
+        return self.gate.authorize([*self.tokens(connection), *more], job, scope)
 
     def check_caller(self, connection: Any) -> None:
-        """Raises `Denied` for pages of other sites, and names for this gateway that may be anybody's."""
+        """Raise `Denied` for cross-site pages, and for host names that anybody may have made up."""
         headers, server = connection.headers, connection.scope.get("server")
         self.callers.check(headers.get("host", ""), headers.get("origin"), server[0] if server else None)
 
     def tokens(self, connection: Any) -> list[str]:
-        """Every token that came with a request."""
+        """Return every token that came with a request."""
         return tokens_of(connection.headers, connection.query_params, connection.scope.get("subprotocols") or ())
 
     def urls(self, request: Any, job: str) -> dict[str, str]:
-        """Where a job is watched and its result fetched, as its callers reach this gateway."""
+        """Return the URLs of a job's stream and result, as its callers reach this gateway."""
         return urls_of(self.settings.gateway_url or str(request.base_url).rstrip("/"), job)
 
-    def check_room(self) -> None:
-        """Raises `Problem` when as many streams and WebSockets are open as may be. To be asked before a job is accepted: a
-        client that is refused afterwards tries again, and pays again."""
+    def check_stream_limit(self) -> None:
+        """Raise `ApiError` when the maximal number of streams and WebSockets is open. Call it before a job is accepted: a
+        client that is refused afterwards retries, and pays again."""
         if self.streams >= self.settings.gateway_streams:
-            raise Problem(
+            raise ApiError(
                 429, "too_many_streams", "too many streams are open here; try again", headers={"retry-after": "5"}
             )
 
     @contextlib.contextmanager
-    def one_stream(self) -> Iterator[None]:
-        """A place among the streams that may be open. Raises `Problem` when there is none."""
-        self.check_room()
+    def stream_slot(self) -> Iterator[None]:
+        """Hold a stream slot for the block. Raises `ApiError` when there is none."""
+        self.check_stream_limit()
         self.streams += 1
         try:
             yield
@@ -103,23 +103,23 @@ class Gateway:
             self.streams -= 1
 
     async def view(self, job: str, after: EventId | Literal["now"] = START) -> Viewer:
-        """A viewer of a job's events. Raises `Unknown`."""
+        """Return a viewer of a job's events. Raises `Unknown`."""
         assert self._reader is not None
         return await self._reader.view(self.record(job), after)
 
     def record(self, job: str) -> str:
-        """The key of a job. Raises `Unknown` for what cannot be one: it is in nobody's ledger."""
+        """Return the key of a job. Raises `Unknown` for a malformed id."""
         if not job.startswith("job_") or not job.isascii() or not job.isidentifier() or len(job) > JOB_ID_CHARS:
             raise Unknown(job[:JOB_ID_CHARS], "no id of a job: those begin with `job_`")
         return self.client.ledger.keys.job(job)
 
     async def job_state(self, job: str) -> str | None:
-        """The state of a job; None when there is no record of it. Raises `Unknown` for what is no id."""
+        """Return the state of a job; None when there is no record of it. Raises `Unknown` for a malformed id."""
         self.record(job)
         return await persistently(lambda: job_state(self.client.ledger, job))
 
     async def job_status(self, job: str) -> JobStatus | None:
-        """As `job_state`, with its times and attempts. Raises `Damaged`."""
+        """Return the state of a job as `job_state` does, with its times and attempts. Raises `Damaged`."""
         self.record(job)
         try:
             return await persistently(lambda: job_status(self.client.ledger, job))
@@ -127,7 +127,7 @@ class Gateway:
             raise Damaged(job, "its record was changed by somebody else") from None
 
     async def asked(self, job: str) -> Job | None:
-        """Return what was asked for, as long as it has not ended."""
+        """Return the encoded request of a job that has not ended."""
         self.record(job)
         body = await persistently(lambda: job_body(self.client.ledger, job))
         try:
@@ -136,7 +136,7 @@ class Gateway:
             return None
 
     async def outcome(self, job: str) -> Outcome | None:
-        """Return how it ended; None when it has not. Raises `Unknown`, or `Expired` when its result is past its lifetime."""
+        """Return a job's outcome; None before its end. Raises `Unknown`, or `Expired` when its result is past its lifetime."""
         state = await self.job_state(job)
         if state is None:
             raise Unknown(job, "never submitted here, or past its retention of 24 h")
@@ -151,7 +151,7 @@ class Gateway:
             raise Damaged(job, "its result was changed by somebody else") from None
 
     async def ended(self, job: str) -> Outcome:
-        """Wait for its end, and how it ended. Raises `Expired`."""
+        """Wait for a job's end and return its outcome. Raises `Expired`."""
         with await self.view(job, "now") as viewer:
             while (outcome := await self.outcome(job)) is None:
                 with contextlib.suppress(StopAsyncIteration):
@@ -161,7 +161,7 @@ class Gateway:
 
 
 def urls_of(base: str, job: str) -> dict[str, str]:
-    """Where a job is watched and its result fetched."""
+    """Return the URLs of a job's stream and result."""
     websocket = base.replace("http", "ws", 1)
     return {
         "events": f"{base}/v1/jobs/{job}/events",
@@ -171,7 +171,7 @@ def urls_of(base: str, job: str) -> dict[str, str]:
 
 
 def flag(given: str | None, name: str) -> bool:
-    """A yes or no of the query. Raises `InputError`."""
+    """Parse a boolean of the query. Raises `InputError`."""
     known = {None: False, "0": False, "false": False, "1": True, "true": True}
     if given not in known:
         raise InputError(f"{name}: must be true or false, not {given!r:.40}")

@@ -1,4 +1,4 @@
-"""From a caller's words to the `Template` of a batch. No I/O."""
+"""Build the `Template` of a batch from a caller's arguments. No I/O."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any, Literal
 from headrace.batches.template import Template, prompt_fields
 from headrace.chat.options import check_beside_schema
 from headrace.errors import InputError
-from headrace.jobs.build import SchemaWords, check_schema_words, checked_text, options_for
+from headrace.jobs.build import SchemaParams, check_schema_params, checked_text, options_for
 from headrace.schema.modes import Mode
 from headrace.schema.python_types import Answers, answers
 from headrace.text.quoting import shortened
 
 
-class BatchWords(SchemaWords, total=False):
+class BatchWords(SchemaParams, total=False):
     """Keywords of `extract` beside `source`, `prompt`, `model` and `schema`; those of `Options` go to the provider.
 
     `limit` takes the first items only, `sample` so many of them at random; `encoding` is a file's (UTF-8); after `window_s`
@@ -43,7 +43,7 @@ def make_template(
 ) -> tuple[Template, Answers[Any]]:
     """Return what the items of a batch share, and how their answers are read. Raises `InputError`."""
     expected = answers(schema, name=schema_name)
-    check_schema_words(model, expected, mode, reasks, lax)
+    check_schema_params(model, expected, mode, reasks, lax)
     prompt_fields(checked_text("prompt", prompt))
     if system is not None:
         checked_text("system", system)

@@ -1,4 +1,4 @@
-"""A batch is opened: its input lies committed in the file store before the ledger hears of it."""
+"""Open a batch: its input is committed in the file store before the ledger has a record of it."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def open_reask(
 
 
 def lines_to_ask(store: FileStore, batch: BatchRecord, template: Template, refused: Refusals) -> set[int]:
-    """The lines of a closed batch that were refused and may be asked for again."""
+    """Return the lines of a closed batch that were refused and may be asked for again."""
     lines = set[int]()
     for line, row in enumerate(merge(store, batch.input, batch.output, batch.errors)):
         if line in refused:
@@ -134,7 +134,7 @@ def refused_items(
     answers: Answers[Any],
     again: set[int],
 ) -> Iterator[Item]:
-    """The items of a closed batch, those of the lines in `again` with the conversation that asks for them again."""
+    """Yield the items of a closed batch, those of the lines in `again` with the conversation that asks for them again."""
     rows = merge(store, batch.input, batch.output, batch.errors)
     for line, (raw, row) in enumerate(zip(store.lines(batch.input), rows, strict=True)):
         item = msgspec.json.decode(raw, type=Item)
@@ -152,7 +152,8 @@ def refused_items(
 
 
 def take_over(store: FileStore, old: BatchRecord, refused: Refusals, new: str, *, failures: bool) -> None:
-    """Have the lines of a closed batch in the folder of its successor: what succeeded, and what did not if that is kept."""
+    """Put the lines that a closed batch keeps into the folder of its successor: successes, and with `failures` its error
+    lines. Files are hard-linked where no line was refused."""
     for which, name in (("output", SUCCESSES), ("errors", FAILURES))[: 1 + failures]:
         if refused:
             store.commit(f"{new}/{name}", closed_lines(store, old, refused, which))

@@ -1,4 +1,4 @@
-"""A batch's input comes in: checked item by item, indexed, committed. Every complaint comes before anything is paid."""
+"""Ingest a batch's input: validate it item by item, index it, commit it. Every error is raised before a call is paid."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from headrace.storage.local import FileStore
 from headrace.text.quoting import quoted
 
 SHARD_ITEMS = 64
-SHARDS_WISHED = 8
+TARGET_SHARDS = 8
 INDEX_ENTRY = struct.Struct("<QQQQ")
 DEFAULT_PROMPT = "{text}"
 OnEmpty = Literal["refuse", "skip", "send"]
-"""What becomes of an item in which a field that the prompt names is null, empty or blank."""
+"""Policy for an item in which a field that the prompt names is null, empty or blank."""
 ON_EMPTY: tuple[OnEmpty, ...] = get_args(OnEmpty)
 
 
@@ -42,10 +42,12 @@ def read_items(
     complaints: Complaints | None = None,
     on_empty: OnEmpty = "refuse",
 ) -> Iterator[Item]:
-    """The items of `found`, one by one. Raises `InputError` at the end, for all that cannot be used, and when there is none.
+    """Yield the items of `found`, one by one. Raises `InputError` at the end, for all lines that cannot be used, and when
+    there is no item.
 
-    An item has the fields that the prompt names, or a body in OpenAI's batch form. Its id is `custom_id`, else `id`, else its
-    line number. `complaints` are those of the reader of `found`, too; it counts what is skipped (`on_empty="skip"`).
+    An item has the fields that the prompt names, or a body in OpenAI's batch form. Its id is `custom_id`, else `id`, else
+    its line number. `complaints` collects the errors of the reader of `found`, too; it counts what is skipped
+    (`on_empty="skip"`).
     """
     if on_empty not in ON_EMPTY:
         raise InputError(f"on_empty={quoted(on_empty)}: must be one of {', '.join(ON_EMPTY)}")
@@ -85,7 +87,7 @@ def read_items(
 
 
 def next_of(records: Iterator[InputRecord], complaints: Complaints) -> InputRecord | None:
-    """The next record; None at the end, and where the rest cannot be read."""
+    """Return the next record; None at the end, and where the rest cannot be read."""
     try:
         return next(records, None)
     except InputError as error:
@@ -94,7 +96,7 @@ def next_of(records: Iterator[InputRecord], complaints: Complaints) -> InputReco
 
 
 def _item(record: InputRecord, needed: list[str], template: Template, on_empty: OnEmpty) -> Item | None:
-    """The item of `record`; None for one that is skipped."""
+    """Return the item of `record`; None for one that is skipped."""
     fields = record.fields
     custom_id = fields.get("custom_id", fields.get("id", f"line-{record.number}"))
     if isinstance(custom_id, int) and not isinstance(custom_id, bool):
@@ -132,7 +134,8 @@ def _item(record: InputRecord, needed: list[str], template: Template, on_empty: 
 
 
 def emptiness(value: Any) -> str:
-    """Return how a value is none: null, empty, blank. Empty for one that is one; 0 and false are."""
+    """Return the way in which a value is empty: null, empty or blank. An empty text for any other value; 0 and false are
+    values."""
     if value is None:
         return "null"
     if isinstance(value, str | list | dict):
@@ -152,10 +155,10 @@ def check_same_model(record: InputRecord, model: Any, number: int) -> None:
 def commit_input(
     store: FileStore, batch_id: str, items: Iterator[Item], progress: Callable[[int], None] | None = None
 ) -> Committed:
-    """Write `items` as the batch's input with the index of its shards. Both appear whole or not at all.
+    """Write `items` as the batch's input with the index of its shards. Both files appear atomically, or neither.
 
-    A small batch has eight shards, as many as a bulk worker holds, so that it is shared out; from some hundred items on
-    their size, and with it the memory that rows take in Redis, grows no more.
+    A small batch has eight shards, as many as a bulk worker runs at a time, so that workers share it. From some hundred
+    items on the size of a shard is constant, and with it the memory that its rows take in Redis.
     """
     ends = array("Q")  # the byte at which each line ends: eight bytes an item, whatever the input's size
     offset = 0
@@ -168,7 +171,7 @@ def commit_input(
             if progress is not None and len(ends) % 1000 == 0:
                 progress(len(ends))
     total = len(ends)
-    size = max(min(SHARD_ITEMS, -(-total // SHARDS_WISHED)), 8)
+    size = max(min(SHARD_ITEMS, -(-total // TARGET_SHARDS)), 8)
     ranges = []
     for line in range(0, total, size):
         last = min(line + size, total)
@@ -179,6 +182,6 @@ def commit_input(
 
 
 def read_index(store: FileStore, name: str, first: int, count: int) -> list[ShardRange]:
-    """The ranges of at most `count` shards from number `first` on."""
+    """Return the ranges of at most `count` shards from number `first` on."""
     data = store.read(name, first * INDEX_ENTRY.size, count * INDEX_ENTRY.size)
     return [ShardRange(*entry) for entry in INDEX_ENTRY.iter_unpack(data)]

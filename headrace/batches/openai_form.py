@@ -21,14 +21,14 @@ INSTEAD = {"functions": "tools", "function_call": "tool_choice"}
 
 
 def is_batch_form(fields: dict[str, Any], needed: list[str]) -> bool:
-    """Return whether a record brings its own conversation; not when the prompt names its `body`, which is a field then."""
+    """Return True if a record brings its own conversation; not when the prompt names its `body`, which is a field then."""
     body = fields.get("body")
     return isinstance(body, dict) and "body" not in needed and ("messages" in body or "url" in fields)
 
 
 def read_body(fields: dict[str, Any], custom_id: str, template: Template) -> Item:
-    """The item of one line. The batch's model answers it, whatever the body names; its options are laid over those of the
-    batch. Raises `InputError` naming the place in the line."""
+    """Return the item of one line. The batch's model answers it, whatever the body names; its options are laid over
+    those of the batch. Raises `InputError` naming the place in the line."""
     # Numbers stay as they were written only in a prompt: what goes into a body is a number.
     try:
         body: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(fields["body"]))
@@ -79,7 +79,7 @@ def check_envelope(fields: dict[str, Any], body: dict[str, Any]) -> None:
 
 
 def options_of(body: dict[str, Any]) -> dict[str, Any]:
-    """The options of a body by the names that they have here; what has none goes to the provider as it is."""
+    """Return the options of a body by the names that they have here; what has none goes to the provider as it is."""
     options = {name: value for name, value in body.items() if name in PASSED_ON and value is not None}
     newer = body.get("max_completion_tokens")
     if newer is not None:

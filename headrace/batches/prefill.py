@@ -1,8 +1,9 @@
-"""The lines of an earlier batch that a retry keeps: for each line of its input, where the line lies that is not run again.
+"""The index of the lines that a retry takes over from an earlier batch: for each line of the input, the place of its output
+line.
 
 The index `prefill.index` has 16 bytes an input line: offset and length, 8 bytes each, little-endian; zero where the line is
-run again. The two highest bits of the length say what is kept: a success, out of `prefill.jsonl`, or one of three
-kinds of failure, out of `prefill.errors.jsonl`.
+run again. The two highest bits of the length are the kind: a success, from `prefill.jsonl`, or one of three kinds of
+failure, from `prefill.errors.jsonl`.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from headrace.text.quoting import quoted
 
 ENTRY_BYTES = 16
 KINDS = "sfcd"
-"""Succeeded, failed, cancelled, dead: their numbers stand in the index."""
+"""Kinds of a line, by their number in the index: succeeded, failed, cancelled, dead."""
 KIND_OF_CODE = {"worker_lost": "d", "batch_cancelled": "c", "batch_expired": "c"}
 LENGTH_BITS = 62
 SUCCESSES, FAILURES, INDEX = "prefill.jsonl", "prefill.errors.jsonl", "prefill.index"
 
 
-class Kept(NamedTuple):
-    """A line of an earlier batch: of which kind, and where it lies."""
+class KeptLine(NamedTuple):
+    """A line that is taken over from an earlier batch: its kind, and its place in the file of that kind."""
 
     kind: str
     offset: int
@@ -53,12 +54,12 @@ class _ErrorLine(msgspec.Struct):
 
 
 def code_of(line: bytes) -> str:
-    """The code of an error line."""
+    """Return the code of an error line."""
     return msgspec.json.decode(line, type=_ErrorLine).error.code
 
 
 def checked_codes(codes: Collection[str]) -> frozenset[str]:
-    """`codes`, when each is one of a failure. Raises `InputError` with the list of those there are."""
+    """Return `codes` if each is the code of a failure. Raises `InputError` with the list of those there are."""
     if isinstance(codes, str):
         raise InputError(f"codes={quoted(codes)}: must be a list of codes")
     for code in codes:
@@ -80,8 +81,8 @@ def choose(errors: Iterable[bytes], codes: frozenset[str], batch_id: str) -> Non
 def index_prefill(
     store: FileStore, batch_id: str, codes: frozenset[str] | None = None, again: Container[int] = ()
 ) -> None:
-    """Write the index of what is kept: all that succeeded, and with `codes` what failed with another code, but for the lines
-    (from 0) in `again`.
+    """Write the index of the lines that are taken over: all successes, and with `codes` the failures with any other code,
+    but for the lines (from 0) in `again`.
 
     All files are in input order, so one pass over each is enough.
     """
@@ -102,20 +103,20 @@ def _kept_kind(codes: frozenset[str], line: bytes) -> str | None:
     return None if code in codes else KIND_OF_CODE.get(code, "f")
 
 
-def _placed(lines: Iterable[bytes], kind_of: Callable[[bytes], str | None]) -> Iterator[tuple[str, Kept | None]]:
-    """Of each line the custom_id, and where it lies if it is kept."""
+def _placed(lines: Iterable[bytes], kind_of: Callable[[bytes], str | None]) -> Iterator[tuple[str, KeptLine | None]]:
+    """Yield for each line its custom_id, and the position of its row if that is kept."""
     offset = 0
     for line in lines:
         kind = kind_of(line)
-        yield custom_id_of(line), None if kind is None else Kept(kind, offset, len(line.rstrip(b"\n")))
+        yield custom_id_of(line), None if kind is None else KeptLine(kind, offset, len(line.rstrip(b"\n")))
         offset += len(line)
 
 
 def kept_rows(
     store: FileStore, batch_id: str, first: int, count: int
 ) -> tuple[list[tuple[int, bytes]], dict[int, str]]:
-    """Of `count` lines from `first` on the rows that an earlier batch has, by their number among these, and the codes of those
-    that failed. A row says where its line lies."""
+    """Return the rows that an earlier batch has of `count` lines from `first` on, by their number among these, and the
+    codes of those that failed. A row says where its line lies."""
     index = store.read(f"{batch_id}/{INDEX}", first * ENTRY_BYTES, count * ENTRY_BYTES)
     rows, codes = [], {}
     for number, line in kept(index):
@@ -126,10 +127,10 @@ def kept_rows(
     return rows, codes
 
 
-def kept(index: bytes) -> Iterator[tuple[int, Kept]]:
-    """The lines that are kept, each with its number in this piece of an index."""
+def kept(index: bytes) -> Iterator[tuple[int, KeptLine]]:
+    """Yield the lines that are kept, each with its number in this piece of an index."""
     for number, at in enumerate(range(0, len(index), ENTRY_BYTES)):
         word = int.from_bytes(index[at + 8 : at + 16], "little")
         length = word & ((1 << LENGTH_BITS) - 1)
         if length:
-            yield number, Kept(KINDS[word >> LENGTH_BITS], int.from_bytes(index[at : at + 8], "little"), length)
+            yield number, KeptLine(KINDS[word >> LENGTH_BITS], int.from_bytes(index[at : at + 8], "little"), length)

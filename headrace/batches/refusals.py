@@ -1,4 +1,5 @@
-"""Rows that the caller's type has refused (`ledger/refuse_rows`): which they are, and the error lines that they have become."""
+"""Rows that the caller's type has refused (`ledger/refuse_rows`): which lines they are, and the error lines that replace
+them."""
 
 from __future__ import annotations
 
@@ -12,11 +13,11 @@ from headrace.waiting import persistently
 
 BY_TYPE = {"by": "type"}
 """The metadata of such a failure."""
-UNSAID = "the answer fits the schema, but not the type that it was checked with"
+UNKNOWN_REASON = "the answer fits the schema, but not the type that it was checked with"
 
 
 class Refusals:
-    """The lines of a batch that were refused: a bit each, from line `first` on, and why, as far as that was kept."""
+    """The lines of a batch that were refused: a bitmap from line `first` on, and the reasons, as far as they were stored."""
 
     def __init__(self, bits: bytes = b"", reasons: dict[int, str] | None = None, first: int = 0):
         self._bits = bits
@@ -31,15 +32,15 @@ class Refusals:
         return 0 <= at < 8 * len(self._bits) and bool(self._bits[at >> 3] & (0x80 >> (at & 7)))
 
     def reason(self, line: int) -> str:
-        return self._reasons.get(line, UNSAID)
+        return self._reasons.get(line, UNKNOWN_REASON)
 
     def applied(self, line: int, row: bytes) -> bytes:
-        """The output line `row` of `line`, or the error line that it became."""
+        """Return the output line `row` of `line`, or the error line that it became."""
         return refused_line(row, self.reason(line)) if line in self else row
 
 
 async def refusals(ledger: Ledger, batch_id: str) -> Refusals:
-    """All refusals of a batch."""
+    """Return all refusals of a batch."""
     bits = await persistently(lambda: refused_bits(ledger, batch_id))
     if not bits:
         return Refusals()
@@ -47,7 +48,7 @@ async def refusals(ledger: Ledger, batch_id: str) -> Refusals:
 
 
 async def refusals_among(ledger: Ledger, batch_id: str, first: int, count: int) -> Refusals:
-    """The refusals among `count` lines from `first` on."""
+    """Return the refusals among `count` lines from `first` on."""
     start, end = first // 8, (first + count - 1) // 8
     bits = await persistently(lambda: refused_bits_between(ledger, batch_id, start, end))
     if not any(bits):
@@ -80,7 +81,7 @@ class _PaidLine(msgspec.Struct):
 
 
 def refused_line(row: bytes, why: str) -> bytes:
-    """The error line of a row whose answer the caller's type refused; a row without an answer stays as it is."""
+    """Return the error line of a row whose answer the caller's type refused; a row without an answer stays as it is."""
     line = msgspec.json.decode(row, type=_PaidLine)
     if line.response is None:
         return row

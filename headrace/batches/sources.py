@@ -1,5 +1,5 @@
-"""Sources of a batch: JSON lines, CSV or TSV, a folder of texts, or Python objects. One record at a time; every complaint names
-the file and the line, or the row and the column."""
+"""Sources of a batch: JSON lines, CSV or TSV, a folder of texts, or Python objects, read one record at a time. Every error
+names the file and the line, or the row and the column."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from headrace.text import digits
 from headrace.text.quoting import quoted, shortened
 
 LINE_BYTES = 1024 * 1024
-LONE = re.compile("[\ud800-\udfff]")
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 SURROGATE_ESCAPE = re.compile(
     r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
 """An escaped backslash, a whole pair, or half of one (in this order: the first two are no halves)."""
-MAX_NAMED = 100
-MAX_SAID = 400
-"""Characters of one complaint: it may quote the line."""
+MAX_NAMED_ERRORS = 100
+MAX_ERROR_CHARS = 400
+"""Characters of one error message: it may quote the line."""
 BOM = b"\xef\xbb\xbf"
 TEXTS = {".txt", ".md", ".markdown", ".rst"}
-NOT_READ = (
+UNSUPPORTED_FORMATS = (
     (b"PK\x03\x04", "an Excel workbook or another zip archive", "save the sheet as CSV"),
     (b"\xd0\xcf\x11\xe0", "an Excel workbook", "save the sheet as CSV"),
     (b"PAR1", "a Parquet file", "write it as .jsonl or .csv"),
@@ -50,13 +50,13 @@ TABULAR = (
     *("columns", "column_names", "dtype", "dtypes"),
     *("__dataframe__", "__arrow_c_stream__", "__arrow_c_array__", "__array__", "__array_interface__"),
 )
-"""What tables, columns and arrays of any library have, and no list of items."""
+"""Attributes that tables, columns and arrays of any library have, and no list of items."""
 
 Source = str | Path | Iterable[Any]
 
 
 class InputRecord(NamedTuple):
-    """One item as it was found: its number from 1 on, where that is, and its fields."""
+    """One record of a source: its number from 1 on, its place (file and line), and its fields."""
 
     number: int
     where: str
@@ -64,7 +64,8 @@ class InputRecord(NamedTuple):
 
 
 class Complaints:
-    """The complaints about the lines of one input: all are counted, the first `MAX_NAMED` named in one error at the end."""
+    """The errors in the lines of one input: all are counted, the first `MAX_NAMED_ERRORS` are named in a single
+    `InputError` at the end."""
 
     def __init__(self, source: str = "the input"):
         self.source = source
@@ -74,13 +75,13 @@ class Complaints:
 
     def add(self, message: str) -> None:
         self.count += 1
-        if len(self._first) < MAX_NAMED:
-            self._first.append(message if len(message) <= MAX_SAID else f"{message[:MAX_SAID]} …")
+        if len(self._first) < MAX_NAMED_ERRORS:
+            self._first.append(message if len(message) <= MAX_ERROR_CHARS else f"{message[:MAX_ERROR_CHARS]} …")
 
     def check(self) -> None:
-        """Raise `InputError` for all that was added, if anything was."""
+        """Raise `InputError` for all errors that were added, if there are any."""
         if self.count > 1:
-            more = f"\n  … and {self.count - MAX_NAMED} more" if self.count > MAX_NAMED else ""
+            more = f"\n  … and {self.count - MAX_NAMED_ERRORS} more" if self.count > MAX_NAMED_ERRORS else ""
             said = "\n  ".join(self._first)
             raise InputError(f"{self.source}: {self.count} of its lines cannot be used:\n  {said}{more}")
         if self.count:
@@ -88,7 +89,7 @@ class Complaints:
 
 
 class Strict(Complaints):
-    """The first complaint is raised at once."""
+    """Complaints whose first error is raised at once."""
 
     def add(self, message: str) -> None:
         raise InputError(message)
@@ -97,11 +98,11 @@ class Strict(Complaints):
 def records(
     source: Source, *, encoding: str | None = None, complaints: Complaints | None = None
 ) -> Iterator[InputRecord]:
-    """The records of a file (`.csv` and `.tsv` by their header row, anything else as JSON lines), a folder, or an iterable
-    of dicts, texts, Structs, dataclasses or Pydantic models. Raises `InputError`.
+    """Yield the records of a file (`.csv` and `.tsv` by their header row, anything else as JSON lines), a folder, or an
+    iterable of dicts, texts, Structs, dataclasses or Pydantic models. Raises `InputError`.
 
-    `encoding` is a file's, UTF-8 by default. A text, and a file of a folder, is the field `text`. With `complaints` a bad line
-    is told there, and the next one is read.
+    `encoding` is a file's, UTF-8 by default. A text, and a file of a folder, is the field `text`. With `complaints` a bad
+    line is added there and skipped; without, it is raised.
     """
     complaints = complaints or Strict()
     if encoding is not None:
@@ -130,8 +131,9 @@ def records(
 
 
 def checked_items(source: Any, name: str, kind: str) -> Iterable[Any]:
-    """`source`, if it gives its items one by one in an order of its own: a list, a tuple, a generator. Raises `InputError`
-    naming the type of what is iterable and yet no list of `kind`: a table gives the names of its columns, a dict its keys."""
+    """Return `source` if it gives its items one by one in an order of its own: a list, a tuple, a generator. Raises
+    `InputError` naming the type of what is iterable and yet no list of `kind`: a table gives the names of its columns,
+    a dict its keys."""
     sort = type(source).__name__
     not_one = f"{name} must be a list (or a generator) of {kind}, not "
     if isinstance(source, str | bytes | bytearray | memoryview):
@@ -165,10 +167,10 @@ def has(source: Any, mark: str) -> bool:
         return False
 
 
-def chosen(
+def sampled(
     found: Iterator[InputRecord], *, limit: int | None = None, sample: int | None = None
 ) -> Iterator[InputRecord]:
-    """The first `limit` records, and of those `sample` picked at random (the same ones each time), in their order."""
+    """Yield the first `limit` records, and of those `sample` picked at random (the same ones each time), in their order."""
     for name, value in (("limit", limit), ("sample", sample)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise InputError(f"{name}={quoted(value)}: must be a whole number, 1 or more")
@@ -185,7 +187,7 @@ def chosen(
 
 
 def json_lines(path: Path, encoding: str | None, complaints: Complaints) -> Iterator[InputRecord]:
-    """A JSON object a line; empty lines do not count, nor does a byte order mark."""
+    """Yield the objects of JSON lines as records; empty lines do not count, nor does a byte order mark."""
     with opened(path) as file:
         number = 0
         if encoding is None and isinstance(file, io.BufferedReader) and file.peek(2)[:2] in UTF16:
@@ -211,7 +213,7 @@ def json_lines(path: Path, encoding: str | None, complaints: Complaints) -> Iter
 
 
 def raw_lines(file: BinaryIO, encoding: str | None) -> Iterator[bytes]:
-    """The lines of `file`; of an encoding in which a line feed is more than one byte, in its own bytes all the same."""
+    """Yield the lines of `file`; of an encoding in which a line feed is more than one byte, in its own bytes all the same."""
     wide = "\n".encode(encoding or "utf-8")
     if wide == b"\n":
         while raw := file.readline(LINE_BYTES + 1):
@@ -233,13 +235,13 @@ def skip_rest(file: BinaryIO) -> None:
 
 def check_is_text(raw: bytes, path: Path) -> None:
     """Raise `InputError` for a file of a format that is not read, by what it begins with."""
-    for mark, what, remedy in NOT_READ:
+    for mark, what, remedy in UNSUPPORTED_FORMATS:
         if raw.startswith(mark):
             raise InputError(f"{path}: is {what}; {remedy}")
 
 
 def table(path: Path, encoding: str | None, complaints: Complaints) -> Iterator[InputRecord]:
-    """The rows under a header row, their values as text (`headrace.batches.tables`)."""
+    """Yield the rows under a header row, their values as text (`headrace.batches.tables`)."""
     with opened(path) as file:
         if isinstance(file, io.BufferedReader):
             check_is_text(file.peek(16), path)
@@ -248,7 +250,8 @@ def table(path: Path, encoding: str | None, complaints: Complaints) -> Iterator[
 
 
 def folder(path: Path, encoding: str | None, complaints: Complaints) -> Iterator[InputRecord]:
-    """Every text and Markdown file below `path`, sorted by name: fields `text`, `path` (from the folder on) and `name`.
+    """Yield every text and Markdown file below `path`, sorted by name: fields `text`, `path` (from the folder on) and
+    `name`.
 
     The file's path is its `custom_id`. Hidden files and folders are left out.
     """
@@ -270,15 +273,15 @@ def folder(path: Path, encoding: str | None, complaints: Complaints) -> Iterator
         except InputError as error:
             complaints.add(str(error))
             continue
-        place = LONE.sub("\ufffd", name.as_posix())
-        fields = {"custom_id": place, "text": text, "path": place, "name": LONE.sub("\ufffd", name.stem)}
+        place = LONE_SURROGATE.sub("\ufffd", name.as_posix())
+        fields = {"custom_id": place, "text": text, "path": place, "name": LONE_SURROGATE.sub("\ufffd", name.stem)}
         yield InputRecord(number, where, fields)
     if not names:
         raise InputError(f"{path}: there is no text or Markdown file in this folder ({', '.join(sorted(TEXTS))})")
 
 
 def objects(source: Iterable[Any], complaints: Complaints) -> Iterator[InputRecord]:
-    """Python objects: a text becomes `{"text": …}`, anything else its fields as JSON."""
+    """Yield Python objects as records: a text becomes `{"text": …}`, anything else its fields as JSON."""
     for number, given in enumerate(source, 1):
         where = f"item {number}"
         try:
@@ -300,19 +303,19 @@ def fields_of(given: Any, where: str) -> dict[str, Any]:
         try:
             return msgspec.json.decode(msgspec.json.encode(given))
         except UnicodeEncodeError:  # half of a surrogate pair, as a text has that was cut in the middle of a sign
-            return msgspec.json.decode(msgspec.json.encode(whole_signs(msgspec.to_builtins(given))))
+            return msgspec.json.decode(msgspec.json.encode(replace_lone_surrogates(msgspec.to_builtins(given))))
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{where}: cannot be written as JSON: {shortened(str(error))}") from None
 
 
-def whole_signs(value: Any) -> Any:
-    """`value` with U+FFFD in place of every lone surrogate in its texts."""
+def replace_lone_surrogates(value: Any) -> Any:
+    """Return `value` with U+FFFD in place of every lone surrogate in its texts."""
     if isinstance(value, str):
-        return LONE.sub("\ufffd", value)
+        return LONE_SURROGATE.sub("\ufffd", value)
     if isinstance(value, Mapping):
-        return {whole_signs(key): whole_signs(inner) for key, inner in value.items()}
+        return {replace_lone_surrogates(key): replace_lone_surrogates(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [whole_signs(inner) for inner in value]
+        return [replace_lone_surrogates(inner) for inner in value]
     return value
 
 
@@ -345,7 +348,7 @@ def json_object(text: str, where: str) -> dict[str, Any]:
         except msgspec.DecodeError:
             if not SURROGATE_ESCAPE.search(text):
                 raise
-            line = digits.decode(SURROGATE_ESCAPE.sub(lone_replaced, text))
+            line = digits.decode(SURROGATE_ESCAPE.sub(replacement, text))
     except RecursionError:
         raise InputError(f"{where}: nested too deeply") from None
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
@@ -355,6 +358,6 @@ def json_object(text: str, where: str) -> dict[str, Any]:
     return line
 
 
-def lone_replaced(found: re.Match[str]) -> str:
-    """An escape as it is, half of a surrogate pair as U+FFFD: what is left of a sign that a tool cut in two."""
+def replacement(found: re.Match[str]) -> str:
+    """Return the match as it is, or U+FFFD for a lone surrogate: what is left of a character that a tool cut in two."""
     return "\\ufffd" if found["lone"] else found[0]

@@ -1,5 +1,5 @@
-"""Check what is read back from Redis as if somebody had just given it: it may be damaged, of another version, or written by
-whoever else writes there. What cannot be used is refused by name, before anything is paid or sent."""
+"""Validate what is read back from Redis as if it came from a caller: it may be damaged, of another version, or written by
+anybody with access. What cannot be used is refused by name, before a call is paid or sent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from headrace.text.readable import UNREADABLE
 
 
 def job_of(body: bytes) -> Job:
-    """The job in a body. Raises one of `UNREADABLE`, or `InputError` for what nobody may ask for."""
+    """Return the job in a body. Raises one of `UNREADABLE`, or `InputError` for what nobody may ask for."""
     job = msgspec.json.decode(body, type=Job)
     check_job(job)
     return job
@@ -33,14 +33,14 @@ def check_job(job: Job) -> None:
 
 
 def template_of(body: bytes) -> Template:
-    """The template in its bytes. Raises one of `UNREADABLE`, or `InputError`."""
+    """Return the template in its bytes. Raises one of `UNREADABLE`, or `InputError`."""
     template = msgspec.json.decode(body, type=Template)
     check_asked(template.options, template.schema, template.reasks)
     return template
 
 
 def template_named(body: bytes, sha: str, batch_id: str) -> Template:
-    """The template of a batch, whose record names its hash. Raises `Damaged` for any other."""
+    """Return the template of a batch, whose record names its hash. Raises `Damaged` for any other."""
     try:
         if sha256(body).hexdigest() == sha:
             return template_of(body)

@@ -1,4 +1,4 @@
-"""CSV and TSV as people's tools write them: the delimiter found out, Excel's `sep=` line, columns without a name at the end."""
+"""CSV and TSV as spreadsheet programs write them: sniffed delimiters, Excel's `sep=` line, unnamed columns at the end."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SEP = re.compile(r'^\ufeff?"?sep=(?P<delimiter>.)"?(?:\r\n|\r|\n|$)', re.IGNOREC
 def table_rows(
     path: Path, file: BinaryIO, encoding: str | None, max_bytes: int, complain: Callable[[str], None]
 ) -> Iterator[tuple[int, str, dict[str, str]]]:
-    """`(number, where, fields)` of every row under the header row, values as text. What is wrong with a row is told to
-    `complain`, and the next one is read. Raises `InputError` where the rest cannot be read."""
+    """Yield `(number, where, fields)` of every row under the header row, values as text. An error in a row is passed to
+    `complain`, and the next row is read. Raises `InputError` where the rest cannot be read."""
     file = seekable(file)
     with io.TextIOWrapper(file, encoding=encoding or encoding_by_mark(file) or "utf-8-sig", newline="") as text:
         csv.field_size_limit(max_bytes)
@@ -59,7 +59,7 @@ def read_rows(
 
 
 def undecodable_line(text: io.TextIOWrapper) -> int | None:
-    """The first line that is not in the encoding of `text`; None where lines are not told apart by a byte."""
+    """Return the first line that is not in the encoding of `text`; None where lines are not told apart by a byte."""
     if text.encoding.startswith("utf-16"):
         return None
     file = cast("BinaryIO", text.buffer)
@@ -73,7 +73,7 @@ def undecodable_line(text: io.TextIOWrapper) -> int | None:
 
 
 def seekable(file: BinaryIO) -> BinaryIO:
-    """`file`, or a copy of what comes through a pipe."""
+    """Return `file`, or a copy of what comes through a pipe."""
     if file.seekable():
         return file
     copy = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the wrapper around it)
@@ -83,14 +83,14 @@ def seekable(file: BinaryIO) -> BinaryIO:
 
 
 def encoding_by_mark(file: BinaryIO) -> str | None:
-    """UTF-16 where a byte order mark says so, as Excel's "Unicode Text" and PowerShell write it."""
+    """Return `utf-16` where a byte order mark says so, as Excel's "Unicode Text" and PowerShell write it, else None."""
     mark = file.read(2)
     file.seek(0)
     return "utf-16" if mark in UTF16 else None
 
 
 def dialect(suffix: str, text: io.TextIOWrapper) -> tuple[str, int]:
-    """The delimiter, and how many lines stand before the header; afterwards the header is the next line of `text`."""
+    """Return the delimiter, and how many lines stand before the header; afterwards the header is the next line of `text`."""
     beginning = text.read(SNIFFED_CHARS)
     text.seek(0)
     if (sep := SEP.match(beginning)) is not None:
@@ -114,7 +114,7 @@ def unquoted(text: str) -> str:
 
 
 def header_names(header: list[str], path: Path, number: int) -> list[str]:
-    """The names of the columns, without those at the end that have none. Raises `InputError`."""
+    """Return the names of the columns, without those at the end that have none. Raises `InputError`."""
     names = list(header)
     if names:
         names[0] = names[0].removeprefix("\ufeff")

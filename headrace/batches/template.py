@@ -25,8 +25,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line of a batch. `fields` are the values for the prompt; `messages` replaces the prompt when given, and then the
     item may bring `tools`, a `tool_choice`, a `response_format` and `options` (over those of the batch) of its own.
 
-    Of an item that is asked for again (a `reask` batch), `reasks` counts how often it is then, `usage` and `cost` are what its
-    answers have cost before.
+    In a `reask` batch, `reasks` is the number of re-asks of the item, this one included; `usage` and `cost` are those of
+    its earlier answers.
     """
 
     custom_id: str
@@ -56,12 +56,13 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     v: int = msgspec.field(default=BODY_VERSION)
 
     def encoded(self) -> tuple[str, bytes]:
-        """Its content hash and its bytes: equal templates are stored once. A schema's order stays: models answer in it."""
+        """Return the content hash and the encoded bytes: equal templates are stored once. The keys of a schema keep their
+        order, in which models answer."""
         body = msgspec.json.encode(self)
         return sha256(body).hexdigest(), body
 
     def job(self, item: Item) -> Job:
-        """The completion that `item` asks for."""
+        """Return the job for `item`."""
         messages = self.messages(item)
         if self.system is not None:
             messages = [{"role": "system", "content": self.system}, *messages]
@@ -80,14 +81,14 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         )
 
     def messages(self, item: Item) -> list[dict[str, Any]]:
-        """The conversation that `item` asks with, but for the system prompt."""
+        """Return the conversation for `item`, without the system prompt."""
         if item.messages is not None:
             return item.messages
         return [{"role": "user", "content": render(self.prompt, item.fields)}]
 
 
 def prompt_fields(prompt: str) -> list[str]:
-    """The names in the prompt's `{field}` places, in order. Raises `InputError` for braces that do not make places."""
+    """Return the names in the prompt's `{field}` places, in order. Raises `InputError` for braces that do not make places."""
     names: list[str] = []
     try:
         for _, name, spec, conversion in string.Formatter().parse(prompt):
@@ -103,7 +104,7 @@ def prompt_fields(prompt: str) -> list[str]:
 
 
 def render(prompt: str, fields: Mapping[str, Any]) -> str:
-    """The prompt with its places filled: text as it is, anything else as JSON."""
+    """Return the prompt with its places filled: text as it is, anything else as JSON."""
     return "".join(
         literal + ("" if name is None else value_text(fields[name]))
         for literal, name, _, _ in string.Formatter().parse(prompt)
@@ -111,5 +112,5 @@ def render(prompt: str, fields: Mapping[str, Any]) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A field's value as it stands in a prompt: text as it is, anything else as JSON."""
+    """Return a field's value as it stands in a prompt: text as it is, anything else as JSON."""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()

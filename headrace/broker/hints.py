@@ -31,7 +31,7 @@ SHARD_ID = re.compile(r"batch_[^.]+\.(s\d+|join)")
 
 
 def task_name(record_id: str) -> str:
-    """The task that works on `record_id`: `job_…` is a job, `batch_….s<n>` and `batch_….join` are shards' work."""
+    """Return the name of the task for `record_id`: `job_…` is a job, `batch_….s<n>` and `batch_….join` are shards' work."""
     if record_id.startswith("job_"):
         return JOB
     if SHARD_ID.fullmatch(record_id):
@@ -40,12 +40,12 @@ def task_name(record_id: str) -> str:
 
 
 def is_hint(queue: str, record_id: str) -> bool:
-    """Return whether a hint can be made of them."""
+    """Return True if a hint can be made of them."""
     return queue in QUEUES and (record_id.startswith("job_") or SHARD_ID.fullmatch(record_id) is not None)
 
 
 def broker_url(redis_url: str) -> str:
-    """The same server in kombu's spelling: `unix:///path?db=1` is `redis+socket:///path?virtual_host=1` there."""
+    """Return the same server's URL in kombu's spelling: `unix:///path?db=1` is `redis+socket:///path?virtual_host=1` there."""
     from urllib.parse import parse_qsl, urlencode, urlsplit
 
     parts = urlsplit(redis_url)
@@ -65,7 +65,7 @@ def broker_url(redis_url: str) -> str:
 
 
 def configure(redis_url: str, namespace: str) -> dict[str, Any]:
-    """The Celery settings, the same in every process. Each one is there for a fault that was met by running into it."""
+    """Return the Celery settings, the same in every process. Each one is there for a fault that was met by running into it."""
     from kombu.entity import Exchange, Queue
 
     return {
@@ -125,8 +125,8 @@ def configure(redis_url: str, namespace: str) -> dict[str, Any]:
 
 
 def task_id(record_id: str, counts: HintCounts | None) -> str:
-    """The id of the Celery message of a record: its own for the first attempt, `….2` for the second, `….2-3` for the third
-    hint of that one. `counts` is what the record says of both, None when it says nothing.
+    """Return the id of the Celery message of a record: its own for the first attempt, `….2` for the second, `….2-3` for
+    the third hint of that one. `counts` is what the record says of both, None when it says nothing.
 
     No two messages share one: a worker remembers which ones were revoked, and Flower what came of each.
     """
@@ -150,8 +150,8 @@ class Hints:
         self._envelopes: dict[tuple[str, str], str] = {}
 
     def envelope(self, queue: str, record_id: str, task: str | None = None) -> bytes:
-        """The message that stands in the queue's list, with the id `task` (`task_id`; default: that of a first hint). Raises
-        `ValueError` for a queue or an id that does not exist.
+        """Return the message that stands in the queue's list, with the id `task` (`task_id`; default: that of a first
+        hint). Raises `ValueError` for a queue or an id that does not exist.
 
         The first one imports Celery (0.3 s).
         """
@@ -173,8 +173,8 @@ class Hints:
     def push(
         self, hints: Iterable[tuple[str, str]], tasks: Mapping[str, str] = NO_TASKS
     ) -> list[tuple[str | bytes, ...]]:
-        """`(queue, id)` pairs as Redis commands, one `LPUSH` a queue, for whoever has a pipeline to put them in. `tasks`: the
-        ids of the messages by those of their records, where they are not the first hints."""
+        """Return `(queue, id)` pairs as Redis commands, one `LPUSH` a queue, for whoever has a pipeline to put them in.
+        `tasks`: the ids of the messages by those of their records, where they are not the first hints."""
         queues: dict[str, list[bytes]] = {}
         for queue, record_id in hints:
             queues.setdefault(queue, []).append(self.envelope(queue, record_id, tasks.get(record_id)))
@@ -188,7 +188,8 @@ class Hints:
         await self._send(ledger, self.push(hints))
 
     async def publish_again(self, ledger: Ledger, hints: Iterable[tuple[str, str]]) -> None:
-        """As `publish`, for records that may have had hints before: each message is numbered by what its record says."""
+        """Publish hints as `publish` does, for records that may have had some before: each message is numbered by what
+        its record says."""
         hints = list(hints)
         if not hints:
             return
@@ -210,7 +211,8 @@ BODY = '[["job_RECORD"], {}, {"callbacks": null, "errbacks": null, "chain": null
 
 
 def celery_message(namespace: str, queue: str, task: str) -> str:
-    """The message of one hint with the marks above in it, as Celery and kombu make it (into their in-memory transport)."""
+    """Return the message of one hint with the marks above in it, as Celery and kombu make it (into their in-memory
+    transport)."""
     from celery import Celery
 
     settings = configure("redis://unused", namespace) | {"broker_url": "memory://", "broker_transport_options": {}}

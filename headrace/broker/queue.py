@@ -15,15 +15,15 @@ def key_prefix(namespace: str) -> str:
 
 
 def queue_key(namespace: str, queue: str) -> str:
-    """The Redis list in which the hints of `queue` wait."""
+    """Return the key of the Redis list in which the hints of `queue` wait."""
     return key_prefix(namespace) + queue
 
 
 def unacked_key(namespace: str) -> str:
-    """The Redis hash of the hints that workers hold (for `HLEN`)."""
+    """Return the key of the Redis hash of the hints that workers hold (for `HLEN`)."""
     return key_prefix(namespace) + "unacked"
 
 
 def waiting_hints(client: Any, namespace: str, queue: str) -> int:
-    """How many hints wait in `queue`, asked over a (sync) redis client."""
+    """Return the number of hints that wait in `queue`, asked over a (sync) redis client."""
     return client.llen(queue_key(namespace, queue))

@@ -1,4 +1,4 @@
-"""The answer of a provider: `Completion`, its `Choice`s and their `Usage`."""
+"""A provider's answer: `Completion`, its `Choice`s and their `Usage`."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ from headrace.text.readable import UNWRITABLE, checked_encode
 
 PARTS = ("reasoning", "reasoning_details", "refusal", "tool_calls", "audio", "annotations", "images", "citations")
 
-"""What a message has beside its content."""
+"""Fields of a message beside its content."""
 
 SIGNED = (
     *("extra_content", "thought_signature", "thinking_blocks", "encrypted_content", "reasoning_opaque"),
     "provider_specific_fields",
 )
 
-"""Fields of a message that its provider wants back (Google, Anthropic behind LiteLLM, xAI, GitHub): without the signature it
-refuses the conversation, or the model has lost its thread."""
+"""Fields of a message that its provider wants back (Google, Anthropic behind LiteLLM, xAI, GitHub): without the signature
+it refuses the conversation, or the model loses its earlier reasoning."""
 
 THOUGHTS = "thinking_parts"
 
-"""Where `extra` has the parts of a content that are thoughts, when they are signed or hidden."""
+"""Key in `extra` of the parts of a content that are thoughts, when they are signed or hidden."""
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Tokens, as the provider counted them; `cached_tokens` ⊂ `input_tokens`, `reasoning_tokens` ⊂ `output_tokens`.
-    `unknown`: it gave none, or what it gave could not be read, or not all of it; the counts are then too low, and no cost is
-    known."""
+    """Token counts of the provider; `cached_tokens` ⊂ `input_tokens`, `reasoning_tokens` ⊂ `output_tokens`.
+
+    `unknown`: the provider's counts were missing, or could not be read in full; the counts are then lower bounds, and the
+    cost is None.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -141,16 +143,16 @@ class Completion(Choice, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def structured(self) -> bool:
-        """Return whether `value` is the answer (it may be null)."""
+        """Return True if `value` is the answer (it may be null)."""
         return self.mode is not None or self.value is not None
 
     def counters(self) -> dict[str, int]:
-        """Return what the ledger counts of it."""
+        """Return the counters that the ledger adds up for it."""
         counted = {"repaired": int(self.repaired), "coerced": int(self.coerced), "reasks": self.reasks}
         return self.usage.counters() | {name: number for name, number in counted.items() if number}
 
     def without_side_fields(self) -> Completion:
-        """The same answer, with nothing beside it that came as the provider liked to write it."""
+        """Return the completion without the fields whose content is the provider's alone."""
         nothing: dict[str, Any] = {
             "annotations": [],
             "images": [],
@@ -173,8 +175,8 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def written(completion: Completion) -> tuple[bytes, Completion]:
-    """A success as the ledger keeps it, and the completion that is in it: without side fields, where these cannot be read
-    again. Raises `ValueError` and its like when the answer itself cannot."""
+    """Return a success as the ledger stores it, and the completion inside: without side fields, where these cannot be
+    decoded again. Raises `ValueError` and its subclasses when the answer itself cannot."""
     try:
         return checked_encode(Outcome(completion=completion), Outcome), completion
     except UNWRITABLE:
@@ -184,4 +186,4 @@ def written(completion: Completion) -> tuple[bytes, Completion]:
 
 CALL = frozenset({"id", "type", "function", "custom", "index"})
 
-"""What a tool call has by OpenAI's names; what else it has goes along with it."""
+"""Fields of a tool call under OpenAI's names; any other field goes along with it."""

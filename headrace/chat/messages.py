@@ -35,9 +35,8 @@ Message = dict[str, Any]
 
 
 def user(content: str | list[Part], media: Part | Sequence[Part | list[Part]] | None = None) -> Message:
-    """A user's message. With `media` (a part, or parts; `image([…])` gives several at once) its content becomes a list:
-    the text first, unless it is empty, then the media (providers 2.1, statements 51 and 52).
-    """
+    """Return a user's message. With `media` (a part, or parts; `image([…])` gives several at once) its content becomes
+    a list: the text first, unless it is empty, then the media (providers 2.1, statements 51 and 52)."""
     if not media:
         return {"role": "user", "content": content}
     parts: list[Part] = list(content) if isinstance(content, list) else [text(content)] if content else []
@@ -47,74 +46,75 @@ def user(content: str | list[Part], media: Part | Sequence[Part | list[Part]] | 
 
 
 def assistant(content: Any) -> Message:
-    """An assistant's message; what is not a text is written as JSON (the reference's `assist`, providers 2.1)."""
+    """Return an assistant's message; what is not a text is written as JSON (the reference's `assist`, providers 2.1)."""
     return {"role": "assistant", "content": content if isinstance(content, str) else as_json(content)}
 
 
 def assistant_reasoning(content: str, reasoning: str) -> Message:
-    """An assistant's message with its reasoning. It is never part of the content, where a model would take it for what it
-    said; each provider is sent the field that it knows (`headrace_providers.wire.history`)."""
+    """Return an assistant's message with its reasoning. It is never part of the content, where a model would take it
+    for what it said; each provider is sent the field that it knows (`headrace_providers.wire.history`)."""
     return {"role": "assistant", "content": content, "reasoning_content": reasoning}
 
 
 def assistant_tool_calls(
     calls: list[dict[str, Any]], reasoning: str | None = None, *, text: str = "", field: str = ""
 ) -> Message:
-    """An assistant's message that calls tools (`tool_call`). `content` is the text that came with the calls, and absent when
-    there is none; the reasoning stands under the name that it came by (`field`, else `reasoning_content`).
-    """
+    """Return an assistant's message that calls tools (`tool_call`). `content` is the text that came with the calls, and
+    absent when there is none; the reasoning stands under the name that it came by (`field`, else
+    `reasoning_content`)."""
     said: Message = {"role": "assistant"} | ({"content": text} if text else {})
     said |= {field or "reasoning_content": reasoning} if reasoning is not None else {}
     return said | {"tool_calls": calls}
 
 
 def system(content: str) -> Message:
-    """A system message."""
+    """Return a system message."""
     return {"role": "system", "content": content}
 
 
 def tool(tool_call_id: str, content: str) -> Message:
-    """The result of the call `tool_call_id`, as text."""
+    """Return the result of the call `tool_call_id`, as text."""
     return {"role": "tool", "tool_call_id": tool_call_id, "content": content}
 
 
 def tool_call(id: str, name: str, arguments: str) -> dict[str, Any]:
-    """A call of the function `name`. `arguments` is JSON text, as the model wrote it."""
+    """Return a call of the function `name`. `arguments` is JSON text, as the model wrote it."""
     return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 def text(content: str) -> Part:
-    """A text part."""
+    """Return a text part."""
     return {"type": "text", "text": content}
 
 
 def image(url: str | list[str], **more: Any) -> Any:
-    """An image part; a list of URLs gives a list of parts. A URL may be a data URI; `detail` is auto, low, high or original."""
+    """Return an image part; a list of URLs gives a list of parts. A URL may be a data URI; `detail` is auto, low, high
+    or original."""
     if isinstance(url, list):
         return [image(one, **more) for one in url]
     return {"type": "image_url", "image_url": {"url": url, **more}}
 
 
 def video(url: str | list[str], **more: Any) -> Any:
-    """A video part (vLLM, OpenRouter; not OpenAI); a list of URLs gives a list of parts."""
+    """Return a video part (vLLM, OpenRouter; not OpenAI); a list of URLs gives a list of parts."""
     if isinstance(url, list):
         return [video(one, **more) for one in url]
     return {"type": "video_url", "video_url": {"url": url, **more}}
 
 
 def audio(data: str, format: str) -> Part:
-    """An audio part: `data` in base64, `format` wav or mp3 (OpenAI)."""
+    """Return an audio part: `data` in base64, `format` wav or mp3 (OpenAI)."""
     return {"type": "input_audio", "input_audio": {"data": data, "format": format}}
 
 
 def file(filename: str, file_data: str) -> Part:
-    """A file part: `file_data` is a data URI."""
+    """Return a file part: `file_data` is a data URI."""
     return {"type": "file", "file": {"filename": filename, "file_data": file_data}}
 
 
 def conversation(messages: Any, *, system_prompt: str | None = None, prefilling: str | None = None) -> list[Message]:
-    """The messages as they are sent: a copy of the caller's (a text is one user message), `system_prompt` before them and
-    a non-empty `prefilling` after them as the beginning of the answer (providers 2).
+    """Return the messages as they are sent: a copy of the caller's (a text is one user message), `system_prompt` before
+    them and a non-empty `prefilling` after them as the beginning of the answer (providers 2).
 
     A list that begins with a system message of its own keeps it: there are two then. Raises `InputError` that names the
     place by JSON Pointer (`/messages/2/role`) for anything that is no conversation.
@@ -144,7 +144,7 @@ def check_conversation(messages: Sequence[Any]) -> None:
 
 
 def checked(message: Any, place: str) -> Message:
-    """A copy of `message`, if it is one. Raises `InputError` naming `place`."""
+    """Return a copy of `message`, if it is one. Raises `InputError` naming `place`."""
     check_message(message, place)
     return copy.deepcopy(message)
 
@@ -198,7 +198,7 @@ def check_part(part: Any, place: str) -> None:
 
 
 def as_json(value: Any, what: str = "the content") -> str:
-    """`value` as JSON text. Raises `InputError` for what JSON cannot hold."""
+    """Return `value` as JSON text. Raises `InputError` for what JSON cannot hold."""
     try:
         return msgspec.json.encode(value).decode()
     except (TypeError, ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""The options of a completion, and every rule about them that is checked before a byte is sent."""
+"""The options of a completion, and every rule about them that is checked before a request is sent."""
 
 from __future__ import annotations
 
@@ -76,15 +76,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     extra_headers: dict[str, str] | None = None
 
     def __repr__(self) -> str:
-        """Those that are set; of the headers the names alone: some hold a credential."""
+        """Show the options that are set; of the headers the names alone: some hold a credential."""
         given = set_in(self)
         if self.extra_headers:
             given["extra_headers"] = dict.fromkeys(self.extra_headers, HIDDEN)
         return f"Options({', '.join(f'{name}={value!r}' for name, value in given.items())})"
 
     def wire(self) -> dict[str, Any]:
-        """The options that are set, as body fields under OpenAI's names. `extra_body` and `extra_headers` are not among
-        them, and `parallel_tool_calls` only ever travels beside tools."""
+        """Return the options that are set, as body fields under OpenAI's names. `extra_body` and `extra_headers` are
+        not among them, and `parallel_tool_calls` only ever travels beside tools."""
         return {name: value for name in WIRE if (value := getattr(self, name)) is not None}
 
 
@@ -101,9 +101,9 @@ COMPATIBLE = frozenset(WIRE) - {
 
 
 def parse_options(params: Mapping[str, Any], provider: Provider | None = None) -> Options:
-    """Options from the caller's words; empty texts and lists count as not set, but for `transforms`, where none is a choice.
-    Raises `InputError` naming the option that is unknown or out of range, and what is allowed: for `provider`, where it is
-    known."""
+    """Parse options from the caller's arguments; empty texts and lists count as not set, but for `transforms`, where
+    none is a choice. Raises `InputError` naming the option that is unknown or out of range, and what is allowed: for
+    `provider`, where it is known."""
     kept = {
         name: value
         for name, value in params.items()
@@ -129,7 +129,7 @@ def parse_options(params: Mapping[str, Any], provider: Provider | None = None) -
 
 
 def check_options(options: Options) -> None:
-    """The rules between options (providers 1.7). Raises `InputError`."""
+    """Check the rules between options (providers 1.7). Raises `InputError`."""
     if options.top_logprobs is not None and options.logprobs is not True:
         raise InputError("option `top_logprobs` needs `logprobs=True`")
     if options.modalities and "audio" in options.modalities and options.audio is None:
@@ -149,7 +149,7 @@ def check_options(options: Options) -> None:
 
 
 def check_for(options: Options, provider: Provider) -> None:
-    """The rules of one provider: its ranges, its headers, and what excludes each other there. Raises `InputError`."""
+    """Check the rules of one provider: its ranges, its headers, and what excludes each other there. Raises `InputError`."""
     checked_headers(options.extra_headers, provider)
     for name, (low, high) in provider.ranges.items():
         value = getattr(options, name)
@@ -176,7 +176,7 @@ def check_for(options: Options, provider: Provider) -> None:
 
 
 def check_beside_schema(options: Options) -> None:
-    """Raises `InputError` for options that contradict a schema."""
+    """Raise `InputError` for options that contradict a schema."""
     for where, n in (("option `n`", options.n), ("option `extra_body`: n", (options.extra_body or {}).get("n"))):
         if n not in (None, 1):
             raise InputError(
@@ -187,7 +187,7 @@ def check_beside_schema(options: Options) -> None:
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
-    """Both objects, key by key at every level; where they differ, the value of `over`. Neither is changed."""
+    """Merge both objects, key by key at every level; where they differ, the value of `over` is taken. Neither is changed."""
     both = dict(under)
     for key, value in over.items():
         below = both.get(key)
@@ -202,7 +202,7 @@ def set_in(options: Options) -> dict[str, Any]:
 
 
 def laid_over(under: Options, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of `under` with `given` over them: what `given` says, by whichever name, is what counts.
+    """Return the options of `under` with `given` over them: what `given` says, by whichever name, is what counts.
 
     Its `extra_body` is merged over what is under it at every level: over `extra_body` and, for what `given` does not name
     itself, over named options, objects (plug-ins by their `id`) and those that a provider knows as a key of an object. What it
@@ -245,7 +245,7 @@ def plugins_of(said: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def merged_plugins(under: list[Any], over: list[Any]) -> list[Any]:
-    """The plug-ins of both lists; of those with one `id`, the keys of all, where they differ those of the last."""
+    """Merge the plug-ins of both lists; of those with one `id`, the keys of all, where they differ those of the last."""
     both: list[Any] = []
     for plugin in (*under, *over):
         id = plugin.get("id") if isinstance(plugin, dict) else None
@@ -275,7 +275,7 @@ NUMBERS = ("temperature", "presence_penalty", "frequency_penalty", "repetition_p
 """Options that JSON could not hold if they were infinite."""
 
 
-class OptionWords(TypedDict, total=False):
+class OptionParams(TypedDict, total=False):
     """The options as keywords, so that an editor completes them: `submit(model, messages, temperature=0)`."""
 
     temperature: float

@@ -38,10 +38,10 @@ OF_VLLM = (
 )
 OF_OPENROUTER = ("provider", "models", "plugins", "transforms", "usage", "reasoning")
 PROXY_HEADERS = frozenset({"helicone-auth", "cf-aig-authorization"})
-"""Of the proxies that people put before a provider: Helicone's and Cloudflare's gateways."""
+"""Headers of proxies in front of a provider: Helicone's and Cloudflare's gateways."""
 
 OF_OTHERS: dict[str, Any] = {"history_beyond_openai": True, "reasoning_history": None}
-"""Of servers that speak OpenAI's language: what they gave is what they take, and more is not known of them."""
+"""Fields of the row of any OpenAI-compatible server: the fields of its answers are sent back to it unchanged."""
 
 StructuredOutput = Literal["response_format", "structured_outputs", "guided_json"]
 Dialect = Literal["openai", "vllm", "openrouter"]
@@ -85,19 +85,20 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return f"Provider({self.name!r})"
 
     def address(self, environ: Mapping[str, str]) -> str | None:
-        """The base URL, without a slash at its end; an empty variable counts as unset (statement 24). It may have a query."""
+        """Return the base URL, without a slash at its end; an empty variable counts as unset (statement 24). It may
+        have a query."""
         given = environ.get(self.base_url_variable) if self.base_url_variable else None
         return (given or self.base_url or "").rstrip("/") or None
 
     def given(self, environ: Mapping[str, str]) -> bool:
-        """Return whether `environ` speaks of it: a default address alone does not mean that anybody is there."""
+        """Return True if `environ` configures this provider: a default address alone does not mean that a server is there."""
         return any(environ.get(name) for name in (self.base_url_variable, self.key_variable) if name)
 
     def key(self, environ: Mapping[str, str]) -> str | None:
         return (environ.get(self.key_variable) if self.key_variable else None) or self.default_key
 
     def with_structured_output(self, mode: str) -> Provider:
-        """The same provider with schemas sent in another way. Raises `InputError`."""
+        """Return the same provider with schemas sent in another way. Raises `InputError`."""
         if mode not in get_args(StructuredOutput):
             modes = ", ".join(get_args(StructuredOutput))
             raise InputError(f"structured_output_mode={quoted(mode)}: must be one of {modes}")
@@ -221,7 +222,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 def providers(environ: Mapping[str, str]) -> dict[str, Provider]:
-    """The built-in rows and those of `HEADRACE_PROVIDERS`, which is JSON, or the path of a JSON file.
+    """Return the built-in rows and those of `HEADRACE_PROVIDERS`, which is JSON, or the path of a JSON file.
 
     Raises `SettingsError` naming the place of what cannot be used.
     """
@@ -251,7 +252,7 @@ def providers(environ: Mapping[str, str]) -> dict[str, Provider]:
 
 
 def split_model(model: str, registered: Collection[str] = ()) -> tuple[str, str]:
-    """`provider/model` at its first slash. Raises `InputError` naming the providers there are.
+    """Split `provider/model` at its first slash. Raises `InputError` naming the providers there are.
 
     `registered`: providers that workers have published beside the built-in ones.
     """
@@ -266,19 +267,19 @@ def split_model(model: str, registered: Collection[str] = ()) -> tuple[str, str]
 
 
 def is_openais(base_url: str) -> bool:
-    """Return whether an address is OpenAI's own, or Azure's for its models."""
+    """Return True if an address is OpenAI's own, or Azure's for its models."""
     host = urlsplit(base_url).hostname or ""
     return host.endswith((".openai.com", ".openai.azure.com"))
 
 
 def is_openai_vendor(model_id: str) -> bool:
-    """Return whether an OpenRouter slug is one of OpenAI's own models (statement 42): by vendor, never by a part of the name."""
+    """Return True if an OpenRouter slug is one of OpenAI's own models (statement 42): by vendor, never by a part of the name."""
     return re.match(r"~?openai/", model_id) is not None
 
 
 def checked_headers(headers: Mapping[str, Any] | None, provider: Provider | None = None) -> dict[str, str]:
-    """The caller's own headers; of a `provider` that is not known here, what any of the built-in ones takes. Raises
-    `InputError` for one that is not allowed: framing, and the credential of the provider, are not theirs."""
+    """Validate the caller's own headers; for a `provider` that is not known here, those that any built-in one takes are
+    allowed. Raises `InputError` for a reserved header: framing, and the provider's credential."""
     rows = PROVIDERS.values() if provider is None else (provider,)
     for name, value in (headers or {}).items():
         if not isinstance(name, str) or not isinstance(value, str) or not value.isprintable() or not value.isascii():
@@ -294,7 +295,7 @@ def checked_headers(headers: Mapping[str, Any] | None, provider: Provider | None
 
 
 def endpoint(base_url: str, path: str) -> str:
-    """The URL of `path` (`/chat/completions`) under a base URL, whose query stays at the end."""
+    """Return the URL of `path` (`/chat/completions`) under a base URL, whose query stays at the end."""
     address, mark, query = base_url.partition("?")
     return f"{address.rstrip('/')}{path}{mark}{query}"
 

@@ -1,7 +1,8 @@
-"""Names in a body that would say where a call goes, or with whose key: those of clients and proxies, and no API's own.
+"""Reserved names in a request body: they would choose the address of a call or its credential. Clients and proxies know
+them, the APIs of providers do not.
 
-Some servers between here and a model obey them, so that whoever may ask could have the operator's key sent to an address of
-their own. They are refused in whatever spelling, and never passed on.
+Some proxies between headrace and a model obey them, so that any caller could have the operator's key sent to an address of
+their choice. They are refused in every spelling, and never forwarded.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ REMEDIES = {
 }
 
 
-def spelled(name: str) -> str:
-    """A name without what spellings differ in: `apiBase`, `API-BASE` and `api_base` are one."""
+def normalized(name: str) -> str:
+    """Return a name without what spellings differ in: `apiBase`, `API-BASE` and `api_base` are one."""
     return "".join(filter(str.isalnum, name)).casefold()
 
 
-SPELLINGS = {spelled(name): remedy for name, remedy in REMEDIES.items()}
-FAMILIES = (
+RESERVED_NAMES = {normalized(name): remedy for name, remedy in REMEDIES.items()}
+RESERVED_PATTERNS = (
     (
         re.compile(r"(apikey|accesstoken|secretkey|sessiontoken|credentials?|credentialname|identitytoken)$|^langfuse"),
         KEY,
@@ -50,19 +51,21 @@ FAMILIES = (
     ),
     (re.compile(r"^(userconfig|routersettings|modellist)"), ADDRESS),
 )
-"""Whole families of names, as spelled here: proxies invent more of them."""
+"""Patterns of further reserved names, matched against the normalized name: proxies keep adding some."""
 MAX_NAME_CHARS = 64
 
 
 @lru_cache(1024)
 def remedy_for(name: str) -> str | None:
-    word = spelled(name)
-    return SPELLINGS.get(word) or next((remedy for family, remedy in FAMILIES if family.search(word)), None)
+    word = normalized(name)
+    return RESERVED_NAMES.get(word) or next(
+        (remedy for family, remedy in RESERVED_PATTERNS if family.search(word)), None
+    )
 
 
 def check_steering(body: Mapping[str, Any], place: str = "") -> None:
-    """Raises `InputError` with the name of a field that would steer a call, and what to do instead. `place` is where `body`
-    stands."""
+    """Raise `InputError` for a field that would choose a call's address or credential, with the alternative. `place` is the
+    JSON Pointer of `body`."""
     for name in body:
         if isinstance(name, str) and len(name) <= MAX_NAME_CHARS and (remedy := remedy_for(name)) is not None:
             raise InputError(f"{place}{name}: is no part of a body: {remedy}")

@@ -1,4 +1,5 @@
-"""A turn of the model that calls tools: gathered from a message or a stream, answered, made into history.
+"""Accumulate the tool calls of a model's turn from a message or from stream deltas, attach results, and write it as
+history.
 
 Nothing here executes a call.
 """
@@ -23,10 +24,10 @@ REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_text")
 
 
 MAX_CALLS = 256
-MAX_NAME = 256
-"""Characters; providers take 64."""
-MAX_LOOKED_AT = 1 << 16
-"""Characters of arguments that are read again to see whether they are whole."""
+MAX_NAME_CHARS = 256
+"""Maximal characters of a tool's name; providers allow 64."""
+MAX_REPARSED_CHARS = 1 << 16
+"""Maximal characters of arguments that are parsed on every delta to see if they are complete."""
 
 
 class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,8 +45,8 @@ class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CallParts(msgspec.Struct, omit_defaults=True):
-    """A call as far as it has come. `given_id` replaces an id that is missing or not unique. `extra` are fields of its own that
-    go back with it (Google's signatures)."""
+    """A partial tool call. `given_id` replaces an id that is missing or not unique. `extra` holds fields that are sent back
+    with the call (Google's signatures)."""
 
     id: str = ""
     name: str = ""
@@ -57,23 +58,28 @@ class CallParts(msgspec.Struct, omit_defaults=True):
     pieces: list[str] = []
     extra: dict[str, Any] = {}
 
-    def gathered(self) -> str:
-        """All that came: `raw`, with the pieces that came since it was last asked for."""
+    def argument_text(self) -> str:
+        """Return the argument text so far; joins the pending `pieces` into `raw`."""
         if self.pieces:
             self.raw += "".join(self.pieces)
             self.pieces = []
         return self.raw
 
-    def is_whole(self) -> bool:
-        """Return whether the arguments are complete. Of long ones that is not asked: it would be asked again with every delta."""
-        return len(self.raw) <= MAX_LOOKED_AT and len(self.gathered()) <= MAX_LOOKED_AT and parsed(self.raw)[1] is None
+    def is_complete(self) -> bool:
+        """Return True if the arguments are complete JSON. False for more than `MAX_REPARSED_CHARS` characters: parsing them on
+        every delta would cost quadratic time."""
+        return (
+            len(self.raw) <= MAX_REPARSED_CHARS
+            and len(self.argument_text()) <= MAX_REPARSED_CHARS
+            and parse_arguments(self.raw)[1] is None
+        )
 
 
 class ToolCalls(msgspec.Struct, omit_defaults=True):
-    """A turn of a model with the tools it calls: gathered from a message or a stream, answered, made into history.
+    """A model's turn with its tool calls, accumulated from a message or a stream; with results it becomes history.
 
-    Calls keep their order. `text` and `reasoning` came with them and go into the history too (providers 4.4), reasoning under
-    the name that it came by, with the provider's own form of it (`details`, `parts` of the content) and its signatures.
+    Calls keep their order. `text` and `reasoning` go into the history too (providers 4.4), reasoning under the field that
+    it came in, with the provider's own form of it (`details`, `parts` of the content) and its signatures.
     """
 
     calls: list[CallParts] = []
@@ -88,7 +94,8 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
         return bool(self.calls)
 
     def add_message(self, message: Mapping[str, Any]) -> None:
-        """Take in a complete assistant message: its text, its reasoning, and every call, a legacy `function_call` too."""
+        """Add a complete assistant message: its text, its reasoning, and every call, also a legacy `function_call`. Raises
+        `InputError` for a call that is malformed, or a `function_call` that is none of the `tool_calls`."""
         said = message.get("content")
         parts = said if isinstance(said, list) else []
         if any(isinstance(part, dict) and part.get("type") != "text" for part in parts):
@@ -101,20 +108,20 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
         self.details += message.get("reasoning_details") or []
         self.signed |= {name: message[name] for name in (*SIGNED, "images", "audio") if message.get(name)}
         for call in message.get("tool_calls") or ():
-            self.add_whole(call)
+            self.add_call(call)
         function = message.get("function_call")
         if function:  # some servers say a call in both ways
             legacy = CallParts()
             extend(legacy, {"function": function})
-            if legacy.gathered() or legacy.name:
-                same = [(call.name, call.gathered()) for call in self.calls]
+            if legacy.argument_text() or legacy.name:
+                same = [(call.name, call.argument_text()) for call in self.calls]
                 if not same:
                     self.begin(legacy)
                 elif (legacy.name, legacy.raw) not in same:
                     raise InputError("its function_call is none of its tool_calls")
 
-    def add_whole(self, call: Mapping[str, Any]) -> None:
-        """Take in a complete call. An empty one is none."""
+    def add_call(self, call: Mapping[str, Any]) -> None:
+        """Add a complete call; an empty object is ignored. Raises `InputError` for what is no call."""
         if not isinstance(call, Mapping):
             raise InputError(f"a tool call must be an object, not {kind(call)}")
         if id_of(call) or any(payload(call).values()):
@@ -128,12 +135,12 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
         return len(self.calls) - 1
 
     def add_delta(self, delta_tool_calls: Sequence[Mapping[str, Any]] | None) -> list[tuple[int, str]]:
-        """Take in a delta's `tool_calls`, all of them. A legacy `function_call` is `[{"index": 0, "function": …}]`.
+        """Add all `tool_calls` of a stream delta. A legacy `function_call` is `[{"index": 0, "function": …}]`.
 
-        A delta belongs to the call of its index, unless their ids differ; without an index to the call of its id, else of
-        its position among several, else to the last one. Nothing in it is needed; what is missing is filled in later.
-        Returns which calls went on, by their places, and with what. Raises `InputError` for more than `MAX_CALLS`, for what
-        is no call, and for one that contradicts itself.
+        A delta continues the call with its index, unless their ids differ; without an index the call with its id, else the
+        one at its position among several, else the last one. Every field is optional; missing ids and names are filled in
+        later. Returns `(place, arguments)` of each call that was continued or begun. Raises `InputError` for more than
+        `MAX_CALLS`, for what is no call, and for a delta that contradicts its call.
         """
         added: list[tuple[int, str]] = []
         deltas = [delta for delta in delta_tool_calls or () if delta]
@@ -151,7 +158,7 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
     def place_of(
         self, delta: Mapping[str, Any], index: int | None, id: str, body: Mapping[str, Any], position: int
     ) -> int | None:
-        """The place of the call that a delta goes on with; None when it begins one."""
+        """Return the place in `calls` of the call that a delta continues; None when it begins a new one."""
         if index is not None:
             found = None
             for place in range(len(self.calls) - 1, -1, -1):
@@ -175,31 +182,33 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
         if not known and name and (call.raw or call.pieces):
             if index is None and name != call.name:
                 return None
-            if call.is_whole() and not (name == call.name and is_repeat(call, argument_of(call.type, body))):
+            if call.is_complete() and not (name == call.name and is_repeat(call, argument_of(call.type, body))):
                 return None
         return place
 
     def get_calls(self) -> list[ToolCall]:
-        """The calls, in order. One whose arguments are no JSON object carries an `error`; blank arguments are `{}`."""
+        """Return the calls, in order. One whose arguments are no JSON object carries an `error`; blank arguments are `{}`."""
         made = []
         for id, call in self.identified():
-            arguments, error = parsed(call.raw) if call.type != "custom" else (None, None)
+            arguments, error = parse_arguments(call.raw) if call.type != "custom" else (None, None)
             error = error if call.name else "the call names no tool"
             made.append(ToolCall(id=id, name=call.name, arguments=arguments, raw=call.raw, error=error, type=call.type))
         return made
 
     def insert_results(self, results: Mapping[str, Any]) -> None:
-        """Set the results of calls by their ids; ids that no call has are ignored. Raises `InputError` for no JSON."""
+        """Set the results of calls by their ids; unknown ids are ignored. Raises `InputError` for a result that JSON cannot
+        hold."""
         for id, call in self.identified():
             if id in results:
                 as_json(results[id], f"the result of call {id}")
                 call.result = results[id]
 
     def get_messages(self) -> list[Message]:
-        """The turn as history: the assistant's message with every call, and a tool message for each, in their order.
+        """Return the turn as history: the assistant's message with every call, and one tool message for each, in their
+        order.
 
-        A result that is not a text is written as JSON; a call without one is answered by a text that says so, because
-        providers refuse a call that has no answer.
+        A result that is not a text is encoded as JSON. A call without a result gets a tool message that says so, because
+        providers refuse a call without one. An empty list without calls.
         """
         if not self.calls:
             return []
@@ -218,30 +227,31 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
         return [turn | self.signed, *answers]
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain JSON values; `from_dict` is the way back."""
+        """Return the turn as plain JSON values; `from_dict` is the inverse."""
         self.identified()
         return msgspec.to_builtins(self, str_keys=True)
 
     @staticmethod
     def from_dict(stored: Mapping[str, Any]) -> ToolCalls:
-        """Return what `to_dict` gave. Raises `InputError` for anything else."""
+        """Return the turn that `to_dict` gave. Raises `InputError` for anything else."""
         try:
             return msgspec.convert(stored, ToolCalls)
         except msgspec.ValidationError as error:
             raise InputError(f"these are no stored tool calls: {shortened(str(error))}") from None
 
     def identified(self) -> list[tuple[str, CallParts]]:
-        """The calls by ids that are unique, and stay the same once they were given out."""
+        """Return `(id, call)` in order. Ids are unique; one that was missing or used twice is generated once, and then
+        stays."""
         seen: set[str] = set()
         for call in self.calls:
-            call.gathered()
+            call.argument_text()
             if not call.given_id:
                 call.given_id = call.id if call.id and call.id not in seen else f"call_{secrets.token_hex(12)}"
             seen.add(call.given_id)
         return [(call.given_id, call) for call in self.calls]
 
     def wire(self) -> list[dict[str, Any]]:
-        """The calls in OpenAI's shape, their ids unique."""
+        """Return the calls in OpenAI's shape, their ids unique."""
         return [
             {"id": id, "type": "custom", "custom": {"name": call.name, "input": call.raw}} | call.extra
             if call.type == "custom"
@@ -251,8 +261,8 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
 
 
 def index_of(delta: Mapping[str, Any]) -> int | None:
-    """The number of a call in a stream, also one written as a text. Raises `InputError`: pieces of several calls cannot be told
-    apart without it."""
+    """Return the index of a delta's call, None when it has none; an index written as text is parsed. Raises `InputError`
+    for any other value: deltas of several calls cannot be told apart without it."""
     index = delta.get("index")
     if index is None or (isinstance(index, int) and not isinstance(index, bool)):
         return index
@@ -264,7 +274,7 @@ def index_of(delta: Mapping[str, Any]) -> int | None:
 
 
 def id_of(delta: Mapping[str, Any]) -> str:
-    """A call's id; a number is read as its text. Raises `InputError`."""
+    """Return the id of a call, "" when it has none; a number is converted to text. Raises `InputError` for any other value."""
     id = delta.get("id")
     if isinstance(id, str):
         return id
@@ -276,8 +286,8 @@ def id_of(delta: Mapping[str, Any]) -> str:
 
 
 def payload(delta: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what a call says, as a function's or as a custom tool's: an empty object beside the other one is none. Raises
-    `InputError` when both say something."""
+    """Return the `function` or `custom` object of a call, or the call itself where they are missing and it has their
+    fields. An empty object beside the other one is ignored. Raises `InputError` when both have content."""
     function, custom = delta.get("function"), delta.get("custom")
     if not function and not custom and (delta.get("name") or delta.get("arguments") or delta.get("input")):
         # Without the object around it: Cloudflare's, and Anthropic's `tool_use`.
@@ -293,11 +303,14 @@ def payload(delta: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def extend(call: CallParts, delta: Mapping[str, Any]) -> str:
-    """Add a delta to its call; returns the piece of its arguments. Raises `InputError` for what is no call."""
+    """Merge a delta into its call and return the arguments that it adds. Raises `InputError` for what is no call, and for a
+    contradiction."""
     body = payload(delta)
     call.id = call.id or id_of(delta)
     if not delta.keys() <= CALL:
-        call.extra |= {name: value for name, value in delta.items() if name not in CALL | BARE and value is not None}
+        call.extra |= {
+            name: value for name, value in delta.items() if name not in CALL | BARE_FIELDS and value is not None
+        }
     if body and body is delta.get("custom"):
         type = "custom"
     else:
@@ -313,7 +326,7 @@ def extend(call: CallParts, delta: Mapping[str, Any]) -> str:
     if name and name != call.name:
         if begun and call.name:
             raise InputError("a tool call changes its name within its arguments")
-        if len(call.name) < MAX_NAME:
+        if len(call.name) < MAX_NAME_CHARS:
             call.name = name if name.startswith(call.name) else call.name + name  # some say all of it again as it grows
     piece = argument_of(call.type, body)
     if piece and begun and is_repeat(call, piece):
@@ -323,9 +336,9 @@ def extend(call: CallParts, delta: Mapping[str, Any]) -> str:
         and begun
         and piece[:1] == "{"
         and call.type != "custom"
-        and len(call.raw) + len(call.pieces) <= MAX_LOOKED_AT
+        and len(call.raw) + len(call.pieces) <= MAX_REPARSED_CHARS
     ):
-        told = call.gathered()
+        told = call.argument_text()
         if told.strip() == "{}":  # it stood for arguments that were to come
             call.raw, told = "", ""
         elif len(piece) > len(told) and piece.startswith(told) and told[:1] == "{":
@@ -336,7 +349,8 @@ def extend(call: CallParts, delta: Mapping[str, Any]) -> str:
 
 
 def argument_of(type: str, body: Mapping[str, Any]) -> str:
-    """The piece of arguments, or of a custom tool's input, in a delta. Raises `InputError`."""
+    """Return the argument text (of a custom tool: the input) in a delta; an object is encoded as JSON. Raises `InputError`
+    for what is no JSON."""
     given = body.get("input") if type == "custom" else body.get("arguments", body.get("parameters"))
     if isinstance(given, str):
         return given
@@ -349,20 +363,20 @@ def argument_of(type: str, body: Mapping[str, Any]) -> str:
     return as_json(given)
 
 
-BARE = frozenset({"name", "arguments", "input"})
-"""What a call has itself where it has no `function`."""
+BARE_FIELDS = frozenset({"name", "arguments", "input"})
+"""Fields of a call that has them itself instead of in its `function`."""
 
 
 def is_repeat(call: CallParts, piece: str) -> bool:
-    """Return whether a piece says all the arguments again, after they were complete: some servers do in their last chunk."""
-    if call.type == "custom" or piece[:1] != "{" or piece.rstrip()[-1:] != "}" or len(call.raw) > MAX_LOOKED_AT:
+    """Return True if `piece` repeats the complete arguments: some servers send them again in their last chunk."""
+    if call.type == "custom" or piece[:1] != "{" or piece.rstrip()[-1:] != "}" or len(call.raw) > MAX_REPARSED_CHARS:
         return False
-    value, error = parsed(call.gathered())
-    return error is None and call.raw.strip() != "" and (piece == call.raw or parsed(piece) == (value, None))
+    value, error = parse_arguments(call.argument_text())
+    return error is None and call.raw.strip() != "" and (piece == call.raw or parse_arguments(piece) == (value, None))
 
 
-def parsed(raw: str) -> tuple[dict[str, Any] | None, str | None]:
-    """The arguments in `raw`, or why there are none."""
+def parse_arguments(raw: str) -> tuple[dict[str, Any] | None, str | None]:
+    """Return `(arguments, None)`, or `(None, error)` when `raw` is no JSON object. Blank text is `{}`."""
     try:
         value = msgspec.json.decode(raw.strip() or "{}")
     except (msgspec.DecodeError, RecursionError) as error:

@@ -1,7 +1,7 @@
-"""The parameters of tools, checked and lowered: a JSON Schema of an object, as strict mode has it where that is asked for.
+"""Validate and lower the parameters of tools: a JSON Schema of an object, in strict mode's subset where that is requested.
 
-Many lists of tools in the wild name types as a programming language does (`dict`, `float`, `any`); no provider takes them, and
-some take no other tool of the list then. They are refused with their place.
+Many tools in the wild name types as a programming language does (`dict`, `float`, `any`). No provider takes them, and some
+refuse the whole list then. They are refused here, with their place.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from headrace.schema.subschemas import escaped, subschemas
 from headrace.schema.validate import compiled, encoded
 from headrace.text.quoting import quoted
 
-MEANT = {
+TYPE_ALIASES = {
     "object": ("dict", "map", "mapping", "record", "struct", "json", "hashmap"),
     "array": ("list", "tuple", "set", "sequence", "arraylist"),
     "number": ("float", "double", "decimal", "long double"),
@@ -34,17 +34,17 @@ MEANT = {
     "boolean": ("bool",),
     "null": ("none", "nonetype", "nil", "undefined"),
 }
-"""What is meant by types that JSON does not have, for the remedy."""
-REFERRING = (b'"$schema"', b'"$ref"', b'"$dynamicRef"', b'"$id"', b"attern")
-"""What in a schema has to be looked at more closely than that each word has its shape."""
+"""Names of other languages for the types of JSON, by the JSON type that a remedy proposes."""
+REFERENCE_KEYWORDS = (b'"$schema"', b'"$ref"', b'"$dynamicRef"', b'"$id"', b"attern")
+"""Keywords of a schema that has to be resolved and compiled to be validated; any other is checked word by word."""
 MAX_PATTERNS = 1_000
-"""In all tools together: each is a program that takes time to make."""
-MAX_REFERRING_BYTES = 512 << 10
-"""Of all schemas together that have to be looked at closely."""
+"""Maximal number of patterns in all tools of a call: each is compiled."""
+MAX_REFERENCING_BYTES = 512 << 10
+"""Maximal bytes of all schemas of a call that have references or patterns (`REFERENCE_KEYWORDS`)."""
 
 
-def check_effort(schemas: Iterable[Any]) -> None:
-    """Raises `InputError` for tools whose schemas take too long to look at, all of them together."""
+def check_total_size(schemas: Iterable[Any]) -> None:
+    """Raise `InputError` for tools whose schemas together take too long to validate."""
     patterns = size = 0
     for place, schema in enumerate(schemas):
         function = schema.get("function") if isinstance(schema, dict) else None
@@ -53,12 +53,14 @@ def check_effort(schemas: Iterable[Any]) -> None:
             continue
         check_tool_size(parameters, f"/schemas/{place}/function/parameters")
         text = encoded(parameters)
-        if any(word in text for word in REFERRING):
+        if any(word in text for word in REFERENCE_KEYWORDS):
             size += len(text)
             patterns += count_patterns(parameters)
-        if patterns > MAX_PATTERNS or size > MAX_REFERRING_BYTES:
+        if patterns > MAX_PATTERNS or size > MAX_REFERENCING_BYTES:
             what = (
-                f"{MAX_PATTERNS} patterns" if patterns > MAX_PATTERNS else f"{MAX_REFERRING_BYTES >> 10} KiB of schemas"
+                f"{MAX_PATTERNS} patterns"
+                if patterns > MAX_PATTERNS
+                else f"{MAX_REFERENCING_BYTES >> 10} KiB of schemas"
             )
             raise InputError(
                 f"/schemas/{place}: the tools up to here have more than {what}; offer fewer, or describe less"
@@ -69,11 +71,11 @@ def check_tool_size(parameters: dict[str, Any], where: str) -> None:
     try:
         check_size(parameters)
     except SchemaError as error:
-        raise placed(error, where) from None
+        raise located(error, where) from None
 
 
-def placed(error: SchemaError, where: str, subject: str = "") -> SchemaError:
-    """The refusal of a schema that stands at `where`: its pointer begins there, its remedy is said once."""
+def located(error: SchemaError, where: str, subject: str = "") -> SchemaError:
+    """Return the refusal of a schema that stands at `where`: its pointer begins there, its remedy is said once."""
     at = f"{where}{error.pointer}"
     return SchemaError(
         f"{at[:SHOWN]}: {subject}{error.complaint}", pointer=at, keyword=error.keyword, remedy=error.remedy
@@ -94,7 +96,7 @@ def count_patterns(schema: Any) -> int:
 
 
 def schema_name(schema: Any, place: str) -> str:
-    """The name in a tool's schema. Raises `InputError` naming the place where the schema has no tool's shape."""
+    """Return the name in a tool's schema. Raises `InputError` naming the place where the schema has no tool's shape."""
     sort = schema.get("type") if isinstance(schema, dict) else None
     body = schema.get(sort) if isinstance(sort, str) else None
     if not isinstance(body, dict):
@@ -115,7 +117,7 @@ def schema_name(schema: Any, place: str) -> str:
 
 
 def check_parameters(parameters: dict[str, Any], where: str, tool: str) -> None:
-    """Raises `SchemaError` for parameters that are no JSON Schema of an object; its pointer begins with `where`."""
+    """Raise `SchemaError` for parameters that are no JSON Schema of an object; its pointer begins with `where`."""
     problem = problem_of(encoded(parameters))
     if problem is not None:
         pointer, keyword, what, remedy = problem
@@ -129,16 +131,16 @@ def check_parameters(parameters: dict[str, Any], where: str, tool: str) -> None:
 
 @lru_cache(maxsize=1024)
 def problem_of(schema_json: bytes) -> tuple[str, str, str, str] | None:
-    """Pointer, keyword, what is wrong, and what to do; None where nothing is."""
+    """Return pointer, keyword, what is wrong, and what to do; None where nothing is."""
     schema = msgspec.json.decode(schema_json)
     kinds = schema.get("type", "object")
     problem = None
     try:
         check_size(schema)
-        if any(word in schema_json for word in REFERRING) or not jsonschema_rs.meta.is_valid(schema):
+        if any(word in schema_json for word in REFERENCE_KEYWORDS) or not jsonschema_rs.meta.is_valid(schema):
             compiled(schema_json)
     except SchemaError as error:
-        problem = word_problem(schema) or (error.pointer, error.keyword, error.complaint, error.remedy)
+        problem = type_problem(schema) or (error.pointer, error.keyword, error.complaint, error.remedy)
     if problem is None and "object" not in (kinds if isinstance(kinds, list) else [kinds]):
         return (
             "/type",
@@ -149,8 +151,8 @@ def problem_of(schema_json: bytes) -> tuple[str, str, str, str] | None:
     return problem
 
 
-def word_problem(schema: dict[str, Any]) -> tuple[str, str, str, str] | None:
-    """The first place with a type that JSON does not have, or with `required` in another form than a list."""
+def type_problem(schema: dict[str, Any]) -> tuple[str, str, str, str] | None:
+    """Return the first place with a type that JSON does not have, or with `required` in another form than a list."""
     waiting: list[tuple[Any, str]] = [(schema, "")]
     while waiting:
         here, at = waiting.pop(0)
@@ -159,7 +161,7 @@ def word_problem(schema: dict[str, Any]) -> tuple[str, str, str, str] | None:
         kinds = here.get("type", [])
         for each in kinds if isinstance(kinds, list) else [kinds]:
             if each not in TYPES:
-                return f"{at}/type", "type", f"there is no type {quoted(each)}", f"write {meant_by(each)}"
+                return f"{at}/type", "type", f"there is no type {quoted(each)}", f"write {json_type_meant_by(each)}"
         required = here.get("required", [])
         if isinstance(required, bool):
             return (
@@ -178,33 +180,33 @@ def word_problem(schema: dict[str, Any]) -> tuple[str, str, str, str] | None:
     return None
 
 
-def meant_by(word: Any) -> str:
+def json_type_meant_by(word: Any) -> str:
     said = str(word).strip().lower()
     if said in ("any", "all", "mixed", "variant"):
         return "nothing: without `type` any value is allowed"
-    found = next((known for known, others in MEANT.items() if said == known or said in others), None)
+    found = next((known for known, others in TYPE_ALIASES.items() if said == known or said in others), None)
     return f"`{found}`" if found else f"one of {', '.join(TYPES)}"
 
 
 def check_strict(schemas: Iterable[dict[str, Any]], dialect: str = "openai") -> None:
-    """Raises `SchemaError` for a strict tool that cannot be carried by strict mode in any shape."""
+    """Raise `SchemaError` for a strict tool that cannot be carried by strict mode in any shape."""
     for place, schema in enumerate(schemas):
         try:
             lowered_tool(schema, dialect)
         except SchemaError as error:
             where, name = f"/schemas/{place}/function/parameters", function_of(schema)["name"]
-            raise placed(error, where, f"tool {quoted(name)}: ") from None
+            raise located(error, where, f"tool {quoted(name)}: ") from None
 
 
 def function_of(schema: dict[str, Any]) -> dict[str, Any]:
-    """A tool's `function`; empty for a tool of another sort, which may call anything so."""
+    """Return a tool's `function`; empty for a tool of another sort, which may call anything so."""
     function = schema.get("function") if schema.get("type") == "function" else None
     return function if isinstance(function, dict) else {}
 
 
 def wire_tool(schema: dict[str, Any], dialect: str) -> dict[str, Any]:
-    """A tool as it travels: the parameters of a strict one as strict mode takes them, closed objects that require all they
-    have."""
+    """Return a tool in wire form: the parameters of a strict one in strict mode's subset, closed objects that require all
+    their properties."""
     try:
         lowered = lowered_tool(schema, dialect)
     except SchemaError:  # of a job that was submitted elsewhere: the provider says what is wrong
@@ -213,8 +215,8 @@ def wire_tool(schema: dict[str, Any], dialect: str) -> dict[str, Any]:
 
 
 def lowered_tool(schema: dict[str, Any], dialect: str) -> Lowered | None:
-    """Return how the parameters of a strict tool travel; None for a tool that travels as it is. The engine of vLLM does not know
-    `strict` of tools: there objects are closed, and nothing takes another shape. Raises `SchemaError`."""
+    """Lower the parameters of a strict tool; None for a tool that is sent unchanged. vLLM's engine does not know `strict`
+    of tools: for it objects are closed, and nothing else is changed. Raises `SchemaError`."""
     function = function_of(schema)
     parameters = function.get("parameters") if function.get("strict") else None
     if not parameters or is_strict(parameters):
@@ -228,7 +230,7 @@ def lowered_tool(schema: dict[str, Any], dialect: str) -> Lowered | None:
 
 
 def reshaped_tools(schemas: Iterable[dict[str, Any]], dialect: str) -> dict[str, Lowered]:
-    """The tools, by name, whose arguments on the wire have another shape than the caller's parameters."""
+    """Return the tools, by name, whose arguments on the wire have another shape than the caller's parameters."""
     found: dict[str, Lowered] = {}
     for schema in schemas:
         with contextlib.suppress(SchemaError):
@@ -239,7 +241,7 @@ def reshaped_tools(schemas: Iterable[dict[str, Any]], dialect: str) -> dict[str,
 
 
 def is_strict(schema: Any) -> bool:
-    """Return whether every object is closed and requires all that it has."""
+    """Return True if every object is closed and requires all that it has."""
     waiting = [schema]
     while waiting:
         here = waiting.pop()

@@ -1,5 +1,5 @@
-"""Tools: what a model may call (`ToolDefinitions`), the schema of a Python function (`define`), and the arguments
-of a call as the function takes them (`call_arguments`).
+"""Tool definitions (`ToolDefinitions`), the schema of a Python function (`define`), and the arguments of a call as the
+function takes them (`call_arguments`).
 
 Nothing here executes a call.
 """
@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from headrace.chat.messages import kind
-from headrace.chat.tool_schemas import check_effort, schema_name, wire_tool
+from headrace.chat.tool_schemas import check_total_size, schema_name, wire_tool
 from headrace.errors import InputError
 from headrace.schema.function_schema import called, function_schema, hints
 from headrace.text.quoting import quoted
@@ -23,13 +23,15 @@ CHOICES = ("auto", "required", "none")
 
 
 class ToolDefinitions(msgspec.Struct, frozen=True, kw_only=True):
-    """The tools of one call (providers 4.1).
+    """The tools of one request (providers 4.1).
 
-    `schemas` are tools in the provider's shape and travel untouched, except that the objects of a strict one are closed.
-    `annotations` are `{tool: {parameter: type}}` and never travel. `choice` is auto, required, none, a tool's name, or a
-    choice in the provider's shape. Raises `InputError` for a schema without a shape, a name used twice, and a choice of a
-    tool that is not there (without schemas nothing is sent, so only `""` is refused then), and `SchemaError` for parameters
-    that are no JSON Schema of an object.
+    `schemas` are tools in the provider's shape; they are sent unchanged, except that the objects of a strict one are
+    closed. `annotations` are `{tool: {parameter: type}}` and are never sent. `choice` is auto, required, none, a tool's
+    name, or a choice in the provider's shape.
+
+    Raises `InputError` for a schema that has no tool's shape, for a duplicate name, and for a choice of an unknown tool
+    (without schemas nothing is sent, so only `""` is refused then), and `SchemaError` for parameters that are no JSON
+    Schema of an object.
     """
 
     schemas: list[dict[str, Any]] | None = None
@@ -38,7 +40,7 @@ class ToolDefinitions(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if isinstance(self.schemas, list):
-            check_effort(self.schemas)
+            check_total_size(self.schemas)
         names = [name for _, name in self.named()]
         if len(set(names)) < len(names):
             twice = next(name for name, count in Counter(names).items() if count > 1)
@@ -54,7 +56,7 @@ class ToolDefinitions(msgspec.Struct, frozen=True, kw_only=True):
                 )
 
     def named(self) -> list[tuple[str, str]]:
-        """Type and name of every function and custom tool. Tools of the provider's own types have no name."""
+        """Return type and name of every function and custom tool. Tools of the provider's own types have no name."""
         if not isinstance(self.schemas, list | None):
             raise InputError(f"/schemas: must be a list of tools, not {kind(self.schemas)}")
         names = [
@@ -66,13 +68,13 @@ class ToolDefinitions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def foreign(schema: Any) -> bool:
-    """Return whether a tool is of a type of the provider's own, such as `openrouter:web_search`."""
+    """Return True if a tool is of a type of the provider's own, such as `openrouter:web_search`."""
     sort = schema.get("type") if isinstance(schema, dict) else None
     return isinstance(sort, str) and sort not in {"", "function", "custom"}
 
 
 def chosen_names(choice: Any) -> Iterator[Any]:
-    """The names of tools that a `choice` demands or allows."""
+    """Yield the names of tools that a `choice` demands or allows."""
     if isinstance(choice, str) and choice not in CHOICES:
         yield choice
     elif isinstance(choice, dict):
@@ -92,9 +94,8 @@ def chosen_names(choice: Any) -> Iterator[Any]:
 def wire_tools(
     definitions: ToolDefinitions | None, *, parallel: bool | None, dialect: str = "openai"
 ) -> dict[str, Any]:
-    """`tools`, `tool_choice` and `parallel_tool_calls` as OpenAI and vLLM take them; what is not set is left out, and
-    without schemas everything is, even a choice (providers 4.1 and 4.2, statements 87 to 89).
-    """
+    """Return `tools`, `tool_choice` and `parallel_tool_calls` as OpenAI and vLLM take them; what is not set is left
+    out, and without schemas everything is, even a choice (providers 4.1 and 4.2, statements 87 to 89)."""
     if definitions is None or not definitions.schemas:
         return {}
     choice = definitions.choice
@@ -107,7 +108,7 @@ def wire_tools(
 
 
 def define(*callables: Callable[..., Any], choice: str | dict[str, Any] | None = None) -> ToolDefinitions:
-    """The definitions of Python functions: `function_schema` of each, and their parameters' types."""
+    """Return the definitions of Python functions: `function_schema` of each, and their parameters' types."""
     return ToolDefinitions(
         schemas=[function_schema(function) for function in callables],
         annotations={called(function): hints(function) for function in callables},

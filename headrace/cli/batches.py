@@ -37,7 +37,7 @@ def batches() -> None:
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def list_batches(limit: int, as_json: bool) -> None:
-    """The newest batches, newest first."""
+    """List the newest batches, newest first."""
     found = with_client(lambda client: client.batches(limit=limit))
     show_table(found, ("batch", "state", "done", "succeeded", "failed", "model", "created"), row_of, as_json=as_json)
 
@@ -52,7 +52,7 @@ def row_of(batch: Batch) -> tuple[str, ...]:
 @click.argument("batch_id")
 @out_options("Write its results here.")
 def show(batch_id: str, out: Path | None, whole: bool, force: bool) -> None:
-    """One batch, as JSON; with --out, its results."""
+    """Show one batch, as JSON; with --out, write its results."""
 
     checked_out(out, whole=whole, force=force or out is not None)
 
@@ -91,7 +91,7 @@ def resume_batch(batch_id: str) -> None:
     help="Only what failed with this code, for example invalid_output. Again for more of them.",
 )
 def retry_batch(batch_id: str, out: Path | None, whole: bool, force: bool, codes: tuple[str, ...]) -> None:
-    """A new batch that keeps what succeeded and pays only for the rest.
+    """Open a batch that keeps what succeeded and pays only the rest.
 
     With --code it runs only what failed with that code, and keeps the other failures as they are. The codes of a batch, and
     how many items have each: headrace batches show ID.
@@ -190,7 +190,7 @@ def check(batch_id: str, schema: str, out: Path | None, whole: bool, force: bool
 
 
 async def may_replace(client: AsyncHeadrace, batch_id: str, out: Path | None, *, whole: bool, force: bool) -> bool:
-    """Return whether results may replace what is at `out`: with `force`, and when it holds those of this batch, or of one that it
+    """Return True if results may replace what is at `out`: with `force`, and when it holds those of this batch, or of one that it
     retries, untouched. Raises `InputError` for anything else that is there, before there is anything to wait or to pay for."""
     if out is None or force:
         return force
@@ -225,7 +225,7 @@ async def follow_into(
     schema: Any = None,
     word: str | None = None,
 ) -> int:
-    """`follow`, once it is known that its results may go to `out`."""
+    """Run `follow` once it is known that its results may go to `out`."""
     overwrite = await may_replace(client, batch_id, out, whole=whole, force=force)
     return await follow(client, batch_id, out, whole=whole, overwrite=overwrite, schema=schema, word=word)
 
@@ -293,7 +293,7 @@ async def follow(
 
 
 async def first_of(opened: asyncio.Queue[str], checking: asyncio.Task[None]) -> str | None:
-    """The next of `opened`; None when `checking` has ended and there is none."""
+    """Return the next of `opened`; None when `checking` has ended and there is none."""
     getting = asyncio.create_task(opened.get())
     try:
         await asyncio.wait({getting, checking}, return_when=asyncio.FIRST_COMPLETED)

@@ -44,13 +44,13 @@ def doctor(as_json: bool) -> None:
 
 
 def line(finding: Finding) -> str:
-    """For a log or for `grep`: status, name, what was seen, and what to do."""
+    """Return the finding for a log or for `grep`: status, name, what was seen, and what to do."""
     fix = f" -> {finding.fix}" if finding.fix else ""
     return f"{finding.status:<7} {finding.name}: {finding.what}{fix}"
 
 
 def print_table(found: Iterable[Finding], console: Console) -> None:
-    """For people."""
+    """Print the findings for people."""
     from rich.table import Table
 
     table = Table("check", "", "what was seen")

@@ -81,7 +81,7 @@ def extract(
     """
     from headrace.batches.build import make_template
     from headrace.batches.ingest import read_items
-    from headrace.batches.sources import Complaints, chosen, records
+    from headrace.batches.sources import Complaints, records, sampled
     from headrace.chat.provider_table import split_model
     from headrace.cli.batches import follow, print_rows
     from headrace.cli.params import given_file, given_schema, given_text, named
@@ -107,7 +107,7 @@ def extract(
         def items() -> Iterator[Item]:
             nonlocal complaints
             complaints = Complaints(shown)
-            found = chosen(records(source, encoding=encoding, complaints=complaints), limit=limit, sample=sample)
+            found = sampled(records(source, encoding=encoding, complaints=complaints), limit=limit, sample=sample)
             return read_items(found, template, shown, complaints=complaints, on_empty=on_empty)
 
         async def run() -> int:
@@ -183,7 +183,7 @@ class Counts:
         self.bytes += sum(len(str(message.get("content", "")).encode(errors="replace")) for message in job.messages)
 
     def show(self, template: Template) -> None:
-        """The first conversation, the schema as it is sent and the counts, as JSON for a pipe and as text for people."""
+        """Print the first conversation, the schema as it is sent and the counts, as JSON for a pipe and as text for people."""
         import msgspec
 
         from headrace.chat.provider_table import PROVIDERS
@@ -217,7 +217,7 @@ class Counts:
 
 
 def parse_pairs(pairs: tuple[str, ...]) -> dict[str, Any]:
-    """`name=value` words as a dict; a value that is JSON is taken as JSON, anything else as text."""
+    """Parse `name=value` words to a dict; a value that is JSON is taken as JSON, anything else as text."""
     import msgspec
 
     values: dict[str, Any] = {}

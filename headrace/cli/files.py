@@ -34,7 +34,7 @@ def files() -> None:
 @click.argument("batch_id", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def list_files(batch_id: str | None, as_json: bool) -> None:
-    """The files of one batch, or of all."""
+    """List the files of one batch, or of all."""
     from headrace.errors import InputError
 
     async def body(client: AsyncHeadrace) -> list[StoredFile]:

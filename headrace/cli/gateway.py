@@ -52,7 +52,7 @@ def gateway(host: str, port: int, ready_file: Path | None, token: bool) -> None:
 
 
 def secret_of(settings: Settings) -> dict[str, str]:
-    """The variable that the gateway finds its secret in, where a file holds it. Raises `SettingsError`."""
+    """Return the variable that the gateway finds its secret in, where a file holds it. Raises `SettingsError`."""
     from headrace.guards.ownership import kept_secret
 
     if settings.stream_secret or not settings.stream_secret_file:

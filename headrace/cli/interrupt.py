@@ -23,7 +23,7 @@ class Interrupted(Exception):
 
 
 def interruptible(body: Coroutine[Any, Any, T]) -> T:
-    """As `asyncio.run`, for a command.
+    """Run `body` as `asyncio.run` does, for a command.
 
     Ctrl-C sets the event of the innermost `interrupt_noted`. Outside of all it cancels `body` and ends in `KeyboardInterrupt`;
     a cancellation can get lost inside a client's read, so the next `interrupt_noted` begins with its event set.
@@ -62,8 +62,8 @@ def interruptible(body: Coroutine[Any, Any, T]) -> T:
 
 @contextmanager
 def interrupt_noted() -> Iterator[asyncio.Event]:
-    """An event that Ctrl-C sets while the block lasts, and has set when it came before and got lost; nothing else happens
-    then."""
+    """Yield an event that Ctrl-C sets while the block lasts, and has set when it came before and got lost; nothing else
+    happens then."""
     interrupted = asyncio.Event()
     if _listeners[0].is_set():
         interrupted.set()

@@ -32,7 +32,7 @@ def jobs() -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def list_jobs(limit: int, states: tuple[str, ...], as_json: bool) -> None:
-    """The newest jobs of the last 8 days, newest first."""
+    """List the newest jobs of the last 8 days, newest first."""
     from headrace.cli.table import show
 
     found = with_client(lambda client: client.jobs(limit=limit, states=states))
@@ -48,7 +48,7 @@ def row_of(job: Any) -> tuple[str, ...]:
 @jobs.command("show", epilog="Example: headrace jobs show job_…")
 @click.argument("job_id")
 def show_job(job_id: str) -> None:
-    """One job's state, as JSON."""
+    """Show one job's state, as JSON."""
     import msgspec
 
     from headrace.client.handles import checked_id
@@ -99,8 +99,8 @@ def retry_jobs(job_ids: tuple[str, ...]) -> None:
 
 
 def print_answer(completion: Completion, *, as_json: bool) -> None:
-    """The answer's text, its value as JSON where a schema was asked for, or the tool calls as JSON lines; `as_json` prints
-    everything."""
+    """Print the answer's text, its value as JSON where a schema was requested, or the tool calls as JSON lines;
+    `as_json` prints everything."""
     import msgspec
 
     from headrace.batches.results import text_of

@@ -6,7 +6,7 @@ import os
 import threading
 
 GRACE_S = 15.0
-"""What an interrupted command has to cancel, to close and to say takes less."""
+"""Seconds an interrupted command may take; to cancel, to close and to report takes less."""
 
 
 def end_soon() -> None:

@@ -107,7 +107,7 @@ def usage_of(error: click.ClickException) -> str:
 
 
 def with_words_cut(message: str) -> str:
-    """`message` with the long ones of the command's words cut, however they got into it."""
+    """Return `message` with the long ones of the command's words cut, however they got into it."""
     given = [*sys.argv[1:], *filter(None, (os.environ.get(name) for name in ENVIRONMENT))]
     long = {part for word in given for part in (word, word.partition("=")[2]) if len(part) > MAX_QUOTED}
     for part in sorted(long, key=len, reverse=True):

@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def out_options(help: str) -> Callable[[F], F]:
-    """The options `--out`, `--force` and `--whole` of a command that writes results."""
+    """Return a decorator that adds the options `--out`, `--force` and `--whole` to a command that writes results."""
 
     def decorate(command: F) -> F:
         command = click.option("--whole", is_flag=True, help="Write whole completions, in OpenAI's batch form.")(
@@ -53,7 +53,7 @@ def checked_out(out: Path | None, *, whole: bool, force: bool, inputs: Iterable[
 
 
 def occupied(out: Path) -> bool:
-    """Return whether there is a file under the name of the results, or of the errors beside them."""
+    """Return True if there is a file under the name of the results, or of the errors beside them."""
     from headrace.batches.export import errors_beside, writable
 
     target = writable(out)

@@ -21,8 +21,9 @@ from headrace.text.readable import UNREADABLE
 
 
 def given_schema(word: str | None, option: str = "--schema ", *, check: bool = True) -> tuple[Any, str | None]:
-    """The schema (a dict, or a type) and its name. Raises `InputError` naming the file and the place in it; `option` stands
-    before the name in complaints; without `check` a schema is taken as it is, without the files that it refers to."""
+    """Return the schema (a dict, or a type) and its name. Raises `InputError` naming the file and the place in it;
+    `option` stands before the name in complaints; without `check` a schema is taken as it is, without the files that it
+    refers to."""
     if word is None:
         return None, None
     word_said = f"{option}{word}"
@@ -47,8 +48,8 @@ def given_schema(word: str | None, option: str = "--schema ", *, check: bool = T
 
 
 def given_text(word: str, option: str) -> str:
-    """The text that an option names: itself, or with `@` before it what is in that file (`@@`: a text that begins with `@`).
-    Raises `InputError` naming the file."""
+    """Return the text that an option names: itself, or with `@` before it what is in that file (`@@`: a text that
+    begins with `@`). Raises `InputError` naming the file."""
     if not word.startswith("@") or word.startswith("@@"):
         return word.removeprefix("@") if word.startswith("@") else word
     try:
@@ -64,12 +65,12 @@ def given_text(word: str, option: str) -> str:
 
 
 def given_file(word: str | None) -> Path | None:
-    """The file that an `@file` names."""
+    """Return the file that an `@file` names."""
     return Path(word[1:]) if word and word.startswith("@") and not word.startswith("@@") else None
 
 
 def given_tools(word: str | None) -> list[Any] | None:
-    """The tools in a JSON file: a list, or the `tools` of an object. Raises `InputError` naming the file."""
+    """Return the tools in a JSON file: a list, or the `tools` of an object. Raises `InputError` naming the file."""
     if word is None:
         return None
     try:
@@ -114,7 +115,7 @@ def checked(word: str, schema: Any) -> Any:
 
 @contextmanager
 def named(word: str) -> Iterator[None]:
-    """Complaints about a schema begin with the name that the caller gave it."""
+    """Begin complaints about a schema with the name that the caller gave it."""
     try:
         yield
     except SchemaError as error:

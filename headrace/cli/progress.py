@@ -48,7 +48,7 @@ def detached(batch_id: str, back: str | None = None) -> NoReturn:
 
 
 def why_of(event: BatchCounts) -> str:
-    """Why it stands still: the reason of a pause, or what its calls wait for."""
+    """Return the reason of a standstill: that of a pause, or what its calls wait for."""
     return event.reason or event.waiting or ""
 
 

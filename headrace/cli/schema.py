@@ -34,7 +34,7 @@ def check(source: str, target: str, literal: bool, as_json: bool) -> None:
     """
     from headrace.cli.params import given_schema
     from headrace.cli.schema_files import with_files
-    from headrace.errors import NoSchemaError, SchemaError
+    from headrace.errors import InvalidSchemaError, SchemaError
     from headrace.schema.lower import lower
     from headrace.schema.targets import target_of
 
@@ -43,8 +43,8 @@ def check(source: str, target: str, literal: bool, as_json: bool) -> None:
     try:
         given = given if name is None else with_files(given, source)
         lowered = lower(given, target, reading="literal" if literal else "intended")
-    except NoSchemaError as error:
-        raise NoSchemaError(f"{source}: {error}") from None
+    except InvalidSchemaError as error:
+        raise InvalidSchemaError(f"{source}: {error}") from None
     except SchemaError as error:
         show_refusal(source, error, as_json=as_json)
         sys.exit(REFUSED)
@@ -75,7 +75,7 @@ def validate(source: str, data: Path, as_json: bool) -> None:
     try:
         compiled(encoded(answers(given).schema or {})).validate(value)
     except InvalidOutput as error:
-        show_misfits(error, as_json=as_json)
+        show_violations(error, as_json=as_json)
         sys.exit(INVALID)
     terminal.echo("[]" if as_json else f"{data}: valid")
 
@@ -105,11 +105,11 @@ def show_refusal(source: str, error: SchemaError, *, as_json: bool) -> None:
     terminal.echo(f"{source}: cannot be carried: {error}", err=True)
 
 
-def show_misfits(error: InvalidOutput, *, as_json: bool) -> None:
+def show_violations(error: InvalidOutput, *, as_json: bool) -> None:
     import msgspec
 
     if as_json:
         terminal.echo(msgspec.json.encode(error.errors))
         return
-    for misfit in error.errors:
-        terminal.echo(str(misfit), err=True)
+    for violation in error.errors:
+        terminal.echo(str(violation), err=True)

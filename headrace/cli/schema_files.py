@@ -16,7 +16,7 @@ from headrace.schema.documents import Unavailable
 from headrace.text.readable import UNREADABLE
 
 
-class Folder:
+class DocumentFolder:
     """The folder of a schema file, its files as documents. `base` is the schema's `$id`, "" for none: what lies beside that is
     looked for beside the file."""
 
@@ -58,7 +58,7 @@ class Folder:
             raise Unavailable(f"{path}: not JSON: {error}", "mend it: a document is one JSON Schema") from None
 
 
-class Nowhere:
+class NoDocuments:
     """A schema from standard input has no folder."""
 
     own = ""
@@ -72,7 +72,7 @@ class Nowhere:
 def with_files(schema: dict[str, Any], word: str) -> dict[str, Any]:
     """Return the schema of the file `word` ("-": standard input) with the documents that it refers to. Raises `SchemaError`."""
     try:
-        return bundled(schema, lambda base: Nowhere() if word == "-" else Folder(Path(word), base))
+        return bundled(schema, lambda base: NoDocuments() if word == "-" else DocumentFolder(Path(word), base))
     except SchemaError:
         raise
     except InputError as error:

@@ -48,7 +48,7 @@ def with_client(body: Callable[[AsyncHeadrace], Awaitable[T]]) -> T:
 
 @contextlib.asynccontextmanager
 async def connection(url: str) -> AsyncIterator[AsyncHeadrace]:
-    """A client of the service at `url`. Ctrl-C ends the wait for its answer."""
+    """Yield a client of the service at `url`. Ctrl-C ends the wait for its answer."""
     from headrace.cli.interrupt import until_interrupted
     from headrace.client.async_client import AsyncHeadrace
 
@@ -62,7 +62,7 @@ async def connection(url: str) -> AsyncIterator[AsyncHeadrace]:
 
 @contextlib.asynccontextmanager
 async def service(*, provider: str) -> AsyncIterator[str]:
-    """The Redis URL of the service. With none running and none named, one is started here, said so, and stopped after."""
+    """Yield the Redis URL of the service. With none running and none named, one is started here, said so, and stopped after."""
     settings = Settings.load()
     if settings.redis_url:
         yield settings.redis_url

@@ -21,8 +21,8 @@ MIN_FREE = 512 << 20
 
 @contextmanager
 def readable(given: str, *, limit: int | None = None, encoding: str | None = None) -> Iterator[str | Path]:
-    """The input as a path that can be read twice: standard input (`-`) and pipes are copied into a file first, of JSON lines no
-    more than `limit` asks for."""
+    """Yield the input as a path that can be read twice: standard input (`-`) and pipes are copied into a file first, of
+    JSON lines no more than `limit` asks for."""
     path = Path(given)
     if not given:
         raise InputError("INPUT is empty: name a file; the current folder is `.`")

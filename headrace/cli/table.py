@@ -21,7 +21,7 @@ def show(found: Sequence[Any], columns: Sequence[str], row: Callable[[Any], Sequ
 
 
 def when(ms: int) -> str:
-    """A time as people read it, in local time."""
+    """Return a time as people read it, in local time."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ms / 1000))
 
 

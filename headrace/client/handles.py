@@ -1,4 +1,4 @@
-"""Handles of jobs and batches, as a client gives them back. It holds an id; everything else is asked for when it is wanted."""
+"""Handles of jobs and batches: an id and a connection; everything else is read on demand."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 LOOK_S = 2.0
-"""For one look at the ledger, however short the caller's timeout is."""
+"""Timeout of a single ledger read, in seconds, however short the caller's timeout is."""
 
 
 class AsyncJobHandle(Generic[T]):
@@ -67,9 +67,9 @@ class AsyncJobHandle(Generic[T]):
         return state
 
     async def result(self, timeout: float | None = None) -> T:
-        """Wait for the answer: the value in the type asked for, or the text where no schema was.
+        """Wait for the answer: a value of the requested type, or the text without a schema.
 
-        `timeout` is in seconds; after it `WaitTimeout` is raised and the job goes on. Raises `JobFailed`, `Unknown`, and
+        `timeout` is in seconds; after it `WaitTimeout` is raised, and the job goes on. Raises `JobFailed`, `Unknown`, and
         `Expired` when the result is past its lifetime.
         """
         return value_of(self.id, await self.completion(timeout), self.answers)
@@ -86,18 +86,19 @@ class AsyncJobHandle(Generic[T]):
         return outcome.completion
 
     def stream(self, *, after: str | None = None) -> AsyncJobStream:
-        """Stream its events as they come (`async for`), the pieces of its text (`.text_deltas()`), or its structured answer as it
-        grows (`.partial_objects()`), from the start or after an event's `id`. A job that was not submitted with `stream=True`
-        brings its answer in one piece."""
+        """Stream its events as they come (`async for`), the pieces of its text (`.text_deltas()`), or its structured answer
+        as it grows (`.partial_objects()`), from the start or after an event's `id`. The answer of a job that was not
+        submitted with `stream=True` comes as one event."""
         record, schema = self._client.ledger.keys.job(self.id), self.answers.schema
         return AsyncJobStream(self._client.reader, record, self.id, after, schema=schema)
 
     async def cancel(self) -> str:
-        """Cancel it and return its state now; a call in flight is closed at once. Raises `Finished` after its end."""
+        """Cancel it and return its new state; the connection of a call in flight is closed at once. Raises `Finished` after
+        its end."""
         return await self._client.cancel(self.id)
 
     async def retry(self) -> AsyncJobHandle[T]:
-        """Submit it again and return the new job; a second retry returns the same one.
+        """Submit it again as a new job and return that one's handle. Idempotent: a second retry returns the same job.
 
         Raises `InputError` while it runs and when it succeeded, `Expired` when its body is past its lifetime.
         """
@@ -151,7 +152,7 @@ class AsyncBatchHandle(Generic[T]):
     async def wait(self, timeout: float | None = None) -> Batch:
         """Wait until it has ended, and return it. Raises `WaitTimeout` after `timeout` seconds; the batch goes on.
 
-        With a type, every row is read as it as they come: what it refuses counts as failed, and is asked for again up to
+        With a type, every row is validated with it as it arrives: refused rows count as failed, and are asked again up to
         `reasks` times.
         """
         found = await within(at_least(timeout, LOOK_S), self.progress(), self.id)
@@ -162,12 +163,13 @@ class AsyncBatchHandle(Generic[T]):
         return await self.progress()
 
     async def check(self, *, reask: bool = True, on_reask: Callable[[str, int], None] | None = None) -> None:
-        """Read all rows as the type of the handle, to the batch's end: what it refuses counts as failed from then on, and is
-        asked for again up to `reasks` times (`on_reask` is told in which batch, and how many), unless `reask` is False. A
-        handle without a type has nothing to check.
+        """Validate all rows with the handle's type, until the batch ends: refused rows count as failed from then on, and
+        are asked again up to `reasks` times (`on_reask` is called with the re-ask batch's id and its number of items),
+        unless `reask` is False. Without a type it does nothing.
 
-        `wait` and `results` do so by themselves where the type is the one that the batch was asked with. Another one is a way of
-        reading: what it refuses counts only here."""
+        `wait` and `results` do so themselves if the type is the one that the batch was opened with. The refusals of another
+        type are recorded only by this method.
+        """
         if has_type(self.answers):
             check = TypeCheck(
                 self._client, self.id, self.answers, tenant=self._client.tenant, counts=True, on_reask=on_reask
@@ -189,14 +191,15 @@ class AsyncBatchHandle(Generic[T]):
                 pass
 
     async def events(self) -> AsyncGenerator[EventDict[BatchEvent]]:
-        """Its counters, at most four times a second, the `end` last. Each is a dict; its `event` is the same as one of
-        `headrace.events.types`."""
+        """Yield its counters, at most four times a second, the `end` last. Each is a dict; its `event` is the same as
+        one of `headrace.events.types`."""
         with await self._client.reader.view(self._client.ledger.keys.batch(await self.latest())) as viewer:
             async for entry in viewer:
                 yield batch_event_dict(entry, self.id)
 
     async def results(self) -> AsyncGenerator[Row[T]]:
-        """Yield its rows in input order, each as soon as all before it are there; memory does not grow with the batch."""
+        """Yield its rows in input order, each as soon as all before it are there. Memory use does not depend on the batch's
+        size."""
         async with aclosing(self.result_pages()) as pages:
             async for page in pages:
                 for row in page:
@@ -217,10 +220,10 @@ class AsyncBatchHandle(Generic[T]):
                 yield page.applied()
 
     async def save(self, path: str | Path, *, whole: bool = False, overwrite: bool = True) -> Path | None:
-        """Write the results of an ended batch to `path` (`.jsonl`; `.csv`, `.tsv`: flattened into columns), and what failed
-        beside it: returns that file, if there is one. `whole` writes OpenAI's batch form. Raises `InputError` before the end,
-        for another suffix, for the file that the batch was made from, and without `overwrite` for one that is there.
-        """
+        """Write the results of an ended batch to `path` (`.jsonl`; `.csv`, `.tsv`: flattened into columns), and the
+        failures to a file beside it, whose path is returned (None without failures). `whole` writes OpenAI's batch form.
+        Raises `InputError` before the end, for another suffix, for the batch's own input file, and without `overwrite` for
+        a file that exists."""
         check_suffix(Path(path), whole=whole)
         if (source := self._client.sources.get(self.id)) is not None:
             check_is_no_input(Path(path), source)
@@ -242,7 +245,7 @@ class AsyncBatchHandle(Generic[T]):
         return errors if count else None
 
     async def wrote(self, path: Path, *, whole: bool = False) -> bool:
-        """Return whether what is at `path` and beside it are the results of this batch, ended, as `save` writes them."""
+        """Return True if the files at `path` and beside it are the results of this batch, ended, as `save` writes them."""
         path, found = writable(path), await self.progress()
         if not found.ended:
             return False
@@ -255,23 +258,24 @@ class AsyncBatchHandle(Generic[T]):
         return True
 
     async def cancel(self) -> str:
-        """Cancel it and return its state now: rows that are paid for are kept, the rest become error rows."""
+        """Cancel it and return its new state: paid rows are kept, the rest become error rows."""
         return await self._client.cancel(self.id)
 
     async def resume(self) -> str:
-        """Resume it after a pause (`progress().reason` says why) and return its state now. Raises `Closed` after its end."""
+        """Resume it after a pause (`progress().reason` is the cause) and return its new state. Raises `Closed` after its
+        end."""
         return await self._client.resume(self.id)
 
     async def retry(self, codes: Collection[str] | None = None) -> AsyncBatchHandle[T]:
-        """Open a new batch that keeps what succeeded in this one, which has ended, and pays only for the rest. With `codes`
-        (`["invalid_output"]`) it runs only what failed with one of them, and keeps the other failures as they are. Raises
-        `InputError` for a code that is none, and when nothing failed with one of them."""
+        """Open a new batch that keeps the successes of this one, which has ended, and pays only for the rest. With `codes`
+        (`["invalid_output"]`) only failures with one of them are run again, other failures are kept. Raises `InputError`
+        for an unknown code, and when nothing failed with one of them."""
         if (await self.progress()).ended:
             await self._check().run(reask=False)
         return AsyncBatchHandle(self._client, await self._client.retry(self.id, codes=codes), self.answers)
 
     async def latest(self) -> str:
-        """Return the id of the batch that has its rows: its own, or that of its last re-ask."""
+        """Return the id of the batch that has its rows: its own, or that of its last re-ask batch."""
         return await persistently(lambda: records.latest(self._client.ledger, self.id))
 
 
@@ -282,7 +286,7 @@ def at_least(timeout: float | None, seconds: float) -> float | None:
 
 
 async def within(timeout: float | None, wait: Coroutine[Any, Any, R], subject: str) -> R:
-    """Return what `wait` returns, or `WaitTimeout` about `subject` after `timeout` seconds."""
+    """Return the result of `wait`. Raises `WaitTimeout` about `subject` after `timeout` seconds."""
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0):
         wait.close()
         raise InputError(f"timeout={quoted(timeout)}: must be a number of seconds, 0 or more, or None")

@@ -1,4 +1,4 @@
-"""One event loop for one client: what waits on a connection belongs to the loop that opened it."""
+"""Bind a client to one event loop: a connection can only be awaited on the loop that opened it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from headrace.events.reader import Reader
 from headrace.ledger.script import Ledger
 
 
-class OneLoop:
-    """The connections of a client, for the loop that it is first used from, until it is closed. `ledger` and `reader` raise
-    `HeadraceError` on another one. Without a running loop nothing can be waited for: they give what they have."""
+class LoopBound:
+    """The connections of a client, bound to the loop of their first use until they are closed. `ledger` and `reader` raise
+    `HeadraceError` on any other loop. Without a running loop they are returned as they are."""
 
     def __init__(self, ledger: Ledger):
         self._ledger = ledger
@@ -44,7 +44,7 @@ class OneLoop:
             )
 
     async def close(self) -> None:
-        """Close the connections. What was submitted goes on."""
+        """Close the connections. Submitted jobs go on."""
         await self.reader.close()
         await self.ledger.close()
         self._loop = None

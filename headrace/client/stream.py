@@ -1,4 +1,4 @@
-"""One job as it comes: its events, or the text of its answer piece by piece."""
+"""The stream of one job: its events, its text deltas, or its partial objects, folded from the event log."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 class Parts(Protocol):
-    """A reading of the events of one job, one after the other."""
+    """A reducer over the events of one job: returns the values that each event adds."""
 
     def of(self, event: JobEvent, fold: Fold) -> list[Any]: ...
 
 
 class TextPieces:
-    """The pieces that a log adds to the text of the first choice. It only grows: what was given is never taken back."""
+    """A reducer to the text deltas of the first choice. Append-only: text that was yielded is never retracted."""
 
     def __init__(self, subject: str):
         self._subject = subject
@@ -36,8 +36,8 @@ class TextPieces:
         self._anew = False  # a new attempt, or a snapshot: what was given has to be its beginning
 
     def of(self, event: JobEvent, fold: Fold) -> list[str]:
-        """Return what `event`, which `fold` has taken in, adds. Raises `Restarted` when the answer is now another one, and
-        `JobFailed` at the end of a job without one."""
+        """Return the text that `event` adds; `fold` includes it already. Raises `Restarted` when a new attempt's text does
+        not begin with what was yielded, and `JobFailed` at the end of a job without an answer."""
         if isinstance(event, AttemptStart | Snapshot):
             self._anew = bool(self._given) or isinstance(event, Snapshot)
         if isinstance(event, End) and event.status != "succeeded":
@@ -61,7 +61,7 @@ class TextPieces:
 
 
 class PartialObjects:
-    """The structured answer of the first choice as it grows (`headrace.schema.partial`)."""
+    """A reducer to the partial objects of the first choice's structured answer (`headrace.schema.partial`)."""
 
     def __init__(self, subject: str, schema: dict[str, Any]):
         self._subject = subject
@@ -69,7 +69,8 @@ class PartialObjects:
         self._partial: Partial | None = None
 
     def of(self, event: JobEvent, fold: Fold) -> list[Any]:
-        """The values that `event`, which `fold` has taken in, makes. Raises `JobFailed` at the end of a job without one."""
+        """Return the partial objects that `event` completes; `fold` includes it already. Raises `JobFailed` at the end of a
+        job without an answer."""
         match event:
             case TextDelta(c=0, d=d):
                 return self._grown(fold).feed(d)
@@ -93,12 +94,12 @@ class PartialObjects:
 
 
 class AsyncJobStream:
-    """The events of one job, from its log: `async for event in job.stream()`. Each is a dict with its `id` and its type `t`;
-    its `event` is the same as one of `headrace.events.types`.
+    """The events of one job, from its log: `async for event in job.stream()`. Each is a dict with its `id` and its type
+    `t`; its `event` is the same as one of `headrace.events.types`.
 
-    Everything from the start comes, however late one begins; a new attempt begins with `attempt.start`, and clears what was
-    shown when it says `reset`. It ends after `end`, also when the job failed. `fold` is what has come so far, and `cursor`
-    where to go on: `job.stream(after=cursor)`.
+    A late reader gets everything from the start. A new attempt begins with `attempt.start`; with `reset` it replaces what
+    was shown. The stream ends after `end`, also when the job failed. `fold` is the reduced state of the events so far, and
+    `cursor` the position to resume from: `job.stream(after=cursor)`.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class AsyncJobStream:
 
     @property
     def cursor(self) -> str:
-        """The id of the last event that was given; `now` or `0-0` before the first."""
+        """The id of the last event that was yielded; `now` or `0-0` before the first."""
         return str(self._after)
 
     def __aiter__(self) -> AsyncGenerator[EventDict[JobEvent]]:
@@ -133,7 +134,7 @@ class AsyncJobStream:
                     yield event
 
     def take(self, event: EventDict[JobEvent]) -> None:
-        """`event` is given out now: `fold` and `cursor` are after it."""
+        """Advance `fold` and `cursor` past `event`. Raises `Damaged` for an event that the fold cannot read."""
         self._take(EventId.parse(event["id"]), event.event)
 
     def _take(self, id: EventId, event: JobEvent) -> None:
@@ -144,15 +145,16 @@ class AsyncJobStream:
         self._after = id
 
     async def text_deltas(self) -> AsyncGenerator[str]:
-        """The text of the answer as it comes. Raises `JobFailed` at the end of a job without an answer, and `Restarted` when
-        a new attempt says something else than was given already."""
+        """Yield the text of the answer as it comes. Raises `JobFailed` at the end of a job without an answer, and
+        `Restarted` when a new attempt's text does not begin with what was yielded."""
         async with aclosing(self.text_pages()) as pages:
             async for page in pages:
                 for text in page:
                     yield text
 
     async def pages(self) -> AsyncGenerator[list[EventDict[JobEvent]]]:
-        """The events in groups, as they came; whoever gives one out has to `take` it."""
+        """Yield the events in batches, as they came. Unlike iteration it does not advance the cursor: call `take` for each
+        event."""
         async with aclosing(self._groups()) as groups:
             async for group in groups:
                 yield [job_event_dict(entry, self._job_id) for entry in group]
@@ -167,21 +169,21 @@ class AsyncJobStream:
                 yield group
 
     async def partial_objects(self) -> AsyncGenerator[Any]:
-        """The structured answer as it grows, at each field that is complete: plain values in the shape of the caller's
-        schema, that lack what has not come yet (nothing has validated them; `result()` of the job gives the whole). A new
-        attempt begins anew. Raises `JobFailed` at the end of a job without an answer, `InputError` for a job without schema.
-        """
+        """Yield the structured answer as it grows, once for each field that is complete: plain values in the shape of the
+        caller's schema, without the fields that have not come yet. They are not validated; `result()` of the job is. A new
+        attempt starts over. Raises `JobFailed` at the end of a job without an answer, `InputError` for a job without a
+        schema."""
         async with aclosing(self.object_pages()) as pages:
             async for page in pages:
                 for value in page:
                     yield value
 
     def text_pages(self) -> AsyncGenerator[list[str]]:
-        """The pieces of the text in groups. What ends it is raised after the pieces that came before."""
+        """Yield text deltas in batches. An error is raised after the deltas that came before it."""
         return self._parts(TextPieces(self._job_id))
 
     def object_pages(self) -> AsyncGenerator[list[Any]]:
-        """The growing values in groups."""
+        """Yield partial objects in batches. Raises `InputError` without a schema, and with `after`."""
         if self._after != START:
             raise InputError("partial_objects: an answer grows from its start; leave out `after`")
         if self._schema is None:
@@ -208,7 +210,7 @@ class AsyncJobStream:
 
 
 def failure_of(end: End, partial: str) -> Failure:
-    """The failure that an `end` tells of."""
+    """Return the failure in an `end` event, with the text so far as its `partial`."""
     error = end.error or {}
     code = error.get("code") or {"cancelled": "cancelled", "dead": "worker_lost"}.get(end.status, "provider_error")
     remedy = CODES[code].remedy if code in CODES else ""

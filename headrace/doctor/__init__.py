@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from headrace.doctor.access import access
-from headrace.doctor.context import Bench, Finding
+from headrace.doctor.context import DoctorContext, Finding
 from headrace.doctor.endpoints import providers
 from headrace.doctor.machine import disk, extras, file_store, python
 from headrace.doctor.server import (
@@ -35,7 +35,7 @@ class Check(NamedTuple):
     """One check, the name it has when it is skipped, and whether it asks Redis."""
 
     name: str
-    look: Callable[[Bench], Finding | Iterator[Finding]]
+    look: Callable[[DoctorContext], Finding | Iterator[Finding]]
     needs_redis: bool = True
 
 
@@ -65,12 +65,12 @@ def findings(environ: Mapping[str, str] | None = None) -> Iterator[Finding]:
     except SettingsError as error:
         yield Finding("settings", "error", masked(str(error)), "Correct the variable; docs/operations.md lists all.")
         return
-    bench = Bench(settings, env)
+    bench = DoctorContext(settings, env)
     for check in CHECKS:
         yield from run(check, bench)
 
 
-def run(check: Check, bench: Bench) -> Iterator[Finding]:
+def run(check: Check, bench: DoctorContext) -> Iterator[Finding]:
     """Yield what `check` sees; `skipped` when it needs Redis and Redis does not answer."""
     from redis.exceptions import RedisError
 
@@ -93,7 +93,7 @@ def run(check: Check, bench: Bench) -> Iterator[Finding]:
 
 
 def exit_code(found: list[Finding]) -> int:
-    """0 no error, 1 an error, 3 Redis not reachable."""
+    """Return 0 for no error, 1 for an error, 3 when Redis is not reachable."""
     wrong = {finding.name for finding in found if finding.status == "error"}
     if wrong & {"service", "redis"}:
         return 3

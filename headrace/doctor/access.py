@@ -6,13 +6,13 @@ import stat
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from headrace.doctor.context import Bench, Finding, connect
+from headrace.doctor.context import DoctorContext, Finding, connect
 
 FIX = "Give it a password (`requirepass`, or an ACL user), and put it into HEADRACE_REDIS_URL: redis://user:password@host:port/0."
 
 
-def access(bench: Bench) -> Finding:
-    """The server answers nobody without a password, unless only this user can open its socket."""
+def access(bench: DoctorContext) -> Finding:
+    """Check that the server answers nobody without a password, unless only this user can open its socket."""
     from redis.exceptions import RedisError
 
     parts = urlsplit(bench.url)
@@ -30,7 +30,7 @@ def access(bench: Bench) -> Finding:
 
 
 def is_open(socket: Path) -> bool:
-    """Return whether every user may open it. Raises `OSError` when it is not there."""
+    """Return True if every user may open it. Raises `OSError` when it is not there."""
     reachable = all(folder.stat().st_mode & stat.S_IXOTH for folder in socket.parents)
     return bool(socket.stat().st_mode & stat.S_IWOTH) and reachable
 

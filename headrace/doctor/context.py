@@ -32,7 +32,7 @@ class Finding(msgspec.Struct, frozen=True):
     fix: str = ""
 
 
-class Bench:
+class DoctorContext:
     """The surroundings that the checks look at: the settings, the environment, and a connection made on first use."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str]):
@@ -42,7 +42,7 @@ class Bench:
 
     @cached_property
     def url(self) -> str:
-        """Where the service is. Raises `Unreachable`, or `SettingsError` for a URL that cannot be used."""
+        """The URL of the service. Raises `Unreachable`, or `SettingsError` for a URL that cannot be used."""
         url = redis_url(self.settings)
         try:
             broker_url(url)
@@ -98,7 +98,7 @@ class Bench:
 
 
 def connect(url: str) -> Any:
-    """A (sync) redis client that tries once. Raises `ValueError` for what is no URL."""
+    """Return a (sync) redis client that tries once. Raises `ValueError` for what is no URL."""
     import redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
@@ -109,7 +109,7 @@ def connect(url: str) -> Any:
 
 
 def ask_workers(url: str, namespace: str, timeout_s: float, *, only: str | None = None) -> dict[str, list[str]]:
-    """The queues of each worker that answers within `timeout_s`, by its name; of the worker `only`, if given.
+    """Return the queues of each worker that answers within `timeout_s`, by its name; of the worker `only`, if given.
 
     Raises `Unreachable` when the broker takes no question.
     """

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 from headrace.chat.provider_table import PROVIDERS, Provider, endpoint
 from headrace.chat.provider_table import providers as known_providers
-from headrace.doctor.context import Bench, Finding
+from headrace.doctor.context import DoctorContext, Finding
 from headrace.errors import SettingsError
 from headrace.text.masking import masked
 
 PROVIDER_S = 3.0
 
 
-def providers(bench: Bench) -> Iterator[Finding]:
-    """Each provider that has a key or an address here answers, and takes the key."""
+def providers(bench: DoctorContext) -> Iterator[Finding]:
+    """Check that each provider that has a key or an address here answers, and takes the key."""
     try:
         rows = known_providers(bench.environ)
     except SettingsError as error:
@@ -38,13 +38,13 @@ def providers(bench: Bench) -> Iterator[Finding]:
     )
 
 
-def announced_providers(bench: Bench) -> list[str]:
+def announced_providers(bench: DoctorContext) -> list[str]:
     if bench.unreachable:
         return []
     return sorted({name for worker in bench.inspection.announcements() for name in worker.configured})
 
 
-def provider(bench: Bench, facts: Provider) -> Finding:
+def provider(bench: DoctorContext, facts: Provider) -> Finding:
     """Return what `GET {base_url}/models` says. No redirect is followed and no proxy used: workers do neither."""
     name = f"provider {facts.name}"
     base_url, key = facts.address(bench.environ), facts.key(bench.environ)
@@ -89,7 +89,7 @@ def provider(bench: Bench, facts: Provider) -> Finding:
 
 
 def status_of(url: str, key: str) -> int:
-    """The status of `GET url`. Raises `OSError` or `ValueError`."""
+    """Return the status of `GET url`. Raises `OSError` or `ValueError`."""
     import http.client
     from urllib.parse import urlsplit
 

@@ -9,7 +9,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from headrace.doctor.context import Bench, Finding
+from headrace.doctor.context import DoctorContext, Finding
 
 OLDEST_PYTHON = (3, 11)
 EXTRAS = {
@@ -19,8 +19,8 @@ EXTRAS = {
 }
 
 
-def python(bench: Bench) -> Finding:
-    """Python is new enough."""
+def python(bench: DoctorContext) -> Finding:
+    """Check that Python is new enough."""
     what = f"Python {platform.python_version()}"
     if sys.version_info[:2] >= OLDEST_PYTHON:
         return Finding("python", "ok", what)
@@ -28,8 +28,8 @@ def python(bench: Bench) -> Finding:
     return Finding("python", "error", f"{what} is too old", f"Install Python {oldest} or newer.")
 
 
-def extras(bench: Bench) -> Finding:
-    """The optional parts are installed. A machine that only submits needs none of them."""
+def extras(bench: DoctorContext) -> Finding:
+    """Check that the optional parts are installed. A machine that only submits needs none of them."""
     missing = {
         extra: lacking for extra, names in EXTRAS.items() if (lacking := [n for n in names if find_spec(n) is None])
     }
@@ -44,8 +44,8 @@ def extras(bench: Bench) -> Finding:
     )
 
 
-def disk(bench: Bench) -> Finding:
-    """There is room where the files go."""
+def disk(bench: DoctorContext) -> Finding:
+    """Check that there is room where the files go."""
     folder = bench.files.absolute()
     while not folder.exists():
         folder = folder.parent
@@ -61,8 +61,8 @@ def disk(bench: Bench) -> Finding:
     )
 
 
-def file_store(bench: Bench) -> Finding:
-    """The file store that the ledger names can be reached and written here."""
+def file_store(bench: DoctorContext) -> Finding:
+    """Check that the file store which the ledger names can be reached and written here."""
     named = bench.inspection.store()
     if named is None:
         return Finding("file store", "ok", f"none named yet; the first batch takes {bench.files}")
@@ -85,7 +85,7 @@ def file_store(bench: Bench) -> Finding:
 
 
 def store_id(folder: Path) -> str | None:
-    """The id inside the file store `folder`; unlike `FileStore`, this makes none."""
+    """Return the id inside the file store `folder`; unlike `FileStore`, this makes none."""
     try:
         return (folder / ".store-id").read_text()
     except (OSError, UnicodeDecodeError):

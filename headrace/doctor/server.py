@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 from headrace.broker.queue import waiting_hints
-from headrace.doctor.context import WORKERS_S, Bench, Finding, Status
+from headrace.doctor.context import WORKERS_S, DoctorContext, Finding, Status
 from headrace.errors import SettingsError, Unreachable, UntrustedFile
 from headrace.ledger.queues import QUEUES
 from headrace.ledger.server_check import problems_of
@@ -18,8 +18,8 @@ OLDEST_REDIS = (6, 2)
 MAX_CLOCK_DIFFERENCE_S = 2.0
 
 
-def service(bench: Bench) -> Finding:
-    """It is known where the service is."""
+def service(bench: DoctorContext) -> Finding:
+    """Check that it is known where the service is."""
     try:
         url, _ = bench.url, bench.client
     except Unreachable as error:
@@ -42,8 +42,8 @@ def service(bench: Bench) -> Finding:
     return Finding("service", "ok", f"{masked(url)}, from {where}")
 
 
-def redis_answers(bench: Bench) -> Finding:
-    """Redis answers, with these credentials."""
+def redis_answers(bench: DoctorContext) -> Finding:
+    """Check that Redis answers, with these credentials."""
     from redis.exceptions import (
         AuthenticationError,
         AuthorizationError,
@@ -69,8 +69,8 @@ def redis_answers(bench: Bench) -> Finding:
     return Finding("redis", "error", what, fix)
 
 
-def server_version(bench: Bench) -> Finding:
-    """The server knows all commands that are sent to it."""
+def server_version(bench: DoctorContext) -> Finding:
+    """Check that the server knows all commands that are sent to it."""
     info = bench.client.info("server")
     compatible = str(info.get("redis_version", "0"))
     what = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {compatible}"
@@ -80,17 +80,17 @@ def server_version(bench: Bench) -> Finding:
     return Finding("server version", "error", f"{what} is too old", f"Use Redis {oldest} or newer, or any Valkey.")
 
 
-def persistence(bench: Bench) -> Finding:
-    """A restart of the server loses nothing."""
+def persistence(bench: DoctorContext) -> Finding:
+    """Check that a restart of the server loses nothing."""
     return trust(bench, "persistence", "appendonly", "it writes an append-only file")
 
 
-def eviction(bench: Bench) -> Finding:
-    """The server removes nothing by itself."""
+def eviction(bench: DoctorContext) -> Finding:
+    """Check that the server removes nothing by itself."""
     return trust(bench, "eviction", "maxmemory-policy", "it evicts nothing")
 
 
-def trust(bench: Bench, name: str, setting: str, good: str) -> Finding:
+def trust(bench: DoctorContext, name: str, setting: str, good: str) -> Finding:
     """Return what `problems_of` says of one setting of the server."""
     config = bench.config
     if config is None or setting not in config:
@@ -105,8 +105,8 @@ def trust(bench: Bench, name: str, setting: str, good: str) -> Finding:
     return Finding(name, status, what.rstrip(". "), f"Set {fix}")
 
 
-def clock(bench: Bench) -> Finding:
-    """This machine and the server agree what time it is. Leases go by the server's clock, logs by this machine's."""
+def clock(bench: DoctorContext) -> Finding:
+    """Check that this machine and the server agree what time it is. Leases go by the server's clock, logs by this machine's."""
     before = time.time()
     seconds, microseconds = bench.client.time()
     difference = (before + time.time()) / 2 - (seconds + microseconds / 1e6)
@@ -121,8 +121,8 @@ def clock(bench: Bench) -> Finding:
     )
 
 
-def rejections(bench: Bench) -> Finding:
-    """Nothing had to be set aside: no message that is no hint, no damaged record."""
+def rejections(bench: DoctorContext) -> Finding:
+    """Check that nothing had to be set aside: no message that is no hint, no damaged record."""
     aside, keys = bench.inspection.rejections(), bench.inspection.keys
     if not aside.text:
         return Finding("set aside", "ok", "nothing")
@@ -134,8 +134,8 @@ def rejections(bench: Bench) -> Finding:
     )
 
 
-def queues(bench: Bench) -> Iterator[Finding]:
-    """Each queue has a worker that answers; and how many hints wait in it."""
+def queues(bench: DoctorContext) -> Iterator[Finding]:
+    """Check that each queue has a worker that answers; and count the hints that wait in it."""
     for queue in QUEUES:
         waiting = waiting_hints(bench.client, bench.settings.namespace, queue)
         said = f"{waiting} {'hint waits' if waiting == 1 else 'hints wait'}"

@@ -1,6 +1,6 @@
-"""Folds the events of a log into the message that they tell. Pure: no I/O, no clock.
+"""Fold the events of a log into a message. Pure: no I/O, no clock.
 
-What a fold has seen can be cut anywhere: `Fold.of(snapshot)` goes on as the fold did that gave the snapshot.
+A fold can be resumed anywhere: `Fold.of(snapshot)` continues like the fold that gave the snapshot.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from headrace.events.types import (
 
 
 class ToolParts:
-    """One tool call as far as it has come."""
+    """The state of one tool call."""
 
     def __init__(self, id: str, name: str, type: str):
         self.id = id
@@ -48,7 +48,7 @@ class ToolParts:
         self.extra: dict[str, Any] = {}
 
     def message(self) -> dict[str, Any]:
-        """In OpenAI's shape."""
+        """Return the message in OpenAI's shape."""
         said = "".join(self.pieces)
         if self.type == "custom":
             call = {"id": self.id, "type": "custom", "custom": {"name": self.name, "input": said}}
@@ -58,7 +58,7 @@ class ToolParts:
 
 
 class ChoiceParts:
-    """One choice as far as it has come."""
+    """The state of one choice."""
 
     def __init__(self) -> None:
         self.text: list[str] = []
@@ -73,7 +73,7 @@ class ChoiceParts:
         self.extra: dict[str, dict[str, Any]] = {}
 
     def message(self) -> dict[str, Any]:
-        """The assistant's message in OpenAI's shape; what is not there is left out, but for `content`."""
+        """Return the assistant's message in OpenAI's shape; what is not there is left out, but for `content`."""
         text, refusal = "".join(self.text), "".join(self.refusal)
         sound = {"data": base64.b64encode(b"".join(self.sound)).decode()} if self.sound else {}
         parts = {
@@ -94,7 +94,7 @@ class ChoiceParts:
         logprobs: dict[str, list[Any]] | None,
         extra: dict[str, dict[str, Any]] | None = None,
     ) -> None:
-        """Be what `message` says, as it stands in a snapshot: its tool calls carry their `index`."""
+        """Replace the state by a snapshot's `message`, whose tool calls carry their `index`."""
         for name in ("text", "reasoning", "refusal"):
             said = message.get("content" if name == "text" else name)
             setattr(self, name, [said] if said else [])
@@ -116,10 +116,10 @@ class ChoiceParts:
 
 
 class Fold:
-    """The state of a log after the events that were added, in their order.
+    """The reduced state of a log: a reducer that events are added to in order.
 
-    `attempt`, `route` and `end` are those events (None before they came), `finish` the reasons of the choices, `usage` what was
-    said of tokens last. A new attempt clears all that was before.
+    `attempt`, `route` and `end` are those events (None before they came), `finish` the finish reasons of the choices,
+    `usage` the latest token counts. A new attempt clears the state of the one before.
     """
 
     def __init__(self) -> None:
@@ -132,7 +132,7 @@ class Fold:
 
     @property
     def message(self) -> dict[str, Any]:
-        """Return what the first choice says, in OpenAI's shape: `role`, `content`, and, where there is any, `reasoning`,
+        """Return the first choice's message in OpenAI's shape: `role`, `content`, and, where present, `reasoning`,
         `reasoning_details`, `refusal`, `tool_calls`, `audio`, `annotations`, `images`, `citations`."""
         return self.choice(0).message()
 
@@ -142,13 +142,13 @@ class Fold:
         return self.choices[index]
 
     def add(self, event: JobEvent) -> None:
-        """Take in the next event. What is of an unknown type changes nothing: a newer writer may know more types."""
+        """Apply the next event. One of an unknown type is ignored: a newer writer may know more types."""
         take = TAKES.get(type(event))
         if take is not None:
             take(self, event)
 
     def snapshot(self, upto: int = 0, *, usage: JsonObject | None = None) -> Snapshot:
-        """All of it: what its events up to the number `upto` have told. `usage` is in place of what they said of tokens."""
+        """Return the state as a snapshot that replaces the events up to number `upto`; with `usage`, those token counts."""
         first, *others = (self._snapshot_of(index) for index in (0, *sorted(index for index in self.choices if index)))
         return Snapshot(
             upto=upto,
@@ -164,7 +164,7 @@ class Fold:
 
     @staticmethod
     def of(snapshot: Snapshot) -> Fold:
-        """The fold that gave `snapshot`."""
+        """Return the fold that `snapshot` was taken of."""
         fold = Fold()
         fold.add(snapshot)
         return fold
@@ -271,7 +271,7 @@ TAKES: dict[type, Callable[[Fold, Any], None]] = {
 
 
 def fold(events: Iterable[JobEvent]) -> Fold:
-    """The fold of `events`."""
+    """Return the fold of `events`."""
     folded = Fold()
     for event in events:
         folded.add(event)

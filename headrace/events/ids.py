@@ -1,7 +1,7 @@
-"""The events of a log and how they are numbered: `<epoch>-<seq>`, the same in the Stream, in an SSE id and as a cursor.
+"""Event ids, `<epoch>-<seq>`: the same in the Redis Stream, in an SSE id and as a cursor.
 
-An epoch is one attempt, in milliseconds of the server's clock, forced to grow; `seq` counts 1, 2, 3 … inside it, and number 1
-is always `attempt.start`. The types of events and their fields: `types.py`.
+An epoch is one attempt: milliseconds of the server's clock, strictly increasing. `seq` counts 1, 2, 3 … within it, and
+number 1 is always `attempt.start`. The types of events and their fields: `types.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FORM = re.compile(r"([0-9]{1,15})-([0-9]{1,15})")
 
 
 class EventId(NamedTuple):
-    """The place of an event in its log; a larger one is later. As text: `17-4`."""
+    """The position of an event in its log; a larger one is later. As text: `17-4`."""
 
     epoch: int
     seq: int
@@ -30,21 +30,22 @@ class EventId(NamedTuple):
 
     @staticmethod
     def parse(text: str) -> EventId:
-        """The id that `text` is. Raises `InputError` for everything that is not `<digits>-<digits>`."""
+        """Parse an id. Raises `InputError` for everything that is not `<digits>-<digits>`."""
         form = FORM.fullmatch(text) if isinstance(text, str) else None
         if form is None:
             raise InputError(f"{text!r:.60} is no id of an event: write it as it came, such as `1764080000000-4`")
         return EventId(int(form[1]), int(form[2]))
 
     def follows(self, other: EventId) -> bool:
-        """Return whether nothing lies between `other` and this one: the next number, or the start of a later attempt."""
+        """Return True if no event is missing between `other` and this one: it is the next number, or the start of a later
+        attempt."""
         if self.epoch == other.epoch:
             return self.seq == other.seq + 1
         return self.epoch > other.epoch and self.seq == 1
 
 
 START = EventId(0, 0)
-"""Before every event."""
+"""The cursor before the first event."""
 
 
 class Event(NamedTuple):
@@ -54,11 +55,11 @@ class Event(NamedTuple):
     data: bytes
 
     def decode(self, record: str) -> JobEvent:
-        """Return what it says, in the log of the job `record`. Raises `Damaged` for what no writer of ours has written."""
+        """Decode the event, of the log of the job `record`. Raises `Damaged` for one that no writer of ours has written."""
         return self._read(decode_job_event, record)
 
     def decode_batch(self, record: str) -> BatchEvent:
-        """As `decode`, of the log of a batch."""
+        """Decode an event of a batch's log, as `decode` does one of a job's."""
         return self._read(decode_batch_event, record)
 
     def _read(self, decode: Callable[[bytes], T], record: str) -> T:
@@ -69,7 +70,7 @@ class Event(NamedTuple):
 
 
 def parse_cursor(text: str | None) -> EventId | Literal["now"]:
-    """Where a viewer wants to go on: after an event it has seen, from the start (nothing, `0`, `-1`), or `now` (`$`).
+    """Parse a viewer's cursor: after an event id, from the start (nothing, `0`, `-1`), or `now` (`$`).
 
     Raises `InputError` for any other text.
     """

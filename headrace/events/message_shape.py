@@ -1,4 +1,4 @@
-"""The shape of an assistant's message in a snapshot, as far as a fold reads it. What else stands in it is passed on."""
+"""The shape of an assistant's message in a snapshot, as far as the fold reads it. Other fields are passed through."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SnapshotMessage(TypedDict, total=False):
 
 
 def check_message(message: dict[str, Any]) -> None:
-    """Raises `msgspec.ValidationError` for what no fold can take."""
+    """Raise `msgspec.ValidationError` for a message that the fold cannot apply."""
     check_base64(msgspec.convert(message, SnapshotMessage).get("audio", {}).get("data", ""))
 
 

@@ -1,8 +1,8 @@
-"""Reads event logs, for the client, the command line and the gateway: every event, in order, once.
+"""Read event logs, for the client, the command line and the gateway: every event, in order, once.
 
-A viewer is a cursor, not a queue. It takes what follows from the buffer of its log, which all viewers in the process share, and
-reads pages from the Stream when it has fallen behind the buffer's ring. So joining late, resuming, reading slowly and losing
-the link are one code path, and a viewer's memory does not grow.
+A viewer is a cursor, not a queue. It takes the next events from the buffer of its log, which all viewers in the process
+share, and reads pages from the Stream when it has fallen behind the ring buffer. So late joiners, resumption, slow
+consumers and reconnects are one code path, and a viewer's memory is constant.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LOST_S = 60.0
 
 
 class Reader:
-    """One for a process and event loop. A buffer may hold `buffer_bytes`, all of them together `ring_bytes`."""
+    """The reader of a process and event loop. A log's buffer may hold `buffer_bytes`, all of them together `ring_bytes`."""
 
     def __init__(self, ledger: Ledger, *, buffer_bytes: int = 1 << 20, ring_bytes: int = 256 << 20):
         self._ledger = ledger
@@ -47,10 +47,10 @@ class Reader:
         self._checking: asyncio.Task[None] | None = None
 
     async def view(self, record: str, after: EventId | Literal["now"] = START) -> Viewer:
-        """A viewer of the log of `record` (a key: `keys.job(id)`, `keys.batch(id)`) that goes on after the cursor.
+        """Return a viewer of the log of `record` (a key: `keys.job(id)`, `keys.batch(id)`) that goes on after the cursor.
 
-        A cursor of an attempt that the ledger does not know (it lost data) begins at the start. Raises `Unknown` when
-        there is no such record, `Gone` when it ended before the cursor, `Unreachable` when Redis has been away for a minute.
+        A cursor of an attempt that the ledger does not know (it lost data) begins at the start. Raises `Unknown` when there
+        is no such record, `Gone` when it ended before the cursor, `Unreachable` when Redis has been away for a minute.
         """
         tail = await persistently(lambda: read_tail(self._ledger, record))
         if tail is None:
@@ -66,7 +66,7 @@ class Reader:
         return viewer
 
     def held(self) -> dict[str, int]:
-        """Return how many logs it follows, and the bytes of their events in memory."""
+        """Return the number of logs that are followed, and the bytes of their buffered events."""
         return {"rooms": len(self._buffers), "ring_bytes": self._bytes}
 
     async def close(self) -> None:
@@ -124,7 +124,8 @@ class Reader:
                         return
 
     async def _check_tails(self) -> None:
-        """Look where the logs end of which nothing was heard for a second: nothing else tells of a last event lost."""
+        """Read the tails of logs that were silent for a second: the only way to notice that the message of a last event was
+        lost."""
         clock = asyncio.get_running_loop().time
         away_since: float | None = None
         lost_since: dict[str, float] = {}
@@ -172,14 +173,15 @@ class Reader:
             self._subscriber.recycle()
 
     async def _tails(self, buffers: list[LogBuffer]) -> list[Tail | Exception | None]:
-        """Of each buffer its tail, None without a record, or `Damaged`: one that cannot be read says nothing of the others."""
+        """Return the tail of each buffer: None without a record, `Damaged` for one that cannot be read, which does not
+        affect the others."""
         asked = buffers[:CHECKS_AT_ONCE]
         replies = await log_tails(self._ledger, [buffer.record for buffer in asked])
         return [tail_of(buffer.record, reply) for buffer, reply in zip(asked, replies, strict=True)]
 
 
 def tail_of(record: str, reply: LogTail | Exception | None) -> Tail | Exception | None:
-    """Return what a reply says of one record. Raises what says nothing about it."""
+    """Return the tail in one record's reply. Raises an error that concerns all records."""
     try:
         if isinstance(reply, Exception):
             raise reply
@@ -192,15 +194,16 @@ def tail_of(record: str, reply: LogTail | Exception | None) -> Tail | Exception 
 
 
 def lost_end(record: str) -> Gone:
-    """The server lost events that were seen here, and nobody is left to write them again: it ended without them."""
+    """Return the error of a truncated log: the server lost events that were seen here, and the record ended, so that no
+    writer sends them again."""
     return Gone(record.rpartition(":")[2], None)
 
 
 class Viewer:
-    """A cursor over one log. `cursor` is the id of the last event that was handed out; the next one follows it.
+    """A cursor over one log. `cursor` is the id of the last event that was returned; the next one follows it.
 
-    Iterate it for single events, or take them in groups with `next()`. It ends after `end`. `ended` says that the cursor
-    is at the end already. Close it, or use it in a `with`.
+    Iterate it for single events, or take them in batches with `next()`. It ends after `end`; `ended` is True when the
+    cursor is at the end already. Close it, or use it in a `with`.
     """
 
     def __init__(self, reader: Reader, buffer: LogBuffer, cursor: EventId):
@@ -238,7 +241,7 @@ class Viewer:
         return event
 
     async def next(self) -> list[Event]:
-        """The next events, at least one; waits for them. `StopAsyncIteration` after the group that holds `end`.
+        """Return the next events, at least one; wait for them. `StopAsyncIteration` after the group that holds `end`.
 
         Raises `Gone` when events after the cursor are no longer there, `Unknown` when the record is not, `Unreachable`
         when Redis has been away for a minute. Cancelling it loses nothing.
@@ -258,8 +261,8 @@ class Viewer:
         raise StopAsyncIteration
 
     def at_hand(self) -> list[Event] | None:
-        """The next events as far as they are in memory; none means that `news` is to be waited for, and None that only
-        `next` can tell: it has to read, or to raise. For who watches thousands of logs and wants no task for each event."""
+        """Return the buffered events after the cursor without I/O. An empty list: wait for `news`. None: call `next`, which
+        has to read, or to raise. For a consumer of thousands of logs that does not want a task per event."""
         self._news.clear()
         buffer = self._buffer
         if self.ended or self._group or buffer.failure is not None:
@@ -269,7 +272,7 @@ class Viewer:
         return self._handed(buffer.after(self.cursor, PAGE)) if buffer.covers(self.cursor) else None
 
     async def news(self) -> None:
-        """Wait until something was told since `at_hand`, by the log or by a call of `wake`."""
+        """Wait for a notification since the last `at_hand`: by the log, or by a call of `wake`."""
         await self._news.wait()
 
     def _handed(self, group: list[Event]) -> list[Event]:

@@ -1,8 +1,8 @@
-"""One raw connection that listens to any number of channels, touched by one actor alone.
+"""One raw connection that subscribes to any number of channels, owned by a single actor task.
 
-redis-py's own `PubSub` says nothing of a message lost in a reconnect, nor of a link that is half open. Here what is wanted
-and what the server confirmed are two sets, and the difference is what gets sent; every confirmation is told, because
-whatever was published before it may be lost; a link that says nothing for `SILENCE_S`, though asked, is dropped.
+redis-py's own `PubSub` reports neither a message lost in a reconnect nor a half-open connection. Here the wanted channels
+and the confirmed ones are two sets, and the difference is sent. Every confirmation is reported, because messages before it
+may have been lost. A connection that is silent for `SILENCE_S`, though pinged, is dropped.
 """
 
 from __future__ import annotations
@@ -35,18 +35,19 @@ class Listener(Protocol):
     """A listener of a channel. None of the three may block or raise."""
 
     def on_confirmed(self) -> None:
-        """From here on every message comes; those before may be lost. Once for every subscription of every connection."""
+        """Handle a confirmed subscription, once for each of every connection: every message comes from here on; those
+        before may be lost."""
         ...
 
     def on_message(self, payload: bytes) -> None: ...
 
     def on_failure(self, error: BaseException) -> None:
-        """Nobody listens any more: the actor met an error that is none of the connection's."""
+        """Handle the end of listening: the actor met an error that is none of the connection's."""
         ...
 
 
 class Subscriber:
-    """The listeners by channel. The connection opens with the first channel and closes after the last."""
+    """Listeners by channel. The connection opens with the first channel and closes after the last."""
 
     def __init__(self, ledger: Ledger):
         self._pool: Any = ledger.connection_pool
@@ -57,7 +58,7 @@ class Subscriber:
         self._actor: asyncio.Task[None] | None = None
 
     def listen(self, channel: str, listener: Listener) -> None:
-        """Tell `listener` of every message on `channel`, until `leave`. One listener for a channel."""
+        """Pass every message on `channel` to `listener`, until `leave`. One listener per channel."""
         name = channel.encode()
         self._listeners[name] = listener
         self._changed.set()
@@ -73,7 +74,7 @@ class Subscriber:
         self._changed.set()
 
     def recycle(self) -> None:
-        """Drop the connection and subscribe anew: it claims to be well, but messages do not come."""
+        """Drop the connection and subscribe anew: it seems healthy, but messages do not arrive."""
         self._recycle.set()
 
     async def close(self) -> None:
@@ -107,7 +108,7 @@ class Subscriber:
                     await connection.disconnect(nowait=True)
 
     async def _serve(self, connection: AbstractConnection) -> None:
-        """Until nobody listens any more, or the connection fails."""
+        """Serve until there are no listeners, or the connection fails."""
         tasks: list[asyncio.Task[None]] = [
             asyncio.create_task(each) for each in (self._write(connection), self._read(connection))
         ]
@@ -124,7 +125,7 @@ class Subscriber:
         await self._recycle.wait()
 
     async def _write(self, connection: AbstractConnection) -> None:
-        """Tell the server what changed; a ping whenever nothing did for a second."""
+        """Send the changed subscriptions; a ping after every second without a change."""
         told: set[bytes] = set()
         while True:
             self._changed.clear()

@@ -24,7 +24,7 @@ K = TypeVar("K", bound="KeptEvent")
 
 
 def written(default: Callable[[], T]) -> T:
-    """A field that is written also when it has its default; it has one for the reader of a log that lacks it."""
+    """Declare a field that is encoded also when it has its default value; readers of a log without it get the default."""
     # msgspec knows the empty `dict` and `list` by their factories, and would leave them out.
     return msgspec.field(default_factory=lambda: default())
 
@@ -34,7 +34,7 @@ class BaseEvent(Struct, omit_defaults=True, tag_field="t", tag=""):
 
 
 class KeptEvent(BaseEvent, dict=True):
-    """One that a fold keeps as it is."""
+    """An event that a fold keeps unchanged."""
 
 
 class AttemptStart(KeptEvent, tag="attempt.start", kw_only=True):
@@ -57,7 +57,7 @@ class AttemptRoute(KeptEvent, tag="attempt.route", kw_only=True):
 
 
 class Status(BaseEvent, tag="status", kw_only=True):
-    """Why nothing comes just now."""
+    """The reason for a pause in the stream."""
 
     phase: str  # `retrying`, `rate_limited`; of the gateway's own: `stalled`
     detail: str  # for people: `openai says wait 20 s`
@@ -178,7 +178,7 @@ class Snapshot(BaseEvent, tag="snapshot"):
 
 
 class FinishReason(Struct, frozen=True):
-    """Why a choice ended."""
+    """The reason why a choice ended."""
 
     c: int = 0
     reason: str | None = None
@@ -196,7 +196,7 @@ class End(KeptEvent, tag="end", kw_only=True):
 
 
 class BatchCounts(BaseEvent, kw_only=True):
-    """How far a batch is."""
+    """The progress of a batch."""
 
     state: str  # of the batch
     at: int  # the server's clock, in milliseconds since 1970
@@ -266,7 +266,7 @@ LISTS: dict[type[Annotation | Image | Citation], str] = {
     Image: "images",
     Citation: "citations",
 }
-"""Events that add one to a list of the message."""
+"""Events that append one entry to a list of the message."""
 
 encode = msgspec.json.Encoder().encode
 _decode_job = msgspec.json.Decoder(KnownJobEvent).decode
@@ -275,12 +275,12 @@ _decode_other = msgspec.json.Decoder(OtherEvent).decode
 
 
 def name_of(type: type[BaseEvent]) -> str:
-    """Return what stands in the field `t`."""
+    """Return the value of the field `t`."""
     return str(type.__struct_config__.tag)
 
 
 def beginning(type: type[BaseEvent]) -> bytes:
-    """Return how every stored event of that type begins, up to the fields after `t`."""
+    """Return the common prefix of all stored events of a type, up to the fields after `t`."""
     return b'{"t":"%s"' % name_of(type).encode()
 
 
@@ -289,7 +289,7 @@ _BATCH_NAMES = frozenset(map(name_of, get_args(KnownBatchEvent)))
 
 
 def decode_job_event(data: bytes) -> JobEvent:
-    """The event of a job that is stored as `data`. Raises one of `UNREADABLE` for what no writer of ours has written."""
+    """Decode a job's event that is stored as `data`. Raises one of `UNREADABLE` for one that no writer of ours has written."""
     try:
         event = _decode_job(data)
     except msgspec.ValidationError as error:
@@ -301,7 +301,7 @@ def decode_job_event(data: bytes) -> JobEvent:
 
 
 def decode_batch_event(data: bytes) -> BatchEvent:
-    """As `decode_job_event`, of a batch's log."""
+    """Decode an event of a batch's log, as `decode_job_event` does one of a job's."""
     try:
         return _decode_batch(data)
     except msgspec.ValidationError as error:
@@ -316,14 +316,14 @@ def _other(data: bytes, known: Container[str], error: msgspec.ValidationError) -
 
 
 def fields_of(event: KeptEvent) -> JsonObject:
-    """Return the fields of `event` without `t`, those that are not known here too."""
+    """Return the fields of `event` without `t`, unknown ones included."""
     fields = msgspec.to_builtins(event) | vars(event)
     del fields["t"]
     return fields
 
 
 def of_fields(type: type[K], fields: JsonObject) -> K:
-    """The event that has these fields. Raises `msgspec.ValidationError`."""
+    """Return the event that has these fields. Raises `msgspec.ValidationError`."""
     event = msgspec.convert({"t": name_of(type), **fields}, type)
     _keep_unknown(event, fields)
     return event
@@ -377,5 +377,5 @@ _FINISHES: dict[type[BaseEvent], Callable[[Any, bytes], None]] = {
     AudioDelta: _check_audio,
     Snapshot: _check_snapshot,
 }
-"""What is to be done with an event once it is decoded: what its fields cannot say of themselves is checked, so that a fold takes
-whatever was decoded."""
+"""Steps after decoding, by type: they keep unknown fields, and validate what types cannot express; the fold accepts every
+decoded event."""

@@ -59,14 +59,14 @@ class ToolFlowControl(msgspec.Struct):
 
     @classmethod
     def provider_response_format(cls, tool_definitions: ToolDefinitions | None) -> dict[str, Any] | None:
-        """A whole `response_format`, or None: then the Struct itself is the schema."""
+        """Return a whole `response_format`, or None: then the Struct itself is the schema."""
         return None
 
     @classmethod
     def normalize_provider_response(
         cls, response: Any, *, tool_definitions: ToolDefinitions | None = None
     ) -> dict[str, Any]:
-        """The decoded answer as the step it means. Raises `CallError("invalid_output")`."""
+        """Return the decoded answer as the step it means. Raises `CallError("invalid_output")`."""
         return response
 
     @classmethod
@@ -75,12 +75,12 @@ class ToolFlowControl(msgspec.Struct):
 
     @classmethod
     def inject_results(cls, response: dict[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
-        """The step with what its calls gave, by their ids."""
+        """Return the step with what its calls gave, by their ids."""
         raise NotImplementedError(f"{cls.__name__}.inject_results")
 
     @classmethod
     def build_history(cls, response: dict[str, Any], messages: list[Message]) -> list[Message]:
-        """The conversation with this step in it."""
+        """Return the conversation with this step in it."""
         raise NotImplementedError(f"{cls.__name__}.build_history")
 
     @classmethod
@@ -97,7 +97,7 @@ class ToolFlowControl(msgspec.Struct):
 
 
 def flow_of(schema: Any) -> type[ToolFlowControl] | None:
-    """The flow control that a schema is; None for any other."""
+    """Return the flow control that a schema is; None for any other."""
     return schema if isinstance(schema, type) and issubclass(schema, ToolFlowControl) else None
 
 
@@ -126,7 +126,7 @@ class ReAct(ToolFlowControl):
 
     @classmethod
     def tools_prompt(cls, tool_definitions: ToolDefinitions | None) -> str:
-        """The tools for the prompt, in the shape that the wire schema asks for."""
+        """Return the tools for the prompt, in the shape that the wire schema asks for."""
         actions = lower_schema(cls.flow_schema(tool_definitions)).wire["properties"]["actions"]
         listed = next((one for one in actions.get("anyOf", [actions]) if one.get("type") == "array"), {"items": {}})
         shown = [as_json(one) for one in listed["items"].get("anyOf", [listed["items"]]) if one]
@@ -136,7 +136,7 @@ class ReAct(ToolFlowControl):
 
     @classmethod
     def flow_schema(cls, tool_definitions: ToolDefinitions | None) -> dict[str, Any]:
-        """The JSON Schema of a step: that of the Struct, its actions one variant for each tool."""
+        """Return the JSON Schema of a step: that of the Struct, its actions one variant for each tool."""
         schema = schema_of(cls)
         actions: dict[str, Any] = {"type": "null"}
         choice = tool_definitions.choice if tool_definitions else None
@@ -230,7 +230,7 @@ class ReAct(ToolFlowControl):
 
 
 def variants(tool_definitions: ToolDefinitions | None) -> list[dict[str, Any]]:
-    """One schema for each tool that may be called. A tool whose parameters would hide its own name has them nested."""
+    """Return one schema for each tool that may be called. A tool whose parameters would hide its own name has them nested."""
     choice = tool_definitions.choice if tool_definitions else None
     allowed = set(chosen_names(choice)) if choice is not None else set()
     made = []
@@ -260,7 +260,7 @@ def tools_by_name(tool_definitions: ToolDefinitions | None) -> dict[str, dict[st
 
 
 def flat(action: Any, tools: dict[str, dict[str, Any]]) -> Any:
-    """An action as the wire schema has it, whether its arguments came nested or not."""
+    """Return an action as the wire schema has it, whether its arguments came nested or not."""
     own = tools.get(str(action.get("name")), {}).get("properties", {}) if isinstance(action, dict) else {}
     if not isinstance(action, dict) or action.keys() != {"name", "arguments"} or "arguments" in own:
         return action
@@ -270,7 +270,7 @@ def flat(action: Any, tools: dict[str, dict[str, Any]]) -> Any:
 
 
 def called(action: dict[str, Any], tools: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """A wire action as name and arguments, maps out of their entries; no parameters are None."""
+    """Return a wire action as name and arguments, maps out of their entries; no parameters are None."""
     properties = tools.get(action["name"], {}).get("properties") or {}
     given = action["arguments"] if not RESERVED_PARAMETERS.isdisjoint(properties) else action
     arguments = {name: unwrapped(value, properties[name]) for name, value in given.items() if name in properties}
@@ -278,7 +278,7 @@ def called(action: dict[str, Any], tools: dict[str, dict[str, Any]]) -> dict[str
 
 
 def unwrapped(value: Any, schema: Any) -> Any:
-    """Maps that a tool's own schema has as entries, as maps again (D49)."""
+    """Return maps out of the entries that a tool's own schema has for them (D49)."""
     if not isinstance(schema, dict):
         return value
     choices = [one for one in schema.get("anyOf", ()) if isinstance(one, dict) and one.get("type") != "null"]
@@ -295,7 +295,7 @@ def unwrapped(value: Any, schema: Any) -> Any:
 
 
 def steps_of(message: Message) -> list[Any] | None:
-    """The steps that an assistant's message holds; None for any other message (D46)."""
+    """Return the steps that an assistant's message holds; None for any other message (D46)."""
     if message.get("role") != "assistant" or not isinstance(message.get("content"), str):
         return None
     try:

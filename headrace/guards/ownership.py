@@ -24,7 +24,7 @@ MIN_SECRET = 16
 
 
 def own_files_only() -> None:
-    """From now on everything that this process, or a child of it, makes is for this user alone."""
+    """Make everything that this process, or a child of it, writes from now on accessible to this user alone."""
     os.umask(PRIVATE_UMASK)
 
 
@@ -45,7 +45,7 @@ def check_not_public(path: Path, name: str) -> None:
 
 
 def read_trusted(path: Path, *, remedy: str) -> bytes:
-    """The content of a regular file that is ours. Raises `UntrustedFile`, ending in `remedy`, and `OSError`."""
+    """Return the content of a regular file that is ours. Raises `UntrustedFile`, ending in `remedy`, and `OSError`."""
     # Not blocking: somebody's FIFO would hold us for ever.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -74,7 +74,8 @@ def write_private(path: Path, content: str) -> None:
 
 
 def kept_secret(file: Path) -> str:
-    """The secret in `file`, which only this user may read; made at the first call, so that what it signs outlives a restart.
+    """Return the secret in `file`, which only this user may read; made at the first call, so that what it signs
+    outlives a restart.
 
     Raises `UntrustedFile` for a file that others may know or may have written, `SettingsError` for one that cannot be made.
     """
@@ -145,7 +146,7 @@ def make_private(folder: Path, known: Collection[str] | None = None) -> int:
 
 
 def tree_of(path: Path) -> Iterator[Path]:
-    """`path` and everything below it, each folder before what is in it; no link is followed."""
+    """Yield `path` and everything below it, each folder before what is in it; no link is followed."""
     yield path
     if path.is_dir() and not path.is_symlink():
         for entry in sorted(path.iterdir()):
@@ -176,7 +177,7 @@ def _check(path: Path, info: os.stat_result, remedy: str) -> None:
 
 
 def described(path: Path, info: os.stat_result) -> str:
-    """`path` with its owner and its mode."""
+    """Return `path` with its owner and its mode."""
     return f"{path} belongs to {owner_name(info.st_uid)}, with the mode {stat.S_IMODE(info.st_mode):04o}"
 
 

@@ -1,4 +1,4 @@
-"""From a caller's words to a `Job`. No I/O: both clients, sync and async, ask through this one place."""
+"""Build a `Job` from a caller's arguments. No I/O: the sync and the async client share it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from headrace.chat.messages import conversation
-from headrace.chat.options import Options, OptionWords, check_beside_schema, parse_options
+from headrace.chat.options import OptionParams, Options, check_beside_schema, parse_options
 from headrace.chat.provider_table import PROVIDERS
 from headrace.chat.tool_schemas import check_strict
 from headrace.chat.tools import ToolDefinitions
@@ -24,7 +24,7 @@ Tools = ToolDefinitions | Sequence[Callable[..., Any] | Mapping[str, Any]]
 TTL_S = 3600.0
 TIMEOUT_S = 24 * 3600.0
 CHAT_TIMEOUT_S = 3600.0
-"""Of a job that somebody waits for at a chat."""
+"""Default timeout of a job that a chat client waits for."""
 MAX_TIMEOUT_S = 7 * 24 * 3600
 MAX_TTL_S = 7 * 24 * 3600
 MAX_WINDOW_S = 30 * 24 * 3600
@@ -32,18 +32,18 @@ MAX_KEY_CHARS = 256
 MAX_REASKS = 5
 
 
-class SchemaWords(OptionWords, total=False):
-    """Keywords of whoever asks with a schema. `mode` is how it is put to the model: strict, json_schema, json_object,
-    tool_call, typed_xml or prompt; by default as the model's profile says. An answer that does not fit is asked for again up
-    to `reasks` times (0 to 5), each with what was wrong, each paid; `lax` takes values of the wrong type that can only mean
-    one thing ("3" for 3)."""
+class SchemaParams(OptionParams, total=False):
+    """Keyword arguments that go with a schema. `mode` is the way in which it is sent to the model: strict, json_schema,
+    json_object, tool_call, typed_xml or prompt; by default that of the model's profile. An invalid answer is asked again up
+    to `reasks` times (0 to 5), each with the violations, each paid; `lax` coerces values of the wrong type that can only
+    mean one thing ("3" to 3)."""
 
     mode: Mode | None
     reasks: int
     lax: bool
 
 
-class JobWords(SchemaWords, total=False):
+class JobWords(SchemaParams, total=False):
     """Keywords of `submit` beside `model`, `messages` and `schema`; those of `Options` go to the provider.
 
     `tools` are what the model may call: Python functions, schemas in the provider's shape, or `ToolDefinitions`, and
@@ -85,7 +85,8 @@ def make_job(
     cache: bool = False,
     **options: Any,
 ) -> tuple[Job, Answers[Any]]:
-    """The job, and how its answer is read. Raises `InputError`; the model's provider is checked by whoever knows them all."""
+    """Return the job, and the way to decode its answer. Raises `InputError`; that the model's provider exists is checked by
+    the caller."""
     if not isinstance(stream, bool):
         raise InputError(f"stream={quoted(stream)}: must be True or False")
     if not isinstance(cache, bool):
@@ -96,7 +97,7 @@ def make_job(
     conversation("x", prefilling=prefilling)
     if prefilling and expected.schema is not None:
         raise InputError("prefilling: a schema's answer cannot begin with it; leave one of the two out")
-    check_schema_words(model, expected, mode, reasks, lax)
+    check_schema_params(model, expected, mode, reasks, lax)
     provider = PROVIDERS.get(str(model).partition("/")[0])
     check_strict(definitions.schemas or (), provider.dialect if provider else "openai")
     if mode == "tool_call" and definitions.schemas:
@@ -125,9 +126,9 @@ def make_job(
     return job, expected
 
 
-def check_schema_words(model: str, expected: Answers[Any], mode: Mode | None, reasks: int, lax: bool) -> None:
-    """Raises `InputError` for words that need a schema without one, and `SchemaError` for a schema that the model's provider
-    cannot be told of: before anything is paid."""
+def check_schema_params(model: str, expected: Answers[Any], mode: Mode | None, reasks: int, lax: bool) -> None:
+    """Raise `InputError` for keyword arguments that need a schema without one, and `SchemaError` for a schema that the
+    model's provider cannot take: before a call is paid."""
     checked_mode(mode)
     if isinstance(reasks, bool) or not isinstance(reasks, int) or not 0 <= reasks <= MAX_REASKS:
         raise InputError(f"reasks={reasks!r}: must be a whole number from 0 to {MAX_REASKS}")
@@ -143,12 +144,12 @@ def check_schema_words(model: str, expected: Answers[Any], mode: Mode | None, re
 
 
 def options_for(model: str, given: dict[str, Any]) -> Options:
-    """The options, checked against what is known of the model's provider. Raises `InputError`."""
+    """Validate the options against the table's row of the model's provider. Raises `InputError`."""
     return parse_options(given, PROVIDERS.get(model.partition("/")[0]))
 
 
 def tool_definitions(tools: Tools | None, choice: str | dict[str, Any] | None = None) -> ToolDefinitions:
-    """The definitions of functions and schemas. Raises `InputError` naming the place of what is neither."""
+    """Return tool definitions of functions and schemas. Raises `InputError` naming the place of anything else."""
     if isinstance(tools, ToolDefinitions):
         return tools if choice is None else msgspec.structs.replace(tools, choice=choice)
     if tools is not None and (isinstance(tools, str | Mapping) or not isinstance(tools, Iterable)):
@@ -160,7 +161,7 @@ def tool_definitions(tools: Tools | None, choice: str | dict[str, Any] | None = 
 
 
 def ttl_ms(ttl_s: float | None) -> int:
-    """Return how long a result stays, in milliseconds (None: an hour). Raises `InputError` outside 1 s … 7 days."""
+    """Return the lifetime of a result in milliseconds (None: an hour). Raises `InputError` outside 1 s … 7 days."""
     if ttl_s is None:
         return int(TTL_S * 1000)
     if isinstance(ttl_s, bool) or not isinstance(ttl_s, int | float) or not 1 <= ttl_s <= MAX_TTL_S:
@@ -169,7 +170,7 @@ def ttl_ms(ttl_s: float | None) -> int:
 
 
 def timeout_ms(timeout_s: float | None, default_s: float = TIMEOUT_S) -> int:
-    """Return how long a job may take, in milliseconds (None: `default_s`). Raises `InputError` outside 1 s … 7 days."""
+    """Return the timeout of a job in milliseconds (None: `default_s`). Raises `InputError` outside 1 s … 7 days."""
     if timeout_s is None:
         return int(default_s * 1000)
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not 1 <= timeout_s <= MAX_TIMEOUT_S:
@@ -180,7 +181,7 @@ def timeout_ms(timeout_s: float | None, default_s: float = TIMEOUT_S) -> int:
 
 
 def encoded(job: Job) -> bytes:
-    """The body of `job` as it is stored. Raises `InputError` for what JSON cannot hold, as half of a surrogate pair."""
+    """Encode `job` as the stored body. Raises `InputError` for what JSON cannot hold, such as a lone surrogate."""
     try:
         return msgspec.json.encode(job)
     except (TypeError, ValueError, RecursionError) as error:
@@ -188,7 +189,7 @@ def encoded(job: Job) -> bytes:
 
 
 def checked_key(key: Any) -> str | None:
-    """An idempotency key. Raises `InputError`."""
+    """Return `key` if it is a valid idempotency key, or None. Raises `InputError`."""
     if key is not None and (not isinstance(key, str) or not 1 <= len(key) <= MAX_KEY_CHARS):
         raise InputError(f"idempotency_key={quoted(key)}: must be a text of 1 to {MAX_KEY_CHARS} characters, or None")
     return key

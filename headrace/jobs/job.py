@@ -1,6 +1,7 @@
 """The request for one completion: `Job`.
 
-A job's body is `Job` as JSON, with `v: 1`. A body of another version is not an error but a rolling deploy: it waits.
+A job's body is `Job` as JSON, with `v: 1`. A body of another version is no error but a rolling deploy: the job is left for
+a newer worker.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ BODY_VERSION = 1
 
 
 def new_id(kind: str) -> str:
-    """A fresh id: `job_` or `batch_` and 26 lowercase base32 letters (128 random bits)."""
+    """Return a fresh id: `job_` or `batch_` and 26 lowercase base32 letters (128 random bits)."""
     return f"{kind}_{base64.b32encode(secrets.token_bytes(16)).decode().rstrip('=').lower()}"
 
 

@@ -1,4 +1,4 @@
-"""A job that did not succeed, tried again: a new job with the same body."""
+"""Retry of a job that did not succeed: a new job with the same body."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from headrace.ledger.submit import submit
 
 
 async def retry_job(ledger: Ledger, hints: Hints, job_id: str, *, tenant: str) -> str:
-    """Submit a failed, dead or cancelled job again and return the new job's id; its record says `retry_of`.
+    """Submit a failed, dead or cancelled job again and return the new job's id; its record has `retry_of`.
 
-    Asked for twice it is one new job, until that one has ended without success too: then it is tried in its turn. Raises
-    `Unknown`, `InputError` for one that runs or has succeeded, and `Expired` when its body is past its lifetime.
+    Idempotent: a second retry returns the same new job, until that one has ended without success; then that one is retried.
+    Raises `Unknown`, `InputError` for a job that runs or has succeeded, and `Expired` when its body is past its lifetime.
     """
     old = await retryable_job(ledger, job_id)
     if old is None:

@@ -1,5 +1,5 @@
-"""Announce: a worker says which providers it can call, for whoever submits. What it says is forgotten soon after it has
-died, and is there again soon after a server was emptied."""
+"""Announce: a worker publishes the providers that it can call, for submitters. An announcement has a short TTL and is
+renewed, so that it disappears with its worker, and reappears after a server was emptied."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ MAX_DIGITS = 16  # of a time in milliseconds
 
 
 class Announcement(msgspec.Struct, frozen=True):
-    """The providers that one worker can call. `configured` are providers that its environment speaks of; `lacking` says, of those
-    that it knows and cannot call, what is missing; `usable` are all others that it knows."""
+    """The providers that one worker can call. `configured` are providers that its environment configures; `lacking` maps
+    those that it knows and cannot call to what is missing; `usable` are all others that it knows."""
 
     configured: list[str] = []
     usable: list[str] = []
@@ -25,7 +25,7 @@ class Announcement(msgspec.Struct, frozen=True):
 
 
 async def announce(ledger: Ledger, process: str, announcement: Announcement | None, *, life_ms: int = LIFE_MS) -> None:
-    """Say it for `life_ms`; None takes back what `process` said."""
+    """Publish the announcement with a TTL of `life_ms`; None deletes that of `process`."""
     body = b"" if announcement is None else msgspec.json.encode(announcement)
     await ledger.run(
         "announce",
@@ -36,7 +36,7 @@ async def announce(ledger: Ledger, process: str, announcement: Announcement | No
 
 
 async def announcements(ledger: Ledger) -> list[Announcement]:
-    """Of every live worker, by the server's clock."""
+    """Return the announcements of all live workers, by the server's clock."""
     async with ledger.client.pipeline(transaction=False) as pipeline:
         pipeline.time()
         pipeline.hgetall(ledger.keys.providers)
@@ -45,7 +45,7 @@ async def announcements(ledger: Ledger) -> list[Announcement]:
 
 
 def live(stored: Mapping[bytes, bytes], now_ms: int) -> list[Announcement]:
-    """Return what is still said at `now_ms`; anything in another form is nobody's."""
+    """Return the announcements that have not expired at `now_ms`; malformed ones are ignored."""
     found = []
     for value in stored.values():
         until, _, body = value.partition(b" ")

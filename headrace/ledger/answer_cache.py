@@ -1,4 +1,4 @@
-"""Answers kept for all workers: a string for each question, by the digest of what is asked for."""
+"""The shared answer cache of all workers: one string per request, keyed by the request's digest."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from collections.abc import AsyncIterator
 from headrace.ledger.script import Ledger
 
 SCAN_COUNT = 1000
-"""Keys that the server looks at for each call while it lists what is kept."""
+"""`COUNT` of each `SCAN` call over the cache."""
 
 
 async def kept_answer(ledger: Ledger, sha: str) -> bytes | None:
-    """The answer that is kept for a question; None when there is none."""
+    """Return the cached answer to a request; None on a miss."""
     return await ledger.client.get(ledger.keys.cache(sha))
 
 
 async def keep_answer(ledger: Ledger, sha: str, answer: bytes, *, ttl_ms: int) -> None:
-    """Keep `answer` for `ttl_ms`, in place of an earlier one."""
+    """Cache `answer` with a TTL of `ttl_ms`, replacing an earlier one."""
     await ledger.client.set(ledger.keys.cache(sha), answer, px=ttl_ms)
 
 
 async def count_answers(ledger: Ledger) -> int:
-    """How many answers are kept. Lists them all: not for every call."""
+    """Return the number of cached answers. It scans them all: not for every call."""
     return len([key async for key in _answers(ledger)])
 
 
 async def drop_answers(ledger: Ledger) -> None:
-    """Drop every answer that is kept."""
+    """Delete every cached answer."""
     async for key in _answers(ledger):
         await ledger.client.unlink(key)
 

@@ -1,5 +1,5 @@
-"""The record of a batch, its template and the parts of its shards, read by whoever works with them. What people are shown of
-batches is in `records`."""
+"""The record of a batch, its template and the parts of its shards, for the processes that work with it. The summaries that
+users see are in `records`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.ledger.script import Ledger
 from headrace.ledger.shard_range import part_file
 
 CODE = "code:"
-"""What the fields begin with that count failures by their code."""
+"""Prefix of the fields that count failures by their code."""
 OUTCOMES = ("succeeded", "failed", "cancelled", "dead")
 FEEDING = ("state", "fed", "done", "shards", "reason", "queue", "index", "quarantined")
 
@@ -23,7 +23,7 @@ FieldName = Literal["state", "shards", "index", "input", "output", "errors"]
 
 
 class BatchCounters(msgspec.Struct, frozen=True):
-    """How many items a batch has, how many ended in which way, and how many failures of one code came in a row (`streak`)."""
+    """The number of a batch's items, of those that ended in each way, and of failures of one code in a row (`streak`)."""
 
     total: int
     succeeded: int
@@ -43,8 +43,8 @@ class BatchCounters(msgspec.Struct, frozen=True):
 
 
 class ShardPart(NamedTuple):
-    """Where the rows of a shard are: in `file` when its part is committed, None before; and the state of its batch, None when
-    that is gone."""
+    """The place of a shard's rows: in `file` when its part is committed, None before; and the state of its batch, None
+    when that is gone."""
 
     file: str | None
     batch_state: str | None
@@ -52,8 +52,8 @@ class ShardPart(NamedTuple):
 
 @dataclass(frozen=True)
 class BatchRecord:
-    """A batch's record, or some of its `fields`. One is decoded when it is asked for: a damaged one is no matter for those who do
-    not need it. Raises `KeyError` for one that is not there and has no default, `ValueError` for one that cannot be read."""
+    """A batch's record, or some of its `fields`. A field is decoded on access: a damaged one affects only its readers.
+    Raises `KeyError` for one that is missing and has no default, `ValueError` for one that cannot be decoded."""
 
     id: str
     fields: Mapping[str, bytes]
@@ -73,12 +73,12 @@ class BatchRecord:
 
     @property
     def reason(self) -> str:
-        """Why it is paused, or was cancelled."""
+        """The reason of its pause, or of its cancellation."""
         return self._text("reason", b"")
 
     @property
     def waiting(self) -> str:
-        """Why its calls do not go out just now."""
+        """The reason why its calls do not go out just now."""
         return self._text("waiting", b"")
 
     @property
@@ -95,7 +95,7 @@ class BatchRecord:
 
     @property
     def structured(self) -> bool:
-        """Return whether its answers fit a schema."""
+        """Return True if its answers fit a schema."""
         return self.fields.get("structured") == b"1"
 
     @property
@@ -118,7 +118,7 @@ class BatchRecord:
 
     @property
     def fed(self) -> int:
-        """How many of its shards have had a record."""
+        """The number of its shards that have had a record."""
         return int(self.fields["fed"])
 
     @property
@@ -128,7 +128,7 @@ class BatchRecord:
 
     @property
     def quarantined(self) -> int:
-        """How many of its shards are in quarantine."""
+        """The number of its shards in quarantine."""
         return self.counter("quarantined")
 
     @property
@@ -138,7 +138,7 @@ class BatchRecord:
 
     @property
     def index(self) -> str:
-        """The file that says where its shards begin."""
+        """The file with the index of its shards."""
         return self._text("index")
 
     @property
@@ -151,12 +151,12 @@ class BatchRecord:
 
     @property
     def is_prefilled(self) -> bool:
-        """Return whether it takes over rows of an earlier batch."""
+        """Return True if it takes over rows of an earlier batch."""
         return bool(self.fields.get("prefill"))
 
     @property
     def refused(self) -> int:
-        """How many rows the caller's type has refused."""
+        """The number of rows that the caller's type has refused."""
         return int(self.fields.get("refused", b"0"))
 
     @property
@@ -174,8 +174,8 @@ class BatchRecord:
 
     @property
     def codes(self) -> dict[str, int]:
-        """How many items did not succeed, by the code of their failure, the most frequent first. What was never run is counted
-        when the batch closes."""
+        """The number of items that did not succeed, by the code of their failure, the most frequent first. What was
+        never run is counted when the batch closes."""
         counts = {name.removeprefix(CODE): int(count) for name, count in self.fields.items() if name.startswith(CODE)}
         stopped = ("batch_cancelled", "batch_expired")
         never_run = self.counter("cancelled") - sum(counts.get(code, 0) for code in stopped)
@@ -185,7 +185,7 @@ class BatchRecord:
         return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
     def counter(self, name: str) -> int:
-        """One of its counters; 0 when nothing was counted."""
+        """Return one of its counters; 0 when nothing was counted."""
         return int(self.fields.get(name) or 0)
 
     def _text(self, name: str, default: bytes | None = None) -> str:
@@ -193,13 +193,14 @@ class BatchRecord:
 
 
 async def batch_record(ledger: Ledger, batch_id: str) -> BatchRecord:
-    """The record of a batch as it stands there; without fields when there is none."""
+    """Return the record of a batch as it stands there; without fields when there is none."""
     raw = await ledger.client.hgetall(ledger.keys.batch(batch_id))
     return BatchRecord(batch_id, {name.decode(): value for name, value in raw.items()})
 
 
 async def known_batch(ledger: Ledger, batch_id: str) -> BatchRecord:
-    """The record of a batch, every field of which is a text. Raises `Unknown`, or `Damaged` for what is no record."""
+    """Return the record of a batch, every field of which is UTF-8. Raises `Unknown`, or `Damaged` for what is no such
+    record."""
     with readable(batch_id):
         record = await batch_record(ledger, batch_id)
     if not record.fields:
@@ -210,8 +211,8 @@ async def known_batch(ledger: Ledger, batch_id: str) -> BatchRecord:
 
 
 async def feeding_record(ledger: Ledger, batch_id: str) -> BatchRecord | None:
-    """Of a batch what feeding its shards takes (`FEEDING`); None when it is gone. Raises `ValueError` for a field that is no
-    text."""
+    """Return the fields of a batch that feeding its shards reads (`FEEDING`); None when it is gone. Raises `ValueError` for
+    a field that is not UTF-8."""
     values = await ledger.client.hmget(ledger.keys.batch(batch_id), FEEDING)
     fields = {name: value for name, value in zip(FEEDING, values, strict=True) if value is not None}
     _check_texts(fields)
@@ -219,25 +220,26 @@ async def feeding_record(ledger: Ledger, batch_id: str) -> BatchRecord | None:
 
 
 async def batch_field(ledger: Ledger, batch_id: str, name: FieldName) -> str | None:
-    """One field of a batch's record; None when it is not there."""
+    """Return one field of a batch's record; None when it is missing."""
     value = await ledger.client.hget(ledger.keys.batch(batch_id), name)
     return None if value is None else value.decode()
 
 
 async def batch_counters(ledger: Ledger, batch_id: str) -> BatchCounters:
-    """The counters of a batch's items; all 0 when it is gone. Raises `ValueError` for what is no number."""
+    """Return the counters of a batch's items; all 0 when it is gone. Raises `ValueError` for what is no number."""
     values = await ledger.client.hmget(ledger.keys.batch(batch_id), ["total", *OUTCOMES, "streak"])
     return BatchCounters(*(int(value or 0) for value in values))
 
 
 async def state_if_refused(ledger: Ledger, batch_id: str) -> str | None:
-    """The state of a batch of whose rows the caller's type refused some; None when it refused none, or the batch is gone."""
+    """Return the state of a batch of whose rows the caller's type refused some; None when it refused none, or the batch
+    is gone."""
     state, refused = await ledger.client.hmget(ledger.keys.batch(batch_id), ["state", "refused"])
     return state.decode() if int(refused or 0) and state is not None else None
 
 
 async def follow_up(ledger: Ledger, batch_id: str) -> str | None:
-    """The batch that asks again for what was refused of this one, when both are there."""
+    """Return the re-ask batch of this one, if both exist."""
     name = await ledger.client.hget(ledger.keys.batch(batch_id), "reasked_as")
     if not name or not await ledger.client.exists(ledger.keys.batch(name.decode())):
         return None
@@ -245,12 +247,12 @@ async def follow_up(ledger: Ledger, batch_id: str) -> str | None:
 
 
 async def template_body(ledger: Ledger, sha: str) -> bytes | None:
-    """The template with this content hash, encoded; None when it is past its retention."""
+    """Return the template with this content hash, encoded; None when it is past its retention."""
     return await ledger.client.get(ledger.keys.template(sha))
 
 
 async def part_of_shard(ledger: Ledger, batch_id: str, number: int) -> ShardPart:
-    """The committed part of a shard, and the state of its batch, in one round trip."""
+    """Return the committed part of a shard, and the state of its batch, in one round trip."""
     batch = ledger.keys.batch(batch_id)
     async with ledger.client.pipeline(transaction=False) as pipeline:
         pipeline.hget(ledger.keys.parts(batch), number)
@@ -261,22 +263,22 @@ async def part_of_shard(ledger: Ledger, batch_id: str, number: int) -> ShardPart
 
 
 async def parts_of_shards(ledger: Ledger, batch_id: str) -> dict[int, str]:
-    """The files of all parts that are committed, by the number of their shard."""
+    """Return the files of all parts that are committed, by the number of their shard."""
     stored = await ledger.client.hgetall(ledger.keys.parts(ledger.keys.batch(batch_id)))
     return {int(number): part_file(batch_id, int(number), part.decode()) for number, part in stored.items()}
 
 
 async def open_batches(ledger: Ledger, first: int, count: int) -> Sequence[bytes]:
-    """The ids of at most `count` open batches, the oldest first, from place `first` on; as they stand in the index."""
+    """Return the ids of at most `count` open batches, the oldest first, from place `first` on: raw entries of the index."""
     return await ledger.client.zrange(ledger.keys.open, first, first + count - 1)
 
 
 async def forget_open_batch(ledger: Ledger, batch_id: str) -> None:
-    """Take a batch that has no record any more out of the index of the open ones."""
+    """Remove a batch without a record from the index of open batches."""
     await ledger.client.zrem(ledger.keys.open, batch_id)
 
 
 def _check_texts(fields: Mapping[str, bytes]) -> None:
-    """Raise `UnicodeDecodeError` for a field that is no text."""
+    """Raise `UnicodeDecodeError` for a field that is not UTF-8."""
     for value in fields.values():
         value.decode()

@@ -1,4 +1,5 @@
-"""Beat: one call keeps every record of a process, and brings back which of them are cancelled, paused or lost."""
+"""Beat: the heartbeat of a process renews the leases of all its records, and returns which of them are cancelled, paused or
+lost."""
 
 from __future__ import annotations
 
@@ -19,11 +20,11 @@ async def beat(
     flights: Mapping[str, int | None] | None = None,
     lease_ms: int = LEASE_MS,
 ) -> dict[str, StopReason]:
-    """Renew the leases of `held` (record id → epoch). Returns why an attempt has to stop, by the id of its record; the others
-    are kept.
+    """Renew the leases of `held` (record id → epoch). Returns the reasons why attempts have to stop, by the id of their
+    record; the others are renewed.
 
-    `process` says by its name that this process is alive. `flights` are the calls that each record has in flight (one
-    where nothing is said, as many as it may have where None is): should the process die, that many share the blame.
+    `process` is the name under which this process counts as alive. `flights` are the calls that each record has in flight
+    (default one; None: as many as it may have): should the process crash, evidence is shared among that many.
     """
     if not held and not process:
         return {}

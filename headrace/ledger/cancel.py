@@ -7,7 +7,7 @@ from headrace.ledger.script import Ledger
 
 
 async def cancel(ledger: Ledger, subject_id: str, *, reason: str = "cancelled by its owner") -> str:
-    """Cancel a job or a batch and return the state it is in now. Doing it twice is no error.
+    """Cancel a job or a batch and return its new state. Idempotent.
 
     Raises `Unknown`, or `Finished` (with the state) when it ended before.
     """

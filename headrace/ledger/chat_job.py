@@ -1,4 +1,4 @@
-"""The job that answers in a chat, so that a page that comes back finds it."""
+"""The current job of a chat, so that a reloaded page can rejoin it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ CHAT_MS = 24 * 3600 * 1000
 
 
 async def name_chat_job(ledger: Ledger, tenant: str, chat_id: str, job_id: str) -> None:
-    """Remember for `CHAT_MS` that `job_id` answers in the chat, in place of an earlier one."""
+    """Store `job_id` as the chat's current job for `CHAT_MS`, replacing an earlier one."""
     await ledger.client.set(ledger.keys.chat(tenant, chat_id), job_id, px=CHAT_MS)
 
 
 async def chat_job(ledger: Ledger, tenant: str, chat_id: str) -> str | None:
-    """The job that answers in the chat; None when none has for `CHAT_MS`."""
+    """Return the current job of the chat; None when there was none for `CHAT_MS`."""
     stored = await ledger.client.get(ledger.keys.chat(tenant, chat_id))
     return None if stored is None else stored.decode()

@@ -1,4 +1,4 @@
-"""Checkpoint: rows of a running shard become durable, and the batch's counters move by those that are new."""
+"""Checkpoint: make rows of a running shard durable, and add the new ones to the batch's counters."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class CheckpointRow(msgspec.Struct, frozen=True):
 
 
 class Failing(msgspec.Struct, frozen=True):
-    """Failures that are no item's (a key, a model, an address): their `code`, how many this attempt at the shard has had in
-    all, and the `reason` of the pause if the batch has had too many."""
+    """Failures that are not an item's own (a key, a model, an address): their `code`, the number of them in this attempt at
+    the shard, and the `reason` to pause the batch with when it has had too many."""
 
     code: str
     count: int
@@ -51,13 +51,13 @@ async def checkpoint(
     failing: Failing | None = None,
     lease_ms: int = LEASE_MS,
 ) -> str:
-    """Set `rows` where none is yet, renew the lease, and return the state of the batch.
+    """Set `rows` where none is yet, renew the lease, and return the state of the batch. Idempotent.
 
-    `failing` counts failures that get no row. After `MAX_STREAK` of one code in the whole batch, without a success
-    between, the batch is paused.
+    `failing` counts failures that get no row: a circuit breaker pauses the batch after `MAX_STREAK` of one code in the
+    whole batch without a success between.
 
-    `item` names the item about to run alone in quarantine. Raises `Spill` when the ledger holds too many bytes: nothing
-    is set then, and the lines belong into a segment file. Raises `Fenced`, `Closed` (the batch is sealed) or `Unknown`.
+    `item` names the item about to run alone in quarantine. Raises `Spill` when the ledger holds too many bytes: nothing is
+    set then, and the lines belong into a segment file. Raises `Fenced`, `Closed` (the batch is sealed) or `Unknown`.
     """
     keys = ledger.keys
     batch = keys.batch(batch_of(shard_id))
@@ -95,7 +95,7 @@ async def checkpoint(
 
 
 async def is_settled(ledger: Ledger, shard_id: str) -> bool:
-    """Return whether failures that got no row are known to be their items' own: others of the batch succeeded since, or none is
+    """Return True if failures that got no row are known to be their items' own: others of the batch succeeded since, or none is
     left that could."""
     counters = await batch_counters(ledger, batch_of(shard_id))
     return counters.streak == 0 or counters.pending <= counters.streak

@@ -10,14 +10,15 @@ from headrace.ledger.script import Ledger, fields
 from headrace.ledger.shard_range import ShardRange
 
 LEASE_MS = 16_000
-"""How long a silent process keeps its records. One second over the promise, because a cut may fall just before a beat."""
+"""Milliseconds that a lease lasts without a heartbeat. One second over the promise, because a cut may fall just before a
+beat."""
 
 
 class Claimed(msgspec.Struct, frozen=True):
-    """An attempt: `epoch` fences every later write of it, `record` holds the record's fields as they were stored.
+    """An attempt: `epoch` is the fencing token of all its writes, `record` holds the record's fields as they were stored.
 
-    A field is decoded when it is asked for: a damaged one must fail this record alone. Raises `KeyError` for one that is not
-    there and has no default, `ValueError` for one that cannot be read.
+    A field is decoded on access: a damaged one must fail this record alone. Raises `KeyError` for one that is missing and
+    has no default, `ValueError` for one that cannot be decoded.
     """
 
     record_id: str
@@ -35,25 +36,25 @@ class Claimed(msgspec.Struct, frozen=True):
 
     @property
     def body(self) -> bytes:
-        """What is asked for, encoded; of a job."""
+        """The encoded request; of a job."""
         return self.record["body"]
 
     @property
     def is_cancelled(self) -> bool:
-        """Return whether it was cancelled while its last attempt was on its way out."""
+        """Return True if it was cancelled while its last attempt was ending."""
         return "cancel" in self.record
 
     @property
     def left_ms(self) -> int | None:
-        """Time to its deadline when it was claimed, by the server's clock; None without a deadline. It takes a claim with the
-        lease `LEASE_MS`."""
+        """Milliseconds to its deadline when it was claimed, by the server's clock; None without a deadline. Only of a claim
+        with the lease `LEASE_MS`."""
         if "expires" not in self.record:
             return None
         return self.integer("expires") - self.integer("lease") + LEASE_MS
 
     @property
     def shard_range(self) -> ShardRange:
-        """Where its items lie; of a shard."""
+        """The place of its items; of a shard."""
         return ShardRange(self.integer("line"), self.integer("count"), self.integer("offset"), self.integer("length"))
 
     @property
@@ -62,7 +63,7 @@ class Claimed(msgspec.Struct, frozen=True):
 
     @property
     def deaths_alone(self) -> int:
-        """How often its process died while it ran alone in quarantine."""
+        """The number of times that its process died while it ran alone in quarantine."""
         return self.integer("alone")
 
     @property
@@ -73,12 +74,12 @@ class Claimed(msgspec.Struct, frozen=True):
 
     @property
     def suspects(self) -> int | None:
-        """How many items of a shard, the first without a row, were in flight at the crash; None when nobody knows."""
+        """The number of items of a shard, the first without a row, that were in flight at the crash; None when nobody knows."""
         return self.integer("suspects") or None
 
     @property
     def company(self) -> int:
-        """How many of its suspects may run together."""
+        """The number of its suspects that may run together."""
         return self.integer("company") or 1
 
     @property
@@ -93,11 +94,11 @@ class Claimed(msgspec.Struct, frozen=True):
 async def claim(
     ledger: Ledger, record_id: str, *, token: str, owner: str, queue: str, lease_ms: int = LEASE_MS
 ) -> Claimed:
-    """Begin an attempt at a job, a shard or a join that is queued on `queue`.
+    """Begin an attempt at a job, a shard or a join that is queued on `queue`. Returns its lease and epoch (the fencing
+    token).
 
-    Sending the same `token` again returns the same attempt. Raises `Busy` while another attempt's lease runs (or the
-    record waits elsewhere), `Finished`, `Cancelled`, `Dead` or `Unknown` when there is nothing to do, `Paused` when its
-    batch is.
+    Idempotent: the same `token` returns the same attempt. Raises `Busy` while another attempt's lease runs (or the record
+    waits elsewhere), `Finished`, `Cancelled`, `Dead` or `Unknown` when there is nothing to do, `Paused` when its batch is.
     """
     keys = ledger.keys
     batch_id = batch_of(record_id)

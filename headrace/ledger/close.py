@@ -1,4 +1,4 @@
-"""Close: names the output and the errors of a batch, ends it, and clears away what its shards left."""
+"""Close: set the output and error files of a batch, end it, and delete what its shards left."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ async def close(
     """End the batch with its two files; `unfinished` items became error lines, `left` are ids of shards without a part.
     `taken_over` counts the rows of an earlier batch that no shard had set yet, by the batch's counters.
 
-    True for the first such call. Raises `Finished` (naming the winner's output) when another join closed it, `Fenced`.
+    Returns True for the first such call. Raises `Finished` (naming the winner's output) when another join closed it,
+    `Fenced`.
     """
     keys = ledger.keys
     batch = keys.batch(batch_id)

@@ -1,4 +1,4 @@
-"""Compact: a snapshot takes the place of all earlier events of an attempt, so that a long log stays short."""
+"""Compact: a snapshot replaces all earlier events of an attempt, so that a long log stays short."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from headrace.ledger.script import Ledger
 
 
 async def compact(ledger: Ledger, job_id: str, epoch: int, seq: int, event: bytes) -> int:
-    """Write `event` (a `snapshot` of everything before number `seq`) as that number and drop what it covers. Returns the
-    last number of the log.
+    """Write `event` (a `snapshot` of everything before number `seq`) as that number and trim what it replaces. Returns the
+    last number of the log. Idempotent.
 
-    It may also jump over numbers that the server has lost. Sending it twice is safe. Raises `Fenced`, `Closed`, or
-    `Unknown` (use `restore`).
+    It may also skip numbers that the server has lost. Raises `Fenced`, `Closed`, or `Unknown` (use `restore`).
     """
     keys = ledger.keys
     (last,) = await ledger.run(

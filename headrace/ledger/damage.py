@@ -1,4 +1,4 @@
-"""Damage: a record that cannot be read becomes one exception, wherever it is met."""
+"""Damage: every error of reading a corrupt record becomes one exception."""
 
 from __future__ import annotations
 
@@ -12,19 +12,28 @@ from headrace.errors import Damaged, HeadraceError
 from headrace.ledger.script import is_damage
 
 DAMAGED = "damaged"
-"""The state that is shown of a record that cannot be read; not one of the ledger's."""
-UNUSABLE = (ResponseError, ValueError, KeyError, TypeError, ArithmeticError, LookupError, RecursionError, struct.error)
-"""What reading raises where a field is none, is no number, or leads nowhere."""
+"""The state that is shown of a record that cannot be read; none of the ledger's states."""
+READ_ERRORS = (
+    ResponseError,
+    ValueError,
+    KeyError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    RecursionError,
+    struct.error,
+)
+"""Exceptions of a read whose field is none, is no number, or leads nowhere."""
 
 
 @contextmanager
 def readable(record_id: str) -> Iterator[None]:
-    """Make `Damaged` of what a record raises that cannot be read."""
+    """Convert the errors of reading a corrupt record to `Damaged`."""
     try:
         yield
     except HeadraceError:
         raise
-    except UNUSABLE as error:
+    except READ_ERRORS as error:
         if isinstance(error, ResponseError) and not is_damage(error):
             raise
         raise Damaged(record_id, "its record in Redis cannot be read") from error

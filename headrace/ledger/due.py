@@ -1,4 +1,4 @@
-"""Due: what is queued and whose hint may be lost, and what is parked and whose time has come."""
+"""Due: queued records whose hint may be lost, and parked ones whose time has come."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from headrace.ledger.script import Ledger
 from headrace.ledger.set_aside import set_aside
 
 EXPIRED = "expired"
-"""In place of a queue: the job is past its deadline, and is to be ended (`expire`)."""
+"""In place of a queue: the job is past its deadline and has to be ended (`expire`)."""
 FIRST_WAIT_MS = 3_000
 MAX_WAIT_MS = 300_000
 
@@ -22,10 +22,10 @@ async def due(
     longest_wait_ms: int = MAX_WAIT_MS,
     on_damage: Callable[[str, str], None] = lambda name, why: None,
 ) -> list[tuple[str, str]]:
-    """At most `limit` hints to publish again: `(queue, record id)`. Each waits twice as long for its next one. `EXPIRED` in
-    place of the queue is no hint.
+    """Return at most `limit` hints to publish again: `(queue, record id)`. The wait before a record's next hint doubles
+    each time (exponential backoff). `EXPIRED` in place of the queue is no hint.
 
-    What is damaged among them is set aside, and told to `on_damage`: its name, and why.
+    Damaged records among them are set aside, and `on_damage` is called with the name and the reason.
     """
     flat = await ledger.run(
         "due",
@@ -46,6 +46,6 @@ async def due(
 
 
 def hints(flat: list[bytes]) -> list[tuple[str, str]]:
-    """`(queue, record id)` of a reply that lists them; pairs without a queue, or with an id that is none, are left out."""
+    """Return the `(queue, record id)` pairs in a reply; pairs without a queue, or with a malformed id, are skipped."""
     pairs = zip(flat[::2], flat[1::2], strict=True)
     return [(queue.decode(), name.decode()) for queue, name in pairs if queue and queue.isascii() and name.isascii()]

@@ -1,4 +1,4 @@
-"""The event log of a job or a batch, read: where it ends, and its entries. Which events there are is not known here.
+"""Reads of the event log of a job or a batch: its tail, and its entries as bytes.
 
 A log belongs to a record, which is named by its key here (`keys.job(id)`, `keys.batch(id)`).
 """
@@ -15,7 +15,7 @@ TAIL_FIELDS = ("state", "epoch", "seq")
 
 
 class LogTail(msgspec.Struct, frozen=True):
-    """Where a log ends: the `state` of its record, and its last event, number `seq` of the attempt `epoch`."""
+    """The tail of a log: the `state` of its record, and its last event, number `seq` of the attempt `epoch`."""
 
     state: str
     epoch: int
@@ -23,12 +23,12 @@ class LogTail(msgspec.Struct, frozen=True):
 
 
 async def log_tail(ledger: Ledger, record: str) -> LogTail | None:
-    """Where the log of a record ends; None when there is no such record. Raises `ValueError` for what is no number."""
+    """Return the tail of a record's log; None when there is no such record. Raises `ValueError` for a malformed number."""
     return _tail(await ledger.client.hmget(record, TAIL_FIELDS))
 
 
 async def log_tails(ledger: Ledger, records: Sequence[str]) -> list[LogTail | Exception | None]:
-    """As `log_tail`, of many records in one round trip; what it would raise for one of them stands in its place."""
+    """Return the tails of many logs in one round trip; in place of one, the error that `log_tail` would raise for it."""
     async with ledger.client.pipeline(transaction=False) as pipeline:
         for record in records:
             pipeline.hmget(record, TAIL_FIELDS)
@@ -37,8 +37,8 @@ async def log_tails(ledger: Ledger, records: Sequence[str]) -> list[LogTail | Ex
 
 
 async def log_entries(ledger: Ledger, record: str, first: str, last: str, count: int) -> list[tuple[str, bytes]]:
-    """At most `count` entries from id `first` to id `last`: the id and the data of each. Raises `KeyError` or `ValueError` for an
-    entry that is no event."""
+    """Return at most `count` entries from id `first` to id `last`: `(id, data)` of each. Raises `KeyError` or `ValueError`
+    for an entry that is no event."""
     entries = await ledger.client.xrange(ledger.keys.log(record), min=first, max=last, count=count)
     return [(number.decode(), fields[b"d"]) for number, fields in entries]
 

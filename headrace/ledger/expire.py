@@ -15,7 +15,7 @@ EVENT = b'{"t":"end","status":"failed","error":%s}' % msgspec.json.encode(
 
 
 async def expire(ledger: Ledger, job_id: str) -> bool:
-    """End the job as failed, `expired`. True for the first such call.
+    """End the job as failed, code `expired`. Returns True for the first such call.
 
     Raises `Busy` while it runs or has time left, `Finished` when it ended otherwise, `Unknown`.
     """

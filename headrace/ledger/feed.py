@@ -1,4 +1,4 @@
-"""Feed: the next shards of a batch get records. The cursor makes it repeatable, and safe from a second leader."""
+"""Feed: create records of a batch's next shards. The cursor makes it idempotent, and safe from a second leader."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from headrace.ledger.submit import GRACE_MS
 
 
 async def feed(ledger: Ledger, batch_id: str, cursor: int, shards: Sequence[ShardRange], *, queue: str) -> int:
-    """Make records of the shards numbered from `cursor` on and return the new cursor.
+    """Create records of the shards numbered from `cursor` on and return the new cursor.
 
     Raises `Gap` (its `detail` is the real cursor), `Paused` or `Closed`.
     """

@@ -1,4 +1,4 @@
-"""Finish: the one terminal transition of a job: its last event, its result and its counters in one fenced call."""
+"""Finish: the only terminal transition of a job: last event, result and counters in one fenced call."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ async def finish(
     tenant: str = "default",
     counters: Mapping[str, int] | None = None,
 ) -> bool:
-    """End the job in `state`, with `event` (the `end`) as number `seq` of its log. True for the first such call.
+    """End the job in `state`, with `event` (the `end`) as number `seq` of its log. Returns True for the first such call.
 
-    Accepted after the lease has run out too, as long as nobody else began: a paid answer comes home. Raises `Fenced`,
-    `Closed` when it ended otherwise, `Gap` when events before `seq` are missing.
+    It is accepted after the lease has expired too, unless a newer attempt began: a paid answer is not lost. Raises
+    `Fenced`, `Closed` when it ended otherwise, `Gap` when events before `seq` are missing.
     """
     if state not in TERMINAL:
         raise ValueError(f"{state} is not a terminal state")

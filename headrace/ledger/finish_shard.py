@@ -1,4 +1,4 @@
-"""Finish a shard: name its committed part, once every item has a row; the record and the rows then go."""
+"""Finish a shard: set its committed part, once every item has a row, and delete the record and the rows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from headrace.ledger.script import Ledger
 
 
 async def finish_shard(ledger: Ledger, shard_id: str, epoch: int, part: str) -> bool:
-    """Make `part` (see `shard_range.part_file`) the shard's. True for the first such call.
+    """Set `part` (see `shard_range.part_file`) as the shard's. Returns True for the first such call.
 
     Raises `Finished` (its `detail` names the winner) when another part won, `Gap` when items have no row, `Fenced`,
     `Closed` when the batch is sealed.

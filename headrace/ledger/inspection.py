@@ -1,4 +1,4 @@
-"""What `headrace doctor` reads of the ledger, over a (sync) redis client that tries once. It changes nothing."""
+"""The reads of `headrace doctor`, over a (sync) redis client without retries. Read-only."""
 
 from __future__ import annotations
 
@@ -13,30 +13,33 @@ from headrace.ledger.store_name import FIELD, StoreName, parse_store
 
 
 class Rejections(msgspec.Struct, frozen=True):
-    """What was set aside, counted in words (`2 messages, 1 record`; empty for nothing), and how many of these are `kept`."""
+    """The things that were set aside, counted in words (`2 messages, 1 record`; empty for none), and how many of them are
+    `kept`."""
 
     text: str
     kept: int
 
 
 class Inspection:
-    """The ledger under one namespace, looked at from outside. Every method raises what the client raises."""
+    """Reads of the ledger under one namespace. Every method raises what the client raises."""
 
     def __init__(self, client: Any, namespace: str):
         self._client = client
         self.keys = Keys(namespace)
 
     def store(self) -> StoreName | None:
-        """The file store that the ledger names; None when it names none. Raises `msgspec.MsgspecError` for what is no name."""
+        """Return the file store that the ledger names; None when it names none. Raises `msgspec.MsgspecError` for what
+        is no name."""
         raw = self._client.hget(self.keys.store, FIELD)
         return None if raw is None else parse_store(raw)
 
     def announcements(self) -> list[Announcement]:
-        """What every live worker says that it can call, by the server's clock."""
+        """Return the announcements of all live workers, by the server's clock."""
         stored = self._client.hgetall(self.keys.providers)
         return live(stored, self._client.time()[0] * 1000)
 
     def rejections(self) -> Rejections:
-        """What was set aside. What is kept is asked for only when there is something."""
+        """Return the number of things that were set aside, and of those that are kept; the latter is read only when there
+        are any."""
         text = counted(self._client.hgetall(self.keys.rejections))
         return Rejections(text, self._client.llen(self.keys.rejected) if text else 0)

@@ -1,8 +1,8 @@
-"""The record of a job, read by whoever works with it: one function for each question, decoded here. What people are shown of
-jobs is in `records`.
+"""The record of a job, for the processes that work with it: one function per question, decoded here. The summaries that
+users see are in `records`.
 
-Where nothing else is said, a function raises `ValueError` for a field that is no number or no text, and what Redis answers
-for a key that is no hash.
+Where nothing else is said, a function raises `ValueError` for a field that is no number or not UTF-8, and Redis's error for
+a key that is no hash.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from headrace.ledger.submit import TIMEOUT_MS, TTL_MS
 
 
 class JobStatus(msgspec.Struct, frozen=True):
-    """Where a job is: its state, how often a worker began it, and when it came and ended (ms of the server's clock)."""
+    """The state of a job, the number of its attempts, and when it came and ended (ms of the server's clock)."""
 
     state: JobState
     attempts: int
@@ -25,7 +25,8 @@ class JobStatus(msgspec.Struct, frozen=True):
 
 
 class RetryableJob(msgspec.Struct, frozen=True):
-    """What a new job takes over of one that ended: its queue, its lifetimes, and its body, None when that is past its own."""
+    """The parts of an ended job that a new job takes over: its queue, its lifetimes, and its body, None when that is
+    past its own."""
 
     state: str
     home: str
@@ -35,13 +36,13 @@ class RetryableJob(msgspec.Struct, frozen=True):
 
 
 async def job_state(ledger: Ledger, job_id: str) -> str | None:
-    """The state of a job; None when there is no record of it."""
+    """Return the state of a job; None when there is no record of it."""
     state = await ledger.client.hget(ledger.keys.job(job_id), "state")
     return None if state is None else state.decode()
 
 
 async def job_status(ledger: Ledger, job_id: str) -> JobStatus | None:
-    """The state, the times and the attempts of a job; None when there is no record of it."""
+    """Return the state, the times and the attempts of a job; None when there is no record of it."""
     state, attempts, created, ended = await ledger.client.hmget(
         ledger.keys.job(job_id), ["state", "n", "created", "ended"]
     )
@@ -51,25 +52,25 @@ async def job_status(ledger: Ledger, job_id: str) -> JobStatus | None:
 
 
 async def job_body(ledger: Ledger, job_id: str) -> bytes | None:
-    """What was asked for, encoded; None once the job has ended."""
+    """Return the encoded request of a job; None once it has ended."""
     return await ledger.client.hget(ledger.keys.job(job_id), "body")
 
 
 async def job_result(ledger: Ledger, job_id: str) -> bytes | None:
-    """How an ended job ended, encoded; None before its end, and when it is past its lifetime."""
+    """Return the encoded outcome of a job; None before its end, and when it is past its lifetime."""
     return await ledger.client.get(ledger.keys.result(ledger.keys.job(job_id)))
 
 
 async def stands_since(ledger: Ledger, job_id: str) -> tuple[JobState, int] | None:
-    """The state of a job that waits for a worker or is with one, and since when that is so: a queued one since it came, a
-    running one since its lease ended (ms; in the future while it beats). None in any other state."""
+    """Return `(state, since)` of a job that is queued or running: since when it waits, or since its lease ended (ms; in the
+    future while its worker beats). None in any other state."""
     state, created, lease = await ledger.client.hmget(ledger.keys.job(job_id), ["state", "created", "lease"])
     since = {b"queued": created, b"running": lease}.get(state)
     return None if since is None else (JobState(state.decode()), int(since))
 
 
 async def retryable_job(ledger: Ledger, job_id: str) -> RetryableJob | None:
-    """What a retry of the job takes over; None when there is no record of it. One round trip."""
+    """Return the parts of a job that a retry takes over; None when there is no record of it. One round trip."""
     record = ledger.keys.job(job_id)
     async with ledger.client.pipeline(transaction=False) as pipeline:
         pipeline.hmget(record, ["state", "home", "ttl", "created", "expires"])

@@ -1,4 +1,4 @@
-"""Every key of the ledger, declared once. All carry the one tag `{namespace}`: every script stays in one slot."""
+"""Every key of the ledger, declared once. All have the hash tag `{namespace}`: every script runs in one cluster slot."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class KeyKind(NamedTuple):
-    """One kind of key: its pattern under the tag, its Redis type, how long it lives, and which moves write it."""
+    """One kind of key: its pattern under the tag, its Redis type, its lifetime, and the moves that write it."""
 
     pattern: str
     type: str
@@ -51,7 +51,7 @@ KINDS = (
 
 
 def permanent(key: str) -> bool:
-    """Return whether `key` (with its tag) may stay without a lifetime. An undeclared key may not."""
+    """Return True if `key` (with its tag) may exist without a TTL. An undeclared key may not."""
     name = key.partition("}:")[2]
     return any(
         "permanent" in kind.lifetime and re.fullmatch(re.sub(r"<\w+>", r"[^:]+", kind.pattern), name) for kind in KINDS
@@ -111,24 +111,24 @@ class Keys:
         return f"{self.prefix}:spend:{tenant}"
 
     def record(self, record_id: str) -> str:
-        """The hash of a job, a shard or a join, by the form of its id."""
+        """Return the key of the record of a job, a shard or a join, by the form of its id."""
         return self.job(record_id) if record_id.startswith("job_") else self.shard(record_id)
 
     # What lies beside a record, by the key of that record.
 
     @staticmethod
     def log(record: str) -> str:
-        """The event log of a job or a batch."""
+        """Return the key of the event log of a job or a batch."""
         return f"{record}:log"
 
     @staticmethod
     def channel(record: str) -> str:
-        """The channel on which the events of a job or a batch are published."""
+        """Return the channel on which the events of a job or a batch are published."""
         return f"{record}:ch"
 
     @staticmethod
     def body(job: str) -> str:
-        """The body of a job that has ended without success; before its end it is a field of the record."""
+        """Return the key of the body of a job that ended without success; before its end it is a field of the record."""
         return f"{job}:body"
 
     @staticmethod
@@ -137,37 +137,37 @@ class Keys:
 
     @staticmethod
     def parts(batch: str) -> str:
-        """Which part each finished shard of a batch has."""
+        """Return the key of the parts of a batch, by the number of their shard."""
         return f"{batch}:parts"
 
     @staticmethod
     def refused(batch: str) -> str:
-        """The lines of a batch that the caller's type refused, a bit each."""
+        """Return the key of the bitmap of a batch's lines that the caller's type refused."""
         return f"{batch}:refused"
 
     @staticmethod
     def reasons(batch: str) -> str:
-        """Why lines of a batch were refused."""
+        """Return the key of the reasons why lines of a batch were refused."""
         return f"{batch}:reasons"
 
     @staticmethod
     def rows(shard: str) -> str:
-        """The rows of a shard that has no part yet."""
+        """Return the key of the rows of a shard that has no part yet."""
         return f"{shard}:res"
 
 
 def shard_id(batch_id: str, number: int) -> str:
-    """The id of a batch's shard, `batch_….s17`."""
+    """Return the id of a batch's shard, `batch_….s17`."""
     return f"{batch_id}.s{number}"
 
 
 def batch_of(record_id: str) -> str:
-    """The batch of a shard or a join; `-` for a job, which has none."""
+    """Return the batch of a shard or a join; `-` for a job, which has none."""
     batch_id, dot, _ = record_id.partition(".")
     return batch_id if dot else "-"
 
 
 def shard_number(record_id: str) -> str:
-    """`17` of `batch_….s17`; empty for a job and for a join."""
+    """Return `17` for `batch_….s17`; empty for a job and for a join."""
     tail = record_id.partition(".")[2]
     return tail[1:] if tail.startswith("s") and tail[1:].isdigit() else ""

@@ -1,4 +1,4 @@
-"""Lead: the lease of the one process that tends the ledger."""
+"""Lead: the lease of the leader, the one process that runs maintenance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LEADER_MS = 5_000
 
 
 async def lead(ledger: Ledger, process: str, *, lease_ms: int = LEADER_MS) -> bool:
-    """Take or keep the lead for `lease_ms`; False while another process has it."""
+    """Take or renew the leader's lease for `lease_ms`; return False while another process has it."""
     try:
         await ledger.run("lead", process, {"leader": ledger.keys.leader}, {"process": process, "lease_ms": lease_ms})
     except errors.Busy:

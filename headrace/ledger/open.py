@@ -1,4 +1,4 @@
-"""Open: a batch comes into being. Its input is committed and indexed already; its shards are fed bit by bit."""
+"""Open: create a batch. Its input is committed and indexed already; its shards are fed in steps."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ async def open_batch(
     record: Mapping[str, Argument],
     follows: str | None = None,
 ) -> None:
-    """Write the batch with its template. `record` holds `total`, `shards` and what the worker needs to find its input.
+    """Write the batch with its template. `record` holds `total`, `shards` and what workers need to read its input.
 
-    One that `follows` another, to ask again what was refused of it, is named in that one's record. Raises `Finished`, whose
-    `detail` is its follow-up, when it has one.
+    A re-ask batch (`follows`) is named in the record of the batch that it follows. Raises `Finished`, whose `detail` is the
+    existing follow-up, when that one has one.
     """
     keys = ledger.keys
     await ledger.run(

@@ -1,4 +1,4 @@
-"""Park: give the slot up until a time, without it being a crash: a long `Retry-After`, no room on the disk."""
+"""Park: release the slot until a later time, without counting a crash: a long `Retry-After`, no space on the disk."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from headrace.ledger.script import Ledger
 
 
 async def park(ledger: Ledger, record_id: str, epoch: int, *, delay_ms: int, calls: str, reason: str) -> None:
-    """Let `record_id` rest for `delay_ms`. `calls` keeps the calls already made, so the budget outlives the wait. A shard's
-    `reason` is its batch's `waiting` until an item succeeds."""
+    """Park `record_id` for `delay_ms`. `calls` stores the calls already made, so that the retry budget outlives the wait. A
+    shard's `reason` is its batch's `waiting` until an item succeeds."""
     keys = ledger.keys
     batch = keys.batch(batch_of(record_id))
     await ledger.run(

@@ -1,4 +1,4 @@
-"""Pause: a batch keeps what it has and claims no more, with the reason."""
+"""Pause: a batch keeps its rows and no shard of it is claimed, for the stored reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prefill: rows that an earlier batch paid for are set, before a shard of its retry runs the rest."""
+"""Prefill: set the rows that an earlier batch paid for, before a shard of its retry runs the rest."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ async def prefill(
     rows: Iterable[tuple[int, bytes]],
     codes: Mapping[int, str] | None = None,
 ) -> int:
-    """Set `rows` (index in the shard, row) where none is yet; returns how many were new. Nothing is counted as paid; of those
-    that failed, `codes` says by index with which code, which is counted.
+    """Set `rows` (index in the shard, row) where none is yet; return the number of new ones. They add nothing to the usage;
+    `codes` has the failure codes of failed rows by index, which are counted.
 
     Raises `Fenced`, `Closed` (the batch is sealed) or `Unknown`.
     """

@@ -1,4 +1,4 @@
-"""What jobs, shards and joins have in common while they wait in a queue."""
+"""Fields that jobs, shards and joins have in common while they wait in a queue."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from headrace.ledger.script import Ledger
 
 
 class HintCounts(msgspec.Struct, frozen=True):
-    """How many `attempts` at a record have begun, and how many `hints` there have been for the one that waits."""
+    """The number of `attempts` at a record that have begun, and of `hints` for the one that waits."""
 
     attempts: int
     hints: int
 
 
 async def hint_counts(ledger: Ledger, record_ids: Sequence[str]) -> list[HintCounts | None]:
-    """Of each record how often it was begun and hinted at, in one round trip; None for one that is gone, or damaged."""
+    """Return the number of attempts and hints of each record, in one round trip; None for one that is gone, or damaged."""
     async with ledger.client.pipeline(transaction=False) as pipeline:
         for record_id in record_ids:
             pipeline.hmget(ledger.keys.record(record_id), ["n", "hints"])
@@ -34,6 +34,6 @@ def _hint_counts(reply: list[bytes | None] | Exception) -> HintCounts | None:
 
 
 async def company(ledger: Ledger, record_id: str) -> int:
-    """How many suspects may share a process with this one in quarantine; 1 where the record does not say."""
+    """Return the number of suspects that may share a process with this one in quarantine; 1 where the record does not say."""
     stored = await ledger.client.hget(ledger.keys.record(record_id), "company")
     return int(stored) if stored and stored.isdigit() else 1

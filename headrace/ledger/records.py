@@ -1,4 +1,4 @@
-"""Records of jobs and batches, read at a glance: for lists, for progress, for whoever comes back with an id."""
+"""Summaries of jobs and batches: for lists, for progress, and for lookups by id."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ NUMBERS = ("total", "succeeded", "failed", "cancelled", "dead", "input_tokens", 
 JOB_FIELDS = ["state", "code", "created", "ended", "n", "retry_of"]
 PAGE = 1000
 READING_COUNTERS = ("repaired", "coerced", "reasks", "retried", "usage_unknown", "refused")
-ADDED = ("input_tokens", "output_tokens", "repaired", "coerced", "reasks", "retried", "usage_unknown")
-"""What a batch and the one that asks again for it have had together."""
+SUMMED_COUNTERS = ("input_tokens", "output_tokens", "repaired", "coerced", "reasks", "retried", "usage_unknown")
+"""Counters of which a batch and the one that asks again for it have the sum."""
 MAX_FOLLOW_UPS = 8
 
 
 class JobSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A job as the ledger has it now. `code` says how it failed; `attempts` counts how often a worker began it."""
+    """A snapshot of a job. `code` is the code of its failure, `attempts` the number of attempts that began."""
 
     id: str
     state: str
@@ -34,13 +34,17 @@ class JobSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch as the ledger has it now. `reason` says why it is paused or was cancelled, `waiting` why its calls do not go
-    out just now (a provider's limit). Of the answers, `repaired` were
-    JSON only after mending, `coerced` fitted only by lax reading, and `reasks` calls asked for a better one. `retried` calls
-    were made because one before had failed, `codes` counts what did not succeed by its code, and of `usage_unknown` answers
-    the provider's count of tokens did not come or could not be read: the tokens are too low by those. `refused` of the failed
-    fitted the schema, and not the caller's type. When some of these were asked for again, the outcomes and the state are
-    those of the batch `reasked_as` (a `reask_of` this one), and what was paid is what both have paid."""
+    """A snapshot of a batch. `reason` is that of a pause or a cancellation, `waiting` the reason why no call goes out at
+    present (a provider's limit).
+
+    Counters of answers: `repaired` were JSON only after a repair, `coerced` matched the schema only after coercion,
+    `reasks` calls asked for a better one. `retried` calls repeat a failed one, `codes` counts failures by code. The
+    provider's token counts of `usage_unknown` answers are missing or unreadable: the tokens are lower bounds. `refused` of
+    the failed rows match the schema, but not the caller's type.
+
+    When refused rows were asked again, outcomes and state are those of the batch `reasked_as` (a `reask_of` this one), and
+    tokens and costs are the sum of both.
+    """
 
     id: str
     state: str
@@ -78,7 +82,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def job(ledger: Ledger, job_id: str) -> JobSummary:
-    """Return the job `job_id`. Raises `Unknown`, or `Damaged` for what is no record of a job."""
+    """Return the job `job_id`. Raises `Unknown`, or `Damaged` for a record that is corrupt."""
     with readable(job_id):
         found = _job(job_id, await ledger.client.hmget(ledger.keys.job(job_id), JOB_FIELDS))
     if found is None:
@@ -106,7 +110,7 @@ async def jobs(ledger: Ledger, tenant: str, *, limit: int, states: Collection[st
 
 
 def _job_or_damage(job_id: str, values: list[bytes | None] | Exception) -> JobSummary | None:
-    """One that cannot be read is listed as `damaged`, beside the others."""
+    """Return the job, or one that is listed as `damaged` beside the others when it cannot be read."""
     try:
         with readable(job_id):
             if isinstance(values, Exception):
@@ -132,7 +136,7 @@ def _job(job_id: str, values: list[bytes | None]) -> JobSummary | None:
 
 
 async def batch(ledger: Ledger, batch_id: str) -> Batch:
-    """Return the batch `batch_id`. Raises `Unknown`, or `Damaged` for what is no record of a batch."""
+    """Return the batch `batch_id`. Raises `Unknown`, or `Damaged` for a record that is corrupt."""
     record = await known_batch(ledger, batch_id)
     with readable(batch_id):
         shown = _batch(record)
@@ -149,14 +153,14 @@ async def batch(ledger: Ledger, batch_id: str) -> Batch:
 
 
 def _followed(first: Batch, next: Batch) -> Batch:
-    """`first` as it is after its follow-up, which has all of its rows."""
-    paid = {name: getattr(first, name) + getattr(next, name) for name in ADDED}
+    """Return `first` merged with its follow-up, which has all of its rows."""
+    paid = {name: getattr(first, name) + getattr(next, name) for name in SUMMED_COUNTERS}
     own = {name: getattr(first, name) for name in ("id", "created_ms", "retry_of", "reask_of")}
     return msgspec.structs.replace(next, reasked_as=next.id, **own, **paid)
 
 
 async def latest(ledger: Ledger, batch_id: str) -> str:
-    """The batch that has the rows of `batch_id`: itself, or the last of those that asked again for what was refused."""
+    """Return the batch that has the rows of `batch_id`: itself, or its last re-ask batch."""
     for _ in range(MAX_FOLLOW_UPS):
         with readable(batch_id):
             name = await follow_up(ledger, batch_id)

@@ -1,4 +1,4 @@
-"""Recover: the records of processes that are gone are queued again; suspects go into quarantine, or are dead."""
+"""Recover: queue the records of dead processes again; suspects go into quarantine, or become `dead`."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from headrace.ledger.script import Ledger
 from headrace.ledger.submit import GRACE_MS
 
 MAX_CRASHES = 3
-"""Crashes in a row after which a record is a suspect, however many others were in flight beside it."""
+"""Consecutive crashes after which a record is a suspect, however many others were in flight beside it."""
 MAX_DEATHS_ALONE = 3
-"""A job or an item is dead after it has died so often in a process in which nothing else was."""
+"""Crashes of a process with nothing else in flight after which a job or an item is dead."""
 MAX_WORKER_CRASHES = 15
-"""Deaths of the whole quarantine worker after which a suspect is the only one in it."""
+"""Crashes of the whole quarantine worker after which a suspect runs alone in it."""
 QUARANTINE_CHILDREN = 8
-"""Suspects are divided into so many groups, and so is a group whose process died."""
+"""Number of groups that suspects are divided into, and that a group is divided into whose process crashed."""
 MAX_COMPANY = 32
-"""Suspects in one process at most."""
+"""Maximal number of suspects in one process."""
 SHARD_WIDTH = 64
-"""Items of one shard in flight at most."""
+"""Maximal number of items of one shard in flight."""
 TOGETHER_MS = 1_000
-"""Leases of one process that end within this time of each other are of one crash (it beats twice a second)."""
+"""Leases of one process that expire within this time of each other belong to one crash (it beats twice a second)."""
 
 MAX_LEASES = 5_000
 
 
 def process_prefix(role: str, pid: int) -> str:
-    """Return what the name of a worker process in the ledger begins with, for `pid` in this process's own name space (two
-    containers may have the same host name and process ids). Random digits follow, as process ids come again."""
+    """Return the common prefix of a worker process's names in the ledger, for `pid` in this process's own namespace (two
+    containers may have the same host name and process ids). Random digits follow, because process ids are reused."""
     space = ""
     with suppress(OSError):
         space = str(Path("/proc/self/ns/pid").readlink()).strip("pid:[]") + "-"
@@ -39,16 +39,16 @@ def process_prefix(role: str, pid: int) -> str:
 
 
 async def workers_named(ledger: Ledger, prefix: str) -> list[str]:
-    """The worker processes in the ledger whose names begin with `prefix`, without their children."""
+    """Return the worker processes in the ledger whose names begin with `prefix`, without their children."""
     names: list[bytes] = await ledger.client.zrange(ledger.keys.processes, 0, -1)
     return [name.decode() for name in names if name.startswith(prefix.encode()) and b"/" not in name]
 
 
 async def recover(ledger: Ledger, *, limit: int = MAX_LEASES) -> list[tuple[str, str]]:
-    """Take back at most `limit` records of processes whose leases have run out. Returns the hints to publish:
-    `(queue, record id)`.
+    """Take back at most `limit` records of processes whose leases have expired. Returns the hints to publish: `(queue,
+    record id)`.
 
-    Not to be called within one lease of a restart of the server, nor of one's own reconnect: those whose link was cut
+    Not to be called within one lease of a restart of the server, or of one's own reconnect: processes that were cut off too
     must have the time to beat.
     """
     return await _recover(ledger, limit=limit)
@@ -59,17 +59,18 @@ async def report_end(
 ) -> list[tuple[str, str]]:
     """Take back the records of `process` (and of its children, `process/…`) at once: the caller saw it end.
 
-    `accused` is the record whose work ended it, where that is known; nobody else is blamed then. Returns the hints to
-    publish, which the leader does after `grace_ms` otherwise. Silence is no end: for a process that merely does not answer
-    there is `recover`, after its leases.
+    `accused` is the record whose work ended it, if that is known; no other is blamed then. Returns the hints to publish,
+    which the leader does after `grace_ms` otherwise. For a process that merely does not answer use `recover`, after its
+    leases.
     """
     return await _recover(ledger, ended=process, accused=accused, grace_ms=grace_ms)
 
 
 async def report_fault(ledger: Ledger, process: str, record_id: str, *, item: str = "") -> list[tuple[str, str]]:
-    """Take back one record of `process`, which goes on: the attempt at it ended in an error that is nobody's answer.
+    """Take back one record of a live `process`, whose attempt at it ended in an unexpected error.
 
-    It is as good as a death, and nobody else's. `item` is the one of a shard whose error it was. Returns the hints to publish.
+    It counts as a crash of this record alone. `item` is the item of a shard whose error it was. Returns the hints to
+    publish.
     """
     return await _recover(ledger, ended=process, accused=record_id, only=record_id, item=item)
 

@@ -1,6 +1,6 @@
-"""Refuse rows: rows that fit the schema and that the caller's own type does not take count as failed, `invalid_output`.
+"""Refuse rows: rows that match the schema but not the caller's own type count as failed, `invalid_output`.
 
-Allowed after the close as well: files and rows stay as they are, and whoever reads them asks which lines were refused.
+Allowed after the close as well: files and rows are not rewritten; readers apply the bitmap of refused lines.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from headrace.ledger.script import Ledger
 
 MAX_REASONS = 1000
-"""Of the lines after these only the refusal is kept: a bit each, so that memory stays flat."""
+"""Maximal number of stored reasons per batch; further refusals set their bit alone, so that memory is bounded."""
 MAX_REASON_CHARS = 500
 
 
 async def refuse_rows(ledger: Ledger, batch_id: str, rows: Sequence[tuple[int, str]]) -> int:
-    """Refuse the `rows` (line of the input from 0, and why), which have succeeded. Returns how many had not been refused.
+    """Refuse the `rows` (line of the input from 0, and the reason), which have succeeded. Returns the number of new
+    refusals. Idempotent.
 
-    Raises `Unknown`, or `Gap` for a line that the batch has not, and for more lines than have succeeded: nothing has
-    changed then.
+    Raises `Unknown`, or `Gap` for a line beyond the batch, and for more lines than have succeeded: nothing has changed
+    then.
     """
     batch = ledger.keys.batch(batch_id)
     (fresh,) = await ledger.run(

@@ -1,4 +1,5 @@
-"""Reject: what came and cannot be worked with is set aside and counted, so that nothing waits behind it."""
+"""Reject: messages and records that cannot be processed are set aside (a dead-letter list) and counted, so that they block
+nothing."""
 
 from __future__ import annotations
 
@@ -9,15 +10,15 @@ import msgspec
 from headrace.ledger.script import Ledger
 
 MAX_BYTES = 4096
-"""How much of what was set aside is kept."""
+"""Size from which on something that was set aside is cut."""
 
 NOUNS = {"message": "message", "record": "record", "name": "name"}
 """The kinds: a Celery message that is no hint, the record of a job, a shard or a batch, a name in an index that is no id."""
 
 
 class Rejected(msgspec.Struct, frozen=True):
-    """One thing that was set aside: when, its kind, where it was met, why, and what it was (at most `MAX_BYTES`; it may hold
-    a prompt: not for a log)."""
+    """One thing that was set aside: the time, its kind, where it was met, the reason, and its data (at most `MAX_BYTES`; it
+    may hold a prompt: not for a log)."""
 
     at_ms: int
     kind: str
@@ -27,7 +28,7 @@ class Rejected(msgspec.Struct, frozen=True):
 
 
 async def reject(ledger: Ledger, kind: str, data: bytes, *, where: str, why: str) -> None:
-    """Set `data` aside: a `kind` of `NOUNS` that was met at `where` (a queue, an index: one word). `why` never quotes it."""
+    """Set `data` aside: a `kind` of `NOUNS`, met at `where` (a queue, an index: one word). `why` must not quote it."""
     keys = ledger.keys
     await ledger.run(
         "reject",
@@ -44,7 +45,7 @@ async def reject(ledger: Ledger, kind: str, data: bytes, *, where: str, why: str
 
 
 async def rejected(ledger: Ledger, limit: int = 100) -> list[Rejected]:
-    """The newest things that were set aside in the last week, newest first."""
+    """Return the newest things that were set aside in the last week, newest first."""
     return [parse(raw) for raw in await ledger.client.lrange(ledger.keys.rejected, 0, limit - 1)]
 
 
@@ -55,7 +56,7 @@ def parse(raw: bytes) -> Rejected:
 
 
 def counted(counts: dict[bytes, bytes]) -> str:
-    """The hash `rejections` in words: `2 messages, 1 record`; empty when nothing was set aside."""
+    """Return the hash `rejections` in words: `2 messages, 1 record`; empty when nothing was set aside."""
     known = {name.decode("utf-8", "replace"): int(count) for name, count in counts.items() if count.isdigit()}
     return ", ".join(
         f"{known[kind]} {noun}{'s' * (known[kind] != 1)}" for kind, noun in NOUNS.items() if known.get(kind)

@@ -1,4 +1,4 @@
-"""Release: hand a record back, unharmed, for another worker to claim. A deploy does this; it is no crash."""
+"""Release: hand a record back for another worker to claim, without counting a crash. For deploys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from headrace.ledger.submit import GRACE_MS
 async def release(ledger: Ledger, record_id: str, epoch: int, *, calls: str, home: bool = False) -> str:
     """Queue `record_id` again and return the queue on which its hint is to be published.
 
-    With `home` it leaves quarantine, its crashes counted from zero.
+    With `home` it leaves quarantine, and its crash count is reset.
     """
     keys = ledger.keys
     (queue,) = await ledger.run(

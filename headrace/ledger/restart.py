@@ -1,4 +1,5 @@
-"""Restart: the same worker begins a new attempt at its job, because a chunk was delivered already (retry or fallback)."""
+"""Restart: the same worker begins a new attempt at its job, because deltas of the last one were published already (retry or
+fallback)."""
 
 from __future__ import annotations
 
@@ -6,9 +7,9 @@ from headrace.ledger.script import Ledger
 
 
 async def restart(ledger: Ledger, job_id: str, epoch: int, *, token: str, reason: str) -> int:
-    """Begin anew under a larger epoch and return it; viewers clear what they showed.
+    """Begin an attempt under a larger epoch and return that; viewers clear what they showed.
 
-    `reason` is one word. Sending the same `token` again returns the same epoch. Raises `Fenced` or `Closed`.
+    `reason` is one word. Idempotent: the same `token` returns the same epoch. Raises `Fenced` or `Closed`.
     """
     keys = ledger.keys
     (fresh,) = await ledger.run(

@@ -1,4 +1,4 @@
-"""Restore: whoever holds an attempt writes its record again after the server lost it."""
+"""Restore: the worker that holds an attempt writes its record again after the server lost it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ async def restore(
     first_seq: int = 1,
     lease_ms: int = LEASE_MS,
 ) -> int:
-    """Write `record` (as `claim` returned it) and all `events` from number `first_seq` on, under the same
-    ids (the first is `attempt.start`, or a snapshot). Returns the last number that the log now has: fewer than were given
-    when the record was there all the same. Raises `Fenced` when the server knows a newer attempt."""
+    """Write `record` (as `claim` returned it) and all `events` from number `first_seq` on, under the same ids (the first is
+    `attempt.start`, or a snapshot). Returns the last number of the log: a smaller one than that of `events` if the record
+    was there after all. Raises `Fenced` when the server knows a newer attempt."""
     keys = ledger.keys
     (seq,) = await ledger.run(
         "restore",

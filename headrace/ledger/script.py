@@ -1,8 +1,8 @@
-"""The ledger's connection: runs one Lua script for one move, its keys and arguments bound by name.
+"""The ledger's connection: one Lua script per move, its keys and arguments bound by name.
 
-A script's first lines say what it takes (`local job, due = unpack(KEYS)`), and `-- uses:` names the fragments put before
-it. Every script may be sent twice: redis-py repeats a command whose reply was lost. A reply begins with a word of one
-closed enum: `OK`, or a refusal, which is raised as the exception of that name.
+A script's first lines declare its parameters (`local job, due = unpack(KEYS)`), and `-- uses:` names the fragments
+prepended to it. Every script is idempotent: redis-py repeats a command whose reply was lost. A reply begins with a word of
+one closed enum: `OK`, or a refusal, which is raised as the exception of that name.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class ScriptCall(NamedTuple):
 
 @cache
 def script(name: str) -> Script:
-    """The script of the move `name`, with its fragments, and the names it gives to its keys and arguments."""
+    """Return the script of the move `name`, with its fragments, and the names of its keys and arguments."""
     text = (FOLDER / f"{name}.lua").read_text()
     uses = re.match(r"-- uses: (.*)", text)
     fragments = [(FOLDER / "fragments" / f"{part}.lua").read_text() for part in (uses[1].split() if uses else [])]
@@ -93,7 +93,8 @@ def script(name: str) -> Script:
 
 
 def connect(url: str, *, connections: int = CONNECTIONS, retries: int = 3, timeout_s: float = 5.0) -> aioredis.Redis:
-    """A client that waits for a free connection instead of raising, and gives a lost command `retries` more tries."""
+    """Return a client whose pool blocks for a free connection instead of raising, and that repeats a lost command up to
+    `retries` times."""
     pool = aioredis.BlockingConnectionPool.from_url(
         url,
         max_connections=connections,
@@ -108,7 +109,7 @@ def connect(url: str, *, connections: int = CONNECTIONS, retries: int = 3, timeo
 
 
 class Ledger:
-    """The records in Redis that are the truth, under one namespace. Moves are the modules beside this one."""
+    """The records in Redis under one namespace: the source of truth. Moves are the modules beside this one."""
 
     def __init__(self, client: aioredis.Redis, namespace: str = "hr"):
         # Any: redis-py types its replies for clients that decode and for those that do not, at once; this one does not.
@@ -124,11 +125,12 @@ class Ledger:
         await self.client.aclose()
 
     async def ping(self) -> None:
-        """Ask whether the server answers. Raises what the connection raises."""
+        """Ping the server. Raises what the connection raises."""
         await self.client.ping()
 
     async def send(self, commands: Sequence[Sequence[Argument]]) -> None:
-        """Run `commands` in one round trip: hints, for the broker on the same server. What records hold is changed by moves."""
+        """Pipeline `commands` in one round trip: hints, for the broker on the same server. Records are changed by moves
+        alone."""
         async with self.client.pipeline(transaction=False) as pipeline:
             for command in commands:
                 pipeline.execute_command(*command)
@@ -136,7 +138,7 @@ class Ledger:
 
     @property
     def connection_pool(self) -> Any:
-        """Where a listener takes a connection of its own from."""
+        """The pool that a listener takes a connection of its own from."""
         return self.client.connection_pool
 
     async def run(
@@ -166,7 +168,7 @@ class Ledger:
     ) -> list[list[bytes] | errors.Refused]:
         """Run the move `name` for all `calls`, and the commands `then`, in one round trip.
 
-        Returns what follows `OK`, or the refusal, of each call. As with `run`, sending all of it twice is harmless.
+        Returns what follows `OK`, or the refusal, of each call. Idempotent, as `run` is.
         """
         what = script(name)
 
@@ -183,8 +185,8 @@ class Ledger:
     async def run_group(
         self, name: str, calls: Sequence[ScriptCall]
     ) -> list[list[bytes] | errors.Refused | RedisError]:
-        """As `run_many`, without its script in every round trip: for what is sent all the time. What fails for single calls
-        is returned, what fails for all of them is raised."""
+        """Run calls as `run_many` does, by the script's hash (`EVALSHA`): for frequent moves. Errors of single calls are
+        returned, an error of all of them is raised."""
         what = script(name)
         bound = [bind(what, call.keys, call.arguments, call.rest) for call in calls]
         while True:
@@ -203,8 +205,8 @@ class Ledger:
 
 
 def is_damage(error: BaseException) -> bool:
-    """Return whether a script failed because of what it met in the records: trying again would fail again. Anything else that the
-    server answers (no memory, no disk, a replica, still loading) says nothing about a record."""
+    """Return True if a script failed because of the contents of a record: a retry would fail again. Any other error of the
+    server (no memory, no disk, a replica, still loading) is not about a record."""
     text = str(error)
     if type(error) is not ResponseError or any(code in text for code in OF_THE_SERVER):
         return False
@@ -228,14 +230,14 @@ def each_accepted(calls: Sequence[ScriptCall], replies: Sequence[Any]) -> list[A
 def bind(
     what: Script, keys: dict[str, str], arguments: dict[str, Argument], rest: Sequence[Argument]
 ) -> list[Argument]:
-    """The script's keys and arguments in its own order. A name too many or too few is a `TypeError`."""
+    """Return the script's keys and arguments in its own order. Raises `TypeError` for a missing or an unknown name."""
     if set(what.keys) != set(keys) or set(what.arguments) != set(arguments):
         raise TypeError(f"the script takes {what.keys} and {what.arguments}, got {tuple(keys)} and {tuple(arguments)}")
     return [*(keys[key] for key in what.keys), *(arguments[argument] for argument in what.arguments), *rest]
 
 
 def accepted(reply: list[bytes], subject: str) -> list[bytes]:
-    """Return what follows `OK` in a script's reply; a refusal is raised."""
+    """Return what follows `OK` in a script's reply. Raises the refusal."""
     if reply[0] == b"OK":
         return reply[1:]
     detail = reply[1].decode() if len(reply) > 1 and isinstance(reply[1], bytes) else ""
@@ -243,9 +245,9 @@ def accepted(reply: list[bytes], subject: str) -> list[bytes]:
 
 
 def fields(flat: Sequence[bytes]) -> dict[str, bytes]:
-    """A hash as Redis lists it: field, value, field, value."""
+    """Return a hash from the reply that lists it: field, value, field, value."""
     return {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
 
 
 AWAY = (RedisError, OSError)
-"""What a command raises while Redis is away; the moves are safe to repeat after it."""
+"""Exceptions of a command while Redis is unavailable; moves are safe to retry after them."""

@@ -1,4 +1,4 @@
-"""Seal: no row is added to the batch any more; its join is queued. Also the move that notices expiry."""
+"""Seal: stop adding rows to the batch and queue its join. Also the move that notices expiry."""
 
 from __future__ import annotations
 

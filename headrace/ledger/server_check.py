@@ -9,9 +9,10 @@ if TYPE_CHECKING:
 
 
 def problems_of(config: dict[str, Any]) -> list[str]:
-    """Return what stands against a server with this configuration (`CONFIG GET`), each with its remedy; empty when nothing does.
+    """Return the problems of a server with this configuration (`CONFIG GET`), each with its remedy; empty when there is
+    none.
 
-    A value that the server does not tell (managed ones forbid the command) is not held against it.
+    A value that the server does not tell (managed ones forbid the command) is no problem.
     """
     found = []
     policy = config.get("maxmemory-policy", "noeviction")
@@ -26,7 +27,7 @@ def problems_of(config: dict[str, Any]) -> list[str]:
 
 
 def check_server(client: Any) -> list[str]:
-    """`problems_of` the server behind a (sync) redis client."""
+    """Return `problems_of` the server behind a (sync) redis client."""
     from redis.exceptions import ResponseError
 
     try:
@@ -36,6 +37,6 @@ def check_server(client: Any) -> list[str]:
 
 
 async def server_uptime_ms(ledger: Ledger) -> int | None:
-    """How long the ledger's server has run, to the second; None when it does not say."""
+    """Return the uptime of the ledger's server, to the second; None when it does not say."""
     uptime_s = (await ledger.client.info("server")).get("uptime_in_seconds")
     return None if uptime_s is None else uptime_s * 1000

@@ -1,4 +1,4 @@
-"""Set aside: records that cannot be worked with leave the indexes, so that nobody stumbles over them again."""
+"""Set aside: remove corrupt records from the indexes, so that no process fails on them again."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ EVENT = b'{"t":"end","status":"failed","error":{"code":"damaged"}}'
 
 
 async def set_aside(ledger: Ledger, names: Sequence[str | bytes], *, where: str) -> list[tuple[str, str]]:
-    """Look at the records `names` (jobs, shards, joins, batches) and set aside those that are damaged. Returns these, each
-    with a few words of what was wrong. A damaged job has ended then: `failed`, code `damaged`. `where` is the index, or the
-    queue, in which they were met."""
+    """Check the records `names` (jobs, shards, joins, batches) and set aside those that are damaged. Returns these, each
+    with a short reason. A damaged job has ended then: `failed`, code `damaged`. `where` is the index, or the queue, in
+    which they were met."""
     if not names:
         return []
     keys = ledger.keys
@@ -44,7 +44,7 @@ async def set_aside(ledger: Ledger, names: Sequence[str | bytes], *, where: str)
 
 
 async def set_aside_expired(ledger: Ledger, *, limit: int = 500) -> list[tuple[str, str]]:
-    """Set aside what is damaged among the records whose leases ran out: for when `recover` failed on one of them."""
+    """Set aside damaged records whose leases have expired: for when `recover` failed on one of them."""
     seconds, microseconds = await ledger.client.time()
     now_ms = seconds * 1000 + microseconds // 1000
     expired: Any = await ledger.client.zrangebyscore(ledger.keys.leases, "-inf", now_ms, start=0, num=limit)
@@ -52,7 +52,7 @@ async def set_aside_expired(ledger: Ledger, *, limit: int = 500) -> list[tuple[s
 
 
 def readable(name: bytes) -> str:
-    """A name for a log: what is no id is not quoted, only measured."""
+    """Return a name for a log: a malformed id is not quoted, only its length is given."""
     text = name.decode("ascii", "replace")
     return (
         text

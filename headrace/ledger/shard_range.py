@@ -1,4 +1,4 @@
-"""Where a shard of a batch lies: its items in the input, and the part that it commits."""
+"""The place of a batch's shard: its items in the input, and the part that it commits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class ShardRange(msgspec.Struct, frozen=True):
-    """Consecutive items: the first one's line (from 0), how many, and where their bytes lie in the input file."""
+    """Consecutive items: the first one's line (from 0), their number, and the offset of their bytes in the input file."""
 
     line: int
     count: int
@@ -15,5 +15,6 @@ class ShardRange(msgspec.Struct, frozen=True):
 
 
 def part_file(batch_id: str, number: int | str, part: str) -> str:
-    """The file of the shard's committed part. The ledger keeps only `part`, the epoch that wrote it: a batch has many."""
+    """Return the file of the shard's committed part. The ledger keeps only `part`, the epoch that wrote it: a batch has
+    many."""
     return f"{batch_id}/parts/s{number}.{part}.jsonl"

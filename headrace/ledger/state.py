@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """Of a job, an item, and (without `failed`) a shard."""
+    """The state of a job, an item, or (without `failed`) a shard."""
 
     QUEUED = "queued"
     RUNNING = "running"

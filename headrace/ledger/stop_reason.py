@@ -1,4 +1,5 @@
-"""Why an attempt has to stop: the only list. All but `EXPIRED` are answers of a beat (`beat.lua`), and words in logs."""
+"""The reasons why an attempt has to stop: the only list. All but `EXPIRED` are answers of a beat (`beat.lua`), and
+words in logs."""
 
 from __future__ import annotations
 
@@ -6,14 +7,14 @@ from enum import StrEnum
 
 
 class StopReason(StrEnum):
-    """Of an attempt at a job or a shard."""
+    """The reason why an attempt at a job or a shard has to stop."""
 
     CANCELLED = "CANCELLED"
     """The job was cancelled, or its batch: stop and hand back."""
     PAUSED = "PAUSED"
     """The batch is paused: begin nothing, let the calls in flight end, hand back."""
     REQUEUED = "REQUEUED"
-    """The lease ran out, and nobody has claimed the record since: begin nothing, what is in flight may end."""
+    """The lease expired, and nobody has claimed the record since: begin nothing, what is in flight may end."""
     FENCED = "FENCED"
     """Another attempt has the record: nothing can be written."""
     CLOSED = "CLOSED"

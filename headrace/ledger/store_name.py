@@ -1,4 +1,4 @@
-"""The file store of the ledger's batches, by name: who finds none named gives the name."""
+"""The name of the file store of the ledger's batches: the first process to use it sets it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ FIELD = "default"
 
 
 class StoreName(msgspec.Struct, frozen=True):
-    """The store as the ledger knows it: where it is, and the id inside it."""
+    """The store as the ledger knows it: its location, and the id inside it."""
 
     url: str
     id: str
 
 
 async def agreed_store(ledger: Ledger, mine: StoreName) -> StoreName:
-    """The store that the ledger names; `mine` from now on, when it named none. Raises `msgspec.MsgspecError` for no name."""
+    """Return the store that the ledger names, which is set to `mine` when it named none. Raises `msgspec.MsgspecError` for
+    a malformed name."""
     await ledger.client.hsetnx(ledger.keys.store, FIELD, msgspec.json.encode(mine).decode())
     return parse_store(await ledger.client.hget(ledger.keys.store, FIELD))
 

@@ -1,5 +1,5 @@
-"""Submit: a job comes into being. One script writes the record, the body and the due time, so a caller that dies before
-its hint is published loses seconds, not the job."""
+"""Submit: create a job. One script writes the record, the body and the due time, so that a caller who dies before its hint
+is published costs a delay, not the job."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ async def submit(
     retry_of: str = "",
     asker: Asker | None = None,
 ) -> str:
-    """Write the job and return its id: `job_id`, or the id of the job that `idempotency_key` made in the last 24 h, or of one
-    whose answer has not reached an `asker` who asks again. `retry_of` is the id of the job that it tries again.
+    """Write the job and return its id: `job_id`; or the id of the job with this `idempotency_key` in the last 24 h; or of
+    one whose answer has not reached an `asker` who retries. `retry_of` is the id of the job that it retries.
 
     Raises `Conflict` when that key was used with another body.
     """

@@ -1,8 +1,8 @@
-"""Unread: answers that have not reached those who wait for them on a connection, so that who asks again is not charged again.
+"""Unread: answers that have not reached their clients' connections, so that a client's own retry is not charged again.
 
-A hash per tenant and question (`Asker.asked`), job id -> `held`, `left` or `sent`, gateway, token, and the time (ms). The token
-is the id that the request would have given to a job of its own; with it a request's later words touch nobody else's entry.
-`submit` makes an entry, or hands one on to a client's own retry.
+A hash per tenant and request (`Asker.asked`), job id -> `held`, `left` or `sent`, gateway, token, and the time (ms). The
+token is the id that the request would have given to a job of its own; it guards an entry against later calls of other
+requests. `submit` creates an entry, or hands one over to a client's own retry.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import NamedTuple
 from headrace.ledger.script import Ledger, ScriptCall
 
 UNREAD_MS = 15 * 60_000
-"""How long after its end an answer is kept for whoever asks again."""
+"""Milliseconds after its end for which an unread answer is kept for a retry."""
 
 
 class Asker(NamedTuple):
-    """A client that waits on a connection for the answer: `gateway` holds it, `again` says that it is a client's own retry,
-    `asked` is the digest of what is asked for (retries say the same, byte by byte)."""
+    """A client that waits on a connection for the answer: `gateway` holds the connection, `again` marks a client's own
+    retry, `asked` is the digest of the request (retries are the same byte by byte)."""
 
     gateway: str
     again: bool
@@ -26,7 +26,7 @@ class Asker(NamedTuple):
 
 
 class Held(NamedTuple):
-    """The hold of one request: the answer of `job`, under its `token`."""
+    """One request's hold on the answer of `job`, under its `token`."""
 
     tenant: str
     asked: str
@@ -35,18 +35,18 @@ class Held(NamedTuple):
 
 
 async def leave(ledger: Ledger, held: Held) -> None:
-    """Its client has left without the answer: the next one who asks the same, again, takes it over."""
+    """Record that the client disconnected without the answer: its next retry takes it over."""
     await ledger.run("unread", *_call(ledger, held, "left"))
 
 
 async def doubt(ledger: Ledger, held: Held) -> None:
-    """Its client has left right after the answer was sent: it may not have come. Who asks again has it if nobody has left
-    without one."""
+    """Record that the client disconnected right after the answer was sent, so that delivery is uncertain. A retry gets it
+    if no other entry of the same request is `left`."""
     await ledger.run("unread", *_call(ledger, held, "sent"))
 
 
 async def read_together(ledger: Ledger, many: Sequence[Held]) -> None:
-    """Their clients have their answers: nobody takes them over. In one round trip."""
+    """Record the answers as delivered, in one round trip: no retry takes them over."""
     await ledger.run_group("unread", [_call(ledger, held, "read") for held in many])
 
 

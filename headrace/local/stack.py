@@ -292,7 +292,7 @@ class Stack:
             write_private(path, json.dumps(self.ready, indent=2) + "\n")
 
     def _stop(self) -> None:
-        """The gateway and Flower, the workers (they drain), rehearsal, Valkey last: nobody loses what it still needs."""
+        """Stop the gateway and Flower, the workers (they drain), rehearsal, Valkey last: nobody loses what it still needs."""
         (self.options.state / READY_FILE).unlink(missing_ok=True)
         for group in (["gateway", "flower"], list(QUEUES), ["rehearsal"]):
             self._stop_group([self.children[name] for name in group if name in self.children])
@@ -341,8 +341,9 @@ def free_port() -> int:
 
 
 def is_healthy(port: int, path: str) -> bool:
-    """Whether a server of this machine answers 200 there. Whatever else is said on that port, it is not there yet: a client
-    may even be connected to itself, while nobody listens on a port that it could have been given for its own end."""
+    """Return True if a server of this machine answers 200 there. Whatever else is said on that port, it is not there
+    yet: a client may even be connected to itself, while nobody listens on a port that it could have been given for its
+    own end."""
     connection = HTTPConnection("127.0.0.1", port, timeout=1)  # `urlopen` would ask the proxy of the environment
     try:
         connection.request("GET", path)
@@ -354,7 +355,7 @@ def is_healthy(port: int, path: str) -> bool:
 
 
 def stand_ins(environ: Mapping[str, str], rehearsal: str) -> dict[str, str]:
-    """The variables that make rehearsal answer for vLLM and OpenRouter, where nothing here speaks of them."""
+    """Return the variables that make rehearsal answer for vLLM and OpenRouter, where nothing here speaks of them."""
     names = [name for name in ("vllm", "openrouter") if not PROVIDERS[name].given(environ)]
     variables: dict[str, str] = {}
     for name in names:
@@ -365,7 +366,7 @@ def stand_ins(environ: Mapping[str, str], rehearsal: str) -> dict[str, str]:
 
 
 def say(who: str, what: str) -> None:
-    """One readable line per event, on stderr."""
+    """Print one readable line per event, on stderr."""
     stamp = time.strftime("%H:%M:%S")
     with suppress(OSError):  # whoever listened is gone; everything is stopped in order all the same
         print(f"{stamp} {who:<12} {what}", file=sys.stderr, flush=True)  # noqa: T201 (this is the command's log)

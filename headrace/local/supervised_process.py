@@ -102,7 +102,7 @@ class SupervisedProcess:
         return self.failed_starts >= MAX_FAILED_STARTS
 
     def last_lines(self, count: int = 8) -> str:
-        """The end of its log."""
+        """Return the end of its log."""
         try:
             return "\n".join(self.log.read_text(errors="replace").splitlines()[-count:])
         except OSError:
@@ -118,7 +118,7 @@ class SupervisedProcess:
 
 
 def ready_file_names(file: Path) -> Callable[[int], bool]:
-    """A `ready` that holds once `file` is JSON with the process's own `pid`."""
+    """Return a `ready` that holds once `file` is JSON with the process's own `pid`."""
 
     def ready(pid: int) -> bool:
         try:

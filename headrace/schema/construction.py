@@ -1,5 +1,5 @@
-"""Construction of the values of a type: by Pydantic where anything of it is in the type, and by the class's own constructor where
-a decoder would set the fields past it. Otherwise a check that the type's author wrote would never run."""
+"""Construct the values of a type: by Pydantic where any part of the type is Pydantic's, and by the class's own constructor
+where a decoder would set the fields past it. Otherwise the author's own validation would never run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headrace.text.quoting import quoted
 
 
 def parts_of(given: Any) -> Iterator[Any]:
-    """Every type in a type, with what it is annotated with: of lists, maps and unions, and of the fields of records."""
+    """Yield every type inside a type, with its annotations: those of lists, maps and unions, and of the fields of records."""
     waiting, seen = [given], set[int]()
     kept: list[Any] = []  # an id is of one object as long as that lives
     while waiting:
@@ -59,7 +59,7 @@ def is_model(given: Any) -> bool:
 
 
 def of_pydantic(part: Any) -> bool:
-    """Return whether a type, or what annotates one, says something that only Pydantic reads."""
+    """Return True if a type, or an annotation of it, is interpreted by Pydantic alone."""
     kind = part if isinstance(part, type) else type(part)
     return (
         hasattr(part, "__get_pydantic_core_schema__")
@@ -69,9 +69,9 @@ def of_pydantic(part: Any) -> bool:
 
 
 def read_by_pydantic(given: Any) -> bool:
-    """Return whether anything of Pydantic is in a type: then Pydantic knows its schema and reads its values.
+    """Return True if any part of a type is Pydantic's: then Pydantic makes its schema and decodes its values.
 
-    Raises `SchemaError` for a Struct in which something of Pydantic is: neither of the two reads both.
+    Raises `SchemaError` for a Struct with such a part: neither library decodes both.
     """
     parts = [*parts_of(given)]
     if not any(map(of_pydantic, parts)):
@@ -86,7 +86,7 @@ def read_by_pydantic(given: Any) -> bool:
 
 
 def has_constructor(part: Any) -> bool:
-    """Return whether a class has a constructor of its own that decoders leave out: they set the fields of dataclasses and named
+    """Return True if a class has a constructor of its own that decoders leave out: they set the fields of dataclasses and named
     tuples themselves."""
     if not isinstance(part, type) or is_model(part) or of_pydantic(part):
         return False
@@ -96,7 +96,7 @@ def has_constructor(part: Any) -> bool:
 
 
 def generated(constructor: Any) -> bool:
-    """Return whether `@dataclass` or `NamedTuple` wrote it: what they write stands in no file."""
+    """Return True if `@dataclass` or `NamedTuple` generated the function: its source is in no file."""
     code = getattr(constructor, "__code__", None)
     return code is not None and code.co_filename.startswith("<")
 
@@ -106,7 +106,7 @@ def constructs(given: Any) -> bool:
 
 
 def constructed(value: Any) -> Any:
-    """A decoded value, what is in it made anew by the constructors of its own. Raises what they raise."""
+    """Return a decoded value with every part constructed anew by its class. Raises what the constructors raise."""
     if isinstance(value, list | set | frozenset) or type(value) is tuple:
         return type(value)(map(constructed, value))
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""A schema made shallower: strict modes take objects in objects only so deep, and what lies deeper travels as JSON text."""
+"""Limit the depth of a schema: strict modes allow so many levels of objects; deeper ones are sent as JSON text."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from headrace.schema.json_encoded import Text
+from headrace.schema.json_encoded import JsonText
 from headrace.schema.nodes import Items, Map, Node, Property, Record, Tuple
 from headrace.schema.unions import Reference, Union
 
 
-class Shallow:
-    """Cuts nodes at `most` objects in objects. `cut_at` are the pointers of what became JSON text."""
+class DepthLimiter:
+    """Limits nodes to `most` levels of objects. `cut_at` are the pointers of nodes that became JSON text."""
 
     def __init__(self, most: int, describe: Callable[[Sequence[Any]], str]):
         self.most = most
@@ -22,7 +22,8 @@ class Shallow:
         self._made: dict[tuple[int, int], tuple[Node, Node]] = {}  # the first keeps its id from being another's
 
     def cut(self, node: Node, depth: int) -> Node:
-        """`node`, which lies in `depth` objects, with nothing in it too deep. One that many lead to is cut once a depth."""
+        """Return `node`, at `depth` levels of objects, with everything too deep replaced. A shared node is cut once per
+        depth."""
         key = id(node), depth
         if key not in self._made:
             self._made[key] = node, self._cut(node, depth)
@@ -58,7 +59,7 @@ class Shallow:
                 return self.changed(node, record=self.cut(node.record, depth), rest=rest)
             case Union():
                 nodes = [self.cut(case.node, depth + (case.label is not None)) for case in node.cases]
-                if any(isinstance(each, Text) and each.kinds is None for each in nodes):
+                if any(isinstance(each, JsonText) and each.kinds is None for each in nodes):
                     return self.text(node)
                 made = Union(nodes, node.fits)
                 made.about, made.pointer = node.about, node.pointer
@@ -71,9 +72,9 @@ class Shallow:
             setattr(made, name, part)
         return made
 
-    def text(self, node: Node) -> Text:
+    def text(self, node: Node) -> JsonText:
         self.cut_at.append(node.pointer)
-        made = Text(said=self.describe(node.parts))
+        made = JsonText(said=self.describe(node.parts))
         made.about, made.pointer = node.about, node.pointer
         return made
 

@@ -1,7 +1,7 @@
-"""Descriptions for the model of a value that travels as JSON text, or that is one of too many: in words, where no keyword can.
+"""Descriptions, for the model, of values that no keyword can express: JSON text, and an enum of too many values.
 
-The schema that is shown is the caller's, shortened: first its descriptions go, then what lies deep, and last all but the
-names that are required and the values that are allowed.
+The caller's schema is quoted in a shortened form: first its descriptions are dropped, then deep levels, and last everything
+but required names and allowed values.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from typing import Any
 from headrace.schema.document import Source
 from headrace.schema.merge import TYPES, Merged, flatten, merge
 
-MAX_SAID = 2_000
-"""Characters of a schema in a description."""
-MAX_VALUES_SAID = 16_000
-"""Characters of the values of an enum in one."""
+MAX_SCHEMA_CHARS = 2_000
+"""Maximal characters of a schema in a description."""
+MAX_ENUM_CHARS = 16_000
+"""Maximal characters of an enum's values in a description."""
 MAX_STEPS = 3_000
-"""Parts that are written in all tries for one schema: some ten milliseconds."""
+"""Maximal number of parts that are written in all tries for one schema: some ten milliseconds."""
 MAX_LISTED = 100
 MAX_BRANCHES = 20
 ANY_TEXT = "Any JSON value, written as JSON text."
 OBJECT_TEXT = "A JSON object, written as JSON text."
 SHAPE_TEXT = "JSON text of a value that fits this schema: "
 TRIES = ((12, True), (12, False), (6, False), (4, False), (3, False), (2, False), (1, False), (0, False))
-"""How deep, and whether with descriptions."""
+"""Tries, each shorter than the one before: the depth, and whether with descriptions."""
 KEPT = ("format", "pattern", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems")
 
 
 class TooLong(Exception):
-    """It is not worth more steps, or has too many characters."""
+    """The text has too many characters, or took too many steps."""
 
 
-class Describing:
-    """Of one schema."""
+class DescriptionWriter:
+    """Writes the descriptions of one schema."""
 
     def __init__(self, source: Source):
         self.source = source
@@ -42,10 +42,10 @@ class Describing:
         self._left = 0
 
     def text(self, parts: Sequence[Any], only: set[str] | None = None) -> str:
-        """Return what to say of a value for which `parts` hold, and which travels as JSON text; `only` are its types."""
+        """Return the description of a value for which `parts` hold, and which is sent as JSON text; `only` are its types."""
         shape: Any = {}
         for depth, about in TRIES:
-            self._left = MAX_SAID
+            self._left = MAX_SCHEMA_CHARS
             try:
                 shape = self.shape(parts, depth, about=about)
                 if isinstance(shape, dict):
@@ -53,7 +53,7 @@ class Describing:
                 shown = as_json(shape)
             except TooLong:
                 continue
-            if len(shown) <= MAX_SAID:
+            if len(shown) <= MAX_SCHEMA_CHARS:
                 break
         else:
             return OBJECT_TEXT if only == {"object"} else ANY_TEXT
@@ -70,7 +70,7 @@ class Describing:
         if merged.never:
             return False
         made: dict[str, Any] = {}
-        kinds = [kind for kind in TYPES if kind in (merged.types or ()) and not is_said(kind, merged)]
+        kinds = [kind for kind in TYPES if kind in (merged.types or ()) and not is_implied(kind, merged)]
         if kinds and merged.values is None:
             made["type"] = kinds[0] if len(kinds) == 1 else kinds
         if about and "description" in merged.about:
@@ -107,8 +107,8 @@ class Describing:
         return made
 
 
-def is_said(kind: str, merged: Merged) -> bool:
-    """Return whether a type is another one's: every integer is a number."""
+def is_implied(kind: str, merged: Merged) -> bool:
+    """Return True if a type is implied by another one: every integer is a number."""
     return kind == "integer" and "number" in (merged.types or ())
 
 
@@ -117,13 +117,13 @@ def listed(values: list[Any]) -> list[Any]:
 
 
 def one_of(values: list[Any], how: str = "One of: ") -> str:
-    """Return what to say of a value that is one of so many that no schema may list them."""
+    """Return the description of an enum with too many values for a schema."""
     shown: list[str] = []
     length = 0
     for value in values:
         text = as_json(value)
         length += len(text) + 2
-        if length > MAX_VALUES_SAID:
+        if length > MAX_ENUM_CHARS:
             return f"{how}{', '.join(shown)}, … ({len(values)} values in all)."
         shown.append(text)
     return f"{how}{', '.join(shown)}."

@@ -19,7 +19,7 @@ ONLY_2020 = (
 
 
 class Dialect(NamedTuple):
-    """A version of JSON Schema, as far as it matters here."""
+    """A version of JSON Schema."""
 
     name: str
     validator: Any
@@ -46,7 +46,7 @@ DIALECTS = {
     "json-schema.org/draft/2020-12/schema": DRAFT_2020,
 }
 UNNAMED = DRAFT_2020._replace(asserts_formats=True)
-"""Without `$schema`: 2020-12, except that formats are checked, as whoever writes one means it."""
+"""The dialect without `$schema`: 2020-12, except that formats are asserted, as authors expect."""
 
 
 def dialect_of(schema: dict[str, Any]) -> Dialect:

@@ -1,4 +1,4 @@
-"""A caller's JSON Schema as it is read: its dialect, where each subschema lies, and where its references lead.
+"""Read a caller's JSON Schema: its dialect, the place of each subschema, and the targets of its references.
 
 Nothing is fetched. What refers to itself without getting anywhere is refused here, before anything is compiled from it.
 """
@@ -12,7 +12,7 @@ from urllib.parse import unquote, urljoin
 
 import jsonschema_rs
 
-from headrace.errors import SHOWN, NoSchemaError, SchemaError
+from headrace.errors import SHOWN, InvalidSchemaError, SchemaError
 from headrace.schema.dialects import dialect_of
 from headrace.schema.patterns import programs_of
 from headrace.schema.size import check_size
@@ -20,28 +20,28 @@ from headrace.schema.subschemas import escaped, pointed, subschemas
 from headrace.text.quoting import quoted
 
 MAX_URI = 4096
-"""Characters of an `$id`, and of a document's name: references are resolved against it."""
+"""Maximal characters of an `$id`, and of a document's name: references are resolved against it."""
 MAX_PATHS = 10_000
-"""Ways in which one value is looked at: alternatives in alternatives multiply, and each takes time to check."""
+"""Maximal number of ways in which one value is validated: nested alternatives multiply."""
 
 IN_PLACE = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies"})
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 
 
 SCHEMA = {"type": ["object", "boolean"]}
-"""What a value is that is a schema itself; the validator knows the rest."""
+"""Schema of a property that holds a schema; the validator checks the rest."""
 ANY: dict[str, Any] = {}
 
 
 class Place(NamedTuple):
-    """Where a subschema lies: its JSON Pointer in the whole, and the URI that its references are relative to."""
+    """The place of a subschema: its JSON Pointer in the whole, and the URI that its references are relative to."""
 
     pointer: str
     uri: str
 
 
 class Source:
-    """One schema, read once. Raises `SchemaError` for what no target can be told of."""
+    """A parsed schema. Raises `SchemaError` for one that no target can take."""
 
     def __init__(self, schema: dict[str, Any]):
         check_size(schema)
@@ -59,7 +59,7 @@ class Source:
 
     @cached_property
     def branches_into_itself(self) -> bool:
-        """Return whether a value may be described by alternatives that are described by the same alternatives again."""
+        """Return True if a value may be described by alternatives that recur on the same value."""
         all_of_it = list(self.all_of_it())
         if not any("anyOf" in schema or "oneOf" in schema for schema in all_of_it):
             return False
@@ -87,16 +87,16 @@ class Source:
         return False
 
     def pointer(self, schema: Any) -> str:
-        """The JSON Pointer of a subschema; that of the root where it is none of this source's."""
+        """Return the JSON Pointer of a subschema; that of the root where it is none of this source's."""
         place = self.places.get(id(schema))
         return place.pointer if place else ""
 
     def alone(self, schema: dict[str, Any]) -> bool:
-        """Return whether `schema` is nothing but its `$ref`."""
+        """Return True if `schema` is nothing but its `$ref`."""
         return self.dialect.reference_alone and "$ref" in schema
 
     def references(self, schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-        """Yield what the references in `schema` lead to. A `$dynamicRef` with several possible targets leads nowhere known."""
+        """Yield the targets of the references in `schema`. A `$dynamicRef` with several possible targets yields none."""
         for word in REFERENCES:
             if isinstance(schema.get(word), str) and (word == "$ref" or not self.alone(schema)):
                 target = self.target(schema, word)
@@ -104,7 +104,7 @@ class Source:
                     yield word, target
 
     def target(self, schema: dict[str, Any], word: str) -> Any:
-        """The subschema that `schema[word]` names; None for a dynamic one that only validation can follow."""
+        """Return the target of `schema[word]`; None for a dynamic one that only validation can resolve."""
         reference = schema[word]
         place = self.places.get(id(schema), Place("", ""))
         if word == "$recursiveRef":
@@ -137,7 +137,7 @@ class Source:
         return found
 
     def outside(self, uri: str, reference: str, at: str) -> Any:
-        """The schema of a `uri` that is not in this one, as the `reference` at `at` names it. Raises `SchemaError`."""
+        """Return the external schema of `uri`, to which the `reference` at `at` refers. Raises `SchemaError`."""
         raise SchemaError(
             f"schema at {at}: {quoted(reference)} leads out of the schema, and nothing is fetched",
             pointer=at,
@@ -147,13 +147,13 @@ class Source:
         )
 
     def _check_words(self, schema: dict[str, Any], at: str) -> None:
-        """Raises `NoSchemaError` for what is no schema where only a reference leads: the whole is not checked for it there."""
+        """Raise `InvalidSchemaError` for what is no schema at a reference's target: the validator does not check it there."""
         try:
             jsonschema_rs.meta.validate({**schema, "$schema": self.dialect.uri})
         except jsonschema_rs.ValidationError as error:
             path = [str(step) for step in error.instance_path]
             where = "/".join([at, *map(escaped, path)])
-            raise NoSchemaError(
+            raise InvalidSchemaError(
                 f"schema at {where}: {error.message[:SHOWN]}",
                 pointer=where,
                 keyword=path[-1] if path else "",
@@ -161,7 +161,7 @@ class Source:
             ) from None
 
     def _read(self, schema: Any, pointer: str, uri: str) -> None:
-        """Note every subschema below, its place and its names."""
+        """Record every subschema below, its place and its names."""
         waiting = [(schema, pointer, uri)]
         while waiting:
             here, at, base = waiting.pop()
@@ -194,8 +194,8 @@ class Source:
             waiting.extend((inner, f"{at}/{step}", base) for step, inner in subschemas(here))
 
     def _check_progress(self) -> None:
-        """Refuse what describes a value by itself, without a step into the value: it means nothing. And what looks at one
-        value in so many ways that checking it never ends."""
+        """Raise `SchemaError` for a schema that describes a value by itself in a cycle, which means nothing, and for one
+        that takes more than `MAX_PATHS` ways through one value."""
         ways: dict[int, int] = {}
         for start in self.all_of_it():
             path = [(start, self.in_place(start))] if id(start) not in ways else []
@@ -228,7 +228,7 @@ class Source:
         return SchemaError(f"schema at {where or '/'}: {what}", pointer=where, keyword=keyword, remedy=remedy)
 
     def all_of_it(self) -> Iterator[Any]:
-        """Every subschema that the root or a reference leads to, once."""
+        """Yield every subschema that the root or a reference leads to, once."""
         seen: set[int] = set()
         waiting = [self.root]
         while waiting:
@@ -241,7 +241,7 @@ class Source:
             waiting += [target for _, target in self.references(here)]
 
     def in_place(self, schema: Any) -> Iterator[Any]:
-        """The subschemas that describe the same value as `schema`."""
+        """Yield the subschemas that describe the same value as `schema`."""
         for _, target in self.references(schema):
             if isinstance(target, dict):
                 yield target
@@ -253,7 +253,7 @@ class Source:
 
 
 def joined(base: str, reference: str) -> str:
-    """`reference` relative to `base`; unlike `urljoin` also where the base is a URN, and where it is no URI."""
+    """Resolve `reference` against `base`; unlike `urljoin` also where the base is a URN, and where it is no URI."""
     try:
         return base.partition("#")[0] + reference if reference.startswith("#") else urljoin(base, reference)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Where the documents come from that a schema refers to, and by which names they are known."""
+"""The documents that a schema refers to: their sources and their names."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from headrace.schema.subschemas import subschemas
 from headrace.text.quoting import quoted
 
 MAX_INDEXED = 200_000
-"""Subschemas of all documents in which an `$id` is looked for that is the name of no document."""
+"""Maximal number of subschemas, in all documents, that are searched for the `$id` of a reference."""
 
 
 class Unavailable(Exception):
-    """There is no document of that name, or it cannot be read: the reason, and what to do."""
+    """There is no document of that name, or it cannot be read: with the reason and the remedy."""
 
     def __init__(self, reason: str, remedy: str):
         super().__init__(reason)
@@ -29,17 +29,17 @@ class Unavailable(Exception):
 
 
 class Documents(Protocol):
-    """Schemas by name. `own` is the name of the schema itself that refers to them, "" for none but its `$id`."""
+    """Schemas by name. `own` is the name of the schema that refers to them, "" for none but its `$id`."""
 
     own: str
 
     def document(self, uri: str) -> tuple[str, Any]:
-        """Return the document that is, or has in it, the schema of `uri`, and the URI that the document itself was found
-        under. Raises `Unavailable`."""
+        """Return the document that is, or contains, the schema of `uri`, and the URI that the document was found under.
+        Raises `Unavailable`."""
         ...
 
 
-class Given:
+class DocumentMapping:
     """Documents in a mapping. Names are URIs, relative ones to `base`. Raises `InputError` for what is no such mapping."""
 
     own = ""
@@ -72,7 +72,7 @@ class Given:
 
     @cached_property
     def _by_identifier(self) -> dict[str, str]:
-        """The documents by the `$id`s in them. In which version they are read is not known yet: what is an `$id` in some
+        """Index of the documents by the `$id`s in them. In which version they are read is not known yet: what is an `$id` in some
         versions only (draft 4's `id`, and one beside a `$ref`) counts where no other document has it."""
         found: dict[str, str] = {}
         unsure: dict[str, str] = {}
@@ -83,7 +83,7 @@ class Given:
 
 def identifiers(documents: Mapping[str, Any], dialect: Dialect | None = None) -> Iterator[tuple[str, str, str, Any]]:
     """Yield each `$id` in the first `MAX_INDEXED` subschemas of the documents: the name of the document, the URI, the JSON
-    Pointer of its schema, and the schema. What lies deeper than a schema may is not looked at: it may contain itself."""
+    Pointer of its schema, and the schema. Levels beyond the maximal depth are skipped: a document may contain itself."""
     waiting = [(name, document, "", name, 0) for name, document in documents.items()]
     for _ in range(MAX_INDEXED):
         if not waiting:
@@ -104,7 +104,7 @@ def identifiers(documents: Mapping[str, Any], dialect: Dialect | None = None) ->
 
 
 def normalized(uri: str) -> str:
-    """A URI without `.` and `..` in its path, as far as that can be said (RFC 3986, 5.2.4)."""
+    """Return a URI without `.` and `..` in its path, as far as that can be said (RFC 3986, 5.2.4)."""
     rest, mark, query = uri.partition("?")
     scheme, host, path = "", "", rest
     if ":" in rest.partition("/")[0] or rest.startswith("//"):
@@ -120,7 +120,7 @@ def normalized(uri: str) -> str:
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Return whether two schemas are the same JSON: to Python 1, 1.0 and true are equal."""
+    """Return True if two schemas are the same JSON: to Python 1, 1.0 and true are equal."""
     if one is other:
         return True
     try:

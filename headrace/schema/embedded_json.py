@@ -1,4 +1,4 @@
-"""Whole JSON within a text: in a code fence, or between words. Each character is looked at a bounded number of times."""
+"""Find complete JSON within a text: in a code fence, or between words. Every character is scanned a bounded number of times."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ OPENING_FENCE = re.compile(r"```(?:json|JSON)?[^\S\n]*\n")
 BRACKET = re.compile(r"[{\[}\]]")
 MAX_TRIES = 50
 MAX_READINGS = 4
-"""How often a text may be read in tries that fail, all together."""
+"""Maximal number of passes over the text in all failed tries."""
 
 
-def without_thought(text: str) -> str:
-    """The text without the `<think>…</think>` that it begins with."""
+def without_thinking(text: str) -> str:
+    """Return the text without a `<think>…</think>` at its start."""
     start = text.lstrip()
     if not start.startswith("<think>"):
         return text
@@ -25,7 +25,7 @@ def without_thought(text: str) -> str:
 
 
 def fenced(text: str) -> Iterator[str]:
-    """Yield what stands in the first code fence: to the last fence of the text, then to the next."""
+    """Yield the content of the first code fence: up to the last fence of the text, then up to the next."""
     opening = OPENING_FENCE.search(text)
     if opening is None:
         return
@@ -34,9 +34,9 @@ def fenced(text: str) -> Iterator[str]:
             yield text[opening.end() : end]
 
 
-def whole_in(text: str) -> Any:
-    """The longest JSON object in a text, else the longest list, that is no part of something larger; None where there is
-    none. Some tries are enough."""
+def find_json(text: str) -> Any:
+    """Return the longest outermost JSON object in a text, else the longest list; None where there is none, or none within
+    `MAX_TRIES`."""
     found: list[tuple[bool, int, Any]] = []
     end = tries = depth = work = 0
     lowest: int | None = None  # brackets open where tries failed: what lies deeper is part of that

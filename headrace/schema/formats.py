@@ -1,7 +1,7 @@
-"""The formats of texts: RFC 3339 for dates and times, in the wording of every draft.
+"""Validators of `format`: RFC 3339 for dates and times, in every dialect.
 
-Read to the letter, a time has an offset. As it is meant, it may lack one, and a duration may have a sign and a fraction: that
-is how Python and others write what has no zone.
+In a `literal` reading a time needs an offset. In an `intended` one it may lack it, and a duration may have a sign and a
+fraction: that is what Python and others write.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 import jsonschema_rs
 
 Check = Callable[[str], bool]
-LACKING = {
+BACKPORTED_FORMATS = {
     "draft 4": (
         "duration", "idn-hostname", "uri-reference", "iri", "iri-reference", "uuid", "uri-template", "json-pointer",
         "relative-json-pointer",
@@ -21,13 +21,13 @@ LACKING = {
     "draft 6": ("duration", "idn-hostname", "iri", "iri-reference", "uuid", "relative-json-pointer"),
     "draft 7": ("duration", "uuid"),
 }  # fmt: skip
-"""Formats that came later; whoever writes one means it."""
+"""Formats that are newer than a dialect and are validated in it all the same."""
 DURATION = re.compile(r"-?P(?!$)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?", re.ASCII)
 
 
 @lru_cache
 def strict(name: str) -> Check:
-    """The format `name` as 2020-12 has it."""
+    """Return the validator of the format `name` of 2020-12."""
     return jsonschema_rs.Draft202012Validator({"format": name}, validate_formats=True).is_valid
 
 
@@ -35,7 +35,7 @@ def with_or_without_offset(name: str, text: str) -> bool:
     return strict(name)(text) or strict(name)(f"{text}Z")
 
 
-MEANT: dict[str, Check] = {
+LENIENT_FORMATS: dict[str, Check] = {
     "date-time": partial(with_or_without_offset, "date-time"),
     "time": partial(with_or_without_offset, "time"),
     "duration": lambda text: DURATION.fullmatch(text) is not None,
@@ -43,5 +43,5 @@ MEANT: dict[str, Check] = {
 
 
 def formats_of(dialect: str, *, meant: bool) -> dict[str, Check]:
-    """The checks beside those that the validator of a dialect has."""
-    return {name: strict(name) for name in LACKING.get(dialect, ())} | (MEANT if meant else {})
+    """Return the format validators that are added to those of a dialect."""
+    return {name: strict(name) for name in BACKPORTED_FORMATS.get(dialect, ())} | (LENIENT_FORMATS if meant else {})

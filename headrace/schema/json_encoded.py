@@ -1,4 +1,4 @@
-"""Values that a strict schema has no words for: on the wire they are JSON text in a string."""
+"""Values that a strict schema cannot express: on the wire they are JSON text in a string."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 from headrace.schema.described import ANY_TEXT
 from headrace.schema.merge import canonical, json_type
-from headrace.schema.nodes import Misshapen, Node, Shape
+from headrace.schema.nodes import Node, Shape, ShapeMismatch
 
 
-class Coded(Node):
-    """One of several values, some of them objects or lists: on the wire the JSON text of the one meant."""
+class JsonTextEnum(Node):
+    """An enum with objects or lists: on the wire the JSON text of one of its values."""
 
     def __init__(self, values: list[Any]):
         self.values = {json_text(value): value for value in values}
@@ -20,12 +20,12 @@ class Coded(Node):
     def restore(self, wire: Any) -> Any:
         if wire in self.values if isinstance(wire, str) else False:
             return self.values[wire]
-        raise Misshapen("it must be one of the JSON texts listed")
+        raise ShapeMismatch("it must be one of the JSON texts listed")
 
     def lift(self, value: Any) -> Any:
         text = self._texts.get(canonical(value))
         if text is None:
-            raise Misshapen("the value is not one of those allowed")
+            raise ShapeMismatch("the value is not one of those allowed")
         return text
 
     @property
@@ -36,8 +36,8 @@ class Coded(Node):
         return [Shape("string", self.few)]
 
 
-class Text(Node):
-    """Any value, as JSON text. What is no JSON is taken for the text that it is."""
+class JsonText(Node):
+    """Any value, as JSON text. Text that is no JSON is the value itself."""
 
     def __init__(self, kinds: set[str] | None = None, said: str = ANY_TEXT):
         self.kinds = kinds  # None: any
@@ -53,7 +53,7 @@ class Text(Node):
 
     def lift(self, value: Any) -> Any:
         if self.kinds is not None and json_type(value) not in self.kinds:
-            raise Misshapen(f"{' or '.join(sorted(self.kinds))} was expected, not {json_type(value)}")
+            raise ShapeMismatch(f"{' or '.join(sorted(self.kinds))} was expected, not {json_type(value)}")
         return json_text(value)
 
     def shapes(self) -> list[Shape]:
@@ -67,7 +67,7 @@ def json_text(value: Any) -> str:
 def without_loss(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
-        raise Misshapen("a name is there twice in one object of the JSON text")
+        raise ShapeMismatch("a name is there twice in one object of the JSON text")
     return made
 
 

@@ -1,4 +1,4 @@
-"""The node of a list: items that are alike, or places that differ."""
+"""The node of a list: items of one schema, or a tuple."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ MAX_ITEMS = 1_000_000_000
 
 
 class Lists:
-    """Makes them for one `Lowering`."""
+    """Builds list nodes for one `Lowering`."""
 
     def __init__(self, lowering: Lowering):
         self.lowering = lowering
 
     def node(self, merged: Merged) -> Node | None:
-        """The node of a list; None where there can be none."""
+        """Return the node of a list; None where no list is valid."""
         # 2.0 is as whole as 2; beyond a billion it is no matter how many.
         words = (word for word in ("minItems", "maxItems") if word in merged.limits)
         sizes = {word: int(min(merged.limits[word], MAX_ITEMS)) for word in words}
@@ -37,7 +37,7 @@ class Lists:
         return Items(item, sizes)
 
     def tuple(self, merged: Merged, sizes: dict[str, Any]) -> Node | None:
-        """Places that differ become properties, `item_1` and so on (strict mode has no `prefixItems`)."""
+        """Return the node of a tuple: an object with the properties `item_1` and so on (strict mode has no `prefixItems`)."""
         self.lowering.note(
             merged.pointer, "prefixItems", "moved", "its places travel as the properties item_1, item_2, …"
         )

@@ -1,8 +1,8 @@
-"""A caller's JSON Schema, or a type's, becomes one that a provider's strict mode takes, with the way there and back.
+"""Lower a caller's JSON Schema, or a type's, to a provider's strict subset, with a codec for its values.
 
-Strict mode has closed objects whose properties are all required, `anyOf`, and few limits. What it has no words for is
-carried in another shape (`Lowered.notes` says what and how), or, where there is no shape, as JSON text; what only forbids
-is left to validation against the caller's own schema.
+Strict mode has closed objects whose properties are all required, `anyOf`, and few limits. What it cannot express is sent in
+another shape (`Lowered.notes` says what and how), or, where there is no shape, as JSON text; prohibitions are left to
+validation against the caller's own schema.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ import copy
 from functools import lru_cache
 from typing import Any
 
-from headrace.errors import InputError, InvalidOutput, Misfit, SchemaError
-from headrace.schema.depth_limit import Shallow
+from headrace.errors import InputError, InvalidOutput, SchemaError, Violation
+from headrace.schema.depth_limit import DepthLimiter
 from headrace.schema.lowering import Lowering, Note, Reading
 from headrace.schema.merge import canonical
-from headrace.schema.nodes import VALUE, Map, Misshapen, Node, Record, Tuple
+from headrace.schema.nodes import VALUE, Map, Node, Record, ShapeMismatch, Tuple
 from headrace.schema.size import check_size
 from headrace.schema.targets import Target, target_of
 from headrace.schema.unions import Reference
 from headrace.schema.validate import Validator, check_json, compiled, encoded, json_value, pointer
-from headrace.schema.wire import MIN_SHARED, TooMany, WirePlace, Writer, check_limits, places
+from headrace.schema.wire import MIN_SHARED, InlineLimitExceeded, WirePlace, Writer, check_limits, places
 from headrace.text.quoting import quoted
 
 
 class Lowered:
-    """One schema for one target.
+    """One schema, lowered for one target.
 
-    `wire` is the schema that is sent, `notes` what it says otherwise than the caller's. `lift` makes a value its wire
-    form, `restore` is the way back, `validate` checks a value against the caller's own schema.
+    `wire` is the schema that is sent, `notes` its differences from the caller's. `lift` encodes a value to wire form,
+    `restore` decodes it, `validate` checks a value against the caller's own schema.
     """
 
     def __init__(self, validator: Validator, target: Target, reading: Reading):
@@ -40,7 +40,7 @@ class Lowered:
         if described:  # only once all values are counted, it is known which enums are too large beside the others
             lowering, found = self._lowered(title, reading, described)
         if max(place.depth for place in found) > target.depth:
-            shallow = Shallow(target.depth, lowering.describing.text)
+            shallow = DepthLimiter(target.depth, lowering.describing.text)
             self._node = shallow.cut(self._node, int(self.wrapped))
             for where in shallow.cut_at:
                 lowering.note(
@@ -67,36 +67,36 @@ class Lowered:
 
     @property
     def transparent(self) -> bool:
-        """Return whether an answer on the wire is the caller's value already."""
+        """Return True if a wire answer is the caller's value as it is."""
         return not self.wrapped and self._node.transparent
 
     def restore(self, answer: str | bytes | Any, *, plain: bool = False) -> Any:
-        """The caller's value of a wire answer (JSON text, or its decoded value): the caller's type if a type was lowered,
-        unless `plain`. Raises `InvalidOutput` where the answer has not the shape of the wire schema."""
+        """Decode a wire answer (JSON text, or its decoded value) to the caller's value: of the caller's type if a type was
+        lowered, unless `plain`. Raises `InvalidOutput` for an answer that does not have the wire schema's shape."""
         wire = json_value(answer) if isinstance(answer, str | bytes) else answer
         try:
             if self.wrapped:
                 if not isinstance(wire, dict) or VALUE not in wire:
-                    raise Misshapen('it must be {"value": …}')
+                    raise ShapeMismatch('it must be {"value": …}')
                 wire = wire[VALUE]
             elif not isinstance(wire, dict):
-                raise Misshapen("it must be an object")
+                raise ShapeMismatch("it must be an object")
             value = self._node.restore(wire)
-        except Misshapen as error:
-            raise InvalidOutput([Misfit(pointer(list(error.path)), "shape", error.message)]) from None
+        except ShapeMismatch as error:
+            raise InvalidOutput([Violation(pointer(list(error.path)), "shape", error.message)]) from None
         except RecursionError:
-            raise InvalidOutput([Misfit("", "shape", "it is nested too deep")]) from None
+            raise InvalidOutput([Violation("", "shape", "it is nested too deep")]) from None
         if self._read is None or plain:
             return value
         self.validator.validate(value)
         try:
             return self._read(value)
         except (ValueError, TypeError) as error:
-            raise InvalidOutput([Misfit("", "type", str(error))]) from None
+            raise InvalidOutput([Violation("", "type", str(error))]) from None
 
     def lift(self, value: Any) -> Any:
-        """The wire form of a value: what an answer that means it looks like. Raises `InvalidOutput` for a value that the
-        schema does not allow in shape."""
+        """Encode a value to wire form: an answer that means it. Raises `InvalidOutput` for a value that does not have the
+        schema's shape."""
         if self._read is not None:
             from headrace.schema.python_types import plain_json
 
@@ -104,14 +104,14 @@ class Lowered:
         check_json(value)
         try:
             wire = self._node.lift(value)
-        except Misshapen as error:
-            raise InvalidOutput([Misfit(pointer(list(error.path)), "shape", error.message)]) from None
+        except ShapeMismatch as error:
+            raise InvalidOutput([Violation(pointer(list(error.path)), "shape", error.message)]) from None
         except RecursionError:
-            raise InvalidOutput([Misfit("", "shape", "it is nested too deep")]) from None
+            raise InvalidOutput([Violation("", "shape", "it is nested too deep")]) from None
         return {VALUE: wire} if self.wrapped else wire
 
     def validate(self, value: Any) -> None:
-        """Raises `InvalidOutput` listing every place of `value` that does not fit the caller's own schema."""
+        """Raise `InvalidOutput` listing every place of `value` that is invalid under the caller's own schema."""
         if self._read is not None:
             from headrace.schema.python_types import plain_json
 
@@ -121,14 +121,14 @@ class Lowered:
 
 
 def lower(schema_or_type: Any, target: str = "openai", *, reading: Reading | None = None) -> Lowered:
-    """The wire schema of a JSON Schema (a dict) or a type, for `target` (openai, vllm, openrouter).
+    """Lower a JSON Schema (a dict) or a type for `target` (openai, vllm, openrouter).
 
-    A dict is read `literal`: everything that it allows can be said on the wire, also properties that it does not mention
-    and values of types that it does not name. Read as `intended`, what it leaves unsaid is not asked for: an object has the
-    properties it names, `properties` without a type mean an object. Types are read that way, and so are the schemas of
-    jobs. Raises `SchemaError` (`pointer`, `keyword`, `remedy`) for what cannot be carried.
+    In the `literal` reading of a dict every value that it allows has a wire form, also properties that it does not mention
+    and values of types that it does not name. In the `intended` reading unmentioned properties are not asked for, and
+    `properties` without a type mean an object. Types, and the schemas of jobs, are read as intended. Raises `SchemaError`
+    (`pointer`, `keyword`, `remedy`) for a schema that cannot be lowered.
 
-    Made once for a schema, a target and a reading; the cache is bounded.
+    Cached by schema, target and reading; the cache is bounded.
     """
     if isinstance(schema_or_type, bool):
         schema_or_type = {} if schema_or_type else {"not": {}}
@@ -146,7 +146,7 @@ def lower(schema_or_type: Any, target: str = "openai", *, reading: Reading | Non
 
 
 def lower_schema(schema: dict[str, Any], target: str = "openai", reading: Reading = "intended") -> Lowered:
-    """`lower` for a dict, as jobs do it."""
+    """Lower a dict with the reading of jobs, `intended`."""
     return _lower(encoded(schema), target_of(target).name, checked_reading(reading))
 
 
@@ -166,7 +166,7 @@ def _lower(encoded: bytes, target: str, reading: Reading) -> Lowered:
 
 
 def written(node: Node, target: Target, title: str, *, wrapped: bool) -> tuple[dict[str, Any], list[WirePlace]]:
-    """The wire schema and its places, references written out; where that is too much, what is used often is written once."""
+    """Return the wire schema and its places, references inlined; where that is too large, shared parts become definitions."""
     for shared in (False, True):
         writer = Writer(target, shared=shared)
         try:
@@ -174,7 +174,7 @@ def written(node: Node, target: Target, title: str, *, wrapped: bool) -> tuple[d
             found = list(places(wire, writer.origins))
             if not shared and max(place.depth for place in found) <= target.depth:
                 check_limits(found, target)
-        except (TooMany, SchemaError):
+        except (InlineLimitExceeded, SchemaError):
             continue
         return wire, found
     raise SchemaError(
@@ -185,7 +185,7 @@ def written(node: Node, target: Target, title: str, *, wrapped: bool) -> tuple[d
 
 
 def largest_enums(found: list[WirePlace], target: Target) -> list[frozenset[Any]]:
-    """The values of the largest enums, without which the others are not too many for the target."""
+    """Return the value sets of the largest enums: without them the rest is within the target's limit."""
     once: dict[frozenset[Any], int] = {}
     for place in found:
         values = frozenset(map(canonical, place.schema.get("enum", ())))

@@ -1,4 +1,4 @@
-"""From the places of a schema to nodes: what each is on the wire, and what of the caller's words is carried otherwise."""
+"""Build the nodes of a schema's places: their wire form, and notes of everything that the wire schema cannot express."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import jsonschema_rs
 import msgspec
 
 from headrace.errors import SHOWN, SchemaError
-from headrace.schema.described import Describing, one_of
+from headrace.schema.described import DescriptionWriter, one_of
 from headrace.schema.document import Source
-from headrace.schema.formats import MEANT
-from headrace.schema.json_encoded import Coded, Text
+from headrace.schema.formats import LENIENT_FORMATS
+from headrace.schema.json_encoded import JsonText, JsonTextEnum
 from headrace.schema.lists import Lists
 from headrace.schema.merge import (
     TYPES,
@@ -35,9 +35,9 @@ from headrace.text.quoting import quoted
 Reading = Literal["literal", "intended"]
 MAX_NODES = 8_000
 MAX_WORK = 100_000
-"""Parts of all places, and their properties: those of one place come together anew for each that leads there."""
+"""Maximal number of parts of all places, and of their properties: those of a place are merged for each reference to it."""
 MAX_CASES = 64
-"""Alternatives of one place, all combinations of several `anyOf` counted; what has more travels as JSON text."""
+"""Maximal number of alternatives of one place, all combinations of several `anyOf` counted; beyond, it is sent as JSON text."""
 MAX_BRANCHES = 250
 SCALARS = ("null", "boolean", "integer", "number", "string")
 NEVER = False
@@ -45,8 +45,8 @@ OF_SCALARS = frozenset(word for words in OF_TYPE.values() for word in words) - {
 
 
 class Note(msgspec.Struct, frozen=True):
-    """Something that the wire schema does not say as the caller's does. `how` is `moved` (it travels in another shape) or
-    `validated` (it is checked in the answer, and the model is not held to it)."""
+    """A difference between the wire schema and the caller's. `how` is `moved` (it is sent in another shape) or `validated`
+    (the answer is validated, the model is not constrained)."""
 
     pointer: str
     keyword: str
@@ -58,11 +58,11 @@ class Note(msgspec.Struct, frozen=True):
 
 
 class Lowering:
-    """The nodes of one schema. Every place is made once; one that is met again inside itself becomes a definition."""
+    """The nodes of one schema. Every place is built once; a recursive one becomes a definition."""
 
     def __init__(self, source: Source, target: Target, reading: Reading, *, described: Sequence[frozenset[Any]] = ()):
         self.described = described  # enums that are too large, by their values in canonical form
-        self.describing = Describing(source)
+        self.describing = DescriptionWriter(source)
         self.source = source
         self.target = target
         self.literal = reading == "literal"
@@ -103,7 +103,7 @@ class Lowering:
         self.notes.setdefault((where, keyword, how), Note(where, keyword, how, text))
 
     def place(self, schemas: Sequence[Any], resolved: frozenset[tuple[int, str]] = frozenset()) -> Node | None:
-        """The node of a place where all of `schemas` hold; None where nothing is valid."""
+        """Return the node of a place where all of `schemas` hold; None where no value is valid."""
         about, inner = self.beside(schemas)
         if about is not None:
             called = id(schemas[0]), resolved
@@ -173,7 +173,7 @@ class Lowering:
         return node
 
     def beside(self, schemas: Sequence[Any]) -> tuple[dict[str, str] | None, Any]:
-        """A title and description beside nothing but one reference, and where that leads: the same node, otherwise called."""
+        """Return the title and description beside a lone reference, and its target: the same node under another name."""
         if len(schemas) != 1 or not isinstance(schemas[0], dict) or self.source.alone(schemas[0]):
             return None, None
         (schema,) = schemas
@@ -207,7 +207,7 @@ class Lowering:
         return self.alternatives([self.of_type(merged, resolved, kind) for kind in types], merged)
 
     def values(self, merged: Merged) -> Node | None:
-        """An enum: plain where its values are, else the JSON texts of its values."""
+        """Return the node of an enum: plain for scalars, else the JSON texts of its values."""
         types = merged.types
         values = [
             value
@@ -219,20 +219,20 @@ class Lowering:
         kinds = list(dict.fromkeys(json_type(value) for value in values))
         if "number" in kinds and "integer" in kinds:
             kinds.remove("integer")
-        node = Plain(kinds, {}, values) if set(kinds) <= {*SCALARS} else Coded(values)
+        node = Plain(kinds, {}, values) if set(kinds) <= {*SCALARS} else JsonTextEnum(values)
         if self.is_long(node.few or frozenset()):
             self.note(merged.pointer, "enum", "validated", f"{len(values)} values are too many for {self.target.name}")
             if isinstance(node, Plain):
                 node = Plain(kinds, {})
                 node.said = one_of(values)
             else:
-                node = Text(said=one_of(values, "JSON text of one of: "))
-        elif isinstance(node, Coded):
+                node = JsonText(said=one_of(values, "JSON text of one of: "))
+        elif isinstance(node, JsonTextEnum):
             self.note(merged.pointer, "enum", "moved", "its values travel as JSON texts")
         return node
 
     def is_long(self, values: frozenset[Any]) -> bool:
-        """Return whether an enum has more values, or longer ones, than the target takes; `values` are in canonical form."""
+        """Return True if an enum has more values, or longer ones, than the target takes; `values` are in canonical form."""
         texts = sum(len(value) for value in values if isinstance(value, str))
         return (
             len(values) > self.target.enum_values
@@ -241,7 +241,8 @@ class Lowering:
         )
 
     def structural(self, merged: Merged) -> list[Choices]:
-        """The choices whose alternatives look different. Where they only forbid, what is beside them tells the shape."""
+        """Return the choices whose alternatives differ in shape. Where they only prohibit, their neighbours define the
+        shape."""
         shaping: list[Choices] = []
         for choice in merged.choices:
             shaped = [is_shaping(self.source, branch) for branch in choice.branches]
@@ -283,17 +284,17 @@ class Lowering:
         return self.alternatives(nodes, merged)
 
     def alternatives(self, given: Sequence[Node | None], merged: Merged) -> Node | None:
-        """One of several, as few as there are: equal ones once, and JSON text takes all the others in."""
+        """Return the union node, with as few cases as possible: equal ones once, and JSON text absorbs all others."""
         nodes: list[Node] = []
         for node in filter(None, given):
             if not hasattr(node, "about"):
                 node.about, node.pointer = {}, merged.pointer
             flat = node.nodes if isinstance(node, Union) and not node.about else [node]
             nodes += [each for each in flat if not any(each is other for other in nodes)]
-        whole = next((node for node in nodes if isinstance(node, Text) and node.kinds is None), None)
+        whole = next((node for node in nodes if isinstance(node, JsonText) and node.kinds is None), None)
         if whole is not None:
             return self.text(merged)
-        if any(isinstance(node, Text | Coded) for node in nodes):
+        if any(isinstance(node, JsonText | JsonTextEnum) for node in nodes):
             nodes = [each for node in nodes for each in without_null(node)]
         nulls = [node for node in nodes if isinstance(node, Plain) and node.types == ["null"]]
         nodes = [node for node in nodes if node not in nulls[1:]]
@@ -310,10 +311,10 @@ class Lowering:
         return union
 
     def fits(self, node: Node, wire: Any) -> bool:
-        """Return whether `wire` is valid under the wire schema of `node` alone."""
+        """Return True if `wire` is valid under the wire schema of `node` alone."""
         if id(node) not in self._valid:
             schema = Writer(self.target, shared=True).document(node, "", wrapped=True)
-            more = {} if self.literal else MEANT
+            more = {} if self.literal else LENIENT_FORMATS
             self._valid[id(node)] = (
                 node,
                 jsonschema_rs.Draft202012Validator(schema, validate_formats=True, formats=more),
@@ -321,7 +322,7 @@ class Lowering:
         return self._valid[id(node)][1].is_valid({VALUE: wire})
 
     def types(self, merged: Merged) -> list[str]:
-        """The types to make nodes of, scalars as one. Where nothing says, `any` stands for JSON text of what is left."""
+        """Return the types to build nodes of, scalars as one. Without a `type`, `any` is JSON text of the remaining ones."""
         if merged.types is not None:
             scalars = [kind for kind in SCALARS if kind in merged.types]
             kinds = ["scalars"] if scalars else []
@@ -362,7 +363,7 @@ class Lowering:
         return Plain(types, limits)
 
     def order(self, parts: list[Any]) -> list[str]:
-        """The types in the order in which the caller names them."""
+        """Return the types in the caller's order."""
         for part in parts:
             if isinstance(part, dict) and isinstance(part.get("type"), list):
                 return part["type"]
@@ -378,17 +379,17 @@ class Lowering:
         elif word in OF_SCALARS and word not in self.target.keywords:
             self.note(merged.pointer, word, "validated", f"{self.target.name} does not take it")
 
-    def text(self, merged: Merged) -> Text:
+    def text(self, merged: Merged) -> JsonText:
         self.note(
             merged.pointer, "type", "moved", "no type is named that a strict schema can hold: it travels as JSON text"
         )
-        node = Text(said=self.describing.text(merged.parts))
+        node = JsonText(said=self.describing.text(merged.parts))
         node.about, node.pointer = {**merged.about}, merged.pointer
         return node
 
     def untyped(self, merged: Merged, word: str) -> Node:
         self.note(f"{merged.pointer}/{word}", "type", "moved", "no type is named: each travels as JSON text")
-        node = Text()
+        node = JsonText()
         node.about, node.pointer = {}, f"{merged.pointer}/{word}"
         return node
 

@@ -1,7 +1,7 @@
-"""Mend what is almost JSON: cut off, single quotes, commas and quotes too many or too few, comments, words of Python.
+"""Repair malformed JSON: truncation, single quotes, missing or surplus commas and quotes, comments, Python literals.
 
-json-repair knows most about it, and takes time without a bound: its steps are counted, and end it. What is too much for it
-(some ten thousand characters) is mended here, in one pass and with fewer guesses.
+json-repair has the most heuristics but no bound on its time: its steps are counted, and abort it. What is too large for it
+(some ten thousand characters) is repaired here, in one pass and with fewer guesses.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 MAX_STEPS = 600_000
-"""Characters that json-repair may look at, some of them many times: 0.4 s at most."""
+"""Maximal number of characters that json-repair may read, repeated ones counted: 0.4 s at most."""
 MAX_DEPTH = 200
 MAX_VALUES = 200_000
 MAX_FOUND = 50
@@ -31,24 +31,25 @@ WORDS = {"true": True, "false": False, "null": None, "True": True, "False": Fals
 KEY_ENDS, VALUE_ENDS = frozenset(":"), frozenset(",}]")
 
 
-class TooMuch(Exception):
-    """It is not worth more work."""
+class RepairLimitExceeded(Exception):
+    """The repair exceeds its work limit."""
 
 
-class Counted(str):
-    """A text that can be looked at so often."""
+class MeteredText(str):
+    """A text that counts its reads and raises `RepairLimitExceeded` beyond a limit."""
 
     steps = 0
 
     def __getitem__(self, at: Any, get: Callable[[str, Any], str] = str.__getitem__) -> str:
         self.steps += 1
         if self.steps > MAX_STEPS:
-            raise TooMuch
+            raise RepairLimitExceeded
         return get(self, at)
 
 
-def mended(text: str) -> Any:
-    """The object or list that `text` was probably to be; None where there is none. Linear in the length of the text."""
+def repair(text: str) -> Any:
+    """Return the object or list that `text` was probably meant to be; None where there is none. Linear in the length of the
+    text."""
     start = OPENING.search(text)
     if not start or NO_NUMBER.search(text):
         return None
@@ -56,22 +57,22 @@ def mended(text: str) -> Any:
     try:
         try:
             found = by_json_repair(text)
-        except TooMuch:
+        except RepairLimitExceeded:
             found = Mender(text).value()
-    except (ValueError, RecursionError, TypeError, TooMuch):
+    except (ValueError, RecursionError, TypeError, RepairLimitExceeded):
         return None
     return found if isinstance(found, dict | list) else None
 
 
 def by_json_repair(text: str) -> Any:
-    """Raises `TooMuch`, or what json-repair raises."""
+    """Return what json-repair makes of the text. Raises `RepairLimitExceeded`, or what json-repair raises."""
     if len(text) > MAX_STEPS // 2:
-        raise TooMuch
+        raise RepairLimitExceeded
     from json_repair import repair_json
 
     try:
-        text = repair_json(Counted(text), skip_json_loads=True, ensure_ascii=False)
-    except (TooMuch, MemoryError):
+        text = repair_json(MeteredText(text), skip_json_loads=True, ensure_ascii=False)
+    except (RepairLimitExceeded, MemoryError):
         raise
     except Exception as error:  # it has accidents of many kinds, an AssertionError among them
         raise ValueError(f"json-repair: {type(error).__name__}") from None
@@ -79,7 +80,7 @@ def by_json_repair(text: str) -> Any:
 
 
 class Mender:
-    """Reads one text, from its first bracket on, once."""
+    """A single-pass parser of one text, from its first bracket on."""
 
     def __init__(self, text: str):
         self.text = text
@@ -91,7 +92,7 @@ class Mender:
         self.found: list[tuple[bool, int, Any]] = []
 
     def value(self) -> Any:
-        """The longest object, else the longest list. Raises `TooMuch`."""
+        """Return the longest object, else the longest list. Raises `RepairLimitExceeded`."""
         while self.at < len(self.text) and len(self.found) < MAX_FOUND:
             start = OPENING.search(self.text, self.at)
             if start is None:
@@ -105,12 +106,12 @@ class Mender:
         return found
 
     def read(self) -> None:
-        """The object or list that begins here, to its end or that of the text."""
+        """Parse the object or list that begins here, to its end or that of the text."""
         text, length = self.text, len(self.text)
         while self.at < length:
             char = text[self.at]
             if char.isspace():
-                self.at = spaced(text, self.at)
+                self.at = skip_whitespace(text, self.at)
             elif char in "{[":
                 self.begin({} if char == "{" else [])
             elif char in "}]":
@@ -135,7 +136,7 @@ class Mender:
 
     def begin(self, made: Any) -> None:
         if len(self.open) >= MAX_DEPTH:
-            raise TooMuch
+            raise RepairLimitExceeded
         began = self.at
         self.at += 1
         if self.open:
@@ -147,7 +148,7 @@ class Mender:
     def add(self, value: Any) -> None:
         self.values += 1
         if self.values > MAX_VALUES:
-            raise TooMuch
+            raise RepairLimitExceeded
         here, _ = self.open[-1]
         if isinstance(here, list):
             here.append(value)
@@ -164,14 +165,14 @@ class Mender:
         self.names[-1] = None
 
     def end(self, kind: type) -> None:
-        """Close up to the innermost of this kind; a bracket that closes nothing means nothing."""
+        """Close all containers up to the innermost of this kind; an unmatched bracket is ignored."""
         if any(isinstance(here, kind) for here, _ in self.open):
             while not isinstance(self.open[-1][0], kind):
                 self.close()
             self.close()
 
     def settle(self) -> None:
-        """A name with a colon and nothing behind it has an empty text, one without is none."""
+        """Complete a key without a value: with a colon its value is an empty text, without one it is no key."""
         here, _ = self.open[-1]
         name = self.names[-1]
         if name is not None and self.colons[-1]:
@@ -195,7 +196,7 @@ class Mender:
         self.at = found + size if found >= 0 else len(self.text)
 
     def quoted(self, stop: re.Pattern[str]) -> str:
-        """A text in quotes. A quote that nothing follows which may follow a text is one of the text's own."""
+        """Parse a quoted text. A quote that is not followed by what may follow a text belongs to the text."""
         text, start = self.text, self.at + 1
         is_name = isinstance(self.open[-1][0], dict) and self.names[-1] is None
         ends = KEY_ENDS if is_name else VALUE_ENDS
@@ -210,20 +211,20 @@ class Mender:
                 escaped = True
                 at += 1
                 continue
-            after = spaced(text, at)
+            after = skip_whitespace(text, at)
             if after >= len(text) or text[after] in ends or "\n" in text[at:after] or self.follows(at, after):
                 self.at = at
                 said = text[start : at - 1]
                 return unescaped(said) if escaped else said
 
     def follows(self, at: int, after: int) -> bool:
-        """Return whether the next value, or the next name, begins after a quote: a comma was forgotten."""
+        """Return True if the next value or key begins after a quote: a comma is missing."""
         if after == at or self.text[after] not in "\"'":
             return False
         return isinstance(self.open[-1][0], list) or NEXT_NAME.match(self.text, at) is not None
 
     def bare(self) -> Any:
-        """Return what has no quotes: a number, a word of JSON or Python, or a text."""
+        """Parse an unquoted token: a number, a literal of JSON or Python, or a text."""
         number = NUMBER.match(self.text, self.at)
         if number:
             self.at = number.end()
@@ -238,8 +239,8 @@ class Mender:
         return said.strip("\"'")
 
 
-def spaced(text: str, at: int) -> int:
-    """Where the blanks that begin at `at` end."""
+def skip_whitespace(text: str, at: int) -> int:
+    """Return the end of the whitespace that begins at `at`."""
     blank = SPACE.match(text, at)
     return blank.end() if blank else at
 

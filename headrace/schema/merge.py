@@ -1,6 +1,7 @@
-"""Several schemas of one place as one: what `allOf`, references and their neighbours say together.
+"""Merge the schemas of one place into one: `allOf`, references and their neighbours.
 
-The result may be wider than the schemas, never narrower: what it cannot say is left to validation, and `unsaid` names it.
+The result may be wider than the schemas, never narrower: what it cannot express is left to validation, and named in
+`unsaid`.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ HINTS = {
     "string": {"pattern", "format", "minLength", "maxLength"},
     "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"},
 }  # fmt: skip
-"""Words that speak of one type: they tell what is meant where `type` does not."""
+"""Keywords of one type: they imply it where `type` is missing."""
 LARGEST = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 SMALLEST = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 FIRST = ("pattern", "format", "multipleOf")
 LIMITS = frozenset((*LARGEST, *SMALLEST, *FIRST))
-SHAPING = frozenset(
+SHAPE_KEYWORDS = frozenset(
     {"type", "enum", "const", "properties", "patternProperties", "additionalProperties", "items", "prefixItems"}
 )
 ONLY_VALIDATED = frozenset(
@@ -35,17 +36,17 @@ ONLY_VALIDATED = frozenset(
         "maxContains", "uniqueItems", "minProperties", "maxProperties", "unevaluatedItems", "unevaluatedProperties",
     }
 )  # fmt: skip
-POINTING = frozenset({"$ref", "$dynamicRef", "allOf", "$defs", "definitions", "$schema", "$id", "$comment"})
-"""A part with nothing but these says nothing itself: whoever leads to the same parts is the same place."""
+REFERENCE_KEYWORDS = frozenset({"$ref", "$dynamicRef", "allOf", "$defs", "definitions", "$schema", "$id", "$comment"})
+"""Keywords of a part without constraints of its own: places with the same targets are the same place."""
 CONDITIONAL = ("if", "then", "else", "not")
 NEVER = False
 MAX_NAMES = 10_000
 MAX_WORK = 100_000
-"""Names of one object times patterns and parts that speak of them."""
+"""Maximal product of an object's property names with the patterns and parts that apply to them."""
 
 
 class Choices(NamedTuple):
-    """An `anyOf` or a `oneOf` of one part; `key` tells it from others."""
+    """An `anyOf` or a `oneOf` of one part; `key` identifies it."""
 
     key: tuple[int, str]
     word: str
@@ -62,7 +63,7 @@ BOUNDS: tuple[tuple[str, str, frozenset[str]], ...] = (
 
 
 class Merged:
-    """The constraints on a value of one place. `types` is None where nothing says."""
+    """The constraints on a value of one place. `types` is None where no part has a type."""
 
     def __init__(self) -> None:
         self.parts: list[Any] = []
@@ -85,7 +86,7 @@ class Merged:
 
 
 def flatten(source: Source, schemas: list[Any]) -> list[Any]:
-    """`schemas` and what they refer to or contain in `allOf`, each once: the parts that all hold for one place."""
+    """Return `schemas` with their references and `allOf` expanded, each part once: all of them hold for one place."""
     parts: list[Any] = []
     seen: set[int] = set()
     waiting = list(reversed(schemas))
@@ -95,7 +96,7 @@ def flatten(source: Source, schemas: list[Any]) -> list[Any]:
             continue
         if here is NEVER:
             return [NEVER]
-        if not here.keys() <= POINTING:
+        if not here.keys() <= REFERENCE_KEYWORDS:
             parts.append(here)
         seen.add(id(here))
         inner = [target for _, target in source.references(here)]
@@ -106,7 +107,7 @@ def flatten(source: Source, schemas: list[Any]) -> list[Any]:
 
 
 def merge(source: Source, parts: list[Any], resolved: frozenset[tuple[int, str]]) -> Merged:
-    """The parts as one; choices in `resolved` are among the parts already."""
+    """Merge the parts; choices in `resolved` are among the parts already."""
     merged = Merged()
     merged.parts = parts
     merged.pointer = source.pointer(parts[0]) if parts else ""
@@ -158,14 +159,14 @@ def add_limits(merged: Merged, source: Source, part: dict[str, Any]) -> None:
 
 
 def drop_contradictory(merged: Merged) -> None:
-    """Take the types away of which no value is as large as the one limit says and as small as the other."""
+    """Drop the types whose minimum is larger than their maximum."""
     for low, high, kinds in BOUNDS:
         if merged.types is not None and low in merged.limits and merged.limits[low] > merged.limits.get(high, math.inf):
             merged.types -= kinds
 
 
 def add_properties(merged: Merged, parts: list[dict[str, Any]]) -> None:
-    """Each part's `additionalProperties` speaks of the properties that this part does not name."""
+    """Apply each part's `additionalProperties` to the properties that this part does not name."""
     for part in parts:
         for name in part.get("properties") or {}:
             merged.names.setdefault(name, [])
@@ -211,7 +212,7 @@ def add_properties(merged: Merged, parts: list[dict[str, Any]]) -> None:
 
 
 def listed_names(part: dict[str, Any]) -> list[str]:
-    """Return what `required` lists; draft 4's boolean is nothing here."""
+    """Return the names in `required`; draft 4's boolean is ignored."""
     names = part.get("required")
     return names if isinstance(names, list) else []
 
@@ -236,11 +237,11 @@ def add_items(merged: Merged, source: Source, parts: list[dict[str, Any]]) -> No
 
 
 def is_shaping(source: Source, branch: Any) -> bool:
-    """Return whether a branch says what a value looks like, and does not only forbid something."""
+    """Return True if a branch defines a shape, and does not only prohibit."""
     if not isinstance(branch, dict):
         return False
     return any(
-        part is not NEVER and (not SHAPING.isdisjoint(part) or "anyOf" in part or "oneOf" in part)
+        part is not NEVER and (not SHAPE_KEYWORDS.isdisjoint(part) or "anyOf" in part or "oneOf" in part)
         for part in flatten(source, [branch])
     )
 
@@ -248,8 +249,8 @@ def is_shaping(source: Source, branch: Any) -> bool:
 def conditional_names(
     source: Source, parts: list[Any], resolved: frozenset[tuple[int, str]] = frozenset()
 ) -> dict[str, list[Any]]:
-    """Properties that the parts only speak of under a condition, and what they say of each; of choices that are `resolved`
-    the one taken is among the parts."""
+    """Return the properties that are only defined under a condition, with their schemas; of `resolved` choices the branch
+    taken is among the parts."""
     found: dict[str, list[Any]] = {}
     for here, counts in conditions(source, parts, resolved):
         if counts:
@@ -265,8 +266,8 @@ def conditional_names(
 def conditions(
     source: Source, parts: list[Any], resolved: frozenset[tuple[int, str]] = frozenset()
 ) -> Iterator[tuple[dict[str, Any], bool]]:
-    """The parts, and what they lead to for the same value under a condition; whether it may have to hold (what stands under
-    `if` and `not` never has to)."""
+    """Yield `(part, binding)`: the parts (False), and the conditional branches for the same value, which are binding unless
+    they stand under `if` or `not`."""
     waiting = [(part, False) for part in parts if part is not NEVER and not source.alone(part)]
     seen: set[int] = set()
     while waiting:
@@ -294,7 +295,7 @@ def dependent_names(here: dict[str, Any]) -> Iterator[str]:
 
 
 def present_names(source: Source, parts: list[Any]) -> set[str] | None:
-    """Names of which it matters whether they are there, whatever their value; None where that is all of them."""
+    """Return the names whose presence matters, whatever their value; None where that is every name."""
     found: set[str] = set()
     own = {id(part) for part in parts}
     for here, _ in conditions(source, parts):
@@ -307,7 +308,7 @@ def present_names(source: Source, parts: list[Any]) -> set[str] | None:
 
 
 def canonical(value: Any) -> Any:
-    """A hashable form of a JSON value, equal where the values are equal for JSON: 1 is 1.0, and not true."""
+    """Return a hashable form of a JSON value, equal where JSON values are equal: 1 is 1.0, and not true."""
     if isinstance(value, bool) or value is None:
         return (type(value).__name__, value)
     if isinstance(value, int | float):
@@ -320,7 +321,7 @@ def canonical(value: Any) -> Any:
 
 
 def json_type(value: Any) -> str:
-    """The JSON type of a value; a number without a fraction is an `integer`."""
+    """Return the JSON type of a value; a number without a fraction is an `integer`."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -1,6 +1,6 @@
-"""The ways to put a schema to a model: from constrained decoding down to a word in the prompt, for models that have less.
+"""The ways to send a schema to a model: from constrained decoding down to text in the prompt.
 
-`form_of` says what is sent and how an answer is read back, for each mode; it is the only place that knows.
+`form_of` is the only place that knows, for each mode, what is sent and how an answer is decoded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from headrace.text.quoting import quoted
 
 Mode = Literal["strict", "json_schema", "json_object", "tool_call", "typed_xml", "prompt"]
 MODES: tuple[Mode, ...] = get_args(Mode)
-"""From the firmest to the loosest."""
+"""All modes, from the strictest to the loosest."""
 
 WITHOUT_STRICT: tuple[tuple[str, str, Mode], ...] = (
     ("openai", r"gpt-4o-2024-05-13|gpt-4-turbo.*|gpt-4-.*preview|gpt-3\.5-turbo.*", "tool_call"),
@@ -27,7 +27,7 @@ models: `gpt-4o-2024-08-06` and later (read 2026-11); a local profile (`HEADRACE
 
 
 class Form(NamedTuple):
-    """A schema in one mode: `schema` is what the model is shown, `lowered` the way back (None: the answer is the value)."""
+    """A schema in one mode: `schema` is what the model gets, `lowered` the codec (None: the answer is the value)."""
 
     mode: Mode
     schema: dict[str, Any]
@@ -35,7 +35,7 @@ class Form(NamedTuple):
 
 
 def checked_mode(mode: Any) -> Mode | None:
-    """`mode`, if it is one. Raises `InputError`."""
+    """Return `mode` if it is one. Raises `InputError`."""
     for known in MODES:
         if mode == known:
             return known
@@ -46,7 +46,7 @@ def checked_mode(mode: Any) -> Mode | None:
 
 @lru_cache(maxsize=1024)
 def mode_for(provider: str, model: str, profile: str | None) -> Mode:
-    """The mode of a model: its profile's, else what is known of it, else strict."""
+    """Return the mode of a model: its profile's, else that of `WITHOUT_STRICT`, else strict."""
     if profile is not None:
         return checked_mode(profile) or "strict"
     for name, pattern, mode in WITHOUT_STRICT:
@@ -56,8 +56,8 @@ def mode_for(provider: str, model: str, profile: str | None) -> Mode:
 
 
 def form_of(schema: dict[str, Any], mode: Mode, target: str) -> Form:
-    """`schema` in `mode`. The caller's own is sent where nothing asks for another; strict mode and XML take a lowered
-    one, and so does a root that is no object. Raises `SchemaError`."""
+    """Return `schema` in the form for `mode`. It is the caller's own unless it has to be lowered: for strict mode and XML,
+    and for a root that is no object. Raises `SchemaError`."""
     if mode not in ("strict", "typed_xml") and schema.get("type") == "object":
         return Form(mode, schema, None)
     lowered = lower_schema(schema, target)
@@ -65,13 +65,13 @@ def form_of(schema: dict[str, Any], mode: Mode, target: str) -> Form:
 
 
 def is_as_it_comes(schema: dict[str, Any], mode: Mode | None, target: str) -> bool:
-    """Return whether the text of an answer is the caller's JSON as it comes (mode None: whichever the model has)."""
+    """Return True if the text of an answer is the caller's JSON unchanged (mode None: the model's own)."""
     form = form_of(schema, mode or "strict", target)
     return mode != "typed_xml" and (form.lowered is None or form.lowered.transparent)
 
 
 def check_carried(schema: dict[str, Any], mode: Mode | None, target: str) -> None:
-    """Raises `SchemaError` for a schema that cannot be carried in `mode` (None: whichever the model has)."""
+    """Raise `SchemaError` for a schema that cannot be sent in `mode` (None: the model's own)."""
     try:
         form_of(schema, mode or "strict", target)
     except SchemaError as error:

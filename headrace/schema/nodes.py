@@ -1,8 +1,8 @@
-"""The nodes of a schema: a place on the wire, and the way between the caller's value and the wire's: `lift` there, `restore`
-back.
+"""The nodes of a lowered schema: codecs between the caller's value and its wire form, `lift` to encode and `restore` to
+decode.
 
-`headrace.schema.lower` makes the nodes, `headrace.schema.wire` writes their wire schema. For every value that the schema
-allows, `restore(lift(value)) == value`. Both raise `Misshapen` for what has not the shape of the node.
+`headrace.schema.lower` builds the nodes, `headrace.schema.wire` writes their wire schema. For every value that the schema
+allows, `restore(lift(value)) == value`. Both raise `ShapeMismatch` for a value without the node's shape.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ ENTRIES, KEY, VALUE, CASE = "entries", "key", "value", "case"
 REST = "additional_properties"
 
 
-class Misshapen(Exception):
-    """The value has not the shape that was asked for; `path` leads there."""
+class ShapeMismatch(Exception):
+    """The value does not have the node's shape; `path` is its place."""
 
     def __init__(self, message: str, path: tuple[str | int, ...] = ()):
         super().__init__(message)
@@ -30,8 +30,8 @@ class Misshapen(Exception):
 
 
 class Shape(NamedTuple):
-    """The features that tell wire values of one node from those of another: the type, the values there are (None: any), for an
-    object its names, and those of its properties that have few values."""
+    """The discriminating features of a node's wire values: the type, the allowed values (None: any), and for an object its
+    names, and those of its properties that have few values."""
 
     kind: str
     values: frozenset[Any] | None = None
@@ -58,7 +58,7 @@ class Shape(NamedTuple):
         return all(is_among(value.get(name), values) for name, values in self.consts.items())
 
     def begins(self, value: Any) -> bool:
-        """Return whether `value` may become one: nothing in it is against it."""
+        """Return True if a partial `value` can still become one."""
         kind = json_type(value)
         if kind != self.kind or not isinstance(value, dict):
             return kind == self.kind
@@ -68,15 +68,15 @@ class Shape(NamedTuple):
 
 
 class Node:
-    """One place. `about` is its title and description, `pointer` where it comes from, `parts` the caller's schemas that hold
-    there, and `said` what the model is told of it beside what its keywords say."""
+    """One place. `about` is its title and description, `pointer` its place in the caller's schema, `parts` the caller's
+    schemas that hold there, and `said` the description for the model of what its keywords cannot express."""
 
     about: dict[str, str]
     pointer: str
     parts: Sequence[Any] = ()
     said = ""
     transparent = False
-    """Whether a value is the same on the wire."""
+    """True if a value is its own wire form."""
 
     def restore(self, wire: Any) -> Any:
         raise NotImplementedError
@@ -89,11 +89,11 @@ class Node:
 
     @property
     def few(self) -> frozenset[Any] | None:
-        """The wire values that there are, in canonical form; None where there are many."""
+        """Return the allowed wire values in canonical form; None where there are many."""
         return None
 
     def takes_null(self) -> bool:
-        """Return whether null on the wire is a value of it. It asks no shapes: a node may contain itself."""
+        """Return True if null is a wire value of it. It must not compute shapes: a node may contain itself."""
         return False
 
     def inner(self) -> Iterator[Node]:
@@ -101,7 +101,7 @@ class Node:
 
 
 class Plain(Node):
-    """A text, a number, a boolean or null, as it is, of one of several `types`; `values` when only some are allowed."""
+    """A scalar of one of several `types`, unchanged on the wire; `values` when only some are allowed."""
 
     transparent = True
 
@@ -124,9 +124,9 @@ class Plain(Node):
     def lift(self, value: Any) -> Any:
         kind = json_type(value)
         if kind not in self.types and not (kind == "integer" and "number" in self.types):
-            raise Misshapen(f"{' or '.join(self.types)} was expected, not {kind}")
+            raise ShapeMismatch(f"{' or '.join(self.types)} was expected, not {kind}")
         if self._allowed is not None and canonical(value) not in self._allowed:
-            raise Misshapen("the value is not one of those allowed")
+            raise ShapeMismatch("the value is not one of those allowed")
         return value
 
     def shapes(self) -> list[Shape]:
@@ -138,7 +138,7 @@ class Plain(Node):
 
 
 class Items(Node):
-    """A list whose items are alike."""
+    """A list with items of one schema."""
 
     def __init__(self, item: Node, limits: dict[str, Any]):
         self.item = item
@@ -155,7 +155,7 @@ class Items(Node):
 
     def lift(self, value: Any) -> Any:
         if not isinstance(value, list | tuple):
-            raise Misshapen("a list was expected")
+            raise ShapeMismatch("a list was expected")
         return [at(index, self.item.lift, inner) for index, inner in enumerate(value)]
 
     def shapes(self) -> list[Shape]:
@@ -166,8 +166,8 @@ class Items(Node):
 
 
 class Property(NamedTuple):
-    """A property on the wire. `absent` is how "it is not there" is said: `never`, by `null`, by null with a value that is
-    there in a `box`, or by null that comes back as null (`soft`)."""
+    """A property on the wire. `absent` is the encoding of a missing one: `never` missing, `null`, null with a present value
+    in a `box`, or null that decodes to null (`soft`)."""
 
     node: Node
     absent: str
@@ -223,19 +223,19 @@ class Record(Node):
                 continue
             if known.absent == "box":
                 if not isinstance(inner, dict) or inner.keys() != {VALUE}:
-                    raise Misshapen('it must be null or {"value": …}', (name,))
+                    raise ShapeMismatch('it must be null or {"value": …}', (name,))
                 inner = inner[VALUE]
             restored[name] = at(name, known.node.restore, inner) if not known.node.transparent else inner
         if self.rest is not None and wire.get(self.rest_name) is not None:
             for name, inner in at(self.rest_name, self.rest.pairs, wire[self.rest_name]).items():
                 if name in restored:
-                    raise Misshapen(f"the property {quoted(name)} is there twice", (self.rest_name,))
+                    raise ShapeMismatch(f"the property {quoted(name)} is there twice", (self.rest_name,))
                 restored[name] = inner
         return restored
 
     def lift(self, value: Any) -> Any:
         if not isinstance(value, dict):
-            raise Misshapen("an object was expected")
+            raise ShapeMismatch("an object was expected")
         wire: dict[str, Any] = {}
         for name, (node, _) in self.properties.items():  # a tag first: it tells before anything is lifted in vain
             if node.few is not None and name in value:
@@ -243,7 +243,7 @@ class Record(Node):
         for name, (node, absent) in self.properties.items():
             if name not in value:
                 if absent == "never" and not self.optional[name]:
-                    raise Misshapen(f"{quoted(name)} is missing")
+                    raise ShapeMismatch(f"{quoted(name)} is missing")
                 wire[name] = node.values[0] if absent == "never" and isinstance(node, Plain) and node.values else None
                 continue
             lifted = at(name, node.lift, value[name])
@@ -252,7 +252,7 @@ class Record(Node):
         if self.rest is not None:
             wire[self.rest_name] = self.rest.entries(others)
         elif others:
-            raise Misshapen(f"there is a property {quoted(next(iter(others)))} that is not described")
+            raise ShapeMismatch(f"there is a property {quoted(next(iter(others)))} that is not described")
         return wire
 
     def shapes(self) -> list[Shape]:
@@ -270,7 +270,7 @@ class Record(Node):
 
 
 class Map(Node):
-    """An object of any names: on the wire a list of entries. A name that comes twice is an error, never a loss."""
+    """An object with arbitrary names: on the wire a list of entries. A duplicate name is an error, so that no entry is lost."""
 
     def __init__(self, key: Node, value: Node, limits: dict[str, Any] | None = None):
         self.key = key
@@ -280,30 +280,30 @@ class Map(Node):
     def restore(self, wire: Any) -> Any:
         entries = wire.get(ENTRIES) if isinstance(wire, dict) and len(wire) == 1 else None
         if not isinstance(entries, list):
-            raise Misshapen('a map must be {"entries": [{"key": …, "value": …}, …]}')
+            raise ShapeMismatch('a map must be {"entries": [{"key": …, "value": …}, …]}')
         return at(ENTRIES, self.pairs, entries)
 
     def pairs(self, entries: Any) -> dict[str, Any]:
         restored: dict[str, Any] = {}
         for index, entry in enumerate(entries if isinstance(entries, list) else ()):
             if not isinstance(entry, dict) or not entry.keys() >= {KEY, VALUE}:
-                raise Misshapen('an entry must be {"key": …, "value": …}', (index,))
+                raise ShapeMismatch('an entry must be {"key": …, "value": …}', (index,))
             name = as_name(entry[KEY])
             if name in restored:
-                raise Misshapen(f"the key {quoted(name)} is there twice", (index, KEY))
+                raise ShapeMismatch(f"the key {quoted(name)} is there twice", (index, KEY))
             restored[name] = at(name, self.value.restore, entry[VALUE])
         return restored
 
     def lift(self, value: Any) -> Any:
         if not isinstance(value, dict):
-            raise Misshapen("an object was expected")
+            raise ShapeMismatch("an object was expected")
         return {ENTRIES: self.entries(value)}
 
     def entries(self, value: dict[str, Any]) -> list[Any]:
         pattern = self.key.limits.get("pattern") if isinstance(self.key, Plain) else None
         strange = next((name for name in value if pattern is not None and not matches(pattern, name)), None)
         if strange is not None:
-            raise Misshapen(f"there is a property {quoted(strange)} that is not described")
+            raise ShapeMismatch(f"there is a property {quoted(strange)} that is not described")
         return [{KEY: self.key.lift(name), VALUE: at(name, self.value.lift, inner)} for name, inner in value.items()]
 
     def shapes(self) -> list[Shape]:
@@ -315,7 +315,7 @@ class Map(Node):
 
 
 class Tuple(Node):
-    """A list whose places differ: on the wire an object, `item_1`, `item_2`, …, and `rest`. The first `least` are there."""
+    """A tuple: on the wire an object, `item_1`, `item_2`, …, and `rest`. The first `least` are required."""
 
     def __init__(self, prefix: list[Node], least: int, rest: Items | None):
         names = {f"item_{number}": node for number, node in enumerate(prefix, 1)}
@@ -331,22 +331,22 @@ class Tuple(Node):
         for name in self.record.nodes:
             if name in named:
                 if len(items) < list(self.record.nodes).index(name):
-                    raise Misshapen("an item before it is missing", (name,))
+                    raise ShapeMismatch("an item before it is missing", (name,))
                 items.append(named[name])
         rest = wire.get("rest") or []
         if rest and len(items) < len(self.record.nodes):
-            raise Misshapen("an item before them is missing", ("rest",))
+            raise ShapeMismatch("an item before them is missing", ("rest",))
         return [*items, *(at("rest", self.rest.restore, rest) if self.rest and rest else rest)]
 
     def lift(self, value: Any) -> Any:
         if not isinstance(value, list | tuple):
-            raise Misshapen("a list was expected")
+            raise ShapeMismatch("a list was expected")
         most = len(self.record.nodes)
         wire = self.record.lift(dict(zip(self.record.nodes, value, strict=False)))
         if self.rest is not None:
             wire["rest"] = self.rest.lift(list(value[most:]))
         elif len(value) > most:
-            raise Misshapen(f"at most {most} items were expected")
+            raise ShapeMismatch(f"at most {most} items were expected")
         return wire
 
     def shapes(self) -> list[Shape]:
@@ -360,12 +360,12 @@ class Tuple(Node):
 
 
 def is_among(value: Any, values: frozenset[Any]) -> bool:
-    """Return whether a value is one of a few; on the wire these are no objects or lists, however large one is."""
+    """Return True if `value` is one of a node's few `values`, which are never objects or lists on the wire."""
     return not isinstance(value, dict | list) and canonical(value) in values
 
 
 def free_name(name: str, taken: Container[str]) -> str:
-    """`name`, or `name_2` and so on where that is taken."""
+    """Return `name`, or with a suffix, `name_2` and so on, where that is taken."""
     return next(
         free for free in itertools.chain([name], (f"{name}_{n}" for n in itertools.count(2))) if free not in taken
     )
@@ -374,16 +374,16 @@ def free_name(name: str, taken: Container[str]) -> str:
 def at(step: str | int, move: Callable[[Any], Any], value: Any) -> Any:
     try:
         return move(value)
-    except Misshapen as error:
-        raise Misshapen(error.message, (step, *error.path)) from None
+    except ShapeMismatch as error:
+        raise ShapeMismatch(error.message, (step, *error.path)) from None
 
 
 def as_name(key: Any) -> str:
-    """A key as a JSON object has it."""
+    """Return a key as a JSON object has it."""
     if isinstance(key, str):
         return key
     if isinstance(key, bool):
         return "true" if key else "false"
     if isinstance(key, int | float):
         return repr(key)
-    raise Misshapen("a key must be a text or a number")
+    raise ShapeMismatch("a key must be a text or a number")

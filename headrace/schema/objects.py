@@ -1,11 +1,11 @@
-"""The node of an object: what it names, and entries for what it does not."""
+"""The node of an object: named properties, and entries for all others."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from headrace.errors import SchemaError
-from headrace.schema.json_encoded import Text
+from headrace.schema.json_encoded import JsonText
 from headrace.schema.merge import NEVER, Merged, conditional_names, listed_names, present_names
 from headrace.schema.nodes import Map, Node, Plain, Record
 from headrace.schema.subschemas import escaped
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class Objects:
-    """Makes them for one `Lowering`."""
+    """Builds object nodes for one `Lowering`."""
 
     def __init__(self, lowering: Lowering):
         self.lowering = lowering
 
     def node(self, merged: Merged, resolved: frozenset[tuple[int, str]]) -> Node | None:
-        """The node of an object; None where there can be none."""
+        """Return the node of an object; None where no object is valid."""
         names = dict(merged.names)
         if not self.lowering.literal:
             for name, held in conditional_names(self.lowering.source, merged.parts, resolved).items():
@@ -49,7 +49,7 @@ class Objects:
         rest = self.rest(merged, named=bool(names))
         if rest is None and not names and not merged.rest and not merged.patterns:
             self.lowering.note(merged.pointer, "type", "moved", "an object of any properties: it travels as JSON text")
-            text = Text({"object"}, self.lowering.describing.text(merged.parts, {"object"}))
+            text = JsonText({"object"}, self.lowering.describing.text(merged.parts, {"object"}))
             text.about, text.pointer = {**merged.about}, merged.pointer
             return text
         if rest is not None and not nodes:
@@ -64,7 +64,8 @@ class Objects:
         return Record(optional, nodes, rest, soft=self.soft(merged), tags=self.tags(names))
 
     def nowhere(self, merged: Merged, name: str) -> str:
-        """The pointer of what has no value for a required property: its own, or `required` where nothing describes it."""
+        """Return the pointer of a required property without a valid value: its own, or that of `required` where nothing
+        describes it."""
         listing = [part for part in merged.parts if name in listed_names(part)]
         if not listing or any(name in (part.get("properties") or {}) for part in merged.parts):
             return f"{merged.pointer}/properties/{escaped(name)}"
@@ -73,8 +74,8 @@ class Objects:
         return where
 
     def soft(self, merged: Merged) -> frozenset[str] | None:
-        """The optional properties that are null where null is said, read as it is meant: those of which it does not matter
-        whether they are there. Of the others null says that they are not. None where the schema is read to the letter."""
+        """Return the optional properties for which null decodes to null in an `intended` reading: those whose presence does
+        not matter. For the others null means missing. None in a `literal` reading."""
         if self.lowering.literal:
             return None
         present = present_names(self.lowering.source, merged.parts)
@@ -95,7 +96,7 @@ class Objects:
         return made
 
     def rest(self, merged: Merged, *, named: bool) -> Map | None:
-        """The entries of properties that are not named; None where there can be none, or none are asked for."""
+        """Return the node of unnamed properties; None where none are valid, or none are asked for."""
         groups: list[Node] = []
         for pattern, held in merged.patterns.items():
             self.lowering.note(f"{merged.pointer}/patternProperties", pattern, "validated", "that names fit it")

@@ -1,4 +1,4 @@
-"""From the text of an answer to a value valid under the caller's schema, and what had to be forgiven on the way."""
+"""Decode the text of an answer to a value that is valid under the caller's schema, and record the repairs it needed."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from headrace.errors import CallError, InvalidOutput, Misfit
+from headrace.errors import CallError, InvalidOutput, Violation
 from headrace.schema.coerce import coerce
 from headrace.schema.document import Source
-from headrace.schema.embedded_json import fenced, whole_in, without_thought
-from headrace.schema.mend import mended
+from headrace.schema.embedded_json import fenced, find_json, without_thinking
+from headrace.schema.mend import repair
 from headrace.schema.modes import Form, Mode, form_of
 from headrace.schema.validate import TWICE, Later, compiled, json_value
 
 MAX_REPAIRED = 1 << 20
-"""Characters: an answer that long is not almost JSON."""
+"""Maximal characters of a text that is repaired."""
 MAX_BRACKETS = 200_000
-"""That open something, in what is to be mended."""
+"""Maximal number of opening brackets in a text that is repaired."""
 
 
 MAX_AT_ONCE = 1 << 16
 MAX_MENDED_AT_ONCE = 200
-"""Characters that are read within a few milliseconds: as they are, and when they have to be mended."""
+"""Maximal characters that are processed on the event loop, within a few milliseconds: as they are, and when they have to be
+repaired."""
 
 
 class Answer(NamedTuple):
-    """`value` is valid under the caller's schema. `repaired`: it was JSON only after mending. `coerced`: lax reading."""
+    """A decoded answer. `value` is valid under the caller's schema. `repaired`: it was JSON only after a repair. `coerced`:
+    it was valid only after coercion."""
 
     value: Any
     repaired: bool = False
@@ -44,11 +46,11 @@ def read_answer(
     decode: Callable[[str], Any] | None = None,
     at_once: bool = False,
 ) -> Answer:
-    """The value that `text` means, asked for in `mode`. `decode` reads what is not JSON (`typed_xml`).
+    """Decode the value in `text`, which was requested in `mode`. `decode` decodes other formats than JSON (`typed_xml`).
 
-    JSON is decoded strictly first; only what fails is repaired. Raises `CallError("invalid_output")`, the text in
-    `partial` and every misfit in `details["errors"]`. With `at_once`, raises `Later` for what takes longer than some
-    milliseconds: to be asked for again in a thread. There it ends, too: two seconds of work are the most.
+    JSON is decoded strictly first; only on failure it is repaired. Raises `CallError("invalid_output")`, with the text in
+    `partial` and every violation in `details["errors"]`. With `at_once`, raises `Later` instead of blocking for more than
+    some milliseconds: call it again in a thread, where two seconds of work are the limit.
     """
     if at_once and len(text) > MAX_AT_ONCE:
         raise Later
@@ -60,32 +62,32 @@ def read_answer(
             wire, repaired = decoded(text, at_once=at_once)
         return fitted(wire, form, schema, repaired=repaired, lax=lax, at_once=at_once)
     except InvalidOutput as error:
-        raise misfit(text, error) from None
+        raise violation(text, error) from None
 
 
 def parse_json(text: str) -> Any:
-    """The value in `text`. Raises `CallError("invalid_output")`."""
+    """Return the value in `text`. Raises `CallError("invalid_output")`."""
     try:
         return json_value(text)
     except InvalidOutput as error:
-        raise misfit(text, error) from None
+        raise violation(text, error) from None
 
 
 def decoded(text: str, *, at_once: bool = False) -> tuple[Any, bool]:
-    """The JSON value of a text, and whether it had to be repaired. Raises `InvalidOutput`, or `Later`."""
+    """Return the JSON value of a text, and True if it had to be repaired. Raises `InvalidOutput`, or `Later`."""
     try:
         return json_value(text), False
     except InvalidOutput as error:
         if at_once and len(text) > MAX_MENDED_AT_ONCE and error.errors[0].keyword != TWICE:
             raise Later from None
         found = None if error.errors[0].keyword == TWICE else repaired(text)
-        if found is None or not is_writable(found):
+        if found is None or not is_encodable(found):
             raise error from None
         return found, True
 
 
-def is_writable(value: Any) -> bool:
-    """Return whether it can be written as JSON again: half of a surrogate pair cannot, nor can a number without end."""
+def is_encodable(value: Any) -> bool:
+    """Return True if it can be encoded as JSON again: a lone surrogate cannot, nor can an infinite number."""
     try:
         msgspec.json.encode(value)
     except (ValueError, TypeError, OverflowError, RecursionError):
@@ -94,24 +96,24 @@ def is_writable(value: Any) -> bool:
 
 
 def repaired(text: str) -> Any:
-    """The object or list that was probably meant by what is not JSON; None where there is none.
+    """Return the object or list that malformed JSON was probably meant to be; None where there is none.
 
-    Whole JSON in a code fence or between words comes first, then what can be mended: cut off, single quotes and the like.
+    Complete JSON in a code fence or between words is tried first, then a repair: truncation, single quotes and the like.
     """
-    text = without_thought(text)
+    text = without_thinking(text)
     if len(text) > MAX_REPAIRED:
         return None
     inner = list(fenced(text))
     for each in (*inner, text):
-        if (found := whole_in(each)) is not None:
+        if (found := find_json(each)) is not None:
             return found
     text = inner[0] if inner else text
-    return mended(text) if text.count("[") + text.count("{") <= MAX_BRACKETS else None
+    return repair(text) if text.count("[") + text.count("{") <= MAX_BRACKETS else None
 
 
 def fitted(wire: Any, form: Form, schema: dict[str, Any], *, repaired: bool, lax: bool, at_once: bool) -> Answer:
     if form.lowered and not isinstance(wire, dict):
-        raise InvalidOutput([Misfit("", "shape", "it must be an object")])
+        raise InvalidOutput([Violation("", "shape", "it must be an object")])
     validator = form.lowered.validator if form.lowered else compiled(msgspec.json.encode(schema))
     try:
         value = form.lowered.restore(wire) if form.lowered else wire
@@ -130,8 +132,8 @@ def wire_source(form: Form) -> Source:
     return compiled(msgspec.json.encode(form.schema)).source
 
 
-def misfit(text: str, error: InvalidOutput) -> CallError:
-    first: Misfit = error.errors[0]
+def violation(text: str, error: InvalidOutput) -> CallError:
+    first: Violation = error.errors[0]
     what = (
         first.message
         if first.keyword in ("json", TWICE)

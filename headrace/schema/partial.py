@@ -1,7 +1,7 @@
-"""A structured answer as it grows: the value of what has come, at each field that is complete.
+"""Partial decoding of a structured answer while it streams: its value at each field that is complete.
 
-The text is looked at once, character by character; the value is made anew at the end of a field, as often as the cost of
-that stays in proportion to the length of the text: always in a short answer, ever more rarely in a long one.
+The text is scanned once, character by character. The value is decoded at the ends of fields, as often as the total cost
+stays linear in the length of the text: always in a short answer, ever more rarely in a long one.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from headrace.schema.modes import Mode, form_of
 
 FREE_WORK = 1 << 18
 WORK_PER_CHAR = 2
-"""Characters that may be read again for each that has come, beyond the first `FREE_WORK`: the cost is linear."""
+"""Characters that may be decoded again per character received, beyond the first `FREE_WORK`: the total cost is linear."""
 
 
 class Partial:
-    """Feed it the text of one answer; each `feed` returns the values that there were in between, in the caller's shape.
+    """An incremental decoder of one answer; each `feed` returns the partial values, in the caller's shape.
 
-    They are plain values that may lack what has not come yet, so nothing has validated them. In the mode `typed_xml`
-    there are none.
+    They are plain values without the fields that have not come yet, so they are not validated. The mode `typed_xml` has
+    none.
     """
 
     def __init__(self, schema: dict[str, Any], mode: Mode = "strict", target: str = "openai"):
@@ -63,7 +63,8 @@ class Partial:
         return values
 
     def _at(self, end: int, *, whole: bool) -> list[Any]:
-        """The value of the text up to a place where a field has ended; nothing when it is not worth its cost yet."""
+        """Return the value of the text up to the end of a field, in a list; an empty list while decoding exceeds the work
+        budget."""
         allowed = FREE_WORK + WORK_PER_CHAR * end
         if not whole and self._work + end > allowed:
             return []

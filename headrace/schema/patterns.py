@@ -1,8 +1,8 @@
-"""Regular expressions: what they cost to run, and which cannot be run.
+"""Regular expressions: the cost of running them, and which are refused.
 
-Patterns run in linear time; those with a look-around, which cannot, give up after so many steps and then do not match. Each is
-made a program once, whose size grows with its counts. A count of single characters (`^.{1,255}$`) costs nothing: it is
-checked as a length.
+Patterns run in linear time; those with a look-around, which cannot, have a backtracking limit and then do not match. Each
+is compiled once, to a program whose size grows with its counts. A count of single characters (`^.{1,255}$`) costs nothing:
+it is checked as a length.
 """
 
 from __future__ import annotations
@@ -14,34 +14,35 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jsonschema_rs
 
 from headrace.errors import SchemaError
+from headrace.schema.subschemas import escaped
 
 if TYPE_CHECKING:
     from headrace.schema.document import Source
 
 MAX_PATTERNS = 200
 SMALL = 1 << 18
-"""Bytes of a program that are no matter."""
+"""Size limit (bytes) of a normal compiled pattern."""
 LARGE = (1 << 19, 1 << 20, 1 << 21, 1 << 22, 1 << 23)
-"""The sizes that are tried for one that needs more."""
+"""Size limits that are tried in turn for a larger one."""
 MAX_BYTES = 1 << 24
-"""Of all larger programs of one schema."""
+"""Maximal bytes of all larger programs of one schema."""
 MAX_UNMEASURED = 60
-"""Characters of a pattern without counts that is surely small."""
+"""Characters up to which a pattern without counts is known to be small."""
 BACKTRACKS = re.compile(r"\(\?<?[=!]|\\[1-9]|\\k<")
-"""What only an engine that backtracks can do; from one beginning its steps are bounded, from every place they are not."""
+"""Constructs that only a backtracking engine can run; anchored, its steps are bounded, unanchored they are not."""
 COUNT = re.compile(r"\{\d")
 ATOM = re.compile(
     r"\[(?:\\.|[^\]\\])+\]|\\[pP]\{[^}]*\}|\\[dDsSwWtnrfv]|\\x[0-9A-Fa-f]{2}|\\u(?![dD][89a-fA-F])[0-9A-Fa-f]{4}"
     r"|\\[^A-Za-z0-9]|[^\\^$.|?*+()\[\]{}]|\.",
     re.DOTALL,
 )
-"""What stands for one character."""
+"""A construct that matches one character."""
 REPEAT = re.compile(r"\{(\d+)(,?)(\d*)\}|([?*+])")
 SHOWN = 200
 
 
 class Lengths(NamedTuple):
-    """A pattern that says the same as another one together with lengths of the text."""
+    """A pattern that, together with length limits, is equivalent to another one."""
 
     pattern: str
     least: int
@@ -52,8 +53,8 @@ def options(size: int) -> jsonschema_rs.FancyRegexOptions:
     return jsonschema_rs.FancyRegexOptions(backtrack_limit=10_000, size_limit=size, dfa_size_limit=SMALL)
 
 
-def runs(pattern: str, size: int) -> jsonschema_rs.Validator | None:
-    """Return what matches texts against a pattern; None where no program of that size does."""
+def compiled_within(pattern: str, size: int) -> jsonschema_rs.Validator | None:
+    """Return the compiled validator of a pattern within that size; None where it does not fit."""
     try:
         return jsonschema_rs.Draft202012Validator({"pattern": pattern}, pattern_options=options(size))
     except (jsonschema_rs.ValidationError, ValueError):
@@ -62,12 +63,12 @@ def runs(pattern: str, size: int) -> jsonschema_rs.Validator | None:
 
 @lru_cache(maxsize=4096)
 def small_validator(pattern: str) -> jsonschema_rs.Validator | None:
-    return runs(pattern, SMALL)
+    return compiled_within(pattern, SMALL)
 
 
 @lru_cache(maxsize=16)
 def large_validator(pattern: str) -> jsonschema_rs.Validator | None:
-    return runs(pattern, size_of(pattern) or SMALL)
+    return compiled_within(pattern, size_of(pattern) or SMALL)
 
 
 def matches(pattern: str, name: str) -> bool:
@@ -77,20 +78,20 @@ def matches(pattern: str, name: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def is_small(pattern: str) -> bool:
-    """Return whether a small program does; that it can be run at all is told when it is made."""
-    return (len(pattern) <= MAX_UNMEASURED and not COUNT.search(pattern)) or runs(pattern, SMALL) is not None
+    """Return True if a program of size `SMALL` suffices; errors show when it is compiled."""
+    return (len(pattern) <= MAX_UNMEASURED and not COUNT.search(pattern)) or compiled_within(pattern, SMALL) is not None
 
 
 def size_of(pattern: str) -> int:
-    """Bytes that the program of a pattern may need: one of a few sizes; 0 where it cannot be run."""
+    """Return the size limit (bytes) that compiles a pattern: `SMALL` or one of `LARGE`; 0 where none does."""
     if is_small(pattern):
         return SMALL
-    return next((size for size in LARGE if runs(pattern, size) is not None), 0)
+    return next((size for size in LARGE if compiled_within(pattern, size) is not None), 0)
 
 
 @lru_cache(maxsize=4096)
 def as_lengths(pattern: str) -> Lengths | None:
-    """A pattern of single characters, one of them counted (`^[A-Z].{1,255}$`), as lengths; None for any other."""
+    """Return a pattern of single characters, one of them counted (`^[A-Z].{1,255}$`), as length limits; None for any other."""
     if not pattern.startswith("^") or not pattern.endswith("$"):
         return None
     at, end = 1, len(pattern) - 1
@@ -127,8 +128,8 @@ def as_lengths(pattern: str) -> Lengths | None:
 
 
 class Programs(NamedTuple):
-    """The needs of the patterns of one schema: a size for the largest program, the bytes of all large ones, and `lengths` of what
-    is checked as such, by the `id` of the subschema."""
+    """The compiled size of one schema's patterns: the size limit of the largest, the bytes of all large ones, and `lengths`
+    of those that are checked as length limits, by the `id` of the subschema."""
 
     size: int
     large: int
@@ -136,9 +137,8 @@ class Programs(NamedTuple):
 
 
 def programs_of(source: Source) -> Programs:
-    """Raises `SchemaError` for patterns that cannot be run, that look around everywhere, and for too many or too large ones."""
-    from headrace.schema.subschemas import escaped
-
+    """Return the compiled size of a schema's patterns. Raises `SchemaError` for patterns that cannot be compiled, for
+    unanchored ones with a look-around, and for too many or too large ones."""
     count, total, largest = 0, 0, SMALL
     lengths: dict[int, Lengths] = {}
     seen: set[str] = set()
@@ -168,7 +168,7 @@ def programs_of(source: Source) -> Programs:
             total += size if size > SMALL else 0
             largest = max(largest, size)
             if not size:
-                raise refusal(where, *cannot_run(text))
+                raise refusal(where, *refusal_reason(text))
             if total > MAX_BYTES:
                 raise refusal(
                     where,
@@ -178,8 +178,8 @@ def programs_of(source: Source) -> Programs:
     return Programs(largest, total, lengths)
 
 
-def cannot_run(pattern: str) -> tuple[str, str]:
-    """Why, and what to do."""
+def refusal_reason(pattern: str) -> tuple[str, str]:
+    """Return the reason, and the remedy."""
     if EXPRESSION.is_valid(pattern) and (COUNT.search(pattern) or len(pattern) > SHOWN):
         return (
             f"the pattern is too large to be run: {pattern!r:.{SHOWN}}",
@@ -196,7 +196,7 @@ def refusal(where: str, what: str, remedy: str) -> SchemaError:
 
 
 def is_anchored(pattern: str) -> bool:
-    """Return whether a match can only begin at the beginning: `^` stands there, and no other alternative beside it."""
+    """Return True if a pattern matches only at the start: it begins with `^`, and has no alternative beside it."""
     plain = re.sub(r"\\.|\[(?:\\.|[^\]\\])*\]", "", pattern)
     depth, outside = 0, ""
     for char in plain:
@@ -206,7 +206,7 @@ def is_anchored(pattern: str) -> bool:
 
 
 def with_lengths(schema: dict[str, Any], lengths: Lengths) -> dict[str, Any]:
-    """`schema` with its pattern said by lengths."""
+    """Return `schema` with its pattern replaced by length limits."""
     least, most = schema.get("minLength", 0), schema.get("maxLength", lengths.most)
     if not isinstance(least, int | float) or not isinstance(most, int | float):
         return schema  # which is no schema

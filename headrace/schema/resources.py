@@ -1,10 +1,10 @@
-"""The schema that is compiled: the caller's, except for what the validator would not take or would do badly.
+"""Rewrite a schema for the compiler: without what the validator refuses, or compiles badly.
 
-It has no schemas inside with a name of their own (`$id`): every reference is a pointer into the whole.
+The result has no named subschemas (`$id`): every reference is a pointer into the whole.
 
-The validator compiles a named schema anew for each way in which its names lead there, because a dynamic reference could lead
-elsewhere each time. The ways double with every name. So names are written out, and only where a dynamic reference needs
-them are there few.
+The validator compiles a named schema anew for each chain of names that leads to it, because a dynamic reference could
+resolve differently each time. The number of chains doubles with every name. So names are removed, and only with dynamic
+references a few are kept.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from headrace.schema.size import MAX_TEXT
 from headrace.schema.subschemas import pointed
 
 MAX_NAMED = 5
-"""Named schemas inside of one with dynamic references: with five there are 326 ways at most."""
+"""Maximal number of named subschemas beside dynamic references: five have 326 chains at most."""
 NAMES = ("$id", "id", "$anchor", "$dynamicAnchor")
-REFERRING = ("$ref", "$dynamicRef")
+REFERENCE_KEYWORDS = ("$ref", "$dynamicRef")
 NO_URI = re.compile(r"[^A-Za-z0-9._~:/?@!$&'()*+,;=%-]|%(?![0-9A-Fa-f]{2})")
 URI = re.compile(
     r"(?:[A-Za-z0-9._~:/?@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*(?:#(?:[A-Za-z0-9._~:/?@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)?"
 )
 
 
-def written_out(source: Source) -> dict[str, Any]:
-    """The schema to compile: that of `source`, or one that means the same. Raises `SchemaError`."""
+def compilable(source: Source) -> dict[str, Any]:
+    """Return the schema to compile: that of `source`, or an equivalent one. Raises `SchemaError`."""
     pointers = pointers_of(source) if source.embedded else None
     if source.embedded and pointers is None and len(source.embedded) > MAX_NAMED:
         here = source.embedded[MAX_NAMED]
@@ -40,18 +40,21 @@ def written_out(source: Source) -> dict[str, Any]:
             keyword="$id",
             remedy="refer by `#/$defs/…` and leave the `$id`s out",
         )
-    if pointers is None and not source.programs.lengths and not any(map(has_strange, source.all_of_it())):
+    if pointers is None and not source.programs.lengths and not any(map(has_invalid_uri, source.all_of_it())):
         return source.root
     return rebuilt(source.root, source, pointers)
 
 
-def has_strange(here: dict[str, Any]) -> bool:
-    """Return whether a reference is no URI: what generates schemas from generic types writes `Page<User>` as it is."""
-    return any(isinstance(here.get(word), str) and not (here[word] and URI.fullmatch(here[word])) for word in REFERRING)
+def has_invalid_uri(here: dict[str, Any]) -> bool:
+    """Return True if a reference is no URI: generators of schemas from generic types write `Page<User>` literally."""
+    return any(
+        isinstance(here.get(word), str) and not (here[word] and URI.fullmatch(here[word]))
+        for word in REFERENCE_KEYWORDS
+    )
 
 
 def as_uri(reference: str) -> str:
-    """A reference with what no URI may have percent-encoded; the empty one, which the validator takes for none, is the root."""
+    """Return a reference percent-encoded to a URI; an empty one, which the validator does not accept, becomes the root's."""
     if not reference:
         return "#"
     base, mark, fragment = reference.partition("#")
@@ -60,7 +63,8 @@ def as_uri(reference: str) -> str:
 
 
 def pointers_of(source: Source) -> dict[int, str] | None:
-    """Where the reference of each subschema leads, by its `id`; None where pointers cannot say all of it."""
+    """Return the pointers of the references' targets by the subschemas' `id`; None where pointers cannot express all of
+    them."""
     found: dict[int, str] = {}
     text = 0
     for here in source.all_of_it():
@@ -103,7 +107,7 @@ def rebuilt(value: Any, source: Source, pointers: dict[int, str] | None) -> Any:
     if id(value) in source.programs.lengths:
         made = with_lengths(made, source.programs.lengths[id(value)])
     if pointers is None:
-        return made | {word: as_uri(value[word]) for word in REFERRING if isinstance(value.get(word), str)}
+        return made | {word: as_uri(value[word]) for word in REFERENCE_KEYWORDS if isinstance(value.get(word), str)}
     for word in NAMES:
         if isinstance(made.get(word), str) and (word != "id" or source.dialect.name == "draft 4"):
             del made[word]

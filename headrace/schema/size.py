@@ -1,4 +1,4 @@
-"""The bounds of a JSON Schema as it is given: whatever is larger than any real one is refused before anything is made of it."""
+"""The limits of a JSON Schema's size: one larger than any real one is refused before anything is compiled."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from headrace.errors import SHOWN, SchemaError
 from headrace.schema.subschemas import escaped
 
 MAX_PLACES = 20_000
-"""Objects and lists in one schema; a real one has some hundreds."""
+"""Maximal number of objects and lists in one schema; real ones have some hundreds."""
 MAX_VALUES = 50_000
 MAX_DEPTH = 100
 MAX_TEXT = 1 << 20
 MAX_POINTER_TEXT = 8 << 20
-"""Characters of the JSON Pointers to all parts: a long name is in the pointer of whatever lies below it."""
+"""Maximal characters of the JSON Pointers to all parts: a long name is in the pointer of whatever lies below it."""
 
 
 class _Step(NamedTuple):
@@ -56,9 +56,9 @@ def check_size(schema: Any) -> int:
                 elif not isinstance(inner, int | float | None) or (
                     isinstance(inner, float) and not math.isfinite(inner)
                 ):
-                    raise no_json(below.pointer, inner)
+                    raise not_json(below.pointer, inner)
                 if not isinstance(step, str | int) or (isinstance(here, dict) and not isinstance(step, str)):
-                    raise no_json(at.pointer, step)
+                    raise not_json(at.pointer, step)
                 if isinstance(step, str):
                     text += len(step)
         for what, count, limit in (
@@ -80,7 +80,7 @@ def check_size(schema: Any) -> int:
     return places
 
 
-def no_json(where: str, value: Any) -> SchemaError:
+def not_json(where: str, value: Any) -> SchemaError:
     return SchemaError(
         f"schema at {where or '/'}: {value!r:.80} is nothing that JSON has",
         pointer=where,

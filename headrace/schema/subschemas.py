@@ -16,7 +16,7 @@ NAMED = frozenset({"$defs", "definitions", "dependencies", "dependentSchemas", "
 
 
 def subschemas(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The subschemas of `schema` and the steps to them, as parts of a JSON Pointer. Not what `enum` or `const` hold."""
+    """Yield the subschemas of `schema` and the steps to them, as parts of a JSON Pointer. Not what `enum` or `const` hold."""
     for word, value in schema.items():
         if word in NAMED and isinstance(value, dict):
             for name, inner in value.items():
@@ -30,7 +30,7 @@ def subschemas(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def pointed(here: Any, pointer: str) -> Any:
-    """Return what a JSON Pointer leads to; None for nothing."""
+    """Return the target of a JSON Pointer; None for no such."""
     for step in pointer.split("/")[1:]:
         step = step.replace("~1", "/").replace("~0", "~")
         try:
@@ -41,10 +41,10 @@ def pointed(here: Any, pointer: str) -> Any:
 
 
 def escaped(name: Any) -> str:
-    """A step of a JSON Pointer (RFC 6901)."""
+    """Return a step of a JSON Pointer (RFC 6901)."""
     return str(name).replace("~", "~0").replace("/", "~1")
 
 
 def unescaped(step: str) -> str:
-    """The name that a step of a JSON Pointer stands for."""
+    """Return the name that a step of a JSON Pointer stands for."""
     return step.replace("~1", "/").replace("~0", "~")

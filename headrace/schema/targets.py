@@ -15,17 +15,17 @@ NUMBERS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multip
 TEXTS = ("pattern", "minLength", "maxLength")
 LISTS = ("minItems", "maxItems")
 OF_TEXTS = (("format",), ("pattern",), ("minLength", "maxLength"))
-"""Limits of texts, those first that a grammar takes where it takes only one of them."""
+"""Limits of texts by priority, for grammars that take only one of them."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """The strict subset of one provider. Objects are closed and require all they have, the root is an object, and the
-    composition of schemas is `anyOf` and `$ref`: that is the same everywhere (providers 3.3, 3.4).
+    """The strict subset of one provider. Everywhere objects are closed and require all properties, the root is an object,
+    and schemas are composed by `anyOf` and `$ref` (providers 3.3, 3.4).
 
-    `keywords` are the limits that it keeps, `formats` the values of `format`; with `one_of_texts` it keeps of a text only its
-    format, or its pattern, or its lengths. `depth` counts objects in objects; `long_enum` values of one enum may have
-    `long_enum_chars` characters together at most; `chars` are those of all names, enum values and definitions. `source` says
-    where that stands and since when we rely on it.
+    `keywords` are the limits that it supports, `formats` the values of `format`; with `one_of_texts` a text has only its
+    format, or its pattern, or its lengths. `depth` counts levels of objects; the values of an enum of more than `long_enum`
+    have `long_enum_chars` characters together at most; `chars` are those of all names, enum values and definitions.
+    `source` is the provider's documentation, and the date it was read.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     one_of_texts: bool = False
 
     def kept(self, limits: dict[str, Any]) -> dict[str, Any]:
-        """Those of the limits of a text or a number that are sent."""
+        """Return the limits of a text or a number that are sent."""
         kept = {word: value for word, value in limits.items() if word in self.keywords}
         if limits.get("format") in self.formats:
             kept["format"] = limits["format"]
@@ -54,13 +54,13 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         return kept
 
     def dropped(self, limits: dict[str, Any]) -> list[str]:
-        """The limits of a text that could be sent if it had no others."""
+        """Return the limits of a text that could only be sent alone."""
         alone = (self.kept({word: limits[word]}) for word in limits)
         return [word for each in alone for word in each if word not in self.kept(limits)]
 
 
 def is_simple(pattern: str) -> bool:
-    """Return whether a pattern is one for constrained decoding: no look-around, no reference back, no Unicode classes."""
+    """Return True if constrained decoding supports a pattern: no look-around, no back reference, no Unicode classes."""
     return not re.search(r"\(\?(?!:)|\\[1-9kpPbBuc]", pattern)
 
 
@@ -93,7 +93,7 @@ TARGETS: dict[str, Target] = {
 
 
 def target_of(name: str) -> Target:
-    """The row called `name`. Raises `InputError`."""
+    """Return the row called `name`. Raises `InputError`."""
     if name not in TARGETS:
         raise InputError(f"target={quoted(name)}: must be one of {', '.join(TARGETS)}")
     return TARGETS[name]

@@ -1,5 +1,5 @@
-"""Constraints that the schema of a Python type could say and does not: msgspec leaves out the format of a moment, and both
-msgspec and Pydantic which names a map with keys of another type than text may have. Said here, a worker checks it."""
+"""Add constraints that the schema of a Python type lacks: msgspec omits the format of a moment, and both msgspec and
+Pydantic the valid names of a map whose keys are no texts. With them in the schema, a worker validates them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SHAPES = {
 
 
 def constrain(given: Any, root: dict[str, Any], definitions: dict[str, Any]) -> None:
-    """Add to the schema that msgspec makes of `given` (`root`, with its `definitions`) what it leaves out."""
+    """Add the missing constraints to msgspec's schema of `given` (`root`, with its `definitions`)."""
     waiting, seen = [(msgspec.inspect.type_info(given), root)], set[int]()
     while waiting:
         here, schema = waiting.pop()
@@ -44,7 +44,7 @@ def constrain(given: Any, root: dict[str, Any], definitions: dict[str, Any]) -> 
 def of_value(
     here: msgspec.inspect.Type, schema: dict[str, Any]
 ) -> Iterator[tuple[msgspec.inspect.Type, dict[str, Any]]]:
-    """Constrain the `schema` of one value; yields the types inside it, with theirs."""
+    """Add constraints to the `schema` of one value; yields the types inside it, with their schemas."""
     if isinstance(here, msgspec.inspect.Metadata):
         yield here.type, schema
     elif isinstance(here, msgspec.inspect.UnionType):
@@ -67,7 +67,7 @@ def of_value(
 
 
 def names_of(key: msgspec.inspect.Type) -> dict[str, Any] | None:
-    """Return what the names of a map are, by the type of its keys; None where any text may be one."""
+    """Return the schema of a map's names by the type of its keys; None where any text is valid."""
     if isinstance(key, msgspec.inspect.Metadata):
         return names_of(key.type)
     if isinstance(key, msgspec.inspect.LiteralType):
@@ -80,7 +80,7 @@ def names_of(key: msgspec.inspect.Type) -> dict[str, Any] | None:
 
 
 def member(inner: msgspec.inspect.Type, schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema of one type of a union: at most one of its types is a text, one a list and one a map."""
+    """Return the schema of one type of a union: at most one of its types is a text, one a list and one a map."""
     word = next((word for word, kinds in SHAPES.items() if isinstance(inner, kinds)), None)
     alike = [each for each in schema.get("anyOf", ()) if word and each.get("type") == word]
     return alike[0] if len(alike) == 1 else {}
@@ -89,7 +89,7 @@ def member(inner: msgspec.inspect.Type, schema: dict[str, Any]) -> dict[str, Any
 def of_record(
     here: msgspec.inspect.Type, fields: tuple[Any, ...], schema: dict[str, Any], definitions: dict[str, Any]
 ) -> Iterator[tuple[msgspec.inspect.Type, dict[str, Any]]]:
-    """The types of a record's fields, each with its schema in the record's definition."""
+    """Yield the types of a record's fields, each with its schema in the record's definition."""
     name = str(getattr(here, "cls", "") and here.cls.__name__)  # type: ignore[attr-defined]
     for definition in matching(name, fields, [schema, *definitions.values()]):
         places = definition.get("prefixItems")
@@ -104,7 +104,7 @@ def of_record(
 
 
 def matching(name: str, fields: tuple[Any, ...], schemas: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The one definition of a record: of its name, and with its fields. None when two could be meant."""
+    """Return the only definition with a record's name and fields. None when there are two."""
     named = {field.encode_name for field in fields}
     alike = [
         each
@@ -130,7 +130,7 @@ def below(schema: dict[str, Any], word: str) -> dict[str, Any]:
 
 @functools.cache
 def pydantic_generator() -> Any:
-    """Pydantic's generator of schemas, which also says which names a map may have."""
+    """Return Pydantic's schema generator, extended by the names of maps."""
     from pydantic.json_schema import GenerateJsonSchema
 
     class WithKeys(GenerateJsonSchema):
@@ -154,7 +154,7 @@ def pydantic_generator() -> Any:
 
 
 def check_names(keys: dict[str, Any], *, literal: bool) -> None:
-    """Raises `SchemaError` for the keys of a map, by their schema, that Pydantic reads from no name: it would fail after the
+    """Raise `SchemaError` for a map whose keys (by their schema) Pydantic cannot decode from names: it would fail after the
     answer is paid."""
     values = keys.get("enum", [keys["const"]] if "const" in keys else [])
     unread = literal and not all(isinstance(value, str) for value in values)
@@ -168,7 +168,7 @@ def check_names(keys: dict[str, Any], *, literal: bool) -> None:
 
 
 def names_by_schema(keys: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what the names of a map are, by the schema of its keys."""
+    """Return the schema of a map's names by the schema of its keys."""
     if "enum" in keys or "const" in keys:
         return {"enum": [str(value) for value in keys.get("enum", [keys.get("const")])]}
     if {each.get("type") for each in keys.get("anyOf", [])} == {"number", "string"}:  # a decimal

@@ -1,4 +1,4 @@
-"""Places that are one of several, and places that contain themselves."""
+"""Nodes of unions, and of places that contain themselves."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from headrace.schema.nodes import CASE, VALUE, Misshapen, Node, Plain, Shape, at
+from headrace.schema.nodes import CASE, VALUE, Node, Plain, Shape, ShapeMismatch, at
 
 
 class Case(NamedTuple):
-    """An alternative. With a `label` it travels as `{"case": label, "value": …}`, because its wire form could be taken for
-    that of another."""
+    """An alternative. With a `label` it is a tagged union's case, `{"case": label, "value": …}`: its wire form alone would
+    be ambiguous."""
 
     node: Node
     label: str | None
 
 
 class Union(Node):
-    """One of several. Their wire forms tell which. `fits(node, wire)` says whether a wire value is valid for a node."""
+    """A union, discriminated by wire form. `fits(node, wire)` returns True if a wire value is valid for a node."""
 
     def __init__(self, nodes: list[Node], fits: Callable[[Node, Any], bool]):
         self.nodes = nodes
@@ -72,14 +72,14 @@ class Union(Node):
         for node, label in self.cases:
             try:
                 wire = node.lift(value)
-            except Misshapen:
+            except ShapeMismatch:
                 continue
             if self.fits(node, wire):
                 return wire if label is None else {CASE: label, VALUE: wire}
-        raise Misshapen("it is none of the alternatives")
+        raise ShapeMismatch("it is none of the alternatives")
 
     def takes_null(self) -> bool:
-        """It asks no shapes, as it must not: an alternative with a label may seem to take null."""
+        """Return True if null is allowed. It must not compute shapes; a tagged case may seem to take null."""
         return any(node.takes_null() for node in self.nodes)
 
     def shapes(self) -> list[Shape]:
@@ -90,7 +90,7 @@ class Union(Node):
 
 
 class Definition:
-    """A place that contains itself: `node` is there once it has been made."""
+    """A recursive place; `node` is set once it is built."""
 
     def __init__(self, name: str):
         self.name = name
@@ -98,7 +98,7 @@ class Definition:
 
     @property
     def last(self) -> Definition:
-        """The definition that says what this one is: a place of one alternative may be nothing but another definition."""
+        """The definition at the end of the chain: a place with one alternative may be nothing but another definition."""
         here = self
         while isinstance(here.node, Reference):
             here = here.node.definition
@@ -106,7 +106,7 @@ class Definition:
 
 
 class Reference(Node):
-    """A definition, by its name."""
+    """A reference to a definition by its name."""
 
     def __init__(self, definition: Definition):
         self.definition = definition
@@ -115,7 +115,7 @@ class Reference(Node):
     def target(self) -> Node:
         node = self.definition.last.node
         if node is None:
-            raise Misshapen("the definition is not there")
+            raise ShapeMismatch("the definition is not there")
         return node
 
     def restore(self, wire: Any) -> Any:
@@ -138,7 +138,7 @@ def case_shapes(case: Case) -> list[Shape]:
 
 
 def without_null(node: Node) -> list[Node]:
-    """`node`, and null apart from the other types that it may have: these may have to say which alternative they are."""
+    """Return `node` with null split off from its other types, which may have to be tagged."""
     if not isinstance(node, Plain) or "null" not in node.types or len(node.types) == 1:
         return [node]
     null, rest = Plain(["null"], {}), Plain([kind for kind in node.types if kind != "null"], node.limits, node.values)

@@ -1,4 +1,4 @@
-"""Validation of a value under a schema: the caller's own, with patterns in linear time and without any remote reference."""
+"""Validate a value against the caller's own schema, with patterns in linear time and without remote references."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ import jiter
 import jsonschema_rs
 import msgspec
 
-from headrace.errors import InvalidOutput, Misfit, NoSchemaError, SchemaError
+from headrace.errors import InvalidOutput, InvalidSchemaError, SchemaError, Violation
 from headrace.schema.document import Source
 from headrace.schema.formats import formats_of
-from headrace.schema.patterns import cannot_run, options, refusal
-from headrace.schema.resources import written_out
+from headrace.schema.patterns import options, refusal, refusal_reason
+from headrace.schema.resources import compilable
 from headrace.schema.subschemas import escaped
-from headrace.schema.validation_cost import MAX_LISTED, MAX_WORK, Effort, levels_of
-from headrace.schema.validation_process import APART
+from headrace.schema.validation_cost import MAX_LISTED, MAX_WORK, ValidationCost, levels_of
+from headrace.schema.validation_process import VALIDATION_PROCESS
 from headrace.text.quoting import quoted, shortened
 
 MAX_ERRORS = 100
 MAX_DEPTH = 200
 MAX_BRANCHED = 8
 MAX_COMPARED = 32
-"""Values that may be the one that an error is about, where empty keys are left out of its path."""
+"""Maximal number of candidates for the place of an error whose path lacks empty keys."""
 TWICE = "duplicate"
 SHOWN = 200
-"""Characters of a value that a message quotes."""
+"""Maximal characters of a value that a message quotes."""
 
 
 class Later(Exception):
-    """It may take longer than an event loop should stand still."""
+    """The work might block an event loop for too long: do it in a thread."""
 
 
 class Validator:
-    """One schema, compiled. Raises `SchemaError` for what is no schema, and for a pattern that cannot be run."""
+    """A compiled schema. Raises `SchemaError` for what is no schema, and for a pattern that cannot be compiled."""
 
     def __init__(self, source: Source, encoded: bytes, *, literal: bool):
         self.source = source
         self._encoded, self._literal = encoded, literal
-        self._effort = Effort(source)
-        root = written_out(source)
+        self._effort = ValidationCost(source)
+        root = compilable(source)
         try:
             self._compiled = source.dialect.validator(
                 root,
@@ -53,18 +53,18 @@ class Validator:
                 pattern_options=options(source.programs.size),
             )
         except jsonschema_rs.ValidationError as error:
-            raise refused(error, source) from None
+            raise compilation_error(error, source) from None
         except (jsonschema_rs.ReferencingError, ValueError) as error:
             raise SchemaError(
                 f"the schema cannot be compiled: {str(error)[:SHOWN]}", keyword="$ref", remedy="mend its references"
             ) from None
 
     def validate(self, value: Any, *, at_once: bool = False) -> None:
-        """Raises `InvalidOutput` with the first `MAX_ERRORS` places that do not fit. What could take long is checked in
-        another process; with `at_once`, raises `Later` instead."""
+        """Raise `InvalidOutput` with the first `MAX_ERRORS` violations. Long validations run in another process; with
+        `at_once`, raises `Later` instead."""
         levels = levels_of(value, MAX_DEPTH)
         if levels is None:
-            raise InvalidOutput([Misfit("", "depth", f"it is nested more than {MAX_DEPTH} deep")])
+            raise InvalidOutput([Violation("", "depth", f"it is nested more than {MAX_DEPTH} deep")])
         work = self._effort.of(levels) + self._effort.of_texts(value)
         if work <= MAX_WORK and self.fits(value):
             return
@@ -73,22 +73,22 @@ class Validator:
         elif at_once:
             raise Later
         else:
-            APART.check(self._encoded, value, literal=self._literal)
+            VALIDATION_PROCESS.check(self._encoded, value, literal=self._literal)
 
     def fits(self, value: Any) -> bool:
-        """Return whether it fits, without a limit to the work. Raises `InvalidOutput` for what is no value of JSON."""
+        """Return True if the value is valid, without a limit to the work. Raises `InvalidOutput` for what is no JSON value."""
         try:
             return self._compiled.is_valid(value)
         except ValueError as error:  # a number that JSON does not have, a key that is no text
-            raise InvalidOutput([Misfit("", "type", str(error)[:SHOWN])]) from None
+            raise InvalidOutput([Violation("", "type", str(error)[:SHOWN])]) from None
 
     def check(self, value: Any, *, first: bool = False) -> None:
-        """Raises `InvalidOutput` for a value that does not fit, without a limit to the work; `first`: one place is enough."""
+        """Raise `InvalidOutput` for an invalid value, without a limit to the work; with `first`, naming one violation alone."""
         if self.fits(value):
             return
         if self.source.branches_into_itself and too_deep(value, MAX_BRANCHED):
             # Listed, the errors of alternatives in alternatives double with every level.
-            raise InvalidOutput([Misfit("", "anyOf", "it does not fit, and is nested too deep to say where")])
+            raise InvalidOutput([Violation("", "anyOf", "it does not fit, and is nested too deep to say where")])
         errors: Iterable[jsonschema_rs.ValidationError] = ()
         if first:
             try:
@@ -98,20 +98,20 @@ class Validator:
         else:
             errors = self._compiled.iter_errors(value)
         whole = value if has_empty_key(value) else None
-        found = (each for error in errors for each in misfits(error, whole))
+        found = (each for error in errors for each in violations(error, whole))
         listed = list(dict.fromkeys(itertools.islice(found, MAX_ERRORS)))
         if listed:
             raise InvalidOutput(listed)
 
 
-def refused(error: jsonschema_rs.ValidationError, source: Source) -> SchemaError:
-    """Why a schema cannot be compiled, and where."""
+def compilation_error(error: jsonschema_rs.ValidationError, source: Source) -> SchemaError:
+    """Return the error of a schema that cannot be compiled, with its place."""
     path = list(error.instance_path)
     where, keyword = pointer(path), str(path[-1]) if path else ""
     is_pattern = keyword == "pattern" or "patternProperties" in path[-2:-1]
     if is_pattern and '"regex"' in error.message:
         value = error.instance if isinstance(error.instance, str) else keyword
-        return refusal(where, *cannot_run(value))
+        return refusal(where, *refusal_reason(value))
     if not path:  # of a reference it says only how it reads
         named = (
             (here, word) for here in source.all_of_it() for word in ("$id", "id", "$ref", "$dynamicRef", "$schema")
@@ -121,7 +121,7 @@ def refused(error: jsonschema_rs.ValidationError, source: Source) -> SchemaError
                 where, keyword = f"{source.pointer(here)}/{word}", word
                 break
     remedy = "write a URI: percent-encode other characters, or leave it out" if keyword in ("$id", "id") else ""
-    return NoSchemaError(
+    return InvalidSchemaError(
         f"schema at {where or '/'}: {error.message[:SHOWN]}",
         pointer=where,
         keyword=keyword,
@@ -131,8 +131,8 @@ def refused(error: jsonschema_rs.ValidationError, source: Source) -> SchemaError
 
 @lru_cache(maxsize=256)
 def compiled(encoded: bytes, *, literal: bool = False) -> Validator:
-    """The validator of a schema (its JSON). Read `literal`, formats are checked where its dialect does; else always, and a time
-    may lack its offset (what Python writes for a time without zone), a duration may have a fraction.
+    """Compile a schema (its JSON). In the `literal` reading formats are asserted where the dialect does; else always, and a
+    time may lack its offset (as Python writes one without zone), a duration may have a fraction.
 
     Raises `SchemaError`.
     """
@@ -147,7 +147,7 @@ def compiled(encoded: bytes, *, literal: bool = False) -> Validator:
 
 
 def encoded(schema: dict[str, Any]) -> bytes:
-    """The JSON of a schema. Raises `SchemaError`."""
+    """Encode a schema as JSON. Raises `SchemaError`."""
     try:
         return msgspec.json.encode(schema)
     except (TypeError, ValueError, RecursionError) as error:
@@ -156,27 +156,27 @@ def encoded(schema: dict[str, Any]) -> bytes:
         ) from None
 
 
-def misfits(error: jsonschema_rs.ValidationError, whole: Any = None, depth: int = 0) -> Iterator[Misfit]:
-    """The places behind one error: where none of several alternatives fits, what is wrong with the one that was meant. `whole`
-    is the value that was checked, where it has an empty key."""
+def violations(error: jsonschema_rs.ValidationError, whole: Any = None, depth: int = 0) -> Iterator[Violation]:
+    """Yield the violations behind one error: where no alternative is valid, those of the one that was meant. `whole` is the
+    validated value, if it has an empty key."""
     branches = getattr(error.kind, "context", None)
     if branches and depth < MAX_DEPTH:
-        mistaken = [branch for branch in branches if not any(is_other_sort(inner, error) for inner in branch)]
+        mistaken = [branch for branch in branches if not any(is_other_type(inner, error) for inner in branch)]
         meant = min(mistaken or [[]], key=len)
         if meant:
             for inner in meant:
-                yield from misfits(inner, whole, depth + 1)
+                yield from violations(inner, whole, depth + 1)
             return
     message = error.message
     message = message if len(message) <= 2 * SHOWN else f"{message[:SHOWN]} … {message[-SHOWN:]}"
     path = list(error.instance_path)
     if whole is not None:
         path = with_empty_keys(path, whole, error.instance)
-    yield Misfit(pointer(path), str(error.kind.name), message)
+    yield Violation(pointer(path), str(error.kind.name), message)
 
 
 def has_empty_key(value: Any) -> bool:
-    """Return whether an object somewhere in `value` has the empty text as a key."""
+    """Return True if an object in `value` has the empty text as a key."""
     waiting = [value]
     while waiting:
         here = waiting.pop()
@@ -190,7 +190,7 @@ def has_empty_key(value: Any) -> bool:
 
 
 def with_empty_keys(path: list[str | int], whole: Any, instance: Any) -> list[str | int]:
-    """The path to `instance` in `whole`, of which jsonschema-rs (0.60) leaves out the steps that are empty texts."""
+    """Return the path to `instance` in `whole`, completed by the empty keys that jsonschema-rs (0.60) leaves out."""
     waiting: list[tuple[Any, int, tuple[str | int, ...]]] = [(whole, 0, ())]
     seen: set[tuple[int, int]] = set()
     compared = 0
@@ -214,41 +214,40 @@ def with_empty_keys(path: list[str | int], whole: Any, instance: Any) -> list[st
     return path
 
 
-def is_other_sort(inner: jsonschema_rs.ValidationError, outer: jsonschema_rs.ValidationError) -> bool:
-    """Return whether an alternative is plainly not the one meant: it wants another type, or another tag."""
+def is_other_type(inner: jsonschema_rs.ValidationError, outer: jsonschema_rs.ValidationError) -> bool:
+    """Return True if an alternative is clearly not the one meant: its type, or its tag, is another one."""
     at = len(list(inner.instance_path)) - len(list(outer.instance_path))
     return (inner.kind.name == "type" and at == 0) or (inner.kind.name in ("const", "enum") and at <= 1)
 
 
 def json_value(text: str | bytes) -> Any:
-    """The value of a JSON text. Raises `InvalidOutput`, also for a name that is in one object twice: one of the two would be
-    lost."""
+    """Decode a JSON text. Raises `InvalidOutput`, also for a duplicate name in an object: one of the values would be lost."""
     try:
         data = text.encode() if isinstance(text, str) else text
         return jiter.from_json(data, allow_inf_nan=False, catch_duplicate_keys=True)
     except (ValueError, UnicodeError) as error:
         twice = str(error).startswith("Detected duplicate key")
         said = shortened(str(error) if twice else f"the answer is not JSON: {error}")
-        raise InvalidOutput([Misfit("", TWICE if twice else "json", said)]) from None
+        raise InvalidOutput([Violation("", TWICE if twice else "json", said)]) from None
 
 
 def check_json(value: Any) -> None:
-    """Raises `InvalidOutput` for what no JSON text could have been: NaN, a name that is no text, an object of Python's."""
+    """Raise `InvalidOutput` for what no JSON text can hold: NaN, a key that is no text, a Python object."""
     waiting: list[tuple[Any, str]] = [(value, "")]
     while waiting:
         here, at = waiting.pop()
         inner = here.items() if isinstance(here, dict) else enumerate(here) if isinstance(here, list | tuple) else ()
         for step, each in inner:
             if isinstance(here, dict) and not isinstance(step, str):
-                raise InvalidOutput([Misfit(at, "json", f"{quoted(step)} is no name in JSON")])
+                raise InvalidOutput([Violation(at, "json", f"{quoted(step)} is no name in JSON")])
             waiting.append((each, f"{at}/{escaped(step)}"))
         plain = isinstance(here, str | int | float | bool | None | dict | list | tuple)
         if not plain or (isinstance(here, float) and not math.isfinite(here)):
-            raise InvalidOutput([Misfit(at, "json", f"{here!r:.80} is no value of JSON")])
+            raise InvalidOutput([Violation(at, "json", f"{here!r:.80} is no value of JSON")])
 
 
 def pointer(path: list[str | int]) -> str:
-    """A JSON Pointer (RFC 6901); empty for the root."""
+    """Return a JSON Pointer (RFC 6901); empty for the root."""
     return "".join(f"/{escaped(part)}" for part in path)
 
 

@@ -1,7 +1,7 @@
-"""An upper bound of the work of checking a value: before it is begun, because the validator cannot be interrupted.
+"""An upper bound of the work of a validation, computed before it, because the validator cannot be interrupted.
 
-It looks at one value as often as alternatives in alternatives lead there, and what it was not led to before it compiles. So
-the ways are counted, level by level of the value.
+The validator visits a value once per path of nested alternatives, and compiles parts that it has not reached before. So the
+paths are counted, level by level of the value.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from headrace.schema.subschemas import subschemas
 
 MAX_WAYS = 10_000
 MAX_WORK = 4_000_000
-"""Comparisons of a value with a part of a schema that are made where they are asked for: 0.15 s at most."""
+"""Maximal number of comparisons of a value with a part of a schema within this process: 0.15 s at most."""
 MAX_LISTED = 20_000
-"""The same, where every misfit is to be listed: each is a copy of the value and of the part."""
+"""The same, where every violation is listed: each copies the value and the part."""
 MAX_STEPS = 200_000
 HEAVY = {"multipleOf": 100, "format": 20, "uniqueItems": 20}
 BACKTRACKING = 1000
 PER_CHAR = 160
-"""A character of a text, for each small program that a large one is as large as: 6 µs where nothing tells early."""
+"""Work per character of a text and per small program that a large one is as large as: 6 µs in the worst case."""
 
 
-class Effort:
-    """Of one schema. `weight` counts its parts, what takes long more often."""
+class ValidationCost:
+    """The cost model of one schema. `weight` counts its parts, expensive ones more often."""
 
     def __init__(self, source: Source):
         self._source = source
@@ -38,7 +38,7 @@ class Effort:
         self._is_same = False
 
     def of(self, levels: list[int]) -> int:
-        """The work for a value that has so many values on each of its levels; `MAX_WORK` and more is too much."""
+        """Return the work for a value with so many values on each of its levels; from `MAX_WORK` on it is too much."""
         ways = 1
         for depth in range(len(levels)):
             ways = max(ways, self.ways(depth))
@@ -47,12 +47,12 @@ class Effort:
         return sum(levels) * (ways + self.weight)
 
     def of_texts(self, value: Any) -> int:
-        """The work for the texts of a value, where the programs of patterns are large."""
+        """Return the work for the texts of a value, where the programs of patterns are large."""
         large = self._source.programs.large // SMALL
         return PER_CHAR * large * characters(value) if large else 0
 
     def ways(self, depth: int) -> int:
-        """Return how often one value that lies so deep can be looked at."""
+        """Return the maximal number of visits of one value at this depth."""
         while len(self._ways) <= depth:
             if self._is_same:
                 return self._ways[-1]
@@ -75,7 +75,8 @@ class Effort:
         self._below = made
 
     def _sorted(self) -> Iterator[tuple[int, list[int], list[list[int]]]]:
-        """Every subschema after those that describe the same value: these, and what describes one child together."""
+        """Yield every subschema in topological order, with those that describe the same value, and those that describe one
+        child together."""
         done: set[int] = set()
         for start in self._source.all_of_it():
             path = [start]
@@ -93,7 +94,7 @@ class Effort:
 
 
 def together(schema: dict[str, Any]) -> list[list[int]]:
-    """Groups of subschemas that may all describe one child: a property by its name, and whatever speaks of all."""
+    """Return groups of subschemas that may all describe one child: a property by its name, with those for all properties."""
     every: list[int] = []
     single: list[int] = []
     for step, inner in subschemas(schema):
@@ -128,7 +129,7 @@ def weight(schema: Any) -> int:
 
 
 def characters(value: Any) -> int:
-    """Of all texts in a value, names among them."""
+    """Return the number of characters of all texts in a value, names included."""
     total, waiting = 0, [value]
     while waiting:
         here = waiting.pop()
@@ -143,8 +144,8 @@ def characters(value: Any) -> int:
 
 
 def levels_of(value: Any, most: int) -> list[int] | None:
-    """Return how many values lie on each level of a value, from itself on; None where there are more than `most` levels of
-    objects and lists."""
+    """Return the number of values on each level of a value, from the root on; None for more than `most` levels of objects
+    and lists."""
     level, counts = [value] if isinstance(value, dict | list) else [], [1]
     for _ in range(most):
         if not level:

@@ -1,7 +1,7 @@
-"""Checking a value in another process, which can be ended: the validator holds the interpreter, and has no limit.
+"""Validate in a child process, which can be killed: the validator holds the interpreter's lock, and has no timeout.
 
-One child for a process, begun when it is first needed. It ends itself after so much CPU time or memory, and with its parent;
-the next question begins another one.
+One child per process, started on first use. It ends itself after so much CPU time or memory, and with its parent; the next
+request starts another one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from headrace.errors import InvalidOutput, Misfit
+from headrace.errors import InvalidOutput, Violation
 from headrace.guards.roles import environment_of
 
 if TYPE_CHECKING:
@@ -28,28 +28,28 @@ if TYPE_CHECKING:
 
 MAX_CPU_S = 1.5
 MAX_WAIT_S = 20.0
-"""On a machine that does other things; the CPU time ends it before."""
+"""Timeout on a busy machine; the limit of CPU time usually comes first."""
 MAX_BYTES = 110 << 20
-"""Beyond what the child needs to begin."""
+"""Memory limit of the child, beyond what it needs to start."""
 HEAD = struct.Struct(">I?")
-"""The bytes that follow, and whether there is more after them."""
+"""Header of a message: the number of bytes that follow, and a flag if another message comes."""
 TOO_MUCH = "it does not fit, and it takes too much time or memory to say where"
 
 
 class ValidationRequest(msgspec.Struct, array_like=True):
-    """The question whether `value` (JSON) fits `schema` (JSON)."""
+    """The request to validate `value` (JSON) against `schema` (JSON)."""
 
     schema: bytes
     literal: bool
     value: bytes
 
 
-Misfits = list[tuple[str, str, str]]
-questions, answers = msgspec.msgpack.Decoder(ValidationRequest), msgspec.msgpack.Decoder(Misfits)
+Violations = list[tuple[str, str, str]]
+questions, answers = msgspec.msgpack.Decoder(ValidationRequest), msgspec.msgpack.Decoder(Violations)
 
 
-class Apart:
-    """The child of this process. Threads that ask wait for each other."""
+class ValidationProcess:
+    """The child of this process. Concurrent threads wait for each other."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -57,21 +57,21 @@ class Apart:
         self._parent = 0
 
     def check(self, schema: bytes, value: Any, *, literal: bool) -> None:
-        """Raises `InvalidOutput` for a value that does not fit, and for one that cannot be checked within the limits."""
+        """Raise `InvalidOutput` for an invalid value, and for one that cannot be validated within the limits."""
         try:
             asked = msgspec.msgpack.encode(ValidationRequest(schema, literal, msgspec.json.encode(value)))
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise InvalidOutput([Misfit("", "type", str(error)[:200])]) from None
+            raise InvalidOutput([Violation("", "type", str(error)[:200])]) from None
         with self._lock:
             said = self._ask(asked)
         if said is None:
             message = f"it takes more than {MAX_CPU_S:g} s or {MAX_BYTES >> 20} MB to check whether it fits"
-            raise InvalidOutput([Misfit("", "work", message)])
+            raise InvalidOutput([Violation("", "work", message)])
         if said:
-            raise InvalidOutput([Misfit(*each) for each in said])
+            raise InvalidOutput([Violation(*each) for each in said])
 
-    def _ask(self, asked: bytes) -> Misfits | None:
-        """Return what the child says last; None when it ended before it said anything."""
+    def _ask(self, asked: bytes) -> Violations | None:
+        """Return the child's last answer; None when it ended without one."""
         for _ in range(2):  # a child that ended between two questions is no answer
             child = self._running()
             assert child.stdin is not None
@@ -84,9 +84,9 @@ class Apart:
                 continue
             said, more, deadline = None, True, time.monotonic() + MAX_WAIT_S
             while more:
-                head = received(child.stdout.fileno(), HEAD.size, deadline)
+                head = read_exactly(child.stdout.fileno(), HEAD.size, deadline)
                 size, more = HEAD.unpack(head) if head else (0, False)
-                body = received(child.stdout.fileno(), size, deadline) if head else None
+                body = read_exactly(child.stdout.fileno(), size, deadline) if head else None
                 if body is None:
                     self._end()
                     break
@@ -123,8 +123,8 @@ class Apart:
                     pipe.close()
 
 
-def received(descriptor: int, size: int, deadline: float) -> bytes | None:
-    """So many bytes; None at the end of them, or at the deadline."""
+def read_exactly(descriptor: int, size: int, deadline: float) -> bytes | None:
+    """Return so many bytes; None at the end of the stream, or at the deadline."""
     came = b""
     while len(came) < size:
         left_s = deadline - time.monotonic()
@@ -138,14 +138,14 @@ def received(descriptor: int, size: int, deadline: float) -> bytes | None:
 
 
 def serve() -> None:
-    """The child: answer until the questions end. A value that does not fit is answered several times, each time better."""
+    """Run the child: answer requests until there are no more. An invalid value gets several answers, each more detailed."""
     import resource
 
     from headrace.schema.validate import compiled
 
     asked = sys.stdin.buffer
     with contextlib.suppress(OSError):  # where there is no /proc, only the time is limited
-        limit = resident() + MAX_BYTES
+        limit = data_segment_bytes() + MAX_BYTES
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     while head := asked.read(HEAD.size):
@@ -155,12 +155,12 @@ def serve() -> None:
         validator = compiled(question.schema, literal=question.literal)
         if not validator.fits(value):
             say([("", "schema", TOO_MUCH)], more=True)
-            say(misfits_of(validator, value, first=True), more=True)
-        say(misfits_of(validator, value, first=False), more=False)
+            say(violations_of(validator, value, first=True), more=True)
+        say(violations_of(validator, value, first=False), more=False)
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def misfits_of(validator: Validator, value: Any, *, first: bool) -> Misfits:
+def violations_of(validator: Validator, value: Any, *, first: bool) -> Violations:
     try:
         validator.check(value, first=first)
     except InvalidOutput as error:
@@ -168,16 +168,16 @@ def misfits_of(validator: Validator, value: Any, *, first: bool) -> Misfits:
     return []
 
 
-def say(misfits: Misfits, *, more: bool) -> None:
+def say(misfits: Violations, *, more: bool) -> None:
     body = msgspec.msgpack.encode(misfits)
     sys.stdout.buffer.write(HEAD.pack(len(body), more) + body)
     sys.stdout.buffer.flush()
 
 
-def resident() -> int:
-    """Bytes of data that this process has."""
+def data_segment_bytes() -> int:
+    """Return the bytes of this process's data segment."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
 
 
-APART = Apart()
+VALIDATION_PROCESS = ValidationProcess()

@@ -1,4 +1,4 @@
-"""Nodes as the schema that is sent, within the strict subset of a target, and the limits of that target."""
+"""Write nodes as the wire schema, within the strict subset of a target, and check the target's limits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from headrace.errors import SchemaError
-from headrace.schema.json_encoded import Coded, Text
+from headrace.schema.json_encoded import JsonText, JsonTextEnum
 from headrace.schema.merge import canonical
 from headrace.schema.nodes import (
     CASE,
@@ -27,7 +27,7 @@ from headrace.schema.unions import Definition, Reference, Union
 Schema = dict[str, Any]
 NULL: Schema = {"type": "null"}
 MAX_INLINE = 1500
-"""Nodes written out in one schema; beyond that what is used more than once is written once, as a definition."""
+"""Maximal number of nodes written inline in one schema; beyond, shared ones become definitions."""
 OF_TYPE = {
     "number": ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf"),
     "integer": ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf"),
@@ -37,16 +37,16 @@ ABOUT = ("title", "description")
 MAX_TITLE = 1000
 """Characters of the path in a map's title: each map below a long name has it again."""
 MIN_SHARED = 2
-"""Values of an enum that may be written once for several places."""
+"""Number of values from which on an enum may become a shared definition."""
 REST_TEXT = "Properties beyond these; usually none."
 
 
-class TooMany(Exception):
-    """The schema would be written out too often."""
+class InlineLimitExceeded(Exception):
+    """Inlining exceeds `MAX_INLINE`."""
 
 
 class Writer:
-    """Writes one schema. Definitions that contain themselves stay definitions; with `shared`, so does what is used often."""
+    """Writes one schema. Recursive definitions stay definitions; with `shared`, so do parts used often."""
 
     def __init__(self, target: Target, *, shared: bool = False):
         self.target = target
@@ -59,7 +59,7 @@ class Writer:
         self._written = 0
 
     def document(self, node: Node, title: str, *, wrapped: bool = False) -> Schema:
-        """The whole schema of a root. `title` names its maps; `wrapped` puts the value into a property of an object."""
+        """Return the whole schema of a root. `title` names its maps; `wrapped` puts the value into a property of an object."""
         if self.shared:
             self._count(node)
         path = (camel(title),)
@@ -85,7 +85,7 @@ class Writer:
         return self._plain(node, path)
 
     def _named_values(self, node: Node, values: Any, path: tuple[str, ...]) -> Schema:
-        """A reference to an enum that is written once, under what is said of it here."""
+        """Return a reference to a shared enum, with this place's own description."""
         if values not in self._names:
             self._names[values] = name = self._free(node.about.get("title") or path[-1] or "Values")
             self.definitions[name] = {
@@ -130,16 +130,16 @@ class Writer:
     def _wire(self, node: Node, path: tuple[str, ...]) -> Schema:
         self._written += 1
         if self._written > MAX_INLINE * (10 if self.shared else 1):
-            raise TooMany
+            raise InlineLimitExceeded
         about: Schema = dict(node.about)
         if node.said:
             about["description"] = " ".join(filter(None, (about.get("description"), node.said)))
         match node:
             case Plain():
                 return self._scalar(node, about)
-            case Coded():
+            case JsonTextEnum():
                 return {"type": "string"} | about | {"enum": list(node.values)}
-            case Text():
+            case JsonText():
                 return {"type": "string"} | about
             case Items():
                 items = {"items": self.write(node.item, (*path, "Item"))}
@@ -249,15 +249,15 @@ def camel(name: str) -> str:
 
 
 def values_of(node: Node) -> Any:
-    """Return what tells an enum of many values from another one; None for anything else."""
-    values = node.values if isinstance(node, Plain | Coded) else None
+    """Return a key that identifies an enum of many values; None for anything else."""
+    values = node.values if isinstance(node, Plain | JsonTextEnum) else None
     if not values or len(values) < MIN_SHARED:
         return None
     return type(node), tuple(node.types) if isinstance(node, Plain) else (), tuple(map(canonical, values))
 
 
 def check_limits(found: Iterable[WirePlace], target: Target) -> None:
-    """Raises `SchemaError` naming the first limit of the target that a wire schema (its places) is beyond."""
+    """Raise `SchemaError` naming the first limit of the target that the places of a wire schema exceed."""
     properties = enum_values = chars = 0
     for here, depth, place, origin in found:
         named = here.get("properties", {})
@@ -285,7 +285,7 @@ def check_limits(found: Iterable[WirePlace], target: Target) -> None:
 
 
 class WirePlace(NamedTuple):
-    """A schema inside a wire schema: in how many objects it lies, where, and what place of the caller's schema it is."""
+    """A schema inside a wire schema: its depth in objects, its place, and the caller's place it stands for."""
 
     schema: Schema
     depth: int
@@ -294,7 +294,7 @@ class WirePlace(NamedTuple):
 
 
 def places(wire: Schema, origins: dict[int, str]) -> Iterator[WirePlace]:
-    """Every schema inside."""
+    """Yield every subschema."""
     waiting: list[WirePlace] = [WirePlace(wire, 0, "", "")]
     while waiting:
         here, depth, place, origin = waiting.pop()

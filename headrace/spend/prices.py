@@ -26,7 +26,7 @@ from headrace.text.quoting import quoted, shortened
 
 MILLION = 1_000_000
 STANDARD_TIERS = frozenset({"", "auto", "default", "standard", "on_demand"})
-"""What providers call the service tier that has the list prices (`service_tier` of an answer)."""
+"""Names that providers have for the service tier of the list prices (`service_tier` of an answer)."""
 HALF_PRICED = frozenset({"flex", "batch"})
 """Tiers that cost half the list price where the catalogue has no prices of their own."""
 
@@ -62,8 +62,9 @@ class Profile(TierPrices, frozen=True, kw_only=True, forbid_unknown_fields=True)
     mode: Mode | None = None
 
     def cost(self, usage: Usage, tier: str | None = None) -> float | None:
-        """USD for `usage`; cached tokens are among the input tokens, reasoning tokens among the output tokens, and each
-        is paid once (statement 145). `tier` is the answer's `service_tier`: one whose prices nobody knows has no cost."""
+        """Return USD for `usage`; cached tokens are among the input tokens, reasoning tokens among the output tokens,
+        and each is paid once (statement 145). `tier` is the answer's `service_tier`: one whose prices nobody knows has
+        no cost."""
         if usage.unknown:
             return None
         name = (tier or "").lower()
@@ -79,7 +80,8 @@ class Profile(TierPrices, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 def profile_of(catalogue: str | None, provider: str, model: str) -> Profile | None:
-    """The profile of `provider/model`; `catalogue` is the provider's name in the catalogue (None: it is not in it).
+    """Return the profile of `provider/model`; `catalogue` is the provider's name in the catalogue (None: it is not in
+    it).
 
     Raises `SettingsError` for a local file that cannot be used.
     """
@@ -90,8 +92,8 @@ def profile_of(catalogue: str | None, provider: str, model: str) -> Profile | No
 def cost_of(
     profile: Profile | None, usage: Usage, raw_usage: dict[str, Any] | None, tier: str | None = None
 ) -> float | None:
-    """USD: what the provider itself says (OpenRouter's `usage.cost`), else by the profile and the answer's service tier, else
-    None. A negative number is a provider's way to say that it does not know either."""
+    """Return USD: what the provider itself says (OpenRouter's `usage.cost`), else by the profile and the answer's
+    service tier, else None. A negative number is a provider's way to say that it does not know either."""
     said = (raw_usage or {}).get("cost")
     if isinstance(said, int | float) and not isinstance(said, bool):
         return float(said) if 0 <= said < float("inf") else None
@@ -140,7 +142,7 @@ TIERS = {
 
 
 def prices_of(price: Any) -> TierPrices | None:
-    """The prices of the catalogue as numbers; None when they depend on more than counts."""
+    """Return the prices of the catalogue as numbers; None when they depend on more than counts."""
     parts = (price.input_mtok, price.output_mtok, price.cache_read_mtok)
     if not all(part is None or isinstance(part, int | float | Decimal) for part in parts):
         return None

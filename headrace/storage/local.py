@@ -56,7 +56,7 @@ class FileStore:
         return StoreName(self.root.resolve().as_uri(), self.id)
 
     def path(self, name: str) -> Path:
-        """Where `name` lies. Raises `StorageError` for a name that leads out of the store."""
+        """Return the path of `name`. Raises `StorageError` for a name that leads out of the store."""
         path = self.root / name
         if ".." in Path(name).parts or Path(name).is_absolute():
             raise StorageError(f"{quoted(name)} is not a name in the file store")
@@ -70,14 +70,14 @@ class FileStore:
         return self._commit(self.path(name), parts)
 
     def commit_once(self, name: str, parts: Iterable[bytes]) -> None:
-        """As `commit`, for a file whose content is the same whoever writes it: the first one stays."""
+        """Commit as `commit` does, for a file whose content is the same whoever writes it: the first one stays."""
         if not self.exists(name):
             with suppress(FileExistsError):
                 self.commit(name, parts)
 
     @contextmanager
     def writer(self, name: str) -> Iterator[BinaryIO]:
-        """A file to write bit by bit; it is committed as `name` at the end of a block that raises nothing."""
+        """Yield a file to write bit by bit; it is committed as `name` at the end of a block that raises nothing."""
         path = self.path(name)
         self._make_folder(path.parent)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
@@ -93,13 +93,13 @@ class FileStore:
             temporary.unlink(missing_ok=True)
 
     def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        """`length` bytes of `name` from `offset` on (default: all). Raises `StorageError` when it is not there."""
+        """Return `length` bytes of `name` from `offset` on (default: all). Raises `StorageError` when it is not there."""
         with missing_is_a_storage_error(name), self.path(name).open("rb") as file:
             file.seek(offset)
             return file.read() if length is None else file.read(length)
 
     def lines(self, name: str) -> Iterator[bytes]:
-        """The lines of `name`, each with its line feed, without holding the file in memory. Raises `StorageError`."""
+        """Yield the lines of `name`, each with its line feed, without holding the file in memory. Raises `StorageError`."""
         with missing_is_a_storage_error(name), self.path(name).open("rb", buffering=BLOCK) as file:
             yield from file
 
@@ -196,7 +196,7 @@ def missing_is_a_storage_error(name: str) -> Iterator[None]:
 
 
 async def attach(ledger: Ledger, store: FileStore) -> FileStore:
-    """The store that the ledger names; `store` becomes it when none is named yet.
+    """Return the store that the ledger names; `store` becomes it when none is named yet.
 
     Raises `StorageError` when the named one cannot be reached from here, or is another one under the same path.
     """

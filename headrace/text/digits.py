@@ -13,8 +13,8 @@ decode = msgspec.json.Decoder(float_hook=lambda digits: msgspec.Raw(digits.encod
 
 
 def as_written(value: Any, text: str | None) -> Any:
-    """`value` with the digits that its numbers have in the JSON `text` that it was read from; `value` itself where the text is
-    no JSON, or another number stands there."""
+    """Return `value` with the digits that its numbers have in the JSON `text` that it was read from; `value` itself
+    where the text is no JSON, or another number stands there."""
     try:
         return value if text is None or not has_floats(value) else laid_on(value, decoded(text))
     except (msgspec.DecodeError, ValueError, RecursionError):
@@ -22,7 +22,7 @@ def as_written(value: Any, text: str | None) -> Any:
 
 
 def decoded(text: str) -> Any:
-    """The JSON in `text`, be it in a code fence or between words. Raises `msgspec.DecodeError`."""
+    """Decode the JSON in `text`, be it in a code fence or between words. Raises `msgspec.DecodeError`."""
     try:
         return decode(text)
     except msgspec.DecodeError:

@@ -17,7 +17,8 @@ PARAMETER = re.compile(
 
 
 def masked(text: str) -> str:
-    """`text` with every password and token in the addresses in it hidden: `redis://:***@host`, `https://host/v1?api_key=***`.
+    """Return `text` with every password and token in the addresses in it hidden: `redis://:***@host`,
+    `https://host/v1?api_key=***`.
 
     A user without a password is hidden too: there it is a token.
     """
@@ -27,7 +28,7 @@ def masked(text: str) -> str:
 
 
 def secrets_in(url: str) -> list[str]:
-    """The passwords and tokens in an address, as they stand there and decoded."""
+    """Return the passwords and tokens in an address, as they stand there and decoded."""
     try:
         parts = urlsplit(url)
         found = [parts.password or parts.username or ""]

@@ -9,12 +9,12 @@ MAX_QUOTED = 200
 
 
 def shortened(text: str, most: int = MAX_QUOTED) -> str:
-    """`text`, or its first `most` characters with `…` in place of the rest."""
+    """Return `text`, or its first `most` characters with `…` in place of the rest."""
     return text if len(text) <= most else f"{text[:most]}…"
 
 
 def quoted(value: Any, most: int = MAX_QUOTED) -> str:
-    """`repr(value)`, cut to `most` characters; whatever the value does when it is asked."""
+    """Return `repr(value)`, cut to `most` characters; whatever the value does when it is asked."""
     if isinstance(value, str | bytes):  # cut before the rest of it is looked at
         text = repr(value[: most + 1])
         return text if len(value) <= most else f"{text[: most + 1]}…"

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding raises for bytes that are not what was to be there."""
+"""Exceptions of decoding bytes that are not what was to be there."""
 UNWRITABLE = (ValueError, TypeError, OverflowError, RecursionError)
-"""What writing a value as JSON raises, or reading it again: half of a surrogate pair, say, or a nesting too deep."""
+"""Exceptions of writing a value as JSON, or of reading it again: half of a surrogate pair, say, or a nesting too deep."""
 MARGIN = 100
 """Levels of nesting that a reader has less than the writer: it may stand deeper in its own stack."""
 MAX_UNSUSPECTED = 300
@@ -17,7 +17,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def checked_encode(value: Any, type: Any) -> bytes:
-    """`value` as JSON that decodes as a `type`. Raises one of `UNWRITABLE`."""
+    """Encode `value` as JSON that decodes as a `type`. Raises one of `UNWRITABLE`."""
     encoded = _encode(value)
     msgspec.json.decode(encoded, type=type)
     if encoded.count(b"[") + encoded.count(b"{") > MAX_UNSUSPECTED:
@@ -26,7 +26,7 @@ def checked_encode(value: Any, type: Any) -> bytes:
 
 
 def is_json(text: str | bytes) -> bool:
-    """Return whether all of it is one JSON value."""
+    """Return True if all of it is one JSON value."""
     try:
         msgspec.json.decode(text)
     except (ValueError, RecursionError):

@@ -10,13 +10,13 @@ MAX_FRAMES = 20
 
 
 def kind_of(error: BaseException) -> str:
-    """The name of an exception's type: all of it that may be shown."""
+    """Return the name of an exception's type: all of it that may be shown."""
     name = type(error).__name__
     return name if isinstance(name, str) and name.isidentifier() and len(name) <= 80 else "Exception"
 
 
 def where_of(error: BaseException, *, frames: int = 4) -> str:
-    """The last places of an exception's traceback, innermost first, without source text or values."""
+    """Return the last places of an exception's traceback, innermost first, without source text or values."""
     return " < ".join(list(_places(error.__traceback__))[-frames:][::-1])
 
 

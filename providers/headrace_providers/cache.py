@@ -23,7 +23,7 @@ encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 Fits = Callable[[Completion], Awaitable[bool]]
-"""Whether a kept completion answers what is asked now."""
+"""A check: True if a kept completion answers the present request."""
 
 
 class CacheInfo(NamedTuple):
@@ -85,8 +85,8 @@ class Remembered:
         self._paying: dict[str, asyncio.Future[bool | None]] = {}  # whether its answer is kept; None: it was cancelled
 
     async def ask(self, key: str, pay: Callable[[], Awaitable[Completion]], fits: Fits | None = None) -> Completion:
-        """The completion kept under `key`, else a new one, kept when it is one to keep. When it is not, those who waited for it
-        ask for their own, side by side. What `fits` refuses of the kept ones is as good as none."""
+        """Return the completion kept under `key`, else a new one, kept when it is one to keep. When it is not, those
+        who waited for it ask for their own, side by side. What `fits` refuses of the kept ones is as good as none."""
         while (paying := self._paying.get(key)) is not None:
             kept = await asyncio.shield(paying)
             if kept is False:
@@ -99,7 +99,7 @@ class Remembered:
             completion = await self._kept(key, fits)
             if completion is None:
                 completion = await pay()
-                if not worth_keeping(completion):
+                if not is_cacheable(completion):
                     return completion
                 await self.cache.set(key, encode_kept(completion))
             kept = True
@@ -123,21 +123,21 @@ class Remembered:
             RecursionError,
         ):  # of another version, or damaged: as good as none
             return None
-        if not worth_keeping(completion) or (fits is not None and not await fits(completion)):
+        if not is_cacheable(completion) or (fits is not None and not await fits(completion)):
             return None
         return msgspec.structs.replace(completion, cached=True)
 
 
 def encode_kept(completion: Completion) -> bytes:
-    """The completion as it is kept: what could not be read again would be paid for again."""
+    """Return the completion as it is kept: what could not be read again would be paid for again."""
     try:
         return checked_encode(completion, Completion)
     except UNWRITABLE:
         return checked_encode(completion.without_side_fields(), Completion)
 
 
-def worth_keeping(completion: Completion) -> bool:
-    """Whole answers only: no refusal, nothing cut or filtered, nothing empty (statement 135)."""
+def is_cacheable(completion: Completion) -> bool:
+    """Return True for whole answers only: no refusal, nothing cut or filtered, nothing empty (statement 135)."""
     said = completion.content or completion.tool_calls or completion.audio or completion.value is not None
     return completion.finish_reason in {"stop", "tool_calls", "function_call"} and not completion.refusal and bool(said)
 
@@ -145,7 +145,7 @@ def worth_keeping(completion: Completion) -> bool:
 def cache_key(
     *, provider: str, base_url: str, tenant: str, body: dict[str, Any], parser: str | None, schema: Any, switches: Any
 ) -> str:
-    """SHA-256 over everything that shapes an answer: who is asked for whom, the adapted body, the caller's own schema and
-    the local switches. How it is delivered (stream or not) is not part of it (providers 7.1)."""
+    """Return SHA-256 over everything that shapes an answer: who is asked for whom, the adapted body, the caller's own
+    schema and the local switches. How it is delivered (stream or not) is not part of it (providers 7.1)."""
     asked = {name: value for name, value in body.items() if name not in {"stream", "stream_options"}}
     return sha256(encode([FORMAT, provider, base_url, tenant, asked, parser, schema, switches])).hexdigest()

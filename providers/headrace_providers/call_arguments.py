@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx2
 
-from headrace.chat.options import OptionWords
+from headrace.chat.options import OptionParams
 from headrace.chat.provider_table import Provider
 from headrace.errors import InputError
 from headrace.jobs.build import Tools
@@ -19,7 +19,7 @@ class TypedParserNotFoundError(InputError):
     """There is no parser of that name."""
 
 
-class CallWords(OptionWords, total=False):
+class CallWords(OptionParams, total=False):
     """The keywords that a direct call takes beside its messages. `generation_schema` is a type or JSON Schema for the answer, or
     a flow control; `tool_definitions` are functions, schemas or `ToolDefinitions`; `typed_parser` is the name of a parser.
     Options come over the model's own; `extra_body` is merged over its, key by key."""
@@ -32,7 +32,7 @@ class CallWords(OptionWords, total=False):
 
 
 def checked_url(given: Any, facts: Provider) -> str:
-    """A base URL without a slash at its end. Raises `InputError`."""
+    """Return a base URL without a slash at its end. Raises `InputError`."""
     try:
         url = httpx2.URL(given or "")
         fine = url.scheme in ("http", "https") and bool(url.host)
@@ -46,7 +46,7 @@ def checked_url(given: Any, facts: Provider) -> str:
 
 
 def checked_key(key: Any, facts: Provider) -> str:
-    """A credential that a header can hold. Raises `InputError` naming its variable, without showing it."""
+    """Return a credential that a header can hold. Raises `InputError` naming its variable, without showing it."""
     if not key:
         raise InputError(f"{facts.name}: no key. Set {facts.key_variable}, or give `api_key`")
     if not isinstance(key, str) or not key.isascii() or not key.isprintable() or " " in key:
@@ -55,14 +55,14 @@ def checked_key(key: Any, facts: Provider) -> str:
 
 
 def checked_retry(retry: Any) -> Retry:
-    """The policy: the default and the environment's for None, one attempt for False. Raises `InputError`."""
+    """Return the policy: the default and the environment's for None, one attempt for False. Raises `InputError`."""
     if retry is not None and not isinstance(retry, Retry | bool):
         raise InputError(f"retry={quoted(retry)}: must be a headrace_providers.retry.Retry, False, or None")
     return retry if isinstance(retry, Retry) else NO_RETRY if retry is False else from_environment()
 
 
 def checked_size(size: Any) -> int | None:
-    """A cache's bound. Raises `InputError`."""
+    """Return a cache's bound. Raises `InputError`."""
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 0):
         raise InputError(f"cache_size={quoted(size)}: must be a whole number, 0 for no cache, or None for no bound")
     return size

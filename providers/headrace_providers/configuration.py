@@ -19,7 +19,7 @@ MODEL_TYPE = "chat_completion"
 
 
 def configuration_of(model: ChatCompletion, *, base_url: str | None, retry: Retry | bool | None) -> dict[str, Any]:
-    """The configuration of `model`; `base_url` and `retry` as they were given, not as they came out."""
+    """Return the configuration of `model`; `base_url` and `retry` as they were given, not as they came out."""
     config: dict[str, Any] = {
         "provider": model.facts.name,
         "model_type": model.model_type,

@@ -27,7 +27,7 @@ MAX_OF_JOBS = 1000
 """Secrets in headers of single jobs, of which the newest are remembered."""
 CREDENTIAL_HEADER = re.compile(r"authori[sz]ation|api-?key|credential|secret|\b(?:auth|token|key)\b", re.IGNORECASE)
 LOOKS_LIKE_ONE = re.compile(r"(sk-|gsk_|Bearer\s+)[A-Za-z0-9_\-.*]{6,}")
-"""What providers show of a key that is none of ours: of another account, or cut in the middle by asterisks."""
+"""Keys as providers quote them that are none of ours: of another account, or cut in the middle by asterisks."""
 SCHEME = re.compile(r"^(?:Bearer|Basic|Token)\s+", re.IGNORECASE)
 
 _configured: dict[str, None] = {}
@@ -41,7 +41,7 @@ def remember(secret: str | None, *, default: str | None = None) -> None:
 
 
 def remember_endpoint(key: str | None, base_url: str, headers: dict[str, str], *, default: str | None) -> None:
-    """`remember` the key and the headers that a model is called with, and what its address holds."""
+    """Remember the key and the headers that a model is called with, and what its address holds (`remember`)."""
     remember(key, default=default)
     for secret in secrets_in(base_url):
         remember(secret)
@@ -49,7 +49,7 @@ def remember_endpoint(key: str | None, base_url: str, headers: dict[str, str], *
 
 
 def remember_headers(headers: dict[str, str], *, default: str | None = None) -> None:
-    """`remember` what stands in the headers of a job that hold credentials."""
+    """Remember what stands in the headers of a job that hold credentials (`remember`)."""
     for name, value in headers.items():
         secret = SCHEME.sub("", value)
         if CREDENTIAL_HEADER.search(name) and is_secret(secret, default) and secret not in _configured:
@@ -64,14 +64,14 @@ def is_secret(secret: str | None, default: str | None) -> TypeGuard[str]:
 
 
 def secrets(*, words: bool = True) -> list[str]:
-    """All of them, the longer ones first: one may be the beginning of another. Without `words` those that a model may say by
-    itself are left out: a local server's key is often one."""
+    """Return all of them, the longer ones first: one may be the beginning of another. Without `words` those that a
+    model may say by itself are left out: a local server's key is often one."""
     known = sorted({**_configured, **_of_jobs}, key=len, reverse=True)
     return known if words else [secret for secret in known if not secret.isalpha() or len(secret) > MAX_WORD]
 
 
 def scrub(text: str, *, most: int | None = None, words: bool = True) -> str:
-    """`text` without any credential, cut to `most` characters."""
+    """Return `text` without any credential, cut to `most` characters."""
     for secret in secrets(words=words):
         if secret in text:
             text = text.replace(secret, HIDDEN)
@@ -80,7 +80,7 @@ def scrub(text: str, *, most: int | None = None, words: bool = True) -> str:
 
 
 def scrubbed(value: Any, *, depth: int = MAX_DEPTH, words: bool = True) -> Any:
-    """A value of JSON without any credential in its texts and names, and of no more than `depth` levels."""
+    """Return a value of JSON without any credential in its texts and names, and of no more than `depth` levels."""
     if isinstance(value, str):
         return scrub(value, words=words)
     if not isinstance(value, list | dict):
@@ -93,7 +93,7 @@ def scrubbed(value: Any, *, depth: int = MAX_DEPTH, words: bool = True) -> Any:
 
 
 def holds_secret(value: Any) -> bool:
-    """Return whether a credential, not a word, stands anywhere in a value of JSON: one look at its text."""
+    """Return True if a credential, not a word, stands anywhere in a value of JSON: one look at its text."""
     try:
         text = msgspec.json.encode(value)
     except (ValueError, TypeError, OverflowError, RecursionError):
@@ -102,18 +102,18 @@ def holds_secret(value: Any) -> bool:
 
 
 def is_in(text: bytes) -> bool:
-    """Return whether a credential, not a word, stands in a JSON text."""
+    """Return True if a credential, not a word, stands in a JSON text."""
     return any(secret.encode() in text or written(secret) in text for secret in secrets(words=False))
 
 
 @lru_cache(maxsize=1024)
 def written(secret: str) -> bytes:
-    """A secret as it stands in a JSON text."""
+    """Return a secret as it stands in a JSON text."""
     return msgspec.json.encode(secret)[1:-1]
 
 
 def without_keys(completion: Completion) -> Completion:
-    """The completion without any credential in what stands beside its text and its value."""
+    """Return the completion without any credential in what stands beside its text and its value."""
     choices = [completion, *completion.other_choices]
     fields = [beside(choice, BESIDE_CHOICE) for choice in choices] + beside(completion, BESIDE_ANSWER)
     try:
@@ -149,8 +149,8 @@ BESIDE_ANSWER = ("id", "model", "raw_usage", "provider", "service_tier", "system
 
 
 def kept(raw: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Side fields as they may be stored, and the notes that say so: bounded, and without any credential, since a proxy may put
-    a request's headers there."""
+    """Return side fields as they may be stored, and the notes that say so: bounded, and without any credential, since a
+    proxy may put a request's headers there."""
     fields: dict[str, Any] = {}
     notes: list[str] = []
     for name, value in raw.items():

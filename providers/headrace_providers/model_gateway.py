@@ -160,7 +160,7 @@ def clock(moment: Any, place: str = "time") -> time:
 
 
 def within(now: time, first: time, last: time) -> bool:
-    """Return whether `now` is in the half-open interval; from a moment to itself is the whole day."""
+    """Return True if `now` is in the half-open interval; from a moment to itself is the whole day."""
     if first < last:
         return first <= now < last
     return now >= first or now < last

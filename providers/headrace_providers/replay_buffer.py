@@ -64,7 +64,7 @@ class ReplayBuffer(Generic[T]):
             raise self._error
 
     def _has(self, position: int, wake: Callable[[], object]) -> bool:
-        """Return whether the item is there; when it is not and may still come, `wake` is called once something has changed."""
+        """Return True if the item is there; when it is not and may still come, `wake` is called once something has changed."""
         with self._lock:
             if position < len(self.items):
                 return True

@@ -276,7 +276,8 @@ class Stream:
 
 
 def fitting(completion: Completion, value: Any, read: Callable[[Any], Any]) -> Any:
-    """`value` as the caller's type, which may ask for more than its schema says. Raises `CallError("invalid_output")`."""
+    """Return `value` as the caller's type, which may ask for more than its schema says. Raises
+    `CallError("invalid_output")`."""
     try:
         return read(value)
     except Exception as error:  # whatever the caller's own validators raise

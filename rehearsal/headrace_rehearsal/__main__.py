@@ -92,7 +92,7 @@ def shares(text: str) -> dict[str, float]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command. 0 after SIGTERM or SIGINT, 2 when it cannot listen or open a file; says why and what to do."""
+    """Run the command. Returns 0 after SIGTERM or SIGINT, 2 when it cannot listen or open a file; says why and what to do."""
     given = parser().parse_args(arguments)
     account = None
     try:

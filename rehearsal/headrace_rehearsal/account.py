@@ -63,7 +63,7 @@ class AccountedCall(msgspec.Struct):
 
     @property
     def ended_at(self) -> float | None:
-        """When the answer was complete, the client left, or the provider broke off."""
+        """The time when the answer was complete, the client left, or the provider broke off."""
         return next((at for at in (self.finished_at, self.gone_at, self.cut_at) if at is not None), None)
 
     @property
@@ -98,7 +98,7 @@ class Account:
     def finished(
         self, n: int, request_id: str | None, *, status: int, size: int, tokens: int, first_byte_at: float | None = None
     ) -> None:
-        """The end of a complete answer; `first_byte_at` adds the line for the first byte to the same write."""
+        """Write the end of a complete answer; `first_byte_at` adds the line for the first byte to the same write."""
         lines = [Line("finished", self.run, n, time.time(), request_id, bytes=size, status=status, tokens=tokens)]
         if first_byte_at is not None:
             lines.insert(0, Line("first_byte", self.run, n, first_byte_at, request_id))
@@ -132,7 +132,7 @@ class Account:
 
 
 def read(path: Path | str) -> list[AccountedCall]:
-    """The calls in the account at `path`, in order of arrival.
+    """Return the calls in the account at `path`, in order of arrival.
 
     A torn line (the last one of a running or killed process, or one that met a full disk) is skipped, and so is a call
     whose `received` line is missing. Raises `OSError`.
@@ -157,7 +157,7 @@ def read(path: Path | str) -> list[AccountedCall]:
 
 
 def paid(call: AccountedCall) -> bool:
-    """Return whether a provider would charge for `call`: it was received, and not answered with an error status.
+    """Return True if a provider would charge for `call`: it was received, and not answered with an error status.
 
     One that was never answered counts: the client left, or the connection broke, but the tokens were made.
     """
@@ -176,7 +176,7 @@ def paid_twice(calls: Iterable[AccountedCall]) -> int:
 
 
 def in_flight_at(calls: Iterable[AccountedCall], kill_time: float) -> list[AccountedCall]:
-    """The calls received at or before `kill_time` (seconds since 1970) that had not ended before it."""
+    """Return the calls received at or before `kill_time` (seconds since 1970) that had not ended before it."""
     return [
         call
         for call in calls
@@ -185,7 +185,7 @@ def in_flight_at(calls: Iterable[AccountedCall], kill_time: float) -> list[Accou
 
 
 def summary(calls: list[AccountedCall]) -> dict[str, object]:
-    """The account in numbers; `open` are calls without an end."""
+    """Return the account in numbers; `open` are calls without an end."""
     return {
         "calls": len(calls),
         "paid": sum(map(paid, calls)),

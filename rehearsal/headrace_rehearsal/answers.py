@@ -40,7 +40,7 @@ class Unwritable(Exception):
 
 
 def plain_text(prompt: Prompt, seed: int) -> str:
-    """An answer without a schema: up to three of the prompt's own sentences, announced as quotations."""
+    """Return an answer without a schema: up to three of the prompt's own sentences, announced as quotations."""
     count = min(len(prompt.sentences), 3)
     chosen = sorted(random.Random(seed).sample(range(len(prompt.sentences)), count))
     return "Rehearsal answer, quoting the prompt: " + " ".join(prompt.sentences[at] for at in chosen)
@@ -58,14 +58,14 @@ class AnswerWriter:
         self.last: Any = None
 
     def document(self) -> Any:
-        """The instance; the last try, which may be wrong, when there seems to be none."""
+        """Return the instance; the last try, which may be wrong, when there seems to be none."""
         try:
             return self.write(self.root)
         except (Unwritable, RecursionError):
             return self.last
 
     def write(self, schema: Any, name: str = "") -> Any:
-        """A value for `schema` in a field called `name`. Raises `Unwritable`."""
+        """Return a value for `schema` in a field called `name`. Raises `Unwritable`."""
         delicate, twist = isinstance(schema, dict) and not DELICATE.isdisjoint(schema), self.twist
         for flat, refs in itertools.islice(self.schema.flat(schema, tuple(self.active)), 64):
             kept, self.active = self.active, [*self.active, *refs]
@@ -85,7 +85,7 @@ class AnswerWriter:
         raise Unwritable(name)
 
     def plain(self, schema: dict[str, Any], name: str) -> Any:
-        """A value for a schema without applicators."""
+        """Return a value for a schema without applicators."""
         if "const" in schema:
             return self.first_valid([schema["const"]], schema)
         if "enum" in schema:
@@ -113,7 +113,7 @@ class AnswerWriter:
         raise Unwritable(name)
 
     def first_valid(self, candidates: Iterable[Any], schema: dict[str, Any]) -> Any:
-        """The first of `candidates` that fits, or the one `twist` places after it."""
+        """Return the first of `candidates` that fits, or the one `twist` places after it."""
         valid = []
         for candidate in candidates:
             if self.schema.holds(candidate, schema):
@@ -155,7 +155,7 @@ class AnswerWriter:
         return value
 
     def extra_names(self, schema: dict[str, Any]) -> Iterator[str]:
-        """Names for properties that the schema asks for without naming them."""
+        """Yield names for properties that the schema asks for without naming them."""
         named = schema.get("propertyNames", True)
         own = [text for pattern in schema.get("patternProperties", {}) for text in self.spellings(pattern, 0)]
         own += self.strings(named, "") if isinstance(named, dict) else []
@@ -202,7 +202,7 @@ class AnswerWriter:
         return value
 
     def strings(self, schema: dict[str, Any], name: str) -> Iterator[str]:
-        """Candidates for a string, in order of sense; each has a length the schema allows if one can."""
+        """Yield candidates for a string, in order of sense; each has a length the schema allows if one can."""
         least, most = schema.get("minLength", 0), schema.get("maxLength", math.inf)
         formatted = self.formatted(schema["format"], name) if "format" in schema else []
         found = formatted
@@ -227,7 +227,7 @@ class AnswerWriter:
         yield from ("", " " * least)
 
     def formatted(self, form: str, name: str) -> list[str]:
-        """Texts in a `format`, the prompt's own where it has some; none for a format not known here."""
+        """Return texts in a `format`, the prompt's own where it has some; none for a format not known here."""
         day = (self.seed + self.twist) % 27 + 1
         match form.removeprefix("idn-"):
             case "uri" | "uri-reference" | "iri" | "iri-reference" | "uri-template":
@@ -246,7 +246,7 @@ class AnswerWriter:
         return [fixed[form]] if form in fixed else []
 
     def spellings(self, pattern: str, least: int) -> Iterator[str]:
-        """Texts generated from a regular expression, short ones first."""
+        """Yield texts generated from a regular expression, short ones first."""
         try:
             tree = _parser.parse(pattern)
         except (re.error, OverflowError, RecursionError):
@@ -256,7 +256,7 @@ class AnswerWriter:
                 yield spell(tree, extra, random.Random(self.seed + 31 * turn + self.twist), {})
 
     def numbers(self, schema: dict[str, Any], name: str, whole: bool) -> Iterator[float | int]:
-        """Candidates for a number: the prompt's own, then those between the bounds."""
+        """Yield candidates for a number: the prompt's own, then those between the bounds."""
         step = schema.get("multipleOf") or (1 if whole else 0)
         labelled = [number for text in self.prompt.labelled(name) for number in NUMBER.findall(text)]
         yield from [float(text) if "." in text else int(text) for text in labelled] or self.prompt.numbers

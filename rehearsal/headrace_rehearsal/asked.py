@@ -31,7 +31,7 @@ TYPES = {"dict": "object", "list": "array", "str": "string", "float": "number", 
 
 
 def text_of(message: dict[str, Any]) -> str:
-    """The text of a message, whether it is a string or a list of parts."""
+    """Return the text of a message, whether it is a string or a list of parts."""
     content = message.get("content")
     if isinstance(content, str):
         return content
@@ -40,7 +40,8 @@ def text_of(message: dict[str, Any]) -> str:
 
 
 def asked_schema(body: dict[str, Any]) -> Any:
-    """The schema of `response_format`, or in the words of a system message; None when a text will do. Raises `RefusedRequest`."""
+    """Return the schema of `response_format`, or in the words of a system message; None when a text will do. Raises
+    `RefusedRequest`."""
     wanted = body.get("response_format") or {}
     kind = wanted.get("type") if isinstance(wanted, dict) else None
     if kind != "json_schema":
@@ -55,7 +56,7 @@ def asked_schema(body: dict[str, Any]) -> Any:
 
 
 def forced_tool(body: dict[str, Any], prompt: Prompt) -> dict[str, Any] | None:
-    """The function that has to be called, or None when none has to. Raises `RefusedRequest`."""
+    """Return the function that has to be called, or None when none has to. Raises `RefusedRequest`."""
     choice = body.get("tool_choice")
     if choice != "required" and not isinstance(choice, dict):
         return None
@@ -68,7 +69,7 @@ def forced_tool(body: dict[str, Any], prompt: Prompt) -> dict[str, Any] | None:
 
 
 def schema_in_words(body: dict[str, Any]) -> Any:
-    """The JSON Schema that a system message asks for; None where there is none."""
+    """Return the JSON Schema that a system message asks for; None where there is none."""
     for message in body["messages"]:
         found = FENCED.search(text_of(message)) if message["role"] == "system" else None
         if found:
@@ -80,7 +81,7 @@ def schema_in_words(body: dict[str, Any]) -> Any:
 
 
 def check_strict(schema: Any, path: tuple[str, ...]) -> None:
-    """Raises `RefusedRequest`, as OpenAI does, for a schema that `strict` is claimed of and that is none."""
+    """Raise `RefusedRequest`, as OpenAI does, for a schema that `strict` is claimed of and that is none."""
     if not isinstance(schema, dict):
         raise refused_schema(path, "a schema must be an object")
     words = NOT_STRICT & schema.keys()
@@ -117,7 +118,7 @@ def refused_schema(path: tuple[str, ...], what: str) -> RefusedRequest:
 
 
 def asked_xml(body: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
-    """The root's name and the schema of the XML answer that a system message describes by fields; None for no such."""
+    """Return the root's name and the schema of the XML answer that a system message describes by fields; None for no such."""
     for message in body["messages"]:
         found = FIELDS.search(text_of(message)) if message["role"] == "system" else None
         if found:
@@ -131,7 +132,7 @@ def asked_xml(body: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
 
 
 def of_fields(element: ElementTree.Element) -> dict[str, Any]:
-    """The schema of an object whose properties are the `field`s inside."""
+    """Return the schema of an object whose properties are the `field`s inside."""
     named = {str(field.get("name")): of_field(field) for field in element.findall("field")}
     return {"type": "object", "properties": named, "required": list(named), "additionalProperties": False}
 
@@ -159,7 +160,7 @@ def of_dtype(element: ElementTree.Element) -> dict[str, Any]:
 
 
 def as_xml(name: str, value: Any) -> str:
-    """A value as XML elements with a `dtype`, as the prompt wants them."""
+    """Return a value as XML elements with a `dtype`, as the prompt wants them."""
     tag = name if re.fullmatch(r"[A-Za-z_][\w.-]*", name) else "item"
     if isinstance(value, dict):
         inside = "".join(as_xml(key, inner) for key, inner in value.items())

@@ -30,29 +30,29 @@ class OpenAIDialect:
     always_usage = False
 
     def check(self, body: dict[str, Any], headers: Mapping[str, str]) -> None:
-        """Raises `RefusedRequest` for what the provider would refuse."""
+        """Raise `RefusedRequest` for what the provider would refuse."""
 
     def thinks(self, body: dict[str, Any]) -> bool:
-        """Return whether the answer comes with reasoning."""
+        """Return True if the answer comes with reasoning."""
         return False
 
     def thought(self, text: str) -> dict[str, Any]:
-        """The fields of a message or delta that carry reasoning."""
+        """Return the fields of a message or delta that carry reasoning."""
         return {}
 
     def choice(self, finish_reason: str | None) -> dict[str, Any]:
-        """Further fields of a choice."""
+        """Return further fields of a choice."""
         return {}
 
     def answer(self) -> dict[str, Any]:
-        """Further fields of an answer, or of each chunk."""
+        """Return further fields of an answer, or of each chunk."""
         return {}
 
     def usage(self, used: dict[str, Any]) -> dict[str, Any]:
         return used
 
     def error(self, refused: RefusedRequest) -> dict[str, Any]:
-        """The body of an error."""
+        """Return the body of an error."""
         kind = (
             "server_error"
             if refused.status >= 500
@@ -63,7 +63,7 @@ class OpenAIDialect:
         return {"error": {"message": str(refused), "type": kind, "param": refused.param, "code": refused.code}}
 
     def error_event(self, refused: RefusedRequest) -> dict[str, Any]:
-        """An error in the middle of a stream."""
+        """Return an error in the middle of a stream."""
         return self.error(refused)
 
 

@@ -73,7 +73,7 @@ KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
 
 
 def parse_orders(text: str) -> dict[str, Any]:
-    """`latency=200; fault=429` -> fields of `Orders`. Raises `BadOrder`."""
+    """Parse `latency=200; fault=429` to fields of `Orders`. Raises `BadOrder`."""
     fields: dict[str, Any] = {}
     for part in filter(None, ORDER.split(text.strip())):
         key, _, value = part.partition("=")
@@ -92,7 +92,7 @@ def parse_orders(text: str) -> dict[str, Any]:
 
 
 def check_fault(name: str) -> None:
-    """Raises `BadOrder` unless `name` is a fault."""
+    """Raise `BadOrder` unless `name` is a fault."""
     if name not in NAMED and not (name.isdecimal() and 400 <= int(name) <= 599):
         raise BadOrder(f"rehearsal has no fault {name!r}; take a status from 400 to 599, or {', '.join(sorted(NAMED))}")
 
@@ -107,7 +107,7 @@ class Book:
         self._served: dict[tuple[str, str], int] = {}
 
     def orders(self, header: str | None, marked: Iterable[str], key: str) -> Orders:
-        """The orders of a call of the job or item `key`. Raises `BadOrder`."""
+        """Return the orders of a call of the job or item `key`. Raises `BadOrder`."""
         fields = parse_orders(header) if header else {}
         for text in marked:
             fields |= parse_orders(text)
@@ -132,7 +132,7 @@ class Book:
 
 
 def parse_rates(text: str) -> dict[str, float]:
-    """`429=0.05,500=0.01` -> shares of all calls. Raises `BadOrder`."""
+    """Parse `429=0.05,500=0.01` to shares of all calls. Raises `BadOrder`."""
     rates: dict[str, float] = {}
     for part in filter(None, ORDER.split(text)):
         fault, _, share = part.partition("=")
@@ -147,7 +147,7 @@ def parse_rates(text: str) -> dict[str, float]:
 
 
 def missed(value: Any, schema: Any) -> Any:
-    """`value` changed so that it violates `schema`; None when nothing does.
+    """Return `value` changed so that it violates `schema`; None when nothing does.
 
     A required property goes first, then the type of one property, then the whole value.
     """
@@ -161,7 +161,7 @@ def missed(value: Any, schema: Any) -> Any:
 
 
 def identity(value: Any) -> Any:
-    """Equal for values that JSON Schema calls equal: 1 and 1.0 are, 1 and true are not."""
+    """Return a key that is equal for values that JSON Schema calls equal: 1 and 1.0 are, 1 and true are not."""
     if isinstance(value, dict):
         return "object", frozenset((key, identity(item)) for key, item in value.items())
     if isinstance(value, list):
@@ -170,12 +170,12 @@ def identity(value: Any) -> Any:
 
 
 def listed(kinds: str | list[str]) -> list[str]:
-    """The value of `type`, always as a list."""
+    """Return the value of `type`, always as a list."""
     return [kinds] if isinstance(kinds, str) else kinds
 
 
 def is_type(value: Any, name: str) -> bool:
-    """Return whether `value` is of the JSON Schema type `name`."""
+    """Return True if `value` is of the JSON Schema type `name`."""
     if isinstance(value, bool):
         return name == "boolean"
     if isinstance(value, (int, float)):
@@ -184,7 +184,7 @@ def is_type(value: Any, name: str) -> bool:
 
 
 def searches(pattern: str, text: str) -> bool:
-    """Return whether `pattern` is found in `text`; one that Python cannot read is taken as found."""
+    """Return True if `pattern` is found in `text`; one that Python cannot read is taken as found."""
     try:
         return re.search(pattern, text) is not None
     except (re.error, OverflowError, RecursionError):
@@ -198,7 +198,7 @@ class Schema:
         self.root = root
 
     def resolve(self, ref: str) -> Any:
-        """The part that a local `$ref` names; an unknown one allows everything."""
+        """Return the part that a local `$ref` names; an unknown one allows everything."""
         at = self.root
         for part in unquote(ref).split("/")[1:]:
             part = part.replace("~1", "/").replace("~0", "~")
@@ -209,20 +209,20 @@ class Schema:
         return at if ref.startswith("#") and (ref == "#" or ref.startswith("#/")) else True
 
     def items(self, schema: dict[str, Any]) -> tuple[list[Any], Any]:
-        """The schemas of the first items and of the rest: 2020-12's `prefixItems`, or draft 7's list in `items`."""
+        """Return the schemas of the first items and of the rest: 2020-12's `prefixItems`, or draft 7's list in `items`."""
         items = schema.get("items", True)
         if isinstance(items, list):
             return items, schema.get("additionalItems", True)
         return schema.get("prefixItems", []), items
 
     def of_property(self, schema: dict[str, Any], key: str) -> Any:
-        """The schema for the property `key`, whether or not it is named."""
+        """Return the schema for the property `key`, whether or not it is named."""
         parts = [schema["properties"][key]] if key in schema.get("properties", {}) else []
         parts += [part for pattern, part in schema.get("patternProperties", {}).items() if searches(pattern, key)]
         return {"allOf": parts} if len(parts) > 1 else parts[0] if parts else schema.get("additionalProperties", True)
 
     def flat(self, schema: Any, active: tuple[str, ...]) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
-        """Each way to satisfy `schema` as one schema without applicators, and the references followed to get there."""
+        """Yield each way to satisfy `schema` as one schema without applicators, and the references followed to get there."""
         if not isinstance(schema, dict):
             if schema is not False:
                 yield {}, ()
@@ -263,7 +263,7 @@ class Schema:
                     yield from self.combine(merged, choices[1:], refs + more, active + more)
 
     def holds(self, value: Any, schema: Any) -> bool:
-        """Return whether `value` is valid under `schema`."""
+        """Return True if `value` is valid under `schema`."""
         if not isinstance(schema, dict):
             return schema is not False
         holds = self.holds
@@ -326,7 +326,7 @@ def number_holds(value: float, schema: dict[str, Any]) -> bool:
 
 
 def merge(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any] | None:
-    """A schema that asks for both, or None when their types exclude each other."""
+    """Return a schema that asks for both, or None when their types exclude each other."""
     if not one or not two:
         return one or two
     merged = one | two
@@ -355,7 +355,7 @@ def merge(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def spell(tree: Any, extra: int, pick: random.Random, groups: dict[int, str]) -> str:
-    """A text that the parsed pattern `tree` matches, with `extra` turns more than the least of each repetition."""
+    """Return a text that the parsed pattern `tree` matches, with `extra` turns more than the least of each repetition."""
     out = ""
     for op, arg in tree:
         match str(op):
@@ -385,7 +385,7 @@ def spell(tree: Any, extra: int, pick: random.Random, groups: dict[int, str]) ->
 
 
 def charset(parts: list[Any]) -> list[str]:
-    """The characters of `ALPHABET` in a class such as `[a-z\\d]`; those it names itself when there are none."""
+    """Return the characters of `ALPHABET` in a class such as `[a-z\\d]`; those it names itself when there are none."""
 
     def fits(c: str) -> bool:
         return any(

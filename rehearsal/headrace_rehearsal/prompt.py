@@ -29,18 +29,18 @@ PIECE = re.compile(r"\s*\S{1,24}|\s+")
 
 
 def pieces(text: str) -> list[str]:
-    """`text` in the portions a stream sends, word by word; joined they are `text` again."""
+    """Split `text` into the portions a stream sends, word by word; joined they are `text` again."""
     return PIECE.findall(text)
 
 
 def tokens(text: str) -> int:
-    """An estimate that never changes: one token for each 3.5 bytes of UTF-8."""
+    """Estimate the tokens, always the same: one for each 3.5 bytes of UTF-8."""
     return math.ceil(len(text.encode()) / 3.5)
 
 
 @lru_cache(4096)
 def name_words(name: str) -> list[str]:
-    """`python_versions`, `pythonVersions` -> `["python", "versions"]`."""
+    """Split `python_versions` or `pythonVersions` into `["python", "versions"]`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[^0-9A-Za-z]+", " ", name).lower().split()
 
 
@@ -106,7 +106,7 @@ class Prompt:
         return self._quotes[name]
 
     def _quotes_for(self, name: str) -> tuple[list[str], bool]:
-        """Texts fit for a field called `name`, best first, and whether they were found for it, not just taken."""
+        """Return texts fit for a field called `name`, best first, and whether they were found for it, not just taken."""
         words, found = name_words(name), []
         if any(word in ("url", "urls", "uri", "href", "link", "links", "homepage") for word in words):
             found = self.urls or ["https://example.com/" + self.words[0].lower()]
@@ -128,7 +128,7 @@ class Prompt:
         return sorted(self.sentences, key=lambda text: not any(word in text.lower() for word in words)), False
 
     def rank(self, options: list[Any], near: str = "") -> list[Any]:
-        """`options`, those whose words occur in the prompt first; words of the text `near` by count most."""
+        """Return `options`, those whose words occur in the prompt first; words of the text `near` by count most."""
         close = set(PART.findall(near.lower()))
 
         def score(option: Any) -> float:

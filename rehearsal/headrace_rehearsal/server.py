@@ -59,7 +59,7 @@ class ServedCall(msgspec.Struct):
 
 
 def read_body(raw: bytes) -> dict[str, Any]:
-    """The request's body. Raises `RefusedRequest` as OpenAI would."""
+    """Return the request's body. Raises `RefusedRequest` as OpenAI would."""
     try:
         body = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -79,7 +79,7 @@ def read_body(raw: bytes) -> dict[str, Any]:
 
 
 def compose(body: dict[str, Any], seed: int, fault: str | None) -> HttpAnswer:
-    """The answer to a request, spoilt as `fault` says. Raises `RefusedRequest`."""
+    """Return the answer to a request, spoilt as `fault` says. Raises `RefusedRequest`."""
     said = [MARKER.sub("", text_of(message)) for message in body["messages"] if message["role"] == "user"]
     said = said or [MARKER.sub("", text_of(message)) for message in body["messages"]]
     newest = Prompt(said[-1])
@@ -353,7 +353,7 @@ async def until(due: float) -> None:
 
 
 def job_of(request_id: str | None) -> str | None:
-    """`job.7` for the request id `job.7.<epoch>.<call>`, so that the retries of one job are counted together."""
+    """Return `job.7` for the request id `job.7.<epoch>.<call>`, so that the retries of one job are counted together."""
     parts = (request_id or "").rsplit(".", 2)
     return parts[0] if len(parts) == 3 and parts[0] else request_id
 

@@ -23,7 +23,7 @@ from stack import Stack, headrace, until
 from headrace.broker.queue import queue_key
 from headrace.cli.doctor import line, print_table
 from headrace.doctor import endpoints, machine
-from headrace.doctor.context import Bench, Finding
+from headrace.doctor.context import DoctorContext, Finding
 from headrace.doctor.server import clock, persistence, server_version
 from headrace.local.valkey import EmbeddedServer
 from headrace.settings import Settings
@@ -45,7 +45,7 @@ def look(tmp_path: Path, **variables: str) -> tuple[int, dict[str, dict[str, str
     return done.returncode, found
 
 
-def of(bench: Bench, check: Callable[[Bench], Any]) -> list[Finding]:
+def of(bench: DoctorContext, check: Callable[[DoctorContext], Any]) -> list[Finding]:
     seen = check(bench)
     return [seen] if isinstance(seen, Finding) else list(seen)
 
@@ -186,7 +186,7 @@ def test_a_server_that_does_not_tell(own_valkey: Callable[..., EmbeddedServer]) 
         client.acl_setuser("poor", enabled=True, passwords=["+p"], keys=["*"], commands=["+@all", "-config"])
         client.acl_setuser("poorer", enabled=True, passwords=["+p"], keys=["*"], commands=["+@all", "-config", "-info"])
     for user, status in (("poor", "does not persist"), ("poorer", "does not tell")):
-        bench = Bench(Settings(redis_url=f"{server.url}?username={user}&password=p"), {})
+        bench = DoctorContext(Settings(redis_url=f"{server.url}?username={user}&password=p"), {})
         (found,) = of(bench, persistence)
         assert found.status == "warning"
         assert status in found.what
@@ -238,7 +238,7 @@ def test_a_variable_that_cannot_be_read(tmp_path: Path) -> None:
 )
 def test_a_provider(status: int, verdict: str, word: str) -> None:
     with answering(status) as (url, asked):
-        bench = Bench(Settings(), {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": f"{url}/"})
+        bench = DoctorContext(Settings(), {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": f"{url}/"})
         (found,) = of(bench, endpoints.providers)
     assert asked == [f"/v1/models Bearer {KEY}"]
     assert (found.name, found.status) == ("provider openai", verdict)
@@ -249,7 +249,7 @@ def test_a_provider(status: int, verdict: str, word: str) -> None:
 
 def test_a_key_goes_nowhere_else() -> None:
     with answering(200) as (other, asked), answering(302, f"{other}/models") as (url, _):
-        bench = Bench(Settings(), {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": url})
+        bench = DoctorContext(Settings(), {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": url})
         (found,) = of(bench, endpoints.providers)
     assert asked == []
     assert found.status == "error"
@@ -257,7 +257,7 @@ def test_a_key_goes_nowhere_else() -> None:
 
 @pytest.mark.parametrize("key", [f"{KEY}\n", f" {KEY}", f"{KEY}\N{EN DASH}"])
 def test_a_key_that_was_pasted_badly(key: str) -> None:
-    (found,) = of(Bench(Settings(), {"OPENAI_API_KEY": key}), endpoints.providers)
+    (found,) = of(DoctorContext(Settings(), {"OPENAI_API_KEY": key}), endpoints.providers)
     assert found.status == "error"
     assert "OPENAI_API_KEY" in found.fix
     assert KEY not in str(found)
@@ -272,14 +272,14 @@ def test_a_key_that_was_pasted_badly(key: str) -> None:
     ],
 )
 def test_a_provider_that_is_not_there(url: str) -> None:
-    (found,) = of(Bench(Settings(), {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": url}), endpoints.providers)
+    (found,) = of(DoctorContext(Settings(), {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": url}), endpoints.providers)
     assert found.status == "error"
     assert "OPENAI_BASE_URL" in found.fix
     assert "hunter2" not in str(found)
 
 
 def test_an_address_without_a_key() -> None:
-    (found,) = of(Bench(Settings(), {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}), endpoints.providers)
+    (found,) = of(DoctorContext(Settings(), {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}), endpoints.providers)
     assert (found.status, found.fix) == ("error", "Set OPENAI_API_KEY.")
 
 
@@ -294,7 +294,7 @@ class Fake:
 
 
 def test_an_old_server_and_two_clocks() -> None:
-    bench = Bench(Settings(), {})
+    bench = DoctorContext(Settings(), {})
     bench.__dict__["client"] = Fake()
     (old,) = of(bench, server_version)
     assert (old.status, old.what) == ("error", "Redis 6.0.16 is too old")
@@ -306,7 +306,7 @@ def test_an_old_server_and_two_clocks() -> None:
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(machine.EXTRAS, "worker", ("no_such_package",))
     monkeypatch.setattr(machine, "OLDEST_PYTHON", (4, 0))
-    (extras,) = of(Bench(Settings(), {}), machine.extras)
+    (extras,) = of(DoctorContext(Settings(), {}), machine.extras)
     assert extras.status == "warning"
     assert "no_such_package" in extras.what
     # rich takes brackets for markup: they must reach the reader all the same.
@@ -314,7 +314,7 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     print_table([extras], Console(file=paper, width=200))
     assert "pip install 'headrace[worker]'" in paper.getvalue()
     assert "pip install 'headrace[worker]'" in line(extras)
-    (python,) = of(Bench(Settings(), {}), machine.python)
+    (python,) = of(DoctorContext(Settings(), {}), machine.python)
     assert (python.status, python.fix) == ("error", "Install Python 4.0 or newer.")
 
 

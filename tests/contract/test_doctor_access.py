@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from headrace.doctor.access import access
-from headrace.doctor.context import Bench
+from headrace.doctor.context import DoctorContext
 from headrace.local.stack import free_port
 from headrace.local.valkey import EmbeddedServer
 from headrace.settings import Settings
@@ -18,7 +18,7 @@ PASSWORD = "hunter2-of-the-test"
 
 
 def look(url: str) -> tuple[str, str]:
-    bench = Bench(Settings(redis_url=url), {})
+    bench = DoctorContext(Settings(redis_url=url), {})
     try:
         found = access(bench)
     finally:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.batches.sources import chosen, records
+from headrace.batches.sources import records, sampled
 from headrace.errors import InputError
 
 
@@ -131,7 +131,7 @@ def test_an_object_that_is_no_item_is_named(given: Any, said: str) -> None:
 
 def test_a_sample_is_the_same_every_time_and_keeps_the_order() -> None:
     def numbers(**options: int) -> list[int]:
-        return [record.number for record in chosen(records([str(n) for n in range(100)]), **options)]
+        return [record.number for record in sampled(records([str(n) for n in range(100)]), **options)]
 
     assert numbers(limit=3) == [1, 2, 3]
     assert numbers(sample=10) == sorted(numbers(sample=10))
@@ -152,5 +152,5 @@ def test_json_lines_are_read_back(tmp_path_factory: pytest.TempPathFactory, line
 
 def test_a_limit_of_any_size_is_one(tmp_path: Path) -> None:
     assert (
-        len(list(chosen(records(written(tmp_path, "in.jsonl", '{"text": "x"}\n')), limit=10**30, sample=10**30))) == 1
+        len(list(sampled(records(written(tmp_path, "in.jsonl", '{"text": "x"}\n')), limit=10**30, sample=10**30))) == 1
     )

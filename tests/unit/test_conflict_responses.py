@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from headrace_api.errors import Problem, problem_of
+from headrace_api.errors import ApiError, problem_of
 
 from headrace.errors import Conflict, Finished, Unknown
 
 
-@pytest.mark.parametrize("error", [Conflict("job_a", "job_b"), Finished("job_a"), Problem(409, "busy", "no")])
+@pytest.mark.parametrize("error", [Conflict("job_a", "job_b"), Finished("job_a"), ApiError(409, "busy", "no")])
 def test_every_conflict_says_not_to_retry(error: Exception) -> None:
     problem = problem_of(error)
     assert (problem.status, problem.headers) == (409, {"x-should-retry": "false"})

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.batches.prefill import FAILURES, INDEX, SUCCESSES, Kept, checked_codes, choose, index_prefill, kept
+from headrace.batches.prefill import FAILURES, INDEX, SUCCESSES, KeptLine, checked_codes, choose, index_prefill, kept
 from headrace.errors import InputError
 from headrace.storage.local import FileStore
 
@@ -47,7 +47,7 @@ def test_each_line_is_kept_at_its_place_or_run_again(
 
 
 def test_an_entry_is_read_as_it_was_packed() -> None:
-    lines = [Kept(kind, offset, length) for kind in "sfcd" for offset in (0, 2**40) for length in (1, 2**40)]
+    lines = [KeptLine(kind, offset, length) for kind in "sfcd" for offset in (0, 2**40) for length in (1, 2**40)]
     index = b"".join(line.pack() + bytes(16) for line in lines)
     assert list(kept(index)) == [(2 * n, line) for n, line in enumerate(lines)]
 

@@ -139,7 +139,7 @@ def check_trust(settings: Settings) -> None:
 
 
 def announce(options: argparse.Namespace, name: str) -> None:
-    """The worker takes work: say so in the log and in the ready file."""
+    """Say in the log and in the ready file that the worker takes work."""
     import gc
     import json
     import signal

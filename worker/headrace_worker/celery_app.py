@@ -27,11 +27,11 @@ log = structlog.stdlib.get_logger("headrace.worker")
 
 
 def keep_logging(**_: Any) -> None:
-    """That this signal has a receiver keeps Celery from setting up logging of its own."""
+    """Keep Celery from setting up logging of its own, which it does where this signal has no receiver."""
 
 
 def make_app(settings: Settings) -> Celery:
-    """The application of a worker with these settings. Raises `Unreachable` when no server is named or found."""
+    """Return the application of a worker with these settings. Raises `Unreachable` when no server is named or found."""
     signals.setup_logging.connect(keep_logging, weak=False)
     app: Any = Celery("headrace", fixups=[])
     app.conf.update(hints.configure(redis_url(settings), settings.namespace))
@@ -52,7 +52,7 @@ class HintConsumer(Consumer):
     """Celery's consumer without faults of 5.7, each of which ends the worker, or makes it connect anew for ever."""
 
     def connection_for_read(self, heartbeat: Any = None) -> Any:
-        """Celery's, with a channel that sets aside what is in a queue and is no message."""
+        """Return Celery's connection, with a channel that sets aside what is in a queue and is no message."""
         app: Any = self.app
         connection = app.connection_for_read(heartbeat=heartbeat)
         connection.transport.Channel = partial(GuardedChannel, on_reject=self.on_reject)
@@ -66,7 +66,8 @@ class HintConsumer(Consumer):
             tell(raw, queue, why)
 
     def loop(self, *args: Any) -> None:
-        """Whatever else a message makes of the hub: the worker connects anew and goes on, its tasks run all the while."""
+        """Run Celery's loop; whatever else a message makes of the hub, the worker connects anew and goes on, its tasks
+        run all the while."""
         try:
             asynloop(*args)
         except Exception as error:
@@ -76,8 +77,9 @@ class HintConsumer(Consumer):
             raise ConnectionError(kind_of(error)) from None
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
-        """Some kinds of bad messages are caught, others (a body that is no triple, or nested too deeply) raise through the
-        loop; the worker ends, the message returns and ends the next one."""
+        """Return Celery's handler, with every message caught that it fails at. It catches some kinds of bad messages
+        itself; others (a body that is no triple, or nested too deeply) raise through the loop: the worker ends, the
+        message returns and ends the next one."""
         handle = super().create_task_handler(*args, **kwargs)
 
         def on_task_received(message: Any) -> None:
@@ -109,8 +111,9 @@ class HintConsumer(Consumer):
         self.set_aside(message, kind_of(exc))
 
     def call_soon_ack(self, p: Any, *args: Any, **kwargs: Any) -> Any:
-        """A task outlives a break of the link. Its channel is gone when it ends, and acknowledging there raises
-        AttributeError. The hint comes back after the visibility timeout and finds its record finished."""
+        """Schedule an acknowledgement, and let it fail where the connection broke meanwhile: the task outlives it, its
+        channel is gone when it ends, and acknowledging there raises AttributeError. The hint is redelivered after the
+        visibility timeout and finds its record finished."""
 
         def acknowledge(*args: Any, **kwargs: Any) -> None:
             try:
@@ -121,8 +124,9 @@ class HintConsumer(Consumer):
         return super().call_soon_ack(acknowledge, *args, **kwargs)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """A broken link is closed twice. If the first time fails early, the channel tries to put held messages back
-        when the link is gone, which raises AttributeError. Those hints come back after the visibility timeout."""
+        """Close a broken connection, which Celery does twice. If the first time fails early, the channel tries to
+        requeue unacknowledged messages when the connection is gone, which raises AttributeError. Those hints are
+        redelivered after the visibility timeout."""
         connection: Any = self.connection
         close = connection.close
 

@@ -20,7 +20,7 @@ T = TypeVar("T")
 MAX_TOLD = 1000
 
 
-class Damage:
+class DamageHandler:
     """One for a process. Nothing of a bad thing's content is logged."""
 
     def __init__(self, ledger: Ledger):
@@ -28,7 +28,7 @@ class Damage:
         self._told: set[tuple[str, ...]] = set()
 
     def on_damage(self, name: str, why: str) -> None:
-        """A record was set aside."""
+        """Tell that a record was set aside."""
         log.error("a damaged record was set aside", record=name, why=why)
 
     async def message(self, raw: bytes, queue: str, why: str) -> None:
@@ -40,8 +40,8 @@ class Damage:
             log.warning("what was set aside is not kept", error=kind_of(error))
 
     async def records(self, names: Sequence[str | bytes], where: str, error: BaseException) -> None:
-        """After `error`, met at `where`: set aside what is damaged among the records `names`. When nothing is, the error is
-        logged, once of its kind."""
+        """Set aside, after `error`, met at `where`, what is damaged among the records `names`. When nothing is, the
+        error is logged, once of its kind."""
         try:
             found = await set_aside(self._ledger, names, where=where)
         except Refused as refused:
@@ -53,14 +53,14 @@ class Damage:
             self.tell_once(f"a record cannot be worked with, met at {where}", error, *shown)
 
     async def expired(self, error: BaseException) -> None:
-        """After a recovery that failed: set aside what is damaged among the records whose leases ran out."""
+        """Set aside, after a recovery that failed, what is damaged among the records whose leases ran out."""
         for name, why in await set_aside_expired(self._ledger):
             self.on_damage(name, why)
         self.tell_once("recovery failed; it is tried again", error)
 
     async def guarded(self, what: str, work: Awaitable[list[T]]) -> list[T]:
-        """The result of `work`, one step of a round; nothing when it failed, so that the other steps are taken. Raises while
-        Redis is away."""
+        """Return the result of `work`, one step of a round; nothing when it failed, so that the other steps are taken.
+        Raises while Redis is away."""
         try:
             return await work
         except asyncio.CancelledError:
@@ -79,5 +79,5 @@ class Damage:
 
 
 def is_own_fault(error: BaseException) -> bool:
-    """Return whether a record is to blame for what a command raised: the server is there, and would answer the same again."""
+    """Return True if a record is to blame for what a command raised: the server is there, and would answer the same again."""
     return isinstance(error, Damaged) or is_damage(error)

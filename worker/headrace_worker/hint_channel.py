@@ -28,7 +28,7 @@ class NoMessageError(ValueError):
 
 
 def parse(raw: bytes) -> dict[str, Any]:
-    """The message that `raw` is. Raises `NoMessageError`, or whatever its decoding raises (`RecursionError` is one)."""
+    """Return the message that `raw` is. Raises `NoMessageError`, or whatever its decoding raises (`RecursionError` is one)."""
     message = loads(bytes_to_str(raw))
     if not isinstance(message, dict) or not isinstance(properties := message.get("properties"), dict):
         raise NoMessageError("no properties of a message")
@@ -74,7 +74,7 @@ class GuardedChannel(RedisChannel):
         super().__init__(*args, **kwargs)
 
     def _brpop_read(self, **options: Any) -> Literal[True]:
-        """As kombu's own, with the guard between taking and delivering."""
+        """Read a message as kombu does, with the guard between taking and delivering."""
         try:
             try:
                 reply = self.client.parse_response(self.client.connection, "BRPOP", **options)
@@ -104,7 +104,8 @@ class GuardedChannel(RedisChannel):
             self.on_reject(bytes(raw), queue, why_of(error))
 
     def _receive_one(self, c: Any) -> Any:
-        """Of the fan-out (remote control, events): a message nested too deeply is passed over, as other bad ones are."""
+        """Receive a message of the fan-out (remote control, events): one nested too deeply is passed over, as other bad
+        ones are."""
         try:
             return super()._receive_one(c)
         except RecursionError as error:
@@ -113,7 +114,7 @@ class GuardedChannel(RedisChannel):
 
 
 def bytes_of(message: Any) -> bytes:
-    """A message that kombu has taken apart, as bytes again, as far as that goes."""
+    """Return a message that kombu has taken apart as bytes again, as far as that goes."""
     try:
         return json.dumps(message._raw).encode()
     except (TypeError, ValueError, RecursionError, AttributeError):

@@ -78,7 +78,7 @@ class LeaseKeeper:
         self._lost.discard(record_id)
 
     def move(self, record_id: str, epoch: int) -> None:
-        """The attempt began anew, under another epoch."""
+        """Move the lease to another epoch, under which the attempt began anew."""
         if record_id in self._epochs:
             self._epochs[record_id] = epoch
 

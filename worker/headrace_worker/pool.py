@@ -52,13 +52,13 @@ class Service(Protocol):
     """The service beside the tasks on the loop: clients, the beat of the leases. `app.headrace_service()` makes it."""
 
     async def start(self) -> None:
-        """Awaited before the first task. When it raises, the worker ends with a code that is not 0."""
+        """Prepare; awaited before the first task. When it raises, the worker ends with a code that is not 0."""
 
     def draining(self) -> None:
-        """No new tasks will come; those that run have `drain_s` left. Called on the loop."""
+        """Handle the start of the drain: no new tasks come; those that run have `drain_s` left. Called on the loop."""
 
     async def stop(self) -> None:
-        """Awaited after the last task."""
+        """Clean up; awaited after the last task."""
 
 
 class TaskFailed(Exception):
@@ -85,7 +85,7 @@ class PoolJob:
         self.handed_back = False  # cancelled by the drain: if the task agrees, its hint goes back into the queue
 
     def terminate(self, signal: int | None = None) -> None:
-        """Celery calls this after `terminate_job`, which has done the work."""
+        """Do nothing: Celery calls this after `terminate_job`, which has done the work."""
 
 
 class TaskPool(BasePool):
@@ -214,7 +214,7 @@ class TaskPool(BasePool):
         self._consumer = sender
 
     def _on_signal(self, sig: str = "", how: str = "", **_: Any) -> None:
-        """The same signal twice, or a cold one, ends the drain. (Ctrl-C and a supervisor's SIGTERM are one wish.)"""
+        """End the drain at the same signal twice, or a cold one. (Ctrl-C and a supervisor's SIGTERM are one wish.)"""
         if sig in self._signals or how == "Cold":
             self._hurry = True
             if self._drain_until is not None:
@@ -222,7 +222,7 @@ class TaskPool(BasePool):
         self._signals.add(sig)
 
     def _turn(self) -> None:
-        """One turn of Celery's own loop, which `on_close` has interrupted."""
+        """Take one turn of Celery's own loop, which `on_close` has interrupted."""
         try:
             if self._hub_turns is None:
                 self._hub_turns = self._hub.create_loop()
@@ -250,7 +250,7 @@ class TaskPool(BasePool):
         self._tell(job)
 
     def _tell_outcomes(self) -> None:
-        """On the hub: tell Celery of every task that has ended since."""
+        """Tell Celery, on the hub, of every task that has ended since."""
         self._woken = False
         if self._ended and self._loop is not None and not self._stopped:
             # What Celery queues on the hub from in here (acknowledging) would wait for the hub's next event, up to 1 s:
@@ -388,7 +388,7 @@ def _info(error: Exception, where: str) -> ExceptionInfo:
 
 
 def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """asyncio's own handler prints the exception's text."""
+    """Log the kind of a fault alone: asyncio's own handler prints the exception's text."""
     error = context.get("exception")
     if error is None:
         log.error("a fault on the loop", kind=words_before_values(str(context.get("message", ""))))

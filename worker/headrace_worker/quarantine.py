@@ -128,7 +128,7 @@ class Quarantine:
                 await asyncio.wait([suspect.ended], timeout=CLEAN_UP_S)
 
     def drain(self) -> None:
-        """What waits goes back into the queue; children begin nothing more."""
+        """Hand back what waits; children begin nothing more."""
         for suspect in self._waiting:
             suspect.ended.set_exception(HandBack())
         self._waiting.clear()
@@ -255,7 +255,7 @@ class Quarantine:
 
 
 def entry(name: str, pipe: Connection) -> None:
-    """What a child runs. Its modules are imported by the server process that it is forked from."""
+    """Run in a child. Its modules are imported by the server process that it is forked from."""
     from headrace_worker.quarantine_child import main
 
     main(name, pipe)

@@ -45,7 +45,7 @@ class RedisCache:
             log.warning("an answer is not kept", error=type(error).__name__)
 
     async def info(self) -> CacheInfo:
-        """`hits` and `misses` are this process's, `currsize` is everybody's."""
+        """Return the counts: `hits` and `misses` are this process's, `currsize` is everybody's."""
         return CacheInfo(self._hits, self._misses, None, await count_answers(self._ledger))
 
     async def clear(self) -> None:

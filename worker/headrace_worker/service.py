@@ -27,7 +27,7 @@ from headrace.ledger.stop_reason import StopReason
 from headrace.settings import STATE_FOLDER, Settings, find_state_folder
 from headrace.storage.local import FileStore, attach
 from headrace.text.readable import UNREADABLE
-from headrace_worker.damage import Damage
+from headrace_worker.damage import DamageHandler
 from headrace_worker.engine.engine import Engine
 from headrace_worker.leases import LeaseKeeper
 from headrace_worker.publishing.publisher import Flusher
@@ -44,7 +44,7 @@ class Process:
         self.role = role
         self.name = name or f"{process_prefix(role, os.getpid())}{secrets.token_hex(4)}"
         self.ledger = Ledger.at(redis_url, settings.namespace)
-        self.damage = Damage(self.ledger)
+        self.damage = DamageHandler(self.ledger)
         self.hints = Hints(settings.namespace)
         self.registry = Registry(deadlines_of(settings), connections=settings.calls * 2)
         self.engine = Engine(self.registry, calls=settings.calls, cache=RedisCache(self.ledger, settings.cache_ttl_s))
@@ -82,7 +82,8 @@ class Process:
                 await announce(self.ledger, self.name, announcement_of(self.registry))
 
     def draining(self) -> None:
-        """SIGTERM: shards begin no new item, calls in flight may finish, what waits for its next call is handed back."""
+        """Drain at SIGTERM: shards begin no new item, calls in flight may finish, what waits for its next call is
+        handed back."""
         self.stopping.set()
         self.engine.drain()
         if self.on_drain is not None:
@@ -109,7 +110,7 @@ class Process:
                 stop(reason)
 
     async def find_store(self) -> FileStore:
-        """The file store that the ledger names. Raises `StorageError`, whose text is what a refused shard says."""
+        """Return the file store that the ledger names. Raises `StorageError`, whose text is what a refused shard says."""
         if self.store is None:
             root = (
                 Path(self.settings.files)
@@ -130,7 +131,7 @@ class Process:
         return self.store
 
     async def template(self, sha: str) -> Template:
-        """The template with this content hash, from memory or from the ledger."""
+        """Return the template with this content hash, from memory or from the ledger."""
         if sha not in self._templates:
             body = await template_body(self.ledger, sha)
             if body is None:

@@ -87,7 +87,7 @@ def register(app: Any) -> None:
             await work_on(process, record_id)
 
     def on_reject(raw: bytes, queue: str, why: str) -> None:
-        """Of the consumer, in its thread."""
+        """Log what was set aside; called by the consumer, in its thread."""
         if process is not None and process.loop is not None:
             asyncio.run_coroutine_threadsafe(process.damage.message(raw, queue, why), process.loop)
 
@@ -185,7 +185,7 @@ async def hold(process: Process, claimed: Claimed, run: Run, work: Any) -> None:
 
 
 async def _blame(process: Process, claimed: Claimed, run: Run, error: BaseException) -> None:
-    """The attempt ended in an error that is no answer: it is as good as a death of this record, and nobody else's."""
+    """Count an attempt that ended in an error which is no answer as a death of this record, and nobody else's."""
     record_id, item = claimed.record_id, ""
     if isinstance(run, BatchWork) and run.shard is not None and run.shard.faulty is not None:
         item = str(run.shard.faulty)
@@ -197,7 +197,7 @@ async def _blame(process: Process, claimed: Claimed, run: Run, error: BaseExcept
 
 
 async def _interrupted(process: Process, claimed: Claimed, run: Run) -> None:
-    """The pool cancelled us: at the end of a drain the record goes back; a revoke cancels it."""
+    """Handle a cancellation by the pool: at the end of a drain the record goes back; a revoke cancels it."""
     if not process.stopping.is_set():
         if isinstance(run, Attempt):
             await cancel(process.ledger, claimed.record_id, reason="revoked")

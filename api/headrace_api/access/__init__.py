@@ -1,4 +1,4 @@
-"""Access control and bounds: hosts and origins, peers on loopback, deadlines and bounds of connections.
+"""Access control and limits: hosts and origins, peers on loopback, deadlines and limits of connections.
 
-Tokens are signed and checked in `auth`; what a body may hold is decided in `requests`, what a path answers in `routes`.
+Tokens are signed and verified in `auth`; the contents of a body are checked in `requests`, paths are answered in `routes`.
 """

@@ -1,7 +1,7 @@
-"""Which callers are let near: no pages of other sites, no other names for this machine, nobody through a proxy unannounced.
+"""Caller checks: no cross-site pages, no other names for this machine, nothing through an unannounced proxy.
 
-A gateway that is open because nobody said otherwise (*implicitly*) is meant for the programs of this machine. Behind a proxy
-on the same host it would be open to the world: every request of the world comes from loopback then.
+A gateway that is open by default (*implicitly*) is for the programs of this machine. Behind a proxy on the same host it
+would be open to the world, whose requests all come from loopback then.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ FORWARDED = frozenset(
     }
 )
 FORWARDED_PREFIXES = (b"x-forwarded-", b"cf-", b"x-envoy-", b"tailscale-", b"x-arr-", b"fly-", b"x-original-")
-"""Headers that proxies, balancers and tunnels add, and clients do not."""
+"""Prefixes of headers that proxies, load balancers and tunnels add, and clients do not."""
 
 
-class Callers:
-    """The rules of one gateway. `is_implicit`: it is open because it listens on loopback and nothing else was said.
+class CallerPolicy:
+    """The rules of one gateway. `is_implicit`: it is open because it listens on loopback, without a setting.
 
-    `origins` are those of pages that may use it (`https://app.example`), and their hosts are names that it answers to.
+    `origins` are those of the pages that may use it (`https://app.example`); their hosts are names that it answers to.
     """
 
     def __init__(self, *, is_open: bool, is_implicit: bool = False, origins: Collection[str] = ()):
@@ -36,9 +36,9 @@ class Callers:
         self._origins = frozenset(origins)
         self._hosts = frozenset(hostname(origin) for origin in origins)
 
-    def check_way(self, headers: Iterable[tuple[bytes, bytes]], version: str = "1.1") -> None:
-        """Raises `Denied` when a request with these headers (lower case), in this version of HTTP, came to an implicitly open
-        gateway by a proxy. HTTP/1.0 is what nginx speaks to the server behind it unless told otherwise, and no client today."""
+    def check_proxy(self, headers: Iterable[tuple[bytes, bytes]], version: str = "1.1") -> None:
+        """Raise `Denied` when a request with these headers (lower case) and this HTTP version reached an implicitly open
+        gateway through a proxy. HTTP/1.0 is nginx's default towards its upstream, and no client's today."""
         if not self.is_implicit:
             return
         names = (name.replace(b"_", b"-") for name, _ in headers)
@@ -52,11 +52,11 @@ class Callers:
             )
 
     def check(self, host: str, origin: str | None, local_address: str | None) -> None:
-        """Refuse pages of other sites, and at an open gateway names for it that anybody may have made up.
+        """Refuse cross-site pages, and at an open gateway host names that anybody may have made up.
 
-        `local_address` is the one that the connection came to. A page whose own name was pointed at the gateway (DNS
-        rebinding) says that name as its `Host`: loopback's names hold where the connection came over loopback, elsewhere an
-        address, which no page's name can be. Raises `Denied`.
+        `local_address` is the address that the connection came to. A page whose own name resolves to the gateway (DNS
+        rebinding) sends that name as its `Host`. So loopback's names are valid for connections over loopback, and elsewhere
+        an address, which no page's name can be. Raises `Denied`.
         """
         if self._is_open:
             name = hostname(f"//{host}")
@@ -75,7 +75,7 @@ class Callers:
 
 
 def is_ours(name: str | None, local_address: str | None) -> bool:
-    """Return whether a host's name is one that no foreign page can have, for a connection that came to `local_address`."""
+    """Return True if no page of another site can have this host name, for a connection that came to `local_address`."""
     if not name:
         return False
     over_loopback = local_address is None or is_loopback(local_address)
@@ -89,7 +89,7 @@ def is_ours(name: str | None, local_address: str | None) -> bool:
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether an IP address is this machine's alone, also one of IPv4 in the clothes of IPv6."""
+    """Return True if an IP address is a loopback address, also an IPv4 one mapped to IPv6."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -99,7 +99,7 @@ def is_loopback(address: str) -> bool:
 
 
 def network(url: str) -> str | None:
-    """Host and port, as they stand there."""
+    """Return host and port, as they stand there."""
     try:
         return urlsplit(url).netloc
     except ValueError:

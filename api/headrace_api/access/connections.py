@@ -1,7 +1,7 @@
-"""Connections in time and number: how long a request may be on its way, how long an answer may lie here, how many there are.
+"""Limits of connections: deadlines for requests, for slow readers of answers, and the number of connections.
 
-uvicorn has a limit between requests alone. Deadlines are looked at by a sweep over all connections, which costs a request
-nothing but the notes of when its parts began: a timer for each would be set and cancelled with every request.
+uvicorn has only a keep-alive timeout. Deadlines are checked by a sweep over all connections, so that a request only notes
+when its parts began: a timer for each would be set and cancelled with every request.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from headrace.settings import Settings
 from headrace_api.access.peers import is_another_users
 
 RESERVED_DESCRIPTORS = 128
-"""For Redis, the log, files: what is left when all connections are open."""
+"""Descriptors kept back for Redis, the log and files when all connections are open."""
 MIN_BYTES_PER_S = 16 * 1024
 LINGER_S = 5.0
-"""For the rest of a body whose answer has been sent without it."""
+"""Seconds to read the rest of a body whose answer was sent before it."""
 TURNS = 10
 
 
-def last_word(status: bytes, code: str, message: str) -> bytes:
-    """An answer from outside the application, after which the connection is closed."""
+def raw_response(status: bytes, code: str, message: str) -> bytes:
+    """Return a raw HTTP response from outside the application, after which the connection is closed."""
     sort = "server_error" if status.startswith(b"5") else "invalid_request_error"
     body = msgspec.json.encode({"error": {"message": message, "type": sort, "param": None, "code": code}})
     return (
@@ -36,19 +36,19 @@ def last_word(status: bytes, code: str, message: str) -> bytes:
     )
 
 
-BUSY = last_word(b"503 Service Unavailable", "busy", "too many connections are open here; try again")
-STRANGER = last_word(
+BUSY = raw_response(b"503 Service Unavailable", "busy", "too many connections are open here; try again")
+STRANGER = raw_response(
     b"403 Forbidden",
     "forbidden",
     "this gateway is open to the user that runs it alone, and you are another one. For others: HEADRACE_GATEWAY_OPEN=0 and "
     "tokens, or HEADRACE_GATEWAY_OPEN=1 to let in everybody on this machine",
 )
-LATE = last_word(b"408 Request Timeout", "timeout", "the request took too long to come")
+LATE = raw_response(b"408 Request Timeout", "timeout", "the request took too long to come")
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """Of one gateway process: `connections` at a time, seconds for the head and the body of a request, and seconds that a
-    reader may take nothing."""
+    """Limits of one gateway process: `connections` at a time, seconds for the head and the body of a request, and seconds
+    that a slow reader may take nothing."""
 
     connections: int
     head_s: float
@@ -57,14 +57,14 @@ class Limits(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, settings: Settings, descriptors: int) -> Limits:
-        """The settings', and no more connections than a process with so many `descriptors` can hold."""
+        """Return the settings' limits, with no more connections than a process with so many `descriptors` can hold."""
         most = max(descriptors - RESERVED_DESCRIPTORS, descriptors // 2)
         connections = min(settings.gateway_connections, most)
         return cls(connections, settings.gateway_head_s, settings.gateway_body_s, settings.slow_reader_s)
 
 
 class Config(uvicorn.Config):
-    """uvicorn's, with the limits of its connections, and where they are by the address of their clients."""
+    """uvicorn's configuration, with the limits of connections, and the open ones by the address of their clients."""
 
     def __init__(self, app: Any, *, limits: Limits, own_user_only: bool, **options: Any):
         super().__init__(app, **options)
@@ -74,7 +74,7 @@ class Config(uvicorn.Config):
 
 
 class Connection(asyncio.Protocol):
-    """The part that both protocols share: being found, and being closed with something to send that the client does not take."""
+    """The part that both protocols share: registration, and closing with unsent data that the client does not read."""
 
     config: Config
     client: Any
@@ -90,7 +90,7 @@ class Connection(asyncio.Protocol):
         super().connection_lost(exc)
 
     def check_leaving(self, now: float, limits: Limits) -> bool:
-        """Return whether it is being closed; it is cut when that takes too long."""
+        """Return True if it is being closed; it is aborted when that takes too long."""
         if not self.transport.is_closing():
             return False
         if self._leaves_until is None:
@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
 
 
 class HttpProtocol(Connection, H11Protocol):
-    """uvicorn's HTTP, with deadlines for the head and the body of every request, and none for an answer."""
+    """uvicorn's HTTP protocol, with deadlines for the head and the body of every request, and none for an answer."""
 
     def __init__(self, *arguments: Any, **named: Any):
         super().__init__(*arguments, **named)
@@ -159,7 +159,7 @@ class HttpProtocol(Connection, H11Protocol):
         self._received = 0
 
     def check(self, now: float) -> None:
-        """Close the connection when its request has been on its way for too long, or its answer."""
+        """Close the connection when its request, or its answer, is past the deadline."""
         if self.check_leaving(now, self._limits):
             return
         if self._unread_since is not None:
@@ -193,7 +193,7 @@ class Checked(Protocol):
 
 
 class Sweep:
-    """Looks at all connections, a part at each turn, so that ten thousand of them stop nobody's stream."""
+    """A periodic check of all connections, some at each turn, so that ten thousand of them block no stream."""
 
     def __init__(self, connections: Collection[Any]):
         self._connections = connections

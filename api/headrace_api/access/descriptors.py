@@ -6,7 +6,7 @@ import contextlib
 import resource
 
 OPEN_MAX = 10_240
-"""What macOS takes where it says that there is no limit."""
+"""Descriptors that macOS takes where it says that there is no limit."""
 
 
 def raise_limit() -> int:

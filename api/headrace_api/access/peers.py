@@ -1,4 +1,4 @@
-"""The user at the other end of a connection on loopback, as the kernel tells (Linux, `sock_diag(7)`)."""
+"""The user at the other end of a loopback connection, from the kernel (Linux, `sock_diag(7)`)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ OWNER_AT = HEADER.size + 4 + IDENTITY.size + len(ANY_SOCKET) + 12
 
 
 def is_another_users(peer: Any, local: Any) -> bool:
-    """Return whether the socket at `peer`, connected to ours at `local`, is of another user than this one or root. False where
-    the kernel does not say."""
+    """Return True if the socket at `peer`, connected to ours at `local`, belongs to a user other than this one or root.
+    False where the kernel does not say."""
     owner = owner_of(peer, local)
     if owner is None:
         return False
@@ -31,7 +31,7 @@ def is_another_users(peer: Any, local: Any) -> bool:
 
 
 def owner_of(peer: Any, local: Any) -> tuple[int, int] | None:
-    """Uid and inode of that socket."""
+    """Return uid and inode of that socket; None where the kernel does not say."""
     if sys.platform != "linux":
         return None
     try:

@@ -26,7 +26,7 @@ export interface AttemptRouteEvent {
   lowered?: boolean;
 }
 
-/** Why nothing comes just now. */
+/** The reason for a pause in the stream. */
 export interface StatusEvent {
   t: "status";
   id?: string;

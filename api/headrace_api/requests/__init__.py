@@ -1,4 +1,4 @@
-"""Requests: bodies read as jobs, bounded, and questions whose answer may be unread.
+"""Requests: bodies decoded to jobs within limits, and requests whose answer may be unread.
 
-Paths and answers belong in `routes`, who may ask in `access`, streams in `streaming`.
+Paths and answers belong in `routes`, authorization in `access`, streams in `streaming`.
 """

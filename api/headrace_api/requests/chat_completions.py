@@ -1,4 +1,4 @@
-"""OpenAI's chat-completions body, as a job. What OpenAI's names do not cover goes to the provider as it is (`extra_body`)."""
+"""OpenAI's chat-completions body, decoded to a job. Unknown fields go to the provider unchanged (`extra_body`)."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ T = TypeVar("T")
 OPTIONS = COMPATIBLE - {"n"} | {"parallel_tool_calls"}
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """A body that was understood. `own` are headrace's words (the object `headrace` in the body)."""
+class ChatRequest(msgspec.Struct, frozen=True):
+    """A decoded body. `own` is the object `headrace` in it."""
 
     job: Job
     stream: bool
@@ -38,14 +38,15 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 async def sized(size: int, work: Callable[P, T], *args: P.args, **words: P.kwargs) -> T:
-    """Return what `work` makes of a body of `size` bytes; of a large one in a thread, so that the others' streams go on."""
+    """Return the result of `work` on a body of `size` bytes; a large one is processed in a thread, so that it blocks no
+    stream."""
     if size <= LARGE_BYTES:
         return work(*args, **words)
     return await asyncio.get_running_loop().run_in_executor(readers, partial(work, *args, **words))
 
 
 def read_object(raw: bytes) -> dict[str, Any]:
-    """The JSON object of a request's body. Raises `InputError`, before it is decoded for one of too many values."""
+    """Decode a request's body, a JSON object. Raises `InputError`, for one of too many values before it is decoded."""
     if too_many_nodes(raw):
         raise InputError(f"the body has more than {MAX_NODES} values")
     try:
@@ -59,8 +60,8 @@ def read_object(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def read_asked(body: dict[str, Any], *, streams: bool = False) -> Asked:
-    """The job of a chat-completions body. `streams`: deltas are wanted although the body may not say so. Raises
+def read_chat_request(body: dict[str, Any], *, streams: bool = False) -> ChatRequest:
+    """Decode a chat-completions body to a job. `streams`: stream deltas even if the body does not ask for it. Raises
     `InputError` naming the place."""
     check_steering(body)
     for name, instead in GONE.items():
@@ -100,11 +101,11 @@ def read_asked(body: dict[str, Any], *, streams: bool = False) -> Asked:
     job = msgspec.structs.replace(job, response_format=other, **({"schema_name": name} if name else {}))
     usage = body.get("stream_options")
     include_usage = isinstance(usage, dict) and usage.get("include_usage") is True
-    return Asked(job, bool(stream), include_usage, own)
+    return ChatRequest(job, bool(stream), include_usage, own)
 
 
 def response_format(given: Any) -> tuple[dict[str, Any] | None, str | None, dict[str, Any] | None]:
-    """`(schema, its name, format)`: a schema is headrace's to check, any other format goes to the provider."""
+    """Return `(schema, its name, format)`: a schema is headrace's to check, any other format goes to the provider."""
     if given is None:
         return None, None, None
     given = given if isinstance(given, dict) else {}

@@ -1,4 +1,4 @@
-"""A question asked over a connection: its job submitted, its answer waited for, and what became of its client told."""
+"""A synchronous request: submit its job, wait for the answer, and record if it reached the client."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from litestar import Request
 from headrace.chat.completion import Outcome
 from headrace.jobs.job import new_id
 from headrace.ledger.unread import Asker
-from headrace_api.errors import Problem
-from headrace_api.requests.chat_completions import Asked
+from headrace_api.errors import ApiError
+from headrace_api.requests.chat_completions import ChatRequest
 from headrace_api.routes.events import left
 from headrace_api.routes.jobs import key_of, submitted
 from headrace_api.state import Gateway
@@ -22,9 +22,9 @@ T = TypeVar("T")
 
 
 class Question:
-    """One request, from its submission to the last byte of its answer. Once it is over, `over` has to be called."""
+    """One request, from its submission to the last byte of its answer. `over` has to be called at the end."""
 
-    def __init__(self, gateway: Gateway, request: Request[Any, Any, Any], asked: Asked, raw: bytes):
+    def __init__(self, gateway: Gateway, request: Request[Any, Any, Any], asked: ChatRequest, raw: bytes):
         self._gateway = gateway
         self._request = request
         self._asked = asked
@@ -35,15 +35,16 @@ class Question:
         self._submission: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def submitted(self) -> str:
-        """The id of its job. Raises `Problem` when the client leaves first, or the gateway has to go."""
+        """Submit the job and return its id. Raises `ApiError` when the client disconnects first, or the gateway drains."""
         return await self._while_there(self._submit())
 
     async def answered(self) -> tuple[str, Outcome]:
-        """The id of its job, and how that ended. Raises as `submitted` does, and `Expired`."""
+        """Return the job's id and outcome. Raises as `submitted` does, and `Expired`."""
         return await self._while_there(self._answer())
 
     def over(self, *, sent: bool) -> None:
-        """The answer is on its way to the client, or was `sent` to nobody: then it is for the client's retry."""
+        """Record the end of the request: its answer is being sent, or was not `sent` to anybody and is kept for the
+        client's retry."""
         if self._asker is None or self._submission.cancelled():
             return
         if sent:
@@ -86,6 +87,6 @@ class Question:
                 self._submission.cancel()
                 work.cancel()
         if gone.done():
-            raise Problem(499, "client_left", "the client has left")
+            raise ApiError(499, "client_left", "the client has left")
         where = f"; {self._submission.result()} goes on" if self._submission.done() else ""
-        raise Problem(503, "interrupted", f"{DRAINING}{where}")
+        raise ApiError(503, "interrupted", f"{DRAINING}{where}")

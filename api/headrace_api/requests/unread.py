@@ -1,8 +1,8 @@
-"""Answers that may not have reached their clients: the client's own retry is to have them, not a call of its own.
+"""At-least-once delivery of answers: one that may not have reached its client is kept for the client's own retry, which
+then costs no call.
 
-OpenAI's clients ask again by themselves, with `x-stainless-retry-count`, when the link breaks or their patience ends. Every
-chat is entered with the ledger as unread (`headrace/ledger/unread.py`) by the script that accepts it; here it is told what
-became of it.
+OpenAI's clients retry by themselves, with `x-stainless-retry-count`, after a lost connection or a timeout. The script that
+accepts a chat's job enters it in the ledger as unread (`headrace/ledger/unread.py`); this module updates the entry.
 """
 
 from __future__ import annotations
@@ -26,23 +26,25 @@ from headrace_api.requests.chat_completions import sized
 
 RETRY_COUNT = "x-stainless-retry-count"
 SETTLED_S = 1.0
-"""An answer counts as read when its connection stands so long after the last byte was handed to it."""
+"""Seconds after the last byte was written for which a connection has to stay open for the answer to count as read."""
 DOUBT_S = 15.0
-"""When the connection was closed before: how long a retry may still have the answer. Clients wait 8 s at most between tries."""
+"""Seconds for which a retry may still get the answer when the connection closed before that. Clients wait 8 s at most
+between retries."""
 LAST_WORD_S = 1.0
 EXCHANGE = "headrace.exchange"
-"""Where an ASGI scope keeps the number of its exchange."""
+"""Key of the exchange's number in an ASGI scope."""
 _numbers = itertools.count()
 
 Delivery = Literal["pending", "settled", "read", "closed"]
-"""`settled`: handed over whole, and its connection stands. `read`: its client has asked for something else on that connection."""
+"""State of a response: `settled`: written in full, and its connection is open. `read`: its client sent the next request on
+that connection."""
 
 
 class Exchange(NamedTuple):
-    """A request and its response on a connection, without what the request holds.
+    """The identity of a request and its response on a connection, without references to their objects.
 
-    The number is written into the request's scope: its `id()` would not do, since the next request on the connection may be
-    given the same memory.
+    The number is stored in the request's scope. The scope's `id()` would be ambiguous: the next request on the connection
+    may get the same memory.
     """
 
     peer: tuple[Any, ...]
@@ -57,7 +59,7 @@ class Exchange(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """An answer that was handed to its connection; until when it is looked at."""
+    """An answer that was written to its connection, and the time until which that is watched."""
 
     held: Held
     exchange: Exchange
@@ -65,7 +67,7 @@ class Sent(NamedTuple):
 
 
 class Unread:
-    """One for a gateway process. `delivery` says how far a response has come."""
+    """The unread answers of a gateway process. `delivery` returns the state of a response."""
 
     def __init__(self, client: AsyncHeadrace, delivery: Callable[[Exchange], Delivery]):
         self._client = client
@@ -77,7 +79,7 @@ class Unread:
         self._settling: asyncio.Task[None] | None = None
 
     async def asker(self, request: Request[Any, Any, Any], raw: bytes) -> Asker:
-        """Return who asks. A retry waits until the ledger knows of everybody who has left here."""
+        """Return the client's identity for the ledger. A retry waits until all disconnects so far are recorded."""
         again = request.headers.get(RETRY_COUNT, "").strip().lstrip("0").isdecimal()
         if again:
             await self._look()
@@ -86,8 +88,7 @@ class Unread:
         return Asker(self._gateway, again, (await sized(len(raw), hashlib.sha256, raw)).hexdigest())
 
     def left(self, asker: Asker, token: str, submission: asyncio.Future[str]) -> None:
-        """The client has left, maybe while its job is still being submitted: whether the ledger has it is not known before
-        that has ended."""
+        """Record that the client disconnected. Its job may still be being submitted: the entry is updated after that."""
         leaving = asyncio.create_task(self._leave(asker, token, submission))
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)
@@ -98,13 +99,13 @@ class Unread:
             await persistently(lambda: leave(self._client.ledger, held))
 
     def sent(self, asker: Asker, token: str, job: str, scope: Any) -> None:
-        """The answer of `job` is being sent over the connection of `scope`."""
+        """Record that the answer of `job` is being sent over the connection of `scope`, and start to watch its delivery."""
         self._sent.append(Sent(Held(TENANT, asker.asked, job, token), Exchange.of(scope), now_s() + SETTLED_S))
         if self._settling is None or self._settling.done():
             self._settling = asyncio.create_task(self._settle())
 
     async def close(self) -> None:
-        """The gateway goes: what was sent is taken as read, what is left for others is told."""
+        """Record pending entries at shutdown: sent answers count as read, disconnects are written."""
         if self._settling is not None:
             self._settling.cancel()
         if self._sent:
@@ -118,7 +119,7 @@ class Unread:
             await self._look()
 
     async def _look(self) -> None:
-        """Tell the ledger which answers have been read, and which may not have been."""
+        """Update the ledger's entries: which answers were read, and which may not have been."""
         looked_at, self._sent, read = self._sent, [], []
         for sent in looked_at:
             delivery = self._delivery(sent.exchange)

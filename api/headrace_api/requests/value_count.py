@@ -1,4 +1,4 @@
-"""Count the values of a JSON text, before anything is made of them: each takes up to a hundred bytes of memory."""
+"""Count the values of a JSON text before it is decoded: each takes up to a hundred bytes of memory."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ OPENING = (b",", b"[", b"{")
 
 
 def too_many_nodes(raw: bytes, most: int = MAX_NODES) -> bool:
-    """Return whether a JSON text has more than `most` values. What texts contain does not count. One pass, and mostly none: a
-    body with fewer bytes, or fewer commas and brackets in all, is not looked at more closely."""
+    """Return True if a JSON text has more than `most` values. Contents of strings do not count. At most one pass; a body
+    with fewer bytes, or fewer commas and brackets in all, needs none."""
     if len(raw) <= most or sum(map(raw.count, OPENING)) < most:
         return False
     found, quotes, in_string, at = 1, 0, False, 0
@@ -30,5 +30,5 @@ def too_many_nodes(raw: bytes, most: int = MAX_NODES) -> bool:
 
 
 def trailing(piece: bytes) -> int:
-    """The backslashes at its end."""
+    """Return the number of backslashes at its end."""
     return len(piece) - len(piece.rstrip(b"\\"))

@@ -1,3 +1,2 @@
-"""One module per group of paths: what a request is answered with. How it is read belongs in `requests`, how it is streamed in
-`streaming`, in which shape in `views`.
-"""
+"""One module per group of paths: their answers. Requests are decoded in `requests`, streamed in `streaming`, and shaped in
+`views`."""

@@ -1,7 +1,7 @@
-"""`POST /v1/ag-ui`: AG-UI's way to run an agent. The same run posted again joins the job that it started.
+"""`POST /v1/ag-ui`: run an agent by AG-UI's protocol. The same run posted again joins its job.
 
-The model comes as `forwardedProps.model`, or as `?model=`. A request with `Last-Event-ID` never starts anything: the id names
-the job. Without one, thread and run together are the idempotency key.
+The model is `forwardedProps.model`, or `?model=`. A request with `Last-Event-ID` never starts a job: the id names the job.
+Without one, thread and run together are the idempotency key.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from litestar.types import ASGIApp
 from headrace.chat.steering import check_steering
 from headrace.errors import InputError
 from headrace_api.auth import EVERY_JOB, READ, SUBMIT
-from headrace_api.requests.chat_completions import Asked, read_asked, read_object, sized
+from headrace_api.requests.chat_completions import ChatRequest, read_chat_request, read_object, sized
 from headrace_api.routes.events import stream
 from headrace_api.routes.jobs import submitted
 from headrace_api.routes.ui_chat import conversation as ui_conversation
@@ -43,13 +43,13 @@ async def run(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
     gateway.allow(request, EVERY_JOB, SUBMIT)
     asked = await sized(len(raw), read_run, body, request.query_params.get("model"))
     key = f"ag-ui:{thread}:{run_id}" if thread and run_id else None
-    gateway.check_room()
+    gateway.check_stream_limit()
     job = await submitted(gateway, request, asked, key)
     return await stream(gateway, AgUi, named(job, thread, run_id), Cursor())
 
 
-def read_run(body: dict[str, Any], model: str | None) -> Asked:
-    """The job of a `RunAgentInput`. Raises `InputError`."""
+def read_run(body: dict[str, Any], model: str | None) -> ChatRequest:
+    """Return the job of a `RunAgentInput`. Raises `InputError`."""
     forwarded = body.get("forwardedProps")
     if not isinstance(forwarded, dict | None):
         raise InputError("/forwardedProps: must be an object")
@@ -59,7 +59,7 @@ def read_run(body: dict[str, Any], model: str | None) -> Asked:
     wanted["model"] = wanted.get("model") or body.get("model") or model
     wanted["messages"] = conversation(body.get("messages"))
     wanted["tools"] = tools(body.get("tools"))
-    return read_asked(wanted | {"stream": True}, streams=True)
+    return read_chat_request(wanted | {"stream": True}, streams=True)
 
 
 def named(job: str, thread: str | None, run_id: str | None) -> Subject:
@@ -67,7 +67,7 @@ def named(job: str, thread: str | None, run_id: str | None) -> Subject:
 
 
 def conversation(given: Any) -> list[dict[str, Any]]:
-    """AG-UI's messages as OpenAI's; UI messages, which some clients send, too. Raises `InputError`."""
+    """Return AG-UI's messages as OpenAI's; UI messages, which some clients send, too. Raises `InputError`."""
     if not isinstance(given, list) or not given:
         raise InputError("/messages: must be a list of messages, not empty")
     talk: list[dict[str, Any]] = []
@@ -86,7 +86,7 @@ def conversation(given: Any) -> list[dict[str, Any]]:
 
 
 def as_ui(part: Any) -> Any:
-    """A text part says `content` in some clients, and `text` in the AI SDK."""
+    """Return a part in the AI SDK's shape: a text part says `content` in some clients, and `text` there."""
     return (
         part | {"text": part["content"]}
         if isinstance(part, dict) and "text" not in part and "content" in part
@@ -95,7 +95,7 @@ def as_ui(part: Any) -> Any:
 
 
 def tools(given: Any) -> list[dict[str, Any]] | None:
-    """AG-UI's tools (`name`, `description`, `parameters`) in OpenAI's shape."""
+    """Return AG-UI's tools (`name`, `description`, `parameters`) in OpenAI's shape."""
     if not given:
         return None
     if not isinstance(given, list) or not all(isinstance(tool, dict) for tool in given):

@@ -12,7 +12,7 @@ from headrace.batches.output_lines import success_line
 from headrace.chat.completion import Completion
 from headrace_api.auth import EVERY_JOB, SUBMIT
 from headrace_api.errors import failed
-from headrace_api.requests.chat_completions import read_asked, read_object, sized
+from headrace_api.requests.chat_completions import read_chat_request, read_object, sized
 from headrace_api.requests.question import Question
 from headrace_api.routes.events import stream
 from headrace_api.routes.jobs import as_json
@@ -23,13 +23,13 @@ from headrace_api.views.openai import OpenAI
 
 @post("/v1/chat/completions", status_code=200)
 async def complete(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
-    """The answer, or with `"stream": true` its chunks. Leaving does not stop the job; its id is in `x-headrace-job`. A client's
-    own retry is given the answer that it left without."""
+    """Answer a chat completion; with `"stream": true` its chunks. Leaving does not stop the job; its id is in
+    `x-headrace-job`. A client's own retry is given the answer that it left without."""
     gateway.allow(request, EVERY_JOB, SUBMIT)
     raw = await request.body()
-    asked = await sized(len(raw), read_asked, await sized(len(raw), read_object, raw))
+    asked = await sized(len(raw), read_chat_request, await sized(len(raw), read_object, raw))
     if asked.stream:
-        gateway.check_room()
+        gateway.check_stream_limit()
     question = Question(gateway, request, asked, raw)
     try:
         if asked.stream:
@@ -48,7 +48,7 @@ async def complete(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp
 
 
 def body_of(job: str, completion: Completion) -> dict[str, Any]:
-    """OpenAI's body, with what a provider says by names of its own where it stood: a client gives it back as it came."""
+    """Return OpenAI's body, with provider-specific fields at their places: a client sends them back unchanged."""
     body: dict[str, Any] = msgspec.json.decode(success_line("", job, completion))["response"]["body"]
     choice, extra = body["choices"][0], completion.extra
     message = extra.get("message", {}) | choice["message"]

@@ -1,4 +1,4 @@
-"""`GET /v1/jobs/{id}/events`: a job's events as server-sent events, from any place on, in any view."""
+"""`GET /v1/jobs/{id}/events`: a job's events as server-sent events, from any cursor, in any view."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from headrace_api.views import Cursor, Subject, View, view_named
 
 
 class AtEnd(Protocol):
-    """Is told whether the whole stream was `sent`."""
+    """Callback with `sent`: True if the whole stream was sent."""
 
     def __call__(self, *, sent: bool) -> None: ...
 
 
 class EventStream:
-    """An ASGI application: one response, written as the frames come. The client's leaving ends it, and nothing else."""
+    """An ASGI application: one response, written as the frames come. A disconnect of the client ends it, and not the job."""
 
     def __init__(
         self, gateway: Gateway, following: StreamSession, headers: dict[str, str], at_end: AtEnd | None = None
@@ -38,7 +38,7 @@ class EventStream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(left(receive))
         try:
-            with self._gateway.one_stream(), contextlib.suppress(OSError):
+            with self._gateway.stream_slot(), contextlib.suppress(OSError):
                 await self._write(scope, send, gone)
         finally:
             gone.cancel()
@@ -77,8 +77,8 @@ class EventStream:
         slow.stop()
 
 
-class Nothing:
-    """204: nothing follows, and an EventSource does not come back."""
+class NoContent:
+    """A 204: nothing follows, and an EventSource does not reconnect."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 204, "headers": []})
@@ -99,20 +99,20 @@ async def stream(
     lasts_s: float | None = None,
     at_end: AtEnd | None = None,
 ) -> ASGIApp:
-    """The response that follows a job, or 204. Raises `Unknown`, `Gone`, and `Problem` when too many are open."""
+    """Return the response that follows a job, or 204. Raises `Unknown`, `Gone`, and `ApiError` when too many are open."""
     if cursor.at == "now" and not view.verbatim:
         raise InputError(f"the cursor `now` is for the native view; {view.name} begins at the start, or after an id")
-    gateway.check_room()
+    gateway.check_stream_limit()
     following = StreamSession(gateway, view, subject, cursor, lasts_s=lasts_s)
     if not await following.open():
         following.close()
-        return Nothing()
+        return NoContent()
     return EventStream(gateway, following, view.headers | {"x-headrace-job": subject.job}, at_end)
 
 
 @get("/v1/jobs/{job:str}/events", media_type="text/event-stream")
 async def events(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> ASGIApp:
-    """Its events after `Last-Event-ID`, or after `?after=`, in `?view=`; 204 when nothing follows."""
+    """Stream its events after `Last-Event-ID`, or after `?after=`, in `?view=`; 204 when nothing follows."""
     lasts_s = gateway.allow(request, job, READ)
     query = request.query_params
     view = view_named(query.get("view"))

@@ -1,4 +1,4 @@
-"""`/v1/jobs`: submit one, look at it, cancel it, try it again, get a fresh token for its stream."""
+"""`/v1/jobs`: submit, show, cancel and retry a job, and issue a stream token."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from headrace.ledger.cancel import cancel as cancel_job
 from headrace.ledger.state import TERMINAL
 from headrace.ledger.unread import Asker
 from headrace_api.auth import CANCEL, EVERY_JOB, READ, SUBMIT, TOKEN_S
-from headrace_api.requests.chat_completions import Asked, read_asked, read_object, sized
+from headrace_api.requests.chat_completions import ChatRequest, read_chat_request, read_object, sized
 from headrace_api.state import Gateway
 
 
 async def submitted(
     gateway: Gateway,
     request: Request[Any, Any, Any],
-    asked: Asked,
+    asked: ChatRequest,
     key: str | None = None,
     *,
     timeout_s: float = CHAT_TIMEOUT_S,
     job_id: str | None = None,
     asker: Asker | None = None,
 ) -> str:
-    """The id of the job, accepted. `Idempotency-Key`, or the body's own, makes the same request the same job. `timeout_s` is
-    how long it may take where the body does not say. A new job has the id `job_id`; `asker` waits on a connection."""
+    """Submit the job and return its id. The idempotency key is the header's (`Idempotency-Key`), or the body's own.
+    `timeout_s` is the default timeout. A new job has the id `job_id`; `asker` waits on a connection."""
     given = checked_key(key or key_of(request, asked))
     return await gateway.client.submit_job(
         asked.job,
@@ -41,7 +41,7 @@ async def submitted(
     )
 
 
-def key_of(request: Request[Any, Any, Any], asked: Asked) -> Any:
+def key_of(request: Request[Any, Any, Any], asked: ChatRequest) -> Any:
     return asked.own.get("idempotency_key") or request.headers.get("idempotency-key")
 
 
@@ -56,7 +56,7 @@ async def submit(request: Request[Any, Any, Any], gateway: Gateway) -> Response[
     gateway.allow(request, EVERY_JOB, SUBMIT)
     raw = await request.body()
     body = await sized(len(raw), read_object, raw)
-    asked = await sized(len(raw), read_asked, body, streams=body.get("stream") is not False)
+    asked = await sized(len(raw), read_chat_request, body, streams=body.get("stream") is not False)
     job = await submitted(gateway, request, asked, timeout_s=TIMEOUT_S)
     state = None
     if key_of(request, asked):  # what was said before may have been answered before
@@ -76,7 +76,7 @@ async def submit(request: Request[Any, Any, Any], gateway: Gateway) -> Response[
 
 @get("/v1/jobs/{job:str}")
 async def show(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> Response[bytes]:
-    """Its state; once it has ended, `completion` or `error`."""
+    """Return its state; once it has ended, `completion` or `error`."""
     gateway.allow(request, job, READ)
     status = await gateway.job_status(job)
     if status is None:
@@ -104,7 +104,7 @@ def outcome_fields(outcome: Outcome | None) -> dict[str, Any]:
 
 @post("/v1/jobs/{job:str}/cancel", status_code=200)
 async def cancel(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> Response[bytes]:
-    """Stop it; a call in flight is closed at once. Twice is no error; after its end it is a 409."""
+    """Cancel it; the connection of a call in flight is closed at once. Idempotent before its end, then a 409."""
     gateway.allow(request, job, CANCEL)
     gateway.record(job)
     async with gateway.client.talking():
@@ -113,7 +113,7 @@ async def cancel(request: Request[Any, Any, Any], job: str, gateway: Gateway) ->
 
 @post("/v1/jobs/{job:str}/retry", status_code=202)
 async def retry(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> Response[bytes]:
-    """Submit it again, when it failed, died or was cancelled: a new job. Asked for twice it is one."""
+    """Submit it again as a new job, when it failed, died or was cancelled. Idempotent."""
     gateway.allow(request, job, SUBMIT)
     gateway.record(job)
     new = await gateway.client.retry_job(job)
@@ -133,7 +133,7 @@ async def retry(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> 
 
 @post("/v1/jobs/{job:str}/tokens", status_code=201)
 async def token(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> Response[bytes]:
-    """A fresh stream token, for a page that comes back: `{"scope": ["read", "cancel"]}`."""
+    """Issue a fresh stream token, for a page that comes back: `{"scope": ["read", "cancel"]}`."""
     gateway.allow(request, job, SUBMIT)
     raw = await request.body()
     scope = read_object(raw).get("scope", [READ]) if raw else [READ]

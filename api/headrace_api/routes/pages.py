@@ -8,7 +8,7 @@ from typing import Any
 
 from litestar import Response, get
 
-from headrace_api.errors import Problem
+from headrace_api.errors import ApiError
 from headrace_api.state import Gateway
 
 FOLDER = Path(__file__).parents[1] / "page"
@@ -32,30 +32,30 @@ HEADERS = {"content-security-policy": POLICY, "x-content-type-options": "nosniff
 def page(name: str) -> Response[bytes]:
     file = FOLDER / name
     if name not in FILES:
-        raise Problem(404, "not_found", f"there is no page /{name:.80}")
+        raise ApiError(404, "not_found", f"there is no page /{name:.80}")
     return Response(file.read_bytes(), media_type=TYPES.get(file.suffix, "application/octet-stream"), headers=HEADERS)
 
 
 @get("/")
 async def index() -> Response[bytes]:
-    """The page."""
+    """Serve the page."""
     return page("index.html")
 
 
 @get("/{name:str}")
 async def asset(name: str) -> Response[bytes]:
-    """One of its files; `headrace.js` is the client for pages of your own."""
+    """Serve one of its files; `headrace.js` is the client for pages of your own."""
     return page(name)
 
 
 @get("/healthz")
 async def health(gateway: Gateway) -> Response[dict[str, Any]]:
-    """200 and what it holds while it takes requests and the ledger answers; 503 otherwise."""
+    """Return 200 and what it holds while it takes requests and the ledger answers; 503 otherwise."""
     try:
         async with asyncio.timeout(ANSWER_S), gateway.client.talking():
             await gateway.client.ledger.ping()
     except TimeoutError:
-        raise Problem(503, "unreachable", f"the ledger has not answered for {ANSWER_S:g} s") from None
+        raise ApiError(503, "unreachable", f"the ledger has not answered for {ANSWER_S:g} s") from None
     if gateway.draining.is_set():
-        raise Problem(503, "draining", "the gateway is stopping")
+        raise ApiError(503, "draining", "the gateway is stopping")
     return Response({"status": "ok", **gateway.held()})

@@ -1,7 +1,7 @@
-"""The AI SDK's routes: `POST /v1/ui/chat` starts the job that answers, `GET /v1/ui/chat/{id}/stream` joins it.
+"""The AI SDK's routes: `POST /v1/ui/chat` starts the job that answers, `GET /v1/ui/chat/{id}/stream` resumes its stream.
 
-The transport's `body` names the model: `new DefaultChatTransport({api: "/v1/ui/chat", body: {model: "openai/gpt-5-mini"}})`.
-Whatever else stands in it is read as OpenAI's chat-completions body.
+The transport's `body` names the model: `new DefaultChatTransport({api: "/v1/ui/chat", body: {model:
+"openai/gpt-5-mini"}})`. Other fields are read as OpenAI's chat-completions body.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from headrace.errors import InputError
 from headrace.ledger.chat_job import chat_job, name_chat_job
 from headrace.ledger.state import TERMINAL
 from headrace_api.auth import EVERY_JOB, READ, SUBMIT
-from headrace_api.requests.chat_completions import Asked, read_asked, read_object, sized
-from headrace_api.routes.events import Nothing, stream
+from headrace_api.requests.chat_completions import ChatRequest, read_chat_request, read_object, sized
+from headrace_api.routes.events import NoContent, stream
 from headrace_api.routes.jobs import submitted
 from headrace_api.state import Gateway
 from headrace_api.views import Cursor, Subject
@@ -39,37 +39,37 @@ async def chat(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
     if body.get("trigger") not in (None, "submit-message", "regenerate-message"):
         raise InputError(f"/trigger: {body['trigger']!r:.40} is not known here")
     asked = await sized(len(raw), read_chat, body, request.query_params.get("model"))
-    gateway.check_room()
+    gateway.check_stream_limit()
     job = await submitted(gateway, request, asked)
     async with gateway.client.talking():
         await name_chat_job(gateway.client.ledger, TENANT, chat_id, job)
     return await stream(gateway, UiMessage, Subject(job=job, model=asked.job.model), Cursor())
 
 
-def read_chat(body: dict[str, Any], model: str | None) -> Asked:
-    """The job that answers the chat. Raises `InputError`."""
+def read_chat(body: dict[str, Any], model: str | None) -> ChatRequest:
+    """Return the job that answers the chat. Raises `InputError`."""
     wanted = {name: value for name, value in body.items() if name not in SDKS}
     wanted["model"] = body.get("model") or model
     wanted["messages"] = conversation(body.get("messages"))
-    return read_asked(wanted | {"stream": True}, streams=True)
+    return read_chat_request(wanted | {"stream": True}, streams=True)
 
 
 @get("/v1/ui/chat/{chat_id:str}/stream")
 async def resume(request: Request[Any, Any, Any], chat_id: str, gateway: Gateway) -> ASGIApp:
-    """The answer that is on its way in this chat, from its start; 204 when there is none."""
+    """Stream this chat's current answer from its start; 204 when there is none."""
     gateway.allow(request, EVERY_JOB, READ)
     async with gateway.client.talking():
         job = await chat_job(gateway.client.ledger, TENANT, chat_id)
     if job is None:
-        return Nothing()
+        return NoContent()
     state = await gateway.job_state(job)
     if state is None or state in TERMINAL:
-        return Nothing()
+        return NoContent()
     return await stream(gateway, UiMessage, Subject(job=job), Cursor())
 
 
 def conversation(given: Any) -> list[dict[str, Any]]:
-    """UI messages as OpenAI's. Raises `InputError` naming the place."""
+    """Return UI messages as OpenAI's. Raises `InputError` naming the place."""
     if not isinstance(given, list) or not given:
         raise InputError("/messages: must be a list of UI messages, not empty")
     talk: list[dict[str, Any]] = []
@@ -86,7 +86,7 @@ def conversation(given: Any) -> list[dict[str, Any]]:
 
 
 def content(parts: list[dict[str, Any]], where: str) -> Any:
-    """Texts and images of a user's or a system message."""
+    """Return texts and images of a user's or a system message."""
     made: list[dict[str, Any]] = []
     for place, part in enumerate(parts):
         if part.get("type") == "text":
@@ -104,7 +104,8 @@ def content(parts: list[dict[str, Any]], where: str) -> Any:
 
 
 def assistant(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what the model said, with the calls it made and their results; a step after results is a message of its own."""
+    """Return an assistant's messages: its text, its tool calls and their results; a step after results is a message of its
+    own."""
     talk: list[dict[str, Any]] = []
     said: list[str] = []
     calls, results = [], []

@@ -22,7 +22,7 @@ from headrace.ledger.cancel import cancel
 from headrace.text.masking import masked
 from headrace.waiting import stop
 from headrace_api.auth import CANCEL, READ, Denied
-from headrace_api.errors import Problem
+from headrace_api.errors import ApiError
 from headrace_api.quoting import shortened
 from headrace_api.state import Gateway
 from headrace_api.streaming.notices import Bye, Cancelled, Heartbeat, Notice, SubscriptionClosed
@@ -43,7 +43,7 @@ END, RESTART, INTERNAL, BAD, NO_TOKEN, FORBIDDEN, UNKNOWN, SLOW, GONE, TOO_MANY 
 encode = msgspec.json.Encoder().encode
 
 
-class Order(msgspec.Struct, forbid_unknown_fields=True):
+class ClientMessage(msgspec.Struct, forbid_unknown_fields=True):
     """A message of a client."""
 
     op: Literal["sub", "unsub", "cancel"]
@@ -53,7 +53,7 @@ class Order(msgspec.Struct, forbid_unknown_fields=True):
     token: str | None = None
 
 
-class Closing(Exception):
+class CloseReason(Exception):
     """The connection is to be closed with this code."""
 
     def __init__(self, code: int, reason: str):
@@ -61,25 +61,25 @@ class Closing(Exception):
         self.code = code
 
 
-def closing(error: Exception) -> Closing:
-    """The code that `error` is told with."""
+def closing(error: Exception) -> CloseReason:
+    """Return the close code for `error`."""
     codes: tuple[tuple[type[Exception], int], ...] = (
         (InputError, BAD),
         (Unknown, UNKNOWN),
         (Gone, GONE),
         (HeadraceError, INTERNAL),
     )
-    if isinstance(error, Closing):
+    if isinstance(error, CloseReason):
         return error
     if isinstance(error, Denied):
-        return Closing(NO_TOKEN if error.missing else FORBIDDEN, str(error))
-    if isinstance(error, Problem):
-        return Closing(TOO_MANY, str(error))
-    return Closing(next((code for kind, code in codes if isinstance(error, kind)), INTERNAL), str(error))
+        return CloseReason(NO_TOKEN if error.missing else FORBIDDEN, str(error))
+    if isinstance(error, ApiError):
+        return CloseReason(TOO_MANY, str(error))
+    return CloseReason(next((code for kind, code in codes if isinstance(error, kind)), INTERNAL), str(error))
 
 
 class WebSocketConnection:
-    """One WebSocket: a task for each subscription, and one lock, so that each has its turn at the line."""
+    """One WebSocket: a task for each subscription, and one lock for fair writes."""
 
     def __init__(self, gateway: Gateway, socket: WebSocket[Any, Any, Any]):
         self._gateway = gateway
@@ -90,7 +90,7 @@ class WebSocketConnection:
         self._subscriptions: dict[str, asyncio.Task[None]] = {}
         self._sending: set[asyncio.Task[None]] = set()  # messages in pieces
         self._said = asyncio.Event()  # set by whatever is sent
-        self._closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
+        self._closing: asyncio.Future[CloseReason] = asyncio.get_running_loop().create_future()
         self._slot = contextlib.ExitStack()
         self._greeted = False
         if gateway.gate.is_open or gateway.gate.holds(gateway.tokens(socket)):
@@ -98,13 +98,13 @@ class WebSocketConnection:
         self._watched_until = asyncio.get_running_loop().time()
 
     def _greet(self) -> None:
-        """Take a place among the streams that may be open: nobody without a token does. Raises `Problem` when there is none."""
+        """Take a stream slot; callers without a token get none. Raises `ApiError` when there is none."""
         if not self._greeted:
-            self._slot.enter_context(self._gateway.one_stream())
+            self._slot.enter_context(self._gateway.stream_slot())
             self._greeted = True
 
     async def run(self) -> None:
-        """Until the client leaves, or there is a reason to close."""
+        """Serve until the client disconnects, or there is a reason to close."""
         works = (self._listen(), self._beat(), self._drain(), self._lapse())
         tasks = [asyncio.create_task(work) for work in works]
         try:
@@ -119,11 +119,11 @@ class WebSocketConnection:
     async def _end(self, done: asyncio.Future[Any]) -> None:
         error = done.exception()
         why = done.result() if error is None else closing(error) if isinstance(error, Exception) else None
-        if isinstance(why, Closing):
+        if isinstance(why, CloseReason):
             with contextlib.suppress(Exception):
                 await self._close(why)
 
-    async def _close(self, why: Closing) -> None:
+    async def _close(self, why: CloseReason) -> None:
         reason = str(why).encode()[:120].decode(errors="ignore")
         if why.code == SLOW or not self._greeted:
             self._gateway.abort(self._scope, why.code.to_bytes(2, "big") + reason.encode())
@@ -134,38 +134,38 @@ class WebSocketConnection:
     async def single(self, job: str) -> None:
         """Watch the one job that the URL names."""
         query = self._socket.query_params
-        order = Order("sub", job, query.get("after"), query.get("view"))
+        order = ClientMessage("sub", job, query.get("after"), query.get("view"))
         self._subscriptions[job] = asyncio.create_task(self._follow(order, only=True))
 
-    async def _listen(self) -> Closing | None:
+    async def _listen(self) -> CloseReason | None:
         while True:
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 return None
             text = message.get("text")
             if text is None:
-                return Closing(BAD, "frames are text; this one was binary")
+                return CloseReason(BAD, "frames are text; this one was binary")
             try:
-                order = msgspec.json.decode(text, type=Order)
+                order = msgspec.json.decode(text, type=ClientMessage)
             except (msgspec.DecodeError, RecursionError) as error:
-                return Closing(BAD, f"frame refused: {error}")
+                return CloseReason(BAD, f"frame refused: {error}")
             await self._obey(order)
 
-    async def _lapse(self) -> Closing:
-        """Wait until it is too late for a token, counted from the beginning and whatever was said since, or until nothing has
-        been watched for too long."""
+    async def _lapse(self) -> CloseReason:
+        """Wait for the deadline of the first token, counted from the start of the connection, or until nothing was
+        subscribed to for too long."""
         if not self._greeted:
             await asyncio.sleep(FIRST_WORD_S)
             if not self._greeted:
-                return Closing(NO_TOKEN, f"no token within {FIRST_WORD_S:g} s")
+                return CloseReason(NO_TOKEN, f"no token within {FIRST_WORD_S:g} s")
         idle_s, loop = self._gateway.settings.gateway_idle_s, asyncio.get_running_loop()
         rest_s = idle_s
         while rest_s > 0:
             await asyncio.sleep(rest_s)
             rest_s = idle_s if self._subscriptions else self._watched_until + idle_s - loop.time()
-        return Closing(END, f"nothing was watched here for {idle_s:g} s")
+        return CloseReason(END, f"nothing was watched here for {idle_s:g} s")
 
-    async def _obey(self, order: Order) -> None:
+    async def _obey(self, order: ClientMessage) -> None:
         if order.op == "unsub":
             task = self._unwatched(order.job)
             if task is not None:
@@ -174,14 +174,14 @@ class WebSocketConnection:
         elif order.op == "cancel":
             await self._cancel(order)
         elif order.job in self._subscriptions:
-            raise Closing(BAD, f"{masked(order.job):.64} is watched already on this connection")
+            raise CloseReason(BAD, f"{masked(order.job):.64} is watched already on this connection")
         elif len(self._subscriptions) >= self._gateway.settings.gateway_subscriptions:
             most = self._gateway.settings.gateway_subscriptions
-            raise Closing(TOO_MANY, f"one connection watches {most} jobs at most")
+            raise CloseReason(TOO_MANY, f"one connection watches {most} jobs at most")
         else:
             self._subscriptions[order.job] = asyncio.create_task(self._follow(order, only=False))
 
-    async def _cancel(self, order: Order) -> None:
+    async def _cancel(self, order: ClientMessage) -> None:
         try:
             self._gateway.allow(self._socket, order.job, CANCEL, (order.token,) if order.token else ())
             self._greet()
@@ -189,23 +189,25 @@ class WebSocketConnection:
             state = await cancel(self._gateway.client.ledger, order.job)
         except Finished as error:
             state = error.detail
-        except (Denied, HeadraceError, Problem) as error:
+        except (Denied, HeadraceError, ApiError) as error:
             await self._tell(order.job, (why := closing(error)).code, str(why))
             return
         await self._send([notice(Cancelled(state), order.job)])
 
-    async def _follow(self, order: Order, *, only: bool) -> None:
+    async def _follow(self, order: ClientMessage, *, only: bool) -> None:
         try:
             why = await self._watch(order)
-        except (Denied, HeadraceError, Problem) as error:
+        except (Denied, HeadraceError, ApiError) as error:
             why = closing(error)
-        except Closing as error:  # the line itself is at fault; with its traceback it would keep what was to be sent
-            why, only = Closing(error.code, str(error)), True
+        except (
+            CloseReason
+        ) as error:  # the line itself is at fault; with its traceback it would keep what was to be sent
+            why, only = CloseReason(error.code, str(error)), True
         except (OSError, WebSocketDisconnect):
             return
         except Exception as error:
             log.error("unforeseen", exc_info=error)
-            why = Closing(INTERNAL, "something went wrong here")
+            why = CloseReason(INTERNAL, "something went wrong here")
         self._unwatched(order.job)
         if why is None:
             return
@@ -213,7 +215,7 @@ class WebSocketConnection:
             if not self._closing.done():
                 self._closing.set_result(why)
             return
-        with contextlib.suppress(OSError, Closing, WebSocketDisconnect):
+        with contextlib.suppress(OSError, CloseReason, WebSocketDisconnect):
             await self._tell(order.job, why.code, str(why))
 
     def _unwatched(self, job: str) -> asyncio.Task[None] | None:
@@ -222,7 +224,7 @@ class WebSocketConnection:
             self._watched_until = asyncio.get_running_loop().time()
         return task
 
-    async def _watch(self, order: Order) -> Closing | None:
+    async def _watch(self, order: ClientMessage) -> CloseReason | None:
         gateway, job = self._gateway, order.job
         lasts_s = gateway.allow(self._socket, job, READ, (order.token,) if order.token else ())
         self._greet()
@@ -233,7 +235,7 @@ class WebSocketConnection:
         following = StreamSession(gateway, view, Subject(job=job), cursor, lasts_s=lasts_s)
         try:
             if not await following.open():
-                return Closing(END, "nothing follows its end")
+                return CloseReason(END, "nothing follows its end")
             async with contextlib.aclosing(following.groups(self._gone)) as groups:
                 async for group in groups:
                     for frame in group:
@@ -241,7 +243,7 @@ class WebSocketConnection:
         finally:
             following.close()
         codes = {"end": END, "gone": GONE, "failed": INTERNAL, "expired": NO_TOKEN}
-        return Closing(codes[following.last], following.last) if following.last in codes else None
+        return CloseReason(codes[following.last], following.last) if following.last in codes else None
 
     async def _send_frame(self, job: str, view: type[View], frame: Frame) -> None:
         if len(frame.data) < LARGE_BYTES:
@@ -254,7 +256,7 @@ class WebSocketConnection:
         await asyncio.shield(sending)
 
     async def _send_in_pieces(self, message: list[memoryview]) -> None:
-        """One message in fragments: a reader that is slow has one of them waiting for it, and the rest is everybody's."""
+        """Send one message in fragments: only one of them is buffered for a slow reader."""
         pieces = [part[at : at + PIECE_BYTES] for part in message for at in range(0, len(part), PIECE_BYTES)]
         async with self._line:
             for number, piece in enumerate(pieces):
@@ -263,15 +265,15 @@ class WebSocketConnection:
                     async with asyncio.timeout(self._gateway.settings.slow_reader_s):
                         await self._socket.send({"type": "websocket.send", FRAGMENT: fragment})  # type: ignore[typeddict-item]
                 except TimeoutError:
-                    raise Closing(SLOW, "nothing was taken for too long; come back with your cursor") from None
+                    raise CloseReason(SLOW, "nothing was taken for too long; come back with your cursor") from None
                 await asyncio.sleep(0)  # the others' turn: much goes out before a socket is full
         self._said.set()
 
     def _on_sent(self, sending: asyncio.Task[None]) -> None:
         self._sending.discard(sending)
         error = None if sending.cancelled() else sending.exception()
-        if isinstance(error, Closing) and not self._closing.done():
-            self._closing.set_result(Closing(error.code, str(error)))
+        if isinstance(error, CloseReason) and not self._closing.done():
+            self._closing.set_result(CloseReason(error.code, str(error)))
 
     async def _send(self, frames: list[bytes]) -> None:
         async with self._line:
@@ -280,14 +282,14 @@ class WebSocketConnection:
                     async with asyncio.timeout(self._gateway.settings.slow_reader_s):
                         await self._socket.send_data(frame.decode())
                 except TimeoutError:
-                    raise Closing(SLOW, "nothing was taken for too long; come back with your cursor") from None
+                    raise CloseReason(SLOW, "nothing was taken for too long; come back with your cursor") from None
         self._said.set()
 
     async def _tell(self, job: str, code: int, message: str) -> None:
         await self._send([notice(SubscriptionClosed(code, message[:500]), masked(job)[:64])])
 
     async def _beat(self) -> None:
-        """A frame whenever there was none for a while: a browser does not see pings."""
+        """Send a heartbeat frame after a silence: browsers do not see pings."""
         while True:
             self._said.clear()
             try:
@@ -296,22 +298,22 @@ class WebSocketConnection:
             except TimeoutError:
                 await self._send([notice(Heartbeat())])
 
-    async def _drain(self) -> Closing:
+    async def _drain(self) -> CloseReason:
         await self._gateway.draining.wait()
-        with contextlib.suppress(TimeoutError, OSError, Closing):
+        with contextlib.suppress(TimeoutError, OSError, CloseReason):
             async with asyncio.timeout(1):
                 await self._send([notice(Bye(DRAINING))])
-        return Closing(RESTART, DRAINING)
+        return CloseReason(RESTART, DRAINING)
 
 
 def notice(what: Notice, job: str | None = None) -> bytes:
-    """A frame of the gateway's own, about `job` or about the whole connection."""
+    """Return a frame of the gateway's own, about `job` or about the whole connection."""
     head = {"v": 1} | ({} if job is None else {"job": job})
     return encode(head)[:-1] + b"," + encode(what)[1:]
 
 
 def parts(job: str, view: type[View], frame: Frame) -> list[memoryview]:
-    """The same as `wrapped`, without a copy where it can be helped."""
+    """Return the same frame as `wrapped`, without copies where possible."""
     if not view.verbatim and frame.id is not None:
         return [memoryview(wrapped(job, view, frame))]
     head = {"v": 1, "job": job} | ({"id": frame.id} if frame.id is not None else {})
@@ -319,7 +321,7 @@ def parts(job: str, view: type[View], frame: Frame) -> list[memoryview]:
 
 
 def wrapped(job: str, view: type[View], frame: Frame) -> bytes:
-    """The frame as it goes over the WebSocket."""
+    """Return the frame as it goes over the WebSocket."""
     head = {"v": 1, "job": job} | ({"id": frame.id} if frame.id is not None else {})
     if view.verbatim or frame.id is None:
         return encode(head)[:-1] + b"," + frame.data[1:]
@@ -329,7 +331,7 @@ def wrapped(job: str, view: type[View], frame: Frame) -> bytes:
 
 @websocket("/v1/stream")
 async def stream(socket: WebSocket[Any, Any, Any], gateway: Gateway) -> None:
-    """Many jobs, or the one of `?job=`, `?after=`, `?view=`."""
+    """Stream the events of many jobs, or those of the one of `?job=`, `?after=`, `?view=`."""
     offered: Any = socket.scope.get("subprotocols") or []
     await socket.accept(subprotocols=PROTOCOL if PROTOCOL in offered else None)
     # Accepted first: a browser is told nothing of why a handshake was refused.
@@ -340,6 +342,6 @@ async def stream(socket: WebSocket[Any, Any, Any], gateway: Gateway) -> None:
         if job is not None:
             await connection.single(job)
         await connection.run()
-    except (Denied, Problem) as error:
+    except (Denied, ApiError) as error:
         why = closing(error)
         await socket.close(why.code, str(why)[:120])

@@ -1,4 +1,4 @@
-"""A deadline that is set anew all the time and hardly ever met."""
+"""A timeout that is reset often and rarely expires."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Callable
 class InactivityTimer:
     """Calls `late` when `limit_s` seconds have passed since the last `start`, unless there was a `stop`.
 
-    One timer, which looks again when it could be time: `asyncio.timeout` for each event of each viewer costs about as much
-    as half of sending it. `close` it at the end.
+    It has one timer, which checks again at the earliest deadline: `asyncio.timeout` for each event of each viewer costs
+    about half as much as sending it. `close` it at the end.
     """
 
     def __init__(self, limit_s: float, late: Callable[[], None]):

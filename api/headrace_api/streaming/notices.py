@@ -1,5 +1,5 @@
-"""Notices: the frames of the gateway's own, between the events of a log. They are in no log, so they have no id; a view says
-whether its clients know them. A `status` whose phase is `stalled` is one too."""
+"""Notices: the gateway's own frames between the events of a log. They are in no log, so they have no id; a view declares if
+its clients know them. A `status` with the phase `stalled` is one too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Notice(Struct, tag_field="t", tag=""):
 
 
 class Position(Notice, tag="pos"):
-    """Where `now` was."""
+    """The place where `now` was."""
 
     at: str  # the id of the last event before
 

@@ -1,7 +1,7 @@
-"""Server-sent events, as every client that was tried takes them.
+"""Server-sent events, in the form that every tested client accepts.
 
-`retry:` stands inside the first event's block, and a heartbeat is a comment with one line feed: as blocks of their own, both
-end the official OpenAI client for Python (it reads every block as JSON).
+`retry:` is in the first event's block, and a heartbeat is a comment with one line feed: as blocks of their own, both end
+the official OpenAI client for Python (it decodes every block as JSON).
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ ESCAPED = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2
 
 
 PIECE_BYTES = 64 * 1024
-"""What is written at once: a reader that is slow has so much of a large event waiting for it, and not all of it."""
+"""Bytes per write: of a large event, no more than that is buffered for a slow reader."""
 
 
 def head(frame: Frame, retry_ms: int | None) -> bytes:
-    """Return what stands before the data of a frame."""
+    """Return the lines of a frame before its data."""
     id = f"id: {frame.id}\n" if frame.id is not None else ""
     retry = f"retry: {retry_ms}\n" if retry_ms is not None else ""
     return f"{id}{retry}data: ".encode()
 
 
 def line(data: bytes) -> bytes:
-    """The data of a frame, JSON or a word, as one line for every client."""
+    """Return the data of a frame, JSON or a word, as one line for every client."""
     for raw, written in ESCAPED:
         if raw in data:
             data = data.replace(raw, written)
@@ -41,7 +41,7 @@ def line(data: bytes) -> bytes:
 
 
 def cut(data: bytes) -> Iterator[bytes]:
-    """Text in UTF-8 in pieces of about `PIECE_BYTES`, none of which ends within a character."""
+    """Yield text in UTF-8 in pieces of about `PIECE_BYTES`, none of which ends within a character."""
     at = 0
     while at < len(data):
         end = at + PIECE_BYTES
@@ -52,7 +52,7 @@ def cut(data: bytes) -> Iterator[bytes]:
 
 
 class Encoder:
-    """The blocks of one response. The first says how long to wait before coming back, not the same for everyone."""
+    """Encodes the blocks of one response. The first has the reconnection delay, with jitter."""
 
     def __init__(self) -> None:
         self._retry_ms: int | None = random.randint(500, 2500)
@@ -61,7 +61,7 @@ class Encoder:
         return b"".join(self.pieces(frames))
 
     def pieces(self, frames: Iterable[Frame]) -> Iterator[bytes]:
-        """The same, in pieces of a bounded size."""
+        """Yield the same, in pieces of a bounded size."""
         waiting: list[bytes] = []
         for frame in frames:
             waiting.append(head(frame, self._retry_ms))

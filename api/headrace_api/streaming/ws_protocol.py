@@ -1,4 +1,5 @@
-"""uvicorn's WebSockets, which also write a message in fragments, and do not read from who does not read."""
+"""uvicorn's WebSocket protocol, with fragmented messages, and with backpressure: it does not read from a client that does
+not read."""
 
 from __future__ import annotations
 
@@ -14,13 +15,13 @@ from websockets.protocol import State
 from headrace_api.access.connections import Connection
 
 CLOSE_S = 2.0
-"""How long a client may take to say that it has seen the close frame."""
+"""Seconds that a client may take to answer the close frame."""
 FRAGMENT = "headrace.fragment"
-"""In place of `text` in a `websocket.send`: a part of a message in UTF-8, whether it is the first, and whether the last."""
+"""Key in a `websocket.send`, in place of `text`: a fragment of a message in UTF-8, with the flags first and last."""
 
 
 class WebSocketProtocol(Connection, WebSocketsSansIOProtocol):
-    """Reads nothing from a client that does not read: the pongs to its pings would lie here, however many they are."""
+    """Pauses reading while a client does not read: the pongs to its pings would be buffered without a bound."""
 
     def __init__(self, *arguments: Any, **named: Any):
         super().__init__(*arguments, **named)

@@ -1,7 +1,7 @@
-"""Views: an event log as a client's wire format. Each is a pure fold: fed from an attempt's start, it always says the same,
-so a viewer that comes back is given what follows the last frame it saw.
+"""Views: an event log in a client's wire format. Each is a pure reducer: fed from an attempt's start, it always returns the
+same frames, so that a viewer can resume after the last frame it saw.
 
-`native` is the log itself; `openai`, `ui-message-stream` and `ag-ui` are for clients that exist.
+`native` is the log itself; `openai`, `ui-message-stream` and `ag-ui` are for existing clients.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["VIEWS", "Cursor", "Frame", "Replay", "Subject", "View", "view_named"
 
 
 def view_named(name: str | None) -> type[View]:
-    """The view of that name, `native` for none. Raises `InputError`."""
+    """Return the view of that name, `native` for none. Raises `InputError`."""
     found = VIEWS.get(name or "native")
     if found is None:
         raise InputError(f"view {name!r:.60}: must be one of {', '.join(VIEWS)}")

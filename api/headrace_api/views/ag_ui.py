@@ -1,4 +1,4 @@
-"""AG-UI events. A frame's id names the job too, for the format resumes by posting the same request again."""
+"""AG-UI events. A frame's id names the job too, because a client resumes by posting the same request again."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class AgUi(View):
         return events
 
     def _id(self, part: Part) -> str:
-        """All text belongs to one message, the job's."""
+        """Return the id of the job's message, to which all text belongs."""
         return self.subject.job if part.kind == "text" else f"{self.subject.job}-{part.id}"
 
     def _ending(self, part: Part | None) -> list[JsonObject]:

@@ -1,4 +1,4 @@
-"""Which part of a message is open: for formats that say where a text begins and ends, from events that may not."""
+"""The open part of a message: for formats that mark where a text begins and ends, from events that may not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Part(NamedTuple):
 
 
 class OpenParts:
-    """At most one text or reasoning is open at a time, and it closes where another begins; any number of tool calls are."""
+    """At most one text or reasoning is open at a time, and ends where another begins; any number of tool calls may be open."""
 
     def __init__(self) -> None:
         self.part: Part | None = None
@@ -22,7 +22,7 @@ class OpenParts:
         self.tools: dict[int, OpenToolCall] = {}
 
     def turn_to(self, event: TextEvent) -> tuple[Part | None, Part | None]:
-        """`(closed, opened)` before this delta is said; `part` is where it belongs."""
+        """Return the parts `(closed, opened)` before this delta, which belongs to `part`."""
         source = type(event), event.p
         if source == self._source:
             return None, None
@@ -33,13 +33,13 @@ class OpenParts:
         return closed, self.part
 
     def close(self) -> Part | None:
-        """The part that was open."""
+        """Return the open part."""
         closed, self.part, self._source = self.part, None, None
         return closed
 
 
 class OpenToolCall:
-    """A call on its way: its arguments as far as they have come."""
+    """A tool call in progress: its arguments so far."""
 
     def __init__(self, id: str, name: str):
         self.id = id

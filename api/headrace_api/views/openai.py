@@ -134,7 +134,7 @@ class OpenAI(View):
 
 
 def delta_of(event: ToolStart | ToolDelta | AudioDelta | Annotation | Image) -> JsonObject:
-    """Return what an event adds to a choice, as a `delta`."""
+    """Return an event's `delta` to a choice."""
     match event:
         case ToolStart():
             place = "custom" if event.type == "custom" else "function"
@@ -152,7 +152,7 @@ def delta_of(event: ToolStart | ToolDelta | AudioDelta | Annotation | Image) -> 
 
 
 def raw_of(event: Raw) -> JsonObject | None:
-    """Return what a provider says by names of its own about a message or a tool call: clients give it back to it as it came."""
+    """Return a provider's own fields of a message or a tool call: clients send them back unchanged."""
     said = event.o
     if event.i is not None:
         return {"tool_calls": [{"index": event.i} | said]}
@@ -161,5 +161,5 @@ def raw_of(event: Raw) -> JsonObject | None:
 
 
 def error(code: str, message: str, sort: str) -> bytes:
-    """OpenAI's error object, in the stream."""
+    """Return OpenAI's error object as a frame."""
     return encode({"error": {"message": message, "type": sort, "param": None, "code": code}})

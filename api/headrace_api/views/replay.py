@@ -1,4 +1,4 @@
-"""One viewer's frames: a view fed from the attempt's start, and of what it says only that which follows the cursor."""
+"""One viewer's frames: the view is replayed from the attempt's start, and only the frames after the cursor are returned."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from headrace_api.views.view import Cursor, Frame, Subject, View
 
 
 class Replay:
-    """`reads_after` is where the log has to be read from; `add` gives the frames of an event that are new to the viewer."""
+    """A view with a cursor. Read the log from `reads_after`; `add` returns the frames of an event that are new to the
+    viewer."""
 
     def __init__(self, view: type[View], subject: Subject, cursor: Cursor = Cursor()):  # noqa: B008 (immutable)
         self.view = view(subject)
@@ -29,18 +30,18 @@ class Replay:
         return self.view.closed
 
     def put(self, at: EventId, text: str) -> None:
-        """Say `text` as if it stood in the log just before the event `at`, which is added next."""
+        """Insert `text` as if it were in the log just before the event `at`, which is added next."""
         self._before = self.view.add(at, TextDelta(d=text))
 
     def check_first(self, event: Event) -> None:
-        """Raises `Gone` when what follows the cursor is only in a snapshot, which this format cannot show."""
+        """Raise `Gone` when the events after the cursor are only in a snapshot, which this format cannot express."""
         if self._verbatim or self._cursor.at in (START, "now") or self._cursor.passed(event.id, 0):
             return
         if isinstance(event.decode(self.view.subject.job), Snapshot):
             raise Gone(self.view.subject.job, event.id)
 
     def add(self, event: Event) -> list[Frame]:
-        """The frames of the next event. Raises `Gone` as `check_first` does."""
+        """Return the frames of the next event. Raises `Gone` as `check_first` does."""
         if self._verbatim:
             self.view.closed = event.data.startswith(END)
             return [Frame(str(event.id), event.data)]

@@ -1,5 +1,5 @@
-"""The AI SDK's UI message stream. The message id is the job's, the same for all attempts: a client that resumes after an
-attempt was given up then replaces what it had. The client asks for all of it again, so there is no cursor."""
+"""The AI SDK's UI message stream. The message id is the job's, the same for all attempts: a client that resumes in a new
+attempt replaces its message. The client asks for the whole stream again, so there is no cursor."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def ending(part: Part | None) -> list[Any]:
 
 
 def whole(call: OpenToolCall) -> JsonObject:
-    """The chunk of a call whose arguments are complete."""
+    """Return the chunk of a call whose arguments are complete."""
     head, arguments = {"toolCallId": call.id, "toolName": call.name}, "".join(call.pieces)
     try:
         return {"type": "tool-input-available", **head, "input": json.loads(arguments or "{}")}

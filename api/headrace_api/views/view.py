@@ -1,4 +1,4 @@
-"""The parts of views: frames, their ids, cursors, and what every view has in common."""
+"""Views: frames, their ids, cursors, and the base class."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ SUB_ID = re.compile(r"(?:(job_[a-z2-7]{26}):)?([0-9]{1,15}-[0-9]{1,15})(?:\.([0-
 
 
 class Frame(NamedTuple):
-    """One thing that is sent. `data` is one line of text, JSON nearly always; `id` is None for what is not in the log."""
+    """One unit of a stream. `data` is one line of text, nearly always JSON; `id` is None for frames that are not in the log."""
 
     id: str | None
     data: bytes
 
 
 class Cursor(NamedTuple):
-    """After which frame to go on: the `part`-th (from 0) of the event `at`; None means after all of that event."""
+    """The position to resume after: the `part`-th frame (from 0) of the event `at`; None: all of its frames."""
 
     at: EventId | Literal["now"] = START
     part: int | None = None
 
     @staticmethod
     def parse(text: str | None, job: str) -> Cursor:
-        """Of a `Last-Event-ID` or an `after`: what `parse_cursor` takes, `<e>-<s>.<k>`, each with `<job>:` before it.
+        """Parse a `Last-Event-ID` or an `after`: the texts of `parse_cursor`, and `<e>-<s>.<k>`, each optionally after
+        `<job>:`.
 
         Raises `InputError` for anything else, and for the id of another job.
         """
@@ -44,14 +45,14 @@ class Cursor(NamedTuple):
         return Cursor(EventId.parse(form[2]), None if form[3] is None else int(form[3]))
 
     def passed(self, id: EventId, part: int) -> bool:
-        """Return whether the viewer has seen that frame."""
+        """Return True if the viewer has seen that frame."""
         if self.at == "now" or id != self.at:
             return self.at != "now" and id < self.at
         return self.part is None or part <= self.part
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """The facts of a job that a view knows beside its events. `options` are those of the request that asked for the view."""
+    """The metadata of a job that a view needs beside its events. `options` are those of the request for the view."""
 
     job: str
     model: str = ""
@@ -61,11 +62,14 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class View:
-    """`add` takes the events of a job from an attempt's start on, and returns what each one becomes; `closed` is set after
-    which nothing more is to be sent. `resumable`: a viewer may be given frames after a cursor, instead of all of them.
-    `holds`: where a schema was lowered, the text that comes is held back, and the answer said at the end. `verbatim`: its frames
-    are the stored events, byte for byte and under their own ids, so nothing is decoded and `add` is not asked.
-    `knows_notices`: its clients know the frames of the gateway's own (`streaming/notices.py`)."""
+    """A reducer from events to frames. `add` takes the events of a job from an attempt's start on; `closed` is True after
+    the last frame.
+
+    `resumable`: a viewer may be given frames after a cursor, instead of all of them. `holds`: for a lowered schema text
+    deltas are withheld, and the answer is one frame at the end. `verbatim`: its frames are the stored events, byte for byte
+    and under their own ids, so that nothing is decoded and `add` is not called. `knows_notices`: its clients know the
+    gateway's own frames (`streaming/notices.py`).
+    """
 
     name: ClassVar[str]
     headers: ClassVar[dict[str, str]] = {}
@@ -81,29 +85,29 @@ class View:
 
     @classmethod
     def check_cursor(cls, cursor: Cursor) -> None:
-        """Raises `InputError` for a cursor that is no frame of this view."""
+        """Raise `InputError` for a cursor that is no frame of this view."""
         if cls.verbatim and cursor.part is not None:
             raise InputError("the cursor is one of another view: a native one is `<epoch>-<seq>`")
 
     def add(self, id: EventId, event: JobEvent) -> list[bytes]:
-        """The frames of one event."""
+        """Return the frames of one event."""
         raise NotImplementedError
 
     def superseded(self) -> list[bytes]:
-        """The frames for a viewer that was shown an attempt which does not count any more."""
+        """Return the frames for a viewer that was shown an attempt which a new one has replaced."""
         raise NotImplementedError
 
     def lost(self, why: str) -> list[bytes]:
-        """The frames for a viewer whose next events are no longer there: its client must not come back for them."""
+        """Return the frames for a viewer whose next events were trimmed: its client must not reconnect for them."""
         return self.interrupted(why)
 
     def interrupted(self, why: str) -> list[bytes]:
-        """The frames with which this connection (not the job) ends early; none where the client understands the close."""
+        """Return the frames that end this connection early (not the job); none where the client handles a close."""
         return []
 
 
 def usage_of(event: End) -> JsonObject | None:
-    """OpenAI's usage object, from an event's `usage`; None when it is unknown."""
+    """Return an event's `usage` as OpenAI's usage object; None when it is unknown."""
     raw = event.usage or {}
     if "prompt_tokens" in raw:
         return raw
@@ -114,12 +118,12 @@ def usage_of(event: End) -> JsonObject | None:
 
 
 def finish_reasons(event: End) -> list[tuple[int, str]]:
-    """`(choice, reason)` of an `end`."""
+    """Return `(choice, reason)` of an `end`."""
     return [(one.c, one.reason or "stop") for one in event.finish or ()] or [(0, "stop")]
 
 
 def failure_of(event: End) -> tuple[str, str] | None:
-    """Code and message of an `end` that is no success."""
+    """Return `(code, message)` of an `end` without success, else None."""
     if event.status == "succeeded":
         return None
     error = event.error or {}

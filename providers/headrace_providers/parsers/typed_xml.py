@@ -43,7 +43,7 @@ DTYPES = {"object": "dict", "array": "list", "string": "str", "number": "float",
 
 
 def decode(text: str, *, unwrap: bool = True) -> dict[str, Any]:
-    """The values of the top-level elements by their tags; one that comes several times becomes a list. A single
+    """Return the values of the top-level elements by their tags; one that comes several times becomes a list. A single
     `dict` at the top is given without its tag, unless `unwrap` is False.
 
     Raises `CallError("invalid_output")` that names the element which cannot be read, and keeps the text.
@@ -61,7 +61,7 @@ def decode(text: str, *, unwrap: bool = True) -> dict[str, Any]:
 
 
 def parsed(text: str) -> Element:
-    """The elements under an artificial root. A stray `&` or `<` is forgiven once."""
+    """Return the elements under an artificial root. A stray `&` or `<` is forgiven once."""
     from defusedxml import DefusedXmlException
     from defusedxml.ElementTree import ParseError, fromstring
 
@@ -84,7 +84,7 @@ def dtype_of(element: Element) -> str:
 
 
 def children(element: Element, depth: int) -> dict[str, Any]:
-    """The children by their tags, in order; what comes several times becomes a list."""
+    """Return the children by their tags, in order; what comes several times becomes a list."""
     found: dict[str, list[Any]] = {}
     for child in element:
         found.setdefault(child.tag, []).append(value(child, depth + 1))
@@ -120,8 +120,8 @@ def value(element: Element, depth: int) -> Any:
 
 
 def encode(value: dict[str, Any]) -> str:
-    """The elements of `value`, indented, without a root; `decode(…, unwrap=False)` is the way back, as long as no list has
-    two names. Raises `InputError` for a name or a character that XML does not have."""
+    """Return the elements of `value`, indented, without a root; `decode(…, unwrap=False)` is the way back, as long as
+    no list has two names. Raises `InputError` for a name or a character that XML does not have."""
     return "\n".join(line for name, inner in value.items() for line in element(name, inner, 0))
 
 
@@ -177,7 +177,7 @@ def fields(schema: dict[str, Any], depth: int) -> list[str]:
 
 
 def described(name: str, schema: dict[str, Any], depth: int) -> tuple[list[str], list[str]]:
-    """The attributes that say what a value is, and the lines of what is in it."""
+    """Return the attributes that say what a value is, and the lines of what is in it."""
     pad = "  " * (depth + 1)
     choices = [choice for choice in schema.get("anyOf") or () if choice.get("type") != "null"]
     if choices:
@@ -209,7 +209,7 @@ def may_be_null(schema: dict[str, Any]) -> bool:
 
 
 def without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A nullable schema without its null: a dtype tells what the value is when it is there."""
+    """Return a nullable schema without its null: a dtype tells what the value is when it is there."""
     choices = [choice for choice in schema.get("anyOf") or () if choice.get("type") != "null"]
     if len(choices) == 1:
         return choices[0]

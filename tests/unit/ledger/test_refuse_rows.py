@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headrace import errors
-from headrace.batches.refusals import UNSAID, refusals, refusals_among
+from headrace.batches.refusals import UNKNOWN_REASON, refusals, refusals_among
 from headrace.jobs.job import new_id
 from headrace.ledger.cancel import cancel
 from headrace.ledger.checkpoint import CheckpointRow, checkpoint
@@ -90,7 +90,7 @@ async def test_what_is_kept_is_bounded(ledger: Ledger, look: Any, batch: str, mo
     assert await ledger.client.strlen(f"{ledger.keys.batch(batch)}:refused") <= 100_000 // 8
     known = await refusals(ledger, batch)
     assert [line for line in range(100_000) if line in known] == list(every)
-    assert (len(known.reason(7)), known.reason(99_988)) == (MAX_REASON_CHARS, UNSAID)
+    assert (len(known.reason(7)), known.reason(99_988)) == (MAX_REASON_CHARS, UNKNOWN_REASON)
 
 
 @pytest.mark.parametrize("first", [0, 1, 7, 8, 250])

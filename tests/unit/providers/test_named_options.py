@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 from fake_transport import CLASSES, FakeTransport, T, answer, ask, body_of, model_of
-from headrace_api.requests.chat_completions import read_asked
+from headrace_api.requests.chat_completions import read_chat_request
 from headrace_providers import Model, OpenAIChatCompletion
 from headrace_providers.registry import Registry
 from headrace_providers.wire.transport import Deadlines
@@ -362,7 +362,7 @@ def test_what_no_schema_would_check_is_refused() -> None:
 
 def test_the_gateway_passes_on_what_openai_has_no_name_for() -> None:
     body = {"model": "openai/m", "messages": [{"role": "user", "content": "x"}], "top_k": 5, "metadata": {"a": "b"}}
-    options = read_asked(body).job.options
+    options = read_chat_request(body).job.options
     assert (options.extra_body, options.metadata) == ({"top_k": 5}, {"a": "b"})
 
 

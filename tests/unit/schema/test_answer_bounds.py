@@ -11,7 +11,7 @@ from forked import cost_of
 from headrace_providers.parsers import typed_xml
 
 from headrace.errors import CallError
-from headrace.schema.mend import mended
+from headrace.schema.mend import repair
 from headrace.schema.parse import Later, read_answer
 from headrace.schema.partial import Partial
 
@@ -135,7 +135,7 @@ PROVOKED = [
 def test_mending_is_bounded_at_every_length(size: int) -> None:
     """json-repair takes 5 s for 8 KB of some of these."""
     for piece in PROVOKED:
-        cost = cost_of(lambda piece=piece: mended(filled(piece, size=size)) and None)
+        cost = cost_of(lambda piece=piece: repair(filled(piece, size=size)) and None)
         assert cost.cpu_s < 1, (piece, cost)
 
 
@@ -157,7 +157,7 @@ def test_what_is_long_is_mended_as_what_is_short_is() -> None:
 
 
 def test_half_of_a_surrogate_pair_is_no_answer() -> None:
-    assert mended('{"a": "' + "x" * 400_000 + '\\ud800", }') is None
+    assert repair('{"a": "' + "x" * 400_000 + '\\ud800", }') is None
 
 
 def test_what_takes_long_is_put_off() -> None:

@@ -11,7 +11,7 @@ from strict_subset import complaints
 
 from headrace.errors import InvalidOutput
 from headrace.schema import TARGETS, lower
-from headrace.schema.described import MAX_SAID, SHAPE_TEXT
+from headrace.schema.described import MAX_SCHEMA_CHARS, SHAPE_TEXT
 
 Schema = dict[str, Any]
 CLOSED: Schema = {"additionalProperties": False}
@@ -44,7 +44,7 @@ def test_json_text_says_which_shape_it_has() -> None:
     assert said.startswith("Several. JSON text")
     first = {"type": "object", "properties": {"k0": {"type": "string"}, "n": {"type": "integer"}}, "required": ["k0"]}
     assert shape_of(said)["anyOf"][0] == first
-    assert len(said) < MAX_SAID + 100
+    assert len(said) < MAX_SCHEMA_CHARS + 100
 
 
 def deep(levels: int, leaf: Schema) -> Schema:

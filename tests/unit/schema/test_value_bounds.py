@@ -16,7 +16,7 @@ from forked import cost_of
 
 from headrace.errors import InvalidOutput
 from headrace.schema.validate import Later, Validator, compiled, encoded
-from headrace.schema.validation_process import APART, MAX_WAIT_S
+from headrace.schema.validation_process import MAX_WAIT_S, VALIDATION_PROCESS
 
 MAX_CPU_S = 3.0  # with the beginning of the other process
 MAX_MB = 60  # here; the other process has a limit of its own
@@ -107,7 +107,7 @@ def test_after_its_end_another_process_answers() -> None:
     for _ in range(3):
         with pytest.raises(InvalidOutput, match="/v/20000/k"):
             validator_of(schema).validate(few)
-        child = APART._child
+        child = VALIDATION_PROCESS._child
         assert child is not None
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
@@ -119,7 +119,7 @@ def test_a_validator_without_memory_does_not_wait_for_itself(monkeypatch: pytest
     monkeypatch.setenv("RUST_BACKTRACE", "1")
     schema, value = CASES["misfits"]
     for _ in range(4):
-        APART._end()
+        VALIDATION_PROCESS._end()
         began = time.monotonic()
         with pytest.raises(InvalidOutput):
             validator_of(schema).validate(value)

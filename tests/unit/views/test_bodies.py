@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from headrace_api.requests.chat_completions import read_asked, read_object
+from headrace_api.requests.chat_completions import read_chat_request, read_object
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +17,7 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required"
 
 
 def test_every_field_has_its_place() -> None:
-    asked = read_asked(
+    asked = read_chat_request(
         BASE
         | {"temperature": 0, "max_completion_tokens": 5, "top_k": 3, "metadata": {"a": "b"}, "stop": ["x"], "n": 1}
         | {
@@ -37,14 +37,14 @@ def test_every_field_has_its_place() -> None:
 
 
 def test_formats() -> None:
-    asked = read_asked(
+    asked = read_chat_request(
         BASE | {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}}
     )
     assert (asked.job.schema, asked.job.schema_name, asked.job.response_format) == (SCHEMA, "n", None)
-    assert read_asked(BASE | {"response_format": {"type": "json_object"}}).job.response_format == {
+    assert read_chat_request(BASE | {"response_format": {"type": "json_object"}}).job.response_format == {
         "type": "json_object"
     }
-    assert read_asked(BASE | {"response_format": {"type": "text"}}).job.response_format is None
+    assert read_chat_request(BASE | {"response_format": {"type": "text"}}).job.response_format is None
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_formats() -> None:
 )
 def test_what_is_wrong_is_named(more: dict[str, Any], place: str) -> None:
     with pytest.raises(InputError, match=place):
-        read_asked(BASE | more)
+        read_chat_request(BASE | more)
 
 
 JSON = st.recursive(
@@ -85,7 +85,7 @@ JSON = st.recursive(
 )
 def test_any_body_is_a_job_or_refused(body: dict[str, Any]) -> None:
     try:
-        read_asked(body)
+        read_chat_request(body)
     except InputError:
         return
 

@@ -60,7 +60,7 @@ class BatchFeeder:
         return hints
 
     async def _open_batches(self) -> Sequence[bytes]:
-        """The next ones in turn: hundreds that stand paused must not keep the newer ones from being fed."""
+        """Return the next open batches in turn: hundreds that stand paused must not keep the newer ones from being fed."""
         first = self._next_batch
         found = await open_batches(self._ledger, first, MAX_BATCHES)
         self._next_batch = first + MAX_BATCHES if len(found) == MAX_BATCHES else 0

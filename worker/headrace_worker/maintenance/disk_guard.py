@@ -13,7 +13,7 @@ from headrace.ledger.state import BatchState
 from headrace_worker.service import Process
 
 NO_ROOM = "storage: "
-"""What the reason of such a pause begins with."""
+"""Prefix of the reason of such a pause."""
 
 log = structlog.get_logger("headrace.worker.tend")
 

@@ -24,7 +24,7 @@ class DuePublisher:
         return [hint for hint in found if not await self._expired(*hint)]
 
     async def _expired(self, queue: str, record_id: str) -> bool:
-        """Return whether it is a job past its deadline; then it is ended, unless somebody has just begun it."""
+        """Return True if it is a job past its deadline; then it is ended, unless somebody has just begun it."""
         if queue != EXPIRED:
             return False
         with contextlib.suppress(Refused):

@@ -22,7 +22,8 @@ class LeaseRescuer:
         self._recover_after = 0.0
 
     def wait_a_lease(self, now: float) -> None:
-        """We were cut off, or stopped. Others may have been too: give them one lease to beat before judging."""
+        """Wait one lease before judging: we were cut off, or stopped, and others may have been too and need the time to
+        beat."""
         self._recover_after = now + LEASE_MS / 1000
 
     async def hints(self, now: float) -> list[tuple[str, str]]:

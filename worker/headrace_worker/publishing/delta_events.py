@@ -76,7 +76,7 @@ class DeltaEvents:
                 if i not in begun:
                     continue  # what began with this chunk is told already, with all that the chunk has of it
             else:
-                said = call.gathered()
+                said = call.argument_text()
                 if said in NOTHING or not (i in self._told or self._is_known(i)):
                     continue
                 self._begun.add(i)
@@ -97,8 +97,8 @@ class DeltaEvents:
 
 
 def rest(told: Fold, completion: Completion) -> list[KnownJobEvent]:
-    """The events after which the fold `told` is `completion`. Where what was told is not the beginning of it, it is a
-    `snapshot`, which replaces everything."""
+    """Return the events after which the fold `told` is `completion`. Where what was told is not the beginning of it, it
+    is a `snapshot`, which replaces everything."""
     events: list[KnownJobEvent] = []
     for c, choice in enumerate([completion, *completion.other_choices]):
         more = rest_of_choice(told, c, choice)
@@ -109,7 +109,7 @@ def rest(told: Fold, completion: Completion) -> list[KnownJobEvent]:
 
 
 def rest_of_choice(told: Fold, c: int, choice: Choice) -> list[KnownJobEvent] | None:
-    """As `rest`, of one choice; None where what was told is something else."""
+    """Return the same as `rest`, of one choice; None where what was told is something else."""
     have, want = told.choice(c), choice.message
     events: list[KnownJobEvent] = []
     pieces = {"text": have.text, "reasoning": have.reasoning, "refusal": have.refusal}
@@ -192,7 +192,7 @@ def rest_of_audio(told: Fold, c: int, audio: dict[str, Any]) -> list[KnownJobEve
 
 
 def snapshot_of(told: Fold, completion: Completion) -> Snapshot:
-    """A `snapshot` that says what `completion` says, whatever was told before."""
+    """Return a `snapshot` that says what `completion` says, whatever was told before."""
     fresh = Fold()
     fresh.attempt, fresh.route = told.attempt, told.route
     for c, choice in enumerate([completion, *completion.other_choices]):
@@ -201,7 +201,7 @@ def snapshot_of(told: Fold, completion: Completion) -> Snapshot:
 
 
 def merged(events: list[KnownJobEvent]) -> list[KnownJobEvent]:
-    """Neighbours that add to the same text become one event; nothing changes its place, and no two tools mix."""
+    """Merge neighbours that add to the same text to one event; nothing changes its place, and no two tools mix."""
     if not any(same_place(earlier, later) for earlier, later in pairwise(events)):
         return events
     runs: list[list[KnownJobEvent]] = []
@@ -222,7 +222,7 @@ def same_place(one: KnownJobEvent, other: KnownJobEvent) -> bool:
 
 
 def joined(run: list[KnownJobEvent]) -> KnownJobEvent:
-    """One event that adds what the events of `run` add, all of the same place."""
+    """Return one event that adds what the events of `run` add, all of the same place."""
     first = run[0]
     if isinstance(first, ToolDelta):
         return ToolDelta(c=first.c, i=first.i, d="".join(event.d for event in run if isinstance(event, ToolDelta)))

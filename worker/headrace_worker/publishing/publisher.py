@@ -48,13 +48,13 @@ class Flusher:
         self._task: asyncio.Task[None] | None = None
 
     def wake(self, publisher: Publisher) -> None:
-        """`publisher` has something pending."""
+        """Schedule a flush: `publisher` has something pending."""
         self._waiting[publisher] = None
         if self._task is None:
             self._task = asyncio.create_task(self._flush(time.monotonic()))
 
     async def _flush(self, asked: float) -> None:
-        """Until nothing is pending. `asked`: when it was wanted; how late it is then is how far the loop lags."""
+        """Flush until nothing is pending. `asked`: when it was wanted; how late it is then is how far the loop lags."""
         try:
             while self._waiting:
                 if time.monotonic() - asked > LAG_S or any(each.half_full for each in self._waiting):
@@ -177,7 +177,7 @@ class Publisher:
             self.restarting = False
 
     def mend_lost_record(self) -> None:
-        """The ledger does not know the job any more: write it again."""
+        """Write the job again, which the ledger does not know any more."""
         # What is being written, or is about to be, finds out by itself.
         if not (self._busy or self._pending) and self._error is None:
             self._mend(Unknown(self._job_id))
@@ -213,7 +213,7 @@ class Publisher:
         return append_call(self._ledger, self._job_id, self.epoch, first, fresh)
 
     def written(self, reply: str | Exception) -> None:
-        """What came of the last `take`."""
+        """Handle the reply to the last `take`."""
         self._busy -= 1
         if isinstance(reply, Gap | Unknown):
             self._mend(reply)
@@ -229,7 +229,7 @@ class Publisher:
                 self._rest()
 
     def lose(self, error: BaseException, *, busy: bool = True) -> None:
-        """Nothing can be written any more."""
+        """Give up: nothing can be written any more."""
         self._busy -= busy
         self._error = error
         self._pending = []

@@ -1,4 +1,4 @@
-"""The middleware that every request passes first and every answer last, whichever route it is for, also where there is none."""
+"""The outermost middleware: every request passes it first and every answer last, also for unknown routes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from headrace_api.access.callers import Callers
+from headrace_api.access.callers import CallerPolicy
 from headrace_api.auth import Denied
 from headrace_api.errors import problem_of
 
@@ -18,21 +18,21 @@ DEFAULTS = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"x-content-type-options", b"nosniff"),
 )
-"""Headers of every answer that does not say otherwise itself."""
+"""Headers of every answer that does not set them itself."""
 FORBIDDEN_CODE = 4403
 
 
-class Door:
+class AccessMiddleware:
     """An ASGI application around `app`."""
 
-    def __init__(self, app: ASGIApp, callers: Callers):
+    def __init__(self, app: ASGIApp, callers: CallerPolicy):
         self._app = app
         self._callers = callers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: Any = scope.get("headers", ())
         try:
-            self._callers.check_way(headers, scope.get("http_version") or "1.1")
+            self._callers.check_proxy(headers, scope.get("http_version") or "1.1")
         except Denied as error:
             await (refuse if scope["type"] == "http" else refuse_socket)(error, receive, send)
             return
