@@ -1,4 +1,4 @@
-"""The one event loop, in a thread of its own, on which calls without `await` run."""
+"""Event loops in threads of their own, for code without `await`; and the one of this process on which direct calls run."""
 
 from __future__ import annotations
 
@@ -7,60 +7,97 @@ import atexit
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-THREAD = "headrace-calls"
-LAST_S = 2.0
+SETTLE_S = 2.0
+JOIN_S = 5.0
+
+
+class LoopThread:
+    """An event loop in a daemon thread. It ends with `close`, or with the process; it does not survive a fork."""
+
+    def __init__(self, name: str):
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def is_current(self) -> bool:
+        return threading.current_thread() is self._thread
+
+    def run(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Await `ask()` on the loop and return its result. An interrupt here (Ctrl-C) cancels it there."""
+
+        async def asked() -> T:
+            return await ask()
+
+        future = asyncio.run_coroutine_threadsafe(asked(), self.loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def later(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Begin `work()` on the loop, without waiting for it."""
+        if self.loop.is_running():
+            asyncio.run_coroutine_threadsafe(work(), self.loop)
+
+    def settle(self) -> None:
+        """Wait until what was begun on the loop has ended, for `SETTLE_S` at most."""
+
+        async def others() -> None:
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            await asyncio.wait(tasks, timeout=SETTLE_S) if tasks else None
+
+        with contextlib.suppress(TimeoutError, RuntimeError):
+            asyncio.run_coroutine_threadsafe(others(), self.loop).result(2 * SETTLE_S)
+
+    def close(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(JOIN_S)
+        if not self._thread.is_alive():
+            self.loop.close()
+
+
 _lock = threading.Lock()
-_loops: dict[int, asyncio.AbstractEventLoop] = {}  # by process: a loop does not survive a fork
+_shared: dict[int, LoopThread] = {}
+"""By process: after a fork the child begins one of its own."""
 
 
-def loop() -> asyncio.AbstractEventLoop:
-    """The loop of this process, begun on first use. Its thread ends with the process."""
+def shared() -> LoopThread:
+    """Return the loop of this process for direct calls, begun on first use."""
     with _lock:
-        if os.getpid() not in _loops:
-            made = _loops[os.getpid()] = asyncio.new_event_loop()
-            threading.Thread(target=made.run_forever, name=THREAD, daemon=True).start()
-            atexit.register(settle, os.getpid())
-        return _loops[os.getpid()]
+        if os.getpid() not in _shared:
+            _shared[os.getpid()] = LoopThread("headrace-calls")
+            atexit.register(_settle, os.getpid())
+        return _shared[os.getpid()]
+
+
+def _settle(pid: int) -> None:
+    if pid == os.getpid():
+        _shared[pid].settle()
 
 
 def is_running_here() -> bool:
-    return threading.current_thread().name == THREAD
+    """Return True on the thread of the shared loop."""
+    found = _shared.get(os.getpid())
+    return found is not None and found.is_current
 
 
 def later(work: Callable[[], Coroutine[Any, Any, object]]) -> None:
-    """Begin `work()` there, without waiting for it; after a fork it is not this process's any more."""
-    found = _loops.get(os.getpid())
-    if found is not None and found.is_running():
-        asyncio.run_coroutine_threadsafe(work(), found)
-
-
-def settle(pid: int) -> None:
-    """At the end of the process: let what was begun there come to its end."""
-    found = _loops.get(pid)
-    if found is None or pid != os.getpid():
-        return
-
-    async def others() -> None:
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        await asyncio.wait(tasks, timeout=LAST_S) if tasks else None
-
-    with contextlib.suppress(TimeoutError, RuntimeError):
-        asyncio.run_coroutine_threadsafe(others(), found).result(2 * LAST_S)
+    """Begin `work()` on the shared loop without waiting for it; do nothing after a fork: it is not this process's any more."""
+    found = _shared.get(os.getpid())
+    if found is not None:
+        found.later(work)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, awaited there. An interrupt here (Ctrl-C) cancels it there."""
+    """Await `work` on the shared loop and return its result. An interrupt here (Ctrl-C) cancels it there."""
     if is_running_here():
         work.close()
         raise RuntimeError("a call without `await` inside the loop of such calls would wait for itself: use `acall`")
-    future = asyncio.run_coroutine_threadsafe(work, loop())
-    try:
-        return future.result()
-    except BaseException:
-        future.cancel()
-        raise
+    return shared().run(lambda: work)

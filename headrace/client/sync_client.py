@@ -3,7 +3,6 @@ number of threads may share it, and after a fork the child gets a loop and conne
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 import weakref
@@ -24,6 +23,7 @@ from headrace.events.fold import Fold
 from headrace.events.types import JobEvent
 from headrace.jobs.build import JobWords, Messages
 from headrace.ledger.records import Batch, JobSummary
+from headrace.portal import LoopThread
 from headrace.schema.python_types import Answers, answers
 from headrace.settings import Settings
 
@@ -31,41 +31,21 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class LoopThread:
-    """An event loop in a daemon thread, with the client that lives on it."""
+class Connected:
+    """An `AsyncHeadrace` that lives on a loop in a thread of its own."""
 
     def __init__(self, make: Callable[[], AsyncHeadrace]):
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever, name="headrace", daemon=True)
-        self._thread.start()
+        self._thread = LoopThread("headrace")
+        self.run = self._thread.run
         try:
             self.client = self.run(lambda: made(make))
         except BaseException:
-            self._end()
-            raise
-
-    def run(self, ask: Callable[[], Awaitable[R]]) -> R:
-        """Await `ask()` on the loop and return its result. An interrupt here (Ctrl-C) cancels it there."""
-
-        async def asked() -> R:
-            return await ask()
-
-        future = asyncio.run_coroutine_threadsafe(asked(), self.loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
+            self._thread.close()
             raise
 
     def close(self) -> None:
         self.run(self.client.close)
-        self._end()
-
-    def _end(self) -> None:
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(5)
-        if not self._thread.is_alive():
-            self.loop.close()
+        self._thread.close()
 
 
 async def made(make: Callable[[], AsyncHeadrace]) -> AsyncHeadrace:
@@ -81,7 +61,7 @@ class Headrace:
 
     def __init__(self, url: str | None = None, *, settings: Settings | None = None):
         self._make = lambda: AsyncHeadrace(url, settings=settings)
-        self._thread: LoopThread | None = None
+        self._connection: Connected | None = None
         self._lock = threading.Lock()
         _living.add(self)
 
@@ -95,9 +75,9 @@ class Headrace:
     def close(self) -> None:
         """Close the connections. What was submitted goes on; the client connects again when it is used again."""
         with self._lock:
-            thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.close()
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     @overload
     def submit(self, model: str, messages: Messages, *, schema: type[T], **words: Unpack[JobWords]) -> JobHandle[T]: ...
@@ -180,18 +160,18 @@ class Headrace:
 
     def call(self, ask: Callable[[AsyncHeadrace], Awaitable[R]]) -> R:
         """Return what `ask(client)` returns, awaited on this client's loop: for whatever `AsyncHeadrace` has and this has not."""
-        thread = self._connected()
-        return thread.run(lambda: ask(thread.client))
+        connection = self._connected()
+        return connection.run(lambda: ask(connection.client))
 
-    def _connected(self) -> LoopThread:
+    def _connected(self) -> Connected:
         with self._lock:
-            if self._thread is None:
-                self._thread = LoopThread(self._make)
-            return self._thread
+            if self._connection is None:
+                self._connection = Connected(self._make)
+            return self._connection
 
     def forget(self) -> None:
         """In a child after a fork: the thread stayed with the parent, and the connections are its."""
-        self._thread = None
+        self._connection = None
         self._lock = threading.Lock()
 
 
