@@ -17,39 +17,44 @@ RETRY_S = 0.2
 PATIENCE_S = 60.0
 WRITE_PATIENCE_S = 600.0
 """Of a write that must not be dropped: what it says was paid for."""
-MAX_WRITE_WAIT_S = 1.0
+WRITE_RETRY_S, MAX_WRITE_WAIT_S = 0.05, 1.0
 
 log = structlog.get_logger("headrace.worker.patience")
 
 
 async def persistently(read: Callable[[], Awaitable[T]]) -> T:
-    """Return what `read` returns, tried again while Redis is away, for a minute at most. Raises `Unreachable`."""
-    deadline = asyncio.get_running_loop().time() + PATIENCE_S
-    while True:
-        try:
-            return await read()
-        except AWAY as error:
-            if asyncio.get_running_loop().time() > deadline:
-                raise away_too_long(error) from error
-        await asyncio.sleep(RETRY_S)
+    """Return what `read` returns, tried again while Redis is away, for a minute at most. Raises `Unreachable`, and `Damaged` at
+    once."""
+    try:
+        return await _while_away(read, PATIENCE_S, RETRY_S, RETRY_S)
+    except AWAY as error:
+        raise away_too_long(error) from error
 
 
 async def patiently(write: Callable[[], Awaitable[T]], *, patience_s: float = WRITE_PATIENCE_S) -> T:
     """Call `write` until Redis takes it. The moves are safe to repeat. Raises the last error after `patience_s`,
     `Damaged` at once."""
+    try:
+        return await _while_away(write, patience_s, WRITE_RETRY_S, MAX_WRITE_WAIT_S)
+    except AWAY as error:
+        log.error("redis stayed away too long", error=type(error).__name__, seconds=patience_s)
+        raise
+
+
+async def _while_away(call: Callable[[], Awaitable[T]], patience_s: float, wait_s: float, max_wait_s: float) -> T:
+    """Return what `call` returns, tried again while Redis is away. Raises its error after `patience_s`; `Damaged` for what no
+    waiting would mend."""
     deadline = asyncio.get_running_loop().time() + patience_s
-    wait_s = 0.05
     while True:
         try:
-            return await write()
+            return await call()
         except AWAY as error:
-            if is_damage(error):  # waiting would not mend it
+            if is_damage(error):
                 raise Damaged("what stands in Redis", type(error).__name__) from error
             if asyncio.get_running_loop().time() > deadline:
-                log.error("redis stayed away too long", error=type(error).__name__, seconds=patience_s)
                 raise
         await asyncio.sleep(wait_s)
-        wait_s = min(wait_s * 2, MAX_WRITE_WAIT_S)
+        wait_s = min(wait_s * 2, max_wait_s)
 
 
 async def stop(*tasks: asyncio.Task[Any] | None) -> None:
