@@ -221,7 +221,9 @@ def laid_over(under: Options, given: Mapping[str, Any]) -> dict[str, Any]:
             below["plugins"] = merged_plugins(plugins, over["plugins"])
     for name, value in over.items():
         ours = getattr(under, name, None) if name in OBJECTS and name not in given else None
-        if isinstance(ours, dict) and isinstance(value, dict):
+        if name == "structured_outputs" and ours is not None:
+            both[name] = None  # it holds one kind of constraint, and never two
+        elif isinstance(ours, dict) and isinstance(value, dict):
             both[name] = merged(ours, value)
         elif name == "plugins" and isinstance(ours, list) and isinstance(value, list):
             both[name] = merged_plugins(ours, value)

@@ -15,8 +15,8 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from headrace.errors import SHOWN, InvalidSchemaError, SchemaError
-from headrace.schema.bundle_dialect import check_words, common_dialect, with_dialect
-from headrace.schema.dialects import dialect_of
+from headrace.schema.bundle_dialect import Part, check_words, common_dialect
+from headrace.schema.dialects import UNNAMED, UNNAMED_2019, Dialect, dialect_of
 from headrace.schema.document import REFERENCES, Source, joined
 from headrace.schema.documents import (
     DocumentMapping,
@@ -65,17 +65,18 @@ def bundled(schema: dict[str, Any], library: Callable[[str], Documents]) -> dict
         compound = Compound(root, documents)
         if not compound.documents and not compound.refers_by_own_name:
             return schema
-        dialect = common_dialect(compound.root, compound.documents)
+        dialect = common_dialect(compound.root, compound.documents, compound.located_parts())
         if dialect != compound.dialect:
-            compound = Compound(with_dialect(msgspec.json.decode(encoded(schema)), dialect), documents)
-            common_dialect(compound.root, compound.documents)
+            compound = Compound(msgspec.json.decode(encoded(schema)), documents, dialect)
         for uri, document in compound.documents.items():
             check_words(document, dialect, uri)
         whole = compound.written()
     except RecursionError:
         raise SchemaError("the schema is nested too deep", keyword="$ref", remedy="give it a flatter shape") from None
-    check_size(whole)
+    if dialect not in (UNNAMED, UNNAMED_2019):
+        whole = {"$schema": dialect.uri, **whole}
     try:
+        check_size(whole)
         compiled(encoded(whole))
     except SchemaError as error:
         raise compound.placed(error) from None
@@ -85,7 +86,7 @@ def bundled(schema: dict[str, Any], library: Callable[[str], Documents]) -> dict
 class Compound(Source):
     """A schema and the documents that it refers to, resolved together. Raises `SchemaError`."""
 
-    def __init__(self, schema: dict[str, Any], library: Documents):
+    def __init__(self, schema: dict[str, Any], library: Documents, dialect: Dialect | None = None):
         self.library = library
         self.documents: dict[str, dict[str, Any]] = {}
         """By the URIs under which they were found."""
@@ -94,9 +95,10 @@ class Compound(Source):
         self.refers_by_own_name = False
         self.bytes = self.parts = self.pointer_text = 0
         self._taken: set[str] | None = None
-        self.container = "definitions" if dialect_of(schema).reference_alone else "$defs"
+        self._uris: dict[str, str] = {}
+        self.container = "definitions" if (dialect or dialect_of(schema)).reference_alone else "$defs"
         try:
-            super().__init__(schema)
+            super().__init__(schema, dialect)
         except SchemaError as error:
             raise self.placed(error) from None
 
@@ -123,12 +125,16 @@ class Compound(Source):
         self._check_identifiers(document, name)
         self.documents[name] = self._resources[name] = document
         self.keys[name] = escaped(self._free_key(name))
+        self._uris[self.keys[name]] = name
         self._read(document, f"/{self.container}/{self.keys[name]}", name)
         found = self._resources.get(plain)
         if found is None:
             raise self._unresolved(reference, at, "leads to no schema of that name", "name one that is there")
         self._resources[uri] = found
         return found
+
+    def _check_words(self, schema: dict[str, Any], at: str) -> None:
+        """Do nothing: the whole is checked, once it is known in which version all of it is read."""
 
     def all_of_it(self) -> Iterator[Any]:
         """Yield every subschema of the root and of the documents, also of those that are read meanwhile, once."""
@@ -276,19 +282,29 @@ class Compound(Source):
             SchemaError(f"schema at {at}: {quoted(reference)}: {reason}", pointer=at, keyword=word, remedy=remedy)
         )
 
+    def located_parts(self) -> Iterator[Part]:
+        """Yield each subschema with the document in which it lies."""
+        for here in self.all_of_it():
+            if id(here) in self.places:
+                yield (*self._within(self.places[id(here)].pointer), here)
+
     def placed(self, error: SchemaError) -> SchemaError:
         """Return the error with its place in the document in which it lies: nobody has the whole before their eyes."""
-        for uri, key in self.keys.items():
-            prefix = f"/{self.container}/{key}/"
-            if error.pointer.startswith(prefix):
-                pointer = error.pointer[len(prefix) - 1 :]
-                return type(error)(
-                    f"schema at {pointer[:SHOWN]} of the document {quoted(uri)}: {error.complaint}",
-                    pointer=pointer,
-                    keyword=error.keyword,
-                    remedy=error.remedy,
-                )
-        return error
+        uri, pointer = self._within(error.pointer)
+        if not uri:
+            return error
+        return type(error)(
+            f"schema at {pointer[:SHOWN] or '/'} of the document {quoted(uri)}: {error.complaint}",
+            pointer=pointer,
+            keyword=error.keyword,
+            remedy=error.remedy,
+        )
+
+    def _within(self, pointer: str) -> tuple[str, str]:
+        """Return the document in which a place of the whole lies, "" for the schema itself, and its pointer there."""
+        _, container, key, *rest = (*pointer.split("/", 3), "", "", "")[:4]
+        uri = self._uris.get(key, "") if container == self.container else ""
+        return (uri, f"/{rest[0]}" if rest[0] else "") if uri else ("", pointer)
 
 
 def base_of(schema: dict[str, Any]) -> str:

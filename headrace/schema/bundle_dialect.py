@@ -2,81 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jsonschema_rs
 
 from headrace.errors import SHOWN, InvalidSchemaError, SchemaError
-from headrace.schema.dialects import DRAFT_7, UNNAMED, Dialect, dialect_of, telling_words
+from headrace.schema.dialects import SINCE_2020, UNNAMED, UNNAMED_2019, Dialect, dialect_of, ignored_word
 from headrace.schema.documents import of_document
-from headrace.schema.subschemas import escaped, subschemas
+from headrace.schema.subschemas import escaped
 from headrace.text.quoting import quoted
 
-BESIDE_REFERENCE = frozenset(
-    {"$ref", "$id", "$comment", "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly",
-     "definitions"}
-)  # fmt: skip
-"""What constrains nothing beside a `$ref`."""
 
+def common_dialect(root: dict[str, Any], documents: Mapping[str, dict[str, Any]], parts: Iterable[Part]) -> Dialect:
+    """Return the dialect in which a schema and its documents are read: the one that some of them name, else the one that the
+    keywords tell of all their `parts` together.
 
-def common_dialect(root: dict[str, Any], documents: Mapping[str, dict[str, Any]]) -> Dialect:
-    """Return the common dialect: the schema's, else the documents', else the one that their keywords tell. Raises `SchemaError`
-    where they differ."""
-    own = dialect_of(root) if isinstance(root.get("$schema"), str) else None
-    named: dict[str, Dialect] = {}
-    old = new = ""
-    for uri, document in (("", root), *documents.items()):
-        try:
-            dialect = dialect_of(document)
-        except SchemaError as error:
-            raise of_document(error, uri) from None
-        if not isinstance(document.get("$schema"), str):
-            subject = f"the document {quoted(uri)}" if uri else "the schema"
-            if dialect is DRAFT_7:
-                old = old or subject
-            elif tells_2020(document):
-                new = new or subject
-            continue
-        if not uri:
-            continue
-        named[dialect.name] = dialect
-        wanted = own.name if own else next(iter(named))
-        if dialect.name != wanted:
+    Raises `SchemaError` where two are named, or where a keyword would be ignored that is in a document which names none.
+    """
+    named = {uri: dialect_named(each, uri) for uri, each in (("", root), *documents.items()) if is_named(each)}
+    if not named:
+        return told_by(parts)
+    by, dialect = next(iter(named.items()))
+    for uri, other in named.items():
+        if other.name != dialect.name:
             raise SchemaError(
-                f"schema at /$schema of the document {quoted(uri)}: it is {dialect.name}, what refers to it {wanted}",
+                f"schema at /$schema of the document {quoted(uri)}: it is {other.name}, {subject(by)} {dialect.name}",
                 pointer="/$schema",
                 keyword="$schema",
                 remedy="write both in one version",
             )
-    if own is not None:
-        return own
-    if named:
-        only = next(iter(named.values()))
-        return UNNAMED if only.name == UNNAMED.name else only
-    if old and new:
+    for uri, pointer, here in parts:
+        word = "" if uri in named else ignored_word(here, dialect)
+        if word:
+            raise SchemaError(
+                f"schema at {pointer}/{word}{of(uri)}: {subject(by)} names {dialect.name}, in which `{word}` counts for nothing"
+                f"{' beside a `$ref`' if '$ref' in here else ''}",
+                pointer=f"{pointer}/{word}",
+                keyword=word,
+                remedy="name a version in each `$schema`, and write all of them in one",
+            )
+    return UNNAMED if dialect.name == UNNAMED.name and "" not in named else dialect
+
+
+Part = tuple[str, str, dict[str, Any]]
+"""A subschema: the document in which it lies ("" for the schema itself), its pointer there, and itself."""
+
+
+def told_by(parts: Iterable[Part]) -> Dialect:
+    lists = tuples = None
+    for uri, pointer, here in parts:
+        if isinstance(here.get("items"), list):
+            lists = lists or (uri, pointer)
+        found = next((word for word in SINCE_2020 if word in here), "")
+        if found:
+            tuples = tuples or (uri, pointer, found)
+    if lists and tuples:
+        uri, pointer = lists
         raise SchemaError(
-            f"schema at /$schema: {old} has words that only draft 7 has, {new} such that it has not",
-            pointer="/$schema",
-            keyword="$schema",
-            remedy="name the version in `$schema`, and write all of them in it",
+            f"schema at {pointer}/items{of(uri)}: 2020-12 has no list there, and no version before it has the `{tuples[2]}` of "
+            f"{subject(tuples[0])}",
+            pointer=f"{pointer}/items",
+            keyword="items",
+            remedy="name the version in `$schema`, or write `prefixItems` for the list",
         )
-    return DRAFT_7 if old else UNNAMED
+    return UNNAMED_2019 if lists else UNNAMED
 
 
-def tells_2020(schema: dict[str, Any]) -> bool:
-    """Return whether a schema without `$schema` means something else if it is read as draft 7: by a word that this has not, or a
-    constraint beside a `$ref`."""
-    if "$defs" in schema or telling_words(schema)[1]:
-        return True
-    waiting: list[Any] = [schema]
-    while waiting:
-        here = waiting.pop()
-        if isinstance(here, dict):
-            if isinstance(here.get("$ref"), str) and not here.keys() <= BESIDE_REFERENCE:
-                return True
-            waiting += [inner for _, inner in subschemas(here)]
-    return False
+def is_named(schema: dict[str, Any]) -> bool:
+    return isinstance(schema.get("$schema"), str)
+
+
+def dialect_named(schema: dict[str, Any], uri: str) -> Dialect:
+    try:
+        return dialect_of(schema)
+    except SchemaError as error:
+        raise of_document(error, uri) from None
+
+
+def subject(uri: str) -> str:
+    return f"the document {quoted(uri)}" if uri else "the schema"
+
+
+def of(uri: str) -> str:
+    return f" of the document {quoted(uri)}" if uri else ""
 
 
 def check_words(document: dict[str, Any], dialect: Dialect, uri: str) -> None:
@@ -92,8 +101,3 @@ def check_words(document: dict[str, Any], dialect: Dialect, uri: str) -> None:
             keyword=path[-1] if path else "",
             remedy="see JSON Schema for what may stand there, or name another version in `$schema`",
         ) from None
-
-
-def with_dialect(schema: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
-    """Return `schema`, which names no version, as one that is read as `dialect`."""
-    return {**schema, "$defs": schema.get("$defs", {})} if dialect is UNNAMED else {"$schema": dialect.uri, **schema}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -11,11 +12,18 @@ from headrace.errors import SchemaError
 from headrace.schema.subschemas import pointed, subschemas
 from headrace.text.quoting import quoted
 
-ONLY_2020 = (
-    "prefixItems", "unevaluatedItems", "unevaluatedProperties", "dependentRequired", "dependentSchemas", "minContains",
-    "maxContains", "$anchor", "$dynamicRef", "$dynamicAnchor",
+SINCE_2019 = (
+    "unevaluatedItems", "unevaluatedProperties", "dependentRequired", "dependentSchemas", "minContains", "maxContains", "$anchor",
 )  # fmt: skip
-"""Words that draft 7 ignores."""
+SINCE_2020 = ("prefixItems", "$dynamicRef", "$dynamicAnchor")
+CONSTRAINTS = frozenset(
+    {
+        "type", "enum", "const", "format", "multipleOf", "maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum",
+        "maxLength", "minLength", "pattern", "items", "additionalItems", "maxItems", "minItems", "uniqueItems", "contains",
+        "maxProperties", "minProperties", "required", "properties", "patternProperties", "additionalProperties",
+        "dependencies", "propertyNames", "if", "allOf", "anyOf", "oneOf", "not", *SINCE_2019, *SINCE_2020,
+    }
+)  # fmt: skip
 
 
 class Dialect(NamedTuple):
@@ -46,13 +54,15 @@ DIALECTS = {
     "json-schema.org/draft/2020-12/schema": DRAFT_2020,
 }
 UNNAMED = DRAFT_2020._replace(asserts_formats=True)
-"""The dialect without `$schema`: 2020-12, except that formats are asserted, as authors expect."""
+UNNAMED_2019 = DRAFT_2019._replace(asserts_formats=True)
+"""The dialects without `$schema`: formats are asserted, as authors expect."""
 
 
 def dialect_of(schema: dict[str, Any]) -> Dialect:
-    """Return the version of JSON Schema that `$schema` names. Without it the words tell that only one version has.
+    """Return the version of JSON Schema that `$schema` names. Without it that is 2020-12, or 2019-09 for a schema with a list in
+    `items`: what older versions have counts there, too.
 
-    Raises `SchemaError` for an unknown version, and for words of two: in either some would be ignored.
+    Raises `SchemaError` for an unknown version, and for keywords of which no version has all.
     """
     named = schema.get("$schema")
     if isinstance(named, str):
@@ -65,41 +75,40 @@ def dialect_of(schema: dict[str, Any]) -> Dialect:
                 remedy="leave it out, or name https://json-schema.org/draft/2020-12/schema",
             )
         return found
-    if "$defs" in schema:
-        return UNNAMED
-    old, new = telling_words(schema)
-    if old and new:
-        raise two_versions(f"schema at {old}: `{old.rpartition('/')[2]}`", f"`{new}`", old)
-    return DRAFT_7 if old else UNNAMED
+    lists = tuples = ""
+    for here, at in reachable(schema):
+        lists = lists or (f"{at}/items" if isinstance(here.get("items"), list) else "")
+        tuples = tuples or next((word for word in SINCE_2020 if word in here), "")
+    if lists and tuples:
+        raise SchemaError(
+            f"schema at {lists}: 2020-12 has no list there, and no version before it has `{tuples}`, which is there as well",
+            pointer=lists,
+            keyword="items",
+            remedy="name the version in `$schema`, or write `prefixItems` for the list",
+        )
+    return UNNAMED_2019 if lists else UNNAMED
 
 
-def telling_words(schema: dict[str, Any]) -> tuple[str, str]:
-    """Return the pointer of a word that draft 7 has and 2020-12 has not, and a word of which the opposite is true; "" for none.
-
-    `definitions` is neither: 2020-12 finds what lies there as well.
-    """
-    old = new = ""
+def reachable(schema: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield each subschema and its pointer, those too that only a pointer leads to: OpenAPI has its definitions elsewhere."""
     waiting: list[tuple[Any, str]] = [(schema, "")]
     seen: set[int] = set()
-    while waiting and not (old and new):
+    while waiting:
         here, at = waiting.pop()
         if not isinstance(here, dict) or id(here) in seen:
             continue
         seen.add(id(here))
-        if "dependencies" in here or isinstance(here.get("items"), list):
-            old = old or f"{at}/{'dependencies' if 'dependencies' in here else 'items'}"
-        new = new or next((word for word in ONLY_2020 if word in here), "")
+        yield here, at
         waiting += [(inner, f"{at}/{step}") for step, inner in subschemas(here)]
-        if isinstance(here.get("$ref"), str) and here["$ref"].startswith("#/"):  # OpenAPI has its definitions elsewhere
+        if isinstance(here.get("$ref"), str) and here["$ref"].startswith("#/"):
             pointer = unquote(here["$ref"][1:])
             waiting.append((pointed(schema, pointer), pointer))
-    return old, new
 
 
-def two_versions(what: str, other: str, pointer: str) -> SchemaError:
-    return SchemaError(
-        f"{what} is draft 7's, and there is {other}, which only 2020-12 has: in either one of them would be ignored",
-        pointer=pointer,
-        keyword=pointer.rpartition("/")[2],
-        remedy="name the version in `$schema`, or write `prefixItems`, `dependentRequired` and `dependentSchemas`",
-    )
+def ignored_word(here: dict[str, Any], dialect: Dialect) -> str:
+    """Return a constraint in a subschema that counts for nothing in `dialect`; "" for none."""
+    newer = (*SINCE_2019, *SINCE_2020) if dialect.reference_alone else SINCE_2020 if dialect.lists_in_items else ()
+    found = next((word for word in newer if word in here), "")
+    if not found and dialect.reference_alone and isinstance(here.get("$ref"), str):
+        found = next((word for word in here if word in CONSTRAINTS), "")
+    return found

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urljoin
 import jsonschema_rs
 
 from headrace.errors import SHOWN, InvalidSchemaError, SchemaError
-from headrace.schema.dialects import dialect_of
+from headrace.schema.dialects import Dialect, dialect_of
 from headrace.schema.patterns import programs_of
 from headrace.schema.size import check_size
 from headrace.schema.subschemas import escaped, pointed, subschemas
@@ -43,10 +43,10 @@ class Place(NamedTuple):
 class Source:
     """A parsed schema. Raises `SchemaError` for one that no target can take."""
 
-    def __init__(self, schema: dict[str, Any]):
+    def __init__(self, schema: dict[str, Any], dialect: Dialect | None = None):
         check_size(schema)
         self.root = schema
-        self.dialect = dialect_of(schema)
+        self.dialect = dialect or dialect_of(schema)
         self.places: dict[int, Place] = {}
         self.embedded: list[dict[str, Any]] = []  # with an `$id` of their own
         self._resources: dict[str, Any] = {}

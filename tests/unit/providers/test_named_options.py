@@ -253,6 +253,8 @@ def test_the_extra_body_of_a_call_comes_over_the_options_of_its_model(
         ("openrouter", {"extra_body": {"plugins": [{"id": "web", "max_results": 1}, {"id": "a"}]}},
          {"extra_body": {"plugins": [{"id": "web", "engine": "exa"}]}},
          {"plugins": [{"id": "web", "max_results": 1, "engine": "exa"}, {"id": "a"}]}),
+        ("vllm", {"structured_outputs": {"json": {}}}, {"extra_body": {"structured_outputs": {"regex": "x"}}},
+         {"structured_outputs": {"regex": "x"}}),
         ("openrouter", {"plugins": [{"id": "a", "x": 1}]},
          {"extra_body": {"plugins": [{"id": "a", "y": 1}, {"id": "a", "z": 1}]}},
          {"plugins": [{"id": "a", "x": 1, "y": 1, "z": 1}]}),
@@ -264,7 +266,14 @@ def test_a_call_says_by_any_name_what_its_model_said_by_another(
     transport = FakeTransport()
     model = model_of(provider, transport, **own)
     ask(model, "async", **call)
-    names = ("reasoning", "reasoning_effort", "enable_thinking", "chat_template_kwargs", "plugins")
+    names = (
+        "reasoning",
+        "reasoning_effort",
+        "enable_thinking",
+        "chat_template_kwargs",
+        "plugins",
+        "structured_outputs",
+    )
     assert {name: transport.body[name] for name in names if name in transport.body} == sent
 
 

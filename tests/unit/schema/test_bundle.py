@@ -114,7 +114,7 @@ REFUSED: dict[str, tuple[Schema, dict[str, Any], str, str]] = {
         of("n", properties={"a": {"allOf": [{"$ref": "n"}, {"$ref": "m"}]}}),
         {"n": {"$id": "http://x.y/n"}, "m": {"$id": "http://x.y/n", **INTEGER}}, "/", "has the name 'http://x.y/n'"),
     "another draft": (
-        of("n", **{"$schema": DRAFT_2020}), {"n": {"$schema": DRAFT_7}}, "/$schema", "'n': it is draft 7, what refers"),
+        of("n", **{"$schema": DRAFT_2020}), {"n": {"$schema": DRAFT_7}}, "/$schema", "'n': it is draft 7, the schema"),
     "an unknown draft": (of("n"), {"n": {"$schema": "http://x.y"}}, "/$schema", "document 'n': schema at /$schema"),
     "two drafts": (
         of("n"), {"n": {"$schema": DRAFT_7, "items": {"$ref": "m"}}, "m": {"$schema": DRAFT_2020}}, "/$schema", "'m'"),

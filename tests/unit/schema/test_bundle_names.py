@@ -75,3 +75,8 @@ def test_dots_in_the_path_of_a_name_count_for_nothing(reference: str) -> None:
 def test_a_folder_is_no_file() -> None:
     with pytest.raises(SchemaError, match="no document of that name"):
         bundle({"properties": {"x": {"$ref": "a.json/"}}}, {"a.json": {}})
+
+
+def test_a_document_that_is_nothing_but_a_circle_is_told_by_its_name() -> None:
+    with pytest.raises(SchemaError, match=r"^schema at / of the document '[de]': it refers to itself"):
+        bundle({"$ref": "d"}, {"d": {"$ref": "e"}, "e": {"$ref": "d"}})
