@@ -239,7 +239,7 @@ class Stream:
         return self._response is not None and self._response.cached
 
     async def response(self) -> Response:
-        """The whole response, once it has ended. Raises the error that ended it."""
+        """Wait for the end and return the whole response. Raises the error that ended it."""
         async for _ in self._content:
             pass
         if self._response is None:
