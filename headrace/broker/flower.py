@@ -48,7 +48,7 @@ def keep_texts_out(level: str) -> None:
 
 
 def make_app() -> Any:
-    """Return the application, with the log set up and Flower's door closed."""
+    """Return the application, with the log set up and Flower's `/metrics` behind the password."""
     settings = Settings.load()
     keep_texts_out(settings.log_level)
     made: Any = Celery("headrace", fixups=[])

@@ -1,8 +1,8 @@
 """Hints: the Celery messages. A hint is the id of a record and nothing else; the record itself is in the ledger.
 
-A hint may be lost, doubled or late: claiming the record decides what happens. That is why prompts are never in Flower,
-in `inspect`, in an error log or in the broker's lists. The SDK, the gateway and the workers all publish through
-`Hints`, and `configure` is the one place of the Celery settings. Importing this module does not import Celery.
+Delivery of hints is best effort: one may be lost, duplicated or late, and claiming the record decides. So prompts are never
+in Flower, in `inspect`, in an error log or in the broker's lists. The SDK, the gateway and the workers all publish through
+`Hints`, and `configure` is the only place of the Celery settings. Importing this module does not import Celery.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def task_name(record_id: str) -> str:
 
 
 def is_hint(queue: str, record_id: str) -> bool:
-    """Return True if a hint can be made of them."""
+    """Return True if there can be a hint of `record_id` in `queue`."""
     return queue in QUEUES and (record_id.startswith("job_") or SHARD_ID.fullmatch(record_id) is not None)
 
 
@@ -65,7 +65,7 @@ def broker_url(redis_url: str) -> str:
 
 
 def configure(redis_url: str, namespace: str) -> dict[str, Any]:
-    """Return the Celery settings, the same in every process. Each one is there for a fault that was met by running into it."""
+    """Return the Celery settings, the same in every process. Each one prevents a fault that was met in practice."""
     from kombu.entity import Exchange, Queue
 
     return {
@@ -125,10 +125,10 @@ def configure(redis_url: str, namespace: str) -> dict[str, Any]:
 
 
 def task_id(record_id: str, counts: HintCounts | None) -> str:
-    """Return the id of the Celery message of a record: its own for the first attempt, `….2` for the second, `….2-3` for
-    the third hint of that one. `counts` is what the record says of both, None when it says nothing.
+    """Return the id of the Celery message of a record: its own for the first attempt, `….2` for the second, `….2-3` for the
+    third hint of that one. `counts` are the record's numbers of both, None when it has none.
 
-    No two messages share one: a worker remembers which ones were revoked, and Flower what came of each.
+    No two messages share one: a worker remembers the revoked ones, and Flower the outcome of each.
     """
     if counts is None:  # gone, or damaged: whoever claims it sees that
         return f"{record_id}.{uuid4().hex[:12]}"
@@ -183,7 +183,8 @@ class Hints:
     async def publish(self, ledger: Ledger, hints: Iterable[tuple[str, str]]) -> None:
         """Publish `(queue, id)` pairs of new records in one round trip. Raises what the ledger's connection raises.
 
-        After an error some may have been published: to publish all of them again is harmless, and what never is gets due.
+        After an error some may have been published: publishing all of them again is harmless, and `due` finds those that
+        are not.
         """
         await self._send(ledger, self.push(hints))
 

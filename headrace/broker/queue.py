@@ -6,10 +6,10 @@ from typing import Any
 
 
 def key_prefix(namespace: str) -> str:
-    """Return what every broker key and channel of `namespace` begins with.
+    """Return the prefix of all broker keys and channels of `namespace`.
 
-    It carries the ledger's tag, so that one ACL pattern covers both and all keys share one slot. kombu puts it before
-    keys and also before pub/sub channels, which know no databases: events and remote control stay inside the namespace.
+    It has the ledger's hash tag, so that one ACL pattern covers both and all keys share one slot. kombu also prefixes
+    pub/sub channels, which know no databases: events and remote control stay inside the namespace.
     """
     return f"{{{namespace}}}celery:"
 

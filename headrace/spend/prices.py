@@ -48,11 +48,12 @@ class TierPrices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Profile(TierPrices, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A model. Prices are USD per million tokens; cached tokens cost `cache_read`, where that is None as much as others.
+    """The profile of a model. Prices are USD per million tokens; cached tokens cost `cache_read`, or `input` where that is
+    None.
 
     `tiers` holds the prices of service tiers that have their own (`flex`, `priority`, `batch`). `mode` is how a schema is
-    put to it (`headrace.schema.modes`). `tiered` says that prices depend on more than counts of tokens: then the catalogue
-    itself is asked for each answer.
+    sent to it (`headrace.schema.modes`). `tiered`: prices depend on more than token counts, so the catalogue is asked for
+    each answer.
     """
 
     tiers: dict[str, TierPrices] = {}
@@ -62,9 +63,8 @@ class Profile(TierPrices, frozen=True, kw_only=True, forbid_unknown_fields=True)
     mode: Mode | None = None
 
     def cost(self, usage: Usage, tier: str | None = None) -> float | None:
-        """Return USD for `usage`; cached tokens are among the input tokens, reasoning tokens among the output tokens,
-        and each is paid once (statement 145). `tier` is the answer's `service_tier`: one whose prices nobody knows has
-        no cost."""
+        """Return USD for `usage`; cached tokens are among the input tokens, reasoning tokens among the output tokens, and
+        each is paid once (statement 145). `tier` is the answer's `service_tier`; None for an unknown tier."""
         if usage.unknown:
             return None
         name = (tier or "").lower()

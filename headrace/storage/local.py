@@ -1,10 +1,10 @@
-"""The file store: input and output of batches in one local folder. Nothing that was committed is ever overwritten.
+"""The file store: input and output of batches in one local folder. Committed files are immutable.
 
-Whatever the umask, files and folders in it are for this user alone; where the store's own folder lets a group write, for that
-group as well.
+Whatever the umask, files and folders in it are for this user alone; where the store's own folder lets a group write, for
+that group as well.
 
-A commit is: write to a temporary name, fsync, rename, fsync of the folder. The ledger names the store and its id, so that
-a worker that sees another folder says so instead of failing items.
+A commit is atomic and durable: write to a temporary name, fsync, rename, fsync of the folder. The ledger names the store
+and its id, so that a worker with another folder reports that instead of failing items.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class FileStore:
 
     @contextmanager
     def writer(self, name: str) -> Iterator[BinaryIO]:
-        """Yield a file to write bit by bit; it is committed as `name` at the end of a block that raises nothing."""
+        """Yield a file to write incrementally; it is committed as `name` at the end of a block that raises nothing."""
         path = self.path(name)
         self._make_folder(path.parent)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
@@ -110,7 +110,7 @@ class FileStore:
         return self.path(name).stat().st_size
 
     def link(self, source: str, name: str) -> None:
-        """Make `name` another name of the committed `source`, or a copy where links are not possible."""
+        """Hard-link `name` to the committed `source`, or copy it where links are not possible."""
         path = self.path(name)
         self._make_folder(path.parent)
         try:
@@ -119,7 +119,7 @@ class FileStore:
             self.commit(name, self.lines(source))
 
     def remove(self, name: str) -> None:
-        """Remove a file or a folder; that it is gone already is no error."""
+        """Remove a file or a folder. Idempotent."""
         path = self.path(name)
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -127,7 +127,7 @@ class FileStore:
             path.unlink(missing_ok=True)
 
     def free_mb(self) -> int:
-        """Free room where the store lies, in MiB."""
+        """Free space of the store's disk, in MiB."""
         return shutil.disk_usage(self.root).free // (1024 * 1024)
 
     def take_away_from_others(self) -> None:

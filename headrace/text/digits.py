@@ -1,4 +1,4 @@
-"""Digits as they were written: `1.10` is no `1.1`, and a long decimal is more than a double holds."""
+"""Numbers with their original digits: `1.10` is not `1.1`, and a long decimal has more digits than a double."""
 
 from __future__ import annotations
 

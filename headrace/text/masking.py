@@ -1,4 +1,4 @@
-"""Secrets that stand in addresses: in every message, log line and `repr` an address is written without them."""
+"""Mask secrets in addresses: messages, log lines and `repr` contain no address with its credentials."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ PARAMETER = re.compile(
 
 
 def masked(text: str) -> str:
-    """Return `text` with every password and token in the addresses in it hidden: `redis://:***@host`,
+    """Return `text` with every password and token in its addresses masked: `redis://:***@host`,
     `https://host/v1?api_key=***`.
 
-    A user without a password is hidden too: there it is a token.
+    A user without a password is masked too: there it is a token.
     """
     if "://" in text:
         text = USER.sub(hide_user, text)
@@ -28,7 +28,7 @@ def masked(text: str) -> str:
 
 
 def secrets_in(url: str) -> list[str]:
-    """Return the passwords and tokens in an address, as they stand there and decoded."""
+    """Return the passwords and tokens in an address, as they are written there and decoded."""
     try:
         parts = urlsplit(url)
         found = [parts.password or parts.username or ""]

@@ -1,11 +1,11 @@
-"""Quotes in messages: enough to find it again, and no more."""
+"""Bounded quotes in messages: enough to find the place, and no more."""
 
 from __future__ import annotations
 
 from typing import Any
 
 MAX_QUOTED = 200
-"""Characters."""
+"""Maximal characters of a quote."""
 
 
 def shortened(text: str, most: int = MAX_QUOTED) -> str:

@@ -1,4 +1,4 @@
-"""JSON is written only when its own reader takes it: what could not be read again would be paid for again."""
+"""Encode JSON only if it can be decoded again: an unreadable answer would be paid for twice."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""Exceptions of decoding bytes that are not what was to be there."""
+"""Exceptions of decoding bytes of another format."""
 UNWRITABLE = (ValueError, TypeError, OverflowError, RecursionError)
-"""Exceptions of writing a value as JSON, or of reading it again: half of a surrogate pair, say, or a nesting too deep."""
+"""Exceptions of encoding a value as JSON, or of decoding it again: a lone surrogate, say, or a nesting too deep."""
 MARGIN = 100
-"""Levels of nesting that a reader has less than the writer: it may stand deeper in its own stack."""
+"""Levels of nesting that are kept below the decoder's limit: a later reader may run deeper in its call stack."""
 MAX_UNSUSPECTED = 300
 _encode = msgspec.json.Encoder().encode
 

@@ -21,7 +21,7 @@ def where_of(error: BaseException, *, frames: int = 4) -> str:
 
 
 def report_of(error: BaseException) -> str:
-    """Return what takes the place of a traceback: a line for `error`, and one for each exception that led to it."""
+    """Return the replacement of a traceback: a line for `error`, and one for each exception in its chain."""
     lines: list[str] = []
     seen: set[int] = set()
     following: BaseException | None = error

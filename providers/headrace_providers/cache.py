@@ -1,7 +1,7 @@
-"""Answers that were paid for once: the interface of a cache, its key, and a store in memory (providers 7.1).
+"""The response cache: its interface, its key, single-flight calls, and a store in memory (providers 7.1).
 
-A `Cache` keeps bytes; who asks through `Remembered` gets an independent copy, and of several who ask the same at once
-one pays.
+A `Cache` stores bytes. Through `Remembered` each caller gets an independent copy, and of concurrent identical calls only
+one is paid.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 Fits = Callable[[Completion], Awaitable[bool]]
-"""A check: True if a kept completion answers the present request."""
+"""A predicate: True if a cached completion answers the present request."""
 
 
 class CacheInfo(NamedTuple):
@@ -34,7 +34,7 @@ class CacheInfo(NamedTuple):
 
 
 class Cache(Protocol):
-    """Bytes by key. `get` counts a hit or a miss; `clear` empties it and its counters."""
+    """Bytes by key. `get` counts a hit or a miss; `clear` empties it and resets its counters."""
 
     async def get(self, key: str) -> bytes | None: ...
     async def set(self, key: str, value: bytes) -> None: ...
@@ -43,7 +43,7 @@ class Cache(Protocol):
 
 
 class MemoryCache:
-    """The least recently used entry goes first. `maxsize` None is unbounded; an entry is forgotten after `ttl_s`."""
+    """An LRU cache in memory. `maxsize` None is unbounded; entries expire after `ttl_s`."""
 
     def __init__(self, maxsize: int | None = 128, ttl_s: float | None = None):
         self.maxsize = maxsize
@@ -78,15 +78,15 @@ class MemoryCache:
 
 
 class Remembered:
-    """Completions through a cache, one payment for those who ask the same at once."""
+    """A single-flight cache of completions: concurrent identical calls are paid once."""
 
     def __init__(self, cache: Cache):
         self.cache = cache
         self._paying: dict[str, asyncio.Future[bool | None]] = {}  # whether its answer is kept; None: it was cancelled
 
     async def ask(self, key: str, pay: Callable[[], Awaitable[Completion]], fits: Fits | None = None) -> Completion:
-        """Return the completion kept under `key`, else a new one, kept when it is one to keep. When it is not, those
-        who waited for it ask for their own, side by side. What `fits` refuses of the kept ones is as good as none."""
+        """Return the completion cached under `key`, else a new one, which is cached if it is cacheable. If it is not, those
+        who waited for it make their own calls, concurrently. An entry that `fits` refuses is a miss."""
         while (paying := self._paying.get(key)) is not None:
             kept = await asyncio.shield(paying)
             if kept is False:
@@ -129,7 +129,7 @@ class Remembered:
 
 
 def encode_kept(completion: Completion) -> bytes:
-    """Return the completion as it is kept: what could not be read again would be paid for again."""
+    """Encode the completion for the cache, without side fields that could not be decoded again. Raises one of `UNWRITABLE`."""
     try:
         return checked_encode(completion, Completion)
     except UNWRITABLE:
@@ -145,7 +145,7 @@ def is_cacheable(completion: Completion) -> bool:
 def cache_key(
     *, provider: str, base_url: str, tenant: str, body: dict[str, Any], parser: str | None, schema: Any, switches: Any
 ) -> str:
-    """Return SHA-256 over everything that shapes an answer: who is asked for whom, the adapted body, the caller's own
-    schema and the local switches. How it is delivered (stream or not) is not part of it (providers 7.1)."""
+    """Return the cache key: SHA-256 over everything that affects an answer: provider and tenant, the adapted body, the
+    caller's own schema and the local options. How it is delivered (stream or not) is not part of it (providers 7.1)."""
     asked = {name: value for name, value in body.items() if name not in {"stream", "stream_options"}}
     return sha256(encode([FORMAT, provider, base_url, tenant, asked, parser, schema, switches])).hexdigest()

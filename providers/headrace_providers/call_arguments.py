@@ -1,4 +1,4 @@
-"""Arguments of the provider classes: the words of a call, and the checks of what its constructor takes."""
+"""Arguments of the provider classes: keywords of a call, and validation of the constructor's arguments."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class TypedParserNotFoundError(InputError):
 
 
 class CallWords(OptionParams, total=False):
-    """The keywords that a direct call takes beside its messages. `generation_schema` is a type or JSON Schema for the answer, or
-    a flow control; `tool_definitions` are functions, schemas or `ToolDefinitions`; `typed_parser` is the name of a parser.
-    Options come over the model's own; `extra_body` is merged over its, key by key."""
+    """Keyword arguments of a direct call beside its messages. `generation_schema` is a type or JSON Schema for the answer,
+    or a flow control; `tool_definitions` are functions, schemas or `ToolDefinitions`; `typed_parser` is the name of a
+    parser. Options override the model's own; `extra_body` is merged over its, key by key."""
 
     system_prompt: str | None
     prefilling: str | None
@@ -55,7 +55,7 @@ def checked_key(key: Any, facts: Provider) -> str:
 
 
 def checked_retry(retry: Any) -> Retry:
-    """Return the policy: the default and the environment's for None, one attempt for False. Raises `InputError`."""
+    """Return the retry policy: the default and the environment's for None, one attempt for False. Raises `InputError`."""
     if retry is not None and not isinstance(retry, Retry | bool):
         raise InputError(f"retry={quoted(retry)}: must be a headrace_providers.retry.Retry, False, or None")
     return retry if isinstance(retry, Retry) else NO_RETRY if retry is False else from_environment()

@@ -1,4 +1,4 @@
-"""The configuration of a model as plain JSON, and back: without its key, nor an address that holds one."""
+"""Serialize the configuration of a model to plain JSON, and back: without its key, or an address that holds one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODEL_TYPE = "chat_completion"
 
 
 def configuration_of(model: ChatCompletion, *, base_url: str | None, retry: Retry | bool | None) -> dict[str, Any]:
-    """Return the configuration of `model`; `base_url` and `retry` as they were given, not as they came out."""
+    """Return the configuration of `model`; `base_url` and `retry` as they were passed, not as they were resolved."""
     config: dict[str, Any] = {
         "provider": model.facts.name,
         "model_type": model.model_type,
@@ -39,7 +39,7 @@ def configuration_of(model: ChatCompletion, *, base_url: str | None, retry: Retr
 
 
 def words_of(config: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
-    """Return the provider, the model's id, and what else the constructor is given. Raises `InputError`."""
+    """Return the provider, the model's id, and the constructor's other keyword arguments. Raises `InputError`."""
     if not isinstance(config, Mapping):
         raise InputError(f"this is no configuration of a model, but of type {type(config).__name__}")
     given = dict(config)

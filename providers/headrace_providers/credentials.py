@@ -1,7 +1,7 @@
-"""The credentials that this process calls with, and the one place that takes them out of whatever leaves it.
+"""The credentials of this process, and the only place that redacts them in everything that leaves it.
 
-A provider may put the key it was called with into an error, a proxy into a field of an answer. Patterns know only the keys that
-they were made for, so the values themselves are looked for.
+A provider may quote its key in an error, a proxy in a field of an answer. Patterns match only known formats of keys, so the
+values themselves are searched for.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from headrace.chat.completion import Completion
 from headrace.text.masking import secrets_in
 
 MIN_SECRET = 6
-"""Characters: what is shorter stands in ordinary words."""
+"""Minimal characters of a secret: shorter ones occur in ordinary words."""
 MAX_WORD = 16
-"""Letters and nothing else, up to so many, are a word."""
+"""Maximal length up to which a secret of letters alone counts as a word."""
 HIDDEN = "…"
 MAX_DEPTH = 100
 MAX_KEPT = 1 << 20
-"""Bytes of a side field that cannot be read, of which no more is kept."""
+"""Maximal bytes that are stored of a side field that cannot be read."""
 MAX_OF_JOBS = 1000
-"""Secrets in headers of single jobs, of which the newest are remembered."""
+"""Maximal number of remembered secrets from headers of single jobs; the newest are kept."""
 CREDENTIAL_HEADER = re.compile(r"authori[sz]ation|api-?key|credential|secret|\b(?:auth|token|key)\b", re.IGNORECASE)
 LOOKS_LIKE_ONE = re.compile(r"(sk-|gsk_|Bearer\s+)[A-Za-z0-9_\-.*]{6,}")
-"""Keys as providers quote them that are none of ours: of another account, or cut in the middle by asterisks."""
+"""Keys in a provider's text that are none of ours: of another account, or partly masked."""
 SCHEME = re.compile(r"^(?:Bearer|Basic|Token)\s+", re.IGNORECASE)
 
 _configured: dict[str, None] = {}
@@ -35,13 +35,13 @@ _of_jobs: dict[str, None] = {}
 
 
 def remember(secret: str | None, *, default: str | None = None) -> None:
-    """Take `secret` out of everything from now on, unless it is the public `default`."""
+    """Redact `secret` from now on, unless it is the public `default`."""
     if is_secret(secret, default):
         _configured[secret] = None
 
 
 def remember_endpoint(key: str | None, base_url: str, headers: dict[str, str], *, default: str | None) -> None:
-    """Remember the key and the headers that a model is called with, and what its address holds (`remember`)."""
+    """Redact the key and the headers of a model's calls, and the secrets in its address."""
     remember(key, default=default)
     for secret in secrets_in(base_url):
         remember(secret)
@@ -49,7 +49,7 @@ def remember_endpoint(key: str | None, base_url: str, headers: dict[str, str], *
 
 
 def remember_headers(headers: dict[str, str], *, default: str | None = None) -> None:
-    """Remember what stands in the headers of a job that hold credentials (`remember`)."""
+    """Redact the credentials in the headers of a job."""
     for name, value in headers.items():
         secret = SCHEME.sub("", value)
         if CREDENTIAL_HEADER.search(name) and is_secret(secret, default) and secret not in _configured:
@@ -64,14 +64,14 @@ def is_secret(secret: str | None, default: str | None) -> TypeGuard[str]:
 
 
 def secrets(*, words: bool = True) -> list[str]:
-    """Return all of them, the longer ones first: one may be the beginning of another. Without `words` those that a
-    model may say by itself are left out: a local server's key is often one."""
+    """Return all secrets, the longer ones first: one may be a prefix of another. Without `words` those that a model may say
+    by itself are left out: a local server's key is often a word."""
     known = sorted({**_configured, **_of_jobs}, key=len, reverse=True)
     return known if words else [secret for secret in known if not secret.isalpha() or len(secret) > MAX_WORD]
 
 
 def scrub(text: str, *, most: int | None = None, words: bool = True) -> str:
-    """Return `text` without any credential, cut to `most` characters."""
+    """Redact `text` and cut it to `most` characters."""
     for secret in secrets(words=words):
         if secret in text:
             text = text.replace(secret, HIDDEN)
@@ -80,7 +80,7 @@ def scrub(text: str, *, most: int | None = None, words: bool = True) -> str:
 
 
 def scrubbed(value: Any, *, depth: int = MAX_DEPTH, words: bool = True) -> Any:
-    """Return a value of JSON without any credential in its texts and names, and of no more than `depth` levels."""
+    """Redact the texts and keys of a JSON value, and cut it at `depth` levels."""
     if isinstance(value, str):
         return scrub(value, words=words)
     if not isinstance(value, list | dict):
@@ -93,7 +93,7 @@ def scrubbed(value: Any, *, depth: int = MAX_DEPTH, words: bool = True) -> Any:
 
 
 def holds_secret(value: Any) -> bool:
-    """Return True if a credential, not a word, stands anywhere in a value of JSON: one look at its text."""
+    """Return True if a JSON value contains a credential that is no word: one search in its text."""
     try:
         text = msgspec.json.encode(value)
     except (ValueError, TypeError, OverflowError, RecursionError):
@@ -102,18 +102,18 @@ def holds_secret(value: Any) -> bool:
 
 
 def is_in(text: bytes) -> bool:
-    """Return True if a credential, not a word, stands in a JSON text."""
+    """Return True if a JSON text contains a credential that is no word."""
     return any(secret.encode() in text or written(secret) in text for secret in secrets(words=False))
 
 
 @lru_cache(maxsize=1024)
 def written(secret: str) -> bytes:
-    """Return a secret as it stands in a JSON text."""
+    """Return a secret as it is escaped in a JSON text."""
     return msgspec.json.encode(secret)[1:-1]
 
 
 def without_keys(completion: Completion) -> Completion:
-    """Return the completion without any credential in what stands beside its text and its value."""
+    """Redact the completion, except for its text and its value."""
     choices = [completion, *completion.other_choices]
     fields = [beside(choice, BESIDE_CHOICE) for choice in choices] + beside(completion, BESIDE_ANSWER)
     try:
@@ -149,8 +149,8 @@ BESIDE_ANSWER = ("id", "model", "raw_usage", "provider", "service_tier", "system
 
 
 def kept(raw: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return side fields as they may be stored, and the notes that say so: bounded, and without any credential, since a
-    proxy may put a request's headers there."""
+    """Return side fields as they may be stored, and notes of the changes: bounded and redacted, since a proxy may put a
+    request's headers there."""
     fields: dict[str, Any] = {}
     notes: list[str] = []
     for name, value in raw.items():

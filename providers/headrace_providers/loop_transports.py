@@ -1,4 +1,4 @@
-"""One transport for each event loop: connections belong to a loop."""
+"""One transport per event loop: a connection belongs to its loop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headrace_providers.wire.transport import Transport
 
 
 class LoopTransports:
-    """The transports of one `owner`, made by `make` when a loop first needs one; with `given` that one for all."""
+    """The transports of one `owner`, created by `make` on a loop's first use; with `given` that one for all."""
 
     def __init__(self, owner: object, make: Callable[[], Transport], given: Transport | None):
         self._owner = weakref.ref(owner)
@@ -20,7 +20,7 @@ class LoopTransports:
         self._made: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Transport] = weakref.WeakKeyDictionary()
 
     def here(self) -> Transport:
-        """Return that of the running loop."""
+        """Return the transport of the running loop."""
         if self._given is not None:
             return self._given
         loop = asyncio.get_running_loop()
@@ -33,7 +33,7 @@ class LoopTransports:
         return transport
 
     async def close(self) -> None:
-        """Close the connections of all loops. The next use connects again."""
+        """Close the connections of all loops. The next use reconnects."""
         if self._given is not None:
             await self._given.close()
         for loop, transport in list(self._made.items()):

@@ -1,4 +1,4 @@
-"""The model gateway: several deployments of a model, tried in order until one answers (providers 7.4)."""
+"""The model gateway: failover over several deployments of a model, in order (providers 7.4)."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ FAULTS = frozenset(
         "incomplete_stream",
     }
 )
-"""Codes of failures that are the deployment's own. Any other answer would be the same elsewhere, or was the caller's."""
+"""Failure codes that cause a failover: they are the deployment's own. Any other answer would be the same elsewhere, or is
+the caller's fault."""
 
 
 class ModelRouterError(HeadraceError):
-    """No deployment answered. `failures` are (deployment, provider, what went wrong), in the order they were tried."""
+    """No deployment answered. `failures` are `(deployment, provider, error)`, in the order they were tried."""
 
     def __init__(self, message: str, failures: Sequence[tuple[str, str, CallError]] = ()):
         super().__init__(message)
@@ -41,8 +42,8 @@ class ModelRouterError(HeadraceError):
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
-    """A model under a name of its own. During `time_constraints`, pairs of "HH:MM" in UTC, it is not used; the first end
-    is inside, the second is not, and a pair may go over midnight."""
+    """A named model. During `time_constraints`, half-open intervals of "HH:MM" in UTC that may cross midnight, it is not
+    used."""
 
     model_name: str
     model: ChatCompletion
@@ -77,8 +78,9 @@ class ModelGateway:
         return portal.run(self.acall(messages, model_preference=model_preference, **words))
 
     async def acall(self, messages: Any, *, model_preference: str | None = None, **words: Any) -> Any:
-        """Return the first answer. Its metadata names the deployment. Raises `ModelRouterError` when none answers or may be
-        asked, and at once what would be the same everywhere: `InputError`, a refused request, a refusal."""
+        """Return the first answer. Its metadata names the deployment. Raises `ModelRouterError` when no deployment answers
+        or is available, and at once any error that would be the same everywhere: `InputError`, a refused request, a
+        refusal."""
         failures: list[tuple[str, str, CallError]] = []
         for deployment in self.candidates(model_preference):
             try:
@@ -96,7 +98,7 @@ class ModelGateway:
         raise ModelRouterError(f"no deployment answered: {told}", failures)
 
     def candidates(self, preference: str | None = None) -> list[Deployment]:
-        """Return the deployments that may be asked now, the preferred one first. Raises `InputError` for an unknown one."""
+        """Return the available deployments, the preferred one first. Raises `InputError` for an unknown one."""
         names = [deployment.model_name for deployment in self.deployments]
         if preference is not None and preference not in names:
             raise InputError(f"model_preference={quoted(preference)}: the deployments are {', '.join(names)}")
@@ -108,7 +110,7 @@ class ModelGateway:
         return [{"model_name": each.model_name} | each.model.get_model_info() for each in self.deployments]
 
     def serialize(self) -> dict[str, Any]:
-        """Return its configuration as plain JSON, without keys; `from_config` is the way back."""
+        """Return its configuration as plain JSON, without keys; `from_config` is the inverse."""
         return {
             "model_type": "model_gateway",
             "models": [
@@ -160,7 +162,7 @@ def clock(moment: Any, place: str = "time") -> time:
 
 
 def within(now: time, first: time, last: time) -> bool:
-    """Return True if `now` is in the half-open interval; from a moment to itself is the whole day."""
+    """Return True if `now` is in the half-open interval; one from a moment to itself is the whole day."""
     if first < last:
         return first <= now < last
     return now >= first or now < last

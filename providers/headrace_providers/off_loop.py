@@ -1,5 +1,4 @@
-"""Work off the event loop, which must not be held up or ended: long work is done in a thread, and ends, because its work is
-bounded."""
+"""Run long work in a thread, off the event loop, which it must neither block nor end. The work is bounded, so it ends."""
 
 from __future__ import annotations
 
@@ -13,16 +12,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_THREADS = 2
-"""They share one interpreter with the loop, whose turn comes the later the more there are."""
+"""Maximal number of threads: they share one interpreter with the loop and delay its turns."""
 readers = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="headrace-reader")
 
 
 class Exited(Exception):
-    """Something in an attempt asked its process to exit. It is that attempt's failure: the loop, and the others on it, go on."""
+    """An attempt tried to exit its process. It fails alone: the loop, and the other attempts on it, go on."""
 
 
 async def contained(work: Awaitable[T]) -> T:
-    """Return what `work` returns or raises, but nothing that would end the loop (`SystemExit`, `KeyboardInterrupt`)."""
+    """Return what `work` returns or raises, with `SystemExit` and `KeyboardInterrupt` converted to `Exited`."""
     try:
         return await work
     except (SystemExit, KeyboardInterrupt) as error:
@@ -30,5 +29,5 @@ async def contained(work: Awaitable[T]) -> T:
 
 
 async def off_loop(work: Callable[P, T], *args: P.args, **words: P.kwargs) -> T:
-    """Return what `work` returns or raises, done while the loop goes on."""
+    """Return what `work` returns or raises, run in a thread."""
     return await asyncio.get_running_loop().run_in_executor(readers, partial(work, *args, **words))

@@ -1,4 +1,4 @@
-"""From `provider/model` to an object that answers: `Model` for direct calls, `Registry` for a worker process."""
+"""Factories from `provider/model` to a provider object: `Model` for direct calls, `Registry` for a worker process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_MODELS = 256
 
 
 def class_of(facts: Provider) -> type[ChatCompletion]:
-    """Return the class of a built-in provider, or of the dialect that a registered one speaks."""
+    """Return the class of a built-in provider, or of a registered one's dialect."""
     return CLASSES.get(facts.name) or CLASSES[facts.dialect]
 
 
@@ -79,11 +79,11 @@ class Registry:
         ]
 
     def lacking(self) -> dict[str, str]:
-        """Return what is missing, by provider, of those that are known and cannot be called."""
+        """Return the providers that cannot be called, with what is missing."""
         return {name: why for name, facts in self._rows.items() if (why := self._lacking(facts))}
 
     def usable(self) -> list[str]:
-        """Return the names of all other providers that are known."""
+        """Return the names of all other known providers."""
         return [name for name in self._rows if not self._lacking(self._rows[name])]
 
     def _lacking(self, facts: Provider) -> str:

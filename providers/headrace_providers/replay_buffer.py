@@ -1,4 +1,4 @@
-"""A list that grows while others read it: from any thread, from any event loop, any number of times, from the start."""
+"""An append-only list with any number of concurrent readers, from any thread or event loop, each from the start."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ T = TypeVar("T")
 
 
 class ReplayBuffer(Generic[T]):
-    """Iterate it with `for` or `async for`: every reader sees every item in order, then the end, or the error that ended
-    it. Nothing is thrown away, so a reader may come late."""
+    """Iterate it with `for` or `async for`: every reader gets every item in order, then the end, or the error that ended
+    it. Items are never dropped, so that a late reader gets all of them."""
 
     def __init__(self) -> None:
         self.items: list[T] = []
@@ -64,7 +64,7 @@ class ReplayBuffer(Generic[T]):
             raise self._error
 
     def _has(self, position: int, wake: Callable[[], object]) -> bool:
-        """Return True if the item is there; when it is not and may still come, `wake` is called once something has changed."""
+        """Return True if the item is there; if it may still come, `wake` is called after the next change."""
         with self._lock:
             if position < len(self.items):
                 return True

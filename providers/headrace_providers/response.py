@@ -32,7 +32,7 @@ BESIDE = (
 
 
 class Switches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The options that shape a response and never travel: whether reasoning is in it, and in the history of tool calls."""
+    """Options that shape a response and are never sent: if reasoning is in it, and in the history of tool calls."""
 
     return_reasoning: bool = True
     reasoning_in_tool_call: bool = True
@@ -69,7 +69,7 @@ class Response(msgspec.Struct, kw_only=True):
 
 
 def response_of(completion: Completion, switches: Switches, read: Callable[[Completion], Any]) -> Response:
-    """Return the response to a direct call; `read` makes its validated value what the caller asked for."""
+    """Return the response to a direct call; `read` decodes its validated value."""
     kind, data = "text_generation", completion.content or completion.refusal or ""
     if completion.tool_calls:
         kind, data = "tool_call", tool_calls_of(completion, switches)
@@ -105,7 +105,7 @@ def audio_of(audio: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def metadata_of(completion: Completion) -> dict[str, Any]:
-    """Return what is known of the answer beside itself; what the provider did not say is absent (providers 5.3)."""
+    """Return the metadata of the answer; what the provider did not send is absent (providers 5.3)."""
     stop = completion.stop_reason
     metadata: dict[str, Any] = {
         "finish_reason": completion.finish_reason,
@@ -126,11 +126,11 @@ def metadata_of(completion: Completion) -> dict[str, Any]:
 
 
 class Stream:
-    """A response on its way. It is produced whether or not anybody reads; reading may begin late, and more than once.
+    """A response in progress. It is produced without any reader; readers may join late, and read more than once.
 
-    `consume()` and `consume_reasoning()` are read with `for` or `async for`, from any thread or loop; they raise the
-    error that ended the stream after everything that came before it. `aclose()` (`close()` from another thread) stops the
-    provider. As a context manager it closes itself.
+    `consume()` and `consume_reasoning()` are read with `for` or `async for`, from any thread or loop; they raise the error
+    that ended the stream after all items before it. `aclose()` (`close()` from another thread) cancels the call. As a
+    context manager it closes itself.
     """
 
     def __init__(self, switches: Switches):
@@ -149,7 +149,7 @@ class Stream:
     async def start(
         ask: Callable[[Callable[[Delta], None]], Coroutine[Any, Any, Response]], switches: Switches
     ) -> Stream:
-        """Return a stream that has begun: its first delta is there, or its end. Raises what failed before that."""
+        """Return a started stream: its first delta has come, or its end. Raises an error that came before that."""
         stream = Stream(switches)
         stream._task = asyncio.create_task(stream._produce(ask))
         try:
@@ -200,7 +200,7 @@ class Stream:
             self._ended.set()
 
     def consume(self) -> ReplayBuffer[Any]:
-        """Iterate over the pieces of the answer: texts, or bytes of audio."""
+        """Iterate over the deltas of the answer: texts, or bytes of audio."""
         return self._content
 
     def consume_reasoning(self) -> ReplayBuffer[str]:
@@ -208,7 +208,7 @@ class Stream:
 
     @property
     def data(self) -> Any:
-        """All of it after the end; until then, and after a failure, the text or sound that has come."""
+        """The whole answer after the end; before it, and after a failure, the text or audio so far."""
         if self._response is not None:
             return self._response.data
         if self.error is not None and isinstance(self.error, CallError) and "tool_calls" in self.error.details:
@@ -218,7 +218,7 @@ class Stream:
 
     @property
     def reasoning(self) -> str | None:
-        """All of it after the end, and what had come after a failure."""
+        """The whole reasoning after the end; after a failure the reasoning so far."""
         if self._response is not None:
             return self._response.reasoning
         return ("".join(self._reasoning.items) or None) if self.error is not None else None
@@ -229,7 +229,7 @@ class Stream:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """After the end, or after a failure what was known by then."""
+        """The metadata after the end; after a failure what is known of it."""
         if self._response is not None:
             return self._response.metadata
         return self.error.details.get("metadata", {}) if isinstance(self.error, CallError) else {}
@@ -239,7 +239,7 @@ class Stream:
         return self._response is not None and self._response.cached
 
     async def response(self) -> Response:
-        """Return the whole response, once it has ended. Raises the error that ended it."""
+        """Wait for the end and return the whole response. Raises the error that ended it."""
         async for _ in self._content:
             pass
         if self._response is None:
@@ -247,14 +247,14 @@ class Stream:
         return self._response
 
     async def aclose(self) -> None:
-        """Stop the call and close the provider's connection; after the end, do nothing."""
+        """Cancel the call and close the provider's connection; a no-op after the end."""
         if self._loop is asyncio.get_running_loop():
             await self._stop()
         else:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._stop(), self._loop))
 
     def close(self) -> None:
-        """Stop the call, from code without an event loop: see `aclose`."""
+        """Cancel the call, from code without an event loop: see `aclose`."""
         asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
 
     async def _stop(self) -> None:
@@ -276,8 +276,7 @@ class Stream:
 
 
 def fitting(completion: Completion, value: Any, read: Callable[[Any], Any]) -> Any:
-    """Return `value` as the caller's type, which may ask for more than its schema says. Raises
-    `CallError("invalid_output")`."""
+    """Decode `value` as the caller's type, which may be stricter than its schema. Raises `CallError("invalid_output")`."""
     try:
         return read(value)
     except Exception as error:  # whatever the caller's own validators raise

@@ -49,7 +49,7 @@ def __getattr__(name: str) -> Any:
 
 
 class HintConsumer(Consumer):
-    """Celery's consumer without faults of 5.7, each of which ends the worker, or makes it connect anew for ever."""
+    """Celery's consumer with workarounds for faults of 5.7, each of which ends the worker, or makes it reconnect forever."""
 
     def connection_for_read(self, heartbeat: Any = None) -> Any:
         """Return Celery's connection, with a channel that sets aside what is in a queue and is no message."""
@@ -93,7 +93,7 @@ class HintConsumer(Consumer):
         return on_task_received
 
     def set_aside(self, message: Any, why: str) -> None:
-        """Take `message` out of the queue for good. Celery's own way looks into its body, which is what just failed."""
+        """Reject `message`, and set it aside. Celery's own way decodes its body, which is what just failed."""
         if not message.acknowledged:
             message.reject_log_error(log, self.connection_errors)
         self.on_reject(bytes_of(message), queue_of(message), why)

@@ -1,4 +1,4 @@
-"""Damaged records and messages: told once in the log, set aside in the ledger, passed over by the loops."""
+"""Damaged records and messages: logged once, set aside in the ledger, skipped by the loops."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_TOLD = 1000
 
 
 class DamageHandler:
-    """One for a process. Nothing of a bad thing's content is logged."""
+    """The handler of a process. Contents of damaged records are never logged."""
 
     def __init__(self, ledger: Ledger):
         self._ledger = ledger
@@ -32,7 +32,7 @@ class DamageHandler:
         log.error("a damaged record was set aside", record=name, why=why)
 
     async def message(self, raw: bytes, queue: str, why: str) -> None:
-        """Set aside a message that stood in `queue`."""
+        """Set aside a message of `queue` that cannot be processed."""
         log.error("a message was set aside: it is no hint", queue=queue, bytes=len(raw), why=why)
         try:
             await reject(self._ledger, "message", raw, where=queue, why=why)
@@ -79,5 +79,5 @@ class DamageHandler:
 
 
 def is_own_fault(error: BaseException) -> bool:
-    """Return True if a record is to blame for what a command raised: the server is there, and would answer the same again."""
+    """Return True if a record caused the error of a command: the server is available, and would answer the same again."""
     return isinstance(error, Damaged) or is_damage(error)

@@ -1,7 +1,7 @@
-"""Kombu's channel with a guard at its door: what stands in a queue and is no message is set aside, not raised.
+"""Kombu's channel with a guard before decoding: an entry of a queue that is no message is set aside, not raised.
 
-Kombu takes a message out of the queue and raises whatever its decoding raises: the message is gone, the worker connects
-anew. One that can be decoded but not delivered is put back by that, and fails again, for ever.
+Kombu removes the message from the queue and raises its decoding error: the message is lost, and the worker reconnects. A
+message that can be decoded but not delivered is requeued by that, and fails again, forever (a poison message).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from headrace.ledger.script import AWAY
 from headrace.text.safe_errors import kind_of
 
 OnReject = Callable[[bytes, str, str], None]
-"""Told what was set aside, the queue it stood in, and why, without quoting it."""
+"""Callback with the data that was set aside, its queue, and the reason, which does not quote it."""
 
 
 class NoMessageError(ValueError):
-    """The entry taken out of a queue is no message of Celery's."""
+    """The entry of a queue is no Celery message."""
 
 
 def parse(raw: bytes) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def why_of(error: Exception) -> str:
 
 
 class GuardedQoS(QoS):
-    """Puts unacknowledged messages back; one that cannot be read is set aside instead of being tried again for ever."""
+    """Requeues unacknowledged messages; one that cannot be decoded is set aside instead of being requeued forever."""
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
         try:
@@ -65,7 +65,7 @@ class GuardedQoS(QoS):
 
 
 class GuardedChannel(RedisChannel):
-    """A channel of the worker's consumer."""
+    """The channel of the worker's consumer."""
 
     QoS = GuardedQoS
 

@@ -1,8 +1,8 @@
-"""The leases of the records that this process holds. A thread with a connection of its own renews them, so that a busy loop
-is not a dead process, and brings back what stands against them.
+"""The leases of this process's records. A heartbeat thread with a connection of its own renews them, so that a busy loop is
+no dead process, and brings back stop reasons.
 
-It renews only while the loop turns now and then (`HEADRACE_LOOP_LIMIT_S`). A loop that does not ends the process, and the
-record whose work held it up is reported, so that nobody else is blamed.
+It renews only while the loop makes progress (a watchdog, `HEADRACE_LOOP_LIMIT_S`). A blocked loop ends the process, and the
+record that blocked it is reported, so that no other is blamed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from headrace.ledger.script import AWAY, Ledger
 from headrace.ledger.stop_reason import NOT_OURS, StopReason
 
 ASK_AFTER_S = LEASE_MS / 1000 * 0.75
-"""So long after the last good beat a lease may have run out, or soon will: whoever begins a call asks first."""
+"""Seconds after the last successful beat from which on a lease may have expired: calls are confirmed first."""
 WATCHDOG_EVERY_S = 10.0
 WATCHDOG_GRACE_S = 30.0
 EXIT_STUCK = 70
@@ -47,7 +47,7 @@ def one_call() -> int:
 
 
 class LeaseKeeper:
-    """Record id → epoch of every attempt of this process, each with whom to tell when it has to stop."""
+    """Record id → epoch of every attempt of this process, each with its stop callback."""
 
     def __init__(self, redis_url: str, namespace: str, process: str, *, loop_limit_s: float):
         self._redis_url = redis_url
@@ -70,8 +70,8 @@ class LeaseKeeper:
     def add(
         self, record_id: str, epoch: int, stop: Callable[[StopReason], None], calls: Callable[[], int | None] = one_call
     ) -> None:
-        """Keep `record_id` alive. `calls()` is how many calls it has in flight, None when that is not known
-        yet. `stop` is called on the loop with what a beat says of it."""
+        """Renew the lease of `record_id` from now on. `calls()` is its number of calls in flight, None when that is not
+        known yet. `stop` is called on the loop with the reason from a beat."""
         self._calls[record_id] = calls
         self._stops[record_id] = stop
         self._epochs[record_id] = epoch
@@ -92,9 +92,10 @@ class LeaseKeeper:
         return len(self._epochs)
 
     async def confirm(self, record_id: str) -> None:
-        """Return when a call for `record_id` may begin. Raises `Requeued` when its lease ran out: it is another's to call.
+        """Wait until a call for `record_id` may begin. Raises `Requeued` when its lease expired: another worker may have
+        it.
 
-        Costs nothing while beats succeed. A process that stood still asks first, and waits while Redis is away.
+        Costs nothing while beats succeed. A process that was suspended beats first, and waits while Redis is unavailable.
         """
         while now_s() - self._good_at_s > ASK_AFTER_S and self._thread is not None:
             heard: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -105,7 +106,7 @@ class LeaseKeeper:
             raise Requeued(record_id)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin to beat for the attempts that run on `loop`."""
+        """Start the heartbeat for the attempts on `loop`."""
         self._loop = loop
         self._thread = threading.Thread(target=self._run, name="headrace-leases", daemon=True)
         self._thread.start()

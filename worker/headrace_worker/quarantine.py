@@ -1,8 +1,8 @@
-"""The quarantine: suspects of a crash run in child processes, with few others, then alone, so that one that kills its process
-costs nobody else much, and one that was merely there is cleared as soon as it ends.
+"""The quarantine: suspects of a crash run in child processes, in small groups, then alone. One that crashes its process
+costs few others, and any other has its crash count reset as soon as it ends.
 
-The worker hands ids to its children (`quarantine_child.py`), which claim and run the records themselves. It sees a child end
-and tells the ledger at once, which divides the company or counts a death (`headrace/ledger/recover.py`).
+The worker passes ids to its children (`quarantine_child.py`), which claim and run the records themselves. It sees a child
+end and reports it to the ledger at once, which splits the group or counts a death (`headrace/ledger/recover.py`).
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ log = structlog.get_logger("headrace.worker.quarantine")
 
 
 class Suspect:
-    """A record on its way into a child. `ended` is set when the child has let go of it, or has died. With a `company` of 0
-    nothing else runs in the whole worker meanwhile: it may be the worker that it kills."""
+    """A record for a child. `ended` is set when the child has released it, or has died. With a `company` of 0 nothing else
+    runs in the whole worker meanwhile: it may crash the worker itself."""
 
     def __init__(self, record_id: str, company: int):
         self.record_id = record_id
@@ -88,7 +88,7 @@ class Quarantine:
         self._starting: asyncio.Task[None] | None = None
 
     async def run(self, record_id: str) -> None:
-        """Have the record claimed and worked on in a child. A cancelled call ends its attempt there, handed back."""
+        """Run an attempt at the record in a child. A cancelled call ends the attempt there, handed back."""
         if record_id in self._known:
             return  # a second copy of its hint
         self._known.add(record_id)
@@ -136,7 +136,7 @@ class Quarantine:
             self._send(child, "drain")
 
     async def stop(self) -> None:
-        """End the children; what still runs there goes back."""
+        """End the children; records that still run there are handed back."""
         children = list(self._children.values())
         for child in children:
             child.closing = True
@@ -149,7 +149,7 @@ class Quarantine:
                 os.kill(child.process.pid, signal.SIGKILL)
 
     def _fill(self) -> None:
-        """Give every waiting suspect that finds a place to a child; start one child at a time for the others."""
+        """Assign waiting suspects to children with a free place; start one child at a time for the others."""
         at_work = [each for child in self._children.values() for each in child.suspects.values()]
         if any(each.company == 0 for each in at_work):
             return

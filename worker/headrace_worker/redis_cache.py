@@ -1,4 +1,4 @@
-"""Answers kept in Redis, for all workers: the `Cache` that a job asks with `cache=True`."""
+"""The answer cache of all workers, in Redis: the `Cache` of jobs with `cache=True`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from headrace.ledger.script import AWAY, Ledger
 log = structlog.get_logger("headrace.worker.kept_answers")
 
 MAX_BYTES = 1 << 20
-"""Of one answer: a larger one is not kept, and the log says so."""
+"""Maximal bytes of a cached answer; a larger one is logged and not cached."""
 
 
 class RedisCache:
-    """One string for each answer, forgotten `ttl_s` after it was paid. While Redis is away nothing is found and nothing is
-    kept: the call is made."""
+    """One string per answer, with a TTL of `ttl_s` from its call. While Redis is unavailable every lookup is a miss, and
+    nothing is stored."""
 
     def __init__(self, ledger: Ledger, ttl_s: float):
         self._ledger = ledger

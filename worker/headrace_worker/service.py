@@ -64,7 +64,7 @@ class Process:
         self.on_stop: Callable[[], Coroutine[None, None, None]] | None = None
 
     async def start(self) -> None:
-        """Begin to beat, and the other loops. Redis may be away: then they wait for it."""
+        """Start the heartbeat and the other loops. While Redis is unavailable they wait for it."""
         self.loop = asyncio.get_running_loop()
         with contextlib.suppress(StorageError, *AWAY):
             await self.find_store()  # early, so that the log tells of a wrong folder at the start
@@ -104,7 +104,7 @@ class Process:
         await self.ledger.close()
 
     def stop_batch(self, batch_id: str, reason: StopReason) -> None:
-        """Tell every shard of the batch in this process, sooner than the next beat does."""
+        """Stop every shard of the batch in this process, sooner than the next beat does."""
         for batch, stop in list(self.at_work.values()):
             if batch == batch_id:
                 stop(reason)
@@ -147,7 +147,7 @@ class Process:
         return self._templates[sha]
 
     async def publish(self, hints: list[tuple[str, str]]) -> None:
-        """Send hints. A failure only delays: the records are due again."""
+        """Publish hints. A failure only delays them: the records are due again."""
         for queue, record_id in hints:
             if not is_hint(queue, record_id):  # a record from elsewhere: the others must not wait for it
                 self.damage.tell_once("no hint can be made", ValueError(), readable(record_id.encode()))

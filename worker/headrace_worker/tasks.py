@@ -1,4 +1,4 @@
-"""The two Celery tasks: a hint is an id, the rest is in the ledger. A hint that has nothing to do costs nothing."""
+"""The two Celery tasks: a hint is an id, everything else is in the ledger. A superfluous hint costs nothing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ NOTHING_TO_DO = (Busy, Finished, Cancelled, Dead, Paused, Unknown)
 
 
 class Run(Protocol):
-    """One attempt at a record: what `hold` needs of it."""
+    """One attempt at a record, as `hold` needs it."""
 
     @property
     def calls(self) -> str: ...
@@ -121,7 +121,7 @@ async def cancel_revoked(process: Process, record_id: str) -> None:
 
 
 async def work_on(process: Process, record_id: str) -> None:
-    """Claim the record and make one attempt at it. Raises `HandBack` when this process is on its way out."""
+    """Claim the record and make one attempt at it. Raises `HandBack` when this process drains."""
     claimed = await begin(process, record_id)
     if claimed is None:
         return
@@ -133,7 +133,7 @@ async def work_on(process: Process, record_id: str) -> None:
 
 
 async def begin(process: Process, record_id: str) -> Claimed | None:
-    """Claim the record; None when there is nothing to do. Raises `HandBack` when this process is on its way out."""
+    """Claim the record; None when there is nothing to do. Raises `HandBack` when this process drains."""
     if process.stopping.is_set():
         raise HandBack
     token = secrets.token_hex(8)
@@ -153,7 +153,7 @@ async def begin(process: Process, record_id: str) -> Claimed | None:
 
 
 async def hold(process: Process, claimed: Claimed, run: Run, work: Any) -> None:
-    """Keep the record alive while `work` is done, and hand it back when it cannot be finished here."""
+    """Hold the record's lease while `work` runs, and hand it back when it cannot be finished here."""
     record_id = claimed.record_id
     if task := asyncio.current_task():
         task.set_name(record_id)  # whose work it is, should it hold the loop up
@@ -185,7 +185,7 @@ async def hold(process: Process, claimed: Claimed, run: Run, work: Any) -> None:
 
 
 async def _blame(process: Process, claimed: Claimed, run: Run, error: BaseException) -> None:
-    """Count an attempt that ended in an error which is no answer as a death of this record, and nobody else's."""
+    """Report an attempt that ended in an unexpected error as a crash of this record alone."""
     record_id, item = claimed.record_id, ""
     if isinstance(run, BatchWork) and run.shard is not None and run.shard.faulty is not None:
         item = str(run.shard.faulty)
@@ -208,7 +208,7 @@ async def _interrupted(process: Process, claimed: Claimed, run: Run) -> None:
 
 
 async def hand_back(process: Process, claimed: Claimed, run: Run, *, home: bool = False) -> None:
-    """Queue the record again, unharmed, and publish its hint."""
+    """Release the record without a crash, and publish its hint."""
     try:
         queue = await patiently(
             lambda: release(process.ledger, claimed.record_id, run.epoch, calls=run.calls, home=home), patience_s=10
@@ -220,7 +220,7 @@ async def hand_back(process: Process, claimed: Claimed, run: Run, *, home: bool 
 
 
 class BatchWork:
-    """The work that a hint of a batch asks for: a shard, or the join."""
+    """The work of a batch's hint: a shard, or the join."""
 
     def __init__(self, process: Process, claimed: Claimed):
         self.process = process

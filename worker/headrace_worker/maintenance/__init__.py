@@ -1,4 +1,4 @@
-"""Maintenance: the duties that keep the ledger going, done by one worker at a time, the leader; one module per duty.
+"""Maintenance of the ledger: periodic duties of the leader, one worker at a time; one module per duty.
 
 A duty moves records and publishes hints. It runs no job and calls no provider: that belongs in `execution` and `engine`.
 """

@@ -24,7 +24,7 @@ from headrace_worker.maintenance.disk_guard import DiskGuard
 from headrace_worker.service import Process
 
 WINDOW = 16
-"""Shards of a batch that are under way at a time."""
+"""Maximal number of shards of a batch under way at a time."""
 MAX_QUARANTINED = 64
 MAX_BATCHES = 200
 
@@ -32,7 +32,7 @@ log = structlog.get_logger("headrace.worker.tend")
 
 
 class BatchFeeder:
-    """Feeds the open batches, and remembers whose turn it is."""
+    """Feeds the open batches round-robin."""
 
     def __init__(self, process: Process):
         self._process = process
@@ -41,7 +41,7 @@ class BatchFeeder:
         self._next_batch = 0
 
     async def hints(self) -> list[tuple[str, str]]:
-        """Feed every open batch up to its window, in turn, so that a small one is not stuck behind a big one."""
+        """Feed every open batch up to its window, round-robin, so that a small one is not stuck behind a big one."""
         hints: list[tuple[str, str]] = []
         for raw in await self._open_batches():
             batch_id = readable(raw)

@@ -1,4 +1,4 @@
-"""Pauses a batch while the disk is nearly full, and lets it go on when there is room again."""
+"""Pause a batch while the disk is nearly full, and resume it when there is space again."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ log = structlog.get_logger("headrace.worker.tend")
 
 
 class DiskGuard:
-    """Looks at the disk of the file store before a batch is fed."""
+    """Checks the free space of the file store before a batch is fed."""
 
     def __init__(self, process: Process):
         self._process = process
         self._ledger = process.ledger
 
     async def look(self, batch_id: str, state: str, reason: str) -> None:
-        """Pause the batch, or let it go on, as the disk has it."""
+        """Pause or resume the batch by the free space."""
         if state not in {BatchState.IN_PROGRESS, BatchState.PAUSED}:
             return
         store = await self._process.find_store()

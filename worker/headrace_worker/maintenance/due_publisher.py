@@ -1,4 +1,4 @@
-"""Publishes again what is due: parked records whose time has come, and hints that got lost; ends jobs past their deadline."""
+"""Publish the hints that are due: of parked records whose time has come, and of lost hints; end jobs past their deadline."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from headrace_worker.service import Process
 
 
 class DuePublisher:
-    """Finds the hints of what is due."""
+    """Finds the hints that are due."""
 
     def __init__(self, process: Process):
         self._process = process
         self._ledger = process.ledger
 
     async def hints(self) -> list[tuple[str, str]]:
-        """Return queues and records that wait to be published."""
+        """Return the `(queue, record id)` pairs to publish."""
         damage = self._process.damage
         found = await damage.guarded("due", due(self._ledger, on_damage=damage.on_damage))
         return [hint for hint in found if not await self._expired(*hint)]
 
     async def _expired(self, queue: str, record_id: str) -> bool:
-        """Return True if it is a job past its deadline; then it is ended, unless somebody has just begun it."""
+        """End the job if it is past its deadline, unless an attempt has just begun. Return True if it was past it."""
         if queue != EXPIRED:
             return False
         with contextlib.suppress(Refused):

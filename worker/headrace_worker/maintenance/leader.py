@@ -1,4 +1,5 @@
-"""A loop in every worker process, one of them the leader by lease: in each round it does the duties. There is no beat process."""
+"""A loop in every worker process, of which one is elected leader by lease and runs the duties each round. There is no beat
+process."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ log = structlog.get_logger("headrace.worker.tend")
 
 
 class Leader:
-    """The loop and what it remembers between two rounds."""
+    """The loop, and its state between rounds."""
 
     def __init__(self, process: Process):
         self._process = process

@@ -1,4 +1,4 @@
-"""Takes records back from workers that crashed: those whose lease ran out."""
+"""Take back the records of crashed workers, whose leases have expired."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = structlog.get_logger("headrace.worker.tend")
 
 
 class LeaseRescuer:
-    """Recovers what crashed, but never judges before everybody had the time of a lease to beat."""
+    """Recovers records, after every process had one lease's time to beat."""
 
     def __init__(self, process: Process):
         self._process = process
@@ -27,7 +27,7 @@ class LeaseRescuer:
         self._recover_after = now + LEASE_MS / 1000
 
     async def hints(self, now: float) -> list[tuple[str, str]]:
-        """Return queues and records that were recovered, to be published."""
+        """Recover records and return their `(queue, record id)` pairs to publish."""
         if now < self._recover_after or not await self._server_is_old_enough():
             return []
         try:

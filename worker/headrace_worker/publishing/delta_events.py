@@ -40,13 +40,13 @@ TEXTS: dict[str, type[TextDelta | ReasoningDelta | RefusalDelta]] = {
     "refusal": RefusalDelta,
 }
 NOTHING = ("", "{}")
-"""Arguments that have not begun: servers also write `{}` until the first of them are there."""
+"""Arguments before the first piece: servers also send `{}` for them."""
 
 
 class DeltaEvents:
-    """Turns the deltas of one call into events. Tool calls are numbered as they began, and told in that order. A name may come
-    in pieces: a call is told when its arguments begin, or when the next call does. The arguments of tools that are `reshaped`
-    on the wire are told at the end, in the caller's shape."""
+    """Converts the deltas of one call to events. Tool calls are numbered in the order of their beginnings, and published in
+    it. A name may come in pieces: a call is published when its arguments begin, or when the next call does. The arguments
+    of tools that are `reshaped` on the wire are published at the end, in the caller's shape."""
 
     def __init__(self, reshaped: Container[str] = ()) -> None:
         self._reshaped = reshaped
@@ -97,8 +97,8 @@ class DeltaEvents:
 
 
 def rest(told: Fold, completion: Completion) -> list[KnownJobEvent]:
-    """Return the events after which the fold `told` is `completion`. Where what was told is not the beginning of it, it
-    is a `snapshot`, which replaces everything."""
+    """Return the events that complete the fold `told` to `completion`; a `snapshot`, which replaces everything, if the fold
+    is no prefix of it."""
     events: list[KnownJobEvent] = []
     for c, choice in enumerate([completion, *completion.other_choices]):
         more = rest_of_choice(told, c, choice)
@@ -109,7 +109,7 @@ def rest(told: Fold, completion: Completion) -> list[KnownJobEvent]:
 
 
 def rest_of_choice(told: Fold, c: int, choice: Choice) -> list[KnownJobEvent] | None:
-    """Return the same as `rest`, of one choice; None where what was told is something else."""
+    """Return the events that complete one choice; None when the fold is no prefix of it."""
     have, want = told.choice(c), choice.message
     events: list[KnownJobEvent] = []
     pieces = {"text": have.text, "reasoning": have.reasoning, "refusal": have.refusal}
@@ -192,7 +192,7 @@ def rest_of_audio(told: Fold, c: int, audio: dict[str, Any]) -> list[KnownJobEve
 
 
 def snapshot_of(told: Fold, completion: Completion) -> Snapshot:
-    """Return a `snapshot` that says what `completion` says, whatever was told before."""
+    """Return a `snapshot` of `completion`, independent of earlier events."""
     fresh = Fold()
     fresh.attempt, fresh.route = told.attempt, told.route
     for c, choice in enumerate([completion, *completion.other_choices]):
@@ -201,7 +201,7 @@ def snapshot_of(told: Fold, completion: Completion) -> Snapshot:
 
 
 def merged(events: list[KnownJobEvent]) -> list[KnownJobEvent]:
-    """Merge neighbours that add to the same text to one event; nothing changes its place, and no two tools mix."""
+    """Merge adjacent events that append to the same text; the order is kept, and tools are not mixed."""
     if not any(same_place(earlier, later) for earlier, later in pairwise(events)):
         return events
     runs: list[list[KnownJobEvent]] = []
@@ -234,5 +234,5 @@ def joined(run: list[KnownJobEvent]) -> KnownJobEvent:
 
 
 def after(told: str, whole: str) -> str | None:
-    """Return what of `whole` comes after `told`; None when `told` is not its beginning."""
+    """Return the suffix of `whole` after `told`; None when `told` is no prefix of it."""
     return whole[len(told) :] if whole.startswith(told) else None

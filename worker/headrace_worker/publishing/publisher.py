@@ -1,8 +1,8 @@
-"""Events on their way into their logs: numbered here, written in groups, kept until the job has ended.
+"""Write events to their logs: numbered here, appended in groups, kept until the job has ended.
 
-One flusher for the process writes what all its jobs have pending in one round trip, and begins again as soon as that has
-returned: no timer, so load makes the groups. What was written is kept, because it is what heals a server that lost the end
-of a log (sent again, with the same numbers) or all of it (restored).
+One flusher per process writes the pending events of all its jobs in one round trip, and begins again when that has
+returned: no timer, so the group size follows the load. Written events are kept, to repair a log whose tail the server lost
+(sent again, with the same numbers) or all of it (restored).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 MAX_EVENTS = 20_000
 MAX_BYTES = 8 << 20
-"""Of one log, since it was last compacted to a snapshot."""
+"""Maximal bytes of a log since its last compaction to a snapshot."""
 MAX_AT_ONCE = 500
 LAG_S = 0.020
 FLOOR_S = 0.015
@@ -40,7 +40,7 @@ MENDS = 5
 
 
 class Flusher:
-    """Writes what the publishers of one process have pending."""
+    """Writes the pending events of all publishers of a process."""
 
     def __init__(self, ledger: Ledger):
         self.ledger = ledger
@@ -54,7 +54,7 @@ class Flusher:
             self._task = asyncio.create_task(self._flush(time.monotonic()))
 
     async def _flush(self, asked: float) -> None:
-        """Flush until nothing is pending. `asked`: when it was wanted; how late it is then is how far the loop lags."""
+        """Flush until nothing is pending. `asked` is the time of the request; the delay since is the loop's lag."""
         try:
             while self._waiting:
                 if time.monotonic() - asked > LAG_S or any(each.half_full for each in self._waiting):
@@ -81,9 +81,9 @@ class Flusher:
 
 
 class Publisher:
-    """The events of one job, attempt after attempt. `record` is the job's as it was claimed.
+    """The events of one job, over all its attempts. `record` is the job's as it was claimed.
 
-    `on_stop` is told `CANCELLED`, `FENCED` or `CLOSED` as soon as the ledger says so: the call has to end.
+    `on_stop` is called with `CANCELLED`, `FENCED` or `CLOSED` when the ledger refuses or cancels: the call has to end.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Publisher:
         return len(self._kept) > MAX_EVENTS // 2 or self._kept_bytes > MAX_BYTES // 2
 
     def put(self, *events: KnownJobEvent) -> None:
-        """Put `events` into the log, soon; they are dropped once nothing can be written any more."""
+        """Enqueue `events` for the log; they are dropped once nothing can be written any more."""
         if self._error is not None:
             return
         for event in events:
@@ -143,15 +143,15 @@ class Publisher:
             self._wake()
 
     async def settled(self) -> int:
-        """Wait until everything is written; returns the number that the next event has. Raises what stood against it."""
+        """Wait until all events are written; return the number of the next event. Raises the ledger's refusal."""
         await self._settled.wait()
         if self._error is not None:
             raise self._error
         return self.next_seq
 
     async def move(self, make: Callable[[int], Awaitable[T]]) -> T:
-        """Return what `make(next number)` returns: a move of the ledger that has to come after all events. It is made again after
-        a log that the server has lost was mended. Raises its refusal otherwise."""
+        """Run `make(next number)`, a move of the ledger that has to follow all events, and return its result. It is run
+        again after a log that the server had lost was repaired. Raises its refusal otherwise."""
         for attempt in range(MENDS):
             seq = await self.settled()
             try:
@@ -185,7 +185,8 @@ class Publisher:
     # What the flusher calls
 
     def take_or_lose(self) -> ScriptCall | None:
-        """Return what is pending, as one append; None when it cannot be written: then this log ends, and none waits for it."""
+        """Return the pending events as one append; None when they cannot be written: then this log ends, and no other waits
+        for it."""
         busy = self._busy
         try:
             return self.take()
@@ -196,7 +197,7 @@ class Publisher:
             return None
 
     def take(self) -> ScriptCall:
-        """Return what is pending, as one append."""
+        """Return the pending events as one append."""
         first = self.next_seq
         fresh: list[bytes] = []
         for event in merged(self._pending):
