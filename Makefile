@@ -15,8 +15,8 @@ demo: .venv/ready ## extract records from real text, kill a worker half-way, sho
 test: .venv/ready ## the whole suite, on real servers and real processes
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(LONGEST_FIRST)
 
-test-fast: .venv/ready ## the tests that need no service of their own, for the inner loop
-	$(BIN)/python -m pytest -q -n 4 --dist worksteal -m "not slow" tests/unit tests/fundamentals
+test-fast: .venv/ready ## the unit tests but the slow ones, in less than a minute: for the inner loop
+	$(BIN)/python -m pytest -q -n 3 --dist worksteal --hypothesis-profile=fast -m "not slow" tests/unit
 
 test-browser: .venv/ready ## the web page in headless Chromium (apt-get install chromium)
 	$(BIN)/python -m pytest tests/browser

@@ -11,9 +11,11 @@ import pytest
 from gateways import free_port
 from stack import Stack, started
 
+from headrace import Headrace
 from headrace.events.reader import Reader
 from headrace.ledger.script import Ledger
 from headrace.local.valkey import EmbeddedServer
+from headrace.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +29,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def base(stack: Stack) -> str:
     """The URL of the service's gateway."""
     return stack.ready["gateway"]
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[Headrace]:
+    """The SDK's client of the service."""
+    with Headrace(settings=Settings.load(stack.client_environment)) as client:
+        yield client
 
 
 @pytest.fixture

@@ -257,7 +257,7 @@ async def test_an_error_page_is_cut_and_scrubbed() -> None:
         await made.close()
 
 
-def test_who_calls_without_await_need_not_close_anything(url: str) -> None:
+def test_a_sync_caller_need_not_close_anything(url: str) -> None:
     program = (
         "import sys, gc\n"
         "from headrace_providers import OpenAIChatCompletion\n"

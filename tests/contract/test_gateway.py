@@ -29,7 +29,7 @@ def test_a_job_from_its_submission_to_its_result(base: str) -> None:
     assert len(events) > 30, "it came in pieces"
 
 
-def test_cancelling(base: str) -> None:
+def test_cancelling_ends_the_stream_and_the_job(base: str) -> None:
     job = submit(base, SLOW)
     with Sse(f"{base}/v1/jobs/{job}/events") as stream:
         events = []

@@ -132,7 +132,7 @@ def refused(base: str) -> bool:
     return True
 
 
-async def test_who_has_no_token_takes_no_place_of_a_stream(stack: Stack) -> None:
+async def test_a_client_without_a_token_takes_no_stream_slot(stack: Stack) -> None:
     secret = "a secret for this test alone"
     variables = {"HEADRACE_STREAM_SECRET": secret, "HEADRACE_GATEWAY_OPEN": "0", "HEADRACE_GATEWAY_STREAMS": "2"}
     token = Gate(secret.encode(), is_open=False).sign("*", ("submit", "read"))
@@ -196,7 +196,7 @@ def test_more_who_come_at_once_than_there_are_descriptors_for(stack: Stack) -> N
     assert "Traceback" not in log
 
 
-def test_who_never_reads_a_plain_answer_is_dropped(stack: Stack) -> None:
+def test_a_client_that_never_reads_a_plain_answer_is_dropped(stack: Stack) -> None:
     with another_gateway(stack, "unread", HEADRACE_SLOW_READER_S="1") as (base, process):
         parts = urlsplit(base)
         with socket.socket() as connection:

@@ -136,7 +136,7 @@ async def test_over_a_websocket(shut: tuple[Stack, str], owner: str) -> None:
         assert sorted(found.values()) in ([1000, 1000, 4403], [1000, 4403])
 
 
-async def test_who_says_nothing_for_too_long(shut: tuple[Stack, str]) -> None:
+async def test_a_silent_websocket_is_closed(shut: tuple[Stack, str]) -> None:
     assert await code_of(shut[1], "", []) == 4401
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 
 import pytest
 from gateways import ask
@@ -12,15 +11,8 @@ from stack import Stack
 
 from headrace import Headrace
 from headrace.errors import Expired, InputError, JobFailed, Unknown
-from headrace.settings import Settings
 
 MODEL = "rehearsal/small"
-
-
-@pytest.fixture
-def client(stack: Stack) -> Iterator[Headrace]:
-    with Headrace(settings=Settings(redis_url=stack.ready["redis"], files=stack.ready["files"])) as client:
-        yield client
 
 
 def failed(client: Headrace) -> str:

@@ -116,7 +116,7 @@ async def test_a_prompt_that_is_too_long(model: ChatCompletion) -> None:
         assert (raised.value.code, raised.value.status, raised.value.retryable) == ("invalid_request", 400, False)
 
 
-async def test_who_leaves_early_leaves_a_server_that_answers(model: ChatCompletion) -> None:
+async def test_a_client_that_leaves_early_leaves_a_server_that_answers(model: ChatCompletion) -> None:
     for _ in range(6):  # more than it has slots: each is free again only because the engine stopped
         stream = await model.acall("Say a lot.", stream=True, extra_body={"max_tokens": 900})
         await stream.aclose()

@@ -80,7 +80,7 @@ async def test_a_reply_that_was_lost_writes_nothing_twice(forgetful_port: int, n
         await own.close()
 
 
-async def test_whoever_is_fenced_or_cancelled_is_told_at_the_next_write(ledger: Ledger) -> None:
+async def test_a_publisher_that_is_fenced_or_cancelled_is_told_at_the_next_write(ledger: Ledger) -> None:
     flusher, stops = Flusher(ledger), []
     job = await begun(ledger, lease_ms=-1)
     zombie = publisher_of(flusher, job, stops)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 from pydantic import BaseModel
 from stack import Stack
@@ -16,40 +14,24 @@ from headrace import Headrace
 from headrace.errors import (
     WaitTimeout,
 )
-from headrace.settings import Settings
 
 MODEL = "rehearsal/small"
 
 
-class Review(msgspec.Struct):
+class Review(BaseModel):
     summary: str
     stars: int
-
-
-class Model(BaseModel):
-    summary: str
-    stars: int
-
-
-@pytest.fixture
-def client(stack: Stack) -> Iterator[Headrace]:
-    with Headrace(stack.ready["redis"], settings=settings(stack)) as client:
-        yield client
-
-
-def settings(stack: Stack) -> Settings:
-    return Settings(files=stack.ready["files"])
 
 
 def test_rows_come_in_input_order_as_the_type_asked_for(client: Headrace, tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text("".join(json.dumps({"id": f"r{n}", "text": f"Review {n}"}) + "\n" for n in range(300)))
-    batch = client.extract(source, "Rate: {text}", schema=Model, model=MODEL)
+    batch = client.extract(source, "Rate: {text}", schema=Review, model=MODEL)
     rows = list(batch.results())
     assert [row.custom_id for row in rows] == [f"r{n}" for n in range(300)]
-    assert all(isinstance(row.value, Model) for row in rows)
+    assert all(isinstance(row.value, Review) for row in rows)
     assert batch.wait(60).succeeded == 300
-    again = [(row.custom_id, row.value) for row in client.batch(batch.id, schema=Model).results()]
+    again = [(row.custom_id, row.value) for row in client.batch(batch.id, schema=Review).results()]
     assert again == [(row.custom_id, row.value) for row in rows]
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stack import Stack
 
 from headrace import Headrace
 from headrace.errors import (
@@ -17,19 +15,8 @@ from headrace.errors import (
     Unknown,
     Unreachable,
 )
-from headrace.settings import Settings
 
 MODEL = "rehearsal/small"
-
-
-@pytest.fixture
-def client(stack: Stack) -> Iterator[Headrace]:
-    with Headrace(stack.ready["redis"], settings=settings(stack)) as client:
-        yield client
-
-
-def settings(stack: Stack) -> Settings:
-    return Settings(files=stack.ready["files"])
 
 
 @pytest.mark.parametrize(

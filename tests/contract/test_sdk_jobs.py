@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, TypedDict
 
@@ -54,12 +53,6 @@ class Record:
 class Words(TypedDict):
     summary: str
     stars: int
-
-
-@pytest.fixture
-def client(stack: Stack) -> Iterator[Headrace]:
-    with Headrace(stack.ready["redis"], settings=settings(stack)) as client:
-        yield client
 
 
 def settings(stack: Stack) -> Settings:

@@ -101,12 +101,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
 
 
-@pytest.fixture
-def client(stack: Stack) -> Iterator[Headrace]:
-    with Headrace(stack.ready["redis"], settings=Settings(files=stack.ready["files"])) as client:
-        yield client
-
-
 def texts(count: int, first: int = 0) -> list[dict[str, Any]]:
     """The stand-in writes the number that the last message has."""
     return [{"id": f"r{n}", "text": f"stars: {n}"} for n in range(first, first + count)]

@@ -90,7 +90,7 @@ def test_what_is_public_is_there(environment: Path) -> None:
     assert {"Headrace", "HeadraceError", "JobFailed", "InputError"} <= set(names)
 
 
-def test_who_calls_a_provider_class_needs_no_queue(environment: Path) -> None:
+def test_a_provider_class_needs_no_queue(environment: Path) -> None:
     code = "import sys, headrace_providers; print({'celery', 'kombu', 'redis'} & set(sys.modules))"
     assert run(environment, "-c", code, cwd=environment.parents[2]).strip() == "set()"
 

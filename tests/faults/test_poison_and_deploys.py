@@ -46,7 +46,7 @@ def test_a_poisonous_job_is_dead_after_three_crashes_alone(tmp_path: Path, what:
         assert sum(account.paid(call) for call in stack.calls()) <= 4
 
 
-def test_who_runs_beside_a_plague_is_not_taken_along(tmp_path: Path) -> None:
+def test_a_job_beside_a_poisonous_one_survives(tmp_path: Path) -> None:
     """Every child of the quarantine has a process group of its own."""
     environment = hooked("poison")
     with started(tmp_path, "--no-flower", environment=environment) as stack:

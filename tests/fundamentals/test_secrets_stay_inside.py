@@ -15,6 +15,7 @@ from headrace import Headrace, JobFailed
 
 MODEL = "rehearsal/small"
 CANARY = "canary-of-the-tutorial"
+FAULTS = ("[[rehearsal fault=500 times=1]]", "[[rehearsal fault=400]]", "[[rehearsal fault=cut times=1]]")
 
 
 def test_a_prompt_is_in_the_ledger_and_nowhere_else(client: Headrace, stack: Stack) -> None:
@@ -35,6 +36,3 @@ def test_a_prompt_is_in_the_ledger_and_nowhere_else(client: Headrace, stack: Sta
         assert CANARY not in log.read_text(), log.name
     for pid in tree(stack.folder):
         assert CANARY.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
-
-
-FAULTS = ("[[rehearsal fault=500 times=1]]", "[[rehearsal fault=400]]", "[[rehearsal fault=cut times=1]]")

@@ -212,7 +212,7 @@ async def test_batch_items_go_a_few_at_a_time_until_it_has_answered(hold: Deploy
     await asyncio.gather(*rest)
 
 
-async def test_whoever_waits_is_sent_away_when_the_process_stops() -> None:
+async def test_waiting_calls_are_deferred_when_the_process_stops() -> None:
     holds = DeploymentHolds()
     hold = holds.of("openai", "https://a", "KEY")
     assert holds.of("openai", "https://a", "KEY") is hold

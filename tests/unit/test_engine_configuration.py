@@ -119,7 +119,7 @@ async def test_other_failures_are_the_items_own() -> None:
         assert counter.failures == []
 
 
-async def test_whoever_waits_is_handed_back_when_the_process_stops() -> None:
+async def test_a_waiting_call_is_handed_back_when_the_process_stops() -> None:
     """Between two tries, for a slot, and before the first answer; a call in flight goes on."""
     engine, transport = engine_of([0.2, answer()], CallError("provider_unavailable", "500", status=500))
     flying = asyncio.create_task(ask(engine))

@@ -128,7 +128,7 @@ def test_a_socket_that_somebody_else_holds_is_not_talked_to(plant: Plant, tmp_pa
         read_ready(state)
 
 
-def test_who_mends_it_finds_it_all_the_same(plant: Plant) -> None:
+def test_a_folder_to_be_mended_is_found(plant: Plant) -> None:
     state = plant(0o775)
     assert find_state_folder(state.parent, to_mend=True) == state
     make_private(state)
@@ -136,7 +136,9 @@ def test_who_mends_it_finds_it_all_the_same(plant: Plant) -> None:
 
 
 @as_root
-def test_the_search_does_not_walk_on_past_it(plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_search_does_not_walk_past_a_planted_folder(
+    plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     state = plant()
     nearer = tmp_path / "work" / ".headrace"
     nearer.mkdir()

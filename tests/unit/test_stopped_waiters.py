@@ -9,7 +9,7 @@ from typing import Any
 from headrace.waiting import stop
 
 
-async def test_whoever_is_stopped_takes_its_failure_with_it() -> None:
+async def test_a_stopped_waiter_takes_its_failure_with_it() -> None:
     """Two that work on one connection fail together; one failure is told, the other is no "exception was never retrieved"."""
     told: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))

@@ -16,7 +16,7 @@ async def test_every_live_worker_is_heard(ledger: Ledger) -> None:
     assert 0 < await ledger.client.pttl(ledger.keys.providers) <= 20_000
 
 
-async def test_who_says_nothing_any_more_is_forgotten(ledger: Ledger) -> None:
+async def test_a_silent_worker_is_forgotten(ledger: Ledger) -> None:
     await announce(ledger, "dead", ABLE, life_ms=1_000_000)
     await ledger.client.hset(ledger.keys.providers, "dead", b"1000 {}")
     assert await announcements(ledger) == []
@@ -25,7 +25,7 @@ async def test_who_says_nothing_any_more_is_forgotten(ledger: Ledger) -> None:
     assert await ledger.client.hkeys(ledger.keys.providers) == [b"alive"]
 
 
-async def test_who_ends_takes_it_back(ledger: Ledger) -> None:
+async def test_a_worker_that_ends_withdraws_its_announcement(ledger: Ledger) -> None:
     await announce(ledger, "a", ABLE)
     await announce(ledger, "a", None)
     await announce(ledger, "a", None)

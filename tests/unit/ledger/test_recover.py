@@ -112,7 +112,7 @@ async def test_a_lost_answer_to_a_claim_is_no_crash(ledger: Ledger, look: Any, j
     assert await look.field(job, "crashes") == "0"
 
 
-async def test_who_has_no_call_in_flight_is_to_blame_for_nothing(
+async def test_a_record_without_a_call_in_flight_is_not_blamed(
     ledger: Ledger, look: Any, batch: str, job: str, take: Any
 ) -> None:
     held = {record_id: (await take(record_id)).epoch for record_id in (job, f"{batch}.s0")}
@@ -180,7 +180,7 @@ async def test_when_the_whole_worker_goes_again_and_again_the_company_is_divided
     assert await look.field(jobs[0], "alone") is None
 
 
-async def test_whose_work_stopped_the_loop_is_the_one_suspect(ledger: Ledger, look: Any, take: Any) -> None:
+async def test_the_record_that_stopped_the_loop_is_the_only_suspect(ledger: Ledger, look: Any, take: Any) -> None:
     guilty, *others = await jobs_of(ledger, 3)
     for job in (guilty, *others):
         await take(job)

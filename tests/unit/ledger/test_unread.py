@@ -132,6 +132,6 @@ async def test_unread_has_a_bound_and_a_lifetime(ledger: Ledger) -> None:
     assert await ledger.client.hlen(unread) == 1000
 
 
-async def test_who_does_not_wait_on_a_connection_leaves_no_entry(ledger: Ledger, look: Any) -> None:
+async def test_a_caller_without_a_connection_leaves_no_entry(ledger: Ledger, look: Any) -> None:
     await submit(ledger, new_id("job"), b"{}", queue="interactive")
     assert not [key for key in await look.everything() if ":unread:" in str(key)]

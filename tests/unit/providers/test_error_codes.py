@@ -28,7 +28,9 @@ from headrace_providers.wire.provider_errors import (
         (503, None, {"availability": {"retryable": "no"}}, True),
     ],
 )
-def test_who_knows_whether_to_ask_again(status: int, asked: str | None, body: Any, retryable: bool) -> None:
+def test_the_provider_says_whether_a_failure_is_retryable(
+    status: int, asked: str | None, body: Any, retryable: bool
+) -> None:
     assert call_error(status, body, asked=asked).retryable is retryable
 
 

@@ -40,6 +40,7 @@ def streamed(deltas: Callable[[int], dict[str, Any]], count: int = 100_000) -> R
     return reducer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DELTAS)
 def test_gathering_is_linear(name: str) -> None:
     cost = cost_of(lambda: streamed(DELTAS[name]) and None)

@@ -21,6 +21,7 @@ def test_every_value_as_every_other_type(base: Base) -> None:
         check(base, chunks, changed, valid)
 
 
+@pytest.mark.slow
 def test_several_values_at_random() -> None:
     draw = random.Random(SEED)
     valid = {base.name: essence(outcome(base.chunks, base).completion) for base in BASES}

@@ -101,6 +101,7 @@ READERS: dict[str, Callable[[str], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ANSWERS)
 def test_an_answer_is_read_within_the_bounds(name: str) -> None:
     for reader, read in READERS.items():
@@ -131,6 +132,7 @@ PROVOKED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [200, 2_000, 16_000, 64_000])
 def test_mending_is_bounded_at_every_length(size: int) -> None:
     """json-repair takes 5 s for 8 KB of some of these."""
@@ -139,6 +141,7 @@ def test_mending_is_bounded_at_every_length(size: int) -> None:
         assert cost.cpu_s < 1, (piece, cost)
 
 
+@pytest.mark.slow
 def test_what_is_long_is_mended_as_what_is_short_is() -> None:
     rows = [{"kind": "dog", "note": f'row {n}, "so" {{to}} say', "n": n, "l": [1.5, None, True]} for n in range(7_000)]
     long = json.dumps({"pets": rows})

@@ -153,6 +153,7 @@ def test_large_patterns_are_refused_together_before_they_cost_much() -> None:
 SLOW = r"[a-m](?:.{1,50}){1,40}[n-z]{2}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["a" * 100_000, "abcaadbb" * 12_500, "é" * 30_000 + "a" * 50_000])
 def test_a_large_pattern_never_holds_the_interpreter_for_long(value: str) -> None:
     def checked() -> str:

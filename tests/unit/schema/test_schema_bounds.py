@@ -123,6 +123,7 @@ def carried(schema: Schema) -> str:
     return refused
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_a_schema_costs_what_its_size_says(name: str) -> None:
     assert len(json.dumps(SCHEMAS[name])) < 70_000
@@ -132,6 +133,7 @@ def test_a_schema_costs_what_its_size_says(name: str) -> None:
     assert isinstance(cost.result, str), cost
 
 
+@pytest.mark.slow
 def test_one_form_of_a_schema_costs_less_than_two_seconds() -> None:
     for name, schema in SCHEMAS.items():
         cost = cost_of(lambda schema=schema: lower(schema).wire and None)
