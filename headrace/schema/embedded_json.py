@@ -10,18 +10,24 @@ from typing import Any
 FENCE = "```"
 OPENING_FENCE = re.compile(r"```(?:json|JSON)?[^\S\n]*\n")
 BRACKET = re.compile(r"[{\[}\]]")
+OPENING = ("<think>", "<thinking>", "<thought>", "<seed:think>", "[THINK]", "\u25c1think\u25b7", "<|channel|>analysis")
+CLOSING = (
+    *("</think>", "</thinking>", "</thought>", "</seed:think>", "[/THINK]", "\u25c1/think\u25b7"),
+    "<|channel|>final<|message|>",
+)
+"""How models mark what they think, where no parser of the server takes it out: Qwen and DeepSeek, others, Seed, Magistral, Kimi,
+gpt-oss."""
 MAX_TRIES = 50
 MAX_READINGS = 4
 """Maximal number of passes over the text in all failed tries."""
 
 
 def without_thinking(text: str) -> str:
-    """Return the text without a `<think>…</think>` at its start."""
-    start = text.lstrip()
-    if not start.startswith("<think>"):
-        return text
-    _, end, rest = start.partition("</think>")
-    return rest.lstrip() if end else text
+    """Return the text after what a model thought aloud: after the last closing mark, also where the opening one was part of the
+    prompt. A thought that was begun and never closed is all there is: nothing is left then."""
+    end = max(text.rfind(mark) + len(mark) if mark in text else 0 for mark in CLOSING)
+    left = text[end:].lstrip()
+    return "" if left.startswith(OPENING) else left if end else text
 
 
 def fenced(text: str) -> Iterator[str]:
@@ -34,9 +40,8 @@ def fenced(text: str) -> Iterator[str]:
             yield text[opening.end() : end]
 
 
-def find_json(text: str) -> Any:
-    """Return the longest outermost JSON object in a text, else the longest list; None where there is none, or none within
-    `MAX_TRIES`."""
+def find_json(text: str) -> list[Any]:
+    """Return the outermost JSON objects in a text, the longest first, else its lists; none within `MAX_TRIES` is none."""
     found: list[tuple[bool, int, Any]] = []
     end = tries = depth = work = 0
     lowest: int | None = None  # brackets open where tries failed: what lies deeper is part of that
@@ -56,7 +61,8 @@ def find_json(text: str) -> Any:
             if tries >= MAX_TRIES or work > MAX_READINGS * len(text):
                 break
         depth += 1
-    return max(found, key=lambda each: each[:2])[2] if found else None
+    objects = [each for each in found if each[0]] or found
+    return [value for _, _, value in sorted(objects, key=lambda each: each[1], reverse=True)]
 
 
 def no_constant(word: str) -> Any:

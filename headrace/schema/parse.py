@@ -10,7 +10,7 @@ import msgspec
 from headrace.errors import CallError, InvalidOutput, Violation
 from headrace.schema.coerce import coerce
 from headrace.schema.document import Source
-from headrace.schema.embedded_json import fenced, find_json, without_thinking
+from headrace.schema.embedded_json import FENCE, fenced, find_json, without_thinking
 from headrace.schema.mend import repair
 from headrace.schema.modes import Form, Mode, form_of
 from headrace.schema.validate import TWICE, Later, compiled, json_value
@@ -20,6 +20,9 @@ MAX_REPAIRED = 1 << 20
 MAX_BRACKETS = 200_000
 """Maximal number of opening brackets in a text that is repaired."""
 
+SEVERAL = "several"
+MAX_FENCES = 2
+"""Fences around one block of code: with more of them there are several, and one may take back what another says."""
 
 MAX_AT_ONCE = 1 << 16
 MAX_MENDED_AT_ONCE = 200
@@ -57,10 +60,10 @@ def read_answer(
     form = form_of(schema, mode, target)
     try:
         if decode is not None:
-            wire, repaired = coerce(decode(text), wire_source(form)), False
+            wires, repaired = [coerce(decode(text), wire_source(form))], False
         else:
-            wire, repaired = decoded(text, at_once=at_once)
-        return fitted(wire, form, schema, repaired=repaired, lax=lax, at_once=at_once)
+            wires, repaired = decoded(text, at_once=at_once)
+        return only_fitting(wires, form, schema, repaired=repaired, lax=lax, at_once=at_once)
     except InvalidOutput as error:
         raise violation(text, error) from None
 
@@ -73,15 +76,16 @@ def parse_json(text: str) -> Any:
         raise violation(text, error) from None
 
 
-def decoded(text: str, *, at_once: bool = False) -> tuple[Any, bool]:
-    """Return the JSON value of a text, and True if it had to be repaired. Raises `InvalidOutput`, or `Later`."""
+def decoded(text: str, *, at_once: bool = False) -> tuple[list[Any], bool]:
+    """Return the JSON value of a text, and True if it had to be repaired; then there may be several. Raises `InvalidOutput`, or
+    `Later`."""
     try:
-        return json_value(text), False
+        return [json_value(text)], False
     except InvalidOutput as error:
         if at_once and len(text) > MAX_MENDED_AT_ONCE and error.errors[0].keyword != TWICE:
             raise Later from None
-        found = None if error.errors[0].keyword == TWICE else repaired(text)
-        if found is None or not is_encodable(found):
+        found = [] if error.errors[0].keyword == TWICE else repaired(text)
+        if not found or not all(map(is_encodable, found)):
             raise error from None
         return found, True
 
@@ -95,20 +99,39 @@ def is_encodable(value: Any) -> bool:
     return True
 
 
-def repaired(text: str) -> Any:
-    """Return the object or list that malformed JSON was probably meant to be; None where there is none.
+def repaired(text: str) -> list[Any]:
+    """Return the objects or lists that malformed JSON was probably meant to be, the most likely first.
 
     Complete JSON in a code fence or between words is tried first, then a repair: truncation, single quotes and the like.
     """
     text = without_thinking(text)
     if len(text) > MAX_REPAIRED:
-        return None
+        return []
     inner = list(fenced(text))
-    for each in (*inner, text):
-        if (found := find_json(each)) is not None:
+    for each in (text, *inner) if text.count(FENCE) > MAX_FENCES else (*inner, text):
+        if found := find_json(each):
             return found
     text = inner[0] if inner else text
-    return repair(text) if text.count("[") + text.count("{") <= MAX_BRACKETS else None
+    found = repair(text) if text.count("[") + text.count("{") <= MAX_BRACKETS else None
+    return [] if found is None else [found]
+
+
+def only_fitting(wires: list[Any], form: Form, schema: dict[str, Any], **reading: bool) -> Answer:
+    """Return the answer that fits the schema. Raises `InvalidOutput` where none does, and where several do that differ: which
+    of them is meant would be a guess."""
+    answers: dict[bytes, Answer] = {}
+    refused: InvalidOutput | None = None
+    for wire in wires:
+        try:
+            answer = fitted(wire, form, schema, **reading)
+            answers.setdefault(msgspec.json.encode(answer.value, order="sorted"), answer)
+        except InvalidOutput as error:
+            refused = refused or error
+    if len(answers) > 1:
+        raise InvalidOutput([Violation("", SEVERAL, "the model gave several answers that differ")])
+    if not answers:
+        raise refused or InvalidOutput([Violation("", "json", "there is no JSON in it")])
+    return next(iter(answers.values()))
 
 
 def fitted(wire: Any, form: Form, schema: dict[str, Any], *, repaired: bool, lax: bool, at_once: bool) -> Answer:
@@ -136,7 +159,7 @@ def violation(text: str, error: InvalidOutput) -> CallError:
     first: Violation = error.errors[0]
     what = (
         first.message
-        if first.keyword in ("json", TWICE)
+        if first.keyword in ("json", TWICE, SEVERAL)
         else f"the answer does not fit the schema at {first.pointer or '/'}"
     )
     return CallError("invalid_output", what, partial=text, details={"errors": [str(each) for each in error.errors]})

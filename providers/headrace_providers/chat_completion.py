@@ -105,9 +105,8 @@ class ChatCompletion:
         self._key = checked_key(api_key or self.facts.key(os.environ), self.facts)
         self.retry = checked_retry(retry)
         self._given_retry = retry
-        self.deadlines = deadlines or Deadlines.from_environment()
-        deadlines = self.deadlines
-        self._transports = LoopTransports(self, lambda: SdkTransport(deadlines=deadlines), transport)
+        limits = self.deadlines = deadlines or Deadlines.from_environment()
+        self._transports = LoopTransports(self, lambda: SdkTransport(deadlines=limits), transport)
         self.switches = Switches(
             return_reasoning=return_reasoning,
             reasoning_in_tool_call=reasoning_in_tool_call,

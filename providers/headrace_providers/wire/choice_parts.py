@@ -10,10 +10,23 @@ from headrace.chat.messages import as_json
 from headrace.chat.tool_calls import REASONING, ToolCalls
 from headrace.errors import CallError
 from headrace_providers.credentials import kept
-from headrace_providers.wire.content import finish_of, is_empty, list_of, object_of, parts_of, sound_of, text_of
+from headrace_providers.wire.content import (
+    finish_of,
+    is_bare_json,
+    is_empty,
+    is_empty_call,
+    is_number,
+    list_of,
+    object_of,
+    parts_of,
+    sound_of,
+    text_of,
+)
+from headrace_providers.wire.provider_errors import contradiction
 from headrace_providers.wire.reasoning_details import ReasoningDetails
 from headrace_providers.wire.unnamed_fields import IN_CHOICE, IN_MESSAGE, bounded, gather
 
+CUT_SHORT = frozenset({"length", "content_filter", "error"})
 THINKING_PART, HIDDEN_PART = "thinking", "redacted_thinking"
 
 
@@ -82,10 +95,10 @@ class ChoiceReducer:
         if finish is not None and (reason := finish_of(finish)):
             if reason != finish and self.native_finish_reason is None:
                 self.native_finish_reason = finish
-            finish = reason
             alone = (not said.get("content") and self.has_begun) or len(self.text) > 1
             self.finished_late = self.finished_late or (self.finish_reason is None and alone)
-            self.finish_reason = finish
+            if self.finish_reason not in CUT_SHORT:  # what ended early is not made whole by a later "stop"
+                self.finish_reason = reason
             if self.message is not None:
                 self.add_message(deltas)
         if choice.get("logprobs"):
@@ -149,12 +162,16 @@ class ChoiceReducer:
             deltas.append(Delta("reasoning", thought))
 
     def add_content(self, content: Any, deltas: list[Delta]) -> None:
+        if is_bare_json(content):  # the answer itself, not as a text
+            self.text.append(as_json(content))
+            deltas.append(Delta("text", self.text[-1]))
+            return
         for part in content if isinstance(content, list) else ():
             if isinstance(part, dict):
                 self.add_beside(part)
         for kind, said in parts_of(content):
             if kind == "other":
-                self.add_other(said, content, deltas)
+                self.add_other(said, deltas)
             elif said:
                 if kind == "reasoning":
                     self.reasoning_field = "content"
@@ -165,15 +182,10 @@ class ChoiceReducer:
         """Take what a part of a content has beside its text: the signature of a thought, sources."""
         if part.get("type") in (THINKING_PART, HIDDEN_PART):
             last = self.thoughts[-1] if self.thoughts else {}
-            have, more = last.get(THINKING_PART), part.get(THINKING_PART)
-            if (
-                have
-                and isinstance(have, str | list)
-                and type(have) is type(more)
-                and last.keys() <= {"type", THINKING_PART}
-            ):
-                grown: Any = have
-                self.thoughts[-1] = last | part | {THINKING_PART: grown + more}
+            have: Any = last.get(THINKING_PART)
+            more, open_ended = part.get(THINKING_PART), last.keys() <= {"type", THINKING_PART}
+            if have and isinstance(have, str | list) and type(have) is type(more) and open_ended:
+                self.thoughts[-1] = last | part | {THINKING_PART: have + more}
             else:
                 self.thoughts.append(dict(part))
         if part.get("annotations"):
@@ -181,7 +193,7 @@ class ChoiceReducer:
         if part.get("citations"):
             self.add_citations(part["citations"])
 
-    def add_other(self, part: dict[str, Any], content: Any, deltas: list[Delta]) -> None:
+    def add_other(self, part: dict[str, Any], deltas: list[Delta]) -> None:
         """A part of a content without a text."""
         kind = part.get("type")
         if "image_url" in part:
@@ -190,9 +202,6 @@ class ChoiceReducer:
             pass  # it is among the thoughts
         elif kind == "tool_use":  # Anthropic's form
             self.add_calls([part], None, deltas)
-        elif part is content and kind is None:  # the answer itself, not as a text
-            self.text.append(as_json(part))
-            deltas.append(Delta("text", self.text[-1]))
         else:
             self.keep("content", part, several=True)
 
@@ -202,7 +211,12 @@ class ChoiceReducer:
         if self.is_message:
             self.calls.add_message({"tool_calls": calls, "function_call": function})
             return
-        calls = calls or ([{"index": 0, "function": function}] if any(function.values()) else [])
+        if any(function.values()):
+            calls = [call for call in calls if not is_empty_call(call)]
+            names = [object_of(call.get("function"), "function").get("name") for call in calls]
+            if calls and function.get("name") and function["name"] not in names:
+                raise contradiction("other calls in tool_calls than in function_call", "".join(self.text))
+            calls = calls or [{"index": 0, "function": function}]
         if calls and self.calls.add_delta(calls):
             deltas.append(Delta("tool", calls))
 
@@ -381,14 +395,3 @@ class ChoiceReducer:
             raw=raw,
             notes=notes,
         )
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def contradiction(what: str, said: str) -> CallError:
-    """The failure of an answer that says two things. To ask again may bring the same: it is not tried on its own."""
-    return CallError(
-        "provider_error", f"the provider's answer contradicts itself: {what}", partial=said, retryable=False
-    )

@@ -15,6 +15,22 @@ from typing import Any
 THINKING = frozenset({"thinking", "reasoning", "reasoning_text", "thought", "summary_text"})
 TEXTS = ("text", "content", "value")
 """Where a part of content has its text: OpenAI and most others, some servers, OpenAI's Assistants (`text.value`)."""
+OF_PARTS = frozenset(
+    {
+        *TEXTS,
+        "thinking",
+        "refusal",
+        "image_url",
+        "annotations",
+        "citations",
+        "signature",
+        "role",
+        "index",
+        "id",
+        "logprobs",
+    }
+)
+"""Keys of a part of content that has no `type`."""
 NO_REASON = frozenset({"", "null", "none", "None", "undefined"})
 """Finish reasons that are none: what a server makes of its empty value when it writes it as a text."""
 IN_OTHER_WORDS = {
@@ -86,6 +102,15 @@ def parts_of(content: Any) -> Iterator[tuple[str, Any]]:
             yield part_of(part)
         elif part is not None:
             raise TypeError(f"a text or parts of one were expected, not {type(part).__name__}")
+
+
+def is_bare_json(content: Any) -> bool:
+    """Return True for an answer that some servers give as a value in place of its text: an object, or a list of objects, without
+    a type and with a key that no part of a content has."""
+    objects = content if isinstance(content, list) else [content]
+    return bool(objects) and all(
+        isinstance(each, dict) and "type" not in each and not {*filter(each.get, each)} <= OF_PARTS for each in objects
+    )
 
 
 def part_of(part: dict[str, Any]) -> tuple[str, Any]:
@@ -165,3 +190,12 @@ def sound_of(data: Any) -> bytes | None:
 
 
 FROM_URLS = str.maketrans("-_", "+/")
+
+
+def is_empty_call(call: Any) -> bool:
+    """Return True for a call that says nothing but its place: what servers in Go write for none."""
+    return isinstance(call, dict) and says_nothing({name: call[name] for name in call.keys() - {"index", "type"}})
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -290,3 +290,10 @@ def unstorable(error: BaseException, counters: dict[str, int], partial: str | No
     """The failure of an answer that was paid, and cannot be written down, or not be read again."""
     message = f"the answer cannot be written as JSON that can be read again: {type(error).__name__}"
     return CallError("invalid_output", message, partial=partial, details={"counters": counters})
+
+
+def contradiction(what: str, said: str) -> CallError:
+    """The failure of an answer that says two things. To ask again may bring the same: it is not tried on its own."""
+    return CallError(
+        "provider_error", f"the provider's answer contradicts itself: {what}", partial=said, retryable=False
+    )

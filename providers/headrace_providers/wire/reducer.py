@@ -242,6 +242,8 @@ class Reducer:
         error.details.setdefault("counters", self.known_usage.counters())
         error.details.setdefault("usage", self.known_usage)
         first = self._first_parts
+        if first and error.code == "empty_output":  # a server's parser may have taken the answer for a thought
+            error.partial = error.partial or "".join(first.reasoning) or None
         if self.id or self.raw_usage:
             known: dict[str, Any] = {"id": self.id, "model": self.model, "usage": self.raw_usage}
             known["finish_reason"] = first.finish_reason if first else None
