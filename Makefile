@@ -16,7 +16,7 @@ test: .venv/ready ## the whole suite, on real servers and real processes
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(LONGEST_FIRST)
 
 test-fast: .venv/ready ## the unit tests but the slow ones, in less than a minute: for the inner loop
-	$(BIN)/python -m pytest -q -n 3 --dist worksteal --hypothesis-profile=fast -m "not slow" tests/unit
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal --hypothesis-profile=fast -m "not slow" tests/unit
 
 test-browser: .venv/ready ## the web page in headless Chromium (apt-get install chromium)
 	$(BIN)/python -m pytest tests/browser

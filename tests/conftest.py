@@ -19,7 +19,7 @@ from headrace.local.valkey import EmbeddedServer
 
 # On a busy machine any example may take long: what is bounded is counted, not timed.
 settings.register_profile("headrace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("fast", settings.get_profile("headrace"), max_examples=25)
+settings.register_profile("fast", settings.get_profile("headrace"), max_examples=10)
 settings.load_profile("headrace")
 
 
