@@ -184,7 +184,7 @@ class ChoiceReducer:
             last = self.thoughts[-1] if self.thoughts else {}
             have: Any = last.get(THINKING_PART)
             more, open_ended = part.get(THINKING_PART), last.keys() <= {"type", THINKING_PART}
-            if have and isinstance(have, str | list) and type(have) is type(more) and open_ended:
+            if have and type(have) in (str, list) and type(have) is type(more) and open_ended:
                 self.thoughts[-1] = last | part | {THINKING_PART: have + more}
             else:
                 self.thoughts.append(dict(part))
