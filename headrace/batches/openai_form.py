@@ -10,8 +10,10 @@ import msgspec
 from headrace.batches.template import Item, Template
 from headrace.chat.options import COMPATIBLE, check_beside_schema
 from headrace.chat.steering import check_steering
-from headrace.errors import InputError
+from headrace.chat.tool_schemas import located
+from headrace.errors import InputError, SchemaError
 from headrace.jobs.build import make_job
+from headrace.schema.python_types import check_schema
 
 URL = "/v1/chat/completions"
 PATH = re.compile(r"(/[\w.-]+)*/chat/completions")
@@ -101,4 +103,13 @@ def response_format(given: Any, template: Template) -> dict[str, Any] | None:
         raise InputError('/body/response_format/type: must be "text", "json_object" or "json_schema"')
     if template.schema is not None:
         raise InputError("/body/response_format: the batch has a schema of its own; leave one of the two out")
+    if given["type"] == "json_schema":
+        described = given.get("json_schema")
+        schema = described.get("schema") if isinstance(described, dict) else None
+        if not isinstance(schema, dict):
+            raise InputError("/body/response_format/json_schema/schema: must be a JSON Schema, an object")
+        try:
+            check_schema(schema)
+        except SchemaError as error:
+            raise located(error, "/body/response_format/json_schema/schema") from None
     return given

@@ -28,10 +28,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `model` is `provider/model`, split at the first slash. `messages` are in OpenAI's shape. `schema` is the caller's own
     JSON Schema, never a lowered one; `schema_name` what the provider is told it is called. `response_format` is one in
-    the provider's shape, instead of a schema: its answer is JSON that nothing has checked. `tools` are in the provider's
-    shape, `tool_choice` is a choice as `ToolDefinitions` takes it. `prefilling` is the beginning of the answer, `parser`
-    the name of the parser that reads it (`typed_xml`). `stream` shows the answer as it comes; `on_retry` is what to do when
-    it breaks off after something was shown: `fail`, or begin anew (`reset`), which clears what was shown.
+    the provider's shape, instead of a schema: its answer is valid under the schema in it, or an object where it has none;
+    not with `envelope`: then whoever made the format reads the answer. `tools` are in the provider's shape, `tool_choice`
+    is a choice as `ToolDefinitions` takes it. `prefilling` is the beginning of the answer, `parser` the name of the parser
+    that reads it (`typed_xml`). `stream` shows the answer as it comes; `on_retry` is what to do when it breaks off after
+    something was shown: `fail`, or begin anew (`reset`), which clears what was shown.
 
     `mode` is how the schema is put to the model (`headrace.schema.modes`; None: as the model's profile says). An answer that
     does not fit it is asked for again up to `reasks` times, with what was wrong; with `lax` values of the wrong type that
@@ -44,6 +45,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     schema: dict[str, Any] | None = None
     schema_name: str = "answer"
     response_format: dict[str, Any] | None = None
+    envelope: bool = False
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     prefilling: str | None = None

@@ -181,6 +181,13 @@ class Source:
                 if fragment:
                     self._anchors[whole] = here
                 else:
+                    if self._resources.get(base, here) != here:
+                        raise SchemaError(
+                            f"schema at {at[:SHOWN] or '/'}: another schema has the `$id` {quoted(base)} already",
+                            pointer=at,
+                            keyword="$id",
+                            remedy="give each a name of its own",
+                        )
                     self._resources[base] = here
                     self.embedded += [here] if here is not self.root else []
             if not at:

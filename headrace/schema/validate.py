@@ -58,6 +58,14 @@ class Validator:
             raise SchemaError(
                 f"the schema cannot be compiled: {str(error)[:SHOWN]}", keyword="$ref", remedy="mend its references"
             ) from None
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # of the validator's own code, and no Exception
+                raise
+            raise SchemaError(
+                "the schema cannot be compiled: the validator fails over its names and references",
+                keyword="$id",
+                remedy="give each `$id` and each anchor once, and refer by `#/$defs/…`",
+            ) from None
 
     def validate(self, value: Any, *, at_once: bool = False) -> None:
         """Raise `InvalidOutput` with the first `MAX_ERRORS` violations. Long validations run in another process; with

@@ -191,7 +191,7 @@ class ChatCompletion:
                 fitting(completion, value, expected.read)
                 return value
             if not job.parser:
-                return plain(fitting(completion, value, expected.read))
+                return fitting(completion, value, lambda value: plain(expected.read(value)))
             if expected.schema is not None and self.switches.validate_typed_parser_output:
                 fitting(completion, value, expected.read)
             return value
@@ -235,6 +235,7 @@ class ChatCompletion:
             schema=schema,
             schema_name=schema_name,
             response_format=response_format,
+            envelope=response_format is not None,
             tools=tools.schemas,
             tool_choice=tools.choice,
             prefilling=prefilling or None,
@@ -289,10 +290,8 @@ class ChatCompletion:
     async def complete(
         self, job: Job, *, request_id: str = "", on_delta: Callable[[Delta], None] | None = None
     ) -> Completion:
-        """Run `job` and return its completion. Raises `CallError`. `on_delta` gets what each chunk adds, as it comes.
-
-        After a delta was delivered nothing is retried: the caller has shown it.
-        """
+        """Run `job` and return its completion. `on_delta` gets what each chunk adds; after one nothing is retried, for it was
+        shown. Raises `CallError`."""
         delivered = False
 
         def deliver(delta: Delta) -> None:

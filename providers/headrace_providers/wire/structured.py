@@ -25,6 +25,7 @@ from headrace_providers.wire.request import schema_name
 
 WHOLE = frozenset({"stop", "tool_calls", "function_call"})
 """Finish reasons of an answer that its model has ended. After any other, what is not whole is not mended."""
+ANY_OBJECT: dict[str, Any] = {"type": "object"}
 FOREIGN = "tool_calls: nobody offered them"
 
 
@@ -99,12 +100,14 @@ def answer_of(choice: Choice, job: Job, mode: Mode, target: str, *, at_once: boo
         raise Later
     if job.parser is not None:
         answer = Answer(PARSERS[job.parser]((job.prefilling or "") + choice.content))
-    elif job.schema is None:
+    elif job.envelope:
         answer = Answer(parse_json(choice.content))
     else:
-        decode = PARSERS.get(mode)
+        schema, decode = job.schema, PARSERS.get(mode)
+        if schema is None:
+            schema, mode, decode = schema_of_format(job.response_format), "json_schema", None
         answer = read_answer(
-            choice.content, job.schema, mode=mode, target=target, lax=job.lax, decode=decode, at_once=at_once
+            choice.content, schema, mode=mode, target=target, lax=job.lax, decode=decode, at_once=at_once
         )
     if answer.repaired and choice.finish_reason not in WHOLE:
         why = f"the answer ended for a reason that is not known ({choice.finish_reason!r:.40}), and is not whole"
@@ -112,6 +115,13 @@ def answer_of(choice: Choice, job: Job, mode: Mode, target: str, *, at_once: boo
     if not comes_back(answer.value):
         raise CallError("invalid_output", "the answer holds a number that JSON does not have", partial=choice.content)
     return answer
+
+
+def schema_of_format(response_format: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the schema of a `response_format` as it is posted; that of an object where it has none (`json_object`)."""
+    described = (response_format or {}).get("json_schema")
+    schema = described.get("schema") if isinstance(described, dict) else None
+    return schema if isinstance(schema, dict) else ANY_OBJECT
 
 
 async def fits(completion: Completion, job: Job, mode: Mode, target: str) -> bool:

@@ -6,10 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from fake_transport import FakeTransport, answer, model_of, piece
+from fake_transport import FakeTransport, answer, ask, model_of, piece
+from pydantic import BaseModel, ConfigDict
 
+from headrace.batches.openai_form import read_body
+from headrace.batches.template import Template
 from headrace.chat.completion import Completion
-from headrace.errors import CallError
+from headrace.errors import CallError, InputError
 from headrace.jobs.job import Job
 from headrace.portal import run
 
@@ -123,3 +126,46 @@ def test_a_part_without_a_type_is_its_text() -> None:
 def test_an_answer_that_was_taken_for_a_thought_is_kept_in_the_error() -> None:
     error = fails(answer(None, reasoning_content='{"a":1}'), schema=SCHEMA, mode="prompt")
     assert (error.code, error.partial) == ("empty_output", '{"a":1}')
+
+
+POSTED = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}
+
+
+@pytest.mark.parametrize("text", ['{"a":"x"}', "5", "null", '{"b":1}', '{"a":1,"b":2}'])
+def test_an_answer_to_a_posted_schema_is_valid_under_it(text: str) -> None:
+    assert fails(answer(text), response_format=POSTED).code == "invalid_output"
+    assert complete(answer('```json\n{"a":1}\n```'), response_format=POSTED).value == {"a": 1}
+
+
+@pytest.mark.parametrize("text", ["[1]", "5", "null"])
+def test_an_answer_to_json_object_is_an_object(text: str) -> None:
+    assert fails(answer(text), response_format={"type": "json_object"}).code == "invalid_output"
+
+
+@pytest.mark.parametrize(
+    ("described", "place"),
+    [
+        (None, "/body/response_format/json_schema/schema"),
+        ({"name": "x"}, "/body/response_format/json_schema/schema"),
+        ({"name": "x", "schema": {"type": 7}}, "/body/response_format/json_schema/schema/type"),
+    ],
+)
+def test_a_line_of_a_batch_with_a_schema_that_is_none_is_refused_by_its_place(described: Any, place: str) -> None:
+    body = {
+        "messages": [{"role": "user", "content": "x"}],
+        "response_format": {"type": "json_schema", "json_schema": described},
+    }
+    with pytest.raises(InputError, match=place):
+        read_body({"custom_id": "1", "body": body}, "1", Template(model="openai/m"))
+
+
+@pytest.mark.parametrize("form", ["sync", "async"])
+def test_a_value_that_its_type_cannot_write_is_an_invalid_output(form: str) -> None:
+    class Raw(BaseModel):
+        data: bytes
+        model_config = ConfigDict(val_json_bytes="base64")
+
+    model = model_of("openai", FakeTransport(answer('{"data":"/////w=="}')), retry=False)
+    with pytest.raises(CallError, match="does not fit") as raised:
+        ask(model, form, generation_schema=Raw)
+    assert raised.value.partial == '{"data":"/////w=="}'

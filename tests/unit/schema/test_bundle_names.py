@@ -80,3 +80,12 @@ def test_a_folder_is_no_file() -> None:
 def test_a_document_that_is_nothing_but_a_circle_is_told_by_its_name() -> None:
     with pytest.raises(SchemaError, match=r"^schema at / of the document '[de]': it refers to itself"):
         bundle({"$ref": "d"}, {"d": {"$ref": "e"}, "e": {"$ref": "d"}})
+
+
+def test_two_parts_of_one_id_are_refused() -> None:
+    named = {"$defs": {"r": {"$id": "http://x.y/c", "$dynamicAnchor": "m"}}}
+    inner = {"q": {"properties": {"q": {"$id": "http://x.y/c", "$dynamicRef": "#m"}}}}
+    with pytest.raises(SchemaError, match=r"another schema has the `\$id` 'http://x.y/c' already"):
+        lower(
+            {"properties": {"q": named | {"properties": inner, "allOf": [{"$defs": {"s": {"$dynamicAnchor": "m"}}}]}}}
+        )
