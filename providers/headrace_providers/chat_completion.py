@@ -48,8 +48,9 @@ from headrace_providers.wire.choice_parts import Delta
 from headrace_providers.wire.provider_errors import without_credentials
 from headrace_providers.wire.reducer import Reducer, asked_choices
 from headrace_providers.wire.request import Adapt, Body, Request, build_body, request_headers
+from headrace_providers.wire.sdk_transport import SdkTransport
 from headrace_providers.wire.structured import fits
-from headrace_providers.wire.transport import Deadlines, SdkTransport, Transport
+from headrace_providers.wire.transport import Deadlines, Transport
 
 log = structlog.get_logger("headrace.worker.providers")
 

@@ -16,7 +16,8 @@ from headrace_providers.openai import OpenAIChatCompletion, RehearsalChatComplet
 from headrace_providers.openrouter import OpenRouterChatCompletion
 from headrace_providers.retry import Retry
 from headrace_providers.vllm import VLLMChatCompletion
-from headrace_providers.wire.transport import Deadlines, SdkTransport
+from headrace_providers.wire.sdk_transport import SdkTransport
+from headrace_providers.wire.transport import Deadlines
 
 CLASSES: dict[str, type[ChatCompletion]] = {
     "openai": OpenAIChatCompletion,

@@ -13,7 +13,8 @@ import pytest
 from bare_provider import JSON_HEAD, SSE_HEAD, BareProvider, End, Reply, bare_provider, event
 from fake_transport import answer, piece
 from headrace_providers import OpenAIChatCompletion
-from headrace_providers.wire.transport import Deadlines, SdkTransport
+from headrace_providers.wire.sdk_transport import SdkTransport
+from headrace_providers.wire.transport import Deadlines
 
 from headrace.batches.output_lines import error_line, success_line
 from headrace.chat.completion import written

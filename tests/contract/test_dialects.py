@@ -17,7 +17,8 @@ import msgspec
 import pytest
 from aiohttp import web
 from headrace_providers import ChatCompletion, OpenAIChatCompletion, OpenRouterChatCompletion, VLLMChatCompletion
-from headrace_providers.wire.transport import Deadlines, SdkTransport
+from headrace_providers.wire.sdk_transport import SdkTransport
+from headrace_providers.wire.transport import Deadlines
 from stack import until
 
 from headrace.chat.tools import define

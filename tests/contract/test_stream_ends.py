@@ -13,7 +13,8 @@ from bare_provider import JSON_HEAD, SSE_HEAD, BareProvider, End, Reply, bare_pr
 from fake_transport import USAGE, answer, piece
 from headrace_providers import OpenAIChatCompletion
 from headrace_providers.wire import answer_end
-from headrace_providers.wire.transport import Deadlines, SdkTransport
+from headrace_providers.wire.sdk_transport import SdkTransport
+from headrace_providers.wire.transport import Deadlines
 
 from headrace.chat.completion import Completion
 from headrace.errors import CallError

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from headrace_providers.wire.admission import ADMIT
 from headrace_providers.wire.request import Request
-from headrace_providers.wire.transport import SdkTransport
+from headrace_providers.wire.sdk_transport import SdkTransport
 
 from headrace.errors import Requeued
 
