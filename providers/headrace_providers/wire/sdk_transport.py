@@ -15,7 +15,7 @@ from headrace_providers.credentials import scrub
 from headrace_providers.wire.admission import AdmittedRequest
 from headrace_providers.wire.answer_reader import ReadingTransport
 from headrace_providers.wire.body import Body, left_in
-from headrace_providers.wire.provider_errors import MAX_MESSAGE, call_error, is_unreachable, refused
+from headrace_providers.wire.provider_errors import MAX_MESSAGE, call_error, is_unreachable, refused, timed_out
 from headrace_providers.wire.request import Request
 from headrace_providers.wire.retry_hints import hinted_s, retry_after_s
 from headrace_providers.wire.transport import MAX_ANSWER_BYTES, Deadlines, encoded, sent
@@ -65,10 +65,10 @@ class SdkTransport(ReadingTransport):
             return None
         if isinstance(error.__cause__, CallError | Refused):
             return error.__cause__
-        if isinstance(error, openai.APITimeoutError) and not refused(error):
+        if timed_out(error):
             return CallError("timeout", f"no connection within {self.deadlines.connect_s:g} s")
         if isinstance(error, openai.APIConnectionError):
-            why = refused(error) or type(error.__cause__ or error).__name__
+            why = refused(error) or root_of(error)
             details = {"unreachable": True} if is_unreachable(error) else None
             return CallError("connection", f"the connection failed: {why}", details=details)
         if isinstance(error, openai.APIStatusError):
@@ -80,6 +80,13 @@ class SdkTransport(ReadingTransport):
                 asked=headers.get("x-should-retry"),
             )
         return CallError("provider_error", scrub(str(error), most=MAX_MESSAGE))
+
+
+def root_of(error: BaseException) -> str:
+    """Return the name of what an exception of the SDK goes back to."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return type(error).__name__
 
 
 class SdkAnswer:

@@ -1,0 +1,142 @@
+"""What a transport makes of a connection that breaks HTTP, over real sockets: a `CallError` with the code of the fault."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+from headrace_providers.wire.request import Request
+from headrace_providers.wire.sdk_transport import SdkTransport
+from headrace_providers.wire.transport import Deadlines, Transport
+
+from headrace.errors import CallError
+
+TRANSPORTS = {"sdk": SdkTransport}
+SHORT = Deadlines(connect_s=0.5, first_token_s=10, idle_s=10, total_s=10)
+FRAMED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+FAULTS: dict[str, tuple[bytes, str]] = {
+    "closed without an answer": (b"", "connection"),
+    "closed within the head": (b"HTTP/1.1 200 OK\r\nContent-Le", "connection"),
+    "no status line": (b"NOPE\r\n\r\n", "connection"),
+    "a header of 100 KB": (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 100_000 + b"\r\n\r\n{}", "connection"),
+    "500 headers": (
+        b"HTTP/1.1 200 OK\r\n" + b"".join(b"X%d: a\r\n" % i for i in range(500)) + b"\r\n{}",
+        "connection",
+    ),
+    "two lengths": (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", "connection"),
+    "a chunk without a size": (FRAMED + b"zz\r\n{}\r\n", "connection"),
+    "closed within a chunk": (FRAMED + b'10\r\n{"a": ', "connection"),
+    "closed within the body": (b'HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n{"a"', "connection"),
+    "closed within the body of an error": (b'HTTP/1.1 500 No\r\nContent-Length: 200\r\n\r\n{"a"', "connection"),
+    "an encoding nobody knows": (
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 2\r\n\r\n{}",
+        "provider_error",
+    ),
+    "gzip that is none": (
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
+        "provider_error",
+    ),
+    "switching protocols": (
+        b"HTTP/1.1 101 Go\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        "invalid_request",
+    ),
+    "a redirect": (b"HTTP/1.1 302 Go\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n", "invalid_request"),
+    "an error without JSON": (b"HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\nno", "auth"),
+    "an error of the server": (b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", "provider_unavailable"),
+}
+
+
+@pytest.fixture(params=TRANSPORTS)
+async def transport(request: pytest.FixtureRequest) -> AsyncIterator[Transport]:
+    made = TRANSPORTS[request.param](deadlines=SHORT)
+    yield made
+    await made.close()
+
+
+@asynccontextmanager
+async def answering(raw: bytes, *, first: bool = False) -> AsyncIterator[str]:
+    """The address of a server that answers a request with `raw` and closes; with `first` it does not wait for the request."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not first:
+            await reader.readuntil(b"\r\n\r\n")
+        writer.write(raw)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server.close()
+
+
+async def ask(transport: Transport, url: str, *, stream: bool = False) -> list[object]:
+    body = {"stream": True} if stream else {}
+    return [chunk async for chunk in transport.chunks(Request(url, {"Authorization": "Bearer k"}, body))]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_fault_of_http_is_a_typed_error(transport: Transport, fault: str, stream: bool) -> None:
+    raw, code = FAULTS[fault]
+    async with answering(raw) as host:
+        with pytest.raises(CallError) as raised:
+            await ask(transport, f"http://{host}/", stream=stream)
+    assert raised.value.code == code
+    assert raised.value.__cause__ is None, "what the library says may show the request"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\n",
+    ],
+)
+async def test_early_hints_and_http_1_0_are_read(transport: Transport, head: bytes) -> None:
+    async with answering(head + b"{}") as host:
+        assert await ask(transport, f"http://{host}/") == [{}]
+
+
+async def test_nobody_listens(transport: Transport) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        with pytest.raises(CallError, match="refused") as raised:
+            await ask(transport, f"http://127.0.0.1:{bound.getsockname()[1]}/")
+    assert (raised.value.code, raised.value.details) == ("connection", {"unreachable": True})
+
+
+async def test_a_name_that_nobody_knows(transport: Transport) -> None:
+    with pytest.raises(CallError) as raised:
+        await ask(transport, "http://no-such-host.invalid/")
+    assert (raised.value.code, raised.value.details) == ("connection", {"unreachable": True})
+
+
+@pytest.fixture
+def full() -> Iterator[str]:
+    """The address of a listener that accepts nobody any more."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        waiting = [socket.socket() for _ in range(3)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(listener.getsockname())
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        for each in waiting:
+            each.close()
+
+
+async def test_no_connection_in_time(transport: Transport, full: str) -> None:
+    with pytest.raises(CallError, match=r"no connection within 0\.5 s") as raised:
+        await ask(transport, f"http://{full}/")
+    assert raised.value.code == "timeout"
+
+
+async def test_no_tls_at_the_other_end(transport: Transport) -> None:
+    async with answering(b"HTTP/1.1 400 No\r\n\r\n", first=True) as host:
+        with pytest.raises(CallError, match="TLS") as raised:
+            await ask(transport, f"https://{host}/")
+    assert raised.value.code == "connection"
