@@ -48,7 +48,6 @@ from headrace_providers.wire.choice_parts import Delta
 from headrace_providers.wire.provider_errors import without_credentials
 from headrace_providers.wire.reducer import Reducer, asked_choices
 from headrace_providers.wire.request import Adapt, Body, Request, build_body, request_headers
-from headrace_providers.wire.sdk_transport import SdkTransport
 from headrace_providers.wire.structured import fits
 from headrace_providers.wire.transport import Deadlines, Transport
 
@@ -107,8 +106,7 @@ class ChatCompletion:
         self.retry = checked_retry(retry)
         self._given_retry = retry
         self.deadlines = deadlines or Deadlines.from_environment()
-        deadlines = self.deadlines
-        self._transports = LoopTransports(self, lambda: SdkTransport(deadlines=deadlines), transport)
+        self._transports = LoopTransports(self, self.deadlines, transport)
         self.switches = Switches(
             return_reasoning=return_reasoning,
             reasoning_in_tool_call=reasoning_in_tool_call,

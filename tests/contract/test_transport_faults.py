@@ -8,13 +8,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
+from headrace_providers.transport_choice import transport_of
 from headrace_providers.wire.request import Request
-from headrace_providers.wire.sdk_transport import SdkTransport
 from headrace_providers.wire.transport import Deadlines, Transport
 
 from headrace.errors import CallError
 
-TRANSPORTS = {"sdk": SdkTransport}
 SHORT = Deadlines(connect_s=0.5, first_token_s=10, idle_s=10, total_s=10)
 FRAMED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -50,9 +49,9 @@ FAULTS: dict[str, tuple[bytes, str]] = {
 }
 
 
-@pytest.fixture(params=TRANSPORTS)
-async def transport(request: pytest.FixtureRequest) -> AsyncIterator[Transport]:
-    made = TRANSPORTS[request.param](deadlines=SHORT)
+@pytest.fixture
+async def transport(each_transport: None) -> AsyncIterator[Transport]:
+    made = transport_of()(deadlines=SHORT)
     yield made
     await made.close()
 
