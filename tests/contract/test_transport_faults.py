@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
+import ssl
+import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 from headrace_providers.transport_choice import transport_of
+from headrace_providers.wire.http_transport import HttpTransport
 from headrace_providers.wire.request import Request
+from headrace_providers.wire.tls import tls_context
 from headrace_providers.wire.transport import Deadlines, Transport
 
 from headrace.errors import CallError
@@ -44,6 +50,10 @@ FAULTS: dict[str, tuple[bytes, str]] = {
         "invalid_request",
     ),
     "a redirect": (b"HTTP/1.1 302 Go\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n", "invalid_request"),
+    "an error in what is no encoding of text": (
+        b"HTTP/1.1 403 No\r\nContent-Type: text/plain; charset=hex\r\nContent-Length: 2\r\n\r\nno",
+        "auth",
+    ),
     "an error without JSON": (b"HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\nno", "auth"),
     "an error of the server": (b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", "provider_unavailable"),
 }
@@ -139,3 +149,84 @@ async def test_no_tls_at_the_other_end(transport: Transport) -> None:
         with pytest.raises(CallError, match="TLS") as raised:
             await ask(transport, f"https://{host}/")
     assert raised.value.code == "connection"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a certificate of 127.0.0.1 that nobody signed, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the openssl command")
+    file = tmp_path_factory.mktemp("tls") / "own.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    subprocess.run([*command, "-keyout", file, "-out", file.with_suffix(".crt")], check=True, capture_output=True)
+    file.write_text(file.read_text() + file.with_suffix(".crt").read_text())
+    return file
+
+
+@asynccontextmanager
+async def answering_over_tls(certificate: Path) -> AsyncIterator[int]:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        writer.close()
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+
+
+async def test_a_certificate_that_nobody_signed(
+    transport: Transport, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))  # the environment is not asked
+    async with answering_over_tls(certificate) as port:
+        with pytest.raises(CallError, match="TLS: certificate verify failed") as raised:
+            await ask(transport, f"https://127.0.0.1:{port}/")
+    assert raised.value.code == "connection"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_certificate_of_the_environment_holds_for_its_own_host(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    for variable in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+    tls_context.cache_clear()
+    transport = HttpTransport(deadlines=SHORT, trust_env=True)
+    try:
+        async with answering_over_tls(certificate) as port:
+            if host == "127.0.0.1":
+                assert await ask(transport, f"https://{host}:{port}/") == [{}]
+            else:
+                with pytest.raises(CallError, match="TLS: certificate verify failed"):
+                    await ask(transport, f"https://{host}:{port}/")
+    finally:
+        await transport.close()
+        tls_context.cache_clear()
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
+async def test_a_fault_leaves_no_connection_behind(transport: Transport) -> None:
+    refused = "http://127.0.0.1:1/"
+    async with AsyncExitStack() as servers:
+        hosts = [await servers.enter_async_context(answering(raw)) for raw, _ in FAULTS.values()]
+        with suppress(CallError):
+            await ask(transport, refused)
+        before = open_files()
+        for host in hosts:
+            for n in range(20):
+                with pytest.raises(CallError):
+                    await ask(transport, f"http://{host}/", stream=n % 2 == 1)
+                with suppress(CallError):
+                    await ask(transport, refused)
+        async with asyncio.timeout(20):
+            while open_files() > before:  # whoever serves closes each of them
+                await asyncio.sleep(0)

@@ -86,6 +86,15 @@ def inflater_of(encoding: str) -> Inflater | None:
     return Inflater(WINDOW[encoding])
 
 
+def text_encoding(charset: str | None) -> str:
+    """Return the encoding that a `Content-Type` names, UTF-8 for one that is none of text: `hex` is a codec, too."""
+    try:
+        "".encode(charset or "utf-8").decode(charset or "utf-8", errors="replace")
+    except (LookupError, ValueError):
+        return "utf-8"
+    return charset or "utf-8"
+
+
 class Inflater:
     """Decompresses gzip (several members, too) and deflate, with or without zlib's header."""
 

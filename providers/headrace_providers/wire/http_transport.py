@@ -11,7 +11,7 @@ import aiohttp
 from headrace.errors import CallError
 from headrace_providers.wire.admission import AdmittedRequest
 from headrace_providers.wire.answer_reader import ReadingTransport
-from headrace_providers.wire.body import Body, left_in
+from headrace_providers.wire.body import Body, left_in, text_encoding
 from headrace_providers.wire.environment_proxies import EnvironmentProxies
 from headrace_providers.wire.json_body import JsonBody
 from headrace_providers.wire.provider_errors import call_error, is_unreachable, refused
@@ -149,10 +149,7 @@ async def failure_of(answer: HttpAnswer, response: aiohttp.ClientResponse) -> Ca
 
 def error_body(content: bytes, charset: str | None) -> Any:
     """Return the error object of an answer of failure; what is no JSON as text."""
-    try:
-        text = content.decode(charset or "utf-8", errors="replace").strip()
-    except (LookupError, ValueError):
-        text = content.decode(errors="replace").strip()
+    text = content.decode(text_encoding(charset), errors="replace").strip()
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):

@@ -14,7 +14,7 @@ from headrace.errors import CallError, Refused
 from headrace_providers.credentials import scrub
 from headrace_providers.wire.admission import AdmittedRequest
 from headrace_providers.wire.answer_reader import ReadingTransport
-from headrace_providers.wire.body import Body, left_in
+from headrace_providers.wire.body import Body, left_in, text_encoding
 from headrace_providers.wire.provider_errors import MAX_MESSAGE, call_error, is_unreachable, refused, timed_out
 from headrace_providers.wire.request import Request
 from headrace_providers.wire.retry_hints import hinted_s, retry_after_s
@@ -47,6 +47,8 @@ class SdkTransport(ReadingTransport):
 
     async def _bounded(self, response: httpx2.Response) -> None:
         response.stream = ResponseStream(response, self._most_bytes)
+        if not response.is_success:
+            response.encoding = text_encoding(response.encoding)
 
     async def _open(self, request: Request) -> SdkAnswer:
         response: httpx2.Response = await self._client.post(
