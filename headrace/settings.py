@@ -10,7 +10,7 @@ import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -71,6 +71,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 60.0
     idle_timeout_s: Annotated[Positive, Meta(description="longest silence within a streamed answer")] = 60.0
     total_timeout_s: Annotated[Positive, Meta(description="a provider call as a whole")] = 600.0
+    transport: Annotated[
+        Literal["sdk", "http"],
+        Meta(
+            description="how providers are called: `sdk`, through the official OpenAI SDK, or `http`, directly, at a fraction of "
+            "the cost; both time out, fail and read answers alike"
+        ),
+    ] = "sdk"
+    trust_env: Annotated[
+        bool,
+        Meta(
+            description="with the transport `http`: call providers through the proxies of `HTTPS_PROXY` and `HTTP_PROXY` except "
+            "those of `NO_PROXY`, and believe the certificates of `SSL_CERT_FILE` and `SSL_CERT_DIR`"
+        ),
+    ] = False
     loop_limit_s: Annotated[
         Positive, Meta(description="a worker whose event loop is blocked for so long ends itself")
     ] = 120.0

@@ -48,6 +48,12 @@ def as_logging_was() -> Iterator[None]:
         structlog.reset_defaults()
 
 
+@pytest.fixture(params=["sdk", "http"])
+def each_transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test for each way to call a provider: `transport_of()` and the provider classes made within it use that one."""
+    monkeypatch.setenv("HEADRACE_TRANSPORT", request.param)
+
+
 @pytest.fixture(scope="session")
 def valkey_url() -> Iterator[str]:
     """One Valkey for the whole session (per xdist worker); tests part by `namespace`."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
-
-import httpx2
 
 from headrace.chat.options import OptionParams
 from headrace.chat.provider_table import Provider
@@ -13,6 +12,14 @@ from headrace.jobs.build import Tools
 from headrace.text.masking import masked
 from headrace.text.quoting import quoted
 from headrace_providers.retry import NO_RETRY, Retry, from_environment
+
+OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+LABEL = r"[a-z0-9]+(?:-[a-z0-9]+)*"
+PLAIN_URL = re.compile(
+    rf"https?://(?:(?:{LABEL}\.)*[a-z][a-z0-9]*(?:-[a-z0-9]+)*|{OCTET}(?:\.{OCTET}){{3}})(?::\d{{1,5}})?(?:/[!-~]{{0,1000}})?",
+    re.IGNORECASE | re.ASCII,
+)
+"""Addresses whose host is a name in ASCII or an IPv4 address."""
 
 
 class TypedParserNotFoundError(InputError):
@@ -33,16 +40,24 @@ class CallWords(OptionParams, total=False):
 
 def checked_url(given: Any, facts: Provider) -> str:
     """Return a base URL without a slash at its end. Raises `InputError`."""
-    try:
-        url = httpx2.URL(given or "")
-        fine = url.scheme in ("http", "https") and bool(url.host)
-    except (httpx2.InvalidURL, TypeError):
-        fine = False
-    if not fine:
+    if not is_address(given):
         raise InputError(
             f"{facts.name}: base_url={quoted(masked(str(given)))} is no URL of http or https; see {facts.base_url_variable}"
         )
     return str(given).rstrip("/")
+
+
+def is_address(url: Any) -> bool:
+    """Return True if it is a URL of http or https that has a host."""
+    if isinstance(url, str) and PLAIN_URL.fullmatch(url):
+        return True
+    import httpx2  # for the few that have a user, an IPv6 address or a name in other scripts: to import it takes long
+
+    try:
+        parts = httpx2.URL(url or "")
+        return parts.scheme in ("http", "https") and bool(parts.host)
+    except (httpx2.InvalidURL, TypeError, ValueError):
+        return False
 
 
 def checked_key(key: Any, facts: Provider) -> str:

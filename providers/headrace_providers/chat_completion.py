@@ -49,7 +49,7 @@ from headrace_providers.wire.provider_errors import without_credentials
 from headrace_providers.wire.reducer import Reducer, asked_choices
 from headrace_providers.wire.request import Adapt, Body, Request, build_body, request_headers
 from headrace_providers.wire.structured import fits
-from headrace_providers.wire.transport import Deadlines, SdkTransport, Transport
+from headrace_providers.wire.transport import Deadlines, Transport
 
 log = structlog.get_logger("headrace.worker.providers")
 
@@ -105,8 +105,8 @@ class ChatCompletion:
         self._key = checked_key(api_key or self.facts.key(os.environ), self.facts)
         self.retry = checked_retry(retry)
         self._given_retry = retry
-        limits = self.deadlines = deadlines or Deadlines.from_environment()
-        self._transports = LoopTransports(self, lambda: SdkTransport(deadlines=limits), transport)
+        self.deadlines = deadlines or Deadlines.from_environment()
+        self._transports = LoopTransports(self, self.deadlines, transport)
         self.switches = Switches(
             return_reasoning=return_reasoning,
             reasoning_in_tool_call=reasoning_in_tool_call,

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Callable
 
 from headrace import portal
-from headrace_providers.wire.transport import Transport
+from headrace_providers.transport_choice import transport_of
+from headrace_providers.wire.transport import Deadlines, Transport
 
 
 class LoopTransports:
-    """The transports of one `owner`, created by `make` on a loop's first use; with `given` that one for all."""
+    """The transports of one `owner`, each made when a loop first needs one; with `given` that one for all."""
 
-    def __init__(self, owner: object, make: Callable[[], Transport], given: Transport | None):
+    def __init__(self, owner: object, deadlines: Deadlines, given: Transport | None):
         self._owner = weakref.ref(owner)
-        self._make = make
+        self._deadlines = deadlines
+        self._new_transport = transport_of() if given is None else None
         self._given = given
         self._made: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Transport] = weakref.WeakKeyDictionary()
 
@@ -23,10 +24,11 @@ class LoopTransports:
         """Return the transport of the running loop."""
         if self._given is not None:
             return self._given
+        assert self._new_transport is not None
         loop = asyncio.get_running_loop()
         transport = self._made.get(loop)
         if transport is None:
-            transport = self._made[loop] = self._make()
+            transport = self._made[loop] = self._new_transport(deadlines=self._deadlines)
             owner = self._owner()
             if portal.is_running_here() and owner is not None:  # who calls without `await` need not close anything
                 weakref.finalize(owner, portal.later, transport.close)

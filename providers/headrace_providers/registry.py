@@ -15,8 +15,9 @@ from headrace_providers.credentials import remember
 from headrace_providers.openai import OpenAIChatCompletion, RehearsalChatCompletion
 from headrace_providers.openrouter import OpenRouterChatCompletion
 from headrace_providers.retry import Retry
+from headrace_providers.transport_choice import transport_of
 from headrace_providers.vllm import VLLMChatCompletion
-from headrace_providers.wire.transport import Deadlines, SdkTransport
+from headrace_providers.wire.transport import Deadlines, Transport
 
 CLASSES: dict[str, type[ChatCompletion]] = {
     "openai": OpenAIChatCompletion,
@@ -63,7 +64,8 @@ class Registry:
         self._environ = os.environ if environ is None else environ
         self._connections = connections
         self._rows = providers(self._environ)
-        self._transports: dict[str, SdkTransport] = {}
+        self._new_transport = transport_of(self._environ)
+        self._transports: dict[str, Transport] = {}
         self._models: dict[tuple[str, bool], ChatCompletion] = {}
         for facts in self._rows.values():
             remember(facts.key(self._environ), default=facts.default_key)
@@ -112,7 +114,7 @@ class Registry:
         if not key:
             raise CallError("auth", f"{name}: {facts.key_variable} is not set where this worker runs")
         if name not in self._transports:
-            self._transports[name] = SdkTransport(deadlines=self._deadlines, connections=self._connections)
+            self._transports[name] = self._new_transport(deadlines=self._deadlines, connections=self._connections)
         return class_of(facts)(
             model_id,
             facts=facts,

@@ -13,13 +13,16 @@ import pytest
 from bare_provider import JSON_HEAD, SSE_HEAD, BareProvider, End, Reply, bare_provider, event
 from fake_transport import answer, piece
 from headrace_providers import OpenAIChatCompletion
-from headrace_providers.wire.transport import Deadlines, SdkTransport
+from headrace_providers.transport_choice import transport_of
+from headrace_providers.wire.transport import Deadlines
 
 from headrace.batches.output_lines import error_line, success_line
 from headrace.chat.completion import written
 from headrace.chat.options import Options
 from headrace.errors import CallError, Failure
 from headrace.jobs.job import Job
+
+pytestmark = pytest.mark.usefixtures("each_transport")
 
 KEY = "gsk_0123.45~67+89/abc=="
 OTHER = "or-v1-abcdefghijkl"
@@ -35,7 +38,7 @@ async def provider() -> AsyncIterator[BareProvider]:
 
 @pytest.fixture
 async def model(provider: BareProvider) -> AsyncIterator[OpenAIChatCompletion]:
-    transport = SdkTransport(deadlines=Deadlines(first_token_s=5, idle_s=5, total_s=10))
+    transport = transport_of()(deadlines=Deadlines(first_token_s=5, idle_s=5, total_s=10))
     model = OpenAIChatCompletion("m", base_url=provider.url, api_key=KEY, retry=False, transport=transport)
     yield model
     await model.close()

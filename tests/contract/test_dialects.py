@@ -17,11 +17,14 @@ import msgspec
 import pytest
 from aiohttp import web
 from headrace_providers import ChatCompletion, OpenAIChatCompletion, OpenRouterChatCompletion, VLLMChatCompletion
-from headrace_providers.wire.transport import Deadlines, SdkTransport
+from headrace_providers.transport_choice import transport_of
+from headrace_providers.wire.transport import Deadlines
 from stack import until
 
 from headrace.chat.tools import define
 from headrace.errors import CallError
+
+pytestmark = pytest.mark.usefixtures("each_transport")
 
 CLASSES = {"": OpenAIChatCompletion, "/vllm": VLLMChatCompletion, "/openrouter": OpenRouterChatCompletion}
 THINKING = {"": {}, "/vllm": {"enable_thinking": True}, "/openrouter": {"reasoning_effort": "low"}}
@@ -223,7 +226,7 @@ async def whole(made: ChatCompletion, *, stream: bool) -> Any:
 async def test_an_answer_without_an_end_is_broken_off(stream: bool, body: bytes) -> None:
     most = 2 << 20
     async with provider(hostile(body, endless=True)) as url:
-        made = model(url, "", transport=SdkTransport(most_bytes=most, deadlines=Deadlines(total_s=30)))
+        made = model(url, "", transport=transport_of()(most_bytes=most, deadlines=Deadlines(total_s=30)))
         tracemalloc.start()
         with pytest.raises(CallError) as raised:
             await whole(made, stream=stream)

@@ -12,12 +12,15 @@ import pytest
 from bare_provider import JSON_HEAD, SSE_HEAD, BareProvider, End, Reply, bare_provider, event
 from fake_transport import USAGE, answer, piece
 from headrace_providers import OpenAIChatCompletion
+from headrace_providers.transport_choice import transport_of
 from headrace_providers.wire import answer_end
-from headrace_providers.wire.transport import Deadlines, SdkTransport
+from headrace_providers.wire.transport import Deadlines
 
 from headrace.chat.completion import Completion
 from headrace.errors import CallError
 from headrace.jobs.job import Job
+
+pytestmark = pytest.mark.usefixtures("each_transport")
 
 TEXT = [piece(content="he"), piece(content="llo")]
 STOP = piece("stop")
@@ -34,7 +37,7 @@ async def provider() -> AsyncIterator[BareProvider]:
 
 
 async def ask(provider: BareProvider, *, stream: bool = True, **deadlines: float) -> Completion:
-    transport = SdkTransport(deadlines=Deadlines(**{"first_token_s": 20, "idle_s": 20, "total_s": 30} | deadlines))
+    transport = transport_of()(deadlines=Deadlines(**{"first_token_s": 20, "idle_s": 20, "total_s": 30} | deadlines))
     model = OpenAIChatCompletion("m", base_url=provider.url, api_key="none-such", retry=False, transport=transport)
     try:
         job = Job(model="openai/m", messages=[{"role": "user", "content": "x"}], stream=stream)

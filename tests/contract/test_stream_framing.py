@@ -14,6 +14,8 @@ from headrace_providers import OpenAIChatCompletion
 from headrace.chat.options import Options
 from headrace.jobs.job import Job
 
+pytestmark = pytest.mark.usefixtures("each_transport")
+
 CHUNKS = [piece(content="hé"), piece("stop", content="🙂"), {"id": "c", "choices": [], "usage": USAGE}]
 BOM = b"\xef\xbb\xbf"
 JOB = Job(model="openai/m", messages=[{"role": "user", "content": "x"}], options=Options(), stream=True)

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from headrace_providers.transport_choice import transport_of
 from headrace_providers.wire.admission import ADMIT
 from headrace_providers.wire.request import Request
-from headrace_providers.wire.transport import SdkTransport
 
 from headrace.errors import Requeued
+
+pytestmark = pytest.mark.usefixtures("each_transport")
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -51,7 +53,7 @@ async def test_what_is_forbidden_once_the_connection_stands_is_not_sent(
         if server.connections:
             raise Requeued("job_x")
 
-    transport = SdkTransport()
+    transport = transport_of()()
     ADMIT.set(admit)
     try:
         with pytest.raises(Requeued):
@@ -74,7 +76,7 @@ async def test_a_connection_that_is_used_again_asks_again(provider: tuple[Provid
         if forbidden:
             raise Requeued("job_x")
 
-    transport = SdkTransport()
+    transport = transport_of()()
     ADMIT.set(admit)
     try:
         request = Request(url, {}, {"n": 1})

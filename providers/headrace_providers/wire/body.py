@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from typing import Any
-
-import httpx2
 
 from headrace.errors import CallError
 
@@ -17,18 +15,20 @@ LARGE = 1 << 16
 WINDOW = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
-class Body(httpx2.AsyncByteStream):
-    """A response's body. It ends in a `CallError` after `most` bytes, also decompressed: an answer without an end must not
-    fill the memory."""
+class Body:
+    """A response's body, whose `pieces` come as they arrive; `left` is asked for the rest of it when the connection broke.
 
-    def __init__(self, response: httpx2.Response, most: int):
-        self._stream: Any = response.stream
-        self._pieces: AsyncIterator[bytes] | None = None
+    It ends in a `CallError` after `most` bytes, also decompressed: an answer without an end must not fill the memory.
+    """
+
+    def __init__(self, pieces: AsyncIterator[bytes], left: Callable[[], bytes], encoding: str, most: int):
+        self._pieces = pieces
+        self._left = left
         self._most = most
         self._came = 0
         self._broken: Exception | None = None
         self._ready: Iterator[bytes] = iter(())
-        self._inflater = inflater_of(response)
+        self._inflater = inflater_of(encoding)
 
     async def read(self) -> bytes:
         """The next piece; empty at the end. Raises what the connection broke with, after all that had come."""
@@ -55,45 +55,44 @@ class Body(httpx2.AsyncByteStream):
     async def _next(self) -> bytes:
         if self._broken is not None:
             raise self._broken
-        if self._pieces is None:
-            self._pieces = aiter(self._stream)
         try:
             return await anext(self._pieces, b"")
         except Exception as error:
             self._broken = error
-            data = left_in(self._stream)
+            data = self._left()
             if not data:
                 raise
             return data
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while data := await self.read():
-            yield data
 
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
-def left_in(stream: Any) -> bytes:
+def left_in(content: Any) -> bytes:
     """Return what had arrived before a connection broke: aiohttp's reader raises at once, and keeps it to itself."""
-    content = getattr(getattr(stream, "_aiohttp_response", None), "content", None)
     with suppress(Exception):
-        offset, buffer = content._buffer_offset, content._buffer  # pyright: ignore[reportOptionalMemberAccess]
+        offset, buffer = content._buffer_offset, content._buffer
         data = b"".join(buffer)[offset:]
         buffer.clear()
         return data
     return b""
 
 
-def inflater_of(response: httpx2.Response) -> Inflater | None:
-    """Return what decompresses the body, if something must: it was not asked for, but some proxies do it all the same."""
-    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+def inflater_of(encoding: str) -> Inflater | None:
+    """Return what decompresses a body of this `Content-Encoding`, if something must: it was not asked for, but some proxies do
+    it all the same. Raises `CallError` for one that is not known."""
+    encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
         return None
     if encoding not in WINDOW:
         raise CallError("provider_error", "the provider sent a compressed answer that was not asked for")
-    del response.headers["content-encoding"]  # or it would be decompressed again, without a bound
     return Inflater(WINDOW[encoding])
+
+
+def text_encoding(charset: str | None) -> str:
+    """Return the encoding that a `Content-Type` names, UTF-8 for one that is none of text: `hex` is a codec, too."""
+    try:
+        "".encode(charset or "utf-8").decode(charset or "utf-8", errors="replace")
+    except (LookupError, ValueError):
+        return "utf-8"
+    return charset or "utf-8"
 
 
 class Inflater:

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import socket
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
@@ -266,13 +267,30 @@ def shown(value: Any) -> str:
 
 
 def refused(error: BaseException) -> str:
-    """Return what the system said, when a connection was refused at heart: the SDK's aiohttp transport calls that a time-out."""
+    """Return what the system or TLS said when a connection failed; the SDK's aiohttp transport calls most of that a time-out."""
+    cause: BaseException | None = error
+    system = ""
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError) and getattr(cause, "reason", None):  # aiohttp's own subclass has none
+            return f"TLS: {cause.reason.lower().replace('_', ' ')}"
+        is_systems = isinstance(cause, ConnectionError) or (
+            isinstance(cause, OSError) and not isinstance(cause, TimeoutError)
+        )
+        if is_systems and not system:
+            number = cause.errno if isinstance(cause, OSError) else None
+            system = os.strerror(number) if number and number > 0 else type(cause).__name__
+        cause = cause.__cause__
+    return system
+
+
+def timed_out(error: BaseException) -> bool:
+    """Return whether a limit of time ended it. The SDK's aiohttp transport calls a connection that was closed that, too."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, ConnectionError) or (isinstance(cause, OSError) and not isinstance(cause, TimeoutError)):
-            return os.strerror(cause.errno) if cause.errno and cause.errno > 0 else type(cause).__name__
+        if isinstance(cause, TimeoutError):
+            return not refused(error)
         cause = cause.__cause__
-    return ""
+    return False
 
 
 def without_credentials(error: CallError) -> CallError:

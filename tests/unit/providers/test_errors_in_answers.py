@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from fake_transport import FORMS, FakeTransport, ask, model_of, piece
+from headrace_providers.wire.chunks import chunks_of
 from headrace_providers.wire.provider_errors import call_error, error_inside
 from headrace_providers.wire.reducer import Reducer
 from headrace_providers.wire.sse import EventDecoder
 from headrace_providers.wire.surrogates import Halves
-from headrace_providers.wire.transport import chunks_of
 
 from headrace.errors import CODES, CallError
 

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 from headrace_providers.wire.body import Inflater
+from headrace_providers.wire.chunks import chunks_of
 from headrace_providers.wire.reducer import Reducer
 from headrace_providers.wire.sse import EventDecoder, ServerSentEvent
 from headrace_providers.wire.surrogates import Halves
-from headrace_providers.wire.transport import chunks_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
