@@ -248,6 +248,13 @@ class Ready(msgspec.Struct, frozen=True):
     embedded: bool = False  # the server is its own, on a socket in a folder of its own
 
 
+def files_root(settings: Settings) -> Path:
+    """Return the folder of the file store as seen here: `HEADRACE_FILES`, else `files` in the nearest `.headrace` folder."""
+    if settings.files:
+        return Path(settings.files).resolve()
+    return ((find_state_folder() or Path(STATE_FOLDER)) / "files").resolve()
+
+
 def find_state_folder(start: Path | None = None, *, to_mend: bool = False) -> Path | None:
     """Return the nearest `.headrace` folder at or above `start` (default: the current folder), or None. `to_mend`:
     whoever asks looks at its owner and its mode, and puts them right.

@@ -56,7 +56,7 @@ from headrace.ledger.state import BATCH_TERMINAL, JobState
 from headrace.ledger.submit import TIMEOUT_MS, submit, submit_many
 from headrace.ledger.unread import Asker
 from headrace.schema.python_types import Answers, answers
-from headrace.settings import STATE_FOLDER, Settings, find_state_folder, redis_url
+from headrace.settings import Settings, files_root, redis_url
 from headrace.storage.local import FileStore, attach
 from headrace.text.masking import masked
 from headrace.text.quoting import quoted
@@ -353,9 +353,7 @@ class AsyncHeadrace(LoopBound):
     async def store(self) -> FileStore:
         """Return the file store that the ledger names; this client's own when none is named yet. Raises `StorageError`."""
         if self._store is None:
-            named = self.settings.files
-            root = Path(named) if named else (find_state_folder() or Path(STATE_FOLDER)) / "files"
-            self._store = await attach(self.ledger, FileStore(root.resolve()))
+            self._store = await attach(self.ledger, FileStore(files_root(self.settings)))
         return self._store
 
     async def check_model(self, model: str) -> None:

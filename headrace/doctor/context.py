@@ -11,7 +11,7 @@ import msgspec
 
 from headrace.broker.hints import broker_url, configure
 from headrace.errors import SettingsError, Unreachable
-from headrace.settings import STATE_FOLDER, Settings, find_state_folder, redis_url
+from headrace.settings import Settings, files_root, redis_url
 from headrace.text.masking import masked
 
 if TYPE_CHECKING:  # it brings redis-py
@@ -69,9 +69,7 @@ class DoctorContext:
     @cached_property
     def files(self) -> Path:
         """The file store as a worker started here would look for it."""
-        if self.settings.files:
-            return Path(self.settings.files)
-        return (find_state_folder() or Path(STATE_FOLDER)) / "files"
+        return files_root(self.settings)
 
     @cached_property
     def config(self) -> dict[str, Any] | None:

@@ -8,7 +8,6 @@ import os
 import secrets
 from collections.abc import Callable, Coroutine
 from hashlib import sha256
-from pathlib import Path
 
 import structlog
 from headrace_providers.registry import Registry
@@ -24,7 +23,7 @@ from headrace.ledger.recover import process_prefix
 from headrace.ledger.script import AWAY, Ledger
 from headrace.ledger.set_aside import readable
 from headrace.ledger.stop_reason import StopReason
-from headrace.settings import STATE_FOLDER, Settings, find_state_folder
+from headrace.settings import Settings, files_root
 from headrace.storage.local import FileStore, attach
 from headrace.text.readable import UNREADABLE
 from headrace_worker.damage import DamageHandler
@@ -112,13 +111,8 @@ class Process:
     async def find_store(self) -> FileStore:
         """Return the file store that the ledger names. Raises `StorageError`, whose text is what a refused shard says."""
         if self.store is None:
-            root = (
-                Path(self.settings.files)
-                if self.settings.files
-                else (find_state_folder() or Path(STATE_FOLDER)) / "files"
-            )
             try:
-                self.store = await attach(self.ledger, FileStore(root))
+                self.store = await attach(self.ledger, FileStore(files_root(self.settings)))
                 await asyncio.to_thread(self.store.take_away_from_others)
                 self.store_problem = ""
             except AWAY:
