@@ -22,7 +22,7 @@ WRITE_RETRY_S, MAX_WRITE_WAIT_S = 0.05, 1.0
 log = structlog.get_logger("headrace.worker.patience")
 
 
-async def persistently(read: Callable[[], Awaitable[T]]) -> T:
+async def retry_read(read: Callable[[], Awaitable[T]]) -> T:
     """Return what `read` returns, tried again while Redis is away, for a minute at most. Raises `Unreachable`, and `Damaged` at
     once."""
     try:
@@ -31,7 +31,7 @@ async def persistently(read: Callable[[], Awaitable[T]]) -> T:
         raise away_too_long(error) from error
 
 
-async def patiently(write: Callable[[], Awaitable[T]], *, patience_s: float = WRITE_PATIENCE_S) -> T:
+async def retry_write(write: Callable[[], Awaitable[T]], *, patience_s: float = WRITE_PATIENCE_S) -> T:
     """Call `write` until Redis takes it. The moves are safe to repeat. Raises the last error after `patience_s`,
     `Damaged` at once."""
     try:

@@ -20,7 +20,7 @@ from headrace.ledger.job_record import JobStatus, job_body, job_result, job_stat
 from headrace.ledger.state import TERMINAL
 from headrace.settings import Settings
 from headrace.text.readable import UNREADABLE
-from headrace.waiting import persistently
+from headrace.waiting import retry_read
 from headrace_api.access.callers import CallerPolicy
 from headrace_api.auth import Gate, tokens_of
 from headrace_api.errors import ApiError
@@ -116,20 +116,20 @@ class Gateway:
     async def job_state(self, job: str) -> str | None:
         """Return the state of a job; None when there is no record of it. Raises `Unknown` for a malformed id."""
         self.record(job)
-        return await persistently(lambda: job_state(self.client.ledger, job))
+        return await retry_read(lambda: job_state(self.client.ledger, job))
 
     async def job_status(self, job: str) -> JobStatus | None:
         """Return the state of a job as `job_state` does, with its times and attempts. Raises `Damaged`."""
         self.record(job)
         try:
-            return await persistently(lambda: job_status(self.client.ledger, job))
+            return await retry_read(lambda: job_status(self.client.ledger, job))
         except ValueError:
             raise Damaged(job, "its record was changed by somebody else") from None
 
     async def asked(self, job: str) -> Job | None:
         """Return the encoded request of a job that has not ended."""
         self.record(job)
-        body = await persistently(lambda: job_body(self.client.ledger, job))
+        body = await retry_read(lambda: job_body(self.client.ledger, job))
         try:
             return msgspec.json.decode(body, type=Job) if body else None
         except UNREADABLE:  # of another version, or damaged
@@ -142,7 +142,7 @@ class Gateway:
             raise Unknown(job, "never submitted here, or past its retention of 24 h")
         if state not in TERMINAL:
             return None
-        result = await persistently(lambda: job_result(self.client.ledger, job))
+        result = await retry_read(lambda: job_result(self.client.ledger, job))
         if result is None:
             raise Expired(job, "it ended, and its result is past its lifetime (`ttl_s` of its submission)")
         try:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from headrace.batches.input_order import custom_id_of, in_input_order
-from headrace.batches.stored_row import LinePointer
+from headrace.batches.row_codec import LinePointer
 from headrace.errors import CODES, InputError
 from headrace.storage.local import FileStore
 from headrace.text.quoting import quoted

@@ -9,7 +9,7 @@ from headrace.batches.output_lines import error_line
 from headrace.errors import Failure
 from headrace.ledger.row_refusals import refusal_reasons, refusal_reasons_of, refused_bits, refused_bits_between
 from headrace.ledger.script import Ledger
-from headrace.waiting import persistently
+from headrace.waiting import retry_read
 
 BY_TYPE = {"by": "type"}
 """The metadata of such a failure."""
@@ -41,20 +41,20 @@ class Refusals:
 
 async def refusals(ledger: Ledger, batch_id: str) -> Refusals:
     """Return all refusals of a batch."""
-    bits = await persistently(lambda: refused_bits(ledger, batch_id))
+    bits = await retry_read(lambda: refused_bits(ledger, batch_id))
     if not bits:
         return Refusals()
-    return Refusals(bits, await persistently(lambda: refusal_reasons(ledger, batch_id)))
+    return Refusals(bits, await retry_read(lambda: refusal_reasons(ledger, batch_id)))
 
 
 async def refusals_among(ledger: Ledger, batch_id: str, first: int, count: int) -> Refusals:
     """Return the refusals among `count` lines from `first` on."""
     start, end = first // 8, (first + count - 1) // 8
-    bits = await persistently(lambda: refused_bits_between(ledger, batch_id, start, end))
+    bits = await retry_read(lambda: refused_bits_between(ledger, batch_id, start, end))
     if not any(bits):
         return Refusals()
     lines = [line for line in range(first, first + count) if line in Refusals(bits, first=start * 8)]
-    reasons = await persistently(lambda: refusal_reasons_of(ledger, batch_id, lines)) if lines else {}
+    reasons = await retry_read(lambda: refusal_reasons_of(ledger, batch_id, lines)) if lines else {}
     return Refusals(bits, reasons, start * 8)
 
 

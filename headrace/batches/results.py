@@ -16,7 +16,7 @@ from headrace.batches.ingest import read_index
 from headrace.batches.input_order import custom_id_of, in_input_order
 from headrace.batches.output_lines import outcome_of
 from headrace.batches.refusals import BY_TYPE, Refusals, refusals_among
-from headrace.batches.stored_row import is_row, kind_of, line_of
+from headrace.batches.row_codec import is_row, kind_of, line_of
 from headrace.chat.completion import Completion
 from headrace.errors import Damaged, Failure, InputError, JobFailed, StorageError, Unknown
 from headrace.events.reader import Reader
@@ -29,7 +29,7 @@ from headrace.ledger.shard_rows import rows_in_order
 from headrace.ledger.state import BATCH_TERMINAL
 from headrace.schema.python_types import Answers, places_of
 from headrace.storage.local import FileStore
-from headrace.waiting import persistently
+from headrace.waiting import retry_read
 
 T = TypeVar("T")
 
@@ -160,7 +160,7 @@ class ResultLines:
 
     async def _next(self, number: int, shard: ShardRange, done: int) -> tuple[list[bytes], bool]:
         """The next lines of the shard that are there, and whether one has to look at the closed batch instead."""
-        part, state = await persistently(lambda: self._part_and_state(number))
+        part, state = await retry_read(lambda: self._part_and_state(number))
         if part is not None:
             try:
                 return await asyncio.to_thread(self._of_part, part, done), False
@@ -171,7 +171,7 @@ class ResultLines:
         if state in BATCH_TERMINAL:
             return [], True
         end = min(done + PAGE, shard.count)
-        ready = await persistently(lambda: rows_in_order(self._ledger, shard_id(self._id, number), done, end))
+        ready = await retry_read(lambda: rows_in_order(self._ledger, shard_id(self._id, number), done, end))
         return await asyncio.to_thread(self._lines_of, ready), False
 
     async def _part_and_state(self, number: int) -> tuple[str | None, str]:
@@ -198,7 +198,7 @@ class ResultLines:
             yield page
 
     async def _field(self, name: FieldName) -> str:
-        value = await persistently(lambda: batch_field(self._ledger, self._id, name))
+        value = await retry_read(lambda: batch_field(self._ledger, self._id, name))
         if value is None:
             raise Unknown(self._id, "no such batch, or past its retention")
         return value

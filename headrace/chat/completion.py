@@ -9,6 +9,7 @@ import msgspec
 from headrace.errors import Failure
 from headrace.schema.modes import Mode
 from headrace.text.readable import UNWRITABLE, checked_encode
+from headrace.text.reasoning import KEPT_PARTS
 
 PARTS = ("reasoning", "reasoning_details", "refusal", "tool_calls", "audio", "annotations", "images", "citations")
 
@@ -21,10 +22,6 @@ SIGNED = (
 
 """Fields of a message that its provider wants back (Google, Anthropic behind LiteLLM, xAI, GitHub): without the signature
 it refuses the conversation, or the model loses its earlier reasoning."""
-
-THOUGHTS = "thinking_parts"
-
-"""Key in `extra` of the parts of a content that are thoughts, when they are signed or hidden."""
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -95,7 +92,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The assistant's message as it goes back into a conversation with the provider that made it: its reasoning in the
         provider's own form, signatures and encrypted parts untouched, a sound by its id."""
         said: dict[str, Any] = {"role": "assistant", "content": self.content}
-        thoughts = self.extra.get("message", {}).get(THOUGHTS)
+        thoughts = self.extra.get("message", {}).get(KEPT_PARTS)
         if thoughts or (self.reasoning and self.reasoning_field == "content"):  # as parts of it (Mistral, Anthropic)
             thoughts = thoughts or [{"type": "thinking", "thinking": [{"type": "text", "text": self.reasoning}]}]
             said["content"] = [*thoughts, *([{"type": "text", "text": self.content}] if self.content else [])]

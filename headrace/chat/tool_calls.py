@@ -18,10 +18,7 @@ from headrace.chat.messages import Message, as_json, assistant_tool_calls, kind,
 from headrace.errors import InputError, InvalidOutput
 from headrace.schema.validate import check_json
 from headrace.text.quoting import shortened
-
-REASONING = ("reasoning_content", "reasoning", "thinking", "reasoning_text")
-"""The fields in which providers give the text of a model's reasoning; the first that is there counts."""
-
+from headrace.text.reasoning import REASONING_FIELDS
 
 MAX_CALLS = 256
 MAX_NAME_CHARS = 256
@@ -101,7 +98,7 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
         if any(isinstance(part, dict) and part.get("type") != "text" for part in parts):
             self.parts = [*self.parts, *parts]
         self.text += said if isinstance(said, str) else "".join(part.get("text") or "" for part in parts)
-        for name in REASONING:
+        for name in REASONING_FIELDS:
             if message.get(name):
                 self.reasoning, self.reasoning_field = self.reasoning + message[name], name
                 break

@@ -24,7 +24,7 @@ from headrace.ledger.records import latest
 from headrace.ledger.refuse_rows import refuse_rows
 from headrace.ledger.state import BATCH_TERMINAL
 from headrace.schema.python_types import Answers, as_it_is
-from headrace.waiting import persistently
+from headrace.waiting import retry_read
 
 if TYPE_CHECKING:
     from headrace.client.async_client import AsyncHeadrace
@@ -65,9 +65,9 @@ class TypeCheck:
     async def rows(self, *, reask: bool = True) -> AsyncGenerator[list[Row[Any]]]:
         """Yield all rows in input order, up to 256 at a time, each as soon as all before it are there. From the first row
         that is asked again on, they come from the re-ask batch."""
-        given, batch_id = 0, await persistently(lambda: latest(self._ledger, self._first))
+        given, batch_id = 0, await retry_read(lambda: latest(self._ledger, self._first))
         while True:
-            record = await persistently(lambda batch_id=batch_id: known_batch(self._ledger, batch_id))
+            record = await retry_read(lambda batch_id=batch_id: known_batch(self._ledger, batch_id))
             structured = record.structured
             check_structured(batch_id, self._answers, structured=structured)
             counts, reasks = await self._meant(record)
@@ -95,9 +95,9 @@ class TypeCheck:
 
     async def run(self, *, reask: bool = True) -> None:
         """Validate all rows without yielding them. After a cancellation a new run continues where it stopped."""
-        batch_id = await persistently(lambda: latest(self._ledger, self._first))
+        batch_id = await retry_read(lambda: latest(self._ledger, self._first))
         while True:
-            record = await persistently(lambda batch_id=batch_id: known_batch(self._ledger, batch_id))
+            record = await retry_read(lambda batch_id=batch_id: known_batch(self._ledger, batch_id))
             structured = record.structured
             check_structured(batch_id, self._answers, structured=structured)
             counts, reasks = await self._meant(record)
@@ -129,7 +129,7 @@ class TypeCheck:
         """Return `(counts, reasks)`: whether refusals are recorded, and how often a refused item may be asked again."""
         if not has_type(self._answers):
             return False, 0
-        body = await persistently(lambda: template_body(self._ledger, record.template))
+        body = await retry_read(lambda: template_body(self._ledger, record.template))
         template = template_named(body, record.template, self._first) if body else None
         counts = self._counts or (template is not None and template.schema == self._answers.schema)
         return counts, template.reasks if template is not None and counts else 0
@@ -143,7 +143,7 @@ class TypeCheck:
         if refused:
             # A server that came back from an older copy has fewer rows than were read here: those come again.
             with suppress(Gap):
-                await persistently(lambda: refuse_rows(self._ledger, batch_id, refused))
+                await retry_read(lambda: refuse_rows(self._ledger, batch_id, refused))
 
     def _ready(self, page: ResultsPage, rows: list[Row[Any]], reasks: int) -> int:
         """Return the number of rows before the first one that will be asked again."""
@@ -157,7 +157,7 @@ class TypeCheck:
         """Wait for the close of `batch_id`, open its re-ask batch and return that one's id; None when no row was refused."""
         with await self._client.reader.view(self._ledger.keys.batch(batch_id), "now") as viewer:
             while True:
-                state = await persistently(lambda: state_if_refused(self._ledger, batch_id))
+                state = await retry_read(lambda: state_if_refused(self._ledger, batch_id))
                 if state is None:
                     return None
                 if state in BATCH_TERMINAL:

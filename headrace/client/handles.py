@@ -35,7 +35,7 @@ from headrace.ledger.state import BATCH_TERMINAL, TERMINAL
 from headrace.schema.python_types import Answers
 from headrace.text.quoting import quoted
 from headrace.text.readable import UNREADABLE
-from headrace.waiting import persistently
+from headrace.waiting import retry_read
 
 if TYPE_CHECKING:
     from headrace.client.async_client import AsyncHeadrace
@@ -61,7 +61,7 @@ class AsyncJobHandle(Generic[T]):
     async def status(self) -> str:
         """Return its state now: queued, running, parked, succeeded, failed, cancelled or dead. Raises `Unknown`."""
         ledger = self._client.ledger
-        state = await persistently(lambda: job_state(ledger, self.id))
+        state = await retry_read(lambda: job_state(ledger, self.id))
         if state is None:
             raise Unknown(self.id, "never submitted here, or past its retention of 24 h")
         return state
@@ -111,7 +111,7 @@ class AsyncJobHandle(Generic[T]):
 
     async def _outcome(self) -> Outcome:
         ledger = self._client.ledger
-        result = await persistently(lambda: job_result(ledger, self.id))
+        result = await retry_read(lambda: job_result(ledger, self.id))
         if result is None:
             raise Expired(self.id, "it ended, and its result is past its lifetime (`ttl_s` of submit)")
         try:
@@ -276,7 +276,7 @@ class AsyncBatchHandle(Generic[T]):
 
     async def latest(self) -> str:
         """Return the id of the batch that has its rows: its own, or that of its last re-ask batch."""
-        return await persistently(lambda: records.latest(self._client.ledger, self.id))
+        return await retry_read(lambda: records.latest(self._client.ledger, self.id))
 
 
 def at_least(timeout: float | None, seconds: float) -> float | None:

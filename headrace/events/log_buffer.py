@@ -21,7 +21,7 @@ from headrace.events.types import End, Snapshot, beginning
 from headrace.ledger.event_log import LogTail, log_entries, log_tail
 from headrace.ledger.script import Ledger, is_damage
 from headrace.ledger.state import BATCH_TERMINAL, TERMINAL
-from headrace.waiting import persistently, stop
+from headrace.waiting import retry_read, stop
 
 PAGE = 500
 OVERHEAD_BYTES = 120
@@ -138,7 +138,7 @@ class LogBuffer:
         return page
 
     async def tail(self) -> Tail | None:
-        return await persistently(lambda: read_tail(self._ledger, self.record))
+        return await retry_read(lambda: read_tail(self._ledger, self.record))
 
     def drop_ring(self) -> None:
         self._events, self._ids, self.base = [], [], self.top
@@ -259,7 +259,7 @@ class LogBuffer:
 
     async def _read(self, first: str, last: str, count: int) -> list[Event]:
         try:
-            entries = await persistently(lambda: read_entries(self._ledger, self.record, first, last, count))
+            entries = await retry_read(lambda: read_entries(self._ledger, self.record, first, last, count))
             return [Event(EventId.parse(id), data) for id, data in entries]
         except (ValueError, KeyError) as error:
             raise Damaged(self.record, "its log holds what is no event") from error

@@ -19,7 +19,7 @@ from headrace.events.log_buffer import END, SNAPSHOT, LogBuffer, Tail, damaged, 
 from headrace.events.subscription import Subscriber
 from headrace.ledger.event_log import LogTail, log_tails
 from headrace.ledger.script import AWAY, Ledger
-from headrace.waiting import PATIENCE_S, away_too_long, persistently, stop
+from headrace.waiting import PATIENCE_S, away_too_long, retry_read, stop
 
 PAGE = 200
 FIRST_PAGE, PAGE_BYTES = 8, 256 << 10  # of a viewer on its own: a slow one holds its page for as long as it likes
@@ -52,7 +52,7 @@ class Reader:
         A cursor of an attempt that the ledger does not know (it lost data) begins at the start. Raises `Unknown` when there
         is no such record, `Gone` when it ended before the cursor, `Unreachable` when Redis has been away for a minute.
         """
-        tail = await persistently(lambda: read_tail(self._ledger, record))
+        tail = await retry_read(lambda: read_tail(self._ledger, record))
         if tail is None:
             raise Unknown(record.rpartition(":")[2], "never submitted here, or past its retention")
         if after == "now":

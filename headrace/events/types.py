@@ -1,5 +1,6 @@
-"""The types of events: the only place where the names and the fields of events are spelled. docs/streaming.md and the types of
-`headrace.js` are made of it.
+"""The types of events: the place where the names and the fields of events are spelled. docs/streaming.md and the types of
+`headrace.js` are made of it. What a move of the ledger writes itself is spelled in its Lua as well: `attempt.start`, `end`, and
+a batch's progress.
 
 A stored event is what its type encodes to, byte for byte: its fields in the order in which they stand here. Optional ones are
 left out where there is nothing to say, the others always written. So a new field is optional, and the last of its type.

@@ -10,24 +10,9 @@ from typing import Any
 FENCE = "```"
 OPENING_FENCE = re.compile(r"```(?:json|JSON)?[^\S\n]*\n")
 BRACKET = re.compile(r"[{\[}\]]")
-OPENING = ("<think>", "<thinking>", "<thought>", "<seed:think>", "[THINK]", "\u25c1think\u25b7", "<|channel|>analysis")
-CLOSING = (
-    *("</think>", "</thinking>", "</thought>", "</seed:think>", "[/THINK]", "\u25c1/think\u25b7"),
-    "<|channel|>final<|message|>",
-)
-"""How models mark what they think, where no parser of the server takes it out: Qwen and DeepSeek, others, Seed, Magistral, Kimi,
-gpt-oss."""
 MAX_TRIES = 50
 MAX_READINGS = 4
 """Maximal number of passes over the text in all failed tries."""
-
-
-def without_thinking(text: str) -> str:
-    """Return the text after what a model thought aloud: after the last closing mark, also where the opening one was part of the
-    prompt. A thought that was begun and never closed is all there is: nothing is left then."""
-    end = max(text.rfind(mark) + len(mark) if mark in text else 0 for mark in CLOSING)
-    left = text[end:].lstrip()
-    return "" if left.startswith(OPENING) else left if end else text
 
 
 def fenced(text: str) -> Iterator[str]:

@@ -10,10 +10,11 @@ import msgspec
 from headrace.errors import CallError, InvalidOutput, Violation
 from headrace.schema.coerce import coerce
 from headrace.schema.document import Source
-from headrace.schema.embedded_json import FENCE, fenced, find_json, without_thinking
+from headrace.schema.embedded_json import FENCE, fenced, find_json
 from headrace.schema.mend import repair
 from headrace.schema.modes import Form, Mode, form_of
 from headrace.schema.validate import TWICE, Later, compiled, json_value
+from headrace.text.reasoning import without_reasoning
 
 MAX_REPAIRED = 1 << 20
 """Maximal characters of a text that is repaired."""
@@ -104,7 +105,7 @@ def repaired(text: str) -> list[Any]:
 
     Complete JSON in a code fence or between words is tried first, then a repair: truncation, single quotes and the like.
     """
-    text = without_thinking(text)
+    text = without_reasoning(text)
     if len(text) > MAX_REPAIRED:
         return []
     inner = list(fenced(text))

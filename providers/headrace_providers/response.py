@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 
 from headrace.chat.completion import Completion
-from headrace.chat.tool_calls import REASONING, ToolCalls
+from headrace.chat.tool_calls import ToolCalls
 from headrace.errors import CallError, HeadraceError
 from headrace.schema.python_types import places_of
+from headrace.text.reasoning import REASONING_FIELDS
 from headrace_providers.replay_buffer import ReplayBuffer
 from headrace_providers.wire.choice_parts import Delta
 
@@ -90,7 +91,7 @@ def tool_calls_of(completion: Completion, switches: Switches) -> ToolCalls:
     calls = ToolCalls()
     turn = completion.history
     if not switches.reasoning_in_tool_call:
-        turn = {name: said for name, said in turn.items() if name not in (*REASONING, "reasoning_details")}
+        turn = {name: said for name, said in turn.items() if name not in (*REASONING_FIELDS, "reasoning_details")}
     calls.add_message(turn)
     return calls
 

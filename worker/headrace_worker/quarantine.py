@@ -26,7 +26,7 @@ from headrace.ledger.keys import batch_of
 from headrace.ledger.queued_record import company
 from headrace.ledger.recover import MAX_COMPANY, report_end
 from headrace.ledger.script import AWAY
-from headrace.waiting import patiently
+from headrace.waiting import retry_write
 from headrace_worker.pool import HandBack
 from headrace_worker.service import Process
 
@@ -247,7 +247,7 @@ class Quarantine:
     async def _report(self, child: ChildProcess) -> None:
         ledger = self._process.ledger
         try:
-            hints = await patiently(lambda: report_end(ledger, child.name))
+            hints = await retry_write(lambda: report_end(ledger, child.name))
         except (Refused, *AWAY) as error:
             log.warning("not reported; its leases will run out", child=child.name, error=type(error).__name__)
             return

@@ -25,7 +25,7 @@ from headrace.ledger.script import AWAY
 from headrace.ledger.stop_reason import NOT_WRITABLE, StopReason
 from headrace.settings import Settings, redis_url
 from headrace.text.safe_errors import kind_of, where_of
-from headrace.waiting import patiently
+from headrace.waiting import retry_write
 from headrace_worker.engine.deployment_hold import Deferred
 from headrace_worker.execution.batch_join import join
 from headrace_worker.execution.job_attempt import Attempt
@@ -169,7 +169,7 @@ async def hold(process: Process, claimed: Claimed, run: Run, work: Any) -> None:
     except StorageError as error:
         reason = f"storage: {error}"
         log.warning("no room, or no store; it waits", record=record_id, problem=str(error))
-        await patiently(
+        await retry_write(
             lambda: park(process.ledger, record_id, run.epoch, delay_ms=STORAGE_WAIT_MS, calls=run.calls, reason=reason)
         )
     except asyncio.CancelledError:
@@ -192,7 +192,9 @@ async def _blame(process: Process, claimed: Claimed, run: Run, error: BaseExcept
     kind, where = kind_of(error), where_of(error)
     log.error("the attempt failed", record=record_id, item=item, kind=kind, where=where)
     with contextlib.suppress(Refused, *AWAY):  # then its lease runs out, and tells the same
-        hints = await patiently(lambda: report_fault(process.ledger, process.name, record_id, item=item), patience_s=10)
+        hints = await retry_write(
+            lambda: report_fault(process.ledger, process.name, record_id, item=item), patience_s=10
+        )
         await process.publish(hints)
 
 
@@ -210,7 +212,7 @@ async def _interrupted(process: Process, claimed: Claimed, run: Run) -> None:
 async def hand_back(process: Process, claimed: Claimed, run: Run, *, home: bool = False) -> None:
     """Release the record without a crash, and publish its hint."""
     try:
-        queue = await patiently(
+        queue = await retry_write(
             lambda: release(process.ledger, claimed.record_id, run.epoch, calls=run.calls, home=home), patience_s=10
         )
     except (Refused, *AWAY) as error:
@@ -258,7 +260,7 @@ class BatchWork:
         process, claimed = self.process, self.claimed
         store = await process.find_store()
         ledger = process.ledger
-        batch = await patiently(lambda: batch_record(ledger, self.batch_id))
+        batch = await retry_write(lambda: batch_record(ledger, self.batch_id))
         if claimed.kind == "join":
             await join(process, self.batch_id, claimed.epoch, batch, store)
             log.info("batch closed", batch=self.batch_id, outcome=batch.outcome)
@@ -278,7 +280,7 @@ class BatchWork:
             finished = await self.shard.run()
         except StorageError as error:
             reason = f"{NO_ROOM}{error}"
-            await patiently(lambda: pause(ledger, self.batch_id, reason=reason))
+            await retry_write(lambda: pause(ledger, self.batch_id, reason=reason))
             raise
         if finished:
             return
@@ -293,6 +295,6 @@ class BatchWork:
 
     async def _park(self, deferred: Deferred) -> None:
         record_id, delay_ms, reason = self.claimed.record_id, int(deferred.delay_s * 1000), str(deferred)
-        await patiently(
+        await retry_write(
             lambda: park(self.process.ledger, record_id, self.epoch, delay_ms=delay_ms, calls=self.calls, reason=reason)
         )

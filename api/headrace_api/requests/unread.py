@@ -21,7 +21,7 @@ from headrace.client.async_client import TENANT, AsyncHeadrace
 from headrace.errors import HeadraceError
 from headrace.ledger.script import AWAY
 from headrace.ledger.unread import Asker, Held, doubt, leave, read_together
-from headrace.waiting import persistently
+from headrace.waiting import retry_read
 from headrace_api.requests.chat_completions import sized
 
 RETRY_COUNT = "x-stainless-retry-count"
@@ -96,7 +96,7 @@ class Unread:
     async def _leave(self, asker: Asker, token: str, submission: asyncio.Future[str]) -> None:
         with contextlib.suppress(HeadraceError):  # a submission that was refused: there is nothing to take over
             held = Held(TENANT, asker.asked, await submission, token)
-            await persistently(lambda: leave(self._client.ledger, held))
+            await retry_read(lambda: leave(self._client.ledger, held))
 
     def sent(self, asker: Asker, token: str, job: str, scope: Any) -> None:
         """Record that the answer of `job` is being sent over the connection of `scope`, and start to watch its delivery."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 from typing import Any, NamedTuple
 
-from headrace.chat.completion import THOUGHTS, Choice
+from headrace.chat.completion import Choice
 from headrace.chat.messages import as_json
-from headrace.chat.tool_calls import REASONING, ToolCalls
+from headrace.chat.tool_calls import ToolCalls
 from headrace.errors import CallError
+from headrace.text.reasoning import HIDDEN_PART, KEPT_PARTS, REASONING_FIELDS, THINKING_PART
 from headrace_providers.credentials import kept
 from headrace_providers.wire.content import (
     finish_of,
@@ -27,7 +28,6 @@ from headrace_providers.wire.reasoning_details import ReasoningDetails
 from headrace_providers.wire.unnamed_fields import IN_CHOICE, IN_MESSAGE, bounded, gather
 
 CUT_SHORT = frozenset({"length", "content_filter", "error"})
-THINKING_PART, HIDDEN_PART = "thinking", "redacted_thinking"
 
 
 class Delta(NamedTuple):
@@ -120,7 +120,7 @@ class ChoiceReducer:
     def add_parts(self, said: dict[str, Any], deltas: list[Delta]) -> None:
         if not said.keys() <= IN_MESSAGE:
             gather(self.extra.setdefault("message", {}), said, IN_MESSAGE)
-        for name in REASONING:
+        for name in REASONING_FIELDS:
             if said.get(name):
                 self.add_reasoning(name, said[name], deltas)
                 break
@@ -320,7 +320,7 @@ class ChoiceReducer:
         told |= {
             "images": self.images,
             "audio": self.sound or self.audio or self.transcript,
-            **dict.fromkeys(REASONING, self.reasoning),
+            **dict.fromkeys(REASONING_FIELDS, self.reasoning),
         }
         if self.calls:
             self.check_calls(message)
@@ -330,7 +330,7 @@ class ChoiceReducer:
     def check_calls(self, message: dict[str, Any]) -> None:
         """Raises `CallError` when a whole message makes other calls than the deltas did."""
         again = ToolCalls()
-        again.add_message(message | {"content": None, **dict.fromkeys(REASONING)})
+        again.add_message(message | {"content": None, **dict.fromkeys(REASONING_FIELDS)})
         told, said = (
             [(call.name, call.arguments, call.error) for call in each.get_calls()] for each in (self.calls, again)
         )
@@ -367,7 +367,7 @@ class ChoiceReducer:
         audio = self.audio | ({"transcript": "".join(self.transcript)} if self.transcript else {})
         audio |= {"data": base64.b64encode(b"".join(self.sound)).decode()} if self.sound else {}
         if any(part.keys() - {"type", THINKING_PART} for part in self.thoughts):
-            self.extra.setdefault("message", {})[THOUGHTS] = self.thoughts
+            self.extra.setdefault("message", {})[KEPT_PARTS] = self.thoughts
         extra = bounded(self.extra, notes) if self.extra else {}
         if self.lost_sound and not (said or calls or refusal or self.sound):
             message = "the provider's audio cannot be read, and there is nothing else"

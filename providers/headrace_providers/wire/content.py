@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-THINKING = frozenset({"thinking", "reasoning", "reasoning_text", "thought", "summary_text"})
+from headrace.text.reasoning import REASONING_PARTS
+
 TEXTS = ("text", "content", "value")
 """Where a part of content has its text: OpenAI and most others, some servers, OpenAI's Assistants (`text.value`)."""
 OF_PARTS = frozenset(
@@ -117,7 +118,7 @@ def part_of(part: dict[str, Any]) -> tuple[str, Any]:
     kind = part.get("type")
     if kind == "refusal" or (not isinstance(kind, str) and isinstance(part.get("refusal"), str)):
         return "refusal", text_in(part, ("refusal", "text"))
-    thinking = isinstance(kind, str) and kind in THINKING
+    thinking = isinstance(kind, str) and kind in REASONING_PARTS
     if thinking or (not isinstance(kind, str) and not is_empty(part.get("thinking"))):
         return "reasoning", text_in(part, ("thinking", "reasoning", "text", "summary", "content"))
     said = text_in(part, TEXTS)

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.chat.completion import CALL, THOUGHTS
+from headrace.chat.completion import CALL
 from headrace.chat.messages import Message
 from headrace.chat.provider_table import Provider
-from headrace.chat.tool_calls import REASONING
+from headrace.text.reasoning import HIDDEN_PART, KEPT_PARTS, REASONING_FIELDS, THINKING_PART
 
 OPENAI = frozenset({"role", "content", "name", "refusal", "tool_calls", "function_call", "audio"})
 """What an assistant's message may hold at OpenAI (openai 3.54, `ChatCompletionAssistantMessageParam`)."""
-THINKING, HIDDEN = "thinking", "redacted_thinking"
 
 
 def as_wanted(messages: list[Message], provider: Provider) -> list[Message]:
@@ -30,11 +29,11 @@ def turn(message: Message, provider: Provider) -> Message:
         message = {
             name: said for name, said in message.items() if name == "content" or not (said is None or said == [])
         }
-    thoughts = message.get(THOUGHTS)
+    thoughts = message.get(KEPT_PARTS)
     if isinstance(thoughts, list):  # out of an answer of ours, which had them beside the text
         said = message.get("content")
         parts = [{"type": "text", "text": said}] if isinstance(said, str) and said else listed(said)
-        message = {name: each for name, each in message.items() if name != THOUGHTS}
+        message = {name: each for name, each in message.items() if name != KEPT_PARTS}
         message["content"] = parts if is_thinking(parts) else [*thoughts, *parts]
     sound = message.get("audio")
     if isinstance(sound, dict) and sound.get("id") and len(sound) > 1:
@@ -46,8 +45,8 @@ def turn(message: Message, provider: Provider) -> Message:
     plain = message.keys() <= OPENAI and not thought
     if plain and not any(call.keys() - CALL for call in calls or ()):
         return message
-    made = {name: said for name, said in message.items() if name not in REASONING}
-    reasoning = next((message[name] for name in REASONING if message.get(name)), None)
+    made = {name: said for name, said in message.items() if name not in REASONING_FIELDS}
+    reasoning = next((message[name] for name in REASONING_FIELDS if message.get(name)), None)
     if thought:
         made["content"], said = without_thinking(message["content"])
         reasoning = reasoning or said
@@ -66,20 +65,20 @@ def listed(content: Any) -> list[Any]:
 
 
 def is_thinking(content: Any) -> bool:
-    return isinstance(content, list) and any(part.get("type") in (THINKING, HIDDEN) for part in content)
+    return isinstance(content, list) and any(part.get("type") in (THINKING_PART, HIDDEN_PART) for part in content)
 
 
 def without_thinking(content: list[dict[str, Any]]) -> tuple[list[dict[str, Any]] | str | None, str]:
     """The content without thoughts (None when there is nothing else), and the text of these (Mistral's form)."""
     said: list[Any] = []
     for part in content:
-        if part.get("type") == THINKING:
-            inner = part.get(THINKING)
+        if part.get("type") == THINKING_PART:
+            inner = part.get(THINKING_PART)
             pieces = inner if isinstance(inner, list) else [{"text": inner}]
             said += [
                 piece["text"] for piece in pieces if isinstance(piece, dict) and isinstance(piece.get("text"), str)
             ]
-    rest = [part for part in content if part.get("type") not in (THINKING, HIDDEN)]
+    rest = [part for part in content if part.get("type") not in (THINKING_PART, HIDDEN_PART)]
     if all(part.get("type") == "text" for part in rest):
         return "".join(part["text"] for part in rest) or None, "".join(said)
     return rest, "".join(said)

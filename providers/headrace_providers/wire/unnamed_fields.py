@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.chat.tool_calls import REASONING
+from headrace.text.reasoning import REASONING_FIELDS
 from headrace_providers.credentials import holds_secret, scrubbed
 from headrace_providers.wire.content import is_empty
 
@@ -29,7 +29,7 @@ IN_CHOICE = frozenset(
 IN_MESSAGE = frozenset(
     {
         *("role", "content", "refusal", "tool_calls", "function_call", "audio", "annotations", "images", "citations"),
-        *("reasoning_details", *REASONING),
+        *("reasoning_details", *REASONING_FIELDS),
     }
 )
 PIECEWISE = frozenset({"token_ids"})

@@ -11,7 +11,7 @@ import msgspec
 from headrace.batches.ingest import read_index
 from headrace.batches.output_lines import KIND_OF_STATE, error_line
 from headrace.batches.prefill import kept_rows
-from headrace.batches.stored_row import is_row
+from headrace.batches.row_codec import is_row
 from headrace.batches.template import Item
 from headrace.errors import Failure
 from headrace.ledger.batch_record import BatchRecord, parts_of_shards
@@ -20,7 +20,7 @@ from headrace.ledger.keys import shard_id
 from headrace.ledger.shard_range import ShardRange
 from headrace.ledger.shard_rows import rows_of
 from headrace.storage.local import FileStore
-from headrace.waiting import patiently
+from headrace.waiting import retry_write
 from headrace_worker.execution.part_file import part_lines
 from headrace_worker.service import Process
 
@@ -39,18 +39,18 @@ async def join(process: Process, batch_id: str, epoch: int, batch: BatchRecord, 
     """
     ledger = process.ledger
     shards = batch.shards
-    parts = await patiently(lambda: parts_of_shards(ledger, batch_id))
+    parts = await retry_write(lambda: parts_of_shards(ledger, batch_id))
     left = [number for number in range(shards) if number not in parts]
     fed = batch.fed
     rows: dict[int, dict[int, bytes]] = {}
     for number in left:
         if number < fed:  # a shard that was never fed has no rows
-            there = await patiently(lambda number=number: rows_of(ledger, shard_id(batch_id, number)))
+            there = await retry_write(lambda number=number: rows_of(ledger, shard_id(batch_id, number)))
             rows[number] = {index: row for index, row in there.items() if is_row(row)}
     output, errors = f"{batch_id}/output.{epoch}.jsonl", f"{batch_id}/errors.{epoch}.jsonl"
     taken_over: Counter[str] = Counter()
     unfinished = await asyncio.to_thread(_write, store, batch_id, epoch, batch, parts, rows, taken_over, output, errors)
-    await patiently(
+    await retry_write(
         lambda: close(
             ledger,
             batch_id,

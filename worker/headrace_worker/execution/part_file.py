@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from headrace.batches.stored_row import line_of
+from headrace.batches.row_codec import line_of
 from headrace.errors import StorageError
 from headrace.storage.local import FileStore
 

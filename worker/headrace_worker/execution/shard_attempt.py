@@ -16,7 +16,7 @@ from headrace_providers.wire.provider_errors import is_configuration, unstorable
 
 from headrace.batches.output_lines import error_line, success_line
 from headrace.batches.prefill import kept_rows
-from headrace.batches.stored_row import LinePointer, is_row
+from headrace.batches.row_codec import LinePointer, is_row
 from headrace.batches.template import Item, Template
 from headrace.errors import CallError, Failure, Finished, Refused, Spill, StorageError
 from headrace.ledger.batch_record import BatchRecord
@@ -32,7 +32,7 @@ from headrace.ledger.shard_rows import rows_of
 from headrace.ledger.stop_reason import CALLS_MAY_END, StopReason
 from headrace.storage.local import FileStore
 from headrace.text.readable import UNWRITABLE
-from headrace.waiting import patiently
+from headrace.waiting import retry_write
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred
 from headrace_worker.engine.engine import Engine
 from headrace_worker.engine.reask import reasked, with_earlier
@@ -114,10 +114,10 @@ class ShardRun:
         Raises `StorageError`, or a `Refused` from the ledger.
         """
         items = await self._items()
-        rows = await patiently(lambda: rows_of(self.ledger, self.id))
+        rows = await retry_write(lambda: rows_of(self.ledger, self.id))
         if not rows and self.batch.is_prefilled:
             await self._prefill()
-            rows = await patiently(lambda: rows_of(self.ledger, self.id))
+            rows = await retry_write(lambda: rows_of(self.ledger, self.id))
         self._rows = rows = self._sound(rows, items)
         todo = [index for index in range(len(items)) if index not in rows]
         writer = asyncio.create_task(self._write())
@@ -158,7 +158,7 @@ class ShardRun:
     async def _prefill(self) -> None:
         rows, codes = await asyncio.to_thread(kept_rows, self.store, self.batch_id, self.first_line, self.range.count)
         if rows:
-            await patiently(lambda: prefill(self.ledger, self.id, self.epoch, rows, codes))
+            await retry_write(lambda: prefill(self.ledger, self.id, self.epoch, rows, codes))
 
     async def _run_together(self, items: list[Item], todo: list[int], width: int = WIDTH) -> None:
         queue = iter(todo)
@@ -208,7 +208,7 @@ class ShardRun:
             for index in suspects:
                 if not self._may_begin():
                     break
-                await patiently(lambda index=index: checkpoint(self.ledger, self.id, self.epoch, [], item=str(index)))
+                await retry_write(lambda index=index: checkpoint(self.ledger, self.id, self.epoch, [], item=str(index)))
                 await self._run_together(items, [index])
         self.proven = self._may_begin()
 
@@ -272,7 +272,7 @@ class ShardRun:
         after it. They are the items' own when others succeed (a refused input, say), or when none is left that could."""
         until = asyncio.get_running_loop().time() + SETTLE_S
         while self._withheld and self._may_begin():
-            if await patiently(lambda: is_settled(self.ledger, self.id)) or asyncio.get_running_loop().time() > until:
+            if await retry_write(lambda: is_settled(self.ledger, self.id)) or asyncio.get_running_loop().time() > until:
                 self._pending += self._withheld
                 self._withheld = []
                 self._wake.set()
@@ -313,10 +313,10 @@ class ShardRun:
         if large:
             rows += await self._into_segment(large)
         try:
-            state = await patiently(lambda: checkpoint(self.ledger, self.id, self.epoch, rows, failing=failing))
+            state = await retry_write(lambda: checkpoint(self.ledger, self.id, self.epoch, rows, failing=failing))
         except Spill:
             rows = await self._into_segment(rows)
-            state = await patiently(lambda: checkpoint(self.ledger, self.id, self.epoch, rows, failing=failing))
+            state = await retry_write(lambda: checkpoint(self.ledger, self.id, self.epoch, rows, failing=failing))
         self._rows.update((row.index, row.stored) for row in rows)
         for row in rows:
             self._failed += row.kind.lower() != "s"
@@ -359,7 +359,7 @@ class ShardRun:
         name = part_file(self.batch_id, shard_number(self.id), part)
         await asyncio.to_thread(self.store.commit_once, name, part_lines(self.store, self._rows))
         try:
-            await patiently(lambda: finish_shard(self.ledger, self.id, self.epoch, part))
+            await retry_write(lambda: finish_shard(self.ledger, self.id, self.epoch, part))
         except Refused as refused:
             if not (isinstance(refused, Finished) and refused.detail == part):
                 self.store.remove(name)

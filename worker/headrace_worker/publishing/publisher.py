@@ -23,7 +23,7 @@ from headrace.ledger.compact import compact
 from headrace.ledger.restart import restart
 from headrace.ledger.restore import restore
 from headrace.ledger.script import Ledger, ScriptCall
-from headrace.waiting import patiently
+from headrace.waiting import retry_write
 from headrace_worker.publishing.delta_events import merged
 
 log = structlog.get_logger("headrace.worker.publish")
@@ -67,7 +67,7 @@ class Flusher:
                 if not calls:
                     continue
                 try:
-                    replies = await patiently(lambda calls=calls: append_together(self.ledger, calls))
+                    replies = await retry_write(lambda calls=calls: append_together(self.ledger, calls))
                 except Exception as error:
                     for publisher in group:
                         publisher.lose(error)
@@ -155,7 +155,7 @@ class Publisher:
         for attempt in range(MENDS):
             seq = await self.settled()
             try:
-                return await patiently(lambda seq=seq: make(seq))
+                return await retry_write(lambda seq=seq: make(seq))
             except (Gap, Unknown) as refused:
                 if attempt == MENDS - 1:
                     raise
@@ -267,10 +267,10 @@ class Publisher:
     async def _compact(self, snapshot: bytes) -> None:
         seq = self.next_seq
         try:
-            await patiently(lambda: compact(self._ledger, self._job_id, self.epoch, seq, snapshot))
+            await retry_write(lambda: compact(self._ledger, self._job_id, self.epoch, seq, snapshot))
         except Unknown:
             await self._restore()
-            await patiently(lambda: compact(self._ledger, self._job_id, self.epoch, seq, snapshot))
+            await retry_write(lambda: compact(self._ledger, self._job_id, self.epoch, seq, snapshot))
         self._kept, self._kept_from, self._kept_bytes = [snapshot], seq, 0
         self._snapshot = None
         log.info("log compacted", job=self._job_id, upto=seq - 1, bytes=len(snapshot))
@@ -294,17 +294,17 @@ class Publisher:
 
     async def _restore(self) -> int:
         log.warning("the server lost a record; restored", job=self._job_id)
-        return await patiently(
+        return await retry_write(
             lambda: restore(self._ledger, self._job_id, self.epoch, self._record, self._kept, first_seq=self._kept_from)
         )
 
     async def _send_after(self, last: int) -> None:
         while last < self._kept_from - 1:  # what came before is kept as a snapshot alone
             seq, snapshot = self._kept_from, self._kept[0]
-            await patiently(
+            await retry_write(
                 lambda seq=seq, snapshot=snapshot: compact(self._ledger, self._job_id, self.epoch, seq, snapshot)
             )
             last = seq
         missing = self._kept[last + 1 - self._kept_from :]
         if missing:
-            await patiently(lambda: append(self._ledger, self._job_id, self.epoch, last + 1, missing))
+            await retry_write(lambda: append(self._ledger, self._job_id, self.epoch, last + 1, missing))

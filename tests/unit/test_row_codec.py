@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from headrace.batches.input_order import in_input_order
 from headrace.batches.output_lines import error_line
-from headrace.batches.stored_row import LinePointer, is_row, kind_of, line_of
+from headrace.batches.row_codec import LinePointer, is_row, kind_of, line_of
 from headrace.errors import Failure, StorageError
 from headrace.storage.local import FileStore
 
