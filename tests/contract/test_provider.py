@@ -43,8 +43,9 @@ class Rehearsal:
         return account.read(self._account)
 
 
-@pytest.fixture(scope="module")
-def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+@pytest.fixture(scope="module", params=["sdk", "http"])
+def rehearsal(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+    """A provider for each transport, which is the one that is used as long as the provider is there."""
     folder = tmp_path_factory.mktemp("rehearsal")
     ready, book = folder / "ready.json", folder / "account.jsonl"
     process = subprocess.Popen(
@@ -52,7 +53,9 @@ def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
         stderr=subprocess.DEVNULL,
     )
     until(ready.exists, what="rehearsal is up")
-    yield Rehearsal(f"{json.loads(ready.read_text())['url']}/v1", book)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("HEADRACE_TRANSPORT", request.param)
+        yield Rehearsal(f"{json.loads(ready.read_text())['url']}/v1", book)
     process.terminate()
     process.wait()
 
@@ -180,8 +183,9 @@ async def test_nobody_there_is_a_connection_error() -> None:
 
 
 @pytest.fixture
-async def engine(rehearsal: Rehearsal) -> AsyncIterator[Engine]:
-    registry = Registry(Deadlines(), {"REHEARSAL_BASE_URL": rehearsal.url})
+async def engine(rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Engine]:
+    monkeypatch.setenv("REHEARSAL_BASE_URL", rehearsal.url)
+    registry = Registry(Deadlines())
     yield Engine(registry, calls=4)
     await registry.close()
 

@@ -18,6 +18,7 @@ from headrace.text.readable import is_json
 from headrace.text.safe_errors import kind_of, where_of
 from headrace_providers.wire.body import Body
 from headrace_providers.wire.chunks import Chunk, begins_stream, chunks_of, decoded, is_stream, is_whole
+from headrace_providers.wire.idle_deadline import IdleDeadline
 from headrace_providers.wire.request import Request
 from headrace_providers.wire.sse import BOM, EventDecoder
 from headrace_providers.wire.surrogates import Halves
@@ -105,20 +106,19 @@ class ReadingTransport:
             raise broken
 
     async def _stream(self, request: Request) -> AsyncGenerator[Chunk | None]:
-        limit, what = self.deadlines.first_token_s, "first token"
+        # By what is read, not by what it says: comments and empty chunks prove that the other side lives.
+        deadline, what = IdleDeadline(self.deadlines.first_token_s), "first token"
         try:
-            async with asyncio.timeout(limit):
-                answer = await self._open(request)
+            answer = await deadline.within(lambda: self._open(request))
             body = answer.body
             decoder, halves = EventDecoder(), Halves()
             try:
                 while True:
-                    # By what is read, not by what it says: comments and empty chunks prove that the other side lives.
-                    async with asyncio.timeout(limit):
-                        data = await body.read()
+                    data = await deadline.within(body.read)
                     for event in decoder.feed(data) if data else decoder.finish():
                         for chunk in chunks_of(event, halves):
-                            limit, what = self.deadlines.idle_s, "next chunk"
+                            deadline.change(self.deadlines.idle_s)
+                            what = "next chunk"
                             yield chunk
                             if chunk is None:
                                 await drained(body)
@@ -128,7 +128,9 @@ class ReadingTransport:
             finally:
                 await closed(answer)
         except TimeoutError:
-            raise CallError("timeout", f"no {what} within {limit:g} s") from None
+            raise CallError("timeout", f"no {what} within {deadline.limit_s:g} s") from None
+        finally:
+            deadline.close()
 
 
 async def events_of(body: Body, data: bytes) -> AsyncGenerator[Chunk | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -16,13 +16,13 @@ WINDOW = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate":
 
 
 class Body:
-    """A response's body, whose `pieces` come as they arrive; `left` is asked for the rest of it when the connection broke.
+    """A response's body: `arriving` returns the next bytes, none at the end, and `left` the rest of them once that has raised.
 
     It ends in a `CallError` after `most` bytes, also decompressed: an answer without an end must not fill the memory.
     """
 
-    def __init__(self, pieces: AsyncIterator[bytes], left: Callable[[], bytes], encoding: str, most: int):
-        self._pieces = pieces
+    def __init__(self, arriving: Callable[[], Awaitable[bytes]], left: Callable[[], bytes], encoding: str, most: int):
+        self._arriving = arriving
         self._left = left
         self._most = most
         self._came = 0
@@ -56,7 +56,7 @@ class Body:
         if self._broken is not None:
             raise self._broken
         try:
-            return await anext(self._pieces, b"")
+            return await self._arriving()
         except Exception as error:
             self._broken = error
             data = self._left()

@@ -126,7 +126,7 @@ class HttpAnswer:
         self._response = response
         self.headers: Mapping[str, str] = response.headers
         encoding = self.headers.get("Content-Encoding", "")
-        self.body = Body(content.iter_any(), lambda: left_in(content), encoding, most_bytes)
+        self.body = Body(content.readany, lambda: left_in(content), encoding, most_bytes)
 
     async def close(self) -> None:
         self._response.release()

@@ -110,7 +110,8 @@ class ResponseStream(httpx2.AsyncByteStream):
         self._stream: Any = response.stream
         # Without that header it is not decompressed again, without a bound.
         encoding = response.headers.pop("content-encoding", "identity")
-        self.body = Body(aiter(self._stream), lambda: left_in(aiohttp_content(self._stream)), encoding, most)
+        pieces = aiter(self._stream)
+        self.body = Body(lambda: anext(pieces, b""), lambda: left_in(aiohttp_content(self._stream)), encoding, most)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while data := await self.body.read():
