@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import structlog
 
 from headrace.errors import Damaged, Unreachable
-from headrace.ledger.script import AWAY, is_damage
+from headrace.ledger.script import UNAVAILABLE, is_damage
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ async def retry_read(read: Callable[[], Awaitable[T]]) -> T:
     once."""
     try:
         return await _while_away(read, PATIENCE_S, RETRY_S, RETRY_S)
-    except AWAY as error:
+    except UNAVAILABLE as error:
         raise away_too_long(error) from error
 
 
@@ -36,7 +36,7 @@ async def retry_write(write: Callable[[], Awaitable[T]], *, patience_s: float = 
     `Damaged` at once."""
     try:
         return await _while_away(write, patience_s, WRITE_RETRY_S, MAX_WRITE_WAIT_S)
-    except AWAY as error:
+    except UNAVAILABLE as error:
         log.error("redis stayed away too long", error=type(error).__name__, seconds=patience_s)
         raise
 
@@ -48,7 +48,7 @@ async def _while_away(call: Callable[[], Awaitable[T]], patience_s: float, wait_
     while True:
         try:
             return await call()
-        except AWAY as error:
+        except UNAVAILABLE as error:
             if is_damage(error):
                 raise Damaged("what stands in Redis", type(error).__name__) from error
             if asyncio.get_running_loop().time() > deadline:

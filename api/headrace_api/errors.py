@@ -62,7 +62,7 @@ class ApiError(Exception):
         return {"error": {"message": str(self), "type": sort, "param": self.param, "code": self.code}}
 
 
-def problem_of(error: Exception) -> ApiError:
+def api_error(error: Exception) -> ApiError:
     """Return the error response to `error`. An unexpected exception is a 500 without details."""
     if isinstance(error, ApiError):
         return error
@@ -101,7 +101,7 @@ def place_in(message: str) -> str | None:
 
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Handle an exception for Litestar."""
-    problem = problem_of(error)
+    problem = api_error(error)
     return Response(
         msgspec.json.encode(problem.body()),
         status_code=problem.status,

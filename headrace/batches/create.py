@@ -21,7 +21,7 @@ from headrace.jobs.job import new_id
 from headrace.ledger.batch_record import BatchRecord, known_batch, template_body
 from headrace.ledger.open import open_batch
 from headrace.ledger.queues import BULK
-from headrace.ledger.script import AWAY, Ledger
+from headrace.ledger.script import UNAVAILABLE, Ledger
 from headrace.ledger.state import BATCH_TERMINAL, BatchState
 from headrace.schema.python_types import Answers
 from headrace.storage.local import FileStore
@@ -195,7 +195,7 @@ async def _open(
             record=record,
             follows=follows,
         )
-    except AWAY as error:
+    except UNAVAILABLE as error:
         # The input stays: the ledger may have the batch, only its answer was lost.
         raise Unreachable(
             f"Redis went away ({type(error).__name__}) while {batch_id} was opened. Whether it runs, "

@@ -26,7 +26,7 @@ NUMBER = re.compile(r"[+-]?\d+([.,]\d+)*([eE][+-]?\d+)?%?")
 
 
 def writable(path: Path) -> Path:
-    """The file that results go to: what a link leads to, never in place of a device. Raises `InputError`."""
+    """Return the file that results go to: the target of a link, never in place of a device. Raises `InputError`."""
     try:
         target = Path(os.path.realpath(path))
         target.is_dir()
@@ -81,7 +81,7 @@ def check_free(*paths: Path, remedy: str) -> None:
 
 
 def errors_beside(out: Path) -> Path:
-    """`results.errors.jsonl` of `results.jsonl`."""
+    """Return `results.errors.jsonl` of `results.jsonl`."""
     return out.with_name(f"{out.stem}.errors{out.suffix or '.jsonl'}")
 
 
@@ -102,7 +102,7 @@ def write_results(
 
 
 def holds(lines: Callable[[], Iterator[bytes]], path: Path, *, structured: bool, whole: bool) -> bool:
-    """Return whether `path` is what `write_results` would write, byte for byte."""
+    """Return True if `path` is what `write_results` would write, byte for byte."""
     with rendered(lines, path, structured=structured, whole=whole) as (temporary, _):
         return filecmp.cmp(temporary, path, shallow=False)
 
@@ -123,7 +123,7 @@ def place(temporary: Path, path: Path) -> None:
 def rendered(
     lines: Callable[[], Iterator[bytes]], path: Path, *, structured: bool, whole: bool
 ) -> Iterator[tuple[Path, int]]:
-    """A temporary file beside `path` with what belongs there, and its number of rows."""
+    """Yield a temporary file beside `path` with the results, and its number of rows."""
     temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         if path.suffix.lower() in TABLES and not whole:
@@ -158,7 +158,8 @@ def _write_table(lines: Callable[[], Iterator[bytes]], path: Path, *, structured
 
 
 def flat(line: dict[str, Any]) -> dict[str, Any]:
-    """`{"custom_id", "value": {"a": {"b": 1}}}` as `{"custom_id", "a.b": 1}`; lists stay JSON; errors are `error.code` …
+    """Flatten `{"custom_id", "value": {"a": {"b": 1}}}` to `{"custom_id", "a.b": 1}`; lists stay JSON; errors are
+    `error.code` …
 
     A dot in a key is written `\\.`, so that no two values meet in one column; what was said beside the value stands in
     `text`, `tool_calls`, `images` and the like. A text that a spreadsheet would take for a formula has a `'` before it.
@@ -183,7 +184,7 @@ def flat(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def column(key: str) -> str:
-    """A key as part of a column's name."""
+    """Return a key as part of a column's name."""
     return key.replace("\\", "\\\\").replace(".", "\\.") if "." in key or "\\" in key else key
 
 
@@ -213,5 +214,5 @@ def cell(value: Any) -> Any:
 
 
 def inert(text: str) -> str:
-    """`text`, with a `'` before what a spreadsheet would take for a formula; a plain number is none."""
+    """Return `text`, with a `'` before what a spreadsheet would run as a formula; a plain number is none."""
     return f"'{text}" if text.startswith(FORMULA) and not NUMBER.fullmatch(text) else text

@@ -15,16 +15,16 @@ from headrace.text.readable import UNREADABLE, UNWRITABLE, checked_encode, is_js
 
 KIND_OF_STATE = {"succeeded": "s", "failed": "f", "cancelled": "c", "dead": "d"}
 IN_ROWS = ("refusal", "tool_calls", "audio", "images", "annotations", "citations")
-"""What a row has beside its value, where the answer has it."""
+"""Fields of a row beside its value, where the answer has them."""
 BESIDE_CONTENT = ("tool_calls", "reasoning", "reasoning_details", "audio", "annotations", "images", "citations")
 READING_FIELDS = ("mode", "repaired", "coerced", "reasks", "extra", "raw", "notes")
-"""How an answer was asked for and read: `headrace` in the body of a line, what is not so left out. Beside them `structured`
-says that the content is a validated value though no mode says so: a parser's, or a response format's."""
+"""Fields that tell how an answer was requested and decoded: `headrace` in the body of a line, defaults left out. Beside
+them `structured` says that the content is a validated value though no mode says so: a parser's, or a response format's."""
 _encode = msgspec.json.Encoder().encode
 
 
 def success_line(custom_id: str, request_id: str, completion: Completion) -> bytes:
-    """The line of an item that succeeded, without a line feed. The validated value is the message's content, as JSON.
+    """Return the line of an item that succeeded, without a line feed. The validated value is the message's content, as JSON.
 
     It can be read again, if need be without side fields. Raises one of `UNWRITABLE` for an answer of which that is not so.
     """
@@ -80,8 +80,8 @@ def _success_line(custom_id: str, request_id: str, completion: Completion) -> by
 
 
 def wire_usage(usage: Usage, cost: float | None) -> dict[str, Any] | None:
-    """Tokens as OpenAI writes them; details and cost (USD) where there are any. Without tokens where these are unknown, None
-    where the cost is, too."""
+    """Return tokens as OpenAI writes them; details and cost (USD) where there are any. Without tokens where these are
+    unknown, None where the cost is, too. Without tokens where these are unknown, None where the cost is, too."""
     if usage.unknown:
         return None if cost is None else {"cost": cost}
     wire: dict[str, Any] = {
@@ -97,7 +97,7 @@ def wire_usage(usage: Usage, cost: float | None) -> dict[str, Any] | None:
 
 
 def error_line(custom_id: str, request_id: str, failure: Failure) -> bytes:
-    """The line of an item that did not succeed. A paid answer that was of no use is kept in `error.partial`."""
+    """Return the line of an item that did not succeed. A paid answer that was of no use is kept in `error.partial`."""
     error = {"code": failure.code, "message": failure.message}
     optional = {name: getattr(failure, name) for name in ("status", "partial", "errors", "metadata")}
     return _encode(
@@ -179,7 +179,7 @@ DAMAGED = "the row was changed by somebody else, or comes from another version"
 
 
 def parse(line: bytes) -> _Line:
-    """An output line. Raises `StorageError` for what is none."""
+    """Parse an output line. Raises `StorageError` for what is none."""
     try:
         parsed = msgspec.json.decode(line, type=_Line)
     except UNREADABLE:
@@ -190,7 +190,7 @@ def parse(line: bytes) -> _Line:
 
 
 def simple(line: bytes, *, structured: bool) -> bytes:
-    """`{"custom_id", "value"}` of a success, `{"custom_id", "error"}` of the others; without a line feed.
+    """Return `{"custom_id", "value"}` of a success, `{"custom_id", "error"}` of the others; without a line feed.
 
     With `structured` the value is what was validated, as it is, and null for a turn that called tools instead: then `text` is
     what it said. Otherwise the value is the text. What else the model said stands beside it (`IN_ROWS`).
@@ -210,7 +210,7 @@ def simple(line: bytes, *, structured: bool) -> bytes:
 
 
 def is_value(body: _Body) -> bool:
-    """Return whether the content of a structured batch's line is a validated value. Lines of earlier versions do not say it of a
+    """Return True if the content of a structured batch's line is a validated value. Lines of earlier versions do not say it of a
     parser's: there it is what is JSON, and no words beside tool calls."""
     if body.headrace.mode is not None or body.headrace.structured:
         return True
@@ -219,7 +219,7 @@ def is_value(body: _Body) -> bool:
 
 
 def outcome_of(line: bytes, *, structured: bool) -> tuple[str, Completion | None, Failure | None]:
-    """The custom_id of a line, and the completion or the failure that it tells of."""
+    """Return the custom_id of a line, and its completion or its failure."""
     parsed = parse(line)
     if parsed.response is None:
         try:
@@ -257,7 +257,7 @@ def outcome_of(line: bytes, *, structured: bool) -> tuple[str, Completion | None
 
 
 def usage_of(usage: _Usage | None) -> Usage:
-    """The tokens of a line; unknown where it has none."""
+    """Return the tokens of a line; unknown where it has none."""
     if usage is None or usage.prompt_tokens is None:
         return Usage(unknown=True)
     return Usage(

@@ -65,11 +65,10 @@ class Row(Generic[T]):
 
 
 def value_of(subject: str, completion: Completion, answers: Answers[Any]) -> Any:
-    """The answer as the caller wants it: the value read as their type, or the text where no schema was asked for (what the
-    model said when it declined, then: providers 5.4). None for a turn that called tools instead: what it said beside them was
-    not validated. Raises `JobFailed` for a value that the type does not take (a type may ask for more than its schema says),
-    and for a text where a type is wanted: it was asked for without one.
-    """
+    """Return the answer in the caller's form: the value decoded as their type, or the text without a schema (a refusal's
+    text, then: providers 5.4). None for a turn that called tools instead: what it said beside them was not validated.
+    Raises `JobFailed` for a value that the type does not take (a type may ask for more than its schema says), and for a
+    text where a type is wanted: it was asked for without one."""
     if not completion.structured:
         if answers.schema is None:
             return text_of(completion)
@@ -92,7 +91,7 @@ def text_of(completion: Completion) -> str:
 
 
 def row_of(line: bytes, answers: Answers[Any], *, structured: bool) -> Row[Any]:
-    """The row in one output line (without the kind byte in front)."""
+    """Return the row in one output line (without the kind byte in front)."""
     custom_id, completion, error = outcome_of(line, structured=structured)
     if completion is None:
         return Row(custom_id, None, error or Failure("provider_error", "no answer"))
@@ -110,7 +109,7 @@ class ResultsPage(NamedTuple):
     refused: Refusals
 
     def applied(self) -> list[bytes]:
-        """The lines, those that were refused as error lines."""
+        """Return the lines, refused ones replaced by error lines."""
         if not self.refused:
             return self.lines
         return [self.refused.applied(self.first + at, line) for at, line in enumerate(self.lines)]
@@ -127,7 +126,7 @@ class ResultLines:
         self._key = ledger.keys.batch(batch_id)
 
     async def pages(self, given: int = 0) -> AsyncGenerator[ResultsPage]:
-        """From line `given` on. Raises `Unknown` for a batch that is not there (any more)."""
+        """Yield pages of lines from line `given` on. Raises `Unknown` for a batch that is not there (any more)."""
         async with aclosing(self._written(given)) as pages:
             while True:
                 with readable(self._id):
@@ -159,7 +158,7 @@ class ResultLines:
                         await wait_at_most(viewer.next, LOOK_S)
 
     async def _next(self, number: int, shard: ShardRange, done: int) -> tuple[list[bytes], bool]:
-        """The next lines of the shard that are there, and whether one has to look at the closed batch instead."""
+        """Return the next lines of the shard that are there, and whether the closed batch has to be read instead."""
         part, state = await retry_read(lambda: self._part_and_state(number))
         if part is not None:
             try:
@@ -205,7 +204,7 @@ class ResultLines:
 
 
 def closed_lines(store: FileStore, batch: BatchRecord, refused: Refusals, which: str) -> Iterator[bytes]:
-    """The lines of the `output` or the `errors` of a closed batch (its record), after what was `refused` of it."""
+    """Yield the lines of the `output` or the `errors` of a closed batch (its record), lines in `refused` among the errors."""
     if not refused:
         yield from store.lines(batch.output if which == "output" else batch.errors)
         return
@@ -215,12 +214,12 @@ def closed_lines(store: FileStore, batch: BatchRecord, refused: Refusals, which:
 
 
 def merge(store: FileStore, source: str, output: str, errors: str) -> Iterator[bytes]:
-    """The lines of both files of a closed batch in the order of its input."""
+    """Yield the lines of both files of a closed batch in the order of its input."""
     return (line for _, line in merged(store, source, output, errors))
 
 
 def merged(store: FileStore, source: str, output: str, errors: str) -> Iterator[tuple[bool, bytes]]:
-    """As `merge`, each with whether it is of the output."""
+    """Yield the lines as `merge` does, each with True if it is of the output."""
     files = [((custom_id_of(line), line) for line in store.lines(name)) for name in (output, errors)]
     for _, file, line in in_input_order(store.lines(source), *files):
         if line is None:

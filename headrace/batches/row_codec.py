@@ -27,7 +27,7 @@ class LinePointer(NamedTuple):
 
     @classmethod
     def decode(cls, encoded: bytes) -> LinePointer:
-        """Raises `StorageError` for what `encode` did not write."""
+        """Return the pointer that `encode` wrote. Raises `StorageError` for what `encode` did not write."""
         file, *numbers = encoded.rsplit(b" ", 2)
         if len(numbers) != 2 or not all(number.isdigit() and len(number) <= MAX_DIGITS for number in numbers):
             raise StorageError("a pointer into a file of a batch cannot be read")

@@ -209,7 +209,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def row(self, name: str) -> Provider:
         given = {field: value for field, value in msgspec.structs.asdict(self).items() if value is not None}
         like = PROVIDERS[given.pop("like")]
-        if like.name == "openai" and not is_openais(self.base_url):
+        if like.name == "openai" and not is_openai_endpoint(self.base_url):
             like = msgspec.structs.replace(like, **OF_OTHERS)
         fixed = {
             "name": name,
@@ -266,7 +266,7 @@ def split_model(model: str, registered: Collection[str] = ()) -> tuple[str, str]
     return provider, name
 
 
-def is_openais(base_url: str) -> bool:
+def is_openai_endpoint(base_url: str) -> bool:
     """Return True if an address is OpenAI's own, or Azure's for its models."""
     host = urlsplit(base_url).hostname or ""
     return host.endswith((".openai.com", ".openai.azure.com"))

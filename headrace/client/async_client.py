@@ -31,7 +31,7 @@ from headrace.client.handles import AsyncBatchHandle, AsyncJobHandle, checked_id
 from headrace.client.one_loop import LoopBound
 from headrace.errors import InputError, SettingsError, Unknown, Unreachable
 from headrace.jobs.build import (
-    JobWords,
+    JobParams,
     Messages,
     checked_count,
     checked_key,
@@ -51,7 +51,7 @@ from headrace.ledger.damage import readable
 from headrace.ledger.queues import INTERACTIVE
 from headrace.ledger.records import Batch, JobSummary
 from headrace.ledger.resume import resume
-from headrace.ledger.script import AWAY, Ledger
+from headrace.ledger.script import UNAVAILABLE, Ledger
 from headrace.ledger.state import BATCH_TERMINAL, JobState
 from headrace.ledger.submit import TIMEOUT_MS, submit, submit_many
 from headrace.ledger.unread import Asker
@@ -114,23 +114,23 @@ class AsyncHeadrace(LoopBound):
 
     @overload
     async def submit(
-        self, model: str, messages: Messages, *, schema: type[T], **words: Unpack[JobWords]
+        self, model: str, messages: Messages, *, schema: type[T], **words: Unpack[JobParams]
     ) -> AsyncJobHandle[T]: ...
     @overload
     async def submit(
-        self, model: str, messages: Messages, *, schema: dict[str, Any], **words: Unpack[JobWords]
+        self, model: str, messages: Messages, *, schema: dict[str, Any], **words: Unpack[JobParams]
     ) -> AsyncJobHandle[Any]: ...
     @overload
     async def submit(
-        self, model: str, messages: Messages, *, schema: None = None, **words: Unpack[JobWords]
+        self, model: str, messages: Messages, *, schema: None = None, **words: Unpack[JobParams]
     ) -> AsyncJobHandle[str]: ...
     async def submit(
-        self, model: str, messages: Messages, *, schema: Any = None, **words: Unpack[JobWords]
+        self, model: str, messages: Messages, *, schema: Any = None, **words: Unpack[JobParams]
     ) -> AsyncJobHandle[Any]:
         """Submit one completion; once accepted, it reaches exactly one terminal state, whichever process dies.
 
         `messages` is a text or a list in OpenAI's shape, `schema` what the answer is to be: a JSON Schema (dict), a msgspec
-        Struct, a Pydantic model, a dataclass, a TypedDict. `words` are those of `JobWords` and `Options`. Raises `InputError`
+        Struct, a Pydantic model, a dataclass, a TypedDict. `words` are those of `JobParams` and `Options`. Raises `InputError`
         before anything is enqueued.
         """
         ttl, key = ttl_ms(words.pop("ttl_s", None)), checked_key(words.pop("idempotency_key", None))
@@ -179,24 +179,24 @@ class AsyncHeadrace(LoopBound):
                 asker=asker,
             )
             if known == job_id:
-                with suppress(*AWAY):  # accepted all the same: `due` publishes the hint
+                with suppress(*UNAVAILABLE):  # accepted all the same: `due` publishes the hint
                     await self.hints.publish(self.ledger, [(INTERACTIVE, job_id)])
         return known
 
     @overload
     async def submit_many(
-        self, model: str, conversations: Iterable[Messages], *, schema: type[T], **words: Unpack[JobWords]
+        self, model: str, conversations: Iterable[Messages], *, schema: type[T], **words: Unpack[JobParams]
     ) -> list[AsyncJobHandle[T]]: ...
     @overload
     async def submit_many(
-        self, model: str, conversations: Iterable[Messages], *, schema: dict[str, Any], **words: Unpack[JobWords]
+        self, model: str, conversations: Iterable[Messages], *, schema: dict[str, Any], **words: Unpack[JobParams]
     ) -> list[AsyncJobHandle[Any]]: ...
     @overload
     async def submit_many(
-        self, model: str, conversations: Iterable[Messages], *, schema: None = None, **words: Unpack[JobWords]
+        self, model: str, conversations: Iterable[Messages], *, schema: None = None, **words: Unpack[JobParams]
     ) -> list[AsyncJobHandle[str]]: ...
     async def submit_many(
-        self, model: str, conversations: Iterable[Messages], *, schema: Any = None, **words: Unpack[JobWords]
+        self, model: str, conversations: Iterable[Messages], *, schema: Any = None, **words: Unpack[JobParams]
     ) -> list[AsyncJobHandle[Any]]:
         """Submit many jobs that share everything but their messages; records and hints are written in pipelined groups.
 

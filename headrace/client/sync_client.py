@@ -21,7 +21,7 @@ from headrace.client.handles import AsyncBatchHandle, AsyncJobHandle, checked_id
 from headrace.client.stream import AsyncJobStream
 from headrace.events.fold import Fold
 from headrace.events.types import JobEvent
-from headrace.jobs.build import JobWords, Messages
+from headrace.jobs.build import JobParams, Messages
 from headrace.ledger.records import Batch, JobSummary
 from headrace.portal import LoopThread
 from headrace.schema.python_types import Answers, answers
@@ -80,40 +80,42 @@ class Headrace:
             connection.close()
 
     @overload
-    def submit(self, model: str, messages: Messages, *, schema: type[T], **words: Unpack[JobWords]) -> JobHandle[T]: ...
+    def submit(
+        self, model: str, messages: Messages, *, schema: type[T], **words: Unpack[JobParams]
+    ) -> JobHandle[T]: ...
     @overload
     def submit(
-        self, model: str, messages: Messages, *, schema: dict[str, Any], **words: Unpack[JobWords]
+        self, model: str, messages: Messages, *, schema: dict[str, Any], **words: Unpack[JobParams]
     ) -> JobHandle[Any]: ...
     @overload
     def submit(
-        self, model: str, messages: Messages, *, schema: None = None, **words: Unpack[JobWords]
+        self, model: str, messages: Messages, *, schema: None = None, **words: Unpack[JobParams]
     ) -> JobHandle[str]: ...
     def submit(
-        self, model: str, messages: Messages, *, schema: Any = None, **words: Unpack[JobWords]
+        self, model: str, messages: Messages, *, schema: Any = None, **words: Unpack[JobParams]
     ) -> JobHandle[Any]:
         """Submit one completion; once accepted, it reaches exactly one terminal state, whichever process dies.
 
         `messages` is a text or a list in OpenAI's shape; `schema` a type or a JSON Schema for the answer; `words` are those of
-        `JobWords` and `Options`. Raises `InputError` before anything is enqueued.
+        `JobParams` and `Options`. Raises `InputError` before anything is enqueued.
         """
         handle = self.call(lambda client: client.submit(model, messages, schema=schema, **words))
         return JobHandle(self, handle.id, handle.answers)
 
     @overload
     def submit_many(
-        self, model: str, conversations: Iterable[Messages], *, schema: type[T], **words: Unpack[JobWords]
+        self, model: str, conversations: Iterable[Messages], *, schema: type[T], **words: Unpack[JobParams]
     ) -> list[JobHandle[T]]: ...
     @overload
     def submit_many(
-        self, model: str, conversations: Iterable[Messages], *, schema: dict[str, Any], **words: Unpack[JobWords]
+        self, model: str, conversations: Iterable[Messages], *, schema: dict[str, Any], **words: Unpack[JobParams]
     ) -> list[JobHandle[Any]]: ...
     @overload
     def submit_many(
-        self, model: str, conversations: Iterable[Messages], *, schema: None = None, **words: Unpack[JobWords]
+        self, model: str, conversations: Iterable[Messages], *, schema: None = None, **words: Unpack[JobParams]
     ) -> list[JobHandle[str]]: ...
     def submit_many(
-        self, model: str, conversations: Iterable[Messages], *, schema: Any = None, **words: Unpack[JobWords]
+        self, model: str, conversations: Iterable[Messages], *, schema: Any = None, **words: Unpack[JobParams]
     ) -> list[JobHandle[Any]]:
         """Submit many jobs that share everything but their messages; all are checked before the first is enqueued."""
         handles = self.call(lambda client: client.submit_many(model, conversations, schema=schema, **words))
@@ -170,7 +172,7 @@ class Headrace:
             return self._connection
 
     def forget(self) -> None:
-        """In a child after a fork: the thread stayed with the parent, and the connections are its."""
+        """Drop the loop in a child after a fork: thread and connections stayed with the parent."""
         self._connection = None
         self._lock = threading.Lock()
 

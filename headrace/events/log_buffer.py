@@ -30,7 +30,7 @@ SNAPSHOT = beginning(Snapshot)
 
 
 class Tail:
-    """Where a log ends, by its record. `ended`: nothing will follow."""
+    """The tail of a log, by its record. `ended`: nothing will follow."""
 
     def __init__(self, state: str, id: EventId):
         self.id = id
@@ -111,7 +111,7 @@ class LogBuffer:
     # What the viewers ask
 
     def covers(self, cursor: EventId) -> bool:
-        """Return whether all that follows `cursor`, as far as it is known here, lies in the ring."""
+        """Return True if all that follows `cursor`, as far as it is known here, lies in the ring."""
         return cursor >= self.base
 
     def after(self, cursor: EventId, most: int) -> list[Event]:
@@ -127,8 +127,8 @@ class LogBuffer:
         return not self._too_deep
 
     async def page(self, cursor: EventId, most: int) -> list[Event]:
-        """The next events after `cursor`, read from the Stream: once for all who ask while somebody still has them, because a
-        snapshot is as large as an answer. It may be older than the log, so that less follows than there is by now."""
+        """Return the next events after `cursor`, read from the Stream: once for all concurrent readers, because a snapshot
+        is as large as an answer. It may be older than the log, so that less follows than there is by now."""
         key = cursor, most
         page = self._pages.get(key)
         if page is None:
@@ -191,7 +191,8 @@ class LogBuffer:
             self._filling = None
 
     async def _reach_back(self) -> None:
-        """Only where the ring begins may change meanwhile, so this is tried until it fits, or is too much."""
+        """Prepend older events to the ring; only its beginning may change meanwhile, so this is repeated until it fits, or
+        is too much."""
         try:
             while self.base != START:
                 base, found, size = self.base, [], 0
@@ -217,7 +218,7 @@ class LogBuffer:
             self._reaching = None
 
     def _whole(self, events: list[Event]) -> bool:
-        """Return whether a viewer that has seen nothing can begin with these."""
+        """Return True if a viewer that has seen nothing can begin with these."""
         begins = self.totals or events[0].id.seq == 1 or events[0].data.startswith(SNAPSHOT)
         return begins and all(later.id.follows(earlier.id) for earlier, later in pairwise(events))
 
@@ -242,7 +243,7 @@ class LogBuffer:
             self._shorten()
 
     def _shorten(self) -> None:
-        """Down to three quarters, so that a list is not cut at every event."""
+        """Shorten the ring to three quarters, so that a list is not cut at every event."""
         at, freed = 0, 0
         while self.bytes - freed > self._most_bytes * 3 // 4 and at < len(self._events) - 1:
             freed += len(self._events[at].data) + OVERHEAD_BYTES
@@ -270,7 +271,7 @@ class LogBuffer:
 
 
 async def read_tail(ledger: Ledger, record: str) -> Tail | None:
-    """Raises `Damaged` when what stands there is no record."""
+    """Return the tail of the log; None without a record. Raises `Damaged` when the record is corrupt."""
     try:
         return Tail.of(await log_tail(ledger, record))
     except (ResponseError, ValueError) as error:
@@ -285,7 +286,7 @@ async def read_entries(ledger: Ledger, record: str, first: str, last: str, count
 
 
 def damaged(record: str, error: ResponseError | ValueError) -> Exception:
-    """`Damaged` when the record is to blame for `error`, else the error itself."""
+    """Return `Damaged` when the record is to blame for `error`, else the error itself."""
     if isinstance(error, ValueError) or is_damage(error):
         return Damaged(record.rpartition(":")[2], "its record in Redis cannot be read")
     return error

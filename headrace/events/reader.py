@@ -18,7 +18,7 @@ from headrace.events.ids import START, Event, EventId
 from headrace.events.log_buffer import END, SNAPSHOT, LogBuffer, Tail, damaged, read_tail
 from headrace.events.subscription import Subscriber
 from headrace.ledger.event_log import LogTail, log_tails
-from headrace.ledger.script import AWAY, Ledger
+from headrace.ledger.script import UNAVAILABLE, Ledger
 from headrace.waiting import PATIENCE_S, away_too_long, retry_read, stop
 
 PAGE = 200
@@ -140,7 +140,7 @@ class Reader:
             try:
                 tails = [tail for at in range(0, len(idle), CHECKS_AT_ONCE) for tail in await self._tails(idle[at:])]
                 away_since = None
-            except AWAY as error:
+            except UNAVAILABLE as error:
                 away_since = away_since or now
                 if now - away_since > PATIENCE_S:
                     for buffer in idle:

@@ -19,7 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from headrace.ledger.script import AWAY, Ledger
+from headrace.ledger.script import UNAVAILABLE, Ledger
 from headrace.waiting import stop
 
 AT_ONCE = 500
@@ -104,7 +104,7 @@ class Subscriber:
                 backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
             finally:
                 self._confirmed.clear()
-                with contextlib.suppress(*AWAY):
+                with contextlib.suppress(*UNAVAILABLE):
                     await connection.disconnect(nowait=True)
 
     async def _serve(self, connection: AbstractConnection) -> None:

@@ -43,7 +43,7 @@ class SchemaParams(OptionParams, total=False):
     lax: bool
 
 
-class JobWords(SchemaParams, total=False):
+class JobParams(SchemaParams, total=False):
     """Keywords of `submit` beside `model`, `messages` and `schema`; those of `Options` go to the provider.
 
     `tools` are what the model may call: Python functions, schemas in the provider's shape, or `ToolDefinitions`, and

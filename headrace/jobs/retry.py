@@ -8,7 +8,7 @@ from headrace.broker.hints import Hints
 from headrace.errors import Expired, InputError, Unknown
 from headrace.jobs.job import new_id
 from headrace.ledger.job_record import job_state, retryable_job
-from headrace.ledger.script import AWAY, Ledger
+from headrace.ledger.script import UNAVAILABLE, Ledger
 from headrace.ledger.state import TERMINAL, JobState
 from headrace.ledger.submit import submit
 
@@ -41,7 +41,7 @@ async def retry_job(ledger: Ledger, hints: Hints, job_id: str, *, tenant: str) -
         retry_of=job_id,
     )
     if known == new:
-        with suppress(*AWAY):  # accepted all the same: `due` publishes the hint
+        with suppress(*UNAVAILABLE):  # accepted all the same: `due` publishes the hint
             await hints.publish(ledger, [(old.home, new)])
         return new
     if await job_state(ledger, known) in TERMINAL - {JobState.SUCCEEDED}:

@@ -249,5 +249,5 @@ def fields(flat: Sequence[bytes]) -> dict[str, bytes]:
     return {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
 
 
-AWAY = (RedisError, OSError)
+UNAVAILABLE = (RedisError, OSError)
 """Exceptions of a command while Redis is unavailable; moves are safe to retry after them."""

@@ -6,7 +6,7 @@ import asyncio
 import threading
 
 from headrace.ledger.recover import process_prefix, report_end, workers_named
-from headrace.ledger.script import AWAY, Ledger
+from headrace.ledger.script import UNAVAILABLE, Ledger
 
 
 def report_lost_worker(redis_url: str, namespace: str, role: str, pid: int) -> None:
@@ -19,7 +19,7 @@ async def _report(redis_url: str, namespace: str, role: str, pid: int) -> None:
     try:
         for name in await workers_named(ledger, process_prefix(role, pid)):
             await report_end(ledger, name, grace_ms=0)  # due at once: the leader publishes the hints
-    except AWAY:
+    except UNAVAILABLE:
         pass
     finally:
         await ledger.close()

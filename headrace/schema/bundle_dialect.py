@@ -89,7 +89,7 @@ def of(uri: str) -> str:
 
 
 def check_words(document: dict[str, Any], dialect: Dialect, uri: str) -> None:
-    """Raises `SchemaError` for a document that is no schema in that version."""
+    """Raise `SchemaError` for a document that is no schema in that version."""
     try:
         jsonschema_rs.meta.validate({**document, "$schema": dialect.uri})
     except jsonschema_rs.ValidationError as error:

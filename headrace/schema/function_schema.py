@@ -19,7 +19,7 @@ from headrace.errors import InputError
 from headrace.text.quoting import quoted
 
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-"""What a tool may be called, with every provider."""
+"""Valid names of a tool, with every provider."""
 ARGS = re.compile(r"(Args|Arguments|Parameters):\s*")
 
 ARG = re.compile(r"\*{0,2}(\w+)\s*(?:\(.*?\))?:\s*(.*)")
@@ -44,7 +44,7 @@ LIST_LIMITS = {"min_length": "minItems", "max_length": "maxItems"}
 
 
 def function_schema(function: Callable[..., Any]) -> dict[str, Any]:
-    """The strict schema of a Python function, from its type hints and its docstring (providers 4.3).
+    """Return the strict schema of a Python function, from its type hints and its docstring (providers 4.3).
 
     The description is the docstring up to its `Args:`, whose entries describe the parameters. Every parameter is required;
     one with a default is nullable, and null means the default. Maps become lists of entries (providers 3.5). Raises
@@ -77,7 +77,7 @@ def called(function: Callable[..., Any]) -> str:
 
 
 def hints(function: Callable[..., Any]) -> dict[str, Any]:
-    """The types of a function's parameters, in their order."""
+    """Return the types of a function's parameters, in their order."""
     name = called(function)
     try:
         found = typing.get_type_hints(
@@ -99,7 +99,7 @@ def has_default(function: Callable[..., Any], parameter: str) -> bool:
 
 
 def documented(docstring: str) -> tuple[str, dict[str, str]]:
-    """A Google-style docstring: the text before `Args:`, and the text of each argument."""
+    """Split a Google-style docstring: the text before `Args:`, and the text of each argument."""
     lines = docstring.splitlines()
     start = next((place for place, line in enumerate(lines) if ARGS.fullmatch(line)), len(lines))
     texts: dict[str, str] = {}
@@ -118,7 +118,8 @@ def documented(docstring: str) -> tuple[str, dict[str, str]]:
 
 
 def lowered(hint: Any, path: tuple[str, ...], where: str, inside: tuple[Any, ...]) -> dict[str, Any]:
-    """The strict fragment of a type. `path` names maps (providers 3.5), `where` complaints; `inside` are the Structs around."""
+    """Return the strict fragment of a type. `path` names maps (providers 3.5), `where` complaints; `inside` are the Structs
+    around."""
     sort, parts = shape(hint)
 
     def part(hint: Any, *step: str) -> dict[str, Any]:
@@ -188,7 +189,7 @@ def shape(hint: Any) -> tuple[str, tuple[Any, ...]]:
 
 
 def hashable(hint: Any) -> bool:
-    """Return whether a map may have keys of this type."""
+    """Return True if a map may have keys of this type."""
     sort, parts = shape(hint)
     if sort in {"annotated", "array"}:
         return typing.get_origin(hint) is not list and hashable(parts[0])
@@ -209,7 +210,7 @@ def remedy(hint: Any) -> str:
 
 
 def limited(fragment: dict[str, Any], metas: list[msgspec.Meta]) -> dict[str, Any]:
-    """`fragment` with what `msgspec.Meta` says of it; limits of an optional value go to the value, not to the null."""
+    """Return `fragment` with what `msgspec.Meta` says of it; limits of an optional value go to the value, not to the null."""
     target = fragment["anyOf"][0] if "anyOf" in fragment else fragment
     keywords = LIST_LIMITS if target.get("type") == "array" else RANGES | LIMITS
     for meta in metas:
@@ -220,14 +221,14 @@ def limited(fragment: dict[str, Any], metas: list[msgspec.Meta]) -> dict[str, An
 
 
 def any_of(variants: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """One `anyOf` of all, the null once and last."""
+    """Return one `anyOf` of all, the null once and last."""
     flat = [inner for variant in variants for inner in variant.get("anyOf", [variant])]
     said = {name: value for variant in variants if "anyOf" in variant for name, value in variant.items()}
     return said | {"anyOf": [variant for variant in flat if variant != NULL] + ([NULL] if NULL in flat else [])}
 
 
 def closed(properties: dict[str, Any]) -> dict[str, Any]:
-    """A closed object with every property required."""
+    """Return a closed object with every property required."""
     required = {"required": list(properties)} if properties else {}
     return {"type": "object", "properties": properties, **required, "additionalProperties": False}
 
@@ -237,8 +238,8 @@ def camel(name: str) -> str:
 
 
 def call_arguments(function: Callable[..., Any], arguments: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The arguments of a call as `function` takes them, by keyword: entries become maps, objects Structs, and a parameter
-    that is null or missing and has a default is left out (providers 4.3).
+    """Return the arguments of a call as `function` takes them, by keyword: entries become maps, objects Structs, and a
+    parameter that is null or missing and has a default is left out (providers 4.3).
 
     Raises `InputError` that names tool and parameter for an argument that is unknown, missing, or does not fit its type.
     """
@@ -262,7 +263,7 @@ def call_arguments(function: Callable[..., Any], arguments: Mapping[str, Any] | 
 
 
 def raised(value: Any, hint: Any, where: str) -> Any:
-    """`value` with the entries of its maps as dicts: the way back from `lowered`. All else stays, right or wrong."""
+    """Return `value` with the entries of its maps as dicts: the inverse of `lowered`. All else stays, right or wrong."""
     sort, parts = shape(hint)
     if sort == "annotated":
         return raised(value, parts[0], where)

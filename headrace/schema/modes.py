@@ -64,7 +64,7 @@ def form_of(schema: dict[str, Any], mode: Mode, target: str) -> Form:
     return Form(mode, lowered.wire, lowered)
 
 
-def is_as_it_comes(schema: dict[str, Any], mode: Mode | None, target: str) -> bool:
+def is_unchanged(schema: dict[str, Any], mode: Mode | None, target: str) -> bool:
     """Return True if the text of an answer is the caller's JSON unchanged (mode None: the model's own)."""
     form = form_of(schema, mode or "strict", target)
     return mode != "typed_xml" and (form.lowered is None or form.lowered.transparent)

@@ -13,7 +13,7 @@ from headrace.schema.document import Source
 from headrace.schema.embedded_json import FENCE, fenced, find_json
 from headrace.schema.mend import repair
 from headrace.schema.modes import Form, Mode, form_of
-from headrace.schema.validate import TWICE, Later, compiled, json_value
+from headrace.schema.validate import TWICE, WouldBlock, compiled, json_value
 from headrace.text.reasoning import without_reasoning
 
 MAX_REPAIRED = 1 << 20
@@ -53,11 +53,11 @@ def read_answer(
     """Decode the value in `text`, which was requested in `mode`. `decode` decodes other formats than JSON (`typed_xml`).
 
     JSON is decoded strictly first; only on failure it is repaired. Raises `CallError("invalid_output")`, with the text in
-    `partial` and every violation in `details["errors"]`. With `at_once`, raises `Later` instead of blocking for more than
+    `partial` and every violation in `details["errors"]`. With `at_once`, raises `WouldBlock` instead of blocking for more than
     some milliseconds: call it again in a thread, where two seconds of work are the limit.
     """
     if at_once and len(text) > MAX_AT_ONCE:
-        raise Later
+        raise WouldBlock
     form = form_of(schema, mode, target)
     try:
         if decode is not None:
@@ -79,12 +79,12 @@ def parse_json(text: str) -> Any:
 
 def decoded(text: str, *, at_once: bool = False) -> tuple[list[Any], bool]:
     """Return the JSON value of a text, and True if it had to be repaired; then there may be several. Raises `InvalidOutput`, or
-    `Later`."""
+    `WouldBlock`."""
     try:
         return [json_value(text)], False
     except InvalidOutput as error:
         if at_once and len(text) > MAX_MENDED_AT_ONCE and error.errors[0].keyword != TWICE:
-            raise Later from None
+            raise WouldBlock from None
         found = [] if error.errors[0].keyword == TWICE else repaired(text)
         if not found or not all(map(is_encodable, found)):
             raise error from None

@@ -34,7 +34,7 @@ NAMES = (
     msgspec.inspect.DecimalType,
     msgspec.inspect.AnyType,
 )
-"""What msgspec reads from the name of a property."""
+"""Types of map keys that msgspec decodes from the name of a property."""
 
 MAX_PLACES = 10
 """Of a value that a type refuses, in one message."""
@@ -57,8 +57,9 @@ class Answers(Generic[T_co]):
 
 
 def answers(given: Any, *, name: str | None = None) -> Answers[Any]:
-    """`given` is a JSON Schema as a dict, a type, or None for text: a msgspec Struct, a Pydantic model, a dataclass, a
-    TypedDict, or what is made of them (`list[Review]`, `Cat | Dog`, `dict[str, int]`, `Literal["a", "b"]`).
+    """Return the decoder of answers for `given`: a JSON Schema as a dict, a type, or None for text. A type is a msgspec
+    Struct, a Pydantic model, a dataclass, a TypedDict, or made of them (`list[Review]`, `Cat | Dog`, `dict[str, int]`,
+    `Literal["a", "b"]`).
 
     Raises `SchemaError` for anything else, and for a type or schema that cannot be carried.
     """
@@ -89,7 +90,7 @@ def by_msgspec(given: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:
 
 
 def check_keys(given: Any) -> None:
-    """Raises `SchemaError` for a type with a map whose keys no name in JSON could be read as: it would fail after the answer
+    """Raise `SchemaError` for a type with a map whose keys no name in JSON could be read as: it would fail after the answer
     is paid (D31)."""
     waiting: list[tuple[Any, str]] = [(msgspec.inspect.type_info(given), "")]
     seen = set[int]()
@@ -115,7 +116,7 @@ def check_keys(given: Any) -> None:
 
 
 def check_schema(schema: Any) -> dict[str, Any]:
-    """The schema, if it is one. Raises `SchemaError` with the JSON Pointer of the offending place.
+    """Return the schema if it is one. Raises `SchemaError` with the JSON Pointer of the offending place.
 
     `$ref` may only point inside; patterns may not need endless backtracking; its size is bounded.
     """
@@ -149,12 +150,12 @@ def by_pydantic(given: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:
 
 
 def is_type(given: Any) -> bool:
-    """Return whether `given` may be a type; whether JSON has values of it, msgspec knows."""
+    """Return True if `given` may be a type; whether JSON has values of it, msgspec knows."""
     return given is Any or isinstance(given, type | UnionType) or get_origin(given) is not None or is_typeddict(given)
 
 
 def is_record(given: Any) -> bool:
-    """Return whether `given` is a type with named fields that msgspec knows."""
+    """Return True if `given` is a type with named fields that msgspec knows."""
     if not isinstance(given, type) and get_origin(given) is None and not is_typeddict(given):
         return False
     origin = get_origin(given) or given
@@ -164,7 +165,7 @@ def is_record(given: Any) -> bool:
 
 
 def schema_of(given: Any) -> dict[str, Any]:
-    """The JSON Schema of a msgspec type, its root written out (providers refuse a `$ref` there)."""
+    """Return the JSON Schema of a msgspec type, its root written out (providers refuse a `$ref` there)."""
     try:
         (root,), definitions = msgspec.json.schema_components([given], ref_template="#/$defs/{name}")
     except KeyError as error:
@@ -177,7 +178,7 @@ def schema_of(given: Any) -> dict[str, Any]:
 
 
 def with_root(schema: dict[str, Any]) -> dict[str, Any]:
-    """`schema` with its root written out, where that is a reference to one of its own definitions."""
+    """Return `schema` with its root written out, where that is a reference to one of its own definitions."""
     definitions, reference = schema.get("$defs", {}), str(schema.get("$ref", ""))
     name = reference.removeprefix("#/$defs/")
     if not reference or name not in definitions:
@@ -189,14 +190,14 @@ def with_root(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def refers(schema: Any, reference: str) -> bool:
-    """Return whether a `$ref` to `reference` stands anywhere in `schema`."""
+    """Return True if a `$ref` to `reference` stands anywhere in `schema`."""
     if isinstance(schema, dict):
         return schema.get("$ref") == reference or any(refers(value, reference) for value in schema.values())
     return isinstance(schema, list) and any(refers(value, reference) for value in schema)
 
 
 def wire_name(name: str) -> str:
-    """`name` as providers take it: lower case, `[a-z0-9_-]`, 1 to 64 characters (providers 3.2)."""
+    """Return `name` as providers take it: lower case, `[a-z0-9_-]`, 1 to 64 characters (providers 3.2)."""
     kept = "".join(char if char.isascii() and (char.isalnum() or char in "_-") else "_" for char in name.lower())
     return kept[:64] or "answer"
 
@@ -220,7 +221,7 @@ def places_of(error: BaseException) -> list[str]:
 
 
 def pydantic_places(error: Any) -> list[str]:
-    """The places that a validation error of Pydantic lists; none of another error."""
+    """Return the places that a validation error of Pydantic lists; none of another error."""
     if not hasattr(error, "error_count") or not callable(getattr(error, "errors", None)):
         return []
     places = error.errors(include_url=False, include_context=False, include_input=False)
@@ -233,7 +234,7 @@ def as_it_is(value: Any) -> Any:
 
 
 def check_type(given: Any) -> None:
-    """Raises `SchemaError` for a Struct with a place of no type, naming the field: whoever writes a type can name it."""
+    """Raise `SchemaError` for a Struct with a place of no type, naming the field: whoever writes a type can name it."""
     if is_record(given) and isinstance(given, type) and issubclass(given, msgspec.Struct):
         check_fields(given, (), set())
 
@@ -265,14 +266,14 @@ def check_hint(hint: Any, path: tuple[str, ...], seen: set[Any]) -> None:
 
 
 def plain_json(value: Any) -> Any:
-    """A typed value as its JSON has it: names as they are encoded, dates as texts."""
+    """Return a typed value as its JSON has it: names as they are encoded, dates as texts."""
     if hasattr(value, "model_dump"):
         return plain_model(value)
     return msgspec.to_builtins(value, str_keys=True, enc_hook=plain_json)
 
 
 def plain(value: Any) -> Any:
-    """A typed value as plain JSON values, under the names of its fields: what a result carries (D36)."""
+    """Return a typed value as plain JSON values, under the names of its fields: what a result carries (D36)."""
     if isinstance(value, msgspec.Struct):
         fields = ((name, getattr(value, name)) for name in value.__struct_fields__)
         return {name: plain(inner) for name, inner in fields if inner is not msgspec.UNSET}

@@ -86,7 +86,7 @@ def pointers_of(source: Source) -> dict[int, str] | None:
 
 
 def too_long_names(pointer: str, word: str) -> SchemaError:
-    """The refusal of references that, written as pointers, would have more text than a schema may."""
+    """Return the refusal of references that, written as pointers, would have more text than a schema may."""
     return SchemaError(
         f"schema at {pointer[:SHOWN]}/{word}: the places that references lead to have too long names: {MAX_TEXT} characters is "
         "the most, all of them together",

@@ -32,7 +32,7 @@ SHOWN = 200
 """Maximal characters of a value that a message quotes."""
 
 
-class Later(Exception):
+class WouldBlock(Exception):
     """The work might block an event loop for too long: do it in a thread."""
 
 
@@ -69,7 +69,7 @@ class Validator:
 
     def validate(self, value: Any, *, at_once: bool = False) -> None:
         """Raise `InvalidOutput` with the first `MAX_ERRORS` violations. Long validations run in another process; with
-        `at_once`, raises `Later` instead."""
+        `at_once`, raises `WouldBlock` instead."""
         levels = levels_of(value, MAX_DEPTH)
         if levels is None:
             raise InvalidOutput([Violation("", "depth", f"it is nested more than {MAX_DEPTH} deep")])
@@ -79,7 +79,7 @@ class Validator:
         if work <= MAX_LISTED:
             self.check(value)
         elif at_once:
-            raise Later
+            raise WouldBlock
         else:
             VALIDATION_PROCESS.check(self._encoded, value, literal=self._literal)
 

@@ -1,6 +1,6 @@
 """The response cache: its interface, its key, single-flight calls, and a store in memory (providers 7.1).
 
-A `Cache` stores bytes. Through `Remembered` each caller gets an independent copy, and of concurrent identical calls only
+A `Cache` stores bytes. Through `SingleFlightCache` each caller gets an independent copy, and of concurrent identical calls only
 one is paid.
 """
 
@@ -77,7 +77,7 @@ class MemoryCache:
         self._hits = self._misses = 0
 
 
-class Remembered:
+class SingleFlightCache:
     """A single-flight cache of completions: concurrent identical calls are paid once."""
 
     def __init__(self, cache: Cache):

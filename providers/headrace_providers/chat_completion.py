@@ -15,7 +15,7 @@ from headrace import portal
 from headrace.chat.completion import Completion, Usage
 from headrace.chat.messages import conversation
 from headrace.chat.options import Options, check_beside_schema, check_for, check_options, laid_over, parse_options
-from headrace.chat.provider_table import OF_OTHERS, Provider, endpoint, is_openais
+from headrace.chat.provider_table import OF_OTHERS, Provider, endpoint, is_openai_endpoint
 from headrace.chat.tools import ToolDefinitions
 from headrace.errors import CallError, HeadraceError, InputError
 from headrace.flows.react import flow_of
@@ -28,7 +28,7 @@ from headrace.spend.prices import Profile, cost_of, profile_of
 from headrace.text.masking import masked
 from headrace.text.quoting import quoted
 from headrace.text.safe_errors import kind_of, where_of
-from headrace_providers.cache import Cache, CacheInfo, MemoryCache, Remembered, cache_key
+from headrace_providers.cache import Cache, CacheInfo, MemoryCache, SingleFlightCache, cache_key
 from headrace_providers.call_arguments import (
     CallWords,
     TypedParserNotFoundError,
@@ -100,7 +100,7 @@ class ChatCompletion:
         self.options = parse_options(options, self.facts)
         self.base_url = checked_url(base_url or self.facts.address(os.environ), self.facts)
         self._given_base_url = base_url
-        if self.facts.name == "openai" and not is_openais(self.base_url):
+        if self.facts.name == "openai" and not is_openai_endpoint(self.base_url):
             self.facts = msgspec.structs.replace(self.facts, **OF_OTHERS)
         self._key = checked_key(api_key or self.facts.key(os.environ), self.facts)
         self.retry = checked_retry(retry)
@@ -116,7 +116,7 @@ class ChatCompletion:
         self.context_length, self.verbose = context_length, verbose
         if cache is None and enable_cache and cache_size != 0:
             cache = MemoryCache(cache_size)
-        self._remembered = Remembered(cache) if cache is not None else None
+        self._remembered = SingleFlightCache(cache) if cache is not None else None
         self._profile = profile_of(self.facts.prices, self.facts.name, model_id)
         self.mode: Mode | None = checked_mode(mode)
         self._profile_mode = (self._profile.mode if self._profile else None) or self.facts.mode
@@ -131,7 +131,7 @@ class ChatCompletion:
     @overload
     def __call__(self, messages: Any, *, stream: Literal[False] = False, **words: Unpack[CallWords]) -> Response: ...
     def __call__(self, messages: Any, *, stream: bool = False, **words: Unpack[CallWords]) -> Response | Stream:
-        """`acall` for code without an event loop."""
+        """Call the model as `acall` does, for code without an event loop."""
         return portal.run(self._ask(messages, stream=stream, **words))
 
     @overload
@@ -244,7 +244,7 @@ class ChatCompletion:
         )
 
     def _call_options(self, given: dict[str, Any]) -> Options:
-        """The model's options under those of one call. None is "as the model has it"."""
+        """Return the model's options under those of one call. None is "as the model has it"."""
         changed = {name: value for name, value in given.items() if value is not None}
         return parse_options(laid_over(self.options, changed), self.facts) if changed else self.options
 
@@ -284,7 +284,7 @@ class ChatCompletion:
         )
 
     async def fitting(self, job: Job, kept: Completion) -> bool:
-        """Return whether a kept completion is what the job's schema, parser or response format makes of its text."""
+        """Return True if a kept completion is what the job's schema, parser or response format makes of its text."""
         return await fits(kept, job, self.mode_of(job), self.facts.dialect)
 
     async def complete(

@@ -9,7 +9,7 @@ from headrace_providers.wire.request import Body
 
 
 def adapt(body: Body, job: Job, provider: Provider) -> Body:
-    """Nothing beyond the table of facts."""
+    """Return the body unchanged: there is nothing beyond the table of providers."""
     return body
 
 

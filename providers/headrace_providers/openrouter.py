@@ -30,7 +30,7 @@ PLUGIN_KEYS = frozenset(
 
 
 def adapt(body: Body, job: Job, provider: Provider) -> Body:
-    """Reasoning is one object; web search is a plug-in, unless the model is one of OpenAI's own."""
+    """Return the body with reasoning as one object, and web search as a plug-in unless the model is one of OpenAI's own."""
     reasoning: dict[str, Any] = {}
     for option, key in (
         ("reasoning_effort", "effort"),
@@ -51,7 +51,7 @@ def adapt(body: Body, job: Job, provider: Provider) -> Body:
 
 
 def plugin_options(options: dict[str, Any]) -> dict[str, Any]:
-    """OpenAI's web-search options as the plug-in has them: a flat location, no `search_context_size` (statement 43)."""
+    """Return OpenAI's web-search options as the plug-in has them: a flat location, no `search_context_size` (statement 43)."""
     unknown = sorted(options.keys() - PLUGIN_KEYS)
     if unknown:
         log.warning("web search options left out: the plug-in does not take them", options=unknown)

@@ -9,8 +9,8 @@ from headrace_providers.wire.request import Body
 
 
 def adapt(body: Body, job: Job, provider: Provider) -> Body:
-    """Thinking is an argument of the chat template; a prefilling needs two flags to be gone on with; a schema goes where
-    the server's version reads it."""
+    """Return the body with thinking as an argument of the chat template, the two flags that continue a prefilling, and a
+    schema where the server's version reads it."""
     thinking = body.pop("enable_thinking", None)
     if thinking is not None:
         body["chat_template_kwargs"] = {**body.get("chat_template_kwargs", {}), "enable_thinking": thinking}

@@ -6,7 +6,7 @@ import asyncio
 
 import fakeredis
 import pytest
-from headrace_providers.cache import MemoryCache, Remembered
+from headrace_providers.cache import MemoryCache, SingleFlightCache
 from headrace_worker.redis_cache import MAX_BYTES, RedisCache
 from structlog.testing import capture_logs
 
@@ -33,7 +33,7 @@ class Provider:
         return Completion(id="x", model="m", created=1, usage=Usage(1, 1), content="said", finish_reason=self.finish)
 
 
-def asking(remembered: Remembered, provider: Provider, count: int) -> list[asyncio.Task[Completion]]:
+def asking(remembered: SingleFlightCache, provider: Provider, count: int) -> list[asyncio.Task[Completion]]:
     return [asyncio.create_task(remembered.ask("key", provider.pay)) for _ in range(count)]
 
 
@@ -43,7 +43,7 @@ async def turns(count: int = 20) -> None:
 
 
 async def test_one_caller_pays_for_all() -> None:
-    remembered, provider = Remembered(MemoryCache()), Provider()
+    remembered, provider = SingleFlightCache(MemoryCache()), Provider()
     tasks = asking(remembered, provider, 5)
     await turns()
     provider.let.set()
@@ -54,7 +54,7 @@ async def test_one_caller_pays_for_all() -> None:
 
 
 async def test_when_who_pays_is_cancelled_the_next_one_pays_and_nobody_beside_him() -> None:
-    remembered, provider = Remembered(MemoryCache()), Provider()
+    remembered, provider = SingleFlightCache(MemoryCache()), Provider()
     first, *waiting = asking(remembered, provider, 3)
     await turns()
     first.cancel()
@@ -70,7 +70,7 @@ async def test_when_who_pays_is_cancelled_the_next_one_pays_and_nobody_beside_hi
 
 
 async def test_an_answer_that_is_not_kept_holds_nobody_up_for_long() -> None:
-    remembered, provider = Remembered(MemoryCache()), Provider("length")
+    remembered, provider = SingleFlightCache(MemoryCache()), Provider("length")
     tasks = asking(remembered, provider, 8)
     await turns()
     assert provider.most == 1
@@ -82,7 +82,7 @@ async def test_an_answer_that_is_not_kept_holds_nobody_up_for_long() -> None:
 
 @pytest.mark.parametrize("kept", [b"", b"x", b"{}", b"null", b'{"id": 7}', b"\xff"])
 async def test_what_cannot_be_read_is_paid_for_and_kept_anew(kept: bytes) -> None:
-    remembered, provider = Remembered(MemoryCache()), Provider()
+    remembered, provider = SingleFlightCache(MemoryCache()), Provider()
     provider.let.set()
     await remembered.cache.set("key", kept)
     assert [(await remembered.ask("key", provider.pay)).cached for _ in range(2)] == [False, True]
@@ -90,7 +90,7 @@ async def test_what_cannot_be_read_is_paid_for_and_kept_anew(kept: bytes) -> Non
 
 
 async def test_a_failure_is_each_ones_own() -> None:
-    remembered = Remembered(MemoryCache())
+    remembered = SingleFlightCache(MemoryCache())
 
     async def fail() -> Completion:
         await asyncio.sleep(0)

@@ -18,7 +18,7 @@ from celery.worker.loops import asynloop
 
 from headrace.broker import hints
 from headrace.ledger.queues import QUEUES
-from headrace.ledger.script import AWAY
+from headrace.ledger.script import UNAVAILABLE
 from headrace.settings import Settings, redis_url
 from headrace.text.safe_errors import kind_of, where_of
 from headrace_worker.hint_channel import GuardedChannel, bytes_of
@@ -71,7 +71,7 @@ class HintConsumer(Consumer):
         try:
             asynloop(*args)
         except Exception as error:
-            if isinstance(error, (*self.connection_errors, *AWAY)):
+            if isinstance(error, (*self.connection_errors, *UNAVAILABLE)):
                 raise
             log.error("the hub failed, connecting anew", kind=kind_of(error), where=where_of(error))
             raise ConnectionError(kind_of(error)) from None
@@ -86,7 +86,7 @@ class HintConsumer(Consumer):
             try:
                 handle(message)
             except Exception as error:
-                if isinstance(error, (*self.connection_errors, *AWAY)):
+                if isinstance(error, (*self.connection_errors, *UNAVAILABLE)):
                     raise
                 self.set_aside(message, kind_of(error))
 

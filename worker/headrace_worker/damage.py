@@ -10,7 +10,7 @@ import structlog
 
 from headrace.errors import Damaged, Refused
 from headrace.ledger.reject import reject
-from headrace.ledger.script import AWAY, Ledger, is_damage
+from headrace.ledger.script import UNAVAILABLE, Ledger, is_damage
 from headrace.ledger.set_aside import readable, set_aside, set_aside_expired
 from headrace.text.safe_errors import kind_of, where_of
 
@@ -36,7 +36,7 @@ class DamageHandler:
         log.error("a message was set aside: it is no hint", queue=queue, bytes=len(raw), why=why)
         try:
             await reject(self._ledger, "message", raw, where=queue, why=why)
-        except (Refused, *AWAY) as error:
+        except (Refused, *UNAVAILABLE) as error:
             log.warning("what was set aside is not kept", error=kind_of(error))
 
     async def records(self, names: Sequence[str | bytes], where: str, error: BaseException) -> None:
@@ -66,7 +66,7 @@ class DamageHandler:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            if isinstance(error, AWAY) and not is_own_fault(error):
+            if isinstance(error, UNAVAILABLE) and not is_own_fault(error):
                 raise
             self.tell_once(f"{what} failed; it is tried again", error)
             return []

@@ -16,7 +16,7 @@ from kombu.transport.redis import QoS
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 
-from headrace.ledger.script import AWAY
+from headrace.ledger.script import UNAVAILABLE
 from headrace.text.safe_errors import kind_of
 
 OnReject = Callable[[bytes, str, str], None]
@@ -55,7 +55,7 @@ class GuardedQoS(QoS):
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
         try:
             super().restore_by_tag(tag, client=client, leftmost=leftmost)
-        except AWAY:
+        except UNAVAILABLE:
             raise
         except Exception as error:
             with self.channel.conn_or_acquire(client) as connection:
@@ -96,7 +96,7 @@ class GuardedChannel(RedisChannel):
         try:
             message = parse(raw)
             self.connection._deliver(message, queue)
-        except AWAY:
+        except UNAVAILABLE:
             raise
         except Exception as error:
             if message and message["properties"]["delivery_tag"] in self.qos._delivered:

@@ -23,7 +23,7 @@ from headrace.errors import Damaged, Requeued
 from headrace.ledger.beat import BEAT_S, beat
 from headrace.ledger.claim import LEASE_MS
 from headrace.ledger.recover import report_end
-from headrace.ledger.script import AWAY, Ledger
+from headrace.ledger.script import UNAVAILABLE, Ledger
 from headrace.ledger.stop_reason import NOT_OURS, StopReason
 
 ASK_AFTER_S = LEASE_MS / 1000 * 0.75
@@ -158,7 +158,7 @@ class LeaseKeeper:
             try:
                 against = await beat(ledger, held, process=self._process, flights=calls)
                 good = True
-            except (Damaged, *AWAY) as error:
+            except (Damaged, *UNAVAILABLE) as error:
                 against, good = {}, False
                 if not away:
                     log.warning("redis is away; calls go on", records=len(held), error=type(error).__name__)
@@ -190,7 +190,7 @@ class LeaseKeeper:
         try:
             hints = await report_end(ledger, self._process, accused=record_id)
             await Hints(self._namespace).publish_again(ledger, hints)
-        except AWAY as error:
+        except UNAVAILABLE as error:
             log.error("not reported; the leases will run out", error=type(error).__name__)
         finally:
             os._exit(EXIT_STUCK)

@@ -25,7 +25,7 @@ from headrace.errors import Refused
 from headrace.ledger.keys import batch_of
 from headrace.ledger.queued_record import company
 from headrace.ledger.recover import MAX_COMPANY, report_end
-from headrace.ledger.script import AWAY
+from headrace.ledger.script import UNAVAILABLE
 from headrace.waiting import retry_write
 from headrace_worker.pool import HandBack
 from headrace_worker.service import Process
@@ -248,7 +248,7 @@ class Quarantine:
         ledger = self._process.ledger
         try:
             hints = await retry_write(lambda: report_end(ledger, child.name))
-        except (Refused, *AWAY) as error:
+        except (Refused, *UNAVAILABLE) as error:
             log.warning("not reported; its leases will run out", child=child.name, error=type(error).__name__)
             return
         await self._process.publish(hints)

@@ -6,7 +6,7 @@ import structlog
 from headrace_providers.cache import CacheInfo
 
 from headrace.ledger.answer_cache import count_answers, drop_answers, keep_answer, kept_answer
-from headrace.ledger.script import AWAY, Ledger
+from headrace.ledger.script import UNAVAILABLE, Ledger
 
 log = structlog.get_logger("headrace.worker.kept_answers")
 
@@ -26,7 +26,7 @@ class RedisCache:
     async def get(self, key: str) -> bytes | None:
         try:
             found = await kept_answer(self._ledger, key)
-        except AWAY as error:
+        except UNAVAILABLE as error:
             log.warning("no look at the kept answers", error=type(error).__name__)
             found = None
         if found is None:
@@ -41,7 +41,7 @@ class RedisCache:
             return
         try:
             await keep_answer(self._ledger, key, value, ttl_ms=self._ttl_ms)
-        except AWAY as error:
+        except UNAVAILABLE as error:
             log.warning("an answer is not kept", error=type(error).__name__)
 
     async def info(self) -> CacheInfo:

@@ -20,7 +20,7 @@ from headrace.errors import InputError, StorageError
 from headrace.ledger.announce import EVERY_S, Announcement, announce
 from headrace.ledger.batch_record import template_body
 from headrace.ledger.recover import process_prefix
-from headrace.ledger.script import AWAY, Ledger
+from headrace.ledger.script import UNAVAILABLE, Ledger
 from headrace.ledger.set_aside import readable
 from headrace.ledger.stop_reason import StopReason
 from headrace.settings import Settings, files_root
@@ -65,10 +65,10 @@ class Process:
     async def start(self) -> None:
         """Start the heartbeat and the other loops. While Redis is unavailable they wait for it."""
         self.loop = asyncio.get_running_loop()
-        with contextlib.suppress(StorageError, *AWAY):
+        with contextlib.suppress(StorageError, *UNAVAILABLE):
             await self.find_store()  # early, so that the log tells of a wrong folder at the start
         self.leases.start(self.loop)
-        with contextlib.suppress(*AWAY):
+        with contextlib.suppress(*UNAVAILABLE):
             await announce(self.ledger, self.name, announcement_of(self.registry))
         self._loops = [asyncio.create_task(body()) for body in (self._keep_announcing, *self.loops)]
         for loop in self._loops:
@@ -77,7 +77,7 @@ class Process:
     async def _keep_announcing(self) -> None:
         while True:
             await asyncio.sleep(EVERY_S)
-            with contextlib.suppress(*AWAY):
+            with contextlib.suppress(*UNAVAILABLE):
                 await announce(self.ledger, self.name, announcement_of(self.registry))
 
     def draining(self) -> None:
@@ -97,7 +97,7 @@ class Process:
         await asyncio.gather(*self._loops, return_exceptions=True)
         await self.leases.stop()
         await self.registry.close()
-        with contextlib.suppress(TimeoutError, *AWAY):
+        with contextlib.suppress(TimeoutError, *UNAVAILABLE):
             async with asyncio.timeout(1):
                 await announce(self.ledger, self.name, None)
         await self.ledger.close()
@@ -115,7 +115,7 @@ class Process:
                 self.store = await attach(self.ledger, FileStore(files_root(self.settings)))
                 await asyncio.to_thread(self.store.take_away_from_others)
                 self.store_problem = ""
-            except AWAY:
+            except UNAVAILABLE:
                 raise
             except StorageError as error:
                 if str(error) != self.store_problem:
@@ -148,7 +148,7 @@ class Process:
         hints = [hint for hint in hints if is_hint(*hint)]
         try:
             await self.hints.publish_again(self.ledger, hints)
-        except AWAY as error:
+        except UNAVAILABLE as error:
             log.warning("hints not sent; they are due again", count=len(hints), error=type(error).__name__)
 
 

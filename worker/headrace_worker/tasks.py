@@ -21,7 +21,7 @@ from headrace.ledger.pause import pause
 from headrace.ledger.queues import QUARANTINE
 from headrace.ledger.recover import report_fault
 from headrace.ledger.release import release
-from headrace.ledger.script import AWAY
+from headrace.ledger.script import UNAVAILABLE
 from headrace.ledger.stop_reason import NOT_WRITABLE, StopReason
 from headrace.settings import Settings, redis_url
 from headrace.text.safe_errors import kind_of, where_of
@@ -116,7 +116,7 @@ async def cancel_revoked(process: Process, record_id: str) -> None:
     subject = record_id if batch_of(record_id) == "-" else batch_of(record_id)
     try:
         await cancel(process.ledger, subject, reason="revoked")
-    except (Refused, *AWAY) as error:
+    except (Refused, *UNAVAILABLE) as error:
         log.warning("revoked, but not cancelled", record=record_id, error=type(error).__name__)
 
 
@@ -146,7 +146,7 @@ async def begin(process: Process, record_id: str) -> Claimed | None:
         await process.damage.records([record_id], process.role, damaged)
     except NOTHING_TO_DO as refused:
         log.debug("nothing to do", record=record_id, reason=type(refused).__name__)
-    except AWAY as error:
+    except UNAVAILABLE as error:
         # The hint is acked and gone; the record is due again in seconds.
         log.warning("redis is away; the record stays queued", record=record_id, error=type(error).__name__)
     return None
@@ -175,7 +175,7 @@ async def hold(process: Process, claimed: Claimed, run: Run, work: Any) -> None:
     except asyncio.CancelledError:
         await asyncio.shield(_interrupted(process, claimed, run))
         raise
-    except AWAY:
+    except UNAVAILABLE:
         raise  # nobody's fault; its lease runs out
     except BaseException as error:
         await asyncio.shield(_blame(process, claimed, run, error))
@@ -191,7 +191,7 @@ async def _blame(process: Process, claimed: Claimed, run: Run, error: BaseExcept
         item = str(run.shard.faulty)
     kind, where = kind_of(error), where_of(error)
     log.error("the attempt failed", record=record_id, item=item, kind=kind, where=where)
-    with contextlib.suppress(Refused, *AWAY):  # then its lease runs out, and tells the same
+    with contextlib.suppress(Refused, *UNAVAILABLE):  # then its lease runs out, and tells the same
         hints = await retry_write(
             lambda: report_fault(process.ledger, process.name, record_id, item=item), patience_s=10
         )
@@ -215,7 +215,7 @@ async def hand_back(process: Process, claimed: Claimed, run: Run, *, home: bool 
         queue = await retry_write(
             lambda: release(process.ledger, claimed.record_id, run.epoch, calls=run.calls, home=home), patience_s=10
         )
-    except (Refused, *AWAY) as error:
+    except (Refused, *UNAVAILABLE) as error:
         log.warning("not handed back; its lease will run out", record=claimed.record_id, error=type(error).__name__)
         return
     await process.publish([(queue, claimed.record_id)])

@@ -10,7 +10,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from headrace_api.access.callers import CallerPolicy
 from headrace_api.auth import Denied
-from headrace_api.errors import problem_of
+from headrace_api.errors import api_error
 
 NO_STORE = (b"cache-control", b"no-store")
 DEFAULTS = (
@@ -55,7 +55,7 @@ def add_defaults(message: MutableMapping[str, Any]) -> None:
 
 
 async def refuse(error: Denied, receive: Receive, send: Send) -> None:
-    problem = problem_of(error)
+    problem = api_error(error)
     body = msgspec.json.encode(problem.body())
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *DEFAULTS]
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})

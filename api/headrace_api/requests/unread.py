@@ -19,7 +19,7 @@ from litestar import Request
 
 from headrace.client.async_client import TENANT, AsyncHeadrace
 from headrace.errors import HeadraceError
-from headrace.ledger.script import AWAY
+from headrace.ledger.script import UNAVAILABLE
 from headrace.ledger.unread import Asker, Held, doubt, leave, read_together
 from headrace.waiting import retry_read
 from headrace_api.requests.chat_completions import sized
@@ -136,7 +136,7 @@ class Unread:
             await self._say(read_together(self._client.ledger, read))
 
     async def _say(self, word: Awaitable[None]) -> None:
-        with contextlib.suppress(*AWAY, HeadraceError):  # unsaid or damaged, the entry runs out by itself
+        with contextlib.suppress(*UNAVAILABLE, HeadraceError):  # unsaid or damaged, the entry runs out by itself
             await word
 
 

@@ -16,9 +16,9 @@ from headrace.events.log_buffer import END, SNAPSHOT
 from headrace.events.reader import Viewer
 from headrace.events.types import AttemptRoute, Snapshot, Status, TextDelta, beginning
 from headrace.ledger.job_record import stands_since
-from headrace.ledger.script import AWAY
+from headrace.ledger.script import UNAVAILABLE
 from headrace.ledger.state import JobState
-from headrace_api.errors import problem_of
+from headrace_api.errors import api_error
 from headrace_api.state import Gateway
 from headrace_api.streaming.inactivity_timer import InactivityTimer
 from headrace_api.streaming.notices import AuthExpiring, Gap, Notice, Position
@@ -86,7 +86,7 @@ class StreamSession:
         return True
 
     async def _read_ahead(self, viewer: Viewer) -> None:
-        """All frames that are left of a job that has ended: whether there are any is not to be told from the cursor."""
+        """Read all frames that are left of a job that has ended: whether there are any cannot be told from the cursor."""
         while not self._replay.closed:
             events = asyncio.ensure_future(viewer.next())
             await asyncio.wait({events})
@@ -101,7 +101,8 @@ class StreamSession:
             self._viewer.close()
 
     async def groups(self, gone: asyncio.Future[Any]) -> AsyncGenerator[list[Frame]]:
-        """Groups of frames; an empty one whenever nothing came for a heartbeat. Ends by itself, or when `gone` is done."""
+        """Yield groups of frames; an empty one whenever nothing came for a heartbeat. Ends by itself, or when `gone` is
+        done."""
         viewer = self._viewer
         assert viewer is not None
         for group in self._ahead:
@@ -177,7 +178,7 @@ class StreamSession:
         ledger, now_ms = self._gateway.client.ledger, time.time() * 1000
         try:
             stands = await stands_since(ledger, self.job)
-        except AWAY:
+        except UNAVAILABLE:
             return []
         if stands is None or now_ms - stands[1] < STALLED_MS[stands[0]]:
             return []
@@ -195,7 +196,8 @@ class StreamSession:
             self._viewer.wake()
 
     async def _more(self, viewer: Viewer, *ends: asyncio.Future[Any]) -> Callable[[], list[Event]] | None:
-        """The next events, or what raises in their place; None after a heartbeat's silence, or when one of `ends` is done."""
+        """Return the next events, or what raises in their place; None after a heartbeat's silence, or when one of `ends` is
+        done."""
         if self._next is None:
             while not any(end.done() for end in ends):
                 events = viewer.at_hand()
@@ -244,7 +246,7 @@ class StreamSession:
         except HeadraceError as error:
             self.last = "failed"
             self._replay.view.closed = True
-            problem = problem_of(error)
+            problem = api_error(error)
             group += [Frame(None, data) for data in self._replay.view.interrupted(str(problem))]
         if group:
             yield group
@@ -255,7 +257,7 @@ class StreamSession:
         return local(Gap(str(self._cursor.at), first, result))
 
     async def _restored(self, event: Event) -> Event | None:
-        """With a lowered schema the text on the wire is not the answer: it is left out, and the answer is put before `end`."""
+        """Return the event without the text of a lowered schema's answer, which is not the answer: that is put before `end`."""
         if event.data.startswith((ROUTE, SNAPSHOT)):
             told = event.decode(self.job)
             if isinstance(told, AttemptRoute):
@@ -282,5 +284,5 @@ class StreamSession:
 
 
 def local(notice: Notice | Status) -> Frame:
-    """A frame of the gateway's own: it has no id, for it is in no log."""
+    """Return a frame of the gateway's own: it has no id, for it is in no log."""
     return Frame(None, msgspec.json.encode(notice))

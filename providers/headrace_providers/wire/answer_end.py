@@ -1,4 +1,4 @@
-"""When an answer is over: what its stream says decides, not how its connection ends."""
+"""The end of an answer: its stream decides, not the end of its connection."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from headrace_providers.wire.reducer import Chunk, Reducer
 
 MAX_TURN_S = 0.02
 USAGE_WAIT_S = 5.0
-"""How long the usage of an answer that has its finish reason is waited for."""
+"""Seconds to wait for the usage of an answer that has its finish reason."""
 END_WAIT_S = 0.5
-"""How long the end of a stream is waited for that has both: then its connection can be used again."""
+"""Seconds to wait for the end of a stream that has both: then its connection can be reused."""
 
 Chunks = AsyncIterator[Chunk | None] | AsyncGenerator[Chunk | None]
 
@@ -45,8 +45,8 @@ async def fill(reducer: Reducer, chunks: Chunks, deliver: Callable[[Delta], None
 
 
 async def take_rest(reducer: Reducer, chunks: Chunks, deliver: Callable[[Delta], None] | None) -> None:
-    """What may follow an answer that is over: its usage, `[DONE]`, the end of the connection, for which nobody waits long. Where
-    every chunk says that it is the last, a silence has to be longer."""
+    """Read what may follow a complete answer: its usage, `[DONE]`, the end of the connection, each with a short timeout.
+    Where every chunk says that it is the last, a silence has to be longer."""
     clock = asyncio.get_running_loop().time
     until = clock() + USAGE_WAIT_S
     while True:

@@ -134,7 +134,7 @@ class ReadingTransport:
 
 
 async def events_of(body: Body, data: bytes) -> AsyncGenerator[Chunk | None]:
-    """The chunks of a stream that nobody asked for, of which `data` has been read."""
+    """Yield the chunks of a stream that nobody asked for, of which `data` has been read."""
     decoder, halves = EventDecoder(), Halves()
     while True:
         for event in decoder.feed(data) if data else decoder.finish():

@@ -31,7 +31,7 @@ class Body:
         self._inflater = inflater_of(encoding)
 
     async def read(self) -> bytes:
-        """The next piece; empty at the end. Raises what the connection broke with, after all that had come."""
+        """Return the next piece; empty at the end. Raises what the connection broke with, after all that had come."""
         while True:
             data = next(self._ready, None)
             if data is None:
@@ -105,7 +105,7 @@ class Inflater:
         self.is_whole = True
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
-        """The bytes in `data`, a bounded piece at a time. Raises `CallError`."""
+        """Yield the bytes in `data`, a bounded piece at a time. Raises `CallError`."""
         try:
             out = b""
             while data or len(out) == PIECE:  # what was held back by the bound comes without further input

@@ -69,8 +69,8 @@ class ChoiceReducer:
         self.raw: dict[str, Any] = {}
 
     def add(self, choice: dict[str, Any], deltas: list[Delta]) -> None:
-        """Raises `TypeError`, or `InputError` of tool calls, for what is read strictly and is of another type, and
-        `CallError` for what contradicts itself."""
+        """Add a delta or a message. Raises `TypeError`, or `InputError` of tool calls, for what is read strictly and is of
+        another type, and `CallError` for what contradicts itself."""
         delta, whole = choice.get("delta"), choice.get("message")
         said = delta if isinstance(delta, dict) else object_of(delta, "delta")
         if whole is not None:
@@ -194,7 +194,7 @@ class ChoiceReducer:
             self.add_citations(part["citations"])
 
     def add_other(self, part: dict[str, Any], deltas: list[Delta]) -> None:
-        """A part of a content without a text."""
+        """Add a part of a content without a text."""
         kind = part.get("type")
         if "image_url" in part:
             self.add_images([{"type": "image_url"} | part], deltas)
@@ -269,7 +269,7 @@ class ChoiceReducer:
                 deltas.append(Delta("image", image))
 
     def add_citations(self, citations: Any) -> None:
-        """Lists of them come with every chunk, and grow."""
+        """Add citations, of which growing lists come with every chunk."""
         if not isinstance(citations, list):
             self.keep("citations", citations)
             return
@@ -290,7 +290,7 @@ class ChoiceReducer:
             self.keep("stop_reason", reason)
 
     def keep(self, name: str, value: Any, *, several: bool = False) -> None:
-        """A side field that cannot be read, as it came."""
+        """Keep a side field that cannot be read, as it came."""
         if several:
             self.raw.setdefault(name, []).append(value)
         else:
@@ -299,7 +299,7 @@ class ChoiceReducer:
     # Whole messages in a stream
 
     def add_copy(self, message: dict[str, Any]) -> None:
-        """A `message` beside the deltas says again what they said, all of it (Perplexity): it is read at the end. It can only
+        """Add a `message` beside the deltas, which repeats all of them (Perplexity): it is read at the end. It can only
         grow. Raises `CallError` when it does not."""
         content = message.get("content")
         text = "" if is_empty(content) else text_of(content)
@@ -328,7 +328,7 @@ class ChoiceReducer:
         self.add_parts({name: value for name, value in missing.items() if not told.get(name)}, deltas)
 
     def check_calls(self, message: dict[str, Any]) -> None:
-        """Raises `CallError` when a whole message makes other calls than the deltas did."""
+        """Raise `CallError` when a whole message makes other calls than the deltas did."""
         again = ToolCalls()
         again.add_message(message | {"content": None, **dict.fromkeys(REASONING_FIELDS)})
         told, said = (
@@ -338,7 +338,8 @@ class ChoiceReducer:
             raise contradiction("some tool calls in its deltas, others in its message", "".join(self.text))
 
     def check_end(self, said: dict[str, Any]) -> None:
-        """Raises `CallError` for another answer in the same choice: one that begins, with its role, after the first had ended."""
+        """Raise `CallError` for another answer in the same choice: one that begins, with its role, after the first had
+        ended."""
         if said.get("role") and self.has_role:
             self.begun_again = True
         if self.begun_again and said.get("content"):
@@ -347,8 +348,8 @@ class ChoiceReducer:
     # The end
 
     def choice(self, *, inferred: str | None = None) -> Choice:
-        """All of it; `inferred` is the finish reason where none came. Raises `CallError` when it ended before it was complete,
-        or with an error."""
+        """Return the choice; `inferred` is the finish reason where none came. Raises `CallError` when it ended before it
+        was complete, or with an error."""
         if self.message is not None:
             self.add_message([])
         said = "".join(self.text)

@@ -19,7 +19,7 @@ PINGS = frozenset({b"ping", b"[ping]", b"null", b"heartbeat", b"keep-alive", b"k
 
 
 def chunks_of(event: ServerSentEvent, halves: Halves) -> list[Chunk | None]:
-    """The chunk in an event; None for the word that nothing follows. Of an event that the body's end cut off there is none."""
+    """Return the chunk in an event; None for the word that nothing follows; no chunk of an event that the end cut off."""
     if event.data.startswith(DONE):
         return [None]
     if event.name == b"error":
@@ -32,7 +32,7 @@ def chunks_of(event: ServerSentEvent, halves: Halves) -> list[Chunk | None]:
 
 
 def error_chunk(data: bytes) -> Chunk:
-    """An event of the name `error` as a chunk with an `error`, whatever is in it."""
+    """Return an event of the name `error` as a chunk with an `error`, whatever is in it."""
     try:
         said = decoded(data)
     except CallError:
@@ -56,7 +56,7 @@ def is_stream(headers: Mapping[str, str], body: bytes) -> bool:
 
 
 def decoded(content: bytes, halves: Halves | None = None) -> Chunk:
-    """An answer's JSON object; `halves` are those of the stream that it is a chunk of."""
+    """Decode an answer's JSON object; `halves` are those of the stream that it is a chunk of."""
     try:
         chunk = msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -69,8 +69,8 @@ def decoded(content: bytes, halves: Halves | None = None) -> Chunk:
 
 
 def loosely_decoded(content: bytes, halves: Halves) -> Any:
-    """The object with numbers in it that JSON does not have, as Python writes the logarithm of nothing, or with characters cut in
-    two: an answer is not lost for them. Raises `CallError` for everything else that is no JSON."""
+    """Decode an object with numbers that JSON does not have, as Python writes the logarithm of nothing, or with characters cut
+    in two: an answer is not lost for them. Raises `CallError` for everything else that is no JSON."""
     try:
         chunk = halves.join(json.loads(content))
         msgspec.json.encode(chunk)

@@ -15,7 +15,7 @@ from typing import Any
 from headrace.text.reasoning import REASONING_PARTS
 
 TEXTS = ("text", "content", "value")
-"""Where a part of content has its text: OpenAI and most others, some servers, OpenAI's Assistants (`text.value`)."""
+"""Keys of a content part's text: OpenAI and most others, some servers, OpenAI's Assistants (`text.value`)."""
 OF_PARTS = frozenset(
     {
         *TEXTS,
@@ -76,26 +76,26 @@ REASONS = {theirs: ours for ours, each in IN_OTHER_WORDS.items() for theirs in e
 
 
 def is_empty(value: Any) -> bool:
-    """Return whether a field says nothing: an empty field is no field."""
+    """Return True if a field says nothing: an empty field is no field."""
     return value is None or value == "" or value == [] or value == {}
 
 
 def says_nothing(value: Any) -> bool:
-    """Return whether an error says nothing: what servers in Go write for none has all its fields, and nothing in them."""
+    """Return True if an error says nothing: what servers in Go write for none has all its fields, and nothing in them."""
     if isinstance(value, dict):
         return all(map(says_nothing, value.values()))
     return is_empty(value) or value is False or value == 0
 
 
 def text_of(content: Any) -> str:
-    """A text, or the texts of parts. Raises `TypeError` for anything else."""
+    """Return a text, or the texts of parts joined. Raises `TypeError` for anything else."""
     if isinstance(content, str):
         return content
     return "".join(said for kind, said in parts_of(content) if kind == "text")
 
 
 def parts_of(content: Any) -> Iterator[tuple[str, Any]]:
-    """The parts of a content as (text, reasoning or refusal, its text); what is neither as (other, the part)."""
+    """Yield the parts of a content as (text, reasoning or refusal, its text); any other as (other, the part)."""
     for part in content if isinstance(content, list) else [content]:
         if isinstance(part, str):
             yield "text", part
@@ -128,7 +128,7 @@ def part_of(part: dict[str, Any]) -> tuple[str, Any]:
 
 
 def text_in(part: dict[str, Any], names: tuple[str, ...]) -> str:
-    """The first text of a part that is not empty. Raises `TypeError` when what there is is none."""
+    """Return the first text of a part that is not empty. Raises `TypeError` when none of its texts is one."""
     for name in names:
         value = part.get(name)
         if isinstance(value, str):
@@ -150,7 +150,7 @@ def listed(value: Any) -> list[Any]:
 
 
 def list_of(value: Any, what: str) -> list[Any]:
-    """A list, or none. Raises `TypeError`."""
+    """Return a list, empty for none. Raises `TypeError`."""
     if is_empty(value) or value is False:
         return []
     if not isinstance(value, list):
@@ -159,7 +159,7 @@ def list_of(value: Any, what: str) -> list[Any]:
 
 
 def object_of(value: Any, what: str) -> dict[str, Any]:
-    """An object, empty for none. Raises `TypeError`."""
+    """Return an object, empty for none. Raises `TypeError`."""
     if is_empty(value) or value is False:  # PHP writes an empty object as a list
         return {}
     if not isinstance(value, dict):
@@ -168,8 +168,8 @@ def object_of(value: Any, what: str) -> dict[str, Any]:
 
 
 def finish_of(value: Any) -> str | None:
-    """A finish reason in OpenAI's words, `error` for those that are no end of an answer; as it came where it is none of the
-    known. Raises `TypeError`."""
+    """Return a finish reason in OpenAI's words, `error` for those that are no end of an answer; an unknown one as it came.
+    Raises `TypeError`."""
     if value is None:
         return None
     if not isinstance(value, str):
@@ -178,7 +178,7 @@ def finish_of(value: Any) -> str | None:
 
 
 def sound_of(data: Any) -> bytes | None:
-    """The bytes in base64 text, without its padding and with the alphabet of URLs, too; None when there is no reading it."""
+    """Decode base64 text, without its padding and with the alphabet of URLs, too; None when it is malformed."""
     if not isinstance(data, str):
         return None
     with suppress(binascii.Error, ValueError):

@@ -15,11 +15,11 @@ from headrace.chat.provider_table import Provider
 from headrace.text.reasoning import HIDDEN_PART, KEPT_PARTS, REASONING_FIELDS, THINKING_PART
 
 OPENAI = frozenset({"role", "content", "name", "refusal", "tool_calls", "function_call", "audio"})
-"""What an assistant's message may hold at OpenAI (openai 3.54, `ChatCompletionAssistantMessageParam`)."""
+"""Fields of an assistant's message at OpenAI (openai 3.54, `ChatCompletionAssistantMessageParam`)."""
 
 
 def as_wanted(messages: list[Message], provider: Provider) -> list[Message]:
-    """The conversation as `provider` takes it. Messages that need no change are the same objects."""
+    """Return the conversation as `provider` takes it. Messages that need no change are the same objects."""
     return [turn(each, provider) if each.get("role") == "assistant" else each for each in messages]
 
 
@@ -69,7 +69,7 @@ def is_thinking(content: Any) -> bool:
 
 
 def without_thinking(content: list[dict[str, Any]]) -> tuple[list[dict[str, Any]] | str | None, str]:
-    """The content without thoughts (None when there is nothing else), and the text of these (Mistral's form)."""
+    """Return the content without thoughts (None when there is nothing else), and the text of these (Mistral's form)."""
     said: list[Any] = []
     for part in content:
         if part.get("type") == THINKING_PART:

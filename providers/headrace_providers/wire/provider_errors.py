@@ -60,21 +60,22 @@ CODE_OF_NAME = {
     }.items()
     for name in names
 }  # fmt: skip
-"""What providers call an error in its `code`, `type` or `status` (OpenAI, Anthropic, Google, DeepSeek, Moonshot, Alibaba)."""
+"""Names of errors in a provider's `code`, `type` or `status`, with our codes (OpenAI, Anthropic, Google, DeepSeek,
+Moonshot, Alibaba)."""
 FIRM = frozenset({"payment", "auth", "not_found"})
-"""What such a name says whatever the status is: an exhausted quota is a 429 at OpenAI, elsewhere a 500."""
+"""Codes that an error's name decides whatever its status is: an exhausted quota is a 429 at OpenAI, elsewhere a 500."""
 CONFIGURATION = frozenset({"auth", "payment", "not_found", "no_deployment"})
 RETRYABLE_TYPES = frozenset({"rate_limit_exceeded", "provider_overloaded", "provider_unavailable", "server", "timeout"})
 """OpenRouter's `metadata.error_type` values that another call may get past (providers 7.2)."""
 
 
 def code_of(status: int) -> str:
-    """Our code for a provider's HTTP status (providers 7.2)."""
+    """Return our code for a provider's HTTP status (providers 7.2)."""
     return CODE_OF_STATUS.get(status) or ("provider_unavailable" if status >= 500 else "invalid_request")
 
 
 def call_error(status: int, body: Any, *, retry_after_s: float | None = None, asked: str | None = None) -> CallError:
-    """The error of an HTTP answer. `body` is what it held, `asked` its `x-should-retry`."""
+    """Return the error of an HTTP answer. `body` is what it held, `asked` its `x-should-retry`."""
     said = Said(body)
     if retry_after_s is None and status in (429, 503):
         retry_after_s = said.retry_after_s
@@ -89,13 +90,13 @@ def call_error(status: int, body: Any, *, retry_after_s: float | None = None, as
 
 
 def is_configuration(error: CallError) -> bool:
-    """Return whether it is no fault of what was asked: the key, the model's name, the account, or the address has to be put
+    """Return True if it is no fault of what was asked: the key, the model's name, the account, or the address has to be put
     right."""
     return error.code in CONFIGURATION or bool(error.details.get("unreachable"))
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Return whether nobody listens at the address, or its name is not known: no call has ever begun."""
+    """Return True if nobody listens at the address, or its name is not known: no call has ever begun."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ConnectionRefusedError | socket.gaierror):
@@ -107,7 +108,8 @@ def is_unreachable(error: BaseException) -> bool:
 
 
 def error_inside(error: Any, *, partial: str | None = None) -> CallError:
-    """The error of an `error` object where an answer was promised: in an HTTP 200, a stream, a choice (statement 105)."""
+    """Return the error of an `error` object where an answer was promised: in an HTTP 200, a stream, a choice (statement
+    105)."""
     said = Said(error)
     status = said.status
     code = code_of(status) if status is not None and 400 <= status < 500 else "provider_error"
@@ -145,7 +147,7 @@ def error_in(chunk: dict[str, Any]) -> Any:
 
 CODE_OF_MINIMAX = {1002: 429, 1004: 401, 1008: "insufficient_balance", 1039: 429, 2013: 400, 2049: 401}
 MESSAGES = ("message", "detail", "msg", "error_msg", "error_message", "error_description", "title")
-"""Where an error object says what went wrong, the first one that does counts. `detail` is FastAPI's."""
+"""Keys of an error object's message, the first one that is there counts. `detail` is FastAPI's."""
 NAMES = ("code", "type", "status", "error_type", "error_code")
 IN_WORDS = (
     (
@@ -154,7 +156,7 @@ IN_WORDS = (
     ),
     (re.compile(r"credit balance is too low|insufficient (?:balance|credits|funds|quota)", re.IGNORECASE), "payment"),
 )
-"""Where the message alone says it: xAI's and Anthropic's errors are a plain 400."""
+"""Phrases that identify an error by its message alone: xAI's and Anthropic's errors are a plain 400."""
 STATUSES = ("code", "status", "status_code", "statusCode", "http_status", "error_code")
 
 
@@ -203,7 +205,8 @@ class Said:
 
 
 def named(names: list[str]) -> str | None:
-    """Our code for the names that an error has, the firm ones first: an exhausted quota may also call itself a rate limit."""
+    """Return our code for the names that an error has, the firm ones first: an exhausted quota may also call itself a rate
+    limit."""
     codes = [CODE_OF_NAME.get(re.sub(r"[\s.-]+", "_", name.strip()).lower()) for name in names if len(name) < 100]
     codes += [
         CODE_OF_NAME.get(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip()).lower()) for name in names if len(name) < 100
@@ -213,7 +216,7 @@ def named(names: list[str]) -> str | None:
 
 
 def status_of(code: Any) -> int | None:
-    """An HTTP status, written as a number or a text."""
+    """Return an HTTP status, written as a number or a text."""
     if isinstance(code, str) and len(code) == 3 and code.isascii() and code.isdigit():
         code = int(code)
     if isinstance(code, float) and code.is_integer():
@@ -222,7 +225,7 @@ def status_of(code: Any) -> int | None:
 
 
 def message_of(fields: Mapping[str, Any]) -> str:
-    """The words of an error object; of FastAPI's list of what is wrong each place with its own."""
+    """Return the words of an error object; of FastAPI's list of what is wrong each place with its own."""
     for name in (*MESSAGES, "error"):
         said = fields.get(name)
         if isinstance(said, str) and said:
@@ -237,7 +240,7 @@ def message_of(fields: Mapping[str, Any]) -> str:
 
 
 def error_in_text(text: Any) -> Mapping[str, Any]:
-    """The error object that a text holds: JSON, or the event of a stream that an error status came with."""
+    """Return the error object that a text holds: JSON, or the event of a stream that an error status came with."""
     if not isinstance(text, str):
         return {}
     line = next((line for line in text.splitlines() if line.startswith("data:")), text)
@@ -245,7 +248,7 @@ def error_in_text(text: Any) -> Mapping[str, Any]:
 
 
 def upstream_error(raw: Any) -> Mapping[str, Any]:
-    """The error of the provider behind a provider, as OpenRouter hands it on: a text of JSON, mostly."""
+    """Return the error of the provider behind a provider, as OpenRouter hands it on: a text of JSON, mostly."""
     if isinstance(raw, str):
         try:
             raw = msgspec.json.decode(raw)
@@ -284,7 +287,7 @@ def refused(error: BaseException) -> str:
 
 
 def timed_out(error: BaseException) -> bool:
-    """Return whether a limit of time ended it. The SDK's aiohttp transport calls a connection that was closed that, too."""
+    """Return True if a limit of time ended it. The SDK's aiohttp transport calls a connection that was closed that, too."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, TimeoutError):
@@ -294,7 +297,7 @@ def timed_out(error: BaseException) -> bool:
 
 
 def without_credentials(error: CallError) -> CallError:
-    """The error, as it may leave this process: what a provider says may hold the key that it was called with."""
+    """Return the error, as it may leave this process: what a provider says may hold the key that it was called with."""
     error.message = scrub(error.message)
     error.args = (error.message,)
     error.partial = error.partial and scrub(error.partial)
@@ -305,13 +308,13 @@ def without_credentials(error: CallError) -> CallError:
 
 
 def unstorable(error: BaseException, counters: dict[str, int], partial: str | None) -> CallError:
-    """The failure of an answer that was paid, and cannot be written down, or not be read again."""
+    """Return the failure of an answer that was paid, and cannot be written down, or not be read again."""
     message = f"the answer cannot be written as JSON that can be read again: {type(error).__name__}"
     return CallError("invalid_output", message, partial=partial, details={"counters": counters})
 
 
 def contradiction(what: str, said: str) -> CallError:
-    """The failure of an answer that says two things. To ask again may bring the same: it is not tried on its own."""
+    """Return the failure of an answer that says two things. To ask again may bring the same: it is not tried on its own."""
     return CallError(
         "provider_error", f"the provider's answer contradicts itself: {what}", partial=said, retryable=False
     )

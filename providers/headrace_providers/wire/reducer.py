@@ -15,7 +15,7 @@ from headrace.chat.tool_schemas import reshaped_tools
 from headrace.errors import CallError, InputError
 from headrace.jobs.job import Job
 from headrace.schema.modes import Mode
-from headrace.schema.validate import Later
+from headrace.schema.validate import WouldBlock
 from headrace_providers.credentials import kept, without_keys
 from headrace_providers.off_loop import off_loop
 from headrace_providers.wire.choice_parts import ChoiceReducer, Delta
@@ -106,7 +106,7 @@ class Reducer:
         return [as_text(delta) for delta in deltas] if self.mode == "tool_call" else deltas
 
     def _add_beside(self, chunk: Chunk) -> None:
-        """What stands around the choices is never a reason to lose them: what cannot be read is kept in `raw`."""
+        """Add the fields around the choices, which are never a reason to lose them: what cannot be read is kept in `raw`."""
         id, model, created = chunk.get("id"), chunk.get("model"), chunk.get("created")
         if isinstance(id, str):
             self.id = id or self.id
@@ -137,8 +137,8 @@ class Reducer:
             self.raw["usage"] = usage
 
     def _index_of(self, choice: dict[str, Any], position: int, places: set[int] | None) -> int:
-        """Which choice it is. Raises `CallError` when one chunk has two pieces of the same, and `TypeError` when several were
-        asked for and this one has no number."""
+        """Return the index of a choice. Raises `CallError` when one chunk has two pieces of the same, and `TypeError` when
+        several were asked for and this one has no number."""
         index = choice.get("index")
         if not isinstance(index, int) or index < 0 or isinstance(index, bool):
             if index is not None:
@@ -169,24 +169,24 @@ class Reducer:
 
     @property
     def has_finished(self) -> bool:
-        """Return whether every choice has its finish reason."""
+        """Return True if every choice has its finish reason."""
         return len(self.choices) >= self.n and all(parts.finish_reason for parts in self.choices.values())
 
     @property
     def is_over(self) -> bool:
-        """Return whether nothing but the usage can follow. A reason that came with the first piece is not enough: there are
+        """Return True if nothing but the usage can follow. A reason that came with the first piece is not enough: there are
         servers that write one into every chunk."""
         return self.has_finished and (self.has_usage or self.is_surely_over)
 
     @property
     def is_surely_over(self) -> bool:
-        """Return whether the end was said by itself: after what it ends, or by a usage that stands alone."""
+        """Return True if the end was said by itself: after what it ends, or by a usage that stands alone."""
         late = self.usage_alone or all(parts.finished_late for parts in self.choices.values())
         return self.has_finished and (late or self.said_done)
 
     def completion(self, job: Job, *, deployment: str = "", at_once: bool = False) -> Completion:
-        """The completion, its `value` valid under the job's schema. Raises `CallError` for an answer of no use; with
-        `at_once`, `Later` for one that takes long to read."""
+        """Return the completion, its `value` valid under the job's schema. Raises `CallError` for an answer of no use; with
+        `at_once`, `WouldBlock` for one that takes long to read."""
         if not self.choices:
             if self.plain or not self.id:
                 raise CallError("provider_error", "the provider's answer has no choices")
@@ -230,14 +230,14 @@ class Reducer:
         return without_keys(made)
 
     async def completed(self, job: Job, *, deployment: str = "") -> Completion:
-        """`completion`, off the event loop when it takes long."""
+        """Return `completion`, off the event loop when it takes long."""
         try:
             return self.completion(job, deployment=deployment, at_once=True)
-        except Later:
+        except WouldBlock:
             return await off_loop(self.completion, job, deployment=deployment)
 
     def keep_what_came(self, error: CallError) -> None:
-        """An answer of no use was paid for all the same: put what had come of it into the error."""
+        """Put what had come of a useless answer into the error: it was paid for all the same."""
         error.partial = error.partial or self.said or None
         error.details.setdefault("counters", self.known_usage.counters())
         error.details.setdefault("usage", self.known_usage)
@@ -272,7 +272,7 @@ class Reducer:
         return self.choices[self._order()[0]] if self.choices else None
 
     def _order(self) -> list[int]:
-        """The choices as they count: the one that was shown as it came is the first."""
+        """Return the choices by priority: the one that was streamed is the first."""
         return sorted(self.choices, key=lambda index: (index != self.first, index))
 
 

@@ -43,8 +43,8 @@ class Request(msgspec.Struct, frozen=True):
 
 
 def build_body(job: Job, model: str, provider: Provider, adapt: Adapt, mode: Mode = "strict") -> Body:
-    """The JSON body of `POST {base_url}/chat/completions` (providers 1.5), a schema in `mode`. Nothing that is not set
-    reaches the wire."""
+    """Return the JSON body of `POST {base_url}/chat/completions` (providers 1.5), a schema in `mode`. Nothing that is not
+    set reaches the wire."""
     options = job.options
     talk = as_wanted(job.messages, provider)
     body: Body = {"model": model, "messages": talk}
@@ -69,12 +69,12 @@ def build_body(job: Job, model: str, provider: Provider, adapt: Adapt, mode: Mod
 
 
 def schema_name(name: str) -> str:
-    """The name as providers take it: `^[a-zA-Z0-9_-]{1,64}$` (providers 3.2)."""
+    """Return the name as providers take it: `^[a-zA-Z0-9_-]{1,64}$` (providers 3.2)."""
     return re.sub(r"[^a-zA-Z0-9_-]", "_", name)[:64] or "answer"
 
 
 def with_extra(body: Body, extra: Mapping[str, Any] | None) -> Body:
-    """`extra_body` merged last: its keys win, objects that both have are merged at every level, plug-ins by their id.
+    """Merge `extra_body` last: its keys win, objects that both have are merged at every level, plug-ins by their id.
 
     What the caller set by a named option wins over the same key of a merged object (statements 30 and 38).
     """
@@ -101,7 +101,8 @@ def warn_unsupported(provider: str, option: str) -> None:
 
 
 def request_headers(facts: Provider, key: str, options: Options) -> dict[str, str]:
-    """Credential, the provider's own headers, the account's where they are meant for it, and the caller's, which win."""
+    """Return the credential, the provider's own headers, the account's where they are meant for it, and the caller's, which
+    win."""
     headers = {"Authorization": f"Bearer {key}"} | facts.headers
     if facts.account_headers:
         headers |= {name: os.environ[variable] for variable, name in ACCOUNT if os.environ.get(variable)}

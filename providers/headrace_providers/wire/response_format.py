@@ -24,15 +24,15 @@ LARGE = 4096
 
 
 async def prepared(schema: dict[str, Any], mode: Mode, target: str) -> None:
-    """Lower a large schema off the event loop, before anybody asks for it there: it is remembered. What is wrong with it is
-    said to who asks."""
+    """Lower a large schema off the event loop, before it is needed there: the result is cached. Its errors are raised where
+    it is used."""
     if len(encoded(schema)) > LARGE:
         with contextlib.suppress(SchemaError):
             await off_loop(form_of, schema, mode, target)
 
 
 def with_schema(body: dict[str, Any], form: Form, name: str) -> dict[str, Any]:
-    """The fields that put a schema to the model: its envelope (providers 3.2), a tool that it has to call, or words."""
+    """Return the fields that put a schema to the model: its envelope (providers 3.2), a tool that it has to call, or words."""
     if form.mode in ("strict", "json_schema"):
         envelope = {"name": name, "strict": form.mode == "strict", "schema": form.schema}
         return {"response_format": {"type": "json_schema", "json_schema": envelope}}
@@ -52,7 +52,8 @@ def with_schema(body: dict[str, Any], form: Form, name: str) -> dict[str, Any]:
 
 
 def instructed(messages: list[Message], instructions: str) -> list[Message]:
-    """The conversation with `instructions` in its first system message: many chat templates allow one, at the beginning."""
+    """Return the conversation with `instructions` in its first system message: many chat templates allow one, at the
+    beginning."""
     first = messages[0] if messages else {}
     if first.get("role") == "system" and isinstance(first.get("content"), str):
         return [first | {"content": f"{first['content']}\n\n{instructions}"}, *messages[1:]]

@@ -1,4 +1,4 @@
-"""When to come back, as providers say it: `Retry-After` and its relatives, and the headers of their limits.
+"""Retry hints of providers: `Retry-After` and its relatives, and the headers of their rate limits.
 
 Anything that cannot be read counts as not said (RFC 9110, 10.2.3).
 """
@@ -26,7 +26,7 @@ def hinted_s(headers: Mapping[str, Any]) -> float | None:
 
 
 def retry_after_s(headers: Mapping[str, Any]) -> float | None:
-    """`retry-after-ms`, else `Retry-After` in seconds (`2`, `2s`) or as a date."""
+    """Parse `retry-after-ms`, else `Retry-After` in seconds (`2`, `2s`) or as a date."""
     milliseconds, value = _number(headers.get("retry-after-ms")), headers.get("retry-after")
     if milliseconds is not None and (found := _capped(milliseconds / 1000)) is not None:
         return found
@@ -39,7 +39,7 @@ def retry_after_s(headers: Mapping[str, Any]) -> float | None:
 
 
 def _date_s(value: Any) -> float | None:
-    """Seconds until an HTTP date."""
+    """Return the seconds until an HTTP date."""
     text = str(value)
     try:
         date = email.utils.parsedate_tz(text) if len(text) <= MAX_TEXT else None
@@ -49,9 +49,9 @@ def _date_s(value: Any) -> float | None:
 
 
 def limit_reset_s(headers: Mapping[str, Any]) -> float | None:
-    """OpenAI's `x-ratelimit-reset-requests` and `-tokens` (`2s`, `6m0s`, `120ms`), of the two the one whose `remaining` is
-    0, the later one when both are, the earlier one when neither is; or OpenRouter's `X-RateLimit-Reset`, an epoch in
-    seconds or milliseconds."""
+    """Return OpenAI's `x-ratelimit-reset-requests` and `-tokens` (`2s`, `6m0s`, `120ms`), of the two the one whose
+    `remaining` is 0, the later one when both are, the earlier one when neither is; or OpenRouter's `X-RateLimit-Reset`, an
+    epoch in seconds or milliseconds."""
     used_up, others = [], []
     for kind in ("requests", "tokens"):
         seconds = duration_s(headers.get(f"x-ratelimit-reset-{kind}"))
@@ -72,7 +72,7 @@ def limit_reset_s(headers: Mapping[str, Any]) -> float | None:
 
 
 def duration_s(value: Any) -> float | None:
-    """`6m0s`, `1h2m`, `120ms`, or a plain number of seconds."""
+    """Parse `6m0s`, `1h2m`, `120ms`, or a plain number of seconds."""
     number = _number(value)
     if number is not None:
         return number

@@ -127,7 +127,7 @@ def aiohttp_content(stream: Any) -> Any:
 
 
 def http_client(*, connections: int, connect_s: float, hooks: dict[str, list[Any]]) -> httpx2.AsyncClient:
-    """The SDK's HTTP client on aiohttp, with requests that ask. It follows nothing, keeps no cookies, and reads no
+    """Return the SDK's HTTP client on aiohttp, with requests that ask. It follows nothing, keeps no cookies, and reads no
     environment; it has no limits of time but that for connecting."""
     limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
 

@@ -107,7 +107,7 @@ class EventDecoder:
 
 
 def json_events(body: bytes) -> list[ServerSentEvent]:
-    """A JSON body is one event, JSON lines are one each."""
+    """Return the events of JSON without SSE framing: a JSON body is one event, JSON lines are one each."""
     if not is_json(body):
         lines = [line for line in body.splitlines() if line.strip()]
         if len(lines) > 1 and is_json(lines[0]):

@@ -16,7 +16,7 @@ from headrace.errors import CallError, InputError
 from headrace.jobs.job import Job
 from headrace.schema.modes import Mode
 from headrace.schema.parse import MAX_AT_ONCE, Answer, parse_json, read_answer
-from headrace.schema.validate import Later
+from headrace.schema.validate import WouldBlock
 from headrace.text.readable import UNWRITABLE
 from headrace_providers.off_loop import off_loop
 from headrace_providers.parsers import PARSERS
@@ -34,8 +34,8 @@ def is_structured(job: Job) -> bool:
 
 
 def without_foreign_calls(choice: Choice, job: Job, mode: Mode) -> Choice:
-    """The choice of a structured job with no other calls than of tools that the job offers. What is taken out is kept in
-    `raw`. Raises `CallError("invalid_output")` when nothing else was said."""
+    """Return the choice of a structured job with no other calls than of tools that the job offers. What is taken out is
+    kept in `raw`. Raises `CallError("invalid_output")` when nothing else was said."""
     if not choice.tool_calls or not is_structured(job):
         return choice
     if job.schema is not None and mode == "tool_call" and job.parser is None and job.response_format is None:
@@ -57,8 +57,8 @@ def without_foreign_calls(choice: Choice, job: Job, mode: Mode) -> Choice:
 
 
 def answered_by(calls: list[dict[str, Any]], choice: Choice) -> Choice:
-    """The choice as if the arguments of its call had been its text. Raises `CallError` when several calls say different
-    things."""
+    """Return the choice as if the arguments of its call had been its text. Raises `CallError` when several calls say
+    different things."""
     said = {call.get("function", {}).get("arguments") or "" for call in calls}
     if len(said) > 1:
         raise CallError("invalid_output", "the model gave several answers that differ", partial="\n".join(sorted(said)))
@@ -67,12 +67,12 @@ def answered_by(calls: list[dict[str, Any]], choice: Choice) -> Choice:
 
 
 def offered(job: Job) -> set[str]:
-    """The names of the job's tools."""
+    """Return the names of the job's tools."""
     return {name for tool in job.tools or () if (name := name_of(tool))}
 
 
 def name_of(tool: Any) -> str:
-    """The name in a tool or in a call of one."""
+    """Return the name in a tool or in a call of one."""
     for kind in ("function", "custom"):
         body = tool.get(kind) if isinstance(tool, dict) else None
         if isinstance(body, dict) and isinstance(body.get("name"), str):
@@ -97,7 +97,7 @@ def answer_of(choice: Choice, job: Job, mode: Mode, target: str, *, at_once: boo
     if not choice.content:
         raise CallError("empty_output", "the provider sent no text")
     if at_once and len(choice.content) > MAX_AT_ONCE:
-        raise Later
+        raise WouldBlock
     if job.parser is not None:
         answer = Answer(PARSERS[job.parser]((job.prefilling or "") + choice.content))
     elif job.envelope:
@@ -125,7 +125,7 @@ def schema_of_format(response_format: dict[str, Any] | None) -> dict[str, Any]:
 
 
 async def fits(completion: Completion, job: Job, mode: Mode, target: str) -> bool:
-    """Return whether a completion that was kept somewhere is an answer to `job`: its text is read again, and its value is that of
+    """Return True if a completion that was kept somewhere is an answer to `job`: its text is read again, and its value is that of
     it."""
     if not is_structured(job):
         return not completion.structured
@@ -139,7 +139,7 @@ async def fits(completion: Completion, job: Job, mode: Mode, target: str) -> boo
 
 
 def comes_back(value: Any) -> bool:
-    """Return whether what is written of a value is read again as the same: a number without end would become null."""
+    """Return True if what is written of a value is read again as the same: a number without end would become null."""
     try:
         return bool(msgspec.json.decode(msgspec.json.encode(value)) == value)
     except UNWRITABLE:
@@ -147,7 +147,7 @@ def comes_back(value: Any) -> bool:
 
 
 def as_text(delta: Delta) -> Delta:
-    """The delta of a tool call as that of a text: its piece of the arguments."""
+    """Return the delta of a tool call as that of a text: its piece of the arguments."""
     if delta.kind != "tool":
         return delta
     pieces = (call.get("function") or {} for call in delta.value if isinstance(call, dict))

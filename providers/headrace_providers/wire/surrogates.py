@@ -18,7 +18,7 @@ class Halves:
         self._waiting: dict[str, str] = {}
 
     def join(self, value: Any, at: str = "") -> Any:
-        """The value of JSON with whole characters only. Raises `RecursionError`."""
+        """Return the value of JSON with whole characters only. Raises `RecursionError`."""
         if isinstance(value, str):
             return self._text(value, at)
         if isinstance(value, list):

@@ -16,8 +16,8 @@ CHANGED = "tool_calls: arguments that have not the shape of the tool's strict fo
 
 
 def with_own_arguments(choice: Choice, reshaped: Mapping[str, Lowered]) -> Choice:
-    """The choice with the arguments of such tools (by name) as their parameters are written. What cannot be read back stays
-    as it came, and is noted."""
+    """Return the choice with the arguments of such tools (by name) as their parameters are written. What cannot be read
+    back stays as it came, and is noted."""
     if not choice.tool_calls:
         return choice
     notes = list(choice.notes)

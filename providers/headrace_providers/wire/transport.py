@@ -29,7 +29,7 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_environment(cls) -> Deadlines:
-        """The default ones, with `OPENAI_TIMEOUT` seconds in all where that is set (statement 27)."""
+        """Return the default deadlines, with `OPENAI_TIMEOUT` seconds in all where that is set (statement 27)."""
         total_s = number_in(None, "OPENAI_TIMEOUT", 0.001)
         return cls() if total_s is None else cls(total_s=total_s)
 
@@ -51,7 +51,7 @@ def sent(request: Request) -> dict[str, str]:
 
 
 def encoded(body: Any) -> bytes:
-    """The body as JSON. Raises `InputError` for what JSON cannot hold, as half of a surrogate pair."""
+    """Encode the body as JSON. Raises `InputError` for what JSON cannot hold, as half of a surrogate pair."""
     try:
         return msgspec.json.encode(body)
     except (TypeError, ValueError, RecursionError) as error:

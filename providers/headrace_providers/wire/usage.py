@@ -12,18 +12,18 @@ INPUT = ("prompt_tokens", "input_tokens", "promptTokenCount")
 OUTPUT = ("completion_tokens", "output_tokens", "candidatesTokenCount")
 """OpenAI's names and most others', Anthropic's, Google's."""
 CACHED = (("prompt_tokens_details", "cached_tokens"), ("prompt_cache_hit_tokens",), ("cached_tokens",))
-"""Where providers say how much of the prompt came out of their cache: OpenAI and most others, DeepSeek, Moonshot."""
+"""Keys of the cached prompt tokens in a usage object: OpenAI and most others, DeepSeek, Moonshot."""
 
 
 def usage_beside(chunk: dict[str, Any]) -> Any:
-    """Groq's last chunk of a stream has its usage in `x_groq`, Moonshot's in its choice."""
+    """Return the usage beside an answer: Groq's last chunk of a stream has it in `x_groq`, Moonshot's in its choice."""
     choices = chunk.get("choices")
     beside = chunk.get("x_groq") or (choices[0] if choices and isinstance(choices, list) else None)
     return beside.get("usage") if isinstance(beside, dict) else None
 
 
 def usage_of(usage: Any) -> Usage:
-    """A provider's `usage` object. `unknown` when not all of it can be read."""
+    """Return a provider's `usage` object. `unknown` when not all of it can be read."""
     unknown = False
 
     def number(*path: str) -> int | None:
@@ -58,7 +58,7 @@ def usage_of(usage: Any) -> Usage:
 
 
 def count(tokens: Any) -> int:
-    """Raises `TypeError` or `ValueError` for what is no count."""
+    """Return a token count. Raises `TypeError` or `ValueError` for what is none."""
     if isinstance(tokens, bool) or not isinstance(tokens, int | float) or tokens < 0:
         raise TypeError(f"a count of tokens was expected, not {type(tokens).__name__}")
     return int(tokens)

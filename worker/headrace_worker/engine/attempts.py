@@ -31,7 +31,7 @@ class Watch(Protocol):
     """The listener that is told of the calls that one job makes."""
 
     def calling(self, provider: str, model: str, mode: Mode | None) -> None:
-        """A call goes out: none of the answers that are there already would do. `mode` is how the schema is put to it."""
+        """Note that a call goes out: no answer that is there already would do. `mode` is how the schema is put to it."""
         ...
 
     def delta(self, delta: Delta) -> None: ...
@@ -80,7 +80,7 @@ class Attempts:
         self._waits: tuple[float, str] | None = None
 
     async def completion(self) -> Completion:
-        """Raises `CallError` or `Deferred`."""
+        """Return the completion. Raises `CallError` or `Deferred`."""
         return await retried(self._attempt, wait_s=lambda _: 0.0 if self._again else None, pause=self._wait)
 
     async def _attempt(self) -> Completion:

@@ -31,7 +31,7 @@ class Slots:
             self._give()
 
     def dismiss(self, reason: Callable[[], Exception]) -> None:
-        """Whoever waits gets the exception that `reason` makes instead of a slot."""
+        """Give everybody who waits the exception that `reason` makes instead of a slot."""
         for _, _, turn in self._waiting:
             if not turn.done():
                 turn.set_exception(reason())

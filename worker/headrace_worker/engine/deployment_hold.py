@@ -74,7 +74,8 @@ class DeploymentHold:
         self._waiters: deque[asyncio.Future[None]] = deque()
 
     def held(self) -> Deferred | None:
-        """Why nobody may call now and when to come back; None when a call may go, or the next one would be the probe."""
+        """Return the reason why no call may go out and when to come back; None when a call may go, or the next one would be
+        the probe."""
         if self._until is None:
             return None
         wait_s = self._until - self._clock()
@@ -108,12 +109,12 @@ class DeploymentHold:
             await self._wait(wait_s if wait_s > 0 else patience_until - now)
 
     def drain(self) -> None:
-        """The process is on its way out: whoever waits is sent away at once, and nobody waits any more."""
+        """Drain: everybody who waits is sent away at once, and nobody waits any more."""
         self.draining = True
         self._wake()
 
     def _defer(self, wait_s: float, *, alone: bool) -> Deferred:
-        """`alone`: a record of its own comes back for it (a shard comes back once for all its items)."""
+        """Return the deferral; `alone`: a record of its own comes back for it (a shard comes back once for all its items)."""
         if alone:
             now = self._clock()
             self._returns_at = min(max(now + wait_s, self._returns_at + 1 / RETURNS_PER_S), now + wait_s + MAX_SPREAD_S)
@@ -151,7 +152,7 @@ class DeploymentHold:
     # What becomes of a call
 
     def proven(self) -> None:
-        """It answers, whatever it says: batch items need not go a few at a time."""
+        """Record that the deployment answers, whatever it says: batch items need not go a few at a time."""
         if not self.answered:
             self.answered = True
             self._wake()
@@ -208,7 +209,7 @@ class HeldCall:
         return self._hold._until is not None and self is not self._hold._probe
 
     def answered(self) -> None:
-        """The deployment answers: all may call."""
+        """Record an answer of the deployment: all may call."""
         hold = self._hold
         if not hold.answered or hold._probe is self:
             hold._succeeded(self)
@@ -225,7 +226,7 @@ class HeldCall:
         return False
 
     def misconfigured(self) -> None:
-        """The key, the model or the address is refused: of what follows, a few at a time until it answers again."""
+        """Record that the key, the model or the address is refused: of what follows, a few at a time until it answers again."""
         self._hold.answered = False
 
     def leave(self) -> None:
@@ -235,7 +236,7 @@ class HeldCall:
 
 
 def is_limit(failure: CallError) -> bool:
-    """Return whether the failure says that the deployment is to be left alone for a while."""
+    """Return True if the failure says that the deployment is to be left alone for a while."""
     return failure.code == "rate_limited" or (failure.retryable and bool(failure.retry_after_s))
 
 
@@ -253,7 +254,7 @@ class DeploymentHolds:
         self._draining = False
 
     def of(self, provider: str, base_url: str = "", credential: str = "") -> DeploymentHold:
-        """`provider` at `base_url` with the credential of that name."""
+        """Return the deployment of `provider` at `base_url` with the credential of that name."""
         key = (provider, base_url, credential)
         hold = self._holds.get(key)
         if hold is None:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import msgspec
-from headrace_providers.cache import Cache, Remembered
+from headrace_providers.cache import Cache, SingleFlightCache
 from headrace_providers.chat_completion import ChatCompletion
 from headrace_providers.registry import Registry
 from headrace_providers.wire.response_format import prepared
@@ -36,7 +36,7 @@ class Engine:
 
     def __init__(self, registry: Registry, *, calls: int, cache: Cache | None = None):
         self.registry = registry
-        self._remembered = Remembered(cache) if cache is not None else None
+        self._remembered = SingleFlightCache(cache) if cache is not None else None
         self.calls = calls
         self.slots = Slots(calls)
         self.holds = DeploymentHolds()
@@ -44,7 +44,7 @@ class Engine:
         self._sleeping: set[asyncio.Future[None]] = set()
 
     def drain(self) -> None:
-        """Calls in flight go on; whoever waits for the next one is `Deferred` at once, `DRAINING`."""
+        """Drain: calls in flight go on; whoever waits for the next one is `Deferred` at once, `DRAINING`."""
         self._draining = True
         self.holds.drain()
         self.slots.dismiss(lambda: Deferred(0, DRAINING))
@@ -53,7 +53,7 @@ class Engine:
                 sleeping.set_result(None)
 
     def held(self, model: str) -> Deferred | None:
-        """Why the model's deployment may not be called just now and when to come back; None when it may."""
+        """Return the reason why the model's deployment may not be called and when to come back; None when it may."""
         try:
             return self._hold_of(self.registry.chat_completion(model, retry=False)).held()
         except CallError:
@@ -74,8 +74,8 @@ class Engine:
         admit: Callable[[], Awaitable[None]] | None = None,
         on_configuration: OnConfiguration | None = None,
     ) -> Completion:
-        """The completion of `job`. `tries` is moved with every call. Raises `CallError` or `Deferred`. One that was kept is
-        `cached` and costs nothing; `tenant` is whose answers are looked at.
+        """Return the completion of `job`. `tries` is moved with every call. Raises `CallError` or `Deferred`. One that was
+        kept is `cached` and costs nothing; `tenant` is whose answers are looked at.
 
         A job with `stream` shows its deltas to `watch` as they come. After one was shown it is not asked again, unless the
         job has `on_retry="reset"`: then what was shown is cleared.

@@ -39,14 +39,14 @@ class Reasks:
         return True
 
     def completed(self, completion: Completion) -> Completion:
-        """The completion with what all the calls cost together."""
+        """Return the completion with what all the calls cost together."""
         if not self._done:
             return completion
         cost = None if completion.cost is None and self._cost is None else (completion.cost or 0) + (self._cost or 0)
         return msgspec.structs.replace(completion, usage=self._usage + completion.usage, cost=cost, reasks=self._done)
 
     def failed(self, failure: CallError) -> CallError:
-        """The failure with what all the calls cost together."""
+        """Return the failure with what all the calls cost together."""
         if self._done:
             self._pay(failure)
             failure.details["counters"] = self._usage.counters() | {"reasks": self._done}
@@ -61,12 +61,12 @@ class Reasks:
 
 
 def reasked(item: Item, counters: dict[str, int]) -> dict[str, int]:
-    """`counters` with the call that asked again for what the caller's type had refused."""
+    """Return `counters` with the call that asked again for what the caller's type had refused."""
     return counters | {"reasks": counters.get("reasks", 0) + 1} if item.reasks else counters
 
 
 def with_earlier(item: Item, completion: Completion) -> Completion:
-    """The completion with what the answers before it have cost: the line of an item says what it cost in all."""
+    """Return the completion with what the answers before it have cost: the line of an item says what it cost in all."""
     if not item.reasks:
         return completion
     usage = (item.usage or Usage()) + completion.usage

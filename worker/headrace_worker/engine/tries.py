@@ -17,7 +17,7 @@ class Tries(msgspec.Struct):
 
     @classmethod
     def parse(cls, text: str) -> Tries:
-        """The tries in `3:1`; none in an empty text. Raises `ValueError`."""
+        """Return the tries in `3:1`; none in an empty text. Raises `ValueError`."""
         calls, _, spent = text.partition(":")
         return cls(int(calls or 0), int(spent or 0))
 
@@ -26,11 +26,11 @@ class Tries(msgspec.Struct):
 
 
 def parse_item_tries(text: str) -> dict[int, Tries]:
-    """The tries of a shard's items, by their place in it, in `4=3:1 7=1:0`. Raises `ValueError`."""
+    """Return the tries of a shard's items, by their place in it, in `4=3:1 7=1:0`. Raises `ValueError`."""
     entries = (entry.partition("=") for entry in text.split())
     return {int(index): Tries.parse(tries) for index, _, tries in entries}
 
 
 def format_item_tries(items: Mapping[int, Tries]) -> str:
-    """The text of which `parse_item_tries` makes the same, without the items that were never called for."""
+    """Return the text that `parse_item_tries` parses, without the items that were never called for."""
     return " ".join(f"{index}={tries}" for index, tries in items.items() if tries.calls)

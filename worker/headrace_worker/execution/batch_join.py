@@ -76,7 +76,8 @@ def _write(
     output: str,
     errors: str,
 ) -> int:
-    """Returns how many items never ran; counts those in `taken_over` that an earlier batch has run."""
+    """Write the output. Returns the number of items that never ran; counts those in `taken_over` that an earlier batch has
+    run."""
     reason = UNFINISHED.get(batch.outcome, UNFINISHED["cancelled"])
     unfinished = 0
     store.remove(output)  # of this very epoch: a first try of ours that ended before it could close
@@ -100,7 +101,7 @@ def _write(
 def _kept(
     store: FileStore, batch_id: str, shard: ShardRange, rows: dict[int, bytes], taken_over: Counter[str]
 ) -> dict[int, bytes]:
-    """The rows of an earlier batch that the shard would have taken over: they are paid, whether it began or not."""
+    """Return the rows of an earlier batch that the shard would have taken over: they are paid, whether it began or not."""
     found, codes = kept_rows(store, batch_id, shard.line, shard.count)
     kept = {index: row for index, row in found if index not in rows}
     for index, row in kept.items():
@@ -135,6 +136,6 @@ def _ranges(store: FileStore, batch: BatchRecord) -> Iterator[ShardRange]:
 
 
 def _sweep(store: FileStore, batch_id: str) -> None:
-    """The parts and segments are in the output now; orphans of crashed attempts go with them."""
+    """Delete the parts and segments, which are in the output now, and orphans of crashed attempts."""
     store.remove(f"{batch_id}/parts")
     store.remove(f"{batch_id}/segments")

@@ -24,7 +24,7 @@ from headrace.ledger.park import park
 from headrace.ledger.release import release
 from headrace.ledger.state import JobState
 from headrace.ledger.stop_reason import StopReason
-from headrace.schema.modes import Mode, is_as_it_comes
+from headrace.schema.modes import Mode, is_unchanged
 from headrace.text.readable import UNREADABLE, UNWRITABLE
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred
 from headrace_worker.engine.tries import Tries
@@ -88,7 +88,7 @@ class Attempt:
             self._call.cancel()
 
     def _on_stop(self, reason: str) -> None:
-        """Of the publisher, in the ledger's words."""
+        """Handle a stop reason of the publisher."""
         self.stop(StopReason(reason))
 
     async def run(self) -> None:
@@ -125,7 +125,7 @@ class Attempt:
                 deadline.cancel()
 
     def _left_s(self) -> float | None:
-        """Seconds until its deadline, by the server's clock."""
+        """Return the seconds until its deadline, by the server's clock."""
         left_ms = self.claimed.left_ms
         return None if left_ms is None else left_ms / 1000
 
@@ -222,11 +222,11 @@ class Attempt:
         )
 
     def _lowers(self, mode: Mode | None) -> bool:
-        """Return whether the text that comes has another shape than the answer."""
+        """Return True if the text that comes has another shape than the answer."""
         job = self._job
         if job is None or job.schema is None:
             return False
-        return not is_as_it_comes(job.schema, mode, self._dialect)
+        return not is_unchanged(job.schema, mode, self._dialect)
 
     @property
     def _dialect(self) -> str:
@@ -273,7 +273,7 @@ class Attempt:
         )
 
     async def _hand_back(self) -> None:
-        """It waits, and the process stops: another worker's now, at once."""
+        """Hand back a job that waits while the process stops: another worker's now, at once."""
         queue = await self.publisher.move(lambda _: release(self.process.ledger, self.id, self.epoch, calls=self.calls))
         await self.process.publish([(queue, self.id)])
 
@@ -285,7 +285,7 @@ class Attempt:
 
 
 def error_of(failure: Failure) -> JsonObject:
-    """The failure as the `error` of an `end`."""
+    """Return the failure as the `error` of an `end`."""
     error: JsonObject = {"code": failure.code, "message": failure.message}
     error["retryable"] = failure.code in CODES and CODES[failure.code].retryable
     return error if failure.status is None else error | {"provider_status": failure.status}

@@ -11,7 +11,7 @@ from headrace.storage.local import FileStore
 
 
 def part_lines(store: FileStore, rows: dict[int, bytes]) -> Iterable[bytes]:
-    """The lines of a part: in input order, the kind byte in front, whatever lies in a segment fetched from there."""
+    """Return the lines of a part: in input order, the kind byte in front, whatever lies in a segment fetched from there."""
     for _, row in sorted(rows.items()):
         yield row[:1].lower() + line_of(row, store) + b"\n"
 

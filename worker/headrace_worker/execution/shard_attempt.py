@@ -26,7 +26,7 @@ from headrace.ledger.finish_shard import finish_shard
 from headrace.ledger.keys import shard_number
 from headrace.ledger.prefill import prefill
 from headrace.ledger.recover import MAX_DEATHS_ALONE, SHARD_WIDTH
-from headrace.ledger.script import AWAY
+from headrace.ledger.script import UNAVAILABLE
 from headrace.ledger.shard_range import part_file
 from headrace.ledger.shard_rows import rows_of
 from headrace.ledger.stop_reason import CALLS_MAY_END, StopReason
@@ -47,7 +47,7 @@ WIDTH = SHARD_WIDTH
 """Items of one shard in flight at most. They begin in order, so what was in flight at a crash is among the first 64 that
 have no row: those are the suspects of a shard in quarantine, and when they survive the shard goes home."""
 SETTLE_S = 10.0
-"""How long a shard whose other items are done waits to hear whether a failure of the configuration is everybody's."""
+"""Seconds that a shard whose other items are done waits to hear whether a failure of the configuration is everybody's."""
 MAX_REASON = 300
 
 
@@ -144,7 +144,7 @@ class ShardRun:
         return [msgspec.json.decode(line, type=Item) for line in data.splitlines()]
 
     def _sound(self, rows: dict[int, bytes], items: list[Item]) -> dict[int, bytes]:
-        """The rows of these items; one that cannot be written into the output has become the row of a failure."""
+        """Return the rows of these items; one that cannot be written into the output has become the row of a failure."""
         sound: dict[int, bytes] = {}
         for index, row in rows.items():
             if 0 <= index < len(items) and not is_row(row):
@@ -188,8 +188,9 @@ class ShardRun:
         return not (self.stopped or self.deferred or self._failure or self.process.stopping.is_set())
 
     async def _run_suspects(self, items: list[Item], todo: list[int]) -> None:
-        """In quarantine, in a process with nothing else in it: those in flight when it last died, `company` at a time, which
-        is fewer after each death. Of those alone the ledger knows which one runs, so that a crash counts against it."""
+        """Run suspects in quarantine, in a process with nothing else in it: those in flight when it last died, `company` at
+        a time, which is fewer after each death. Of those alone the ledger knows which one runs, so that a crash counts
+        against it."""
         suspect = self.claimed.item
         if self.claimed.deaths_alone >= MAX_DEATHS_ALONE:
             index = suspect if suspect is not None and suspect in todo else todo[0]
@@ -249,7 +250,7 @@ class ShardRun:
             if deferred.reason != DRAINING and (self.deferred is None or deferred.delay_s > self.deferred.delay_s):
                 self.deferred = deferred
             return
-        except (asyncio.CancelledError, Refused, StorageError, *AWAY):
+        except (asyncio.CancelledError, Refused, StorageError, *UNAVAILABLE):
             raise
         except BaseException:
             self.faulty = index
@@ -268,8 +269,9 @@ class ShardRun:
         await counted
 
     async def _settle(self) -> None:
-        """Failures of the configuration get no row while they may be everybody's: when the batch is paused, their items run
-        after it. They are the items' own when others succeed (a refused input, say), or when none is left that could."""
+        """Decide about failures of the configuration: they get no row while they may be everybody's, and when the batch is
+        paused, their items run after it. They are the items' own when others succeed (a refused input, say), or when none
+        is left that could."""
         until = asyncio.get_running_loop().time() + SETTLE_S
         while self._withheld and self._may_begin():
             if await retry_write(lambda: is_settled(self.ledger, self.id)) or asyncio.get_running_loop().time() > until:
@@ -367,6 +369,6 @@ class ShardRun:
 
 
 def retried(tries: Tries, reasks: int) -> dict[str, int]:
-    """The counter of an item's calls that were made because one before had failed."""
+    """Return the counter of an item's calls that were made because one before had failed."""
     again = tries.calls - 1 - reasks
     return {"retried": again} if again > 0 else {}

@@ -9,7 +9,7 @@ import structlog
 
 from headrace.errors import StorageError
 from headrace.ledger.lead import lead
-from headrace.ledger.script import AWAY
+from headrace.ledger.script import UNAVAILABLE
 from headrace_worker.maintenance.batch_feeder import BatchFeeder
 from headrace_worker.maintenance.due_publisher import DuePublisher
 from headrace_worker.maintenance.lease_rescuer import LeaseRescuer
@@ -40,7 +40,7 @@ class Leader:
             try:
                 await self._round(began)
                 self._last_round = loop.time()
-            except AWAY as error:
+            except UNAVAILABLE as error:
                 log.debug("redis is away", error=type(error).__name__)
             except (OSError, StorageError) as error:
                 log.warning("tending failed; it is tried again", error=str(error))
