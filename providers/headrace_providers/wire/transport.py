@@ -1,6 +1,7 @@
 """A request goes out, chunks come back. A plain call is a stream of one chunk; no implementation retries.
 
-`Transport` has one implementation, over the official SDK (`sdk_transport.py`); what it raises is always a `CallError`.
+`Transport` has two implementations, `http_transport.py` and, over the official SDK, `sdk_transport.py`; what they raise is always
+a `CallError`. This module imports neither.
 """
 
 from __future__ import annotations
