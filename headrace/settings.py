@@ -10,7 +10,7 @@ import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -184,7 +184,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             where = str(error).rpartition("`$.")[2].rstrip("`")
             name = variable(where) if where in given else "HEADRACE_*"
             value = HIDDEN if where in SECRETS else quoted(masked(given.get(where, "")))
-            raise SettingsError(f"{name}={value}: {shortened(str(error).partition(' - at')[0])}") from None
+            why = str(error).partition(" - at")[0]
+            if why.startswith("Invalid enum value"):  # it says the value again, as it is
+                words = next(get_args(bare_type(field)) for field in msgspec.structs.fields(cls) if field.name == where)
+                why = f"must be one of {', '.join(words)}"
+            raise SettingsError(f"{name}={value}: {shortened(why)}") from None
 
     def __repr__(self) -> str:
         """Show all but the values of `SECRETS`, and addresses without passwords."""

@@ -117,12 +117,13 @@ async def test_a_plain_answer_is_whole_when_its_json_is(provider: BareProvider, 
 
 @pytest.mark.parametrize("headers", [JSON_HEAD, SSE_HEAD, {"Content-Type": "text/plain"}])
 @pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("end", ["clean", "open", "fin"])
 async def test_a_json_body_in_answer_to_a_stream_is_one_chunk(
-    provider: BareProvider, headers: dict[str, str], indent: int | None
+    provider: BareProvider, headers: dict[str, str], indent: int | None, end: End
 ) -> None:
     body = json.dumps(answer("hello"), indent=indent).encode()
-    provider.reply = Reply([body[:9], body[9:]], headers)
-    completion = await ask(provider)
+    provider.reply = Reply([body[:9], body[9:]], headers, end=end)
+    completion = await ask(provider, first_token_s=5, idle_s=5)
     assert (completion.content, completion.raw_usage) == ("hello", USAGE)
 
 

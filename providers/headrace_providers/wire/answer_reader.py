@@ -112,9 +112,17 @@ class ReadingTransport:
             answer = await deadline.within(lambda: self._open(request))
             body = answer.body
             decoder, halves = EventDecoder(), Halves()
+            unframed: list[bytes] | None = []  # as long as it may be one JSON object in place of a stream
             try:
                 while True:
                     data = await deadline.within(body.read)
+                    if unframed is not None and (unframed or data.removeprefix(BOM).lstrip().startswith(b"{")):
+                        unframed.append(data)
+                        if data and is_whole(answer.headers, unframed):
+                            yield decoded(b"".join(unframed).removeprefix(BOM))
+                            return
+                    else:
+                        unframed = None
                     for event in decoder.feed(data) if data else decoder.finish():
                         for chunk in chunks_of(event, halves):
                             deadline.change(self.deadlines.idle_s)
