@@ -72,12 +72,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout_s: Annotated[Positive, Meta(description="longest silence within a streamed answer")] = 60.0
     total_timeout_s: Annotated[Positive, Meta(description="a provider call as a whole")] = 600.0
     transport: Annotated[
-        Literal["sdk", "http"],
+        Literal["http", "sdk"],
         Meta(
-            description="how providers are called: `sdk`, through the official OpenAI SDK, or `http`, directly, at a fraction of "
+            description="how providers are called: `http`, directly, or `sdk`, through the official OpenAI SDK, at several times "
             "the cost; both time out, fail and read answers alike"
         ),
-    ] = "sdk"
+    ] = "http"
     trust_env: Annotated[
         bool,
         Meta(

@@ -209,7 +209,7 @@ async def test_a_variable_that_names_no_proxy(monkeypatch: pytest.MonkeyPatch, a
 
 
 def test_the_variable_chooses() -> None:
-    assert transport_of({}) is SdkTransport
+    assert isinstance(transport_of({})(), HttpTransport)
     assert transport_of({"HEADRACE_TRANSPORT": "sdk", "HEADRACE_CALLS": "none of its business"}) is SdkTransport
     assert isinstance(transport_of({"HEADRACE_TRANSPORT": "http"})(), HttpTransport)
     with pytest.raises(SettingsError, match="HEADRACE_TRANSPORT='curl'"):
