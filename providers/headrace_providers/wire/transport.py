@@ -57,3 +57,12 @@ def encoded(body: Any) -> bytes:
         return msgspec.json.encode(body)
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"the request cannot be written as JSON: {error}") from None
+
+
+def __getattr__(name: str) -> Any:
+    """Return `SdkTransport`, which stood here until 0.1.0: it is imported when it is asked for."""
+    if name != "SdkTransport":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from headrace_providers.wire.sdk_transport import SdkTransport
+
+    return SdkTransport
