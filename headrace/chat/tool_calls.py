@@ -176,6 +176,11 @@ class ToolCalls(msgspec.Struct, omit_defaults=True):
             return None
         # Where no id tells them apart only a name says that another call begins: never within arguments.
         name = body.get("name")
+        begins = (
+            isinstance(name, str) and bool(call.name) and not name.startswith(call.name) and bool(delta.get("type"))
+        )
+        if not known and begins and not (call.raw or call.pieces):  # the one before has no arguments
+            return None
         if not known and name and (call.raw or call.pieces):
             if index is None and name != call.name:
                 return None

@@ -77,7 +77,8 @@ class Reducer:
 
     def _add(self, chunk: Chunk) -> list[Delta]:
         choices = chunk.get("choices")
-        if (not choices or "error" in chunk) and (error := error_in(chunk)) is not None:
+        may_fail = not choices or "error" in chunk or "base_resp" in chunk or chunk.get("success") is False
+        if may_fail and (error := error_in(chunk)) is not None:
             raise error_inside(error, partial=self.said)
         self._add_beside(chunk)
         usage = chunk.get("usage")

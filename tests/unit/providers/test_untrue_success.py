@@ -169,3 +169,27 @@ def test_a_value_that_its_type_cannot_write_is_an_invalid_output(form: str) -> N
     with pytest.raises(CallError, match="does not fit") as raised:
         ask(model, form, generation_schema=Raw)
     assert raised.value.partial == '{"data":"/////w=="}'
+
+
+def test_two_calls_without_arguments_and_ids_at_one_place_are_two() -> None:
+    calls = [[{"index": 0, "type": "function", "function": {"name": name, "arguments": ""}}] for name in ("f", "g")]
+    called = complete(*(piece(tool_calls=each) for each in calls), piece("tool_calls"), stream=True)
+    assert [call["function"]["name"] for call in called.tool_calls] == ["f", "g"]
+
+
+def test_a_name_that_comes_in_pieces_is_one_name() -> None:
+    first = {"index": 0, "type": "function", "function": {"name": "get_", "arguments": ""}}
+    rest = {"index": 0, "function": {"name": "weather", "arguments": "{}"}}
+    called = complete(piece(tool_calls=[first]), piece(tool_calls=[rest]), piece("tool_calls"), stream=True)
+    assert [call["function"]["name"] for call in called.tool_calls] == ["get_weather"]
+
+
+@pytest.mark.parametrize(
+    "beside", [{"base_resp": {"status_code": 1027, "status_msg": "sensitive"}}, {"success": False, "message": "no"}]
+)
+def test_an_error_beside_an_empty_choice_is_an_error(beside: dict[str, Any]) -> None:
+    assert fails(answer("") | beside).code == "provider_error"
+    assert (
+        complete(answer("hi") | {"base_resp": {"status_code": 0, "status_msg": "success"}, "success": True}).content
+        == "hi"
+    )
