@@ -12,7 +12,7 @@ from headrace_providers.parsers import typed_xml
 
 from headrace.errors import CallError
 from headrace.schema.mend import repair
-from headrace.schema.parse import Later, read_answer
+from headrace.schema.parse import WouldBlock, read_answer
 from headrace.schema.partial import Partial
 
 SIZE = 1_000_000
@@ -165,7 +165,7 @@ def test_half_of_a_surrogate_pair_is_no_answer() -> None:
 
 def test_what_takes_long_is_put_off() -> None:
     for text in (json.dumps({"pets": ROWS[:1000]}), f"```json\n{json.dumps({'pets': ROWS[:3]})}\n```"):
-        with pytest.raises(Later):
+        with pytest.raises(WouldBlock):
             read_answer(text, SCHEMA, mode="json_object", at_once=True)
         assert read_answer(text, SCHEMA, mode="json_object").value["pets"]
     assert read_answer('{"pets": []}', SCHEMA, mode="json_object", at_once=True).value == {"pets": []}
