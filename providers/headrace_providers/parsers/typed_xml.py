@@ -14,6 +14,7 @@ from xml.sax.saxutils import escape, quoteattr
 from headrace.chat.messages import as_json
 from headrace.errors import CallError, InputError
 from headrace.text.quoting import quoted
+from headrace.text.reasoning import without_reasoning
 
 TEMPLATE = """{instructions}
 Answer in XML and nothing else: no XML header, no words around it. Give every element a `dtype`, one of str (the default),
@@ -57,6 +58,9 @@ def decode(text: str, *, unwrap: bool = True) -> dict[str, Any]:
             return children(only, 1)
         return children(root, 0)
     except (ValueError, RecursionError) as error:
+        answer = without_reasoning(text)
+        if answer and answer != text:
+            return decode(answer, unwrap=unwrap)
         raise CallError("invalid_output", f"typed_xml: {error}", partial=text) from None
 
 

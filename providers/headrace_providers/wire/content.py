@@ -110,7 +110,10 @@ def is_bare_json(content: Any) -> bool:
     a type and with a key that no part of a content has."""
     objects = content if isinstance(content, list) else [content]
     return bool(objects) and all(
-        isinstance(each, dict) and "type" not in each and not {*filter(each.get, each)} <= OF_PARTS for each in objects
+        isinstance(each, dict)
+        and "type" not in each
+        and not {name for name, value in each.items() if not is_empty(value)} <= OF_PARTS
+        for each in objects
     )
 
 

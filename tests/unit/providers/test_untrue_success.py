@@ -112,7 +112,11 @@ def test_another_call_beside_a_function_call_is_a_contradiction() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [{"text": "q", "score": 1}, {"content": "q", "a": 1}, {"value": 5, "unit": "kg"}, [{"a": 1}, {"a": 2}]]
+    "content",
+    [
+        *({"text": "q", "score": 1}, {"content": "q", "a": 1}, {"value": 5, "unit": "kg"}, [{"a": 1}, {"a": 2}]),
+        *({"a": 0}, {"ok": False}, [{"a": 0}], {"text": "q", "score": 0}),
+    ],
 )
 def test_an_answer_that_is_a_value_is_its_text(content: Any) -> None:
     assert json.loads(complete(answer(content)).content or "") == content
@@ -193,3 +197,10 @@ def test_an_error_beside_an_empty_choice_is_an_error(beside: dict[str, Any]) -> 
         complete(answer("hi") | {"base_resp": {"status_code": 0, "status_msg": "success"}, "success": True}).content
         == "hi"
     )
+
+
+@pytest.mark.parametrize("job", [{"schema": SCHEMA, "mode": "typed_xml"}, {"parser": "typed_xml"}])
+def test_a_draft_in_xml_is_no_answer_either(job: dict[str, Any]) -> None:
+    draft, own = ('<a dtype="int">5</a>', '<a dtype="int">1</a>')
+    assert complete(answer(f"maybe {draft}</think>\n{own}"), **job).value == {"a": 1}
+    assert fails(answer(f"<think>maybe {draft}"), **job).code == "invalid_output"
