@@ -88,6 +88,31 @@ async def test_a_connection_is_used_again(transport: HttpTransport, server: Conn
     assert [len(requests) for requests in server.requests] == [5]
 
 
+async def test_sends_exactly_these_lines(transport: HttpTransport, server: Connections) -> None:
+    headers = {"Authorization": "Bearer k", "X-Client-Request-Id": "job_1.2.3"}
+    async for _ in transport.chunks(Request(f"{server.url}/chat/completions?v=1", headers, {"n": 1})):
+        pass
+    host = server.url.split("/")[2]
+    assert server.requests == [
+        [
+            f"POST /v1/chat/completions?v=1 HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\nUser-Agent: headrace\r\n"
+            "Authorization: Bearer k\r\nContent-Type: application/json\r\nAccept-Encoding: identity\r\n"
+            'X-Client-Request-Id: job_1.2.3\r\nContent-Length: 7\r\n\r\n{"n":1}'.encode()
+        ]
+    ]
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Other: b", "a\nb", "a\0b"])
+@pytest.mark.parametrize("name", ["Authorization", "X-Client-Request-Id"])
+async def test_a_header_cannot_hold_another(
+    transport: HttpTransport, server: Connections, name: str, value: str
+) -> None:
+    with pytest.raises(CallError):
+        async for _ in transport.chunks(Request(server.url, {name: value}, {})):
+            pass
+    assert not server.requests
+
+
 async def test_an_idle_connection_that_was_closed_costs_nothing(transport: HttpTransport, server: Connections) -> None:
     server.closes_after = 1
     assert await ask(transport, server.url) == [{}]

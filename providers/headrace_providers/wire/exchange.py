@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
-from aiohttp.hdrs import HOST
+from aiohttp.hdrs import CONTENT_LENGTH, HOST
 from yarl import URL
 
 from headrace_providers.wire.admission import ADMIT
@@ -66,7 +66,9 @@ class Route:
         )
         through_proxy = self.request.proxy is not None and not self.request.is_ssl()
         target = str(self.request.url) if through_proxy else self.request.url.raw_path_qs
-        lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in self.request.headers.items())]
+        lines = [f"POST {target} HTTP/1.1"]
+        # aiohttp has given it the length of the body that it does not have.
+        lines += [f"{name}: {value}" for name, value in self.request.headers.items() if name != CONTENT_LENGTH]
         self.head = b"".join(header_line(line) for line in lines)
 
 
