@@ -116,6 +116,7 @@ class Ledger:
         self.client: Any = client
         self.keys = Keys(namespace)
         self.namespace = namespace
+        self._loaded: set[str] = set()  # scripts that the server knows, unless it has begun anew
 
     @classmethod
     def at(cls, url: str, namespace: str = "hr", **options: Any) -> Ledger:
@@ -171,16 +172,25 @@ class Ledger:
         Returns what follows `OK`, or the refusal, of each call. Idempotent, as `run` is.
         """
         what = script(name)
-
-        async with self.client.pipeline(transaction=False) as pipeline:
-            # EVALSHA would fail on a server that does not know the script yet, and `then` would be done all the same.
-            pipeline.script_load(what.source)
-            for call in calls:
-                pipeline.evalsha(what.sha, len(what.keys), *bind(what, call.keys, call.arguments, call.rest))
-            for command in then:
-                pipeline.execute_command(*command)
-            replies = (await pipeline.execute())[1:]
-        return each_accepted(calls, replies)
+        bound = [bind(what, call.keys, call.arguments, call.rest) for call in calls]
+        while True:
+            # EVALSHA fails on a server that does not know the script, and `then` is done all the same.
+            is_known = what.sha in self._loaded
+            async with self.client.pipeline(transaction=False) as pipeline:
+                if not is_known:
+                    pipeline.script_load(what.source)
+                for call in bound:
+                    pipeline.evalsha(what.sha, len(what.keys), *call)
+                for command in then:
+                    pipeline.execute_command(*command)
+                replies = (await pipeline.execute(raise_on_error=False))[0 if is_known else 1 :]
+            if is_known and any(isinstance(reply, NoScriptError) for reply in replies):
+                self._loaded.clear()  # it began anew
+                continue
+            self._loaded.add(what.sha)
+            for failure in (reply for reply in replies if isinstance(reply, RedisError) and not is_damage(reply)):
+                raise failure
+            return each_accepted(calls, replies)
 
     async def run_group(
         self, name: str, calls: Sequence[ScriptCall]

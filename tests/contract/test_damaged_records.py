@@ -122,6 +122,7 @@ def test_messages_that_a_worker_held_and_nobody_can_read_hold_up_no_others(stack
         client.hset(held, tag, raw)
         client.zadd(f"{held}_index", {tag: 1})
     until(lambda: client.hlen(held) == 0, what="none is held", seconds=30)
+    until(lambda: int(client.hget("{hr}:rejections", "message") or 0) >= 4, what="four are counted", seconds=20)
     assert int(client.hget("{hr}:rejections", "message") or 0) == 4
 
 

@@ -26,6 +26,11 @@ from headrace_worker.hint_channel import GuardedChannel, bytes_of
 log = structlog.stdlib.get_logger("headrace.worker")
 
 
+EVENTS_S = 0.25
+MAX_EVENTS = 500
+"""Events of tasks that are published together at most."""
+
+
 def keep_logging(**_: Any) -> None:
     """Keep Celery from setting up logging of its own, which it does where this signal has no receiver."""
 
@@ -50,6 +55,26 @@ def __getattr__(name: str) -> Any:
 
 class HintConsumer(Consumer):
     """Celery's consumer with workarounds for faults of 5.7, each of which ends the worker, or makes it reconnect forever."""
+
+    _flush_is_due = False
+
+    def on_send_event_buffered(self) -> None:
+        """Send the events of tasks in groups, four times a second: Celery publishes those of every turn of its loop."""
+        if self.hub is not None and not self._flush_is_due:
+            self._flush_is_due = True
+            celery: Any = self
+            celery.event_dispatcher.buffer_limit = MAX_EVENTS
+            self.hub.call_later(EVENTS_S, self._flush_events)
+
+    def _flush_events(self) -> None:
+        self._flush_is_due = False
+        super()._flush_events()
+
+    def tell_broker(self) -> None:
+        """Send what is collected: the events of tasks, and the messages that were taken and acknowledged."""
+        self._flush_events()
+        celery: Any = self
+        celery.task_consumer.channel.qos.write()
 
     def connection_for_read(self, heartbeat: Any = None) -> Any:
         """Return Celery's connection, with a channel that sets aside what is in a queue and is no message."""

@@ -7,17 +7,23 @@ message that can be decoded but not delivered is requeued by that, and fails aga
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from queue import Empty
 from typing import Any, Literal
 
+from kombu.asynchronous import get_event_loop
 from kombu.transport.redis import Channel as RedisChannel
 from kombu.transport.redis import QoS
+from kombu.transport.virtual.base import QoS as VirtualQoS
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 
 from headrace.ledger.script import UNAVAILABLE
 from headrace.text.safe_errors import kind_of
+
+GROUP_S = 0.1
+"""Seconds for which messages that were taken or acknowledged are collected, before the broker is told of all of them."""
 
 OnReject = Callable[[bytes, str, str], None]
 """Callback with the data that was set aside, its queue, and the reason, which does not quote it."""
@@ -50,7 +56,68 @@ def why_of(error: Exception) -> str:
 
 
 class GuardedQoS(QoS):
-    """Requeues unacknowledged messages; one that cannot be decoded is set aside instead of being requeued forever."""
+    """Keeps the broker's list of unacknowledged messages in groups: what was taken and acknowledged within `GROUP_S` is never
+    written there. Should the process die meanwhile, the ledger's `due` publishes those hints again.
+
+    Requeues unacknowledged messages; one that cannot be decoded is set aside instead of being requeued forever.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._unlisted: dict[Any, tuple[Any, float]] = {}  # tag -> message, when it was taken
+        self._acknowledged: list[Any] = []  # of those that are listed
+        self._scheduled = False
+
+    def append(self, message: Any, delivery_tag: Any) -> None:
+        VirtualQoS.append(self, message, delivery_tag)
+        self._unlisted[delivery_tag] = message, time.time()
+        self._schedule()
+
+    def ack(self, delivery_tag: Any) -> None:
+        VirtualQoS.ack(self, delivery_tag)
+        if self._unlisted.pop(delivery_tag, None) is None:
+            self._acknowledged.append(delivery_tag)
+            self._schedule()
+
+    def reject(self, delivery_tag: Any, requeue: bool = False) -> None:
+        if requeue:
+            self.write()
+            super().reject(delivery_tag, requeue=True)
+        else:
+            self.ack(delivery_tag)
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        if self._unlisted or self._acknowledged:
+            self.write()
+        super().restore_unacked_once(stderr)
+
+    def _schedule(self) -> None:
+        hub = get_event_loop()
+        if hub is None:
+            self.write()
+        elif not self._scheduled:
+            self._scheduled = True
+            hub.call_later(GROUP_S, self._write_later)
+
+    def _write_later(self) -> None:
+        self._scheduled = False
+        if not self.channel.closed:
+            self.write()
+
+    def write(self) -> None:
+        """Tell the broker what is unacknowledged. Raises what the connection raises; then it is told the next time."""
+        unlisted, acknowledged = dict(self._unlisted), list(self._acknowledged)
+        with self.channel.conn_or_acquire() as client, client.pipeline() as pipe:
+            for tag, (message, taken_at) in unlisted.items():
+                place = message.delivery_info
+                entry = json.dumps([message._raw, place["exchange"], place["routing_key"]])
+                pipe.zadd(self.unacked_index_key, {tag: taken_at}).hset(self.unacked_key, tag, entry)
+            if acknowledged:
+                pipe.zrem(self.unacked_index_key, *acknowledged).hdel(self.unacked_key, *acknowledged)
+            pipe.execute()
+        for tag in unlisted:
+            self._unlisted.pop(tag, None)
+        del self._acknowledged[: len(acknowledged)]
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
         try:

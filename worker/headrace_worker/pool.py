@@ -183,6 +183,9 @@ class TaskPool(BasePool):
                 self._hand_back(job)
             for _ in range(2):  # acknowledge the last tasks now: the service's stop may take its time
                 self._turn()
+            if self._consumer is not None:
+                with contextlib.suppress(Exception):
+                    self._consumer.tell_broker()
         finally:
             tick.cancel()
 
