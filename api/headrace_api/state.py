@@ -107,6 +107,11 @@ class Gateway:
         assert self._reader is not None
         return await self._reader.view(self.record(job), after)
 
+    def expect(self, job: str) -> Viewer:
+        """Return a viewer of the events of a job that is about to be submitted under this id (`Reader.expect`)."""
+        assert self._reader is not None
+        return self._reader.expect(self.record(job))
+
     def record(self, job: str) -> str:
         """Return the key of a job. Raises `Unknown` for a malformed id."""
         if not job.startswith("job_") or not job.isascii() or not job.isidentifier() or len(job) > JOB_ID_CHARS:
@@ -142,11 +147,16 @@ class Gateway:
             raise Unknown(job, "never submitted here, or past its retention of 24 h")
         if state not in TERMINAL:
             return None
-        result = await retry_read(lambda: job_result(self.client.ledger, job))
-        if result is None:
+        outcome = await self._result(job)
+        if outcome is None:
             raise Expired(job, "it ended, and its result is past its lifetime (`ttl_s` of its submission)")
+        return outcome
+
+    async def _result(self, job: str) -> Outcome | None:
+        """Return the outcome of a job; None when there is none, or none any more."""
+        result = await retry_read(lambda: job_result(self.client.ledger, job))
         try:
-            return decode_outcome(result)
+            return None if result is None else decode_outcome(result)
         except (*UNREADABLE, TypeError, msgspec.ValidationError):
             raise Damaged(job, "its result was changed by somebody else") from None
 
@@ -154,10 +164,20 @@ class Gateway:
         """Wait for a job's end and return its outcome. Raises `Expired`."""
         with await self.view(job, "now") as viewer:
             while (outcome := await self.outcome(job)) is None:
-                with contextlib.suppress(StopAsyncIteration):
-                    while not viewer.ended:
-                        await viewer.next()
+                await to_end(viewer)
         return outcome
+
+    async def ended_under(self, viewer: Viewer, job: str) -> Outcome:
+        """Wait for a job's end as `ended` does, with a viewer that has been there from its first event on."""
+        await to_end(viewer)
+        return await self._result(job) or await self.ended(job)
+
+
+async def to_end(viewer: Viewer) -> None:
+    """Wait for the end of a log."""
+    with contextlib.suppress(StopAsyncIteration):
+        while not viewer.ended:
+            await viewer.next()
 
 
 def urls_of(base: str, job: str) -> dict[str, str]:

@@ -73,6 +73,8 @@ class LogBuffer:
         self._on_growth = on_growth
         self._events: list[Event] = []
         self._ids: list[EventId] = []
+        self.was_expected = False
+        self._is_new = False
         self._dirty = False
         self._filling: asyncio.Task[None] | None = None
         self._reaching: asyncio.Task[None] | None = None
@@ -80,10 +82,22 @@ class LogBuffer:
         self._pages: WeakValueDictionary[tuple[EventId, int], Page] = WeakValueDictionary()
         self._paging: dict[tuple[EventId, int], asyncio.Task[Page]] = {}
 
+    def expect(self) -> None:
+        """Begin with an empty log: its record is about to be made."""
+        self.begun = self.was_expected = self._is_new = True
+        self.heard_at = asyncio.get_running_loop().time()
+
+    def created(self) -> None:
+        """Note that there is a record: what a subscription that is confirmed from now on may have missed has to be read."""
+        self._is_new = False
+
     # What the subscriber tells
 
     def on_confirmed(self) -> None:
-        self.fill()
+        if self._is_new:
+            self._is_new = False
+        else:
+            self.fill()
 
     def on_message(self, payload: bytes) -> None:
         if not self.begun or self._filling is not None:

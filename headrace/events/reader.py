@@ -65,6 +65,11 @@ class Reader:
         viewer.ended = tail.ended and after == tail.id
         return viewer
 
+    def expect(self, record: str) -> Viewer:
+        """Return a viewer of the log of a record that is about to be made by the caller, from its first event on. Nothing is
+        read for it. Call its `created` when the record is there."""
+        return Viewer(self, self._buffer(record, is_expected=True), START)
+
     def held(self) -> dict[str, int]:
         """Return the number of logs that are followed, and the bytes of their buffered events."""
         return {"rooms": len(self._buffers), "ring_bytes": self._bytes}
@@ -77,13 +82,15 @@ class Reader:
         self._buffers.clear()
         await self._subscriber.close()
 
-    def _buffer(self, record: str) -> LogBuffer:
+    def _buffer(self, record: str, *, is_expected: bool = False) -> LogBuffer:
         buffer = self._buffers.get(record)
         if buffer is not None and buffer.failure is not None:
             self._forget(buffer)
             buffer = None
         if buffer is None:
             buffer = LogBuffer(self._ledger, record, most_bytes=self._buffer_bytes, on_growth=self._on_growth)
+            if is_expected:
+                buffer.expect()
             self._buffers[record] = buffer
             self._subscriber.listen(self._ledger.keys.channel(record), buffer)
         self._buffers.move_to_end(record)
@@ -99,7 +106,9 @@ class Reader:
 
     def leave(self, buffer: LogBuffer, viewer: Viewer) -> None:
         buffer.viewers.discard(viewer)
-        if not buffer.viewers and buffer.record not in self._lingering:
+        if not buffer.viewers and buffer.was_expected:  # who made the record has seen its end, and nobody else came
+            self._forget(buffer)
+        elif not buffer.viewers and buffer.record not in self._lingering:
             loop = asyncio.get_running_loop()
             self._lingering[buffer.record] = loop.call_later(LINGER_S, self._close_buffer, buffer)
 
@@ -224,6 +233,10 @@ class Viewer:
 
     def close(self) -> None:
         self._reader.leave(self._buffer, self)
+
+    def created(self) -> None:
+        """Note that the record of an expected log is there (`Reader.expect`)."""
+        self._buffer.created()
 
     def wake(self) -> None:
         self._news.set()

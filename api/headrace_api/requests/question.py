@@ -65,7 +65,11 @@ class Question:
         return job
 
     async def _answer(self) -> tuple[str, Outcome]:
-        job = await self._submit()
+        with self._gateway.expect(self._token) as viewer:
+            job = await self._submit()
+            if job == self._token:
+                viewer.created()
+                return job, await self._gateway.ended_under(viewer, job)
         return job, await self._gateway.ended(job)
 
     async def _while_there(self, steps: Coroutine[Any, Any, T]) -> T:
