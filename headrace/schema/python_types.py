@@ -15,9 +15,9 @@ import msgspec.inspect
 from headrace.errors import SchemaError
 from headrace.schema.aliases import plain_model
 from headrace.schema.construction import constructed, constructs, read_by_pydantic
-from headrace.schema.function_schema import hashable, remedy
 from headrace.schema.size import check_size
 from headrace.schema.type_constraints import constrain, pydantic_generator
+from headrace.schema.type_nodes import hashable, remedy
 from headrace.schema.validate import compiled, encoded
 from headrace.text.quoting import quoted
 
