@@ -30,7 +30,7 @@ from headrace.text.quoting import MAX_QUOTED
 from headrace_api.auth import Denied
 from headrace_api.quoting import shortened
 
-log = structlog.get_logger("headrace.api")
+log = structlog.get_logger("headrace.api.errors")
 
 POINTER = re.compile(r"^(?:option refused: .*`\$\.(?P<option>\w+)`|(?P<pointer>/[^\s:]+|\w+(?=[:=])))")
 STATUS: tuple[tuple[type[Exception], int, str], ...] = (

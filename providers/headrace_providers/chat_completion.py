@@ -51,7 +51,7 @@ from headrace_providers.wire.request import Adapt, Body, Request, build_body, re
 from headrace_providers.wire.structured import fits
 from headrace_providers.wire.transport import Deadlines, Transport
 
-log = structlog.get_logger("headrace.worker.providers")
+log = structlog.get_logger("headrace.providers.chat_completion")
 
 
 class ChatCompletion:

@@ -12,7 +12,7 @@ from headrace.jobs.job import Job
 from headrace_providers.chat_completion import ChatCompletion
 from headrace_providers.wire.request import Body
 
-log = structlog.get_logger("headrace.worker.openrouter")
+log = structlog.get_logger("headrace.providers.openrouter")
 
 PLUGIN_KEYS = frozenset(
     {

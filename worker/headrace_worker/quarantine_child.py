@@ -26,7 +26,7 @@ from headrace_worker.pool import HandBack
 from headrace_worker.service import Process
 from headrace_worker.tasks import work_on
 
-log = structlog.get_logger("headrace.worker.quarantine")
+log = structlog.get_logger("headrace.worker.quarantine_child")
 
 
 def main(name: str, pipe: Connection) -> None:

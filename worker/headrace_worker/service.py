@@ -32,7 +32,7 @@ from headrace_worker.leases import LeaseKeeper
 from headrace_worker.publishing.publisher import Flusher
 from headrace_worker.redis_cache import RedisCache
 
-log = structlog.get_logger("headrace.worker.process")
+log = structlog.get_logger("headrace.worker.service")
 
 
 class Process:

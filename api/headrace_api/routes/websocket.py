@@ -30,7 +30,7 @@ from headrace_api.streaming.session import DRAINING, StreamSession
 from headrace_api.streaming.ws_protocol import FRAGMENT
 from headrace_api.views import Cursor, Frame, Subject, View, view_named
 
-log = structlog.get_logger("headrace.api")
+log = structlog.get_logger("headrace.api.routes.websocket")
 
 PROTOCOL = "headrace.v1"
 MAX_FRAME_BYTES = 64 * 1024

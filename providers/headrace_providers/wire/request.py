@@ -20,7 +20,7 @@ from headrace.text.masking import masked
 from headrace_providers.wire.history import as_wanted
 from headrace_providers.wire.response_format import with_schema
 
-log = structlog.get_logger("headrace.worker.request")
+log = structlog.get_logger("headrace.providers.wire.request")
 
 Body = dict[str, Any]
 Adapt = Callable[[Body, Job, Provider], Body]

@@ -32,7 +32,7 @@ from headrace_worker.publishing.delta_events import DeltaEvents, rest
 from headrace_worker.publishing.publisher import Publisher
 from headrace_worker.service import Process
 
-log = structlog.get_logger("headrace.worker.attempt")
+log = structlog.get_logger("headrace.worker.execution.job_attempt")
 
 OTHER_VERSION_WAIT_MS = 30_000
 LOST = {StopReason.FENCED: Fenced, StopReason.CLOSED: Closed, StopReason.DAMAGED: Damaged}

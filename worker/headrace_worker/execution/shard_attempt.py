@@ -41,7 +41,7 @@ from headrace_worker.execution.part_file import part_lines, with_room
 from headrace_worker.flower_progress import report_progress
 from headrace_worker.service import Process
 
-log = structlog.get_logger("headrace.worker.shard")
+log = structlog.get_logger("headrace.worker.execution.shard_attempt")
 
 WIDTH = SHARD_WIDTH
 """Items of one shard in flight at most. They begin in order, so what was in flight at a crash is among the first 64 that

@@ -28,7 +28,7 @@ WINDOW = 16
 MAX_QUARANTINED = 64
 MAX_BATCHES = 200
 
-log = structlog.get_logger("headrace.worker.tend")
+log = structlog.get_logger("headrace.worker.maintenance.batch_feeder")
 
 
 class BatchFeeder:
@@ -54,9 +54,9 @@ class BatchFeeder:
                     raise
                 await self._process.damage.records([raw], "open", error)
             except Refused as refused:
-                log.debug("batch not tended", batch=batch_id, reason=str(refused))
+                log.debug("batch not fed", batch=batch_id, reason=str(refused))
             except StorageError as error:
-                log.warning("batch not tended", batch=batch_id, problem=str(error))
+                log.warning("batch not fed", batch=batch_id, problem=str(error))
         return hints
 
     async def _open_batches(self) -> Sequence[bytes]:

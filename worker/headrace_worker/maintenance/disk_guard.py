@@ -15,7 +15,7 @@ from headrace_worker.service import Process
 NO_ROOM = "storage: "
 """Prefix of the reason of such a pause."""
 
-log = structlog.get_logger("headrace.worker.tend")
+log = structlog.get_logger("headrace.worker.maintenance.disk_guard")
 
 
 class DiskGuard:

@@ -10,7 +10,7 @@ from headrace.ledger.recover import recover
 from headrace.ledger.server_check import server_uptime_ms
 from headrace_worker.service import Process
 
-log = structlog.get_logger("headrace.worker.tend")
+log = structlog.get_logger("headrace.worker.maintenance.lease_rescuer")
 
 
 class LeaseRescuer:
