@@ -9,7 +9,7 @@ from headrace.chat.options import check_beside_schema
 from headrace.errors import InputError
 from headrace.jobs.build import SchemaParams, check_schema_params, checked_text, options_for
 from headrace.schema.modes import Mode
-from headrace.schema.python_types import Answers, answers
+from headrace.schema.python_types import AnswerType, answers
 from headrace.text.quoting import shortened
 
 
@@ -40,7 +40,7 @@ def make_template(
     reasks: int = 0,
     lax: bool = False,
     **options: Any,
-) -> tuple[Template, Answers[Any]]:
+) -> tuple[Template, AnswerType[Any]]:
     """Return what the items of a batch share, and how their answers are read. Raises `InputError`."""
     expected = answers(schema, name=schema_name)
     check_schema_params(model, expected, mode, reasks, lax)

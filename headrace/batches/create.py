@@ -23,7 +23,7 @@ from headrace.ledger.open import open_batch
 from headrace.ledger.queues import BULK
 from headrace.ledger.script import UNAVAILABLE, Ledger
 from headrace.ledger.state import BATCH_TERMINAL, BatchState
-from headrace.schema.python_types import Answers
+from headrace.schema.python_types import AnswerType
 from headrace.storage.local import FileStore
 
 WINDOW_S = 24 * 3600.0
@@ -81,7 +81,7 @@ async def open_retry(
 
 
 async def open_reask(
-    ledger: Ledger, store: FileStore, batch_id: str, answers: Answers[Any], *, tenant: str
+    ledger: Ledger, store: FileStore, batch_id: str, answers: AnswerType[Any], *, tenant: str
 ) -> tuple[str, int] | None:
     """Open the batch that asks again for what the caller's type refused of a completed one, as far as its `reasks` go: each
     of these items with its answer and what was wrong with it; all other rows it takes over. Returns its id and how many
@@ -131,7 +131,7 @@ def refused_items(
     batch: BatchRecord,
     template: Template,
     refused: Refusals,
-    answers: Answers[Any],
+    answers: AnswerType[Any],
     again: set[int],
 ) -> Iterator[Item]:
     """Yield the items of a closed batch, those of the lines in `again` with the conversation that asks for them again."""

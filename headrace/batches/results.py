@@ -27,7 +27,7 @@ from headrace.ledger.script import Ledger
 from headrace.ledger.shard_range import ShardRange
 from headrace.ledger.shard_rows import rows_in_order
 from headrace.ledger.state import BATCH_TERMINAL
-from headrace.schema.python_types import Answers, places_of
+from headrace.schema.python_types import AnswerType, places_of
 from headrace.storage.local import FileStore
 from headrace.waiting import retry_read
 
@@ -64,7 +64,7 @@ class Row(Generic[T]):
         return f"Row({self.custom_id!r}, {'ok' if self.error is None else self.error.code})"
 
 
-def value_of(subject: str, completion: Completion, answers: Answers[Any]) -> Any:
+def value_of(subject: str, completion: Completion, answers: AnswerType[Any]) -> Any:
     """Return the answer in the caller's form: the value decoded as their type, or the text without a schema (a refusal's
     text, then: providers 5.4). None for a turn that called tools instead: what it said beside them was not validated.
     Raises `JobFailed` for a value that the type does not take (a type may ask for more than its schema says), and for a
@@ -90,7 +90,7 @@ def text_of(completion: Completion) -> str:
     return completion.content or completion.refusal or ""
 
 
-def row_of(line: bytes, answers: Answers[Any], *, structured: bool) -> Row[Any]:
+def row_of(line: bytes, answers: AnswerType[Any], *, structured: bool) -> Row[Any]:
     """Return the row in one output line (without the kind byte in front)."""
     custom_id, completion, error = outcome_of(line, structured=structured)
     if completion is None:

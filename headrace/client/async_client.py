@@ -55,7 +55,7 @@ from headrace.ledger.script import UNAVAILABLE, Ledger
 from headrace.ledger.state import BATCH_TERMINAL, JobState
 from headrace.ledger.submit import TIMEOUT_MS, submit, submit_many
 from headrace.ledger.unread import Asker
-from headrace.schema.python_types import Answers, answers
+from headrace.schema.python_types import AnswerType, answers
 from headrace.settings import Settings, files_root, redis_url
 from headrace.storage.local import FileStore, attach
 from headrace.text.masking import masked
@@ -91,7 +91,7 @@ class AsyncHeadrace(LoopBound):
                 "`unix:///path`; a password percent-encoded"
             ) from None
         self.hints = Hints(self.settings.namespace)
-        self.checked: dict[tuple[str, Answers[Any]], int] = {}  # lines of a batch that were read as a handle's type
+        self.checked: dict[tuple[str, AnswerType[Any]], int] = {}  # lines of a batch that were read as a handle's type
         self.sources: dict[str, Path] = {}  # the file that a batch was made from here: its results never replace it
         self._announced: list[Announcement] = []
         self._announced_at: float | None = None

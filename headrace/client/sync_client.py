@@ -24,7 +24,7 @@ from headrace.events.types import JobEvent
 from headrace.jobs.build import JobParams, Messages
 from headrace.ledger.records import Batch, JobSummary
 from headrace.portal import LoopThread
-from headrace.schema.python_types import Answers, answers
+from headrace.schema.python_types import AnswerType, answers
 from headrace.settings import Settings
 
 T = TypeVar("T")
@@ -188,7 +188,7 @@ async def found(value: R) -> R:
 class JobHandle(Generic[T]):
     """A handle of one job: its id and a connection. `Headrace().job(id)` makes another, in any process."""
 
-    def __init__(self, client: Headrace, job_id: str, answers: Answers[T]):
+    def __init__(self, client: Headrace, job_id: str, answers: AnswerType[T]):
         self.id = job_id
         self._client = client
         self._answers = answers
@@ -271,7 +271,7 @@ class JobStream:
 class BatchHandle(Generic[T]):
     """A handle of one batch: its id and a connection. `Headrace().batch(id)` makes another, in any process."""
 
-    def __init__(self, client: Headrace, batch_id: str, answers: Answers[T], *, skipped: int = 0):
+    def __init__(self, client: Headrace, batch_id: str, answers: AnswerType[T], *, skipped: int = 0):
         self.id = batch_id
         self.skipped = skipped  # items that `extract` left out (`on_empty="skip"`)
         self._client = client

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from headrace.errors import InputError
-from headrace.schema.lower import written
+from headrace.schema.lower import write_wire
 from headrace.schema.nodes import Node, ShapeMismatch
 from headrace.schema.targets import PARAMETERS
 from headrace.schema.type_nodes import leaf, node_of, record, union, with_about
@@ -46,7 +46,7 @@ def function_schema(function: Callable[..., Any]) -> dict[str, Any]:
         if has_default(function, parameter):
             node = union([node, leaf("null")])
         nodes[parameter] = with_about(node, description=texts.get(parameter, ""))
-    parameters, _ = written(record(nodes), PARAMETERS, name, wrapped=False)
+    parameters, _ = write_wire(record(nodes), PARAMETERS, name, wrapped=False)
     if not nodes:
         del parameters["required"]
     body = {"name": name, "description": description or f"Function for {name}", "parameters": parameters}

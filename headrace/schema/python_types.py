@@ -46,7 +46,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Answers(Generic[T_co]):
+class AnswerType(Generic[T_co]):
     """The answers of a job or a batch: the schema they were asked for with (None: plain text), its name on the wire, and
     `read`, which makes the validated JSON value one of the caller's type."""
 
@@ -56,7 +56,7 @@ class Answers(Generic[T_co]):
         self.read = read
 
 
-def answers(given: Any, *, name: str | None = None) -> Answers[Any]:
+def answers(given: Any, *, name: str | None = None) -> AnswerType[Any]:
     """Return the decoder of answers for `given`: a JSON Schema as a dict, a type, or None for text. A type is a msgspec
     Struct, a Pydantic model, a dataclass, a TypedDict, or made of them (`list[Review]`, `Cat | Dog`, `dict[str, int]`,
     `Literal["a", "b"]`).
@@ -64,9 +64,9 @@ def answers(given: Any, *, name: str | None = None) -> Answers[Any]:
     Raises `SchemaError` for anything else, and for a type or schema that cannot be carried.
     """
     if given is None:
-        return Answers(None, name or "answer", as_it_is)
+        return AnswerType(None, name or "answer", as_it_is)
     if isinstance(given, dict):
-        return Answers(check_schema(given), name or wire_name(str(given.get("title", "answer"))), as_it_is)
+        return AnswerType(check_schema(given), name or wire_name(str(given.get("title", "answer"))), as_it_is)
     if not is_type(given):
         raise SchemaError(
             f"schema={quoted(given)}: give a JSON Schema (dict) or a type: a msgspec Struct, a Pydantic model, a dataclass, a "
@@ -76,7 +76,7 @@ def answers(given: Any, *, name: str | None = None) -> Answers[Any]:
         schema, read = by_pydantic(given)
     else:
         schema, read = by_msgspec(given)
-    return Answers(
+    return AnswerType(
         schema,
         name or wire_name(getattr(given, "__name__", "answer")),
         (lambda value: constructed(read(value))) if constructs(given) else read,

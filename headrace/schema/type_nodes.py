@@ -1,4 +1,4 @@
-"""Nodes of Python types, for the parameters of functions: `headrace.schema.wire` writes them as it writes those of a JSON
+"""Nodes of Python types, for the parameters of functions: `headrace.schema.wire_schema` writes them as it writes those of a JSON
 Schema. The types of answers become a JSON Schema first (`python_types.py`), which has no keys of maps but texts.
 """
 

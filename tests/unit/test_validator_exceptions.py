@@ -13,7 +13,7 @@ import pytest
 from headrace.batches.results import value_of
 from headrace.chat.completion import Completion, Usage
 from headrace.errors import JobFailed
-from headrace.schema.python_types import MAX_REFUSAL_CHARS, Answers, answers
+from headrace.schema.python_types import MAX_REFUSAL_CHARS, AnswerType, answers
 
 COMPLETION = Completion(
     id="x",
@@ -48,11 +48,11 @@ class NoErrors(ValueError):
     errors = "no"
 
 
-def refusing(error: BaseException) -> Answers[Any]:
+def refusing(error: BaseException) -> AnswerType[Any]:
     def read(value: Any) -> Any:
         raise error
 
-    return Answers({"type": "object"}, "answer", read)
+    return AnswerType({"type": "object"}, "answer", read)
 
 
 def refusal(error: BaseException) -> str:

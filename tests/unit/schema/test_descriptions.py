@@ -11,7 +11,7 @@ from strict_subset import complaints
 
 from headrace.errors import InvalidOutput
 from headrace.schema import TARGETS, lower
-from headrace.schema.described import MAX_SCHEMA_CHARS, SHAPE_TEXT
+from headrace.schema.descriptions import MAX_SCHEMA_CHARS, SHAPE_TEXT
 
 Schema = dict[str, Any]
 CLOSED: Schema = {"additionalProperties": False}
