@@ -9,9 +9,9 @@ from typing import TypeVar
 import structlog
 
 from headrace.errors import Damaged, Refused
-from headrace.ledger.reject import reject
+from headrace.ledger.dead_letter import dead_letter
+from headrace.ledger.evict_damaged import evict_damaged, evict_expired, readable
 from headrace.ledger.script import UNAVAILABLE, Ledger, is_damage
-from headrace.ledger.set_aside import readable, set_aside, set_aside_expired
 from headrace.text.safe_errors import kind_of, where_of
 
 log = structlog.get_logger("headrace.worker.damage")
@@ -35,7 +35,7 @@ class DamageHandler:
         """Set aside a message of `queue` that cannot be processed."""
         log.error("a message was set aside: it is no hint", queue=queue, bytes=len(raw), why=why)
         try:
-            await reject(self._ledger, "message", raw, where=queue, why=why)
+            await dead_letter(self._ledger, "message", raw, where=queue, why=why)
         except (Refused, *UNAVAILABLE) as error:
             log.warning("what was set aside is not kept", error=kind_of(error))
 
@@ -43,7 +43,7 @@ class DamageHandler:
         """Set aside, after `error`, met at `where`, what is damaged among the records `names`. When nothing is, the
         error is logged, once of its kind."""
         try:
-            found = await set_aside(self._ledger, names, where=where)
+            found = await evict_damaged(self._ledger, names, where=where)
         except Refused as refused:
             found, error = [], refused
         for name, why in found:
@@ -54,7 +54,7 @@ class DamageHandler:
 
     async def expired(self, error: BaseException) -> None:
         """Set aside, after a recovery that failed, what is damaged among the records whose leases ran out."""
-        for name, why in await set_aside_expired(self._ledger):
+        for name, why in await evict_expired(self._ledger):
             self.on_damage(name, why)
         self.tell_once("recovery failed; it is tried again", error)
 

@@ -19,9 +19,9 @@ from headrace.broker.hints import Hints, is_hint
 from headrace.errors import InputError, StorageError
 from headrace.ledger.announce import EVERY_S, Announcement, announce
 from headrace.ledger.batch_record import template_body
+from headrace.ledger.evict_damaged import readable
 from headrace.ledger.recover import process_prefix
 from headrace.ledger.script import UNAVAILABLE, Ledger
-from headrace.ledger.set_aside import readable
 from headrace.ledger.stop_reason import StopReason
 from headrace.settings import Settings, files_root
 from headrace.storage.local import FileStore, attach

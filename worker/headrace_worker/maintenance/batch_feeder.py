@@ -12,11 +12,11 @@ from redis.exceptions import RedisError
 from headrace.batches.ingest import read_index
 from headrace.errors import Busy, Damaged, Refused, StorageError
 from headrace.ledger.batch_record import feeding_record, forget_open_batch, open_batches
+from headrace.ledger.evict_damaged import readable
 from headrace.ledger.feed import feed
 from headrace.ledger.keys import shard_id
 from headrace.ledger.queues import BULK
 from headrace.ledger.seal import seal
-from headrace.ledger.set_aside import readable
 from headrace.ledger.shard_range import ShardRange
 from headrace.ledger.state import BatchState
 from headrace_worker.damage import is_own_fault
