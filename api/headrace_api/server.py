@@ -12,7 +12,7 @@ import structlog
 import uvicorn
 
 from headrace_api.access.connections import Config, HttpProtocol, Limits, Sweep
-from headrace_api.requests.unread import Delivery, Exchange
+from headrace_api.requests.answer_delivery import Delivery, Exchange
 from headrace_api.routes.websocket import MAX_FRAME_BYTES
 from headrace_api.state import Gateway
 from headrace_api.streaming.ws_protocol import WebSocketProtocol

@@ -54,7 +54,7 @@ from headrace.ledger.resume import resume
 from headrace.ledger.script import UNAVAILABLE, Ledger
 from headrace.ledger.state import BATCH_TERMINAL, JobState
 from headrace.ledger.submit import TIMEOUT_MS, submit, submit_many
-from headrace.ledger.unread import Asker
+from headrace.ledger.unread import WaitingClient
 from headrace.schema.python_types import AnswerType, answers
 from headrace.settings import Settings, files_root, redis_url
 from headrace.storage.local import FileStore, attach
@@ -147,15 +147,15 @@ class AsyncHeadrace(LoopBound):
         timeout_ms: int = TIMEOUT_MS,
         idempotency_key: str | None = None,
         job_id: str | None = None,
-        asker: Asker | None = None,
+        waiter: WaitingClient | None = None,
     ) -> str:
         """Submit a built job; return its id: `job_id`, or that of an existing job with its idempotency key, or of the one
-        whose answer an `asker` who retries has not received."""
+        whose answer an `waiter` who retries has not received."""
         job_id, body = job_id or new_id("job"), encoded(job)
         async with self.talking():
             await self.check_model(job.model)
             hints = self.hints.push([(INTERACTIVE, job_id)])
-            if idempotency_key is None and not (asker and asker.again):
+            if idempotency_key is None and not (waiter and waiter.again):
                 await submit_many(
                     self.ledger,
                     [(job_id, body)],
@@ -163,7 +163,7 @@ class AsyncHeadrace(LoopBound):
                     tenant=TENANT,
                     ttl_ms=ttl_ms,
                     timeout_ms=timeout_ms,
-                    asker=asker,
+                    waiter=waiter,
                     then=hints,
                 )
                 return job_id
@@ -176,7 +176,7 @@ class AsyncHeadrace(LoopBound):
                 ttl_ms=ttl_ms,
                 timeout_ms=timeout_ms,
                 idempotency_key=idempotency_key,
-                asker=asker,
+                waiter=waiter,
             )
             if known == job_id:
                 with suppress(*UNAVAILABLE):  # accepted all the same: `due` publishes the hint

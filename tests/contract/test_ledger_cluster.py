@@ -50,7 +50,7 @@ from headrace.ledger.seal import seal
 from headrace.ledger.shard_range import ShardRange
 from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit, submit_many
-from headrace.ledger.unread import Asker, Held, leave
+from headrace.ledger.unread import UnreadAnswer, WaitingClient, mark_disconnected
 from headrace.local.valkey import EmbeddedServer
 
 EXPIRED, LONG = -1, 10**9
@@ -136,9 +136,9 @@ async def a_jobs_life(ledger: Ledger) -> None:
     with pytest.raises(errors.Finished):
         await cancel(ledger, job)
     assert await ledger.client.get(f"{ledger.keys.job(job)}:result") == b"42"
-    asker = Asker("gateway", again=False, asked="0" * 64)
-    unread = await submit(ledger, new_id("job"), b"{}", queue="interactive", asker=asker)
-    await leave(ledger, Held("default", asker.asked, unread, unread))
+    waiter = WaitingClient("gateway", again=False, asked="0" * 64)
+    unread = await submit(ledger, new_id("job"), b"{}", queue="interactive", waiter=waiter)
+    await mark_disconnected(ledger, UnreadAnswer("default", waiter.asked, unread, unread))
     await cancel(ledger, unread)
     late = await submit(ledger, new_id("job"), b"{}", queue="interactive", timeout_ms=0)
     assert await all_due(ledger) == [(EXPIRED_QUEUE, late)]

@@ -22,8 +22,8 @@ from headrace.ledger.cancel import cancel
 from headrace.text.masking import masked
 from headrace.waiting import stop
 from headrace_api.auth import CANCEL, READ, Denied
+from headrace_api.error_quoting import shorten_quotes
 from headrace_api.errors import ApiError
-from headrace_api.quoting import shortened
 from headrace_api.state import Gateway
 from headrace_api.streaming.notices import Bye, Cancelled, Heartbeat, Notice, SubscriptionClosed
 from headrace_api.streaming.session import DRAINING, StreamSession
@@ -57,7 +57,7 @@ class CloseReason(Exception):
     """The connection is to be closed with this code."""
 
     def __init__(self, code: int, reason: str):
-        super().__init__(shortened(reason))
+        super().__init__(shorten_quotes(reason))
         self.code = code
 
 

@@ -42,7 +42,7 @@ from headrace.ledger.seal import seal
 from headrace.ledger.shard_range import ShardRange
 from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit
-from headrace.ledger.unread import Asker, Held, leave
+from headrace.ledger.unread import UnreadAnswer, WaitingClient, mark_disconnected
 
 EXPIRED, LONG = -1, 10**9
 MOVES = {path.stem for path in FOLDER.glob("*.lua")}
@@ -125,9 +125,9 @@ async def live_the_lives_of_jobs(ledger: Watched) -> None:
     for token in "bcd":  # until it is dead
         await ledger.take(job, token)
         await report_end(ledger, "w")
-    asker = Asker("gateway", again=False, asked="0" * 64)
-    token = await submit(ledger, new_id("job"), b"{}", queue="interactive", asker=asker)
-    await leave(ledger, Held("default", asker.asked, token, token))
+    waiter = WaitingClient("gateway", again=False, asked="0" * 64)
+    token = await submit(ledger, new_id("job"), b"{}", queue="interactive", waiter=waiter)
+    await mark_disconnected(ledger, UnreadAnswer("default", waiter.asked, token, token))
     job = await ledger.new_job()
     attempt = await ledger.take(job, "a")
     await park(ledger, job, attempt.epoch, delay_ms=0, calls="1:0", reason="rate_limited")
