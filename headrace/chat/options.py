@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from headrace.chat.provider_table import Provider, checked_headers
-from headrace.chat.steering import check_steering
+from headrace.chat.reserved_fields import check_reserved_fields
 from headrace.errors import InputError
 from headrace.text.masking import HIDDEN
 from headrace.text.quoting import quoted, shortened
@@ -134,7 +134,7 @@ def check_options(options: Options) -> None:
         raise InputError("option `top_logprobs` needs `logprobs=True`")
     if options.modalities and "audio" in options.modalities and options.audio is None:
         raise InputError('option `modalities` with "audio" needs `audio={"voice": …, "format": …}`')
-    check_steering(options.extra_body or {}, "option `extra_body`: ")
+    check_reserved_fields(options.extra_body or {}, "option `extra_body`: ")
     for key in RESERVED_KEYS:
         if key in (options.extra_body or {}):
             raise InputError(f"option `extra_body` may not hold `{key}`: it has an argument of its own")

@@ -20,10 +20,10 @@ from headrace.batches import sources
 from headrace.batches.build import BatchWords, make_template
 from headrace.batches.create import WINDOW_S, open_new, open_retry
 from headrace.batches.ingest import read_items
-from headrace.batches.refusals import refusals
 from headrace.batches.results import ResultLines, closed_lines
 from headrace.batches.sources import Complaints, Source, checked_items, sampled
 from headrace.batches.template import Item, Template
+from headrace.batches.type_refusals import type_refusals
 from headrace.broker.hints import Hints
 from headrace.chat.messages import conversation
 from headrace.chat.provider_table import split_model
@@ -341,7 +341,7 @@ class AsyncHeadrace(LoopBound):
             batch_id = await records.latest(self.ledger, batch_id)
             record = await known_batch(self.ledger, batch_id)
             with readable(batch_id):
-                store, refused = await self.store(), await refusals(self.ledger, batch_id)
+                store, refused = await self.store(), await type_refusals(self.ledger, batch_id)
         if record.state not in BATCH_TERMINAL:
             raise InputError(f"{batch_id} is {record.state}; its output is there when it has ended")
         return lambda: closed_lines(store, record, refused, which)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from headrace.batches.create import open_reask
 from headrace.batches.output_lines import outcome_of
-from headrace.batches.refusals import BY_TYPE
 from headrace.batches.results import ResultsPage, Row, row_of, wait_at_most
-from headrace.batches.stored import template_named
+from headrace.batches.revalidation import template_named
+from headrace.batches.type_refusals import BY_TYPE
 from headrace.chat.completion import Completion
 from headrace.errors import Gap, InputError
 from headrace.ledger.batch_record import BatchRecord, known_batch, state_if_refused, template_body

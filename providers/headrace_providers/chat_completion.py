@@ -42,13 +42,13 @@ from headrace_providers.credentials import remember_endpoint, remember_headers
 from headrace_providers.loop_transports import LoopTransports
 from headrace_providers.parsers import PARSERS
 from headrace_providers.response import Response, Stream, Switches, fitting, response_of
-from headrace_providers.retry import Retry, retried
+from headrace_providers.retry import Retry, with_retries
 from headrace_providers.wire.answer_end import fill
 from headrace_providers.wire.choice_parts import Delta
 from headrace_providers.wire.provider_errors import without_credentials
 from headrace_providers.wire.reducer import Reducer, asked_choices
 from headrace_providers.wire.request import Adapt, Body, Request, build_body, request_headers
-from headrace_providers.wire.structured import fits
+from headrace_providers.wire.structured_value import fits
 from headrace_providers.wire.transport import Deadlines, Transport
 
 log = structlog.get_logger("headrace.providers.chat_completion")
@@ -311,7 +311,7 @@ class ChatCompletion:
             attempts += 1
             return await self._attempt(job, request_id, deliver if on_delta else None)
 
-        return await retried(attempt, wait_s=wait_s, pause=asyncio.sleep)
+        return await with_retries(attempt, wait_s=wait_s, pause=asyncio.sleep)
 
     def body(self, job: Job) -> Body:
         """Return the JSON body of the request that `job` makes."""

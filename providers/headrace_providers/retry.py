@@ -48,7 +48,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return None if over or wait > MAX_OBEYED_S else wait
 
 
-async def retried(
+async def with_retries(
     attempt: Callable[[], Awaitable[T]],
     *,
     wait_s: Callable[[CallError], float | None],

@@ -13,7 +13,7 @@ import structlog
 from headrace_providers.registry import Registry
 from headrace_providers.wire.transport import Deadlines
 
-from headrace.batches.stored import template_of
+from headrace.batches.revalidation import template_of
 from headrace.batches.template import Template
 from headrace.broker.hints import Hints, is_hint
 from headrace.errors import InputError, StorageError

@@ -11,8 +11,8 @@ from headrace_providers.off_loop import contained
 from headrace_providers.wire.choice_parts import Delta
 from headrace_providers.wire.provider_errors import unstorable
 
-from headrace.batches.stored import job_of
-from headrace.chat.completion import Completion, Outcome, written
+from headrace.batches.revalidation import job_of
+from headrace.chat.completion import Completion, Outcome, encode_success
 from headrace.chat.tool_schemas import reshaped_tools
 from headrace.errors import CODES, CallError, Closed, Damaged, Failure, Fenced, InputError
 from headrace.events.types import AttemptRoute, End, FinishReason, JsonObject, Status, encode
@@ -175,7 +175,7 @@ class Attempt:
             return
         counters = ({} if completion.cached else completion.counters()) | {"jobs": 1}
         try:
-            result, completion = written(completion)
+            result, completion = encode_success(completion)
         except UNWRITABLE as error:
             await self._fail(Failure.of(unstorable(error, counters, completion.content)), counters)
             return
