@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from headrace_providers.registry import Registry
 from headrace_providers.wire.transport import Deadlines
-from headrace_worker.service import announcement_of
+from headrace_worker.worker_process import announcement_of
 from stack import started, until
 
 from headrace.client.async_client import AsyncHeadrace

@@ -30,7 +30,7 @@ from headrace_worker.engine.deployment_hold import DRAINING, Deferred
 from headrace_worker.engine.tries import Tries
 from headrace_worker.publishing.delta_events import DeltaEvents, rest
 from headrace_worker.publishing.publisher import Publisher
-from headrace_worker.service import Process
+from headrace_worker.worker_process import WorkerProcess
 
 log = structlog.get_logger("headrace.worker.execution.job_attempt")
 
@@ -44,7 +44,7 @@ class Attempt:
     It is the engine's `Watch`: what it is told goes into the job's log. Its epoch grows when it begins anew.
     """
 
-    def __init__(self, process: Process, claimed: Claimed):
+    def __init__(self, process: WorkerProcess, claimed: Claimed):
         self.process = process
         self.claimed = claimed
         self.id = claimed.record_id

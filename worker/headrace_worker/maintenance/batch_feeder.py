@@ -21,7 +21,7 @@ from headrace.ledger.shard_range import ShardRange
 from headrace.ledger.state import BatchState
 from headrace_worker.damage import is_own_fault
 from headrace_worker.maintenance.disk_guard import DiskGuard
-from headrace_worker.service import Process
+from headrace_worker.worker_process import WorkerProcess
 
 WINDOW = 16
 """Maximal number of shards of a batch under way at a time."""
@@ -34,7 +34,7 @@ log = structlog.get_logger("headrace.worker.maintenance.batch_feeder")
 class BatchFeeder:
     """Feeds the open batches round-robin."""
 
-    def __init__(self, process: Process):
+    def __init__(self, process: WorkerProcess):
         self._process = process
         self._ledger = process.ledger
         self._disk = DiskGuard(process)

@@ -13,7 +13,7 @@ from headrace.ledger.script import UNAVAILABLE
 from headrace_worker.maintenance.batch_feeder import BatchFeeder
 from headrace_worker.maintenance.due_publisher import DuePublisher
 from headrace_worker.maintenance.lease_rescuer import LeaseRescuer
-from headrace_worker.service import Process
+from headrace_worker.worker_process import WorkerProcess
 
 SWEEP_S = 0.25
 SILENCE_S = 3.0
@@ -24,7 +24,7 @@ log = structlog.get_logger("headrace.worker.maintenance.leader")
 class Leader:
     """The loop, and its state between rounds."""
 
-    def __init__(self, process: Process):
+    def __init__(self, process: WorkerProcess):
         self._process = process
         self._ledger = process.ledger
         self._due, self._rescuer, self._feeder = DuePublisher(process), LeaseRescuer(process), BatchFeeder(process)
