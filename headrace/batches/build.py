@@ -13,7 +13,7 @@ from headrace.schema.python_types import AnswerType, answers
 from headrace.text.quoting import shortened
 
 
-class BatchWords(SchemaParams, total=False):
+class BatchParams(SchemaParams, total=False):
     """Keywords of `extract` beside `source`, `prompt`, `model` and `schema`; those of `Options` go to the provider.
 
     `limit` takes the first items only, `sample` so many of them at random; `encoding` is a file's (UTF-8); after `window_s`

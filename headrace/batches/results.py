@@ -66,7 +66,7 @@ class Row(Generic[T]):
 
 def value_of(subject: str, completion: Completion, answers: AnswerType[Any]) -> Any:
     """Return the answer in the caller's form: the value decoded as their type, or the text without a schema (a refusal's
-    text, then: providers 5.4). None for a turn that called tools instead: what it said beside them was not validated.
+    text, then). None for a turn that called tools instead: what it said beside them was not validated.
     Raises `JobFailed` for a value that the type does not take (a type may ask for more than its schema says), and for a
     text where a type is wanted: it was asked for without one."""
     if not completion.structured:

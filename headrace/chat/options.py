@@ -22,8 +22,8 @@ MAX_NESTING = 64
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Options in OpenAI's names. None means "not set": nothing is sent for it, while 0, False and `{}` are values
-    (providers 1.3 and 1.5). Unknown names are refused; what a provider has beyond these goes into `extra_body`.
+    """Options in OpenAI's names. None means "not set": nothing is sent for it, while 0, False and `{}` are values. Unknown
+    names are refused; what a provider has beyond these goes into `extra_body`.
 
     The bounds here are those of every provider; its own are in its row of the table (`headrace.chat.provider_table`), and so
     are the options that it does not take, which are left out with a warning.
@@ -129,7 +129,7 @@ def parse_options(params: Mapping[str, Any], provider: Provider | None = None) -
 
 
 def check_options(options: Options) -> None:
-    """Check the rules between options (providers 1.7). Raises `InputError`."""
+    """Check the rules between options. Raises `InputError`."""
     if options.top_logprobs is not None and options.logprobs is not True:
         raise InputError("option `top_logprobs` needs `logprobs=True`")
     if options.modalities and "audio" in options.modalities and options.audio is None:

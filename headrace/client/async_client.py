@@ -17,7 +17,7 @@ import msgspec
 from redis.exceptions import RedisError
 
 from headrace.batches import sources
-from headrace.batches.build import BatchWords, make_template
+from headrace.batches.build import BatchParams, make_template
 from headrace.batches.create import WINDOW_S, open_new, open_retry
 from headrace.batches.ingest import read_items
 from headrace.batches.results import ResultLines, closed_lines
@@ -62,7 +62,6 @@ from headrace.text.masking import masked
 from headrace.text.quoting import quoted
 
 T = TypeVar("T")
-
 TENANT = "default"
 ANNOUNCED_S = 2.0
 """Seconds that the workers' announcements are cached."""
@@ -231,27 +230,31 @@ class AsyncHeadrace(LoopBound):
 
     @overload
     async def extract(
-        self, source: Source, prompt: str = "{text}", *, model: str, schema: type[T], **words: Unpack[BatchWords]
+        self, source: Source, prompt: str = "{text}", *, model: str, schema: type[T], **words: Unpack[BatchParams]
     ) -> AsyncBatchHandle[T]: ...
     @overload
     async def extract(
-        self, source: Source, prompt: str = "{text}", *, model: str, schema: dict[str, Any], **words: Unpack[BatchWords]
+        self,
+        source: Source,
+        prompt: str = "{text}",
+        *,
+        model: str,
+        schema: dict[str, Any],
+        **words: Unpack[BatchParams],
     ) -> AsyncBatchHandle[Any]: ...
     @overload
     async def extract(
-        self, source: Source, prompt: str = "{text}", *, model: str, schema: None = None, **words: Unpack[BatchWords]
+        self, source: Source, prompt: str = "{text}", *, model: str, schema: None = None, **words: Unpack[BatchParams]
     ) -> AsyncBatchHandle[str]: ...
     async def extract(
-        self, source: Source, prompt: str = "{text}", *, model: str, schema: Any = None, **words: Unpack[BatchWords]
+        self, source: Source, prompt: str = "{text}", *, model: str, schema: Any = None, **words: Unpack[BatchParams]
     ) -> AsyncBatchHandle[Any]:
         """Open a batch with one completion for every item of `source`: a `.jsonl`, `.csv` or `.tsv` file, a folder of texts, or
         an iterable of dicts or texts. `{field}` in `prompt` is an item's field.
 
-        `words` are those of `BatchWords` and `Options`. All of the input is read and checked before anything is enqueued:
-        `InputError` names the line.
+        `words` are those of `BatchParams` and `Options`. The input is checked first; `InputError` names the line.
         """
-        limit, sample = words.pop("limit", None), words.pop("sample", None)
-        on_empty = words.pop("on_empty", "refuse")
+        limit, sample, on_empty = words.pop("limit", None), words.pop("sample", None), words.pop("on_empty", "refuse")
         encoding, window_s = words.pop("encoding", None), checked_seconds("window_s", words.pop("window_s", WINDOW_S))
         template, expected = make_template(model, prompt, schema=schema, **words)
         name = str(source) if isinstance(source, str | Path) else "the input"

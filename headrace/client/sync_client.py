@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar, Unpack, overload
 
-from headrace.batches.build import BatchWords
+from headrace.batches.build import BatchParams
 from headrace.batches.results import Row
 from headrace.batches.sources import Source
 from headrace.chat.completion import Completion
@@ -123,23 +123,29 @@ class Headrace:
 
     @overload
     def extract(
-        self, source: Source, prompt: str = "{text}", *, model: str, schema: type[T], **words: Unpack[BatchWords]
+        self, source: Source, prompt: str = "{text}", *, model: str, schema: type[T], **words: Unpack[BatchParams]
     ) -> BatchHandle[T]: ...
     @overload
     def extract(
-        self, source: Source, prompt: str = "{text}", *, model: str, schema: dict[str, Any], **words: Unpack[BatchWords]
+        self,
+        source: Source,
+        prompt: str = "{text}",
+        *,
+        model: str,
+        schema: dict[str, Any],
+        **words: Unpack[BatchParams],
     ) -> BatchHandle[Any]: ...
     @overload
     def extract(
-        self, source: Source, prompt: str = "{text}", *, model: str, schema: None = None, **words: Unpack[BatchWords]
+        self, source: Source, prompt: str = "{text}", *, model: str, schema: None = None, **words: Unpack[BatchParams]
     ) -> BatchHandle[str]: ...
     def extract(
-        self, source: Source, prompt: str = "{text}", *, model: str, schema: Any = None, **words: Unpack[BatchWords]
+        self, source: Source, prompt: str = "{text}", *, model: str, schema: Any = None, **words: Unpack[BatchParams]
     ) -> BatchHandle[Any]:
         """Open a batch with one completion for every item of `source`: the path of a `.jsonl`, `.csv` or `.tsv` file or of a
         folder of texts, or an iterable of dicts or texts. `{field}` in `prompt` is an item's field.
 
-        `words` are those of `BatchWords` and `Options`. Raises `InputError`, naming the line, before anything is enqueued.
+        `words` are those of `BatchParams` and `Options`. Raises `InputError`, naming the line, before anything is enqueued.
         """
         handle = self.call(lambda client: client.extract(source, prompt, model=model, schema=schema, **words))
         return BatchHandle(self, handle.id, handle.answers, skipped=handle.skipped)

@@ -25,10 +25,10 @@ ARG = re.compile(r"\*{0,2}(\w+)\s*(?:\(.*?\))?:\s*(.*)")
 
 
 def function_schema(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the strict schema of a Python function, from its type hints and its docstring (providers 4.3).
+    """Return the strict schema of a Python function, from its type hints and its docstring.
 
     The description is the docstring up to its `Args:`, whose entries describe the parameters. Every parameter is required;
-    one with a default is nullable, and null means the default. Maps become lists of entries (providers 3.5). Raises
+    one with a default is nullable, and null means the default. Maps become lists of entries. Raises
     `InputError` naming the function, the parameter and what to do for a type that strict mode cannot carry.
     """
     name = called(function)
@@ -103,7 +103,7 @@ def documented(docstring: str) -> tuple[str, dict[str, str]]:
 
 def call_arguments(function: Callable[..., Any], arguments: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the arguments of a call as `function` takes them, by keyword: entries become maps, objects Structs, and a
-    parameter that is null or missing and has a default is left out (providers 4.3).
+    parameter that is null or missing and has a default is left out.
 
     Raises `InputError` that names tool and parameter for an argument that is unknown, missing, or does not fit its type.
     """

@@ -91,7 +91,7 @@ def by_msgspec(given: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:
 
 def check_keys(given: Any) -> None:
     """Raise `SchemaError` for a type with a map whose keys no name in JSON could be read as: it would fail after the answer
-    is paid (D31)."""
+    is paid (conformance D31)."""
     waiting: list[tuple[Any, str]] = [(msgspec.inspect.type_info(given), "")]
     seen = set[int]()
     while waiting:
@@ -197,7 +197,7 @@ def refers(schema: Any, reference: str) -> bool:
 
 
 def wire_name(name: str) -> str:
-    """Return `name` as providers take it: lower case, `[a-z0-9_-]`, 1 to 64 characters (providers 3.2)."""
+    """Return `name` as providers take it: lower case, `[a-z0-9_-]`, 1 to 64 characters."""
     kept = "".join(char if char.isascii() and (char.isalnum() or char in "_-") else "_" for char in name.lower())
     return kept[:64] or "answer"
 
@@ -273,7 +273,7 @@ def plain_json(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Return a typed value as plain JSON values, under the names of its fields: what a result carries (D36)."""
+    """Return a typed value as plain JSON values, under the names of its fields: what a result carries (conformance D36)."""
     if isinstance(value, msgspec.Struct):
         fields = ((name, getattr(value, name)) for name in value.__struct_fields__)
         return {name: plain(inner) for name, inner in fields if inner is not msgspec.UNSET}

@@ -20,7 +20,7 @@ OF_TEXTS = (("format",), ("pattern",), ("minLength", "maxLength"))
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """The strict subset of one provider. Everywhere objects are closed and require all properties, the root is an object,
-    and schemas are composed by `anyOf` and `$ref` (providers 3.3, 3.4).
+    and schemas are composed by `anyOf` and `$ref`.
 
     `keywords` are the limits that it supports, `formats` the values of `format`; with `one_of_texts` a text has only its
     format, or its pattern, or its lengths. `depth` counts levels of objects; the values of an enum of more than `long_enum`
@@ -95,8 +95,8 @@ TARGETS: dict[str, Target] = {
 
 PARAMETERS = Target(
     name="parameters of a function",
-    source="providers 3.4 and 4.3: an enum is its values alone, a moment is a text without `format`; sizes are those of the "
-    "largest provider, for a function's schema is the same for all",
+    source="this project's specification: an enum is its values alone, a moment is a text without `format`; sizes are those of "
+    "the largest provider, for a function's schema is the same for all",
     formats=frozenset({"uuid"}),
     typed_enums=False,
     depth=40,

@@ -44,7 +44,7 @@ LIST_LIMITS = {"min_length": "minItems", "max_length": "maxItems"}
 
 
 class TypedMap(Map):
-    """A map whose keys are on the wire of their own type, as providers 3.5 has them: numbers stay numbers."""
+    """A map whose keys have their own type on the wire: numbers stay numbers."""
 
     def pairs(self, entries: Any) -> dict[Any, Any]:
         restored: dict[Any, Any] = {}

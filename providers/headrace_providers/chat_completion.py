@@ -30,7 +30,7 @@ from headrace.text.quoting import quoted
 from headrace.text.safe_errors import kind_of, where_of
 from headrace_providers.cache import Cache, CacheInfo, MemoryCache, SingleFlightCache, cache_key
 from headrace_providers.call_arguments import (
-    CallWords,
+    CallParams,
     TypedParserNotFoundError,
     checked_key,
     checked_retry,
@@ -99,12 +99,11 @@ class ChatCompletion:
         self.model_id = model_id
         self.options = parse_options(options, self.facts)
         self.base_url = checked_url(base_url or self.facts.address(os.environ), self.facts)
-        self._given_base_url = base_url
         if self.facts.name == "openai" and not is_openai_endpoint(self.base_url):
             self.facts = msgspec.structs.replace(self.facts, **OF_OTHERS)
         self._key = checked_key(api_key or self.facts.key(os.environ), self.facts)
         self.retry = checked_retry(retry)
-        self._given_retry = retry
+        self._given_base_url, self._given_retry = base_url, retry
         self.deadlines = deadlines or Deadlines.from_environment()
         self._transports = LoopTransports(self, self.deadlines, transport)
         self.switches = Switches(
@@ -127,22 +126,24 @@ class ChatCompletion:
     # Direct calls
 
     @overload
-    def __call__(self, messages: Any, *, stream: Literal[True], **words: Unpack[CallWords]) -> Stream: ...
+    def __call__(self, messages: Any, *, stream: Literal[True], **words: Unpack[CallParams]) -> Stream: ...
     @overload
-    def __call__(self, messages: Any, *, stream: Literal[False] = False, **words: Unpack[CallWords]) -> Response: ...
-    def __call__(self, messages: Any, *, stream: bool = False, **words: Unpack[CallWords]) -> Response | Stream:
+    def __call__(self, messages: Any, *, stream: Literal[False] = False, **words: Unpack[CallParams]) -> Response: ...
+    def __call__(self, messages: Any, *, stream: bool = False, **words: Unpack[CallParams]) -> Response | Stream:
         """Call the model as `acall` does, for code without an event loop."""
         return portal.run(self._ask(messages, stream=stream, **words))
 
     @overload
-    async def acall(self, messages: Any, *, stream: Literal[True], **words: Unpack[CallWords]) -> Stream: ...
+    async def acall(self, messages: Any, *, stream: Literal[True], **words: Unpack[CallParams]) -> Stream: ...
     @overload
-    async def acall(self, messages: Any, *, stream: Literal[False] = False, **words: Unpack[CallWords]) -> Response: ...
-    async def acall(self, messages: Any, *, stream: bool = False, **words: Unpack[CallWords]) -> Response | Stream:
+    async def acall(
+        self, messages: Any, *, stream: Literal[False] = False, **words: Unpack[CallParams]
+    ) -> Response: ...
+    async def acall(self, messages: Any, *, stream: bool = False, **words: Unpack[CallParams]) -> Response | Stream:
         """Call the model; return a `Response`, or with `stream=True` a `Stream` that has begun.
 
-        `messages` is a text or a conversation. Raises `InputError` before anything is sent for what cannot be asked for
-        (providers 1.7), `CallError` for a call that failed or an answer that cannot be used.
+        `messages` is a text or a conversation. Raises `InputError` before anything is sent for what cannot be asked for,
+        `CallError` for a call that failed or an answer that cannot be used.
         """
         return await self._ask(messages, stream=stream, **words)
 
@@ -392,7 +393,7 @@ class ChatCompletion:
 
     def serialize(self) -> dict[str, Any]:
         """Return its configuration as plain JSON, without the key, nor an address that holds one; `Model.from_config` is the way
-        back (statement 146)."""
+        back (conformance 146)."""
         return configuration_of(self, base_url=self._given_base_url, retry=self._given_retry)
 
     def __repr__(self) -> str:

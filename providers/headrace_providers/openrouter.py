@@ -1,4 +1,4 @@
-"""OpenRouter (providers 1.6, appendix A)."""
+"""OpenRouter."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def adapt(body: Body, job: Job, provider: Provider) -> Body:
 
 
 def plugin_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Return OpenAI's web-search options as the plug-in has them: a flat location, no `search_context_size` (statement 43)."""
+    """Return OpenAI's web-search options as the plug-in has them: a flat location, no `search_context_size` (conformance 43)."""
     unknown = sorted(options.keys() - PLUGIN_KEYS)
     if unknown:
         log.warning("web search options left out: the plug-in does not take them", options=unknown)

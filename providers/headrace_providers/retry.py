@@ -70,7 +70,7 @@ DEFAULT = Retry()
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> Retry:
-    """Return the default policy, with `OPENAI_MAX_RETRIES` retries after the first attempt where that is set (statement 26)."""
+    """Return the default policy, with `OPENAI_MAX_RETRIES` retries after the first attempt where that is set (conformance 26)."""
     retries = number_in(environ, "OPENAI_MAX_RETRIES", 0)
     if retries is None:
         return DEFAULT

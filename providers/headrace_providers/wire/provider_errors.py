@@ -66,11 +66,11 @@ FIRM = frozenset({"payment", "auth", "not_found"})
 """Codes that an error's name decides whatever its status is: an exhausted quota is a 429 at OpenAI, elsewhere a 500."""
 CONFIGURATION = frozenset({"auth", "payment", "not_found", "no_deployment"})
 RETRYABLE_TYPES = frozenset({"rate_limit_exceeded", "provider_overloaded", "provider_unavailable", "server", "timeout"})
-"""OpenRouter's `metadata.error_type` values that another call may get past (providers 7.2)."""
+"""OpenRouter's `metadata.error_type` values that another call may get past."""
 
 
 def code_of(status: int) -> str:
-    """Return our code for a provider's HTTP status (providers 7.2)."""
+    """Return our code for a provider's HTTP status."""
     return CODE_OF_STATUS.get(status) or ("provider_unavailable" if status >= 500 else "invalid_request")
 
 

@@ -1,7 +1,7 @@
 """Chunks become a completion. A plain answer passes through as a single chunk, so there is no second path.
 
 `Reducer.add` takes each chunk and returns what it adds (`Delta`s, for whoever watches); `completion` is the end of it.
-Every part of a chunk counts, whatever else is in it (providers 6.3). What a choice holds is read in `choice_parts.py`, what the
+Every part of a chunk counts, whatever else is in it. What a choice holds is read in `choice_parts.py`, what the
 answer means under a schema in `structured.py`; here is what stands around the choices.
 """
 

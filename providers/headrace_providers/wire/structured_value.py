@@ -84,7 +84,7 @@ def name_of(tool: Any) -> str:
 def answer_of(choice: Choice, job: Job, mode: Mode, target: str, *, at_once: bool = False) -> ParsedAnswer | None:
     """Return what the answer means under the job's schema or parser; None for a plain answer and for tool calls.
 
-    Raises `CallError` for an answer of no use (providers 5.4); it carries the text that was paid.
+    Raises `CallError` for an answer of no use; it carries the text that was paid.
     """
     if not is_structured(job) or choice.tool_calls:
         return None

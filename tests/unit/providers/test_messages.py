@@ -1,4 +1,4 @@
-"""Conversations: the shapes of messages and parts, and what is refused before anything is sent (providers 2)."""
+"""Conversations: the shapes of messages and parts, and what is refused before anything is sent."""
 
 from __future__ import annotations
 

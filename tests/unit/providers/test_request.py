@@ -1,4 +1,4 @@
-"""What reaches the wire: parameters, addresses, headers, each provider's own form (providers 1, statements 1 to 32)."""
+"""What reaches the wire: parameters, addresses, headers, each provider's own form (statements 1 to 32)."""
 
 from __future__ import annotations
 

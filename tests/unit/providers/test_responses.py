@@ -1,4 +1,4 @@
-"""What comes back: kinds of responses, reasoning, metadata, failures (providers 5, statements 87 to 106)."""
+"""What comes back: kinds of responses, reasoning, metadata, failures (statements 87 to 106)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A side field never costs a paid answer: it is kept as it came, noted, and what is stored can be read (providers 6.3)."""
+"""A side field never costs a paid answer: it is kept as it came, noted, and what is stored can be read."""
 
 from __future__ import annotations
 

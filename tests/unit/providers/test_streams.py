@@ -1,4 +1,4 @@
-"""Streams: what a consumer sees, and when (providers 6, statements 107 to 127)."""
+"""Streams: what a consumer sees, and when (statements 107 to 127)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schemas in a call: what is sent, what comes back (providers 3, statements 31, 48 to 50, 54 to 75)."""
+"""Schemas in a call: what is sent, what comes back (statements 31, 48 to 50, 54 to 75)."""
 
 from __future__ import annotations
 

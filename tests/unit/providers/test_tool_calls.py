@@ -1,4 +1,4 @@
-"""Turns that call tools: gathered from messages and deltas, answered, made into history (providers 4.4)."""
+"""Turns that call tools: gathered from messages and deltas, answered, made into history."""
 
 from __future__ import annotations
 

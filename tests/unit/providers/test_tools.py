@@ -1,4 +1,4 @@
-"""Tools as they travel, and the schema of a Python function with its way back (providers 4.1 to 4.3)."""
+"""Tools as they travel, and the schema of a Python function with its way back."""
 
 from __future__ import annotations
 
