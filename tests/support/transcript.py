@@ -11,8 +11,8 @@ from itertools import pairwise
 from typing import Any
 
 import msgspec
-from busy import scaled_s
 from hypothesis import strategies as st
+from time_scaling import scaled_s
 
 from headrace.events.fold import Fold, fold
 from headrace.events.ids import Event, EventId

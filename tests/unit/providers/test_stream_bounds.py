@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from forked import cost_of
 from headrace_providers.wire.reducer import Reducer
 from headrace_worker.publishing.delta_events import DeltaEvents
+from resource_usage import cost_of
 
 from headrace.chat.tool_calls import MAX_CALLS, ToolCalls
 from headrace.errors import CallError

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from forked import cost_of
 from headrace_providers.parsers import typed_xml
+from resource_usage import cost_of
 
 from headrace.errors import CallError
 from headrace.schema.mend import repair

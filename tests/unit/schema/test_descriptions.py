@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from forked import cost_of
+from resource_usage import cost_of
 from strict_subset import complaints
 
 from headrace.errors import InvalidOutput

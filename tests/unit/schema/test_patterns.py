@@ -6,9 +6,9 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from forked import cost_of
 from hypothesis import given
 from hypothesis import strategies as st
+from resource_usage import cost_of
 
 from headrace.errors import InvalidOutput, SchemaError
 from headrace.schema import TARGETS, lower

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from forked import cost_of
+from resource_usage import cost_of
 
 from headrace.errors import InvalidOutput
 from headrace.schema.validate import Validator, WouldBlock, compiled, encoded

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from forked import cost_of
 from headrace_api.requests.chat_completions import read_object
 from headrace_api.requests.value_count import MAX_NODES, PIECE, too_many_nodes
 from hypothesis import given
 from hypothesis import strategies as st
+from resource_usage import cost_of
 
 SIZE = 32 << 20
 MAX_CPU_S = 1.0
