@@ -34,7 +34,7 @@ def test_several_quotes_have_them_together() -> None:
     assert said.endswith(" is `known`")
 
 
-def test_what_is_said_beside_the_quotes_stays() -> None:
+def test_keeps_the_text_beside_the_quotes() -> None:
     name = "Z" * 300
     said = shorten_quotes(f"/tools/0/function/name: 1 to 64 letters, not {name!r}; write {name[:64]}")
     assert said.count("Z") <= MAX_QUOTED

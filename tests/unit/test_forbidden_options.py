@@ -29,7 +29,7 @@ def test_refused_by_name_everywhere(name: str, value: object) -> None:
         assert "203.0.113.7" not in str(refused.value)
 
 
-def test_what_providers_have_fields_for_is_passed_on() -> None:
+def test_passes_the_providers_own_fields() -> None:
     extra = {"route": "fallback", "user_id": "u", "api": 1, "key": "k", "timeout": 3, "baseline": 1, "x" * 5000: 1}
     job, _ = make_job("rehearsal/small", TALK, extra_body=extra)
     assert job.options.extra_body == extra

@@ -36,7 +36,7 @@ def test_a_damaged_pointer_is_refused(damaged):
 
 
 @pytest.mark.parametrize("row", [b"", b"x" + ERROR, b"s" + ERROR, b"f", b"f" + ERROR + b"\n", b"f{}", b"\xff"])
-def test_what_is_no_row_is_told(row):
+def test_recognises_malformed_rows(row):
     assert not is_row(row)
 
 

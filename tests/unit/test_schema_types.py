@@ -76,7 +76,7 @@ def test_a_generic_and_a_recursive_type_are_carried() -> None:
     "given",
     ["Review", 5, Callable, lambda: None, {"type": "strin"}, object, Model(name="x")],
 )
-def test_what_cannot_be_carried_is_a_schema_error_that_says_what_to_do(given: Any) -> None:
+def test_refuses_values_that_are_no_type_with_a_remedy(given: Any) -> None:
     with pytest.raises(SchemaError) as raised:
         answers(given)
     assert len(str(raised.value)) > 20
@@ -120,7 +120,7 @@ def test_the_order_of_fields_is_kept() -> None:
         (int, 3),
     ],
 )
-def test_what_is_made_of_types_is_one_too(given: Any, value: Any) -> None:
+def test_compositions_of_types_round_trip(given: Any, value: Any) -> None:
     lowered = lower(given)
     assert lowered.restore(lowered.lift(value)) == value
 

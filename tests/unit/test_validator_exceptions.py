@@ -83,7 +83,7 @@ def refusal(error: BaseException) -> str:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_whatever_a_validator_raises_is_a_refusal(error: BaseException) -> None:
+def test_any_exception_of_a_validator_is_a_refusal(error: BaseException) -> None:
     assert "not the type" in refusal(error)
 
 

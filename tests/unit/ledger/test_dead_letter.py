@@ -8,7 +8,7 @@ from headrace.ledger.dead_letter import MAX_BYTES, DeadLetter, counts_in_words, 
 from headrace.ledger.script import Ledger
 
 
-async def test_what_was_set_aside_can_be_looked_at(ledger: Ledger) -> None:
+async def test_lists_dead_letters_newest_first(ledger: Ledger) -> None:
     await dead_letter(ledger, "message", b'\xff\n{"body": null}', where="interactive", why="no JSON")
     await dead_letter(ledger, "record", b"job_x", where="due", why="no kind")
     record, message = await dead_letters(ledger)

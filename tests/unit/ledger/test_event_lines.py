@@ -55,9 +55,7 @@ async def test_its_end_is_written_with_the_same_bytes(ledger: Ledger, look: Any,
     )
 
 
-async def test_what_the_ledger_says_of_a_job_is_as_its_type_is_written(
-    ledger: Ledger, look: Any, job: str, take: Any
-) -> None:
+async def test_events_of_the_ledger_equal_their_types_encoding(ledger: Ledger, look: Any, job: str, take: Any) -> None:
     damaged = await submit(ledger, new_id("job"), b"{}", queue="interactive")
     await take(damaged)
     await ledger.client.hset(ledger.keys.job(damaged), "epoch", "x")

@@ -59,7 +59,7 @@ async def test_a_damaged_job_ends_and_leaves_the_indexes(ledger: Ledger, look: A
     assert await look.everything() == before
 
 
-async def test_what_is_no_hash_and_what_is_no_id_are_set_aside_by_name(ledger: Ledger, look: Any) -> None:
+async def test_evicts_wrong_types_and_malformed_ids_by_name(ledger: Ledger, look: Any) -> None:
     text, rubbish = new_id("job"), b"job_\xff\xfe"
     await ledger.client.set(ledger.keys.job(text), "x", px=60_000)
     await ledger.client.zadd(ledger.keys.due, {text: 0, rubbish: 0})
@@ -71,7 +71,7 @@ async def test_what_is_no_hash_and_what_is_no_id_are_set_aside_by_name(ledger: L
     ]
 
 
-async def test_what_is_sound_or_gone_stays_as_it_is(ledger: Ledger, look: Any, batch: str, job: str) -> None:
+async def test_leaves_sound_and_missing_records_alone(ledger: Ledger, look: Any, batch: str, job: str) -> None:
     before = await look.everything()
     assert await evict_damaged(ledger, [job, batch, f"{batch}.s0", new_id("job"), new_id("batch")], where="due") == []
     assert await evict_damaged(ledger, [], where="due") == []

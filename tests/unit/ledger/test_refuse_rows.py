@@ -81,7 +81,9 @@ async def test_before_the_close_and_after_it(ledger: Ledger, look: Any, batch: s
         assert await ledger.client.pttl(f"{ledger.keys.batch(batch)}:{name}") > 0
 
 
-async def test_what_is_kept_is_bounded(ledger: Ledger, look: Any, batch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stored_reasons_are_bounded(
+    ledger: Ledger, look: Any, batch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("headrace.ledger.refuse_rows.MAX_REASONS", 3)
     await ledger.client.hset(ledger.keys.batch(batch), mapping={"total": 100_000, "succeeded": 100_000})
     every = range(7, 100_000, 9)

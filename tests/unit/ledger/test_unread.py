@@ -62,7 +62,7 @@ async def test_several_whose_leaving_was_hidden_are_each_followed_by_a_retry_of_
     assert [one.job for one in found] == [one.job for one in reversed(held)]
 
 
-async def test_what_another_gateway_holds_is_taken_after_what_was_left(ledger: Ledger) -> None:
+async def test_retries_take_disconnected_answers_before_those_of_another_gateway(ledger: Ledger) -> None:
     there = await ask(ledger, gateway="there")
     here, left = await ask(ledger), await ask(ledger)
     await mark_disconnected(ledger, left)
@@ -71,7 +71,7 @@ async def test_what_another_gateway_holds_is_taken_after_what_was_left(ledger: L
     assert (await ask(ledger, again=True)).job in (here.job, left.job, there.job)
 
 
-async def test_what_may_have_been_read_is_taken_after_what_was_left(ledger: Ledger) -> None:
+async def test_retries_take_disconnected_answers_before_unconfirmed_ones(ledger: Ledger) -> None:
     answered = await ask(ledger)
     await mark_unconfirmed(ledger, answered)
     left = await ask(ledger)
@@ -93,7 +93,7 @@ async def test_the_word_of_a_request_that_was_followed_changes_nothing(ledger: L
     assert (await ask(ledger, again=True)).job == first.job
 
 
-async def test_what_was_read_is_handed_to_nobody(ledger: Ledger) -> None:
+async def test_read_answers_are_handed_to_no_retry(ledger: Ledger) -> None:
     first = await ask(ledger)
     await mark_read(ledger, [first])
     await mark_disconnected(ledger, first)

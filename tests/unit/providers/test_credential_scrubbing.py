@@ -99,7 +99,7 @@ def test_a_text_beside_an_answer_that_echoes_the_key() -> None:
     assert (completion.id, completion.usage.input_tokens) == ("…-1", 1)
 
 
-def test_what_is_kept_is_bounded() -> None:
+def test_kept_fields_are_bounded() -> None:
     large, deep = ["x" * credentials.MAX_KEPT], [[]]
     for _ in range(950):
         deep = [deep]
@@ -138,7 +138,7 @@ def test_a_key_in_any_side_field_is_taken_out(key: str) -> None:
     assert completion.content == "hi"
 
 
-def test_what_a_model_says_is_no_key() -> None:
+def test_does_not_scrub_what_a_model_says() -> None:
     """A local server's key is often a word, and a model may say it; what it calls a tool with is never touched."""
     for key in ("rehearsal", "tool-key-0123456"):
         remember(key)

@@ -113,7 +113,7 @@ STRICT: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("message", STRICT, ids=str)
-def test_what_is_read_strictly_is_refused(form: str, message: dict[str, Any]) -> None:
+def test_refuses_wrong_types_in_required_fields(form: str, message: dict[str, Any]) -> None:
     transport = FakeTransport(answer(**({"content": "half"} | message)))
     with pytest.raises(CallError) as raised:
         ask(model_of("openai", transport, retry=False), form)
@@ -164,7 +164,7 @@ def test_a_side_field_nested_too_deep_is_left_out() -> None:
     assert (back.content, back.annotations) == ("hi", [])
 
 
-def test_what_is_stored_of_a_failure_can_be_read() -> None:
+def test_stored_failures_can_be_decoded() -> None:
     reducer, error = Reducer(), CallError("provider_error", "x", status=500)
     reducer.add(answer() | {"usage": {"prompt_tokens": 1, "x": nested(DEPTH)}})
     reducer.keep_what_came(error)

@@ -64,7 +64,7 @@ def test_an_answer_of_too_many_calls_is_none() -> None:
     assert failed.value.code == "provider_error"
 
 
-def test_what_is_kept_of_calls_is_all_that_came() -> None:
+def test_stored_calls_have_all_their_pieces() -> None:
     calls = ToolCalls()
     for piece in ('{"a":', "1}"):
         calls.add_delta([{"index": 0, "id": "a", "function": {"name": "f", "arguments": piece}}])

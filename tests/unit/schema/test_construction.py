@@ -107,7 +107,7 @@ class After:
         (After, {"a": 2}, {"a": 3}),
     ],
 )
-def test_what_a_type_checks_is_checked(given: Any, good: Any, bad: Any) -> None:
+def test_runs_the_types_own_validation(given: Any, good: Any, bad: Any) -> None:
     answers(given).read(good)
     with pytest.raises(ValueError, match="3 is odd"):
         answers(given).read(bad)

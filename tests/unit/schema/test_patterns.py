@@ -124,7 +124,7 @@ def test_a_count_as_a_length_means_the_same(parts: list[tuple[str, str]], texts:
     ],
 )
 @pytest.mark.parametrize("place", ["pattern", "patternProperties"])
-def test_what_cannot_be_run_is_refused_with_its_reason(place: str, pattern: str, said: str, remedy: str) -> None:
+def test_refuses_patterns_that_cannot_be_run(place: str, pattern: str, said: str, remedy: str) -> None:
     inner = {"pattern": pattern} if place == "pattern" else {place: {pattern: {"type": "string"}}}
     with pytest.raises(SchemaError, match=said) as refused:
         lower({"type": "object", "properties": {"a": inner}})

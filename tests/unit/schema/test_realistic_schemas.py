@@ -64,7 +64,7 @@ def without_null(value: Any) -> Any:
 
 
 @pytest.mark.parametrize(("name", "schema", "case"), WORDED, ids=NAMES)
-def test_what_fits_comes_back_in_every_mode_and_dialect(name: str, schema: Schema, case: Case) -> None:
+def test_valid_values_round_trip_in_every_mode_and_dialect(name: str, schema: Schema, case: Case) -> None:
     for value in case.valid:
         found = list(said(schema, value))
         assert len(found) == len(MODES) * len(TARGETS), value
@@ -75,7 +75,7 @@ def test_what_fits_comes_back_in_every_mode_and_dialect(name: str, schema: Schem
 
 
 @pytest.mark.parametrize(("name", "schema", "case"), WORDED, ids=NAMES)
-def test_what_does_not_fit_is_no_answer(name: str, schema: Schema, case: Case) -> None:
+def test_refuses_invalid_values_in_every_mode_and_dialect(name: str, schema: Schema, case: Case) -> None:
     for value in case.invalid:
         for each in said(schema, value):
             with pytest.raises(CallError):

@@ -62,7 +62,7 @@ def test_values_are_counted_wherever_the_text_is_cut(value: object, piece: int) 
     assert count <= least <= count + empty
 
 
-def test_what_texts_contain_is_no_value() -> None:
+def test_does_not_count_brackets_within_texts() -> None:
     for text in (", " * MAX_NODES, "[{" * MAX_NODES, '\\",' * MAX_NODES, '"[' * PIECE * 4):
         assert not too_many_nodes(json.dumps({"a": text, "b": [text]}).encode())
     assert too_many_nodes(b"[" + b"0," * MAX_NODES + b"0]")
