@@ -221,7 +221,7 @@ class BatchCounts(BaseEvent, kw_only=True):
         return self.failed + self.dead + self.cancelled
 
 
-class BatchState(BatchCounts, tag="batch.state"):
+class BatchStateChange(BatchCounts, tag="batch.state"):
     """Its state has changed."""
 
 
@@ -258,7 +258,7 @@ KnownJobEvent = (
     | Snapshot
     | End
 )
-KnownBatchEvent = BatchState | BatchProgress | BatchEnd
+KnownBatchEvent = BatchStateChange | BatchProgress | BatchEnd
 JobEvent = KnownJobEvent | OtherEvent
 BatchEvent = KnownBatchEvent | OtherEvent
 
