@@ -18,8 +18,11 @@ from headrace.ledger.shard_range import ShardRange
 from headrace.storage.local import FileStore
 from headrace.text.quoting import quoted
 
+MIN_SHARD_ITEMS = 8
 SHARD_ITEMS = 64
+MAX_SHARD_ITEMS = 256
 TARGET_SHARDS = 8
+MANY_SHARDS = 64
 INDEX_ENTRY = struct.Struct("<QQQQ")
 DEFAULT_PROMPT = "{text}"
 OnEmpty = Literal["refuse", "skip", "send"]
@@ -157,8 +160,7 @@ def commit_input(
 ) -> Committed:
     """Write `items` as the batch's input with the index of its shards. Both files appear atomically, or neither.
 
-    A small batch has eight shards, as many as a bulk worker runs at a time, so that workers share it. From some hundred
-    items on the size of a shard is constant, and with it the memory that its rows take in Redis.
+    See `shard_items` for their size.
     """
     ends = array("Q")  # the byte at which each line ends: eight bytes an item, whatever the input's size
     offset = 0
@@ -171,7 +173,7 @@ def commit_input(
             if progress is not None and len(ends) % 1000 == 0:
                 progress(len(ends))
     total = len(ends)
-    size = max(min(SHARD_ITEMS, -(-total // TARGET_SHARDS)), 8)
+    size = shard_items(total)
     ranges = []
     for line in range(0, total, size):
         last = min(line + size, total)
@@ -179,6 +181,17 @@ def commit_input(
         ranges.append(ShardRange(line, last - line, start, ends[last - 1] - start))
     store.commit(f"{batch_id}/index", (INDEX_ENTRY.pack(*msgspec.structs.astuple(shard)) for shard in ranges))
     return Committed(total, len(ranges))
+
+
+def shard_items(total: int) -> int:
+    """Return the number of items in each shard of a batch of `total`.
+
+    A small batch has eight shards, as many as a bulk worker runs at a time, so that workers share it. From some hundred items
+    on they keep their size, until there are enough of them for many workers: then they grow, since each costs a hint, events
+    and a file, up to the size that bounds the memory that rows take in Redis.
+    """
+    few, many = -(-total // TARGET_SHARDS), -(-total // MANY_SHARDS)
+    return max(MIN_SHARD_ITEMS, min(SHARD_ITEMS, few), min(MAX_SHARD_ITEMS, many))
 
 
 def read_index(store: FileStore, name: str, first: int, count: int) -> list[ShardRange]:

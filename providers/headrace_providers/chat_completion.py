@@ -47,7 +47,7 @@ from headrace_providers.wire.answer_end import fill
 from headrace_providers.wire.choice_parts import Delta
 from headrace_providers.wire.provider_errors import without_credentials
 from headrace_providers.wire.reducer import Reducer, asked_choices
-from headrace_providers.wire.request import Adapt, Body, Request, build_body, request_headers
+from headrace_providers.wire.request import REQUEST_ID, Adapt, Body, Request, build_body, request_headers
 from headrace_providers.wire.structured_value import fits
 from headrace_providers.wire.transport import Deadlines, Transport
 
@@ -338,7 +338,7 @@ class ChatCompletion:
             headers = request_headers(self.facts, self._key, job.options)
             remember_headers(headers, default=self.facts.default_key)
         if request_id:
-            headers = headers | {"X-Client-Request-Id": request_id}
+            headers = headers | {REQUEST_ID: request_id}
         return Request(endpoint(self.base_url, "/chat/completions"), headers, self.body(job))
 
     async def close(self) -> None:

@@ -19,6 +19,7 @@ class LoopTransports:
         self._new_transport = transport_of() if given is None else None
         self._given = given
         self._made: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Transport] = weakref.WeakKeyDictionary()
+        self._latest: tuple[weakref.ref[asyncio.AbstractEventLoop], Transport] | None = None
 
     def here(self) -> Transport:
         """Return the transport of the running loop."""
@@ -26,12 +27,16 @@ class LoopTransports:
             return self._given
         assert self._new_transport is not None
         loop = asyncio.get_running_loop()
+        latest = self._latest
+        if latest is not None and latest[0]() is loop:
+            return latest[1]
         transport = self._made.get(loop)
         if transport is None:
             transport = self._made[loop] = self._new_transport(deadlines=self._deadlines)
             owner = self._owner()
             if portal.is_running_here() and owner is not None:  # who calls without `await` need not close anything
                 weakref.finalize(owner, portal.later, transport.close)
+        self._latest = weakref.ref(loop), transport
         return transport
 
     async def close(self) -> None:
@@ -44,3 +49,4 @@ class LoopTransports:
             elif loop.is_running():
                 await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(transport.close(), loop))
         self._made.clear()
+        self._latest = None

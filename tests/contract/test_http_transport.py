@@ -14,7 +14,7 @@ from socket import create_server, socket
 import pytest
 from headrace_providers.credentials import scrub
 from headrace_providers.transport_choice import transport_of
-from headrace_providers.wire import json_body
+from headrace_providers.wire import exchange
 from headrace_providers.wire.admission import ADMIT
 from headrace_providers.wire.http_transport import HttpTransport
 from headrace_providers.wire.request import Request
@@ -134,7 +134,7 @@ async def test_a_connection_that_is_lost_while_admission_is_asked_is_replaced(
 async def test_a_connection_lives_for_so_long_only(
     transport: HttpTransport, server: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(json_body, "MAX_CONNECTION_S", 0.0)
+    monkeypatch.setattr(exchange, "MAX_CONNECTION_S", 0.0)
     for _ in range(4):
         assert await ask(transport, server.url) == [{}]
     assert [len(requests) for requests in server.requests] == [2, 2]

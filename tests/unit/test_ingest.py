@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.batches.ingest import SHARD_ITEMS, commit_input, read_index, read_items
+from headrace.batches.ingest import MAX_SHARD_ITEMS, commit_input, read_index, read_items, shard_items
 from headrace.batches.sources import records
 from headrace.batches.template import Item, Template, prompt_fields, render
 from headrace.errors import InputError, StorageError
@@ -35,8 +35,15 @@ def test_committed_items_are_read_back_in_order(texts: list[str]) -> None:
             for line in store.read("batch_x/input.jsonl", shard.offset, shard.length).splitlines()
         ]
         assert read == items
-        assert all(0 < shard.count <= SHARD_ITEMS for shard in shards)
+        assert all(0 < shard.count <= MAX_SHARD_ITEMS for shard in shards)
         assert [shard.line for shard in shards] == [sum(s.count for s in shards[:n]) for n in range(len(shards))]
+
+
+@pytest.mark.parametrize(
+    ("total", "size"), [(1, 8), (64, 8), (100, 13), (512, 64), (4096, 64), (8192, 128), (16_384, 256), (10**6, 256)]
+)
+def test_shards_grow_once_there_are_enough_for_many_workers(total: int, size: int) -> None:
+    assert shard_items(total) == size
 
 
 @given(TEXTS, st.lists(st.integers()))

@@ -22,6 +22,7 @@ from headrace_providers.wire.idle_deadline import IdleDeadline
 from headrace_providers.wire.request import Request
 from headrace_providers.wire.sse import BOM, EventDecoder
 from headrace_providers.wire.surrogates import Halves
+from headrace_providers.wire.total_deadline import TotalDeadline
 from headrace_providers.wire.transport import MAX_ANSWER_BYTES, Deadlines
 
 log = structlog.get_logger("headrace.providers.wire.answer_reader")
@@ -44,6 +45,7 @@ class ReadingTransport:
     def __init__(self, *, deadlines: Deadlines | None = None, most_bytes: int = MAX_ANSWER_BYTES):
         self.deadlines = deadlines or Deadlines()
         self._most_bytes = most_bytes
+        self._total = TotalDeadline(self.deadlines.total_s)
 
     async def _open(self, request: Request) -> Answer:
         """Send `request`; return the answer's head. Raises `CallError` for a status of failure."""
@@ -55,7 +57,7 @@ class ReadingTransport:
 
     async def chunks(self, request: Request) -> AsyncIterator[Chunk | None]:
         try:
-            async with asyncio.timeout(self.deadlines.total_s):
+            with self._total.call():
                 answer = self._stream(request) if request.body.get("stream") else self._plain(request)
                 async with aclosing(answer) as chunks:
                     async for chunk in chunks:

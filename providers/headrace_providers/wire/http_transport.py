@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -9,23 +10,17 @@ from typing import Any
 import aiohttp
 
 from headrace.errors import CallError
-from headrace_providers.wire.admission import AdmittedRequest
 from headrace_providers.wire.answer_reader import ReadingTransport
 from headrace_providers.wire.body import Body, left_in, text_encoding
 from headrace_providers.wire.environment_proxies import EnvironmentProxies
-from headrace_providers.wire.json_body import JsonBody
+from headrace_providers.wire.exchange import Connections, HttpResponse, Route, header_line
 from headrace_providers.wire.provider_errors import call_error, is_unreachable, refused
-from headrace_providers.wire.request import Request
+from headrace_providers.wire.request import REQUEST_ID, Request
 from headrace_providers.wire.retry_hints import hinted_s, retry_after_s
 from headrace_providers.wire.tls import tls_context
 from headrace_providers.wire.transport import MAX_ANSWER_BYTES, Deadlines, encoded, sent
 
-KEEP_ALIVE_S = 5.0
-"""How long a connection without a request is kept."""
-DNS_TTL_S = 10
-MAX_STALE = 5
-"""Connections in a row that turn out to be closed before a byte of the request was written to them."""
-OWN_HEADERS = {"Accept": "application/json", "User-Agent": "headrace"}
+MAX_ROUTES = 256
 
 
 class HttpTransport(ReadingTransport):
@@ -46,34 +41,28 @@ class HttpTransport(ReadingTransport):
         trust_env: bool = False,
     ):
         super().__init__(deadlines=deadlines, most_bytes=most_bytes)
-        self._connections = connections
+        self._most_connections = connections
         self._trust_env = trust_env
         self._proxies = EnvironmentProxies() if trust_env else None
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=self.deadlines.connect_s)
-        self._session: aiohttp.ClientSession | None = None
+        self._connections: Connections | None = None
+        self._routes: dict[tuple[Any, ...], Route] = {}
 
     async def close(self) -> None:
         """Close the connections. Used again, it connects again."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        connections, self._connections = self._connections, None
+        self._routes.clear()
+        if connections is not None:
+            await connections.close()
 
     async def _open(self, request: Request) -> HttpAnswer:
-        content, headers = encoded(request.body), OWN_HEADERS | sent(request)
-        closed_before = 0
-        while True:
-            body = JsonBody(content)
-            try:
-                response = await self._post(request.url, headers, body)
-                break
-            except aiohttp.ServerTimeoutError:
-                raise CallError("timeout", f"no connection within {self.deadlines.connect_s:g} s") from None
-            except aiohttp.ClientConnectorError:
-                raise
-            except aiohttp.ClientConnectionError:
-                closed_before += 1
-                if body.began or closed_before == MAX_STALE:
-                    raise
+        content = encoded(request.body)
+        route, own = self._route(request)
+        if self._connections is None:
+            self._connections = Connections(most=self._most_connections, connect_s=self.deadlines.connect_s)
+        try:
+            response = await self._connections.post(route, own, content)
+        except TimeoutError:  # not of the whole call, which is a cancellation here
+            raise CallError("timeout", f"no connection within {self.deadlines.connect_s:g} s") from None
         try:
             answer = HttpAnswer(response, self._most_bytes)
             if not 200 <= response.status <= 299:
@@ -83,28 +72,27 @@ class HttpTransport(ReadingTransport):
             raise
         return answer
 
-    async def _post(self, url: str, headers: dict[str, str], body: JsonBody) -> aiohttp.ClientResponse:
-        words: dict[str, Any] = {}
+    def _route(self, request: Request) -> tuple[Route, bytes]:
+        """Return the route of a request, and the encoded header that is its alone."""
+        headers = request.headers
+        request_id = headers.get(REQUEST_ID)
+        key = (request.url, *((name, value) for name, value in headers.items() if name != REQUEST_ID))
+        route = self._routes.get(key)
+        if route is None:
+            if len(self._routes) >= MAX_ROUTES:
+                self._routes.clear()
+            route = self._routes[key] = self._new_route(request)
+        return route, b"" if request_id is None else header_line(f"{REQUEST_ID}: {request_id}")
+
+    def _new_route(self, request: Request) -> Route:
+        url, words, more = request.url, {}, {}
         if url[:5].lower() == "https":
             words["ssl"] = tls_context(trust_env=self._trust_env)
         if self._proxies is not None:
             proxy_words, more = self._proxies.words_for(url)
-            words, headers = words | proxy_words, headers | more
-        session = self._session or self._connected()
-        return await session.post(url, data=body, headers=headers, allow_redirects=False, **words)
-
-    def _connected(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
-            limit=self._connections, keepalive_timeout=KEEP_ALIVE_S, ttl_dns_cache=DNS_TTL_S
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            request_class=AdmittedRequest,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            timeout=self._timeout,
-        )
-        return self._session
+            words |= proxy_words
+        headers = {name: value for name, value in (sent(request) | more).items() if name != REQUEST_ID}
+        return Route(url, headers, asyncio.get_running_loop(), **words)
 
     def _call_error(self, error: Exception) -> Exception | None:
         if isinstance(error, aiohttp.ClientHttpProxyError):
@@ -113,15 +101,15 @@ class HttpTransport(ReadingTransport):
             why = refused(error) or type(error).__name__
             details = {"unreachable": True} if is_unreachable(error) else None
             return CallError("connection", f"the connection failed: {why}", details=details)
-        if isinstance(error, aiohttp.ClientError):
+        if isinstance(error, aiohttp.ClientError | aiohttp.http.HttpProcessingError):
             return CallError("connection", f"the connection broke: {type(error).__name__}")
         return None
 
 
 class HttpAnswer:
-    """An `Answer` over a response of aiohttp's."""
+    """An `Answer` over an `HttpResponse`."""
 
-    def __init__(self, response: aiohttp.ClientResponse, most_bytes: int):
+    def __init__(self, response: HttpResponse, most_bytes: int):
         content = response.content
         self._response = response
         self.headers: Mapping[str, str] = response.headers
@@ -132,7 +120,7 @@ class HttpAnswer:
         self._response.release()
 
 
-async def failure_of(answer: HttpAnswer, response: aiohttp.ClientResponse) -> CallError:
+async def failure_of(answer: HttpAnswer, response: HttpResponse) -> CallError:
     """Read what an answer of failure says. Raises what the connection breaks with before it is whole."""
     pieces: list[bytes] = []
     while data := await answer.body.read():

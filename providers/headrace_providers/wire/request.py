@@ -31,6 +31,10 @@ MERGED = (
 )
 
 
+REQUEST_ID = "X-Client-Request-Id"
+"""The header that names a call at the provider."""
+
+
 class Request(msgspec.Struct, frozen=True):
     """A request as it is sent: `POST url`, with exactly these headers beside the transport's own, and `body` as JSON."""
 
