@@ -9,7 +9,7 @@ from headrace.chat.options import check_beside_schema
 from headrace.errors import InputError
 from headrace.jobs.build import SchemaParams, check_schema_params, checked_text, options_for
 from headrace.schema.modes import Mode
-from headrace.schema.python_types import AnswerType, answers
+from headrace.schema.python_types import AnswerType, answer_type
 from headrace.text.quoting import shortened
 
 
@@ -42,7 +42,7 @@ def make_template(
     **options: Any,
 ) -> tuple[Template, AnswerType[Any]]:
     """Return what the items of a batch share, and how their answers are read. Raises `InputError`."""
-    expected = answers(schema, name=schema_name)
+    expected = answer_type(schema, name=schema_name)
     check_schema_params(model, expected, mode, reasks, lax)
     prompt_fields(checked_text("prompt", prompt))
     if system is not None:

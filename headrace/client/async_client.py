@@ -55,7 +55,7 @@ from headrace.ledger.script import UNAVAILABLE, Ledger
 from headrace.ledger.state import BATCH_TERMINAL, JobState
 from headrace.ledger.submit import TIMEOUT_MS, submit, submit_many
 from headrace.ledger.unread import WaitingClient
-from headrace.schema.python_types import AnswerType, answers
+from headrace.schema.python_types import AnswerType, answer_type
 from headrace.settings import Settings, files_root, redis_url
 from headrace.storage.local import FileStore, attach
 from headrace.text.masking import masked
@@ -287,11 +287,11 @@ class AsyncHeadrace(LoopBound):
 
     def job(self, job_id: str, *, schema: Any = None) -> AsyncJobHandle[Any]:
         """Return a handle of a job submitted earlier, here or elsewhere; `schema` is the type its answer is read as."""
-        return AsyncJobHandle(self, checked_id(job_id, "job"), answers(schema))
+        return AsyncJobHandle(self, checked_id(job_id, "job"), answer_type(schema))
 
     def batch(self, batch_id: str, *, schema: Any = None) -> AsyncBatchHandle[Any]:
         """Return a handle of a batch opened earlier, here or elsewhere; `schema` is the type its answers are read as."""
-        return AsyncBatchHandle(self, checked_id(batch_id, "batch"), answers(schema))
+        return AsyncBatchHandle(self, checked_id(batch_id, "batch"), answer_type(schema))
 
     async def jobs(self, *, limit: int = 50, states: Collection[str] = ()) -> list[JobSummary]:
         """Return the newest `limit` jobs of the last 8 days, newest first; with `states` only those in one of them."""

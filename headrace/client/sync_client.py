@@ -24,7 +24,7 @@ from headrace.events.types import JobEvent
 from headrace.jobs.build import JobParams, Messages
 from headrace.ledger.records import Batch, JobSummary
 from headrace.portal import LoopThread
-from headrace.schema.python_types import AnswerType, answers
+from headrace.schema.python_types import AnswerType, answer_type
 from headrace.settings import Settings
 
 T = TypeVar("T")
@@ -152,11 +152,11 @@ class Headrace:
 
     def job(self, job_id: str, *, schema: Any = None) -> JobHandle[Any]:
         """Return a handle of a job submitted earlier, here or elsewhere; `schema` is the type its answer is read as."""
-        return JobHandle(self, checked_id(job_id, "job"), answers(schema))
+        return JobHandle(self, checked_id(job_id, "job"), answer_type(schema))
 
     def batch(self, batch_id: str, *, schema: Any = None) -> BatchHandle[Any]:
         """Return a handle of a batch opened earlier, here or elsewhere; `schema` is the type its answers are read as."""
-        return BatchHandle(self, checked_id(batch_id, "batch"), answers(schema))
+        return BatchHandle(self, checked_id(batch_id, "batch"), answer_type(schema))
 
     def jobs(self, *, limit: int = 50, states: Collection[str] = ()) -> list[JobSummary]:
         """Return the newest `limit` jobs of the last 8 days, newest first; with `states` only those in one of them."""

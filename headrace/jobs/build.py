@@ -16,7 +16,7 @@ from headrace.errors import InputError
 from headrace.jobs.job import Job
 from headrace.schema.function_schema import function_schema
 from headrace.schema.modes import Mode, check_carried, checked_mode
-from headrace.schema.python_types import AnswerType, answers
+from headrace.schema.python_types import AnswerType, answer_type
 from headrace.text.quoting import quoted, shortened
 
 Messages = str | Sequence[Mapping[str, Any]]
@@ -93,7 +93,7 @@ def make_job(
         raise InputError(f"cache={quoted(cache)}: must be True or False")
     if on_retry not in ("fail", "reset"):
         raise InputError(f"on_retry={quoted(on_retry)}: must be 'fail' or 'reset'")
-    expected, definitions = answers(schema), tool_definitions(tools, tool_choice)
+    expected, definitions = answer_type(schema), tool_definitions(tools, tool_choice)
     conversation("x", prefilling=prefilling)
     if prefilling and expected.schema is not None:
         raise InputError("prefilling: a schema's answer cannot begin with it; leave one of the two out")

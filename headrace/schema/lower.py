@@ -135,9 +135,9 @@ def lower(schema_or_type: Any, target: str = "openai", *, reading: Reading | Non
     if isinstance(schema_or_type, dict):
         check_size(schema_or_type)
         return lower_schema(schema_or_type, target, reading or "literal")
-    from headrace.schema.python_types import answers
+    from headrace.schema.python_types import answer_type
 
-    expected = answers(schema_or_type)
+    expected = answer_type(schema_or_type)
     if expected.schema is None:
         raise SchemaError("None is no schema: give a JSON Schema (dict) or a type")
     lowered = copy.copy(lower_schema(expected.schema, target, reading or "intended"))

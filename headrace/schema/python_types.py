@@ -56,7 +56,7 @@ class AnswerType(Generic[T_co]):
         self.read = read
 
 
-def answers(given: Any, *, name: str | None = None) -> AnswerType[Any]:
+def answer_type(given: Any, *, name: str | None = None) -> AnswerType[Any]:
     """Return the decoder of answers for `given`: a JSON Schema as a dict, a type, or None for text. A type is a msgspec
     Struct, a Pydantic model, a dataclass, a TypedDict, or made of them (`list[Review]`, `Cat | Dog`, `dict[str, int]`,
     `Literal["a", "b"]`).

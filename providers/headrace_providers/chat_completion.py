@@ -23,7 +23,7 @@ from headrace.jobs.build import Tools
 from headrace.jobs.build import tool_definitions as defined
 from headrace.jobs.job import Job
 from headrace.schema.modes import Mode, check_carried, checked_mode, mode_for
-from headrace.schema.python_types import answers, check_type, plain
+from headrace.schema.python_types import answer_type, check_type, plain
 from headrace.spend.prices import Profile, cost_of, profile_of
 from headrace.text.masking import masked
 from headrace.text.quoting import quoted
@@ -164,7 +164,7 @@ class ChatCompletion:
             raise InputError("stream: a schema's answer is only of use when it is whole; leave out `stream`")
         if stream and typed_parser:
             raise InputError("stream: a parser needs the whole answer; leave out `stream`")
-        expected, flow = answers(generation_schema), flow_of(generation_schema)
+        expected, flow = answer_type(generation_schema), flow_of(generation_schema)
         envelope = flow.provider_response_format(tools) if flow else None
         if expected.schema is not None and not (envelope or typed_parser):
             check_type(generation_schema)

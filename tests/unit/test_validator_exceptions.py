@@ -13,7 +13,7 @@ import pytest
 from headrace.batches.results import value_of
 from headrace.chat.completion import Completion, Usage
 from headrace.errors import JobFailed
-from headrace.schema.python_types import MAX_REFUSAL_CHARS, AnswerType, answers
+from headrace.schema.python_types import MAX_REFUSAL_CHARS, AnswerType, answer_type
 
 COMPLETION = Completion(
     id="x",
@@ -107,8 +107,8 @@ def test_a_refusal_is_bounded() -> None:
 
 def test_a_text_is_no_value_of_a_type() -> None:
     text = msgspec.structs.replace(COMPLETION, content="said", value=None, mode=None)
-    for wanted in (answers(dict[str, int]), answers({"type": "object"})):
+    for wanted in (answer_type(dict[str, int]), answer_type({"type": "object"})):
         with pytest.raises(JobFailed, match="asked without a schema") as raised:
             value_of("job", text, wanted)
         assert (raised.value.code, raised.value.partial) == ("invalid_output", "said")
-    assert value_of("job", text, answers(None)) == "said"
+    assert value_of("job", text, answer_type(None)) == "said"

@@ -19,7 +19,7 @@ from headrace.errors import CallError, InvalidOutput
 from headrace.schema import TARGETS, lower
 from headrace.schema.modes import MODES, Form, form_of
 from headrace.schema.parse import read_answer
-from headrace.schema.python_types import answers
+from headrace.schema.python_types import answer_type
 
 CASES: list[Case] = [*commerce.CASES, *texts.CASES, *systems.CASES]
 WORDED = [(f"{case.name}: {name}", schema, case) for case in CASES for name, schema in wordings(case.schema).items()]
@@ -99,7 +99,7 @@ def test_to_the_letter_it_is_the_same_value(name: str, schema: Schema, case: Cas
 
 @pytest.mark.parametrize(("kind", "valid", "invalid"), TYPES, ids=[str(kind) for kind, _, _ in TYPES])
 def test_a_type_comes_back_in_every_mode_and_dialect(kind: Any, valid: list[Any], invalid: list[Any]) -> None:
-    expected = answers(kind)
+    expected = answer_type(kind)
     assert expected.schema is not None
     for value in valid:
         plain = lower(kind).restore(lower(kind).lift(value), plain=True)
