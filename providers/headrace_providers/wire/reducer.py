@@ -2,7 +2,7 @@
 
 `Reducer.add` takes each chunk and returns what it adds (`Delta`s, for whoever watches); `completion` is the end of it.
 Every part of a chunk counts, whatever else is in it. What a choice holds is read in `choice_parts.py`, what the
-answer means under a schema in `structured.py`; here is what stands around the choices.
+answer means under a schema in `structured_value.py`; here is what stands around the choices.
 """
 
 from __future__ import annotations
