@@ -63,6 +63,11 @@ def conformance() -> str:
     return module_at(folder / "conformance.py").table(folder)
 
 
+def logs() -> str:
+    """Every event of the log, with what the page says of it so far."""
+    return module_at(DOCS / "log_events.py").table((DOCS / "logs.md").read_text())
+
+
 def module_at(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec
@@ -182,6 +187,7 @@ def main(check: bool) -> int:
         ("operations.md", "settings", settings),
         ("conformance.md", "conformance", conformance),
         ("schemas.md", "targets", targets),
+        ("logs.md", "logs", logs),
         ("streaming.md", "events", events),
         ("streaming.md", "notices", notices),
         ("../api/headrace_api/page/headrace.d.ts", "events", typescript),

@@ -19,7 +19,7 @@ WRITE_PATIENCE_S = 600.0
 """Of a write that must not be dropped: what it says was paid for."""
 WRITE_RETRY_S, MAX_WRITE_WAIT_S = 0.05, 1.0
 
-log = structlog.get_logger("headrace.worker.patience")
+log = structlog.get_logger("headrace.waiting")
 
 
 async def retry_read(read: Callable[[], Awaitable[T]]) -> T:

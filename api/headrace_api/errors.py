@@ -28,9 +28,9 @@ from headrace.errors import (
 from headrace.text.masking import masked
 from headrace.text.quoting import MAX_QUOTED
 from headrace_api.auth import Denied
-from headrace_api.quoting import shortened
+from headrace_api.error_quoting import shorten_quotes
 
-log = structlog.get_logger("headrace.api")
+log = structlog.get_logger("headrace.api.errors")
 
 POINTER = re.compile(r"^(?:option refused: .*`\$\.(?P<option>\w+)`|(?P<pointer>/[^\s:]+|\w+(?=[:=])))")
 STATUS: tuple[tuple[type[Exception], int, str], ...] = (
@@ -68,7 +68,7 @@ def api_error(error: Exception) -> ApiError:
         return error
     if isinstance(error, Denied):
         return ApiError(
-            401 if error.missing else 403, "unauthorized" if error.missing else "forbidden", shortened(str(error))
+            401 if error.missing else 403, "unauthorized" if error.missing else "forbidden", shorten_quotes(str(error))
         )
     if isinstance(error, JobFailed):
         return failed(error.subject, error.failure)
@@ -76,10 +76,10 @@ def api_error(error: Exception) -> ApiError:
         if isinstance(error, kind):
             place = place_in(str(error)) if kind is InputError else None
             if place is None or len(place) > MAX_QUOTED // 2:  # names in it are quotes as well
-                return ApiError(status, code, shortened(str(error)))
-            return ApiError(status, code, shortened(str(error), MAX_QUOTED - len(place)), param=place)
+                return ApiError(status, code, shorten_quotes(str(error)))
+            return ApiError(status, code, shorten_quotes(str(error), MAX_QUOTED - len(place)), param=place)
     if isinstance(error, HTTPException):
-        return ApiError(error.status_code, "http", shortened(error.detail))
+        return ApiError(error.status_code, "http", shorten_quotes(error.detail))
     if not isinstance(error, HeadraceError):
         log.error("unforeseen", exc_info=error)
     return ApiError(500, "internal", "something went wrong here; the gateway's log says what")

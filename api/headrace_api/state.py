@@ -24,7 +24,7 @@ from headrace.waiting import retry_read
 from headrace_api.access.callers import CallerPolicy
 from headrace_api.auth import Gate, tokens_of
 from headrace_api.errors import ApiError
-from headrace_api.requests.unread import Delivery, Exchange, Unread
+from headrace_api.requests.answer_delivery import AnswerDelivery, Delivery, Exchange
 
 JOB_ID_CHARS = 64
 
@@ -48,11 +48,11 @@ class Gateway:
         """Stay connected to the ledger for the block. Raises `Unreachable` when Redis does not answer."""
         async with AsyncHeadrace(settings=self.settings) as self._client:
             self._reader = Reader(self._client.ledger)
-            self.unread = Unread(self._client, self.delivery)
+            self.answer_delivery = AnswerDelivery(self._client, self.delivery)
             try:
                 yield
             finally:
-                await self.unread.close()
+                await self.answer_delivery.close()
                 await self._reader.close()
 
     @property

@@ -9,11 +9,11 @@ from headrace.chat.options import check_beside_schema
 from headrace.errors import InputError
 from headrace.jobs.build import SchemaParams, check_schema_params, checked_text, options_for
 from headrace.schema.modes import Mode
-from headrace.schema.python_types import Answers, answers
+from headrace.schema.python_types import AnswerType, answer_type
 from headrace.text.quoting import shortened
 
 
-class BatchWords(SchemaParams, total=False):
+class BatchParams(SchemaParams, total=False):
     """Keywords of `extract` beside `source`, `prompt`, `model` and `schema`; those of `Options` go to the provider.
 
     `limit` takes the first items only, `sample` so many of them at random; `encoding` is a file's (UTF-8); after `window_s`
@@ -40,9 +40,9 @@ def make_template(
     reasks: int = 0,
     lax: bool = False,
     **options: Any,
-) -> tuple[Template, Answers[Any]]:
+) -> tuple[Template, AnswerType[Any]]:
     """Return what the items of a batch share, and how their answers are read. Raises `InputError`."""
-    expected = answers(schema, name=schema_name)
+    expected = answer_type(schema, name=schema_name)
     check_schema_params(model, expected, mode, reasks, lax)
     prompt_fields(checked_text("prompt", prompt))
     if system is not None:

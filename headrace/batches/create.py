@@ -11,10 +11,10 @@ import msgspec
 from headrace.batches.ingest import Committed, commit_input
 from headrace.batches.output_lines import outcome_of
 from headrace.batches.prefill import FAILURES, SUCCESSES, checked_codes, choose, index_prefill
-from headrace.batches.refusals import Refusals, refusals
 from headrace.batches.results import closed_lines, merge, row_of
-from headrace.batches.stored import template_named
+from headrace.batches.revalidation import template_named
 from headrace.batches.template import Item, Template
+from headrace.batches.type_refusals import TypeRefusals, type_refusals
 from headrace.chat.feedback import feedback
 from headrace.errors import Finished, InputError, Unreachable
 from headrace.jobs.job import new_id
@@ -23,7 +23,7 @@ from headrace.ledger.open import open_batch
 from headrace.ledger.queues import BULK
 from headrace.ledger.script import UNAVAILABLE, Ledger
 from headrace.ledger.state import BATCH_TERMINAL, BatchState
-from headrace.schema.python_types import Answers
+from headrace.schema.python_types import AnswerType
 from headrace.storage.local import FileStore
 
 WINDOW_S = 24 * 3600.0
@@ -62,7 +62,7 @@ async def open_retry(
     body = await template_body(ledger, old.template)
     if body is None:
         raise InputError(f"{batch_id}: its template is past its retention; extract the input anew")
-    template, refused = template_named(body, old.template, batch_id), await refusals(ledger, batch_id)
+    template, refused = template_named(body, old.template, batch_id), await type_refusals(ledger, batch_id)
     if chosen is not None:
         await asyncio.to_thread(lambda: choose(closed_lines(store, old, refused, "errors"), chosen, batch_id))
     new = new_id("batch")
@@ -81,7 +81,7 @@ async def open_retry(
 
 
 async def open_reask(
-    ledger: Ledger, store: FileStore, batch_id: str, answers: Answers[Any], *, tenant: str
+    ledger: Ledger, store: FileStore, batch_id: str, answers: AnswerType[Any], *, tenant: str
 ) -> tuple[str, int] | None:
     """Open the batch that asks again for what the caller's type refused of a completed one, as far as its `reasks` go: each
     of these items with its answer and what was wrong with it; all other rows it takes over. Returns its id and how many
@@ -93,7 +93,7 @@ async def open_reask(
     body = await template_body(ledger, old.template)
     if body is None or old.state != BatchState.COMPLETED or not old.refused:
         return None
-    template, refused = template_named(body, old.template, batch_id), await refusals(ledger, batch_id)
+    template, refused = template_named(body, old.template, batch_id), await type_refusals(ledger, batch_id)
     again = await asyncio.to_thread(lines_to_ask, store, old, template, refused)
     if not again:
         return None
@@ -115,7 +115,7 @@ async def open_reask(
     return new, len(again)
 
 
-def lines_to_ask(store: FileStore, batch: BatchRecord, template: Template, refused: Refusals) -> set[int]:
+def lines_to_ask(store: FileStore, batch: BatchRecord, template: Template, refused: TypeRefusals) -> set[int]:
     """Return the lines of a closed batch that were refused and may be asked for again."""
     lines = set[int]()
     for line, row in enumerate(merge(store, batch.input, batch.output, batch.errors)):
@@ -130,8 +130,8 @@ def refused_items(
     store: FileStore,
     batch: BatchRecord,
     template: Template,
-    refused: Refusals,
-    answers: Answers[Any],
+    refused: TypeRefusals,
+    answers: AnswerType[Any],
     again: set[int],
 ) -> Iterator[Item]:
     """Yield the items of a closed batch, those of the lines in `again` with the conversation that asks for them again."""
@@ -151,7 +151,7 @@ def refused_items(
         yield item
 
 
-def take_over(store: FileStore, old: BatchRecord, refused: Refusals, new: str, *, failures: bool) -> None:
+def take_over(store: FileStore, old: BatchRecord, refused: TypeRefusals, new: str, *, failures: bool) -> None:
     """Put the lines that a closed batch keeps into the folder of its successor: successes, and with `failures` its error
     lines. Files are hard-linked where no line was refused."""
     for which, name in (("output", SUCCESSES), ("errors", FAILURES))[: 1 + failures]:

@@ -9,7 +9,7 @@ import msgspec
 
 from headrace.batches.template import Item, Template
 from headrace.chat.options import COMPATIBLE, check_beside_schema
-from headrace.chat.steering import check_steering
+from headrace.chat.reserved_fields import check_reserved_fields
 from headrace.chat.tool_schemas import located
 from headrace.errors import InputError, SchemaError
 from headrace.jobs.build import make_job
@@ -71,7 +71,7 @@ def check_envelope(fields: dict[str, Any], body: dict[str, Any]) -> None:
     for name, instead in INSTEAD.items():
         if body.get(name) is not None:
             raise InputError(f"/body/{name}: is no longer taken; write `{instead}`")
-    check_steering(body, "/body/")
+    check_reserved_fields(body, "/body/")
     if body.get("n") not in (None, 1):
         raise InputError(f"/body/n: a row of a batch holds one choice, not {body['n']!r:.40}")
     if body.get("stream") not in (None, False):

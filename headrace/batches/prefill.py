@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from headrace.batches.input_order import custom_id_of, in_input_order
+from headrace.batches.merge_by_custom_id import custom_id_of, merge_by_custom_id
 from headrace.batches.row_codec import LinePointer
 from headrace.errors import CODES, InputError
 from headrace.storage.local import FileStore
@@ -91,7 +91,7 @@ def index_prefill(
         files = [_placed(store.lines(f"{batch_id}/{SUCCESSES}"), lambda line: "s")]
         if codes is not None:
             files.append(_placed(store.lines(f"{batch_id}/{FAILURES}"), partial(_kept_kind, codes)))
-        ordered = in_input_order(store.lines(f"{batch_id}/input.jsonl"), *files)
+        ordered = merge_by_custom_id(store.lines(f"{batch_id}/input.jsonl"), *files)
         for number, (_, _, kept) in enumerate(ordered):
             yield kept.pack() if kept is not None and number not in again else bytes(ENTRY_BYTES)
 

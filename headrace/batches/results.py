@@ -13,10 +13,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from headrace.batches.ingest import read_index
-from headrace.batches.input_order import custom_id_of, in_input_order
+from headrace.batches.merge_by_custom_id import custom_id_of, merge_by_custom_id
 from headrace.batches.output_lines import outcome_of
-from headrace.batches.refusals import BY_TYPE, Refusals, refusals_among
 from headrace.batches.row_codec import is_row, kind_of, line_of
+from headrace.batches.type_refusals import BY_TYPE, TypeRefusals, type_refusals_among
 from headrace.chat.completion import Completion
 from headrace.errors import Damaged, Failure, InputError, JobFailed, StorageError, Unknown
 from headrace.events.reader import Reader
@@ -27,7 +27,7 @@ from headrace.ledger.script import Ledger
 from headrace.ledger.shard_range import ShardRange
 from headrace.ledger.shard_rows import rows_in_order
 from headrace.ledger.state import BATCH_TERMINAL
-from headrace.schema.python_types import Answers, places_of
+from headrace.schema.python_types import AnswerType, places_of
 from headrace.storage.local import FileStore
 from headrace.waiting import retry_read
 
@@ -64,9 +64,9 @@ class Row(Generic[T]):
         return f"Row({self.custom_id!r}, {'ok' if self.error is None else self.error.code})"
 
 
-def value_of(subject: str, completion: Completion, answers: Answers[Any]) -> Any:
+def value_of(subject: str, completion: Completion, answers: AnswerType[Any]) -> Any:
     """Return the answer in the caller's form: the value decoded as their type, or the text without a schema (a refusal's
-    text, then: providers 5.4). None for a turn that called tools instead: what it said beside them was not validated.
+    text, then). None for a turn that called tools instead: what it said beside them was not validated.
     Raises `JobFailed` for a value that the type does not take (a type may ask for more than its schema says), and for a
     text where a type is wanted: it was asked for without one."""
     if not completion.structured:
@@ -90,7 +90,7 @@ def text_of(completion: Completion) -> str:
     return completion.content or completion.refusal or ""
 
 
-def row_of(line: bytes, answers: Answers[Any], *, structured: bool) -> Row[Any]:
+def row_of(line: bytes, answers: AnswerType[Any], *, structured: bool) -> Row[Any]:
     """Return the row in one output line (without the kind byte in front)."""
     custom_id, completion, error = outcome_of(line, structured=structured)
     if completion is None:
@@ -106,7 +106,7 @@ class ResultsPage(NamedTuple):
 
     first: int
     lines: list[bytes]
-    refused: Refusals
+    refused: TypeRefusals
 
     def applied(self) -> list[bytes]:
         """Return the lines, refused ones replaced by error lines."""
@@ -133,7 +133,9 @@ class ResultLines:
                     lines = await anext(pages, None)
                     if lines is None:
                         return
-                    page = ResultsPage(given, lines, await refusals_among(self._ledger, self._id, given, len(lines)))
+                    page = ResultsPage(
+                        given, lines, await type_refusals_among(self._ledger, self._id, given, len(lines))
+                    )
                 yield page
                 given += len(lines)
 
@@ -203,7 +205,7 @@ class ResultLines:
         return value
 
 
-def closed_lines(store: FileStore, batch: BatchRecord, refused: Refusals, which: str) -> Iterator[bytes]:
+def closed_lines(store: FileStore, batch: BatchRecord, refused: TypeRefusals, which: str) -> Iterator[bytes]:
     """Yield the lines of the `output` or the `errors` of a closed batch (its record), lines in `refused` among the errors."""
     if not refused:
         yield from store.lines(batch.output if which == "output" else batch.errors)
@@ -221,7 +223,7 @@ def merge(store: FileStore, source: str, output: str, errors: str) -> Iterator[b
 def merged(store: FileStore, source: str, output: str, errors: str) -> Iterator[tuple[bool, bytes]]:
     """Yield the lines as `merge` does, each with True if it is of the output."""
     files = [((custom_id_of(line), line) for line in store.lines(name)) for name in (output, errors)]
-    for _, file, line in in_input_order(store.lines(source), *files):
+    for _, file, line in merge_by_custom_id(store.lines(source), *files):
         if line is None:
             raise InputError(f"{output} and {errors} do not hold all items of {source}")
         yield file == 0, line.rstrip(b"\n")

@@ -171,7 +171,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     error: Failure | None = None
 
 
-def written(completion: Completion) -> tuple[bytes, Completion]:
+def encode_success(completion: Completion) -> tuple[bytes, Completion]:
     """Return a success as the ledger stores it, and the completion inside: without side fields, where these cannot be
     decoded again. Raises `ValueError` and its subclasses when the answer itself cannot."""
     try:

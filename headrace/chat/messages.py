@@ -36,7 +36,7 @@ Message = dict[str, Any]
 
 def user(content: str | list[Part], media: Part | Sequence[Part | list[Part]] | None = None) -> Message:
     """Return a user's message. With `media` (a part, or parts; `image([…])` gives several at once) its content becomes
-    a list: the text first, unless it is empty, then the media (providers 2.1, statements 51 and 52)."""
+    a list: the text first, unless it is empty, then the media (conformance 51 and 52)."""
     if not media:
         return {"role": "user", "content": content}
     parts: list[Part] = list(content) if isinstance(content, list) else [text(content)] if content else []
@@ -46,7 +46,7 @@ def user(content: str | list[Part], media: Part | Sequence[Part | list[Part]] | 
 
 
 def assistant(content: Any) -> Message:
-    """Return an assistant's message; what is not a text is written as JSON (the reference's `assist`, providers 2.1)."""
+    """Return an assistant's message; what is not a text is written as JSON."""
     return {"role": "assistant", "content": content if isinstance(content, str) else as_json(content)}
 
 
@@ -114,7 +114,7 @@ def file(filename: str, file_data: str) -> Part:
 
 def conversation(messages: Any, *, system_prompt: str | None = None, prefilling: str | None = None) -> list[Message]:
     """Return the messages as they are sent: a copy of the caller's (a text is one user message), `system_prompt` before
-    them and a non-empty `prefilling` after them as the beginning of the answer (providers 2).
+    them and a non-empty `prefilling` after them as the beginning of the answer.
 
     A list that begins with a system message of its own keeps it: there are two then. Raises `InputError` that names the
     place by JSON Pointer (`/messages/2/role`) for anything that is no conversation.

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from headrace.chat.provider_table import Provider, checked_headers
-from headrace.chat.steering import check_steering
+from headrace.chat.reserved_fields import check_reserved_fields
 from headrace.errors import InputError
 from headrace.text.masking import HIDDEN
 from headrace.text.quoting import quoted, shortened
@@ -22,8 +22,8 @@ MAX_NESTING = 64
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Options in OpenAI's names. None means "not set": nothing is sent for it, while 0, False and `{}` are values
-    (providers 1.3 and 1.5). Unknown names are refused; what a provider has beyond these goes into `extra_body`.
+    """Options in OpenAI's names. None means "not set": nothing is sent for it, while 0, False and `{}` are values. Unknown
+    names are refused; what a provider has beyond these goes into `extra_body`.
 
     The bounds here are those of every provider; its own are in its row of the table (`headrace.chat.provider_table`), and so
     are the options that it does not take, which are left out with a warning.
@@ -129,12 +129,12 @@ def parse_options(params: Mapping[str, Any], provider: Provider | None = None) -
 
 
 def check_options(options: Options) -> None:
-    """Check the rules between options (providers 1.7). Raises `InputError`."""
+    """Check the rules between options. Raises `InputError`."""
     if options.top_logprobs is not None and options.logprobs is not True:
         raise InputError("option `top_logprobs` needs `logprobs=True`")
     if options.modalities and "audio" in options.modalities and options.audio is None:
         raise InputError('option `modalities` with "audio" needs `audio={"voice": …, "format": …}`')
-    check_steering(options.extra_body or {}, "option `extra_body`: ")
+    check_reserved_fields(options.extra_body or {}, "option `extra_body`: ")
     for key in RESERVED_KEYS:
         if key in (options.extra_body or {}):
             raise InputError(f"option `extra_body` may not hold `{key}`: it has an argument of its own")

@@ -85,7 +85,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return f"Provider({self.name!r})"
 
     def address(self, environ: Mapping[str, str]) -> str | None:
-        """Return the base URL, without a slash at its end; an empty variable counts as unset (statement 24). It may
+        """Return the base URL, without a slash at its end; an empty variable counts as unset (conformance 24). It may
         have a query."""
         given = environ.get(self.base_url_variable) if self.base_url_variable else None
         return (given or self.base_url or "").rstrip("/") or None
@@ -128,7 +128,7 @@ PROVIDERS: dict[str, Provider] = {
             base_url_variable="VLLM_BASE_URL",
             key_variable="VLLM_API_KEY",
             default_key="vllm",
-            # It accepts and ignores what it does not know, so sending these would only look like an answer (D16).
+            # It accepts and ignores what it does not know, so sending these would only look like an answer (conformance D16).
             unsupported=frozenset(
                 {
                     *("web_search_options", "verbosity", "modalities", "audio", "reasoning_max_tokens", "metadata"),
@@ -273,7 +273,7 @@ def is_openai_endpoint(base_url: str) -> bool:
 
 
 def is_openai_vendor(model_id: str) -> bool:
-    """Return True if an OpenRouter slug is one of OpenAI's own models (statement 42): by vendor, never by a part of the name."""
+    """Return True if an OpenRouter slug is one of OpenAI's own: by vendor, never by a part of its name (conformance 42)."""
     return re.match(r"~?openai/", model_id) is not None
 
 

@@ -75,7 +75,7 @@ class CallParts(msgspec.Struct, omit_defaults=True):
 class ToolCalls(msgspec.Struct, omit_defaults=True):
     """A model's turn with its tool calls, accumulated from a message or a stream; with results it becomes history.
 
-    Calls keep their order. `text` and `reasoning` go into the history too (providers 4.4), reasoning under the field that
+    Calls keep their order. `text` and `reasoning` go into the history too, reasoning under the field that
     it came in, with the provider's own form of it (`details`, `parts` of the content) and its signatures.
     """
 

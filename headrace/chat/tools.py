@@ -23,7 +23,7 @@ CHOICES = ("auto", "required", "none")
 
 
 class ToolDefinitions(msgspec.Struct, frozen=True, kw_only=True):
-    """The tools of one request (providers 4.1).
+    """The tools of one request.
 
     `schemas` are tools in the provider's shape; they are sent unchanged, except that the objects of a strict one are
     closed. `annotations` are `{tool: {parameter: type}}` and are never sent. `choice` is auto, required, none, a tool's
@@ -95,7 +95,7 @@ def wire_tools(
     definitions: ToolDefinitions | None, *, parallel: bool | None, dialect: str = "openai"
 ) -> dict[str, Any]:
     """Return `tools`, `tool_choice` and `parallel_tool_calls` as OpenAI and vLLM take them; what is not set is left
-    out, and without schemas everything is, even a choice (providers 4.1 and 4.2, statements 87 to 89)."""
+    out, and without schemas everything is, even a choice (conformance 87 to 89)."""
     if definitions is None or not definitions.schemas:
         return {}
     choice = definitions.choice

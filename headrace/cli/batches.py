@@ -243,7 +243,7 @@ async def follow(
     """Watch a batch to its end, read its rows as the type `schema` (named by `word`), write its results, return the exit
     code."""
     from headrace.client.checking import check_structured, has_type
-    from headrace.schema.python_types import answers
+    from headrace.schema.python_types import answer_type
 
     opened: asyncio.Queue[str] = asyncio.Queue()
 
@@ -252,7 +252,7 @@ async def follow(
         terminal.echo(f"{what} asked for again: {new}", err=True)
         opened.put_nowait(new)
 
-    wanted = answers(schema)
+    wanted = answer_type(schema)
     check_structured(batch_id, wanted, structured=(await client.batch(batch_id).progress()).structured)
     back = f"headrace batches check {batch_id} --schema {word}" if has_type(wanted) else None
     checking = asyncio.create_task(client.batch(batch_id, schema=schema).check(on_reask=asked_again))

@@ -15,7 +15,7 @@ from headrace.cli.schema_files import with_files
 from headrace.errors import InputError, SchemaError
 from headrace.guards.small_files import read_stream, read_whole
 from headrace.jobs.build import tool_definitions
-from headrace.schema.python_types import answers
+from headrace.schema.python_types import answer_type
 from headrace.text.quoting import shortened
 from headrace.text.readable import UNREADABLE
 
@@ -109,7 +109,7 @@ def imported(word: str, module: str, name: str) -> Any:
 
 def checked(word: str, schema: Any) -> Any:
     with named(word):
-        answers(schema)
+        answer_type(schema)
     return schema
 
 

@@ -60,7 +60,7 @@ def validate(source: str, data: Path, as_json: bool) -> None:
     from headrace.cli.params import given_schema
     from headrace.errors import InputError, InvalidOutput
     from headrace.guards.small_files import read_stream, read_whole
-    from headrace.schema.python_types import answers
+    from headrace.schema.python_types import answer_type
     from headrace.schema.validate import compiled, encoded, json_value
 
     given, _ = given_schema(source, "")
@@ -73,7 +73,7 @@ def validate(source: str, data: Path, as_json: bool) -> None:
     except InvalidOutput as error:
         raise InputError(f"{data}: not JSON: {error}") from None
     try:
-        compiled(encoded(answers(given).schema or {})).validate(value)
+        compiled(encoded(answer_type(given).schema or {})).validate(value)
     except InvalidOutput as error:
         show_violations(error, as_json=as_json)
         sys.exit(INVALID)

@@ -17,13 +17,13 @@ import msgspec
 from redis.exceptions import RedisError
 
 from headrace.batches import sources
-from headrace.batches.build import BatchWords, make_template
+from headrace.batches.build import BatchParams, make_template
 from headrace.batches.create import WINDOW_S, open_new, open_retry
 from headrace.batches.ingest import read_items
-from headrace.batches.refusals import refusals
 from headrace.batches.results import ResultLines, closed_lines
 from headrace.batches.sources import Complaints, Source, checked_items, sampled
 from headrace.batches.template import Item, Template
+from headrace.batches.type_refusals import type_refusals
 from headrace.broker.hints import Hints
 from headrace.chat.messages import conversation
 from headrace.chat.provider_table import split_model
@@ -54,15 +54,14 @@ from headrace.ledger.resume import resume
 from headrace.ledger.script import UNAVAILABLE, Ledger
 from headrace.ledger.state import BATCH_TERMINAL, JobState
 from headrace.ledger.submit import TIMEOUT_MS, submit, submit_many
-from headrace.ledger.unread import Asker
-from headrace.schema.python_types import Answers, answers
+from headrace.ledger.unread import WaitingClient
+from headrace.schema.python_types import AnswerType, answer_type
 from headrace.settings import Settings, files_root, redis_url
 from headrace.storage.local import FileStore, attach
 from headrace.text.masking import masked
 from headrace.text.quoting import quoted
 
 T = TypeVar("T")
-
 TENANT = "default"
 ANNOUNCED_S = 2.0
 """Seconds that the workers' announcements are cached."""
@@ -91,7 +90,7 @@ class AsyncHeadrace(LoopBound):
                 "`unix:///path`; a password percent-encoded"
             ) from None
         self.hints = Hints(self.settings.namespace)
-        self.checked: dict[tuple[str, Answers[Any]], int] = {}  # lines of a batch that were read as a handle's type
+        self.checked: dict[tuple[str, AnswerType[Any]], int] = {}  # lines of a batch that were read as a handle's type
         self.sources: dict[str, Path] = {}  # the file that a batch was made from here: its results never replace it
         self._announced: list[Announcement] = []
         self._announced_at: float | None = None
@@ -147,15 +146,15 @@ class AsyncHeadrace(LoopBound):
         timeout_ms: int = TIMEOUT_MS,
         idempotency_key: str | None = None,
         job_id: str | None = None,
-        asker: Asker | None = None,
+        waiter: WaitingClient | None = None,
     ) -> str:
         """Submit a built job; return its id: `job_id`, or that of an existing job with its idempotency key, or of the one
-        whose answer an `asker` who retries has not received."""
+        whose answer an `waiter` who retries has not received."""
         job_id, body = job_id or new_id("job"), encoded(job)
         async with self.talking():
             await self.check_model(job.model)
             hints = self.hints.push([(INTERACTIVE, job_id)])
-            if idempotency_key is None and not (asker and asker.again):
+            if idempotency_key is None and not (waiter and waiter.again):
                 await submit_many(
                     self.ledger,
                     [(job_id, body)],
@@ -163,7 +162,7 @@ class AsyncHeadrace(LoopBound):
                     tenant=TENANT,
                     ttl_ms=ttl_ms,
                     timeout_ms=timeout_ms,
-                    asker=asker,
+                    waiter=waiter,
                     then=hints,
                 )
                 return job_id
@@ -176,7 +175,7 @@ class AsyncHeadrace(LoopBound):
                 ttl_ms=ttl_ms,
                 timeout_ms=timeout_ms,
                 idempotency_key=idempotency_key,
-                asker=asker,
+                waiter=waiter,
             )
             if known == job_id:
                 with suppress(*UNAVAILABLE):  # accepted all the same: `due` publishes the hint
@@ -231,27 +230,31 @@ class AsyncHeadrace(LoopBound):
 
     @overload
     async def extract(
-        self, source: Source, prompt: str = "{text}", *, model: str, schema: type[T], **words: Unpack[BatchWords]
+        self, source: Source, prompt: str = "{text}", *, model: str, schema: type[T], **words: Unpack[BatchParams]
     ) -> AsyncBatchHandle[T]: ...
     @overload
     async def extract(
-        self, source: Source, prompt: str = "{text}", *, model: str, schema: dict[str, Any], **words: Unpack[BatchWords]
+        self,
+        source: Source,
+        prompt: str = "{text}",
+        *,
+        model: str,
+        schema: dict[str, Any],
+        **words: Unpack[BatchParams],
     ) -> AsyncBatchHandle[Any]: ...
     @overload
     async def extract(
-        self, source: Source, prompt: str = "{text}", *, model: str, schema: None = None, **words: Unpack[BatchWords]
+        self, source: Source, prompt: str = "{text}", *, model: str, schema: None = None, **words: Unpack[BatchParams]
     ) -> AsyncBatchHandle[str]: ...
     async def extract(
-        self, source: Source, prompt: str = "{text}", *, model: str, schema: Any = None, **words: Unpack[BatchWords]
+        self, source: Source, prompt: str = "{text}", *, model: str, schema: Any = None, **words: Unpack[BatchParams]
     ) -> AsyncBatchHandle[Any]:
         """Open a batch with one completion for every item of `source`: a `.jsonl`, `.csv` or `.tsv` file, a folder of texts, or
         an iterable of dicts or texts. `{field}` in `prompt` is an item's field.
 
-        `words` are those of `BatchWords` and `Options`. All of the input is read and checked before anything is enqueued:
-        `InputError` names the line.
+        `words` are those of `BatchParams` and `Options`. The input is checked first; `InputError` names the line.
         """
-        limit, sample = words.pop("limit", None), words.pop("sample", None)
-        on_empty = words.pop("on_empty", "refuse")
+        limit, sample, on_empty = words.pop("limit", None), words.pop("sample", None), words.pop("on_empty", "refuse")
         encoding, window_s = words.pop("encoding", None), checked_seconds("window_s", words.pop("window_s", WINDOW_S))
         template, expected = make_template(model, prompt, schema=schema, **words)
         name = str(source) if isinstance(source, str | Path) else "the input"
@@ -284,11 +287,11 @@ class AsyncHeadrace(LoopBound):
 
     def job(self, job_id: str, *, schema: Any = None) -> AsyncJobHandle[Any]:
         """Return a handle of a job submitted earlier, here or elsewhere; `schema` is the type its answer is read as."""
-        return AsyncJobHandle(self, checked_id(job_id, "job"), answers(schema))
+        return AsyncJobHandle(self, checked_id(job_id, "job"), answer_type(schema))
 
     def batch(self, batch_id: str, *, schema: Any = None) -> AsyncBatchHandle[Any]:
         """Return a handle of a batch opened earlier, here or elsewhere; `schema` is the type its answers are read as."""
-        return AsyncBatchHandle(self, checked_id(batch_id, "batch"), answers(schema))
+        return AsyncBatchHandle(self, checked_id(batch_id, "batch"), answer_type(schema))
 
     async def jobs(self, *, limit: int = 50, states: Collection[str] = ()) -> list[JobSummary]:
         """Return the newest `limit` jobs of the last 8 days, newest first; with `states` only those in one of them."""
@@ -341,7 +344,7 @@ class AsyncHeadrace(LoopBound):
             batch_id = await records.latest(self.ledger, batch_id)
             record = await known_batch(self.ledger, batch_id)
             with readable(batch_id):
-                store, refused = await self.store(), await refusals(self.ledger, batch_id)
+                store, refused = await self.store(), await type_refusals(self.ledger, batch_id)
         if record.state not in BATCH_TERMINAL:
             raise InputError(f"{batch_id} is {record.state}; its output is there when it has ended")
         return lambda: closed_lines(store, record, refused, which)

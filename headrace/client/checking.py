@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from headrace.batches.create import open_reask
 from headrace.batches.output_lines import outcome_of
-from headrace.batches.refusals import BY_TYPE
 from headrace.batches.results import ResultsPage, Row, row_of, wait_at_most
-from headrace.batches.stored import template_named
+from headrace.batches.revalidation import template_named
+from headrace.batches.type_refusals import BY_TYPE
 from headrace.chat.completion import Completion
 from headrace.errors import Gap, InputError
 from headrace.ledger.batch_record import BatchRecord, known_batch, state_if_refused, template_body
 from headrace.ledger.records import latest
 from headrace.ledger.refuse_rows import refuse_rows
 from headrace.ledger.state import BATCH_TERMINAL
-from headrace.schema.python_types import Answers, as_it_is
+from headrace.schema.python_types import AnswerType, as_it_is
 from headrace.waiting import retry_read
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class TypeCheck:
         self,
         client: AsyncHeadrace,
         batch_id: str,
-        answers: Answers[Any],
+        answers: AnswerType[Any],
         *,
         tenant: str,
         counts: bool = False,
@@ -197,12 +197,12 @@ def refused_completion(row: Row[Any], line: bytes) -> Completion | None:
     return outcome_of(line, structured=True)[1]
 
 
-def has_type(answers: Answers[Any]) -> bool:
+def has_type(answers: AnswerType[Any]) -> bool:
     """Return True if answers are decoded as a type, which may refuse what its schema allows."""
     return answers.schema is not None and answers.read is not as_it_is
 
 
-def check_structured(batch_id: str, answers: Answers[Any], *, structured: bool) -> None:
+def check_structured(batch_id: str, answers: AnswerType[Any], *, structured: bool) -> None:
     """Raise `InputError` when a type or a schema is to decode the answers of a batch without a schema."""
     if answers.schema is not None and not structured:
         raise InputError(

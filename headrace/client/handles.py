@@ -32,7 +32,7 @@ from headrace.ledger.damage import readable
 from headrace.ledger.job_record import job_result, job_state
 from headrace.ledger.records import Batch
 from headrace.ledger.state import BATCH_TERMINAL, TERMINAL
-from headrace.schema.python_types import Answers
+from headrace.schema.python_types import AnswerType
 from headrace.text.quoting import quoted
 from headrace.text.readable import UNREADABLE
 from headrace.waiting import retry_read
@@ -50,7 +50,7 @@ LOOK_S = 2.0
 class AsyncJobHandle(Generic[T]):
     """A handle of one job: its id and a connection. `Headrace().job(id)` makes another, in any process."""
 
-    def __init__(self, client: AsyncHeadrace, job_id: str, answers: Answers[T]):
+    def __init__(self, client: AsyncHeadrace, job_id: str, answers: AnswerType[T]):
         self.id = job_id
         self._client = client
         self.answers = answers
@@ -135,7 +135,7 @@ def decode_outcome(result: bytes) -> Outcome:
 class AsyncBatchHandle(Generic[T]):
     """A handle of one batch: its id and a connection. `Headrace().batch(id)` makes another, in any process."""
 
-    def __init__(self, client: AsyncHeadrace, batch_id: str, answers: Answers[T], *, skipped: int = 0):
+    def __init__(self, client: AsyncHeadrace, batch_id: str, answers: AnswerType[T], *, skipped: int = 0):
         self.id = batch_id
         self.skipped = skipped  # items that `extract` left out (`on_empty="skip"`)
         self._client = client

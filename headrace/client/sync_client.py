@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar, Unpack, overload
 
-from headrace.batches.build import BatchWords
+from headrace.batches.build import BatchParams
 from headrace.batches.results import Row
 from headrace.batches.sources import Source
 from headrace.chat.completion import Completion
@@ -24,7 +24,7 @@ from headrace.events.types import JobEvent
 from headrace.jobs.build import JobParams, Messages
 from headrace.ledger.records import Batch, JobSummary
 from headrace.portal import LoopThread
-from headrace.schema.python_types import Answers, answers
+from headrace.schema.python_types import AnswerType, answer_type
 from headrace.settings import Settings
 
 T = TypeVar("T")
@@ -123,34 +123,40 @@ class Headrace:
 
     @overload
     def extract(
-        self, source: Source, prompt: str = "{text}", *, model: str, schema: type[T], **words: Unpack[BatchWords]
+        self, source: Source, prompt: str = "{text}", *, model: str, schema: type[T], **words: Unpack[BatchParams]
     ) -> BatchHandle[T]: ...
     @overload
     def extract(
-        self, source: Source, prompt: str = "{text}", *, model: str, schema: dict[str, Any], **words: Unpack[BatchWords]
+        self,
+        source: Source,
+        prompt: str = "{text}",
+        *,
+        model: str,
+        schema: dict[str, Any],
+        **words: Unpack[BatchParams],
     ) -> BatchHandle[Any]: ...
     @overload
     def extract(
-        self, source: Source, prompt: str = "{text}", *, model: str, schema: None = None, **words: Unpack[BatchWords]
+        self, source: Source, prompt: str = "{text}", *, model: str, schema: None = None, **words: Unpack[BatchParams]
     ) -> BatchHandle[str]: ...
     def extract(
-        self, source: Source, prompt: str = "{text}", *, model: str, schema: Any = None, **words: Unpack[BatchWords]
+        self, source: Source, prompt: str = "{text}", *, model: str, schema: Any = None, **words: Unpack[BatchParams]
     ) -> BatchHandle[Any]:
         """Open a batch with one completion for every item of `source`: the path of a `.jsonl`, `.csv` or `.tsv` file or of a
         folder of texts, or an iterable of dicts or texts. `{field}` in `prompt` is an item's field.
 
-        `words` are those of `BatchWords` and `Options`. Raises `InputError`, naming the line, before anything is enqueued.
+        `words` are those of `BatchParams` and `Options`. Raises `InputError`, naming the line, before anything is enqueued.
         """
         handle = self.call(lambda client: client.extract(source, prompt, model=model, schema=schema, **words))
         return BatchHandle(self, handle.id, handle.answers, skipped=handle.skipped)
 
     def job(self, job_id: str, *, schema: Any = None) -> JobHandle[Any]:
         """Return a handle of a job submitted earlier, here or elsewhere; `schema` is the type its answer is read as."""
-        return JobHandle(self, checked_id(job_id, "job"), answers(schema))
+        return JobHandle(self, checked_id(job_id, "job"), answer_type(schema))
 
     def batch(self, batch_id: str, *, schema: Any = None) -> BatchHandle[Any]:
         """Return a handle of a batch opened earlier, here or elsewhere; `schema` is the type its answers are read as."""
-        return BatchHandle(self, checked_id(batch_id, "batch"), answers(schema))
+        return BatchHandle(self, checked_id(batch_id, "batch"), answer_type(schema))
 
     def jobs(self, *, limit: int = 50, states: Collection[str] = ()) -> list[JobSummary]:
         """Return the newest `limit` jobs of the last 8 days, newest first; with `states` only those in one of them."""
@@ -188,7 +194,7 @@ async def found(value: R) -> R:
 class JobHandle(Generic[T]):
     """A handle of one job: its id and a connection. `Headrace().job(id)` makes another, in any process."""
 
-    def __init__(self, client: Headrace, job_id: str, answers: Answers[T]):
+    def __init__(self, client: Headrace, job_id: str, answers: AnswerType[T]):
         self.id = job_id
         self._client = client
         self._answers = answers
@@ -271,7 +277,7 @@ class JobStream:
 class BatchHandle(Generic[T]):
     """A handle of one batch: its id and a connection. `Headrace().batch(id)` makes another, in any process."""
 
-    def __init__(self, client: Headrace, batch_id: str, answers: Answers[T], *, skipped: int = 0):
+    def __init__(self, client: Headrace, batch_id: str, answers: AnswerType[T], *, skipped: int = 0):
         self.id = batch_id
         self.skipped = skipped  # items that `extract` left out (`on_empty="skip"`)
         self._client = client

@@ -24,7 +24,7 @@ JsonObject = dict[str, Any]
 K = TypeVar("K", bound="KeptEvent")
 
 
-def written(default: Callable[[], T]) -> T:
+def always_encoded(default: Callable[[], T]) -> T:
     """Declare a field that is encoded also when it has its default value; readers of a log without it get the default."""
     # msgspec knows the empty `dict` and `list` by their factories, and would leave them out.
     return msgspec.field(default_factory=lambda: default())
@@ -42,8 +42,8 @@ class AttemptStart(KeptEvent, tag="attempt.start", kw_only=True):
     """An attempt begins: always the first event of an epoch."""
 
     n: int  # the attempts so far, from 1
-    reset: bool = written(bool)  # what was shown is void
-    reason: str = written(str)  # `claim`, `crash`, or why it began anew
+    reset: bool = always_encoded(bool)  # what was shown is void
+    reason: str = always_encoded(str)  # `claim`, `crash`, or why it began anew
 
 
 class AttemptRoute(KeptEvent, tag="attempt.route", kw_only=True):
@@ -52,7 +52,7 @@ class AttemptRoute(KeptEvent, tag="attempt.route", kw_only=True):
     provider: str
     model: str
     deployment: str
-    cached: bool = written(bool)  # the answer comes from the cache
+    cached: bool = always_encoded(bool)  # the answer comes from the cache
     mode: str | None = None  # how the schema was put to the model
     lowered: bool = False  # the text that comes has not the shape of the answer
 
@@ -67,13 +67,13 @@ class Status(BaseEvent, tag="status", kw_only=True):
 class ChoiceEvent(BaseEvent):
     """An event that adds to one choice."""
 
-    c: int = written(int)  # the choice, from 0
+    c: int = always_encoded(int)  # the choice, from 0
 
 
 class TextEvent(ChoiceEvent, kw_only=True):
     """A piece of a text."""
 
-    p: int = written(int)  # the part of the message
+    p: int = always_encoded(int)  # the part of the message
     d: str  # the piece
     lp: list[Any] | None = None  # logprobs of its tokens
 
@@ -93,21 +93,21 @@ class RefusalDelta(TextEvent, tag="refusal.delta"):
 class ToolEvent(ChoiceEvent):
     """An event of one tool call."""
 
-    i: int = written(int)  # the call, from 0
+    i: int = always_encoded(int)  # the call, from 0
 
 
 class ToolStart(ToolEvent, tag="tool.start"):
     """A tool call begins."""
 
-    call_id: str = written(str)  # the provider's id of the call
-    name: str = written(str)
-    type: str = written(lambda: "function")  # `function` or `custom`
+    call_id: str = always_encoded(str)  # the provider's id of the call
+    name: str = always_encoded(str)
+    type: str = always_encoded(lambda: "function")  # `function` or `custom`
 
 
 class ToolDelta(ToolEvent, tag="tool.delta"):
     """A piece of a call's arguments."""
 
-    d: str = written(str)  # the piece
+    d: str = always_encoded(str)  # the piece
 
 
 class ToolEnd(ToolEvent, tag="tool.end"):
@@ -117,7 +117,7 @@ class ToolEnd(ToolEvent, tag="tool.end"):
 class AudioDelta(ChoiceEvent, tag="audio.delta"):
     """A piece of a sound."""
 
-    d: str = written(str)  # the piece, in base64
+    d: str = always_encoded(str)  # the piece, in base64
     audio_id: str | None = None  # the provider's id of the sound
     tr: str | None = None  # more of its transcript
     exp: float | int | None = None  # the time at which the id expires, in seconds since 1970
@@ -126,8 +126,8 @@ class AudioDelta(ChoiceEvent, tag="audio.delta"):
 class ListEvent(ChoiceEvent):
     """One more of a list of the message."""
 
-    p: int = written(int)  # the part of the message
-    a: Any = written(lambda: None)  # as the provider has it
+    p: int = always_encoded(int)  # the part of the message
+    a: Any = always_encoded(lambda: None)  # as the provider has it
 
 
 class Annotation(ListEvent, tag="annotation"):
@@ -146,20 +146,20 @@ class Raw(ChoiceEvent, tag="raw"):
     """Fields that have no name here, as the provider has them."""
 
     i: int | None = None  # they are of that tool call
-    o: JsonObject = written(dict)  # by where: `answer`, `choice`, `message`; reasoning as it came: `details`
+    o: JsonObject = always_encoded(dict)  # by where: `answer`, `choice`, `message`; reasoning as it came: `details`
 
 
 class UsageEvent(BaseEvent, tag="usage"):
     """The tokens of the answer."""
 
-    u: JsonObject | None = written(dict)  # `input_tokens`, `output_tokens`, and what is known beside
+    u: JsonObject | None = always_encoded(dict)  # `input_tokens`, `output_tokens`, and what is known beside
 
 
 class SnapshotChoice(Struct, frozen=True, omit_defaults=True):
     """A choice after the first, in a snapshot."""
 
-    c: int = written(int)
-    message: JsonObject = written(dict)
+    c: int = always_encoded(int)
+    message: JsonObject = always_encoded(dict)
     logprobs: dict[str, list[Any]] | None = None
     extra: dict[str, JsonObject] | None = None
 
@@ -167,10 +167,10 @@ class SnapshotChoice(Struct, frozen=True, omit_defaults=True):
 class Snapshot(BaseEvent, tag="snapshot"):
     """The attempt so far: takes the place of all its earlier events."""
 
-    upto: int = written(int)  # the number of the last event that is in it
-    attempt: JsonObject = written(dict)  # the fields of `attempt.start`
-    route: JsonObject = written(dict)  # the fields of `attempt.route`; none before it
-    message: JsonObject = written(dict)  # the first choice, as OpenAI's assistant message
+    upto: int = always_encoded(int)  # the number of the last event that is in it
+    attempt: JsonObject = always_encoded(dict)  # the fields of `attempt.start`
+    route: JsonObject = always_encoded(dict)  # the fields of `attempt.route`; none before it
+    message: JsonObject = always_encoded(dict)  # the first choice, as OpenAI's assistant message
     logprobs: dict[str, list[Any]] | None = None
     extra: dict[str, JsonObject] | None = None  # what `raw` told
     others: list[SnapshotChoice] | None = None  # the other choices
@@ -221,7 +221,7 @@ class BatchCounts(BaseEvent, kw_only=True):
         return self.failed + self.dead + self.cancelled
 
 
-class BatchState(BatchCounts, tag="batch.state"):
+class BatchStateChange(BatchCounts, tag="batch.state"):
     """Its state has changed."""
 
 
@@ -258,7 +258,7 @@ KnownJobEvent = (
     | Snapshot
     | End
 )
-KnownBatchEvent = BatchState | BatchProgress | BatchEnd
+KnownBatchEvent = BatchStateChange | BatchProgress | BatchEnd
 JobEvent = KnownJobEvent | OtherEvent
 BatchEvent = KnownBatchEvent | OtherEvent
 

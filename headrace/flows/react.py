@@ -144,7 +144,7 @@ class ReAct(ToolFlowControl):
         if wanted and choice != "none":
             items = wanted[0] if len(wanted) == 1 else {"anyOf": wanted}
             listed = {"type": "array", "items": items}
-            # A choice that demands a call is kept by the schema, not only by the prompt (D58).
+            # A choice that demands a call is kept by the schema, not only by the prompt (conformance D58).
             forced = choice == "required" or isinstance(choice, dict) or (choice or "auto") not in CHOICES
             actions = listed | {"minItems": 1} if forced else {"anyOf": [listed, {"type": "null"}]}
         properties = {**schema["properties"], "actions": actions}
@@ -174,7 +174,7 @@ class ReAct(ToolFlowControl):
         tools = tools_by_name(tool_definitions)
         actions = response.get("actions") if isinstance(response, dict) else None
         if isinstance(actions, list):
-            # A model without constrained decoding nests the arguments, as prompts like to say it (D47).
+            # A model without constrained decoding nests the arguments, as prompts like to say it (conformance D47).
             response = {**response, "actions": [flat(action, tools) for action in actions]}
         schema = cls.flow_schema(tool_definitions)
         try:
@@ -278,7 +278,7 @@ def called(action: dict[str, Any], tools: dict[str, dict[str, Any]]) -> dict[str
 
 
 def unwrapped(value: Any, schema: Any) -> Any:
-    """Return maps out of the entries that a tool's own schema has for them (D49)."""
+    """Return maps out of the entries that a tool's own schema has for them (conformance D49)."""
     if not isinstance(schema, dict):
         return value
     choices = [one for one in schema.get("anyOf", ()) if isinstance(one, dict) and one.get("type") != "null"]
@@ -295,7 +295,7 @@ def unwrapped(value: Any, schema: Any) -> Any:
 
 
 def steps_of(message: Message) -> list[Any] | None:
-    """Return the steps that an assistant's message holds; None for any other message (D46)."""
+    """Return the steps that an assistant's message holds; None for any other message (conformance D46)."""
     if message.get("role") != "assistant" or not isinstance(message.get("content"), str):
         return None
     try:

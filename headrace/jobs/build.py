@@ -16,7 +16,7 @@ from headrace.errors import InputError
 from headrace.jobs.job import Job
 from headrace.schema.function_schema import function_schema
 from headrace.schema.modes import Mode, check_carried, checked_mode
-from headrace.schema.python_types import Answers, answers
+from headrace.schema.python_types import AnswerType, answer_type
 from headrace.text.quoting import quoted, shortened
 
 Messages = str | Sequence[Mapping[str, Any]]
@@ -84,7 +84,7 @@ def make_job(
     on_retry: Literal["fail", "reset"] = "fail",
     cache: bool = False,
     **options: Any,
-) -> tuple[Job, Answers[Any]]:
+) -> tuple[Job, AnswerType[Any]]:
     """Return the job, and the way to decode its answer. Raises `InputError`; that the model's provider exists is checked by
     the caller."""
     if not isinstance(stream, bool):
@@ -93,7 +93,7 @@ def make_job(
         raise InputError(f"cache={quoted(cache)}: must be True or False")
     if on_retry not in ("fail", "reset"):
         raise InputError(f"on_retry={quoted(on_retry)}: must be 'fail' or 'reset'")
-    expected, definitions = answers(schema), tool_definitions(tools, tool_choice)
+    expected, definitions = answer_type(schema), tool_definitions(tools, tool_choice)
     conversation("x", prefilling=prefilling)
     if prefilling and expected.schema is not None:
         raise InputError("prefilling: a schema's answer cannot begin with it; leave one of the two out")
@@ -126,7 +126,7 @@ def make_job(
     return job, expected
 
 
-def check_schema_params(model: str, expected: Answers[Any], mode: Mode | None, reasks: int, lax: bool) -> None:
+def check_schema_params(model: str, expected: AnswerType[Any], mode: Mode | None, reasks: int, lax: bool) -> None:
     """Raise `InputError` for keyword arguments that need a schema without one, and `SchemaError` for a schema that the
     model's provider cannot take: before a call is paid."""
     checked_mode(mode)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from headrace.ledger.evict_damaged import evict_damaged
 from headrace.ledger.queues import QUEUES
 from headrace.ledger.script import Ledger
-from headrace.ledger.set_aside import set_aside
 
 EXPIRED = "expired"
 """In place of a queue: the job is past its deadline and has to be ended (`expire`)."""
@@ -40,7 +40,7 @@ async def due(
         },
     )
     damaged = [name for queue, name in zip(flat[::2], flat[1::2], strict=True) if not queue]
-    for name, why in await set_aside(ledger, damaged, where="due"):
+    for name, why in await evict_damaged(ledger, damaged, where="due"):
         on_damage(name, why)
     return hints(flat)
 

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from headrace.ledger.announce import Announcement, live
+from headrace.ledger.dead_letter import counts_in_words
 from headrace.ledger.keys import Keys
-from headrace.ledger.reject import counted
 from headrace.ledger.store_name import FIELD, StoreName, parse_store
 
 
@@ -41,5 +41,5 @@ class Inspection:
     def rejections(self) -> Rejections:
         """Return the number of things that were set aside, and of those that are kept; the latter is read only when there
         are any."""
-        text = counted(self._client.hgetall(self.keys.rejections))
+        text = counts_in_words(self._client.hgetall(self.keys.rejections))
         return Rejections(text, self._client.llen(self.keys.rejected) if text else 0)

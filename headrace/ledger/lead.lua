@@ -1,4 +1,4 @@
-local leader = unpack(KEYS)                          -- string: the process that tends
+local leader = unpack(KEYS)                          -- string: the process that does the maintenance
 local process, lease_ms = unpack(ARGV)
 local holder = redis.call('GET', leader)
 if holder and holder ~= process then return { 'BUSY', holder } end

@@ -15,7 +15,7 @@ from headrace.ledger.state import BATCH_TERMINAL
 NUMBERS = ("total", "succeeded", "failed", "cancelled", "dead", "input_tokens", "output_tokens")
 JOB_FIELDS = ["state", "code", "created", "ended", "n", "retry_of"]
 PAGE = 1000
-READING_COUNTERS = ("repaired", "coerced", "reasks", "retried", "usage_unknown", "refused")
+ANSWER_COUNTERS = ("repaired", "coerced", "reasks", "retried", "usage_unknown", "refused")
 SUMMED_COUNTERS = ("input_tokens", "output_tokens", "repaired", "coerced", "reasks", "retried", "usage_unknown")
 """Counters of which a batch and the one that asks again for it have the sum."""
 MAX_FOLLOW_UPS = 8
@@ -184,7 +184,7 @@ def _batch(record: BatchRecord) -> Batch:
         reask_of=record.reask_of,
         reasked_as=record.reasked_as,
         codes=record.codes,
-        **{name: record.counter(name) for name in (*NUMBERS, *READING_COUNTERS)},
+        **{name: record.counter(name) for name in (*NUMBERS, *ANSWER_COUNTERS)},
     )
 
 

@@ -8,7 +8,7 @@ from hashlib import sha256
 
 from headrace.errors import Damaged, Refused
 from headrace.ledger.script import Argument, Ledger, ScriptCall
-from headrace.ledger.unread import UNREAD_MS, Asker
+from headrace.ledger.unread import UNREAD_MS, WaitingClient
 
 GRACE_MS = 3_000
 TTL_MS = 3600_000  # how long a result stays
@@ -27,14 +27,14 @@ async def submit(
     timeout_ms: int = TIMEOUT_MS,
     idempotency_key: str | None = None,
     retry_of: str = "",
-    asker: Asker | None = None,
+    waiter: WaitingClient | None = None,
 ) -> str:
     """Write the job and return its id: `job_id`; or the id of the job with this `idempotency_key` in the last 24 h; or of
-    one whose answer has not reached an `asker` who retries. `retry_of` is the id of the job that it retries.
+    one whose answer has not reached an `waiter` who retries. `retry_of` is the id of the job that it retries.
 
     Raises `Conflict` when that key was used with another body.
     """
-    call = _call(ledger, job_id, body, queue, tenant, ttl_ms, timeout_ms, idempotency_key, retry_of, asker)
+    call = _call(ledger, job_id, body, queue, tenant, ttl_ms, timeout_ms, idempotency_key, retry_of, waiter)
     (known,) = await ledger.run("submit", *call)
     if not known.startswith(b"job_") or not known.isascii():
         raise Damaged(job_id, "what Redis has under its idempotency key is the id of no job")
@@ -49,11 +49,13 @@ async def submit_many(
     tenant: str = "default",
     ttl_ms: int = TTL_MS,
     timeout_ms: int = TIMEOUT_MS,
-    asker: Asker | None = None,
+    waiter: WaitingClient | None = None,
     then: Sequence[Sequence[Argument]] = (),
 ) -> None:
     """Write `(id, body)` jobs and run the commands `then` (their hints), all in one round trip."""
-    calls = [_call(ledger, job_id, body, queue, tenant, ttl_ms, timeout_ms, None, asker=asker) for job_id, body in jobs]
+    calls = [
+        _call(ledger, job_id, body, queue, tenant, ttl_ms, timeout_ms, None, waiter=waiter) for job_id, body in jobs
+    ]
     for outcome in await ledger.run_many("submit", calls, then):
         if isinstance(outcome, Refused):
             raise outcome
@@ -69,10 +71,10 @@ def _call(
     timeout_ms: int,
     idempotency_key: str | None,
     retry_of: str = "",
-    asker: Asker | None = None,
+    waiter: WaitingClient | None = None,
 ) -> ScriptCall:
     keys = ledger.keys
-    gateway, again, asked = asker or Asker("", False, "")
+    gateway, again, asked = waiter or WaitingClient("", False, "")
     return ScriptCall(
         job_id,
         {

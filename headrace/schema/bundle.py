@@ -15,8 +15,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from headrace.errors import SHOWN, InvalidSchemaError, SchemaError
-from headrace.schema.bundle_dialect import Part, check_words, common_dialect
-from headrace.schema.dialects import UNNAMED, UNNAMED_2019, Dialect, dialect_of
+from headrace.schema.bundle_draft import Part, check_words, common_draft
 from headrace.schema.document import REFERENCES, Source, joined
 from headrace.schema.documents import (
     DocumentMapping,
@@ -27,6 +26,7 @@ from headrace.schema.documents import (
     normalized,
     of_document,
 )
+from headrace.schema.drafts import UNNAMED, UNNAMED_2019, Draft, draft_of
 from headrace.schema.resources import NAMES, too_long_names
 from headrace.schema.size import MAX_PLACES, MAX_TEXT, check_size
 from headrace.schema.subschemas import escaped, subschemas, unescaped
@@ -65,16 +65,16 @@ def bundled(schema: dict[str, Any], library: Callable[[str], Documents]) -> dict
         compound = Compound(root, documents)
         if not compound.documents and not compound.refers_by_own_name:
             return schema
-        dialect = common_dialect(compound.root, compound.documents, compound.located_parts())
-        if dialect != compound.dialect:
-            compound = Compound(msgspec.json.decode(encoded(schema)), documents, dialect)
+        draft = common_draft(compound.root, compound.documents, compound.located_parts())
+        if draft != compound.draft:
+            compound = Compound(msgspec.json.decode(encoded(schema)), documents, draft)
         for uri, document in compound.documents.items():
-            check_words(document, dialect, uri)
+            check_words(document, draft, uri)
         whole = compound.written()
     except RecursionError:
         raise SchemaError("the schema is nested too deep", keyword="$ref", remedy="give it a flatter shape") from None
-    if dialect not in (UNNAMED, UNNAMED_2019):
-        whole = {"$schema": dialect.uri, **whole}
+    if draft not in (UNNAMED, UNNAMED_2019):
+        whole = {"$schema": draft.uri, **whole}
     try:
         check_size(whole)
         compiled(encoded(whole))
@@ -86,7 +86,7 @@ def bundled(schema: dict[str, Any], library: Callable[[str], Documents]) -> dict
 class Compound(Source):
     """A schema and the documents that it refers to, resolved together. Raises `SchemaError`."""
 
-    def __init__(self, schema: dict[str, Any], library: Documents, dialect: Dialect | None = None):
+    def __init__(self, schema: dict[str, Any], library: Documents, draft: Draft | None = None):
         self.library = library
         self.documents: dict[str, dict[str, Any]] = {}
         """By the URIs under which they were found."""
@@ -96,9 +96,9 @@ class Compound(Source):
         self.bytes = self.parts = self.pointer_text = 0
         self._taken: set[str] | None = None
         self._uris: dict[str, str] = {}
-        self.container = "definitions" if (dialect or dialect_of(schema)).reference_alone else "$defs"
+        self.container = "definitions" if (draft or draft_of(schema)).reference_alone else "$defs"
         try:
-            super().__init__(schema, dialect)
+            super().__init__(schema, draft)
         except SchemaError as error:
             raise self.placed(error) from None
 
@@ -203,7 +203,7 @@ class Compound(Source):
                     made[word if named else "$ref"] = leads_to
         if not named:
             for word in NAMES:
-                if isinstance(made.get(word), str) and (word != "id" or self.dialect.name == "draft 4"):
+                if isinstance(made.get(word), str) and (word != "id" or self.draft.name == "draft 4"):
                     del made[word]
         return made
 
@@ -256,7 +256,7 @@ class Compound(Source):
         return msgspec.json.decode(text)
 
     def _check_identifiers(self, document: dict[str, Any], name: str) -> None:
-        for _, uri, pointer, schema in identifiers({name: document}, self.dialect):
+        for _, uri, pointer, schema in identifiers({name: document}, self.draft):
             if uri in self._resources and not is_same(self._resources[uri], schema):
                 raise SchemaError(
                     f"schema at {pointer} of the document {quoted(name)}: another schema has the name {quoted(uri)} already",
@@ -309,7 +309,7 @@ class Compound(Source):
 
 def base_of(schema: dict[str, Any]) -> str:
     """Return the URI that references in `schema` are relative to; "" for none. Raises `SchemaError`."""
-    dialect = dialect_of(schema)
-    named = schema.get("id" if dialect.name == "draft 4" else "$id")
-    alone = dialect.reference_alone and "$ref" in schema
+    draft = draft_of(schema)
+    named = schema.get("id" if draft.name == "draft 4" else "$id")
+    alone = draft.reference_alone and "$ref" in schema
     return named.partition("#")[0] if isinstance(named, str) and not alone else ""

@@ -1,4 +1,4 @@
-"""Read a caller's JSON Schema: its dialect, the place of each subschema, and the targets of its references.
+"""Read a caller's JSON Schema: its draft, the place of each subschema, and the targets of its references.
 
 Nothing is fetched. What refers to itself without getting anywhere is refused here, before anything is compiled from it.
 """
@@ -13,7 +13,7 @@ from urllib.parse import unquote, urljoin
 import jsonschema_rs
 
 from headrace.errors import SHOWN, InvalidSchemaError, SchemaError
-from headrace.schema.dialects import Dialect, dialect_of
+from headrace.schema.drafts import Draft, draft_of
 from headrace.schema.patterns import programs_of
 from headrace.schema.size import check_size
 from headrace.schema.subschemas import escaped, pointed, subschemas
@@ -43,10 +43,10 @@ class Place(NamedTuple):
 class Source:
     """A parsed schema. Raises `SchemaError` for one that no target can take."""
 
-    def __init__(self, schema: dict[str, Any], dialect: Dialect | None = None):
+    def __init__(self, schema: dict[str, Any], draft: Draft | None = None):
         check_size(schema)
         self.root = schema
-        self.dialect = dialect or dialect_of(schema)
+        self.draft = draft or draft_of(schema)
         self.places: dict[int, Place] = {}
         self.embedded: list[dict[str, Any]] = []  # with an `$id` of their own
         self._resources: dict[str, Any] = {}
@@ -93,7 +93,7 @@ class Source:
 
     def alone(self, schema: dict[str, Any]) -> bool:
         """Return True if `schema` is nothing but its `$ref`."""
-        return self.dialect.reference_alone and "$ref" in schema
+        return self.draft.reference_alone and "$ref" in schema
 
     def references(self, schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         """Yield the targets of the references in `schema`. A `$dynamicRef` with several possible targets yields none."""
@@ -111,7 +111,7 @@ class Source:
             return None
         uri, _, fragment = joined(place.uri, reference).partition("#")
         base = self._resources.get(uri)
-        if base is None and uri == self.dialect.uri.removesuffix("#"):  # the only one that the validator has at hand
+        if base is None and uri == self.draft.uri.removesuffix("#"):  # the only one that the validator has at hand
             return SCHEMA if not fragment else ANY
         if base is None:
             base = self.outside(uri, reference, f"{place.pointer}/{word}")
@@ -149,7 +149,7 @@ class Source:
     def _check_words(self, schema: dict[str, Any], at: str) -> None:
         """Raise `InvalidSchemaError` for what is no schema at a reference's target: the validator does not check it there."""
         try:
-            jsonschema_rs.meta.validate({**schema, "$schema": self.dialect.uri})
+            jsonschema_rs.meta.validate({**schema, "$schema": self.draft.uri})
         except jsonschema_rs.ValidationError as error:
             path = [str(step) for step in error.instance_path]
             where = "/".join([at, *map(escaped, path)])
@@ -167,7 +167,7 @@ class Source:
             here, at, base = waiting.pop()
             if not isinstance(here, dict) or id(here) in self.places:
                 continue
-            named = here.get("$id", here.get("id") if self.dialect.name == "draft 4" else None)
+            named = here.get("$id", here.get("id") if self.draft.name == "draft 4" else None)
             if isinstance(named, str) and not self.alone(here):
                 if len(named) > MAX_URI:
                     raise SchemaError(

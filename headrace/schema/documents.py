@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import msgspec
 
 from headrace.errors import InputError, SchemaError
-from headrace.schema.dialects import Dialect
 from headrace.schema.document import MAX_URI, joined
+from headrace.schema.drafts import Draft
 from headrace.schema.size import MAX_DEPTH
 from headrace.schema.subschemas import subschemas
 from headrace.text.quoting import quoted
@@ -81,7 +81,7 @@ class DocumentMapping:
         return unsure | found
 
 
-def identifiers(documents: Mapping[str, Any], dialect: Dialect | None = None) -> Iterator[tuple[str, str, str, Any]]:
+def identifiers(documents: Mapping[str, Any], draft: Draft | None = None) -> Iterator[tuple[str, str, str, Any]]:
     """Yield each `$id` in the first `MAX_INDEXED` subschemas of the documents: the name of the document, the URI, the JSON
     Pointer of its schema, and the schema. Levels beyond the maximal depth are skipped: a document may contain itself."""
     waiting = [(name, document, "", name, 0) for name, document in documents.items()]
@@ -91,11 +91,11 @@ def identifiers(documents: Mapping[str, Any], dialect: Dialect | None = None) ->
         name, here, at, base, depth = waiting.pop()
         if not isinstance(here, dict) or depth > MAX_DEPTH:
             continue
-        named = here.get("$id", here.get("id") if dialect is None or dialect.name == "draft 4" else None)
+        named = here.get("$id", here.get("id") if draft is None or draft.name == "draft 4" else None)
         if (
             isinstance(named, str)
             and len(named) <= MAX_URI
-            and not (dialect and dialect.reference_alone and "$ref" in here)
+            and not (draft and draft.reference_alone and "$ref" in here)
         ):
             base, _, fragment = joined(base, named).partition("#")
             if not fragment:

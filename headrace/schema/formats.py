@@ -1,4 +1,4 @@
-"""Validators of `format`: RFC 3339 for dates and times, in every dialect.
+"""Validators of `format`: RFC 3339 for dates and times, in every draft.
 
 In a `literal` reading a time needs an offset. In an `intended` one it may lack it, and a duration may have a sign and a
 fraction: that is what Python and others write.
@@ -21,7 +21,7 @@ BACKPORTED_FORMATS = {
     "draft 6": ("duration", "idn-hostname", "iri", "iri-reference", "uuid", "relative-json-pointer"),
     "draft 7": ("duration", "uuid"),
 }  # fmt: skip
-"""Formats that are newer than a dialect and are validated in it all the same."""
+"""Formats that are newer than a draft and are validated in it all the same."""
 DURATION = re.compile(r"-?P(?!$)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?", re.ASCII)
 
 
@@ -42,6 +42,6 @@ LENIENT_FORMATS: dict[str, Check] = {
 }
 
 
-def formats_of(dialect: str, *, meant: bool) -> dict[str, Check]:
-    """Return the format validators that are added to those of a dialect."""
-    return {name: strict(name) for name in BACKPORTED_FORMATS.get(dialect, ())} | (LENIENT_FORMATS if meant else {})
+def formats_of(draft: str, *, meant: bool) -> dict[str, Check]:
+    """Return the format validators that are added to those of a draft."""
+    return {name: strict(name) for name in BACKPORTED_FORMATS.get(draft, ())} | (LENIENT_FORMATS if meant else {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from headrace.schema.described import ANY_TEXT
+from headrace.schema.descriptions import ANY_TEXT
 from headrace.schema.merge import canonical, json_type
 from headrace.schema.nodes import Node, Shape, ShapeMismatch
 

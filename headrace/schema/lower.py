@@ -20,7 +20,7 @@ from headrace.schema.size import check_size
 from headrace.schema.targets import Target, target_of
 from headrace.schema.unions import Reference
 from headrace.schema.validate import Validator, check_json, compiled, encoded, json_value, pointer
-from headrace.schema.wire import MIN_SHARED, InlineLimitExceeded, WirePlace, Writer, check_limits, places
+from headrace.schema.wire_schema import MIN_SHARED, InlineLimitExceeded, WirePlace, Writer, check_limits, places
 from headrace.text.quoting import quoted
 
 
@@ -46,7 +46,7 @@ class Lowered:
                 lowering.note(
                     where, "type", "moved", f"it lies deeper than {target.name} takes: it travels as JSON text"
                 )
-            self.wire, found = written(self._node, target, title, wrapped=self.wrapped)
+            self.wire, found = write_wire(self._node, target, title, wrapped=self.wrapped)
         check_limits(found, target)
         moved = (
             [Note("", "type", "moved", "not an object: it travels as the property `value` of one")]
@@ -62,7 +62,7 @@ class Lowered:
         lowering = Lowering(self.validator.source, self.target, reading, described=described)
         self._node = lowering.root()
         self.wrapped = not isinstance(target_node(self._node), Record | Map | Tuple)
-        self.wire, found = written(self._node, self.target, title, wrapped=self.wrapped)
+        self.wire, found = write_wire(self._node, self.target, title, wrapped=self.wrapped)
         return lowering, found
 
     @property
@@ -135,9 +135,9 @@ def lower(schema_or_type: Any, target: str = "openai", *, reading: Reading | Non
     if isinstance(schema_or_type, dict):
         check_size(schema_or_type)
         return lower_schema(schema_or_type, target, reading or "literal")
-    from headrace.schema.python_types import answers
+    from headrace.schema.python_types import answer_type
 
-    expected = answers(schema_or_type)
+    expected = answer_type(schema_or_type)
     if expected.schema is None:
         raise SchemaError("None is no schema: give a JSON Schema (dict) or a type")
     lowered = copy.copy(lower_schema(expected.schema, target, reading or "intended"))
@@ -165,7 +165,7 @@ def _lower(encoded: bytes, target: str, reading: Reading) -> Lowered:
         raise SchemaError("the schema is nested too deep", keyword="$ref", remedy="give it a flatter shape") from None
 
 
-def written(node: Node, target: Target, title: str, *, wrapped: bool) -> tuple[dict[str, Any], list[WirePlace]]:
+def write_wire(node: Node, target: Target, title: str, *, wrapped: bool) -> tuple[dict[str, Any], list[WirePlace]]:
     """Return the wire schema and its places, references inlined; where that is too large, shared parts become definitions."""
     for shared in (False, True):
         writer = Writer(target, shared=shared)

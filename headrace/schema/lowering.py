@@ -10,7 +10,7 @@ import jsonschema_rs
 import msgspec
 
 from headrace.errors import SHOWN, SchemaError
-from headrace.schema.described import DescriptionWriter, one_of
+from headrace.schema.descriptions import DescriptionWriter, one_of
 from headrace.schema.document import Source
 from headrace.schema.formats import LENIENT_FORMATS
 from headrace.schema.json_encoded import JsonText, JsonTextEnum
@@ -29,7 +29,7 @@ from headrace.schema.nodes import VALUE, Node, Plain
 from headrace.schema.objects import Objects
 from headrace.schema.targets import Target, is_simple
 from headrace.schema.unions import Definition, Reference, Union, without_null
-from headrace.schema.wire import OF_TYPE, Writer
+from headrace.schema.wire_schema import OF_TYPE, Writer
 from headrace.text.quoting import quoted
 
 Reading = Literal["literal", "intended"]
@@ -66,7 +66,7 @@ class Lowering:
         self.source = source
         self.target = target
         self.literal = reading == "literal"
-        self.formats = not self.literal or source.dialect.asserts_formats
+        self.formats = not self.literal or source.draft.asserts_formats
         self.notes: dict[tuple[str, str, str], Note] = {}
         self._made: dict[Any, Node | None] = {}
         self._open: dict[Any, Definition | None] = {}

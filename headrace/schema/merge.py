@@ -221,7 +221,7 @@ def add_items(merged: Merged, source: Source, parts: list[dict[str, Any]]) -> No
     listed: list[tuple[list[Any], Any]] = []
     for part in parts:
         prefix, rest = part.get("prefixItems") or [], part.get("items")
-        if source.dialect.lists_in_items:
+        if source.draft.lists_in_items:
             prefix, rest = (rest, part.get("additionalItems")) if isinstance(rest, list) else ([], rest)
         listed.append((prefix, rest))
     longest = max((len(prefix) for prefix, _ in listed), default=0)

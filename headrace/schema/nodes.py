@@ -1,7 +1,7 @@
 """The nodes of a lowered schema: codecs between the caller's value and its wire form, `lift` to encode and `restore` to
 decode.
 
-`headrace.schema.lower` builds the nodes, `headrace.schema.wire` writes their wire schema. For every value that the schema
+`headrace.schema.lower` builds the nodes, `headrace.schema.wire_schema` writes their wire schema. For every value that the schema
 allows, `restore(lift(value)) == value`. Both raise `ShapeMismatch` for a value without the node's shape.
 """
 

@@ -31,7 +31,7 @@ MAX_MENDED_AT_ONCE = 200
 repaired."""
 
 
-class Answer(NamedTuple):
+class ParsedAnswer(NamedTuple):
     """A decoded answer. `value` is valid under the caller's schema. `repaired`: it was JSON only after a repair. `coerced`:
     it was valid only after coercion."""
 
@@ -49,7 +49,7 @@ def read_answer(
     lax: bool = False,
     decode: Callable[[str], Any] | None = None,
     at_once: bool = False,
-) -> Answer:
+) -> ParsedAnswer:
     """Decode the value in `text`, which was requested in `mode`. `decode` decodes other formats than JSON (`typed_xml`).
 
     JSON is decoded strictly first; only on failure it is repaired. Raises `CallError("invalid_output")`, with the text in
@@ -117,10 +117,10 @@ def repaired(text: str) -> list[Any]:
     return [] if found is None else [found]
 
 
-def only_fitting(wires: list[Any], form: Form, schema: dict[str, Any], **reading: bool) -> Answer:
+def only_fitting(wires: list[Any], form: Form, schema: dict[str, Any], **reading: bool) -> ParsedAnswer:
     """Return the answer that fits the schema. Raises `InvalidOutput` where none does, and where several do that differ: which
     of them is meant would be a guess."""
-    answers: dict[bytes, Answer] = {}
+    answers: dict[bytes, ParsedAnswer] = {}
     refused: InvalidOutput | None = None
     for wire in wires:
         try:
@@ -135,21 +135,21 @@ def only_fitting(wires: list[Any], form: Form, schema: dict[str, Any], **reading
     return next(iter(answers.values()))
 
 
-def fitted(wire: Any, form: Form, schema: dict[str, Any], *, repaired: bool, lax: bool, at_once: bool) -> Answer:
+def fitted(wire: Any, form: Form, schema: dict[str, Any], *, repaired: bool, lax: bool, at_once: bool) -> ParsedAnswer:
     if form.lowered and not isinstance(wire, dict):
         raise InvalidOutput([Violation("", "shape", "it must be an object")])
     validator = form.lowered.validator if form.lowered else compiled(msgspec.json.encode(schema))
     try:
         value = form.lowered.restore(wire) if form.lowered else wire
         validator.validate(value, at_once=at_once)
-        return Answer(value, repaired)
+        return ParsedAnswer(value, repaired)
     except InvalidOutput:
         if not lax:
             raise
     value = coerce(wire, wire_source(form))
     value = coerce(form.lowered.restore(value) if form.lowered else value, validator.source)
     validator.validate(value, at_once=at_once)
-    return Answer(value, repaired, coerced=True)
+    return ParsedAnswer(value, repaired, coerced=True)
 
 
 def wire_source(form: Form) -> Source:

@@ -15,9 +15,9 @@ import msgspec.inspect
 from headrace.errors import SchemaError
 from headrace.schema.aliases import plain_model
 from headrace.schema.construction import constructed, constructs, read_by_pydantic
-from headrace.schema.function_schema import hashable, remedy
 from headrace.schema.size import check_size
 from headrace.schema.type_constraints import constrain, pydantic_generator
+from headrace.schema.type_nodes import hashable, remedy
 from headrace.schema.validate import compiled, encoded
 from headrace.text.quoting import quoted
 
@@ -46,7 +46,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Answers(Generic[T_co]):
+class AnswerType(Generic[T_co]):
     """The answers of a job or a batch: the schema they were asked for with (None: plain text), its name on the wire, and
     `read`, which makes the validated JSON value one of the caller's type."""
 
@@ -56,7 +56,7 @@ class Answers(Generic[T_co]):
         self.read = read
 
 
-def answers(given: Any, *, name: str | None = None) -> Answers[Any]:
+def answer_type(given: Any, *, name: str | None = None) -> AnswerType[Any]:
     """Return the decoder of answers for `given`: a JSON Schema as a dict, a type, or None for text. A type is a msgspec
     Struct, a Pydantic model, a dataclass, a TypedDict, or made of them (`list[Review]`, `Cat | Dog`, `dict[str, int]`,
     `Literal["a", "b"]`).
@@ -64,9 +64,9 @@ def answers(given: Any, *, name: str | None = None) -> Answers[Any]:
     Raises `SchemaError` for anything else, and for a type or schema that cannot be carried.
     """
     if given is None:
-        return Answers(None, name or "answer", as_it_is)
+        return AnswerType(None, name or "answer", as_it_is)
     if isinstance(given, dict):
-        return Answers(check_schema(given), name or wire_name(str(given.get("title", "answer"))), as_it_is)
+        return AnswerType(check_schema(given), name or wire_name(str(given.get("title", "answer"))), as_it_is)
     if not is_type(given):
         raise SchemaError(
             f"schema={quoted(given)}: give a JSON Schema (dict) or a type: a msgspec Struct, a Pydantic model, a dataclass, a "
@@ -76,7 +76,7 @@ def answers(given: Any, *, name: str | None = None) -> Answers[Any]:
         schema, read = by_pydantic(given)
     else:
         schema, read = by_msgspec(given)
-    return Answers(
+    return AnswerType(
         schema,
         name or wire_name(getattr(given, "__name__", "answer")),
         (lambda value: constructed(read(value))) if constructs(given) else read,
@@ -91,7 +91,7 @@ def by_msgspec(given: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:
 
 def check_keys(given: Any) -> None:
     """Raise `SchemaError` for a type with a map whose keys no name in JSON could be read as: it would fail after the answer
-    is paid (D31)."""
+    is paid (conformance D31)."""
     waiting: list[tuple[Any, str]] = [(msgspec.inspect.type_info(given), "")]
     seen = set[int]()
     while waiting:
@@ -197,7 +197,7 @@ def refers(schema: Any, reference: str) -> bool:
 
 
 def wire_name(name: str) -> str:
-    """Return `name` as providers take it: lower case, `[a-z0-9_-]`, 1 to 64 characters (providers 3.2)."""
+    """Return `name` as providers take it: lower case, `[a-z0-9_-]`, 1 to 64 characters."""
     kept = "".join(char if char.isascii() and (char.isalnum() or char in "_-") else "_" for char in name.lower())
     return kept[:64] or "answer"
 
@@ -273,7 +273,7 @@ def plain_json(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Return a typed value as plain JSON values, under the names of its fields: what a result carries (D36)."""
+    """Return a typed value as plain JSON values, under the names of its fields: what a result carries (conformance D36)."""
     if isinstance(value, msgspec.Struct):
         fields = ((name, getattr(value, name)) for name in value.__struct_fields__)
         return {name: plain(inner) for name, inner in fields if inner is not msgspec.UNSET}

@@ -109,7 +109,7 @@ def rebuilt(value: Any, source: Source, pointers: dict[int, str] | None) -> Any:
     if pointers is None:
         return made | {word: as_uri(value[word]) for word in REFERENCE_KEYWORDS if isinstance(value.get(word), str)}
     for word in NAMES:
-        if isinstance(made.get(word), str) and (word != "id" or source.dialect.name == "draft 4"):
+        if isinstance(made.get(word), str) and (word != "id" or source.draft.name == "draft 4"):
             del made[word]
     if id(value) in pointers:
         made.pop("$dynamicRef", None)

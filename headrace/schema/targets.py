@@ -20,12 +20,12 @@ OF_TEXTS = (("format",), ("pattern",), ("minLength", "maxLength"))
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """The strict subset of one provider. Everywhere objects are closed and require all properties, the root is an object,
-    and schemas are composed by `anyOf` and `$ref` (providers 3.3, 3.4).
+    and schemas are composed by `anyOf` and `$ref`.
 
     `keywords` are the limits that it supports, `formats` the values of `format`; with `one_of_texts` a text has only its
     format, or its pattern, or its lengths. `depth` counts levels of objects; the values of an enum of more than `long_enum`
     have `long_enum_chars` characters together at most; `chars` are those of all names, enum values and definitions.
-    `source` is the provider's documentation, and the date it was read.
+    `typed_enums`: an enum names the type of its values. `source` is the provider's documentation, and the date it was read.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     long_enum_chars: int = 15_000
     chars: int = 120_000
     one_of_texts: bool = False
+    typed_enums: bool = True
 
     def kept(self, limits: dict[str, Any]) -> dict[str, Any]:
         """Return the limits of a text or a number that are sent."""
@@ -90,6 +91,20 @@ TARGETS: dict[str, Target] = {
         ),
     )
 }
+
+
+PARAMETERS = Target(
+    name="parameters of a function",
+    source="this project's specification: an enum is its values alone, a moment is a text without `format`; sizes are those of "
+    "the largest provider, for a function's schema is the same for all",
+    formats=frozenset({"uuid"}),
+    typed_enums=False,
+    depth=40,
+    enum_values=5000,
+    chars=500_000,
+)
+"""The schemas that functions become. Beyond what stands here, they differ from those of answers in `type_nodes.record` (a
+Struct's field with a default is not nullable) and in `type_nodes.TypedMap` (keys have their own types)."""
 
 
 def target_of(name: str) -> Target:

@@ -19,9 +19,10 @@ class Case(NamedTuple):
 
 
 class Union(Node):
-    """A union, discriminated by wire form. `fits(node, wire)` returns True if a wire value is valid for a node."""
+    """A union, discriminated by wire form. `fits(node, wire)` returns True if a wire value is valid for a node; without it
+    a value is encoded as the first alternative that has its shape."""
 
-    def __init__(self, nodes: list[Node], fits: Callable[[Node, Any], bool]):
+    def __init__(self, nodes: list[Node], fits: Callable[[Node, Any], bool] | None = None):
         self.nodes = nodes
         self.fits = fits
 
@@ -74,7 +75,7 @@ class Union(Node):
                 wire = node.lift(value)
             except ShapeMismatch:
                 continue
-            if self.fits(node, wire):
+            if self.fits is None or self.fits(node, wire):
                 return wire if label is None else {CASE: label, VALUE: wire}
         raise ShapeMismatch("it is none of the alternatives")
 

@@ -45,10 +45,10 @@ class Validator:
         self._effort = ValidationCost(source)
         root = compilable(source)
         try:
-            self._compiled = source.dialect.validator(
+            self._compiled = source.draft.validator(
                 root,
-                validate_formats=not literal or source.dialect.asserts_formats,
-                formats=formats_of(source.dialect.name, meant=not literal),
+                validate_formats=not literal or source.draft.asserts_formats,
+                formats=formats_of(source.draft.name, meant=not literal),
                 offline=True,
                 pattern_options=options(source.programs.size),
             )
@@ -139,7 +139,7 @@ def compilation_error(error: jsonschema_rs.ValidationError, source: Source) -> S
 
 @lru_cache(maxsize=256)
 def compiled(encoded: bytes, *, literal: bool = False) -> Validator:
-    """Compile a schema (its JSON). In the `literal` reading formats are asserted where the dialect does; else always, and a
+    """Compile a schema (its JSON). In the `literal` reading formats are asserted where the draft does; else always, and a
     time may lack its offset (as Python writes one without zone), a duration may have a fraction.
 
     Raises `SchemaError`.

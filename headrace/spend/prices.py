@@ -64,7 +64,7 @@ class Profile(TierPrices, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     def cost(self, usage: Usage, tier: str | None = None) -> float | None:
         """Return USD for `usage`; cached tokens are among the input tokens, reasoning tokens among the output tokens, and
-        each is paid once (statement 145). `tier` is the answer's `service_tier`; None for an unknown tier."""
+        each is paid once (conformance 145). `tier` is the answer's `service_tier`; None for an unknown tier."""
         if usage.unknown:
             return None
         name = (tier or "").lower()

@@ -1,4 +1,4 @@
-"""The response cache: its interface, its key, single-flight calls, and a store in memory (providers 7.1).
+"""The response cache: its interface, its key, single-flight calls, and a store in memory.
 
 A `Cache` stores bytes. Through `SingleFlightCache` each caller gets an independent copy, and of concurrent identical calls only
 one is paid.
@@ -137,7 +137,7 @@ def encode_kept(completion: Completion) -> bytes:
 
 
 def is_cacheable(completion: Completion) -> bool:
-    """Return True for whole answers only: no refusal, nothing cut or filtered, nothing empty (statement 135)."""
+    """Return True for whole answers only: no refusal, nothing cut or filtered, nothing empty (conformance 135)."""
     said = completion.content or completion.tool_calls or completion.audio or completion.value is not None
     return completion.finish_reason in {"stop", "tool_calls", "function_call"} and not completion.refusal and bool(said)
 
@@ -146,6 +146,6 @@ def cache_key(
     *, provider: str, base_url: str, tenant: str, body: dict[str, Any], parser: str | None, schema: Any, switches: Any
 ) -> str:
     """Return the cache key: SHA-256 over everything that affects an answer: provider and tenant, the adapted body, the
-    caller's own schema and the local options. How it is delivered (stream or not) is not part of it (providers 7.1)."""
+    caller's own schema and the local options. How it is delivered (stream or not) is not part of it."""
     asked = {name: value for name, value in body.items() if name not in {"stream", "stream_options"}}
     return sha256(encode([FORMAT, provider, base_url, tenant, asked, parser, schema, switches])).hexdigest()

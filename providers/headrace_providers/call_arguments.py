@@ -26,7 +26,7 @@ class TypedParserNotFoundError(InputError):
     """There is no parser of that name."""
 
 
-class CallWords(OptionParams, total=False):
+class CallParams(OptionParams, total=False):
     """Keyword arguments of a direct call beside its messages. `generation_schema` is a type or JSON Schema for the answer,
     or a flow control; `tool_definitions` are functions, schemas or `ToolDefinitions`; `typed_parser` is the name of a
     parser. Options override the model's own; `extra_body` is merged over its, key by key."""

@@ -23,14 +23,14 @@ from headrace.jobs.build import Tools
 from headrace.jobs.build import tool_definitions as defined
 from headrace.jobs.job import Job
 from headrace.schema.modes import Mode, check_carried, checked_mode, mode_for
-from headrace.schema.python_types import answers, check_type, plain
+from headrace.schema.python_types import answer_type, check_type, plain
 from headrace.spend.prices import Profile, cost_of, profile_of
 from headrace.text.masking import masked
 from headrace.text.quoting import quoted
 from headrace.text.safe_errors import kind_of, where_of
 from headrace_providers.cache import Cache, CacheInfo, MemoryCache, SingleFlightCache, cache_key
 from headrace_providers.call_arguments import (
-    CallWords,
+    CallParams,
     TypedParserNotFoundError,
     checked_key,
     checked_retry,
@@ -42,16 +42,16 @@ from headrace_providers.credentials import remember_endpoint, remember_headers
 from headrace_providers.loop_transports import LoopTransports
 from headrace_providers.parsers import PARSERS
 from headrace_providers.response import Response, Stream, Switches, fitting, response_of
-from headrace_providers.retry import Retry, retried
+from headrace_providers.retry import Retry, with_retries
 from headrace_providers.wire.answer_end import fill
 from headrace_providers.wire.choice_parts import Delta
 from headrace_providers.wire.provider_errors import without_credentials
 from headrace_providers.wire.reducer import Reducer, asked_choices
 from headrace_providers.wire.request import REQUEST_ID, Adapt, Body, Request, build_body, request_headers
-from headrace_providers.wire.structured import fits
+from headrace_providers.wire.structured_value import fits
 from headrace_providers.wire.transport import Deadlines, Transport
 
-log = structlog.get_logger("headrace.worker.providers")
+log = structlog.get_logger("headrace.providers.chat_completion")
 
 
 class ChatCompletion:
@@ -99,12 +99,11 @@ class ChatCompletion:
         self.model_id = model_id
         self.options = parse_options(options, self.facts)
         self.base_url = checked_url(base_url or self.facts.address(os.environ), self.facts)
-        self._given_base_url = base_url
         if self.facts.name == "openai" and not is_openai_endpoint(self.base_url):
             self.facts = msgspec.structs.replace(self.facts, **OF_OTHERS)
         self._key = checked_key(api_key or self.facts.key(os.environ), self.facts)
         self.retry = checked_retry(retry)
-        self._given_retry = retry
+        self._given_base_url, self._given_retry = base_url, retry
         self.deadlines = deadlines or Deadlines.from_environment()
         self._transports = LoopTransports(self, self.deadlines, transport)
         self.switches = Switches(
@@ -127,22 +126,24 @@ class ChatCompletion:
     # Direct calls
 
     @overload
-    def __call__(self, messages: Any, *, stream: Literal[True], **words: Unpack[CallWords]) -> Stream: ...
+    def __call__(self, messages: Any, *, stream: Literal[True], **words: Unpack[CallParams]) -> Stream: ...
     @overload
-    def __call__(self, messages: Any, *, stream: Literal[False] = False, **words: Unpack[CallWords]) -> Response: ...
-    def __call__(self, messages: Any, *, stream: bool = False, **words: Unpack[CallWords]) -> Response | Stream:
+    def __call__(self, messages: Any, *, stream: Literal[False] = False, **words: Unpack[CallParams]) -> Response: ...
+    def __call__(self, messages: Any, *, stream: bool = False, **words: Unpack[CallParams]) -> Response | Stream:
         """Call the model as `acall` does, for code without an event loop."""
         return portal.run(self._ask(messages, stream=stream, **words))
 
     @overload
-    async def acall(self, messages: Any, *, stream: Literal[True], **words: Unpack[CallWords]) -> Stream: ...
+    async def acall(self, messages: Any, *, stream: Literal[True], **words: Unpack[CallParams]) -> Stream: ...
     @overload
-    async def acall(self, messages: Any, *, stream: Literal[False] = False, **words: Unpack[CallWords]) -> Response: ...
-    async def acall(self, messages: Any, *, stream: bool = False, **words: Unpack[CallWords]) -> Response | Stream:
+    async def acall(
+        self, messages: Any, *, stream: Literal[False] = False, **words: Unpack[CallParams]
+    ) -> Response: ...
+    async def acall(self, messages: Any, *, stream: bool = False, **words: Unpack[CallParams]) -> Response | Stream:
         """Call the model; return a `Response`, or with `stream=True` a `Stream` that has begun.
 
-        `messages` is a text or a conversation. Raises `InputError` before anything is sent for what cannot be asked for
-        (providers 1.7), `CallError` for a call that failed or an answer that cannot be used.
+        `messages` is a text or a conversation. Raises `InputError` before anything is sent for what cannot be asked for,
+        `CallError` for a call that failed or an answer that cannot be used.
         """
         return await self._ask(messages, stream=stream, **words)
 
@@ -163,7 +164,7 @@ class ChatCompletion:
             raise InputError("stream: a schema's answer is only of use when it is whole; leave out `stream`")
         if stream and typed_parser:
             raise InputError("stream: a parser needs the whole answer; leave out `stream`")
-        expected, flow = answers(generation_schema), flow_of(generation_schema)
+        expected, flow = answer_type(generation_schema), flow_of(generation_schema)
         envelope = flow.provider_response_format(tools) if flow else None
         if expected.schema is not None and not (envelope or typed_parser):
             check_type(generation_schema)
@@ -311,7 +312,7 @@ class ChatCompletion:
             attempts += 1
             return await self._attempt(job, request_id, deliver if on_delta else None)
 
-        return await retried(attempt, wait_s=wait_s, pause=asyncio.sleep)
+        return await with_retries(attempt, wait_s=wait_s, pause=asyncio.sleep)
 
     def body(self, job: Job) -> Body:
         """Return the JSON body of the request that `job` makes."""
@@ -392,7 +393,7 @@ class ChatCompletion:
 
     def serialize(self) -> dict[str, Any]:
         """Return its configuration as plain JSON, without the key, nor an address that holds one; `Model.from_config` is the way
-        back (statement 146)."""
+        back (conformance 146)."""
         return configuration_of(self, base_url=self._given_base_url, retry=self._given_retry)
 
     def __repr__(self) -> str:

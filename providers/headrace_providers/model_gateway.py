@@ -1,4 +1,4 @@
-"""The model gateway: failover over several deployments of a model, in order (providers 7.4)."""
+"""The model gateway: failover over several deployments of a model, in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenRouter (providers 1.6, appendix A)."""
+"""OpenRouter."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace.jobs.job import Job
 from headrace_providers.chat_completion import ChatCompletion
 from headrace_providers.wire.request import Body
 
-log = structlog.get_logger("headrace.worker.openrouter")
+log = structlog.get_logger("headrace.providers.openrouter")
 
 PLUGIN_KEYS = frozenset(
     {
@@ -51,7 +51,7 @@ def adapt(body: Body, job: Job, provider: Provider) -> Body:
 
 
 def plugin_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Return OpenAI's web-search options as the plug-in has them: a flat location, no `search_context_size` (statement 43)."""
+    """Return OpenAI's web-search options as the plug-in has them: a flat location, no `search_context_size` (conformance 43)."""
     unknown = sorted(options.keys() - PLUGIN_KEYS)
     if unknown:
         log.warning("web search options left out: the plug-in does not take them", options=unknown)

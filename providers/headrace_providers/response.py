@@ -41,14 +41,14 @@ class Switches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Response(msgspec.Struct, kw_only=True):
-    """An answer (providers 5.1). `data` is, by `response_type`:
+    """An answer. `data` is, by `response_type`:
 
     * `text_generation`: the text, or the refusal of a plain call; `""` when the model said nothing
     * `structured`: plain values, valid under the caller's schema, or what the parser read
     * `tool_call`: `ToolCalls`, whose `text` is what came with the calls
     * `audio_generation`, `audio_text_generation`: `{id, audio: bytes, text?, expires_at?}`
 
-    `metadata` holds usage, finish reason and the like (providers 5.3), the same for streams; `cached` says that nothing
+    `metadata` holds usage, finish reason and the like, the same for streams; `cached` says that nothing
     was paid for it.
     """
 
@@ -106,7 +106,7 @@ def audio_of(audio: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def metadata_of(completion: Completion) -> dict[str, Any]:
-    """Return the metadata of the answer; what the provider did not send is absent (providers 5.3)."""
+    """Return the metadata of the answer; what the provider did not send is absent."""
     stop = completion.stop_reason
     metadata: dict[str, Any] = {
         "finish_reason": completion.finish_reason,

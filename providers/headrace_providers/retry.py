@@ -48,7 +48,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return None if over or wait > MAX_OBEYED_S else wait
 
 
-async def retried(
+async def with_retries(
     attempt: Callable[[], Awaitable[T]],
     *,
     wait_s: Callable[[CallError], float | None],
@@ -70,7 +70,7 @@ DEFAULT = Retry()
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> Retry:
-    """Return the default policy, with `OPENAI_MAX_RETRIES` retries after the first attempt where that is set (statement 26)."""
+    """Return the default policy, with `OPENAI_MAX_RETRIES` retries after the first attempt where that is set (conformance 26)."""
     retries = number_in(environ, "OPENAI_MAX_RETRIES", 0)
     if retries is None:
         return DEFAULT

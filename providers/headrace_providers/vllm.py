@@ -1,4 +1,4 @@
-"""vLLM's OpenAI-compatible server (providers 1.6, appendix A)."""
+"""vLLM's OpenAI-compatible server."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ encode = msgspec.json.Encoder().encode
 encode_canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
-class HttpAnswer(msgspec.Struct):
+class ComposedAnswer(msgspec.Struct):
     """An answer as it is said. `text` is the content, the refusal or the tool's arguments, as `kind` tells."""
 
     text: str
@@ -78,7 +78,7 @@ def read_body(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def compose(body: dict[str, Any], seed: int, fault: str | None) -> HttpAnswer:
+def compose(body: dict[str, Any], seed: int, fault: str | None) -> ComposedAnswer:
     """Return the answer to a request, spoilt as `fault` says. Raises `RefusedRequest`."""
     said = [MARKER.sub("", text_of(message)) for message in body["messages"] if message["role"] == "user"]
     said = said or [MARKER.sub("", text_of(message)) for message in body["messages"]]
@@ -89,7 +89,7 @@ def compose(body: dict[str, Any], seed: int, fault: str | None) -> HttpAnswer:
     xml = None if tool else asked_xml(body)
     schema = tool.get("parameters", {}) if tool else xml[1] if xml else asked_schema(body)
     if schema is None:
-        answer = HttpAnswer(plain_text(newest, seed))
+        answer = ComposedAnswer(plain_text(newest, seed))
     else:
         try:
             value = AnswerWriter(prompt, seed, schema).document()
@@ -98,7 +98,7 @@ def compose(body: dict[str, Any], seed: int, fault: str | None) -> HttpAnswer:
                 400, f"Invalid schema: {error!r}", param="tools" if tool else "response_format"
             ) from None
         value = missed(value, schema) if fault == "miss" else value
-        answer = HttpAnswer(as_xml(xml[0], value) if xml else encode(value).decode())
+        answer = ComposedAnswer(as_xml(xml[0], value) if xml else encode(value).decode())
     if tool:
         # OpenAI ends a call of a named function with "stop", one of "required" with "tool_calls".
         answer.kind, answer.tool = "tool", tool["name"]
@@ -106,7 +106,7 @@ def compose(body: dict[str, Any], seed: int, fault: str | None) -> HttpAnswer:
     if fault == "malformed" or (fault == "miss" and schema is None):
         answer.text = "Sure! " + answer.text[:-1]
     elif fault == "refusal":
-        return HttpAnswer("Rehearsal refuses, as it was ordered to.", kind="refusal")
+        return ComposedAnswer("Rehearsal refuses, as it was ordered to.", kind="refusal")
     elif fault in ("length", "content_filter"):
         parts = pieces(answer.text)
         answer.text, answer.finish_reason = "".join(parts[: len(parts) // 2]), fault
@@ -220,7 +220,7 @@ class Rehearsal:
         self,
         request: web.BaseRequest,
         call: ServedCall,
-        answer: HttpAnswer,
+        answer: ComposedAnswer,
         orders: Orders,
         tps: float,
         head: Any,
@@ -253,7 +253,7 @@ class Rehearsal:
         self,
         request: web.BaseRequest,
         call: ServedCall,
-        answer: HttpAnswer,
+        answer: ComposedAnswer,
         orders: Orders,
         tps: float,
         head: Any,

@@ -122,7 +122,7 @@ def test_a_schema_that_is_not_json(tmp_path: Path, url: str, namespace: str) -> 
 
 
 @pytest.mark.parametrize("what", WORDS)
-def test_what_was_asked_for(tmp_path: Path, url: str, namespace: str, what: str) -> None:
+def test_refuses_bad_arguments_by_name(tmp_path: Path, url: str, namespace: str, what: str) -> None:
     arguments, words = WORDS[what]
     said = refused(tmp_path, url, namespace, GOOD, *arguments)
     assert all(word in said for word in words), said

@@ -54,7 +54,7 @@ def test_rows_come_in_input_order(stack: Stack) -> None:
     assert "completed: 10/10 items" in done.stderr
 
 
-def test_what_failed_lies_beside_it_and_only_that_is_paid_again(stack: Stack) -> None:
+def test_extract_writes_failed_rows_to_the_errors_file_and_retry_calls_for_them_alone(stack: Stack) -> None:
     lines = [*GOOD[:4], {"id": "bad", "text": "[[rehearsal fault=400 times=1]] The lid is loose."}, *GOOD[4:]]
     done = extract(stack, lines, "--out", "some.jsonl")
     assert done.returncode == 1
@@ -143,7 +143,7 @@ def test_one_prompt(stack: Stack) -> None:
     assert stack.run("run", " ", "--model", "rehearsal/small").returncode == 2
 
 
-def test_what_is_not_there_is_said(stack: Stack) -> None:
+def test_names_an_unknown_batch(stack: Stack) -> None:
     for command in (["batches", "show"], ["batches", "cancel"], ["batches", "retry"], ["watch"]):
         done = stack.run(*command, "batch_nothing")
         assert done.returncode == 1

@@ -73,7 +73,7 @@ def services() -> dict[str, Any]:
     return compose(PASSWORDS)["services"]
 
 
-def test_what_must_be_given_is_asked_for() -> None:
+def test_requires_the_flower_password_and_composes_the_redis_url() -> None:
     with pytest.raises(KeyError, match="FLOWER_PASSWORD"):
         compose({})
     without = compose({"FLOWER_PASSWORD": "x"})["services"]

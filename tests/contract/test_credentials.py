@@ -17,7 +17,7 @@ from headrace_providers.transport_choice import transport_of
 from headrace_providers.wire.transport import Deadlines
 
 from headrace.batches.output_lines import error_line, success_line
-from headrace.chat.completion import written
+from headrace.chat.completion import encode_success
 from headrace.chat.options import Options
 from headrace.errors import CallError, Failure
 from headrace.jobs.job import Job
@@ -58,7 +58,7 @@ async def result_of(model: OpenAIChatCompletion, *, stream: bool) -> bytes:
         failure = Failure.of(error)
         shown = [str(error), repr(error), error.message, str(error.details), str(error.partial), str(error.__cause__)]
         return msgspec.json.encode([failure, *shown]) + error_line("a", "r", failure)
-    return written(completion)[0] + success_line("a", "r", completion)
+    return encode_success(completion)[0] + success_line("a", "r", completion)
 
 
 def check(

@@ -15,8 +15,8 @@ from stack import Stack, until
 from headrace.broker import hints
 from headrace.broker.queue import queue_key, unacked_key
 from headrace.jobs.job import new_id
+from headrace.ledger.dead_letter import parse
 from headrace.ledger.queues import INTERACTIVE, QUEUES
-from headrace.ledger.reject import parse
 
 CANARY = "zanzibar"
 DEEP = "[" * 60_000 + f'"{CANARY}"' + "]" * 60_000

@@ -1,4 +1,4 @@
-"""The three provider classes over real HTTP, each in its own dialect, and hostile providers (issue: bad input)."""
+"""The three provider classes over real HTTP, each in its own dialect, and hostile providers."""
 
 from __future__ import annotations
 

@@ -303,7 +303,7 @@ def test_an_old_server_and_two_clocks() -> None:
     assert "before the server" in late.what
 
 
-def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_missing_extras_and_an_old_python(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(machine.EXTRAS, "worker", ("no_such_package",))
     monkeypatch.setattr(machine, "OLDEST_PYTHON", (4, 0))
     (extras,) = of(DoctorContext(Settings(), {}), machine.extras)

@@ -117,7 +117,7 @@ async def test_from_python(client: Headrace, stack: Stack, batch_id: str) -> Non
         assert (await handle.wait(60)).retry_of == batch_id
 
 
-def test_what_a_cancellation_left_is_counted_as_that(client: Headrace) -> None:
+def test_counts_items_left_by_a_cancellation_as_batch_cancelled(client: Headrace) -> None:
     batch = client.extract(["[[rehearsal fault=hang]] x"] * 3, model=MODEL)
     batch.cancel()
     assert batch.wait(60).codes == {"batch_cancelled": 3}

@@ -38,7 +38,7 @@ FORWARDED = {
 
 
 @pytest.mark.parametrize("name", FORWARDED)
-async def test_what_came_through_a_proxy_is_refused_where_nobody_said_that_it_is_open(base: str, name: str) -> None:
+async def test_refuses_proxied_requests_unless_the_gateway_is_declared_open(base: str, name: str) -> None:
     header = {name: FORWARDED[name]}
     for method, path in (("GET", "/"), ("GET", "/healthz"), ("POST", "/v1/jobs"), ("POST", "/v1/chat/completions")):
         answer = ask(base + path, method, BODY if method == "POST" else None, **header)
@@ -50,7 +50,7 @@ async def test_what_came_through_a_proxy_is_refused_where_nobody_said_that_it_is
     assert await code_of(base, additional_headers=named) == 4403
 
 
-async def test_what_a_proxy_says_is_not_believed_where_it_may_come(stack: Stack) -> None:
+async def test_ignores_forwarded_headers_of_an_open_gateway(stack: Stack) -> None:
     headers = {"x_forwarded_proto": "https", "x_forwarded_for": "203.0.113.7", "x_forwarded_host": "evil.example"}
     with another_gateway(stack, "meant", HEADRACE_GATEWAY_OPEN="1") as (base, _):
         answer = ask(f"{base}/v1/jobs", "POST", BODY, **headers)
@@ -212,7 +212,7 @@ def test_nothing_that_holds_content_is_stored(base: str) -> None:
         assert "no-store" in (answer.headers["cache-control"] or ""), (method, path)
 
 
-def test_what_speaks_the_first_http_is_a_proxy(base: str) -> None:
+def test_treats_http_1_0_as_a_proxy(base: str) -> None:
     parts = urlsplit(base)
     with socket.create_connection((parts.hostname, parts.port), timeout=30) as connection:  # as nginx does by default
         connection.sendall(f"GET /healthz HTTP/1.0\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n".encode())
@@ -222,7 +222,7 @@ def test_what_speaks_the_first_http_is_a_proxy(base: str) -> None:
 
 
 @pytest.mark.parametrize("origins", ["*", "app.example", "null", "https://app.example/x", "https://*.example"])
-def test_what_is_no_origin_does_not_start(stack: Stack, origins: str) -> None:
+def test_refuses_to_start_with_invalid_origins(stack: Stack, origins: str) -> None:
     environment = {**stack.client_environment, "HEADRACE_GATEWAY_ORIGINS": origins}
     command = [sys.executable, "-m", "headrace_api", "--port", "0"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)

@@ -24,7 +24,7 @@ size takes there."""
 STILL_READINGS = 4.6
 MAX_GAP_S = 1.0  # until somebody else is answered, on a machine that does other things: it took 3.6 s before
 TRIES = 3
-TURNING = Path(__file__).parents[1] / "support" / "turning_gateway.py"
+TURNING = Path(__file__).parents[1] / "support" / "loop_lag_gateway.py"
 HEAD = b'{"model":"rehearsal/small","messages":[{"role":"user","content":"x"}],"metadata":'
 
 

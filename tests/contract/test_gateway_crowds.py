@@ -306,7 +306,7 @@ async def subscribed(ledger: Ledger, log: Log) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_what_is_trimmed_under_slow_readers_is_told(
+async def test_tells_slow_readers_of_trimmed_events(
     ledger: Ledger, gateway: tuple[str, subprocess.Popen[bytes]]
 ) -> None:
     """They have fallen behind what the gateway keeps; what they miss is gone, and never passed over in silence."""

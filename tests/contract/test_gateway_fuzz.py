@@ -195,7 +195,7 @@ FOUND = {
 }
 
 
-async def test_what_a_fuzz_has_found(fuzz: Fuzz) -> None:
+async def test_survives_requests_that_a_fuzzer_found(fuzz: Fuzz) -> None:
     for name, said in FOUND.items():
         head, _, rest = said.partition(b"\r\n\r\n")
         for pieces in ([said], [head + b"\r\n\r\n", rest]):

@@ -42,7 +42,7 @@ async def kept_s(lazy: Lazy) -> float:
 
 
 @pytest.mark.parametrize("name", LAZY)
-async def test_what_is_begun_and_never_ended_is_cut_off(hasty: str, name: str) -> None:
+async def test_closes_connections_whose_requests_never_end(hasty: str, name: str) -> None:
     lazy = Lazy(hasty, LAZY[name])
     assert 0.9 < await kept_s(lazy) < 10
     assert (b"408" in lazy.heard) == (name.startswith("half a") and "nobody" not in name), lazy.heard

@@ -61,7 +61,7 @@ def test_a_retried_job_asks_what_the_first_one_asked(client: Headrace) -> None:
     new.cancel()
 
 
-def test_what_cannot_be_retried_is_told_why(stack: Stack, client: Headrace) -> None:
+def test_refuses_to_retry_jobs_that_succeeded_run_or_expired(stack: Stack, client: Headrace) -> None:
     done = client.submit(MODEL, "Fine.")
     done.result(30)
     with pytest.raises(InputError, match="has succeeded"):

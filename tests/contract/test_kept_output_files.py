@@ -34,7 +34,7 @@ def test_the_input_survives_whatever_it_is_called(stack: Stack) -> None:
     assert len(stack.calls()) == before
 
 
-def test_what_is_there_needs_force_unless_it_is_the_batchs_own(stack: Stack) -> None:
+def test_overwrites_existing_files_with_force_or_if_they_are_the_batchs_own(stack: Stack) -> None:
     done = stack.run("extract", "in.jsonl", *MODEL, "--out", "rows.jsonl")
     assert done.returncode == 1, done.stderr
     batch_id = done.stderr.split(":")[0].split()[-1]
@@ -67,7 +67,7 @@ def test_what_is_there_needs_force_unless_it_is_the_batchs_own(stack: Stack) -> 
     assert stack.run("extract", "in.jsonl", *MODEL, "--out", "rows.jsonl", "--force").returncode in (0, 1)
 
 
-def test_what_appears_while_the_batch_runs_is_left_alone(stack: Stack) -> None:
+def test_keeps_a_file_that_appears_while_the_batch_runs(stack: Stack) -> None:
     slow = {"id": "a", "text": "[[rehearsal latency=3000]] The kettle."}
     (stack.folder / "slow.jsonl").write_text(json.dumps(slow) + "\n")
     with subprocess.Popen(

@@ -26,8 +26,10 @@ from headrace.ledger.checkpoint import CheckpointRow, checkpoint
 from headrace.ledger.claim import Claimed, claim
 from headrace.ledger.close import close
 from headrace.ledger.compact import compact
+from headrace.ledger.dead_letter import dead_letter
 from headrace.ledger.due import EXPIRED as EXPIRED_QUEUE
 from headrace.ledger.due import due
+from headrace.ledger.evict_damaged import evict_damaged
 from headrace.ledger.expire import expire
 from headrace.ledger.feed import feed
 from headrace.ledger.finish import finish
@@ -39,18 +41,16 @@ from headrace.ledger.pause import pause
 from headrace.ledger.prefill import prefill
 from headrace.ledger.recover import recover
 from headrace.ledger.refuse_rows import refuse_rows
-from headrace.ledger.reject import reject
 from headrace.ledger.release import release
 from headrace.ledger.restart import restart
 from headrace.ledger.restore import restore
 from headrace.ledger.resume import resume
 from headrace.ledger.script import FOLDER, Argument, Ledger, ScriptCall
 from headrace.ledger.seal import seal
-from headrace.ledger.set_aside import set_aside
 from headrace.ledger.shard_range import ShardRange
 from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit, submit_many
-from headrace.ledger.unread import Asker, Held, leave
+from headrace.ledger.unread import UnreadAnswer, WaitingClient, mark_disconnected
 from headrace.local.valkey import EmbeddedServer
 
 EXPIRED, LONG = -1, 10**9
@@ -136,9 +136,9 @@ async def a_jobs_life(ledger: Ledger) -> None:
     with pytest.raises(errors.Finished):
         await cancel(ledger, job)
     assert await ledger.client.get(f"{ledger.keys.job(job)}:result") == b"42"
-    asker = Asker("gateway", again=False, asked="0" * 64)
-    unread = await submit(ledger, new_id("job"), b"{}", queue="interactive", asker=asker)
-    await leave(ledger, Held("default", asker.asked, unread, unread))
+    waiter = WaitingClient("gateway", again=False, asked="0" * 64)
+    unread = await submit(ledger, new_id("job"), b"{}", queue="interactive", waiter=waiter)
+    await mark_disconnected(ledger, UnreadAnswer("default", waiter.asked, unread, unread))
     await cancel(ledger, unread)
     late = await submit(ledger, new_id("job"), b"{}", queue="interactive", timeout_ms=0)
     assert await all_due(ledger) == [(EXPIRED_QUEUE, late)]
@@ -185,12 +185,12 @@ async def a_batchs_life(ledger: Ledger) -> None:
 
 
 async def damage(ledger: Ledger) -> None:
-    await reject(ledger, "message", b"rubbish", where="bulk", why="no JSON")
+    await dead_letter(ledger, "message", b"rubbish", where="bulk", why="no JSON")
     job, batch = new_id("job"), new_id("batch")
     await submit(ledger, job, b"{}", queue="interactive")
     await open_batch(ledger, batch, template_sha="s", template=b"{}", window_ms=LONG, tenant="default", record={})
     await ledger.client.hdel(ledger.keys.job(job), "kind")
-    assert len(await set_aside(ledger, [job, batch, f"{batch}.s0"], where="due")) == 2
+    assert len(await evict_damaged(ledger, [job, batch, f"{batch}.s0"], where="due")) == 2
 
 
 async def test_every_move_stays_in_one_slot(ledger: Witness) -> None:

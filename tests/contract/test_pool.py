@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from celery.exceptions import QueueNotFound
-from killed import kill_server
+from crashing_server import kill_server
 from pool_stack import Events, Stack, until
 from pool_tasks import CANARY
 

@@ -124,7 +124,7 @@ async def test_each_failure_has_its_code(
         assert failed.value.details["counters"]["output_tokens"] > 0
 
 
-async def test_what_is_almost_json_is_mended(model: RehearsalChatCompletion) -> None:
+async def test_repairs_malformed_json(model: RehearsalChatCompletion) -> None:
     completion = await model.complete(job("[[rehearsal fault=malformed]] The colour is blue.", schema=SCHEMA))
     assert (set(completion.value), completion.repaired) == ({"colour"}, True)
 
@@ -244,7 +244,7 @@ async def test_calls_in_flight_are_bounded(engine: Engine, rehearsal: Rehearsal)
     assert most <= 4
 
 
-async def test_what_this_worker_has_no_address_for_is_said(rehearsal: Rehearsal) -> None:
+async def test_names_the_variable_of_a_provider_without_configuration(rehearsal: Rehearsal) -> None:
     registry = Registry(Deadlines(), {})
     with pytest.raises(CallError, match="REHEARSAL_BASE_URL"):
         registry.chat_completion("rehearsal/small")

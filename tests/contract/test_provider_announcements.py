@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from headrace_providers.registry import Registry
 from headrace_providers.wire.transport import Deadlines
-from headrace_worker.service import announcement_of
+from headrace_worker.worker_process import announcement_of
 from stack import started, until
 
 from headrace.client.async_client import AsyncHeadrace
@@ -60,7 +60,7 @@ async def test_a_dead_workers_word_is_worth_nothing(client: AsyncHeadrace) -> No
     await client.submit("openai/gpt", "hello")
 
 
-def test_what_a_worker_announces() -> None:
+def test_announces_configured_and_usable_providers_and_what_others_lack() -> None:
     found = announcement_of(Registry(Deadlines(), {"OPENROUTER_API_KEY": "k", "HEADRACE_PROVIDERS": ""}))
     assert found.configured == ["openrouter"]
     assert set(found.usable) == {"vllm", "openrouter"}

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable
 
 import msgspec
 import pytest
+from crashing_server import kill_server
 from headrace_worker.publishing.publisher import Flusher
-from killed import kill_server
 from proxy import proxied
 from publishers import begun, begun_again, ended, publisher_of, stored, text, watched
 

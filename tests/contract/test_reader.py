@@ -234,7 +234,7 @@ async def test_a_job_that_ended_before_what_was_seen_is_told(ledger: Ledger, rea
     assert await read(ledger, reader, job_id) == [0]
 
 
-async def test_what_comes_while_a_buffer_reads_on_does_not_wait(ledger: Ledger, reader: Reader) -> None:
+async def test_delivers_messages_that_arrive_during_a_read(ledger: Ledger, reader: Reader) -> None:
     """A message during a read is not taken as it comes, and must not be forgotten: here it is the last for long."""
     job_id, epoch = await running(ledger)
     viewer = await reader.view(ledger.keys.job(job_id))

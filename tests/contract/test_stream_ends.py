@@ -192,7 +192,7 @@ async def test_a_small_body_that_unpacks_without_an_end_is_broken_off(provider: 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "gzip, gzip", "deflate"])
 @pytest.mark.parametrize("stream", [False, True])
-async def test_what_is_not_compressed_as_it_says_is_a_clean_failure(
+async def test_fails_cleanly_on_a_body_that_is_not_compressed_as_declared(
     provider: BareProvider, encoding: str, stream: bool
 ) -> None:
     provider.reply = Reply([b"data: {}\n\n"], {"Content-Encoding": encoding} | SSE_HEAD)

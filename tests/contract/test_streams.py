@@ -313,9 +313,7 @@ async def test_a_kept_answer_comes_through_the_same_log(client: AsyncHeadrace, s
         assert len(stack.calls_of(each.id)) == 1
 
 
-async def test_what_is_kept_counts_as_nothing_spent_and_is_forgotten_in_time(
-    client: AsyncHeadrace, stack: Stack
-) -> None:
+async def test_cached_answers_cost_nothing_and_expire(client: AsyncHeadrace, stack: Stack) -> None:
     question = f"{STORY} {secrets.token_hex(4)}"
     redis, spend = client.ledger.client, client.ledger.keys.spend("default")
     before = {key async for key in redis.scan_iter(client.ledger.keys.cache("*"))}

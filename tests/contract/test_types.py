@@ -175,7 +175,7 @@ def test_another_type_is_a_way_of_reading(client: Headrace) -> None:
     assert counters(batch.progress()) == ("completed", 0, 4, {"invalid_output": 4}, 4)
 
 
-def test_what_a_retry_keeps_as_failed_fails_once(client: Headrace) -> None:
+def test_counts_failures_once_that_a_retry_takes_over(client: Headrace) -> None:
     bad = {"id": "bad", "text": "[[rehearsal fault=400 times=1]] stars: 4"}
     batch = client.extract([*texts(4), bad], model=MODEL, schema=Even)
     assert counters(batch.wait(60)) == ("completed", 2, 3, {"invalid_output": 2, "invalid_request": 1}, 2)
@@ -186,7 +186,7 @@ def test_what_a_retry_keeps_as_failed_fails_once(client: Headrace) -> None:
     assert counters(again.progress())[:4] == kept
 
 
-def test_what_is_refused_is_asked_for_again(client: Headrace, stack: Stack) -> None:
+def test_reasks_for_values_that_the_type_refuses(client: Headrace, stack: Stack) -> None:
     before = len(stack.calls())
     batch = client.extract([*texts(5), *texts(5, 1000)], model=MODEL, schema=Told, reasks=2)
     rows = list(batch.results())
@@ -365,7 +365,7 @@ class Dated(msgspec.Struct):
     when: datetime
 
 
-def test_what_the_schema_says_a_worker_checks(client: Headrace) -> None:
+def test_workers_validate_dates_and_keys_of_the_schema(client: Headrace) -> None:
     for schema in (Dated, dict[int, str]):
         batch = client.extract(texts(5), model=MODEL, schema=schema)
         ended = batch.wait(60)

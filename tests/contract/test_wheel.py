@@ -82,7 +82,7 @@ def test_a_type_checker_knows_what_a_user_gets(environment: Path) -> None:
     run(sys.executable, "-m", "basedpyright", "--pythonpath", environment, "--level", "error", "users.py", cwd=folder)
 
 
-def test_what_is_public_is_there(environment: Path) -> None:
+def test_installed_package_exports_its_public_names(environment: Path) -> None:
     code = "import headrace; from headrace import *; print(headrace.__file__, headrace.__version__, *headrace.__all__)"
     file, version, *names = run(environment, "-c", code, cwd=environment.parents[2]).split()
     assert Path(file).is_relative_to(environment.parents[1])

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
-from bystander import bystanding
+from event_clock import bystanding
 from gateways import SLOW, another_gateway, ask, submit
 from stack import started
 from transcript import Transcript

@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bystander import bystanding
+from crashing_server import kill_server
+from event_clock import bystanding
 from hooked import hooked
-from killed import kill_server
 from stack import Stack, started, until
 from transcript import Transcript
 
@@ -103,7 +103,7 @@ async def test_a_worker_killed_after_any_number_of_events(tmp_path: Path) -> Non
 async def test_a_worker_killed_between_the_end_and_the_ack(tmp_path: Path) -> None:
     """The answer is in the ledger: when the hint is delivered again, to another worker, nobody is asked."""
     mark = tmp_path / "last word"
-    environment = {**hooked("last_word"), "LAST_WORD": str(mark)}
+    environment = {**hooked("die_before_ack"), "DIED_BEFORE_ACK": str(mark)}
     with started(tmp_path, "--no-flower", environment=environment) as stack:
         async with connected(stack) as client:
             dead = stack.ready["workers"]["interactive"]

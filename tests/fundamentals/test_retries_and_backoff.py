@@ -20,7 +20,7 @@ from headrace.ledger.submit import submit
 MODEL = "rehearsal/small"
 
 
-def test_what_may_pass_is_tried_again(client: Headrace, stack: Stack) -> None:
+def test_retries_transient_failures(client: Headrace, stack: Stack) -> None:
     """The provider fails twice, then it answers. Each call has a number, so that its account tells them apart."""
     job = client.submit(MODEL, "[[rehearsal fault=500 times=2]] Why is the sky blue?")
     assert job.result(60)
@@ -32,7 +32,7 @@ def test_what_may_pass_is_tried_again(client: Headrace, stack: Stack) -> None:
     ]
 
 
-def test_what_will_not_change_is_told_at_once_and_may_be_submitted_again(client: Headrace, stack: Stack) -> None:
+def test_fails_at_once_on_a_permanent_error_and_can_be_retried_by_hand(client: Headrace, stack: Stack) -> None:
     job = client.submit(MODEL, "[[rehearsal fault=400]] Why is the sky blue?")
     with pytest.raises(JobFailed) as failed:
         job.result(30)

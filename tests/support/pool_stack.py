@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from busy import scaled_s
 from celery import Celery
 from hooked import hooked
+from time_scaling import scaled_s
 
 from headrace.broker import hints
 from headrace.broker.queue import queue_key, unacked_key

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from busy import scaled_s
 from headrace_rehearsal import account
+from time_scaling import scaled_s
 
 DEADLINE_S = 60.0
 

@@ -1,4 +1,8 @@
-"""What every viewer of every log must have seen, whatever happened (streaming.md 4, U1 to U6), and logs for any test."""
+"""Assert what every viewer of every log must have seen, whatever happened, and make logs for any test.
+
+U1: no event is missing (but for those that a snapshot stands for). U2: ids grow. U3: the fold of all is the job's result. U4:
+one `end`, which is the last. U5: another attempt begins with its `attempt.start`. U6: no event comes late.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,8 @@ from itertools import pairwise
 from typing import Any
 
 import msgspec
-from busy import scaled_s
 from hypothesis import strategies as st
+from time_scaling import scaled_s
 
 from headrace.events.fold import Fold, fold
 from headrace.events.ids import Event, EventId

@@ -14,7 +14,7 @@ from headrace_providers.wire.reducer import Reducer
 from headrace_worker.publishing.delta_events import DeltaEvents, rest
 
 from headrace.batches.output_lines import error_line, outcome_of, simple, success_line
-from headrace.chat.completion import Completion, written
+from headrace.chat.completion import Completion, encode_success
 from headrace.client.handles import decode_outcome
 from headrace.errors import CallError, Failure
 from headrace.events.fold import Fold
@@ -210,7 +210,7 @@ def outcome(chunks: list[dict[str, Any]], base: Base) -> Outcome:
         assert outcome_of(error_line("a", "r", failure), structured=True)[2] == failure
         assert decode_outcome(msgspec.json.encode({"error": failure})).error == failure
         return Outcome(failure=error)
-    result, completion = written(completion)
+    result, completion = encode_success(completion)
     assert msgspec.json.encode(decode_outcome(result).completion) == msgspec.json.encode(completion)
     for event in rest(told, completion):
         told.add(decode_job_event(encode(event)))

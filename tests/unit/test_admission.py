@@ -44,9 +44,7 @@ async def provider() -> AsyncIterator[tuple[Provider, str]]:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_what_is_forbidden_once_the_connection_stands_is_not_sent(
-    provider: tuple[Provider, str], stream: bool
-) -> None:
+async def test_sends_nothing_when_forbidden_after_connecting(provider: tuple[Provider, str], stream: bool) -> None:
     server, url = provider
 
     async def admit() -> None:

@@ -14,5 +14,5 @@ def test_every_conflict_says_not_to_retry(error: Exception) -> None:
     assert (problem.status, problem.headers) == (409, {"x-should-retry": "false"})
 
 
-def test_what_is_no_conflict_says_nothing() -> None:
+def test_other_errors_have_no_conflict_headers() -> None:
     assert api_error(Unknown("job_a")).headers == {}

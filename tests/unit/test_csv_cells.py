@@ -93,7 +93,7 @@ def test_a_cell_is_no_formula(tmp_path: Path, sign: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["-5", "+4.50", "-1,000.5", "-1e5", "-3%", "5-3", "a=b", "", "'=x"])
-def test_what_is_no_formula_stays(text: str) -> None:
+def test_leaves_cells_that_are_no_formulas_alone(text: str) -> None:
     assert flat({"custom_id": "a", "value": {"t": text}})["t"] == text
 
 
@@ -131,7 +131,7 @@ def test_every_value_has_a_column_of_its_own(value: dict[str, Any]) -> None:
     assert sorted(row.values(), key=str) == sorted(leaves(value) if value else ["{}"], key=str)
 
 
-def test_what_was_said_beside_tool_calls_is_in_the_table(tmp_path: Path) -> None:
+def test_tables_have_the_text_beside_tool_calls(tmp_path: Path) -> None:
     call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
     (row,) = cells(tmp_path, line("Let me look", None, tool_calls=[call]))
     assert row["text"] == "Let me look"

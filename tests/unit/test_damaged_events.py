@@ -68,7 +68,7 @@ EVENTS = st.one_of([events_of(type) for type in get_args(KnownJobEvent)])
 
 
 @given(st.lists(EVENTS, max_size=6))
-def test_what_is_decoded_is_taken(events: list[dict[str, Any]]) -> None:
+def test_fold_accepts_every_event_that_decodes(events: list[dict[str, Any]]) -> None:
     fold = Fold()
     for event in events:
         try:
@@ -83,7 +83,7 @@ def test_what_is_decoded_is_taken(events: list[dict[str, Any]]) -> None:
 
 
 @given(st.sampled_from(sorted(VIEWS)), st.lists(EVENTS, max_size=6))
-def test_what_is_decoded_is_shown(view: str, events: list[dict[str, Any]]) -> None:
+def test_views_accept_every_event_that_decodes(view: str, events: list[dict[str, Any]]) -> None:
     replay = Replay(VIEWS[view], Subject(job="job_x", model="p/m"))
     for number, event in enumerate(events, 1):
         with suppress(Damaged):
@@ -118,7 +118,7 @@ def test_a_tool_call_without_an_id_is_shown(view: str) -> None:
     ],
     ids=json.dumps,
 )
-def test_what_no_fold_can_take_is_damaged(event: dict[str, Any]) -> None:
+def test_events_that_no_fold_accepts_are_damaged(event: dict[str, Any]) -> None:
     with pytest.raises(Damaged, match="cannot be read"):
         Event(EventId(1, 1), json.dumps(event).encode()).decode("job_x")
 

@@ -123,7 +123,7 @@ def test_four_tools_two_choices_logprobs_refusal_audio_and_annotations_are_rebui
 
 
 @given(st.lists(st.sampled_from(CHUNKS), max_size=25))
-def test_whatever_order_the_chunks_have_the_fold_is_the_completion(chunks: list[dict[str, Any]]) -> None:
+def test_fold_equals_the_completion_for_chunks_in_any_order(chunks: list[dict[str, Any]]) -> None:
     try:
         folded, log, completion = run([*chunks, chunk({}, "stop"), chunk({}, "stop", index=1)])
     except CallError as error:  # a second answer that begins after the end of the first

@@ -96,7 +96,7 @@ async def test_a_job_of_its_own_fails_at_once() -> None:
 
 
 @pytest.mark.parametrize(("model", "code"), [("openai/gpt", "auth"), ("rehearsal/x", "no_deployment")])
-async def test_what_this_worker_lacks_is_counted_too(model: str, code: str) -> None:
+async def test_counts_failures_of_a_missing_configuration(model: str, code: str) -> None:
     engine, counter = Engine(Registry(Deadlines(), {}), calls=4), Counter()
     job, _ = make_job(model, "How many?")
     tasks = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from headrace_api.quoting import MAX_CHARS, MAX_QUOTED, shortened
+from headrace_api.error_quoting import MAX_CHARS, MAX_QUOTED, shorten_quotes
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from headrace_api.quoting import MAX_CHARS, MAX_QUOTED, shortened
     ids=["text", "a huge text", "list", "object", "name", "words", "quotes"],
 )
 def test_two_hundred_characters_at_most(given: object) -> None:
-    said = shortened(f"ttl_s={given!r}: a result stays between 1 and 604800 seconds; give `ttl_s`")
+    said = shorten_quotes(f"ttl_s={given!r}: a result stays between 1 and 604800 seconds; give `ttl_s`")
     assert said.count("Z") <= MAX_QUOTED
     assert said.startswith("ttl_s=")
     assert len(said) <= MAX_CHARS + 2
@@ -29,14 +29,14 @@ def test_two_hundred_characters_at_most(given: object) -> None:
 
 
 def test_several_quotes_have_them_together() -> None:
-    said = shortened(f"one of {'Z' * 150!r}, {'Z' * 150!r} and {'Z' * 150!r} is `known`")
+    said = shorten_quotes(f"one of {'Z' * 150!r}, {'Z' * 150!r} and {'Z' * 150!r} is `known`")
     assert said.count("Z") <= MAX_QUOTED
     assert said.endswith(" is `known`")
 
 
-def test_what_is_said_beside_the_quotes_stays() -> None:
+def test_keeps_the_text_beside_the_quotes() -> None:
     name = "Z" * 300
-    said = shortened(f"/tools/0/function/name: 1 to 64 letters, not {name!r}; write {name[:64]}")
+    said = shorten_quotes(f"/tools/0/function/name: 1 to 64 letters, not {name!r}; write {name[:64]}")
     assert said.count("Z") <= MAX_QUOTED
     assert said.startswith(f"/tools/0/function/name: 1 to 64 letters, not '{'Z' * 190}")
 
@@ -52,4 +52,4 @@ def test_what_is_said_beside_the_quotes_stays() -> None:
     ],
 )
 def test_secrets_in_addresses_are_masked(given: str, said: str) -> None:
-    assert shortened(given) == said
+    assert shorten_quotes(given) == said

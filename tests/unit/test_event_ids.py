@@ -44,13 +44,13 @@ def test_now(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["1-2\n", " 1-2", "1-2-3", "1", "+1-2", "1-", "-", "\x00", "١-٢", "1" * 16 + "-1"])
-def test_what_looks_like_an_id_is_none(text: str) -> None:
+def test_refuses_malformed_ids(text: str) -> None:
     with pytest.raises(InputError, match="is no id of an event"):
         parse_cursor(text)
 
 
 @given(ids, ids)
-def test_what_follows_is_larger_and_only_one_number_of_an_epoch_does(one: EventId, other: EventId) -> None:
+def test_only_the_next_id_of_an_epoch_follows(one: EventId, other: EventId) -> None:
     if other.follows(one):
         assert other > one
         assert other.seq == (one.seq + 1 if other.epoch == one.epoch else 1)
@@ -82,7 +82,7 @@ def test_an_event_of_a_newer_release_is_one_of_another_type() -> None:
         (b'{"t":"attempt.route","provider":"p","model":"m"}', "missing required field `deployment`"),
     ],
 )
-def test_what_nobody_has_written_is_damage_that_names_its_place(data: bytes, why: str) -> None:
+def test_malformed_events_are_damaged_with_their_place(data: bytes, why: str) -> None:
     with pytest.raises(Damaged, match=f"event 17-1 cannot be read: .*{why}") as refused:
         Event(EventId(17, 1), data).decode("job_a")
     assert "job_a" in str(refused.value)

@@ -21,9 +21,9 @@ from headrace.errors import CallError
 from headrace.events.types import KnownJobEvent, Snapshot, beginning, decode_job_event, encode, name_of
 from headrace.jobs.job import Job
 from headrace.ledger.claim import Claimed
+from headrace.ledger.evict_damaged import evict_damaged
 from headrace.ledger.expire import expire
 from headrace.ledger.script import Ledger, ScriptCall
-from headrace.ledger.set_aside import set_aside
 
 LINES = Path(__file__).with_name("event_lines.jsonl")
 SCHEMA = {"type": "object", "additionalProperties": {"type": "integer"}}
@@ -173,7 +173,7 @@ async def written_lines(ledger: Recorder, monkeypatch: pytest.MonkeyPatch) -> li
     await run(ledger, Engine(*streamed, ("settled",), answer=RICH))
     await run(ledger, Engine(*[("waiting", "retrying", "once more"), ("settled",)] * 5, answer=PLAIN))
     await expire(ledger, "job_a")
-    await set_aside(ledger, ["job_a"], where="due")
+    await evict_damaged(ledger, ["job_a"], where="due")
     return ledger.lines
 
 

@@ -37,7 +37,7 @@ def test_a_new_attempt_clears_everything(events: list[dict[str, Any]]) -> None:
 
 
 @given(logs)
-def test_what_is_of_an_unknown_type_changes_nothing(events: list[dict[str, Any]]) -> None:
+def test_ignores_events_of_unknown_types(events: list[dict[str, Any]]) -> None:
     assert all_of(fold([*events, {"t": "of.the.future", "d": "x"}])) == all_of(fold(events))
 
 

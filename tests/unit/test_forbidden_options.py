@@ -6,7 +6,7 @@ import pytest
 
 from headrace.batches.build import make_template
 from headrace.batches.openai_form import read_body
-from headrace.chat.steering import REMEDIES, check_steering
+from headrace.chat.reserved_fields import REMEDIES, check_reserved_fields
 from headrace.errors import InputError
 from headrace.jobs.build import make_job
 
@@ -19,7 +19,7 @@ SPELLED = ["apiBase", "API_BASE", "api-key", "baseURL", "Base-Url", "extraQuery"
 def test_refused_by_name_everywhere(name: str, value: object) -> None:
     template, _ = make_template("rehearsal/small", "x")
     for ask in (
-        lambda: check_steering({name: value}),
+        lambda: check_reserved_fields({name: value}),
         lambda: make_job("rehearsal/small", TALK, extra_body={name: value}),
         lambda: read_body({"custom_id": "1", "body": {"messages": TALK, name: value}}, "1", template),
     ):
@@ -29,7 +29,7 @@ def test_refused_by_name_everywhere(name: str, value: object) -> None:
         assert "203.0.113.7" not in str(refused.value)
 
 
-def test_what_providers_have_fields_for_is_passed_on() -> None:
+def test_passes_the_providers_own_fields() -> None:
     extra = {"route": "fallback", "user_id": "u", "api": 1, "key": "k", "timeout": 3, "baseline": 1, "x" * 5000: 1}
     job, _ = make_job("rehearsal/small", TALK, extra_body=extra)
     assert job.options.extra_body == extra

@@ -9,7 +9,7 @@ from headrace_api.streaming.inactivity_timer import InactivityTimer
 LIMIT_S = 0.05
 
 
-async def test_what_is_not_stopped_is_late_once_after_the_last_start() -> None:
+async def test_fires_once_after_the_last_start() -> None:
     loop, late = asyncio.get_running_loop(), asyncio.Event()
     said: list[float] = []
 
@@ -32,7 +32,7 @@ async def test_what_is_not_stopped_is_late_once_after_the_last_start() -> None:
     overdue.close()
 
 
-async def test_what_is_stopped_or_closed_is_never_late() -> None:
+async def test_does_not_fire_when_stopped_or_closed() -> None:
     loop, said = asyncio.get_running_loop(), list[str]()
     stopped = InactivityTimer(LIMIT_S, lambda: said.append("stopped"))
     closed = InactivityTimer(LIMIT_S, lambda: said.append("closed"))

@@ -21,7 +21,7 @@ TEXTS = st.text(max_size=40)
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(TEXTS, min_size=1, max_size=300))
-def test_what_is_committed_is_read_back_in_order(texts: list[str]) -> None:
+def test_committed_items_are_read_back_in_order(texts: list[str]) -> None:
     items = [Item(custom_id=str(number), fields={"text": text}) for number, text in enumerate(texts)]
     with tempfile.TemporaryDirectory() as folder:
         store = FileStore(Path(folder))
@@ -69,7 +69,7 @@ def test_an_input_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in store.root.rglob("*") if path.is_file()] == [".store-id"]
 
 
-def test_what_was_committed_is_never_overwritten(tmp_path: Path) -> None:
+def test_never_overwrites_committed_files(tmp_path: Path) -> None:
     store = FileStore(tmp_path)
     store.commit("a/b", [b"one"])
     with pytest.raises(FileExistsError):

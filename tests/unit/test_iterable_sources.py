@@ -37,14 +37,14 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("what", TAKEN)
-def test_what_gives_its_items_is_taken(what: str) -> None:
+def test_accepts_iterables_of_items(what: str) -> None:
     source = TAKEN[what]()
     assert checked_items(source, "items", "texts") is source
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_only_looks_so_is_refused_by_name(what: str, tmp_path: Path) -> None:
+def test_refuses_other_iterables_by_name(what: str, tmp_path: Path) -> None:
     make, said = REFUSED[what]
     (tmp_path / "in.txt").write_text("a\nb\n")
     source = make(tmp_path / "in.txt")

@@ -21,7 +21,7 @@ async def test_a_record_that_is_lost_is_not_called_for(reason: str) -> None:
     await keeper.confirm("job_x")
 
 
-async def test_what_was_heard_of_an_older_attempt_does_not_count() -> None:
+async def test_ignores_answers_for_an_older_attempt() -> None:
     keeper, told = LeaseKeeper("redis://none", "{hr}", "p", loop_limit_s=1), list[str]()
     keeper.add("job_x", 6, told.append)
     keeper._heard({"job_x": 5}, {"job_x": "FENCED"}, None)

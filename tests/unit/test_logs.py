@@ -43,7 +43,7 @@ def written(code: str) -> tuple[int, str]:
     ],
     ids=["end", "cause", "thread", "ignored", "warning"],
 )
-def test_what_python_prints_has_the_class_and_the_places_alone(setting: str, code: str, told: list[str]) -> None:
+def test_python_prints_class_and_places_of_an_exception_alone(setting: str, code: str, told: list[str]) -> None:
     _, text = written(f"{setting}\n{code}")
     assert UNSEEN not in text
     for word in told:

@@ -75,7 +75,7 @@ def test_whole_completions_are_never_called_a_table() -> None:
         check_suffix(Path("rows.csv"), whole=True)
 
 
-def test_what_appears_while_rows_are_written_stays(tmp_path: Path) -> None:
+def test_keeps_a_file_that_appears_while_rows_are_written(tmp_path: Path) -> None:
     out = tmp_path / "rows.jsonl"
     out.write_text("mine")
     with pytest.raises(InputError, match="was left alone"):

@@ -64,7 +64,7 @@ def test_of_another_user_it_is_named_and_not_used(plant: Plant, which: str, monk
 @pytest.mark.parametrize(
     ("folder", "file"), [(0o777, 0o600), (0o1777, 0o600), (0o770, 0o600), (0o755, 0o666), (0o700, 0o620)]
 )
-def test_what_others_may_write_is_not_used(
+def test_refuses_state_that_others_can_write(
     plant: Plant, folder: int, file: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UntrustedFile, match=r"with the mode .*chmod go-w .*HEADRACE_REDIS_URL"):
@@ -165,7 +165,7 @@ def test_a_folder_that_is_open_is_closed_with_all_that_is_in_it(tmp_path: Path) 
     assert make_private(state) == 0
 
 
-def test_what_is_not_headraces_keeps_its_mode_and_so_does_its_folder(tmp_path: Path) -> None:
+def test_keeps_the_modes_of_foreign_files_and_their_folder(tmp_path: Path) -> None:
     """`headrace up --data .` is no reason to close somebody's project to their group."""
     project = tmp_path / "project"
     (project / "src").mkdir(parents=True)
@@ -183,7 +183,7 @@ def test_what_is_not_headraces_keeps_its_mode_and_so_does_its_folder(tmp_path: P
 
 
 @as_root
-def test_what_somebody_put_into_an_open_folder_is_refused(tmp_path: Path) -> None:
+def test_refuses_foreign_files_in_an_open_folder(tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
     state.chmod(0o777)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headrace.cli.progress import PlainProgress
-from headrace.events.types import BatchCounts, BatchProgress, BatchState
+from headrace.events.types import BatchCounts, BatchProgress, BatchStateChange
 
 NUMBERS = dict.fromkeys(("succeeded", "failed", "cancelled", "dead", "input_tokens", "output_tokens"), 0)
 
@@ -23,7 +23,7 @@ def test_a_reason_is_told_at_once_and_taken_back_at_once(capsys: pytest.CaptureF
     shown.update(event(waiting="rate_limited: openai says wait 1 s"))
     shown.update(event(waiting="rate_limited: openai says wait 1 s; next call in 3 s"))
     shown.update(event())
-    shown.update(event(BatchState, "paused", reason="auth: no", waiting="rate_limited: x"))
+    shown.update(event(BatchStateChange, "paused", reason="auth: no", waiting="rate_limited: x"))
     said = [line.partition("items, ")[0] + line.partition("tokens")[2] for line in capsys.readouterr().err.splitlines()]
     assert said == [
         "in_progress: 0/200 ",

@@ -64,7 +64,7 @@ def test_empty_fields_are_refused_skipped_or_sent(value: Any, said: str) -> None
 
 
 @pytest.mark.parametrize("value", [0, False, 0.0, "0", "-", [0], float(1)])
-def test_what_is_little_is_not_empty(value: Any) -> None:
+def test_falsy_values_are_not_empty(value: Any) -> None:
     assert len(items([{"text": value}])) == 1
 
 

@@ -72,7 +72,7 @@ async def test_nothing_waits_while_the_loop_keeps_up(scene: Scene) -> None:
     assert scene.floors == 0
 
 
-async def test_what_comes_during_a_round_trip_goes_with_the_next_at_once(scene: Scene) -> None:
+async def test_events_put_during_a_round_trip_go_with_the_next(scene: Scene) -> None:
     jobs = [scene.job("job_a"), scene.job("job_b")]
     more = iter([jobs, jobs, []])
 

@@ -87,7 +87,7 @@ async def test_reasks_do_not_use_up_the_budget_of_failed_calls() -> None:
 
 
 @pytest.mark.parametrize("code", ["refusal", "length"])
-async def test_what_asking_again_does_not_help_is_not_asked_again(code: str) -> None:
+async def test_does_not_reask_after_refusals_and_truncation(code: str) -> None:
     said = answer(None, refusal="No.") if code == "refusal" else answer("{", finish="length")
     with pytest.raises(CallError) as failed:
         await ask(said, reasks=3)

@@ -79,7 +79,7 @@ def test_a_text_is_the_column_value(tmp_path: Path) -> None:
     assert table(tmp_path / "out.csv") == [{"custom_id": "a", "value": "Hi"}]
 
 
-def test_what_breaks_off_leaves_the_old_file_alone(tmp_path: Path) -> None:
+def test_an_interrupted_write_keeps_the_old_file(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     out.write_text("old")
 
@@ -124,7 +124,7 @@ def test_a_link_leads_to_the_file_that_is_written(tmp_path: Path) -> None:
     assert writable(tmp_path / "link.csv") == tmp_path / "real.csv"
 
 
-def test_what_came_beside_the_content_is_in_the_line() -> None:
+def test_lines_have_the_fields_beside_the_content() -> None:
     completion = Completion(
         id="c",
         model="m",
@@ -143,7 +143,7 @@ def test_what_came_beside_the_content_is_in_the_line() -> None:
     assert outcome_of(success_line("a", "r", completion), structured=False) == ("a", completion, None)
 
 
-def test_what_is_known_of_a_failed_answer_is_kept() -> None:
+def test_error_lines_keep_the_failures_metadata() -> None:
     error = CallError(
         "truncated",
         "cut",
@@ -164,7 +164,7 @@ def test_what_is_known_of_a_failed_answer_is_kept() -> None:
         {"content": "As they say.", "citations": ["http://a.b/"], "annotations": [{"type": "url_citation"}]},
     ],
 )
-def test_what_was_said_beside_the_text_is_in_the_row(tmp_path: Path, said: dict[str, Any]) -> None:
+def test_rows_have_the_fields_beside_the_text(tmp_path: Path, said: dict[str, Any]) -> None:
     words = {"content": None, "finish_reason": "stop", **said}
     completion = Completion(id="c", model="m", created=0, usage=Usage(1, 1), **words)
     lines = success_line("a", "r.a", completion)

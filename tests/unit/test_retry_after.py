@@ -92,7 +92,7 @@ def test_openrouter_passes_them_on_in_the_body() -> None:
     ],
     ids=lambda headers: f"{next(iter(headers))} {str(next(iter(headers.values())))[:12]}" if str(headers) else "",
 )
-def test_what_cannot_be_a_hint_says_nothing_and_costs_nothing(headers: dict[str, Any]) -> None:
+def test_ignores_malformed_retry_after_headers_at_no_cost(headers: dict[str, Any]) -> None:
     began = time.process_time()
     assert hinted_s(headers) is None
     assert time.process_time() - began < 0.1

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.batches.input_order import in_input_order
+from headrace.batches.merge_by_custom_id import merge_by_custom_id
 from headrace.batches.output_lines import error_line
 from headrace.batches.row_codec import LinePointer, is_row, kind_of, line_of
 from headrace.errors import Failure, StorageError
@@ -36,7 +36,7 @@ def test_a_damaged_pointer_is_refused(damaged):
 
 
 @pytest.mark.parametrize("row", [b"", b"x" + ERROR, b"s" + ERROR, b"f", b"f" + ERROR + b"\n", b"f{}", b"\xff"])
-def test_what_is_no_row_is_told(row):
+def test_recognises_malformed_rows(row):
     assert not is_row(row)
 
 
@@ -60,5 +60,5 @@ def test_files_merge_into_the_order_of_the_input(data):
     homes = [data.draw(st.sampled_from([None, 0, 1, 2])) for _ in names]
     files = [[(name, name.upper()) for name, home in zip(names, homes, strict=True) if home == at] for at in range(3)]
     inputs = [msgspec.json.encode({"custom_id": name}) for name in names]
-    found = [(number, item) for _, number, item in in_input_order(inputs, *files)]
+    found = [(number, item) for _, number, item in merge_by_custom_id(inputs, *files)]
     assert found == [(home, None if home is None else name.upper()) for name, home in zip(names, homes, strict=True)]

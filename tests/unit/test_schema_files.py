@@ -88,7 +88,7 @@ def test_a_file_that_refers_to_itself_by_name_needs_no_other(tmp_path: Path, ref
         ("x" * 300, "name too long"),
     ],
 )
-def test_what_is_no_file_there_is_told_by_file_and_place(tmp_path: Path, reference: str, reason: str) -> None:
+def test_refuses_unreadable_referenced_files_by_file_and_place(tmp_path: Path, reference: str, reason: str) -> None:
     folder = tmp_path / "schemas"
     (folder / "parts").mkdir(parents=True)
     word = written(folder, person=of(reference), broken="{", large=" " * (5 << 20), list="[]")

@@ -14,7 +14,7 @@ import pytest
 
 from headrace.errors import SchemaError
 from headrace.schema import lower
-from headrace.schema.python_types import answers
+from headrace.schema.python_types import answer_type
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ class Node(msgspec.Struct):
 
 @pytest.mark.parametrize("given", [Struct, Model, Data])
 def test_a_type_is_asked_for_and_read_back(given: type[Any]) -> None:
-    found = answers(given)
+    found = answer_type(given)
     assert found.schema is not None
     assert {*found.schema["properties"]} == {"name", "verdict"}
     assert found.name == given.__name__.lower()
@@ -59,14 +59,14 @@ def test_a_type_is_asked_for_and_read_back(given: type[Any]) -> None:
 
 
 def test_a_typed_dict_and_a_schema_give_dicts() -> None:
-    assert answers(Typed).read({"name": "n", "verdict": "bad"}) == {"name": "n", "verdict": "bad"}
+    assert answer_type(Typed).read({"name": "n", "verdict": "bad"}) == {"name": "n", "verdict": "bad"}
     schema = {"title": "My Answer!", "type": "object", "properties": {}}
-    assert (answers(schema).schema, answers(schema).name) == (schema, "my_answer_")
+    assert (answer_type(schema).schema, answer_type(schema).name) == (schema, "my_answer_")
 
 
 def test_a_generic_and_a_recursive_type_are_carried() -> None:
-    assert answers(Page[Struct]).read({"items": [{"name": "n"}]}) == Page([Struct("n")])
-    found = answers(Node)
+    assert answer_type(Page[Struct]).read({"items": [{"name": "n"}]}) == Page([Struct("n")])
+    found = answer_type(Node)
     assert found.schema is not None
     assert found.schema["type"] == "object", "the root is written out"
     assert found.read({"name": "a", "children": [{"name": "b"}]}) == Node("a", [Node("b")])
@@ -76,9 +76,9 @@ def test_a_generic_and_a_recursive_type_are_carried() -> None:
     "given",
     ["Review", 5, Callable, lambda: None, {"type": "strin"}, object, Model(name="x")],
 )
-def test_what_cannot_be_carried_is_a_schema_error_that_says_what_to_do(given: Any) -> None:
+def test_refuses_values_that_are_no_type_with_a_remedy(given: Any) -> None:
     with pytest.raises(SchemaError) as raised:
-        answers(given)
+        answer_type(given)
     assert len(str(raised.value)) > 20
     assert isinstance(raised.value, ValueError)
 
@@ -88,7 +88,7 @@ def test_a_field_that_json_cannot_hold_is_named() -> None:
         call: Callable[[], None]
 
     with pytest.raises(SchemaError, match="Broken"):
-        answers(Broken)
+        answer_type(Broken)
 
 
 def test_a_pydantic_model_with_a_field_that_json_cannot_hold_is_named() -> None:
@@ -96,7 +96,7 @@ def test_a_pydantic_model_with_a_field_that_json_cannot_hold_is_named() -> None:
         call: Callable[[], None]
 
     with pytest.raises(SchemaError, match="Uncarried"):
-        answers(Uncarried)
+        answer_type(Uncarried)
 
 
 def test_the_order_of_fields_is_kept() -> None:
@@ -104,7 +104,7 @@ def test_the_order_of_fields_is_kept() -> None:
         zeta: str
         alpha: str
 
-    found = answers(Ordered)
+    found = answer_type(Ordered)
     assert found.schema is not None
     assert list(found.schema["properties"]) == ["zeta", "alpha"]
 
@@ -120,7 +120,7 @@ def test_the_order_of_fields_is_kept() -> None:
         (int, 3),
     ],
 )
-def test_what_is_made_of_types_is_one_too(given: Any, value: Any) -> None:
+def test_compositions_of_types_round_trip(given: Any, value: Any) -> None:
     lowered = lower(given)
     assert lowered.restore(lowered.lift(value)) == value
 
@@ -130,7 +130,7 @@ def test_keys_that_json_has_no_names_for_are_refused_before_anything_is_paid(key
     inner = msgspec.defstruct("Inner", [("m", dict[key, int])])
     for given in (dict[key, int], msgspec.defstruct("Outer", [("inside", list[inner])])):
         with pytest.raises(SchemaError, match="keys"):
-            answers(given)
+            answer_type(given)
 
 
 class Grade(enum.Enum):

@@ -46,7 +46,7 @@ def test_secrets_of_an_address_are_masked(form: str) -> None:
     )
 
 
-def test_what_is_no_secret_stays() -> None:
+def test_leaves_urls_without_secrets_alone() -> None:
     for text in ("https://h:80/v1?model=m&limit=3", "a@b.c", "no url", "unix:///tmp/valkey.sock?db=0"):
         assert masked(text) == text
 

@@ -12,7 +12,7 @@ ITEMS = st.dictionaries(COUNTS, st.builds(Tries, calls=COUNTS, spent=COUNTS), ma
 
 
 @given(ITEMS)
-def test_what_is_written_is_read_again(items: dict[int, Tries]) -> None:
+def test_tries_round_trip(items: dict[int, Tries]) -> None:
     called = {index: tries for index, tries in items.items() if tries.calls}
     assert parse_item_tries(format_item_tries(items)) == called
 

@@ -81,7 +81,7 @@ async def test_an_answer_that_is_not_kept_holds_nobody_up_for_long() -> None:
 
 
 @pytest.mark.parametrize("kept", [b"", b"x", b"{}", b"null", b'{"id": 7}', b"\xff"])
-async def test_what_cannot_be_read_is_paid_for_and_kept_anew(kept: bytes) -> None:
+async def test_replaces_unreadable_entries(kept: bytes) -> None:
     remembered, provider = SingleFlightCache(MemoryCache()), Provider()
     provider.let.set()
     await remembered.cache.set("key", kept)

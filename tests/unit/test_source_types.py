@@ -81,7 +81,7 @@ REFUSED: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("source", "said"), REFUSED, ids=[type(source).__name__ for source, _ in REFUSED])
-async def test_what_is_no_list_is_refused_by_name(source: Any, said: str) -> None:
+async def test_refuses_sources_that_are_no_lists_by_name(source: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
         records(source)
     client = AsyncHeadrace("redis://127.0.0.1:9/0")
@@ -92,7 +92,7 @@ async def test_what_is_no_list_is_refused_by_name(source: Any, said: str) -> Non
     await client.close()
 
 
-async def test_what_comes_asynchronously_is_to_be_gathered() -> None:
+async def test_refuses_asynchronous_generators() -> None:
     with pytest.raises(InputError, match="not async_generator; gather it first"):
         records(later())  # pyright: ignore[reportArgumentType]
 

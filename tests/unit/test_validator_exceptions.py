@@ -13,7 +13,7 @@ import pytest
 from headrace.batches.results import value_of
 from headrace.chat.completion import Completion, Usage
 from headrace.errors import JobFailed
-from headrace.schema.python_types import MAX_REFUSAL_CHARS, Answers, answers
+from headrace.schema.python_types import MAX_REFUSAL_CHARS, AnswerType, answer_type
 
 COMPLETION = Completion(
     id="x",
@@ -48,11 +48,11 @@ class NoErrors(ValueError):
     errors = "no"
 
 
-def refusing(error: BaseException) -> Answers[Any]:
+def refusing(error: BaseException) -> AnswerType[Any]:
     def read(value: Any) -> Any:
         raise error
 
-    return Answers({"type": "object"}, "answer", read)
+    return AnswerType({"type": "object"}, "answer", read)
 
 
 def refusal(error: BaseException) -> str:
@@ -83,7 +83,7 @@ def refusal(error: BaseException) -> str:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_whatever_a_validator_raises_is_a_refusal(error: BaseException) -> None:
+def test_any_exception_of_a_validator_is_a_refusal(error: BaseException) -> None:
     assert "not the type" in refusal(error)
 
 
@@ -107,8 +107,8 @@ def test_a_refusal_is_bounded() -> None:
 
 def test_a_text_is_no_value_of_a_type() -> None:
     text = msgspec.structs.replace(COMPLETION, content="said", value=None, mode=None)
-    for wanted in (answers(dict[str, int]), answers({"type": "object"})):
+    for wanted in (answer_type(dict[str, int]), answer_type({"type": "object"})):
         with pytest.raises(JobFailed, match="asked without a schema") as raised:
             value_of("job", text, wanted)
         assert (raised.value.code, raised.value.partial) == ("invalid_output", "said")
-    assert value_of("job", text, answers(None)) == "said"
+    assert value_of("job", text, answer_type(None)) == "said"

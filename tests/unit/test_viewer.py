@@ -37,7 +37,7 @@ def tell(room: LogBuffer, seq: int, kind: str = "text.delta") -> None:
     room.on_message(b'7-%d {"t":"%s"}' % (seq, kind.encode()))
 
 
-async def test_what_was_told_is_at_hand_once_in_order_to_the_end(room: LogBuffer) -> None:
+async def test_polls_each_event_once_in_order(room: LogBuffer) -> None:
     viewer = viewing(room)
     assert viewer.at_hand() == []
     tell(room, 1, "attempt.start")

@@ -23,7 +23,7 @@ from headrace.settings import Settings, redis_url
 from headrace.text.safe_errors import kind_of, where_of
 from headrace_worker.hint_channel import GuardedChannel, bytes_of
 
-log = structlog.stdlib.get_logger("headrace.worker")
+log = structlog.stdlib.get_logger("headrace.worker.celery_app")
 
 
 EVENTS_S = 0.25

@@ -9,9 +9,9 @@ from typing import TypeVar
 import structlog
 
 from headrace.errors import Damaged, Refused
-from headrace.ledger.reject import reject
+from headrace.ledger.dead_letter import dead_letter
+from headrace.ledger.evict_damaged import evict_damaged, evict_expired, readable
 from headrace.ledger.script import UNAVAILABLE, Ledger, is_damage
-from headrace.ledger.set_aside import readable, set_aside, set_aside_expired
 from headrace.text.safe_errors import kind_of, where_of
 
 log = structlog.get_logger("headrace.worker.damage")
@@ -35,7 +35,7 @@ class DamageHandler:
         """Set aside a message of `queue` that cannot be processed."""
         log.error("a message was set aside: it is no hint", queue=queue, bytes=len(raw), why=why)
         try:
-            await reject(self._ledger, "message", raw, where=queue, why=why)
+            await dead_letter(self._ledger, "message", raw, where=queue, why=why)
         except (Refused, *UNAVAILABLE) as error:
             log.warning("what was set aside is not kept", error=kind_of(error))
 
@@ -43,24 +43,24 @@ class DamageHandler:
         """Set aside, after `error`, met at `where`, what is damaged among the records `names`. When nothing is, the
         error is logged, once of its kind."""
         try:
-            found = await set_aside(self._ledger, names, where=where)
+            found = await evict_damaged(self._ledger, names, where=where)
         except Refused as refused:
             found, error = [], refused
         for name, why in found:
             self.on_damage(name, why)
         if not found:
             shown = (readable(name.encode() if isinstance(name, str) else name) for name in names)
-            self.tell_once(f"a record cannot be worked with, met at {where}", error, *shown)
+            self.tell_once("a record cannot be worked with", error, *shown, step=where)
 
     async def expired(self, error: BaseException) -> None:
         """Set aside, after a recovery that failed, what is damaged among the records whose leases ran out."""
-        for name, why in await set_aside_expired(self._ledger):
+        for name, why in await evict_expired(self._ledger):
             self.on_damage(name, why)
         self.tell_once("recovery failed; it is tried again", error)
 
-    async def guarded(self, what: str, work: Awaitable[list[T]]) -> list[T]:
-        """Return the result of `work`, one step of a round; nothing when it failed, so that the other steps are taken.
-        Raises while Redis is away."""
+    async def guarded(self, step: str, work: Awaitable[list[T]]) -> list[T]:
+        """Return the result of `work`, one step of a round of maintenance; nothing when it failed, so that the
+        other steps are taken. Raises while Redis is away."""
         try:
             return await work
         except asyncio.CancelledError:
@@ -68,14 +68,15 @@ class DamageHandler:
         except Exception as error:
             if isinstance(error, UNAVAILABLE) and not is_own_fault(error):
                 raise
-            self.tell_once(f"{what} failed; it is tried again", error)
+            self.tell_once("maintenance failed; it is tried again", error, step=step)
             return []
 
-    def tell_once(self, what: str, error: BaseException, *names: str) -> None:
-        key = (what, kind_of(error), *names)
+    def tell_once(self, event: str, error: BaseException, *names: str, **fields: str) -> None:
+        """Log an `error` once of its kind, for the records `names`."""
+        key = (event, kind_of(error), *fields.values(), *names)
         if key not in self._told and len(self._told) < MAX_TOLD:
             self._told.add(key)
-            log.error(what, kind=kind_of(error), where=where_of(error), names=" ".join(names))
+            log.error(event, kind=kind_of(error), where=where_of(error), names=" ".join(names), **fields)
 
 
 def is_own_fault(error: BaseException) -> bool:

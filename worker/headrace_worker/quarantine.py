@@ -28,7 +28,7 @@ from headrace.ledger.recover import MAX_COMPANY, report_end
 from headrace.ledger.script import UNAVAILABLE
 from headrace.waiting import retry_write
 from headrace_worker.pool import HandBack
-from headrace_worker.service import Process
+from headrace_worker.worker_process import WorkerProcess
 
 IDLE_S = 5.0
 CLEAN_UP_S = 5.0
@@ -74,7 +74,7 @@ class ChildProcess:
 class Quarantine:
     """Runs suspects in at most `processes` children. `run(record_id)` returns when the record's attempt has ended."""
 
-    def __init__(self, process: Process, processes: int, revoke: Callable[[str], Awaitable[None]]):
+    def __init__(self, process: WorkerProcess, processes: int, revoke: Callable[[str], Awaitable[None]]):
         self._process = process
         self._revoke = revoke
         self._limit = processes

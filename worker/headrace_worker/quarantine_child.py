@@ -23,10 +23,10 @@ from headrace.settings import Settings, redis_url
 from headrace.text.safe_errors import kind_of, where_of
 from headrace_worker.celery_app import make_app
 from headrace_worker.pool import HandBack
-from headrace_worker.service import Process
 from headrace_worker.tasks import work_on
+from headrace_worker.worker_process import WorkerProcess
 
-log = structlog.get_logger("headrace.worker.quarantine")
+log = structlog.get_logger("headrace.worker.quarantine_child")
 
 
 def main(name: str, pipe: Connection) -> None:
@@ -48,7 +48,7 @@ def serve(name: str, pipe: Connection) -> None:
     settings = Settings.load()
     configure(settings.log_level)
     make_app(settings)
-    asyncio.run(QuarantineChild(Process(settings, redis_url(settings), QUARANTINE, name=name), pipe).serve())
+    asyncio.run(QuarantineChild(WorkerProcess(settings, redis_url(settings), QUARANTINE, name=name), pipe).serve())
 
 
 def end_with_parent(descriptor: int) -> None:
@@ -64,7 +64,7 @@ def end_with_parent(descriptor: int) -> None:
 class QuarantineChild:
     """Runs what it is told on its loop; `serve()` returns when it was told to end and everything has ended."""
 
-    def __init__(self, process: Process, pipe: Connection):
+    def __init__(self, process: WorkerProcess, pipe: Connection):
         self._process = process
         self._pipe = pipe
         self._tasks: dict[str, asyncio.Task[None]] = {}

@@ -8,7 +8,7 @@ from headrace_providers.cache import CacheInfo
 from headrace.ledger.answer_cache import count_answers, drop_answers, keep_answer, kept_answer
 from headrace.ledger.script import UNAVAILABLE, Ledger
 
-log = structlog.get_logger("headrace.worker.kept_answers")
+log = structlog.get_logger("headrace.worker.redis_cache")
 
 MAX_BYTES = 1 << 20
 """Maximal bytes of a cached answer; a larger one is logged and not cached."""

@@ -34,7 +34,7 @@ from headrace_worker.maintenance.disk_guard import NO_ROOM
 from headrace_worker.maintenance.leader import Leader
 from headrace_worker.pool import HandBack
 from headrace_worker.quarantine import Quarantine
-from headrace_worker.service import Process
+from headrace_worker.worker_process import WorkerProcess
 
 log = structlog.get_logger("headrace.worker.tasks")
 
@@ -57,15 +57,15 @@ class Run(Protocol):
 
 def register(app: Any) -> None:
     """Put both tasks and the service into the worker's Celery app. The process they share is made on the pool's loop."""
-    process: Process | None = None
+    process: WorkerProcess | None = None
 
     quarantine: Quarantine | None = None
 
-    def service() -> Process:
+    def service() -> WorkerProcess:
         nonlocal process, quarantine
         settings: Settings = app.headrace_settings
         role = next(iter(app.amqp.queues.consume_from))  # a worker reads one queue, and works as what it is called
-        process = made = Process(settings, redis_url(settings), role)
+        process = made = WorkerProcess(settings, redis_url(settings), role)
         process.loops.append(Leader(process).run)
         if role == QUARANTINE:
             quarantine = Quarantine(
@@ -111,7 +111,7 @@ def register(app: Any) -> None:
     app.headrace_on_reject = on_reject
 
 
-async def cancel_revoked(process: Process, record_id: str) -> None:
+async def cancel_revoked(process: WorkerProcess, record_id: str) -> None:
     """Cancel the job, or the batch of the shard, whose hint was revoked in Flower or by `celery control revoke`."""
     subject = record_id if batch_of(record_id) == "-" else batch_of(record_id)
     try:
@@ -120,7 +120,7 @@ async def cancel_revoked(process: Process, record_id: str) -> None:
         log.warning("revoked, but not cancelled", record=record_id, error=type(error).__name__)
 
 
-async def work_on(process: Process, record_id: str) -> None:
+async def work_on(process: WorkerProcess, record_id: str) -> None:
     """Claim the record and make one attempt at it. Raises `HandBack` when this process drains."""
     claimed = await begin(process, record_id)
     if claimed is None:
@@ -132,7 +132,7 @@ async def work_on(process: Process, record_id: str) -> None:
     await hold(process, claimed, run, run.run())
 
 
-async def begin(process: Process, record_id: str) -> Claimed | None:
+async def begin(process: WorkerProcess, record_id: str) -> Claimed | None:
     """Claim the record; None when there is nothing to do. Raises `HandBack` when this process drains."""
     if process.stopping.is_set():
         raise HandBack
@@ -152,7 +152,7 @@ async def begin(process: Process, record_id: str) -> Claimed | None:
     return None
 
 
-async def hold(process: Process, claimed: Claimed, run: Run, work: Any) -> None:
+async def hold(process: WorkerProcess, claimed: Claimed, run: Run, work: Any) -> None:
     """Hold the record's lease while `work` runs, and hand it back when it cannot be finished here."""
     record_id = claimed.record_id
     if task := asyncio.current_task():
@@ -184,7 +184,7 @@ async def hold(process: Process, claimed: Claimed, run: Run, work: Any) -> None:
         process.leases.remove(record_id)
 
 
-async def _blame(process: Process, claimed: Claimed, run: Run, error: BaseException) -> None:
+async def _blame(process: WorkerProcess, claimed: Claimed, run: Run, error: BaseException) -> None:
     """Report an attempt that ended in an unexpected error as a crash of this record alone."""
     record_id, item = claimed.record_id, ""
     if isinstance(run, BatchWork) and run.shard is not None and run.shard.faulty is not None:
@@ -198,7 +198,7 @@ async def _blame(process: Process, claimed: Claimed, run: Run, error: BaseExcept
         await process.publish(hints)
 
 
-async def _interrupted(process: Process, claimed: Claimed, run: Run) -> None:
+async def _interrupted(process: WorkerProcess, claimed: Claimed, run: Run) -> None:
     """Handle a cancellation by the pool: at the end of a drain the record goes back; a revoke cancels it."""
     if not process.stopping.is_set():
         if isinstance(run, Attempt):
@@ -209,7 +209,7 @@ async def _interrupted(process: Process, claimed: Claimed, run: Run) -> None:
     await hand_back(process, claimed, run)
 
 
-async def hand_back(process: Process, claimed: Claimed, run: Run, *, home: bool = False) -> None:
+async def hand_back(process: WorkerProcess, claimed: Claimed, run: Run, *, home: bool = False) -> None:
     """Release the record without a crash, and publish its hint."""
     try:
         queue = await retry_write(
@@ -224,7 +224,7 @@ async def hand_back(process: Process, claimed: Claimed, run: Run, *, home: bool 
 class BatchWork:
     """The work of a batch's hint: a shard, or the join."""
 
-    def __init__(self, process: Process, claimed: Claimed):
+    def __init__(self, process: WorkerProcess, claimed: Claimed):
         self.process = process
         self.claimed = claimed
         self.batch_id = batch_of(claimed.record_id)
@@ -250,11 +250,11 @@ class BatchWork:
 
     async def run(self) -> None:
         # From before the batch is read: who reads that it runs is told when it no longer does.
-        self.process.at_work[self.claimed.record_id] = self.batch_id, self.stop
+        self.process.running[self.claimed.record_id] = self.batch_id, self.stop
         try:
             await self._run()
         finally:
-            self.process.at_work.pop(self.claimed.record_id, None)
+            self.process.running.pop(self.claimed.record_id, None)
 
     async def _run(self) -> None:
         process, claimed = self.process, self.claimed

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import msgspec
 
 from headrace.chat.options import COMPATIBLE
-from headrace.chat.steering import check_steering
+from headrace.chat.reserved_fields import check_reserved_fields
 from headrace.errors import InputError
 from headrace.jobs.build import make_job
 from headrace.jobs.job import Job
@@ -63,7 +63,7 @@ def read_object(raw: bytes) -> dict[str, Any]:
 def read_chat_request(body: dict[str, Any], *, streams: bool = False) -> ChatRequest:
     """Decode a chat-completions body to a job. `streams`: stream deltas even if the body does not ask for it. Raises
     `InputError` naming the place."""
-    check_steering(body)
+    check_reserved_fields(body)
     for name, instead in GONE.items():
         if body.get(name) is not None:
             raise InputError(f"{name}: is no longer taken; write `{instead}`")

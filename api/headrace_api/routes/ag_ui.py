@@ -11,7 +11,7 @@ from typing import Any
 from litestar import Request, post
 from litestar.types import ASGIApp
 
-from headrace.chat.steering import check_steering
+from headrace.chat.reserved_fields import check_reserved_fields
 from headrace.errors import InputError
 from headrace_api.auth import EVERY_JOB, READ, SUBMIT
 from headrace_api.requests.chat_completions import ChatRequest, read_chat_request, read_object, sized
@@ -53,8 +53,8 @@ def read_run(body: dict[str, Any], model: str | None) -> ChatRequest:
     forwarded = body.get("forwardedProps")
     if not isinstance(forwarded, dict | None):
         raise InputError("/forwardedProps: must be an object")
-    check_steering(body)
-    check_steering(forwarded or {}, "/forwardedProps/")
+    check_reserved_fields(body)
+    check_reserved_fields(forwarded or {}, "/forwardedProps/")
     wanted = dict(forwarded or {})
     wanted["model"] = wanted.get("model") or body.get("model") or model
     wanted["messages"] = conversation(body.get("messages"))

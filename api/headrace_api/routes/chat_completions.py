@@ -13,7 +13,7 @@ from headrace.chat.completion import Completion
 from headrace_api.auth import EVERY_JOB, SUBMIT
 from headrace_api.errors import failed
 from headrace_api.requests.chat_completions import read_chat_request, read_object, sized
-from headrace_api.requests.question import Question
+from headrace_api.requests.synchronous_request import SynchronousRequest
 from headrace_api.routes.events import stream
 from headrace_api.routes.jobs import as_json
 from headrace_api.state import Gateway
@@ -30,7 +30,7 @@ async def complete(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp
     asked = await sized(len(raw), read_chat_request, await sized(len(raw), read_object, raw))
     if asked.stream:
         gateway.check_stream_limit()
-    question = Question(gateway, request, asked, raw)
+    question = SynchronousRequest(gateway, request, asked, raw)
     try:
         if asked.stream:
             job = await question.submitted()

@@ -12,7 +12,7 @@ from headrace.errors import Expired, InputError, Unknown
 from headrace.jobs.build import CHAT_TIMEOUT_S, TIMEOUT_S, checked_key, timeout_ms, ttl_ms
 from headrace.ledger.cancel import cancel as cancel_job
 from headrace.ledger.state import TERMINAL
-from headrace.ledger.unread import Asker
+from headrace.ledger.unread import WaitingClient
 from headrace_api.auth import CANCEL, EVERY_JOB, READ, SUBMIT, TOKEN_S
 from headrace_api.requests.chat_completions import ChatRequest, read_chat_request, read_object, sized
 from headrace_api.state import Gateway
@@ -26,10 +26,10 @@ async def submitted(
     *,
     timeout_s: float = CHAT_TIMEOUT_S,
     job_id: str | None = None,
-    asker: Asker | None = None,
+    waiter: WaitingClient | None = None,
 ) -> str:
     """Submit the job and return its id. The idempotency key is the header's (`Idempotency-Key`), or the body's own.
-    `timeout_s` is the default timeout. A new job has the id `job_id`; `asker` waits on a connection."""
+    `timeout_s` is the default timeout. A new job has the id `job_id`; `waiter` waits on a connection."""
     given = checked_key(key or key_of(request, asked))
     return await gateway.client.submit_job(
         asked.job,
@@ -37,7 +37,7 @@ async def submitted(
         timeout_ms=timeout_ms(asked.own.get("timeout_s"), timeout_s),
         idempotency_key=given,
         job_id=job_id,
-        asker=asker,
+        waiter=waiter,
     )
 
 

@@ -22,15 +22,15 @@ from headrace.ledger.cancel import cancel
 from headrace.text.masking import masked
 from headrace.waiting import stop
 from headrace_api.auth import CANCEL, READ, Denied
+from headrace_api.error_quoting import shorten_quotes
 from headrace_api.errors import ApiError
-from headrace_api.quoting import shortened
 from headrace_api.state import Gateway
-from headrace_api.streaming.notices import Bye, Cancelled, Heartbeat, Notice, SubscriptionClosed
+from headrace_api.streaming.notices import Bye, CancelledNotice, Heartbeat, Notice, SubscriptionClosed
 from headrace_api.streaming.session import DRAINING, StreamSession
 from headrace_api.streaming.ws_protocol import FRAGMENT
 from headrace_api.views import Cursor, Frame, Subject, View, view_named
 
-log = structlog.get_logger("headrace.api")
+log = structlog.get_logger("headrace.api.routes.websocket")
 
 PROTOCOL = "headrace.v1"
 MAX_FRAME_BYTES = 64 * 1024
@@ -57,7 +57,7 @@ class CloseReason(Exception):
     """The connection is to be closed with this code."""
 
     def __init__(self, code: int, reason: str):
-        super().__init__(shortened(reason))
+        super().__init__(shorten_quotes(reason))
         self.code = code
 
 
@@ -192,7 +192,7 @@ class WebSocketConnection:
         except (Denied, HeadraceError, ApiError) as error:
             await self._tell(order.job, (why := closing(error)).code, str(why))
             return
-        await self._send([notice(Cancelled(state), order.job)])
+        await self._send([notice(CancelledNotice(state), order.job)])
 
     async def _follow(self, order: ClientMessage, *, only: bool) -> None:
         try:

@@ -22,7 +22,7 @@ class AuthExpiring(Notice, tag="auth.expiring"):
     in_ms: int
 
 
-class Gap(Notice, tag="gap"):
+class GapNotice(Notice, tag="gap"):
     """The events after the cursor are gone: the last frame."""
 
     requested: str  # the cursor
@@ -41,7 +41,7 @@ class Heartbeat(Notice, tag="hb"):
     """Nothing else was said for a while. On a WebSocket."""
 
 
-class Cancelled(Notice, tag="cancelled"):
+class CancelledNotice(Notice, tag="cancelled"):
     """The answer to `cancel`. On a WebSocket."""
 
     state: str  # of the job

@@ -21,7 +21,7 @@ from headrace.ledger.state import JobState
 from headrace_api.errors import api_error
 from headrace_api.state import Gateway
 from headrace_api.streaming.inactivity_timer import InactivityTimer
-from headrace_api.streaming.notices import AuthExpiring, Gap, Notice, Position
+from headrace_api.streaming.notices import AuthExpiring, GapNotice, Notice, Position
 from headrace_api.views import Cursor, Frame, Replay, Subject, View
 
 FIRST_S = 0.25
@@ -254,7 +254,7 @@ class StreamSession:
     def _gap(self, error: Gone) -> Frame:
         first = str(EventId(*error.first)) if error.first else None
         result = f"/v1/jobs/{self.job}"
-        return local(Gap(str(self._cursor.at), first, result))
+        return local(GapNotice(str(self._cursor.at), first, result))
 
     async def _restored(self, event: Event) -> Event | None:
         """Return the event without the text of a lowered schema's answer, which is not the answer: that is put before `end`."""

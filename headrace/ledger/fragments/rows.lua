@@ -2,7 +2,7 @@
 -- A row is a kind byte and the final output line, or the kind in capitals and where in a segment file the line lies.
 local KINDS = { s = 'succeeded', f = 'failed', c = 'cancelled', d = 'dead' }
 
-local function set_rows(shard, rows, batch, spilled, first)
+local function set_rows(shard, rows, batch, held, first)
   local bytes, fresh = 0, 0
   for i = first, #ARGV, 3 do
     local index, row, counters = ARGV[i], ARGV[i + 1], ARGV[i + 2]
@@ -15,7 +15,7 @@ local function set_rows(shard, rows, batch, spilled, first)
   end
   if bytes > 0 then
     redis.call('HINCRBY', shard, 'bytes', bytes)
-    redis.call('INCRBY', spilled, bytes)
+    redis.call('INCRBY', held, bytes)
   end
   return fresh
 end

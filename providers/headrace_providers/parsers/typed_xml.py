@@ -1,4 +1,4 @@
-"""`typed_xml`: answers as XML elements whose `dtype` says what they are (providers 3.8).
+"""`typed_xml`: answers as XML elements whose `dtype` says what they are.
 
 Prose and code fences around the elements are ignored. The parser is hardened: entities and document types are refused.
 """

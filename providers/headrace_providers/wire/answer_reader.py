@@ -25,7 +25,7 @@ from headrace_providers.wire.surrogates import Halves
 from headrace_providers.wire.total_deadline import TotalDeadline
 from headrace_providers.wire.transport import MAX_ANSWER_BYTES, Deadlines
 
-log = structlog.get_logger("headrace.worker.transport")
+log = structlog.get_logger("headrace.providers.wire.answer_reader")
 
 DRAIN_S = 0.5
 

@@ -11,7 +11,7 @@ from headrace.chat.tool_calls import ToolCalls
 from headrace.errors import CallError
 from headrace.text.reasoning import HIDDEN_PART, KEPT_PARTS, REASONING_FIELDS, THINKING_PART
 from headrace_providers.credentials import kept
-from headrace_providers.wire.content import (
+from headrace_providers.wire.answer_fields import (
     finish_of,
     is_bare_json,
     is_empty,

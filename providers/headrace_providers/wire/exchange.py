@@ -78,7 +78,7 @@ def header_line(line: str) -> bytes:
     return line.encode() + b"\r\n"
 
 
-class Response:
+class HttpResponse:
     """A response of which the head was read. End it with `release`, or with `close` where its connection is of no more use."""
 
     def __init__(self, message: aiohttp.http.RawResponseMessage, content: aiohttp.StreamReader, connection: Connection):
@@ -118,7 +118,7 @@ class Connections:
     async def close(self) -> None:
         await self._connector.close()
 
-    async def post(self, route: Route, headers: bytes, content: bytes) -> Response:
+    async def post(self, route: Route, headers: bytes, content: bytes) -> HttpResponse:
         """Send a request with these encoded `headers` beside the route's; return the response when its head has come.
 
         It is sent once. A connection that was closed before a byte was written to it is replaced by another. Raises what
@@ -135,7 +135,7 @@ class Connections:
             while True:
                 message, payload = await protocol.read()
                 if not 100 <= message.code <= 199 or message.code == 101:
-                    return Response(message, payload, connection)
+                    return HttpResponse(message, payload, connection)
         except BaseException:
             connection.close()
             raise

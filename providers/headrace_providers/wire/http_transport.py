@@ -13,7 +13,7 @@ from headrace.errors import CallError
 from headrace_providers.wire.answer_reader import ReadingTransport
 from headrace_providers.wire.body import Body, left_in, text_encoding
 from headrace_providers.wire.environment_proxies import EnvironmentProxies
-from headrace_providers.wire.exchange import Connections, Response, Route, header_line
+from headrace_providers.wire.exchange import Connections, HttpResponse, Route, header_line
 from headrace_providers.wire.provider_errors import call_error, is_unreachable, refused
 from headrace_providers.wire.request import REQUEST_ID, Request
 from headrace_providers.wire.retry_hints import hinted_s, retry_after_s
@@ -107,9 +107,9 @@ class HttpTransport(ReadingTransport):
 
 
 class HttpAnswer:
-    """An `Answer` over a `Response`."""
+    """An `Answer` over an `HttpResponse`."""
 
-    def __init__(self, response: Response, most_bytes: int):
+    def __init__(self, response: HttpResponse, most_bytes: int):
         content = response.content
         self._response = response
         self.headers: Mapping[str, str] = response.headers
@@ -120,7 +120,7 @@ class HttpAnswer:
         self._response.release()
 
 
-async def failure_of(answer: HttpAnswer, response: Response) -> CallError:
+async def failure_of(answer: HttpAnswer, response: HttpResponse) -> CallError:
     """Read what an answer of failure says. Raises what the connection breaks with before it is whole."""
     pieces: list[bytes] = []
     while data := await answer.body.read():

@@ -14,7 +14,7 @@ import msgspec
 
 from headrace.errors import CODES, CallError
 from headrace_providers.credentials import scrub, scrubbed
-from headrace_providers.wire.content import is_empty, says_nothing
+from headrace_providers.wire.answer_fields import is_empty, says_nothing
 from headrace_providers.wire.retry_hints import hinted_s
 
 MAX_MESSAGE = 500
@@ -66,17 +66,17 @@ FIRM = frozenset({"payment", "auth", "not_found"})
 """Codes that an error's name decides whatever its status is: an exhausted quota is a 429 at OpenAI, elsewhere a 500."""
 CONFIGURATION = frozenset({"auth", "payment", "not_found", "no_deployment"})
 RETRYABLE_TYPES = frozenset({"rate_limit_exceeded", "provider_overloaded", "provider_unavailable", "server", "timeout"})
-"""OpenRouter's `metadata.error_type` values that another call may get past (providers 7.2)."""
+"""OpenRouter's `metadata.error_type` values that another call may get past."""
 
 
 def code_of(status: int) -> str:
-    """Return our code for a provider's HTTP status (providers 7.2)."""
+    """Return our code for a provider's HTTP status."""
     return CODE_OF_STATUS.get(status) or ("provider_unavailable" if status >= 500 else "invalid_request")
 
 
 def call_error(status: int, body: Any, *, retry_after_s: float | None = None, asked: str | None = None) -> CallError:
     """Return the error of an HTTP answer. `body` is what it held, `asked` its `x-should-retry`."""
-    said = Said(body)
+    said = ErrorObject(body)
     if retry_after_s is None and status in (429, 503):
         retry_after_s = said.retry_after_s
     message = scrub(f"the provider answered {status}: {said.message}", most=MAX_MESSAGE)
@@ -110,7 +110,7 @@ def is_unreachable(error: BaseException) -> bool:
 def error_inside(error: Any, *, partial: str | None = None) -> CallError:
     """Return the error of an `error` object where an answer was promised: in an HTTP 200, a stream, a choice (statement
     105)."""
-    said = Said(error)
+    said = ErrorObject(error)
     status = said.status
     code = code_of(status) if status is not None and 400 <= status < 500 else "provider_error"
     retryable = None if said.retryable is None and status is None else said.retryable
@@ -160,7 +160,7 @@ IN_WORDS = (
 STATUSES = ("code", "status", "status_code", "statusCode", "http_status", "error_code")
 
 
-class Said:
+class ErrorObject:
     """The content of an error object: a message, a status when it gives one as a number or a text, our code for the name that it
     gives itself, and whether a new call may help."""
 

@@ -20,7 +20,7 @@ from headrace.text.masking import masked
 from headrace_providers.wire.history import as_wanted
 from headrace_providers.wire.response_format import with_schema
 
-log = structlog.get_logger("headrace.worker.request")
+log = structlog.get_logger("headrace.providers.wire.request")
 
 Body = dict[str, Any]
 Adapt = Callable[[Body, Job, Provider], Body]
@@ -47,7 +47,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 def build_body(job: Job, model: str, provider: Provider, adapt: Adapt, mode: Mode = "strict") -> Body:
-    """Return the JSON body of `POST {base_url}/chat/completions` (providers 1.5), a schema in `mode`. Nothing that is not
+    """Return the JSON body of `POST {base_url}/chat/completions`, a schema in `mode`. Nothing that is not
     set reaches the wire."""
     options = job.options
     talk = as_wanted(job.messages, provider)
@@ -73,14 +73,14 @@ def build_body(job: Job, model: str, provider: Provider, adapt: Adapt, mode: Mod
 
 
 def schema_name(name: str) -> str:
-    """Return the name as providers take it: `^[a-zA-Z0-9_-]{1,64}$` (providers 3.2)."""
+    """Return the name as providers take it: `^[a-zA-Z0-9_-]{1,64}$`."""
     return re.sub(r"[^a-zA-Z0-9_-]", "_", name)[:64] or "answer"
 
 
 def with_extra(body: Body, extra: Mapping[str, Any] | None) -> Body:
     """Merge `extra_body` last: its keys win, objects that both have are merged at every level, plug-ins by their id.
 
-    What the caller set by a named option wins over the same key of a merged object (statements 30 and 38).
+    What the caller set by a named option wins over the same key of a merged object (conformance 30 and 38).
     """
     for name, value in (extra or {}).items():
         if name in ONE_LIMIT:

@@ -32,7 +32,7 @@ async def prepared(schema: dict[str, Any], mode: Mode, target: str) -> None:
 
 
 def with_schema(body: dict[str, Any], form: Form, name: str) -> dict[str, Any]:
-    """Return the fields that put a schema to the model: its envelope (providers 3.2), a tool that it has to call, or words."""
+    """Return the fields that put a schema to the model: its envelope, a tool that it has to call, or words."""
     if form.mode in ("strict", "json_schema"):
         envelope = {"name": name, "strict": form.mode == "strict", "schema": form.schema}
         return {"response_format": {"type": "json_schema", "json_schema": envelope}}

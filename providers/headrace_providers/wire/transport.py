@@ -30,7 +30,7 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_environment(cls) -> Deadlines:
-        """Return the default deadlines, with `OPENAI_TIMEOUT` seconds in all where that is set (statement 27)."""
+        """Return the default deadlines, with `OPENAI_TIMEOUT` seconds in all where that is set (conformance 27)."""
         total_s = number_in(None, "OPENAI_TIMEOUT", 0.001)
         return cls() if total_s is None else cls(total_s=total_s)
 

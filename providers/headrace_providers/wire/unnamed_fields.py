@@ -12,7 +12,7 @@ import msgspec
 
 from headrace.text.reasoning import REASONING_FIELDS
 from headrace_providers.credentials import holds_secret, scrubbed
-from headrace_providers.wire.content import is_empty
+from headrace_providers.wire.answer_fields import is_empty
 
 IN_ANSWER = frozenset(
     {

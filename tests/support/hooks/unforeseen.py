@@ -53,9 +53,9 @@ def install(place: Any) -> None:
 
 def in_worker(_: Any) -> None:
     from headrace_worker.engine.engine import Engine
-    from headrace_worker.service import Process
+    from headrace_worker.worker_process import WorkerProcess
 
-    ask, start = Engine.ask, Process.start
+    ask, start = Engine.ask, WorkerProcess.start
 
     async def fail_or_ask(self: Any, job: Any, **options: Any) -> Any:
         text = job.messages[-1]["content"]
@@ -69,7 +69,7 @@ def in_worker(_: Any) -> None:
         await start(self)
         fail_beside()
 
-    Engine.ask, Process.start = fail_or_ask, start_and_fail
+    Engine.ask, WorkerProcess.start = fail_or_ask, start_and_fail
 
 
 def in_gateway(place: Any) -> None:

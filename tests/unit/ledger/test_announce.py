@@ -32,7 +32,7 @@ async def test_a_worker_that_ends_withdraws_its_announcement(ledger: Ledger) -> 
     assert await announcements(ledger) == []
 
 
-async def test_what_an_older_worker_wrote_is_nobody(ledger: Ledger) -> None:
+async def test_ignores_announcements_of_older_workers(ledger: Ledger) -> None:
     await ledger.client.hset(ledger.keys.providers, "mine", b"bulk-host-1-abc")
     assert await announcements(ledger) == []
     await announce(ledger, "a", ABLE)

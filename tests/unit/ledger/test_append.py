@@ -66,7 +66,7 @@ async def test_many_in_one_round_trip_each_get_their_own_answer(
     assert [event for _, event in (await look.log(job))[1:]] == TWO
 
 
-async def test_what_fails_for_one_job_is_its_own_affair(ledger: Ledger, look: Any, job: str, attempt: Any) -> None:
+async def test_a_damaged_job_does_not_fail_its_neighbours(ledger: Ledger, look: Any, job: str, attempt: Any) -> None:
     broken = new_id("job")
     await ledger.client.set(ledger.keys.job(broken), "no hash", px=60_000)
     calls = [append_call(ledger, name, attempt.epoch, 2, TWO) for name in (broken, job)]

@@ -65,14 +65,14 @@ async def test_sent_twice_it_is_cancelled_once(ledger: Ledger, look: Any, job: s
     assert await look.everything() == before
 
 
-async def test_what_ended_before_says_how(ledger: Ledger, job: str, attempt: Any) -> None:
+async def test_refuses_an_ended_job_with_its_state(ledger: Ledger, job: str, attempt: Any) -> None:
     await finish(ledger, job, attempt.epoch, JobState.FAILED, seq=2, event=b"{}", result=b"{}")
     with pytest.raises(errors.Finished) as finished:
         await cancel(ledger, job)
     assert finished.value.detail == "failed"
 
 
-async def test_what_is_not_there_is_unknown(ledger: Ledger) -> None:
+async def test_refuses_unknown_records(ledger: Ledger) -> None:
     for subject in (new_id("job"), new_id("batch")):
         with pytest.raises(errors.Unknown):
             await cancel(ledger, subject)

@@ -77,7 +77,7 @@ async def test_progress_is_reported_at_most_four_times_a_second(
 
 
 @pytest.mark.parametrize(("full", "limit"), [("held", ALL_BYTES), ("bytes", SHARD_BYTES)])
-async def test_what_does_not_fit_is_spilled_and_nothing_is_stored(
+async def test_refuses_rows_beyond_the_limit_and_stores_nothing(
     ledger: Ledger, look: Any, batch: str, shard: Any, full: str, limit: int
 ) -> None:
     if full == "held":
@@ -101,7 +101,7 @@ async def test_a_place_in_a_segment_file_always_fits(ledger: Ledger, shard: Any)
     assert await rows_of(ledger, shard.record_id) == {0: b"Ssegment 0 4"}
 
 
-async def test_what_just_fitted_is_not_spilled_when_it_is_sent_twice(ledger: Ledger, look: Any, shard: Any) -> None:
+async def test_accepts_a_repeated_row_at_the_limit(ledger: Ledger, look: Any, shard: Any) -> None:
     await ledger.client.set(ledger.keys.held, ALL_BYTES - len(PAID.stored))
     await checkpoint(ledger, shard.record_id, shard.epoch, [PAID])
     before = await look.everything()
@@ -146,7 +146,7 @@ async def test_after_the_seal_it_is_too_late(ledger: Ledger, look: Any, batch: s
     assert await look.field(batch, "succeeded") == "0"
 
 
-async def test_what_was_never_claimed_or_is_finished_takes_no_row(ledger: Ledger, batch: str, shard: Any) -> None:
+async def test_refuses_rows_of_unclaimed_and_finished_shards(ledger: Ledger, batch: str, shard: Any) -> None:
     with pytest.raises(errors.Fenced):
         await checkpoint(ledger, f"{batch}.s1", 0, [PAID])
     await checkpoint(ledger, shard.record_id, shard.epoch, [PAID, CheckpointRow(1, "s", b"x")])

@@ -58,7 +58,7 @@ async def test_the_loser_learns_which_output_won(ledger: Ledger, batch: str, joi
     assert finished.value.detail == "winner"
 
 
-async def test_what_the_shards_of_a_cancelled_batch_left_is_cleared_away(
+async def test_clears_what_the_shards_of_a_cancelled_batch_left(
     ledger: Ledger, look: Any, batch: str, shard: Any, take: Any
 ) -> None:
     await checkpoint(ledger, shard.record_id, shard.epoch, [CheckpointRow(0, "s", b"paid")])

@@ -51,7 +51,7 @@ async def test_a_parked_job_is_queued_and_counts_its_hints_anew(
     assert (await look.state(job), await look.field(job, "hints")) == ("queued", "1")
 
 
-async def test_what_does_not_wait_any_more_is_dropped(ledger: Ledger, look: Any, attempt: Any) -> None:
+async def test_drops_entries_of_running_and_missing_records(ledger: Ledger, look: Any, attempt: Any) -> None:
     """A server that lost its last second may have both: an entry, and a record that runs or is gone."""
     await ledger.client.zadd(ledger.keys.due, {attempt.record_id: 0, new_id("job"): 0})
     assert await due(ledger) == []

@@ -10,9 +10,9 @@ from headrace.jobs.job import new_id
 from headrace.ledger.cancel import cancel
 from headrace.ledger.checkpoint import CheckpointRow, checkpoint
 from headrace.ledger.close import close
+from headrace.ledger.evict_damaged import evict_damaged
 from headrace.ledger.pause import pause
 from headrace.ledger.script import Ledger
-from headrace.ledger.set_aside import set_aside
 from headrace.ledger.submit import submit
 
 
@@ -55,13 +55,11 @@ async def test_its_end_is_written_with_the_same_bytes(ledger: Ledger, look: Any,
     )
 
 
-async def test_what_the_ledger_says_of_a_job_is_as_its_type_is_written(
-    ledger: Ledger, look: Any, job: str, take: Any
-) -> None:
+async def test_events_of_the_ledger_equal_their_types_encoding(ledger: Ledger, look: Any, job: str, take: Any) -> None:
     damaged = await submit(ledger, new_id("job"), b"{}", queue="interactive")
     await take(damaged)
     await ledger.client.hset(ledger.keys.job(damaged), "epoch", "x")
-    await set_aside(ledger, [damaged], where="due")
+    await evict_damaged(ledger, [damaged], where="due")
     await cancel(ledger, job)
     events = [event for record_id in (job, damaged) for _, event in await look.log(record_id)]
     assert [type(decode_job_event(event)) for event in events] == [AttemptStart, End] * 2

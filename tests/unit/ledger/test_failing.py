@@ -79,7 +79,9 @@ async def test_when_they_are_the_items_own(ledger: Ledger, shard: Any) -> None:
     assert await is_settled(ledger, shard.record_id)
 
 
-async def test_what_a_batch_waits_for(ledger: Ledger, look: Any, batch: str, take: Any, shard: Any) -> None:
+async def test_a_batch_shows_the_reason_that_it_waits_for(
+    ledger: Ledger, look: Any, batch: str, take: Any, shard: Any
+) -> None:
     reason = "rate_limited: openai says wait 1 s"
     other = await take(f"{batch}.s1", token="t2")
     for attempt in (shard, other):

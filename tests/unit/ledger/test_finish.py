@@ -92,7 +92,7 @@ async def test_events_that_are_missing_before_the_end_are_asked_for(
     assert await succeed(ledger, job, attempt.epoch, seq=3)
 
 
-async def test_what_was_never_claimed_cannot_finish(ledger: Ledger, look: Any, job: str) -> None:
+async def test_refuses_unclaimed_and_unknown_jobs(ledger: Ledger, look: Any, job: str) -> None:
     with pytest.raises(errors.Fenced):
         await succeed(ledger, job, 0)
     with pytest.raises(errors.Unknown):

@@ -85,7 +85,7 @@ async def test_while_cancelling_it_may_finish_after_the_seal_it_may_not(ledger: 
         await finish_shard(ledger, attempts[1].record_id, attempts[1].epoch, "part1")
 
 
-async def test_what_was_never_claimed_or_fed_cannot_finish(ledger: Ledger, batch: str) -> None:
+async def test_refuses_unclaimed_and_unknown_shards(ledger: Ledger, batch: str) -> None:
     with pytest.raises(errors.Fenced):
         await finish_shard(ledger, f"{batch}.s0", 0, "part")
     with pytest.raises(errors.Unknown):

@@ -18,7 +18,9 @@ from headrace.ledger.checkpoint import CheckpointRow, checkpoint
 from headrace.ledger.claim import claim
 from headrace.ledger.close import close
 from headrace.ledger.compact import compact
+from headrace.ledger.dead_letter import dead_letter
 from headrace.ledger.due import due
+from headrace.ledger.evict_damaged import evict_damaged
 from headrace.ledger.expire import expire
 from headrace.ledger.feed import feed
 from headrace.ledger.finish import finish
@@ -31,18 +33,16 @@ from headrace.ledger.pause import pause
 from headrace.ledger.prefill import prefill
 from headrace.ledger.recover import recover, report_end
 from headrace.ledger.refuse_rows import refuse_rows
-from headrace.ledger.reject import reject
 from headrace.ledger.release import release
 from headrace.ledger.restart import restart
 from headrace.ledger.restore import restore
 from headrace.ledger.resume import resume
 from headrace.ledger.script import FOLDER, Argument, Ledger
 from headrace.ledger.seal import seal
-from headrace.ledger.set_aside import set_aside
 from headrace.ledger.shard_range import ShardRange
 from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit
-from headrace.ledger.unread import Asker, Held, leave
+from headrace.ledger.unread import UnreadAnswer, WaitingClient, mark_disconnected
 
 EXPIRED, LONG = -1, 10**9
 MOVES = {path.stem for path in FOLDER.glob("*.lua")}
@@ -125,9 +125,9 @@ async def live_the_lives_of_jobs(ledger: Watched) -> None:
     for token in "bcd":  # until it is dead
         await ledger.take(job, token)
         await report_end(ledger, "w")
-    asker = Asker("gateway", again=False, asked="0" * 64)
-    token = await submit(ledger, new_id("job"), b"{}", queue="interactive", asker=asker)
-    await leave(ledger, Held("default", asker.asked, token, token))
+    waiter = WaitingClient("gateway", again=False, asked="0" * 64)
+    token = await submit(ledger, new_id("job"), b"{}", queue="interactive", waiter=waiter)
+    await mark_disconnected(ledger, UnreadAnswer("default", waiter.asked, token, token))
     job = await ledger.new_job()
     attempt = await ledger.take(job, "a")
     await park(ledger, job, attempt.epoch, delay_ms=0, calls="1:0", reason="rate_limited")
@@ -157,7 +157,7 @@ async def live_the_lives_of_jobs(ledger: Watched) -> None:
 
 
 async def set_damage_aside(ledger: Watched) -> None:
-    await reject(ledger, "message", b"rubbish", where="bulk", why="no JSON")
+    await dead_letter(ledger, "message", b"rubbish", where="bulk", why="no JSON")
     jobs = [await ledger.new_job(), await ledger.new_job()]
     batch = new_id("batch")
     await open_batch(ledger, batch, template_sha="s", template=b"{}", window_ms=LONG, tenant="default", record={})
@@ -174,7 +174,7 @@ async def set_damage_aside(ledger: Watched) -> None:
     await ledger.client.hdel(ledger.keys.batch(batch), "total")
     for record in (*jobs, f"{of_shard}.s0"):
         await ledger.client.hdel(ledger.keys.record(record), "kind")
-    await set_aside(ledger, [*jobs, batch, f"{of_shard}.s0"], where="due")
+    await evict_damaged(ledger, [*jobs, batch, f"{of_shard}.s0"], where="due")
 
 
 async def live_the_lives_of_batches(ledger: Watched) -> None:

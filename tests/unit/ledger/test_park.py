@@ -72,7 +72,7 @@ async def test_a_zombie_cannot_park(ledger: Ledger, look: Any, zombie: Any) -> N
     assert await look.everything() == before
 
 
-async def test_what_was_never_claimed_or_has_ended_is_not_parked(ledger: Ledger, job: str, take: Any) -> None:
+async def test_refuses_unclaimed_unknown_and_ended_jobs(ledger: Ledger, job: str, take: Any) -> None:
     with pytest.raises(errors.Fenced):
         await park(ledger, job, 0, delay_ms=0, calls="", reason="x")
     with pytest.raises(errors.Unknown):

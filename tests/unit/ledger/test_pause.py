@@ -28,7 +28,7 @@ async def test_sent_twice_it_is_paused_once_for_the_first_reason(ledger: Ledger,
     assert await look.everything() == before
 
 
-async def test_what_ends_cannot_be_paused(ledger: Ledger, look: Any, batch: str) -> None:
+async def test_refuses_cancelled_and_unknown_batches(ledger: Ledger, look: Any, batch: str) -> None:
     await cancel(ledger, batch)
     with pytest.raises(errors.Closed, match="cancelling"):
         await pause(ledger, batch, reason="no room")

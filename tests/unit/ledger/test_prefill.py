@@ -54,7 +54,7 @@ async def test_a_zombie_cannot_prefill(ledger: Ledger, look: Any, zombie_shard: 
     assert await look.everything() == before
 
 
-async def test_what_was_never_claimed_or_is_not_there_is_not_prefilled(ledger: Ledger, batch: str) -> None:
+async def test_refuses_unclaimed_and_unknown_shards(ledger: Ledger, batch: str) -> None:
     with pytest.raises(errors.Fenced):
         await prefill(ledger, f"{batch}.s0", 0, OLD)
     with pytest.raises(errors.Unknown):

@@ -219,7 +219,7 @@ async def test_a_lease_that_ends_though_its_process_beats_is_its_records_own(
     assert await recover(ledger) == [("quarantine", job)]
 
 
-async def test_what_ends_in_quarantine_ends_as_anywhere(ledger: Ledger, look: Any, job: str, take: Any) -> None:
+async def test_jobs_finish_in_quarantine_as_anywhere(ledger: Ledger, look: Any, job: str, take: Any) -> None:
     await crash(ledger, take, job, "a")
     alone = await take(job, token="b")
     await finish(ledger, job, alone.epoch, JobState.SUCCEEDED, seq=2, event=b"{}", result=b"{}")

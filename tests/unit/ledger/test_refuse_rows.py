@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headrace import errors
-from headrace.batches.refusals import UNKNOWN_REASON, refusals, refusals_among
+from headrace.batches.type_refusals import UNKNOWN_REASON, type_refusals, type_refusals_among
 from headrace.jobs.job import new_id
 from headrace.ledger.cancel import cancel
 from headrace.ledger.checkpoint import CheckpointRow, checkpoint
@@ -35,7 +35,7 @@ async def test_a_refused_row_has_failed(ledger: Ledger, look: Any, batch: str, r
     assert await refuse_rows(ledger, batch, [(1, "too small")]) == 1
     assert await counters(look, batch) == [1, 1, 1, 1]
     assert b'"succeeded":1,"failed":1' in (await look.log(batch))[-1][1]
-    known = await refusals(ledger, batch)
+    known = await type_refusals(ledger, batch)
     assert [line in known for line in range(-1, 5)] == [False, False, True, False, False, False]
     assert known.reason(1) == "too small"
 
@@ -75,20 +75,22 @@ async def test_before_the_close_and_after_it(ledger: Ledger, look: Any, batch: s
     assert await refuse_rows(ledger, batch, [(2, "late"), (0, "late")]) == 1
     assert (await look.log(batch), await look.state(batch)) == (log, "completed")
     assert await counters(look, batch) == [0, 4, 2, 2]
-    known = await refusals(ledger, batch)
+    known = await type_refusals(ledger, batch)
     assert [known.reason(line) for line in (0, 2)] == ["early", "late"]
     for name in ("refused", "reasons"):
         assert await ledger.client.pttl(f"{ledger.keys.batch(batch)}:{name}") > 0
 
 
-async def test_what_is_kept_is_bounded(ledger: Ledger, look: Any, batch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stored_reasons_are_bounded(
+    ledger: Ledger, look: Any, batch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("headrace.ledger.refuse_rows.MAX_REASONS", 3)
     await ledger.client.hset(ledger.keys.batch(batch), mapping={"total": 100_000, "succeeded": 100_000})
     every = range(7, 100_000, 9)
     assert await refuse_rows(ledger, batch, [(line, "x" * 10_000) for line in every]) == len(every)
     assert await ledger.client.hlen(f"{ledger.keys.batch(batch)}:reasons") == 3
     assert await ledger.client.strlen(f"{ledger.keys.batch(batch)}:refused") <= 100_000 // 8
-    known = await refusals(ledger, batch)
+    known = await type_refusals(ledger, batch)
     assert [line for line in range(100_000) if line in known] == list(every)
     assert (len(known.reason(7)), known.reason(99_988)) == (MAX_REASON_CHARS, UNKNOWN_REASON)
 
@@ -98,8 +100,8 @@ async def test_a_page_knows_its_own(ledger: Ledger, batch: str, first: int) -> N
     await ledger.client.hset(ledger.keys.batch(batch), mapping={"total": 1000, "succeeded": 1000})
     wrong = [0, 1, 6, 7, 8, 250, 263, 505, 506]
     await refuse_rows(ledger, batch, [(line, f"why {line}") for line in wrong])
-    known = await refusals_among(ledger, batch, first, 256)
+    known = await type_refusals_among(ledger, batch, first, 256)
     inside = [line for line in wrong if first <= line < first + 256]
     assert [line for line in range(first, first + 256) if line in known] == inside
     assert [known.reason(line) for line in inside] == [f"why {line}" for line in inside]
-    assert not await refusals_among(ledger, batch, 600, 256)
+    assert not await type_refusals_among(ledger, batch, 600, 256)

@@ -58,7 +58,7 @@ async def test_a_zombie_cannot_release_a_shard_of_another(
     assert await look.state(zombie_shard.record_id) == "running"
 
 
-async def test_what_was_never_claimed_or_has_ended_is_not_released(ledger: Ledger, job: str, take: Any) -> None:
+async def test_refuses_unclaimed_unknown_and_ended_jobs(ledger: Ledger, job: str, take: Any) -> None:
     with pytest.raises(errors.Fenced):
         await release(ledger, job, 0, calls="")
     with pytest.raises(errors.Unknown):

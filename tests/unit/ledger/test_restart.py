@@ -55,7 +55,7 @@ async def test_a_zombie_cannot_restart(ledger: Ledger, look: Any, zombie: Any) -
     assert await look.everything() == before
 
 
-async def test_what_was_never_claimed_or_has_ended_is_not_restarted(ledger: Ledger, job: str, take: Any) -> None:
+async def test_refuses_unclaimed_unknown_and_ended_jobs(ledger: Ledger, job: str, take: Any) -> None:
     with pytest.raises(errors.Fenced):
         await restart(ledger, job, 0, token="r1", reason="retry")
     with pytest.raises(errors.Unknown):

@@ -91,7 +91,9 @@ async def test_the_newest_attempt_wins_over_a_zombie_that_was_quicker(
         await restore(ledger, job, zombie.epoch, zombie.record, [], lease_ms=LONG)
 
 
-async def test_what_a_zombie_has_finished_meanwhile_stays(ledger: Ledger, look: Any, take: Any, zombie: Any) -> None:
+async def test_refuses_to_restore_a_job_that_a_zombie_finished(
+    ledger: Ledger, look: Any, take: Any, zombie: Any
+) -> None:
     job = zombie.record_id
     newer = await take(job, token="t2", owner="w2")
     await lose(ledger, job)

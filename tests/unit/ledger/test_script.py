@@ -90,7 +90,7 @@ def test_a_refusal_is_raised_with_its_record_and_detail(word: bytes) -> None:
         accepted([word], "job_x")
 
 
-def test_what_follows_ok_is_the_answer() -> None:
+def test_accepted_returns_what_follows_ok() -> None:
     assert accepted([b"OK", b"a", b"1"], "job_x") == [b"a", b"1"]
     assert fields([b"a", b"1", b"b", b"2"]) == {"a": b"1", "b": b"2"}
 

@@ -84,7 +84,7 @@ async def test_a_paused_batch_does_not_expire(ledger: Ledger, look: Any, batch: 
     assert await look.state(batch) == "paused"
 
 
-async def test_what_is_done_in_time_does_not_expire_while_it_waits_for_the_seal(
+async def test_a_batch_finished_in_time_does_not_expire_before_its_seal(
     ledger: Ledger, look: Any, batch: str, take: Any
 ) -> None:
     await finish_both(ledger, batch, take)

@@ -12,9 +12,9 @@ from headrace.ledger.announce import Announcement, announce
 from headrace.ledger.answer_cache import count_answers, drop_answers, keep_answer, kept_answer
 from headrace.ledger.beat import beat
 from headrace.ledger.chat_job import CHAT_MS, chat_job, name_chat_job
+from headrace.ledger.dead_letter import dead_letter
 from headrace.ledger.inspection import Inspection, Rejections
 from headrace.ledger.recover import workers_named
-from headrace.ledger.reject import reject
 from headrace.ledger.script import Ledger
 from headrace.ledger.server_check import server_uptime_ms
 from headrace.ledger.store_name import StoreName, agreed_store
@@ -79,6 +79,6 @@ async def test_the_doctor_reads_the_same(valkey_url: str, namespace: str) -> Non
         store, able = StoreName("file:///a", "1"), Announcement(configured=["openai"])
         await agreed_store(ledger, store)
         await announce(ledger, "w1", able)
-        await reject(ledger, "message", b"x", where="bulk", why="no hint")
+        await dead_letter(ledger, "message", b"x", where="bulk", why="no hint")
         assert await asyncio.to_thread(seen) == (store, [able], Rejections("1 message", 1))
     await ledger.close()

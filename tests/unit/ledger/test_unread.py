@@ -9,22 +9,29 @@ import pytest
 from headrace.jobs.job import new_id
 from headrace.ledger.script import Ledger
 from headrace.ledger.submit import submit
-from headrace.ledger.unread import UNREAD_MS, Asker, Held, doubt, leave, read_together
+from headrace.ledger.unread import (
+    UNREAD_MS,
+    UnreadAnswer,
+    WaitingClient,
+    mark_disconnected,
+    mark_read,
+    mark_unconfirmed,
+)
 
 ASKED = "0" * 64
 
 
 async def ask(
     ledger: Ledger, *, gateway: str = "here", again: bool = False, asked: str = ASKED, token: str = ""
-) -> Held:
+) -> UnreadAnswer:
     token = token or new_id("job")
-    job = await submit(ledger, token, b"{}", queue="interactive", asker=Asker(gateway, again, asked))
-    return Held("default", asked, job, token)
+    job = await submit(ledger, token, b"{}", queue="interactive", waiter=WaitingClient(gateway, again, asked))
+    return UnreadAnswer("default", asked, job, token)
 
 
 async def test_one_who_left_is_followed_by_the_retry_and_by_no_other_request(ledger: Ledger) -> None:
     first = await ask(ledger)
-    await leave(ledger, first)
+    await mark_disconnected(ledger, first)
     assert (await ask(ledger)).job != first.job
     assert (await ask(ledger, again=True, asked="1" * 64)).job != first.job
     assert (await ask(ledger, again=True)).job == first.job
@@ -32,7 +39,7 @@ async def test_one_who_left_is_followed_by_the_retry_and_by_no_other_request(led
 
 async def test_a_retry_that_is_sent_twice_is_one(ledger: Ledger) -> None:
     first = await ask(ledger)
-    await leave(ledger, first)
+    await mark_disconnected(ledger, first)
     again = await ask(ledger, again=True)
     assert await ask(ledger, again=True, token=again.token) == again
     assert await ledger.client.hlen(ledger.keys.unread("default", ASKED)) == 1
@@ -41,7 +48,7 @@ async def test_a_retry_that_is_sent_twice_is_one(ledger: Ledger) -> None:
 async def test_several_who_left_are_each_followed_by_a_retry_of_their_own(ledger: Ledger) -> None:
     left = [await ask(ledger) for _ in range(5)]
     for one in left:
-        await leave(ledger, one)
+        await mark_disconnected(ledger, one)
     found = [await ask(ledger, again=True) for _ in range(5)]
     assert {one.job for one in found} == {one.job for one in left}
 
@@ -55,41 +62,41 @@ async def test_several_whose_leaving_was_hidden_are_each_followed_by_a_retry_of_
     assert [one.job for one in found] == [one.job for one in reversed(held)]
 
 
-async def test_what_another_gateway_holds_is_taken_after_what_was_left(ledger: Ledger) -> None:
+async def test_retries_take_disconnected_answers_before_those_of_another_gateway(ledger: Ledger) -> None:
     there = await ask(ledger, gateway="there")
     here, left = await ask(ledger), await ask(ledger)
-    await leave(ledger, left)
+    await mark_disconnected(ledger, left)
     assert (await ask(ledger, again=True)).job == left.job
     assert (await ask(ledger, again=True)).job == there.job
     assert (await ask(ledger, again=True)).job in (here.job, left.job, there.job)
 
 
-async def test_what_may_have_been_read_is_taken_after_what_was_left(ledger: Ledger) -> None:
+async def test_retries_take_disconnected_answers_before_unconfirmed_ones(ledger: Ledger) -> None:
     answered = await ask(ledger)
-    await doubt(ledger, answered)
+    await mark_unconfirmed(ledger, answered)
     left = await ask(ledger)
-    await leave(ledger, left)
+    await mark_disconnected(ledger, left)
     assert (await ask(ledger, again=True)).job == left.job
     assert (await ask(ledger, again=True)).job == answered.job
 
 
 async def test_the_word_of_a_request_that_was_followed_changes_nothing(ledger: Ledger) -> None:
     first = await ask(ledger)
-    await leave(ledger, first)
+    await mark_disconnected(ledger, first)
     second = await ask(ledger, again=True)
     unread = ledger.keys.unread("default", ASKED)
     before = await ledger.client.hgetall(unread)
-    await read_together(ledger, [first])
-    await leave(ledger, first)
+    await mark_read(ledger, [first])
+    await mark_disconnected(ledger, first)
     assert await ledger.client.hgetall(unread) == before
-    await leave(ledger, second)
+    await mark_disconnected(ledger, second)
     assert (await ask(ledger, again=True)).job == first.job
 
 
-async def test_what_was_read_is_handed_to_nobody(ledger: Ledger) -> None:
+async def test_read_answers_are_handed_to_no_retry(ledger: Ledger) -> None:
     first = await ask(ledger)
-    await read_together(ledger, [first])
-    await leave(ledger, first)
+    await mark_read(ledger, [first])
+    await mark_disconnected(ledger, first)
     assert (await ask(ledger, again=True)).job != first.job
 
 
@@ -106,7 +113,7 @@ async def end(ledger: Ledger, job: str, *, ago_ms: int = 0) -> str:
 @pytest.mark.parametrize("why", ["old", "without its result", "without its record"])
 async def test_an_answer_that_is_no_longer_there_is_asked_for_anew(ledger: Ledger, why: str) -> None:
     first = await ask(ledger)
-    await leave(ledger, first)
+    await mark_disconnected(ledger, first)
     record = await end(ledger, first.job, ago_ms=2 * UNREAD_MS if why == "old" else 0)
     if why == "without its result":
         await ledger.client.delete(f"{record}:result")
@@ -118,7 +125,7 @@ async def test_an_answer_that_is_no_longer_there_is_asked_for_anew(ledger: Ledge
 
 async def test_an_answer_that_is_there_is_handed_on_after_its_end(ledger: Ledger) -> None:
     first = await ask(ledger)
-    await leave(ledger, first)
+    await mark_disconnected(ledger, first)
     await end(ledger, first.job, ago_ms=UNREAD_MS // 2)
     assert (await ask(ledger, again=True)).job == first.job
 

@@ -129,7 +129,7 @@ def test_c134_no_size_is_no_cache_and_none_is_no_bound(form: str, size: int | No
         DOWN,
     ],
 )
-def test_c135_what_is_no_whole_answer_is_not_kept(form: str, script: Any) -> None:
+def test_c135_does_not_cache_incomplete_answers(form: str, script: Any) -> None:
     model, transport = remembering(script)
     for _ in range(2):
         try:

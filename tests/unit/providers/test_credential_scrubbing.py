@@ -9,7 +9,7 @@ from headrace_providers.credentials import holds_secret, kept, remember, remembe
 from headrace_providers.wire.provider_errors import without_credentials
 from headrace_providers.wire.reducer import Reducer
 
-from headrace.chat.completion import written
+from headrace.chat.completion import encode_success
 from headrace.chat.options import Options
 from headrace.errors import CallError, Failure
 from headrace.jobs.job import Job
@@ -95,11 +95,11 @@ def test_a_text_beside_an_answer_that_echoes_the_key() -> None:
     usage = {"prompt_tokens": 1, "completion_tokens": 1, "by": "my-api-key"}
     script = answer("hi") | {"id": "my-api-key-1", "service_tier": "my-api-key", "usage": usage}
     completion = run(model_of("openai", FakeTransport(script), api_key="my-api-key").complete(JOB))
-    assert "my-api-key" not in written(completion)[0].decode()
+    assert "my-api-key" not in encode_success(completion)[0].decode()
     assert (completion.id, completion.usage.input_tokens) == ("…-1", 1)
 
 
-def test_what_is_kept_is_bounded() -> None:
+def test_kept_fields_are_bounded() -> None:
     large, deep = ["x" * credentials.MAX_KEPT], [[]]
     for _ in range(950):
         deep = [deep]
@@ -138,7 +138,7 @@ def test_a_key_in_any_side_field_is_taken_out(key: str) -> None:
     assert completion.content == "hi"
 
 
-def test_what_a_model_says_is_no_key() -> None:
+def test_does_not_scrub_what_a_model_says() -> None:
     """A local server's key is often a word, and a model may say it; what it calls a tool with is never touched."""
     for key in ("rehearsal", "tool-key-0123456"):
         remember(key)

@@ -1,4 +1,4 @@
-"""Defects of the reference (providers 8) that no statement of its section 9 covers."""
+"""Defects (docs/conformance.md) that no statement covers."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_an_address_where_nobody_is() -> None:
         assert is_unreachable(error) is nobody
 
 
-def test_what_the_provider_calls_it_is_kept() -> None:
+def test_keeps_the_providers_code_without_credentials() -> None:
     error = call_error(429, {"error": {"message": "m", "type": "requests", "code": "rate_limit_exceeded"}})
     assert error.details == {"provider_code": "rate_limit_exceeded", "error_type": "requests"}
     assert "m" in str(error)

@@ -1,4 +1,4 @@
-"""Flow controls: ReAct on the wire and back, and one's own (providers 3.9 to 3.11, statements 80 to 86)."""
+"""Flow controls: ReAct on the wire and back, and one's own (statements 80 to 86)."""
 
 from __future__ import annotations
 

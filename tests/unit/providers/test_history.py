@@ -141,7 +141,7 @@ async def test_tool_calls_keep_the_parts_of_their_turn() -> None:
 
 
 @pytest.mark.parametrize("to", ["other", "openai", "vllm", "openrouter"])
-def test_what_a_client_writes_for_nothing_is_left_out(to: str) -> None:
+def test_drops_empty_fields_that_a_client_writes(to: str) -> None:
     dumped = {
         "role": "assistant",
         "content": "So.",

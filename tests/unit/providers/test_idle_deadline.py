@@ -72,7 +72,7 @@ async def test_only_waiting_counts_and_each_wait_anew(clock: Clock, deadline: Id
     assert isinstance(task.exception(), TimeoutError)
 
 
-async def test_what_lies_between_two_waits_may_take_long(clock: Clock, deadline: IdleDeadline) -> None:
+async def test_does_not_count_the_time_between_two_waits(clock: Clock, deadline: IdleDeadline) -> None:
     first, between, second = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def use() -> str:
@@ -107,7 +107,7 @@ async def test_another_limit_holds_from_the_next_wait_on(clock: Clock, deadline:
 
 
 @pytest.mark.parametrize("late_s", [0.0, LIMIT_S])
-async def test_who_is_cancelled_is_cancelled(clock: Clock, deadline: IdleDeadline, late_s: float) -> None:
+async def test_cancellation_is_no_timeout(clock: Clock, deadline: IdleDeadline, late_s: float) -> None:
     task = asyncio.create_task(waiting(deadline, asyncio.Event()))
     await clock.turn(0)
     task.cancel()

@@ -1,4 +1,4 @@
-"""Conversations: the shapes of messages and parts, and what is refused before anything is sent (providers 2)."""
+"""Conversations: the shapes of messages and parts, and what is refused before anything is sent."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_c049_tuple_of_dicts_with_system_prompt() -> None:
 
 
 @pytest.mark.parametrize("given", [None, {"role": "user", "content": "q"}, 5, b"q", {1}, object()])
-def test_c050_what_is_no_conversation_is_refused(given: Any) -> None:
+def test_c050_refuses_values_that_are_no_conversation(given: Any) -> None:
     with pytest.raises(InputError, match=r"^/messages: "):
         conversation(given)
 
@@ -129,7 +129,7 @@ def test_a_system_message_of_the_callers_own_stays_after_the_system_prompt() -> 
         {"role": "function", "name": "f", "content": "1"},
     ],
 )
-def test_what_providers_take_travels_as_it_is(message: dict[str, Any]) -> None:
+def test_passes_valid_messages_unchanged(message: dict[str, Any]) -> None:
     assert conversation([user("q"), message]) == [user("q"), message]
 
 

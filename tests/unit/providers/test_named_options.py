@@ -86,7 +86,7 @@ def test_named_options_travel(provider: str, options: dict[str, Any]) -> None:
     ("provider", "options"),
     [("openai", {**VLLMS, **OPENROUTERS}), ("vllm", {**OPENAIS, **OPENROUTERS}), ("openrouter", VLLMS | {"top_k": 5})],
 )
-def test_what_a_provider_does_not_take_is_left_out(provider: str, options: dict[str, Any]) -> None:
+def test_drops_options_that_a_provider_does_not_support(provider: str, options: dict[str, Any]) -> None:
     row = PROVIDERS[provider]
     body = own_body(provider, **options)
     assert not body.keys() & (row.unsupported | row.silent)
@@ -273,7 +273,7 @@ def test_the_extra_body_of_a_call_comes_over_the_named_options_below(provider: s
 
 
 @pytest.mark.parametrize(("name", "value"), [("temperature", 1.0), ("seed", 7), ("service_tier", "flex")])
-def test_what_a_call_names_comes_over_the_extra_body_below(name: str, value: Any) -> None:
+def test_named_options_override_the_extra_body(name: str, value: Any) -> None:
     transport = FakeTransport()
     ask(model_of("openai", transport, extra_body={name: 0, "x": 1}), "async", **{name: value})
     assert (transport.body[name], transport.body["x"]) == (value, 1)
@@ -307,7 +307,7 @@ def test_several_choices_are_kept() -> None:
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
 
 
-def test_what_no_schema_would_check_is_refused() -> None:
+def test_refuses_options_that_bypass_the_schema() -> None:
     for words, match in (
         ({"n": 2}, "`n`=2"),
         ({"structured_outputs": {"regex": "a"}}, "structured_outputs"),

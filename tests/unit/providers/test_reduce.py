@@ -168,7 +168,7 @@ LINES = [json.dumps(one).encode() for one in TEXTS]
         BOM + b"\r\n".join(b"data: " + line + b"\r\n" for line in LINES),
     ],
 )
-def test_what_real_servers_make_of_events(body: bytes) -> None:
+def test_reads_event_streams_as_real_servers_write_them(body: bytes) -> None:
     assert completion_of([body]).content == "hello"
     assert completion_of([bytes([byte]) for byte in body]).content == "hello"
 
@@ -210,7 +210,7 @@ def test_a_line_of_32_mb_in_many_pieces_takes_the_time_of_its_length() -> None:
     assert time.process_time() - begun < 2
 
 
-def test_what_the_bodies_mean() -> None:
+def test_sample_bodies_reduce_to_the_expected_completions() -> None:
     """So that equal does not mean equally wrong."""
     made = {what: completion_of([body_of(chunks)]) for what, chunks in BODIES.items()}
     assert made["text"].content == "hellö 🙂\n\ndata: no"

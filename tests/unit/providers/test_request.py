@@ -1,4 +1,4 @@
-"""What reaches the wire: parameters, addresses, headers, each provider's own form (providers 1, statements 1 to 32)."""
+"""What reaches the wire: parameters, addresses, headers, each provider's own form (statements 1 to 32)."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_c020_reserved_keys_are_refused(form: str, key: str) -> None:
     refused(form, InputError, key, call={"extra_body": {key: "zzz"}})
 
 
-def test_c021_what_openai_does_not_know_is_not_sent(form: str) -> None:
+def test_c021_drops_options_unknown_to_openai(form: str) -> None:
     body = body_of("openai", form, enable_thinking=True, reasoning_max_tokens=7, context_length=9)
     assert body.keys() == {"model", "messages"}
 
@@ -263,7 +263,7 @@ def test_d096_openais_account_is_not_shown_to_others(form: str, provider: str, m
         ({"call": {"prefilling": 5}}, "prefilling"),
     ],
 )
-def test_what_cannot_be_sent_is_refused_by_name(form: str, words: dict[str, Any], match: str) -> None:
+def test_refuses_invalid_options_by_name(form: str, words: dict[str, Any], match: str) -> None:
     refused(form, InputError, match, **words)
 
 

@@ -1,4 +1,4 @@
-"""What comes back: kinds of responses, reasoning, metadata, failures (providers 5, statements 87 to 106)."""
+"""What comes back: kinds of responses, reasoning, metadata, failures (statements 87 to 106)."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def test_c106_reasoning_details_are_untouched(form: str) -> None:
     assert response.reasoning == "AB"
 
 
-def test_d064_what_else_is_known_of_an_answer(form: str) -> None:
+def test_d064_metadata_has_the_providers_further_fields(form: str) -> None:
     script = answer() | {"provider": "Upstream", "service_tier": "flex", "system_fingerprint": "fp"}
     script["choices"][0]["native_finish_reason"] = "end_turn"
     metadata = asked(form, script, provider="openrouter").metadata

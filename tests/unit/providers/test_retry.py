@@ -40,7 +40,7 @@ def test_c138_no_retry(form: str) -> None:
 
 
 @pytest.mark.parametrize("code", ["invalid_request", "auth", "payment", "not_found"])
-def test_c139_what_will_not_change_is_not_asked_again(form: str, code: str) -> None:
+def test_c139_does_not_retry_permanent_errors(form: str, code: str) -> None:
     transport = FakeTransport(CallError(code, code))
     with pytest.raises(CallError):
         ask(model_of("openai", transport, retry=Retry(attempts=3, first_s=0)), form)

@@ -1,4 +1,4 @@
-"""A side field never costs a paid answer: it is kept as it came, noted, and what is stored can be read (providers 6.3)."""
+"""A side field never costs a paid answer: it is kept as it came, noted, and what is stored can be read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headrace_providers.chat_completion import ChatCompletion
 from headrace_providers.wire.reducer import Reducer
 
 from headrace.batches.output_lines import outcome_of, success_line
-from headrace.chat.completion import Completion, Outcome, Usage, written
+from headrace.chat.completion import Completion, Outcome, Usage, encode_success
 from headrace.client.handles import decode_outcome
 from headrace.errors import CallError, Failure
 from headrace.jobs.job import Job
@@ -56,7 +56,7 @@ def test_an_odd_side_field_is_kept_and_costs_nothing(name: str, value: Any, stre
     if field != "role":
         assert completion.raw[field] == value
         assert f"{field}: kept as it came" in completion.notes
-    result, _ = written(completion)
+    result, _ = encode_success(completion)
     assert decode_outcome(result).completion == completion
     assert outcome_of(success_line("a", "r", completion), structured=False)[1] == msgspec.structs.replace(
         completion, **dict.fromkeys(("stop_reason", "native_finish_reason", "raw_usage", "provider")),
@@ -113,7 +113,7 @@ STRICT: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("message", STRICT, ids=str)
-def test_what_is_read_strictly_is_refused(form: str, message: dict[str, Any]) -> None:
+def test_refuses_wrong_types_in_required_fields(form: str, message: dict[str, Any]) -> None:
     transport = FakeTransport(answer(**({"content": "half"} | message)))
     with pytest.raises(CallError) as raised:
         ask(model_of("openai", transport, retry=False), form)
@@ -128,7 +128,7 @@ def test_a_calls_number_is_its_id(form: str) -> None:
     (made,) = ask(model_of("openai", FakeTransport(script)), form).data.get_calls()
     assert (made.id, made.name) == ("5", "f")
     completion = complete(script, stream=form == "stream")
-    assert decode_outcome(written(completion)[0]).completion == completion
+    assert decode_outcome(encode_success(completion)[0]).completion == completion
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -156,7 +156,7 @@ def test_a_side_field_nested_too_deep_is_left_out() -> None:
     reducer = Reducer()
     reducer.add(answer(annotations=[nested(DEPTH)]))
     completion = reducer.completion(Job(model="openai/m", messages=[]))
-    result, kept = written(completion)
+    result, kept = encode_success(completion)
     assert (kept.content, kept.annotations) == ("hi", [])
     assert decode_outcome(result).completion == kept
     _, back, _ = outcome_of(success_line("a", "r", completion), structured=False)
@@ -164,7 +164,7 @@ def test_a_side_field_nested_too_deep_is_left_out() -> None:
     assert (back.content, back.annotations) == ("hi", [])
 
 
-def test_what_is_stored_of_a_failure_can_be_read() -> None:
+def test_stored_failures_can_be_decoded() -> None:
     reducer, error = Reducer(), CallError("provider_error", "x", status=500)
     reducer.add(answer() | {"usage": {"prompt_tokens": 1, "x": nested(DEPTH)}})
     reducer.keep_what_came(error)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from forked import cost_of
 from headrace_providers.wire.reducer import Reducer
 from headrace_worker.publishing.delta_events import DeltaEvents
+from resource_usage import cost_of
 
 from headrace.chat.tool_calls import MAX_CALLS, ToolCalls
 from headrace.errors import CallError
@@ -64,7 +64,7 @@ def test_an_answer_of_too_many_calls_is_none() -> None:
     assert failed.value.code == "provider_error"
 
 
-def test_what_is_kept_of_calls_is_all_that_came() -> None:
+def test_stored_calls_have_all_their_pieces() -> None:
     calls = ToolCalls()
     for piece in ('{"a":', "1}"):
         calls.add_delta([{"index": 0, "id": "a", "function": {"name": "f", "arguments": piece}}])

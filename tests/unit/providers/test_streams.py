@@ -1,4 +1,4 @@
-"""Streams: what a consumer sees, and when (providers 6, statements 107 to 127)."""
+"""Streams: what a consumer sees, and when (statements 107 to 127)."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_c117_reasoning_before_tools_that_is_not_returned(form: str) -> None:
     assert stream.data.reasoning == "why"
 
 
-def test_c118_who_comes_late_misses_nothing(form: str) -> None:
+def test_c118_late_readers_get_the_whole_stream(form: str) -> None:
     stream, pieces = told(form, piece(content="a"), piece(content="b"), piece("stop"))
     assert pieces == ["a", "b"]
     assert read(form, stream.consume()) == ["a", "b"]  # and a second reader (D78)
@@ -246,7 +246,7 @@ def test_d063_reasoning_details_in_pieces(form: str) -> None:
     assert stream.reasoning == "AB"
 
 
-def test_c126_who_leaves_closes_the_connection(form: str) -> None:
+def test_c126_leaving_closes_the_connection(form: str) -> None:
     transport = FakeTransport([piece(content="a"), 60.0, piece("stop")])
     begun = time.monotonic()
     with start(form, transport) as stream:

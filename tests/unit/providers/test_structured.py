@@ -1,4 +1,4 @@
-"""Schemas in a call: what is sent, what comes back (providers 3, statements 31, 48 to 50, 54 to 75)."""
+"""Schemas in a call: what is sent, what comes back (statements 31, 48 to 50, 54 to 75)."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ class FixedTuple(msgspec.Struct):
         pytest.param(ASet, id="c064-set"),
     ],
 )
-def test_c063_c064_what_cannot_be_carried_is_refused_by_its_field(form: str, schema: Any) -> None:
+def test_c063_c064_refuses_types_that_strict_mode_cannot_carry_by_field(form: str, schema: Any) -> None:
     refused(form, "inside|field m", ValueError, generation_schema=schema)
 
 
@@ -312,7 +312,7 @@ def test_d024_no_answer_at_all(form: str) -> None:
     assert failure_of(form, answer(None), generation_schema=P).code == "empty_output"
 
 
-def test_d041_what_is_no_json_is_kept(form: str) -> None:
+def test_d041_invalid_output_keeps_the_text(form: str) -> None:
     error = failure_of(form, answer("Sure!"), generation_schema=P)
     assert (error.code, error.partial) == ("invalid_output", "Sure!")
 
@@ -336,7 +336,7 @@ class Unsettable(msgspec.Struct):
     b: int | msgspec.UnsetType = msgspec.UNSET
 
 
-def test_what_is_not_set_is_not_there(form: str) -> None:
+def test_unset_fields_are_absent(form: str) -> None:
     assert data(form, Unsettable, '{"a":1,"b":null}') == {"a": 1}
 
 

@@ -1,4 +1,4 @@
-"""Turns that call tools: gathered from messages and deltas, answered, made into history (providers 4.4)."""
+"""Turns that call tools: gathered from messages and deltas, answered, made into history."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_c112_every_delta_of_a_chunk_counts() -> None:
     assert said(two) == [("a", "f", "{}"), ("b", "g", "{}")]
 
 
-def test_c113_what_is_missing_in_a_delta_is_no_error() -> None:
+def test_c113_tolerates_deltas_with_missing_fields() -> None:
     found = streamed(
         [{"index": 0, "id": "a", "function": {"name": "f"}}],
         [{"index": 0, "function": {"arguments": None}}],
@@ -156,7 +156,7 @@ def test_calls_cut_anywhere_and_interleaved_in_any_way_are_the_same_calls(
 
 
 @given(st.lists(st.tuples(names, arguments), max_size=4), st.text(), st.none() | st.integers() | st.text())
-def test_what_is_stored_comes_back(calls: list[tuple[str, str]], text: str, result: Any) -> None:
+def test_stored_turns_round_trip(calls: list[tuple[str, str]], text: str, result: Any) -> None:
     found = gathered(*(call(f"c{n}", *one) for n, one in enumerate(calls)), content=text, reasoning="R")
     found.insert_results({"c0": result})
     back = ToolCalls.from_dict(json.loads(json.dumps(found.to_dict())))
@@ -164,6 +164,6 @@ def test_what_is_stored_comes_back(calls: list[tuple[str, str]], text: str, resu
     assert back.get_messages() == found.get_messages()
 
 
-def test_what_is_no_stored_turn_is_refused() -> None:
+def test_refuses_malformed_stored_turns() -> None:
     with pytest.raises(InputError, match="no stored tool calls"):
         ToolCalls.from_dict({"calls": 5})

@@ -1,10 +1,11 @@
-"""Tools as they travel, and the schema of a Python function with its way back (providers 4.1 to 4.3)."""
+"""Tools as they travel, and the schema of a Python function with its way back."""
 
 from __future__ import annotations
 
 import copy
 import enum
-from typing import Any, Literal
+from datetime import date
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from headrace.chat.tools import ToolDefinitions, define, wire_tools
 from headrace.errors import InputError
 from headrace.schema.function_schema import call_arguments, function_schema
+from headrace.schema.lower import lower_schema
+from headrace.schema.python_types import schema_of
 
 
 def schema(name: str = "f") -> dict[str, Any]:
@@ -132,6 +135,76 @@ def test_a_function_without_anything_has_an_empty_schema() -> None:
         "parameters": {"type": "object", "properties": {}, "additionalProperties": False},
         "strict": True,
     }
+
+
+def parameter_of(hint: Any) -> dict[str, Any]:
+    """Return the schema of a function's parameter with the hint."""
+
+    def f(a: Any) -> None: ...
+
+    f.__annotations__ = {"a": hint}
+    return function_schema(f)["function"]["parameters"]["properties"]["a"]
+
+
+class Tally(msgspec.Struct):
+    count: int = 3
+    by_number: dict[int, str] = {}
+
+
+class Cat(msgspec.Struct, tag=True):
+    lives: int | None
+
+
+class Dog(msgspec.Struct, tag=True):
+    """A dog, not a cat."""
+
+    owners: dict[str, list[float]]
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [
+        int,
+        None,
+        int | str | None,
+        list[bool],
+        tuple[float, ...] | None,
+        dict[str, dict[str, int]],
+        list[dict[str, int] | None],
+        Annotated[str, msgspec.Meta(pattern="^a", min_length=1, description="x")],
+        Annotated[int, msgspec.Meta(ge=1, lt=9, multiple_of=2)],
+        Annotated[list[int], msgspec.Meta(min_length=1, max_length=3)],
+        Annotated[dict[str, int], msgspec.Meta(min_length=1, description="x")],
+    ],
+)
+def test_parameters_and_answers_have_one_schema(hint: Any) -> None:
+    answer = msgspec.defstruct("f", [("a", hint)])
+    assert parameter_of(hint) == lower_schema(schema_of(answer)).wire["properties"]["a"]
+
+
+@pytest.mark.parametrize(
+    ("hint", "fragment"),
+    [
+        (Literal["a", 1, None], {"enum": ["a", 1, None]}),
+        (Unit, {"title": "Unit", "enum": ["celsius", "fahrenheit"]}),
+        (date | None, {"anyOf": [{"type": "string"}, {"type": "null"}]}),
+    ],
+)
+def test_parameters_have_enums_without_type_and_dates_without_format(hint: Any, fragment: Any) -> None:
+    assert parameter_of(hint) == fragment
+
+
+def test_parameters_have_no_nullable_fields_for_defaults_and_typed_keys() -> None:
+    fields = parameter_of(Tally)["properties"]
+    assert fields["count"] == {"type": "integer"}
+    assert fields["by_number"]["properties"]["entries"]["items"]["properties"]["key"] == {"type": "integer"}
+
+    def f(a: Tally, b: dict[tuple[int, ...], Cat | Dog]) -> None: ...
+
+    told = {"type": "Dog", "owners": {"entries": [{"key": "x", "value": [1.5]}]}}
+    entries = {"entries": [{"key": [1, 2], "value": told}]}
+    taken = call_arguments(f, {"a": {"count": 1, "by_number": {"entries": [{"key": 7, "value": "x"}]}}, "b": entries})
+    assert taken == {"a": Tally(1, {7: "x"}), "b": {(1, 2): Dog({"x": [1.5]})}}
 
 
 def with_set(a: set[str]) -> None: ...

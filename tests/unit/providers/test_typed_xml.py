@@ -48,7 +48,7 @@ def test_c076_xml_with_two_top_level_tags(form: str) -> None:
         ('<!DOCTYPE r [<!ENTITY e "x">]><a>&e;</a>', None),
     ],
 )
-def test_c077_what_xml_means(form: str, content: str, value: Any) -> None:
+def test_c077_decodes_or_refuses_xml(form: str, content: str, value: Any) -> None:
     if value is None:
         error = failure_of(form, answer(content), typed_parser="typed_xml")
         assert (error.code, error.partial) == ("invalid_output", content)

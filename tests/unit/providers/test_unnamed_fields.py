@@ -104,7 +104,7 @@ def test_pieces_of_a_list_are_joined_and_lists_that_grow_are_not_doubled() -> No
     assert completion.extra == {"choice": {"token_ids": [5, 5, 6, 7]}, "answer": {"search_results": [1, 2]}}
 
 
-def test_what_it_holds_is_bounded_and_the_rest_is_said() -> None:
+def test_unnamed_fields_are_bounded_and_the_rest_is_noted() -> None:
     script = answer() | {"large": "x" * MAX_BYTES, "small": "y"}
     completion = shown([script])[2]
     assert completion.extra == {"answer": {"small": "y"}}

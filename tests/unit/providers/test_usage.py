@@ -96,7 +96,7 @@ def test_a_tier_with_prices_of_its_own_has_those() -> None:
 
 
 @pytest.mark.parametrize("tier", ["flex", "priority", "batch"])
-def test_what_the_catalogue_knows_of_a_tier(tier: str) -> None:
+def test_prices_service_tiers_from_the_catalogue(tier: str) -> None:
     known = profile_of("openai", "openai", "gpt-5-mini")
     assert known
     listed, cost = known.cost(USAGE), known.cost(USAGE, tier)
@@ -108,7 +108,7 @@ def test_what_the_catalogue_knows_of_a_tier(tier: str) -> None:
 @pytest.mark.parametrize(
     ("said", "cost"), [(-1, None), (-0.5, None), (0, 0.0), (0.25, 0.25), (True, 2.05), ("1", 2.05)]
 )
-def test_what_the_provider_says_it_cost(said: Any, cost: float | None) -> None:
+def test_takes_the_providers_cost_where_it_is_a_number(said: Any, cost: float | None) -> None:
     found = cost_of(LIST, USAGE, {"cost": said})
     assert found == (cost if cost is None else pytest.approx(cost))
 
@@ -146,7 +146,7 @@ def test_groqs_usage_of_a_stream_is_counted() -> None:
     assert reducer.usage == Usage(7, 3)
 
 
-def test_what_is_no_text_beside_an_answer_is_left_out() -> None:
+def test_drops_side_fields_that_are_no_texts() -> None:
     reducer = Reducer()
     reducer.add(answer() | {"service_tier": {"a": 1}, "provider": 5, "system_fingerprint": "fp"})
     assert reducer.beside == {"system_fingerprint": "fp"}

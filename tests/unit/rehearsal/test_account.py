@@ -12,7 +12,7 @@ def call(request_id: str | None = None, *, status: int | None = 200, **times: fl
     return AccountedCall("run", 1, request_id, times.pop("received_at", 1.0), status=status, **times)
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_account_round_trips(tmp_path: Path) -> None:
     path = tmp_path / "account"
     account = Account(path)
     account.received(1, "a.1.1", size=10, key="k")

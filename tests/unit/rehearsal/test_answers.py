@@ -107,7 +107,7 @@ THREE = {"type": "array", "prefixItems": [{"type": "boolean"}] * 3, "items": Fal
 @example(schema={"anyOf": [{"type": "null"}, True]}, text="")
 @example(schema={"type": "object", "properties": {"licence": THREE}, "required": ["licence"]}, text=TEXT)
 @given(schema=st.recursive(leaves, composed, max_leaves=8), text=st.one_of(st.just(TEXT), st.text(max_size=60)))
-def test_what_is_written_is_valid(schema: Any, text: str) -> None:
+def test_writes_valid_values_deterministically(schema: Any, text: str) -> None:
     root = {"$defs": DEFINITIONS, "allOf": [schema]}
     written = write(root, text)
     jsonschema_rs.Draft202012Validator(root).validate(written)

@@ -67,7 +67,7 @@ def test_alternatives_of_one_object_have_their_own_names(word: str) -> None:
         lowered.validate(lowered.restore(lowered.lift(value)))
 
 
-def test_what_only_some_alternatives_require_is_absent_in_the_others() -> None:
+def test_properties_of_one_alternative_are_absent_in_the_others() -> None:
     schema = {
         "type": "object",
         "properties": {"card": MAYBE, "iban": MAYBE},
@@ -83,7 +83,7 @@ def test_what_only_some_alternatives_require_is_absent_in_the_others() -> None:
         lowered.validate(back)
 
 
-def test_what_a_condition_speaks_of_is_absent_where_it_does_not_hold() -> None:
+def test_properties_of_a_condition_are_absent_where_it_does_not_hold() -> None:
     schema = {
         "type": "object",
         "properties": {"kind": {"enum": ["a", "b"]}},

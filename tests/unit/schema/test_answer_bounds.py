@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from forked import cost_of
 from headrace_providers.parsers import typed_xml
+from resource_usage import cost_of
 
 from headrace.errors import CallError
 from headrace.schema.mend import repair
@@ -142,7 +142,7 @@ def test_mending_is_bounded_at_every_length(size: int) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_long_is_mended_as_what_is_short_is() -> None:
+def test_repairs_long_answers_like_short_ones() -> None:
     rows = [{"kind": "dog", "note": f'row {n}, "so" {{to}} say', "n": n, "l": [1.5, None, True]} for n in range(7_000)]
     long = json.dumps({"pets": rows})
     shown = json.dumps({"pets": rows}, indent=1)
@@ -163,7 +163,7 @@ def test_half_of_a_surrogate_pair_is_no_answer() -> None:
     assert repair('{"a": "' + "x" * 400_000 + '\\ud800", }') is None
 
 
-def test_what_takes_long_is_put_off() -> None:
+def test_defers_slow_answers_when_called_on_the_loop() -> None:
     for text in (json.dumps({"pets": ROWS[:1000]}), f"```json\n{json.dumps({'pets': ROWS[:3]})}\n```"):
         with pytest.raises(WouldBlock):
             read_answer(text, SCHEMA, mode="json_object", at_once=True)

@@ -89,7 +89,7 @@ def test_documents_may_refer_to_each_other() -> None:
     assert not takes(whole, {"address": {"tenants": [{"name": "Ada"}]}})
 
 
-def test_what_stands_in_an_enum_is_no_reference() -> None:
+def test_leaves_references_within_enums_alone() -> None:
     whole = bundle({"properties": {"a": {"enum": [{"$ref": "n", "$id": "m"}]}, "b": {"$ref": "n"}}}, {"n": INTEGER})
     assert takes(whole, {"a": {"$ref": "n", "$id": "m"}})
 
@@ -203,7 +203,7 @@ VALUES: list[Any] = [None, 1, 5, "x", "xyz", {"p": 1}, {"p": "x"}, {"p": {"p": N
 
 @settings(max_examples=200, deadline=None)
 @given(documents_of())
-def test_what_is_bundled_judges_as_the_validator_does_that_retrieves_the_same_documents(
+def test_bundled_schemas_accept_what_the_validator_with_a_retriever_accepts(
     drawn: tuple[Schema, dict[str, Schema]],
 ) -> None:
     schema, documents = drawn

@@ -50,7 +50,7 @@ def test_a_document_that_is_no_text_is_named(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_wrong_in_a_document_is_told_by_its_place_there(document: Any, said: str) -> None:
+def test_locates_errors_within_the_document(document: Any, said: str) -> None:
     with pytest.raises(SchemaError) as refused:
         bundle({"$ref": "a.json"}, {"a.json": document})
     assert str(refused.value).startswith(said)
@@ -61,7 +61,7 @@ def test_what_is_wrong_in_a_document_is_told_by_its_place_there(document: Any, s
     "hidden",
     [{"definitions": {"e": {"$id": "http://x.y/n", "$ref": "#/definitions/f"}, "f": {}}}, {"id": "http://x.y/n"}],
 )
-def test_what_may_be_no_id_hides_no_document(hidden: Any) -> None:
+def test_ignores_ids_that_the_draft_does_not_read(hidden: Any) -> None:
     documents = {"a": hidden, "b": {"definitions": {"n": {"$id": "http://x.y/n", "type": "integer"}}}}
     schema = {"$schema": "http://json-schema.org/draft-07/schema#", "properties": {"x": {"$ref": "http://x.y/n"}}}
     assert bundle(schema, documents)["properties"]["x"]["$ref"] == "#/definitions/b/definitions/n"

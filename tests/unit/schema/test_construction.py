@@ -13,7 +13,7 @@ from annotated_types import Ge
 from typing_extensions import TypedDict
 
 from headrace.errors import SchemaError
-from headrace.schema.python_types import answers
+from headrace.schema.python_types import answer_type
 
 
 def even(number: int) -> int:
@@ -107,22 +107,22 @@ class After:
         (After, {"a": 2}, {"a": 3}),
     ],
 )
-def test_what_a_type_checks_is_checked(given: Any, good: Any, bad: Any) -> None:
-    answers(given).read(good)
+def test_runs_the_types_own_validation(given: Any, good: Any, bad: Any) -> None:
+    answer_type(given).read(good)
     with pytest.raises(ValueError, match="3 is odd"):
-        answers(given).read(bad)
+        answer_type(given).read(bad)
 
 
 def test_values_are_made_by_their_own_constructor() -> None:
-    assert answers(Holder).read({"made": [{"a": 2}]}) == Holder([Made(2)])
-    assert answers(Model).read({"made": {"x": {"a": 2}}}) == Model(made={"x": Made(2)})
-    read = answers(list[EvenPair]).read([[2]])
+    assert answer_type(Holder).read({"made": [{"a": 2}]}) == Holder([Made(2)])
+    assert answer_type(Model).read({"made": {"x": {"a": 2}}}) == Model(made={"x": Made(2)})
+    read = answer_type(list[EvenPair]).read([[2]])
     assert (read, type(read[0])) == ([EvenPair(2)], EvenPair)
 
 
 @pytest.mark.parametrize("limit", [pydantic.Field(ge=10), Ge(10)])
 def test_limits_are_in_the_schema(limit: Any) -> None:
-    schema = answers(dict[str, Annotated[int, limit]]).schema
+    schema = answer_type(dict[str, Annotated[int, limit]]).schema
     assert schema
     assert schema["additionalProperties"] == {"type": "integer", "minimum": 10}
 
@@ -131,10 +131,10 @@ def test_limits_are_in_the_schema(limit: Any) -> None:
 def test_a_struct_with_something_of_pydantic_in_it_is_refused_at_once(part: Any) -> None:
     struct = msgspec.defstruct("Mixed", [("inside", list[part])])
     with pytest.raises(SchemaError, match=r"Mixed.*Pydantic"):
-        answers(struct)
+        answer_type(struct)
 
 
 def test_without_pydantic_its_annotations_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pydantic", None)
     with pytest.raises(SchemaError, match="install pydantic"):
-        answers(list[Annotated[int, Ge(10)]])
+        answer_type(list[Annotated[int, Ge(10)]])

@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from forked import cost_of
+from resource_usage import cost_of
 from strict_subset import complaints
 
 from headrace.errors import InvalidOutput
 from headrace.schema import TARGETS, lower
-from headrace.schema.described import MAX_SCHEMA_CHARS, SHAPE_TEXT
+from headrace.schema.descriptions import MAX_SCHEMA_CHARS, SHAPE_TEXT
 
 Schema = dict[str, Any]
 CLOSED: Schema = {"additionalProperties": False}
@@ -65,7 +65,7 @@ LEAF: Schema = {
 }
 
 
-def test_what_is_cut_for_its_depth_keeps_its_names_and_values() -> None:
+def test_descriptions_of_deep_places_keep_names_and_values() -> None:
     schema = deep(10, LEAF) | {"$defs": {"Tag": {"enum": ["x", "y"]}}}
     here = lower(schema).wire
     while here.get("type") == "object":
@@ -77,7 +77,7 @@ def test_what_is_cut_for_its_depth_keeps_its_names_and_values() -> None:
     assert shape["properties"]["tags"]["items"] == {"enum": ["x", "y"]}
 
 
-def test_what_is_too_long_to_say_keeps_what_is_required() -> None:
+def test_descriptions_beyond_the_bound_keep_required_names() -> None:
     many = {f"name{n}": {"type": "string", "description": "long " * 20} for n in range(300)}
     wide: Schema = {"type": "object", "properties": many, "required": ["name7", "name9"]}
     here = lower(deep(10, wide)).wire
@@ -86,7 +86,7 @@ def test_what_is_too_long_to_say_keeps_what_is_required() -> None:
     assert shape_of(here["description"]) == {"type": "object", "required": ["name7", "name9"]}
 
 
-def test_what_contains_itself_is_said_to_some_depth() -> None:
+def test_descriptions_of_recursive_schemas_are_bounded_in_depth() -> None:
     tree: Schema = {
         "type": "object",
         "properties": {"v": {"type": "string"}, "of": {"type": "array", "items": {"$ref": "#/$defs/T"}}},

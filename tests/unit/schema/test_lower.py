@@ -175,7 +175,7 @@ def test_conditions_leave_what_they_speak_of_sayable() -> None:
     assert {note.keyword for note in lowered.notes if note.how == "validated"} == {"if", "then"}
 
 
-def test_what_contains_itself_is_a_definition() -> None:
+def test_recursive_schemas_become_definitions() -> None:
     tree = {
         "title": "Tree",
         "type": "object",
@@ -187,7 +187,7 @@ def test_what_contains_itself_is_a_definition() -> None:
     assert list(lowered.wire["$defs"]) == ["Tree"]
 
 
-def test_what_lies_too_deep_travels_as_json_text() -> None:
+def test_places_beyond_the_depth_limit_travel_as_json_text() -> None:
     schema: dict[str, Any] = {"type": "string"}
     value: Any = "x"
     for _ in range(20):
@@ -198,7 +198,7 @@ def test_what_lies_too_deep_travels_as_json_text() -> None:
     assert not any("deeper" in note.text for note in lower(schema, "vllm").notes)
 
 
-def test_what_is_used_often_is_written_once() -> None:
+def test_shared_parts_become_definitions() -> None:
     def level(n: int) -> dict[str, Any]:
         inner = {"$ref": f"#/$defs/A{n + 1}"}
         return {"type": "object", "properties": {"l": inner, "r": inner}, "required": ["l", "r"], **CLOSED}
@@ -220,7 +220,7 @@ def test_what_is_used_often_is_written_once() -> None:
         ({"type": "object", "properties": {"a": False}, "required": ["a"]}, "/properties/a", "false"),
     ],
 )
-def test_what_cannot_be_carried_is_named_by_its_place(schema: dict[str, Any], pointer: str, keyword: str) -> None:
+def test_refuses_invalid_schemas_by_pointer_and_keyword(schema: dict[str, Any], pointer: str, keyword: str) -> None:
     with pytest.raises(SchemaError) as refused:
         lower(schema)
     assert (refused.value.pointer, refused.value.keyword) == (pointer, keyword)
@@ -276,7 +276,7 @@ def test_a_type_comes_back_as_itself(value: Any) -> None:
 @pytest.mark.parametrize(
     "value", [float("nan"), float("inf"), object(), {1}, b"x", {"x": float("nan")}, {"x": object()}]
 )
-def test_what_is_no_json_cannot_be_lifted(value: Any) -> None:
+def test_refuses_to_lift_values_outside_json(value: Any) -> None:
     lowered = lower({"type": "object", "properties": {"a": {"type": "number"}, "b": {}}})
     for given in ({"a": value}, {"b": value}, value):
         with pytest.raises(InvalidOutput):

@@ -56,7 +56,7 @@ def test_of_alternatives_the_one_that_was_meant_is_complained_of() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "nonsense", '{"name": NaN, "links": []}', "[" * 100_000, "null"])
-def test_what_is_no_such_json_is_invalid_and_kept(text: str) -> None:
+def test_invalid_answers_fail_and_keep_their_text(text: str) -> None:
     failure(text)
 
 
@@ -74,7 +74,7 @@ def test_what_is_no_such_json_is_invalid_and_kept(text: str) -> None:
         'The template {name}: {"name": "a", "links": []}',
     ],
 )
-def test_what_is_almost_json_is_mended_and_says_so(text: str) -> None:
+def test_repairs_almost_json_and_marks_it_repaired(text: str) -> None:
     assert read_answer(text, RECORD) == (WHOLE, True, False)
 
 
@@ -155,7 +155,7 @@ def test_a_number_longer_than_python_reads_is_none() -> None:
     )
 
 
-def test_what_json_repair_stumbles_over_is_no_answer() -> None:
+def test_fails_where_json_repair_raises() -> None:
     failure("{'```json1```", {"type": "object"}, mode="json_object")
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from forked import cost_of
 from hypothesis import given
 from hypothesis import strategies as st
+from resource_usage import cost_of
 
 from headrace.errors import InvalidOutput, SchemaError
 from headrace.schema import TARGETS, lower
@@ -124,7 +124,7 @@ def test_a_count_as_a_length_means_the_same(parts: list[tuple[str, str]], texts:
     ],
 )
 @pytest.mark.parametrize("place", ["pattern", "patternProperties"])
-def test_what_cannot_be_run_is_refused_with_its_reason(place: str, pattern: str, said: str, remedy: str) -> None:
+def test_refuses_patterns_that_cannot_be_run(place: str, pattern: str, said: str, remedy: str) -> None:
     inner = {"pattern": pattern} if place == "pattern" else {place: {pattern: {"type": "string"}}}
     with pytest.raises(SchemaError, match=said) as refused:
         lower({"type": "object", "properties": {"a": inner}})

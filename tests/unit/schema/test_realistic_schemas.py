@@ -19,7 +19,7 @@ from headrace.errors import CallError, InvalidOutput
 from headrace.schema import TARGETS, lower
 from headrace.schema.modes import MODES, Form, form_of
 from headrace.schema.parse import read_answer
-from headrace.schema.python_types import answers
+from headrace.schema.python_types import answer_type
 
 CASES: list[Case] = [*commerce.CASES, *texts.CASES, *systems.CASES]
 WORDED = [(f"{case.name}: {name}", schema, case) for case in CASES for name, schema in wordings(case.schema).items()]
@@ -64,7 +64,7 @@ def without_null(value: Any) -> Any:
 
 
 @pytest.mark.parametrize(("name", "schema", "case"), WORDED, ids=NAMES)
-def test_what_fits_comes_back_in_every_mode_and_dialect(name: str, schema: Schema, case: Case) -> None:
+def test_valid_values_round_trip_in_every_mode_and_dialect(name: str, schema: Schema, case: Case) -> None:
     for value in case.valid:
         found = list(said(schema, value))
         assert len(found) == len(MODES) * len(TARGETS), value
@@ -75,7 +75,7 @@ def test_what_fits_comes_back_in_every_mode_and_dialect(name: str, schema: Schem
 
 
 @pytest.mark.parametrize(("name", "schema", "case"), WORDED, ids=NAMES)
-def test_what_does_not_fit_is_no_answer(name: str, schema: Schema, case: Case) -> None:
+def test_refuses_invalid_values_in_every_mode_and_dialect(name: str, schema: Schema, case: Case) -> None:
     for value in case.invalid:
         for each in said(schema, value):
             with pytest.raises(CallError):
@@ -99,7 +99,7 @@ def test_to_the_letter_it_is_the_same_value(name: str, schema: Schema, case: Cas
 
 @pytest.mark.parametrize(("kind", "valid", "invalid"), TYPES, ids=[str(kind) for kind, _, _ in TYPES])
 def test_a_type_comes_back_in_every_mode_and_dialect(kind: Any, valid: list[Any], invalid: list[Any]) -> None:
-    expected = answers(kind)
+    expected = answer_type(kind)
     assert expected.schema is not None
     for value in valid:
         plain = lower(kind).restore(lower(kind).lift(value), plain=True)

@@ -68,7 +68,7 @@ def test_a_definition_that_is_another_one_is_carried(way: str, inner: str) -> No
                     assert lowered.restore(json.dumps(lowered.lift(value))) == value, name
 
 
-def test_what_leads_to_a_place_where_nothing_is_valid_is_made_anew() -> None:
+def test_rebuilds_nodes_that_refer_to_an_impossible_place() -> None:
     nothing = {"type": "object", "properties": {"a": {"$ref": "#/$defs/L"}, "b": False}, "required": ["b"]}
     schema = {
         "type": "object",

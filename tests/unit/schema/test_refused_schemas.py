@@ -92,7 +92,7 @@ def test_a_refusal_names_the_place_in_the_callers_schema(
     assert remedy in error.remedy
 
 
-def test_what_is_too_large_on_the_wire_is_named_by_the_callers_place() -> None:
+def test_locates_an_oversized_wire_schema_in_the_callers_schema() -> None:
     inner = closed(**{f"q{m}": {"type": "null"} for m in range(100)})
     with pytest.raises(SchemaError) as refused:
         lower(closed(**{f"p{n}": inner for n in range(60)}))
@@ -113,7 +113,7 @@ def test_what_is_too_large_on_the_wire_is_named_by_the_callers_place() -> None:
         ({"$ref": 5}, "/$ref"),
     ],
 )
-def test_what_only_a_reference_leads_to_is_checked_too(definition: Any, pointer: str) -> None:
+def test_checks_schemas_that_only_a_reference_reaches(definition: Any, pointer: str) -> None:
     schema = closed(a={"$ref": "#/components/schemas/X"}) | {"components": {"schemas": {"X": definition}}}
     with pytest.raises(SchemaError) as refused:
         lower(schema)
@@ -121,7 +121,7 @@ def test_what_only_a_reference_leads_to_is_checked_too(definition: Any, pointer:
     assert refused.value.remedy
 
 
-def test_what_no_strict_mode_takes_says_which_mode_does() -> None:
+def test_names_the_mode_that_carries_an_oversized_schema() -> None:
     inner = closed(**{f"q{m}": {"type": "null"} for m in range(100)})
     with pytest.raises(SchemaError) as refused:
         check_carried(closed(**{f"p{n}": inner for n in range(60)}), None, "openai")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from forked import cost_of
+from resource_usage import cost_of
 
 from headrace.errors import SchemaError
 from headrace.schema import lower

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from forked import cost_of
+from resource_usage import cost_of
 
 from headrace.errors import InvalidOutput
 from headrace.schema.validate import Validator, WouldBlock, compiled, encoded
@@ -70,7 +70,7 @@ def test_checking_ends(name: str) -> None:
     assert cost.result is None or cost.result.startswith("InvalidOutput"), cost
 
 
-def test_what_is_wrong_is_said_as_far_as_it_can_be() -> None:
+def test_lists_violations_up_to_a_bound() -> None:
     schema, value = CASES["misfits"]
     with pytest.raises(InvalidOutput) as failed:
         validator_of(schema).validate(value)
@@ -82,7 +82,7 @@ def test_what_is_wrong_is_said_as_far_as_it_can_be() -> None:
     validator_of(schema).validate({"v": [{"k": "a"}] * 200_000})
 
 
-def test_what_takes_long_is_not_done_on_a_loop() -> None:
+def test_defers_slow_validation_when_called_on_the_loop() -> None:
     schema, value = CASES["26 levels of anyOf"]
     began = time.process_time()
     with pytest.raises(WouldBlock):

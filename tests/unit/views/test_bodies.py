@@ -68,7 +68,7 @@ def test_formats() -> None:
         ({"extra_headers": {}}, "extra_headers"),
     ],
 )
-def test_what_is_wrong_is_named(more: dict[str, Any], place: str) -> None:
+def test_names_the_place_of_an_invalid_body(more: dict[str, Any], place: str) -> None:
     with pytest.raises(InputError, match=place):
         read_chat_request(BASE | more)
 

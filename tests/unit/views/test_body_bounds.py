@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from forked import cost_of
 from headrace_api.requests.chat_completions import read_object
 from headrace_api.requests.value_count import MAX_NODES, PIECE, too_many_nodes
 from hypothesis import given
 from hypothesis import strategies as st
+from resource_usage import cost_of
 
 SIZE = 32 << 20
 MAX_CPU_S = 1.0
@@ -62,7 +62,7 @@ def test_values_are_counted_wherever_the_text_is_cut(value: object, piece: int) 
     assert count <= least <= count + empty
 
 
-def test_what_texts_contain_is_no_value() -> None:
+def test_does_not_count_brackets_within_texts() -> None:
     for text in (", " * MAX_NODES, "[{" * MAX_NODES, '\\",' * MAX_NODES, '"[' * PIECE * 4):
         assert not too_many_nodes(json.dumps({"a": text, "b": [text]}).encode())
     assert too_many_nodes(b"[" + b"0," * MAX_NODES + b"0]")

@@ -124,7 +124,7 @@ def test_ag_ui_opens_and_closes_its_messages(log: list[Event]) -> None:
     ("name", "word"), [("openai", "superseded"), ("ui-message-stream", "superseded"), ("ag-ui", "superseded")]
 )
 @given(first=event_logs.attempts(epoch=17, ended=False), second=event_logs.attempts(epoch=18, n=2))
-def test_what_was_shown_of_a_given_up_attempt_is_never_mixed(
+def test_marks_a_superseded_attempt_instead_of_mixing_two(
     name: str, word: str, first: list[Event], second: list[Event]
 ) -> None:
     shown = frames(VIEWS[name], first)
@@ -171,7 +171,7 @@ def test_cursors_that_are_none(text: str) -> None:
 
 @pytest.mark.parametrize("view", VIEWS.values(), ids=lambda view: view.name)
 @given(log=event_logs.attempts(), newer=st.integers(1, 30))
-def test_what_a_newer_worker_tells_changes_no_view_and_passes_the_native_one(
+def test_unknown_events_pass_the_native_view_and_change_no_other(
     view: type[View], log: list[Event], newer: int
 ) -> None:
     place = min(newer, len(log) - 1)
@@ -216,7 +216,7 @@ def logged(events: list[dict[str, Any]]) -> list[Event]:
 
 
 @pytest.mark.parametrize("compacted", [False, True])
-def test_what_has_no_name_at_openai_is_passed_on_where_it_stood(compacted: bool) -> None:
+def test_fields_unknown_to_openai_keep_their_place(compacted: bool) -> None:
     log = [msgspec.to_builtins(fold(map(typed, RICH)).snapshot(8))] if compacted else RICH
     chunks = decoded(frames(VIEWS["openai"], logged([*log, END])))
     deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]

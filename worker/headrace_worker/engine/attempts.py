@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from headrace_providers.chat_completion import ChatCompletion
-from headrace_providers.retry import DEFAULT, retried
+from headrace_providers.retry import DEFAULT, with_retries
 from headrace_providers.wire.admission import ADMIT
 from headrace_providers.wire.choice_parts import Delta
 from headrace_providers.wire.provider_errors import is_configuration
@@ -81,7 +81,7 @@ class Attempts:
 
     async def completion(self) -> Completion:
         """Return the completion. Raises `CallError` or `Deferred`."""
-        return await retried(self._attempt, wait_s=lambda _: 0.0 if self._again else None, pause=self._wait)
+        return await with_retries(self._attempt, wait_s=lambda _: 0.0 if self._again else None, pause=self._wait)
 
     async def _attempt(self) -> Completion:
         while True:

@@ -18,7 +18,7 @@ import structlog
 
 from headrace.errors import CallError
 
-log = structlog.get_logger("headrace.worker.deployment_hold")
+log = structlog.get_logger("headrace.worker.engine.deployment_hold")
 
 FIRST_WAIT_S = 1.0
 MAX_WAIT_S = 60.0

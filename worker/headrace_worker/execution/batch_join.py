@@ -22,7 +22,7 @@ from headrace.ledger.shard_rows import rows_of
 from headrace.storage.local import FileStore
 from headrace.waiting import retry_write
 from headrace_worker.execution.part_file import part_lines
-from headrace_worker.service import Process
+from headrace_worker.worker_process import WorkerProcess
 
 STATES = {kind.encode(): state for state, kind in KIND_OF_STATE.items()}
 UNFINISHED = {
@@ -31,7 +31,7 @@ UNFINISHED = {
 }
 
 
-async def join(process: Process, batch_id: str, epoch: int, batch: BatchRecord, store: FileStore) -> None:
+async def join(process: WorkerProcess, batch_id: str, epoch: int, batch: BatchRecord, store: FileStore) -> None:
     """Write `output.<epoch>.jsonl` and `errors.<epoch>.jsonl` and close the batch with them.
 
     Also after a cancellation or an expiry: rows that were paid for are taken from the shards' records, and items that

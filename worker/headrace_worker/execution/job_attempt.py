@@ -11,8 +11,8 @@ from headrace_providers.off_loop import contained
 from headrace_providers.wire.choice_parts import Delta
 from headrace_providers.wire.provider_errors import unstorable
 
-from headrace.batches.stored import job_of
-from headrace.chat.completion import Completion, Outcome, written
+from headrace.batches.revalidation import job_of
+from headrace.chat.completion import Completion, Outcome, encode_success
 from headrace.chat.tool_schemas import reshaped_tools
 from headrace.errors import CODES, CallError, Closed, Damaged, Failure, Fenced, InputError
 from headrace.events.types import AttemptRoute, End, FinishReason, JsonObject, Status, encode
@@ -30,9 +30,9 @@ from headrace_worker.engine.deployment_hold import DRAINING, Deferred
 from headrace_worker.engine.tries import Tries
 from headrace_worker.publishing.delta_events import DeltaEvents, rest
 from headrace_worker.publishing.publisher import Publisher
-from headrace_worker.service import Process
+from headrace_worker.worker_process import WorkerProcess
 
-log = structlog.get_logger("headrace.worker.attempt")
+log = structlog.get_logger("headrace.worker.execution.job_attempt")
 
 OTHER_VERSION_WAIT_MS = 30_000
 LOST = {StopReason.FENCED: Fenced, StopReason.CLOSED: Closed, StopReason.DAMAGED: Damaged}
@@ -44,7 +44,7 @@ class Attempt:
     It is the engine's `Watch`: what it is told goes into the job's log. Its epoch grows when it begins anew.
     """
 
-    def __init__(self, process: Process, claimed: Claimed):
+    def __init__(self, process: WorkerProcess, claimed: Claimed):
         self.process = process
         self.claimed = claimed
         self.id = claimed.record_id
@@ -175,7 +175,7 @@ class Attempt:
             return
         counters = ({} if completion.cached else completion.counters()) | {"jobs": 1}
         try:
-            result, completion = written(completion)
+            result, completion = encode_success(completion)
         except UNWRITABLE as error:
             await self._fail(Failure.of(unstorable(error, counters, completion.content)), counters)
             return

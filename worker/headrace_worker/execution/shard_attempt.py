@@ -39,9 +39,9 @@ from headrace_worker.engine.reask import reasked, with_earlier
 from headrace_worker.engine.tries import Tries, format_item_tries, parse_item_tries
 from headrace_worker.execution.part_file import part_lines, with_room
 from headrace_worker.flower_progress import report_progress
-from headrace_worker.service import Process
+from headrace_worker.worker_process import WorkerProcess
 
-log = structlog.get_logger("headrace.worker.shard")
+log = structlog.get_logger("headrace.worker.execution.shard_attempt")
 
 WIDTH = SHARD_WIDTH
 """Items of one shard in flight at most. They begin in order, so what was in flight at a crash is among the first 64 that
@@ -55,7 +55,9 @@ class ShardRun:
     """One attempt at one shard. `stop(reason)` makes `run()` end early; `deferred` says that it has to wait. Rows that
     were paid for are checkpointed in every case but a fence."""
 
-    def __init__(self, process: Process, claimed: Claimed, store: FileStore, batch: BatchRecord, template: Template):
+    def __init__(
+        self, process: WorkerProcess, claimed: Claimed, store: FileStore, batch: BatchRecord, template: Template
+    ):
         self.process = process
         self.ledger = process.ledger
         self.engine: Engine = process.engine

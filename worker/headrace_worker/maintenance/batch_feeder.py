@@ -12,29 +12,29 @@ from redis.exceptions import RedisError
 from headrace.batches.ingest import read_index
 from headrace.errors import Busy, Damaged, Refused, StorageError
 from headrace.ledger.batch_record import feeding_record, forget_open_batch, open_batches
+from headrace.ledger.evict_damaged import readable
 from headrace.ledger.feed import feed
 from headrace.ledger.keys import shard_id
 from headrace.ledger.queues import BULK
 from headrace.ledger.seal import seal
-from headrace.ledger.set_aside import readable
 from headrace.ledger.shard_range import ShardRange
 from headrace.ledger.state import BatchState
 from headrace_worker.damage import is_own_fault
 from headrace_worker.maintenance.disk_guard import DiskGuard
-from headrace_worker.service import Process
+from headrace_worker.worker_process import WorkerProcess
 
 WINDOW = 16
 """Maximal number of shards of a batch under way at a time."""
 MAX_QUARANTINED = 64
 MAX_BATCHES = 200
 
-log = structlog.get_logger("headrace.worker.tend")
+log = structlog.get_logger("headrace.worker.maintenance.batch_feeder")
 
 
 class BatchFeeder:
     """Feeds the open batches round-robin."""
 
-    def __init__(self, process: Process):
+    def __init__(self, process: WorkerProcess):
         self._process = process
         self._ledger = process.ledger
         self._disk = DiskGuard(process)
@@ -54,9 +54,9 @@ class BatchFeeder:
                     raise
                 await self._process.damage.records([raw], "open", error)
             except Refused as refused:
-                log.debug("batch not tended", batch=batch_id, reason=str(refused))
+                log.debug("batch not fed", batch=batch_id, reason=str(refused))
             except StorageError as error:
-                log.warning("batch not tended", batch=batch_id, problem=str(error))
+                log.warning("batch not fed", batch=batch_id, problem=str(error))
         return hints
 
     async def _open_batches(self) -> Sequence[bytes]:

@@ -10,18 +10,18 @@ from headrace.errors import StorageError
 from headrace.ledger.pause import pause
 from headrace.ledger.resume import resume
 from headrace.ledger.state import BatchState
-from headrace_worker.service import Process
+from headrace_worker.worker_process import WorkerProcess
 
 NO_ROOM = "storage: "
 """Prefix of the reason of such a pause."""
 
-log = structlog.get_logger("headrace.worker.tend")
+log = structlog.get_logger("headrace.worker.maintenance.disk_guard")
 
 
 class DiskGuard:
     """Checks the free space of the file store before a batch is fed."""
 
-    def __init__(self, process: Process):
+    def __init__(self, process: WorkerProcess):
         self._process = process
         self._ledger = process.ledger
 

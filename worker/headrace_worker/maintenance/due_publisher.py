@@ -7,13 +7,13 @@ import contextlib
 from headrace.errors import Refused
 from headrace.ledger.due import EXPIRED, due
 from headrace.ledger.expire import expire
-from headrace_worker.service import Process
+from headrace_worker.worker_process import WorkerProcess
 
 
 class DuePublisher:
     """Finds the hints that are due."""
 
-    def __init__(self, process: Process):
+    def __init__(self, process: WorkerProcess):
         self._process = process
         self._ledger = process.ledger
 

@@ -13,18 +13,18 @@ from headrace.ledger.script import UNAVAILABLE
 from headrace_worker.maintenance.batch_feeder import BatchFeeder
 from headrace_worker.maintenance.due_publisher import DuePublisher
 from headrace_worker.maintenance.lease_rescuer import LeaseRescuer
-from headrace_worker.service import Process
+from headrace_worker.worker_process import WorkerProcess
 
 SWEEP_S = 0.25
 SILENCE_S = 3.0
 
-log = structlog.get_logger("headrace.worker.tend")
+log = structlog.get_logger("headrace.worker.maintenance.leader")
 
 
 class Leader:
     """The loop, and its state between rounds."""
 
-    def __init__(self, process: Process):
+    def __init__(self, process: WorkerProcess):
         self._process = process
         self._ledger = process.ledger
         self._due, self._rescuer, self._feeder = DuePublisher(process), LeaseRescuer(process), BatchFeeder(process)
@@ -43,15 +43,15 @@ class Leader:
             except UNAVAILABLE as error:
                 log.debug("redis is away", error=type(error).__name__)
             except (OSError, StorageError) as error:
-                log.warning("tending failed; it is tried again", error=str(error))
+                log.warning("maintenance failed; it is tried again", error=str(error))
             except Exception as error:  # ending would only hand it to the next leader
-                self._process.damage.tell_once("tending failed; it is tried again", error)
+                self._process.damage.tell_once("maintenance failed; it is tried again", error)
             await asyncio.sleep(SWEEP_S)
 
     async def _round(self, now: float) -> None:
         leading = await lead(self._ledger, self._process.name)
         if leading != self._leading:
-            log.info("tending the ledger" if leading else "no longer tending the ledger", process=self._process.name)
+            log.info("maintenance begins here" if leading else "maintenance ends here", process=self._process.name)
             self._leading = leading
         if not leading:
             return

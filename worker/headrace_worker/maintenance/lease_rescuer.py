@@ -8,15 +8,15 @@ from headrace.errors import Damaged
 from headrace.ledger.claim import LEASE_MS
 from headrace.ledger.recover import recover
 from headrace.ledger.server_check import server_uptime_ms
-from headrace_worker.service import Process
+from headrace_worker.worker_process import WorkerProcess
 
-log = structlog.get_logger("headrace.worker.tend")
+log = structlog.get_logger("headrace.worker.maintenance.lease_rescuer")
 
 
 class LeaseRescuer:
     """Recovers records, after every process had one lease's time to beat."""
 
-    def __init__(self, process: Process):
+    def __init__(self, process: WorkerProcess):
         self._process = process
         self._ledger = process.ledger
         self._recover_after = 0.0

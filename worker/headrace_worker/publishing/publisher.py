@@ -26,7 +26,7 @@ from headrace.ledger.script import Ledger, ScriptCall
 from headrace.waiting import retry_write
 from headrace_worker.publishing.delta_events import merged
 
-log = structlog.get_logger("headrace.worker.publish")
+log = structlog.get_logger("headrace.worker.publishing.publisher")
 
 T = TypeVar("T")
 

@@ -1,5 +1,7 @@
-"""Reject: messages and records that cannot be processed are set aside (a dead-letter list) and counted, so that they block
-nothing."""
+"""Dead letter: append a message or a record that cannot be processed to the dead-letter list, and count it.
+
+The list is the key `rejected`, the counts are `rejections`. People are told that such things were set aside.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +12,15 @@ import msgspec
 from headrace.ledger.script import Ledger
 
 MAX_BYTES = 4096
-"""Size from which on something that was set aside is cut."""
+"""Size from which on a dead letter is cut."""
 
 NOUNS = {"message": "message", "record": "record", "name": "name"}
 """The kinds: a Celery message that is no hint, the record of a job, a shard or a batch, a name in an index that is no id."""
 
 
-class Rejected(msgspec.Struct, frozen=True):
-    """One thing that was set aside: the time, its kind, where it was met, the reason, and its data (at most `MAX_BYTES`; it
-    may hold a prompt: not for a log)."""
+class DeadLetter(msgspec.Struct, frozen=True):
+    """One message or record that was set aside: the time, its kind, where it was met, the reason, and its data (at most
+    `MAX_BYTES`; it may hold a prompt: not for a log)."""
 
     at_ms: int
     kind: str
@@ -27,11 +29,11 @@ class Rejected(msgspec.Struct, frozen=True):
     data: bytes
 
 
-async def reject(ledger: Ledger, kind: str, data: bytes, *, where: str, why: str) -> None:
-    """Set `data` aside: a `kind` of `NOUNS`, met at `where` (a queue, an index: one word). `why` must not quote it."""
+async def dead_letter(ledger: Ledger, kind: str, data: bytes, *, where: str, why: str) -> None:
+    """Append `data`: a `kind` of `NOUNS`, met at `where` (a queue, an index: one word). `why` must not quote it."""
     keys = ledger.keys
     await ledger.run(
-        "reject",
+        "dead_letter",
         where,
         {"rejected": keys.rejected, "rejections": keys.rejections},
         {
@@ -44,18 +46,18 @@ async def reject(ledger: Ledger, kind: str, data: bytes, *, where: str, why: str
     )
 
 
-async def rejected(ledger: Ledger, limit: int = 100) -> list[Rejected]:
-    """Return the newest things that were set aside in the last week, newest first."""
+async def dead_letters(ledger: Ledger, limit: int = 100) -> list[DeadLetter]:
+    """Return the dead letters of the last week, newest first."""
     return [parse(raw) for raw in await ledger.client.lrange(ledger.keys.rejected, 0, limit - 1)]
 
 
-def parse(raw: bytes) -> Rejected:
+def parse(raw: bytes) -> DeadLetter:
     head, _, data = raw.partition(b"\n")
     at_ms, kind, where, why = (*head.decode("utf-8", "replace").split(" ", 3), "", "", "", "")[:4]
-    return Rejected(int(at_ms) if at_ms.isdigit() else 0, kind, where, why, data)
+    return DeadLetter(int(at_ms) if at_ms.isdigit() else 0, kind, where, why, data)
 
 
-def counted(counts: dict[bytes, bytes]) -> str:
+def counts_in_words(counts: dict[bytes, bytes]) -> str:
     """Return the hash `rejections` in words: `2 messages, 1 record`; empty when nothing was set aside."""
     known = {name.decode("utf-8", "replace"): int(count) for name, count in counts.items() if count.isdigit()}
     return ", ".join(

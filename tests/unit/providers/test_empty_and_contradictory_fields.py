@@ -42,7 +42,7 @@ def test_a_message_beside_each_delta_is_the_same_text() -> None:
     assert (completion.content, heard) == ("hello", ["he", "llo"])
 
 
-def test_what_only_the_last_message_says_is_not_dropped() -> None:
+def test_keeps_text_that_only_the_last_message_has() -> None:
     completion, heard = complete(piece(content="he"), both(None, "hello", "stop"))
     assert (completion.content, heard) == ("hello", ["he", "llo"])
     completion, heard = complete(both(None, "he"), both(None, "hello", "stop"))

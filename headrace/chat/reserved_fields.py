@@ -63,7 +63,7 @@ def remedy_for(name: str) -> str | None:
     )
 
 
-def check_steering(body: Mapping[str, Any], place: str = "") -> None:
+def check_reserved_fields(body: Mapping[str, Any], place: str = "") -> None:
     """Raise `InputError` for a field that would choose a call's address or credential, with the alternative. `place` is the
     JSON Pointer of `body`."""
     for name in body:

@@ -11,7 +11,7 @@ import headrace_worker.execution.job_attempt
 
 
 def install(_: Any) -> None:
-    mark = Path(os.environ["LAST_WORD"])
+    mark = Path(os.environ["DIED_BEFORE_ACK"])
     finish = headrace_worker.execution.job_attempt.finish
 
     async def deadly(*arguments: Any, **options: Any) -> Any:

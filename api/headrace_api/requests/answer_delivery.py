@@ -20,7 +20,7 @@ from litestar import Request
 from headrace.client.async_client import TENANT, AsyncHeadrace
 from headrace.errors import HeadraceError
 from headrace.ledger.script import UNAVAILABLE
-from headrace.ledger.unread import Asker, Held, doubt, leave, read_together
+from headrace.ledger.unread import UnreadAnswer, WaitingClient, mark_disconnected, mark_read, mark_unconfirmed
 from headrace.waiting import retry_read
 from headrace_api.requests.chat_completions import sized
 
@@ -61,12 +61,12 @@ class Exchange(NamedTuple):
 class Sent(NamedTuple):
     """An answer that was written to its connection, and the time until which that is watched."""
 
-    held: Held
+    answer: UnreadAnswer
     exchange: Exchange
     until_s: float
 
 
-class Unread:
+class AnswerDelivery:
     """The unread answers of a gateway process. `delivery` returns the state of a response."""
 
     def __init__(self, client: AsyncHeadrace, delivery: Callable[[Exchange], Delivery]):
@@ -78,29 +78,29 @@ class Unread:
         self._doubted: list[Sent] = []
         self._settling: asyncio.Task[None] | None = None
 
-    async def asker(self, request: Request[Any, Any, Any], raw: bytes) -> Asker:
+    async def waiter(self, request: Request[Any, Any, Any], raw: bytes) -> WaitingClient:
         """Return the client's identity for the ledger. A retry waits until all disconnects so far are recorded."""
         again = request.headers.get(RETRY_COUNT, "").strip().lstrip("0").isdecimal()
         if again:
             await self._look()
             if self._leaving:
                 await asyncio.wait(self._leaving)
-        return Asker(self._gateway, again, (await sized(len(raw), hashlib.sha256, raw)).hexdigest())
+        return WaitingClient(self._gateway, again, (await sized(len(raw), hashlib.sha256, raw)).hexdigest())
 
-    def left(self, asker: Asker, token: str, submission: asyncio.Future[str]) -> None:
+    def disconnected(self, waiter: WaitingClient, token: str, submission: asyncio.Future[str]) -> None:
         """Record that the client disconnected. Its job may still be being submitted: the entry is updated after that."""
-        leaving = asyncio.create_task(self._leave(asker, token, submission))
+        leaving = asyncio.create_task(self._leave(waiter, token, submission))
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)
 
-    async def _leave(self, asker: Asker, token: str, submission: asyncio.Future[str]) -> None:
+    async def _leave(self, waiter: WaitingClient, token: str, submission: asyncio.Future[str]) -> None:
         with contextlib.suppress(HeadraceError):  # a submission that was refused: there is nothing to take over
-            held = Held(TENANT, asker.asked, await submission, token)
-            await retry_read(lambda: leave(self._client.ledger, held))
+            answer = UnreadAnswer(TENANT, waiter.asked, await submission, token)
+            await retry_read(lambda: mark_disconnected(self._client.ledger, answer))
 
-    def sent(self, asker: Asker, token: str, job: str, scope: Any) -> None:
+    def sent(self, waiter: WaitingClient, token: str, job: str, scope: Any) -> None:
         """Record that the answer of `job` is being sent over the connection of `scope`, and start to watch its delivery."""
-        self._sent.append(Sent(Held(TENANT, asker.asked, job, token), Exchange.of(scope), now_s() + SETTLED_S))
+        self._sent.append(Sent(UnreadAnswer(TENANT, waiter.asked, job, token), Exchange.of(scope), now_s() + SETTLED_S))
         if self._settling is None or self._settling.done():
             self._settling = asyncio.create_task(self._settle())
 
@@ -109,7 +109,7 @@ class Unread:
         if self._settling is not None:
             self._settling.cancel()
         if self._sent:
-            await self._say(read_together(self._client.ledger, [sent.held for sent in self._sent]))
+            await self._say(mark_read(self._client.ledger, [sent.answer for sent in self._sent]))
         if self._leaving:
             await asyncio.wait(self._leaving, timeout=LAST_WORD_S)
 
@@ -125,15 +125,15 @@ class Unread:
             delivery = self._delivery(sent.exchange)
             if delivery == "closed":
                 self._doubted.append(sent._replace(until_s=now_s() + DOUBT_S))
-                await self._say(doubt(self._client.ledger, sent.held))
+                await self._say(mark_unconfirmed(self._client.ledger, sent.answer))
             elif delivery == "pending" or (delivery == "settled" and sent.until_s > now_s()):
                 self._sent.append(sent)
             else:
-                read.append(sent.held)
-        read += [sent.held for sent in self._doubted if sent.until_s <= now_s()]
+                read.append(sent.answer)
+        read += [sent.answer for sent in self._doubted if sent.until_s <= now_s()]
         self._doubted = [sent for sent in self._doubted if sent.until_s > now_s()]
         if read:
-            await self._say(read_together(self._client.ledger, read))
+            await self._say(mark_read(self._client.ledger, read))
 
     async def _say(self, word: Awaitable[None]) -> None:
         with contextlib.suppress(*UNAVAILABLE, HeadraceError):  # unsaid or damaged, the entry runs out by itself

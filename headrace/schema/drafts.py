@@ -26,7 +26,7 @@ CONSTRAINTS = frozenset(
 )  # fmt: skip
 
 
-class Dialect(NamedTuple):
+class Draft(NamedTuple):
     """A version of JSON Schema."""
 
     name: str
@@ -38,27 +38,23 @@ class Dialect(NamedTuple):
 
 
 OLD, NEW = "http://json-schema.org/draft-0{}/schema#", "https://json-schema.org/draft/{}/schema"
-DRAFT_7 = Dialect("draft 7", jsonschema_rs.Draft7Validator, True, True, True, OLD.format(7))
-DRAFT_2019 = Dialect("2019-09", jsonschema_rs.Draft201909Validator, False, True, False, NEW.format("2019-09"))
-DRAFT_2020 = Dialect("2020-12", jsonschema_rs.Draft202012Validator, False, False, False, NEW.format("2020-12"))
-DIALECTS = {
+DRAFT_7 = Draft("draft 7", jsonschema_rs.Draft7Validator, True, True, True, OLD.format(7))
+DRAFT_2019 = Draft("2019-09", jsonschema_rs.Draft201909Validator, False, True, False, NEW.format("2019-09"))
+DRAFT_2020 = Draft("2020-12", jsonschema_rs.Draft202012Validator, False, False, False, NEW.format("2020-12"))
+DRAFTS = {
     "json-schema.org/schema": DRAFT_2020._replace(asserts_formats=True),
-    "json-schema.org/draft-04/schema": Dialect(
-        "draft 4", jsonschema_rs.Draft4Validator, True, True, True, OLD.format(4)
-    ),
-    "json-schema.org/draft-06/schema": Dialect(
-        "draft 6", jsonschema_rs.Draft6Validator, True, True, True, OLD.format(6)
-    ),
+    "json-schema.org/draft-04/schema": Draft("draft 4", jsonschema_rs.Draft4Validator, True, True, True, OLD.format(4)),
+    "json-schema.org/draft-06/schema": Draft("draft 6", jsonschema_rs.Draft6Validator, True, True, True, OLD.format(6)),
     "json-schema.org/draft-07/schema": DRAFT_7,
     "json-schema.org/draft/2019-09/schema": DRAFT_2019,
     "json-schema.org/draft/2020-12/schema": DRAFT_2020,
 }
 UNNAMED = DRAFT_2020._replace(asserts_formats=True)
 UNNAMED_2019 = DRAFT_2019._replace(asserts_formats=True)
-"""The dialects without `$schema`: formats are asserted, as authors expect."""
+"""The drafts without `$schema`: formats are asserted, as authors expect."""
 
 
-def dialect_of(schema: dict[str, Any]) -> Dialect:
+def draft_of(schema: dict[str, Any]) -> Draft:
     """Return the version of JSON Schema that `$schema` names. Without it that is 2020-12, or 2019-09 for a schema with a list in
     `items`: what older versions have counts there, too.
 
@@ -66,7 +62,7 @@ def dialect_of(schema: dict[str, Any]) -> Dialect:
     """
     named = schema.get("$schema")
     if isinstance(named, str):
-        found = DIALECTS.get(named.removesuffix("#").partition("://")[2])
+        found = DRAFTS.get(named.removesuffix("#").partition("://")[2])
         if found is None:
             raise SchemaError(
                 f"schema at /$schema: {quoted(named)} is no known version of JSON Schema",
@@ -105,10 +101,10 @@ def reachable(schema: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
             waiting.append((pointed(schema, pointer), pointer))
 
 
-def ignored_word(here: dict[str, Any], dialect: Dialect) -> str:
-    """Return a constraint in a subschema that counts for nothing in `dialect`; "" for none."""
-    newer = (*SINCE_2019, *SINCE_2020) if dialect.reference_alone else SINCE_2020 if dialect.lists_in_items else ()
+def ignored_word(here: dict[str, Any], draft: Draft) -> str:
+    """Return a constraint in a subschema that counts for nothing in `draft`; "" for none."""
+    newer = (*SINCE_2019, *SINCE_2020) if draft.reference_alone else SINCE_2020 if draft.lists_in_items else ()
     found = next((word for word in newer if word in here), "")
-    if not found and dialect.reference_alone and isinstance(here.get("$ref"), str):
+    if not found and draft.reference_alone and isinstance(here.get("$ref"), str):
         found = next((word for word in here if word in CONSTRAINTS), "")
     return found

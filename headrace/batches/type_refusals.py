@@ -16,7 +16,7 @@ BY_TYPE = {"by": "type"}
 UNKNOWN_REASON = "the answer fits the schema, but not the type that it was checked with"
 
 
-class Refusals:
+class TypeRefusals:
     """The lines of a batch that were refused: a bitmap from line `first` on, and the reasons, as far as they were stored."""
 
     def __init__(self, bits: bytes = b"", reasons: dict[int, str] | None = None, first: int = 0):
@@ -39,23 +39,23 @@ class Refusals:
         return refused_line(row, self.reason(line)) if line in self else row
 
 
-async def refusals(ledger: Ledger, batch_id: str) -> Refusals:
+async def type_refusals(ledger: Ledger, batch_id: str) -> TypeRefusals:
     """Return all refusals of a batch."""
     bits = await retry_read(lambda: refused_bits(ledger, batch_id))
     if not bits:
-        return Refusals()
-    return Refusals(bits, await retry_read(lambda: refusal_reasons(ledger, batch_id)))
+        return TypeRefusals()
+    return TypeRefusals(bits, await retry_read(lambda: refusal_reasons(ledger, batch_id)))
 
 
-async def refusals_among(ledger: Ledger, batch_id: str, first: int, count: int) -> Refusals:
+async def type_refusals_among(ledger: Ledger, batch_id: str, first: int, count: int) -> TypeRefusals:
     """Return the refusals among `count` lines from `first` on."""
     start, end = first // 8, (first + count - 1) // 8
     bits = await retry_read(lambda: refused_bits_between(ledger, batch_id, start, end))
     if not any(bits):
-        return Refusals()
-    lines = [line for line in range(first, first + count) if line in Refusals(bits, first=start * 8)]
+        return TypeRefusals()
+    lines = [line for line in range(first, first + count) if line in TypeRefusals(bits, first=start * 8)]
     reasons = await retry_read(lambda: refusal_reasons_of(ledger, batch_id, lines)) if lines else {}
-    return Refusals(bits, reasons, start * 8)
+    return TypeRefusals(bits, reasons, start * 8)
 
 
 class _PaidMessage(msgspec.Struct):

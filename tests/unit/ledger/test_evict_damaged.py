@@ -10,11 +10,11 @@ import pytest
 from headrace.client.handles import decode_outcome
 from headrace.jobs.job import new_id
 from headrace.ledger.cancel import cancel
+from headrace.ledger.dead_letter import dead_letters
+from headrace.ledger.evict_damaged import evict_damaged, evict_expired, readable
 from headrace.ledger.recover import recover
-from headrace.ledger.reject import rejected
 from headrace.ledger.script import Ledger
 from headrace.ledger.seal import seal
-from headrace.ledger.set_aside import readable, set_aside, set_aside_expired
 from headrace.ledger.submit import submit
 
 EXPIRED = -1
@@ -44,7 +44,7 @@ async def test_a_damaged_job_ends_and_leaves_the_indexes(ledger: Ledger, look: A
     await take(running)
     for bad in (running, queued):
         await damage(ledger, bad, DAMAGE[why])
-    assert await set_aside(ledger, [sound, running, queued], where="due") == [(running, why), (queued, why)]
+    assert await evict_damaged(ledger, [sound, running, queued], where="due") == [(running, why), (queued, why)]
     assert (await look.due(), await look.leased()) == ({sound}, set())
     for bad in (running, queued):
         assert (await look.state(bad), await look.field(bad, "code")) == ("failed", "damaged")
@@ -53,25 +53,28 @@ async def test_a_damaged_job_ends_and_leaves_the_indexes(ledger: Ledger, look: A
         assert failure is not None
         assert failure.code == "damaged"
     assert await look.state(sound) == "queued"
-    assert [(each.kind, each.where, each.why) for each in await rejected(ledger)] == [("record", "due", why)] * 2
+    assert [(each.kind, each.where, each.why) for each in await dead_letters(ledger)] == [("record", "due", why)] * 2
     before = await look.everything()
-    assert await set_aside(ledger, [sound, running, queued], where="due") == []  # sent twice
+    assert await evict_damaged(ledger, [sound, running, queued], where="due") == []  # sent twice
     assert await look.everything() == before
 
 
-async def test_what_is_no_hash_and_what_is_no_id_are_set_aside_by_name(ledger: Ledger, look: Any) -> None:
+async def test_evicts_wrong_types_and_malformed_ids_by_name(ledger: Ledger, look: Any) -> None:
     text, rubbish = new_id("job"), b"job_\xff\xfe"
     await ledger.client.set(ledger.keys.job(text), "x", px=60_000)
     await ledger.client.zadd(ledger.keys.due, {text: 0, rubbish: 0})
-    assert await set_aside(ledger, [text, rubbish], where="due") == [(text, "no hash"), ("6 bytes", "no id")]
+    assert await evict_damaged(ledger, [text, rubbish], where="due") == [(text, "no hash"), ("6 bytes", "no id")]
     assert await look.due() == set()
-    assert [(each.kind, each.data) for each in await rejected(ledger)] == [("name", rubbish), ("record", text.encode())]
+    assert [(each.kind, each.data) for each in await dead_letters(ledger)] == [
+        ("name", rubbish),
+        ("record", text.encode()),
+    ]
 
 
-async def test_what_is_sound_or_gone_stays_as_it_is(ledger: Ledger, look: Any, batch: str, job: str) -> None:
+async def test_leaves_sound_and_missing_records_alone(ledger: Ledger, look: Any, batch: str, job: str) -> None:
     before = await look.everything()
-    assert await set_aside(ledger, [job, batch, f"{batch}.s0", new_id("job"), new_id("batch")], where="due") == []
-    assert await set_aside(ledger, [], where="due") == []
+    assert await evict_damaged(ledger, [job, batch, f"{batch}.s0", new_id("job"), new_id("batch")], where="due") == []
+    assert await evict_damaged(ledger, [], where="due") == []
     assert await look.everything() == before
 
 
@@ -80,7 +83,7 @@ async def test_a_damaged_shard_pauses_its_batch_which_can_be_cancelled(
 ) -> None:
     await take(f"{batch}.s0")
     await damage(ledger, f"{batch}.s0", {"kind": None})
-    assert await set_aside(ledger, [f"{batch}.s0"], where="leases") == [(f"{batch}.s0", "no kind")]
+    assert await evict_damaged(ledger, [f"{batch}.s0"], where="leases") == [(f"{batch}.s0", "no kind")]
     assert await look.state(batch) == "paused"
     assert "s0 is damaged" in await look.field(batch, "reason")
     await cancel(ledger, batch)
@@ -89,7 +92,7 @@ async def test_a_damaged_shard_pauses_its_batch_which_can_be_cancelled(
 
 async def test_a_damaged_batch_ends_and_is_tended_no_more(ledger: Ledger, look: Any, batch: str) -> None:
     await ledger.client.hdel(ledger.keys.batch(batch), "fed")
-    assert await set_aside(ledger, [batch], where="open") == [(batch, "fed is no number")]
+    assert await evict_damaged(ledger, [batch], where="open") == [(batch, "fed is no number")]
     assert await look.state(batch) == "failed"
     assert await ledger.client.zscore(ledger.keys.open, batch) is None
     assert await ledger.client.pttl(ledger.keys.batch(batch)) > 0
@@ -102,7 +105,7 @@ async def test_after_a_failed_recovery_the_expired_are_looked_at(ledger: Ledger,
     for each in (sound, bad):
         await take(each, lease_ms=EXPIRED)
     await damage(ledger, bad, {"epoch": "x", "crashes": "x"})
-    assert await set_aside_expired(ledger) == [(bad, "no epoch")]
+    assert await evict_expired(ledger) == [(bad, "no epoch")]
     assert await recover(ledger) == [("quarantine", sound)]
 
 
@@ -116,8 +119,8 @@ async def test_a_shard_of_a_damaged_batch_stops_no_recovery(
         await ledger.client.hset(ledger.keys.batch(batch), field, "x")
     else:
         await ledger.client.set(ledger.keys.batch(batch), "no hash")
-    assert (f"{batch}.s0", "its batch is damaged") in await set_aside_expired(ledger)
-    await set_aside(ledger, [batch], where="open")
+    assert (f"{batch}.s0", "its batch is damaged") in await evict_expired(ledger)
+    await evict_damaged(ledger, [batch], where="open")
     assert await recover(ledger) == [("quarantine", job)]
     for number in range(2):
         await ledger.client.delete(ledger.keys.shard(f"{batch}.s{number}"))

@@ -148,7 +148,7 @@ def test_a_turn_that_calls_a_tool_has_no_value(stream: bool, client: Headrace) -
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_is_rich_is_shown_and_passed_on(stream: bool, stack: Stack) -> None:
+def test_passes_unknown_fields_on_to_the_official_client(stream: bool, stack: Stack) -> None:
     """Through OpenAI's own client, which keeps the fields that it does not know."""
     with openai.OpenAI(base_url=f"{stack.ready['gateway']}/v1", api_key="none", max_retries=0) as official:
         talk: Any = [{"role": "user", "content": "<rich>"}]

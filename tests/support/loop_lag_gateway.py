@@ -1,4 +1,4 @@
-"""A gateway that writes down how long its event loop stood still at worst: `python turning_gateway.py FILE ARGUMENTS…`.
+"""A gateway that writes down how long its event loop stood still at worst: `python loop_lag_gateway.py FILE ARGUMENTS…`.
 
 In seconds of CPU time of all its threads between two turns: what other processes do meanwhile does not count.
 """

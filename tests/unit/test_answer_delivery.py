@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace_api.requests.unread import Exchange
+from headrace_api.requests.answer_delivery import Exchange
 
 
 def scope() -> dict[str, Any]:

@@ -48,7 +48,7 @@ def fails(*script: Any, **job: Any) -> CallError:
         f'<|channel|>analysis<|message|>{DRAFT}<|end|><|start|>assistant<|channel|>final<|message|>{{"a":1}}',
     ],
 )
-def test_what_was_thought_is_no_answer(mode: str, text: str) -> None:
+def test_ignores_drafts_in_the_reasoning(mode: str, text: str) -> None:
     assert complete(answer(text), schema=SCHEMA, mode=mode).value == {"a": 1}
 
 
@@ -88,7 +88,7 @@ def test_of_several_objects_the_one_that_fits_is_the_answer(text: str) -> None:
 
 @pytest.mark.parametrize("cut", ["length", "error", "content_filter"])
 @pytest.mark.parametrize("schema", [None, SCHEMA])
-def test_what_was_cut_is_not_made_whole_by_a_later_stop(cut: str, schema: Any) -> None:
+def test_a_later_stop_does_not_complete_a_truncated_answer(cut: str, schema: Any) -> None:
     chunks = [piece(content='{"a":1'), piece(cut), piece("stop")]
     if schema is None and cut != "error":
         assert complete(*chunks, stream=True).finish_reason == cut

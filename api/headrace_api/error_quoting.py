@@ -16,7 +16,7 @@ RUN = rf"[^\s'\"`=]{{{SHORT},}}"
 GIVEN = re.compile(f"{OBJECT}|{QUOTE}|{RUN}", re.DOTALL)
 
 
-def shortened(message: str, most: int = MAX_QUOTED) -> str:
+def shorten_quotes(message: str, most: int = MAX_QUOTED) -> str:
     """Return `message` with its quotes cut to `most` characters in all, and with the secrets in addresses masked."""
     message = masked(message[: 2 * MAX_CHARS] + message[2 * MAX_CHARS :][-MAX_CHARS:])
     if len(message) <= most:

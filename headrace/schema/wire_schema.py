@@ -167,6 +167,8 @@ class Writer:
             for kind in node.types:
                 kept |= self._kept(node.limits, OF_TYPE.get(kind, ()))
             return {"type": node.types[0] if len(node.types) == 1 else list(node.types)} | about | kept
+        if not self.target.typed_enums:
+            return about | {"enum": node.values}
         groups = [(kind, values) for kind in node.types if (values := [v for v in node.values if of_kind(v, kind)])]
         if len(groups) == 1:
             return {"type": groups[0][0]} | about | {"enum": groups[0][1]}

@@ -13,15 +13,15 @@ import structlog
 from headrace_providers.registry import Registry
 from headrace_providers.wire.transport import Deadlines
 
-from headrace.batches.stored import template_of
+from headrace.batches.revalidation import template_of
 from headrace.batches.template import Template
 from headrace.broker.hints import Hints, is_hint
 from headrace.errors import InputError, StorageError
 from headrace.ledger.announce import EVERY_S, Announcement, announce
 from headrace.ledger.batch_record import template_body
+from headrace.ledger.evict_damaged import readable
 from headrace.ledger.recover import process_prefix
 from headrace.ledger.script import UNAVAILABLE, Ledger
-from headrace.ledger.set_aside import readable
 from headrace.ledger.stop_reason import StopReason
 from headrace.settings import Settings, files_root
 from headrace.storage.local import FileStore, attach
@@ -32,11 +32,12 @@ from headrace_worker.leases import LeaseKeeper
 from headrace_worker.publishing.publisher import Flusher
 from headrace_worker.redis_cache import RedisCache
 
-log = structlog.get_logger("headrace.worker.process")
+log = structlog.get_logger("headrace.worker.worker_process")
 
 
-class Process:
-    """The pool's service (`headrace_worker.pool.Service`)."""
+class WorkerProcess:
+    """A worker process and its services: what the pool starts and stops (`headrace_worker.pool.Service`), and every attempt is
+    given."""
 
     def __init__(self, settings: Settings, redis_url: str, role: str, *, name: str | None = None):
         self.settings = settings
@@ -52,9 +53,8 @@ class Process:
         self.stopping = asyncio.Event()
         self.store: FileStore | None = None
         self.store_problem = ""
-        self.at_work: dict[
-            str, tuple[str, Callable[[StopReason], None]]
-        ] = {}  # shard or join → its batch, and how to stop it
+        self.running: dict[str, tuple[str, Callable[[StopReason], None]]] = {}
+        """By shard or join: its batch, and how to stop it."""
         self._templates: dict[str, Template] = {}
         self.loop: asyncio.AbstractEventLoop | None = None  # of the pool, from start on
         self.loops: list[Callable[[], Coroutine[None, None, None]]] = []  # what else runs from start to stop
@@ -104,7 +104,7 @@ class Process:
 
     def stop_batch(self, batch_id: str, reason: StopReason) -> None:
         """Stop every shard of the batch in this process, sooner than the next beat does."""
-        for batch, stop in list(self.at_work.values()):
+        for batch, stop in list(self.running.values()):
             if batch == batch_id:
                 stop(reason)
 

@@ -37,7 +37,7 @@ async def test_a_finish_reason_in_our_words_and_in_theirs(theirs: str, ours: str
      ("insufficient_system_resource", "provider_error"), ("network_error", "provider_error"), ("unheard_of", "truncated")],
 )  # fmt: skip
 @pytest.mark.parametrize("stream", [False, True])
-async def test_what_was_cut_off_is_not_mended_to_a_success(reason: str, code: str, stream: bool) -> None:
+async def test_does_not_repair_truncated_answers(reason: str, code: str, stream: bool) -> None:
     script: Any = (
         [piece(content='{"a": [1, 2'), piece(finish=reason)] if stream else answer('{"a": [1, 2', finish=reason)
     )

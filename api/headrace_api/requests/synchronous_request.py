@@ -10,7 +10,7 @@ from litestar import Request
 
 from headrace.chat.completion import Outcome
 from headrace.jobs.job import new_id
-from headrace.ledger.unread import Asker
+from headrace.ledger.unread import WaitingClient
 from headrace_api.errors import ApiError
 from headrace_api.requests.chat_completions import ChatRequest
 from headrace_api.routes.events import left
@@ -21,7 +21,7 @@ from headrace_api.streaming.session import DRAINING
 T = TypeVar("T")
 
 
-class Question:
+class SynchronousRequest:
     """One request, from its submission to the last byte of its answer. `over` has to be called at the end."""
 
     def __init__(self, gateway: Gateway, request: Request[Any, Any, Any], asked: ChatRequest, raw: bytes):
@@ -30,7 +30,7 @@ class Question:
         self._asked = asked
         self._raw = raw
         self._token = new_id("job")
-        self._asker: Asker | None = None
+        self._waiter: WaitingClient | None = None
         self._begun = False
         self._submission: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -45,19 +45,21 @@ class Question:
     def over(self, *, sent: bool) -> None:
         """Record the end of the request: its answer is being sent, or was not `sent` to anybody and is kept for the
         client's retry."""
-        if self._asker is None or self._submission.cancelled():
+        if self._waiter is None or self._submission.cancelled():
             return
         if sent:
-            self._gateway.unread.sent(self._asker, self._token, self._submission.result(), self._request.scope)
+            self._gateway.answer_delivery.sent(
+                self._waiter, self._token, self._submission.result(), self._request.scope
+            )
         else:
-            self._gateway.unread.left(self._asker, self._token, self._submission)
+            self._gateway.answer_delivery.disconnected(self._waiter, self._token, self._submission)
 
     async def _submit(self) -> str:
         try:
             if not key_of(self._request, self._asked):  # with a key of its own, asked again it is the same job anyhow
-                self._asker = await self._gateway.unread.asker(self._request, self._raw)
+                self._waiter = await self._gateway.answer_delivery.waiter(self._request, self._raw)
             self._begun = True
-            job = await submitted(self._gateway, self._request, self._asked, job_id=self._token, asker=self._asker)
+            job = await submitted(self._gateway, self._request, self._asked, job_id=self._token, waiter=self._waiter)
         except BaseException:
             self._submission.cancel()
             raise

@@ -1,4 +1,5 @@
-"""Set aside: remove corrupt records from the indexes, so that no process fails on them again."""
+"""Evict damaged: end damaged records and remove them from the indexes, so that no process fails on them again. They become
+dead letters."""
 
 from __future__ import annotations
 
@@ -13,15 +14,15 @@ RESULT = b'{"error":{"code":"damaged","message":"its record in Redis could not b
 EVENT = b'{"t":"end","status":"failed","error":{"code":"damaged"}}'
 
 
-async def set_aside(ledger: Ledger, names: Sequence[str | bytes], *, where: str) -> list[tuple[str, str]]:
-    """Check the records `names` (jobs, shards, joins, batches) and set aside those that are damaged. Returns these, each
+async def evict_damaged(ledger: Ledger, names: Sequence[str | bytes], *, where: str) -> list[tuple[str, str]]:
+    """Check the records `names` (jobs, shards, joins, batches) and evict those that are damaged. Returns these, each
     with a short reason. A damaged job has ended then: `failed`, code `damaged`. `where` is the index, or the queue, in
     which they were met."""
     if not names:
         return []
     keys = ledger.keys
     flat = await ledger.run(
-        "set_aside",
+        "evict_damaged",
         where,
         {
             "due": keys.due,
@@ -43,12 +44,12 @@ async def set_aside(ledger: Ledger, names: Sequence[str | bytes], *, where: str)
     return [(readable(flat[i]), flat[i + 1].decode()) for i in range(0, len(flat), 2)]
 
 
-async def set_aside_expired(ledger: Ledger, *, limit: int = 500) -> list[tuple[str, str]]:
-    """Set aside damaged records whose leases have expired: for when `recover` failed on one of them."""
+async def evict_expired(ledger: Ledger, *, limit: int = 500) -> list[tuple[str, str]]:
+    """Evict damaged records whose leases have expired: for when `recover` failed on one of them."""
     seconds, microseconds = await ledger.client.time()
     now_ms = seconds * 1000 + microseconds // 1000
     expired: Any = await ledger.client.zrangebyscore(ledger.keys.leases, "-inf", now_ms, start=0, num=limit)
-    return await set_aside(ledger, expired, where="leases")
+    return await evict_damaged(ledger, expired, where="leases")
 
 
 def readable(name: bytes) -> str:

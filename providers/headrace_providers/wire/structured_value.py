@@ -15,7 +15,7 @@ from headrace.chat.completion import Choice, Completion
 from headrace.errors import CallError, InputError
 from headrace.jobs.job import Job
 from headrace.schema.modes import Mode
-from headrace.schema.parse import MAX_AT_ONCE, Answer, parse_json, read_answer
+from headrace.schema.parse import MAX_AT_ONCE, ParsedAnswer, parse_json, read_answer
 from headrace.schema.validate import WouldBlock
 from headrace.text.readable import UNWRITABLE
 from headrace_providers.off_loop import off_loop
@@ -81,10 +81,10 @@ def name_of(tool: Any) -> str:
     return name if isinstance(name, str) else ""
 
 
-def answer_of(choice: Choice, job: Job, mode: Mode, target: str, *, at_once: bool = False) -> Answer | None:
+def answer_of(choice: Choice, job: Job, mode: Mode, target: str, *, at_once: bool = False) -> ParsedAnswer | None:
     """Return what the answer means under the job's schema or parser; None for a plain answer and for tool calls.
 
-    Raises `CallError` for an answer of no use (providers 5.4); it carries the text that was paid.
+    Raises `CallError` for an answer of no use; it carries the text that was paid.
     """
     if not is_structured(job) or choice.tool_calls:
         return None
@@ -99,9 +99,9 @@ def answer_of(choice: Choice, job: Job, mode: Mode, target: str, *, at_once: boo
     if at_once and len(choice.content) > MAX_AT_ONCE:
         raise WouldBlock
     if job.parser is not None:
-        answer = Answer(PARSERS[job.parser]((job.prefilling or "") + choice.content))
+        answer = ParsedAnswer(PARSERS[job.parser]((job.prefilling or "") + choice.content))
     elif job.envelope:
-        answer = Answer(parse_json(choice.content))
+        answer = ParsedAnswer(parse_json(choice.content))
     else:
         schema, decode = job.schema, PARSERS.get(mode)
         if schema is None:

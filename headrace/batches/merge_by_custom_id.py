@@ -1,4 +1,5 @@
-"""Files with a line an item, each in the order of a batch's input, merged back into that order."""
+"""Merge files with a line an item, such as `output` and `errors`, by custom_id: each has the order of a batch's input, and so has
+the whole."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ def custom_id_of(line: bytes) -> str:
     return _decode(line).custom_id
 
 
-def in_input_order(
+def merge_by_custom_id(
     inputs: Iterable[bytes], *files: Iterable[tuple[str, T]]
 ) -> Iterator[tuple[bytes, int | None, T | None]]:
     """Yield each line of `inputs` with the number of the file that has its item, and the item there; None twice where none has.
