@@ -24,7 +24,7 @@ from typing import NamedTuple
 from headrace_api.auth import EVERY_JOB, SCOPES, Gate
 
 from bench.chat_client import Chats, ask
-from bench.contenders import ENVIRONMENTS, is_ready
+from bench.contenders import ENVIRONMENTS, NO_ENVIRONMENT, Failed, is_ready
 from bench.peers.contender import cpu_seconds, family
 from bench.report.figures import Figures, Row, row, versus
 from bench.scale import progress, scaled
@@ -64,12 +64,18 @@ def figures() -> Figures:
         folder = Path(name)
         url = stack.enter_context(stub(folder))
         endpoints = {DIRECT: Endpoint(url, "stub"), HEADRACE: stack.enter_context(headrace(folder, url))}
-        versions: dict[str, str] = {}
+        versions, absent = {}, {}
         if is_ready("litellm"):
-            endpoints[LITELLM] = stack.enter_context(litellm(folder, url))
-            versions["litellm"] = litellm_version()
+            try:
+                endpoints[LITELLM] = stack.enter_context(litellm(folder, url))
+                versions["litellm"] = litellm_version()
+            except Failed as error:
+                progress(f"chat, {error}")
+                absent["litellm"] = "failed"
+        else:
+            absent["litellm"] = NO_ENVIRONMENT
         found = asyncio.run(measured(endpoints))
-    return Figures(rows(found), versions, () if LITELLM in found else ("litellm",))
+    return Figures(rows(found), versions, absent)
 
 
 async def measured(endpoints: Mapping[str, Endpoint]) -> dict[str, Measured]:
@@ -172,7 +178,7 @@ def litellm(folder: Path, url: str) -> Iterator[Endpoint]:
         deadline = time.monotonic() + START_S
         while not is_up(f"{base}/health/liveliness"):
             if running.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit("LiteLLM's proxy did not start")
+                raise Failed("LiteLLM's proxy did not start")
             time.sleep(0.1)
         yield Endpoint(f"{base}/v1", "stub", key, family(running.pid))
 

@@ -76,10 +76,20 @@ class Measured(NamedTuple):
         return self.cpu_seconds / self.items * 1000
 
 
-def present(environments: Path = ENVIRONMENTS) -> tuple[list[Contender], list[str]]:
-    """Return the contenders whose environments are there, and the names of the peers whose are not."""
+NO_ENVIRONMENT = "no environment"
+"""Why a peer is absent: `make bench-peers` has not been run."""
+
+
+class Failed(Exception):
+    """A contender did not do its work; the message says how, with what it and its worker printed."""
+
+
+def present(environments: Path = ENVIRONMENTS) -> tuple[list[Contender], dict[str, str]]:
+    """Return the contenders whose environments are there, and the names of the peers whose are not, with the reason."""
     there = [each for each in CONTENDERS if each == HEADRACE or is_ready(each.peer, environments)]
-    return there, sorted({each.peer for each in CONTENDERS} - {each.peer for each in there})
+    return there, dict.fromkeys(
+        sorted({each.peer for each in CONTENDERS} - {each.peer for each in there}), NO_ENVIRONMENT
+    )
 
 
 def is_ready(peer: str, environments: Path = ENVIRONMENTS) -> bool:
@@ -88,7 +98,7 @@ def is_ready(peer: str, environments: Path = ENVIRONMENTS) -> bool:
 
 
 def measure(contender: Contender, stub: str, folder: Path, items: int) -> Measured:
-    """Run `contender` over `items` items once. Raises `SystemExit` when it fails, or when its rows are not those of the items."""
+    """Run `contender` over `items` items once. Raises `Failed` when it ends otherwise, or its rows are not those of the items."""
     folder.mkdir(parents=True)
     with valkey(folder / "valkey") if contender.has_broker else nullcontext() as server:
         run = Run(
@@ -117,6 +127,8 @@ def output_of(command: list[str], run: Run, label: str) -> str:
     )
     try:
         said, complaint = running.communicate(timeout=2 * MAX_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"{label} did not end within {2 * MAX_SECONDS:g} s") from None
     finally:
         if running.poll() is None:
             os.killpg(running.pid, signal.SIGKILL)
@@ -124,18 +136,18 @@ def output_of(command: list[str], run: Run, label: str) -> str:
     if running.returncode:
         log = run.rows.with_suffix(".log")
         worker = log.read_text(errors="replace") if log.exists() else ""
-        raise SystemExit(f"{label} failed:\n{complaint[-3000:]}\nits worker:\n{worker[-3000:]}")
+        raise Failed(f"{label} failed:\n{complaint[-3000:]}\nits worker:\n{worker[-3000:]}")
     return said.splitlines()[-1]
 
 
 def check_rows(rows: Path, items: int, label: str) -> None:
-    """Raise `SystemExit` unless the file has one valid row for each item. Negative ids are those of the warm-up."""
+    """Raise `Failed` unless the file has one valid row for each item. Negative ids are those of the warm-up."""
     ids: list[int] = []
     for line in rows.read_text().splitlines():
         row = json.loads(line)
         if row["value"] != VALUE:
-            raise SystemExit(f"{label}: not the value that was answered: {line[:200]}")
+            raise Failed(f"{label}: not the value that was answered: {line[:200]}")
         ids.append(int(row["custom_id"]))
     wrong = sorted(number for number in ids if number >= 0) != list(range(items))
     if wrong:
-        raise SystemExit(f"{label}: the rows are not those of {items} items, each once")
+        raise Failed(f"{label}: the rows are not those of {items} items, each once")

@@ -1,7 +1,7 @@
 """All benchmarks, or those of some subjects: `python -m bench.run [SUBJECT …]`.
 
 Prints the table, writes `bench/results/latest.json` (subjects that were not run keep their last figures there) and what is
-made of it, and ends with 1 when a figure of this run misses its budget.
+made of it, and ends with 1 when a figure of this run misses its budget, or a subject could not be measured.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import bulk, chat, gateway_streams, million, provider, schemas, sdk, slow_providers, streams
+from bench.contenders import Failed
 from bench.report.figures import LATEST, Figures, Subject, load, number
 from bench.report.files import write
 from bench.scale import SCALE, progress
@@ -42,7 +43,13 @@ def main(wanted: list[str]) -> int:
     missed, at = False, commit()  # asked first: what is written makes the work tree another one
     for name in wanted or SUBJECTS:
         progress(f"{name} begins")
-        subject = measured(name, at)
+        try:
+            subject = measured(name, at)
+        except (SystemExit, Failed) as error:
+            # The others are measured all the same: a run takes minutes.
+            progress(f"{name} was not measured: {error}")
+            missed = True
+            continue
         missed |= tell(subject)
         if SCALE == 1:
             # After each: an interrupted run has not measured for nothing.
@@ -54,7 +61,7 @@ def main(wanted: list[str]) -> int:
 def measured(name: str, at: str) -> Subject:
     found = SUBJECTS[name]()
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    return Subject(name, today, at, machine(), found.rows, dict(found.versions), found.absent)
+    return Subject(name, today, at, machine(), found.rows, dict(found.versions), dict(found.absent))
 
 
 def tell(subject: Subject) -> bool:
@@ -62,8 +69,8 @@ def tell(subject: Subject) -> bool:
     for row in subject.rows:
         budget = "" if row.budget is None else f"  budget {number(row.budget)}: {'holds' if row.holds else 'MISSED'}"
         print(f"{row.name:70} {number(row.value):>10} {row.unit:6}{budget}  {row.remark}".rstrip(), flush=True)
-    if subject.absent:
-        print(f"absent (run `make bench-peers`): {', '.join(subject.absent)}", flush=True)
+    for name, reason in subject.absent.items():
+        print(f"absent: {name} ({reason})", flush=True)
     return any(row.holds is False for row in subject.rows)
 
 

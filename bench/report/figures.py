@@ -26,17 +26,17 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Figures(NamedTuple):
-    """What measuring a subject gives: rows, the versions of the peers, and the names of the peers that were absent."""
+    """What measuring a subject gives: rows, the versions of the peers, and who was absent for which reason."""
 
     rows: Sequence[Row]
     versions: Mapping[str, str] = MappingProxyType({})
-    absent: Sequence[str] = ()
+    absent: Mapping[str, str] = MappingProxyType({})
 
 
 class Subject(msgspec.Struct, frozen=True, omit_defaults=True):
     """The figures of one subject, which were measured together: when, at which commit, on what, against which versions.
 
-    `absent` names the peers whose environments were not there.
+    `absent` names the peers that were not measured, with the reason.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Subject(msgspec.Struct, frozen=True, omit_defaults=True):
     machine: str
     rows: Sequence[Row]
     versions: dict[str, str] = {}
-    absent: Sequence[str] = ()
+    absent: dict[str, str] = {}
 
 
 class Results(msgspec.Struct, frozen=True):

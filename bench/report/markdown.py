@@ -31,7 +31,7 @@ def subject_part(subject: Subject, images: str | None) -> str:
     if subject.versions:
         lines += [f"Versions: {', '.join(f'{name} {number}' for name, number in subject.versions.items())}."]
     if subject.absent:
-        lines += [f"Absent, since `make bench-peers` had not been run for them: {', '.join(subject.absent)}."]
+        lines += [f"Absent: {', '.join(f'{name} ({reason})' for name, reason in subject.absent.items())}."]
     has_remarks = any(row.remark for row in subject.rows)
     lines += ["", "| what | measured | budget | holds |" + (" remark |" if has_remarks else "")]
     lines += ["|---|---|---|---|" + ("---|" if has_remarks else "")]

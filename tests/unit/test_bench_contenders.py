@@ -7,15 +7,28 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from bench import bulk, chat
-from bench.contenders import CELERY, CONTENDERS, GATHER, HEADRACE, QUEUES, Measured, check_rows, present
+from bench import bulk, chat, run
+from bench.contenders import (
+    CELERY,
+    CONTENDERS,
+    GATHER,
+    HEADRACE,
+    QUEUES,
+    Contender,
+    Failed,
+    Measured,
+    check_rows,
+    present,
+)
 from bench.peers.contender import cpu_seconds, family
 from bench.peers.item import VALUE
 from bench.peers.item import row as row_of
+from bench.report.figures import Figures, Results, row
 
 PEERS = Path(bulk.__file__).parent / "peers"
 
@@ -26,7 +39,7 @@ def test_a_peer_without_an_environment_is_named(tmp_path: Path) -> None:
     (tmp_path / "arq" / "bin").mkdir(parents=True)  # its set-up was interrupted
     there, absent = present(tmp_path)
     assert there == [HEADRACE, *CELERY]
-    assert absent == ["arq", "dramatiq", "gather", "saq", "taskiq"]
+    assert absent == dict.fromkeys(["arq", "dramatiq", "gather", "saq", "taskiq"], "no environment")
 
 
 def test_every_contender_has_a_program_and_pinned_versions() -> None:
@@ -36,6 +49,62 @@ def test_every_contender_has_a_program_and_pinned_versions() -> None:
     for file in PEERS.glob("*.txt"):
         for line in file.read_text().splitlines():
             assert re.fullmatch(r"[a-z0-9-]+(\[[a-z0-9,-]+\])?==[0-9.]+", line), f"{file.name}: {line}"
+
+
+def measured_but(broken: Contender):
+    """A `measure` in which one contender fails."""
+
+    def measure(contender: Contender, *_: object) -> Measured:
+        if contender == broken:
+            raise Failed("its worker ended")
+        return Measured(1, 1, 100, "1.0")
+
+    return measure
+
+
+@pytest.fixture
+def without_a_stub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "stub", lambda folder: nullcontext("http://127.0.0.1:1/v1"))
+    monkeypatch.setattr(bulk, "present", lambda: (list(CONTENDERS), {}))
+
+
+@pytest.mark.usefixtures("without_a_stub")
+def test_a_peer_that_fails_is_named_and_stops_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "measure", measured_but(CELERY[1]))
+    figures = bulk.figures()
+    assert figures.absent == {CELERY[1].label: "failed"}
+    assert f"items per CPU-second, {CELERY[1].label}" not in [each.name for each in figures.rows]
+    assert f"items per CPU-second, {CELERY[0].label}" in [each.name for each in figures.rows]
+    assert figures.versions == dict.fromkeys(["openai", "celery", "taskiq", "arq", "saq", "dramatiq"], "1.0")
+
+
+@pytest.mark.usefixtures("without_a_stub")
+def test_without_headrace_there_is_nothing_to_compare(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "measure", measured_but(HEADRACE))
+    with pytest.raises(Failed, match="its worker ended"):
+        bulk.figures()
+
+
+def test_a_subject_that_cannot_be_measured_stops_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails() -> Figures:
+        raise SystemExit("it did not start")
+
+    written: list[Results] = []
+    subjects = {"bulk": fails, "chat": lambda: Figures([row("rate", 2, "1/s", 1)])}
+    monkeypatch.setattr(run, "SUBJECTS", subjects)
+    monkeypatch.setattr(run, "SCALE", 1)
+    monkeypatch.setattr(run, "load", Results)
+    monkeypatch.setattr(run, "write", written.append)
+    assert run.main([]) == 1
+    assert run.main(["chat"]) == 0
+    assert run.main(["tea"]) == 2
+    assert [[each.name for each in results.subjects] for results in written] == [["chat"], ["chat"]]
+    said = capsys.readouterr()
+    assert "bulk was not measured: it did not start" in said.err
+    assert "tea: choose from bulk, chat" in said.err
+    assert "holds" in said.out
 
 
 def test_the_ratios_are_against_the_best_of_those_who_were_there() -> None:
@@ -88,7 +157,7 @@ def test_without_the_proxy_there_are_no_rows_of_it() -> None:
 def test_rows_that_are_not_those_of_the_items_end_the_run(tmp_path: Path, ids: tuple[int, ...]) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_bytes(b"".join(row_of(number, json.dumps(VALUE)) for number in (-1, *ids)))
-    with pytest.raises(SystemExit, match="the rows are not those of 3 items"):
+    with pytest.raises(Failed, match="the rows are not those of 3 items"):
         check_rows(rows, 3, GATHER.label)
 
 
@@ -97,7 +166,7 @@ def test_a_row_with_another_value_ends_the_run(tmp_path: Path) -> None:
     rows.write_bytes(row_of(0, json.dumps(VALUE)))
     check_rows(rows, 1, GATHER.label)
     rows.write_bytes(row_of(0, json.dumps(VALUE | {"price": 13})))
-    with pytest.raises(SystemExit, match="not the value"):
+    with pytest.raises(Failed, match="not the value"):
         check_rows(rows, 1, GATHER.label)
 
 

@@ -77,13 +77,12 @@ def test_a_plot_that_is_no_longer_made_is_removed(tmp_path: Path) -> None:
 
 
 def test_the_table_names_what_was_measured_and_what_was_absent() -> None:
-    measured = subject(
-        "bulk", row("rate", 12345.6, "1/s", 20_000), versions={"celery": "5.7.0"}, absent=["arq", "litellm"]
-    )
+    absent = {"arq": "failed", "litellm": "no environment"}
+    measured = subject("bulk", row("rate", 12345.6, "1/s", 20_000), versions={"celery": "5.7.0"}, absent=absent)
     text = table(Results([measured]))
     assert "Measured 2026-01-02 at abc1234 on a machine." in text
     assert "celery 5.7.0" in text
-    assert "Absent, since `make bench-peers` had not been run for them: arq, litellm." in text
+    assert "Absent: arq (failed), litellm (no environment)." in text
     assert "| rate | 12,346 1/s | ≥ 20,000 | **no** |" in text
 
 
