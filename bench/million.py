@@ -15,6 +15,7 @@ from typing import NamedTuple
 import redis
 
 from bench.peers import item
+from bench.peers.contender import cpu_seconds, family
 from bench.report.figures import Figures, row
 from bench.scale import progress, scaled
 from bench.service import memory_mb, process, stub, valkey
@@ -28,6 +29,18 @@ MIB = 1024 * 1024
 LOOK_S = 0.5
 
 
+class Measured(NamedTuple):
+    """Seconds of the intake, and from there to the end of the batch; the CPU seconds of worker and Redis meanwhile; Redis's peak
+    over idle in MiB; the worker's peak RSS in MB; what was seen on the way."""
+
+    intake_s: float
+    seconds: float
+    cpu_seconds: float
+    redis_mib: float
+    peak_mb: float
+    samples: list[Sample]
+
+
 class Sample(NamedTuple):
     """The state of the batch at a moment: items that have ended, the worker's RSS in MB."""
 
@@ -37,26 +50,24 @@ class Sample(NamedTuple):
 
 def figures() -> Figures:
     with tempfile.TemporaryDirectory() as folder:
-        intake_s, seconds, redis_mib, samples, peak_mb = asyncio.run(measured(Path(folder)))
-    warm = next((each.rss_mb for each in samples if each.ended >= WARM), samples[-1].rss_mb)
-    later = max(each.rss_mb for each in samples if each.ended >= WARM or each is samples[-1])
+        batch = asyncio.run(measured(Path(folder)))
+    at_work = [each.rss_mb for each in batch.samples if each.ended >= WARM] or [batch.peak_mb]
+    growth = max(at_work) / at_work[0]
     name = "the large batch"
     return Figures(
         [
             row(f"items of {name}", ITEMS, ""),
-            row(f"lines a second, intake of {name}", ITEMS / intake_s, "1/s", 100_000),
-            row(f"items a second, {name}", ITEMS / seconds, "1/s", 4000),
-            row(f"Redis memory over idle, {name}", redis_mib, "MiB", 4.0, at_most=True),
-            row(f"RSS of the worker, {name}", peak_mb, "MB", 130.0, at_most=True),
-            row(
-                f"RSS of the worker against that after {WARM:,} items, {name}", later / warm, "ratio", 1.1, at_most=True
-            ),
+            row(f"lines a second, intake of {name}", ITEMS / batch.intake_s, "1/s", 100_000),
+            row(f"items a second, {name}", ITEMS / batch.seconds, "1/s", 4000),
+            row(f"CPU of an item, {name}", batch.cpu_seconds / ITEMS * 1000, "ms"),
+            row(f"Redis memory over idle, {name}", batch.redis_mib, "MiB", 4.0, at_most=True),
+            row(f"RSS of the worker, {name}", batch.peak_mb, "MB", 130.0, at_most=True),
+            row(f"RSS of the worker against that after {WARM:,} items, {name}", growth, "ratio", 1.1, at_most=True),
         ]
     )
 
 
-async def measured(folder: Path) -> tuple[float, float, float, list[Sample], float]:
-    """Seconds of the intake, seconds from the opened batch to its end, Redis's peak over idle in MiB, samples, peak RSS in MB."""
+async def measured(folder: Path) -> Measured:
     source = folder / "items.jsonl"
     with source.open("w") as file:
         file.writelines(f'{{"id": "{number}", "number": {number}}}\n' for number in range(ITEMS))
@@ -76,15 +87,16 @@ async def measured(folder: Path) -> tuple[float, float, float, list[Sample], flo
                 batch = await client.extract(source, item.PROMPT, model=f"openai/{item.MODEL}", schema=item.SCHEMA)
                 intake_s = time.perf_counter() - began
                 progress(f"million: {ITEMS:,} lines taken in, {ITEMS / intake_s:,.0f} a second")
-                samples, began = [], time.perf_counter()
+                pids = (server.pid or 0, *family(worker.pid))
+                samples, began, used = [], time.perf_counter(), cpu_seconds(pids)
                 while not (now := await batch.progress()).ended:
                     samples.append(Sample(now.succeeded + now.failed, memory_mb(worker.pid, "VmRSS")))
                     if len(samples) % 40 == 0:
                         progress(f"million: {samples[-1].ended:,} items, the worker has {samples[-1].rss_mb:.0f} MB")
                     await asyncio.sleep(LOOK_S)
-                seconds = time.perf_counter() - began
+                seconds, used = time.perf_counter() - began, cpu_seconds(pids) - used
             if now.succeeded != ITEMS:
                 raise SystemExit(f"only {now.succeeded} of {ITEMS} items succeeded")
             samples.append(Sample(ITEMS, memory_mb(worker.pid, "VmRSS")))
             peak_mib = (memory.info("memory")["used_memory_peak"] - idle) / MIB
-            return intake_s, seconds, peak_mib, samples, memory_mb(worker.pid, "VmHWM")
+            return Measured(intake_s, seconds, used, peak_mib, memory_mb(worker.pid, "VmHWM"), samples)
