@@ -1,10 +1,10 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-browser js check bench chaos soak clean lock
+.PHONY: help demo test test-fast test-browser js check bench bench-peers bench-million chaos soak clean lock
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # So that none of them is left alone at the end.
 LONGEST_FIRST := tests/faults tests/contract tests/browser tests/fundamentals tests/unit tests
@@ -32,8 +32,19 @@ check: .venv/ready ## lint, format, types, import contracts, dependencies
 	$(BIN)/deptry .
 	$(BIN)/python docs/generate.py --check
 
-bench: .venv/ready ## measure against this project's budgets; writes bench/results/latest.json
-	$(BIN)/python bench/run.py
+bench: .venv/ready ## measure against budgets and beside peers, in about 12 minutes; writes bench/results/
+	$(BIN)/python -m bench.run; status=$$?; $(BIN)/python docs/generate.py; exit $$status
+
+PEERS := $(patsubst bench/peers/%.txt,bench/.peers/%/ready,$(wildcard bench/peers/*.txt))
+bench-peers: $(PEERS) ## make an environment for each peer that `make bench` measures beside headrace
+bench/.peers/%/ready: bench/peers/%.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+ITEMS := 1000000
+bench-million: .venv/ready ## one large batch through one worker; ITEMS=100000 for a smaller one
+	BENCH_MILLION_ITEMS=$(ITEMS) $(BIN)/python -m bench.run million; status=$$?; $(BIN)/python docs/generate.py; exit $$status
 
 chaos: .venv/ready ## kill everything, for a long time, with a seed
 	$(BIN)/python -m pytest tests/faults --chaos-rounds 5
@@ -51,7 +62,7 @@ soak: .venv/ready ## streams for half an hour: 100 seeds of random faults on pro
 	CONFUSION_MUTANTS=700000 $(BIN)/python -m pytest tests/unit/providers/test_type_confusion.py
 
 clean: ## remove the environment, the state folder and every cache
-	rm -rf .venv .headrace build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv bench/.peers .headrace build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The mark is made last: a set-up that was interrupted is done again. A broken .venv (no pip in it) is made anew.

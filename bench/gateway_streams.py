@@ -3,17 +3,14 @@
 The full load takes 1.3 of two cores, and what else runs on the machine shows in every figure: look at `others`.
 
 Real processes: the streaming stub, Valkey, an interactive worker, a gateway, and one process with all viewers. By hand:
-`.venv/bin/python bench/gateway_streams.py [--jobs 100] [--viewers 100] [--chunks 400] [--rate 50]`.
+`.venv/bin/python -m bench.gateway_streams [--jobs 100] [--viewers 100] [--chunks 400] [--rate 50]`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import re
 import resource
-import signal
 import statistics
 import subprocess
 import sys
@@ -23,23 +20,21 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bulk import TICKS, cpu_seconds, wait_for
-from table import row
+from bench.peers.contender import cpu_seconds
+from bench.report.figures import Row, row
+from bench.service import ROOT, machine_seconds, memory_mb, process, valkey
 
-from headrace.local.valkey import EmbeddedServer
-
-HERE = Path(__file__).parent
 LATENCY = "added latency of a chunk, provider to SSE viewer"
 
 
-def rows() -> list[dict[str, object]]:
+def rows() -> list[Row]:
     """Latency at three loads, 1,000 viewers of one job, 500 streams in one worker."""
     return [*latency(), *crowd(), *crowded_worker()]
 
 
-def latency() -> list[dict[str, object]]:
+def latency() -> list[Row]:
     """At the full load, of three rounds the one in which the rest of the machine did least; the others' middle beside it."""
-    found: list[dict[str, object]] = []
+    found: list[Row] = []
     with serving() as running:
         for jobs in (20, 50):
             said = seen(running, "--jobs", jobs, "--viewers", jobs, "--chunks", 150, "--rate", 50)
@@ -58,7 +53,7 @@ def latency() -> list[dict[str, object]]:
     ]
 
 
-def crowd() -> list[dict[str, object]]:
+def crowd() -> list[Row]:
     """1,000 viewers come to one job while it streams, 200 a second."""
     said = measured("--jobs", 1, "--viewers", 1000, "--chunks", 200, "--rate", 10, "--late", 3, "--pace", 200)
     return [
@@ -68,7 +63,7 @@ def crowd() -> list[dict[str, object]]:
     ]
 
 
-def crowded_worker() -> list[dict[str, object]]:
+def crowded_worker() -> list[Row]:
     """500 jobs stream at once, 5 chunks a second each."""
     said = measured("--jobs", 500, "--viewers", 500, "--chunks", 40, "--rate", 5)
     return [
@@ -90,14 +85,14 @@ def seen(running: Running, *arguments: object) -> dict[str, Any]:
     """
     pids = running.pids
     idle = {name: memory_mb(pid, "VmRSS") for name, pid in pids.items()}
-    used_s = {name: cpu_seconds(pid) for name, pid in pids.items()}
+    used_s = {name: cpu_seconds([pid]) for name, pid in pids.items()}
     busy_s = machine_seconds()
     said = running.view(*map(str, arguments))
     busy_s = machine_seconds() - busy_s
     for name, pid in pids.items():
         peak = memory_mb(pid, "VmHWM")
         said |= {f"{name}_peak_mb": peak, f"{name}_mb": peak - idle[name]}
-    spent_s = {name: cpu_seconds(pid) - used_s[name] for name, pid in pids.items()} | {"viewers": said["cpu_s"]}
+    spent_s = {name: cpu_seconds([pid]) - used_s[name] for name, pid in pids.items()} | {"viewers": said["cpu_s"]}
     spent_s["others"] = max(busy_s - sum(spent_s.values()) - said["start_cpu_s"], 0)
     said["cores"] = {name: round(used / said["seconds"], 3) for name, used in spent_s.items()}
     if said["whole"] != said["viewers"] or said["ended"] != said["viewers"]:
@@ -113,8 +108,8 @@ class Running(NamedTuple):
     pids: dict[str, int]
 
     def view(self, *arguments: str) -> dict[str, Any]:
-        command = [sys.executable, str(HERE / "viewers.py"), self.gateway, self.stub, *arguments]
-        return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=120).stdout)
+        command = [sys.executable, "-m", "bench.viewers", self.gateway, self.stub, *arguments]
+        return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=120, cwd=ROOT).stdout)
 
 
 @contextmanager
@@ -130,10 +125,8 @@ def serving() -> Iterator[Running]:
 @contextmanager
 def service(folder: Path) -> Iterator[Running]:
     with ExitStack() as stack:
-        server = EmbeddedServer(folder / "valkey")
-        server.start()
-        stack.callback(server.stop)
-        stub = stack.enter_context(process(folder / "stub", "bench/streaming_stub.py", {}))
+        server = stack.enter_context(valkey(folder / "valkey"))
+        stub = stack.enter_context(process(folder / "stub", "bench.streaming_stub", {}))
         environment = {
             "HEADRACE_REDIS_URL": server.url,
             "HEADRACE_FILES": str(folder / "files"),
@@ -149,43 +142,6 @@ def service(folder: Path) -> Iterator[Running]:
         assert server.pid is not None
         pids = {"stub": stub.pid, "worker": worker.pid, "valkey": server.pid, "gateway": gateway.pid}
         yield Running(json.loads((folder / "gateway").read_text())["url"], (folder / "stub").read_text(), pids)
-
-
-@contextmanager
-def process(
-    ready: Path, program: str, environment: dict[str, str], *arguments: str
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that is ready."""
-    if program.endswith(".py"):
-        command = [sys.executable, str(HERE.parent / program), str(ready)]
-    else:
-        command = [sys.executable, "-m", program, *arguments, "--ready-file", str(ready)]
-    started = subprocess.Popen(
-        command, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        wait_for(ready, started)
-        yield started
-    finally:
-        started.send_signal(signal.SIGTERM)
-        try:
-            started.wait(20)
-        except subprocess.TimeoutExpired:
-            started.kill()
-            started.wait()
-
-
-def machine_seconds() -> float:
-    """CPU seconds that the whole machine has spent: what is not ours makes latencies worse."""
-    user, nice, system = Path("/proc/stat").read_text().split()[1:4]
-    return (int(user) + int(nice) + int(system)) / TICKS
-
-
-def memory_mb(pid: int, field: str) -> float:
-    """`VmRSS` or `VmHWM` (its peak) of a process."""
-    found = re.search(rf"{field}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return int(found[1]) * 1024 / 1e6
 
 
 def main() -> None:

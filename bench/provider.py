@@ -13,17 +13,17 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import openai
-from bulk import stub
 from headrace_providers import OpenAIChatCompletion
-from table import row
 
+from bench.report.figures import Row, row
+from bench.service import stub
 from headrace.jobs.job import Job
 
 ROUNDS, CALLS, TOGETHER = 9, 300, 16
 PROMPT = "Extract what is in this text. " * 137  # 4 KB
 
 
-def rows() -> list[dict[str, object]]:
+def rows() -> list[Row]:
     """CPU of a plain call, as a ratio to the SDK's own."""
     with tempfile.TemporaryDirectory() as folder, stub(Path(folder)) as url:
         plain, through_cpu_ms = asyncio.run(ratio(url))

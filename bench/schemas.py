@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from table import row
 
+from bench.report.figures import Row, row
 from headrace.errors import SchemaError
 from headrace.schema import lower
 from headrace.schema.parse import read_answer
@@ -40,7 +40,7 @@ LIST = {
 }
 
 
-def rows() -> list[dict[str, object]]:
+def rows() -> list[Row]:
     value = {
         "rows": [
             {"name": f"row {n}", "when": "2026-01-01", "counts": {"a": n, "b": 2, "c": 3}, "of": None}

@@ -9,9 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from stub import SCHEMA
-from table import row
-
+from bench.peers.item import SCHEMA
+from bench.report.figures import Row, row
 from headrace import AsyncHeadrace, Completion, Headrace, Usage
 from headrace.batches.ingest import read_index
 from headrace.batches.output_lines import success_line
@@ -33,7 +32,7 @@ print(count, int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read()
 """
 
 
-def rows() -> list[dict[str, object]]:
+def rows() -> list[Row]:
     """The SDK's own costs."""
     p50_ms, rate = submitting()
     return [

@@ -2,7 +2,7 @@
 
 Every request is held open until `POST /go?chunks=N&rate=R`; then all streams send N chunks each, R a second, evenly staggered.
 `GET /open` says how many are held. A chunk's text is the monotonic clock of its birth, which Linux shares between
-processes. `python bench/streaming_stub.py READY_FILE`.
+processes. `python -m bench.streaming_stub READY_FILE`.
 """
 
 from __future__ import annotations

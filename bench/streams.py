@@ -1,6 +1,6 @@
 """Added latency of a streamed chunk, from the publisher of a worker to a viewer in another process.
 
-Run by hand: `.venv/bin/python bench/streams.py [--streams 100] [--rate 50] [--seconds 10]`. Writer and viewers are two processes,
+Run by hand: `.venv/bin/python -m bench.streams [--streams 100] [--rate 50] [--seconds 10]`. Writer and viewers are two processes,
 Valkey a third. Each chunk carries the monotonic clock of its birth, which Linux shares between processes.
 """
 
@@ -17,8 +17,8 @@ from pathlib import Path
 
 import msgspec
 from headrace_worker.publishing.publisher import Flusher, Publisher
-from table import row
 
+from bench.report.figures import Row, row
 from headrace.events.reader import Reader
 from headrace.events.types import TextDelta
 from headrace.jobs.job import new_id
@@ -28,6 +28,8 @@ from headrace.ledger.script import Ledger
 from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit
 from headrace.local.valkey import EmbeddedServer
+
+PROGRAM = [sys.executable, "-m", "bench.streams"]
 
 
 async def write(url: str, jobs: list[str], rate: float, seconds: float) -> None:
@@ -81,9 +83,9 @@ async def view(url: str, jobs: list[str]) -> dict[str, float]:
     return {**at, "max": round(late_ms[-1], 1), "chunks": len(late_ms), "viewer_cpu_s": time.process_time() - used_s}
 
 
-def rows() -> list[dict[str, object]]:
+def rows() -> list[Row]:
     """100 streams of 50 chunks a second each, for eight seconds."""
-    said = subprocess.run([sys.executable, __file__, "--seconds", "8"], capture_output=True, check=True, timeout=120)
+    said = subprocess.run([*PROGRAM, "--seconds", "8"], capture_output=True, check=True, timeout=120)
     figures = json.loads(said.stdout)
     name = "added latency of a chunk, worker to viewer, 100 streams x 50/s"
     return [
@@ -109,7 +111,7 @@ async def main() -> None:
         jobs = [await submit(ledger, new_id("job"), b"{}", queue="bench") for _ in range(given.streams)]
         viewing = asyncio.create_task(view(server.url, jobs))
         await asyncio.sleep(0.5)
-        command = [sys.executable, __file__, "--rate", str(given.rate), "--seconds", str(given.seconds)]
+        command = [*PROGRAM, "--rate", str(given.rate), "--seconds", str(given.seconds)]
         writer = await asyncio.create_subprocess_exec(
             *command, "--write", server.url, ",".join(jobs), stdout=subprocess.PIPE
         )

@@ -1,6 +1,6 @@
-"""The raw stub: an HTTP server that answers every chat completion with the same bytes, at once.
+"""The raw stub: an HTTP server that answers every chat completion with the same bytes, at once or after a latency.
 
-A framework's cost on the shared cores would be measured otherwise. `python bench/stub.py READY_FILE`.
+A framework's cost on the shared cores would be measured otherwise. `python -m bench.stub READY_FILE [SECONDS]`.
 """
 
 from __future__ import annotations
@@ -10,19 +10,8 @@ import json
 import sys
 from pathlib import Path
 
-VALUE = {"name": "thing", "price": 12, "tags": ["a", "b"], "in_stock": True, "note": "made for measuring"}
-SCHEMA = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": list(VALUE),
-    "properties": {
-        "name": {"type": "string"},
-        "price": {"type": "integer"},
-        "tags": {"type": "array", "items": {"type": "string"}},
-        "in_stock": {"type": "boolean"},
-        "note": {"type": "string"},
-    },
-}
+from bench.peers.item import VALUE
+
 ANSWER = json.dumps(
     {
         "id": "chatcmpl-stub",
@@ -46,7 +35,8 @@ RESPONSE = (b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Lengt
 class Stub(asyncio.Protocol):
     """Just enough HTTP/1.1: reads a request by its content length, writes the response."""
 
-    def __init__(self) -> None:
+    def __init__(self, latency_s: float) -> None:
+        self._latency_s = latency_s
         self._buffer = b""
         self._transport: asyncio.Transport | None = None
 
@@ -67,11 +57,15 @@ class Stub(asyncio.Protocol):
             if len(self._buffer) < end + 4 + length:
                 return
             self._buffer = self._buffer[end + 4 + length :]
-            self._transport.write(RESPONSE)
+            if self._latency_s:
+                asyncio.get_running_loop().call_later(self._latency_s, self._transport.write, RESPONSE)
+            else:
+                self._transport.write(RESPONSE)
 
 
-async def main(ready: Path) -> None:
-    server = await asyncio.get_running_loop().create_server(Stub, "127.0.0.1", 0)
+async def main(ready: Path, latency_s: float) -> None:
+    # A client with thousands of calls in flight connects as often at once: the default backlog of 100 would make it wait.
+    server = await asyncio.get_running_loop().create_server(lambda: Stub(latency_s), "127.0.0.1", 0, backlog=4096)
     port = server.sockets[0].getsockname()[1]
     temporary = ready.with_suffix(".part")
     temporary.write_text(f"http://127.0.0.1:{port}/v1")
@@ -80,4 +74,4 @@ async def main(ready: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(Path(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else 0.0))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import json
 import re
 import sys
 from collections.abc import Sequence
@@ -15,6 +14,10 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import msgspec
 from headrace_api.streaming.notices import Notice
 
+from bench.report.figures import RESULTS, load
+from bench.report.files import derived
+from bench.report.headline import filled, headline
+from bench.report.markdown import table
 from headrace.events.types import KnownJobEvent, Status
 from headrace.ledger.state import JOB_MOVES
 from headrace.schema.targets import LISTS, NUMBERS, TARGETS, TEXTS
@@ -22,7 +25,6 @@ from headrace.settings import Settings, meaning, variable
 
 DOCS = Path(__file__).parent
 JOB_EVENTS: Sequence[type[msgspec.Struct]] = get_args(KnownJobEvent)
-RESULTS = DOCS.parent / "bench" / "results" / "latest.json"
 
 
 def states() -> str:
@@ -46,15 +48,6 @@ def settings() -> str:
         default = "" if field.default in (None, "") else f"`{field.default}`"
         rows.append(f"| `{variable(field.name)}` | {default} | {meaning(field)} |")
     return "\n".join(["| variable | default | meaning |", "|---|---|---|", *rows])
-
-
-def performance() -> str:
-    rows = [
-        f"| {row['name']} | {row['value']} {row['unit']} | {'' if row['budget'] is None else row['budget']} | "
-        f"{ {None: '', True: 'yes', False: '**no**'}[row['holds']] } |"
-        for row in json.loads(RESULTS.read_text())
-    ]
-    return "\n".join(["| what | measured | budget | holds |", "|---|---|---|---|", *rows])
 
 
 def conformance() -> str:
@@ -182,6 +175,7 @@ def typescript_of(hint: Any) -> str:
 
 
 def main(check: bool) -> int:
+    results = load()
     parts = [
         ("architecture.md", "states", states),
         ("operations.md", "settings", settings),
@@ -191,21 +185,29 @@ def main(check: bool) -> int:
         ("streaming.md", "events", events),
         ("streaming.md", "notices", notices),
         ("../api/headrace_api/page/headrace.d.ts", "events", typescript),
+        ("performance.md", "performance", lambda: table(results, images="../bench/results/")),
+        ("../README.md", "headline", lambda: headline(results)),
     ]
     suite = module_at(DOCS.parent / "tests" / "support" / "schema_suite.py")
     tests = suite.folder()
     if tests is not None and suite.has_documents(tests):
         parts.append(("schemas.md", "suite", lambda: suite.table(list(suite.run(tests)))))
-    if RESULTS.exists() and not check:
-        parts.append(("performance.md", "performance", performance))
     stale = []
     for name, mark, make in parts:
         path = DOCS / name
         text = path.read_text()
         pattern = rf"(<!-- {mark}: .*? -->\n).*?((?:// )?<!-- /{mark} -->)"
         fresh = re.sub(pattern, lambda found, make=make: f"{found[1]}{make()}\n{found[2]}", text, flags=re.DOTALL)
+        if name == "../README.md":
+            fresh = filled(fresh, results)
         if fresh != text:
             stale.append(name)
+            if not check:
+                path.write_text(fresh)
+    for name, fresh in derived(results).items():
+        path = RESULTS / name
+        if not path.exists() or path.read_text() != fresh:
+            stale.append(f"../bench/results/{name}")
             if not check:
                 path.write_text(fresh)
     if check and stale:
