@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from headrace.ledger.script import Ledger
 from headrace.ledger.state import TERMINAL, JobState
@@ -19,14 +19,16 @@ async def finish(
     seq: int,
     event: bytes,
     result: bytes,
+    before: Sequence[bytes] = (),
     code: str = "",
     tenant: str = "default",
     counters: Mapping[str, int] | None = None,
 ) -> bool:
-    """End the job in `state`, with `event` (the `end`) as number `seq` of its log. Returns True for the first such call.
+    """End the job in `state`, with `event` (the `end`) as number `seq` of its log, and the events `before` as those that
+    precede it. Returns True for the first such call.
 
     It is accepted after the lease has expired too, unless a newer attempt began: a paid answer is not lost. Raises
-    `Fenced`, `Closed` when it ended otherwise, `Gap` when events before `seq` are missing.
+    `Fenced`, `Closed` when it ended otherwise, `Gap` when events before those are missing.
     """
     if state not in TERMINAL:
         raise ValueError(f"{state} is not a terminal state")
@@ -50,9 +52,10 @@ async def finish(
             "result": result,
             "seq": seq,
             "event": event,
+            "count": len(before),
             "channel": keys.channel(keys.job(job_id)),
             "keep_ms": TOMBSTONE_MS,
         },
-        [part for name, value in (counters or {}).items() for part in (name, value)],
+        [*before, *(part for name, value in (counters or {}).items() for part in (name, value))],
     )
     return first == b"first"

@@ -107,13 +107,13 @@ class GuardedQoS(QoS):
     def write(self) -> None:
         """Tell the broker what is unacknowledged. Raises what the connection raises; then it is told the next time."""
         unlisted, acknowledged = dict(self._unlisted), list(self._acknowledged)
-        with self.channel.conn_or_acquire() as client, client.pipeline() as pipe:
+        with self.pipe_or_acquire() as pipe:
             for tag, (message, taken_at) in unlisted.items():
                 place = message.delivery_info
                 entry = json.dumps([message._raw, place["exchange"], place["routing_key"]])
                 pipe.zadd(self.unacked_index_key, {tag: taken_at}).hset(self.unacked_key, tag, entry)
-            if acknowledged:
-                pipe.zrem(self.unacked_index_key, *acknowledged).hdel(self.unacked_key, *acknowledged)
+            for tag in acknowledged:
+                self._remove_from_indices(tag, pipe)
             pipe.execute()
         for tag in unlisted:
             self._unlisted.pop(tag, None)

@@ -103,3 +103,46 @@ async def test_refuses_unclaimed_and_unknown_jobs(ledger: Ledger, look: Any, job
 async def test_only_a_terminal_state_is_an_end(ledger: Ledger, job: str, attempt: Any) -> None:
     with pytest.raises(ValueError, match="not a terminal state"):
         await finish(ledger, job, attempt.epoch, JobState.PARKED, seq=2, event=b"{}", result=b"{}")
+
+
+EVENTS = [b'{"t":"route"}', b'{"t":"text"}']
+
+
+async def finish_after(ledger: Ledger, job: str, epoch: int, events: list[bytes], *, seq: int) -> bool:
+    return await finish(
+        ledger,
+        job,
+        epoch,
+        JobState.SUCCEEDED,
+        seq=seq,
+        before=events,
+        event=END,
+        result=b"42",
+        counters={"jobs": 1},
+    )
+
+
+async def test_events_before_the_end_are_written_with_it(ledger: Ledger, look: Any, job: str, attempt: Any) -> None:
+    assert await finish_after(ledger, job, attempt.epoch, EVENTS, seq=4)
+    numbered = [(f"{attempt.epoch}-{number}", event) for number, event in enumerate([*EVENTS, END], 2)]
+    assert (await look.log(job))[1:] == numbered
+    assert await ledger.client.hgetall(ledger.keys.spend("default")) == {b"jobs": b"1"}
+    before = await look.everything()
+    assert not await finish_after(ledger, job, attempt.epoch, EVENTS, seq=4)
+    assert await look.everything() == before
+
+
+async def test_events_that_are_stored_already_are_not_written_twice(
+    ledger: Ledger, look: Any, job: str, attempt: Any
+) -> None:
+    await append(ledger, job, attempt.epoch, 2, EVENTS[:1])
+    assert await finish_after(ledger, job, attempt.epoch, EVENTS, seq=4)
+    assert [event for _, event in (await look.log(job))[1:]] == [*EVENTS, END]
+
+
+async def test_nothing_is_written_after_a_gap(ledger: Ledger, look: Any, job: str, attempt: Any) -> None:
+    before = await look.everything()
+    with pytest.raises(errors.Gap) as gap:
+        await finish_after(ledger, job, attempt.epoch, EVENTS, seq=5)
+    assert gap.value.detail == "2"
+    assert await look.everything() == before

@@ -217,7 +217,7 @@ class Attempt:
 
     def _route(self, provider: str, model: str, *, cached: bool, mode: Mode | None) -> None:
         lowered = self._lowers(mode)
-        self.publisher.put(
+        self.publisher.put_soon(
             AttemptRoute(provider=provider, model=model, deployment=provider, cached=cached, mode=mode, lowered=lowered)
         )
 
@@ -252,13 +252,14 @@ class Attempt:
         ms = {"ttft": round(((self._first_s or now_s) - self._begun_s) * 1000)}
         ms["total"] = round((now_s - self._begun_s) * 1000)
         event = encode(msgspec.structs.replace(end, ms=ms))
-        await self.publisher.move(
-            lambda seq: finish(
+        await self.publisher.end(
+            lambda seq, before: finish(
                 self.process.ledger,
                 self.id,
                 self.epoch,
                 JobState(end.status),
                 seq=seq,
+                before=before,
                 event=event,
                 result=msgspec.json.encode(outcome) if result is None else result,
                 code=outcome.error.code if outcome.error else "",

@@ -37,6 +37,8 @@ MAX_AT_ONCE = 500
 LAG_S = 0.020
 FLOOR_S = 0.015
 MENDS = 5
+SOON_S = 0.05
+"""Seconds that an event may wait for others, when nobody waits for it."""
 
 
 class Flusher:
@@ -103,6 +105,8 @@ class Publisher:
         self._pending: list[KnownJobEvent] = []
         self._busy = 0  # a flush, or what mends the log, is on its way with our events
         self._settled = asyncio.Event()
+        self._soon: asyncio.TimerHandle | None = None
+        self._ending = False
         self._error: BaseException | None = None
         self._task: asyncio.Task[None] | None = None
         self._cancelled = False
@@ -142,8 +146,19 @@ class Publisher:
             self._settled.clear()
             self._wake()
 
+    def put_soon(self, event: KnownJobEvent) -> None:
+        """Enqueue an event that nobody waits for: it is written along with the next one, after `SOON_S` at the latest."""
+        if self._error is None:
+            self.fold.add(event)
+            self._pending.append(event)
+            self._settled.clear()
+            if self._soon is None:
+                self._soon = asyncio.get_running_loop().call_later(SOON_S, self._wake)
+
     async def settled(self) -> int:
         """Wait until all events are written; return the number of the next event. Raises the ledger's refusal."""
+        if self._pending:
+            self._wake()  # also for what could wait
         await self._settled.wait()
         if self._error is not None:
             raise self._error
@@ -156,6 +171,24 @@ class Publisher:
             seq = await self.settled()
             try:
                 return await retry_write(lambda seq=seq: make(seq))
+            except (Gap, Unknown) as refused:
+                if attempt == MENDS - 1:
+                    raise
+                self._mend(refused)
+        raise AssertionError
+
+    async def end(self, make: Callable[[int, list[bytes]], Awaitable[T]]) -> T:
+        """Run `make(number, events)`, the move that ends the job, and return its result: it writes the pending `events` first,
+        the one after them has that number. Otherwise as `move`."""
+        self._ending = True  # what is pending goes along with it
+        for attempt in range(MENDS):
+            if not self._busy:
+                self._settled.set()
+            await self.settled()
+            events = self._fresh()
+            seq = self.next_seq
+            try:
+                return await retry_write(lambda seq=seq, events=events: make(seq, events))
             except (Gap, Unknown) as refused:
                 if attempt == MENDS - 1:
                     raise
@@ -185,8 +218,10 @@ class Publisher:
     # What the flusher calls
 
     def take_or_lose(self) -> ScriptCall | None:
-        """Return the pending events as one append; None when they cannot be written: then this log ends, and no other waits
-        for it."""
+        """Return the pending events as one append; None when there are none, or they cannot be written: then this log ends, and
+        no other waits for it."""
+        if self._ending or not self._pending:
+            return None
         busy = self._busy
         try:
             return self.take()
@@ -199,19 +234,28 @@ class Publisher:
     def take(self) -> ScriptCall:
         """Return the pending events as one append."""
         first = self.next_seq
+        fresh = self._fresh()
+        self._busy += 1
+        if len(self._kept) >= MAX_EVENTS or self._kept_bytes >= MAX_BYTES:
+            # Now, while nothing is pending, the fold is that of all numbers so far.
+            self._snapshot = encode(self.fold.snapshot(self.next_seq - 1))
+        return append_call(self._ledger, self._job_id, self.epoch, first, fresh)
+
+    def _fresh(self) -> list[bytes]:
+        """Return the pending events, encoded, and keep them as written."""
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        first = self.next_seq
         fresh: list[bytes] = []
         for event in merged(self._pending):
             if type(event) is Snapshot:
                 event = msgspec.structs.replace(event, upto=first + len(fresh) - 1)
             fresh.append(encode(event))
         self._pending = []
-        self._busy += 1
         self._kept += fresh
         self._kept_bytes += sum(map(len, fresh))
-        if len(self._kept) >= MAX_EVENTS or self._kept_bytes >= MAX_BYTES:
-            # Now, while nothing is pending, the fold is that of all numbers so far.
-            self._snapshot = encode(self.fold.snapshot(self.next_seq - 1))
-        return append_call(self._ledger, self._job_id, self.epoch, first, fresh)
+        return fresh
 
     def written(self, reply: str | Exception) -> None:
         """Handle the reply to the last `take`."""
@@ -241,11 +285,11 @@ class Publisher:
     # How a log is mended
 
     def _wake(self) -> None:
-        if not self._busy and self._error is None:
+        if not self._busy and self._error is None and not self._ending:
             self._flusher.wake(self)
 
     def _rest(self) -> None:
-        if self._pending:
+        if self._pending and not self._ending:
             self._wake()
         elif not self._busy:
             self._settled.set()
