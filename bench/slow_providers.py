@@ -16,7 +16,6 @@ from bench.report.figures import Figures, Row, row
 from bench.scale import progress, scaled
 from bench.service import memory_mb, process, stub, valkey
 from headrace import AsyncHeadrace
-from headrace.batches.ingest import SHARD_ITEMS
 from headrace.settings import Settings
 
 SETTINGS = ((2000, 2.0, 40_000), (500, 0.5, 20_000))
@@ -54,10 +53,7 @@ async def measured(folder: Path, calls: int, latency_s: float, items: int) -> tu
             "OPENAI_BASE_URL": url,
             "OPENAI_API_KEY": "stub",
         }
-        shards = str(-(-calls // SHARD_ITEMS) + 8)  # a shard that is about to end has few calls in flight
-        with process(
-            folder / "ready", "headrace_worker", environment, "--role", "bulk", "--concurrency", shards
-        ) as worker:
+        with process(folder / "ready", "headrace_worker", environment, "--role", "bulk") as worker:
             async with AsyncHeadrace(settings=settings) as client:
                 numbers = ({"id": str(number), "number": number} for number in range(items))
                 model = f"openai/{item.MODEL}"

@@ -17,7 +17,7 @@ from headrace.ledger.shard_range import part_file
 CODE = "code:"
 """Prefix of the fields that count failures by their code."""
 OUTCOMES = ("succeeded", "failed", "cancelled", "dead")
-FEEDING = ("state", "fed", "done", "shards", "reason", "queue", "index", "quarantined")
+FEEDING = ("state", "fed", "done", "shards", "reason", "queue", "index", "quarantined", "running")
 
 FieldName = Literal["state", "shards", "index", "input", "output", "errors"]
 
@@ -125,6 +125,11 @@ class BatchRecord:
     def shards_under_way(self) -> int:
         """Shards that have a record and no part yet, those in quarantine too."""
         return self.fed - int(self.fields["done"])
+
+    @property
+    def running(self) -> int:
+        """The number of its shards that a worker has, those in quarantine too."""
+        return self.counter("running")
 
     @property
     def quarantined(self) -> int:

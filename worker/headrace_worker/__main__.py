@@ -17,14 +17,17 @@ from typing import Any
 from headrace.errors import HeadraceError, SettingsError, Unreachable
 from headrace.guards.ownership import own_files_only, write_private
 from headrace.ledger.queues import BULK, INTERACTIVE, QUARANTINE
+from headrace.ledger.recover import SHARD_WIDTH
 from headrace.ledger.server_check import check_server
 from headrace.logs import configure, hide_exception_texts
 from headrace.settings import Settings, redis_url
 from headrace.text.masking import masked
 from headrace.text.quoting import quoted
 
-# Tasks held at a time: a job is one call; a shard is many, bounded by HEADRACE_CALLS; suspects wait for a child process.
 CONCURRENCY = {INTERACTIVE: 200, BULK: 8, QUARANTINE: 256}
+"""Tasks held at a time: a job is one call; a shard is many, bounded by HEADRACE_CALLS; suspects wait for a child process."""
+SPARE_SHARDS = 4
+"""Shards beside those that fill the calls of a bulk worker: some are at their last items."""
 CONNECT_S = 10.0
 
 
@@ -42,7 +45,11 @@ def main(argv: list[str] | None = None) -> int:
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="headrace_worker", description="One worker process of headrace.")
     parser.add_argument("--role", required=True, choices=sorted(CONCURRENCY), help="the queue it serves")
-    parser.add_argument("--concurrency", type=positive, help="tasks held at a time (200, bulk 8, quarantine 256)")
+    parser.add_argument(
+        "--concurrency",
+        type=positive,
+        help="tasks held at a time (200, quarantine 256, bulk 8 or more: as many as fill its calls)",
+    )
     parser.add_argument("--ready-file", type=Path, help='written when it takes work: {"pid": …, "role": …}')
     parser.add_argument("--name", help="its name in Flower (default: role and process id)")
     return parser.parse_args(argv)
@@ -84,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
         hostname=name if "@" in name else f"{name}@{gethostname()}",
         pool_cls="custom",
         queues=[options.role],
-        concurrency=options.concurrency or CONCURRENCY[options.role],
+        concurrency=options.concurrency or concurrency_of(options.role, settings.calls),
         task_events=True,
         without_gossip=True,
         without_mingle=True,
@@ -93,6 +100,12 @@ def run(options: argparse.Namespace) -> int:
     )
     worker.start()
     return int(worker.exitcode or 0)
+
+
+def concurrency_of(role: str, calls: int) -> int:
+    """Return how many tasks a worker holds at a time, that makes so many `calls`."""
+    shards = -(-calls // SHARD_WIDTH) + SPARE_SHARDS if role == BULK else 0
+    return max(CONCURRENCY[role], shards)
 
 
 def await_redis(url: str) -> None:

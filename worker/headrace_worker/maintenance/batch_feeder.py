@@ -24,7 +24,8 @@ from headrace_worker.maintenance.disk_guard import DiskGuard
 from headrace_worker.worker_process import WorkerProcess
 
 WINDOW = 16
-"""Maximal number of shards of a batch under way at a time."""
+"""Maximal number of shards of a batch that wait for a worker at a time: whatever number of workers there is, none waits for the
+next round."""
 MAX_QUARANTINED = 64
 MAX_BATCHES = 200
 
@@ -76,7 +77,7 @@ class BatchFeeder:
         hints: list[tuple[str, str]] = []
         if batch.state == BatchState.IN_PROGRESS:
             # Shards in quarantine have workers of their own, and do not keep the others waiting.
-            room = WINDOW - (batch.shards_under_way - min(batch.quarantined, MAX_QUARANTINED))
+            room = WINDOW - max(0, batch.shards_under_way - batch.running - min(batch.quarantined, MAX_QUARANTINED))
             left = batch.shards - batch.fed
             if room > 0 and left > 0:
                 hints += await self._feed(batch_id, batch.fed, min(room, left), queue, batch.index)
