@@ -42,7 +42,8 @@ async def test_as_many_shards_wait_as_workers_may_take_at_once(client: AsyncHead
     await client.extract(
         ({"text": f"{number}"} for number in range(SHARDS * 64)), model="rehearsal/small", schema={"type": "object"}
     )
-    assert len(first := await fed(feeder)) == WINDOW
+    first = await fed(feeder)
+    assert len(first) == WINDOW
     assert await fed(feeder) == []
     for number, shard in enumerate(first):
         await claim(client.ledger, shard, token=f"t{number}", owner="w", queue=BULK)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import h11
 import msgspec
@@ -16,6 +16,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from headrace.settings import Settings
+from headrace_api.access.corked_transport import CorkedTransport
 from headrace_api.access.peers import is_another_users
 
 RESERVED_DESCRIPTORS = 128
@@ -114,12 +115,19 @@ class HttpProtocol(Connection, H11Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self.transport = cast(asyncio.Transport, CorkedTransport(self.transport, self.loop))
         if len(self.connections) > self._limits.connections:
             self.transport.write(BUSY)
             self.transport.close()
         elif self.config.own_user_only and is_another_users(self.client, self.server):
             self.transport.write(STRANGER)
             self.transport.close()
+
+    def handle_websocket_upgrade(self, event: Any) -> None:
+        corked = cast(CorkedTransport, self.transport)
+        corked.flush()
+        self.transport = corked.inner  # a WebSocket's frames leave one by one
+        super().handle_websocket_upgrade(event)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
