@@ -39,6 +39,20 @@ def test_head_and_body_of_an_answer_arrive_together(stack: Stack) -> None:
             assert json.loads(body)["choices"]
 
 
+def test_a_request_that_offers_http2_is_read_with_its_body(stack: Stack) -> None:
+    """As Java's client sends every request over plain HTTP. A parser of requests that stops at the offer loses the body."""
+    content = json.dumps({"model": "rehearsal/small", "messages": [{"role": "user", "content": "Hello."}]}).encode()
+    with connected(stack) as connection:
+        connection.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+            b"Upgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content)
+        )
+        head, _, body = connection.recv(1 << 16).partition(HEAD)
+    assert head.startswith(b"HTTP/1.1 200")
+    assert json.loads(body)["choices"]
+
+
 async def test_small_frames_wait_for_no_acknowledgement() -> None:
     """Nagle's algorithm would hold the second back for 40 ms; how often it does depends on the kernel's mood."""
     accepted: asyncio.Future[asyncio.BaseTransport] = asyncio.get_running_loop().create_future()
