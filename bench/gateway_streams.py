@@ -41,16 +41,31 @@ def latency() -> list[Row]:
             found += [row(f"{LATENCY}, {jobs} streams x 50/s, {at}", said[f"{at}_ms"], "ms") for at in ("p50", "p99")]
         full = ("--jobs", 100, "--viewers", 100, "--chunks", 250, "--rate", 50)
         rounds = [seen(running, *full) for _ in range(3)]
+        with burning():
+            beside = [seen(running, *full) for _ in range(3)]
     best = min(rounds, key=lambda said: said["cores"]["others"])
     name = f"{LATENCY}, 100 streams x 50/s"
-    found.append(row(f"{name}, p50", best["p50_ms"], "ms", 2, at_most=True))
-    found.append(row(f"{name}, p99", best["p99_ms"], "ms", 10, at_most=True))
+    found.append(row(f"{name}, p50", best["p50_ms"], "ms", 1.2, at_most=True))
+    found.append(row(f"{name}, p99", best["p99_ms"], "ms", 6, at_most=True))
+    late = statistics.median(said["p99_ms"] for said in beside)
+    found.append(row(f"{name}, p99, beside a process that burns a core", late, "ms", 25, at_most=True))
     for at in ("p50", "p99"):
         middle = statistics.median(said[f"{at}_ms"] for said in rounds)
         found.append(row(f"{name}, {at}, middle of three rounds", middle, "ms"))
     return found + [
         row(f"cores used at 100 streams x 50/s: {who}", used, "cores") for who, used in best["cores"].items()
     ]
+
+
+@contextmanager
+def burning() -> Iterator[None]:
+    """Keep one core busy for the block."""
+    burner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        burner.kill()
+        burner.wait()
 
 
 def crowd() -> list[Row]:
