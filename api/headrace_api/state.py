@@ -132,7 +132,7 @@ class Gateway:
             raise Damaged(job, "its record was changed by somebody else") from None
 
     async def asked(self, job: str) -> Job | None:
-        """Return the encoded request of a job that has not ended."""
+        """Return the request of a job that has not ended; None once it has, or when it cannot be read."""
         self.record(job)
         body = await retry_read(lambda: job_body(self.client.ledger, job))
         try:

@@ -81,7 +81,7 @@ def _success_line(custom_id: str, request_id: str, completion: Completion) -> by
 
 def wire_usage(usage: Usage, cost: float | None) -> dict[str, Any] | None:
     """Return tokens as OpenAI writes them; details and cost (USD) where there are any. Without tokens where these are
-    unknown, None where the cost is, too. Without tokens where these are unknown, None where the cost is, too."""
+    unknown, None where the cost is, too."""
     if usage.unknown:
         return None if cost is None else {"cost": cost}
     wire: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The table of providers: one row each, no branch elsewhere.
+"""The table of providers: one row each.
 
 A row says where a provider is, which variables say otherwise, how it names what we name differently, and what it does
 not take. What a row cannot say is its dialect's `adapt` function in `headrace_providers`. Further OpenAI-compatible providers are
