@@ -53,13 +53,14 @@ lock: .venv/ready ## compile requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --all-extras --no-header \
 	  --python-version 3.11 --upgrade pyproject.toml -o requirements.lock
 
-soak: .venv/ready ## streams for half an hour: 100 seeds of random faults on processes, ten busy minutes that leave nothing, ten of odd requests, ten of odd commands, 700,000 confused answers
+soak: .venv/ready ## streams for half an hour: 100 seeds of random faults on processes, ten busy minutes that leave nothing, ten of odd requests, ten of odd commands, 700,000 confused answers, 10,000 calls of each kind that goes wrong
 	$(BIN)/python -m pytest -s tests/faults/test_reader_chaos.py tests/faults/test_stream_chaos.py --chaos-rounds 20
 	$(BIN)/python -m pytest -s tests/faults/test_stream_soak.py --soak-minutes 10
 	$(BIN)/python -m pytest -s tests/contract/test_gateway_fuzz.py --fuzz-seconds 200
 	LAZY_CONNECTIONS=2000 $(BIN)/python -m pytest -s tests/contract/test_gateway_limits.py
 	$(BIN)/python -m pytest -s tests/contract/test_cli_fuzz.py --soak-minutes 10
 	CONFUSION_MUTANTS=700000 $(BIN)/python -m pytest tests/unit/providers/test_type_confusion.py
+	TRANSPORT_CALLS=10000 $(BIN)/python -m pytest tests/contract/test_transport_leaks.py
 
 clean: ## remove the environment, the state folder and every cache
 	rm -rf .venv bench/.peers .headrace build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
