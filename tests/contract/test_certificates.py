@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from headrace_providers.transport_choice import transport_of
 from headrace_providers.wire.http_transport import HttpTransport
 from headrace_providers.wire.tls import tls_context
 from headrace_providers.wire.transport import Transport
-from http_faults import answer, ask, failure, request_of, serving, short, writing
+from http_faults import FAULTS, MAX_BYTES, answer, ask, failure, request_of, serving, short, writing
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def trusting(certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> Ite
     for variable in ("HTTPS_PROXY", "https_proxy"):
         monkeypatch.delenv(variable, raising=False)
     tls_context.cache_clear()
-    yield HttpTransport(deadlines=short(connect_s=2), trust_env=True)
+    yield HttpTransport(deadlines=short(connect_s=2), most_bytes=MAX_BYTES, trust_env=True)
     tls_context.cache_clear()
 
 
@@ -119,6 +120,22 @@ async def test_a_file_of_the_environment_that_holds_none(
     assert (error.code, error.details) == ("connection", {"unreachable": True})
     assert "SSL_CERT_FILE" in error.message
     await transport.close()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_fault_of_http_over_tls_is_the_same_error(
+    trusting: HttpTransport, certificates: Certificates, fault: str
+) -> None:
+    raw, code = FAULTS[fault]
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    async with serving(writing(raw), context=certificates.context("good")) as host:
+        error = await failure(trusting, f"https://{host}/")
+    await trusting.close()
+    gc.collect()
+    assert error.code == code
+    assert "AttributeError" not in error.message
+    assert complaints == []
 
 
 async def test_an_answer_over_tls_that_is_cut(trusting: HttpTransport, certificates: Certificates) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import select
 from collections.abc import AsyncIterator, Callable
+from random import Random
 
 import pytest
 from headrace_providers.transport_choice import transport_of
@@ -221,6 +222,40 @@ async def test_a_call_that_is_ended_in_any_phase_leaves_nothing(make: Make, phas
             await ended.wait()
     if isinstance(transport, HttpTransport) and how == "closed":
         assert transport._connections is None, "it did not connect again"
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_however_calls_are_cancelled_each_gets_its_own_answer(make: Make, seed: int) -> None:
+    """Two hundred calls over ten connections, some of them cancelled at any moment, by a provider that closes some."""
+    transport, random = make(connections=10), Random(seed)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while random.random() < 0.95:
+            head = await request_of(reader)
+            number = head.lower().partition(b"x-number: ")[2].split(b"\r\n")[0]
+            await asyncio.sleep(random.random() * 0.003)
+            whole = answer(b'{"n":%s}' % number)
+            if random.random() < 0.5:
+                whole = STREAM + chunk(b'data: {"n":%s}\n\n' % number) + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+            cut = random.randrange(len(whole))
+            writer.write(whole[:cut])
+            await asyncio.sleep(random.random() * 0.002)
+            writer.write(whole[cut:])
+
+    async def call(n: int) -> list[object]:
+        headers = {"X-Number": str(n)}
+        async with asyncio.timeout(random.choice([None, random.random() * 0.01])):
+            return await ask(transport, f"http://{host}/", stream=n % 2 == 1, headers=headers)
+
+    async with serving(serve) as host:
+        for first in range(0, 200, 50):
+            numbers = range(first, first + 50)
+            ends = await asyncio.gather(*map(call, numbers), return_exceptions=True)
+            for n, end in zip(numbers, ends, strict=True):
+                if isinstance(end, list):
+                    assert [chunk for chunk in end if chunk is not None] == [{"n": n}]
+                else:
+                    assert isinstance(end, TimeoutError) or (isinstance(end, CallError) and end.code == "connection")
 
 
 async def test_who_waits_for_a_free_connection_is_told_of_the_end(make: Make) -> None:

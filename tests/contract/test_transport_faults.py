@@ -43,7 +43,7 @@ async def test_what_is_odd_is_read_all_the_same(transport: Transport, odd: str, 
     raw = ODD_BUT_READ[odd]
     if apart and len(raw) > 1000:
         pytest.skip("many bytes")
-    for stream in (False, True) if "too long" not in odd else (False,):
+    for stream in (False, True):
         async with serving(writing(raw, apart=apart)) as host:
             chunks = await ask(transport, f"http://{host}/", stream=stream)
             assert [chunk for chunk in chunks if chunk is not None] == [{"n": 1}]
@@ -68,6 +68,29 @@ async def test_the_first_of_two_retry_hints_counts(transport: Transport) -> None
     raw = answer(b"{}", b"Retry-After: 7\r\nRetry-After: 9\r\n", b"429 No")
     async with serving(writing(raw)) as host:
         assert (await failure(transport, f"http://{host}/")).retry_after_s == 7
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        (b"Retry-After: 7\r\n", 7),
+        (b"retry-after: 1.5\r\n", 1.5),
+        (b"Retry-After: 1m2s\r\n", 62),
+        (b"Retry-After: 7\r\nRetry-After-Ms: 250\r\n", 0.25),
+        (b"Retry-After: Thu, 01 Jan 2099 00:00:00 GMT\r\n", 3600),
+        (b"Retry-After: Thu, 01 Jan 1970 00:00:00 GMT\r\n", None),
+        (b"Retry-After: -1\r\n", None),
+        (b"Retry-After: soon\r\n", None),
+        (b"Retry-After: \xff\r\n", None),
+        (b"Retry-After: \r\n", None),
+        (b"Retry-After: 1e400\r\n", None),
+        (b"X-RateLimit-Reset-Requests: 2s\r\nX-RateLimit-Remaining-Requests: 0\r\n", 2),
+    ],
+)
+async def test_a_retry_hint_in_all_its_forms(transport: Transport, headers: bytes, seconds: float | None) -> None:
+    async with serving(writing(answer(b"{}", headers, b"429 No"))) as host:
+        error = await failure(transport, f"http://{host}/")
+    assert (error.code, error.retry_after_s) == ("rate_limited", seconds)
 
 
 async def test_cookies_are_neither_kept_nor_sent(transport: Transport) -> None:

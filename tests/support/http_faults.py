@@ -98,18 +98,19 @@ FAULTS: dict[str, tuple[bytes, str]] = {
     "closed within the body of an error": (b'HTTP/1.1 401 No\r\nContent-Length: 200\r\n\r\n{"a"', "auth"),
     "an error in an encoding nobody knows": (answer(b"x", b"Content-Encoding: br\r\n", b"429 No"), "rate_limited"),
     "an error in gzip that is cut": (answer(SQUEEZED[:14], b"Content-Encoding: gzip\r\n", b"402 No"), "payment"),
-    "an error without an end": (b"HTTP/1.1 404 No\r\n\r\n" + b"a" * (2 * MAX_BYTES), "not_found"),
+    "an error without an end": (b"HTTP/1.1 404 No\r\n\r\n" + b"a" * 300_000, "not_found"),
 }
 """What is written before the connection is closed, and the code."""
 
 ODD_BUT_READ: dict[str, bytes] = {
     "early hints": HINTS + answer(),
-    "a thousand early hints": HINTS * 1000 + answer(),
+    "a hundred early hints": HINTS * 100 + answer(),
     "continue, unasked": b"HTTP/1.1 100 Continue\r\n\r\n" + answer(),
     "HTTP/1.0": b"HTTP/1.0 200 OK\r\n\r\n" + JSON,
     "HTTP/1.0 kept alive": b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 7\r\n\r\n" + JSON,
     "no reason": b"HTTP/1.1 200\r\nContent-Length: 7\r\n\r\n" + JSON,
     "lines that end as in Unix": b"HTTP/1.1 200 OK\nContent-Length: 7\n\n" + JSON,
+    "a header of 30 KB": answer(headers=b"X: " + b"a" * 30_000 + b"\r\n"),
     "a folded header": answer(headers=b"X: a\r\n b\r\n"),
     "a header in no encoding": answer(headers=b"X: \xff\xfe\r\n"),
     "a cookie in no encoding": answer(headers=b"Set-Cookie: \xff=;;;\r\n"),

@@ -139,7 +139,14 @@ class ReadingTransport:
             unframed: list[bytes] | None = []  # as long as it may be one JSON object in place of a stream
             try:
                 while True:
-                    data = await deadline.within(body.read)
+                    try:
+                        data = await deadline.within(body.read)
+                    except TimeoutError:
+                        raise
+                    except Exception:
+                        if not (unframed and is_json(b"".join(unframed))):
+                            raise
+                        data = b""  # it is all there, however the connection ended
                     if unframed is not None and (unframed or data.removeprefix(BOM).lstrip().startswith(b"{")):
                         unframed.append(data)
                         if data and is_whole(answer.headers, unframed):

@@ -7,6 +7,9 @@ from typing import Any
 
 import aiohttp
 
+MAX_LINE = 1 << 15
+"""Bytes of a line in an answer's head: proxies write policies and cookies of more than aiohttp's own 8 KB."""
+
 
 class Connector(aiohttp.TCPConnector):
     """A pool of connections. Name resolution, TCP, a proxy's tunnel and TLS have `connect_s` seconds together."""
@@ -22,9 +25,13 @@ class Connector(aiohttp.TCPConnector):
 
     def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
         transport = protocol.transport
-        super()._release(key, protocol, should_close=should_close)
         if transport is not None:
-            end(transport)
+            is_given_up = should_close or protocol.should_close or transport.is_closing()
+            # A closed transport waits until the other side has read what is in its buffer, and over TLS for its farewell: for
+            # ever, or half a minute long.
+            if (is_given_up and key.is_ssl) or transport.get_write_buffer_size():
+                transport.abort()
+        super()._release(key, protocol, should_close=should_close)
 
     async def close(self, *, abort_ssl: bool = False) -> None:
         for protocol in list(self._acquired):
@@ -32,14 +39,3 @@ class Connector(aiohttp.TCPConnector):
             if transport is not None:
                 transport.abort()
         await super().close(abort_ssl=abort_ssl)
-
-
-def end(transport: asyncio.Transport) -> None:
-    """Close a connection at once that has been given up, or holds bytes that the other side does not take.
-
-    A closed transport waits until the other side has read what is in its buffer, and over TLS for its farewell: for ever, or
-    half a minute long.
-    """
-    is_given_up = transport.is_closing() and transport.get_extra_info("sslcontext") is not None
-    if is_given_up or transport.get_write_buffer_size():
-        transport.abort()

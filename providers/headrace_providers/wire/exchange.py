@@ -18,7 +18,7 @@ from yarl import URL
 
 from headrace_providers.wire.admission import ADMIT
 from headrace_providers.wire.connection_use import begin_use, is_open, was_used
-from headrace_providers.wire.connector import Connector
+from headrace_providers.wire.connector import MAX_LINE, Connector
 from headrace_providers.wire.transport import merged_headers
 
 KEEP_ALIVE_S = 5.0
@@ -128,7 +128,9 @@ class Connections:
         assert transport is not None
         try:
             begin_use(protocol)
-            protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+            protocol.set_response_params(
+                read_until_eof=True, auto_decompress=False, max_line_size=MAX_LINE, max_field_size=MAX_LINE
+            )
             transport.write(b"%b%bContent-Length: %d\r\n\r\n%b" % (route.head, headers, len(content), content))
             while True:
                 message, payload = await protocol.read()

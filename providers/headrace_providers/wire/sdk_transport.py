@@ -16,7 +16,7 @@ from headrace_providers.credentials import scrub
 from headrace_providers.wire.admission import AdmittedRequest, AdmittedResponse
 from headrace_providers.wire.answer_reader import ReadingTransport
 from headrace_providers.wire.body import Body, left_in
-from headrace_providers.wire.connector import Connector
+from headrace_providers.wire.connector import MAX_LINE, Connector
 from headrace_providers.wire.error_answer import failure_of
 from headrace_providers.wire.provider_errors import MAX_MESSAGE, is_unreachable, refused, timed_out
 from headrace_providers.wire.request import Request
@@ -149,6 +149,8 @@ def http_client(*, connections: int, connect_s: float, hooks: dict[str, list[Any
             connector=connector,
             request_class=AdmittedRequest,
             response_class=AdmittedResponse,
+            max_line_size=MAX_LINE,
+            max_field_size=MAX_LINE,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
