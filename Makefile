@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-browser js check bench bench-peers bench-million chaos soak clean lock
+.PHONY: help demo test test-fast test-sdk test-browser js check bench bench-peers bench-million chaos soak clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,15 @@ test: .venv/ready ## the whole suite, on real servers and real processes
 
 test-fast: .venv/ready ## the unit tests but the slow ones, in less than a minute: for the inner loop
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal --hypothesis-profile=fast -m "not slow" tests/unit
+
+# What a provider's answers and faults end as in a running service. In `make test` its calls go out directly; the tests of a
+# transport itself run on both.
+OF_BOTH_TRANSPORTS := tests/faults tests/fundamentals $(addprefix tests/contract/test_,attempts.py canary.py failure_codes.py \
+  lenient_parsing_e2e.py llama.py openai_batch_input.py partial_objects.py provider_announcements.py \
+  streamed_equals_plain.py streams.py succeeded_means_valid.py)
+
+test-sdk: .venv/ready ## the tests of running services with HEADRACE_TRANSPORT=sdk
+	HEADRACE_TRANSPORT=sdk $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(OF_BOTH_TRANSPORTS)
 
 test-browser: .venv/ready ## the web page in headless Chromium (apt-get install chromium)
 	$(BIN)/python -m pytest tests/browser
@@ -53,13 +62,14 @@ lock: .venv/ready ## compile requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --all-extras --no-header \
 	  --python-version 3.11 --upgrade pyproject.toml -o requirements.lock
 
-soak: .venv/ready ## streams for half an hour: 100 seeds of random faults on processes, ten busy minutes that leave nothing, ten of odd requests, ten of odd commands, 700,000 confused answers
+soak: .venv/ready ## streams for half an hour: 100 seeds of random faults on processes, ten busy minutes that leave nothing, ten of odd requests, ten of odd commands, 700,000 confused answers, 10,000 calls of each kind that goes wrong
 	$(BIN)/python -m pytest -s tests/faults/test_reader_chaos.py tests/faults/test_stream_chaos.py --chaos-rounds 20
 	$(BIN)/python -m pytest -s tests/faults/test_stream_soak.py --soak-minutes 10
 	$(BIN)/python -m pytest -s tests/contract/test_gateway_fuzz.py --fuzz-seconds 200
 	LAZY_CONNECTIONS=2000 $(BIN)/python -m pytest -s tests/contract/test_gateway_limits.py
 	$(BIN)/python -m pytest -s tests/contract/test_cli_fuzz.py --soak-minutes 10
 	CONFUSION_MUTANTS=700000 $(BIN)/python -m pytest tests/unit/providers/test_type_confusion.py
+	TRANSPORT_CALLS=10000 $(BIN)/python -m pytest tests/contract/test_transport_leaks.py
 
 clean: ## remove the environment, the state folder and every cache
 	rm -rf .venv bench/.peers .headrace build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis

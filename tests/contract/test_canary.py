@@ -89,7 +89,7 @@ def flower_page(stack: Stack, path: str) -> str:
         return error.read().decode()
 
 
-def test_nothing_of_a_job_is_seen_outside_the_ledger(tmp_path: Path) -> None:
+def test_nothing_of_a_job_is_seen_outside_the_ledger(tmp_path: Path, each_transport: None) -> None:
     port = free_ports()
     environment = {
         "OPENAI_BASE_URL": f"http://127.0.0.1:{port + 2}/v1",

@@ -7,6 +7,7 @@ import base64
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from socket import create_server, socket
@@ -14,7 +15,7 @@ from socket import create_server, socket
 import pytest
 from headrace_providers.credentials import scrub
 from headrace_providers.transport_choice import transport_of
-from headrace_providers.wire import exchange
+from headrace_providers.wire import connection_use
 from headrace_providers.wire.admission import ADMIT
 from headrace_providers.wire.http_transport import HttpTransport
 from headrace_providers.wire.request import Request
@@ -32,8 +33,10 @@ class Connections:
 
     def __init__(self) -> None:
         self.requests: list[list[bytes]] = []
-        self.closes_after = 0
+        self.closes_after = self.ended = 0
         self.unanswered = False
+        self.may_close = threading.Event()
+        self.may_close.set()
         self.closed = threading.Event()
         self._listener = create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
@@ -56,7 +59,9 @@ class Connections:
                 if not (last and self.unanswered):
                     connection.sendall(ANSWER)
                 if last:
+                    self.may_close.wait(10)
                     break
+        self.ended += 1
         self.closed.set()
 
     def close(self) -> None:
@@ -122,6 +127,21 @@ async def test_an_idle_connection_that_was_closed_costs_nothing(transport: HttpT
     assert [len(requests) for requests in server.requests] == [1, 1]
 
 
+async def test_many_idle_connections_that_were_closed_cost_nothing(
+    transport: HttpTransport, server: Connections
+) -> None:
+    server.closes_after = 1
+    server.may_close.clear()
+    await asyncio.gather(*(ask(transport, server.url) for _ in range(20)))
+    server.may_close.set()
+    deadline = time.monotonic() + 10
+    while server.ended < 20 and time.monotonic() < deadline:
+        time.sleep(0.01)  # the loop must not see it: it stands still
+    server.closes_after = 0
+    assert await ask(transport, server.url) == [{}]
+    assert sorted(len(requests) for requests in server.requests) == [1] * 21
+
+
 async def test_a_request_that_may_have_been_read_is_not_sent_again(
     transport: HttpTransport, server: Connections
 ) -> None:
@@ -142,10 +162,12 @@ async def test_a_connection_that_is_lost_while_admission_is_asked_is_replaced(
         nonlocal asked
         asked += 1
         if asked == 2:
+            server.may_close.set()
             await asyncio.to_thread(server.closed.wait, 10)
             server.closes_after = 0
 
     server.closes_after = 1
+    server.may_close.clear()
     ADMIT.set(admit)
     try:
         for _ in range(2):
@@ -159,7 +181,7 @@ async def test_a_connection_that_is_lost_while_admission_is_asked_is_replaced(
 async def test_a_connection_lives_for_so_long_only(
     transport: HttpTransport, server: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange, "MAX_CONNECTION_S", 0.0)
+    monkeypatch.setattr(connection_use, "MAX_CONNECTION_S", 0.0)
     for _ in range(4):
         assert await ask(transport, server.url) == [{}]
     assert [len(requests) for requests in server.requests] == [2, 2]

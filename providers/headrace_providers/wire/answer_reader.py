@@ -16,6 +16,7 @@ import structlog
 from headrace.errors import CallError, HeadraceError
 from headrace.text.readable import is_json
 from headrace.text.safe_errors import kind_of, where_of
+from headrace_providers.wire.address import fault_of
 from headrace_providers.wire.body import Body
 from headrace_providers.wire.chunks import Chunk, begins_stream, chunks_of, decoded, is_stream, is_whole
 from headrace_providers.wire.idle_deadline import IdleDeadline
@@ -46,6 +47,12 @@ class ReadingTransport:
         self.deadlines = deadlines or Deadlines()
         self._most_bytes = most_bytes
         self._total = TotalDeadline(self.deadlines.total_s)
+        self._reading: set[Answer] = set()
+
+    async def _close_answers(self) -> None:
+        """End the answers that are being read: whoever reads one would not come to know that its connection was closed."""
+        for answer in list(self._reading):
+            await closed(answer)
 
     async def _open(self, request: Request) -> Answer:
         """Send `request`; return the answer's head. Raises `CallError` for a status of failure."""
@@ -56,14 +63,26 @@ class ReadingTransport:
         raise NotImplementedError
 
     async def chunks(self, request: Request) -> AsyncIterator[Chunk | None]:
+        fault = fault_of(request.url)
+        if fault is not None:
+            raise CallError("connection", f"the provider's address {fault}", details={"unreachable": True})
         try:
-            with self._total.call():
+            with self._total.call() as limited:
                 answer = self._stream(request) if request.body.get("stream") else self._plain(request)
                 async with aclosing(answer) as chunks:
-                    async for chunk in chunks:
+                    while True:
+                        try:
+                            chunk = await limited.within(chunks.__anext__)
+                        except StopAsyncIteration:
+                            return
                         yield chunk
         except TimeoutError:
             raise CallError("timeout", f"no answer within {self.deadlines.total_s:g} s") from None
+        except asyncio.CancelledError:
+            if is_cancelled_here():
+                raise
+            # aiohttp cancels those who wait for a free connection when its pool is closed.
+            raise CallError("connection", "the connection failed: the transport was closed") from None
         except HeadraceError:
             raise
         except Exception as error:
@@ -76,6 +95,7 @@ class ReadingTransport:
 
     async def _plain(self, request: Request) -> AsyncGenerator[Chunk | None]:
         answer = await self._open(request)
+        self._reading.add(answer)
         body = answer.body
         pieces: list[bytes] = []
         broken: Exception | None = None
@@ -95,6 +115,7 @@ class ReadingTransport:
                 raise
             broken = error
         finally:
+            self._reading.discard(answer)
             await closed(answer)
         whole = b"".join(pieces)
         if is_stream(answer.headers, whole):
@@ -112,12 +133,20 @@ class ReadingTransport:
         deadline, what = IdleDeadline(self.deadlines.first_token_s), "first token"
         try:
             answer = await deadline.within(lambda: self._open(request))
+            self._reading.add(answer)
             body = answer.body
             decoder, halves = EventDecoder(), Halves()
             unframed: list[bytes] | None = []  # as long as it may be one JSON object in place of a stream
             try:
                 while True:
-                    data = await deadline.within(body.read)
+                    try:
+                        data = await deadline.within(body.read)
+                    except TimeoutError:
+                        raise
+                    except Exception:
+                        if not (unframed and is_json(b"".join(unframed))):
+                            raise
+                        data = b""  # it is all there, however the connection ended
                     if unframed is not None and (unframed or data.removeprefix(BOM).lstrip().startswith(b"{")):
                         unframed.append(data)
                         if data and is_whole(answer.headers, unframed):
@@ -136,11 +165,18 @@ class ReadingTransport:
                     if not data:
                         return
             finally:
+                self._reading.discard(answer)
                 await closed(answer)
         except TimeoutError:
             raise CallError("timeout", f"no {what} within {deadline.limit_s:g} s") from None
         finally:
             deadline.close()
+
+
+def is_cancelled_here() -> bool:
+    """Return whether somebody has cancelled the current task, and not only what it waits for."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 async def events_of(body: Body, data: bytes) -> AsyncGenerator[Chunk | None]:

@@ -12,6 +12,8 @@ from headrace.errors import CallError
 
 PIECE = 1 << 16
 LARGE = 1 << 16
+MIN_HEADER = 2
+PADDING = b"\0"
 WINDOW = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
@@ -102,10 +104,16 @@ class Inflater:
         self._window = window
         self._inside = zlib.decompressobj(window)
         self._begun = False
+        self._held = b""
         self.is_whole = True
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
         """Yield the bytes in `data`, a bounded piece at a time. Raises `CallError`."""
+        if not self._begun:
+            data = self._held + data
+            if len(data) < MIN_HEADER:  # of zlib's header, by which deflate is told from raw deflate
+                self._held, self.is_whole = data, not data
+                return
         try:
             out = b""
             while data or len(out) == PIECE:  # what was held back by the bound comes without further input
@@ -114,7 +122,7 @@ class Inflater:
                 yield out
                 data = self._inside.unconsumed_tail
                 if self._inside.eof:
-                    data, self.is_whole = self._inside.unused_data, True
+                    data, self.is_whole = self._inside.unused_data.lstrip(PADDING), True
                     if data:
                         self._inside = zlib.decompressobj(self._window)
         except zlib.error:

@@ -8,33 +8,26 @@ of a call does.
 from __future__ import annotations
 
 import asyncio
-import select
-import time
 from email.message import Message
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.hdrs import CONTENT_LENGTH, HOST
 from yarl import URL
 
 from headrace_providers.wire.admission import ADMIT
+from headrace_providers.wire.connection_use import begin_use, is_open, was_used
+from headrace_providers.wire.connector import MAX_LINE, Connector
+from headrace_providers.wire.transport import merged_headers
 
 KEEP_ALIVE_S = 5.0
 """How long a connection without a request is kept."""
-MAX_CONNECTION_S = 300.0
-"""How long a connection is used: one that was made longer ago is closed after its next answer, so that an address that has
-moved is followed."""
 DNS_TTL_S = 10
 MAX_STALE = 5
-"""Connections in a row that turn out to be closed before a byte of the request was written to them."""
+"""New connections that turn out to be closed before a byte of the request was written to them. Of those that were kept any
+number may: the loop has stood still, and the other side has closed them all."""
 OWN_HEADERS = {"Accept": "application/json", "User-Agent": "headrace"}
-PEER_CLOSED = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
-
-_ages: WeakKeyDictionary[ResponseHandler, Age] = WeakKeyDictionary()
-"""By a connection's protocol."""
 
 
 class Route:
@@ -57,7 +50,7 @@ class Route:
         self.request = aiohttp.ClientRequest(
             "POST",
             address,
-            headers=OWN_HEADERS | headers,
+            headers=merged_headers(OWN_HEADERS, headers),
             loop=loop,
             ssl=ssl,
             proxy=URL(proxy) if proxy else None,
@@ -96,24 +89,27 @@ class HttpResponse:
 
     def release(self) -> None:
         """Give the connection back; it is closed if something is left to be read, or to be sent."""
-        protocol = self._connection.protocol
-        if protocol is None:
-            return
-        transport = protocol.transport
-        if transport is not None and transport.get_write_buffer_size():
-            protocol.force_close()
+        self._end_content()
         self._connection.release()
 
     def close(self) -> None:
+        self._end_content()
         self._connection.close()
+
+    def _end_content(self) -> None:
+        """Wake up whoever still reads it: a connection that is closed on this side tells its reader nothing."""
+        if not self.content.is_eof():
+            self.content.set_exception(aiohttp.ClientConnectionError("the connection was closed"))
 
 
 class Connections:
     """At most `most` connections, all of the current event loop. Each is used for one request at a time."""
 
     def __init__(self, *, most: int, connect_s: float):
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
-        self._connector = aiohttp.TCPConnector(limit=most, keepalive_timeout=KEEP_ALIVE_S, ttl_dns_cache=DNS_TTL_S)
+        self._timeout = aiohttp.ClientTimeout(total=None)
+        self._connector = Connector(
+            connect_s=connect_s, limit=most, keepalive_timeout=KEEP_ALIVE_S, ttl_dns_cache=DNS_TTL_S
+        )
 
     async def close(self) -> None:
         await self._connector.close()
@@ -121,8 +117,9 @@ class Connections:
     async def post(self, route: Route, headers: bytes, content: bytes) -> HttpResponse:
         """Send a request with these encoded `headers` beside the route's; return the response when its head has come.
 
-        It is sent once. A connection that was closed before a byte was written to it is replaced by another. Raises what
-        `ADMIT` forbids it with, `TimeoutError` when there is no connection in time, and aiohttp's errors.
+        It is sent once. A connection that was closed, or that the other side wrote to unasked, before a byte was written to it
+        is replaced. Raises what `ADMIT` forbids it with, `TimeoutError` when there is no connection in time, and aiohttp's
+        errors.
         """
         connection = await self._admitted(route)
         protocol = connection.protocol
@@ -130,7 +127,10 @@ class Connections:
         assert protocol is not None
         assert transport is not None
         try:
-            protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+            begin_use(protocol)
+            protocol.set_response_params(
+                read_until_eof=True, auto_decompress=False, max_line_size=MAX_LINE, max_field_size=MAX_LINE
+            )
             transport.write(b"%b%bContent-Length: %d\r\n\r\n%b" % (route.head, headers, len(content), content))
             while True:
                 message, payload = await protocol.read()
@@ -142,50 +142,19 @@ class Connections:
 
     async def _admitted(self, route: Route) -> Connection:
         """Return a connection, open as far as can be known, after the request was admitted."""
-        admit = ADMIT.get()
-        for _ in range(MAX_STALE):
+        admit, closed_new = ADMIT.get(), 0
+        while closed_new < MAX_STALE:
             connection = await self._connector.connect(route.request, [], self._timeout)
+            protocol = connection.protocol
             try:
+                is_kept = protocol is not None and was_used(protocol)
                 if admit is not None:
                     await admit()
-                if is_open(connection.protocol):
+                if is_open(protocol):
                     return connection
+                closed_new += not is_kept
             except BaseException:
                 connection.close()
                 raise
             connection.close()
         raise aiohttp.ServerDisconnectedError
-
-
-class Age:
-    """When a connection carried its first request, and how it is asked whether the other side has closed it."""
-
-    def __init__(self, transport: asyncio.BaseTransport):
-        self.began_s = time.monotonic()
-        self._poll = select.poll()
-        connection = transport.get_extra_info("socket")
-        if connection is not None:
-            self._poll.register(connection.fileno(), PEER_CLOSED)
-
-    @property
-    def was_closed(self) -> bool:
-        """Return whether the other side has closed, though the loop has not come to see it yet."""
-        try:
-            return bool(self._poll.poll(0))
-        except OSError:
-            return True
-
-
-def is_open(protocol: ResponseHandler | None) -> bool:
-    """Return whether the other side has not closed a connection, so far as can be seen. One that is too old is closed after its
-    next answer."""
-    transport = protocol.transport if protocol is not None else None
-    if protocol is None or transport is None or transport.is_closing():
-        return False
-    age = _ages.get(protocol)
-    if age is None:
-        _ages[protocol] = Age(transport)
-        return True
-    if time.monotonic() - age.began_s > MAX_CONNECTION_S:
-        protocol.force_close()
-    return not age.was_closed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,12 +10,12 @@ import aiohttp
 
 from headrace.errors import CallError
 from headrace_providers.wire.answer_reader import ReadingTransport
-from headrace_providers.wire.body import Body, left_in, text_encoding
+from headrace_providers.wire.body import Body, left_in
 from headrace_providers.wire.environment_proxies import EnvironmentProxies
+from headrace_providers.wire.error_answer import failure_of
 from headrace_providers.wire.exchange import Connections, HttpResponse, Route, header_line
-from headrace_providers.wire.provider_errors import call_error, is_unreachable, refused
+from headrace_providers.wire.provider_errors import is_unreachable, refused
 from headrace_providers.wire.request import REQUEST_ID, Request
-from headrace_providers.wire.retry_hints import hinted_s, retry_after_s
 from headrace_providers.wire.tls import tls_context
 from headrace_providers.wire.transport import MAX_ANSWER_BYTES, Deadlines, encoded, sent
 
@@ -51,6 +50,7 @@ class HttpTransport(ReadingTransport):
         """Close the connections. Used again, it connects again."""
         connections, self._connections = self._connections, None
         self._routes.clear()
+        await self._close_answers()
         if connections is not None:
             await connections.close()
 
@@ -64,13 +64,21 @@ class HttpTransport(ReadingTransport):
         except TimeoutError:  # not of the whole call, which is a cancellation here
             raise CallError("timeout", f"no connection within {self.deadlines.connect_s:g} s") from None
         try:
-            answer = HttpAnswer(response, self._most_bytes)
             if not 200 <= response.status <= 299:
-                raise await failure_of(answer, response)
+                raise await self._failure(request.url, response)
+            return HttpAnswer(response, self._most_bytes)
         except BaseException:
             response.close()
             raise
-        return answer
+
+    async def _failure(self, url: str, response: HttpResponse) -> CallError:
+        if response.status == 407 and self._proxies is not None and self._proxies.words_for(url)[0]:
+            return refused_by_proxy(407)
+        error = await failure_of(
+            response.status, response.headers, response.charset, lambda: body_of(response, self._most_bytes)
+        )
+        response.release()
+        return error
 
     def _route(self, request: Request) -> tuple[Route, bytes]:
         """Return the route of a request, and the encoded header that is its alone."""
@@ -96,7 +104,7 @@ class HttpTransport(ReadingTransport):
 
     def _call_error(self, error: Exception) -> Exception | None:
         if isinstance(error, aiohttp.ClientHttpProxyError):
-            return CallError("connection", f"the proxy answered {error.status}")
+            return refused_by_proxy(error.status)
         if isinstance(error, aiohttp.ClientConnectionError):
             why = refused(error) or type(error).__name__
             details = {"unreachable": True} if is_unreachable(error) else None
@@ -110,36 +118,23 @@ class HttpAnswer:
     """An `Answer` over an `HttpResponse`."""
 
     def __init__(self, response: HttpResponse, most_bytes: int):
-        content = response.content
         self._response = response
         self.headers: Mapping[str, str] = response.headers
-        encoding = self.headers.get("Content-Encoding", "")
-        self.body = Body(content.readany, lambda: left_in(content), encoding, most_bytes)
+        self.body = body_of(response, most_bytes)
 
     async def close(self) -> None:
         self._response.release()
 
 
-async def failure_of(answer: HttpAnswer, response: HttpResponse) -> CallError:
-    """Read what an answer of failure says. Raises what the connection breaks with before it is whole."""
-    pieces: list[bytes] = []
-    while data := await answer.body.read():
-        pieces.append(data)
-    response.release()
-    headers = response.headers
-    return call_error(
-        response.status,
-        error_body(b"".join(pieces), response.charset),
-        retry_after_s=(hinted_s if response.status == 429 else retry_after_s)(headers),
-        asked=headers.get("x-should-retry"),
-    )
+def body_of(response: HttpResponse, most_bytes: int) -> Body:
+    """Return the body of a response. Raises `CallError` for one in an encoding that is not known."""
+    content = response.content
+    encoding = response.headers.get("Content-Encoding", "")
+    return Body(content.readany, lambda: left_in(content), encoding, most_bytes)
 
 
-def error_body(content: bytes, charset: str | None) -> Any:
-    """Return the error object of an answer of failure; what is no JSON as text."""
-    text = content.decode(text_encoding(charset), errors="replace").strip()
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    return body.get("error", body) if isinstance(body, dict) else body
+def refused_by_proxy(status: int) -> CallError:
+    """Return the error of a proxy that let nothing pass: that a credential of its own is missing or wrong, or that it may not
+    reach the host, has to be put right."""
+    details = {"unreachable": True} if 400 <= status <= 499 else None
+    return CallError("connection", f"the proxy answered {status}", details=details)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import aiohttp
@@ -12,12 +13,13 @@ from openai._vendor.httpx_aiohttp import AiohttpTransport
 
 from headrace.errors import CallError, Refused
 from headrace_providers.credentials import scrub
-from headrace_providers.wire.admission import AdmittedRequest
+from headrace_providers.wire.admission import AdmittedRequest, AdmittedResponse
 from headrace_providers.wire.answer_reader import ReadingTransport
-from headrace_providers.wire.body import Body, left_in, text_encoding
-from headrace_providers.wire.provider_errors import MAX_MESSAGE, call_error, is_unreachable, refused, timed_out
+from headrace_providers.wire.body import Body, left_in
+from headrace_providers.wire.connector import MAX_LINE, Connector
+from headrace_providers.wire.error_answer import failure_of
+from headrace_providers.wire.provider_errors import MAX_MESSAGE, is_unreachable, refused, timed_out
 from headrace_providers.wire.request import Request
-from headrace_providers.wire.retry_hints import hinted_s, retry_after_s
 from headrace_providers.wire.transport import MAX_ANSWER_BYTES, Deadlines, encoded, sent
 
 
@@ -43,12 +45,20 @@ class SdkTransport(ReadingTransport):
         self._client.organization = self._client.project = None
 
     async def close(self) -> None:
+        await self._close_answers()
         await self._client.close()
 
     async def _bounded(self, response: httpx2.Response) -> None:
-        response.stream = ResponseStream(response, self._most_bytes)
         if not response.is_success:
-            response.encoding = text_encoding(response.encoding)
+            stream, encoding = response.stream, response.headers.get("content-encoding", "")
+            headers = dict(reversed(response.headers.multi_items()))  # the first of each name
+            raise await failure_of(
+                response.status_code,
+                headers,
+                response.charset_encoding,
+                lambda: body_of(stream, encoding, self._most_bytes),
+            )
+        response.stream = ResponseStream(response, self._most_bytes)
 
     async def _open(self, request: Request) -> SdkAnswer:
         response: httpx2.Response = await self._client.post(
@@ -73,14 +83,6 @@ class SdkTransport(ReadingTransport):
             why = refused(error) or root_of(error)
             details = {"unreachable": True} if is_unreachable(error) else None
             return CallError("connection", f"the connection failed: {why}", details=details)
-        if isinstance(error, openai.APIStatusError):
-            headers = error.response.headers
-            return call_error(
-                error.status_code,
-                error.body,
-                retry_after_s=(hinted_s if error.status_code == 429 else retry_after_s)(headers),
-                asked=headers.get("x-should-retry"),
-            )
         return CallError("provider_error", scrub(str(error), most=MAX_MESSAGE))
 
 
@@ -110,8 +112,7 @@ class ResponseStream(httpx2.AsyncByteStream):
         self._stream: Any = response.stream
         # Without that header it is not decompressed again, without a bound.
         encoding = response.headers.pop("content-encoding", "identity")
-        pieces = aiter(self._stream)
-        self.body = Body(lambda: anext(pieces, b""), lambda: left_in(aiohttp_content(self._stream)), encoding, most)
+        self.body = body_of(self._stream, encoding, most)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while data := await self.body.read():
@@ -119,6 +120,12 @@ class ResponseStream(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+
+def body_of(stream: Any, encoding: str, most: int) -> Body:
+    """Return the body that a stream of the SDK's transport holds. Raises `CallError` for an encoding that is not known."""
+    pieces = aiter(stream)
+    return Body(lambda: anext(pieces, b""), lambda: left_in(aiohttp_content(stream)), encoding, most)
 
 
 def aiohttp_content(stream: Any) -> Any:
@@ -132,14 +139,23 @@ def http_client(*, connections: int, connect_s: float, hooks: dict[str, list[Any
     limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
 
     def session() -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
-            limit=connections, keepalive_timeout=limits.keepalive_expiry, ssl=transport.ssl_context
+        connector = Connector(
+            connect_s=connect_s,
+            limit=connections,
+            keepalive_timeout=limits.keepalive_expiry,
+            ssl=transport.ssl_context,
         )
-        jar = aiohttp.DummyCookieJar()
-        return aiohttp.ClientSession(connector=connector, request_class=AdmittedRequest, cookie_jar=jar)
+        return aiohttp.ClientSession(
+            connector=connector,
+            request_class=AdmittedRequest,
+            response_class=AdmittedResponse,
+            max_line_size=MAX_LINE,
+            max_field_size=MAX_LINE,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
 
     transport = AiohttpTransport(trust_env=False, limits=limits, client=session)
-    return openai.DefaultAioHttpClient(
+    client = openai.DefaultAioHttpClient(
         transport=transport,
         follow_redirects=False,
         trust_env=False,
@@ -147,3 +163,5 @@ def http_client(*, connections: int, connect_s: float, hooks: dict[str, list[Any
         timeout=httpx2.Timeout(None, connect=connect_s),
         event_hooks=hooks,
     )
+    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    return client

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import ssl
 from functools import lru_cache
 from pathlib import Path
+
+from headrace.errors import CallError
 
 CA_FILES = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Alpine
@@ -22,7 +25,17 @@ HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 def tls_context(*, trust_env: bool) -> ssl.SSLContext:
     """Return the context that verifies certificates and host names; one for all, since reading the files takes long."""
     if trust_env:
-        return ssl.create_default_context()  # OpenSSL itself reads SSL_CERT_FILE and SSL_CERT_DIR
+        context = ssl.create_default_context()  # OpenSSL itself reads SSL_CERT_FILE and SSL_CERT_DIR
+        file = os.environ.get("SSL_CERT_FILE")
+        try:
+            context.load_verify_locations(file) if file else None  # it passes over a file that it cannot use
+        except OSError as error:
+            raise CallError(
+                "connection",
+                f"SSL_CERT_FILE is no file of certificates: {error.strerror or 'it holds none'}",
+                details={"unreachable": True},
+            ) from None
+        return context
     if platform.system() in ("Windows", "Darwin"):
         import httpx2  # theirs is no file
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
+from collections.abc import Awaitable, Callable
+from typing import Any, Self, TypeVar
 from weakref import WeakKeyDictionary, ref
+
+T = TypeVar("T")
 
 
 class TotalDeadline:
-    """Ends each call that takes longer than `limit_s` seconds with `TimeoutError`, as `asyncio.timeout` does."""
+    """Ends each call that takes longer than `limit_s` seconds with `TimeoutError`."""
 
     def __init__(self, limit_s: float):
         self.limit_s = limit_s
@@ -16,7 +19,7 @@ class TotalDeadline:
         self._latest: RunningCalls | None = None
 
     def call(self) -> LimitedCall:
-        """Return a context for one call of the running task."""
+        """Return a context for one call on the running loop."""
         loop = asyncio.get_running_loop()
         running = self._latest
         if running is None or running.loop() is not loop:
@@ -56,27 +59,44 @@ class RunningCalls:
 
 
 class LimitedCall:
-    """The context of one call. Who cancels its task for another reason still does so."""
+    """The context of one call, which ends the wait that goes on when its time is over, and every one that begins later. What
+    happens between two waits is never cancelled: it is the caller's own work. Who cancels its task for another reason still
+    does so."""
 
     def __init__(self, running: RunningCalls, loop: asyncio.AbstractEventLoop):
         self._running = running
         self._loop = loop
-        self._is_over = False
-        task = asyncio.current_task(loop)
+        self._has_passed = self._is_over = False
+        self._task: asyncio.Task[Any] | None = None
+
+    async def within(self, wait: Callable[[], Awaitable[T]]) -> T:
+        """Return what `wait` comes to. Raises `TimeoutError`; cancelled by somebody else, it is cancelled."""
+        if self._has_passed:
+            raise TimeoutError
+        task = self._task = asyncio.current_task(self._loop)
         assert task is not None
-        self._task = task
-        self._before = task.cancelling()
+        before = task.cancelling()
+        try:
+            return await wait()
+        except asyncio.CancelledError:
+            if self._is_over and task.cancelling() - 1 <= before:
+                raise TimeoutError from None
+            raise
+        finally:
+            self._task = None
+            if self._is_over:
+                self._is_over = False
+                task.uncancel()
 
     def expire(self) -> None:
-        self._is_over = True
-        self._task.cancel()
+        self._has_passed = True
+        if self._task is not None:
+            self._is_over = True
+            self._task.cancel()
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         self._running.begin(self, self._loop)
+        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._running.end(self)
-        if self._is_over and self._task.uncancel() <= self._before and isinstance(error, asyncio.CancelledError):
-            raise TimeoutError from error

@@ -6,7 +6,7 @@ a `CallError`. This module imports neither.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -47,8 +47,18 @@ class Transport(Protocol):
     async def close(self) -> None: ...
 
 
+FIXED_HEADERS = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+"""What a request is, whatever its headers say."""
+
+
 def sent(request: Request) -> dict[str, str]:
-    return request.headers | {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+    return merged_headers(request.headers, FIXED_HEADERS)
+
+
+def merged_headers(first: Mapping[str, str], then: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers of both; those of `then` win, however their names are written."""
+    names = {name.lower() for name in then}
+    return {name: value for name, value in first.items() if name.lower() not in names} | dict(then)
 
 
 def encoded(body: Any) -> bytes:
