@@ -64,6 +64,29 @@ async def test_an_error_whose_body_does_not_come_is_an_error_in_time(
     assert (error.code, error.status, error.retry_after_s) == ("rate_limited", 429, 7)
 
 
+@pytest.mark.parametrize(
+    ("content_type", "text"),
+    [
+        (b"text/plain; charset=latin-1", "f\xfcr"),
+        (b'text/plain; charset="utf-16-le"', "fr"),
+        (b"text/plain; charset=\xff", "f\N{REPLACEMENT CHARACTER}r"),
+        *(
+            (b"text/plain; charset=" + codec, "f\N{REPLACEMENT CHARACTER}r")
+            for codec in (b"hex", b"idna", b"punycode", b"unicode_escape", b"raw-unicode-escape", b"undefined")
+        ),
+        (
+            b'text/plain; a="' + b";" * 30_000 + b'"; charset=latin-1',
+            "f\N{REPLACEMENT CHARACTER}r",
+        ),  # not searched for so far
+    ],
+)
+async def test_the_charset_of_an_error(transport: Transport, content_type: bytes, text: str) -> None:
+    body = text.encode("utf-16-le") if text == "fr" else b"f\xfcr"
+    raw = answer(body, b"Content-Type: " + content_type + b"\r\n", b"400 No")
+    async with serving(writing(raw)) as host:
+        assert (await failure(transport, f"http://{host}/")).message == f"the provider answered 400: {text}"
+
+
 async def test_the_first_of_two_retry_hints_counts(transport: Transport) -> None:
     raw = answer(b"{}", b"Retry-After: 7\r\nRetry-After: 9\r\n", b"429 No")
     async with serving(writing(raw)) as host:

@@ -70,7 +70,6 @@ async def talkative(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
     writer.write(answer())
     await asyncio.sleep(0.001)
     writer.write(answer())
-    await reader.read()
 
 
 class Case(NamedTuple):

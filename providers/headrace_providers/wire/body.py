@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from codecs import lookup
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
 from headrace.errors import CallError
 
+NO_CHARSETS = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined"})
+"""Codecs of text that raise, or warn, whatever they are told to do with an error."""
 PIECE = 1 << 16
 LARGE = 1 << 16
 MIN_HEADER = 2
@@ -89,8 +92,10 @@ def inflater_of(encoding: str) -> Inflater | None:
 
 
 def text_encoding(charset: str | None) -> str:
-    """Return the encoding that a `Content-Type` names, UTF-8 for one that is none of text: `hex` is a codec, too."""
+    """Return the encoding that a `Content-Type` names, UTF-8 for one that no text has: `hex` is a codec, too."""
     try:
+        if charset and lookup(charset).name.replace("-", "_") in NO_CHARSETS:
+            return "utf-8"
         "".encode(charset or "utf-8").decode(charset or "utf-8", errors="replace")
     except (LookupError, ValueError):
         return "utf-8"

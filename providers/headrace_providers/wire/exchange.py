@@ -8,7 +8,6 @@ of a call does.
 from __future__ import annotations
 
 import asyncio
-from email.message import Message
 from typing import Any
 
 import aiohttp
@@ -79,13 +78,6 @@ class HttpResponse:
         self.headers = message.headers
         self.content = content
         self._connection = connection
-
-    @property
-    def charset(self) -> str | None:
-        """The charset that its content type names."""
-        said = Message()
-        said["Content-Type"] = self.headers.get("Content-Type", "")
-        return said.get_content_charset()
 
     def release(self) -> None:
         """Give the connection back; it is closed if something is left to be read, or to be sent."""

@@ -74,9 +74,7 @@ class HttpTransport(ReadingTransport):
     async def _failure(self, url: str, response: HttpResponse) -> CallError:
         if response.status == 407 and self._proxies is not None and self._proxies.words_for(url)[0]:
             return refused_by_proxy(407)
-        error = await failure_of(
-            response.status, response.headers, response.charset, lambda: body_of(response, self._most_bytes)
-        )
+        error = await failure_of(response.status, response.headers, lambda: body_of(response, self._most_bytes))
         response.release()
         return error
 

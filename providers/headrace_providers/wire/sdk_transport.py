@@ -52,12 +52,7 @@ class SdkTransport(ReadingTransport):
         if not response.is_success:
             stream, encoding = response.stream, response.headers.get("content-encoding", "")
             headers = dict(reversed(response.headers.multi_items()))  # the first of each name
-            raise await failure_of(
-                response.status_code,
-                headers,
-                response.charset_encoding,
-                lambda: body_of(stream, encoding, self._most_bytes),
-            )
+            raise await failure_of(response.status_code, headers, lambda: body_of(stream, encoding, self._most_bytes))
         response.stream = ResponseStream(response, self._most_bytes)
 
     async def _open(self, request: Request) -> SdkAnswer:
