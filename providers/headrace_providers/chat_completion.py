@@ -293,6 +293,8 @@ class ChatCompletion:
     ) -> Completion:
         """Run `job` and return its completion. `on_delta` gets what each chunk adds; after one nothing is retried, for it was
         shown. Raises `CallError`."""
+        if self.retry.attempts == 1:
+            return await self._attempt(job, request_id, on_delta)
         delivered = False
 
         def deliver(delta: Delta) -> None:

@@ -67,7 +67,12 @@ def secrets(*, words: bool = True) -> list[str]:
     """Return all secrets, the longer ones first: one may be a prefix of another. Without `words` those that a model may say
     by itself are left out: a local server's key is often a word."""
     known = sorted({**_configured, **_of_jobs}, key=len, reverse=True)
-    return known if words else [secret for secret in known if not secret.isalpha() or len(secret) > MAX_WORD]
+    return known if words else [secret for secret in known if not is_word(secret)]
+
+
+def is_word(secret: str) -> bool:
+    """Return True for a secret that a model may say by itself."""
+    return secret.isalpha() and len(secret) <= MAX_WORD
 
 
 def scrub(text: str, *, most: int | None = None, words: bool = True) -> str:
@@ -103,13 +108,14 @@ def holds_secret(value: Any) -> bool:
 
 def is_in(text: bytes) -> bool:
     """Return True if a JSON text contains a credential that is no word."""
-    return any(secret.encode() in text or written(secret) in text for secret in secrets(words=False))
+    return any(form in text for form in forms((*_configured, *_of_jobs)))
 
 
-@lru_cache(maxsize=1024)
-def written(secret: str) -> bytes:
-    """Return a secret as it is escaped in a JSON text."""
-    return msgspec.json.encode(secret)[1:-1]
+@lru_cache(maxsize=4)
+def forms(known: tuple[str, ...]) -> tuple[bytes, ...]:
+    """Return the credentials that are no words as they may stand in a JSON text: as they are, and escaped."""
+    plain = [secret for secret in known if not is_word(secret)]
+    return tuple({form: None for secret in plain for form in (secret.encode(), msgspec.json.encode(secret)[1:-1])})
 
 
 def without_keys(completion: Completion) -> Completion:

@@ -45,16 +45,16 @@ async def test_no_slot_is_lost_or_made_by_cancelled_waiters() -> None:
     assert most == 5
     assert held == 0
     for _ in range(5):  # all five are there again
-        await asyncio.wait_for(slots._take(0), 1)
+        await asyncio.wait_for(slots.take(0), 1)
     assert slots._free == 0
 
 
 async def test_a_slot_handed_to_a_waiter_that_is_cancelled_in_the_same_moment_comes_back() -> None:
     slots = Slots(1)
-    await slots._take(0)
-    waiter = asyncio.create_task(slots._take(1))
+    await slots.take(0)
+    waiter = asyncio.create_task(slots.take(1))
     await asyncio.sleep(0)
-    slots._give()
+    slots.give()
     waiter.cancel()
     await asyncio.gather(waiter, return_exceptions=True)
     assert slots._free == 1

@@ -8,6 +8,7 @@ answer means under a schema in `structured_value.py`; here is what stands around
 from __future__ import annotations
 
 import time
+from operator import attrgetter
 from typing import Any
 
 from headrace.chat.completion import Choice, Completion, Usage
@@ -28,6 +29,9 @@ from headrace_providers.wire.usage import count, usage_beside, usage_of
 
 Chunk = dict[str, Any]
 UNTOUCHED = ("provider", "service_tier", "system_fingerprint")
+TAKEN = tuple(name for name in Choice.__struct_fields__ if name not in ("raw", "notes"))
+taken = attrgetter(*TAKEN)
+"""The fields that a completion has of its first choice."""
 
 
 class Reducer:
@@ -212,7 +216,7 @@ class Reducer:
         raw, notes = kept(self.raw) if self.raw else ({}, [])
         answer = answer_of(first, job, self.mode, self.target, at_once=at_once)
         made = Completion(
-            **{name: getattr(first, name) for name in Choice.__struct_fields__ if name not in ("raw", "notes")},
+            **dict(zip(TAKEN, taken(first), strict=True)),
             id=self.id,
             model=self.model,
             created=self.created or int(time.time()),

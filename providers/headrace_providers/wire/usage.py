@@ -11,8 +11,8 @@ MAX_TOKENS = 10**12
 INPUT = ("prompt_tokens", "input_tokens", "promptTokenCount")
 OUTPUT = ("completion_tokens", "output_tokens", "candidatesTokenCount")
 """OpenAI's names and most others', Anthropic's, Google's."""
-CACHED = (("prompt_tokens_details", "cached_tokens"), ("prompt_cache_hit_tokens",), ("cached_tokens",))
-"""Keys of the cached prompt tokens in a usage object: OpenAI and most others, DeepSeek, Moonshot."""
+CACHED = ("prompt_cache_hit_tokens", "cached_tokens")
+"""Names of the cached prompt tokens in a usage object: DeepSeek, Moonshot. OpenAI and most others have them in its details."""
 
 
 def usage_beside(chunk: dict[str, Any]) -> Any:
@@ -24,37 +24,52 @@ def usage_beside(chunk: dict[str, Any]) -> Any:
 
 def usage_of(usage: Any) -> Usage:
     """Return a provider's `usage` object. `unknown` when not all of it can be read."""
-    unknown = False
-
-    def number(*path: str) -> int | None:
-        nonlocal unknown
-        value = usage
-        try:
-            for name in path:
-                value = value.get(name) if value is not None else None
-            found = None if value is None else count(value)
-            unknown = unknown or (found or 0) > MAX_TOKENS
-            return found if (found or 0) <= MAX_TOKENS else None
-        except (AttributeError, TypeError, ValueError, OverflowError):
-            unknown = True
-            return None
-
-    def first(names: tuple[str, ...]) -> int | None:
-        return next((found for name in names if (found := number(name)) is not None), None)
-
-    asked, said, total = first(INPUT), first(OUTPUT), number("total_tokens")
+    counts = Counts(usage)
+    asked, said, total = counts.first(INPUT), counts.first(OUTPUT), counts.at("total_tokens")
     if total is not None and (asked is None) != (said is None):
         asked = max(0, total - (said or 0)) if asked is None else asked
         said = max(0, total - asked) if said is None else said
-    unknown = unknown or asked is None or said is None
-    cached = [found for path in CACHED if (found := number(*path)) is not None]
-    counts = {
-        "input_tokens": asked or 0,
-        "output_tokens": said or 0,
-        "cached_tokens": cached[0] if cached else 0,
-        "reasoning_tokens": number("completion_tokens_details", "reasoning_tokens") or 0,
-    }
-    return Usage(**counts, unknown=unknown)
+    cached = [counts.at("cached_tokens", "prompt_tokens_details"), *map(counts.at, CACHED)]
+    return Usage(
+        input_tokens=asked or 0,
+        output_tokens=said or 0,
+        cached_tokens=next((found for found in cached if found is not None), 0),
+        reasoning_tokens=counts.at("reasoning_tokens", "completion_tokens_details") or 0,
+        unknown=counts.unknown or asked is None or said is None,
+    )
+
+
+class Counts:
+    """The numbers in a usage object. `unknown`: one was there that cannot be read."""
+
+    __slots__ = ("_usage", "unknown")
+
+    def __init__(self, usage: Any):
+        self._usage = usage
+        self.unknown = False
+
+    def at(self, name: str, within: str | None = None) -> int | None:
+        """Return the number of this name, of the object `within` where that is given; None when there is none."""
+        try:
+            holder = self._usage if within is None else self._usage.get(within)
+            value = None if holder is None else holder.get(name)
+            if value is None:
+                return None
+            found = count(value)
+        except (AttributeError, TypeError, ValueError, OverflowError):
+            self.unknown = True
+            return None
+        if found > MAX_TOKENS:
+            self.unknown = True
+            return None
+        return found
+
+    def first(self, names: tuple[str, ...]) -> int | None:
+        for name in names:
+            found = self.at(name)
+            if found is not None:
+                return found
+        return None
 
 
 def count(tokens: Any) -> int:

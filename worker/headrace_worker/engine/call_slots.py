@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 
@@ -21,14 +20,9 @@ class Slots:
         self._order = count()
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
 
-    @asynccontextmanager
-    async def hold(self, rank: int) -> AsyncIterator[None]:
-        """Wait for a slot and hold it for the body."""
-        await self._take(rank)
-        try:
-            yield
-        finally:
-            self._give()
+    def hold(self, rank: int) -> Slot:
+        """Return a context that waits for a slot and holds it."""
+        return Slot(self, rank)
 
     def dismiss(self, reason: Callable[[], Exception]) -> None:
         """Give everybody who waits the exception that `reason` makes instead of a slot."""
@@ -36,7 +30,8 @@ class Slots:
             if not turn.done():
                 turn.set_exception(reason())
 
-    async def _take(self, rank: int) -> None:
+    async def take(self, rank: int) -> None:
+        """Wait for a slot. Give it back with `give`."""
         if self._free:
             self._free -= 1
             return
@@ -46,13 +41,29 @@ class Slots:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled() and turn.exception() is None:  # the slot was handed over in the same moment
-                self._give()
+                self.give()
             raise
 
-    def _give(self) -> None:
+    def give(self) -> None:
         while self._waiting:
             _, _, turn = heappop(self._waiting)
             if not turn.done():
                 turn.set_result(None)
                 return
         self._free += 1
+
+
+class Slot:
+    """A slot that is held for a block. No generator: one is entered for every call."""
+
+    __slots__ = ("_rank", "_slots")
+
+    def __init__(self, slots: Slots, rank: int):
+        self._slots = slots
+        self._rank = rank
+
+    async def __aenter__(self) -> None:
+        await self._slots.take(self._rank)
+
+    async def __aexit__(self, *error: object) -> None:
+        self._slots.give()
