@@ -75,6 +75,8 @@ class LogBuffer:
         self._ids: list[EventId] = []
         self.was_expected = False
         self._is_new = False
+        self._link: Callable[[], int] = lambda: 0  # the subscription's connection (`Subscriber.link`)
+        self._link_of_creation: int | None = None
         self._dirty = False
         self._filling: asyncio.Task[None] | None = None
         self._reaching: asyncio.Task[None] | None = None
@@ -82,10 +84,18 @@ class LogBuffer:
         self._pages: WeakValueDictionary[tuple[EventId, int], Page] = WeakValueDictionary()
         self._paging: dict[tuple[EventId, int], asyncio.Task[Page]] = {}
 
-    def expect(self) -> None:
-        """Begin with an empty log: its record is about to be made."""
+    def expect(self, link: Callable[[], int]) -> None:
+        """Begin with an empty log: its record is about to be made. `link` returns the connection on which the subscription to
+        it was sent, 0 before that."""
         self.begun = self.was_expected = self._is_new = True
+        self._link = link
         self.heard_at = asyncio.get_running_loop().time()
+
+    def creating(self) -> bool:
+        """Note that the record is made from now on: a subscription that was not sent before may miss what is published.
+        Returns True if it was sent."""
+        self._link_of_creation = self._link()
+        return self._link_of_creation > 0
 
     def created(self) -> None:
         """Note that there is a record: what a subscription that is confirmed from now on may have missed has to be read."""
@@ -94,9 +104,9 @@ class LogBuffer:
     # What the subscriber tells
 
     def on_confirmed(self) -> None:
-        if self._is_new:
-            self._is_new = False
-        else:
+        is_complete = self._is_new and self._link_of_creation in (None, self._link())
+        self._is_new = False
+        if not is_complete:
             self.fill()
 
     def on_message(self, payload: bytes) -> None:

@@ -31,6 +31,8 @@ LOOK_AGAIN_S = 0.2
 MAX_CHECKS_A_S = 2000
 LATE_BEFORE_RECYCLING = 2
 LOST_S = 60.0
+TURNS = 4
+"""Turns of the loop within which a subscription is sent, when it is connected."""
 
 
 class Reader:
@@ -67,7 +69,7 @@ class Reader:
 
     def expect(self, record: str) -> Viewer:
         """Return a viewer of the log of a record that is about to be made by the caller, from its first event on. Nothing is
-        read for it. Call its `created` when the record is there."""
+        read for it. Call its `creating` before the record is made, and `created` when it is there."""
         return Viewer(self, self._buffer(record, is_expected=True), START)
 
     def held(self) -> dict[str, int]:
@@ -89,10 +91,11 @@ class Reader:
             buffer = None
         if buffer is None:
             buffer = LogBuffer(self._ledger, record, most_bytes=self._buffer_bytes, on_growth=self._on_growth)
+            channel = self._ledger.keys.channel(record)
             if is_expected:
-                buffer.expect()
+                buffer.expect(lambda: self._subscriber.link(channel))
             self._buffers[record] = buffer
-            self._subscriber.listen(self._ledger.keys.channel(record), buffer)
+            self._subscriber.listen(channel, buffer)
         self._buffers.move_to_end(record)
         if self._checking is None or self._checking.done():
             self._checking = asyncio.create_task(self._check_tails())
@@ -233,6 +236,13 @@ class Viewer:
 
     def close(self) -> None:
         self._reader.leave(self._buffer, self)
+
+    async def creating(self) -> None:
+        """Note that the record of an expected log is about to be made (`Reader.expect`): the caller does that next."""
+        for _ in range(TURNS):  # the subscription leaves first, where there is a connection
+            await asyncio.sleep(0)
+            if self._buffer.creating():
+                return
 
     def created(self) -> None:
         """Note that the record of an expected log is there (`Reader.expect`)."""

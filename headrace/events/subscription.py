@@ -25,6 +25,8 @@ from headrace.waiting import stop
 AT_ONCE = 500
 PING_S = 1.0
 SILENCE_S = 3.0
+LINGER_S = 2.0
+"""Seconds that a connection without channels is kept, for whoever comes next; below `SILENCE_S`."""
 MAX_BACKOFF_S = 1.0
 NOT_NOW = (RedisConnectionError, RedisTimeoutError, BusyLoadingError, ReadOnlyError, OSError)
 # Two frames fewer to tell apart than RESP3; over TCP redis-py then refuses its maintenance notifications.
@@ -47,12 +49,14 @@ class Listener(Protocol):
 
 
 class Subscriber:
-    """Listeners by channel. The connection opens with the first channel and closes after the last."""
+    """Listeners by channel. The connection opens with the first channel and closes some time after the last."""
 
     def __init__(self, ledger: Ledger):
         self._pool: Any = ledger.connection_pool
         self._listeners: dict[bytes, Listener] = {}
         self._confirmed: set[bytes] = set()  # by the server, on the present connection
+        self._told: set[bytes] = set()  # what is subscribed to on the present connection, confirmed or not
+        self._links = 0
         self._changed = asyncio.Event()
         self._recycle = asyncio.Event()
         self._actor: asyncio.Task[None] | None = None
@@ -72,6 +76,11 @@ class Subscriber:
     def leave(self, channel: str) -> None:
         self._listeners.pop(channel.encode(), None)
         self._changed.set()
+
+    def link(self, channel: str) -> int:
+        """Return the number of the connection on which the subscription to `channel` was sent; 0 before that. What is published
+        in reply to a command that is sent later arrives on that connection."""
+        return self._links if channel.encode() in self._told else 0
 
     def recycle(self) -> None:
         """Drop the connection and subscribe anew: it seems healthy, but messages do not arrive."""
@@ -95,6 +104,7 @@ class Subscriber:
         while self._listeners:
             connection = self._pool.connection_class(**options)
             self._recycle.clear()
+            self._links += 1
             try:
                 await connection.connect()
                 backoff_s = 0.02
@@ -104,6 +114,7 @@ class Subscriber:
                 backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
             finally:
                 self._confirmed.clear()
+                self._told = set()
                 with contextlib.suppress(*UNAVAILABLE):
                     await connection.disconnect(nowait=True)
 
@@ -125,21 +136,21 @@ class Subscriber:
         await self._recycle.wait()
 
     async def _write(self, connection: AbstractConnection) -> None:
-        """Send the changed subscriptions; a ping after every second without a change."""
-        told: set[bytes] = set()
+        """Send the changed subscriptions; a ping after every second without a change. Ends when none is wanted any more."""
         while True:
             self._changed.clear()
             wanted = set(self._listeners)
-            if not wanted:
-                return
-            for command, names in (("SUBSCRIBE", wanted - told), ("UNSUBSCRIBE", told - wanted)):
+            for command, names in (("SUBSCRIBE", wanted - self._told), ("UNSUBSCRIBE", self._told - wanted)):
                 for part in chunks(sorted(names), AT_ONCE):
+                    self._told.symmetric_difference_update(part)  # it is written before it is waited for
                     await connection.send_command(command, *part, check_health=False)
-            told = wanted
             try:
-                async with asyncio.timeout(PING_S):  # `wait_for` loses a cancellation that comes together with a change
+                # `wait_for` loses a cancellation that comes together with a change
+                async with asyncio.timeout(PING_S if wanted else LINGER_S):
                     await self._changed.wait()
             except TimeoutError:
+                if not wanted:
+                    return
                 await connection.send_command("PING", check_health=False)
 
     async def _read(self, connection: AbstractConnection) -> None:

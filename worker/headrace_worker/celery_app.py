@@ -15,6 +15,7 @@ import structlog
 from celery import Celery, signals
 from celery.worker.consumer import Consumer
 from celery.worker.loops import asynloop
+from kombu.asynchronous import set_event_loop
 
 from headrace.broker import hints
 from headrace.ledger.queues import QUEUES
@@ -70,6 +71,16 @@ class HintConsumer(Consumer):
         self._flush_is_due = False
         super()._flush_events()
 
+    def _keep_events(self) -> None:
+        """Pass the events that are not sent yet on to the next dispatcher: Celery drops what is grouped when a link breaks."""
+        celery: Any = self
+        dispatcher = celery.event_dispatcher
+        if dispatcher is not None:
+            for group, events in dispatcher._group_buffer.items():
+                if events:
+                    dispatcher._outbound_buffer.append((list(events), f"{group}.multi"))
+                    events.clear()
+
     def tell_broker(self) -> None:
         """Send what is collected: the events of tasks, and the messages that were taken and acknowledged."""
         self._flush_events()
@@ -93,6 +104,7 @@ class HintConsumer(Consumer):
     def loop(self, *args: Any) -> None:
         """Run Celery's loop; whatever else a message makes of the hub, the worker connects anew and goes on, its tasks
         run all the while."""
+        set_event_loop(self.hub)  # resetting it, as after a broken link, has taken it away from the channels
         try:
             asynloop(*args)
         except Exception as error:
@@ -152,6 +164,7 @@ class HintConsumer(Consumer):
         """Close a broken connection, which Celery does twice. If the first time fails early, the channel tries to
         requeue unacknowledged messages when the connection is gone, which raises AttributeError. Those hints are
         redelivered after the visibility timeout."""
+        self._keep_events()
         connection: Any = self.connection
         close = connection.close
 

@@ -25,6 +25,9 @@ from headrace.text.safe_errors import kind_of
 GROUP_S = 0.1
 """Seconds for which messages that were taken or acknowledged are collected, before the broker is told of all of them."""
 
+AGAIN_S = 1.0
+"""Seconds after which the broker is told again of what it refused."""
+
 OnReject = Callable[[bytes, str, str], None]
 """Callback with the data that was set aside, its queue, and the reason, which does not quote it."""
 
@@ -91,18 +94,23 @@ class GuardedQoS(QoS):
             self.write()
         super().restore_unacked_once(stderr)
 
-    def _schedule(self) -> None:
+    def _schedule(self, after_s: float = GROUP_S) -> None:
         hub = get_event_loop()
         if hub is None:
             self.write()
         elif not self._scheduled:
             self._scheduled = True
-            hub.call_later(GROUP_S, self._write_later)
+            hub.call_later(after_s, self._write_later)
 
     def _write_later(self) -> None:
         self._scheduled = False
-        if not self.channel.closed:
+        if self.channel.closed:
+            return
+        try:
             self.write()
+        except Exception:
+            self._schedule(AGAIN_S)  # a server without memory, say: perhaps no other message comes that would tell it
+            raise
 
     def write(self) -> None:
         """Tell the broker what is unacknowledged. Raises what the connection raises; then it is told the next time."""

@@ -68,6 +68,7 @@ class SynchronousRequest:
 
     async def _answer(self) -> tuple[str, Outcome]:
         with self._gateway.expect(self._token) as viewer:
+            await viewer.creating()
             job = await self._submit()
             if job == self._token:
                 viewer.created()
