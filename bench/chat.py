@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from headrace_api.auth import EVERY_JOB, SCOPES, Gate
@@ -45,18 +46,21 @@ class Endpoint(NamedTuple):
     model: str
     token: str = ""
     pids: Sequence[int] = ()
+    parts: Mapping[str, int] = MappingProxyType({})  # those processes by name, where they are told apart
 
     async def ask(self, count: int, in_flight: int) -> Chats:
         return await ask(self.url, self.model, self.token, count, in_flight)
 
 
 class Measured(NamedTuple):
-    """All rounds of an endpoint: the latencies with one call in flight; with many, the seconds, CPU seconds and the count."""
+    """All rounds of an endpoint: the latencies with one call in flight; with many, the seconds, CPU seconds (in all, and of the
+    parts) and the count."""
 
     latencies_ms: list[float]
     seconds: float
     cpu_seconds: float
     count: int
+    parts: Mapping[str, float] = MappingProxyType({})
 
 
 def figures() -> Figures:
@@ -85,19 +89,27 @@ async def measured(endpoints: Mapping[str, Endpoint]) -> dict[str, Measured]:
     for number in range(ROUNDS):
         for name, endpoint in endpoints.items():
             alone = await endpoint.ask(scaled(ALONE, least=50), 1)
-            used = cpu_seconds(endpoint.pids)
+            used, of_parts = cpu_seconds(endpoint.pids), used_by(endpoint)
             together = await endpoint.ask(scaled(TOGETHER, least=2 * IN_FLIGHT), IN_FLIGHT)
-            found[name] = added(found[name], alone, together, cpu_seconds(endpoint.pids) - used)
+            used = cpu_seconds(endpoint.pids) - used
+            of_parts = {part: now - of_parts[part] for part, now in used_by(endpoint).items()}
+            found[name] = added(found[name], alone, together, used, of_parts)
             tell(name, number, found[name])
     return found
 
 
-def added(before: Measured, alone: Chats, together: Chats, used: float) -> Measured:
+def used_by(endpoint: Endpoint) -> dict[str, float]:
+    """CPU seconds of each part so far."""
+    return {part: cpu_seconds([pid]) for part, pid in endpoint.parts.items()}
+
+
+def added(before: Measured, alone: Chats, together: Chats, used: float, of_parts: Mapping[str, float]) -> Measured:
     return Measured(
         [*before.latencies_ms, *alone.latencies_ms],
         before.seconds + together.seconds,
         before.cpu_seconds + used,
         before.count + len(together.latencies_ms),
+        {part: before.parts.get(part, 0.0) + more for part, more in of_parts.items()},
     )
 
 
@@ -121,6 +133,10 @@ def rows(found: Mapping[str, Measured]) -> list[Row]:
             row(f"plain chats a second, {IN_FLIGHT} in flight, {name}", rate[name], "1/s", bound[1]),
             row(f"CPU of a plain chat, {name}", cpu_ms[name], "ms", bound[2], at_most=True),
         ]
+    made += [
+        row(f"CPU of a plain chat, headrace's {part}", used / served[HEADRACE].count * 1000, "ms")
+        for part, used in served[HEADRACE].parts.items()
+    ]
     if LITELLM in served:
         added_ms = {name: p50[name] - p50[DIRECT] for name in served}
         made += [
@@ -150,7 +166,8 @@ def headrace(folder: Path, url: str) -> Iterator[Endpoint]:
             assert server.pid is not None
             base = json.loads((folder / "gateway").read_text())["url"]
             token = Gate(secret.encode(), is_open=False).sign(EVERY_JOB, SCOPES, lasts_s=3600)
-            yield Endpoint(f"{base}/v1", "openai/stub", token, (server.pid, worker.pid, gateway.pid))
+            parts = {"gateway": gateway.pid, "worker": worker.pid, "valkey": server.pid}
+            yield Endpoint(f"{base}/v1", "openai/stub", token, list(parts.values()), parts)
 
 
 def litellm_version() -> str:

@@ -60,8 +60,8 @@ async def ratio(url: str) -> tuple[float, float]:
     return round(statistics.median(ratios), 2), round(statistics.median(costs) * 1000, 3)
 
 
-async def cost_of(call: Callable[[], Awaitable[None]]) -> float:
-    """CPU seconds of one call, over `CALLS` of them."""
+async def cost_of(call: Callable[[], Awaitable[None]], count: int = CALLS) -> float:
+    """CPU seconds of one call, over `count` of them."""
     slots = asyncio.Semaphore(TOGETHER)
 
     async def one() -> None:
@@ -69,8 +69,8 @@ async def cost_of(call: Callable[[], Awaitable[None]]) -> float:
             await call()
 
     began = time.process_time()
-    await asyncio.gather(*(one() for _ in range(CALLS)))
-    return (time.process_time() - began) / CALLS
+    await asyncio.gather(*(one() for _ in range(count)))
+    return (time.process_time() - began) / count
 
 
 if __name__ == "__main__":

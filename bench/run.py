@@ -15,7 +15,20 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import bulk, chat, gateway_streams, million, provider, schemas, sdk, slow_providers, streams
+from bench import (
+    bulk,
+    chat,
+    floor,
+    gateway_streams,
+    million,
+    provider,
+    redis_traffic,
+    schemas,
+    sdk,
+    slow_providers,
+    stages,
+    streams,
+)
 from bench.contenders import Failed
 from bench.report.figures import LATEST, Figures, Subject, load, number
 from bench.report.files import write
@@ -29,6 +42,9 @@ SUBJECTS: dict[str, Callable[[], Figures]] = {
     "million": million.figures,
     "sdk": lambda: Figures(sdk.rows()),
     "provider": lambda: Figures(provider.rows()),
+    "floor": floor.figures,
+    "stages": stages.figures,
+    "redis": redis_traffic.figures,
     "schemas": lambda: Figures(schemas.rows()),
     "streams": lambda: Figures(streams.rows()),
     "gateway_streams": lambda: Figures(gateway_streams.rows()),

@@ -45,7 +45,6 @@ class Stub(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        assert self._transport is not None
         self._buffer += data
         while True:
             end = self._buffer.find(b"\r\n\r\n")
@@ -56,11 +55,17 @@ class Stub(asyncio.Protocol):
             length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
             if len(self._buffer) < end + 4 + length:
                 return
+            body = self._buffer[end + 4 : end + 4 + length]
             self._buffer = self._buffer[end + 4 + length :]
-            if self._latency_s:
-                asyncio.get_running_loop().call_later(self._latency_s, self._transport.write, RESPONSE)
-            else:
-                self._transport.write(RESPONSE)
+            self.answer(body)
+
+    def answer(self, body: bytes) -> None:
+        """Answer the request of that body."""
+        assert self._transport is not None
+        if self._latency_s:
+            asyncio.get_running_loop().call_later(self._latency_s, self._transport.write, RESPONSE)
+        else:
+            self._transport.write(RESPONSE)
 
 
 async def main(ready: Path, latency_s: float) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import msgspec
 from headrace_api.streaming.notices import Notice
 
+from bench.report.cost_model import cost_model
 from bench.report.figures import RESULTS, load
 from bench.report.files import derived
 from bench.report.headline import filled, headline
@@ -186,6 +187,7 @@ def main(check: bool) -> int:
         ("streaming.md", "notices", notices),
         ("../api/headrace_api/page/headrace.d.ts", "events", typescript),
         ("performance.md", "performance", lambda: table(results, images="../bench/results/")),
+        ("performance.md", "costs", lambda: cost_model(results)),
         ("../README.md", "headline", lambda: headline(results)),
     ]
     suite = module_at(DOCS.parent / "tests" / "support" / "schema_suite.py")

@@ -8,6 +8,9 @@ from bench.report.plots import plots
 TITLES = {
     "sdk": "The client",
     "provider": "A call of a provider class",
+    "floor": "A call to a provider, and the least that it could cost",
+    "stages": "The stages of a bulk item",
+    "redis": "Traffic to Redis",
     "schemas": "Schemas",
     "streams": "Streams, worker to viewer",
     "gateway_streams": "Streams, provider to viewer of a gateway",
