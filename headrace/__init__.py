@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         Unreachable,
         WaitTimeout,
     )
-    from headrace.ledger.records import Batch, JobSummary
+    from headrace.ledger.summaries import Batch, JobSummary
 
     __version__: str
 
@@ -50,7 +50,7 @@ _HOMES = {
     "AsyncHeadrace": "client.async_client",
     "AsyncJobHandle": "client.handles",
     "AsyncJobStream": "client.stream",
-    "Batch": "ledger.records",
+    "Batch": "ledger.summaries",
     "BatchHandle": "client.sync_client",
     "CallError": "errors",
     "Completion": "chat.completion",
@@ -66,7 +66,7 @@ _HOMES = {
     "JobFailed": "errors",
     "JobHandle": "client.sync_client",
     "JobStream": "client.sync_client",
-    "JobSummary": "ledger.records",
+    "JobSummary": "ledger.summaries",
     "Restarted": "errors",
     "Row": "batches.results",
     "SchemaError": "errors",

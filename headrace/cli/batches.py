@@ -22,7 +22,7 @@ from headrace.waiting import stop
 
 if TYPE_CHECKING:
     from headrace.client.async_client import AsyncHeadrace
-    from headrace.ledger.records import Batch
+    from headrace.ledger.summaries import Batch
 
 MAX_RETRIES_BACK = 8
 """Batches, each a retry of the next, whose results are known again."""

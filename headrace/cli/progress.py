@@ -13,7 +13,7 @@ from headrace.cli.interrupt import Interrupted, until_interrupted
 if TYPE_CHECKING:
     from headrace.client.async_client import AsyncHeadrace
     from headrace.events.types import BatchCounts
-    from headrace.ledger.records import Batch
+    from headrace.ledger.summaries import Batch
 
 PLAIN_EVERY_S = 2.0
 

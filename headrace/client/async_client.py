@@ -43,17 +43,17 @@ from headrace.jobs.build import (
 )
 from headrace.jobs.job import Job, new_id
 from headrace.jobs.retry import retry_job
-from headrace.ledger import records
+from headrace.ledger import summaries
 from headrace.ledger.announce import Announcement, announcements
 from headrace.ledger.batch_record import known_batch
 from headrace.ledger.cancel import cancel
 from headrace.ledger.damage import readable
 from headrace.ledger.queues import INTERACTIVE
-from headrace.ledger.records import Batch, JobSummary
 from headrace.ledger.resume import resume
 from headrace.ledger.script import UNAVAILABLE, Ledger
 from headrace.ledger.state import BATCH_TERMINAL, JobState
 from headrace.ledger.submit import TIMEOUT_MS, submit, submit_many
+from headrace.ledger.summaries import Batch, JobSummary
 from headrace.ledger.unread import WaitingClient
 from headrace.schema.python_types import AnswerType, answer_type
 from headrace.settings import Settings, files_root, redis_url
@@ -299,18 +299,18 @@ class AsyncHeadrace(LoopBound):
         if wrong:
             raise InputError(f"state {quoted(wrong[0])}: use one of {', '.join(JobState)}")
         async with self.talking():
-            return await records.jobs(self.ledger, TENANT, limit=checked_count("limit", limit), states=states)
+            return await summaries.jobs(self.ledger, TENANT, limit=checked_count("limit", limit), states=states)
 
     async def batches(self, *, limit: int = 50) -> list[Batch]:
         """Return the newest `limit` batches, newest first."""
         async with self.talking():
-            return await records.batches(self.ledger, TENANT, limit=checked_count("limit", limit))
+            return await summaries.batches(self.ledger, TENANT, limit=checked_count("limit", limit))
 
     async def cancel(self, subject_id: str) -> str:
         """Cancel a job or a batch, and return its new state. Idempotent before its end; raises `Finished` after it."""
         async with self.talking():
             if subject_id.startswith("batch_"):
-                subject_id = await records.latest(self.ledger, subject_id)
+                subject_id = await summaries.latest(self.ledger, subject_id)
             try:
                 with readable(subject_id):
                     return await cancel(self.ledger, subject_id)
@@ -325,23 +325,23 @@ class AsyncHeadrace(LoopBound):
     async def resume(self, batch_id: str) -> str:
         """Resume a paused batch, once the cause of its pause is remedied; returns its state. Raises `Closed` after its end."""
         async with self.talking():
-            batch_id = await records.latest(self.ledger, checked_id(batch_id, "batch"))
+            batch_id = await summaries.latest(self.ledger, checked_id(batch_id, "batch"))
             with readable(batch_id):
                 await resume(self.ledger, batch_id)
-            return (await records.batch(self.ledger, batch_id)).state
+            return (await summaries.batch(self.ledger, batch_id)).state
 
     async def retry(self, batch_id: str, *, codes: Collection[str] | None = None) -> str:
         """Open a new batch that keeps what succeeded in a closed one and pays only for the rest; with `codes` only for what
         failed with one of them. Returns its id."""
         async with self.talking():
-            batch_id = await records.latest(self.ledger, batch_id)
+            batch_id = await summaries.latest(self.ledger, batch_id)
             with readable(batch_id):
                 return await open_retry(self.ledger, await self.store(), batch_id, tenant=TENANT, codes=codes)
 
     async def output_lines(self, batch_id: str, *, which: str = "output") -> Callable[[], Iterator[bytes]]:
         """Return an iterator over the lines of a closed batch's `output` or `errors`, in OpenAI's batch form, in input order."""
         async with self.talking():
-            batch_id = await records.latest(self.ledger, batch_id)
+            batch_id = await summaries.latest(self.ledger, batch_id)
             record = await known_batch(self.ledger, batch_id)
             with readable(batch_id):
                 store, refused = await self.store(), await type_refusals(self.ledger, batch_id)

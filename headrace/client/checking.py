@@ -20,9 +20,9 @@ from headrace.batches.type_refusals import BY_TYPE
 from headrace.chat.completion import Completion
 from headrace.errors import Gap, InputError
 from headrace.ledger.batch_record import BatchRecord, known_batch, state_if_refused, template_body
-from headrace.ledger.records import latest
 from headrace.ledger.refuse_rows import refuse_rows
 from headrace.ledger.state import BATCH_TERMINAL
+from headrace.ledger.summaries import latest
 from headrace.schema.python_types import AnswerType, as_it_is
 from headrace.waiting import retry_read
 

@@ -27,11 +27,11 @@ from headrace.client.event_dict import EventDict, batch_event_dict
 from headrace.client.stream import AsyncJobStream
 from headrace.errors import Damaged, Expired, Failure, InputError, JobFailed, Unknown, WaitTimeout
 from headrace.events.types import BatchEvent
-from headrace.ledger import records
+from headrace.ledger import summaries
 from headrace.ledger.damage import readable
 from headrace.ledger.job_record import job_result, job_state
-from headrace.ledger.records import Batch
 from headrace.ledger.state import BATCH_TERMINAL, TERMINAL
+from headrace.ledger.summaries import Batch
 from headrace.schema.python_types import AnswerType
 from headrace.text.quoting import quoted
 from headrace.text.readable import UNREADABLE
@@ -147,7 +147,7 @@ class AsyncBatchHandle(Generic[T]):
     async def progress(self) -> Batch:
         """Return the batch as it is now: state, counters of items by outcome, tokens. Raises `Unknown`."""
         async with self._client.talking():
-            return await records.batch(self._client.ledger, self.id)
+            return await summaries.batch(self._client.ledger, self.id)
 
     async def wait(self, timeout: float | None = None) -> Batch:
         """Wait until it has ended, and return it. Raises `WaitTimeout` after `timeout` seconds; the batch goes on.
@@ -276,7 +276,7 @@ class AsyncBatchHandle(Generic[T]):
 
     async def latest(self) -> str:
         """Return the id of the batch that has its rows: its own, or that of its last re-ask batch."""
-        return await retry_read(lambda: records.latest(self._client.ledger, self.id))
+        return await retry_read(lambda: summaries.latest(self._client.ledger, self.id))
 
 
 def at_least(timeout: float | None, seconds: float) -> float | None:

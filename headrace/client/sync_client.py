@@ -22,7 +22,7 @@ from headrace.client.stream import AsyncJobStream
 from headrace.events.fold import Fold
 from headrace.events.types import JobEvent
 from headrace.jobs.build import JobParams, Messages
-from headrace.ledger.records import Batch, JobSummary
+from headrace.ledger.summaries import Batch, JobSummary
 from headrace.portal import LoopThread
 from headrace.schema.python_types import AnswerType, answer_type
 from headrace.settings import Settings

@@ -1,5 +1,5 @@
 """The record of a batch, its template and the parts of its shards, for the processes that work with it. The summaries that
-users see are in `records`."""
+users see are in `summaries`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """The record of a job, for the processes that work with it: one function per question, decoded here. The summaries that
-users see are in `records`.
+users see are in `summaries`.
 
 Where nothing else is said, a function raises `ValueError` for a field that is no number or not UTF-8, and Redis's error for
 a key that is no hash.

@@ -44,7 +44,7 @@ from headrace_providers.parsers import PARSERS
 from headrace_providers.response import Response, Stream, Switches, fitting, response_of
 from headrace_providers.retry import Retry, with_retries
 from headrace_providers.wire.answer_end import fill
-from headrace_providers.wire.choice_parts import Delta
+from headrace_providers.wire.choice_reducer import Delta
 from headrace_providers.wire.provider_errors import without_credentials
 from headrace_providers.wire.reducer import Reducer, asked_choices
 from headrace_providers.wire.request import REQUEST_ID, Adapt, Body, Request, build_body, request_headers

@@ -15,7 +15,7 @@ from headrace.errors import CallError, HeadraceError
 from headrace.schema.python_types import places_of
 from headrace.text.reasoning import REASONING_FIELDS
 from headrace_providers.replay_buffer import ReplayBuffer
-from headrace_providers.wire.choice_parts import Delta
+from headrace_providers.wire.choice_reducer import Delta
 
 BESIDE = (
     "id",

@@ -15,7 +15,7 @@ import pytest
 from headrace_providers.credentials import remember, scrub
 from headrace_providers.openai import RehearsalChatCompletion
 from headrace_providers.registry import Registry
-from headrace_providers.wire.choice_parts import Delta
+from headrace_providers.wire.choice_reducer import Delta
 from headrace_providers.wire.transport import Deadlines
 from headrace_rehearsal import account
 from headrace_worker.engine.deployment_hold import Deferred

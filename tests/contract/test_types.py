@@ -18,7 +18,7 @@ from stack import Stack, started, until
 
 from headrace import Headrace
 from headrace.errors import InputError, JobFailed, WaitTimeout
-from headrace.ledger.records import Batch
+from headrace.ledger.summaries import Batch
 from headrace.settings import Settings
 
 MODEL = "rehearsal/small"

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
-from headrace_providers.wire.choice_parts import Delta
+from headrace_providers.wire.choice_reducer import Delta
 from headrace_worker.execution import job_attempt
 from headrace_worker.execution.job_attempt import Attempt
 from headrace_worker.publishing import publisher

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from headrace.errors import CallError
-from headrace_providers.wire.choice_parts import Delta
+from headrace_providers.wire.choice_reducer import Delta
 from headrace_providers.wire.reducer import Chunk, Reducer
 
 MAX_TURN_S = 0.02

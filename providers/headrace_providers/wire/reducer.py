@@ -1,7 +1,7 @@
 """Chunks become a completion. A plain answer passes through as a single chunk, so there is no second path.
 
 `Reducer.add` takes each chunk and returns what it adds (`Delta`s, for whoever watches); `completion` is the end of it.
-Every part of a chunk counts, whatever else is in it. What a choice holds is read in `choice_parts.py`, what the
+Every part of a chunk counts, whatever else is in it. What a choice holds is read in `choice_reducer.py`, what the
 answer means under a schema in `structured_value.py`; here is what stands around the choices.
 """
 
@@ -20,7 +20,7 @@ from headrace.schema.validate import WouldBlock
 from headrace_providers.credentials import kept, without_keys
 from headrace_providers.off_loop import off_loop
 from headrace_providers.wire.answer_fields import is_empty, list_of, says_nothing
-from headrace_providers.wire.choice_parts import ChoiceReducer, Delta
+from headrace_providers.wire.choice_reducer import ChoiceReducer, Delta
 from headrace_providers.wire.provider_errors import error_in, error_inside
 from headrace_providers.wire.structured_value import answer_of, as_text, without_foreign_calls
 from headrace_providers.wire.tool_arguments import with_own_arguments

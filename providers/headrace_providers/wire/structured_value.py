@@ -20,7 +20,7 @@ from headrace.schema.validate import WouldBlock
 from headrace.text.readable import UNWRITABLE
 from headrace_providers.off_loop import off_loop
 from headrace_providers.parsers import PARSERS
-from headrace_providers.wire.choice_parts import Delta
+from headrace_providers.wire.choice_reducer import Delta
 from headrace_providers.wire.request import schema_name
 
 WHOLE = frozenset({"stop", "tool_calls", "function_call"})

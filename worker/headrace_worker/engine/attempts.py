@@ -11,7 +11,7 @@ from typing import Protocol
 from headrace_providers.chat_completion import ChatCompletion
 from headrace_providers.retry import DEFAULT, with_retries
 from headrace_providers.wire.admission import ADMIT
-from headrace_providers.wire.choice_parts import Delta
+from headrace_providers.wire.choice_reducer import Delta
 from headrace_providers.wire.provider_errors import is_configuration
 
 from headrace.chat.completion import Completion

@@ -8,7 +8,7 @@ import time
 import msgspec
 import structlog
 from headrace_providers.off_loop import contained
-from headrace_providers.wire.choice_parts import Delta
+from headrace_providers.wire.choice_reducer import Delta
 from headrace_providers.wire.provider_errors import unstorable
 
 from headrace.batches.revalidation import job_of

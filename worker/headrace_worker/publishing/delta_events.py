@@ -12,7 +12,7 @@ from itertools import chain, pairwise
 from typing import Any
 
 import msgspec
-from headrace_providers.wire.choice_parts import Delta
+from headrace_providers.wire.choice_reducer import Delta
 
 from headrace.chat.completion import CALL, Choice, Completion
 from headrace.chat.tool_calls import ToolCalls
