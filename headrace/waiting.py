@@ -60,16 +60,24 @@ async def _while_away(call: Callable[[], Awaitable[T]], patience_s: float, wait_
 async def stop(*tasks: asyncio.Task[Any] | None) -> None:
     """Cancel the tasks and wait until they have ended. Again and again: a cancellation can get lost inside redis-py.
 
-    What one of them failed with is not logged as forgotten: whoever stops it no longer asks.
+    Cancelled itself, it still waits for them: they would outlive the loop that they run on. What one of them failed with is
+    not logged as forgotten: whoever stops it no longer asks.
     """
     left = {task for task in tasks if task is not None and not task.done()}
+    cancelled: asyncio.CancelledError | None = None
     while left:
         for task in left:
             task.cancel()
-        _, left = await asyncio.wait(left, timeout=0.1)
+        try:
+            await asyncio.wait(left, timeout=0.1)
+        except asyncio.CancelledError as error:
+            cancelled = error
+        left = {task for task in left if not task.done()}
     for task in tasks:
         if task is not None and not task.cancelled():
             task.exception()
+    if cancelled is not None:
+        raise cancelled
 
 
 def away_too_long(error: BaseException) -> Unreachable:
