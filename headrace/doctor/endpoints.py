@@ -45,7 +45,8 @@ def announced_providers(bench: DoctorContext) -> list[str]:
 
 
 def provider(bench: DoctorContext, facts: Provider) -> Finding:
-    """Return what `GET {base_url}/models` says. No redirect is followed and no proxy used: workers do neither."""
+    """Return what `GET {base_url}/models` says. No redirect is followed and no proxy used: workers do neither,
+    unless `HEADRACE_TRUST_ENV` sends them by way of one."""
     name = f"provider {facts.name}"
     base_url, key = facts.address(bench.environ), facts.key(bench.environ)
     if not base_url:
@@ -66,6 +67,14 @@ def provider(bench: DoctorContext, facts: Provider) -> Finding:
     except (OSError, ValueError) as error:
         kind = type(getattr(error, "reason", None) or error).__name__
         kind = "TimeoutError" if kind == "timeout" else kind
+        proxy = proxy_variable(bench, base_url)
+        if proxy is not None:
+            return Finding(
+                name,
+                "warning",
+                f"no answer from {shown} without a proxy ({kind}); workers call it by way of {proxy}",
+                f"Make a call to see whether that way is open: headrace run Hi --model {facts.name}/…",
+            )
         return Finding(
             name,
             "error",
@@ -86,6 +95,23 @@ def provider(bench: DoctorContext, facts: Provider) -> Finding:
         return Finding(name, "ok", f"{shown} answers and takes the key")
     # Several compatible providers have no list of models.
     return Finding(name, "ok", f"{shown} answers ({status} for its list of models)")
+
+
+def proxy_variable(bench: DoctorContext, base_url: str) -> str | None:
+    """Return the variable of the proxy by way of which workers call an address, None when they call it directly."""
+    if not bench.settings.trust_env or bench.settings.transport != "http":
+        return None
+    from urllib.parse import urlsplit
+    from urllib.request import proxy_bypass_environment  # pyright: ignore[reportAttributeAccessIssue] (its stubs lack it)
+
+    exempt = {"no": bench.environ.get("no_proxy") or bench.environ.get("NO_PROXY") or ""}
+    try:
+        if proxy_bypass_environment(urlsplit(base_url).netloc.rpartition("@")[2], exempt):
+            return None
+    except ValueError:  # it is no URL
+        return None
+    variable = f"{base_url.partition(':')[0].lower()}_proxy"
+    return next((name for name in (variable, variable.upper()) if bench.environ.get(name)), None)
 
 
 def status_of(url: str, key: str) -> int:

@@ -58,7 +58,7 @@ class AdmittedRequest(aiohttp.ClientRequest):
 
 
 class Progress:
-    """How far a request has come on its connection. `began`: the other side may have a byte of it."""
+    """The progress of a request on its connection. `began`: the other side may have a byte of it."""
 
     __slots__ = ("began", "is_reused")
 

@@ -1,4 +1,4 @@
-"""Whether a connection that was kept can carry another request."""
+"""The use of kept connections: can one carry another request?"""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from weakref import WeakKeyDictionary
 from aiohttp.client_proto import ResponseHandler
 
 MAX_CONNECTION_S = 300.0
-"""How long a connection is used: one that was made longer ago is closed after its next answer, so that an address that has
+"""Seconds that a connection is used: one that was made longer ago is closed after its next answer, so that an address that has
 moved is followed."""
 UNASKED = select.POLLIN | getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
-"""What the system knows of a connection that should be silent: bytes without a request, or its end."""
+"""Events of a connection that should be silent: bytes without a request, or its end."""
 
 _ages: WeakKeyDictionary[ResponseHandler, Age] = WeakKeyDictionary()
 """By a connection's protocol."""
 
 
 class Age:
-    """When a connection carried its first request, and how it is asked what the other side has done meanwhile."""
+    """The time of a connection's first request, and the poll that tells what the other side has done meanwhile."""
 
     def __init__(self, transport: asyncio.BaseTransport):
         self.began_s = time.monotonic()

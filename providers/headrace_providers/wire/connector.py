@@ -1,4 +1,4 @@
-"""How connections are made and given up: within one limit for all that connecting takes, and at once."""
+"""The making and giving up of connections: within one limit for all that connecting takes, and at once."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ MAX_CONTENT_TYPE = 256
 """Characters."""
 MAX_ERROR_BYTES = 1 << 18
 ERROR_BODY_S = 5.0
-"""How long the body of an error is waited for, once its head is there."""
+"""Seconds that the body of an error is waited for, once its head is there."""
 
 
 async def failure_of(status: int, headers: Mapping[str, str], body: Callable[[], Body]) -> CallError:

@@ -48,7 +48,7 @@ class Transport(Protocol):
 
 
 FIXED_HEADERS = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
-"""What a request is, whatever its headers say."""
+"""Headers of every request, whatever its own say."""
 
 
 def sent(request: Request) -> dict[str, str]:
