@@ -316,6 +316,9 @@ class Viewer:
         while not (group := await self._buffer.page(self.cursor, self._page_size)):
             tail = await self._buffer.tail()
             if tail is not None and tail.ended:
+                # Unless it was sent again, and ended, in the meantime.
+                if group := await self._buffer.page(self.cursor, self._page_size):
+                    break
                 raise Gone(self._buffer.record.rpartition(":")[2], None)
             if self._buffer.failure is not None:
                 return []

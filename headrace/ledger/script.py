@@ -188,8 +188,9 @@ class Ledger:
                 self._loaded.clear()  # it began anew
                 continue
             self._loaded.add(what.sha)
-            for failure in (reply for reply in replies if isinstance(reply, RedisError) and not is_damage(reply)):
-                raise failure
+            for at, reply in enumerate(replies):
+                if isinstance(reply, RedisError) and not (at < len(calls) and is_damage(reply)):
+                    raise reply
             return each_accepted(calls, replies)
 
     async def run_group(

@@ -112,6 +112,20 @@ def test_a_drain_that_is_too_short_costs_the_calls_it_closed(tmp_path: Path) -> 
         assert len(stack.calls()) == 40
 
 
+def test_a_cold_shutdown_hands_back_what_runs(tmp_path: Path) -> None:
+    """SIGQUIT with calls in flight: nobody has cancelled them, and the next worker makes them again."""
+    with started(tmp_path, "--no-flower", "--rehearsal-flag=--latency=2000") as stack:
+        jobs = asyncio.run(submit(stack, [f"Item {n} is blue." for n in range(8)]))
+        batch_id = stack.extract([{"id": str(n), "text": f"Item {n} is blue."} for n in range(8)])
+        until(lambda: len(stack.calls()) >= 16, what="calls are in flight")
+        for role in ("interactive", "bulk"):
+            os.kill(stack.ready["workers"][role], signal.SIGQUIT)
+        until(lambda: {b"queued", b"running", b"parked"}.isdisjoint(states_of(stack, jobs)), what="the jobs end")
+        assert states_of(stack, jobs) == [b"succeeded"] * 8
+        until(lambda: stack.batch(batch_id)["state"] in ("completed", "cancelled"), what="the batch ends")
+        assert stack.batch(batch_id)["succeeded"] == "8"
+
+
 def test_a_zombie_writes_nothing(tmp_path: Path) -> None:
     """A worker stopped for longer than its lease is taken over; when it wakes up it is fenced off."""
     environment = {**hooked("poison"), "HEADRACE_CALLS": "8"}

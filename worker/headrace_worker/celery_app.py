@@ -147,6 +147,10 @@ class HintConsumer(Consumer):
     def on_decode_error(self, message: Any, exc: Any) -> None:
         self.set_aside(message, kind_of(exc))
 
+    def cancel_active_requests(self) -> None:
+        """Leave what runs at a cold shutdown to the pool, which hands it back as it stops: Celery would have it cancelled in
+        the way of a revoke, which ends its record."""
+
     def call_soon_ack(self, p: Any, *args: Any, **kwargs: Any) -> Any:
         """Schedule an acknowledgement, and let it fail where the connection broke meanwhile: the task outlives it, its
         channel is gone when it ends, and acknowledging there raises AttributeError. The hint is redelivered after the

@@ -198,6 +198,8 @@ class TaskPool(BasePool):
             return
         self._stopped = True
         self._drain_until = 0.0
+        if self._service is not None:  # a cold shutdown begins here
+            self._loop.call_soon_threadsafe(self._service.draining)
         self._cancel_all()
         until = time.monotonic() + CLEAN_UP_S
         while self._jobs and time.monotonic() < until:
@@ -304,8 +306,7 @@ class TaskPool(BasePool):
             job.error = error
 
     def _send_progress(self, uuid: str, numbers: Numbers) -> None:
-        dispatcher = getattr(self._consumer, "event_dispatcher", None)
-        if dispatcher is not None:
+        if (dispatcher := getattr(self._consumer, "event_dispatcher", None)) is not None:
             self._hub.call_soon(lambda: dispatcher.send(EVENT, uuid=uuid, **numbers))
 
     def _on_ended(self, job: PoolJob, task: asyncio.Task[None]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.exceptions import ResponseError
 
 import headrace.ledger
 from headrace import errors
@@ -100,6 +101,13 @@ async def test_a_server_that_forgot_its_scripts_gets_them_again(ledger: Ledger, 
     await ledger.client.script_flush()
     assert (await take(job)).epoch == first.epoch
     assert await ledger.client.script_exists(script("claim").sha) == [True]
+
+
+async def test_a_hint_that_cannot_be_published_is_an_error_though_its_queue_is_to_blame(ledger: Ledger) -> None:
+    await ledger.client.set("queue", "no list", ex=60)
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await ledger.run_many("lead", [], [["LPUSH", "queue", "hint"]])
+    await ledger.client.delete("queue")
 
 
 async def test_a_refusal_through_the_wire_is_an_exception(ledger: Ledger, attempt: Any) -> None:
