@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any, Literal, Self, Unpack, overload
@@ -113,8 +114,7 @@ class ChatCompletion:
         )
         self.enable_cache, self.cache_size, self.tenant = enable_cache, checked_size(cache_size), tenant
         self.context_length, self.verbose = context_length, verbose
-        if cache is None and enable_cache and cache_size != 0:
-            cache = MemoryCache(cache_size)
+        cache = MemoryCache(cache_size) if cache is None and enable_cache and cache_size != 0 else cache
         self._remembered = SingleFlightCache(cache) if cache is not None else None
         self._profile = profile_of(self.facts.prices, self.facts.name, model_id)
         self.mode: Mode | None = checked_mode(mode)
@@ -291,8 +291,7 @@ class ChatCompletion:
     async def complete(
         self, job: Job, *, request_id: str = "", on_delta: Callable[[Delta], None] | None = None
     ) -> Completion:
-        """Run `job` and return its completion. `on_delta` gets what each chunk adds; after one nothing is retried, for it was
-        shown. Raises `CallError`."""
+        """Run `job`. `on_delta` gets what each chunk adds; after one nothing is retried, for it was shown. Raises `CallError`."""
         if self.retry.attempts == 1:
             return await self._attempt(job, request_id, on_delta)
         delivered = False
@@ -303,11 +302,10 @@ class ChatCompletion:
             if on_delta is not None:
                 on_delta(delta)
 
-        clock, attempts = asyncio.get_running_loop().time, 0
-        begun = clock()
+        attempts, begun = 0, time.monotonic()
 
         def wait_s(error: CallError) -> float | None:
-            return None if delivered else self.retry.wait_s(error, attempts, clock() - begun)
+            return None if delivered else self.retry.wait_s(error, attempts, time.monotonic() - begun)
 
         async def attempt() -> Completion:
             nonlocal attempts

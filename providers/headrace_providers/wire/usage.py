@@ -24,7 +24,7 @@ def usage_beside(chunk: dict[str, Any]) -> Any:
 
 def usage_of(usage: Any) -> Usage:
     """Return a provider's `usage` object. `unknown` when not all of it can be read."""
-    counts = Counts(usage)
+    counts = TokenCounts(usage)
     asked, said, total = counts.first(INPUT), counts.first(OUTPUT), counts.at("total_tokens")
     if total is not None and (asked is None) != (said is None):
         asked = max(0, total - (said or 0)) if asked is None else asked
@@ -39,7 +39,7 @@ def usage_of(usage: Any) -> Usage:
     )
 
 
-class Counts:
+class TokenCounts:
     """The numbers in a usage object. `unknown`: one was there that cannot be read."""
 
     __slots__ = ("_usage", "unknown")
