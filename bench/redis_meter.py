@@ -7,6 +7,7 @@ one command, named as its script. Counts depend on no clock: they hold on any ma
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import threading
 from base64 import b64decode
@@ -90,6 +91,7 @@ class Meter:
         self._moves = {script(path.stem).sha.encode(): path.stem for path in FOLDER.glob("*.lua")}
         self._sent: list[Sent] = []
         self._connections = 0
+        self._numbers = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
         self.url = ""
 
@@ -113,7 +115,7 @@ class Meter:
         assert task is not None
         self._tasks.add(task)
         self._connections += 1
-        wire = Wire(self._moves, id(task), self._note)
+        wire = Wire(self._moves, next(self._numbers), self._note)
         try:
             there, back = await asyncio.open_unix_connection(self._server)
             ways = [
