@@ -18,6 +18,7 @@ from pathlib import Path
 from bench import (
     bulk,
     chat,
+    departure,
     floor,
     gateway_streams,
     million,
@@ -41,6 +42,7 @@ SUBJECTS: dict[str, Callable[[], Figures]] = {
     "chat": chat.figures,
     "million": million.figures,
     "sdk": lambda: Figures(sdk.rows()),
+    "departure": lambda: Figures(departure.rows()),
     "provider": lambda: Figures(provider.rows()),
     "floor": floor.figures,
     "stages": stages.figures,

@@ -8,6 +8,7 @@ from bench.report.plots import plots
 TITLES = {
     "sdk": "The client",
     "provider": "A call of a provider class",
+    "departure": "From submission to the provider",
     "floor": "A call to a provider, and the least that it could cost",
     "stages": "The stages of a bulk item",
     "redis": "Traffic to Redis",
