@@ -57,6 +57,7 @@ class Subscriber:
         self._confirmed: set[bytes] = set()  # by the server, on the present connection
         self._told: set[bytes] = set()  # what is subscribed to on the present connection, confirmed or not
         self._links = 0
+        self._is_closing = False
         self._changed = asyncio.Event()
         self._recycle = asyncio.Event()
         self._actor: asyncio.Task[None] | None = None
@@ -64,6 +65,7 @@ class Subscriber:
     def listen(self, channel: str, listener: Listener) -> None:
         """Pass every message on `channel` to `listener`, until `leave`. One listener per channel."""
         name = channel.encode()
+        self._is_closing = False
         self._listeners[name] = listener
         self._changed.set()
         if self._actor is None or self._actor.done():
@@ -87,6 +89,7 @@ class Subscriber:
         self._recycle.set()
 
     async def close(self) -> None:
+        self._is_closing = True
         self._listeners.clear()
         self._changed.set()
         await stop(self._actor)
@@ -140,6 +143,8 @@ class Subscriber:
         while True:
             self._changed.clear()
             wanted = set(self._listeners)
+            if self._is_closing and not wanted:
+                return
             for command, names in (("SUBSCRIBE", wanted - self._told), ("UNSUBSCRIBE", self._told - wanted)):
                 for part in chunks(sorted(names), AT_ONCE):
                     self._told.symmetric_difference_update(part)  # it is written before it is waited for
