@@ -80,6 +80,7 @@ class Recorder(Ledger):
     async def run(
         self, name: str, subject: str, keys: Any, arguments: Mapping[str, Any], rest: Sequence[Any] = ()
     ) -> list[Any]:
+        self.lines += rest[: arguments.get("count", 0)]  # of `finish`: the events before the end
         if "event" in arguments:
             self.lines.append(arguments["event"])
         return {"restart": [b"8"], "compact": [b"9"], "finish": [b"first"], "expire": [b"first"]}.get(name, [])

@@ -56,7 +56,16 @@ def test_every_move_has_a_module_and_a_test_of_its_name(move: str) -> None:
 
 KNOWN = {"__init__", "damage", "keys", "queues", "script", "server_check", "shard_range", "state", "stop_reason"}
 READS = {
-    *("answer_cache", "batch_record", "chat_job", "event_log", "inspection", "job_record", "queued_record", "records"),
+    *(
+        "answer_cache",
+        "batch_record",
+        "chat_job",
+        "event_log",
+        "inspection",
+        "job_record",
+        "queued_record",
+        "summaries",
+    ),
     *("row_refusals", "shard_rows", "store_name"),
 }
 

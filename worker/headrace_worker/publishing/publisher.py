@@ -180,6 +180,8 @@ class Publisher:
     async def end(self, make: Callable[[int, list[bytes]], Awaitable[T]]) -> T:
         """Run `make(number, events)`, the move that ends the job, and return its result: it writes the pending `events` first,
         the one after them has that number. Otherwise as `move`."""
+        if self.half_full or len(self._kept) + len(self._pending) >= MAX_EVENTS:
+            await self.settled()  # what is pending may fill the log, and a full one is compacted first
         self._ending = True  # what is pending goes along with it
         for attempt in range(MENDS):
             if not self._busy:
