@@ -15,7 +15,7 @@ from headrace.ledger.claim import claim
 from headrace.ledger.queues import BULK
 from headrace.settings import Settings
 
-SHARDS = 60
+SHARDS = 100
 
 
 @pytest.fixture
