@@ -23,8 +23,6 @@ SHARD_ITEMS = 64
 MAX_SHARD_ITEMS = 256
 TARGET_SHARDS = 8
 MANY_SHARDS = 64
-TAIL_ITEMS = 2048
-"""Items at the end of a large batch that are in small shards again: with large ones few calls would be in flight at last."""
 INDEX_ENTRY = struct.Struct("<QQQQ")
 DEFAULT_PROMPT = "{text}"
 OnEmpty = Literal["refuse", "skip", "send"]
@@ -175,26 +173,24 @@ def commit_input(
             if progress is not None and len(ends) % 1000 == 0:
                 progress(len(ends))
     total = len(ends)
-    ranges, line = [], 0
-    while line < total:
-        last = min(line + shard_items(total, line), total)
+    size = shard_items(total)
+    ranges = []
+    for line in range(0, total, size):
+        last = min(line + size, total)
         start = ends[line - 1] if line else 0
         ranges.append(ShardRange(line, last - line, start, ends[last - 1] - start))
-        line = last
     store.commit(f"{batch_id}/index", (INDEX_ENTRY.pack(*msgspec.structs.astuple(shard)) for shard in ranges))
     return Committed(total, len(ranges))
 
 
-def shard_items(total: int, line: int = 0) -> int:
-    """Return the number of items in the shard of a batch of `total` that begins at `line`.
+def shard_items(total: int) -> int:
+    """Return the number of items in each shard of a batch of `total`.
 
     A small batch has eight shards, as many as a bulk worker runs at a time, so that workers share it. From some hundred items
     on they keep their size, until there are enough of them for many workers: then they grow, since each costs a hint, events
     and a file, up to the size that bounds the memory that rows take in Redis.
     """
     few, many = -(-total // TARGET_SHARDS), -(-total // MANY_SHARDS)
-    if line >= total - TAIL_ITEMS:
-        many = 0
     return max(MIN_SHARD_ITEMS, min(SHARD_ITEMS, few), min(MAX_SHARD_ITEMS, many))
 
 

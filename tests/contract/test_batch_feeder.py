@@ -15,7 +15,7 @@ from headrace.ledger.claim import claim
 from headrace.ledger.queues import BULK
 from headrace.settings import Settings
 
-SHARDS = 100
+SHARDS = 60
 
 
 @pytest.fixture

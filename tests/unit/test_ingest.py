@@ -46,16 +46,6 @@ def test_shards_grow_once_there_are_enough_for_many_workers(total: int, size: in
     assert shard_items(total) == size
 
 
-def test_the_last_shards_of_a_large_batch_are_small(tmp_path: Path) -> None:
-    store, total = FileStore(tmp_path), 20_000
-    committed = commit_input(store, "batch_x", (Item(custom_id=f"{number}") for number in range(total)))
-    counts = [shard.count for shard in read_index(store, "batch_x/index", 0, committed.shards)]
-    assert sum(counts) == total
-    assert counts[0] == 256
-    assert counts[-29:] == [64] * 28 + [32]
-    assert counts == sorted(counts, reverse=True)
-
-
 @given(TEXTS, st.lists(st.integers()))
 def test_a_prompt_is_filled_with_text_as_it_is_and_the_rest_as_json(text: str, numbers: list[int]) -> None:
     prompt = "{{{a}}} and {b}"

@@ -23,7 +23,7 @@ from headrace_worker.damage import is_own_fault
 from headrace_worker.maintenance.disk_guard import DiskGuard
 from headrace_worker.worker_process import WorkerProcess
 
-WINDOW = 32
+WINDOW = 16
 """Maximal number of shards of a batch that wait for a worker at a time: whatever number of workers there is, none waits for the
 next round."""
 MAX_QUARANTINED = 64
