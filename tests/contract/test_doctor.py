@@ -278,28 +278,6 @@ def test_a_provider_that_is_not_there(url: str) -> None:
     assert "hunter2" not in str(found)
 
 
-@pytest.mark.parametrize(
-    ("settings", "status"),
-    [
-        (Settings(trust_env=True), "warning"),
-        (Settings(trust_env=True, transport="sdk"), "error"),
-        (Settings(), "error"),
-    ],
-)
-def test_a_provider_that_only_a_proxy_leads_to(settings: Settings, status: str) -> None:
-    environment = {
-        "OPENAI_API_KEY": KEY,
-        "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
-        "HTTP_PROXY": "http://me:hunter2@p",
-    }
-    (found,) = of(DoctorContext(settings, environment), endpoints.providers)
-    assert found.status == status
-    assert ("HTTP_PROXY" in found.what) is (status == "warning")
-    assert "hunter2" not in str(found)
-    context = DoctorContext(settings, environment | {"NO_PROXY": "b.example, 127.0.0.1"})
-    assert [found.status for found in of(context, endpoints.providers)] == ["error"]
-
-
 def test_an_address_without_a_key() -> None:
     (found,) = of(DoctorContext(Settings(), {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}), endpoints.providers)
     assert (found.status, found.fix) == ("error", "Set OPENAI_API_KEY.")
