@@ -4,6 +4,7 @@
     ├── SettingsError        a variable that cannot be read                        (exit 2)
     │   └── UntrustedFile        a file or folder that another user owns or may write
     ├── InputError           the caller's input: file, line, JSON Pointer          (exit 2)
+    │   ├── UnknownField     a field that the API does not have
     │   └── SchemaError      a schema, or a type as one, that cannot be carried
     │       └── InvalidSchemaError  it is no JSON Schema at all
     ├── InvalidOutput        a value that does not fit its schema: every failing place
@@ -57,6 +58,10 @@ class InputError(HeadraceError, ValueError):
     """The caller's input is invalid; nothing was enqueued."""
 
     exit_code = 2
+
+
+class UnknownField(InputError):
+    """The request has a field that the API does not have."""
 
 
 SHOWN = 200
