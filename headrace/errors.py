@@ -5,6 +5,7 @@
     │   └── UntrustedFile        a file or folder that another user owns or may write
     ├── InputError           the caller's input: file, line, JSON Pointer          (exit 2)
     │   ├── UnknownField     a field that the API does not have
+    │   ├── ModelNotFound    a model that no alias and no worker knows
     │   └── SchemaError      a schema, or a type as one, that cannot be carried
     │       └── InvalidSchemaError  it is no JSON Schema at all
     ├── InvalidOutput        a value that does not fit its schema: every failing place
@@ -90,6 +91,10 @@ class SchemaError(InputError, TypeError):
 
 class InvalidSchemaError(SchemaError):
     """The value is no JSON Schema at all."""
+
+
+class ModelNotFound(InputError):
+    """No alias has this name, or no worker can call its provider."""
 
 
 class Violation(msgspec.Struct, frozen=True):

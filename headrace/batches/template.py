@@ -42,7 +42,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The part that all items of a batch share. `prompt` has `{field}` places; `{{` and `}}` are braces."""
+    """The part that all items of a batch share. `prompt` has `{field}` places; `{{` and `}}` are braces. `fallbacks` are those
+    of a job."""
 
     model: str
     prompt: str = "{text}"
@@ -53,6 +54,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     mode: Mode | None = None
     reasks: int = 0
     lax: bool = False
+    fallbacks: list[str] = []
     v: int = msgspec.field(default=BODY_VERSION)
 
     def encoded(self) -> tuple[str, bytes]:
@@ -78,6 +80,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             mode=self.mode,
             reasks=max(0, self.reasks - item.reasks),
             lax=self.lax,
+            fallbacks=self.fallbacks,
         )
 
     def messages(self, item: Item) -> list[dict[str, Any]]:
