@@ -4,6 +4,7 @@
     ├── SettingsError        a variable that cannot be read                        (exit 2)
     │   └── UntrustedFile        a file or folder that another user owns or may write
     ├── InputError           the caller's input: file, line, JSON Pointer          (exit 2)
+    │   ├── UnknownField     a field that the API does not have
     │   ├── ModelNotFound    a model that no alias and no worker knows
     │   └── SchemaError      a schema, or a type as one, that cannot be carried
     │       └── InvalidSchemaError  it is no JSON Schema at all
@@ -58,6 +59,10 @@ class InputError(HeadraceError, ValueError):
     """The caller's input is invalid; nothing was enqueued."""
 
     exit_code = 2
+
+
+class UnknownField(InputError):
+    """The request has a field that the API does not have."""
 
 
 SHOWN = 200
