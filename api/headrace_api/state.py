@@ -48,7 +48,9 @@ class Gateway:
         """Stay connected to the ledger for the block. Raises `Unreachable` when Redis does not answer."""
         async with AsyncHeadrace(settings=self.settings) as self._client:
             self._reader = Reader(self._client.ledger)
-            self.answer_delivery = AnswerDelivery(self._client, self.delivery)
+            self.answer_delivery = AnswerDelivery(self._client, self.delivery, self.settings.join_s)
+            async with self._client.talking():
+                await self.answer_delivery.start()
             try:
                 yield
             finally:
@@ -70,6 +72,10 @@ class Gateway:
         `Denied`."""
         self.check_caller(connection)
         return self.gate.authorize([*self.tokens(connection), *more], job, scope)
+
+    def caller(self, connection: Any) -> str:
+        """Return whom a request comes from, as far as its tokens say; empty for everyone at an open gateway."""
+        return self.gate.subject(self.tokens(connection))
 
     def check_caller(self, connection: Any) -> None:
         """Raise `Denied` for cross-site pages, and for host names that anybody may have made up."""

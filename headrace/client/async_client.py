@@ -145,14 +145,14 @@ class AsyncHeadrace(LoopBound):
         job_id: str | None = None,
         waiter: WaitingClient | None = None,
     ) -> str:
-        """Submit a built job; return its id: `job_id`, or that of an existing job with its idempotency key, or of the one
-        whose answer an `waiter` who retries has not received."""
+        """Submit a built job; return its id: `job_id`, or that of an existing job with its idempotency key, or of one whose
+        answer has not reached whoever asked the same as `waiter`. Raises `Busy` as `ledger.submit` does."""
         job_id, body = job_id or new_id("job"), encoded(job)
         async with self.talking():
             await self.models.check(job.model, *job.fallbacks)
             hints = self.hints.push([(INTERACTIVE, job_id)])
             if idempotency_key is None and not (waiter and waiter.again):
-                await submit_many(
+                (known,) = await submit_many(
                     self.ledger,
                     [(job_id, body)],
                     queue=INTERACTIVE,
@@ -160,9 +160,9 @@ class AsyncHeadrace(LoopBound):
                     ttl_ms=ttl_ms,
                     timeout_ms=timeout_ms,
                     waiter=waiter,
-                    then=hints,
+                    then=hints,  # should an earlier job be joined, a hint of one that is not there costs nothing
                 )
-                return job_id
+                return known
             known = await submit(
                 self.ledger,
                 job_id,
