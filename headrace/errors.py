@@ -23,6 +23,7 @@
     │   │   └── Requeued     its lease ran out, nobody has claimed it since: begin no call
     │   ├── Closed · Gap     the log or the batch has ended · something before this one is missing
     │   ├── Damaged          the record in Redis cannot be worked with: it is set aside
+    │   ├── Shown            a part of the attempt was shown, and cannot be taken back
     │   ├── Spill            too large for the ledger: rows go into a file and are named there
     │   └── Conflict         the same idempotency key with another body
     └── CallError            a call to a provider failed; its `code` is one row of `CODES`
@@ -223,6 +224,10 @@ class Damaged(Refused):
 
 class Spill(Refused):
     """The rows are too large for the ledger: write them to a segment file and store their offsets."""
+
+
+class Shown(Refused):
+    """A part of this attempt was shown to somebody who cannot take it back: no other attempt may follow."""
 
 
 class Conflict(Refused):
