@@ -21,6 +21,7 @@ from headrace.errors import (
     HeadraceError,
     InputError,
     JobFailed,
+    StorageError,
     Unknown,
     Unreachable,
     WaitTimeout,
@@ -43,6 +44,7 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (Unreachable, 503, "unreachable"),
     (Damaged, 500, "damaged"),
     (WaitTimeout, 504, "timeout"),
+    (StorageError, 507, "storage"),
 )
 
 
