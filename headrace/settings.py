@@ -102,6 +102,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="further OpenAI-compatible providers: JSON, or the path of a JSON file ([providers](providers.md))"
         ),
     ] = None
+    models: Annotated[
+        str | None,
+        Meta(
+            description="aliases of models, and their fallbacks: JSON, or the path of a JSON file; read by whoever submits "
+            "([providers](providers.md#aliases-and-fallbacks))"
+        ),
+    ] = None
     profiles: Annotated[
         str | None,
         Meta(

@@ -23,6 +23,7 @@ from headrace.errors import (
     JobFailed,
     StorageError,
     Unknown,
+    UnknownField,
     Unreachable,
     WaitTimeout,
 )
@@ -35,6 +36,7 @@ log = structlog.get_logger("headrace.api.errors")
 
 POINTER = re.compile(r"^(?:option refused: .*`\$\.(?P<option>\w+)`|(?P<pointer>/[^\s:]+|\w+(?=[:=])))")
 STATUS: tuple[tuple[type[Exception], int, str], ...] = (
+    (UnknownField, 400, "unknown_parameter"),
     (InputError, 400, "invalid_request"),
     (Expired, 410, "expired"),
     (Unknown, 404, "not_found"),
@@ -76,7 +78,7 @@ def api_error(error: Exception) -> ApiError:
         return failed(error.subject, error.failure)
     for kind, status, code in STATUS:
         if isinstance(error, kind):
-            place = place_in(str(error)) if kind is InputError else None
+            place = place_in(str(error)) if issubclass(kind, InputError) else None
             if place is None or len(place) > MAX_QUOTED // 2:  # names in it are quotes as well
                 return ApiError(status, code, shorten_quotes(str(error)))
             return ApiError(status, code, shorten_quotes(str(error), MAX_QUOTED - len(place)), param=place)

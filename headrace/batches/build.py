@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from headrace.batches.template import Template, prompt_fields
+from headrace.chat.model_aliases import resolve
 from headrace.chat.options import check_beside_schema
 from headrace.errors import InputError
-from headrace.jobs.build import SchemaParams, check_schema_params, checked_text, options_for
+from headrace.jobs.build import SchemaParams, check_schema_params, checked_text, options_for_all
 from headrace.schema.modes import Mode
 from headrace.schema.python_types import AnswerType, answer_type
 from headrace.text.quoting import shortened
@@ -43,11 +44,13 @@ def make_template(
 ) -> tuple[Template, AnswerType[Any]]:
     """Return what the items of a batch share, and how their answers are read. Raises `InputError`."""
     expected = answer_type(schema, name=schema_name)
-    check_schema_params(model, expected, mode, reasks, lax)
+    models = resolve(checked_text("model", model))
+    for each in (models.model, *models.fallbacks):
+        check_schema_params(each, expected, mode, reasks, lax)
     prompt_fields(checked_text("prompt", prompt))
     if system is not None:
         checked_text("system", system)
-    wanted = options_for(checked_text("model", model), options)
+    wanted = options_for_all(models, options)
     if wanted.n is not None and wanted.n > 1:
         raise InputError(
             f"option `n`={wanted.n}: a row of a batch holds one choice; give each choice an item of its own"
@@ -55,7 +58,7 @@ def make_template(
     if expected.schema is not None:
         check_beside_schema(wanted)
     template = Template(
-        model=model,
+        model=models.model,
         prompt=prompt,
         system=system,
         options=wanted,
@@ -64,6 +67,7 @@ def make_template(
         mode=mode,
         reasks=reasks,
         lax=lax,
+        fallbacks=models.fallbacks,
     )
     try:
         template.encoded()

@@ -48,7 +48,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The part that all items of a batch share. `model` is empty where items bring theirs; `prompt` has `{field}` places;
-    `{{` and `}}` are braces."""
+    `{{` and `}}` are braces. `fallbacks` are those of a job."""
 
     model: str
     prompt: str = "{text}"
@@ -59,6 +59,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     mode: Mode | None = None
     reasks: int = 0
     lax: bool = False
+    fallbacks: list[str] = []
     v: int = msgspec.field(default=BODY_VERSION)
 
     def encoded(self) -> tuple[str, bytes]:
@@ -84,6 +85,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             mode=self.mode,
             reasks=max(0, self.reasks - item.reasks),
             lax=self.lax,
+            fallbacks=self.fallbacks,
         )
 
     def messages(self, item: Item) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from headrace.errors import InputError, SettingsError
+from headrace.errors import InputError, ModelNotFound, SettingsError
 from headrace.guards.ownership import check_not_public
 from headrace.guards.small_files import read_whole
 from headrace.schema.modes import Mode
@@ -252,14 +252,14 @@ def providers(environ: Mapping[str, str]) -> dict[str, Provider]:
 
 
 def split_model(model: str, registered: Collection[str] = ()) -> tuple[str, str]:
-    """Split `provider/model` at its first slash. Raises `InputError` naming the providers there are.
+    """Split `provider/model` at its first slash. Raises `ModelNotFound` naming the providers there are.
 
     `registered`: providers that workers have published beside the built-in ones.
     """
     provider, slash, name = model.partition("/")
     known = sorted({*PROVIDERS, *registered})
     if not slash or not name or provider not in known:
-        raise InputError(
+        raise ModelNotFound(
             f"model {quoted(model)}: write `provider/model`, where the provider is one of {', '.join(known)}"
             + ("" if slash else f"; for example `openai/{shortened(model)}`")
         )

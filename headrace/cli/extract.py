@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     "--model openai/gpt-5-mini --out rows.csv"
 )
 @click.argument("input", type=click.Path(allow_dash=True))
-@click.option("--model", required=True, envvar="MODEL", help="provider/model, for example openai/gpt-5-mini.")
+@click.option(
+    "--model", required=True, envvar="MODEL", help="provider/model, for example openai/gpt-5-mini, or an alias."
+)
 @click.option("--prompt", default="{text}", show_default=True, help="The user's message, with {field} places; @FILE.")
 @click.option("--system", help="The system message; @FILE reads it from a file.")
 @click.option("--schema", help="A JSON Schema file for the answers, or module:Type.")
@@ -82,7 +84,6 @@ def extract(
     from headrace.batches.build import make_template
     from headrace.batches.ingest import read_items
     from headrace.batches.sources import Complaints, records, sampled
-    from headrace.chat.provider_table import split_model
     from headrace.cli.batches import follow, print_rows
     from headrace.cli.params import given_file, given_schema, given_text, named
     from headrace.cli.service import connection, service
@@ -95,8 +96,6 @@ def extract(
     words = parse_pairs(options) | {"mode": checked_mode(mode), "reasks": reasks, "lax": lax}
     with named(f"--schema {schema}"):
         template, _ = make_template(model, prompt, schema=answer, schema_name=name, system=system, **words)
-    if "/" not in model:
-        split_model(model)
     checked_out(out, whole=whole, force=force, inputs=(input, schema, given_file(wanted[0]), given_file(wanted[1])))
 
     shown = "standard input" if input == "-" else input
@@ -111,7 +110,7 @@ def extract(
             return read_items(found, template, shown, complaints=complaints, on_empty=on_empty)
 
         async def run() -> int:
-            async with service(provider=model) as url, connection(url) as client:
+            async with service(provider=template.model) as url, connection(url) as client:
                 with interrupt_noted() as interrupted:
                     # Looked at between items: the batch is opened whole, or nothing is there.
                     batch_id = await client.open(template, until_set(interrupted, items()))

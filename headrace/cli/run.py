@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 @click.command(epilog='Example: headrace run "Why is the sky blue?" --model openai/gpt-5-mini')
 @click.argument("prompt")
-@click.option("--model", required=True, envvar="MODEL", help="provider/model, for example openai/gpt-5-mini.")
+@click.option(
+    "--model", required=True, envvar="MODEL", help="provider/model, for example openai/gpt-5-mini, or an alias."
+)
 @click.option("--system", help="The system message.")
 @click.option("--schema", help="A JSON Schema file for the answer, or module:Type.")
 @click.option("--mode", help="How the schema is put to the model: strict, json_schema, json_object, tool_call, …")
@@ -53,7 +55,6 @@ def run(
     With a schema the answer is printed as JSON, and so are the calls of a model that calls tools. Ctrl-C cancels the job.
     """
     from headrace.batches.results import value_of
-    from headrace.chat.provider_table import split_model
     from headrace.cli.extract import parse_pairs
     from headrace.cli.interrupt import Interrupted, interruptible, until_interrupted
     from headrace.cli.jobs import print_answer
@@ -75,8 +76,6 @@ def run(
             raise InputError(f"standard input: not UTF-8 (byte {error.start + 1}); the prompt is a text") from None
     if not text.strip():
         raise InputError("the prompt is empty")
-    if "/" not in model:
-        split_model(model)
     answer, _ = given_schema(schema)
     words = parse_pairs(options) | {"tools": given_tools(tools), "tool_choice": tool_choice, "stream": stream}
     words |= {"mode": checked_mode(mode), "reasks": reasks, "lax": lax, "cache": cache}
@@ -85,7 +84,7 @@ def run(
         asked, answers = make_job(model, text, schema=answer, system=system, **words)
 
     async def body() -> int:
-        async with service(provider=model) as url, connection(url) as client:
+        async with service(provider=asked.model) as url, connection(url) as client:
             job_id = new_id("job")
             submitting = client.submit_job(
                 asked,

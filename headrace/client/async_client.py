@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -26,7 +25,8 @@ from headrace.batches.template import Item, Template
 from headrace.batches.type_refusals import type_refusals
 from headrace.broker.hints import Hints
 from headrace.chat.messages import conversation
-from headrace.chat.provider_table import split_model
+from headrace.chat.model_aliases import model_aliases
+from headrace.client.callable_models import CallableModels
 from headrace.client.handles import AsyncBatchHandle, AsyncJobHandle, checked_id
 from headrace.client.one_loop import LoopBound
 from headrace.errors import InputError, SettingsError, Unknown, Unreachable
@@ -44,7 +44,6 @@ from headrace.jobs.build import (
 from headrace.jobs.job import Job, new_id
 from headrace.jobs.retry import retry_job
 from headrace.ledger import summaries
-from headrace.ledger.announce import Announcement, announcements
 from headrace.ledger.batch_record import known_batch
 from headrace.ledger.cancel import cancel
 from headrace.ledger.damage import readable
@@ -63,8 +62,6 @@ from headrace.text.quoting import quoted
 
 T = TypeVar("T")
 TENANT = "default"
-ANNOUNCED_S = 2.0
-"""Seconds that the workers' announcements are cached."""
 GROUP = 500
 """Jobs that `submit_many` writes in one round trip."""
 
@@ -80,6 +77,7 @@ class AsyncHeadrace(LoopBound):
 
     def __init__(self, url: str | None = None, *, settings: Settings | None = None):
         self.settings = settings or Settings.load()
+        model_aliases()  # what is wrong with them is told now
         self.url = url or redis_url(self.settings)
         try:
             super().__init__(Ledger.at(self.url, self.settings.namespace, retries=1))
@@ -92,8 +90,7 @@ class AsyncHeadrace(LoopBound):
         self.hints = Hints(self.settings.namespace)
         self.checked: dict[tuple[str, AnswerType[Any]], int] = {}  # lines of a batch that were read as a handle's type
         self.sources: dict[str, Path] = {}  # the file that a batch was made from here: its results never replace it
-        self._announced: list[Announcement] = []
-        self._announced_at: float | None = None
+        self.models = CallableModels(self.ledger)
         self._store: FileStore | None = None
 
     async def __aenter__(self) -> AsyncHeadrace:
@@ -152,7 +149,7 @@ class AsyncHeadrace(LoopBound):
         whose answer an `waiter` who retries has not received."""
         job_id, body = job_id or new_id("job"), encoded(job)
         async with self.talking():
-            await self.check_model(job.model)
+            await self.models.check(job.model, *job.fallbacks)
             hints = self.hints.push([(INTERACTIVE, job_id)])
             if idempotency_key is None and not (waiter and waiter.again):
                 await submit_many(
@@ -213,7 +210,7 @@ class AsyncHeadrace(LoopBound):
             for talk in (conversation(messages, system_prompt=system) for messages in conversations)
         ]
         async with self.talking():
-            await self.check_model(shared.model)
+            await self.models.check(shared.model, *shared.fallbacks)
             for at in range(0, len(bodies), GROUP):
                 group = bodies[at : at + GROUP]
                 hints = self.hints.push((INTERACTIVE, job_id) for job_id, _ in group)
@@ -279,7 +276,7 @@ class AsyncHeadrace(LoopBound):
         `progress` is called with the number of items so far, every thousand items.
         """
         async with self.talking():
-            await self.check_model(template.model)
+            await self.models.check(template.model, *template.fallbacks)
             store = await self.store()
             return await open_new(
                 self.ledger, store, template, items, tenant=TENANT, window_s=window_s, progress=progress
@@ -359,29 +356,6 @@ class AsyncHeadrace(LoopBound):
             self._store = await attach(self.ledger, FileStore(files_root(self.settings)))
         return self._store
 
-    async def check_model(self, model: str) -> None:
-        """Raise `InputError` for a malformed model name, and for one whose provider no live worker can call. While no worker
-        is up every provider is accepted."""
-        provider, _, name = model.partition("/")
-        if not provider or not name:
-            split_model(model)
-        now = time.monotonic()
-        if (
-            self._announced_at is None
-            or now - self._announced_at > ANNOUNCED_S
-            or not callable_by(self._announced, model)
-        ):
-            self._announced, self._announced_at = await announcements(self.ledger), now
-        if not callable_by(self._announced, model):
-            provider, _ = split_model(
-                model, {name for each in self._announced for name in (*each.usable, *each.lacking)}
-            )
-            why = sorted({each.lacking[provider] for each in self._announced if provider in each.lacking})
-            raise InputError(
-                f"model {quoted(model)}: no worker that is up can call {provider}"
-                + (f" ({'; '.join(why)} there)" if why else "")
-            )
-
     @asynccontextmanager
     async def talking(self) -> AsyncIterator[None]:
         """Convert every connection error of the block to `Unreachable`."""
@@ -392,9 +366,3 @@ class AsyncHeadrace(LoopBound):
                 f"no answer from Redis at {masked(self.url)}: {type(error).__name__}. Start the service with "
                 "`headrace up`, or set HEADRACE_REDIS_URL to the server that it uses."
             ) from error
-
-
-def callable_by(workers: list[Announcement], model: str) -> bool:
-    """Return True if one of `workers` can call the provider of `model`, or there is none to ask."""
-    provider = model.partition("/")[0]
-    return not workers or any(provider in each.usable for each in workers)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from headrace.chat.messages import conversation
+from headrace.chat.model_aliases import ModelRoute, resolve
 from headrace.chat.options import OptionParams, Options, check_beside_schema, parse_options
 from headrace.chat.provider_table import PROVIDERS
 from headrace.chat.tool_schemas import check_strict
@@ -85,8 +86,8 @@ def make_job(
     cache: bool = False,
     **options: Any,
 ) -> tuple[Job, AnswerType[Any]]:
-    """Return the job, and the way to decode its answer. Raises `InputError`; that the model's provider exists is checked by
-    the caller."""
+    """Return the job, and the way to decode its answer. An alias becomes its models, and what is asked for has to suit the
+    provider of each. Raises `InputError`, `ModelNotFound`; that the model's provider exists is checked by the caller."""
     if not isinstance(stream, bool):
         raise InputError(f"stream={quoted(stream)}: must be True or False")
     if not isinstance(cache, bool):
@@ -94,21 +95,23 @@ def make_job(
     if on_retry not in ("fail", "reset"):
         raise InputError(f"on_retry={quoted(on_retry)}: must be 'fail' or 'reset'")
     expected, definitions = answer_type(schema), tool_definitions(tools, tool_choice)
+    models = resolve(checked_text("model", model))
     conversation("x", prefilling=prefilling)
     if prefilling and expected.schema is not None:
         raise InputError("prefilling: a schema's answer cannot begin with it; leave one of the two out")
-    check_schema_params(model, expected, mode, reasks, lax)
-    provider = PROVIDERS.get(str(model).partition("/")[0])
-    check_strict(definitions.schemas or (), provider.dialect if provider else "openai")
+    for each in (models.model, *models.fallbacks):
+        check_schema_params(each, expected, mode, reasks, lax)
+        provider = PROVIDERS.get(each.partition("/")[0])
+        check_strict(definitions.schemas or (), provider.dialect if provider else "openai")
     if mode == "tool_call" and definitions.schemas:
         raise InputError("mode='tool_call': the schema travels as a tool there, so there can be no `tools` of your own")
     if stream and reasks and on_retry != "reset":
         raise InputError('reasks: a streamed answer is not taken back; give on_retry="reset", or leave out `stream`')
-    wanted = options_for(checked_text("model", model), options)
+    wanted = options_for_all(models, options)
     if expected.schema is not None:
         check_beside_schema(wanted)
     job = Job(
-        model=model,
+        model=models.model,
         messages=conversation(messages, system_prompt=system),
         options=wanted,
         schema=expected.schema,
@@ -122,6 +125,7 @@ def make_job(
         stream=stream,
         on_retry=on_retry,
         cache=cache,
+        fallbacks=models.fallbacks,
     )
     return job, expected
 
@@ -141,6 +145,13 @@ def check_schema_params(model: str, expected: AnswerType[Any], mode: Mode | None
         return
     provider = PROVIDERS.get(str(model).partition("/")[0])
     check_carried(expected.schema, mode, provider.dialect if provider else "openai")
+
+
+def options_for_all(models: ModelRoute, given: dict[str, Any]) -> Options:
+    """Validate the options for the provider of each of `models`. Raises `InputError`."""
+    for model in models.fallbacks:
+        options_for(model, given)
+    return options_for(models.model, given)
 
 
 def options_for(model: str, given: dict[str, Any]) -> Options:

@@ -26,7 +26,8 @@ def new_id(kind: str) -> str:
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One completion asked for.
 
-    `model` is `provider/model`, split at the first slash. `messages` are in OpenAI's shape. `schema` is the caller's own
+    `model` is `provider/model`, split at the first slash; `fallbacks` are the models that are tried in its place, in order,
+    when its provider fails. `messages` are in OpenAI's shape. `schema` is the caller's own
     JSON Schema, never a lowered one; `schema_name` what the provider is told it is called. `response_format` is one in
     the provider's shape, instead of a schema: its answer is valid under the schema in it, or an object where it has none;
     not with `envelope`: then whoever made the format reads the answer. `tools` are in the provider's shape, `tool_choice`
@@ -56,4 +57,5 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stream: bool = False
     on_retry: Literal["fail", "reset"] = "fail"
     cache: bool = False
+    fallbacks: list[str] = []
     v: int = msgspec.field(default=BODY_VERSION)

@@ -33,7 +33,7 @@ if state == 'running' then                           -- its worker learns of it 
   redis.call('HSET', record, 'cancel', reason)
   return { 'OK', 'running' }
 end
-local epoch = begin_attempt(record, log, channel, now, 'cancelled')
-end_job(record, id, log, channel, result_key, due, leases, epoch, 2, 'cancelled', 'cancelled', result, event, now,
+local epoch, seq = place_of_end(record, log, channel, now, 'cancelled')
+end_job(record, id, log, channel, result_key, due, leases, epoch, seq, 'cancelled', 'cancelled', result, event, now,
   tonumber(keep_ms))
 return { 'OK', 'cancelled' }

@@ -18,10 +18,10 @@ class KeyKind(NamedTuple):
 
 # ruff: noqa: E501 (a table is read by its columns)
 KINDS = (
-    KeyKind("job:<id>", "hash", "until the job ends, then 24 h", "submit claim restart beat park release cancel expire append compact finish restore due recover evict_damaged"),
+    KeyKind("job:<id>", "hash", "until the job ends, then 24 h", "submit claim restart beat park release cancel expire append compact finish restore due recover show evict_damaged"),
     KeyKind("job:<id>:log", "stream", "until the job ends, then its ttl", "claim restart append compact cancel expire finish restore recover evict_damaged"),
-    KeyKind("job:<id>:body", "string", "the job's ttl, from an end other than success", "finish cancel expire recover evict_damaged"),
-    KeyKind("job:<id>:result", "string", "the job's ttl", "finish cancel expire recover evict_damaged"),
+    KeyKind("job:<id>:body", "string", "the job's ttl, from an end other than success", "finish cancel claim expire recover evict_damaged"),
+    KeyKind("job:<id>:result", "string", "the job's ttl", "finish cancel claim expire recover evict_damaged"),
     KeyKind("jobs:<tenant>", "zset", "permanent, entries 8 days", "submit restore"),
     KeyKind("idem:<tenant>:<sha>", "string", "24 h", "submit create_file create_batch"),
     KeyKind("unread:<tenant>:<sha>", "hash", "a job's timeout, then 15 min; 1,000 entries", "submit unread"),

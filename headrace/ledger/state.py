@@ -39,7 +39,9 @@ _ENDS = frozenset(TERMINAL)
 JOB_MOVES: dict[JobState, dict[str, frozenset[JobState]]] = {
     # A worker that was cut off past its lease finds its job queued again; until another begins, it may still finish.
     _Q: {
-        "claim": frozenset({_R}),
+        # Of one whose last attempt was shown in part, a claim is the end.
+        "claim": frozenset({_R, JobState.FAILED, JobState.CANCELLED}),
+        "show": frozenset({_Q}),
         "cancel": frozenset({JobState.CANCELLED}),
         "finish": _ENDS,
         "park": frozenset({_P}),
@@ -52,6 +54,7 @@ JOB_MOVES: dict[JobState, dict[str, frozenset[JobState]]] = {
     },
     _R: {
         "beat": frozenset({_R}),
+        "show": frozenset({_R}),
         "append": frozenset({_R}),
         "compact": frozenset({_R}),
         "restart": frozenset({_R}),
@@ -62,6 +65,7 @@ JOB_MOVES: dict[JobState, dict[str, frozenset[JobState]]] = {
         "finish": _ENDS,
     },
     _P: {
+        "show": frozenset({_P}),
         "due": frozenset({_Q}),
         "park": frozenset({_P}),
         "release": frozenset({_Q}),

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.broker.hints import broker_url
+from headrace.chat.model_aliases import model_aliases
 from headrace.chat.provider_table import PROVIDERS
 from headrace.errors import EmbeddedServerError, InputError, SettingsError, Unreachable
 from headrace.guards.ownership import kept_secret, make_private, own_files_only, write_private
@@ -91,6 +92,7 @@ class Stack:
         for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(sig, self._on_signal)
         own_files_only()
+        model_aliases()  # what is wrong with them is told before anything starts
         if self.options.until_stdin_ends:
             threading.Thread(target=end_with_stdin, name="headrace-stdin", daemon=True).start()
         self._check_extras()

@@ -269,10 +269,12 @@ class BatchWork:
             await hand_back(process, claimed, self)
             return
         held = process.engine.held(batch.model) if batch.model else None
-        if held is not None:  # before anything is read: another batch's shard gets the place
+        template = await process.template(batch.template)
+        if held is not None and template.fallbacks:
+            held = process.engine.held(template.model, *template.fallbacks)
+        if held is not None:  # before any item is read: another batch's shard gets the place
             await self._park(held)
             return
-        template = await process.template(batch.template)
         self.shard = ShardRun(process, claimed, store, batch, template)
         if self.stopped:
             self.shard.stop(self.stopped)

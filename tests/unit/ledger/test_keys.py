@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from headrace.errors import Finished
 from headrace.jobs.job import new_id
 from headrace.ledger.announce import Announcement, announce
 from headrace.ledger.append import append
@@ -46,6 +47,7 @@ from headrace.ledger.resume import resume
 from headrace.ledger.script import FOLDER, Argument, Ledger
 from headrace.ledger.seal import seal
 from headrace.ledger.shard_range import ShardRange
+from headrace.ledger.show import show
 from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit
 from headrace.ledger.unread import UnreadAnswer, WaitingClient, mark_disconnected
@@ -81,12 +83,13 @@ class Watched(Ledger):
         rest: Sequence[Argument] = (),
     ) -> list[bytes]:
         before = await self.contents()
-        reply = await super().run(name, subject, keys, arguments, rest)
-        after = await self.contents()
-        for key in before.keys() | after.keys():
-            if before.get(key) != after.get(key):
-                self.written[kind_of(key).pattern].add(name)
-        return reply
+        try:
+            return await super().run(name, subject, keys, arguments, rest)
+        finally:
+            after = await self.contents()
+            for key in before.keys() | after.keys():
+                if before.get(key) != after.get(key):
+                    self.written[kind_of(key).pattern].add(name)
 
     async def contents(self) -> dict[str, Any]:
         names = [raw async for raw in self.client.scan_iter(f"{self.keys.prefix}:*", count=1000)]
@@ -160,6 +163,12 @@ async def live_the_lives_of_jobs(ledger: Watched) -> None:
     job = await ledger.new_job()
     await ledger.client.hset(ledger.keys.job(job), "expires", 0)
     await expire(ledger, job)
+    job = await ledger.new_job()
+    attempt = await ledger.take(job, "a", EXPIRED)
+    await show(ledger, job, attempt.epoch)
+    await recover(ledger)
+    with pytest.raises(Finished):
+        await ledger.take(job, "b")
 
 
 async def set_damage_aside(ledger: Watched) -> None:

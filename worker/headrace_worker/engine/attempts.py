@@ -9,13 +9,14 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from headrace_providers.chat_completion import ChatCompletion
+from headrace_providers.model_gateway import FAULTS
 from headrace_providers.retry import DEFAULT, with_retries
 from headrace_providers.wire.admission import ADMIT
 from headrace_providers.wire.choice_reducer import Delta
 from headrace_providers.wire.provider_errors import is_configuration
 
 from headrace.chat.completion import Completion
-from headrace.errors import CallError, InputError
+from headrace.errors import CallError, InputError, Shown
 from headrace.jobs.job import Job
 from headrace.schema.modes import Mode
 from headrace_worker.engine.call_slots import Slots
@@ -37,13 +38,23 @@ class Watch(Protocol):
     def delta(self, delta: Delta) -> None: ...
     def waiting(self, phase: str, detail: str) -> None: ...
     async def restart(self, reason: str) -> int:
-        """Void what was shown, and return the epoch of the calls that follow. `reason` is one word."""
+        """Void what was shown, and return the epoch of the calls that follow. `reason` is one word. Raises `Shown` when it
+        cannot be taken back."""
         ...
 
 
+class GaveWay(Exception):
+    """A call failed by a fault of its provider's before anything was shown: another model may be tried."""
+
+    def __init__(self, failure: CallError):
+        super().__init__(failure.code)
+        self.failure = failure
+
+
 class Attempts:
-    """The attempts at `job` with `provider`, each within `hold` and one of `slots`; `pause` waits between two of them. The
-    other arguments are those of `Engine.ask`."""
+    """The attempts at `job` with `provider`, each within `hold` and one of `slots`; `pause` waits between two of them. With
+    `gives_way` a fault of the provider raises `GaveWay` instead of another attempt. The other arguments are those of
+    `Engine.ask`."""
 
     def __init__(
         self,
@@ -54,6 +65,8 @@ class Attempts:
         hold: DeploymentHold,
         slots: Slots,
         pause: Callable[[float, str], Awaitable[None]],
+        reasks: Reasks,
+        gives_way: bool,
         identity: str,
         epoch: int,
         tries: Tries,
@@ -73,14 +86,16 @@ class Attempts:
         self._watch = watch
         self._admit = admit
         self._on_configuration = on_configuration
-        self._reasks = Reasks(job)
+        self._reasks = reasks
+        self._gives_way = gives_way
         self._shown = False
         self._void = ""  # why what was shown is void: the code of the failure after it
+        self._failure: CallError | None = None
         self._again = False
         self._waits: tuple[float, str] | None = None
 
     async def completion(self) -> Completion:
-        """Return the completion. Raises `CallError` or `Deferred`."""
+        """Return the completion. Raises `CallError`, `GaveWay` or `Deferred`."""
         return await with_retries(self._attempt, wait_s=lambda _: 0.0 if self._again else None, pause=self._wait)
 
     async def _attempt(self) -> Completion:
@@ -89,7 +104,12 @@ class Attempts:
             try:
                 if self._void and self._watch is not None:
                     await self._admitted()  # or a record that is another's would get a new epoch
-                    self._epoch, self._void = await self._watch.restart(self._void), ""
+                    try:
+                        self._epoch, self._void = await self._watch.restart(self._void), ""
+                    except Shown:
+                        self._again = False
+                        assert self._failure is not None
+                        raise self._reasks.failed(self._failure) from None
                 self._shown = False
                 async with self._slots.hold(self._rank):
                     await self._admitted()
@@ -131,15 +151,19 @@ class Attempts:
         finally:
             tries.calling = False
 
-    async def _failed(self, call: HeldCall, failure: CallError) -> CallError:
+    async def _failed(self, call: HeldCall, failure: CallError) -> CallError | GaveWay:
         """Decide whether and when another attempt follows; return what to raise."""
-        self._void = failure.code if self._shown else ""
+        self._void, self._failure = failure.code if self._shown else "", failure
         held = call.failed(failure)
         self._waits, self._again = None, True
         if self._reasks.ask(failure):
             return failure
         if failure.code != "rate_limited":
             self._tries.spent += 1
+            if self._gives_way and not self._shown and failure.code in FAULTS:
+                if is_configuration(failure):
+                    call.misconfigured()
+                return GaveWay(failure)
         showable = not self._shown or (self._watch is not None and self._job.on_retry == "reset")
         if showable and DEFAULT.is_left(failure, self._tries.spent):
             if not held:

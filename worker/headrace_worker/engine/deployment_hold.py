@@ -83,6 +83,11 @@ class DeploymentHold:
             return self._defer(wait_s, alone=True)
         return None if self._probe is None else self._defer(PROBE_PARK_S, alone=True)
 
+    @property
+    def left_s(self) -> float:
+        """The seconds for which it is still held; 0 when it is not."""
+        return 0.0 if self._until is None else max(0.0, self._until - self._clock())
+
     async def enter(self, *, cautious: bool = False) -> HeldCall:
         """Wait for permission to call, for a moment at most, and take it; `leave()` gives it back.
 

@@ -14,14 +14,17 @@ import msgspec
 from headrace_providers.cache import Cache, SingleFlightCache
 from headrace_providers.chat_completion import ChatCompletion
 from headrace_providers.registry import Registry
+from headrace_providers.wire.provider_errors import is_configuration
 from headrace_providers.wire.response_format import prepared
 
 from headrace.chat.completion import Completion
 from headrace.errors import CallError, InputError
 from headrace.jobs.job import Job
-from headrace_worker.engine.attempts import Attempts, OnConfiguration, Watch
+from headrace_worker.engine.attempts import Attempts, GaveWay, OnConfiguration, Watch
 from headrace_worker.engine.call_slots import Slots
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred, DeploymentHold, DeploymentHolds, wake
+from headrace_worker.engine.fallbacks import FaultyModels, ModelTurns
+from headrace_worker.engine.reask import Reasks
 from headrace_worker.engine.tries import Tries
 
 MAX_PAUSE_S = 2.0
@@ -40,6 +43,7 @@ class Engine:
         self.calls = calls
         self.slots = Slots(calls)
         self.holds = DeploymentHolds()
+        self.faulty = FaultyModels()
         self._draining = False
         self._sleeping: set[asyncio.Future[None]] = set()
 
@@ -52,12 +56,25 @@ class Engine:
             if not sleeping.done():
                 sleeping.set_result(None)
 
-    def held(self, model: str) -> Deferred | None:
-        """Return the reason why the model's deployment may not be called and when to come back; None when it may."""
+    def held(self, *models: str) -> Deferred | None:
+        """Return the reason why no deployment of `models` may be called and when to come back; None when one may."""
+        held: list[Deferred] = []
+        for model in models:
+            try:
+                deferred = self._hold_of(self.registry.chat_completion(model, retry=False)).held()
+            except CallError:
+                continue
+            if deferred is None:
+                return None
+            held.append(deferred)
+        return min(held, key=lambda deferred: deferred.delay_s, default=None)
+
+    def left_s(self, model: str) -> float:
+        """Return the seconds for which the model's deployment is still held."""
         try:
-            return self._hold_of(self.registry.chat_completion(model, retry=False)).held()
+            return self._hold_of(self.registry.chat_completion(model, retry=False)).left_s
         except CallError:
-            return None
+            return 0.0
 
     def _hold_of(self, provider: ChatCompletion) -> DeploymentHold:
         return self.holds.of(provider.facts.name, provider.base_url, provider.facts.key_variable or "")
@@ -86,10 +103,54 @@ class Engine:
         configuration is reported there before another goes out.
 
         `identity` and `epoch` name the call at the provider: `X-Client-Request-Id: <identity>.<epoch>.<call>`.
+
+        A job with `fallbacks` is asked of each of its models in turn (`fallbacks.py`).
         """
+
+        async def ask(job: Job, reasks: Reasks, *, gives_way: bool) -> Completion:
+            return await self._ask(
+                job,
+                reasks=reasks,
+                gives_way=gives_way,
+                identity=identity,
+                epoch=epoch,
+                tries=tries,
+                watch=watch,
+                tenant=tenant,
+                admit=admit,
+                on_configuration=on_configuration,
+            )
+
+        if not job.fallbacks:
+            return await ask(job, Reasks(job), gives_way=False)
+        turns = ModelTurns(job, tries, watch, self.faulty, left_s=self.left_s, pause=self._pause)
+        try:
+            return await turns.completion(ask)
+        except CallError as failure:
+            if on_configuration is not None and is_configuration(failure):
+                await on_configuration(failure)
+            raise
+
+    async def _ask(
+        self,
+        job: Job,
+        *,
+        reasks: Reasks,
+        gives_way: bool,
+        identity: str,
+        epoch: int,
+        tries: Tries,
+        watch: Watch | None,
+        tenant: str,
+        admit: Callable[[], Awaitable[None]] | None,
+        on_configuration: OnConfiguration | None,
+    ) -> Completion:
+        """Ask one model, as `ask` does. Raises `GaveWay` as well, with `gives_way`."""
         try:
             provider = self.registry.chat_completion(job.model, retry=False)
         except CallError as failure:
+            if gives_way:
+                raise GaveWay(failure) from None
             if on_configuration is not None:
                 call = await self.holds.of(job.model.partition("/")[0]).enter(cautious=True)
                 try:
@@ -109,6 +170,8 @@ class Engine:
                 hold=self._hold_of(provider),
                 slots=self.slots,
                 pause=self._pause,
+                reasks=reasks,
+                gives_way=gives_way,
                 identity=identity,
                 epoch=epoch,
                 tries=tries,

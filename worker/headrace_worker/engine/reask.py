@@ -25,6 +25,11 @@ class Reasks:
         self._usage = Usage()
         self._cost: float | None = None
 
+    def move(self, model: str) -> None:
+        """Put the conversation so far to another model."""
+        self.job = msgspec.structs.replace(self.job, model=model)
+        self._first = msgspec.structs.replace(self._first, model=model)
+
     def ask(self, failure: CallError) -> bool:
         """Return whether to ask again after `failure`; then `job` is the conversation with the answer and what was wrong."""
         if failure.code not in ("invalid_output", "empty_output") or self._left <= 0:

@@ -53,6 +53,7 @@ class Attempt:
         self.stopped: StopReason | None = None
         self._call: asyncio.Task[Completion] | None = None
         self._job: Job | None = None
+        self._model = ""  # the one that is asked: the job's, or a fallback of it
         self._restart: asyncio.Task[int] | None = None
         self._events: DeltaEvents | None = None
         self._begun_s = time.monotonic()
@@ -114,7 +115,7 @@ class Attempt:
         if left_s is not None and left_s <= 0:
             await self._fail(FAILURE)
             return
-        self._job = job
+        self._job, self._model = job, job.model
         deadline = (
             asyncio.get_running_loop().call_later(left_s, self.stop, StopReason.EXPIRED) if left_s is not None else None
         )
@@ -180,7 +181,7 @@ class Attempt:
             await self._fail(Failure.of(unstorable(error, counters, completion.content)), counters)
             return
         if self.publisher.fold.route is None:
-            self._route(job.model.partition("/")[0], job.model, cached=completion.cached, mode=completion.mode)
+            self._route(self._model.partition("/")[0], self._model, cached=completion.cached, mode=completion.mode)
         self.publisher.put(*rest(self.publisher.fold, completion))
         choices = [completion, *completion.other_choices]
         end = End(
@@ -194,7 +195,9 @@ class Attempt:
     # What the engine tells
 
     def calling(self, provider: str, model: str, mode: Mode | None) -> None:
-        if self.publisher.fold.route is None:
+        route = self.publisher.fold.route
+        if route is None or model != self._model:  # another model is asked: nothing of the one before was shown
+            self._model, self._events = model, None
             self._route(provider, model, cached=False, mode=mode)
 
     def delta(self, delta: Delta) -> None:
@@ -230,8 +233,7 @@ class Attempt:
 
     @property
     def _dialect(self) -> str:
-        assert self._job is not None
-        return self.process.registry.chat_completion(self._job.model, retry=False).facts.dialect
+        return self.process.registry.chat_completion(self._model, retry=False).facts.dialect
 
     # How it ends
 

@@ -1,0 +1,106 @@
+"""Aliases of models: names without a slash for `provider/model`, or for several in the order in which they are tried.
+
+They come from the variable `HEADRACE_MODELS` of the process that submits. Without a slash, because clients read what stands
+before one as a prefix of their own.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from headrace.chat.provider_table import NAME
+from headrace.errors import InputError, ModelNotFound, SettingsError
+from headrace.guards.ownership import check_not_public
+from headrace.guards.small_files import read_whole
+from headrace.settings import variable
+from headrace.text.masking import masked
+from headrace.text.quoting import quoted, shortened
+from headrace.text.readable import UNREADABLE
+
+MAX_FALLBACKS = 7
+MAX_SHOWN = 10
+Alias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}$")]
+Target = Annotated[str, Meta(pattern=NAME.removesuffix("$") + r"/\S+$", max_length=256)]
+Targets = Annotated[list[Target], Meta(min_length=1, max_length=MAX_FALLBACKS + 1)]
+
+
+class ModelRoute(NamedTuple):
+    """The model that a name stands for, and those that are tried in its place, in order, when its provider fails."""
+
+    model: str
+    fallbacks: list[str]
+
+
+def resolve(model: str) -> ModelRoute:
+    """Return what `model` stands for: an alias its models, `provider/model` itself. Raises `ModelNotFound` for any other
+    name, `InputError` for what is no name, and `SettingsError`."""
+    if not isinstance(model, str) or not model:
+        raise InputError(f"model={quoted(model)}: must be a text that is not empty")
+    if "/" in model:
+        return ModelRoute(model, [])
+    aliases = model_aliases()
+    if model not in aliases:
+        names = [*sorted(aliases)[:MAX_SHOWN], *(["…"] if len(aliases) > MAX_SHOWN else [])]
+        known = f"the aliases are {', '.join(names)}" if names else "there are no aliases (HEADRACE_MODELS)"
+        raise ModelNotFound(
+            f"model {quoted(model)}: is no alias of a model; {known}; or write `provider/model`, for example "
+            f"`openai/{shortened(model)}`"
+        )
+    first, *others = aliases[model]
+    return ModelRoute(first, others)
+
+
+def model_aliases() -> dict[str, list[str]]:
+    """Return the models of each alias of this process. Raises `SettingsError` naming the place of what cannot be used."""
+    return read_aliases(os.environ.get(variable("models")) or "")
+
+
+@lru_cache(maxsize=8)
+def read_aliases(given: str) -> dict[str, list[str]]:
+    """Return the aliases in a JSON text, or in the file at a path; none for an empty one. Raises `SettingsError`."""
+    if not given.strip():
+        return {}
+    where, text = variable("models"), given.encode(errors="replace")
+    if not given.lstrip().startswith("{"):
+        where = f"{where} ({shortened(masked(given))})"
+        try:
+            check_not_public(Path(given), where)  # it says where prompts are sent
+            text = read_whole(Path(given))
+        except OSError as error:
+            raise SettingsError(f"{where}: cannot be read: {error.strerror}") from None
+        except ValueError as error:  # a NUL in the name, or no file that is read whole
+            raise SettingsError(f"{where}: cannot be read: {shortened(masked(str(error)))}") from None
+    try:
+        aliases = msgspec.json.decode(text, type=dict[str, str | list[str]])
+    except UNREADABLE as error:
+        raise SettingsError(f"{where}: {shortened(str(error))}") from None
+    return {name: checked(where, name, targets) for name, targets in aliases.items()}
+
+
+def checked(where: str, name: str, targets: str | list[str]) -> list[str]:
+    """Return the models of one alias. Raises `SettingsError` naming its place."""
+    place = f"{where}: /{shortened(name)}"
+    try:
+        msgspec.convert(name, Alias)
+    except msgspec.ValidationError:
+        raise SettingsError(
+            f"{place}: an alias is 1 to 128 letters, digits and `._:@+-`, without a slash (`provider/model` needs no alias)"
+        ) from None
+    models = [targets] if isinstance(targets, str) else targets
+    try:
+        msgspec.convert(models, Targets)
+    except msgspec.ValidationError as error:
+        at = str(error).rpartition("`$[")[2].rstrip("]`")
+        if at.isdecimal():
+            at, model = ("" if isinstance(targets, str) else f"/{at}"), models[int(at)]
+            raise SettingsError(f"{place}{at}: {quoted(model)} must be `provider/model`") from None
+        raise SettingsError(f"{place}: must be 1 to {MAX_FALLBACKS + 1} models") from None
+    if len(set(models)) < len(models):
+        raise SettingsError(f"{place}: names a model twice")
+    return models

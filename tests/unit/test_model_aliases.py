@@ -1,0 +1,93 @@
+"""Aliases of models: what they stand for, and that a bad `HEADRACE_MODELS` is told by its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from headrace.batches.build import make_template
+from headrace.batches.template import Item
+from headrace.chat.model_aliases import model_aliases, resolve
+from headrace.errors import InputError, ModelNotFound, SettingsError
+from headrace.jobs.build import make_job
+from headrace.jobs.job import Job
+
+ALIASES = '{"gpt-5-mini": "openai/gpt-5-mini", "fast": ["vllm/a", "openrouter/b/c"]}'
+
+
+@pytest.fixture(autouse=True)
+def aliases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_MODELS", ALIASES)
+
+
+def test_a_name_stands_for_its_models() -> None:
+    assert resolve("gpt-5-mini") == ("openai/gpt-5-mini", [])
+    assert resolve("fast") == ("vllm/a", ["openrouter/b/c"])
+    assert resolve("openai/any") == ("openai/any", [])
+
+
+def test_a_name_without_a_slash_that_is_no_alias_is_not_found() -> None:
+    with pytest.raises(ModelNotFound, match=r"'gpt-9': is no alias of a model; the aliases are fast, gpt-5-mini"):
+        resolve("gpt-9")
+    with pytest.raises(InputError, match="model="):
+        resolve("")
+
+
+def test_jobs_and_batches_carry_the_models() -> None:
+    job, _ = make_job("fast", "Hello")
+    assert (job.model, job.fallbacks) == ("vllm/a", ["openrouter/b/c"])
+    template, _ = make_template("fast", "{text}")
+    assert template.job(Item(custom_id="1", fields={"text": "a"})).fallbacks == ["openrouter/b/c"]
+    assert b"fallbacks" not in msgspec.json.encode(make_job("gpt-5-mini", "Hello")[0]), "its body is as it was"
+
+
+def test_a_worker_of_before_reads_a_body_with_fallbacks_and_tries_the_first() -> None:
+    class Before(msgspec.Struct):
+        model: str
+
+    assert msgspec.json.decode(msgspec.json.encode(make_job("fast", "Hello")[0]), type=Before).model == "vllm/a"
+    old = msgspec.json.encode({"v": 1, "model": "vllm/a", "messages": []})
+    assert msgspec.json.decode(old, type=Job).fallbacks == []
+
+
+def test_what_is_asked_has_to_suit_every_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_MODELS", '{"wide": "vllm/a", "both": ["vllm/a", "openai/b"]}')
+    make_job("wide", "Hello", stop=list("abcde"))
+    with pytest.raises(InputError, match="stop"):
+        make_job("both", "Hello", stop=list("abcde"))
+    with pytest.raises(InputError, match="stop"):
+        make_template("both", "{text}", stop=list("abcde"))
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("{", "HEADRACE_MODELS: "),
+        ("[]", "HEADRACE_MODELS .*cannot be read"),
+        ('{"a": 1}', r"HEADRACE_MODELS: .*\$\[\.\.\.\]"),
+        ('{"a/b": "openai/c"}', "HEADRACE_MODELS: /`?a/b.*: an alias is 1 to 128 letters"),
+        ('{"a": "b"}', "HEADRACE_MODELS: /`?a.*: 'b' must be `provider/model`"),
+        ('{"a": ["openai/b", "c"]}', "HEADRACE_MODELS: /`?a.*/1: 'c' must be `provider/model`"),
+        ('{"a": []}', "HEADRACE_MODELS: /`?a.*: must be 1 to 8 models"),
+        ('{"a": ["openai/b", "openai/b"]}', "names a model twice"),
+        ("/nowhere/models.json", "HEADRACE_MODELS .*models.json.*: cannot be read: No such file"),
+    ],
+)
+def test_a_bad_value_is_told_by_its_place(value: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_MODELS", value)
+    with pytest.raises(SettingsError, match=said):
+        model_aliases()
+
+
+def test_a_file_holds_them_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "models.json"
+    file.write_text(ALIASES)
+    file.chmod(0o600)
+    monkeypatch.setenv("HEADRACE_MODELS", str(file))
+    assert resolve("gpt-5-mini").model == "openai/gpt-5-mini"
+    file.chmod(0o666)
+    monkeypatch.setenv("HEADRACE_MODELS", f" {file}".strip() + "/../models.json")
+    with pytest.raises(SettingsError):
+        model_aliases()

@@ -1,0 +1,141 @@
+"""Fallbacks: the models of one job take turns when a provider fails, until one answers or the budget of calls is spent.
+
+A fault of the provider's moves the job to the next model at once; when all have failed it begins again at the first, after the
+backoff. A deployment that is held is passed over while another is free. What would be the same elsewhere (a refused request, an
+invalid answer) and what comes after something was shown never moves it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import msgspec
+from headrace_providers.retry import DEFAULT
+
+from headrace.chat.completion import Completion
+from headrace.errors import CallError
+from headrace.jobs.job import Job
+from headrace_worker.engine.attempts import GaveWay, Watch
+from headrace_worker.engine.deployment_hold import DRAINING, Deferred
+from headrace_worker.engine.reask import Reasks
+from headrace_worker.engine.tries import Tries
+
+PATIENCE_S = 2.0
+"""A deployment that is held for longer is passed over; a shorter hold is waited out."""
+PASSED_OVER_S = 10.0
+"""Seconds for which a model whose provider has failed is tried last, by jobs that have another one."""
+MAX_FAULTY = 1000
+
+
+class Ask(Protocol):
+    """One model is asked: `Engine.ask` without fallbacks, which raises `GaveWay` with `gives_way`."""
+
+    def __call__(self, job: Job, reasks: Reasks, *, gives_way: bool) -> Awaitable[Completion]: ...
+
+
+class FaultyModels:
+    """The models of a process whose provider has failed a moment ago."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
+        self._until: dict[str, float] = {}
+
+    def __contains__(self, model: str) -> bool:
+        return self._until.get(model, 0.0) > self._clock()
+
+    def add(self, model: str) -> None:
+        if len(self._until) >= MAX_FAULTY:
+            self._until.clear()
+        self._until[model] = self._clock() + PASSED_OVER_S
+
+    def remove(self, model: str) -> None:
+        self._until.pop(model, None)
+
+
+class ModelTurns:
+    """The turns of one job's models. `left_s` says how long a model's deployment is held, `pause` waits between two rounds."""
+
+    def __init__(
+        self,
+        job: Job,
+        tries: Tries,
+        watch: Watch | None,
+        faulty: FaultyModels,
+        *,
+        left_s: Callable[[str], float],
+        pause: Callable[[float, str], Awaitable[None]],
+    ):
+        self._job = msgspec.structs.replace(job, fallbacks=[])
+        self._models = [job.model, *job.fallbacks]
+        self._reasks = Reasks(self._job)
+        self._tries = tries
+        self._watch = watch
+        self._faulty = faulty
+        self._left_s = left_s
+        self._pause = pause
+        self._failures: dict[str, CallError] = {}
+
+    async def completion(self, ask: Ask) -> Completion:
+        """Return the first completion. Raises `CallError`, that of the last model, or `Deferred`."""
+        while True:
+            for model in self._round():
+                try:
+                    return await self._turn(ask, model)
+                except GaveWay as fault:
+                    self._failures.pop(model, None)  # the last one is the last to have failed
+                    self._failures[model] = fault.failure
+                    self._faulty.add(model)
+                except Deferred as deferred:
+                    if deferred.reason == DRAINING or deferred.delay_s <= PATIENCE_S:
+                        raise
+                    continue
+                if self._tries.spent >= DEFAULT.attempts:
+                    raise self._all_failed()
+            if not self._failures:  # every deployment is held: the job comes back
+                return await self._turn(ask, min(self._models, key=self._left_s), gives_way=False)
+            if not self._left():
+                raise self._all_failed()
+            if all(self._left_s(model) > PATIENCE_S for model in self._left()):
+                return await self._turn(ask, min(self._left(), key=self._left_s), gives_way=False)
+            await self._wait(self._failures[self._last])
+
+    @property
+    def _last(self) -> str:
+        return next(reversed(self._failures))
+
+    def _left(self) -> list[str]:
+        """Return the models that another call may be put to: without those whose key or name is refused."""
+        return [model for model in self._models if model not in self._failures or self._failures[model].retryable]
+
+    def _round(self) -> list[str]:
+        """Return the models to ask now, in order: those that are free, then those that have failed a moment ago."""
+        free = [model for model in self._left() if self._left_s(model) <= PATIENCE_S]
+        return sorted(free, key=self._faulty.__contains__)
+
+    async def _turn(self, ask: Ask, model: str, *, gives_way: bool = True) -> Completion:
+        self._reasks.move(model)
+        completion = await ask(msgspec.structs.replace(self._job, model=model), self._reasks, gives_way=gives_way)
+        self._faulty.remove(model)
+        return completion
+
+    async def _wait(self, failure: CallError) -> None:
+        if self._watch is not None:
+            self._watch.waiting("retrying", failure.code)
+        await self._pause(DEFAULT.backoff_s(max(1, self._tries.calls)), failure.code)
+
+    def _all_failed(self) -> CallError:
+        """Return the failure of the last model, which also says what the others did."""
+        last = self._last
+        failure = self._reasks.failed(self._failures[last])
+        others = [f"{model}: {each.code}" for model, each in self._failures.items() if model != last]
+        return CallError(
+            failure.code,
+            f"{last}: {failure.message}" + (f" (before it {', '.join(others)})" if others else ""),
+            status=failure.status,
+            retry_after_s=failure.retry_after_s,
+            partial=failure.partial,
+            details=failure.details,
+            retryable=failure.retryable,
+        )
