@@ -22,6 +22,7 @@ from headrace.errors import (
     InputError,
     JobFailed,
     ModelNotFound,
+    StorageError,
     Unknown,
     UnknownField,
     Unreachable,
@@ -47,6 +48,7 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (Unreachable, 503, "unreachable"),
     (Damaged, 500, "damaged"),
     (WaitTimeout, 504, "timeout"),
+    (StorageError, 507, "storage"),
 )
 
 

@@ -19,6 +19,7 @@ from headrace.jobs.job import Job
 from headrace.ledger.job_record import JobStatus, job_body, job_result, job_state, job_status
 from headrace.ledger.state import TERMINAL
 from headrace.settings import Settings, redis_url
+from headrace.storage.local import FileStore
 from headrace.text.readable import UNREADABLE
 from headrace.waiting import retry_read
 from headrace_api.access.callers import CallerPolicy
@@ -27,6 +28,8 @@ from headrace_api.errors import ApiError
 from headrace_api.requests.answer_delivery import AnswerDelivery, Delivery, Exchange
 
 JOB_ID_CHARS = 64
+MAX_UPLOADS = 64
+"""Uploads of files at a time: each holds a piece in memory, and a place on the disk."""
 
 
 class Gateway:
@@ -41,6 +44,7 @@ class Gateway:
         self.delivery: Callable[[Exchange], Delivery] = lambda _: "read"
         self.streams = 0
         self._client: LedgerBackend | None = None
+        self.uploads = 0
         self._reader: Reader | None = None
 
     @contextlib.asynccontextmanager
@@ -112,6 +116,24 @@ class Gateway:
             yield
         finally:
             self.streams -= 1
+
+    @contextlib.contextmanager
+    def upload_slot(self) -> Iterator[None]:
+        """Hold a place for the upload of a file. Raises `ApiError` when there is none."""
+        if self.uploads >= MAX_UPLOADS:
+            raise ApiError(
+                429, "too_many_uploads", "too many files are uploaded here; try again", headers={"retry-after": "5"}
+            )
+        self.uploads += 1
+        try:
+            yield
+        finally:
+            self.uploads -= 1
+
+    async def store(self) -> FileStore:
+        """Return the file store. Raises `StorageError` where it cannot be reached from here, `Unreachable`."""
+        async with self.client.talking():
+            return await self.client.store()
 
     async def view(self, job: str, after: EventId | Literal["now"] = START) -> Viewer:
         """Return a viewer of a job's events. Raises `Unknown`."""

@@ -236,7 +236,7 @@ class OpenAIResponses(View):
             item.end("incomplete")
         fields = failed(code, message) | {"output": self._output()} | (self._counted(event) if event else {})
         kind = "incomplete" if fields["status"] == "incomplete" else "failed"
-        self._tell_response(f"response.{kind}", fields["status"], fields)
+        self._tell_response(f"response.{kind}", str(fields["status"]), fields)
 
     def _output(self) -> list[JsonObject]:
         return [item.item for item in self._items]
