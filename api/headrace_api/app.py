@@ -9,7 +9,18 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from headrace_api.errors import answer
-from headrace_api.routes import ag_ui, chat_completions, events, files, jobs, models, pages, ui_chat, websocket
+from headrace_api.routes import (
+    ag_ui,
+    chat_completions,
+    events,
+    files,
+    jobs,
+    models,
+    native_batches,
+    pages,
+    ui_chat,
+    websocket,
+)
 from headrace_api.state import Gateway
 
 MAX_BODY_BYTES = 32 << 20
@@ -20,11 +31,14 @@ def make_app(gateway: Gateway, origins: list[str]) -> Litestar:
     """Return the application over `gateway`, which has to be running."""
     return Litestar(
         route_handlers=[
-            *(jobs.submit, jobs.show, jobs.cancel, jobs.retry, jobs.token),
+            *(jobs.submit, jobs.list_jobs, jobs.show, jobs.cancel, jobs.retry, jobs.token),
             *(events.events, websocket.stream),
             *(chat_completions.complete, ui_chat.chat, ui_chat.resume, ag_ui.run),
             *(models.list_models, models.retrieve),
             *(files.upload, files.list_files, files.show, files.remove, files.content),
+            *(native_batches.open_batch, native_batches.list_batches, native_batches.show, native_batches.events),
+            *(native_batches.lines, native_batches.cancel, native_batches.resume, native_batches.retry),
+            *(native_batches.refuse, native_batches.reask),
             *(pages.index, pages.asset, pages.health),
         ],
         dependencies={"gateway": Provide(lambda: gateway, sync_to_thread=False)},

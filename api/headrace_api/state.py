@@ -45,6 +45,7 @@ class Gateway:
         self.streams = 0
         self._client: LedgerBackend | None = None
         self.uploads = 0
+        self.opening = set[str]()  # batches that are being opened
         self._reader: Reader | None = None
 
     @contextlib.asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
 from litestar import Request, get
@@ -15,7 +16,7 @@ from headrace_api.state import Gateway, flag
 from headrace_api.streaming.inactivity_timer import InactivityTimer
 from headrace_api.streaming.session import StreamSession
 from headrace_api.streaming.sse import HEADERS, HEARTBEAT, PIECE_BYTES, Encoder
-from headrace_api.views import Cursor, Subject, View, view_named
+from headrace_api.views import Cursor, Frame, Subject, View, view_named
 
 
 class AtEnd(Protocol):
@@ -24,12 +25,19 @@ class AtEnd(Protocol):
     def __call__(self, *, sent: bool) -> None: ...
 
 
+class FrameSource(Protocol):
+    """Frames as they come, in groups, an empty one for a heartbeat. `last` is `end` once all were given."""
+
+    last: str
+
+    def groups(self, gone: asyncio.Future[Any]) -> AsyncGenerator[list[Frame]]: ...
+    def close(self) -> None: ...
+
+
 class EventStream:
     """An ASGI application: one response, written as the frames come. A disconnect of the client ends it, and not the job."""
 
-    def __init__(
-        self, gateway: Gateway, following: StreamSession, headers: dict[str, str], at_end: AtEnd | None = None
-    ):
+    def __init__(self, gateway: Gateway, following: FrameSource, headers: dict[str, str], at_end: AtEnd | None = None):
         self._gateway = gateway
         self._following = following
         self._headers = headers
