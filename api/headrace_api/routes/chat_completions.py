@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from litestar import Request, post
 from litestar.types import ASGIApp
 
-from headrace.batches.output_lines import success_line
-from headrace.chat.completion import Completion
+from headrace.chat.chat_object import chat_object
 from headrace_api.auth import EVERY_JOB, SUBMIT
 from headrace_api.errors import failed
 from headrace_api.requests.chat_completions import read_chat_request, read_object, sized
@@ -35,7 +33,9 @@ async def complete(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp
         if asked.stream:
             job = await question.submitted()
             subject = Subject(job=job, model=asked.job.model, include_usage=asked.include_usage)
-            return await stream(gateway, OpenAI, subject, Cursor(), at_end=question.over)
+            return await stream(
+                gateway, OpenAI, subject, Cursor(), patience_s=question.patience_s, at_end=question.over
+            )
         job, outcome = await question.answered()
     except BaseException:
         question.over(sent=False)
@@ -44,16 +44,4 @@ async def complete(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp
     if outcome.completion is None:
         assert outcome.error is not None
         raise failed(job, outcome.error)
-    return as_json(body_of(job, outcome.completion), x_headrace_job=job).to_asgi_response(app=None, request=request)
-
-
-def body_of(job: str, completion: Completion) -> dict[str, Any]:
-    """Return OpenAI's body, with provider-specific fields at their places: a client sends them back unchanged."""
-    body: dict[str, Any] = msgspec.json.decode(success_line("", job, completion))["response"]["body"]
-    choice, extra = body["choices"][0], completion.extra
-    message = extra.get("message", {}) | choice["message"]
-    if completion.reasoning and completion.reasoning_field not in ("", "content"):
-        message[completion.reasoning_field] = completion.reasoning
-    citations = {"citations": message.pop("citations")} if "citations" in message else {}
-    body["choices"] = [extra.get("choice", {}) | choice | {"message": message}]
-    return extra.get("answer", {}) | body | citations
+    return as_json(chat_object(outcome.completion), x_headrace_job=job).to_asgi_response(app=None, request=request)
