@@ -124,6 +124,8 @@ class BatchEvents:
         self._gateway = gateway
         self._viewer = viewer
         self.last = ""
+        self.unsent = False
+        self.problem: ApiError | None = None
 
     def close(self) -> None:
         self._viewer.close()
