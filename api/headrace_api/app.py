@@ -9,7 +9,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from headrace_api.errors import answer
-from headrace_api.routes import ag_ui, chat_completions, events, jobs, pages, ui_chat, websocket
+from headrace_api.routes import ag_ui, chat_completions, events, jobs, pages, responses, ui_chat, websocket
 from headrace_api.state import Gateway
 
 MAX_BODY_BYTES = 32 << 20
@@ -22,6 +22,7 @@ def make_app(gateway: Gateway, origins: list[str]) -> Litestar:
         route_handlers=[
             *(jobs.submit, jobs.show, jobs.cancel, jobs.retry, jobs.token),
             *(events.events, websocket.stream),
+            *(responses.create, responses.show, responses.cancel, responses.remove, responses.input_items),
             *(chat_completions.complete, ui_chat.chat, ui_chat.resume, ag_ui.run),
             *(pages.index, pages.asset, pages.health),
         ],

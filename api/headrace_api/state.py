@@ -173,6 +173,14 @@ class Gateway:
                 await to_end(viewer)
         return outcome
 
+    async def ended_within(self, job: str, seconds: float) -> bool:
+        """Wait for a job's end, for some seconds at most; return True if it has come."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.ended(job)
+                return True
+        return False
+
     async def ended_under(self, viewer: Viewer, job: str) -> Outcome:
         """Wait for a job's end as `ended` does, with a viewer that has been there from its first event on."""
         await to_end(viewer)

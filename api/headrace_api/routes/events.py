@@ -47,7 +47,7 @@ class EventStream:
                 self._at_end(sent=self._following.last == "end")
 
     async def _write(self, scope: Scope, send: Send, gone: asyncio.Future[Any]) -> None:
-        encoder = Encoder()
+        encoder = Encoder(named=self._following.view.named)
         headers = [(name.encode(), value.encode()) for name, value in (HEADERS | self._headers).items()]
         loop = asyncio.get_running_loop()
         try:

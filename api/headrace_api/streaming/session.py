@@ -76,6 +76,10 @@ class StreamSession:
         self._word = ""  # of the token: `expiring`, `expired`
         self._next: asyncio.Task[list[Event]] | None = None
 
+    @property
+    def view(self) -> View:
+        return self._replay.view
+
     async def open(self) -> bool:
         """Find the log. False when the viewer has seen its `end`. Raises `Unknown`, and `Gone` when that is known at once."""
         cursor = self._cursor.at
