@@ -152,6 +152,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Positive,
         Meta(description="how long the body of a request may take, and one second more for each 16 KiB received"),
     ] = 20.0
+    file_mb: Annotated[Count, Meta(description="largest file that is uploaded to `/v1/files`")] = 512
+    files_total_mb: Annotated[
+        Count, Meta(description="all uploaded files together; the output of batches does not count")
+    ] = 10_240
+    batch_lines: Annotated[Count, Meta(description="most lines of a batch that is created over HTTP")] = 1_000_000
     gateway_idle_s: Annotated[
         Positive, Meta(description="a WebSocket without a subscription is closed after so long")
     ] = 30.0

@@ -9,7 +9,18 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from headrace_api.errors import answer
-from headrace_api.routes import ag_ui, chat_completions, events, jobs, pages, responses, ui_chat, websocket
+from headrace_api.routes import (
+    ag_ui,
+    chat_completions,
+    events,
+    files,
+    jobs,
+    models,
+    pages,
+    responses,
+    ui_chat,
+    websocket,
+)
 from headrace_api.state import Gateway
 
 MAX_BODY_BYTES = 32 << 20
@@ -24,6 +35,8 @@ def make_app(gateway: Gateway, origins: list[str]) -> Litestar:
             *(events.events, websocket.stream),
             *(responses.create, responses.show, responses.cancel, responses.remove, responses.input_items),
             *(chat_completions.complete, ui_chat.chat, ui_chat.resume, ag_ui.run),
+            *(models.list_models, models.retrieve),
+            *(files.upload, files.list_files, files.show, files.remove, files.content),
             *(pages.index, pages.asset, pages.health),
         ],
         dependencies={"gateway": Provide(lambda: gateway, sync_to_thread=False)},

@@ -9,16 +9,17 @@ from typing import Any, Literal
 
 import msgspec
 
-from headrace.chat.completion import Outcome
-from headrace.client.async_client import AsyncHeadrace
-from headrace.client.handles import decode_outcome
+from headrace.chat.completion import Outcome, decode_outcome
+from headrace.chat.model_aliases import model_aliases
+from headrace.client.ledger_backend import LedgerBackend
 from headrace.errors import Damaged, Expired, InputError, Unknown
 from headrace.events.ids import START, EventId
 from headrace.events.reader import Reader, Viewer
 from headrace.jobs.job import Job
 from headrace.ledger.job_record import JobStatus, job_body, job_result, job_state, job_status
 from headrace.ledger.state import TERMINAL
-from headrace.settings import Settings
+from headrace.settings import Settings, redis_url
+from headrace.storage.local import FileStore
 from headrace.text.readable import UNREADABLE
 from headrace.waiting import retry_read
 from headrace_api.access.callers import CallerPolicy
@@ -27,6 +28,8 @@ from headrace_api.errors import ApiError
 from headrace_api.requests.answer_delivery import AnswerDelivery, Delivery, Exchange
 
 JOB_ID_CHARS = 64
+MAX_UPLOADS = 64
+"""Uploads of files at a time: each holds a piece in memory, and a place on the disk."""
 
 
 class Gateway:
@@ -40,25 +43,31 @@ class Gateway:
         self.abort: Callable[[Any, bytes], None] = lambda scope, last: None
         self.delivery: Callable[[Exchange], Delivery] = lambda _: "read"
         self.streams = 0
-        self._client: AsyncHeadrace | None = None
+        self._client: LedgerBackend | None = None
+        self.uploads = 0
         self._reader: Reader | None = None
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Stay connected to the ledger for the block. Raises `Unreachable` when Redis does not answer."""
-        async with AsyncHeadrace(settings=self.settings) as self._client:
-            self._reader = Reader(self._client.ledger)
-            self.answer_delivery = AnswerDelivery(self._client, self.delivery, self.settings.join_s)
-            async with self._client.talking():
+        model_aliases()  # what is wrong with them is told now
+        self._client = client = LedgerBackend(redis_url(self.settings), self.settings)
+        try:
+            await client.open()
+            self._reader = Reader(client.ledger)
+            self.answer_delivery = AnswerDelivery(client, self.delivery, self.settings.join_s)
+            async with client.talking():
                 await self.answer_delivery.start()
             try:
                 yield
             finally:
                 await self.answer_delivery.close()
                 await self._reader.close()
+        finally:
+            await client.close()
 
     @property
-    def client(self) -> AsyncHeadrace:
+    def client(self) -> LedgerBackend:
         assert self._client is not None
         return self._client
 
@@ -107,6 +116,24 @@ class Gateway:
             yield
         finally:
             self.streams -= 1
+
+    @contextlib.contextmanager
+    def upload_slot(self) -> Iterator[None]:
+        """Hold a place for the upload of a file. Raises `ApiError` when there is none."""
+        if self.uploads >= MAX_UPLOADS:
+            raise ApiError(
+                429, "too_many_uploads", "too many files are uploaded here; try again", headers={"retry-after": "5"}
+            )
+        self.uploads += 1
+        try:
+            yield
+        finally:
+            self.uploads -= 1
+
+    async def store(self) -> FileStore:
+        """Return the file store. Raises `StorageError` where it cannot be reached from here, `Unreachable`."""
+        async with self.client.talking():
+            return await self.client.store()
 
     async def view(self, job: str, after: EventId | Literal["now"] = START) -> Viewer:
         """Return a viewer of a job's events. Raises `Unknown`."""

@@ -33,7 +33,7 @@ class Claimed(msgspec.Struct, frozen=True):
 
     @property
     def kind(self) -> str:
-        """`job`, `shard` or `join`; anything else is damage."""
+        """`job`, `shard`, `join` or `check`; anything else is damage."""
         return self.record.get("kind", b"").decode(errors="replace")
 
     @property

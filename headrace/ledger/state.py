@@ -82,6 +82,12 @@ JOB_MOVES: dict[JobState, dict[str, frozenset[JobState]]] = {
 }
 
 BATCH_MOVES: dict[BatchState, dict[str, frozenset[BatchState]]] = {
+    # Of a batch over an uploaded file; any other is `in_progress` from `open` on.
+    BatchState.VALIDATING: {
+        "begin_batch": frozenset({BatchState.IN_PROGRESS}),
+        "reject_batch": frozenset({BatchState.FAILED}),
+        "cancel": frozenset({BatchState.CANCELLED}),
+    },
     BatchState.IN_PROGRESS: {
         "feed": frozenset({BatchState.IN_PROGRESS}),
         "prefill": frozenset({BatchState.IN_PROGRESS}),

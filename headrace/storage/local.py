@@ -10,10 +10,12 @@ and its id, so that a worker with another folder reports that instead of failing
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -84,6 +86,7 @@ class FileStore:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         try:
             with no_room_is_a_storage_error(name), self._open_new(temporary) as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until its process has ended: see `abandoned`
                 yield file
                 file.flush()
                 if durable:
@@ -94,6 +97,19 @@ class FileStore:
                     sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def abandoned(self, folder: str, age_s: float) -> Iterator[str]:
+        """Yield the names of temporary files in `folder` whose writer has died, and of committed ones, which were last written
+        `age_s` seconds ago or earlier."""
+        before = time.time() - age_s
+        with suppress(FileNotFoundError), os.scandir(self.path(folder)) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    is_old = (
+                        entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < before
+                    )
+                    if is_old and not (entry.name.startswith(".") and is_locked(entry.path)):
+                        yield f"{folder}/{entry.name}"
 
     def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """Return `length` bytes of `name` from `offset` on (default: all). Raises `StorageError` when it is not there."""
@@ -165,6 +181,18 @@ class FileStore:
                 file.write(part)
                 size += len(part)
         return size
+
+
+def is_locked(path: str) -> bool:
+    """Return True if a process that lives writes the file."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def sync_folder(folder: Path) -> None:

@@ -150,7 +150,8 @@ def test_the_gateway_and_flower_are_published_and_only_here(services: dict[str, 
         "flower": ["127.0.0.1:8401:8401"],
     }
     assert services["gateway"]["environment"]["HEADRACE_GATEWAY_OPEN"] == "0"
-    assert services["gateway"]["volumes"] == ["gateway:/data"], "its secret is its own"
+    assert services["gateway"]["volumes"] == ["gateway:/data", "files:/data/files"]
+    assert [name for name, each in services.items() if "gateway:/data" in each.get("volumes", [])] == ["gateway"]
     assert services["flower"]["environment"]["FLOWER_READ_ONLY"] == "true"
 
 
@@ -221,7 +222,9 @@ class Here:
             name, _, path = volume.partition(":")
             places[path] = str(self.folder / "volumes" / name)
             (self.folder / "volumes" / name).mkdir(exist_ok=True)
-        return re.sub("|".join(map(re.escape, places)), lambda found: places[found[0]], text)
+        return re.sub(
+            "|".join(map(re.escape, sorted(places, key=len, reverse=True))), lambda found: places[found[0]], text
+        )
 
     def environment(self, name: str) -> dict[str, str]:
         """What the process gets: the file's own environment and a PATH, nothing of ours."""

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 from litestar import Request
 
-from headrace.client.async_client import TENANT, AsyncHeadrace
+from headrace.client.ledger_backend import TENANT, LedgerBackend
 from headrace.errors import HeadraceError
 from headrace.ledger.cancel import cancel
 from headrace.ledger.script import UNAVAILABLE
@@ -81,7 +81,7 @@ class AnswerDelivery:
     """The unread answers of a gateway process. `delivery` returns the state of a response. `keep_s`: seconds after its end
     for which one is kept."""
 
-    def __init__(self, client: AsyncHeadrace, delivery: Callable[[Exchange], Delivery], keep_s: float):
+    def __init__(self, client: LedgerBackend, delivery: Callable[[Exchange], Delivery], keep_s: float):
         self._client = client
         self._delivery = delivery
         self._keep_ms = int(keep_s * 1000)

@@ -12,7 +12,7 @@ from typing import Any
 from litestar import Request, get, post
 from litestar.types import ASGIApp
 
-from headrace.client.async_client import TENANT
+from headrace.client.ledger_backend import TENANT
 from headrace.errors import InputError
 from headrace.ledger.chat_job import chat_job, name_chat_job
 from headrace.ledger.state import TERMINAL

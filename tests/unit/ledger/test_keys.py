@@ -14,12 +14,17 @@ from headrace.jobs.job import new_id
 from headrace.ledger.announce import Announcement, announce
 from headrace.ledger.append import append
 from headrace.ledger.beat import beat
+from headrace.ledger.begin_batch import begin_batch
 from headrace.ledger.cancel import cancel
 from headrace.ledger.checkpoint import CheckpointRow, checkpoint
 from headrace.ledger.claim import claim
-from headrace.ledger.close import close
+from headrace.ledger.close import OutputFile, close
 from headrace.ledger.compact import compact
+from headrace.ledger.create_batch import create_batch
+from headrace.ledger.create_file import create_file
+from headrace.ledger.creation import Creation
 from headrace.ledger.dead_letter import dead_letter
+from headrace.ledger.delete_file import delete_file
 from headrace.ledger.due import due
 from headrace.ledger.evict_damaged import evict_damaged
 from headrace.ledger.expire import expire
@@ -34,6 +39,7 @@ from headrace.ledger.pause import pause
 from headrace.ledger.prefill import prefill
 from headrace.ledger.recover import recover, report_end
 from headrace.ledger.refuse_rows import refuse_rows
+from headrace.ledger.reject_batch import reject_batch
 from headrace.ledger.release import release
 from headrace.ledger.restart import restart
 from headrace.ledger.restore import restore
@@ -199,7 +205,7 @@ async def live_the_lives_of_batches(ledger: Watched) -> None:
             template=b"{}",
             window_ms=LONG,
             tenant="default",
-            record={"total": 2, "shards": 2},
+            record={"total": 2, "shards": 2, "tenant": "default", "output_expires_s": 9},
         )
         await feed(ledger, batch, 0, [ShardRange(0, 1, 0, 1), ShardRange(1, 1, 1, 1)], queue="bulk")
         await pause(ledger, batch, reason="no room")
@@ -241,7 +247,45 @@ async def live_the_lives_of_batches(ledger: Watched) -> None:
             errors="e",
             unfinished=0,
             left=[second] * cancelled,
+            output_file=OutputFile(f"file-{batch}", 1),
         )
+    await live_the_lives_of_files(ledger)
+
+
+async def live_the_lives_of_files(ledger: Watched) -> None:
+    """Uploads, and the batches over them."""
+    made = await create_file(
+        ledger,
+        "file-a",
+        tenant="default",
+        purpose="batch",
+        filename="a",
+        size=1,
+        max_bytes=9,
+        creation=Creation("d"),
+        expires_s=1,
+    )
+    await delete_file(ledger, made)
+    for end in ("begin", "begin late", "reject", "reject late", "cancel"):
+        batch = new_id("batch")
+        await create_batch(
+            ledger,
+            batch,
+            template_sha=end.replace(" ", ""),
+            template=b"{}",
+            window_ms=LONG,
+            tenant="default",
+            creation=Creation(end),
+            record={"tenant": "default"},
+        )
+        check = await ledger.take(f"{batch}.check", "a", EXPIRED if "late" in end else LONG)
+        await recover(ledger)
+        if "begin" in end:
+            await begin_batch(ledger, batch, check.epoch, record={"total": 1, "shards": 1})
+        elif "reject" in end:
+            await reject_batch(ledger, batch, check.epoch, rejection="r", reason="no")
+        else:
+            await cancel(ledger, batch)
 
 
 async def test_the_moves_write_the_declared_keys_and_no_others(ledger: Ledger) -> None:
