@@ -18,6 +18,7 @@ from headrace_api.routes import (
     models,
     native_batches,
     pages,
+    responses,
     ui_chat,
     websocket,
 )
@@ -36,6 +37,7 @@ def make_app(gateway: Gateway, origins: list[str]) -> Litestar:
         route_handlers=[
             *(jobs.submit, jobs.list_jobs, jobs.show, jobs.cancel, jobs.retry, jobs.token),
             *(events.events, websocket.stream),
+            *(responses.create, responses.show, responses.cancel, responses.remove, responses.input_items),
             *(chat_completions.complete, ui_chat.chat, ui_chat.resume, ag_ui.run),
             *(models.list_models, models.retrieve),
             *(files.upload, files.list_files, files.show, files.remove, files.content),

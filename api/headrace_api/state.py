@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Literal
 
@@ -208,6 +209,14 @@ class Gateway:
             while (outcome := await self.outcome(job)) is None:
                 await to_end(viewer, job, patience_s)
         return outcome
+
+    async def ended_within(self, job: str, seconds: float) -> bool:
+        """Wait for a job's end, for some seconds at most; return True if it has come."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.ended(job, patience_s=math.inf)
+                return True
+        return False
 
     async def ended_under(self, viewer: Viewer, job: str, *, patience_s: float) -> Outcome:
         """Wait for a job's end as `ended` does, with a viewer that has been there from its first event on."""

@@ -8,9 +8,10 @@ from litestar import Request, post
 from litestar.types import ASGIApp
 
 from headrace.chat.chat_object import chat_object
+from headrace.chat.completion import Outcome
 from headrace_api.auth import EVERY_JOB, SUBMIT
 from headrace_api.requests.chat_completions import read_chat_request, read_object, sized
-from headrace_api.requests.plain_answer import plain_answer
+from headrace_api.requests.plain_answer import completion_of, plain_answer
 from headrace_api.requests.synchronous_request import SynchronousRequest
 from headrace_api.routes.events import stream
 from headrace_api.state import Gateway
@@ -29,10 +30,14 @@ async def complete(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp
         gateway.check_stream_limit()
     question = SynchronousRequest(gateway, request, asked, raw)
     if not asked.stream:
-        return await plain_answer(gateway, request, question, lambda _, completion: chat_object(completion))
+        return await plain_answer(gateway, request, question, rendered)
     async with question:
         job = await question.submitted()
         subject = Subject(job=job, model=asked.job.model, include_usage=asked.include_usage)
         return await stream(
             gateway, OpenAI, subject, Cursor(), patience_s=question.patience_s, at_end=question.handed_on()
         )
+
+
+async def rendered(job: str, outcome: Outcome) -> dict[str, Any]:
+    return chat_object(completion_of(job, outcome))

@@ -28,9 +28,10 @@ class AtEnd(Protocol):
 
 class FrameSource(Protocol):
     """Frames as they come, in groups, an empty one for a heartbeat. `last` is `end` once all were given; `unsent` and `problem`
-    are as `StreamSession` says."""
+    are as `StreamSession` says. `is_named`: each frame begins with its type, which is its event's name, too."""
 
     last: str
+    is_named: bool
     unsent: bool
     problem: ApiError | None
 
@@ -59,7 +60,7 @@ class EventStream:
                 self._at_end(sent=self._following.last == "end")
 
     async def _write(self, scope: Scope, send: Send, gone: asyncio.Future[Any]) -> None:
-        encoder = Encoder()
+        encoder = Encoder(named=self._following.is_named)
         headers = [(name.encode(), value.encode()) for name, value in (HEADERS | self._headers).items()]
         loop = asyncio.get_running_loop()
         try:

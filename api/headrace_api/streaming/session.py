@@ -78,6 +78,7 @@ class StreamSession:
         self._cursor = cursor
         self.job = subject.job
         self.last = ""
+        self.is_named = view.named
         self.unsent = patience_s is not None
         self.problem: ApiError | None = None
         self._patience_s = patience_s
@@ -90,6 +91,10 @@ class StreamSession:
         self._lasts_s = lasts_s
         self._word = ""  # of the token: `expiring`, `expired`
         self._next: asyncio.Task[list[Event]] | None = None
+
+    @property
+    def view(self) -> View:
+        return self._replay.view
 
     async def open(self) -> bool:
         """Find the log. False when the viewer has seen its `end`. Raises `Unknown`, and `Gone` when that is known at once."""
