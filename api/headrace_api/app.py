@@ -9,7 +9,18 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from headrace_api.errors import answer
-from headrace_api.routes import ag_ui, chat_completions, events, files, jobs, pages, ui_chat, websocket
+from headrace_api.routes import (
+    ag_ui,
+    batch_results,
+    batches,
+    chat_completions,
+    events,
+    files,
+    jobs,
+    pages,
+    ui_chat,
+    websocket,
+)
 from headrace_api.state import Gateway
 
 MAX_BODY_BYTES = 32 << 20
@@ -23,6 +34,7 @@ def make_app(gateway: Gateway, origins: list[str]) -> Litestar:
             *(jobs.submit, jobs.show, jobs.cancel, jobs.retry, jobs.token),
             *(events.events, websocket.stream),
             *(chat_completions.complete, ui_chat.chat, ui_chat.resume, ag_ui.run),
+            *(batches.create, batches.show, batches.list_batches, batches.cancel, batches.retry, batch_results.results),
             *(files.upload, files.list_files, files.show, files.remove, files.content),
             *(pages.index, pages.asset, pages.health),
         ],
