@@ -160,6 +160,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     gateway_idle_s: Annotated[
         Positive, Meta(description="a WebSocket without a subscription is closed after so long")
     ] = 30.0
+    join_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="an answer that its client left without is kept so long after its end for the next equal request, which "
+            "then pays nothing; 0: never",
+        ),
+    ] = 900.0
     heartbeat_s: Annotated[Positive, Meta(description="interval between heartbeats of a silent stream")] = 15.0
     slow_reader_s: Annotated[
         Positive, Meta(description="a viewer that reads nothing for so long is dropped; it may resume")

@@ -21,6 +21,7 @@ from headrace.errors import (
     HeadraceError,
     InputError,
     JobFailed,
+    ModelNotFound,
     StorageError,
     Unknown,
     UnknownField,
@@ -37,6 +38,7 @@ log = structlog.get_logger("headrace.api.errors")
 POINTER = re.compile(r"^(?:option refused: .*`\$\.(?P<option>\w+)`|(?P<pointer>/[^\s:]+|\w+(?=[:=])))")
 STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (UnknownField, 400, "unknown_parameter"),
+    (ModelNotFound, 404, "model_not_found"),
     (InputError, 400, "invalid_request"),
     (Expired, 410, "expired"),
     (Unknown, 404, "not_found"),
@@ -78,7 +80,13 @@ def api_error(error: Exception) -> ApiError:
         return failed(error.subject, error.failure)
     for kind, status, code in STATUS:
         if isinstance(error, kind):
-            place = place_in(str(error)) if issubclass(kind, InputError) else None
+            place = (
+                "model"
+                if kind is ModelNotFound
+                else place_in(str(error))
+                if kind in (InputError, UnknownField)
+                else None
+            )
             if place is None or len(place) > MAX_QUOTED // 2:  # names in it are quotes as well
                 return ApiError(status, code, shorten_quotes(str(error)))
             return ApiError(status, code, shorten_quotes(str(error), MAX_QUOTED - len(place)), param=place)

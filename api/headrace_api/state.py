@@ -10,16 +10,16 @@ from typing import Any, Literal
 import msgspec
 
 from headrace.batches.results import ResultLines
-from headrace.chat.completion import Outcome
-from headrace.client.async_client import AsyncHeadrace
-from headrace.client.handles import decode_outcome
+from headrace.chat.completion import Outcome, decode_outcome
+from headrace.chat.model_aliases import model_aliases
+from headrace.client.ledger_backend import LedgerBackend
 from headrace.errors import Damaged, Expired, InputError, Unknown
 from headrace.events.ids import START, EventId
 from headrace.events.reader import Reader, Viewer
 from headrace.jobs.job import Job
 from headrace.ledger.job_record import JobStatus, job_body, job_result, job_state, job_status
 from headrace.ledger.state import TERMINAL
-from headrace.settings import Settings
+from headrace.settings import Settings, redis_url
 from headrace.storage.local import FileStore
 from headrace.text.readable import UNREADABLE
 from headrace.waiting import retry_read
@@ -44,24 +44,31 @@ class Gateway:
         self.abort: Callable[[Any, bytes], None] = lambda scope, last: None
         self.delivery: Callable[[Exchange], Delivery] = lambda _: "read"
         self.streams = 0
+        self._client: LedgerBackend | None = None
         self.uploads = 0
-        self._client: AsyncHeadrace | None = None
         self._reader: Reader | None = None
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Stay connected to the ledger for the block. Raises `Unreachable` when Redis does not answer."""
-        async with AsyncHeadrace(settings=self.settings) as self._client:
-            self._reader = Reader(self._client.ledger)
-            self.answer_delivery = AnswerDelivery(self._client, self.delivery)
+        model_aliases()  # what is wrong with them is told now
+        self._client = client = LedgerBackend(redis_url(self.settings), self.settings)
+        try:
+            await client.open()
+            self._reader = Reader(client.ledger)
+            self.answer_delivery = AnswerDelivery(client, self.delivery, self.settings.join_s)
+            async with client.talking():
+                await self.answer_delivery.start()
             try:
                 yield
             finally:
                 await self.answer_delivery.close()
                 await self._reader.close()
+        finally:
+            await client.close()
 
     @property
-    def client(self) -> AsyncHeadrace:
+    def client(self) -> LedgerBackend:
         assert self._client is not None
         return self._client
 
@@ -75,6 +82,10 @@ class Gateway:
         `Denied`."""
         self.check_caller(connection)
         return self.gate.authorize([*self.tokens(connection), *more], job, scope)
+
+    def caller(self, connection: Any) -> str:
+        """Return whom a request comes from, as far as its tokens say; empty for everyone at an open gateway."""
+        return self.gate.subject(self.tokens(connection))
 
     def check_caller(self, connection: Any) -> None:
         """Raise `Denied` for cross-site pages, and for host names that anybody may have made up."""

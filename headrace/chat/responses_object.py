@@ -137,7 +137,7 @@ def output_of(request: Mapping[str, Any], letters: str, completion: Completion) 
     if completion.structured:
         content = msgspec.json.encode(as_written(completion.value, content)).decode()
     parts: list[Item] = []
-    if content or not (completion.refusal or completion.tool_calls):
+    if content or not (completion.refusal or completion.tool_calls or items):
         logprobs = (completion.logprobs or {}).get("content") if LOGPROBS in include else None
         parts.append(text_part(content or "", completion.annotations, logprobs))
     if completion.refusal:

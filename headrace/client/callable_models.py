@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
+from headrace.chat.model_aliases import resolve
 from headrace.chat.provider_table import split_model
 from headrace.errors import ModelNotFound
 from headrace.ledger.announce import Announcement, announcements
 from headrace.ledger.script import Ledger
+from headrace.spend.known_models import KnownModel, known_models
 from headrace.text.quoting import quoted
 
 ANNOUNCED_S = 2.0
@@ -40,6 +43,19 @@ class CallableModels:
             workers = await self._read()  # a worker may have come since
         if not any(callable_by(workers, model) for model in models):
             self._refuse(models[0])
+
+    async def known(self) -> list[KnownModel]:
+        """Return the aliases and the known models, those of the price catalogue for providers that a live worker is
+        configured for. Raises `SettingsError`."""
+        configured = {name for each in await self.announced() for name in each.configured}
+        return await asyncio.to_thread(known_models, configured)
+
+    async def retrieve(self, model: str) -> KnownModel:
+        """Return what is known of an alias or of `provider/model`. Raises `ModelNotFound` as `check` does, and
+        `InputError`."""
+        route = resolve(model)
+        await self.check(route.model, *route.fallbacks)
+        return await asyncio.to_thread(KnownModel.of, model)
 
     async def _read(self) -> list[Announcement]:
         self._announced, self._read_at = await announcements(self._ledger), time.monotonic()

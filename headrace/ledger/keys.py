@@ -25,6 +25,7 @@ KINDS = (
     KeyKind("jobs:<tenant>", "zset", "permanent, entries 8 days", "submit restore"),
     KeyKind("idem:<tenant>:<sha>", "string", "24 h", "submit create_file create_batch"),
     KeyKind("unread:<tenant>:<sha>", "hash", "a job's timeout, then 15 min; 1,000 entries", "submit unread"),
+    KeyKind("gateway:<id>", "string", "5 s", "a gateway: that those who wait at it are still there"),
     KeyKind("chat:<tenant>:<sha>", "string", "24 h", "the gateway: the job that answers in a chat"),
     KeyKind("cache:<sha>", "string", "HEADRACE_CACHE_TTL_S", "a worker: an answer that was asked for with `cache`"),
     KeyKind("batch:<id>", "hash", "until the batch closes, then 7 days", "open create_batch begin_batch reject_batch feed claim checkpoint finish_shard pause resume cancel seal close park prefill recover release refuse_rows evict_damaged"),
@@ -93,6 +94,9 @@ class Keys:
 
     def unread(self, tenant: str, asked: str) -> str:
         return f"{self.prefix}:unread:{tenant}:{asked}"
+
+    def gateway(self, gateway_id: str) -> str:
+        return f"{self.prefix}:gateway:{gateway_id}"
 
     def chat(self, tenant: str, chat_id: str) -> str:
         return f"{self.prefix}:chat:{tenant}:{hashlib.sha256(chat_id.encode()).hexdigest()}"

@@ -222,6 +222,7 @@ OPTIONS = {
         "--stream",
     ],
     "jobs": ["--limit", "--state", "--json", "--timeout"],
+    "models": ["--json"],
     "batches": ["--limit", "--json", "--out", "--whole", "--force", "--code", "--schema"],
     "watch": ["--out", "--whole", "--force", "--json"],
     "files": ["--json"],

@@ -93,7 +93,7 @@ class TestOpenAIForPython:
 
     def test_errors_are_its_own(self, base: str) -> None:
         with official(base) as client:
-            with pytest.raises(openai.BadRequestError, match="provider"):
+            with pytest.raises(openai.NotFoundError, match="provider"):
                 client.chat.completions.create(model="nobody/x", messages=[{"role": "user", "content": "x"}])
             with pytest.raises(openai.APIError, match="400"):
                 list(

@@ -20,6 +20,8 @@ import pytest
 from headrace_providers import Model
 from stack import Stack, started, until
 
+from headrace.chat.model_aliases import resolve
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 
@@ -116,8 +118,10 @@ def test_streams(tmp_path: Path, stack: Stack, environment: dict[str, str]) -> N
 
 
 def test_settings_of_providers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    registered, profiles = snippets("providers.md", "json")
+    registered, aliases, profiles = snippets("providers.md", "json")
     monkeypatch.setenv("HEADRACE_PROVIDERS", registered)
+    monkeypatch.setenv("HEADRACE_MODELS", aliases)
+    assert resolve("fast").fallbacks == ["openrouter/qwen/qwen3-32b"]
     monkeypatch.setenv("LLAMA_KEY", "secret")
     (tmp_path / "profiles.json").write_text(profiles)
     monkeypatch.setenv("HEADRACE_PROFILES", str(tmp_path / "profiles.json"))

@@ -27,8 +27,8 @@ from stack import Stack
             "POST",
             "/v1/jobs",
             {"model": "nobody/x", "messages": [{"role": "user", "content": "x"}]},
-            400,
-            "invalid_request",
+            404,
+            "model_not_found",
         ),
         ("POST", "/v1/chat/completions", {"model": "rehearsal/small"}, 400, "invalid_request"),
         (

@@ -18,7 +18,7 @@ from headrace.jobs.job import Job
 from headrace.schema.validate import MAX_DEPTH, too_deep
 from headrace_api.requests.value_count import MAX_NODES, too_many_nodes
 
-OWN = frozenset({"prefilling", "ttl_s", "timeout_s", "idempotency_key", "on_retry", "cache"})
+OWN = frozenset({"prefilling", "ttl_s", "timeout_s", "idempotency_key", "on_retry", "cache", "join", "on_disconnect"})
 GONE = {"functions": "tools", "function_call": "tool_choice"}
 TAKEN = frozenset({"model", "messages", "tools", "tool_choice", "response_format", "stream", "stream_options", "n"})
 LARGE_BYTES = 4096
@@ -75,6 +75,10 @@ def read_chat_request(body: dict[str, Any], *, streams: bool = False) -> ChatReq
     own = body.get("headrace") or {}
     if not isinstance(own, dict) or set(own) - OWN:
         raise InputError(f"/headrace: must be an object with some of {', '.join(sorted(OWN))}")
+    if not isinstance(own.get("join"), bool | None):
+        raise InputError("/headrace/join: must be true or false")
+    if own.get("on_disconnect") not in (None, "continue", "cancel"):
+        raise InputError('/headrace/on_disconnect: must be "continue" or "cancel"')
     schema, name, other = response_format(body.get("response_format"))
     options = {name: value for name, value in body.items() if name in OPTIONS and value is not None}
     options |= limit(body, options)

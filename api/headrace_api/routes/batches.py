@@ -13,7 +13,7 @@ from headrace.batches.create import open_retry
 from headrace.batches.ingest import UPLOAD
 from headrace.batches.request_lines import LineError
 from headrace.chat.model_aliases import model_aliases
-from headrace.client.async_client import TENANT
+from headrace.client.ledger_backend import TENANT
 from headrace.errors import InputError, StorageError, Unknown
 from headrace.jobs.job import new_id
 from headrace.ledger.batch_list import created_batches

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from litestar import Request, Response, delete, get, post
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from headrace.client.async_client import TENANT
+from headrace.client.ledger_backend import TENANT
 from headrace.errors import Spill, Unknown
 from headrace.jobs.job import new_id
 from headrace.ledger.create_file import create_file

@@ -10,14 +10,25 @@ from typing import Any
 import msgspec
 
 from headrace.chat.completion import Outcome
-from headrace.errors import Gone, HeadraceError
+from headrace.errors import Fenced, Gone, HeadraceError, Unknown
 from headrace.events.ids import START, Event, EventId
 from headrace.events.log_buffer import END, SNAPSHOT
 from headrace.events.reader import Viewer
-from headrace.events.types import AttemptRoute, Snapshot, Status, TextDelta, beginning
+from headrace.events.types import (
+    AttemptRoute,
+    AttemptStart,
+    End,
+    Snapshot,
+    Status,
+    TextDelta,
+    UsageEvent,
+    beginning,
+)
 from headrace.ledger.job_record import stands_since
 from headrace.ledger.script import UNAVAILABLE
+from headrace.ledger.show import show
 from headrace.ledger.state import JobState
+from headrace.waiting import retry_read
 from headrace_api.errors import api_error
 from headrace_api.state import Gateway
 from headrace_api.streaming.inactivity_timer import InactivityTimer
@@ -31,6 +42,8 @@ STALLED_MS = {JobState.QUEUED: 600_000, JobState.RUNNING: 60_000}
 """Since it was submitted, and since its lease ran out."""
 EXPIRING_S = 30.0
 ROUTE, TEXT = beginning(AttemptRoute), beginning(TextDelta)
+NO_ANSWER = tuple(beginning(kind) for kind in (AttemptStart, AttemptRoute, Status, UsageEvent, End))
+"""Beginnings of events that tell nothing of the answer itself."""
 EXPIRED = "the token that it was opened with holds no longer; come back with a fresh one"
 DRAINING = "the gateway is restarting"
 
@@ -47,6 +60,7 @@ class StreamSession:
     ):
         self._gateway = gateway
         self._held = False
+        self._shown = 0  # the epoch of which the ledger knows that a part is shown
         self._ahead: list[list[Frame]] = []
         self._replay = Replay(view, subject, cursor)
         self._cursor = cursor
@@ -105,6 +119,8 @@ class StreamSession:
         done."""
         viewer = self._viewer
         assert viewer is not None
+        if opening := self._replay.opening():
+            yield opening
         for group in self._ahead:
             yield group
         if self._cursor.at == "now" and self._replay.reads_after == "now":
@@ -223,6 +239,8 @@ class StreamSession:
         size = 0
         try:
             for event in events():
+                if self._replay.view.irrevocable and not await self._may_show(event):
+                    continue
                 if self._replay.view.holds:
                     event = await self._restored(event)
                     if event is None:
@@ -269,9 +287,34 @@ class StreamSession:
                     return Event(event.id, msgspec.json.encode(silent))
         elif self._held and event.data.startswith(TEXT):
             return None
-        elif self._held and event.data.startswith(END):
-            self._say(await self._gateway.outcome(self.job), event.id)
+        elif event.data.startswith(END) and (self._held or self._replay.view.settles):
+            await self._settle(event)
         return event
+
+    async def _settle(self, event: Event) -> None:
+        try:
+            outcome = await self._gateway.outcome(self.job)
+        except Unknown:  # past its lifetime; a log may live a little longer
+            outcome = None
+        if self._held:
+            self._say(outcome, event.id)
+        if self._replay.view.settles:
+            status = await self._gateway.job_status(self.job)
+            self._replay.view.settle(outcome, status.ended_ms if status else None)
+
+    async def _may_show(self, event: Event) -> bool:
+        """Tell the ledger, before the first part of an attempt is shown, that it is. False when another one has begun: the
+        viewer is shown that instead."""
+        if event.id.epoch == self._shown or event.data.startswith(NO_ANSWER):
+            return True
+        try:
+            await retry_read(lambda: show(self._gateway.client.ledger, self.job, event.id.epoch))
+        except Fenced:
+            return False
+        except Unknown:  # its log is all that is left of it
+            pass
+        self._shown = event.id.epoch
+        return True
 
     def _say(self, outcome: Outcome | None, at: EventId) -> None:
         completion = outcome.completion if outcome else None

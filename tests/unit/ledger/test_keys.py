@@ -55,7 +55,7 @@ from headrace.ledger.unread import UnreadAnswer, WaitingClient, mark_disconnecte
 EXPIRED, LONG = -1, 10**9
 MOVES = {path.stem for path in FOLDER.glob("*.lua")}
 # Written by no move: a worker and a client do it at their start.
-BY_OTHERS = {"store", "chat:<tenant>:<sha>", "cache:<sha>"}
+BY_OTHERS = {"store", "gateway:<id>", "chat:<tenant>:<sha>", "cache:<sha>"}
 
 
 def kind_of(key: str) -> KeyKind:
