@@ -57,13 +57,13 @@ def status_of(record: BatchRecord) -> str:
     """Return the state under one of OpenAI's names: who pauses here, and what expires before its join, has none there."""
     state = record.state
     if state == BatchState.PAUSED:
-        return BatchState.IN_PROGRESS
+        return BatchState.IN_PROGRESS.value
     if state in (BatchState.CANCELLING, BatchState.FINALIZING):
         stopped = record.outcome
         if stopped == BatchState.CANCELLED:
-            return BatchState.CANCELLING
+            return BatchState.CANCELLING.value
         if state == BatchState.CANCELLING:  # its window is over
-            return BatchState.IN_PROGRESS
+            return BatchState.IN_PROGRESS.value
     return state
 
 
