@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -34,6 +37,8 @@ from gateways import Answer, another_gateway, ask, killed
 from openai import OpenAI
 from openai_types import check
 from stack import Stack, started, until
+
+JS = Path(__file__).parent / "js"
 
 
 @pytest.fixture(scope="module")
@@ -306,3 +311,43 @@ class TestWhileItIsChecked:
             made = ask(f"{mine}/v1/batches", "POST", body(file)).json
             killed(process.pid)
         assert ended(official, openai.types.Batch.model_validate(made)).status == "completed"
+
+
+@pytest.mark.skipif(
+    not (JS / "node_modules" / "openai").is_dir(), reason="the npm clients are not installed: `make js`"
+)
+def test_the_official_client_for_node(base: str) -> None:
+    command = ["node", str(JS / "batches.mjs"), base, "rehearsal/small"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert [json.loads(each)["custom_id"] for each in said["content"].splitlines()] == ["a", "b"]
+    assert said["file"]["expires_at"] == said["file"]["created_at"] + 3600
+    assert (said["first"], said["batch"]["status"], said["batch"]["metadata"]) == (
+        "validating",
+        "completed",
+        {"k": "v"},
+    )
+    assert [json.loads(each)["custom_id"] for each in said["output"].splitlines()] == ["a", "b"]
+    assert {said["file"]["id"], said["batch"]["output_file_id"]} <= set(said["files"])
+    assert said["batch"]["id"] in said["batches"]
+    assert said["deleted"] is True
+    assert said["error"] == ["NotFoundError", 404, "input_file_id"]
+    assert said["conflict"] == ["ConflictError", 409]
+
+
+def test_a_larger_batch_comes_in_order_and_redis_does_not_know_how_large_it_is(
+    official: OpenAI, stack: Stack, base: str
+) -> None:
+    """A short form of `bench/batch_api.py`."""
+    count = 3000
+    with contextlib.closing(stack.client) as redis:
+        redis.config_resetstat()
+        before: Any = redis.info("memory")["used_memory"]
+        batch = create(official, [line(f"r{n}") for n in range(count)])
+        seen = [each["custom_id"] for each in results(base, batch.id)]
+        after: Any = redis.info("memory")["used_memory"]
+    assert seen == [f"r{n}" for n in range(count)]
+    batch = ended(official, batch)
+    assert [each["custom_id"] for each in read(official, batch.output_file_id)] == seen
+    assert (after - before) / 2**20 < 16
