@@ -11,6 +11,8 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from headrace_api.errors import answer
 from headrace_api.routes import (
     ag_ui,
+    batch_results,
+    batches,
     chat_completions,
     events,
     files,
@@ -39,6 +41,7 @@ def make_app(gateway: Gateway, origins: list[str]) -> Litestar:
             *(events.events, websocket.stream),
             *(responses.create, responses.show, responses.cancel, responses.remove, responses.input_items),
             *(chat_completions.complete, ui_chat.chat, ui_chat.resume, ag_ui.run),
+            *(batches.create, batches.show, batches.list_batches, batches.cancel, batches.retry, batch_results.results),
             *(models.list_models, models.retrieve),
             *(files.upload, files.list_files, files.show, files.remove, files.content),
             *(native_batches.open_batch, native_batches.list_batches, native_batches.show, native_batches.events),

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from headrace.batches.results import ResultLines
 from headrace.chat.completion import Outcome, decode_outcome
 from headrace.chat.model_aliases import model_aliases
 from headrace.client.ledger_backend import LedgerBackend
@@ -137,6 +138,11 @@ class Gateway:
         """Return the file store. Raises `StorageError` where it cannot be reached from here, `Unreachable`."""
         async with self.client.talking():
             return await self.client.store()
+
+    async def lines_of(self, batch_id: str) -> ResultLines:
+        """Return a reader of a batch's output lines, which can be read while it runs."""
+        assert self._reader is not None
+        return ResultLines(self.client.ledger, self._reader, await self.store(), batch_id)
 
     async def view(self, job: str, after: EventId | Literal["now"] = START) -> Viewer:
         """Return a viewer of a job's events. Raises `Unknown`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -21,7 +21,7 @@ from headrace.jobs.job import new_id
 from headrace.ledger.batch_record import BatchRecord, known_batch, template_body
 from headrace.ledger.open import open_batch
 from headrace.ledger.queues import BULK
-from headrace.ledger.script import UNAVAILABLE, Ledger
+from headrace.ledger.script import UNAVAILABLE, Argument, Ledger
 from headrace.ledger.state import BATCH_TERMINAL, BatchState
 from headrace.schema.python_types import AnswerType
 from headrace.storage.local import FileStore
@@ -77,7 +77,7 @@ async def open_retry(
         store.remove(new)
         raise
     committed = Committed(old.total, old.shards)
-    extra = {"prefill": f"{new}/{SUCCESSES}", "retry_of": batch_id}
+    extra = {"prefill": f"{new}/{SUCCESSES}", "retry_of": batch_id, "model": old.model, **old.carried}
     await _open(ledger, new, template, committed, tenant, WINDOW_S, extra)
     return new
 
@@ -171,7 +171,7 @@ async def _open(
     committed: Committed,
     tenant: str,
     window_s: float,
-    extra: dict[str, str] | None = None,
+    extra: Mapping[str, Argument] | None = None,
     follows: str | None = None,
 ) -> None:
     sha, body = template.encoded()

@@ -7,7 +7,7 @@ before one as a prefix of their own.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -52,14 +52,15 @@ class ModelRoute(NamedTuple):
     fallbacks: list[str]
 
 
-def resolve(model: str) -> ModelRoute:
-    """Return what `model` stands for: an alias its models, `provider/model` itself. Raises `ModelNotFound` for any other
-    name, `InputError` for what is no name, and `SettingsError`."""
+def resolve(model: str, aliases: Mapping[str, list[str]] | None = None) -> ModelRoute:
+    """Return what `model` stands for: an alias its models, `provider/model` itself. `aliases` are those of
+    this process unless given. Raises `ModelNotFound` for any other name, `InputError` for what is no name, and
+    `SettingsError`."""
     if not isinstance(model, str) or not model:
         raise InputError(f"model={quoted(model)}: must be a text that is not empty")
     if "/" in model or _resolved_elsewhere.get():
         return ModelRoute(model, [])
-    aliases = model_aliases()
+    aliases = model_aliases() if aliases is None else aliases
     if model not in aliases:
         names = [*sorted(aliases)[:MAX_SHOWN], *(["…"] if len(aliases) > MAX_SHOWN else [])]
         known = f"the aliases are {', '.join(names)}" if names else "there are no aliases (HEADRACE_MODELS)"

@@ -19,6 +19,7 @@ from headrace.ledger.file_record import FileRecord, content_of, file_record, fil
 from headrace_api.auth import CANCEL, EVERY_JOB, READ, SUBMIT
 from headrace_api.errors import ApiError
 from headrace_api.requests.creations import creation_of
+from headrace_api.requests.expiry import checked_policy
 from headrace_api.requests.file_upload import MIB, FormUpload, in_writer
 from headrace_api.requests.pages import MAX_ID_CHARS, limit_of, page_of, word_of
 from headrace_api.routes.jobs import as_json
@@ -29,7 +30,6 @@ PURPOSES = (BATCH, USER_DATA)
 """Purposes of files that are uploaded."""
 MAX_LISTED = 10_000
 BATCH_EXPIRES_S = 30 * 24 * 3600
-MIN_EXPIRES_S, MAX_EXPIRES_S = 3600, 30 * 24 * 3600
 ANCHOR, SECONDS = "expires_after[anchor]", "expires_after[seconds]"
 READ_BYTES = 1 << 18
 
@@ -114,19 +114,9 @@ def checked_fields(fields: dict[str, str]) -> tuple[str, int | None]:
     purpose = checked_purpose(fields.get("purpose"))
     if ANCHOR not in fields and SECONDS not in fields:
         return purpose, BATCH_EXPIRES_S if purpose == BATCH else None
-    if fields.get(ANCHOR) != "created_at":
-        raise ApiError(400, "invalid_request", f"{ANCHOR}: must be 'created_at'", param="expires_after.anchor")
     text = fields.get(SECONDS, "")
-    seconds = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-    return purpose, checked_expiry(seconds, "expires_after.seconds")
-
-
-def checked_expiry(seconds: Any, param: str) -> int:
-    """Return the seconds after which a file expires. Raises `ApiError` outside an hour … 30 days."""
-    if isinstance(seconds, bool) or not isinstance(seconds, int) or not MIN_EXPIRES_S <= seconds <= MAX_EXPIRES_S:
-        message = f"{param}: must be a whole number from {MIN_EXPIRES_S} (an hour) to {MAX_EXPIRES_S} (30 days)"
-        raise ApiError(400, "invalid_request", message, param=param)
-    return seconds
+    seconds = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+    return purpose, checked_policy({"anchor": fields.get(ANCHOR), "seconds": seconds}, "expires_after")
 
 
 def file_object(record: FileRecord) -> dict[str, Any]:
