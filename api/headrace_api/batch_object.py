@@ -7,6 +7,7 @@ from typing import Any
 from headrace.batches.request_lines import LineError
 from headrace.ledger.batch_record import BatchRecord, TimeName
 from headrace.ledger.state import BATCH_TERMINAL, BatchState
+from headrace_api.error_quoting import shorten_quotes
 
 ENDS = {
     BatchState.COMPLETED: "completed_at",
@@ -72,7 +73,8 @@ def errors_of(record: BatchRecord, rejection: list[LineError] | None) -> dict[st
         return None
     errors = rejection or [LineError("batch_failed", record.reason or "the batch has failed")]
     data = [
-        {"code": error.code, "line": error.line, "message": error.message, "param": error.param} for error in errors
+        {"code": error.code, "line": error.line, "message": shorten_quotes(error.message), "param": error.param}
+        for error in errors
     ]
     return {"object": "list", "data": data}
 

@@ -332,7 +332,8 @@ def are_plain(messages: list[Any]) -> bool:
     for message in messages:
         if type(message) is not dict or len(message) != 2:
             return False
-        if type(message.get("content")) is not str or message.get("role") not in PLAIN_ROLES:
+        role = message.get("role")
+        if type(message.get("content")) is not str or type(role) is not str or role not in PLAIN_ROLES:
             return False
     return bool(messages)
 

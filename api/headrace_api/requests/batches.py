@@ -13,6 +13,7 @@ from headrace.chat.reserved_fields import check_reserved_fields
 from headrace.errors import InputError
 from headrace.jobs.build import check_schema_params
 from headrace.schema.python_types import answer_type
+from headrace_api.error_quoting import shorten_quotes
 from headrace_api.errors import ApiError
 from headrace_api.requests.expiry import checked_policy
 
@@ -39,14 +40,18 @@ class BatchRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def refused(message: str, param: str | None) -> ApiError:
-    return ApiError(400, "invalid_request", message, param=param)
+    return ApiError(400, "invalid_request", shorten_quotes(message), param=param)
+
+
+def unknown(message: str, param: str) -> ApiError:
+    return ApiError(400, "unknown_parameter", shorten_quotes(message), param=param)
 
 
 def read_batch_request(body: dict[str, Any]) -> BatchRequest:
     """Read the body. Raises `ApiError` naming the field, or `InputError`."""
     for name in body:
         if name not in FIELDS:
-            raise ApiError(400, "unknown_parameter", f"Unknown parameter: '{name[:80]}'.", param=name[:80])
+            raise unknown(f"Unknown parameter: '{name[:80]}'.", name[:80])
     for name in ("input_file_id", "endpoint", "completion_window"):
         if not isinstance(body.get(name), str) or not body[name]:
             what = "is missing" if body.get(name) is None else "must be a text"
@@ -62,9 +67,7 @@ def read_batch_request(body: dict[str, Any]) -> BatchRequest:
         raise refused("headrace: must be an object", "headrace")
     for name in own:
         if name not in OWN:
-            raise ApiError(
-                400, "unknown_parameter", f"headrace: has {', '.join(OWN)}, and no '{name[:80]}'", param="headrace"
-            )
+            raise unknown(f"headrace: has {', '.join(OWN)}, and no '{name[:80]}'", "headrace")
     on_bad_row = own.get("on_bad_row") or "fail"
     if on_bad_row not in ("fail", "skip"):
         raise refused("headrace.on_bad_row: must be 'fail' or 'skip'", "headrace.on_bad_row")

@@ -29,6 +29,7 @@ from headrace.storage.local import FileStore
 from headrace.text.readable import UNREADABLE
 from headrace_api.auth import CANCEL, EVERY_JOB, READ, SUBMIT
 from headrace_api.batch_object import batch_object
+from headrace_api.error_quoting import shorten_quotes
 from headrace_api.errors import ApiError
 from headrace_api.requests.batches import BatchRequest, read_batch_request
 from headrace_api.requests.chat_completions import read_object, sized
@@ -83,7 +84,7 @@ async def input_file_of(gateway: Gateway, file_id: str) -> FileRecord:
     try:
         file = await known_file(gateway, file_id)
     except Unknown as error:
-        raise ApiError(404, "not_found", str(error), param="input_file_id") from None
+        raise ApiError(404, "not_found", shorten_quotes(str(error)), param="input_file_id") from None
     if file.purpose != BATCH:
         raise ApiError(
             400,

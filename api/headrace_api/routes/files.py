@@ -16,6 +16,7 @@ from headrace.jobs.job import new_id
 from headrace.ledger.create_file import create_file
 from headrace.ledger.delete_file import delete_file
 from headrace.ledger.file_record import FileRecord, content_of, file_record, files
+from headrace.text.quoting import quoted
 from headrace_api.auth import CANCEL, EVERY_JOB, READ, SUBMIT
 from headrace_api.errors import ApiError
 from headrace_api.requests.creations import creation_of
@@ -100,7 +101,7 @@ def checked_purpose(purpose: str | None) -> str:
         raise ApiError(
             400,
             "invalid_request",
-            f"purpose={purpose[:40]!r}: {why}; files are uploaded as batch or user_data",
+            f"purpose={quoted(purpose, 40)}: {why}; files are uploaded as batch or user_data",
             param="purpose",
         )
     return purpose

@@ -80,7 +80,15 @@ async def check_input(
     with contextlib.suppress(Closed):  # cancelled meanwhile: nothing of it runs
         await retry_write(lambda: begin_batch(ledger, batch.id, epoch, record=record))
     await asyncio.to_thread(store.remove, batch.upload)
+    await asyncio.to_thread(remove_other_attempts, store, batch.id, files)
     return True
+
+
+def remove_other_attempts(store: FileStore, batch_id: str, files: InputFiles) -> None:
+    """Remove what attempts at the check have left that died before their end."""
+    for name in store.abandoned(batch_id, 0):
+        if name.rpartition("/")[2].startswith((".input.", ".index.", "input.", "index.")) and name not in files:
+            store.remove(name)
 
 
 def model_of(template: Template, models: set[str]) -> str:
