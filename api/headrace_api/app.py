@@ -24,7 +24,10 @@ from headrace_api.routes import (
 from headrace_api.state import Gateway
 
 MAX_BODY_BYTES = 32 << 20
-EXPOSED = ["x-headrace-job", "x-vercel-ai-ui-message-stream", "retry-after", "location"]
+EXPOSED = [
+    *("x-headrace-job", "x-request-id", "openai-processing-ms", "x-should-retry", "retry-after", "location"),
+    "x-vercel-ai-ui-message-stream",
+]
 
 
 def make_app(gateway: Gateway, origins: list[str]) -> Litestar:

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
-from headrace.chat.options import COMPATIBLE
+from headrace.chat.options import COMPATIBLE, MAX_CHOICES
 from headrace.chat.reserved_fields import check_reserved_fields
 from headrace.errors import InputError
 from headrace.jobs.build import make_job
@@ -67,8 +67,9 @@ def read_chat_request(body: dict[str, Any], *, streams: bool = False) -> ChatReq
     for name, instead in GONE.items():
         if body.get(name) is not None:
             raise InputError(f"{name}: is no longer taken; write `{instead}`")
-    if body.get("n") not in (None, 1):
-        raise InputError(f"n={body['n']!r:.40}: one choice at a time; submit several jobs")
+    n = body.get("n")
+    if n is not None and (isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MAX_CHOICES):
+        raise InputError(f"n={n!r:.40}: must be a whole number from 1 to {MAX_CHOICES}")
     stream = body.get("stream")
     if not isinstance(stream, bool | None):
         raise InputError(f"stream={stream!r:.40}: must be true or false")
@@ -81,7 +82,7 @@ def read_chat_request(body: dict[str, Any], *, streams: bool = False) -> ChatReq
         raise InputError('/headrace/on_disconnect: must be "continue" or "cancel"')
     schema, name, other = response_format(body.get("response_format"))
     options = {name: value for name, value in body.items() if name in OPTIONS and value is not None}
-    options |= limit(body, options)
+    options |= limit(body, options) | ({"n": n} if n not in (None, 1) else {})
     extra = {
         name: value
         for name, value in body.items()

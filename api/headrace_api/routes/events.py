@@ -11,6 +11,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from headrace.errors import InputError
 from headrace_api.auth import READ
+from headrace_api.errors import send_error
 from headrace_api.state import Gateway, flag
 from headrace_api.streaming.inactivity_timer import InactivityTimer
 from headrace_api.streaming.session import StreamSession
@@ -53,23 +54,36 @@ class EventStream:
         try:
             async with asyncio.timeout(None) as patience:
                 slow = InactivityTimer(self._gateway.settings.slow_reader_s, lambda: patience.reschedule(loop.time()))
+                begun = not self._following.unsent
                 try:
-                    await send({"type": "http.response.start", "status": 200, "headers": headers})
-                    # The headers leave with the first bytes of the body: without some, a client of a queued job waits
-                    # for both.
-                    await self._send(send, slow, HEARTBEAT)
+                    if begun:
+                        await self._begin(send, slow, headers)
                     async with contextlib.aclosing(self._following.groups(gone)) as groups:
                         async for group in groups:
+                            if not begun:
+                                if self._following.problem is not None:
+                                    break
+                                begun = True
+                                await self._begin(send, slow, headers)
                             for piece in encoder.pieces(group) if group else (HEARTBEAT,):
                                 await self._send(send, slow, piece)
                                 if len(piece) >= PIECE_BYTES:
                                     await asyncio.sleep(0)  # the others' turn: much goes out before a socket is full
                 finally:
                     slow.close()
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            if not begun and self._following.problem is not None:
+                await send_error(self._following.problem, send)
+            elif begun:
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
         except TimeoutError:
             self._gateway.abort(scope, b"")
             await asyncio.wait({gone}, timeout=1)  # the server says so at once; returning before is an error in its log
+
+    async def _begin(self, send: Send, slow: InactivityTimer, headers: list[tuple[bytes, bytes]]) -> None:
+        self._following.unsent = False
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        # The headers leave with the first bytes of the body: without some, a client of a queued job waits for both.
+        await self._send(send, slow, HEARTBEAT)
 
     async def _send(self, send: Send, slow: InactivityTimer, body: bytes) -> None:
         slow.start()
@@ -97,13 +111,16 @@ async def stream(
     cursor: Cursor,
     *,
     lasts_s: float | None = None,
+    patience_s: float | None = None,
     at_end: AtEnd | None = None,
 ) -> ASGIApp:
-    """Return the response that follows a job, or 204. Raises `Unknown`, `Gone`, and `ApiError` when too many are open."""
+    """Return the response that follows a job, or 204. With `patience_s` its head is held as `StreamSession` says: a failure
+    before the first frame has its own status, and a job that waits longer for its provider is answered 429. Raises
+    `Unknown`, `Gone`, and `ApiError` when too many are open."""
     if cursor.at == "now" and not view.verbatim:
         raise InputError(f"the cursor `now` is for the native view; {view.name} begins at the start, or after an id")
     gateway.check_stream_limit()
-    following = StreamSession(gateway, view, subject, cursor, lasts_s=lasts_s)
+    following = StreamSession(gateway, view, subject, cursor, lasts_s=lasts_s, patience_s=patience_s)
     if not await following.open():
         following.close()
         return NoContent()
