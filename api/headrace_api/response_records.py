@@ -56,7 +56,8 @@ class ResponseRecords:
         """Write what a response is asked with before its job is submitted; return False for one that can wait: it is
         answered on its connection (not `streams`), and small. `size` is that of its body."""
         if not streams and size + sum(map(size_of, record.earlier)) <= SMALL_BYTES:
-            await self._store()  # a store that cannot be used is told before anything is paid
+            if record.is_kept:
+                await self._store()  # one that cannot be used is told before anything is paid
             return False
         encoded = await asyncio.to_thread(msgspec.json.encode, record)
         if len(encoded) > MAX_CONVERSATION_BYTES:
@@ -91,8 +92,8 @@ class ResponseRecords:
     async def save_whole(self, job: str, record: StoredResponse, end: ResponseEnd) -> None:
         """Write a response with what came of it in one file, or the end alone where the rest is written already. A paid
         answer is not withheld because that fails."""
-        store, letters = await self._store(), letters_of(job)
         try:
+            store, letters = await self._store(), letters_of(job)
             encoded = msgspec.json.encode(msgspec.structs.replace(record, end=end))
             if len(encoded) <= SMALL_BYTES:
                 store.save(letters, encoded, is_kept=record.is_kept, durable=False)

@@ -152,6 +152,13 @@ class TestStreams:
         assert names == [json.loads(line[6:])["type"] for line in raw.splitlines() if line.startswith("data: ")]
         assert "\nid: " not in raw
 
+    def test_a_failure_before_the_first_event_has_its_own_status(self, base: str, official: OpenAI) -> None:
+        with pytest.raises(openai.BadRequestError):
+            official.responses.create(model=MODEL, input="[[rehearsal fault=400]] x", stream=True)
+        events = events_of(base, input="[[rehearsal fault=400]] x", background=True)
+        assert [event["type"] for event in events][-1] == "response.failed", "of that the id is told first"
+        assert events[-1]["response"]["error"]["code"] == "invalid_prompt"
+
     def test_a_failure_in_the_middle_is_told_as_such(self, base: str) -> None:
         events = events_of(base, input="[[rehearsal fault=cut after=5]] Say it all: a b c d e f g h i j k l m n o p")
         assert events[-1]["type"] == "response.failed"
@@ -212,6 +219,18 @@ class TestBackground:
             assert (answer.status, answer.json["error"]["param"]) == (400, "starting_after"), query
         for query in ("stream=true&starting_after=x", "stream=perhaps", "include=everything"):
             assert ask(f"{base}/v1/responses/{id}?{query}").status == 400, query
+
+
+class TestRepeats:
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_a_client_that_loses_patience_pays_once(self, stack: Stack, base: str, stream: bool) -> None:
+        paid = len(stack.calls())
+        with OpenAI(base_url=f"{base}/v1", api_key="none", timeout=1.5) as client:
+            asked = client.responses.create(model=MODEL, input=f"[[rehearsal latency=3000]] {stream}?", stream=stream)
+            response = list(asked)[-1].response if stream else asked  # type: ignore[union-attr, arg-type]
+            assert response.output_text  # type: ignore[union-attr]
+            assert client.responses.retrieve(response.id) == response  # type: ignore[union-attr]
+        assert len(stack.calls()) == paid + 1
 
 
 def cut_at_15(url: str, body: Any, cut: Callable[[], None]) -> list[Any]:

@@ -9,12 +9,13 @@ from typing import Any
 from litestar import Request
 
 from headrace.chat.responses_items import Item, input_items
-from headrace.chat.responses_object import letters_of
+from headrace.chat.responses_object import letters_of, response_id
 from headrace.chat.responses_request import chat_body
 from headrace.errors import InputError, SchemaError
 from headrace.jobs.build import CHAT_TIMEOUT_S, TIMEOUT_S
 from headrace.storage.response_store import BRIEF_S, StoredResponse
-from headrace_api.requests.chat_completions import ChatRequest, read_chat_request
+from headrace_api.errors import ApiError
+from headrace_api.requests.chat_completions import ChatRequest, read_chat_request, sized
 from headrace_api.requests.synchronous_request import SynchronousRequest
 from headrace_api.response_records import ResponseRecords
 from headrace_api.state import Gateway
@@ -86,9 +87,21 @@ class ResponseQuestion(SynchronousRequest):
         self._earlier = list(earlier)
         self._known = known
         self._created_s = created_s
+        self._record: StoredResponse | None = None
 
-    def record(self, job: str) -> StoredResponse:
-        """Return the record of the response that `job` answers."""
+    async def record_of(self, job: str) -> StoredResponse:
+        """Return the record of the response that `job` answers: this request's, or that of an earlier one which it joins."""
+        if job == self._token and self._record is not None:
+            return self._record
+        try:
+            _, record = await self.records.load(response_id(job))
+        except (
+            ApiError
+        ):  # it is answered on its connection, or an idempotency key names a job that no response asked for
+            record = await sized(len(self._raw), self._made, job)
+        return record
+
+    def _made(self, job: str) -> StoredResponse:
         given = self._body.get("input")
         return StoredResponse(
             request={name: value for name, value in self._body.items() if name not in ("input", "headrace")},
@@ -100,8 +113,9 @@ class ResponseQuestion(SynchronousRequest):
 
     async def _submit(self) -> str:
         try:
+            self._record = await sized(len(self._raw), self._made, self._token)
             is_saved = await self.records.save_ahead(
-                self._token, self.record(self._token), size=len(self._raw), streams=is_streamed(self._body)
+                self._token, self._record, size=len(self._raw), streams=is_streamed(self._body)
             )
         except BaseException:
             self._submission.cancel()

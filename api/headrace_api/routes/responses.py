@@ -11,7 +11,6 @@ from litestar.types import ASGIApp
 
 from headrace.chat.completion import Outcome
 from headrace.chat.responses_items import references
-from headrace.chat.responses_object import response_id
 from headrace.chat.responses_request import INCLUDABLE, check_fields
 from headrace.errors import Finished, Gone, InputError, Unknown
 from headrace.ledger.cancel import cancel as cancel_job
@@ -44,12 +43,12 @@ async def create(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
     gateway.allow(request, EVERY_JOB, SUBMIT)
     raw = await request.body()
     body = await sized(len(raw), read_object, raw)
-    check_fields(body)
+    named = await sized(len(raw), checked, body)
     if body.get("stream"):
         gateway.check_stream_limit()
     records, previous = ResponseRecords(gateway), body.get("previous_response_id")
     earlier = [] if previous is None else await records.conversation(previous)
-    known = await records.items(references(body.get("input")))
+    known = await records.items(named)
     size = len(raw) if not earlier else 1 << 20
     asked = await sized(
         size, read_response_request, body, earlier=earlier, known=known, ttl_s=gateway.settings.response_ttl_s
@@ -61,21 +60,26 @@ async def create(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
         return await plain_answer(gateway, request, question, whole(question))
     async with question:
         job = await question.submitted()
-        try:
-            _, record = await records.load(response_id(job))
-        except ApiError:  # an idempotency key may name a job that no response asked for
-            record = question.record(job)
+        record = await question.record_of(job)
         if not body.get("stream"):
             shown = as_json(await records.shown(job, record), x_headrace_job=job)
             return shown.to_asgi_response(app=None, request=request)
-        return await followed(gateway, job, record, at_end=question.handed_on())
+        # The id of what goes on in the background is told at once, for its client may leave.
+        patience_s = None if body.get("background") else question.patience_s
+        return await followed(gateway, job, record, patience_s=patience_s, at_end=question.handed_on())
+
+
+def checked(body: dict[str, Any]) -> list[str]:
+    """Check the fields of a body, and return the ids of the items that it names. Raises `InputError`."""
+    check_fields(body)
+    return references(body.get("input"))
 
 
 def whole(question: ResponseQuestion) -> Callable[[str, Outcome], Any]:
     """Return what makes the response of a job's outcome, and stores both."""
 
     async def render(job: str, outcome: Outcome) -> dict[str, Any]:
-        record = question.record(job)
+        record = await question.record_of(job)
         end = end_of(job, record, outcome, int(time.time()))
         if outcome.error is not None and end.response["status"] not in ("completed", "incomplete"):
             raise failed(job, outcome.error)
@@ -92,12 +96,14 @@ async def followed(
     *,
     starting_after: int | None = None,
     lasts_s: float | None = None,
+    patience_s: float | None = None,
     at_end: Callable[..., None] | None = None,
 ) -> ASGIApp:
-    """Return the events of a response after number `starting_after`, as server-sent events. Its end is stored."""
+    """Return the events of a response after number `starting_after`, as server-sent events. Its end is stored. With
+    `patience_s` a failure before the first of them has its own status, as `events.stream` has it."""
     gateway.check_stream_limit()
     subject = subject_of(job, record, starting_after=starting_after)
-    following = StreamSession(gateway, OpenAIResponses, subject, Cursor(), lasts_s=lasts_s)
+    following = StreamSession(gateway, OpenAIResponses, subject, Cursor(), lasts_s=lasts_s, patience_s=patience_s)
     try:
         await following.open()
     except BaseException:

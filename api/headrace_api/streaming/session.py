@@ -74,6 +74,7 @@ class StreamSession:
         self._held = False
         self._shown = 0  # the epoch of which the ledger knows that a part is shown
         self._ahead: list[list[Frame]] = []
+        self._lead: list[Frame] = []
         self._replay = Replay(view, subject, cursor)
         self._cursor = cursor
         self.job = subject.job
@@ -139,8 +140,9 @@ class StreamSession:
         done."""
         viewer = self._viewer
         assert viewer is not None
-        if opening := self._replay.opening():
-            yield opening
+        self._lead = self._replay.opening()
+        if self._lead and not self.unsent:
+            yield self._led([])
         for group in self._ahead:
             yield group
         if self._cursor.at == "now" and self._replay.reads_after == "now":
@@ -172,14 +174,14 @@ class StreamSession:
                     return
                 if more is not None:
                     async for group in self._frames(more):
-                        yield group
+                        yield self._led(group)
                 elif drain.done():
                     self.last = "drain"
                     self.problem = ApiError(503, "interrupted", f"{DRAINING}; {self.job} goes on")
                     yield [Frame(None, data) for data in self._replay.view.interrupted(DRAINING)]
                     return
                 elif not self._word:
-                    yield self._beside()
+                    yield self._led(self._beside())
             self.last = self.last or "end"
         finally:
             silence.close()
@@ -187,6 +189,11 @@ class StreamSession:
                 timer.cancel()
             gone.remove_done_callback(wake)
             drain.cancel()
+
+    def _led(self, group: list[Frame]) -> list[Frame]:
+        """Return `group` after what waits for a head to be sent."""
+        lead, self._lead = self._lead, []
+        return [*lead, *group]
 
     def _timers(self) -> list[asyncio.TimerHandle]:
         """Return what will be said of the token."""

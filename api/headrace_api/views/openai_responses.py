@@ -94,6 +94,9 @@ class OpenAIResponses(View):
         self._tell_response("response.created", "queued" if is_background else "in_progress")
         if is_background:
             self._tell_response("response.queued", "queued")
+        else:
+            self._began = True
+            self._tell_response("response.in_progress", "in_progress")
         return self._taken()
 
     def check_first(self, event: JobEvent) -> None:
@@ -214,7 +217,10 @@ class OpenAIResponses(View):
             self._catch_up({"refusal": self._partial})
             failure = None
         if failure is not None:
+            is_unseen = not self._items
             self._fail(*failure, event=event)
+            if is_unseen and self._response["status"] == "failed":
+                self.failure = failure
             return
         reason = INCOMPLETE.get(completion.finish_reason if completion else finish_reasons(event)[0][1])
         status = "incomplete" if reason else "completed"

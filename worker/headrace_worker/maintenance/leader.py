@@ -63,5 +63,5 @@ class Leader:
         hints += await self._rescuer.hints(now)
         hints += await self._process.damage.guarded("batches", self._feeder.hints())
         await self._process.publish(hints)
-        await self._responses.sweep(now)
+        await self._process.damage.guarded("responses", self._responses.hints(now))
         await self._process.damage.guarded("files", self._sweeper.hints())

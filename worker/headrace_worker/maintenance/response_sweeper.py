@@ -28,10 +28,13 @@ class ResponseSweeper:
         self._ahead: Iterator[tuple[Path, float]] = iter(())
         self._next_s = 0.0
 
-    async def sweep(self, now: float) -> None:
-        """Sweep the next folder, if it is time."""
-        if now < self._next_s:
-            return
+    async def hints(self, now: float) -> list[tuple[str, str]]:
+        """Sweep the next folder, if it is time. There is nothing to publish."""
+        if now >= self._next_s:
+            await self._sweep(now)
+        return []
+
+    async def _sweep(self, now: float) -> None:
         self._next_s = now + FOLDER_S
         following = await asyncio.to_thread(next, self._ahead, None)
         if following is None:
