@@ -55,6 +55,10 @@ def test_what_is_removed_leaves_nothing(files: FileStore, store: ResponseStore) 
         store.remove(LETTERS)
         assert [path for path in files.root.rglob("*") if LETTERS in path.name] == []
         assert store.load(LETTERS) is None
+        store.finish(LETTERS, msgspec.json.encode(ResponseEnd({})), is_kept=is_kept)
+        assert [path for path in files.root.rglob("*") if LETTERS in path.name] == [], (
+            "who still follows it writes nothing"
+        )
 
 
 @pytest.mark.parametrize("letters", ["", "a", "../../etc/passwd", "A" * 26, "a" * 27, "a" * 25 + "/"])

@@ -271,12 +271,12 @@ class StreamSession:
             # Of a job that has ended no other attempt can follow.
             is_open = self._replay.view.irrevocable and not following[-1].data.startswith(END)
             for event in following:
-                if is_open and not await self._may_show(event):
-                    continue
                 if self._replay.view.holds:
                     event = await self._restored(event)
                     if event is None:
                         continue
+                if is_open and not await self._may_show(event):
+                    continue
                 for frame in self._replay.add(event):
                     group.append(frame)
                     size += len(frame.data)
