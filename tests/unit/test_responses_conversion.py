@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from openai.types.responses import Response
 
 from headrace.chat.completion import Completion, Usage
 from headrace.chat.responses_items import input_items, references
-from headrace.chat.responses_messages import messages_of, seal, unseal
+from headrace.chat.responses_messages import SEALED, messages_of, seal, unseal
 from headrace.chat.responses_object import response_object
 from headrace.chat.responses_request import chat_body
 from headrace.errors import Failure, InputError, UnknownField
@@ -187,6 +188,10 @@ class TestItems:
         sealed = seal({"reasoning_details": [{"signature": "s"}], "content": "x"})
         assert unseal(sealed) == {"reasoning_details": [{"signature": "s"}]}
         assert seal({"content": "x"}) is None
+        many = SEALED + base64.b64encode(b'{"reasoning_details":[' + b"[]," * 100_000 + b"[]]}").decode()
+        items = input_items([{"type": "reasoning", "summary": [], "encrypted_content": many}])
+        with pytest.raises(InputError, match="encrypted_content"):
+            messages_of(items)
         for foreign in (None, "gAAAA", "headrace1.%%%", "headrace1.AAAA", "headrace1.WzFd"):
             assert unseal(foreign) == {}
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from headrace.chat.completion import Outcome
-from headrace.errors import Failure, Fenced, Gone, HeadraceError, Unknown
+from headrace.errors import Expired, Failure, Fenced, Gone, HeadraceError, Unknown
 from headrace.events.ids import START, Event, EventId
 from headrace.events.log_buffer import END, SNAPSHOT
 from headrace.events.reader import Viewer
@@ -268,13 +268,16 @@ class StreamSession:
         group: list[Frame] = []
         size = 0
         try:
-            for event in events():
-                if self._replay.view.irrevocable and not await self._may_show(event):
-                    continue
+            following = events()
+            # Of a job that has ended no other attempt can follow.
+            is_open = self._replay.view.irrevocable and not following[-1].data.startswith(END)
+            for event in following:
                 if self._replay.view.holds:
                     event = await self._restored(event)
                     if event is None:
                         continue
+                if is_open and not await self._may_show(event):
+                    continue
                 for frame in self._replay.add(event):
                     group.append(frame)
                     size += len(frame.data)
@@ -334,15 +337,12 @@ class StreamSession:
         return event
 
     async def _settle(self, event: Event) -> None:
-        try:
-            outcome = await self._gateway.outcome(self.job)
-        except Unknown:  # past its lifetime; a log may live a little longer
-            outcome = None
+        ended_ms, outcome = await self._gateway.end_of(self.job)
         if self._held:
+            if outcome is None:
+                raise Expired(self.job, "it ended, and its result is past its lifetime (`ttl_s` of its submission)")
             self._say(outcome, event.id)
-        if self._replay.view.settles:
-            status = await self._gateway.job_status(self.job)
-            self._replay.view.settle(outcome, status.ended_ms if status else None)
+        self._replay.view.settle(outcome, ended_ms)
 
     async def _may_show(self, event: Event) -> bool:
         """Tell the ledger, before the first part of an attempt is shown, that it is. False when another one has begun: the
