@@ -9,12 +9,23 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from headrace_api.errors import answer
-from headrace_api.routes import ag_ui, chat_completions, events, jobs, models, pages, ui_chat, websocket
+from headrace_api.routes import (
+    ag_ui,
+    chat_completions,
+    durable_streams,
+    events,
+    jobs,
+    models,
+    pages,
+    ui_chat,
+    websocket,
+)
 from headrace_api.state import Gateway
 
 MAX_BODY_BYTES = 32 << 20
 EXPOSED = [
     *("x-headrace-job", "x-request-id", "openai-processing-ms", "x-should-retry", "retry-after", "location"),
+    *("stream-next-offset", "stream-up-to-date", "stream-closed", "stream-cursor", "etag"),
     "x-vercel-ai-ui-message-stream",
 ]
 
@@ -26,6 +37,7 @@ def make_app(gateway: Gateway, origins: list[str]) -> Litestar:
             *(jobs.submit, jobs.show, jobs.cancel, jobs.retry, jobs.token),
             *(events.events, websocket.stream),
             *(chat_completions.complete, ui_chat.chat, ui_chat.resume, ag_ui.run),
+            *(durable_streams.metadata, durable_streams.read),
             *(models.list_models, models.retrieve),
             *(pages.index, pages.asset, pages.health),
         ],

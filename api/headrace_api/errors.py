@@ -152,7 +152,7 @@ def route_error(error: Exception, request: Request[Any, Any, Any]) -> ApiError |
     routes: dict[str, set[str]] = {}
     for route in request.app.routes:
         if isinstance(route, HTTPRoute):
-            routes.setdefault(route.path_format, set()).update(route.methods - {"OPTIONS", "HEAD"})
+            routes.setdefault(route.path_format, set()).update(route.methods - {"OPTIONS"})
     if isinstance(error, MethodNotAllowedException):
         there = next((found for known, found in routes.items() if fits_route(path, known)), set[str]())
         allowed = ", ".join(sorted(there))
