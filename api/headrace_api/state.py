@@ -152,6 +152,11 @@ class Gateway:
         assert self._reader is not None
         return await self._reader.view(self.record(job), after)
 
+    async def follow(self, record: str, after: EventId) -> Viewer:
+        """Return a viewer of the log of a job or a batch, by its key. Raises `Unknown`."""
+        assert self._reader is not None
+        return await self._reader.view(record, after)
+
     def expect(self, job: str) -> Viewer:
         """Return a viewer of the events of a job that is about to be submitted under this id (`Reader.expect`)."""
         assert self._reader is not None

@@ -49,11 +49,11 @@ async def create(request: Request[Any, Any, Any], gateway: Gateway) -> Response[
     gateway.allow(request, EVERY_JOB, SUBMIT)
     raw = await request.body()
     asked = await sized(len(raw), read_batch_request, await sized(len(raw), read_object, raw))
-    creation = creation_of(request, sha256(raw).hexdigest())
     file = await input_file_of(gateway, asked.input_file)
     store = await gateway.store()
     batch_id = new_id("batch")
-    async with gateway.client.talking():
+    digest = sha256(raw).hexdigest()
+    async with gateway.client.talking(), creation_of(gateway, request, digest, batch_id) as creating:
         if asked.template.model:
             await gateway.client.models.check(asked.template.model, *asked.template.fallbacks)
         try:
@@ -61,15 +61,17 @@ async def create(request: Request[Any, Any, Any], gateway: Gateway) -> Response[
         except StorageError:
             raise Unknown(file.id, "its content is gone") from None
         sha, template = asked.template.encoded()
-        known = await create_batch(
-            gateway.client.ledger,
-            batch_id,
-            template_sha=sha,
-            template=template,
-            window_ms=asked.window_ms,
-            tenant=TENANT,
-            creation=creation,
-            record=record | {"template": sha},
+        known = await creating.make(
+            lambda creation: create_batch(
+                gateway.client.ledger,
+                batch_id,
+                template_sha=sha,
+                template=template,
+                window_ms=asked.window_ms,
+                tenant=TENANT,
+                creation=creation,
+                record=record | {"template": sha},
+            )
         )
         if known != batch_id:  # an equal request was here before
             await in_writer(lambda: store.remove(batch_id))

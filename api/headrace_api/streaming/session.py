@@ -79,7 +79,6 @@ class StreamSession:
         self._cursor = cursor
         self.job = subject.job
         self.last = ""
-        self.is_named = view.named
         self.unsent = patience_s is not None
         self.problem: ApiError | None = None
         self._patience_s = patience_s
