@@ -171,7 +171,7 @@ async def live_the_lives_of_jobs(ledger: Watched) -> None:
     await recover(ledger)
     with pytest.raises(Finished):
         await ledger.take(job, "b")
-    await shorten(ledger, job, ttl_ms=1000)
+    await shorten(ledger, job, ttl_ms=10**5)
 
 
 async def set_damage_aside(ledger: Watched) -> None:
