@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
@@ -251,8 +252,12 @@ class TestKills:
             seen = cut_at_15(f"{doomed}/v1/responses", body, lambda: kill(process.pid))
         id, last = seen[0]["response"]["id"], seen[-1]["sequence_number"]
         rest = checked(Sse(f"{base}/v1/responses/{id}?stream=true&starting_after={last}"))
-        assert seen + rest == checked(Sse(f"{base}/v1/responses/{id}?stream=true"))
+        whole = checked(Sse(f"{base}/v1/responses/{id}?stream=true"))
+        assert seen + rest == whole
         assert rest[-1]["type"] == "response.completed"
+        for number in random.Random(7).choices(range(len(whole)), k=100):
+            url = f"{base}/v1/responses/{id}?stream=true&starting_after={number}"
+            assert [json.loads(data) for _, data in Sse(url).all()] == whole[number + 1 :]
 
     def test_a_worker_is_killed_after_a_part_was_shown(self, stack: Stack, base: str) -> None:
         paid = len(stack.calls())
@@ -269,6 +274,21 @@ class TestKills:
             assert rest == seen[number + 1 :]
         assert ended(base, id) == seen[-1]["response"]
         assert len(stack.calls()) == paid + 1
+
+    def test_both_are_killed(self, stack: Stack, base: str) -> None:
+        body = {"model": MODEL, "input": f"both {SLOW}", "background": True, "stream": True}
+        with another_gateway(stack, "doomed") as (doomed, process):
+
+            def cut() -> None:
+                kill(process.pid)
+                kill(stack.ready["workers"]["interactive"])
+
+            seen = cut_at_15(f"{doomed}/v1/responses", body, cut)
+        id, last = seen[0]["response"]["id"], seen[-1]["sequence_number"]
+        rest = checked(Sse(f"{base}/v1/responses/{id}?stream=true&starting_after={last}"))
+        assert seen + rest == checked(Sse(f"{base}/v1/responses/{id}?stream=true"))
+        assert rest[-1]["response"] == ended(base, id)
+        assert rest[-1]["type"] == "response.failed"
 
     def test_a_worker_is_killed_before_anybody_looked(self, stack: Stack, base: str) -> None:
         paid = len(stack.calls())
