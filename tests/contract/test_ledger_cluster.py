@@ -48,6 +48,8 @@ from headrace.ledger.resume import resume
 from headrace.ledger.script import FOLDER, Argument, Ledger, ScriptCall
 from headrace.ledger.seal import seal
 from headrace.ledger.shard_range import ShardRange
+from headrace.ledger.shorten import shorten
+from headrace.ledger.show import show
 from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit, submit_many
 from headrace.ledger.unread import UnreadAnswer, WaitingClient, mark_disconnected
@@ -128,6 +130,8 @@ async def a_jobs_life(ledger: Ledger) -> None:
     attempt = await take(ledger, job, "d")
     assert await beat(ledger, {job: attempt.epoch}) == {}
     epoch = await restart(ledger, job, attempt.epoch, token="r", reason="retry")
+    await show(ledger, job, epoch)
+    await shorten(ledger, job, ttl_ms=LONG)
     await append(ledger, job, epoch, 2, [b"{}"])
     assert await compact(ledger, job, epoch, 3, b"{}") == 3
     await ledger.client.delete(ledger.keys.job(job), f"{ledger.keys.job(job)}:log")

@@ -17,6 +17,8 @@ from openai_types import check
 from pydantic import BaseModel
 from stack import Stack, until
 
+from headrace.ledger.keys import Keys
+
 MODEL = "rehearsal/small"
 OFFICIAL = {
     get_args(kind.model_fields["type"].annotation)[0]: kind for kind in get_args(get_args(ResponseStreamEvent)[0])
@@ -131,6 +133,12 @@ class TestStreams:
         final = events[-1]["response"]
         assert "".join(deltas) == final["output"][0]["content"][0]["text"]
         assert until(lambda: ask(f"{base}/v1/responses/{final['id']}").json == final, what="it is stored so")
+
+    def test_the_ledger_lets_go_what_the_file_has(self, stack: Stack, base: str) -> None:
+        job = events_of(base)[0]["response"]["id"].replace("resp_", "job_")
+        keys = Keys(stack.ready["namespace"])
+        result = keys.result(keys.job(job))
+        until(lambda: 0 < stack.client.pttl(result) <= 3600_000, what="it goes after an hour, and not after a week")
 
     def test_the_helper_of_the_client(self, official: OpenAI) -> None:
         with official.responses.stream(model=MODEL, input="A pet.", text_format=Pet, tools=[]) as stream:
