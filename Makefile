@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-sdk test-browser js clients check bench bench-peers bench-million chaos soak clean lock
+.PHONY: help demo test test-fast test-sdk test-browser js clients check bench bench-peers bench-million bench-batch-api chaos soak clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,12 @@ bench/.peers/%/ready: bench/peers/%.txt
 ITEMS := 1000000
 bench-million: .venv/ready ## one large batch through one worker; ITEMS=100000 for a smaller one
 	BENCH_MILLION_ITEMS=$(ITEMS) $(BIN)/python -m bench.run million; status=$$?; $(BIN)/python docs/generate.py; exit $$status
+
+LINES := 50000
+BYTES := 2000
+RESULTS := 1000
+bench-batch-api: .venv/ready ## one large batch over HTTP: upload, check, first result; LINES=1000000 BYTES=250 for a larger one
+	$(BIN)/python -m bench.batch_api $(LINES) $(BYTES) $(RESULTS)
 
 chaos: .venv/ready ## kill everything, for a long time, with a seed
 	$(BIN)/python -m pytest tests/faults --chaos-rounds 5

@@ -55,6 +55,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="hash tag that begins every key of the ledger, as in `{hr}:due`; services on one server need one each",
         ),
     ] = "hr"
+    api: Annotated[
+        Origin | None,
+        Meta(
+            description="address of a gateway: the SDK and the command line go through it, and need neither Redis nor the file "
+            "store; the extra `http`"
+        ),
+    ] = None
+    api_key: Annotated[str | None, Meta(description="token with which they call that gateway")] = None
     files: Annotated[
         str | None, Meta(description="folder of the file store; unset: `files` inside the state folder")
     ] = None

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from headrace.batches.results import ResultLines
 from headrace.chat.completion import Outcome, decode_outcome
 from headrace.chat.model_aliases import model_aliases
 from headrace.client.ledger_backend import LedgerBackend
@@ -48,6 +49,7 @@ class Gateway:
         self.streams = 0
         self._client: LedgerBackend | None = None
         self.uploads = 0
+        self.opening = set[str]()  # batches that are being opened
         self._reader: Reader | None = None
 
     @contextlib.asynccontextmanager
@@ -140,10 +142,20 @@ class Gateway:
         async with self.client.talking():
             return await self.client.store()
 
+    async def lines_of(self, batch_id: str) -> ResultLines:
+        """Return a reader of a batch's output lines, which can be read while it runs."""
+        assert self._reader is not None
+        return ResultLines(self.client.ledger, self._reader, await self.store(), batch_id)
+
     async def view(self, job: str, after: EventId | Literal["now"] = START) -> Viewer:
         """Return a viewer of a job's events. Raises `Unknown`."""
         assert self._reader is not None
         return await self._reader.view(self.record(job), after)
+
+    async def follow(self, record: str, after: EventId) -> Viewer:
+        """Return a viewer of the log of a job or a batch, by its key. Raises `Unknown`."""
+        assert self._reader is not None
+        return await self._reader.view(record, after)
 
     def expect(self, job: str) -> Viewer:
         """Return a viewer of the events of a job that is about to be submitted under this id (`Reader.expect`)."""

@@ -18,6 +18,8 @@ from headrace.ledger.shard_range import ShardRange
 from headrace.storage.local import FileStore
 from headrace.text.quoting import quoted
 
+UPLOAD = "upload.jsonl"
+"""The name of an uploaded input in the folder of its batch, until it has been checked."""
 MIN_SHARD_ITEMS = 8
 SHARD_ITEMS = 64
 MAX_SHARD_ITEMS = 256

@@ -23,8 +23,9 @@ from headrace.text.quoting import shortened
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line of a batch. `fields` are the values for the prompt; `messages` replaces the prompt when given, and then the
-    item may bring a `model`, a `schema`, `tools`, a `tool_choice`, a `response_format` and `options` (over those of the batch) of
-    its own. `refused` says why a line that could not be used is no request: it fails without a call.
+    item may bring a `model` with `fallbacks`, a `schema`, `tools`, a `tool_choice`, a `response_format` and `options` (over those
+    of the batch) of its own. `response` is a request of the Responses API without its input: what its answer repeats. `refused`
+    says why a line that could not be used is no request: it fails without a call.
 
     In a `reask` batch, `reasks` is the number of re-asks of the item, this one included; `usage` and `cost` are those of
     its earlier answers.
@@ -40,6 +41,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: str | None = None
     schema: dict[str, Any] | None = None
     schema_name: str | None = None
+    fallbacks: list[str] = []
+    response: dict[str, Any] | None = None
     refused: str | None = None
     reasks: int = 0
     usage: Usage | None = None
@@ -85,7 +88,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             mode=self.mode,
             reasks=max(0, self.reasks - item.reasks),
             lax=self.lax,
-            fallbacks=self.fallbacks,
+            fallbacks=self.fallbacks if item.model is None else item.fallbacks,
         )
 
     def messages(self, item: Item) -> list[dict[str, Any]]:

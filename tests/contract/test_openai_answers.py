@@ -214,6 +214,20 @@ class TestErrors:
                 {"messages": [{"role": "user", "content": "x"}], "response_format": {"type": "xml"}},
                 "response_format.type",
             ),
+            (
+                {
+                    "messages": [{"role": "user", "content": "x"}],
+                    "response_format": {
+                        "type": "json_schema",
+                        "json_schema": {"name": "n", "schema": {"type": "nope"}},
+                    },
+                },
+                "response_format.json_schema.schema.type",
+            ),
+            (
+                {"messages": [{"role": "user", "content": "x"}], "tools": TOOLS[:1], "tool_choice": "nobody"},
+                "tool_choice",
+            ),
         ],
     )
     def test_a_place_is_written_as_openai_does(self, body: dict[str, Any], param: str, official: OpenAI) -> None:

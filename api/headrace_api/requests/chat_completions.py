@@ -12,13 +12,17 @@ import msgspec
 
 from headrace.chat.options import COMPATIBLE, MAX_CHOICES
 from headrace.chat.reserved_fields import check_reserved_fields
-from headrace.errors import InputError
+from headrace.chat.tool_schemas import located
+from headrace.errors import InputError, SchemaError
 from headrace.jobs.build import make_job
 from headrace.jobs.job import Job
 from headrace.schema.validate import MAX_DEPTH, too_deep
 from headrace_api.requests.value_count import MAX_NODES, too_many_nodes
 
-OWN = frozenset({"prefilling", "ttl_s", "timeout_s", "idempotency_key", "on_retry", "cache", "join", "on_disconnect"})
+OWN = frozenset(
+    {"prefilling", "ttl_s", "timeout_s", "idempotency_key", "on_retry", "cache", "join", "on_disconnect"}
+    | {*("mode", "reasks", "lax", "options")}
+)
 GONE = {"functions": "tools", "function_call": "tool_choice"}
 TAKEN = frozenset({"model", "messages", "tools", "tool_choice", "response_format", "stream", "stream_options", "n"})
 LARGE_BYTES = 4096
@@ -83,6 +87,7 @@ def read_chat_request(body: dict[str, Any], *, streams: bool = False) -> ChatReq
     schema, name, other = response_format(body.get("response_format"))
     options = {name: value for name, value in body.items() if name in OPTIONS and value is not None}
     options |= limit(body, options) | ({"n": n} if n not in (None, 1) else {})
+    options |= native_options(own.get("options"))
     extra = {
         name: value
         for name, value in body.items()
@@ -90,23 +95,51 @@ def read_chat_request(body: dict[str, Any], *, streams: bool = False) -> ChatReq
     }
     if not isinstance(body.get("tools"), list | None):
         raise InputError("tools: must be a list of tools")
-    job, _ = make_job(
-        body.get("model"),  # type: ignore[arg-type] (checked there)
-        body.get("messages"),  # type: ignore[arg-type]
-        schema=schema,
-        tools=body.get("tools") or None,
-        tool_choice=body.get("tool_choice") if body.get("tools") else None,
-        prefilling=own.get("prefilling"),
-        on_retry=own.get("on_retry") or "fail",
-        cache=own.get("cache", False),
-        stream=streams or bool(stream),
-        **({"extra_body": extra} if extra else {}),
-        **options,
-    )
+    try:
+        job, _ = make_job(
+            body.get("model"),  # type: ignore[arg-type] (checked there)
+            body.get("messages"),  # type: ignore[arg-type]
+            schema=schema,
+            tools=body.get("tools") or None,
+            tool_choice=body.get("tool_choice") if body.get("tools") else None,
+            prefilling=own.get("prefilling"),
+            on_retry=own.get("on_retry") or "fail",
+            cache=own.get("cache", False),
+            mode=own.get("mode"),
+            reasks=own.get("reasks", 0),
+            lax=own.get("lax", False),
+            stream=streams or bool(stream),
+            **with_extra(options, extra),
+        )
+    except SchemaError as error:
+        if error.pointer.startswith("/schemas/"):  # of a tool: its place is said
+            raise
+        raise located(error, "/response_format/json_schema/schema") from None
     job = msgspec.structs.replace(job, response_format=other, **({"schema_name": name} if name else {}))
     usage = body.get("stream_options")
     include_usage = isinstance(usage, dict) and usage.get("include_usage") is True
     return ChatRequest(job, bool(stream), include_usage, own)
+
+
+def with_extra(options: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+    """Return `options` with the fields `extra` in their `extra_body`."""
+    return options | {"extra_body": {**(options.get("extra_body") or {}), **extra}} if extra else options
+
+
+def native_options(given: Any) -> dict[str, Any]:
+    """Return options by the names that they have in headrace, which come over those of the body. Raises `InputError`."""
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise InputError("/headrace/options: must be an object")
+    options: dict[str, Any] = given
+    extra = options.get("extra_body")
+    check_reserved_fields(
+        {name: value for name, value in options.items() if name != "extra_body"}, "/headrace/options/"
+    )
+    if isinstance(extra, dict):
+        check_reserved_fields(extra, "/headrace/options/extra_body/")
+    return options
 
 
 def response_format(given: Any) -> tuple[dict[str, Any] | None, str | None, dict[str, Any] | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from headrace.text.quoting import quoted
 from headrace_api.errors import ApiError
 
 MAX_ID_CHARS = 64
@@ -17,7 +18,7 @@ def limit_of(query: Any, default: int, most: int) -> int:
         return default
     if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= most):
         raise ApiError(
-            400, "invalid_request", f"limit={text[:40]!r}: must be a whole number from 1 to {most}", param="limit"
+            400, "invalid_request", f"limit={quoted(text, 40)}: must be a whole number from 1 to {most}", param="limit"
         )
     return int(text)
 
@@ -26,7 +27,9 @@ def word_of(query: Any, name: str, words: Sequence[str]) -> str | None:
     """Return the query's value of `name`; None without one. Raises `ApiError` for what is none of `words`."""
     text = query.get(name)
     if text is not None and text not in words:
-        raise ApiError(400, "invalid_request", f"{name}={text[:40]!r}: must be one of {', '.join(words)}", param=name)
+        raise ApiError(
+            400, "invalid_request", f"{name}={quoted(text, 40)}: must be one of {', '.join(words)}", param=name
+        )
     return text
 
 

@@ -16,9 +16,11 @@ from headrace.jobs.job import new_id
 from headrace.ledger.create_file import create_file
 from headrace.ledger.delete_file import delete_file
 from headrace.ledger.file_record import FileRecord, content_of, file_record, files
+from headrace.text.quoting import quoted
 from headrace_api.auth import CANCEL, EVERY_JOB, READ, SUBMIT
 from headrace_api.errors import ApiError
 from headrace_api.requests.creations import creation_of
+from headrace_api.requests.expiry import checked_policy
 from headrace_api.requests.file_upload import MIB, FormUpload, in_writer
 from headrace_api.requests.pages import MAX_ID_CHARS, limit_of, page_of, word_of
 from headrace_api.routes.jobs import as_json
@@ -29,7 +31,6 @@ PURPOSES = (BATCH, USER_DATA)
 """Purposes of files that are uploaded."""
 MAX_LISTED = 10_000
 BATCH_EXPIRES_S = 30 * 24 * 3600
-MIN_EXPIRES_S, MAX_EXPIRES_S = 3600, 30 * 24 * 3600
 ANCHOR, SECONDS = "expires_after[anchor]", "expires_after[seconds]"
 READ_BYTES = 1 << 18
 
@@ -53,24 +54,25 @@ async def upload(request: Request[Any, Any, Any], gateway: Gateway) -> Response[
             if not upload.size:
                 raise ApiError(400, "invalid_request", "the file is empty", param="file")
             digest = sha256(repr((upload.digest, sorted(form.fields.items()), form.filename)).encode()).hexdigest()
-            creation = creation_of(request, digest)
             await in_writer(upload.commit)
         except BaseException:
             await asyncio.shield(form.abort())
             raise
         # From here on it is whole: until it is entered nobody sees it, and what is never entered is swept.
-        async with gateway.client.talking():
+        async with gateway.client.talking(), creation_of(gateway, request, digest, file_id) as creating:
             try:
-                known = await create_file(
-                    gateway.client.ledger,
-                    file_id,
-                    tenant=TENANT,
-                    purpose=purpose,
-                    filename=form.filename,
-                    size=upload.size,
-                    max_bytes=gateway.settings.files_total_mb * MIB,
-                    creation=creation,
-                    expires_s=expires_s,
+                known = await creating.make(
+                    lambda creation: create_file(
+                        gateway.client.ledger,
+                        file_id,
+                        tenant=TENANT,
+                        purpose=purpose,
+                        filename=form.filename,
+                        size=upload.size,
+                        max_bytes=gateway.settings.files_total_mb * MIB,
+                        creation=creation,
+                        expires_s=expires_s,
+                    )
                 )
             except Spill:
                 await in_writer(lambda: store.remove(content_of(file_id)))
@@ -100,7 +102,7 @@ def checked_purpose(purpose: str | None) -> str:
         raise ApiError(
             400,
             "invalid_request",
-            f"purpose={purpose[:40]!r}: {why}; files are uploaded as batch or user_data",
+            f"purpose={quoted(purpose, 40)}: {why}; files are uploaded as batch or user_data",
             param="purpose",
         )
     return purpose
@@ -114,19 +116,9 @@ def checked_fields(fields: dict[str, str]) -> tuple[str, int | None]:
     purpose = checked_purpose(fields.get("purpose"))
     if ANCHOR not in fields and SECONDS not in fields:
         return purpose, BATCH_EXPIRES_S if purpose == BATCH else None
-    if fields.get(ANCHOR) != "created_at":
-        raise ApiError(400, "invalid_request", f"{ANCHOR}: must be 'created_at'", param="expires_after.anchor")
     text = fields.get(SECONDS, "")
-    seconds = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-    return purpose, checked_expiry(seconds, "expires_after.seconds")
-
-
-def checked_expiry(seconds: Any, param: str) -> int:
-    """Return the seconds after which a file expires. Raises `ApiError` outside an hour … 30 days."""
-    if isinstance(seconds, bool) or not isinstance(seconds, int) or not MIN_EXPIRES_S <= seconds <= MAX_EXPIRES_S:
-        message = f"{param}: must be a whole number from {MIN_EXPIRES_S} (an hour) to {MAX_EXPIRES_S} (30 days)"
-        raise ApiError(400, "invalid_request", message, param=param)
-    return seconds
+    seconds = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+    return purpose, checked_policy({"anchor": fields.get(ANCHOR), "seconds": seconds}, "expires_after")
 
 
 def file_object(record: FileRecord) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from headrace_api.routes.events import EventStream
 from headrace_api.routes.jobs import as_json
 from headrace_api.state import Gateway, flag
 from headrace_api.streaming.session import StreamSession
+from headrace_api.streaming.sse import Encoder
 from headrace_api.views import Cursor
 from headrace_api.views.openai_responses import OpenAIResponses
 
@@ -120,7 +121,7 @@ async def followed(
         if at_end is not None:
             at_end(sent=sent)
 
-    return EventStream(gateway, following, {"x-headrace-job": job}, over)
+    return EventStream(gateway, following, {"x-headrace-job": job}, over, encoder=Encoder(named=True))
 
 
 @get("/v1/responses/{response:str}")

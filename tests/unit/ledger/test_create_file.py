@@ -12,6 +12,7 @@ from headrace.ledger.creation import Creation
 from headrace.ledger.delete_file import delete_file
 from headrace.ledger.file_record import expired_files, file_record, files, unknown_files
 from headrace.ledger.script import Ledger
+from headrace.ledger.unread import UnreadAnswer, WaitingClient, mark_disconnected
 
 
 async def made(ledger: Ledger, name: str, *, creation: Creation | None = None, **more: Any) -> str:
@@ -40,9 +41,13 @@ async def test_sent_twice_it_is_entered_once(ledger: Ledger, look: Any) -> None:
 
 
 async def test_a_repeated_request_is_given_the_file_of_the_first(ledger: Ledger) -> None:
-    await made(ledger, "file-a", creation=Creation("same"))
-    assert await made(ledger, "file-b", creation=Creation("same", again=True)) == "file-a"
-    assert await made(ledger, "file-c", creation=Creation("same")) == "file-c", "two equal requests are two files"
+    waiter = WaitingClient("here", again=False, asked="0" * 64)
+    same, retry = Creation("same", waiter=waiter), Creation("same", waiter=waiter._replace(again=True))
+    await made(ledger, "file-a", creation=same)
+    assert await made(ledger, "file-b", creation=retry) == "file-a"
+    assert await made(ledger, "file-c", creation=same) == "file-c", "two equal requests are two files"
+    await mark_disconnected(ledger, UnreadAnswer("default", waiter.asked, "file-c", "file-c"))
+    assert await made(ledger, "file-h", creation=same) == "file-c"
     await made(ledger, "file-d", creation=Creation("x", "key"), max_bytes=99)
     assert await made(ledger, "file-e", creation=Creation("x", "key")) == "file-d"
     with pytest.raises(errors.Conflict):

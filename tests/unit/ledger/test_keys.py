@@ -254,18 +254,20 @@ async def live_the_lives_of_batches(ledger: Watched) -> None:
 
 async def live_the_lives_of_files(ledger: Watched) -> None:
     """Uploads, and the batches over them."""
-    made = await create_file(
-        ledger,
-        "file-a",
-        tenant="default",
-        purpose="batch",
-        filename="a",
-        size=1,
-        max_bytes=9,
-        creation=Creation("d"),
-        expires_s=1,
-    )
-    await delete_file(ledger, made)
+    waiter = WaitingClient("gateway", again=False, asked="1" * 64)
+    for key in ("key", None):
+        made = await create_file(
+            ledger,
+            f"file-{key}",
+            tenant="default",
+            purpose="batch",
+            filename="a",
+            size=1,
+            max_bytes=9,
+            creation=Creation("d", key, None if key else waiter),
+            expires_s=1,
+        )
+        await delete_file(ledger, made)
     for end in ("begin", "begin late", "reject", "reject late", "cancel"):
         batch = new_id("batch")
         await create_batch(
@@ -275,7 +277,7 @@ async def live_the_lives_of_files(ledger: Watched) -> None:
             template=b"{}",
             window_ms=LONG,
             tenant="default",
-            creation=Creation(end),
+            creation=Creation(end, "key") if "late" in end else Creation(end, waiter=waiter._replace(asked="2" * 64)),
             record={"tenant": "default"},
         )
         check = await ledger.take(f"{batch}.check", "a", EXPIRED if "late" in end else LONG)

@@ -69,6 +69,7 @@ KNOWN = {
 READS = {
     *(
         "answer_cache",
+        "batch_list",
         "batch_record",
         "chat_job",
         "event_log",
