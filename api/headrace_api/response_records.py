@@ -47,6 +47,15 @@ class ResponseRecords:
     async def _store(self) -> ResponseStore:
         return ResponseStore(await self._gateway.client.store(), TENANT, self._gateway.settings.response_ttl_s)
 
+    async def _store_with_room(self) -> ResponseStore:
+        """Return the store. Raises `StorageError`, and `ApiError` when its disk is nearly full: before anything is paid."""
+        files, least_mb = await self._gateway.client.store(), self._gateway.settings.min_free_mb
+        if (free_mb := files.free_mb()) < least_mb:
+            raise ApiError(
+                507, "storage", f"{free_mb} MiB are free where responses are kept, {least_mb} are left alone"
+            )
+        return await self._store()
+
     # Writing
 
     async def save_ahead(self, job: str, record: StoredResponse, *, size: int, streams: bool) -> bool:
@@ -55,13 +64,13 @@ class ResponseRecords:
         is_small = size <= SMALL_BYTES and size + sum(map(size_of, record.earlier)) <= SMALL_BYTES
         if is_small and not streams:
             if record.is_kept:
-                await self._store()  # one that cannot be used is told before anything is paid
+                await self._store_with_room()
             return False
         encode = msgspec.json.encode
         encoded = encode(record) if is_small else await asyncio.to_thread(encode, record)
         if len(encoded) > MAX_CONVERSATION_BYTES:
             raise InputError("/input: the whole conversation is larger than 32 MiB; begin a new one")
-        store, letters = await self._store(), letters_of(job)
+        store, letters = await self._store_with_room(), letters_of(job)
         # Of a background response that was accepted nothing is lost with the power that the ledger does not lose.
         durable = bool(record.request.get("background"))
         if durable or len(encoded) > SMALL_BYTES:

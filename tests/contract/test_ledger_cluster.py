@@ -136,6 +136,8 @@ async def a_jobs_life(ledger: Ledger) -> None:
     attempt = await take(ledger, job, "d")
     assert await beat(ledger, {job: attempt.epoch}) == {}
     epoch = await restart(ledger, job, attempt.epoch, token="r", reason="retry")
+    await show(ledger, job, epoch)
+    await shorten(ledger, job, ttl_ms=LONG)
     await append(ledger, job, epoch, 2, [b"{}"])
     assert await compact(ledger, job, epoch, 3, b"{}") == 3
     await ledger.client.delete(ledger.keys.job(job), f"{ledger.keys.job(job)}:log")

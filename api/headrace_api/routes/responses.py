@@ -81,6 +81,8 @@ def whole(question: ResponseQuestion) -> Callable[[str, Outcome], Any]:
 
     async def render(job: str, outcome: Outcome) -> dict[str, Any]:
         record = await question.record_of(job)
+        if record.end is not None:  # an idempotency key names an answer that was given before
+            return record.end.response
         end = end_of(job, record, outcome, int(time.time()))
         if outcome.error is not None and end.response["status"] not in ("completed", "incomplete"):
             raise failed(job, outcome.error)
