@@ -55,6 +55,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="hash tag that begins every key of the ledger, as in `{hr}:due`; services on one server need one each",
         ),
     ] = "hr"
+    api: Annotated[
+        Origin | None,
+        Meta(
+            description="address of a gateway: the SDK and the command line go through it, and need neither Redis nor the file "
+            "store; the extra `http`"
+        ),
+    ] = None
+    api_key: Annotated[str | None, Meta(description="token with which they call that gateway")] = None
     files: Annotated[
         str | None, Meta(description="folder of the file store; unset: `files` inside the state folder")
     ] = None
@@ -168,6 +176,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "then pays nothing; 0: never",
         ),
     ] = 900.0
+    response_ttl_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=604_800,
+            description="how long responses of the Responses API are kept in the file store; the same for gateways and workers",
+        ),
+    ] = 604_800.0
     heartbeat_s: Annotated[Positive, Meta(description="interval between heartbeats of a silent stream")] = 15.0
     slow_reader_s: Annotated[
         Positive, Meta(description="a viewer that reads nothing for so long is dropped; it may resume")

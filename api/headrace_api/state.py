@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from headrace.batches.results import ResultLines
 from headrace.chat.completion import Outcome, decode_outcome
 from headrace.chat.model_aliases import model_aliases
 from headrace.client.ledger_backend import LedgerBackend
-from headrace.errors import Damaged, Expired, InputError, Unknown
+from headrace.errors import Damaged, Expired, Gone, InputError, Unknown
 from headrace.events.ids import START, EventId
 from headrace.events.reader import Reader, Viewer
 from headrace.jobs.job import Job
@@ -27,6 +28,7 @@ from headrace_api.access.callers import CallerPolicy
 from headrace_api.auth import Gate, tokens_of
 from headrace_api.errors import ApiError
 from headrace_api.requests.answer_delivery import AnswerDelivery, Delivery, Exchange
+from headrace_api.requests.patience import limit_of
 
 JOB_ID_CHARS = 64
 MAX_UPLOADS = 64
@@ -46,6 +48,7 @@ class Gateway:
         self.streams = 0
         self._client: LedgerBackend | None = None
         self.uploads = 0
+        self.opening = set[str]()  # batches that are being opened
         self._reader: Reader | None = None
 
     @contextlib.asynccontextmanager
@@ -199,24 +202,41 @@ class Gateway:
         except (*UNREADABLE, TypeError, msgspec.ValidationError):
             raise Damaged(job, "its result was changed by somebody else") from None
 
-    async def ended(self, job: str) -> Outcome:
-        """Wait for a job's end and return its outcome. Raises `Expired`."""
-        with await self.view(job, "now") as viewer:
+    async def ended(self, job: str, *, patience_s: float) -> Outcome:
+        """Wait for a job's end and return its outcome. Raises `Expired`, and `ApiError` when the job waits longer than
+        `patience_s` for its provider."""
+        try:
+            return await self._ended(job, START, patience_s)
+        except Gone:  # it waits for its end all the same
+            return await self._ended(job, "now", patience_s)
+
+    async def _ended(self, job: str, after: EventId | Literal["now"], patience_s: float) -> Outcome:
+        with await self.view(job, after) as viewer:
             while (outcome := await self.outcome(job)) is None:
-                await to_end(viewer)
+                await to_end(viewer, job, patience_s)
         return outcome
 
-    async def ended_under(self, viewer: Viewer, job: str) -> Outcome:
+    async def ended_within(self, job: str, seconds: float) -> bool:
+        """Wait for a job's end, for some seconds at most; return True if it has come."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.ended(job, patience_s=math.inf)
+                return True
+        return False
+
+    async def ended_under(self, viewer: Viewer, job: str, *, patience_s: float) -> Outcome:
         """Wait for a job's end as `ended` does, with a viewer that has been there from its first event on."""
-        await to_end(viewer)
-        return await self._result(job) or await self.ended(job)
+        await to_end(viewer, job, patience_s)
+        return await self._result(job) or await self.ended(job, patience_s=patience_s)
 
 
-async def to_end(viewer: Viewer) -> None:
-    """Wait for the end of a log."""
+async def to_end(viewer: Viewer, job: str, patience_s: float) -> None:
+    """Wait for the end of a log. Raises `ApiError` when the job waits longer than `patience_s` for its provider."""
     with contextlib.suppress(StopAsyncIteration):
         while not viewer.ended:
-            await viewer.next()
+            for event in await viewer.next():
+                if (limited := limit_of(event, job, patience_s)) is not None:
+                    raise limited
 
 
 def urls_of(base: str, job: str) -> dict[str, str]:

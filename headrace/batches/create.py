@@ -38,9 +38,11 @@ async def open_new(
     tenant: str,
     window_s: float = WINDOW_S,
     progress: Callable[[int], None] | None = None,
+    batch_id: str | None = None,
 ) -> str:
-    """Commit `items` and open the batch; returns its id. Raises what `items` raises; then nothing is enqueued."""
-    batch_id = new_id("batch")
+    """Commit `items` and open the batch; returns its id, a fresh one unless `batch_id` is given. Raises what `items` raises;
+    then nothing is enqueued."""
+    batch_id = batch_id or new_id("batch")
     try:
         committed = await asyncio.to_thread(commit_input, store, batch_id, items, progress)
     except BaseException:
@@ -81,11 +83,12 @@ async def open_retry(
 
 
 async def open_reask(
-    ledger: Ledger, store: FileStore, batch_id: str, answers: AnswerType[Any], *, tenant: str
+    ledger: Ledger, store: FileStore, batch_id: str, answers: AnswerType[Any] | None, *, tenant: str
 ) -> tuple[str, int] | None:
     """Open the batch that asks again for what the caller's type refused of a completed one, as far as its `reasks` go: each
-    of these items with its answer and what was wrong with it; all other rows it takes over. Returns its id and how many
-    items it asks for (0: another client had opened it). None when there is nothing to ask for.
+    of these items with its answer and what was wrong with it (without `answers` in the words in which it was refused); all
+    other rows it takes over. Returns its id and how many items it asks for (0: another client had opened it). None when there
+    is nothing to ask for.
     """
     old = await known_batch(ledger, batch_id)
     if old.reasked_as:
@@ -131,7 +134,7 @@ def refused_items(
     batch: BatchRecord,
     template: Template,
     refused: TypeRefusals,
-    answers: AnswerType[Any],
+    answers: AnswerType[Any] | None,
     again: set[int],
 ) -> Iterator[Item]:
     """Yield the items of a closed batch, those of the lines in `again` with the conversation that asks for them again."""
@@ -139,7 +142,7 @@ def refused_items(
     for line, (raw, row) in enumerate(zip(store.lines(batch.input), rows, strict=True)):
         item = msgspec.json.decode(raw, type=Item)
         if line in again and (completion := outcome_of(row, structured=True)[1]) is not None:
-            error = row_of(row, answers, structured=True).error
+            error = None if answers is None else row_of(row, answers, structured=True).error
             why = error.message if error is not None else refused.reason(line)
             item = msgspec.structs.replace(
                 item,

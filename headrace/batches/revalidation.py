@@ -10,7 +10,7 @@ import msgspec
 
 from headrace.batches.template import Template
 from headrace.chat.messages import check_conversation
-from headrace.chat.options import Options, check_beside_schema, check_options
+from headrace.chat.options import MAX_CHOICES, Options, check_beside_schema, check_options
 from headrace.errors import Damaged, InputError
 from headrace.jobs.build import MAX_REASKS
 from headrace.jobs.job import Job
@@ -27,7 +27,7 @@ def job_of(body: bytes) -> Job:
 def check_job(job: Job) -> None:
     """Raise `InputError` for what could not have been submitted. The provider's own rules are checked with the request."""
     check_conversation(job.messages)
-    check_asked(job.options, job.schema, job.reasks)
+    check_asked(job.options, job.schema, job.reasks, choices=MAX_CHOICES)
     if job.prefilling and job.schema is not None:
         raise InputError("prefilling: a schema's answer cannot begin with it")
 
@@ -49,9 +49,9 @@ def template_named(body: bytes, sha: str, batch_id: str) -> Template:
     raise Damaged(batch_id, "its template in Redis is not what was submitted; extract the input anew")
 
 
-def check_asked(options: Options, schema: dict[str, Any] | None, reasks: int) -> None:
+def check_asked(options: Options, schema: dict[str, Any] | None, reasks: int, *, choices: int = 1) -> None:
     if not 0 <= reasks <= MAX_REASKS:
         raise InputError(f"reasks={reasks}: must be a whole number from 0 to {MAX_REASKS}")
     check_options(options)
     if schema is not None:
-        check_beside_schema(options)
+        check_beside_schema(options, choices=choices)

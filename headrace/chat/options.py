@@ -175,9 +175,16 @@ def check_for(options: Options, provider: Provider) -> None:
         )
 
 
-def check_beside_schema(options: Options) -> None:
-    """Raise `InputError` for options that contradict a schema."""
-    for where, n in (("option `n`", options.n), ("option `extra_body`: n", (options.extra_body or {}).get("n"))):
+MAX_CHOICES = 8
+"""Choices of a job that are calls of their own."""
+
+
+def check_beside_schema(options: Options, *, choices: int = 1) -> None:
+    """Raise `InputError` for options that contradict a schema; `choices` are the most that are checked by it."""
+    if choices > 1 and not 1 <= (options.n or 1) <= choices:
+        raise InputError(f"option `n`={options.n}: with a schema there are {choices} choices at most")
+    asked = None if choices > 1 else options.n
+    for where, n in (("option `n`", asked), ("option `extra_body`: n", (options.extra_body or {}).get("n"))):
         if n not in (None, 1):
             raise InputError(
                 f"{where}={quoted(n, 40)}: with a schema there is one choice, the one that is checked by it"

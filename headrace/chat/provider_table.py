@@ -40,8 +40,9 @@ OF_OPENROUTER = ("provider", "models", "plugins", "transforms", "usage", "reason
 PROXY_HEADERS = frozenset({"helicone-auth", "cf-aig-authorization"})
 """Headers of proxies in front of a provider: Helicone's and Cloudflare's gateways."""
 
-OF_OTHERS: dict[str, Any] = {"history_beyond_openai": True, "reasoning_history": None}
-"""Fields of the row of any OpenAI-compatible server: the fields of its answers are sent back to it unchanged."""
+OF_OTHERS: dict[str, Any] = {"history_beyond_openai": True, "reasoning_history": None, "choices": False}
+"""Fields of the row of any OpenAI-compatible server: the fields of its answers are sent back to it unchanged, and not all know
+`n`."""
 
 StructuredOutput = Literal["response_format", "structured_outputs", "guided_json"]
 Dialect = Literal["openai", "vllm", "openrouter"]
@@ -58,7 +59,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     `reasoning_history` are the names under which the reasoning of earlier turns goes back to it (None: as it stands in the
     conversation), `history_beyond_openai` whether these turns may hold what OpenAI does not know, such as signatures.
     `mode` is how schemas are put to its models, where that is not known of the model itself. `account_headers`
-    says that `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID` are meant for it.
+    says that `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID` are meant for it. `choices`: one call gives as many as `n` says.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mode: Mode | None = None
     prices: str | None = None
     account_headers: bool = False
+    choices: bool = False
 
     def __repr__(self) -> str:  # its address and its headers may hold a secret
         return f"Provider({self.name!r})"
@@ -120,6 +122,7 @@ PROVIDERS: dict[str, Provider] = {
             history_beyond_openai=False,
             prices="openai",
             account_headers=True,
+            choices=True,
         ),
         Provider(
             name="vllm",
@@ -140,6 +143,7 @@ PROVIDERS: dict[str, Provider] = {
             ranges={},  # the server's own are wider than OpenAI's, and some are its settings (`--max-logprobs`)
             max_stops=None,
             allowed_headers=PROXY_HEADERS | {"api-key"},
+            choices=True,
         ),
         Provider(
             name="openrouter",
@@ -202,6 +206,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     structured_output: StructuredOutput | None = None
     mode: Mode | None = None
     prices: str | None = None
+    choices: bool | None = None
 
     def __repr__(self) -> str:
         return f"Registration(base_url={masked(self.base_url)!r}, like={self.like!r})"

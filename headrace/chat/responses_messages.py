@@ -37,7 +37,7 @@ def messages_of(items: Sequence[Item]) -> list[Message]:
             ):
                 part = _assistant_part(item)
                 # Between calls and their outputs there is room for no other message: it belongs to the same turn.
-                if turn is None or (not open_calls and (item["type"] == "reasoning" or part.keys() & turn.keys())):
+                if turn is None or (not open_calls and (is_thought(item) or part.keys() & turn.keys())):
                     turn = {"role": "assistant"}
                     talk.append(turn)
                 _join(turn, part)
@@ -60,6 +60,11 @@ def messages_of(items: Sequence[Item]) -> list[Message]:
         for message in talk
         if message["role"] != "assistant" or message.keys() & {"content", "tool_calls", "refusal"}
     ]
+
+
+def is_thought(item: Item) -> bool:
+    """Return True for reasoning that is told. What is sealed alone may come after the answer that it belongs to."""
+    return item["type"] == "reasoning" and bool(item.get("content") or item.get("summary"))
 
 
 def seal(fields: dict[str, Any]) -> str | None:

@@ -49,21 +49,30 @@ T = TypeVar("T")
 class AsyncHeadrace:
     """A connection to the service, for one event loop. Use it in an `async with`, or `close()` it.
 
-    The address is `url`, else `HEADRACE_REDIS_URL`, else that of the nearest `.headrace` folder. Every method raises
-    `Unreachable` when Redis does not answer there.
+    The address is `url`, else `api`, else `HEADRACE_API`, else `HEADRACE_REDIS_URL`, else that of the nearest `.headrace`
+    folder. `api` is the address of a gateway, which `key` opens (`HEADRACE_API_KEY`): then neither Redis nor the file store
+    have to be reachable from here, and models may be the gateway's aliases. Every method raises `Unreachable` when nothing
+    answers.
     """
 
-    def __init__(self, url: str | None = None, *, settings: Settings | None = None):
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        api: str | None = None,
+        key: str | None = None,
+        settings: Settings | None = None,
+    ):
         self.settings = settings or Settings.load()
-        model_aliases()  # what is wrong with them is told now
-        self.backend: Backend = LedgerBackend(url or redis_url(self.settings), self.settings)
+        self.backend = backend_at(url, api, key, self.settings)
         self.checked: dict[tuple[str, AnswerType[Any]], int] = {}  # lines of a batch that were read as a handle's type
         self.sources: dict[str, Path] = {}  # the file that a batch was made from here: its results never replace it
 
     @property
     def ledger_backend(self) -> LedgerBackend:
-        """The service through the ledger."""
-        assert isinstance(self.backend, LedgerBackend)
+        """The connection to the ledger. Raises `InputError` for a client that goes through a gateway."""
+        if not isinstance(self.backend, LedgerBackend):
+            raise InputError("this needs Redis and the file store, and the client goes through a gateway (`api`)")
         return self.backend
 
     @property
@@ -114,7 +123,8 @@ class AsyncHeadrace:
         """
         ttl, key = ttl_ms(words.pop("ttl_s", None)), checked_key(words.pop("idempotency_key", None))
         timeout = timeout_ms(words.pop("timeout_s", None))
-        job, expected = make_job(model, messages, schema=schema, **words)
+        with self.backend.naming():
+            job, expected = make_job(model, messages, schema=schema, **words)
         job_id = await self.backend.submit_job(job, ttl_ms=ttl, timeout_ms=timeout, idempotency_key=key)
         return AsyncJobHandle(self, job_id, expected)
 
@@ -142,7 +152,8 @@ class AsyncHeadrace:
         checked_items(conversations, "conversations:", "texts or conversations (`submit` takes a single one)")
         if words.pop("idempotency_key", None) is not None:
             raise InputError("idempotency_key: one key names one job; use `submit` for each")
-        shared, expected = make_job(model, "", schema=schema, **words)
+        with self.backend.naming():
+            shared, expected = make_job(model, "", schema=schema, **words)
         system = words.get("system")
         jobs = [
             msgspec.structs.replace(shared, messages=talk)
@@ -179,7 +190,8 @@ class AsyncHeadrace:
         """
         limit, sample, on_empty = words.pop("limit", None), words.pop("sample", None), words.pop("on_empty", "refuse")
         encoding, window_s = words.pop("encoding", None), checked_seconds("window_s", words.pop("window_s", WINDOW_S))
-        template, expected = make_template(model, prompt, schema=schema, **words)
+        with self.backend.naming():
+            template, expected = make_template(model, prompt, schema=schema, **words)
         name = str(source) if isinstance(source, str | Path) else "the input"
         complaints = Complaints(name)
         found = sampled(sources.records(source, encoding=encoding, complaints=complaints), limit=limit, sample=sample)
@@ -238,3 +250,15 @@ class AsyncHeadrace:
         """Open a new batch that keeps what succeeded in a closed one and pays only for the rest; with `codes` only for what
         failed with one of them. Returns its id."""
         return await self.backend.retry(batch_id, codes=codes)
+
+
+def backend_at(url: str | None, api: str | None, key: str | None, settings: Settings) -> Backend:
+    """Return the backend at the first address that is given. Raises `InputError`, `SettingsError` and `Unreachable`."""
+    if url is not None and api is not None:
+        raise InputError("url, api: give one of them: the address of Redis, or that of a gateway")
+    if url is None and (api := api or settings.api) is not None:
+        from headrace.client.http_backend import HttpBackend  # it needs an extra
+
+        return HttpBackend(api, key or settings.api_key, settings)
+    model_aliases()  # what is wrong with them is told now
+    return LedgerBackend(url or redis_url(settings), settings)

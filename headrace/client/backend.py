@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
 from headrace.batches.results import ResultsPage
@@ -13,6 +14,7 @@ from headrace.events.ids import START, Event, EventId
 from headrace.jobs.job import Job
 from headrace.ledger.summaries import Batch, JobSummary
 from headrace.schema.python_types import AnswerType
+from headrace.spend.known_models import KnownModel
 
 
 class LogView(Protocol):
@@ -44,11 +46,19 @@ class Backend(Protocol):
     """The service, as its clients see it. Every method raises `Unreachable` when nothing answers, `Unknown` for an id that is
     not there, and `Damaged` for what cannot be read."""
 
+    def naming(self) -> AbstractContextManager[None]:
+        """Return a block in which names of models mean what they mean to the service."""
+        ...
+
     async def open(self) -> None:
         """Connect."""
         ...
 
     async def close(self) -> None: ...
+
+    async def known_models(self) -> list[KnownModel]:
+        """Return the aliases, then the other models that are known without a call."""
+        ...
 
     async def submit_job(
         self,
@@ -129,6 +139,6 @@ class Backend(Protocol):
         """Return the batch's state if lines of it were refused, else None."""
         ...
 
-    async def reask(self, batch_id: str, answers: AnswerType[Any]) -> tuple[str, int] | None:
+    async def reask(self, batch_id: str, answers: AnswerType[Any] | None) -> tuple[str, int] | None:
         """Open the batch that asks again for the refused lines of a completed one; see `batches.create.open_reask`."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nullcontext, suppress
 from typing import Any, Literal
 
 from redis.exceptions import RedisError
@@ -39,6 +39,7 @@ from headrace.ledger.summaries import Batch, JobSummary
 from headrace.ledger.unread import WaitingClient
 from headrace.schema.python_types import AnswerType
 from headrace.settings import Settings, files_root
+from headrace.spend.known_models import KnownModel
 from headrace.storage.local import FileStore, attach
 from headrace.text.masking import masked
 from headrace.text.readable import UNREADABLE
@@ -72,10 +73,16 @@ class LedgerBackend(LoopBound):
         self.check_loop()
         return self._models
 
+    def naming(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
     async def open(self) -> None:
         self.check_loop()
         async with self.talking():
             await self.ledger.ping()
+
+    async def known_models(self) -> list[KnownModel]:
+        return await self.models.known()
 
     async def submit_jobs(self, jobs: Sequence[Job], *, ttl_ms: int, timeout_ms: int) -> list[str]:
         bodies = [(new_id("job"), encoded(job)) for job in jobs]
@@ -251,7 +258,7 @@ class LedgerBackend(LoopBound):
     async def state_if_refused(self, batch_id: str) -> str | None:
         return await retry_read(lambda: state_if_refused(self.ledger, batch_id))
 
-    async def reask(self, batch_id: str, answers: AnswerType[Any]) -> tuple[str, int] | None:
+    async def reask(self, batch_id: str, answers: AnswerType[Any] | None) -> tuple[str, int] | None:
         async with self.talking():
             return await open_reask(self.ledger, await self.store(), batch_id, answers, tenant=TENANT)
 

@@ -62,6 +62,7 @@ class Status(BaseEvent, tag="status", kw_only=True):
 
     phase: str  # `retrying`, `rate_limited`; of the gateway's own: `stalled`
     detail: str  # for people: `openai says wait 20 s`
+    until_ms: int | None = None  # when it goes on, in milliseconds since 1970
 
 
 class ChoiceEvent(BaseEvent):
@@ -194,6 +195,8 @@ class End(KeptEvent, tag="end", kw_only=True):
     usage: JsonObject | None = None  # as in `usage`
     cached: bool = False  # the answer comes from the cache
     ms: JsonObject | None = None  # milliseconds to the first piece (`ttft`) and to the end (`total`)
+    service_tier: str | None = None  # the one that the provider answered in
+    system_fingerprint: str | None = None  # of the provider's system
 
 
 class BatchCounts(BaseEvent, kw_only=True):

@@ -9,7 +9,7 @@ import msgspec
 
 from headrace.chat.messages import conversation
 from headrace.chat.model_aliases import ModelRoute, resolve
-from headrace.chat.options import OptionParams, Options, check_beside_schema, parse_options
+from headrace.chat.options import MAX_CHOICES, OptionParams, Options, check_beside_schema, parse_options
 from headrace.chat.provider_table import PROVIDERS
 from headrace.chat.tool_schemas import check_strict
 from headrace.chat.tools import ToolDefinitions
@@ -109,7 +109,7 @@ def make_job(
         raise InputError('reasks: a streamed answer is not taken back; give on_retry="reset", or leave out `stream`')
     wanted = options_for_all(models, options)
     if expected.schema is not None:
-        check_beside_schema(wanted)
+        check_beside_schema(wanted, choices=MAX_CHOICES)
     job = Job(
         model=models.model,
         messages=conversation(messages, system_prompt=system),

@@ -18,7 +18,7 @@ class KeyKind(NamedTuple):
 
 # ruff: noqa: E501 (a table is read by its columns)
 KINDS = (
-    KeyKind("job:<id>", "hash", "until the job ends, then 24 h", "submit claim restart beat park release cancel expire append compact finish restore due recover show evict_damaged"),
+    KeyKind("job:<id>", "hash", "until the job ends, then 24 h", "submit claim restart beat park release cancel expire append compact finish restore due recover shorten show evict_damaged"),
     KeyKind("job:<id>:log", "stream", "until the job ends, then its ttl", "claim restart append compact cancel expire finish restore recover evict_damaged"),
     KeyKind("job:<id>:body", "string", "the job's ttl, from an end other than success", "finish cancel claim expire recover evict_damaged"),
     KeyKind("job:<id>:result", "string", "the job's ttl", "finish cancel claim expire recover evict_damaged"),

@@ -42,6 +42,7 @@ JOB_MOVES: dict[JobState, dict[str, frozenset[JobState]]] = {
         # Of one whose last attempt was shown in part, a claim is the end.
         "claim": frozenset({_R, JobState.FAILED, JobState.CANCELLED}),
         "show": frozenset({_Q}),
+        "shorten": frozenset({_Q}),
         "cancel": frozenset({JobState.CANCELLED}),
         "finish": _ENDS,
         "park": frozenset({_P}),
@@ -55,6 +56,7 @@ JOB_MOVES: dict[JobState, dict[str, frozenset[JobState]]] = {
     _R: {
         "beat": frozenset({_R}),
         "show": frozenset({_R}),
+        "shorten": frozenset({_R}),
         "append": frozenset({_R}),
         "compact": frozenset({_R}),
         "restart": frozenset({_R}),
@@ -66,6 +68,7 @@ JOB_MOVES: dict[JobState, dict[str, frozenset[JobState]]] = {
     },
     _P: {
         "show": frozenset({_P}),
+        "shorten": frozenset({_P}),
         "due": frozenset({_Q}),
         "park": frozenset({_P}),
         "release": frozenset({_Q}),

@@ -64,12 +64,13 @@ class FileStore:
             raise StorageError(f"{quoted(name)} is not a name in the file store")
         return path
 
-    def commit(self, name: str, parts: Iterable[bytes]) -> int:
-        """Write `parts` as the file `name` and return its size in bytes; durable when this returns.
+    def commit(self, name: str, parts: Iterable[bytes], *, durable: bool = True) -> int:
+        """Write `parts` as the file `name` and return its size in bytes; durable when this returns. One that need not be
+        `durable` costs a fifth, survives the end of any process, and may be lost, or cut off, with the power.
 
         Raises `FileExistsError` when it was committed before, `StorageError` when there is no room.
         """
-        return self._commit(self.path(name), parts)
+        return self._commit(self.path(name), parts, durable=durable)
 
     def commit_once(self, name: str, parts: Iterable[bytes]) -> None:
         """Commit as `commit` does, for a file whose content is the same whoever writes it: the first one stays."""
@@ -78,7 +79,7 @@ class FileStore:
                 self.commit(name, parts)
 
     @contextmanager
-    def writer(self, name: str) -> Iterator[BinaryIO]:
+    def writer(self, name: str, *, durable: bool = True) -> Iterator[BinaryIO]:
         """Yield a file to write incrementally; it is committed as `name` at the end of a block that raises nothing."""
         path = self.path(name)
         self._make_folder(path.parent)
@@ -88,10 +89,12 @@ class FileStore:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until its process has ended: see `abandoned`
                 yield file
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
             with no_room_is_a_storage_error(name):
                 os.link(temporary, path)  # unlike a rename, a link refuses to replace what is there
-                sync_folder(path.parent)
+                if durable:
+                    sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -170,10 +173,10 @@ class FileStore:
             os.fchmod(descriptor, 0o600 | self._group & 0o060)
         return os.fdopen(descriptor, "wb")
 
-    def _commit(self, path: Path, parts: Iterable[bytes]) -> int:
+    def _commit(self, path: Path, parts: Iterable[bytes], *, durable: bool = True) -> int:
         size = 0
         name = path.relative_to(self.root).as_posix()
-        with self.writer(name) as file:
+        with self.writer(name, durable=durable) as file:
             for part in parts:
                 file.write(part)
                 size += len(part)

@@ -32,10 +32,20 @@ def base(stack: Stack) -> str:
 
 
 @pytest.fixture
-def client(stack: Stack) -> Iterator[Headrace]:
-    """The SDK's client of the service."""
+def client(stack: Stack, request: pytest.FixtureRequest) -> Iterator[Headrace]:
+    """The SDK's client of the service: with access to Redis, or (the parameter `http`) through the gateway."""
+    if getattr(request, "param", "redis") == "http":
+        with Headrace(api=stack.ready["gateway"], settings=Settings()) as client:
+            yield client
+        return
     with Headrace(settings=Settings.load(stack.client_environment)) as client:
         yield client
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of a file that sets `BOTH_WAYS` with access to Redis, and through the gateway."""
+    if getattr(metafunc.module, "BOTH_WAYS", False) and "client" in metafunc.fixturenames:
+        metafunc.parametrize("client", ["redis", "http"], indirect=True)
 
 
 @pytest.fixture

@@ -42,7 +42,8 @@ from stack import Stack
         ("GET", "/v1/ui/chat/none/stream", None, 204, None),
         ("GET", "/nowhere", None, 404, "not_found"),
         ("GET", "/..%2fapp.py", None, 404, None),
-        ("DELETE", "/v1/jobs", None, 405, "http"),
+        ("DELETE", "/v1/jobs", None, 405, "method_not_allowed"),
+        ("GET", "/v1/nothing", None, 404, "not_found"),
     ],
 )
 def test_refusals_say_what_was_wrong(

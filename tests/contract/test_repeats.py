@@ -167,7 +167,7 @@ def test_who_wants_it_so_has_the_job_cancelled_by_leaving(stack: Stack, base: st
     with left_behind(stack, base, "/v1/chat/completions", asked) as job:
         until(lambda: state_of(stack, job) == b"cancelled", what="it is cancelled")
     other = ask(f"{base}/v1/jobs", "POST", asked)
-    assert (other.status, other.json["error"]["param"]) == (400, "/headrace/on_disconnect")
+    assert (other.status, other.json["error"]["param"]) == (400, "headrace.on_disconnect")
 
 
 def test_a_stream_that_is_left_is_cancelled_too(stack: Stack, base: str) -> None:

@@ -8,6 +8,8 @@ import random
 import struct
 from typing import Any
 
+from response_mutants import RESPONSE_BODIES, RESPONSE_HEADS
+
 SECRET = "hunter2"
 FILLER = "Z"
 """What long texts consist of: how much of them an answer says again can be counted."""
@@ -83,6 +85,7 @@ BODIES: dict[str, dict[str, Any]] = {
     f"/v1/jobs/{JOB}/tokens": {"scope": ["read", "cancel"]},
     f"/v1/jobs/{JOB}/cancel": {},
     f"/v1/jobs/{JOB}/retry": {},
+    **RESPONSE_BODIES,
 }
 NAMES = [
     "api_base",
@@ -181,6 +184,7 @@ def json_request(chance: random.Random) -> tuple[str, str, dict[str, str], bytes
 
 
 HEADS = [
+    *RESPONSE_HEADS,
     b"GET /v1/jobs/%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % JOB.encode(),
     b"GET /v1/jobs/%b/events?after=1-1&view=openai&usage=1 HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: 1-1\r\n\r\n"
     % JOB.encode(),

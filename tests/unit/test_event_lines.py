@@ -57,6 +57,8 @@ RICH = Completion(
     extra={"answer": {"search_results": [1]}, "choice": {"token_ids": [5]}, "message": {"executed_tools": [3]}},
     finish_reason="tool_calls",
     usage=Usage(3, 4, reasoning_tokens=1),
+    service_tier="flex",
+    system_fingerprint="fp_1",
     other_choices=[
         Choice(
             content="Another",
@@ -115,7 +117,9 @@ class Engine:
 @pytest.fixture
 def ledger(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     times = iter(range(100, 10_000, 5))
-    monkeypatch.setattr(job_attempt, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    monkeypatch.setattr(
+        job_attempt, "time", SimpleNamespace(monotonic=lambda: next(times), time=lambda: 1_800_000_000.25)
+    )
     return Recorder()
 
 
@@ -145,7 +149,7 @@ def tool(index: int, **function: str) -> dict[str, Any]:
 async def written_lines(ledger: Recorder, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The events of every type, with and without each of their fields."""
     streamed = [
-        ("waiting", "rate_limited", "openai says wait 20 s"),
+        ("waiting", "rate_limited", "openai says wait 20 s", 20.0),
         ("calling", "openai", "m", None),
         ("delta", "reasoning", "hm"),
         ("delta", "text", "Hi "),
@@ -172,7 +176,7 @@ async def written_lines(ledger: Recorder, monkeypatch: pytest.MonkeyPatch) -> li
     await run(ledger, Engine(answer=PLAIN), {"cancel": b"1"})
     monkeypatch.setattr(publisher, "MAX_EVENTS", 4)
     await run(ledger, Engine(*streamed, ("settled",), answer=RICH))
-    await run(ledger, Engine(*[("waiting", "retrying", "once more"), ("settled",)] * 5, answer=PLAIN))
+    await run(ledger, Engine(*[("waiting", "retrying", "once more", 0.5), ("settled",)] * 5, answer=PLAIN))
     await expire(ledger, "job_a")
     await evict_damaged(ledger, ["job_a"], where="due")
     return ledger.lines

@@ -55,7 +55,7 @@ class Watching:
     def delta(self, delta: Any) -> None:
         self.shown.append(delta)
 
-    def waiting(self, phase: str, detail: str) -> None: ...
+    def waiting(self, phase: str, detail: str, wait_s: float) -> None: ...
 
     async def restart(self, reason: str) -> int:
         return 2

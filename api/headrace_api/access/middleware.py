@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import secrets
+import time
 from collections.abc import MutableMapping
 from typing import Any
 
-import msgspec
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from headrace_api.access.callers import CallerPolicy
 from headrace_api.auth import Denied
-from headrace_api.errors import api_error
+from headrace_api.errors import REQUEST_ID, api_error, send_error
 
 NO_STORE = (b"cache-control", b"no-store")
 DEFAULTS = (
@@ -31,10 +32,15 @@ class AccessMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: Any = scope.get("headers", ())
+        began_s, request_id = time.monotonic(), new_request_id()
+        scope[REQUEST_ID] = request_id  # pyright: ignore[reportGeneralTypeIssues]
         try:
             self._callers.check_proxy(headers, scope.get("http_version") or "1.1")
         except Denied as error:
-            await (refuse if scope["type"] == "http" else refuse_socket)(error, receive, send)
+            if scope["type"] == "http":
+                await send_error(api_error(error), send, [*DEFAULTS, (b"x-request-id", request_id)])
+            else:
+                await refuse_socket(error, receive, send)
             return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -42,24 +48,22 @@ class AccessMiddleware:
 
         async def sending(message: Any) -> None:
             if message["type"] == "http.response.start":
-                add_defaults(message)
+                took_ms = b"%d" % (1000 * (time.monotonic() - began_s))
+                add_defaults(message, ((b"x-request-id", request_id), (b"openai-processing-ms", took_ms)))
             await send(message)
 
         await self._app(scope, receive, sending)
 
 
-def add_defaults(message: MutableMapping[str, Any]) -> None:
+def new_request_id() -> bytes:
+    """Return an id of a request, for its answer and the log."""
+    return b"req_" + secrets.token_hex(16).encode()
+
+
+def add_defaults(message: MutableMapping[str, Any], named: tuple[tuple[bytes, bytes], ...]) -> None:
     headers = [(bytes(name).lower(), value) for name, value in message.get("headers", ())]
     said = {name for name, _ in headers}
-    message["headers"] = headers + [default for default in DEFAULTS if default[0] not in said]
-
-
-async def refuse(error: Denied, receive: Receive, send: Send) -> None:
-    problem = api_error(error)
-    body = msgspec.json.encode(problem.body())
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *DEFAULTS]
-    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    message["headers"] = headers + [default for default in DEFAULTS if default[0] not in said] + [*named]
 
 
 async def refuse_socket(error: Denied, receive: Receive, send: Send) -> None:

@@ -34,6 +34,8 @@ export interface StatusEvent {
   phase: string;
   /** for people: `openai says wait 20 s` */
   detail: string;
+  /** when it goes on, in milliseconds since 1970 */
+  until_ms?: number;
 }
 
 /** A piece of the answer's text. */
@@ -224,6 +226,10 @@ export interface EndEvent {
   cached?: boolean;
   /** milliseconds to the first piece (`ttft`) and to the end (`total`) */
   ms?: Record<string, unknown>;
+  /** the one that the provider answered in */
+  service_tier?: string;
+  /** of the provider's system */
+  system_fingerprint?: string;
 }
 
 /** One event of a job's log. A newer gateway may tell of more types: pass them over. */

@@ -8,7 +8,7 @@ that for an answer, and its repeat is given the job's own status.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -23,14 +23,14 @@ from headrace_api.routes.events import left
 from headrace_api.state import Gateway
 
 BLANK_S = 10.0
-Render = Callable[[str, Completion], Any]
-"""Makes the body of the job's id and its completion."""
+Render = Callable[[str, Outcome], Awaitable[Any]]
+"""Makes the body of the job's id and its outcome. Raises `ApiError` for one that is answered with another status."""
 
 
 async def plain_answer(
     gateway: Gateway, request: Request[Any, Any, Any], question: SynchronousRequest, render: Render
 ) -> ASGIApp:
-    """Answer `question` with what `render` makes of its completion. Raises `ApiError` for a job without one, and as
+    """Answer `question` with what `render` makes of its outcome. Raises `ApiError` as `render` does, and as
     `SynchronousRequest.answered` does, unless that takes longer than `BLANK_S`."""
     async with question:
         answering = asyncio.create_task(question.answered())
@@ -45,15 +45,15 @@ async def plain_answer(
         except BaseException:
             answering.cancel()
             raise
-    return Whole(job, body_of(job, outcome, render))
+    return Whole(job, msgspec.json.encode(await render(job, outcome)))
 
 
-def body_of(job: str, outcome: Outcome, render: Render) -> bytes:
-    """Return the body. Raises `ApiError` for a job that ended without a completion."""
+def completion_of(job: str, outcome: Outcome) -> Completion:
+    """Return the completion. Raises `ApiError` for a job that ended without one."""
     if outcome.completion is None:
         assert outcome.error is not None
         raise failed(job, outcome.error)
-    return msgspec.json.encode(render(job, outcome.completion))
+    return outcome.completion
 
 
 def head(job: str, **more: str) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class PatientAnswer:
             while not self._answering.done():
                 await send({"type": "http.response.body", "body": b" ", "more_body": True})
                 await asyncio.wait({self._answering}, timeout=BLANK_S)
-            body = body_of(*self._answering.result(), self._render)
+            body = msgspec.json.encode(await self._render(*self._answering.result()))
             await send({"type": "http.response.body", "body": body, "more_body": False})
             sent = True
         except (HeadraceError, ApiError):

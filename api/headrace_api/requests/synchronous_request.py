@@ -14,6 +14,7 @@ from headrace.jobs.job import new_id
 from headrace.ledger.unread import WaitingClient
 from headrace_api.errors import ApiError
 from headrace_api.requests.chat_completions import ChatRequest
+from headrace_api.requests.patience import patience_of
 from headrace_api.requests.submission import key_of, submitted
 from headrace_api.routes.events import left
 from headrace_api.state import Gateway
@@ -47,6 +48,7 @@ class SynchronousRequest:
         self._key = key or key_of(request, asked)
         self._timeout_s = timeout_s
         self._token = new_id("job")
+        self.patience_s = patience_of(request)
         self._waiter: WaitingClient | None = None
         self._begun = False
         self._left = False
@@ -121,8 +123,8 @@ class SynchronousRequest:
             job = await self._submit()
             if job == self._token:
                 viewer.created()
-                return job, await self._gateway.ended_under(viewer, job)
-        return job, await self._gateway.ended(job)
+                return job, await self._gateway.ended_under(viewer, job, patience_s=self.patience_s)
+        return job, await self._gateway.ended(job, patience_s=self.patience_s)
 
     async def _while_there(self, steps: Coroutine[Any, Any, T]) -> T:
         work = asyncio.create_task(steps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
 from litestar import Request, get
@@ -11,11 +12,12 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from headrace.errors import InputError
 from headrace_api.auth import READ
+from headrace_api.errors import ApiError, send_error
 from headrace_api.state import Gateway, flag
 from headrace_api.streaming.inactivity_timer import InactivityTimer
 from headrace_api.streaming.session import StreamSession
 from headrace_api.streaming.sse import HEADERS, HEARTBEAT, PIECE_BYTES, Encoder
-from headrace_api.views import Cursor, Subject, View, view_named
+from headrace_api.views import Cursor, Frame, Subject, View, view_named
 
 
 class AtEnd(Protocol):
@@ -24,12 +26,23 @@ class AtEnd(Protocol):
     def __call__(self, *, sent: bool) -> None: ...
 
 
+class FrameSource(Protocol):
+    """Frames as they come, in groups, an empty one for a heartbeat. `last` is `end` once all were given; `unsent` and `problem`
+    are as `StreamSession` says. `is_named`: each frame begins with its type, which is its event's name, too."""
+
+    last: str
+    is_named: bool
+    unsent: bool
+    problem: ApiError | None
+
+    def groups(self, gone: asyncio.Future[Any]) -> AsyncGenerator[list[Frame]]: ...
+    def close(self) -> None: ...
+
+
 class EventStream:
     """An ASGI application: one response, written as the frames come. A disconnect of the client ends it, and not the job."""
 
-    def __init__(
-        self, gateway: Gateway, following: StreamSession, headers: dict[str, str], at_end: AtEnd | None = None
-    ):
+    def __init__(self, gateway: Gateway, following: FrameSource, headers: dict[str, str], at_end: AtEnd | None = None):
         self._gateway = gateway
         self._following = following
         self._headers = headers
@@ -47,29 +60,42 @@ class EventStream:
                 self._at_end(sent=self._following.last == "end")
 
     async def _write(self, scope: Scope, send: Send, gone: asyncio.Future[Any]) -> None:
-        encoder = Encoder()
+        encoder = Encoder(named=self._following.is_named)
         headers = [(name.encode(), value.encode()) for name, value in (HEADERS | self._headers).items()]
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(None) as patience:
                 slow = InactivityTimer(self._gateway.settings.slow_reader_s, lambda: patience.reschedule(loop.time()))
+                begun = not self._following.unsent
                 try:
-                    await send({"type": "http.response.start", "status": 200, "headers": headers})
-                    # The headers leave with the first bytes of the body: without some, a client of a queued job waits
-                    # for both.
-                    await self._send(send, slow, HEARTBEAT)
+                    if begun:
+                        await self._begin(send, slow, headers)
                     async with contextlib.aclosing(self._following.groups(gone)) as groups:
                         async for group in groups:
+                            if not begun:
+                                if self._following.problem is not None:
+                                    break
+                                begun = True
+                                await self._begin(send, slow, headers)
                             for piece in encoder.pieces(group) if group else (HEARTBEAT,):
                                 await self._send(send, slow, piece)
                                 if len(piece) >= PIECE_BYTES:
                                     await asyncio.sleep(0)  # the others' turn: much goes out before a socket is full
                 finally:
                     slow.close()
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            if not begun and self._following.problem is not None:
+                await send_error(self._following.problem, send)
+            elif begun:
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
         except TimeoutError:
             self._gateway.abort(scope, b"")
             await asyncio.wait({gone}, timeout=1)  # the server says so at once; returning before is an error in its log
+
+    async def _begin(self, send: Send, slow: InactivityTimer, headers: list[tuple[bytes, bytes]]) -> None:
+        self._following.unsent = False
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        # The headers leave with the first bytes of the body: without some, a client of a queued job waits for both.
+        await self._send(send, slow, HEARTBEAT)
 
     async def _send(self, send: Send, slow: InactivityTimer, body: bytes) -> None:
         slow.start()
@@ -97,13 +123,16 @@ async def stream(
     cursor: Cursor,
     *,
     lasts_s: float | None = None,
+    patience_s: float | None = None,
     at_end: AtEnd | None = None,
 ) -> ASGIApp:
-    """Return the response that follows a job, or 204. Raises `Unknown`, `Gone`, and `ApiError` when too many are open."""
+    """Return the response that follows a job, or 204. With `patience_s` its head is held as `StreamSession` says: a failure
+    before the first frame has its own status, and a job that waits longer for its provider is answered 429. Raises
+    `Unknown`, `Gone`, and `ApiError` when too many are open."""
     if cursor.at == "now" and not view.verbatim:
         raise InputError(f"the cursor `now` is for the native view; {view.name} begins at the start, or after an id")
     gateway.check_stream_limit()
-    following = StreamSession(gateway, view, subject, cursor, lasts_s=lasts_s)
+    following = StreamSession(gateway, view, subject, cursor, lasts_s=lasts_s, patience_s=patience_s)
     if not await following.open():
         following.close()
         return NoContent()

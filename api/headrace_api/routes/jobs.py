@@ -11,12 +11,14 @@ from headrace.chat.completion import Outcome
 from headrace.errors import Expired, InputError, Unknown
 from headrace.jobs.build import TIMEOUT_S
 from headrace.ledger.cancel import cancel as cancel_job
-from headrace.ledger.state import TERMINAL
+from headrace.ledger.state import TERMINAL, JobState
 from headrace_api.auth import CANCEL, EVERY_JOB, READ, SUBMIT, TOKEN_S
 from headrace_api.requests.chat_completions import read_chat_request, read_object, sized
 from headrace_api.requests.submission import key_of
 from headrace_api.requests.synchronous_request import SynchronousRequest
 from headrace_api.state import Gateway
+
+MAX_LISTED = 10_000
 
 
 def as_json(value: Any, status: int = 200, **headers: str) -> Response[bytes]:
@@ -51,6 +53,20 @@ async def submit(request: Request[Any, Any, Any], gateway: Gateway) -> Response[
     )
 
 
+@get("/v1/jobs")
+async def list_jobs(request: Request[Any, Any, Any], gateway: Gateway) -> Response[bytes]:
+    """List the newest jobs of the last 8 days, newest first: `?limit=50`, `?state=dead,failed`."""
+    gateway.allow(request, EVERY_JOB, READ)
+    query = request.query_params
+    states = [state for state in query.get("state", "").split(",") if state]
+    if wrong := [state for state in states if state not in list(JobState)]:
+        raise InputError(f"state={wrong[0]!r:.60}: must be one of {', '.join(JobState)}")
+    limit = query.get("limit", "50")
+    if not limit.isascii() or not limit.isdecimal() or not 1 <= int(limit[:9]) <= MAX_LISTED:
+        raise InputError(f"limit={limit!r:.60}: must be a whole number from 1 to {MAX_LISTED}")
+    return as_json({"object": "list", "data": await gateway.client.jobs(limit=int(limit), states=states)})
+
+
 @get("/v1/jobs/{job:str}")
 async def show(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> Response[bytes]:
     """Return its state; once it has ended, `completion` or `error`."""
@@ -62,6 +78,8 @@ async def show(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> R
         "id": job,
         "status": status.state,
         "attempts": status.attempts,
+        "code": status.code,
+        "retry_of": status.retry_of,
         "created_ms": status.created_ms,
         "ended_ms": status.ended_ms,
     }

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from headrace.chat.completion import Outcome
-from headrace.errors import Fenced, Gone, HeadraceError, Unknown
+from headrace.errors import Failure, Fenced, Gone, HeadraceError, Unknown
 from headrace.events.ids import START, Event, EventId
 from headrace.events.log_buffer import END, SNAPSHOT
 from headrace.events.reader import Viewer
@@ -29,7 +29,8 @@ from headrace.ledger.script import UNAVAILABLE
 from headrace.ledger.show import show
 from headrace.ledger.state import JobState
 from headrace.waiting import retry_read
-from headrace_api.errors import api_error
+from headrace_api.errors import ApiError, api_error, failed
+from headrace_api.requests.patience import limit_of
 from headrace_api.state import Gateway
 from headrace_api.streaming.inactivity_timer import InactivityTimer
 from headrace_api.streaming.notices import AuthExpiring, GapNotice, Notice, Position
@@ -41,9 +42,11 @@ LOOK_AGAIN_S = 60.0
 STALLED_MS = {JobState.QUEUED: 600_000, JobState.RUNNING: 60_000}
 """Since it was submitted, and since its lease ran out."""
 EXPIRING_S = 30.0
-ROUTE, TEXT = beginning(AttemptRoute), beginning(TextDelta)
+ROUTE = beginning(AttemptRoute)
 NO_ANSWER = tuple(beginning(kind) for kind in (AttemptStart, AttemptRoute, Status, UsageEvent, End))
 """Beginnings of events that tell nothing of the answer itself."""
+FIRST_TEXT = beginning(TextDelta) + b',"c":0,'
+"""The beginning of each text of the first choice; the others come when they are read, as they are."""
 EXPIRED = "the token that it was opened with holds no longer; come back with a fresh one"
 DRAINING = "the gateway is restarting"
 
@@ -52,20 +55,34 @@ class StreamSession:
     """The frames of one job in one view, after one cursor. `open` it first; `close` it at the end.
 
     `lasts_s` is how long it may, by the token it was opened with. `last` says why it ended, once `groups` has: `end`, `drain`,
-    `expired`, `gone` or `failed`.
+    `expired`, `gone` or `failed`. With `patience_s` the
+    response gets no head, `unsent`, before the first frame, or for one heartbeat's time; until then `problem` is what to answer
+    instead: the job failed before any frame, or waits longer for its provider than `patience_s`.
     """
 
     def __init__(
-        self, gateway: Gateway, view: type[View], subject: Subject, cursor: Cursor, *, lasts_s: float | None = None
+        self,
+        gateway: Gateway,
+        view: type[View],
+        subject: Subject,
+        cursor: Cursor,
+        *,
+        lasts_s: float | None = None,
+        patience_s: float | None = None,
     ):
         self._gateway = gateway
         self._held = False
         self._shown = 0  # the epoch of which the ledger knows that a part is shown
         self._ahead: list[list[Frame]] = []
+        self._lead: list[Frame] = []
         self._replay = Replay(view, subject, cursor)
         self._cursor = cursor
         self.job = subject.job
         self.last = ""
+        self.is_named = view.named
+        self.unsent = patience_s is not None
+        self.problem: ApiError | None = None
+        self._patience_s = patience_s
         self._viewer: Viewer | None = None
         self._silent = False
         self._told = False
@@ -75,6 +92,10 @@ class StreamSession:
         self._lasts_s = lasts_s
         self._word = ""  # of the token: `expiring`, `expired`
         self._next: asyncio.Task[list[Event]] | None = None
+
+    @property
+    def view(self) -> View:
+        return self._replay.view
 
     async def open(self) -> bool:
         """Find the log. False when the viewer has seen its `end`. Raises `Unknown`, and `Gone` when that is known at once."""
@@ -119,8 +140,9 @@ class StreamSession:
         done."""
         viewer = self._viewer
         assert viewer is not None
-        if opening := self._replay.opening():
-            yield opening
+        self._lead = self._replay.opening()
+        if self._lead and not self.unsent:
+            yield self._led([])
         for group in self._ahead:
             yield group
         if self._cursor.at == "now" and self._replay.reads_after == "now":
@@ -134,6 +156,8 @@ class StreamSession:
             end.add_done_callback(wake)
         silence = InactivityTimer(self._gateway.settings.heartbeat_s, self._on_silence)
         timers = self._timers()
+        if self.unsent:  # proxies and clients with idle time-outs stay
+            timers.append(asyncio.get_running_loop().call_later(self._gateway.settings.heartbeat_s, self._on_silence))
         try:
             while not self._replay.closed:
                 word, self._word = self._word, ""  # taken first: the next may come while this one is being sent
@@ -150,13 +174,14 @@ class StreamSession:
                     return
                 if more is not None:
                     async for group in self._frames(more):
-                        yield group
+                        yield self._led(group)
                 elif drain.done():
                     self.last = "drain"
+                    self.problem = ApiError(503, "interrupted", f"{DRAINING}; {self.job} goes on")
                     yield [Frame(None, data) for data in self._replay.view.interrupted(DRAINING)]
                     return
                 elif not self._word:
-                    yield self._beside()
+                    yield self._led(self._beside())
             self.last = self.last or "end"
         finally:
             silence.close()
@@ -164,6 +189,11 @@ class StreamSession:
                 timer.cancel()
             gone.remove_done_callback(wake)
             drain.cancel()
+
+    def _led(self, group: list[Frame]) -> list[Frame]:
+        """Return `group` after what waits for a head to be sent."""
+        lead, self._lead = self._lead, []
+        return [*lead, *group]
 
     def _timers(self) -> list[asyncio.TimerHandle]:
         """Return what will be said of the token."""
@@ -248,6 +278,10 @@ class StreamSession:
                 for frame in self._replay.add(event):
                     group.append(frame)
                     size += len(frame.data)
+                if self.unsent and self._has_problem(event):
+                    self._replay.view.closed = True
+                    yield group
+                    return
                 if size > GROUP_BYTES:
                     yield group
                     group, size = [], 0
@@ -256,7 +290,7 @@ class StreamSession:
         except StopAsyncIteration:
             self._replay.view.closed = True
         except Gone as error:
-            self.last = "gone"
+            self.last, self.problem = "gone", api_error(error)
             view = self._replay.view
             view.closed = True
             # A client without notices would take the end of the connection for the end of the answer.
@@ -264,10 +298,18 @@ class StreamSession:
         except HeadraceError as error:
             self.last = "failed"
             self._replay.view.closed = True
-            problem = api_error(error)
-            group += [Frame(None, data) for data in self._replay.view.interrupted(str(problem))]
+            self.problem = api_error(error)
+            group += [Frame(None, data) for data in self._replay.view.interrupted(str(self.problem))]
         if group:
             yield group
+
+    def _has_problem(self, event: Event) -> bool:
+        """Set `problem` after `event` where the response is to be another than a stream of frames."""
+        if self._replay.view.failure is not None:
+            self.last, self.problem = "end", failed(self.job, Failure(*self._replay.view.failure))
+        elif self._patience_s is not None and (limited := limit_of(event, self.job, self._patience_s)) is not None:
+            self.last, self.problem = "limited", limited
+        return self.problem is not None
 
     def _gap(self, error: Gone) -> Frame:
         first = str(EventId(*error.first)) if error.first else None
@@ -285,7 +327,7 @@ class StreamSession:
                 if self._held:
                     silent = msgspec.structs.replace(told, message=told.message | {"content": None})
                     return Event(event.id, msgspec.json.encode(silent))
-        elif self._held and event.data.startswith(TEXT):
+        elif self._held and event.data.startswith(FIRST_TEXT):
             return None
         elif event.data.startswith(END) and (self._held or self._replay.view.settles):
             await self._settle(event)

@@ -42,6 +42,7 @@ from headrace.events.types import (
     ToolEnd,
     ToolStart,
 )
+from headrace.storage.response_store import ResponseEnd
 from headrace_api.views.response_items import CallItem, MessageItem, OutputItem, ReasoningItem
 from headrace_api.views.view import Subject, View, encode, failure_of, finish_reasons
 
@@ -74,8 +75,14 @@ class OpenAIResponses(View):
         self._completion: Completion | None = None
         self._partial: str | None = None
         self._ended_s: int | None = None
-        self.response: JsonObject = {}
-        """The response as the last event has it."""
+        self._response: JsonObject = {}
+
+    @property
+    def end(self) -> ResponseEnd | None:
+        """What came of the response, once its last event was told."""
+        if not self.closed or self._response.get("status") in ("queued", "in_progress"):
+            return None
+        return ResponseEnd(self._response, self._sealed())
 
     @property
     def last_number(self) -> int:
@@ -87,6 +94,9 @@ class OpenAIResponses(View):
         self._tell_response("response.created", "queued" if is_background else "in_progress")
         if is_background:
             self._tell_response("response.queued", "queued")
+        else:
+            self._began = True
+            self._tell_response("response.in_progress", "in_progress")
         return self._taken()
 
     def check_first(self, event: JobEvent) -> None:
@@ -207,11 +217,14 @@ class OpenAIResponses(View):
             self._catch_up({"refusal": self._partial})
             failure = None
         if failure is not None:
+            is_unseen = not self._items
             self._fail(*failure, event=event)
+            if is_unseen and self._response["status"] == "failed":
+                self.failure = failure
             return
         reason = INCOMPLETE.get(completion.finish_reason if completion else finish_reasons(event)[0][1])
         status = "incomplete" if reason else "completed"
-        sealed = seal(sealable(completion)) if completion and SEALED_REASONING in self._include else None
+        sealed = self._sealed() if SEALED_REASONING in self._include else None
         if sealed:
             self._thought()
         if not self._items:
@@ -238,6 +251,9 @@ class OpenAIResponses(View):
         kind = "incomplete" if fields["status"] == "incomplete" else "failed"
         self._tell_response(f"response.{kind}", str(fields["status"]), fields)
 
+    def _sealed(self) -> str | None:
+        return seal(sealable(self._completion)) if self._completion else None
+
     def _output(self) -> list[JsonObject]:
         return [item.item for item in self._items]
 
@@ -255,8 +271,8 @@ class OpenAIResponses(View):
         head = response_head(
             self._request, response_id(self.subject.job), created_at=self.subject.created_s, status=status
         )
-        self.response = head | (fields or {})
-        self._tell(type, response=self.response)
+        self._response = head | (fields or {})
+        self._tell(type, response=self._response)
 
     def _tell(self, type: str, **fields: Any) -> None:
         number = self._next

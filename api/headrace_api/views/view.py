@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 import msgspec
 
-from headrace.batches.output_lines import wire_usage
+from headrace.chat.chat_object import usage_object
 from headrace.chat.completion import Outcome, Usage
 from headrace.errors import InputError
 from headrace.events.ids import START, EventId, parse_cursor
@@ -91,6 +91,7 @@ class View:
     def __init__(self, subject: Subject):
         self.subject = subject
         self.closed = False
+        self.failure: tuple[str, str] | None = None  # code and message of a job that failed before anything was shown
 
     @classmethod
     def check_cursor(cls, cursor: Cursor) -> None:
@@ -128,10 +129,10 @@ class View:
 def usage_of(event: End) -> JsonObject | None:
     """Return an event's `usage` as OpenAI's usage object; None when it is unknown."""
     raw = event.usage or {}
-    if "prompt_tokens" in raw:
-        return raw
+    if "prompt_tokens" in raw or not raw:
+        return raw or None
     try:
-        return wire_usage(msgspec.convert(raw, Usage), None)
+        return usage_object(msgspec.convert(raw, Usage))
     except msgspec.ValidationError:
         return None
 

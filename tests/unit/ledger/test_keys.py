@@ -47,6 +47,7 @@ from headrace.ledger.resume import resume
 from headrace.ledger.script import FOLDER, Argument, Ledger
 from headrace.ledger.seal import seal
 from headrace.ledger.shard_range import ShardRange
+from headrace.ledger.shorten import shorten
 from headrace.ledger.show import show
 from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit
@@ -166,9 +167,11 @@ async def live_the_lives_of_jobs(ledger: Watched) -> None:
     job = await ledger.new_job()
     attempt = await ledger.take(job, "a", EXPIRED)
     await show(ledger, job, attempt.epoch)
+    await shorten(ledger, job, ttl_ms=10**6)
     await recover(ledger)
     with pytest.raises(Finished):
         await ledger.take(job, "b")
+    await shorten(ledger, job, ttl_ms=1000)
 
 
 async def set_damage_aside(ledger: Watched) -> None:

@@ -53,7 +53,7 @@ def test_formats() -> None:
         ({"messages": []}, "/messages"),
         ({"messages": [{"role": "user"}]}, "/messages/0/content"),
         ({"model": None}, "model"),
-        ({"n": 2}, "n="),
+        ({"n": 9}, "n="),
         ({"stream": "yes"}, "stream="),
         ({"temperature": 9}, "temperature"),
         ({"max_tokens": 1, "max_completion_tokens": 2}, "max_tokens"),

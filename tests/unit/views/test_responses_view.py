@@ -267,8 +267,8 @@ def test_logprobs_only_if_they_were_asked_for() -> None:
 
 def test_an_interruption_costs_no_number() -> None:
     view = OpenAIResponses(Subject(job=JOB, request={"model": "p/m"}, created_s=5))
-    assert len(view.opening()) == 1
+    assert len(view.opening()) == 2
     (frame,) = view.interrupted("the gateway is restarting")
     event = msgspec.json.decode(frame)
     check(OFFICIAL[event["type"]], event)
-    assert (event["type"], event["sequence_number"]) == ("error", 0)
+    assert (event["type"], event["sequence_number"]) == ("error", 1)

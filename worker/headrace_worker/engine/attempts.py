@@ -28,6 +28,10 @@ OnConfiguration = Callable[[CallError], Awaitable[None]]
 """Told of a failure that is not the item's but of how the deployment is configured, before any further call goes out."""
 
 
+PATIENCE_S = 2.0
+"""With another model to ask, a deployment that is held for longer is passed over; a shorter hold is waited out."""
+
+
 class Watch(Protocol):
     """The listener that is told of the calls that one job makes."""
 
@@ -36,7 +40,7 @@ class Watch(Protocol):
         ...
 
     def delta(self, delta: Delta) -> None: ...
-    def waiting(self, phase: str, detail: str) -> None: ...
+    def waiting(self, phase: str, detail: str, wait_s: float) -> None: ...
     async def restart(self, reason: str) -> int:
         """Void what was shown, and return the epoch of the calls that follow. `reason` is one word. Raises `Shown` when it
         cannot be taken back."""
@@ -180,16 +184,17 @@ class Attempts:
             return
         wait_s, reason = self._waits
         if self._watch is not None:
-            self._watch.waiting("retrying", reason)
+            self._watch.waiting("retrying", reason, wait_s)
         await self._pause(wait_s, reason)
 
     async def _enter(self) -> HeldCall:
         try:
             return await self._hold.enter(cautious=self._on_configuration is not None)
         except Deferred as deferred:
-            if self._watch is not None and deferred.reason != DRAINING:
+            moves_on = self._gives_way and deferred.delay_s > PATIENCE_S
+            if self._watch is not None and deferred.reason != DRAINING and not moves_on:
                 phase = "rate_limited" if deferred.reason == "rate_limited" else "retrying"
-                self._watch.waiting(phase, deferred.detail)
+                self._watch.waiting(phase, deferred.detail, deferred.delay_s)
             raise
 
     async def _admitted(self) -> None:

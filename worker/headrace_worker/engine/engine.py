@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 from headrace_providers.cache import Cache, SingleFlightCache
@@ -18,10 +19,12 @@ from headrace_providers.wire.provider_errors import is_configuration
 from headrace_providers.wire.response_format import prepared
 
 from headrace.chat.completion import Completion
+from headrace.chat.options import MAX_CHOICES
 from headrace.errors import CallError, InputError
 from headrace.jobs.job import Job
 from headrace_worker.engine.attempts import Attempts, GaveWay, OnConfiguration, Watch
 from headrace_worker.engine.call_slots import Slots
+from headrace_worker.engine.choices import ChoiceCalls
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred, DeploymentHold, DeploymentHolds, wake
 from headrace_worker.engine.fallbacks import FaultyModels, ModelTurns
 from headrace_worker.engine.reask import Reasks
@@ -39,6 +42,7 @@ class Engine:
 
     def __init__(self, registry: Registry, *, calls: int, cache: Cache | None = None):
         self.registry = registry
+        self._kept = cache
         self._remembered = SingleFlightCache(cache) if cache is not None else None
         self.calls = calls
         self.slots = Slots(calls)
@@ -104,10 +108,11 @@ class Engine:
 
         `identity` and `epoch` name the call at the provider: `X-Client-Request-Id: <identity>.<epoch>.<call>`.
 
-        A job with `fallbacks` is asked of each of its models in turn (`fallbacks.py`).
+        A job with `fallbacks` is asked of each of its models in turn (`fallbacks.py`), one with `n` in as many calls where one
+        does not give all choices (`choices.py`).
         """
 
-        async def ask(job: Job, reasks: Reasks, *, gives_way: bool) -> Completion:
+        async def of_one_model(job: Job, reasks: Reasks, *, gives_way: bool, watch: Watch | None) -> Completion:
             return await self._ask(
                 job,
                 reasks=reasks,
@@ -121,15 +126,39 @@ class Engine:
                 on_configuration=on_configuration,
             )
 
-        if not job.fallbacks:
-            return await ask(job, Reasks(job), gives_way=False)
-        turns = ModelTurns(job, tries, watch, self.faulty, left_s=self.left_s, pause=self._pause)
+        async def of_its_models(job: Job, watch: Watch | None) -> Completion:
+            if not job.fallbacks:
+                return await of_one_model(job, Reasks(job), gives_way=False, watch=watch)
+            turns = ModelTurns(job, tries, watch, self.faulty, left_s=self.left_s, pause=self._pause)
+            try:
+                return await turns.completion(partial(of_one_model, watch=watch))
+            except CallError as failure:
+                if on_configuration is not None and is_configuration(failure):
+                    await on_configuration(failure)
+                raise
+
+        if (job.options.n or 1) == 1 or self._gives_choices(job):
+            return await of_its_models(job, watch)
+
+        async def of_one_choice(job: Job, is_first: bool) -> Completion:
+            return await of_its_models(job, watch if is_first else None)
+
+        if (job.options.n or 1) > MAX_CHOICES:
+            raise CallError(
+                "invalid_request", f"option `n`={job.options.n}: {MAX_CHOICES} at most, each is a call there"
+            )
+        calls = ChoiceCalls(job, of_one_choice, identity=identity, kept=self._kept, sleep=self._sleep)
+        return await calls.completion()
+
+    def _gives_choices(self, job: Job) -> bool:
+        """Return True if one call gives all choices of `job`. Only the first is then read under a schema."""
+        if job.schema is not None or job.response_format is not None or job.parser is not None:
+            return False
         try:
-            return await turns.completion(ask)
-        except CallError as failure:
-            if on_configuration is not None and is_configuration(failure):
-                await on_configuration(failure)
-            raise
+            models = [self.registry.chat_completion(model, retry=False) for model in (job.model, *job.fallbacks)]
+        except CallError:
+            return True  # it fails before any call
+        return all(model.facts.choices for model in models)
 
     async def _ask(
         self,
@@ -192,9 +221,13 @@ class Engine:
 
     async def _pause(self, wait_s: float, reason: str) -> None:
         """Sleep until the next attempt. Raises `Deferred` when that is long, or the process stops."""
+        if wait_s > MAX_PAUSE_S and not self._draining:
+            raise Deferred(wait_s, reason)
+        await self._sleep(wait_s)
+
+    async def _sleep(self, wait_s: float) -> None:
+        """Sleep without a slot. Raises `Deferred` when the process stops."""
         if not self._draining:
-            if wait_s > MAX_PAUSE_S:
-                raise Deferred(wait_s, reason)
             loop = asyncio.get_running_loop()
             sleeping = loop.create_future()
             timer = loop.call_later(wait_s, wake, sleeping)

@@ -17,13 +17,11 @@ from headrace_providers.retry import DEFAULT
 from headrace.chat.completion import Completion
 from headrace.errors import CallError
 from headrace.jobs.job import Job
-from headrace_worker.engine.attempts import GaveWay, Watch
+from headrace_worker.engine.attempts import PATIENCE_S, GaveWay, Watch
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred
 from headrace_worker.engine.reask import Reasks
 from headrace_worker.engine.tries import Tries
 
-PATIENCE_S = 2.0
-"""A deployment that is held for longer is passed over; a shorter hold is waited out."""
 PASSED_OVER_S = 10.0
 """Seconds for which a model whose provider has failed is tried last, by jobs that have another one."""
 MAX_FAULTY = 1000
@@ -121,9 +119,10 @@ class ModelTurns:
         return completion
 
     async def _wait(self, failure: CallError) -> None:
+        wait_s = DEFAULT.backoff_s(max(1, self._tries.calls))
         if self._watch is not None:
-            self._watch.waiting("retrying", failure.code)
-        await self._pause(DEFAULT.backoff_s(max(1, self._tries.calls)), failure.code)
+            self._watch.waiting("retrying", failure.code, wait_s)
+        await self._pause(wait_s, failure.code)
 
     def _all_failed(self) -> CallError:
         """Return the failure of the last model, which also says what the others did."""

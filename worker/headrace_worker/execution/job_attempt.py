@@ -34,6 +34,8 @@ from headrace_worker.worker_process import WorkerProcess
 
 log = structlog.get_logger("headrace.worker.execution.job_attempt")
 
+MIN_TOLD_S = 1.0
+"""A shorter wait is over before anybody reads of its end."""
 OTHER_VERSION_WAIT_MS = 30_000
 LOST = {StopReason.FENCED: Fenced, StopReason.CLOSED: Closed, StopReason.DAMAGED: Damaged}
 
@@ -189,6 +191,8 @@ class Attempt:
             finish=[FinishReason(c, choice.finish_reason) for c, choice in enumerate(choices)],
             usage=msgspec.to_builtins(completion.usage),
             cached=completion.cached,
+            service_tier=completion.service_tier,
+            system_fingerprint=completion.system_fingerprint,
         )
         await self._end(end, Outcome(completion=completion), counters, result)
 
@@ -207,8 +211,9 @@ class Attempt:
             self._events = DeltaEvents(reshaped_tools(tools, self._dialect))
         self.publisher.put(*self._events.of(delta))
 
-    def waiting(self, phase: str, detail: str) -> None:
-        self.publisher.put(Status(phase=phase, detail=detail))
+    def waiting(self, phase: str, detail: str, wait_s: float) -> None:
+        until_ms = int((time.time() + wait_s) * 1000) if wait_s >= MIN_TOLD_S else None
+        self.publisher.put(Status(phase=phase, detail=detail, until_ms=until_ms))
 
     async def restart(self, reason: str) -> int:
         # Not to be cancelled half-way: whatever comes next has to know the epoch.
