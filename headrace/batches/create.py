@@ -61,6 +61,10 @@ async def open_retry(
     old = await known_batch(ledger, batch_id)
     if old.state not in BATCH_TERMINAL:
         raise InputError(f"{batch_id} is {old.state}; a batch is retried after it has ended")
+    if not old.has_begun:
+        raise InputError(
+            f"{batch_id}: nothing of it has run ({old.reason}); create a batch over an input that is mended"
+        )
     body = await template_body(ledger, old.template)
     if body is None:
         raise InputError(f"{batch_id}: its template is past its retention; extract the input anew")

@@ -194,6 +194,14 @@ class TestBadLines:
         assert batch.errors is not None
         assert [each.code for each in batch.errors.data or []] == ["empty_file"]
 
+    def test_are_told_by_the_command_line_as_well(self, official: OpenAI, stack: Stack) -> None:
+        batch = ended(official, create(official, [line("a"), b"{"]))
+        watched = stack.run("watch", batch.id)
+        assert (watched.returncode, "line 2: the line is no JSON" in watched.stderr) == (1, True)
+        assert stack.run("batches", "show", batch.id).returncode == 1
+        again = stack.run("batches", "retry", batch.id)
+        assert (again.returncode, "nothing of it has run" in again.stderr) == (2, True)
+
     def test_cannot_be_retried(self, official: OpenAI, base: str) -> None:
         batch = ended(official, create(official, [b"{"]))
         assert ask(f"{base}/v1/batches/{batch.id}/retry", "POST", b"").status == 400
@@ -301,6 +309,8 @@ class TestWhileItIsChecked:
         assert answer.json["status"] in ("cancelled", "cancelling"), answer.body
         batch = ended(official, batch)
         assert batch.status == "cancelled"
+        assert results(base, batch.id) == []
+        assert ask(f"{base}/v1/batches/{batch.id}/retry", "POST", b"").status == 400
         assert batch.cancelled_at is not None
 
     def test_a_gateway_killed_after_its_answer_loses_nothing(self, stack: Stack, official: OpenAI) -> None:

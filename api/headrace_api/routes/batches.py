@@ -207,9 +207,7 @@ async def retry(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway
     codes = body.get("codes")
     if set(body) - {"codes"} or not (codes is None or (isinstance(codes, list) and all(map(is_text, codes)))):
         raise InputError("codes: the body has a list of codes, or nothing")
-    record = await created_batch(gateway, batch_id)
-    if record.state == BatchState.FAILED:
-        raise InputError(f"{batch_id}: its input was rejected; upload one that is mended, and create a batch over it")
+    await created_batch(gateway, batch_id)
     async with gateway.client.talking():
         new = await open_retry(
             gateway.client.ledger, await gateway.client.store(), batch_id, tenant=TENANT, codes=codes
