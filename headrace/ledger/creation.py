@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from headrace.ledger.submit import IDEMPOTENCY_MS
 from headrace.ledger.unread import UNREAD_MS
 
 
 class Creation(NamedTuple):
-    """The request that creates something: the `digest` of what it asks for, its idempotency `key` if it has one, and whether it
-    is a client's own retry (`again`). One with a key, or a retry, is given what an equal request before it has made."""
+    """The request that creates something of a `kind`: the `digest` of what it asks for, its idempotency `key` if it has one, and
+    whether it is a client's own retry (`again`). One with a key, or a retry, is given what an equal one before it has made."""
 
+    kind: Literal["file", "batch", "retry"]
     digest: str
     key: str | None = None
     again: bool = False
@@ -19,7 +20,7 @@ class Creation(NamedTuple):
     @property
     def name(self) -> str:
         """The name under which the ledger remembers it."""
-        return f"headrace:create:{self.digest}" if self.key is None else f"headrace:create:key:{self.key}"
+        return f"headrace:{self.kind}:{self.digest}" if self.key is None else f"headrace:{self.kind}:key:{self.key}"
 
     @property
     def may_join(self) -> bool:

@@ -49,7 +49,7 @@ async def create(request: Request[Any, Any, Any], gateway: Gateway) -> Response[
     gateway.allow(request, EVERY_JOB, SUBMIT)
     raw = await request.body()
     asked = await sized(len(raw), read_batch_request, await sized(len(raw), read_object, raw))
-    creation = creation_of(request, sha256(raw).hexdigest())
+    creation = creation_of(request, "batch", sha256(raw).hexdigest())
     file = await input_file_of(gateway, asked.input_file)
     store = await gateway.store()
     batch_id = new_id("batch")
@@ -208,7 +208,12 @@ async def retry(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway
     await created_batch(gateway, batch_id)
     async with gateway.client.talking():
         new = await open_retry(
-            gateway.client.ledger, await gateway.client.store(), batch_id, tenant=TENANT, codes=codes
+            gateway.client.ledger,
+            await gateway.client.store(),
+            batch_id,
+            tenant=TENANT,
+            codes=codes,
+            creation=creation_of(request, "retry", sha256(batch_id.encode() + raw).hexdigest()),
         )
     return as_json(await shown(gateway, new))
 

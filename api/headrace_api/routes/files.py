@@ -54,7 +54,7 @@ async def upload(request: Request[Any, Any, Any], gateway: Gateway) -> Response[
             if not upload.size:
                 raise ApiError(400, "invalid_request", "the file is empty", param="file")
             digest = sha256(repr((upload.digest, sorted(form.fields.items()), form.filename)).encode()).hexdigest()
-            creation = creation_of(request, digest)
+            creation = creation_of(request, "file", digest)
             await in_writer(upload.commit)
         except BaseException:
             await asyncio.shield(form.abort())

@@ -40,15 +40,15 @@ async def test_sent_twice_it_is_made_once(look: Any, made: Made) -> None:
 
 
 async def test_a_repeated_request_is_given_the_first_batch(made: Made) -> None:
-    first = await made(Creation("same"))
-    assert await made(Creation("same", again=True)) == first
-    second = await made(Creation("same"))
+    first = await made(Creation("batch", "same"))
+    assert await made(Creation("batch", "same", again=True)) == first
+    second = await made(Creation("batch", "same"))
     assert second != first, "two equal requests are two batches"
-    assert await made(Creation("same", again=True)) == second
-    keyed = await made(Creation("x", "key"))
-    assert await made(Creation("x", "key")) == keyed
+    assert await made(Creation("batch", "same", again=True)) == second
+    keyed = await made(Creation("batch", "x", "key"))
+    assert await made(Creation("batch", "x", "key")) == keyed
     with pytest.raises(errors.Conflict):
-        await made(Creation("y", "key"))
+        await made(Creation("batch", "y", "key"))
 
 
 async def test_a_batch_whose_check_is_damaged_ends(ledger: Ledger, look: Any, made: Made) -> None:

@@ -16,7 +16,7 @@ from headrace.ledger.script import Ledger
 
 async def made(ledger: Ledger, name: str, *, creation: Creation | None = None, **more: Any) -> str:
     given: dict[str, Any] = {"purpose": "batch", "filename": "in.jsonl", "size": 10, "max_bytes": 25, **more}
-    return await create_file(ledger, name, tenant="default", creation=creation or Creation(name), **given)
+    return await create_file(ledger, name, tenant="default", creation=creation or Creation("file", name), **given)
 
 
 async def listed(ledger: Ledger, **which: Any) -> list[str]:
@@ -40,15 +40,17 @@ async def test_sent_twice_it_is_entered_once(ledger: Ledger, look: Any) -> None:
 
 
 async def test_a_repeated_request_is_given_the_file_of_the_first(ledger: Ledger) -> None:
-    await made(ledger, "file-a", creation=Creation("same"))
-    assert await made(ledger, "file-b", creation=Creation("same", again=True)) == "file-a"
-    assert await made(ledger, "file-c", creation=Creation("same")) == "file-c", "two equal requests are two files"
-    await made(ledger, "file-d", creation=Creation("x", "key"), max_bytes=99)
-    assert await made(ledger, "file-e", creation=Creation("x", "key")) == "file-d"
+    await made(ledger, "file-a", creation=Creation("file", "same"))
+    assert await made(ledger, "file-b", creation=Creation("file", "same", again=True)) == "file-a"
+    assert await made(ledger, "file-c", creation=Creation("file", "same")) == "file-c", (
+        "two equal requests are two files"
+    )
+    await made(ledger, "file-d", creation=Creation("file", "x", "key"), max_bytes=99)
+    assert await made(ledger, "file-e", creation=Creation("file", "x", "key")) == "file-d"
     with pytest.raises(errors.Conflict):
-        await made(ledger, "file-f", creation=Creation("y", "key"))
+        await made(ledger, "file-f", creation=Creation("file", "y", "key"))
     await delete_file(ledger, "file-d")
-    assert await made(ledger, "file-g", creation=Creation("y", "key"), max_bytes=99) == "file-g"
+    assert await made(ledger, "file-g", creation=Creation("file", "y", "key"), max_bytes=99) == "file-g"
 
 
 async def test_all_files_of_a_tenant_have_a_bound_together(ledger: Ledger) -> None:

@@ -171,7 +171,7 @@ async def live_the_lives_of_jobs(ledger: Watched) -> None:
     await recover(ledger)
     with pytest.raises(Finished):
         await ledger.take(job, "b")
-    await shorten(ledger, job, ttl_ms=1000)
+    await shorten(ledger, job, ttl_ms=10**5)
 
 
 async def set_damage_aside(ledger: Watched) -> None:
@@ -206,6 +206,7 @@ async def live_the_lives_of_batches(ledger: Watched) -> None:
             window_ms=LONG,
             tenant="default",
             record={"total": 2, "shards": 2, "tenant": "default", "output_expires_s": 9},
+            creation=Creation("batch", "opened"),
         )
         await feed(ledger, batch, 0, [ShardRange(0, 1, 0, 1), ShardRange(1, 1, 1, 1)], queue="bulk")
         await pause(ledger, batch, reason="no room")
@@ -262,7 +263,7 @@ async def live_the_lives_of_files(ledger: Watched) -> None:
         filename="a",
         size=1,
         max_bytes=9,
-        creation=Creation("d"),
+        creation=Creation("file", "d"),
         expires_s=1,
     )
     await delete_file(ledger, made)
@@ -275,7 +276,7 @@ async def live_the_lives_of_files(ledger: Watched) -> None:
             template=b"{}",
             window_ms=LONG,
             tenant="default",
-            creation=Creation(end),
+            creation=Creation("batch", end),
             record={"tenant": "default"},
         )
         check = await ledger.take(f"{batch}.check", "a", EXPIRED if "late" in end else LONG)
