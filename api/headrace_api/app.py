@@ -14,6 +14,7 @@ from headrace_api.routes import (
     batch_results,
     batches,
     chat_completions,
+    durable_streams,
     events,
     files,
     jobs,
@@ -29,6 +30,7 @@ from headrace_api.state import Gateway
 MAX_BODY_BYTES = 32 << 20
 EXPOSED = [
     *("x-headrace-job", "x-request-id", "openai-processing-ms", "x-should-retry", "retry-after", "location"),
+    *("stream-next-offset", "stream-up-to-date", "stream-closed", "stream-cursor", "etag"),
     "x-vercel-ai-ui-message-stream",
 ]
 
@@ -42,6 +44,7 @@ def make_app(gateway: Gateway, origins: list[str]) -> Litestar:
             *(responses.create, responses.show, responses.cancel, responses.remove, responses.input_items),
             *(chat_completions.complete, ui_chat.chat, ui_chat.resume, ag_ui.run),
             *(batches.create, batches.show, batches.list_batches, batches.cancel, batches.retry, batch_results.results),
+            *(durable_streams.metadata, durable_streams.read),
             *(models.list_models, models.retrieve),
             *(files.upload, files.list_files, files.show, files.remove, files.content),
             *(native_batches.open_batch, native_batches.list_batches, native_batches.show, native_batches.events),

@@ -120,8 +120,11 @@ def rate_limited(job: str, detail: str, wait_s: float) -> ApiError:
 
 
 def in_body(message: str) -> str:
-    """Return an error's message with its place as it is called in the body: the schemas of tool definitions are `tools`."""
-    return message.replace("/schemas/", "/tools/", 1) if message.startswith("/schemas/") else message
+    """Return an error's message with its place as it is called in the body, where tool definitions have other names."""
+    for name, instead in (("/schemas/", "/tools/"), ("/choice:", "/tool_choice:")):
+        if message.startswith(name):
+            return instead + message.removeprefix(name)
+    return message
 
 
 def place_in(message: str) -> str | None:
@@ -158,7 +161,7 @@ def route_error(error: Exception, request: Request[Any, Any, Any]) -> ApiError |
     routes: dict[str, set[str]] = {}
     for route in request.app.routes:
         if isinstance(route, HTTPRoute):
-            routes.setdefault(route.path_format, set()).update(route.methods - {"OPTIONS", "HEAD"})
+            routes.setdefault(route.path_format, set()).update(route.methods - {"OPTIONS"})
     if isinstance(error, MethodNotAllowedException):
         there = next((found for known, found in routes.items() if fits_route(path, known)), set[str]())
         allowed = ", ".join(sorted(there))

@@ -19,9 +19,8 @@ from headrace.chat.responses_object import letters_of, response_head, response_i
 from headrace.client.ledger_backend import TENANT
 from headrace.errors import Gone, HeadraceError, InputError, StorageError, Unknown
 from headrace.ledger.script import UNAVAILABLE
-from headrace.ledger.shorten import shorten
 from headrace.ledger.state import TERMINAL, JobState
-from headrace.storage.response_store import BRIEF_S, LETTERS, ResponseEnd, ResponseStore, StoredResponse
+from headrace.storage.response_store import LETTERS, ResponseEnd, ResponseStore, StoredResponse
 from headrace_api.errors import ApiError
 from headrace_api.state import Gateway
 from headrace_api.streaming.session import StreamSession
@@ -33,8 +32,6 @@ SMALL_BYTES = 64 * 1024
 MAX_CONVERSATION_BYTES = 32 << 20
 MAX_REFERENCES = 2000
 ITEM_ID = re.compile(r"[a-z]+_([a-z2-7]{26})(?:_\w{1,20})?")
-IN_LEDGER_MS = int(BRIEF_S * 1000)
-"""Milliseconds for which the ledger keeps what a file has as well."""
 NOT_FOUND = "previous_response_not_found"
 
 log = structlog.get_logger("headrace.api.response_records")
@@ -50,19 +47,30 @@ class ResponseRecords:
     async def _store(self) -> ResponseStore:
         return ResponseStore(await self._gateway.client.store(), TENANT, self._gateway.settings.response_ttl_s)
 
+    async def _store_with_room(self) -> ResponseStore:
+        """Return the store. Raises `StorageError`, and `ApiError` when its disk is nearly full: before anything is paid."""
+        files, least_mb = await self._gateway.client.store(), self._gateway.settings.min_free_mb
+        if (free_mb := files.free_mb()) < least_mb:
+            raise ApiError(
+                507, "storage", f"{free_mb} MiB are free where responses are kept, {least_mb} are left alone"
+            )
+        return await self._store()
+
     # Writing
 
     async def save_ahead(self, job: str, record: StoredResponse, *, size: int, streams: bool) -> bool:
         """Write what a response is asked with before its job is submitted; return False for one that can wait: it is
         answered on its connection (not `streams`), and small. `size` is that of its body."""
-        if not streams and size + sum(map(size_of, record.earlier)) <= SMALL_BYTES:
+        is_small = size <= SMALL_BYTES and size + sum(map(size_of, record.earlier)) <= SMALL_BYTES
+        if is_small and not streams:
             if record.is_kept:
-                await self._store()  # one that cannot be used is told before anything is paid
+                await self._store_with_room()
             return False
-        encoded = await asyncio.to_thread(msgspec.json.encode, record)
+        encode = msgspec.json.encode
+        encoded = encode(record) if is_small else await asyncio.to_thread(encode, record)
         if len(encoded) > MAX_CONVERSATION_BYTES:
             raise InputError("/input: the whole conversation is larger than 32 MiB; begin a new one")
-        store, letters = await self._store(), letters_of(job)
+        store, letters = await self._store_with_room(), letters_of(job)
         # Of a background response that was accepted nothing is lost with the power that the ledger does not lose.
         durable = bool(record.request.get("background"))
         if durable or len(encoded) > SMALL_BYTES:
@@ -72,16 +80,20 @@ class ResponseRecords:
         return True
 
     async def answered(self, job: str, record: StoredResponse, end: ResponseEnd) -> None:
-        """Write what came of a response that is known, and let the ledger's copy go earlier. A paid answer is not withheld
-        because that fails."""
+        """Write what came of a response, so that the ledger's copy may go earlier. A paid answer is not withheld because that
+        fails."""
         try:
-            store, letters = await self._store(), letters_of(job)
-            await asyncio.to_thread(store.finish, letters, end, is_kept=record.is_kept)
-            await shorten(self._gateway.client.ledger, job, ttl_ms=IN_LEDGER_MS)
+            store, encoded = await self._store(), msgspec.json.encode(end)
+            if len(encoded) > SMALL_BYTES:
+                await asyncio.to_thread(store.finish, letters_of(job), encoded, is_kept=record.is_kept)
+            else:
+                store.finish(letters_of(job), encoded, is_kept=record.is_kept)
         except (OSError, StorageError) as error:
             log.warning("response not stored", job=job, error=type(error).__name__)
-        except (*UNAVAILABLE, HeadraceError):  # it goes by itself, later
+        except (*UNAVAILABLE, HeadraceError):
             pass
+        else:
+            self._gateway.expendable.add(job)
 
     def answered_soon(self, job: str, record: StoredResponse, end: ResponseEnd) -> None:
         """Do as `answered` does, without waiting for it."""
@@ -99,7 +111,8 @@ class ResponseRecords:
                 store.save(letters, encoded, is_kept=record.is_kept, durable=False)
                 return
             await asyncio.to_thread(store.save, letters, encoded, is_kept=record.is_kept, durable=False)
-            await asyncio.to_thread(store.finish, letters, end, is_kept=record.is_kept)
+            ended = msgspec.json.encode(end)
+            await asyncio.to_thread(store.finish, letters, ended, is_kept=record.is_kept)
         except (OSError, StorageError) as error:
             log.warning("response not stored", job=job, error=type(error).__name__)
 

@@ -18,7 +18,7 @@ from headrace.errors import Damaged, Expired, Gone, InputError, Unknown
 from headrace.events.ids import START, EventId
 from headrace.events.reader import Reader, Viewer
 from headrace.jobs.job import Job
-from headrace.ledger.job_record import JobStatus, job_body, job_result, job_state, job_status
+from headrace.ledger.job_record import JobStatus, job_body, job_end, job_result, job_state, job_status
 from headrace.ledger.state import TERMINAL
 from headrace.settings import Settings, redis_url
 from headrace.storage.local import FileStore
@@ -27,6 +27,7 @@ from headrace.waiting import retry_read
 from headrace_api.access.callers import CallerPolicy
 from headrace_api.auth import Gate, tokens_of
 from headrace_api.errors import ApiError
+from headrace_api.expendable_jobs import ExpendableJobs
 from headrace_api.requests.answer_delivery import AnswerDelivery, Delivery, Exchange
 from headrace_api.requests.patience import limit_of
 
@@ -60,12 +61,14 @@ class Gateway:
             await client.open()
             self._reader = Reader(client.ledger)
             self.answer_delivery = AnswerDelivery(client, self.delivery, self.settings.join_s)
+            self.expendable = ExpendableJobs(client.ledger)
             async with client.talking():
                 await self.answer_delivery.start()
             try:
                 yield
             finally:
                 await self.answer_delivery.close()
+                await self.expendable.close()
                 await self._reader.close()
         finally:
             await client.close()
@@ -149,6 +152,11 @@ class Gateway:
         assert self._reader is not None
         return await self._reader.view(self.record(job), after)
 
+    async def follow(self, record: str, after: EventId) -> Viewer:
+        """Return a viewer of the log of a job or a batch, by its key. Raises `Unknown`."""
+        assert self._reader is not None
+        return await self._reader.view(record, after)
+
     def expect(self, job: str) -> Viewer:
         """Return a viewer of the events of a job that is about to be submitted under this id (`Reader.expect`)."""
         assert self._reader is not None
@@ -194,13 +202,15 @@ class Gateway:
             raise Expired(job, "it ended, and its result is past its lifetime (`ttl_s` of its submission)")
         return outcome
 
+    async def end_of(self, job: str) -> tuple[int | None, Outcome | None]:
+        """Return when a job that has ended did so (ms), and its outcome; None for what is past its lifetime. Raises `Damaged`."""
+        ended_ms, result = await retry_read(lambda: job_end(self.client.ledger, job))
+        return ended_ms, None if result is None else decoded(job, result)
+
     async def _result(self, job: str) -> Outcome | None:
         """Return the outcome of a job; None when there is none, or none any more."""
         result = await retry_read(lambda: job_result(self.client.ledger, job))
-        try:
-            return None if result is None else decode_outcome(result)
-        except (*UNREADABLE, TypeError, msgspec.ValidationError):
-            raise Damaged(job, "its result was changed by somebody else") from None
+        return None if result is None else decoded(job, result)
 
     async def ended(self, job: str, *, patience_s: float) -> Outcome:
         """Wait for a job's end and return its outcome. Raises `Expired`, and `ApiError` when the job waits longer than
@@ -228,6 +238,14 @@ class Gateway:
         """Wait for a job's end as `ended` does, with a viewer that has been there from its first event on."""
         await to_end(viewer, job, patience_s)
         return await self._result(job) or await self.ended(job, patience_s=patience_s)
+
+
+def decoded(job: str, result: bytes) -> Outcome:
+    """Return the outcome of a job as it is stored. Raises `Damaged`."""
+    try:
+        return decode_outcome(result)
+    except (*UNREADABLE, TypeError, msgspec.ValidationError):
+        raise Damaged(job, "its result was changed by somebody else") from None
 
 
 async def to_end(viewer: Viewer, job: str, patience_s: float) -> None:

@@ -16,7 +16,7 @@ from headrace.batches.revalidation import template_named
 from headrace.batches.template import Item, Template
 from headrace.batches.type_refusals import TypeRefusals, type_refusals
 from headrace.chat.feedback import feedback
-from headrace.errors import Conflict, Finished, InputError, Unreachable
+from headrace.errors import Busy, Conflict, Finished, InputError, Unreachable
 from headrace.jobs.job import new_id
 from headrace.ledger.batch_record import BatchRecord, known_batch, template_body
 from headrace.ledger.creation import Creation
@@ -61,9 +61,10 @@ async def open_retry(
     tenant: str,
     codes: Collection[str] | None = None,
     creation: Creation | None = None,
+    own_id: str | None = None,
 ) -> str:
-    """Open a new batch that keeps what succeeded in a closed one and pays only for the rest, or of the rest only for what
-    failed with one of `codes`. Returns its id, or that of the batch that an equal request before has opened. Raises
+    """Open a new batch, `own_id`, that keeps what succeeded in a closed one and pays only for the rest, or of the rest only for
+    what failed with one of `codes`. Returns its id, or that of the batch that an equal request before has opened. Raises
     `InputError` for a code that is none, and when nothing would run."""
     chosen = None if codes is None else checked_codes(codes)
     old = await known_batch(ledger, batch_id)
@@ -79,7 +80,7 @@ async def open_retry(
     template, refused = template_named(body, old.template, batch_id), await type_refusals(ledger, batch_id)
     if chosen is not None:
         await asyncio.to_thread(lambda: choose(closed_lines(store, old, refused, "errors"), chosen, batch_id))
-    new = new_id("batch")
+    new = own_id or new_id("batch")
     try:
         store.link(old.input, f"{new}/input.jsonl")
         store.link(old.index, f"{new}/index")
@@ -92,7 +93,7 @@ async def open_retry(
     extra = {"prefill": f"{new}/{SUCCESSES}", "retry_of": batch_id, "model": old.model, **old.carried}
     try:
         known = await _open(ledger, new, template, committed, tenant, WINDOW_S, extra, creation=creation)
-    except Conflict:
+    except (Conflict, Busy):
         store.remove(new)
         raise
     if known != new:

@@ -20,6 +20,8 @@ from headrace.text.readable import UNREADABLE
 SEALED = "headrace1."
 """Begins an `encrypted_content` of ours: the rest is the provider's own form of the reasoning, as JSON in base64."""
 SEALED_FIELDS = frozenset({"reasoning_details", *SIGNED})
+MAX_SEALED_VALUES = 100_000
+"""Values that all sealed reasoning of a conversation may have together: they are not counted as those of the body are."""
 
 
 def messages_of(items: Sequence[Item]) -> list[Message]:
@@ -30,6 +32,9 @@ def messages_of(items: Sequence[Item]) -> list[Message]:
     talk: list[Message] = []
     turn: Message | None = None  # the assistant's message that the next item may still belong to
     open_calls: dict[str, str] = {}
+    sealed = [text for item in items if (text := item.get("encrypted_content"))]
+    if sum(map(values_in, sealed)) > MAX_SEALED_VALUES:
+        raise InputError(f"/input: the reasoning in `encrypted_content` has more than {MAX_SEALED_VALUES} values")
     for item in items:
         match item["type"]:
             case "reasoning" | "message" | "function_call" | "custom_tool_call" if (
@@ -73,13 +78,27 @@ def seal(fields: dict[str, Any]) -> str | None:
     return SEALED + base64.b64encode(msgspec.json.encode(kept)).decode() if kept else None
 
 
+def values_in(sealed: str) -> int:
+    """Return about how many values a sealed reasoning has, without making them."""
+    text = opened(sealed)
+    return sum(map(text.count, (b",", b"[", b"{")))
+
+
+def opened(sealed: str) -> bytes:
+    """Return the JSON in a sealed reasoning; nothing for what `seal` did not make."""
+    if not sealed.startswith(SEALED):
+        return b""
+    try:
+        return base64.b64decode(sealed.removeprefix(SEALED), validate=True)
+    except ValueError:
+        return b""
+
+
 def unseal(sealed: str | None) -> dict[str, Any]:
     """Return what `seal` was given; nothing for what it did not make."""
-    if not sealed or not sealed.startswith(SEALED):
-        return {}
     try:
-        fields = msgspec.json.decode(base64.b64decode(sealed.removeprefix(SEALED), validate=True), type=dict[str, Any])
-    except (*UNREADABLE, ValueError):
+        fields = msgspec.json.decode(opened(sealed or ""), type=dict[str, Any])
+    except UNREADABLE:
         return {}
     return {name: value for name, value in fields.items() if name in SEALED_FIELDS}
 

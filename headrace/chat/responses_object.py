@@ -14,6 +14,7 @@ from headrace.chat.responses_request import LOGPROBS, SEALED_REASONING, TIERS
 from headrace.chat.responses_tools import listed_choice, listed_tools
 from headrace.errors import Failure
 from headrace.text.digits import as_written
+from headrace.text.readable import UNREADABLE
 
 INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Why a response is incomplete, by the finish reason of a chat completion."""
@@ -133,9 +134,7 @@ def output_of(request: Mapping[str, Any], letters: str, completion: Completion) 
     sealed = seal(sealable(completion)) if SEALED_REASONING in include else None
     if completion.reasoning or sealed:
         items.append(reasoning_item(letters, completion.reasoning or "", sealed, summarized=is_summarized(request)))
-    content = completion.content
-    if completion.structured:
-        content = msgspec.json.encode(as_written(completion.value, content)).decode()
+    content = text_of(completion)
     parts: list[Item] = []
     if content or not (completion.refusal or completion.tool_calls or items):
         logprobs = (completion.logprobs or {}).get("content") if LOGPROBS in include else None
@@ -145,6 +144,23 @@ def output_of(request: Mapping[str, Any], letters: str, completion: Completion) 
     if parts:
         items.append(message_item(letters, parts, status))
     return items + [call_item(letters, place, call, status) for place, call in enumerate(completion.tool_calls)]
+
+
+def text_of(completion: Completion) -> str | None:
+    """Return the text of an answer; of a validated value its JSON."""
+    if completion.structured:
+        return msgspec.json.encode(as_written(completion.value, completion.content)).decode()
+    return completion.content
+
+
+def is_text_of(text: str, completion: Completion) -> bool:
+    """Return True if `text` says what the answer is: of a validated value in any JSON."""
+    if not completion.structured:
+        return text == (completion.content or "")
+    try:
+        return msgspec.json.decode(text) == completion.value
+    except UNREADABLE:
+        return False
 
 
 def sealable(completion: Completion) -> dict[str, Any]:

@@ -41,6 +41,12 @@ class Tail:
         return None if tail is None else Tail(tail.state, EventId(tail.epoch, tail.seq))
 
 
+def holds_totals(record: str) -> bool:
+    """Return True if the events of a record's log are totals, not pieces: of a batch's only the last 32 are kept, and none of
+    the older is missed."""
+    return ":batch:" in record
+
+
 class Woken(Protocol):
     """A watcher: told that there is something to look at."""
 
@@ -66,8 +72,7 @@ class LogBuffer:
         self.late = 0  # how often in a row the tail check found what no message had told
         self.heard_at = 0.0  # when an event came, or the end of the log was asked for
         self.failure: BaseException | None = None
-        # Totals, not pieces: of a batch's log only the last 32 events are kept, and none of the older is missed.
-        self.totals = ":batch:" in record
+        self.totals = holds_totals(record)
         self._ledger = ledger
         self._most_bytes = most_bytes
         self._on_growth = on_growth

@@ -26,7 +26,7 @@ async def create_batch(
     """Write the batch, `validating`, and queue the check of its input; return its id, or that of the batch that an equal
     request before has made. `record` holds what the check needs.
 
-    Raises `Conflict` when the idempotency key was used with another request.
+    Raises `Conflict` when the idempotency key was used with another request, and `Busy` as `submit` does.
     """
     keys = ledger.keys
     batch = keys.batch(batch_id)
@@ -40,7 +40,7 @@ async def create_batch(
             "log": keys.log(batch),
             "batches": keys.batches(tenant),
             "due": keys.due,
-            "created": keys.idempotency(tenant, creation.name),
+            **creation.keys(keys, tenant),
         },
         {
             "id": batch_id,
@@ -51,9 +51,7 @@ async def create_batch(
             "queue": BULK,
             "grace_ms": GRACE_MS,
             "channel": keys.channel(batch),
-            "digest": creation.digest,
-            "join": int(creation.may_join),
-            "created_ms": creation.kept_ms,
+            **creation.arguments(),
         },
         [part for name, value in record.items() for part in (name, value)],
     )

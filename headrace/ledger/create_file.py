@@ -22,8 +22,8 @@ async def create_file(
     """Enter the file and return its id, or that of the file that an equal request before has made. `size` is in bytes,
     `expires_s` counts from now.
 
-    Raises `Spill` when the uploaded files of the tenant would have more than `max_bytes` in all, and `Conflict` when the key
-    was used with another request.
+    Raises `Spill` when the uploaded files of the tenant would have more than `max_bytes` in all, `Conflict` when the key
+    was used with another request, and `Busy` as `submit` does.
     """
     keys = ledger.keys
     (known,) = await ledger.run(
@@ -32,7 +32,7 @@ async def create_file(
         {
             "record": keys.file(file_id),
             "bytes_held": keys.file_bytes(tenant),
-            "created": keys.idempotency(tenant, creation.name),
+            **creation.keys(keys, tenant),
         },
         {
             "id": file_id,
@@ -43,9 +43,7 @@ async def create_file(
             "bytes": size,
             "max_bytes": max_bytes,
             "expires_s": "" if expires_s is None else expires_s,
-            "digest": creation.digest,
-            "join": int(creation.may_join),
-            "created_ms": creation.kept_ms,
+            **creation.arguments(),
         },
     )
     if not known.startswith(b"file-") or not known.isascii():

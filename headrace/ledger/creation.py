@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from headrace.ledger.keys import Keys
+from headrace.ledger.script import Argument
 from headrace.ledger.submit import IDEMPOTENCY_MS
-from headrace.ledger.unread import UNREAD_MS
+from headrace.ledger.unread import WaitingClient
 
 
 class Creation(NamedTuple):
-    """The request that creates something of a `kind`: the `digest` of what it asks for, its idempotency `key` if it has one, and
-    whether it is a client's own retry (`again`). One with a key, or a retry, is given what an equal one before it has made."""
+    """The request that creates something: the `digest` of what it asks for, its idempotency `key` if it has one, and the client
+    that waits for it. One with a key is given what that has made for 24 h; one without what an equal request has made whose
+    client left without knowing."""
 
-    kind: Literal["file", "batch", "retry"]
     digest: str
     key: str | None = None
-    again: bool = False
+    waiter: WaitingClient | None = None
 
-    @property
-    def name(self) -> str:
-        """The name under which the ledger remembers it."""
-        return f"headrace:{self.kind}:{self.digest}" if self.key is None else f"headrace:{self.kind}:key:{self.key}"
+    def keys(self, keys: Keys, tenant: str) -> dict[str, str]:
+        """Return the keys of a script that uses the fragment `created`."""
+        gateway, _, asked, _ = self.waiter or NOBODY
+        return {
+            "created": keys.idempotency(tenant, f"headrace:create:key:{self.key or ''}"),
+            "unread": keys.unread(tenant, asked),
+            "lease": keys.gateway(gateway),
+        }
 
-    @property
-    def may_join(self) -> bool:
-        return self.again or self.key is not None
+    def arguments(self) -> dict[str, Argument]:
+        """Return the arguments of a script that uses the fragment `created`."""
+        gateway, again, _, keep_ms = self.waiter or NOBODY
+        return {
+            "digest": self.digest,
+            "keyed": int(self.key is not None),
+            "key_ms": IDEMPOTENCY_MS,
+            "gateway": gateway,
+            "again": int(again),
+            "unread_ms": keep_ms,
+        }
 
-    @property
-    def kept_ms(self) -> int:
-        return UNREAD_MS if self.key is None else IDEMPOTENCY_MS
+
+NOBODY = WaitingClient("", again=False, asked="")

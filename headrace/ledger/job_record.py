@@ -71,6 +71,16 @@ async def job_result(ledger: Ledger, job_id: str) -> bytes | None:
     return await ledger.client.get(ledger.keys.result(ledger.keys.job(job_id)))
 
 
+async def job_end(ledger: Ledger, job_id: str) -> tuple[int | None, bytes | None]:
+    """Return when a job ended (ms; None when that is not known), and its encoded outcome as `job_result` does. One round trip."""
+    record = ledger.keys.job(job_id)
+    async with ledger.client.pipeline(transaction=False) as pipeline:
+        pipeline.hget(record, "ended")
+        pipeline.get(ledger.keys.result(record))
+        ended, result = await pipeline.execute()
+    return int(ended) if ended else None, result
+
+
 async def stands_since(ledger: Ledger, job_id: str) -> tuple[JobState, int] | None:
     """Return `(state, since)` of a job that is queued or running: since when it waits, or since its lease ended (ms; in the
     future while its worker beats). None in any other state."""

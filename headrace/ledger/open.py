@@ -8,6 +8,7 @@ from headrace.errors import Damaged
 from headrace.ledger.creation import Creation
 from headrace.ledger.script import Argument, Ledger
 
+UNREPEATED = Creation("")
 TEMPLATE_MS = 31 * 24 * 3600 * 1000
 
 
@@ -27,7 +28,8 @@ async def open_batch(
     has made. `record` holds `total`, `shards` and what workers need to read its input.
 
     A re-ask batch (`follows`) is named in the record of the batch that it follows. Raises `Finished`, whose `detail` is the
-    existing follow-up, when that one has one, and `Conflict` when the idempotency key was used with another request.
+    existing follow-up, when that one has one, `Conflict` when the idempotency key was used with
+    another request, and `Busy` as `submit` does.
     """
     keys = ledger.keys
     (known,) = await ledger.run(
@@ -40,7 +42,7 @@ async def open_batch(
             "log": keys.log(keys.batch(batch_id)),
             "batches": keys.batches(tenant),
             "origin": keys.batch(follows or batch_id),
-            "created": keys.idempotency(tenant, creation.name if creation else ""),
+            **(creation or UNREPEATED).keys(keys, tenant),
         },
         {
             "id": batch_id,
@@ -49,9 +51,7 @@ async def open_batch(
             "window_ms": window_ms,
             "channel": keys.channel(keys.batch(batch_id)),
             "prefix": keys.prefix,
-            "digest": creation.digest if creation else "",
-            "join": int(creation is not None and creation.may_join),
-            "created_ms": creation.kept_ms if creation else 0,
+            **(creation or UNREPEATED).arguments(),
         },
         [part for name, value in record.items() for part in (name, value)],
     )

@@ -67,9 +67,10 @@ class ResponseStore:
         """Write an encoded `StoredResponse`; the first one stays. It survives a power loss if it is to be `durable`."""
         self._write(self._name(letters, is_kept), encoded, durable=durable)
 
-    def finish(self, letters: str, end: ResponseEnd, *, is_kept: bool) -> None:
-        """Write what came of a response; the first one stays."""
-        self._write(self._name(letters, is_kept, "end.json"), msgspec.json.encode(end), durable=False)
+    def finish(self, letters: str, encoded: bytes, *, is_kept: bool) -> None:
+        """Write what came of a response, an encoded `ResponseEnd`; the first one stays. Nothing of one that was removed."""
+        if self._files.exists(self._name(letters, is_kept)):
+            self._write(self._name(letters, is_kept, "end.json"), encoded, durable=False)
 
     def load(self, letters: str) -> StoredResponse | None:
         """Return a response with its end, if that was written; None for an unknown one, and for one past its lifetime."""

@@ -6,9 +6,11 @@ A file that needs the service in another form has a fixture `stack` of its own, 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 from gateways import free_port
+from node_clients import installed
 from stack import Stack, started
 
 from headrace import Headrace
@@ -23,6 +25,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """`headrace up` without Flower, for all tests of a file."""
     with started(tmp_path_factory.mktemp("service"), "--no-flower") as stack:
         yield stack
+
+
+@pytest.fixture(scope="session")
+def packages() -> Path:
+    """The programs for Node, with their clients installed."""
+    return installed()
 
 
 @pytest.fixture

@@ -6,10 +6,8 @@ import contextlib
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +17,9 @@ import pytest
 from gateways import SLOW, Sse, another_gateway, ask, free_port, submit
 from headrace_api.streaming.sse import HEARTBEAT, Encoder
 from headrace_api.views import Frame
+from node_clients import JS, Node
 from openai import OpenAI
 from stack import Stack, until
-
-JS = Path(__file__).parent / "js"
 
 
 def completion(base: str, job: str) -> Any:
@@ -123,47 +120,6 @@ class TestOpenAIForPython:
         stored = completion(base, raw.headers["x-headrace-job"])["content"]
         assert len(said(chunks)) > 10
         assert stored.startswith(said(chunks))
-
-
-@pytest.fixture(scope="module")
-def packages() -> Path:
-    if shutil.which("node") is None:
-        pytest.skip("no node here: install Node 20, and the clients of npm are tested")
-    if not (JS / "node_modules" / "ai").is_dir():
-        pytest.skip("the clients of npm are not installed: `make js`")
-    return JS
-
-
-class Node:
-    """A program of js/ that runs; `word` waits for a line on its stderr."""
-
-    def __init__(self, folder: Path, program: str, *arguments: str):
-        command = ["node", str(folder / program), *arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self.said: list[str] = []
-        self._reading = threading.Thread(target=self._read)
-        self._reading.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr
-        self.said.extend(self.process.stderr)
-
-    def word(self, word: str) -> None:
-        until(lambda: f"{word}\n" in self.said or self.process.poll() is not None, what=word)
-
-    def result(self) -> Any:
-        assert self.process.stdout
-        assert self.process.stderr
-        try:
-            out = self.process.stdout.read()
-            code = self.process.wait(60)
-        finally:
-            self.process.kill()
-            self._reading.join(10)
-            self.process.stdout.close()
-            self.process.stderr.close()
-        assert code == 0, self.said
-        return json.loads(out)
 
 
 class TestOpenAIForNode:

@@ -57,7 +57,7 @@ async def sweeper(client: AsyncHeadrace) -> FileSweeper:
 async def made(client: AsyncHeadrace, store: FileStore, name: str, **more: Any) -> str:
     store.commit(content_of(name), [b"x"])
     given: dict[str, Any] = {"purpose": "batch", "filename": "a", "size": 1, "max_bytes": 99, **more}
-    return await create_file(client.ledger, name, tenant="default", creation=Creation("file", name), **given)
+    return await create_file(client.ledger, name, tenant="default", creation=Creation(name), **given)
 
 
 def age(store: FileStore) -> None:
@@ -119,7 +119,7 @@ async def test_an_upload_that_was_linked_for_no_batch_goes(
         template=b"{}",
         window_ms=1,
         tenant="default",
-        creation=Creation("file", "d"),
+        creation=Creation("d"),
         record={},
     )
     await sweeper.remove_abandoned()

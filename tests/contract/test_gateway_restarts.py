@@ -78,7 +78,7 @@ def test_a_gateway_that_is_killed_costs_nothing(stack: Stack) -> None:
 def test_a_worker_that_is_killed_makes_viewers_begin_anew(stack: Stack, base: str) -> None:
     import os
 
-    job = submit(base, SLOW)
+    job = submit(base, f"Anew: {SLOW}")  # what the killed gateway left is not joined
     with Sse(f"{base}/v1/jobs/{job}/events") as stream, Sse(f"{base}/v1/jobs/{job}/events?view=openai") as chunks:
         events: list[tuple[str | None, str]] = []
         for event in stream.events():

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from gateways import SLOW, another_gateway, ask, peak_mb, rss_mb, stream_url, submit, text_of_frames
+from gateways import SLOW, another_gateway, ask, compacted_log, peak_mb, rss_mb, stream_url, submit, text_of_frames
 from stack import Stack, until
 from websockets.asyncio.client import connect
 
@@ -66,22 +66,6 @@ def long_log(stack: Stack, base: str) -> str:
         for seq, fields in enumerate(entries, 1):
             client.xadd(log, fields, id=f"{epoch}-{seq}")
         client.hset(f"{{hr}}:job:{job}", "seq", len(entries))
-    return job
-
-
-def compacted_log(stack: Stack, base: str) -> str:
-    """A job whose log begins with a snapshot of 8 MB."""
-    job = submit(base)
-    until(lambda: ask(f"{base}/v1/jobs/{job}").json["status"] == "succeeded", what="it is done")
-    message = {"role": "assistant", "content": "x" * (8 << 20)}
-    with stack.client as client:
-        log = f"{{hr}}:job:{job}:log"
-        last, end = client.xrange(log)[-1]  # type: ignore[index]
-        epoch, _, seq = last.decode().partition("-")
-        snapshot = json.dumps({"t": "snapshot", "upto": int(seq) - 2, "message": message}, separators=(",", ":"))
-        client.delete(log)
-        client.xadd(log, {"d": snapshot}, id=f"{epoch}-{int(seq) - 1}")
-        client.xadd(log, end, id=last)
     return job
 
 

@@ -89,6 +89,44 @@ def test_so_is_a_page(stack: Stack, base: str, path: str) -> None:
     assert again.headers["x-headrace-job"] == job
 
 
+LINES = b'{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {}}'
+OF_A_BATCH = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
+
+
+def upload(client: httpx.Client, **headers: str) -> str:
+    form: Any = {"files": {"file": ("a.jsonl", LINES)}, "data": {"purpose": "batch"}}
+    return client.post("/v1/files", headers=headers, **form).json()["id"]
+
+
+def create(client: httpx.Client, file: str, **headers: str) -> str:
+    return client.post("/v1/batches", json={"input_file_id": file, **OF_A_BATCH}, headers=headers).json()["id"]
+
+
+def test_so_are_a_file_and_a_batch_whose_connection_broke(base: str) -> None:
+    with httpx.Client(base_url=base, timeout=40, headers={"connection": "close"}) as client:
+        file = upload(client)
+        assert upload(client) != file, "it was asked for twice"
+        assert upload(client, **RETRY) == file
+        batch = create(client, file)
+        assert create(client, file) != batch
+        assert create(client, file, **RETRY) == batch
+
+
+def test_so_are_a_file_and_a_batch_of_a_gateway_that_died(stack: Stack) -> None:
+    port, made = str(free_port()), dict[str, str]()
+    for turn in ("first", "second"):
+        with (
+            another_gateway(stack, f"made-{turn}", "--port", port) as (base, process),
+            httpx.Client(base_url=base, timeout=40) as client,
+        ):
+            file = upload(client)
+            batch = create(client, file)
+            assert made.setdefault("file", file) == file
+            assert made.setdefault("batch", batch) == batch
+            process.kill()  # before it is known that they were read
+            process.wait(10)
+
+
 def test_a_job_whose_receipt_was_read_is_nobody_elses(base: str) -> None:
     asked = body("One job.")
     with httpx.Client(base_url=base) as client:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
@@ -15,6 +16,8 @@ from openai.types.responses import Response, ResponseStreamEvent
 from openai_types import check
 from pydantic import BaseModel
 from stack import Stack, until
+
+from headrace.ledger.keys import Keys
 
 MODEL = "rehearsal/small"
 OFFICIAL = {
@@ -130,6 +133,12 @@ class TestStreams:
         final = events[-1]["response"]
         assert "".join(deltas) == final["output"][0]["content"][0]["text"]
         assert until(lambda: ask(f"{base}/v1/responses/{final['id']}").json == final, what="it is stored so")
+
+    def test_the_ledger_lets_go_what_the_file_has(self, stack: Stack, base: str) -> None:
+        job = events_of(base)[0]["response"]["id"].replace("resp_", "job_")
+        keys = Keys(stack.ready["namespace"])
+        result = keys.result(keys.job(job))
+        until(lambda: 0 < stack.client.pttl(result) <= 3600_000, what="it goes after an hour, and not after a week")
 
     def test_the_helper_of_the_client(self, official: OpenAI) -> None:
         with official.responses.stream(model=MODEL, input="A pet.", text_format=Pet, tools=[]) as stream:
@@ -251,8 +260,12 @@ class TestKills:
             seen = cut_at_15(f"{doomed}/v1/responses", body, lambda: kill(process.pid))
         id, last = seen[0]["response"]["id"], seen[-1]["sequence_number"]
         rest = checked(Sse(f"{base}/v1/responses/{id}?stream=true&starting_after={last}"))
-        assert seen + rest == checked(Sse(f"{base}/v1/responses/{id}?stream=true"))
+        whole = checked(Sse(f"{base}/v1/responses/{id}?stream=true"))
+        assert seen + rest == whole
         assert rest[-1]["type"] == "response.completed"
+        for number in random.Random(7).choices(range(len(whole)), k=100):
+            url = f"{base}/v1/responses/{id}?stream=true&starting_after={number}"
+            assert [json.loads(data) for _, data in Sse(url).all()] == whole[number + 1 :]
 
     def test_a_worker_is_killed_after_a_part_was_shown(self, stack: Stack, base: str) -> None:
         paid = len(stack.calls())
@@ -269,6 +282,21 @@ class TestKills:
             assert rest == seen[number + 1 :]
         assert ended(base, id) == seen[-1]["response"]
         assert len(stack.calls()) == paid + 1
+
+    def test_both_are_killed(self, stack: Stack, base: str) -> None:
+        body = {"model": MODEL, "input": f"both {SLOW}", "background": True, "stream": True}
+        with another_gateway(stack, "doomed") as (doomed, process):
+
+            def cut() -> None:
+                kill(process.pid)
+                kill(stack.ready["workers"]["interactive"])
+
+            seen = cut_at_15(f"{doomed}/v1/responses", body, cut)
+        id, last = seen[0]["response"]["id"], seen[-1]["sequence_number"]
+        rest = checked(Sse(f"{base}/v1/responses/{id}?stream=true&starting_after={last}"))
+        assert seen + rest == checked(Sse(f"{base}/v1/responses/{id}?stream=true"))
+        assert rest[-1]["response"] == ended(base, id)
+        assert rest[-1]["type"] == "response.failed"
 
     def test_a_worker_is_killed_before_anybody_looked(self, stack: Stack, base: str) -> None:
         paid = len(stack.calls())

@@ -190,6 +190,10 @@ HEADS = [
     % JOB.encode(),
     b"GET /v1/stream?job=%b HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n" % JOB.encode(),
+    b"GET /v1/models/rehearsal/x HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET /v1/streams/%b?offset=-1&live=long-poll&cursor=1 HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: x\r\n\r\n"
+    % JOB.encode(),
+    b"HEAD /v1/streams/%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % JOB.encode(),
     b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}",
     b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     b"POST /v1/ag-ui HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}",

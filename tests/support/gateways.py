@@ -69,6 +69,22 @@ def result(base: str, job: str) -> Any:
     return until(ended, what="the job has ended")
 
 
+def compacted_log(stack: Stack, base: str) -> str:
+    """A job whose log begins with a snapshot of 8 MB."""
+    job = submit(base)
+    until(lambda: ask(f"{base}/v1/jobs/{job}").json["status"] == "succeeded", what="it is done")
+    message = {"role": "assistant", "content": "x" * (8 << 20)}
+    with stack.client as client:
+        log = f"{{hr}}:job:{job}:log"
+        last, end = client.xrange(log)[-1]  # type: ignore[index]
+        epoch, _, seq = last.decode().partition("-")
+        snapshot = json.dumps({"t": "snapshot", "upto": int(seq) - 2, "message": message}, separators=(",", ":"))
+        client.delete(log)
+        client.xadd(log, {"d": snapshot}, id=f"{epoch}-{int(seq) - 1}")
+        client.xadd(log, end, id=last)
+    return job
+
+
 class Sse:
     """A stream that is read as it comes: `(id, data)` of its events."""
 

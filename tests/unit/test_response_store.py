@@ -39,8 +39,8 @@ def test_any_process_finds_it_and_its_end(files: FileStore, store: ResponseStore
     save(store, saved)
     assert ResponseStore(files, "default", TTL_S).load(LETTERS) == saved
     end = ResponseEnd({"status": "completed"}, "sealed")
-    store.finish(LETTERS, end, is_kept=True)
-    store.finish(LETTERS, ResponseEnd({"status": "failed"}), is_kept=True)
+    store.finish(LETTERS, msgspec.json.encode(end), is_kept=True)
+    store.finish(LETTERS, msgspec.json.encode(ResponseEnd({"status": "failed"})), is_kept=True)
     found = ResponseStore(files, "default", TTL_S).load(LETTERS)
     assert found is not None
     assert found.end == end, "the first stays"
@@ -50,11 +50,15 @@ def test_any_process_finds_it_and_its_end(files: FileStore, store: ResponseStore
 def test_what_is_removed_leaves_nothing(files: FileStore, store: ResponseStore) -> None:
     for is_kept in (True, False):
         save(store, record(is_kept=is_kept))
-        store.finish(LETTERS, ResponseEnd({}), is_kept=is_kept)
+        store.finish(LETTERS, msgspec.json.encode(ResponseEnd({})), is_kept=is_kept)
         store.remove(LETTERS)
         store.remove(LETTERS)
         assert [path for path in files.root.rglob("*") if LETTERS in path.name] == []
         assert store.load(LETTERS) is None
+        store.finish(LETTERS, msgspec.json.encode(ResponseEnd({})), is_kept=is_kept)
+        assert [path for path in files.root.rglob("*") if LETTERS in path.name] == [], (
+            "who still follows it writes nothing"
+        )
 
 
 @pytest.mark.parametrize("letters", ["", "a", "../../etc/passwd", "A" * 26, "a" * 27, "a" * 25 + "/"])
@@ -85,7 +89,7 @@ def test_a_sweep_removes_what_is_over_and_no_other(files: FileStore, store: Resp
     ages = {"aa" + "a" * 24: TTL_S + 5, "aa" + "b" * 24: TTL_S - 60}
     for letters in ages:
         save(store, record(), letters)
-        store.finish(letters, ResponseEnd({}), is_kept=True)
+        store.finish(letters, msgspec.json.encode(ResponseEnd({})), is_kept=True)
     save(store, record(is_kept=False), "aa" + "e" * 24)
     for path in files.root.rglob("*.json"):
         age_s = ages.get(path.name.partition(".")[0], BRIEF_S + 5)

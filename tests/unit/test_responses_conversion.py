@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
 from openai.types.responses import Response
+from openai.types.responses.response_item_list import ResponseItemList
+from openai_types import check
 
 from headrace.chat.completion import Completion, Usage
 from headrace.chat.responses_items import input_items, references
-from headrace.chat.responses_messages import messages_of, seal, unseal
+from headrace.chat.responses_messages import SEALED, messages_of, seal, unseal
 from headrace.chat.responses_object import response_object
 from headrace.chat.responses_request import chat_body
 from headrace.errors import Failure, InputError, UnknownField
@@ -178,6 +181,31 @@ class TestItems:
             {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AA=="}},
         ]
 
+    def test_every_kind_is_listed_in_its_official_form(self) -> None:
+        custom = {"type": "custom_tool_call", "call_id": "c2", "name": "g", "input": "x"}
+        content = [
+            {"type": "input_text", "text": "what?"},
+            {"type": "input_image", "image_url": "https://example.org/a.png"},
+            {"type": "input_file", "file_data": "data:,"},
+        ]
+        said = [
+            {"type": "output_text", "text": "a", "annotations": [], "logprobs": []},
+            {"type": "refusal", "refusal": "b"},
+        ]
+        items = input_items(
+            [
+                {"role": "developer", "content": "x"},
+                {"role": "user", "content": content},
+                {"type": "reasoning", "summary": [], "encrypted_content": "x"},
+                {"role": "assistant", "content": said, "phase": "final_answer"},
+                *(call(), custom, output(), {"type": "custom_tool_call_output", "call_id": "c2", "output": content}),
+            ],
+            LETTERS,
+        )
+        assert len({item["id"] for item in items}) == len(items)
+        page = {"object": "list", "data": items, "first_id": "a", "last_id": "b", "has_more": False}
+        check(ResponseItemList, page)
+
     def test_a_reference_is_the_item_that_it_names(self) -> None:
         known = {"msg_1": {"id": "msg_1", "type": "message", "role": "user", "status": "completed", "content": []}}
         assert references([{"type": "item_reference", "id": "msg_1"}, {"id": "x"}, {"role": "user"}]) == ["msg_1", "x"]
@@ -187,6 +215,10 @@ class TestItems:
         sealed = seal({"reasoning_details": [{"signature": "s"}], "content": "x"})
         assert unseal(sealed) == {"reasoning_details": [{"signature": "s"}]}
         assert seal({"content": "x"}) is None
+        many = SEALED + base64.b64encode(b'{"reasoning_details":[' + b"[]," * 100_000 + b"[]]}").decode()
+        items = input_items([{"type": "reasoning", "summary": [], "encrypted_content": many}])
+        with pytest.raises(InputError, match="encrypted_content"):
+            messages_of(items)
         for foreign in (None, "gAAAA", "headrace1.%%%", "headrace1.AAAA", "headrace1.WzFd"):
             assert unseal(foreign) == {}
 
@@ -200,7 +232,7 @@ class TestAnObject:
             completed_at=6,
             completion=completion(),
         )
-        response = Response.model_validate(shown)
+        response = check(Response, shown)
         assert response.output_text == "Because."
         assert (response.status, response.completed_at, response.error) == ("completed", 6, None)
         assert response.usage
@@ -211,7 +243,7 @@ class TestAnObject:
         shown = response_object(
             body(), f"resp_{LETTERS}", created_at=5, completion=completion(content="x", value={"a": 1}, mode="strict")
         )
-        assert Response.model_validate(shown).output_text == '{"a":1}'
+        assert check(Response, shown).output_text == '{"a":1}'
 
     def test_calls_and_reasoning(self) -> None:
         calls = [
@@ -243,6 +275,7 @@ class TestAnObject:
     )
     def test_a_failure(self, code: str, status: str, error: str | None) -> None:
         shown = response_object(body(), f"resp_{LETTERS}", created_at=5, failure=Failure(code, "why", partial="no"))
+        check(Response, shown)
         assert shown["status"] == status
         assert (shown["error"] or {}).get("code") == error
 

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from headrace.settings import Settings
 from headrace_api.access.corked_transport import CorkedTransport
+from headrace_api.access.middleware import new_request_id
 from headrace_api.access.peers import is_another_users
 
 RESERVED_DESCRIPTORS = 128
@@ -35,6 +36,11 @@ def raw_response(status: bytes, code: str, message: str) -> bytes:
         b"HTTP/1.1 %b\r\nconnection: close\r\nretry-after: 5\r\ncache-control: no-store\r\n"
         b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (status, len(body), body)
     )
+
+
+def with_request_id(response: bytes) -> bytes:
+    """Return a raw response with an id of its own."""
+    return response.replace(b"\r\n", b"\r\nx-request-id: %b\r\n" % new_request_id(), 1)
 
 
 BUSY = raw_response(b"503 Service Unavailable", "busy", "too many connections are open here; try again")
@@ -117,10 +123,10 @@ class HttpProtocol(Connection, H11Protocol):
         super().connection_made(transport)
         self.transport = cast(asyncio.Transport, CorkedTransport(self.transport, self.loop))
         if len(self.connections) > self._limits.connections:
-            self.transport.write(BUSY)
+            self.transport.write(with_request_id(BUSY))
             self.transport.close()
         elif self.config.own_user_only and is_another_users(self.client, self.server):
-            self.transport.write(STRANGER)
+            self.transport.write(with_request_id(STRANGER))
             self.transport.close()
 
     def handle_websocket_upgrade(self, event: Any) -> None:
@@ -189,7 +195,7 @@ class HttpProtocol(Connection, H11Protocol):
         idle = self._stage is h11.IDLE
         cycle = None if idle else self.cycle
         if self.conn.trailing_data[0] if cycle is None else not cycle.response_started:
-            self.transport.write(LATE)
+            self.transport.write(with_request_id(LATE))
         if cycle is not None:
             cycle.disconnected = True
             cycle.message_event.set()

@@ -12,7 +12,8 @@ import msgspec
 
 from headrace.chat.options import COMPATIBLE, MAX_CHOICES
 from headrace.chat.reserved_fields import check_reserved_fields
-from headrace.errors import InputError
+from headrace.chat.tool_schemas import located
+from headrace.errors import InputError, SchemaError
 from headrace.jobs.build import make_job
 from headrace.jobs.job import Job
 from headrace.schema.validate import MAX_DEPTH, too_deep
@@ -94,21 +95,26 @@ def read_chat_request(body: dict[str, Any], *, streams: bool = False) -> ChatReq
     }
     if not isinstance(body.get("tools"), list | None):
         raise InputError("tools: must be a list of tools")
-    job, _ = make_job(
-        body.get("model"),  # type: ignore[arg-type] (checked there)
-        body.get("messages"),  # type: ignore[arg-type]
-        schema=schema,
-        tools=body.get("tools") or None,
-        tool_choice=body.get("tool_choice") if body.get("tools") else None,
-        prefilling=own.get("prefilling"),
-        on_retry=own.get("on_retry") or "fail",
-        cache=own.get("cache", False),
-        mode=own.get("mode"),
-        reasks=own.get("reasks", 0),
-        lax=own.get("lax", False),
-        stream=streams or bool(stream),
-        **with_extra(options, extra),
-    )
+    try:
+        job, _ = make_job(
+            body.get("model"),  # type: ignore[arg-type] (checked there)
+            body.get("messages"),  # type: ignore[arg-type]
+            schema=schema,
+            tools=body.get("tools") or None,
+            tool_choice=body.get("tool_choice") if body.get("tools") else None,
+            prefilling=own.get("prefilling"),
+            on_retry=own.get("on_retry") or "fail",
+            cache=own.get("cache", False),
+            mode=own.get("mode"),
+            reasks=own.get("reasks", 0),
+            lax=own.get("lax", False),
+            stream=streams or bool(stream),
+            **with_extra(options, extra),
+        )
+    except SchemaError as error:
+        if error.pointer.startswith("/schemas/"):  # of a tool: its place is said
+            raise
+        raise located(error, "/response_format/json_schema/schema") from None
     job = msgspec.structs.replace(job, response_format=other, **({"schema_name": name} if name else {}))
     usage = body.get("stream_options")
     include_usage = isinstance(usage, dict) and usage.get("include_usage") is True

@@ -11,7 +11,7 @@ from litestar import Request
 from headrace.chat.responses_items import Item, input_items
 from headrace.chat.responses_object import letters_of, response_id
 from headrace.chat.responses_request import chat_body
-from headrace.errors import InputError, SchemaError
+from headrace.errors import InputError, Refused, SchemaError
 from headrace.jobs.build import CHAT_TIMEOUT_S, TIMEOUT_S
 from headrace.storage.response_store import BRIEF_S, StoredResponse
 from headrace_api.errors import ApiError
@@ -24,6 +24,7 @@ OWN_FIELDS = frozenset({"timeout_s", "idempotency_key", "cache", "join", "prefil
 PLACES = (
     (re.compile(r"^/messages(?=[/:])"), "/input"),
     (re.compile(r"^/(?:schemas|tools)/(\d+)/(?:function|custom)(?=[/:])"), r"/tools/\1"),
+    (re.compile(r"^/schemas(?=:)"), "/tools"),
     (re.compile(r"^/choice(?=[/:])"), "/tool_choice"),
     (re.compile(r"^/response_format/json_schema(?=[/:])"), "/text/format"),
     (re.compile(r"^schema at "), "/text/format/schema: schema at "),
@@ -120,7 +121,11 @@ class ResponseQuestion(SynchronousRequest):
         except BaseException:
             self._submission.cancel()
             raise
-        job = await super()._submit()
+        try:
+            job = await super()._submit()
+        except (InputError, Refused):  # there is no job; after any other failure there may be one
+            await self.records.remove(self._token)
+            raise
         if is_saved and job != self._token:  # what was asked before is joined, and has a record of its own
             await self.records.remove(self._token)
         return job

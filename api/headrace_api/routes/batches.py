@@ -49,11 +49,11 @@ async def create(request: Request[Any, Any, Any], gateway: Gateway) -> Response[
     gateway.allow(request, EVERY_JOB, SUBMIT)
     raw = await request.body()
     asked = await sized(len(raw), read_batch_request, await sized(len(raw), read_object, raw))
-    creation = creation_of(request, "batch", sha256(raw).hexdigest())
     file = await input_file_of(gateway, asked.input_file)
     store = await gateway.store()
     batch_id = new_id("batch")
-    async with gateway.client.talking():
+    digest = sha256(raw).hexdigest()
+    async with gateway.client.talking(), creation_of(gateway, request, digest, batch_id) as creating:
         if asked.template.model:
             await gateway.client.models.check(asked.template.model, *asked.template.fallbacks)
         try:
@@ -61,15 +61,17 @@ async def create(request: Request[Any, Any, Any], gateway: Gateway) -> Response[
         except StorageError:
             raise Unknown(file.id, "its content is gone") from None
         sha, template = asked.template.encoded()
-        known = await create_batch(
-            gateway.client.ledger,
-            batch_id,
-            template_sha=sha,
-            template=template,
-            window_ms=asked.window_ms,
-            tenant=TENANT,
-            creation=creation,
-            record=record | {"template": sha},
+        known = await creating.make(
+            lambda creation: create_batch(
+                gateway.client.ledger,
+                batch_id,
+                template_sha=sha,
+                template=template,
+                window_ms=asked.window_ms,
+                tenant=TENANT,
+                creation=creation,
+                record=record | {"template": sha},
+            )
         )
         if known != batch_id:  # an equal request was here before
             await in_writer(lambda: store.remove(batch_id))
@@ -206,14 +208,13 @@ async def retry(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway
     if set(body) - {"codes"} or not (codes is None or (isinstance(codes, list) and all(map(is_text, codes)))):
         raise InputError("codes: the body has a list of codes, or nothing")
     await created_batch(gateway, batch_id)
-    async with gateway.client.talking():
-        new = await open_retry(
-            gateway.client.ledger,
-            await gateway.client.store(),
-            batch_id,
-            tenant=TENANT,
-            codes=codes,
-            creation=creation_of(request, "retry", sha256(batch_id.encode() + raw).hexdigest()),
+    digest, own_id = sha256(batch_id.encode() + raw).hexdigest(), new_id("batch")
+    async with gateway.client.talking(), creation_of(gateway, request, digest, own_id) as creating:
+        store = await gateway.client.store()
+        new = await creating.make(
+            lambda creation: open_retry(
+                gateway.client.ledger, store, batch_id, tenant=TENANT, codes=codes, creation=creation, own_id=own_id
+            )
         )
     return as_json(await shown(gateway, new))
 

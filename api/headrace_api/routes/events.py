@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import Any, Protocol
 
 from litestar import Request, get
@@ -26,12 +26,16 @@ class AtEnd(Protocol):
     def __call__(self, *, sent: bool) -> None: ...
 
 
-class FrameSource(Protocol):
-    """Frames as they come, in groups, an empty one for a heartbeat. `last` is `end` once all were given; `unsent` and `problem`
-    are as `StreamSession` says. `is_named`: each frame begins with its type, which is its event's name, too."""
+class FrameEncoder(Protocol):
+    """Writes groups of frames as bytes, in pieces of a bounded size."""
+
+    def pieces(self, frames: Iterable[Frame]) -> Iterator[bytes]: ...
+
+
+class Following(Protocol):
+    """What a response is written from: groups of frames, an empty one for a heartbeat. See `StreamSession`."""
 
     last: str
-    is_named: bool
     unsent: bool
     problem: ApiError | None
 
@@ -42,11 +46,20 @@ class FrameSource(Protocol):
 class EventStream:
     """An ASGI application: one response, written as the frames come. A disconnect of the client ends it, and not the job."""
 
-    def __init__(self, gateway: Gateway, following: FrameSource, headers: dict[str, str], at_end: AtEnd | None = None):
+    def __init__(
+        self,
+        gateway: Gateway,
+        following: Following,
+        headers: dict[str, str],
+        at_end: AtEnd | None = None,
+        *,
+        encoder: FrameEncoder | None = None,
+    ):
         self._gateway = gateway
         self._following = following
         self._headers = headers
         self._at_end = at_end
+        self._encoder = encoder or Encoder()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(left(receive))
@@ -60,7 +73,7 @@ class EventStream:
                 self._at_end(sent=self._following.last == "end")
 
     async def _write(self, scope: Scope, send: Send, gone: asyncio.Future[Any]) -> None:
-        encoder = Encoder(named=self._following.is_named)
+        encoder = self._encoder
         headers = [(name.encode(), value.encode()) for name, value in (HEADERS | self._headers).items()]
         loop = asyncio.get_running_loop()
         try:
@@ -85,7 +98,9 @@ class EventStream:
                     slow.close()
             if not begun and self._following.problem is not None:
                 await send_error(self._following.problem, send)
-            elif begun:
+            elif begun or not gone.done():
+                if not begun:
+                    await self._begin(send, slow, headers)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         except TimeoutError:
             self._gateway.abort(scope, b"")
@@ -136,7 +151,8 @@ async def stream(
     if not await following.open():
         following.close()
         return NoContent()
-    return EventStream(gateway, following, view.headers | {"x-headrace-job": subject.job}, at_end)
+    headers = view.headers | {"x-headrace-job": subject.job}
+    return EventStream(gateway, following, headers, at_end, encoder=Encoder(named=view.named))
 
 
 @get("/v1/jobs/{job:str}/events", media_type="text/event-stream")

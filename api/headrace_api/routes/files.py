@@ -54,24 +54,25 @@ async def upload(request: Request[Any, Any, Any], gateway: Gateway) -> Response[
             if not upload.size:
                 raise ApiError(400, "invalid_request", "the file is empty", param="file")
             digest = sha256(repr((upload.digest, sorted(form.fields.items()), form.filename)).encode()).hexdigest()
-            creation = creation_of(request, "file", digest)
             await in_writer(upload.commit)
         except BaseException:
             await asyncio.shield(form.abort())
             raise
         # From here on it is whole: until it is entered nobody sees it, and what is never entered is swept.
-        async with gateway.client.talking():
+        async with gateway.client.talking(), creation_of(gateway, request, digest, file_id) as creating:
             try:
-                known = await create_file(
-                    gateway.client.ledger,
-                    file_id,
-                    tenant=TENANT,
-                    purpose=purpose,
-                    filename=form.filename,
-                    size=upload.size,
-                    max_bytes=gateway.settings.files_total_mb * MIB,
-                    creation=creation,
-                    expires_s=expires_s,
+                known = await creating.make(
+                    lambda creation: create_file(
+                        gateway.client.ledger,
+                        file_id,
+                        tenant=TENANT,
+                        purpose=purpose,
+                        filename=form.filename,
+                        size=upload.size,
+                        max_bytes=gateway.settings.files_total_mb * MIB,
+                        creation=creation,
+                        expires_s=expires_s,
+                    )
                 )
             except Spill:
                 await in_writer(lambda: store.remove(content_of(file_id)))

@@ -124,7 +124,6 @@ class BatchEvents:
         self._gateway = gateway
         self._viewer = viewer
         self.last = ""
-        self.is_named = False
         self.unsent = False
         self.problem: ApiError | None = None
 

@@ -27,6 +27,7 @@ from headrace_api.routes.events import EventStream
 from headrace_api.routes.jobs import as_json
 from headrace_api.state import Gateway, flag
 from headrace_api.streaming.session import StreamSession
+from headrace_api.streaming.sse import Encoder
 from headrace_api.views import Cursor
 from headrace_api.views.openai_responses import OpenAIResponses
 
@@ -80,6 +81,8 @@ def whole(question: ResponseQuestion) -> Callable[[str, Outcome], Any]:
 
     async def render(job: str, outcome: Outcome) -> dict[str, Any]:
         record = await question.record_of(job)
+        if record.end is not None:  # an idempotency key names an answer that was given before
+            return record.end.response
         end = end_of(job, record, outcome, int(time.time()))
         if outcome.error is not None and end.response["status"] not in ("completed", "incomplete"):
             raise failed(job, outcome.error)
@@ -118,7 +121,7 @@ async def followed(
         if at_end is not None:
             at_end(sent=sent)
 
-    return EventStream(gateway, following, {"x-headrace-job": job}, over)
+    return EventStream(gateway, following, {"x-headrace-job": job}, over, encoder=Encoder(named=True))
 
 
 @get("/v1/responses/{response:str}")

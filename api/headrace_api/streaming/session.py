@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from headrace.chat.completion import Outcome
-from headrace.errors import Failure, Fenced, Gone, HeadraceError, Unknown
+from headrace.errors import Expired, Failure, Fenced, Gone, HeadraceError, Unknown
 from headrace.events.ids import START, Event, EventId
 from headrace.events.log_buffer import END, SNAPSHOT
 from headrace.events.reader import Viewer
@@ -79,13 +79,12 @@ class StreamSession:
         self._cursor = cursor
         self.job = subject.job
         self.last = ""
-        self.is_named = view.named
         self.unsent = patience_s is not None
         self.problem: ApiError | None = None
         self._patience_s = patience_s
         self._viewer: Viewer | None = None
         self._silent = False
-        self._told = False
+        self._told = self._head_due = False
         self._looking: asyncio.Task[list[Frame]] | None = None
         self._looked_s = 0.0
         self._pos = START
@@ -157,7 +156,7 @@ class StreamSession:
         silence = InactivityTimer(self._gateway.settings.heartbeat_s, self._on_silence)
         timers = self._timers()
         if self.unsent:  # proxies and clients with idle time-outs stay
-            timers.append(asyncio.get_running_loop().call_later(self._gateway.settings.heartbeat_s, self._on_silence))
+            timers.append(asyncio.get_running_loop().call_later(self._gateway.settings.heartbeat_s, self._on_head_due))
         try:
             while not self._replay.closed:
                 word, self._word = self._word, ""  # taken first: the next may come while this one is being sent
@@ -175,6 +174,8 @@ class StreamSession:
                 if more is not None:
                     async for group in self._frames(more):
                         yield self._led(group)
+                    if self.unsent and self._head_due:
+                        yield []
                 elif drain.done():
                     self.last = "drain"
                     self.problem = ApiError(503, "interrupted", f"{DRAINING}; {self.job} goes on")
@@ -241,6 +242,11 @@ class StreamSession:
         if self._viewer is not None:
             self._viewer.wake()
 
+    def _on_head_due(self) -> None:
+        self._head_due = True
+        if self._viewer is not None:
+            self._viewer.wake()
+
     async def _more(self, viewer: Viewer, *ends: asyncio.Future[Any]) -> Callable[[], list[Event]] | None:
         """Return the next events, or what raises in their place; None after a heartbeat's silence, or when one of `ends` is
         done."""
@@ -251,7 +257,7 @@ class StreamSession:
                     return lambda: events
                 if events is None:
                     break
-                if self._silent or self._word:
+                if self._silent or self._word or (self.unsent and self._head_due):
                     return None
                 await viewer.news()
             else:
@@ -268,13 +274,16 @@ class StreamSession:
         group: list[Frame] = []
         size = 0
         try:
-            for event in events():
-                if self._replay.view.irrevocable and not await self._may_show(event):
-                    continue
+            following = events()
+            # Of a job that has ended no other attempt can follow.
+            is_open = self._replay.view.irrevocable and not following[-1].data.startswith(END)
+            for event in following:
                 if self._replay.view.holds:
                     event = await self._restored(event)
                     if event is None:
                         continue
+                if is_open and not await self._may_show(event):
+                    continue
                 for frame in self._replay.add(event):
                     group.append(frame)
                     size += len(frame.data)
@@ -334,15 +343,12 @@ class StreamSession:
         return event
 
     async def _settle(self, event: Event) -> None:
-        try:
-            outcome = await self._gateway.outcome(self.job)
-        except Unknown:  # past its lifetime; a log may live a little longer
-            outcome = None
+        ended_ms, outcome = await self._gateway.end_of(self.job)
         if self._held:
+            if outcome is None:
+                raise Expired(self.job, "it ended, and its result is past its lifetime (`ttl_s` of its submission)")
             self._say(outcome, event.id)
-        if self._replay.view.settles:
-            status = await self._gateway.job_status(self.job)
-            self._replay.view.settle(outcome, status.ended_ms if status else None)
+        self._replay.view.settle(outcome, ended_ms)
 
     async def _may_show(self, event: Event) -> bool:
         """Tell the ledger, before the first part of an attempt is shown, that it is. False when another one has begun: the

@@ -18,11 +18,13 @@ from headrace.chat.responses_object import (
     ending,
     failed,
     is_summarized,
+    is_text_of,
     letters_of,
     response_head,
     response_id,
     response_usage,
     sealable,
+    text_of,
 )
 from headrace.chat.responses_request import LOGPROBS, SEALED_REASONING, TIERS
 from headrace.errors import Gone
@@ -224,6 +226,8 @@ class OpenAIResponses(View):
             return
         reason = INCOMPLETE.get(completion.finish_reason if completion else finish_reasons(event)[0][1])
         status = "incomplete" if reason else "completed"
+        if completion is not None:
+            self._correct(completion)
         sealed = self._sealed() if SEALED_REASONING in self._include else None
         if sealed:
             self._thought()
@@ -242,6 +246,13 @@ class OpenAIResponses(View):
             fields |= {"service_tier": tier} if tier in TIERS else {}
         self.closed = True
         self._tell_response(f"response.{status}", status, fields)
+
+    def _correct(self, completion: Completion) -> None:
+        """Let the text in the end be the answer where its pieces were not: one that was mended, say."""
+        if len(self._messages) == 1 and self._messages[0].is_open:
+            message = self._messages[0]
+            if message.has_text and not is_text_of(message.text, completion):
+                message.text = text_of(completion) or ""
 
     def _fail(self, code: str, message: str, event: End | None = None) -> None:
         self.closed = True

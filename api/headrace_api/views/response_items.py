@@ -105,6 +105,10 @@ class MessageItem(OutputItem):
     def begun(self) -> JsonObject:
         return self.item | {"content": []}
 
+    @property
+    def has_text(self) -> bool:
+        return "text" in self._kinds
+
     def add_text(self, text: str, tokens: list[JsonObject]) -> None:
         """Append `text`, with the logprobs of its tokens as a chat has them."""
         place = self._place("text")

@@ -12,7 +12,7 @@ end
 -- A viewer that cannot take anything back has been sent a part of this attempt (show.lua): no other may follow it.
 local function is_shown(job)
   local shown, epoch = unpack(redis.call('HMGET', job, 'shown', 'epoch'))
-  return shown and shown == epoch
+  return shown and shown == epoch and epoch ~= '0'
 end
 
 -- Where the end of a job is written that no worker holds: `epoch, seq`. What was shown stays in the log.

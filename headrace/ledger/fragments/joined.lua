@@ -4,6 +4,16 @@
 -- gateways, begin with. Returns an id; or nil and the milliseconds after which it will be known whether the gateway of one is dead.
 local GATEWAY_FRESH_MS = 4200
 
+-- Whether an answer can be handed out no more: of a job some time after its end, or without its result; of what else was created
+-- some time after that.
+local function is_past(record, since, now, unread_ms)
+  if not string.find(record, ':job:', 1, true) then
+    return since + unread_ms < now or redis.call('EXISTS', record) == 0
+  end
+  local state, ended = unpack(redis.call('HMGET', record, 'state', 'ended'))
+  return not state or ended and ((tonumber(ended) or 0) + unread_ms < now or redis.call('EXISTS', record .. ':result') == 0)
+end
+
 -- A job whose client has left, or whose gateway is gone; for a client's own retry (`again`) else one that another gateway holds;
 -- else one whose client has left right after it; else one held here, for who stands between may hide that a client has left. Of
 -- equals the one that was touched longest ago: so many who ask the same are each given another.
@@ -25,9 +35,7 @@ local function take_unread(unread, records, gateways, token, gateway, again, now
     end
     if rank or doubt then
       since = tonumber(since) or 0
-      local state, ended = unpack(redis.call('HMGET', records .. known, 'state', 'ended'))
-      if not state or ended and ((tonumber(ended) or 0) + unread_ms < now
-          or redis.call('EXISTS', records .. known .. ':result') == 0) then
+      if is_past(records .. known, since, now, unread_ms) then
         redis.call('HDEL', unread, known)
       elseif doubt then
         wait = math.max(wait or 0, doubt)

@@ -222,7 +222,7 @@ def made(ledger: Ledger) -> Callable[..., Awaitable[str]]:
             template=b"{}",
             window_ms=10**9,
             tenant="default",
-            creation=creation or Creation("batch", "d"),
+            creation=creation or Creation("d"),
             record={"tenant": "default"},
         )
 

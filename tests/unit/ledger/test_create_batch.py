@@ -15,6 +15,7 @@ from headrace.ledger.evict_damaged import evict_damaged
 from headrace.ledger.feed import feed
 from headrace.ledger.script import Ledger
 from headrace.ledger.shard_range import ShardRange
+from headrace.ledger.unread import UnreadAnswer, WaitingClient, mark_disconnected, renew_gateway
 
 EXPIRED = -1
 BEGUN = {"total": 1, "shards": 1}
@@ -39,16 +40,31 @@ async def test_sent_twice_it_is_made_once(look: Any, made: Made) -> None:
     assert await look.everything() == before
 
 
-async def test_a_repeated_request_is_given_the_first_batch(made: Made) -> None:
-    first = await made(Creation("batch", "same"))
-    assert await made(Creation("batch", "same", again=True)) == first
-    second = await made(Creation("batch", "same"))
-    assert second != first, "two equal requests are two batches"
-    assert await made(Creation("batch", "same", again=True)) == second
-    keyed = await made(Creation("batch", "x", "key"))
-    assert await made(Creation("batch", "x", "key")) == keyed
+async def test_a_repeated_request_is_given_the_first_batch(made: Made, ledger: Ledger) -> None:
+    waiter = WaitingClient("here", again=False, asked="0" * 64)
+    same, retry = Creation("same", waiter=waiter), Creation("same", waiter=waiter._replace(again=True))
+    first = await made(same)
+    assert await made(same) != first, "two equal requests are two batches"
+    assert await made(retry) == first
+    await mark_disconnected(ledger, UnreadAnswer("default", waiter.asked, first, first))
+    keyed = await made(Creation("x", "key"))
+    assert await made(Creation("x", "key")) == keyed
     with pytest.raises(errors.Conflict):
-        await made(Creation("batch", "y", "key"))
+        await made(Creation("y", "key"))
+
+
+async def test_a_request_without_a_mark_is_given_what_a_dead_gateway_made(made: Made, ledger: Ledger) -> None:
+    there, here = (
+        Creation("same", waiter=WaitingClient(name, again=False, asked="0" * 64)) for name in ("there", "here")
+    )
+    await renew_gateway(ledger, "there")
+    first = await made(there)
+    await ledger.client.pexpire(ledger.keys.gateway("there"), 2000)
+    with pytest.raises(errors.Busy):
+        await made(here)
+    await ledger.client.delete(ledger.keys.gateway("there"))
+    assert await made(here) == first
+    assert await made(here) != first, "it is taken"
 
 
 async def test_a_batch_whose_check_is_damaged_ends(ledger: Ledger, look: Any, made: Made) -> None:

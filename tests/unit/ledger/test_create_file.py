@@ -12,11 +12,12 @@ from headrace.ledger.creation import Creation
 from headrace.ledger.delete_file import delete_file
 from headrace.ledger.file_record import expired_files, file_record, files, unknown_files
 from headrace.ledger.script import Ledger
+from headrace.ledger.unread import UnreadAnswer, WaitingClient, mark_disconnected
 
 
 async def made(ledger: Ledger, name: str, *, creation: Creation | None = None, **more: Any) -> str:
     given: dict[str, Any] = {"purpose": "batch", "filename": "in.jsonl", "size": 10, "max_bytes": 25, **more}
-    return await create_file(ledger, name, tenant="default", creation=creation or Creation("file", name), **given)
+    return await create_file(ledger, name, tenant="default", creation=creation or Creation(name), **given)
 
 
 async def listed(ledger: Ledger, **which: Any) -> list[str]:
@@ -40,17 +41,19 @@ async def test_sent_twice_it_is_entered_once(ledger: Ledger, look: Any) -> None:
 
 
 async def test_a_repeated_request_is_given_the_file_of_the_first(ledger: Ledger) -> None:
-    await made(ledger, "file-a", creation=Creation("file", "same"))
-    assert await made(ledger, "file-b", creation=Creation("file", "same", again=True)) == "file-a"
-    assert await made(ledger, "file-c", creation=Creation("file", "same")) == "file-c", (
-        "two equal requests are two files"
-    )
-    await made(ledger, "file-d", creation=Creation("file", "x", "key"), max_bytes=99)
-    assert await made(ledger, "file-e", creation=Creation("file", "x", "key")) == "file-d"
+    waiter = WaitingClient("here", again=False, asked="0" * 64)
+    same, retry = Creation("same", waiter=waiter), Creation("same", waiter=waiter._replace(again=True))
+    await made(ledger, "file-a", creation=same)
+    assert await made(ledger, "file-b", creation=retry) == "file-a"
+    assert await made(ledger, "file-c", creation=same) == "file-c", "two equal requests are two files"
+    await mark_disconnected(ledger, UnreadAnswer("default", waiter.asked, "file-c", "file-c"))
+    assert await made(ledger, "file-h", creation=same) == "file-c"
+    await made(ledger, "file-d", creation=Creation("x", "key"), max_bytes=99)
+    assert await made(ledger, "file-e", creation=Creation("x", "key")) == "file-d"
     with pytest.raises(errors.Conflict):
-        await made(ledger, "file-f", creation=Creation("file", "y", "key"))
+        await made(ledger, "file-f", creation=Creation("y", "key"))
     await delete_file(ledger, "file-d")
-    assert await made(ledger, "file-g", creation=Creation("file", "y", "key"), max_bytes=99) == "file-g"
+    assert await made(ledger, "file-g", creation=Creation("y", "key"), max_bytes=99) == "file-g"
 
 
 async def test_all_files_of_a_tenant_have_a_bound_together(ledger: Ledger) -> None:

@@ -20,7 +20,7 @@ async def test_a_deleted_file_leaves_nothing(ledger: Ledger) -> None:
         filename="a",
         size=7,
         max_bytes=7,
-        creation=Creation("file", "d"),
+        creation=Creation("d"),
         expires_s=3600,
     )
     await delete_file(ledger, "file-a")

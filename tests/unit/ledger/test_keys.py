@@ -206,7 +206,9 @@ async def live_the_lives_of_batches(ledger: Watched) -> None:
             window_ms=LONG,
             tenant="default",
             record={"total": 2, "shards": 2, "tenant": "default", "output_expires_s": 9},
-            creation=Creation("batch", "opened"),
+            creation=Creation(
+                "d", *(("opened", None) if cancelled else (None, WaitingClient("gateway", again=False, asked="2" * 64)))
+            ),
         )
         await feed(ledger, batch, 0, [ShardRange(0, 1, 0, 1), ShardRange(1, 1, 1, 1)], queue="bulk")
         await pause(ledger, batch, reason="no room")
@@ -255,18 +257,20 @@ async def live_the_lives_of_batches(ledger: Watched) -> None:
 
 async def live_the_lives_of_files(ledger: Watched) -> None:
     """Uploads, and the batches over them."""
-    made = await create_file(
-        ledger,
-        "file-a",
-        tenant="default",
-        purpose="batch",
-        filename="a",
-        size=1,
-        max_bytes=9,
-        creation=Creation("file", "d"),
-        expires_s=1,
-    )
-    await delete_file(ledger, made)
+    waiter = WaitingClient("gateway", again=False, asked="1" * 64)
+    for key in ("key", None):
+        made = await create_file(
+            ledger,
+            f"file-{key}",
+            tenant="default",
+            purpose="batch",
+            filename="a",
+            size=1,
+            max_bytes=9,
+            creation=Creation("d", key, None if key else waiter),
+            expires_s=1,
+        )
+        await delete_file(ledger, made)
     for end in ("begin", "begin late", "reject", "reject late", "cancel"):
         batch = new_id("batch")
         await create_batch(
@@ -276,7 +280,7 @@ async def live_the_lives_of_files(ledger: Watched) -> None:
             template=b"{}",
             window_ms=LONG,
             tenant="default",
-            creation=Creation("batch", end),
+            creation=Creation(end, "key") if "late" in end else Creation(end, waiter=waiter._replace(asked="2" * 64)),
             record={"tenant": "default"},
         )
         check = await ledger.take(f"{batch}.check", "a", EXPIRED if "late" in end else LONG)

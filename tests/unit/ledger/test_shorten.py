@@ -10,7 +10,7 @@ from headrace import errors
 from headrace.jobs.job import new_id
 from headrace.ledger.finish import finish
 from headrace.ledger.script import Ledger
-from headrace.ledger.shorten import shorten
+from headrace.ledger.shorten import shorten, shorten_many
 from headrace.ledger.state import JobState
 
 
@@ -41,6 +41,13 @@ async def test_one_that_runs_does_so_from_its_end_on(ledger: Ledger, attempt: An
     assert 0 < log <= 5000
     assert 0 < result <= 5000
     assert body == -2
+
+
+async def test_many_at_once(ledger: Ledger, attempt: Any) -> None:
+    job = attempt.record_id
+    await finish(ledger, job, attempt.epoch, JobState.SUCCEEDED, seq=2, event=b"{}", result=b"{}")
+    await shorten_many(ledger, [new_id("job"), job], ttl_ms=5000)
+    assert 0 < (await lifetimes(ledger, job))[2] <= 5000
 
 
 async def test_an_unknown_job_is_unknown(ledger: Ledger) -> None:

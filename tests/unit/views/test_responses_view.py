@@ -192,6 +192,25 @@ def test_the_end_has_what_the_outcome_knows() -> None:
     assert plain == response
 
 
+@pytest.mark.parametrize(
+    ("said", "content", "value", "final"),
+    [
+        ("{'a': 1}", "{'a': 1}", {"a": 1}, '{"a":1}'),
+        ('{"a": 1}', '{"a": 1}', {"a": 1}, '{"a": 1}'),
+        ("So,", "So.", None, "So."),
+    ],
+    ids=["mended", "as it came", "otherwise"],
+)
+def test_the_text_in_the_end_is_the_answer(said: str, content: str, value: Any, final: str) -> None:
+    mode: Any = "strict" if value else None
+    completion = Completion(
+        id="x", model="m", created=1, content=content, finish_reason="stop", usage=Usage(1, 1), value=value, mode=mode
+    )
+    events = shown(log_of(text(said), end()), outcome=Outcome(completion=completion))
+    assert events[-1]["response"]["output"][0]["content"][0]["text"] == final
+    assert [event["text"] for event in events if event["type"] == "response.output_text.done"] == [final]
+
+
 def test_sealed_reasoning_comes_with_the_end() -> None:
     details = [{"type": "reasoning.encrypted", "data": "x"}]
     completion = Completion(

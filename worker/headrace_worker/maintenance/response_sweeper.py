@@ -38,7 +38,7 @@ class ResponseSweeper:
         self._next_s = now + FOLDER_S
         following = await asyncio.to_thread(next, self._ahead, None)
         if following is None:
-            self._next_s = now + PAUSE_S
+            self._next_s = now + min(PAUSE_S, self._process.settings.response_ttl_s)
             self._ahead = folders(await self._process.find_store())
             return
         folder, lifetime_s = following
