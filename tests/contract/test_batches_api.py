@@ -121,6 +121,20 @@ class TestABatchOfChats:
         assert ask(f"{base}/v1/batches/{new.id}/retry", "POST", {"codes": ["nonsense"]}).status == 400
         assert ask(f"{base}/v1/batches/{new.id}/retry", "POST", {"more": 1}).status == 400
 
+    def test_is_retried_once_by_a_client_that_repeats_itself(self, official: OpenAI, base: str) -> None:
+        old = ended(official, create(official, [line("a", messages=FAILS)]))
+
+        def retried(**headers: str) -> str:
+            return ask(f"{base}/v1/batches/{old.id}/retry", "POST", b"", **headers).json["id"]
+
+        first = retried()
+        assert retried(x_stainless_retry_count="1") == first
+        assert retried() != first
+        assert retried(idempotency_key="retry") == retried(idempotency_key="retry")
+        codes = {"codes": ["invalid_request"]}
+        answer = ask(f"{base}/v1/batches/{old.id}/retry", "POST", codes, idempotency_key="retry")
+        assert answer.status == 409
+
     def test_is_followed_while_it_runs(self, official: OpenAI, base: str) -> None:
         last = [{"role": "user", "content": "[[rehearsal latency=2000]] Why?"}]
         batch = create(official, [line("first"), line("last", messages=last)])
