@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-sdk test-browser js check bench bench-peers bench-million chaos soak clean lock
+.PHONY: help demo test test-fast test-sdk test-browser js clients check bench bench-peers bench-million bench-batch-api chaos soak clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,12 @@ test-browser: .venv/ready ## the web page in headless Chromium (apt-get install 
 js: ## install the npm clients that tests/contract/test_clients.py tries (needs Node 20)
 	cd tests/contract/js && npm ci --loglevel=error
 
+clients: tests/contract/clients/.venv/ready ## install the Python clients of other projects that tests/contract/ tries
+tests/contract/clients/.venv/ready: tests/contract/clients/requirements.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
 check: .venv/ready ## lint, format, types, import contracts, dependencies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -55,12 +61,19 @@ ITEMS := 1000000
 bench-million: .venv/ready ## one large batch through one worker; ITEMS=100000 for a smaller one
 	BENCH_MILLION_ITEMS=$(ITEMS) $(BIN)/python -m bench.run million; status=$$?; $(BIN)/python docs/generate.py; exit $$status
 
+LINES := 50000
+BYTES := 2000
+RESULTS := 1000
+bench-batch-api: .venv/ready ## one large batch over HTTP: upload, check, first result; LINES=1000000 BYTES=250 for a larger one
+	$(BIN)/python -m bench.batch_api $(LINES) $(BYTES) $(RESULTS)
+
 chaos: .venv/ready ## kill everything, for a long time, with a seed
 	$(BIN)/python -m pytest tests/faults --chaos-rounds 5
 
-lock: .venv/ready ## compile requirements.lock anew from pyproject.toml
-	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --all-extras --no-header \
-	  --python-version 3.11 --upgrade pyproject.toml -o requirements.lock
+COMPILE := $(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --upgrade
+lock: .venv/ready ## compile requirements.lock anew from pyproject.toml, and that of the clients
+	$(COMPILE) --all-extras pyproject.toml -o requirements.lock
+	cd tests/contract/clients && $(abspath $(BIN))/$(COMPILE:$(BIN)/%=%) requirements.in -o requirements.txt
 
 soak: .venv/ready ## streams for half an hour: 100 seeds of random faults on processes, ten busy minutes that leave nothing, ten of odd requests, ten of odd commands, 700,000 confused answers, 10,000 calls of each kind that goes wrong
 	$(BIN)/python -m pytest -s tests/faults/test_reader_chaos.py tests/faults/test_stream_chaos.py --chaos-rounds 20
@@ -72,7 +85,7 @@ soak: .venv/ready ## streams for half an hour: 100 seeds of random faults on pro
 	TRANSPORT_CALLS=10000 $(BIN)/python -m pytest tests/contract/test_transport_leaks.py
 
 clean: ## remove the environment, the state folder and every cache
-	rm -rf .venv bench/.peers .headrace build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv bench/.peers tests/contract/clients/.venv .headrace build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The mark is made last: a set-up that was interrupted is done again. A broken .venv (no pip in it) is made anew.

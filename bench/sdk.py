@@ -103,7 +103,7 @@ def peak_of(url: str, files: Path, batch_id: str) -> float:
 
 async def lay_out(client: AsyncHeadrace, batch_id: str) -> None:
     """The parts of a batch whose shards have all finished, and which is not joined yet."""
-    store, key = await client.store(), client.ledger.keys.batch(batch_id)
+    store, key = await client.ledger_backend.store(), client.ledger.keys.batch(batch_id)
     shards = int(await client.ledger.client.hget(key, "shards"))
     for number, shard in enumerate(read_index(store, f"{batch_id}/index", 0, shards)):
         name = part_file(batch_id, number, "1")
@@ -112,7 +112,7 @@ async def lay_out(client: AsyncHeadrace, batch_id: str) -> None:
 
 
 async def close(client: AsyncHeadrace, batch_id: str) -> str:
-    store, key = await client.store(), client.ledger.keys.batch(batch_id)
+    store, key = await client.ledger_backend.store(), client.ledger.keys.batch(batch_id)
     store.commit(f"{batch_id}/output.1.jsonl", (line_of(number) + b"\n" for number in range(ROWS)))
     store.commit(f"{batch_id}/errors.1.jsonl", ())
     names = {"output": f"{batch_id}/output.1.jsonl", "errors": f"{batch_id}/errors.1.jsonl"}

@@ -4,6 +4,7 @@
     ├── SettingsError        a variable that cannot be read                        (exit 2)
     │   └── UntrustedFile        a file or folder that another user owns or may write
     ├── InputError           the caller's input: file, line, JSON Pointer          (exit 2)
+    │   ├── UnknownField     a field that the API does not have
     │   ├── ModelNotFound    a model that no alias and no worker knows
     │   └── SchemaError      a schema, or a type as one, that cannot be carried
     │       └── InvalidSchemaError  it is no JSON Schema at all
@@ -22,6 +23,7 @@
     │   │   └── Requeued     its lease ran out, nobody has claimed it since: begin no call
     │   ├── Closed · Gap     the log or the batch has ended · something before this one is missing
     │   ├── Damaged          the record in Redis cannot be worked with: it is set aside
+    │   ├── Shown            a part of the attempt was shown, and cannot be taken back
     │   ├── Spill            too large for the ledger: rows go into a file and are named there
     │   └── Conflict         the same idempotency key with another body
     └── CallError            a call to a provider failed; its `code` is one row of `CODES`
@@ -58,6 +60,10 @@ class InputError(HeadraceError, ValueError):
     """The caller's input is invalid; nothing was enqueued."""
 
     exit_code = 2
+
+
+class UnknownField(InputError):
+    """The request has a field that the API does not have."""
 
 
 SHOWN = 200
@@ -218,6 +224,10 @@ class Damaged(Refused):
 
 class Spill(Refused):
     """The rows are too large for the ledger: write them to a segment file and store their offsets."""
+
+
+class Shown(Refused):
+    """A part of this attempt was shown to somebody who cannot take it back: no other attempt may follow."""
 
 
 class Conflict(Refused):

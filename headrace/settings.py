@@ -55,6 +55,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="hash tag that begins every key of the ledger, as in `{hr}:due`; services on one server need one each",
         ),
     ] = "hr"
+    api: Annotated[
+        Origin | None,
+        Meta(
+            description="address of a gateway: the SDK and the command line go through it, and need neither Redis nor the file "
+            "store; the extra `http`"
+        ),
+    ] = None
+    api_key: Annotated[str | None, Meta(description="token with which they call that gateway")] = None
     files: Annotated[
         str | None, Meta(description="folder of the file store; unset: `files` inside the state folder")
     ] = None
@@ -152,9 +160,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Positive,
         Meta(description="how long the body of a request may take, and one second more for each 16 KiB received"),
     ] = 20.0
+    file_mb: Annotated[Count, Meta(description="largest file that is uploaded to `/v1/files`")] = 512
+    files_total_mb: Annotated[
+        Count, Meta(description="all uploaded files together; the output of batches does not count")
+    ] = 10_240
+    batch_lines: Annotated[Count, Meta(description="most lines of a batch that is created over HTTP")] = 1_000_000
     gateway_idle_s: Annotated[
         Positive, Meta(description="a WebSocket without a subscription is closed after so long")
     ] = 30.0
+    join_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="an answer that its client left without is kept so long after its end for the next equal request, which "
+            "then pays nothing; 0: never",
+        ),
+    ] = 900.0
+    response_ttl_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=604_800,
+            description="how long responses of the Responses API are kept in the file store; the same for gateways and workers",
+        ),
+    ] = 604_800.0
     heartbeat_s: Annotated[Positive, Meta(description="interval between heartbeats of a silent stream")] = 15.0
     slow_reader_s: Annotated[
         Positive, Meta(description="a viewer that reads nothing for so long is dropped; it may resume")

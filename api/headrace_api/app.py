@@ -11,12 +11,17 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from headrace_api.errors import answer
 from headrace_api.routes import (
     ag_ui,
+    batch_results,
+    batches,
     chat_completions,
     durable_streams,
     events,
+    files,
     jobs,
     models,
+    native_batches,
     pages,
+    responses,
     ui_chat,
     websocket,
 )
@@ -34,11 +39,17 @@ def make_app(gateway: Gateway, origins: list[str]) -> Litestar:
     """Return the application over `gateway`, which has to be running."""
     return Litestar(
         route_handlers=[
-            *(jobs.submit, jobs.show, jobs.cancel, jobs.retry, jobs.token),
+            *(jobs.submit, jobs.list_jobs, jobs.show, jobs.cancel, jobs.retry, jobs.token),
             *(events.events, websocket.stream),
+            *(responses.create, responses.show, responses.cancel, responses.remove, responses.input_items),
             *(chat_completions.complete, ui_chat.chat, ui_chat.resume, ag_ui.run),
+            *(batches.create, batches.show, batches.list_batches, batches.cancel, batches.retry, batch_results.results),
             *(durable_streams.metadata, durable_streams.read),
             *(models.list_models, models.retrieve),
+            *(files.upload, files.list_files, files.show, files.remove, files.content),
+            *(native_batches.open_batch, native_batches.list_batches, native_batches.show, native_batches.events),
+            *(native_batches.lines, native_batches.cancel, native_batches.resume, native_batches.retry),
+            *(native_batches.refuse, native_batches.reask),
             *(pages.index, pages.asset, pages.health),
         ],
         dependencies={"gateway": Provide(lambda: gateway, sync_to_thread=False)},

@@ -73,6 +73,10 @@ class Gate:
         now = time.time()
         return any((claims := self._signed(token)) is not None and claims.exp >= now for token in tokens)
 
+    def subject(self, tokens: Iterable[str]) -> str:
+        """Return the subject to whom the first of `tokens` that was signed here was issued; empty without one."""
+        return next((claims.sub for token in tokens if (claims := self._signed(token)) is not None), "")
+
     def authorize(self, tokens: Iterable[str], job: str, scope: str) -> float | None:
         """Authorize `scope` on `job` if one of `tokens` allows it, or if there is none and the gateway is open. Returns the
         seconds that a connection may last, None for no end. Raises `Denied` for the token that came closest; if all are

@@ -26,7 +26,9 @@ from headrace.errors import (
     InputError,
     JobFailed,
     ModelNotFound,
+    StorageError,
     Unknown,
+    UnknownField,
     Unreachable,
     WaitTimeout,
 )
@@ -40,6 +42,7 @@ log = structlog.get_logger("headrace.api.errors")
 
 POINTER = re.compile(r"^(?:option (?:refused: .*`\$\.|`)(?P<option>\w+)`|(?P<pointer>/[^\s:]+|\w+(?=[:=])))")
 STATUS: tuple[tuple[type[Exception], int, str], ...] = (
+    (UnknownField, 400, "unknown_parameter"),
     (ModelNotFound, 404, "model_not_found"),
     (InputError, 400, "invalid_request"),
     (Expired, 410, "expired"),
@@ -50,6 +53,7 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (Unreachable, 503, "unreachable"),
     (Damaged, 500, "damaged"),
     (WaitTimeout, 504, "timeout"),
+    (StorageError, 507, "storage"),
 )
 
 
@@ -86,7 +90,9 @@ def api_error(error: Exception, request_id: str = "") -> ApiError:
     for kind, status, code in STATUS:
         if isinstance(error, kind):
             text = in_body(str(error))
-            place: str | None = "model" if kind is ModelNotFound else place_in(text) if kind is InputError else None
+            place: str | None = "model" if kind is ModelNotFound else None
+            if kind in (InputError, UnknownField):
+                place = place_in(text)
             if place is None or len(place) > MAX_QUOTED // 2:  # names in it are quotes as well
                 return ApiError(status, code, shorten_quotes(text))
             return ApiError(status, code, shorten_quotes(text, MAX_QUOTED - len(place)), param=place)

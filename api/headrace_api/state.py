@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Literal
 
 import msgspec
 
-from headrace.chat.completion import Outcome
-from headrace.client.async_client import AsyncHeadrace
-from headrace.client.handles import decode_outcome
+from headrace.batches.results import ResultLines
+from headrace.chat.completion import Outcome, decode_outcome
+from headrace.chat.model_aliases import model_aliases
+from headrace.client.ledger_backend import LedgerBackend
 from headrace.errors import Damaged, Expired, Gone, InputError, Unknown
 from headrace.events.ids import START, EventId
 from headrace.events.reader import Reader, Viewer
 from headrace.jobs.job import Job
-from headrace.ledger.job_record import JobStatus, job_body, job_result, job_state, job_status
+from headrace.ledger.job_record import JobStatus, job_body, job_end, job_result, job_state, job_status
 from headrace.ledger.state import TERMINAL
-from headrace.settings import Settings
+from headrace.settings import Settings, redis_url
+from headrace.storage.local import FileStore
 from headrace.text.readable import UNREADABLE
 from headrace.waiting import retry_read
 from headrace_api.access.callers import CallerPolicy
 from headrace_api.auth import Gate, tokens_of
 from headrace_api.errors import ApiError
+from headrace_api.expendable_jobs import ExpendableJobs
 from headrace_api.requests.answer_delivery import AnswerDelivery, Delivery, Exchange
 from headrace_api.requests.patience import limit_of
 
 JOB_ID_CHARS = 64
+MAX_UPLOADS = 64
+"""Uploads of files at a time: each holds a piece in memory, and a place on the disk."""
 
 
 class Gateway:
@@ -41,23 +47,34 @@ class Gateway:
         self.abort: Callable[[Any, bytes], None] = lambda scope, last: None
         self.delivery: Callable[[Exchange], Delivery] = lambda _: "read"
         self.streams = 0
-        self._client: AsyncHeadrace | None = None
+        self._client: LedgerBackend | None = None
+        self.uploads = 0
+        self.opening = set[str]()  # batches that are being opened
         self._reader: Reader | None = None
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Stay connected to the ledger for the block. Raises `Unreachable` when Redis does not answer."""
-        async with AsyncHeadrace(settings=self.settings) as self._client:
-            self._reader = Reader(self._client.ledger)
-            self.answer_delivery = AnswerDelivery(self._client, self.delivery)
+        model_aliases()  # what is wrong with them is told now
+        self._client = client = LedgerBackend(redis_url(self.settings), self.settings)
+        try:
+            await client.open()
+            self._reader = Reader(client.ledger)
+            self.answer_delivery = AnswerDelivery(client, self.delivery, self.settings.join_s)
+            self.expendable = ExpendableJobs(client.ledger)
+            async with client.talking():
+                await self.answer_delivery.start()
             try:
                 yield
             finally:
                 await self.answer_delivery.close()
+                await self.expendable.close()
                 await self._reader.close()
+        finally:
+            await client.close()
 
     @property
-    def client(self) -> AsyncHeadrace:
+    def client(self) -> LedgerBackend:
         assert self._client is not None
         return self._client
 
@@ -71,6 +88,10 @@ class Gateway:
         `Denied`."""
         self.check_caller(connection)
         return self.gate.authorize([*self.tokens(connection), *more], job, scope)
+
+    def caller(self, connection: Any) -> str:
+        """Return whom a request comes from, as far as its tokens say; empty for everyone at an open gateway."""
+        return self.gate.subject(self.tokens(connection))
 
     def check_caller(self, connection: Any) -> None:
         """Raise `Denied` for cross-site pages, and for host names that anybody may have made up."""
@@ -102,6 +123,29 @@ class Gateway:
             yield
         finally:
             self.streams -= 1
+
+    @contextlib.contextmanager
+    def upload_slot(self) -> Iterator[None]:
+        """Hold a place for the upload of a file. Raises `ApiError` when there is none."""
+        if self.uploads >= MAX_UPLOADS:
+            raise ApiError(
+                429, "too_many_uploads", "too many files are uploaded here; try again", headers={"retry-after": "5"}
+            )
+        self.uploads += 1
+        try:
+            yield
+        finally:
+            self.uploads -= 1
+
+    async def store(self) -> FileStore:
+        """Return the file store. Raises `StorageError` where it cannot be reached from here, `Unreachable`."""
+        async with self.client.talking():
+            return await self.client.store()
+
+    async def lines_of(self, batch_id: str) -> ResultLines:
+        """Return a reader of a batch's output lines, which can be read while it runs."""
+        assert self._reader is not None
+        return ResultLines(self.client.ledger, self._reader, await self.store(), batch_id)
 
     async def view(self, job: str, after: EventId | Literal["now"] = START) -> Viewer:
         """Return a viewer of a job's events. Raises `Unknown`."""
@@ -158,13 +202,15 @@ class Gateway:
             raise Expired(job, "it ended, and its result is past its lifetime (`ttl_s` of its submission)")
         return outcome
 
+    async def end_of(self, job: str) -> tuple[int | None, Outcome | None]:
+        """Return when a job that has ended did so (ms), and its outcome; None for what is past its lifetime. Raises `Damaged`."""
+        ended_ms, result = await retry_read(lambda: job_end(self.client.ledger, job))
+        return ended_ms, None if result is None else decoded(job, result)
+
     async def _result(self, job: str) -> Outcome | None:
         """Return the outcome of a job; None when there is none, or none any more."""
         result = await retry_read(lambda: job_result(self.client.ledger, job))
-        try:
-            return None if result is None else decode_outcome(result)
-        except (*UNREADABLE, TypeError, msgspec.ValidationError):
-            raise Damaged(job, "its result was changed by somebody else") from None
+        return None if result is None else decoded(job, result)
 
     async def ended(self, job: str, *, patience_s: float) -> Outcome:
         """Wait for a job's end and return its outcome. Raises `Expired`, and `ApiError` when the job waits longer than
@@ -180,10 +226,26 @@ class Gateway:
                 await to_end(viewer, job, patience_s)
         return outcome
 
+    async def ended_within(self, job: str, seconds: float) -> bool:
+        """Wait for a job's end, for some seconds at most; return True if it has come."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.ended(job, patience_s=math.inf)
+                return True
+        return False
+
     async def ended_under(self, viewer: Viewer, job: str, *, patience_s: float) -> Outcome:
         """Wait for a job's end as `ended` does, with a viewer that has been there from its first event on."""
         await to_end(viewer, job, patience_s)
         return await self._result(job) or await self.ended(job, patience_s=patience_s)
+
+
+def decoded(job: str, result: bytes) -> Outcome:
+    """Return the outcome of a job as it is stored. Raises `Damaged`."""
+    try:
+        return decode_outcome(result)
+    except (*UNREADABLE, TypeError, msgspec.ValidationError):
+        raise Damaged(job, "its result was changed by somebody else") from None
 
 
 async def to_end(viewer: Viewer, job: str, patience_s: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -21,7 +21,7 @@ from headrace.jobs.job import new_id
 from headrace.ledger.batch_record import BatchRecord, known_batch, template_body
 from headrace.ledger.open import open_batch
 from headrace.ledger.queues import BULK
-from headrace.ledger.script import UNAVAILABLE, Ledger
+from headrace.ledger.script import UNAVAILABLE, Argument, Ledger
 from headrace.ledger.state import BATCH_TERMINAL, BatchState
 from headrace.schema.python_types import AnswerType
 from headrace.storage.local import FileStore
@@ -38,9 +38,11 @@ async def open_new(
     tenant: str,
     window_s: float = WINDOW_S,
     progress: Callable[[int], None] | None = None,
+    batch_id: str | None = None,
 ) -> str:
-    """Commit `items` and open the batch; returns its id. Raises what `items` raises; then nothing is enqueued."""
-    batch_id = new_id("batch")
+    """Commit `items` and open the batch; returns its id, a fresh one unless `batch_id` is given. Raises what `items` raises;
+    then nothing is enqueued."""
+    batch_id = batch_id or new_id("batch")
     try:
         committed = await asyncio.to_thread(commit_input, store, batch_id, items, progress)
     except BaseException:
@@ -75,17 +77,18 @@ async def open_retry(
         store.remove(new)
         raise
     committed = Committed(old.total, old.shards)
-    extra = {"prefill": f"{new}/{SUCCESSES}", "retry_of": batch_id}
+    extra = {"prefill": f"{new}/{SUCCESSES}", "retry_of": batch_id, "model": old.model, **old.carried}
     await _open(ledger, new, template, committed, tenant, WINDOW_S, extra)
     return new
 
 
 async def open_reask(
-    ledger: Ledger, store: FileStore, batch_id: str, answers: AnswerType[Any], *, tenant: str
+    ledger: Ledger, store: FileStore, batch_id: str, answers: AnswerType[Any] | None, *, tenant: str
 ) -> tuple[str, int] | None:
     """Open the batch that asks again for what the caller's type refused of a completed one, as far as its `reasks` go: each
-    of these items with its answer and what was wrong with it; all other rows it takes over. Returns its id and how many
-    items it asks for (0: another client had opened it). None when there is nothing to ask for.
+    of these items with its answer and what was wrong with it (without `answers` in the words in which it was refused); all
+    other rows it takes over. Returns its id and how many items it asks for (0: another client had opened it). None when there
+    is nothing to ask for.
     """
     old = await known_batch(ledger, batch_id)
     if old.reasked_as:
@@ -131,7 +134,7 @@ def refused_items(
     batch: BatchRecord,
     template: Template,
     refused: TypeRefusals,
-    answers: AnswerType[Any],
+    answers: AnswerType[Any] | None,
     again: set[int],
 ) -> Iterator[Item]:
     """Yield the items of a closed batch, those of the lines in `again` with the conversation that asks for them again."""
@@ -139,7 +142,7 @@ def refused_items(
     for line, (raw, row) in enumerate(zip(store.lines(batch.input), rows, strict=True)):
         item = msgspec.json.decode(raw, type=Item)
         if line in again and (completion := outcome_of(row, structured=True)[1]) is not None:
-            error = row_of(row, answers, structured=True).error
+            error = None if answers is None else row_of(row, answers, structured=True).error
             why = error.message if error is not None else refused.reason(line)
             item = msgspec.structs.replace(
                 item,
@@ -168,7 +171,7 @@ async def _open(
     committed: Committed,
     tenant: str,
     window_s: float,
-    extra: dict[str, str] | None = None,
+    extra: Mapping[str, Argument] | None = None,
     follows: str | None = None,
 ) -> None:
     sha, body = template.encoded()

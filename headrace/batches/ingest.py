@@ -6,7 +6,7 @@ import struct
 from array import array
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -18,6 +18,8 @@ from headrace.ledger.shard_range import ShardRange
 from headrace.storage.local import FileStore
 from headrace.text.quoting import quoted
 
+UPLOAD = "upload.jsonl"
+"""The name of an uploaded input in the folder of its batch, until it has been checked."""
 MIN_SHARD_ITEMS = 8
 SHARD_ITEMS = 64
 MAX_SHARD_ITEMS = 256
@@ -35,6 +37,19 @@ class Committed(msgspec.Struct, frozen=True):
 
     total: int
     shards: int
+
+
+class InputFiles(NamedTuple):
+    """The names of a batch's input and of the index of its shards."""
+
+    lines: str
+    ranges: str
+
+    @classmethod
+    def of(cls, batch_id: str, attempt: int | None = None) -> InputFiles:
+        """Return the names; of an `attempt`, which another one may follow, its own."""
+        mark = "" if attempt is None else f".{attempt}"
+        return cls(f"{batch_id}/input{mark}.jsonl", f"{batch_id}/index{mark}")
 
 
 def read_items(
@@ -156,15 +171,21 @@ def check_same_model(record: InputRecord, model: Any, number: int) -> None:
 
 
 def commit_input(
-    store: FileStore, batch_id: str, items: Iterator[Item], progress: Callable[[int], None] | None = None
+    store: FileStore,
+    batch_id: str,
+    items: Iterator[Item],
+    progress: Callable[[int], None] | None = None,
+    *,
+    files: InputFiles | None = None,
 ) -> Committed:
     """Write `items` as the batch's input with the index of its shards. Both files appear atomically, or neither.
 
-    See `shard_items` for their size.
+    See `shard_items` for their size. `files` are their names, where those of `InputFiles.of` may be taken.
     """
+    files = files or InputFiles.of(batch_id)
     ends = array("Q")  # the byte at which each line ends: eight bytes an item, whatever the input's size
     offset = 0
-    with store.writer(f"{batch_id}/input.jsonl") as file:
+    with store.writer(files.lines) as file:
         for item in items:
             line = msgspec.json.encode(item) + b"\n"
             file.write(line)
@@ -179,7 +200,7 @@ def commit_input(
         last = min(line + size, total)
         start = ends[line - 1] if line else 0
         ranges.append(ShardRange(line, last - line, start, ends[last - 1] - start))
-    store.commit(f"{batch_id}/index", (INDEX_ENTRY.pack(*msgspec.structs.astuple(shard)) for shard in ranges))
+    store.commit(files.ranges, (INDEX_ENTRY.pack(*msgspec.structs.astuple(shard)) for shard in ranges))
     return Committed(total, len(ranges))
 
 

@@ -23,7 +23,9 @@ from headrace.text.quoting import shortened
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line of a batch. `fields` are the values for the prompt; `messages` replaces the prompt when given, and then the
-    item may bring `tools`, a `tool_choice`, a `response_format` and `options` (over those of the batch) of its own.
+    item may bring a `model` with `fallbacks`, a `schema`, `tools`, a `tool_choice`, a `response_format` and `options` (over those
+    of the batch) of its own. `response` is a request of the Responses API without its input: what its answer repeats. `refused`
+    says why a line that could not be used is no request: it fails without a call.
 
     In a `reask` batch, `reasks` is the number of re-asks of the item, this one included; `usage` and `cost` are those of
     its earlier answers.
@@ -36,14 +38,20 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tool_choice: str | dict[str, Any] | None = None
     response_format: dict[str, Any] | None = None
     options: Options | None = None
+    model: str | None = None
+    schema: dict[str, Any] | None = None
+    schema_name: str | None = None
+    fallbacks: list[str] = []
+    response: dict[str, Any] | None = None
+    refused: str | None = None
     reasks: int = 0
     usage: Usage | None = None
     cost: float | None = None
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The part that all items of a batch share. `prompt` has `{field}` places; `{{` and `}}` are braces. `fallbacks` are those
-    of a job."""
+    """The part that all items of a batch share. `model` is empty where items bring theirs; `prompt` has `{field}` places;
+    `{{` and `}}` are braces. `fallbacks` are those of a job."""
 
     model: str
     prompt: str = "{text}"
@@ -69,18 +77,18 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if self.system is not None:
             messages = [{"role": "system", "content": self.system}, *messages]
         return Job(
-            model=self.model,
+            model=item.model or self.model,
             messages=messages,
             options=self.options if item.options is None else Options(**laid_over(self.options, set_in(item.options))),
             tools=item.tools,
             tool_choice=item.tool_choice,
             response_format=item.response_format,
-            schema=self.schema,
-            schema_name=self.schema_name,
+            schema=self.schema if item.schema is None else item.schema,
+            schema_name=item.schema_name or self.schema_name,
             mode=self.mode,
             reasks=max(0, self.reasks - item.reasks),
             lax=self.lax,
-            fallbacks=self.fallbacks,
+            fallbacks=self.fallbacks if item.model is None else item.fallbacks,
         )
 
     def messages(self, item: Item) -> list[dict[str, Any]]:

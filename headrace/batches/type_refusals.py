@@ -24,6 +24,17 @@ class TypeRefusals:
         self._reasons = reasons or {}
         self._first = first
 
+    @classmethod
+    def of(cls, reasons: dict[int, str]) -> TypeRefusals:
+        """Return the refusals of the lines in `reasons`."""
+        if not reasons:
+            return cls()
+        first = min(reasons) // 8 * 8
+        bits = bytearray((max(reasons) - first) // 8 + 1)
+        for line in reasons:
+            bits[(line - first) >> 3] |= 0x80 >> ((line - first) & 7)
+        return cls(bytes(bits), reasons, first)
+
     def __bool__(self) -> bool:
         return any(self._bits)
 

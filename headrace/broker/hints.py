@@ -27,16 +27,18 @@ JOB = "headrace.job"
 SHARD = "headrace.shard"
 
 NO_TASKS: Mapping[str, str] = {}
-SHARD_ID = re.compile(r"batch_[^.]+\.(s\d+|join)")
+SHARD_ID = re.compile(r"batch_[^.]+\.(s\d+|join|check)")
 
 
 def task_name(record_id: str) -> str:
-    """Return the name of the task for `record_id`: `job_…` is a job, `batch_….s<n>` and `batch_….join` are shards' work."""
+    """Return the name of the task for `record_id`: `job_…` is a job; `batch_….s<n>`, `.join` and `.check` are shards' work."""
     if record_id.startswith("job_"):
         return JOB
     if SHARD_ID.fullmatch(record_id):
         return SHARD
-    raise ValueError(f"{quoted(record_id)} is the id of no job and no shard: `job_…`, `batch_….s<n>` or `batch_….join`")
+    raise ValueError(
+        f"{quoted(record_id)} is the id of no job and no shard: `job_…`, `batch_….s<n>`, `.join` or `.check`"
+    )
 
 
 def is_hint(queue: str, record_id: str) -> bool:

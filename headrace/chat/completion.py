@@ -184,3 +184,9 @@ def encode_success(completion: Completion) -> tuple[bytes, Completion]:
 CALL = frozenset({"id", "type", "function", "custom", "index"})
 
 """Fields of a tool call under OpenAI's names; any other field goes along with it."""
+
+
+def decode_outcome(result: bytes) -> Outcome:
+    """Return the outcome in a stored result. Raises what `msgspec` does."""
+    decoded = msgspec.json.decode(result)
+    return msgspec.convert(decoded if "error" in decoded or "completion" in decoded else {"error": decoded}, Outcome)

@@ -7,6 +7,9 @@ before one as a prefix of their own.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -29,6 +32,18 @@ Alias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}$")]
 Target = Annotated[str, Meta(pattern=NAME.removesuffix("$") + r"/\S+$", max_length=256)]
 Targets = Annotated[list[Target], Meta(min_length=1, max_length=MAX_FALLBACKS + 1)]
 
+_resolved_elsewhere: ContextVar[bool] = ContextVar("resolved_elsewhere", default=False)
+
+
+@contextmanager
+def resolved_elsewhere() -> Iterator[None]:
+    """Leave names as they are for the block: the gateway to which they go knows its aliases."""
+    token = _resolved_elsewhere.set(True)
+    try:
+        yield
+    finally:
+        _resolved_elsewhere.reset(token)
+
 
 class ModelRoute(NamedTuple):
     """The model that a name stands for, and those that are tried in its place, in order, when its provider fails."""
@@ -37,14 +52,15 @@ class ModelRoute(NamedTuple):
     fallbacks: list[str]
 
 
-def resolve(model: str) -> ModelRoute:
-    """Return what `model` stands for: an alias its models, `provider/model` itself. Raises `ModelNotFound` for any other
-    name, `InputError` for what is no name, and `SettingsError`."""
+def resolve(model: str, aliases: Mapping[str, list[str]] | None = None) -> ModelRoute:
+    """Return what `model` stands for: an alias its models, `provider/model` itself. `aliases` are those of
+    this process unless given. Raises `ModelNotFound` for any other name, `InputError` for what is no name, and
+    `SettingsError`."""
     if not isinstance(model, str) or not model:
         raise InputError(f"model={quoted(model)}: must be a text that is not empty")
-    if "/" in model:
+    if "/" in model or _resolved_elsewhere.get():
         return ModelRoute(model, [])
-    aliases = model_aliases()
+    aliases = model_aliases() if aliases is None else aliases
     if model not in aliases:
         names = [*sorted(aliases)[:MAX_SHOWN], *(["…"] if len(aliases) > MAX_SHOWN else [])]
         known = f"the aliases are {', '.join(names)}" if names else "there are no aliases (HEADRACE_MODELS)"

@@ -38,7 +38,7 @@ def list_files(batch_id: str | None, as_json: bool) -> None:
     from headrace.errors import InputError
 
     async def body(client: AsyncHeadrace) -> list[StoredFile]:
-        root = (await client.store()).root
+        root = (await client.ledger_backend.store()).root
         folder = root / checked_name(batch_id) if batch_id else root
         if not folder.is_dir():
             raise InputError(f"{batch_id} has no files in {root}")
@@ -61,7 +61,7 @@ def show_file(name: str) -> None:
     """Print one file of the store."""
 
     async def body(client: AsyncHeadrace) -> None:
-        store = await client.store()
+        store = await client.ledger_backend.store()
         for line in store.lines(checked_name(name)):
             terminal.echo(line, nl=False)
 
@@ -80,7 +80,7 @@ def delete(batch_id: str) -> None:
                 raise InputError(f"{batch_id} has not ended: its files are in use. Stop it: headrace batches cancel")
         except Unknown:
             pass  # past its retention in the ledger: its files are all that is left
-        store = await client.store()
+        store = await client.ledger_backend.store()
         if not store.exists(checked_name(batch_id)):
             raise InputError(f"{batch_id} has no files in {store.root}")
         store.remove(batch_id)

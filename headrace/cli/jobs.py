@@ -52,10 +52,9 @@ def show_job(job_id: str) -> None:
     import msgspec
 
     from headrace.client.handles import checked_id
-    from headrace.ledger import summaries
 
     checked_id(job_id, "job")
-    found = with_client(lambda client: summaries.job(client.ledger, job_id))
+    found = with_client(lambda client: client.backend.job(job_id))
     terminal.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
 
 

@@ -38,6 +38,8 @@ COMMANDS = {
     "worker": ("headrace.cli.worker:worker", "Run one worker process."),
 }
 
+CLIENTS = frozenset({"batches", "extract", "files", "jobs", "models", "run", "watch"})
+"""Commands that ask the service, and may do so through a gateway."""
 ENVIRONMENT = ("MODEL",)
 """Variables that stand for options."""
 
@@ -52,7 +54,12 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name][0].partition(":")
-        return getattr(importlib.import_module(module), name)
+        command = getattr(importlib.import_module(module), name)
+        if cmd_name in CLIENTS:
+            from headrace.cli.api import take_api
+
+            take_api(command)
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -22,7 +22,7 @@ def models(as_json: bool) -> None:
     """
     from headrace.cli.table import show
 
-    known = with_client(lambda client: client.models.known())
+    known = with_client(lambda client: client.backend.known_models())
     show(known, ("model", "stands for", "context", "input", "output", "cached"), row_of, as_json=as_json)
 
 

@@ -86,7 +86,7 @@ def run(
     async def body() -> int:
         async with service(provider=asked.model) as url, connection(url) as client:
             job_id = new_id("job")
-            submitting = client.submit_job(
+            submitting = client.backend.submit_job(
                 asked,
                 ttl_ms=ttl_ms(None),
                 timeout_ms=timeout,

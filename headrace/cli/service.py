@@ -47,8 +47,8 @@ def with_client(body: Callable[[AsyncHeadrace], Awaitable[T]]) -> T:
 
 
 @contextlib.asynccontextmanager
-async def connection(url: str) -> AsyncIterator[AsyncHeadrace]:
-    """Yield a client of the service at `url`. Ctrl-C ends the wait for its answer."""
+async def connection(url: str | None) -> AsyncIterator[AsyncHeadrace]:
+    """Yield a client of the service at `url`, or at the gateway that is named. Ctrl-C ends the wait for its answer."""
     from headrace.cli.interrupt import until_interrupted
     from headrace.client.async_client import AsyncHeadrace
 
@@ -61,9 +61,13 @@ async def connection(url: str) -> AsyncIterator[AsyncHeadrace]:
 
 
 @contextlib.asynccontextmanager
-async def service(*, provider: str) -> AsyncIterator[str]:
-    """Yield the Redis URL of the service. With none running and none named, one is started here, said so, and stopped after."""
+async def service(*, provider: str) -> AsyncIterator[str | None]:
+    """Yield the Redis URL of the service, None where a gateway is named (HEADRACE_API). With none running and none named, one
+    is started here, said so, and stopped after."""
     settings = Settings.load()
+    if settings.api:
+        yield None
+        return
     if settings.redis_url:
         yield settings.redis_url
         return

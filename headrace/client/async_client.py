@@ -6,98 +6,90 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, Unpack, overload
 
 import msgspec
-from redis.exceptions import RedisError
 
 from headrace.batches import sources
 from headrace.batches.build import BatchParams, make_template
-from headrace.batches.create import WINDOW_S, open_new, open_retry
+from headrace.batches.create import WINDOW_S
 from headrace.batches.ingest import read_items
-from headrace.batches.results import ResultLines, closed_lines
 from headrace.batches.sources import Complaints, Source, checked_items, sampled
 from headrace.batches.template import Item, Template
-from headrace.batches.type_refusals import type_refusals
-from headrace.broker.hints import Hints
 from headrace.chat.messages import conversation
 from headrace.chat.model_aliases import model_aliases
-from headrace.client.callable_models import CallableModels
+from headrace.client.backend import Backend
 from headrace.client.handles import AsyncBatchHandle, AsyncJobHandle, checked_id
-from headrace.client.one_loop import LoopBound
-from headrace.errors import InputError, SettingsError, Unknown, Unreachable
+from headrace.client.ledger_backend import LedgerBackend
+from headrace.errors import InputError
+from headrace.events.reader import Reader
 from headrace.jobs.build import (
     JobParams,
     Messages,
     checked_count,
     checked_key,
     checked_seconds,
-    encoded,
     make_job,
     timeout_ms,
     ttl_ms,
 )
-from headrace.jobs.job import Job, new_id
-from headrace.jobs.retry import retry_job
-from headrace.ledger import summaries
-from headrace.ledger.batch_record import known_batch
-from headrace.ledger.cancel import cancel
-from headrace.ledger.damage import readable
-from headrace.ledger.queues import INTERACTIVE
-from headrace.ledger.resume import resume
-from headrace.ledger.script import UNAVAILABLE, Ledger
-from headrace.ledger.state import BATCH_TERMINAL, JobState
-from headrace.ledger.submit import TIMEOUT_MS, submit, submit_many
+from headrace.ledger.script import Ledger
+from headrace.ledger.state import JobState
 from headrace.ledger.summaries import Batch, JobSummary
-from headrace.ledger.unread import WaitingClient
 from headrace.schema.python_types import AnswerType, answer_type
-from headrace.settings import Settings, files_root, redis_url
-from headrace.storage.local import FileStore, attach
-from headrace.text.masking import masked
+from headrace.settings import Settings, redis_url
 from headrace.text.quoting import quoted
 
 T = TypeVar("T")
-TENANT = "default"
-GROUP = 500
-"""Jobs that `submit_many` writes in one round trip."""
 
 
-class AsyncHeadrace(LoopBound):
+class AsyncHeadrace:
     """A connection to the service, for one event loop. Use it in an `async with`, or `close()` it.
 
-    The address is `url`, else `HEADRACE_REDIS_URL`, else that of the nearest `.headrace` folder. Every method raises
-    `Unreachable` when Redis does not answer there.
+    The address is `url`, else `api`, else `HEADRACE_API`, else `HEADRACE_REDIS_URL`, else that of the nearest `.headrace`
+    folder. `api` is the address of a gateway, which `key` opens (`HEADRACE_API_KEY`): then neither Redis nor the file store
+    have to be reachable from here, and models may be the gateway's aliases. Every method raises `Unreachable` when nothing
+    answers.
     """
 
-    tenant = TENANT
-
-    def __init__(self, url: str | None = None, *, settings: Settings | None = None):
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        api: str | None = None,
+        key: str | None = None,
+        settings: Settings | None = None,
+    ):
         self.settings = settings or Settings.load()
-        model_aliases()  # what is wrong with them is told now
-        self.url = url or redis_url(self.settings)
-        try:
-            super().__init__(Ledger.at(self.url, self.settings.namespace, retries=1))
-        except ValueError:
-            # Its text may quote a piece of the password: one with a `/` in it is taken for a port.
-            raise SettingsError(
-                "HEADRACE_REDIS_URL, or the client's `url`, cannot be read: write `redis://host:port/0`, `rediss://…` or "
-                "`unix:///path`; a password percent-encoded"
-            ) from None
-        self.hints = Hints(self.settings.namespace)
+        self.backend = backend_at(url, api, key, self.settings)
         self.checked: dict[tuple[str, AnswerType[Any]], int] = {}  # lines of a batch that were read as a handle's type
         self.sources: dict[str, Path] = {}  # the file that a batch was made from here: its results never replace it
-        self.models = CallableModels(self.ledger)
-        self._store: FileStore | None = None
+
+    @property
+    def ledger_backend(self) -> LedgerBackend:
+        """The connection to the ledger. Raises `InputError` for a client that goes through a gateway."""
+        if not isinstance(self.backend, LedgerBackend):
+            raise InputError("this needs Redis and the file store, and the client goes through a gateway (`api`)")
+        return self.backend
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.ledger_backend.ledger
+
+    @property
+    def reader(self) -> Reader:
+        return self.ledger_backend.reader
+
+    async def close(self) -> None:
+        """Close the connections. Submitted jobs go on."""
+        await self.backend.close()
 
     async def __aenter__(self) -> AsyncHeadrace:
-        self.check_loop()
         try:
-            async with self.talking():
-                await self.ledger.ping()
+            await self.backend.open()
         except BaseException:
             await self.close()
             raise
@@ -131,53 +123,10 @@ class AsyncHeadrace(LoopBound):
         """
         ttl, key = ttl_ms(words.pop("ttl_s", None)), checked_key(words.pop("idempotency_key", None))
         timeout = timeout_ms(words.pop("timeout_s", None))
-        job, expected = make_job(model, messages, schema=schema, **words)
-        job_id = await self.submit_job(job, ttl_ms=ttl, timeout_ms=timeout, idempotency_key=key)
+        with self.backend.naming():
+            job, expected = make_job(model, messages, schema=schema, **words)
+        job_id = await self.backend.submit_job(job, ttl_ms=ttl, timeout_ms=timeout, idempotency_key=key)
         return AsyncJobHandle(self, job_id, expected)
-
-    async def submit_job(
-        self,
-        job: Job,
-        *,
-        ttl_ms: int,
-        timeout_ms: int = TIMEOUT_MS,
-        idempotency_key: str | None = None,
-        job_id: str | None = None,
-        waiter: WaitingClient | None = None,
-    ) -> str:
-        """Submit a built job; return its id: `job_id`, or that of an existing job with its idempotency key, or of the one
-        whose answer an `waiter` who retries has not received."""
-        job_id, body = job_id or new_id("job"), encoded(job)
-        async with self.talking():
-            await self.models.check(job.model, *job.fallbacks)
-            hints = self.hints.push([(INTERACTIVE, job_id)])
-            if idempotency_key is None and not (waiter and waiter.again):
-                await submit_many(
-                    self.ledger,
-                    [(job_id, body)],
-                    queue=INTERACTIVE,
-                    tenant=TENANT,
-                    ttl_ms=ttl_ms,
-                    timeout_ms=timeout_ms,
-                    waiter=waiter,
-                    then=hints,
-                )
-                return job_id
-            known = await submit(
-                self.ledger,
-                job_id,
-                body,
-                queue=INTERACTIVE,
-                tenant=TENANT,
-                ttl_ms=ttl_ms,
-                timeout_ms=timeout_ms,
-                idempotency_key=idempotency_key,
-                waiter=waiter,
-            )
-            if known == job_id:
-                with suppress(*UNAVAILABLE):  # accepted all the same: `due` publishes the hint
-                    await self.hints.publish(self.ledger, [(INTERACTIVE, job_id)])
-        return known
 
     @overload
     async def submit_many(
@@ -203,27 +152,15 @@ class AsyncHeadrace(LoopBound):
         checked_items(conversations, "conversations:", "texts or conversations (`submit` takes a single one)")
         if words.pop("idempotency_key", None) is not None:
             raise InputError("idempotency_key: one key names one job; use `submit` for each")
-        shared, expected = make_job(model, "", schema=schema, **words)
+        with self.backend.naming():
+            shared, expected = make_job(model, "", schema=schema, **words)
         system = words.get("system")
-        bodies = [
-            (new_id("job"), encoded(msgspec.structs.replace(shared, messages=talk)))
+        jobs = [
+            msgspec.structs.replace(shared, messages=talk)
             for talk in (conversation(messages, system_prompt=system) for messages in conversations)
         ]
-        async with self.talking():
-            await self.models.check(shared.model, *shared.fallbacks)
-            for at in range(0, len(bodies), GROUP):
-                group = bodies[at : at + GROUP]
-                hints = self.hints.push((INTERACTIVE, job_id) for job_id, _ in group)
-                await submit_many(
-                    self.ledger,
-                    group,
-                    queue=INTERACTIVE,
-                    tenant=TENANT,
-                    ttl_ms=ttl,
-                    timeout_ms=timeout,
-                    then=hints,
-                )
-        return [AsyncJobHandle(self, job_id, expected) for job_id, _ in bodies]
+        ids = await self.backend.submit_jobs(jobs, ttl_ms=ttl, timeout_ms=timeout)
+        return [AsyncJobHandle(self, job_id, expected) for job_id in ids]
 
     @overload
     async def extract(
@@ -253,7 +190,8 @@ class AsyncHeadrace(LoopBound):
         """
         limit, sample, on_empty = words.pop("limit", None), words.pop("sample", None), words.pop("on_empty", "refuse")
         encoding, window_s = words.pop("encoding", None), checked_seconds("window_s", words.pop("window_s", WINDOW_S))
-        template, expected = make_template(model, prompt, schema=schema, **words)
+        with self.backend.naming():
+            template, expected = make_template(model, prompt, schema=schema, **words)
         name = str(source) if isinstance(source, str | Path) else "the input"
         complaints = Complaints(name)
         found = sampled(sources.records(source, encoding=encoding, complaints=complaints), limit=limit, sample=sample)
@@ -275,12 +213,7 @@ class AsyncHeadrace(LoopBound):
 
         `progress` is called with the number of items so far, every thousand items.
         """
-        async with self.talking():
-            await self.models.check(template.model, *template.fallbacks)
-            store = await self.store()
-            return await open_new(
-                self.ledger, store, template, items, tenant=TENANT, window_s=window_s, progress=progress
-            )
+        return await self.backend.open_batch(template, items, window_s=window_s, progress=progress)
 
     def job(self, job_id: str, *, schema: Any = None) -> AsyncJobHandle[Any]:
         """Return a handle of a job submitted earlier, here or elsewhere; `schema` is the type its answer is read as."""
@@ -295,74 +228,37 @@ class AsyncHeadrace(LoopBound):
         wrong = [state for state in states if state not in list(JobState)]
         if wrong:
             raise InputError(f"state {quoted(wrong[0])}: use one of {', '.join(JobState)}")
-        async with self.talking():
-            return await summaries.jobs(self.ledger, TENANT, limit=checked_count("limit", limit), states=states)
+        return await self.backend.jobs(limit=checked_count("limit", limit), states=states)
 
     async def batches(self, *, limit: int = 50) -> list[Batch]:
         """Return the newest `limit` batches, newest first."""
-        async with self.talking():
-            return await summaries.batches(self.ledger, TENANT, limit=checked_count("limit", limit))
+        return await self.backend.batches(limit=checked_count("limit", limit))
 
     async def cancel(self, subject_id: str) -> str:
         """Cancel a job or a batch, and return its new state. Idempotent before its end; raises `Finished` after it."""
-        async with self.talking():
-            if subject_id.startswith("batch_"):
-                subject_id = await summaries.latest(self.ledger, subject_id)
-            try:
-                with readable(subject_id):
-                    return await cancel(self.ledger, subject_id)
-            except Unknown:
-                raise Unknown(subject_id, "never submitted here, or past its retention") from None
+        return await self.backend.cancel(subject_id)
 
     async def retry_job(self, job_id: str) -> str:
         """Submit a failed, dead or cancelled job again; returns the id of the new job (`retry_of` in its record)."""
-        async with self.talking():
-            return await retry_job(self.ledger, self.hints, checked_id(job_id, "job"), tenant=TENANT)
+        return await self.backend.retry_job(checked_id(job_id, "job"))
 
     async def resume(self, batch_id: str) -> str:
         """Resume a paused batch, once the cause of its pause is remedied; returns its state. Raises `Closed` after its end."""
-        async with self.talking():
-            batch_id = await summaries.latest(self.ledger, checked_id(batch_id, "batch"))
-            with readable(batch_id):
-                await resume(self.ledger, batch_id)
-            return (await summaries.batch(self.ledger, batch_id)).state
+        return await self.backend.resume(checked_id(batch_id, "batch"))
 
     async def retry(self, batch_id: str, *, codes: Collection[str] | None = None) -> str:
         """Open a new batch that keeps what succeeded in a closed one and pays only for the rest; with `codes` only for what
         failed with one of them. Returns its id."""
-        async with self.talking():
-            batch_id = await summaries.latest(self.ledger, batch_id)
-            with readable(batch_id):
-                return await open_retry(self.ledger, await self.store(), batch_id, tenant=TENANT, codes=codes)
+        return await self.backend.retry(batch_id, codes=codes)
 
-    async def output_lines(self, batch_id: str, *, which: str = "output") -> Callable[[], Iterator[bytes]]:
-        """Return an iterator over the lines of a closed batch's `output` or `errors`, in OpenAI's batch form, in input order."""
-        async with self.talking():
-            batch_id = await summaries.latest(self.ledger, batch_id)
-            record = await known_batch(self.ledger, batch_id)
-            with readable(batch_id):
-                store, refused = await self.store(), await type_refusals(self.ledger, batch_id)
-        if record.state not in BATCH_TERMINAL:
-            raise InputError(f"{batch_id} is {record.state}; its output is there when it has ended")
-        return lambda: closed_lines(store, record, refused, which)
 
-    async def lines_of(self, batch_id: str) -> ResultLines:
-        """Return a reader of the batch's output lines; it can be read while the batch runs."""
-        return ResultLines(self.ledger, self.reader, await self.store(), batch_id)
+def backend_at(url: str | None, api: str | None, key: str | None, settings: Settings) -> Backend:
+    """Return the backend at the first address that is given. Raises `InputError`, `SettingsError` and `Unreachable`."""
+    if url is not None and api is not None:
+        raise InputError("url, api: give one of them: the address of Redis, or that of a gateway")
+    if url is None and (api := api or settings.api) is not None:
+        from headrace.client.http_backend import HttpBackend  # it needs an extra
 
-    async def store(self) -> FileStore:
-        """Return the file store that the ledger names; this client's own when none is named yet. Raises `StorageError`."""
-        if self._store is None:
-            self._store = await attach(self.ledger, FileStore(files_root(self.settings)))
-        return self._store
-
-    @asynccontextmanager
-    async def talking(self) -> AsyncIterator[None]:
-        """Convert every connection error of the block to `Unreachable`."""
-        try:
-            yield
-        except (RedisError, ConnectionError, TimeoutError) as error:
-            raise Unreachable(
-                f"no answer from Redis at {masked(self.url)}: {type(error).__name__}. Start the service with "
-                "`headrace up`, or set HEADRACE_REDIS_URL to the server that it uses."
-            ) from error
+        return HttpBackend(api, key or settings.api_key, settings)
+    model_aliases()  # what is wrong with them is told now
+    return LedgerBackend(url or redis_url(settings), settings)

@@ -12,19 +12,14 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from headrace.batches.create import open_reask
 from headrace.batches.output_lines import outcome_of
 from headrace.batches.results import ResultsPage, Row, row_of, wait_at_most
-from headrace.batches.revalidation import template_named
 from headrace.batches.type_refusals import BY_TYPE
 from headrace.chat.completion import Completion
-from headrace.errors import Gap, InputError
-from headrace.ledger.batch_record import BatchRecord, known_batch, state_if_refused, template_body
-from headrace.ledger.refuse_rows import refuse_rows
+from headrace.client.backend import BatchTerms
+from headrace.errors import InputError
 from headrace.ledger.state import BATCH_TERMINAL
-from headrace.ledger.summaries import latest
 from headrace.schema.python_types import AnswerType, as_it_is
-from headrace.waiting import retry_read
 
 if TYPE_CHECKING:
     from headrace.client.async_client import AsyncHeadrace
@@ -50,31 +45,28 @@ class TypeCheck:
         batch_id: str,
         answers: AnswerType[Any],
         *,
-        tenant: str,
         counts: bool = False,
         on_reask: Callable[[str, int], None] | None = None,
     ):
         self._client = client
-        self._ledger = client.ledger
+        self._backend = client.backend
         self._first = batch_id
         self._answers = answers
-        self._tenant = tenant
         self._counts = counts
         self._on_reask = on_reask
 
     async def rows(self, *, reask: bool = True) -> AsyncGenerator[list[Row[Any]]]:
         """Yield all rows in input order, up to 256 at a time, each as soon as all before it are there. From the first row
         that is asked again on, they come from the re-ask batch."""
-        given, batch_id = 0, await retry_read(lambda: latest(self._ledger, self._first))
+        given, batch_id = 0, await self._backend.latest(self._first)
         while True:
-            record = await retry_read(lambda batch_id=batch_id: known_batch(self._ledger, batch_id))
-            structured = record.structured
+            terms = await self._backend.terms(batch_id)
+            structured = terms.structured
             check_structured(batch_id, self._answers, structured=structured)
-            counts, reasks = await self._meant(record)
+            counts, reasks = self._meant(terms)
             reasks *= reask
             waits = False
-            lines = await self._client.lines_of(batch_id)
-            async with aclosing(lines.pages(given)) as pages:
+            async with aclosing(self._backend.lines(batch_id, given)) as pages:
                 async for page in pages:
                     rows = [row_of(line, self._answers, structured=structured) for line in page.applied()]
                     if counts:
@@ -95,16 +87,16 @@ class TypeCheck:
 
     async def run(self, *, reask: bool = True) -> None:
         """Validate all rows without yielding them. After a cancellation a new run continues where it stopped."""
-        batch_id = await retry_read(lambda: latest(self._ledger, self._first))
+        batch_id = await self._backend.latest(self._first)
         while True:
-            record = await retry_read(lambda batch_id=batch_id: known_batch(self._ledger, batch_id))
-            structured = record.structured
+            terms = await self._backend.terms(batch_id)
+            structured = terms.structured
             check_structured(batch_id, self._answers, structured=structured)
-            counts, reasks = await self._meant(record)
+            counts, reasks = self._meant(terms)
             if not counts:
                 return
-            lines = await self._client.lines_of(batch_id)
-            async with aclosing(lines.pages(self._client.checked.get((batch_id, self._answers), 0))) as pages:
+            read = self._client.checked.get((batch_id, self._answers), 0)
+            async with aclosing(self._backend.lines(batch_id, read)) as pages:
                 async for page in pages:
                     rows = [row_of(line, self._answers, structured=structured) for line in page.applied()]
                     await self._refuse(batch_id, page, rows)
@@ -125,14 +117,12 @@ class TypeCheck:
             checked.pop(next(iter(checked)))
         checked[key] = read
 
-    async def _meant(self, record: BatchRecord) -> tuple[bool, int]:
+    def _meant(self, terms: BatchTerms) -> tuple[bool, int]:
         """Return `(counts, reasks)`: whether refusals are recorded, and how often a refused item may be asked again."""
         if not has_type(self._answers):
             return False, 0
-        body = await retry_read(lambda: template_body(self._ledger, record.template))
-        template = template_named(body, record.template, self._first) if body else None
-        counts = self._counts or (template is not None and template.schema == self._answers.schema)
-        return counts, template.reasks if template is not None and counts else 0
+        counts = self._counts or (terms.schema is not None and terms.schema == self._answers.schema)
+        return counts, terms.reasks if counts else 0
 
     async def _refuse(self, batch_id: str, page: ResultsPage, rows: list[Row[Any]]) -> None:
         refused = [
@@ -141,9 +131,7 @@ class TypeCheck:
             if refused_completion(row, page.lines[at]) is not None and page.first + at not in page.refused
         ]
         if refused:
-            # A server that came back from an older copy has fewer rows than were read here: those come again.
-            with suppress(Gap):
-                await retry_read(lambda: refuse_rows(self._ledger, batch_id, refused))
+            await self._backend.refuse(batch_id, refused)
 
     def _ready(self, page: ResultsPage, rows: list[Row[Any]], reasks: int) -> int:
         """Return the number of rows before the first one that will be asked again."""
@@ -155,17 +143,15 @@ class TypeCheck:
 
     async def _asked_again(self, batch_id: str) -> str | None:
         """Wait for the close of `batch_id`, open its re-ask batch and return that one's id; None when no row was refused."""
-        with await self._client.reader.view(self._ledger.keys.batch(batch_id), "now") as viewer:
+        with await self._backend.batch_log(batch_id, "now") as viewer:
             while True:
-                state = await retry_read(lambda: state_if_refused(self._ledger, batch_id))
+                state = await self._backend.state_if_refused(batch_id)
                 if state is None:
                     return None
                 if state in BATCH_TERMINAL:
                     break
                 await wait_at_most(viewer.next, LOOK_S)
-        async with self._client.talking():
-            store = await self._client.store()
-            opened = await run_to_end(open_reask(self._ledger, store, batch_id, self._answers, tenant=self._tenant))
+        opened = await run_to_end(self._backend.reask(batch_id, self._answers))
         if opened is None:
             return None
         following, count = opened

@@ -9,8 +9,6 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import msgspec
-
 from headrace.batches.export import (
     check_free,
     check_is_no_input,
@@ -21,21 +19,17 @@ from headrace.batches.export import (
     write_results,
 )
 from headrace.batches.results import Row, value_of
-from headrace.chat.completion import Completion, Outcome
+from headrace.chat.completion import Completion
 from headrace.client.checking import TypeCheck, has_type
 from headrace.client.event_dict import EventDict, batch_event_dict
 from headrace.client.stream import AsyncJobStream
-from headrace.errors import Damaged, Expired, Failure, InputError, JobFailed, Unknown, WaitTimeout
+from headrace.errors import Failure, InputError, JobFailed, WaitTimeout
 from headrace.events.types import BatchEvent
-from headrace.ledger import summaries
 from headrace.ledger.damage import readable
-from headrace.ledger.job_record import job_result, job_state
 from headrace.ledger.state import BATCH_TERMINAL, TERMINAL
 from headrace.ledger.summaries import Batch
 from headrace.schema.python_types import AnswerType
 from headrace.text.quoting import quoted
-from headrace.text.readable import UNREADABLE
-from headrace.waiting import retry_read
 
 if TYPE_CHECKING:
     from headrace.client.async_client import AsyncHeadrace
@@ -60,11 +54,7 @@ class AsyncJobHandle(Generic[T]):
 
     async def status(self) -> str:
         """Return its state now: queued, running, parked, succeeded, failed, cancelled or dead. Raises `Unknown`."""
-        ledger = self._client.ledger
-        state = await retry_read(lambda: job_state(ledger, self.id))
-        if state is None:
-            raise Unknown(self.id, "never submitted here, or past its retention of 24 h")
-        return state
+        return await self._client.backend.job_state(self.id)
 
     async def result(self, timeout: float | None = None) -> T:
         """Wait for the answer: a value of the requested type, or the text without a schema.
@@ -80,7 +70,7 @@ class AsyncJobHandle(Generic[T]):
         state = await within(at_least(timeout, LOOK_S), self.status(), self.id)
         if state not in TERMINAL:
             await within(timeout, self._end(), self.id)
-        outcome = await within(at_least(timeout, LOOK_S), self._outcome(), self.id)
+        outcome = await within(at_least(timeout, LOOK_S), self._client.backend.job_outcome(self.id), self.id)
         if outcome.completion is None:
             raise JobFailed(self.id, outcome.error or Failure("provider_error", "it ended without an answer"))
         return outcome.completion
@@ -89,8 +79,7 @@ class AsyncJobHandle(Generic[T]):
         """Stream its events as they come (`async for`), the pieces of its text (`.text_deltas()`), or its structured answer
         as it grows (`.partial_objects()`), from the start or after an event's `id`. The answer of a job that was not
         submitted with `stream=True` comes as one event."""
-        record, schema = self._client.ledger.keys.job(self.id), self.answers.schema
-        return AsyncJobStream(self._client.reader, record, self.id, after, schema=schema)
+        return AsyncJobStream(self._client.backend, self.id, after, schema=self.answers.schema)
 
     async def cancel(self) -> str:
         """Cancel it and return its new state; the connection of a call in flight is closed at once. Raises `Finished` after
@@ -105,19 +94,9 @@ class AsyncJobHandle(Generic[T]):
         return AsyncJobHandle(self._client, await self._client.retry_job(self.id), self.answers)
 
     async def _end(self) -> None:
-        with await self._client.reader.view(self._client.ledger.keys.job(self.id), "now") as viewer:
-            while not viewer.ended:
-                await viewer.next()
-
-    async def _outcome(self) -> Outcome:
-        ledger = self._client.ledger
-        result = await retry_read(lambda: job_result(ledger, self.id))
-        if result is None:
-            raise Expired(self.id, "it ended, and its result is past its lifetime (`ttl_s` of submit)")
-        try:
-            return decode_outcome(result)
-        except (*UNREADABLE, TypeError):
-            raise Damaged(self.id, "its result in Redis cannot be read") from None
+        with await self._client.backend.job_log(self.id, "now") as view:
+            while not view.ended:
+                await view.next()
 
 
 def checked_id(given: str, kind: str) -> str:
@@ -125,11 +104,6 @@ def checked_id(given: str, kind: str) -> str:
     if not isinstance(given, str) or not given.startswith(f"{kind}_"):
         raise InputError(f"{quoted(given)} is no id of a {kind}: those begin with `{kind}_`")
     return given
-
-
-def decode_outcome(result: bytes) -> Outcome:
-    decoded = msgspec.json.decode(result)
-    return msgspec.convert(decoded if "error" in decoded or "completion" in decoded else {"error": decoded}, Outcome)
 
 
 class AsyncBatchHandle(Generic[T]):
@@ -146,8 +120,7 @@ class AsyncBatchHandle(Generic[T]):
 
     async def progress(self) -> Batch:
         """Return the batch as it is now: state, counters of items by outcome, tokens. Raises `Unknown`."""
-        async with self._client.talking():
-            return await summaries.batch(self._client.ledger, self.id)
+        return await self._client.backend.batch(self.id)
 
     async def wait(self, timeout: float | None = None) -> Batch:
         """Wait until it has ended, and return it. Raises `WaitTimeout` after `timeout` seconds; the batch goes on.
@@ -171,9 +144,7 @@ class AsyncBatchHandle(Generic[T]):
         type are recorded only by this method.
         """
         if has_type(self.answers):
-            check = TypeCheck(
-                self._client, self.id, self.answers, tenant=self._client.tenant, counts=True, on_reask=on_reask
-            )
+            check = TypeCheck(self._client, self.id, self.answers, counts=True, on_reask=on_reask)
             await check.run(reask=reask)
             if reask:
                 await self._ended()
@@ -183,7 +154,7 @@ class AsyncBatchHandle(Generic[T]):
         await self._ended()
 
     def _check(self) -> TypeCheck:
-        return TypeCheck(self._client, self.id, self.answers, tenant=self._client.tenant)
+        return TypeCheck(self._client, self.id, self.answers)
 
     async def _ended(self) -> None:
         async with aclosing(self.events()) as found:
@@ -193,8 +164,8 @@ class AsyncBatchHandle(Generic[T]):
     async def events(self) -> AsyncGenerator[EventDict[BatchEvent]]:
         """Yield its counters, at most four times a second, the `end` last. Each is a dict; its `event` is the same as
         one of `headrace.events.types`."""
-        with await self._client.reader.view(self._client.ledger.keys.batch(await self.latest())) as viewer:
-            async for entry in viewer:
+        with await self._client.backend.batch_log(await self.latest()) as view:
+            async for entry in view:
                 yield batch_event_dict(entry, self.id)
 
     async def results(self) -> AsyncGenerator[Row[T]]:
@@ -214,8 +185,7 @@ class AsyncBatchHandle(Generic[T]):
 
     async def line_pages(self) -> AsyncGenerator[list[bytes]]:
         """Yield its rows as lines in OpenAI's batch form, without line feeds, in lists of up to 256."""
-        lines = await self._client.lines_of(await self.latest())
-        async with aclosing(lines.pages()) as pages:
+        async with aclosing(self._client.backend.lines(await self.latest())) as pages:
             async for page in pages:
                 yield page.applied()
 
@@ -235,7 +205,7 @@ class AsyncBatchHandle(Generic[T]):
         if not overwrite:
             check_free(path, errors, remedy="give results another name")
         for which, target in (("output", path), ("errors", errors)):
-            lines = await self._client.output_lines(self.id, which=which)
+            lines = await self._client.backend.output_lines(self.id, which)
             with readable(self.id):
                 count = await asyncio.to_thread(
                     write_results, lines, target, structured=structured, whole=whole, overwrite=overwrite
@@ -250,7 +220,7 @@ class AsyncBatchHandle(Generic[T]):
         if not found.ended:
             return False
         for which, target in (("output", path), ("errors", errors_beside(path))):
-            lines = await self._client.output_lines(self.id, which=which)
+            lines = await self._client.backend.output_lines(self.id, which)
             if os.path.lexists(target) and not await asyncio.to_thread(
                 holds, lines, target, structured=found.structured, whole=whole
             ):
@@ -276,7 +246,7 @@ class AsyncBatchHandle(Generic[T]):
 
     async def latest(self) -> str:
         """Return the id of the batch that has its rows: its own, or that of its last re-ask batch."""
-        return await retry_read(lambda: summaries.latest(self._client.ledger, self.id))
+        return await self._client.backend.latest(self.id)
 
 
 def at_least(timeout: float | None, seconds: float) -> float | None:

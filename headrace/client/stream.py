@@ -18,7 +18,7 @@ from headrace.schema.modes import checked_mode
 from headrace.schema.partial import Partial
 
 if TYPE_CHECKING:
-    from headrace.events.reader import Reader
+    from headrace.client.backend import Backend
 
 
 class Parts(Protocol):
@@ -104,8 +104,7 @@ class AsyncJobStream:
 
     def __init__(
         self,
-        reader: Reader,
-        record: str,
+        backend: Backend,
         job_id: str,
         after: str | None = None,
         *,
@@ -113,8 +112,7 @@ class AsyncJobStream:
     ):
         self.fold = Fold()
         self._schema = schema
-        self._reader = reader
-        self._record = record
+        self._backend = backend
         self._job_id = job_id
         self._after: EventId | Literal["now"] = parse_cursor(after)
 
@@ -160,7 +158,7 @@ class AsyncJobStream:
                 yield [job_event_dict(entry, self._job_id) for entry in group]
 
     async def _groups(self) -> AsyncGenerator[list[Event]]:
-        with await self._reader.view(self._record, self._after) as viewer:
+        with await self._backend.job_log(self._job_id, self._after) as viewer:
             while True:
                 try:
                     group = await viewer.next()

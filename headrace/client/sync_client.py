@@ -55,12 +55,20 @@ async def made(make: Callable[[], AsyncHeadrace]) -> AsyncHeadrace:
 class Headrace:
     """A connection to the service. Use it in a `with`, or `close()` it; methods may be called from any thread.
 
-    It finds the service as the command line does: `url`, else `HEADRACE_REDIS_URL`, else the nearest `.headrace` folder.
+    It finds the service as the command line does: `url`, else `HEADRACE_REDIS_URL`, else the nearest `.headrace` folder;
+    or through a gateway: `api` and its `key`, else `HEADRACE_API`.
     Every method raises `Unreachable` when nothing answers there. Arguments and errors are those of `AsyncHeadrace`.
     """
 
-    def __init__(self, url: str | None = None, *, settings: Settings | None = None):
-        self._make = lambda: AsyncHeadrace(url, settings=settings)
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        api: str | None = None,
+        key: str | None = None,
+        settings: Settings | None = None,
+    ):
+        self._make = lambda: AsyncHeadrace(url, api=api, key=key, settings=settings)
         self._connection: Connected | None = None
         self._lock = threading.Lock()
         _living.add(self)

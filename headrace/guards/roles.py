@@ -18,6 +18,8 @@ MACHINE = (
 )
 OF_WORKERS = ("HEADRACE_PROVIDERS",)
 """It may hold headers with credentials."""
+OF_PRODUCERS = ("HEADRACE_API", "HEADRACE_API_KEY")
+"""How whoever submits reaches a gateway: no part of the service does."""
 OF_GATEWAYS = ("HEADRACE_STREAM_SECRET", "HEADRACE_STREAM_SECRET_FILE")
 
 ALLOWED: dict[Role, tuple[str, ...]] = {
@@ -29,9 +31,9 @@ ALLOWED: dict[Role, tuple[str, ...]] = {
     "validation": MACHINE,
 }
 DENIED: dict[Role, tuple[str, ...]] = {
-    "worker": (*OF_GATEWAYS, "FLOWER_*"),
-    "gateway": OF_WORKERS,
-    "flower": (*OF_WORKERS, *OF_GATEWAYS),
+    "worker": (*OF_GATEWAYS, *OF_PRODUCERS, "FLOWER_*"),
+    "gateway": (*OF_WORKERS, *OF_PRODUCERS),
+    "flower": (*OF_WORKERS, *OF_GATEWAYS, *OF_PRODUCERS),
 }
 
 

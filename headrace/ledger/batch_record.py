@@ -19,7 +19,10 @@ CODE = "code:"
 OUTCOMES = ("succeeded", "failed", "cancelled", "dead")
 FEEDING = ("state", "fed", "done", "shards", "reason", "queue", "index", "quarantined", "running")
 
+CARRIED = ("endpoint", "input_file", "window", "metadata", "output_expires_s")
+
 FieldName = Literal["state", "shards", "index", "input", "output", "errors"]
+TimeName = Literal["created", "in_progress_at", "finalizing_at", "cancelling_at", "ended", "expires"]
 
 
 class BatchCounters(msgspec.Struct, frozen=True):
@@ -153,6 +156,68 @@ class BatchRecord:
     @property
     def errors(self) -> str:
         return self._text("errors")
+
+    @property
+    def tenant(self) -> str:
+        return self._text("tenant", b"default")
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint that its lines are posted to, of a batch that was created over HTTP; empty for any other."""
+        return self._text("endpoint", b"")
+
+    @property
+    def input_file(self) -> str:
+        """The id of the file that it was created over."""
+        return self._text("input_file", b"")
+
+    @property
+    def window(self) -> str:
+        """Its completion window, as its creator wrote it."""
+        return self._text("window", b"24h")
+
+    @property
+    def metadata(self) -> dict[str, str] | None:
+        given = self.fields.get("metadata")
+        return None if given is None else msgspec.json.decode(given, type=dict[str, str])
+
+    @property
+    def upload(self) -> str:
+        """The file whose lines are checked."""
+        return self._text("upload")
+
+    @property
+    def aliases(self) -> str:
+        """The file with the aliases of its creator; empty when there were none."""
+        return self._text("aliases", b"")
+
+    @property
+    def skips_bad_rows(self) -> bool:
+        """Return True if a line that cannot be used fails alone."""
+        return self.fields.get("on_bad_row") == b"skip"
+
+    @property
+    def rejection(self) -> str:
+        """The file that says what is wrong with its input; empty when nothing is."""
+        return self._text("rejection", b"")
+
+    @property
+    def output_file(self) -> str:
+        """The id of its output as a file of the tenant; empty when there is none."""
+        return self._text("output_file", b"")
+
+    @property
+    def error_file(self) -> str:
+        return self._text("error_file", b"")
+
+    @property
+    def carried(self) -> dict[str, bytes]:
+        """The fields that a batch which retries it has as well."""
+        return {name: self.fields[name] for name in CARRIED if name in self.fields}
+
+    def time_ms(self, name: TimeName) -> int | None:
+        """Return one of its times; None when that has not come."""
+        return int(self.fields[name]) if name in self.fields else None
 
     @property
     def is_prefilled(self) -> bool:

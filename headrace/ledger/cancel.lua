@@ -5,8 +5,20 @@ local state, kind = unpack(redis.call('HMGET', record, 'state', 'kind'))
 if not state then return { 'UNKNOWN' } end
 local now = now_ms()
 if kind == 'batch' then
-  if state == 'in_progress' or state == 'paused' or state == 'validating' then
-    redis.call('HSET', record, 'state', 'cancelling', 'reason', reason, 'outcome', 'cancelled')
+  if state == 'validating' then                      -- nothing has run: there is nothing to be sealed and joined
+    local check = string.gsub(record, ':batch:', ':shard:') .. '.check'
+    redis.call('HSET', record, 'state', 'cancelled', 'reason', reason, 'outcome', 'cancelled', 'cancelling_at', text(now),
+      'ended', text(now))
+    redis.call('DEL', check)
+    redis.call('ZREM', due, id .. '.check')
+    redis.call('ZREM', leases, id .. '.check')
+    report(record, log, channel, now, 'end', true)
+    redis.call('PEXPIRE', record, 604800000)
+    redis.call('PEXPIRE', log, 604800000)
+    return { 'OK', 'cancelled' }
+  end
+  if state == 'in_progress' or state == 'paused' then
+    redis.call('HSET', record, 'state', 'cancelling', 'reason', reason, 'outcome', 'cancelled', 'cancelling_at', text(now))
     report(record, log, channel, now, 'batch.state', true)
     return { 'OK', 'cancelling' }
   end
@@ -21,7 +33,7 @@ if state == 'running' then                           -- its worker learns of it 
   redis.call('HSET', record, 'cancel', reason)
   return { 'OK', 'running' }
 end
-local epoch = begin_attempt(record, log, channel, now, 'cancelled')
-end_job(record, id, log, channel, result_key, due, leases, epoch, 2, 'cancelled', 'cancelled', result, event, now,
+local epoch, seq = place_of_end(record, log, channel, now, 'cancelled')
+end_job(record, id, log, channel, result_key, due, leases, epoch, seq, 'cancelled', 'cancelled', result, event, now,
   tonumber(keep_ms))
 return { 'OK', 'cancelled' }

@@ -1,6 +1,7 @@
--- uses: clock events attempt fence
+-- uses: clock events attempt fence terminal
 local record, due, leases, log, batch, parts = unpack(KEYS)   -- hash, two zsets id -> ms, stream, hash or unused, hash n -> part
-local id, token, owner, queue, lease_ms, channel, number = unpack(ARGV)   -- number: of a shard; '' for a job and for a join
+-- number: of a shard; '' for a job and for a join. The rest: how a job ends of which a part was shown
+local id, token, owner, queue, lease_ms, channel, number, result, event, keep_ms = unpack(ARGV)
 local now = now_ms()
 local state, stored_token, record_queue, lease, kind = unpack(
   redis.call('HMGET', record, 'state', 'token', 'queue', 'lease', 'kind'))
@@ -18,6 +19,15 @@ if state == 'running' then
   end
 else
   if state == 'parked' or record_queue ~= queue then return { 'BUSY', '0' } end
+  if kind == 'job' and is_shown(record) then
+    local epoch, seq = place_of_end(record, log, channel, now, 'claim')
+    local cancelled = redis.call('HEXISTS', record, 'cancel') == 1
+    local ending = cancelled and { 'cancelled', 'cancelled', '{"code":"cancelled","message":"cancelled; its worker was lost"}',
+      '{"t":"end","status":"cancelled"}' } or { 'failed', 'incomplete_stream', result, event }
+    end_job(record, id, log, channel, record .. ':result', due, leases, epoch, seq, ending[1], ending[2], ending[3],
+      ending[4], now, tonumber(keep_ms))
+    return cancelled and { 'CANCELLED' } or { 'FINISHED', 'failed' }
+  end
   if kind == 'shard' then
     local batch_state = redis.call('HGET', batch, 'state')
     if batch_state == 'paused' then return { 'PAUSED' } end

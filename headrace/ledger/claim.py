@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from headrace.errors import CODES, Failure
+from headrace.ledger.finish import TOMBSTONE_MS
 from headrace.ledger.keys import batch_of, shard_number
 from headrace.ledger.queues import QUARANTINE
 from headrace.ledger.script import Ledger, fields
@@ -12,6 +14,10 @@ from headrace.ledger.shard_range import ShardRange
 LEASE_MS = 16_000
 """Milliseconds that a lease lasts without a heartbeat. One second over the promise, because a cut may fall just before a
 beat."""
+BROKEN_OFF = Failure("incomplete_stream", "it broke off after a part of the answer had been shown")
+EVENT = b'{"t":"end","status":"failed","error":%s}' % msgspec.json.encode(
+    {"code": BROKEN_OFF.code, "message": BROKEN_OFF.message, "retryable": CODES[BROKEN_OFF.code].retryable}
+)
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -27,7 +33,7 @@ class Claimed(msgspec.Struct, frozen=True):
 
     @property
     def kind(self) -> str:
-        """`job`, `shard` or `join`; anything else is damage."""
+        """`job`, `shard`, `join` or `check`; anything else is damage."""
         return self.record.get("kind", b"").decode(errors="replace")
 
     @property
@@ -97,7 +103,8 @@ async def claim(
     """Begin an attempt at a job, a shard or a join that is queued on `queue`. Returns its lease and epoch (the fencing
     token).
 
-    Idempotent: the same `token` returns the same attempt. Raises `Busy` while another attempt's lease runs (or the record
+    Idempotent: the same `token` returns the same attempt. A job whose last attempt was shown (`show`) ends instead, as failed.
+    Raises `Busy` while another attempt's lease runs (or the record
     waits elsewhere), `Finished`, `Cancelled`, `Dead` or `Unknown` when there is nothing to do, `Paused` when its batch is.
     """
     keys = ledger.keys
@@ -121,6 +128,9 @@ async def claim(
             "lease_ms": lease_ms,
             "channel": keys.channel(keys.record(record_id)),
             "number": shard_number(record_id),
+            "result": msgspec.json.encode({"error": BROKEN_OFF}),
+            "event": EVENT,
+            "keep_ms": TOMBSTONE_MS,
         },
     )
     record = fields(flat)

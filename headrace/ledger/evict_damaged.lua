@@ -33,10 +33,15 @@ local function end_damaged_batch(batch)
   for _, name in ipairs({ '', ':log', ':parts', ':refused', ':reasons' }) do redis.call('PEXPIRE', batch .. name, 604800000) end
 end
 
+-- A batch whose check is damaged has paid nothing: it ends, and is created anew.
 local function pause_its_batch(id, was_running)
   local batch_id, name = string.match(id, '^(batch_[%w_-]+)%.(.*)$')
   local batch = prefix .. ':batch:' .. batch_id
   if redis.pcall('HGET', batch, 'kind') ~= 'batch' or damage_of_batch(batch) then return end
+  if name == 'check' then
+    if redis.call('HGET', batch, 'state') == 'validating' then end_damaged_batch(batch) end
+    return
+  end
   if was_running and name ~= 'join' then redis.call('HINCRBY', batch, 'running', -1) end
   if redis.call('HGET', batch, 'state') ~= 'in_progress' then return end
   redis.call('HSET', batch, 'state', 'paused', 'reason',

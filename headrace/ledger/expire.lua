@@ -8,7 +8,7 @@ if TERMINAL[state] then return { 'FINISHED', state } end
 local now = now_ms()
 if state == 'running' then return { 'BUSY', '0' } end  -- its worker ends it: what had come is kept
 if not expires or now < tonumber(expires) then return { 'BUSY', text(tonumber(expires or now) - now) } end
-local epoch = begin_attempt(job, log, channel, now, 'expired')
-end_job(job, id, log, channel, result_key, due, leases, epoch, 2, 'failed', 'expired', result, event, now,
+local epoch, seq = place_of_end(job, log, channel, now, 'expired')
+end_job(job, id, log, channel, result_key, due, leases, epoch, seq, 'failed', 'expired', result, event, now,
   tonumber(keep_ms))
 return { 'OK', 'first' }

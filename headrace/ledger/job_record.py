@@ -16,12 +16,15 @@ from headrace.ledger.submit import TIMEOUT_MS, TTL_MS
 
 
 class JobStatus(msgspec.Struct, frozen=True):
-    """The state of a job, the number of its attempts, and when it came and ended (ms of the server's clock)."""
+    """The state of a job, the number of its attempts, and when it came and ended (ms of the server's clock). `code` is that
+    of its failure, `retry_of` the job that it retries; empty for none."""
 
     state: JobState
     attempts: int
     created_ms: int
     ended_ms: int | None
+    code: str
+    retry_of: str
 
 
 class RetryableJob(msgspec.Struct, frozen=True):
@@ -43,12 +46,19 @@ async def job_state(ledger: Ledger, job_id: str) -> str | None:
 
 async def job_status(ledger: Ledger, job_id: str) -> JobStatus | None:
     """Return the state, the times and the attempts of a job; None when there is no record of it."""
-    state, attempts, created, ended = await ledger.client.hmget(
-        ledger.keys.job(job_id), ["state", "n", "created", "ended"]
+    state, attempts, created, ended, code, retry_of = await ledger.client.hmget(
+        ledger.keys.job(job_id), ["state", "n", "created", "ended", "code", "retry_of"]
     )
     if state is None:
         return None
-    return JobStatus(JobState(state.decode()), int(attempts or 0), int(created or 0), int(ended) if ended else None)
+    return JobStatus(
+        JobState(state.decode()),
+        int(attempts or 0),
+        int(created or 0),
+        int(ended) if ended else None,
+        (code or b"").decode(),
+        (retry_of or b"").decode(),
+    )
 
 
 async def job_body(ledger: Ledger, job_id: str) -> bytes | None:
@@ -59,6 +69,16 @@ async def job_body(ledger: Ledger, job_id: str) -> bytes | None:
 async def job_result(ledger: Ledger, job_id: str) -> bytes | None:
     """Return the encoded outcome of a job; None before its end, and when it is past its lifetime."""
     return await ledger.client.get(ledger.keys.result(ledger.keys.job(job_id)))
+
+
+async def job_end(ledger: Ledger, job_id: str) -> tuple[int | None, bytes | None]:
+    """Return when a job ended (ms; None when that is not known), and its encoded outcome as `job_result` does. One round trip."""
+    record = ledger.keys.job(job_id)
+    async with ledger.client.pipeline(transaction=False) as pipeline:
+        pipeline.hget(record, "ended")
+        pipeline.get(ledger.keys.result(record))
+        ended, result = await pipeline.execute()
+    return int(ended) if ended else None, result
 
 
 async def stands_since(ledger: Ledger, job_id: str) -> tuple[JobState, int] | None:

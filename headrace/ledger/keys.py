@@ -18,29 +18,34 @@ class KeyKind(NamedTuple):
 
 # ruff: noqa: E501 (a table is read by its columns)
 KINDS = (
-    KeyKind("job:<id>", "hash", "until the job ends, then 24 h", "submit claim restart beat park release cancel expire append compact finish restore due recover evict_damaged"),
+    KeyKind("job:<id>", "hash", "until the job ends, then 24 h", "submit claim restart beat park release cancel expire append compact finish restore due recover shorten show evict_damaged"),
     KeyKind("job:<id>:log", "stream", "until the job ends, then its ttl", "claim restart append compact cancel expire finish restore recover evict_damaged"),
-    KeyKind("job:<id>:body", "string", "the job's ttl, from an end other than success", "finish cancel expire recover evict_damaged"),
-    KeyKind("job:<id>:result", "string", "the job's ttl", "finish cancel expire recover evict_damaged"),
+    KeyKind("job:<id>:body", "string", "the job's ttl, from an end other than success", "finish cancel claim expire recover evict_damaged"),
+    KeyKind("job:<id>:result", "string", "the job's ttl", "finish cancel claim expire recover evict_damaged"),
     KeyKind("jobs:<tenant>", "zset", "permanent, entries 8 days", "submit restore"),
-    KeyKind("idem:<tenant>:<sha>", "string", "24 h", "submit"),
-    KeyKind("unread:<tenant>:<sha>", "hash", "a job's timeout, then 15 min; 1,000 entries", "submit unread"),
+    KeyKind("idem:<tenant>:<sha>", "string", "24 h", "submit create_file create_batch"),
+    KeyKind("unread:<tenant>:<sha>", "hash", "a job's timeout, then 15 min; 1,000 entries", "submit unread create_file create_batch"),
+    KeyKind("gateway:<id>", "string", "5 s", "a gateway: that those who wait at it are still there"),
     KeyKind("chat:<tenant>:<sha>", "string", "24 h", "the gateway: the job that answers in a chat"),
     KeyKind("cache:<sha>", "string", "HEADRACE_CACHE_TTL_S", "a worker: an answer that was asked for with `cache`"),
-    KeyKind("batch:<id>", "hash", "until the batch closes, then 7 days", "open feed claim checkpoint finish_shard pause resume cancel seal close park prefill recover release refuse_rows evict_damaged"),
-    KeyKind("batch:<id>:log", "stream", "until the batch closes, then 7 days", "open checkpoint park prefill finish_shard pause resume cancel seal close refuse_rows evict_damaged"),
+    KeyKind("batch:<id>", "hash", "until the batch closes, then 7 days", "open create_batch begin_batch reject_batch feed claim checkpoint finish_shard pause resume cancel seal close park prefill recover release refuse_rows evict_damaged"),
+    KeyKind("batch:<id>:log", "stream", "until the batch closes, then 7 days", "open create_batch begin_batch reject_batch checkpoint park prefill finish_shard pause resume cancel seal close refuse_rows evict_damaged"),
     KeyKind("batch:<id>:parts", "hash", "until the batch closes, then 7 days", "finish_shard close evict_damaged"),
     KeyKind("batch:<id>:refused", "string", "until the batch closes, then 7 days", "refuse_rows close evict_damaged"),
     KeyKind("batch:<id>:reasons", "hash", "until the batch closes, then 7 days; 1,000 entries", "refuse_rows close evict_damaged"),
-    KeyKind("batches:<tenant>", "zset", "permanent", "open"),
-    KeyKind("shard:<batch>.<n>", "hash", "until the shard's part is committed", "feed claim beat park release checkpoint finish_shard due recover seal close prefill"),
+    KeyKind("batches:<tenant>", "zset", "permanent", "open create_batch"),
+    KeyKind("shard:<batch>.<n>", "hash", "until the shard's part is committed", "create_batch begin_batch reject_batch cancel feed claim beat park release checkpoint finish_shard due recover seal close prefill"),
     KeyKind("shard:<batch>.<n>:res", "hash", "until the shard's part is committed", "checkpoint prefill finish_shard close"),
-    KeyKind("tpl:<sha>", "string", "31 days from the last open", "open"),
+    KeyKind("tpl:<sha>", "string", "31 days from the last open", "open create_batch"),
     KeyKind("held", "string", "permanent", "checkpoint prefill finish_shard close"),
-    KeyKind("due", "zset", "permanent", "submit feed seal park release claim due recover finish cancel expire close finish_shard evict_damaged"),
-    KeyKind("leases", "zset", "permanent", "claim beat checkpoint park release finish recover close finish_shard restore evict_damaged"),
+    KeyKind("due", "zset", "permanent", "submit create_batch begin_batch reject_batch feed seal park release claim due recover finish cancel expire close finish_shard evict_damaged"),
+    KeyKind("leases", "zset", "permanent", "claim begin_batch reject_batch cancel beat checkpoint park release finish recover close finish_shard restore evict_damaged"),
     KeyKind("processes", "zset", "permanent, entries an hour", "beat recover"),
-    KeyKind("open", "zset", "permanent", "open seal evict_damaged"),
+    KeyKind("open", "zset", "permanent", "open begin_batch seal evict_damaged"),
+    KeyKind("file:<id>", "hash", "permanent, until deleted or swept", "create_file delete_file close"),
+    KeyKind("files:<tenant>", "zset", "permanent", "create_file delete_file close"),
+    KeyKind("file_bytes:<tenant>", "string", "permanent", "create_file delete_file"),
+    KeyKind("expiring", "zset", "permanent", "create_file delete_file close"),
     KeyKind("spend:<tenant>", "hash", "permanent", "finish"),
     KeyKind("rejected", "list", "7 days since the last, 1,000 entries", "dead_letter evict_damaged"),
     KeyKind("rejections", "hash", "permanent", "dead_letter evict_damaged"),
@@ -71,6 +76,7 @@ class Keys:
         self.rejected = f"{self.prefix}:rejected"
         self.rejections = f"{self.prefix}:rejections"
         self.held = f"{self.prefix}:held"
+        self.expiring = f"{self.prefix}:expiring"
         self.providers = f"{self.prefix}:providers"
         self.store = f"{self.prefix}:store"
 
@@ -89,6 +95,9 @@ class Keys:
     def unread(self, tenant: str, asked: str) -> str:
         return f"{self.prefix}:unread:{tenant}:{asked}"
 
+    def gateway(self, gateway_id: str) -> str:
+        return f"{self.prefix}:gateway:{gateway_id}"
+
     def chat(self, tenant: str, chat_id: str) -> str:
         return f"{self.prefix}:chat:{tenant}:{hashlib.sha256(chat_id.encode()).hexdigest()}"
 
@@ -103,6 +112,19 @@ class Keys:
 
     def join(self, batch_id: str) -> str:
         return self.shard(f"{batch_id}.join")
+
+    def check(self, batch_id: str) -> str:
+        """Return the key of the record of the check of a batch's input."""
+        return self.shard(f"{batch_id}.check")
+
+    def file(self, file_id: str) -> str:
+        return f"{self.prefix}:file:{file_id}"
+
+    def files(self, tenant: str) -> str:
+        return f"{self.prefix}:files:{tenant}"
+
+    def file_bytes(self, tenant: str) -> str:
+        return f"{self.prefix}:file_bytes:{tenant}"
 
     def template(self, sha: str) -> str:
         return f"{self.prefix}:tpl:{sha}"

@@ -6,6 +6,7 @@ local restarted, stored = unpack(redis.call('HMGET', job, 'restarted', 'epoch'))
 if stored and restarted == token .. ' ' .. stored then return { 'OK', stored } end
 local refused = refusal(job, epoch)
 if refused then return refused end
+if is_shown(job) then return { 'SHOWN' } end
 local fresh = begin_attempt(job, log, channel, now_ms(), reason)
 redis.call('HSET', job, 'restarted', token .. ' ' .. text(fresh))
 return { 'OK', text(fresh) }

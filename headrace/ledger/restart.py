@@ -9,7 +9,8 @@ from headrace.ledger.script import Ledger
 async def restart(ledger: Ledger, job_id: str, epoch: int, *, token: str, reason: str) -> int:
     """Begin an attempt under a larger epoch and return that; viewers clear what they showed.
 
-    `reason` is one word. Idempotent: the same `token` returns the same epoch. Raises `Fenced` or `Closed`.
+    `reason` is one word. Idempotent: the same `token` returns the same epoch. Raises `Fenced` or `Closed`, and
+    `Shown` when what was published may not be taken back.
     """
     keys = ledger.keys
     (fresh,) = await ledger.run(

@@ -39,6 +39,7 @@ REFUSALS: dict[bytes, type[errors.Refused]] = {
     b"CONFLICT": errors.Conflict,
     b"DAMAGED": errors.Damaged,
     b"SPILL": errors.Spill,
+    b"SHOWN": errors.Shown,
 }
 
 # The server's own state, in whose words an error inside a script is told too.

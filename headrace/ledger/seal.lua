@@ -19,7 +19,7 @@ elseif tonumber(done) < tonumber(shards) then
   end
   return { 'BUSY', text(tonumber(shards) - tonumber(done)) }
 end
-redis.call('HSET', batch, 'state', 'finalizing', 'outcome', outcome)
+redis.call('HSET', batch, 'state', 'finalizing', 'outcome', outcome, 'finalizing_at', text(now))
 redis.call('HSET', join, 'kind', 'join', 'state', 'queued', 'queue', queue, 'home', queue, 'epoch', 0, 'n', 0,
   'calls', '', 'crashes', 0, 'hints', 1)
 redis.call('ZADD', due, text(now + grace_ms), id .. '.join')

@@ -39,7 +39,10 @@ _ENDS = frozenset(TERMINAL)
 JOB_MOVES: dict[JobState, dict[str, frozenset[JobState]]] = {
     # A worker that was cut off past its lease finds its job queued again; until another begins, it may still finish.
     _Q: {
-        "claim": frozenset({_R}),
+        # Of one whose last attempt was shown in part, a claim is the end.
+        "claim": frozenset({_R, JobState.FAILED, JobState.CANCELLED}),
+        "show": frozenset({_Q}),
+        "shorten": frozenset({_Q}),
         "cancel": frozenset({JobState.CANCELLED}),
         "finish": _ENDS,
         "park": frozenset({_P}),
@@ -52,6 +55,8 @@ JOB_MOVES: dict[JobState, dict[str, frozenset[JobState]]] = {
     },
     _R: {
         "beat": frozenset({_R}),
+        "show": frozenset({_R}),
+        "shorten": frozenset({_R}),
         "append": frozenset({_R}),
         "compact": frozenset({_R}),
         "restart": frozenset({_R}),
@@ -62,6 +67,8 @@ JOB_MOVES: dict[JobState, dict[str, frozenset[JobState]]] = {
         "finish": _ENDS,
     },
     _P: {
+        "show": frozenset({_P}),
+        "shorten": frozenset({_P}),
         "due": frozenset({_Q}),
         "park": frozenset({_P}),
         "release": frozenset({_Q}),
@@ -75,6 +82,12 @@ JOB_MOVES: dict[JobState, dict[str, frozenset[JobState]]] = {
 }
 
 BATCH_MOVES: dict[BatchState, dict[str, frozenset[BatchState]]] = {
+    # Of a batch over an uploaded file; any other is `in_progress` from `open` on.
+    BatchState.VALIDATING: {
+        "begin_batch": frozenset({BatchState.IN_PROGRESS}),
+        "reject_batch": frozenset({BatchState.FAILED}),
+        "cancel": frozenset({BatchState.CANCELLED}),
+    },
     BatchState.IN_PROGRESS: {
         "feed": frozenset({BatchState.IN_PROGRESS}),
         "prefill": frozenset({BatchState.IN_PROGRESS}),

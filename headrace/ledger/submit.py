@@ -8,7 +8,7 @@ from hashlib import sha256
 
 from headrace.errors import Damaged, Refused
 from headrace.ledger.script import Argument, Ledger, ScriptCall
-from headrace.ledger.unread import UNREAD_MS, WaitingClient
+from headrace.ledger.unread import WaitingClient
 
 GRACE_MS = 3_000
 TTL_MS = 3600_000  # how long a result stays
@@ -30,12 +30,18 @@ async def submit(
     waiter: WaitingClient | None = None,
 ) -> str:
     """Write the job and return its id: `job_id`; or the id of the job with this `idempotency_key` in the last 24 h; or of
-    one whose answer has not reached an `waiter` who retries. `retry_of` is the id of the job that it retries.
+    one whose answer has not reached whoever asked the same as `waiter`. `retry_of` is the id of the job that it retries.
 
-    Raises `Conflict` when that key was used with another body.
+    Raises `Conflict` when that key was used with another body, and `Busy` while it is not known whether the gateway at which
+    an equal request waits is still there; its detail is the milliseconds after which it will be.
     """
     call = _call(ledger, job_id, body, queue, tenant, ttl_ms, timeout_ms, idempotency_key, retry_of, waiter)
     (known,) = await ledger.run("submit", *call)
+    return checked(job_id, known)
+
+
+def checked(job_id: str, known: bytes) -> str:
+    """Return the id that the script gave for `job_id`. Raises `Damaged`."""
     if not known.startswith(b"job_") or not known.isascii():
         raise Damaged(job_id, "what Redis has under its idempotency key is the id of no job")
     return known.decode()
@@ -51,14 +57,18 @@ async def submit_many(
     timeout_ms: int = TIMEOUT_MS,
     waiter: WaitingClient | None = None,
     then: Sequence[Sequence[Argument]] = (),
-) -> None:
-    """Write `(id, body)` jobs and run the commands `then` (their hints), all in one round trip."""
+) -> list[str]:
+    """Write `(id, body)` jobs and run the commands `then` (their hints), all in one round trip. Returns and raises for each
+    what `submit` does."""
     calls = [
         _call(ledger, job_id, body, queue, tenant, ttl_ms, timeout_ms, None, waiter=waiter) for job_id, body in jobs
     ]
-    for outcome in await ledger.run_many("submit", calls, then):
+    ids: list[str] = []
+    for call, outcome in zip(calls, await ledger.run_many("submit", calls, then), strict=True):
         if isinstance(outcome, Refused):
             raise outcome
+        ids.append(checked(call.subject, outcome[0]))
+    return ids
 
 
 def _call(
@@ -74,7 +84,7 @@ def _call(
     waiter: WaitingClient | None = None,
 ) -> ScriptCall:
     keys = ledger.keys
-    gateway, again, asked = waiter or WaitingClient("", False, "")
+    gateway, again, asked, keep_ms = waiter or WaitingClient("", False, "")
     return ScriptCall(
         job_id,
         {
@@ -83,6 +93,7 @@ def _call(
             "jobs": keys.jobs(tenant),
             "idem": keys.idempotency(tenant, idempotency_key or ""),
             "unread": keys.unread(tenant, asked),
+            "lease": keys.gateway(gateway),
         },
         {
             "id": job_id,
@@ -98,6 +109,6 @@ def _call(
             "retry_of": retry_of,
             "gateway": gateway,
             "again": int(again),
-            "unread_ms": UNREAD_MS,
+            "unread_ms": keep_ms,
         },
     )

@@ -1,8 +1,8 @@
-"""Unread: answers that have not reached their clients' connections, so that a client's own retry is not charged again.
+"""Unread: answers that have not reached their clients' connections, so that who asks the same again is given them.
 
 A hash per tenant and request (`WaitingClient.asked`), job id -> `held`, `left` or `sent`, gateway, token, and the time (ms). The
 token is the id that the request would have given to a job of its own; it guards an entry against later calls of other
-requests. `submit` creates an entry, or hands one over to a client's own retry.
+requests. `submit` creates an entry, or hands one over to an equal request (`fragments/joined.lua`).
 """
 
 from __future__ import annotations
@@ -13,16 +13,20 @@ from typing import NamedTuple
 from headrace.ledger.script import Ledger, ScriptCall
 
 UNREAD_MS = 15 * 60_000
-"""Milliseconds after its end for which an unread answer is kept for a retry."""
+"""Milliseconds after its end for which an unread answer is kept for a repeat, by default."""
+GATEWAY_LEASE_MS = 5_000
+"""Milliseconds after its last `renew_gateway` for which those who wait at a gateway count as being there."""
 
 
 class WaitingClient(NamedTuple):
     """A client that waits on a connection for the answer: `gateway` holds the connection, `again` marks a client's own
-    retry, `asked` is the digest of the request (retries are the same byte by byte)."""
+    retry, `asked` is the digest of the caller and the request (a repeat is the same byte by byte), `keep_ms` the time for
+    which an answer that it leaves without is kept after its end."""
 
     gateway: str
     again: bool
     asked: str
+    keep_ms: int = UNREAD_MS
 
 
 class UnreadAnswer(NamedTuple):
@@ -34,8 +38,13 @@ class UnreadAnswer(NamedTuple):
     token: str
 
 
+async def renew_gateway(ledger: Ledger, gateway: str) -> None:
+    """Keep the clients that wait at `gateway` from being taken for gone, for `GATEWAY_LEASE_MS`."""
+    await ledger.client.set(ledger.keys.gateway(gateway), b"1", px=GATEWAY_LEASE_MS)
+
+
 async def mark_disconnected(ledger: Ledger, answer: UnreadAnswer) -> None:
-    """Record that the client disconnected without the answer: its next retry takes it over."""
+    """Record that the client disconnected without the answer: the next equal request takes it over."""
     await ledger.run("unread", *_call(ledger, answer, "left"))
 
 

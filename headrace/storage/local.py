@@ -10,10 +10,12 @@ and its id, so that a worker with another folder reports that instead of failing
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -62,12 +64,13 @@ class FileStore:
             raise StorageError(f"{quoted(name)} is not a name in the file store")
         return path
 
-    def commit(self, name: str, parts: Iterable[bytes]) -> int:
-        """Write `parts` as the file `name` and return its size in bytes; durable when this returns.
+    def commit(self, name: str, parts: Iterable[bytes], *, durable: bool = True) -> int:
+        """Write `parts` as the file `name` and return its size in bytes; durable when this returns. One that need not be
+        `durable` costs a fifth, survives the end of any process, and may be lost, or cut off, with the power.
 
         Raises `FileExistsError` when it was committed before, `StorageError` when there is no room.
         """
-        return self._commit(self.path(name), parts)
+        return self._commit(self.path(name), parts, durable=durable)
 
     def commit_once(self, name: str, parts: Iterable[bytes]) -> None:
         """Commit as `commit` does, for a file whose content is the same whoever writes it: the first one stays."""
@@ -76,21 +79,37 @@ class FileStore:
                 self.commit(name, parts)
 
     @contextmanager
-    def writer(self, name: str) -> Iterator[BinaryIO]:
+    def writer(self, name: str, *, durable: bool = True) -> Iterator[BinaryIO]:
         """Yield a file to write incrementally; it is committed as `name` at the end of a block that raises nothing."""
         path = self.path(name)
         self._make_folder(path.parent)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         try:
             with no_room_is_a_storage_error(name), self._open_new(temporary) as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until its process has ended: see `abandoned`
                 yield file
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
             with no_room_is_a_storage_error(name):
                 os.link(temporary, path)  # unlike a rename, a link refuses to replace what is there
-                sync_folder(path.parent)
+                if durable:
+                    sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def abandoned(self, folder: str, age_s: float) -> Iterator[str]:
+        """Yield the names of temporary files in `folder` whose writer has died, and of committed ones, which were last written
+        `age_s` seconds ago or earlier."""
+        before = time.time() - age_s
+        with suppress(FileNotFoundError), os.scandir(self.path(folder)) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    is_old = (
+                        entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < before
+                    )
+                    if is_old and not (entry.name.startswith(".") and is_locked(entry.path)):
+                        yield f"{folder}/{entry.name}"
 
     def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
         """Return `length` bytes of `name` from `offset` on (default: all). Raises `StorageError` when it is not there."""
@@ -154,14 +173,26 @@ class FileStore:
             os.fchmod(descriptor, 0o600 | self._group & 0o060)
         return os.fdopen(descriptor, "wb")
 
-    def _commit(self, path: Path, parts: Iterable[bytes]) -> int:
+    def _commit(self, path: Path, parts: Iterable[bytes], *, durable: bool = True) -> int:
         size = 0
         name = path.relative_to(self.root).as_posix()
-        with self.writer(name) as file:
+        with self.writer(name, durable=durable) as file:
             for part in parts:
                 file.write(part)
                 size += len(part)
         return size
+
+
+def is_locked(path: str) -> bool:
+    """Return True if a process that lives writes the file."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def sync_folder(folder: Path) -> None:

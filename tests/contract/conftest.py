@@ -6,9 +6,11 @@ A file that needs the service in another form has a fixture `stack` of its own, 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 from gateways import free_port
+from node_clients import installed
 from stack import Stack, started
 
 from headrace import Headrace
@@ -25,6 +27,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
 
 
+@pytest.fixture(scope="session")
+def packages() -> Path:
+    """The programs for Node, with their clients installed."""
+    return installed()
+
+
 @pytest.fixture
 def base(stack: Stack) -> str:
     """The URL of the service's gateway."""
@@ -32,10 +40,20 @@ def base(stack: Stack) -> str:
 
 
 @pytest.fixture
-def client(stack: Stack) -> Iterator[Headrace]:
-    """The SDK's client of the service."""
+def client(stack: Stack, request: pytest.FixtureRequest) -> Iterator[Headrace]:
+    """The SDK's client of the service: with access to Redis, or (the parameter `http`) through the gateway."""
+    if getattr(request, "param", "redis") == "http":
+        with Headrace(api=stack.ready["gateway"], settings=Settings()) as client:
+            yield client
+        return
     with Headrace(settings=Settings.load(stack.client_environment)) as client:
         yield client
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of a file that sets `BOTH_WAYS` with access to Redis, and through the gateway."""
+    if getattr(metafunc.module, "BOTH_WAYS", False) and "client" in metafunc.fixturenames:
+        metafunc.parametrize("client", ["redis", "http"], indirect=True)
 
 
 @pytest.fixture

@@ -66,13 +66,13 @@ async def test_a_hint_that_comes_again_changes_nothing(stack: Stack, client: Asy
     async with asyncio.timeout(20):
         while len(seen.events) < 5:
             await asyncio.sleep(0.005)
-    await client.hints.publish(client.ledger, [(INTERACTIVE, job.id)] * 3)
+    await client.ledger_backend.hints.publish(client.ledger, [(INTERACTIVE, job.id)] * 3)
     await hints_left(client, 1)
     assert "end" not in types(seen), "the first attempt still runs"
     await viewing
     assert await client.ledger.client.hget(client.ledger.keys.job(job.id), "n") == b"1"
     await hints_left(client, 0)
-    await client.hints.publish(client.ledger, [(INTERACTIVE, job.id)])
+    await client.ledger_backend.hints.publish(client.ledger, [(INTERACTIVE, job.id)])
     await hints_left(client, 0)
     assert (await watch(client, job)).events == seen.events
     assert len(stack.calls_of(job.id)) == 1

@@ -29,7 +29,7 @@ async def client(valkey_url: str, namespace: str, tmp_path: Path) -> AsyncIterat
 @pytest.fixture
 async def feeder(client: AsyncHeadrace) -> BatchFeeder:
     process: Any = SimpleNamespace(
-        ledger=client.ledger, settings=client.settings, find_store=client.store, damage=None, name="test"
+        ledger=client.ledger, settings=client.settings, find_store=client.ledger_backend.store, damage=None, name="test"
     )
     return BatchFeeder(process)
 

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -18,11 +17,9 @@ import pytest
 from gateways import SLOW, Sse, another_gateway, ask, free_port, submit
 from headrace_api.streaming.sse import HEARTBEAT, Encoder
 from headrace_api.views import Frame
-from node_programs import Node
+from node_clients import JS, Node
 from openai import OpenAI
 from stack import Stack, until
-
-JS = Path(__file__).parent / "js"
 
 
 def completion(base: str, job: str) -> Any:
@@ -123,15 +120,6 @@ class TestOpenAIForPython:
         stored = completion(base, raw.headers["x-headrace-job"])["content"]
         assert len(said(chunks)) > 10
         assert stored.startswith(said(chunks))
-
-
-@pytest.fixture(scope="module")
-def packages() -> Path:
-    if shutil.which("node") is None:
-        pytest.skip("no node here: install Node 20, and the clients of npm are tested")
-    if not (JS / "node_modules" / "ai").is_dir():
-        pytest.skip("the clients of npm are not installed: `make js`")
-    return JS
 
 
 class TestOpenAIForNode:

@@ -15,7 +15,7 @@ import pytest
 from durable_streams import DurableStream, stream
 from gateways import SLOW, Sse, TwoGateways, another_gateway, ask, compacted_log, result, submit
 from headrace_api.auth import EVERY_JOB, SCOPES, Gate
-from node_programs import Node
+from node_clients import Node
 from stack import Stack, until
 
 JS = Path(__file__).parent / "js"

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from gateway_mutants import FILLER, SECRET, frames, json_request, raw_request
+from gateway_mutants import FILLER, SECRET, form_request, frames, json_request, raw_request
 from gateways import another_gateway, ask, peak_mb
 from stack import Stack, until
 
@@ -155,6 +155,14 @@ async def test_bodies(fuzz: Fuzz, seconds: float) -> None:
         lines += [f"{name}: {value}" for name, value in headers.items()]
         said = ["\r\n".join([*lines, "", ""]).encode() + body]
         fuzz.note(await fuzz.exchange(said, patience_s=3.0), said[0][:6000])
+
+    await fuzz.run(one, seconds)
+
+
+async def test_forms(fuzz: Fuzz, seconds: float) -> None:
+    async def one(chance: random.Random) -> None:
+        said = form_request(chance)
+        fuzz.note(await fuzz.exchange(said, patience_s=3.0), said)
 
     await fuzz.run(one, seconds)
 

@@ -88,6 +88,17 @@ def test_nothing_is_done_without_a_token(shut: tuple[Stack, str], owner: str) ->
         ("POST", "/v1/ui/chat"),
         ("GET", "/v1/ui/chat/c/stream"),
         ("POST", "/v1/ag-ui"),
+        ("POST", "/v1/files"),
+        ("GET", "/v1/files"),
+        ("GET", "/v1/files/file-a"),
+        ("GET", "/v1/files/file-a/content"),
+        ("DELETE", "/v1/files/file-a"),
+        ("POST", "/v1/batches"),
+        ("GET", "/v1/batches"),
+        ("GET", "/v1/batches/batch_a"),
+        ("GET", "/v1/batches/batch_a/results"),
+        ("POST", "/v1/batches/batch_a/cancel"),
+        ("POST", "/v1/batches/batch_a/retry"),
     ):
         answer = ask(base + path, method, BODY if method == "POST" else None)
         assert (answer.status, answer.json["error"]["code"]) == (401, "unauthorized"), path

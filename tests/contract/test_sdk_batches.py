@@ -15,6 +15,7 @@ from headrace.errors import (
     WaitTimeout,
 )
 
+BOTH_WAYS = True
 MODEL = "rehearsal/small"
 
 

@@ -16,6 +16,7 @@ from headrace.errors import (
     Unreachable,
 )
 
+BOTH_WAYS = True
 MODEL = "rehearsal/small"
 
 

@@ -21,6 +21,7 @@ from headrace.errors import InputError, JobFailed, WaitTimeout
 from headrace.ledger.summaries import Batch
 from headrace.settings import Settings
 
+BOTH_WAYS = True
 MODEL = "rehearsal/small"
 SCHEMA = {"type": "object", "properties": {"stars": {"type": "integer"}}, "required": ["stars"]}
 SOURCE = '''

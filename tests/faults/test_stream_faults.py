@@ -114,7 +114,7 @@ async def test_a_worker_killed_between_the_end_and_the_ack(tmp_path: Path) -> No
             )
             unacked = unacked_key(client.ledger.namespace)
             assert await client.ledger.client.hlen(unacked) == 1
-            await client.hints.publish(client.ledger, [(INTERACTIVE, watcher.job.id)])
+            await client.ledger_backend.hints.publish(client.ledger, [(INTERACTIVE, watcher.job.id)])
             after = await ask(client, "tps=200")  # in the queue behind it
             await after.ended()
             async with asyncio.timeout(10):

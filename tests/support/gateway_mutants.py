@@ -8,6 +8,8 @@ import random
 import struct
 from typing import Any
 
+from response_mutants import RESPONSE_BODIES, RESPONSE_HEADS
+
 SECRET = "hunter2"
 FILLER = "Z"
 """What long texts consist of: how much of them an answer says again can be counted."""
@@ -59,7 +61,23 @@ RUN: dict[str, Any] = {
     "state": {},
     "context": [],
 }
+BATCH: dict[str, Any] = {
+    "input_file_id": "file-" + "a" * 26,
+    "endpoint": "/v1/chat/completions",
+    "completion_window": "24h",
+    "metadata": {"k": "v"},
+    "output_expires_after": {"anchor": "created_at", "seconds": 3600},
+    "headrace": {
+        "template": {"model": "rehearsal/small", "prompt": "Say {text}", "system": "x", "temperature": 0.5},
+        "schema": SCHEMA,
+        "mode": "strict",
+        "reasks": 1,
+        "on_bad_row": "skip",
+    },
+}
 BODIES: dict[str, dict[str, Any]] = {
+    "/v1/batches": BATCH,
+    f"/v1/batches/batch_{'a' * 26}/retry": {"codes": ["timeout"]},
     "/v1/jobs": CHAT,
     "/v1/chat/completions": CHAT,
     "/v1/ui/chat": UI,
@@ -67,6 +85,7 @@ BODIES: dict[str, dict[str, Any]] = {
     f"/v1/jobs/{JOB}/tokens": {"scope": ["read", "cancel"]},
     f"/v1/jobs/{JOB}/cancel": {},
     f"/v1/jobs/{JOB}/retry": {},
+    **RESPONSE_BODIES,
 }
 NAMES = [
     "api_base",
@@ -165,6 +184,7 @@ def json_request(chance: random.Random) -> tuple[str, str, dict[str, str], bytes
 
 
 HEADS = [
+    *RESPONSE_HEADS,
     b"GET /v1/jobs/%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % JOB.encode(),
     b"GET /v1/jobs/%b/events?after=1-1&view=openai&usage=1 HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: 1-1\r\n\r\n"
     % JOB.encode(),
@@ -179,6 +199,10 @@ HEADS = [
     b"POST /v1/ag-ui HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}",
     b"OPTIONS /v1/jobs HTTP/1.1\r\nHost: localhost\r\nOrigin: http://x\r\nAccess-Control-Request-Method: POST\r\n\r\n",
     b"HEAD / HTTP/1.0\r\n\r\n",
+    b"GET /v1/files/file-a/content HTTP/1.1\r\nHost: localhost\r\nRange: bytes=0-1\r\n\r\n",
+    b"GET /v1/files?after=file-a&limit=1&order=asc&purpose=batch HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET /v1/batches/batch_a/results?after=1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET /v1/batches?after=batch_a&limit=1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"GET /v1/ui/chat/c/stream HTTP/1.1\r\nHost: localhost\r\nCookie: headrace_token=x\r\n\r\n",
     b"GET /v1/schema HTTP/1.1\r\nHost: localhost\r\n\r\nGET /page.css HTTP/1.1\r\nHost: localhost\r\n\r\n",
 ]
@@ -254,6 +278,58 @@ def raw_request(chance: random.Random) -> list[bytes]:
         at = chance.randrange(len(raw) + 1)
         return [raw[:at], raw[at:]]
     return [raw]
+
+
+FORM = (
+    b'--xx\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+    b'--xx\r\nContent-Disposition: form-data; name="expires_after[anchor]"\r\n\r\ncreated_at\r\n'
+    b'--xx\r\nContent-Disposition: form-data; name="expires_after[seconds]"\r\n\r\n3600\r\n'
+    b'--xx\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\nContent-Type: text/plain\r\n\r\n'
+    b"{}\n\r\n--xx--\r\n"
+)
+FORM_PIECES = [
+    *(
+        b"--xx",
+        b"--xx--",
+        b"\r\n",
+        b"\r\n\r\n",
+        b"\0",
+        b"\xff",
+        b'"',
+        b";",
+        b"name=",
+        b'filename="',
+        b"filename*=utf-8''%ff",
+    ),
+    *(
+        b"x" * 9000,
+        b"\r\n--xx\r\n" * 40,
+        b"Content-Length: 9\r\n",
+        b"Content-Transfer-Encoding: base64\r\n",
+        b"batch_output",
+    ),
+]
+
+
+def form_request(chance: random.Random) -> list[bytes]:
+    """An upload whose form is a little wrong, of the length that it says, in pieces."""
+    body = FORM
+    for _ in range(chance.choice([0, 1, 1, 1, 2, 4])):
+        at, end = sorted((chance.randrange(len(body) + 1), chance.randrange(len(body) + 1)))
+        what = chance.random()
+        if what < 0.5:
+            body = body[:at] + chance.choice(FORM_PIECES) + body[at:]
+        elif what < 0.7:
+            body = body[:at] + body[min(end, at + 40) :]
+        elif what < 0.85:
+            body = body[:at] + chance.randbytes(4) + body[at + 4 :]
+        else:
+            body = body[:at]
+    kinds = ["multipart/form-data; boundary=xx"] * 9 + ["multipart/form-data; boundary=" + "x" * 2000, "text/plain"]
+    head = f"POST /v1/files HTTP/1.1\r\nHost: localhost\r\nContent-Type: {chance.choice(kinds)}\r\n"
+    said = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    cuts = sorted(chance.randrange(len(said) + 1) for _ in range(chance.choice([0, 1, 3])))
+    return [said[start:end] for start, end in zip([0, *cuts], [*cuts, len(said)], strict=True)]
 
 
 ORDERS: list[dict[str, Any]] = [

@@ -22,6 +22,7 @@ from headrace.ledger.recover import recover, report_end
 from headrace.ledger.release import release
 from headrace.ledger.restart import restart
 from headrace.ledger.restore import restore
+from headrace.ledger.show import show
 from headrace.ledger.state import JOB_MOVES, TERMINAL, JobState
 from headrace.ledger.submit import submit
 
@@ -45,6 +46,7 @@ class Model:
         self.evidence = 0
         self.alone = 0
         self.cancel = False
+        self.shown = 0  # the last epoch of which somebody saw a part
         self.events: list[bytes] = []  # of the last attempt, from number 2 on
         self.first = 1  # the number that its log begins with
 
@@ -52,6 +54,11 @@ class Model:
         """The transition is one that `state.py` lists."""
         targets = JOB_MOVES.get(self.state, {}).get(move, frozenset())
         assert (to or self.state) in targets, f"{self.state} -{move}-> {to or self.state} is not in the table"
+
+    @property
+    def final(self) -> bool:
+        """No other attempt may follow."""
+        return self.epoch > 0 and self.shown == self.epoch
 
     def refusal(self, epoch: int) -> type[errors.Refused] | None:
         if epoch > self.epoch:  # the server has lost what this writer holds
@@ -108,6 +115,11 @@ class JobMoves(LedgerMachine):
             model.expired = lease == EXPIRED
         elif model.state is not JobState.QUEUED or not right:
             self.expect(errors.Busy, call)
+        elif model.final:
+            ended = JobState.CANCELLED if model.cancel else JobState.FAILED
+            model.may("claim", ended)
+            self.expect(errors.Cancelled if model.cancel else errors.Finished, call)
+            self._ended(job, ended, b"end")
         else:
             model.may("claim", JobState.RUNNING)
             attempt = self.do(call)
@@ -135,13 +147,22 @@ class JobMoves(LedgerMachine):
         model, epoch = self.models[job], self.epoch(job, back)
         token = f"{token}-{len(self.epochs[job])}"
         call = restart(self.ledger, job, epoch, token=token, reason="retry")
-        fresh = self.expect(model.refusal(epoch), call)
+        fresh = self.expect(model.refusal(epoch) or (errors.Shown if model.final else None), call)
         if fresh is not None:
             model.may("restart")
             assert fresh > model.epoch
             assert self.do(restart(self.ledger, job, epoch, token=token, reason="retry")) == fresh
             model.epoch, model.events, model.first = fresh, [], 1
             self.epochs[job].append(fresh)
+
+    @rule(job=jobs, back=BACK, really=RARELY)
+    def seen(self, job: str, back: int, really: bool) -> None:
+        model, epoch = self.models[job], self.epoch(job, back)
+        if really:
+            self.expect(None if epoch == model.epoch else errors.Fenced, show(self.ledger, job, epoch))
+            if epoch == model.epoch and model.state not in TERMINAL:
+                model.may("show")
+                model.shown = epoch
 
     @rule(job=jobs, back=BACK, behind=st.integers(-2, 2), count=st.integers(0, 4))
     def appended(self, job: str, back: int, behind: int, count: int) -> None:
@@ -236,7 +257,7 @@ class JobMoves(LedgerMachine):
         else:
             model.may("cancel", JobState.CANCELLED)
             assert self.do(cancel(self.ledger, job)) == "cancelled"
-            self._ended(job, JobState.CANCELLED, None)
+            self._ended(job, JobState.CANCELLED, b"end" if model.final else None)
 
     @rule(job=jobs, really=RARELY)
     def past_its_deadline(self, job: str, really: bool) -> None:
@@ -252,7 +273,7 @@ class JobMoves(LedgerMachine):
         else:
             model.may("expire", JobState.FAILED)
             assert self.do(expire(self.ledger, job))
-            self._ended(job, JobState.FAILED, None)
+            self._ended(job, JobState.FAILED, b"end" if model.final else None)
         self.do(self.ledger.client.hset(key, "expires", 10**14))
 
     def _ended(self, job: str, state: JobState, end: bytes | None) -> None:

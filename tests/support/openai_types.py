@@ -6,7 +6,8 @@ The package itself reads answers leniently: a field that is missing, unknown or 
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -20,7 +21,7 @@ def check(type: Any, obj: Any, allowed: frozenset[str] = frozenset()) -> Any:
     type; of a union, those of the member that fits best."""
     wrong = violations(type, obj, allowed)
     assert not wrong, f"no {getattr(type, '__name__', type)}:\n  " + "\n  ".join(wrong)
-    return TypeAdapter(type).validate_python(obj)
+    return adapter(type).validate_python(obj)
 
 
 def violations(expected: Any, value: Any, allowed: frozenset[str], place: str = "") -> list[str]:
@@ -30,7 +31,8 @@ def violations(expected: Any, value: Any, allowed: frozenset[str], place: str = 
     if origin is Annotated:
         return violations(arguments[0], value, allowed, place)
     if origin in (Union, types.UnionType):
-        return fewest([violations(member, value, allowed, place) for member in sorted(arguments, key=is_null)])
+        members = sorted(named_alike(arguments, value), key=is_null)
+        return fewest([violations(member, value, allowed, place) for member in members])
     if expected in (Any, object):
         return []
     if origin is Literal:
@@ -46,14 +48,33 @@ def violations(expected: Any, value: Any, allowed: frozenset[str], place: str = 
         fits = isinstance(value, SCALARS[expected]) and (expected is bool or not isinstance(value, bool))
         return [] if fits else [f"{place or '/'}: {value!r:.80} is no {expected.__name__}"]
     try:
-        TypeAdapter(expected).validate_python(value, strict=True)
+        adapter(expected).validate_python(value, strict=True)
     except ValidationError as error:
         return [f"{place or '/'}: {error.errors()[0]['msg']}"]
     return []
 
 
+@cache
+def adapter(type: Any) -> TypeAdapter[Any]:
+    """Return what reads values as `type`; making one takes as long as many checks."""
+    return TypeAdapter(type)
+
+
 def is_null(expected: Any) -> bool:
     return expected is type(None)
+
+
+def named_alike(members: Sequence[Any], value: Any) -> Sequence[Any]:
+    """Return the models among `members` that have the `type` that `value` has; all of `members` if there are none."""
+    kind = value.get("type") if isinstance(value, dict) else None
+    return [member for member in members if isinstance(kind, str) and kind in kinds_of(member)] or members
+
+
+@cache
+def kinds_of(member: Any) -> tuple[Any, ...]:
+    """Return the values that the field `type` of a model may have."""
+    field = member.model_fields.get("type") if isinstance(member, type) and issubclass(member, BaseModel) else None
+    return get_args(field.annotation) if field is not None else ()
 
 
 def fewest(wrong: list[list[str]]) -> list[str]:

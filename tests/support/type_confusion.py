@@ -14,8 +14,7 @@ from headrace_providers.wire.reducer import Reducer
 from headrace_worker.publishing.delta_events import DeltaEvents, rest
 
 from headrace.batches.output_lines import error_line, outcome_of, simple, success_line
-from headrace.chat.completion import Completion, encode_success
-from headrace.client.handles import decode_outcome
+from headrace.chat.completion import Completion, decode_outcome, encode_success
 from headrace.errors import CallError, Failure
 from headrace.events.fold import Fold
 from headrace.events.types import decode_job_event, encode

@@ -27,6 +27,7 @@ from headrace.settings import Settings, redis_url
 from headrace.text.safe_errors import kind_of, where_of
 from headrace.waiting import retry_write
 from headrace_worker.engine.deployment_hold import Deferred
+from headrace_worker.execution.batch_check import check_input
 from headrace_worker.execution.batch_join import join
 from headrace_worker.execution.job_attempt import Attempt
 from headrace_worker.execution.shard_attempt import ShardRun
@@ -39,7 +40,7 @@ from headrace_worker.worker_process import WorkerProcess
 log = structlog.get_logger("headrace.worker.tasks")
 
 STORAGE_WAIT_MS = 2_000
-KINDS = {"job", "shard", "join"}
+KINDS = {"job", "shard", "join", "check"}
 NOTHING_TO_DO = (Busy, Finished, Cancelled, Dead, Paused, Unknown)
 
 
@@ -222,7 +223,7 @@ async def hand_back(process: WorkerProcess, claimed: Claimed, run: Run, *, home:
 
 
 class BatchWork:
-    """The work of a batch's hint: a shard, or the join."""
+    """The work of a batch's hint: the check of its input, a shard, or the join."""
 
     def __init__(self, process: WorkerProcess, claimed: Claimed):
         self.process = process
@@ -264,6 +265,10 @@ class BatchWork:
         if claimed.kind == "join":
             await join(process, self.batch_id, claimed.epoch, batch, store)
             log.info("batch closed", batch=self.batch_id, outcome=batch.outcome)
+            return
+        if claimed.kind == "check":
+            if not await check_input(process, claimed.epoch, batch, store, lambda: self.stopped is not None):
+                await hand_back(process, claimed, self)
             return
         if batch.is_paused:
             await hand_back(process, claimed, self)

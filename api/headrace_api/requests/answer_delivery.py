@@ -1,8 +1,9 @@
-"""At-least-once delivery of answers: one that may not have reached its client is kept for the client's own retry, which
-then costs no call.
+"""At-least-once delivery of answers: one that has not reached its client is kept for the next equal request, which then
+costs no call.
 
-OpenAI's clients retry by themselves, with `x-stainless-retry-count`, after a lost connection or a timeout. The script that
-accepts a chat's job enters it in the ledger as unread (`headrace/ledger/unread.py`); this module updates the entry.
+Clients repeat a request by themselves after a lost connection or a timeout, those of OpenAI with `x-stainless-retry-count`.
+The script that accepts a job enters it in the ledger as unread (`headrace/ledger/unread.py`); this module updates the
+entry, and renews the lease of those who wait at this gateway: when the process dies, they count as gone.
 """
 
 from __future__ import annotations
@@ -17,10 +18,18 @@ from typing import Any, Literal, NamedTuple
 
 from litestar import Request
 
-from headrace.client.async_client import TENANT, AsyncHeadrace
+from headrace.client.ledger_backend import TENANT, LedgerBackend
 from headrace.errors import HeadraceError
+from headrace.ledger.cancel import cancel
 from headrace.ledger.script import UNAVAILABLE
-from headrace.ledger.unread import UnreadAnswer, WaitingClient, mark_disconnected, mark_read, mark_unconfirmed
+from headrace.ledger.unread import (
+    UnreadAnswer,
+    WaitingClient,
+    mark_disconnected,
+    mark_read,
+    mark_unconfirmed,
+    renew_gateway,
+)
 from headrace.waiting import retry_read
 from headrace_api.requests.chat_completions import sized
 
@@ -31,6 +40,8 @@ DOUBT_S = 15.0
 """Seconds for which a retry may still get the answer when the connection closed before that. Clients wait 8 s at most
 between retries."""
 LAST_WORD_S = 1.0
+RENEWED_S = 0.5
+"""Seconds between two renewals of the lease of those who wait here: `fragments/joined.lua` doubts one that is 0.8 s old."""
 EXCHANGE = "headrace.exchange"
 """Key of the exchange's number in an ASGI scope."""
 _numbers = itertools.count()
@@ -67,31 +78,55 @@ class Sent(NamedTuple):
 
 
 class AnswerDelivery:
-    """The unread answers of a gateway process. `delivery` returns the state of a response."""
+    """The unread answers of a gateway process. `delivery` returns the state of a response. `keep_s`: seconds after its end
+    for which one is kept."""
 
-    def __init__(self, client: AsyncHeadrace, delivery: Callable[[Exchange], Delivery]):
+    def __init__(self, client: LedgerBackend, delivery: Callable[[Exchange], Delivery], keep_s: float):
         self._client = client
         self._delivery = delivery
+        self._keep_ms = int(keep_s * 1000)
         self._gateway = secrets.token_hex(8)
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._leaving: dict[asyncio.Task[None], str] = {}
         self._sent: list[Sent] = []
         self._doubted: list[Sent] = []
         self._settling: asyncio.Task[None] | None = None
 
-    async def waiter(self, request: Request[Any, Any, Any], raw: bytes) -> WaitingClient:
-        """Return the client's identity for the ledger. A retry waits until all disconnects so far are recorded."""
+    async def start(self) -> None:
+        """Take the lease of those who wait here, and go on renewing it. Raises what Redis does."""
+        await renew_gateway(self._client.ledger, self._gateway)
+        self._renewing = asyncio.create_task(self._renew())
+
+    async def waiter(self, request: Request[Any, Any, Any], caller: str, raw: bytes) -> WaitingClient | None:
+        """Return the client's identity for the ledger, None when nothing is kept for repeats here. It waits until those who
+        asked the same and have left are recorded."""
+        if not self._keep_ms:
+            return None
         again = request.headers.get(RETRY_COUNT, "").strip().lstrip("0").isdecimal()
+        asked = await sized(len(raw), digest, request.url.path, caller, raw)
         if again:
             await self._look()
-            if self._leaving:
-                await asyncio.wait(self._leaving)
-        return WaitingClient(self._gateway, again, (await sized(len(raw), hashlib.sha256, raw)).hexdigest())
+        if leaving := [task for task, left in self._leaving.items() if left == asked]:
+            await asyncio.wait(leaving)
+        return WaitingClient(self._gateway, again, asked, self._keep_ms)
 
     def disconnected(self, waiter: WaitingClient, token: str, submission: asyncio.Future[str]) -> None:
         """Record that the client disconnected. Its job may still be being submitted: the entry is updated after that."""
         leaving = asyncio.create_task(self._leave(waiter, token, submission))
-        self._leaving.add(leaving)
-        leaving.add_done_callback(self._leaving.discard)
+        self._leaving[leaving] = waiter.asked
+        leaving.add_done_callback(self._leaving.pop)
+
+    def given_up(self, waiter: WaitingClient | None, token: str, submission: asyncio.Future[str]) -> None:
+        """Cancel the job of a client that disconnected and wanted it cancelled then: no repeat is given it."""
+        leaving = asyncio.create_task(self._give_up(waiter, token, submission))
+        self._leaving[leaving] = waiter.asked if waiter else ""
+        leaving.add_done_callback(self._leaving.pop)
+
+    async def _give_up(self, waiter: WaitingClient | None, token: str, submission: asyncio.Future[str]) -> None:
+        with contextlib.suppress(HeadraceError):  # refused, or ended by now
+            job = await submission
+            if waiter is not None:
+                await self._say(mark_read(self._client.ledger, [UnreadAnswer(TENANT, waiter.asked, job, token)]))
+            await retry_read(lambda: cancel(self._client.ledger, job))
 
     async def _leave(self, waiter: WaitingClient, token: str, submission: asyncio.Future[str]) -> None:
         with contextlib.suppress(HeadraceError):  # a submission that was refused: there is nothing to take over
@@ -106,12 +141,19 @@ class AnswerDelivery:
 
     async def close(self) -> None:
         """Record pending entries at shutdown: sent answers count as read, disconnects are written."""
+        self._renewing.cancel()
         if self._settling is not None:
             self._settling.cancel()
         if self._sent:
             await self._say(mark_read(self._client.ledger, [sent.answer for sent in self._sent]))
         if self._leaving:
             await asyncio.wait(self._leaving, timeout=LAST_WORD_S)
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(RENEWED_S)
+            with contextlib.suppress(*UNAVAILABLE):
+                await renew_gateway(self._client.ledger, self._gateway)
 
     async def _settle(self) -> None:
         while self._sent or self._doubted:
@@ -138,6 +180,13 @@ class AnswerDelivery:
     async def _say(self, word: Awaitable[None]) -> None:
         with contextlib.suppress(*UNAVAILABLE, HeadraceError):  # unsaid or damaged, the entry runs out by itself
             await word
+
+
+def digest(path: str, caller: str, raw: bytes) -> str:
+    """Return what equal requests of one caller have in common."""
+    found = hashlib.sha256(f"{path}\n{caller}\n".encode())
+    found.update(raw)
+    return found.hexdigest()
 
 
 def now_s() -> float:

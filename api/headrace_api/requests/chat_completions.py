@@ -19,7 +19,10 @@ from headrace.jobs.job import Job
 from headrace.schema.validate import MAX_DEPTH, too_deep
 from headrace_api.requests.value_count import MAX_NODES, too_many_nodes
 
-OWN = frozenset({"prefilling", "ttl_s", "timeout_s", "idempotency_key", "on_retry", "cache"})
+OWN = frozenset(
+    {"prefilling", "ttl_s", "timeout_s", "idempotency_key", "on_retry", "cache", "join", "on_disconnect"}
+    | {*("mode", "reasks", "lax", "options")}
+)
 GONE = {"functions": "tools", "function_call": "tool_choice"}
 TAKEN = frozenset({"model", "messages", "tools", "tool_choice", "response_format", "stream", "stream_options", "n"})
 LARGE_BYTES = 4096
@@ -77,9 +80,14 @@ def read_chat_request(body: dict[str, Any], *, streams: bool = False) -> ChatReq
     own = body.get("headrace") or {}
     if not isinstance(own, dict) or set(own) - OWN:
         raise InputError(f"/headrace: must be an object with some of {', '.join(sorted(OWN))}")
+    if not isinstance(own.get("join"), bool | None):
+        raise InputError("/headrace/join: must be true or false")
+    if own.get("on_disconnect") not in (None, "continue", "cancel"):
+        raise InputError('/headrace/on_disconnect: must be "continue" or "cancel"')
     schema, name, other = response_format(body.get("response_format"))
     options = {name: value for name, value in body.items() if name in OPTIONS and value is not None}
     options |= limit(body, options) | ({"n": n} if n not in (None, 1) else {})
+    options |= native_options(own.get("options"))
     extra = {
         name: value
         for name, value in body.items()
@@ -97,9 +105,11 @@ def read_chat_request(body: dict[str, Any], *, streams: bool = False) -> ChatReq
             prefilling=own.get("prefilling"),
             on_retry=own.get("on_retry") or "fail",
             cache=own.get("cache", False),
+            mode=own.get("mode"),
+            reasks=own.get("reasks", 0),
+            lax=own.get("lax", False),
             stream=streams or bool(stream),
-            **({"extra_body": extra} if extra else {}),
-            **options,
+            **with_extra(options, extra),
         )
     except SchemaError as error:
         if error.pointer.startswith("/schemas/"):  # of a tool: its place is said
@@ -109,6 +119,27 @@ def read_chat_request(body: dict[str, Any], *, streams: bool = False) -> ChatReq
     usage = body.get("stream_options")
     include_usage = isinstance(usage, dict) and usage.get("include_usage") is True
     return ChatRequest(job, bool(stream), include_usage, own)
+
+
+def with_extra(options: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+    """Return `options` with the fields `extra` in their `extra_body`."""
+    return options | {"extra_body": {**(options.get("extra_body") or {}), **extra}} if extra else options
+
+
+def native_options(given: Any) -> dict[str, Any]:
+    """Return options by the names that they have in headrace, which come over those of the body. Raises `InputError`."""
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise InputError("/headrace/options: must be an object")
+    options: dict[str, Any] = given
+    extra = options.get("extra_body")
+    check_reserved_fields(
+        {name: value for name, value in options.items() if name != "extra_body"}, "/headrace/options/"
+    )
+    if isinstance(extra, dict):
+        check_reserved_fields(extra, "/headrace/options/extra_body/")
+    return options
 
 
 def response_format(given: Any) -> tuple[dict[str, Any] | None, str | None, dict[str, Any] | None]:

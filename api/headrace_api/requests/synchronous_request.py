@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Self, TypeVar
 
 from litestar import Request
 
 from headrace.chat.completion import Outcome
+from headrace.jobs.build import CHAT_TIMEOUT_S
 from headrace.jobs.job import new_id
 from headrace.ledger.unread import WaitingClient
 from headrace_api.errors import ApiError
 from headrace_api.requests.chat_completions import ChatRequest
 from headrace_api.requests.patience import patience_of
+from headrace_api.requests.submission import key_of, submitted
 from headrace_api.routes.events import left
-from headrace_api.routes.jobs import key_of, submitted
 from headrace_api.state import Gateway
 from headrace_api.streaming.session import DRAINING
 
@@ -23,17 +24,35 @@ T = TypeVar("T")
 
 
 class SynchronousRequest:
-    """One request, from its submission to the last byte of its answer. `over` has to be called at the end."""
+    """One request, from its submission to the last byte of its answer. A context manager whose block ends when the answer
+    is about to be sent; where that goes on after the block, it is `handed_on`.
 
-    def __init__(self, gateway: Gateway, request: Request[Any, Any, Any], asked: ChatRequest, raw: bytes):
+    `raw` is its body: an equal one is given what this one's client left without. `key` is an idempotency key, and
+    `timeout_s` the timeout of the job where the body says none.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        request: Request[Any, Any, Any],
+        asked: ChatRequest,
+        raw: bytes,
+        *,
+        key: str | None = None,
+        timeout_s: float = CHAT_TIMEOUT_S,
+    ):
         self._gateway = gateway
         self._request = request
         self._asked = asked
         self._raw = raw
+        self._key = key or key_of(request, asked)
+        self._timeout_s = timeout_s
         self._token = new_id("job")
         self.patience_s = patience_of(request)
         self._waiter: WaitingClient | None = None
         self._begun = False
+        self._left = False
+        self._is_handed_on = False
         self._submission: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def submitted(self) -> str:
@@ -44,12 +63,33 @@ class SynchronousRequest:
         """Return the job's id and outcome. Raises as `submitted` does, and `Expired`."""
         return await self._while_there(self._answer())
 
-    def over(self, *, sent: bool) -> None:
-        """Record the end of the request: its answer is being sent, or was not `sent` to anybody and is kept for the
-        client's retry."""
-        if self._waiter is None or self._submission.cancelled():
+    @property
+    def job(self) -> str | None:
+        """Its job's id, None before that was accepted."""
+        return self._submission.result() if self._submission.done() and not self._submission.cancelled() else None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None or not self._is_handed_on:
+            self._over(sent=kind is None)
+
+    def handed_on(self) -> Callable[..., None]:
+        """Return what has to be called at the end of the answer, with `sent`, in place of the end of the block."""
+        self._is_handed_on = True
+        return self._over
+
+    def _over(self, *, sent: bool) -> None:
+        """Record the end of the request: its answer is being sent, or was not `sent` to anybody and is kept for the next
+        equal request, unless the job is to be cancelled with it (`on_disconnect`)."""
+        if self._submission.cancelled():
             return
-        if sent:
+        if not sent and self._has_left() and self._asked.own.get("on_disconnect") == "cancel":
+            self._gateway.answer_delivery.given_up(self._waiter, self._token, self._submission)
+        elif self._waiter is None:
+            return
+        elif sent:
             self._gateway.answer_delivery.sent(
                 self._waiter, self._token, self._submission.result(), self._request.scope
             )
@@ -58,15 +98,24 @@ class SynchronousRequest:
 
     async def _submit(self) -> str:
         try:
-            if not key_of(self._request, self._asked):  # with a key of its own, asked again it is the same job anyhow
-                self._waiter = await self._gateway.answer_delivery.waiter(self._request, self._raw)
+            if not self._key and self._asked.own.get("join") is not False:  # with its own key it is the same job anyhow
+                caller = self._gateway.caller(self._request)
+                self._waiter = await self._gateway.answer_delivery.waiter(self._request, caller, self._raw)
             self._begun = True
-            job = await submitted(self._gateway, self._request, self._asked, job_id=self._token, waiter=self._waiter)
+            job = await submitted(
+                *(self._gateway, self._request, self._asked, self._key),
+                timeout_s=self._timeout_s,
+                job_id=self._token,
+                waiter=self._waiter,
+            )
         except BaseException:
             self._submission.cancel()
             raise
         self._submission.set_result(job)
         return job
+
+    def _has_left(self) -> bool:
+        return self._left or (self._asked.stream and not self._gateway.draining.is_set())
 
     async def _answer(self) -> tuple[str, Outcome]:
         with self._gateway.expect(self._token) as viewer:
@@ -96,6 +145,7 @@ class SynchronousRequest:
                 self._submission.cancel()
                 work.cancel()
         if gone.done():
+            self._left = True
             raise ApiError(499, "client_left", "the client has left")
         where = f"; {self._submission.result()} goes on" if self._submission.done() else ""
         raise ApiError(503, "interrupted", f"{DRAINING}{where}")

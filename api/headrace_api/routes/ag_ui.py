@@ -15,8 +15,8 @@ from headrace.chat.reserved_fields import check_reserved_fields
 from headrace.errors import InputError
 from headrace_api.auth import EVERY_JOB, READ, SUBMIT
 from headrace_api.requests.chat_completions import ChatRequest, read_chat_request, read_object, sized
+from headrace_api.requests.synchronous_request import SynchronousRequest
 from headrace_api.routes.events import stream
-from headrace_api.routes.jobs import submitted
 from headrace_api.routes.ui_chat import conversation as ui_conversation
 from headrace_api.state import Gateway
 from headrace_api.views import Cursor, Subject
@@ -44,8 +44,9 @@ async def run(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
     asked = await sized(len(raw), read_run, body, request.query_params.get("model"))
     key = f"ag-ui:{thread}:{run_id}" if thread and run_id else None
     gateway.check_stream_limit()
-    job = await submitted(gateway, request, asked, key)
-    return await stream(gateway, AgUi, named(job, thread, run_id), Cursor())
+    async with SynchronousRequest(gateway, request, asked, raw, key=key) as question:
+        job = await question.submitted()
+        return await stream(gateway, AgUi, named(job, thread, run_id), Cursor(), at_end=question.handed_on())
 
 
 def read_run(body: dict[str, Any], model: str | None) -> ChatRequest:

@@ -8,12 +8,12 @@ from litestar import Request, post
 from litestar.types import ASGIApp
 
 from headrace.chat.chat_object import chat_object
+from headrace.chat.completion import Outcome
 from headrace_api.auth import EVERY_JOB, SUBMIT
-from headrace_api.errors import failed
 from headrace_api.requests.chat_completions import read_chat_request, read_object, sized
+from headrace_api.requests.plain_answer import completion_of, plain_answer
 from headrace_api.requests.synchronous_request import SynchronousRequest
 from headrace_api.routes.events import stream
-from headrace_api.routes.jobs import as_json
 from headrace_api.state import Gateway
 from headrace_api.views import Cursor, Subject
 from headrace_api.views.openai import OpenAI
@@ -22,26 +22,22 @@ from headrace_api.views.openai import OpenAI
 @post("/v1/chat/completions", status_code=200)
 async def complete(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
     """Answer a chat completion; with `"stream": true` its chunks. Leaving does not stop the job; its id is in
-    `x-headrace-job`. A client's own retry is given the answer that it left without."""
+    `x-headrace-job`. An equal request is given an answer whose client left without it."""
     gateway.allow(request, EVERY_JOB, SUBMIT)
     raw = await request.body()
     asked = await sized(len(raw), read_chat_request, await sized(len(raw), read_object, raw))
     if asked.stream:
         gateway.check_stream_limit()
     question = SynchronousRequest(gateway, request, asked, raw)
-    try:
-        if asked.stream:
-            job = await question.submitted()
-            subject = Subject(job=job, model=asked.job.model, include_usage=asked.include_usage)
-            return await stream(
-                gateway, OpenAI, subject, Cursor(), patience_s=question.patience_s, at_end=question.over
-            )
-        job, outcome = await question.answered()
-    except BaseException:
-        question.over(sent=False)
-        raise
-    question.over(sent=True)
-    if outcome.completion is None:
-        assert outcome.error is not None
-        raise failed(job, outcome.error)
-    return as_json(chat_object(outcome.completion), x_headrace_job=job).to_asgi_response(app=None, request=request)
+    if not asked.stream:
+        return await plain_answer(gateway, request, question, rendered)
+    async with question:
+        job = await question.submitted()
+        subject = Subject(job=job, model=asked.job.model, include_usage=asked.include_usage)
+        return await stream(
+            gateway, OpenAI, subject, Cursor(), patience_s=question.patience_s, at_end=question.handed_on()
+        )
+
+
+async def rendered(job: str, outcome: Outcome) -> dict[str, Any]:
+    return chat_object(completion_of(job, outcome))

@@ -33,7 +33,7 @@ class FrameEncoder(Protocol):
 
 
 class Following(Protocol):
-    """What a response is written from: `StreamSession`, or `DurableSession`."""
+    """What a response is written from: groups of frames, an empty one for a heartbeat. See `StreamSession`."""
 
     last: str
     unsent: bool
@@ -151,7 +151,8 @@ async def stream(
     if not await following.open():
         following.close()
         return NoContent()
-    return EventStream(gateway, following, view.headers | {"x-headrace-job": subject.job}, at_end)
+    headers = view.headers | {"x-headrace-job": subject.job}
+    return EventStream(gateway, following, headers, at_end, encoder=Encoder(named=view.named))
 
 
 @get("/v1/jobs/{job:str}/events", media_type="text/event-stream")

@@ -9,40 +9,16 @@ from litestar import Request, Response, get, post
 
 from headrace.chat.completion import Outcome
 from headrace.errors import Expired, InputError, Unknown
-from headrace.jobs.build import CHAT_TIMEOUT_S, TIMEOUT_S, checked_key, timeout_ms, ttl_ms
+from headrace.jobs.build import TIMEOUT_S
 from headrace.ledger.cancel import cancel as cancel_job
-from headrace.ledger.state import TERMINAL
-from headrace.ledger.unread import WaitingClient
+from headrace.ledger.state import TERMINAL, JobState
 from headrace_api.auth import CANCEL, EVERY_JOB, READ, SUBMIT, TOKEN_S
-from headrace_api.requests.chat_completions import ChatRequest, read_chat_request, read_object, sized
+from headrace_api.requests.chat_completions import read_chat_request, read_object, sized
+from headrace_api.requests.submission import key_of
+from headrace_api.requests.synchronous_request import SynchronousRequest
 from headrace_api.state import Gateway
 
-
-async def submitted(
-    gateway: Gateway,
-    request: Request[Any, Any, Any],
-    asked: ChatRequest,
-    key: str | None = None,
-    *,
-    timeout_s: float = CHAT_TIMEOUT_S,
-    job_id: str | None = None,
-    waiter: WaitingClient | None = None,
-) -> str:
-    """Submit the job and return its id. The idempotency key is the header's (`Idempotency-Key`), or the body's own.
-    `timeout_s` is the default timeout. A new job has the id `job_id`; `waiter` waits on a connection."""
-    given = checked_key(key or key_of(request, asked))
-    return await gateway.client.submit_job(
-        asked.job,
-        ttl_ms=ttl_ms(asked.own.get("ttl_s")),
-        timeout_ms=timeout_ms(asked.own.get("timeout_s"), timeout_s),
-        idempotency_key=given,
-        job_id=job_id,
-        waiter=waiter,
-    )
-
-
-def key_of(request: Request[Any, Any, Any], asked: ChatRequest) -> Any:
-    return asked.own.get("idempotency_key") or request.headers.get("idempotency-key")
+MAX_LISTED = 10_000
 
 
 def as_json(value: Any, status: int = 200, **headers: str) -> Response[bytes]:
@@ -57,7 +33,10 @@ async def submit(request: Request[Any, Any, Any], gateway: Gateway) -> Response[
     raw = await request.body()
     body = await sized(len(raw), read_object, raw)
     asked = await sized(len(raw), read_chat_request, body, streams=body.get("stream") is not False)
-    job = await submitted(gateway, request, asked, timeout_s=TIMEOUT_S)
+    if asked.own.get("on_disconnect"):
+        raise InputError("/headrace/on_disconnect: nobody waits for this answer; it is for /v1/chat/completions")
+    async with SynchronousRequest(gateway, request, asked, raw, timeout_s=TIMEOUT_S) as question:
+        job = await question.submitted()
     state = None
     if key_of(request, asked):  # what was said before may have been answered before
         state = await gateway.job_state(job)
@@ -74,6 +53,20 @@ async def submit(request: Request[Any, Any, Any], gateway: Gateway) -> Response[
     )
 
 
+@get("/v1/jobs")
+async def list_jobs(request: Request[Any, Any, Any], gateway: Gateway) -> Response[bytes]:
+    """List the newest jobs of the last 8 days, newest first: `?limit=50`, `?state=dead,failed`."""
+    gateway.allow(request, EVERY_JOB, READ)
+    query = request.query_params
+    states = [state for state in query.get("state", "").split(",") if state]
+    if wrong := [state for state in states if state not in list(JobState)]:
+        raise InputError(f"state={wrong[0]!r:.60}: must be one of {', '.join(JobState)}")
+    limit = query.get("limit", "50")
+    if not limit.isascii() or not limit.isdecimal() or not 1 <= int(limit[:9]) <= MAX_LISTED:
+        raise InputError(f"limit={limit!r:.60}: must be a whole number from 1 to {MAX_LISTED}")
+    return as_json({"object": "list", "data": await gateway.client.jobs(limit=int(limit), states=states)})
+
+
 @get("/v1/jobs/{job:str}")
 async def show(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> Response[bytes]:
     """Return its state; once it has ended, `completion` or `error`."""
@@ -85,6 +78,8 @@ async def show(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> R
         "id": job,
         "status": status.state,
         "attempts": status.attempts,
+        "code": status.code,
+        "retry_of": status.retry_of,
         "created_ms": status.created_ms,
         "ended_ms": status.ended_ms,
     }

@@ -12,14 +12,14 @@ from typing import Any
 from litestar import Request, get, post
 from litestar.types import ASGIApp
 
-from headrace.client.async_client import TENANT
+from headrace.client.ledger_backend import TENANT
 from headrace.errors import InputError
 from headrace.ledger.chat_job import chat_job, name_chat_job
 from headrace.ledger.state import TERMINAL
 from headrace_api.auth import EVERY_JOB, READ, SUBMIT
 from headrace_api.requests.chat_completions import ChatRequest, read_chat_request, read_object, sized
+from headrace_api.requests.synchronous_request import SynchronousRequest
 from headrace_api.routes.events import NoContent, stream
-from headrace_api.routes.jobs import submitted
 from headrace_api.state import Gateway
 from headrace_api.views import Cursor, Subject
 from headrace_api.views.ui_message import UiMessage
@@ -40,10 +40,12 @@ async def chat(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
         raise InputError(f"/trigger: {body['trigger']!r:.40} is not known here")
     asked = await sized(len(raw), read_chat, body, request.query_params.get("model"))
     gateway.check_stream_limit()
-    job = await submitted(gateway, request, asked)
-    async with gateway.client.talking():
-        await name_chat_job(gateway.client.ledger, TENANT, chat_id, job)
-    return await stream(gateway, UiMessage, Subject(job=job, model=asked.job.model), Cursor())
+    async with SynchronousRequest(gateway, request, asked, raw) as question:
+        job = await question.submitted()
+        async with gateway.client.talking():
+            await name_chat_job(gateway.client.ledger, TENANT, chat_id, job)
+        subject = Subject(job=job, model=asked.job.model)
+        return await stream(gateway, UiMessage, subject, Cursor(), at_end=question.handed_on())
 
 
 def read_chat(body: dict[str, Any], model: str | None) -> ChatRequest:

@@ -10,14 +10,25 @@ from typing import Any
 import msgspec
 
 from headrace.chat.completion import Outcome
-from headrace.errors import Failure, Gone, HeadraceError
+from headrace.errors import Expired, Failure, Fenced, Gone, HeadraceError, Unknown
 from headrace.events.ids import START, Event, EventId
 from headrace.events.log_buffer import END, SNAPSHOT
 from headrace.events.reader import Viewer
-from headrace.events.types import AttemptRoute, Snapshot, Status, TextDelta, beginning
+from headrace.events.types import (
+    AttemptRoute,
+    AttemptStart,
+    End,
+    Snapshot,
+    Status,
+    TextDelta,
+    UsageEvent,
+    beginning,
+)
 from headrace.ledger.job_record import stands_since
 from headrace.ledger.script import UNAVAILABLE
+from headrace.ledger.show import show
 from headrace.ledger.state import JobState
+from headrace.waiting import retry_read
 from headrace_api.errors import ApiError, api_error, failed
 from headrace_api.requests.patience import limit_of
 from headrace_api.state import Gateway
@@ -32,6 +43,8 @@ STALLED_MS = {JobState.QUEUED: 600_000, JobState.RUNNING: 60_000}
 """Since it was submitted, and since its lease ran out."""
 EXPIRING_S = 30.0
 ROUTE = beginning(AttemptRoute)
+NO_ANSWER = tuple(beginning(kind) for kind in (AttemptStart, AttemptRoute, Status, UsageEvent, End))
+"""Beginnings of events that tell nothing of the answer itself."""
 FIRST_TEXT = beginning(TextDelta) + b',"c":0,'
 """The beginning of each text of the first choice; the others come when they are read, as they are."""
 EXPIRED = "the token that it was opened with holds no longer; come back with a fresh one"
@@ -59,7 +72,9 @@ class StreamSession:
     ):
         self._gateway = gateway
         self._held = False
+        self._shown = 0  # the epoch of which the ledger knows that a part is shown
         self._ahead: list[list[Frame]] = []
+        self._lead: list[Frame] = []
         self._replay = Replay(view, subject, cursor)
         self._cursor = cursor
         self.job = subject.job
@@ -76,6 +91,10 @@ class StreamSession:
         self._lasts_s = lasts_s
         self._word = ""  # of the token: `expiring`, `expired`
         self._next: asyncio.Task[list[Event]] | None = None
+
+    @property
+    def view(self) -> View:
+        return self._replay.view
 
     async def open(self) -> bool:
         """Find the log. False when the viewer has seen its `end`. Raises `Unknown`, and `Gone` when that is known at once."""
@@ -120,6 +139,9 @@ class StreamSession:
         done."""
         viewer = self._viewer
         assert viewer is not None
+        self._lead = self._replay.opening()
+        if self._lead and not self.unsent:
+            yield self._led([])
         for group in self._ahead:
             yield group
         if self._cursor.at == "now" and self._replay.reads_after == "now":
@@ -151,16 +173,16 @@ class StreamSession:
                     return
                 if more is not None:
                     async for group in self._frames(more):
-                        yield group
+                        yield self._led(group)
                     if self.unsent and self._head_due:
-                        yield []
+                        yield self._led([])
                 elif drain.done():
                     self.last = "drain"
                     self.problem = ApiError(503, "interrupted", f"{DRAINING}; {self.job} goes on")
                     yield [Frame(None, data) for data in self._replay.view.interrupted(DRAINING)]
                     return
                 elif not self._word:
-                    yield self._beside()
+                    yield self._led(self._beside())
             self.last = self.last or "end"
         finally:
             silence.close()
@@ -168,6 +190,11 @@ class StreamSession:
                 timer.cancel()
             gone.remove_done_callback(wake)
             drain.cancel()
+
+    def _led(self, group: list[Frame]) -> list[Frame]:
+        """Return `group` after what waits for a head to be sent."""
+        lead, self._lead = self._lead, []
+        return [*lead, *group]
 
     def _timers(self) -> list[asyncio.TimerHandle]:
         """Return what will be said of the token."""
@@ -247,11 +274,16 @@ class StreamSession:
         group: list[Frame] = []
         size = 0
         try:
-            for event in events():
+            following = events()
+            # Of a job that has ended no other attempt can follow.
+            is_open = self._replay.view.irrevocable and not following[-1].data.startswith(END)
+            for event in following:
                 if self._replay.view.holds:
                     event = await self._restored(event)
                     if event is None:
                         continue
+                if is_open and not await self._may_show(event):
+                    continue
                 for frame in self._replay.add(event):
                     group.append(frame)
                     size += len(frame.data)
@@ -306,9 +338,31 @@ class StreamSession:
                     return Event(event.id, msgspec.json.encode(silent))
         elif self._held and event.data.startswith(FIRST_TEXT):
             return None
-        elif self._held and event.data.startswith(END):
-            self._say(await self._gateway.outcome(self.job), event.id)
+        elif event.data.startswith(END) and (self._held or self._replay.view.settles):
+            await self._settle(event)
         return event
+
+    async def _settle(self, event: Event) -> None:
+        ended_ms, outcome = await self._gateway.end_of(self.job)
+        if self._held:
+            if outcome is None:
+                raise Expired(self.job, "it ended, and its result is past its lifetime (`ttl_s` of its submission)")
+            self._say(outcome, event.id)
+        self._replay.view.settle(outcome, ended_ms)
+
+    async def _may_show(self, event: Event) -> bool:
+        """Tell the ledger, before the first part of an attempt is shown, that it is. False when another one has begun: the
+        viewer is shown that instead."""
+        if event.id.epoch == self._shown or event.data.startswith(NO_ANSWER):
+            return True
+        try:
+            await retry_read(lambda: show(self._gateway.client.ledger, self.job, event.id.epoch))
+        except Fenced:
+            return False
+        except Unknown:  # its log is all that is left of it
+            pass
+        self._shown = event.id.epoch
+        return True
 
     def _say(self, outcome: Outcome | None, at: EventId) -> None:
         completion = outcome.completion if outcome else None

@@ -21,15 +21,19 @@ HEADERS = {
 ESCAPED = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 
 
+TYPE, QUOTE = b'{"type":"', b'"'
 PIECE_BYTES = 64 * 1024
 """Bytes per write: of a large event, no more than that is buffered for a slow reader."""
 
 
-def head(frame: Frame, retry_ms: int | None) -> bytes:
-    """Return the lines of a frame before its data."""
+def head(frame: Frame, retry_ms: int | None, *, named: bool = False) -> bytes:
+    """Return the lines of a frame before its data. With `named` its `type`, which it begins with, is the event's name."""
+    name = ""
+    if named:
+        name = f"event: {frame.data[len(TYPE) : frame.data.index(QUOTE, len(TYPE))].decode()}\n"
     id = f"id: {frame.id}\n" if frame.id is not None else ""
     retry = f"retry: {retry_ms}\n" if retry_ms is not None else ""
-    return f"{id}{retry}data: ".encode()
+    return f"{name}{id}{retry}data: ".encode()
 
 
 def line(data: bytes) -> bytes:
@@ -52,9 +56,11 @@ def cut(data: bytes) -> Iterator[bytes]:
 
 
 class Encoder:
-    """Encodes the blocks of one response. The first has the reconnection delay, with jitter."""
+    """Encodes the blocks of one response. The first has the reconnection delay, with jitter. With `named` the events have
+    names, the `type` that each frame begins with."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, named: bool = False) -> None:
+        self._named = named
         self._retry_ms: int | None = random.randint(500, 2500)
 
     def encode(self, frames: Iterable[Frame]) -> bytes:
@@ -64,7 +70,7 @@ class Encoder:
         """Yield the same, in pieces of a bounded size."""
         waiting: list[bytes] = []
         for frame in frames:
-            waiting.append(head(frame, self._retry_ms))
+            waiting.append(head(frame, self._retry_ms, named=self._named))
             self._retry_ms = None
             if len(frame.data) <= PIECE_BYTES:
                 waiting.append(line(frame.data))

@@ -29,13 +29,21 @@ class Replay:
     def closed(self) -> bool:
         return self.view.closed
 
+    def opening(self) -> list[Frame]:
+        """Return the frames before those of the first event."""
+        return [Frame(None, data) for data in self.view.opening()]
+
     def put(self, at: EventId, text: str) -> None:
         """Insert `text` as if it were in the log just before the event `at`, which is added next."""
         self._before = self.view.add(at, TextDelta(d=text))
 
     def check_first(self, event: Event) -> None:
         """Raise `Gone` when the events after the cursor are only in a snapshot, which this format cannot express."""
-        if self._verbatim or self._cursor.at in (START, "now") or self._cursor.passed(event.id, 0):
+        if self._verbatim:
+            return
+        if not self.view.has_ids:
+            self.view.check_first(event.decode(self.view.subject.job))
+        if self._cursor.at in (START, "now") or self._cursor.passed(event.id, 0):
             return
         if isinstance(event.decode(self.view.subject.job), Snapshot):
             raise Gone(self.view.subject.job, event.id)
@@ -58,7 +66,9 @@ class Replay:
         frames = [*self._before, *self.view.add(event.id, decoded)]
         self._before = []
         return [
-            Frame(None if type(decoded) is Status else f"{self._prefix}{event.id}.{part}", data)
+            Frame(
+                None if type(decoded) is Status or not self.view.has_ids else f"{self._prefix}{event.id}.{part}", data
+            )
             for part, data in enumerate(frames)
             if not self._cursor.passed(event.id, part)
         ]

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, NamedTuple
 import msgspec
 
 from headrace.chat.chat_object import usage_object
-from headrace.chat.completion import Usage
+from headrace.chat.completion import Outcome, Usage
 from headrace.errors import InputError
 from headrace.events.ids import START, EventId, parse_cursor
 from headrace.events.types import End, JobEvent, JsonObject
@@ -59,6 +59,9 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     thread: str = ""
     run: str = ""
     include_usage: bool = False
+    request: JsonObject | None = None
+    created_s: int = 0
+    starting_after: int | None = None
 
 
 class View:
@@ -68,7 +71,9 @@ class View:
     `resumable`: a viewer may be given frames after a cursor, instead of all of them. `holds`: for a lowered schema text
     deltas are withheld, and the answer is one frame at the end. `verbatim`: its frames are the stored events, byte for byte
     and under their own ids, so that nothing is decoded and `add` is not called. `knows_notices`: its clients know the
-    gateway's own frames (`streaming/notices.py`).
+    gateway's own frames (`streaming/notices.py`). `has_ids`: its frames are sent with their ids. `named`: they are sent with the
+    `type` that they begin with as the name of the event. `irrevocable`: before it is given a part of an attempt's answer, the
+    ledger is told that no other attempt may follow. `settles`: before it is given the `end`, it is given the job's outcome.
     """
 
     name: ClassVar[str]
@@ -78,6 +83,10 @@ class View:
     id_names_job: ClassVar[bool] = False
     verbatim: ClassVar[bool] = False
     knows_notices: ClassVar[bool] = False
+    has_ids: ClassVar[bool] = True
+    named: ClassVar[bool] = False
+    irrevocable: ClassVar[bool] = False
+    settles: ClassVar[bool] = False
 
     def __init__(self, subject: Subject):
         self.subject = subject
@@ -89,6 +98,16 @@ class View:
         """Raise `InputError` for a cursor that is no frame of this view."""
         if cls.verbatim and cursor.part is not None:
             raise InputError("the cursor is one of another view: a native one is `<epoch>-<seq>`")
+
+    def opening(self) -> list[bytes]:
+        """Return the frames before those of the first event."""
+        return []
+
+    def check_first(self, event: JobEvent) -> None:
+        """Raise `Gone` when the log begins with an event from which the viewer's cursor cannot be found."""
+
+    def settle(self, outcome: Outcome | None, ended_ms: int | None) -> None:
+        """Take the job's outcome, None if it is past its lifetime, and the time at which it ended."""
 
     def add(self, id: EventId, event: JobEvent) -> list[bytes]:
         """Return the frames of one event."""

@@ -8,3 +8,17 @@ local function begin_attempt(job, log, channel, now, reason)
   redis.call('XTRIM', log, 'MINID', text(epoch) .. '-1')
   return epoch, n
 end
+
+-- A viewer that cannot take anything back has been sent a part of this attempt (show.lua): no other may follow it.
+local function is_shown(job)
+  local shown, epoch = unpack(redis.call('HMGET', job, 'shown', 'epoch'))
+  return shown and shown == epoch and epoch ~= '0'
+end
+
+-- Where the end of a job is written that no worker holds: `epoch, seq`. What was shown stays in the log.
+local function place_of_end(job, log, channel, now, reason)
+  if is_shown(job) then
+    return redis.call('HGET', job, 'epoch'), tonumber(redis.call('HGET', job, 'seq')) + 1
+  end
+  return begin_attempt(job, log, channel, now, reason), 2
+end

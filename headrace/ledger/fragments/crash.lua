@@ -69,7 +69,7 @@ end
 -- Counts the crash against `held`; returns 'dead' for a job that has died alone often enough.
 local function judge(held, rules)
   local record, crash = held.record, held.crash
-  if held.kind == 'join' then return nil end
+  if held.kind == 'join' or held.kind == 'check' then return nil end
   if held.queue == 'quarantine' then return judge_in_quarantine(held, rules) end
   if crash.accused then
     if crash.accused == held.id then into_quarantine(held, 1, rules) end

@@ -1,7 +1,7 @@
 -- Whether a record can be worked with: nil, or in a few words why not. One bad record must not end a script for its neighbours.
 local ALIVE = { queued = true, running = true, parked = true }
 local ENDED = { succeeded = true, failed = true, cancelled = true, dead = true }
-local KINDS_OF_RECORD = { job = true, shard = true, join = true }
+local KINDS_OF_RECORD = { job = true, shard = true, join = true, check = true }
 local NUMBERS = { 'n', 'seq', 'crashes', 'losses', 'crashed', 'evidence', 'alone', 'company',
   'suspects', 'hints', 'lease', 'ttl', 'created', 'expires', 'bytes', 'progress' }
 
@@ -41,4 +41,5 @@ end
 -- The form of a job's, a shard's or a join's id.
 local function is_record_id(id)
   return string.match(id, '^job_[%w_-]+$') or string.match(id, '^batch_[%w_-]+%.s%d+$') or string.match(id, '^batch_[%w_-]+%.join$')
+    or string.match(id, '^batch_[%w_-]+%.check$')
 end

@@ -15,6 +15,8 @@ import pytest
 from headrace.jobs.job import new_id
 from headrace.ledger.checkpoint import CheckpointRow, checkpoint
 from headrace.ledger.claim import Claimed, claim
+from headrace.ledger.create_batch import create_batch
+from headrace.ledger.creation import Creation
 from headrace.ledger.feed import feed
 from headrace.ledger.finish_shard import finish_shard
 from headrace.ledger.keys import permanent
@@ -51,6 +53,7 @@ async def check_lifetimes(ledger: Ledger) -> None:
             b"queued",
             b"running",
             b"parked",
+            b"validating",
             b"in_progress",
             b"paused",
             b"cancelling",
@@ -205,3 +208,22 @@ async def join(ledger: Ledger, take: Take, batch: str) -> Claimed:
         await finish_shard(ledger, attempt.record_id, attempt.epoch, f"part{number}")
     await seal(ledger, batch, queue="bulk")
     return await take(f"{batch}.join")
+
+
+@pytest.fixture
+def made(ledger: Ledger) -> Callable[..., Awaitable[str]]:
+    """Create a batch over an uploaded file; its check waits on `bulk`."""
+
+    async def made(creation: Creation | None = None, batch_id: str | None = None) -> str:
+        return await create_batch(
+            ledger,
+            batch_id or new_id("batch"),
+            template_sha="sha",
+            template=b"{}",
+            window_ms=10**9,
+            tenant="default",
+            creation=creation or Creation("d"),
+            record={"tenant": "default"},
+        )
+
+    return made

@@ -10,7 +10,8 @@ from headrace import errors
 from headrace.jobs.job import new_id
 from headrace.ledger.cancel import cancel
 from headrace.ledger.checkpoint import CheckpointRow, checkpoint
-from headrace.ledger.close import KEEP_MS, close
+from headrace.ledger.close import KEEP_MS, OutputFile, close
+from headrace.ledger.file_record import file_record, unknown_files
 from headrace.ledger.recover import recover
 from headrace.ledger.release import release
 from headrace.ledger.script import Ledger
@@ -109,3 +110,22 @@ async def test_a_batch_closes_only_after_its_seal_and_by_its_join(
     with pytest.raises(errors.Fenced):
         await end(ledger, batch, 0)
     assert await look.state(batch) == "finalizing"
+
+
+async def test_its_files_are_entered_with_its_end_and_by_the_winner_alone(
+    ledger: Ledger, batch: str, join: Any
+) -> None:
+    await ledger.client.hset(ledger.keys.batch(batch), mapping={"tenant": "default", "output_expires_s": 3600})
+    words: dict[str, Any] = {"errors": "e", "unfinished": 0, "left": []}
+    with pytest.raises(errors.Fenced):
+        await close(ledger, batch, join.epoch - 1, output="x", output_file=OutputFile("file-x", 1), **words)
+    files = {"output_file": OutputFile("file-a", 5), "error_file": OutputFile("file-b", 6)}
+    assert await close(ledger, batch, join.epoch, output="o", **files, **words)
+    assert not await close(ledger, batch, join.epoch, output="o", **files, **words)
+    found = [await file_record(ledger, name, tenant="default") for name in ("file-a", "file-b")]
+    assert [(file.purpose, file.filename, file.bytes) for file in found] == [
+        ("batch_output", f"{batch}_output.jsonl", 5),
+        ("batch_output", f"{batch}_error.jsonl", 6),
+    ]
+    assert found[0].expires_ms == found[0].created_ms + 3_600_000
+    assert await unknown_files(ledger, ["file-x"]) == ["file-x"]

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from headrace.client.handles import decode_outcome
+from headrace.chat.completion import decode_outcome
 from headrace.jobs.job import new_id
 from headrace.ledger.cancel import cancel
 from headrace.ledger.dead_letter import dead_letters

@@ -30,7 +30,7 @@ async def test_a_job_that_waits(ledger: Ledger, look: Any) -> None:
     job = await submit(ledger, new_id("job"), b"what is asked", queue="bulk", ttl_ms=5_000, timeout_ms=60_000)
     created_ms = int(await look.field(job, "created"))
     assert await job_state(ledger, job) == "queued"
-    assert await job_status(ledger, job) == JobStatus(JobState.QUEUED, 0, created_ms, None)
+    assert await job_status(ledger, job) == JobStatus(JobState.QUEUED, 0, created_ms, None, "", "")
     assert await job_body(ledger, job) == b"what is asked"
     assert await job_result(ledger, job) is None
     assert await stands_since(ledger, job) == (JobState.QUEUED, created_ms)

@@ -9,16 +9,22 @@ from typing import Any
 
 import pytest
 
+from headrace.errors import Finished
 from headrace.jobs.job import new_id
 from headrace.ledger.announce import Announcement, announce
 from headrace.ledger.append import append
 from headrace.ledger.beat import beat
+from headrace.ledger.begin_batch import begin_batch
 from headrace.ledger.cancel import cancel
 from headrace.ledger.checkpoint import CheckpointRow, checkpoint
 from headrace.ledger.claim import claim
-from headrace.ledger.close import close
+from headrace.ledger.close import OutputFile, close
 from headrace.ledger.compact import compact
+from headrace.ledger.create_batch import create_batch
+from headrace.ledger.create_file import create_file
+from headrace.ledger.creation import Creation
 from headrace.ledger.dead_letter import dead_letter
+from headrace.ledger.delete_file import delete_file
 from headrace.ledger.due import due
 from headrace.ledger.evict_damaged import evict_damaged
 from headrace.ledger.expire import expire
@@ -33,6 +39,7 @@ from headrace.ledger.pause import pause
 from headrace.ledger.prefill import prefill
 from headrace.ledger.recover import recover, report_end
 from headrace.ledger.refuse_rows import refuse_rows
+from headrace.ledger.reject_batch import reject_batch
 from headrace.ledger.release import release
 from headrace.ledger.restart import restart
 from headrace.ledger.restore import restore
@@ -40,6 +47,8 @@ from headrace.ledger.resume import resume
 from headrace.ledger.script import FOLDER, Argument, Ledger
 from headrace.ledger.seal import seal
 from headrace.ledger.shard_range import ShardRange
+from headrace.ledger.shorten import shorten
+from headrace.ledger.show import show
 from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit
 from headrace.ledger.unread import UnreadAnswer, WaitingClient, mark_disconnected
@@ -47,7 +56,7 @@ from headrace.ledger.unread import UnreadAnswer, WaitingClient, mark_disconnecte
 EXPIRED, LONG = -1, 10**9
 MOVES = {path.stem for path in FOLDER.glob("*.lua")}
 # Written by no move: a worker and a client do it at their start.
-BY_OTHERS = {"store", "chat:<tenant>:<sha>", "cache:<sha>"}
+BY_OTHERS = {"store", "gateway:<id>", "chat:<tenant>:<sha>", "cache:<sha>"}
 
 
 def kind_of(key: str) -> KeyKind:
@@ -75,12 +84,13 @@ class Watched(Ledger):
         rest: Sequence[Argument] = (),
     ) -> list[bytes]:
         before = await self.contents()
-        reply = await super().run(name, subject, keys, arguments, rest)
-        after = await self.contents()
-        for key in before.keys() | after.keys():
-            if before.get(key) != after.get(key):
-                self.written[kind_of(key).pattern].add(name)
-        return reply
+        try:
+            return await super().run(name, subject, keys, arguments, rest)
+        finally:
+            after = await self.contents()
+            for key in before.keys() | after.keys():
+                if before.get(key) != after.get(key):
+                    self.written[kind_of(key).pattern].add(name)
 
     async def contents(self) -> dict[str, Any]:
         names = [raw async for raw in self.client.scan_iter(f"{self.keys.prefix}:*", count=1000)]
@@ -154,6 +164,14 @@ async def live_the_lives_of_jobs(ledger: Watched) -> None:
     job = await ledger.new_job()
     await ledger.client.hset(ledger.keys.job(job), "expires", 0)
     await expire(ledger, job)
+    job = await ledger.new_job()
+    attempt = await ledger.take(job, "a", EXPIRED)
+    await show(ledger, job, attempt.epoch)
+    await shorten(ledger, job, ttl_ms=10**6)
+    await recover(ledger)
+    with pytest.raises(Finished):
+        await ledger.take(job, "b")
+    await shorten(ledger, job, ttl_ms=1000)
 
 
 async def set_damage_aside(ledger: Watched) -> None:
@@ -187,7 +205,7 @@ async def live_the_lives_of_batches(ledger: Watched) -> None:
             template=b"{}",
             window_ms=LONG,
             tenant="default",
-            record={"total": 2, "shards": 2},
+            record={"total": 2, "shards": 2, "tenant": "default", "output_expires_s": 9},
         )
         await feed(ledger, batch, 0, [ShardRange(0, 1, 0, 1), ShardRange(1, 1, 1, 1)], queue="bulk")
         await pause(ledger, batch, reason="no room")
@@ -229,7 +247,47 @@ async def live_the_lives_of_batches(ledger: Watched) -> None:
             errors="e",
             unfinished=0,
             left=[second] * cancelled,
+            output_file=OutputFile(f"file-{batch}", 1),
         )
+    await live_the_lives_of_files(ledger)
+
+
+async def live_the_lives_of_files(ledger: Watched) -> None:
+    """Uploads, and the batches over them."""
+    waiter = WaitingClient("gateway", again=False, asked="1" * 64)
+    for key in ("key", None):
+        made = await create_file(
+            ledger,
+            f"file-{key}",
+            tenant="default",
+            purpose="batch",
+            filename="a",
+            size=1,
+            max_bytes=9,
+            creation=Creation("d", key, None if key else waiter),
+            expires_s=1,
+        )
+        await delete_file(ledger, made)
+    for end in ("begin", "begin late", "reject", "reject late", "cancel"):
+        batch = new_id("batch")
+        await create_batch(
+            ledger,
+            batch,
+            template_sha=end.replace(" ", ""),
+            template=b"{}",
+            window_ms=LONG,
+            tenant="default",
+            creation=Creation(end, "key") if "late" in end else Creation(end, waiter=waiter._replace(asked="2" * 64)),
+            record={"tenant": "default"},
+        )
+        check = await ledger.take(f"{batch}.check", "a", EXPIRED if "late" in end else LONG)
+        await recover(ledger)
+        if "begin" in end:
+            await begin_batch(ledger, batch, check.epoch, record={"total": 1, "shards": 1})
+        elif "reject" in end:
+            await reject_batch(ledger, batch, check.epoch, rejection="r", reason="no")
+        else:
+            await cancel(ledger, batch)
 
 
 async def test_the_moves_write_the_declared_keys_and_no_others(ledger: Ledger) -> None:

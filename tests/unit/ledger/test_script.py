@@ -54,13 +54,26 @@ def test_every_move_has_a_module_and_a_test_of_its_name(move: str) -> None:
     assert (Path(__file__).parent / f"test_{move}.py").is_file()
 
 
-KNOWN = {"__init__", "damage", "keys", "queues", "script", "server_check", "shard_range", "state", "stop_reason"}
+KNOWN = {
+    "__init__",
+    "creation",
+    "damage",
+    "keys",
+    "queues",
+    "script",
+    "server_check",
+    "shard_range",
+    "state",
+    "stop_reason",
+}
 READS = {
     *(
         "answer_cache",
+        "batch_list",
         "batch_record",
         "chat_job",
         "event_log",
+        "file_record",
         "inspection",
         "job_record",
         "queued_record",

@@ -19,8 +19,7 @@ def test_every_state_of_a_job_either_moves_or_is_terminal() -> None:
 
 
 def test_every_state_of_a_batch_either_moves_or_is_terminal() -> None:
-    # `validating` is over before `open`: the intake checks and indexes the input; only the wire knows the state.
-    assert set(BATCH_MOVES) | BATCH_TERMINAL | {BatchState.VALIDATING} == set(BatchState)
+    assert set(BATCH_MOVES) | BATCH_TERMINAL == set(BatchState)
     assert not set(BATCH_MOVES) & BATCH_TERMINAL
 
 
@@ -35,7 +34,11 @@ def test_every_state_of_a_job_can_be_reached() -> None:
     assert reached(JOB_MOVES, JobState.QUEUED) == set(JobState)
 
 
-def test_every_state_of_a_batch_can_be_reached_but_the_two_of_the_intake() -> None:
+def test_every_state_of_a_batch_can_be_reached() -> None:
+    assert reached(BATCH_MOVES, BatchState.VALIDATING) == set(BatchState)
+
+
+def test_a_batch_that_was_checked_by_its_client_is_never_validating() -> None:
     assert reached(BATCH_MOVES, BatchState.IN_PROGRESS) == set(BatchState) - {BatchState.VALIDATING, BatchState.FAILED}
 
 

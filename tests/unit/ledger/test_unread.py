@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from headrace.errors import Busy
 from headrace.jobs.job import new_id
 from headrace.ledger.script import Ledger
 from headrace.ledger.submit import submit
@@ -16,6 +17,7 @@ from headrace.ledger.unread import (
     mark_disconnected,
     mark_read,
     mark_unconfirmed,
+    renew_gateway,
 )
 
 ASKED = "0" * 64
@@ -32,7 +34,6 @@ async def ask(
 async def test_one_who_left_is_followed_by_the_retry_and_by_no_other_request(ledger: Ledger) -> None:
     first = await ask(ledger)
     await mark_disconnected(ledger, first)
-    assert (await ask(ledger)).job != first.job
     assert (await ask(ledger, again=True, asked="1" * 64)).job != first.job
     assert (await ask(ledger, again=True)).job == first.job
 
@@ -130,11 +131,51 @@ async def test_an_answer_that_is_there_is_handed_on_after_its_end(ledger: Ledger
     assert (await ask(ledger, again=True)).job == first.job
 
 
+async def test_an_equal_request_is_given_what_was_left_and_nothing_that_somebody_waits_for(ledger: Ledger) -> None:
+    for gateway in ("here", "there"):
+        await renew_gateway(ledger, gateway)
+    left, held, sent, there = [await ask(ledger) for _ in range(3)] + [await ask(ledger, gateway="there")]
+    await mark_disconnected(ledger, left)
+    await mark_unconfirmed(ledger, sent)
+    assert (await ask(ledger)).job == left.job
+    assert (await ask(ledger)).job not in (left.job, held.job, sent.job, there.job)
+    assert (await ask(ledger, asked="1" * 64)).job != left.job
+
+
+async def test_whoever_waited_at_a_dead_gateway_is_gone(ledger: Ledger) -> None:
+    await renew_gateway(ledger, "there")
+    there = await ask(ledger, gateway="there")
+    assert (await ask(ledger)).job != there.job
+    await ledger.client.delete(ledger.keys.gateway("there"))
+    assert (await ask(ledger)).job == there.job
+    assert (await ask(ledger)).job != there.job, "it is held here now"
+
+
+async def test_of_a_silent_gateway_it_is_not_known_yet(ledger: Ledger) -> None:
+    await renew_gateway(ledger, "there")
+    there = await ask(ledger, gateway="there")
+    await ledger.client.pexpire(ledger.keys.gateway("there"), 3000)
+    with pytest.raises(Busy) as silent:
+        await ask(ledger)
+    assert 2000 < int(silent.value.detail) <= 3000
+    assert (await ask(ledger, again=True)).job == there.job
+    jobs = [key async for key in ledger.client.scan_iter(ledger.keys.job("*"))]
+    assert jobs == [ledger.keys.job(there.job).encode()]
+
+
+async def test_an_answer_is_kept_as_long_as_the_gateway_says(ledger: Ledger) -> None:
+    first = await ask(ledger)
+    await mark_disconnected(ledger, first)
+    await end(ledger, first.job, ago_ms=5000)
+    waiter = WaitingClient("here", again=False, asked=ASKED, keep_ms=1000)
+    assert await submit(ledger, token := new_id("job"), b"{}", queue="interactive", waiter=waiter) == token
+
+
 async def test_unread_has_a_bound_and_a_lifetime(ledger: Ledger) -> None:
     unread = ledger.keys.unread("default", ASKED)
     await ask(ledger)
     assert 0 < await ledger.client.pttl(unread) <= 25 * 3600_000
-    await ledger.client.hset(unread, mapping={f"job_{n}": "left here t 1" for n in range(999)})
+    await ledger.client.hset(unread, mapping={f"job_{n}": "held here t 1" for n in range(999)})
     await ask(ledger)
     assert await ledger.client.hlen(unread) == 1000
 

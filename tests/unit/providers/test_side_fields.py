@@ -12,8 +12,7 @@ from headrace_providers.chat_completion import ChatCompletion
 from headrace_providers.wire.reducer import Reducer
 
 from headrace.batches.output_lines import outcome_of, success_line
-from headrace.chat.completion import Completion, Outcome, Usage, encode_success
-from headrace.client.handles import decode_outcome
+from headrace.chat.completion import Completion, Outcome, Usage, decode_outcome, encode_success
 from headrace.errors import CallError, Failure
 from headrace.jobs.job import Job
 from headrace.portal import run

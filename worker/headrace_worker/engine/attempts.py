@@ -16,7 +16,7 @@ from headrace_providers.wire.choice_reducer import Delta
 from headrace_providers.wire.provider_errors import is_configuration
 
 from headrace.chat.completion import Completion
-from headrace.errors import CallError, InputError
+from headrace.errors import CallError, InputError, Shown
 from headrace.jobs.job import Job
 from headrace.schema.modes import Mode
 from headrace_worker.engine.call_slots import Slots
@@ -42,7 +42,8 @@ class Watch(Protocol):
     def delta(self, delta: Delta) -> None: ...
     def waiting(self, phase: str, detail: str, wait_s: float) -> None: ...
     async def restart(self, reason: str) -> int:
-        """Void what was shown, and return the epoch of the calls that follow. `reason` is one word."""
+        """Void what was shown, and return the epoch of the calls that follow. `reason` is one word. Raises `Shown` when it
+        cannot be taken back."""
         ...
 
 
@@ -93,6 +94,7 @@ class Attempts:
         self._gives_way = gives_way
         self._shown = False
         self._void = ""  # why what was shown is void: the code of the failure after it
+        self._failure: CallError | None = None
         self._again = False
         self._waits: tuple[float, str] | None = None
 
@@ -106,7 +108,12 @@ class Attempts:
             try:
                 if self._void and self._watch is not None:
                     await self._admitted()  # or a record that is another's would get a new epoch
-                    self._epoch, self._void = await self._watch.restart(self._void), ""
+                    try:
+                        self._epoch, self._void = await self._watch.restart(self._void), ""
+                    except Shown:
+                        self._again = False
+                        assert self._failure is not None
+                        raise self._reasks.failed(self._failure) from None
                 self._shown = False
                 async with self._slots.hold(self._rank):
                     await self._admitted()
@@ -150,7 +157,7 @@ class Attempts:
 
     async def _failed(self, call: HeldCall, failure: CallError) -> CallError | GaveWay:
         """Decide whether and when another attempt follows; return what to raise."""
-        self._void = failure.code if self._shown else ""
+        self._void, self._failure = failure.code if self._shown else "", failure
         held = call.failed(failure)
         self._waits, self._again = None, True
         if self._reasks.ask(failure):

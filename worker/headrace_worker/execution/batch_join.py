@@ -9,13 +9,16 @@ from collections.abc import Iterator
 import msgspec
 
 from headrace.batches.ingest import read_index
+from headrace.batches.openai_lines import error_file_lines, letters, output_file_lines
 from headrace.batches.output_lines import KIND_OF_STATE, error_line
 from headrace.batches.prefill import kept_rows
+from headrace.batches.request_lines import RESPONSES
 from headrace.batches.row_codec import is_row
 from headrace.batches.template import Item
 from headrace.errors import Failure
 from headrace.ledger.batch_record import BatchRecord, parts_of_shards
-from headrace.ledger.close import close
+from headrace.ledger.close import OutputFile, close
+from headrace.ledger.file_record import content_of
 from headrace.ledger.keys import shard_id
 from headrace.ledger.shard_range import ShardRange
 from headrace.ledger.shard_rows import rows_of
@@ -50,6 +53,7 @@ async def join(process: WorkerProcess, batch_id: str, epoch: int, batch: BatchRe
     output, errors = f"{batch_id}/output.{epoch}.jsonl", f"{batch_id}/errors.{epoch}.jsonl"
     taken_over: Counter[str] = Counter()
     unfinished = await asyncio.to_thread(_write, store, batch_id, epoch, batch, parts, rows, taken_over, output, errors)
+    output_file, error_file = await asyncio.to_thread(_publish, store, batch, epoch, output, errors)
     await retry_write(
         lambda: close(
             ledger,
@@ -60,6 +64,8 @@ async def join(process: WorkerProcess, batch_id: str, epoch: int, batch: BatchRe
             unfinished=unfinished,
             left=[shard_id(batch_id, number) for number in left if number < fed],
             taken_over=taken_over,
+            output_file=output_file,
+            error_file=error_file,
         )
     )
     await asyncio.to_thread(_sweep, store, batch_id)
@@ -96,6 +102,31 @@ def _write(
             for line in lines:
                 (good if line[:1] == b"s" else bad).write(line[1:])
     return unfinished
+
+
+def _publish(
+    store: FileStore, batch: BatchRecord, epoch: int, output: str, errors: str
+) -> tuple[OutputFile | None, OutputFile | None]:
+    """Put the output and the errors of a batch that was created over HTTP among the files of callers; None for an empty one.
+    Until `close` has entered them nobody sees them, and those of an attempt that loses are swept."""
+    if not batch.endpoint:
+        return None, None
+    made: list[OutputFile | None] = []
+    for kind, name in (("output", output), ("errors", errors)):
+        file = OutputFile(f"file-{letters(f'{batch.id}.{epoch}.{kind}')}", store.size(name))
+        if not file.size:
+            made.append(None)
+            continue
+        content = content_of(file.id)
+        store.remove(content)  # of a first try of this very attempt
+        if kind == "errors":
+            file = file._replace(size=store.commit(content, error_file_lines(store, name)))
+        elif batch.endpoint == RESPONSES:
+            file = file._replace(size=store.commit(content, output_file_lines(store, batch, name)))
+        else:
+            store.link(name, content)
+        made.append(file)
+    return made[0], made[1]
 
 
 def _kept(

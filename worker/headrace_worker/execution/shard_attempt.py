@@ -18,6 +18,7 @@ from headrace.batches.output_lines import error_line, success_line
 from headrace.batches.prefill import kept_rows
 from headrace.batches.row_codec import LinePointer, is_row
 from headrace.batches.template import Item, Template
+from headrace.chat.completion import Usage
 from headrace.errors import CallError, Failure, Finished, Refused, Spill, StorageError
 from headrace.ledger.batch_record import BatchRecord
 from headrace.ledger.checkpoint import ROW_BYTES, CheckpointRow, Failing, checkpoint, is_settled
@@ -216,6 +217,9 @@ class ShardRun:
         self.proven = self._may_begin()
 
     async def _run_item(self, index: int, item: Item) -> None:
+        if item.refused is not None:
+            self._refuse(index, item, item.refused)
+            return
         tries = self.tries.setdefault(index, Tries())
         self._begun[index] = tries.calls
         if (task := asyncio.current_task()) is not None:
@@ -231,7 +235,8 @@ class ShardRun:
                 on_configuration=self._count,
             )
             completion = await contained(asked)
-            counters = reasked(item, completion.counters() | retried(tries, completion.reasks))
+            counters = completion.counters() | usage_details(completion.usage) | retried(tries, completion.reasks)
+            counters = reasked(item, counters)
             completion = with_earlier(item, completion)
             try:
                 line = success_line(item.custom_id, f"{identity}.{self.epoch}.{tries.calls}", completion)
@@ -261,6 +266,13 @@ class ShardRun:
             self._begun.pop(index, None)
         self.tries.pop(index, None)
         self._pending.append(row)
+        self._wake.set()
+
+    def _refuse(self, index: int, item: Item, why: str) -> None:
+        """Fail the item of a line that is no request, without a call."""
+        failure = Failure("invalid_request", why)
+        line = error_line(item.custom_id, self._request_id(index), failure)
+        self._pending.append(CheckpointRow(index, "f", line, {f"code:{failure.code}": 1}))
         self._wake.set()
 
     async def _count(self, failure: CallError) -> None:
@@ -368,6 +380,12 @@ class ShardRun:
             if not (isinstance(refused, Finished) and refused.detail == part):
                 self.store.remove(name)
             raise
+
+
+def usage_details(usage: Usage) -> dict[str, int]:
+    """Return the counters of tokens that are a part of others, where there are any."""
+    counted = {"cached_tokens": usage.cached_tokens, "reasoning_tokens": usage.reasoning_tokens}
+    return {name: count for name, count in counted.items() if count}
 
 
 def retried(tries: Tries, reasks: int) -> dict[str, int]:

@@ -12,7 +12,9 @@ from headrace.ledger.lead import lead
 from headrace.ledger.script import UNAVAILABLE
 from headrace_worker.maintenance.batch_feeder import BatchFeeder
 from headrace_worker.maintenance.due_publisher import DuePublisher
+from headrace_worker.maintenance.file_sweeper import FileSweeper
 from headrace_worker.maintenance.lease_rescuer import LeaseRescuer
+from headrace_worker.maintenance.response_sweeper import ResponseSweeper
 from headrace_worker.worker_process import WorkerProcess
 
 SWEEP_S = 0.25
@@ -28,6 +30,8 @@ class Leader:
         self._process = process
         self._ledger = process.ledger
         self._due, self._rescuer, self._feeder = DuePublisher(process), LeaseRescuer(process), BatchFeeder(process)
+        self._responses = ResponseSweeper(process)
+        self._sweeper = FileSweeper(process)
         self._leading = False
         self._last_round: float | None = None
 
@@ -59,3 +63,5 @@ class Leader:
         hints += await self._rescuer.hints(now)
         hints += await self._process.damage.guarded("batches", self._feeder.hints())
         await self._process.publish(hints)
+        await self._process.damage.guarded("responses", self._responses.hints(now))
+        await self._process.damage.guarded("files", self._sweeper.hints())

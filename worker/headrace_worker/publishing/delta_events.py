@@ -112,7 +112,7 @@ def rest_of_choice(told: Fold, c: int, choice: Choice) -> list[KnownJobEvent] | 
     """Return the events that complete one choice; None when the fold is no prefix of it."""
     have, want = told.choice(c), choice.message
     events: list[KnownJobEvent] = []
-    pieces = {"text": have.text, "reasoning": have.reasoning, "refusal": have.refusal}
+    pieces = {"reasoning": have.reasoning, "text": have.text, "refusal": have.refusal}
     for kind, said in pieces.items():
         more = after("".join(said), want.get("content" if kind == "text" else kind) or "")
         name = "content" if kind == "text" else kind

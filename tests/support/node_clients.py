@@ -1,14 +1,27 @@
-"""A program for Node that runs beside a test."""
+"""Programs for Node that use clients of npm, unmodified."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
 from stack import until
+
+JS = Path(__file__).parents[1] / "contract" / "js"
+
+
+def installed() -> Path:
+    """The folder of the programs; a test is skipped where Node or the clients are missing."""
+    if shutil.which("node") is None:
+        pytest.skip("no node here: install Node 20, and the clients of npm are tested")
+    if not (JS / "node_modules" / "ai").is_dir():
+        pytest.skip("the clients of npm are not installed: `make js`")
+    return JS
 
 
 class Node:

@@ -1,0 +1,96 @@
+"""A batch as the SDK sends it to a gateway: one JSON object a line, the template first, then the items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from litestar import Request
+
+from headrace.batches.build import make_template
+from headrace.batches.create import WINDOW_S
+from headrace.batches.revalidation import check_job
+from headrace.batches.template import Item, Template
+from headrace.chat.options import set_in
+from headrace.chat.reserved_fields import check_reserved_fields
+from headrace.errors import InputError
+from headrace.jobs.build import checked_seconds
+from headrace.storage.local import FileStore
+from headrace.storage.upload import Upload
+from headrace.text.quoting import shortened
+from headrace.text.readable import UNREADABLE
+from headrace_api.errors import ApiError
+from headrace_api.requests.file_upload import MIB, PIECE_BYTES, body_of_request, in_writer
+
+MAX_LINE_BYTES = 16 * MIB
+
+
+class BatchHead(msgspec.Struct, frozen=True):
+    """The first line."""
+
+    template: Template
+    window_s: float = WINDOW_S
+
+
+async def received(request: Request[Any, Any, Any], store: FileStore, name: str, *, max_bytes: int) -> None:
+    """Write the request's body into the file `name`. Raises `ApiError` when it is too large; then nothing is left."""
+    upload = await in_writer(lambda: Upload(store, name))
+    try:
+        pieces, held = list[bytes](), 0
+        async for piece in body_of_request(request):
+            pieces.append(piece)
+            held += len(piece)
+            if upload.size + held > max_bytes:
+                raise ApiError(413, "too_large", f"a batch may have {max_bytes // MIB} MiB (HEADRACE_FILE_MB)")
+            if held >= PIECE_BYTES:
+                whole, pieces, held = pieces, [], 0
+                await in_writer(lambda whole=whole: upload.write(whole))
+        await in_writer(lambda: upload.write(pieces))
+        await in_writer(upload.commit)
+    except BaseException:
+        await in_writer(upload.abort)
+        raise
+
+
+def read_head(lines: Iterator[bytes]) -> tuple[Template, float]:
+    """Return the template, as checked as one that is made here, and the window in seconds. Raises `InputError`."""
+    first = next(lines, b"")
+    try:
+        head = msgspec.json.decode(first, type=BatchHead)
+    except UNREADABLE as error:
+        raise InputError(f"line 1: is no template of a batch: {shortened(str(error))}") from None
+    given = head.template
+    options = set_in(given.options)
+    check_reserved_fields(options.get("extra_body") or {}, "/template/options/extra_body/")
+    made, _ = make_template(
+        given.model,
+        given.prompt,
+        schema=given.schema,
+        schema_name=given.schema_name,
+        system=given.system,
+        mode=given.mode,
+        reasks=given.reasks,
+        lax=given.lax,
+        **options,
+    )
+    return made, checked_seconds("window_s", head.window_s)
+
+
+def read_batch_items(lines: Iterator[bytes], template: Template) -> Iterator[Item]:
+    """Yield the items of the lines after the first. Raises `InputError` naming the line."""
+    number = 1
+    for number, line in enumerate(lines, 2):
+        try:
+            if len(line) > MAX_LINE_BYTES:
+                raise InputError(f"has more than {MAX_LINE_BYTES // MIB} MiB")
+            item = msgspec.json.decode(line, type=Item)
+            check_job(template.job(item))
+            check_reserved_fields((item.options.extra_body if item.options else None) or {}, "/options/extra_body/")
+        except KeyError as error:
+            raise InputError(f"line {number}: the prompt's field {error} is missing") from None
+        except (*UNREADABLE, InputError) as error:
+            raise InputError(f"line {number}: {shortened(str(error))}") from None
+        yield item
+    if number == 1:
+        raise InputError("there is no item: the lines after the first are the items")

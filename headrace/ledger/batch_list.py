@@ -1,0 +1,41 @@
+"""The list of a tenant's batches that were created over HTTP, newest first."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+
+from headrace.errors import Unknown
+from headrace.ledger.batch_record import BatchRecord
+from headrace.ledger.script import Ledger
+
+PAGE = 50
+
+
+async def created_batches(ledger: Ledger, tenant: str, *, after: str | None = None) -> AsyncGenerator[BatchRecord]:
+    """Yield them, from the one behind `after` on; those whose records are gone or damaged are passed over. Raises `Unknown` for
+    an `after` that is not among them."""
+    key, at = ledger.keys.batches(tenant), 0
+    if after is not None:
+        rank = await ledger.client.zrevrank(key, after)
+        if rank is None:
+            raise Unknown(after, "no such batch, so the list cannot go on behind it")
+        at = rank + 1
+    while names := await ledger.client.zrevrange(key, at, at + PAGE - 1):
+        at += len(names)
+        ids = [raw.decode(errors="replace") for raw in names]
+        async with ledger.client.pipeline(transaction=False) as pipeline:
+            for batch_id in ids:
+                pipeline.hgetall(ledger.keys.batch(batch_id))
+            replies = await pipeline.execute(raise_on_error=False)
+        for batch_id, fields in zip(ids, replies, strict=True):
+            if isinstance(fields, dict) and fields.get(b"endpoint"):
+                yield BatchRecord(batch_id, {name.decode(): value for name, value in fields.items()})
+
+
+async def unknown_batches(ledger: Ledger, batch_ids: Sequence[str]) -> list[str]:
+    """Return those of `batch_ids` that have no record."""
+    async with ledger.client.pipeline(transaction=False) as pipeline:
+        for batch_id in batch_ids:
+            pipeline.exists(ledger.keys.batch(batch_id))
+        there = await pipeline.execute()
+    return [batch_id for batch_id, known in zip(batch_ids, there, strict=True) if not known]
