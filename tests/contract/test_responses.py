@@ -161,6 +161,13 @@ class TestStreams:
         assert names == [json.loads(line[6:])["type"] for line in raw.splitlines() if line.startswith("data: ")]
         assert "\nid: " not in raw
 
+    def test_with_heartbeats_before_the_first_piece(self, stack: Stack) -> None:
+        with another_gateway(stack, "beats", HEADRACE_HEARTBEAT_S="0.05") as (base, _):
+            events = events_of(base, input="[[rehearsal latency=600]] Why?")
+        assert [event["sequence_number"] for event in events] == list(range(len(events)))
+        assert [event["type"] for event in events][:2] == ["response.created", "response.in_progress"]
+        assert events[-1]["type"] == "response.completed"
+
     def test_a_failure_before_the_first_event_has_its_own_status(self, base: str, official: OpenAI) -> None:
         with pytest.raises(openai.BadRequestError):
             official.responses.create(model=MODEL, input="[[rehearsal fault=400]] x", stream=True)
