@@ -16,9 +16,10 @@ from headrace.batches.revalidation import template_named
 from headrace.batches.template import Item, Template
 from headrace.batches.type_refusals import TypeRefusals, type_refusals
 from headrace.chat.feedback import feedback
-from headrace.errors import Finished, InputError, Unreachable
+from headrace.errors import Busy, Conflict, Finished, InputError, Unreachable
 from headrace.jobs.job import new_id
 from headrace.ledger.batch_record import BatchRecord, known_batch, template_body
+from headrace.ledger.creation import Creation
 from headrace.ledger.open import open_batch
 from headrace.ledger.queues import BULK
 from headrace.ledger.script import UNAVAILABLE, Argument, Ledger
@@ -53,21 +54,33 @@ async def open_new(
 
 
 async def open_retry(
-    ledger: Ledger, store: FileStore, batch_id: str, *, tenant: str, codes: Collection[str] | None = None
+    ledger: Ledger,
+    store: FileStore,
+    batch_id: str,
+    *,
+    tenant: str,
+    codes: Collection[str] | None = None,
+    creation: Creation | None = None,
+    own_id: str | None = None,
 ) -> str:
-    """Open a new batch that keeps what succeeded in a closed one and pays only for the rest, or of the rest only for what
-    failed with one of `codes`. Returns its id. Raises `InputError` for a code that is none, and when nothing would run."""
+    """Open a new batch, `own_id`, that keeps what succeeded in a closed one and pays only for the rest, or of the rest only for
+    what failed with one of `codes`. Returns its id, or that of the batch that an equal request before has opened. Raises
+    `InputError` for a code that is none, and when nothing would run."""
     chosen = None if codes is None else checked_codes(codes)
     old = await known_batch(ledger, batch_id)
     if old.state not in BATCH_TERMINAL:
         raise InputError(f"{batch_id} is {old.state}; a batch is retried after it has ended")
+    if not old.has_begun:
+        raise InputError(
+            f"{batch_id}: nothing of it has run ({old.reason}); create a batch over an input that is mended"
+        )
     body = await template_body(ledger, old.template)
     if body is None:
         raise InputError(f"{batch_id}: its template is past its retention; extract the input anew")
     template, refused = template_named(body, old.template, batch_id), await type_refusals(ledger, batch_id)
     if chosen is not None:
         await asyncio.to_thread(lambda: choose(closed_lines(store, old, refused, "errors"), chosen, batch_id))
-    new = new_id("batch")
+    new = own_id or new_id("batch")
     try:
         store.link(old.input, f"{new}/input.jsonl")
         store.link(old.index, f"{new}/index")
@@ -78,8 +91,14 @@ async def open_retry(
         raise
     committed = Committed(old.total, old.shards)
     extra = {"prefill": f"{new}/{SUCCESSES}", "retry_of": batch_id, "model": old.model, **old.carried}
-    await _open(ledger, new, template, committed, tenant, WINDOW_S, extra)
-    return new
+    try:
+        known = await _open(ledger, new, template, committed, tenant, WINDOW_S, extra, creation=creation)
+    except (Conflict, Busy):
+        store.remove(new)
+        raise
+    if known != new:
+        store.remove(new)
+    return known
 
 
 async def open_reask(
@@ -173,7 +192,8 @@ async def _open(
     window_s: float,
     extra: Mapping[str, Argument] | None = None,
     follows: str | None = None,
-) -> None:
+    creation: Creation | None = None,
+) -> str:
     sha, body = template.encoded()
     record = {
         "tenant": tenant,
@@ -188,7 +208,7 @@ async def _open(
         **(extra or {}),
     }
     try:
-        await open_batch(
+        return await open_batch(
             ledger,
             batch_id,
             template_sha=sha,
@@ -197,6 +217,7 @@ async def _open(
             tenant=tenant,
             record=record,
             follows=follows,
+            creation=creation,
         )
     except UNAVAILABLE as error:
         # The input stays: the ledger may have the batch, only its answer was lost.

@@ -26,7 +26,7 @@ from headrace.ledger.keys import shard_id
 from headrace.ledger.script import Ledger
 from headrace.ledger.shard_range import ShardRange
 from headrace.ledger.shard_rows import rows_in_order
-from headrace.ledger.state import BATCH_TERMINAL
+from headrace.ledger.state import BATCH_TERMINAL, BatchState
 from headrace.schema.python_types import AnswerType, places_of
 from headrace.storage.local import FileStore
 from headrace.waiting import retry_read
@@ -140,6 +140,8 @@ class ResultLines:
                 given += len(lines)
 
     async def _written(self, given: int) -> AsyncGenerator[list[bytes]]:
+        if not await self._has_begun():
+            return
         index = await self._field("index")
         shards = int(await self._field("shards"))
         first = await asyncio.to_thread(read_index, self._store, index, 0, 1)
@@ -158,6 +160,15 @@ class ResultLines:
                         yield page
                     else:
                         await wait_at_most(viewer.next, LOOK_S)
+
+    async def _has_begun(self) -> bool:
+        """Wait for the check of an uploaded input. False for a batch that ended with it: there are no lines then."""
+        with await self._reader.view(self._key, "now") as viewer:
+            while (state := await self._field("state")) == BatchState.VALIDATING:
+                await wait_at_most(viewer.next, LOOK_S)
+        if state not in BATCH_TERMINAL:
+            return True
+        return await retry_read(lambda: batch_field(self._ledger, self._id, "index")) is not None
 
     async def _next(self, number: int, shard: ShardRange, done: int) -> tuple[list[bytes], bool]:
         """Return the next lines of the shard that are there, and whether the closed batch has to be read instead."""
@@ -207,6 +218,8 @@ class ResultLines:
 
 def closed_lines(store: FileStore, batch: BatchRecord, refused: TypeRefusals, which: str) -> Iterator[bytes]:
     """Yield the lines of the `output` or the `errors` of a closed batch (its record), lines in `refused` among the errors."""
+    if not batch.has_begun:
+        return
     if not refused:
         yield from store.lines(batch.output if which == "output" else batch.errors)
         return

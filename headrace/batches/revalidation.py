@@ -10,6 +10,7 @@ import msgspec
 
 from headrace.batches.template import Template
 from headrace.chat.messages import check_conversation
+from headrace.chat.model_aliases import MAX_FALLBACKS
 from headrace.chat.options import MAX_CHOICES, Options, check_beside_schema, check_options
 from headrace.errors import Damaged, InputError
 from headrace.jobs.build import MAX_REASKS
@@ -28,6 +29,7 @@ def check_job(job: Job) -> None:
     """Raise `InputError` for what could not have been submitted. The provider's own rules are checked with the request."""
     check_conversation(job.messages)
     check_asked(job.options, job.schema, job.reasks, choices=MAX_CHOICES)
+    check_fallbacks(job.fallbacks)
     if job.prefilling and job.schema is not None:
         raise InputError("prefilling: a schema's answer cannot begin with it")
 
@@ -36,6 +38,7 @@ def template_of(body: bytes) -> Template:
     """Return the template in its bytes. Raises one of `UNREADABLE`, or `InputError`."""
     template = msgspec.json.decode(body, type=Template)
     check_asked(template.options, template.schema, template.reasks)
+    check_fallbacks(template.fallbacks)
     return template
 
 
@@ -47,6 +50,11 @@ def template_named(body: bytes, sha: str, batch_id: str) -> Template:
     except (*UNREADABLE, InputError):
         pass
     raise Damaged(batch_id, "its template in Redis is not what was submitted; extract the input anew")
+
+
+def check_fallbacks(models: list[str]) -> None:
+    if len(models) > MAX_FALLBACKS:
+        raise InputError(f"fallbacks: must be {MAX_FALLBACKS} models at most, not {len(models)}")
 
 
 def check_asked(options: Options, schema: dict[str, Any] | None, reasks: int, *, choices: int = 1) -> None:

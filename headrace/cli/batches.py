@@ -62,7 +62,7 @@ def show(batch_id: str, out: Path | None, whole: bool, force: bool) -> None:
         terminal.echo(msgspec.json.format(msgspec.json.encode(batch), indent=2))
         if out is not None:
             await client.batch(batch_id).save(out, whole=whole, overwrite=overwrite)
-        return 1 if batch.ended and batch.succeeded < batch.total else 0
+        return 1 if batch.ended and (batch.succeeded < batch.total or not batch.total) else 0
 
     sys.exit(with_client(body))
 
@@ -286,6 +286,9 @@ async def follow(
             + f". Only those are paid again by: headrace batches retry {batch_id}",
             err=True,
         )
+        return 1
+    if not batch.total:  # its input was rejected, or it was cancelled before that was checked
+        terminal.echo(f"{batch_id} has {batch.state} before any item ran: {batch.reason}", err=True)
         return 1
     if batch.retried:
         terminal.echo(f"all {batch.total} items succeeded{again(batch)}", err=True)

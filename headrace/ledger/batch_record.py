@@ -182,6 +182,11 @@ class BatchRecord:
         return None if given is None else msgspec.json.decode(given, type=dict[str, str])
 
     @property
+    def has_begun(self) -> bool:
+        """Return False while its input is being checked, and of one that has ended with that."""
+        return "index" in self.fields
+
+    @property
     def upload(self) -> str:
         """The file whose lines are checked."""
         return self._text("upload")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from headrace.errors import Damaged
+from headrace.ledger.creation import Creation
 from headrace.ledger.script import Argument, Ledger
 
+UNREPEATED = Creation("")
 TEMPLATE_MS = 31 * 24 * 3600 * 1000
 
 
@@ -19,14 +22,17 @@ async def open_batch(
     tenant: str,
     record: Mapping[str, Argument],
     follows: str | None = None,
-) -> None:
-    """Write the batch with its template. `record` holds `total`, `shards` and what workers need to read its input.
+    creation: Creation | None = None,
+) -> str:
+    """Write the batch with its template, and return its id, or that of the batch that an equal request before (`creation`)
+    has made. `record` holds `total`, `shards` and what workers need to read its input.
 
     A re-ask batch (`follows`) is named in the record of the batch that it follows. Raises `Finished`, whose `detail` is the
-    existing follow-up, when that one has one.
+    existing follow-up, when that one has one, `Conflict` when the idempotency key was used with
+    another request, and `Busy` as `submit` does.
     """
     keys = ledger.keys
-    await ledger.run(
+    (known,) = await ledger.run(
         "open",
         batch_id,
         {
@@ -36,6 +42,7 @@ async def open_batch(
             "log": keys.log(keys.batch(batch_id)),
             "batches": keys.batches(tenant),
             "origin": keys.batch(follows or batch_id),
+            **(creation or UNREPEATED).keys(keys, tenant),
         },
         {
             "id": batch_id,
@@ -43,6 +50,11 @@ async def open_batch(
             "template_ms": TEMPLATE_MS,
             "window_ms": window_ms,
             "channel": keys.channel(keys.batch(batch_id)),
+            "prefix": keys.prefix,
+            **(creation or UNREPEATED).arguments(),
         },
         [part for name, value in record.items() for part in (name, value)],
     )
+    if not known.startswith(b"batch_") or not known.isascii():
+        raise Damaged(batch_id, "what Redis has under its idempotency key is the id of no batch")
+    return known.decode()

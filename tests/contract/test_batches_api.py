@@ -121,6 +121,20 @@ class TestABatchOfChats:
         assert ask(f"{base}/v1/batches/{new.id}/retry", "POST", {"codes": ["nonsense"]}).status == 400
         assert ask(f"{base}/v1/batches/{new.id}/retry", "POST", {"more": 1}).status == 400
 
+    def test_is_retried_once_by_a_client_that_repeats_itself(self, official: OpenAI, base: str) -> None:
+        old = ended(official, create(official, [line("a", messages=FAILS)]))
+
+        def retried(**headers: str) -> str:
+            return ask(f"{base}/v1/batches/{old.id}/retry", "POST", b"", **headers).json["id"]
+
+        first = retried()
+        assert retried(x_stainless_retry_count="1") == first
+        assert retried() != first
+        assert retried(idempotency_key="retry") == retried(idempotency_key="retry")
+        codes = {"codes": ["invalid_request"]}
+        answer = ask(f"{base}/v1/batches/{old.id}/retry", "POST", codes, idempotency_key="retry")
+        assert answer.status == 409
+
     def test_is_followed_while_it_runs(self, official: OpenAI, base: str) -> None:
         last = [{"role": "user", "content": "[[rehearsal latency=2000]] Why?"}]
         batch = create(official, [line("first"), line("last", messages=last)])
@@ -193,6 +207,14 @@ class TestBadLines:
         batch = ended(official, create(official, [b"", b""]))
         assert batch.errors is not None
         assert [each.code for each in batch.errors.data or []] == ["empty_file"]
+
+    def test_are_told_by_the_command_line_as_well(self, official: OpenAI, stack: Stack) -> None:
+        batch = ended(official, create(official, [line("a"), b"{"]))
+        watched = stack.run("watch", batch.id)
+        assert (watched.returncode, "line 2: the line is no JSON" in watched.stderr) == (1, True)
+        assert stack.run("batches", "show", batch.id).returncode == 1
+        again = stack.run("batches", "retry", batch.id)
+        assert (again.returncode, "nothing of it has run" in again.stderr) == (2, True)
 
     def test_cannot_be_retried(self, official: OpenAI, base: str) -> None:
         batch = ended(official, create(official, [b"{"]))
@@ -301,6 +323,8 @@ class TestWhileItIsChecked:
         assert answer.json["status"] in ("cancelled", "cancelling"), answer.body
         batch = ended(official, batch)
         assert batch.status == "cancelled"
+        assert results(base, batch.id) == []
+        assert ask(f"{base}/v1/batches/{batch.id}/retry", "POST", b"").status == 400
         assert batch.cancelled_at is not None
 
     def test_a_gateway_killed_after_its_answer_loses_nothing(self, stack: Stack, official: OpenAI) -> None:

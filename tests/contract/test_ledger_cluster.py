@@ -21,12 +21,17 @@ from headrace.jobs.job import new_id
 from headrace.ledger.announce import Announcement, announce
 from headrace.ledger.append import append
 from headrace.ledger.beat import beat
+from headrace.ledger.begin_batch import begin_batch
 from headrace.ledger.cancel import cancel
 from headrace.ledger.checkpoint import CheckpointRow, checkpoint
 from headrace.ledger.claim import Claimed, claim
 from headrace.ledger.close import close
 from headrace.ledger.compact import compact
+from headrace.ledger.create_batch import create_batch
+from headrace.ledger.create_file import create_file
+from headrace.ledger.creation import Creation
 from headrace.ledger.dead_letter import dead_letter
+from headrace.ledger.delete_file import delete_file
 from headrace.ledger.due import EXPIRED as EXPIRED_QUEUE
 from headrace.ledger.due import due
 from headrace.ledger.evict_damaged import evict_damaged
@@ -41,6 +46,7 @@ from headrace.ledger.pause import pause
 from headrace.ledger.prefill import prefill
 from headrace.ledger.recover import recover
 from headrace.ledger.refuse_rows import refuse_rows
+from headrace.ledger.reject_batch import reject_batch
 from headrace.ledger.release import release
 from headrace.ledger.restart import restart
 from headrace.ledger.restore import restore
@@ -188,6 +194,38 @@ async def a_batchs_life(ledger: Ledger) -> None:
     assert await ledger.client.get(ledger.keys.held) == b"0"
 
 
+async def a_files_life(ledger: Ledger) -> None:
+    """Files, the batches over them, and a job of which a part was shown."""
+    words = {"tenant": "default", "purpose": "batch", "filename": "a", "size": 1, "max_bytes": 9}
+    waiter = WaitingClient("gateway", again=False, asked="1" * 64)
+    file = await create_file(ledger, "file-a", creation=Creation("d", waiter=waiter), **words)
+    again = Creation("d", waiter=waiter._replace(again=True))
+    assert await create_file(ledger, "file-b", creation=again, **words) == file
+    await delete_file(ledger, file)
+    for does_begin in (True, False):
+        batch = new_id("batch")
+        await create_batch(
+            ledger,
+            batch,
+            template_sha="s",
+            template=b"{}",
+            window_ms=LONG,
+            tenant="default",
+            creation=Creation("d", f"key {does_begin}"),
+            record={"tenant": "default"},
+        )
+        check = await take(ledger, f"{batch}.check", "a")
+        if does_begin:
+            await begin_batch(ledger, batch, check.epoch, record={"total": 1, "shards": 1})
+        else:
+            await reject_batch(ledger, batch, check.epoch, rejection="r", reason="no")
+    job = await submit(ledger, new_id("job"), b"{}", queue="interactive")
+    attempt = await take(ledger, job, "a")
+    await show(ledger, job, attempt.epoch)
+    await cancel(ledger, job)
+    await shorten(ledger, job, ttl_ms=1)
+
+
 async def damage(ledger: Ledger) -> None:
     await dead_letter(ledger, "message", b"rubbish", where="bulk", why="no JSON")
     job, batch = new_id("job"), new_id("batch")
@@ -203,6 +241,7 @@ async def test_every_move_stays_in_one_slot(ledger: Witness) -> None:
     await announce(ledger, "process", Announcement())
     await a_jobs_life(ledger)
     await a_batchs_life(ledger)
+    await a_files_life(ledger)
     await damage(ledger)
     assert ledger.sent == {path.stem for path in FOLDER.glob("*.lua")}
 

@@ -9,17 +9,9 @@ import httpx
 from batches_api import CHAT, line
 from fleet import kill_one_of_up
 from gateways import ask
-from stack import Stack, started, until
+from stack import started, until
 
 LINES = 150_000
-
-
-def state_of_check(stack: Stack, batch: str) -> str:
-    client = stack.client
-    try:
-        return (client.hget(f"{{hr}}:shard:{batch}.check", "state") or b"").decode()
-    finally:
-        client.close()
 
 
 def test_the_check_begins_anew(tmp_path: Path) -> None:
@@ -30,12 +22,12 @@ def test_the_check_begins_anew(tmp_path: Path) -> None:
         file = httpx.post(f"{base}/v1/files", data=form, files={"file": ("a", lines.encode())}, timeout=60).json()["id"]
         body = {"input_file_id": file, "endpoint": CHAT, "completion_window": "24h"}
         batch = ask(f"{base}/v1/batches", "POST", body).json["id"]
-        until(lambda: state_of_check(stack, batch) == "running", what="the check has begun")
+        folder = Path(stack.ready["files"]) / batch
+        until(lambda: list(folder.glob(".input.*")), what="the check has begun")
         assert kill_one_of_up(stack, "bulk")
         assert ask(f"{base}/v1/batches/{batch}").json["status"] == "validating", "it was killed in the middle"
         until(lambda: ask(f"{base}/v1/batches/{batch}").json["status"] == "in_progress", what="it was checked")
         assert ask(f"{base}/v1/batches/{batch}").json["request_counts"]["total"] == LINES
-        folder = Path(stack.ready["files"]) / batch
         until(lambda: not (folder / "upload.jsonl").exists(), what="the check is over")
 
         def left() -> list[str]:

@@ -13,7 +13,8 @@ from headrace_worker.engine.deployment_hold import Deferred
 from headrace_worker.engine.engine import Engine
 from headrace_worker.engine.tries import Tries
 
-from headrace.errors import CallError
+from headrace.batches.revalidation import check_job
+from headrace.errors import CallError, InputError
 from headrace.jobs.build import make_job
 
 MODELS = {"openai/a": "openai", "vllm/b": "vllm", "openrouter/c": "openrouter"}
@@ -189,3 +190,29 @@ async def test_many_jobs_fall_back_together(monkeypatch: pytest.MonkeyPatch) -> 
     asked = Asked(monkeypatch, openai=[LIMITED])
     completions = await asyncio.gather(*(asked() for _ in range(50)))
     assert {completion.content for completion in completions} == {"vllm"}
+
+
+async def test_a_configuration_is_told_of_when_no_model_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    async def on_configuration(failure: CallError) -> None:
+        told.append(failure.code)
+
+    job, _ = make_job("openai/a", "How many?")
+    job = msgspec.structs.replace(job, fallbacks=["vllm/b"])
+    words: dict[str, Any] = {"identity": "j", "epoch": 1, "on_configuration": on_configuration}
+    answered = Asked(monkeypatch, openai=[WRONG_KEY])
+    await answered.engine.ask(job, tries=Tries(), **words)
+    assert told == [], "the batch goes on"
+    refused = Asked(monkeypatch, openai=[WRONG_KEY], vllm=[WRONG_KEY])
+    with pytest.raises(CallError):
+        await refused.engine.ask(job, tries=Tries(), **words)
+    assert told == ["auth"]
+    assert refused.calls == {"openai": 1, "vllm": 1, "openrouter": 0}
+
+
+def test_a_body_with_too_many_is_refused() -> None:
+    job, _ = make_job("openai/a", "How many?")
+    check_job(msgspec.structs.replace(job, fallbacks=["vllm/b"] * 7))
+    with pytest.raises(InputError, match="7 models at most"):
+        check_job(msgspec.structs.replace(job, fallbacks=["vllm/b"] * 8))

@@ -87,7 +87,12 @@ def test_a_file_holds_them_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     file.chmod(0o600)
     monkeypatch.setenv("HEADRACE_MODELS", str(file))
     assert resolve("gpt-5-mini").model == "openai/gpt-5-mini"
+
+
+def test_a_file_that_others_may_write_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "models.json"
+    file.write_text(ALIASES)
     file.chmod(0o666)
-    monkeypatch.setenv("HEADRACE_MODELS", f" {file}".strip() + "/../models.json")
-    with pytest.raises(SettingsError):
+    monkeypatch.setenv("HEADRACE_MODELS", str(file))
+    with pytest.raises(SettingsError, match="HEADRACE_MODELS"):
         model_aliases()

@@ -10,6 +10,9 @@ from typing import Any
 from headrace_api.streaming.session import StreamSession
 from headrace_api.views import Cursor, Subject
 from headrace_api.views.native import Native
+from headrace_api.views.openai import OpenAI
+
+from headrace.events.ids import Event, EventId
 
 
 class Silent:
@@ -47,4 +50,38 @@ async def test_a_token_that_expires_while_the_warning_is_sent_ends_the_stream_al
         assert json.loads(last.data)["t"] == "bye"
         assert await anext(groups, None) is None
     assert following.last == "expired"
+    following.close()
+
+
+class Restless(Silent):
+    """A viewer to whom a status comes again and again, and nothing that is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seq = 0
+
+    def at_hand(self) -> list[Any]:
+        super().at_hand()
+        self._seq += 1
+        if self._seq % 2:
+            return []
+        asyncio.get_running_loop().call_later(0.02, self.wake)
+        return [Event(EventId(1, self._seq), b'{"t":"status","phase":"retrying","detail":"once more"}')]
+
+    async def news(self) -> None:
+        if self._seq == 1:
+            self.wake()
+        await super().news()
+
+
+async def test_a_head_that_is_held_is_sent_after_a_heartbeat_also_when_the_job_is_busy() -> None:
+    gateway: Any = SimpleNamespace(draining=asyncio.Event(), settings=SimpleNamespace(heartbeat_s=0.2))
+    following = StreamSession(gateway, OpenAI, Subject(job="job_x"), Cursor(), patience_s=60)
+    viewer: Any = Restless()
+    following._viewer = viewer
+    groups = following.groups(asyncio.get_running_loop().create_future())
+    async with asyncio.timeout(5):
+        assert await anext(groups) == [], "nothing to show: a heartbeat"
+    assert following.unsent
+    await groups.aclose()
     following.close()

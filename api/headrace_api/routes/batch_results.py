@@ -15,7 +15,6 @@ from headrace.batches.request_lines import RESPONSES
 from headrace.batches.results import ResultsPage
 from headrace.errors import InputError
 from headrace.ledger.batch_record import BatchRecord
-from headrace.ledger.state import BatchState
 from headrace.storage.local import FileStore
 from headrace_api.auth import EVERY_JOB, READ
 from headrace_api.routes.batches import created_batch
@@ -23,8 +22,6 @@ from headrace_api.routes.events import left
 from headrace_api.state import Gateway
 from headrace_api.streaming.inactivity_timer import InactivityTimer
 
-LOOK_S = 0.5
-"""Seconds between two looks at a batch whose input is being checked."""
 NDJSON = "application/x-ndjson"
 BLANK = b"\n"
 """Keeps a connection open on which nothing comes: an empty line is no line."""
@@ -107,16 +104,10 @@ class ResultStream:
             await lines.aclose()
 
     async def _lines(self) -> AsyncGenerator[bytes]:
-        # The state is in the ledger: there is nothing here to wait for.
-        while (record := await created_batch(self._gateway, self._id)).state == BatchState.VALIDATING:  # noqa: ASYNC110
-            await asyncio.sleep(LOOK_S)
-        if not record.total:  # it was rejected, or cancelled before it began
-            return
-        store, lines = await self._gateway.store(), await self._gateway.lines_of(self._id)
-        if self._after >= record.total:
-            return
+        store, lines, record = await self._gateway.store(), await self._gateway.lines_of(self._id), None
         async with contextlib.aclosing(lines.pages(self._after)) as pages:
             async for page in pages:
+                record = record or await created_batch(self._gateway, self._id)  # where its input lies is known by now
                 yield await asyncio.to_thread(as_openai, store, record, page)
 
 

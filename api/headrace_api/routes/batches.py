@@ -207,12 +207,14 @@ async def retry(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway
     codes = body.get("codes")
     if set(body) - {"codes"} or not (codes is None or (isinstance(codes, list) and all(map(is_text, codes)))):
         raise InputError("codes: the body has a list of codes, or nothing")
-    record = await created_batch(gateway, batch_id)
-    if record.state == BatchState.FAILED:
-        raise InputError(f"{batch_id}: its input was rejected; upload one that is mended, and create a batch over it")
-    async with gateway.client.talking():
-        new = await open_retry(
-            gateway.client.ledger, await gateway.client.store(), batch_id, tenant=TENANT, codes=codes
+    await created_batch(gateway, batch_id)
+    digest, own_id = sha256(batch_id.encode() + raw).hexdigest(), new_id("batch")
+    async with gateway.client.talking(), creation_of(gateway, request, digest, own_id) as creating:
+        store = await gateway.client.store()
+        new = await creating.make(
+            lambda creation: open_retry(
+                gateway.client.ledger, store, batch_id, tenant=TENANT, codes=codes, creation=creation, own_id=own_id
+            )
         )
     return as_json(await shown(gateway, new))
 

@@ -84,7 +84,7 @@ class StreamSession:
         self._patience_s = patience_s
         self._viewer: Viewer | None = None
         self._silent = False
-        self._told = False
+        self._told = self._head_due = False
         self._looking: asyncio.Task[list[Frame]] | None = None
         self._looked_s = 0.0
         self._pos = START
@@ -156,7 +156,7 @@ class StreamSession:
         silence = InactivityTimer(self._gateway.settings.heartbeat_s, self._on_silence)
         timers = self._timers()
         if self.unsent:  # proxies and clients with idle time-outs stay
-            timers.append(asyncio.get_running_loop().call_later(self._gateway.settings.heartbeat_s, self._on_silence))
+            timers.append(asyncio.get_running_loop().call_later(self._gateway.settings.heartbeat_s, self._on_head_due))
         try:
             while not self._replay.closed:
                 word, self._word = self._word, ""  # taken first: the next may come while this one is being sent
@@ -174,6 +174,8 @@ class StreamSession:
                 if more is not None:
                     async for group in self._frames(more):
                         yield self._led(group)
+                    if self.unsent and self._head_due:
+                        yield self._led([])
                 elif drain.done():
                     self.last = "drain"
                     self.problem = ApiError(503, "interrupted", f"{DRAINING}; {self.job} goes on")
@@ -240,6 +242,11 @@ class StreamSession:
         if self._viewer is not None:
             self._viewer.wake()
 
+    def _on_head_due(self) -> None:
+        self._head_due = True
+        if self._viewer is not None:
+            self._viewer.wake()
+
     async def _more(self, viewer: Viewer, *ends: asyncio.Future[Any]) -> Callable[[], list[Event]] | None:
         """Return the next events, or what raises in their place; None after a heartbeat's silence, or when one of `ends` is
         done."""
@@ -250,7 +257,7 @@ class StreamSession:
                     return lambda: events
                 if events is None:
                     break
-                if self._silent or self._word:
+                if self._silent or self._word or (self.unsent and self._head_due):
                     return None
                 await viewer.news()
             else:

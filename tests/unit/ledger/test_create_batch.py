@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from headrace import errors
+from headrace.ledger.cancel import cancel
 from headrace.ledger.creation import Creation
 from headrace.ledger.due import due
 from headrace.ledger.evict_damaged import evict_damaged
@@ -72,3 +73,10 @@ async def test_a_batch_whose_check_is_damaged_ends(ledger: Ledger, look: Any, ma
     assert await evict_damaged(ledger, [f"{batch}.check"], where="due") == [(f"{batch}.check", "no kind")]
     assert await look.state(batch) == "failed"
     await ledger.client.delete(ledger.keys.check(batch))
+
+
+async def test_cancelled_before_its_check_it_leaves_nothing_to_be_done(ledger: Ledger, look: Any, made: Made) -> None:
+    batch = await made()
+    assert await cancel(ledger, batch) == "cancelled"
+    assert await look.due() == set()
+    assert not await ledger.client.exists(ledger.keys.check(batch))

@@ -171,7 +171,7 @@ async def live_the_lives_of_jobs(ledger: Watched) -> None:
     await recover(ledger)
     with pytest.raises(Finished):
         await ledger.take(job, "b")
-    await shorten(ledger, job, ttl_ms=1000)
+    await shorten(ledger, job, ttl_ms=10**5)
 
 
 async def set_damage_aside(ledger: Watched) -> None:
@@ -206,6 +206,9 @@ async def live_the_lives_of_batches(ledger: Watched) -> None:
             window_ms=LONG,
             tenant="default",
             record={"total": 2, "shards": 2, "tenant": "default", "output_expires_s": 9},
+            creation=Creation(
+                "d", *(("opened", None) if cancelled else (None, WaitingClient("gateway", again=False, asked="2" * 64)))
+            ),
         )
         await feed(ledger, batch, 0, [ShardRange(0, 1, 0, 1), ShardRange(1, 1, 1, 1)], queue="bulk")
         await pause(ledger, batch, reason="no room")
