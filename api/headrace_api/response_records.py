@@ -21,6 +21,7 @@ from headrace.errors import Gone, HeadraceError, InputError, StorageError, Unkno
 from headrace.ledger.script import UNAVAILABLE
 from headrace.ledger.state import TERMINAL, JobState
 from headrace.storage.response_store import LETTERS, ResponseEnd, ResponseStore, StoredResponse
+from headrace_api.error_quoting import shorten_quotes
 from headrace_api.errors import ApiError
 from headrace_api.state import Gateway
 from headrace_api.streaming.session import StreamSession
@@ -131,7 +132,7 @@ class ResponseRecords:
             record = await asyncio.to_thread(store.load, letters)
             if record is not None:
                 return f"job_{letters}", record
-        raise ApiError(404, "not_found", f"Response with id {id!r:.80} not found.")
+        raise ApiError(404, "not_found", shorten_quotes(f"Response with id {id!r:.80} not found."))
 
     async def shown(self, job: str, record: StoredResponse) -> dict[str, Any]:
         """Return the response as it is now. Raises `ApiError` for one whose job is not known any more."""
@@ -266,7 +267,7 @@ def output_items(end: ResponseEnd) -> list[Item]:
 
 
 def previous_error(message: str, code: str = NOT_FOUND) -> ApiError:
-    return ApiError(400, code, message, param="previous_response_id")
+    return ApiError(400, code, shorten_quotes(message), param="previous_response_id")
 
 
 def size_of(item: Item) -> int:

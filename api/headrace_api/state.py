@@ -32,6 +32,7 @@ from headrace_api.requests.answer_delivery import AnswerDelivery, Delivery, Exch
 from headrace_api.requests.patience import limit_of
 
 JOB_ID_CHARS = 64
+CHANGED = "its record was changed by somebody else"
 MAX_UPLOADS = 64
 """Uploads of files at a time: each holds a piece in memory, and a place on the disk."""
 
@@ -179,7 +180,7 @@ class Gateway:
         try:
             return await retry_read(lambda: job_status(self.client.ledger, job))
         except ValueError:
-            raise Damaged(job, "its record was changed by somebody else") from None
+            raise Damaged(job, CHANGED) from None
 
     async def asked(self, job: str) -> Job | None:
         """Return the request of a job that has not ended; None once it has, or when it cannot be read."""
@@ -204,7 +205,10 @@ class Gateway:
 
     async def end_of(self, job: str) -> tuple[int | None, Outcome | None]:
         """Return when a job that has ended did so (ms), and its outcome; None for what is past its lifetime. Raises `Damaged`."""
-        ended_ms, result = await retry_read(lambda: job_end(self.client.ledger, job))
+        try:
+            ended_ms, result = await retry_read(lambda: job_end(self.client.ledger, job))
+        except ValueError:
+            raise Damaged(job, CHANGED) from None
         return ended_ms, None if result is None else decoded(job, result)
 
     async def _result(self, job: str) -> Outcome | None:

@@ -66,6 +66,7 @@ def response_object(
             [message_item(letters_of(id), [refusal_part(failure.partial or "")])] if failure.code == "refusal" else []
         )
         shown |= failed(failure.code, failure.message) if failure.code != "refusal" else ending(output, completed_at)
+        shown["usage"] = failed_usage(failure)
     return shown
 
 
@@ -244,6 +245,15 @@ def _token(token: dict[str, Any]) -> Item:
         "bytes": raw if isinstance(raw, list) else list(text.encode(errors="replace")),
         "logprob": logprob if isinstance(logprob, int | float) else -9999.0,
     }
+
+
+def failed_usage(failure: Failure) -> dict[str, Any] | None:
+    """Return the tokens that were paid for an answer that was of no use; None where they are unknown."""
+    raw: Any = failure.metadata.get("usage")
+    if not isinstance(raw, dict):
+        return None
+    read, written = raw.get("prompt_tokens"), raw.get("completion_tokens")
+    return response_usage(Usage(read, written), raw) if isinstance(read, int) and isinstance(written, int) else None
 
 
 def response_usage(usage: Usage, raw: Mapping[str, Any] | None = None) -> dict[str, Any] | None:

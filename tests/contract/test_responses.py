@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import http.client
 import json
 import random
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, get_args
 
 import openai
@@ -161,6 +165,13 @@ class TestStreams:
         assert names == [json.loads(line[6:])["type"] for line in raw.splitlines() if line.startswith("data: ")]
         assert "\nid: " not in raw
 
+    def test_with_heartbeats_before_the_first_piece(self, stack: Stack) -> None:
+        with another_gateway(stack, "beats", HEADRACE_HEARTBEAT_S="0.05") as (base, _):
+            events = events_of(base, input="[[rehearsal latency=600]] Why?")
+        assert [event["sequence_number"] for event in events] == list(range(len(events)))
+        assert [event["type"] for event in events][:2] == ["response.created", "response.in_progress"]
+        assert events[-1]["type"] == "response.completed"
+
     def test_a_failure_before_the_first_event_has_its_own_status(self, base: str, official: OpenAI) -> None:
         with pytest.raises(openai.BadRequestError):
             official.responses.create(model=MODEL, input="[[rehearsal fault=400]] x", stream=True)
@@ -297,6 +308,31 @@ class TestKills:
         assert seen + rest == checked(Sse(f"{base}/v1/responses/{id}?stream=true"))
         assert rest[-1]["response"] == ended(base, id)
         assert rest[-1]["type"] == "response.failed"
+
+    def test_gateways_that_are_killed_leave_nothing_half_made(self, stack: Stack, base: str) -> None:
+        chance, answered = random.Random(3), list[str]()
+
+        def ask_until_it_dies(url: str, sizes: random.Random) -> None:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                while True:
+                    text = "x" * sizes.choice([5, 200_000]) + str(sizes.random())
+                    more = sizes.choice([{}, {"background": True}])
+                    answer = ask(f"{url}/v1/responses", "POST", {"model": MODEL, "input": text} | more)
+                    answered.append(answer.json["id"])
+
+        for round in range(4):
+            with another_gateway(stack, "doomed") as (doomed, process), ThreadPoolExecutor() as clients:
+                until(lambda url=doomed: ask(f"{url}/healthz").status == 200, what="it is there")
+                for seed in range(3):
+                    clients.submit(ask_until_it_dies, doomed, random.Random(10 * round + seed))
+                before = len(answered)
+                until(lambda before=before: len(answered) > before + chance.randrange(6), what="some are answered")
+                kill(process.pid)
+        for file in (Path(stack.ready["files"]) / "responses").rglob("*.json"):
+            if not file.name.startswith("."):
+                json.loads(file.read_bytes())
+        for id in answered:
+            assert ask(f"{base}/v1/responses/{id}").status == 200
 
     def test_a_worker_is_killed_before_anybody_looked(self, stack: Stack, base: str) -> None:
         paid = len(stack.calls())

@@ -279,6 +279,17 @@ class TestAnObject:
         assert shown["status"] == status
         assert (shown["error"] or {}).get("code") == error
 
+    def test_what_was_paid_for_an_answer_of_no_use_is_told(self) -> None:
+        usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+        failure = Failure("truncated", "cut", partial="{", metadata={"usage": usage})
+        shown = response_object(body(), f"resp_{LETTERS}", created_at=5, failure=failure)
+        assert check(Response, shown).usage.total_tokens == 7
+        for metadata in ({}, {"usage": None}, {"usage": {"prompt_tokens": "x"}}):
+            unknown = response_object(
+                body(), "resp_x", created_at=5, failure=Failure("truncated", "cut", metadata=metadata)
+            )
+            assert unknown["usage"] is None
+
     def test_unknown_tokens_are_not_made_up(self) -> None:
         shown = response_object(body(), "resp_x", created_at=5, completion=completion(usage=Usage(unknown=True)))
         assert shown["usage"] is None

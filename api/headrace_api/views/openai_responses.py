@@ -17,6 +17,7 @@ from headrace.chat.responses_object import (
     INCOMPLETE,
     ending,
     failed,
+    failed_usage,
     is_summarized,
     is_text_of,
     letters_of,
@@ -27,7 +28,7 @@ from headrace.chat.responses_object import (
     text_of,
 )
 from headrace.chat.responses_request import LOGPROBS, SEALED_REASONING, TIERS
-from headrace.errors import Gone
+from headrace.errors import Failure, Gone
 from headrace.events.ids import EventId
 from headrace.events.types import (
     Annotation,
@@ -75,7 +76,7 @@ class OpenAIResponses(View):
         self._messages: list[MessageItem] = []
         self._calls: dict[int, CallItem] = {}
         self._completion: Completion | None = None
-        self._partial: str | None = None
+        self._failure: Failure | None = None
         self._ended_s: int | None = None
         self._response: JsonObject = {}
 
@@ -109,7 +110,7 @@ class OpenAIResponses(View):
 
     def settle(self, outcome: Outcome | None, ended_ms: int | None) -> None:
         self._completion = outcome.completion if outcome else None
-        self._partial = outcome.error.partial if outcome and outcome.error else None
+        self._failure = outcome.error if outcome else None
         self._ended_s = None if ended_ms is None else ended_ms // 1000
 
     def add(self, id: EventId, event: JobEvent) -> list[bytes]:
@@ -216,7 +217,7 @@ class OpenAIResponses(View):
     def _end(self, event: End) -> None:
         failure, completion = failure_of(event), self._completion
         if failure is not None and failure[0] == "refusal":  # of a schema's answer: here it is an answer of its own
-            self._catch_up({"refusal": self._partial})
+            self._catch_up({"refusal": self._failure.partial if self._failure else None})
             failure = None
         if failure is not None:
             is_unseen = not self._items
@@ -271,6 +272,8 @@ class OpenAIResponses(View):
     def _counted(self, event: End) -> JsonObject:
         if self._completion is not None:
             return {"usage": response_usage(self._completion.usage, self._completion.raw_usage)}
+        if self._failure is not None:
+            return {"usage": failed_usage(self._failure)}
         try:
             return {"usage": response_usage(msgspec.convert(event.usage, Usage))} if event.usage else {}
         except msgspec.ValidationError:

@@ -12,6 +12,7 @@ from headrace.ledger.job_record import (
     JobStatus,
     RetryableJob,
     job_body,
+    job_end,
     job_result,
     job_state,
     job_status,
@@ -33,6 +34,7 @@ async def test_a_job_that_waits(ledger: Ledger, look: Any) -> None:
     assert await job_status(ledger, job) == JobStatus(JobState.QUEUED, 0, created_ms, None, "", "")
     assert await job_body(ledger, job) == b"what is asked"
     assert await job_result(ledger, job) is None
+    assert await job_end(ledger, job) == (None, None)
     assert await stands_since(ledger, job) == (JobState.QUEUED, created_ms)
     assert await retryable_job(ledger, job) == RetryableJob("queued", "bulk", 5_000, 60_000, None)
 
@@ -48,6 +50,7 @@ async def test_a_job_that_has_ended(ledger: Ledger, look: Any, attempt: Any) -> 
     await finish(ledger, job, attempt.epoch, JobState.FAILED, seq=2, event=b'{"t":"end"}', result=b"why")
     status = await job_status(ledger, job)
     assert status is not None
+    assert await job_end(ledger, job) == (status.ended_ms, b"why")
     assert (status.state, status.ended_ms) == (JobState.FAILED, int(await look.field(job, "ended")))
     assert await job_result(ledger, job) == b"why"
     assert await job_body(ledger, job) is None
