@@ -12,6 +12,7 @@ from types import ModuleType, NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
+from headrace_api.app import make_app
 from headrace_api.streaming.notices import Notice
 
 from bench.report.cost_model import cost_model
@@ -60,6 +61,33 @@ def conformance() -> str:
 def logs() -> str:
     """Every event of the log, with what the page says of it so far."""
     return module_at(DOCS / "log_events.py").table((DOCS / "logs.md").read_text())
+
+
+ROUTES = (
+    ("OpenAI's", ("chat/completions", "responses", "files", "batches", "models")),
+    ("Jobs and streams", ("jobs", "stream", "streams", "ui", "ag-ui")),
+    ("For the SDK and the command line", ("native",)),
+)
+
+
+def routes() -> str:
+    """Every route of the gateway, in the words of its handler."""
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    for route in make_app(None, []).routes:  # type: ignore[arg-type] (none of its handlers is called)
+        for handler in getattr(route, "route_handlers", None) or [getattr(route, "route_handler", None)]:
+            doc = inspect.getdoc(handler.fn) if handler is not None else None
+            methods = sorted(getattr(handler, "http_methods", ["WS"]))
+            if doc and route.path.startswith("/v1/") and "OPTIONS" not in methods:
+                path = re.sub(r"{(\w+):\w+}", r"{\1}", route.path)
+                found.setdefault(path.split("/")[2], []).append((path, " ".join(methods), " ".join(doc.split())))
+    lines: list[str] = []
+    for title, first in ROUTES:
+        lines += [f"### {title}", "", "| | | |", "|---|---|---|"]
+        for name in first:
+            rows = sorted(found[name.split("/")[0]])
+            lines += [f"| {methods} | `{path}` | {doc.replace('|', chr(92) + '|')} |" for path, methods, doc in rows]
+        lines.append("")
+    return "\n".join(lines).rstrip()
 
 
 def module_at(path: Path) -> ModuleType:
@@ -179,6 +207,7 @@ def main(check: bool) -> int:
     results = load()
     parts = [
         ("architecture.md", "states", states),
+        ("api.md", "routes", routes),
         ("operations.md", "settings", settings),
         ("conformance.md", "conformance", conformance),
         ("schemas.md", "targets", targets),

@@ -58,9 +58,9 @@ def make_app(gateway: Gateway, origins: list[str]) -> Litestar:
         openapi_config=OpenAPIConfig(
             title="headrace",
             version="1",
-            path="/v1/schema",
+            path="/v1/openapi.json",
             # As JSON alone: the framework's pages for it load their scripts from other sites.
-            render_plugins=[JsonRenderPlugin(path=["/openapi.json", "/"])],
+            render_plugins=[JsonRenderPlugin(path="/")],
         ),
         request_max_body_size=MAX_BODY_BYTES,
         logging_config=None,

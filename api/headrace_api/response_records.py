@@ -189,8 +189,9 @@ class ResponseRecords:
 
     # The conversation before a request
 
-    async def conversation(self, id: Any) -> list[Item]:
-        """Return the items of the conversation up to the response `id`, which `previous_response_id` names. Raises `ApiError`."""
+    async def conversation(self, id: Any, caller: str) -> list[Item]:
+        """Return the items of the conversation up to the response `id`, which `previous_response_id` names. Raises `ApiError`,
+        also for one that another `caller` asked for."""
         if not isinstance(id, str):
             raise InputError("/previous_response_id: must be a text")
         try:
@@ -198,6 +199,8 @@ class ResponseRecords:
             end = await self.end(job, record)
         except ApiError:
             raise previous_error(f"Previous response with id {id!r:.80} not found.") from None
+        if record.caller != caller:
+            raise previous_error(f"Previous response with id {id!r:.80} not found.")
         if not record.is_kept:
             raise previous_error(f"Previous response with id {id!r:.80} was not stored (`store: false`).")
         if end is None:
@@ -207,8 +210,8 @@ class ResponseRecords:
             raise previous_error(f"Previous response with id {id!r:.80} has no answer: it is {status}.")
         return [*record.earlier, *record.input, *output_items(end)]
 
-    async def items(self, ids: Iterable[str]) -> dict[str, Item]:
-        """Return the items of stored responses that have these ids, as far as there are any."""
+    async def items(self, ids: Iterable[str], caller: str) -> dict[str, Item]:
+        """Return the items of the `caller`'s stored responses that have these ids, as far as there are any."""
         wanted = {id: found[1] for id in ids if (found := ITEM_ID.fullmatch(id))}
         if len(wanted) > MAX_REFERENCES:
             raise InputError(f"/input: names {len(wanted)} items; {MAX_REFERENCES} are allowed")
@@ -216,7 +219,7 @@ class ResponseRecords:
         for letters in dict.fromkeys(wanted.values()):
             with contextlib.suppress(ApiError):
                 job, record = await self.load(f"resp_{letters}")
-                if not record.is_kept:
+                if not record.is_kept or record.caller != caller:
                     continue
                 end = await self.end(job, record)
                 for item in [*record.input, *(output_items(end) if end else ())]:

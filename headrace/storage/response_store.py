@@ -44,13 +44,14 @@ class ResponseEnd(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class StoredResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a response was asked with. `input` are its own items, `earlier` those of the conversation before; `created_s` is
-    in seconds since 1970. `end` is there once it has ended."""
+    in seconds since 1970. `caller` is whom the request came from, as far as that was known. `end` is there once it has ended."""
 
     request: JsonObject
     created_s: int
     input: list[JsonObject] = []
     earlier: list[JsonObject] = []
     is_kept: bool = True
+    caller: str = ""
     end: ResponseEnd | None = None
     v: int = msgspec.field(default=1)
 

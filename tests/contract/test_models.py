@@ -10,6 +10,7 @@ from typing import Any
 import openai
 import pytest
 from gateways import Sse, another_gateway, ask
+from node_clients import Node, installed
 from openai import OpenAI
 from openai.types import Model
 from openai_types import check
@@ -88,6 +89,13 @@ class TestModels:
             body["messages"] = [{"id": "1", "role": "user", "content": "Why?"}]
         answer = ask(f"{named}{path}", "POST", body)
         assert (answer.status, answer.json["error"]["code"]) == (404, "model_not_found"), answer.body
+
+    def test_openais_client_for_node_finds_them_as_well(self, named: str) -> None:
+        names = ["small", "llama3.1:8b", "rehearsal/small"]
+        found = Node(installed(), "models.mjs", named, *names).result()
+        assert found["retrieved"] == names
+        assert found["listed"][: len(ALIASES)] == sorted(ALIASES)
+        assert found["refused"] == {"status": 404, "code": "model_not_found", "kind": "NotFoundError"}
 
 
 class TestAliases:

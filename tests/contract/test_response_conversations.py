@@ -9,7 +9,8 @@ from typing import Any
 import openai
 import pytest
 from fake_transport import answer, call_of
-from gateways import Sse, ask
+from gateways import Answer, Sse, another_gateway, ask
+from headrace_api.auth import EVERY_JOB, SCOPES, Gate
 from openai import OpenAI
 from openai.types.responses import Response
 from openai.types.responses.response_item_list import ResponseItemList
@@ -111,6 +112,22 @@ class TestConversations:
         with pytest.raises(openai.BadRequestError) as caught:
             official.responses.create(model=STUB, input=[{"type": "item_reference", "id": "msg_unknown"}])
         assert "input" in str(caught.value.param)
+
+    def test_another_callers_is_unknown(self, stack: Stack) -> None:
+        secret = "a secret of sixteen"
+        gate = Gate(secret.encode(), is_open=False)
+        with another_gateway(stack, "callers", HEADRACE_STREAM_SECRET=secret, HEADRACE_GATEWAY_OPEN="0") as (base, _):
+
+            def post(sub: str, **more: Any) -> Answer:
+                token = gate.sign(EVERY_JOB, SCOPES, sub=sub)
+                body = {"model": STUB, "input": "Why? <>"} | more
+                return ask(f"{base}/v1/responses", "POST", body, authorization=f"Bearer {token}")
+
+            anns = post("ann").json
+            named = [{"role": "user", "content": "<>"}, {"type": "item_reference", "id": anns["output"][0]["id"]}]
+            for more in ({"previous_response_id": anns["id"]}, {"input": named}):
+                assert post("ann", **more).status == 200
+                assert post("bob", **more).status == 400
 
     def test_an_unknown_one_is_named(self, official: OpenAI) -> None:
         for id in ("resp_" + "b" * 26, "resp_../x", "nothing"):

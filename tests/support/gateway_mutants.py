@@ -204,7 +204,7 @@ HEADS = [
     b"GET /v1/batches/batch_a/results?after=1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"GET /v1/batches?after=batch_a&limit=1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"GET /v1/ui/chat/c/stream HTTP/1.1\r\nHost: localhost\r\nCookie: headrace_token=x\r\n\r\n",
-    b"GET /v1/schema HTTP/1.1\r\nHost: localhost\r\n\r\nGET /page.css HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET /v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\nGET /page.css HTTP/1.1\r\nHost: localhost\r\n\r\n",
 ]
 PIECES = [
     *(

@@ -1,8 +1,9 @@
 """The answer of a synchronous request in one piece, with signs of life before it when it takes long.
 
 JSON may begin with white space, so a blank every ten seconds keeps proxies and clients with an idle timeout. The status
-goes out with the first of them. A failure after that breaks the connection off before the end of the body: no client takes
-that for an answer, and its repeat is given the job's own status.
+goes out with the first of them, so they are not for a client that repeats nothing once it has a status. A failure after
+that breaks the connection off before the end of the body: no client takes that for an answer, and its repeat is given the
+job's own status.
 """
 
 from __future__ import annotations
@@ -39,13 +40,19 @@ async def plain_answer(
                 await asyncio.wait({answering}, timeout=BLANK_S)
                 if answering.done():
                     break
-                if question.job is not None:
+                if question.job is not None and takes_blanks(request):
                     return PatientAnswer(gateway, question, answering, render)
             job, outcome = answering.result()
         except BaseException:
             answering.cancel()
             raise
     return Whole(job, msgspec.json.encode(await render(job, outcome)))
+
+
+def takes_blanks(request: Request[Any, Any, Any]) -> bool:
+    """Return True unless the client is OpenAI's for Node: it repeats a request only before the status has come. After 300 s
+    without one it does, and is given the same job."""
+    return request.headers.get("x-stainless-lang") != "js"
 
 
 def completion_of(job: str, outcome: Outcome) -> Completion:

@@ -110,6 +110,7 @@ class ResponseQuestion(SynchronousRequest):
             input=input_items([] if given is None else given, letters_of(job), self._known),
             earlier=self._earlier,
             is_kept=self._body.get("store") is not False,
+            caller=self._gateway.caller(self._request),
         )
 
     async def _submit(self) -> str:

@@ -48,8 +48,9 @@ async def create(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
     if body.get("stream"):
         gateway.check_stream_limit()
     records, previous = ResponseRecords(gateway), body.get("previous_response_id")
-    earlier = [] if previous is None else await records.conversation(previous)
-    known = await records.items(named)
+    caller = gateway.caller(request)
+    earlier = [] if previous is None else await records.conversation(previous, caller)
+    known = await records.items(named, caller)
     size = len(raw) if not earlier else 1 << 20
     asked = await sized(
         size, read_response_request, body, earlier=earlier, known=known, ttl_s=gateway.settings.response_ttl_s

@@ -175,7 +175,7 @@ class StreamSession:
                     async for group in self._frames(more):
                         yield self._led(group)
                     if self.unsent and self._head_due:
-                        yield []
+                        yield self._led([])
                 elif drain.done():
                     self.last = "drain"
                     self.problem = ApiError(503, "interrupted", f"{DRAINING}; {self.job} goes on")

@@ -21,7 +21,7 @@ def read(**body: Any) -> Any:
 @pytest.mark.parametrize(
     ("body", "param", "code"),
     [
-        ({"text": {"format": FORMAT | {"schema": {"type": "nonsense"}}}}, "text.format.schema", "invalid_request"),
+        ({"text": {"format": FORMAT | {"schema": {"type": "nonsense"}}}}, "text.format.schema.type", "invalid_request"),
         ({"tools": [FUNCTION | {"parameters": {"type": "dict"}}]}, "tools[0].parameters.type", "invalid_request"),
         ({"tools": [FUNCTION | {"name": "f x"}]}, "tools[0].name", "invalid_request"),
         ({"tools": [FUNCTION, FUNCTION]}, "tools", "invalid_request"),
