@@ -13,11 +13,15 @@ import msgspec
 from headrace.batches.ingest import read_index
 from headrace.batches.merge_by_custom_id import custom_id_of, merge_by_custom_id
 from headrace.batches.output_lines import outcome_of
+from headrace.batches.request_lines import RESPONSES
+from headrace.chat.chat_object import chat_object
 from headrace.chat.responses_object import response_object
 from headrace.errors import CODES, Failure, StorageError
 from headrace.ledger.batch_record import BatchRecord
 from headrace.storage.local import FileStore
 
+IN_FORM = b'"finish_reason":"stop","logprobs":null}],"usage":'
+NOT_IN_FORM = (b'"headrace":', b'"cost":', b'"reasoning":', b'"citations":')
 NEVER_RAN = frozenset({"batch_cancelled", "batch_expired"})
 _encode = msgspec.json.Encoder().encode
 
@@ -39,11 +43,19 @@ _decode_request = msgspec.json.Decoder(_RequestOf).decode
 
 def openai_line(line: bytes, request: Mapping[str, Any] | None = None) -> bytes:
     """Return an output line in OpenAI's form, without a line feed. `request` is that of a line of `/v1/responses`, without its
-    input. A line of a chat that succeeded has that form already."""
+    input."""
+    if request is None and is_in_form(line):
+        return line.rstrip(b"\n")
     parsed = _decode_line(line)
     if bytes(parsed.error) != b"null":
         return _error_line(parsed)
-    return line.rstrip(b"\n") if request is None else _response_line(line, parsed.id, request)
+    return _chat_line(line, parsed.id) if request is None else _response_line(line, parsed.id, request)
+
+
+def is_in_form(line: bytes) -> bool:
+    """Return True for the line of a chat that has OpenAI's form as it was written: most have. Quotes in a text are escaped, so
+    what is looked for stands in none."""
+    return IN_FORM in line and not any(name in line for name in NOT_IN_FORM)
 
 
 def _error_line(parsed: _AnyLine) -> bytes:
@@ -66,6 +78,18 @@ def error_body(failure: Failure) -> tuple[int, dict[str, Any]]:
     return status, {"error": error} | ({"headrace": kept} if kept else {})
 
 
+def _chat_line(line: bytes, id: str) -> bytes:
+    custom_id, completion, _ = outcome_of(line, structured=False)
+    if completion is None:
+        raise StorageError(f"the row of {custom_id} has no answer")
+    # The content is the text of the value already.
+    body = chat_object(msgspec.structs.replace(completion, mode=None))
+    if completion.mode is not None:
+        body["extra"] = body.get("extra", {}) | {"mode": completion.mode}
+    response = {"status_code": 200, "request_id": id.removeprefix("batch_req_"), "body": body}
+    return _encode({"id": id, "custom_id": custom_id, "response": response, "error": None})
+
+
 def _response_line(line: bytes, id: str, request: Mapping[str, Any]) -> bytes:
     custom_id, completion, _ = outcome_of(line, structured=False)
     if completion is None:
@@ -85,8 +109,16 @@ def letters(id: str) -> str:
     return base64.b32encode(blake2b(id.encode(), digest_size=16).digest()).decode().rstrip("=").lower()
 
 
+def is_file_in_form(store: FileStore, batch: BatchRecord, output: str) -> bool:
+    """Return True if every line of the file `output` has OpenAI's form as it was written."""
+    return batch.endpoint != RESPONSES and all(map(is_in_form, store.lines(output)))
+
+
 def output_file_lines(store: FileStore, batch: BatchRecord, output: str) -> Iterator[bytes]:
-    """Yield the lines of the file `output`, which the join of a batch of `/v1/responses` has written, in OpenAI's form."""
+    """Yield the lines of the file `output`, which the join of a batch has written, in OpenAI's form."""
+    if batch.endpoint != RESPONSES:
+        yield from (openai_line(line) + b"\n" for line in store.lines(output))
+        return
     placed = ((custom_id_of(line), line) for line in store.lines(output))
     for raw, _, line in merge_by_custom_id(store.lines(batch.input), placed):
         if line is not None:

@@ -6,14 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import openai.types.chat
 import openai.types.responses
 import pytest
 from openai_types import check
 
 from headrace.batches.ingest import InputFiles, commit_input
-from headrace.batches.openai_lines import error_file_lines, openai_line, output_file_lines, requests_of
+from headrace.batches.openai_lines import error_file_lines, is_file_in_form, openai_line, output_file_lines, requests_of
 from headrace.batches.output_lines import error_line, success_line
+from headrace.batches.request_lines import CHAT, RESPONSES
 from headrace.batches.template import Item
 from headrace.chat.completion import Completion, Usage
 from headrace.errors import CODES, Failure
@@ -33,10 +35,44 @@ def shown(line: bytes, request: dict[str, Any] | None = None) -> Any:
     return json.loads(openai_line(line, request))
 
 
-def test_a_chat_that_succeeded_is_as_it_was_written() -> None:
-    line = success_line("a", "r", completion())
+BESIDE = frozenset({"reasoning_content", "reasoning_details", "images", "citations", "extra"})
+
+
+def test_a_plain_chat_is_as_it_was_written() -> None:
+    line = success_line("a", "r", completion('Say "headrace": and "finish_reason":'))
     assert openai_line(line + b"\n") == line
     check(openai.types.chat.ChatCompletion, json.loads(line)["response"]["body"])
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"content": '{"a":1}', "value": {"a": 1}, "mode": "strict"},
+        {"cost": 0.5},
+        {"reasoning": "Hm."},
+        {"citations": ["https://x"]},
+        {"logprobs": {"content": []}},
+        {"tool_calls": [{"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}]},
+    ],
+)
+def test_any_other_chat_is_made_one_of_the_official_type(more: dict[str, Any]) -> None:
+    answer = completion(**more)
+    line = shown(success_line("a", "r", answer))
+    check(openai.types.chat.ChatCompletion, line["response"]["body"], BESIDE)
+    assert (line["id"], line["custom_id"], line["error"]) == ("batch_req_r", "a", None)
+    message = line["response"]["body"]["choices"][0]["message"]
+    assert message["content"] == answer.content
+    assert line["response"]["body"].get("extra") == (
+        {name: more[name] for name in ("cost", "mode") if name in more} or None
+    )
+
+
+@pytest.mark.parametrize("reason", ["error", "eos", "length"])
+def test_a_chat_with_another_end_has_one_that_openai_knows(reason: str) -> None:
+    answer = msgspec.structs.replace(completion(), finish_reason=reason)
+    body = shown(success_line("a", "r", answer))["response"]["body"]
+    check(openai.types.chat.ChatCompletion, body)
+    assert body["choices"][0]["finish_reason"] == ("length" if reason == "length" else "stop")
 
 
 @pytest.mark.parametrize("code", sorted(set(CODES) - {"batch_cancelled", "batch_expired"}))
@@ -97,7 +133,9 @@ def test_the_files_of_a_batch_of_responses(tmp_path: Path) -> None:
     lines = [success_line(f"r{n}", str(n), completion()) + b"\n" for n in range(20) if n % 5]
     store.commit("batch_x/output", lines)
     store.commit("batch_x/errors", [error_line("r0", "0", Failure("timeout", "late")) + b"\n"])
-    batch = BatchRecord("batch_x", {"input": files.lines.encode(), "index": files.ranges.encode()})
+    fields = {"input": files.lines, "index": files.ranges, "endpoint": RESPONSES}
+    batch = BatchRecord("batch_x", {name: value.encode() for name, value in fields.items()})
+    assert not is_file_in_form(store, batch, "batch_x/output")
     found = [json.loads(line) for line in output_file_lines(store, batch, "batch_x/output")]
     assert [each["custom_id"] for each in found] == [f"r{n}" for n in range(20) if n % 5]
     assert [each["response"]["body"]["instructions"] for each in found] == [f"i{n}" for n in range(20) if n % 5]
@@ -106,3 +144,16 @@ def test_the_files_of_a_batch_of_responses(tmp_path: Path) -> None:
     for first in (0, 7, 8, 19):  # across shards of eight
         asked = requests_of(store, batch, first, min(9, 20 - first))
         assert [(each or {})["instructions"] for each in asked] == [f"i{n}" for n in range(first, min(20, first + 9))]
+
+
+@pytest.mark.parametrize("cost", [None, 0.5])
+def test_the_file_of_a_batch_of_chats_is_written_anew_only_where_it_has_to_be(
+    tmp_path: Path, cost: float | None
+) -> None:
+    store = FileStore(tmp_path)
+    lines = [success_line(f"r{n}", str(n), completion(cost=cost if n == 7 else None)) + b"\n" for n in range(9)]
+    store.commit("batch_x/output", lines)
+    batch = BatchRecord("batch_x", {"endpoint": CHAT.encode()})
+    assert is_file_in_form(store, batch, "batch_x/output") == (cost is None)
+    found = list(output_file_lines(store, batch, "batch_x/output"))
+    assert [at for at in range(9) if found[at] != lines[at]] == ([] if cost is None else [7])

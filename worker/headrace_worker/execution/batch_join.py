@@ -9,10 +9,9 @@ from collections.abc import Iterator
 import msgspec
 
 from headrace.batches.ingest import read_index
-from headrace.batches.openai_lines import error_file_lines, letters, output_file_lines
+from headrace.batches.openai_lines import error_file_lines, is_file_in_form, letters, output_file_lines
 from headrace.batches.output_lines import KIND_OF_STATE, error_line
 from headrace.batches.prefill import kept_rows
-from headrace.batches.request_lines import RESPONSES
 from headrace.batches.row_codec import is_row
 from headrace.batches.template import Item
 from headrace.errors import Failure
@@ -121,10 +120,10 @@ def _publish(
         store.remove(content)  # of a first try of this very attempt
         if kind == "errors":
             file = file._replace(size=store.commit(content, error_file_lines(store, name)))
-        elif batch.endpoint == RESPONSES:
-            file = file._replace(size=store.commit(content, output_file_lines(store, batch, name)))
-        else:
+        elif is_file_in_form(store, batch, name):
             store.link(name, content)
+        else:
+            file = file._replace(size=store.commit(content, output_file_lines(store, batch, name)))
         made.append(file)
     return made[0], made[1]
 
