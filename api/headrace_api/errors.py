@@ -14,6 +14,7 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 from litestar.routes import HTTPRoute
 from litestar.types import Send
 
+from headrace.chat.error_object import status_and_code, type_of
 from headrace.errors import (
     CODES,
     Conflict,
@@ -36,7 +37,6 @@ from headrace.text.masking import masked
 from headrace.text.quoting import MAX_QUOTED
 from headrace_api.auth import Denied
 from headrace_api.error_quoting import shorten_quotes
-from headrace_api.failures import status_and_code, type_of
 
 log = structlog.get_logger("headrace.api.errors")
 

@@ -15,8 +15,9 @@ from headrace.batches.merge_by_custom_id import custom_id_of, merge_by_custom_id
 from headrace.batches.output_lines import outcome_of
 from headrace.batches.request_lines import RESPONSES
 from headrace.chat.chat_object import chat_object
+from headrace.chat.error_object import status_and_code, type_of
 from headrace.chat.responses_object import response_object
-from headrace.errors import CODES, Failure, StorageError
+from headrace.errors import Failure, StorageError
 from headrace.ledger.batch_record import BatchRecord
 from headrace.storage.local import FileStore
 
@@ -70,10 +71,8 @@ def _error_line(parsed: _AnyLine) -> bytes:
 
 def error_body(failure: Failure) -> tuple[int, dict[str, Any]]:
     """Return the HTTP status of a failure, and OpenAI's error object. What was paid for stands beside it, as `headrace`."""
-    row = CODES.get(failure.code)
-    status = row.http if row else 500
-    sort = "invalid_request_error" if status < 500 else "server_error"
-    error = {"message": failure.message, "type": sort, "param": None, "code": failure.code}
+    status, code = status_and_code(failure.code)
+    error = {"message": failure.message, "type": type_of(status), "param": None, "code": code}
     kept = {name: value for name in ("status", "partial", "errors", "metadata") if (value := getattr(failure, name))}
     return status, {"error": error} | ({"headrace": kept} if kept else {})
 

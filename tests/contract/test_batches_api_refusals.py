@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import openai
 import pytest
-from batches_api import CHAT, create, line, upload
+from batches_api import CHAT, create, ended, line, read, upload
 from gateways import ask
 from openai import OpenAI
 from stack import Stack
@@ -93,3 +94,25 @@ class TestBadRequests:
     def test_for_results_behind_what_is_no_number(self, official: OpenAI, base: str, after: str) -> None:
         batch = create(official, [line("a")])
         assert ask(f"{base}/v1/batches/{batch.id}/results?after={after}").status == 400
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(official: OpenAI) -> None:
+    marked = "\ufeff".encode() + json.dumps(line("a")).encode()
+    file = official.files.create(file=("a.jsonl", marked), purpose="batch")
+    made = official.batches.create(input_file_id=file.id, endpoint=CHAT, completion_window="24h")
+    assert ended(official, made).status == "completed"
+
+
+def test_a_provider_that_refuses_our_key_is_not_the_callers_fault(official: OpenAI) -> None:
+    refused = [{"role": "user", "content": "[[rehearsal fault=401]] x"}]
+    batch = ended(official, create(official, [line("fine"), line("refused", messages=refused)]))
+    assert batch.error_file_id
+    (row,) = read(official, batch.error_file_id)
+    assert row["response"]["status_code"] == 502
+    assert row["response"]["body"]["error"]["code"] == "provider_auth"
+
+
+@pytest.mark.parametrize(("path", "unknown"), [("files", "file-x"), ("batches", "batch_x"), ("files", "?")])
+def test_the_place_of_an_unknown_cursor_is_named(base: str, path: str, unknown: str) -> None:
+    answer = ask(f"{base}/v1/{path}?after={unknown}")
+    assert (answer.status, answer.json["error"]["param"]) == (404, "after")

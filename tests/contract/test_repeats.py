@@ -127,6 +127,15 @@ def test_so_are_a_file_and_a_batch_of_a_gateway_that_died(stack: Stack) -> None:
             process.wait(10)
 
 
+def test_another_query_is_another_question(stack: Stack, base: str) -> None:
+    message = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": f"{SLOW} Of which model?"}]}
+    asked = {"id": "chat-of-a-query", "messages": [message]}
+    with left_behind(stack, base, "/v1/ui/chat?model=rehearsal/small", asked) as job:
+        other = post(base, "/v1/ui/chat?model=rehearsal/large", asked)
+        assert other.headers["x-headrace-job"] != job
+        assert post(base, "/v1/ui/chat?model=rehearsal/small", asked).headers["x-headrace-job"] == job
+
+
 def test_a_job_whose_receipt_was_read_is_nobody_elses(base: str) -> None:
     asked = body("One job.")
     with httpx.Client(base_url=base) as client:

@@ -102,7 +102,8 @@ class AnswerDelivery:
         if not self._keep_ms:
             return None
         again = request.headers.get(RETRY_COUNT, "").strip().lstrip("0").isdecimal()
-        asked = await sized(len(raw), digest, request.url.path, caller, raw)
+        path = f"{request.url.path}?{request.url.query}"
+        asked = await sized(len(raw), digest, path, caller, raw)
         if again:
             await self._look()
         if leaving := [task for task, left in self._leaving.items() if left == asked]:

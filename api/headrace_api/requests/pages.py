@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from headrace.errors import Unknown
 from headrace.text.quoting import quoted
 from headrace_api.errors import ApiError
 
@@ -31,6 +33,15 @@ def word_of(query: Any, name: str, words: Sequence[str]) -> str | None:
             400, "invalid_request", f"{name}={quoted(text, 40)}: must be one of {', '.join(words)}", param=name
         )
     return text
+
+
+@contextmanager
+def after_is_named() -> Iterator[None]:
+    """Raise an `Unknown` of the block as an error of the query's `after`."""
+    try:
+        yield
+    except Unknown as error:
+        raise ApiError(404, "not_found", str(error), param="after") from None
 
 
 def page_of(found: Sequence[dict[str, Any]], limit: int) -> dict[str, Any]:

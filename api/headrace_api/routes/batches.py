@@ -35,7 +35,7 @@ from headrace_api.requests.batches import BatchRequest, read_batch_request
 from headrace_api.requests.chat_completions import read_object, sized
 from headrace_api.requests.creations import creation_of
 from headrace_api.requests.file_upload import in_writer
-from headrace_api.requests.pages import MAX_ID_CHARS, limit_of, page_of
+from headrace_api.requests.pages import MAX_ID_CHARS, after_is_named, limit_of, page_of
 from headrace_api.routes.files import BATCH, known_file
 from headrace_api.routes.jobs import as_json
 from headrace_api.state import Gateway
@@ -170,17 +170,16 @@ async def list_batches(request: Request[Any, Any, Any], gateway: Gateway) -> Res
     gateway.allow(request, EVERY_JOB, READ)
     limit = limit_of(request.query_params, DEFAULT_LISTED, MAX_LISTED)
     after = request.query_params.get("after")
-    if after is not None and (not after.startswith("batch_") or len(after) > MAX_ID_CHARS):
-        raise Unknown(after[:MAX_ID_CHARS], "no id of a batch: those begin with `batch_`")
     found: list[dict[str, Any]] = []
-    async with (
-        gateway.client.talking(),
-        contextlib.aclosing(created_batches(gateway.client.ledger, TENANT, after=after)) as listed,
-    ):
-        async for record in listed:
-            found.append(await object_of(gateway, record))
-            if len(found) > limit:
-                break
+    with after_is_named():
+        if after is not None and (not after.startswith("batch_") or len(after) > MAX_ID_CHARS):
+            raise Unknown(after[:MAX_ID_CHARS], "no id of a batch: those begin with `batch_`")
+        listed = created_batches(gateway.client.ledger, TENANT, after=after)
+        async with gateway.client.talking(), contextlib.aclosing(listed):
+            async for record in listed:
+                found.append(await object_of(gateway, record))
+                if len(found) > limit:
+                    break
     return as_json(page_of(found, limit))
 
 

@@ -22,7 +22,7 @@ from headrace_api.errors import ApiError
 from headrace_api.requests.creations import creation_of
 from headrace_api.requests.expiry import checked_policy
 from headrace_api.requests.file_upload import MIB, FormUpload, in_writer
-from headrace_api.requests.pages import MAX_ID_CHARS, limit_of, page_of, word_of
+from headrace_api.requests.pages import MAX_ID_CHARS, after_is_named, limit_of, page_of, word_of
 from headrace_api.routes.jobs import as_json
 from headrace_api.state import Gateway
 
@@ -33,6 +33,8 @@ MAX_LISTED = 10_000
 BATCH_EXPIRES_S = 30 * 24 * 3600
 ANCHOR, SECONDS = "expires_after[anchor]", "expires_after[seconds]"
 READ_BYTES = 1 << 18
+MAX_DIGITS = 18
+"""Digits of a number in a `Range`: more are beyond the end of any file."""
 
 
 @post("/v1/files", status_code=200)
@@ -158,12 +160,12 @@ async def list_files(request: Request[Any, Any, Any], gateway: Gateway) -> Respo
     order = word_of(query, "order", ("asc", "desc"))
     purpose = word_of(query, "purpose", (BATCH, BATCH_OUTPUT, USER_DATA))
     after = query.get("after")
-    if after is not None:
-        check_file_id(after)
     found: list[dict[str, Any]] = []
-    async with gateway.client.talking():
+    with after_is_named():
+        if after is not None:
+            check_file_id(after)
         listed = files(gateway.client.ledger, TENANT, after=after, newest_first=order != "asc", purpose=purpose)
-        async with contextlib.aclosing(listed):
+        async with gateway.client.talking(), contextlib.aclosing(listed):
             async for record in listed:
                 found.append(file_object(record))
                 if len(found) > limit:
@@ -220,10 +222,11 @@ def range_of(header: str | None, size: int) -> tuple[int, int] | None:
     numbers = [part for part in (first, last) if part]
     if unit.strip().lower() != "bytes" or not dash or not numbers:
         return None
-    if not all(part.isascii() and part.isdigit() and len(part) <= 18 for part in numbers):
+    if not all(part.isascii() and part.isdigit() for part in numbers):
         return None
-    start, end = (int(first), int(last) + 1 if last else size) if first else (max(0, size - int(last)), size)
-    if first and last and int(last) < int(first):
+    low, high = (int(part) if len(part) <= MAX_DIGITS else 10**MAX_DIGITS for part in (first or "0", last or "0"))
+    start, end = (low, high + 1 if last else size) if first else (max(0, size - high), size)
+    if first and last and high < low:
         return None
     if start >= size:
         raise ApiError(416, "range", f"the file has {size} bytes", headers={"content-range": f"bytes */{size}"})

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.chat.chat_object import beside, finish_reason, logprobs_object
+from headrace.chat.error_object import status_and_code, type_of
 from headrace.events.ids import EventId
 from headrace.events.types import (
     Annotation,
@@ -26,7 +27,6 @@ from headrace.events.types import (
     ToolDelta,
     ToolStart,
 )
-from headrace_api.failures import status_and_code, type_of
 from headrace_api.views.view import Subject, View, encode, failure_of, finish_reasons, usage_of
 
 DONE = b"[DONE]"

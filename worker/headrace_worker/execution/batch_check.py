@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -119,6 +120,6 @@ def _commit(
         for number, line in enumerate(store.lines(batch.upload)):
             if number % LINES_A_LOOK == 0 and stops():
                 raise Stopped
-            yield line
+            yield line if number else line.removeprefix(BOM_UTF8)
 
     return commit_input(store, batch.id, lines.items(looked_at()), files=files)

@@ -1,4 +1,4 @@
-"""The failure of a job as callers see it: its HTTP status and code. Faults of our own account are not the caller's."""
+"""The failure of a job or an item as callers see it: its HTTP status and code. Faults of our own account are not the caller's."""
 
 from __future__ import annotations
 
