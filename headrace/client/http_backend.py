@@ -154,6 +154,7 @@ class HttpBackend:
         sending = asyncio.ensure_future(
             self._http.call("POST", "/v1/jobs", body=chat_body(job, own), headers={"idempotency-key": key})
         )
+        sending.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to ask for it
         if job_id is not None:
             self._submitting[job_id] = named = asyncio.get_running_loop().create_future()
             sending.add_done_callback(lambda done: settle(named, done))

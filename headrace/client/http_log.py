@@ -80,6 +80,7 @@ class HttpLog:
                 self.ended = group[-1].data.startswith(END)
                 return group
             await self._disconnect()
+            await asyncio.sleep(RETRY_S)
         raise StopAsyncIteration
 
     async def _connect(self) -> None:

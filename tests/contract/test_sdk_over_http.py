@@ -15,12 +15,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from gateways import another_gateway, free_port
+from gateways import another_gateway, ask, free_port
 from headrace_api.auth import EVERY_JOB, SCOPES, Gate
 from stack import Stack, until
 
-from headrace import Headrace
+from headrace import AsyncHeadrace, Headrace
 from headrace.errors import InputError, ModelNotFound, SettingsError, Unknown, Unreachable
+from headrace.ledger.keys import Keys
 from headrace.settings import Settings
 
 MODEL = "rehearsal/small"
@@ -89,6 +90,32 @@ def test_what_is_submitted_while_the_gateway_is_away_is_submitted_once(stack: St
         assert all(job.result(30) for job in jobs)
     assert len({job.id for job in jobs}) == 10
     assert len(stack.calls()) - before == 11
+
+
+async def test_the_log_of_what_has_ended_is_at_its_end(stack: Stack, base: str) -> None:
+    async with AsyncHeadrace(api=base, settings=Settings()) as client:
+        batch = await client.extract(["a"], model=MODEL)
+        await batch.wait(30)
+        job = await client.submit(MODEL, "b")
+        await job.result(30)
+        for log in (await client.backend.batch_log(batch.id, "now"), await client.backend.job_log(job.id, "now")):
+            assert log.ended
+            with pytest.raises(StopAsyncIteration):
+                await log.next()
+
+
+def test_the_files_of_a_batch_that_has_ended_are_nobodys_to_replace(stack: Stack, base: str) -> None:
+    """Also when the ledger has forgotten it."""
+    with through(base) as client:
+        batch = client.extract(["a", "b"], model=MODEL)
+        batch.wait(30)
+    keys = Keys(stack.ready["namespace"])
+    stack.client.delete(keys.batch(batch.id))
+    head = msgspec.json.encode({"template": {"model": MODEL}})
+    lines = head + b"\n" + b'{"custom_id": "x", "fields": {"text": "x"}}\n'
+    answer = ask(f"{base}/v1/native/batches", "POST", lines, x_headrace_batch=batch.id)
+    assert answer.status == 409
+    assert list((Path(stack.ready["files"]) / batch.id).glob("output.*"))
 
 
 def test_a_key_opens_a_gateway_that_is_not_open(stack: Stack) -> None:

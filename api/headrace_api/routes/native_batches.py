@@ -19,13 +19,14 @@ from headrace.client.ledger_backend import TENANT
 from headrace.errors import HeadraceError, InputError, Unknown
 from headrace.events.reader import Viewer
 from headrace.jobs.job import new_id
+from headrace.storage.local import FileStore
 from headrace_api.auth import CANCEL, EVERY_JOB, READ, SUBMIT
 from headrace_api.errors import ApiError
 from headrace_api.requests.batch_items import read_batch_items, read_head, received
 from headrace_api.requests.chat_completions import read_object
 from headrace_api.requests.file_upload import MIB
 from headrace_api.requests.pages import MAX_ID_CHARS, limit_of
-from headrace_api.routes.events import EventStream, left
+from headrace_api.routes.events import EventStream, NoContent, left
 from headrace_api.routes.jobs import as_json
 from headrace_api.state import Gateway
 from headrace_api.views import Cursor, Frame
@@ -57,7 +58,7 @@ async def open_batch(request: Request[Any, Any, Any], gateway: Gateway) -> Respo
         with suppress(Unknown):
             return as_json(await gateway.client.batch(batch_id))
         store, upload = await gateway.store(), f"{batch_id}/upload"
-        await asyncio.to_thread(store.remove, batch_id)  # of a try that was cut
+        await asyncio.to_thread(remove_of_a_cut_try, store, batch_id)
         with gateway.upload_slot():
             await received(request, store, upload, max_bytes=gateway.settings.file_mb * MIB)
             try:
@@ -77,6 +78,14 @@ async def open_batch(request: Request[Any, Any, Any], gateway: Gateway) -> Respo
         return as_json(await gateway.client.batch(batch_id))
     finally:
         gateway.opening.discard(batch_id)
+
+
+def remove_of_a_cut_try(store: FileStore, batch_id: str) -> None:
+    """Remove what a request left that was cut before its batch was there. Raises `ApiError` for the files of one that has
+    ended, and is past its retention in the ledger: its results are all that is left of it."""
+    if any(store.path(batch_id).glob("output.*")):
+        raise ApiError(409, "conflict", f"{batch_id} is the id of a batch that has ended; choose another")
+    store.remove(batch_id)
 
 
 @get("/v1/native/batches")
@@ -114,6 +123,9 @@ async def events(request: Request[Any, Any, Any], batch_id: str, gateway: Gatewa
     cursor = Cursor.parse(given if given is not None else request.query_params.get("after"), batch_id)
     gateway.check_stream_limit()
     viewer = await gateway.client.batch_log(batch_id_of(batch_id), cursor.at)
+    if viewer.ended:
+        viewer.close()
+        return NoContent()
     return EventStream(gateway, BatchEvents(gateway, viewer), {})
 
 
