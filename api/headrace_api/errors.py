@@ -17,6 +17,7 @@ from litestar.types import Send
 from headrace.chat.error_object import status_and_code, type_of
 from headrace.errors import (
     CODES,
+    Closed,
     Conflict,
     Damaged,
     Expired,
@@ -50,6 +51,7 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (Gone, 410, "gone"),
     (Conflict, 409, "conflict"),
     (Finished, 409, "finished"),
+    (Closed, 409, "closed"),
     (Unreachable, 503, "unreachable"),
     (Damaged, 500, "damaged"),
     (WaitTimeout, 504, "timeout"),

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from headrace.errors import (
+    Closed,
     Conflict,
     Damaged,
     Expired,
@@ -50,6 +51,7 @@ KINDS: dict[str, type[HeadraceError]] = {
     "expired": Expired,
     "conflict": Conflict,
     "finished": Finished,
+    "closed": Closed,
     "damaged": Damaged,
     "timeout": WaitTimeout,
     "storage": StorageError,

@@ -130,6 +130,21 @@ async def test_tokens_that_do_not_hold(shut: tuple[Stack, str], owner: str, clai
     assert await code_of(base, f"?job={job}", [f"bearer.{token}"]) == {401: 4401, 403: 4403}[status]
 
 
+def test_the_token_of_a_job_shows_nothing_of_what_was_asked(shut: tuple[Stack, str], owner: str) -> None:
+    """A response tells its instructions and its input, which the events of a job do not."""
+    _, base = shut
+    asked = {"model": "rehearsal/small", "input": "Why?", "instructions": "Tell nobody."}
+    made = ask(f"{base}/v1/responses", "POST", asked, **bearer(owner))
+    assert made.status == 200, made.body
+    name = made.json["id"]
+    token = Gate(SECRET.encode(), is_open=False).sign(made.headers["x-headrace-job"], ["read", "cancel"])
+    assert ask(f"{base}/v1/responses/{name}", **bearer(owner)).status == 200
+    for method, rest in (("GET", ""), ("GET", "?stream=true"), ("GET", "/input_items"), ("DELETE", "")):
+        refused = ask(f"{base}/v1/responses/{name}{rest}", method, **bearer(token))
+        assert refused.status == 403, (method, rest)
+        assert "Tell nobody" not in refused.body.decode()
+
+
 async def test_over_a_websocket(shut: tuple[Stack, str], owner: str) -> None:
     _, base = shut
     (job, token), (other, other_token) = job_of(base, owner), job_of(base, owner)

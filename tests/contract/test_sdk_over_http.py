@@ -20,7 +20,7 @@ from headrace_api.auth import EVERY_JOB, SCOPES, Gate
 from stack import Stack, until
 
 from headrace import AsyncHeadrace, Headrace
-from headrace.errors import InputError, ModelNotFound, SettingsError, Unknown, Unreachable
+from headrace.errors import Closed, InputError, ModelNotFound, SettingsError, Unknown, Unreachable
 from headrace.ledger.keys import Keys
 from headrace.settings import Settings
 
@@ -102,6 +102,17 @@ async def test_the_log_of_what_has_ended_is_at_its_end(stack: Stack, base: str) 
             assert log.ended
             with pytest.raises(StopAsyncIteration):
                 await log.next()
+
+
+def test_a_batch_is_resumed_and_cancelled_as_with_redis(stack: Stack, base: str) -> None:
+    with through(base) as client:
+        batch = client.extract(["[[rehearsal latency=20000]] a"], model=MODEL)
+        until(lambda: batch.progress().state == "in_progress", what="it runs")
+        assert batch.resume() == "in_progress"
+        assert batch.cancel() in ("cancelling", "cancelled")
+        until(lambda: batch.progress().ended, what="it has ended")
+        with pytest.raises(Closed):
+            batch.resume()
 
 
 def test_the_files_of_a_batch_that_has_ended_are_nobodys_to_replace(stack: Stack, base: str) -> None:
