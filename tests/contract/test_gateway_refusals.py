@@ -97,3 +97,15 @@ def test_pages_that_are_not_there(base: str) -> None:
         assert ask(f"{base}/{name}").status == 404
     for name, media in (("", "text/html"), ("headrace.js", "text/javascript"), ("page.css", "text/css")):
         assert ask(f"{base}/{name}").headers["content-type"] == f"{media}; charset=utf-8"
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "jobs"])
+@pytest.mark.parametrize(
+    "options", [{"mode": None}, {"messages": []}, {"stream": True}, {"extra_body": 5}, [], {"": 1}]
+)
+def test_an_option_of_headrace_that_is_none_is_named(base: str, path: str, options: Any) -> None:
+    """Beside a field that goes to the provider as it is."""
+    asked = {"model": "rehearsal/small", "messages": [{"role": "user", "content": "x"}], "foo": 1}
+    answer = ask(f"{base}/v1/{path}", "POST", asked | {"headrace": {"options": options}})
+    assert answer.status == 400, answer.body
+    assert answer.json["error"]["param"].startswith("headrace.options")

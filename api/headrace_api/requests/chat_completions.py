@@ -10,13 +10,14 @@ from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
-from headrace.chat.options import COMPATIBLE, MAX_CHOICES
+from headrace.chat.options import COMPATIBLE, MAX_CHOICES, Options
 from headrace.chat.reserved_fields import check_reserved_fields
 from headrace.chat.tool_schemas import located
 from headrace.errors import InputError, SchemaError
 from headrace.jobs.build import make_job
 from headrace.jobs.job import Job
 from headrace.schema.validate import MAX_DEPTH, too_deep
+from headrace.text.quoting import shortened
 from headrace_api.requests.value_count import MAX_NODES, too_many_nodes
 
 OWN = frozenset(
@@ -133,12 +134,18 @@ def native_options(given: Any) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise InputError("/headrace/options: must be an object")
     options: dict[str, Any] = given
+    unknown = [name for name in options if name not in Options.__struct_fields__]
+    if unknown:
+        raise InputError(
+            f"/headrace/options/{shortened(unknown[0])}: is no option; what a provider takes beyond them is `extra_body`"
+        )
     extra = options.get("extra_body")
+    if not isinstance(extra, dict | None):
+        raise InputError("/headrace/options/extra_body: must be an object")
     check_reserved_fields(
         {name: value for name, value in options.items() if name != "extra_body"}, "/headrace/options/"
     )
-    if isinstance(extra, dict):
-        check_reserved_fields(extra, "/headrace/options/extra_body/")
+    check_reserved_fields(extra or {}, "/headrace/options/extra_body/")
     return options
 
 
