@@ -24,7 +24,6 @@ from headrace.errors import (
     Failure,
     Finished,
     Gone,
-    HeadraceError,
     InputError,
     JobFailed,
     ModelNotFound,
@@ -100,8 +99,7 @@ def api_error(error: Exception, request_id: str = "") -> ApiError:
             return ApiError(status, code, shorten_quotes(text, MAX_QUOTED - len(place)), param=place)
     if isinstance(error, HTTPException):
         return ApiError(error.status_code, "http", shorten_quotes(error.detail))
-    if not isinstance(error, HeadraceError):
-        log.error("unforeseen", request=request_id, exc_info=error)
+    log.error("unforeseen", request=request_id, exc_info=error)
     return ApiError(500, "internal", "something went wrong here; the gateway's log says what")
 
 
