@@ -56,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = "hr"
     api: Annotated[
-        Origin | None,
+        str | None,
         Meta(
             description="address of a gateway: the SDK and the command line go through it, and need neither Redis nor the file "
             "store; the extra `http`"

@@ -196,8 +196,8 @@ def test_the_commands_go_through_it(stack: Stack, base: str, tmp_path: Path) -> 
     said = command(base, "run", "Why?", "--model", MODEL, "--stream", folder=tmp_path, at="variable")
     assert said.returncode == 0, said.stderr
     assert said.stdout.strip()
-    for words in (["jobs", "list"], ["batches", "list"], ["models"]):
-        listed = command(base, *words, folder=tmp_path, at="variable")
+    for words, end in ((["jobs", "list"], "/"), (["batches", "list"], "/v1"), (["models"], "/v1/")):
+        listed = command(base + end, *words, folder=tmp_path, at="variable")
         assert listed.returncode == 0, listed.stderr
     refused = command(base, "files", "list", folder=tmp_path)
     assert refused.returncode == 2
