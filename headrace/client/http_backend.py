@@ -31,6 +31,8 @@ from headrace.schema.python_types import AnswerType
 from headrace.settings import Settings
 from headrace.spend.known_models import KnownModel
 
+RESTART_S = 2.0
+"""Seconds for which the first request waits for a gateway that is just being started again."""
 AT_ONCE = 16
 """Requests in flight of a client that submits many jobs."""
 
@@ -127,7 +129,7 @@ class HttpBackend:
         return resolved_elsewhere()
 
     async def open(self) -> None:
-        await self._http.call("GET", "/healthz", patience_s=0.0)
+        await self._http.call("GET", "/healthz", patience_s=RESTART_S)
 
     async def close(self) -> None:
         await self._http.close()
