@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Literal, Self
 
 import aiohttp
@@ -38,7 +38,8 @@ class HttpLog:
     def __exit__(self, *error: object) -> None:
         """Leave the response to be closed: at once where it can be, else with the connections."""
         response, self._response = self._response, AsyncExitStack()
-        self._closing = asyncio.ensure_future(response.aclose())
+        with suppress(RuntimeError):  # no loop runs any more: what was left is collected
+            self._closing = asyncio.get_running_loop().create_task(response.aclose())
 
     def __aiter__(self) -> Self:
         return self

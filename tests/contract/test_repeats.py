@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -113,18 +113,37 @@ def test_so_are_a_file_and_a_batch_whose_connection_broke(base: str) -> None:
 
 
 def test_so_are_a_file_and_a_batch_of_a_gateway_that_died(stack: Stack) -> None:
-    port, made = str(free_port()), dict[str, str]()
-    for turn in ("first", "second"):
+    """Before it was known that the answer was read: it dies as soon as what it made is there."""
+    keys, port = Keys(stack.ready["namespace"]), str(free_port())
+
+    def leases() -> set[bytes]:
+        return set(stack.client.scan_iter(keys.gateway("*")))
+
+    def made_and_killed(name: str, index: str, make: Callable[[httpx.Client], str]) -> str:
+        before, others = set(stack.client.zrange(index, 0, -1)), leases()
         with (
-            another_gateway(stack, f"made-{turn}", "--port", port) as (base, process),
+            another_gateway(stack, name, "--port", port) as (base, process),
             httpx.Client(base_url=base, timeout=40) as client,
+            concurrent.futures.ThreadPoolExecutor() as pool,
         ):
-            file = upload(client)
-            batch = create(client, file)
-            assert made.setdefault("file", file) == file
-            assert made.setdefault("batch", batch) == batch
-            process.kill()  # before it is known that they were read
+            making = pool.submit(make, client)
+            (made,) = until(lambda: set(stack.client.zrange(index, 0, -1)) - before, what="it is made")
+            (own,) = leases() - others
+            process.kill()
             process.wait(10)
+            until(lambda: stack.client.pttl(own) < 4000, what="its silence is noticed")
+            assert making.exception(10) is None or isinstance(making.exception(10), httpx.TransportError)
+        return made.decode()
+
+    file = made_and_killed("file", keys.files("default"), upload)
+    with (
+        another_gateway(stack, "again", "--port", port) as (base, _),
+        httpx.Client(base_url=base, timeout=40) as client,
+    ):
+        assert upload(client) == file
+    batch = made_and_killed("batch", keys.batches("default"), lambda client: create(client, file))
+    with another_gateway(stack, "more", "--port", port) as (base, _), httpx.Client(base_url=base, timeout=40) as client:
+        assert create(client, file) == batch
 
 
 def test_another_query_is_another_question(stack: Stack, base: str) -> None:

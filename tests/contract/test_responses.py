@@ -356,3 +356,18 @@ async def test_many_viewers_of_one_response_see_the_same(base: str) -> None:
         whole, *others = await asyncio.gather(*(follow(number) for number in range(20)))
     for number, events in enumerate(others, 1):
         assert events == whole[number:]
+
+
+def test_an_idempotency_key_names_the_whole_request(base: str) -> None:
+    """Also what no job has of it: whether it is stored, its metadata."""
+    asked = {"model": "rehearsal/small", "input": "Once?", "metadata": {"a": "1"}}
+
+    def status(**more: Any) -> tuple[int, str]:
+        answer = ask(f"{base}/v1/responses", "POST", asked | more, idempotency_key="of a response")
+        return answer.status, answer.json.get("id") or answer.json["error"]["code"]
+
+    first = status()
+    assert first[0] == 200
+    assert status() == first
+    for other in ({"metadata": {"a": "2"}}, {"store": False}, {"truncation": "auto"}, {"input": "Twice?"}):
+        assert status(**other) == (409, "conflict")

@@ -352,14 +352,13 @@ class Exiting(BaseModel):
         return stars
 
 
-def test_a_validator_that_exits_refuses(client: Headrace, stack: Stack) -> None:
+def test_a_validator_that_exits_refuses(client: Headrace, stack: Stack, tmp_path: Path) -> None:
     batch = client.extract(texts(4), model=MODEL, schema=Exiting)
     assert [row.ok for row in batch.results()] == [True, False, True, False]
     assert counters(batch.wait(60)) == ("completed", 2, 2, {"invalid_output": 2}, 2)
-    done = stack.run(
-        "extract", write(stack, 4), "--model", MODEL, "--schema", "shapes:Exiting", "--out", "exiting.jsonl"
-    )
-    assert (done.returncode, len(read(stack.folder / "exiting.jsonl"))) == (1, 2), done.stderr
+    out = tmp_path / "exiting.jsonl"
+    done = stack.run("extract", write(stack, 4), "--model", MODEL, "--schema", "shapes:Exiting", "--out", str(out))
+    assert (done.returncode, len(read(out))) == (1, 2), done.stderr
 
 
 class Dated(msgspec.Struct):

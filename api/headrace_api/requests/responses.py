@@ -11,7 +11,7 @@ from litestar import Request
 from headrace.chat.responses_items import Item, input_items
 from headrace.chat.responses_object import letters_of, response_id
 from headrace.chat.responses_request import chat_body
-from headrace.errors import InputError, Refused, SchemaError
+from headrace.errors import Conflict, InputError, Refused, SchemaError
 from headrace.jobs.build import CHAT_TIMEOUT_S, TIMEOUT_S
 from headrace.storage.response_store import BRIEF_S, StoredResponse
 from headrace_api.errors import ApiError
@@ -129,4 +129,16 @@ class ResponseQuestion(SynchronousRequest):
             raise
         if is_saved and job != self._token:  # what was asked before is joined, and has a record of its own
             await self.records.remove(self._token)
+        if self._key and job != self._token:
+            await self._check_same(job)
         return job
+
+    async def _check_same(self, job: str) -> None:
+        """Raise `Conflict` when the idempotency key names the job of another request: one that differs in what no job has, such
+        as `store` or `metadata`."""
+        try:
+            _, record = await self.records.load(response_id(job))
+        except ApiError:  # of a chat, or gone: the job itself was compared
+            return
+        if self._record is not None and record.request != self._record.request:
+            raise Conflict(self._token, job)
