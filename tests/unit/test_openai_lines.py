@@ -80,9 +80,10 @@ def test_a_failure_has_its_status_and_openais_error(code: str) -> None:
     line = shown(error_line("a", "r", Failure(code, "why", status=429, partial="so far")))
     assert (line["id"], line["custom_id"], line["error"]) == ("batch_req_r", "a", None)
     body = line["response"]["body"]
-    assert (line["response"]["status_code"], line["response"]["request_id"]) == (CODES[code].http, "r")
-    sort = "invalid_request_error" if CODES[code].http < 500 else "server_error"
-    assert body["error"] == {"message": "why", "type": sort, "param": None, "code": code}
+    status, told = (502, "provider_auth") if code == "auth" else (CODES[code].http, code)
+    assert (line["response"]["status_code"], line["response"]["request_id"]) == (status, "r")
+    sort = "invalid_request_error" if status < 500 else "server_error"
+    assert body["error"] == {"message": "why", "type": sort, "param": None, "code": told}
     assert body["headrace"] == {"status": 429, "partial": "so far"}, "what was paid is kept"
 
 
