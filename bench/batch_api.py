@@ -23,7 +23,7 @@ import redis
 from bench.report.figures import Row, row
 from bench.scale import progress
 from bench.service import memory_mb, process, stub, valkey
-from headrace.local.stack import free_port
+from headrace.local.ports import free_port
 
 MIB = 1024 * 1024
 LOOK_S = 0.01

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import socket
 import statistics
 import subprocess
 import tempfile
@@ -30,6 +29,7 @@ from bench.peers.contender import cpu_seconds, family
 from bench.report.figures import Figures, Row, row, versus
 from bench.scale import progress, scaled
 from bench.service import process, started, stub, valkey
+from headrace.local.ports import free_port
 
 ROUNDS, ALONE, TOGETHER, IN_FLIGHT = 3, 200, 1500, 50
 HEADRACE, LITELLM, DIRECT = "headrace", "LiteLLM's proxy", "direct"
@@ -206,9 +206,3 @@ def is_up(url: str) -> bool:
             return True
     except (urllib.error.URLError, OSError):
         return False
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]

@@ -32,6 +32,7 @@ from headrace.guards.roles import environment_of
 from headrace.ledger.queues import QUEUES
 from headrace.ledger.server_check import check_server
 from headrace.local.lost_worker import report_lost_worker
+from headrace.local.ports import free_port
 from headrace.local.supervised_process import SupervisedProcess, ready_file_names
 from headrace.local.valkey import EmbeddedServer
 from headrace.settings import READY_FILE, STATE_FOLDER, Settings
@@ -134,7 +135,8 @@ class Stack:
     def _start(self) -> None:
         began = time.monotonic()
         state, port = self.options.state, self.options.port
-        ports = (port, port + 1, port + 2) if port else (free_port(), free_port(), free_port())
+        port = port or free_port(row=3)
+        ports = (port, port + 1, port + 2)
         gateway_port, flower_port, rehearsal_port = ports
         if port:
             self._check_ports({"the gateway": gateway_port, "flower": flower_port, "rehearsal": rehearsal_port})
@@ -334,12 +336,6 @@ def end_with_stdin() -> None:
         while os.read(0, 4096):
             pass
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def is_healthy(port: int, path: str) -> bool:

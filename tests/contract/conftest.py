@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from gateways import free_port
 from node_clients import installed
 from stack import Stack, started
 
 from headrace import Headrace
 from headrace.events.reader import Reader
 from headrace.ledger.script import Ledger
+from headrace.local.ports import free_port
 from headrace.local.valkey import EmbeddedServer
 from headrace.settings import Settings
 

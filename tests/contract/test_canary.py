@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ from hooked import hooked
 from stack import Stack, started, until
 
 from headrace.broker.hints import configure
+from headrace.local.ports import free_port
 
 PROMPT, SYSTEM, FIELD, KEY = "canaryprompt7", "canarysystem7", "canaryfield7", "sk-canarykey7canarykey7"
 CANARIES = (PROMPT, SYSTEM, FIELD, KEY, "canary")
@@ -35,21 +35,6 @@ TEXTS = (
     f"[[rehearsal latency=4000]] The {PROMPT} is slow.",
 )
 PAGES = ("/", "/workers", "/tasks", "/broker", "/api/workers?refresh=1", "/api/tasks", "/api/queues/length", "/metrics")
-
-
-def free_ports() -> int:
-    """The first of three free ports in a row."""
-    while True:
-        with socket.socket() as first:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-        try:
-            for offset in (1, 2):
-                with socket.socket() as other:
-                    other.bind(("127.0.0.1", port + offset))
-        except OSError:
-            continue
-        return port
 
 
 class BrokerTap(threading.Thread):
@@ -90,7 +75,7 @@ def flower_page(stack: Stack, path: str) -> str:
 
 
 def test_nothing_of_a_job_is_seen_outside_the_ledger(tmp_path: Path, each_transport: None) -> None:
-    port = free_ports()
+    port = free_port(row=3)
     environment = {
         "OPENAI_BASE_URL": f"http://127.0.0.1:{port + 2}/v1",
         "OPENAI_API_KEY": KEY,

@@ -13,12 +13,13 @@ from typing import Any
 
 import httpx
 import pytest
-from gateways import another_gateway, ask, free_port
+from gateways import another_gateway, ask
 from openai import APITimeoutError, AsyncOpenAI, OpenAI
 from proxy import proxied
 from stack import Stack, until
 
 from headrace.ledger.keys import Keys
+from headrace.local.ports import free_port
 
 SLOW = "[[rehearsal latency=4000]]"
 RUNNING = (b"queued", b"running", b"parked")

@@ -14,12 +14,14 @@ from typing import Any
 
 import openai
 import pytest
-from gateways import SLOW, Sse, another_gateway, ask, free_port, submit
+from gateways import SLOW, Sse, another_gateway, ask, submit
 from headrace_api.streaming.sse import HEARTBEAT, Encoder
 from headrace_api.views import Frame
 from node_clients import JS, Node
 from openai import OpenAI
 from stack import Stack, until
+
+from headrace.local.ports import free_port
 
 
 def completion(base: str, job: str) -> Any:

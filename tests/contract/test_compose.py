@@ -24,7 +24,7 @@ from stack import headrace, until
 
 from headrace.chat.provider_table import PROVIDERS
 from headrace.ledger.queues import QUEUES
-from headrace.local.stack import free_port
+from headrace.local.ports import free_port
 from headrace.local.valkey import bundled_binary
 from headrace.settings import Settings, variable
 

@@ -21,6 +21,7 @@ from headrace_providers import Model
 from stack import Stack, started, until
 
 from headrace.chat.model_aliases import resolve
+from headrace.local.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -150,9 +151,7 @@ def test_from_the_shell(tmp_path: Path, environment: dict[str, str]) -> None:
 
 def test_a_flower_of_your_own(tmp_path: Path, environment: dict[str, str]) -> None:
     (command,) = snippets("flower.md", "sh")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with (tmp_path / "log").open("wb") as log:
         line = command.strip().replace("celery ", "exec celery ", 1)
         process = subprocess.Popen(["bash", "-c", f"{line} --port={port}"], env=environment, stdout=log, stderr=log)

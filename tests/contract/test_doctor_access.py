@@ -10,7 +10,7 @@ import redis
 
 from headrace.doctor.access import access
 from headrace.doctor.context import DoctorContext
-from headrace.local.stack import free_port
+from headrace.local.ports import free_port
 from headrace.local.valkey import EmbeddedServer
 from headrace.settings import Settings
 

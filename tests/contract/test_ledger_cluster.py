@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -59,6 +58,7 @@ from headrace.ledger.show import show
 from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit, submit_many
 from headrace.ledger.unread import UnreadAnswer, WaitingClient, mark_disconnected
+from headrace.local.ports import free_port
 from headrace.local.valkey import EmbeddedServer
 
 EXPIRED, LONG = -1, 10**9
@@ -92,7 +92,8 @@ class Witness(Ledger):
 @pytest.fixture
 async def ledger(own_valkey: Callable[..., EmbeddedServer], namespace: str) -> AsyncIterator[Ledger]:
     # The cluster bus takes a port of its own, and a node must have one for clients too.
-    port, bus = free_ports()
+    port = free_port(row=2)
+    bus = port + 1
     node = own_valkey(
         "--cluster-enabled", "yes", "--port", str(port), "--cluster-port", str(bus), "--bind", "127.0.0.1"
     )
@@ -103,13 +104,6 @@ async def ledger(own_valkey: Callable[..., EmbeddedServer], namespace: str) -> A
             await asyncio.sleep(0.02)
     yield ledger
     await ledger.close()
-
-
-def free_ports() -> list[int]:
-    with socket.socket() as one, socket.socket() as other:
-        for each in (one, other):
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in (one, other)]
 
 
 async def take(ledger: Ledger, record_id: str, token: str, lease_ms: int = LONG) -> Claimed:

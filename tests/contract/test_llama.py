@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -18,6 +17,7 @@ from headrace_providers import ChatCompletion, Model, VLLMChatCompletion
 from stack import started
 
 from headrace.errors import CallError
+from headrace.local.ports import free_port
 from headrace.schema.modes import Mode
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -30,9 +30,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     model = folder / "tiny.gguf"
     subprocess.run([sys.executable, "-c", WRITE, str(model)], cwd=SUPPORT, check=True, timeout=120)
     assert model.stat().st_size < 1 << 20
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, str(SUPPORT / "llama_server.py"), str(model), str(port)]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)

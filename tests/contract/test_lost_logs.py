@@ -15,7 +15,7 @@ from headrace.events.ids import START, EventId
 from headrace.events.reader import Reader
 from headrace.events.types import ReasoningDelta, TextDelta
 from headrace.ledger.script import Ledger
-from headrace.local.stack import free_port
+from headrace.local.ports import free_port
 from headrace.local.valkey import EmbeddedServer
 
 

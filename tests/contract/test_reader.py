@@ -21,7 +21,7 @@ from headrace.ledger.claim import claim
 from headrace.ledger.restart import restart
 from headrace.ledger.script import Ledger
 from headrace.ledger.submit import submit
-from headrace.local.stack import free_port
+from headrace.local.ports import free_port
 from headrace.local.valkey import EmbeddedServer
 
 

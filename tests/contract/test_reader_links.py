@@ -17,7 +17,7 @@ from headrace.events.reader import Reader
 from headrace.events.subscription import Subscriber
 from headrace.ledger.append import append, append_call
 from headrace.ledger.script import Ledger, bind, script
-from headrace.local.stack import free_port
+from headrace.local.ports import free_port
 from headrace.local.valkey import EmbeddedServer
 
 

@@ -15,11 +15,12 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from gateways import another_gateway, ask, free_port
+from gateways import another_gateway, ask
 from headrace_api.auth import EVERY_JOB, SCOPES, Gate
 from stack import Stack, until
 
 from headrace.ledger.keys import Keys
+from headrace.local.ports import free_port
 
 SLOW = "[[rehearsal latency=3000]]"
 RETRY = {"x-stainless-retry-count": "1"}

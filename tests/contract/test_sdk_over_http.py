@@ -15,13 +15,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from gateways import another_gateway, ask, free_port
+from gateways import another_gateway, ask
 from headrace_api.auth import EVERY_JOB, SCOPES, Gate
 from stack import Stack, until
 
 from headrace import AsyncHeadrace, Headrace
 from headrace.errors import Closed, InputError, ModelNotFound, SettingsError, Unknown, Unreachable
 from headrace.ledger.keys import Keys
+from headrace.local.ports import free_port
 from headrace.settings import Settings
 
 MODEL = "rehearsal/small"

@@ -16,6 +16,7 @@ import pytest
 from stack import alive, headrace, started, tree, until
 
 from headrace.errors import EmbeddedServerError, InputError
+from headrace.local.ports import free_port
 from headrace.local.stack import Stack, StackOptions
 from headrace.local.valkey import EmbeddedServer
 from headrace.settings import Settings
@@ -96,10 +97,10 @@ def fetch(request: urllib.request.Request) -> str:
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
     for _ in range(5):  # the port before it may be taken meanwhile by somebody else
+        port = free_port(row=2) + 1
         with socket.socket() as holder:
-            holder.bind(("127.0.0.1", 0))
+            holder.bind(("127.0.0.1", port))
             holder.listen()
-            port = holder.getsockname()[1]
             arguments, environment = quiet("--port", str(port - 1), "--data", str(tmp_path / ".headrace"))
             done = headrace(*arguments, env=environment)
         if f"port {port - 1} " not in done.stderr:

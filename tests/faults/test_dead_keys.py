@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from stack import Stack, started, until
 
-from headrace.local.stack import free_port
+from headrace.local.ports import free_port
 
 ITEMS = 10_000
 

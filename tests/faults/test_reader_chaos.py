@@ -27,7 +27,7 @@ from headrace.ledger.recover import recover
 from headrace.ledger.script import Ledger
 from headrace.ledger.state import JobState
 from headrace.ledger.submit import submit
-from headrace.local.stack import free_port
+from headrace.local.ports import free_port
 from headrace.local.valkey import EmbeddedServer
 from headrace.waiting import stop
 

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -23,6 +22,7 @@ from stack import Stack, until
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from headrace.local.ports import free_port
 from headrace.local.supervised_process import SupervisedProcess, ready_file_names
 
 GATEWAY = ("-m", "headrace_api")
@@ -272,9 +272,3 @@ def peak_mb(pid: int) -> float:
 
 def kill(pid: int, sig: int = signal.SIGKILL) -> None:
     os.kill(pid, sig)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
