@@ -12,6 +12,7 @@ import msgspec
 
 from headrace.chat.options import COMPATIBLE, MAX_CHOICES, Options
 from headrace.chat.reserved_fields import check_reserved_fields
+from headrace.chat.response_format import read_response_format
 from headrace.chat.tool_schemas import located
 from headrace.errors import InputError, SchemaError
 from headrace.jobs.build import make_job
@@ -85,7 +86,7 @@ def read_chat_request(body: dict[str, Any], *, streams: bool = False) -> ChatReq
         raise InputError("/headrace/join: must be true or false")
     if own.get("on_disconnect") not in (None, "continue", "cancel"):
         raise InputError('/headrace/on_disconnect: must be "continue" or "cancel"')
-    schema, name, other = response_format(body.get("response_format"))
+    schema, name, other = read_response_format(body.get("response_format"))
     options = {name: value for name, value in body.items() if name in OPTIONS and value is not None}
     options |= limit(body, options) | ({"n": n} if n not in (None, 1) else {})
     options |= native_options(own.get("options"))
@@ -147,28 +148,6 @@ def native_options(given: Any) -> dict[str, Any]:
     )
     check_reserved_fields(extra or {}, "/headrace/options/extra_body/")
     return options
-
-
-def response_format(given: Any) -> tuple[dict[str, Any] | None, str | None, dict[str, Any] | None]:
-    """Return `(schema, its name, format)`: a schema is headrace's to check, any other format goes to the provider."""
-    if given is None:
-        return None, None, None
-    given = given if isinstance(given, dict) else {}
-    kind = given.get("type")
-    if kind == "text":
-        return None, None, None
-    if kind == "json_object":
-        return None, None, {"type": "json_object"}
-    if kind != "json_schema":
-        raise InputError('/response_format/type: must be "text", "json_object" or "json_schema"')
-    inner = given.get("json_schema")
-    schema = inner.get("schema") if isinstance(inner, dict) else None
-    if not isinstance(schema, dict):
-        raise InputError("/response_format/json_schema/schema: must be a JSON Schema, an object")
-    name = inner.get("name")
-    if name is not None and (not isinstance(name, str) or not 1 <= len(name) <= 64):
-        raise InputError("/response_format/json_schema/name: must be a text of 1 to 64 characters")
-    return schema, name, None
 
 
 def limit(body: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
