@@ -87,7 +87,7 @@ def options_of(body: dict[str, Any]) -> dict[str, Any]:
     newer = body.get("max_completion_tokens")
     if newer is not None:
         if options.get("max_tokens") not in (None, newer):
-            raise InputError("max_tokens and max_completion_tokens: give one of them, not both")
+            raise InputError("max_tokens: max_completion_tokens says another number; give one of them, not both")
         options["max_tokens"] = newer
     extra = {
         name: value

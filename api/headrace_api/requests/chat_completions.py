@@ -155,5 +155,5 @@ def limit(body: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     if newer is None:
         return {}
     if options.get("max_tokens") not in (None, newer):
-        raise InputError("max_tokens and max_completion_tokens: give one of them, not both")
+        raise InputError("max_tokens: max_completion_tokens says another number; give one of them, not both")
     return {"max_tokens": newer}

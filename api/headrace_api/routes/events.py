@@ -21,9 +21,10 @@ from headrace_api.views import Cursor, Frame, Subject, View, view_named
 
 
 class AtEnd(Protocol):
-    """Callback with `sent`: True if the whole stream was sent."""
+    """Callback with `sent`: True if the whole stream was sent; otherwise `left` is True if its client closed the connection,
+    False if it was the gateway that ended it."""
 
-    def __call__(self, *, sent: bool) -> None: ...
+    def __call__(self, *, sent: bool, left: bool) -> None: ...
 
 
 class FrameEncoder(Protocol):
@@ -63,16 +64,19 @@ class EventStream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(left(receive))
+        aborted = False
         try:
             with self._gateway.stream_slot(), contextlib.suppress(OSError):
-                await self._write(scope, send, gone)
+                aborted = not await self._write(scope, send, gone)
         finally:
+            has_left = gone.done() and not aborted
             gone.cancel()
             self._following.close()
             if self._at_end is not None:
-                self._at_end(sent=self._following.last == "end")
+                self._at_end(sent=self._following.last == "end", left=has_left)
 
-    async def _write(self, scope: Scope, send: Send, gone: asyncio.Future[Any]) -> None:
+    async def _write(self, scope: Scope, send: Send, gone: asyncio.Future[Any]) -> bool:
+        """Write the response. Return False if its client read so slowly that the connection was given up."""
         encoder = self._encoder
         headers = [(name.encode(), value.encode()) for name, value in (HEADERS | self._headers).items()]
         loop = asyncio.get_running_loop()
@@ -105,6 +109,8 @@ class EventStream:
         except TimeoutError:
             self._gateway.abort(scope, b"")
             await asyncio.wait({gone}, timeout=1)  # the server says so at once; returning before is an error in its log
+            return False
+        return True
 
     async def _begin(self, send: Send, slow: InactivityTimer, headers: list[tuple[bytes, bytes]]) -> None:
         self._following.unsent = False

@@ -23,7 +23,7 @@ from headrace_api.requests.chat_completions import read_object, sized
 from headrace_api.requests.plain_answer import plain_answer
 from headrace_api.requests.responses import ResponseQuestion, read_response_request
 from headrace_api.response_records import ResponseRecords, end_of, subject_of
-from headrace_api.routes.events import EventStream
+from headrace_api.routes.events import AtEnd, EventStream
 from headrace_api.routes.jobs import as_json
 from headrace_api.state import Gateway, flag
 from headrace_api.streaming.session import StreamSession
@@ -101,7 +101,7 @@ async def followed(
     starting_after: int | None = None,
     lasts_s: float | None = None,
     patience_s: float | None = None,
-    at_end: Callable[..., None] | None = None,
+    at_end: AtEnd | None = None,
 ) -> ASGIApp:
     """Return the events of a response after number `starting_after`, as server-sent events. Its end is stored. With
     `patience_s` a failure before the first of them has its own status, as `events.stream` has it."""
@@ -114,13 +114,13 @@ async def followed(
         following.close()
         raise
 
-    def over(*, sent: bool) -> None:
+    def over(*, sent: bool, left: bool) -> None:
         view = following.view
         assert isinstance(view, OpenAIResponses)
         if record.end is None and (end := view.end) is not None:
             ResponseRecords(gateway).answered_soon(job, record, end)
         if at_end is not None:
-            at_end(sent=sent)
+            at_end(sent=sent, left=left)
 
     return EventStream(gateway, following, {"x-headrace-job": job}, over, encoder=Encoder(named=True))
 
