@@ -16,9 +16,9 @@ from headrace.schema.python_types import answer_type
 from headrace_api.error_quoting import shorten_quotes
 from headrace_api.errors import ApiError
 from headrace_api.requests.expiry import checked_policy
+from headrace_api.shapes.batches import BatchCreate, BatchOptions
 
-FIELDS = ("input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after", "headrace")
-OWN = ("template", "schema", "schema_name", "mode", "reasks", "lax", "on_bad_row")
+FIELDS, OWN = BatchCreate.__struct_fields__, BatchOptions.__struct_fields__
 WINDOWS = {"24h": 24 * 3600}
 MAX_METADATA, MAX_KEY_CHARS, MAX_VALUE_CHARS = 16, 64, 512
 

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
-from headrace.chat.options import COMPATIBLE, MAX_CHOICES, Options
+from headrace.chat.options import MAX_CHOICES, Options
 from headrace.chat.reserved_fields import check_reserved_fields
 from headrace.chat.response_format import read_response_format
 from headrace.chat.tool_schemas import located
@@ -20,18 +20,15 @@ from headrace.jobs.job import Job
 from headrace.schema.validate import MAX_DEPTH, too_deep
 from headrace.text.quoting import shortened
 from headrace_api.requests.value_count import MAX_NODES, too_many_nodes
+from headrace_api.shapes.chat import OPTION_NAMES, HeadraceOptions
 
-OWN = frozenset(
-    {"prefilling", "ttl_s", "timeout_s", "idempotency_key", "on_retry", "cache", "join", "on_disconnect"}
-    | {*("mode", "reasks", "lax", "options")}
-)
+OWN = frozenset(HeadraceOptions.__struct_fields__)
 GONE = {"functions": "tools", "function_call": "tool_choice"}
 TAKEN = frozenset({"model", "messages", "tools", "tool_choice", "response_format", "stream", "stream_options", "n"})
 LARGE_BYTES = 4096
 readers = ThreadPoolExecutor(2, thread_name_prefix="headrace-body")
 P = ParamSpec("P")
 T = TypeVar("T")
-OPTIONS = COMPATIBLE - {"n"} | {"parallel_tool_calls"}
 
 
 class ChatRequest(msgspec.Struct, frozen=True):
@@ -87,13 +84,13 @@ def read_chat_request(body: dict[str, Any], *, streams: bool = False) -> ChatReq
     if own.get("on_disconnect") not in (None, "continue", "cancel"):
         raise InputError('/headrace/on_disconnect: must be "continue" or "cancel"')
     schema, name, other = read_response_format(body.get("response_format"))
-    options = {name: value for name, value in body.items() if name in OPTIONS and value is not None}
+    options = {name: value for name, value in body.items() if name in OPTION_NAMES and value is not None}
     options |= limit(body, options) | ({"n": n} if n not in (None, 1) else {})
     options |= native_options(own.get("options"))
     extra = {
         name: value
         for name, value in body.items()
-        if name not in OPTIONS | TAKEN | {"headrace", "max_completion_tokens", "functions", "function_call"}
+        if name not in OPTION_NAMES | TAKEN | {"headrace", "max_completion_tokens", "functions", "function_call"}
     }
     if not isinstance(body.get("tools"), list | None):
         raise InputError("tools: must be a list of tools")

@@ -22,6 +22,9 @@ from headrace_api.auth import EVERY_JOB, READ
 from headrace_api.errors import ApiError
 from headrace_api.routes.batches import created_batch
 from headrace_api.routes.events import left
+from headrace_api.shapes.batches import BatchLine
+from headrace_api.shapes.lists import LineQuery
+from headrace_api.shapes.operation import Operation
 from headrace_api.state import Gateway
 from headrace_api.streaming.inactivity_timer import InactivityTimer
 
@@ -30,7 +33,11 @@ BLANK = b"\n"
 """Keeps a connection open on which nothing comes: an empty line is no line."""
 
 
-@get("/v1/batches/{batch_id:str}/results", media_type=NDJSON)
+@get(
+    "/v1/batches/{batch_id:str}/results",
+    media_type=NDJSON,
+    operation=Operation(query=LineQuery, answer=BatchLine, media=NDJSON),
+)
 async def results(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway) -> ASGIApp:
     """Send the lines of its output and of its errors together, from number `after` on, until the batch has ended; 409 for one
     whose input was refused."""

@@ -11,8 +11,11 @@ from litestar import Request, get
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from headrace.errors import InputError
+from headrace.events.types import KnownJobEvent
 from headrace_api.auth import READ
 from headrace_api.errors import ApiError, send_error
+from headrace_api.shapes.jobs import EventQuery
+from headrace_api.shapes.operation import Operation
 from headrace_api.state import Gateway, flag
 from headrace_api.streaming.inactivity_timer import InactivityTimer
 from headrace_api.streaming.session import StreamSession
@@ -161,7 +164,11 @@ async def stream(
     return EventStream(gateway, following, headers, at_end, encoder=Encoder(named=view.named))
 
 
-@get("/v1/jobs/{job:str}/events", media_type="text/event-stream")
+@get(
+    "/v1/jobs/{job:str}/events",
+    media_type="text/event-stream",
+    operation=Operation(query=EventQuery, events=KnownJobEvent, empty=204),
+)
 async def events(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> ASGIApp:
     """Stream its events after `Last-Event-ID`, or after `?after=`, in `?view=`; 204 when nothing follows."""
     lasts_s = gateway.allow(request, job, READ)

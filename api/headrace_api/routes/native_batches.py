@@ -18,7 +18,9 @@ from headrace.batches.create import open_new
 from headrace.client.ledger_backend import TENANT
 from headrace.errors import HeadraceError, InputError, Unknown
 from headrace.events.reader import Viewer
+from headrace.events.types import KnownBatchEvent
 from headrace.jobs.job import new_id
+from headrace.ledger.summaries import Batch
 from headrace.storage.local import FileStore
 from headrace_api.auth import CANCEL, EVERY_JOB, READ, SUBMIT
 from headrace_api.errors import ApiError
@@ -28,6 +30,20 @@ from headrace_api.requests.file_upload import MIB
 from headrace_api.requests.pages import MAX_ID_CHARS, limit_of
 from headrace_api.routes.events import EventStream, NoContent, left
 from headrace_api.routes.jobs import as_json
+from headrace_api.shapes.jobs import AfterQuery, StatusReceipt
+from headrace_api.shapes.lists import LineQuery
+from headrace_api.shapes.native import (
+    BatchReceipt,
+    LinesPage,
+    NativeBatch,
+    NativeBatchHead,
+    NativeBatchList,
+    NativeBatchQuery,
+    ReaskReceipt,
+    RefusalRequest,
+    RetryRequest,
+)
+from headrace_api.shapes.operation import Operation
 from headrace_api.state import Gateway
 from headrace_api.views import Cursor, Frame
 
@@ -45,7 +61,11 @@ def batch_id_of(given: str) -> str:
     return given
 
 
-@post("/v1/native/batches", status_code=200)
+@post(
+    "/v1/native/batches",
+    status_code=200,
+    operation=Operation(body=NativeBatchHead, body_media="application/jsonl", answer=Batch),
+)
 async def open_batch(request: Request[Any, Any, Any], gateway: Gateway) -> Response[bytes]:
     """Open a batch: lines of JSON, first `{"template": {…}, "window_s": …}`, then an item each. Nothing is there before all
     lines are checked."""
@@ -88,7 +108,7 @@ def remove_of_a_cut_try(store: FileStore, batch_id: str) -> None:
     store.remove(batch_id)
 
 
-@get("/v1/native/batches")
+@get("/v1/native/batches", operation=Operation(query=NativeBatchQuery, answer=NativeBatchList))
 async def list_batches(request: Request[Any, Any, Any], gateway: Gateway) -> Response[bytes]:
     """List the newest batches, newest first: `?limit=50`."""
     gateway.allow(request, EVERY_JOB, READ)
@@ -96,7 +116,7 @@ async def list_batches(request: Request[Any, Any, Any], gateway: Gateway) -> Res
     return as_json({"object": "list", "data": await gateway.client.batches(limit=limit)})
 
 
-@get("/v1/native/batches/{batch_id:str}")
+@get("/v1/native/batches/{batch_id:str}", operation=Operation(answer=NativeBatch))
 async def show(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway) -> Response[bytes]:
     """Return the batch, the id of the one that has its rows, and what its answers are to be."""
     gateway.allow(request, EVERY_JOB, READ)
@@ -115,7 +135,11 @@ async def show(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway)
     )
 
 
-@get("/v1/native/batches/{batch_id:str}/events", media_type="text/event-stream")
+@get(
+    "/v1/native/batches/{batch_id:str}/events",
+    media_type="text/event-stream",
+    operation=Operation(query=AfterQuery, events=KnownBatchEvent, empty=204),
+)
 async def events(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway) -> ASGIApp:
     """Stream its counters after `Last-Event-ID`, or after `?after=`, the `end` last."""
     gateway.allow(request, EVERY_JOB, READ)
@@ -170,7 +194,10 @@ class BatchEvents:
                 more.cancel()
 
 
-@get("/v1/native/batches/{batch_id:str}/lines")
+@get(
+    "/v1/native/batches/{batch_id:str}/lines",
+    operation=Operation(query=LineQuery, answer=LinesPage, media="application/jsonl"),
+)
 async def lines(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway) -> ASGIApp:
     """Follow its output lines from number `?after=` on, in input order: objects `{"first", "lines", "refused"}`, one a line,
     and `{"end": true}` after the last."""
@@ -234,21 +261,25 @@ def encoded(page: Any) -> bytes:
     return msgspec.json.encode({"first": page.first, "lines": lines, "refused": refused})
 
 
-@post("/v1/native/batches/{batch_id:str}/cancel", status_code=200)
+@post("/v1/native/batches/{batch_id:str}/cancel", status_code=200, operation=Operation(answer=StatusReceipt))
 async def cancel(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway) -> Response[bytes]:
     """Stop it: rows that are paid for are kept, the rest become error rows. A 409 after its end."""
     gateway.allow(request, EVERY_JOB, CANCEL)
     return as_json({"id": batch_id, "status": await gateway.client.cancel(batch_id_of(batch_id))})
 
 
-@post("/v1/native/batches/{batch_id:str}/resume", status_code=200)
+@post("/v1/native/batches/{batch_id:str}/resume", status_code=200, operation=Operation(answer=StatusReceipt))
 async def resume(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway) -> Response[bytes]:
     """Let a paused batch go on."""
     gateway.allow(request, EVERY_JOB, SUBMIT)
     return as_json({"id": batch_id, "status": await gateway.client.resume(batch_id_of(batch_id))})
 
 
-@post("/v1/native/batches/{batch_id:str}/retry", status_code=200)
+@post(
+    "/v1/native/batches/{batch_id:str}/retry",
+    status_code=200,
+    operation=Operation(body=RetryRequest, body_required=False, answer=BatchReceipt),
+)
 async def retry(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway) -> Response[bytes]:
     """Open a batch that keeps what succeeded in one that has ended: `{"codes": […] or null}`."""
     gateway.allow(request, EVERY_JOB, SUBMIT)
@@ -256,7 +287,11 @@ async def retry(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway
     return as_json({"id": await gateway.client.retry(batch_id_of(batch_id), codes=codes)})
 
 
-@post("/v1/native/batches/{batch_id:str}/refusals", status_code=200)
+@post(
+    "/v1/native/batches/{batch_id:str}/refusals",
+    status_code=200,
+    operation=Operation(body=RefusalRequest, answer=BatchReceipt),
+)
 async def refuse(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway) -> Response[bytes]:
     """Record lines that the caller's type refuses: `{"rows": [[number, reason], …]}`. Idempotent."""
     gateway.allow(request, EVERY_JOB, SUBMIT)
@@ -266,7 +301,7 @@ async def refuse(request: Request[Any, Any, Any], batch_id: str, gateway: Gatewa
     return as_json({"id": batch_id})
 
 
-@post("/v1/native/batches/{batch_id:str}/reask", status_code=200)
+@post("/v1/native/batches/{batch_id:str}/reask", status_code=200, operation=Operation(answer=ReaskReceipt))
 async def reask(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway) -> Response[bytes]:
     """Open the batch that asks again for the lines of a completed one that were refused; its `id` is null when there is none
     to ask for, and its `count` 0 when somebody else had opened it."""

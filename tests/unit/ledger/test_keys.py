@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -74,6 +75,7 @@ class Watched(Ledger):
         super().__init__(ledger.client, ledger.namespace)
         self.written: dict[str, set[str]] = defaultdict(set)  # pattern of a key -> moves
         self.types: dict[str, set[str]] = defaultdict(set)
+        self.left_ms: dict[str, int] = {}  # of the keys that were there at the last look; -1: for ever
 
     async def run(
         self,
@@ -83,13 +85,16 @@ class Watched(Ledger):
         arguments: dict[str, Argument],
         rest: Sequence[Argument] = (),
     ) -> list[bytes]:
-        before = await self.contents()
+        before, began = await self.contents(), time.monotonic()
+        left_ms = dict(self.left_ms)
         try:
             return await super().run(name, subject, keys, arguments, rest)
         finally:
             after = await self.contents()
+            passed_ms = (time.monotonic() - began) * 1000 + 1000
             for key in before.keys() | after.keys():
-                if before.get(key) != after.get(key):
+                has_run_out = key not in after and 0 <= left_ms[key] <= passed_ms
+                if before.get(key) != after.get(key) and not has_run_out:
                     self.written[kind_of(key).pattern].add(name)
 
     async def contents(self) -> dict[str, Any]:
@@ -102,6 +107,7 @@ class Watched(Ledger):
         for raw, kind, left_ms in zip(names, answers[::2], answers[1::2], strict=True):
             self.types[kind_of(raw.decode()).pattern].add(kind.decode())
             found.append(left_ms >= 0)
+            self.left_ms[raw.decode()] = left_ms
             if kind == b"zset":
                 read.zrange(raw, 0, -1, withscores=True)
             elif kind == b"stream":
