@@ -20,6 +20,11 @@ class BatchParams(SchemaParams, total=False):
     `limit` takes the first items only, `sample` so many of them at random; `encoding` is a file's (UTF-8); after `window_s`
     seconds (24 h) the batch expires with what it has. `on_empty` is what to do with items in which a field that the prompt
     names is null or empty: refuse them all, skip them (the handle's `skipped` counts them), or send them as they are.
+
+    `id` is the column of the items' ids (`custom_id`, `id`, else the line's number; `"@line"`: always the number), `keep` the
+    columns of the input that rows carry: names, or "all". `on_bad_row` is what to do with rows that cannot be used: refuse
+    them all, make an error line of each, in order, or skip them (the handle's `bad_rows` counts both). `follow` reads links
+    that lead out of a folder.
     """
 
     system: str | None
@@ -28,6 +33,10 @@ class BatchParams(SchemaParams, total=False):
     encoding: str | None
     on_empty: Literal["refuse", "skip", "send"]
     window_s: float
+    id: str | None
+    keep: str | list[str] | tuple[str, ...] | None
+    on_bad_row: Literal["refuse", "error", "skip"]
+    follow: bool
 
 
 def make_template(

@@ -173,6 +173,7 @@ class _Line(msgspec.Struct):
     custom_id: str
     response: _Response | None = None
     error: msgspec.Raw = msgspec.Raw(b"null")
+    kept: msgspec.Raw = msgspec.Raw()
 
 
 DAMAGED = "the row was changed by somebody else, or comes from another version"
@@ -190,17 +191,21 @@ def parse(line: bytes) -> _Line:
 
 
 def simple(line: bytes, *, structured: bool) -> bytes:
-    """Return `{"custom_id", "value"}` of a success, `{"custom_id", "error"}` of the others; without a line feed.
+    """Return `{"custom_id", "value"}` of a success, `{"custom_id", "error"}` of the others; without a line feed. Before the value
+    stand the columns that were `kept`.
 
     With `structured` the value is what was validated, as it is, and null for a turn that called tools instead: then `text` is
     what it said. Otherwise the value is the text. What else the model said stands beside it (`IN_ROWS`).
     """
     parsed = parse(line)
+    row: dict[str, Any] = {"custom_id": parsed.custom_id}
+    if parsed.kept:
+        row["kept"] = parsed.kept
     if parsed.response is None:
-        return _encode({"custom_id": parsed.custom_id, "error": parsed.error})
+        return _encode(row | {"error": parsed.error})
     body = parsed.response.body
     message = body.choices[0].message
-    row: dict[str, Any] = {"custom_id": parsed.custom_id, "value": message.content}
+    row["value"] = message.content
     if structured and message.content is not None:
         if is_value(body):
             row["value"] = msgspec.Raw(message.content.encode())

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.batches.column_choice import KeptColumns
 from headrace.chat.completion import Usage
 from headrace.chat.options import Options, laid_over, set_in
 from headrace.errors import InputError
@@ -26,6 +27,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     item may bring a `model` with `fallbacks`, a `schema`, `tools`, a `tool_choice`, a `response_format` and `options` (over those
     of the batch) of its own. `response` is a request of the Responses API without its input: what its answer repeats. `refused`
     says why a line that could not be used is no request: it fails without a call.
+
+    `kept` are the columns of the input that its row carries, as JSON.
 
     In a `reask` batch, `reasks` is the number of re-asks of the item, this one included; `usage` and `cost` are those of
     its earlier answers.
@@ -44,6 +47,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fallbacks: list[str] = []
     response: dict[str, Any] | None = None
     refused: str | None = None
+    kept: dict[str, Any] | None = None
     reasks: int = 0
     usage: Usage | None = None
     cost: float | None = None
@@ -51,7 +55,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The part that all items of a batch share. `model` is empty where items bring theirs; `prompt` has `{field}` places;
-    `{{` and `}}` are braces. `fallbacks` are those of a job."""
+    `{{` and `}}` are braces. `fallbacks` are those of a job; `kept` are the columns of the input that
+    rows carry."""
 
     model: str
     prompt: str = "{text}"
@@ -63,6 +68,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reasks: int = 0
     lax: bool = False
     fallbacks: list[str] = []
+    kept: KeptColumns | None = None
     v: int = msgspec.field(default=BODY_VERSION)
 
     def encoded(self) -> tuple[str, bytes]:

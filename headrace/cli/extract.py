@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headrace.cli import terminal
+from headrace.cli.input_options import input_options, readable_inputs
 from headrace.cli.interrupt import Interrupted, interrupt_noted, interruptible, until_interrupted
 from headrace.cli.out import checked_out, out_options
 from headrace.cli.progress import detached
-from headrace.cli.spool import readable
 from headrace.errors import InputError
 from headrace.text.quoting import quoted
 
 if TYPE_CHECKING:
+    from headrace.batches.complaints import OnBadRow
     from headrace.batches.ingest import OnEmpty
     from headrace.batches.template import Item, Template
     from headrace.client.async_client import AsyncHeadrace
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     epilog='Example: headrace extract reviews.csv --prompt "Extract from: {text}" --schema review.json '
     "--model openai/gpt-5-mini --out rows.csv"
 )
-@click.argument("input", type=click.Path(allow_dash=True))
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path(allow_dash=True))
 @click.option(
     "--model", required=True, envvar="MODEL", help="provider/model, for example openai/gpt-5-mini, or an alias."
 )
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 @click.option("--mode", help="How the schema is put to the model: strict, json_schema, json_object, tool_call, …")
 @click.option("--reasks", type=click.IntRange(0, 5), default=0, help="Ask again up to N times for an answer that fits.")
 @click.option("--lax", is_flag=True, help='Take values of the wrong type that can only mean one thing: "3" for 3.')
-@out_options("Results, in input order: .jsonl, .csv or .tsv. Errors beside.")
+@out_options("Results, in input order: .jsonl, .csv, .tsv (also .gz, .zst) or .parquet. Errors beside.")
 @click.option("--option", "-o", "options", multiple=True, metavar="NAME=VALUE", help="A model option: temperature=0")
 @click.option("--limit", type=click.IntRange(1), help="Take the first N items only.")
 @click.option("--sample", type=click.IntRange(1), help="Take N items at random, the same ones each time.")
@@ -51,13 +52,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="What to do with items in which a field of the prompt is null or empty.",
 )
+@input_options
 @click.option("--encoding", help="The input's encoding. [default: UTF-8]")
 @click.option(
     "--dry-run", is_flag=True, help="Show the first prompt, the schema as it is sent and the counts; pay nothing."
 )
 @click.option("--detach", is_flag=True, help="Print the batch's id and return at once.")
 def extract(
-    input: str,
+    inputs: tuple[str, ...],
     model: str,
     prompt: str,
     system: str | None,
@@ -67,24 +69,34 @@ def extract(
     lax: bool,
     out: Path | None,
     whole: bool,
+    excel: bool,
     force: bool,
     options: tuple[str, ...],
     limit: int | None,
     sample: int | None,
     on_empty: OnEmpty,
+    id_column: str | None,
+    keep: str | None,
+    on_bad_row: OnBadRow,
+    follow: bool,
     encoding: str | None,
     dry_run: bool,
     detach: bool,
 ) -> None:
     """Turn the items of INPUT into one completion each, as one batch.
 
-    INPUT is a file of JSON lines, a .csv or .tsv with a header row, a folder of text files, or - for JSON lines on standard
-    input. Everything is checked before anything is paid; the complaint names the line. Ctrl-C detaches: the batch goes on.
-    """
+    INPUT is a file of JSON lines, a JSON array, CSV or TSV with a header row, Parquet or Arrow, each text also .gz and .zst;
+    several of them, a pattern, a folder; a folder of text files; or - for standard input. Everything is checked before
+    anything is paid; the complaint names the line. Ctrl-C detaches: the batch goes on."""
+    import msgspec
+
     from headrace.batches.build import make_template
+    from headrace.batches.column_choice import ColumnChoice
     from headrace.batches.ingest import read_items
-    from headrace.batches.sources import Complaints, records, sampled
-    from headrace.cli.batches import follow, print_rows
+    from headrace.batches.sources import Complaints, input_paths, kept_columns, records, sampled
+    from headrace.batches.template import prompt_fields
+    from headrace.cli.batches import follow as follow_batch
+    from headrace.cli.batches import print_rows
     from headrace.cli.params import given_file, given_schema, given_text, named
     from headrace.cli.service import connection, service
     from headrace.schema.modes import checked_mode
@@ -96,18 +108,24 @@ def extract(
     words = parse_pairs(options) | {"mode": checked_mode(mode), "reasks": reasks, "lax": lax}
     with named(f"--schema {schema}"):
         template, _ = make_template(model, prompt, schema=answer, schema_name=name, system=system, **words)
-    checked_out(out, whole=whole, force=force, inputs=(input, schema, given_file(wanted[0]), given_file(wanted[1])))
+    others = (schema, given_file(wanted[0]), given_file(wanted[1]))
+    checked_out(out, whole=whole, excel=excel, force=force, inputs=(*inputs, *others))
+    choice = ColumnChoice.of(prompt_fields(template.prompt), id_column, keep)
+    reading: Any = {"encoding": encoding, "follow": follow}
 
-    shown = "standard input" if input == "-" else input
-    complaints = Complaints(shown)
+    shown = "standard input" if inputs == ("-",) else inputs[0] if len(inputs) == 1 else "the input"
+    complaints = Complaints(shown, on_bad_row)
     opened: list[str] = []
-    with before_it_is_opened(opened), readable(input, limit=limit, encoding=encoding) as source:
+    with before_it_is_opened(opened), readable_inputs(inputs, limit=limit, encoding=encoding) as source:
+        checked_out(out, whole=whole, excel=excel, force=force, inputs=input_paths(source, follow=follow))
+        template = msgspec.structs.replace(template, kept=kept_columns(source, choice, **reading))
 
         def items() -> Iterator[Item]:
             nonlocal complaints
-            complaints = Complaints(shown)
-            found = sampled(records(source, encoding=encoding, complaints=complaints), limit=limit, sample=sample)
-            return read_items(found, template, shown, complaints=complaints, on_empty=on_empty)
+            complaints = Complaints(shown, on_bad_row)
+            found = records(source, complaints=complaints, choice=choice, **reading)
+            found = sampled(found, limit=limit, sample=sample)
+            return read_items(found, template, shown, complaints=complaints, on_empty=on_empty, choice=choice)
 
         async def run() -> int:
             async with service(provider=template.model) as url, connection(url) as client:
@@ -129,7 +147,9 @@ def extract(
                     detached(batch_id)
 
         async def to_its_end(client: AsyncHeadrace, batch_id: str) -> int:
-            code = await follow(client, batch_id, out, whole=whole, overwrite=force, schema=answer, word=schema)
+            code = await follow_batch(
+                client, batch_id, out, whole=whole, excel=excel, overwrite=force, schema=answer, word=schema
+            )
             return code if out is not None else await print_rows(client, batch_id, whole=whole)
 
         # Read once to the end before a service is started for it: most mistakes are in the input.
@@ -139,6 +159,11 @@ def extract(
         if complaints.skipped:
             terminal.echo(
                 f"{complaints.skipped} items skipped: a field that the prompt names is null or empty", err=True
+            )
+        if complaints.bad:
+            done = "became error lines" if on_bad_row == "error" else "skipped"
+            terminal.echo(
+                f"{complaints.bad} rows that cannot be used {done}; the first: {complaints.first_bad}", err=True
             )
         if dry_run:
             counts.show(template)
@@ -176,9 +201,11 @@ class Counts:
         self.first: Job | None = None
 
     def add(self, item: Item, template: Template) -> None:
+        self.items += 1
+        if item.refused is not None:
+            return
         job = template.job(item)
         self.first = self.first or job
-        self.items += 1
         self.bytes += sum(len(str(message.get("content", "")).encode(errors="replace")) for message in job.messages)
 
     def show(self, template: Template) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequ
 from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
+from headrace.batches.column_choice import KeptColumns
 from headrace.batches.results import ResultsPage
 from headrace.batches.template import Item, Template
 from headrace.chat.completion import Outcome
@@ -35,11 +36,12 @@ class LogView(Protocol):
 
 class BatchTerms(NamedTuple):
     """The part of a batch's template that a reader of its rows needs: the schema of its answers, None for texts, and how often
-    an answer may be asked for again."""
+    an answer may be asked for again; and the columns of the input that its rows keep."""
 
     structured: bool
     schema: dict[str, Any] | None
     reasks: int
+    kept: KeptColumns | None = None
 
 
 class Backend(Protocol):

@@ -11,6 +11,7 @@ from typing import IO, Any, Literal
 
 import msgspec
 
+from headrace.batches.column_choice import KeptColumns
 from headrace.batches.output_lines import outcome_of
 from headrace.batches.results import ResultsPage
 from headrace.batches.template import Item, Template
@@ -99,6 +100,7 @@ class ShownBatch(msgspec.Struct, frozen=True):
     reasks: int
     schema: dict[str, Any] | None = None
     state_if_refused: str | None = None
+    kept: KeptColumns | None = None
 
 
 class BatchList(msgspec.Struct, frozen=True):
@@ -285,7 +287,7 @@ class HttpBackend:
 
     async def terms(self, batch_id: str) -> BatchTerms:
         found = await self._batch(batch_id)
-        return BatchTerms(found.structured, found.schema, found.reasks)
+        return BatchTerms(found.structured, found.schema, found.reasks, found.kept)
 
     async def refuse(self, batch_id: str, refused: Sequence[tuple[int, str]]) -> None:
         await self._post(batch_id, "refusals", {"rows": list(refused)})

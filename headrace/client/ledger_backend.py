@@ -240,7 +240,7 @@ class LedgerBackend(LoopBound):
                 store, refused = await self.store(), await type_refusals(self.ledger, batch_id)
         if record.state not in BATCH_TERMINAL:
             raise InputError(f"{batch_id} is {record.state}; its output is there when it has ended")
-        return lambda: closed_lines(store, record, refused, which)
+        return lambda: closed_lines(store, record, refused, which, kept=True)
 
     async def terms(self, batch_id: str) -> BatchTerms:
         record = await retry_read(lambda: known_batch(self.ledger, batch_id))
@@ -248,7 +248,7 @@ class LedgerBackend(LoopBound):
         template = template_named(body, record.template, batch_id) if body else None
         if template is None:
             return BatchTerms(record.structured, None, 0)
-        return BatchTerms(record.structured, template.schema, template.reasks)
+        return BatchTerms(record.structured, template.schema, template.reasks, template.kept)
 
     async def refuse(self, batch_id: str, refused: Sequence[tuple[int, str]]) -> None:
         # A server that came back from an older copy has fewer rows than were read here: those come again.

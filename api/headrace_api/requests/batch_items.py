@@ -74,7 +74,7 @@ def read_head(lines: Iterator[bytes]) -> tuple[Template, float]:
         lax=given.lax,
         **options,
     )
-    return made, checked_seconds("window_s", head.window_s)
+    return msgspec.structs.replace(made, kept=given.kept), checked_seconds("window_s", head.window_s)
 
 
 def read_batch_items(lines: Iterator[bytes], template: Template) -> Iterator[Item]:
@@ -85,7 +85,8 @@ def read_batch_items(lines: Iterator[bytes], template: Template) -> Iterator[Ite
             if len(line) > MAX_LINE_BYTES:
                 raise InputError(f"has more than {MAX_LINE_BYTES // MIB} MiB")
             item = msgspec.json.decode(line, type=Item)
-            check_job(template.job(item))
+            if item.refused is None:
+                check_job(template.job(item))
             check_reserved_fields((item.options.extra_body if item.options else None) or {}, "/options/extra_body/")
         except KeyError as error:
             raise InputError(f"line {number}: the prompt's field {error} is missing") from None

@@ -130,6 +130,7 @@ async def show(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway)
             "schema": terms.schema,
             "structured": terms.structured,
             "reasks": terms.reasks,
+            "kept": terms.kept,
             "state_if_refused": await client.state_if_refused(batch_id),
         }
     )
