@@ -5,7 +5,7 @@ local deployment, model = unpack(KEYS)               -- hashes; the same one twi
 local process, token, class, held, held_of_model, lease_ms, burst_us, n = unpack(ARGV, 1, 8)
 local now = now_us()
 n = tonumber(n)
-local own = redis.call('HGET', deployment, 'p:' .. process)
+local own = redis.call('HGET', deployment, 'p:' .. process) or redis.call('HGET', model, 'p:' .. process)
 if own then
   local known, granted, wait, pace, reason, limit, at =
     string.match(own, '^%d+ %d+ (%S+) (%d+) (%d+) (%d+) (%S+) (%d+) (%d+)$')
@@ -62,8 +62,9 @@ local function lacking(scope, tokens)
       local cost = (rate == 'requests' and 1 or tokens) * scope.unit[rate]
       local owed = math.max(0, scope.due[rate] - now)
       local burst = is_bulk and tonumber(burst_us) * 2 / 3 or tonumber(burst_us)
-      -- One that is larger than the burst waits until nothing is owed.
-      local excess = math.min(owed + cost - burst, owed)
+      -- Tokens come in lumps: one may pass the burst by half, or two large ones would never follow each other without a pause. A
+      -- larger one waits until nothing is owed.
+      local excess = math.min(rate == 'requests' and owed + cost - burst or math.max(owed - burst, owed + cost - burst * 1.5), owed)
       if excess > wait then wait, reason, limit = excess, rate, scope[rate] end
     end
   end

@@ -62,5 +62,5 @@ def test_a_registered_provider_may_have_limits_of_its_own() -> None:
     row = {"base_url": "http://127.0.0.1:9/v1", "limits": {"requests_per_min": 60}}
     rows = providers({"HEADRACE_PROVIDERS": json.dumps({"mine": row})})
     assert rows["mine"].limits == CallLimits(requests_per_min=60)
-    with pytest.raises(SettingsError, match="HEADRACE_PROVIDERS.*requests_per_min"):
+    with pytest.raises(SettingsError, match=r"HEADRACE_PROVIDERS.*requests_per_min"):
         providers({"HEADRACE_PROVIDERS": json.dumps({"mine": row | {"limits": {"requests_per_min": 0}}})})

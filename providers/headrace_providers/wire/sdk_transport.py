@@ -11,7 +11,7 @@ import httpx2
 import openai
 from openai._vendor.httpx_aiohttp import AiohttpTransport
 
-from headrace.errors import CallError, Refused
+from headrace.errors import CallError, HeadraceError
 from headrace_providers.credentials import scrub
 from headrace_providers.wire.admission import AdmittedRequest, AdmittedResponse
 from headrace_providers.wire.answer_reader import ReadingTransport
@@ -70,7 +70,7 @@ class SdkTransport(ReadingTransport):
             return CallError("connection", f"the connection broke: {type(error).__name__}")
         if not isinstance(error, openai.OpenAIError):
             return None
-        if isinstance(error.__cause__, CallError | Refused):
+        if isinstance(error.__cause__, HeadraceError):
             return error.__cause__
         if timed_out(error):
             return CallError("timeout", f"no connection within {self.deadlines.connect_s:g} s")
