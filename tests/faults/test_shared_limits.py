@@ -1,5 +1,5 @@
-"""Limits that all workers keep together, judged by the provider's account: nearly no 429, nearly all of what is allowed, and nobody
-calls while a `Retry-After` of any worker runs."""
+"""Limits that all workers keep together, judged by the provider's account: nearly no 429, nearly all of what is allowed, and
+nobody calls while a `Retry-After` of any worker runs."""
 
 from __future__ import annotations
 
@@ -103,6 +103,28 @@ def test_who_waits_for_long_is_parked_and_says_why(tmp_path: Path) -> None:
         status = [event for event in events if event["t"] == "status"]
         assert status[0]["phase"] == "rate_limited"
         assert status[0]["detail"] == "rehearsal is at its limit of 12 requests a minute"
+
+
+def test_limits_that_nobody_configured_are_learnt_from_the_answers(tmp_path: Path) -> None:
+    flags = ("--no-flower", "--no-gateway", "--rehearsal-flag=--rpm=600", "--rehearsal-flag=--latency=200")
+    with started(tmp_path, *flags) as stack, more_workers(stack, "interactive"):
+
+        async def slowly() -> None:
+            async with client_of(stack) as client:
+                for number in range(12):
+                    await (await client.submit("rehearsal/small", f"Slow {number}.")).result()
+
+        asyncio.run(slowly())
+        shown = until(lambda: stack.client.hgetall("{hr}:limits"), what="a limit is learnt")
+        (scope,) = [scope.decode() for scope, name in shown.items() if name == b"rehearsal/small"]
+        assert stack.client.hget(f"{{hr}}:limit:{scope}", "learnt_requests") == b"600"
+        before = len(stack.calls())
+        asyncio.run(submit(stack, [f"Number {n}." for n in range(200)]))
+        until(lambda: len(stack.calls()) >= before + 100, what="half of them were called")
+        calls = stack.calls()[before:]
+        refused = [call for call in calls if call.status == 429]
+        print(f"{len(calls)} calls, {len(refused)} refused")
+        assert len(refused) <= 2
 
 
 def test_a_retry_after_to_one_worker_stops_all(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from headrace_providers.wire.answer_reader import ReadingTransport
 from headrace_providers.wire.body import Body, left_in
 from headrace_providers.wire.connector import MAX_LINE, Connector
 from headrace_providers.wire.error_answer import failure_of
+from headrace_providers.wire.limit_headers import ON_HEADERS
 from headrace_providers.wire.provider_errors import MAX_MESSAGE, is_unreachable, refused, timed_out
 from headrace_providers.wire.request import Request
 from headrace_providers.wire.transport import MAX_ANSWER_BYTES, Deadlines, encoded, sent
@@ -49,6 +50,8 @@ class SdkTransport(ReadingTransport):
         await self._client.close()
 
     async def _bounded(self, response: httpx2.Response) -> None:
+        if (told := ON_HEADERS.get()) is not None:
+            told(response.headers)
         if not response.is_success:
             stream, encoding = response.stream, response.headers.get("content-encoding", "")
             headers = dict(reversed(response.headers.multi_items()))  # the first of each name

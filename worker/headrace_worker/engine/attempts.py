@@ -5,14 +5,15 @@ The budget is five calls for a job, kept across waits (`tries`). What a rate lim
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
 
 from headrace_providers.chat_completion import ChatCompletion
 from headrace_providers.model_gateway import FAULTS
 from headrace_providers.retry import DEFAULT, with_retries
 from headrace_providers.wire.admission import ADMIT
 from headrace_providers.wire.choice_reducer import Delta
+from headrace_providers.wire.limit_headers import ON_HEADERS
 from headrace_providers.wire.provider_errors import is_configuration
 
 from headrace.chat.completion import Completion, Usage
@@ -23,6 +24,7 @@ from headrace_worker.engine.call_slots import Slots
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred, DeploymentHold, HeldBack, HeldCall
 from headrace_worker.engine.reask import Reasks
 from headrace_worker.engine.tries import Tries
+from headrace_worker.limits.adaptive_concurrency import AdaptiveConcurrency, AdaptivePlace
 from headrace_worker.limits.call_turn import CallTurn
 from headrace_worker.limits.permit_gate import Permit
 from headrace_worker.limits.shared_limits import ModelScopes, SharedLimits
@@ -72,6 +74,7 @@ class Attempts:
         hold: DeploymentHold,
         slots: Slots,
         limits: SharedLimits | None,
+        concurrency: AdaptiveConcurrency,
         turn: CallTurn,
         pause: Callable[[float, str], Awaitable[None]],
         reasks: Reasks,
@@ -89,6 +92,7 @@ class Attempts:
         self._hold = hold
         self._slots = slots
         self._limits = limits
+        self._concurrency = concurrency
         self._turn = turn
         self._pause = pause
         self._identity = identity
@@ -113,6 +117,7 @@ class Attempts:
         while True:
             call = await self._enter()
             permit: Permit | None = None
+            place: AdaptivePlace | None = None
             try:
                 if self._void and self._watch is not None:
                     await self._admitted()  # or a record that is another's would get a new epoch
@@ -126,23 +131,40 @@ class Attempts:
                 scopes = self._limits.of(self._provider) if self._limits is not None else None
                 if scopes is not None:
                     permit = await self._permitted(scopes)
+                else:
+                    place = await self._borne()
                 async with self._slots.hold(self._rank):
                     await self._admitted()
                     if call.void or (permit is not None and permit.is_stale):
                         continue
                     try:
-                        return await self._call(call, permit, scopes)
+                        completion = await self._call(call, permit, scopes)
+                        if place is not None:
+                            place.answered()
+                        return completion
                     except HeldBack:
                         continue
                     except CallError as error:
                         failure = error
+                        if place is not None:
+                            place.failed(error)
                     except InputError as error:  # the request cannot be made
                         failure = CallError("invalid_request", str(error))
                 raise await self._failed(call, failure)
             finally:
                 if permit is not None:
                     permit.close()
+                if place is not None:
+                    place.close()
                 call.leave()
+
+    async def _borne(self) -> AdaptivePlace:
+        """Wait until the deployment, of which no limit is known, may bear another call. Raises `Deferred`."""
+        try:
+            return await self._concurrency.enter(patient=self._on_configuration is not None)
+        except Deferred as deferred:
+            self._tell(deferred)
+            raise
 
     async def _permitted(self, scopes: ModelScopes) -> Permit:
         """Wait for a permit of the limits that all workers share. Raises `Deferred`."""
@@ -178,6 +200,7 @@ class Attempts:
                 watch.delta(delta)
 
         ADMIT.set(admit)
+        ON_HEADERS.set(self._hear)
         tries.calls += 1
         tries.calling = True
         try:
@@ -199,6 +222,10 @@ class Attempts:
             raise
         finally:
             tries.calling = False
+
+    def _hear(self, headers: Mapping[str, Any]) -> None:
+        if self._limits is not None:
+            self._limits.heard(self._provider, headers)
 
     async def _failed(self, call: HeldCall, failure: CallError) -> CallError | GaveWay:
         """Decide whether and when another attempt follows; return what to raise."""

@@ -29,6 +29,7 @@ from headrace_worker.engine.deployment_hold import DRAINING, Deferred, Deploymen
 from headrace_worker.engine.fallbacks import FaultyModels, ModelTurns
 from headrace_worker.engine.reask import Reasks
 from headrace_worker.engine.tries import Tries
+from headrace_worker.limits.adaptive_concurrency import AdaptiveConcurrency
 from headrace_worker.limits.call_turn import NO_TURN, CallTurn
 from headrace_worker.limits.shared_limits import SharedLimits
 
@@ -52,6 +53,7 @@ class Engine:
         self.calls = calls
         self.slots = Slots(calls)
         self.holds = DeploymentHolds()
+        self._concurrency: dict[DeploymentHold, AdaptiveConcurrency] = {}
         self.holds.on_new = limits.watch if limits is not None else None
         self.faulty = FaultyModels()
         self._draining = False
@@ -61,6 +63,8 @@ class Engine:
         """Drain: calls in flight go on; whoever waits for the next one is `Deferred` at once, `DRAINING`."""
         self._draining = True
         self.holds.drain()
+        for concurrency in self._concurrency.values():
+            concurrency.drain()
         if self.limits is not None:
             self.limits.drain()
         self.slots.dismiss(lambda: Deferred(0, DRAINING))
@@ -90,6 +94,14 @@ class Engine:
 
     def _hold_of(self, provider: ChatCompletion) -> DeploymentHold:
         return self.holds.of(provider.facts.name, provider.base_url, provider.facts.key_variable or "")
+
+    def _concurrency_of(self, hold: DeploymentHold) -> AdaptiveConcurrency:
+        concurrency = self._concurrency.get(hold)
+        if concurrency is None:
+            concurrency = self._concurrency[hold] = AdaptiveConcurrency(hold.provider, self.calls)
+            if self._draining:
+                concurrency.drain()
+        return concurrency
 
     async def ask(
         self,
@@ -205,13 +217,15 @@ class Engine:
             mode = provider.mode_of(job) if job.schema is not None else None
             if job.schema is not None and mode is not None:
                 await prepared(job.schema, mode, provider.facts.dialect)
+            hold = self._hold_of(provider)
             attempts = Attempts(
                 provider,
                 job,
                 mode,
-                hold=self._hold_of(provider),
+                hold=hold,
                 slots=self.slots,
                 limits=self.limits,
+                concurrency=self._concurrency_of(hold),
                 turn=turn,
                 pause=self._pause,
                 reasks=reasks,

@@ -9,22 +9,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from hashlib import sha256
+from typing import Any
 
 import structlog
 from headrace_providers.chat_completion import ChatCompletion
 from headrace_providers.registry import Registry
+from headrace_providers.wire.limit_headers import told_limits
 
 from headrace.chat.call_limits import CallLimits, call_limits
 from headrace.errors import CallError, Refused
 from headrace.events.subscription import Subscriber
 from headrace.ledger.limit_configure import LimitScope, limit_configure
 from headrace.ledger.limit_hold import limit_hold, parse_hold
+from headrace.ledger.limit_learn import limit_learn
 from headrace.ledger.limit_take import CallClass, Granted, Settled, limit_take
 from headrace.ledger.queues import INTERACTIVE
 from headrace.ledger.script import UNAVAILABLE, Ledger
 from headrace_worker.engine.deployment_hold import DeploymentHold
+from headrace_worker.limits.learnt_limits import LearntLimits
 from headrace_worker.limits.permit_gate import PermitGate
 from headrace_worker.limits.token_estimate import TokenEstimate
 
@@ -73,6 +77,7 @@ class ModelScopes:
         self.model = scope_of(name, provider.base_url, credential, provider.model_id)
         self.model_name = f"{name}/{provider.model_id}"
         self.estimate = TokenEstimate()
+        self.learnt = LearntLimits()
         self.gate: PermitGate | None = None
 
 
@@ -213,6 +218,35 @@ class SharedLimits:
             gate.drain()
         return gate
 
+    def heard(self, provider: ChatCompletion, headers: Mapping[str, Any]) -> None:
+        """Learn from the headers of an answer."""
+        told = told_limits(headers)
+        if told is None:
+            return
+        scopes = self._scopes_of(provider)
+        learnt = scopes.learnt.hear(told, self._clock())
+        if learnt is not None:
+            self._tell(
+                limit_learn(
+                    self._ledger,
+                    scopes.model,
+                    scopes.model_name,
+                    requests=learnt.requests,
+                    tokens=learnt.tokens,
+                    empty_requests_ms=int(learnt.empty_requests_s * 1000),
+                    empty_tokens_ms=int(learnt.empty_tokens_s * 1000),
+                )
+            )
+
+    def _tell(self, move: Coroutine[Any, Any, object]) -> None:
+        async def tell() -> None:
+            with contextlib.suppress(Refused, *UNAVAILABLE):  # the others will be told by the provider
+                await move
+
+        task = asyncio.create_task(tell())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     # Holds
 
     def watch(self, hold: DeploymentHold, provider: str, base_url: str, credential: str) -> None:
@@ -223,15 +257,9 @@ class SharedLimits:
         self._changed.set()  # it may be held already
 
     def _spread(self, scope: str, name: str, wait_s: float, detail: str) -> None:
-        async def tell() -> None:
-            with contextlib.suppress(Refused, *UNAVAILABLE):  # the others will be told by the provider
-                await limit_hold(
-                    self._ledger, scope, name, wait_ms=int(wait_s * 1000), reason=detail, process=self._process
-                )
-
-        task = asyncio.create_task(tell())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tell(
+            limit_hold(self._ledger, scope, name, wait_ms=int(wait_s * 1000), reason=detail, process=self._process)
+        )
 
     def _on_hold(self, scope: str, wait_ms: int, reason: str) -> None:
         hold = self._holds.get(scope)
