@@ -110,6 +110,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="further OpenAI-compatible providers: JSON, or the path of a JSON file ([providers](providers.md))"
         ),
     ] = None
+    limits: Annotated[
+        str | None,
+        Meta(
+            description="requests and tokens a minute and calls in flight, of all workers together, by provider or "
+            "`provider/model`: JSON, or the path of a JSON file ([spend](spend.md#limits))"
+        ),
+    ] = None
     models: Annotated[
         str | None,
         Meta(

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from headrace.chat.call_limits import CallLimits
 from headrace.errors import InputError, ModelNotFound, SettingsError
 from headrace.guards.json_variable import json_of_variable
 from headrace.schema.modes import Mode
@@ -57,7 +58,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     `reasoning_history` are the names under which the reasoning of earlier turns goes back to it (None: as it stands in the
     conversation), `history_beyond_openai` whether these turns may hold what OpenAI does not know, such as signatures.
     `mode` is how schemas are put to its models, where that is not known of the model itself. `account_headers`
-    says that `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID` are meant for it. `choices`: one call gives as many as `n` says.
+    says that `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID` are meant for it. `choices`: one call gives as many as `n` says. `limits`
+    hold where `HEADRACE_LIMITS` names none for it.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     prices: str | None = None
     account_headers: bool = False
     choices: bool = False
+    limits: CallLimits | None = None
 
     def __repr__(self) -> str:  # its address and its headers may hold a secret
         return f"Provider({self.name!r})"
@@ -205,6 +208,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     mode: Mode | None = None
     prices: str | None = None
     choices: bool | None = None
+    limits: CallLimits | None = None
 
     def __repr__(self) -> str:
         return f"Registration(base_url={masked(self.base_url)!r}, like={self.like!r})"

@@ -51,6 +51,8 @@ KINDS = (
     KeyKind("rejections", "hash", "permanent", "dead_letter evict_damaged"),
     KeyKind("leader", "string", "5 s", "lead"),
     KeyKind("providers", "hash", "20 s after the last worker", "announce"),
+    KeyKind("limit:<scope>", "hash", "1 h from its last use", "limit_configure limit_take limit_hold limit_learn"),
+    KeyKind("limits", "hash", "permanent, entries as long as their limit", "limit_configure limit_hold limit_learn"),
     KeyKind("store", "hash", "permanent", "the first client or worker"),
 )  # fmt: skip
 
@@ -79,6 +81,8 @@ class Keys:
         self.expiring = f"{self.prefix}:expiring"
         self.providers = f"{self.prefix}:providers"
         self.store = f"{self.prefix}:store"
+        self.limits = f"{self.prefix}:limits"
+        self.limits_channel = f"{self.prefix}:limits:ch"
 
     def job(self, job_id: str) -> str:
         return f"{self.prefix}:job:{job_id}"
@@ -128,6 +132,10 @@ class Keys:
 
     def template(self, sha: str) -> str:
         return f"{self.prefix}:tpl:{sha}"
+
+    def limit(self, scope: str) -> str:
+        """Return the key of the limits of a deployment, or of one model there."""
+        return f"{self.prefix}:limit:{scope}"
 
     def spend(self, tenant: str) -> str:
         return f"{self.prefix}:spend:{tenant}"

@@ -70,6 +70,11 @@ class Registry:
         for facts in self._rows.values():
             remember(facts.key(self._environ), default=facts.default_key)
 
+    @property
+    def rows(self) -> Mapping[str, Provider]:
+        """The providers that are known here, by name."""
+        return self._rows
+
     def configured(self) -> list[str]:
         """Return the names of the providers whose address and key are known here."""
         return [

@@ -20,6 +20,7 @@ from aiohttp import web
 
 from headrace_rehearsal.account import Account
 from headrace_rehearsal.faults import BadOrder, Orders, parse_rates
+from headrace_rehearsal.rate_limits import RateLimits
 from headrace_rehearsal.server import MAX_BODY_BYTES, Rehearsal
 
 STOP_WITHIN_S = 0.1
@@ -72,6 +73,8 @@ def parser() -> argparse.ArgumentParser:
     add("--jitter", type=amount, default=0.0, metavar="MS", help="up to so many more, fixed for a request (default: 0)")
     add("--tps", type=amount, default=0.0, metavar="N", help="tokens a second, 0 for all at once (default: 0)")
     add("--fault-rate", type=shares, default={}, metavar="FAULT=SHARE,…", help="random, such as 429=0.05,500=0.01")
+    add("--rpm", type=amount, default=0.0, metavar="N", help="refuse more requests a minute than this, 0 for no limit")
+    add("--tpm", type=amount, default=0.0, metavar="N", help="refuse more tokens a minute than this, 0 for no limit")
     add("--seed", type=int, default=0, help="of the random faults and the jitter (default: 0)")
     add("--ready-file", type=Path, metavar="PATH", help='write {"url","pid"} here once listening')
     return arguments
@@ -102,7 +105,8 @@ def main(arguments: list[str] | None = None) -> int:
         orders = Orders(latency_ms=given.latency, jitter_ms=given.jitter, tps=given.tps)
         gc.freeze()
         gc.set_threshold(50_000)  # calls leave no cycles behind: looking for them is CPU the measured programs need
-        rehearsal = Rehearsal(account, orders, given.fault_rate, given.seed)
+        limits = RateLimits(requests=given.rpm, tokens=given.tpm)
+        rehearsal = Rehearsal(account, orders, given.fault_rate, given.seed, limits)
         asyncio.run(serve(rehearsal, given.host, given.port, given.ready_file))
     except OSError as error:
         reason = str(error)

@@ -28,6 +28,7 @@ from headrace_rehearsal.asked import MISSING, as_xml, asked_schema, asked_xml, f
 from headrace_rehearsal.dialects import DIALECTS, OpenAIDialect, RefusedRequest
 from headrace_rehearsal.faults import MARKER, SLOW_TPS, BadOrder, Book, Orders, missed
 from headrace_rehearsal.prompt import Prompt, pieces, tokens
+from headrace_rehearsal.rate_limits import RateLimits
 
 MODELS = ("rehearsal-small", "rehearsal-large")
 CHAT = "/v1/chat/completions"
@@ -48,13 +49,14 @@ class ComposedAnswer(msgspec.Struct):
 
 
 class ServedCall(msgspec.Struct):
-    """One call on its way: its number, the client's name for it, when its first byte is due on the loop's clock, and the
-    dialect it is answered in."""
+    """One call on its way: its number, the client's name for it, when its first byte is due on the loop's clock, the dialect
+    it is answered in, and what its answer says of limits."""
 
     n: int
     request_id: str | None
     due: float
     dialect: OpenAIDialect
+    headers: dict[str, str] = {}
     closed: bool = False  # the account has its closing line
 
 
@@ -121,8 +123,16 @@ def compose(body: dict[str, Any], seed: int, fault: str | None) -> ComposedAnswe
 class Rehearsal:
     """Answers requests. `orders`, `rates` and `seed` settle how calls misbehave by default, see `faults.Book`."""
 
-    def __init__(self, account: Account | None, orders: Orders, rates: dict[str, float], seed: int):
+    def __init__(
+        self,
+        account: Account | None,
+        orders: Orders,
+        rates: dict[str, float],
+        seed: int,
+        limits: RateLimits | None = None,
+    ):
         self._account = account
+        self._limits = limits
         self._book = Book(orders, rates, seed)
         self._seed = seed
         self._calls = 0
@@ -201,6 +211,8 @@ class Rehearsal:
         prompt_tokens = sum(tokens(text_of(message)) for message in body["messages"])
         used = {"prompt_tokens": prompt_tokens, "completion_tokens": tokens(answer.text)}
         used["total_tokens"] = sum(used.values())
+        if self._limits:
+            call.headers = self._limits.admit(used["total_tokens"], asyncio.get_running_loop().time())
         used = call.dialect.usage(used)
         if call.dialect.thinks(body):
             answer.thought = f"The question has {prompt_tokens} tokens; its own words are the answer."
@@ -313,12 +325,14 @@ class Rehearsal:
         return response
 
     async def _begin(self, request: web.BaseRequest, call: ServedCall, response: web.StreamResponse) -> None:
+        response.headers.update(call.headers)
         await response.prepare(request)
         if self._account:
             self._account.first_byte(call.n, call.request_id)
 
     async def _send_whole(self, request: web.BaseRequest, call: ServedCall, response: web.Response, used: int) -> None:
         first_byte_at = time.time()
+        response.headers.update(call.headers)
         await response.prepare(request)
         await response.write_eof()
         if self._account:

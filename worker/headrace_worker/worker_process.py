@@ -29,6 +29,7 @@ from headrace.text.readable import UNREADABLE
 from headrace_worker.damage import DamageHandler
 from headrace_worker.engine.engine import Engine
 from headrace_worker.leases import LeaseKeeper
+from headrace_worker.limits.shared_limits import SharedLimits, configured_limits
 from headrace_worker.publishing.publisher import Flusher
 from headrace_worker.redis_cache import RedisCache
 
@@ -47,7 +48,15 @@ class WorkerProcess:
         self.damage = DamageHandler(self.ledger)
         self.hints = Hints(settings.namespace)
         self.registry = Registry(deadlines_of(settings), connections=settings.calls * 2)
-        self.engine = Engine(self.registry, calls=settings.calls, cache=RedisCache(self.ledger, settings.cache_ttl_s))
+        self.limits = SharedLimits(
+            self.ledger, self.name, role=role, configured=configured_limits(self.registry, os.environ)
+        )
+        self.engine = Engine(
+            self.registry,
+            calls=settings.calls,
+            cache=RedisCache(self.ledger, settings.cache_ttl_s),
+            limits=self.limits,
+        )
         self.leases = LeaseKeeper(redis_url, settings.namespace, self.name, loop_limit_s=settings.loop_limit_s)
         self.flusher = Flusher(self.ledger)
         self.stopping = asyncio.Event()
@@ -70,7 +79,7 @@ class WorkerProcess:
         self.leases.start(self.loop)
         with contextlib.suppress(*UNAVAILABLE):
             await announce(self.ledger, self.name, announcement_of(self.registry))
-        self._loops = [asyncio.create_task(body()) for body in (self._keep_announcing, *self.loops)]
+        self._loops = [asyncio.create_task(body()) for body in (self._keep_announcing, self.limits.run, *self.loops)]
         for loop in self._loops:
             loop.add_done_callback(_end_with_the_process)
 
@@ -100,6 +109,7 @@ class WorkerProcess:
         with contextlib.suppress(TimeoutError, *UNAVAILABLE):
             async with asyncio.timeout(1):
                 await announce(self.ledger, self.name, None)
+                await self.limits.stop()
         await self.ledger.close()
 
     def stop_batch(self, batch_id: str, reason: StopReason) -> None:

@@ -14,6 +14,7 @@ from headrace_providers.wire.body import Body, left_in
 from headrace_providers.wire.environment_proxies import EnvironmentProxies
 from headrace_providers.wire.error_answer import failure_of
 from headrace_providers.wire.exchange import Connections, HttpResponse, Route, header_line
+from headrace_providers.wire.limit_headers import ON_HEADERS
 from headrace_providers.wire.provider_errors import is_unreachable, refused
 from headrace_providers.wire.request import REQUEST_ID, Request
 from headrace_providers.wire.tls import tls_context
@@ -64,6 +65,8 @@ class HttpTransport(ReadingTransport):
         except TimeoutError:  # not of the whole call, which is a cancellation here
             raise CallError("timeout", f"no connection within {self.deadlines.connect_s:g} s") from None
         try:
+            if (told := ON_HEADERS.get()) is not None:
+                told(response.headers)
             if not 200 <= response.status <= 299:
                 raise await self._failure(request.url, response)
             return HttpAnswer(response, self._most_bytes)

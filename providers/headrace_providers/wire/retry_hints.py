@@ -34,16 +34,22 @@ def retry_after_s(headers: Mapping[str, Any]) -> float | None:
         return None
     number = duration_s(value)
     if number is None:
-        number = _date_s(value)
+        number = _date_s(value, headers.get("date"))
     return None if number is None else _capped(number)
 
 
-def _date_s(value: Any) -> float | None:
-    """Return the seconds until an HTTP date."""
-    text = str(value)
+def _date_s(value: Any, sent: Any) -> float | None:
+    """Return the seconds from one HTTP date to another: when the answer was `sent`, by the clock of whoever said the first. Ours
+    may be hours off."""
+    until = _epoch_s(value)
+    return None if until is None else until - (_epoch_s(sent) or time.time())
+
+
+def _epoch_s(value: Any) -> float | None:
+    text = str(value or "")
     try:
         date = email.utils.parsedate_tz(text) if len(text) <= MAX_TEXT else None
-        return email.utils.mktime_tz(date) - time.time() if date else None
+        return email.utils.mktime_tz(date) if date else None
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
 

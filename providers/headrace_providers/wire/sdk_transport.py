@@ -11,13 +11,14 @@ import httpx2
 import openai
 from openai._vendor.httpx_aiohttp import AiohttpTransport
 
-from headrace.errors import CallError, Refused
+from headrace.errors import CallError, HeadraceError
 from headrace_providers.credentials import scrub
 from headrace_providers.wire.admission import AdmittedRequest, AdmittedResponse
 from headrace_providers.wire.answer_reader import ReadingTransport
 from headrace_providers.wire.body import Body, left_in
 from headrace_providers.wire.connector import MAX_LINE, Connector
 from headrace_providers.wire.error_answer import failure_of
+from headrace_providers.wire.limit_headers import ON_HEADERS
 from headrace_providers.wire.provider_errors import MAX_MESSAGE, is_unreachable, refused, timed_out
 from headrace_providers.wire.request import Request
 from headrace_providers.wire.transport import MAX_ANSWER_BYTES, Deadlines, encoded, sent
@@ -49,6 +50,8 @@ class SdkTransport(ReadingTransport):
         await self._client.close()
 
     async def _bounded(self, response: httpx2.Response) -> None:
+        if (told := ON_HEADERS.get()) is not None:
+            told(response.headers)
         if not response.is_success:
             stream, encoding = response.stream, response.headers.get("content-encoding", "")
             headers = dict(reversed(response.headers.multi_items()))  # the first of each name
@@ -70,7 +73,7 @@ class SdkTransport(ReadingTransport):
             return CallError("connection", f"the connection broke: {type(error).__name__}")
         if not isinstance(error, openai.OpenAIError):
             return None
-        if isinstance(error.__cause__, CallError | Refused):
+        if isinstance(error.__cause__, HeadraceError):
             return error.__cause__
         if timed_out(error):
             return CallError("timeout", f"no connection within {self.deadlines.connect_s:g} s")

@@ -34,6 +34,10 @@ from headrace.ledger.finish import finish
 from headrace.ledger.finish_shard import finish_shard
 from headrace.ledger.keys import KINDS, KeyKind, Keys, batch_of, permanent, shard_number
 from headrace.ledger.lead import lead
+from headrace.ledger.limit_configure import LimitScope, limit_configure
+from headrace.ledger.limit_hold import limit_hold
+from headrace.ledger.limit_learn import limit_learn
+from headrace.ledger.limit_take import limit_take
 from headrace.ledger.open import open_batch
 from headrace.ledger.park import park
 from headrace.ledger.pause import pause
@@ -134,6 +138,12 @@ class Watched(Ledger):
 async def live_the_lives_of_jobs(ledger: Watched) -> None:
     await lead(ledger, "process", lease_ms=LONG)
     await announce(ledger, "process", Announcement())
+    await limit_configure(ledger, "process", [LimitScope("rehearsal.0", "rehearsal", requests=60)])
+    await limit_hold(ledger, "rehearsal.1", "rehearsal", wait_ms=0, reason="r", process="process")
+    await limit_hold(ledger, "rehearsal.0", "rehearsal", wait_ms=0, reason="r", process="process")
+    await limit_learn(ledger, "rehearsal.0", "rehearsal", requests=30)
+    await limit_learn(ledger, "rehearsal.2", "rehearsal", requests=30)
+    await limit_take(ledger, "rehearsal.0", "rehearsal.0", [1], process="process", token="t", call_class="bulk")
     job = await ledger.new_job()
     await ledger.all_due()
     await ledger.take(job, "a", EXPIRED)

@@ -5,24 +5,29 @@ The budget is five calls for a job, kept across waits (`tries`). What a rate lim
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
 
 from headrace_providers.chat_completion import ChatCompletion
 from headrace_providers.model_gateway import FAULTS
 from headrace_providers.retry import DEFAULT, with_retries
 from headrace_providers.wire.admission import ADMIT
 from headrace_providers.wire.choice_reducer import Delta
+from headrace_providers.wire.limit_headers import ON_HEADERS
 from headrace_providers.wire.provider_errors import is_configuration
 
-from headrace.chat.completion import Completion
+from headrace.chat.completion import Completion, Usage
 from headrace.errors import CallError, InputError, Shown
 from headrace.jobs.job import Job
 from headrace.schema.modes import Mode
 from headrace_worker.engine.call_slots import Slots
-from headrace_worker.engine.deployment_hold import DRAINING, Deferred, DeploymentHold, HeldCall
+from headrace_worker.engine.deployment_hold import DRAINING, Deferred, DeploymentHold, HeldBack, HeldCall
 from headrace_worker.engine.reask import Reasks
 from headrace_worker.engine.tries import Tries
+from headrace_worker.limits.adaptive_concurrency import AdaptiveConcurrency, AdaptivePlace
+from headrace_worker.limits.call_turn import CallTurn
+from headrace_worker.limits.permit_gate import Permit
+from headrace_worker.limits.shared_limits import ModelScopes, SharedLimits
 
 OnConfiguration = Callable[[CallError], Awaitable[None]]
 """Told of a failure that is not the item's but of how the deployment is configured, before any further call goes out."""
@@ -68,6 +73,9 @@ class Attempts:
         *,
         hold: DeploymentHold,
         slots: Slots,
+        limits: SharedLimits | None,
+        concurrency: AdaptiveConcurrency,
+        turn: CallTurn,
         pause: Callable[[float, str], Awaitable[None]],
         reasks: Reasks,
         gives_way: bool,
@@ -83,6 +91,9 @@ class Attempts:
         self._mode: Mode | None = mode
         self._hold = hold
         self._slots = slots
+        self._limits = limits
+        self._concurrency = concurrency
+        self._turn = turn
         self._pause = pause
         self._identity = identity
         self._rank = self._epoch = epoch
@@ -105,6 +116,8 @@ class Attempts:
     async def _attempt(self) -> Completion:
         while True:
             call = await self._enter()
+            permit: Permit | None = None
+            place: AdaptivePlace | None = None
             try:
                 if self._void and self._watch is not None:
                     await self._admitted()  # or a record that is another's would get a new epoch
@@ -115,22 +128,69 @@ class Attempts:
                         assert self._failure is not None
                         raise self._reasks.failed(self._failure) from None
                 self._shown = False
+                scopes = self._limits.of(self._provider) if self._limits is not None else None
+                if scopes is not None:
+                    permit = await self._permitted(scopes)
+                else:
+                    place = await self._borne()
                 async with self._slots.hold(self._rank):
                     await self._admitted()
-                    if call.void:
+                    if call.void or (permit is not None and permit.is_stale):
                         continue
                     try:
-                        return await self._call(call)
+                        completion = await self._call(call, permit, scopes)
+                        if place is not None:
+                            place.answered()
+                        return completion
+                    except HeldBack:
+                        continue
                     except CallError as error:
                         failure = error
+                        if place is not None:
+                            place.failed(error)
                     except InputError as error:  # the request cannot be made
                         failure = CallError("invalid_request", str(error))
                 raise await self._failed(call, failure)
             finally:
+                if permit is not None:
+                    permit.close()
+                if place is not None:
+                    place.close()
                 call.leave()
 
-    async def _call(self, call: HeldCall) -> Completion:
+    async def _borne(self) -> AdaptivePlace:
+        """Wait until the deployment, of which no limit is known, may bear another call. Raises `Deferred`."""
+        try:
+            return await self._concurrency.enter(patient=self._on_configuration is not None)
+        except Deferred as deferred:
+            self._tell(deferred)
+            raise
+
+    async def _permitted(self, scopes: ModelScopes) -> Permit:
+        """Wait for a permit of the limits that all workers share. Raises `Deferred`."""
+        assert self._limits is not None
+        assert scopes.gate is not None
+        tokens = scopes.estimate.of(self._reasks.job) if self._limits.counts_tokens(scopes) else 0
+        try:
+            return await scopes.gate.enter(tokens, party=self._turn.party, weight=self._turn.weight, rank=self._rank)
+        except Deferred as deferred:
+            self._tell(deferred)
+            raise
+
+    async def _call(self, call: HeldCall, permit: Permit | None, scopes: ModelScopes | None) -> Completion:
         watch, tries = self._watch, self._tries
+
+        async def admit() -> None:
+            await self._admitted()
+            if call.void or (permit is not None and permit.is_stale):
+                raise HeldBack
+            if permit is not None:
+                permit.begun = True
+
+        def learn(usage: Usage | None) -> None:
+            if permit is not None and scopes is not None and usage is not None and not usage.unknown:
+                permit.used(usage.input_tokens + usage.output_tokens)
+                scopes.estimate.learn(self._reasks.job, usage)
 
         def deliver(delta: Delta) -> None:
             if not self._shown:
@@ -139,7 +199,8 @@ class Attempts:
             if watch is not None:
                 watch.delta(delta)
 
-        ADMIT.set(self._admit)
+        ADMIT.set(admit)
+        ON_HEADERS.set(self._hear)
         tries.calls += 1
         tries.calling = True
         try:
@@ -151,9 +212,20 @@ class Attempts:
                 on_delta=deliver if watch is not None and self._job.stream else None,
             )
             call.answered()
+            learn(completion.usage)
             return self._reasks.completed(completion)
+        except CallError as failure:
+            learn(failure.details.get("usage"))
+            raise
+        except HeldBack:
+            tries.calls -= 1  # nobody has heard of it
+            raise
         finally:
             tries.calling = False
+
+    def _hear(self, headers: Mapping[str, Any]) -> None:
+        if self._limits is not None:
+            self._limits.heard(self._provider, headers)
 
     async def _failed(self, call: HeldCall, failure: CallError) -> CallError | GaveWay:
         """Decide whether and when another attempt follows; return what to raise."""
@@ -191,11 +263,14 @@ class Attempts:
         try:
             return await self._hold.enter(cautious=self._on_configuration is not None)
         except Deferred as deferred:
-            moves_on = self._gives_way and deferred.delay_s > PATIENCE_S
-            if self._watch is not None and deferred.reason != DRAINING and not moves_on:
-                phase = "rate_limited" if deferred.reason == "rate_limited" else "retrying"
-                self._watch.waiting(phase, deferred.detail, deferred.delay_s)
+            self._tell(deferred)
             raise
+
+    def _tell(self, deferred: Deferred) -> None:
+        moves_on = self._gives_way and deferred.delay_s > PATIENCE_S
+        if self._watch is not None and deferred.reason != DRAINING and not moves_on:
+            phase = "rate_limited" if deferred.reason == "rate_limited" else "retrying"
+            self._watch.waiting(phase, deferred.detail, deferred.delay_s)
 
     async def _admitted(self) -> None:
         if self._admit is not None:

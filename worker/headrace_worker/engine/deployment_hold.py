@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import structlog
 
-from headrace.errors import CallError
+from headrace.errors import CallError, HeadraceError
 
 log = structlog.get_logger("headrace.worker.engine.deployment_hold")
 
@@ -50,6 +50,10 @@ class Deferred(Exception):
         self.detail = detail or reason
 
 
+class HeldBack(HeadraceError):
+    """A request that was about to leave may not: a hold began since, or its permit is too old."""
+
+
 class DeploymentHold:
     """One deployment, as this process knows it. `clock` counts seconds, `jitter(a, b)` draws between two numbers."""
 
@@ -63,6 +67,8 @@ class DeploymentHold:
         self.provider = provider
         self.answered = False
         self.draining = False
+        self.on_hinted: Callable[[float, str], None] | None = None
+        """Told of a wait that the deployment asked for, and of the words for it."""
         self._clock = clock
         self._jitter = jitter
         self._until: float | None = None  # None: open
@@ -154,6 +160,14 @@ class DeploymentHold:
                 turn.set_result(None)
                 count = None if count is None else count - 1
 
+    def extend(self, wait_s: float, detail: str) -> None:
+        """Hold it for `wait_s` at least, as another process was told."""
+        until = self._clock() + wait_s
+        if self._until is None or until > self._until:
+            self._until, self._probe = until, None
+            self._reason, self._detail = "rate_limited", detail
+            self._wake()
+
     # What becomes of a call
 
     def proven(self) -> None:
@@ -172,7 +186,9 @@ class DeploymentHold:
         hint_s, now = failure.retry_after_s or 0.0, self._clock()
         if self._until is not None and call is not self._probe:
             # It went out before the hold began. It is no further refusal, though it may know better how long to wait.
-            self._until = max(self._until, now + hint_s)
+            if now + hint_s > self._until:
+                self._until = now + hint_s
+                self._hinted(hint_s)
             return
         self._refusals += 1
         self._probe = None
@@ -187,7 +203,13 @@ class DeploymentHold:
             self._detail += f"; next call in {math.ceil(wait_s)} s"
         if self._refusals == 1:
             log.info("deployment held", provider=self.provider, reason=failure.code, seconds=round(wait_s, 1))
+        if hint_s:
+            self._hinted(hint_s)
         self._wake()
+
+    def _hinted(self, hint_s: float) -> None:
+        if self.on_hinted is not None:
+            self.on_hinted(hint_s, self._detail)
 
     def _left(self, call: HeldCall) -> None:
         if call.place:
@@ -255,6 +277,8 @@ class DeploymentHolds:
     """The holds of one process, by deployment."""
 
     def __init__(self) -> None:
+        self.on_new: Callable[[DeploymentHold, str, str, str], None] | None = None
+        """Told of each hold when it is made, with its deployment."""
         self._holds: dict[tuple[str, ...], DeploymentHold] = {}
         self._draining = False
 
@@ -265,6 +289,8 @@ class DeploymentHolds:
         if hold is None:
             hold = self._holds[key] = DeploymentHold(provider)
             hold.draining = self._draining
+            if self.on_new is not None:
+                self.on_new(hold, provider, base_url, credential)
         return hold
 
     def drain(self) -> None:

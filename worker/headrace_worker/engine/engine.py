@@ -29,6 +29,9 @@ from headrace_worker.engine.deployment_hold import DRAINING, Deferred, Deploymen
 from headrace_worker.engine.fallbacks import FaultyModels, ModelTurns
 from headrace_worker.engine.reask import Reasks
 from headrace_worker.engine.tries import Tries
+from headrace_worker.limits.adaptive_concurrency import AdaptiveConcurrency
+from headrace_worker.limits.call_turn import NO_TURN, CallTurn
+from headrace_worker.limits.shared_limits import SharedLimits
 
 MAX_PAUSE_S = 2.0
 
@@ -40,13 +43,18 @@ class Engine:
     same at once, one pays.
     """
 
-    def __init__(self, registry: Registry, *, calls: int, cache: Cache | None = None):
+    def __init__(
+        self, registry: Registry, *, calls: int, cache: Cache | None = None, limits: SharedLimits | None = None
+    ):
         self.registry = registry
+        self.limits = limits
         self._kept = cache
         self._remembered = SingleFlightCache(cache) if cache is not None else None
         self.calls = calls
         self.slots = Slots(calls)
         self.holds = DeploymentHolds()
+        self._concurrency: dict[DeploymentHold, AdaptiveConcurrency] = {}
+        self.holds.on_new = limits.watch if limits is not None else None
         self.faulty = FaultyModels()
         self._draining = False
         self._sleeping: set[asyncio.Future[None]] = set()
@@ -55,6 +63,10 @@ class Engine:
         """Drain: calls in flight go on; whoever waits for the next one is `Deferred` at once, `DRAINING`."""
         self._draining = True
         self.holds.drain()
+        for concurrency in self._concurrency.values():
+            concurrency.drain()
+        if self.limits is not None:
+            self.limits.drain()
         self.slots.dismiss(lambda: Deferred(0, DRAINING))
         for sleeping in self._sleeping:
             if not sleeping.done():
@@ -83,6 +95,14 @@ class Engine:
     def _hold_of(self, provider: ChatCompletion) -> DeploymentHold:
         return self.holds.of(provider.facts.name, provider.base_url, provider.facts.key_variable or "")
 
+    def _concurrency_of(self, hold: DeploymentHold) -> AdaptiveConcurrency:
+        concurrency = self._concurrency.get(hold)
+        if concurrency is None:
+            concurrency = self._concurrency[hold] = AdaptiveConcurrency(hold.provider, self.calls)
+            if self._draining:
+                concurrency.drain()
+        return concurrency
+
     async def ask(
         self,
         job: Job,
@@ -92,6 +112,7 @@ class Engine:
         tries: Tries,
         watch: Watch | None = None,
         tenant: str = "default",
+        turn: CallTurn = NO_TURN,
         admit: Callable[[], Awaitable[None]] | None = None,
         on_configuration: OnConfiguration | None = None,
     ) -> Completion:
@@ -105,6 +126,8 @@ class Engine:
 
         With `on_configuration` few calls go to a deployment that has not answered yet, and each failure of its
         configuration is reported there before another goes out.
+
+        `turn` says whose turn its calls take where they have to wait.
 
         `identity` and `epoch` name the call at the provider: `X-Client-Request-Id: <identity>.<epoch>.<call>`.
 
@@ -122,6 +145,7 @@ class Engine:
                 tries=tries,
                 watch=watch,
                 tenant=tenant,
+                turn=turn,
                 admit=admit,
                 on_configuration=on_configuration,
             )
@@ -171,6 +195,7 @@ class Engine:
         tries: Tries,
         watch: Watch | None,
         tenant: str,
+        turn: CallTurn,
         admit: Callable[[], Awaitable[None]] | None,
         on_configuration: OnConfiguration | None,
     ) -> Completion:
@@ -192,12 +217,16 @@ class Engine:
             mode = provider.mode_of(job) if job.schema is not None else None
             if job.schema is not None and mode is not None:
                 await prepared(job.schema, mode, provider.facts.dialect)
+            hold = self._hold_of(provider)
             attempts = Attempts(
                 provider,
                 job,
                 mode,
-                hold=self._hold_of(provider),
+                hold=hold,
                 slots=self.slots,
+                limits=self.limits,
+                concurrency=self._concurrency_of(hold),
+                turn=turn,
                 pause=self._pause,
                 reasks=reasks,
                 gives_way=gives_way,

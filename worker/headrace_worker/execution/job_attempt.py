@@ -28,6 +28,7 @@ from headrace.schema.modes import Mode, is_unchanged
 from headrace.text.readable import UNREADABLE, UNWRITABLE
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred
 from headrace_worker.engine.tries import Tries
+from headrace_worker.limits.call_turn import CallTurn
 from headrace_worker.publishing.delta_events import DeltaEvents, rest
 from headrace_worker.publishing.publisher import Publisher
 from headrace_worker.worker_process import WorkerProcess
@@ -142,6 +143,7 @@ class Attempt:
                     tries=self.tries,
                     watch=self,
                     tenant=self._tenant,
+                    turn=CallTurn(f"{self._tenant}/{job.options.user or ''}"),
                     admit=lambda: self.process.leases.confirm(self.id),
                 )
             ),

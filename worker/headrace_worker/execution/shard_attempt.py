@@ -40,6 +40,7 @@ from headrace_worker.engine.reask import reasked, with_earlier
 from headrace_worker.engine.tries import Tries, format_item_tries, parse_item_tries
 from headrace_worker.execution.part_file import part_lines, with_room
 from headrace_worker.flower_progress import report_progress
+from headrace_worker.limits.call_turn import CallTurn
 from headrace_worker.worker_process import WorkerProcess
 
 log = structlog.get_logger("headrace.worker.execution.shard_attempt")
@@ -69,6 +70,7 @@ class ShardRun:
         self.claimed = claimed
         self.batch = batch
         self.template = template
+        self._turn = CallTurn(self.batch_id)
         self.range = claimed.shard_range
         self.first_line = self.range.line
         self.tries = parse_item_tries(claimed.calls)
@@ -231,6 +233,7 @@ class ShardRun:
                 identity=identity,
                 epoch=self.epoch,
                 tries=tries,
+                turn=self._turn,
                 admit=lambda: self.process.leases.confirm(self.id),
                 on_configuration=self._count,
             )
