@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from headrace.batches.column_choice import KeptColumns
 from headrace.ledger.summaries import Batch
 
 
@@ -18,6 +19,7 @@ class NativeBatch(msgspec.Struct, frozen=True, kw_only=True):
     schema: dict[str, Any] | None
     structured: bool
     reasks: int
+    kept: KeptColumns | None
     state_if_refused: str | None
 
 
