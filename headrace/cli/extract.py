@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from headrace.batches.ingest import OnEmpty
     from headrace.batches.template import Item, Template
     from headrace.client.async_client import AsyncHeadrace
+    from headrace.jobs.cache_mode import CacheMode
     from headrace.jobs.job import Job
+
+CACHE_MODES = ("on", "read", "write", "refresh", "off")
 
 
 @click.command(
@@ -42,6 +45,13 @@ if TYPE_CHECKING:
 @click.option("--lax", is_flag=True, help='Take values of the wrong type that can only mean one thing: "3" for 3.')
 @out_options("Results, in input order: .jsonl, .csv or .tsv. Errors beside.")
 @click.option("--option", "-o", "options", multiple=True, metavar="NAME=VALUE", help="A model option: temperature=0")
+@click.option(
+    "--cache",
+    type=click.Choice(CACHE_MODES),
+    help="How cached answers are used. [default: on; off where a temperature over 0 asks for samples]",
+)
+@click.option("--no-cache", is_flag=True, help="Pay for every item, and keep no answer: --cache off.")
+@click.option("--variant", metavar="TEXT", help="Another sample: under each TEXT the items have answers of their own.")
 @click.option("--limit", type=click.IntRange(1), help="Take the first N items only.")
 @click.option("--sample", type=click.IntRange(1), help="Take N items at random, the same ones each time.")
 @click.option(
@@ -69,6 +79,9 @@ def extract(
     whole: bool,
     force: bool,
     options: tuple[str, ...],
+    cache: CacheMode | None,
+    no_cache: bool,
+    variant: str | None,
     limit: int | None,
     sample: int | None,
     on_empty: OnEmpty,
@@ -94,6 +107,9 @@ def extract(
     system = None if system is None else given_text(system, "--system")
     answer, name = given_schema(schema)
     words = parse_pairs(options) | {"mode": checked_mode(mode), "reasks": reasks, "lax": lax}
+    if no_cache and cache not in (None, "off"):
+        raise InputError(f"--no-cache, --cache {cache}: they say different things; leave one of them out")
+    words |= {"cache": "off" if no_cache else cache, "variant": variant}
     with named(f"--schema {schema}"):
         template, _ = make_template(model, prompt, schema=answer, schema_name=name, system=system, **words)
     checked_out(out, whole=whole, force=force, inputs=(input, schema, given_file(wanted[0]), given_file(wanted[1])))

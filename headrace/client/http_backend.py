@@ -351,7 +351,7 @@ def chat_body(job: Job, own: dict[str, Any]) -> dict[str, Any]:
             "json_schema": {"name": job.schema_name, "schema": job.schema},
         }
     defaults = Job(model="", messages=[])
-    names = ("prefilling", "on_retry", "cache", "mode", "reasks", "lax")
+    names = ("prefilling", "on_retry", "cache", "variant", "mode", "reasks", "lax")
     own |= {name: value for name in names if (value := getattr(job, name)) != getattr(defaults, name)}
     if options := set_in(job.options):
         own["options"] = options

@@ -269,12 +269,25 @@ class LedgerBackend(LoopBound):
         return self._store
 
     @asynccontextmanager
-    async def talking(self) -> AsyncIterator[None]:
+    async def answer_cache(self) -> AsyncIterator[tuple[Ledger, int]]:
+        """Yield the server of the answer cache, the ledger's or its own, and the bytes of all answers at most (0: unbounded).
+        Raises `Unreachable`."""
+        async with self.talking(self.settings.cache_url):
+            url = self.settings.cache_url
+            server = self.ledger if url is None else Ledger.at(url, self.settings.namespace)
+            try:
+                yield server, self.settings.cache_bytes
+            finally:
+                if server is not self.ledger:
+                    await server.close()
+
+    @asynccontextmanager
+    async def talking(self, url: str | None = None) -> AsyncIterator[None]:
         """Convert every connection error of the block to `Unreachable`."""
         try:
             yield
         except (RedisError, ConnectionError, TimeoutError) as error:
             raise Unreachable(
-                f"no answer from Redis at {masked(self.url)}: {type(error).__name__}. Start the service with "
+                f"no answer from Redis at {masked(url or self.url)}: {type(error).__name__}. Start the service with "
                 "`headrace up`, or set HEADRACE_REDIS_URL to the server that it uses."
             ) from error

@@ -72,6 +72,8 @@ def read_head(lines: Iterator[bytes]) -> tuple[Template, float]:
         mode=given.mode,
         reasks=given.reasks,
         lax=given.lax,
+        cache=None if given.cache == "auto" else given.cache,
+        variant=given.variant,
         **options,
     )
     return made, checked_seconds("window_s", head.window_s)

@@ -21,7 +21,7 @@ from headrace.text.quoting import shortened
 from headrace_api.requests.value_count import MAX_NODES, too_many_nodes
 
 OWN = frozenset(
-    {"prefilling", "ttl_s", "timeout_s", "idempotency_key", "on_retry", "cache", "join", "on_disconnect"}
+    {"prefilling", "ttl_s", "timeout_s", "idempotency_key", "on_retry", "cache", "variant", "join", "on_disconnect"}
     | {*("mode", "reasks", "lax", "options")}
 )
 GONE = {"functions": "tools", "function_call": "tool_choice"}
@@ -106,6 +106,7 @@ def read_chat_request(body: dict[str, Any], *, streams: bool = False) -> ChatReq
             prefilling=own.get("prefilling"),
             on_retry=own.get("on_retry") or "fail",
             cache=own.get("cache", False),
+            variant=own.get("variant"),
             mode=own.get("mode"),
             reasks=own.get("reasks", 0),
             lax=own.get("lax", False),
