@@ -26,27 +26,40 @@ local function drop(list, field)
   return true
 end
 
-local kept = 0
+local kept, bytes, places, led, flights = 0, 0, {}, {}, {}
 for i = 7, #ARGV, 4 do
   local sha, record, how, answer = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local key = prefix .. ':cache:' .. sha
   if how == 'set' or how == 'add' and redis.call('EXISTS', key) == 0 then
-    -- Sent twice, or the same again: it is there already, and counted.
-    local same = redis.call('TYPE', key).ok == 'string' and redis.call('GETRANGE', key, 0, STAMP - 1) == string.sub(answer, 1, STAMP)
-    redis.call('SET', key, answer, 'PX', ttl_ms)
+    local stamp = string.sub(answer, 1, STAMP)
+    local before = redis.pcall('SET', key, answer, 'PX', ttl_ms, 'GET')
+    if type(before) == 'table' then redis.call('SET', key, answer, 'PX', ttl_ms) end   -- it was no string
     kept = kept + 1
-    if not same and (max_bytes > 0 or tenant_bytes > 0) then
-      local bytes = #answer + OVERHEAD
-      redis.call('RPUSH', order, sha .. ' ' .. bytes .. ' ' .. text(now) .. ' ' .. string.sub(answer, 1, STAMP))
-      take('bytes:' .. tenant, bytes)
+    -- Sent twice, or the same again: it is there already, and counted.
+    if (max_bytes > 0 or tenant_bytes > 0) and (type(before) ~= 'string' or string.sub(before, 1, STAMP) ~= stamp) then
+      local size = #answer + OVERHEAD
+      places[#places + 1] = sha .. ' ' .. size .. ' ' .. text(now) .. ' ' .. stamp
+      bytes = bytes + size
     end
   end
   if record ~= '' then
-    local flight = prefix .. ':flight:' .. sha
-    if redis.call('GET', flight) == process .. ' ' .. record then
-      if how == 'fail' then redis.call('SET', flight, '-', 'PX', FAILED_MS) else redis.call('DEL', flight) end
+    led[#led + 1] = i
+    flights[#flights + 1] = prefix .. ':flight:' .. sha
+  end
+end
+if #led > 0 then
+  local ended = {}
+  for n, known in ipairs(redis.call('MGET', unpack(flights))) do
+    local i = led[n]
+    if known == process .. ' ' .. ARGV[i + 1] then
+      if ARGV[i + 2] == 'fail' then redis.call('SET', flights[n], '-', 'PX', FAILED_MS) else ended[#ended + 1] = flights[n] end
     end
   end
+  if #ended > 0 then redis.call('DEL', unpack(ended)) end
+end
+if #places > 0 then
+  redis.call('RPUSH', order, unpack(places))
+  take('bytes:' .. tenant, bytes)
 end
 if kept == 0 then return { 'OK', 0 } end
 for _ = 1, MAX_EXPIRED do

@@ -122,6 +122,8 @@ class ShardAnswers:
         self._elsewhere: deque[tuple[int, str, Job]] = deque()
         self._led: set[str] = set()
         self._turn = asyncio.Lock()
+        self._waiting = 0  # twins of items that run
+        self._idle = 0  # callers of `next` that are there should these have to run after all
         self._ended = asyncio.Event()
 
     async def next(self) -> tuple[int, Job] | None:
@@ -133,9 +135,13 @@ class ShardAnswers:
                 async with self._turn:
                     if not self._ready and self._may_begin():
                         await (self._look_up_next() if self._todo else self._look_again())
-            elif self._twins:
+            elif self._idle < self._waiting:
+                self._idle += 1
                 self._ended.clear()
-                await self._ended.wait()
+                try:
+                    await self._ended.wait()
+                finally:
+                    self._idle -= 1
             else:
                 break
         return None
@@ -160,7 +166,7 @@ class ShardAnswers:
             elif (known := self._answered.get(key)) is not None:
                 self._take(index, as_cached(known))
             elif key in self._twins:
-                self._twins[key].append((index, job))
+                self._add_twin(key, index, job)
             else:
                 asked[key] = (index, job)
                 self._twins[key] = []
@@ -180,7 +186,7 @@ class ShardAnswers:
                 self._give(key, each)
             elif each is Flight.WAIT:
                 self._elsewhere.append((index, key, job))
-                self._elsewhere.extend((twin, key, of_twin) for twin, of_twin in self._twins.pop(key, ()))
+                self._elsewhere.extend((twin, key, of_twin) for twin, of_twin in self._take_twins(key))
             else:
                 self._twins.setdefault(key, [])
                 self._running[index] = (key, job, True)
@@ -204,7 +210,7 @@ class ShardAnswers:
             if key in self._answered:
                 self._take(index, as_cached(self._answered[key]))
             elif key in asked or key in self._twins:
-                self._twins.setdefault(key, []).append((index, job))
+                self._add_twin(key, index, job)
             elif len(asked) < GROUP:
                 asked[key] = (index, job)
             else:
@@ -235,22 +241,30 @@ class ShardAnswers:
             self._release(run[0])
 
     def _give(self, key: str, completion: Completion) -> None:
-        for index, _ in self._twins.pop(key, ()):
+        for index, _ in self._take_twins(key):
             self._take(index, as_cached(completion))
-        self._ended.set()
 
     def _release(self, key: str) -> None:
         if key in self._led:
             self._led.discard(key)
             self._cache.leave(self._tenant, key, self._record, failed=True)
-        for index, job in self._twins.pop(key, ()):
+        for index, job in self._take_twins(key):
             self._running[index] = (key, job, True)
             self._ready.append((index, job))
-        self._ended.set()
+
+    def _add_twin(self, key: str, index: int, job: Job) -> None:
+        self._twins.setdefault(key, []).append((index, job))
+        self._waiting += 1
+
+    def _take_twins(self, key: str) -> list[tuple[int, Job]]:
+        twins = self._twins.pop(key, [])
+        self._waiting -= len(twins)
+        return twins
 
     def wake(self) -> None:
-        """Have those that wait for an item look again: one has ended, whichever way."""
-        self._ended.set()
+        """Have those that wait for an item look again, where there is something to see: one has ended, whichever way."""
+        if self._idle and (self._ready or self._idle > self._waiting or not self._may_begin()):
+            self._ended.set()
 
     async def close(self) -> None:
         """Give back what was not answered, and return when all answers are kept."""
