@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from headrace.cli.interrupt import Interrupted, interrupt_noted, interruptible, 
 from headrace.cli.out import checked_out, out_options
 from headrace.cli.progress import detached
 from headrace.cli.spool import readable
-from headrace.errors import InputError
+from headrace.errors import Closed, HeadraceError, InputError
 from headrace.text.quoting import quoted
 
 if TYPE_CHECKING:
@@ -65,6 +66,9 @@ CACHE_MODES = ("on", "read", "write", "refresh", "off")
 @click.option(
     "--dry-run", is_flag=True, help="Show the first prompt, the schema as it is sent and the counts; pay nothing."
 )
+@click.option(
+    "--new", is_flag=True, help="Open another batch, also where one over the same input is open or had failures."
+)
 @click.option("--detach", is_flag=True, help="Print the batch's id and return at once.")
 def extract(
     input: str,
@@ -87,12 +91,15 @@ def extract(
     on_empty: OnEmpty,
     encoding: str | None,
     dry_run: bool,
+    new: bool,
     detach: bool,
 ) -> None:
     """Turn the items of INPUT into one completion each, as one batch.
 
     INPUT is a file of JSON lines, a .csv or .tsv with a header row, a folder of text files, or - for JSON lines on standard
     input. Everything is checked before anything is paid; the complaint names the line. Ctrl-C detaches: the batch goes on.
+
+    The same command again joins a batch that is still open, and of one that ended with failures it pays only for those.
     """
     from headrace.batches.build import make_template
     from headrace.batches.ingest import read_items
@@ -128,8 +135,10 @@ def extract(
         async def run() -> int:
             async with service(provider=template.model) as url, connection(url) as client:
                 with interrupt_noted() as interrupted:
-                    # Looked at between items: the batch is opened whole, or nothing is there.
-                    batch_id = await client.open(template, until_set(interrupted, items()))
+                    batch_id = None if new else await earlier_batch(client, counts.work)
+                    if batch_id is None:
+                        # Looked at between items: the batch is opened whole, or nothing is there.
+                        batch_id = await client.open(template, until_set(interrupted, items()), work=counts.work)
                     opened.append(batch_id)
                 if interrupted.is_set():
                     detached(batch_id)
@@ -149,7 +158,7 @@ def extract(
             return code if out is not None else await print_rows(client, batch_id, whole=whole)
 
         # Read once to the end before a service is started for it: most mistakes are in the input.
-        counts = Counts()
+        counts = Counts(template)
         for item in items():
             counts.add(item, template)
         if complaints.skipped:
@@ -181,21 +190,56 @@ def until_set(interrupted: asyncio.Event, items: Iterator[Item]) -> Iterator[Ite
         yield item
 
 
+async def earlier_batch(client: AsyncHeadrace, work: str) -> str | None:
+    """Return the batch that goes on with the same work: one that is open, or that pays for what has failed before; None when
+    there is none."""
+    known = await client.backend.batch_of_work(work)
+    if known is None or known.state == "cancelling" or (known.ended and known.succeeded == known.total):
+        return None
+    fresh = "(--new opens another one)"
+    if not known.ended:
+        terminal.echo(
+            f"{known.id} does the same, {known.done} of {known.total} items are done: joined {fresh}", err=True
+        )
+        if known.state == "paused":
+            terminal.echo(f"it was paused, and goes on now: {known.reason}", err=True)
+            with suppress(Closed):  # it has ended since
+                await client.resume(known.id)
+        return known.id
+    try:
+        retry = await client.retry(known.id)
+    except HeadraceError:  # past its retention, or nothing of it has run
+        return None
+    failed = known.total - known.succeeded
+    terminal.echo(
+        f"{known.id} has done the same but for {failed} of {known.total} items: {retry} does those {fresh}", err=True
+    )
+    return retry
+
+
 class Counts:
-    """A forecast of a batch over the items, without anything sent."""
+    """A forecast of a batch over the items, without anything sent, and a digest of them and of what is asked."""
 
     BYTES_PER_TOKEN = 3.5
 
-    def __init__(self) -> None:
+    def __init__(self, template: Template) -> None:
+        self._digest = blake2b(template.encoded()[0].encode(), digest_size=16)
         self.items = 0
         self.bytes = 0
         self.first: Job | None = None
 
     def add(self, item: Item, template: Template) -> None:
+        import msgspec
+
+        self._digest.update(msgspec.json.encode(item) + b"\n")
         job = template.job(item)
         self.first = self.first or job
         self.items += 1
         self.bytes += sum(len(str(message.get("content", "")).encode(errors="replace")) for message in job.messages)
+
+    @property
+    def work(self) -> str:
+        return self._digest.hexdigest()
 
     def show(self, template: Template) -> None:
         """Print the first conversation, the schema as it is sent and the counts, as JSON for a pipe and as text for people."""

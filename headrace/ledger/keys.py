@@ -42,6 +42,7 @@ KINDS = (
     KeyKind("batches:<tenant>", "zset", "permanent", "open create_batch"),
     KeyKind("shard:<batch>.<n>", "hash", "until the shard's part is committed", "create_batch begin_batch reject_batch cancel feed claim beat park release checkpoint finish_shard due recover seal close prefill"),
     KeyKind("shard:<batch>.<n>:res", "hash", "until the shard's part is committed", "checkpoint prefill finish_shard close"),
+    KeyKind("work:<tenant>:<sha>", "string", "31 days from the last open", "open"),
     KeyKind("tpl:<sha>", "string", "31 days from the last open", "open create_batch"),
     KeyKind("held", "string", "permanent", "checkpoint prefill finish_shard close"),
     KeyKind("due", "zset", "permanent", "submit create_batch begin_batch reject_batch feed seal park release claim due recover finish cancel expire close finish_shard evict_damaged"),
@@ -146,6 +147,9 @@ class Keys:
 
     def template(self, sha: str) -> str:
         return f"{self.prefix}:tpl:{sha}"
+
+    def work(self, tenant: str, sha: str) -> str:
+        return f"{self.prefix}:work:{tenant}:{sha}"
 
     def spend(self, tenant: str) -> str:
         return f"{self.prefix}:spend:{tenant}"

@@ -208,6 +208,7 @@ async def live_the_lives_of_batches(ledger: Watched) -> None:
             window_ms=LONG,
             tenant="default",
             record={"total": 2, "shards": 2, "tenant": "default", "output_expires_s": 9},
+            work="w",
             creation=Creation(
                 "d", *(("opened", None) if cancelled else (None, WaitingClient("gateway", again=False, asked="2" * 64)))
             ),
