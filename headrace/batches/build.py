@@ -9,6 +9,7 @@ from headrace.chat.model_aliases import resolve
 from headrace.chat.options import check_beside_schema
 from headrace.errors import InputError
 from headrace.jobs.build import SchemaParams, check_schema_params, checked_text, options_for_all
+from headrace.jobs.cache_mode import Cache, checked_variant, template_cache
 from headrace.schema.modes import Mode
 from headrace.schema.python_types import AnswerType, answer_type
 from headrace.text.quoting import shortened
@@ -37,6 +38,8 @@ class BatchParams(SchemaParams, total=False):
     keep: str | list[str] | tuple[str, ...] | None
     on_bad_row: Literal["refuse", "error", "skip"]
     follow: bool
+    cache: Cache | None
+    variant: str | None
 
 
 def make_template(
@@ -49,6 +52,8 @@ def make_template(
     mode: Mode | None = None,
     reasks: int = 0,
     lax: bool = False,
+    cache: Cache | None = None,
+    variant: str | None = None,
     **options: Any,
 ) -> tuple[Template, AnswerType[Any]]:
     """Return what the items of a batch share, and how their answers are read. Raises `InputError`."""
@@ -77,6 +82,8 @@ def make_template(
         reasks=reasks,
         lax=lax,
         fallbacks=models.fallbacks,
+        cache=template_cache(cache),
+        variant=checked_variant(variant),
     )
     try:
         template.encoded()

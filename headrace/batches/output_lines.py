@@ -17,7 +17,7 @@ KIND_OF_STATE = {"succeeded": "s", "failed": "f", "cancelled": "c", "dead": "d"}
 IN_ROWS = ("refusal", "tool_calls", "audio", "images", "annotations", "citations")
 """Fields of a row beside its value, where the answer has them."""
 BESIDE_CONTENT = ("tool_calls", "reasoning", "reasoning_details", "audio", "annotations", "images", "citations")
-READING_FIELDS = ("mode", "repaired", "coerced", "reasks", "extra", "raw", "notes")
+READING_FIELDS = ("mode", "repaired", "coerced", "reasks", "cached", "extra", "raw", "notes")
 """Fields that tell how an answer was requested and decoded: `headrace` in the body of a line, defaults left out. Beside
 them `structured` says that the content is a validated value though no mode says so: a parser's, or a response format's."""
 _encode = msgspec.json.Encoder().encode
@@ -149,6 +149,7 @@ class _Reading(msgspec.Struct, frozen=True):
     repaired: bool = False
     coerced: bool = False
     reasks: int = 0
+    cached: bool = False
     structured: bool = False
     reasoning_field: str = "reasoning"
     extra: dict[str, dict[str, Any]] = {}

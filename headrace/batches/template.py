@@ -17,6 +17,7 @@ from headrace.batches.column_choice import KeptColumns
 from headrace.chat.completion import Usage
 from headrace.chat.options import Options, laid_over, set_in
 from headrace.errors import InputError
+from headrace.jobs.cache_mode import TemplateCache, of_item
 from headrace.jobs.job import BODY_VERSION, Job
 from headrace.schema.modes import Mode
 from headrace.text.quoting import shortened
@@ -55,8 +56,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The part that all items of a batch share. `model` is empty where items bring theirs; `prompt` has `{field}` places;
-    `{{` and `}}` are braces. `fallbacks` are those of a job; `kept` are the columns of the input that
-    rows carry."""
+    `{{` and `}}` are braces. `fallbacks` and `variant` are those of a job, `cache` is the mode of all items; `kept` are the
+    columns of the input that rows carry."""
 
     model: str
     prompt: str = "{text}"
@@ -69,6 +70,8 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lax: bool = False
     fallbacks: list[str] = []
     kept: KeptColumns | None = None
+    cache: TemplateCache = False
+    variant: str = ""
     v: int = msgspec.field(default=BODY_VERSION)
 
     def encoded(self) -> tuple[str, bytes]:
@@ -79,13 +82,14 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def job(self, item: Item) -> Job:
         """Return the job for `item`."""
+        options = self.options if item.options is None else Options(**laid_over(self.options, set_in(item.options)))
         messages = self.messages(item)
         if self.system is not None:
             messages = [{"role": "system", "content": self.system}, *messages]
         return Job(
             model=item.model or self.model,
             messages=messages,
-            options=self.options if item.options is None else Options(**laid_over(self.options, set_in(item.options))),
+            options=options,
             tools=item.tools,
             tool_choice=item.tool_choice,
             response_format=item.response_format,
@@ -95,6 +99,8 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             reasks=max(0, self.reasks - item.reasks),
             lax=self.lax,
             fallbacks=self.fallbacks if item.model is None else item.fallbacks,
+            cache=of_item(self.cache, options),
+            variant=self.variant,
         )
 
     def messages(self, item: Item) -> list[dict[str, Any]]:

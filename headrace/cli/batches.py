@@ -287,7 +287,7 @@ async def follow(
         raise click.Abort from None
     if batch.succeeded < batch.total:
         terminal.echo(
-            f"{batch.total - batch.succeeded} of {batch.total} items did not succeed{by_code(batch)}{again(batch)}"
+            f"{batch.total - batch.succeeded} of {batch.total} items did not succeed{by_code(batch)}{again(batch)}{saved(batch)}"
             + (f"; see {errors}" if errors else "")
             + f". Only those are paid again by: headrace batches retry {batch_id}",
             err=True,
@@ -296,8 +296,8 @@ async def follow(
     if not batch.total:  # its input was rejected, or it was cancelled before that was checked
         terminal.echo(f"{batch_id} has {batch.state} before any item ran: {batch.reason}", err=True)
         return 1
-    if batch.retried:
-        terminal.echo(f"all {batch.total} items succeeded{again(batch)}", err=True)
+    if batch.retried or batch.cached:
+        terminal.echo(f"all {batch.total} items succeeded{again(batch)}{saved(batch)}", err=True)
     return 0
 
 
@@ -319,3 +319,8 @@ def by_code(batch: Batch) -> str:
 def again(batch: Batch) -> str:
     calls = "1 call was" if batch.retried == 1 else f"{batch.retried} calls were"
     return f", {calls} made again after a failure" if batch.retried else ""
+
+
+def saved(batch: Batch) -> str:
+    calls = "1 answer was" if batch.cached == 1 else f"{batch.cached} answers were"
+    return f", {calls} known already and cost nothing" if batch.cached else ""

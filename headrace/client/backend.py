@@ -105,8 +105,13 @@ class Backend(Protocol):
         *,
         window_s: float,
         progress: Callable[[int], None] | None = None,
+        work: str = "",
     ) -> str:
-        """Open a batch over `items`, or none when they raise."""
+        """Open a batch over `items`, or none when they raise. `work` names the input and what is asked of it."""
+        ...
+
+    async def batch_of_work(self, work: str) -> Batch | None:
+        """Return the last batch that was opened with this `work`, while it is known."""
         ...
 
     async def batch(self, batch_id: str) -> Batch: ...

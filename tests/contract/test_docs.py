@@ -96,6 +96,19 @@ def test_schemas(tmp_path: Path, environment: dict[str, str]) -> None:
     assert json.loads((tmp_path / "rows.jsonl").read_text())["value"]["name"]
 
 
+def test_spend(tmp_path: Path, stack: Stack, environment: dict[str, str]) -> None:
+    before = len(stack.calls())
+    once, again = snippets("spend.md", "sh")
+    said = done(["bash", "-c", f"set -euo pipefail\n{once}"], tmp_path, environment).splitlines()
+    assert len(stack.calls()) - before == 4
+    assert json.loads(said[0])["cached"] == 6
+    assert said[1].endswith(" calls saved")
+    rows = (tmp_path / "sums.csv").read_text().splitlines()[1:]
+    assert [row.partition(",")[2] for row in rows[:3]] == [row.partition(",")[2] for row in rows[3:6]]
+    done(["bash", "-c", f"set -euo pipefail\n{again}"], tmp_path, environment)
+    assert len(stack.calls()) - before == 8
+
+
 def test_streams(tmp_path: Path, stack: Stack, environment: dict[str, str]) -> None:
     if shutil.which("curl") is None:
         pytest.skip("no curl here: what streaming.md tells people to type is not tried")

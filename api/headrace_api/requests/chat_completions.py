@@ -104,6 +104,7 @@ def read_chat_request(body: dict[str, Any], *, streams: bool = False) -> ChatReq
             prefilling=own.get("prefilling"),
             on_retry=own.get("on_retry") or "fail",
             cache=own.get("cache", False),
+            variant=own.get("variant"),
             mode=own.get("mode"),
             reasks=own.get("reasks", 0),
             lax=own.get("lax", False),

@@ -6,6 +6,7 @@ OpenAI's view of batches is `/v1/batches`. Both are the same batches underneath.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from typing import Any
@@ -24,7 +25,7 @@ from headrace.ledger.summaries import Batch
 from headrace.storage.local import FileStore
 from headrace_api.auth import CANCEL, EVERY_JOB, READ, SUBMIT
 from headrace_api.errors import ApiError
-from headrace_api.requests.batch_items import read_batch_items, read_head, received
+from headrace_api.requests.batch_items import WORK, read_batch_items, read_head, received
 from headrace_api.requests.chat_completions import read_object
 from headrace_api.requests.file_upload import MIB
 from headrace_api.requests.pages import MAX_ID_CHARS, limit_of
@@ -83,7 +84,7 @@ async def open_batch(request: Request[Any, Any, Any], gateway: Gateway) -> Respo
             await received(request, store, upload, max_bytes=gateway.settings.file_mb * MIB)
             try:
                 lines = store.lines(upload)
-                template, window_s = await asyncio.to_thread(read_head, lines)
+                template, window_s, work = msgspec.structs.astuple(await asyncio.to_thread(read_head, lines))
                 async with gateway.client.talking():
                     await gateway.client.models.check(template.model, *template.fallbacks)
                     items = read_batch_items(lines, template)
@@ -92,6 +93,7 @@ async def open_batch(request: Request[Any, Any, Any], gateway: Gateway) -> Respo
                         tenant=TENANT,
                         window_s=window_s,
                         batch_id=batch_id,
+                        work=work,
                     )
             finally:
                 await asyncio.to_thread(store.remove, upload)
@@ -110,8 +112,13 @@ def remove_of_a_cut_try(store: FileStore, batch_id: str) -> None:
 
 @get("/v1/native/batches", operation=Operation(query=NativeBatchQuery, answer=NativeBatchList))
 async def list_batches(request: Request[Any, Any, Any], gateway: Gateway) -> Response[bytes]:
-    """List the newest batches, newest first: `?limit=50`."""
+    """List the newest batches, newest first: `?limit=50`; with `?work=` the last one over that input, where it is known."""
     gateway.allow(request, EVERY_JOB, READ)
+    if work := request.query_params.get("work"):
+        if not re.match(WORK, work):
+            raise InputError("work: must be the digest of a batch's input, in hexadecimal")
+        known = await gateway.client.batch_of_work(work)
+        return as_json({"object": "list", "data": [] if known is None else [known]})
     limit = limit_of(request.query_params, 50, MAX_LISTED)
     return as_json({"object": "list", "data": await gateway.client.batches(limit=limit)})
 

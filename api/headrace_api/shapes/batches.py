@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from headrace.jobs.cache_mode import Cache
 from headrace_api.shapes.lists import AfterId, ListPage
 
 Endpoint = Literal["/v1/chat/completions", "/v1/responses"]
@@ -26,6 +27,13 @@ class BatchOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     mode: Annotated[str, Meta(description="How a schema is put to the model.")] | None = None
     reasks: Annotated[int, Meta(description="How often an invalid answer is asked for again.")] | None = None
     lax: Annotated[bool, Meta(description='True: `"3"` may be 3.')] | None = None
+    cache: (
+        Annotated[
+            Cache, Meta(description="`on`: lines that were answered before are not paid again ([spend.md](spend.md)).")
+        ]
+        | None
+    ) = None
+    variant: Annotated[str, Meta(description="With `cache`: another text has answers of its own.")] | None = None
     on_bad_row: (
         Annotated[Literal["fail", "skip"], Meta(description="`skip` makes error lines of rows that cannot be used.")]
         | None

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from headrace.chat.options import COMPATIBLE, Options
+from headrace.jobs.cache_mode import Cache
 
 Message = Annotated[
     dict[str, Any], Meta(description="As OpenAI's: `role`, `content` (a text, or parts), `tool_calls`, `tool_call_id`.")
@@ -50,9 +51,14 @@ class HeadraceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         ]
         | None
     ) = None
-    cache: Annotated[bool, Meta(description="An answer that was paid for in the last 24 h is given again.")] | None = (
-        None
-    )
+    cache: (
+        Annotated[
+            Cache,
+            Meta(description="`on`: an answer that was paid for before is given again ([spend.md](spend.md))."),
+        ]
+        | None
+    ) = None
+    variant: Annotated[str, Meta(description="With `cache`: another text has answers of its own.")] | None = None
     mode: Annotated[str, Meta(description="How a schema is put to the model ([schemas.md](schemas.md)).")] | None = None
     reasks: (
         Annotated[int, Meta(ge=0, description="How often an answer that does not fit its schema is asked for again.")]

@@ -32,12 +32,14 @@ from headrace.ledger.expire import expire
 from headrace.ledger.feed import feed
 from headrace.ledger.finish import finish
 from headrace.ledger.finish_shard import finish_shard
+from headrace.ledger.keep_answers import Kept, keep_answers
 from headrace.ledger.keys import KINDS, KeyKind, Keys, batch_of, permanent, shard_number
 from headrace.ledger.lead import lead
 from headrace.ledger.limit_configure import LimitScope, limit_configure
 from headrace.ledger.limit_hold import limit_hold
 from headrace.ledger.limit_learn import limit_learn
 from headrace.ledger.limit_take import limit_take
+from headrace.ledger.look_up import look_up
 from headrace.ledger.open import open_batch
 from headrace.ledger.park import park
 from headrace.ledger.pause import pause
@@ -61,7 +63,7 @@ from headrace.ledger.unread import UnreadAnswer, WaitingClient, mark_disconnecte
 EXPIRED, LONG = -1, 10**9
 MOVES = {path.stem for path in FOLDER.glob("*.lua")}
 # Written by no move: a worker and a client do it at their start.
-BY_OTHERS = {"store", "gateway:<id>", "chat:<tenant>:<sha>", "cache:<sha>"}
+BY_OTHERS = {"store", "gateway:<id>", "chat:<tenant>:<sha>", "choice:<sha>", "cache_secret"}
 
 
 def kind_of(key: str) -> KeyKind:
@@ -222,6 +224,7 @@ async def live_the_lives_of_batches(ledger: Watched) -> None:
             window_ms=LONG,
             tenant="default",
             record={"total": 2, "shards": 2, "tenant": "default", "output_expires_s": 9},
+            work="w",
             creation=Creation(
                 "d", *(("opened", None) if cancelled else (None, WaitingClient("gateway", again=False, asked="2" * 64)))
             ),
@@ -309,12 +312,26 @@ async def live_the_lives_of_files(ledger: Watched) -> None:
             await cancel(ledger, batch)
 
 
+async def pass_answers_on(ledger: Watched) -> None:
+    for _ in range(2):
+        await look_up(ledger, [("a", "job_1")], process="p", ttl_ms=LONG)
+        await keep_answers(
+            ledger,
+            [Kept("a", "job_1", "set", b"an answer")],
+            tenant="default",
+            process="p",
+            ttl_ms=LONG,
+            max_bytes=LONG,
+        )
+
+
 async def test_the_moves_write_the_declared_keys_and_no_others(ledger: Ledger) -> None:
     """`kind_of` refuses a key that is not declared; the rest is compared with the table, row by row."""
     watched = Watched(ledger)
     await live_the_lives_of_jobs(watched)
     await live_the_lives_of_batches(watched)
     await set_damage_aside(watched)
+    await pass_answers_on(watched)
     assert {kind.pattern: {kind.type} for kind in KINDS if kind.pattern not in BY_OTHERS} == watched.types
     declared = {kind.pattern: set(kind.moves.split()) for kind in KINDS if kind.pattern not in BY_OTHERS}
     for pattern, moves in watched.written.items():
