@@ -24,7 +24,7 @@ from headrace.text.quoting import quoted, shortened
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SLICE_BYTES = 4 << 20
+SLICE_BYTES = 512 * 1024
 MAX_SLICE_ROWS = 4096
 NON_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
 _encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -53,6 +53,7 @@ class ArrowTable:
         number = 0
         with readable_table(self.name):
             for batch in self._batches(names):
+                batch.validate(full=True)  # texts are UTF-8, and nothing leads out of its buffer
                 for part in slices(batch):
                     yield from self._rows(names, part, number, complaints)
                     number += part.num_rows
@@ -108,7 +109,7 @@ def arrow_file(path: Path, what: str) -> ArrowTable:
 def parquet_batches(path: Path, names: list[str]) -> Iterator[pa.RecordBatch]:
     pq = parquet(str(path))
     # Without `pre_buffer` and with a buffer pages are read one by one: a row group may be as large as the file.
-    with pq.ParquetFile(path, pre_buffer=False, buffer_size=256 * 1024) as file:
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=64 * 1024) as file:
         meta = file.metadata
         for group in range(meta.num_row_groups):
             sizes = meta.row_group(group)
