@@ -18,7 +18,9 @@ def arrow(what: str) -> Any:
         return library
     own = POOL not in os.environ
     try:
-        os.environ.setdefault(POOL, "system")  # pages come and go: the other pools keep twice as much (measured: 160 MB, 115 MB)
+        os.environ.setdefault(
+            POOL, "system"
+        )  # pages come and go: the other pools keep twice as much (measured: 160 MB, 115 MB)
         import pyarrow
 
         pyarrow.default_memory_pool()

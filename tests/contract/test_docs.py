@@ -211,7 +211,9 @@ def test_tables(tmp_path: Path, environment: dict[str, str]) -> None:
 def test_a_table_to_parquet(tmp_path: Path, environment: dict[str, str]) -> None:
     (tmp_path / "reviews.csv").write_text("sku,text,price\nA1,Fine.,1.10\nA2,Good.\nA3,Bad.,2.00\n")
     said = done([str(EXAMPLES / "csv_to_parquet.sh"), "reviews.csv", "out.parquet"], tmp_path, environment)
-    right = "2 rows: custom_id string, sku string, text string, price string, stars int64, defects list<element: string>, "
+    right = (
+        "2 rows: custom_id string, sku string, text string, price string, stars int64, defects list<element: string>, "
+    )
     assert said.splitlines()[-1] == right + "bought date32[day]"
     errors = pq.read_table(tmp_path / "out.errors.parquet")
     assert errors.column("custom_id").to_pylist() == ["line-3"]

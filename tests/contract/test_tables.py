@@ -162,6 +162,9 @@ def test_a_csv_becomes_what_excel_opens_by_one_command(stack: Stack, tmp_path: P
     assert data.startswith(b"\xef\xbb\xbfcustom_id;note;summary;scores\r\nA1;'=1+1;")
     done = run("extract", *words, "--out", "rows.tsv.zst")
     assert done.returncode == 0, done.stderr
+    printed = run("extract", "in.csv", "--keep", "all", "--limit", "1", "--model", MODEL)
+    assert printed.returncode == 0, printed.stderr
+    assert '"kept":{"sku":"A1","text":"fine","note":"=1+1"},"value":"' in printed.stdout
     again = run("extract", "rows.tsv.zst", "--prompt", "{note}", "--model", MODEL, "--dry-run")
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["first_messages"][0]["content"] == "'=1+1"
