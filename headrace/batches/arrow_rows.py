@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 SLICE_BYTES = 512 * 1024
 MAX_SLICE_ROWS = 4096
+INDEX = re.compile(r"__index_level_\d+__")
+"""The index of a pandas DataFrame, where it has no name."""
 NON_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -146,13 +149,16 @@ def arrow_stream(source: Any, name: str = "the input") -> ArrowTable:
     try:
         reader = pa.RecordBatchReader.from_stream(source)
     except Exception as error:  # somebody else's export may do anything
+        if "non-struct" in str(error):
+            raise InputError(f"{name} ({sort}): is a single column; give it a name: {{'text': it}}") from None
         raise InputError(
             f"{name} ({sort}): cannot be read as an Arrow table: {shortened(str(error))}. Give its columns one type each, or "
             "its rows as dicts"
         ) from None
-    if not pa.types.is_struct(pa.struct(list(reader.schema))) or not reader.schema.names:
+    fields = [field for field in reader.schema if not INDEX.fullmatch(field.name)]
+    if not fields:
         raise InputError(f"{name} ({sort}): has no columns")
-    return ArrowTable(name, reader.schema, lambda names: (batch.select(names) for batch in reader))
+    return ArrowTable(name, pa.schema(fields), lambda names: (batch.select(names) for batch in reader))
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pandas
+import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -236,3 +238,19 @@ def test_texts_and_tables_in_one_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has texts, which are an item each, and tables"):
         items(tmp_path, "{text}")
     assert list(TYPES)
+
+
+def test_the_index_of_a_data_frame_is_a_column_where_it_has_a_name() -> None:
+    frame = pandas.DataFrame({"text": ["x"]}, index=["k"])
+    assert [record.fields for record in records(frame)] == [{"text": "x"}]
+    frame.index.name = "key"
+    assert [record.fields for record in records(frame)] == [{"text": "x", "key": "k"}]
+
+
+def test_a_single_column_is_asked_for_its_name() -> None:
+    for column in (pandas.Series(["x"]), polars.Series(["x"]), pa.chunked_array([["x"]])):
+        with pytest.raises(InputError, match=r"is a single column; give it a name: {'text': it}"):
+            records(column)
+        assert [record.fields for record in records({"text": column})] == [{"text": "x"}]
+    with pytest.raises(InputError, match=r"polars\.LazyFrame: tables and arrays are not taken"):
+        records(polars.DataFrame({"text": ["x"]}).lazy())  # pyright: ignore[reportArgumentType]
