@@ -98,7 +98,7 @@ def is_bodies(names: list[str], choice: ColumnChoice) -> bool:
 def arrow_file(path: Path, what: str) -> ArrowTable:
     """Return the table in a file of `parquet` or `arrow` (Feather, or a stream). Raises `InputError`."""
     pa = arrow(f"{path}: is a file of {what.capitalize()}")
-    with readable_table(str(path)):
+    with readable_table(str(path), what.capitalize()):
         if what == "parquet":
             pq = parquet(str(path))
             with pq.ParquetFile(path) as file:
@@ -162,7 +162,7 @@ def arrow_stream(source: Any, name: str = "the input") -> ArrowTable:
 
 
 @contextmanager
-def readable_table(name: str) -> Iterator[None]:
+def readable_table(name: str, what: str = "a table") -> Iterator[None]:
     """Tell what Arrow says about a file that it cannot read as the input's error."""
     pa = arrow(name)
     try:
@@ -171,7 +171,7 @@ def readable_table(name: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno and error.strerror:
             raise InputError(f"{name}: {error.strerror}") from None
         raise InputError(
-            f"{name}: cannot be read: {shortened(str(error))} (is it damaged, or cut off? Copy or write it again)"
+            f"{name}: cannot be read as {what}: {shortened(str(error))} (is it damaged, or cut off? Copy or write it again)"
         ) from None
 
 
