@@ -43,9 +43,24 @@ class AnswerShape(msgspec.Struct, frozen=True):
             for key, inner in pairs:
                 yield from self.items.unlisted(inner, f"{at}[{key}]", into_lists=True)
 
+    def lists_all(self, value: Any) -> bool:
+        """Return True if `value`, with what is in its lists and maps, has no field beside those that the schema lists."""
+        if self.kind == "object" and isinstance(value, dict):
+            if not value.keys() <= self.fields.keys():
+                return False
+            return all(self.fields[name].lists_all(value.get(name)) for name in self.deep_fields)
+        if self.items is not None and self.items.is_deep:
+            inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+            return all(map(self.items.lists_all, inner))
+        return True
+
+    @property
+    def deep_fields(self) -> list[str]:
+        return [name for name, shape in self.fields.items() if shape.is_deep]
+
     @property
     def is_deep(self) -> bool:
-        return self.kind in ("object", "list", "map")
+        return self.kind == "object" or (self.items is not None and self.items.is_deep)
 
 
 JSON = AnswerShape("json")

@@ -50,8 +50,12 @@ class RowSurvey:
             if len(row) > 2:
                 self.beside.update(name for name in BESIDE if name in row)
             if shape is not None and shape.is_deep and not self.has_other:
-                self.has_other = next(shape.unlisted(row["value"], into_lists=True), None) is not None
+                self.has_other = not shape.lists_all(row["value"])
         return self
+
+    def findings(self) -> tuple[Any, ...]:
+        """Return what decides about the columns of a table whose input is typed."""
+        return self.has_other, self.has_errors, frozenset(self.beside)
 
 
 class ResultTable:
@@ -77,7 +81,7 @@ class ResultTable:
         if shape is not None and shape.kind == "object":
             for name, inner in shape.fields.items():
                 add(name, arrow_type(inner), lambda row, name=name: (row.get("value") or {}).get(name))
-        elif errors or survey.has_values or not survey.has_errors:
+        elif shape is not None or errors or survey.has_values or not survey.has_errors:
             add("value", arrow_type(shape) if shape else pa.string(), lambda row: row.get("value"))
         if shape is not None and survey.has_other:
             add(OTHER, pa.string(), lambda row: dict(shape.unlisted(row.get("value"), into_lists=True)) or None)
@@ -155,18 +159,46 @@ def error_details(row: dict[str, Any]) -> str | None:
 
 
 def write_parquet(rows: Rows, path: Path, columns: ResultColumns) -> int:
-    """Write rows to a new file, and return how many. They are read twice."""
+    """Write rows to a new file, and return how many. They are read once, and again where one needs a column that nothing
+    told of."""
+    survey = RowSurvey(columns)
+    if columns.kept is None or columns.kept.types:
+        survey.has_values = True
+        before = survey.findings()
+        count = _write_groups(
+            rows(), path, ResultTable(columns, survey, errors=False), lambda: survey.findings() != before, survey
+        )
+        if count is not None:
+            return count
+        path.unlink()
+        survey = RowSurvey(columns)
+    count = _write_groups(rows(), path, ResultTable(columns, survey.over(rows()), errors=False), lambda: False, None)
+    return count or 0
+
+
+def _write_groups(
+    rows: Iterator[dict[str, Any]],
+    path: Path,
+    table: ResultTable,
+    is_wrong: Callable[[], bool],
+    survey: RowSurvey | None,
+) -> int | None:
+    """Write rows by groups; None when a look at them says that the table is wrong for them."""
     pa, pq = arrow("Parquet"), parquet("Parquet")
-    table = ResultTable(columns, RowSurvey(columns).over(rows()), errors=False)
-    count = 0
+    count, group_rows, group_bytes = 0, 0, 0
     with path.open("xb") as file, pq.ParquetWriter(file, table.schema, compression="zstd") as writer:
         group: list[pa.RecordBatch] = []
-        for batch in batches(table, rows()):
+        while page := list(islice(rows, PAGE_ROWS)):
+            if survey is not None:
+                survey.over(page)
+                if is_wrong():
+                    return None
+            batch = table.batch(page)
             group.append(batch)
-            count += batch.num_rows
-            if sum(each.num_rows for each in group) >= GROUP_ROWS or sum(each.nbytes for each in group) >= GROUP_BYTES:
+            count, group_rows, group_bytes = count + len(page), group_rows + len(page), group_bytes + batch.nbytes
+            if group_rows >= GROUP_ROWS or group_bytes >= GROUP_BYTES:
                 writer.write_table(pa.Table.from_batches(group, table.schema))
-                group = []
+                group, group_rows, group_bytes = [], 0, 0
         if group or not count:
             writer.write_table(pa.Table.from_batches(group, table.schema))
     return count

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,8 +25,10 @@ from headrace.text.quoting import quoted, shortened
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SLICE_BYTES = 4 << 20
+SLICE_BYTES = 512 * 1024
 MAX_SLICE_ROWS = 4096
+INDEX = re.compile(r"__index_level_\d+__")
+"""The index of a pandas DataFrame, where it has no name."""
 NON_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -53,6 +56,7 @@ class ArrowTable:
         number = 0
         with readable_table(self.name):
             for batch in self._batches(names):
+                batch.validate(full=True)  # texts are UTF-8, and nothing leads out of its buffer
                 for part in slices(batch):
                     yield from self._rows(names, part, number, complaints)
                     number += part.num_rows
@@ -94,7 +98,7 @@ def is_bodies(names: list[str], choice: ColumnChoice) -> bool:
 def arrow_file(path: Path, what: str) -> ArrowTable:
     """Return the table in a file of `parquet` or `arrow` (Feather, or a stream). Raises `InputError`."""
     pa = arrow(f"{path}: is a file of {what.capitalize()}")
-    with readable_table(str(path)):
+    with readable_table(str(path), what.capitalize()):
         if what == "parquet":
             pq = parquet(str(path))
             with pq.ParquetFile(path) as file:
@@ -108,7 +112,7 @@ def arrow_file(path: Path, what: str) -> ArrowTable:
 def parquet_batches(path: Path, names: list[str]) -> Iterator[pa.RecordBatch]:
     pq = parquet(str(path))
     # Without `pre_buffer` and with a buffer pages are read one by one: a row group may be as large as the file.
-    with pq.ParquetFile(path, pre_buffer=False, buffer_size=256 * 1024) as file:
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=64 * 1024) as file:
         meta = file.metadata
         for group in range(meta.num_row_groups):
             sizes = meta.row_group(group)
@@ -145,17 +149,20 @@ def arrow_stream(source: Any, name: str = "the input") -> ArrowTable:
     try:
         reader = pa.RecordBatchReader.from_stream(source)
     except Exception as error:  # somebody else's export may do anything
+        if "non-struct" in str(error):
+            raise InputError(f"{name} ({sort}): is a single column; give it a name: {{'text': it}}") from None
         raise InputError(
             f"{name} ({sort}): cannot be read as an Arrow table: {shortened(str(error))}. Give its columns one type each, or "
             "its rows as dicts"
         ) from None
-    if not pa.types.is_struct(pa.struct(list(reader.schema))) or not reader.schema.names:
+    fields = [field for field in reader.schema if not INDEX.fullmatch(field.name)]
+    if not fields:
         raise InputError(f"{name} ({sort}): has no columns")
-    return ArrowTable(name, reader.schema, lambda names: (batch.select(names) for batch in reader))
+    return ArrowTable(name, pa.schema(fields), lambda names: (batch.select(names) for batch in reader))
 
 
 @contextmanager
-def readable_table(name: str) -> Iterator[None]:
+def readable_table(name: str, what: str = "a table") -> Iterator[None]:
     """Tell what Arrow says about a file that it cannot read as the input's error."""
     pa = arrow(name)
     try:
@@ -164,7 +171,7 @@ def readable_table(name: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno and error.strerror:
             raise InputError(f"{name}: {error.strerror}") from None
         raise InputError(
-            f"{name}: cannot be read: {shortened(str(error))} (is it damaged, or cut off? Copy or write it again)"
+            f"{name}: cannot be read as {what}: {shortened(str(error))} (is it damaged, or cut off? Copy or write it again)"
         ) from None
 
 

@@ -7,6 +7,7 @@ import datetime as dt
 import decimal
 import re
 from collections.abc import Callable
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 UNITS = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}
 FRACTION = re.compile(r"\.(\d+)")
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+UNFIT = (ValueError, TypeError, ArithmeticError, AttributeError, KeyError)
+"""What making an Arrow value of one that is not of its type may raise; Arrow's own errors are among them."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -29,30 +32,45 @@ def arrow_array(values: list[Any], kind: pa.DataType, place: Callable[[int], str
     """Return decoded JSON (numbers that have a point as `Raw`) as an array of type `kind`. Raises `InputError` naming the
     `place` of the first value that is none of that type."""
     pa = arrow("a table of results")
-    types = pa.types
     try:
-        if is_text(kind):
-            return pa.array(
-                [value if value is None or isinstance(value, str) else json_text(value) for value in values], kind
-            )
-        if types.is_boolean(kind) or types.is_integer(kind):
-            return pa.array(values, kind)
-        if types.is_float64(kind):
-            return pa.array([value if value is None else float(number_text(value)) for value in values], kind)
-        if types.is_date32(kind):
-            return pa.array(values, pa.string()).cast(kind)
-        return pa.array([native(value, kind) for value in values], kind)
-    except (pa.ArrowException, ValueError, TypeError, ArithmeticError, AttributeError, KeyError, OverflowError):
+        return built(values, kind)
+    except UNFIT:
         for at, value in enumerate(values):
             try:
                 pa.array([native(value, kind)], kind)
-            except (pa.ArrowException, ValueError, TypeError, ArithmeticError, AttributeError, KeyError) as error:
+            except UNFIT as error:
                 raise InputError(
-                    f"{place(at)}: is no value of the column's type, {kind}: {shortened(str(error))}. JSON lines and "
-                    f"CSV take it: "
-                    "name a file that ends in .jsonl or .csv"
+                    f"{place(at)}: is no value of the column's type, {kind}: {shortened(str(error))}. JSON lines and CSV take "
+                    "it: name a file that ends in .jsonl or .csv"
                 ) from None
         return pa.array([native(value, kind) for value in values], kind)
+
+
+def built(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """Return values as an array, the parts of nested ones together. Raises one of `UNFIT`."""
+    pa = arrow("a table of results")
+    types = pa.types
+    if is_text(kind):
+        return pa.array(
+            [value if value is None or isinstance(value, str) else json_text(value) for value in values], kind
+        )
+    if types.is_boolean(kind) or types.is_integer(kind):
+        return pa.array(values, kind)
+    if types.is_float64(kind):
+        return pa.array([value if value is None else float(number_text(value)) for value in values], kind)
+    if types.is_date32(kind):
+        return pa.array(values, pa.string()).cast(kind)
+    if types.is_struct(kind) and kind.num_fields:
+        fields = [kind.field(at) for at in range(kind.num_fields)]
+        parts = [built([value and value.get(field.name) for value in values], field.type) for field in fields]
+        return pa.StructArray.from_arrays(parts, fields=fields, mask=pa.array([value is None for value in values]))
+    if types.is_list(kind) or types.is_large_list(kind):
+        ends = list(accumulate((len(value) if value else 0 for value in values), initial=0))
+        offsets = pa.array(ends, pa.int64() if types.is_large_list(kind) else pa.int32())
+        items = built([item for value in values if value for item in value], kind.value_type)
+        make = pa.LargeListArray if types.is_large_list(kind) else pa.ListArray
+        return make.from_arrays(offsets, items, type=kind, mask=pa.array([value is None for value in values]))
+    return pa.array([native(value, kind) for value in values], kind)
 
 
 def json_text(value: Any) -> str:

@@ -15,11 +15,10 @@ from typing import Any, BinaryIO, cast
 
 from headrace.batches.arrow_library import arrow, parquet
 from headrace.batches.compression import bare
-from headrace.batches.output_lines import simple
+from headrace.batches.output_lines import simple, simple_row
 from headrace.batches.result_cells import flat, inert
 from headrace.batches.result_columns import NO_COLUMNS, ResultColumns
 from headrace.errors import InputError
-from headrace.text import digits
 
 TABLES = {".csv": ",", ".tsv": "\t"}
 LINES = (".jsonl", ".ndjson")
@@ -163,7 +162,7 @@ def rendered(
     suffix = bare(path).suffix.lower()
 
     def rows() -> Iterator[dict[str, Any]]:
-        return (digits.decode(simple(line, structured=structured)) for line in lines())
+        return (simple_row(line, structured=structured) for line in lines())
 
     try:
         if suffix in PARQUET:

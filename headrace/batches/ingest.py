@@ -5,12 +5,13 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Callable, Iterator
+from heapq import nsmallest
 from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
 from headrace.batches.column_choice import ColumnChoice
-from headrace.batches.complaints import Complaints, InputRecord, cut
+from headrace.batches.complaints import MAX_NAMED_ERRORS, Complaints, InputRecord, cut
 from headrace.batches.openai_form import is_batch_form, read_body
 from headrace.batches.seen_ids import SeenIds
 from headrace.batches.template import Item, Template, prompt_fields, value_text
@@ -106,8 +107,8 @@ def read_items(
             complaints.note(item.refused)
         if not complaints.count:
             yield item
-    for custom_id_number, before in seen.late():
-        complaints.add(f"{source}, line {custom_id_number}: its custom_id was used on line {before} already")
+    for number, before in nsmallest(MAX_NAMED_ERRORS, seen.late()):
+        complaints.add(f"{source}, line {number}: its custom_id was used on line {before} already")
     complaints.check()
     if not seen.count:
         why = (

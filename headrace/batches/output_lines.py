@@ -9,6 +9,7 @@ import msgspec
 from headrace.chat.completion import Completion, Usage
 from headrace.errors import Failure, StorageError
 from headrace.schema.modes import Mode
+from headrace.text import digits
 from headrace.text.digits import as_written
 from headrace.text.quoting import quoted
 from headrace.text.readable import UNREADABLE, UNWRITABLE, checked_encode, is_json
@@ -198,12 +199,25 @@ def simple(line: bytes, *, structured: bool) -> bytes:
     With `structured` the value is what was validated, as it is, and null for a turn that called tools instead: then `text` is
     what it said. Otherwise the value is the text. What else the model said stands beside it (`IN_ROWS`).
     """
+    return _encode(_simple(line, structured=structured))
+
+
+def simple_row(line: bytes, *, structured: bool) -> dict[str, Any]:
+    """Return what `simple` does, decoded; numbers that have a point as `Raw`."""
+    row = _simple(line, structured=structured)
+    for name in ("kept", "value", "error"):
+        if isinstance(raw := row.get(name), msgspec.Raw):
+            row[name] = digits.decode(raw)
+    return row
+
+
+def _simple(line: bytes, *, structured: bool) -> dict[str, Any]:
     parsed = parse(line)
     row: dict[str, Any] = {"custom_id": parsed.custom_id}
     if parsed.kept:
         row["kept"] = parsed.kept
     if parsed.response is None:
-        return _encode(row | {"error": parsed.error})
+        return row | {"error": parsed.error}
     body = parsed.response.body
     message = body.choices[0].message
     row["value"] = message.content
@@ -212,7 +226,10 @@ def simple(line: bytes, *, structured: bool) -> bytes:
             row["value"] = msgspec.Raw(message.content.encode())
         else:
             row |= {"value": None, "text": message.content}
-    return _encode(row | {name: said for name in IN_ROWS if (said := getattr(message, name))})
+    for name in IN_ROWS:
+        if said := getattr(message, name):
+            row[name] = said
+    return row
 
 
 def is_value(body: _Body) -> bool:

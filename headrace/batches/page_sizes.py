@@ -97,7 +97,8 @@ class PageHeader:
         elif kind == DOUBLE:
             self.at += 8
         elif kind == BINARY:
-            self.at += self._varint()
+            length = self._varint()
+            self.at += length
         elif kind in (LIST, SET):
             head = self._byte()
             count = head >> 4 if head >> 4 < 15 else self._varint()

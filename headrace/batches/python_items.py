@@ -17,7 +17,7 @@ from headrace.text.quoting import quoted, shortened
 
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 TABULAR = (
-    *("columns", "column_names", "dtype", "dtypes"),
+    *("collect_schema", "columns", "column_names", "dtype", "dtypes"),
     *("__dataframe__", "__arrow_c_stream__", "__arrow_c_array__", "__array__", "__array_interface__"),
 )
 """Attributes that tables, columns and arrays of any library have, and no list of items."""

@@ -1,4 +1,4 @@
-"""The ids that an input has used, in bounded memory: from some hundred thousand on, they wait in a file until its end."""
+"""The ids that an input has used, in bounded memory: from some ten thousand on, they wait in a file until its end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO
 
-MAX_HELD = 200_000
+MAX_HELD = 50_000
 PARTS = 64
 FLUSH_BYTES = 4096
 ENTRY = struct.Struct("<qQ")

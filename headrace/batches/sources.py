@@ -4,6 +4,7 @@ error names the file and the line, or the row and the column."""
 from __future__ import annotations
 
 import io
+import os
 import random
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -192,8 +193,8 @@ def input_paths(source: Any, *, follow: bool = False) -> list[Path]:
     if paths is None:
         return []
     if len(paths) == 1 and Path(paths[0]).is_dir():
-        return [Path(paths[0]).resolve()]
-    return [file.path.resolve() for file in files_of(paths, follow=follow)]
+        return [Path(os.path.realpath(paths[0]))]
+    return [Path(os.path.realpath(file.path)) for file in files_of(paths, follow=follow)]
 
 
 def is_folder_of_texts(path: str | Path) -> bool:
@@ -272,7 +273,7 @@ def folder(path: Path, encoding: str | None, complaints: Complaints, *, follow: 
         if found.suffix.lower() in TEXTS
         and (found.is_file() or not found.exists())  # a link that leads nowhere is told, a folder or a pipe is no text
     )
-    root = str(path.resolve())
+    root = os.path.realpath(path)
     for number, name in enumerate(names, 1):
         where = str(path / name)
         place = LONE_SURROGATE.sub("\ufffd", name.as_posix())

@@ -29,7 +29,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     of the batch) of its own. `response` is a request of the Responses API without its input: what its answer repeats. `refused`
     says why a line that could not be used is no request: it fails without a call.
 
-    `kept` are the columns of the input that its row carries, as JSON.
+    `kept` are the columns of the input that its row carries, as JSON: what is read is written again digit for digit.
 
     In a `reask` batch, `reasks` is the number of re-asks of the item, this one included; `usage` and `cost` are those of
     its earlier answers.
@@ -48,7 +48,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fallbacks: list[str] = []
     response: dict[str, Any] | None = None
     refused: str | None = None
-    kept: dict[str, Any] | None = None
+    kept: dict[str, msgspec.Raw] | None = None
     reasks: int = 0
     usage: Usage | None = None
     cost: float | None = None

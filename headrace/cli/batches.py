@@ -153,7 +153,7 @@ def results(batch_id: str, whole: bool) -> None:
 
 async def print_rows(client: AsyncHeadrace, batch_id: str, *, whole: bool) -> int:
     """Print every row; returns 1 when some did not succeed."""
-    from headrace.batches.output_lines import simple
+    from headrace.batches.output_lines import parse, simple
 
     batch = client.batch(batch_id)
     structured = (await batch.progress()).structured
@@ -161,7 +161,7 @@ async def print_rows(client: AsyncHeadrace, batch_id: str, *, whole: bool) -> in
     async for page in batch.line_pages():
         for line in page:
             row = simple(line, structured=structured)
-            bad = bad or (b'"error":' in row and b'"value":' not in row)
+            bad = bad or (b'"error":' in row and parse(line).response is None)
             terminal.echo(line if whole else row)
     return int(bad)
 

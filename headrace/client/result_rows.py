@@ -7,11 +7,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
-from headrace.batches.output_lines import simple
+from headrace.batches.output_lines import simple_row
 from headrace.batches.result_columns import ResultColumns
 from headrace.batches.results import Row
 from headrace.errors import InputError
-from headrace.text import digits
 
 if TYPE_CHECKING:
     import pandas
@@ -97,7 +96,7 @@ async def gathered_table(
     table = GrowingTable(columns)
     async with aclosing(pages):
         async for page in pages:
-            table.add([digits.decode(simple(line, structured=structured)) for line in page])
+            table.add([simple_row(line, structured=structured) for line in page])
             await asyncio.sleep(0)
     return await asyncio.to_thread(table.whole)
 

@@ -120,6 +120,39 @@ def test_results_are_tables_typed_by_the_schema(client: Headrace) -> None:
     assert list(batch.results().to_pandas()["custom_id"]) == [f"A{n}" for n in range(20)]
 
 
+def test_kept_numbers_have_the_digits_of_the_input(client: Headrace, tmp_path: Path) -> None:
+    """Also where an item was read and written again on its way: by a gateway, and for a batch that asks again."""
+
+    class Never(Review):
+        @field_validator("stars")
+        @classmethod
+        def refuse(cls, stars: int) -> int:
+            raise ValueError("never")
+
+    (tmp_path / "in.jsonl").write_text('{"text": "x", "n": 1.10, "l": [2.50, {"a": 1e3}], "z": null}\n')
+    batch = client.extract(tmp_path / "in.jsonl", keep="all", schema=Never, reasks=1, model=MODEL)
+    batch.wait(60)
+    errors = batch.save(tmp_path / "out.jsonl")
+    assert errors is not None
+    assert '"kept":{"text":"x","n":1.10,"l":[2.50,{"a":1e3}],"z":null},"error":{' in errors.read_text()
+
+
+def test_results_never_replace_what_is_there(client: Headrace, stack: Stack, tmp_path: Path) -> None:
+    batch = client.extract(["x"], model=MODEL)
+    batch.wait(60)
+    batch.save(tmp_path / "out.parquet")
+    before = (tmp_path / "out.parquet").read_bytes()
+    with pytest.raises(InputError, match="exists already"):
+        batch.save(tmp_path / "out.parquet", overwrite=False)
+    (tmp_path / "in.csv").write_text("text\nx\n")
+    paid = len(stack.calls())
+    words = ["extract", "in.csv", "--model", MODEL, "--out", "out.parquet"]
+    done = headrace(*words, env=stack.client_environment, cwd=tmp_path)
+    assert (done.returncode, len(stack.calls())) == (2, paid)
+    assert "exists already; give --force" in done.stderr
+    assert (tmp_path / "out.parquet").read_bytes() == before
+
+
 def test_bad_rows_become_error_lines_in_order(client: Headrace, tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text(
@@ -162,6 +195,9 @@ def test_a_csv_becomes_what_excel_opens_by_one_command(stack: Stack, tmp_path: P
     assert data.startswith(b"\xef\xbb\xbfcustom_id;note;summary;scores\r\nA1;'=1+1;")
     done = run("extract", *words, "--out", "rows.tsv.zst")
     assert done.returncode == 0, done.stderr
+    printed = run("extract", "in.csv", "--keep", "all", "--limit", "1", "--model", MODEL)
+    assert printed.returncode == 0, printed.stderr
+    assert '"kept":{"sku":"A1","text":"fine","note":"=1+1"},"value":"' in printed.stdout
     again = run("extract", "rows.tsv.zst", "--prompt", "{note}", "--model", MODEL, "--dry-run")
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["first_messages"][0]["content"] == "'=1+1"
