@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stack import Stack, started, until
+from stack import Stack, headrace, started, until
+
+from headrace import Headrace
+from headrace.settings import Settings
 
 MODEL = "rehearsal/small"
 
@@ -31,8 +34,6 @@ def service(request: pytest.FixtureRequest, stack: Stack) -> dict[str, str]:
 
 
 def command(stack: Stack, service: dict[str, str], source: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    from stack import headrace
-
     return headrace("extract", str(source), "--model", MODEL, *arguments, env=service, cwd=stack.folder)
 
 
@@ -78,12 +79,13 @@ def test_a_paused_batch_goes_on(stack: Stack, service: dict[str, str], request: 
 def test_pays_what_was_not_answered_before(
     stack: Stack, service: dict[str, str], request: pytest.FixtureRequest
 ) -> None:
-    texts = [f"{request.node.name} {n}" for n in range(4)] + [f"[[rehearsal latency=5000]] {request.node.name}"]
+    texts = [f"{request.node.name} {n}" for n in range(4)] + [f"[[rehearsal latency=10000]] {request.node.name}"]
     source = written(stack, "failed.jsonl", texts)
     before = len(stack.calls())
     batch = command(stack, service, source, "--detach").stdout.strip()
     until(lambda: stack.batch(batch).get("succeeded") == "4", what="all but one are answered")
-    assert stack.run("batches", "cancel", batch).returncode == 0
+    with Headrace(settings=Settings.load(stack.client_environment)) as client:
+        client.cancel(batch)
     until(lambda: stack.batch(batch).get("state") == "cancelled", what="it is cancelled")
     assert len(stack.calls()) - before == 5
     again = command(stack, service, source)

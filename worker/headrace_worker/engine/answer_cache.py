@@ -172,14 +172,21 @@ class AnswerCache:
             self._write_soon(tenant, Kept(key, record, "fail" if failed else "leave"))
 
     async def written(self) -> None:
-        """Return when all that was to be kept is, or could not be."""
-        while self._kept or self._writing is not None:
+        """Return when all that is to be kept by now is, or could not be."""
+        if self._writing is not None:
+            await asyncio.shield(self._writing)  # it may have begun before the last of it was there
+        if self._kept:
             await asyncio.shield(self._start_writing())
 
     def _write_soon(self, tenant: str, kept: Kept) -> None:
         group = self._kept.setdefault(tenant, [])
         group.append(kept)
-        if len(group) >= MAX_GROUP:
+        self._settle(len(group))
+
+    def _settle(self, waiting: int) -> None:
+        """Write when enough is waiting, or in a moment. What comes while a write is under way waits as long: or each one would
+        be followed by another of the few answers that came meanwhile."""
+        if waiting >= MAX_GROUP and self._writing is None:
             self._start_writing()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(WRITE_AFTER_S, self._start_writing)
@@ -193,12 +200,15 @@ class AnswerCache:
         return self._writing
 
     async def _write(self) -> None:
+        kept, self._kept = self._kept, {}
         try:
-            while self._kept:
-                tenant = next(iter(self._kept))
-                await self._write_group(tenant, self._kept.pop(tenant))
+            for tenant, group in kept.items():
+                for at in range(0, len(group), MAX_GROUP):
+                    await self._write_group(tenant, group[at : at + MAX_GROUP])
         finally:
             self._writing = None
+            if self._kept:
+                self._settle(max(map(len, self._kept.values())))
 
     async def _write_group(self, tenant: str, group: list[Kept]) -> None:
         try:

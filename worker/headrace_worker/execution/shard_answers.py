@@ -133,8 +133,11 @@ class ShardAnswers:
                 return self._ready.popleft()
             if self._todo or self._elsewhere:
                 async with self._turn:
-                    if not self._ready and self._may_begin():
-                        await (self._look_up_next() if self._todo else self._look_again())
+                    if self._todo and not self._ready and self._may_begin():
+                        await self._look_up_next()
+                    elif self._elsewhere and not self._ready and self._may_begin():
+                        await self._look_again()
+                self.wake()
             elif self._idle < self._waiting:
                 self._idle += 1
                 self._ended.clear()
@@ -215,7 +218,8 @@ class ShardAnswers:
                 asked[key] = (index, job)
             else:
                 self._elsewhere.append((index, key, job))
-        await self._look_up([(key, index, job) for key, (index, job) in asked.items()])
+        if asked:
+            await self._look_up([(key, index, job) for key, (index, job) in asked.items()])
 
     def answered(self, index: int, completion: Completion) -> None:
         """Keep the answer that was paid for an item, and give it to those that ask the same."""
