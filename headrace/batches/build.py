@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from headrace.batches.template import Template, prompt_fields
+from headrace.batches.template import DEFAULT_WEIGHT, Template, checked_weight, prompt_fields
 from headrace.chat.model_aliases import resolve
 from headrace.chat.options import check_beside_schema
 from headrace.errors import InputError
@@ -19,7 +19,8 @@ class BatchParams(SchemaParams, total=False):
 
     `limit` takes the first items only, `sample` so many of them at random; `encoding` is a file's (UTF-8); after `window_s`
     seconds (24 h) the batch expires with what it has. `on_empty` is what to do with items in which a field that the prompt
-    names is null or empty: refuse them all, skip them (the handle's `skipped` counts them), or send them as they are.
+    names is null or empty: refuse them all, skip them (the handle's `skipped` counts them), or send them as they are. `weight`
+    (1 to 100) is the batch's share beside other batches: one of 20 gets twice the turns of one of 10.
     """
 
     system: str | None
@@ -28,6 +29,7 @@ class BatchParams(SchemaParams, total=False):
     encoding: str | None
     on_empty: Literal["refuse", "skip", "send"]
     window_s: float
+    weight: int
 
 
 def make_template(
@@ -40,6 +42,7 @@ def make_template(
     mode: Mode | None = None,
     reasks: int = 0,
     lax: bool = False,
+    weight: int = DEFAULT_WEIGHT,
     **options: Any,
 ) -> tuple[Template, AnswerType[Any]]:
     """Return what the items of a batch share, and how their answers are read. Raises `InputError`."""
@@ -68,6 +71,7 @@ def make_template(
         reasks=reasks,
         lax=lax,
         fallbacks=models.fallbacks,
+        weight=checked_weight(weight),
     )
     try:
         template.encoded()

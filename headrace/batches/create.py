@@ -205,6 +205,7 @@ async def _open(
         "shards": committed.shards,
         "input": f"{batch_id}/input.jsonl",
         "index": f"{batch_id}/index",
+        "weight": template.weight,
         **(extra or {}),
     }
     try:

@@ -18,7 +18,10 @@ from headrace.chat.options import Options, laid_over, set_in
 from headrace.errors import InputError
 from headrace.jobs.job import BODY_VERSION, Job
 from headrace.schema.modes import Mode
-from headrace.text.quoting import shortened
+from headrace.text.quoting import quoted, shortened
+
+DEFAULT_WEIGHT = 10
+MAX_WEIGHT = 100
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -51,7 +54,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The part that all items of a batch share. `model` is empty where items bring theirs; `prompt` has `{field}` places;
-    `{{` and `}}` are braces. `fallbacks` are those of a job."""
+    `{{` and `}}` are braces. `fallbacks` are those of a job; `weight` is the batch's share beside others."""
 
     model: str
     prompt: str = "{text}"
@@ -63,6 +66,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reasks: int = 0
     lax: bool = False
     fallbacks: list[str] = []
+    weight: int = DEFAULT_WEIGHT
     v: int = msgspec.field(default=BODY_VERSION)
 
     def encoded(self) -> tuple[str, bytes]:
@@ -96,6 +100,13 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if item.messages is not None:
             return item.messages
         return [{"role": "user", "content": render(self.prompt, item.fields)}]
+
+
+def checked_weight(weight: Any) -> int:
+    """Return the weight of a batch. Raises `InputError` unless it is a whole number from 1 to `MAX_WEIGHT`."""
+    if isinstance(weight, bool) or not isinstance(weight, int) or not 1 <= weight <= MAX_WEIGHT:
+        raise InputError(f"weight={quoted(weight)}: must be a whole number from 1 to {MAX_WEIGHT}")
+    return weight
 
 
 def prompt_fields(prompt: str) -> list[str]:

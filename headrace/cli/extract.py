@@ -51,6 +51,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="What to do with items in which a field of the prompt is null or empty.",
 )
+@click.option(
+    "--weight", type=click.IntRange(1, 100), default=10, show_default=True, help="Its share beside other batches."
+)
 @click.option("--encoding", help="The input's encoding. [default: UTF-8]")
 @click.option(
     "--dry-run", is_flag=True, help="Show the first prompt, the schema as it is sent and the counts; pay nothing."
@@ -72,6 +75,7 @@ def extract(
     limit: int | None,
     sample: int | None,
     on_empty: OnEmpty,
+    weight: int,
     encoding: str | None,
     dry_run: bool,
     detach: bool,
@@ -93,7 +97,7 @@ def extract(
     prompt = given_text(prompt, "--prompt")
     system = None if system is None else given_text(system, "--system")
     answer, name = given_schema(schema)
-    words = parse_pairs(options) | {"mode": checked_mode(mode), "reasks": reasks, "lax": lax}
+    words = parse_pairs(options) | {"mode": checked_mode(mode), "reasks": reasks, "lax": lax, "weight": weight}
     with named(f"--schema {schema}"):
         template, _ = make_template(model, prompt, schema=answer, schema_name=name, system=system, **words)
     checked_out(out, whole=whole, force=force, inputs=(input, schema, given_file(wanted[0]), given_file(wanted[1])))

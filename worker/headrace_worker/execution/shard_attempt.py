@@ -70,7 +70,7 @@ class ShardRun:
         self.claimed = claimed
         self.batch = batch
         self.template = template
-        self._turn = CallTurn(self.batch_id)
+        self._turn = CallTurn(self.batch_id, template.weight)
         self.range = claimed.shard_range
         self.first_line = self.range.line
         self.tries = parse_item_tries(claimed.calls)
