@@ -116,6 +116,30 @@ def test_a_batch_takes_what_is_allowed_and_single_jobs_hardly_wait_beside_it(tmp
         check_limits(first, calls, RPM / 60)
 
 
+def test_calls_in_flight_are_those_of_all_workers_and_a_killed_ones_return(tmp_path: Path) -> None:
+    limits = json.dumps({"rehearsal": {"in_flight": 6}})
+    flags = ("--no-flower", "--no-gateway", "--rehearsal-flag=--latency=250")
+    with (
+        started(tmp_path, *flags, environment={"HEADRACE_LIMITS": limits}) as stack,
+        more_workers(stack, "interactive") as (worker,),
+    ):
+        asyncio.run(submit(stack, [f"Number {n}." for n in range(150)]))
+        until(lambda: len(stack.calls()) >= 30, what="they are under way")
+        worker.kill()
+        killed = time.time()
+        until(lambda: len([call for call in stack.calls() if call.status == 200]) >= 150, what="all are answered")
+        calls = stack.calls()
+
+        def in_flight(at: float) -> int:
+            return sum(call.received_at <= at and (call.ended_at is None or call.ended_at > at) for call in calls)
+
+        before = [in_flight(call.received_at) for call in calls if call.received_at < killed]
+        after = [in_flight(call.received_at) for call in calls if call.received_at > killed + 20]
+        print(f"in flight before {max(before)}, after {max(after, default=0)}")
+        assert max(before) == 6
+        assert max([*before, *after]) <= 6
+
+
 def test_who_waits_for_long_is_parked_and_says_why(tmp_path: Path) -> None:
     limits = json.dumps({"rehearsal/small": {"requests_per_min": 12}})
     flags = ("--no-flower", "--no-gateway")
