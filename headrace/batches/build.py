@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from headrace.batches.template import Template, prompt_fields
+from headrace.batches.template import DEFAULT_WEIGHT, Template, checked_weight, prompt_fields
 from headrace.chat.model_aliases import resolve
 from headrace.chat.options import check_beside_schema
 from headrace.errors import InputError
@@ -25,7 +25,8 @@ class BatchParams(SchemaParams, total=False):
     `id` is the column of the items' ids (`custom_id`, `id`, else the line's number; `"@line"`: always the number), `keep` the
     columns of the input that rows carry: names, or "all". `on_bad_row` is what to do with rows that cannot be used: refuse
     them all, make an error line of each, in order, or skip them (the handle's `bad_rows` counts both). `follow` reads links
-    that lead out of a folder.
+    that lead out of a folder. `weight` (1 to 100) is
+    the batch's share beside other batches: one of 20 gets twice the turns of one of 10.
     """
 
     system: str | None
@@ -40,6 +41,7 @@ class BatchParams(SchemaParams, total=False):
     follow: bool
     cache: Cache | None
     variant: str | None
+    weight: int
 
 
 def make_template(
@@ -54,6 +56,7 @@ def make_template(
     lax: bool = False,
     cache: Cache | None = None,
     variant: str | None = None,
+    weight: int = DEFAULT_WEIGHT,
     **options: Any,
 ) -> tuple[Template, AnswerType[Any]]:
     """Return what the items of a batch share, and how their answers are read. Raises `InputError`."""
@@ -84,6 +87,7 @@ def make_template(
         fallbacks=models.fallbacks,
         cache=template_cache(cache),
         variant=checked_variant(variant),
+        weight=checked_weight(weight),
     )
     try:
         template.encoded()

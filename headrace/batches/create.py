@@ -209,6 +209,7 @@ async def _open(
         "input": f"{batch_id}/input.jsonl",
         "index": f"{batch_id}/index",
         **({"work": work} if work else {}),
+        "weight": template.weight,
         **(extra or {}),
     }
     try:

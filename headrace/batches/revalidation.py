@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.batches.template import Template
+from headrace.batches.template import Template, checked_weight
 from headrace.chat.messages import check_conversation
 from headrace.chat.model_aliases import MAX_FALLBACKS
 from headrace.chat.options import MAX_CHOICES, Options, check_beside_schema, check_options
@@ -39,6 +39,7 @@ def template_of(body: bytes) -> Template:
     template = msgspec.json.decode(body, type=Template)
     check_asked(template.options, template.schema, template.reasks)
     check_fallbacks(template.fallbacks)
+    checked_weight(template.weight)
     return template
 
 

@@ -20,7 +20,10 @@ from headrace.errors import InputError
 from headrace.jobs.cache_mode import TemplateCache, of_item
 from headrace.jobs.job import BODY_VERSION, Job
 from headrace.schema.modes import Mode
-from headrace.text.quoting import shortened
+from headrace.text.quoting import quoted, shortened
+
+DEFAULT_WEIGHT = 10
+MAX_WEIGHT = 100
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -57,7 +60,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The part that all items of a batch share. `model` is empty where items bring theirs; `prompt` has `{field}` places;
     `{{` and `}}` are braces. `fallbacks` and `variant` are those of a job, `cache` is the mode of all items; `kept` are the
-    columns of the input that rows carry."""
+    columns of the input that rows carry, `weight` is the batch's share beside others."""
 
     model: str
     prompt: str = "{text}"
@@ -72,6 +75,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kept: KeptColumns | None = None
     cache: TemplateCache = False
     variant: str = ""
+    weight: int = DEFAULT_WEIGHT
     v: int = msgspec.field(default=BODY_VERSION)
 
     def encoded(self) -> tuple[str, bytes]:
@@ -108,6 +112,13 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if item.messages is not None:
             return item.messages
         return [{"role": "user", "content": render(self.prompt, item.fields)}]
+
+
+def checked_weight(weight: Any) -> int:
+    """Return the weight of a batch. Raises `InputError` unless it is a whole number from 1 to `MAX_WEIGHT`."""
+    if isinstance(weight, bool) or not isinstance(weight, int) or not 1 <= weight <= MAX_WEIGHT:
+        raise InputError(f"weight={quoted(weight)}: must be a whole number from 1 to {MAX_WEIGHT}")
+    return weight
 
 
 def prompt_fields(prompt: str) -> list[str]:

@@ -64,6 +64,9 @@ CACHE_MODES = ("on", "read", "write", "refresh", "off")
     help="What to do with items in which a field of the prompt is null or empty.",
 )
 @input_options
+@click.option(
+    "--weight", type=click.IntRange(1, 100), default=10, show_default=True, help="Its share beside other batches."
+)
 @click.option("--encoding", help="The input's encoding. [default: UTF-8]")
 @click.option(
     "--dry-run", is_flag=True, help="Show the first prompt, the schema as it is sent and the counts; pay nothing."
@@ -96,6 +99,7 @@ def extract(
     keep: str | None,
     on_bad_row: OnBadRow,
     follow: bool,
+    weight: int,
     encoding: str | None,
     dry_run: bool,
     new: bool,
@@ -126,7 +130,7 @@ def extract(
     prompt = given_text(prompt, "--prompt")
     system = None if system is None else given_text(system, "--system")
     answer, name = given_schema(schema)
-    words = parse_pairs(options) | {"mode": checked_mode(mode), "reasks": reasks, "lax": lax}
+    words = parse_pairs(options) | {"mode": checked_mode(mode), "reasks": reasks, "lax": lax, "weight": weight}
     if no_cache and cache not in (None, "off"):
         raise InputError(f"--no-cache, --cache {cache}: they say different things; leave one of them out")
     words |= {"cache": "off" if no_cache else cache, "variant": variant}

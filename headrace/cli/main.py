@@ -27,6 +27,7 @@ COMMANDS = {
     "files": ("headrace.cli.files:files", "List, print and delete what batches left in the file store."),
     "gateway": ("headrace.cli.gateway:gateway", "Run one gateway process: HTTP, WebSocket and the web page."),
     "jobs": ("headrace.cli.jobs:jobs", "List, show, fetch and cancel single jobs."),
+    "limits": ("headrace.cli.limits:limits", "List the limits that workers keep together, and what is used of them."),
     "models": ("headrace.cli.models:models", "List the aliases and the known models, with context lengths and prices."),
     "run": ("headrace.cli.run:run", "Put PROMPT to a model as one job and print the answer."),
     "schema": ("headrace.cli.schema:schema", "Show how a schema is put to a provider; check data against one."),

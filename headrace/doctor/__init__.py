@@ -15,6 +15,7 @@ import msgspec
 from headrace.doctor.access import access
 from headrace.doctor.context import DoctorContext, Finding
 from headrace.doctor.endpoints import providers
+from headrace.doctor.limits import limits
 from headrace.doctor.machine import disk, extras, file_store, python
 from headrace.doctor.server import (
     clock,
@@ -52,6 +53,7 @@ CHECKS = (
     Check("disk", disk, needs_redis=False),
     Check("file store", file_store),
     Check("providers", providers, needs_redis=False),
+    Check("limits", limits),
     Check("queues", queues),
     Check("set aside", rejections),
 )

@@ -17,7 +17,7 @@ from headrace.ledger.shard_range import part_file
 CODE = "code:"
 """Prefix of the fields that count failures by their code."""
 OUTCOMES = ("succeeded", "failed", "cancelled", "dead")
-FEEDING = ("state", "fed", "done", "shards", "reason", "queue", "index", "quarantined", "running")
+FEEDING = ("state", "fed", "done", "shards", "reason", "queue", "index", "quarantined", "running", "weight")
 
 CARRIED = ("endpoint", "input_file", "window", "metadata", "output_expires_s")
 
@@ -238,6 +238,11 @@ class BatchRecord:
     def refused(self) -> int:
         """The number of rows that the caller's type has refused."""
         return int(self.fields.get("refused", b"0"))
+
+    @property
+    def weight(self) -> int:
+        """Its share beside other batches, at least 1."""
+        return max(1, int(self.fields.get("weight", b"10")))
 
     @property
     def retry_of(self) -> str:

@@ -9,6 +9,7 @@ import msgspec
 from headrace.ledger.announce import Announcement, live
 from headrace.ledger.dead_letter import counts_in_words
 from headrace.ledger.keys import Keys
+from headrace.ledger.limit_record import LimitRecord, read_limits
 from headrace.ledger.store_name import FIELD, StoreName, parse_store
 
 
@@ -37,6 +38,10 @@ class Inspection:
         """Return the announcements of all live workers, by the server's clock."""
         stored = self._client.hgetall(self.keys.providers)
         return live(stored, self._client.time()[0] * 1000)
+
+    def limits(self) -> list[LimitRecord]:
+        """Return the limits that workers share."""
+        return read_limits(self._client, self.keys)
 
     def rejections(self) -> Rejections:
         """Return the number of things that were set aside, and of those that are kept; the latter is read only when there

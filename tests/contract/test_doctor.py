@@ -95,6 +95,7 @@ def test_a_service_that_is_well(stack: Stack) -> None:
             "disk",
             "file store",
             "provider rehearsal",
+            "limits",
             "queue interactive",
             "queue bulk",
             "queue quarantine",
@@ -127,6 +128,7 @@ def test_nobody_there(tmp_path: Path) -> None:
         "eviction",
         "clock",
         "file store",
+        "limits",
         "queues",
         "set aside",
     }

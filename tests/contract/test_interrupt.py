@@ -16,6 +16,8 @@ from typing import IO
 import pytest
 from stack import Stack, started, until
 
+from headrace.ledger.keys import Keys
+
 SLOW = "[[rehearsal latency=60000]]"
 
 
@@ -196,4 +198,6 @@ def running_job(stack: Stack) -> str | None:
 
 
 def subscribed(stack: Stack) -> bool:
-    return any(row["name"] != "x" and row["sub"] != "0" for row in stack.client.client_list(_type="pubsub"))
+    """Somebody waits for the events of a job; workers hear of limits on a channel of their own."""
+    limits = Keys(stack.ready["namespace"]).limits_channel.encode()
+    return any(channel != limits for channel in stack.client.pubsub_channels())

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from fleet import client_of, more_workers, submit
+from fleet import Worker, client_of, more_workers, submit
 from headrace_rehearsal.account import AccountedCall
+from hooked import hooked
 from stack import Stack, started, until
 from time_scaling import scaled_s
 
@@ -40,6 +41,36 @@ def check_limits(first: float, calls: Sequence[AccountedCall], allowed_per_s: fl
     )
     assert len(refused) <= len(later) / 1000
     assert answered >= 0.95 * allowed_per_s * (RUN_S - 1)
+
+
+def shifted(stack: Stack, name: str, shift_s: int) -> Worker:
+    """A worker whose clock is so many seconds ahead."""
+    environment = stack.environment | hooked("shifted_clock") | {"TEST_CLOCK_SHIFT_S": str(shift_s)}
+    return Worker(Stack(stack.folder, stack.process, environment), "interactive", name)
+
+
+def test_clocks_that_are_hours_off_change_nothing(tmp_path: Path) -> None:
+    with started(tmp_path, "--no-flower", "--no-gateway", *ENFORCED, environment={"HEADRACE_LIMITS": LIMITS}) as stack:
+        workers = [shifted(stack, "ahead", 7_200), shifted(stack, "behind", -7_200)]
+        try:
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                worker.wait_ready()
+            asyncio.run(submit(stack, [f"Number {n}." for n in range(400)]))
+            first, calls = calls_within(stack, RUN_S)
+            check_limits(first, calls, RPM / 60)
+            asyncio.run(submit(stack, ["[[rehearsal fault=429 retry_after=2 times=1 latency=0]]"]))
+            refused = until(
+                lambda: [call for call in stack.calls() if call.status == 429], what="somebody is told to wait"
+            )[0]
+            assert refused.ended_at is not None
+            until(lambda: stack.calls()[-1].received_at > refused.ended_at + 2, what="they go on")
+            begun = [call.received_at - refused.ended_at for call in stack.calls()]
+            assert max(at for at in begun if at < 2) <= scaled_s(0.05)
+        finally:
+            for worker in workers:
+                worker.stop()
 
 
 @pytest.mark.parametrize("text", ["", LONG], ids=["requests", "tokens"])
@@ -83,6 +114,30 @@ def test_a_batch_takes_what_is_allowed_and_single_jobs_hardly_wait_beside_it(tmp
         assert max(waits) <= scaled_s(1.0)
         first, calls = calls_within(stack, RUN_S)
         check_limits(first, calls, RPM / 60)
+
+
+def test_calls_in_flight_are_those_of_all_workers_and_a_killed_ones_return(tmp_path: Path) -> None:
+    limits = json.dumps({"rehearsal": {"in_flight": 6}})
+    flags = ("--no-flower", "--no-gateway", "--rehearsal-flag=--latency=250")
+    with (
+        started(tmp_path, *flags, environment={"HEADRACE_LIMITS": limits}) as stack,
+        more_workers(stack, "interactive") as (worker,),
+    ):
+        asyncio.run(submit(stack, [f"Number {n}." for n in range(150)]))
+        until(lambda: len(stack.calls()) >= 30, what="they are under way")
+        worker.kill()
+        killed = time.time()
+        until(lambda: len([call for call in stack.calls() if call.status == 200]) >= 150, what="all are answered")
+        calls = stack.calls()
+
+        def in_flight(at: float) -> int:
+            return sum(call.received_at <= at and (call.ended_at is None or call.ended_at > at) for call in calls)
+
+        before = [in_flight(call.received_at) for call in calls if call.received_at < killed]
+        after = [in_flight(call.received_at) for call in calls if call.received_at > killed + 20]
+        print(f"in flight before {max(before)}, after {max(after, default=0)}")
+        assert max(before) == 6
+        assert max([*before, *after]) <= 6
 
 
 def test_who_waits_for_long_is_parked_and_says_why(tmp_path: Path) -> None:

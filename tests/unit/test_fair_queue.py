@@ -12,7 +12,7 @@ def drawn(queue: FairQueue[str], count: int) -> list[str]:
 
 
 def test_parties_take_turns_and_within_one_the_lowest_rank_goes_first() -> None:
-    queue: FairQueue[str] = FairQueue()
+    queue: FairQueue[str] = FairQueue(lambda item: item != "gone")
     for rank, item in ((3, "a3"), (1, "a1"), (2, "a2")):
         queue.add(item, party="a", rank=rank)
     queue.add("b", party="b", rank=9)
@@ -21,7 +21,7 @@ def test_parties_take_turns_and_within_one_the_lowest_rank_goes_first() -> None:
 
 
 def test_turns_go_by_weight() -> None:
-    queue: FairQueue[str] = FairQueue()
+    queue: FairQueue[str] = FairQueue(lambda item: item != "gone")
     for _ in range(1000):
         for party, weight in (("a", 1), ("b", 2), ("c", 7)):
             queue.add(party, party=party, weight=weight)
@@ -29,7 +29,7 @@ def test_turns_go_by_weight() -> None:
 
 
 def test_a_newcomer_is_next_and_has_saved_nothing_up() -> None:
-    queue: FairQueue[str] = FairQueue()
+    queue: FairQueue[str] = FairQueue(lambda item: item != "gone")
     for number in range(400):
         queue.add(f"a{number}", party="a")
     drawn(queue, 100)
@@ -40,20 +40,28 @@ def test_a_newcomer_is_next_and_has_saved_nothing_up() -> None:
     assert taken[:2] != ["b0", "b1"]
 
 
-def test_what_could_not_be_served_is_at_its_place_again() -> None:
-    queue: FairQueue[str] = FairQueue()
-    for item in ("a0", "a1", "a2", "b0", "b1"):
+def test_the_next_of_one_party_takes_its_turn() -> None:
+    queue: FairQueue[str] = FairQueue(lambda item: item != "gone")
+    for item in ("a0", "a1", "b0", "b1"):
         queue.add(item, party=item[0])
-    first = [queue.pop() for _ in range(4)]
-    order = [each.item for each in first if each is not None]
-    for each in reversed(first[1:]):
-        assert each is not None
-        queue.restore(each)
-    assert drawn(queue, 9) == [*order[1:], "b1" if "b1" not in order else "a2"]
+    first = queue.pop_of("b")
+    assert first is not None
+    assert first.item == "b0"
+    assert drawn(queue, 9) == ["a0", "a1", "b1"]
+    assert queue.pop_of("b") is None
+
+
+def test_who_has_left_costs_its_party_no_turn() -> None:
+    queue: FairQueue[str] = FairQueue(lambda item: item != "gone")
+    for number in range(50):
+        queue.add("gone", party="a", rank=0)
+        queue.add(f"a{number}", party="a", rank=1)
+        queue.add(f"b{number}", party="b")
+    assert Counter(item[0] for item in drawn(queue, 40)) == {"a": 20, "b": 20}
 
 
 def test_many_parties_are_forgotten() -> None:
-    queue: FairQueue[str] = FairQueue()
+    queue: FairQueue[str] = FairQueue(lambda item: item != "gone")
     for number in range(5000):
         queue.add("x", party=str(number))
         queue.pop()

@@ -105,16 +105,25 @@ async def test_who_would_wait_for_long_is_sent_away_with_the_time_of_its_own_tur
     assert len(ends) - len(sent_away) == 2
 
 
-async def test_a_shard_that_gets_permits_stays_and_one_that_gets_none_is_sent_away() -> None:
+async def test_a_shard_that_gets_no_permit_is_sent_away_unless_it_is_the_next_of_its_batch() -> None:
     server = Server(*[granted(1, wait_s=0.01, pace_s=0.1, reason="requests", limit=600)] * 3)
     gate = server.gate("bulk")
     first = [asyncio.create_task(gate.enter(1, party="batch", rank=1)) for _ in range(6)]
-    other = asyncio.create_task(gate.enter(1, party="batch", rank=2))
+    following = asyncio.create_task(gate.enter(1, party="batch", rank=2))
+    third = asyncio.create_task(gate.enter(1, party="batch", rank=3))
     await asyncio.wait_for(first[0], 5)
-    server.now += 3  # the next permit of the first shard comes in time, the other shard has had none
+    server.now += 3
     with pytest.raises(Deferred):
-        await asyncio.wait_for(other, 5)
-    await asyncio.wait_for(asyncio.gather(*first), 5)
+        await asyncio.wait_for(third, 5)
+    await asyncio.wait_for(asyncio.gather(*first, following), 5)
+
+
+async def test_shards_of_a_deployment_that_is_held_are_sent_away_at_once() -> None:
+    server = Server(granted(0, wait_s=20, reason="held"))
+    with pytest.raises(Deferred) as away:
+        await asyncio.wait_for(server.gate("bulk").enter(1, party="batch", rank=1), 5)
+    assert away.value.delay_s == 20
+    assert away.value.detail == "rehearsal asked to wait"
 
 
 async def test_while_the_ledger_is_away_all_wait() -> None:

@@ -21,6 +21,17 @@ def test_retry_after_is_read_in_every_form() -> None:
         assert retry_after_s(garbage) is None
 
 
+@pytest.mark.parametrize("clock_s", [0.0, 7_200.0, -7_200.0])
+def test_a_date_counts_from_the_answers_own_whatever_our_clock_says(
+    clock_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + clock_s)
+    headers = {"retry-after": "Wed, 21 Oct 2015 07:28:20 GMT", "date": "Wed, 21 Oct 2015 07:28:00 GMT"}
+    assert retry_after_s(headers) == 20
+    assert retry_after_s(headers | {"date": "Wed, 21 Oct 2015 08:28:00 GMT"}) is None
+
+
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [

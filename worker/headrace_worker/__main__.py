@@ -24,8 +24,11 @@ from headrace.settings import Settings, redis_url
 from headrace.text.masking import masked
 from headrace.text.quoting import quoted
 
-CONCURRENCY = {INTERACTIVE: 200, BULK: 8, QUARANTINE: 256}
+CONCURRENCY = {INTERACTIVE: 0, BULK: 8, QUARANTINE: 256}
 """Tasks held at a time: a job is one call; a shard is many, bounded by HEADRACE_CALLS; suspects wait for a child process."""
+WAITING_JOBS = 512
+"""Jobs beside those that fill the calls of an interactive worker: they wait for a turn in it, where tenants and users take turns,
+and not in the queue, where the first comes first."""
 SPARE_SHARDS = 4
 """Shards beside those that fill the calls of a bulk worker: some are at their last items."""
 CONNECT_S = 10.0
@@ -48,7 +51,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--concurrency",
         type=positive,
-        help="tasks held at a time (200, quarantine 256, bulk 8 or more: as many as fill its calls)",
+        help="tasks held at a time (interactive 512 beside its calls, quarantine 256, bulk 8 or as many as fill its calls)",
     )
     parser.add_argument("--ready-file", type=Path, help='written when it takes work: {"pid": …, "role": …}')
     parser.add_argument("--name", help="its name in Flower (default: role and process id)")
@@ -104,6 +107,8 @@ def run(options: argparse.Namespace) -> int:
 
 def concurrency_of(role: str, calls: int) -> int:
     """Return how many tasks a worker holds at a time, that makes so many `calls`."""
+    if role == INTERACTIVE:
+        return calls + WAITING_JOBS
     shards = -(-calls // SHARD_WIDTH) + SPARE_SHARDS if role == BULK else 0
     return max(CONCURRENCY[role], shards)
 

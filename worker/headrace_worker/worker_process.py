@@ -20,6 +20,7 @@ from headrace.errors import InputError, StorageError
 from headrace.ledger.announce import EVERY_S, Announcement, announce
 from headrace.ledger.batch_record import template_body
 from headrace.ledger.evict_damaged import readable
+from headrace.ledger.queues import INTERACTIVE
 from headrace.ledger.recover import process_prefix
 from headrace.ledger.script import UNAVAILABLE, Ledger
 from headrace.ledger.stop_reason import StopReason
@@ -61,6 +62,7 @@ class WorkerProcess:
             choices=RedisChoices(self.ledger, settings.cache_ttl_s),
             answers=self.answers,
             limits=self.limits,
+            shares_calls=role == INTERACTIVE,
         )
         self.leases = LeaseKeeper(redis_url, settings.namespace, self.name, loop_limit_s=settings.loop_limit_s)
         self.flusher = Flusher(self.ledger)

@@ -77,6 +77,7 @@ def read_head(lines: Iterator[bytes]) -> BatchHead:
         lax=given.lax,
         cache=None if given.cache == "auto" else given.cache,
         variant=given.variant,
+        weight=given.weight,
         **options,
     )
     return BatchHead(

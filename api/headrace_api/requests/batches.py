@@ -8,7 +8,7 @@ import msgspec
 
 from headrace.batches.build import make_template
 from headrace.batches.request_lines import CHAT, ENDPOINTS
-from headrace.batches.template import Template
+from headrace.batches.template import DEFAULT_WEIGHT, Template, checked_weight
 from headrace.chat.reserved_fields import check_reserved_fields
 from headrace.errors import InputError
 from headrace.jobs.build import check_schema_params
@@ -110,6 +110,7 @@ def template_of_request(own: dict[str, Any], endpoint: str) -> Template:
     used: dict[str, Any] = {
         "cache": stored_cache(own.get("cache") or False),
         "variant": checked_variant(own.get("variant")),
+        "weight": checked_weight(DEFAULT_WEIGHT if own.get("weight") is None else own["weight"]),
     }
     given = own.get("template")
     if (given is not None or shared) and endpoint != CHAT:

@@ -112,6 +112,7 @@ def prepared(store: FileStore, batch_id: str, file: FileRecord, asked: BatchRequ
         "structured": int(asked.template.schema is not None),
         "upload": f"{batch_id}/{UPLOAD}",
         "on_bad_row": asked.on_bad_row,
+        "weight": asked.template.weight,
     }
     if asked.metadata is not None:
         record["metadata"] = msgspec.json.encode(asked.metadata)

@@ -34,6 +34,9 @@ class BatchOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         | None
     ) = None
     variant: Annotated[str, Meta(description="With `cache`: another text has answers of its own.")] | None = None
+    weight: Annotated[int, Meta(ge=1, le=100, description="Its share beside other batches, 10 by default.")] | None = (
+        None
+    )
     on_bad_row: (
         Annotated[Literal["fail", "skip"], Meta(description="`skip` makes error lines of rows that cannot be used.")]
         | None

@@ -139,7 +139,7 @@ class Watched(Ledger):
 
 async def live_the_lives_of_jobs(ledger: Watched) -> None:
     await lead(ledger, "process", lease_ms=LONG)
-    await announce(ledger, "process", Announcement())
+    await announce(ledger, "process", Announcement(), life_ms=LONG)  # or it ends while another move is looked at
     await limit_configure(ledger, "process", [LimitScope("rehearsal.0", "rehearsal", requests=60)])
     await limit_hold(ledger, "rehearsal.1", "rehearsal", wait_ms=0, reason="r", process="process")
     await limit_hold(ledger, "rehearsal.0", "rehearsal", wait_ms=0, reason="r", process="process")

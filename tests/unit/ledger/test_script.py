@@ -76,6 +76,7 @@ READS = {
         "file_record",
         "inspection",
         "job_record",
+        "limit_record",
         "queued_record",
         "summaries",
     ),

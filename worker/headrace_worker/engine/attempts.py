@@ -133,7 +133,7 @@ class Attempts:
                     permit = await self._permitted(scopes)
                 else:
                     place = await self._borne()
-                async with self._slots.hold(self._rank):
+                async with self._slots.hold(self._rank, self._turn.party, self._turn.weight):
                     await self._admitted()
                     if call.void or (permit is not None and permit.is_stale):
                         continue

@@ -34,6 +34,8 @@ from headrace_worker.limits.call_turn import NO_TURN, CallTurn
 from headrace_worker.limits.shared_limits import SharedLimits
 
 MAX_PAUSE_S = 2.0
+SPARE_PART = 8
+"""An eighth more calls than the limit are for tenants and users that hold less than their part, where many share a process."""
 
 
 class Engine:
@@ -51,6 +53,7 @@ class Engine:
         choices: PaidChoices | None = None,
         answers: AnswerCache | None = None,
         limits: SharedLimits | None = None,
+        shares_calls: bool = False,
     ):
         self.registry = registry
         self.limits = limits
@@ -58,7 +61,7 @@ class Engine:
         self.answers = answers
         self._shared = SharedAnswers(answers, self._sleep) if answers is not None else None
         self.calls = calls
-        self.slots = Slots(calls)
+        self.slots = Slots(calls, extra=calls // SPARE_PART if shares_calls else 0)
         self.holds = DeploymentHolds()
         self._concurrency: dict[DeploymentHold, AdaptiveConcurrency] = {}
         self.holds.on_new = limits.watch if limits is not None else None

@@ -71,7 +71,7 @@ class ShardRun:
         self.batch_id, _, name = self.id.partition(".")
         self.claimed, self.epoch = claimed, claimed.epoch
         self.batch, self.template = batch, template
-        self._turn = CallTurn(self.batch_id)
+        self._turn = CallTurn(self.batch_id, template.weight)
         self._uncached = msgspec.structs.replace(template, cache=False)
         self._answers: ShardAnswers | None = None
         self.range, self.first_line = claimed.shard_range, claimed.shard_range.line

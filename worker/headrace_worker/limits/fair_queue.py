@@ -6,7 +6,8 @@ where the others are: what it did not use before is not saved up.
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from collections.abc import Callable, Iterator
+from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Generic, NamedTuple, TypeVar
 
@@ -25,9 +26,10 @@ class Waiting(NamedTuple, Generic[T]):
 
 
 class FairQueue(Generic[T]):
-    """Waiters by party. `pop` gives the next one, `restore` takes back those that could not be served."""
+    """Waiters by party; `pop` gives the next one of those of whom `is_waiting` is true."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_waiting: Callable[[T], bool]) -> None:
+        self._is_waiting = is_waiting
         self._order = count()
         self._paid: dict[str, float] = {}
         self._parties: dict[str, list[Waiting[T]]] = {}
@@ -38,50 +40,59 @@ class FairQueue(Generic[T]):
         return bool(self._turns)
 
     def add(self, item: T, *, party: str = "", weight: int = 1, rank: int = 0) -> None:
-        self._push(Waiting(rank, next(self._order), party, max(1, weight), item))
+        waiting = Waiting(rank, next(self._order), party, max(1, weight), item)
+        waiters = self._parties.get(party)
+        if waiters is not None:
+            heappush(waiters, waiting)
+            return
+        self._parties[party] = [waiting]
+        paid = self._paid[party] = max(self._paid.get(party, 0.0), self._now)
+        heappush(self._turns, (paid, waiting.order, party))
 
     def pop(self) -> Waiting[T] | None:
         """Return the next waiter; None when nobody waits."""
         while self._turns:
             paid, _, party = heappop(self._turns)
-            waiters = self._parties.get(party)
-            if not waiters:
-                self._parties.pop(party, None)
-                continue
-            waiting = heappop(waiters)
-            self._now = paid
-            self._paid[party] = paid + 1 / waiting.weight
-            if waiters:
-                heappush(self._turns, (self._paid[party], waiting.order, party))
-            else:
-                del self._parties[party]
-                self._forget()
-            return waiting
+            waiting = self._next_of(party)
+            if waiting is not None:
+                self._now = paid
+                self._turn_taken(waiting)
+                return waiting
         return None
 
-    def restore(self, waiting: Waiting[T]) -> None:
-        """Put back one that `pop` gave, at its place; its party is repaid."""
+    def pop_of(self, party: str) -> Waiting[T] | None:
+        """Return the next waiter of one party, as its turn; None when none of it waits."""
+        if party not in self._parties:
+            return None
+        self._turns = [turn for turn in self._turns if turn[2] != party]
+        heapify(self._turns)
+        waiting = self._next_of(party)
+        if waiting is not None:
+            self._turn_taken(waiting)
+        return waiting
+
+    def _next_of(self, party: str) -> Waiting[T] | None:
+        """Take the next of a party out. Those who have left wait no more, and cost their party no turn."""
+        waiters = self._parties[party]
+        while waiters:
+            waiting = heappop(waiters)
+            if self._is_waiting(waiting.item):
+                return waiting
+        del self._parties[party]
+        return None
+
+    def _turn_taken(self, waiting: Waiting[T]) -> None:
         party = waiting.party
-        self._paid[party] = self._paid.get(party, self._now) - 1 / waiting.weight
-        waiters = self._parties.get(party)
-        if waiters is not None:
-            self._turns = [turn for turn in self._turns if turn[2] != party]
-            heappush(waiters, waiting)
+        self._paid[party] = self._paid.get(party, self._now) + 1 / waiting.weight
+        if self._parties[party]:
+            heappush(self._turns, (self._paid[party], waiting.order, party))
         else:
-            self._parties[party] = [waiting]
-        heappush(self._turns, (self._paid[party], waiting.order, party))
+            del self._parties[party]
+            self._forget()
 
-    def __iter__(self):  # in no order
+    def __iter__(self) -> Iterator[Waiting[T]]:
+        """Iterate over all who wait, in no order."""
         return iter([each for waiters in self._parties.values() for each in waiters])
-
-    def _push(self, waiting: Waiting[T]) -> None:
-        waiters = self._parties.get(waiting.party)
-        if waiters is not None:
-            heappush(waiters, waiting)
-            return
-        self._parties[waiting.party] = [waiting]
-        paid = self._paid[waiting.party] = max(self._paid.get(waiting.party, 0.0), self._now)
-        heappush(self._turns, (paid, waiting.order, waiting.party))
 
     def _forget(self) -> None:
         """Forget parties that owe nothing any more."""

@@ -10,6 +10,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from itertools import islice
 
 import structlog
 
@@ -18,7 +19,7 @@ from headrace.ledger.limit_take import CallClass, Granted, Settled
 from headrace.ledger.script import UNAVAILABLE
 from headrace.text.safe_errors import kind_of
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred
-from headrace_worker.limits.fair_queue import FairQueue, Waiting
+from headrace_worker.limits.fair_queue import FairQueue
 
 log = structlog.get_logger("headrace.worker.limits.permit_gate")
 
@@ -33,6 +34,7 @@ AGAIN_S = 0.25
 SETTLE_S = 0.05
 MAX_SHARD_PARK_S = 10.0
 MIN_PARK_S = 0.5
+MAX_STAYING_BATCHES = 3
 MAX_SETTLED = 500
 
 Take = Callable[[list[int], str, list[Settled]], Awaitable[Granted]]
@@ -86,7 +88,8 @@ class Permit:
 class PermitGate:
     """The gate of one model. `take` asks the ledger; `on_held(delta)` is told how many calls are in flight more, or fewer;
     `name` is the deployment's for people. In a `bulk` process those who wait are items of shards, each shard with a key of its
-    own: a shard is sent away as a whole, and only when no item of it has got a permit for `MAX_WAIT_S`."""
+    own: a shard is sent away as a whole, when no item of it has got a permit for `MAX_WAIT_S` and
+    others of its batch come first."""
 
     def __init__(
         self,
@@ -103,7 +106,7 @@ class PermitGate:
         self._call_class: CallClass = call_class
         self._take = take
         self._on_held = on_held
-        self._queue: FairQueue[Waiter] = FairQueue()
+        self._queue: FairQueue[Waiter] = FairQueue(lambda waiter: not waiter.turn.done())
         self._settled: list[Settled] = []
         self._served_s: dict[int, float] = {}  # by key: when one of it was served last, or came first
         self._keys: dict[int, int] = {}  # how many wait of each key
@@ -164,23 +167,20 @@ class PermitGate:
         if not self._queue:
             await asyncio.sleep(SETTLE_S)  # what ends next goes along
         while True:
-            block: list[Waiting[Waiter]] = []
-            while len(block) < MAX_BLOCK and (waiting := self._queue.pop()) is not None:
-                if not waiting.item.turn.done():
-                    block.append(waiting)
+            # Whose turn it is is settled when it is known how many may begin: others may have come by then.
+            waiting = (each.item.tokens for each in self._queue if not each.item.turn.done())
+            block = list(islice(waiting, MAX_BLOCK))
             settled, self._settled = self._settled, []
             self._wake.clear()
             asked_s, token = self.clock(), secrets.token_hex(8)
             try:
-                granted = await self._take([each.item.tokens for each in block], token, settled)
+                granted = await self._take(block, token, settled)
             except Exception as error:
                 # Whatever it is, nobody who waits may be forgotten; calls in flight go on.
                 if isinstance(error, (Refused, *UNAVAILABLE)):
                     log.debug("no permits; they are asked for again", provider=self.name, error=kind_of(error))
                 else:
                     log.error("no permits; they are asked for again", provider=self.name, error=kind_of(error))
-                for each in reversed(block):
-                    self._queue.restore(each)
                 self._settled = [*settled, *self._settled][:MAX_SETTLED]
                 await self._sleep(AGAIN_S)
                 continue
@@ -196,20 +196,17 @@ class PermitGate:
         except TimeoutError:
             pass
 
-    def _serve(self, block: list[Waiting[Waiter]], granted: Granted, asked_s: float) -> None:
-        now = self.clock()
-        for each in block[: granted.count]:
-            waiter = each.item
+    def _serve(self, block: list[int], granted: Granted, asked_s: float) -> None:
+        now, tokens, unused = self.clock(), sum(block[: granted.count]), granted.count
+        while unused and (waiting := self._queue.pop()) is not None:
+            waiter = waiting.item
+            unused -= 1
+            tokens -= waiter.tokens
             self._on_held(1)
-            permit = Permit(self, granted.at_us, waiter.tokens, asked_s + MAX_PERMIT_AGE_S)
-            if waiter.turn.done():  # it was cancelled, or sent away, meanwhile
-                permit.close()
-                continue
             self._served_s[waiter.key] = now
-            waiter.turn.set_result(permit)
-        for each in reversed(block[granted.count :]):
-            if not each.item.turn.done():
-                self._queue.restore(each)
+            waiter.turn.set_result(Permit(self, granted.at_us, waiter.tokens, asked_s + MAX_PERMIT_AGE_S))
+        if unused or tokens:  # others than those that it was asked for
+            self._settled.append(Settled(granted.at_us, -unused, -tokens))
         if self._draining:
             self.drain()
         elif self._queue and granted.wait_us:
@@ -218,20 +215,33 @@ class PermitGate:
     def _send_away(self, granted: Granted, now: float) -> None:
         """Send away who would wait for long."""
         first_s, pace_s = granted.wait_us / 1e6, granted.pace_us / 1e6
-        detail = self._reason(granted)
-        for place, waiting in enumerate(sorted(self._queue, key=lambda each: (each.rank, each.order))):
+        detail, next_shards = self._reason(granted), self._next_shards()
+        for place, waiting in enumerate(
+            sorted(
+                (each for each in self._queue if not each.item.turn.done()), key=lambda each: (each.rank, each.order)
+            )
+        ):
             waiter = waiting.item
-            if waiter.turn.done():
-                continue
             left_s = first_s + place * pace_s
             if self._call_class == "bulk":
                 waited_s = now - self._served_s.get(waiter.key, now)
-                if waited_s < MAX_WAIT_S and first_s < MAX_WAIT_S:
+                if first_s < MAX_WAIT_S and (waited_s < MAX_WAIT_S or waiter.key in next_shards):
                     continue
                 left_s = min(left_s, max(first_s, MAX_SHARD_PARK_S))
             elif left_s < MAX_WAIT_S and now - waiter.began_s < MAX_WAIT_S:
                 continue
             dismiss(waiter, Deferred(max(left_s, MIN_PARK_S), "rate_limited", detail))
+
+    def _next_shards(self) -> set[int]:
+        """Return the shards that stay however long they wait: of each batch the one that is worked on, and the next."""
+        shards: dict[str, set[int]] = {}
+        for waiting in self._queue:
+            if waiting.item.turn.done():
+                continue
+            shards.setdefault(waiting.party, set()).add(waiting.item.key)
+        if len(shards) > MAX_STAYING_BATCHES:  # or no place would be left for batches elsewhere
+            return set()
+        return {key for keys in shards.values() for key in sorted(keys)[:2]}
 
     def _reason(self, granted: Granted) -> str:
         words = {

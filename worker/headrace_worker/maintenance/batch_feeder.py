@@ -40,10 +40,13 @@ class BatchFeeder:
         self._ledger = process.ledger
         self._disk = DiskGuard(process)
         self._next_batch = 0
+        self._heaviest = 1
+        self._weights: dict[str, int] = {}  # of the batches that had shards to feed in the last round
 
     async def hints(self) -> list[tuple[str, str]]:
         """Feed every open batch up to its window, round-robin, so that a small one is not stuck behind a big one."""
         hints: list[tuple[str, str]] = []
+        self._heaviest, self._weights = max(self._weights.values(), default=1), {}
         for raw in await self._open_batches():
             batch_id = readable(raw)
             try:
@@ -77,13 +80,21 @@ class BatchFeeder:
         hints: list[tuple[str, str]] = []
         if batch.state == BatchState.IN_PROGRESS:
             # Shards in quarantine have workers of their own, and do not keep the others waiting.
-            room = WINDOW - max(0, batch.shards_under_way - batch.running - min(batch.quarantined, MAX_QUARANTINED))
+            room = self._window(batch_id, batch.weight) - max(
+                0, batch.shards_under_way - batch.running - min(batch.quarantined, MAX_QUARANTINED)
+            )
             left = batch.shards - batch.fed
             if room > 0 and left > 0:
                 hints += await self._feed(batch_id, batch.fed, min(room, left), queue, batch.index)
         with contextlib.suppress(Busy):
             hints.append((await seal(self._ledger, batch_id, queue=queue), f"{batch_id}.join"))
         return hints
+
+    def _window(self, batch_id: str, weight: int) -> int:
+        """Return how many shards of a batch may wait. Workers take them in order, so that a batch is worked on as often as its
+        part of all that wait."""
+        self._weights[batch_id] = weight
+        return max(1, round(WINDOW * min(1.0, weight / self._heaviest)))
 
     async def _feed(self, batch_id: str, cursor: int, count: int, queue: str, index: str) -> list[tuple[str, str]]:
         store = await self._process.find_store()
