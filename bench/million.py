@@ -84,7 +84,9 @@ async def measured(folder: Path) -> Measured:
             idle = memory.info("memory")["used_memory"]
             async with AsyncHeadrace(settings=settings) as client:
                 began = time.perf_counter()
-                batch = await client.extract(source, item.PROMPT, model=f"openai/{item.MODEL}", schema=item.SCHEMA)
+                batch = await client.extract(
+                    source, item.PROMPT, model=f"openai/{item.MODEL}", schema=item.SCHEMA, cache=False
+                )
                 intake_s = time.perf_counter() - began
                 progress(f"million: {ITEMS:,} lines taken in, {ITEMS / intake_s:,.0f} a second")
                 pids = (server.pid or 0, *family(worker.pid))

@@ -132,7 +132,9 @@ class Service:
         source.write_text("".join(f'{{"id": "{number}", "number": {number}}}\n' for number in range(count)))
         settings = Settings(redis_url=self.meter.url, files=str(self._folder / "files"))
         async with AsyncHeadrace(settings=settings) as client:
-            batch = await client.extract(source, item.PROMPT, model=f"openai/{item.MODEL}", schema=item.SCHEMA)
+            batch = await client.extract(
+                source, item.PROMPT, model=f"openai/{item.MODEL}", schema=item.SCHEMA, cache=False
+            )
             while not (now := await batch.progress()).ended:
                 await asyncio.sleep(0.25)
         if now.succeeded != count:

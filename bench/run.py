@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import (
+    answer_cache,
     bulk,
     chat,
     departure,
@@ -38,6 +39,7 @@ from bench.service import ROOT
 
 SUBJECTS: dict[str, Callable[[], Figures]] = {
     "bulk": bulk.figures,
+    "cache": answer_cache.figures,
     "latency": slow_providers.figures,
     "chat": chat.figures,
     "million": million.figures,

@@ -57,7 +57,7 @@ async def measured(folder: Path, calls: int, latency_s: float, items: int) -> tu
             async with AsyncHeadrace(settings=settings) as client:
                 numbers = ({"id": str(number), "number": number} for number in range(items))
                 model = f"openai/{item.MODEL}"
-                batch = await client.extract(numbers, item.PROMPT, model=model, schema=item.SCHEMA)
+                batch = await client.extract(numbers, item.PROMPT, model=model, schema=item.SCHEMA, cache=False)
                 pids = (server.pid or 0, *family(worker.pid))
                 began, used = time.perf_counter(), cpu_seconds(pids)
                 ended = await batch.wait()

@@ -13,6 +13,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from headrace_api.app import make_app
+from headrace_api.shapes.batches import BatchOptions
+from headrace_api.shapes.chat import HeadraceOptions
 from headrace_api.streaming.notices import Notice
 
 from bench.report.cost_model import cost_model
@@ -88,6 +90,16 @@ def routes() -> str:
             lines += [f"| {methods} | `{path}` | {doc.replace('|', chr(92) + '|')} |" for path, methods, doc in rows]
         lines.append("")
     return "\n".join(lines).rstrip()
+
+
+def fields_of(type: type[msgspec.Struct]) -> str:
+    """The fields of a request's object, with what their struct says of them."""
+    lines = ["| field | |", "|---|---|"]
+    for field in msgspec.structs.fields(type):
+        (schema,), _ = msgspec.json.schema_components([field.type])
+        words = next((each["description"] for each in schema.get("anyOf", [schema]) if "description" in each), "")
+        lines.append(f"| `{field.encode_name}` | {words.replace('|', chr(92) + '|')} |")
+    return "\n".join(lines)
 
 
 def module_at(path: Path) -> ModuleType:
@@ -208,6 +220,8 @@ def main(check: bool) -> int:
     parts = [
         ("architecture.md", "states", states),
         ("api.md", "routes", routes),
+        ("api.md", "headrace_options", lambda: fields_of(HeadraceOptions)),
+        ("api.md", "batch_options", lambda: fields_of(BatchOptions)),
         ("operations.md", "settings", settings),
         ("conformance.md", "conformance", conformance),
         ("schemas.md", "targets", targets),

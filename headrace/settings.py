@@ -29,6 +29,7 @@ REMEDY = (
     "files (HEADRACE_REDIS_URL, HEADRACE_FILES)."
 )
 
+DEFAULT_CACHE_MB = 64
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
 Secret = Annotated[str, Meta(min_length=16, pattern=r"^\S.*\S$")]
@@ -70,9 +71,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         bool, Meta(description="refuse a Redis that evicts keys or does not persist, instead of warning")
     ] = False
     calls: Annotated[Count, Meta(description="provider calls in flight at a time, per worker process")] = 256
-    cache_ttl_s: Annotated[Positive, Meta(description="how long an answer is cached for later jobs with `cache`")] = (
-        86_400.0
-    )
+    cache_ttl_s: Annotated[
+        Positive, Meta(description="how long an answer is cached for those who ask the same again")
+    ] = 86_400.0
+    cache_url: Annotated[
+        str | None,
+        Meta(
+            description="address of a Redis or Valkey of the answer cache's own, which may evict; unset: the ledger's"
+        ),
+    ] = None
+    cache_mb: Annotated[
+        Count | None,
+        Meta(
+            description="what all cached answers take in Redis at most, the oldest go first; unset: 64 in the ledger's, "
+            "unbounded in one of its own",
+        ),
+    ] = None
+    cache_tenant_mb: Annotated[
+        int, Meta(ge=0, description="what the cached answers of one tenant take at most; 0: as much as all")
+    ] = 0
     connect_timeout_s: Annotated[Positive, Meta(description="connecting to a provider, per call")] = 5.0
     first_token_timeout_s: Annotated[
         Positive, Meta(description="from the request to the first token of a streamed answer")
@@ -198,6 +215,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Annotated[
         str, Meta(description="least severe level that is logged: `debug`, `info`, `warning`, `error`")
     ] = "info"
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of all cached answers at most; 0: unbounded."""
+        mb = self.cache_mb or (DEFAULT_CACHE_MB if self.cache_url is None else 0)
+        return mb << 20
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Settings:

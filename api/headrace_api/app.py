@@ -5,8 +5,6 @@ from __future__ import annotations
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.di import Provide
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 
 from headrace_api.errors import answer
 from headrace_api.routes import (
@@ -20,6 +18,7 @@ from headrace_api.routes import (
     jobs,
     models,
     native_batches,
+    openapi,
     pages,
     responses,
     ui_chat,
@@ -50,18 +49,12 @@ def make_app(gateway: Gateway, origins: list[str]) -> Litestar:
             *(native_batches.open_batch, native_batches.list_batches, native_batches.show, native_batches.events),
             *(native_batches.lines, native_batches.cancel, native_batches.resume, native_batches.retry),
             *(native_batches.refuse, native_batches.reask),
-            *(pages.index, pages.asset, pages.health),
+            *(openapi.openapi, pages.index, pages.asset, pages.health),
         ],
         dependencies={"gateway": Provide(lambda: gateway, sync_to_thread=False)},
         exception_handlers={Exception: answer},
         cors_config=CORSConfig(allow_origins=origins, expose_headers=EXPOSED) if origins else None,
-        openapi_config=OpenAPIConfig(
-            title="headrace",
-            version="1",
-            path="/v1/openapi.json",
-            # As JSON alone: the framework's pages for it load their scripts from other sites.
-            render_plugins=[JsonRenderPlugin(path="/")],
-        ),
+        openapi_config=None,  # `routes/openapi.py`: the framework would see nothing of bodies that it does not read
         request_max_body_size=MAX_BODY_BYTES,
         logging_config=None,
     )

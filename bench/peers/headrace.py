@@ -24,7 +24,7 @@ def main() -> None:
 
         def work(numbers: range) -> None:
             items = ({"id": str(number), "number": number} for number in numbers)
-            batch = client.extract(items, item.PROMPT, model=f"openai/{item.MODEL}", schema=item.SCHEMA)
+            batch = client.extract(items, item.PROMPT, model=f"openai/{item.MODEL}", schema=item.SCHEMA, cache=False)
             ended = batch.wait()
             if ended.succeeded != len(numbers):
                 raise SystemExit(f"only {ended.succeeded} of {len(numbers)} items succeeded")

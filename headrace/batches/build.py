@@ -9,6 +9,7 @@ from headrace.chat.model_aliases import resolve
 from headrace.chat.options import check_beside_schema
 from headrace.errors import InputError
 from headrace.jobs.build import SchemaParams, check_schema_params, checked_text, options_for_all
+from headrace.jobs.cache_mode import Cache, checked_variant, template_cache
 from headrace.schema.modes import Mode
 from headrace.schema.python_types import AnswerType, answer_type
 from headrace.text.quoting import shortened
@@ -19,8 +20,13 @@ class BatchParams(SchemaParams, total=False):
 
     `limit` takes the first items only, `sample` so many of them at random; `encoding` is a file's (UTF-8); after `window_s`
     seconds (24 h) the batch expires with what it has. `on_empty` is what to do with items in which a field that the prompt
-    names is null or empty: refuse them all, skip them (the handle's `skipped` counts them), or send them as they are. `weight`
-    (1 to 100) is the batch's share beside other batches: one of 20 gets twice the turns of one of 10.
+    names is null or empty: refuse them all, skip them (the handle's `skipped` counts them), or send them as they are.
+
+    `id` is the column of the items' ids (`custom_id`, `id`, else the line's number; `"@line"`: always the number), `keep` the
+    columns of the input that rows carry: names, or "all". `on_bad_row` is what to do with rows that cannot be used: refuse
+    them all, make an error line of each, in order, or skip them (the handle's `bad_rows` counts both). `follow` reads links
+    that lead out of a folder. `weight` (1 to 100) is the batch's share beside other batches: one of 20 gets twice the turns of
+    one of 10.
     """
 
     system: str | None
@@ -30,6 +36,12 @@ class BatchParams(SchemaParams, total=False):
     on_empty: Literal["refuse", "skip", "send"]
     window_s: float
     weight: int
+    id: str | None
+    keep: str | list[str] | tuple[str, ...] | None
+    on_bad_row: Literal["refuse", "error", "skip"]
+    follow: bool
+    cache: Cache | None
+    variant: str | None
 
 
 def make_template(
@@ -43,6 +55,8 @@ def make_template(
     reasks: int = 0,
     lax: bool = False,
     weight: int = DEFAULT_WEIGHT,
+    cache: Cache | None = None,
+    variant: str | None = None,
     **options: Any,
 ) -> tuple[Template, AnswerType[Any]]:
     """Return what the items of a batch share, and how their answers are read. Raises `InputError`."""
@@ -72,6 +86,8 @@ def make_template(
         lax=lax,
         fallbacks=models.fallbacks,
         weight=checked_weight(weight),
+        cache=template_cache(cache),
+        variant=checked_variant(variant),
     )
     try:
         template.encoded()

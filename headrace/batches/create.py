@@ -40,8 +40,10 @@ async def open_new(
     window_s: float = WINDOW_S,
     progress: Callable[[int], None] | None = None,
     batch_id: str | None = None,
+    work: str = "",
 ) -> str:
-    """Commit `items` and open the batch; returns its id, a fresh one unless `batch_id` is given. Raises what `items` raises;
+    """Commit `items` and open the batch; returns its id, a fresh one unless `batch_id` is given. `work` is that of
+    `open_batch`. Raises what `items` raises;
     then nothing is enqueued."""
     batch_id = batch_id or new_id("batch")
     try:
@@ -49,7 +51,7 @@ async def open_new(
     except BaseException:
         store.remove(batch_id)
         raise
-    await _open(ledger, batch_id, template, committed, tenant, window_s)
+    await _open(ledger, batch_id, template, committed, tenant, window_s, work=work)
     return batch_id
 
 
@@ -92,7 +94,7 @@ async def open_retry(
     committed = Committed(old.total, old.shards)
     extra = {"prefill": f"{new}/{SUCCESSES}", "retry_of": batch_id, "model": old.model, **old.carried}
     try:
-        known = await _open(ledger, new, template, committed, tenant, WINDOW_S, extra, creation=creation)
+        known = await _open(ledger, new, template, committed, tenant, WINDOW_S, extra, creation=creation, work=old.work)
     except (Conflict, Busy):
         store.remove(new)
         raise
@@ -193,6 +195,7 @@ async def _open(
     extra: Mapping[str, Argument] | None = None,
     follows: str | None = None,
     creation: Creation | None = None,
+    work: str = "",
 ) -> str:
     sha, body = template.encoded()
     record = {
@@ -206,6 +209,7 @@ async def _open(
         "input": f"{batch_id}/input.jsonl",
         "index": f"{batch_id}/index",
         "weight": template.weight,
+        **({"work": work} if work else {}),
         **(extra or {}),
     }
     try:
@@ -219,6 +223,7 @@ async def _open(
             record=record,
             follows=follows,
             creation=creation,
+            work=work,
         )
     except UNAVAILABLE as error:
         # The input stays: the ledger may have the batch, only its answer was lost.

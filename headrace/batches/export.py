@@ -1,28 +1,29 @@
-"""Results as files: JSON lines, or CSV with nested values flattened into dotted columns."""
+"""Results as files: JSON lines, CSV and TSV with nested values in dotted columns, Parquet; and what they never replace."""
 
 from __future__ import annotations
 
 import csv
 import filecmp
+import gzip
+import io
 import os
-import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
-import msgspec
-
-from headrace.batches.output_lines import IN_ROWS, simple
+from headrace.batches.arrow_library import arrow, parquet
+from headrace.batches.compression import bare
+from headrace.batches.output_lines import simple, simple_row
+from headrace.batches.result_cells import flat, inert
+from headrace.batches.result_columns import NO_COLUMNS, ResultColumns
 from headrace.errors import InputError
-from headrace.text import digits
 
 TABLES = {".csv": ",", ".tsv": "\t"}
 LINES = (".jsonl", ".ndjson")
 MAX_NAME_BYTES = 255
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-NUMBER = re.compile(r"[+-]?\d+([.,]\d+)*([eE][+-]?\d+)?%?")
+PARQUET = (".parquet", ".pq")
 
 
 def writable(path: Path) -> Path:
@@ -47,14 +48,24 @@ def writable(path: Path) -> Path:
     return target
 
 
-def check_suffix(path: Path, *, whole: bool) -> None:
+def check_suffix(path: Path, *, whole: bool, excel: bool = False) -> None:
     """Raise `InputError` for a name that promises another format than is written. A name without a suffix gets JSON lines."""
-    suffix = path.suffix.lower()
-    if whole and suffix in TABLES:
+    suffix, packing = bare(path).suffix.lower(), path.suffix.lower()
+    if suffix in PARQUET:
+        if packing != suffix:
+            raise InputError(f"{path}: Parquet is compressed within; name a file that ends in {suffix}")
+        parquet(f"{path}: Parquet")
+    elif packing == ".zst":
+        arrow(f"{path}: zstd")
+    if excel and packing not in TABLES:
+        raise InputError(f"{path}: --excel is for tables; name a file that ends in .csv or .tsv")
+    if whole and suffix in (*TABLES, *PARQUET):
         raise InputError(f"{path}: whole completions are JSON lines; name a file that ends in .jsonl")
-    if suffix and suffix not in TABLES and suffix not in LINES:
+    if suffix and suffix not in (*TABLES, *LINES, *PARQUET):
         raise InputError(
-            f"{path}: {path.suffix} is not written; the name ends in .jsonl or .ndjson (JSON lines), .csv or .tsv"
+            f"{path}: {bare(path).suffix} is not written; the name ends in .jsonl or .ndjson (JSON lines), .csv or "
+            f".tsv, each also "
+            ".gz or .zst, or in .parquet"
         )
 
 
@@ -81,19 +92,28 @@ def check_free(*paths: Path, remedy: str) -> None:
 
 
 def errors_beside(out: Path) -> Path:
-    """Return `results.errors.jsonl` of `results.jsonl`."""
-    return out.with_name(f"{out.stem}.errors{out.suffix or '.jsonl'}")
+    """Return `results.errors.jsonl` of `results.jsonl`, and `results.errors.csv.gz` of `results.csv.gz`."""
+    name = bare(out)
+    packing = out.suffix if name != out else ""
+    return out.with_name(f"{name.stem}.errors{name.suffix or '.jsonl'}{packing}")
 
 
 def write_results(
-    lines: Callable[[], Iterator[bytes]], path: Path, *, structured: bool, whole: bool, overwrite: bool = True
+    lines: Callable[[], Iterator[bytes]],
+    path: Path,
+    *,
+    structured: bool,
+    whole: bool,
+    overwrite: bool = True,
+    excel: bool = False,
+    columns: ResultColumns = NO_COLUMNS,
 ) -> int:
-    """Write output `lines` to `path` as `{custom_id, value}`, or `whole` as they are; `.csv` and `.tsv` by columns.
+    """Write output `lines` to `path` as `{custom_id, value}`, or `whole` as they are; `.csv`, `.tsv` and `.parquet` by `columns`.
 
-    Returns how many. `lines` may be called twice: the columns of a table are those of all rows together. The file appears
-    at the end, whole. Without `overwrite` a file that is there stays: raises `InputError`.
+    Returns how many. `lines` may be called twice: a table has columns for what no schema lists only where a row needs them.
+    The file appears at the end, whole. Without `overwrite` a file that is there stays: raises `InputError`.
     """
-    with rendered(lines, path, structured=structured, whole=whole) as (temporary, count):
+    with rendered(lines, path, structured=structured, whole=whole, excel=excel, columns=columns) as (temporary, count):
         if overwrite:
             temporary.replace(path)
         else:
@@ -101,9 +121,17 @@ def write_results(
     return count
 
 
-def holds(lines: Callable[[], Iterator[bytes]], path: Path, *, structured: bool, whole: bool) -> bool:
+def holds(
+    lines: Callable[[], Iterator[bytes]],
+    path: Path,
+    *,
+    structured: bool,
+    whole: bool,
+    excel: bool = False,
+    columns: ResultColumns = NO_COLUMNS,
+) -> bool:
     """Return True if `path` is what `write_results` would write, byte for byte."""
-    with rendered(lines, path, structured=structured, whole=whole) as (temporary, _):
+    with rendered(lines, path, structured=structured, whole=whole, excel=excel, columns=columns) as (temporary, _):
         return filecmp.cmp(temporary, path, shallow=False)
 
 
@@ -121,17 +149,33 @@ def place(temporary: Path, path: Path) -> None:
 
 @contextmanager
 def rendered(
-    lines: Callable[[], Iterator[bytes]], path: Path, *, structured: bool, whole: bool
+    lines: Callable[[], Iterator[bytes]],
+    path: Path,
+    *,
+    structured: bool,
+    whole: bool,
+    excel: bool,
+    columns: ResultColumns,
 ) -> Iterator[tuple[Path, int]]:
     """Yield a temporary file beside `path` with the results, and its number of rows."""
     temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    suffix = bare(path).suffix.lower()
+
+    def rows() -> Iterator[dict[str, Any]]:
+        return (simple_row(line, structured=structured) for line in lines())
+
     try:
-        if path.suffix.lower() in TABLES and not whole:
-            delimiter = TABLES[path.suffix.lower()]
-            count = _write_table(lines, temporary, structured=structured, delimiter=delimiter)
+        if suffix in PARQUET:
+            from headrace.batches.arrow_results import write_parquet
+
+            count = write_parquet(rows, temporary, columns)
+        elif suffix in TABLES and not whole:
+            delimiter = ";" if excel and suffix == ".csv" else TABLES[suffix]
+            with packed(temporary, path.suffix.lower()) as file:
+                count = _write_table(rows, file, columns, delimiter=delimiter, excel=excel)
         else:
             count = 0
-            with temporary.open("xb") as file:
+            with packed(temporary, path.suffix.lower()) as file:
                 for line in lines():
                     file.write(line if whole else simple(line, structured=structured) + b"\n")
                     count += 1
@@ -140,16 +184,43 @@ def rendered(
         temporary.unlink(missing_ok=True)
 
 
-def _write_table(lines: Callable[[], Iterator[bytes]], path: Path, *, structured: bool, delimiter: str) -> int:
-    def rows() -> Iterable[dict[str, Any]]:
-        return (flat(digits.decode(simple(line, structured=structured))) for line in lines())
+@contextmanager
+def packed(path: Path, suffix: str) -> Iterator[BinaryIO]:
+    """Yield a new file to write into, compressed as `suffix` says. The same content gives the same bytes."""
+    with path.open("xb") as file:
+        if suffix == ".gz":
+            with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=6) as packing:
+                yield cast("BinaryIO", packing)
+        elif suffix == ".zst":
+            pa = arrow("--out: zstd")
+            with pa.CompressedOutputStream(pa.PythonFile(file, mode="w"), "zstd") as packing:
+                yield packing
+        else:
+            yield file
 
-    columns: dict[str, None] = {"custom_id": None}
+
+def _write_table(
+    lines: Callable[[], Iterator[dict[str, Any]]],
+    file: BinaryIO,
+    wanted: ResultColumns,
+    *,
+    delimiter: str,
+    excel: bool,
+) -> int:
+    wanted = wanted.settled(lines()) if wanted.kept_in_rows else wanted
+    answers = wanted.cells()
+
+    def rows() -> Iterator[dict[str, Any]]:
+        return map(answers.row if answers else flat, lines())
+
+    columns = dict.fromkeys(answers.names if answers else ["custom_id", *map(inert, wanted.kept_names)])
     for row in rows():
         columns.update(dict.fromkeys(row))
     count = 0
-    with path.open("x", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(columns), restval="", delimiter=delimiter)
+    with io.TextIOWrapper(
+        io.BufferedWriter(Unclosed(file), 256 * 1024), encoding="utf-8-sig" if excel else "utf-8", newline=""
+    ) as text:
+        writer = csv.DictWriter(text, list(columns), restval="", delimiter=delimiter)
         writer.writeheader()
         for row in rows():
             writer.writerow(row)
@@ -157,62 +228,15 @@ def _write_table(lines: Callable[[], Iterator[bytes]], path: Path, *, structured
     return count
 
 
-def flat(line: dict[str, Any]) -> dict[str, Any]:
-    """Flatten `{"custom_id", "value": {"a": {"b": 1}}}` to `{"custom_id", "a.b": 1}`; lists stay JSON; errors are
-    `error.code` …
+class Unclosed(io.RawIOBase):
+    """A writer whose file is closed by whoever opened it."""
 
-    A dot in a key is written `\\.`, so that no two values meet in one column; what was said beside the value stands in
-    `text`, `tool_calls`, `images` and the like. A text that a spreadsheet would take for a formula has a `'` before it.
-    """
-    row: dict[str, Any] = {}
-    _put(row, "custom_id", line["custom_id"])
-    if "error" in line:
-        _flatten("error", line["error"], row)
-        return row
-    if isinstance(line["value"], dict):
-        for key, value in line["value"].items():
-            name = column(key)
-            _flatten(name if name != "custom_id" else "value.custom_id", value, row)
-        if not line["value"]:
-            _put(row, "value", "{}")
-    else:
-        _flatten("value", line["value"], row)
-    for name in ("text", *IN_ROWS):
-        if name in line:
-            _flatten(name, line[name], row)
-    return row
+    def __init__(self, file: BinaryIO):
+        self._file = file
 
+    def writable(self) -> bool:
+        return True
 
-def column(key: str) -> str:
-    """Return a key as part of a column's name."""
-    return key.replace("\\", "\\\\").replace(".", "\\.") if "." in key or "\\" in key else key
-
-
-def _flatten(name: str, value: Any, row: dict[str, Any]) -> None:
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            _flatten(f"{name}.{column(key)}", inner, row)
-    else:
-        _put(row, name, value)
-
-
-def _put(row: dict[str, Any], name: str, value: Any) -> None:
-    name = inert(name)
-    while name in row:
-        name = f"value.{name}"
-    row[name] = cell(value)
-
-
-def cell(value: Any) -> Any:
-    if isinstance(value, str):
-        return inert(value)
-    if isinstance(value, msgspec.Raw):  # a number, as it was written
-        return bytes(value).decode()
-    return (
-        msgspec.json.encode(value).decode() if isinstance(value, list | dict | bool) else "" if value is None else value
-    )
-
-
-def inert(text: str) -> str:
-    """Return `text`, with a `'` before what a spreadsheet would run as a formula; a plain number is none."""
-    return f"'{text}" if text.startswith(FORMULA) and not NUMBER.fullmatch(text) else text
+    def write(self, data: Any) -> int:
+        self._file.write(bytes(data))
+        return len(data)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Callable, Iterator
-from hashlib import blake2b
+from heapq import nsmallest
 from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
+from headrace.batches.column_choice import ColumnChoice
+from headrace.batches.complaints import MAX_NAMED_ERRORS, Complaints, InputRecord, cut
 from headrace.batches.openai_form import is_batch_form, read_body
-from headrace.batches.sources import Complaints, InputRecord
+from headrace.batches.seen_ids import SeenIds
 from headrace.batches.template import Item, Template, prompt_fields, value_text
 from headrace.errors import InputError
 from headrace.ledger.shard_range import ShardRange
@@ -25,6 +27,7 @@ SHARD_ITEMS = 64
 MAX_SHARD_ITEMS = 256
 TARGET_SHARDS = 8
 MANY_SHARDS = 64
+LARGEST_SHARDS_FROM = MAX_SHARD_ITEMS * MANY_SHARDS
 INDEX_ENTRY = struct.Struct("<QQQQ")
 DEFAULT_PROMPT = "{text}"
 OnEmpty = Literal["refuse", "skip", "send"]
@@ -59,46 +62,58 @@ def read_items(
     *,
     complaints: Complaints | None = None,
     on_empty: OnEmpty = "refuse",
+    choice: ColumnChoice | None = None,
 ) -> Iterator[Item]:
     """Yield the items of `found`, one by one. Raises `InputError` at the end, for all lines that cannot be used, and when
     there is no item.
 
-    An item has the fields that the prompt names, or a body in OpenAI's batch form. Its id is `custom_id`, else `id`, else
-    its line number. `complaints` collects the errors of the reader of `found`, too; it counts what is skipped
-    (`on_empty="skip"`).
+    An item has the fields that the prompt names, or a body in OpenAI's batch form, and those that `choice` keeps. Its id is the
+    column of `choice`, else `custom_id`, else `id`, else its line number. `complaints` collects the errors of the reader of
+    `found`, too; it counts what is skipped (`on_empty="skip"`), and says what becomes of a line that cannot be used.
     """
     if on_empty not in ON_EMPTY:
         raise InputError(f"on_empty={quoted(on_empty)}: must be one of {', '.join(ON_EMPTY)}")
     complaints = complaints or Complaints(source)
     needed = prompt_fields(template.prompt)
-    seen: dict[int, int] = {}
+    choice = choice or ColumnChoice.of(needed)
+    seen = SeenIds()
     model: tuple[Any, int] | None = None
     records = iter(found)
     while (record := next_of(records, complaints)) is not None:
         try:
-            item = _item(record, needed, template, on_empty)
-            if "body" in record.fields and item is not None and item.messages is not None:
-                model = model or (record.fields["body"].get("model"), record.number)
-                check_same_model(record, *model)
+            if record.error is not None:
+                item = refused_item(record, record.error)
+            else:
+                item = _item(record, needed, template, on_empty, choice)
             if item is None:
                 complaints.skipped += 1
                 continue
-            mark = int.from_bytes(blake2b(item.custom_id.encode(), digest_size=8).digest())
-            if mark in seen:
+            if item.messages is not None and "body" in record.fields:
+                model = model or (record.fields["body"].get("model"), record.number)
+                check_same_model(record, *model)
+            if before := seen.add(item.custom_id, record.number):
                 raise InputError(
-                    f"{record.where}: custom_id {quoted(item.custom_id)} was used on line {seen[mark]} already"
+                    f"{record.where}: custom_id {quoted(item.custom_id)} was used on line {before} already"
                 )
         except InputError as error:
-            complaints.add(str(error))
-            continue
-        seen[mark] = record.number
+            if complaints.on_bad_row != "error":
+                complaints.leave_out(str(error))
+                continue
+            item = refused_item(record, cut(str(error)))
+            if seen.add(item.custom_id, record.number):
+                complaints.add(f"{record.where}: {quoted(item.custom_id)}, the id of its error line, is another item's")
+                continue
+        if item.refused is not None:
+            complaints.note(item.refused)
         if not complaints.count:
             yield item
+    for number, before in nsmallest(MAX_NAMED_ERRORS, seen.late()):
+        complaints.add(f"{source}, line {number}: its custom_id was used on line {before} already")
     complaints.check()
-    if not seen:
+    if not seen.count:
         why = (
-            f"all {complaints.skipped} were skipped"
-            if complaints.skipped
+            f"all {complaints.skipped + complaints.bad} were skipped"
+            if complaints.skipped or complaints.bad
             else "it is empty, or only its header is there"
         )
         raise InputError(f"{source}: there is no item in it ({why})")
@@ -113,19 +128,46 @@ def next_of(records: Iterator[InputRecord], complaints: Complaints) -> InputReco
         return None
 
 
-def _item(record: InputRecord, needed: list[str], template: Template, on_empty: OnEmpty) -> Item | None:
-    """Return the item of `record`; None for one that is skipped."""
+def refused_item(record: InputRecord, error: str) -> Item:
+    """Return the item that becomes an error line without a call; its id is that of its line, where it names none that is sure."""
+    named = record.fields.get("custom_id") if record.error is not None else None
+    return Item(custom_id=named or record.line_id, refused=error)
+
+
+def id_of(record: InputRecord, choice: ColumnChoice) -> str:
     fields = record.fields
-    custom_id = fields.get("custom_id", fields.get("id", f"line-{record.number}"))
-    if isinstance(custom_id, int) and not isinstance(custom_id, bool):
+    if choice.id is None:
+        name = "custom_id"
+        custom_id = fields["custom_id"] if "custom_id" in fields else fields.get("id", record.line_id)
+    elif (name := choice.id_column) is None:
+        return record.line_id
+    elif name in fields:
+        custom_id = fields[name]
+    else:
+        there = ", ".join(sorted(map(str, fields))) or "none"
+        raise InputError(f"{record.where}: field `{name}`, which --id (`id`) names, is missing. Fields there: {there}")
+    if isinstance(custom_id, msgspec.Raw):
+        custom_id = value_text(custom_id)
+    elif isinstance(custom_id, int) and not isinstance(custom_id, bool):
         custom_id = str(custom_id)
     if not isinstance(custom_id, str) or not 0 < len(custom_id) <= 512:
-        raise InputError(f"{record.where}: `custom_id` must be a text of 1 to 512 characters")
+        raise InputError(f"{record.where}: `{name}` must be a text of 1 to 512 characters")
+    return custom_id
+
+
+def _item(
+    record: InputRecord, needed: list[str], template: Template, on_empty: OnEmpty, choice: ColumnChoice
+) -> Item | None:
+    """Return the item of `record`; None for one that is skipped."""
+    fields = record.fields
+    custom_id = id_of(record, choice)
+    kept = choice.kept(fields, record.where) if choice.keeps else None
     if is_batch_form(fields, needed):
         if template.prompt != DEFAULT_PROMPT:
             raise InputError(f"{record.where}: brings its own messages (`body`), so there can be no --prompt")
         try:
-            return read_body(fields, custom_id, template)
+            item = read_body(fields, custom_id, template)
+            return item if kept is None else msgspec.structs.replace(item, kept=kept)
         except InputError as error:
             raise InputError(f"{record.where}: {error}") from None
     there = ", ".join(sorted(map(str, fields))) or "none"
@@ -148,7 +190,7 @@ def _item(record: InputRecord, needed: list[str], template: Template, on_empty: 
                 "(leave such items out) or send (as they are)"
             )
     # As text from here on: a number keeps the digits that it was written with.
-    return Item(custom_id=custom_id, fields={field: value_text(fields[field]) for field in needed})
+    return Item(custom_id=custom_id, fields={field: value_text(fields[field]) for field in needed}, kept=kept)
 
 
 def emptiness(value: Any) -> str:
@@ -183,23 +225,30 @@ def commit_input(
     See `shard_items` for their size. `files` are their names, where those of `InputFiles.of` may be taken.
     """
     files = files or InputFiles.of(batch_id)
-    ends = array("Q")  # the byte at which each line ends: eight bytes an item, whatever the input's size
-    offset = 0
+    ends = array("Q")  # the byte at which each line ends, or each `step`-th: a few bytes an item, or fewer
+    step = 1
+    total = offset = 0
     with store.writer(files.lines) as file:
         for item in items:
             line = msgspec.json.encode(item) + b"\n"
             file.write(line)
             offset += len(line)
-            ends.append(offset)
-            if progress is not None and len(ends) % 1000 == 0:
-                progress(len(ends))
-    total = len(ends)
+            total += 1
+            if total % step == 0:
+                ends.append(offset)
+            if step == 1 and total == LARGEST_SHARDS_FROM:
+                step = MAX_SHARD_ITEMS  # from here on all shards are of this size
+                ends = ends[step - 1 :: step]
+            if progress is not None and total % 1000 == 0:
+                progress(total)
+    if total % step:
+        ends.append(offset)
     size = shard_items(total)
     ranges = []
     for line in range(0, total, size):
         last = min(line + size, total)
-        start = ends[line - 1] if line else 0
-        ranges.append(ShardRange(line, last - line, start, ends[last - 1] - start))
+        start = ends[line // step - 1] if line else 0
+        ranges.append(ShardRange(line, last - line, start, ends[-(-last // step) - 1] - start))
     store.commit(files.ranges, (INDEX_ENTRY.pack(*msgspec.structs.astuple(shard)) for shard in ranges))
     return Committed(total, len(ranges))
 

@@ -10,6 +10,7 @@ import msgspec
 from headrace.batches.template import Item, Template
 from headrace.chat.options import COMPATIBLE, check_beside_schema
 from headrace.chat.reserved_fields import check_reserved_fields
+from headrace.chat.response_format import read_response_format
 from headrace.chat.tool_schemas import located
 from headrace.errors import InputError, SchemaError
 from headrace.jobs.build import make_job
@@ -86,7 +87,7 @@ def options_of(body: dict[str, Any]) -> dict[str, Any]:
     newer = body.get("max_completion_tokens")
     if newer is not None:
         if options.get("max_tokens") not in (None, newer):
-            raise InputError("max_tokens and max_completion_tokens: give one of them, not both")
+            raise InputError("max_tokens: max_completion_tokens says another number; give one of them, not both")
         options["max_tokens"] = newer
     extra = {
         name: value
@@ -97,19 +98,14 @@ def options_of(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def response_format(given: Any, template: Template) -> dict[str, Any] | None:
-    if given is None or given == {"type": "text"}:
+    schema, _, other = read_response_format(given, "/body/response_format")
+    if schema is None and other is None:
         return None
-    if not isinstance(given, dict) or given.get("type") not in ("json_object", "json_schema"):
-        raise InputError('/body/response_format/type: must be "text", "json_object" or "json_schema"')
     if template.schema is not None:
         raise InputError("/body/response_format: the batch has a schema of its own; leave one of the two out")
-    if given["type"] == "json_schema":
-        described = given.get("json_schema")
-        schema = described.get("schema") if isinstance(described, dict) else None
-        if not isinstance(schema, dict):
-            raise InputError("/body/response_format/json_schema/schema: must be a JSON Schema, an object")
+    if schema is not None:
         try:
             check_schema(schema)
         except SchemaError as error:
             raise located(error, "/body/response_format/json_schema/schema") from None
-    return given
+    return other or given

@@ -9,6 +9,7 @@ import msgspec
 from headrace.chat.completion import Completion, Usage
 from headrace.errors import Failure, StorageError
 from headrace.schema.modes import Mode
+from headrace.text import digits
 from headrace.text.digits import as_written
 from headrace.text.quoting import quoted
 from headrace.text.readable import UNREADABLE, UNWRITABLE, checked_encode, is_json
@@ -17,7 +18,7 @@ KIND_OF_STATE = {"succeeded": "s", "failed": "f", "cancelled": "c", "dead": "d"}
 IN_ROWS = ("refusal", "tool_calls", "audio", "images", "annotations", "citations")
 """Fields of a row beside its value, where the answer has them."""
 BESIDE_CONTENT = ("tool_calls", "reasoning", "reasoning_details", "audio", "annotations", "images", "citations")
-READING_FIELDS = ("mode", "repaired", "coerced", "reasks", "extra", "raw", "notes")
+READING_FIELDS = ("mode", "repaired", "coerced", "reasks", "cached", "extra", "raw", "notes")
 """Fields that tell how an answer was requested and decoded: `headrace` in the body of a line, defaults left out. Beside
 them `structured` says that the content is a validated value though no mode says so: a parser's, or a response format's."""
 _encode = msgspec.json.Encoder().encode
@@ -149,6 +150,7 @@ class _Reading(msgspec.Struct, frozen=True):
     repaired: bool = False
     coerced: bool = False
     reasks: int = 0
+    cached: bool = False
     structured: bool = False
     reasoning_field: str = "reasoning"
     extra: dict[str, dict[str, Any]] = {}
@@ -173,6 +175,7 @@ class _Line(msgspec.Struct):
     custom_id: str
     response: _Response | None = None
     error: msgspec.Raw = msgspec.Raw(b"null")
+    kept: msgspec.Raw = msgspec.Raw()
 
 
 DAMAGED = "the row was changed by somebody else, or comes from another version"
@@ -190,23 +193,43 @@ def parse(line: bytes) -> _Line:
 
 
 def simple(line: bytes, *, structured: bool) -> bytes:
-    """Return `{"custom_id", "value"}` of a success, `{"custom_id", "error"}` of the others; without a line feed.
+    """Return `{"custom_id", "value"}` of a success, `{"custom_id", "error"}` of the others; without a line feed. Before the value
+    stand the columns that were `kept`.
 
     With `structured` the value is what was validated, as it is, and null for a turn that called tools instead: then `text` is
     what it said. Otherwise the value is the text. What else the model said stands beside it (`IN_ROWS`).
     """
+    return _encode(_simple(line, structured=structured))
+
+
+def simple_row(line: bytes, *, structured: bool) -> dict[str, Any]:
+    """Return what `simple` does, decoded; numbers that have a point as `Raw`."""
+    row = _simple(line, structured=structured)
+    for name in ("kept", "value", "error"):
+        if isinstance(raw := row.get(name), msgspec.Raw):
+            row[name] = digits.decode(raw)
+    return row
+
+
+def _simple(line: bytes, *, structured: bool) -> dict[str, Any]:
     parsed = parse(line)
+    row: dict[str, Any] = {"custom_id": parsed.custom_id}
+    if parsed.kept:
+        row["kept"] = parsed.kept
     if parsed.response is None:
-        return _encode({"custom_id": parsed.custom_id, "error": parsed.error})
+        return row | {"error": parsed.error}
     body = parsed.response.body
     message = body.choices[0].message
-    row: dict[str, Any] = {"custom_id": parsed.custom_id, "value": message.content}
+    row["value"] = message.content
     if structured and message.content is not None:
         if is_value(body):
             row["value"] = msgspec.Raw(message.content.encode())
         else:
             row |= {"value": None, "text": message.content}
-    return _encode(row | {name: said for name in IN_ROWS if (said := getattr(message, name))})
+    for name in IN_ROWS:
+        if said := getattr(message, name):
+            row[name] = said
+    return row
 
 
 def is_value(body: _Body) -> bool:

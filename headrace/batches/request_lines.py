@@ -20,6 +20,7 @@ from headrace.chat.messages import check_conversation
 from headrace.chat.model_aliases import resolve
 from headrace.chat.options import check_beside_schema
 from headrace.chat.reserved_fields import check_reserved_fields
+from headrace.chat.response_format import read_response_format
 from headrace.chat.responses_request import chat_body
 from headrace.errors import InputError, ModelNotFound, UnknownField
 from headrace.jobs.build import make_job
@@ -279,7 +280,7 @@ class RequestLines:
         return BodyShape(first, route.fallbacks)
 
     def _job(self, model: str, body: dict[str, Any]) -> Job:
-        schema, name, other = response_format(body.get("response_format"))
+        schema, name, other = read_response_format(body.get("response_format"))
         template = self._template
         if template.schema is not None and (schema is not None or other is not None):
             raise InputError("/response_format: the batch has a schema of its own; leave one of the two out")
@@ -336,25 +337,6 @@ def are_plain(messages: list[Any]) -> bool:
         if type(message.get("content")) is not str or type(role) is not str or role not in PLAIN_ROLES:
             return False
     return bool(messages)
-
-
-def response_format(given: Any) -> tuple[dict[str, Any] | None, str | None, dict[str, Any] | None]:
-    """Return `(schema, its name, format)`: a schema is checked here, any other format goes to the provider."""
-    if given is None or given == {"type": "text"}:
-        return None, None, None
-    kind = given.get("type") if isinstance(given, dict) else None
-    if kind == "json_object":
-        return None, None, {"type": "json_object"}
-    if kind != "json_schema":
-        raise InputError('/response_format/type: must be "text", "json_object" or "json_schema"')
-    inner = given.get("json_schema")
-    schema = inner.get("schema") if isinstance(inner, dict) else None
-    if not isinstance(schema, dict):
-        raise InputError("/response_format/json_schema/schema: must be a JSON Schema, an object")
-    name = (inner or {}).get("name")
-    if name is not None and (not isinstance(name, str) or not 1 <= len(name) <= 64):
-        raise InputError("/response_format/json_schema/name: must be a text of 1 to 64 characters")
-    return schema, name, None
 
 
 def in_body(error: InputError) -> BadLine:

@@ -13,6 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from headrace.batches.ingest import read_index
+from headrace.batches.kept_columns import keeps_columns, kept_part, lines_with_kept, with_kept
 from headrace.batches.merge_by_custom_id import custom_id_of, merge_by_custom_id
 from headrace.batches.output_lines import outcome_of
 from headrace.batches.row_codec import is_row, kind_of, line_of
@@ -40,12 +41,21 @@ LOOK_S = 1.0
 
 class Row(Generic[T]):
     """One item's outcome. `value` is the answer in the caller's type; of an item that failed it raises `JobFailed`, and an
-    answer that the type refuses has failed: `ok` is False, and the error's code is `invalid_output`."""
+    answer that the type refuses has failed: `ok` is False, and the error's code is `invalid_output`. `kept` are the columns
+    of the input that `extract` was told to keep, as JSON has them."""
 
-    __slots__ = ("_value", "completion", "custom_id", "error")
+    __slots__ = ("_value", "completion", "custom_id", "error", "kept")
 
-    def __init__(self, custom_id: str, completion: Completion | None, error: Failure | None, value: T | None = None):
+    def __init__(
+        self,
+        custom_id: str,
+        completion: Completion | None,
+        error: Failure | None,
+        value: T | None = None,
+        kept: dict[str, Any] | None = None,
+    ):
         self.custom_id = custom_id
+        self.kept = kept or {}
         self.completion = completion
         self.error = error
         self._value = value
@@ -93,12 +103,14 @@ def text_of(completion: Completion) -> str:
 def row_of(line: bytes, answers: AnswerType[Any], *, structured: bool) -> Row[Any]:
     """Return the row in one output line (without the kind byte in front)."""
     custom_id, completion, error = outcome_of(line, structured=structured)
+    part = kept_part(line)
+    kept = None if part is None else msgspec.json.decode(part)
     if completion is None:
-        return Row(custom_id, None, error or Failure("provider_error", "no answer"))
+        return Row(custom_id, None, error or Failure("provider_error", "no answer"), kept=kept)
     try:
-        return Row(custom_id, completion, None, value_of(custom_id, completion, answers))
+        return Row(custom_id, completion, None, value_of(custom_id, completion, answers), kept)
     except JobFailed as refused:
-        return Row(custom_id, None, refused.failure)
+        return Row(custom_id, None, refused.failure, kept=kept)
 
 
 class ResultsPage(NamedTuple):
@@ -144,11 +156,14 @@ class ResultLines:
             return
         index = await self._field("index")
         shards = int(await self._field("shards"))
+        source = await self._field("input")
+        keeps = await asyncio.to_thread(keeps_columns, self._store, source)
         first = await asyncio.to_thread(read_index, self._store, index, 0, 1)
         begun = given // first[0].count if first else 0  # all but the last have as many
         with await self._reader.view(self._key, "now") as viewer:
             for number in range(begun, shards):
                 (shard,) = await asyncio.to_thread(read_index, self._store, index, number, 1)
+                items = await asyncio.to_thread(self._items, source, shard) if keeps else []
                 while given < shard.line + shard.count:
                     page, moved = await self._next(number, shard, given - shard.line)
                     if moved:  # the batch has closed: its parts are in its output
@@ -156,10 +171,16 @@ class ResultLines:
                             yield page
                         return
                     if page:
+                        if keeps:
+                            at = given - shard.line
+                            page = list(lines_with_kept(page, items[at : at + len(page)]))
                         given += len(page)
                         yield page
                     else:
                         await wait_at_most(viewer.next, LOOK_S)
+
+    def _items(self, source: str, shard: ShardRange) -> list[bytes]:
+        return self._store.read(source, shard.offset, shard.length).split(b"\n")
 
     async def _has_begun(self) -> bool:
         """Wait for the check of an uploaded input. False for a batch that ended with it: there are no lines then."""
@@ -205,8 +226,8 @@ class ResultLines:
     async def _closed(self, given: int) -> AsyncGenerator[list[bytes]]:
         output, errors = await self._field("output"), await self._field("errors")
         source = await self._field("input")
-        merged = islice(merge(self._store, source, output, errors), given, None)
-        while page := await asyncio.to_thread(lambda: list(islice(merged, PAGE))):
+        lines = islice(merge(self._store, source, output, errors, kept=True), given, None)
+        while page := await asyncio.to_thread(lambda: list(islice(lines, PAGE))):
             yield page
 
     async def _field(self, name: FieldName) -> str:
@@ -216,30 +237,37 @@ class ResultLines:
         return value
 
 
-def closed_lines(store: FileStore, batch: BatchRecord, refused: TypeRefusals, which: str) -> Iterator[bytes]:
-    """Yield the lines of the `output` or the `errors` of a closed batch (its record), lines in `refused` among the errors."""
+def closed_lines(
+    store: FileStore, batch: BatchRecord, refused: TypeRefusals, which: str, *, kept: bool = False
+) -> Iterator[bytes]:
+    """Yield the lines of the `output` or the `errors` of a closed batch (its record), lines in `refused` among the errors; with
+    the columns that its rows have `kept`, if asked."""
     if not batch.has_begun:
         return
-    if not refused:
+    kept = kept and keeps_columns(store, batch.input)
+    if not refused and not kept:
         yield from store.lines(batch.output if which == "output" else batch.errors)
         return
-    for number, (good, line) in enumerate(merged(store, batch.input, batch.output, batch.errors)):
+    for number, (good, line) in enumerate(merged(store, batch.input, batch.output, batch.errors, kept=kept)):
         if (good and number not in refused) == (which == "output"):
             yield refused.applied(number, line) + b"\n"
 
 
-def merge(store: FileStore, source: str, output: str, errors: str) -> Iterator[bytes]:
+def merge(store: FileStore, source: str, output: str, errors: str, *, kept: bool = False) -> Iterator[bytes]:
     """Yield the lines of both files of a closed batch in the order of its input."""
-    return (line for _, line in merged(store, source, output, errors))
+    return (line for _, line in merged(store, source, output, errors, kept=kept))
 
 
-def merged(store: FileStore, source: str, output: str, errors: str) -> Iterator[tuple[bool, bytes]]:
-    """Yield the lines as `merge` does, each with True if it is of the output."""
+def merged(
+    store: FileStore, source: str, output: str, errors: str, *, kept: bool = False
+) -> Iterator[tuple[bool, bytes]]:
+    """Yield the lines as `merge` does, each with True if it is of the output; if asked, with the columns that are `kept`."""
     files = [((custom_id_of(line), line) for line in store.lines(name)) for name in (output, errors)]
-    for _, file, line in merge_by_custom_id(store.lines(source), *files):
+    for item, file, line in merge_by_custom_id(store.lines(source), *files):
         if line is None:
             raise InputError(f"{output} and {errors} do not hold all items of {source}")
-        yield file == 0, line.rstrip(b"\n")
+        line = line.rstrip(b"\n")
+        yield file == 0, with_kept(line, item) if kept else line
 
 
 async def wait_at_most(wait: Callable[[], Any], seconds: float) -> None:

@@ -1,110 +1,162 @@
-"""Sources of a batch: JSON lines, CSV or TSV, a folder of texts, or Python objects, read one record at a time. Every error
-names the file and the line, or the row and the column."""
+"""Sources of a batch: files in all their formats, folders, tables in memory or Python objects, read one record at a time. Every
+error names the file and the line, or the row and the column."""
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import os
 import random
-import re
-import stat
 import sys
-from array import array
-from collections.abc import AsyncIterable, ItemsView, Iterable, Iterator, KeysView, Mapping, Set
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from headrace.batches.tables import DELIMITERS, UTF16, table_rows
+from headrace.batches.column_choice import ColumnChoice, KeptColumns
+from headrace.batches.complaints import MAX_ERROR_CHARS, MAX_NAMED_ERRORS, Complaints, InputRecord, Strict
+from headrace.batches.input_files import (
+    TEXTS,
+    InputFile,
+    files_of,
+    has_tables,
+    has_texts,
+    is_file_list,
+    is_pattern,
+    leaving,
+    visible,
+)
+from headrace.batches.python_items import (
+    LONE_SURROGATE,
+    checked_items,
+    column_objects,
+    has,
+    is_columns,
+    objects,
+)
+from headrace.batches.tables import table_columns, table_rows
+from headrace.batches.text_files import (
+    BOM,
+    LINE_BYTES,
+    check_is_text,
+    decoded,
+    json_array,
+    json_lines,
+    json_object,
+    opened,
+)
 from headrace.errors import InputError
-from headrace.text import digits
-from headrace.text.quoting import quoted, shortened
+from headrace.text.quoting import quoted
 
-LINE_BYTES = 1024 * 1024
-LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-SURROGATE_ESCAPE = re.compile(
-    r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
-)
-"""An escaped backslash, a whole pair, or half of one (in this order: the first two are no halves)."""
-MAX_NAMED_ERRORS = 100
-MAX_ERROR_CHARS = 400
-"""Characters of one error message: it may quote the line."""
-BOM = b"\xef\xbb\xbf"
-TEXTS = {".txt", ".md", ".markdown", ".rst"}
-UNSUPPORTED_FORMATS = (
-    (b"PK\x03\x04", "an Excel workbook or another zip archive", "save the sheet as CSV"),
-    (b"\xd0\xcf\x11\xe0", "an Excel workbook", "save the sheet as CSV"),
-    (b"PAR1", "a Parquet file", "write it as .jsonl or .csv"),
-    (b"ARROW1", "an Arrow file", "write it as .jsonl or .csv"),
-    (b"\x1f\x8b", "compressed (gzip)", "unpack it: gunzip -c FILE | headrace extract - …"),
-    (b"\x28\xb5\x2f\xfd", "compressed (zstd)", "unpack it: zstdcat FILE | headrace extract - …"),
-    (b"BZh", "compressed (bzip2)", "unpack it: bzcat FILE | headrace extract - …"),
-    (b"\xfd7zXZ", "compressed (xz)", "unpack it: xzcat FILE | headrace extract - …"),
-    (b"SQLite format 3", "a database", "write the rows as .jsonl or .csv"),
-)
+if TYPE_CHECKING:
+    from headrace.batches.arrow_rows import ArrowTable
 
-TABULAR = (
-    *("columns", "column_names", "dtype", "dtypes"),
-    *("__dataframe__", "__arrow_c_stream__", "__arrow_c_array__", "__array__", "__array_interface__"),
-)
-"""Attributes that tables, columns and arrays of any library have, and no list of items."""
+__all__ = [
+    "LINE_BYTES",
+    "MAX_ERROR_CHARS",
+    "MAX_NAMED_ERRORS",
+    "Complaints",
+    "InputRecord",
+    "Source",
+    "Strict",
+    "checked_items",
+    "input_paths",
+    "json_object",
+    "kept_columns",
+    "once",
+    "records",
+    "sampled",
+]
 
 Source = str | Path | Iterable[Any]
 
 
-class InputRecord(NamedTuple):
-    """One record of a source: its number from 1 on, its place (file and line), and its fields."""
+def once(source: Source) -> Any:
+    """Return `source`, or the table that it is: some tables can be asked for their rows only once."""
+    if not isinstance(source, type) and has(source, "__arrow_c_stream__"):
+        from headrace.batches.arrow_rows import arrow_stream
 
-    number: int
-    where: str
-    fields: dict[str, Any]
-
-
-class Complaints:
-    """The errors in the lines of one input: all are counted, the first `MAX_NAMED_ERRORS` are named in a single
-    `InputError` at the end."""
-
-    def __init__(self, source: str = "the input"):
-        self.source = source
-        self.count = 0
-        self.skipped = 0  # items that were left out by choice
-        self._first: list[str] = []
-
-    def add(self, message: str) -> None:
-        self.count += 1
-        if len(self._first) < MAX_NAMED_ERRORS:
-            self._first.append(message if len(message) <= MAX_ERROR_CHARS else f"{message[:MAX_ERROR_CHARS]} …")
-
-    def check(self) -> None:
-        """Raise `InputError` for all errors that were added, if there are any."""
-        if self.count > 1:
-            more = f"\n  … and {self.count - MAX_NAMED_ERRORS} more" if self.count > MAX_NAMED_ERRORS else ""
-            said = "\n  ".join(self._first)
-            raise InputError(f"{self.source}: {self.count} of its lines cannot be used:\n  {said}{more}")
-        if self.count:
-            raise InputError(self._first[0])
-
-
-class Strict(Complaints):
-    """Complaints whose first error is raised at once."""
-
-    def add(self, message: str) -> None:
-        raise InputError(message)
+        return arrow_stream(source)
+    return source
 
 
 def records(
-    source: Source, *, encoding: str | None = None, complaints: Complaints | None = None
+    source: Source,
+    *,
+    encoding: str | None = None,
+    complaints: Complaints | None = None,
+    choice: ColumnChoice | None = None,
+    follow: bool = False,
 ) -> Iterator[InputRecord]:
-    """Yield the records of a file (`.csv` and `.tsv` by their header row, anything else as JSON lines), a folder, or an
-    iterable of dicts, texts, Structs, dataclasses or Pydantic models. Raises `InputError`.
+    """Yield the records of a file (its format by its first bytes and its name), a folder, a pattern or a list of paths, a table,
+    a dict of columns, or an iterable of dicts, texts, Structs, dataclasses or Pydantic models. Raises `InputError`.
 
-    `encoding` is a file's, UTF-8 by default. A text, and a file of a folder, is the field `text`. With `complaints` a bad
-    line is added there and skipped; without, it is raised.
+    `encoding` is a text file's, UTF-8 by default. A text, and a file of a folder of texts, is the field `text`. With `complaints`
+    a bad line is added there and skipped; without, it is raised. A table has to have the columns of `choice`, and no others of it
+    are read. Links that lead out of a folder or a pattern are refused, unless it is to `follow` them.
     """
     complaints = complaints or Strict()
+    check_encoding(encoding)
+    table: Any = once(source)
+    if is_arrow_table(table):
+        return table.records(choice, complaints)
+    if is_columns(source):
+        return column_records(source, complaints, choice)
+    paths = paths_of(source)
+    if paths is None:
+        return objects(checked_items(source, "the input", "dicts or texts"), complaints)
+    if len(paths) == 1 and is_folder_of_texts(paths[0]):
+        return folder(Path(paths[0]), encoding, complaints, follow=follow)
+    return (
+        record
+        for file in files_of(paths, follow=follow)
+        for record in prefixed(file, file_records(file, encoding, complaints, choice))
+    )
+
+
+def kept_columns(
+    source: Any, choice: ColumnChoice, *, encoding: str | None = None, follow: bool = False
+) -> KeptColumns | None:
+    """Return the columns that rows over `source` keep, as far as they are known before it is read; None where they keep none.
+    Raises `InputError` for one that is not there."""
+    if not choice.keeps:
+        return None
+    check_encoding(encoding)
+    names = None if choice.keep is None else list(choice.keep)
+    if is_arrow_table(source):
+        return types_of([source], choice)
+    if is_columns(source):
+        return KeptColumns(names or list(source))
+    paths = paths_of(source)
+    if paths is None or (len(paths) == 1 and is_folder_of_texts(paths[0])):
+        return KeptColumns(names)
+    files = files_of(paths, follow=follow)
+    formats = [file.format() for file in files]
+    if set(formats) <= {"parquet", "arrow"}:
+        from headrace.batches.arrow_rows import arrow_file
+
+        return types_of([arrow_file(file.path, what) for file, what in zip(files, formats, strict=True)], choice)
+    if names is None and set(formats) == {"table"}:
+        every: dict[str, None] = {}
+        for file in files:
+            with opened(file.path) as opened_file:
+                every |= dict.fromkeys(table_columns(file.path, opened_file, encoding))
+        names = list(every)
+    return KeptColumns(names)
+
+
+def types_of(tables: Sequence[ArrowTable], choice: ColumnChoice) -> KeptColumns:
+    from headrace.batches.arrow_rows import kept_types
+
+    choice.check(tables[0].name, tables[0].schema.names)
+    return kept_types(list(tables), choice)
+
+
+def is_arrow_table(source: Any) -> bool:
+    library = sys.modules.get("headrace.batches.arrow_rows")
+    return library is not None and isinstance(source, library.ArrowTable)
+
+
+def check_encoding(encoding: str | None) -> None:
     if encoding is not None:
         try:
             "a\n".encode(encoding)
@@ -112,59 +164,72 @@ def records(
             raise InputError(
                 f"encoding {quoted(encoding)} is not one that Python knows; for example utf-8 or latin-1"
             ) from None
-    if not isinstance(source, str | Path):
-        return objects(checked_items(source, "the input", "dicts or texts"), complaints)
-    if not str(source):
-        raise InputError("the input: the path is empty; the current folder is `.`")
-    path = Path(source)
-    try:
-        is_folder = path.is_dir()
-    except (OSError, ValueError) as error:  # longer than any name, or with a NUL in it
-        raise InputError(
-            f"the input {str(source)[:40]!r} … is no path ({error.__class__.__name__}); give one text as [text]"
-        ) from None
-    if is_folder:
-        return folder(path, encoding, complaints)
-    if path.suffix.lower() in DELIMITERS:
-        return table(path, encoding, complaints)
-    return json_lines(path, encoding, complaints)
 
 
-def checked_items(source: Any, name: str, kind: str) -> Iterable[Any]:
-    """Return `source` if it gives its items one by one in an order of its own: a list, a tuple, a generator. Raises
-    `InputError` naming the type of what is iterable and yet no list of `kind`: a table gives the names of its columns,
-    a dict its keys."""
-    sort = type(source).__name__
-    not_one = f"{name} must be a list (or a generator) of {kind}, not "
-    if isinstance(source, str | bytes | bytearray | memoryview):
-        raise InputError(f"{not_one}{sort}; give one as [it]")
-    if isinstance(source, Mapping):
-        raise InputError(f"{not_one}{sort}, which gives its keys; give [it], or list(it.values())")
-    if any(has(source, mark) for mark in TABULAR):
-        raise InputError(
-            f"{not_one}{type(source).__module__.partition('.')[0]}.{sort}: tables and arrays are not taken. Give their rows: "
-            'df.to_dict("records") in pandas, .to_dicts() in polars, .to_pylist() in Arrow, .tolist() for a column'
-        )
-    if isinstance(source, io.IOBase) or has(source, "readline"):
-        raise InputError(f"{not_one}{sort}, an open file; give its path")
-    if isinstance(source, array):
-        raise InputError(f"{not_one}{sort}, which gives numbers or letters; give a list of {kind}")
-    if isinstance(source, tuple) and has(source, "_fields"):
-        raise InputError(f"{not_one}{sort}, which is one record and gives its fields; give [it._asdict()]")
-    if has(source, "fetchone"):
-        raise InputError(f"{not_one}{sort}, a database's cursor; give its rows as dicts, gathered first")
-    if isinstance(source, Set) and not isinstance(source, KeysView | ItemsView):
-        raise InputError(f"{not_one}{sort}, which has no order; give a list, or sorted(it)")
-    if not isinstance(source, Iterable) or isinstance(source, type):
-        raise InputError(f"{not_one}{sort}" + ("; gather it first" if isinstance(source, AsyncIterable) else ""))
-    return source
+def paths_of(source: Any) -> list[str | Path] | None:
+    """Return the files, folders and patterns that a source names; None for any other source. Raises `InputError` for what is
+    no path."""
+    if is_file_list(source):
+        paths: list[str | Path] = list(source)
+    elif isinstance(source, str | Path):
+        paths = [source]
+    else:
+        return None
+    for path in paths:
+        if not str(path):
+            raise InputError("the input: the path is empty; the current folder is `.`")
+        try:
+            Path(path).is_dir()
+        except (OSError, ValueError) as error:  # longer than any name, or with a NUL in it
+            raise InputError(
+                f"the input {str(path)[:40]!r} … is no path ({error.__class__.__name__}); give one text as [text]"
+            ) from None
+    return paths
 
 
-def has(source: Any, mark: str) -> bool:
-    try:
-        return hasattr(source, mark)
-    except Exception:  # an object of somebody else's, which may do anything when it is looked at
+def input_paths(source: Any, *, follow: bool = False) -> list[Path]:
+    """Return the files that a source is read from: results never replace one."""
+    paths = paths_of(source)
+    if paths is None:
+        return []
+    if len(paths) == 1 and Path(paths[0]).is_dir():
+        return [Path(os.path.realpath(paths[0]))]
+    return [Path(os.path.realpath(file.path)) for file in files_of(paths, follow=follow)]
+
+
+def is_folder_of_texts(path: str | Path) -> bool:
+    """Return True for a folder whose files are items. Raises `InputError` for one that has tables as well."""
+    folder = Path(path)
+    if is_pattern(str(path)) or not folder.is_dir() or not has_texts(folder):
         return False
+    if has_tables(folder):
+        raise InputError(
+            f"{path}: has texts, which are an item each, and tables, whose rows are; name one kind: {path}/*.csv, or move it"
+        )
+    return True
+
+
+def prefixed(file: InputFile, found: Iterator[InputRecord]) -> Iterator[InputRecord]:
+    return found if not file.prefix else (record._replace(prefix=file.prefix) for record in found)
+
+
+def file_records(
+    file: InputFile, encoding: str | None, complaints: Complaints, choice: ColumnChoice | None
+) -> Iterator[InputRecord]:
+    what = file.format()
+    if what in ("parquet", "arrow"):
+        from headrace.batches.arrow_rows import arrow_file
+
+        return arrow_file(file.path, what).records(choice, complaints)
+    if what == "table":
+        return table(file.path, encoding, complaints, choice)
+    return (json_array if what == "array" else json_lines)(file.path, encoding, complaints)
+
+
+def column_records(source: Any, complaints: Complaints, choice: ColumnChoice | None) -> Iterator[InputRecord]:
+    if choice is not None:
+        choice.check("the input", list(source))
+    return column_objects(source, complaints)
 
 
 def sampled(
@@ -186,70 +251,17 @@ def sampled(
     return (record for _, record in sorted(kept, key=lambda pair: pair[0]))
 
 
-def json_lines(path: Path, encoding: str | None, complaints: Complaints) -> Iterator[InputRecord]:
-    """Yield the objects of JSON lines as records; empty lines do not count, nor does a byte order mark."""
-    with opened(path) as file:
-        number = 0
-        if encoding is None and isinstance(file, io.BufferedReader) and file.peek(2)[:2] in UTF16:
-            encoding = "utf-16"
-        lines = raw_lines(file, encoding)
-        while raw := next(lines, b""):
-            number += 1
-            where = f"{path}, line {number}"
-            if number == 1:
-                check_is_text(raw, path)
-            try:
-                if len(raw) > LINE_BYTES and not raw.endswith(b"\n"):
-                    skip_rest(file)
-                    raise InputError(f"{where}: longer than {LINE_BYTES} bytes (1 MiB), the most a line may have")
-                text = decoded(raw, encoding, where)
-                text = text.removeprefix("\ufeff") if number == 1 else text
-                record = InputRecord(number, where, json_object(text, where)) if text.strip() else None
-            except InputError as error:
-                complaints.add(str(error))
-                continue
-            if record is not None:
-                yield record
-
-
-def raw_lines(file: BinaryIO, encoding: str | None) -> Iterator[bytes]:
-    """Yield the lines of `file`; of an encoding in which a line feed is more than one byte, in its own bytes all the same."""
-    wide = "\n".encode(encoding or "utf-8")
-    if wide == b"\n":
-        while raw := file.readline(LINE_BYTES + 1):
-            yield raw
-        return
-    try:
-        with io.TextIOWrapper(file, encoding=encoding, newline="\n") as texts:
-            for text in texts:
-                yield text.encode(encoding or "utf-8")
-    except UnicodeError as error:
-        raise InputError(f"{file.name}: not {encoding}: {error}") from None
-
-
-def skip_rest(file: BinaryIO) -> None:
-    """Read to the end of a line that is too long."""
-    while (raw := file.readline(LINE_BYTES)) and not raw.endswith(b"\n"):
-        pass
-
-
-def check_is_text(raw: bytes, path: Path) -> None:
-    """Raise `InputError` for a file of a format that is not read, by what it begins with."""
-    for mark, what, remedy in UNSUPPORTED_FORMATS:
-        if raw.startswith(mark):
-            raise InputError(f"{path}: is {what}; {remedy}")
-
-
-def table(path: Path, encoding: str | None, complaints: Complaints) -> Iterator[InputRecord]:
+def table(
+    path: Path, encoding: str | None, complaints: Complaints, choice: ColumnChoice | None
+) -> Iterator[InputRecord]:
     """Yield the rows under a header row, their values as text (`headrace.batches.tables`)."""
     with opened(path) as file:
         if isinstance(file, io.BufferedReader):
             check_is_text(file.peek(16), path)
-        for row in table_rows(path, file, encoding, LINE_BYTES, complaints.add):
-            yield InputRecord(*row)
+        yield from table_rows(path, file, encoding, LINE_BYTES, complaints, choice)
 
 
-def folder(path: Path, encoding: str | None, complaints: Complaints) -> Iterator[InputRecord]:
+def folder(path: Path, encoding: str | None, complaints: Complaints, *, follow: bool) -> Iterator[InputRecord]:
     """Yield every text and Markdown file below `path`, sorted by name: fields `text`, `path` (from the folder on) and
     `name`.
 
@@ -257,107 +269,27 @@ def folder(path: Path, encoding: str | None, complaints: Complaints) -> Iterator
     """
     names = sorted(
         found.relative_to(path)
-        for found in path.rglob("*")
+        for found in visible(path)
         if found.suffix.lower() in TEXTS
-        and not any(part.startswith(".") for part in found.relative_to(path).parts)
         and (found.is_file() or not found.exists())  # a link that leads nowhere is told, a folder or a pipe is no text
     )
+    root = os.path.realpath(path)
     for number, name in enumerate(names, 1):
         where = str(path / name)
+        place = LONE_SURROGATE.sub("\ufffd", name.as_posix())
         try:
+            if not follow and (path / name).exists() and (leaves := leaving(path / name, root)):
+                raise InputError(f"{where}: {leaves}")
             with opened(path / name) as file:
                 raw = file.read(LINE_BYTES + 1)
             if len(raw) > LINE_BYTES:
                 raise InputError(f"{where}: larger than {LINE_BYTES} bytes (1 MiB), the most an item may have")
             text = decoded(raw.removeprefix(BOM), encoding, where)
         except InputError as error:
-            complaints.add(str(error))
+            for record in complaints.bad_row(number, where, str(error)):
+                yield record._replace(fields={"custom_id": place})
             continue
-        place = LONE_SURROGATE.sub("\ufffd", name.as_posix())
         fields = {"custom_id": place, "text": text, "path": place, "name": LONE_SURROGATE.sub("\ufffd", name.stem)}
         yield InputRecord(number, where, fields)
     if not names:
         raise InputError(f"{path}: there is no text or Markdown file in this folder ({', '.join(sorted(TEXTS))})")
-
-
-def objects(source: Iterable[Any], complaints: Complaints) -> Iterator[InputRecord]:
-    """Yield Python objects as records: a text becomes `{"text": …}`, anything else its fields as JSON."""
-    for number, given in enumerate(source, 1):
-        where = f"item {number}"
-        try:
-            yield InputRecord(number, where, fields_of(given, where))
-        except InputError as error:
-            complaints.add(str(error))
-
-
-def fields_of(given: Any, where: str) -> dict[str, Any]:
-    if isinstance(given, str):
-        given = {"text": given}
-    elif hasattr(given, "model_dump") and not isinstance(given, type):
-        given = given.model_dump(mode="json")
-    elif isinstance(given, type) or (
-        not isinstance(given, Mapping | msgspec.Struct) and not dataclasses.is_dataclass(given)
-    ):
-        raise InputError(f"{where}: must be a dict or a text, not {type(given).__name__}")
-    try:
-        try:
-            return msgspec.json.decode(msgspec.json.encode(given))
-        except UnicodeEncodeError:  # half of a surrogate pair, as a text has that was cut in the middle of a sign
-            return msgspec.json.decode(msgspec.json.encode(replace_lone_surrogates(msgspec.to_builtins(given))))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"{where}: cannot be written as JSON: {shortened(str(error))}") from None
-
-
-def replace_lone_surrogates(value: Any) -> Any:
-    """Return `value` with U+FFFD in place of every lone surrogate in its texts."""
-    if isinstance(value, str):
-        return LONE_SURROGATE.sub("\ufffd", value)
-    if isinstance(value, Mapping):
-        return {replace_lone_surrogates(key): replace_lone_surrogates(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [replace_lone_surrogates(inner) for inner in value]
-    return value
-
-
-def opened(path: Path) -> BinaryIO:
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"the input {quoted(str(path))} is no path: {error}") from None
-    if stat.S_ISCHR(os.fstat(file.fileno()).st_mode) and not file.isatty():
-        file.close()
-        raise InputError(f"{path}: is a device, and may never end; name a file")
-    return file
-
-
-def decoded(raw: bytes, encoding: str | None, where: str) -> str:
-    try:
-        return raw.decode(encoding or "utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{where}: not {encoding or 'UTF-8'} (byte {error.start + 1} of the line is {raw[error.start]:#04x})"
-        ) from None
-
-
-def json_object(text: str, where: str) -> dict[str, Any]:
-    try:
-        try:
-            line: Any = digits.decode(text)
-        except msgspec.DecodeError:
-            if not SURROGATE_ESCAPE.search(text):
-                raise
-            line = digits.decode(SURROGATE_ESCAPE.sub(replacement, text))
-    except RecursionError:
-        raise InputError(f"{where}: nested too deeply") from None
-    except (msgspec.DecodeError, UnicodeEncodeError) as error:
-        raise InputError(f"{where}: broken JSON: {error}") from None
-    if not isinstance(line, dict):
-        raise InputError(f'{where}: must be a JSON object like {{"text": …}}, not {type(line).__name__}')
-    return line
-
-
-def replacement(found: re.Match[str]) -> str:
-    """Return the match as it is, or U+FFFD for a lone surrogate: what is left of a character that a tool cut in two."""
-    return "\\ufffd" if found["lone"] else found[0]

@@ -7,13 +7,17 @@ import io
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from headrace.batches.column_choice import ColumnChoice
+from headrace.batches.complaints import Complaints, InputRecord
+from headrace.batches.compression import bare
 from headrace.errors import InputError
 from headrace.text.quoting import quoted
 
+MAX_HEADER_CHARS = 1024 * 1024
 DELIMITERS = {".csv": ",;\t|", ".tsv": "\t"}
 SNIFFED_CHARS = 64 * 1024
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -21,31 +25,43 @@ SEP = re.compile(r'^\ufeff?"?sep=(?P<delimiter>.)"?(?:\r\n|\r|\n|$)', re.IGNOREC
 
 
 def table_rows(
-    path: Path, file: BinaryIO, encoding: str | None, max_bytes: int, complain: Callable[[str], None]
-) -> Iterator[tuple[int, str, dict[str, str]]]:
-    """Yield `(number, where, fields)` of every row under the header row, values as text. An error in a row is passed to
-    `complain`, and the next row is read. Raises `InputError` where the rest cannot be read."""
+    path: Path,
+    file: BinaryIO,
+    encoding: str | None,
+    max_bytes: int,
+    complaints: Complaints,
+    choice: ColumnChoice | None = None,
+) -> Iterator[InputRecord]:
+    """Yield every row under the header row, values as text. A row that cannot be used is a complaint, and the next one is
+    read. Raises `InputError` where the rest cannot be read, and for a header without a column of `choice`."""
     file = seekable(file)
     with io.TextIOWrapper(file, encoding=encoding or encoding_by_mark(file) or "utf-8-sig", newline="") as text:
         csv.field_size_limit(max_bytes)
-        yield from read_rows(path, text, encoding, complain)
+        yield from read_rows(path, text, encoding, max_bytes, complaints, choice)
 
 
 def read_rows(
-    path: Path, text: io.TextIOWrapper, encoding: str | None, complain: Callable[[str], None]
-) -> Iterator[tuple[int, str, dict[str, str]]]:
+    path: Path,
+    text: io.TextIOWrapper,
+    encoding: str | None,
+    max_bytes: int,
+    complaints: Complaints,
+    choice: ColumnChoice | None,
+) -> Iterator[InputRecord]:
     number = 1
     try:
-        delimiter, skipped = dialect(path.suffix.lower(), text)
-        rows = csv.reader(text, delimiter=delimiter, strict=True)
+        delimiter, skipped = dialect(bare(path).suffix.lower(), text)
+        rows = csv.reader(bounded_lines(path, text, max_bytes), delimiter=delimiter, strict=True)
         names = header_names(next(rows, []), path, skipped + 1)
+        if choice is not None and names:
+            choice.check(str(path), names)
         number = rows.line_num + skipped + 1
         for row in rows:
             where = f"{path}, row {rows.line_num + skipped}"
             if row and (problem := ragged(row, names)):
-                complain(f"{where}: {problem}")
+                yield from complaints.bad_row(rows.line_num + skipped, where, f"{where}: {problem}")
             elif row:
-                yield rows.line_num + skipped, where, dict(zip(names, row, strict=False))
+                yield InputRecord(rows.line_num + skipped, where, dict(zip(names, row, strict=False)))
             number = rows.line_num + skipped + 1
     except UnicodeError as error:
         what = f"byte {error.object[error.start]:#04x}" if isinstance(error, UnicodeDecodeError) else str(error)
@@ -56,6 +72,30 @@ def read_rows(
         ) from None
     except csv.Error as error:
         raise InputError(f"{path}, row {number}: broken CSV: {error} (is a quote open that begins there?)") from None
+
+
+def table_columns(path: Path, file: BinaryIO, encoding: str | None) -> list[str]:
+    """Return the names in the header row. Raises `InputError`."""
+    file = seekable(file)
+    with io.TextIOWrapper(file, encoding=encoding or encoding_by_mark(file) or "utf-8-sig", newline="") as text:
+        try:
+            delimiter, skipped = dialect(bare(path).suffix.lower(), text)
+            rows = csv.reader(bounded_lines(path, text, MAX_HEADER_CHARS), delimiter=delimiter, strict=True)
+            return header_names(next(rows, []), path, skipped + 1)
+        except UnicodeError:
+            raise InputError(f"{path}: not {encoding or 'UTF-8'}. Say what it is with --encoding") from None
+        except csv.Error as error:
+            raise InputError(f"{path}, row 1: broken CSV: {error} (is a quote open that begins there?)") from None
+
+
+def bounded_lines(path: Path, text: io.TextIOWrapper, max_chars: int) -> Iterator[str]:
+    """Yield the lines of `text`. Raises `InputError` for one without an end: it is not taken into memory first."""
+    number = 0
+    while line := text.readline(max_chars + 1):
+        number += 1
+        if len(line) > max_chars and line[-1] not in "\r\n":
+            raise InputError(f"{path}, line {number}: longer than {max_chars} characters, the most a line may have")
+        yield line
 
 
 def undecodable_line(text: io.TextIOWrapper) -> int | None:

@@ -13,9 +13,11 @@ from typing import Any
 
 import msgspec
 
+from headrace.batches.column_choice import KeptColumns
 from headrace.chat.completion import Usage
 from headrace.chat.options import Options, laid_over, set_in
 from headrace.errors import InputError
+from headrace.jobs.cache_mode import TemplateCache, of_item
 from headrace.jobs.job import BODY_VERSION, Job
 from headrace.schema.modes import Mode
 from headrace.text.quoting import quoted, shortened
@@ -29,6 +31,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     item may bring a `model` with `fallbacks`, a `schema`, `tools`, a `tool_choice`, a `response_format` and `options` (over those
     of the batch) of its own. `response` is a request of the Responses API without its input: what its answer repeats. `refused`
     says why a line that could not be used is no request: it fails without a call.
+
+    `kept` are the columns of the input that its row carries, as JSON: what is read is written again digit for digit.
 
     In a `reask` batch, `reasks` is the number of re-asks of the item, this one included; `usage` and `cost` are those of
     its earlier answers.
@@ -47,6 +51,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fallbacks: list[str] = []
     response: dict[str, Any] | None = None
     refused: str | None = None
+    kept: dict[str, msgspec.Raw] | None = None
     reasks: int = 0
     usage: Usage | None = None
     cost: float | None = None
@@ -54,7 +59,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The part that all items of a batch share. `model` is empty where items bring theirs; `prompt` has `{field}` places;
-    `{{` and `}}` are braces. `fallbacks` are those of a job; `weight` is the batch's share beside others."""
+    `{{` and `}}` are braces. `fallbacks` and `variant` are those of a job, `cache` is the mode of all items; `kept` are the
+    columns of the input that rows carry, `weight` is the batch's share beside others."""
 
     model: str
     prompt: str = "{text}"
@@ -67,6 +73,9 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lax: bool = False
     fallbacks: list[str] = []
     weight: int = DEFAULT_WEIGHT
+    kept: KeptColumns | None = None
+    cache: TemplateCache = False
+    variant: str = ""
     v: int = msgspec.field(default=BODY_VERSION)
 
     def encoded(self) -> tuple[str, bytes]:
@@ -77,13 +86,14 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def job(self, item: Item) -> Job:
         """Return the job for `item`."""
+        options = self.options if item.options is None else Options(**laid_over(self.options, set_in(item.options)))
         messages = self.messages(item)
         if self.system is not None:
             messages = [{"role": "system", "content": self.system}, *messages]
         return Job(
             model=item.model or self.model,
             messages=messages,
-            options=self.options if item.options is None else Options(**laid_over(self.options, set_in(item.options))),
+            options=options,
             tools=item.tools,
             tool_choice=item.tool_choice,
             response_format=item.response_format,
@@ -93,6 +103,8 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             reasks=max(0, self.reasks - item.reasks),
             lax=self.lax,
             fallbacks=self.fallbacks if item.model is None else item.fallbacks,
+            cache=of_item(self.cache, options),
+            variant=self.variant,
         )
 
     def messages(self, item: Item) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import msgspec
 
+from headrace.batches.kept_columns import with_kept
 from headrace.batches.output_lines import error_line
 from headrace.errors import Failure
 from headrace.ledger.row_refusals import refusal_reasons, refusal_reasons_of, refused_bits, refused_bits_between
@@ -98,4 +99,4 @@ def refused_line(row: bytes, why: str) -> bytes:
         return row
     answer = line.response.body.choices[0].message.content
     failure = Failure("invalid_output", why, partial=answer, metadata=BY_TYPE)
-    return error_line(line.custom_id, line.id.removeprefix("batch_req_"), failure)
+    return with_kept(error_line(line.custom_id, line.id.removeprefix("batch_req_"), failure), row)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from headrace.errors import SettingsError
-from headrace.guards.small_files import read_whole
+from headrace.guards.json_variable import json_of_variable
 from headrace.settings import variable
-from headrace.text.masking import masked
 from headrace.text.quoting import quoted, shortened
 from headrace.text.readable import UNREADABLE
 
@@ -33,15 +31,7 @@ def call_limits(environ: Mapping[str, str], providers: Collection[str]) -> dict[
     given = environ.get(variable("limits")) or ""
     if not given.strip():
         return {}
-    where, text = variable("limits"), given.encode(errors="replace")
-    if not given.lstrip().startswith(("{", "[")):
-        where = f"{where} ({shortened(masked(given))})"
-        try:
-            text = read_whole(Path(given))
-        except OSError as error:
-            raise SettingsError(f"{where}: cannot be read: {error.strerror}") from None
-        except ValueError as error:  # a NUL in the name, or no file that is read whole
-            raise SettingsError(f"{where}: cannot be read: {shortened(masked(str(error)))}") from None
+    where, text = json_of_variable(variable("limits"), given)
     try:
         entries = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         return {name: limits_at(where, name, entry, providers) for name, entry in entries.items()}

@@ -17,4 +17,6 @@ def status_and_code(code: str) -> tuple[int, str]:
 
 def type_of(status: int) -> str:
     """Return the `type` of OpenAI's error object."""
+    if status == 429:
+        return "rate_limit_error"
     return "invalid_request_error" if status < 500 else "server_error"

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -19,10 +18,8 @@ from msgspec import Meta
 
 from headrace.chat.provider_table import NAME
 from headrace.errors import InputError, ModelNotFound, SettingsError
-from headrace.guards.ownership import check_not_public
-from headrace.guards.small_files import read_whole
+from headrace.guards.json_variable import json_of_variable
 from headrace.settings import variable
-from headrace.text.masking import masked
 from headrace.text.quoting import quoted, shortened
 from headrace.text.readable import UNREADABLE
 
@@ -82,16 +79,7 @@ def read_aliases(given: str) -> dict[str, list[str]]:
     """Return the aliases in a JSON text, or in the file at a path; none for an empty one. Raises `SettingsError`."""
     if not given.strip():
         return {}
-    where, text = variable("models"), given.encode(errors="replace")
-    if not given.lstrip().startswith("{"):
-        where = f"{where} ({shortened(masked(given))})"
-        try:
-            check_not_public(Path(given), where)  # it says where prompts are sent
-            text = read_whole(Path(given))
-        except OSError as error:
-            raise SettingsError(f"{where}: cannot be read: {error.strerror}") from None
-        except ValueError as error:  # a NUL in the name, or no file that is read whole
-            raise SettingsError(f"{where}: cannot be read: {shortened(masked(str(error)))}") from None
+    where, text = json_of_variable(variable("models"), given)
     try:
         aliases = msgspec.json.decode(text, type=dict[str, str | list[str]])
     except UNREADABLE as error:

@@ -171,7 +171,7 @@ def check_for(options: Options, provider: Provider) -> None:
         effort, budget = effort or own.get("effort") is not None, budget or own.get("max_tokens") is not None
     if effort and budget:
         raise InputError(
-            f"options `reasoning_effort` and `reasoning_max_tokens`: {provider.name} takes one of them, not both"
+            f"option `reasoning_effort`: {provider.name} takes it or `reasoning_max_tokens`; give one of them, not both"
         )
 
 

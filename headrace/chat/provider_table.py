@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
@@ -18,8 +17,7 @@ from msgspec import Meta
 
 from headrace.chat.call_limits import CallLimits
 from headrace.errors import InputError, ModelNotFound, SettingsError
-from headrace.guards.ownership import check_not_public
-from headrace.guards.small_files import read_whole
+from headrace.guards.json_variable import json_of_variable
 from headrace.schema.modes import Mode
 from headrace.settings import variable
 from headrace.text.masking import masked
@@ -238,16 +236,7 @@ def providers(environ: Mapping[str, str]) -> dict[str, Provider]:
     registered = environ.get(variable("providers"))
     if not registered:
         return PROVIDERS
-    where, text = variable("providers"), registered.encode()
-    if not registered.lstrip().startswith("{"):
-        where = f"{where} ({shortened(masked(registered))})"
-        try:
-            check_not_public(Path(registered), where)  # it says where keys are sent
-            text = read_whole(Path(registered))
-        except OSError as error:
-            raise SettingsError(f"{where}: cannot be read: {error.strerror}") from None
-        except ValueError as error:  # a NUL in the name, or no file that is read whole
-            raise SettingsError(f"{where}: cannot be read: {shortened(masked(str(error)))}") from None
+    where, text = json_of_variable(variable("providers"), registered)
     try:
         given = msgspec.json.decode(text, type=dict[Annotated[str, Meta(pattern=NAME)], Registration])
     except UNREADABLE as error:

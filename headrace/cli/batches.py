@@ -51,17 +51,17 @@ def row_of(batch: Batch) -> tuple[str, ...]:
 @batches.command(epilog="Example: headrace batches show batch_… --out results.jsonl")
 @click.argument("batch_id")
 @out_options("Write its results here.")
-def show(batch_id: str, out: Path | None, whole: bool, force: bool) -> None:
+def show(batch_id: str, out: Path | None, whole: bool, excel: bool, force: bool) -> None:
     """Show one batch, as JSON; with --out, write its results."""
 
-    checked_out(out, whole=whole, force=force or out is not None)
+    checked_out(out, whole=whole, excel=excel, force=force or out is not None)
 
     async def body(client: AsyncHeadrace) -> int:
-        overwrite = await may_replace(client, batch_id, out, whole=whole, force=force)
+        overwrite = await may_replace(client, batch_id, out, whole=whole, excel=excel, force=force)
         batch = await client.batch(batch_id).progress()
         terminal.echo(msgspec.json.format(msgspec.json.encode(batch), indent=2))
         if out is not None:
-            await client.batch(batch_id).save(out, whole=whole, overwrite=overwrite)
+            await client.batch(batch_id).save(out, whole=whole, excel=excel, overwrite=overwrite)
         return 1 if batch.ended and (batch.succeeded < batch.total or not batch.total) else 0
 
     sys.exit(with_client(body))
@@ -90,23 +90,23 @@ def resume_batch(batch_id: str) -> None:
     multiple=True,
     help="Only what failed with this code, for example invalid_output. Again for more of them.",
 )
-def retry_batch(batch_id: str, out: Path | None, whole: bool, force: bool, codes: tuple[str, ...]) -> None:
+def retry_batch(batch_id: str, out: Path | None, whole: bool, excel: bool, force: bool, codes: tuple[str, ...]) -> None:
     """Open a batch that keeps what succeeded and pays only the rest.
 
     With --code it runs only what failed with that code, and keeps the other failures as they are. The codes of a batch, and
     how many items have each: headrace batches show ID.
     """
 
-    checked_out(out, whole=whole, force=force or out is not None)
+    checked_out(out, whole=whole, excel=excel, force=force or out is not None)
 
     async def body(client: AsyncHeadrace) -> int:
-        overwrite = await may_replace(client, batch_id, out, whole=whole, force=force)
+        overwrite = await may_replace(client, batch_id, out, whole=whole, excel=excel, force=force)
         new = await client.retry(batch_id, codes=codes or None)
         if out is None:
             terminal.echo(new)
             return 0
         terminal.echo(f"{new} retries {batch_id}", err=True)
-        return await follow(client, new, out, whole=whole, overwrite=overwrite)
+        return await follow(client, new, out, whole=whole, excel=excel, overwrite=overwrite)
 
     sys.exit(with_client(body))
 
@@ -115,13 +115,13 @@ def retry_batch(batch_id: str, out: Path | None, whole: bool, force: bool, codes
 @click.argument("id")
 @out_options("Write a batch's results here at the end.")
 @click.option("--json", "as_json", is_flag=True, help="Every event of a job, as a line of JSON.")
-def watch(id: str, out: Path | None, whole: bool, force: bool, as_json: bool) -> None:
+def watch(id: str, out: Path | None, whole: bool, excel: bool, force: bool, as_json: bool) -> None:
     """Return to a job or a batch and watch it to its end: a job's answer is printed as it comes."""
     if not id.startswith("job_"):
-        checked_out(out, whole=whole, force=force or out is not None)
-        sys.exit(with_client(lambda client: follow_into(client, id, out, whole=whole, force=force)))
-    if out is not None or whole or force:
-        raise InputError("--out, --whole and --force are for batches; a job's answer goes to standard output")
+        checked_out(out, whole=whole, excel=excel, force=force or out is not None)
+        sys.exit(with_client(lambda client: follow_into(client, id, out, whole=whole, excel=excel, force=force)))
+    if out is not None or whole or excel or force:
+        raise InputError("--out, --whole, --excel and --force are for batches; a job's answer goes to standard output")
     with_client(lambda client: follow_job(client, id, as_json=as_json))
 
 
@@ -153,7 +153,7 @@ def results(batch_id: str, whole: bool) -> None:
 
 async def print_rows(client: AsyncHeadrace, batch_id: str, *, whole: bool) -> int:
     """Print every row; returns 1 when some did not succeed."""
-    from headrace.batches.output_lines import simple
+    from headrace.batches.output_lines import parse, simple
 
     batch = client.batch(batch_id)
     structured = (await batch.progress()).structured
@@ -161,7 +161,7 @@ async def print_rows(client: AsyncHeadrace, batch_id: str, *, whole: bool) -> in
     async for page in batch.line_pages():
         for line in page:
             row = simple(line, structured=structured)
-            bad = bad or (b'"error":' in row and b'"value":' not in row)
+            bad = bad or (b'"error":' in row and parse(line).response is None)
             terminal.echo(line if whole else row)
     return int(bad)
 
@@ -170,7 +170,7 @@ async def print_rows(client: AsyncHeadrace, batch_id: str, *, whole: bool) -> in
 @click.argument("batch_id")
 @click.option("--schema", required=True, help="The type that the answers are to be: module:Type.")
 @out_options("Write its results here.")
-def check(batch_id: str, schema: str, out: Path | None, whole: bool, force: bool) -> None:
+def check(batch_id: str, schema: str, out: Path | None, whole: bool, excel: bool, force: bool) -> None:
     """Read a batch's answers as a Python type, which may refuse what the schema allows.
 
     What it refuses counts as failed (invalid_output) from then on, and is asked for again as often as --reasks of the extraction
@@ -181,15 +181,19 @@ def check(batch_id: str, schema: str, out: Path | None, whole: bool, force: bool
     given, _ = given_schema(schema)
     if isinstance(given, dict):
         raise InputError(f"--schema {schema}: give a type, as module:Type; by a schema every answer was checked before")
-    checked_out(out, whole=whole, force=force or out is not None)
+    checked_out(out, whole=whole, excel=excel, force=force or out is not None)
     sys.exit(
         with_client(
-            lambda client: follow_into(client, batch_id, out, whole=whole, force=force, schema=given, word=schema)
+            lambda client: follow_into(
+                client, batch_id, out, whole=whole, excel=excel, force=force, schema=given, word=schema
+            )
         )
     )
 
 
-async def may_replace(client: AsyncHeadrace, batch_id: str, out: Path | None, *, whole: bool, force: bool) -> bool:
+async def may_replace(
+    client: AsyncHeadrace, batch_id: str, out: Path | None, *, whole: bool, excel: bool, force: bool
+) -> bool:
     """Return True if results may replace what is at `out`: with `force`, and when it holds those of this batch, or of one that it
     retries, untouched. Raises `InputError` for anything else that is there, before there is anything to wait or to pay for."""
     if out is None or force:
@@ -199,7 +203,7 @@ async def may_replace(client: AsyncHeadrace, batch_id: str, out: Path | None, *,
     earlier = batch_id
     for _ in range(MAX_RETRIES_BACK):
         try:
-            if await client.batch(earlier).wrote(out, whole=whole):
+            if await client.batch(earlier).wrote(out, whole=whole, excel=excel):
                 return True
             earlier = (await client.batch(earlier).progress()).retry_of
         except (Unknown, StorageError):  # past its retention
@@ -209,7 +213,7 @@ async def may_replace(client: AsyncHeadrace, batch_id: str, out: Path | None, *,
         if not earlier:
             break
     try:
-        checked_out(out, whole=whole, force=False)
+        checked_out(out, whole=whole, excel=excel, force=False)
     except InputError as error:
         raise InputError(f"{error} (it does not hold the results of {batch_id})") from None
     return False
@@ -221,13 +225,14 @@ async def follow_into(
     out: Path | None,
     *,
     whole: bool,
+    excel: bool,
     force: bool,
     schema: Any = None,
     word: str | None = None,
 ) -> int:
     """Run `follow` once it is known that its results may go to `out`."""
-    overwrite = await may_replace(client, batch_id, out, whole=whole, force=force)
-    return await follow(client, batch_id, out, whole=whole, overwrite=overwrite, schema=schema, word=word)
+    overwrite = await may_replace(client, batch_id, out, whole=whole, excel=excel, force=force)
+    return await follow(client, batch_id, out, whole=whole, excel=excel, overwrite=overwrite, schema=schema, word=word)
 
 
 async def follow(
@@ -236,6 +241,7 @@ async def follow(
     out: Path | None,
     *,
     whole: bool,
+    excel: bool = False,
     overwrite: bool = False,
     schema: Any = None,
     word: str | None = None,
@@ -271,7 +277,7 @@ async def follow(
     errors = None
     try:
         if out is not None:
-            saving = client.batch(batch_id).save(out, whole=whole, overwrite=overwrite)
+            saving = client.batch(batch_id).save(out, whole=whole, excel=excel, overwrite=overwrite)
             errors = await until_interrupted(saving)
     except (InputError, OSError) as error:
         why = f"{out}: {error.strerror}" if isinstance(error, OSError) else error
@@ -281,7 +287,7 @@ async def follow(
         raise click.Abort from None
     if batch.succeeded < batch.total:
         terminal.echo(
-            f"{batch.total - batch.succeeded} of {batch.total} items did not succeed{by_code(batch)}{again(batch)}"
+            f"{batch.total - batch.succeeded} of {batch.total} items did not succeed{by_code(batch)}{again(batch)}{saved(batch)}"
             + (f"; see {errors}" if errors else "")
             + f". Only those are paid again by: headrace batches retry {batch_id}",
             err=True,
@@ -290,8 +296,8 @@ async def follow(
     if not batch.total:  # its input was rejected, or it was cancelled before that was checked
         terminal.echo(f"{batch_id} has {batch.state} before any item ran: {batch.reason}", err=True)
         return 1
-    if batch.retried:
-        terminal.echo(f"all {batch.total} items succeeded{again(batch)}", err=True)
+    if batch.retried or batch.cached:
+        terminal.echo(f"all {batch.total} items succeeded{again(batch)}{saved(batch)}", err=True)
     return 0
 
 
@@ -313,3 +319,8 @@ def by_code(batch: Batch) -> str:
 def again(batch: Batch) -> str:
     calls = "1 call was" if batch.retried == 1 else f"{batch.retried} calls were"
     return f", {calls} made again after a failure" if batch.retried else ""
+
+
+def saved(batch: Batch) -> str:
+    calls = "1 answer was" if batch.cached == 1 else f"{batch.cached} answers were"
+    return f", {calls} known already and cost nothing" if batch.cached else ""

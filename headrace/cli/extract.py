@@ -5,32 +5,37 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from headrace.cli import terminal
+from headrace.cli.input_options import input_options, readable_inputs
 from headrace.cli.interrupt import Interrupted, interrupt_noted, interruptible, until_interrupted
 from headrace.cli.out import checked_out, out_options
 from headrace.cli.progress import detached
-from headrace.cli.spool import readable
-from headrace.errors import InputError
+from headrace.errors import Closed, HeadraceError, InputError
 from headrace.text.quoting import quoted
 
 if TYPE_CHECKING:
+    from headrace.batches.complaints import OnBadRow
     from headrace.batches.ingest import OnEmpty
     from headrace.batches.template import Item, Template
     from headrace.client.async_client import AsyncHeadrace
+    from headrace.jobs.cache_mode import CacheMode
     from headrace.jobs.job import Job
+
+CACHE_MODES = ("on", "read", "write", "refresh", "off")
 
 
 @click.command(
     epilog='Example: headrace extract reviews.csv --prompt "Extract from: {text}" --schema review.json '
     "--model openai/gpt-5-mini --out rows.csv"
 )
-@click.argument("input", type=click.Path(allow_dash=True))
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path(allow_dash=True))
 @click.option(
     "--model", required=True, envvar="MODEL", help="provider/model, for example openai/gpt-5-mini, or an alias."
 )
@@ -40,8 +45,15 @@ if TYPE_CHECKING:
 @click.option("--mode", help="How the schema is put to the model: strict, json_schema, json_object, tool_call, …")
 @click.option("--reasks", type=click.IntRange(0, 5), default=0, help="Ask again up to N times for an answer that fits.")
 @click.option("--lax", is_flag=True, help='Take values of the wrong type that can only mean one thing: "3" for 3.')
-@out_options("Results, in input order: .jsonl, .csv or .tsv. Errors beside.")
+@out_options("Results, in input order: .jsonl, .csv, .tsv (also .gz, .zst) or .parquet. Errors beside.")
 @click.option("--option", "-o", "options", multiple=True, metavar="NAME=VALUE", help="A model option: temperature=0")
+@click.option(
+    "--cache",
+    type=click.Choice(CACHE_MODES),
+    help="How cached answers are used. [default: on; off where a temperature over 0 asks for samples]",
+)
+@click.option("--no-cache", is_flag=True, help="Pay for every item, and keep no answer: --cache off.")
+@click.option("--variant", metavar="TEXT", help="Another sample: under each TEXT the items have answers of their own.")
 @click.option("--limit", type=click.IntRange(1), help="Take the first N items only.")
 @click.option("--sample", type=click.IntRange(1), help="Take N items at random, the same ones each time.")
 @click.option(
@@ -54,13 +66,17 @@ if TYPE_CHECKING:
 @click.option(
     "--weight", type=click.IntRange(1, 100), default=10, show_default=True, help="Its share beside other batches."
 )
+@input_options
 @click.option("--encoding", help="The input's encoding. [default: UTF-8]")
 @click.option(
     "--dry-run", is_flag=True, help="Show the first prompt, the schema as it is sent and the counts; pay nothing."
 )
+@click.option(
+    "--new", is_flag=True, help="Open another batch, also where one over the same input is open or had failures."
+)
 @click.option("--detach", is_flag=True, help="Print the batch's id and return at once.")
 def extract(
-    input: str,
+    inputs: tuple[str, ...],
     model: str,
     prompt: str,
     system: str | None,
@@ -70,25 +86,42 @@ def extract(
     lax: bool,
     out: Path | None,
     whole: bool,
+    excel: bool,
     force: bool,
     options: tuple[str, ...],
+    cache: CacheMode | None,
+    no_cache: bool,
+    variant: str | None,
     limit: int | None,
     sample: int | None,
     on_empty: OnEmpty,
     weight: int,
+    id_column: str | None,
+    keep: str | None,
+    on_bad_row: OnBadRow,
+    follow: bool,
     encoding: str | None,
     dry_run: bool,
+    new: bool,
     detach: bool,
 ) -> None:
     """Turn the items of INPUT into one completion each, as one batch.
 
-    INPUT is a file of JSON lines, a .csv or .tsv with a header row, a folder of text files, or - for JSON lines on standard
-    input. Everything is checked before anything is paid; the complaint names the line. Ctrl-C detaches: the batch goes on.
+    INPUT is a file of JSON lines, a JSON array, CSV or TSV with a header row, Parquet or Arrow, each text also .gz and .zst;
+    several of them, a pattern, a folder; a folder of text files; or - for standard input. Everything is checked before
+    anything is paid; the complaint names the line. Ctrl-C detaches: the batch goes on.
+
+    The same command again joins a batch that is still open, and of one that ended with failures it pays only for those.
     """
+    import msgspec
+
     from headrace.batches.build import make_template
+    from headrace.batches.column_choice import ColumnChoice
     from headrace.batches.ingest import read_items
-    from headrace.batches.sources import Complaints, records, sampled
-    from headrace.cli.batches import follow, print_rows
+    from headrace.batches.sources import Complaints, input_paths, kept_columns, records, sampled
+    from headrace.batches.template import prompt_fields
+    from headrace.cli.batches import follow as follow_batch
+    from headrace.cli.batches import print_rows
     from headrace.cli.params import given_file, given_schema, given_text, named
     from headrace.cli.service import connection, service
     from headrace.schema.modes import checked_mode
@@ -98,26 +131,37 @@ def extract(
     system = None if system is None else given_text(system, "--system")
     answer, name = given_schema(schema)
     words = parse_pairs(options) | {"mode": checked_mode(mode), "reasks": reasks, "lax": lax, "weight": weight}
+    if no_cache and cache not in (None, "off"):
+        raise InputError(f"--no-cache, --cache {cache}: they say different things; leave one of them out")
+    words |= {"cache": "off" if no_cache else cache, "variant": variant}
     with named(f"--schema {schema}"):
         template, _ = make_template(model, prompt, schema=answer, schema_name=name, system=system, **words)
-    checked_out(out, whole=whole, force=force, inputs=(input, schema, given_file(wanted[0]), given_file(wanted[1])))
+    others = (schema, given_file(wanted[0]), given_file(wanted[1]))
+    checked_out(out, whole=whole, excel=excel, force=force, inputs=(*inputs, *others))
+    choice = ColumnChoice.of(prompt_fields(template.prompt), id_column, keep)
+    reading: Any = {"encoding": encoding, "follow": follow}
 
-    shown = "standard input" if input == "-" else input
-    complaints = Complaints(shown)
+    shown = "standard input" if inputs == ("-",) else inputs[0] if len(inputs) == 1 else "the input"
+    complaints = Complaints(shown, on_bad_row)
     opened: list[str] = []
-    with before_it_is_opened(opened), readable(input, limit=limit, encoding=encoding) as source:
+    with before_it_is_opened(opened), readable_inputs(inputs, limit=limit, encoding=encoding) as source:
+        checked_out(out, whole=whole, excel=excel, force=force, inputs=input_paths(source, follow=follow))
+        template = msgspec.structs.replace(template, kept=kept_columns(source, choice, **reading))
 
         def items() -> Iterator[Item]:
             nonlocal complaints
-            complaints = Complaints(shown)
-            found = sampled(records(source, encoding=encoding, complaints=complaints), limit=limit, sample=sample)
-            return read_items(found, template, shown, complaints=complaints, on_empty=on_empty)
+            complaints = Complaints(shown, on_bad_row)
+            found = records(source, complaints=complaints, choice=choice, **reading)
+            found = sampled(found, limit=limit, sample=sample)
+            return read_items(found, template, shown, complaints=complaints, on_empty=on_empty, choice=choice)
 
         async def run() -> int:
             async with service(provider=template.model) as url, connection(url) as client:
                 with interrupt_noted() as interrupted:
-                    # Looked at between items: the batch is opened whole, or nothing is there.
-                    batch_id = await client.open(template, until_set(interrupted, items()))
+                    batch_id = None if new else await earlier_batch(client, counts.work)
+                    if batch_id is None:
+                        # Looked at between items: the batch is opened whole, or nothing is there.
+                        batch_id = await client.open(template, until_set(interrupted, items()), work=counts.work)
                     opened.append(batch_id)
                 if interrupted.is_set():
                     detached(batch_id)
@@ -133,16 +177,23 @@ def extract(
                     detached(batch_id)
 
         async def to_its_end(client: AsyncHeadrace, batch_id: str) -> int:
-            code = await follow(client, batch_id, out, whole=whole, overwrite=force, schema=answer, word=schema)
+            code = await follow_batch(
+                client, batch_id, out, whole=whole, excel=excel, overwrite=force, schema=answer, word=schema
+            )
             return code if out is not None else await print_rows(client, batch_id, whole=whole)
 
         # Read once to the end before a service is started for it: most mistakes are in the input.
-        counts = Counts()
+        counts = Counts(template)
         for item in items():
             counts.add(item, template)
         if complaints.skipped:
             terminal.echo(
                 f"{complaints.skipped} items skipped: a field that the prompt names is null or empty", err=True
+            )
+        if complaints.bad:
+            done = "became error lines" if on_bad_row == "error" else "skipped"
+            terminal.echo(
+                f"{complaints.bad} rows that cannot be used {done}; the first: {complaints.first_bad}", err=True
             )
         if dry_run:
             counts.show(template)
@@ -169,21 +220,58 @@ def until_set(interrupted: asyncio.Event, items: Iterator[Item]) -> Iterator[Ite
         yield item
 
 
+async def earlier_batch(client: AsyncHeadrace, work: str) -> str | None:
+    """Return the batch that goes on with the same work: one that is open, or that pays for what has failed before; None when
+    there is none."""
+    known = await client.backend.batch_of_work(work)
+    if known is None or known.state == "cancelling" or (known.ended and known.succeeded == known.total):
+        return None
+    fresh = "(--new opens another one)"
+    if not known.ended:
+        terminal.echo(
+            f"{known.id} does the same, {known.done} of {known.total} items are done: joined {fresh}", err=True
+        )
+        if known.state == "paused":
+            terminal.echo(f"it was paused, and goes on now: {known.reason}", err=True)
+            with suppress(Closed):  # it has ended since
+                await client.resume(known.id)
+        return known.id
+    try:
+        retry = await client.retry(known.id)
+    except HeadraceError:  # past its retention, or nothing of it has run
+        return None
+    failed = known.total - known.succeeded
+    terminal.echo(
+        f"{known.id} has done the same but for {failed} of {known.total} items: {retry} does those {fresh}", err=True
+    )
+    return retry
+
+
 class Counts:
-    """A forecast of a batch over the items, without anything sent."""
+    """A forecast of a batch over the items, without anything sent, and a digest of them and of what is asked."""
 
     BYTES_PER_TOKEN = 3.5
 
-    def __init__(self) -> None:
+    def __init__(self, template: Template) -> None:
+        self._digest = blake2b(template.encoded()[0].encode(), digest_size=16)
         self.items = 0
         self.bytes = 0
         self.first: Job | None = None
 
     def add(self, item: Item, template: Template) -> None:
+        import msgspec
+
+        self._digest.update(msgspec.json.encode(item) + b"\n")
+        self.items += 1
+        if item.refused is not None:
+            return
         job = template.job(item)
         self.first = self.first or job
-        self.items += 1
         self.bytes += sum(len(str(message.get("content", "")).encode(errors="replace")) for message in job.messages)
+
+    @property
+    def work(self) -> str:
+        return self._digest.hexdigest()
 
     def show(self, template: Template) -> None:
         """Print the first conversation, the schema as it is sent and the counts, as JSON for a pipe and as text for people."""

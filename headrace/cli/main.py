@@ -20,6 +20,7 @@ from headrace.text.quoting import MAX_QUOTED, shortened
 # The words of `headrace --help`, which imports none of the commands: it has to answer at once.
 COMMANDS = {
     "batches": ("headrace.cli.batches:batches", "List, show, cancel and retry batches."),
+    "cache": ("headrace.cli.cache:cache", "Show and empty the answer cache."),
     "completion": ("headrace.cli.completion:completion", "Print the completion script for SHELL."),
     "doctor": ("headrace.cli.doctor:doctor", "Check this machine and the service, and say how to mend what is wrong."),
     "extract": ("headrace.cli.extract:extract", "Turn the items of INPUT into one completion each, as one batch."),

@@ -17,10 +17,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def out_options(help: str) -> Callable[[F], F]:
-    """Return a decorator that adds the options `--out`, `--force` and `--whole` to a command that writes results."""
+    """Return a decorator that adds the options `--out`, `--force`, `--excel` and `--whole` to a command that writes results."""
 
     def decorate(command: F) -> F:
         command = click.option("--whole", is_flag=True, help="Write whole completions, in OpenAI's batch form.")(
+            command
+        )
+        command = click.option("--excel", is_flag=True, help="Write .csv as Excel opens it: a byte order mark, `;`.")(
             command
         )
         command = click.option("--force", is_flag=True, help="Replace what is there under the name of --out.")(command)
@@ -29,7 +32,9 @@ def out_options(help: str) -> Callable[[F], F]:
     return decorate
 
 
-def checked_out(out: Path | None, *, whole: bool, force: bool, inputs: Iterable[Path | str | None] = ()) -> None:
+def checked_out(
+    out: Path | None, *, whole: bool, force: bool, excel: bool = False, inputs: Iterable[Path | str | None] = ()
+) -> None:
     """Raise `InputError` when results must not go to `out`: before anything is paid. `inputs` are the files that the command
     reads, `-` for standard input; they are not replaced even with `force`."""
     from headrace.batches.export import check_free, check_is_no_input, check_suffix, errors_beside, writable
@@ -37,10 +42,12 @@ def checked_out(out: Path | None, *, whole: bool, force: bool, inputs: Iterable[
     if out is None:
         if force:
             raise InputError("--force: there is no --out that it could replace")
+        if excel:
+            raise InputError("--excel: there is no --out; name a file that ends in .csv or .tsv")
         return
     try:
         target = writable(out)
-        check_suffix(out, whole=whole)
+        check_suffix(out, whole=whole, excel=excel)
         for name in inputs:
             if name is not None and str(name) != "-":
                 check_is_no_input(out, Path(name))

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 @click.option("--option", "-o", "options", multiple=True, metavar="NAME=VALUE", help="A model option: temperature=0")
 @click.option("--key", "idempotency_key", help="The same call under the same key within 24 h is the same job.")
 @click.option("--cache", is_flag=True, help="An answer to the same question that was paid for already will do.")
+@click.option(
+    "--variant", metavar="TEXT", help="With --cache, another sample: under each TEXT there is an answer of its own."
+)
 @click.option("--timeout", "timeout_s", type=float, help="Seconds it may take, waits included (24 h); then it fails.")
 @click.option("--json", "as_json", is_flag=True, help="The whole completion, as JSON.")
 @click.option("--stream", is_flag=True, help="Print the answer as it comes; with --json, every event as a line.")
@@ -45,6 +48,7 @@ def run(
     options: tuple[str, ...],
     idempotency_key: str | None,
     cache: bool,
+    variant: str | None,
     timeout_s: float | None,
     as_json: bool,
     stream: bool,
@@ -78,7 +82,7 @@ def run(
         raise InputError("the prompt is empty")
     answer, _ = given_schema(schema)
     words = parse_pairs(options) | {"tools": given_tools(tools), "tool_choice": tool_choice, "stream": stream}
-    words |= {"mode": checked_mode(mode), "reasks": reasks, "lax": lax, "cache": cache}
+    words |= {"mode": checked_mode(mode), "reasks": reasks, "lax": lax, "cache": cache, "variant": variant}
     timeout = timeout_ms(timeout_s)
     with named(f"--schema {schema}"):
         asked, answers = make_job(model, text, schema=answer, system=system, **words)

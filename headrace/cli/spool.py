@@ -10,11 +10,15 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
+from headrace.batches.compression import GZIP, ZSTD
+from headrace.batches.input_files import ARROW, ARROW_STREAM, PARQUET
 from headrace.batches.sources import LINE_BYTES
 from headrace.batches.tables import UTF16
 from headrace.errors import InputError
 
 CHUNK = 1 << 20
+NO_LINES = (GZIP, ZSTD, PARQUET, ARROW, ARROW_STREAM)
+"""Beginnings of formats that have no lines to count."""
 MIN_FREE = 512 << 20
 """Bytes that are left free on the disk of the copy."""
 
@@ -57,6 +61,8 @@ def copied(source: BinaryIO, file: BinaryIO, name: str, limit: int | None) -> No
             return
         if first and data[:2] in UTF16:
             limit = None  # its line feeds are no bytes of their own
+        if first and data.startswith(NO_LINES):
+            limit = None
         first = False
         file.write(data)
         if size // CHUNK != (size + len(data)) // CHUNK and shutil.disk_usage(tempfile.gettempdir()).free < MIN_FREE:

@@ -15,10 +15,11 @@ import msgspec
 
 from headrace.batches import sources
 from headrace.batches.build import BatchParams, make_template
+from headrace.batches.column_choice import ColumnChoice
 from headrace.batches.create import WINDOW_S
 from headrace.batches.ingest import read_items
 from headrace.batches.sources import Complaints, Source, checked_items, sampled
-from headrace.batches.template import Item, Template
+from headrace.batches.template import Item, Template, prompt_fields
 from headrace.chat.messages import conversation
 from headrace.chat.model_aliases import model_aliases
 from headrace.client.backend import Backend
@@ -66,7 +67,9 @@ class AsyncHeadrace:
         self.settings = settings or Settings.load()
         self.backend = backend_at(url, api, key, self.settings)
         self.checked: dict[tuple[str, AnswerType[Any]], int] = {}  # lines of a batch that were read as a handle's type
-        self.sources: dict[str, Path] = {}  # the file that a batch was made from here: its results never replace it
+        self.sources: dict[
+            str, list[Path]
+        ] = {}  # the files that a batch was made from here: its results never replace one
 
     @property
     def ledger_backend(self) -> LedgerBackend:
@@ -183,23 +186,31 @@ class AsyncHeadrace:
     async def extract(
         self, source: Source, prompt: str = "{text}", *, model: str, schema: Any = None, **words: Unpack[BatchParams]
     ) -> AsyncBatchHandle[Any]:
-        """Open a batch with one completion for every item of `source`: a `.jsonl`, `.csv` or `.tsv` file, a folder of texts, or
-        an iterable of dicts or texts. `{field}` in `prompt` is an item's field.
+        """Open a batch with one completion for every item of `source`: a file of JSON lines, CSV, TSV, a JSON array, Parquet
+        or Arrow, a pattern, a folder or a list of paths; a table (pandas, Polars, PyArrow, DuckDB, or a dict of columns); or an
+        iterable of dicts or texts. `{field}` in `prompt` is an item's field.
 
         `words` are those of `BatchParams` and `Options`. The input is checked first; `InputError` names the line.
         """
         limit, sample, on_empty = words.pop("limit", None), words.pop("sample", None), words.pop("on_empty", "refuse")
         encoding, window_s = words.pop("encoding", None), checked_seconds("window_s", words.pop("window_s", WINDOW_S))
+        id, keep, follow = words.pop("id", None), words.pop("keep", None), words.pop("follow", False)
+        on_bad_row = words.pop("on_bad_row", "refuse")
         with self.backend.naming():
             template, expected = make_template(model, prompt, schema=schema, **words)
+        choice = ColumnChoice.of(prompt_fields(template.prompt), id, keep)
+        source = sources.once(source)
+        kept = sources.kept_columns(source, choice, encoding=encoding, follow=follow)
+        template = msgspec.structs.replace(template, kept=kept)
         name = str(source) if isinstance(source, str | Path) else "the input"
-        complaints = Complaints(name)
-        found = sampled(sources.records(source, encoding=encoding, complaints=complaints), limit=limit, sample=sample)
-        items = read_items(found, template, name, complaints=complaints, on_empty=on_empty)
+        complaints = Complaints(name, on_bad_row)
+        records = sources.records(source, encoding=encoding, complaints=complaints, choice=choice, follow=follow)
+        found = sampled(records, limit=limit, sample=sample)
+        items = read_items(found, template, name, complaints=complaints, on_empty=on_empty, choice=choice)
         batch_id = await self.open(template, items, window_s=window_s)
-        if isinstance(source, str | Path):
-            self.sources[batch_id] = Path(source).resolve()
-        return AsyncBatchHandle(self, batch_id, expected, skipped=complaints.skipped)
+        if paths := sources.input_paths(source, follow=follow):
+            self.sources[batch_id] = paths
+        return AsyncBatchHandle(self, batch_id, expected, skipped=complaints.skipped, bad_rows=complaints.bad)
 
     async def open(
         self,
@@ -208,12 +219,14 @@ class AsyncHeadrace:
         *,
         window_s: float = WINDOW_S,
         progress: Callable[[int], None] | None = None,
+        work: str = "",
     ) -> str:
         """Commit `items` and open a batch over them; return its id. Raises what `items` raises; then nothing is enqueued.
+        `work` names the input and what is asked of it, so that who asks the same finds the batch.
 
         `progress` is called with the number of items so far, every thousand items.
         """
-        return await self.backend.open_batch(template, items, window_s=window_s, progress=progress)
+        return await self.backend.open_batch(template, items, window_s=window_s, progress=progress, work=work)
 
     def job(self, job_id: str, *, schema: Any = None) -> AsyncJobHandle[Any]:
         """Return a handle of a job submitted earlier, here or elsewhere; `schema` is the type its answer is read as."""

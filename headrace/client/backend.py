@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequ
 from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
+from headrace.batches.column_choice import KeptColumns
 from headrace.batches.results import ResultsPage
 from headrace.batches.template import Item, Template
 from headrace.chat.completion import Outcome
@@ -35,11 +36,12 @@ class LogView(Protocol):
 
 class BatchTerms(NamedTuple):
     """The part of a batch's template that a reader of its rows needs: the schema of its answers, None for texts, and how often
-    an answer may be asked for again."""
+    an answer may be asked for again; and the columns of the input that its rows keep."""
 
     structured: bool
     schema: dict[str, Any] | None
     reasks: int
+    kept: KeptColumns | None = None
 
 
 class Backend(Protocol):
@@ -103,8 +105,13 @@ class Backend(Protocol):
         *,
         window_s: float,
         progress: Callable[[int], None] | None = None,
+        work: str = "",
     ) -> str:
-        """Open a batch over `items`, or none when they raise."""
+        """Open a batch over `items`, or none when they raise. `work` names the input and what is asked of it."""
+        ...
+
+    async def batch_of_work(self, work: str) -> Batch | None:
+        """Return the last batch that was opened with this `work`, while it is known."""
         ...
 
     async def batch(self, batch_id: str) -> Batch: ...

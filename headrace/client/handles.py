@@ -9,6 +9,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from headrace.batches.arrow_library import arrow
 from headrace.batches.export import (
     check_free,
     check_is_no_input,
@@ -18,10 +19,12 @@ from headrace.batches.export import (
     writable,
     write_results,
 )
+from headrace.batches.result_columns import TEXT, ResultColumns
 from headrace.batches.results import Row, value_of
 from headrace.chat.completion import Completion
 from headrace.client.checking import TypeCheck, has_type
 from headrace.client.event_dict import EventDict, batch_event_dict
+from headrace.client.result_rows import AsyncResults, gathered_table
 from headrace.client.stream import AsyncJobStream
 from headrace.errors import Failure, InputError, JobFailed, WaitTimeout
 from headrace.events.types import BatchEvent
@@ -32,6 +35,8 @@ from headrace.schema.python_types import AnswerType
 from headrace.text.quoting import quoted
 
 if TYPE_CHECKING:
+    import pyarrow
+
     from headrace.client.async_client import AsyncHeadrace
 
 T = TypeVar("T")
@@ -109,9 +114,12 @@ def checked_id(given: str, kind: str) -> str:
 class AsyncBatchHandle(Generic[T]):
     """A handle of one batch: its id and a connection. `Headrace().batch(id)` makes another, in any process."""
 
-    def __init__(self, client: AsyncHeadrace, batch_id: str, answers: AnswerType[T], *, skipped: int = 0):
+    def __init__(
+        self, client: AsyncHeadrace, batch_id: str, answers: AnswerType[T], *, skipped: int = 0, bad_rows: int = 0
+    ):
         self.id = batch_id
         self.skipped = skipped  # items that `extract` left out (`on_empty="skip"`)
+        self.bad_rows = bad_rows  # rows that could not be used (`on_bad_row`)
         self._client = client
         self.answers = answers
 
@@ -168,9 +176,20 @@ class AsyncBatchHandle(Generic[T]):
             async for entry in view:
                 yield batch_event_dict(entry, self.id)
 
-    async def results(self) -> AsyncGenerator[Row[T]]:
-        """Yield its rows in input order, each as soon as all before it are there. Memory use does not depend on the batch's
-        size."""
+    def results(self) -> AsyncResults[T]:
+        """Return its rows in input order (`async for`), each as soon as all before it are there, with memory that does not depend
+        on the batch's size; or all of them as a table (`await batch.results().to_arrow()`, `to_pandas`, `to_polars`)."""
+        return AsyncResults(self._rows(), self.table)
+
+    async def table(self) -> pyarrow.Table:
+        """Return what `results().to_arrow()` does."""
+        arrow("to_arrow()")
+        found = await self.progress()
+        if has_type(self.answers):
+            await self._end()
+        return await gathered_table(self.line_pages(), await self._columns(), structured=found.structured)
+
+    async def _rows(self) -> AsyncGenerator[Row[T]]:
         async with aclosing(self.result_pages()) as pages:
             async for page in pages:
                 for row in page:
@@ -189,13 +208,15 @@ class AsyncBatchHandle(Generic[T]):
             async for page in pages:
                 yield page.applied()
 
-    async def save(self, path: str | Path, *, whole: bool = False, overwrite: bool = True) -> Path | None:
-        """Write the results of an ended batch to `path` (`.jsonl`; `.csv`, `.tsv`: flattened into columns), and the
-        failures to a file beside it, whose path is returned (None without failures). `whole` writes OpenAI's batch form.
-        Raises `InputError` before the end, for another suffix, for the batch's own input file, and without `overwrite` for
-        a file that exists."""
-        check_suffix(Path(path), whole=whole)
-        if (source := self._client.sources.get(self.id)) is not None:
+    async def save(
+        self, path: str | Path, *, whole: bool = False, overwrite: bool = True, excel: bool = False
+    ) -> Path | None:
+        """Write the results of an ended batch to `path` (`.jsonl`; `.csv`, `.tsv`: flattened into columns; `.parquet`; texts also
+        `.gz`, `.zst`), and the failures to a file beside it, whose path is returned (None without failures). `whole` writes
+        OpenAI's batch form, `excel` a CSV as Excel opens it. Raises `InputError` before the end, for another suffix, for the
+        batch's own input file, and without `overwrite` for a file that exists."""
+        check_suffix(Path(path), whole=whole, excel=excel)
+        for source in self._client.sources.get(self.id, ()):
             check_is_no_input(Path(path), source)
         path, found = writable(Path(path)), await self.progress()
         structured = found.structured
@@ -204,26 +225,32 @@ class AsyncBatchHandle(Generic[T]):
         errors = errors_beside(path)
         if not overwrite:
             check_free(path, errors, remedy="give results another name")
+        columns = await self._columns()
         for which, target in (("output", path), ("errors", errors)):
             lines = await self._client.backend.output_lines(self.id, which)
+            form: Any = {"structured": structured, "whole": whole, "excel": excel}
+            form["columns"] = columns if which == "output" else columns.errors()
             with readable(self.id):
-                count = await asyncio.to_thread(
-                    write_results, lines, target, structured=structured, whole=whole, overwrite=overwrite
-                )
+                count = await asyncio.to_thread(write_results, lines, target, overwrite=overwrite, **form)
         if not count:
             errors.unlink()
         return errors if count else None
 
-    async def wrote(self, path: Path, *, whole: bool = False) -> bool:
+    async def _columns(self) -> ResultColumns:
+        terms = await self._client.backend.terms(await self.latest())
+        return ResultColumns.of(terms.schema if terms.structured else TEXT, terms.kept)
+
+    async def wrote(self, path: Path, *, whole: bool = False, excel: bool = False) -> bool:
         """Return True if the files at `path` and beside it are the results of this batch, ended, as `save` writes them."""
         path, found = writable(path), await self.progress()
         if not found.ended:
             return False
+        columns = await self._columns()
         for which, target in (("output", path), ("errors", errors_beside(path))):
             lines = await self._client.backend.output_lines(self.id, which)
-            if os.path.lexists(target) and not await asyncio.to_thread(
-                holds, lines, target, structured=found.structured, whole=whole
-            ):
+            form: Any = {"structured": found.structured, "whole": whole, "excel": excel}
+            form["columns"] = columns if which == "output" else columns.errors()
+            if os.path.lexists(target) and not await asyncio.to_thread(holds, lines, target, **form):
                 return False
         return True
 

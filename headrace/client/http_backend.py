@@ -11,6 +11,7 @@ from typing import IO, Any, Literal
 
 import msgspec
 
+from headrace.batches.column_choice import KeptColumns
 from headrace.batches.output_lines import outcome_of
 from headrace.batches.results import ResultsPage
 from headrace.batches.template import Item, Template
@@ -99,6 +100,7 @@ class ShownBatch(msgspec.Struct, frozen=True):
     reasks: int
     schema: dict[str, Any] | None = None
     state_if_refused: str | None = None
+    kept: KeptColumns | None = None
 
 
 class BatchList(msgspec.Struct, frozen=True):
@@ -216,11 +218,17 @@ class HttpBackend:
         *,
         window_s: float,
         progress: Callable[[int], None] | None = None,
+        work: str = "",
     ) -> str:
         batch_id = new_id("batch")
         with tempfile.TemporaryFile() as file:
-            await asyncio.to_thread(write_items, file, template, items, window_s, progress)
+            await asyncio.to_thread(write_items, file, template, items, window_s, progress, work)
             return await self._http.send_file("/v1/native/batches", file, headers={"x-headrace-batch": batch_id})
+
+    async def batch_of_work(self, work: str) -> Batch | None:
+        query = {"work": work}
+        found = (await self._http.call("GET", "/v1/native/batches", type=BatchList, query=query)).data
+        return found[0] if found else None
 
     async def batch(self, batch_id: str) -> Batch:
         return (await self._batch(batch_id)).batch
@@ -285,7 +293,7 @@ class HttpBackend:
 
     async def terms(self, batch_id: str) -> BatchTerms:
         found = await self._batch(batch_id)
-        return BatchTerms(found.structured, found.schema, found.reasks)
+        return BatchTerms(found.structured, found.schema, found.reasks, found.kept)
 
     async def refuse(self, batch_id: str, refused: Sequence[tuple[int, str]]) -> None:
         await self._post(batch_id, "refusals", {"rows": list(refused)})
@@ -311,9 +319,10 @@ def write_items(
     items: Iterator[Item],
     window_s: float,
     progress: Callable[[int], None] | None,
+    work: str = "",
 ) -> None:
     """Write a batch as a gateway takes it. Raises what `items` raises."""
-    file.write(msgspec.json.encode({"template": template, "window_s": window_s}) + b"\n")
+    file.write(msgspec.json.encode({"template": template, "window_s": window_s, "work": work}) + b"\n")
     for number, item in enumerate(items, 1):
         file.write(msgspec.json.encode(item) + b"\n")
         if progress is not None and number % 1000 == 0:
@@ -351,7 +360,7 @@ def chat_body(job: Job, own: dict[str, Any]) -> dict[str, Any]:
             "json_schema": {"name": job.schema_name, "schema": job.schema},
         }
     defaults = Job(model="", messages=[])
-    names = ("prefilling", "on_retry", "cache", "mode", "reasks", "lax")
+    names = ("prefilling", "on_retry", "cache", "variant", "mode", "reasks", "lax")
     own |= {name: value for name in names if (value := getattr(job, name)) != getattr(defaults, name)}
     if options := set_in(job.options):
         own["options"] = options

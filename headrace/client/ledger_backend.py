@@ -25,7 +25,7 @@ from headrace.jobs.build import encoded
 from headrace.jobs.job import Job, new_id
 from headrace.jobs.retry import retry_job
 from headrace.ledger import summaries
-from headrace.ledger.batch_record import known_batch, state_if_refused, template_body
+from headrace.ledger.batch_record import batch_of_work, known_batch, state_if_refused, template_body
 from headrace.ledger.cancel import cancel
 from headrace.ledger.damage import readable
 from headrace.ledger.job_record import job_result, job_state
@@ -191,13 +191,22 @@ class LedgerBackend(LoopBound):
         *,
         window_s: float,
         progress: Callable[[int], None] | None = None,
+        work: str = "",
     ) -> str:
         async with self.talking():
             await self.models.check(template.model, *template.fallbacks)
             store = await self.store()
             return await open_new(
-                self.ledger, store, template, items, tenant=TENANT, window_s=window_s, progress=progress
+                self.ledger, store, template, items, tenant=TENANT, window_s=window_s, progress=progress, work=work
             )
+
+    async def batch_of_work(self, work: str) -> Batch | None:
+        async with self.talking():
+            known = await batch_of_work(self.ledger, TENANT, work)
+            try:
+                return None if known is None else await summaries.batch(self.ledger, known)
+            except (Unknown, Damaged):
+                return None
 
     async def batch(self, batch_id: str) -> Batch:
         async with self.talking():
@@ -240,7 +249,7 @@ class LedgerBackend(LoopBound):
                 store, refused = await self.store(), await type_refusals(self.ledger, batch_id)
         if record.state not in BATCH_TERMINAL:
             raise InputError(f"{batch_id} is {record.state}; its output is there when it has ended")
-        return lambda: closed_lines(store, record, refused, which)
+        return lambda: closed_lines(store, record, refused, which, kept=True)
 
     async def terms(self, batch_id: str) -> BatchTerms:
         record = await retry_read(lambda: known_batch(self.ledger, batch_id))
@@ -248,7 +257,7 @@ class LedgerBackend(LoopBound):
         template = template_named(body, record.template, batch_id) if body else None
         if template is None:
             return BatchTerms(record.structured, None, 0)
-        return BatchTerms(record.structured, template.schema, template.reasks)
+        return BatchTerms(record.structured, template.schema, template.reasks, template.kept)
 
     async def refuse(self, batch_id: str, refused: Sequence[tuple[int, str]]) -> None:
         # A server that came back from an older copy has fewer rows than were read here: those come again.
@@ -269,12 +278,25 @@ class LedgerBackend(LoopBound):
         return self._store
 
     @asynccontextmanager
-    async def talking(self) -> AsyncIterator[None]:
+    async def answer_cache(self) -> AsyncIterator[tuple[Ledger, int]]:
+        """Yield the server of the answer cache, the ledger's or its own, and the bytes of all answers at most (0: unbounded).
+        Raises `Unreachable`."""
+        async with self.talking(self.settings.cache_url):
+            url = self.settings.cache_url
+            server = self.ledger if url is None else Ledger.at(url, self.settings.namespace)
+            try:
+                yield server, self.settings.cache_bytes
+            finally:
+                if server is not self.ledger:
+                    await server.close()
+
+    @asynccontextmanager
+    async def talking(self, url: str | None = None) -> AsyncIterator[None]:
         """Convert every connection error of the block to `Unreachable`."""
         try:
             yield
         except (RedisError, ConnectionError, TimeoutError) as error:
             raise Unreachable(
-                f"no answer from Redis at {masked(self.url)}: {type(error).__name__}. Start the service with "
+                f"no answer from Redis at {masked(url or self.url)}: {type(error).__name__}. Start the service with "
                 "`headrace up`, or set HEADRACE_REDIS_URL to the server that it uses."
             ) from error

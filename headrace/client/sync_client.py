@@ -18,6 +18,7 @@ from headrace.chat.completion import Completion
 from headrace.client.async_client import AsyncHeadrace
 from headrace.client.event_dict import EventDict
 from headrace.client.handles import AsyncBatchHandle, AsyncJobHandle, checked_id
+from headrace.client.result_rows import Results
 from headrace.client.stream import AsyncJobStream
 from headrace.events.fold import Fold
 from headrace.events.types import JobEvent
@@ -150,13 +151,14 @@ class Headrace:
     def extract(
         self, source: Source, prompt: str = "{text}", *, model: str, schema: Any = None, **words: Unpack[BatchParams]
     ) -> BatchHandle[Any]:
-        """Open a batch with one completion for every item of `source`: the path of a `.jsonl`, `.csv` or `.tsv` file or of a
-        folder of texts, or an iterable of dicts or texts. `{field}` in `prompt` is an item's field.
+        """Open a batch with one completion for every item of `source`: a file of JSON lines, CSV, TSV, a JSON array, Parquet
+        or Arrow, a pattern, a folder or a list of paths; a table (pandas, Polars, PyArrow, DuckDB, or a dict of columns); or an
+        iterable of dicts or texts. `{field}` in `prompt` is an item's field.
 
         `words` are those of `BatchParams` and `Options`. Raises `InputError`, naming the line, before anything is enqueued.
         """
         handle = self.call(lambda client: client.extract(source, prompt, model=model, schema=schema, **words))
-        return BatchHandle(self, handle.id, handle.answers, skipped=handle.skipped)
+        return BatchHandle(self, handle.id, handle.answers, skipped=handle.skipped, bad_rows=handle.bad_rows)
 
     def job(self, job_id: str, *, schema: Any = None) -> JobHandle[Any]:
         """Return a handle of a job submitted earlier, here or elsewhere; `schema` is the type its answer is read as."""
@@ -285,9 +287,10 @@ class JobStream:
 class BatchHandle(Generic[T]):
     """A handle of one batch: its id and a connection. `Headrace().batch(id)` makes another, in any process."""
 
-    def __init__(self, client: Headrace, batch_id: str, answers: AnswerType[T], *, skipped: int = 0):
+    def __init__(self, client: Headrace, batch_id: str, answers: AnswerType[T], *, skipped: int = 0, bad_rows: int = 0):
         self.id = batch_id
         self.skipped = skipped  # items that `extract` left out (`on_empty="skip"`)
+        self.bad_rows = bad_rows  # rows that could not be used (`on_bad_row`)
         self._client = client
         self._answers = answers
 
@@ -307,8 +310,12 @@ class BatchHandle(Generic[T]):
         asked for again up to `reasks` times, unless `reask` is False. `wait` and `results` do it by themselves."""
         self._ask(lambda handle: handle.check(reask=reask))
 
-    def results(self) -> Iterator[Row[T]]:
-        """Yield its rows in input order, each as soon as all before it are there; memory does not grow with the batch."""
+    def results(self) -> Results[T]:
+        """Return its rows in input order, each as soon as all before it are there, with memory that does not grow with the batch;
+        or all of them as a table (`batch.results().to_arrow()`, `to_pandas`, `to_polars`)."""
+        return Results(self._rows(), lambda: self._ask(lambda handle: handle.table()))
+
+    def _rows(self) -> Iterator[Row[T]]:
         pages = self._ask(lambda handle: found(handle.result_pages()))
         try:
             while page := self._client.call(lambda _: anext(pages, None)):
@@ -316,12 +323,15 @@ class BatchHandle(Generic[T]):
         finally:
             self._client.call(lambda _: pages.aclose())
 
-    def save(self, path: str | Path, *, whole: bool = False, overwrite: bool = True) -> Path | None:
-        """Write the results of an ended batch to `path` (`.jsonl`; `.csv`, `.tsv`: flattened into columns), and what failed
-        beside it: returns that file, if there is one. `whole` writes OpenAI's batch form. Raises `InputError` before the end,
-        for another suffix, for the file that the batch was made from, and without `overwrite` for one that is there.
+    def save(
+        self, path: str | Path, *, whole: bool = False, overwrite: bool = True, excel: bool = False
+    ) -> Path | None:
+        """Write the results of an ended batch to `path` (`.jsonl`; `.csv`, `.tsv`: flattened into columns; `.parquet`; texts also
+        `.gz`, `.zst`), and what failed beside it: returns that file, if there is one. `whole` writes OpenAI's batch form,
+        `excel` a CSV as Excel opens it. Raises `InputError` before the end, for another suffix, for a file that the batch
+        was made from, and without `overwrite` for one that is there.
         """
-        return self._ask(lambda handle: handle.save(path, whole=whole, overwrite=overwrite))
+        return self._ask(lambda handle: handle.save(path, whole=whole, overwrite=overwrite, excel=excel))
 
     def cancel(self) -> str:
         """Cancel it and return its state now: rows that are paid for are kept, the rest become error rows."""

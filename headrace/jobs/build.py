@@ -14,6 +14,7 @@ from headrace.chat.provider_table import PROVIDERS
 from headrace.chat.tool_schemas import check_strict
 from headrace.chat.tools import ToolDefinitions
 from headrace.errors import InputError
+from headrace.jobs.cache_mode import Cache, checked_variant, stored_cache
 from headrace.jobs.job import Job
 from headrace.schema.function_schema import function_schema
 from headrace.schema.modes import Mode, check_carried, checked_mode
@@ -54,7 +55,9 @@ class JobParams(SchemaParams, total=False):
     `stream` shows the answer as it comes; when it breaks off after something was shown, the job fails, or
     with `on_retry="reset"` begins anew and clears what was shown. With an `idempotency_key` the same call within 24 h
     returns the same job, and another call under that key raises `Conflict`. With `cache` an answer that was paid for in the
-    last 24 h (`HEADRACE_CACHE_TTL_S` of the workers) is given again: the completion says `cached`, and costs nothing.
+    last 24 h (`HEADRACE_CACHE_TTL_S` of the workers) is given again: the completion says `cached`, and costs nothing. True is
+    `on`, False `off`; `read` keeps no new answer, `write` and `refresh` pay for a new one and keep it, `refresh` in place of
+    the one that is kept. `variant` is any text: under another one the same question has another answer.
     """
 
     system: str | None
@@ -63,7 +66,8 @@ class JobParams(SchemaParams, total=False):
     prefilling: str | None
     stream: bool
     on_retry: Literal["fail", "reset"]
-    cache: bool
+    cache: Cache
+    variant: str | None
     idempotency_key: str | None
     ttl_s: float
     timeout_s: float
@@ -83,15 +87,15 @@ def make_job(
     reasks: int = 0,
     lax: bool = False,
     on_retry: Literal["fail", "reset"] = "fail",
-    cache: bool = False,
+    cache: Cache = False,
+    variant: str | None = None,
     **options: Any,
 ) -> tuple[Job, AnswerType[Any]]:
     """Return the job, and the way to decode its answer. An alias becomes its models, and what is asked for has to suit the
     provider of each. Raises `InputError`, `ModelNotFound`; that the model's provider exists is checked by the caller."""
     if not isinstance(stream, bool):
         raise InputError(f"stream={quoted(stream)}: must be True or False")
-    if not isinstance(cache, bool):
-        raise InputError(f"cache={quoted(cache)}: must be True or False")
+    cached, sample = stored_cache(cache), checked_variant(variant)
     if on_retry not in ("fail", "reset"):
         raise InputError(f"on_retry={quoted(on_retry)}: must be 'fail' or 'reset'")
     expected, definitions = answer_type(schema), tool_definitions(tools, tool_choice)
@@ -124,7 +128,8 @@ def make_job(
         lax=lax,
         stream=stream,
         on_retry=on_retry,
-        cache=cache,
+        cache=cached,
+        variant=sample,
         fallbacks=models.fallbacks,
     )
     return job, expected

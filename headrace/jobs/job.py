@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from headrace.chat.options import Options
+from headrace.jobs.cache_mode import StoredCache
 from headrace.schema.modes import Mode
 
 BODY_VERSION = 1
@@ -37,7 +38,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `mode` is how the schema is put to the model (`headrace.schema.modes`; None: as the model's profile says). An answer that
     does not fit it is asked for again up to `reasks` times, with what was wrong; with `lax` values of the wrong type that
-    can only mean one thing are taken. With `cache` a kept answer to the same question is as good as a new one.
+    can only mean one thing are taken. `cache` is how the answer cache is used (`cache_mode`); `variant` names a sample of its own
+    among answers to the same question.
     """
 
     model: str
@@ -56,6 +58,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lax: bool = False
     stream: bool = False
     on_retry: Literal["fail", "reset"] = "fail"
-    cache: bool = False
+    cache: StoredCache = False
+    variant: str = ""
     fallbacks: list[str] = []
     v: int = msgspec.field(default=BODY_VERSION)

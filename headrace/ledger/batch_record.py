@@ -102,6 +102,11 @@ class BatchRecord:
         return self.fields.get("structured") == b"1"
 
     @property
+    def work(self) -> str:
+        """The digest of its input and of what is asked of it; empty where nobody named it."""
+        return self._text("work", b"")
+
+    @property
     def template(self) -> str:
         """The content hash of its template."""
         return self._text("template")
@@ -276,6 +281,15 @@ async def batch_record(ledger: Ledger, batch_id: str) -> BatchRecord:
     """Return the record of a batch as it stands there; without fields when there is none."""
     raw = await ledger.client.hgetall(ledger.keys.batch(batch_id))
     return BatchRecord(batch_id, {name.decode(): value for name, value in raw.items()})
+
+
+async def batch_of_work(ledger: Ledger, tenant: str, work: str) -> str | None:
+    """Return the id of the last batch that was opened over the same input, for the same; None when it is not there any more."""
+    raw = await ledger.client.get(ledger.keys.work(tenant, work))
+    if raw is None or not (raw.startswith(b"batch_") and raw.isascii()):
+        return None
+    batch_id = raw.decode()
+    return batch_id if await ledger.client.exists(ledger.keys.batch(batch_id)) else None
 
 
 async def known_batch(ledger: Ledger, batch_id: str) -> BatchRecord:

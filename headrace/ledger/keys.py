@@ -27,7 +27,13 @@ KINDS = (
     KeyKind("unread:<tenant>:<sha>", "hash", "a job's timeout, then 15 min; 1,000 entries", "submit unread open create_file create_batch"),
     KeyKind("gateway:<id>", "string", "5 s", "a gateway: that those who wait at it are still there"),
     KeyKind("chat:<tenant>:<sha>", "string", "24 h", "the gateway: the job that answers in a chat"),
-    KeyKind("cache:<sha>", "string", "HEADRACE_CACHE_TTL_S", "a worker: an answer that was asked for with `cache`"),
+    KeyKind("cache:<sha>", "string", "HEADRACE_CACHE_TTL_S", "keep_answers"),
+    KeyKind("cached:<tenant>", "list", "HEADRACE_CACHE_TTL_S from the last answer", "keep_answers"),
+    KeyKind("cache_use", "hash", "HEADRACE_CACHE_TTL_S from the last answer", "look_up keep_answers"),
+    KeyKind("flight:<sha>", "string", "15 min", "look_up keep_answers"),
+    KeyKind("caller:<process>", "string", "16 s", "look_up"),
+    KeyKind("cache_secret", "string", "permanent", "the first worker that caches"),
+    KeyKind("choice:<sha>", "string", "HEADRACE_CACHE_TTL_S", "a worker: one of several choices, which its job has paid for"),
     KeyKind("batch:<id>", "hash", "until the batch closes, then 7 days", "open create_batch begin_batch reject_batch feed claim checkpoint finish_shard pause resume cancel seal close park prefill recover release refuse_rows evict_damaged"),
     KeyKind("batch:<id>:log", "stream", "until the batch closes, then 7 days", "open create_batch begin_batch reject_batch checkpoint park prefill finish_shard pause resume cancel seal close refuse_rows evict_damaged"),
     KeyKind("batch:<id>:parts", "hash", "until the batch closes, then 7 days", "finish_shard close evict_damaged"),
@@ -36,6 +42,7 @@ KINDS = (
     KeyKind("batches:<tenant>", "zset", "permanent", "open create_batch"),
     KeyKind("shard:<batch>.<n>", "hash", "until the shard's part is committed", "create_batch begin_batch reject_batch cancel feed claim beat park release checkpoint finish_shard due recover seal close prefill"),
     KeyKind("shard:<batch>.<n>:res", "hash", "until the shard's part is committed", "checkpoint prefill finish_shard close"),
+    KeyKind("work:<tenant>:<sha>", "string", "31 days from the last open", "open"),
     KeyKind("tpl:<sha>", "string", "31 days from the last open", "open create_batch"),
     KeyKind("held", "string", "permanent", "checkpoint prefill finish_shard close"),
     KeyKind("due", "zset", "permanent", "submit create_batch begin_batch reject_batch feed seal park release claim due recover finish cancel expire close finish_shard evict_damaged"),
@@ -83,6 +90,8 @@ class Keys:
         self.store = f"{self.prefix}:store"
         self.limits = f"{self.prefix}:limits"
         self.limits_channel = f"{self.prefix}:limits:ch"
+        self.cache_use = f"{self.prefix}:cache_use"
+        self.cache_secret = f"{self.prefix}:cache_secret"
 
     def job(self, job_id: str) -> str:
         return f"{self.prefix}:job:{job_id}"
@@ -107,6 +116,16 @@ class Keys:
 
     def cache(self, sha: str) -> str:
         return f"{self.prefix}:cache:{sha}"
+
+    def cached(self, tenant: str) -> str:
+        """Return the key of the list of a tenant's cached answers."""
+        return f"{self.prefix}:cached:{tenant}"
+
+    def caller(self, process: str) -> str:
+        return f"{self.prefix}:caller:{process}"
+
+    def choice(self, sha: str) -> str:
+        return f"{self.prefix}:choice:{sha}"
 
     def batch(self, batch_id: str) -> str:
         return f"{self.prefix}:batch:{batch_id}"
@@ -136,6 +155,9 @@ class Keys:
     def limit(self, scope: str) -> str:
         """Return the key of the limits of a deployment, or of one model there."""
         return f"{self.prefix}:limit:{scope}"
+
+    def work(self, tenant: str, sha: str) -> str:
+        return f"{self.prefix}:work:{tenant}:{sha}"
 
     def spend(self, tenant: str) -> str:
         return f"{self.prefix}:spend:{tenant}"

@@ -1,8 +1,8 @@
 -- uses: clock joined created events progress
 -- hash, zset id -> opened ms, string, stream, zset id -> opened ms, hash of the batch that it follows (or its own), string
--- "id digest", hash id -> how its client waits (unread.py), string
-local batch, open, template, log, batches, origin, created, unread, lease = unpack(KEYS)
-local id, prefix, body, template_ms, window_ms, channel, digest, keyed, key_ms, gateway, again, unread_ms = unpack(ARGV, 1, 12)
+-- "id digest", hash id -> how its client waits (unread.py), string, string: the last batch over the same input
+local batch, open, template, log, batches, origin, created, unread, lease, work = unpack(KEYS)
+local id, prefix, body, template_ms, window_ms, channel, digest, keyed, key_ms, gateway, again, unread_ms, named = unpack(ARGV, 1, 13)
 -- rest: field, value of the batch
 if redis.call('EXISTS', batch) == 1 then return { 'OK', id } end
 local now = now_ms()
@@ -15,10 +15,11 @@ if origin ~= batch then                              -- the re-asks of a batch: 
   redis.call('HSET', origin, 'reasked_as', id)
 end
 redis.call('SET', template, body, 'PX', template_ms)
+if named == '1' then redis.call('SET', work, id, 'PX', template_ms) end
 redis.call('HSET', batch, 'kind', 'batch', 'state', 'in_progress', 'epoch', text(now), 'created', text(now), 'seq', 0,
   'fed', 0, 'done', 0, 'running', 0, 'succeeded', 0, 'failed', 0, 'cancelled', 0, 'dead', 0,
   'input_tokens', 0, 'output_tokens', 0, 'expires', text(now + window_ms))
-for i = 13, #ARGV, 2 do redis.call('HSET', batch, ARGV[i], ARGV[i + 1]) end
+for i = 14, #ARGV, 2 do redis.call('HSET', batch, ARGV[i], ARGV[i + 1]) end
 redis.call('ZADD', open, text(now), id)
 redis.call('ZADD', batches, text(now), id)
 remember(created, unread, keyed, digest, key_ms, id, gateway, now, unread_ms)

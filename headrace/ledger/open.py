@@ -23,9 +23,12 @@ async def open_batch(
     record: Mapping[str, Argument],
     follows: str | None = None,
     creation: Creation | None = None,
+    work: str = "",
 ) -> str:
     """Write the batch with its template, and return its id, or that of the batch that an equal request before (`creation`)
     has made. `record` holds `total`, `shards` and what workers need to read its input.
+
+    `work` names the input and what is asked of it: the last batch over the same is found by it (`batch_of_work`).
 
     A re-ask batch (`follows`) is named in the record of the batch that it follows. Raises `Finished`, whose `detail` is the
     existing follow-up, when that one has one, `Conflict` when the idempotency key was used with
@@ -41,6 +44,7 @@ async def open_batch(
             "template": keys.template(template_sha),
             "log": keys.log(keys.batch(batch_id)),
             "batches": keys.batches(tenant),
+            "work": keys.work(tenant, work or "-"),
             "origin": keys.batch(follows or batch_id),
             **(creation or UNREPEATED).keys(keys, tenant),
         },
@@ -51,6 +55,7 @@ async def open_batch(
             "window_ms": window_ms,
             "channel": keys.channel(keys.batch(batch_id)),
             "prefix": keys.prefix,
+            "named": int(bool(work)),
             **(creation or UNREPEATED).arguments(),
         },
         [part for name, value in record.items() for part in (name, value)],

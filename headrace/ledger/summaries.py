@@ -15,8 +15,17 @@ from headrace.ledger.state import BATCH_TERMINAL
 NUMBERS = ("total", "succeeded", "failed", "cancelled", "dead", "input_tokens", "output_tokens")
 JOB_FIELDS = ["state", "code", "created", "ended", "n", "retry_of"]
 PAGE = 1000
-ANSWER_COUNTERS = ("repaired", "coerced", "reasks", "retried", "usage_unknown", "refused")
-SUMMED_COUNTERS = ("input_tokens", "output_tokens", "repaired", "coerced", "reasks", "retried", "usage_unknown")
+ANSWER_COUNTERS = ("repaired", "coerced", "reasks", "retried", "usage_unknown", "refused", "cached")
+SUMMED_COUNTERS = (
+    "input_tokens",
+    "output_tokens",
+    "repaired",
+    "coerced",
+    "reasks",
+    "retried",
+    "usage_unknown",
+    "cached",
+)
 """Counters of which a batch and the one that asks again for it have the sum."""
 MAX_FOLLOW_UPS = 8
 
@@ -40,7 +49,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     Counters of answers: `repaired` were JSON only after a repair, `coerced` matched the schema only after coercion,
     `reasks` calls asked for a better one. `retried` calls repeat a failed one, `codes` counts failures by code. The
     provider's token counts of `usage_unknown` answers are missing or unreadable: the tokens are lower bounds. `refused` of
-    the failed rows match the schema, but not the caller's type.
+    the failed rows match the schema, but not the caller's type. `cached` answers were not paid for: each is a call saved.
 
     When refused rows were asked again, outcomes and state are those of the batch `reasked_as` (a `reask_of` this one), and
     tokens and costs are the sum of both.
@@ -69,6 +78,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     retried: int = 0
     usage_unknown: int = 0
     refused: int = 0
+    cached: int = 0
     reasked_as: str = ""
     codes: dict[str, int] = {}
 

@@ -60,7 +60,7 @@ WORDS = {
         ["--prompt", "@nowhere.txt"],
         ["--prompt @nowhere.txt", "No such file", "@@"],
     ),
-    "a format that is not written": (["--out", "rows.parquet"], ["--out", "rows.parquet", ".jsonl", ".csv"]),
+    "a format that is not written": (["--out", "rows.xlsx"], ["--out", "rows.xlsx", ".jsonl", ".csv"]),
     "the input as the output": (["--out", "input.jsonl", "--force"], ["--out", "input.jsonl", "is the same file"]),
     "a place without a name": (["--prompt", "{}"], ["--prompt", "{name}"]),
     "a folder that is not there": (["--out", "nowhere/rows.jsonl"], ["--out", "nowhere"]),

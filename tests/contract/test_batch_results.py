@@ -89,3 +89,14 @@ def test_there_are_not_more_of_them_than_streams(stack: Stack, official: OpenAI)
         refused = ask(f"{base}/v1/batches/{batch.id}/results")
         assert (refused.status, refused.json["error"]["code"]) == (429, "too_many_streams")
     official.batches.cancel(batch.id)
+
+
+def test_of_a_batch_that_was_refused_there_are_none(base: str, official: OpenAI) -> None:
+    """While it is checked it is followed; what follows is broken off, and who asks then is told."""
+    batch = create(official, [line("r1"), line("r1")])
+    with contextlib.suppress(http.client.IncompleteRead, ConnectionError), followed(base, batch.id) as answer:
+        assert answer.status == 409 or answer.read() is None
+    until(lambda: official.batches.retrieve(batch.id).status == "failed", what="it is refused")
+    again = ask(f"{base}/v1/batches/{batch.id}/results")
+    assert (again.status, again.json["error"]["code"]) == (409, "batch_failed")
+    assert again.headers["x-should-retry"] == "false"

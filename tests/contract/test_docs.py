@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from headrace_providers import Model
 from stack import Stack, started, until
@@ -94,6 +96,19 @@ def test_schemas(tmp_path: Path, environment: dict[str, str]) -> None:
     said = done(["bash", "-c", f"set -euo pipefail\n{program}"], tmp_path, environment).splitlines()
     assert said[-1] == "exit code 1"
     assert json.loads((tmp_path / "rows.jsonl").read_text())["value"]["name"]
+
+
+def test_spend(tmp_path: Path, stack: Stack, environment: dict[str, str]) -> None:
+    before = len(stack.calls())
+    once, again = snippets("spend.md", "sh")
+    said = done(["bash", "-c", f"set -euo pipefail\n{once}"], tmp_path, environment).splitlines()
+    assert len(stack.calls()) - before == 4
+    assert json.loads(said[0])["cached"] == 6
+    assert said[1].endswith(" calls saved")
+    rows = (tmp_path / "sums.csv").read_text().splitlines()[1:]
+    assert [row.partition(",")[2] for row in rows[:3]] == [row.partition(",")[2] for row in rows[3:6]]
+    done(["bash", "-c", f"set -euo pipefail\n{again}"], tmp_path, environment)
+    assert len(stack.calls()) - before == 8
 
 
 def test_streams(tmp_path: Path, stack: Stack, environment: dict[str, str]) -> None:
@@ -186,6 +201,35 @@ def test_a_folder_of_texts(tmp_path: Path, environment: dict[str, str]) -> None:
     table = (tmp_path / "out.csv").read_text().splitlines()
     assert table[0] == "custom_id,title,summary,topics"
     assert [line.split(",")[0] for line in table[1:]] == ["one.txt", "two.md"]
+
+
+def test_tables(tmp_path: Path, environment: dict[str, str]) -> None:
+    (program,) = snippets("data.md", "sh")
+    said = done(["bash", "-c", f"set -euo pipefail\n{program}"], tmp_path, environment)
+    assert "field `text`, which the prompt names, is missing" in said
+    table = pq.read_table(tmp_path / "ratings.parquet")
+    assert table.schema.names == ["custom_id", "sku", "price", "text", "stars", "words"]
+    assert table.column("price").to_pylist() == ["12.50", "3.00"], "a CSV has texts"
+    assert (tmp_path / "back.csv").read_text().startswith("custom_id,price,stars,value\nA1,12.50,")
+    week = gzip.decompress((tmp_path / "week.jsonl.gz").read_bytes()).decode().splitlines()
+    assert [json.loads(line)["kept"]["sku"] for line in week] == ["A1", "A2", "A3"]
+    assert (tmp_path / "excel.csv").read_bytes().startswith(b"\xef\xbb\xbfcustom_id;price;stars;words\r\nA1;12.50;")
+    (program,) = snippets("data.md", "python")
+    names, words = done([sys.executable, "-c", program], tmp_path, environment).splitlines()
+    assert names == "['custom_id', 'price', 'stars', 'words', 'error.code', 'error.message']"
+    assert words == "List(String)"
+    assert (tmp_path / "ratings.csv.zst").exists()
+
+
+def test_a_table_to_parquet(tmp_path: Path, environment: dict[str, str]) -> None:
+    (tmp_path / "reviews.csv").write_text("sku,text,price\nA1,Fine.,1.10\nA2,Good.\nA3,Bad.,2.00\n")
+    said = done([str(EXAMPLES / "csv_to_parquet.sh"), "reviews.csv", "out.parquet"], tmp_path, environment)
+    right = (
+        "2 rows: custom_id string, sku string, text string, price string, stars int64, defects list<element: string>, "
+    )
+    assert said.splitlines()[-1] == right + "bought date32[day]"
+    errors = pq.read_table(tmp_path / "out.errors.parquet")
+    assert errors.column("custom_id").to_pylist() == ["line-3"]
 
 
 def test_submit_in_one_process_and_fetch_in_another(tmp_path: Path, environment: dict[str, str]) -> None:

@@ -200,7 +200,6 @@ async def test_a_thousand_join_a_running_job_late(ledger: Ledger, gateway: tuple
     for joiner in joiners:
         assert events_of_sse(bytes(joiner.raw)) == whole[joiner.after.seq :], f"after {joiner.after}"
     assert reads <= pages + 10
-    assert times_s[JOINERS * 99 // 100] < 5
     assert grown_mb < 1 + JOINERS * 64 / 1024
 
 

@@ -76,8 +76,8 @@ SHAPES = (
     Shape("open-quote.csv", b'id,text\n1,"a\n', ("row 2", "quote")),
     Shape("workbook.xlsx", b"PK\x03\x04" + b"\x00" * 64, ("Excel workbook", "save the sheet as CSV")),
     Shape("workbook.csv", b"PK\x03\x04" + b"\x00" * 64, ("Excel workbook", "save the sheet as CSV")),
-    Shape("data.parquet", b"PAR1" + b"\x00" * 64 + b"PAR1", ("Parquet", ".jsonl or .csv")),
-    Shape("data.jsonl.gz", b"\x1f\x8b\x08" + b"\x00" * 64, ("gzip", "gunzip")),
+    Shape("data.parquet", b"PAR1" + b"\x00" * 64 + b"PAR1", ("Parquet", "cut off")),
+    Shape("data.jsonl.gz", b"\x1f\x8b\x08" + b"\x00" * 64, ("gzip", "cut off")),
     Shape("data.db", b"SQLite format 3\x00" + b"\x00" * 64, ("a database", ".jsonl or .csv")),
     Shape("bad-url.jsonl", BATCH.format("a", BODY).replace("chat/completions", "files").encode(), ("line 1", "/url")),
     Shape("bad-role.jsonl", BATCH.format("a", BODY).replace("user", "me").encode(), ("line 1", "/role")),
@@ -265,9 +265,9 @@ def test_links_folders_and_devices(place: Place) -> None:
 @pytest.mark.parametrize(
     ("out", "named"),
     [
-        ("rows.parquet", (".parquet", ".jsonl")),
+        ("rows.feather", (".feather", ".jsonl")),
         ("rows.xlsx", (".xlsx", ".csv")),
-        ("rows.jsonl.gz", (".gz", ".jsonl")),
+        ("rows.jsonl.bz2", (".bz2", ".jsonl")),
         ("rows.json", (".json ", ".jsonl")),
         ("folder", ("is a folder", "name a file")),
         ("nowhere/rows.jsonl", ("nowhere", "does not exist")),

@@ -272,6 +272,16 @@ class TestRateLimits:
         assert (again.status, again.headers["x-headrace-job"]) == (200, job)
         assert [call.status for call in stack.calls_of(job)] == [429, 200]
 
+    @pytest.mark.parametrize(("stream", "model"), [(False, "vllm/c"), (True, "openrouter/c")])
+    def test_being_told_so_is_no_leaving(self, stack: Stack, base: str, stream: bool, model: str) -> None:
+        """Whose job is to be cancelled when it leaves has not left: its retry is given the answer."""
+        text = f"[[rehearsal fault=429; retry_after=8; times=1]] Still there. {stream}"
+        asked = question(text, model=model, stream=stream, headrace={"on_disconnect": "cancel"})
+        answer = ask(f"{base}/v1/chat/completions", "POST", asked, x_stainless_timeout="7")
+        assert answer.status == 429, answer.body
+        again = ask(f"{base}/v1/chat/completions", "POST", asked, x_stainless_timeout="60", x_stainless_retry_count="1")
+        assert (again.status, again.headers["x-headrace-job"]) == (200, answer.headers["x-headrace-job"])
+
     @pytest.mark.parametrize("stream", [False, True])
     def test_the_official_clients_own_retry_gets_the_answer(self, stack: Stack, base: str, stream: bool) -> None:
         before = len(stack.calls())

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from typing import Any
 
@@ -152,26 +152,23 @@ def test_a_planted_body_that_could_have_been_submitted_is_answered(
     assert f"authorization: bearer {KEY}" in provider.requests[-1].decode().lower()
 
 
-DAMAGED_ANSWERS: dict[str, Any] = {
-    "no JSON": b"\xff",
-    "deep": b'{"content":' + b"[" * 100_000,
-    "another value": {"value": {"a": 2}, "content": '{"a":1}'},
-    "another text": {"value": {"a": 1}, "content": '{"a":"x"}'},
-    "no value of the schema": {"value": {"a": "x"}, "content": '{"a":"x"}'},
-    "more than the schema": {"value": {"a": 1, "b": 2}, "content": '{"a":1,"b":2}'},
-    "no value": {"content": "words", "mode": None},
-    "a call": {
-        "content": None,
-        "tool_calls": [{"id": "1", "type": "function", "function": {"name": "rm"}}],
-        "mode": None,
-    },
-    "cut": {"value": {"a": 1}, "content": '{"a":1}', "finish_reason": "length"},
-    "a mode": {"value": {"a": 1}, "content": '{"a":1}', "mode": "nobody"},
+SIGNED = 17
+"""Bytes before the answer itself: its signature and its form."""
+DAMAGED_ANSWERS: dict[str, Callable[[bytes], bytes]] = {
+    "nothing": lambda kept: b"",
+    "no JSON": lambda kept: b"\xff",
+    "an answer of an earlier release": lambda kept: kept[SIGNED:],
+    "deep": lambda kept: kept[:SIGNED] + b'{"content":' + b"[" * 100_000,
+    "another value": lambda kept: kept.replace(b'{"a":1}', b'{"a":2}'),
+    "another form": lambda kept: kept[: SIGNED - 1] + b"z" + kept[SIGNED:],
+    "cut": lambda kept: kept[:-10],
+    "longer": lambda kept: kept + b" ",
+    "a list": lambda kept: kept[:SIGNED] + b"[]",
 }
 
 
 @pytest.mark.parametrize("name", DAMAGED_ANSWERS)
-def test_a_kept_answer_that_does_not_fit_is_none(
+def test_a_kept_answer_that_cannot_be_read_is_none(
     name: str, client: Headrace, redis_client: redis.Redis, provider: BareProvider
 ) -> None:
     def ask() -> Any:
@@ -182,12 +179,24 @@ def test_a_kept_answer_that_does_not_fit_is_none(
     assert ask() == ({"a": 1}, True)
     before, keys = len(provider.requests), list(redis_client.scan_iter("{hr}:cache:*"))
     for key in keys:
-        kept, change = json.loads(redis_client.get(key)), DAMAGED_ANSWERS[name]
-        redis_client.set(key, change if isinstance(change, bytes) else json.dumps(kept | change), px=60_000)
+        redis_client.set(key, DAMAGED_ANSWERS[name](redis_client.get(key) or b""), px=60_000)
     assert ask() == ({"a": 1}, False), "it was paid anew"
     assert len(provider.requests) == before + 1
     assert ask() == ({"a": 1}, True), "and kept"
     redis_client.delete(*keys)
+
+
+def test_an_answer_to_another_question_is_none(client: Headrace, redis_client: redis.Redis) -> None:
+    """Signed by us, and moved by somebody else."""
+    for text in ("moved from", "moved to"):
+        client.submit(MODEL, text, schema=SCHEMA, cache=True).result(30)
+    first, second = redis_client.scan_iter("{hr}:cache:*")
+    values = redis_client.mget(first, second)
+    redis_client.mset({first: values[1], second: values[0]})
+    for text in ("moved from", "moved to"):
+        job = client.submit(MODEL, text, schema=SCHEMA, cache=True)
+        assert (job.result(30), job.completion(30).cached) == ({"a": 1}, False)
+    redis_client.delete(first, second)
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def counters(batch: Batch) -> tuple[Any, ...]:
 
 
 def test_rows_state_files_and_retry_agree(client: Headrace, stack: Stack, tmp_path: Path) -> None:
-    batch = client.extract(texts(20), model=MODEL, schema=Even)
+    batch = client.extract(texts(20), model=MODEL, schema=Even, cache=False)
     rows = list(batch.results())
     assert [row.ok for row in rows] == [n % 2 == 0 for n in range(20)]
     for n, row in enumerate(rows):
@@ -154,9 +154,9 @@ def test_rows_state_files_and_retry_agree(client: Headrace, stack: Stack, tmp_pa
 
 
 def test_waiting_alone_checks_the_rows(client: Headrace, tmp_path: Path) -> None:
-    batch = client.extract(texts(300), model=MODEL, schema=Even)
+    batch = client.extract(texts(300), model=MODEL, schema=Even, cache=False)
     assert counters(batch.wait(60)) == ("completed", 150, 150, {"invalid_output": 150}, 150)
-    batch = client.extract(texts(4), model=MODEL, schema=SCHEMA)
+    batch = client.extract(texts(4), model=MODEL, schema=SCHEMA, cache=False)
     assert batch.wait(60).succeeded == 4
     later = client.batch(batch.id, schema=Even)
     later.check()
@@ -166,7 +166,7 @@ def test_waiting_alone_checks_the_rows(client: Headrace, tmp_path: Path) -> None
 
 def test_another_type_is_a_way_of_reading(client: Headrace) -> None:
     """A batch that was asked with a schema loses nothing to who reads it as a type, unless they say that it counts."""
-    batch = client.extract(texts(4), model=MODEL, schema=SCHEMA, reasks=1)
+    batch = client.extract(texts(4), model=MODEL, schema=SCHEMA, reasks=1, cache=False)
     assert batch.wait(60).succeeded == 4
     other = client.batch(batch.id, schema=Stubborn)
     assert [row.ok for row in other.results()] == [False] * 4
@@ -178,7 +178,7 @@ def test_another_type_is_a_way_of_reading(client: Headrace) -> None:
 
 def test_counts_failures_once_that_a_retry_takes_over(client: Headrace) -> None:
     bad = {"id": "bad", "text": "[[rehearsal fault=400 times=1]] stars: 4"}
-    batch = client.extract([*texts(4), bad], model=MODEL, schema=Even)
+    batch = client.extract([*texts(4), bad], model=MODEL, schema=Even, cache=False)
     assert counters(batch.wait(60)) == ("completed", 2, 3, {"invalid_output": 2, "invalid_request": 1}, 2)
     again = batch.retry(["invalid_request"])  # where the stand-in counts anew, and fails it anew
     kept = ("completed", 2, 3, {"invalid_output": 2, "invalid_request": 1})
@@ -189,7 +189,7 @@ def test_counts_failures_once_that_a_retry_takes_over(client: Headrace) -> None:
 
 def test_reasks_for_values_that_the_type_refuses(client: Headrace, stack: Stack) -> None:
     before = len(stack.calls())
-    batch = client.extract([*texts(5), *texts(5, 1000)], model=MODEL, schema=Told, reasks=2)
+    batch = client.extract([*texts(5), *texts(5, 1000)], model=MODEL, schema=Told, reasks=2, cache=False)
     rows = list(batch.results())
     assert [row.value.stars for row in rows] == [*range(1000, 1005), *range(1000, 1005)]
     assert [row.completion.reasks for row in rows if row.completion] == [1] * 5 + [0] * 5
@@ -211,7 +211,7 @@ def test_reasks_for_values_that_the_type_refuses(client: Headrace, stack: Stack)
 
 def test_asking_again_ends(client: Headrace, stack: Stack) -> None:
     before = len(stack.calls())
-    batch = client.extract(texts(3), model=MODEL, schema=Stubborn, reasks=2)
+    batch = client.extract(texts(3), model=MODEL, schema=Stubborn, reasks=2, cache=False)
     ended = batch.wait(60)
     assert counters(ended) == ("completed", 0, 3, {"invalid_output": 3}, 3)
     assert (ended.reasks, len(stack.calls())) == (6, before + 9)
@@ -221,7 +221,7 @@ def test_asking_again_ends(client: Headrace, stack: Stack) -> None:
 
 def test_a_batch_that_is_cancelled_asks_nothing_again(client: Headrace, stack: Stack) -> None:
     slow = {"id": "slow", "text": "[[rehearsal latency=60000]] stars: 2000"}
-    batch = client.extract([*texts(1), slow], model=MODEL, schema=Told, reasks=1)
+    batch = client.extract([*texts(1), slow], model=MODEL, schema=Told, reasks=1, cache=False)
     with ThreadPoolExecutor(1) as pool:
         rows = pool.submit(lambda: list(batch.results()))
         until(lambda: batch.progress().refused == 1, what="the first row is refused as it comes")
@@ -235,7 +235,7 @@ def test_a_batch_that_is_cancelled_asks_nothing_again(client: Headrace, stack: S
 
 def test_waiting_in_small_portions_comes_to_an_end(client: Headrace, stack: Stack) -> None:
     before = len(stack.calls())
-    batch = client.extract(texts(200), model=MODEL, schema=Told, reasks=1)
+    batch = client.extract(texts(200), model=MODEL, schema=Told, reasks=1, cache=False)
 
     def ended() -> Batch | None:
         with suppress(WaitTimeout):
@@ -258,7 +258,7 @@ def test_two_clients_ask_once(stack: Stack) -> None:
             return await asyncio.gather(*(asyncio.to_thread(handle.wait, 60) for handle in handles))
 
     with opened() as client:
-        batch = client.extract(texts(10), model=MODEL, schema=Told, reasks=1).id
+        batch = client.extract(texts(10), model=MODEL, schema=Told, reasks=1, cache=False).id
     ended = asyncio.run(both(batch))
     assert [counters(each)[:3] for each in ended] == [("completed", 10, 0)] * 2
     assert len(stack.calls()) == before + 20
@@ -320,7 +320,7 @@ def test_with_the_client_gone_nothing_is_asked_and_check_does_it_later(stack: St
 
 
 def test_a_batch_that_was_asked_for_text_is_read_as_no_type(client: Headrace, stack: Stack) -> None:
-    batch = client.extract(texts(2), model=MODEL)
+    batch = client.extract(texts(2), model=MODEL, cache=False)
     assert batch.wait(60).succeeded == 2
     typed = client.batch(batch.id, schema=Even)
     for ask in (lambda: list(typed.results()), typed.check, lambda: typed.wait(60)):
@@ -353,7 +353,7 @@ class Exiting(BaseModel):
 
 
 def test_a_validator_that_exits_refuses(client: Headrace, stack: Stack, tmp_path: Path) -> None:
-    batch = client.extract(texts(4), model=MODEL, schema=Exiting)
+    batch = client.extract(texts(4), model=MODEL, schema=Exiting, cache=False)
     assert [row.ok for row in batch.results()] == [True, False, True, False]
     assert counters(batch.wait(60)) == ("completed", 2, 2, {"invalid_output": 2}, 2)
     out = tmp_path / "exiting.jsonl"
@@ -367,7 +367,7 @@ class Dated(msgspec.Struct):
 
 def test_workers_validate_dates_and_keys_of_the_schema(client: Headrace) -> None:
     for schema in (Dated, dict[int, str]):
-        batch = client.extract(texts(5), model=MODEL, schema=schema)
+        batch = client.extract(texts(5), model=MODEL, schema=schema, cache=False)
         ended = batch.wait(60)
         rows = list(batch.results())
         assert (ended.refused, ended.succeeded) == (0, sum(row.ok for row in rows))

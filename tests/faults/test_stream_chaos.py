@@ -191,7 +191,7 @@ class Scene:
         while True:
             with contextlib.suppress(aiohttp.ClientError, OSError):
                 async with session.post(f"{self.base()}/v1/jobs/{self.cancelled}/cancel") as answer:
-                    if answer.status in (200, 202):
+                    if answer.status in (200, 202, 409):  # it may have ended before
                         self.did.append(f"{time.monotonic():.2f} cancel {await answer.text()}")
                         return
                     assert answer.status == 503, await answer.text()

@@ -10,11 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from time_scaling import scaled_s
+
 KILLED_S = 20
+
+
+MAX_CONTENTION = 3.0
 
 
 class Cost(NamedTuple):
     cpu_s: float
+    """CPU seconds of a machine that runs nothing else: see `contention`."""
     more_mb: float
     result: Any
     """What the work returned, or in words the error that it raised."""
@@ -31,11 +37,16 @@ def cost_of(work: Callable[[], Any]) -> Cost:
     with os.fdopen(read, "rb") as pipe:
         said = pipe.read()
     _, _, usage = os.wait4(child, 0)
-    return (
-        Cost(*pickle.loads(said))
-        if said
-        else Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, "it was killed")
-    )
+    if not said:
+        return Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, "it was killed")
+    cpu_s, more_mb, result = pickle.loads(said)
+    return Cost(cpu_s / contention(), more_mb, result)
+
+
+def contention() -> float:
+    """How many times the CPU time of the same work is longer where others run beside it: they share its caches, and the
+    units of its core."""
+    return min(MAX_CONTENTION, scaled_s(1.0))
 
 
 def measure(work: Callable[[], Any], write: int) -> None:

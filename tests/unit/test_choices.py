@@ -39,7 +39,7 @@ class Asked:
     def __init__(self, *script: Any, provider: str = "openrouter"):
         self.registry = OneModel(provider, *script)
         self.provider = provider
-        self.engine = Engine(self.registry, calls=8, cache=MemoryCache())  # pyright: ignore[reportArgumentType]
+        self.engine = Engine(self.registry, calls=8, choices=MemoryCache())  # pyright: ignore[reportArgumentType]
         self.tries = Tries()
 
     async def __call__(self, n: int, **words: Any) -> Any:

@@ -63,7 +63,7 @@ OUTS = [
     "hard.csv",
     "new.jsonl",
     "old.jsonl",
-    "new.parquet",
+    "new.xlsx",
     "folder",
     "pipe.csv",
     "no/x.csv",
@@ -107,7 +107,7 @@ def test_any_input_is_taken_or_refused_in_words(
         if (
             same
             or (out == "old.jsonl" and "--force" not in flags)
-            or out in {"new.parquet", "folder", "pipe.csv", "no/x.csv"}
+            or out in {"new.xlsx", "folder", "pipe.csv", "no/x.csv"}
         ):
             assert isinstance(done.exception, InputError) or done.exit_code == 2, done.exception
         if done.exception is not None and not isinstance(done.exception, SystemExit):

@@ -1,17 +1,13 @@
-"""Who pays when several ask the same at once."""
+"""Who pays when several ask the same of one model object at once."""
 
 from __future__ import annotations
 
 import asyncio
 
-import fakeredis
 import pytest
 from headrace_providers.cache import MemoryCache, SingleFlightCache
-from headrace_worker.redis_cache import MAX_BYTES, RedisCache
-from structlog.testing import capture_logs
 
 from headrace.chat.completion import Completion, Usage
-from headrace.ledger.script import Ledger
 
 
 class Provider:
@@ -99,17 +95,3 @@ async def test_a_failure_is_each_ones_own() -> None:
     results = await asyncio.gather(*(remembered.ask("key", fail) for _ in range(3)), return_exceptions=True)
     assert [type(result) for result in results] == [ValueError] * 3
     assert remembered._paying == {}
-
-
-async def test_an_answer_that_is_too_large_to_keep_is_told_in_the_log() -> None:
-    ledger = Ledger(fakeredis.FakeAsyncRedis(), "large")
-    cache = RedisCache(ledger, ttl_s=60)
-    with capture_logs() as logs:
-        await cache.set("a", b"x" * MAX_BYTES)
-        await cache.set("b", b"x" * (MAX_BYTES + 1))
-    assert await cache.get("a") is not None
-    assert await cache.get("b") is None
-    (line,) = logs
-    assert (line["log_level"], line["bytes"], line["max_bytes"]) == ("info", MAX_BYTES + 1, MAX_BYTES)
-    assert "not kept" in line["event"]
-    await ledger.close()

@@ -43,7 +43,11 @@ class Table:
 
 
 class Stream:
-    def __arrow_c_stream__(self) -> None: ...
+    """As a table whose export fails."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> None:
+        raise ValueError("columns of mixed types")
+
     def __iter__(self) -> Iterator[str]:
         return iter(["text"])
 
@@ -65,7 +69,6 @@ REFUSED: list[tuple[Any, str]] = [
     (DataFrame(), r"DataFrame: tables and arrays are not taken.*to_dict\(.records.\)"),
     (Series(), "Series: tables"),
     (Table(), "Table: tables"),
-    (Stream(), "Stream: tables"),
     ({"text": "x"}, r"not dict, which gives its keys; give \[it\]"),
     (b"bytes", "not bytes"),
     (bytearray(b"bytes"), "not bytearray"),
@@ -127,3 +130,8 @@ def test_a_text_is_a_path_and_never_the_current_folder_by_mistake(path: str, sai
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         list(records(str(tmp_path / "nowhere.jsonl")))
+
+
+def test_a_table_that_cannot_be_exported_is_named() -> None:
+    with pytest.raises(InputError, match=r"unit\.Stream.*: cannot be read as an Arrow table: columns of mixed types"):
+        records(Stream())

@@ -28,13 +28,16 @@ from headrace.settings import Settings, files_root
 from headrace.storage.local import FileStore, attach
 from headrace.text.readable import UNREADABLE
 from headrace_worker.damage import DamageHandler
+from headrace_worker.engine.answer_cache import AnswerCache
 from headrace_worker.engine.engine import Engine
 from headrace_worker.leases import LeaseKeeper
 from headrace_worker.limits.shared_limits import SharedLimits, configured_limits
+from headrace_worker.paid_choices import RedisChoices
 from headrace_worker.publishing.publisher import Flusher
-from headrace_worker.redis_cache import RedisCache
 
 log = structlog.get_logger("headrace.worker.worker_process")
+
+MIB = 1 << 20
 
 
 class WorkerProcess:
@@ -52,10 +55,12 @@ class WorkerProcess:
         self.limits = SharedLimits(
             self.ledger, self.name, role=role, configured=configured_limits(self.registry, os.environ)
         )
+        self.answers = answer_cache_of(settings, self.ledger, self.name)
         self.engine = Engine(
             self.registry,
             calls=settings.calls,
-            cache=RedisCache(self.ledger, settings.cache_ttl_s),
+            choices=RedisChoices(self.ledger, settings.cache_ttl_s),
+            answers=self.answers,
             limits=self.limits,
             shares_calls=role == INTERACTIVE,
         )
@@ -108,6 +113,7 @@ class WorkerProcess:
         await asyncio.gather(*self._loops, return_exceptions=True)
         await self.leases.stop()
         await self.registry.close()
+        await self.answers.close()
         with contextlib.suppress(TimeoutError, *UNAVAILABLE):
             async with asyncio.timeout(1):
                 await announce(self.ledger, self.name, None)
@@ -162,6 +168,19 @@ class WorkerProcess:
             await self.hints.publish_again(self.ledger, hints)
         except UNAVAILABLE as error:
             log.warning("hints not sent; they are due again", count=len(hints), error=type(error).__name__)
+
+
+def answer_cache_of(settings: Settings, ledger: Ledger, process: str) -> AnswerCache:
+    """Return the answer cache of a worker, in the ledger's Redis or on a server of its own."""
+    server = ledger if settings.cache_url is None else Ledger.at(settings.cache_url, settings.namespace)
+    return AnswerCache(
+        ledger,
+        server,
+        process=process,
+        ttl_s=settings.cache_ttl_s,
+        max_bytes=settings.cache_bytes,
+        tenant_bytes=settings.cache_tenant_mb * MIB,
+    )
 
 
 def deadlines_of(settings: Settings) -> Deadlines:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Request
@@ -23,6 +23,8 @@ from headrace.text.readable import UNREADABLE
 from headrace_api.errors import ApiError
 from headrace_api.requests.file_upload import MIB, PIECE_BYTES, body_of_request, in_writer
 
+WORK = "^[0-9a-f]{0,64}$"
+"""The digest of a batch's input, and of what is asked of it."""
 MAX_LINE_BYTES = 16 * MIB
 
 
@@ -31,6 +33,7 @@ class BatchHead(msgspec.Struct, frozen=True):
 
     template: Template
     window_s: float = WINDOW_S
+    work: Annotated[str, msgspec.Meta(pattern=WORK)] = ""
 
 
 async def received(request: Request[Any, Any, Any], store: FileStore, name: str, *, max_bytes: int) -> None:
@@ -53,8 +56,8 @@ async def received(request: Request[Any, Any, Any], store: FileStore, name: str,
         raise
 
 
-def read_head(lines: Iterator[bytes]) -> tuple[Template, float]:
-    """Return the template, as checked as one that is made here, and the window in seconds. Raises `InputError`."""
+def read_head(lines: Iterator[bytes]) -> BatchHead:
+    """Return the first line; its template as checked as one that is made here. Raises `InputError`."""
     first = next(lines, b"")
     try:
         head = msgspec.json.decode(first, type=BatchHead)
@@ -72,9 +75,13 @@ def read_head(lines: Iterator[bytes]) -> tuple[Template, float]:
         mode=given.mode,
         reasks=given.reasks,
         lax=given.lax,
+        cache=None if given.cache == "auto" else given.cache,
+        variant=given.variant,
         **options,
     )
-    return made, checked_seconds("window_s", head.window_s)
+    return BatchHead(
+        msgspec.structs.replace(made, kept=given.kept), checked_seconds("window_s", head.window_s), head.work
+    )
 
 
 def read_batch_items(lines: Iterator[bytes], template: Template) -> Iterator[Item]:
@@ -85,7 +92,8 @@ def read_batch_items(lines: Iterator[bytes], template: Template) -> Iterator[Ite
             if len(line) > MAX_LINE_BYTES:
                 raise InputError(f"has more than {MAX_LINE_BYTES // MIB} MiB")
             item = msgspec.json.decode(line, type=Item)
-            check_job(template.job(item))
+            if item.refused is None:
+                check_job(template.job(item))
             check_reserved_fields((item.options.extra_body if item.options else None) or {}, "/options/extra_body/")
         except KeyError as error:
             raise InputError(f"line {number}: the prompt's field {error} is missing") from None

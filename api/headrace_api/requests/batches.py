@@ -12,13 +12,14 @@ from headrace.batches.template import Template
 from headrace.chat.reserved_fields import check_reserved_fields
 from headrace.errors import InputError
 from headrace.jobs.build import check_schema_params
+from headrace.jobs.cache_mode import checked_variant, stored_cache
 from headrace.schema.python_types import answer_type
 from headrace_api.error_quoting import shorten_quotes
 from headrace_api.errors import ApiError
 from headrace_api.requests.expiry import checked_policy
+from headrace_api.shapes.batches import BatchCreate, BatchOptions
 
-FIELDS = ("input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after", "headrace")
-OWN = ("template", "schema", "schema_name", "mode", "reasks", "lax", "on_bad_row")
+FIELDS, OWN = BatchCreate.__struct_fields__, BatchOptions.__struct_fields__
 WINDOWS = {"24h": 24 * 3600}
 MAX_METADATA, MAX_KEY_CHARS, MAX_VALUE_CHARS = 16, 64, 512
 
@@ -106,6 +107,10 @@ def template_of_request(own: dict[str, Any], endpoint: str) -> Template:
     }
     if "schema" in shared and not isinstance(shared["schema"], dict):
         raise refused("headrace.schema: must be a JSON Schema, an object", "headrace.schema")
+    used: dict[str, Any] = {
+        "cache": stored_cache(own.get("cache") or False),
+        "variant": checked_variant(own.get("variant")),
+    }
     given = own.get("template")
     if (given is not None or shared) and endpoint != CHAT:
         raise refused(f"headrace: a template, and what goes with a schema, are for the endpoint {CHAT}", "headrace")
@@ -119,12 +124,14 @@ def template_of_request(own: dict[str, Any], endpoint: str) -> Template:
         words = {name: value for name, value in given.items() if name not in shared and name not in OWN}
         if len(words) < len(given):
             raise refused("headrace.template: the schema, and what goes with it, stand beside it", "headrace.template")
-        template, _ = make_template(**words, **shared)
+        template, _ = make_template(**words, **shared, **used)
         return template
     expected = answer_type(shared.get("schema"), name=shared.get("schema_name"))
     mode, reasks, lax = shared.get("mode"), shared.get("reasks", 0), shared.get("lax", False)
     check_schema_params("", expected, mode, reasks, lax)
-    template = Template(model="", schema=expected.schema, schema_name=expected.name, mode=mode, reasks=reasks, lax=lax)
+    template = Template(
+        model="", schema=expected.schema, schema_name=expected.name, mode=mode, reasks=reasks, lax=lax, **used
+    )
     try:
         template.encoded()
     except (TypeError, ValueError, RecursionError) as error:

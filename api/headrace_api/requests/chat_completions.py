@@ -10,8 +10,9 @@ from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
-from headrace.chat.options import COMPATIBLE, MAX_CHOICES, Options
+from headrace.chat.options import MAX_CHOICES, Options
 from headrace.chat.reserved_fields import check_reserved_fields
+from headrace.chat.response_format import read_response_format
 from headrace.chat.tool_schemas import located
 from headrace.errors import InputError, SchemaError
 from headrace.jobs.build import make_job
@@ -19,18 +20,15 @@ from headrace.jobs.job import Job
 from headrace.schema.validate import MAX_DEPTH, too_deep
 from headrace.text.quoting import shortened
 from headrace_api.requests.value_count import MAX_NODES, too_many_nodes
+from headrace_api.shapes.chat import OPTION_NAMES, HeadraceOptions
 
-OWN = frozenset(
-    {"prefilling", "ttl_s", "timeout_s", "idempotency_key", "on_retry", "cache", "join", "on_disconnect"}
-    | {*("mode", "reasks", "lax", "options")}
-)
+OWN = frozenset(HeadraceOptions.__struct_fields__)
 GONE = {"functions": "tools", "function_call": "tool_choice"}
 TAKEN = frozenset({"model", "messages", "tools", "tool_choice", "response_format", "stream", "stream_options", "n"})
 LARGE_BYTES = 4096
 readers = ThreadPoolExecutor(2, thread_name_prefix="headrace-body")
 P = ParamSpec("P")
 T = TypeVar("T")
-OPTIONS = COMPATIBLE - {"n"} | {"parallel_tool_calls"}
 
 
 class ChatRequest(msgspec.Struct, frozen=True):
@@ -85,14 +83,14 @@ def read_chat_request(body: dict[str, Any], *, streams: bool = False) -> ChatReq
         raise InputError("/headrace/join: must be true or false")
     if own.get("on_disconnect") not in (None, "continue", "cancel"):
         raise InputError('/headrace/on_disconnect: must be "continue" or "cancel"')
-    schema, name, other = response_format(body.get("response_format"))
-    options = {name: value for name, value in body.items() if name in OPTIONS and value is not None}
+    schema, name, other = read_response_format(body.get("response_format"))
+    options = {name: value for name, value in body.items() if name in OPTION_NAMES and value is not None}
     options |= limit(body, options) | ({"n": n} if n not in (None, 1) else {})
     options |= native_options(own.get("options"))
     extra = {
         name: value
         for name, value in body.items()
-        if name not in OPTIONS | TAKEN | {"headrace", "max_completion_tokens", "functions", "function_call"}
+        if name not in OPTION_NAMES | TAKEN | {"headrace", "max_completion_tokens", "functions", "function_call"}
     }
     if not isinstance(body.get("tools"), list | None):
         raise InputError("tools: must be a list of tools")
@@ -106,6 +104,7 @@ def read_chat_request(body: dict[str, Any], *, streams: bool = False) -> ChatReq
             prefilling=own.get("prefilling"),
             on_retry=own.get("on_retry") or "fail",
             cache=own.get("cache", False),
+            variant=own.get("variant"),
             mode=own.get("mode"),
             reasks=own.get("reasks", 0),
             lax=own.get("lax", False),
@@ -149,32 +148,10 @@ def native_options(given: Any) -> dict[str, Any]:
     return options
 
 
-def response_format(given: Any) -> tuple[dict[str, Any] | None, str | None, dict[str, Any] | None]:
-    """Return `(schema, its name, format)`: a schema is headrace's to check, any other format goes to the provider."""
-    if given is None:
-        return None, None, None
-    given = given if isinstance(given, dict) else {}
-    kind = given.get("type")
-    if kind == "text":
-        return None, None, None
-    if kind == "json_object":
-        return None, None, {"type": "json_object"}
-    if kind != "json_schema":
-        raise InputError('/response_format/type: must be "text", "json_object" or "json_schema"')
-    inner = given.get("json_schema")
-    schema = inner.get("schema") if isinstance(inner, dict) else None
-    if not isinstance(schema, dict):
-        raise InputError("/response_format/json_schema/schema: must be a JSON Schema, an object")
-    name = inner.get("name")
-    if name is not None and (not isinstance(name, str) or not 1 <= len(name) <= 64):
-        raise InputError("/response_format/json_schema/name: must be a text of 1 to 64 characters")
-    return schema, name, None
-
-
 def limit(body: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     newer = body.get("max_completion_tokens")
     if newer is None:
         return {}
     if options.get("max_tokens") not in (None, newer):
-        raise InputError("max_tokens and max_completion_tokens: give one of them, not both")
+        raise InputError("max_tokens: max_completion_tokens says another number; give one of them, not both")
     return {"max_tokens": newer}

@@ -114,4 +114,4 @@ class PatientAnswer:
             )  # before it is told, returning is an error
         finally:
             self._answering.cancel()
-            self._over(sent=sent)
+            self._over(sent=sent, left=False)  # the question has noted a client that left

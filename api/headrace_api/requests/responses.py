@@ -20,7 +20,7 @@ from headrace_api.requests.synchronous_request import SynchronousRequest
 from headrace_api.response_records import ResponseRecords
 from headrace_api.state import Gateway
 
-OWN_FIELDS = frozenset({"timeout_s", "idempotency_key", "cache", "join", "prefilling"})
+OWN_FIELDS = frozenset({"timeout_s", "idempotency_key", "cache", "variant", "join", "prefilling"})
 PLACES = (
     (re.compile(r"^/messages(?=[/:])"), "/input"),
     (re.compile(r"^/(?:schemas|tools)/(\d+)/(?:function|custom)(?=[/:])"), r"/tools/\1"),

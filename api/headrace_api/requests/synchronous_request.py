@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, Self, TypeVar
 
 from litestar import Request
@@ -16,7 +16,7 @@ from headrace_api.errors import ApiError
 from headrace_api.requests.chat_completions import ChatRequest
 from headrace_api.requests.patience import patience_of
 from headrace_api.requests.submission import key_of, submitted
-from headrace_api.routes.events import left
+from headrace_api.routes.events import AtEnd, left
 from headrace_api.state import Gateway
 from headrace_api.streaming.session import DRAINING
 
@@ -75,17 +75,17 @@ class SynchronousRequest:
         if kind is not None or not self._is_handed_on:
             self._over(sent=kind is None)
 
-    def handed_on(self) -> Callable[..., None]:
-        """Return what has to be called at the end of the answer, with `sent`, in place of the end of the block."""
+    def handed_on(self) -> AtEnd:
+        """Return what has to be called at the end of the answer in place of the end of the block."""
         self._is_handed_on = True
         return self._over
 
-    def _over(self, *, sent: bool) -> None:
+    def _over(self, *, sent: bool, left: bool = False) -> None:
         """Record the end of the request: its answer is being sent, or was not `sent` to anybody and is kept for the next
-        equal request, unless the job is to be cancelled with it (`on_disconnect`)."""
+        equal request, unless its client `left` and the job is to be cancelled with it (`on_disconnect`)."""
         if self._submission.cancelled():
             return
-        if not sent and self._has_left() and self._asked.own.get("on_disconnect") == "cancel":
+        if not sent and (left or self._left) and self._asked.own.get("on_disconnect") == "cancel":
             self._gateway.answer_delivery.given_up(self._waiter, self._token, self._submission)
         elif self._waiter is None:
             return
@@ -113,9 +113,6 @@ class SynchronousRequest:
             raise
         self._submission.set_result(job)
         return job
-
-    def _has_left(self) -> bool:
-        return self._left or (self._asked.stream and not self._gateway.draining.is_set())
 
     async def _answer(self) -> tuple[str, Outcome]:
         with self._gateway.expect(self._token) as viewer:

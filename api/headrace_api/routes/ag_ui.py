@@ -18,12 +18,14 @@ from headrace_api.requests.chat_completions import ChatRequest, read_chat_reques
 from headrace_api.requests.synchronous_request import SynchronousRequest
 from headrace_api.routes.events import stream
 from headrace_api.routes.ui_chat import conversation as ui_conversation
+from headrace_api.shapes.jobs import AgentRun, ModelQuery, StreamPart
+from headrace_api.shapes.operation import Operation
 from headrace_api.state import Gateway
 from headrace_api.views import Cursor, Subject
 from headrace_api.views.ag_ui import AgUi
 
 
-@post("/v1/ag-ui", status_code=200)
+@post("/v1/ag-ui", status_code=200, operation=Operation(query=ModelQuery, body=AgentRun, events=StreamPart))
 async def run(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
     """Run an agent (`RunAgentInput`), or with `Last-Event-ID` join its run where the client was cut off."""
     raw = await request.body()

@@ -15,10 +15,16 @@ from headrace.batches.request_lines import RESPONSES
 from headrace.batches.results import ResultsPage
 from headrace.errors import InputError
 from headrace.ledger.batch_record import BatchRecord
+from headrace.ledger.damage import readable
+from headrace.ledger.state import BatchState
 from headrace.storage.local import FileStore
 from headrace_api.auth import EVERY_JOB, READ
+from headrace_api.errors import ApiError
 from headrace_api.routes.batches import created_batch
 from headrace_api.routes.events import left
+from headrace_api.shapes.batches import BatchLine
+from headrace_api.shapes.lists import LineQuery
+from headrace_api.shapes.operation import Operation
 from headrace_api.state import Gateway
 from headrace_api.streaming.inactivity_timer import InactivityTimer
 
@@ -27,16 +33,30 @@ BLANK = b"\n"
 """Keeps a connection open on which nothing comes: an empty line is no line."""
 
 
-@get("/v1/batches/{batch_id:str}/results", media_type=NDJSON)
+@get(
+    "/v1/batches/{batch_id:str}/results",
+    media_type=NDJSON,
+    operation=Operation(query=LineQuery, answer=BatchLine, media=NDJSON),
+)
 async def results(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway) -> ASGIApp:
-    """Send the lines of its output and of its errors together, from number `after` on, until the batch has ended."""
+    """Send the lines of its output and of its errors together, from number `after` on, until the batch has ended; 409 for one
+    whose input was refused."""
     gateway.allow(request, EVERY_JOB, READ)
     text = request.query_params.get("after", "0")
     if not (text.isascii() and text.isdigit() and len(text) <= 9):
         raise InputError(f"after={text[:40]!r}: must be the number of lines that have been read")
-    await created_batch(gateway, batch_id)
+    if await has_failed(gateway, batch_id):
+        message = f"{batch_id} has failed and has no results; its `errors` say why: GET /v1/batches/{batch_id}"
+        raise ApiError(409, "batch_failed", message)
     gateway.check_stream_limit()
     return ResultStream(gateway, batch_id, int(text))
+
+
+async def has_failed(gateway: Gateway, batch_id: str) -> bool:
+    """Return True if none of its lines will ever run: its input was refused."""
+    record = await created_batch(gateway, batch_id)
+    with readable(batch_id):
+        return record.state == BatchState.FAILED
 
 
 class ResultStream:
@@ -78,6 +98,9 @@ class ResultStream:
                         slow.stop()
                 finally:
                     slow.close()
+            if await has_failed(self._gateway, self._id):  # broken off: the repeat is told so
+                self._gateway.abort(scope, b"")
+                return
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except TimeoutError:
             self._gateway.abort(scope, b"")

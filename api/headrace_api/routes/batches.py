@@ -38,12 +38,14 @@ from headrace_api.requests.file_upload import in_writer
 from headrace_api.requests.pages import MAX_ID_CHARS, after_is_named, limit_of, page_of
 from headrace_api.routes.files import BATCH, known_file
 from headrace_api.routes.jobs import as_json
+from headrace_api.shapes.batches import BatchCreate, BatchObject, BatchPage, BatchQuery, BatchRetry
+from headrace_api.shapes.operation import Operation
 from headrace_api.state import Gateway
 
 DEFAULT_LISTED, MAX_LISTED = 20, 100
 
 
-@post("/v1/batches", status_code=200)
+@post("/v1/batches", status_code=200, operation=Operation(body=BatchCreate, answer=BatchObject))
 async def create(request: Request[Any, Any, Any], gateway: Gateway) -> Response[bytes]:
     """Create a batch over an uploaded file. Its lines are checked after the answer, before any of them runs."""
     gateway.allow(request, EVERY_JOB, SUBMIT)
@@ -157,14 +159,14 @@ def read_rejection(store: FileStore, name: str) -> list[LineError] | None:
         return None
 
 
-@get("/v1/batches/{batch_id:str}")
+@get("/v1/batches/{batch_id:str}", operation=Operation(answer=BatchObject))
 async def show(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway) -> Response[bytes]:
     """Return the batch: its status, its counts, its files."""
     gateway.allow(request, EVERY_JOB, READ)
     return as_json(await shown(gateway, batch_id))
 
 
-@get("/v1/batches")
+@get("/v1/batches", operation=Operation(query=BatchQuery, answer=BatchPage))
 async def list_batches(request: Request[Any, Any, Any], gateway: Gateway) -> Response[bytes]:
     """List batches, the newest first: `limit` (20, at most 100), and `after`, the id of the last one of a page."""
     gateway.allow(request, EVERY_JOB, READ)
@@ -183,7 +185,7 @@ async def list_batches(request: Request[Any, Any, Any], gateway: Gateway) -> Res
     return as_json(page_of(found, limit))
 
 
-@post("/v1/batches/{batch_id:str}/cancel", status_code=200)
+@post("/v1/batches/{batch_id:str}/cancel", status_code=200, operation=Operation(answer=BatchObject))
 async def cancel(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway) -> Response[bytes]:
     """Cancel it; what has ended by then is in its files. Idempotent before its end, then a 409."""
     gateway.allow(request, EVERY_JOB, CANCEL)
@@ -196,7 +198,11 @@ async def cancel(request: Request[Any, Any, Any], batch_id: str, gateway: Gatewa
     return as_json(await shown(gateway, batch_id))
 
 
-@post("/v1/batches/{batch_id:str}/retry", status_code=200)
+@post(
+    "/v1/batches/{batch_id:str}/retry",
+    status_code=200,
+    operation=Operation(body=BatchRetry, body_required=False, answer=BatchObject),
+)
 async def retry(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway) -> Response[bytes]:
     """Create a batch that keeps what succeeded in one that has ended, and runs the rest again; with `{"codes": […]}` only what
     failed with one of them."""

@@ -14,12 +14,18 @@ from headrace_api.requests.chat_completions import read_chat_request, read_objec
 from headrace_api.requests.plain_answer import completion_of, plain_answer
 from headrace_api.requests.synchronous_request import SynchronousRequest
 from headrace_api.routes.events import stream
+from headrace_api.shapes.chat import ChatCompletionChunk, ChatCompletionObject, ChatCompletionRequest
+from headrace_api.shapes.operation import Operation
 from headrace_api.state import Gateway
 from headrace_api.views import Cursor, Subject
 from headrace_api.views.openai import OpenAI
 
 
-@post("/v1/chat/completions", status_code=200)
+@post(
+    "/v1/chat/completions",
+    status_code=200,
+    operation=Operation(body=ChatCompletionRequest, answer=ChatCompletionObject, events=ChatCompletionChunk),
+)
 async def complete(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
     """Answer a chat completion; with `"stream": true` its chunks. Leaving does not stop the job; its id is in
     `x-headrace-job`. An equal request is given an answer whose client left without it."""

@@ -17,6 +17,8 @@ from headrace.events.log_buffer import Tail, read_entries, read_tail
 from headrace.waiting import retry_read
 from headrace_api.auth import READ
 from headrace_api.routes.events import EventStream, left
+from headrace_api.shapes.jobs import DurableQuery, StreamPart
+from headrace_api.shapes.operation import Operation
 from headrace_api.state import JOB_ID_CHARS, Gateway
 from headrace_api.streaming.durable import (
     DurableSession,
@@ -39,7 +41,7 @@ NOT_EMBEDDED = {"cross-origin-resource-policy": "cross-origin"}
 """Pages of other sites may read it as far as CORS lets them."""
 
 
-@head("/v1/streams/{stream:str}")
+@head("/v1/streams/{stream:str}", operation=Operation())
 async def metadata(request: Request[Any, Any, Any], stream: str, gateway: Gateway) -> Response[None]:
     """Return the offset of its end in `Stream-Next-Offset`; `Stream-Closed` when nothing will follow."""
     gateway.allow(request, stream, READ)
@@ -47,7 +49,9 @@ async def metadata(request: Request[Any, Any, Any], stream: str, gateway: Gatewa
     return Response(None, headers=JSON | NOT_EMBEDDED | headers_of(tail.id, tail), media_type="application/json")
 
 
-@get("/v1/streams/{stream:str}")
+@get(
+    "/v1/streams/{stream:str}", operation=Operation(query=DurableQuery, answer=list[dict[str, Any]], events=StreamPart)
+)
 async def read(request: Request[Any, Any, Any], stream: str, gateway: Gateway) -> ASGIApp:
     """Return the events after `offset` as a JSON array: at once, or with `live=long-poll` when there are some, or with
     `live=sse` as they come."""

@@ -11,8 +11,11 @@ from litestar import Request, get
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from headrace.errors import InputError
+from headrace.events.types import KnownJobEvent
 from headrace_api.auth import READ
 from headrace_api.errors import ApiError, send_error
+from headrace_api.shapes.jobs import EventQuery
+from headrace_api.shapes.operation import Operation
 from headrace_api.state import Gateway, flag
 from headrace_api.streaming.inactivity_timer import InactivityTimer
 from headrace_api.streaming.session import StreamSession
@@ -21,9 +24,10 @@ from headrace_api.views import Cursor, Frame, Subject, View, view_named
 
 
 class AtEnd(Protocol):
-    """Callback with `sent`: True if the whole stream was sent."""
+    """Callback with `sent`: True if the whole stream was sent; otherwise `left` is True if its client closed the connection,
+    False if it was the gateway that ended it."""
 
-    def __call__(self, *, sent: bool) -> None: ...
+    def __call__(self, *, sent: bool, left: bool) -> None: ...
 
 
 class FrameEncoder(Protocol):
@@ -63,16 +67,19 @@ class EventStream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(left(receive))
+        aborted = False
         try:
             with self._gateway.stream_slot(), contextlib.suppress(OSError):
-                await self._write(scope, send, gone)
+                aborted = not await self._write(scope, send, gone)
         finally:
+            has_left = gone.done() and not aborted
             gone.cancel()
             self._following.close()
             if self._at_end is not None:
-                self._at_end(sent=self._following.last == "end")
+                self._at_end(sent=self._following.last == "end", left=has_left)
 
-    async def _write(self, scope: Scope, send: Send, gone: asyncio.Future[Any]) -> None:
+    async def _write(self, scope: Scope, send: Send, gone: asyncio.Future[Any]) -> bool:
+        """Write the response. Return False if its client read so slowly that the connection was given up."""
         encoder = self._encoder
         headers = [(name.encode(), value.encode()) for name, value in (HEADERS | self._headers).items()]
         loop = asyncio.get_running_loop()
@@ -105,6 +112,8 @@ class EventStream:
         except TimeoutError:
             self._gateway.abort(scope, b"")
             await asyncio.wait({gone}, timeout=1)  # the server says so at once; returning before is an error in its log
+            return False
+        return True
 
     async def _begin(self, send: Send, slow: InactivityTimer, headers: list[tuple[bytes, bytes]]) -> None:
         self._following.unsent = False
@@ -155,7 +164,11 @@ async def stream(
     return EventStream(gateway, following, headers, at_end, encoder=Encoder(named=view.named))
 
 
-@get("/v1/jobs/{job:str}/events", media_type="text/event-stream")
+@get(
+    "/v1/jobs/{job:str}/events",
+    media_type="text/event-stream",
+    operation=Operation(query=EventQuery, events=KnownJobEvent, empty=204),
+)
 async def events(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> ASGIApp:
     """Stream its events after `Last-Event-ID`, or after `?after=`, in `?view=`; 204 when nothing follows."""
     lasts_s = gateway.allow(request, job, READ)

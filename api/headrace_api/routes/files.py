@@ -24,6 +24,8 @@ from headrace_api.requests.expiry import checked_policy
 from headrace_api.requests.file_upload import MIB, FormUpload, in_writer
 from headrace_api.requests.pages import MAX_ID_CHARS, after_is_named, limit_of, page_of, word_of
 from headrace_api.routes.jobs import as_json
+from headrace_api.shapes.files import Binary, FileDeleted, FileForm, FileObject, FilePage, FileQuery
+from headrace_api.shapes.operation import Operation
 from headrace_api.state import Gateway
 
 BATCH, BATCH_OUTPUT, USER_DATA = "batch", "batch_output", "user_data"
@@ -37,7 +39,11 @@ MAX_DIGITS = 18
 """Digits of a number in a `Range`: more are beyond the end of any file."""
 
 
-@post("/v1/files", status_code=200)
+@post(
+    "/v1/files",
+    status_code=200,
+    operation=Operation(body=FileForm, body_media="multipart/form-data", answer=FileObject),
+)
 async def upload(request: Request[Any, Any, Any], gateway: Gateway) -> Response[bytes]:
     """Store the file of a form with the fields `purpose` and, if it is to expire, `expires_after`."""
     gateway.allow(request, EVERY_JOB, SUBMIT)
@@ -151,7 +157,7 @@ def check_file_id(file_id: str) -> None:
         raise Unknown(file_id[:MAX_ID_CHARS], "no id of a file: those begin with `file-`")
 
 
-@get("/v1/files")
+@get("/v1/files", operation=Operation(query=FileQuery, answer=FilePage))
 async def list_files(request: Request[Any, Any, Any], gateway: Gateway) -> Response[bytes]:
     """List files, the newest first: `purpose`, `order`, `limit` (10,000), and `after`, the id of the last one of a page."""
     gateway.allow(request, EVERY_JOB, READ)
@@ -173,14 +179,14 @@ async def list_files(request: Request[Any, Any, Any], gateway: Gateway) -> Respo
     return as_json(page_of(found, limit))
 
 
-@get("/v1/files/{file_id:str}")
+@get("/v1/files/{file_id:str}", operation=Operation(answer=FileObject))
 async def show(request: Request[Any, Any, Any], file_id: str, gateway: Gateway) -> Response[bytes]:
     """Return the file's size, name, purpose and times."""
     gateway.allow(request, EVERY_JOB, READ)
     return as_json(file_object(await known_file(gateway, file_id)))
 
 
-@delete("/v1/files/{file_id:str}", status_code=200)
+@delete("/v1/files/{file_id:str}", status_code=200, operation=Operation(answer=FileDeleted))
 async def remove(request: Request[Any, Any, Any], file_id: str, gateway: Gateway) -> Response[bytes]:
     """Delete it. A batch over it goes on: it has a link of its own."""
     gateway.allow(request, EVERY_JOB, CANCEL)
@@ -192,7 +198,11 @@ async def remove(request: Request[Any, Any, Any], file_id: str, gateway: Gateway
     return as_json({"id": record.id, "object": "file", "deleted": True})
 
 
-@get("/v1/files/{file_id:str}/content", media_type="application/octet-stream")
+@get(
+    "/v1/files/{file_id:str}/content",
+    media_type="application/octet-stream",
+    operation=Operation(answer=Binary, media="application/octet-stream"),
+)
 async def content(request: Request[Any, Any, Any], file_id: str, gateway: Gateway) -> ASGIApp:
     """Send its content, or the one range of it that `Range` names."""
     gateway.allow(request, EVERY_JOB, READ)

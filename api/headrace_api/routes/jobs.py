@@ -16,6 +16,17 @@ from headrace_api.auth import CANCEL, EVERY_JOB, READ, SUBMIT, TOKEN_S
 from headrace_api.requests.chat_completions import read_chat_request, read_object, sized
 from headrace_api.requests.submission import key_of
 from headrace_api.requests.synchronous_request import SynchronousRequest
+from headrace_api.shapes.chat import ChatCompletionRequest
+from headrace_api.shapes.jobs import (
+    JobListQuery,
+    JobObject,
+    JobPage,
+    JobReceipt,
+    StatusReceipt,
+    StreamToken,
+    TokenRequest,
+)
+from headrace_api.shapes.operation import Operation
 from headrace_api.state import Gateway
 
 MAX_LISTED = 10_000
@@ -26,7 +37,7 @@ def as_json(value: Any, status: int = 200, **headers: str) -> Response[bytes]:
     return Response(msgspec.json.encode(value), status_code=status, media_type="application/json", headers=named)
 
 
-@post("/v1/jobs")
+@post("/v1/jobs", operation=Operation(body=ChatCompletionRequest, answer=JobReceipt, status=202))
 async def submit(request: Request[Any, Any, Any], gateway: Gateway) -> Response[bytes]:
     """Accept OpenAI's chat-completions body as a job; deltas are streamed unless it says `"stream": false`."""
     gateway.allow(request, EVERY_JOB, SUBMIT)
@@ -53,7 +64,7 @@ async def submit(request: Request[Any, Any, Any], gateway: Gateway) -> Response[
     )
 
 
-@get("/v1/jobs")
+@get("/v1/jobs", operation=Operation(query=JobListQuery, answer=JobPage))
 async def list_jobs(request: Request[Any, Any, Any], gateway: Gateway) -> Response[bytes]:
     """List the newest jobs of the last 8 days, newest first: `?limit=50`, `?state=dead,failed`."""
     gateway.allow(request, EVERY_JOB, READ)
@@ -67,7 +78,7 @@ async def list_jobs(request: Request[Any, Any, Any], gateway: Gateway) -> Respon
     return as_json({"object": "list", "data": await gateway.client.jobs(limit=int(limit), states=states)})
 
 
-@get("/v1/jobs/{job:str}")
+@get("/v1/jobs/{job:str}", operation=Operation(answer=JobObject))
 async def show(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> Response[bytes]:
     """Return its state; once it has ended, `completion` or `error`."""
     gateway.allow(request, job, READ)
@@ -97,7 +108,7 @@ def outcome_fields(outcome: Outcome | None) -> dict[str, Any]:
     return {"completion": outcome.completion} if outcome.completion is not None else {"error": outcome.error}
 
 
-@post("/v1/jobs/{job:str}/cancel", status_code=200)
+@post("/v1/jobs/{job:str}/cancel", status_code=200, operation=Operation(answer=StatusReceipt))
 async def cancel(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> Response[bytes]:
     """Cancel it; the connection of a call in flight is closed at once. Idempotent before its end, then a 409."""
     gateway.allow(request, job, CANCEL)
@@ -106,7 +117,7 @@ async def cancel(request: Request[Any, Any, Any], job: str, gateway: Gateway) ->
         return as_json({"id": job, "status": await cancel_job(gateway.client.ledger, job)})
 
 
-@post("/v1/jobs/{job:str}/retry", status_code=202)
+@post("/v1/jobs/{job:str}/retry", status_code=202, operation=Operation(answer=JobReceipt, status=202))
 async def retry(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> Response[bytes]:
     """Submit it again as a new job, when it failed, died or was cancelled. Idempotent."""
     gateway.allow(request, job, SUBMIT)
@@ -126,7 +137,11 @@ async def retry(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> 
     )
 
 
-@post("/v1/jobs/{job:str}/tokens", status_code=201)
+@post(
+    "/v1/jobs/{job:str}/tokens",
+    status_code=201,
+    operation=Operation(body=TokenRequest, body_required=False, answer=StreamToken, status=201),
+)
 async def token(request: Request[Any, Any, Any], job: str, gateway: Gateway) -> Response[bytes]:
     """Issue a fresh stream token, for a page that comes back: `{"scope": ["read", "cancel"]}`."""
     gateway.allow(request, job, SUBMIT)

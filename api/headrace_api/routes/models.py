@@ -11,12 +11,14 @@ from litestar import Request, Response, get
 from headrace.spend.known_models import KnownModel
 from headrace_api.auth import EVERY_JOB, SUBMIT
 from headrace_api.routes.jobs import as_json
+from headrace_api.shapes.models import ModelObject, ModelPage
+from headrace_api.shapes.operation import Operation
 from headrace_api.state import Gateway
 
 MILLION = 1_000_000
 
 
-@get("/v1/models")
+@get("/v1/models", operation=Operation(answer=ModelPage))
 async def list_models(request: Request[Any, Any, Any], gateway: Gateway) -> Response[bytes]:
     """List the aliases, then the known models. Any other model of a provider can be asked as well."""
     gateway.allow(request, EVERY_JOB, SUBMIT)
@@ -25,7 +27,7 @@ async def list_models(request: Request[Any, Any, Any], gateway: Gateway) -> Resp
     return as_json({"object": "list", "data": [object_of(model) for model in known]})
 
 
-@get("/v1/models/{model:path}")
+@get("/v1/models/{model:path}", operation=Operation(answer=ModelObject))
 async def retrieve(request: Request[Any, Any, Any], model: str, gateway: Gateway) -> Response[bytes]:
     """Return an alias, or `provider/model` for a provider that a worker can call; its slash may be written `%2F`."""
     gateway.allow(request, EVERY_JOB, SUBMIT)

@@ -6,6 +6,7 @@ OpenAI's view of batches is `/v1/batches`. Both are the same batches underneath.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from typing import Any
@@ -18,16 +19,32 @@ from headrace.batches.create import open_new
 from headrace.client.ledger_backend import TENANT
 from headrace.errors import HeadraceError, InputError, Unknown
 from headrace.events.reader import Viewer
+from headrace.events.types import KnownBatchEvent
 from headrace.jobs.job import new_id
+from headrace.ledger.summaries import Batch
 from headrace.storage.local import FileStore
 from headrace_api.auth import CANCEL, EVERY_JOB, READ, SUBMIT
 from headrace_api.errors import ApiError
-from headrace_api.requests.batch_items import read_batch_items, read_head, received
+from headrace_api.requests.batch_items import WORK, read_batch_items, read_head, received
 from headrace_api.requests.chat_completions import read_object
 from headrace_api.requests.file_upload import MIB
 from headrace_api.requests.pages import MAX_ID_CHARS, limit_of
 from headrace_api.routes.events import EventStream, NoContent, left
 from headrace_api.routes.jobs import as_json
+from headrace_api.shapes.jobs import AfterQuery, StatusReceipt
+from headrace_api.shapes.lists import LineQuery
+from headrace_api.shapes.native import (
+    BatchReceipt,
+    LinesPage,
+    NativeBatch,
+    NativeBatchHead,
+    NativeBatchList,
+    NativeBatchQuery,
+    ReaskReceipt,
+    RefusalRequest,
+    RetryRequest,
+)
+from headrace_api.shapes.operation import Operation
 from headrace_api.state import Gateway
 from headrace_api.views import Cursor, Frame
 
@@ -45,7 +62,11 @@ def batch_id_of(given: str) -> str:
     return given
 
 
-@post("/v1/native/batches", status_code=200)
+@post(
+    "/v1/native/batches",
+    status_code=200,
+    operation=Operation(body=NativeBatchHead, body_media="application/jsonl", answer=Batch),
+)
 async def open_batch(request: Request[Any, Any, Any], gateway: Gateway) -> Response[bytes]:
     """Open a batch: lines of JSON, first `{"template": {…}, "window_s": …}`, then an item each. Nothing is there before all
     lines are checked."""
@@ -63,7 +84,7 @@ async def open_batch(request: Request[Any, Any, Any], gateway: Gateway) -> Respo
             await received(request, store, upload, max_bytes=gateway.settings.file_mb * MIB)
             try:
                 lines = store.lines(upload)
-                template, window_s = await asyncio.to_thread(read_head, lines)
+                template, window_s, work = msgspec.structs.astuple(await asyncio.to_thread(read_head, lines))
                 async with gateway.client.talking():
                     await gateway.client.models.check(template.model, *template.fallbacks)
                     items = read_batch_items(lines, template)
@@ -72,6 +93,7 @@ async def open_batch(request: Request[Any, Any, Any], gateway: Gateway) -> Respo
                         tenant=TENANT,
                         window_s=window_s,
                         batch_id=batch_id,
+                        work=work,
                     )
             finally:
                 await asyncio.to_thread(store.remove, upload)
@@ -88,15 +110,20 @@ def remove_of_a_cut_try(store: FileStore, batch_id: str) -> None:
     store.remove(batch_id)
 
 
-@get("/v1/native/batches")
+@get("/v1/native/batches", operation=Operation(query=NativeBatchQuery, answer=NativeBatchList))
 async def list_batches(request: Request[Any, Any, Any], gateway: Gateway) -> Response[bytes]:
-    """List the newest batches, newest first: `?limit=50`."""
+    """List the newest batches, newest first: `?limit=50`; with `?work=` the last one over that input, where it is known."""
     gateway.allow(request, EVERY_JOB, READ)
+    if work := request.query_params.get("work"):
+        if not re.match(WORK, work):
+            raise InputError("work: must be the digest of a batch's input, in hexadecimal")
+        known = await gateway.client.batch_of_work(work)
+        return as_json({"object": "list", "data": [] if known is None else [known]})
     limit = limit_of(request.query_params, 50, MAX_LISTED)
     return as_json({"object": "list", "data": await gateway.client.batches(limit=limit)})
 
 
-@get("/v1/native/batches/{batch_id:str}")
+@get("/v1/native/batches/{batch_id:str}", operation=Operation(answer=NativeBatch))
 async def show(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway) -> Response[bytes]:
     """Return the batch, the id of the one that has its rows, and what its answers are to be."""
     gateway.allow(request, EVERY_JOB, READ)
@@ -110,12 +137,17 @@ async def show(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway)
             "schema": terms.schema,
             "structured": terms.structured,
             "reasks": terms.reasks,
+            "kept": terms.kept,
             "state_if_refused": await client.state_if_refused(batch_id),
         }
     )
 
 
-@get("/v1/native/batches/{batch_id:str}/events", media_type="text/event-stream")
+@get(
+    "/v1/native/batches/{batch_id:str}/events",
+    media_type="text/event-stream",
+    operation=Operation(query=AfterQuery, events=KnownBatchEvent, empty=204),
+)
 async def events(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway) -> ASGIApp:
     """Stream its counters after `Last-Event-ID`, or after `?after=`, the `end` last."""
     gateway.allow(request, EVERY_JOB, READ)
@@ -170,7 +202,10 @@ class BatchEvents:
                 more.cancel()
 
 
-@get("/v1/native/batches/{batch_id:str}/lines")
+@get(
+    "/v1/native/batches/{batch_id:str}/lines",
+    operation=Operation(query=LineQuery, answer=LinesPage, media="application/jsonl"),
+)
 async def lines(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway) -> ASGIApp:
     """Follow its output lines from number `?after=` on, in input order: objects `{"first", "lines", "refused"}`, one a line,
     and `{"end": true}` after the last."""
@@ -234,21 +269,25 @@ def encoded(page: Any) -> bytes:
     return msgspec.json.encode({"first": page.first, "lines": lines, "refused": refused})
 
 
-@post("/v1/native/batches/{batch_id:str}/cancel", status_code=200)
+@post("/v1/native/batches/{batch_id:str}/cancel", status_code=200, operation=Operation(answer=StatusReceipt))
 async def cancel(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway) -> Response[bytes]:
     """Stop it: rows that are paid for are kept, the rest become error rows. A 409 after its end."""
     gateway.allow(request, EVERY_JOB, CANCEL)
     return as_json({"id": batch_id, "status": await gateway.client.cancel(batch_id_of(batch_id))})
 
 
-@post("/v1/native/batches/{batch_id:str}/resume", status_code=200)
+@post("/v1/native/batches/{batch_id:str}/resume", status_code=200, operation=Operation(answer=StatusReceipt))
 async def resume(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway) -> Response[bytes]:
     """Let a paused batch go on."""
     gateway.allow(request, EVERY_JOB, SUBMIT)
     return as_json({"id": batch_id, "status": await gateway.client.resume(batch_id_of(batch_id))})
 
 
-@post("/v1/native/batches/{batch_id:str}/retry", status_code=200)
+@post(
+    "/v1/native/batches/{batch_id:str}/retry",
+    status_code=200,
+    operation=Operation(body=RetryRequest, body_required=False, answer=BatchReceipt),
+)
 async def retry(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway) -> Response[bytes]:
     """Open a batch that keeps what succeeded in one that has ended: `{"codes": […] or null}`."""
     gateway.allow(request, EVERY_JOB, SUBMIT)
@@ -256,7 +295,11 @@ async def retry(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway
     return as_json({"id": await gateway.client.retry(batch_id_of(batch_id), codes=codes)})
 
 
-@post("/v1/native/batches/{batch_id:str}/refusals", status_code=200)
+@post(
+    "/v1/native/batches/{batch_id:str}/refusals",
+    status_code=200,
+    operation=Operation(body=RefusalRequest, answer=BatchReceipt),
+)
 async def refuse(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway) -> Response[bytes]:
     """Record lines that the caller's type refuses: `{"rows": [[number, reason], …]}`. Idempotent."""
     gateway.allow(request, EVERY_JOB, SUBMIT)
@@ -266,7 +309,7 @@ async def refuse(request: Request[Any, Any, Any], batch_id: str, gateway: Gatewa
     return as_json({"id": batch_id})
 
 
-@post("/v1/native/batches/{batch_id:str}/reask", status_code=200)
+@post("/v1/native/batches/{batch_id:str}/reask", status_code=200, operation=Operation(answer=ReaskReceipt))
 async def reask(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway) -> Response[bytes]:
     """Open the batch that asks again for the lines of a completed one that were refused; its `id` is null when there is none
     to ask for, and its `count` 0 when somebody else had opened it."""

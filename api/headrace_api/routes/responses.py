@@ -23,8 +23,18 @@ from headrace_api.requests.chat_completions import read_object, sized
 from headrace_api.requests.plain_answer import plain_answer
 from headrace_api.requests.responses import ResponseQuestion, read_response_request
 from headrace_api.response_records import ResponseRecords, end_of, subject_of
-from headrace_api.routes.events import EventStream
+from headrace_api.routes.events import AtEnd, EventStream
 from headrace_api.routes.jobs import as_json
+from headrace_api.shapes.operation import Operation
+from headrace_api.shapes.responses import (
+    InputItemList,
+    ItemQuery,
+    ResponseDeleted,
+    ResponseEvent,
+    ResponseObject,
+    ResponseQuery,
+    ResponseRequest,
+)
 from headrace_api.state import Gateway, flag
 from headrace_api.streaming.session import StreamSession
 from headrace_api.streaming.sse import Encoder
@@ -37,7 +47,11 @@ MAX_LISTED = 100
 LISTED = 20
 
 
-@post("/v1/responses", status_code=200)
+@post(
+    "/v1/responses",
+    status_code=200,
+    operation=Operation(body=ResponseRequest, answer=ResponseObject, events=ResponseEvent),
+)
 async def create(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
     """Answer a request of the Responses API; with `"stream": true` its events; with `"background": true` at once, and the
     answer is fetched later. An equal request is given an answer whose client left without it."""
@@ -101,7 +115,7 @@ async def followed(
     starting_after: int | None = None,
     lasts_s: float | None = None,
     patience_s: float | None = None,
-    at_end: Callable[..., None] | None = None,
+    at_end: AtEnd | None = None,
 ) -> ASGIApp:
     """Return the events of a response after number `starting_after`, as server-sent events. Its end is stored. With
     `patience_s` a failure before the first of them has its own status, as `events.stream` has it."""
@@ -114,13 +128,13 @@ async def followed(
         following.close()
         raise
 
-    def over(*, sent: bool) -> None:
+    def over(*, sent: bool, left: bool) -> None:
         view = following.view
         assert isinstance(view, OpenAIResponses)
         if record.end is None and (end := view.end) is not None:
             ResponseRecords(gateway).answered_soon(job, record, end)
         if at_end is not None:
-            at_end(sent=sent)
+            at_end(sent=sent, left=left)
 
     return EventStream(gateway, following, {"x-headrace-job": job}, over, encoder=Encoder(named=True))
 
@@ -128,7 +142,10 @@ async def followed(
 # A page's token, for the events of one job, opens none of these: a response tells its instructions and its input.
 
 
-@get("/v1/responses/{response:str}")
+@get(
+    "/v1/responses/{response:str}",
+    operation=Operation(query=ResponseQuery, answer=ResponseObject, events=ResponseEvent),
+)
 async def show(request: Request[Any, Any, Any], response: str, gateway: Gateway) -> ASGIApp:
     """Return a response; with `?stream=true` its events, those after number `?starting_after=`."""
     lasts_s = gateway.allow(request, EVERY_JOB, READ)
@@ -178,7 +195,7 @@ def job_of(response: str) -> str:
     return f"job_{response.partition('_')[2]}"
 
 
-@post("/v1/responses/{response:str}/cancel", status_code=200)
+@post("/v1/responses/{response:str}/cancel", status_code=200, operation=Operation(answer=ResponseObject))
 async def cancel(request: Request[Any, Any, Any], response: str, gateway: Gateway) -> Response[bytes]:
     """Cancel a background response, and return it. One that has ended is returned as it is."""
     gateway.allow(request, EVERY_JOB, CANCEL)
@@ -200,7 +217,7 @@ async def stopped(gateway: Gateway, job: str) -> None:
     await gateway.ended_within(job, CANCEL_S)
 
 
-@delete("/v1/responses/{response:str}", status_code=200)
+@delete("/v1/responses/{response:str}", status_code=200, operation=Operation(answer=ResponseDeleted))
 async def remove(request: Request[Any, Any, Any], response: str, gateway: Gateway) -> Response[bytes]:
     """Delete a response: its files, and what the ledger has of it. One that runs is cancelled."""
     gateway.allow(request, EVERY_JOB, CANCEL)
@@ -216,7 +233,7 @@ async def remove(request: Request[Any, Any, Any], response: str, gateway: Gatewa
     return as_json({"id": response, "object": "response", "deleted": True})
 
 
-@get("/v1/responses/{response:str}/input_items")
+@get("/v1/responses/{response:str}/input_items", operation=Operation(query=ItemQuery, answer=InputItemList))
 async def input_items(request: Request[Any, Any, Any], response: str, gateway: Gateway) -> Response[bytes]:
     """List the items that a response was asked with, the newest first unless `?order=asc`."""
     gateway.allow(request, EVERY_JOB, READ)

@@ -20,6 +20,8 @@ from headrace_api.auth import EVERY_JOB, READ, SUBMIT
 from headrace_api.requests.chat_completions import ChatRequest, read_chat_request, read_object, sized
 from headrace_api.requests.synchronous_request import SynchronousRequest
 from headrace_api.routes.events import NoContent, stream
+from headrace_api.shapes.jobs import ModelQuery, StreamPart, UiChatRequest
+from headrace_api.shapes.operation import Operation
 from headrace_api.state import Gateway
 from headrace_api.views import Cursor, Subject
 from headrace_api.views.ui_message import UiMessage
@@ -27,7 +29,7 @@ from headrace_api.views.ui_message import UiMessage
 SDKS = ("id", "messages", "trigger", "messageId", "metadata")
 
 
-@post("/v1/ui/chat", status_code=200)
+@post("/v1/ui/chat", status_code=200, operation=Operation(query=ModelQuery, body=UiChatRequest, events=StreamPart))
 async def chat(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp:
     """Answer the last message of `messages` (UI messages of the AI SDK), as a UI message stream."""
     gateway.allow(request, EVERY_JOB, SUBMIT)
@@ -56,7 +58,7 @@ def read_chat(body: dict[str, Any], model: str | None) -> ChatRequest:
     return read_chat_request(wanted | {"stream": True}, streams=True)
 
 
-@get("/v1/ui/chat/{chat_id:str}/stream")
+@get("/v1/ui/chat/{chat_id:str}/stream", operation=Operation(events=StreamPart, empty=204))
 async def resume(request: Request[Any, Any, Any], chat_id: str, gateway: Gateway) -> ASGIApp:
     """Stream this chat's current answer from its start; 204 when there is none."""
     gateway.allow(request, EVERY_JOB, READ)

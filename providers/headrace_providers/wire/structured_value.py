@@ -131,8 +131,12 @@ async def fits(completion: Completion, job: Job, mode: Mode, target: str) -> boo
         return not completion.structured
     if completion.tool_calls:
         return not completion.structured and any(name_of(call) in offered(job) for call in completion.tool_calls)
+    mode = completion.mode or mode
     try:
-        answer = await off_loop(answer_of, completion, job, completion.mode or mode, target)
+        try:
+            answer = answer_of(completion, job, mode, target, at_once=True)
+        except WouldBlock:
+            answer = await off_loop(answer_of, completion, job, mode, target)
     except (CallError, InputError):
         return False
     return answer is not None and bool(answer.value == completion.value)

@@ -1,4 +1,4 @@
-"""What is shared by name beside the records: kept answers, the job of a chat, the file store, the worker processes."""
+"""What is shared by name beside the records: paid choices, the job of a chat, the file store, the worker processes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from headrace.ledger.announce import Announcement, announce
-from headrace.ledger.answer_cache import count_answers, drop_answers, keep_answer, kept_answer
+from headrace.ledger.answer_cache import keep_choice, paid_choice
 from headrace.ledger.beat import beat
 from headrace.ledger.chat_job import CHAT_MS, chat_job, name_chat_job
 from headrace.ledger.dead_letter import dead_letter
@@ -20,14 +20,10 @@ from headrace.ledger.server_check import server_uptime_ms
 from headrace.ledger.store_name import StoreName, agreed_store
 
 
-async def test_answers_are_kept_for_their_time_and_dropped_together(ledger: Ledger) -> None:
-    await keep_answer(ledger, "a", b"one", ttl_ms=60_000)
-    await keep_answer(ledger, "b", b"two", ttl_ms=60_000)
-    assert (await kept_answer(ledger, "a"), await kept_answer(ledger, "c")) == (b"one", None)
-    assert 0 < await ledger.client.pttl(ledger.keys.cache("a")) <= 60_000
-    assert await count_answers(ledger) == 2
-    await drop_answers(ledger)
-    assert await count_answers(ledger) == 0
+async def test_a_choice_that_was_paid_is_kept_for_its_time(ledger: Ledger) -> None:
+    await keep_choice(ledger, "a", b"one", ttl_ms=60_000)
+    assert (await paid_choice(ledger, "a"), await paid_choice(ledger, "c")) == (b"one", None)
+    assert 0 < await ledger.client.pttl(ledger.keys.choice("a")) <= 60_000
 
 
 async def test_a_chat_has_the_job_that_was_named_last(ledger: Ledger) -> None:

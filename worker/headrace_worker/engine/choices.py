@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from hashlib import sha256
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
-from headrace_providers.cache import Cache, encode_kept
+from headrace_providers.cache import encode_kept
 
 from headrace.chat.completion import Choice, Completion, Usage
 from headrace.errors import CallError
@@ -26,6 +26,13 @@ AskChoice = Callable[[Job, bool], Awaitable[Completion]]
 """Asks for one choice; True says that it is the first, the one whose deltas are shown."""
 
 
+class PaidChoices(Protocol):
+    """Choices that were paid, by key; None for one that was not."""
+
+    async def get(self, key: str) -> bytes | None: ...
+    async def set(self, key: str, value: bytes) -> None: ...
+
+
 class ChoiceCalls:
     """The calls for the choices of `job`, each by `ask`; `kept` keeps those that were paid, under the `identity` of the job.
     `sleep` waits for a deployment, where the answer cannot begin anew because its first choice was shown."""
@@ -36,7 +43,7 @@ class ChoiceCalls:
         ask: AskChoice,
         *,
         identity: str,
-        kept: Cache | None,
+        kept: PaidChoices | None,
         sleep: Callable[[float], Awaitable[None]],
     ):
         self._job = job

@@ -11,8 +11,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-import msgspec
-from headrace_providers.cache import Cache, SingleFlightCache
 from headrace_providers.chat_completion import ChatCompletion
 from headrace_providers.registry import Registry
 from headrace_providers.wire.provider_errors import is_configuration
@@ -20,14 +18,16 @@ from headrace_providers.wire.response_format import prepared
 
 from headrace.chat.completion import Completion
 from headrace.chat.options import MAX_CHOICES
-from headrace.errors import CallError, InputError
+from headrace.errors import CallError
 from headrace.jobs.job import Job
+from headrace_worker.engine.answer_cache import AnswerCache
 from headrace_worker.engine.attempts import Attempts, GaveWay, OnConfiguration, Watch
 from headrace_worker.engine.call_slots import Slots
-from headrace_worker.engine.choices import ChoiceCalls
+from headrace_worker.engine.choices import ChoiceCalls, PaidChoices
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred, DeploymentHold, DeploymentHolds, wake
 from headrace_worker.engine.fallbacks import FaultyModels, ModelTurns
 from headrace_worker.engine.reask import Reasks
+from headrace_worker.engine.shared_answers import SharedAnswers
 from headrace_worker.engine.tries import Tries
 from headrace_worker.limits.adaptive_concurrency import AdaptiveConcurrency
 from headrace_worker.limits.call_turn import NO_TURN, CallTurn
@@ -41,8 +41,8 @@ SPARE_PART = 8
 class Engine:
     """Calls in flight are bounded per process by `calls`, whatever the number of jobs and shards.
 
-    A job with `cache` gets the answer that `cache` keeps, else its own is kept there; of those in this process who ask the
-    same at once, one pays.
+    A job with `cache` gets the answer that `answers` keeps, else its own is kept there; of those who ask the same at once, one
+    pays. `choices` keeps the choices of a job that are paid before others of it are.
     """
 
     def __init__(
@@ -50,14 +50,16 @@ class Engine:
         registry: Registry,
         *,
         calls: int,
-        cache: Cache | None = None,
+        choices: PaidChoices | None = None,
+        answers: AnswerCache | None = None,
         limits: SharedLimits | None = None,
         shares_calls: bool = False,
     ):
         self.registry = registry
         self.limits = limits
-        self._kept = cache
-        self._remembered = SingleFlightCache(cache) if cache is not None else None
+        self._choices = choices
+        self.answers = answers
+        self._shared = SharedAnswers(answers, self._sleep) if answers is not None else None
         self.calls = calls
         self.slots = Slots(calls, extra=calls // SPARE_PART if shares_calls else 0)
         self.holds = DeploymentHolds()
@@ -143,6 +145,56 @@ class Engine:
         does not give all choices (`choices.py`).
         """
 
+        async def pay() -> Completion:
+            return await self._pay(
+                job,
+                identity=identity,
+                epoch=epoch,
+                tries=tries,
+                watch=watch,
+                turn=turn,
+                admit=admit,
+                on_configuration=on_configuration,
+            )
+
+        if not job.cache or self._shared is None or (deployments := self.deployments_of(job)) is None:
+            return await pay()
+        return await self._shared.ask(
+            job, deployments, record=identity, tenant=tenant, pay=pay, fits=partial(self.fits, job)
+        )
+
+    def deployments_of(self, job: Job) -> str | None:
+        """Return who may be asked to answer `job`, and how its schema is put to them; None when one of them is not here."""
+        asked = []
+        for model in (job.model, *job.fallbacks):
+            try:
+                provider = self.registry.chat_completion(model, retry=False)
+            except CallError:
+                return None
+            mode = provider.mode_of(job) if job.schema is not None else ""
+            asked.append(f"{provider.facts.name} {provider.base_url} {provider.model_id} {mode}")
+        return "\n".join(asked)
+
+    async def fits(self, job: Job, kept: Completion) -> bool:
+        """Return True if a kept completion is what the job's schema, parser or response format makes of its text."""
+        providers = [self.registry.chat_completion(model, retry=False) for model in (job.model, *job.fallbacks)]
+        answered = next((each for each in providers if each.facts.name == kept.deployment), providers[0])
+        return await answered.fitting(job, kept)
+
+    async def _pay(
+        self,
+        job: Job,
+        *,
+        identity: str,
+        epoch: int,
+        tries: Tries,
+        watch: Watch | None,
+        turn: CallTurn,
+        admit: Callable[[], Awaitable[None]] | None,
+        on_configuration: OnConfiguration | None,
+    ) -> Completion:
+        """Return a new completion of `job`, as `ask` does."""
+
         async def of_one_model(job: Job, reasks: Reasks, *, gives_way: bool, watch: Watch | None) -> Completion:
             return await self._ask(
                 job,
@@ -152,7 +204,6 @@ class Engine:
                 epoch=epoch,
                 tries=tries,
                 watch=watch,
-                tenant=tenant,
                 turn=turn,
                 admit=admit,
                 on_configuration=on_configuration,
@@ -179,7 +230,7 @@ class Engine:
             raise CallError(
                 "invalid_request", f"option `n`={job.options.n}: {MAX_CHOICES} at most, each is a call there"
             )
-        calls = ChoiceCalls(job, of_one_choice, identity=identity, kept=self._kept, sleep=self._sleep)
+        calls = ChoiceCalls(job, of_one_choice, identity=identity, kept=self._choices, sleep=self._sleep)
         return await calls.completion()
 
     def _gives_choices(self, job: Job) -> bool:
@@ -202,7 +253,6 @@ class Engine:
         epoch: int,
         tries: Tries,
         watch: Watch | None,
-        tenant: str,
         turn: CallTurn,
         admit: Callable[[], Awaitable[None]] | None,
         on_configuration: OnConfiguration | None,
@@ -221,40 +271,30 @@ class Engine:
                     call.leave()
             raise
 
-        async def pay() -> Completion:
-            mode = provider.mode_of(job) if job.schema is not None else None
-            if job.schema is not None and mode is not None:
-                await prepared(job.schema, mode, provider.facts.dialect)
-            hold = self._hold_of(provider)
-            attempts = Attempts(
-                provider,
-                job,
-                mode,
-                hold=hold,
-                slots=self.slots,
-                limits=self.limits,
-                concurrency=self._concurrency_of(hold),
-                turn=turn,
-                pause=self._pause,
-                reasks=reasks,
-                gives_way=gives_way,
-                identity=identity,
-                epoch=epoch,
-                tries=tries,
-                watch=watch,
-                admit=admit,
-                on_configuration=on_configuration,
-            )
-            return await attempts.completion()
-
-        if not job.cache or self._remembered is None:
-            return await pay()
-        try:
-            key = provider.cache_key(job, tenant)
-        except InputError as error:
-            raise CallError("invalid_request", str(error)) from None
-        completion = await self._remembered.ask(key, pay, lambda kept: provider.fitting(job, kept))
-        return msgspec.structs.replace(completion, cost=0.0) if completion.cached else completion
+        mode = provider.mode_of(job) if job.schema is not None else None
+        if job.schema is not None and mode is not None:
+            await prepared(job.schema, mode, provider.facts.dialect)
+        hold = self._hold_of(provider)
+        attempts = Attempts(
+            provider,
+            job,
+            mode,
+            hold=hold,
+            slots=self.slots,
+            limits=self.limits,
+            concurrency=self._concurrency_of(hold),
+            turn=turn,
+            pause=self._pause,
+            reasks=reasks,
+            gives_way=gives_way,
+            identity=identity,
+            epoch=epoch,
+            tries=tries,
+            watch=watch,
+            admit=admit,
+            on_configuration=on_configuration,
+        )
+        return await attempts.completion()
 
     async def _pause(self, wait_s: float, reason: str) -> None:
         """Sleep until the next attempt. Raises `Deferred` when that is long, or the process stops."""

@@ -16,10 +16,11 @@ from headrace_providers.wire.provider_errors import is_configuration, unstorable
 
 from headrace.batches.output_lines import error_line, success_line
 from headrace.batches.prefill import kept_rows
-from headrace.batches.row_codec import LinePointer, is_row
+from headrace.batches.row_codec import is_row
 from headrace.batches.template import Item, Template
-from headrace.chat.completion import Usage
+from headrace.chat.completion import Completion
 from headrace.errors import CallError, Failure, Finished, Refused, Spill, StorageError
+from headrace.jobs.job import Job
 from headrace.ledger.batch_record import BatchRecord
 from headrace.ledger.checkpoint import ROW_BYTES, CheckpointRow, Failing, checkpoint, is_settled
 from headrace.ledger.claim import Claimed
@@ -36,9 +37,12 @@ from headrace.text.readable import UNWRITABLE
 from headrace.waiting import retry_write
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred
 from headrace_worker.engine.engine import Engine
-from headrace_worker.engine.reask import reasked, with_earlier
+from headrace_worker.engine.reask import with_earlier
 from headrace_worker.engine.tries import Tries, format_item_tries, parse_item_tries
-from headrace_worker.execution.part_file import part_lines, with_room
+from headrace_worker.execution.item_counters import failure_counters, success_counters
+from headrace_worker.execution.part_file import part_lines
+from headrace_worker.execution.segment_files import SegmentFiles
+from headrace_worker.execution.shard_answers import ShardAnswers, shard_answers
 from headrace_worker.flower_progress import report_progress
 from headrace_worker.limits.call_turn import CallTurn
 from headrace_worker.worker_process import WorkerProcess
@@ -61,22 +65,20 @@ class ShardRun:
         self, process: WorkerProcess, claimed: Claimed, store: FileStore, batch: BatchRecord, template: Template
     ):
         self.process = process
-        self.ledger = process.ledger
+        self.ledger, self.store = process.ledger, store
         self.engine: Engine = process.engine
-        self.store = store
         self.id = claimed.record_id
-        self.batch_id, _, self._name = self.id.partition(".")
-        self.epoch = claimed.epoch
-        self.claimed = claimed
-        self.batch = batch
-        self.template = template
+        self.batch_id, _, name = self.id.partition(".")
+        self.claimed, self.epoch = claimed, claimed.epoch
+        self.batch, self.template = batch, template
         self._turn = CallTurn(self.batch_id, template.weight)
-        self.range = claimed.shard_range
-        self.first_line = self.range.line
+        self._uncached = msgspec.structs.replace(template, cache=False)
+        self._answers: ShardAnswers | None = None
+        self.range, self.first_line = claimed.shard_range, claimed.shard_range.line
         self.tries = parse_item_tries(claimed.calls)
         self.stopped: StopReason | None = None
-        self.proven = False  # in quarantine: its suspects survived
         self.deferred: Deferred | None = None
+        self.proven = False  # in quarantine: its suspects survived
         self._pending: list[CheckpointRow] = []
         self._withheld: list[CheckpointRow] = []  # of failures that are perhaps no item's: see `_settle`
         self._uncounted: list[tuple[CallError, asyncio.Future[None]]] = []
@@ -87,7 +89,7 @@ class ShardRun:
         self._running: set[asyncio.Task[None]] = set()
         self._begun: dict[int, int] = {}  # the items under way, each with its number of calls before
         self._closing = False
-        self._segments = 0
+        self._segments = SegmentFiles(store, f"{self.batch_id}/segments/{name}.{self.epoch}")
         self._rows: dict[int, bytes] = {}  # every row that the ledger has
         self._failed = self._tokens = 0  # of this attempt, for `report_progress`
         self._failure: BaseException | None = None
@@ -130,6 +132,11 @@ class ShardRun:
             if self.claimed.is_quarantined:
                 await self._run_suspects(items, todo)
             else:
+                self._answers = await shard_answers(
+                    *(self.engine, self.id, self.batch.tenant, self.template, items, todo),
+                    take=lambda index, completion: self._take(index, items[index], completion),
+                    may_begin=self._may_begin,
+                )
                 await self._run_together(items, todo)
             await self._settle()
         finally:
@@ -137,6 +144,8 @@ class ShardRun:
             self._closing = True
             self._wake.set()
             await asyncio.shield(writer)
+            if self._answers is not None:
+                await asyncio.shield(self._answers.close())
         if self._failure is not None:
             raise self._failure
         if len(self._rows) < len(items):
@@ -174,8 +183,16 @@ class ShardRun:
                     return
                 await self._run_item(index, items[index])
 
-        width = min(len(todo), self.engine.calls, width)
-        self._running = {asyncio.create_task(runner(), name=self.id) for _ in range(width)}
+        async def runner_of_answers(answers: ShardAnswers) -> None:
+            while (following := await answers.next()) is not None:
+                try:
+                    await self._run_item(following[0], items[following[0]], following[1])
+                finally:
+                    answers.wake()
+
+        width, answers = min(len(todo), self.engine.calls, width), self._answers
+        work = [runner() if answers is None else runner_of_answers(answers) for _ in range(width)]
+        self._running = {asyncio.create_task(each, name=self.id) for each in work}
         try:
             await self._all_of_them()
         except asyncio.CancelledError:
@@ -218,7 +235,7 @@ class ShardRun:
                 await self._run_together(items, [index])
         self.proven = self._may_begin()
 
-    async def _run_item(self, index: int, item: Item) -> None:
+    async def _run_item(self, index: int, item: Item, job: Job | None = None) -> None:
         if item.refused is not None:
             self._refuse(index, item, item.refused)
             return
@@ -226,10 +243,10 @@ class ShardRun:
         self._begun[index] = tries.calls
         if (task := asyncio.current_task()) is not None:
             self._at[task] = index
-        identity = f"{self.batch_id}.{self.first_line + index}"
+        identity = self._name_of(index)
         try:
             asked = self.engine.ask(
-                self.template.job(item),
+                job or self._uncached.job(item),
                 identity=identity,
                 epoch=self.epoch,
                 tries=tries,
@@ -238,19 +255,15 @@ class ShardRun:
                 on_configuration=self._count,
             )
             completion = await contained(asked)
-            counters = completion.counters() | usage_details(completion.usage) | retried(tries, completion.reasks)
-            counters = reasked(item, counters)
-            completion = with_earlier(item, completion)
-            try:
-                line = success_line(item.custom_id, f"{identity}.{self.epoch}.{tries.calls}", completion)
-            except UNWRITABLE as error:
-                raise unstorable(error, counters, completion.content) from None
-            row = CheckpointRow(index, "s", line, counters)
+            row = self._success(index, item, tries, completion)
+            if self._answers is not None:
+                self._answers.answered(index, completion)
         except CallError as error:
+            if self._answers is not None:
+                self._answers.failed(index)
             failure = Failure.of(error)
             line = error_line(item.custom_id, f"{identity}.{self.epoch}.{tries.calls}", failure)
-            paid = error.details.get("counters", {})
-            counters = reasked(item, paid | retried(tries, paid.get("reasks", 0)) | {f"code:{failure.code}": 1})
+            counters = failure_counters(item, tries, failure.code, error.details.get("counters", {}))
             row = CheckpointRow(index, "f", line, counters)
             if is_configuration(error):
                 tries.spent = 0
@@ -270,6 +283,24 @@ class ShardRun:
         self.tries.pop(index, None)
         self._pending.append(row)
         self._wake.set()
+
+    def _success(self, index: int, item: Item, tries: Tries, completion: Completion) -> CheckpointRow:
+        """Return the row of an item that has an answer. Raises `CallError` for one that cannot be written down."""
+        counters = success_counters(item, tries, completion)
+        completion = with_earlier(item, completion)
+        try:
+            line = success_line(item.custom_id, f"{self._name_of(index)}.{self.epoch}.{tries.calls}", completion)
+        except UNWRITABLE as error:
+            raise unstorable(error, counters, completion.content) from None
+        return CheckpointRow(index, "s", line, counters)
+
+    def _take(self, index: int, item: Item, completion: Completion) -> None:
+        """Take an answer that was not paid for this item."""
+        self._pending.append(self._success(index, item, Tries(), completion))
+        self._wake.set()
+
+    def _name_of(self, index: int) -> str:
+        return f"{self.batch_id}.{self.first_line + index}"
 
     def _refuse(self, index: int, item: Item, why: str) -> None:
         """Fail the item of a line that is no request, without a call."""
@@ -299,7 +330,7 @@ class ShardRun:
             await asyncio.sleep(0.25)
 
     def _request_id(self, index: int) -> str:
-        return f"{self.batch_id}.{self.first_line + index}.{self.epoch}.0"
+        return f"{self._name_of(index)}.{self.epoch}.0"
 
     async def _write(self) -> None:
         """Checkpoint what is pending, again and again, until the shard is closing and nothing is left."""
@@ -330,11 +361,11 @@ class ShardRun:
         large = [row for row in rows if len(row.line) > ROW_BYTES]
         rows = [row for row in rows if len(row.line) <= ROW_BYTES]
         if large:
-            rows += await self._into_segment(large)
+            rows += await self._segments.place(large)
         try:
             state = await retry_write(lambda: checkpoint(self.ledger, self.id, self.epoch, rows, failing=failing))
         except Spill:
-            rows = await self._into_segment(rows)
+            rows = await self._segments.place(rows)
             state = await retry_write(lambda: checkpoint(self.ledger, self.id, self.epoch, rows, failing=failing))
         self._rows.update((row.index, row.stored) for row in rows)
         for row in rows:
@@ -357,22 +388,6 @@ class ShardRun:
         why = f"{last.code}: {last.message[:MAX_REASON]}"
         return Failing(last.code, self._counted, f"{why} (to go on once that is put right: headrace batches resume)")
 
-    async def _into_segment(self, rows: list[CheckpointRow]) -> list[CheckpointRow]:
-        """Write the lines into a durable file and return rows that name their places there."""
-        self._segments += 1
-        name = f"{self.batch_id}/segments/{self._name}.{self.epoch}.{self._segments}"
-        placed, offset = [], 0
-        for row in rows:
-            if row.kind.isupper():
-                placed.append(row)
-                continue
-            pointer = LinePointer(name, offset, len(row.line))
-            placed.append(CheckpointRow(row.index, row.kind.upper(), pointer.encode(), row.counters))
-            offset += len(row.line)
-        lines = [row.line for row in rows if row.kind.islower()]
-        await with_room(lambda: self.store.commit(name, lines))
-        return placed
-
     async def _commit(self) -> None:
         part = str(self.epoch)
         name = part_file(self.batch_id, shard_number(self.id), part)
@@ -383,15 +398,3 @@ class ShardRun:
             if not (isinstance(refused, Finished) and refused.detail == part):
                 self.store.remove(name)
             raise
-
-
-def usage_details(usage: Usage) -> dict[str, int]:
-    """Return the counters of tokens that are a part of others, where there are any."""
-    counted = {"cached_tokens": usage.cached_tokens, "reasoning_tokens": usage.reasoning_tokens}
-    return {name: count for name, count in counted.items() if count}
-
-
-def retried(tries: Tries, reasks: int) -> dict[str, int]:
-    """Return the counter of an item's calls that were made because one before had failed."""
-    again = tries.calls - 1 - reasks
-    return {"retried": again} if again > 0 else {}

@@ -1,0 +1,119 @@
+"""The rows of a batch, one by one as they finish, or all together as a table of a data library."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
+
+from headrace.batches.output_lines import simple_row
+from headrace.batches.result_columns import ResultColumns
+from headrace.batches.results import Row
+from headrace.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+    import pyarrow
+
+T = TypeVar("T")
+
+
+class AsyncResults(AsyncIterator[Row[T]], Generic[T]):
+    """The rows of a batch in input order (`async for`), each as soon as all before it are there; or all of them as a table, once
+    the batch has ended."""
+
+    def __init__(self, rows: AsyncGenerator[Row[T]], table: Callable[[], Awaitable[pyarrow.Table]]):
+        self._rows = rows
+        self._table = table
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Row[T]:
+        return await anext(self._rows)
+
+    async def aclose(self) -> None:
+        """Stop reading."""
+        await self._rows.aclose()
+
+    async def to_arrow(self) -> pyarrow.Table:
+        """Wait for the end and return all rows as a table: `custom_id`, the columns that were kept of the input with their
+        types, the fields of the answers as the schema types them, and of what failed `error.code` and `error.message`. Needs
+        the extra `data`. Raises `InputError`."""
+        return await self._table()
+
+    async def to_pandas(self) -> pandas.DataFrame:
+        """Return what `to_arrow` does as a pandas DataFrame; its columns have Arrow's types."""
+        return as_pandas(await self._table())
+
+    async def to_polars(self) -> polars.DataFrame:
+        """Return what `to_arrow` does as a Polars DataFrame."""
+        return as_polars(await self._table())
+
+
+class Results(Iterator[Row[T]], Generic[T]):
+    """The rows of a batch in input order (`for`), each as soon as all before it are there; or all of them as a table, once the
+    batch has ended."""
+
+    def __init__(self, rows: Iterator[Row[T]], table: Callable[[], pyarrow.Table]):
+        self._rows = rows
+        self._table = table
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Row[T]:
+        return next(self._rows)
+
+    def close(self) -> None:
+        """Stop reading."""
+        if (close := getattr(self._rows, "close", None)) is not None:
+            close()
+
+    def to_arrow(self) -> pyarrow.Table:
+        """Wait for the end and return all rows as a table: `custom_id`, the columns that were kept of the input with their
+        types, the fields of the answers as the schema types them, and of what failed `error.code` and `error.message`. Needs
+        the extra `data`. Raises `InputError`."""
+        return self._table()
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return what `to_arrow` does as a pandas DataFrame; its columns have Arrow's types."""
+        return as_pandas(self._table())
+
+    def to_polars(self) -> polars.DataFrame:
+        """Return what `to_arrow` does as a Polars DataFrame."""
+        return as_polars(self._table())
+
+
+async def gathered_table(
+    pages: AsyncGenerator[list[bytes]], columns: ResultColumns, *, structured: bool
+) -> pyarrow.Table:
+    """Return the output lines of `pages` as a table."""
+    from headrace.batches.arrow_results import GrowingTable
+
+    table = GrowingTable(columns)
+    async with aclosing(pages):
+        async for page in pages:
+            table.add([simple_row(line, structured=structured) for line in page])
+            await asyncio.sleep(0)
+    return await asyncio.to_thread(table.whole)
+
+
+def as_pandas(table: pyarrow.Table) -> pandas.DataFrame:
+    try:
+        import pandas
+    except ImportError as error:
+        raise InputError(f"to_pandas(): this needs pandas ({error}): pip install pandas") from None
+    return table.to_pandas(types_mapper=pandas.ArrowDtype)
+
+
+def as_polars(table: pyarrow.Table) -> polars.DataFrame:
+    try:
+        import polars
+    except ImportError as error:
+        raise InputError(f"to_polars(): this needs polars ({error}): pip install polars") from None
+    frame = polars.from_arrow(table)
+    assert isinstance(frame, polars.DataFrame)
+    return frame

@@ -1,0 +1,98 @@
+"""The same command again goes on where the one before has stopped: it joins a batch that is open, and pays what has failed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stack import Stack, headrace, started, until
+
+from headrace import Headrace
+from headrace.settings import Settings
+
+MODEL = "rehearsal/small"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with started(tmp_path_factory.mktemp("service"), "--no-flower") as stack:
+        yield stack
+
+
+@pytest.fixture(params=["redis", "gateway"])
+def service(request: pytest.FixtureRequest, stack: Stack) -> dict[str, str]:
+    """The environment of a command that goes to Redis, or through the gateway."""
+    environment = dict(stack.client_environment)
+    if request.param == "gateway":
+        del environment["HEADRACE_REDIS_URL"], environment["HEADRACE_FILES"]
+        environment["HEADRACE_API"] = stack.ready["gateway"]
+    return environment
+
+
+def command(stack: Stack, service: dict[str, str], source: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return headrace("extract", str(source), "--model", MODEL, *arguments, env=service, cwd=stack.folder)
+
+
+def written(stack: Stack, name: str, texts: list[str]) -> Path:
+    source = stack.folder / name
+    source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return source
+
+
+def values(done: subprocess.CompletedProcess[str]) -> list[Any]:
+    return [json.loads(line).get("value") for line in done.stdout.splitlines()]
+
+
+def test_joins_a_batch_that_is_open(stack: Stack, service: dict[str, str], request: pytest.FixtureRequest) -> None:
+    source = written(stack, "open.jsonl", [f"[[rehearsal latency=2500]] {request.node.name} {n}" for n in range(5)])
+    before = len(stack.calls())
+    first = command(stack, service, source, "--detach").stdout.strip()
+    again = command(stack, service, source, "--detach")
+    assert (again.returncode, again.stdout.strip()) == (0, first)
+    assert "joined" in again.stderr
+    assert "--new" in again.stderr
+    done = command(stack, service, source)
+    assert (done.returncode, len(values(done))) == (0, 5)
+    assert len(stack.calls()) - before == 5
+    other = command(stack, service, source, "--new", "--detach")
+    assert other.stdout.strip() not in ("", first)
+
+
+def test_a_paused_batch_goes_on(stack: Stack, service: dict[str, str], request: pytest.FixtureRequest) -> None:
+    source = written(stack, "paused.jsonl", [f"[[rehearsal latency=800]] {request.node.name} {n}" for n in range(100)])
+    batch = command(stack, service, source, "--detach").stdout.strip()
+    with stack.client as client:  # as the disk guard does
+        client.hset(f"{{hr}}:batch:{batch}", mapping={"state": "paused", "reason": "no room"})
+    again = command(stack, service, source)
+    assert "no room" in again.stderr
+    assert (again.returncode, len(values(again))) == (0, 100), again.stderr
+    assert len(stack.calls_of(batch)) == 100
+    whole = command(stack, service, source, "--detach")
+    assert whole.stdout.strip() != batch, "it had all succeeded: a new one, which the cache answers"
+    assert "joined" not in whole.stderr
+
+
+def test_pays_what_was_not_answered_before(
+    stack: Stack, service: dict[str, str], request: pytest.FixtureRequest
+) -> None:
+    texts = [f"{request.node.name} {n}" for n in range(4)] + [f"[[rehearsal latency=10000]] {request.node.name}"]
+    source = written(stack, "failed.jsonl", texts)
+    before = len(stack.calls())
+    batch = command(stack, service, source, "--detach").stdout.strip()
+    until(lambda: stack.batch(batch).get("succeeded") == "4", what="all but one are answered")
+    with Headrace(settings=Settings.load(stack.client_environment)) as client:
+        client.cancel(batch)
+    until(lambda: stack.batch(batch).get("state") == "cancelled", what="it is cancelled")
+    assert len(stack.calls()) - before == 5
+    again = command(stack, service, source)
+    assert (again.returncode, len(values(again))) == (0, 5), again.stderr
+    assert "1 of 5 items" in again.stderr
+    assert len(stack.calls()) - before == 6
+    edited = written(stack, "failed.jsonl", [*texts[:3], f"edited {request.node.name}", texts[4]])
+    done = command(stack, service, edited)
+    assert done.returncode == 0
+    assert len(stack.calls()) - before == 7, "the edited line alone"
