@@ -21,7 +21,7 @@ from headrace.ledger.script import FOLDER, script
 
 BACKGROUND = frozenset(
     {
-        *("beat", "lead", "due", "recover", "expire", "announce", "ZRANGE", "INFO"),  # however much there is to do
+        *("beat", "lead", "due", "recover", "expire", "announce", "limit_configure", "ZRANGE", "INFO"),  # however much there is to do
         *("PING", "HELLO", "CLIENT", "SELECT", "AUTH"),  # of connections
         "BRPOP, idle",
     }

@@ -42,7 +42,9 @@ def test_batches_share_a_limit_by_their_weights(tmp_path: Path) -> None:
         more_workers(stack, "bulk"),
     ):
         lines = [{"id": str(n), "text": f"Item {n} is blue."} for n in range(3_000)]
-        batches = {name: stack.extract(lines, "--weight", str(weight)) for name, weight in WEIGHTS.items()}
+        batches = {
+            name: stack.extract(lines, "--no-cache", "--weight", str(weight)) for name, weight in WEIGHTS.items()
+        }
         until(lambda: all(stack.calls_of(batch) for batch in batches.values()), what="all are under way")
         begun = time.time() + 5
         until(lambda: time.time() > begun + 20, what="20 s have passed", seconds=40)

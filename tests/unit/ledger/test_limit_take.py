@@ -175,3 +175,18 @@ async def test_damaged_fields_count_as_nothing(ledger: Ledger) -> None:
     rubbish = ("due_requests", "idle_requests", "hold", "learnt_requests", "learnt_until", "urgent", "p:x", "minute")
     await ledger.client.hset(key, mapping=dict.fromkeys(rubbish, "x y"))
     assert (await take(ledger, 0)).count == 1
+
+
+async def test_what_has_flowed_off_is_not_given_back(ledger: Ledger) -> None:
+    """Its tokens are forgotten: given back, they would be granted a second time, on top of the burst."""
+    await configured(ledger, tokens=6_000_000)
+    first = await take(ledger, 1_000)
+    second = first
+    while second.at_us <= first.at_us + 10_000:  # until then it is owed
+        second = await take(ledger)
+    second = await take(ledger, 1_000)
+    owed = await ledger.client.hget(ledger.keys.limit(SCOPE), "due_tokens")
+    await take(ledger, settled=[Settled(first.at_us, 0, -900)])
+    assert await ledger.client.hget(ledger.keys.limit(SCOPE), "due_tokens") == owed
+    await take(ledger, settled=[Settled(second.at_us, 0, -900)])
+    assert int(await ledger.client.hget(ledger.keys.limit(SCOPE), "due_tokens")) == int(owed) - 9_000
