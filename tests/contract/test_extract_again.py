@@ -85,7 +85,7 @@ def test_pays_what_was_not_answered_before(
     batch = command(stack, service, source, "--detach").stdout.strip()
     until(lambda: stack.batch(batch).get("succeeded") == "4", what="all but one are answered")
     with Headrace(settings=Settings.load(stack.client_environment)) as client:
-        client.cancel(batch)
+        client.batch(batch).cancel()
     until(lambda: stack.batch(batch).get("state") == "cancelled", what="it is cancelled")
     assert len(stack.calls()) - before == 5
     again = command(stack, service, source)

@@ -103,3 +103,23 @@ async def test_many_shards_with_many_equal_items_pay_each_once(engine: Engine, t
     assert sorted(text for shard in shards for text in shard.calls) == sorted(set(texts))
     for shard in shards:
         assert [shard.rows[n].removeprefix("cached ") for n in range(len(shard.texts))] == shard.texts
+
+
+async def test_an_item_costs_a_twentieth_of_a_round_trip_at_most(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moves: list[str] = []
+    run = Ledger.run
+
+    async def counted(self: Ledger, name: str, *words: Any) -> list[bytes]:
+        moves.append(name)
+        return await run(self, name, *words)
+
+    monkeypatch.setattr(Ledger, "run", counted)
+    shards = [Shard(engine, f"batch_d.s{n}", [f"{n} {line}" for line in range(256)], set(), 0.001) for n in range(2)]
+    await asyncio.gather(*(shard.run() for shard in shards))
+    assert sum(len(shard.calls) for shard in shards) == 512
+    assert len(moves) <= 512 / 20, moves
+    moves.clear()
+    await Shard(engine, "batch_e.s0", shards[0].texts, set()).run()
+    assert moves == ["look_up"] * 4, "all hits: nothing is written"

@@ -121,7 +121,8 @@ class ShardAnswers:
         self._answered: dict[str, Completion] = {}
         self._elsewhere: deque[tuple[int, str, Job]] = deque()
         self._led: set[str] = set()
-        self._turn = asyncio.Lock()
+        self._is_looking = False
+        self._looked = asyncio.Event()
         self._waiting = 0  # twins of items that run
         self._idle = 0  # callers of `next` that are there should these have to run after all
         self._ended = asyncio.Event()
@@ -131,13 +132,10 @@ class ShardAnswers:
         while self._may_begin():
             if self._ready:
                 return self._ready.popleft()
-            if self._todo or self._elsewhere:
-                async with self._turn:
-                    if self._todo and not self._ready and self._may_begin():
-                        await self._look_up_next()
-                    elif self._elsewhere and not self._ready and self._may_begin():
-                        await self._look_again()
-                self.wake()
+            if self._is_looking:
+                await self._looked.wait()
+            elif self._todo or self._elsewhere:
+                await self._look()
             elif self._idle < self._waiting:
                 self._idle += 1
                 self._ended.clear()
@@ -148,6 +146,18 @@ class ShardAnswers:
             else:
                 break
         return None
+
+    async def _look(self) -> None:
+        """Look up what comes next. Those who wait for it begin together: one after the other their answers would come, and be
+        checkpointed, one by one."""
+        self._is_looking = True
+        self._looked.clear()
+        try:
+            await (self._look_up_next() if self._todo else self._look_again())
+        finally:
+            self._is_looking = False
+            self._looked.set()
+            self.wake()
 
     async def _look_up_next(self) -> None:
         asked: dict[str, tuple[int, Job]] = {}
