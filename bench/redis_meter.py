@@ -21,7 +21,8 @@ from headrace.ledger.script import FOLDER, script
 
 BACKGROUND = frozenset(
     {
-        *("beat", "lead", "due", "recover", "expire", "announce", "limit_configure", "ZRANGE", "INFO"),  # however much there is to do
+        *("beat", "lead", "due", "recover", "expire", "announce", "limit_configure"),  # however much there is to do
+        *("ZRANGE", "INFO"),
         *("PING", "HELLO", "CLIENT", "SELECT", "AUTH"),  # of connections
         "BRPOP, idle",
     }
