@@ -130,6 +130,16 @@ def test_the_files_of_a_batch_that_has_ended_are_nobodys_to_replace(stack: Stack
     assert list((Path(stack.ready["files"]) / batch.id).glob("output.*"))
 
 
+def test_lines_that_are_not_there_cannot_be_refused(base: str) -> None:
+    with through(base) as client:
+        batch = client.extract(["a", "b"], model=MODEL)
+        batch.wait(30)
+    path = f"{base}/v1/native/batches/{batch.id}/refusals"
+    wrong = ask(path, "POST", {"rows": [[1, "no"], [2, "no"]]})
+    assert (wrong.status, wrong.json["error"]["param"]) == (400, "rows[1][0]")
+    assert ask(path, "POST", {"rows": [[1, "no"]]}).status == 200
+
+
 def test_a_key_opens_a_gateway_that_is_not_open(stack: Stack) -> None:
     secret = "a secret of sixteen"
     key = Gate(secret.encode(), is_open=False).sign(EVERY_JOB, SCOPES, sub="producer")

@@ -304,7 +304,12 @@ async def refuse(request: Request[Any, Any, Any], batch_id: str, gateway: Gatewa
     """Record lines that the caller's type refuses: `{"rows": [[number, reason], …]}`. Idempotent."""
     gateway.allow(request, EVERY_JOB, SUBMIT)
     rows = await body_of(request, "rows", are_refusals)
-    await gateway.client.batch(batch_id_of(batch_id))
+    batch = await gateway.client.batch(batch_id_of(batch_id))
+    for place, (number, _) in enumerate(rows):
+        if number >= batch.total:
+            raise InputError(
+                f"/rows/{place}/0: there is no line {number}; {batch_id} has {batch.total}, counted from 0"
+            )
     await gateway.client.refuse(batch_id, [(number, reason) for number, reason in rows])
     return as_json({"id": batch_id})
 
