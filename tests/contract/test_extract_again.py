@@ -48,7 +48,7 @@ def values(done: subprocess.CompletedProcess[str]) -> list[Any]:
 
 
 def test_joins_a_batch_that_is_open(stack: Stack, service: dict[str, str], request: pytest.FixtureRequest) -> None:
-    source = written(stack, "open.jsonl", [f"[[rehearsal latency=2500]] {request.node.name} {n}" for n in range(5)])
+    source = written(stack, "open.jsonl", [f"[[rehearsal latency=8000]] {request.node.name} {n}" for n in range(5)])
     before = len(stack.calls())
     first = command(stack, service, source, "--detach").stdout.strip()
     again = command(stack, service, source, "--detach")
@@ -63,7 +63,7 @@ def test_joins_a_batch_that_is_open(stack: Stack, service: dict[str, str], reque
 
 
 def test_a_paused_batch_goes_on(stack: Stack, service: dict[str, str], request: pytest.FixtureRequest) -> None:
-    source = written(stack, "paused.jsonl", [f"[[rehearsal latency=800]] {request.node.name} {n}" for n in range(100)])
+    source = written(stack, "paused.jsonl", [f"[[rehearsal latency=5000]] {request.node.name} {n}" for n in range(100)])
     batch = command(stack, service, source, "--detach").stdout.strip()
     with stack.client as client:  # as the disk guard does
         client.hset(f"{{hr}}:batch:{batch}", mapping={"state": "paused", "reason": "no room"})
