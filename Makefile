@@ -13,7 +13,7 @@ demo: .venv/ready ## extract records from real text, kill a worker half-way, sho
 	$(BIN)/python examples/demo.py
 
 test: .venv/ready ## the whole suite, on real servers and real processes
-	$(BIN)/python -m pytest -n 6 --dist loadfile --no-loadscope-reorder $(LONGEST_FIRST)
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(LONGEST_FIRST)
 
 test-fast: .venv/ready ## the unit tests but the slow ones, in less than a minute: for the inner loop
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal --hypothesis-profile=fast -m "not slow" tests/unit
