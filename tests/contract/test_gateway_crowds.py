@@ -26,6 +26,7 @@ from bare_sockets import (
     transcript,
 )
 from gateways import gateway_alone, rss_mb
+from time_scaling import scaled_s
 
 from headrace.events.ids import Event, EventId
 from headrace.events.log_buffer import PAGE
@@ -176,7 +177,7 @@ async def test_a_thousand_join_a_running_job_late(ledger: Ledger, gateway: tuple
     writing = asyncio.create_task(go_on(log))
     joiners: list[Joiner] = []
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(scaled_s(60)):
         for n in range(JOINERS):
             joiner = Joiner(log, EventId(log.epoch, n * WORDS // JOINERS), f"{host}:{port}")
             joiners.append(joiner)
@@ -236,7 +237,7 @@ async def test_slow_readers_cost_no_memory_and_miss_nothing(
     before_mb, most_mb = rss_mb(process.pid), 0.0
     loop = asyncio.get_running_loop()
     taken = [bytearray() for _ in slow]
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(scaled_s(60)):
         for n in range(STEPS):
             await log.say(*(f"{n}.{each} {'x' * 1000}" for each in range(13)))
             for connection, seen in zip(slow, taken, strict=True):
