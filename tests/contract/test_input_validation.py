@@ -190,7 +190,7 @@ def test_a_file(place: Place, shape: Shape) -> None:
         out, refused = out_of(place, form, source)
         before = snapshot(place.folder)
         for force in (("--force",), ()) if form.endswith("input") else ((),):
-            ended = place.extract(shape.name, *shape.arguments, *(("--out", out, *force) if out else ()))
+            ended = place.extract(shape.name, "--new", *shape.arguments, *(("--out", out, *force) if out else ()))
             if shape.named and not (refused and "--out" in ended.err.decode()):
                 file = () if "--prompt" in shape.named or "--prompt @nowhere" in shape.named else (shape.name,)
                 check_refused(place, ended, before, (*file, *shape.named))
@@ -337,6 +337,7 @@ def test_any_file(place: Place, request: pytest.FixtureRequest) -> None:
 
 def test_an_endless_input_ends(place: Place) -> None:
     ended = place.extract(
+        "--new",
         "-",
         "--limit",
         "3",

@@ -38,7 +38,13 @@ from headrace.ledger.expire import expire
 from headrace.ledger.feed import feed
 from headrace.ledger.finish import finish
 from headrace.ledger.finish_shard import finish_shard
+from headrace.ledger.keep_answers import Kept, keep_answers
 from headrace.ledger.lead import lead
+from headrace.ledger.limit_configure import LimitScope, limit_configure
+from headrace.ledger.limit_hold import limit_hold
+from headrace.ledger.limit_learn import limit_learn
+from headrace.ledger.limit_take import limit_take
+from headrace.ledger.look_up import look_up
 from headrace.ledger.open import open_batch
 from headrace.ledger.park import park
 from headrace.ledger.pause import pause
@@ -220,6 +226,18 @@ async def a_files_life(ledger: Ledger) -> None:
     await shorten(ledger, job, ttl_ms=1)
 
 
+async def limits_and_answers(ledger: Ledger) -> None:
+    scope, model = "rehearsal.0", "rehearsal.1"
+    configured = [LimitScope(each, "rehearsal", requests=60, tokens=60, in_flight=2) for each in (scope, model)]
+    await limit_configure(ledger, "process", configured)
+    await limit_hold(ledger, scope, "rehearsal", wait_ms=0, reason="r", process="process")
+    await limit_learn(ledger, model, "rehearsal", requests=30)
+    await limit_take(ledger, scope, model, [1, 1], process="process", token="t", call_class="bulk")
+    await look_up(ledger, [("a", "job_1"), ("b", "job_1")], process="p", ttl_ms=LONG)
+    answers = [Kept(name, "job_1", "set", b"12345678 answer") for name in "ab"]
+    await keep_answers(ledger, answers, tenant="t", process="p", ttl_ms=LONG, max_bytes=1, tenant_bytes=1)
+
+
 async def damage(ledger: Ledger) -> None:
     await dead_letter(ledger, "message", b"rubbish", where="bulk", why="no JSON")
     job, batch = new_id("job"), new_id("batch")
@@ -236,6 +254,7 @@ async def test_every_move_stays_in_one_slot(ledger: Witness) -> None:
     await a_jobs_life(ledger)
     await a_batchs_life(ledger)
     await a_files_life(ledger)
+    await limits_and_answers(ledger)
     await damage(ledger)
     assert ledger.sent == {path.stem for path in FOLDER.glob("*.lua")}
 
