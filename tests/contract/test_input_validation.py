@@ -323,7 +323,7 @@ def test_any_file(place: Place, request: pytest.FixtureRequest) -> None:
         source = place.folder / name
         source.write_bytes(data)
         before, opened = snapshot(place.folder), place.opened()
-        ended = place.extract(name)
+        ended = place.extract(name, "--new")
         said = ended.err.decode()
         assert not ended.crash, f"seed {seed}: {ended.crash}"
         assert ended.code in (0, 2), f"seed {seed}: {said}"
@@ -337,7 +337,6 @@ def test_any_file(place: Place, request: pytest.FixtureRequest) -> None:
 
 def test_an_endless_input_ends(place: Place) -> None:
     ended = place.extract(
-        "--new",
         "-",
         "--limit",
         "3",
