@@ -14,7 +14,7 @@ from headrace.text.quoting import shortened
 def json_of_variable(name: str, given: str) -> tuple[str, bytes]:
     """Return the JSON text of the variable `name` and where it stands, for messages. It may say where keys and prompts are
     sent: a file that others may write to is refused. Raises `SettingsError`."""
-    if given.lstrip().startswith("{"):
+    if given.lstrip().startswith(("{", "[")):
         return name, given.encode(errors="replace")
     where = f"{name} ({shortened(masked(given))})"
     try:

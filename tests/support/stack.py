@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -55,7 +56,9 @@ class Stack:
         """Open a batch over `lines` and return its id."""
         source = self.folder / "input.jsonl"
         source.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        done = self.run("extract", str(source), "--model", "rehearsal/small", "--detach", *arguments)
+        # Of its own: not the batch of a test before, nor its answers.
+        own = ("--new", "--variant", secrets.token_hex(8))
+        done = self.run("extract", str(source), "--model", "rehearsal/small", "--detach", *own, *arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 

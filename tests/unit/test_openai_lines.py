@@ -82,7 +82,7 @@ def test_a_failure_has_its_status_and_openais_error(code: str) -> None:
     body = line["response"]["body"]
     status, told = (502, "provider_auth") if code == "auth" else (CODES[code].http, code)
     assert (line["response"]["status_code"], line["response"]["request_id"]) == (status, "r")
-    sort = "invalid_request_error" if status < 500 else "server_error"
+    sort = "rate_limit_error" if status == 429 else "invalid_request_error" if status < 500 else "server_error"
     assert body["error"] == {"message": "why", "type": sort, "param": None, "code": told}
     assert body["headrace"] == {"status": 429, "partial": "so far"}, "what was paid is kept"
 
