@@ -305,7 +305,8 @@ def test_the_command_line_checks_and_asks_again(stack: Stack) -> None:
 
 
 def test_with_the_client_gone_nothing_is_asked_and_check_does_it_later(stack: Stack) -> None:
-    words = ("extract", write(stack, 4), "--model", MODEL, "--schema", "shapes:Told", "--reasks", "1", "--detach")
+    asked = ("--model", MODEL, "--no-cache", "--schema", "shapes:Told", "--reasks", "1", "--detach")
+    words = ("extract", write(stack, 4), *asked)
     batch = stack.run(*words).stdout.strip()
     assert stack.run("watch", batch).returncode == 0  # it fits the schema
     calls = len(stack.calls())

@@ -43,7 +43,17 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def asking_again(stack: Stack) -> tuple[subprocess.Popen[bytes], str]:
     """A client whose follow-up batch has begun to call, and the id of its batch."""
     before = len(stack.calls())
-    words = ("extract", "lines.jsonl", "--model", "rehearsal/small", "--schema", "shapes:Slow", "--reasks", "1")
+    words = (
+        "extract",
+        "--no-cache",
+        "lines.jsonl",
+        "--model",
+        "rehearsal/small",
+        "--schema",
+        "shapes:Slow",
+        "--reasks",
+        "1",
+    )
     command, environment = [sys.executable, "-m", "headrace", *words], stack.client_environment
     with (stack.folder / "client.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=stack.folder, env=environment, stdout=log, stderr=log)
