@@ -65,7 +65,7 @@ def test_what_is_asked_has_to_suit_every_model(monkeypatch: pytest.MonkeyPatch) 
     ("value", "said"),
     [
         ("{", "HEADRACE_MODELS: "),
-        ("[]", "HEADRACE_MODELS .*cannot be read"),
+        ("[]", "HEADRACE_MODELS: Expected `object`, got `array`"),
         ('{"a": 1}', r"HEADRACE_MODELS: .*\$\[\.\.\.\]"),
         ('{"a/b": "openai/c"}', "HEADRACE_MODELS: /`?a/b.*: an alias is 1 to 128 letters"),
         ('{"a": "b"}', "HEADRACE_MODELS: /`?a.*: 'b' must be `provider/model`"),
