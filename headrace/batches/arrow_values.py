@@ -24,7 +24,7 @@ UNITS = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}
 FRACTION = re.compile(r"\.(\d+)")
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 UNFIT = (ValueError, TypeError, ArithmeticError, AttributeError, KeyError)
-"""What making an Arrow value of one that is not of its type may raise; Arrow's own errors are among them."""
+"""Errors of making an Arrow value of one that is not of its type; Arrow's own are among them."""
 _encode = msgspec.json.Encoder().encode
 
 

@@ -18,7 +18,7 @@ SUFFIXES = (".gz", ".zst")
 FREE_BYTES = 64 << 20
 """Bytes that any file may expand to."""
 MAX_RATIO = 250
-"""How many times its size a file may expand to beyond that: tables and logs reach some tens, a bomb a thousand."""
+"""Multiple of its size that a file may expand to beyond that: tables and logs reach some tens, a bomb a thousand."""
 
 
 class Expanded(io.RawIOBase):

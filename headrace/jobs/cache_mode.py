@@ -13,7 +13,7 @@ CacheMode = Literal["off", "read", "write", "refresh", "on"]
 `refresh`: a new answer is paid, and replaces the one that is kept. `on`: a cached answer will do, a new one is kept, and of those
 who ask the same at once one pays."""
 Cache = bool | CacheMode
-"""What a caller may say: True is `on`, False is `off`."""
+"""Mode as a caller gives it: True is `on`, False is `off`."""
 StoredCache = bool | Literal["read", "write", "refresh"]
 """The mode in a job's body: `on` and `off` are the booleans that workers of earlier releases know."""
 STORED: dict[str, StoredCache] = {"off": False, "read": "read", "write": "write", "refresh": "refresh", "on": True}

@@ -18,7 +18,7 @@ BYTES = "bytes:"
 
 
 class CacheUse(msgspec.Struct, frozen=True):
-    """What the cached answers take, and of what use they were: `hits` are calls that were saved by them. `bytes` counts keys and
+    """Size of the cached answers, and their use: `hits` are calls that were saved by them. `bytes` counts keys and
     all, 0 where the cache has no bound; `tenants` has those of each tenant."""
 
     answers: int

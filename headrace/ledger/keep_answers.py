@@ -9,7 +9,7 @@ from headrace.ledger.script import Ledger
 
 
 class Kept(NamedTuple):
-    """What becomes of one question. `how`: `set` its answer, `add` it where none is, `leave` the question to the next one, or
+    """The outcome of one question. `how`: `set` its answer, `add` it where none is, `leave` the question to the next one, or
     `fail`: for a moment nobody waits for anybody's answer to it. `record` is who led it, empty where nobody did.
 
     The first eight bytes of an answer differ from those of any other under the same key.

@@ -14,7 +14,7 @@ FLIGHT_MS = 15 * 60_000
 
 
 class Flight(StrEnum):
-    """Who answers a question that has no cached answer."""
+    """The one who answers a question that has no cached answer."""
 
     LEAD = "lead"
     """The caller: until its answer is kept, or it leaves, the others wait."""

@@ -1,4 +1,4 @@
-"""Who pays when several ask the same of one model object at once."""
+"""The one who pays when several ask the same of one model object at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a caller waits for a provider that limits its rate: after that it is told, and its own retry is given the answer."""
+"""Patience of a caller with a provider that limits its rate: at its end it is told, and its own retry is given the answer."""
 
 from __future__ import annotations
 

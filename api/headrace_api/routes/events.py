@@ -37,7 +37,7 @@ class FrameEncoder(Protocol):
 
 
 class Following(Protocol):
-    """What a response is written from: groups of frames, an empty one for a heartbeat. See `StreamSession`."""
+    """Source of a response: groups of frames, an empty one for a heartbeat. See `StreamSession`."""
 
     last: str
     unsent: bool

@@ -82,7 +82,7 @@ class OpenAIResponses(View):
 
     @property
     def end(self) -> ResponseEnd | None:
-        """What came of the response, once its last event was told."""
+        """The end of the response, once its last event was told."""
         if not self.closed or self._response.get("status") in ("queued", "in_progress"):
             return None
         return ResponseEnd(self._response, self._sealed())

@@ -1,4 +1,4 @@
-"""What is shown of limits: configured and learnt, used in the last minute, held; and nothing that is damaged."""
+"""Limits as they are shown: configured and learnt, used in the last minute, held; and nothing that is damaged."""
 
 from __future__ import annotations
 

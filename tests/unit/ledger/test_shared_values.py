@@ -1,4 +1,4 @@
-"""What is shared by name beside the records: paid choices, the job of a chat, the file store, the worker processes."""
+"""Values that are shared by name beside the records: paid choices, the job of a chat, the file store, the worker processes."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ MIN_SLACK_CALLS = 5
 
 
 class LearntLimits:
-    """What was told of one model of a deployment, by the seconds of one clock."""
+    """Limits that were told of one model of a deployment, by the seconds of one clock."""
 
     def __init__(self) -> None:
         self._told: ToldLimits | None = None
