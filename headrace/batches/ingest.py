@@ -17,7 +17,7 @@ from headrace.batches.seen_ids import SeenIds
 from headrace.batches.template import Item, Template, prompt_fields, value_text
 from headrace.errors import InputError
 from headrace.ledger.shard_range import ShardRange
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 from headrace.text.quoting import quoted
 
 UPLOAD = "upload.jsonl"

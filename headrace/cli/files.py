@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from headrace.cli import completions, terminal
 from headrace.cli.service import with_client
@@ -15,14 +14,7 @@ from headrace.text.quoting import quoted
 
 if TYPE_CHECKING:
     from headrace.client.async_client import AsyncHeadrace
-
-
-class StoredFile(msgspec.Struct, frozen=True):
-    """A committed file: its name in the store, its size in bytes, when it was committed."""
-
-    name: str
-    bytes: int
-    modified_ms: int
+    from headrace.storage.file_store import StoredFile
 
 
 @click.group(epilog="Example: headrace files list batch_…")
@@ -35,18 +27,16 @@ def files() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def list_files(batch_id: str | None, as_json: bool) -> None:
     """List the files of one batch, or of all."""
+    import asyncio
+
     from headrace.errors import InputError
 
     async def body(client: AsyncHeadrace) -> list[StoredFile]:
-        root = (await client.ledger_backend.store()).root
-        folder = root / checked_name(batch_id) if batch_id else root
-        if not folder.is_dir():
-            raise InputError(f"{batch_id} has no files in {root}")
-        found = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-        stats = [(path, path.stat()) for path in found]
-        return [
-            StoredFile(str(path.relative_to(root)), stat.st_size, int(stat.st_mtime * 1000)) for path, stat in stats
-        ]
+        store = await client.ledger_backend.store()
+        found = await asyncio.to_thread(lambda: list(store.files(checked_name(batch_id) if batch_id else "")))
+        if batch_id and not found:
+            raise InputError(f"{batch_id} has no files in {store.name.url}")
+        return found
 
     show(with_client(body), ("name", "bytes", "modified"), row_of, as_json=as_json)
 
@@ -62,7 +52,7 @@ def show_file(name: str) -> None:
 
     async def body(client: AsyncHeadrace) -> None:
         store = await client.ledger_backend.store()
-        for line in store.lines(checked_name(name)):
+        for line in store.lines(checked_name(name)):  # nothing else runs on this loop
             terminal.echo(line, nl=False)
 
     with_client(body)
@@ -81,8 +71,8 @@ def delete(batch_id: str) -> None:
         except Unknown:
             pass  # past its retention in the ledger: its files are all that is left
         store = await client.ledger_backend.store()
-        if not store.exists(checked_name(batch_id)):
-            raise InputError(f"{batch_id} has no files in {store.root}")
+        if next(store.files(checked_name(batch_id)), None) is None:
+            raise InputError(f"{batch_id} has no files in {store.name.url}")
         store.remove(batch_id)
 
     with_client(body)

@@ -21,6 +21,7 @@ from headrace.client.one_loop import LoopBound
 from headrace.errors import Damaged, Expired, Gap, InputError, SettingsError, Unknown, Unreachable
 from headrace.events.ids import START, EventId
 from headrace.events.reader import Viewer
+from headrace.guards.service_address import files_address
 from headrace.jobs.build import encoded
 from headrace.jobs.job import Job, new_id
 from headrace.jobs.retry import retry_job
@@ -38,9 +39,9 @@ from headrace.ledger.submit import TIMEOUT_MS, submit, submit_many
 from headrace.ledger.summaries import Batch, JobSummary
 from headrace.ledger.unread import WaitingClient
 from headrace.schema.python_types import AnswerType
-from headrace.settings import Settings, files_root
+from headrace.settings import Settings
 from headrace.spend.known_models import KnownModel
-from headrace.storage.local import FileStore, attach
+from headrace.storage.file_store import FileStore, attach
 from headrace.text.masking import masked
 from headrace.text.readable import UNREADABLE
 from headrace.waiting import retry_read
@@ -274,7 +275,7 @@ class LedgerBackend(LoopBound):
     async def store(self) -> FileStore:
         """Return the file store that the ledger names; this client's own when none is named yet. Raises `StorageError`."""
         if self._store is None:
-            self._store = await attach(self.ledger, FileStore(files_root(self.settings)))
+            self._store = await attach(self.ledger, files_address(self.settings))
         return self._store
 
     @asynccontextmanager
