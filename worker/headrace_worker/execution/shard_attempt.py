@@ -35,6 +35,7 @@ from headrace.ledger.stop_reason import CALLS_MAY_END, StopReason
 from headrace.storage.local import FileStore
 from headrace.text.readable import UNWRITABLE
 from headrace.waiting import retry_write
+from headrace_worker.engine.attachments import attach_files_of
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred
 from headrace_worker.engine.engine import Engine
 from headrace_worker.engine.reask import with_earlier
@@ -67,9 +68,8 @@ class ShardRun:
         self.process = process
         self.ledger, self.store = process.ledger, store
         self.engine: Engine = process.engine
-        self.id = claimed.record_id
+        self.id, self.claimed, self.epoch = claimed.record_id, claimed, claimed.epoch
         self.batch_id, _, name = self.id.partition(".")
-        self.claimed, self.epoch = claimed, claimed.epoch
         self.batch, self.template = batch, template
         self._turn = CallTurn(self.batch_id, template.weight)
         self._uncached = msgspec.structs.replace(template, cache=False)
@@ -82,7 +82,6 @@ class ShardRun:
         self._pending: list[CheckpointRow] = []
         self._withheld: list[CheckpointRow] = []  # of failures that are perhaps no item's: see `_settle`
         self._uncounted: list[tuple[CallError, asyncio.Future[None]]] = []
-        self._counted = 0
         self.faulty: int | None = None  # the item that ended in an error which is no answer
         self._at: dict[asyncio.Task[None], int] = {}  # which item a runner is at
         self._wake = asyncio.Event()
@@ -91,7 +90,7 @@ class ShardRun:
         self._closing = False
         self._segments = SegmentFiles(store, f"{self.batch_id}/segments/{name}.{self.epoch}")
         self._rows: dict[int, bytes] = {}  # every row that the ledger has
-        self._failed = self._tokens = 0  # of this attempt, for `report_progress`
+        self._failed = self._tokens = self._counted = 0  # of this attempt
         self._failure: BaseException | None = None
 
     @property
@@ -244,6 +243,7 @@ class ShardRun:
         if (task := asyncio.current_task()) is not None:
             self._at[task] = index
         identity = self._name_of(index)
+        attach_files_of(item, self.store, self.batch_id)
         try:
             asked = self.engine.ask(
                 job or self._uncached.job(item),
