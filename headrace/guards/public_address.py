@@ -9,11 +9,16 @@ import socket
 from headrace.errors import InputError
 from headrace.text.quoting import quoted
 
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+"""Addresses of IPv6 that a network translates to those of IPv4 at their end."""
+
 
 def is_public(address: str) -> bool:
     """Return True for an IP address of the public internet."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     inner = getattr(ip, "ipv4_mapped", None) or getattr(ip, "sixtofour", None)
+    if ip in NAT64:
+        inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     if inner is not None and not inner.is_global:
         return False
     return ip.is_global and not ip.is_multicast

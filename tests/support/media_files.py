@@ -23,12 +23,21 @@ def image(form: str = "PNG", size: tuple[int, int] = (40, 30), **options: object
 
 def huge_png(width: int, height: int) -> bytes:
     """A small file that says that it is an image of that size."""
+    return png(width, height, zlib.compress(b"\0"))
 
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
+def heavy_png(size: int) -> bytes:
+    """An image of `size` bytes and a little more, made at once."""
+    return png(400, 400, RANDOM.randbytes(size))
+
+
+def png(width: int, height: int, data: bytes) -> bytes:
     head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
 def sound(seconds: float = 0.1) -> bytes:
