@@ -200,6 +200,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "then pays nothing; 0: never",
         ),
     ] = 900.0
+    retention_s: Annotated[
+        Positive,
+        Meta(
+            description="how long the files of a batch stay in the file store after its end, and the account of the rehearsal "
+            "provider; then they are swept. Never those of an open batch"
+        ),
+    ] = 2_592_000.0
     response_ttl_s: Annotated[
         float,
         Meta(
