@@ -232,3 +232,14 @@ def test_from_the_command_line(stack: Stack, provider: StubProvider, tmp_path: P
     (tmp_path / "broken.json").write_text('[{"role": "user",\n "content": }]')
     done = stack.run("extract", str(tmp_path / "in.jsonl"), *words, str(tmp_path / "broken.json"))
     assert "broken.json, line 2, column 13: not JSON" in done.stderr
+
+
+def test_a_cached_answer_is_that_of_the_same_system_message(
+    client: Headrace, provider: StubProvider, request: Any
+) -> None:
+    mark = f"<seen> {request.node.name}"
+    rows = [{"text": "x", "system": system} for system in ("A", "B", None, "A")]
+    batch = client.extract(rows, mark + " {text}", system="All.", per_item="system", model=MODEL)
+    assert batch.wait(60).succeeded == 4
+    asked = [body["messages"] for body in provider.bodies if mark in str(body["messages"])]
+    assert sorted(talk[0]["content"] for talk in asked) == ["A", "All.", "B"]
