@@ -65,7 +65,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     api_key: Annotated[str | None, Meta(description="token with which they call that gateway")] = None
     files: Annotated[
-        str | None, Meta(description="folder of the file store; unset: `files` inside the state folder")
+        str | None,
+        Meta(
+            description="folder of the file store, or a bucket of an object store, `s3://bucket/prefix` "
+            "([below](#in-an-object-store)); unset: `files` inside the state folder"
+        ),
     ] = None
     strict: Annotated[
         bool, Meta(description="refuse a Redis that evicts keys or does not persist, instead of warning")

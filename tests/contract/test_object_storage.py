@@ -1,0 +1,114 @@
+"""The service with its files in a bucket of an object store: no process shares a folder with another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fleet import more_workers
+from media_files import image
+from object_storage import ObjectStorage, object_storage
+from stack import Stack, headrace, started, until
+
+from headrace import Headrace
+
+BOTH_WAYS = True
+MODEL = "rehearsal/small"
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStorage]:
+    with object_storage(tmp_path_factory.mktemp("s3")) as storage:
+        yield storage
+
+
+@pytest.fixture(scope="module")
+def stack(s3: ObjectStorage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    environment = {**s3.environment, "HEADRACE_FILES": f"{s3.bucket()}/jobs"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3.environment.items():
+            patch.setenv(name, value)  # of the clients in this process
+        with started(tmp_path_factory.mktemp("bucket"), "--no-flower", environment=environment) as stack:
+            # `started` takes the variable of the caller away, so that no test writes into his files.
+            assert stack.ready["files"].startswith("s3://")
+            yield stack
+
+
+def test_rows_come_back_in_order(client: Headrace, tmp_path: Path, stack: Stack) -> None:
+    rows = [{"text": f"[[rehearsal fault=miss times=9]] {n}" if n == 5 else f"Review {n}"} for n in range(60)]
+    schema = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["n"],
+        "properties": {"n": {"type": "integer"}},
+    }
+    batch = client.extract(rows, schema=schema, model=MODEL, keep="all", cache=False)
+    done = batch.wait(120)
+    assert (done.succeeded, done.failed) == (59, 1)
+    assert [row.custom_id for row in batch.results()] == [f"line-{n + 1}" for n in range(60)]
+    errors = batch.save(tmp_path / "rows.jsonl")
+    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 59
+    assert errors is not None
+    again = batch.retry()
+    assert again.wait(120).succeeded >= 59
+    assert not list(stack.folder.rglob("input.jsonl")), "nothing lies on the disk"
+
+
+def test_images_lie_in_the_bucket(client: Headrace, stack: Stack) -> None:
+    batch = client.extract([{"scan": image()} for _ in range(4)], "Read it.", images="scan", model=MODEL)
+    assert batch.wait(60).succeeded == 4
+    calls = stack.calls_of(batch.id)
+    assert len({call.key for call in calls}) == 4
+    assert all(call.request_bytes > 3000 for call in calls)
+
+
+def test_openais_files_and_batches(stack: Stack, base: str) -> None:
+    from openai import OpenAI
+
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions"}
+    line["body"] = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}
+    with OpenAI(base_url=f"{base}/v1", api_key="none", max_retries=0) as official:
+        file = official.files.create(file=("in.jsonl", json.dumps(line).encode()), purpose="batch")
+        assert json.loads(official.files.content(file.id).read())["custom_id"] == "a"
+        batch = official.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+        ended = until(
+            lambda: (found := official.batches.retrieve(batch.id)).status in ("completed", "failed") and found,
+            what="the batch ends",
+        )
+        assert ended.status == "completed"
+        assert json.loads(official.files.content(ended.output_file_id).read())["custom_id"] == "a"
+
+
+def test_workers_that_are_killed_lose_nothing(stack: Stack) -> None:
+    count = 1500
+    lines = [{"text": f"[[rehearsal latency=400]] {n}"} for n in range(count)]
+    with more_workers(stack, "bulk", "bulk") as workers:
+        batch_id = stack.extract(lines)
+        for part, worker in enumerate(workers, 1):
+            enough = count * part // 5
+            until(lambda enough=enough: int(stack.batch(batch_id).get("succeeded", 0)) >= enough, what="it goes on")
+            worker.kill()
+        done = stack.run("watch", batch_id)
+    assert done.returncode == 0, done.stderr
+    rows = stack.run("batches", "show", batch_id, "--out", str(stack.folder / "killed.jsonl"))
+    assert rows.returncode == 0, rows.stderr
+    found = [json.loads(line)["custom_id"] for line in (stack.folder / "killed.jsonl").read_text().splitlines()]
+    assert found == [f"line-{n + 1}" for n in range(count)]
+
+
+def test_the_command_line_and_the_doctor(stack: Stack) -> None:
+    done = stack.run("files", "usage")
+    assert done.returncode == 0, done.stderr
+    kinds = {each["kind"]: each for each in map(json.loads, done.stdout.splitlines())}
+    assert kinds["batches that have ended"]["batches"] >= 1
+    found = [json.loads(line) for line in stack.run("doctor", "--json").stdout.splitlines()]
+    told = {each["name"]: each for each in found}
+    assert told["file store"]["status"] == "ok", told
+    assert told["file store"]["what"].startswith("s3://")
+    env = {**stack.client_environment, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    lost = headrace("files", "usage", env=env, cwd=stack.folder)
+    assert lost.returncode != 0
+    assert "cannot be used" in lost.stderr
+    assert "Traceback" not in lost.stderr
