@@ -33,6 +33,7 @@ DEFAULT_CACHE_MB = 64
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
 Secret = Annotated[str, Meta(min_length=16, pattern=r"^\S.*\S$")]
+Address = Annotated[str, Meta(pattern=r"^([A-Za-z0-9.-]+:|\[[0-9A-Fa-f:]+\]:)?[0-9]{1,5}$")]
 Origin = Annotated[str, Meta(pattern="^https?://[^/?#@]+$")]
 
 
@@ -66,10 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_key: Annotated[str | None, Meta(description="token with which they call that gateway")] = None
     files: Annotated[
         str | None,
-        Meta(
-            description="folder of the file store, or a bucket of an object store, `s3://bucket/prefix` "
-            "([below](#in-an-object-store)); unset: `files` inside the state folder"
-        ),
+        Meta(description="folder, or bucket (`s3://…`), of the file store; unset: `files` in the state folder"),
     ] = None
     strict: Annotated[
         bool, Meta(description="refuse a Redis that evicts keys or does not persist, instead of warning")
@@ -205,11 +203,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 900.0
     retention_s: Annotated[
-        Positive,
-        Meta(
-            description="how long the files of a batch stay in the file store after its end, and the account of the rehearsal "
-            "provider; then they are swept. Never those of an open batch"
-        ),
+        Positive, Meta(description="how long files of a batch stay after its end; those of an open one always do")
     ] = 2_592_000.0
     response_ttl_s: Annotated[
         float,
@@ -223,6 +217,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     slow_reader_s: Annotated[
         Positive, Meta(description="a viewer that reads nothing for so long is dropped; it may resume")
     ] = 20.0
+    metrics: Annotated[
+        Address | None,
+        Meta(
+            description="`port` or `host:port` of workers' `/metrics`; taken: the next free one of 32 ([metrics](metrics.md))"
+        ),
+    ] = None
+    metrics_token: Annotated[Secret | None, Meta(description="token that whoever reads `/metrics` may send")] = None
     log_level: Annotated[
         str, Meta(description="least severe level that is logged: `debug`, `info`, `warning`, `error`")
     ] = "info"
@@ -277,7 +278,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return HIDDEN if name in SECRETS and value else repr(masked(value) if isinstance(value, str) else value)
 
 
-SECRETS = frozenset({"stream_secret"})
+SECRETS = frozenset({"stream_secret", "metrics_token"})
 """Fields whose values are never shown, not even when they cannot be used."""
 
 

@@ -38,7 +38,8 @@ class BatchParams(SchemaParams, total=False):
     columns of the input that rows carry: names, or "all". `on_bad_row` is what to do with rows that cannot be used: refuse
     them all, make an error line of each, in order, or skip them (the handle's `bad_rows` counts both). `follow` reads links
     that lead out of a folder. `weight` (1 to 100) is
-    the batch's share beside other batches: one of 20 gets twice the turns of one of 10.
+    the batch's share beside other batches: one of 20 gets twice the turns of one of 10. With `progress` the handle's `wait` and
+    `results` show how far it is.
 
     `messages` is a whole conversation with `{field}` places, in place of the prompt; with `template="jinja"` the prompt, the
     system message and the conversation are templates of Jinja (the extra `jinja`). `tools` and `tool_choice` are those of
@@ -72,6 +73,7 @@ class BatchParams(SchemaParams, total=False):
     keep: str | list[str] | tuple[str, ...] | None
     on_bad_row: Literal["refuse", "error", "skip"]
     follow: bool
+    progress: bool
     cache: Cache | None
     variant: str | None
     weight: int

@@ -192,6 +192,7 @@ class AsyncHeadrace:
         `words` are those of `BatchParams` and `Options`. The input is checked first; `InputError` names the line.
         """
         params: dict[str, Any] = dict(words)
+        progress = bool(params.pop("progress", False))
         window_s = checked_seconds("window_s", params.pop("window_s", WINDOW_S))
         reading = {name: params.pop(name) for name in (*WORDS, *MEDIA_WORDS) if name in params}
         told = {"prompt": prompt, "system": params.get("system"), "messages": params.get("messages")}
@@ -201,7 +202,9 @@ class AsyncHeadrace:
         batch_id = await self.open(rows.template, rows.items(), window_s=window_s)
         if paths := rows.paths():
             self.sources[batch_id] = paths
-        return AsyncBatchHandle(self, batch_id, expected, skipped=rows.complaints.skipped, bad_rows=rows.complaints.bad)
+        complaints = rows.complaints
+        counts: Any = {"skipped": complaints.skipped, "bad_rows": complaints.bad, "shows_progress": progress}
+        return AsyncBatchHandle(self, batch_id, expected, **counts)
 
     async def open(
         self,

@@ -173,7 +173,7 @@ class TestBadFiles:
         (folder / "link.png").symlink_to("../outside.png")
         name = name.format(outside=folder.parent / "outside.png")
         (folder / "rows.csv").write_text(f"text,scan\nx,{name}\n")
-        with pytest.raises(InputError, match=r"rows.csv, row 2, column scan: .* out of the folder.*--follow"):
+        with pytest.raises(InputError, match=r"rows.csv, line 2, column scan: .* out of the folder.*--follow"):
             read(folder / "rows.csv", images="scan")
         assert len(read(folder / "rows.csv", images="scan", follow=True)[1]) == 1
 

@@ -53,6 +53,13 @@ class Run(Protocol):
     def epoch(self) -> int: ...
     @property
     def calls_in_flight(self) -> int | None: ...
+    @property
+    def risk(self) -> str:
+        """The calls in flight and what they cost at most, for the beat."""
+        ...
+
+    @property
+    def bill(self) -> str: ...
     def stop(self, reason: StopReason) -> None: ...
 
 
@@ -67,7 +74,9 @@ def register(app: Any) -> None:
         settings: Settings = app.headrace_settings
         role = next(iter(app.amqp.queues.consume_from))  # a worker reads one queue, and works as what it is called
         process = made = WorkerProcess(settings, redis_url(settings), role)
-        process.loops.append(Leader(process).run)
+        leader = Leader(process)
+        process.loops.append(leader.run)
+        process.serve_metrics(leads=lambda: leader.is_leading)
         if role == QUARANTINE:
             quarantine = Quarantine(
                 process, settings.quarantine_processes, lambda record_id: cancel_revoked(made, record_id)
@@ -158,7 +167,7 @@ async def hold(process: WorkerProcess, claimed: Claimed, run: Run, work: Any) ->
     record_id = claimed.record_id
     if task := asyncio.current_task():
         task.set_name(record_id)  # whose work it is, should it hold the loop up
-    process.leases.add(record_id, claimed.epoch, run.stop, lambda: run.calls_in_flight)
+    process.leases.add(record_id, claimed.epoch, run.stop, lambda: run.calls_in_flight, lambda: run.risk)
     try:
         await work
     except Damaged as damaged:
@@ -169,9 +178,19 @@ async def hold(process: WorkerProcess, claimed: Claimed, run: Run, work: Any) ->
         log.warning("the ledger refused; this attempt ends", record=record_id, reason=type(refused).__name__)
     except StorageError as error:
         reason = f"storage: {error}"
+        if process.meter is not None:
+            process.meter.parked(claimed.kind, "storage")
         log.warning("no room, or no store; it waits", record=record_id, problem=str(error))
         await retry_write(
-            lambda: park(process.ledger, record_id, run.epoch, delay_ms=STORAGE_WAIT_MS, calls=run.calls, reason=reason)
+            lambda: park(
+                process.ledger,
+                record_id,
+                run.epoch,
+                delay_ms=STORAGE_WAIT_MS,
+                calls=run.calls,
+                reason=reason,
+                bill=run.bill,
+            )
         )
     except asyncio.CancelledError:
         await asyncio.shield(_interrupted(process, claimed, run))
@@ -214,7 +233,8 @@ async def hand_back(process: WorkerProcess, claimed: Claimed, run: Run, *, home:
     """Release the record without a crash, and publish its hint."""
     try:
         queue = await retry_write(
-            lambda: release(process.ledger, claimed.record_id, run.epoch, calls=run.calls, home=home), patience_s=10
+            lambda: release(process.ledger, claimed.record_id, run.epoch, calls=run.calls, home=home, bill=run.bill),
+            patience_s=10,
         )
     except (Refused, *UNAVAILABLE) as error:
         log.warning("not handed back; its lease will run out", record=claimed.record_id, error=type(error).__name__)
@@ -243,6 +263,14 @@ class BatchWork:
     @property
     def calls(self) -> str:
         return self.shard.calls if self.shard else self.claimed.calls
+
+    @property
+    def risk(self) -> str:
+        return self.shard.spending.risk if self.shard else ""
+
+    @property
+    def bill(self) -> str:
+        return self.shard.spending.words if self.shard else ""
 
     def stop(self, reason: StopReason) -> None:
         self.stopped = reason
@@ -301,7 +329,17 @@ class BatchWork:
             await hand_back(process, claimed, self, home=self.shard.proven)
 
     async def _park(self, deferred: Deferred) -> None:
+        if self.process.meter is not None:
+            self.process.meter.parked("shard", deferred.reason)
         record_id, delay_ms, reason = self.claimed.record_id, int(deferred.delay_s * 1000), str(deferred)
         await retry_write(
-            lambda: park(self.process.ledger, record_id, self.epoch, delay_ms=delay_ms, calls=self.calls, reason=reason)
+            lambda: park(
+                self.process.ledger,
+                record_id,
+                self.epoch,
+                delay_ms=delay_ms,
+                calls=self.calls,
+                reason=reason,
+                bill=self.bill,
+            )
         )

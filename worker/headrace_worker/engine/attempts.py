@@ -12,6 +12,7 @@ from headrace_providers.chat_completion import ChatCompletion
 from headrace_providers.model_gateway import FAULTS
 from headrace_providers.retry import DEFAULT, with_retries
 from headrace_providers.wire.admission import ADMIT
+from headrace_providers.wire.call_cost import ON_COST
 from headrace_providers.wire.choice_reducer import Delta
 from headrace_providers.wire.limit_headers import ON_HEADERS
 from headrace_providers.wire.provider_errors import is_configuration
@@ -29,6 +30,9 @@ from headrace_worker.limits.adaptive_concurrency import AdaptiveConcurrency, Ada
 from headrace_worker.limits.call_turn import CallTurn
 from headrace_worker.limits.permit_gate import Permit
 from headrace_worker.limits.shared_limits import ModelScopes, SharedLimits
+from headrace_worker.observability.worker_meter import WorkerMeter
+from headrace_worker.spending.spending import CallCharge, Spending
+from headrace_worker.spending.worst_case import NoBound
 
 OnConfiguration = Callable[[CallError], Awaitable[None]]
 """Told of a failure that is not the item's but of how the deployment is configured, before any further call goes out."""
@@ -83,9 +87,11 @@ class Attempts:
         identity: str,
         epoch: int,
         tries: Tries,
+        spending: Spending,
         watch: Watch | None,
         admit: Callable[[], Awaitable[None]] | None,
         on_configuration: OnConfiguration | None,
+        meter: WorkerMeter | None = None,
     ):
         self._provider = provider
         self._job = job
@@ -99,9 +105,12 @@ class Attempts:
         self._identity = identity
         self._rank = self._epoch = epoch
         self._tries = tries
+        self._spending = spending
+        self._reserved = 0
         self._watch = watch
         self._admit = admit
         self._on_configuration = on_configuration
+        self._meter = meter
         self._reasks = reasks
         self._gives_way = gives_way
         self._shown = False
@@ -112,9 +121,15 @@ class Attempts:
 
     async def completion(self) -> Completion:
         """Return the completion. Raises `CallError`, `GaveWay` or `Deferred`."""
-        return await with_retries(self._attempt, wait_s=lambda _: 0.0 if self._again else None, pause=self._wait)
+        try:
+            return await with_retries(self._attempt, wait_s=lambda _: 0.0 if self._again else None, pause=self._wait)
+        finally:
+            self._spending.give_back(self._reserved)
+            self._reserved = 0
 
     async def _attempt(self) -> Completion:
+        meter = self._meter
+        came_s = meter.clock() if meter is not None else 0.0
         while True:
             call = await self._enter()
             permit: Permit | None = None
@@ -129,6 +144,8 @@ class Attempts:
                         assert self._failure is not None
                         raise self._reasks.failed(self._failure) from None
                 self._shown = False
+                if self._spending.reserve is not None and not self._reserved:
+                    self._reserved = await self._reserve()
                 scopes = self._limits.of(self._provider) if self._limits is not None else None
                 if scopes is not None:
                     permit = await self._permitted(scopes)
@@ -138,6 +155,8 @@ class Attempts:
                     await self._admitted()
                     if call.void or (permit is not None and permit.is_stale):
                         continue
+                    if meter is not None:
+                        meter.waited(self._provider.facts.name, meter.clock() - came_s)
                     try:
                         completion = await self._call(call, permit, scopes)
                         if place is not None:
@@ -158,6 +177,20 @@ class Attempts:
                 if place is not None:
                     place.close()
                 call.leave()
+
+    async def _reserve(self) -> int:
+        """Reserve what the next call can cost. Raises `Deferred`, or `CallError` with the code `budget`."""
+        try:
+            return await self._spending.reserved(self._epoch, self._provider, self._reasks.job)
+        except NoBound as unbounded:
+            self._again = False
+            raise self._reasks.failed(CallError("budget", f"within a budget: {unbounded}")) from None
+        except CallError as failure:
+            self._again = False
+            raise self._reasks.failed(failure) from None
+        except Deferred as deferred:
+            self._tell(deferred)
+            raise
 
     async def _borne(self) -> AdaptivePlace:
         """Wait until the deployment, of which no limit is known, may bear another call. Raises `Deferred`."""
@@ -180,6 +213,8 @@ class Attempts:
 
     async def _call(self, call: HeldCall, permit: Permit | None, scopes: ModelScopes | None) -> Completion:
         watch, tries = self._watch, self._tries
+        metered = self._meter.call(self._provider.facts.name, self._provider.model_id) if self._meter else None
+        charge = CallCharge(self._spending, self._provider, self._reasks.job, self._reserved)
 
         async def admit() -> None:
             await self._admitted()
@@ -187,6 +222,7 @@ class Attempts:
                 raise HeldBack
             if permit is not None:
                 permit.begun = True
+            charge.begin()
 
         def learn(usage: Usage | None) -> None:
             if permit is not None and scopes is not None and usage is not None and not usage.unknown:
@@ -196,6 +232,8 @@ class Attempts:
         def deliver(delta: Delta) -> None:
             if not self._shown:
                 call.answered()
+                if metered is not None:
+                    metered.first_token()
             self._shown = True
             if watch is not None:
                 watch.delta(delta)
@@ -205,6 +243,7 @@ class Attempts:
             job = await attach(job)
         ADMIT.set(admit)
         ON_HEADERS.set(self._hear)
+        ON_COST.set(charge.tell)
         tries.calls += 1
         tries.calling = True
         try:
@@ -216,16 +255,26 @@ class Attempts:
                 on_delta=deliver if watch is not None and self._job.stream else None,
             )
             call.answered()
+            if metered is not None:
+                metered.answered(completion)
             learn(completion.usage)
             return self._reasks.completed(completion)
         except CallError as failure:
+            if metered is not None:
+                metered.failed(failure)
             learn(failure.details.get("usage"))
             raise
         except HeldBack:
             tries.calls -= 1  # nobody has heard of it
+            if metered is not None:
+                metered.withdraw()
             raise
         finally:
             tries.calling = False
+            if metered is not None:
+                metered.close()
+            if charge.close():
+                self._reserved = 0
 
     def _hear(self, headers: Mapping[str, Any]) -> None:
         if self._limits is not None:
@@ -236,16 +285,23 @@ class Attempts:
         self._void, self._failure = failure.code if self._shown else "", failure
         held = call.failed(failure)
         self._waits, self._again = None, True
+        meter, provider = self._meter, self._provider.facts.name
         if self._reasks.ask(failure):
+            if meter is not None:
+                meter.reasked(provider)
             return failure
         if failure.code != "rate_limited":
             self._tries.spent += 1
             if self._gives_way and not self._shown and failure.code in FAULTS:
                 if is_configuration(failure):
                     call.misconfigured()
+                if meter is not None:
+                    meter.fell_back(provider, failure)
                 return GaveWay(failure)
         showable = not self._shown or (self._watch is not None and self._job.on_retry == "reset")
         if showable and DEFAULT.is_left(failure, self._tries.spent):
+            if meter is not None:
+                meter.retried(provider, failure)
             if not held:
                 self._waits = DEFAULT.pause_s(failure, self._tries.calls), failure.code
             return failure

@@ -32,6 +32,8 @@ from headrace_worker.engine.tries import Tries
 from headrace_worker.limits.adaptive_concurrency import AdaptiveConcurrency
 from headrace_worker.limits.call_turn import NO_TURN, CallTurn
 from headrace_worker.limits.shared_limits import SharedLimits
+from headrace_worker.observability.worker_meter import WorkerMeter
+from headrace_worker.spending.spending import Spending
 
 MAX_PAUSE_S = 2.0
 SPARE_PART = 8
@@ -54,8 +56,10 @@ class Engine:
         answers: AnswerCache | None = None,
         limits: SharedLimits | None = None,
         shares_calls: bool = False,
+        meter: WorkerMeter | None = None,
     ):
         self.registry = registry
+        self.meter = meter
         self.limits = limits
         self._choices = choices
         self.answers = answers
@@ -120,6 +124,7 @@ class Engine:
         identity: str,
         epoch: int,
         tries: Tries,
+        spending: Spending | None = None,
         watch: Watch | None = None,
         tenant: str = "default",
         turn: CallTurn = NO_TURN,
@@ -137,7 +142,7 @@ class Engine:
         With `on_configuration` few calls go to a deployment that has not answered yet, and each failure of its
         configuration is reported there before another goes out.
 
-        `turn` says whose turn its calls take where they have to wait.
+        `turn` says whose turn its calls take where they have to wait; `spending` is what they are charged to.
 
         `identity` and `epoch` name the call at the provider: `X-Client-Request-Id: <identity>.<epoch>.<call>`.
 
@@ -145,12 +150,15 @@ class Engine:
         does not give all choices (`choices.py`).
         """
 
+        spending = spending or Spending()
+
         async def pay() -> Completion:
             return await self._pay(
                 job,
                 identity=identity,
                 epoch=epoch,
                 tries=tries,
+                spending=spending,
                 watch=watch,
                 turn=turn,
                 admit=admit,
@@ -188,6 +196,7 @@ class Engine:
         identity: str,
         epoch: int,
         tries: Tries,
+        spending: Spending,
         watch: Watch | None,
         turn: CallTurn,
         admit: Callable[[], Awaitable[None]] | None,
@@ -203,6 +212,7 @@ class Engine:
                 identity=identity,
                 epoch=epoch,
                 tries=tries,
+                spending=spending,
                 watch=watch,
                 turn=turn,
                 admit=admit,
@@ -252,6 +262,7 @@ class Engine:
         identity: str,
         epoch: int,
         tries: Tries,
+        spending: Spending,
         watch: Watch | None,
         turn: CallTurn,
         admit: Callable[[], Awaitable[None]] | None,
@@ -290,9 +301,11 @@ class Engine:
             identity=identity,
             epoch=epoch,
             tries=tries,
+            spending=spending,
             watch=watch,
             admit=admit,
             on_configuration=on_configuration,
+            meter=self.meter,
         )
         return await attempts.completion()
 

@@ -7,7 +7,7 @@ row after a crash runs again, nothing else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 import msgspec
 import structlog
@@ -16,7 +16,6 @@ from headrace_providers.wire.provider_errors import is_configuration, unstorable
 
 from headrace.batches.output_lines import error_line, success_line
 from headrace.batches.prefill import kept_rows
-from headrace.batches.row_codec import is_row
 from headrace.batches.template import Item, Template
 from headrace.chat.completion import Completion
 from headrace.errors import CallError, Failure, Finished, Refused, Spill, StorageError
@@ -37,15 +36,16 @@ from headrace.text.readable import UNWRITABLE
 from headrace.waiting import retry_write
 from headrace_worker.engine.attachments import attach_files_of
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred
-from headrace_worker.engine.engine import Engine
 from headrace_worker.engine.reask import with_earlier
 from headrace_worker.engine.tries import Tries, format_item_tries, parse_item_tries
-from headrace_worker.execution.item_counters import failure_counters, success_counters
+from headrace_worker.execution.item_counters import failing_of, failure_counters, success_counters
 from headrace_worker.execution.part_file import part_lines
+from headrace_worker.execution.row_soundness import sound_rows
 from headrace_worker.execution.segment_files import SegmentFiles
 from headrace_worker.execution.shard_answers import ShardAnswers, shard_answers
 from headrace_worker.flower_progress import report_progress
 from headrace_worker.limits.call_turn import CallTurn
+from headrace_worker.spending.budget_gate import spending_of
 from headrace_worker.worker_process import WorkerProcess
 
 log = structlog.get_logger("headrace.worker.execution.shard_attempt")
@@ -55,7 +55,6 @@ WIDTH = SHARD_WIDTH
 have no row: those are the suspects of a shard in quarantine, and when they survive the shard goes home."""
 SETTLE_S = 10.0
 """Seconds that a shard whose other items are done waits to hear whether a failure of the configuration is everybody's."""
-MAX_REASON = 300
 
 
 class ShardRun:
@@ -67,7 +66,7 @@ class ShardRun:
     ):
         self.process = process
         self.ledger, self.store = process.ledger, store
-        self.engine: Engine = process.engine
+        self.engine, self._meter = process.engine, process.meter
         self.id, self.claimed, self.epoch = claimed.record_id, claimed, claimed.epoch
         self.batch_id, _, name = self.id.partition(".")
         self.batch, self.template = batch, template
@@ -76,6 +75,7 @@ class ShardRun:
         self._answers: ShardAnswers | None = None
         self.range, self.first_line = claimed.shard_range, claimed.shard_range.line
         self.tries = parse_item_tries(claimed.calls)
+        self.spending = spending_of(process, claimed, width=WIDTH)
         self.stopped: StopReason | None = None
         self.deferred: Deferred | None = None
         self.proven = False  # in quarantine: its suspects survived
@@ -90,7 +90,7 @@ class ShardRun:
         self._closing = False
         self._segments = SegmentFiles(store, f"{self.batch_id}/segments/{name}.{self.epoch}")
         self._rows: dict[int, bytes] = {}  # every row that the ledger has
-        self._failed = self._tokens = self._counted = 0  # of this attempt
+        self._counted = self._failed = self._tokens = 0  # of this attempt, for `report_progress`
         self._failure: BaseException | None = None
 
     @property
@@ -124,7 +124,7 @@ class ShardRun:
         if not rows and self.batch.is_prefilled:
             await self._prefill()
             rows = await retry_write(lambda: rows_of(self.ledger, self.id))
-        self._rows = rows = self._sound(rows, items)
+        self._rows = rows = sound_rows(rows, items, self.id, self.first_line, self._request_id)
         todo = [index for index in range(len(items)) if index not in rows]
         writer = asyncio.create_task(self._write())
         try:
@@ -155,18 +155,6 @@ class ShardRun:
     async def _items(self) -> list[Item]:
         data = await asyncio.to_thread(self.store.read, self.batch.input, self.range.offset, self.range.length)
         return [msgspec.json.decode(line, type=Item) for line in data.splitlines()]
-
-    def _sound(self, rows: dict[int, bytes], items: list[Item]) -> dict[int, bytes]:
-        """Return the rows of these items; one that cannot be written into the output has become the row of a failure."""
-        sound: dict[int, bytes] = {}
-        for index, row in rows.items():
-            if 0 <= index < len(items) and not is_row(row):
-                log.error("a damaged row became a failure", record=self.id, line=self.first_line + index)
-                failure = Failure("damaged", "its row in Redis cannot be read")
-                row = b"f" + error_line(items[index].custom_id, self._request_id(index), failure)
-            if 0 <= index < len(items):
-                sound[index] = row
-        return sound
 
     async def _prefill(self) -> None:
         rows, codes = await asyncio.to_thread(kept_rows, self.store, self.batch_id, self.first_line, self.range.count)
@@ -250,6 +238,7 @@ class ShardRun:
                 identity=identity,
                 epoch=self.epoch,
                 tries=tries,
+                spending=self.spending,
                 turn=self._turn,
                 admit=lambda: self.process.leases.confirm(self.id),
                 on_configuration=self._count,
@@ -296,6 +285,7 @@ class ShardRun:
 
     def _take(self, index: int, item: Item, completion: Completion) -> None:
         """Take an answer that was not paid for this item."""
+        self.spending.bill.save(completion)
         self._pending.append(self._success(index, item, Tries(), completion))
         self._wake.set()
 
@@ -339,7 +329,7 @@ class ShardRun:
             self._wake.clear()
             rows, self._pending = self._pending, []
             uncounted, self._uncounted = self._uncounted, []
-            if rows or uncounted:
+            if rows or uncounted or self.spending.is_unwritten:
                 try:
                     await self._checkpoint(rows, [failure for failure, _ in uncounted])
                 except BaseException as error:
@@ -357,19 +347,26 @@ class ShardRun:
                 self._wake.set()
 
     async def _checkpoint(self, rows: list[CheckpointRow], failures: Sequence[CallError] = ()) -> None:
-        failing = self._failing(failures)
+        failing, bill = self._failing(failures), self.spending.words
         large = [row for row in rows if len(row.line) > ROW_BYTES]
         rows = [row for row in rows if len(row.line) <= ROW_BYTES]
         if large:
             rows += await self._segments.place(large)
+
+        def write() -> Awaitable[str]:
+            return checkpoint(self.ledger, self.id, self.epoch, rows, failing=failing, bill=bill)
+
         try:
-            state = await retry_write(lambda: checkpoint(self.ledger, self.id, self.epoch, rows, failing=failing))
+            state = await retry_write(write)
         except Spill:
             rows = await self._segments.place(rows)
-            state = await retry_write(lambda: checkpoint(self.ledger, self.id, self.epoch, rows, failing=failing))
+            state = await retry_write(write)
+        self.spending.written(bill)
         self._rows.update((row.index, row.stored) for row in rows)
         for row in rows:
             self._failed += row.kind.lower() != "s"
+            if self._meter is not None:
+                self._meter.ended_item(row.kind)
             self._tokens += row.counters.get("input_tokens", 0) + row.counters.get("output_tokens", 0)
         report_progress(done=len(self._rows), failed=self._failed, tokens=self._tokens, total=self.range.count)
         if state == "cancelling":
@@ -384,16 +381,14 @@ class ShardRun:
         if not failures:
             return None
         self._counted += len(failures)
-        last = failures[-1]
-        why = f"{last.code}: {last.message[:MAX_REASON]}"
-        return Failing(last.code, self._counted, f"{why} (to go on once that is put right: headrace batches resume)")
+        return failing_of(failures[-1], self._counted)
 
     async def _commit(self) -> None:
         part = str(self.epoch)
         name = part_file(self.batch_id, shard_number(self.id), part)
         await asyncio.to_thread(self.store.commit_once, name, part_lines(self.store, self._rows))
         try:
-            await retry_write(lambda: finish_shard(self.ledger, self.id, self.epoch, part))
+            await retry_write(lambda: finish_shard(self.ledger, self.id, self.epoch, part, bill=self.spending.words))
         except Refused as refused:
             if not (isinstance(refused, Finished) and refused.detail == part):
                 self.store.remove(name)
