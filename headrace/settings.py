@@ -66,8 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     api_key: Annotated[str | None, Meta(description="token with which they call that gateway")] = None
     files: Annotated[
-        str | None,
-        Meta(description="folder, or bucket (`s3://…`), of the file store; unset: `files` in the state folder"),
+        str | None, Meta(description="folder of the file store; unset: `files` inside the state folder")
     ] = None
     strict: Annotated[
         bool, Meta(description="refuse a Redis that evicts keys or does not persist, instead of warning")

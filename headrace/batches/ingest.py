@@ -20,9 +20,8 @@ from headrace.batches.seen_ids import SeenIds
 from headrace.batches.template import Item, Template
 from headrace.errors import InputError
 from headrace.ledger.shard_range import ShardRange
-from headrace.storage.blobs import FOLDER as BLOBS
-from headrace.storage.blobs import keep_blob
-from headrace.storage.local import FileStore
+from headrace.storage.blobs import blob_of, keep_blob
+from headrace.storage.local import FileStore, sync_folder
 from headrace.text.quoting import quoted
 
 UPLOAD = "upload.jsonl"
@@ -206,7 +205,7 @@ def commit_input(
             if progress is not None and total % 1000 == 0:
                 progress(total)
     if has_blobs:
-        store.sync(f"{batch_id}/{BLOBS}")
+        sync_folder(store.path(blob_of(batch_id, "")))
     if total % step:
         ends.append(offset)
     size = shard_items(total)

@@ -21,7 +21,7 @@ UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 """Seconds of each unit of an age."""
 
 
-class StoredFileRow(msgspec.Struct, frozen=True):
+class StoredFile(msgspec.Struct, frozen=True):
     """A committed file: its name in the store, its size in bytes, when it was committed."""
 
     name: str
@@ -41,13 +41,16 @@ def list_files(batch_id: str | None, as_json: bool) -> None:
     """List the files of one batch, or of all."""
     from headrace.errors import InputError
 
-    async def body(client: AsyncHeadrace) -> list[StoredFileRow]:
-        store = await client.ledger_backend.store()
-        folder = checked_name(batch_id) if batch_id else ""
-        found = sorted(store.below(folder))
-        if batch_id and not found:
-            raise InputError(f"{batch_id} has no files in {store.location}")
-        return [StoredFileRow(file.name, file.size, int(file.written_s * 1000)) for file in found]
+    async def body(client: AsyncHeadrace) -> list[StoredFile]:
+        root = (await client.ledger_backend.store()).root
+        folder = root / checked_name(batch_id) if batch_id else root
+        if not folder.is_dir():
+            raise InputError(f"{batch_id} has no files in {root}")
+        found = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+        stats = [(path, path.stat()) for path in found]
+        return [
+            StoredFile(str(path.relative_to(root)), stat.st_size, int(stat.st_mtime * 1000)) for path, stat in stats
+        ]
 
     show(with_client(body), ("name", "bytes", "modified"), row_of, as_json=as_json)
 
@@ -82,8 +85,8 @@ def delete(batch_id: str) -> None:
         except Unknown:
             pass  # past its retention in the ledger: its files are all that is left
         store = await client.ledger_backend.store()
-        if not store.exists(checked_name(batch_id)) and not store.listing(batch_id):
-            raise InputError(f"{batch_id} has no files in {store.location}")
+        if not store.exists(checked_name(batch_id)):
+            raise InputError(f"{batch_id} has no files in {store.root}")
         store.remove(batch_id)
 
     with_client(body)

@@ -39,9 +39,9 @@ from headrace.ledger.submit import TIMEOUT_MS, submit, submit_many
 from headrace.ledger.summaries import Batch, JobSummary
 from headrace.ledger.unread import WaitingClient
 from headrace.schema.python_types import AnswerType
-from headrace.settings import Settings
+from headrace.settings import Settings, files_root
 from headrace.spend.known_models import KnownModel
-from headrace.storage.local import FileStore, attach, open_store
+from headrace.storage.local import FileStore, attach
 from headrace.text.masking import masked
 from headrace.text.readable import UNREADABLE
 from headrace.waiting import retry_read
@@ -280,7 +280,7 @@ class LedgerBackend(LoopBound):
     async def store(self) -> FileStore:
         """Return the file store that the ledger names; this client's own when none is named yet. Raises `StorageError`."""
         if self._store is None:
-            self._store = await attach(self.ledger, await open_store(self.settings))
+            self._store = await attach(self.ledger, FileStore(files_root(self.settings)))
         return self._store
 
     @asynccontextmanager

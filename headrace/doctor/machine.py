@@ -10,10 +10,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from headrace.doctor.context import DoctorContext, Finding
-from headrace.errors import StorageError
-from headrace.ledger.store_name import StoreName
-from headrace.storage.local import is_url
-from headrace.text.masking import masked
 
 OLDEST_PYTHON = (3, 11)
 EXTRAS = {
@@ -50,8 +46,6 @@ def extras(bench: DoctorContext) -> Finding:
 
 def disk(bench: DoctorContext) -> Finding:
     """Check that there is room where the files go."""
-    if is_url(bench.settings.files or ""):
-        return Finding("disk", "ok", f"the files lie in {masked(bench.settings.files or '')}")
     folder = bench.files.absolute()
     while not folder.exists():
         folder = folder.parent
@@ -72,8 +66,6 @@ def file_store(bench: DoctorContext) -> Finding:
     named = bench.inspection.store()
     if named is None:
         return Finding("file store", "ok", f"none named yet; the first batch takes {bench.files}")
-    if is_url(named.url):
-        return object_store(named)
     root = Path(named.url.removeprefix("file://"))
     for folder in (bench.files, root):
         if store_id(folder) == named.id:
@@ -90,20 +82,6 @@ def file_store(bench: DoctorContext) -> Finding:
         f"the ledger's files lie in {root} (store {named.id[:8]}); that is not reachable here, and {bench.files} {here}",
         f"Share that folder with this machine and set HEADRACE_FILES to where it is here (now: {bench.files}).",
     )
-
-
-def object_store(named: StoreName) -> Finding:
-    from headrace.storage.object_store import ObjectStore
-
-    try:
-        store = ObjectStore(named.url)
-    except StorageError as error:
-        remedy = "Give this machine its endpoint and credentials (AWS_ACCESS_KEY_ID, …), and the extra `objects`."
-        return Finding("file store", "error", str(error), remedy)
-    if store.id != named.id:
-        said = f"{store.location} is store {store.id[:8]}, and the ledger's files lie in {named.id[:8]}"
-        return Finding("file store", "error", said, "Was the bucket emptied? Start with a ledger of its own.")
-    return Finding("file store", "ok", f"{store.location} (store {named.id[:8]})")
 
 
 def store_id(folder: Path) -> str | None:

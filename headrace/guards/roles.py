@@ -22,8 +22,6 @@ OF_PRODUCERS = ("HEADRACE_API", "HEADRACE_API_KEY")
 """How whoever submits reaches a gateway: no part of the service does."""
 OF_SCRAPERS = ("HEADRACE_METRICS_TOKEN",)
 OF_GATEWAYS = ("HEADRACE_STREAM_SECRET", "HEADRACE_STREAM_SECRET_FILE")
-OF_OBJECT_STORES = ("AWS_*", "AMAZON_*", "GOOGLE_*", "AZURE_*")
-"""Credentials of the file store, for who writes it, where that is an object store."""
 
 ALLOWED: dict[Role, tuple[str, ...]] = {
     "worker": ("*",),
@@ -43,8 +41,6 @@ DENIED: dict[Role, tuple[str, ...]] = {
 def environment_of(role: Role, environ: Mapping[str, str]) -> dict[str, str]:
     """Return what a process of this kind gets of `environ`."""
     allowed, denied = ALLOWED[role], DENIED.get(role, ())
-    if role == "gateway" and "://" in environ.get("HEADRACE_FILES", ""):
-        allowed = (*allowed, *OF_OBJECT_STORES)
     return {name: value for name, value in environ.items() if fits(name, allowed) and not fits(name, denied)}
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
-from headrace.storage.local import FileStore, StoredFile
+from headrace.storage.local import FileStore
 
 PREFIX = "batch_"
 
@@ -25,26 +27,38 @@ class DiskUsage(NamedTuple):
     files: int = 0
     bytes: int = 0
 
-    def with_file(self, file: StoredFile) -> DiskUsage:
-        return DiskUsage(self.files + 1, self.bytes + file.size // max(1, file.names))
+    def with_file(self, info: os.stat_result) -> DiskUsage:
+        return DiskUsage(self.files + 1, self.bytes + info.st_size // max(1, info.st_nlink))
 
 
 def batch_folders(store: FileStore, written_before_s: float = float("inf")) -> Iterator[BatchFolder]:
-    """Yield the folders of batches that were last written before that time, by name."""
-    for name in store.folders():
-        if name.startswith(PREFIX) and (written_s := store.written_s(name)) < written_before_s:
-            has_output = any(file.name.startswith(f"{name}/output.") for file in store.listing(name))
-            yield BatchFolder(name, written_s, has_output)
+    """Yield the folders of batches that were last written before that time, in no order."""
+    with os.scandir(store.root) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                if not entry.name.startswith(PREFIX) or not entry.is_dir(follow_symlinks=False):
+                    continue
+                written_s = entry.stat(follow_symlinks=False).st_mtime
+                if written_s < written_before_s:
+                    has_output = any(name.startswith("output.") for name in os.listdir(entry.path))  # noqa: PTH208
+                    yield BatchFolder(entry.name, written_s, has_output)
 
 
 def usage_below(store: FileStore, name: str) -> DiskUsage:
     """Return what the files below `name` take."""
     usage = DiskUsage()
-    for file in store.below(name):
-        usage = usage.with_file(file)
+    for folder, _, names in os.walk(store.path(name)):
+        for each in names:
+            with suppress(FileNotFoundError):
+                usage = usage.with_file(os.lstat(os.path.join(folder, each)))  # noqa: PTH118
     return usage
 
 
 def top_folders(store: FileStore) -> list[str]:
     """Return the names of the other folders of the store: uploads and files of callers, responses, blobs."""
-    return [name for name in store.folders() if not name.startswith(PREFIX)]
+    with os.scandir(store.root) as entries:
+        return sorted(
+            entry.name
+            for entry in entries
+            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith((PREFIX, "."))
+        )

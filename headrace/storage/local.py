@@ -9,7 +9,6 @@ and its id, so that a worker with another folder reports that instead of failing
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import fcntl
 import os
@@ -20,37 +19,20 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from headrace.errors import StorageError
 from headrace.guards.ownership import make_private_folder
 from headrace.ledger.script import Ledger
 from headrace.ledger.store_name import StoreName, agreed_store
-from headrace.settings import Settings, files_root
 from headrace.text.quoting import quoted
 
 BLOCK = 1024 * 1024
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 
-class StoredFile(NamedTuple):
-    """A committed file: its name in the store, its size in bytes, when it was committed (seconds since 1970), and how many names
-    it has."""
-
-    name: str
-    size: int
-    written_s: float
-    names: int = 1
-
-
 class FileStore:
-    """Files under `root`, by names such as `batch_x/input.jsonl`. Raises `StorageError` for a root that everybody may write.
-
-    An object store has the same methods (`object_store.ObjectStore`).
-    """
-
-    has_links = True
-    """A file may have several names without a copy."""
+    """Files under `root`, by names such as `batch_x/input.jsonl`. Raises `StorageError` for a root that everybody may write."""
 
     def __init__(self, root: Path):
         self.root = root
@@ -70,11 +52,6 @@ class FileStore:
             with suppress(FileExistsError):
                 self._commit(mark, [secrets.token_hex(16).encode()])
         self.id = mark.read_text()
-
-    @property
-    def location(self) -> str:
-        """Where it is, as people are told."""
-        return str(self.root)
 
     @property
     def name(self) -> StoreName:
@@ -144,46 +121,6 @@ class FileStore:
         """Yield the lines of `name`, each with its line feed, without holding the file in memory. Raises `StorageError`."""
         with missing_is_a_storage_error(name), self.path(name).open("rb", buffering=BLOCK) as file:
             yield from file
-
-    def open(self, name: str) -> BinaryIO:
-        """Open a file for reading. Raises `FileNotFoundError`."""
-        return self.path(name).open("rb")
-
-    def listing(self, folder: str) -> list[StoredFile]:
-        """Return the committed files in `folder`, without those below it; none where there is no such folder."""
-        found: list[StoredFile] = []
-        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.path(folder)) as entries:
-            for entry in entries:
-                with suppress(FileNotFoundError):
-                    if not entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
-                        info = entry.stat(follow_symlinks=False)
-                        name = f"{folder}/{entry.name}" if folder else entry.name
-                        found.append(StoredFile(name, info.st_size, info.st_mtime, info.st_nlink))
-        return found
-
-    def folders(self, folder: str = "") -> list[str]:
-        """Return the names of the folders in `folder`, by name."""
-        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.path(folder)) as entries:
-            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name[0] != "."]
-            return sorted(f"{folder}/{name}" if folder else name for name in names)
-        return []
-
-    def below(self, folder: str) -> Iterator[StoredFile]:
-        """Yield the committed files in `folder` and below it."""
-        yield from self.listing(folder)
-        for inner in self.folders(folder):
-            yield from self.below(inner)
-
-    def written_s(self, folder: str) -> float:
-        """Return when a file came to `folder` last, in seconds since 1970; 0 where there is no such folder."""
-        try:
-            return self.path(folder).stat().st_mtime
-        except FileNotFoundError:
-            return 0.0
-
-    def sync(self, folder: str) -> None:
-        """Make the names in `folder` survive a power loss."""
-        sync_folder(self.path(folder))
 
     def exists(self, name: str) -> bool:
         return self.path(name).exists()
@@ -289,29 +226,6 @@ def missing_is_a_storage_error(name: str) -> Iterator[None]:
         ) from None
 
 
-def is_url(place: str) -> bool:
-    """Return True for an object store's URL."""
-    return "://" in place and not place.startswith("file://")
-
-
-async def open_store(settings: Settings) -> FileStore:
-    """Return the file store that `settings` name: a folder, or an object store. Raises `StorageError`."""
-    if settings.files is None or not is_url(settings.files):
-        return FileStore(files_root(settings))
-    from headrace.storage.object_store import ObjectStore
-
-    return await asyncio.to_thread(ObjectStore, settings.files)
-
-
-def _object_store(named: StoreName) -> FileStore:
-    from headrace.storage.object_store import ObjectStore
-
-    store = ObjectStore(named.url)
-    if store.id != named.id:
-        raise StorageError(f"the ledger's files lie in store {named.id[:8]}, and {store.location} is {store.id[:8]}")
-    return store
-
-
 async def attach(ledger: Ledger, store: FileStore) -> FileStore:
     """Return the store that the ledger names; `store` becomes it when none is named yet.
 
@@ -321,8 +235,6 @@ async def attach(ledger: Ledger, store: FileStore) -> FileStore:
     theirs = await agreed_store(ledger, mine)
     if theirs.id == mine.id:
         return store
-    if is_url(theirs.url):
-        return await asyncio.to_thread(_object_store, theirs)
     root = Path(theirs.url.removeprefix("file://"))
     if (root / ".store-id").exists():
         other = FileStore(root)

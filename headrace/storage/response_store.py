@@ -11,10 +11,12 @@ once. Of one that was not answered yet the job is the truth.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -107,23 +109,29 @@ class ResponseStore:
             return None
 
 
-def folders(files: FileStore) -> Iterator[tuple[str, float]]:
+def folders(files: FileStore) -> Iterator[tuple[Path, float]]:
     """Yield every folder of responses, with the lifetime of those in it if it is fixed, else 0."""
-    for tenant in files.folders(ROOT):
+    for tenant in _sorted(files.root / ROOT):
         for name, lifetime_s in ((KEPT, 0.0), (BRIEF, BRIEF_S)):
-            for folder in files.folders(f"{tenant}/{name}"):
+            for folder in _sorted(tenant / name):
                 yield folder, lifetime_s
 
 
-def sweep(files: FileStore, folder: str, lifetime_s: float, *, now_s: float) -> int:
+def sweep(folder: Path, lifetime_s: float, *, now_s: float) -> int:
     """Remove the responses of one folder that are past `lifetime_s`, and what a killed process has left; return how many
     files that were."""
     removed = 0
-    for name in [*(file.name for file in files.listing(folder) if now_s - file.written_s > lifetime_s)]:
-        files.remove(name)
-        removed += 1
-    for name in files.abandoned(folder, FORGOTTEN_S):
-        if name.rpartition("/")[2].startswith("."):
-            files.remove(name)
-            removed += 1
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                age_s = now_s - entry.stat(follow_symlinks=False).st_mtime
+                if age_s > (FORGOTTEN_S if entry.name.startswith(".") else lifetime_s):
+                    Path(entry.path).unlink()
+                    removed += 1
     return removed
+
+
+def _sorted(folder: Path) -> list[Path]:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+    return []

@@ -100,14 +100,14 @@ def test_a_sweep_removes_what_is_over_and_no_other(files: FileStore, store: Resp
         (".x.json.0123", 7200),
         (".y.json.0123", 60),
     ):  # one was left by a killed process, one is being written
-        (files.root / folder / name).write_bytes(b"{")
-        os.utime(files.root / folder / name, (now_s - age_s, now_s - age_s))
-    assert sweep(files, folder, TTL_S, now_s=now_s) == 3
-    assert sweep(files, brief, brief_s, now_s=now_s) == 1
-    assert sorted(path.name for path in (files.root / folder).iterdir()) == [
+        (folder / name).write_bytes(b"{")
+        os.utime(folder / name, (now_s - age_s, now_s - age_s))
+    assert sweep(folder, TTL_S, now_s=now_s) == 3
+    assert sweep(brief, brief_s, now_s=now_s) == 1
+    assert sorted(path.name for path in folder.iterdir()) == [
         ".y.json.0123",
         f"aa{'b' * 24}.end.json",
         f"aa{'b' * 24}.json",
     ]
-    assert sweep(files, "nowhere", TTL_S, now_s=now_s) == 0
+    assert sweep(files.root / "nowhere", TTL_S, now_s=now_s) == 0
     assert list(folders(FileStore(files.root / "empty"))) == []

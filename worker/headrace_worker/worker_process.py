@@ -28,8 +28,8 @@ from headrace.ledger.queues import INTERACTIVE
 from headrace.ledger.recover import process_prefix
 from headrace.ledger.script import UNAVAILABLE, Ledger
 from headrace.ledger.stop_reason import StopReason
-from headrace.settings import Settings
-from headrace.storage.local import FileStore, attach, open_store
+from headrace.settings import Settings, files_root
+from headrace.storage.local import FileStore, attach
 from headrace.text.readable import UNREADABLE
 from headrace_worker.damage import DamageHandler
 from headrace_worker.engine.answer_cache import AnswerCache
@@ -159,7 +159,7 @@ class WorkerProcess:
         """Return the file store that the ledger names. Raises `StorageError`, whose text is what a refused shard says."""
         if self.store is None:
             try:
-                self.store = await attach(self.ledger, await open_store(self.settings))
+                self.store = await attach(self.ledger, FileStore(files_root(self.settings)))
                 await asyncio.to_thread(self.store.take_away_from_others)
                 self.store_problem = ""
             except UNAVAILABLE:

@@ -209,7 +209,7 @@ async def content(request: Request[Any, Any, Any], file_id: str, gateway: Gatewa
     record = await known_file(gateway, file_id)
     store = await gateway.store()
     try:
-        file = await in_writer(lambda: store.open(record.content))
+        file = await in_writer(lambda: store.path(record.content).open("rb"))
     except FileNotFoundError:  # deleted, or swept, just now
         raise Unknown(file_id, "its content is gone") from None
     size = record.bytes

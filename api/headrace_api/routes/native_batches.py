@@ -106,7 +106,7 @@ async def open_batch(request: Request[Any, Any, Any], gateway: Gateway) -> Respo
 def remove_of_a_cut_try(store: FileStore, batch_id: str) -> None:
     """Remove what a request left that was cut before its batch was there. Raises `ApiError` for the files of one that has
     ended, and is past its retention in the ledger: its results are all that is left of it."""
-    if any(file.name.startswith(f"{batch_id}/output.") for file in store.listing(batch_id)):
+    if any(store.path(batch_id).glob("output.*")):
         raise ApiError(409, "conflict", f"{batch_id} is the id of a batch that has ended; choose another")
     store.remove(batch_id)
 

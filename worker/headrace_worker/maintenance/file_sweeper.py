@@ -84,9 +84,10 @@ class FileSweeper:
 def linked_uploads(store: FileStore, age_s: float) -> Iterator[str]:
     """Yield the folders of batches whose input was linked `age_s` seconds ago or earlier, and has not been checked since."""
     before = time.time() - age_s
-    for folder in store.folders():
-        if folder.startswith("batch_") and store.exists(f"{folder}/{UPLOAD}") and store.written_s(folder) < before:
-            yield folder
+    for path in store.root.glob(f"batch_*/{UPLOAD}"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.parent.stat().st_mtime < before:
+                yield path.parent.name
 
 
 def _remove_all(store: FileStore, names: list[str]) -> None:
