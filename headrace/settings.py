@@ -193,6 +193,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "then pays nothing; 0: never",
         ),
     ] = 900.0
+    retention_s: Annotated[
+        Positive, Meta(description="how long files of a batch stay after its end; those of an open one always do")
+    ] = 2_592_000.0
     response_ttl_s: Annotated[
         float,
         Meta(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from headrace.batches.ingest import Committed, commit_input
+from headrace.batches.media.references import Blob
 from headrace.batches.output_lines import outcome_of
 from headrace.batches.prefill import FAILURES, SUCCESSES, checked_codes, choose, index_prefill
 from headrace.batches.results import closed_lines, merge, row_of
@@ -26,6 +27,7 @@ from headrace.ledger.queues import BULK
 from headrace.ledger.script import UNAVAILABLE, Argument, Ledger
 from headrace.ledger.state import BATCH_TERMINAL, BatchState
 from headrace.schema.python_types import AnswerType
+from headrace.storage.blobs import link_blobs
 from headrace.storage.file_store import FileStore
 
 WINDOW_S = 24 * 3600.0
@@ -35,20 +37,24 @@ async def open_new(
     ledger: Ledger,
     store: FileStore,
     template: Template,
-    items: Iterator[Item],
+    items: Iterator[Item | Blob],
     *,
     tenant: str,
     window_s: float = WINDOW_S,
     progress: Callable[[int], None] | None = None,
     batch_id: str | None = None,
     work: str = "",
+    check_models: Callable[..., Awaitable[None]] | None = None,
 ) -> str:
     """Commit `items` and open the batch; returns its id, a fresh one unless `batch_id` is given. `work` is that of
-    `open_batch`. Raises what `items` raises;
-    then nothing is enqueued."""
+    `open_batch`; `check_models` raises `ModelNotFound` where no worker can call any of its arguments. Raises what `items`
+    raises; then nothing is enqueued."""
     batch_id = batch_id or new_id("batch")
     try:
         committed = await asyncio.to_thread(commit_input, store, batch_id, items, progress)
+        if check_models is not None:
+            for models in committed.models:
+                await check_models(*models)
     except BaseException:
         await discard(store, batch_id)
         raise
@@ -93,6 +99,7 @@ async def open_retry(
     try:
         await asyncio.to_thread(store.link, old.input, f"{new}/input.jsonl")
         await asyncio.to_thread(store.link, old.index, f"{new}/index")
+        await asyncio.to_thread(link_blobs, store, batch_id, new)
         await asyncio.to_thread(take_over, store, old, refused, new, failures=chosen is not None)
         await asyncio.to_thread(index_prefill, store, new, chosen)
     except BaseException:
@@ -132,6 +139,7 @@ async def open_reask(
     try:
         items = refused_items(store, old, template, refused, answers, again)
         committed = await asyncio.to_thread(commit_input, store, new, items)
+        await asyncio.to_thread(link_blobs, store, batch_id, new)
         await asyncio.to_thread(take_over, store, old, refused, new, failures=True)
         await asyncio.to_thread(index_prefill, store, new, frozenset(), again)
     except BaseException:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from redis.exceptions import RedisError
 
 from headrace.batches.create import open_new, open_reask, open_retry
+from headrace.batches.media.references import Blob
 from headrace.batches.results import ResultLines, ResultsPage, closed_lines
 from headrace.batches.revalidation import template_named
 from headrace.batches.template import Item, Template
@@ -188,7 +189,7 @@ class LedgerBackend(LoopBound):
     async def open_batch(
         self,
         template: Template,
-        items: Iterator[Item],
+        items: Iterator[Item | Blob],
         *,
         window_s: float,
         progress: Callable[[int], None] | None = None,
@@ -198,7 +199,12 @@ class LedgerBackend(LoopBound):
             await self.models.check(template.model, *template.fallbacks)
             store = await self.store()
             return await open_new(
-                self.ledger, store, template, items, tenant=TENANT, window_s=window_s, progress=progress, work=work
+                *(self.ledger, store, template, items),
+                tenant=TENANT,
+                window_s=window_s,
+                progress=progress,
+                work=work,
+                check_models=self.models.check,
             )
 
     async def batch_of_work(self, work: str) -> Batch | None:

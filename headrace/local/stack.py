@@ -32,6 +32,7 @@ from headrace.guards.roles import environment_of
 from headrace.guards.service_address import READY_FILE, STATE_FOLDER
 from headrace.ledger.queues import QUEUES
 from headrace.ledger.server_check import check_server
+from headrace.local.account_retention import drop_old_lines
 from headrace.local.lost_worker import report_lost_worker
 from headrace.local.ports import free_port
 from headrace.local.supervised_process import SupervisedProcess, ready_file_names
@@ -208,6 +209,7 @@ class Stack:
     def _start_rehearsal(self, port: int, environment: dict[str, str]) -> None:
         file = self.options.state / "rehearsal" / "ready.json"
         account = self.options.state / "rehearsal" / "account.jsonl"
+        drop_old_lines(account, self.settings.retention_s)
         flags = [*self.options.rehearsal_flags, "--account", str(account), "--ready-file", str(file)]
         command = [sys.executable, "-m", "headrace_rehearsal", "--port", str(port), *flags]
         self._add("rehearsal", command, environment_of("rehearsal", environment), ready_file_names(file))

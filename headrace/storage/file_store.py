@@ -25,12 +25,13 @@ from headrace.text.quoting import quoted
 URL = re.compile("[a-z][a-z0-9+.-]*://")
 
 
-class StoredFile(msgspec.Struct, frozen=True):
-    """A committed file: its name in the store, its size in bytes, when it was committed."""
+class StoredFile(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A committed file: its name in the store, its size in bytes, when it was committed, how many names it has."""
 
     name: str
     bytes: int
     modified_ms: int
+    names: int = 1
 
 
 class FileStore(ABC):
@@ -39,6 +40,9 @@ class FileStore(ABC):
 
     is_near = True
     """Whether a small file that need not be durable is written sooner than a thread is asked to."""
+
+    has_links = True
+    """Whether a file may have several names without a copy."""
 
     @property
     @abstractmethod
@@ -101,6 +105,9 @@ class FileStore(ABC):
     @abstractmethod
     def free_mb(self) -> int:
         """Free space of the store, in MiB."""
+
+    def sync(self, folder: str) -> None:  # noqa: B027 (objects are durable when they are there)
+        """Make the names in `folder`, links too, survive a power loss."""
 
     def take_away_from_others(self) -> None:  # noqa: B027 (only a folder has other users)
         """Close to others what an earlier release has left open to them."""

@@ -130,7 +130,9 @@ class LocalFileStore(FileStore):
         for path in sorted(path for path in found if path.is_file() and not path.name.startswith(".")):
             with suppress(FileNotFoundError):  # removed meanwhile
                 info = path.stat()
-                yield StoredFile(str(path.relative_to(self.root)), info.st_size, int(info.st_mtime * 1000))
+                yield StoredFile(
+                    str(path.relative_to(self.root)), info.st_size, int(info.st_mtime * 1000), info.st_nlink
+                )
 
     def folders(self, folder: str = "") -> Iterator[str]:
         with suppress(FileNotFoundError, NotADirectoryError):
@@ -155,6 +157,9 @@ class LocalFileStore(FileStore):
                         Path(entry.path).unlink()
                         removed += 1
         return removed
+
+    def sync(self, folder: str) -> None:
+        sync_folder(self.path(folder))
 
     def free_mb(self) -> int:
         return shutil.disk_usage(self.root).free // (1024 * 1024)

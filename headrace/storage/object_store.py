@@ -43,6 +43,7 @@ class ObjectFileStore(FileStore):
     and where the extra `s3` is not installed; `StorageError` for a bucket that cannot be reached."""
 
     is_near = False
+    has_links = False
 
     def __init__(self, url: str):
         self._url = masked(url.rstrip("/"))

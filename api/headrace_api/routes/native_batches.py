@@ -94,6 +94,7 @@ async def open_batch(request: Request[Any, Any, Any], gateway: Gateway) -> Respo
                         window_s=window_s,
                         batch_id=batch_id,
                         work=work,
+                        check_models=gateway.client.models.check,
                     )
             finally:
                 await asyncio.to_thread(store.remove, upload)
