@@ -127,8 +127,9 @@ _ANSWER = ("gen_ai.response.model", "gen_ai.response.id", "gen_ai.response.finis
 _USAGE = ("gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens", "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.reasoning.output_tokens")
 
 SPANS = (
-    Span("submit", "the producer's span (`traceparent`)", ("headrace.record",), "A job, or a batch, that is written into the ledger"),
-    Span("attempt", "`submit`", ("headrace.record", "headrace.epoch", "headrace.kind", "error.type"), "One attempt at a job, or at a shard of a batch"),
+    Span("job", "the producer's span (`traceparent`)", ("headrace.record", "headrace.state", "error.type"), "A job, from its submission to its end in a worker"),
+    Span("batch", "the producer's span (`traceparent`)", ("headrace.record", "headrace.state", "error.type"), "A batch, from its opening to its close"),
+    Span("attempt", "`job` or `batch`", ("headrace.record", "headrace.kind", "headrace.epoch", "error.type"), "One attempt at a job, or at a shard, the check or the join of a batch"),
     Span("chat {model}", "`attempt`", (*_REQUEST, *_ANSWER, *_USAGE, "headrace.record", "headrace.call", "error.type"), "One call to a provider"),
 )
 # fmt: on
