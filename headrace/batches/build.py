@@ -85,6 +85,7 @@ def make_template(
         reasks=reasks,
         lax=lax,
         fallbacks=models.fallbacks,
+        routing=models.routing,
         cache=template_cache(cache),
         variant=checked_variant(variant),
         weight=checked_weight(weight),

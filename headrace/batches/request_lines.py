@@ -17,11 +17,12 @@ from headrace.batches.openai_form import INSTEAD, options_of
 from headrace.batches.sources import LINE_BYTES, MAX_ERROR_CHARS, MAX_NAMED_ERRORS, json_object
 from headrace.batches.template import Item, Template, prompt_fields, value_text
 from headrace.chat.messages import check_conversation
-from headrace.chat.model_aliases import resolve
+from headrace.chat.model_aliases import AliasModels, resolve
 from headrace.chat.options import check_beside_schema
 from headrace.chat.reserved_fields import check_reserved_fields
 from headrace.chat.response_format import read_response_format
 from headrace.chat.responses_request import chat_body
+from headrace.chat.routing import Routing
 from headrace.errors import InputError, ModelNotFound, UnknownField
 from headrace.jobs.build import make_job
 from headrace.jobs.job import Job
@@ -86,6 +87,7 @@ class BodyShape(NamedTuple):
 
     job: Job
     fallbacks: list[str]
+    routing: Routing | None
 
 
 class _RequestLine(msgspec.Struct):
@@ -111,7 +113,7 @@ class RequestLines:
         endpoint: str = CHAT,
         max_lines: int,
         skip_bad: bool = False,
-        aliases: Mapping[str, list[str]] | None = None,
+        aliases: Mapping[str, AliasModels] | None = None,
         check_models: Callable[..., None] = lambda *models: None,
     ):
         self._template = template
@@ -237,6 +239,7 @@ class RequestLines:
             messages=messages,
             model=job.model,
             fallbacks=shape.fallbacks,
+            routing=shape.routing,
             tools=job.tools,
             tool_choice=job.tool_choice,
             options=job.options if not own else msgspec.structs.replace(job.options, **own),
@@ -277,7 +280,7 @@ class RequestLines:
         self._check_models(route.model, *route.fallbacks)
         first, *_ = [self._job(model, body) for model in (route.model, *route.fallbacks)]  # each can take it
         self.models.add(name)
-        return BodyShape(first, route.fallbacks)
+        return BodyShape(first, route.fallbacks, route.routing)
 
     def _job(self, model: str, body: dict[str, Any]) -> Job:
         schema, name, other = read_response_format(body.get("response_format"))

@@ -16,6 +16,7 @@ import msgspec
 from headrace.batches.column_choice import KeptColumns
 from headrace.chat.completion import Usage
 from headrace.chat.options import Options, laid_over, set_in
+from headrace.chat.routing import Routing
 from headrace.errors import InputError
 from headrace.jobs.cache_mode import TemplateCache, of_item
 from headrace.jobs.job import BODY_VERSION, Job
@@ -49,6 +50,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     schema: dict[str, Any] | None = None
     schema_name: str | None = None
     fallbacks: list[str] = []
+    routing: Routing | None = None
     response: dict[str, Any] | None = None
     refused: str | None = None
     kept: dict[str, msgspec.Raw] | None = None
@@ -59,8 +61,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The part that all items of a batch share. `model` is empty where items bring theirs; `prompt` has `{field}` places;
-    `{{` and `}}` are braces. `fallbacks` and `variant` are those of a job, `cache` is the mode of all items; `kept` are the
-    columns of the input that rows carry, `weight` is the batch's share beside others."""
+    `{{` and `}}` are braces. `fallbacks`, `routing` and `variant` are those of a job, `cache` is the mode of all items;
+    `kept` are the columns of the input that rows carry, `weight` is the batch's share beside others."""
 
     model: str
     prompt: str = "{text}"
@@ -72,6 +74,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reasks: int = 0
     lax: bool = False
     fallbacks: list[str] = []
+    routing: Routing | None = None
     kept: KeptColumns | None = None
     cache: TemplateCache = False
     variant: str = ""
@@ -103,6 +106,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             reasks=max(0, self.reasks - item.reasks),
             lax=self.lax,
             fallbacks=self.fallbacks if item.model is None else item.fallbacks,
+            routing=self.routing if item.model is None else item.routing,
             cache=of_item(self.cache, options),
             variant=self.variant,
         )

@@ -23,6 +23,7 @@ from headrace_providers import Model
 from stack import Stack, started, until
 
 from headrace.chat.model_aliases import resolve
+from headrace.chat.routing import Routing
 from headrace.local.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -134,10 +135,12 @@ def test_streams(tmp_path: Path, stack: Stack, environment: dict[str, str]) -> N
 
 
 def test_settings_of_providers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    registered, aliases, profiles = snippets("providers.md", "json")
+    registered, aliases, routed, profiles = snippets("providers.md", "json")
     monkeypatch.setenv("HEADRACE_PROVIDERS", registered)
     monkeypatch.setenv("HEADRACE_MODELS", aliases)
     assert resolve("fast").fallbacks == ["openrouter/qwen/qwen3-32b"]
+    monkeypatch.setenv("HEADRACE_MODELS", routed)
+    assert resolve("fast").routing == Routing([3, 1, 1], [0, 0, 1])
     monkeypatch.setenv("LLAMA_KEY", "secret")
     (tmp_path / "profiles.json").write_text(profiles)
     monkeypatch.setenv("HEADRACE_PROFILES", str(tmp_path / "profiles.json"))

@@ -77,6 +77,7 @@ class WorkerProcess:
             limits=self.limits,
             shares_calls=role == INTERACTIVE,
             meter=self.meter,
+            breakers=self.limits.breakers,
         )
         self.leases = LeaseKeeper(redis_url, settings.namespace, self.name, loop_limit_s=settings.loop_limit_s)
         self.flusher = Flusher(self.ledger)
