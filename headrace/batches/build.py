@@ -7,6 +7,7 @@ from typing import Any, Literal
 from headrace.batches.template import DEFAULT_WEIGHT, Template, checked_weight, prompt_fields
 from headrace.chat.model_aliases import resolve
 from headrace.chat.options import check_beside_schema
+from headrace.chat.prompt_prefix import prefix_of_template
 from headrace.errors import InputError
 from headrace.jobs.build import SchemaParams, check_schema_params, checked_text, options_for_all
 from headrace.jobs.cache_mode import Cache, checked_variant, template_cache
@@ -86,6 +87,7 @@ def make_template(
         lax=lax,
         fallbacks=models.fallbacks,
         routing=models.routing,
+        prefix_key=prefix_of_template(system, prompt, expected.schema),
         cache=template_cache(cache),
         variant=checked_variant(variant),
         weight=checked_weight(weight),

@@ -19,6 +19,7 @@ from headrace.batches.template import Item, Template, prompt_fields, value_text
 from headrace.chat.messages import check_conversation
 from headrace.chat.model_aliases import AliasModels, resolve
 from headrace.chat.options import check_beside_schema
+from headrace.chat.prompt_prefix import prefix_of_messages
 from headrace.chat.reserved_fields import check_reserved_fields
 from headrace.chat.response_format import read_response_format
 from headrace.chat.responses_request import chat_body
@@ -240,6 +241,7 @@ class RequestLines:
             model=job.model,
             fallbacks=shape.fallbacks,
             routing=shape.routing,
+            prefix_key=prefix_of_messages(messages, job.tools, job.schema or job.response_format),
             tools=job.tools,
             tool_choice=job.tool_choice,
             options=job.options if not own else msgspec.structs.replace(job.options, **own),

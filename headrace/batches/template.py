@@ -51,6 +51,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     schema_name: str | None = None
     fallbacks: list[str] = []
     routing: Routing | None = None
+    prefix_key: str = ""
     response: dict[str, Any] | None = None
     refused: str | None = None
     kept: dict[str, msgspec.Raw] | None = None
@@ -75,6 +76,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lax: bool = False
     fallbacks: list[str] = []
     routing: Routing | None = None
+    prefix_key: str = ""
     kept: KeptColumns | None = None
     cache: TemplateCache = False
     variant: str = ""
@@ -107,6 +109,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             lax=self.lax,
             fallbacks=self.fallbacks if item.model is None else item.fallbacks,
             routing=self.routing if item.model is None else item.routing,
+            prefix_key=self.prefix_key if item.messages is None else item.prefix_key,
             cache=of_item(self.cache, options),
             variant=self.variant,
         )

@@ -62,6 +62,7 @@ KINDS = (
     KeyKind("limits", "hash", "permanent, entries as long as their limit", "limit_configure limit_hold limit_learn"),
     KeyKind("breaker:<scope>", "hash", "1 h from its last use", "breaker_fail breaker_probe breaker_close"),
     KeyKind("breakers", "hash", "permanent, entries as long as a breaker is open", "breaker_fail breaker_close"),
+    KeyKind("warm:<sha>", "string", "2 min, or 4 from an answer", "a worker: that a prefix is cached at its provider, or who warms it up"),
     KeyKind("store", "hash", "permanent", "the first client or worker"),
 )  # fmt: skip
 
@@ -159,6 +160,10 @@ class Keys:
     def limit(self, scope: str) -> str:
         """Return the key of the limits of a deployment, or of one model there."""
         return f"{self.prefix}:limit:{scope}"
+
+    def warm(self, sha: str) -> str:
+        """Return the key of a prefix that calls begin with."""
+        return f"{self.prefix}:warm:{sha}"
 
     def breaker(self, scope: str) -> str:
         """Return the key of the circuit breaker of a deployment."""

@@ -101,7 +101,7 @@ def test_schemas(tmp_path: Path, environment: dict[str, str]) -> None:
 
 def test_spend(tmp_path: Path, stack: Stack, environment: dict[str, str]) -> None:
     before = len(stack.calls())
-    once, again, *_ = snippets("spend.md", "sh")  # that of limits: test_limits.py
+    once, again, _, prefix = snippets("spend.md", "sh")  # that of limits: test_limits.py
     said = done(["bash", "-c", f"set -euo pipefail\n{once}"], tmp_path, environment).splitlines()
     assert len(stack.calls()) - before == 4
     assert json.loads(said[0])["cached"] == 6
@@ -110,6 +110,8 @@ def test_spend(tmp_path: Path, stack: Stack, environment: dict[str, str]) -> Non
     assert [row.partition(",")[2] for row in rows[:3]] == [row.partition(",")[2] for row in rows[3:6]]
     done(["bash", "-c", f"set -euo pipefail\n{again}"], tmp_path, environment)
     assert len(stack.calls()) - before == 8
+    shown = done(["bash", "-c", f"set -euo pipefail\n{prefix}"], tmp_path, environment)
+    assert '"cached_share"' in shown
 
 
 def test_streams(tmp_path: Path, stack: Stack, environment: dict[str, str]) -> None:

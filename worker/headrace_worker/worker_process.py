@@ -78,6 +78,7 @@ class WorkerProcess:
             shares_calls=role == INTERACTIVE,
             meter=self.meter,
             breakers=self.limits.breakers,
+            ledger=self.ledger,
         )
         self.leases = LeaseKeeper(redis_url, settings.namespace, self.name, loop_limit_s=settings.loop_limit_s)
         self.flusher = Flusher(self.ledger)

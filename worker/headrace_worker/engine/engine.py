@@ -20,6 +20,7 @@ from headrace.chat.completion import Completion
 from headrace.chat.options import MAX_CHOICES
 from headrace.errors import CallError
 from headrace.jobs.job import Job
+from headrace.ledger.script import Ledger
 from headrace_worker.engine.alias_router import AliasRouter, BreakerScope
 from headrace_worker.engine.answer_cache import AnswerCache
 from headrace_worker.engine.attempts import Attempts, GaveWay, OnConfiguration, Watch
@@ -27,6 +28,7 @@ from headrace_worker.engine.call_slots import Slots
 from headrace_worker.engine.choices import ChoiceCalls, PaidChoices
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred, DeploymentHold, DeploymentHolds, wake
 from headrace_worker.engine.fallbacks import FaultyModels, ModelTurns
+from headrace_worker.engine.prefix_warmups import PrefixWarmups, is_worth_it
 from headrace_worker.engine.reask import Reasks
 from headrace_worker.engine.shared_answers import SharedAnswers
 from headrace_worker.engine.tries import Tries
@@ -60,6 +62,7 @@ class Engine:
         shares_calls: bool = False,
         meter: WorkerMeter | None = None,
         breakers: CircuitBreakers | None = None,
+        ledger: Ledger | None = None,
     ):
         self.registry = registry
         self.meter = meter
@@ -73,6 +76,7 @@ class Engine:
         self._concurrency: dict[DeploymentHold, AdaptiveConcurrency] = {}
         self.holds.on_new = limits.watch if limits is not None else None
         self.faulty = FaultyModels()
+        self.warmups = PrefixWarmups(ledger, self._sleep) if ledger is not None else None
         self.router = AliasRouter(breakers, self._breaker_scope, calls=calls)
         self._breaker_scopes: dict[str, BreakerScope] = {}
         self._draining = False
@@ -325,7 +329,16 @@ class Engine:
             on_configuration=on_configuration,
             meter=self.meter,
         )
-        return await attempts.completion()
+        warmups = self.warmups
+        if (
+            not job.prefix_key
+            or warmups is None
+            or not is_worth_it(provider)
+            or warmups.is_warm(provider, job.prefix_key)
+        ):
+            return await attempts.completion()
+        async with warmups.turn(provider, job.prefix_key):
+            return await attempts.completion()
 
     async def _pause(self, wait_s: float, reason: str) -> None:
         """Sleep until the next attempt. Raises `Deferred` when that is long, or the process stops."""
