@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, Literal
 
 from headrace.batches.template import DEFAULT_WEIGHT, Template, checked_weight, prompt_fields
@@ -12,6 +13,8 @@ from headrace.jobs.build import SchemaParams, check_schema_params, checked_text,
 from headrace.jobs.cache_mode import Cache, checked_variant, template_cache
 from headrace.schema.modes import Mode
 from headrace.schema.python_types import AnswerType, answer_type
+from headrace.spend.budgets import check_priced
+from headrace.spend.money import checked_budget
 from headrace.text.quoting import shortened
 
 
@@ -25,8 +28,9 @@ class BatchParams(SchemaParams, total=False):
     `id` is the column of the items' ids (`custom_id`, `id`, else the line's number; `"@line"`: always the number), `keep` the
     columns of the input that rows carry: names, or "all". `on_bad_row` is what to do with rows that cannot be used: refuse
     them all, make an error line of each, in order, or skip them (the handle's `bad_rows` counts both). `follow` reads links
-    that lead out of a folder. `weight` (1 to 100) is
-    the batch's share beside other batches: one of 20 gets twice the turns of one of 10.
+    that lead out of a folder. `weight` (1 to 100) is the batch's share beside other batches: one of 20 gets twice the turns of
+    one of 10. `budget` is the most that it may cost, in US dollars: it pauses when the next call might cost more than is left.
+    With `allow_unpriced` calls whose price nobody knows pass.
     """
 
     system: str | None
@@ -42,6 +46,8 @@ class BatchParams(SchemaParams, total=False):
     cache: Cache | None
     variant: str | None
     weight: int
+    budget: str | float | Decimal | None
+    allow_unpriced: bool
 
 
 def make_template(
@@ -57,6 +63,8 @@ def make_template(
     cache: Cache | None = None,
     variant: str | None = None,
     weight: int = DEFAULT_WEIGHT,
+    budget: str | float | Decimal | None = None,
+    allow_unpriced: bool = False,
     **options: Any,
 ) -> tuple[Template, AnswerType[Any]]:
     """Return what the items of a batch share, and how their answers are read. Raises `InputError`."""
@@ -88,7 +96,11 @@ def make_template(
         cache=template_cache(cache),
         variant=checked_variant(variant),
         weight=checked_weight(weight),
+        budget=0 if budget is None else checked_budget(budget, "budget"),
+        unpriced=allow_unpriced,
     )
+    if template.budget and not allow_unpriced:
+        check_priced((models.model, *models.fallbacks), wanted.max_tokens)
     try:
         template.encoded()
     except (TypeError, ValueError, RecursionError) as error:

@@ -60,7 +60,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The part that all items of a batch share. `model` is empty where items bring theirs; `prompt` has `{field}` places;
     `{{` and `}}` are braces. `fallbacks` and `variant` are those of a job, `cache` is the mode of all items; `kept` are the
-    columns of the input that rows carry, `weight` is the batch's share beside others."""
+    columns of the input that rows carry, `weight` is the batch's share beside others, `budget` the most that it may cost in
+    nano-USD (0: no budget), with `unpriced` calls without a known price pass it."""
 
     model: str
     prompt: str = "{text}"
@@ -76,6 +77,8 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cache: TemplateCache = False
     variant: str = ""
     weight: int = DEFAULT_WEIGHT
+    budget: int = 0
+    unpriced: bool = False
     v: int = msgspec.field(default=BODY_VERSION)
 
     def encoded(self) -> tuple[str, bytes]:

@@ -18,6 +18,7 @@ from headrace.cli.interrupt import Interrupted, interrupt_noted, interruptible, 
 from headrace.cli.out import checked_out, out_options
 from headrace.cli.progress import detached
 from headrace.errors import Closed, HeadraceError, InputError
+from headrace.spend.money import checked_budget, usd_of, usd_text
 from headrace.text.quoting import quoted
 
 if TYPE_CHECKING:
@@ -67,6 +68,10 @@ CACHE_MODES = ("on", "read", "write", "refresh", "off")
 @click.option(
     "--weight", type=click.IntRange(1, 100), default=10, show_default=True, help="Its share beside other batches."
 )
+@click.option("--budget", metavar="USD", help="The most that it may cost; it pauses before it could cost more.")
+@click.option(
+    "--allow-unpriced", is_flag=True, help="With --budget: calls whose price is unknown pass, and count as nothing."
+)
 @click.option("--encoding", help="The input's encoding. [default: UTF-8]")
 @click.option(
     "--dry-run", is_flag=True, help="Show the first prompt, the schema as it is sent and the counts; pay nothing."
@@ -100,6 +105,8 @@ def extract(
     on_bad_row: OnBadRow,
     follow: bool,
     weight: int,
+    budget: str | None,
+    allow_unpriced: bool,
     encoding: str | None,
     dry_run: bool,
     new: bool,
@@ -134,6 +141,8 @@ def extract(
     if no_cache and cache not in (None, "off"):
         raise InputError(f"--no-cache, --cache {cache}: they say different things; leave one of them out")
     words |= {"cache": "off" if no_cache else cache, "variant": variant}
+    nano = None if budget is None else checked_budget(budget, "--budget")
+    words |= {"budget": None if nano is None else usd_text(nano), "allow_unpriced": allow_unpriced}
     with named(f"--schema {schema}"):
         template, _ = make_template(model, prompt, schema=answer, schema_name=name, system=system, **words)
     others = (schema, given_file(wanted[0]), given_file(wanted[1]))
@@ -158,7 +167,7 @@ def extract(
         async def run() -> int:
             async with service(provider=template.model) as url, connection(url) as client:
                 with interrupt_noted() as interrupted:
-                    batch_id = None if new else await earlier_batch(client, counts.work)
+                    batch_id = None if new else await earlier_batch(client, template, counts.work)
                     if batch_id is None:
                         # Looked at between items: the batch is opened whole, or nothing is there.
                         batch_id = await client.open(template, until_set(interrupted, items()), work=counts.work)
@@ -220,7 +229,7 @@ def until_set(interrupted: asyncio.Event, items: Iterator[Item]) -> Iterator[Ite
         yield item
 
 
-async def earlier_batch(client: AsyncHeadrace, work: str) -> str | None:
+async def earlier_batch(client: AsyncHeadrace, template: Template, work: str) -> str | None:
     """Return the batch that goes on with the same work: one that is open, or that pays for what has failed before; None when
     there is none."""
     known = await client.backend.batch_of_work(work)
@@ -231,7 +240,11 @@ async def earlier_batch(client: AsyncHeadrace, work: str) -> str | None:
         terminal.echo(
             f"{known.id} does the same, {known.done} of {known.total} items are done: joined {fresh}", err=True
         )
-        if known.state == "paused":
+        if template.budget and known.budget_usd != usd_of(template.budget):
+            terminal.echo(f"its budget is {usd_text(template.budget)} USD now", err=True)
+            budget = usd_text(template.budget)
+            await client.set_budget(known.id, budget, allow_unpriced=template.unpriced)
+        elif known.state == "paused":
             terminal.echo(f"it was paused, and goes on now: {known.reason}", err=True)
             with suppress(Closed):  # it has ended since
                 await client.resume(known.id)
@@ -253,7 +266,10 @@ class Counts:
     BYTES_PER_TOKEN = 3.5
 
     def __init__(self, template: Template) -> None:
-        self._digest = blake2b(template.encoded()[0].encode(), digest_size=16)
+        import msgspec
+
+        unlimited = msgspec.structs.replace(template, budget=0, unpriced=False)  # its budget may be raised
+        self._digest = blake2b(unlimited.encoded()[0].encode(), digest_size=16)
         self.items = 0
         self.bytes = 0
         self.first: Job | None = None

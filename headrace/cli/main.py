@@ -31,6 +31,7 @@ COMMANDS = {
     "models": ("headrace.cli.models:models", "List the aliases and the known models, with context lengths and prices."),
     "run": ("headrace.cli.run:run", "Put PROMPT to a model as one job and print the answer."),
     "schema": ("headrace.cli.schema:schema", "Show how a schema is put to a provider; check data against one."),
+    "spend": ("headrace.cli.spend:spend", "Show what was spent and saved, and set budgets."),
     "up": (
         "headrace.cli.up:up",
         "Run the service: Valkey, workers, gateway, Flower, and a stand-in provider without a key.",
@@ -40,7 +41,7 @@ COMMANDS = {
     "worker": ("headrace.cli.worker:worker", "Run one worker process."),
 }
 
-CLIENTS = frozenset({"batches", "extract", "files", "jobs", "models", "run", "watch"})
+CLIENTS = frozenset({"batches", "extract", "files", "jobs", "models", "run", "spend", "watch"})
 """Commands that ask the service, and may do so through a gateway."""
 ENVIRONMENT = ("MODEL",)
 """Variables that stand for options."""

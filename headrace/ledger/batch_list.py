@@ -1,4 +1,4 @@
-"""The list of a tenant's batches that were created over HTTP, newest first."""
+"""Lists of a tenant's batches: those that were created over HTTP, newest first, and those that a budget has paused."""
 
 from __future__ import annotations
 
@@ -39,3 +39,14 @@ async def unknown_batches(ledger: Ledger, batch_ids: Sequence[str]) -> list[str]
             pipeline.exists(ledger.keys.batch(batch_id))
         there = await pipeline.execute()
     return [batch_id for batch_id, known in zip(batch_ids, there, strict=True) if not known]
+
+
+async def batches_paused_by(ledger: Ledger, tenant: str, scope: str) -> list[str]:
+    """Return the open batches of a tenant that the budget of `scope` (`batch`, `tenant`) has paused."""
+    ids = [raw.decode() for raw in await ledger.client.zrange(ledger.keys.open, 0, -1) if raw.isascii()]
+    async with ledger.client.pipeline(transaction=False) as pipeline:
+        for batch_id in ids:
+            pipeline.hmget(ledger.keys.batch(batch_id), ["paused_by", "tenant"])
+        replies = await pipeline.execute(raise_on_error=False)
+    wanted = [scope.encode(), tenant.encode()]
+    return [batch_id for batch_id, reply in zip(ids, replies, strict=True) if reply == wanted]

@@ -245,6 +245,21 @@ class BatchRecord:
         return max(1, int(self.fields.get("weight", b"10")))
 
     @property
+    def budget(self) -> int | None:
+        """The most that it may cost, in nano-USD; None without a budget."""
+        return int(self.fields["budget_nano_usd"]) if "budget_nano_usd" in self.fields else None
+
+    @property
+    def allows_unpriced(self) -> bool:
+        """Return True if calls without a known price pass its budget."""
+        return self.fields.get("unpriced_allowed") == b"1"
+
+    @property
+    def spent(self) -> int:
+        """What counts against its budget, in nano-USD: costs, and the most that calls can have cost of which nobody heard."""
+        return self.counter("cost_nano_usd") + self.counter("unaccounted_nano_usd")
+
+    @property
     def retry_of(self) -> str:
         return self._text("retry_of", b"")
 
@@ -272,6 +287,10 @@ class BatchRecord:
     def counter(self, name: str) -> int:
         """Return one of its counters; 0 when nothing was counted."""
         return int(self.fields.get(name) or 0)
+
+    def usd(self, name: str) -> float:
+        """Return a counter of nano-USD in US dollars."""
+        return self.counter(name) / 1e9
 
     def _text(self, name: str, default: bytes | None = None) -> str:
         return (self.fields[name] if default is None else self.fields.get(name, default)).decode()

@@ -109,6 +109,23 @@ def test_spend(tmp_path: Path, stack: Stack, environment: dict[str, str]) -> Non
     assert [row.partition(",")[2] for row in rows[:3]] == [row.partition(",")[2] for row in rows[3:6]]
     done(["bash", "-c", f"set -euo pipefail\n{again}"], tmp_path, environment)
     assert len(stack.calls()) - before == 8
+    shown = next(snippet for snippet in snippets("spend.md", "sh") if snippet.startswith("headrace spend"))
+    said = done(["bash", "-c", f"set -euo pipefail\n{shown}"], tmp_path, environment).splitlines()
+    assert json.loads(said[-1])["total"]["calls"] >= 8
+
+
+def test_budgets(tmp_path: Path, environment: dict[str, str]) -> None:
+    (prices,) = (snippet for snippet in snippets("spend.md", "json") if "context_length" in snippet)
+    (program,) = (snippet for snippet in snippets("spend.md", "sh") if "--budget" in snippet)
+    (tmp_path / "prices.json").write_text(prices)
+    (tmp_path / "prices.json").chmod(0o600)
+    profiles = {"HEADRACE_PROFILES": str(tmp_path / "prices.json")}
+    with started(tmp_path / "service", "--no-flower", environment=profiles) as stack:
+        environment = {**environment, **stack.client_environment, "PATH": environment["PATH"]}
+        said = done(["timeout", "100", "bash", "-c", f"set -euo pipefail\n{program}"], tmp_path, environment)
+    assert said.splitlines()[0] == "in_progress"
+    assert "20.00 USD left" in said
+    assert len((tmp_path / "priced.csv").read_text().splitlines()) == 201
 
 
 def test_streams(tmp_path: Path, stack: Stack, environment: dict[str, str]) -> None:

@@ -161,6 +161,21 @@ async def test_a_cancelled_call_is_unaccounted(client: AsyncHeadrace, stack: Sta
     assert 0 < account <= spent["unaccounted_nano_usd"]
 
 
+async def test_what_was_spent_is_told_over_http(client: AsyncHeadrace, stack: Stack) -> None:
+    await (await client.submit("rehearsal/small", f"told {secrets.token_hex(4)}")).completion()
+    here = await client.spend()
+    through = {name: value for name, value in stack.client_environment.items() if name != "HEADRACE_REDIS_URL"}
+    settings = Settings.load(through | {"HEADRACE_API": stack.ready["gateway"]})
+    async with AsyncHeadrace(settings=settings) as remote:
+        assert await remote.spend() == here
+        batch = stack.extract([{"id": "1", "text": "[[rehearsal latency=2000]] slow"}], "--budget", "1.00")
+        assert (await remote.batch(batch).progress()).budget_usd == 1.0
+        await remote.batch(batch).set_budget("2.50")
+        assert (await client.batch(batch).progress()).budget_usd == 2.5
+    assert here.total.cost_usd > 0
+    assert here.days[0] == here.today
+
+
 def test_the_items_of_a_batch_are_on_its_bill(stack: Stack) -> None:
     money = Money(stack)
     orders = ["", "fault=500 times=1", "fault=miss times=1", "cached=5", "fault=miss", "tier=priority"]
