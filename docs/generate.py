@@ -26,6 +26,7 @@ from headrace.events.types import KnownJobEvent, Status
 from headrace.ledger.state import JOB_MOVES
 from headrace.schema.targets import LISTS, NUMBERS, TARGETS, TEXTS
 from headrace.settings import Settings, meaning, variable
+from headrace.telemetry import METRICS
 
 DOCS = Path(__file__).parent
 JOB_EVENTS: Sequence[type[msgspec.Struct]] = get_args(KnownJobEvent)
@@ -109,6 +110,19 @@ def module_at(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def metrics() -> str:
+    """Every metric with its labels, then what bounds a label's values."""
+    rows = []
+    for metric in METRICS:
+        labels = ", ".join(f"`{label.name}`" for label in metric.labels)
+        rows.append(f"| `{metric.name}` | {metric.kind} | {metric.source} | {labels} | {metric.help} |")
+    head = ["| metric | kind | of | labels | meaning |", "|---|---|---|---|---|"]
+    labels = dict.fromkeys(label for metric in METRICS for label in metric.labels)
+    names = sorted({label.name for label in labels})
+    bounds = [f"| `{name}` | {'; '.join(label.values for label in labels if label.name == name)} |" for name in names]
+    return "\n".join([*head, *rows, "", "| label | values |", "|---|---|", *bounds])
 
 
 def targets() -> str:
@@ -226,6 +240,7 @@ def main(check: bool) -> int:
         ("conformance.md", "conformance", conformance),
         ("schemas.md", "targets", targets),
         ("logs.md", "logs", logs),
+        ("metrics.md", "metrics", metrics),
         ("streaming.md", "events", events),
         ("streaming.md", "notices", notices),
         ("../api/headrace_api/page/headrace.d.ts", "events", typescript),

@@ -33,6 +33,7 @@ DEFAULT_CACHE_MB = 64
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
 Secret = Annotated[str, Meta(min_length=16, pattern=r"^\S.*\S$")]
+Address = Annotated[str, Meta(pattern=r"^([A-Za-z0-9.-]+:|\[[0-9A-Fa-f:]+\]:)?[0-9]{1,5}$")]
 Origin = Annotated[str, Meta(pattern="^https?://[^/?#@]+$")]
 
 
@@ -212,6 +213,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     slow_reader_s: Annotated[
         Positive, Meta(description="a viewer that reads nothing for so long is dropped; it may resume")
     ] = 20.0
+    metrics: Annotated[
+        Address | None,
+        Meta(
+            description="`port` or `host:port` of workers' `/metrics`; taken: the next free one of 32 ([metrics](metrics.md))"
+        ),
+    ] = None
+    metrics_token: Annotated[Secret | None, Meta(description="token that whoever reads `/metrics` may send")] = None
     log_level: Annotated[
         str, Meta(description="least severe level that is logged: `debug`, `info`, `warning`, `error`")
     ] = "info"
@@ -266,7 +274,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return HIDDEN if name in SECRETS and value else repr(masked(value) if isinstance(value, str) else value)
 
 
-SECRETS = frozenset({"stream_secret"})
+SECRETS = frozenset({"stream_secret", "metrics_token"})
 """Fields whose values are never shown, not even when they cannot be used."""
 
 

@@ -76,7 +76,9 @@ async def serve(options: argparse.Namespace, settings: Settings) -> int:
         listener.listen(BACKLOG)
         url = f"http://{shown(options.host)}:{port}"
         gateway = make_gateway(settings, origins, on_loopback=is_loopback(address))
-        server = make_server(AccessMiddleware(make_app(gateway, origins), gateway.callers), gateway, raise_limit())
+        server = make_server(
+            AccessMiddleware(make_app(gateway, origins), gateway.callers, gateway.responses), gateway, raise_limit()
+        )
         async with gateway.running():
 
             def on_start() -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from headrace import telemetry
 from headrace.batches.results import ResultLines
 from headrace.chat.completion import Outcome, decode_outcome
 from headrace.chat.model_aliases import model_aliases
@@ -17,13 +18,16 @@ from headrace.client.ledger_backend import LedgerBackend
 from headrace.errors import Damaged, Expired, Gone, InputError, Unknown
 from headrace.events.ids import START, EventId
 from headrace.events.reader import Reader, Viewer
+from headrace.instruments.ledger_gauges import LedgerGauges
+from headrace.instruments.loop_lag import measure_loop_lag
+from headrace.instruments.meter import Meter
 from headrace.jobs.job import Job
 from headrace.ledger.job_record import JobStatus, job_body, job_end, job_result, job_state, job_status
 from headrace.ledger.state import TERMINAL
 from headrace.settings import Settings, redis_url
 from headrace.storage.local import FileStore
 from headrace.text.readable import UNREADABLE
-from headrace.waiting import retry_read
+from headrace.waiting import retry_read, stop
 from headrace_api.access.callers import CallerPolicy
 from headrace_api.auth import Gate, tokens_of
 from headrace_api.errors import ApiError
@@ -33,6 +37,8 @@ from headrace_api.requests.patience import limit_of
 
 JOB_ID_CHARS = 64
 CHANGED = "its record was changed by somebody else"
+GAUGES = {telemetry.STREAMS: "streams", telemetry.FOLLOWED: "rooms", telemetry.BUFFERED: "ring_bytes"}
+"""What a gateway holds, as metrics."""
 MAX_UPLOADS = 64
 """Uploads of files at a time: each holds a piece in memory, and a place on the disk."""
 
@@ -52,6 +58,10 @@ class Gateway:
         self.uploads = 0
         self.opening = set[str]()  # batches that are being opened
         self._reader: Reader | None = None
+        self.meter = meter = Meter()
+        self.responses = meter.counter(telemetry.RESPONSES)
+        for metric, name in GAUGES.items():
+            meter.gauge(metric, lambda name=name: self.held()[name])
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -63,11 +73,14 @@ class Gateway:
             self._reader = Reader(client.ledger)
             self.answer_delivery = AnswerDelivery(client, self.delivery, self.settings.join_s)
             self.expendable = ExpendableJobs(client.ledger)
+            self.ledger_gauges = LedgerGauges(client.ledger)
+            lag = asyncio.create_task(measure_loop_lag(self.meter))
             async with client.talking():
                 await self.answer_delivery.start()
             try:
                 yield
             finally:
+                await stop(lag)
                 await self.answer_delivery.close()
                 await self.expendable.close()
                 await self._reader.close()

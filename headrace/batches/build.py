@@ -30,7 +30,8 @@ class BatchParams(SchemaParams, total=False):
     them all, make an error line of each, in order, or skip them (the handle's `bad_rows` counts both). `follow` reads links
     that lead out of a folder. `weight` (1 to 100) is the batch's share beside other batches: one of 20 gets twice the turns of
     one of 10. `budget` is the most that it may cost, in US dollars: it pauses when the next call might cost more than is left.
-    With `allow_unpriced` calls whose price nobody knows pass.
+    With `allow_unpriced` calls whose price nobody knows pass. With `progress` the handle's
+    `wait` and `results` show how far it is.
     """
 
     system: str | None
@@ -43,6 +44,7 @@ class BatchParams(SchemaParams, total=False):
     keep: str | list[str] | tuple[str, ...] | None
     on_bad_row: Literal["refuse", "error", "skip"]
     follow: bool
+    progress: bool
     cache: Cache | None
     variant: str | None
     weight: int

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from headrace.broker.queue import key_prefix, queue_key
+from headrace.broker.queue import SENT_HEADER, key_prefix, queue_key
 from headrace.errors import SettingsError
 from headrace.ledger.queues import INTERACTIVE, QUEUES
 from headrace.text.quoting import quoted
@@ -169,6 +170,7 @@ class Hints:
             .replace(RECORD, record_id)
             .replace(TASK_ID, task or record_id)
             .replace(DELIVERY, str(uuid4()))
+            .replace(SENT_MS, str(int(time.time() * 1000)))
             .encode()
         )
 
@@ -209,7 +211,7 @@ class Hints:
 
 
 # What stands in the envelope where a hint's own values go.
-RECORD, TASK_ID, DELIVERY, BODY_MARK = "job_RECORD", "TASK-ID", "DELIVERY-TAG", "MESSAGE-BODY"
+RECORD, TASK_ID, DELIVERY, BODY_MARK, SENT_MS = "job_RECORD", "TASK-ID", "DELIVERY-TAG", "MESSAGE-BODY", "SENT-MS"
 BODY = '[["job_RECORD"], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
 
 
@@ -231,6 +233,7 @@ def celery_message(namespace: str, queue: str, task: str) -> str:
             argsrepr=RECORD,
             kwargsrepr="{}",
             ignore_result=True,
+            headers={SENT_HEADER: SENT_MS},
             producer=app.amqp.Producer(channel),
         )
         message = channel._get(queue)

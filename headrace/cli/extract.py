@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.cli import terminal
+from headrace.cli import completions, terminal
 from headrace.cli.input_options import input_options, readable_inputs
 from headrace.cli.interrupt import Interrupted, interrupt_noted, interruptible, until_interrupted
 from headrace.cli.out import checked_out, out_options
@@ -38,11 +38,15 @@ CACHE_MODES = ("on", "read", "write", "refresh", "off")
 )
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path(allow_dash=True))
 @click.option(
-    "--model", required=True, envvar="MODEL", help="provider/model, for example openai/gpt-5-mini, or an alias."
+    "--model",
+    required=True,
+    envvar="MODEL",
+    help="provider/model, for example openai/gpt-5-mini, or an alias.",
+    shell_complete=completions.models,
 )
 @click.option("--prompt", default="{text}", show_default=True, help="The user's message, with {field} places; @FILE.")
 @click.option("--system", help="The system message; @FILE reads it from a file.")
-@click.option("--schema", help="A JSON Schema file for the answers, or module:Type.")
+@click.option("--schema", help="A JSON Schema file for the answers, or module:Type.", shell_complete=completions.files)
 @click.option("--mode", help="How the schema is put to the model: strict, json_schema, json_object, tool_call, …")
 @click.option("--reasks", type=click.IntRange(0, 5), default=0, help="Ask again up to N times for an answer that fits.")
 @click.option("--lax", is_flag=True, help='Take values of the wrong type that can only mean one thing: "3" for 3.')

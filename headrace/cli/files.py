@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from headrace.cli import terminal
+from headrace.cli import completions, terminal
 from headrace.cli.service import with_client
 from headrace.cli.table import show, when
 from headrace.text.quoting import quoted
@@ -31,7 +31,7 @@ def files() -> None:
 
 
 @files.command("list", epilog="Example: headrace files list batch_…")
-@click.argument("batch_id", required=False)
+@click.argument("batch_id", required=False, shell_complete=completions.batch_ids)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def list_files(batch_id: str | None, as_json: bool) -> None:
     """List the files of one batch, or of all."""
@@ -69,7 +69,7 @@ def show_file(name: str) -> None:
 
 
 @files.command("delete", epilog="Example: headrace files delete batch_…")
-@click.argument("batch_id")
+@click.argument("batch_id", shell_complete=completions.batch_ids)
 def delete(batch_id: str) -> None:
     """Delete the files of a batch that has ended. Its results are gone then; a retry is no longer possible."""
     from headrace.errors import InputError, Unknown

@@ -198,7 +198,7 @@ class AsyncHeadrace:
         limit, sample, on_empty = words.pop("limit", None), words.pop("sample", None), words.pop("on_empty", "refuse")
         encoding, window_s = words.pop("encoding", None), checked_seconds("window_s", words.pop("window_s", WINDOW_S))
         id, keep, follow = words.pop("id", None), words.pop("keep", None), words.pop("follow", False)
-        on_bad_row = words.pop("on_bad_row", "refuse")
+        on_bad_row, progress = words.pop("on_bad_row", "refuse"), bool(words.pop("progress", False))
         with self.backend.naming():
             template, expected = make_template(model, prompt, schema=schema, **words)
         choice = ColumnChoice.of(prompt_fields(template.prompt), id, keep)
@@ -213,7 +213,8 @@ class AsyncHeadrace:
         batch_id = await self.open(template, items, window_s=window_s)
         if paths := sources.input_paths(source, follow=follow):
             self.sources[batch_id] = paths
-        return AsyncBatchHandle(self, batch_id, expected, skipped=complaints.skipped, bad_rows=complaints.bad)
+        told: Any = {"skipped": complaints.skipped, "bad_rows": complaints.bad, "shows_progress": progress}
+        return AsyncBatchHandle(self, batch_id, expected, **told)
 
     async def open(
         self,

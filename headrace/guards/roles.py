@@ -20,6 +20,7 @@ OF_WORKERS = ("HEADRACE_PROVIDERS",)
 """It may hold headers with credentials."""
 OF_PRODUCERS = ("HEADRACE_API", "HEADRACE_API_KEY")
 """How whoever submits reaches a gateway: no part of the service does."""
+OF_SCRAPERS = ("HEADRACE_METRICS_TOKEN",)
 OF_GATEWAYS = ("HEADRACE_STREAM_SECRET", "HEADRACE_STREAM_SECRET_FILE")
 
 ALLOWED: dict[Role, tuple[str, ...]] = {
@@ -33,7 +34,7 @@ ALLOWED: dict[Role, tuple[str, ...]] = {
 DENIED: dict[Role, tuple[str, ...]] = {
     "worker": (*OF_GATEWAYS, *OF_PRODUCERS, "FLOWER_*"),
     "gateway": (*OF_WORKERS, *OF_PRODUCERS),
-    "flower": (*OF_WORKERS, *OF_GATEWAYS, *OF_PRODUCERS),
+    "flower": (*OF_WORKERS, *OF_GATEWAYS, *OF_PRODUCERS, *OF_SCRAPERS),
 }
 
 

@@ -17,11 +17,14 @@ MAX_DIGITS = 16  # of a time in milliseconds
 
 class Announcement(msgspec.Struct, frozen=True):
     """The providers that one worker can call. `configured` are providers that its environment configures; `lacking` maps
-    those that it knows and cannot call to what is missing; `usable` are all others that it knows."""
+    those that it knows and cannot call to what is missing; `usable` are all others that it knows. `metrics` is where its
+    metrics are read (`host:port`; empty: nowhere), `role` the queue that it serves."""
 
     configured: list[str] = []
     usable: list[str] = []
     lacking: dict[str, str] = {}
+    role: str = ""
+    metrics: str = ""
 
 
 async def announce(ledger: Ledger, process: str, announcement: Announcement | None, *, life_ms: int = LIFE_MS) -> None:

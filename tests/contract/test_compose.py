@@ -111,6 +111,7 @@ def test_every_setting_can_stand_in_dotenv_and_secrets_reach_their_own_service()
     for name in OF_PROVIDERS | {"HEADRACE_PROVIDERS"}:
         assert reached[name] == workers, name
     assert reached["HEADRACE_STREAM_SECRET"] == {"gateway"}
+    assert reached["HEADRACE_METRICS_TOKEN"] == {*workers, "gateway"}
     assert reached["FLOWER_PASSWORD"] == {"flower"}
     assert reached["VALKEY_PASSWORD"] == {*workers, "gateway", "flower", "valkey"}
 

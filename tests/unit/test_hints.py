@@ -6,6 +6,7 @@ import base64
 import json
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from celery import Celery
 
 from headrace.broker import hints as hint
-from headrace.broker.queue import key_prefix, queue_key
+from headrace.broker.queue import SENT_HEADER, key_prefix, queue_key
 from headrace.errors import SettingsError
 from headrace.ledger.queued_record import HintCounts
 from headrace.ledger.queues import BULK, INTERACTIVE, QUARANTINE
@@ -106,6 +107,7 @@ async def test_a_message_is_what_celery_itself_would_send(
     assert json.loads(base64.b64decode(ours["body"]))[:2] == [[record_id], {}]
     assert (ours["headers"]["argsrepr"], ours["headers"]["kwargsrepr"]) == (record_id, "{}")
     assert ours["headers"]["id"] == record_id, "Flower shows the record's own id"
+    assert abs(int(ours["headers"].pop(SENT_HEADER)) - time.time() * 1000) < 60_000
     for message in (ours, theirs):  # what differs from one message to the next
         assert message["headers"]["id"] == message["headers"]["root_id"] == message["properties"]["correlation_id"]
         for name in ("id", "root_id", "origin"):

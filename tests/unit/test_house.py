@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("headrace", "providers", "worker", "api", "rehearsal")
-MAX_ENTRIES = 24
+MAX_ENTRIES = 26
 MAX_LAYERS = 9
 MAX_LINES = 400
 

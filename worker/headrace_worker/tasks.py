@@ -74,7 +74,9 @@ def register(app: Any) -> None:
         settings: Settings = app.headrace_settings
         role = next(iter(app.amqp.queues.consume_from))  # a worker reads one queue, and works as what it is called
         process = made = WorkerProcess(settings, redis_url(settings), role)
-        process.loops.append(Leader(process).run)
+        leader = Leader(process)
+        process.loops.append(leader.run)
+        process.serve_metrics(leads=lambda: leader.is_leading)
         if role == QUARANTINE:
             quarantine = Quarantine(
                 process, settings.quarantine_processes, lambda record_id: cancel_revoked(made, record_id)
@@ -176,6 +178,8 @@ async def hold(process: WorkerProcess, claimed: Claimed, run: Run, work: Any) ->
         log.warning("the ledger refused; this attempt ends", record=record_id, reason=type(refused).__name__)
     except StorageError as error:
         reason = f"storage: {error}"
+        if process.meter is not None:
+            process.meter.parked(claimed.kind, "storage")
         log.warning("no room, or no store; it waits", record=record_id, problem=str(error))
         await retry_write(
             lambda: park(
@@ -325,6 +329,8 @@ class BatchWork:
             await hand_back(process, claimed, self, home=self.shard.proven)
 
     async def _park(self, deferred: Deferred) -> None:
+        if self.process.meter is not None:
+            self.process.meter.parked("shard", deferred.reason)
         record_id, delay_ms, reason = self.claimed.record_id, int(deferred.delay_s * 1000), str(deferred)
         await retry_write(
             lambda: park(

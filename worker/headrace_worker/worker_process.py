@@ -9,14 +9,18 @@ import secrets
 from collections.abc import Callable, Coroutine
 from hashlib import sha256
 
+import msgspec
 import structlog
 from headrace_providers.registry import Registry
 from headrace_providers.wire.transport import Deadlines
 
+from headrace import telemetry
 from headrace.batches.revalidation import template_of
 from headrace.batches.template import Template
 from headrace.broker.hints import Hints, is_hint
 from headrace.errors import InputError, StorageError
+from headrace.instruments.ledger_gauges import LedgerGauges
+from headrace.instruments.loop_lag import measure_loop_lag
 from headrace.ledger.announce import EVERY_S, Announcement, announce
 from headrace.ledger.batch_record import template_body
 from headrace.ledger.evict_damaged import readable
@@ -32,6 +36,8 @@ from headrace_worker.engine.answer_cache import AnswerCache
 from headrace_worker.engine.engine import Engine
 from headrace_worker.leases import LeaseKeeper
 from headrace_worker.limits.shared_limits import SharedLimits, configured_limits
+from headrace_worker.observability.metrics_server import MetricsServer, metrics_address
+from headrace_worker.observability.worker_meter import WorkerMeter
 from headrace_worker.paid_choices import RedisChoices
 from headrace_worker.publishing.publisher import Flusher
 
@@ -55,7 +61,9 @@ class WorkerProcess:
         self.limits = SharedLimits(
             self.ledger, self.name, role=role, configured=configured_limits(self.registry, os.environ)
         )
-        self.answers = answer_cache_of(settings, self.ledger, self.name)
+        self.meter = WorkerMeter() if settings.metrics is not None else None
+        self.metrics: MetricsServer | None = None
+        self.answers = answer_cache_of(settings, self.ledger, self.name, self.meter)
         self.engine = Engine(
             self.registry,
             calls=settings.calls,
@@ -63,6 +71,7 @@ class WorkerProcess:
             answers=self.answers,
             limits=self.limits,
             shares_calls=role == INTERACTIVE,
+            meter=self.meter,
         )
         self.leases = LeaseKeeper(redis_url, settings.namespace, self.name, loop_limit_s=settings.loop_limit_s)
         self.flusher = Flusher(self.ledger)
@@ -84,8 +93,10 @@ class WorkerProcess:
         with contextlib.suppress(StorageError, *UNAVAILABLE):
             await self.find_store()  # early, so that the log tells of a wrong folder at the start
         self.leases.start(self.loop)
+        if self.metrics is not None:
+            await self.metrics.start()
         with contextlib.suppress(*UNAVAILABLE):
-            await announce(self.ledger, self.name, announcement_of(self.registry))
+            await announce(self.ledger, self.name, self._announcement())
         self._loops = [asyncio.create_task(body()) for body in (self._keep_announcing, self.limits.run, *self.loops)]
         for loop in self._loops:
             loop.add_done_callback(_end_with_the_process)
@@ -94,7 +105,23 @@ class WorkerProcess:
         while True:
             await asyncio.sleep(EVERY_S)
             with contextlib.suppress(*UNAVAILABLE):
-                await announce(self.ledger, self.name, announcement_of(self.registry))
+                await announce(self.ledger, self.name, self._announcement())
+
+    def _announcement(self) -> Announcement:
+        """Return what this process can call, for whoever submits, and where its metrics are."""
+        metrics = "" if self.metrics is None else self.metrics.place
+        return msgspec.structs.replace(announcement_of(self.registry), role=self.role, metrics=metrics)
+
+    def serve_metrics(self, *, leads: Callable[[], bool]) -> None:
+        """Have the numbers of this process served from its start on, where the settings say so. Raises `SettingsError`."""
+        address = metrics_address(self.settings)
+        if address is None or self.meter is None:
+            return
+        meter = self.meter.meter
+        meter.gauge(telemetry.HELD, lambda: len(self.leases))
+        meter.gauge(telemetry.LEADS, leads)
+        self.metrics = MetricsServer(address, self.settings.metrics_token, meter, LedgerGauges(self.ledger))
+        self.loops.append(lambda: measure_loop_lag(meter))
 
     def draining(self) -> None:
         """Drain at SIGTERM: shards begin no new item, calls in flight may finish, what waits for its next call is
@@ -111,6 +138,8 @@ class WorkerProcess:
             loop.remove_done_callback(_end_with_the_process)
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
+        if self.metrics is not None:
+            await self.metrics.stop()
         await self.leases.stop()
         await self.registry.close()
         await self.answers.close()
@@ -170,7 +199,7 @@ class WorkerProcess:
             log.warning("hints not sent; they are due again", count=len(hints), error=type(error).__name__)
 
 
-def answer_cache_of(settings: Settings, ledger: Ledger, process: str) -> AnswerCache:
+def answer_cache_of(settings: Settings, ledger: Ledger, process: str, meter: WorkerMeter | None) -> AnswerCache:
     """Return the answer cache of a worker, in the ledger's Redis or on a server of its own."""
     server = ledger if settings.cache_url is None else Ledger.at(settings.cache_url, settings.namespace)
     return AnswerCache(
@@ -180,6 +209,7 @@ def answer_cache_of(settings: Settings, ledger: Ledger, process: str) -> AnswerC
         ttl_s=settings.cache_ttl_s,
         max_bytes=settings.cache_bytes,
         tenant_bytes=settings.cache_tenant_mb * MIB,
+        meter=meter,
     )
 
 
@@ -192,13 +222,13 @@ def deadlines_of(settings: Settings) -> Deadlines:
     )
 
 
+def announcement_of(registry: Registry) -> Announcement:
+    """Return what this process can call, for whoever submits."""
+    return Announcement(configured=registry.configured(), usable=registry.usable(), lacking=registry.lacking())
+
+
 def _end_with_the_process(loop: asyncio.Task[None]) -> None:
     # Half a process serves nobody: better that its supervisor sees it die.
     if not loop.cancelled() and loop.exception() is not None:
         log.critical("a loop of the process died", error=type(loop.exception()).__name__)
         os.abort()
-
-
-def announcement_of(registry: Registry) -> Announcement:
-    """Return what this process can call, for whoever submits."""
-    return Announcement(configured=registry.configured(), usable=registry.usable(), lacking=registry.lacking())

@@ -9,6 +9,7 @@ from typing import Any
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from headrace.instruments.meter import Counter
 from headrace_api.access.callers import CallerPolicy
 from headrace_api.auth import Denied
 from headrace_api.errors import REQUEST_ID, api_error, send_error
@@ -24,10 +25,11 @@ FORBIDDEN_CODE = 4403
 
 
 class AccessMiddleware:
-    """An ASGI application around `app`."""
+    """An ASGI application around `app`. `responses` counts the answers by their status."""
 
-    def __init__(self, app: ASGIApp, callers: CallerPolicy):
+    def __init__(self, app: ASGIApp, callers: CallerPolicy, responses: Counter):
         self._app = app
+        self._responses = responses
         self._callers = callers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -38,6 +40,7 @@ class AccessMiddleware:
             self._callers.check_proxy(headers, scope.get("http_version") or "1.1")
         except Denied as error:
             if scope["type"] == "http":
+                self._responses.add((str(api_error(error).status),))
                 await send_error(api_error(error), send, [*DEFAULTS, (b"x-request-id", request_id)])
             else:
                 await refuse_socket(error, receive, send)
@@ -48,6 +51,7 @@ class AccessMiddleware:
 
         async def sending(message: Any) -> None:
             if message["type"] == "http.response.start":
+                self._responses.add((str(message["status"]),))
                 took_ms = b"%d" % (1000 * (time.monotonic() - began_s))
                 add_defaults(message, ((b"x-request-id", request_id), (b"openai-processing-ms", took_ms)))
             await send(message)

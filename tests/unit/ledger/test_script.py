@@ -77,6 +77,7 @@ READS = {
         "inspection",
         "job_record",
         "limit_record",
+        "overview",
         "queued_record",
         "summaries",
     ),

@@ -22,6 +22,7 @@ from headrace.ledger.look_up import Flight, look_up
 from headrace.ledger.script import UNAVAILABLE, Ledger
 from headrace.text.readable import UNWRITABLE
 from headrace_worker.engine.kept_answer import MAX_BYTES, pack, unpack
+from headrace_worker.observability.worker_meter import SavedBy, WorkerMeter
 
 log = structlog.get_logger("headrace.worker.engine.answer_cache")
 
@@ -42,11 +43,20 @@ class AnswerCache:
     take `max_bytes` there at most, those of one tenant `tenant_bytes` (0: unbounded), and last `ttl_s`."""
 
     def __init__(
-        self, ledger: Ledger, server: Ledger, *, process: str, ttl_s: float, max_bytes: int = 0, tenant_bytes: int = 0
+        self,
+        ledger: Ledger,
+        server: Ledger,
+        *,
+        process: str,
+        ttl_s: float,
+        max_bytes: int = 0,
+        tenant_bytes: int = 0,
+        meter: WorkerMeter | None = None,
     ):
         self._ledger = ledger
         self._server = server
         self._process = process
+        self._meter = meter
         self._ttl_ms = int(ttl_s * 1000)
         self._max_bytes, self._tenant_bytes = max_bytes, tenant_bytes
         self._secret: bytes | None = None
@@ -87,7 +97,14 @@ class AnswerCache:
         found: list[Completion | Flight] = []
         for (key, record), reply in zip(asked, replies, strict=True):
             found.append(reply if isinstance(reply, Flight) else await self._read(key, record, reply))
+        if self._meter is not None:
+            self._meter.missed(sum(each is Flight.LEAD or each is Flight.NONE for each in found))
         return found
+
+    def saved(self, cause: SavedBy) -> None:
+        """Count a call that was not made."""
+        if self._meter is not None:
+            self._meter.saved(cause)
 
     async def _read(self, key: str, record: str, value: bytes) -> Completion | Flight:
         assert self._secret is not None

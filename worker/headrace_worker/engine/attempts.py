@@ -29,6 +29,7 @@ from headrace_worker.limits.adaptive_concurrency import AdaptiveConcurrency, Ada
 from headrace_worker.limits.call_turn import CallTurn
 from headrace_worker.limits.permit_gate import Permit
 from headrace_worker.limits.shared_limits import ModelScopes, SharedLimits
+from headrace_worker.observability.worker_meter import WorkerMeter
 from headrace_worker.spending.spending import CallCharge, Spending
 
 OnConfiguration = Callable[[CallError], Awaitable[None]]
@@ -88,6 +89,7 @@ class Attempts:
         watch: Watch | None,
         admit: Callable[[], Awaitable[None]] | None,
         on_configuration: OnConfiguration | None,
+        meter: WorkerMeter | None = None,
     ):
         self._provider = provider
         self._job = job
@@ -106,6 +108,7 @@ class Attempts:
         self._watch = watch
         self._admit = admit
         self._on_configuration = on_configuration
+        self._meter = meter
         self._reasks = reasks
         self._gives_way = gives_way
         self._shown = False
@@ -123,6 +126,8 @@ class Attempts:
             self._reserved = 0
 
     async def _attempt(self) -> Completion:
+        meter = self._meter
+        came_s = meter.clock() if meter is not None else 0.0
         while True:
             call = await self._enter()
             permit: Permit | None = None
@@ -148,6 +153,8 @@ class Attempts:
                     await self._admitted()
                     if call.void or (permit is not None and permit.is_stale):
                         continue
+                    if meter is not None:
+                        meter.waited(self._provider.facts.name, meter.clock() - came_s)
                     try:
                         completion = await self._call(call, permit, scopes)
                         if place is not None:
@@ -201,6 +208,7 @@ class Attempts:
 
     async def _call(self, call: HeldCall, permit: Permit | None, scopes: ModelScopes | None) -> Completion:
         watch, tries = self._watch, self._tries
+        metered = self._meter.call(self._provider.facts.name, self._provider.model_id) if self._meter else None
         charge = CallCharge(self._spending, self._provider, self._reasks.job, self._reserved)
 
         async def admit() -> None:
@@ -219,6 +227,8 @@ class Attempts:
         def deliver(delta: Delta) -> None:
             if not self._shown:
                 call.answered()
+                if metered is not None:
+                    metered.first_token()
             self._shown = True
             if watch is not None:
                 watch.delta(delta)
@@ -237,16 +247,24 @@ class Attempts:
                 on_delta=deliver if watch is not None and self._job.stream else None,
             )
             call.answered()
+            if metered is not None:
+                metered.answered(completion)
             learn(completion.usage)
             return self._reasks.completed(completion)
         except CallError as failure:
+            if metered is not None:
+                metered.failed(failure)
             learn(failure.details.get("usage"))
             raise
         except HeldBack:
             tries.calls -= 1  # nobody has heard of it
+            if metered is not None:
+                metered.withdraw()
             raise
         finally:
             tries.calling = False
+            if metered is not None:
+                metered.close()
             if charge.close():
                 self._reserved = 0
 
@@ -259,16 +277,23 @@ class Attempts:
         self._void, self._failure = failure.code if self._shown else "", failure
         held = call.failed(failure)
         self._waits, self._again = None, True
+        meter, provider = self._meter, self._provider.facts.name
         if self._reasks.ask(failure):
+            if meter is not None:
+                meter.reasked(provider)
             return failure
         if failure.code != "rate_limited":
             self._tries.spent += 1
             if self._gives_way and not self._shown and failure.code in FAULTS:
                 if is_configuration(failure):
                     call.misconfigured()
+                if meter is not None:
+                    meter.fell_back(provider, failure)
                 return GaveWay(failure)
         showable = not self._shown or (self._watch is not None and self._job.on_retry == "reset")
         if showable and DEFAULT.is_left(failure, self._tries.spent):
+            if meter is not None:
+                meter.retried(provider, failure)
             if not held:
                 self._waits = DEFAULT.pause_s(failure, self._tries.calls), failure.code
             return failure

@@ -32,6 +32,7 @@ from headrace_worker.engine.tries import Tries
 from headrace_worker.limits.adaptive_concurrency import AdaptiveConcurrency
 from headrace_worker.limits.call_turn import NO_TURN, CallTurn
 from headrace_worker.limits.shared_limits import SharedLimits
+from headrace_worker.observability.worker_meter import WorkerMeter
 from headrace_worker.spending.spending import Spending
 
 MAX_PAUSE_S = 2.0
@@ -55,8 +56,10 @@ class Engine:
         answers: AnswerCache | None = None,
         limits: SharedLimits | None = None,
         shares_calls: bool = False,
+        meter: WorkerMeter | None = None,
     ):
         self.registry = registry
+        self.meter = meter
         self.limits = limits
         self._choices = choices
         self.answers = answers
@@ -302,6 +305,7 @@ class Engine:
             watch=watch,
             admit=admit,
             on_configuration=on_configuration,
+            meter=self.meter,
         )
         return await attempts.completion()
 

@@ -14,6 +14,7 @@ from headrace.ledger.look_up import Flight
 from headrace.text.readable import UNWRITABLE
 from headrace_worker.engine.answer_cache import AnswerCache
 from headrace_worker.engine.kept_answer import is_shareable
+from headrace_worker.observability.worker_meter import SavedBy
 
 TURN_S = 0.1
 """Seconds between two looks at a question that another process answers. All of a process fall together, in one round trip."""
@@ -49,6 +50,7 @@ class SharedAnswers:
             case "read":
                 (found,) = await self.cache.look_up([(key, "")])
                 if isinstance(found, Completion) and await fits(found):
+                    self.cache.saved("cache")
                     return as_cached(found)
                 return await pay()
             case "write" | "refresh":
@@ -67,6 +69,7 @@ class SharedAnswers:
             except NotShared:
                 return await pay()
             if completion is not None:
+                self.cache.saved("join")
                 return as_cached(completion)
         done = self._paying[key] = asyncio.get_running_loop().create_future()
         done.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may have waited
@@ -110,16 +113,19 @@ class SharedAnswers:
 
     async def _flight(self, key: str, record: str, fits: Fits) -> Completion | Flight:
         """Return the answer that is kept, or is when another process has paid for it; else whether this one leads now."""
+        cause: SavedBy = "cache"
         while True:
             (found,) = await self.cache.look_up([(key, record)])
             if isinstance(found, Completion):
                 if await fits(found):
+                    self.cache.saved(cause)
                     return found
                 if not await self.cache.forget(key):
                     return Flight.NONE
             elif found is not Flight.WAIT:
                 return found
             else:
+                cause = "join"
                 await self._sleep(TURN_S - asyncio.get_running_loop().time() % TURN_S)
 
 

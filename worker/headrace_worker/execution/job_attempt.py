@@ -173,7 +173,7 @@ class Attempt:
             if deferred.reason == DRAINING:
                 await self._hand_back()
             else:
-                await self._park(int(deferred.delay_s * 1000), str(deferred))
+                await self._park(int(deferred.delay_s * 1000), str(deferred), deferred.reason)
             return
         except asyncio.CancelledError:
             if self.stopped is not None and self.stopped in LOST:
@@ -289,8 +289,12 @@ class Attempt:
                 bill=self.bill,
             )
         )
+        if self.process.meter is not None:
+            self.process.meter.ended(end.status)
 
-    async def _park(self, delay_ms: int, reason: str) -> None:
+    async def _park(self, delay_ms: int, reason: str, code: str = "") -> None:
+        if self.process.meter is not None:
+            self.process.meter.parked("job", code or reason)
         await self.publisher.move(
             lambda _: park(
                 self.process.ledger,

@@ -23,6 +23,7 @@ from headrace.text.readable import UNWRITABLE
 from headrace_worker.engine.engine import Engine
 from headrace_worker.engine.kept_answer import is_shareable
 from headrace_worker.engine.shared_answers import TURN_S, as_cached
+from headrace_worker.observability.worker_meter import SavedBy
 
 GROUP = 64
 """Items that are looked up together: as many as run side by side, so that those that are led begin at once."""
@@ -120,6 +121,7 @@ class ShardAnswers:
         self._twins: dict[str, list[tuple[int, Job]]] = {}  # of the items that run: those that wait for their answers
         self._answered: dict[str, Completion] = {}
         self._elsewhere: deque[tuple[int, str, Job]] = deque()
+        self._put_off = set[int]()  # items whose question was being answered elsewhere
         self._led: set[str] = set()
         self._is_looking = False
         self._looked = asyncio.Event()
@@ -177,7 +179,7 @@ class ShardAnswers:
                 self._running[index] = (key, job, mode)
                 (reads if mode == "read" else self._ready).append((index, job))
             elif (known := self._answered.get(key)) is not None:
-                self._take(index, as_cached(known))
+                self._save(index, known, "join")
             elif key in self._twins:
                 self._add_twin(key, index, job)
             else:
@@ -195,9 +197,10 @@ class ShardAnswers:
         for (key, index, job), each in zip(asked, found, strict=True):
             if isinstance(each, Completion) and await self._engine.fits(job, each):
                 self._answered[key] = each
-                self._take(index, as_cached(each))
+                self._save(index, each, "join" if index in self._put_off else "cache")
                 self._give(key, each)
             elif each is Flight.WAIT:
+                self._put_off.add(index)
                 self._elsewhere.append((index, key, job))
                 self._elsewhere.extend((twin, key, of_twin) for twin, of_twin in self._take_twins(key))
             else:
@@ -210,7 +213,7 @@ class ShardAnswers:
         for (index, job), each in zip(asked, found, strict=True):
             if isinstance(each, Completion) and await self._engine.fits(job, each):
                 del self._running[index]
-                self._take(index, as_cached(each))
+                self._save(index, each, "cache")
             else:
                 self._ready.append((index, job))
 
@@ -221,7 +224,7 @@ class ShardAnswers:
         for _ in range(len(self._elsewhere)):
             index, key, job = self._elsewhere.popleft()
             if key in self._answered:
-                self._take(index, as_cached(self._answered[key]))
+                self._save(index, self._answered[key], "join")
             elif key in asked or key in self._twins:
                 self._add_twin(key, index, job)
             elif len(asked) < GROUP:
@@ -256,7 +259,11 @@ class ShardAnswers:
 
     def _give(self, key: str, completion: Completion) -> None:
         for index, _ in self._take_twins(key):
-            self._take(index, as_cached(completion))
+            self._save(index, completion, "join")
+
+    def _save(self, index: int, completion: Completion, cause: SavedBy) -> None:
+        self._cache.saved(cause)
+        self._take(index, as_cached(completion))
 
     def _release(self, key: str) -> None:
         if key in self._led:

@@ -35,7 +35,6 @@ from headrace.storage.local import FileStore
 from headrace.text.readable import UNWRITABLE
 from headrace.waiting import retry_write
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred
-from headrace_worker.engine.engine import Engine
 from headrace_worker.engine.reask import with_earlier
 from headrace_worker.engine.tries import Tries, format_item_tries, parse_item_tries
 from headrace_worker.execution.item_counters import failing_of, failure_counters, success_counters
@@ -66,7 +65,7 @@ class ShardRun:
     ):
         self.process = process
         self.ledger, self.store = process.ledger, store
-        self.engine: Engine = process.engine
+        self.engine, self._meter = process.engine, process.meter
         self.id = claimed.record_id
         self.batch_id, _, name = self.id.partition(".")
         self.claimed, self.epoch = claimed, claimed.epoch
@@ -83,7 +82,6 @@ class ShardRun:
         self._pending: list[CheckpointRow] = []
         self._withheld: list[CheckpointRow] = []  # of failures that are perhaps no item's: see `_settle`
         self._uncounted: list[tuple[CallError, asyncio.Future[None]]] = []
-        self._counted = 0
         self.faulty: int | None = None  # the item that ended in an error which is no answer
         self._at: dict[asyncio.Task[None], int] = {}  # which item a runner is at
         self._wake = asyncio.Event()
@@ -92,7 +90,7 @@ class ShardRun:
         self._closing = False
         self._segments = SegmentFiles(store, f"{self.batch_id}/segments/{name}.{self.epoch}")
         self._rows: dict[int, bytes] = {}  # every row that the ledger has
-        self._failed = self._tokens = 0  # of this attempt, for `report_progress`
+        self._counted = self._failed = self._tokens = 0  # of this attempt, for `report_progress`
         self._failure: BaseException | None = None
 
     @property
@@ -366,6 +364,8 @@ class ShardRun:
         self._rows.update((row.index, row.stored) for row in rows)
         for row in rows:
             self._failed += row.kind.lower() != "s"
+            if self._meter is not None:
+                self._meter.ended_item(row.kind)
             self._tokens += row.counters.get("input_tokens", 0) + row.counters.get("output_tokens", 0)
         report_progress(done=len(self._rows), failed=self._failed, tokens=self._tokens, total=self.range.count)
         if state == "cancelling":

@@ -35,6 +35,10 @@ class Leader:
         self._leading = False
         self._last_round: float | None = None
 
+    @property
+    def is_leading(self) -> bool:
+        return self._leading
+
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:

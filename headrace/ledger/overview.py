@@ -1,0 +1,129 @@
+"""Overview: how much waits and runs in the ledger, in two round trips whatever its size. What is damaged counts as nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from headrace.ledger.keys import batch_of
+from headrace.ledger.limit_record import MAX_LISTED, LimitRecord, records_of
+from headrace.ledger.script import Ledger
+from headrace.ledger.state import JobState
+
+SAMPLE = 200
+"""Records of which the state is read; where more wait, or run, they stand for all."""
+MAX_BATCHES = 100
+ITEMS = ("succeeded", "failed", "cancelled", "dead")
+
+
+class QueuedHints(msgspec.Struct, frozen=True):
+    """The number of hints in a list of the broker's, and the oldest as it stands there."""
+
+    length: int
+    oldest: bytes | None
+
+
+class LedgerOverview(msgspec.Struct, frozen=True, kw_only=True):
+    """The load of a ledger. `records` counts records that have not ended, by kind and state; `items` those of the open
+    batches, by state (`left`: without a result). `at_ms` is the server's clock."""
+
+    at_ms: int
+    records: dict[tuple[str, str], int]
+    open_batches: int
+    items: dict[str, int]
+    queues: dict[str, QueuedHints]
+    limits: list[LimitRecord]
+    cache_bytes: int
+    set_aside: int
+
+
+async def ledger_overview(ledger: Ledger, queues: Mapping[str, str]) -> LedgerOverview:
+    """Read the overview. `queues` are the keys of the broker's lists, by queue. Raises what the connection raises."""
+    keys = ledger.keys
+    async with ledger.client.pipeline(transaction=False) as pipeline:
+        pipeline.time()
+        for key in (keys.due, keys.leases):
+            pipeline.zcard(key)
+            pipeline.zrandmember(key, SAMPLE)
+        pipeline.zcard(keys.open)
+        pipeline.zrange(keys.open, 0, MAX_BATCHES - 1)
+        pipeline.hgetall(keys.limits)
+        pipeline.hget(keys.cache_use, "bytes")
+        pipeline.hgetall(keys.rejections)
+        for key in queues.values():
+            pipeline.llen(key)
+            pipeline.lindex(key, -1)
+        (seconds, micros), *replies = await pipeline.execute(raise_on_error=False)
+    waiting, waiting_ids, running, running_ids, open, batches, names, cached, rejections, *hints = replies
+    waiting_ids, running_ids, batches = texts(waiting_ids), texts(running_ids), texts(batches)
+    names = names if isinstance(names, dict) else {}
+    scopes = list(names)[:MAX_LISTED]
+    async with ledger.client.pipeline(transaction=False) as pipeline:
+        for record_id in waiting_ids:
+            pipeline.hget(keys.record(record_id), "state")
+        for batch_id in batches:
+            pipeline.hmget(keys.batch(batch_id), ["total", *ITEMS])
+        for scope in scopes:
+            pipeline.hgetall(keys.limit(scope.decode(errors="replace")))
+        pipeline.ping()  # a pipeline of nothing has no answer
+        found = await pipeline.execute(raise_on_error=False)
+    states, counters = found[: len(waiting_ids)], found[len(waiting_ids) : len(waiting_ids) + len(batches)]
+    stored = dict(zip(scopes, found[len(waiting_ids) + len(batches) : -1], strict=True))
+    at_ms = seconds * 1000 + micros // 1000
+    parked = JobState.PARKED.encode()
+    waits = Counter(
+        (kind_of_record(record_id), JobState.PARKED.value if state == parked else JobState.QUEUED.value)
+        for record_id, state in zip(waiting_ids, states, strict=True)
+    )
+    runs = Counter((kind_of_record(record_id), JobState.RUNNING.value) for record_id in running_ids)
+    return LedgerOverview(
+        at_ms=at_ms,
+        records=scaled(waits, whole(waiting)) | scaled(runs, whole(running)),
+        open_batches=whole(open),
+        items=items_of(counters),
+        queues={
+            queue: QueuedHints(whole(length), oldest if isinstance(oldest, bytes) else None)
+            for queue, length, oldest in zip(queues, hints[::2], hints[1::2], strict=True)
+        },
+        limits=records_of(names, stored, at_ms),
+        cache_bytes=whole(cached),
+        set_aside=sum(whole(count) for count in rejections.values()) if isinstance(rejections, dict) else 0,
+    )
+
+
+def kind_of_record(record_id: str) -> str:
+    """Return `job`, `shard`, `join` or `check`, by the form of an id."""
+    if batch_of(record_id) == "-":
+        return "job"
+    last = record_id.rpartition(".")[2]
+    return last if last in ("join", "check") else "shard"
+
+
+def scaled(sample: Counter[tuple[str, str]], count: int) -> dict[tuple[str, str], int]:
+    """Return the numbers of a sample as those of all `count`."""
+    drawn = sum(sample.values())
+    return {key: round(number * max(1.0, count / drawn)) for key, number in sample.items()}
+
+
+def items_of(counters: Sequence[Any]) -> dict[str, int]:
+    items: dict[str, int] = dict.fromkeys((*ITEMS, "left"), 0)
+    for reply in counters:
+        total, *ended = map(whole, reply) if isinstance(reply, list) else [0] * (1 + len(ITEMS))
+        for name, number in zip(ITEMS, ended, strict=True):
+            items[name] += number
+        items["left"] += max(0, total - sum(ended))
+    return items
+
+
+def texts(reply: Any) -> list[str]:
+    return [name.decode() for name in reply if name.isascii()] if isinstance(reply, list) else []
+
+
+def whole(reply: Any) -> int:
+    """Return a number of the server's, or in a field; 0 for anything else."""
+    if isinstance(reply, int):
+        return reply
+    return int(reply) if isinstance(reply, bytes) and reply.isdigit() and len(reply) < 19 else 0
