@@ -17,6 +17,22 @@ from headrace.spend.budgets import check_priced
 from headrace.spend.money import checked_budget
 from headrace.text.quoting import shortened
 
+Economy = bool | Literal["fallback"]
+
+
+def economical(options: dict[str, Any], economy: Economy) -> dict[str, Any]:
+    """Return the options of a batch, with the service tier that `economy` asks for. Raises `InputError` where they name
+    another."""
+    if economy not in (True, False, "fallback"):
+        raise InputError(f"economy={economy!r}: must be True, False or 'fallback'")
+    if not economy:
+        return options
+    if options.get("service_tier") not in (None, "flex"):
+        raise InputError(
+            f"economy: is the service tier flex, and the options say {options['service_tier']!r}; leave one out"
+        )
+    return options | {"service_tier": "flex"}
+
 
 class BatchParams(SchemaParams, total=False):
     """Keywords of `extract` beside `source`, `prompt`, `model` and `schema`; those of `Options` go to the provider.
@@ -30,8 +46,9 @@ class BatchParams(SchemaParams, total=False):
     them all, make an error line of each, in order, or skip them (the handle's `bad_rows` counts both). `follow` reads links
     that lead out of a folder. `weight` (1 to 100) is the batch's share beside other batches: one of 20 gets twice the turns of
     one of 10. `budget` is the most that it may cost, in US dollars: it pauses when the next call might cost more than is left.
-    With `allow_unpriced` calls whose price nobody knows pass. With `progress` the handle's
-    `wait` and `results` show how far it is.
+    With `allow_unpriced` calls whose price nobody knows pass. With `economy` calls go to the tier `flex`, at half the price,
+    and have 15 minutes each; with `"fallback"` those that find no room there are made in the standard tier. With `progress` the
+    handle's `wait` and `results` show how far it is.
     """
 
     system: str | None
@@ -50,6 +67,7 @@ class BatchParams(SchemaParams, total=False):
     weight: int
     budget: str | float | Decimal | None
     allow_unpriced: bool
+    economy: Economy
 
 
 def make_template(
@@ -67,6 +85,7 @@ def make_template(
     weight: int = DEFAULT_WEIGHT,
     budget: str | float | Decimal | None = None,
     allow_unpriced: bool = False,
+    economy: Economy = False,
     **options: Any,
 ) -> tuple[Template, AnswerType[Any]]:
     """Return what the items of a batch share, and how their answers are read. Raises `InputError`."""
@@ -77,7 +96,7 @@ def make_template(
     prompt_fields(checked_text("prompt", prompt))
     if system is not None:
         checked_text("system", system)
-    wanted = options_for_all(models, options)
+    wanted = options_for_all(models, economical(options, economy))
     if wanted.n is not None and wanted.n > 1:
         raise InputError(
             f"option `n`={wanted.n}: a row of a batch holds one choice; give each choice an item of its own"
@@ -100,6 +119,7 @@ def make_template(
         weight=checked_weight(weight),
         budget=0 if budget is None else checked_budget(budget, "budget"),
         unpriced=allow_unpriced,
+        standard_fallback=economy == "fallback",
     )
     if template.budget and not allow_unpriced:
         check_priced((models.model, *models.fallbacks), wanted.max_tokens)

@@ -79,6 +79,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     weight: int = DEFAULT_WEIGHT
     budget: int = 0
     unpriced: bool = False
+    standard_fallback: bool = False
     v: int = msgspec.field(default=BODY_VERSION)
 
     def encoded(self) -> tuple[str, bytes]:
@@ -108,6 +109,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             fallbacks=self.fallbacks if item.model is None else item.fallbacks,
             cache=of_item(self.cache, options),
             variant=self.variant,
+            standard_fallback=self.standard_fallback,
         )
 
     def messages(self, item: Item) -> list[dict[str, Any]]:

@@ -76,6 +76,12 @@ CACHE_MODES = ("on", "read", "write", "refresh", "off")
 @click.option(
     "--allow-unpriced", is_flag=True, help="With --budget: calls whose price is unknown pass, and count as nothing."
 )
+@click.option(
+    "--economy", is_flag=True, help="Calls in the service tier flex: about half the price, and up to 15 minutes each."
+)
+@click.option(
+    "--economy-fallback", is_flag=True, help="As --economy; calls that find no room there pay the standard price."
+)
 @click.option("--encoding", help="The input's encoding. [default: UTF-8]")
 @click.option(
     "--dry-run", is_flag=True, help="Show the first prompt, the schema as it is sent and the counts; pay nothing."
@@ -111,6 +117,8 @@ def extract(
     weight: int,
     budget: str | None,
     allow_unpriced: bool,
+    economy: bool,
+    economy_fallback: bool,
     encoding: str | None,
     dry_run: bool,
     new: bool,
@@ -147,6 +155,7 @@ def extract(
     words |= {"cache": "off" if no_cache else cache, "variant": variant}
     nano = None if budget is None else checked_budget(budget, "--budget")
     words |= {"budget": None if nano is None else usd_text(nano), "allow_unpriced": allow_unpriced}
+    words["economy"] = "fallback" if economy_fallback else economy
     with named(f"--schema {schema}"):
         template, _ = make_template(model, prompt, schema=answer, schema_name=name, system=system, **words)
     others = (schema, given_file(wanted[0]), given_file(wanted[1]))

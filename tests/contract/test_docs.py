@@ -109,6 +109,9 @@ def test_spend(tmp_path: Path, stack: Stack, environment: dict[str, str]) -> Non
     assert [row.partition(",")[2] for row in rows[:3]] == [row.partition(",")[2] for row in rows[3:6]]
     done(["bash", "-c", f"set -euo pipefail\n{again}"], tmp_path, environment)
     assert len(stack.calls()) - before == 8
+    (program,) = (snippet for snippet in snippets("spend.md", "sh") if "--economy" in snippet)
+    done(["bash", "-c", f"set -euo pipefail\n{program}"], tmp_path, environment)
+    assert len(stack.calls()) - before == 11
     shown = next(snippet for snippet in snippets("spend.md", "sh") if snippet.startswith("headrace spend"))
     said = done(["bash", "-c", f"set -euo pipefail\n{shown}"], tmp_path, environment).splitlines()
     assert json.loads(said[-1])["total"]["calls"] >= 8

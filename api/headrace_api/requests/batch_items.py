@@ -81,6 +81,7 @@ def read_head(lines: Iterator[bytes]) -> BatchHead:
         weight=given.weight,
         budget=usd_text(given.budget) if given.budget else None,
         allow_unpriced=given.unpriced,
+        economy="fallback" if given.standard_fallback else False,
         **options,
     )
     return BatchHead(

@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 
-from headrace.batches.build import make_template
+from headrace.batches.build import economical, make_template
 from headrace.batches.request_lines import CHAT, ENDPOINTS
 from headrace.batches.template import DEFAULT_WEIGHT, Template, checked_weight
+from headrace.chat.options import Options
 from headrace.chat.reserved_fields import check_reserved_fields
 from headrace.errors import InputError
 from headrace.jobs.build import check_schema_params
@@ -118,6 +119,8 @@ def template_of_request(own: dict[str, Any], endpoint: str) -> Template:
     if own.get("budget") is not None:
         budget = {"budget": own["budget"], "allow_unpriced": own.get("allow_unpriced") is True}
         nano = checked_budget(own["budget"], "headrace.budget")
+    economy = own.get("economy") or False
+    economical({}, economy)
     given = own.get("template")
     if (given is not None or shared) and endpoint != CHAT:
         raise refused(f"headrace: a template, and what goes with a schema, are for the endpoint {CHAT}", "headrace")
@@ -131,7 +134,7 @@ def template_of_request(own: dict[str, Any], endpoint: str) -> Template:
         words = {name: value for name, value in given.items() if name not in shared and name not in OWN}
         if len(words) < len(given):
             raise refused("headrace.template: the schema, and what goes with it, stand beside it", "headrace.template")
-        template, _ = make_template(**words, **shared, **used, **budget)
+        template, _ = make_template(**words, **shared, **used, **budget, economy=economy)
         return template
     expected = answer_type(shared.get("schema"), name=shared.get("schema_name"))
     mode, reasks, lax = shared.get("mode"), shared.get("reasks", 0), shared.get("lax", False)
@@ -139,6 +142,9 @@ def template_of_request(own: dict[str, Any], endpoint: str) -> Template:
     template = Template(
         model="", schema=expected.schema, schema_name=expected.name, mode=mode, reasks=reasks, lax=lax, **used
     )
+    if economy:
+        flex = Options(service_tier="flex")
+        template = msgspec.structs.replace(template, options=flex, standard_fallback=economy == "fallback")
     if nano:
         template = msgspec.structs.replace(template, budget=nano, unpriced=budget["allow_unpriced"])
     try:

@@ -47,6 +47,15 @@ class BatchOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     allow_unpriced: Annotated[bool, Meta(description="With a `budget`: calls whose price is unknown pass.")] | None = (
         None
     )
+    economy: (
+        Annotated[
+            bool | Literal["fallback"],
+            Meta(
+                description="The service tier `flex`; `fallback`: the standard one for calls that find no room there."
+            ),
+        ]
+        | None
+    ) = None
     on_bad_row: (
         Annotated[Literal["fail", "skip"], Meta(description="`skip` makes error lines of rows that cannot be used.")]
         | None
