@@ -23,6 +23,7 @@ from headrace.text.quoting import quoted
 
 if TYPE_CHECKING:
     from headrace.batches.complaints import OnBadRow
+    from headrace.batches.forecast import Forecast, Forecaster, SampledCall
     from headrace.batches.ingest import OnEmpty
     from headrace.batches.template import Item, Template
     from headrace.client.async_client import AsyncHeadrace
@@ -84,7 +85,10 @@ CACHE_MODES = ("on", "read", "write", "refresh", "off")
 )
 @click.option("--encoding", help="The input's encoding. [default: UTF-8]")
 @click.option(
-    "--dry-run", is_flag=True, help="Show the first prompt, the schema as it is sent and the counts; pay nothing."
+    "--dry-run", is_flag=True, help="Show the first prompt, the schema as it is sent and a forecast; pay nothing."
+)
+@click.option(
+    "--calibrate", type=click.IntRange(2, 10_000), metavar="N", help="With --dry-run: try N items out, and pay them."
 )
 @click.option(
     "--new", is_flag=True, help="Open another batch, also where one over the same input is open or had failures."
@@ -121,6 +125,7 @@ def extract(
     economy_fallback: bool,
     encoding: str | None,
     dry_run: bool,
+    calibrate: int | None,
     new: bool,
     detach: bool,
 ) -> None:
@@ -141,10 +146,13 @@ def extract(
     from headrace.batches.template import prompt_fields
     from headrace.cli.batches import follow as follow_batch
     from headrace.cli.batches import print_rows
+    from headrace.cli.forecast import limits_here, make_forecaster, tried
     from headrace.cli.params import given_file, given_schema, given_text, named
     from headrace.cli.service import connection, service
     from headrace.schema.modes import checked_mode
 
+    if calibrate and not dry_run:
+        raise InputError("--calibrate: only with --dry-run, for its forecast")
     wanted = (prompt, system)
     prompt = given_text(prompt, "--prompt")
     system = None if system is None else given_text(system, "--system")
@@ -204,8 +212,14 @@ def extract(
             )
             return code if out is not None else await print_rows(client, batch_id, whole=whole)
 
+        async def tried_here() -> list[SampledCall]:
+            assert forecaster is not None
+            async with service(provider=template.model) as url, connection(url) as client:
+                return await until_interrupted(tried(client, template, forecaster))
+
         # Read once to the end before a service is started for it: most mistakes are in the input.
-        counts = Counts(template)
+        forecaster = make_forecaster(template, calibrate or 0) if dry_run else None
+        counts = Counts(template, forecaster)
         for item in items():
             counts.add(item, template)
         if complaints.skipped:
@@ -217,8 +231,9 @@ def extract(
             terminal.echo(
                 f"{complaints.bad} rows that cannot be used {done}; the first: {complaints.first_bad}", err=True
             )
-        if dry_run:
-            counts.show(template)
+        if forecaster is not None:
+            calls = interruptible(tried_here()) if calibrate else []
+            counts.show(template, forecaster.forecast(calls, limits_here(template.model)))
             return
         sys.exit(interruptible(run()))
 
@@ -274,50 +289,46 @@ async def earlier_batch(client: AsyncHeadrace, template: Template, work: str) ->
 
 
 class Counts:
-    """A forecast of a batch over the items, without anything sent, and a digest of them and of what is asked."""
+    """A digest of the items and of what is asked of them, and with a `forecaster` what they will take."""
 
-    BYTES_PER_TOKEN = 3.5
-
-    def __init__(self, template: Template) -> None:
+    def __init__(self, template: Template, forecaster: Forecaster | None = None) -> None:
         import msgspec
 
         unlimited = msgspec.structs.replace(template, budget=0, unpriced=False)  # its budget may be raised
         self._digest = blake2b(unlimited.encoded()[0].encode(), digest_size=16)
-        self.items = 0
-        self.bytes = 0
+        self._forecaster = forecaster
         self.first: Job | None = None
 
     def add(self, item: Item, template: Template) -> None:
         import msgspec
 
         self._digest.update(msgspec.json.encode(item) + b"\n")
-        self.items += 1
-        if item.refused is not None:
-            return
-        job = template.job(item)
-        self.first = self.first or job
-        self.bytes += sum(len(str(message.get("content", "")).encode(errors="replace")) for message in job.messages)
+        if self._forecaster is not None:
+            self._forecaster.add(item)
+        if item.refused is None and self.first is None:
+            self.first = template.job(item)
 
     @property
     def work(self) -> str:
         return self._digest.hexdigest()
 
-    def show(self, template: Template) -> None:
-        """Print the first conversation, the schema as it is sent and the counts, as JSON for a pipe and as text for people."""
+    def show(self, template: Template, forecast: Forecast) -> None:
+        """Print the first conversation, the schema as it is sent and the forecast, as JSON for a pipe and as text for people."""
         import msgspec
 
         from headrace.chat.provider_table import PROVIDERS
+        from headrace.cli.forecast import facts_of, words_of
         from headrace.schema.modes import form_of
 
         provider = PROVIDERS.get(template.model.partition("/")[0])
         target = provider.dialect if provider else "openai"
         form = form_of(template.schema, template.mode or "strict", target) if template.schema is not None else None
-        tokens = round(self.bytes / self.BYTES_PER_TOKEN)
         first = self.first.messages if self.first else []
         facts = {
             "model": template.model,
-            "items": self.items,
-            "input_tokens_estimated": tokens,
+            "items": forecast.items,
+            "input_tokens_estimated": forecast.input_tokens.expected,
+            "forecast": facts_of(forecast),
             "first_messages": first,
             "schema": form and form.schema,
             "mode": form and form.mode,
@@ -325,15 +336,18 @@ class Counts:
         if not terminal.is_terminal():
             terminal.echo(msgspec.json.encode(facts))
             return
-        terminal.echo(
-            f"{self.items} items for {template.model}, about {tokens} tokens of input. The first one's messages:"
-        )
+        terminal.echo(f"The first item's messages for {template.model}:")
         for message in first:
             terminal.echo(f"\n[{message['role']}]\n{message.get('content', '')}")
         if form is not None:
             terminal.echo(f"\nThe schema as it is sent (mode {form.mode}):")
             terminal.echo(msgspec.json.format(msgspec.json.encode(form.schema), indent=2))
-        terminal.echo("\nNothing was sent (--dry-run).")
+        terminal.echo("")
+        for line in words_of(forecast):
+            terminal.echo(line)
+        terminal.echo(
+            "Nothing was sent (--dry-run)." if not forecast.sampled else f"{forecast.sampled} items were sent."
+        )
 
 
 def parse_pairs(pairs: tuple[str, ...]) -> dict[str, Any]:

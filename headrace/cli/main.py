@@ -25,6 +25,7 @@ COMMANDS = {
     "doctor": ("headrace.cli.doctor:doctor", "Check this machine and the service, and say how to mend what is wrong."),
     "extract": ("headrace.cli.extract:extract", "Turn the items of INPUT into one completion each, as one batch."),
     "files": ("headrace.cli.files:files", "List, print and delete what batches left in the file store."),
+    "forecast": ("headrace.cli.forecast:forecast", "Say what an extraction will take and cost, before it is paid."),
     "gateway": ("headrace.cli.gateway:gateway", "Run one gateway process: HTTP, WebSocket and the web page."),
     "jobs": ("headrace.cli.jobs:jobs", "List, show, fetch and cancel single jobs."),
     "limits": ("headrace.cli.limits:limits", "List the limits that workers keep together, and what is used of them."),
@@ -41,7 +42,7 @@ COMMANDS = {
     "worker": ("headrace.cli.worker:worker", "Run one worker process."),
 }
 
-CLIENTS = frozenset({"batches", "extract", "files", "jobs", "models", "run", "spend", "watch"})
+CLIENTS = frozenset({"batches", "extract", "files", "forecast", "jobs", "models", "run", "spend", "watch"})
 """Commands that ask the service, and may do so through a gateway."""
 ENVIRONMENT = ("MODEL",)
 """Variables that stand for options."""

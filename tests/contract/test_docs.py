@@ -109,6 +109,12 @@ def test_spend(tmp_path: Path, stack: Stack, environment: dict[str, str]) -> Non
     assert [row.partition(",")[2] for row in rows[:3]] == [row.partition(",")[2] for row in rows[3:6]]
     done(["bash", "-c", f"set -euo pipefail\n{again}"], tmp_path, environment)
     assert len(stack.calls()) - before == 8
+    (program,) = (snippet for snippet in snippets("spend.md", "sh") if "forecast" in snippet)
+    done(["bash", "-c", f"set -euo pipefail\n{program}"], tmp_path, environment)
+    guessed, sampled = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("guessed", "tried"))
+    assert (guessed["forecast"]["calls"], sampled["forecast"]["sampled"]) == (50, 20)
+    assert len(stack.calls()) - before == 58
+    before += 50
     (program,) = (snippet for snippet in snippets("spend.md", "sh") if "--economy" in snippet)
     done(["bash", "-c", f"set -euo pipefail\n{program}"], tmp_path, environment)
     assert len(stack.calls()) - before == 11
