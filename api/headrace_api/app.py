@@ -22,6 +22,7 @@ from headrace_api.routes import (
     openapi,
     pages,
     responses,
+    spend,
     ui_chat,
     websocket,
 )
@@ -49,7 +50,7 @@ def make_app(gateway: Gateway, origins: list[str]) -> Litestar:
             *(files.upload, files.list_files, files.show, files.remove, files.content),
             *(native_batches.open_batch, native_batches.list_batches, native_batches.show, native_batches.events),
             *(native_batches.lines, native_batches.cancel, native_batches.resume, native_batches.retry),
-            *(native_batches.refuse, native_batches.reask),
+            *(native_batches.refuse, native_batches.reask, native_batches.set_budget, spend.show_spend),
             *(openapi.openapi, pages.index, pages.asset, pages.health, metrics.metrics, metrics.workers),
         ],
         dependencies={"gateway": Provide(lambda: gateway, sync_to_thread=False)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, Literal
 
 from headrace.batches.media.choice import PdfForm
@@ -25,7 +26,25 @@ from headrace.jobs.build import (
 from headrace.jobs.cache_mode import Cache, checked_variant, template_cache
 from headrace.schema.modes import Mode
 from headrace.schema.python_types import AnswerType, answer_type
+from headrace.spend.budgets import check_priced
+from headrace.spend.money import checked_budget
 from headrace.text.quoting import quoted, shortened
+
+Economy = bool | Literal["fallback"]
+
+
+def economical(options: dict[str, Any], economy: Economy) -> dict[str, Any]:
+    """Return the options of a batch, with the service tier that `economy` asks for. Raises `InputError` where they name
+    another."""
+    if economy not in (True, False, "fallback"):
+        raise InputError(f"economy={economy!r}: must be True, False or 'fallback'")
+    if not economy:
+        return options
+    if options.get("service_tier") not in (None, "flex"):
+        raise InputError(
+            f"economy: is the service tier flex, and the options say {options['service_tier']!r}; leave one out"
+        )
+    return options | {"service_tier": "flex"}
 
 
 class BatchParams(SchemaParams, total=False):
@@ -38,9 +57,11 @@ class BatchParams(SchemaParams, total=False):
     `id` is the column of the items' ids (`custom_id`, `id`, else the line's number; `"@line"`: always the number), `keep` the
     columns of the input that rows carry: names, or "all". `on_bad_row` is what to do with rows that cannot be used: refuse
     them all, make an error line of each, in order, or skip them (the handle's `bad_rows` counts both). `follow` reads links
-    that lead out of a folder. `weight` (1 to 100) is
-    the batch's share beside other batches: one of 20 gets twice the turns of one of 10. With `progress` the handle's `wait` and
-    `results` show how far it is.
+    that lead out of a folder. `weight` (1 to 100) is the batch's share beside other batches: one of 20 gets twice the turns of
+    one of 10. `budget` is the most that it may cost, in US dollars: it pauses when the next call might cost more than is left.
+    With `allow_unpriced` calls whose price nobody knows pass. With `economy` calls go to the tier `flex`, at half the price,
+    and have 15 minutes each; with `"fallback"` those that find no room there are made in the standard tier. With `progress` the
+    handle's `wait` and `results` show how far it is.
 
     `messages` is a whole conversation with `{field}` places, in place of the prompt; with `template="jinja"` the prompt, the
     system message and the conversation are templates of Jinja (the extra `jinja`). `tools` and `tool_choice` are those of
@@ -78,6 +99,9 @@ class BatchParams(SchemaParams, total=False):
     cache: Cache | None
     variant: str | None
     weight: int
+    budget: str | float | Decimal | None
+    allow_unpriced: bool
+    economy: Economy
 
 
 def make_template(
@@ -98,6 +122,9 @@ def make_template(
     cache: Cache | None = None,
     variant: str | None = None,
     weight: int = DEFAULT_WEIGHT,
+    budget: str | float | Decimal | None = None,
+    allow_unpriced: bool = False,
+    economy: Economy = False,
     **options: Any,
 ) -> tuple[Template, AnswerType[Any]]:
     """Return what the items of a batch share, and how their answers are read. Of a `template` in Jinja the words are not
@@ -127,7 +154,7 @@ def make_template(
         messages = None if messages is None else checked_conversation(messages, names[2])
     else:
         prompt, system, messages = DEFAULT_PROMPT, None, None
-    wanted = options_for_all(models, options)
+    wanted = options_for_all(models, economical(options, economy))
     if wanted.n is not None and wanted.n > 1:
         raise InputError(
             f"option `n`={wanted.n}: a row of a batch holds one choice; give each choice an item of its own"
@@ -155,7 +182,12 @@ def make_template(
         cache=template_cache(cache),
         variant=checked_variant(variant),
         weight=checked_weight(weight),
+        budget=0 if budget is None else checked_budget(budget, "budget"),
+        unpriced=allow_unpriced,
+        standard_fallback=economy == "fallback",
     )
+    if shared.budget and not allow_unpriced:
+        check_priced((models.model, *models.fallbacks), wanted.max_tokens)
     try:
         shared.encoded()
     except (TypeError, ValueError, RecursionError) as error:

@@ -108,6 +108,7 @@ async def open_retry(
         raise
     committed = Committed(old.total, old.shards)
     extra = {"prefill": f"{new}/{SUCCESSES}", "retry_of": batch_id, "model": old.model, **old.carried}
+    extra |= left_of_budget(old)
     try:
         known = await _open(ledger, new, template, committed, tenant, WINDOW_S, extra, creation=creation, work=old.work)
     except (Conflict, Busy):
@@ -146,7 +147,7 @@ async def open_reask(
     except BaseException:
         await discard(store, new)
         raise
-    extra = {"prefill": f"{new}/{SUCCESSES}", "reask_of": batch_id}
+    extra = {"prefill": f"{new}/{SUCCESSES}", "reask_of": batch_id, **left_of_budget(old)}
     try:
         await _open(ledger, new, template, committed, tenant, WINDOW_S, extra, follows=batch_id)
     except Finished as other:
@@ -201,6 +202,20 @@ def take_over(store: FileStore, old: BatchRecord, refused: TypeRefusals, new: st
             store.link(old.output if which == "output" else old.errors, f"{new}/{name}")
 
 
+def budget_fields(template: Template) -> dict[str, Argument]:
+    """Return the fields of a batch's record that say what it may cost."""
+    if not template.budget:
+        return {}
+    return {"budget_nano_usd": template.budget, "unpriced_allowed": int(template.unpriced)}
+
+
+def left_of_budget(old: BatchRecord) -> dict[str, Argument]:
+    """Return the fields for a batch that goes on with an earlier one's work: it may cost what that one has left."""
+    if old.budget is None:
+        return {}
+    return {"budget_nano_usd": max(0, old.budget - old.spent), "unpriced_allowed": int(old.allows_unpriced)}
+
+
 async def _open(
     ledger: Ledger,
     batch_id: str,
@@ -227,6 +242,7 @@ async def _open(
         **({"work": work} if work else {}),
         **({"trace": trace} if (trace := current_traceparent()) else {}),
         "weight": template.weight,
+        **budget_fields(template),
         **(extra or {}),
     }
     try:

@@ -68,7 +68,8 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The part that all items of a batch share. `model` is empty where items bring theirs; `prompt` has `{field}` places;
     `{{` and `}}` are braces. `conversation` is a whole conversation with such places, in place of the prompt; `tools` and
     `tool_choice` are those of items that bring none. `fallbacks`, `routing` and `variant` are those of a job, `cache` is the mode
-    of all items; `kept` are the columns of the input that rows carry, `weight` is the batch's share beside others."""
+    of all items; `kept` are the columns of the input that rows carry, `weight` is the batch's share beside others, `budget` the
+    most that it may cost in nano-USD (0: no budget), with `unpriced` calls without a known price pass it."""
 
     model: str
     prompt: str = DEFAULT_PROMPT
@@ -89,6 +90,9 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cache: TemplateCache = False
     variant: str = ""
     weight: int = DEFAULT_WEIGHT
+    budget: int = 0
+    unpriced: bool = False
+    standard_fallback: bool = False
     v: int = msgspec.field(default=BODY_VERSION)
 
     def encoded(self) -> tuple[str, bytes]:
@@ -121,6 +125,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             prefix_key=self.prefix_key if item.messages is None else item.prefix_key,
             cache=of_item(self.cache, options),
             variant=self.variant,
+            standard_fallback=self.standard_fallback,
         )
 
     @property

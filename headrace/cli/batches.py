@@ -18,6 +18,7 @@ from headrace.cli.service import with_client
 from headrace.cli.table import show as show_table
 from headrace.cli.table import when
 from headrace.errors import HeadraceError, InputError, StorageError, Unknown
+from headrace.spend.money import checked_budget, nano_of_float, usd_text
 from headrace.waiting import stop
 
 if TYPE_CHECKING:
@@ -79,6 +80,17 @@ def cancel_batch(batch_id: str) -> None:
 def resume_batch(batch_id: str) -> None:
     """Let a paused batch go on, once what paused it is put right (`show` says what)."""
     terminal.echo(with_client(lambda client: client.batch(batch_id).resume()))
+
+
+@batches.command("budget", epilog="Example: headrace batches budget batch_… 10.00")
+@click.argument("batch_id")
+@click.argument("usd", metavar="USD")
+@click.option("--allow-unpriced/--refuse-unpriced", default=None, help="Whether calls without a known price may pass.")
+def set_budget(batch_id: str, usd: str, allow_unpriced: bool | None) -> None:
+    """Set what a batch may cost, in US dollars, or `none`. What it has cost counts; paused by its budget, it goes on."""
+    nano = None if usd == "none" else checked_budget(usd, "USD")
+    budget = None if nano is None else usd_text(nano)
+    terminal.echo(with_client(lambda client: client.set_budget(batch_id, budget, allow_unpriced=allow_unpriced)))
 
 
 @batches.command("retry", epilog="Example: headrace batches retry batch_… --out results.jsonl")
@@ -285,9 +297,10 @@ async def follow(
     except Interrupted:
         terminal.echo(f"{out} was not written. Write it: headrace batches show {batch_id} --out {out}", err=True)
         raise click.Abort from None
+    told = f"{again(batch)}{saved(batch)}{cost(batch)}"
     if batch.succeeded < batch.total:
         terminal.echo(
-            f"{batch.total - batch.succeeded} of {batch.total} items did not succeed{by_code(batch)}{again(batch)}{saved(batch)}"
+            f"{batch.total - batch.succeeded} of {batch.total} items did not succeed{by_code(batch)}{told}"
             + (f"; see {errors}" if errors else "")
             + f". Only those are paid again by: headrace batches retry {batch_id}",
             err=True,
@@ -296,8 +309,8 @@ async def follow(
     if not batch.total:  # its input was rejected, or it was cancelled before that was checked
         terminal.echo(f"{batch_id} has {batch.state} before any item ran: {batch.reason}", err=True)
         return 1
-    if batch.retried or batch.cached:
-        terminal.echo(f"all {batch.total} items succeeded{again(batch)}{saved(batch)}", err=True)
+    if batch.retried or batch.cached or batch.cost_usd:
+        terminal.echo(f"all {batch.total} items succeeded{told}", err=True)
     return 0
 
 
@@ -323,4 +336,14 @@ def again(batch: Batch) -> str:
 
 def saved(batch: Batch) -> str:
     calls = "1 answer was" if batch.cached == 1 else f"{batch.cached} answers were"
-    return f", {calls} known already and cost nothing" if batch.cached else ""
+    worth = f" (saved {usd_text(nano_of_float(batch.saved_usd))} USD)" if batch.saved_usd else ""
+    return f", {calls} known already and cost nothing{worth}" if batch.cached else ""
+
+
+def cost(batch: Batch) -> str:
+    """Return what it has cost: `, cost 0.12 USD`; nothing where no call has a known price."""
+    words = f", cost {usd_text(nano_of_float(batch.cost_usd))} USD" if batch.cost_usd else ""
+    if batch.unaccounted_calls:
+        at_most = usd_text(nano_of_float(batch.unaccounted_usd))
+        words += f", and {at_most} USD at most for {batch.unaccounted_calls} calls whose usage never arrived"
+    return words

@@ -18,9 +18,11 @@ from headrace.cli.interrupt import Interrupted, interrupt_noted, interruptible, 
 from headrace.cli.out import checked_out, out_options
 from headrace.cli.progress import detached
 from headrace.errors import Closed, HeadraceError, InputError
+from headrace.spend.money import checked_budget, usd_of, usd_text
 from headrace.text.quoting import quoted
 
 if TYPE_CHECKING:
+    from headrace.batches.forecast import Forecast, Forecaster, SampledCall
     from headrace.batches.media.references import Blob
     from headrace.batches.template import Item, Template
     from headrace.client.async_client import AsyncHeadrace
@@ -72,8 +74,21 @@ CACHE_MODES = ("on", "read", "write", "refresh", "off")
 @click.option(
     "--weight", type=click.IntRange(1, 100), default=10, show_default=True, help="Its share beside other batches."
 )
+@click.option("--budget", metavar="USD", help="The most that it may cost; it pauses before it could cost more.")
 @click.option(
-    "--dry-run", is_flag=True, help="Show the first prompt, the schema as it is sent and the counts; pay nothing."
+    "--allow-unpriced", is_flag=True, help="With --budget: calls whose price is unknown pass, and count as nothing."
+)
+@click.option(
+    "--economy", is_flag=True, help="Calls in the service tier flex: about half the price, and up to 15 minutes each."
+)
+@click.option(
+    "--economy-fallback", is_flag=True, help="As --economy; calls that find no room there pay the standard price."
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Show the first prompt, the schema as it is sent and a forecast; pay nothing."
+)
+@click.option(
+    "--calibrate", type=click.IntRange(2, 10_000), metavar="N", help="With --dry-run: try N items out, and pay them."
 )
 @click.option(
     "--new", is_flag=True, help="Open another batch, also where one over the same input is open or had failures."
@@ -101,7 +116,12 @@ def extract(
     no_cache: bool,
     variant: str | None,
     weight: int,
+    budget: str | None,
+    allow_unpriced: bool,
+    economy: bool,
+    economy_fallback: bool,
     dry_run: bool,
+    calibrate: int | None,
     new: bool,
     detach: bool,
     **reading: Any,
@@ -118,10 +138,13 @@ def extract(
     from headrace.batches.reading import Reading
     from headrace.cli.batches import follow as follow_batch
     from headrace.cli.batches import print_rows
+    from headrace.cli.forecast import limits_here, make_forecaster, tried
     from headrace.cli.params import given_file, given_messages, given_schema, given_text, given_tools, named
     from headrace.cli.service import connection, service
     from headrace.schema.modes import checked_mode
 
+    if calibrate and not dry_run:
+        raise InputError("--calibrate: only with --dry-run, for its forecast")
     names = (
         f"--prompt {prompt}" if given_file(prompt) else "--prompt",
         f"--system {system}" if given_file(system) else "--system",
@@ -138,6 +161,9 @@ def extract(
     words |= {"cache": "off" if no_cache else cache, "variant": variant}
     words |= {"tools": given_tools(tools), "tool_choice": tool_choice, "template": template, "names": names}
     told = {"prompt": prompt, "system": system, "messages": talk}
+    nano = None if budget is None else checked_budget(budget, "--budget")
+    words |= {"budget": None if nano is None else usd_text(nano), "allow_unpriced": allow_unpriced}
+    words["economy"] = "fallback" if economy_fallback else economy
     with named(f"--schema {schema}"):
         shared, _ = make_template(model, schema=answer, schema_name=name, **told, **words)
     checked_out(out, whole=whole, excel=excel, force=force, inputs=(*inputs, *others))
@@ -153,7 +179,7 @@ def extract(
         async def run() -> int:
             async with service(provider=rows.template.model) as url, connection(url) as client:
                 with interrupt_noted() as interrupted:
-                    batch_id = None if new else await earlier_batch(client, counts.work)
+                    batch_id = None if new else await earlier_batch(client, rows.template, counts.work)
                     if batch_id is None:
                         # Looked at between items: the batch is opened whole, or nothing is there.
                         batch_id = await client.open(
@@ -179,8 +205,14 @@ def extract(
             )
             return code if out is not None else await print_rows(client, batch_id, whole=whole)
 
+        async def tried_here() -> list[SampledCall]:
+            assert forecaster is not None
+            async with service(provider=rows.template.model) as url, connection(url) as client:
+                return await until_interrupted(tried(client, rows.template, forecaster))
+
         # Read once to the end before a service is started for it: most mistakes are in the input.
-        counts = Counts(rows.template)
+        forecaster = make_forecaster(rows.template, calibrate or 0) if dry_run else None
+        counts = Counts(rows.template, forecaster)
         for item in rows.items():
             counts.add(item, rows.template)
         complaints = rows.complaints
@@ -193,8 +225,9 @@ def extract(
             terminal.echo(
                 f"{complaints.bad} rows that cannot be used {done}; the first: {complaints.first_bad}", err=True
             )
-        if dry_run:
-            counts.show(rows.template)
+        if forecaster is not None:
+            calls = interruptible(tried_here()) if calibrate else []
+            counts.show(rows.template, forecaster.forecast(calls, limits_here(rows.template.model)))
             return
         sys.exit(interruptible(run()))
 
@@ -218,7 +251,7 @@ def until_set(interrupted: asyncio.Event, items: Iterator[Item | Blob]) -> Itera
         yield item
 
 
-async def earlier_batch(client: AsyncHeadrace, work: str) -> str | None:
+async def earlier_batch(client: AsyncHeadrace, template: Template, work: str) -> str | None:
     """Return the batch that goes on with the same work: one that is open, or that pays for what has failed before; None when
     there is none."""
     known = await client.backend.batch_of_work(work)
@@ -229,7 +262,11 @@ async def earlier_batch(client: AsyncHeadrace, work: str) -> str | None:
         terminal.echo(
             f"{known.id} does the same, {known.done} of {known.total} items are done: joined {fresh}", err=True
         )
-        if known.state == "paused":
+        if template.budget and known.budget_usd != usd_of(template.budget):
+            terminal.echo(f"its budget is {usd_text(template.budget)} USD now", err=True)
+            budget = usd_text(template.budget)
+            await client.set_budget(known.id, budget, allow_unpriced=template.unpriced)
+        elif known.state == "paused":
             terminal.echo(f"it was paused, and goes on now: {known.reason}", err=True)
             with suppress(Closed):  # it has ended since
                 await client.resume(known.id)
@@ -246,14 +283,14 @@ async def earlier_batch(client: AsyncHeadrace, work: str) -> str | None:
 
 
 class Counts:
-    """A forecast of a batch over the items, without anything sent, and a digest of them and of what is asked."""
+    """A digest of the items and of what is asked of them, and with a `forecaster` what they will take."""
 
-    BYTES_PER_TOKEN = 3.5
+    def __init__(self, template: Template, forecaster: Forecaster | None = None) -> None:
+        import msgspec
 
-    def __init__(self, template: Template) -> None:
-        self._digest = blake2b(template.encoded()[0].encode(), digest_size=16)
-        self.items = 0
-        self.bytes = 0
+        unlimited = msgspec.structs.replace(template, budget=0, unpriced=False)  # its budget may be raised
+        self._digest = blake2b(unlimited.encoded()[0].encode(), digest_size=16)
+        self._forecaster = forecaster
         self.first: Job | None = None
 
     def add(self, item: Item | Blob, template: Template) -> None:
@@ -264,33 +301,32 @@ class Counts:
         if not isinstance(item, Item):  # a blob, to which an item refers by its hash
             return
         self._digest.update(msgspec.json.encode(item) + b"\n")
-        self.items += 1
-        if item.refused is not None:
-            return
-        job = template.job(item)
-        self.first = self.first or job
-        self.bytes += sum(len(str(message.get("content", "")).encode(errors="replace")) for message in job.messages)
+        if self._forecaster is not None:
+            self._forecaster.add(item)
+        if item.refused is None and self.first is None:
+            self.first = template.job(item)
 
     @property
     def work(self) -> str:
         return self._digest.hexdigest()
 
-    def show(self, template: Template) -> None:
-        """Print the first conversation, the schema as it is sent and the counts, as JSON for a pipe and as text for people."""
+    def show(self, template: Template, forecast: Forecast) -> None:
+        """Print the first conversation, the schema as it is sent and the forecast, as JSON for a pipe and as text for people."""
         import msgspec
 
         from headrace.chat.provider_table import PROVIDERS
+        from headrace.cli.forecast import facts_of, words_of
         from headrace.schema.modes import form_of
 
         provider = PROVIDERS.get(template.model.partition("/")[0])
         target = provider.dialect if provider else "openai"
         form = form_of(template.schema, template.mode or "strict", target) if template.schema is not None else None
-        tokens = round(self.bytes / self.BYTES_PER_TOKEN)
         first = self.first.messages if self.first else []
         facts = {
             "model": template.model,
-            "items": self.items,
-            "input_tokens_estimated": tokens,
+            "items": forecast.items,
+            "input_tokens_estimated": forecast.input_tokens.expected,
+            "forecast": facts_of(forecast),
             "first_messages": first,
             "schema": form and form.schema,
             "mode": form and form.mode,
@@ -298,15 +334,18 @@ class Counts:
         if not terminal.is_terminal():
             terminal.echo(msgspec.json.encode(facts))
             return
-        terminal.echo(
-            f"{self.items} items for {template.model}, about {tokens} tokens of input. The first one's messages:"
-        )
+        terminal.echo(f"The first item's messages for {template.model}:")
         for message in first:
             terminal.echo(f"\n[{message['role']}]\n{message.get('content', '')}")
         if form is not None:
             terminal.echo(f"\nThe schema as it is sent (mode {form.mode}):")
             terminal.echo(msgspec.json.format(msgspec.json.encode(form.schema), indent=2))
-        terminal.echo("\nNothing was sent (--dry-run).")
+        terminal.echo("")
+        for line in words_of(forecast):
+            terminal.echo(line)
+        terminal.echo(
+            "Nothing was sent (--dry-run)." if not forecast.sampled else f"{forecast.sampled} items were sent."
+        )
 
 
 def parse_pairs(pairs: tuple[str, ...]) -> dict[str, Any]:

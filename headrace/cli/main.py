@@ -25,12 +25,14 @@ COMMANDS = {
     "doctor": ("headrace.cli.doctor:doctor", "Check this machine and the service, and say how to mend what is wrong."),
     "extract": ("headrace.cli.extract:extract", "Turn the items of INPUT into one completion each, as one batch."),
     "files": ("headrace.cli.files:files", "List, print and delete what batches left in the file store."),
+    "forecast": ("headrace.cli.forecast:forecast", "Say what an extraction will take and cost, before it is paid."),
     "gateway": ("headrace.cli.gateway:gateway", "Run one gateway process: HTTP, WebSocket and the web page."),
     "jobs": ("headrace.cli.jobs:jobs", "List, show, fetch and cancel single jobs."),
     "limits": ("headrace.cli.limits:limits", "List the limits that workers keep together, and what is used of them."),
     "models": ("headrace.cli.models:models", "List the aliases and the known models, with context lengths and prices."),
     "run": ("headrace.cli.run:run", "Put PROMPT to a model as one job and print the answer."),
     "schema": ("headrace.cli.schema:schema", "Show how a schema is put to a provider; check data against one."),
+    "spend": ("headrace.cli.spend:spend", "Show what was spent and saved, and set budgets."),
     "up": (
         "headrace.cli.up:up",
         "Run the service: Valkey, workers, gateway, Flower, and a stand-in provider without a key.",
@@ -40,7 +42,7 @@ COMMANDS = {
     "worker": ("headrace.cli.worker:worker", "Run one worker process."),
 }
 
-CLIENTS = frozenset({"batches", "extract", "files", "jobs", "models", "run", "watch"})
+CLIENTS = frozenset({"batches", "extract", "files", "forecast", "jobs", "models", "run", "spend", "watch"})
 """Commands that ask the service, and may do so through a gateway."""
 ENVIRONMENT = ("MODEL",)
 """Variables that stand for options."""

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, Unpack, overload
@@ -38,10 +39,12 @@ from headrace.jobs.build import (
     ttl_ms,
 )
 from headrace.ledger.script import Ledger
+from headrace.ledger.spend_record import SpendRecord
 from headrace.ledger.state import JobState
 from headrace.ledger.summaries import Batch, JobSummary
 from headrace.schema.python_types import AnswerType, answer_type
 from headrace.settings import Settings
+from headrace.spend.money import checked_budget
 from headrace.text.quoting import quoted
 
 T = TypeVar("T")
@@ -249,6 +252,18 @@ class AsyncHeadrace:
     async def retry_job(self, job_id: str) -> str:
         """Submit a failed, dead or cancelled job again; returns the id of the new job (`retry_of` in its record)."""
         return await self.backend.retry_job(checked_id(job_id, "job"))
+
+    async def set_budget(
+        self, batch_id: str, budget: str | float | Decimal | None, *, allow_unpriced: bool | None = None
+    ) -> str:
+        """Set what a batch may cost, in US dollars, or that it may cost anything (None), and return its state: one that was
+        paused by its budget goes on. Raises `Closed` after its end."""
+        nano = None if budget is None else checked_budget(budget, "budget")
+        return await self.backend.set_budget(checked_id(batch_id, "batch"), nano, allow_unpriced=allow_unpriced)
+
+    async def spend(self, *, days: int = 30) -> SpendRecord:
+        """Return what was spent and saved, in all and by day (UTC), and what is left of budgets."""
+        return await self.backend.spend(days=checked_count("days", days))
 
     async def resume(self, batch_id: str) -> str:
         """Resume a paused batch, once the cause of its pause is remedied; returns its state. Raises `Closed` after its end."""

@@ -14,6 +14,7 @@ from headrace.batches.template import Item, Template
 from headrace.chat.completion import Outcome
 from headrace.events.ids import START, Event, EventId
 from headrace.jobs.job import Job
+from headrace.ledger.spend_record import SpendRecord
 from headrace.ledger.summaries import Batch, JobSummary
 from headrace.schema.python_types import AnswerType
 from headrace.spend.known_models import KnownModel
@@ -126,6 +127,13 @@ class Backend(Protocol):
     async def batch_log(self, batch_id: str, after: EventId | Literal["now"] = START) -> LogView: ...
 
     async def resume(self, batch_id: str) -> str: ...
+
+    async def set_budget(self, batch_id: str, nano_usd: int | None, *, allow_unpriced: bool | None = None) -> str:
+        """Set what a batch may cost, or nothing (None), and return its state: one that met its budget goes on. Raises
+        `Closed`."""
+        ...
+
+    async def spend(self, *, days: int) -> SpendRecord: ...
 
     async def retry(self, batch_id: str, *, codes: Collection[str] | None) -> str: ...
 

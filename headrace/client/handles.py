@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -279,6 +280,11 @@ class AsyncBatchHandle(Generic[T]):
         """Resume it after a pause (`progress().reason` is the cause) and return its new state. Raises `Closed` after its
         end."""
         return await self._client.resume(self.id)
+
+    async def set_budget(self, budget: str | float | Decimal | None) -> str:
+        """Set what it may cost, in US dollars, or that it may cost anything (None), and return its state: paused by its budget,
+        it goes on. Raises `Closed` after its end."""
+        return await self._client.set_budget(self.id, budget)
 
     async def retry(self, codes: Collection[str] | None = None) -> AsyncBatchHandle[T]:
         """Open a new batch that keeps the successes of this one, which has ended, and pays only for the rest. With `codes`

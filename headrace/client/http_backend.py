@@ -27,11 +27,13 @@ from headrace.errors import Expired, InputError
 from headrace.events.ids import START, EventId
 from headrace.jobs.build import encoded
 from headrace.jobs.job import Job, new_id
+from headrace.ledger.spend_record import SpendRecord
 from headrace.ledger.state import TERMINAL
 from headrace.ledger.summaries import Batch, JobSummary
 from headrace.schema.python_types import AnswerType
 from headrace.settings import Settings
 from headrace.spend.known_models import KnownModel
+from headrace.spend.money import usd_text
 
 RESTART_S = 2.0
 """Seconds for which the first request waits for a gateway that is just being started again."""
@@ -246,6 +248,14 @@ class HttpBackend:
 
     async def resume(self, batch_id: str) -> str:
         return (await self._post(batch_id, "resume"))["status"]
+
+    async def set_budget(self, batch_id: str, nano_usd: int | None, *, allow_unpriced: bool | None = None) -> str:
+        budget = None if nano_usd is None else usd_text(nano_usd)
+        body = {"budget": budget, "allow_unpriced": allow_unpriced}
+        return (await self._post(batch_id, "budget", body))["status"]
+
+    async def spend(self, *, days: int) -> SpendRecord:
+        return await self._http.call("GET", "/v1/spend", type=SpendRecord, query={"days": str(days)})
 
     async def retry(self, batch_id: str, *, codes: Collection[str] | None) -> str:
         body = {"codes": None if codes is None else list(codes)}

@@ -19,7 +19,7 @@ from headrace.chat.completion import Outcome, decode_outcome
 from headrace.client.backend import BatchTerms
 from headrace.client.callable_models import CallableModels
 from headrace.client.one_loop import LoopBound
-from headrace.errors import Damaged, Expired, Gap, InputError, SettingsError, Unknown, Unreachable
+from headrace.errors import Closed, Damaged, Expired, Gap, InputError, SettingsError, Unknown, Unreachable
 from headrace.events.ids import START, EventId
 from headrace.events.reader import Viewer
 from headrace.guards.service_address import files_address
@@ -28,6 +28,7 @@ from headrace.jobs.build import encoded
 from headrace.jobs.job import Job, new_id
 from headrace.jobs.retry import retry_job
 from headrace.ledger import summaries
+from headrace.ledger.batch_list import batches_paused_by
 from headrace.ledger.batch_record import batch_of_work, known_batch, state_if_refused, template_body
 from headrace.ledger.cancel import cancel
 from headrace.ledger.damage import readable
@@ -36,6 +37,8 @@ from headrace.ledger.queues import INTERACTIVE
 from headrace.ledger.refuse_rows import refuse_rows
 from headrace.ledger.resume import resume
 from headrace.ledger.script import UNAVAILABLE, Ledger
+from headrace.ledger.set_budget import set_batch_budget, set_tenant_budget
+from headrace.ledger.spend_record import SpendRecord, spend_record
 from headrace.ledger.state import BATCH_TERMINAL
 from headrace.ledger.submit import TIMEOUT_MS, submit, submit_many
 from headrace.ledger.summaries import Batch, JobSummary
@@ -238,6 +241,33 @@ class LedgerBackend(LoopBound):
             with readable(batch_id):
                 await resume(self.ledger, batch_id)
             return (await summaries.batch(self.ledger, batch_id)).state
+
+    async def set_budget(self, batch_id: str, nano_usd: int | None, *, allow_unpriced: bool | None = None) -> str:
+        async with self.talking():
+            batch_id = await summaries.latest(self.ledger, batch_id)
+            with readable(batch_id):
+                if await set_batch_budget(self.ledger, batch_id, nano_usd, allow_unpriced=allow_unpriced):
+                    await resume(self.ledger, batch_id)
+            return (await summaries.batch(self.ledger, batch_id)).state
+
+    async def spend(self, *, days: int) -> SpendRecord:
+        async with self.talking():
+            return await spend_record(self.ledger, TENANT, days=days)
+
+    async def limit_spend(self, nano_usd: int | None, *, of_day: bool, allow_unpriced: bool | None) -> None:
+        """Set what all work may cost, or each day of it, or nothing (None)."""
+        async with self.talking():
+            await set_tenant_budget(self.ledger, TENANT, nano_usd, of_day=of_day, allow_unpriced=allow_unpriced)
+
+    async def resume_paused_by(self, scope: str) -> int:
+        """Resume the batches that the budget of `scope` has paused, and return how many. One that still does not fit is paused
+        again."""
+        async with self.talking():
+            paused = await batches_paused_by(self.ledger, TENANT, scope)
+            for batch_id in paused:
+                with suppress(Closed):
+                    await resume(self.ledger, batch_id)
+            return len(paused)
 
     async def retry(self, batch_id: str, *, codes: Collection[str] | None) -> str:
         async with self.talking():

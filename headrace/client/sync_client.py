@@ -7,6 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar, Unpack, overload
@@ -352,6 +353,11 @@ class BatchHandle(Generic[T]):
     def resume(self) -> str:
         """Resume it after a pause (`progress().reason` says why) and return its state now. Raises `Closed` after its end."""
         return self._ask(lambda handle: handle.resume())
+
+    def set_budget(self, budget: str | float | Decimal | None) -> str:
+        """Set what it may cost, in US dollars, or that it may cost anything (None), and return its state: paused by its budget,
+        it goes on. Raises `Closed` after its end."""
+        return self._ask(lambda handle: handle.set_budget(budget))
 
     def retry(self, codes: Collection[str] | None = None) -> BatchHandle[T]:
         """Open a new batch that keeps what succeeded in this one, which has ended, and pays only for the rest. With `codes`

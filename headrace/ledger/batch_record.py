@@ -3,7 +3,7 @@ users see are in `summaries`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -250,6 +250,21 @@ class BatchRecord:
         return max(1, int(self.fields.get("weight", b"10")))
 
     @property
+    def budget(self) -> int | None:
+        """The most that it may cost, in nano-USD; None without a budget."""
+        return int(self.fields["budget_nano_usd"]) if "budget_nano_usd" in self.fields else None
+
+    @property
+    def allows_unpriced(self) -> bool:
+        """Return True if calls without a known price pass its budget."""
+        return self.fields.get("unpriced_allowed") == b"1"
+
+    @property
+    def spent(self) -> int:
+        """What counts against its budget, in nano-USD: costs, and the most that calls can have cost of which nobody heard."""
+        return self.counter("cost_nano_usd") + self.counter("unaccounted_nano_usd")
+
+    @property
     def retry_of(self) -> str:
         return self._text("retry_of", b"")
 
@@ -277,6 +292,10 @@ class BatchRecord:
     def counter(self, name: str) -> int:
         """Return one of its counters; 0 when nothing was counted."""
         return int(self.fields.get(name) or 0)
+
+    def usd(self, name: str) -> float:
+        """Return a counter of nano-USD in US dollars."""
+        return self.counter(name) / 1e9
 
     def _text(self, name: str, default: bytes | None = None) -> str:
         return (self.fields[name] if default is None else self.fields.get(name, default)).decode()
@@ -365,16 +384,6 @@ async def parts_of_shards(ledger: Ledger, batch_id: str) -> dict[int, str]:
     """Return the files of all parts that are committed, by the number of their shard."""
     stored = await ledger.client.hgetall(ledger.keys.parts(ledger.keys.batch(batch_id)))
     return {int(number): part_file(batch_id, int(number), part.decode()) for number, part in stored.items()}
-
-
-async def open_batches(ledger: Ledger, first: int, count: int) -> Sequence[bytes]:
-    """Return the ids of at most `count` open batches, the oldest first, from place `first` on: raw entries of the index."""
-    return await ledger.client.zrange(ledger.keys.open, first, first + count - 1)
-
-
-async def forget_open_batch(ledger: Ledger, batch_id: str) -> None:
-    """Remove a batch without a record from the index of open batches."""
-    await ledger.client.zrem(ledger.keys.open, batch_id)
 
 
 def _check_texts(fields: Mapping[str, bytes]) -> None:

@@ -50,7 +50,7 @@ if why == 'exhausted' and scopes.batch and scope ~= 'day' and redis.call('HGET',
   local raise = scope == 'batch' and 'headrace batches budget ID USD' or 'headrace spend limit --total USD'
   pause_batch(scopes.batch, log, channel, now_ms(), 'budget: the next call may cost ' .. usd(amount) .. ' USD, and of ' .. whose
     .. ' of ' .. usd(limit) .. ' USD ' .. usd(math.max(0, limit - spent)) .. ' USD is left (to go on: ' .. raise
-    .. ', or a smaller max_completion_tokens)')
+    .. ', or a smaller max_tokens)')
   redis.call('HSET', scopes.batch, 'paused_by', scope)
 end
 local words = { text(granted), why, scope, text(limit), text(spent), text(amount) }

@@ -15,7 +15,10 @@ from headrace.ledger.state import BATCH_TERMINAL
 NUMBERS = ("total", "succeeded", "failed", "cancelled", "dead", "input_tokens", "output_tokens")
 JOB_FIELDS = ["state", "code", "created", "ended", "n", "retry_of"]
 PAGE = 1000
-ANSWER_COUNTERS = ("repaired", "coerced", "reasks", "retried", "usage_unknown", "refused", "cached", "cached_tokens")
+ANSWER_COUNTERS = (
+    *("repaired", "coerced", "reasks", "retried", "usage_unknown", "refused", "cached", "cached_tokens"),
+    *("unaccounted_calls", "unpriced_calls"),
+)
 SUMMED_COUNTERS = (
     "input_tokens",
     "output_tokens",
@@ -26,7 +29,10 @@ SUMMED_COUNTERS = (
     "usage_unknown",
     "cached",
     "cached_tokens",
+    "unaccounted_calls",
+    "unpriced_calls",
 )
+SUMMED_MONEY = ("cost_usd", "saved_usd", "unaccounted_usd", "reserved_usd")
 """Counters of which a batch and the one that asks again for it have the sum."""
 MAX_FOLLOW_UPS = 8
 
@@ -50,8 +56,12 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     Counters of answers: `repaired` were JSON only after a repair, `coerced` matched the schema only after coercion,
     `reasks` calls asked for a better one. `retried` calls repeat a failed one, `codes` counts failures by code. The
     provider's token counts of `usage_unknown` answers are missing or unreadable: the tokens are lower bounds. `refused` of
-    the failed rows match the schema, but not the caller's type. `cached` answers were not paid for: each is a call saved.
-    `cached_tokens` of the input the provider had cached, a share of `cached_share`.
+    the failed rows match the schema, but not the caller's type. `cached` answers were not paid for: each is a call saved, and
+    `saved_usd` is what they would have cost. `cached_tokens` of the input the provider had cached, a share of `cached_share`.
+
+    `cost_usd` is what its calls have cost, all of them. Of `unaccounted_calls` the usage never arrived: they cost
+    `unaccounted_usd` at most. `unpriced_calls` have no known price. Of `budget_usd` (None: none) `left_usd` is left,
+    `reserved_usd` beside it for calls under way.
 
     When refused rows were asked again, outcomes and state are those of the batch `reasked_as` (a `reask_of` this one), and
     tokens and costs are the sum of both.
@@ -83,6 +93,14 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     cached: int = 0
     cached_tokens: int = 0
     cached_share: float = 0.0
+    cost_usd: float = 0.0
+    saved_usd: float = 0.0
+    unaccounted_calls: int = 0
+    unaccounted_usd: float = 0.0
+    unpriced_calls: int = 0
+    reserved_usd: float = 0.0
+    budget_usd: float | None = None
+    left_usd: float | None = None
     reasked_as: str = ""
     codes: dict[str, int] = {}
 
@@ -169,6 +187,7 @@ async def batch(ledger: Ledger, batch_id: str) -> Batch:
 def _followed(first: Batch, next: Batch) -> Batch:
     """Return `first` merged with its follow-up, which has all of its rows."""
     paid = {name: getattr(first, name) + getattr(next, name) for name in SUMMED_COUNTERS}
+    paid |= {name: round(getattr(first, name) + getattr(next, name), 9) for name in SUMMED_MONEY}
     own = {name: getattr(first, name) for name in ("id", "created_ms", "retry_of", "reask_of")}
     return msgspec.structs.replace(next, reasked_as=next.id, **own, **paid)
 
@@ -199,7 +218,20 @@ def _batch(record: BatchRecord) -> Batch:
         reasked_as=record.reasked_as,
         codes=record.codes,
         **{name: record.counter(name) for name in (*NUMBERS, *ANSWER_COUNTERS)},
+        cost_usd=record.usd("cost_nano_usd"),
+        saved_usd=record.usd("saved_nano_usd"),
+        unaccounted_usd=record.usd("unaccounted_nano_usd"),
+        reserved_usd=record.usd("reserved_nano_usd"),
+        budget_usd=None if record.budget is None else record.budget / 1e9,
+        left_usd=left_of(record),
     )
+
+
+def left_of(record: BatchRecord) -> float | None:
+    """Return the USD that a batch has left of its budget, beside what calls under way may cost."""
+    if record.budget is None:
+        return None
+    return max(0, record.budget - record.spent - record.counter("reserved_nano_usd")) / 1e9
 
 
 async def batches(ledger: Ledger, tenant: str, *, limit: int) -> list[Batch]:

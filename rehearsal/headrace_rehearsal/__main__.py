@@ -23,6 +23,7 @@ from headrace_rehearsal.fault_rates import parse_rates
 from headrace_rehearsal.faults import BadOrder, Orders
 from headrace_rehearsal.rate_limits import RateLimits
 from headrace_rehearsal.server import MAX_BODY_BYTES, Rehearsal
+from headrace_rehearsal.tokenizers import ENCODINGS, BytePairTokens
 
 STOP_WITHIN_S = 0.1
 
@@ -76,6 +77,11 @@ def parser() -> argparse.ArgumentParser:
     add("--fault-rate", type=shares, default={}, metavar="FAULT=SHARE,…", help="random, such as 429=0.05,500=0.01")
     add("--rpm", type=amount, default=0.0, metavar="N", help="refuse more requests a minute than this, 0 for no limit")
     add("--tpm", type=amount, default=0.0, metavar="N", help="refuse more tokens a minute than this, 0 for no limit")
+    add(
+        "--tokenizer",
+        choices=ENCODINGS,
+        help="count tokens as this vocabulary does (package rs-bpe; default: 3.5 bytes)",
+    )
     add("--seed", type=int, default=0, help="of the random faults and the jitter (default: 0)")
     add("--ready-file", type=Path, metavar="PATH", help='write {"url","pid"} here once listening')
     return arguments
@@ -106,8 +112,9 @@ def main(arguments: list[str] | None = None) -> int:
         orders = Orders(latency_ms=given.latency, jitter_ms=given.jitter, tps=given.tps)
         gc.freeze()
         gc.set_threshold(50_000)  # calls leave no cycles behind: looking for them is CPU the measured programs need
+        count = BytePairTokens(given.tokenizer) if given.tokenizer else None
         limits = RateLimits(requests=given.rpm, tokens=given.tpm)
-        rehearsal = Rehearsal(account, orders, given.fault_rate, given.seed, limits)
+        rehearsal = Rehearsal(account, orders, given.fault_rate, given.seed, limits, count)
         asyncio.run(serve(rehearsal, given.host, given.port, given.ready_file))
     except OSError as error:
         reason = str(error)

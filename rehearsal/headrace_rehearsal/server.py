@@ -30,6 +30,7 @@ from headrace_rehearsal.faults import MARKER, SLOW_TPS, BadOrder, Book, Orders, 
 from headrace_rehearsal.http_answers import encode, error_response, json_response, raise_ordered
 from headrace_rehearsal.prompt import Prompt, pieces, tokens
 from headrace_rehearsal.rate_limits import RateLimits
+from headrace_rehearsal.tokenizers import BytePairTokens, ByteTokens
 
 MODELS = ("rehearsal-small", "rehearsal-large")
 CHAT = "/v1/chat/completions"
@@ -131,9 +132,11 @@ class Rehearsal:
         rates: dict[str, float],
         seed: int,
         limits: RateLimits | None = None,
+        count: ByteTokens | BytePairTokens | None = None,
     ):
         self._account = account
         self._limits = limits
+        self._count = count or ByteTokens()
         self._book = Book(orders, rates, seed)
         self._seed = seed
         self._calls = 0
@@ -201,7 +204,7 @@ class Rehearsal:
         except BadOrder as error:
             raise RefusedRequest(400, str(error), code="rehearsal_order") from None
         jitter_ms = orders.jitter_ms * random.Random(seed ^ self._seed).random() if orders.jitter_ms else 0
-        prompt_tokens = sum(tokens(text_of(message)) for message in body["messages"])
+        prompt_tokens = self._count.of_request(body)
         tier = orders.tier or body.get("service_tier")
         call.used = UsedTokens(
             str(body["model"]), "" if tier in (None, "auto", "default") else str(tier), prompt_tokens
@@ -215,7 +218,7 @@ class Rehearsal:
             raise_ordered(orders)
         answer = compose(body, seed, orders.fault)
         tps = orders.tps or (SLOW_TPS if orders.fault == "slow" else 0)
-        used: dict[str, Any] = {"prompt_tokens": prompt_tokens, "completion_tokens": tokens(answer.text)}
+        used: dict[str, Any] = {"prompt_tokens": prompt_tokens, "completion_tokens": self._count.of_text(answer.text)}
         used["total_tokens"] = sum(used.values())
         if call.used.cached_tokens:
             used["prompt_tokens_details"] = {"cached_tokens": call.used.cached_tokens}
@@ -332,7 +335,7 @@ class Rehearsal:
         if self._account:
             size = sum(map(len, sent)) + sum(map(len, end))
             self._account.finished(
-                call.n, call.request_id, status=200, size=size, tokens=tokens(answer.text), used=call.used
+                call.n, call.request_id, status=200, size=size, tokens=self._count.of_text(answer.text), used=call.used
             )
         call.closed = True
         return response

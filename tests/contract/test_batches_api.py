@@ -249,7 +249,7 @@ class TestATemplate:
         [
             [],
             {"priority": 1},
-            {"budget": 1},
+            {"budget": "5 €"},
             {"on_bad_row": "x"},
             {"schema": 7},
             {"schema": {"type": "nothing"}},

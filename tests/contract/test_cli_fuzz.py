@@ -214,7 +214,9 @@ OPTIONS = {
         "--on-empty",
         "--encoding",
         "--dry-run",
+        *("--budget", "--allow-unpriced", "--economy", "--economy-fallback", "--calibrate"),
     ],
+    "forecast": ["--model", "--prompt", "--schema", "--limit", "--budget", "--on-bad-row"],
     "run": [
         "--model",
         "--system",
@@ -234,6 +236,7 @@ OPTIONS = {
     ],
     "cache": ["--json"],
     "limits": ["--json"],
+    "spend": ["--json", "--days", "--limit", "--day", "--total", "--allow-unpriced"],
     "jobs": ["--limit", "--state", "--json", "--timeout"],
     "models": ["--json"],
     "batches": ["--limit", "--json", "--out", "--whole", "--force", "--code", "--schema"],
@@ -268,6 +271,9 @@ FLAGS = {
     "--no-cache",
     "--new",
     "--lax",
+    "--allow-unpriced",
+    "--economy",
+    "--economy-fallback",
     "--whole",
     "--force",
     "--dry-run",
@@ -281,8 +287,9 @@ FLAGS = {
 }
 BENEATH = {
     "cache": ["info", "clear"],
+    "spend": ["limit", "batches"],
     "jobs": ["list", "show", "result", "cancel", "retry"],
-    "batches": ["list", "show", "cancel", "resume", "retry", "results", "check"],
+    "batches": ["list", "show", "cancel", "resume", "retry", "results", "check", "budget"],
     "files": ["list", "show", "delete"],
     "schema": ["check", "validate", "init"],
 }

@@ -113,6 +113,32 @@ def test_spend(tmp_path: Path, stack: Stack, environment: dict[str, str]) -> Non
     assert len(stack.calls()) - before == 8
     shown = done(["bash", "-c", f"set -euo pipefail\n{prefix}"], tmp_path, environment)
     assert '"cached_share"' in shown
+    (program,) = (snippet for snippet in snippets("spend.md", "sh") if "forecast" in snippet)
+    done(["bash", "-c", f"set -euo pipefail\n{program}"], tmp_path, environment)
+    guessed, sampled = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("guessed", "tried"))
+    assert (guessed["forecast"]["calls"], sampled["forecast"]["sampled"]) == (50, 20)
+    assert len(stack.calls()) - before == 58
+    before += 50
+    (program,) = (snippet for snippet in snippets("spend.md", "sh") if "--economy" in snippet)
+    done(["bash", "-c", f"set -euo pipefail\n{program}"], tmp_path, environment)
+    assert len(stack.calls()) - before == 11
+    shown = next(snippet for snippet in snippets("spend.md", "sh") if snippet.startswith("headrace spend"))
+    said = done(["bash", "-c", f"set -euo pipefail\n{shown}"], tmp_path, environment).splitlines()
+    assert json.loads(said[-1])["total"]["calls"] >= 8
+
+
+def test_budgets(tmp_path: Path, environment: dict[str, str]) -> None:
+    (prices,) = (snippet for snippet in snippets("spend.md", "json") if "context_length" in snippet)
+    (program,) = (snippet for snippet in snippets("spend.md", "sh") if "--budget" in snippet)
+    (tmp_path / "prices.json").write_text(prices)
+    (tmp_path / "prices.json").chmod(0o600)
+    profiles = {"HEADRACE_PROFILES": str(tmp_path / "prices.json")}
+    with started(tmp_path / "service", "--no-flower", environment=profiles) as stack:
+        environment = {**environment, **stack.client_environment, "PATH": environment["PATH"]}
+        said = done(["timeout", "100", "bash", "-c", f"set -euo pipefail\n{program}"], tmp_path, environment)
+    assert said.splitlines()[0] == "in_progress"
+    assert "20.00 USD left" in said
+    assert len((tmp_path / "priced.csv").read_text().splitlines()) == 201
 
 
 def test_streams(tmp_path: Path, stack: Stack, environment: dict[str, str]) -> None:

@@ -161,6 +161,46 @@ async def test_a_cancelled_call_is_unaccounted(client: AsyncHeadrace, stack: Sta
     assert 0 < account <= spent["unaccounted_nano_usd"]
 
 
+def test_economy_pays_half_and_falls_back_only_when_allowed(stack: Stack) -> None:
+    own = secrets.token_hex(4)
+    cheap = stack.extract([{"id": str(n), "text": f"cheap {own} {n}"} for n in range(20)], "--economy")
+    until(lambda: stack.batch(cheap)["state"] == "completed", what="the batch has ended")
+    calls = stack.calls_of(cheap)
+    assert {call.used.tier for call in calls if call.used} == {"flex"}
+    assert int(stack.batch(cheap)["cost_nano_usd"]) == total_charged(calls, PRICES)
+
+    full = [{"id": "1", "text": f"[[rehearsal fault=429 retry_after=30 times=1]] no room {own}"}]
+    back = stack.extract(full, "--economy-fallback")
+    until(lambda: stack.batch(back)["state"] == "completed", what="it was answered in the standard tier")
+    refused, answered = stack.calls_of(back)
+    assert refused.status == 429
+    assert answered.used is not None
+    assert answered.used.tier == ""
+    assert int(stack.batch(back)["cost_nano_usd"]) == charged(answered, PRICES)
+
+    waits = stack.extract([{"id": "1", "text": f"waits {own}"}], "--economy")
+    until(lambda: stack.batch(waits).get("waiting"), what="it waits for room")
+    assert stack.calls_of(waits) == []
+    stack.run("batches", "cancel", waits)
+    until(lambda: stack.batch(waits)["state"] == "cancelled", what="it has ended")
+
+
+async def test_what_was_spent_is_told_over_http(client: AsyncHeadrace, stack: Stack) -> None:
+    await (await client.submit("rehearsal/small", f"told {secrets.token_hex(4)}")).completion()
+    here = await client.spend()
+    through = {name: value for name, value in stack.client_environment.items() if name != "HEADRACE_REDIS_URL"}
+    settings = Settings.load(through | {"HEADRACE_API": stack.ready["gateway"]})
+    async with AsyncHeadrace(settings=settings) as remote:
+        assert await remote.spend() == here
+        batch = stack.extract([{"id": "1", "text": "[[rehearsal latency=2000]] slow"}], "--budget", "1.00")
+        assert (await remote.batch(batch).progress()).budget_usd == 1.0
+        await remote.batch(batch).set_budget("2.50")
+        assert (await client.batch(batch).progress()).budget_usd == 2.5
+    until(lambda: stack.batch(batch)["state"] == "completed", what="it has ended: its cost is no other test's")
+    assert here.total.cost_usd > 0
+    assert here.days[0] == here.today
+
+
 def test_the_items_of_a_batch_are_on_its_bill(stack: Stack) -> None:
     money = Money(stack)
     orders = ["", "fault=500 times=1", "fault=miss times=1", "cached=5", "fault=miss", "tier=priority"]

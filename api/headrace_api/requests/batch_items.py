@@ -18,6 +18,7 @@ from headrace.chat.options import set_in
 from headrace.chat.reserved_fields import check_reserved_fields
 from headrace.errors import InputError
 from headrace.jobs.build import checked_seconds
+from headrace.spend.money import usd_text
 from headrace.storage.file_store import FileStore
 from headrace.storage.upload import Upload
 from headrace.text.quoting import shortened
@@ -84,6 +85,9 @@ def read_head(lines: Iterator[bytes]) -> BatchHead:
         cache=None if given.cache == "auto" else given.cache,
         variant=given.variant,
         weight=given.weight,
+        budget=usd_text(given.budget) if given.budget else None,
+        allow_unpriced=given.unpriced,
+        economy="fallback" if given.standard_fallback else False,
         **options,
     )
     return BatchHead(

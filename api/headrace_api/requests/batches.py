@@ -6,14 +6,16 @@ from typing import Any
 
 import msgspec
 
-from headrace.batches.build import make_template
+from headrace.batches.build import economical, make_template
 from headrace.batches.request_lines import CHAT, ENDPOINTS
 from headrace.batches.template import DEFAULT_WEIGHT, Template, checked_weight
+from headrace.chat.options import Options
 from headrace.chat.reserved_fields import check_reserved_fields
 from headrace.errors import InputError
 from headrace.jobs.build import check_schema_params
 from headrace.jobs.cache_mode import checked_variant, stored_cache
 from headrace.schema.python_types import answer_type
+from headrace.spend.money import checked_budget
 from headrace_api.error_quoting import shorten_quotes
 from headrace_api.errors import ApiError
 from headrace_api.requests.expiry import checked_policy
@@ -112,6 +114,13 @@ def template_of_request(own: dict[str, Any], endpoint: str) -> Template:
         "variant": checked_variant(own.get("variant")),
         "weight": checked_weight(DEFAULT_WEIGHT if own.get("weight") is None else own["weight"]),
     }
+    budget: dict[str, Any] = {}
+    nano = 0
+    if own.get("budget") is not None:
+        budget = {"budget": own["budget"], "allow_unpriced": own.get("allow_unpriced") is True}
+        nano = checked_budget(own["budget"], "headrace.budget")
+    economy = own.get("economy") or False
+    economical({}, economy)
     given = own.get("template")
     if (given is not None or shared) and endpoint != CHAT:
         raise refused(f"headrace: a template, and what goes with a schema, are for the endpoint {CHAT}", "headrace")
@@ -125,7 +134,7 @@ def template_of_request(own: dict[str, Any], endpoint: str) -> Template:
         words = {name: value for name, value in given.items() if name not in shared and name not in OWN}
         if len(words) < len(given):
             raise refused("headrace.template: the schema, and what goes with it, stand beside it", "headrace.template")
-        template, _ = make_template(**words, **shared, **used)
+        template, _ = make_template(**words, **shared, **used, **budget, economy=economy)
         return template
     expected = answer_type(shared.get("schema"), name=shared.get("schema_name"))
     mode, reasks, lax = shared.get("mode"), shared.get("reasks", 0), shared.get("lax", False)
@@ -133,6 +142,11 @@ def template_of_request(own: dict[str, Any], endpoint: str) -> Template:
     template = Template(
         model="", schema=expected.schema, schema_name=expected.name, mode=mode, reasks=reasks, lax=lax, **used
     )
+    if economy:
+        flex = Options(service_tier="flex")
+        template = msgspec.structs.replace(template, options=flex, standard_fallback=economy == "fallback")
+    if nano:
+        template = msgspec.structs.replace(template, budget=nano, unpriced=budget["allow_unpriced"])
     try:
         template.encoded()
     except (TypeError, ValueError, RecursionError) as error:

@@ -13,14 +13,14 @@ from headrace_api.errors import ApiError
 MAX_ID_CHARS = 64
 
 
-def limit_of(query: Any, default: int, most: int) -> int:
-    """Return the query's `limit`. Raises `ApiError` outside 1 … `most`."""
-    text = query.get("limit")
+def limit_of(query: Any, default: int, most: int, *, name: str = "limit") -> int:
+    """Return the query's `limit`, or its number of that `name`. Raises `ApiError` outside 1 … `most`."""
+    text = query.get(name)
     if text is None:
         return default
     if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= most):
         raise ApiError(
-            400, "invalid_request", f"limit={quoted(text, 40)}: must be a whole number from 1 to {most}", param="limit"
+            400, "invalid_request", f"{name}={quoted(text, 40)}: must be a whole number from 1 to {most}", param=name
         )
     return int(text)
 

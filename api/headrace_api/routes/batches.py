@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, get, post
 
-from headrace.batches.create import open_retry
+from headrace.batches.create import budget_fields, open_retry
 from headrace.batches.ingest import UPLOAD
 from headrace.batches.request_lines import LineError
 from headrace.chat.model_aliases import model_aliases
@@ -114,6 +114,7 @@ def prepared(store: FileStore, batch_id: str, file: FileRecord, asked: BatchRequ
         "upload": f"{batch_id}/{UPLOAD}",
         "on_bad_row": asked.on_bad_row,
         "weight": asked.template.weight,
+        **budget_fields(asked.template),
     }
     if asked.metadata is not None:
         record["metadata"] = msgspec.json.encode(asked.metadata)

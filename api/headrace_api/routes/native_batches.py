@@ -22,6 +22,7 @@ from headrace.events.reader import Viewer
 from headrace.events.types import KnownBatchEvent
 from headrace.jobs.job import new_id
 from headrace.ledger.summaries import Batch
+from headrace.spend.money import checked_budget
 from headrace.storage.file_store import FileStore
 from headrace_api.auth import CANCEL, EVERY_JOB, READ, SUBMIT
 from headrace_api.errors import ApiError
@@ -35,6 +36,7 @@ from headrace_api.shapes.jobs import AfterQuery, StatusReceipt
 from headrace_api.shapes.lists import LineQuery
 from headrace_api.shapes.native import (
     BatchReceipt,
+    BudgetRequest,
     LinesPage,
     NativeBatch,
     NativeBatchHead,
@@ -282,6 +284,22 @@ async def resume(request: Request[Any, Any, Any], batch_id: str, gateway: Gatewa
     """Let a paused batch go on."""
     gateway.allow(request, EVERY_JOB, SUBMIT)
     return as_json({"id": batch_id, "status": await gateway.client.resume(batch_id_of(batch_id))})
+
+
+@post(
+    "/v1/native/batches/{batch_id:str}/budget",
+    status_code=200,
+    operation=Operation(body=BudgetRequest, answer=StatusReceipt),
+)
+async def set_budget(request: Request[Any, Any, Any], batch_id: str, gateway: Gateway) -> Response[bytes]:
+    """Set what it may cost: `{"budget": "10.00" or null}`. What it has cost counts; paused by its budget, it goes on."""
+    gateway.allow(request, EVERY_JOB, SUBMIT)
+    budget = await body_of(request, "budget", lambda value: value is None or isinstance(value, (str, int, float)))
+    allowed = await body_of(request, "allow_unpriced", lambda value: value is None or isinstance(value, bool))
+    status = await gateway.client.set_budget(
+        batch_id_of(batch_id), None if budget is None else checked_budget(budget, "/budget"), allow_unpriced=allowed
+    )
+    return as_json({"id": batch_id, "status": status})
 
 
 @post(

@@ -37,6 +37,25 @@ class BatchOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     weight: Annotated[int, Meta(ge=1, le=100, description="Its share beside other batches, 10 by default.")] | None = (
         None
     )
+    budget: (
+        Annotated[
+            str | float,
+            Meta(description="The most that it may cost in US dollars: it pauses before it could cost more."),
+        ]
+        | None
+    ) = None
+    allow_unpriced: Annotated[bool, Meta(description="With a `budget`: calls whose price is unknown pass.")] | None = (
+        None
+    )
+    economy: (
+        Annotated[
+            bool | Literal["fallback"],
+            Meta(
+                description="The service tier `flex`; `fallback`: the standard one for calls that find no room there."
+            ),
+        ]
+        | None
+    ) = None
     on_bad_row: (
         Annotated[Literal["fail", "skip"], Meta(description="`skip` makes error lines of rows that cannot be used.")]
         | None

@@ -26,6 +26,7 @@ TAGS = {
     "streams": "Durable Streams",
     "ui": "AI SDK",
     "ag-ui": "AG-UI",
+    "spend": "Spend",
     "native": "For the SDK and the command line",
 }
 

@@ -63,6 +63,13 @@ class RefusalRequest(msgspec.Struct, frozen=True, kw_only=True):
     rows: Annotated[list[tuple[int, str]], Meta(max_length=1000)]
 
 
+class BudgetRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The most that a batch may cost in US dollars; null: anything."""
+
+    budget: str | float | None
+    allow_unpriced: Annotated[bool, Meta(description="Whether calls without a known price may pass.")] | None = None
+
+
 class BatchReceipt(msgspec.Struct, frozen=True, kw_only=True):
     """The id of a batch that was opened or changed."""
 

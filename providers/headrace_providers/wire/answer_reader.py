@@ -46,7 +46,9 @@ class ReadingTransport:
     def __init__(self, *, deadlines: Deadlines | None = None, most_bytes: int = MAX_ANSWER_BYTES):
         self.deadlines = deadlines or Deadlines()
         self._most_bytes = most_bytes
+        self._patient = self.deadlines.patient
         self._total = TotalDeadline(self.deadlines.total_s)
+        self._patient_total = TotalDeadline(self._patient.total_s)
         self._reading: set[Answer] = set()
 
     async def _close_answers(self) -> None:
@@ -66,8 +68,9 @@ class ReadingTransport:
         fault = fault_of(request.url)
         if fault is not None:
             raise CallError("connection", f"the provider's address {fault}", details={"unreachable": True})
+        is_patient = request.body.get("service_tier") == "flex"
         try:
-            with self._total.call() as limited:
+            with (self._patient_total if is_patient else self._total).call() as limited:
                 answer = self._stream(request) if request.body.get("stream") else self._plain(request)
                 async with aclosing(answer) as chunks:
                     while True:
@@ -77,7 +80,8 @@ class ReadingTransport:
                             return
                         yield chunk
         except TimeoutError:
-            raise CallError("timeout", f"no answer within {self.deadlines.total_s:g} s") from None
+            deadlines = self._patient if is_patient else self.deadlines
+            raise CallError("timeout", f"no answer within {deadlines.total_s:g} s") from None
         except asyncio.CancelledError:
             if is_cancelled_here():
                 raise
@@ -130,7 +134,8 @@ class ReadingTransport:
 
     async def _stream(self, request: Request) -> AsyncGenerator[Chunk | None]:
         # By what is read, not by what it says: comments and empty chunks prove that the other side lives.
-        deadline, what = IdleDeadline(self.deadlines.first_token_s), "first token"
+        deadlines = self._patient if request.body.get("service_tier") == "flex" else self.deadlines
+        deadline, what = IdleDeadline(deadlines.first_token_s), "first token"
         try:
             answer = await deadline.within(lambda: self._open(request))
             self._reading.add(answer)

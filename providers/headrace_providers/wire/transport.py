@@ -17,6 +17,7 @@ from headrace_providers.wire.chunks import Chunk
 from headrace_providers.wire.request import Request
 
 MAX_ANSWER_BYTES = 32 << 20
+FLEX_S = 900.0
 
 
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +34,16 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
         """Return the default deadlines, with `OPENAI_TIMEOUT` seconds in all where that is set (conformance 27)."""
         total_s = number_in(None, "OPENAI_TIMEOUT", 0.001)
         return cls() if total_s is None else cls(total_s=total_s)
+
+    @property
+    def patient(self) -> Deadlines:
+        """Return those of calls in the service tier `flex`, which answers when there is room: 15 minutes at least."""
+        return Deadlines(
+            connect_s=self.connect_s,
+            first_token_s=max(self.first_token_s, FLEX_S),
+            idle_s=self.idle_s,
+            total_s=max(self.total_s, FLEX_S),
+        )
 
 
 class Transport(Protocol):

@@ -67,6 +67,7 @@ KNOWN = {
     "stop_reason",
 }
 READS = {
+    "spend_record",
     *(
         "answer_cache",
         "batch_list",

@@ -33,7 +33,6 @@ from headrace_worker.limits.shared_limits import ModelScopes, SharedLimits
 from headrace_worker.observability.call_span import CallSpan
 from headrace_worker.observability.worker_meter import WorkerMeter
 from headrace_worker.spending.spending import CallCharge, Spending
-from headrace_worker.spending.worst_case import NoBound
 
 OnConfiguration = Callable[[CallError], Awaitable[None]]
 """Told of a failure that is not the item's but of how the deployment is configured, before any further call goes out."""
@@ -183,9 +182,6 @@ class Attempts:
         """Reserve what the next call can cost. Raises `Deferred`, or `CallError` with the code `budget`."""
         try:
             return await self._spending.reserved(self._epoch, self._provider, self._reasks.job)
-        except NoBound as unbounded:
-            self._again = False
-            raise self._reasks.failed(CallError("budget", f"within a budget: {unbounded}")) from None
         except CallError as failure:
             self._again = False
             raise self._reasks.failed(failure) from None

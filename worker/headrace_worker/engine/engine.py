@@ -41,6 +41,7 @@ from headrace_worker.spending.spending import Spending
 
 MAX_PAUSE_S = 2.0
 MAX_SCOPES = 1000
+FLEX = "flex"
 SPARE_PART = 8
 """An eighth more calls than the limit are for tenants and users that hold less than their part, where many share a process."""
 
@@ -131,8 +132,10 @@ class Engine:
             known = self._breaker_scopes[model] = BreakerScope(scope, model)
         return known
 
-    def _hold_of(self, provider: ChatCompletion) -> DeploymentHold:
-        return self.holds.of(provider.facts.name, provider.base_url, provider.facts.key_variable or "")
+    def _hold_of(self, provider: ChatCompletion, *, flex: bool = False) -> DeploymentHold:
+        """Return the hold of a deployment; the tier `flex` has one of its own: that it is full says nothing of the others."""
+        credential = provider.facts.key_variable or ""
+        return self.holds.of(provider.facts.name, provider.base_url, f"{credential}#{FLEX}" if flex else credential)
 
     def _concurrency_of(self, hold: DeploymentHold) -> AdaptiveConcurrency:
         concurrency = self._concurrency.get(hold)
@@ -316,38 +319,51 @@ class Engine:
         mode = provider.mode_of(job) if job.schema is not None else None
         if job.schema is not None and mode is not None:
             await prepared(job.schema, mode, provider.facts.dialect)
-        hold = self._hold_of(provider)
-        attempts = Attempts(
-            provider,
-            job,
-            mode,
-            hold=hold,
-            slots=self.slots,
-            limits=self.limits,
-            concurrency=self._concurrency_of(hold),
-            turn=turn,
-            pause=self._pause,
-            reasks=reasks,
-            gives_way=gives_way,
-            identity=identity,
-            epoch=epoch,
-            tries=tries,
-            spending=spending,
-            watch=watch,
-            admit=admit,
-            on_configuration=on_configuration,
-            meter=self.meter,
-        )
-        warmups = self.warmups
-        if (
-            not job.prefix_key
-            or warmups is None
-            or not is_worth_it(provider)
-            or warmups.is_warm(provider, job.prefix_key)
-        ):
-            return await attempts.completion()
-        async with warmups.turn(provider, job.prefix_key):
-            return await attempts.completion()
+
+        async def attempted(job: Job, *, gives_way: bool) -> Completion:
+            hold = self._hold_of(provider, flex=job.options.service_tier == FLEX)
+            attempts = Attempts(
+                provider,
+                job,
+                mode,
+                hold=hold,
+                slots=self.slots,
+                limits=self.limits,
+                concurrency=self._concurrency_of(hold),
+                turn=turn,
+                pause=self._pause,
+                reasks=reasks,
+                gives_way=gives_way,
+                identity=identity,
+                epoch=epoch,
+                tries=tries,
+                spending=spending,
+                watch=watch,
+                admit=admit,
+                on_configuration=on_configuration,
+                meter=self.meter,
+            )
+            warmups = self.warmups
+            if (
+                not job.prefix_key
+                or warmups is None
+                or not is_worth_it(provider)
+                or warmups.is_warm(provider, job.prefix_key)
+            ):
+                return await attempts.completion()
+            async with warmups.turn(provider, job.prefix_key):
+                return await attempts.completion()
+
+        if job.standard_fallback and job.options.service_tier == FLEX:
+            try:
+                return await attempted(job, gives_way=True)
+            except GaveWay:
+                pass
+            except Deferred as deferred:  # no room there, nor soon
+                if deferred.reason == DRAINING:
+                    raise
+            job = reasks.leave_flex()
+        return await attempted(job, gives_way=gives_way)
 
     async def _pause(self, wait_s: float, reason: str) -> None:
         """Sleep until the next attempt. Raises `Deferred` when that is long, or the process stops."""

@@ -30,6 +30,13 @@ class Reasks:
         self.job = msgspec.structs.replace(self.job, model=model)
         self._first = msgspec.structs.replace(self._first, model=model)
 
+    def leave_flex(self) -> Job:
+        """Put the conversation so far to the standard service tier, and return the job."""
+        options = msgspec.structs.replace(self.job.options, service_tier="default")
+        self.job = msgspec.structs.replace(self.job, options=options)
+        self._first = msgspec.structs.replace(self._first, options=options)
+        return self.job
+
     def ask(self, failure: CallError) -> bool:
         """Return whether to ask again after `failure`; then `job` is the conversation with the answer and what was wrong."""
         if failure.code not in ("invalid_output", "empty_output") or self._left <= 0:

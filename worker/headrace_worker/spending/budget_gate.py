@@ -15,6 +15,7 @@ from time import monotonic
 from headrace.errors import CallError
 from headrace.ledger.claim import Claimed
 from headrace.ledger.keys import batch_of
+from headrace.ledger.pause import pause
 from headrace.ledger.reserve import Reserved, reserve
 from headrace.ledger.script import Ledger
 from headrace.ledger.stop_reason import StopReason
@@ -136,7 +137,7 @@ class BudgetGate:
             f"{usd_text(reserved.limit)} USD {usd_text(left)} USD is left"
         )
         if self._on_paused is None:
-            ways = f"raise it ({RAISE[reserved.scope]}), or set a smaller max_completion_tokens"
+            ways = f"raise it ({RAISE[reserved.scope]}), or set a smaller max_tokens"
             return CallError("budget", f"{detail}: {ways}")
         if reserved.scope == "day":
             return Deferred(DAY_S, "budget", f"{detail}: goes on tomorrow (UTC), or soon after {RAISE['day']}")
@@ -158,6 +159,15 @@ def spending_of(process: WorkerProcess, claimed: Claimed, *, width: int = 1) -> 
 
         def on_paused() -> None:
             process.stop_batch(batch_id, StopReason.PAUSED)
+
+        async def on_unbounded(why: str) -> Exception:
+            reason = f"budget: none can hold for {why} (to go on: headrace batches budget ID USD --allow-unpriced)"
+            await retry_write(lambda: pause(process.ledger, batch_id, reason=reason))
+            on_paused()
+            return Deferred(0, DRAINING)
+
+        if batch_id != "-":
+            spending.on_unbounded = on_unbounded
 
         gate = BudgetGate(
             process.ledger,

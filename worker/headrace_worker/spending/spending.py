@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from headrace_providers.chat_completion import ChatCompletion
 from headrace_providers.wire.call_cost import CallCost
 
+from headrace.errors import CallError
 from headrace.jobs.job import Job
 from headrace_worker.limits.token_estimate import characters_of
 from headrace_worker.spending.bill import Bill
@@ -52,6 +53,8 @@ class Spending:
         self.bill = Bill(epoch)
         self.width = width
         self.reserve = reserve
+        self.on_unbounded: Callable[[str], Awaitable[Exception]] | None = None
+        """Told why no budget can hold for a call; returns what to raise instead of it."""
         self._unpriced = unpriced  # calls without a known price are allowed within a budget, and count for nothing
         self._in_flight = 0
         self._largest = -1  # characters of the request with the highest worst case so far
@@ -59,16 +62,17 @@ class Spending:
         self._written = 0
 
     async def reserved(self, epoch: int, provider: ChatCompletion, job: Job) -> int:
-        """Reserve the worst case of a call, where there is a budget, and return it. Raises what `Reserve` does, and
-        `NoBound`."""
+        """Reserve the worst case of a call, where there is a budget, and return it. Raises what `Reserve` does."""
         if self.reserve is None:
             return 0
         try:
             worst = worst_cost(provider, job)
-        except NoBound:
+        except NoBound as unbounded:
             if self._unpriced:
                 return 0
-            raise
+            if self.on_unbounded is not None:
+                raise await self.on_unbounded(str(unbounded)) from None
+            raise CallError("budget", f"within a budget: {unbounded}") from None
         await self.reserve(epoch, worst)
         return worst
 

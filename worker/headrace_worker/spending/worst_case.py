@@ -33,9 +33,7 @@ def worst_cost(provider: ChatCompletion, job: Job) -> int:
     if profile.context_length is not None:
         asked = min(asked, profile.context_length)
     if answered is None:
-        raise NoBound(
-            f"{name}: how long an answer can be is unknown: set max_completion_tokens, or `max_output` in a profile"
-        )
+        raise NoBound(f"{name}: how long an answer can be is unknown: set max_tokens, or `max_output` in a profile")
     worst = profile.worst_nano(asked, answered * (job.options.n or 1), job.options.service_tier)
     if worst is None:
         raise NoBound(f"{name}: its price is unknown: write it into the file that HEADRACE_PROFILES names")
