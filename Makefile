@@ -6,6 +6,9 @@ BIN := .venv/bin
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# The suite starts thousands of processes: none of them should have to compile the project anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # So that none of them is left alone at the end.
 LONGEST_FIRST := tests/faults tests/contract tests/browser tests/fundamentals tests/unit tests
 

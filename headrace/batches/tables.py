@@ -57,21 +57,21 @@ def read_rows(
             choice.check(str(path), names)
         number = rows.line_num + skipped + 1
         for row in rows:
-            where = f"{path}, row {rows.line_num + skipped}"
+            where = f"{path}, line {number}"
             if row and (problem := ragged(row, names)):
-                yield from complaints.bad_row(rows.line_num + skipped, where, f"{where}: {problem}")
+                yield from complaints.bad_row(number, where, f"{where}: {problem}")
             elif row:
-                yield InputRecord(rows.line_num + skipped, where, dict(zip(names, row, strict=False)))
+                yield InputRecord(number, where, dict(zip(names, row, strict=False)))
             number = rows.line_num + skipped + 1
     except UnicodeError as error:
         what = f"byte {error.object[error.start]:#04x}" if isinstance(error, UnicodeDecodeError) else str(error)
         line = undecodable_line(text)
         raise InputError(
-            f"{path}{f', row {line}' if line else ''}: not {encoding or 'UTF-8'}: {what}. Say what it is with --encoding, "
+            f"{path}{f', line {line}' if line else ''}: not {encoding or 'UTF-8'}: {what}. Say what it is with --encoding, "
             "for example --encoding latin-1"
         ) from None
     except csv.Error as error:
-        raise InputError(f"{path}, row {number}: broken CSV: {error} (is a quote open that begins there?)") from None
+        raise InputError(f"{path}, line {number}: broken CSV: {error} (is a quote open that begins there?)") from None
 
 
 def table_columns(path: Path, file: BinaryIO, encoding: str | None) -> list[str]:
@@ -163,10 +163,10 @@ def header_names(header: list[str], path: Path, number: int) -> list[str]:
     seen: dict[str, int] = {}
     for column, name in enumerate(names, 1):
         if not name.strip():
-            raise InputError(f"{path}, row {number}, column {column}: the header has no name there")
+            raise InputError(f"{path}, line {number}, column {column}: the header has no name there")
         if name in seen:
             raise InputError(
-                f"{path}, row {number}: the header names {quoted(name)} twice, in columns {seen[name]} and {column}"
+                f"{path}, line {number}: the header names {quoted(name)} twice, in columns {seen[name]} and {column}"
             )
         seen[name] = column
     return names

@@ -133,6 +133,7 @@ class Completion(Choice, frozen=True, kw_only=True, omit_defaults=True):
     system_fingerprint: str | None = None
     other_choices: list[Choice] = []
     cached: bool = False
+    saved_cost: float | None = None
     mode: Mode | None = None
     repaired: bool = False
     coerced: bool = False

@@ -28,11 +28,26 @@ def key_of_prefix(parts: Sequence[Any]) -> str:
     return f"hr-{blake2b(encoded, digest_size=16).hexdigest()}" if len(encoded) >= MIN_PREFIX_BYTES else ""
 
 
-def prefix_of_template(system: str | None, prompt: str, schema: Mapping[str, Any] | None) -> str:
-    """Return the key of what all items of a template begin with: its schema, its system prompt, and its prompt up to the first
-    place that is filled."""
-    literal, *_ = [text for text, *_ in string.Formatter().parse(prompt)] or [""]
-    return key_of_prefix([schema, system, literal])
+def prefix_of_template(
+    system: str | None,
+    prompt: str,
+    schema: Mapping[str, Any] | None,
+    *,
+    tools: Any = None,
+    conversation: Sequence[Mapping[str, Any]] | None = None,
+) -> str:
+    """Return the key of what all items of a template begin with: its tools, its schema, its system prompt, and its prompt, or its
+    whole `conversation`, up to the first place that is filled."""
+    shared: list[Any] = [schema, system]
+    if tools:
+        shared.append(tools)
+    for message in conversation if conversation is not None else [{"content": prompt}]:
+        content = message.get("content")
+        pieces = list(string.Formatter().parse(content)) if isinstance(content, str) else []
+        shared.append(pieces[0][0] if pieces else "")
+        if not pieces or len(pieces) > 1 or pieces[0][1] is not None:
+            break
+    return key_of_prefix(shared)
 
 
 def prefix_of_messages(messages: Sequence[Mapping[str, Any]], tools: Any, answer_format: Any) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from headrace.cli import terminal
+from headrace.cli import completions, terminal
 from headrace.cli.interrupt import Interrupted, until_interrupted
 from headrace.cli.out import checked_out, occupied, out_options
 from headrace.cli.progress import detached, watch_batch
@@ -49,7 +49,7 @@ def row_of(batch: Batch) -> tuple[str, ...]:
 
 
 @batches.command(epilog="Example: headrace batches show batch_… --out results.jsonl")
-@click.argument("batch_id")
+@click.argument("batch_id", shell_complete=completions.batch_ids)
 @out_options("Write its results here.")
 def show(batch_id: str, out: Path | None, whole: bool, excel: bool, force: bool) -> None:
     """Show one batch, as JSON; with --out, write its results."""
@@ -68,21 +68,21 @@ def show(batch_id: str, out: Path | None, whole: bool, excel: bool, force: bool)
 
 
 @batches.command("cancel", epilog="Example: headrace batches cancel batch_…")
-@click.argument("batch_id")
+@click.argument("batch_id", shell_complete=completions.batch_ids)
 def cancel_batch(batch_id: str) -> None:
     """Stop a batch. What was paid for is kept; the rest becomes error lines."""
     terminal.echo(with_client(lambda client: client.batch(batch_id).cancel()))
 
 
 @batches.command("resume", epilog="Example: headrace batches resume batch_…")
-@click.argument("batch_id")
+@click.argument("batch_id", shell_complete=completions.batch_ids)
 def resume_batch(batch_id: str) -> None:
     """Let a paused batch go on, once what paused it is put right (`show` says what)."""
     terminal.echo(with_client(lambda client: client.batch(batch_id).resume()))
 
 
 @batches.command("retry", epilog="Example: headrace batches retry batch_… --out results.jsonl")
-@click.argument("batch_id")
+@click.argument("batch_id", shell_complete=completions.batch_ids)
 @out_options("Wait for it and write its results here.")
 @click.option(
     "--code",
@@ -112,7 +112,7 @@ def retry_batch(batch_id: str, out: Path | None, whole: bool, excel: bool, force
 
 
 @click.command(epilog="Example: headrace watch batch_… --out results.jsonl")
-@click.argument("id")
+@click.argument("id", shell_complete=completions.subject_ids)
 @out_options("Write a batch's results here at the end.")
 @click.option("--json", "as_json", is_flag=True, help="Every event of a job, as a line of JSON.")
 def watch(id: str, out: Path | None, whole: bool, excel: bool, force: bool, as_json: bool) -> None:
@@ -136,7 +136,7 @@ async def follow_job(client: AsyncHeadrace, job_id: str, *, as_json: bool) -> No
 
 
 @batches.command("results", epilog="Example: headrace batches results batch_… > rows.jsonl")
-@click.argument("batch_id")
+@click.argument("batch_id", shell_complete=completions.batch_ids)
 @click.option("--whole", is_flag=True, help="Whole completions, in OpenAI's batch form.")
 def results(batch_id: str, whole: bool) -> None:
     """Print a batch's rows as JSON lines, in input order, each as soon as all before it are there."""
@@ -167,7 +167,7 @@ async def print_rows(client: AsyncHeadrace, batch_id: str, *, whole: bool) -> in
 
 
 @batches.command("check", epilog="Example: headrace batches check batch_… --schema reviews:Review --out results.jsonl")
-@click.argument("batch_id")
+@click.argument("batch_id", shell_complete=completions.batch_ids)
 @click.option("--schema", required=True, help="The type that the answers are to be: module:Type.")
 @out_options("Write its results here.")
 def check(batch_id: str, schema: str, out: Path | None, whole: bool, excel: bool, force: bool) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.cli import terminal
+from headrace.cli import completions, terminal
 from headrace.cli.interrupt import Interrupted, until_interrupted
 from headrace.cli.service import with_client
 from headrace.ledger.state import JobState
@@ -46,7 +46,7 @@ def row_of(job: Any) -> tuple[str, ...]:
 
 
 @jobs.command("show", epilog="Example: headrace jobs show job_…")
-@click.argument("job_id")
+@click.argument("job_id", shell_complete=completions.job_ids)
 def show_job(job_id: str) -> None:
     """Show one job's state, as JSON."""
     import msgspec
@@ -59,7 +59,7 @@ def show_job(job_id: str) -> None:
 
 
 @jobs.command("result", epilog="Example: headrace jobs result job_… --timeout 60")
-@click.argument("job_id")
+@click.argument("job_id", shell_complete=completions.job_ids)
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait for its end. [default: until it ends]")
 @click.option("--json", "as_json", is_flag=True, help="The whole completion, as JSON.")
 def result(job_id: str, timeout: float | None, as_json: bool) -> None:
@@ -76,14 +76,14 @@ def result(job_id: str, timeout: float | None, as_json: bool) -> None:
 
 
 @jobs.command("cancel", epilog="Example: headrace jobs cancel job_…")
-@click.argument("job_id")
+@click.argument("job_id", shell_complete=completions.job_ids)
 def cancel_job(job_id: str) -> None:
     """Stop a job; a call in flight is closed at once."""
     terminal.echo(with_client(lambda client: client.job(job_id).cancel()))
 
 
 @jobs.command("retry", epilog="Example: headrace jobs retry job_… job_…")
-@click.argument("job_ids", nargs=-1, required=True)
+@click.argument("job_ids", nargs=-1, required=True, shell_complete=completions.job_ids)
 def retry_jobs(job_ids: tuple[str, ...]) -> None:
     """Submit jobs again that failed, died or were cancelled; prints the ids of the new ones.
 

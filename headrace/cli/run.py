@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headrace.cli import terminal
+from headrace.cli import completions, terminal
 
 if TYPE_CHECKING:
     from headrace.client.handles import AsyncJobHandle
@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 @click.command(epilog='Example: headrace run "Why is the sky blue?" --model openai/gpt-5-mini')
 @click.argument("prompt")
 @click.option(
-    "--model", required=True, envvar="MODEL", help="provider/model, for example openai/gpt-5-mini, or an alias."
+    "--model",
+    required=True,
+    envvar="MODEL",
+    help="provider/model, for example openai/gpt-5-mini, or an alias.",
+    shell_complete=completions.models,
 )
 @click.option("--system", help="The system message.")
-@click.option("--schema", help="A JSON Schema file for the answer, or module:Type.")
+@click.option("--schema", help="A JSON Schema file for the answer, or module:Type.", shell_complete=completions.files)
 @click.option("--mode", help="How the schema is put to the model: strict, json_schema, json_object, tool_call, …")
 @click.option("--reasks", type=click.IntRange(0, 5), default=0, help="Ask again up to N times for an answer that fits.")
 @click.option("--lax", is_flag=True, help='Take values of the wrong type that can only mean one thing: "3" for 3.')
-@click.option("--tools", help="A JSON file with a list of tools in OpenAI's shape.")
+@click.option("--tools", help="A JSON file with a list of tools in OpenAI's shape.", shell_complete=completions.files)
 @click.option("--tool-choice", help="auto, required, none, or a tool's name.")
 @click.option("--option", "-o", "options", multiple=True, metavar="NAME=VALUE", help="A model option: temperature=0")
 @click.option("--key", "idempotency_key", help="The same call under the same key within 24 h is the same job.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headrace.cli import terminal
+from headrace.cli import completions, terminal
 
 if TYPE_CHECKING:
     from headrace.errors import InvalidOutput
@@ -23,7 +23,7 @@ def schema() -> None:
 
 
 @schema.command(epilog="Example: headrace schema check review.json --target vllm")
-@click.argument("source", metavar="FILE|MODULE:TYPE")
+@click.argument("source", metavar="FILE|MODULE:TYPE", shell_complete=completions.files)
 @click.option("--target", default="openai", show_default=True, help="openai, vllm or openrouter.")
 @click.option("--literal", is_flag=True, help="Carry also what the schema leaves unsaid: properties it does not name.")
 @click.option("--json", "as_json", is_flag=True, help="The wire schema and the notes, as one JSON object.")
@@ -51,8 +51,38 @@ def check(source: str, target: str, literal: bool, as_json: bool) -> None:
     show_lowered(lowered, as_json=as_json)
 
 
+@schema.command(epilog="Example: headrace schema init reviews:Review --out review.json")
+@click.argument("source", metavar="MODULE:TYPE", shell_complete=completions.files)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write it here, where nothing is yet.")
+def init(source: str, out: Path | None) -> None:
+    """Print the JSON Schema of a Python type: a dataclass, a Pydantic model, a msgspec Struct, a TypedDict, a NamedTuple.
+
+    It is what `--schema MODULE:TYPE` asks for, as a file to edit, to keep beside the data, or to give to others.
+    """
+    import msgspec
+
+    from headrace.cli.params import given_schema
+    from headrace.errors import InputError
+    from headrace.schema.python_types import answer_type
+
+    given, name = given_schema(source, "")
+    if name is not None:
+        raise InputError(f"{source}: is a schema already; name a type: module:Type")
+    text = msgspec.json.format(msgspec.json.encode(answer_type(given).schema), indent=2) + b"\n"
+    if out is None:
+        terminal.echo(text, nl=False)
+        return
+    try:
+        with out.open("xb") as file:
+            file.write(text)
+    except FileExistsError:
+        raise InputError(f"--out {out}: exists already; give it another name") from None
+    except OSError as error:
+        raise InputError(f"--out {out}: {error.strerror}") from None
+
+
 @schema.command(epilog="Example: headrace schema validate review.json row.json")
-@click.argument("source", metavar="FILE|MODULE:TYPE")
+@click.argument("source", metavar="FILE|MODULE:TYPE", shell_complete=completions.files)
 @click.argument("data", type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--json", "as_json", is_flag=True, help="The failing places, as a JSON list.")
 def validate(source: str, data: Path, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -115,9 +115,17 @@ class AsyncBatchHandle(Generic[T]):
     """A handle of one batch: its id and a connection. `Headrace().batch(id)` makes another, in any process."""
 
     def __init__(
-        self, client: AsyncHeadrace, batch_id: str, answers: AnswerType[T], *, skipped: int = 0, bad_rows: int = 0
+        self,
+        client: AsyncHeadrace,
+        batch_id: str,
+        answers: AnswerType[T],
+        *,
+        skipped: int = 0,
+        bad_rows: int = 0,
+        shows_progress: bool = False,
     ):
         self.id = batch_id
+        self.shows_progress = shows_progress  # while `wait` and `results` wait (`progress=True`)
         self.skipped = skipped  # items that `extract` left out (`on_empty="skip"`)
         self.bad_rows = bad_rows  # rows that could not be used (`on_bad_row`)
         self._client = client
@@ -130,8 +138,9 @@ class AsyncBatchHandle(Generic[T]):
         """Return the batch as it is now: state, counters of items by outcome, tokens. Raises `Unknown`."""
         return await self._client.backend.batch(self.id)
 
-    async def wait(self, timeout: float | None = None) -> Batch:
-        """Wait until it has ended, and return it. Raises `WaitTimeout` after `timeout` seconds; the batch goes on.
+    async def wait(self, timeout: float | None = None, *, progress: bool | None = None) -> Batch:
+        """Wait until it has ended, and return it. Raises `WaitTimeout` after `timeout` seconds; the batch goes on. `progress`
+        shows a bar meanwhile, on a terminal and in a notebook, lines on standard error elsewhere.
 
         With a type, every row is validated with it as it arrives: refused rows count as failed, and are asked again up to
         `reasks` times.
@@ -139,9 +148,17 @@ class AsyncBatchHandle(Generic[T]):
         found = await within(at_least(timeout, LOOK_S), self.progress(), self.id)
         if found.state in BATCH_TERMINAL and not has_type(self.answers):
             return found
-        # What has ended was perhaps read as the type before: then it is there, with a timeout of 0 as well.
-        await within(at_least(timeout, LOOK_S) if found.ended else timeout, self._end(), self.id)
+        async with self._displayed(progress):
+            # What has ended was perhaps read as the type before: then it is there, with a timeout of 0 as well.
+            await within(at_least(timeout, LOOK_S) if found.ended else timeout, self._end(), self.id)
         return await self.progress()
+
+    def _displayed(self, progress: bool | None = None) -> AbstractAsyncContextManager[None]:
+        if not (self.shows_progress if progress is None else progress):
+            return nullcontext()
+        from headrace.client.batch_progress import displayed  # with it comes rich
+
+        return displayed(self.events())
 
     async def check(self, *, reask: bool = True, on_reask: Callable[[str, int], None] | None = None) -> None:
         """Validate all rows with the handle's type, until the batch ends: refused rows count as failed from then on, and
@@ -185,7 +202,7 @@ class AsyncBatchHandle(Generic[T]):
         """Return what `results().to_arrow()` does."""
         arrow("to_arrow()")
         found = await self.progress()
-        if has_type(self.answers):
+        async with self._displayed():
             await self._end()
         return await gathered_table(self.line_pages(), await self._columns(), structured=found.structured)
 
@@ -198,7 +215,7 @@ class AsyncBatchHandle(Generic[T]):
     async def result_pages(self) -> AsyncGenerator[list[Row[T]]]:
         """Yield the rows of `results` in lists of up to 256."""
         await self.progress()  # an id that is not there is said at once
-        async with aclosing(self._check().rows()) as pages:
+        async with self._displayed(), aclosing(self._check().rows()) as pages:
             async for page in pages:
                 yield page
 
@@ -269,7 +286,8 @@ class AsyncBatchHandle(Generic[T]):
         for an unknown code, and when nothing failed with one of them."""
         if (await self.progress()).ended:
             await self._check().run(reask=False)
-        return AsyncBatchHandle(self._client, await self._client.retry(self.id, codes=codes), self.answers)
+        new = await self._client.retry(self.id, codes=codes)
+        return AsyncBatchHandle(self._client, new, self.answers, shows_progress=self.shows_progress)
 
     async def latest(self) -> str:
         """Return the id of the batch that has its rows: its own, or that of its last re-ask batch."""

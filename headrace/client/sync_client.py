@@ -158,7 +158,8 @@ class Headrace:
         `words` are those of `BatchParams` and `Options`. Raises `InputError`, naming the line, before anything is enqueued.
         """
         handle = self.call(lambda client: client.extract(source, prompt, model=model, schema=schema, **words))
-        return BatchHandle(self, handle.id, handle.answers, skipped=handle.skipped, bad_rows=handle.bad_rows)
+        told: Any = {name: getattr(handle, name) for name in ("skipped", "bad_rows", "shows_progress")}
+        return BatchHandle(self, handle.id, handle.answers, **told)
 
     def job(self, job_id: str, *, schema: Any = None) -> JobHandle[Any]:
         """Return a handle of a job submitted earlier, here or elsewhere; `schema` is the type its answer is read as."""
@@ -287,8 +288,18 @@ class JobStream:
 class BatchHandle(Generic[T]):
     """A handle of one batch: its id and a connection. `Headrace().batch(id)` makes another, in any process."""
 
-    def __init__(self, client: Headrace, batch_id: str, answers: AnswerType[T], *, skipped: int = 0, bad_rows: int = 0):
+    def __init__(
+        self,
+        client: Headrace,
+        batch_id: str,
+        answers: AnswerType[T],
+        *,
+        skipped: int = 0,
+        bad_rows: int = 0,
+        shows_progress: bool = False,
+    ):
         self.id = batch_id
+        self.shows_progress = shows_progress  # while `wait` and `results` wait (`progress=True`)
         self.skipped = skipped  # items that `extract` left out (`on_empty="skip"`)
         self.bad_rows = bad_rows  # rows that could not be used (`on_bad_row`)
         self._client = client
@@ -301,9 +312,10 @@ class BatchHandle(Generic[T]):
         """Return the batch as it is now: state, counters of items by outcome, tokens. Raises `Unknown`."""
         return self._ask(lambda handle: handle.progress())
 
-    def wait(self, timeout: float | None = None) -> Batch:
-        """Wait until it has ended, and return it. Raises `WaitTimeout` after `timeout` seconds; the batch goes on."""
-        return self._ask(lambda handle: handle.wait(timeout))
+    def wait(self, timeout: float | None = None, *, progress: bool | None = None) -> Batch:
+        """Wait until it has ended, and return it. Raises `WaitTimeout` after `timeout` seconds; the batch goes on. `progress`
+        shows a bar meanwhile, on a terminal and in a notebook, lines on standard error elsewhere."""
+        return self._ask(lambda handle: handle.wait(timeout, progress=progress))
 
     def check(self, *, reask: bool = True) -> None:
         """Read all rows as the type of the handle, to the batch's end: what it refuses counts as failed from then on, and is
@@ -345,7 +357,11 @@ class BatchHandle(Generic[T]):
         """Open a new batch that keeps what succeeded in this one, which has ended, and pays only for the rest. With `codes`
         (`["invalid_output"]`) it runs only what failed with one of them, and keeps the other failures as they are. Raises
         `InputError` for a code that is none, and when nothing failed with one of them."""
-        return BatchHandle(self._client, self._ask(lambda handle: handle.retry(codes)).id, self._answers)
+        new = self._ask(lambda handle: handle.retry(codes))
+        return BatchHandle(self._client, new.id, self._answers, shows_progress=self.shows_progress)
 
     def _ask(self, ask: Callable[[AsyncBatchHandle[T]], Awaitable[R]]) -> R:
-        return self._client.call(lambda client: ask(AsyncBatchHandle(client, self.id, self._answers)))
+        return self._client.call(lambda client: ask(self._on(client)))
+
+    def _on(self, client: AsyncHeadrace) -> AsyncBatchHandle[T]:
+        return AsyncBatchHandle(client, self.id, self._answers, shows_progress=self.shows_progress)

@@ -213,6 +213,9 @@ class BatchCounts(BaseEvent, kw_only=True):
     output_tokens: int
     reason: str | None = None  # why it is paused, or was ended
     waiting: str | None = None  # why its calls do not go out just now
+    cost_nano_usd: int = 0  # what its answers cost, in billionths of a dollar
+    retried: int = 0  # calls that repeat a failed one
+    cached: int = 0  # answers that were known already
 
     @property
     def done(self) -> int:

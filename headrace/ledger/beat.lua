@@ -1,12 +1,12 @@
 -- uses: clock fence
 local leases, processes = unpack(KEYS)               -- zset id -> lease end ms, zset process -> alive until ms
-local prefix, lease_ms, process = unpack(ARGV, 1, 3) -- rest: id, epoch, calls in flight of every record that this process holds
+local prefix, lease_ms, process = unpack(ARGV, 1, 3) -- rest: id, epoch, calls in flight, what they may cost (`calls nano-USD`) of every record that this process holds
 local now = now_ms()
 local lease = text(now + lease_ms)
 if process ~= '' then redis.call('ZADD', processes, lease, process) end
 local answers = { 'OK' }
-for i = 4, #ARGV, 3 do
-  local id, epoch, flight = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+for i = 4, #ARGV, 4 do
+  local id, epoch, flight, risk = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local batch_id = string.match(id, '^(batch_[^.]+)%.')
   local record = prefix .. (batch_id and ':shard:' or ':job:') .. id
   local refused = refusal(record, epoch)
@@ -14,7 +14,7 @@ for i = 4, #ARGV, 3 do
   if refused then
     answer = refused[1]
   elseif redis.call('HGET', record, 'state') == 'running' then
-    redis.call('HSET', record, 'lease', lease, 'flight', flight)
+    redis.call('HSET', record, 'lease', lease, 'flight', flight, 'risk', risk == '' and '-' or risk)
     redis.call('ZADD', leases, lease, id)
     if redis.call('HEXISTS', record, 'cancel') == 1 then answer = 'CANCELLED' end
     local batch_state = batch_id and redis.pcall('HGET', prefix .. ':batch:' .. batch_id, 'state')

@@ -18,13 +18,15 @@ async def beat(
     *,
     process: str = "",
     flights: Mapping[str, int | None] | None = None,
+    risks: Mapping[str, str] | None = None,
     lease_ms: int = LEASE_MS,
 ) -> dict[str, StopReason]:
     """Renew the leases of `held` (record id → epoch). Returns the reasons why attempts have to stop, by the id of their
     record; the others are renewed.
 
     `process` is the name under which this process counts as alive. `flights` are the calls that each record has in flight
-    (default one; None: as many as it may have): should the process crash, evidence is shared among that many.
+    (default one; None: as many as it may have): should the process crash, evidence is shared among that many. `risks` are then
+    the calls whose cost nobody will hear of, and what they cost at most in nano-USD: `3 120000`.
     """
     if not held and not process:
         return {}
@@ -32,7 +34,7 @@ async def beat(
     rest: list[str | bytes | int] = []
     for record_id, epoch in held.items():
         flight = flights.get(record_id, 1)
-        rest += (record_id, epoch, "" if flight is None else flight)
+        rest += (record_id, epoch, "" if flight is None else flight, (risks or {}).get(record_id, ""))
     answers = await ledger.run(
         "beat",
         "beat",

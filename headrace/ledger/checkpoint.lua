@@ -1,12 +1,13 @@
--- uses: clock events fence sealed progress paused rows
+-- uses: clock events fence sealed progress paused rows bill
 local shard, rows, batch, held, leases, log = unpack(KEYS)   -- hash, hash index -> row, hash, bytes of all rows held, zset id -> ms, stream
-local id, epoch, lease_ms, shard_bytes, all_bytes, item, channel, failing, failures, most_failures, reason = unpack(ARGV, 1, 11)   -- rest: index, row, "counter integer …"
+local id, epoch, lease_ms, shard_bytes, all_bytes, item, channel, failing, failures, most_failures, reason, bill = unpack(ARGV, 1, 12)   -- rest: index, row, "counter integer …"
 local refused = refusal(shard, epoch)
 if refused then return refused end
+settle(shard, bill)                                  -- also of a batch that takes no rows any more: it was paid
 local closed, batch_state = sealed(batch)
 if closed then return closed end
 local size, succeeded = 0, false
-for i = 12, #ARGV, 3 do
+for i = 13, #ARGV, 3 do
   -- The place of a line in a segment file always fits, or a full ledger could not go on. A row sent twice is there already.
   local fresh = redis.call('HEXISTS', rows, ARGV[i]) == 0
   if fresh and string.find(ARGV[i + 1], '^%l') then size = size + #ARGV[i + 1] end
@@ -16,7 +17,7 @@ if size > 0 and (tonumber(redis.call('HGET', shard, 'bytes')) + size > tonumber(
     or tonumber(redis.call('GET', held) or 0) + size > tonumber(all_bytes)) then
   return { 'SPILL' }                                 -- the caller puts them into a segment file and names it
 end
-local fresh = set_rows(shard, rows, batch, held, 12)
+local fresh = set_rows(shard, rows, batch, held, 13)
 local now = now_ms()
 if succeeded then redis.call('HDEL', batch, 'waiting', 'failing', 'streak') end
 if failing ~= '' then

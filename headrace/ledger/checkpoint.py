@@ -49,12 +49,15 @@ async def checkpoint(
     *,
     item: str = "",
     failing: Failing | None = None,
+    bill: str = "",
     lease_ms: int = LEASE_MS,
 ) -> str:
     """Set `rows` where none is yet, renew the lease, and return the state of the batch. Idempotent.
 
     `failing` counts failures that get no row: a circuit breaker pauses the batch after `MAX_STREAK` of one code in the
     whole batch without a success between.
+
+    `bill` is what the calls of this attempt have cost so far (`fragments/bill.lua`).
 
     `item` names the item about to run alone in quarantine. Raises `Spill` when the ledger holds too many bytes: nothing is
     set then, and the lines belong into a segment file. Raises `Fenced`, `Closed` (the batch is sealed) or `Unknown`.
@@ -84,6 +87,7 @@ async def checkpoint(
             "failures": failing.count if failing else 0,
             "most_failures": MAX_STREAK,
             "reason": failing.reason if failing else "",
+            "bill": bill,
         },
         [
             part

@@ -1,4 +1,4 @@
--- uses: clock events attempt fence terminal
+-- uses: clock events attempt fence terminal bill
 local record, due, leases, log, batch, parts = unpack(KEYS)   -- hash, two zsets id -> ms, stream, hash or unused, hash n -> part
 -- number: of a shard; '' for a job and for a join. The rest: how a job ends of which a part was shown
 local id, token, owner, queue, lease_ms, channel, number, result, event, keep_ms = unpack(ARGV)
@@ -43,7 +43,16 @@ else
   end
 end
 redis.call('HSET', record, 'state', 'running', 'token', token, 'owner', owner, 'lease', text(now + lease_ms), 'progress', 0,
-  'flight', '')
+  'flight', '', 'risk', '')
 redis.call('ZREM', due, id)
 redis.call('ZADD', leases, text(now + lease_ms), id)
-return { 'OK', unpack(redis.call('HGETALL', record)) }
+local reply = redis.call('HGETALL', record)
+if kind == 'job' or kind == 'shard' then
+  give_up_reserve(record)
+  local budgets, allowed = budgets_of(scopes_of(record)), true
+  for _, budget in ipairs(budgets) do allowed = allowed and budget.allowed end
+  if #budgets > 0 then
+    for _, word in ipairs({ 'budgeted', '1', 'unpriced_allowed', allowed and '1' or '0' }) do reply[#reply + 1] = word end
+  end
+end
+return { 'OK', unpack(reply) }

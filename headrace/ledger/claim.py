@@ -56,6 +56,16 @@ class Claimed(msgspec.Struct, frozen=True):
         return "cancel" in self.record
 
     @property
+    def is_budgeted(self) -> bool:
+        """Return True if its calls have to be reserved: of its batch, its tenant or the day a budget is set."""
+        return "budgeted" in self.record
+
+    @property
+    def allows_unpriced(self) -> bool:
+        """Return True if these budgets let calls pass whose price is unknown."""
+        return self.record.get("unpriced_allowed") == b"1"
+
+    @property
     def left_ms(self) -> int | None:
         """Milliseconds to its deadline when it was claimed, by the server's clock; None without a deadline. Only of a claim
         with the lease `LEASE_MS`."""

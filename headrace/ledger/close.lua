@@ -1,4 +1,4 @@
--- uses: clock events fence progress file
+-- uses: clock events fence progress file bill
 -- hash, hash, two zsets id -> ms, stream, hash number -> part, bytes held, string of bits, hash line -> why
 local batch, join, leases, due, log, parts, held, refusals, reasons = unpack(KEYS)
 local id, epoch, output, errors, unfinished, prefix, keep_ms, channel, output_file, output_bytes, error_file, error_bytes, kept = unpack(ARGV, 1, 13)
@@ -17,6 +17,7 @@ for i = first_shard, #ARGV do
   -- Of one that is damaged (no hash, no number) nobody knows how much it held.
   local bytes = tonumber(redis.pcall('HGET', shard, 'bytes') or 0)
   redis.call('DECRBY', held, text(bytes or 0))
+  if redis.call('TYPE', shard).ok == 'hash' then give_up_reserve(shard) end
   redis.call('DEL', shard, shard .. ':res')
   redis.call('ZREM', due, ARGV[i])
   redis.call('ZREM', leases, ARGV[i])

@@ -1,6 +1,6 @@
--- uses: clock events fence terminal
+-- uses: clock events fence terminal bill
 local job, log, result_key, due, leases, spend = unpack(KEYS)   -- hash, stream, string, two zsets id -> ms, hash counter -> integer
-local id, epoch, state, code, result, seq, event, count, channel, keep_ms = unpack(ARGV, 1, 10)   -- rest: `count` events that come before, counter, integer …
+local id, epoch, state, code, result, seq, event, count, channel, keep_ms, bill = unpack(ARGV, 1, 11)   -- rest: `count` events that come before, counter, integer …
 local stored_state, stored = unpack(redis.call('HMGET', job, 'state', 'epoch'))
 if stored == epoch and stored_state == state then return { 'OK', 'repeated' } end
 local refused = refusal(job, epoch)
@@ -9,7 +9,7 @@ local last = tonumber(redis.call('HGET', job, 'seq'))
 for i = 1, count do
   local number = seq - count + i - 1
   if number == last + 1 then                         -- what is stored already was sent twice: skip it
-    put_event(log, channel, epoch .. '-' .. text(number), ARGV[10 + i])
+    put_event(log, channel, epoch .. '-' .. text(number), ARGV[11 + i])
     last = number
     redis.call('HSET', job, 'seq', text(last))
   end
@@ -17,5 +17,14 @@ end
 if tonumber(seq) ~= last + 1 then return { 'GAP', text(last + 1) } end
 end_job(job, id, log, channel, result_key, due, leases, tonumber(epoch), tonumber(seq), state, code, result, event,
   now_ms(), tonumber(keep_ms))
-for i = 11 + count, #ARGV, 2 do redis.call('HINCRBY', spend, ARGV[i], ARGV[i + 1]) end
+settle(job, bill)
+give_up_reserve(job)
+if #ARGV > 11 + count then
+  local day = spend .. ':' .. today()
+  for i = 12 + count, #ARGV, 2 do
+    redis.call('HINCRBY', spend, ARGV[i], ARGV[i + 1])
+    redis.call('HINCRBY', day, ARGV[i], ARGV[i + 1])
+  end
+  redis.call('PEXPIRE', day, text(KEEP_DAY_MS))
+end
 return { 'OK', 'first' }

@@ -23,9 +23,10 @@ async def finish(
     code: str = "",
     tenant: str = "default",
     counters: Mapping[str, int] | None = None,
+    bill: str = "",
 ) -> bool:
     """End the job in `state`, with `event` (the `end`) as number `seq` of its log, and the events `before` as those that
-    precede it. Returns True for the first such call.
+    precede it. `bill` is what its calls have cost (`fragments/bill.lua`). Returns True for the first such call.
 
     It is accepted after the lease has expired too, unless a newer attempt began: a paid answer is not lost. Raises
     `Fenced`, `Closed` when it ended otherwise, `Gap` when events before those are missing.
@@ -55,6 +56,7 @@ async def finish(
             "count": len(before),
             "channel": keys.channel(keys.job(job_id)),
             "keep_ms": TOMBSTONE_MS,
+            "bill": bill,
         },
         [*before, *(part for name, value in (counters or {}).items() for part in (name, value))],
     )

@@ -1,6 +1,6 @@
--- uses: clock events fence sealed progress
+-- uses: clock events fence sealed progress bill
 local shard, rows, batch, parts, held, leases, due, log = unpack(KEYS)   -- hash, hash, hash, hash number -> part, bytes held, two zsets, stream
-local id, epoch, number, part, channel = unpack(ARGV)
+local id, epoch, number, part, channel, bill = unpack(ARGV)
 local winner = redis.call('HGET', parts, number)
 if winner == part then return { 'OK', 'repeated' } end
 if winner then return { 'FINISHED', winner } end
@@ -10,6 +10,8 @@ local closed = sealed(batch)
 if closed then return closed end
 local missing = tonumber(redis.call('HGET', shard, 'count')) - redis.call('HLEN', rows)
 if missing > 0 then return { 'GAP', text(missing) } end
+settle(shard, bill)
+give_up_reserve(shard)
 redis.call('HSET', parts, number, part)
 redis.call('DECRBY', held, redis.call('HGET', shard, 'bytes'))
 if redis.call('HGET', shard, 'state') == 'running' then redis.call('HINCRBY', batch, 'running', -1) end

@@ -6,8 +6,10 @@ from headrace.ledger.keys import batch_of, shard_number
 from headrace.ledger.script import Ledger
 
 
-async def finish_shard(ledger: Ledger, shard_id: str, epoch: int, part: str) -> bool:
+async def finish_shard(ledger: Ledger, shard_id: str, epoch: int, part: str, *, bill: str = "") -> bool:
     """Set `part` (see `shard_range.part_file`) as the shard's. Returns True for the first such call.
+
+    `bill` is what the calls of this attempt have cost (`fragments/bill.lua`).
 
     Raises `Finished` (its `detail` names the winner) when another part won, `Gap` when items have no row, `Fenced`,
     `Closed` when the batch is sealed.
@@ -33,6 +35,7 @@ async def finish_shard(ledger: Ledger, shard_id: str, epoch: int, part: str) -> 
             "number": shard_number(shard_id),
             "part": part,
             "channel": keys.channel(batch),
+            "bill": bill,
         },
     )
     return first == b"first"

@@ -18,7 +18,7 @@ class KeyKind(NamedTuple):
 
 # ruff: noqa: E501 (a table is read by its columns)
 KINDS = (
-    KeyKind("job:<id>", "hash", "until the job ends, then 24 h", "submit claim restart beat park release cancel expire append compact finish restore due recover shorten show evict_damaged"),
+    KeyKind("job:<id>", "hash", "until the job ends, then 24 h", "submit claim restart beat park release cancel expire append compact finish restore due recover shorten show evict_damaged reserve"),
     KeyKind("job:<id>:log", "stream", "until the job ends, then its ttl", "claim restart append compact cancel expire finish restore recover evict_damaged"),
     KeyKind("job:<id>:body", "string", "the job's ttl, from an end other than success", "finish cancel claim expire recover evict_damaged"),
     KeyKind("job:<id>:result", "string", "the job's ttl", "finish cancel claim expire recover evict_damaged"),
@@ -34,13 +34,13 @@ KINDS = (
     KeyKind("caller:<process>", "string", "16 s", "look_up"),
     KeyKind("cache_secret", "string", "permanent", "the first worker that caches"),
     KeyKind("choice:<sha>", "string", "HEADRACE_CACHE_TTL_S", "a worker: one of several choices, which its job has paid for"),
-    KeyKind("batch:<id>", "hash", "until the batch closes, then 7 days", "open create_batch begin_batch reject_batch feed claim checkpoint finish_shard pause resume cancel seal close park prefill recover release refuse_rows evict_damaged"),
-    KeyKind("batch:<id>:log", "stream", "until the batch closes, then 7 days", "open create_batch begin_batch reject_batch checkpoint park prefill finish_shard pause resume cancel seal close refuse_rows evict_damaged"),
+    KeyKind("batch:<id>", "hash", "until the batch closes, then 7 days", "open create_batch begin_batch reject_batch feed claim checkpoint finish_shard pause resume cancel seal close park prefill recover release refuse_rows evict_damaged reserve set_budget"),
+    KeyKind("batch:<id>:log", "stream", "until the batch closes, then 7 days", "open create_batch begin_batch reject_batch checkpoint park prefill finish_shard pause resume cancel seal close refuse_rows evict_damaged reserve"),
     KeyKind("batch:<id>:parts", "hash", "until the batch closes, then 7 days", "finish_shard close evict_damaged"),
     KeyKind("batch:<id>:refused", "string", "until the batch closes, then 7 days", "refuse_rows close evict_damaged"),
     KeyKind("batch:<id>:reasons", "hash", "until the batch closes, then 7 days; 1,000 entries", "refuse_rows close evict_damaged"),
     KeyKind("batches:<tenant>", "zset", "permanent", "open create_batch"),
-    KeyKind("shard:<batch>.<n>", "hash", "until the shard's part is committed", "create_batch begin_batch reject_batch cancel feed claim beat park release checkpoint finish_shard due recover seal close prefill"),
+    KeyKind("shard:<batch>.<n>", "hash", "until the shard's part is committed", "create_batch begin_batch reject_batch cancel feed claim beat park release checkpoint finish_shard due recover seal close prefill reserve"),
     KeyKind("shard:<batch>.<n>:res", "hash", "until the shard's part is committed", "checkpoint prefill finish_shard close"),
     KeyKind("work:<tenant>:<sha>", "string", "31 days from the last open", "open"),
     KeyKind("tpl:<sha>", "string", "31 days from the last open", "open create_batch"),
@@ -53,7 +53,8 @@ KINDS = (
     KeyKind("files:<tenant>", "zset", "permanent", "create_file delete_file close"),
     KeyKind("file_bytes:<tenant>", "string", "permanent", "create_file delete_file"),
     KeyKind("expiring", "zset", "permanent", "create_file delete_file close"),
-    KeyKind("spend:<tenant>", "hash", "permanent", "finish"),
+    KeyKind("spend:<tenant>", "hash", "permanent", "finish checkpoint finish_shard park release claim recover close reserve set_budget"),
+    KeyKind("spend:<tenant>:<day>", "hash", "400 days from its last use", "finish checkpoint finish_shard park release claim recover close reserve"),
     KeyKind("rejected", "list", "7 days since the last, 1,000 entries", "dead_letter evict_damaged"),
     KeyKind("rejections", "hash", "permanent", "dead_letter evict_damaged"),
     KeyKind("leader", "string", "5 s", "lead"),
@@ -174,6 +175,10 @@ class Keys:
 
     def spend(self, tenant: str) -> str:
         return f"{self.prefix}:spend:{tenant}"
+
+    def spend_of_day(self, tenant: str, day: str) -> str:
+        """Return the key of a tenant's costs of one day, `2026-11-28`."""
+        return f"{self.spend(tenant)}:{day}"
 
     def record(self, record_id: str) -> str:
         """Return the key of the record of a job, a shard or a join, by the form of its id."""

@@ -1,11 +1,13 @@
--- uses: clock events fence progress
+-- uses: clock events fence progress bill
 local record, due, leases, batch, log = unpack(KEYS)   -- hash, two zsets id -> ms, hash or unused, its stream
-local id, epoch, delay_ms, calls, reason, channel = unpack(ARGV)   -- calls: paid so far, so that the budget survives the wait
+local id, epoch, delay_ms, calls, reason, channel, bill = unpack(ARGV)   -- calls: paid so far, so that the budget survives the wait
 local state = redis.call('HGET', record, 'state')
 if state == 'parked' and redis.call('HGET', record, 'epoch') == epoch then return { 'OK' } end
 local refused = refusal(record, epoch)
 if refused then return refused end
 local now = now_ms()
+settle(record, bill)
+give_up_reserve(record)
 local kind = redis.call('HGET', record, 'kind')
 if state == 'running' and kind == 'shard' then redis.call('HINCRBY', batch, 'running', -1) end
 if kind == 'shard' and redis.call('HGET', batch, 'waiting') ~= reason and redis.call('EXISTS', batch) == 1 then

@@ -6,9 +6,11 @@ from headrace.ledger.keys import batch_of
 from headrace.ledger.script import Ledger
 
 
-async def park(ledger: Ledger, record_id: str, epoch: int, *, delay_ms: int, calls: str, reason: str) -> None:
-    """Park `record_id` for `delay_ms`. `calls` stores the calls already made, so that the retry budget outlives the wait. A
-    shard's `reason` is its batch's `waiting` until an item succeeds."""
+async def park(
+    ledger: Ledger, record_id: str, epoch: int, *, delay_ms: int, calls: str, reason: str, bill: str = ""
+) -> None:
+    """Park `record_id` for `delay_ms`. `calls` stores the calls already made, so that the retry budget outlives the wait; `bill`
+    is what they have cost (`fragments/bill.lua`). A shard's `reason` is its batch's `waiting` until an item succeeds."""
     keys = ledger.keys
     batch = keys.batch(batch_of(record_id))
     await ledger.run(
@@ -28,5 +30,6 @@ async def park(ledger: Ledger, record_id: str, epoch: int, *, delay_ms: int, cal
             "calls": calls,
             "reason": reason,
             "channel": keys.channel(batch),
+            "bill": bill,
         },
     )

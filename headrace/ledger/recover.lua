@@ -1,4 +1,4 @@
--- uses: clock events attempt fence terminal crash
+-- uses: clock events attempt fence terminal crash bill
 local leases, due, processes = unpack(KEYS)          -- zset id -> lease end ms, zset id -> ms, zset process -> alive until ms
 local prefix, limit, grace_ms, ended, accused, only, item, keep_ms, result, event = unpack(ARGV, 1, 10)   -- rest: name, value of every rule
 -- Takes back the records of processes that are gone: those whose leases ran out, or the one that `ended` names, because
@@ -55,6 +55,15 @@ for _, held in ipairs(records) do
     redis.call('ZREM', leases, id)
     if held.kind == 'shard' then redis.call('HINCRBY', held.batch, 'running', -1) end
     if held.crash then redis.call('HSET', record, 'crashed', 1) end
+    if held.kind == 'job' or held.kind == 'shard' then
+      -- The calls in flight were paid, and nobody has heard what they cost: what was reserved for them, or what the last beat said.
+      local reserved = give_up_reserve(record)
+      local risk = redis.call('HGET', record, 'risk') or ''
+      local calls, nano = string.match(risk, '^(%d+) (%d+)$')
+      if held.crash and risk == '' then calls = held.calls end   -- no beat came: nobody knows what had begun
+      unaccount(record, scopes_of(record), reserved > 0 and 0 or tonumber(nano or 0), tonumber(calls or 0))
+      redis.call('HDEL', record, 'risk')
+    end
     local verdict
     if held.crash then
       verdict = judge(held, rules)

@@ -1,11 +1,13 @@
--- uses: clock fence
+-- uses: clock fence bill
 local record, due, leases, batch = unpack(KEYS)      -- hash, two zsets id -> ms, hash or unused
-local id, epoch, calls, grace_ms, home = unpack(ARGV)    -- home: out of quarantine, its suspects have survived
+local id, epoch, calls, grace_ms, home, bill = unpack(ARGV)    -- home: out of quarantine, its suspects have survived
 local state, stored, queue = unpack(redis.call('HMGET', record, 'state', 'epoch', 'queue'))
 if state == 'queued' and stored == epoch and epoch ~= '0' then return { 'OK', queue } end
 local refused = refusal(record, epoch)
 if refused then return refused end
 if not queue then return { 'DAMAGED', 'no queue' } end
+settle(record, bill)
+give_up_reserve(record)
 if state == 'running' and redis.call('HGET', record, 'kind') == 'shard' then redis.call('HINCRBY', batch, 'running', -1) end
 redis.call('HSET', record, 'state', 'queued', 'calls', calls, 'hints', 1, 'crashed', 0)
 if home == '1' then

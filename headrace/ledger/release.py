@@ -7,10 +7,10 @@ from headrace.ledger.script import Ledger
 from headrace.ledger.submit import GRACE_MS
 
 
-async def release(ledger: Ledger, record_id: str, epoch: int, *, calls: str, home: bool = False) -> str:
+async def release(ledger: Ledger, record_id: str, epoch: int, *, calls: str, home: bool = False, bill: str = "") -> str:
     """Queue `record_id` again and return the queue on which its hint is to be published.
 
-    With `home` it leaves quarantine, and its crash count is reset.
+    With `home` it leaves quarantine, and its crash count is reset. `bill` is what its calls have cost (`fragments/bill.lua`).
     """
     keys = ledger.keys
     (queue,) = await ledger.run(
@@ -22,6 +22,6 @@ async def release(ledger: Ledger, record_id: str, epoch: int, *, calls: str, hom
             "leases": keys.leases,
             "batch": keys.batch(batch_of(record_id)),
         },
-        {"id": record_id, "epoch": epoch, "calls": calls, "grace_ms": GRACE_MS, "home": int(home)},
+        {"id": record_id, "epoch": epoch, "calls": calls, "grace_ms": GRACE_MS, "home": int(home), "bill": bill},
     )
     return queue.decode()

@@ -9,6 +9,6 @@ local now = now_ms()
 local since = redis.call('HGET', batch, 'paused')
 if since then redis.call('HINCRBY', batch, 'expires', text(now - since)) end
 redis.call('HSET', batch, 'state', 'in_progress', 'reason', '')
-redis.call('HDEL', batch, 'paused', 'failing', 'streak')
+redis.call('HDEL', batch, 'paused', 'paused_by', 'failing', 'streak')
 report(batch, log, channel, now, 'batch.state', true)
 return { 'OK', 'first' }

@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from headrace import portal
-from headrace.chat.completion import Completion, Usage
+from headrace.chat.completion import Completion
 from headrace.chat.messages import conversation
 from headrace.chat.options import Options, check_beside_schema, check_for, check_options, laid_over, parse_options
 from headrace.chat.provider_table import OF_OTHERS, Provider, endpoint, is_openai_endpoint
@@ -25,7 +25,7 @@ from headrace.jobs.build import tool_definitions as defined
 from headrace.jobs.job import Job
 from headrace.schema.modes import Mode, check_carried, checked_mode, mode_for
 from headrace.schema.python_types import answer_type, check_type, plain
-from headrace.spend.prices import Profile, cost_of, profile_of
+from headrace.spend.prices import Profile, profile_of
 from headrace.text.masking import masked
 from headrace.text.quoting import quoted
 from headrace.text.safe_errors import kind_of, where_of
@@ -45,6 +45,7 @@ from headrace_providers.parsers import PARSERS
 from headrace_providers.response import Response, Stream, Switches, fitting, response_of
 from headrace_providers.retry import Retry, with_retries
 from headrace_providers.wire.answer_end import fill
+from headrace_providers.wire.call_cost import cost_of_call, tell_cost
 from headrace_providers.wire.choice_reducer import Delta
 from headrace_providers.wire.provider_errors import without_credentials
 from headrace_providers.wire.reducer import Reducer, asked_choices
@@ -366,7 +367,7 @@ class ChatCompletion:
             completion = await reducer.completed(job, deployment=self.facts.name)
         except CallError as error:
             reducer.keep_what_came(error)
-            error.details.setdefault("cost", self.cost_of(reducer.usage, reducer.raw_usage, reducer.tier))
+            error.details.setdefault("cost", cost_of_call(reducer, self._profile).cost)
             raise without_credentials(error) from None
         except (HeadraceError, MemoryError):
             raise
@@ -376,13 +377,12 @@ class ChatCompletion:
             raise CallError(
                 "provider_error", f"the answer could not be read: {kind_of(error)}", retryable=False
             ) from None
-        cost = self.cost_of(completion.usage, completion.raw_usage, completion.service_tier)
+        finally:
+            tell_cost(reducer, self._profile)
+        cost = cost_of_call(reducer, self._profile).cost
         if self.verbose and (job.schema is not None or job.parser is not None):
             print(f"[{self.model_id}][raw_response] {completion.content}")  # noqa: T201 (what `verbose` asks for)
         return completion if cost is None else msgspec.structs.replace(completion, cost=cost)
-
-    def cost_of(self, usage: Usage, raw_usage: dict[str, Any] | None, tier: str | None) -> float | None:
-        return cost_of(self._profile, usage, raw_usage, tier) if raw_usage else None
 
     def profile(self) -> Profile | None:
         """Return prices (USD per token), context length and features, as far as they are known (`headrace.spend.prices`)."""

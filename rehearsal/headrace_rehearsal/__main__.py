@@ -19,7 +19,8 @@ import msgspec
 from aiohttp import web
 
 from headrace_rehearsal.account import Account
-from headrace_rehearsal.faults import BadOrder, Orders, parse_rates
+from headrace_rehearsal.fault_rates import parse_rates
+from headrace_rehearsal.faults import BadOrder, Orders
 from headrace_rehearsal.rate_limits import RateLimits
 from headrace_rehearsal.server import MAX_BODY_BYTES, Rehearsal
 

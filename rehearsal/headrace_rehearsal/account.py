@@ -10,7 +10,9 @@ or, in place of `finished`, `{"event":"gone",…,"at"}` when the client left fir
 when the provider itself broke the answer off, as the faults `cut` and `stream_error` order. A call without a closing
 line was in flight when the process died or was stopped. `request_id` is the header `X-Client-Request-Id` or null, `at`
 are seconds since 1970, `bytes` the length of the request or of the answer, `tokens` those of the answer, `key` the
-first 16 digits of the SHA-256 of the request's body.
+first 16 digits of the SHA-256 of the request's body. The closing line of a call that was understood has in `used` what would be
+charged for: `model`, `tier`, `input_tokens`, of which `cached_tokens` were cached, `answer_tokens` of the whole answer, also when
+it did not get that far, and `charge`, the provider's own price in USD, where it tells one (`charges.py`).
 
 `python -m headrace_rehearsal.account PATH` prints a summary.
 """
@@ -30,6 +32,17 @@ import msgspec
 USAGE = "usage: python -m headrace_rehearsal.account PATH\n"
 
 
+class UsedTokens(msgspec.Struct, omit_defaults=True):
+    """The tokens that a provider charges for, and how."""
+
+    model: str = ""
+    tier: str = ""
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    answer_tokens: int = 0
+    charge: float | None = None
+
+
 class Line(msgspec.Struct, omit_defaults=True):
     """One line as it stands in the file. Fields that an event does not have stay unset."""
 
@@ -42,6 +55,7 @@ class Line(msgspec.Struct, omit_defaults=True):
     key: str | msgspec.UnsetType = msgspec.UNSET
     status: int | msgspec.UnsetType = msgspec.UNSET
     tokens: int | msgspec.UnsetType = msgspec.UNSET
+    used: UsedTokens | msgspec.UnsetType = msgspec.UNSET
 
 
 class AccountedCall(msgspec.Struct):
@@ -60,6 +74,7 @@ class AccountedCall(msgspec.Struct):
     status: int | None = None  # of the whole answer, or of one cut off; None while there is none
     answer_bytes: int = 0
     tokens: int = 0
+    used: UsedTokens | None = None
 
     @property
     def ended_at(self) -> float | None:
@@ -96,19 +111,28 @@ class Account:
         self._write(Line("first_byte", self.run, n, time.time(), request_id))
 
     def finished(
-        self, n: int, request_id: str | None, *, status: int, size: int, tokens: int, first_byte_at: float | None = None
+        self,
+        n: int,
+        request_id: str | None,
+        *,
+        status: int,
+        size: int,
+        tokens: int,
+        first_byte_at: float | None = None,
+        used: UsedTokens | None = None,
     ) -> None:
         """Write the end of a complete answer; `first_byte_at` adds the line for the first byte to the same write."""
-        lines = [Line("finished", self.run, n, time.time(), request_id, bytes=size, status=status, tokens=tokens)]
+        line = Line("finished", self.run, n, time.time(), request_id, bytes=size, status=status, tokens=tokens)
+        lines = [with_used(line, used)]
         if first_byte_at is not None:
             lines.insert(0, Line("first_byte", self.run, n, first_byte_at, request_id))
         self._write(*lines)
 
-    def gone(self, n: int, request_id: str | None) -> None:
-        self._write(Line("gone", self.run, n, time.time(), request_id))
+    def gone(self, n: int, request_id: str | None, used: UsedTokens | None = None) -> None:
+        self._write(with_used(Line("gone", self.run, n, time.time(), request_id), used))
 
-    def cut(self, n: int, request_id: str | None, *, status: int) -> None:
-        self._write(Line("cut", self.run, n, time.time(), request_id, status=status))
+    def cut(self, n: int, request_id: str | None, *, status: int, used: UsedTokens | None = None) -> None:
+        self._write(with_used(Line("cut", self.run, n, time.time(), request_id, status=status), used))
 
     def close(self) -> None:
         os.close(self._file)
@@ -153,7 +177,14 @@ def read(path: Path | str) -> list[AccountedCall]:
             call.status = line.status or call.status
             call.tokens = line.tokens or call.tokens
             call.answer_bytes = line.bytes or call.answer_bytes
+            call.used = line.used or call.used
     return list(calls.values())
+
+
+def with_used(line: Line, used: UsedTokens | None) -> Line:
+    if used is not None:
+        line.used = used
+    return line
 
 
 def paid(call: AccountedCall) -> bool:

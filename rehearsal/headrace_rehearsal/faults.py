@@ -3,7 +3,8 @@
 A call's `Orders` come from the command line, the header `x-rehearsal: fault=429; retry_after=2`, and markers in the
 system or user messages, `[[rehearsal fault=hang]]`; the later of these wins, key by key. Keys (separated by `;`, `,` or
 spaces): `latency`, `jitter` (ms), `tps` (tokens a second), `fault`, `retry_after` (s), `after` (pieces of
-content before `cut`, `stall`, `stream_error`), `times` (only the first so many calls of the same job or item). Faults:
+content before `cut`, `stall`, `stream_error`), `times` (only the first so many calls of the same job or item), `cached`
+(prompt tokens that are said to come from the provider's cache), `tier` (the service tier that answers). Faults:
 
 * a number from 400 to 599: an error with that status; 429 carries `Retry-After`, others when `retry_after` is given;
 * `hang`: nothing at all, until the client leaves; `stall`: silence after `after` pieces, or half a plain body;
@@ -59,6 +60,8 @@ class Orders(msgspec.Struct, frozen=True):
     retry_after_s: float | None = None
     after: int = 1
     times: int = 0
+    cached: int = 0
+    tier: str | None = None
 
 
 KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
@@ -69,6 +72,8 @@ KEYS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "retry_after": ("retry_after_s", float),
     "after": ("after", int),
     "times": ("times", int),
+    "cached": ("cached", int),
+    "tier": ("tier", str),
 }
 
 
@@ -86,7 +91,7 @@ def parse_orders(text: str) -> dict[str, Any]:
             raise BadOrder(f"rehearsal cannot read {part!r}: {key} takes a number") from None
         if key == "fault":
             check_fault(value)
-        elif not 0 <= amount < math.inf:
+        elif key != "tier" and not 0 <= amount < math.inf:
             raise BadOrder(f"rehearsal cannot follow {part!r}: {key} is 0 or more")
     return fields
 
@@ -129,21 +134,6 @@ class Book:
             if drawn < 0:
                 return fault
         return None
-
-
-def parse_rates(text: str) -> dict[str, float]:
-    """Parse `429=0.05,500=0.01` to shares of all calls. Raises `BadOrder`."""
-    rates: dict[str, float] = {}
-    for part in filter(None, ORDER.split(text)):
-        fault, _, share = part.partition("=")
-        check_fault(fault)
-        try:
-            rates[fault] = float(share)
-        except ValueError:
-            raise BadOrder(f"{part!r} is not fault=share, such as 429=0.05") from None
-    if not all(0 <= share <= 1 for share in rates.values()) or sum(rates.values()) > 1:
-        raise BadOrder(f"the shares in {text!r} must lie between 0 and 1, and together not exceed 1")
-    return rates
 
 
 def missed(value: Any, schema: Any) -> Any:

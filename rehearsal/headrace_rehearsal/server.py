@@ -22,11 +22,12 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from headrace_rehearsal.account import Account
+from headrace_rehearsal.account import Account, UsedTokens
 from headrace_rehearsal.answers import AnswerWriter, plain_text
 from headrace_rehearsal.asked import MISSING, as_xml, asked_schema, asked_xml, forced_tool, text_of
 from headrace_rehearsal.dialects import DIALECTS, OpenAIDialect, RefusedRequest
 from headrace_rehearsal.faults import MARKER, SLOW_TPS, BadOrder, Book, Orders, missed
+from headrace_rehearsal.http_answers import encode, error_response, json_response, raise_ordered
 from headrace_rehearsal.prompt import Prompt, pieces, tokens
 from headrace_rehearsal.rate_limits import RateLimits
 
@@ -34,7 +35,6 @@ MODELS = ("rehearsal-small", "rehearsal-large")
 CHAT = "/v1/chat/completions"
 ROUTES = {CHAT: "POST", "/v1/models": "GET", "/healthz": "GET"}
 MAX_BODY_BYTES = 64 << 20
-encode = msgspec.json.Encoder().encode
 encode_canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -58,6 +58,7 @@ class ServedCall(msgspec.Struct):
     dialect: OpenAIDialect
     headers: dict[str, str] = {}
     closed: bool = False  # the account has its closing line
+    used: UsedTokens | None = None  # what is charged for, as soon as the request is understood
 
 
 def read_body(raw: bytes) -> dict[str, Any]:
@@ -182,7 +183,7 @@ class Rehearsal:
 
     def _gone(self, call: ServedCall) -> None:
         if self._account and not call.closed and not self.stopping:
-            self._account.gone(call.n, call.request_id)
+            self._account.gone(call.n, call.request_id, call.used)
 
     async def _answer(self, request: web.BaseRequest, call: ServedCall, raw: bytes) -> web.StreamResponse:
         body = read_body(raw)
@@ -200,6 +201,12 @@ class Rehearsal:
         except BadOrder as error:
             raise RefusedRequest(400, str(error), code="rehearsal_order") from None
         jitter_ms = orders.jitter_ms * random.Random(seed ^ self._seed).random() if orders.jitter_ms else 0
+        prompt_tokens = sum(tokens(text_of(message)) for message in body["messages"])
+        tier = orders.tier or body.get("service_tier")
+        call.used = UsedTokens(
+            str(body["model"]), "" if tier in (None, "auto", "default") else str(tier), prompt_tokens
+        )
+        call.used.cached_tokens = min(orders.cached, prompt_tokens)
         call.due += (orders.latency_ms + jitter_ms) / 1000
         if orders.fault == "hang":
             await asyncio.get_running_loop().create_future()
@@ -208,12 +215,14 @@ class Rehearsal:
             raise_ordered(orders)
         answer = compose(body, seed, orders.fault)
         tps = orders.tps or (SLOW_TPS if orders.fault == "slow" else 0)
-        prompt_tokens = sum(tokens(text_of(message)) for message in body["messages"])
-        used = {"prompt_tokens": prompt_tokens, "completion_tokens": tokens(answer.text)}
+        used: dict[str, Any] = {"prompt_tokens": prompt_tokens, "completion_tokens": tokens(answer.text)}
         used["total_tokens"] = sum(used.values())
+        if call.used.cached_tokens:
+            used["prompt_tokens_details"] = {"cached_tokens": call.used.cached_tokens}
         if self._limits:
             call.headers = self._limits.admit(used["total_tokens"], asyncio.get_running_loop().time())
         used = call.dialect.usage(used)
+        call.used.answer_tokens, call.used.charge = used["completion_tokens"], used.get("cost")
         if call.dialect.thinks(body):
             answer.thought = f"The question has {prompt_tokens} tokens; its own words are the answer."
         model = body["model"] if body["model"].startswith("rehearsal-") else "rehearsal-" + body["model"]
@@ -222,6 +231,8 @@ class Rehearsal:
             "created": int(time.time()),
             "model": model,
         } | call.dialect.answer()
+        if tier:
+            head["service_tier"] = "default" if tier == "auto" else tier
         if stream:
             with_usage = isinstance(options, dict) and options.get("include_usage") is True
             with_usage = with_usage or call.dialect.always_usage
@@ -320,7 +331,9 @@ class Rehearsal:
         await response.write_eof()
         if self._account:
             size = sum(map(len, sent)) + sum(map(len, end))
-            self._account.finished(call.n, call.request_id, status=200, size=size, tokens=tokens(answer.text))
+            self._account.finished(
+                call.n, call.request_id, status=200, size=size, tokens=tokens(answer.text), used=call.used
+            )
         call.closed = True
         return response
 
@@ -338,7 +351,13 @@ class Rehearsal:
         if self._account:
             size = len(response.body) if isinstance(response.body, bytes) else 0
             self._account.finished(
-                call.n, call.request_id, status=response.status, size=size, tokens=used, first_byte_at=first_byte_at
+                call.n,
+                call.request_id,
+                status=response.status,
+                size=size,
+                tokens=used,
+                first_byte_at=first_byte_at,
+                used=call.used,
             )
         call.closed = True
 
@@ -355,7 +374,7 @@ class Rehearsal:
         elif request.transport:
             request.transport.close()
         if self._account:
-            self._account.cut(call.n, call.request_id, status=200)
+            self._account.cut(call.n, call.request_id, status=200, used=call.used)
         call.closed = True
 
 
@@ -370,25 +389,3 @@ def job_of(request_id: str | None) -> str | None:
     """Return `job.7` for the request id `job.7.<epoch>.<call>`, so that the retries of one job are counted together."""
     parts = (request_id or "").rsplit(".", 2)
     return parts[0] if len(parts) == 3 and parts[0] else request_id
-
-
-def raise_ordered(orders: Orders) -> None:
-    """Raise the error that `orders` ask for."""
-    status = int(orders.fault) if orders.fault and orders.fault.isdecimal() else 500
-    code = "rate_limit_exceeded" if status == 429 else None
-    refused = RefusedRequest(status, f"Rehearsal answers {status}, as it was ordered to.", code=code)
-    if status == 429 or orders.retry_after_s is not None:
-        refused.retry_after_s = 1.0 if orders.retry_after_s is None else orders.retry_after_s
-    raise refused
-
-
-def error_response(refused: RefusedRequest, dialect: OpenAIDialect) -> web.Response:
-    response = json_response(dialect.error(refused), status=refused.status)
-    if refused.retry_after_s is not None:
-        response.headers["Retry-After"] = f"{refused.retry_after_s:g}"
-    return response
-
-
-def json_response(body: Any, request_id: str = "", status: int = 200) -> web.Response:
-    headers = {"Content-Type": "application/json"} | ({"x-request-id": request_id} if request_id else {})
-    return web.Response(body=encode(body), status=status, headers=headers)

@@ -239,7 +239,7 @@ OPTIONS = {
     "batches": ["--limit", "--json", "--out", "--whole", "--force", "--code", "--schema"],
     "watch": ["--out", "--whole", "--force", "--json"],
     "files": ["--json"],
-    "schema": ["--target", "--literal", "--json"],
+    "schema": ["--target", "--literal", "--json", "--out"],
     "up": ["--data", "--port", "--ready-file", "--rehearsal", "--rehearsal-flag", "--gateway", "--flower"],
     "gateway": ["--host", "--port", "--ready-file", "--token"],
     "worker": ["--ready-file", "--calls", "--check"],
@@ -284,7 +284,7 @@ BENEATH = {
     "jobs": ["list", "show", "result", "cancel", "retry"],
     "batches": ["list", "show", "cancel", "resume", "retry", "results", "check"],
     "files": ["list", "show", "delete"],
-    "schema": ["check", "validate"],
+    "schema": ["check", "validate", "init"],
 }
 
 

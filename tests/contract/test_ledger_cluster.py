@@ -58,11 +58,13 @@ from headrace.ledger.recover import recover
 from headrace.ledger.refuse_rows import refuse_rows
 from headrace.ledger.reject_batch import reject_batch
 from headrace.ledger.release import release
+from headrace.ledger.reserve import reserve
 from headrace.ledger.restart import restart
 from headrace.ledger.restore import restore
 from headrace.ledger.resume import resume
 from headrace.ledger.script import FOLDER, Argument, Ledger, ScriptCall
 from headrace.ledger.seal import seal
+from headrace.ledger.set_budget import set_tenant_budget
 from headrace.ledger.shard_range import ShardRange
 from headrace.ledger.shorten import shorten
 from headrace.ledger.show import show
@@ -250,6 +252,13 @@ async def limits_and_answers(ledger: Ledger) -> None:
     await keep_answers(ledger, answers, tenant="t", process="p", ttl_ms=LONG, max_bytes=1, tenant_bytes=1)
 
 
+async def budgets(ledger: Ledger) -> None:
+    await set_tenant_budget(ledger, "default", 10, of_day=True)
+    job = await submit(ledger, new_id("job"), b"{}", queue="interactive")
+    attempt = await take(ledger, job, "a")
+    assert (await reserve(ledger, job, attempt.epoch, [1, 20], token="t")).count == 1
+
+
 async def damage(ledger: Ledger) -> None:
     await dead_letter(ledger, "message", b"rubbish", where="bulk", why="no JSON")
     job, batch = new_id("job"), new_id("batch")
@@ -268,6 +277,7 @@ async def test_every_move_stays_in_one_slot(ledger: Witness) -> None:
     await a_files_life(ledger)
     await limits_and_answers(ledger)
     await a_breakers_life(ledger)
+    await budgets(ledger)
     await damage(ledger)
     assert ledger.sent == {path.stem for path in FOLDER.glob("*.lua")}
 

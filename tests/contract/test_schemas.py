@@ -73,6 +73,26 @@ def test_the_shell_takes_the_type_and_its_json_schema(stack: Stack) -> None:
         assert [pets.Owner.model_validate(row["value"]) for row in rows]
 
 
+def test_a_types_schema_is_a_file_that_asks_for_the_same(tmp_path: Path) -> None:
+    (tmp_path / "pets.py").write_text((SUPPORT / "pets.py").read_text())
+
+    def schema(*words: str) -> tuple[int, str, str]:
+        done = headrace("schema", *words, cwd=tmp_path)
+        return done.returncode, done.stdout, done.stderr
+
+    code, printed, _ = schema("init", "pets:Owner")
+    assert code == 0
+    assert schema("init", "pets:Owner", "--out", "owner.json")[0] == 0
+    assert (tmp_path / "owner.json").read_text() == printed
+    assert schema("check", "owner.json")[1] == schema("check", "pets:Owner")[1]
+    code, _, said = schema("init", "pets:Owner", "--out", "owner.json")
+    assert (code, "exists already" in said) == (2, True)
+    assert (tmp_path / "owner.json").read_text() == printed, "what was there is as it was"
+    for wrong in ("owner.json", "pets:Owners", "nowhere:Owner", "pets"):
+        code, _, said = schema("init", wrong)
+        assert (code, wrong in said, "Traceback" in said) == (2, True, False)
+
+
 def test_an_answer_that_misses_is_asked_for_again(stack: Stack) -> None:
     """The stand-in misses the schema once for each job, then hits it; both calls are in its account and in the counters."""
     before = len(stack.calls())

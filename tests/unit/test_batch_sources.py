@@ -41,10 +41,10 @@ def test_a_tsv_is_split_at_tabs_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ("id,text\n1,one\n2\n", "row 3: 1 columns instead of 2: column 2 ('text') is missing"),
-        ("id,text\n1,one,more\n", "row 2: 3 columns instead of 2: column 3 has no name"),
-        ("id,text,id\n1,one,2\n", "row 1: the header names 'id' twice, in columns 1 and 3"),
-        ("id,,text\n1,2,3\n", "row 1, column 2: the header has no name there"),
+        ("id,text\n1,one\n2\n", "line 3: 1 columns instead of 2: column 2 ('text') is missing"),
+        ("id,text\n1,one,more\n", "line 2: 3 columns instead of 2: column 3 has no name"),
+        ("id,text,id\n1,one,2\n", "line 1: the header names 'id' twice, in columns 1 and 3"),
+        ("id,,text\n1,2,3\n", "line 1, column 2: the header has no name there"),
         ('id,text\n1,"one\n', "broken CSV"),
         (b"id,text\n1,caf\xe9\n", "--encoding latin-1"),
     ],
@@ -57,9 +57,16 @@ def test_a_broken_table_names_row_and_column(tmp_path: Path, data: str | bytes, 
     assert str(path) in str(raised.value)
 
 
-def test_a_row_after_a_value_of_several_lines_is_named_by_its_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"row 4: 1 columns"):
-        rows(written(tmp_path, "in.csv", 'id,text\n1,"one\ntwo"\n3\n'))
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ('id,text\n1,"one\ntwo"\n3\n', "line 4: 1 columns"),
+        ('id,text\n1,"one\ntwo",3\n', "line 2: 3 columns"),
+    ],
+)
+def test_a_row_is_named_by_the_line_where_it_begins(tmp_path: Path, data: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        rows(written(tmp_path, "in.csv", data))
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "cp1252"])

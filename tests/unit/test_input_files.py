@@ -62,12 +62,12 @@ def test_a_table_is_read_as_tools_write_it(tmp_path: Path, what: str) -> None:
 
 
 def test_a_row_below_a_sep_line_is_named_by_its_own_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="row 4: 1 columns instead of 2"):
+    with pytest.raises(InputError, match="line 4: 1 columns instead of 2"):
         rows(written(tmp_path, "in.csv", "sep=;\na;b\n1;2\n3\n"))
 
 
 def test_a_value_below_a_column_without_a_name_is_not_dropped(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="row 3: 3 columns instead of 2: column 3 has no name"):
+    with pytest.raises(InputError, match="line 3: 3 columns instead of 2: column 3 has no name"):
         rows(written(tmp_path, "in.csv", "id,text,\n1,a,\n2,b,lost\n"))
 
 
@@ -143,7 +143,7 @@ def test_the_first_hundred_are_named_and_all_are_counted(tmp_path: Path) -> None
 
 
 def test_bad_rows_of_a_table_texts_of_a_folder_and_objects_are_all_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"(?s)2 of its.*row 2: 1 col.*row 4: 3 col"):
+    with pytest.raises(InputError, match=r"(?s)2 of its.*line 2: 1 col.*line 4: 3 col"):
         prompts(written(tmp_path, "in.csv", "id,text\n1\n2,b\n3,c,d\n"))
     folder = tmp_path / "texts"
     folder.mkdir()

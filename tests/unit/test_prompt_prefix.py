@@ -44,6 +44,17 @@ def test_a_long_prefix_has_a_key_of_its_content_and_a_short_one_has_none() -> No
     assert prefix_of_template(None, "{text}" + LONG, None) == "", "it comes after what differs"
 
 
+def test_examples_of_a_template_are_part_of_its_prefix_up_to_the_first_place() -> None:
+    def key(*contents: str) -> str:
+        return prefix_of_template(None, "{text}", None, conversation=[{"role": "user", "content": c} for c in contents])
+
+    assert FORM.fullmatch(key("short", LONG, "{text}"))
+    assert key("short", LONG, "{text}") == key("short", LONG, "{text} or more")
+    assert key("short", LONG, "{text}") != key("other", LONG, "{text}")
+    assert key("{text}", LONG) == "", "it comes after what differs"
+    assert prefix_of_template(None, "{text}", None, tools=[{"description": LONG}])
+
+
 def test_a_conversations_prefix_is_what_its_system_says_at_the_beginning() -> None:
     system, user = {"role": "system", "content": LONG}, {"role": "user", "content": "Hi"}
     key = prefix_of_messages([system, user], None, None)

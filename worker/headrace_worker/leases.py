@@ -46,6 +46,10 @@ def one_call() -> int:
     return 1
 
 
+def no_risk() -> str:
+    return ""
+
+
 class LeaseKeeper:
     """Record id → epoch of every attempt of this process, each with its stop callback."""
 
@@ -57,6 +61,7 @@ class LeaseKeeper:
         self._epochs: dict[str, int] = {}
         self._stops: dict[str, Callable[[StopReason], None]] = {}
         self._calls: dict[str, Callable[[], int | None]] = {}
+        self._risks: dict[str, Callable[[], str]] = {}
         self._lost: set[str] = set()
         self._good_at_s = now_s()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -68,11 +73,17 @@ class LeaseKeeper:
         self._waiting: list[asyncio.Future[None]] = []
 
     def add(
-        self, record_id: str, epoch: int, stop: Callable[[StopReason], None], calls: Callable[[], int | None] = one_call
+        self,
+        record_id: str,
+        epoch: int,
+        stop: Callable[[StopReason], None],
+        calls: Callable[[], int | None] = one_call,
+        risk: Callable[[], str] = no_risk,
     ) -> None:
         """Renew the lease of `record_id` from now on. `calls()` is its number of calls in flight, None when that is not
-        known yet. `stop` is called on the loop with the reason from a beat."""
+        known yet, `risk()` what they may have cost. `stop` is called on the loop with the reason from a beat."""
         self._calls[record_id] = calls
+        self._risks[record_id] = risk
         self._stops[record_id] = stop
         self._epochs[record_id] = epoch
         self._lost.discard(record_id)
@@ -86,6 +97,7 @@ class LeaseKeeper:
         self._epochs.pop(record_id, None)
         self._stops.pop(record_id, None)
         self._calls.pop(record_id, None)
+        self._risks.pop(record_id, None)
         self._lost.discard(record_id)
 
     def __len__(self) -> int:
@@ -154,9 +166,10 @@ class LeaseKeeper:
                 await self._end_the_process(ledger, blocked_s)
             held = dict(self._epochs)
             calls = {record_id: counted() for record_id, counted in self._calls.copy().items()}
+            risks = {record_id: risk() for record_id, risk in self._risks.copy().items()}
             sent_s = now_s()
             try:
-                against = await beat(ledger, held, process=self._process, flights=calls)
+                against = await beat(ledger, held, process=self._process, flights=calls, risks=risks)
                 good = True
             except (Damaged, *UNAVAILABLE) as error:
                 against, good = {}, False

@@ -12,6 +12,7 @@ from celery import signals
 
 from headrace.broker import hints as hint
 from headrace.errors import Busy, Cancelled, Damaged, Dead, Finished, Paused, Refused, StorageError, Unknown
+from headrace.guards.service_address import redis_url
 from headrace.ledger.batch_record import batch_record
 from headrace.ledger.cancel import cancel
 from headrace.ledger.claim import Claimed, claim
@@ -23,7 +24,7 @@ from headrace.ledger.recover import report_fault
 from headrace.ledger.release import release
 from headrace.ledger.script import UNAVAILABLE
 from headrace.ledger.stop_reason import NOT_WRITABLE, StopReason
-from headrace.settings import Settings, redis_url
+from headrace.settings import Settings
 from headrace.text.safe_errors import kind_of, where_of
 from headrace.waiting import retry_write
 from headrace_worker.engine.deployment_hold import Deferred
@@ -53,6 +54,13 @@ class Run(Protocol):
     def epoch(self) -> int: ...
     @property
     def calls_in_flight(self) -> int | None: ...
+    @property
+    def risk(self) -> str:
+        """The calls in flight and what they cost at most, for the beat."""
+        ...
+
+    @property
+    def bill(self) -> str: ...
     def stop(self, reason: StopReason) -> None: ...
 
 
@@ -162,7 +170,7 @@ async def hold(process: WorkerProcess, claimed: Claimed, run: Run, work: Any) ->
     record_id = claimed.record_id
     if task := asyncio.current_task():
         task.set_name(record_id)  # whose work it is, should it hold the loop up
-    process.leases.add(record_id, claimed.epoch, run.stop, lambda: run.calls_in_flight)
+    process.leases.add(record_id, claimed.epoch, run.stop, lambda: run.calls_in_flight, lambda: run.risk)
     try:
         await work
     except Damaged as damaged:
@@ -177,7 +185,15 @@ async def hold(process: WorkerProcess, claimed: Claimed, run: Run, work: Any) ->
             process.meter.parked(claimed.kind, "storage")
         log.warning("no room, or no store; it waits", record=record_id, problem=str(error))
         await retry_write(
-            lambda: park(process.ledger, record_id, run.epoch, delay_ms=STORAGE_WAIT_MS, calls=run.calls, reason=reason)
+            lambda: park(
+                process.ledger,
+                record_id,
+                run.epoch,
+                delay_ms=STORAGE_WAIT_MS,
+                calls=run.calls,
+                reason=reason,
+                bill=run.bill,
+            )
         )
     except asyncio.CancelledError:
         await asyncio.shield(_interrupted(process, claimed, run))
@@ -220,7 +236,8 @@ async def hand_back(process: WorkerProcess, claimed: Claimed, run: Run, *, home:
     """Release the record without a crash, and publish its hint."""
     try:
         queue = await retry_write(
-            lambda: release(process.ledger, claimed.record_id, run.epoch, calls=run.calls, home=home), patience_s=10
+            lambda: release(process.ledger, claimed.record_id, run.epoch, calls=run.calls, home=home, bill=run.bill),
+            patience_s=10,
         )
     except (Refused, *UNAVAILABLE) as error:
         log.warning("not handed back; its lease will run out", record=claimed.record_id, error=type(error).__name__)
@@ -249,6 +266,14 @@ class BatchWork:
     @property
     def calls(self) -> str:
         return self.shard.calls if self.shard else self.claimed.calls
+
+    @property
+    def risk(self) -> str:
+        return self.shard.spending.risk if self.shard else ""
+
+    @property
+    def bill(self) -> str:
+        return self.shard.spending.words if self.shard else ""
 
     def stop(self, reason: StopReason) -> None:
         self.stopped = reason
@@ -317,5 +342,13 @@ class BatchWork:
             self.process.meter.parked("shard", deferred.reason)
         record_id, delay_ms, reason = self.claimed.record_id, int(deferred.delay_s * 1000), str(deferred)
         await retry_write(
-            lambda: park(self.process.ledger, record_id, self.epoch, delay_ms=delay_ms, calls=self.calls, reason=reason)
+            lambda: park(
+                self.process.ledger,
+                record_id,
+                self.epoch,
+                delay_ms=delay_ms,
+                calls=self.calls,
+                reason=reason,
+                bill=self.bill,
+            )
         )

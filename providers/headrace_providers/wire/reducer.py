@@ -57,10 +57,14 @@ class Reducer:
         self.citations: Any = None
         self.plain = False
         self.said_done = False  # the stream said so: `[DONE]`
+        self.has_begun = False  # a chunk has come, whatever is in it
+        self.is_free = False  # refused with an error status
+        self.cost: tuple[float | None] | None = None  # once it is worked out (`call_cost.py`)
 
     def add(self, chunk: Chunk | None) -> list[Delta]:
         """Take one chunk; None says that nothing follows. Raises `CallError` for an error inside an HTTP 200, and for what has
         no answer's shape."""
+        self.has_begun = True
         if chunk is None:
             self.said_done = True
             return []
@@ -243,6 +247,7 @@ class Reducer:
 
     def keep_what_came(self, error: CallError) -> None:
         """Put what had come of a useless answer into the error: it was paid for all the same."""
+        self.is_free = error.status is not None and not self.has_begun
         error.partial = error.partial or self.said or None
         error.details.setdefault("counters", self.known_usage.counters())
         error.details.setdefault("usage", self.known_usage)

@@ -41,6 +41,16 @@ async def test_progress_and_states_are_written_with_the_same_bytes(
     ]
 
 
+async def test_money_and_repeated_calls_are_written_where_there_are_some(
+    ledger: Ledger, look: Any, batch: str, shard: Any
+) -> None:
+    counters = {"cost_nano_usd": 12, "retried": 1, "cached": 2}
+    await ledger.client.hset(ledger.keys.batch(batch), mapping=counters)
+    await pause(ledger, batch, reason="r")
+    assert all(canonical(event) for _, event in await look.log(batch))
+    assert lines(await look.log(batch))[-1].endswith(b'"reason":"r","cost_nano_usd":12,"retried":1,"cached":2}')
+
+
 async def test_its_end_is_written_with_the_same_bytes(ledger: Ledger, look: Any, batch: str, join: Any) -> None:
     await close(ledger, batch, join.epoch, output="out", errors="err", unfinished=0, left=[])
     assert all(canonical(event) for _, event in await look.log(batch))

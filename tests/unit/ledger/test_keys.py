@@ -51,11 +51,13 @@ from headrace.ledger.recover import recover, report_end
 from headrace.ledger.refuse_rows import refuse_rows
 from headrace.ledger.reject_batch import reject_batch
 from headrace.ledger.release import release
+from headrace.ledger.reserve import reserve
 from headrace.ledger.restart import restart
 from headrace.ledger.restore import restore
 from headrace.ledger.resume import resume
 from headrace.ledger.script import FOLDER, Argument, Ledger
 from headrace.ledger.seal import seal
+from headrace.ledger.set_budget import set_batch_budget, set_tenant_budget
 from headrace.ledger.shard_range import ShardRange
 from headrace.ledger.shorten import shorten
 from headrace.ledger.show import show
@@ -67,6 +69,10 @@ EXPIRED, LONG = -1, 10**9
 MOVES = {path.stem for path in FOLDER.glob("*.lua")}
 # Written by no move: a worker and a client do it at their start.
 BY_OTHERS = {"store", "gateway:<id>", "chat:<tenant>:<sha>", "choice:<sha>", "cache_secret", "warm:<sha>"}
+
+
+def bill_of(epoch: int) -> str:
+    return f"{epoch} 0 7 0 0 0 1 2 3 0 0"
 
 
 def kind_of(key: str) -> KeyKind:
@@ -141,6 +147,7 @@ class Watched(Ledger):
 
 
 async def live_the_lives_of_jobs(ledger: Watched) -> None:
+    await set_tenant_budget(ledger, "default", 100, of_day=True)
     await lead(ledger, "process", lease_ms=LONG)
     await announce(ledger, "process", Announcement(), life_ms=LONG)  # or it ends while another move is looked at
     await limit_configure(ledger, "process", [LimitScope("rehearsal.0", "rehearsal", requests=60)])
@@ -161,10 +168,14 @@ async def live_the_lives_of_jobs(ledger: Watched) -> None:
     await mark_disconnected(ledger, UnreadAnswer("default", waiter.asked, token, token))
     job = await ledger.new_job()
     attempt = await ledger.take(job, "a")
-    await park(ledger, job, attempt.epoch, delay_ms=0, calls="1:0", reason="rate_limited")
+    await reserve(ledger, job, attempt.epoch, [5], token="t")
+    await park(ledger, job, attempt.epoch, delay_ms=0, calls="1:0", reason="rate_limited", bill=bill_of(attempt.epoch))
     await ledger.all_due()
     attempt = await ledger.take(job, "b")
-    await release(ledger, job, attempt.epoch, calls="1:0")
+    await release(ledger, job, attempt.epoch, calls="1:0", bill=bill_of(attempt.epoch))
+    await ledger.client.hset(
+        ledger.keys.job(job), "reserved_nano_usd", 5
+    )  # of an attempt that could not say how it ended
     attempt = await ledger.take(job, "c")
     await beat(ledger, {job: attempt.epoch}, process="w", lease_ms=LONG // 2)
     epoch = await restart(ledger, job, attempt.epoch, token="r", reason="retry")
@@ -233,6 +244,7 @@ async def live_the_lives_of_batches(ledger: Watched) -> None:
             ),
         )
         await feed(ledger, batch, 0, [ShardRange(0, 1, 0, 1), ShardRange(1, 1, 1, 1)], queue="bulk")
+        await set_batch_budget(ledger, batch, 100)
         await pause(ledger, batch, reason="no room")
         await resume(ledger, batch)
         first, second = f"{batch}.s0", f"{batch}.s1"
@@ -246,7 +258,10 @@ async def live_the_lives_of_batches(ledger: Watched) -> None:
         attempt = await ledger.take(first, "d")
         await beat(ledger, {first: attempt.epoch}, lease_ms=LONG // 2)
         await ledger.client.hset(ledger.keys.batch(batch), "reported", 0)  # a quarter of a second later
-        await checkpoint(ledger, first, attempt.epoch, [CheckpointRow(0, "s", b"x")], lease_ms=LONG)
+        await reserve(ledger, first, attempt.epoch, [50, 500], token="t")  # the second pauses the batch
+        bill = bill_of(attempt.epoch)
+        await checkpoint(ledger, first, attempt.epoch, [CheckpointRow(0, "s", b"x")], bill=bill, lease_ms=LONG)
+        await resume(ledger, batch)
         await ledger.client.hset(ledger.keys.batch(batch), "reported", 0)
         await finish_shard(ledger, first, attempt.epoch, "part0")
         attempt = await ledger.take(second, "a")
@@ -255,6 +270,7 @@ async def live_the_lives_of_batches(ledger: Watched) -> None:
         if cancelled:
             await cancel(ledger, batch)
             await release(ledger, second, attempt.epoch, calls="")
+            await ledger.client.hset(ledger.keys.shard(second), "reserved_nano_usd", 5)
         else:
             await checkpoint(ledger, second, attempt.epoch, [], lease_ms=EXPIRED)
             await recover(ledger)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from headrace_rehearsal.faults import BadOrder, Book, Orders, parse_orders, parse_rates
+from headrace_rehearsal.fault_rates import parse_rates
+from headrace_rehearsal.faults import BadOrder, Book, Orders, parse_orders
 
 
 def test_a_marker_wins_over_the_header_and_both_over_the_defaults() -> None:

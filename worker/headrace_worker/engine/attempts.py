@@ -12,6 +12,7 @@ from headrace_providers.chat_completion import ChatCompletion
 from headrace_providers.model_gateway import FAULTS
 from headrace_providers.retry import DEFAULT, with_retries
 from headrace_providers.wire.admission import ADMIT
+from headrace_providers.wire.call_cost import ON_COST
 from headrace_providers.wire.choice_reducer import Delta
 from headrace_providers.wire.limit_headers import ON_HEADERS
 from headrace_providers.wire.provider_errors import is_configuration
@@ -20,6 +21,7 @@ from headrace.chat.completion import Completion, Usage
 from headrace.errors import CallError, InputError, Shown
 from headrace.jobs.job import Job
 from headrace.schema.modes import Mode
+from headrace_worker.engine.attachments import ATTACH
 from headrace_worker.engine.call_slots import Slots
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred, DeploymentHold, HeldBack, HeldCall
 from headrace_worker.engine.reask import Reasks
@@ -30,6 +32,8 @@ from headrace_worker.limits.permit_gate import Permit
 from headrace_worker.limits.shared_limits import ModelScopes, SharedLimits
 from headrace_worker.observability.call_span import CallSpan
 from headrace_worker.observability.worker_meter import WorkerMeter
+from headrace_worker.spending.spending import CallCharge, Spending
+from headrace_worker.spending.worst_case import NoBound
 
 OnConfiguration = Callable[[CallError], Awaitable[None]]
 """Told of a failure that is not the item's but of how the deployment is configured, before any further call goes out."""
@@ -84,6 +88,7 @@ class Attempts:
         identity: str,
         epoch: int,
         tries: Tries,
+        spending: Spending,
         watch: Watch | None,
         admit: Callable[[], Awaitable[None]] | None,
         on_configuration: OnConfiguration | None,
@@ -101,6 +106,8 @@ class Attempts:
         self._identity = identity
         self._rank = self._epoch = epoch
         self._tries = tries
+        self._spending = spending
+        self._reserved = 0
         self._watch = watch
         self._admit = admit
         self._on_configuration = on_configuration
@@ -115,7 +122,11 @@ class Attempts:
 
     async def completion(self) -> Completion:
         """Return the completion. Raises `CallError`, `GaveWay` or `Deferred`."""
-        return await with_retries(self._attempt, wait_s=lambda _: 0.0 if self._again else None, pause=self._wait)
+        try:
+            return await with_retries(self._attempt, wait_s=lambda _: 0.0 if self._again else None, pause=self._wait)
+        finally:
+            self._spending.give_back(self._reserved)
+            self._reserved = 0
 
     async def _attempt(self) -> Completion:
         meter = self._meter
@@ -134,6 +145,8 @@ class Attempts:
                         assert self._failure is not None
                         raise self._reasks.failed(self._failure) from None
                 self._shown = False
+                if self._spending.reserve is not None and not self._reserved:
+                    self._reserved = await self._reserve()
                 scopes = self._limits.of(self._provider) if self._limits is not None else None
                 if scopes is not None:
                     permit = await self._permitted(scopes)
@@ -166,6 +179,20 @@ class Attempts:
                     place.close()
                 call.leave()
 
+    async def _reserve(self) -> int:
+        """Reserve what the next call can cost. Raises `Deferred`, or `CallError` with the code `budget`."""
+        try:
+            return await self._spending.reserved(self._epoch, self._provider, self._reasks.job)
+        except NoBound as unbounded:
+            self._again = False
+            raise self._reasks.failed(CallError("budget", f"within a budget: {unbounded}")) from None
+        except CallError as failure:
+            self._again = False
+            raise self._reasks.failed(failure) from None
+        except Deferred as deferred:
+            self._tell(deferred)
+            raise
+
     async def _borne(self) -> AdaptivePlace:
         """Wait until the deployment, of which no limit is known, may bear another call. Raises `Deferred`."""
         try:
@@ -188,6 +215,7 @@ class Attempts:
     async def _call(self, call: HeldCall, permit: Permit | None, scopes: ModelScopes | None) -> Completion:
         watch, tries = self._watch, self._tries
         metered = self._meter.call(self._provider.facts.name, self._provider.model_id) if self._meter else None
+        charge = CallCharge(self._spending, self._provider, self._reasks.job, self._reserved)
 
         async def admit() -> None:
             await self._admitted()
@@ -195,6 +223,7 @@ class Attempts:
                 raise HeldBack
             if permit is not None:
                 permit.begun = True
+            charge.begin()
 
         def learn(usage: Usage | None) -> None:
             if permit is not None and scopes is not None and usage is not None and not usage.unknown:
@@ -210,8 +239,12 @@ class Attempts:
             if watch is not None:
                 watch.delta(delta)
 
+        attach, job = ATTACH.get(), self._reasks.job
+        if attach is not None:
+            job = await attach(job)
         ADMIT.set(admit)
         ON_HEADERS.set(self._hear)
+        ON_COST.set(charge.tell)
         tries.calls += 1
         tries.calling = True
         if metered is not None and metered.tracer is not None:
@@ -220,7 +253,7 @@ class Attempts:
             if watch is not None:
                 watch.calling(self._provider.facts.name, self._job.model, self._mode)
             completion = await self._provider.complete(
-                self._reasks.job,
+                job,
                 request_id=f"{self._identity}.{self._epoch}.{tries.calls}",
                 on_delta=deliver if watch is not None and self._job.stream else None,
             )
@@ -243,6 +276,8 @@ class Attempts:
             tries.calling = False
             if metered is not None:
                 metered.close()
+            if charge.close():
+                self._reserved = 0
 
     def _hear(self, headers: Mapping[str, Any]) -> None:
         if self._limits is not None:

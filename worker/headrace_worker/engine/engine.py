@@ -37,6 +37,7 @@ from headrace_worker.limits.call_turn import NO_TURN, CallTurn
 from headrace_worker.limits.circuit_breakers import CircuitBreakers
 from headrace_worker.limits.shared_limits import SharedLimits, scope_of
 from headrace_worker.observability.worker_meter import WorkerMeter
+from headrace_worker.spending.spending import Spending
 
 MAX_PAUSE_S = 2.0
 MAX_SCOPES = 1000
@@ -148,6 +149,7 @@ class Engine:
         identity: str,
         epoch: int,
         tries: Tries,
+        spending: Spending | None = None,
         watch: Watch | None = None,
         tenant: str = "default",
         turn: CallTurn = NO_TURN,
@@ -165,7 +167,7 @@ class Engine:
         With `on_configuration` few calls go to a deployment that has not answered yet, and each failure of its
         configuration is reported there before another goes out.
 
-        `turn` says whose turn its calls take where they have to wait.
+        `turn` says whose turn its calls take where they have to wait; `spending` is what they are charged to.
 
         `identity` and `epoch` name the call at the provider: `X-Client-Request-Id: <identity>.<epoch>.<call>`.
 
@@ -173,12 +175,15 @@ class Engine:
         does not give all choices (`choices.py`).
         """
 
+        spending = spending or Spending()
+
         async def pay() -> Completion:
             return await self._pay(
                 job,
                 identity=identity,
                 epoch=epoch,
                 tries=tries,
+                spending=spending,
                 watch=watch,
                 turn=turn,
                 admit=admit,
@@ -216,6 +221,7 @@ class Engine:
         identity: str,
         epoch: int,
         tries: Tries,
+        spending: Spending,
         watch: Watch | None,
         turn: CallTurn,
         admit: Callable[[], Awaitable[None]] | None,
@@ -231,6 +237,7 @@ class Engine:
                 identity=identity,
                 epoch=epoch,
                 tries=tries,
+                spending=spending,
                 watch=watch,
                 turn=turn,
                 admit=admit,
@@ -286,6 +293,7 @@ class Engine:
         identity: str,
         epoch: int,
         tries: Tries,
+        spending: Spending,
         watch: Watch | None,
         turn: CallTurn,
         admit: Callable[[], Awaitable[None]] | None,
@@ -324,6 +332,7 @@ class Engine:
             identity=identity,
             epoch=epoch,
             tries=tries,
+            spending=spending,
             watch=watch,
             admit=admit,
             on_configuration=on_configuration,

@@ -131,4 +131,5 @@ class SharedAnswers:
 
 def as_cached(completion: Completion) -> Completion:
     """Return the completion as it is given again: it costs nothing."""
-    return msgspec.structs.replace(completion, cached=True, cost=0.0)
+    saved = completion.saved_cost if completion.cached else completion.cost
+    return msgspec.structs.replace(completion, cached=True, cost=0.0, saved_cost=saved)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 import msgspec
 import structlog
@@ -31,6 +32,7 @@ from headrace_worker.engine.tries import Tries
 from headrace_worker.limits.call_turn import CallTurn
 from headrace_worker.publishing.delta_events import DeltaEvents, rest
 from headrace_worker.publishing.publisher import Publisher
+from headrace_worker.spending.budget_gate import spending_of
 from headrace_worker.worker_process import WorkerProcess
 
 log = structlog.get_logger("headrace.worker.execution.job_attempt")
@@ -52,6 +54,7 @@ class Attempt:
         self.claimed = claimed
         self.id = claimed.record_id
         self.tries = Tries.parse(claimed.calls)
+        self.spending = spending_of(process, claimed)
         self.publisher = Publisher(process.flusher, self.id, claimed.epoch, claimed.record, on_stop=self._on_stop)
         self.stopped: StopReason | None = None
         self._call: asyncio.Task[Completion] | None = None
@@ -73,6 +76,14 @@ class Attempt:
     @property
     def calls(self) -> str:
         return str(self.tries)
+
+    @property
+    def risk(self) -> str:
+        return self.spending.risk
+
+    @property
+    def bill(self) -> str:
+        return self.spending.words
 
     @property
     def _tenant(self) -> str:
@@ -119,6 +130,7 @@ class Attempt:
             await self._fail(FAILURE)
             return
         self._job, self._model = job, job.model
+        self.spending.width = job.options.n or 1
         deadline = (
             asyncio.get_running_loop().call_later(left_s, self.stop, StopReason.EXPIRED) if left_s is not None else None
         )
@@ -141,6 +153,7 @@ class Attempt:
                     identity=self.id,
                     epoch=self.epoch,
                     tries=self.tries,
+                    spending=self.spending,
                     watch=self,
                     tenant=self._tenant,
                     turn=CallTurn(f"{self._tenant}/{job.options.user or ''}"),
@@ -154,10 +167,7 @@ class Attempt:
         try:
             completion = await self._call
         except CallError as error:
-            await self._fail(
-                Failure.of(error),
-                error.details.get("counters", {}),
-            )
+            await self._fail(Failure.of(error), without_tokens(error.details.get("counters", {})))
             return
         except Deferred as deferred:
             if deferred.reason == DRAINING:
@@ -178,7 +188,9 @@ class Attempt:
                 raise
             await self.cancelled()
             return
-        counters = ({} if completion.cached else completion.counters()) | {"jobs": 1}
+        if completion.cached:
+            self.spending.bill.save(completion)
+        counters = without_tokens({} if completion.cached else completion.counters()) | {"jobs": 1}
         try:
             result, completion = encode_success(completion)
         except UNWRITABLE as error:
@@ -274,6 +286,7 @@ class Attempt:
                 code=outcome.error.code if outcome.error else "",
                 tenant=self._tenant,
                 counters=counters,
+                bill=self.bill,
             )
         )
         if self.process.meter is not None:
@@ -291,12 +304,22 @@ class Attempt:
         if self.process.meter is not None:
             self.process.meter.parked("job", code or reason)
         await self.publisher.move(
-            lambda _: park(self.process.ledger, self.id, self.epoch, delay_ms=delay_ms, calls=self.calls, reason=reason)
+            lambda _: park(
+                self.process.ledger,
+                self.id,
+                self.epoch,
+                delay_ms=delay_ms,
+                calls=self.calls,
+                reason=reason,
+                bill=self.bill,
+            )
         )
 
     async def _hand_back(self) -> None:
         """Hand back a job that waits while the process stops: another worker's now, at once."""
-        queue = await self.publisher.move(lambda _: release(self.process.ledger, self.id, self.epoch, calls=self.calls))
+        queue = await self.publisher.move(
+            lambda _: release(self.process.ledger, self.id, self.epoch, calls=self.calls, bill=self.bill)
+        )
         await self.process.publish([(queue, self.id)])
 
     def _version(self) -> object:
@@ -304,6 +327,11 @@ class Attempt:
             return msgspec.json.decode(self.claimed.body).get("v")
         except (*UNREADABLE, KeyError, AttributeError):
             return BODY_VERSION
+
+
+def without_tokens(counters: Mapping[str, int]) -> dict[str, int]:
+    """Return counters without those that the bill has, of every call."""
+    return {name: number for name, number in counters.items() if name not in ("input_tokens", "output_tokens")}
 
 
 def error_of(failure: Failure) -> JsonObject:

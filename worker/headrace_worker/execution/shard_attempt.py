@@ -7,7 +7,7 @@ row after a crash runs again, nothing else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 import msgspec
 import structlog
@@ -16,7 +16,6 @@ from headrace_providers.wire.provider_errors import is_configuration, unstorable
 
 from headrace.batches.output_lines import error_line, success_line
 from headrace.batches.prefill import kept_rows
-from headrace.batches.row_codec import is_row
 from headrace.batches.template import Item, Template
 from headrace.chat.completion import Completion
 from headrace.errors import CallError, Failure, Finished, Refused, Spill, StorageError
@@ -32,18 +31,21 @@ from headrace.ledger.script import UNAVAILABLE
 from headrace.ledger.shard_range import part_file
 from headrace.ledger.shard_rows import rows_of
 from headrace.ledger.stop_reason import CALLS_MAY_END, StopReason
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 from headrace.text.readable import UNWRITABLE
 from headrace.waiting import retry_write
+from headrace_worker.engine.attachments import attach_files_of
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred
 from headrace_worker.engine.reask import with_earlier
 from headrace_worker.engine.tries import Tries, format_item_tries, parse_item_tries
-from headrace_worker.execution.item_counters import failure_counters, success_counters
+from headrace_worker.execution.item_counters import failing_of, failure_counters, success_counters
 from headrace_worker.execution.part_file import part_lines
+from headrace_worker.execution.row_soundness import sound_rows
 from headrace_worker.execution.segment_files import SegmentFiles
 from headrace_worker.execution.shard_answers import ShardAnswers, shard_answers
 from headrace_worker.flower_progress import report_progress
 from headrace_worker.limits.call_turn import CallTurn
+from headrace_worker.spending.budget_gate import spending_of
 from headrace_worker.worker_process import WorkerProcess
 
 log = structlog.get_logger("headrace.worker.execution.shard_attempt")
@@ -53,7 +55,6 @@ WIDTH = SHARD_WIDTH
 have no row: those are the suspects of a shard in quarantine, and when they survive the shard goes home."""
 SETTLE_S = 10.0
 """Seconds that a shard whose other items are done waits to hear whether a failure of the configuration is everybody's."""
-MAX_REASON = 300
 
 
 class ShardRun:
@@ -66,15 +67,15 @@ class ShardRun:
         self.process = process
         self.ledger, self.store = process.ledger, store
         self.engine, self._meter = process.engine, process.meter
-        self.id = claimed.record_id
+        self.id, self.claimed, self.epoch = claimed.record_id, claimed, claimed.epoch
         self.batch_id, _, name = self.id.partition(".")
-        self.claimed, self.epoch = claimed, claimed.epoch
         self.batch, self.template = batch, template
         self._turn = CallTurn(self.batch_id, template.weight)
         self._uncached = msgspec.structs.replace(template, cache=False)
         self._answers: ShardAnswers | None = None
         self.range, self.first_line = claimed.shard_range, claimed.shard_range.line
         self.tries = parse_item_tries(claimed.calls)
+        self.spending = spending_of(process, claimed, width=WIDTH)
         self.stopped: StopReason | None = None
         self.deferred: Deferred | None = None
         self.proven = False  # in quarantine: its suspects survived
@@ -123,7 +124,7 @@ class ShardRun:
         if not rows and self.batch.is_prefilled:
             await self._prefill()
             rows = await retry_write(lambda: rows_of(self.ledger, self.id))
-        self._rows = rows = self._sound(rows, items)
+        self._rows = rows = sound_rows(rows, items, self.id, self.first_line, self._request_id)
         todo = [index for index in range(len(items)) if index not in rows]
         writer = asyncio.create_task(self._write())
         try:
@@ -154,18 +155,6 @@ class ShardRun:
     async def _items(self) -> list[Item]:
         data = await asyncio.to_thread(self.store.read, self.batch.input, self.range.offset, self.range.length)
         return [msgspec.json.decode(line, type=Item) for line in data.splitlines()]
-
-    def _sound(self, rows: dict[int, bytes], items: list[Item]) -> dict[int, bytes]:
-        """Return the rows of these items; one that cannot be written into the output has become the row of a failure."""
-        sound: dict[int, bytes] = {}
-        for index, row in rows.items():
-            if 0 <= index < len(items) and not is_row(row):
-                log.error("a damaged row became a failure", record=self.id, line=self.first_line + index)
-                failure = Failure("damaged", "its row in Redis cannot be read")
-                row = b"f" + error_line(items[index].custom_id, self._request_id(index), failure)
-            if 0 <= index < len(items):
-                sound[index] = row
-        return sound
 
     async def _prefill(self) -> None:
         rows, codes = await asyncio.to_thread(kept_rows, self.store, self.batch_id, self.first_line, self.range.count)
@@ -242,12 +231,14 @@ class ShardRun:
         if (task := asyncio.current_task()) is not None:
             self._at[task] = index
         identity = self._name_of(index)
+        attach_files_of(item, self.store, self.batch_id)
         try:
             asked = self.engine.ask(
                 job or self._uncached.job(item),
                 identity=identity,
                 epoch=self.epoch,
                 tries=tries,
+                spending=self.spending,
                 turn=self._turn,
                 admit=lambda: self.process.leases.confirm(self.id),
                 on_configuration=self._count,
@@ -294,6 +285,7 @@ class ShardRun:
 
     def _take(self, index: int, item: Item, completion: Completion) -> None:
         """Take an answer that was not paid for this item."""
+        self.spending.bill.save(completion)
         self._pending.append(self._success(index, item, Tries(), completion))
         self._wake.set()
 
@@ -337,7 +329,7 @@ class ShardRun:
             self._wake.clear()
             rows, self._pending = self._pending, []
             uncounted, self._uncounted = self._uncounted, []
-            if rows or uncounted:
+            if rows or uncounted or self.spending.is_unwritten:
                 try:
                     await self._checkpoint(rows, [failure for failure, _ in uncounted])
                 except BaseException as error:
@@ -355,16 +347,21 @@ class ShardRun:
                 self._wake.set()
 
     async def _checkpoint(self, rows: list[CheckpointRow], failures: Sequence[CallError] = ()) -> None:
-        failing = self._failing(failures)
+        failing, bill = self._failing(failures), self.spending.words
         large = [row for row in rows if len(row.line) > ROW_BYTES]
         rows = [row for row in rows if len(row.line) <= ROW_BYTES]
         if large:
             rows += await self._segments.place(large)
+
+        def write() -> Awaitable[str]:
+            return checkpoint(self.ledger, self.id, self.epoch, rows, failing=failing, bill=bill)
+
         try:
-            state = await retry_write(lambda: checkpoint(self.ledger, self.id, self.epoch, rows, failing=failing))
+            state = await retry_write(write)
         except Spill:
             rows = await self._segments.place(rows)
-            state = await retry_write(lambda: checkpoint(self.ledger, self.id, self.epoch, rows, failing=failing))
+            state = await retry_write(write)
+        self.spending.written(bill)
         self._rows.update((row.index, row.stored) for row in rows)
         for row in rows:
             self._failed += row.kind.lower() != "s"
@@ -384,17 +381,15 @@ class ShardRun:
         if not failures:
             return None
         self._counted += len(failures)
-        last = failures[-1]
-        why = f"{last.code}: {last.message[:MAX_REASON]}"
-        return Failing(last.code, self._counted, f"{why} (to go on once that is put right: headrace batches resume)")
+        return failing_of(failures[-1], self._counted)
 
     async def _commit(self) -> None:
         part = str(self.epoch)
         name = part_file(self.batch_id, shard_number(self.id), part)
         await asyncio.to_thread(self.store.commit_once, name, part_lines(self.store, self._rows))
         try:
-            await retry_write(lambda: finish_shard(self.ledger, self.id, self.epoch, part))
+            await retry_write(lambda: finish_shard(self.ledger, self.id, self.epoch, part, bill=self.spending.words))
         except Refused as refused:
             if not (isinstance(refused, Finished) and refused.detail == part):
-                self.store.remove(name)
+                await asyncio.to_thread(self.store.remove, name)
             raise
