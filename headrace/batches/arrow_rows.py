@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ import msgspec
 from headrace.batches.arrow_library import arrow, compute, parquet
 from headrace.batches.column_choice import ColumnChoice, KeptColumns
 from headrace.batches.complaints import Complaints, InputRecord
+from headrace.batches.media.cells import MAX_SOURCE_BYTES
 from headrace.batches.page_sizes import check_page_sizes
 from headrace.batches.text_files import LINE_BYTES
 from headrace.errors import InputError
@@ -53,23 +54,28 @@ class ArrowTable:
             for name in choice.prompt:
                 if name in names and is_binary(self.schema.field(name).type):
                     raise InputError(f"{self.name}: column {quoted(name)} has bytes and no text; cast it to text")
-        number = 0
+        number, media = 0, frozenset(choice.media if choice is not None else ())
         with readable_table(self.name):
             for batch in self._batches(names):
                 batch.validate(full=True)  # texts are UTF-8, and nothing leads out of its buffer
                 for part in slices(batch):
-                    yield from self._rows(names, part, number, complaints)
+                    yield from self._rows(names, part, number, complaints, media)
                     number += part.num_rows
 
     def _rows(
-        self, names: list[str], batch: pa.RecordBatch, number: int, complaints: Complaints
+        self, names: list[str], batch: pa.RecordBatch, number: int, complaints: Complaints, media: Collection[str]
     ) -> Iterator[InputRecord]:
         if not names:
             columns: list[list[Any]] = []
             rows: Iterable[tuple[Any, ...]] = iter([()] * batch.num_rows)
         else:
             too_long = set[int]()
-            columns = [json_values(bounded(batch.column(name), too_long), self.name, name) for name in names]
+            columns = [
+                media_values(batch.column(name), too_long)
+                if name in media
+                else json_values(bounded(batch.column(name), too_long), self.name, name)
+                for name in names
+            ]
             rows = zip(*columns, strict=True)
             if too_long:
                 yield from self._bounded_rows(names, list(rows), too_long, number, complaints)
@@ -84,7 +90,7 @@ class ArrowTable:
             place = number + at + 1
             where = f"{self.name}, row {place}"
             if at in too_long:
-                message = f"{where}: a cell has more than {LINE_BYTES} bytes (1 MiB), the most that one may have"
+                message = f"{where}: a cell has more than {LINE_BYTES} bytes (1 MiB; media 64 MiB), the most that one may have"
                 yield from complaints.bad_row(place, where, message)
             else:
                 yield InputRecord(place, where, dict(zip(names, values, strict=True)))
@@ -208,6 +214,18 @@ def bounded(column: pa.Array, too_long: set[int]) -> pa.Array:
             too_long.update(pc.indices_nonzero(long).to_pylist())
             return pc.if_else(long, pa.scalar(None, column.type), column)
     return column
+
+
+def media_values(column: pa.Array, too_long: set[int]) -> list[Any]:
+    """Return the values of a column of files as they are, with null in place of cells over the bound, whose places are added to
+    `too_long`: they do not become Python objects."""
+    if isinstance(column.type, arrow("a table").BaseExtensionType):
+        column = column.storage
+    if column.nbytes <= MAX_SOURCE_BYTES:
+        return column.to_pylist()
+    pieces = [column.slice(at, 1) for at in range(len(column))]
+    too_long.update(at for at, piece in enumerate(pieces) if piece.nbytes > MAX_SOURCE_BYTES)
+    return [None if at in too_long else piece[0].as_py() for at, piece in enumerate(pieces)]
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -335,7 +353,9 @@ def kept_types(tables: list[ArrowTable], choice: ColumnChoice) -> KeptColumns:
     """Return the columns that rows keep of `tables`, with the type that each has in all of them. Raises `InputError`."""
     pa = arrow("the input")
     first = tables[0].schema
-    names = first.names if choice.keep is None else list(choice.keep)
+    names = list(choice.keep or ())
+    if choice.keep is None:
+        names = [name for name in first.names if name not in choice.media or is_text(first.field(name).type)]
     fields = []
     for name in names:
         kinds = []

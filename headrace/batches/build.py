@@ -5,17 +5,29 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Literal
 
-from headrace.batches.template import DEFAULT_WEIGHT, Template, checked_weight, prompt_fields
+from headrace.batches.media.choice import PdfForm
+from headrace.batches.per_item import PerItemParam
+from headrace.batches.prompt import DEFAULT_PROMPT, checked_conversation, prompt_fields
+from headrace.batches.template import DEFAULT_WEIGHT, Template, checked_weight
 from headrace.chat.model_aliases import resolve
 from headrace.chat.options import check_beside_schema
+from headrace.chat.provider_table import PROVIDERS
+from headrace.chat.tool_schemas import check_strict
 from headrace.errors import InputError
-from headrace.jobs.build import SchemaParams, check_schema_params, checked_text, options_for_all
+from headrace.jobs.build import (
+    SchemaParams,
+    Tools,
+    check_schema_params,
+    checked_text,
+    options_for_all,
+    tool_definitions,
+)
 from headrace.jobs.cache_mode import Cache, checked_variant, template_cache
 from headrace.schema.modes import Mode
 from headrace.schema.python_types import AnswerType, answer_type
 from headrace.spend.budgets import check_priced
 from headrace.spend.money import checked_budget
-from headrace.text.quoting import shortened
+from headrace.text.quoting import quoted, shortened
 
 Economy = bool | Literal["fallback"]
 
@@ -49,9 +61,30 @@ class BatchParams(SchemaParams, total=False):
     With `allow_unpriced` calls whose price nobody knows pass. With `economy` calls go to the tier `flex`, at half the price,
     and have 15 minutes each; with `"fallback"` those that find no room there are made in the standard tier. With `progress` the
     handle's `wait` and `results` show how far it is.
+
+    `messages` is a whole conversation with `{field}` places, in place of the prompt; with `template="jinja"` the prompt, the
+    system message and the conversation are templates of Jinja (the extra `jinja`). `tools` and `tool_choice` are those of
+    `submit`. `per_item` names the columns that are an item's own `messages`, `system`, `model`, `tools`, `tool_choice` and
+    `options`: names, or a dict of these to columns.
+
+    `images`, `recordings` and `pdfs` name columns of files: paths, addresses, data URLs, bytes, `{"bytes", "path"}`. They stand
+    at the end of the last user message. No image is sent with a side above `image_size` pixels; `pdf_as` sends a PDF as the
+    "file" that it is, as the "text" of its pages, or as "images" of them. `fetch` fetches what lies at an address, which
+    providers are given otherwise.
     """
 
     system: str | None
+    messages: list[dict[str, Any]] | None
+    template: Literal["jinja"] | None
+    tools: Tools | None
+    tool_choice: str | dict[str, Any] | None
+    per_item: PerItemParam
+    images: str | list[str] | tuple[str, ...] | None
+    recordings: str | list[str] | tuple[str, ...] | None
+    pdfs: str | list[str] | tuple[str, ...] | None
+    image_size: int | None
+    pdf_as: PdfForm
+    fetch: bool
     limit: int | None
     sample: int | None
     encoding: str | None
@@ -77,6 +110,11 @@ def make_template(
     schema: Any = None,
     schema_name: str | None = None,
     system: str | None = None,
+    messages: Any = None,
+    template: str | None = None,
+    names: tuple[str, str, str] = ("--prompt", "system", "messages"),
+    tools: Tools | None = None,
+    tool_choice: str | dict[str, Any] | None = None,
     mode: Mode | None = None,
     reasks: int = 0,
     lax: bool = False,
@@ -88,14 +126,33 @@ def make_template(
     economy: Economy = False,
     **options: Any,
 ) -> tuple[Template, AnswerType[Any]]:
-    """Return what the items of a batch share, and how their answers are read. Raises `InputError`."""
+    """Return what the items of a batch share, and how their answers are read. Of a `template` in Jinja the words are not
+    shared: every item brings the messages that it makes of them (`jinja_prompt`). `names` is what prompt, system message and
+    conversation are called in complaints. Raises `InputError`."""
     expected = answer_type(schema, name=schema_name)
     models = resolve(checked_text("model", model))
     for each in (models.model, *models.fallbacks):
         check_schema_params(each, expected, mode, reasks, lax)
-    prompt_fields(checked_text("prompt", prompt))
+    definitions = tool_definitions(tools, tool_choice)
+    for each in (models.model, *models.fallbacks):
+        provider = PROVIDERS.get(each.partition("/")[0])
+        check_strict(definitions.schemas or (), provider.dialect if provider else "openai")
+    if mode == "tool_call" and definitions.schemas:
+        raise InputError("mode='tool_call': the schema travels as a tool there, so there can be no `tools` of your own")
+    checked_text("prompt", prompt)
     if system is not None:
         checked_text("system", system)
+    if template not in (None, "jinja"):
+        raise InputError(f"template={quoted(template)}: must be 'jinja', or left out for `{{field}}` places")
+    if messages is not None and prompt != DEFAULT_PROMPT:
+        raise InputError(
+            "messages: is the whole conversation, so there can be no prompt beside it; leave one of the two out"
+        )
+    if template is None:
+        prompt_fields(prompt, names[0])
+        messages = None if messages is None else checked_conversation(messages, names[2])
+    else:
+        prompt, system, messages = DEFAULT_PROMPT, None, None
     wanted = options_for_all(models, economical(options, economy))
     if wanted.n is not None and wanted.n > 1:
         raise InputError(
@@ -103,10 +160,13 @@ def make_template(
         )
     if expected.schema is not None:
         check_beside_schema(wanted)
-    template = Template(
+    shared = Template(
         model=models.model,
         prompt=prompt,
         system=system,
+        conversation=messages,
+        tools=definitions.schemas or None,
+        tool_choice=definitions.choice if definitions.schemas else None,
         options=wanted,
         schema=expected.schema,
         schema_name=expected.name,
@@ -121,10 +181,10 @@ def make_template(
         unpriced=allow_unpriced,
         standard_fallback=economy == "fallback",
     )
-    if template.budget and not allow_unpriced:
+    if shared.budget and not allow_unpriced:
         check_priced((models.model, *models.fallbacks), wanted.max_tokens)
     try:
-        template.encoded()
+        shared.encoded()
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"the options cannot be written as JSON: {shortened(str(error))}") from None
-    return template, expected
+    return shared, expected

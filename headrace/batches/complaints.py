@@ -18,13 +18,15 @@ ON_BAD_ROW: tuple[OnBadRow, ...] = get_args(OnBadRow)
 
 class InputRecord(NamedTuple):
     """One record of a source: its number from 1 on, its place (file and line), and its fields. `error` is the reason why it
-    cannot be used. Its line's id begins with `prefix`, which tells the files of one input apart."""
+    cannot be used. Its line's id begins with `prefix`, which tells the files of one input apart; paths in it are read from
+    `folder` on, the current one if that is empty."""
 
     number: int
     where: str
     fields: dict[str, Any]
     error: str | None = None
     prefix: str = ""
+    folder: str = ""
 
     @property
     def line_id(self) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from headrace.batches.ingest import Committed, commit_input
+from headrace.batches.media.references import Blob
 from headrace.batches.output_lines import outcome_of
 from headrace.batches.prefill import FAILURES, SUCCESSES, checked_codes, choose, index_prefill
 from headrace.batches.results import closed_lines, merge, row_of
@@ -16,7 +18,7 @@ from headrace.batches.revalidation import template_named
 from headrace.batches.template import Item, Template
 from headrace.batches.type_refusals import TypeRefusals, type_refusals
 from headrace.chat.feedback import feedback
-from headrace.errors import Busy, Conflict, Finished, InputError, Unreachable
+from headrace.errors import Busy, Conflict, Finished, InputError, StorageError, Unreachable
 from headrace.jobs.job import new_id
 from headrace.ledger.batch_record import BatchRecord, known_batch, template_body
 from headrace.ledger.creation import Creation
@@ -25,7 +27,8 @@ from headrace.ledger.queues import BULK
 from headrace.ledger.script import UNAVAILABLE, Argument, Ledger
 from headrace.ledger.state import BATCH_TERMINAL, BatchState
 from headrace.schema.python_types import AnswerType
-from headrace.storage.local import FileStore
+from headrace.storage.blobs import link_blobs
+from headrace.storage.file_store import FileStore
 
 WINDOW_S = 24 * 3600.0
 
@@ -34,25 +37,35 @@ async def open_new(
     ledger: Ledger,
     store: FileStore,
     template: Template,
-    items: Iterator[Item],
+    items: Iterator[Item | Blob],
     *,
     tenant: str,
     window_s: float = WINDOW_S,
     progress: Callable[[int], None] | None = None,
     batch_id: str | None = None,
     work: str = "",
+    check_models: Callable[..., Awaitable[None]] | None = None,
 ) -> str:
     """Commit `items` and open the batch; returns its id, a fresh one unless `batch_id` is given. `work` is that of
-    `open_batch`. Raises what `items` raises;
-    then nothing is enqueued."""
+    `open_batch`; `check_models` raises `ModelNotFound` where no worker can call any of its arguments. Raises what `items`
+    raises; then nothing is enqueued."""
     batch_id = batch_id or new_id("batch")
     try:
         committed = await asyncio.to_thread(commit_input, store, batch_id, items, progress)
+        if check_models is not None:
+            for models in committed.models:
+                await check_models(*models)
     except BaseException:
-        store.remove(batch_id)
+        await discard(store, batch_id)
         raise
     await _open(ledger, batch_id, template, committed, tenant, window_s, work=work)
     return batch_id
+
+
+async def discard(store: FileStore, folder: str) -> None:
+    """Remove what was committed for a batch that is not opened. Where the store is away just now, it stays for the sweep."""
+    with suppress(StorageError):
+        await asyncio.to_thread(store.remove, folder)
 
 
 async def open_retry(
@@ -84,12 +97,13 @@ async def open_retry(
         await asyncio.to_thread(lambda: choose(closed_lines(store, old, refused, "errors"), chosen, batch_id))
     new = own_id or new_id("batch")
     try:
-        store.link(old.input, f"{new}/input.jsonl")
-        store.link(old.index, f"{new}/index")
+        await asyncio.to_thread(store.link, old.input, f"{new}/input.jsonl")
+        await asyncio.to_thread(store.link, old.index, f"{new}/index")
+        await asyncio.to_thread(link_blobs, store, batch_id, new)
         await asyncio.to_thread(take_over, store, old, refused, new, failures=chosen is not None)
         await asyncio.to_thread(index_prefill, store, new, chosen)
     except BaseException:
-        store.remove(new)
+        await discard(store, new)
         raise
     committed = Committed(old.total, old.shards)
     extra = {"prefill": f"{new}/{SUCCESSES}", "retry_of": batch_id, "model": old.model, **old.carried}
@@ -97,10 +111,10 @@ async def open_retry(
     try:
         known = await _open(ledger, new, template, committed, tenant, WINDOW_S, extra, creation=creation, work=old.work)
     except (Conflict, Busy):
-        store.remove(new)
+        await discard(store, new)
         raise
     if known != new:
-        store.remove(new)
+        await discard(store, new)
     return known
 
 
@@ -126,16 +140,17 @@ async def open_reask(
     try:
         items = refused_items(store, old, template, refused, answers, again)
         committed = await asyncio.to_thread(commit_input, store, new, items)
+        await asyncio.to_thread(link_blobs, store, batch_id, new)
         await asyncio.to_thread(take_over, store, old, refused, new, failures=True)
         await asyncio.to_thread(index_prefill, store, new, frozenset(), again)
     except BaseException:
-        store.remove(new)
+        await discard(store, new)
         raise
     extra = {"prefill": f"{new}/{SUCCESSES}", "reask_of": batch_id, **left_of_budget(old)}
     try:
         await _open(ledger, new, template, committed, tenant, WINDOW_S, extra, follows=batch_id)
     except Finished as other:
-        store.remove(new)
+        await discard(store, new)
         return other.detail, 0
     return new, len(again)
 

@@ -6,18 +6,23 @@ import struct
 from array import array
 from collections.abc import Callable, Iterator
 from heapq import nsmallest
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import msgspec
 
 from headrace.batches.column_choice import ColumnChoice
 from headrace.batches.complaints import MAX_NAMED_ERRORS, Complaints, InputRecord, cut
-from headrace.batches.openai_form import is_batch_form, read_body
+from headrace.batches.media.choice import FILE_FIELD
+from headrace.batches.media.references import Blob
+from headrace.batches.prompt import value_text
+from headrace.batches.request_parts import OnEmpty, RequestParts
 from headrace.batches.seen_ids import SeenIds
-from headrace.batches.template import Item, Template, prompt_fields, value_text
+from headrace.batches.template import Item, Template
 from headrace.errors import InputError
 from headrace.ledger.shard_range import ShardRange
-from headrace.storage.local import FileStore
+from headrace.storage.blobs import FOLDER as BLOBS
+from headrace.storage.blobs import keep_blob
+from headrace.storage.file_store import FileStore
 from headrace.text.quoting import quoted
 
 UPLOAD = "upload.jsonl"
@@ -29,17 +34,15 @@ TARGET_SHARDS = 8
 MANY_SHARDS = 64
 LARGEST_SHARDS_FROM = MAX_SHARD_ITEMS * MANY_SHARDS
 INDEX_ENTRY = struct.Struct("<QQQQ")
-DEFAULT_PROMPT = "{text}"
-OnEmpty = Literal["refuse", "skip", "send"]
-"""Policy for an item in which a field that the prompt names is null, empty or blank."""
-ON_EMPTY: tuple[OnEmpty, ...] = get_args(OnEmpty)
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """A checked input in the store: how many items, in how many shards."""
+    """A checked input in the store: how many items, in how many shards; and the models that items bring, each with those that
+    are tried in its place."""
 
     total: int
     shards: int
+    models: tuple[tuple[str, ...], ...] = ()
 
 
 class InputFiles(NamedTuple):
@@ -63,32 +66,31 @@ def read_items(
     complaints: Complaints | None = None,
     on_empty: OnEmpty = "refuse",
     choice: ColumnChoice | None = None,
-) -> Iterator[Item]:
-    """Yield the items of `found`, one by one. Raises `InputError` at the end, for all lines that cannot be used, and when
-    there is no item.
+    parts: RequestParts | None = None,
+) -> Iterator[Item | Blob]:
+    """Yield the items of `found`, one by one, each after the blobs that it refers to. Raises `InputError` at the end, for all
+    lines that cannot be used, and when there is no item.
 
-    An item has the fields that the prompt names, or a body in OpenAI's batch form, and those that `choice` keeps. Its id is the
-    column of `choice`, else `custom_id`, else `id`, else its line number. `complaints` collects the errors of the reader of
-    `found`, too; it counts what is skipped (`on_empty="skip"`), and says what becomes of a line that cannot be used.
+    `parts` makes a request of the fields of each, by default those that the prompt names; `choice` names the columns that are
+    kept, and that of the id: else it is `custom_id`, else `id`, else the line number. `complaints` collects the errors of the
+    reader of `found`, too; it counts what is skipped (`on_empty="skip"`), and says what becomes of a line that cannot be used.
     """
-    if on_empty not in ON_EMPTY:
-        raise InputError(f"on_empty={quoted(on_empty)}: must be one of {', '.join(ON_EMPTY)}")
     complaints = complaints or Complaints(source)
-    needed = prompt_fields(template.prompt)
-    choice = choice or ColumnChoice.of(needed)
+    parts = parts or RequestParts(template, on_empty)
+    choice = choice or ColumnChoice.of(parts.needed)
     seen = SeenIds()
     model: tuple[Any, int] | None = None
     records = iter(found)
     while (record := next_of(records, complaints)) is not None:
         try:
             if record.error is not None:
-                item = refused_item(record, record.error)
+                item, blobs = refused_item(record, record.error), []
             else:
-                item = _item(record, needed, template, on_empty, choice)
+                item, blobs = parts.item(record, id_of(record, choice), choice)
             if item is None:
                 complaints.skipped += 1
                 continue
-            if item.messages is not None and "body" in record.fields:
+            if item.messages is not None and parts.is_batch_form(record.fields):
                 model = model or (record.fields["body"].get("model"), record.number)
                 check_same_model(record, *model)
             if before := seen.add(item.custom_id, record.number):
@@ -99,13 +101,14 @@ def read_items(
             if complaints.on_bad_row != "error":
                 complaints.leave_out(str(error))
                 continue
-            item = refused_item(record, cut(str(error)))
+            item, blobs = refused_item(record, cut(str(error))), []
             if seen.add(item.custom_id, record.number):
                 complaints.add(f"{record.where}: {quoted(item.custom_id)}, the id of its error line, is another item's")
                 continue
         if item.refused is not None:
             complaints.note(item.refused)
         if not complaints.count:
+            yield from blobs
             yield item
     for number, before in nsmallest(MAX_NAMED_ERRORS, seen.late()):
         complaints.add(f"{source}, line {number}: its custom_id was used on line {before} already")
@@ -130,7 +133,8 @@ def next_of(records: Iterator[InputRecord], complaints: Complaints) -> InputReco
 
 def refused_item(record: InputRecord, error: str) -> Item:
     """Return the item that becomes an error line without a call; its id is that of its line, where it names none that is sure."""
-    named = record.fields.get("custom_id") if record.error is not None else None
+    is_sure = record.error is not None or FILE_FIELD in record.fields
+    named = record.fields.get("custom_id") if is_sure else None
     return Item(custom_id=named or record.line_id, refused=error)
 
 
@@ -155,54 +159,6 @@ def id_of(record: InputRecord, choice: ColumnChoice) -> str:
     return custom_id
 
 
-def _item(
-    record: InputRecord, needed: list[str], template: Template, on_empty: OnEmpty, choice: ColumnChoice
-) -> Item | None:
-    """Return the item of `record`; None for one that is skipped."""
-    fields = record.fields
-    custom_id = id_of(record, choice)
-    kept = choice.kept(fields, record.where) if choice.keeps else None
-    if is_batch_form(fields, needed):
-        if template.prompt != DEFAULT_PROMPT:
-            raise InputError(f"{record.where}: brings its own messages (`body`), so there can be no --prompt")
-        try:
-            item = read_body(fields, custom_id, template)
-            return item if kept is None else msgspec.structs.replace(item, kept=kept)
-        except InputError as error:
-            raise InputError(f"{record.where}: {error}") from None
-    there = ", ".join(sorted(map(str, fields))) or "none"
-    if not needed:
-        place = f"{{{min(map(str, fields), default='text')}}}"
-        raise InputError(
-            f"{record.where}: the prompt names no field of the items, so that each would ask the same. Write a place such "
-            f"as {place} into it. Fields there: {there}"
-        )
-    for field in needed:
-        if field not in fields:
-            raise InputError(
-                f"{record.where}: field `{field}`, which the prompt names, is missing. Fields there: {there}"
-            )
-        if on_empty != "send" and (empty := emptiness(fields[field])):
-            if on_empty == "skip":
-                return None
-            raise InputError(
-                f"{record.where}: field `{field}`, which the prompt names, is {empty}. Fill it, or choose --on-empty skip "
-                "(leave such items out) or send (as they are)"
-            )
-    # As text from here on: a number keeps the digits that it was written with.
-    return Item(custom_id=custom_id, fields={field: value_text(fields[field]) for field in needed}, kept=kept)
-
-
-def emptiness(value: Any) -> str:
-    """Return the way in which a value is empty: null, empty or blank. An empty text for any other value; 0 and false are
-    values."""
-    if value is None:
-        return "null"
-    if isinstance(value, str | list | dict):
-        return "" if value and not (isinstance(value, str) and not value.strip()) else "blank" if value else "empty"
-    return ""
-
-
 def check_same_model(record: InputRecord, model: Any, number: int) -> None:
     own = record.fields["body"].get("model")
     if own != model:
@@ -215,12 +171,13 @@ def check_same_model(record: InputRecord, model: Any, number: int) -> None:
 def commit_input(
     store: FileStore,
     batch_id: str,
-    items: Iterator[Item],
+    items: Iterator[Item | Blob],
     progress: Callable[[int], None] | None = None,
     *,
     files: InputFiles | None = None,
 ) -> Committed:
-    """Write `items` as the batch's input with the index of its shards. Both files appear atomically, or neither.
+    """Write `items` as the batch's input with the index of its shards. Both files appear atomically, or neither. Blobs among
+    them lie in the batch's folder before.
 
     See `shard_items` for their size. `files` are their names, where those of `InputFiles.of` may be taken.
     """
@@ -228,8 +185,15 @@ def commit_input(
     ends = array("Q")  # the byte at which each line ends, or each `step`-th: a few bytes an item, or fewer
     step = 1
     total = offset = 0
+    has_blobs, models = False, dict[tuple[str, ...], None]()
     with store.writer(files.lines) as file:
         for item in items:
+            if isinstance(item, Blob):
+                keep_blob(store, batch_id, item.sha, item.data)
+                has_blobs = True
+                continue
+            if item.model is not None:
+                models[(item.model, *item.fallbacks)] = None
             line = msgspec.json.encode(item) + b"\n"
             file.write(line)
             offset += len(line)
@@ -241,6 +205,8 @@ def commit_input(
                 ends = ends[step - 1 :: step]
             if progress is not None and total % 1000 == 0:
                 progress(total)
+    if has_blobs:
+        store.sync(f"{batch_id}/{BLOBS}")
     if total % step:
         ends.append(offset)
     size = shard_items(total)
@@ -250,7 +216,7 @@ def commit_input(
         start = ends[line // step - 1] if line else 0
         ranges.append(ShardRange(line, last - line, start, ends[-(-last // step) - 1] - start))
     store.commit(files.ranges, (INDEX_ENTRY.pack(*msgspec.structs.astuple(shard)) for shard in ranges))
-    return Committed(total, len(ranges))
+    return Committed(total, len(ranges), tuple(models))
 
 
 def shard_items(total: int) -> int:

@@ -61,16 +61,27 @@ def has(source: Any, mark: str) -> bool:
         return False
 
 
-def objects(source: Iterable[Any], complaints: Complaints) -> Iterator[InputRecord]:
-    """Yield Python objects as records: a text becomes `{"text": …}`, anything else its fields as JSON."""
+def objects(source: Iterable[Any], complaints: Complaints, media: Sequence[str] = ()) -> Iterator[InputRecord]:
+    """Yield Python objects as records: a text becomes `{"text": …}`, anything else its fields as JSON, but for those that are
+    `media`."""
     for number, given in enumerate(source, 1):
         where = f"item {number}"
         try:
-            record = InputRecord(number, where, fields_of(given, where))
+            record = InputRecord(number, where, with_media_as_it_is(given, where, media))
         except InputError as error:
             yield from complaints.bad_row(number, where, str(error))
         else:
             yield record
+
+
+def with_media_as_it_is(given: Any, where: str, media: Sequence[str]) -> dict[str, Any]:
+    """Return the fields of an object as JSON, and those that are media as they are: bytes, paths, images."""
+    if not media or isinstance(given, str):
+        return fields_of(given, where)
+    if isinstance(given, Mapping):
+        found = {name: given[name] for name in media if name in given}
+        return fields_of({name: value for name, value in given.items() if name not in found}, where) | found
+    return fields_of(given, where) | {name: getattr(given, name) for name in media if has(given, name)}
 
 
 def fields_of(given: Any, where: str) -> dict[str, Any]:
@@ -118,14 +129,17 @@ def is_column(values: Any) -> bool:
     return isinstance(values, Sequence) or has(values, "__array__") or has(values, "__arrow_c_stream__")
 
 
-def column_objects(source: Mapping[str, Any], complaints: Complaints) -> Iterator[InputRecord]:
+def column_objects(
+    source: Mapping[str, Any], complaints: Complaints, media: Sequence[str] = ()
+) -> Iterator[InputRecord]:
     """Yield the rows of a dict of columns. Raises `InputError` for columns of different lengths."""
     columns = {name: listed(values) for name, values in source.items()}
     check_lengths(columns)
     for number, values in enumerate(zip(*columns.values(), strict=True), 1):
         where = f"row {number}"
         try:
-            record = InputRecord(number, where, fields_of(dict(zip(columns, values, strict=True)), where))
+            fields = dict(zip(columns, values, strict=True))
+            record = InputRecord(number, where, with_media_as_it_is(fields, where, media))
         except InputError as error:
             yield from complaints.bad_row(number, where, str(error))
         else:

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from headrace.batches.ingest import emptiness
 from headrace.batches.openai_form import INSTEAD, options_of
+from headrace.batches.prompt import value_text
+from headrace.batches.request_parts import emptiness
 from headrace.batches.sources import LINE_BYTES, MAX_ERROR_CHARS, MAX_NAMED_ERRORS, json_object
-from headrace.batches.template import Item, Template, prompt_fields, value_text
+from headrace.batches.template import Item, Template
 from headrace.chat.messages import check_conversation
 from headrace.chat.model_aliases import resolve
 from headrace.chat.options import check_beside_schema
@@ -120,7 +121,7 @@ class RequestLines:
         self._skip_bad = skip_bad
         self._aliases = aliases or {}
         self._check_models = check_models
-        self._fields = prompt_fields(template.prompt) if template.model else []
+        self._fields = template.fields if template.model else []
         self._shapes: dict[bytes, BodyShape] = {}
         self._seen: dict[int, int] = {}
         self.models: set[str] = set()

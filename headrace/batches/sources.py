@@ -25,6 +25,7 @@ from headrace.batches.input_files import (
     leaving,
     visible,
 )
+from headrace.batches.media.media_files import is_media_source, media_records
 from headrace.batches.python_items import (
     LONE_SURROGATE,
     checked_items,
@@ -103,13 +104,16 @@ def records(
         return column_records(source, complaints, choice)
     paths = paths_of(source)
     if paths is None:
-        return objects(checked_items(source, "the input", "dicts or texts"), complaints)
+        media = choice.media if choice is not None else ()
+        return objects(checked_items(source, "the input", "dicts or texts"), complaints, media)
+    if is_media_source(paths):
+        return media_records(paths, complaints, follow=follow)
     if len(paths) == 1 and is_folder_of_texts(paths[0]):
         return folder(Path(paths[0]), encoding, complaints, follow=follow)
     return (
         record
         for file in files_of(paths, follow=follow)
-        for record in prefixed(file, file_records(file, encoding, complaints, choice))
+        for record in placed(file, file_records(file, encoding, complaints, choice), choice)
     )
 
 
@@ -125,9 +129,9 @@ def kept_columns(
     if is_arrow_table(source):
         return types_of([source], choice)
     if is_columns(source):
-        return KeptColumns(names or list(source))
+        return KeptColumns(names or [name for name in source if name not in choice.media])
     paths = paths_of(source)
-    if paths is None or (len(paths) == 1 and is_folder_of_texts(paths[0])):
+    if paths is None or is_media_source(paths) or (len(paths) == 1 and is_folder_of_texts(paths[0])):
         return KeptColumns(names)
     files = files_of(paths, follow=follow)
     formats = [file.format() for file in files]
@@ -192,6 +196,8 @@ def input_paths(source: Any, *, follow: bool = False) -> list[Path]:
     paths = paths_of(source)
     if paths is None:
         return []
+    if is_media_source(paths):
+        return [Path(os.path.realpath(path)) for path in paths]
     if len(paths) == 1 and Path(paths[0]).is_dir():
         return [Path(os.path.realpath(paths[0]))]
     return [Path(os.path.realpath(file.path)) for file in files_of(paths, follow=follow)]
@@ -209,8 +215,12 @@ def is_folder_of_texts(path: str | Path) -> bool:
     return True
 
 
-def prefixed(file: InputFile, found: Iterator[InputRecord]) -> Iterator[InputRecord]:
-    return found if not file.prefix else (record._replace(prefix=file.prefix) for record in found)
+def placed(file: InputFile, found: Iterator[InputRecord], choice: ColumnChoice | None) -> Iterator[InputRecord]:
+    """Return the records of a file, with what their ids begin with, and where their paths lead from."""
+    folder = str(file.path.parent) if choice is not None and choice.media else ""
+    if not file.prefix and not folder:
+        return found
+    return (record._replace(prefix=file.prefix, folder=folder) for record in found)
 
 
 def file_records(
@@ -229,7 +239,7 @@ def file_records(
 def column_records(source: Any, complaints: Complaints, choice: ColumnChoice | None) -> Iterator[InputRecord]:
     if choice is not None:
         choice.check("the input", list(source))
-    return column_objects(source, complaints)
+    return column_objects(source, complaints, choice.media if choice is not None else ())
 
 
 def sampled(

@@ -6,21 +6,21 @@ names, or a whole body in OpenAI's batch form.
 
 from __future__ import annotations
 
-import string
-from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
 import msgspec
 
 from headrace.batches.column_choice import KeptColumns
+from headrace.batches.media.references import Part, with_media
+from headrace.batches.prompt import DEFAULT_PROMPT, Conversation, conversation_fields, filled, prompt_fields, render
 from headrace.chat.completion import Usage
 from headrace.chat.options import Options, laid_over, set_in
 from headrace.errors import InputError
 from headrace.jobs.cache_mode import TemplateCache, of_item
 from headrace.jobs.job import BODY_VERSION, Job
 from headrace.schema.modes import Mode
-from headrace.text.quoting import quoted, shortened
+from headrace.text.quoting import quoted
 
 DEFAULT_WEIGHT = 10
 MAX_WEIGHT = 100
@@ -32,7 +32,9 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     of the batch) of its own. `response` is a request of the Responses API without its input: what its answer repeats. `refused`
     says why a line that could not be used is no request: it fails without a call.
 
-    `kept` are the columns of the input that its row carries, as JSON: what is read is written again digit for digit.
+    `system` is its own system message, in place of the batch's. `kept` are the columns of the input that its row carries, as
+    JSON: what is read is written again digit for digit. `media` are parts for the end of the prompt, which may refer to files
+    of the batch (`media.references`); with `messages` they stand in these already.
 
     In a `reask` batch, `reasks` is the number of re-asks of the item, this one included; `usage` and `cost` are those of
     its earlier answers.
@@ -41,6 +43,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     custom_id: str
     fields: dict[str, Any] = {}
     messages: list[dict[str, Any]] | None = None
+    system: str | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     response_format: dict[str, Any] | None = None
@@ -52,6 +55,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     response: dict[str, Any] | None = None
     refused: str | None = None
     kept: dict[str, msgspec.Raw] | None = None
+    media: list[Part] | None = None
     reasks: int = 0
     usage: Usage | None = None
     cost: float | None = None
@@ -59,13 +63,17 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The part that all items of a batch share. `model` is empty where items bring theirs; `prompt` has `{field}` places;
-    `{{` and `}}` are braces. `fallbacks` and `variant` are those of a job, `cache` is the mode of all items; `kept` are the
-    columns of the input that rows carry, `weight` is the batch's share beside others, `budget` the most that it may cost in
-    nano-USD (0: no budget), with `unpriced` calls without a known price pass it."""
+    `{{` and `}}` are braces. `conversation` is a whole conversation with such places, in place of the prompt; `tools` and
+    `tool_choice` are those of items that bring none. `fallbacks` and `variant` are those of a job, `cache` is the mode of all
+    items; `kept` are the columns of the input that rows carry, `weight` is the batch's share beside others, `budget` the
+    most that it may cost in nano-USD (0: no budget); with `unpriced` calls without a known price pass it."""
 
     model: str
-    prompt: str = "{text}"
+    prompt: str = DEFAULT_PROMPT
     system: str | None = None
+    conversation: Conversation | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
     options: Options = Options()
     schema: dict[str, Any] | None = None
     schema_name: str = "answer"
@@ -92,14 +100,15 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Return the job for `item`."""
         options = self.options if item.options is None else Options(**laid_over(self.options, set_in(item.options)))
         messages = self.messages(item)
-        if self.system is not None:
-            messages = [{"role": "system", "content": self.system}, *messages]
+        system = self.system if item.system is None else item.system
+        if system is not None:
+            messages = [{"role": "system", "content": system}, *messages]
         return Job(
             model=item.model or self.model,
             messages=messages,
             options=options,
-            tools=item.tools,
-            tool_choice=item.tool_choice,
+            tools=self.tools if item.tools is None else item.tools,
+            tool_choice=self.tool_choice if item.tools is None and item.tool_choice is None else item.tool_choice,
             response_format=item.response_format,
             schema=self.schema if item.schema is None else item.schema,
             schema_name=item.schema_name or self.schema_name,
@@ -112,11 +121,20 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             standard_fallback=self.standard_fallback,
         )
 
+    @property
+    def fields(self) -> list[str]:
+        """The names of the fields that its prompt, or its conversation, has places for."""
+        return prompt_fields(self.prompt) if self.conversation is None else conversation_fields(self.conversation)
+
     def messages(self, item: Item) -> list[dict[str, Any]]:
         """Return the conversation for `item`, without the system prompt."""
         if item.messages is not None:
             return item.messages
-        return [{"role": "user", "content": render(self.prompt, item.fields)}]
+        if self.conversation is not None:
+            messages = [filled(message, item.fields) for message in self.conversation]
+        else:
+            messages = [{"role": "user", "content": render(self.prompt, item.fields)}]
+        return messages if item.media is None else with_media(messages, item.media)
 
 
 def checked_weight(weight: Any) -> int:
@@ -124,32 +142,3 @@ def checked_weight(weight: Any) -> int:
     if isinstance(weight, bool) or not isinstance(weight, int) or not 1 <= weight <= MAX_WEIGHT:
         raise InputError(f"weight={quoted(weight)}: must be a whole number from 1 to {MAX_WEIGHT}")
     return weight
-
-
-def prompt_fields(prompt: str) -> list[str]:
-    """Return the names in the prompt's `{field}` places, in order. Raises `InputError` for braces that do not make places."""
-    names: list[str] = []
-    try:
-        for _, name, spec, conversion in string.Formatter().parse(prompt):
-            if name is None:
-                continue
-            if not name or spec or conversion:
-                raise ValueError("a place is `{name}`, nothing more")
-            if name not in names:
-                names.append(name)
-    except ValueError as error:
-        raise InputError(f"--prompt: {shortened(str(error))}. Write literal braces as `{{{{` and `}}}}`.") from None
-    return names
-
-
-def render(prompt: str, fields: Mapping[str, Any]) -> str:
-    """Return the prompt with its places filled: text as it is, anything else as JSON."""
-    return "".join(
-        literal + ("" if name is None else value_text(fields[name]))
-        for literal, name, _, _ in string.Formatter().parse(prompt)
-    )
-
-
-def value_text(value: Any) -> str:
-    """Return a field's value as it stands in a prompt: text as it is, anything else as JSON."""
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

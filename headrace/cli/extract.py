@@ -22,9 +22,8 @@ from headrace.spend.money import checked_budget, usd_of, usd_text
 from headrace.text.quoting import quoted
 
 if TYPE_CHECKING:
-    from headrace.batches.complaints import OnBadRow
     from headrace.batches.forecast import Forecast, Forecaster, SampledCall
-    from headrace.batches.ingest import OnEmpty
+    from headrace.batches.media.references import Blob
     from headrace.batches.template import Item, Template
     from headrace.client.async_client import AsyncHeadrace
     from headrace.jobs.cache_mode import CacheMode
@@ -47,6 +46,17 @@ CACHE_MODES = ("on", "read", "write", "refresh", "off")
 )
 @click.option("--prompt", default="{text}", show_default=True, help="The user's message, with {field} places; @FILE.")
 @click.option("--system", help="The system message; @FILE reads it from a file.")
+@click.option(
+    "--messages",
+    metavar="FILE",
+    help="A JSON file with a whole conversation, in place of the prompt.",
+    shell_complete=completions.files,
+)
+@click.option(
+    "--template", type=click.Choice(["jinja"]), help="Prompt, system message and conversation are templates of Jinja."
+)
+@click.option("--tools", help="A JSON file with a list of tools in OpenAI's shape.", shell_complete=completions.files)
+@click.option("--tool-choice", help="auto, required, none, or a tool's name.")
 @click.option("--schema", help="A JSON Schema file for the answers, or module:Type.", shell_complete=completions.files)
 @click.option("--mode", help="How the schema is put to the model: strict, json_schema, json_object, tool_call, …")
 @click.option("--reasks", type=click.IntRange(0, 5), default=0, help="Ask again up to N times for an answer that fits.")
@@ -60,15 +70,6 @@ CACHE_MODES = ("on", "read", "write", "refresh", "off")
 )
 @click.option("--no-cache", is_flag=True, help="Pay for every item, and keep no answer: --cache off.")
 @click.option("--variant", metavar="TEXT", help="Another sample: under each TEXT the items have answers of their own.")
-@click.option("--limit", type=click.IntRange(1), help="Take the first N items only.")
-@click.option("--sample", type=click.IntRange(1), help="Take N items at random, the same ones each time.")
-@click.option(
-    "--on-empty",
-    type=click.Choice(["refuse", "skip", "send"]),
-    default="refuse",
-    show_default=True,
-    help="What to do with items in which a field of the prompt is null or empty.",
-)
 @input_options
 @click.option(
     "--weight", type=click.IntRange(1, 100), default=10, show_default=True, help="Its share beside other batches."
@@ -83,7 +84,6 @@ CACHE_MODES = ("on", "read", "write", "refresh", "off")
 @click.option(
     "--economy-fallback", is_flag=True, help="As --economy; calls that find no room there pay the standard price."
 )
-@click.option("--encoding", help="The input's encoding. [default: UTF-8]")
 @click.option(
     "--dry-run", is_flag=True, help="Show the first prompt, the schema as it is sent and a forecast; pay nothing."
 )
@@ -99,6 +99,10 @@ def extract(
     model: str,
     prompt: str,
     system: str | None,
+    messages: str | None,
+    template: str | None,
+    tools: str | None,
+    tool_choice: str | None,
     schema: str | None,
     mode: str | None,
     reasks: int,
@@ -111,51 +115,45 @@ def extract(
     cache: CacheMode | None,
     no_cache: bool,
     variant: str | None,
-    limit: int | None,
-    sample: int | None,
-    on_empty: OnEmpty,
-    id_column: str | None,
-    keep: str | None,
-    on_bad_row: OnBadRow,
-    follow: bool,
     weight: int,
     budget: str | None,
     allow_unpriced: bool,
     economy: bool,
     economy_fallback: bool,
-    encoding: str | None,
     dry_run: bool,
     calibrate: int | None,
     new: bool,
     detach: bool,
+    **reading: Any,
 ) -> None:
     """Turn the items of INPUT into one completion each, as one batch.
 
     INPUT is a file of JSON lines, a JSON array, CSV or TSV with a header row, Parquet or Arrow, each text also .gz and .zst;
-    several of them, a pattern, a folder; a folder of text files; or - for standard input. Everything is checked before
-    anything is paid; the complaint names the line. Ctrl-C detaches: the batch goes on.
+    several of them, a pattern, a folder; a folder of text files, of images, sound or PDF files; or - for standard input.
+    Everything is checked before anything is paid; the complaint names the line. Ctrl-C detaches: the batch goes on.
 
     The same command again joins a batch that is still open, and of one that ended with failures it pays only for those.
     """
-    import msgspec
-
     from headrace.batches.build import make_template
-    from headrace.batches.column_choice import ColumnChoice
-    from headrace.batches.ingest import read_items
-    from headrace.batches.sources import Complaints, input_paths, kept_columns, records, sampled
-    from headrace.batches.template import prompt_fields
+    from headrace.batches.reading import Reading
     from headrace.cli.batches import follow as follow_batch
     from headrace.cli.batches import print_rows
     from headrace.cli.forecast import limits_here, make_forecaster, tried
-    from headrace.cli.params import given_file, given_schema, given_text, named
+    from headrace.cli.params import given_file, given_messages, given_schema, given_text, given_tools, named
     from headrace.cli.service import connection, service
     from headrace.schema.modes import checked_mode
 
     if calibrate and not dry_run:
         raise InputError("--calibrate: only with --dry-run, for its forecast")
-    wanted = (prompt, system)
+    names = (
+        f"--prompt {prompt}" if given_file(prompt) else "--prompt",
+        f"--system {system}" if given_file(system) else "--system",
+        f"--messages {messages}",
+    )
+    others = (schema, messages, tools, given_file(prompt), given_file(system))
     prompt = given_text(prompt, "--prompt")
     system = None if system is None else given_text(system, "--system")
+    talk = given_messages(messages)
     answer, name = given_schema(schema)
     words = parse_pairs(options) | {"mode": checked_mode(mode), "reasks": reasks, "lax": lax, "weight": weight}
     if no_cache and cache not in (None, "off"):
@@ -164,34 +162,29 @@ def extract(
     nano = None if budget is None else checked_budget(budget, "--budget")
     words |= {"budget": None if nano is None else usd_text(nano), "allow_unpriced": allow_unpriced}
     words["economy"] = "fallback" if economy_fallback else economy
+    words |= {"tools": given_tools(tools), "tool_choice": tool_choice, "template": template, "names": names}
+    told = {"prompt": prompt, "system": system, "messages": talk}
     with named(f"--schema {schema}"):
-        template, _ = make_template(model, prompt, schema=answer, schema_name=name, system=system, **words)
-    others = (schema, given_file(wanted[0]), given_file(wanted[1]))
+        shared, _ = make_template(model, schema=answer, schema_name=name, **told, **words)
     checked_out(out, whole=whole, excel=excel, force=force, inputs=(*inputs, *others))
-    choice = ColumnChoice.of(prompt_fields(template.prompt), id_column, keep)
-    reading: Any = {"encoding": encoding, "follow": follow}
 
     shown = "standard input" if inputs == ("-",) else inputs[0] if len(inputs) == 1 else "the input"
-    complaints = Complaints(shown, on_bad_row)
     opened: list[str] = []
-    with before_it_is_opened(opened), readable_inputs(inputs, limit=limit, encoding=encoding) as source:
-        checked_out(out, whole=whole, excel=excel, force=force, inputs=input_paths(source, follow=follow))
-        template = msgspec.structs.replace(template, kept=kept_columns(source, choice, **reading))
-
-        def items() -> Iterator[Item]:
-            nonlocal complaints
-            complaints = Complaints(shown, on_bad_row)
-            found = records(source, complaints=complaints, choice=choice, **reading)
-            found = sampled(found, limit=limit, sample=sample)
-            return read_items(found, template, shown, complaints=complaints, on_empty=on_empty, choice=choice)
+    bounds = {name: reading[name] for name in ("limit", "encoding")}
+    with before_it_is_opened(opened), readable_inputs(inputs, **bounds) as source:
+        folder = "." if inputs == ("-",) else None
+        rows = Reading(source, shared, language=template, names=names, shown=shown, folder=folder, **told, **reading)
+        checked_out(out, whole=whole, excel=excel, force=force, inputs=rows.paths())
 
         async def run() -> int:
-            async with service(provider=template.model) as url, connection(url) as client:
+            async with service(provider=rows.template.model) as url, connection(url) as client:
                 with interrupt_noted() as interrupted:
-                    batch_id = None if new else await earlier_batch(client, template, counts.work)
+                    batch_id = None if new else await earlier_batch(client, rows.template, counts.work)
                     if batch_id is None:
                         # Looked at between items: the batch is opened whole, or nothing is there.
-                        batch_id = await client.open(template, until_set(interrupted, items()), work=counts.work)
+                        batch_id = await client.open(
+                            rows.template, until_set(interrupted, rows.items()), work=counts.work
+                        )
                     opened.append(batch_id)
                 if interrupted.is_set():
                     detached(batch_id)
@@ -214,26 +207,27 @@ def extract(
 
         async def tried_here() -> list[SampledCall]:
             assert forecaster is not None
-            async with service(provider=template.model) as url, connection(url) as client:
-                return await until_interrupted(tried(client, template, forecaster))
+            async with service(provider=rows.template.model) as url, connection(url) as client:
+                return await until_interrupted(tried(client, rows.template, forecaster))
 
         # Read once to the end before a service is started for it: most mistakes are in the input.
-        forecaster = make_forecaster(template, calibrate or 0) if dry_run else None
-        counts = Counts(template, forecaster)
-        for item in items():
-            counts.add(item, template)
+        forecaster = make_forecaster(rows.template, calibrate or 0) if dry_run else None
+        counts = Counts(rows.template, forecaster)
+        for item in rows.items():
+            counts.add(item, rows.template)
+        complaints = rows.complaints
         if complaints.skipped:
             terminal.echo(
                 f"{complaints.skipped} items skipped: a field that the prompt names is null or empty", err=True
             )
         if complaints.bad:
-            done = "became error lines" if on_bad_row == "error" else "skipped"
+            done = "became error lines" if complaints.on_bad_row == "error" else "skipped"
             terminal.echo(
                 f"{complaints.bad} rows that cannot be used {done}; the first: {complaints.first_bad}", err=True
             )
         if forecaster is not None:
             calls = interruptible(tried_here()) if calibrate else []
-            counts.show(template, forecaster.forecast(calls, limits_here(template.model)))
+            counts.show(rows.template, forecaster.forecast(calls, limits_here(rows.template.model)))
             return
         sys.exit(interruptible(run()))
 
@@ -250,7 +244,7 @@ def before_it_is_opened(opened: list[str]) -> Iterator[None]:
         raise click.Abort from None
 
 
-def until_set(interrupted: asyncio.Event, items: Iterator[Item]) -> Iterator[Item]:
+def until_set(interrupted: asyncio.Event, items: Iterator[Item | Blob]) -> Iterator[Item | Blob]:
     for item in items:
         if interrupted.is_set():
             raise Interrupted
@@ -299,9 +293,15 @@ class Counts:
         self._forecaster = forecaster
         self.first: Job | None = None
 
-    def add(self, item: Item, template: Template) -> None:
+    def add(self, item: Item | Blob, template: Template) -> None:
         import msgspec
 
+        from headrace.batches.template import Item
+
+        if not isinstance(item, Item):  # a blob, to which an item refers by its hash
+            if self._forecaster is not None and self._forecaster.sample:
+                raise InputError("--sample: items with images, sound or files are not tried out; leave it out")
+            return
         self._digest.update(msgspec.json.encode(item) + b"\n")
         if self._forecaster is not None:
             self._forecaster.add(item)

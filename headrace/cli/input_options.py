@@ -1,4 +1,4 @@
-"""`--id`, `--keep`, `--on-bad-row`, `--follow`: the options of a command that say how its input is read."""
+"""The options of a command that say how its input is read: which items, which columns, which media, and what is bad."""
 
 from __future__ import annotations
 
@@ -15,9 +15,39 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def input_options(command: F) -> F:
-    """Add the options to a command."""
+    """Add the options to a command. Their values are words of `batches.reading.Reading`."""
     for option in (
-        click.option("--follow", is_flag=True, help="Read links that lead out of a folder, or of a pattern."),
+        click.option("--encoding", help="The input's encoding. [default: UTF-8]"),
+        click.option("--follow", is_flag=True, help="Read links and paths that lead out of the input's folder."),
+        click.option(
+            "--fetch", is_flag=True, help="Fetch media at addresses, instead of giving these to the provider."
+        ),
+        click.option(
+            "--pdf-as",
+            type=click.Choice(["file", "text", "images"]),
+            default="file",
+            show_default=True,
+            help="Send PDF files as they are, as the text of their pages, or as pictures of them.",
+        ),
+        click.option(
+            "--image-size", type=int, metavar="PIXELS", help="Make images smaller that are longer than that on a side."
+        ),
+        click.option("--pdf", "pdfs", metavar="COLUMN", multiple=True, help="A column of PDF files: as for --image."),
+        click.option(
+            "--audio", "recordings", metavar="COLUMN", multiple=True, help="A column of sound files: as for --image."
+        ),
+        click.option(
+            "--image",
+            "images",
+            metavar="COLUMN",
+            multiple=True,
+            help="A column of images: paths, addresses, or bytes. They follow the prompt.",
+        ),
+        click.option(
+            "--per-item",
+            metavar="PARTS",
+            help="Columns that are each item's own: messages,system,model,tools,tool_choice,options; PART=COLUMN renames.",
+        ),
         click.option(
             "--on-bad-row",
             type=click.Choice(["refuse", "error", "skip"]),
@@ -25,13 +55,17 @@ def input_options(command: F) -> F:
             show_default=True,
             help="What to do with rows that cannot be used: refuse them all, make an error line of each, or skip them.",
         ),
-        click.option("--keep", metavar="COLUMNS", help="Columns of the input that rows carry: a,b or all."),
         click.option(
-            "--id",
-            "id_column",
-            metavar="COLUMN",
-            help="The column of the ids, or @line. [default: custom_id, id, line]",
+            "--on-empty",
+            type=click.Choice(["refuse", "skip", "send"]),
+            default="refuse",
+            show_default=True,
+            help="What to do with items in which a field of the prompt is null or empty.",
         ),
+        click.option("--keep", metavar="COLUMNS", help="Columns of the input that rows carry: a,b or all."),
+        click.option("--id", metavar="COLUMN", help="The column of the ids, or @line. [default: custom_id, id, line]"),
+        click.option("--sample", type=click.IntRange(1), help="Take N items at random, the same ones each time."),
+        click.option("--limit", type=click.IntRange(1), help="Take the first N items only."),
     ):
         command = option(command)
     return command

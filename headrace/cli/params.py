@@ -1,8 +1,10 @@
-"""The values of `--schema` and `--tools`: a JSON Schema file, a Python type as `module:Type`, a file of tools."""
+"""The values of `--schema`, `--tools` and `--messages`: a JSON Schema file, a Python type as `module:Type`, a file of tools, one
+of a conversation."""
 
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,6 +89,23 @@ def given_tools(word: str | None) -> list[Any] | None:
     except InputError as error:
         raise InputError(f"--tools {word}: {error}") from None
     return tools
+
+
+def given_messages(word: str | None) -> Any:
+    """Return what is in a JSON file of a conversation. Raises `InputError` naming the file, and the line of broken JSON."""
+    if word is None:
+        return None
+    try:
+        content = read_whole(Path(word))
+        return json.loads(content.decode("utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"--messages {word}: {error.strerror} (a JSON file with a list of messages)") from None
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"--messages {word}, line {error.lineno}, column {error.colno}: not JSON: {error.msg}"
+        ) from None
+    except UNREADABLE as error:
+        raise InputError(f"--messages {word}: not JSON: {shortened(str(error))}") from None
 
 
 def imported(word: str, module: str, name: str) -> Any:

@@ -14,13 +14,12 @@ from typing import Any, TypeVar, Unpack, overload
 
 import msgspec
 
-from headrace.batches import sources
 from headrace.batches.build import BatchParams, make_template
-from headrace.batches.column_choice import ColumnChoice
 from headrace.batches.create import WINDOW_S
-from headrace.batches.ingest import read_items
-from headrace.batches.sources import Complaints, Source, checked_items, sampled
-from headrace.batches.template import Item, Template, prompt_fields
+from headrace.batches.media.references import Blob
+from headrace.batches.reading import MEDIA_WORDS, WORDS, Reading
+from headrace.batches.sources import Source, checked_items
+from headrace.batches.template import Item, Template
 from headrace.chat.messages import conversation
 from headrace.chat.model_aliases import model_aliases
 from headrace.client.backend import Backend
@@ -28,6 +27,7 @@ from headrace.client.handles import AsyncBatchHandle, AsyncJobHandle, checked_id
 from headrace.client.ledger_backend import LedgerBackend
 from headrace.errors import InputError
 from headrace.events.reader import Reader
+from headrace.guards.service_address import redis_url
 from headrace.jobs.build import (
     JobParams,
     Messages,
@@ -43,7 +43,7 @@ from headrace.ledger.spend_record import SpendRecord
 from headrace.ledger.state import JobState
 from headrace.ledger.summaries import Batch, JobSummary
 from headrace.schema.python_types import AnswerType, answer_type
-from headrace.settings import Settings, redis_url
+from headrace.settings import Settings
 from headrace.spend.money import checked_budget
 from headrace.text.quoting import quoted
 
@@ -195,31 +195,25 @@ class AsyncHeadrace:
 
         `words` are those of `BatchParams` and `Options`. The input is checked first; `InputError` names the line.
         """
-        limit, sample, on_empty = words.pop("limit", None), words.pop("sample", None), words.pop("on_empty", "refuse")
-        encoding, window_s = words.pop("encoding", None), checked_seconds("window_s", words.pop("window_s", WINDOW_S))
-        id, keep, follow = words.pop("id", None), words.pop("keep", None), words.pop("follow", False)
-        on_bad_row, progress = words.pop("on_bad_row", "refuse"), bool(words.pop("progress", False))
+        params: dict[str, Any] = dict(words)
+        progress = bool(params.pop("progress", False))
+        window_s = checked_seconds("window_s", params.pop("window_s", WINDOW_S))
+        reading = {name: params.pop(name) for name in (*WORDS, *MEDIA_WORDS) if name in params}
+        told = {"prompt": prompt, "system": params.get("system"), "messages": params.get("messages")}
         with self.backend.naming():
-            template, expected = make_template(model, prompt, schema=schema, **words)
-        choice = ColumnChoice.of(prompt_fields(template.prompt), id, keep)
-        source = sources.once(source)
-        kept = sources.kept_columns(source, choice, encoding=encoding, follow=follow)
-        template = msgspec.structs.replace(template, kept=kept)
-        name = str(source) if isinstance(source, str | Path) else "the input"
-        complaints = Complaints(name, on_bad_row)
-        records = sources.records(source, encoding=encoding, complaints=complaints, choice=choice, follow=follow)
-        found = sampled(records, limit=limit, sample=sample)
-        items = read_items(found, template, name, complaints=complaints, on_empty=on_empty, choice=choice)
-        batch_id = await self.open(template, items, window_s=window_s)
-        if paths := sources.input_paths(source, follow=follow):
+            template, expected = make_template(model, prompt, schema=schema, **params)
+            rows = Reading(source, template, language=params.get("template"), **told, **reading)
+        batch_id = await self.open(rows.template, rows.items(), window_s=window_s)
+        if paths := rows.paths():
             self.sources[batch_id] = paths
-        told: Any = {"skipped": complaints.skipped, "bad_rows": complaints.bad, "shows_progress": progress}
-        return AsyncBatchHandle(self, batch_id, expected, **told)
+        complaints = rows.complaints
+        counts: Any = {"skipped": complaints.skipped, "bad_rows": complaints.bad, "shows_progress": progress}
+        return AsyncBatchHandle(self, batch_id, expected, **counts)
 
     async def open(
         self,
         template: Template,
-        items: Iterator[Item],
+        items: Iterator[Item | Blob],
         *,
         window_s: float = WINDOW_S,
         progress: Callable[[int], None] | None = None,

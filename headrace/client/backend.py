@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
 from headrace.batches.column_choice import KeptColumns
+from headrace.batches.media.references import Blob
 from headrace.batches.results import ResultsPage
 from headrace.batches.template import Item, Template
 from headrace.chat.completion import Outcome
@@ -102,7 +103,7 @@ class Backend(Protocol):
     async def open_batch(
         self,
         template: Template,
-        items: Iterator[Item],
+        items: Iterator[Item | Blob],
         *,
         window_s: float,
         progress: Callable[[int], None] | None = None,

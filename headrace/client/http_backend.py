@@ -12,6 +12,7 @@ from typing import IO, Any, Literal
 import msgspec
 
 from headrace.batches.column_choice import KeptColumns
+from headrace.batches.media.references import Blob
 from headrace.batches.output_lines import outcome_of
 from headrace.batches.results import ResultsPage
 from headrace.batches.template import Item, Template
@@ -216,7 +217,7 @@ class HttpBackend:
     async def open_batch(
         self,
         template: Template,
-        items: Iterator[Item],
+        items: Iterator[Item | Blob],
         *,
         window_s: float,
         progress: Callable[[int], None] | None = None,
@@ -326,15 +327,22 @@ class HttpBackend:
 def write_items(
     file: IO[bytes],
     template: Template,
-    items: Iterator[Item],
+    items: Iterator[Item | Blob],
     window_s: float,
     progress: Callable[[int], None] | None,
     work: str = "",
 ) -> None:
     """Write a batch as a gateway takes it. Raises what `items` raises."""
     file.write(msgspec.json.encode({"template": template, "window_s": window_s, "work": work}) + b"\n")
-    for number, item in enumerate(items, 1):
-        file.write(msgspec.json.encode(item) + b"\n")
+    sent, number = set[str](), 0
+    for item in items:
+        if isinstance(item, Blob):
+            if item.sha in sent:
+                continue
+            sent.add(item.sha)
+        else:
+            number += 1
+        file.write(msgspec.json.encode(item) + b"\n")  # a blob is a list: its hash, and its bytes as base64
         if progress is not None and number % 1000 == 0:
             progress(number)
     file.flush()

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from redis.exceptions import RedisError
 
 from headrace.batches.create import open_new, open_reask, open_retry
+from headrace.batches.media.references import Blob
 from headrace.batches.results import ResultLines, ResultsPage, closed_lines
 from headrace.batches.revalidation import template_named
 from headrace.batches.template import Item, Template
@@ -21,6 +22,7 @@ from headrace.client.one_loop import LoopBound
 from headrace.errors import Closed, Damaged, Expired, Gap, InputError, SettingsError, Unknown, Unreachable
 from headrace.events.ids import START, EventId
 from headrace.events.reader import Viewer
+from headrace.guards.service_address import files_address
 from headrace.jobs.build import encoded
 from headrace.jobs.job import Job, new_id
 from headrace.jobs.retry import retry_job
@@ -41,9 +43,9 @@ from headrace.ledger.submit import TIMEOUT_MS, submit, submit_many
 from headrace.ledger.summaries import Batch, JobSummary
 from headrace.ledger.unread import WaitingClient
 from headrace.schema.python_types import AnswerType
-from headrace.settings import Settings, files_root
+from headrace.settings import Settings
 from headrace.spend.known_models import KnownModel
-from headrace.storage.local import FileStore, attach
+from headrace.storage.file_store import FileStore, attach
 from headrace.text.masking import masked
 from headrace.text.readable import UNREADABLE
 from headrace.waiting import retry_read
@@ -190,7 +192,7 @@ class LedgerBackend(LoopBound):
     async def open_batch(
         self,
         template: Template,
-        items: Iterator[Item],
+        items: Iterator[Item | Blob],
         *,
         window_s: float,
         progress: Callable[[int], None] | None = None,
@@ -200,7 +202,12 @@ class LedgerBackend(LoopBound):
             await self.models.check(template.model, *template.fallbacks)
             store = await self.store()
             return await open_new(
-                self.ledger, store, template, items, tenant=TENANT, window_s=window_s, progress=progress, work=work
+                *(self.ledger, store, template, items),
+                tenant=TENANT,
+                window_s=window_s,
+                progress=progress,
+                work=work,
+                check_models=self.models.check,
             )
 
     async def batch_of_work(self, work: str) -> Batch | None:
@@ -304,7 +311,7 @@ class LedgerBackend(LoopBound):
     async def store(self) -> FileStore:
         """Return the file store that the ledger names; this client's own when none is named yet. Raises `StorageError`."""
         if self._store is None:
-            self._store = await attach(self.ledger, FileStore(files_root(self.settings)))
+            self._store = await attach(self.ledger, files_address(self.settings))
         return self._store
 
     @asynccontextmanager

@@ -21,6 +21,8 @@ OF_WORKERS = ("HEADRACE_PROVIDERS",)
 OF_PRODUCERS = ("HEADRACE_API", "HEADRACE_API_KEY")
 """How whoever submits reaches a gateway: no part of the service does."""
 OF_SCRAPERS = ("HEADRACE_METRICS_TOKEN",)
+OF_STORES = ("AWS_*", "GOOGLE_*", "AZURE_*")
+"""How the clouds' own libraries find credentials, region and endpoint: for a gateway whose files lie in an object store."""
 OF_GATEWAYS = ("HEADRACE_STREAM_SECRET", "HEADRACE_STREAM_SECRET_FILE")
 
 ALLOWED: dict[Role, tuple[str, ...]] = {
@@ -41,6 +43,8 @@ DENIED: dict[Role, tuple[str, ...]] = {
 def environment_of(role: Role, environ: Mapping[str, str]) -> dict[str, str]:
     """Return what a process of this kind gets of `environ`."""
     allowed, denied = ALLOWED[role], DENIED.get(role, ())
+    if role == "gateway" and "://" in environ.get("HEADRACE_FILES", ""):
+        allowed = (*allowed, *OF_STORES)
     return {name: value for name, value in environ.items() if fits(name, allowed) and not fits(name, denied)}
 
 

@@ -1,12 +1,15 @@
-"""Lists of a tenant's batches: those that were created over HTTP, newest first, and those that a budget has paused."""
+"""Lists of a tenant's batches: those that were created over HTTP, newest first; which there are, which have ended, which a budget
+has paused."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from typing import NamedTuple
 
 from headrace.errors import Unknown
 from headrace.ledger.batch_record import BatchRecord
 from headrace.ledger.script import Ledger
+from headrace.ledger.state import BATCH_TERMINAL
 
 PAGE = 50
 
@@ -50,3 +53,27 @@ async def batches_paused_by(ledger: Ledger, tenant: str, scope: str) -> list[str
         replies = await pipeline.execute(raise_on_error=False)
     wanted = [scope.encode(), tenant.encode()]
     return [batch_id for batch_id, reply in zip(ids, replies, strict=True) if reply == wanted]
+
+
+class KnownEnd(NamedTuple):
+    """The state of a batch, and when it ended: None for one that is open. A record that cannot be read is taken for open."""
+
+    state: str
+    ended_ms: int | None
+
+
+async def batch_ends(ledger: Ledger, batch_ids: Sequence[str]) -> dict[str, KnownEnd]:
+    """Return those of `batch_ids` that have a record."""
+    async with ledger.client.pipeline(transaction=False) as pipeline:
+        for batch_id in batch_ids:
+            pipeline.hmget(ledger.keys.batch(batch_id), "state", "ended")
+            pipeline.exists(ledger.keys.batch(batch_id))
+        replies = await pipeline.execute(raise_on_error=False)
+    ends: dict[str, KnownEnd] = {}
+    for batch_id, fields, known in zip(batch_ids, replies[::2], replies[1::2], strict=True):
+        if known == 0:
+            continue
+        state, ended = [value or b"" for value in fields] if isinstance(fields, list) else (b"", b"")
+        is_over = state.decode(errors="replace") in BATCH_TERMINAL and ended.isdigit()
+        ends[batch_id] = KnownEnd(state.decode(errors="replace"), int(ended) if is_over else None)
+    return ends

@@ -11,18 +11,16 @@ once. Of one that was not answered yet the job is the truth.
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from headrace.errors import StorageError
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 from headrace.text.readable import UNREADABLE
 
 ROOT = "responses"
@@ -63,6 +61,10 @@ class ResponseStore:
         self._files = files
         self._tenant = tenant
         self._ttl_s = ttl_s
+
+    @property
+    def is_near(self) -> bool:
+        return self._files.is_near
 
     def save(self, letters: str, encoded: bytes, *, is_kept: bool, durable: bool) -> None:
         """Write an encoded `StoredResponse`; the first one stays. It survives a power loss if it is to be `durable`."""
@@ -109,29 +111,15 @@ class ResponseStore:
             return None
 
 
-def folders(files: FileStore) -> Iterator[tuple[Path, float]]:
+def folders(files: FileStore) -> Iterator[tuple[str, float]]:
     """Yield every folder of responses, with the lifetime of those in it if it is fixed, else 0."""
-    for tenant in _sorted(files.root / ROOT):
+    for tenant in files.folders(ROOT):
         for name, lifetime_s in ((KEPT, 0.0), (BRIEF, BRIEF_S)):
-            for folder in _sorted(tenant / name):
-                yield folder, lifetime_s
+            for folder in files.folders(f"{ROOT}/{tenant}/{name}"):
+                yield f"{ROOT}/{tenant}/{name}/{folder}", lifetime_s
 
 
-def sweep(folder: Path, lifetime_s: float, *, now_s: float) -> int:
+def sweep(files: FileStore, folder: str, lifetime_s: float) -> int:
     """Remove the responses of one folder that are past `lifetime_s`, and what a killed process has left; return how many
     files that were."""
-    removed = 0
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-        for entry in entries:
-            with suppress(FileNotFoundError):
-                age_s = now_s - entry.stat(follow_symlinks=False).st_mtime
-                if age_s > (FORGOTTEN_S if entry.name.startswith(".") else lifetime_s):
-                    Path(entry.path).unlink()
-                    removed += 1
-    return removed
-
-
-def _sorted(folder: Path) -> list[Path]:
-    with suppress(FileNotFoundError, NotADirectoryError):
-        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
-    return []
+    return files.remove_old(folder, age_s=lifetime_s, unfinished_s=FORGOTTEN_S)

@@ -20,6 +20,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from headrace_providers import Model
+from media_files import ENCRYPTED_PDF, image, pdf
 from stack import Stack, started, until
 
 from headrace.chat.model_aliases import resolve
@@ -230,7 +231,7 @@ def test_a_folder_of_texts(tmp_path: Path, environment: dict[str, str]) -> None:
 
 
 def test_tables(tmp_path: Path, environment: dict[str, str]) -> None:
-    (program,) = snippets("data.md", "sh")
+    program, prompts, media = snippets("data.md", "sh")
     said = done(["bash", "-c", f"set -euo pipefail\n{program}"], tmp_path, environment)
     assert "field `text`, which the prompt names, is missing" in said
     table = pq.read_table(tmp_path / "ratings.parquet")
@@ -240,7 +241,16 @@ def test_tables(tmp_path: Path, environment: dict[str, str]) -> None:
     week = gzip.decompress((tmp_path / "week.jsonl.gz").read_bytes()).decode().splitlines()
     assert [json.loads(line)["kept"]["sku"] for line in week] == ["A1", "A2", "A3"]
     assert (tmp_path / "excel.csv").read_bytes().startswith(b"\xef\xbb\xbfcustom_id;price;stars;words\r\nA1;12.50;")
-    (program,) = snippets("data.md", "python")
+    done(["bash", "-c", f"set -euo pipefail\n{prompts}"], tmp_path, environment)
+    for name in ("rated", "jinja", "own"):
+        assert json.loads((tmp_path / f"{name}.jsonl").read_text())["value"]["stars"] is not None
+    done(["bash", "-c", f"set -euo pipefail\n{media}"], tmp_path, environment)
+    assert [line.split(",")[1] for line in (tmp_path / "totals.csv").read_text().splitlines()] == [
+        *("path", "0.jpg", "1.jpg", "2.jpg")
+    ]
+    assert len((tmp_path / "index-totals.csv").read_text().splitlines()) == 3
+    program, images = snippets("data.md", "python")
+    assert done([sys.executable, "-c", images], tmp_path, environment) == "[('0', True), ('1', True), ('2', True)]\n"
     names, words = done([sys.executable, "-c", program], tmp_path, environment).splitlines()
     assert names == "['custom_id', 'price', 'stars', 'words', 'error.code', 'error.message']"
     assert words == "List(String)"
@@ -256,6 +266,45 @@ def test_a_table_to_parquet(tmp_path: Path, environment: dict[str, str]) -> None
     assert said.splitlines()[-1] == right + "bought date32[day]"
     errors = pq.read_table(tmp_path / "out.errors.parquet")
     assert errors.column("custom_id").to_pylist() == ["line-3"]
+
+
+def test_receipts_to_records(tmp_path: Path, environment: dict[str, str]) -> None:
+    folder = tmp_path / "receipts"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.jpg").write_bytes(image("JPEG", (60, 80)))
+    (folder / "page.png").write_text("<html>404")
+    said = done(
+        [sys.executable, str(EXAMPLES / "receipts_to_records.py"), "receipts", "out.parquet"], tmp_path, environment
+    )
+    assert said.startswith("3 receipts, ")
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert table.column("path").to_pylist() == ["0.jpg", "1.jpg", "2.jpg"]
+    assert str(table.schema.field("day").type) == "date32[day]"
+    assert pq.read_table(tmp_path / "out.errors.parquet").column("custom_id").to_pylist() == ["page.png"]
+
+
+def test_a_folder_of_pdf_files(tmp_path: Path, environment: dict[str, str]) -> None:
+    folder = tmp_path / "pdfs"
+    folder.mkdir()
+    (folder / "a.pdf").write_bytes(pdf("A sells to B"))
+    (folder / "b.pdf").write_bytes(pdf("C rents to D", "Signed"))
+    (folder / "c.pdf").write_bytes(ENCRYPTED_PDF)
+    for form in ("text", "images"):
+        program = [str(EXAMPLES / "folder_of_pdfs.sh"), str(folder), f"{form}.csv"]
+        done(program, tmp_path, environment | {"PDF_AS": form})
+        rows = (tmp_path / f"{form}.csv").read_text().splitlines()
+        assert [row.split(",")[0] for row in rows] == ["custom_id", "a.pdf", "b.pdf"]
+        assert "c.pdf: is a PDF with a password" in (tmp_path / f"{form}.errors.csv").read_text()
+
+
+def test_a_notebook_over_a_data_frame(tmp_path: Path, environment: dict[str, str]) -> None:
+    cells = json.loads((EXAMPLES / "dataframe.ipynb").read_text())["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    shown = "print(ratings.columns.tolist(), len(rated), rated['price'].tolist(), rated['stars'].notna().all())"
+    said = done([sys.executable, "-c", "\n".join([*code, shown])], tmp_path, environment).splitlines()[-1]
+    assert said.startswith("['custom_id', 'price', 'complaints', 'stars', ")
+    assert said.endswith("] 3 [12.5, 3.0, 8.25] True")
 
 
 def test_submit_in_one_process_and_fetch_in_another(tmp_path: Path, environment: dict[str, str]) -> None:

@@ -22,9 +22,10 @@ from headrace.batches.arrow_results import write_parquet
 from headrace.batches.column_choice import ColumnChoice
 from headrace.batches.complaints import Complaints
 from headrace.batches.ingest import read_items
+from headrace.batches.prompt import prompt_fields
 from headrace.batches.result_columns import ResultColumns
 from headrace.batches.sources import kept_columns, once, records
-from headrace.batches.template import Item, Template, prompt_fields
+from headrace.batches.template import Item, Template
 from headrace.errors import InputError
 from headrace.text import digits
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from headrace.batches.template import Item, Template, prompt_fields, render
+from headrace.batches.prompt import prompt_fields, render
+from headrace.batches.template import Item, Template
 from headrace.errors import InputError
 
 SCHEMA = {"type": "object", "properties": {"zeta": {"type": "string"}, "alpha": {"type": "string"}}}

@@ -12,6 +12,7 @@ from celery import signals
 
 from headrace.broker import hints as hint
 from headrace.errors import Busy, Cancelled, Damaged, Dead, Finished, Paused, Refused, StorageError, Unknown
+from headrace.guards.service_address import redis_url
 from headrace.ledger.batch_record import batch_record
 from headrace.ledger.cancel import cancel
 from headrace.ledger.claim import Claimed, claim
@@ -23,7 +24,7 @@ from headrace.ledger.recover import report_fault
 from headrace.ledger.release import release
 from headrace.ledger.script import UNAVAILABLE
 from headrace.ledger.stop_reason import NOT_WRITABLE, StopReason
-from headrace.settings import Settings, redis_url
+from headrace.settings import Settings
 from headrace.text.safe_errors import kind_of, where_of
 from headrace.waiting import retry_write
 from headrace_worker.engine.deployment_hold import Deferred

@@ -19,6 +19,7 @@ from headrace.batches.revalidation import template_of
 from headrace.batches.template import Template
 from headrace.broker.hints import Hints, is_hint
 from headrace.errors import InputError, StorageError
+from headrace.guards.service_address import files_address
 from headrace.instruments.ledger_gauges import LedgerGauges
 from headrace.instruments.loop_lag import measure_loop_lag
 from headrace.ledger.announce import EVERY_S, Announcement, announce
@@ -28,8 +29,8 @@ from headrace.ledger.queues import INTERACTIVE
 from headrace.ledger.recover import process_prefix
 from headrace.ledger.script import UNAVAILABLE, Ledger
 from headrace.ledger.stop_reason import StopReason
-from headrace.settings import Settings, files_root
-from headrace.storage.local import FileStore, attach
+from headrace.settings import Settings
+from headrace.storage.file_store import FileStore, attach
 from headrace.text.readable import UNREADABLE
 from headrace_worker.damage import DamageHandler
 from headrace_worker.engine.answer_cache import AnswerCache
@@ -159,7 +160,7 @@ class WorkerProcess:
         """Return the file store that the ledger names. Raises `StorageError`, whose text is what a refused shard says."""
         if self.store is None:
             try:
-                self.store = await attach(self.ledger, FileStore(files_root(self.settings)))
+                self.store = await attach(self.ledger, files_address(self.settings))
                 await asyncio.to_thread(self.store.take_away_from_others)
                 self.store_problem = ""
             except UNAVAILABLE:

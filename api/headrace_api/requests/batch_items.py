@@ -10,6 +10,8 @@ from litestar import Request
 
 from headrace.batches.build import make_template
 from headrace.batches.create import WINDOW_S
+from headrace.batches.media.reader import MAX_MEDIA_BYTES
+from headrace.batches.media.references import Blob, hashes
 from headrace.batches.revalidation import check_job
 from headrace.batches.template import Item, Template
 from headrace.chat.options import set_in
@@ -17,7 +19,7 @@ from headrace.chat.reserved_fields import check_reserved_fields
 from headrace.errors import InputError
 from headrace.jobs.build import checked_seconds
 from headrace.spend.money import usd_text
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 from headrace.storage.upload import Upload
 from headrace.text.quoting import shortened
 from headrace.text.readable import UNREADABLE
@@ -27,6 +29,7 @@ from headrace_api.requests.file_upload import MIB, PIECE_BYTES, body_of_request,
 WORK = "^[0-9a-f]{0,64}$"
 """The digest of a batch's input, and of what is asked of it."""
 MAX_LINE_BYTES = 16 * MIB
+MAX_BLOB_LINE_BYTES = 32 * MIB
 
 
 class BatchHead(msgspec.Struct, frozen=True):
@@ -73,6 +76,9 @@ def read_head(lines: Iterator[bytes]) -> BatchHead:
         schema=given.schema,
         schema_name=given.schema_name,
         system=given.system,
+        messages=given.conversation,
+        tools=given.tools,
+        tool_choice=given.tool_choice,
         mode=given.mode,
         reasks=given.reasks,
         lax=given.lax,
@@ -89,14 +95,22 @@ def read_head(lines: Iterator[bytes]) -> BatchHead:
     )
 
 
-def read_batch_items(lines: Iterator[bytes], template: Template) -> Iterator[Item]:
-    """Yield the items of the lines after the first. Raises `InputError` naming the line."""
-    number = 1
+def read_batch_items(lines: Iterator[bytes], template: Template) -> Iterator[Item | Blob]:
+    """Yield the items of the lines after the first, and the blobs: `["SHA-256", "base64"]`, each before the first item that
+    refers to it. Raises `InputError` naming the line."""
+    number, sent = 1, set[str]()
     for number, line in enumerate(lines, 2):
         try:
+            if line.startswith(b"["):
+                blob = read_blob(line)
+                sent.add(blob.sha)
+                yield blob
+                continue
             if len(line) > MAX_LINE_BYTES:
                 raise InputError(f"has more than {MAX_LINE_BYTES // MIB} MiB")
             item = msgspec.json.decode(line, type=Item)
+            if item.media is not None and not hashes(item.media) <= sent:
+                raise InputError("/media: refers to a file that was not sent before it")
             if item.refused is None:
                 check_job(template.job(item))
             check_reserved_fields((item.options.extra_body if item.options else None) or {}, "/options/extra_body/")
@@ -107,3 +121,12 @@ def read_batch_items(lines: Iterator[bytes], template: Template) -> Iterator[Ite
         yield item
     if number == 1:
         raise InputError("there is no item: the lines after the first are the items")
+
+
+def read_blob(line: bytes) -> Blob:
+    if len(line) > MAX_BLOB_LINE_BYTES:
+        raise InputError(f"has more than {MAX_BLOB_LINE_BYTES // MIB} MiB")
+    blob = msgspec.json.decode(line, type=Blob)
+    if len(blob.data) > MAX_MEDIA_BYTES or Blob.of(blob.data) != blob:
+        raise InputError(f"is no file of {MAX_MEDIA_BYTES // MIB} MiB at most with its SHA-256 before it")
+    return blob

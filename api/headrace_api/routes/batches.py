@@ -25,7 +25,7 @@ from headrace.ledger.file_record import FileRecord
 from headrace.ledger.queues import BULK
 from headrace.ledger.script import UNAVAILABLE, Argument
 from headrace.ledger.state import BatchState
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 from headrace.text.readable import UNREADABLE
 from headrace_api.auth import CANCEL, EVERY_JOB, READ, SUBMIT
 from headrace_api.batch_object import batch_object

@@ -23,7 +23,7 @@ from headrace.events.types import KnownBatchEvent
 from headrace.jobs.job import new_id
 from headrace.ledger.summaries import Batch
 from headrace.spend.money import checked_budget
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 from headrace_api.auth import CANCEL, EVERY_JOB, READ, SUBMIT
 from headrace_api.errors import ApiError
 from headrace_api.requests.batch_items import WORK, read_batch_items, read_head, received
@@ -96,6 +96,7 @@ async def open_batch(request: Request[Any, Any, Any], gateway: Gateway) -> Respo
                         window_s=window_s,
                         batch_id=batch_id,
                         work=work,
+                        check_models=gateway.client.models.check,
                     )
             finally:
                 await asyncio.to_thread(store.remove, upload)
@@ -107,7 +108,7 @@ async def open_batch(request: Request[Any, Any, Any], gateway: Gateway) -> Respo
 def remove_of_a_cut_try(store: FileStore, batch_id: str) -> None:
     """Remove what a request left that was cut before its batch was there. Raises `ApiError` for the files of one that has
     ended, and is past its retention in the ledger: its results are all that is left of it."""
-    if any(store.path(batch_id).glob("output.*")):
+    if any(file.name.startswith(f"{batch_id}/output.") for file in store.files(batch_id)):
         raise ApiError(409, "conflict", f"{batch_id} is the id of a batch that has ended; choose another")
     store.remove(batch_id)
 

@@ -21,6 +21,7 @@ from headrace.chat.completion import Completion, Usage
 from headrace.errors import CallError, InputError, Shown
 from headrace.jobs.job import Job
 from headrace.schema.modes import Mode
+from headrace_worker.engine.attachments import ATTACH
 from headrace_worker.engine.call_slots import Slots
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred, DeploymentHold, HeldBack, HeldCall
 from headrace_worker.engine.reask import Reasks
@@ -233,6 +234,9 @@ class Attempts:
             if watch is not None:
                 watch.delta(delta)
 
+        attach, job = ATTACH.get(), self._reasks.job
+        if attach is not None:
+            job = await attach(job)
         ADMIT.set(admit)
         ON_HEADERS.set(self._hear)
         ON_COST.set(charge.tell)
@@ -242,7 +246,7 @@ class Attempts:
             if watch is not None:
                 watch.calling(self._provider.facts.name, self._job.model, self._mode)
             completion = await self._provider.complete(
-                self._reasks.job,
+                job,
                 request_id=f"{self._identity}.{self._epoch}.{tries.calls}",
                 on_delta=deliver if watch is not None and self._job.stream else None,
             )

@@ -19,7 +19,7 @@ from headrace.ledger.announce import Announcement, announcements
 from headrace.ledger.batch_record import BatchRecord
 from headrace.ledger.begin_batch import begin_batch
 from headrace.ledger.reject_batch import reject_batch
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 from headrace.text.quoting import quoted
 from headrace.waiting import retry_write
 from headrace_worker.worker_process import WorkerProcess

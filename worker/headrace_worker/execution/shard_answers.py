@@ -27,7 +27,7 @@ from headrace_worker.observability.worker_meter import SavedBy
 
 GROUP = 64
 """Items that are looked up together: as many as run side by side, so that those that are led begin at once."""
-OWN = ("model", "schema", "schema_name", "tools", "tool_choice", "response_format", "options")
+OWN = ("model", "system", "schema", "schema_name", "tools", "tool_choice", "response_format", "options")
 """Fields of an item that change more of its question than the messages."""
 
 Take = Callable[[int, Completion], None]

@@ -31,9 +31,10 @@ from headrace.ledger.script import UNAVAILABLE
 from headrace.ledger.shard_range import part_file
 from headrace.ledger.shard_rows import rows_of
 from headrace.ledger.stop_reason import CALLS_MAY_END, StopReason
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 from headrace.text.readable import UNWRITABLE
 from headrace.waiting import retry_write
+from headrace_worker.engine.attachments import attach_files_of
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred
 from headrace_worker.engine.reask import with_earlier
 from headrace_worker.engine.tries import Tries, format_item_tries, parse_item_tries
@@ -66,9 +67,8 @@ class ShardRun:
         self.process = process
         self.ledger, self.store = process.ledger, store
         self.engine, self._meter = process.engine, process.meter
-        self.id = claimed.record_id
+        self.id, self.claimed, self.epoch = claimed.record_id, claimed, claimed.epoch
         self.batch_id, _, name = self.id.partition(".")
-        self.claimed, self.epoch = claimed, claimed.epoch
         self.batch, self.template = batch, template
         self._turn = CallTurn(self.batch_id, template.weight)
         self._uncached = msgspec.structs.replace(template, cache=False)
@@ -231,6 +231,7 @@ class ShardRun:
         if (task := asyncio.current_task()) is not None:
             self._at[task] = index
         identity = self._name_of(index)
+        attach_files_of(item, self.store, self.batch_id)
         try:
             asked = self.engine.ask(
                 job or self._uncached.job(item),
@@ -390,5 +391,5 @@ class ShardRun:
             await retry_write(lambda: finish_shard(self.ledger, self.id, self.epoch, part, bill=self.spending.words))
         except Refused as refused:
             if not (isinstance(refused, Finished) and refused.detail == part):
-                self.store.remove(name)
+                await asyncio.to_thread(self.store.remove, name)
             raise

@@ -15,6 +15,7 @@ from headrace_worker.maintenance.due_publisher import DuePublisher
 from headrace_worker.maintenance.file_sweeper import FileSweeper
 from headrace_worker.maintenance.lease_rescuer import LeaseRescuer
 from headrace_worker.maintenance.response_sweeper import ResponseSweeper
+from headrace_worker.maintenance.retention_sweeper import RetentionSweeper
 from headrace_worker.worker_process import WorkerProcess
 
 SWEEP_S = 0.25
@@ -31,7 +32,7 @@ class Leader:
         self._ledger = process.ledger
         self._due, self._rescuer, self._feeder = DuePublisher(process), LeaseRescuer(process), BatchFeeder(process)
         self._responses = ResponseSweeper(process)
-        self._sweeper = FileSweeper(process)
+        self._sweeper, self._retention = FileSweeper(process), RetentionSweeper(process)
         self._leading = False
         self._last_round: float | None = None
 
@@ -69,3 +70,4 @@ class Leader:
         await self._process.publish(hints)
         await self._process.damage.guarded("responses", self._responses.hints(now))
         await self._process.damage.guarded("files", self._sweeper.hints())
+        await self._process.damage.guarded("retention", self._retention.hints(now))

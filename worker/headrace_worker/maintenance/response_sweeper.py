@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import structlog
 
@@ -25,7 +23,7 @@ class ResponseSweeper:
 
     def __init__(self, process: WorkerProcess):
         self._process = process
-        self._ahead: Iterator[tuple[Path, float]] = iter(())
+        self._ahead: Iterator[tuple[str, float]] = iter(())
         self._next_s = 0.0
 
     async def hints(self, now: float) -> list[tuple[str, str]]:
@@ -43,6 +41,6 @@ class ResponseSweeper:
             return
         folder, lifetime_s = following
         lifetime_s = lifetime_s or self._process.settings.response_ttl_s
-        removed = await asyncio.to_thread(sweep, folder, lifetime_s, now_s=time.time())
+        removed = await asyncio.to_thread(sweep, await self._process.find_store(), folder, lifetime_s)
         if removed:
-            log.info("responses removed: their lifetime is over", folder=folder.name, files=removed)
+            log.info("responses removed: their lifetime is over", folder=folder.rpartition("/")[2], files=removed)

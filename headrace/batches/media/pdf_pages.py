@@ -1,0 +1,85 @@
+"""PDF files: checked, and as texts or pictures of their pages, by pypdfium2 (the extra `media`)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from headrace.batches.media.image_scaling import Picture, pillow, saved
+from headrace.batches.media.sniffing import JPEG
+from headrace.errors import InputError
+from headrace.text.quoting import shortened
+
+MAX_PAGES = 100
+DEFAULT_PAGE_PIXELS = 1600
+"""Longest side of a page's picture: at which models read small print."""
+MAX_TEXT_CHARS = 4 * 1024 * 1024
+PASSWORD = 4
+"""PDFium's number for a file that needs a password."""
+_one_at_a_time = threading.Lock()  # PDFium is not safe to call from several threads
+
+
+def check_pdf(data: bytes) -> int:
+    """Return the number of pages. Raises `InputError` for a file that cannot be read, has a password or no pages."""
+    with opened_pdf(data) as document:
+        return len(document)
+
+
+def page_texts(data: bytes) -> list[str]:
+    """Return the text of each page; empty where it is a picture alone. Raises `InputError`."""
+    texts, size = list[str](), 0
+    with opened_pdf(data) as document:
+        for page in document:
+            words = page.get_textpage()
+            text = words.get_text_bounded().replace("\r\n", "\n").strip()
+            words.close()
+            page.close()
+            size += len(text)
+            if size > MAX_TEXT_CHARS:
+                raise InputError(f"has more than {MAX_TEXT_CHARS} characters of text")
+            texts.append(text)
+    if not any(texts):
+        raise InputError("has no text: its pages are pictures; give --pdf-as images")
+    return texts
+
+
+def page_pictures(data: bytes, longest: int | None) -> list[Picture]:
+    """Return a picture of each page, `longest` pixels on its longer side. Raises `InputError`."""
+    pillow("--pdf-as images")
+    longest = longest or DEFAULT_PAGE_PIXELS
+    pictures = []
+    with opened_pdf(data) as document:
+        for page in document:
+            scale = longest / max(1.0, *page.get_size())
+            image = page.render(scale=scale).to_pil()
+            pictures.append(saved(image, JPEG))
+            page.close()
+    return pictures
+
+
+@contextmanager
+def opened_pdf(data: bytes) -> Iterator[Any]:
+    try:
+        import pypdfium2
+    except ImportError as error:
+        raise InputError(f"a PDF file: this needs pypdfium2 ({error}): pip install 'headrace[media]'") from None
+    with _one_at_a_time:
+        try:
+            document = pypdfium2.PdfDocument(data)
+        except pypdfium2.PdfiumError as error:
+            if getattr(error, "err_code", None) == PASSWORD or "assword" in str(error):
+                raise InputError("is a PDF with a password; save it without one") from None
+            raise InputError(f"cannot be read as a PDF: {shortened(str(error))} (is it damaged, or cut off?)") from None
+        try:
+            pages = len(document)
+            if not pages:
+                raise InputError("is a PDF without pages")
+            if pages > MAX_PAGES:
+                raise InputError(f"has {pages} pages, and a PDF may have {MAX_PAGES}; split it")
+            yield document
+        except pypdfium2.PdfiumError as error:
+            raise InputError(f"cannot be read as a PDF: {shortened(str(error))} (is it damaged, or cut off?)") from None
+        finally:
+            document.close()

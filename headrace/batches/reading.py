@@ -1,0 +1,106 @@
+"""The items of a batch, read from a source by a caller's words: which columns are the prompt's, the ids, kept, media or parts of
+a request, and what becomes of rows that cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headrace.batches import sources
+from headrace.batches.column_choice import ColumnChoice
+from headrace.batches.complaints import Complaints
+from headrace.batches.ingest import read_items
+from headrace.batches.media.choice import FILE_FIELD, MediaChoice
+from headrace.batches.media.media_files import is_media_source
+from headrace.batches.media.reader import MediaReader
+from headrace.batches.media.references import Blob
+from headrace.batches.per_item import PerItem, checked_per_item
+from headrace.batches.prompt import DEFAULT_PROMPT
+from headrace.batches.request_parts import RequestParts
+from headrace.batches.template import Item, Template
+from headrace.errors import InputError
+
+WORDS = ("limit", "sample", "encoding", "id", "keep", "follow", "on_bad_row", "on_empty", "per_item")
+MEDIA_WORDS = ("images", "recordings", "pdfs", "image_size", "pdf_as", "fetch")
+PROMPT_NAMES = ("prompt", "system", "messages")
+
+
+class Reading:
+    """One way to read one source. Its `template` is that of the batch, with the columns that rows keep; `complaints` are those of
+    the last time that it was read. Raises `InputError` for what cannot be read so."""
+
+    def __init__(
+        self,
+        source: Any,
+        template: Template,
+        *,
+        prompt: str = DEFAULT_PROMPT,
+        system: str | None = None,
+        messages: Any = None,
+        language: str | None = None,
+        names: tuple[str, str, str] = PROMPT_NAMES,
+        limit: int | None = None,
+        sample: int | None = None,
+        encoding: str | None = None,
+        id: str | None = None,
+        keep: Any = None,
+        follow: bool = False,
+        on_bad_row: Any = "refuse",
+        on_empty: Any = "refuse",
+        per_item: Any = None,
+        folder: str | None = None,
+        shown: str | None = None,
+        **media: Any,
+    ):
+        """`prompt`, `system` and `messages` are used where their `language` is Jinja, and called `names` in complaints; `folder`
+        is where paths lead from, of a file its own unless given; the input is called `shown`."""
+        self._source = sources.once(source)
+        self.name = shown or (str(source) if isinstance(source, str | Path) else "the input")
+        self._limits = {"limit": limit, "sample": sample}
+        self._reading: dict[str, Any] = {"encoding": encoding, "follow": follow}
+        self._on_bad_row = on_bad_row
+        self._folder = folder
+        self.complaints = Complaints(self.name, on_bad_row)
+        chosen = MediaChoice.of(**media)
+        if is_media_source(sources.paths_of(self._source)):
+            chosen = chosen._replace(files=(FILE_FIELD,))
+        jinja = None
+        if language is not None:
+            try:
+                from headrace.batches.jinja_prompt import JinjaPrompt
+            except ImportError as error:
+                raise InputError(
+                    f"template='jinja' (--template jinja): this needs Jinja ({error}): pip install 'headrace[jinja]'"
+                ) from None
+            jinja = JinjaPrompt(prompt, system, messages, names)
+        own = checked_per_item(per_item)
+        models = (template.model, *template.fallbacks)
+        self._parts = RequestParts(
+            template,
+            on_empty,
+            jinja=jinja,
+            per_item=PerItem(own, template) if own else None,
+            media=MediaReader(chosen, models=models, follow=follow) if chosen.columns else None,
+        )
+        self._choice = ColumnChoice.of(self._parts.needed, id, keep, also=self._parts.also, media=chosen.columns)
+        kept = sources.kept_columns(self._source, self._choice, **self._reading)
+        self.template = msgspec.structs.replace(template, kept=kept)
+
+    def items(self) -> Iterator[Item | Blob]:
+        """Yield the items, each after the blobs that it refers to, as `ingest.read_items` does."""
+        self.complaints = complaints = Complaints(self.name, self._on_bad_row)
+        records = sources.records(self._source, complaints=complaints, choice=self._choice, **self._reading)
+        if self._folder is not None:
+            folder = self._folder
+            records = (record._replace(folder=folder) for record in records)
+        found = sources.sampled(records, **self._limits)
+        return read_items(
+            found, self.template, self.name, complaints=complaints, choice=self._choice, parts=self._parts
+        )
+
+    def paths(self) -> list[Path]:
+        """Return the files that are read: results never replace one."""
+        return sources.input_paths(self._source, follow=self._reading["follow"])
