@@ -81,7 +81,7 @@ class Forecaster:
     def __init__(self, template: Template, profile: Profile | None, *, sample: int = 0):
         self._template = template
         self._profile = profile or Profile()
-        self._sample = sample
+        self.sample = sample
         self._random = random.Random(0)
         self.sampled: list[tuple[int, float, Item]] = []
         self._shared = tokens_of_template(template)
@@ -106,9 +106,9 @@ class Forecaster:
             self._asked.add(digest)
             self.tokens_of_calls += counted
         seen = self.items - self.refused - 1
-        if seen < self._sample:
+        if seen < self.sample:
             self.sampled.append((seen, counted, item))
-        elif self._sample and (place := self._random.randrange(seen + 1)) < self._sample:
+        elif self.sample and (place := self._random.randrange(seen + 1)) < self.sample:
             self.sampled[place] = (seen, counted, item)
 
     def _count(self, job: Job) -> float:

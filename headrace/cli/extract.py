@@ -299,6 +299,8 @@ class Counts:
         from headrace.batches.template import Item
 
         if not isinstance(item, Item):  # a blob, to which an item refers by its hash
+            if self._forecaster is not None and self._forecaster.sample:
+                raise InputError("--sample: items with images, sound or files are not tried out; leave it out")
             return
         self._digest.update(msgspec.json.encode(item) + b"\n")
         if self._forecaster is not None:
