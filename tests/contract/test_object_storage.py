@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fleet import more_workers
 from media_files import image
@@ -13,6 +17,8 @@ from object_storage import ObjectStorage, object_storage
 from stack import Stack, headrace, started, until
 
 from headrace import Headrace
+from headrace.errors import InputError
+from headrace.storage.object_store import ObjectStore
 
 BOTH_WAYS = True
 MODEL = "rehearsal/small"
@@ -34,6 +40,25 @@ def stack(s3: ObjectStorage, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             # `started` takes the variable of the caller away, so that no test writes into his files.
             assert stack.ready["files"].startswith("s3://")
             yield stack
+
+
+@pytest.fixture(scope="module")
+def bucket(stack: Stack, s3: ObjectStorage) -> str:
+    """A bucket with inputs; `stack` has told this process how to reach it."""
+    url = s3.bucket()
+    store = ObjectStore(url)
+    table = pa.table({"sku": ["A1", "A2"], "text": ["Good.", "Bad."]})
+    for name, rows in (
+        ("in/a.parquet", table),
+        ("in/b.parquet", table.set_column(0, "sku", pa.array(["B1", "B2"]))),
+    ):
+        file = io.BytesIO()
+        pq.write_table(rows, file)
+        store.commit(name, [file.getvalue()])
+    store.commit("in/deep/c.csv", [b"sku,text\nC1,Fine.\nC2\n"])
+    for number in range(3):
+        store.commit(f"scans/{number}.png", [image()])
+    return url
 
 
 def test_rows_come_back_in_order(client: Headrace, tmp_path: Path, stack: Stack) -> None:
@@ -112,3 +137,58 @@ def test_the_command_line_and_the_doctor(stack: Stack) -> None:
     assert lost.returncode != 0
     assert "cannot be used" in lost.stderr
     assert "Traceback" not in lost.stderr
+
+
+class TestInputs:
+    @pytest.mark.parametrize(
+        ("name", "ids"),
+        [
+            ("in/a.parquet", ["A1", "A2"]),
+            ("in/*.parquet", ["A1", "A2", "B1", "B2"]),
+            ("in/**/*.parquet", ["A1", "A2", "B1", "B2"]),
+            ("i?/[ab].parquet", ["A1", "A2", "B1", "B2"]),
+        ],
+    )
+    def test_files_and_patterns_are_read(self, client: Headrace, bucket: str, name: str, ids: list[str]) -> None:
+        batch = client.extract(f"{bucket}/{name}", "Rate: {text}", id="sku", keep="sku", model=MODEL)
+        batch.wait(60)
+        assert [row.custom_id for row in batch.results()] == ids
+        assert [row.kept for row in batch.results()] == [{"sku": each} for each in ids]
+
+    def test_a_folder_of_images_is_read(self, client: Headrace, bucket: str) -> None:
+        batch = client.extract(f"{bucket}/scans/", "Read it.", model=MODEL)
+        batch.wait(60)
+        assert [(row.custom_id, row.ok) for row in batch.results()] == [(f"{n}.png", True) for n in range(3)]
+
+    def test_complaints_name_the_object(self, client: Headrace, bucket: str) -> None:
+        with pytest.raises(InputError, match=rf"^{bucket}/in/deep/c.csv, line 3: "):
+            client.extract(f"{bucket}/in/deep/c.csv", model=MODEL)
+        batch = client.extract(f"{bucket}/in/deep/c.csv", model=MODEL, on_bad_row="error")
+        batch.wait(60)
+        first, second = batch.results()
+        assert first.ok
+        assert second.error is not None
+        assert second.error.message.startswith(f"{bucket}/in/deep/c.csv, line 3: ")
+        for name in ("nothing.csv", "in/*.csv"):
+            with pytest.raises(InputError, match="there is no such file"):
+                client.extract(f"{bucket}/{name}", model=MODEL)
+        with pytest.raises(InputError, match="cannot be read"):
+            client.extract("s3://no-such-bucket-there/a.csv", model=MODEL)
+        with pytest.raises(InputError, match="names no bucket"):
+            client.extract("s3:///a.csv", model=MODEL)
+
+    def test_from_the_command_line(self, stack: Stack, bucket: str, tmp_path: Path) -> None:
+        before = set(Path(tempfile.gettempdir()).glob("headrace-inputs-*"))
+        words = ("--id", "sku", "--model", MODEL, "--out", str(tmp_path / "rows.csv"))
+        done = stack.run("extract", f"{bucket}/in/a.parquet", f"{bucket}/in/b.parquet", *words)
+        assert done.returncode == 0, done.stderr
+        assert [row.split(",")[0] for row in (tmp_path / "rows.csv").read_text().splitlines()[1:]] == [
+            "A1",
+            "A2",
+            "B1",
+            "B2",
+        ]
+        done = stack.run("extract", f"{bucket}/in/a.parquet", str(tmp_path / "rows.csv"), "--model", MODEL)
+        assert done.returncode == 2
+        assert "give those of one kind" in done.stderr
+        assert set(Path(tempfile.gettempdir()).glob("headrace-inputs-*")) <= before, "no copy is left"
