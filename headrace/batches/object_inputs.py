@@ -77,8 +77,8 @@ class ObjectAddress(NamedTuple):
     def of(cls, source: str) -> ObjectAddress:
         parts = urlsplit(source.replace("?", "%3F").replace("#", "%23"))
         key = parts.path.replace("%3F", "?").replace("%23", "#").strip("/")
-        if not parts.netloc:
-            raise InputError(f"{source}: names no bucket; write {parts.scheme}://BUCKET/NAME")
+        if not parts.netloc or {".", ".."} & {parts.netloc, *key.split("/")}:
+            raise InputError(f"{masked(source)}: names no object; write {parts.scheme}://BUCKET/NAME")
         return cls(parts.scheme, parts.netloc, key)
 
     @property

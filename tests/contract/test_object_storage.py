@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-import tempfile
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,6 +126,7 @@ def test_workers_that_are_killed_lose_nothing(stack: Stack) -> None:
 
 
 def test_the_command_line_and_the_doctor(stack: Stack) -> None:
+    assert stack.run("watch", stack.extract([{"text": "a"}])).returncode == 0
     done = stack.run("files", "usage")
     assert done.returncode == 0, done.stderr
     kinds = {each["kind"]: each for each in map(json.loads, done.stdout.splitlines())}
@@ -137,6 +140,11 @@ def test_the_command_line_and_the_doctor(stack: Stack) -> None:
     assert lost.returncode != 0
     assert "cannot be used" in lost.stderr
     assert "Traceback" not in lost.stderr
+
+
+def own_tmp(stack: Stack, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `headrace …` with temporary files in a folder of its own."""
+    return headrace(*arguments, env={**stack.client_environment, "TMPDIR": str(folder)}, cwd=stack.folder)
 
 
 class TestInputs:
@@ -174,13 +182,14 @@ class TestInputs:
                 client.extract(f"{bucket}/{name}", model=MODEL)
         with pytest.raises(InputError, match="cannot be read"):
             client.extract("s3://no-such-bucket-there/a.csv", model=MODEL)
-        with pytest.raises(InputError, match="names no bucket"):
+        with pytest.raises(InputError, match="names no object"):
             client.extract("s3:///a.csv", model=MODEL)
 
     def test_from_the_command_line(self, stack: Stack, bucket: str, tmp_path: Path) -> None:
-        before = set(Path(tempfile.gettempdir()).glob("headrace-inputs-*"))
+        folder = tmp_path / "tmp"
+        folder.mkdir()
         words = ("--id", "sku", "--model", MODEL, "--out", str(tmp_path / "rows.csv"))
-        done = stack.run("extract", f"{bucket}/in/a.parquet", f"{bucket}/in/b.parquet", *words)
+        done = own_tmp(stack, folder, "extract", f"{bucket}/in/a.parquet", f"{bucket}/in/b.parquet", *words)
         assert done.returncode == 0, done.stderr
         assert [row.split(",")[0] for row in (tmp_path / "rows.csv").read_text().splitlines()[1:]] == [
             "A1",
@@ -191,4 +200,72 @@ class TestInputs:
         done = stack.run("extract", f"{bucket}/in/a.parquet", str(tmp_path / "rows.csv"), "--model", MODEL)
         assert done.returncode == 2
         assert "give those of one kind" in done.stderr
-        assert set(Path(tempfile.gettempdir()).glob("headrace-inputs-*")) <= before, "no copy is left"
+        assert not list(folder.glob("headrace-*")), "no copy is left"
+
+
+class TestOutputs:
+    WORDS = ("--id", "sku", "--prompt", "Rate: {text}", "--model", MODEL)
+
+    def test_results_go_to_an_object(self, stack: Stack, bucket: str, tmp_path: Path) -> None:
+        folder = tmp_path / "tmp"
+        folder.mkdir()
+        out = f"{bucket}/out/rows.parquet"
+        done = own_tmp(stack, folder, "extract", f"{bucket}/in/*.parquet", *self.WORDS, "--keep", "text", "--out", out)
+        assert done.returncode == 0, done.stderr
+        store = ObjectStore(bucket)
+        table = pq.read_table(io.BytesIO(store.read("out/rows.parquet")))
+        assert table.column("custom_id").to_pylist() == ["A1", "A2", "B1", "B2"]
+        assert [file.name for file in store.below("out")] == ["out/rows.parquet"]
+        calls = len(stack.calls())
+        done = stack.run("extract", f"{bucket}/in/*.parquet", *self.WORDS, "--new", "--no-cache", "--out", out)
+        assert done.returncode == 2
+        assert f"--out {out}: exists already; give --force" in done.stderr
+        assert len(stack.calls()) == calls, "nothing is paid"
+        done = stack.run("extract", f"{bucket}/in/a.parquet", *self.WORDS, "--out", out, "--force")
+        assert done.returncode == 0, done.stderr
+        assert pq.read_table(io.BytesIO(store.read("out/rows.parquet"))).num_rows == 2
+        assert not list(folder.glob("headrace-*")), "no file is left"
+
+    def test_errors_lie_beside(self, stack: Stack, bucket: str) -> None:
+        out = f"{bucket}/beside/rows.csv.gz"
+        done = stack.run("extract", f"{bucket}/in/deep/c.csv", *self.WORDS, "--on-bad-row", "error", "--out", out)
+        assert done.returncode == 1, done.stderr
+        names = sorted(file.name for file in ObjectStore(bucket).below("beside"))
+        assert names == ["beside/rows.csv.gz", "beside/rows.errors.csv.gz"]
+
+    def test_what_appears_meanwhile_is_left_alone(self, stack: Stack, bucket: str) -> None:
+        batch_id = stack.extract([{"text": "a"}])
+        store = ObjectStore(bucket)
+        store.commit("late/rows.jsonl", [b"of somebody else"])
+        stack.run("watch", batch_id)
+        done = stack.run("batches", "show", batch_id, "--out", f"{bucket}/late/rows.jsonl")
+        assert done.returncode == 2
+        assert f"{bucket}/late/rows.jsonl: exists already" in done.stderr
+        assert store.read("late/rows.jsonl") == b"of somebody else"
+        done = stack.run("batches", "show", batch_id, "--out", f"{bucket}/late/rows.jsonl", "--force")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(store.read("late/rows.jsonl"))["custom_id"] == "line-1"
+
+    @pytest.mark.parametrize("out", ["s3://", "s3://bucket", "s3://bucket/", "s3://bucket/a/../../../x.csv"])
+    def test_addresses_that_name_no_object_are_refused(self, stack: Stack, bucket: str, out: str) -> None:
+        done = stack.run("extract", f"{bucket}/in/a.parquet", *self.WORDS, "--out", out)
+        assert done.returncode == 2
+        assert "--out s3://" in done.stderr
+        assert "Traceback" not in done.stderr
+
+    def test_the_nightly_job(self, stack: Stack, bucket: str) -> None:
+        store = ObjectStore(bucket)
+        store.link("in/a.parquet", "reviews/2026-11-27/a.parquet")
+        program = [str(Path(__file__).parents[2] / "examples" / "nightly_s3_job.sh"), f"{bucket}/reviews", "2026-11-27"]
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        env = {**stack.client_environment, "PATH": path}
+        done = subprocess.run(
+            program, env=env, cwd=stack.folder, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        table = pq.read_table(io.BytesIO(store.read("reviews/ratings-2026-11-27.parquet")))
+        assert table.schema.names == ["custom_id", "sku", "text", "stars", "defects"]
+        again = subprocess.run(
+            program, env=env, cwd=stack.folder, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert "exists already" in again.stderr
