@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from fleet import more_workers
 from media_files import image
-from object_storage import ObjectStorage, object_storage
+from object_storage import Link, ObjectStorage, object_storage
 from stack import Stack, headrace, started, until
 
 from headrace import Headrace
@@ -123,6 +123,29 @@ def test_workers_that_are_killed_lose_nothing(stack: Stack) -> None:
     assert rows.returncode == 0, rows.stderr
     found = [json.loads(line)["custom_id"] for line in (stack.folder / "killed.jsonl").read_text().splitlines()]
     assert found == [f"line-{n + 1}" for n in range(count)]
+
+
+def test_a_batch_waits_for_a_bucket_that_vanishes_and_goes_on(
+    s3: ObjectStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link, count = Link(s3.url), 400
+    environment = {**s3.environment, "AWS_ENDPOINT_URL": link.url, "HEADRACE_FILES": s3.bucket()}
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    try:
+        with started(tmp_path, "--no-flower", environment=environment) as stack:
+            batch_id = stack.extract([{"text": f"[[rehearsal latency=1500]] {n}"} for n in range(count)])
+            until(lambda: int(stack.batch(batch_id).get("succeeded", 0)) > 0, what="it runs")
+            link.cut()
+            until(lambda: stack.batch(batch_id)["state"] == "paused", what="it is paused", seconds=120)
+            assert "cannot be used" in stack.batch(batch_id)["reason"]
+            link.mend()
+            until(lambda: stack.batch(batch_id)["state"] == "completed", what="it goes on", seconds=120)
+            assert int(stack.batch(batch_id)["succeeded"]) == count
+            calls = [call.request_id for call in stack.calls_of(batch_id)]
+            assert len(calls) == count, "no answer is paid twice"
+    finally:
+        link.close()
 
 
 def test_the_command_line_and_the_doctor(stack: Stack) -> None:
