@@ -6,28 +6,16 @@ An empty variable counts as unset. Durations end in `_s` (seconds), sizes in `_m
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Literal, get_args
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
-from headrace.errors import SettingsError, Unreachable, UntrustedFile
-from headrace.guards.ownership import check_trusted, read_trusted
+from headrace.errors import SettingsError
 from headrace.text.masking import HIDDEN, masked
 from headrace.text.quoting import quoted, shortened
-from headrace.text.readable import UNREADABLE
-
-STATE_FOLDER = ".headrace"
-READY_FILE = "up.json"
-REMEDY = (
-    f"remove it, make a folder of your own nearer to your work (`mkdir -m 700 {STATE_FOLDER}`), or name the service and its "
-    "files (HEADRACE_REDIS_URL, HEADRACE_FILES)."
-)
 
 DEFAULT_CACHE_MB = 64
 Positive = Annotated[float, Meta(gt=0)]
@@ -67,7 +55,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_key: Annotated[str | None, Meta(description="token with which they call that gateway")] = None
     files: Annotated[
         str | None,
-        Meta(description="folder, or bucket (`s3://…`), of the file store; unset: `files` in the state folder"),
+        Meta(
+            description="file store: a folder, or `s3://bucket/prefix` (also `gs://`, `az://`; the extra `s3`); unset: `files` "
+            "inside the state folder"
+        ),
     ] = None
     strict: Annotated[
         bool, Meta(description="refuse a Redis that evicts keys or does not persist, instead of warning")
@@ -224,6 +215,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     metrics_token: Annotated[Secret | None, Meta(description="token that whoever reads `/metrics` may send")] = None
+    traces: Annotated[bool, Meta(description="send spans by OpenTelemetry ([metrics](metrics.md#traces))")] = False
     log_level: Annotated[
         str, Meta(description="least severe level that is logged: `debug`, `info`, `warning`, `error`")
     ] = "info"
@@ -320,81 +312,3 @@ def number_in(environ: Mapping[str, str] | None, variable: str, least: float) ->
     if not least <= number < float("inf"):
         raise SettingsError(f"{variable}={quoted(text)}: must be a number, {least:g} or more")
     return number
-
-
-class Ready(msgspec.Struct, frozen=True):
-    """The content of `up.json` about a running `headrace up`; it holds more, which nobody but people reads there."""
-
-    pid: Annotated[int, Meta(ge=1)]  # 0 and less would name groups of processes
-    redis: Annotated[str, Meta(pattern="^(redis|rediss|unix)://")]
-    embedded: bool = False  # the server is its own, on a socket in a folder of its own
-
-
-def files_root(settings: Settings) -> Path:
-    """Return the folder of the file store as seen here: `HEADRACE_FILES`, else `files` in the nearest `.headrace` folder."""
-    if settings.files:
-        return Path(settings.files).resolve()
-    return ((find_state_folder() or Path(STATE_FOLDER)) / "files").resolve()
-
-
-def find_state_folder(start: Path | None = None, *, to_mend: bool = False) -> Path | None:
-    """Return the nearest `.headrace` folder at or above `start` (default: the current folder), or None. `to_mend`:
-    whoever asks looks at its owner and its mode, and puts them right.
-
-    Raises `UntrustedFile` when that is another user's, or open to others: prompts would go where it says. Walking on past it
-    would find another service than the one that is meant.
-    """
-    here = (start or Path.cwd()).resolve()
-    for folder in (here, *here.parents):
-        state = folder / STATE_FOLDER
-        try:
-            if not state.is_dir():
-                continue
-        except PermissionError:
-            continue  # what is in there is not for us either
-        if not to_mend:
-            check_trusted(state, remedy=REMEDY)
-        return state
-    return None
-
-
-def read_ready(state: Path) -> Ready | None:
-    """Return what `headrace up` left in `state`, or None when it runs no longer (or never did).
-
-    Raises `UntrustedFile` when somebody else may have written it, or holds the socket that it names.
-    """
-    file = state / READY_FILE
-    try:
-        text = read_trusted(file, remedy=REMEDY)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise UntrustedFile(f"{file} is a symbolic link, so it is not used: {REMEDY}") from None
-        return None
-    try:
-        ready = msgspec.json.decode(text, type=Ready)
-        os.kill(ready.pid, 0)
-    except (OSError, OverflowError, *UNREADABLE):
-        return None
-    if ready.embedded:
-        # Left behind in a folder of temporary files that was cleaned since, its name is free for anybody.
-        socket = Path(urlsplit(ready.redis).path)
-        try:
-            check_trusted(socket.parent, remedy=REMEDY)
-            check_trusted(socket, remedy=REMEDY)
-        except OSError:
-            return None
-    return ready
-
-
-def redis_url(settings: Settings) -> str:
-    """Return the URL of the service: `HEADRACE_REDIS_URL`, else the nearest `.headrace` folder. Raises `Unreachable`."""
-    if settings.redis_url:
-        return settings.redis_url
-    state = find_state_folder()
-    ready = read_ready(state) if state else None
-    if ready is None:
-        where = f"{state} is there, but nothing runs on it" if state else f"no {STATE_FOLDER} folder here or above"
-        raise Unreachable(
-            f"headrace is not running: HEADRACE_REDIS_URL is not set, and {where}. Start it: `headrace up`."
-        )
-    return ready.redis

@@ -74,7 +74,7 @@ class ResponseRecords:
         store, letters = await self._store_with_room(), letters_of(job)
         # Of a background response that was accepted nothing is lost with the power that the ledger does not lose.
         durable = bool(record.request.get("background"))
-        if durable or len(encoded) > SMALL_BYTES:
+        if durable or len(encoded) > SMALL_BYTES or not store.is_near:
             await asyncio.to_thread(store.save, letters, encoded, is_kept=record.is_kept, durable=durable)
         else:
             store.save(letters, encoded, is_kept=record.is_kept, durable=False)
@@ -85,7 +85,7 @@ class ResponseRecords:
         fails."""
         try:
             store, encoded = await self._store(), msgspec.json.encode(end)
-            if len(encoded) > SMALL_BYTES:
+            if len(encoded) > SMALL_BYTES or not store.is_near:
                 await asyncio.to_thread(store.finish, letters_of(job), encoded, is_kept=record.is_kept)
             else:
                 store.finish(letters_of(job), encoded, is_kept=record.is_kept)
@@ -108,7 +108,7 @@ class ResponseRecords:
         try:
             store, letters = await self._store(), letters_of(job)
             encoded = msgspec.json.encode(msgspec.structs.replace(record, end=end))
-            if len(encoded) <= SMALL_BYTES:
+            if len(encoded) <= SMALL_BYTES and store.is_near:
                 store.save(letters, encoded, is_kept=record.is_kept, durable=False)
                 return
             await asyncio.to_thread(store.save, letters, encoded, is_kept=record.is_kept, durable=False)

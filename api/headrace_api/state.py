@@ -18,14 +18,15 @@ from headrace.client.ledger_backend import LedgerBackend
 from headrace.errors import Damaged, Expired, Gone, InputError, Unknown
 from headrace.events.ids import START, EventId
 from headrace.events.reader import Reader, Viewer
+from headrace.guards.service_address import redis_url
 from headrace.instruments.ledger_gauges import LedgerGauges
 from headrace.instruments.loop_lag import measure_loop_lag
 from headrace.instruments.meter import Meter
 from headrace.jobs.job import Job
 from headrace.ledger.job_record import JobStatus, job_body, job_end, job_result, job_state, job_status
 from headrace.ledger.state import TERMINAL
-from headrace.settings import Settings, redis_url
-from headrace.storage.local import FileStore
+from headrace.settings import Settings
+from headrace.storage.file_store import FileStore
 from headrace.text.readable import UNREADABLE
 from headrace.waiting import retry_read, stop
 from headrace_api.access.callers import CallerPolicy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -17,7 +18,8 @@ from headrace.batches.revalidation import template_named
 from headrace.batches.template import Item, Template
 from headrace.batches.type_refusals import TypeRefusals, type_refusals
 from headrace.chat.feedback import feedback
-from headrace.errors import Busy, Conflict, Finished, InputError, Unreachable
+from headrace.errors import Busy, Conflict, Finished, InputError, StorageError, Unreachable
+from headrace.instruments.trace_context import current_traceparent
 from headrace.jobs.job import new_id
 from headrace.ledger.batch_record import BatchRecord, known_batch, template_body
 from headrace.ledger.creation import Creation
@@ -27,7 +29,7 @@ from headrace.ledger.script import UNAVAILABLE, Argument, Ledger
 from headrace.ledger.state import BATCH_TERMINAL, BatchState
 from headrace.schema.python_types import AnswerType
 from headrace.storage.blobs import link_blobs
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 
 WINDOW_S = 24 * 3600.0
 
@@ -55,10 +57,16 @@ async def open_new(
             for models in committed.models:
                 await check_models(*models)
     except BaseException:
-        store.remove(batch_id)
+        await discard(store, batch_id)
         raise
     await _open(ledger, batch_id, template, committed, tenant, window_s, work=work)
     return batch_id
+
+
+async def discard(store: FileStore, folder: str) -> None:
+    """Remove what was committed for a batch that is not opened. Where the store is away just now, it stays for the sweep."""
+    with suppress(StorageError):
+        await asyncio.to_thread(store.remove, folder)
 
 
 async def open_retry(
@@ -90,23 +98,23 @@ async def open_retry(
         await asyncio.to_thread(lambda: choose(closed_lines(store, old, refused, "errors"), chosen, batch_id))
     new = own_id or new_id("batch")
     try:
-        store.link(old.input, f"{new}/input.jsonl")
-        store.link(old.index, f"{new}/index")
+        await asyncio.to_thread(store.link, old.input, f"{new}/input.jsonl")
+        await asyncio.to_thread(store.link, old.index, f"{new}/index")
         await asyncio.to_thread(link_blobs, store, batch_id, new)
         await asyncio.to_thread(take_over, store, old, refused, new, failures=chosen is not None)
         await asyncio.to_thread(index_prefill, store, new, chosen)
     except BaseException:
-        store.remove(new)
+        await discard(store, new)
         raise
     committed = Committed(old.total, old.shards)
     extra = {"prefill": f"{new}/{SUCCESSES}", "retry_of": batch_id, "model": old.model, **old.carried}
     try:
         known = await _open(ledger, new, template, committed, tenant, WINDOW_S, extra, creation=creation, work=old.work)
     except (Conflict, Busy):
-        store.remove(new)
+        await discard(store, new)
         raise
     if known != new:
-        store.remove(new)
+        await discard(store, new)
     return known
 
 
@@ -136,13 +144,13 @@ async def open_reask(
         await asyncio.to_thread(take_over, store, old, refused, new, failures=True)
         await asyncio.to_thread(index_prefill, store, new, frozenset(), again)
     except BaseException:
-        store.remove(new)
+        await discard(store, new)
         raise
     extra = {"prefill": f"{new}/{SUCCESSES}", "reask_of": batch_id}
     try:
         await _open(ledger, new, template, committed, tenant, WINDOW_S, extra, follows=batch_id)
     except Finished as other:
-        store.remove(new)
+        await discard(store, new)
         return other.detail, 0
     return new, len(again)
 
@@ -217,6 +225,7 @@ async def _open(
         "input": f"{batch_id}/input.jsonl",
         "index": f"{batch_id}/index",
         **({"work": work} if work else {}),
+        **({"trace": trace} if (trace := current_traceparent()) else {}),
         "weight": template.weight,
         **(extra or {}),
     }

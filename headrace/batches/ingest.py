@@ -22,7 +22,7 @@ from headrace.errors import InputError
 from headrace.ledger.shard_range import ShardRange
 from headrace.storage.blobs import FOLDER as BLOBS
 from headrace.storage.blobs import keep_blob
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 from headrace.text.quoting import quoted
 
 UPLOAD = "upload.jsonl"

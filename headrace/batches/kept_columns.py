@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 from headrace.text import digits
 
 MARK = b',"kept":{'

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from weakref import finalize
 
-from headrace.errors import InputError, StorageError
-from headrace.storage.object_store import BLOCK, CLIENT, RETRIES, first_line, library
+from headrace.errors import InputError
+from headrace.storage.object_store import BLOCK, RETRY, client_options, first_line
 from headrace.text.masking import masked
 
 SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
@@ -42,10 +42,7 @@ class CopiedInputs:
     def _copied(self, source: str) -> Iterator[Path]:
         address = ObjectAddress.of(source)
         target = self._folder / address.scheme / address.bucket
-        try:
-            copied = [self._copy(address, name, target) for name in objects_of(address, source)]
-        except StorageError as error:
-            raise InputError(str(error)) from None
+        copied = [self._copy(address, name, target) for name in objects_of(address, source)]
         is_folder = not PATTERN.search(address.key) and copied != [target / address.key]
         yield from [target / address.key] if is_folder else copied
 
@@ -88,8 +85,10 @@ class ObjectAddress(NamedTuple):
     def opened(self) -> tuple[Any, Any]:
         """Return the library, and the bucket."""
         obstore = library(self.root)
-        options = {**CLIENT, "allow_http": True}
-        return obstore, obstore.store.from_url(self.root, retry_config=RETRIES, client_options=options)
+        try:
+            return obstore, obstore.store.from_url(self.root, retry_config=RETRY, client_options=client_options())
+        except (obstore.exceptions.BaseError, ValueError) as error:
+            raise InputError(f"{masked(self.root)}: {first_line(error)}") from None
 
     def errors(self, name: str) -> AbstractContextManager[None]:
         return told_as_input_errors(f"{masked(self.root)}/{name}", self.opened()[0])
@@ -103,6 +102,17 @@ def told_as_input_errors(name: str, obstore: Any) -> Iterator[None]:
         raise InputError(f"{name}: there is no such file, or no such bucket") from None
     except obstore.exceptions.BaseError as error:
         raise InputError(f"{name}: cannot be read: {first_line(error)}") from None
+
+
+def library(url: str) -> Any:
+    """Return the module `obstore`. Raises `InputError` where the extra is missing."""
+    try:
+        import obstore
+        import obstore.exceptions
+        import obstore.store
+    except ImportError as error:
+        raise InputError(f"{masked(url)}: this needs obstore ({error}): pip install 'headrace[s3]'") from None
+    return obstore
 
 
 def objects_of(address: ObjectAddress, source: str) -> list[str]:

@@ -10,13 +10,12 @@ from pathlib import Path
 from headrace.batches.export import errors_beside
 from headrace.batches.object_inputs import ObjectAddress, exists
 from headrace.errors import InputError
-from headrace.storage.object_store import BLOCK, SINGLE_PUT
+from headrace.storage.object_store import BLOCK, ONE_PUT
 from headrace.text.masking import masked
 
 
 class ObjectOut:
-    """An address for results. `path` is the file that they are written to before; `close` removes it. Raises `InputError`, and
-    `StorageError` where the library is missing."""
+    """An address for results. `path` is the file that they are written to before; `close` removes it. Raises `InputError`."""
 
     def __init__(self, url: str):
         self.url = masked(url)
@@ -48,7 +47,7 @@ class ObjectOut:
         key = self._key(path)
         with self._address.errors(key):
             obstore, bucket = self._address.opened()
-            if overwrite or path.stat().st_size > SINGLE_PUT:
+            if overwrite or path.stat().st_size > ONE_PUT:
                 obstore.put(bucket, key, path, chunk_size=BLOCK)
                 return
             try:

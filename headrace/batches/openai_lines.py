@@ -19,7 +19,7 @@ from headrace.chat.error_object import status_and_code, type_of
 from headrace.chat.responses_object import response_object
 from headrace.errors import Failure, StorageError
 from headrace.ledger.batch_record import BatchRecord
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 
 IN_FORM = b'"finish_reason":"stop","logprobs":null}],"usage":'
 NOT_IN_FORM = (b'"headrace":', b'"cost":', b'"reasoning":', b'"citations":')

@@ -18,7 +18,7 @@ import msgspec
 from headrace.batches.merge_by_custom_id import custom_id_of, merge_by_custom_id
 from headrace.batches.row_codec import LinePointer
 from headrace.errors import CODES, InputError
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 from headrace.text.quoting import quoted
 
 ENTRY_BYTES = 16

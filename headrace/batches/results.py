@@ -29,7 +29,7 @@ from headrace.ledger.shard_range import ShardRange
 from headrace.ledger.shard_rows import rows_in_order
 from headrace.ledger.state import BATCH_TERMINAL, BatchState
 from headrace.schema.python_types import AnswerType, places_of
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 from headrace.waiting import retry_read
 
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from headrace.ledger.script import Ledger
 from headrace.storage.batch_folders import BatchFolder, batch_folders, top_folders, usage_below
 from headrace.storage.blobs import FOLDER as BLOBS
 from headrace.storage.blobs import unused_blobs
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 
 GROUP = 200
 UNUSED_S = 3600.0

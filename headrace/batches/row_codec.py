@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from headrace.batches.output_lines import KIND_OF_STATE, outcome_of
 from headrace.errors import StorageError
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 from headrace.text.readable import UNREADABLE
 
 KINDS = frozenset(KIND_OF_STATE.values())

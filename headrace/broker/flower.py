@@ -13,8 +13,9 @@ from celery import Celery
 
 from headrace.broker import hints
 from headrace.errors import HeadraceError
+from headrace.guards.service_address import redis_url
 from headrace.logs import configure
-from headrace.settings import Settings, redis_url
+from headrace.settings import Settings
 from headrace.text.safe_errors import report_of
 
 

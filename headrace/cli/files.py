@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from headrace.cli import completions, terminal
 from headrace.cli.service import with_client
@@ -15,18 +14,10 @@ from headrace.text.quoting import quoted
 
 if TYPE_CHECKING:
     from headrace.client.async_client import AsyncHeadrace
-
+    from headrace.storage.file_store import StoredFile
 
 UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 """Seconds of each unit of an age."""
-
-
-class StoredFileRow(msgspec.Struct, frozen=True):
-    """A committed file: its name in the store, its size in bytes, when it was committed."""
-
-    name: str
-    bytes: int
-    modified_ms: int
 
 
 @click.group(epilog="Example: headrace files list batch_…")
@@ -39,15 +30,16 @@ def files() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def list_files(batch_id: str | None, as_json: bool) -> None:
     """List the files of one batch, or of all."""
+    import asyncio
+
     from headrace.errors import InputError
 
-    async def body(client: AsyncHeadrace) -> list[StoredFileRow]:
+    async def body(client: AsyncHeadrace) -> list[StoredFile]:
         store = await client.ledger_backend.store()
-        folder = checked_name(batch_id) if batch_id else ""
-        found = sorted(store.below(folder))
+        found = await asyncio.to_thread(lambda: list(store.files(checked_name(batch_id) if batch_id else "")))
         if batch_id and not found:
-            raise InputError(f"{batch_id} has no files in {store.location}")
-        return [StoredFileRow(file.name, file.size, int(file.written_s * 1000)) for file in found]
+            raise InputError(f"{batch_id} has no files in {store.name.url}")
+        return found
 
     show(with_client(body), ("name", "bytes", "modified"), row_of, as_json=as_json)
 
@@ -63,7 +55,7 @@ def show_file(name: str) -> None:
 
     async def body(client: AsyncHeadrace) -> None:
         store = await client.ledger_backend.store()
-        for line in store.lines(checked_name(name)):
+        for line in store.lines(checked_name(name)):  # nothing else runs on this loop
             terminal.echo(line, nl=False)
 
     with_client(body)
@@ -82,8 +74,8 @@ def delete(batch_id: str) -> None:
         except Unknown:
             pass  # past its retention in the ledger: its files are all that is left
         store = await client.ledger_backend.store()
-        if not store.exists(checked_name(batch_id)) and not store.listing(batch_id):
-            raise InputError(f"{batch_id} has no files in {store.location}")
+        if next(store.files(checked_name(batch_id)), None) is None:
+            raise InputError(f"{batch_id} has no files in {store.name.url}")
         store.remove(batch_id)
 
     with_client(body)

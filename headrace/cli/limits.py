@@ -23,9 +23,10 @@ def limits(as_json: bool) -> None:
 
     from headrace.cli.table import show
     from headrace.errors import Unreachable
+    from headrace.guards.service_address import redis_url
     from headrace.ledger.limit_record import limit_records
     from headrace.ledger.script import Ledger
-    from headrace.settings import Settings, redis_url
+    from headrace.settings import Settings
     from headrace.text.masking import masked
 
     settings = Settings.load()

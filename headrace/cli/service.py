@@ -17,8 +17,9 @@ import click
 
 from headrace.cli import terminal
 from headrace.errors import Unreachable
+from headrace.guards.service_address import STATE_FOLDER, find_state_folder, read_ready
 from headrace.local.valkey import die_with_parent
-from headrace.settings import STATE_FOLDER, Settings, find_state_folder, read_ready
+from headrace.settings import Settings
 
 if TYPE_CHECKING:
     from headrace.client.async_client import AsyncHeadrace

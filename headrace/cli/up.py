@@ -44,9 +44,10 @@ def up(
     Ctrl-C stops it in order: running calls finish first. Set HEADRACE_REDIS_URL to use a server of yours.
     """
     from headrace.cli.ready import checked_ready_file
+    from headrace.guards.service_address import STATE_FOLDER, find_state_folder
     from headrace.local.stack import Stack, StackOptions
     from headrace.logs import configure
-    from headrace.settings import STATE_FOLDER, Settings, find_state_folder
+    from headrace.settings import Settings
 
     if ready_file is not None:
         checked_ready_file(ready_file)

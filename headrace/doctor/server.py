@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from headrace.broker.queue import waiting_hints
 from headrace.doctor.context import WORKERS_S, DoctorContext, Finding, Status
 from headrace.errors import SettingsError, Unreachable, UntrustedFile
+from headrace.guards.service_address import find_state_folder
 from headrace.ledger.queues import QUEUES
 from headrace.ledger.server_check import problems_of
-from headrace.settings import find_state_folder
 from headrace.text.masking import masked
 
 OLDEST_REDIS = (6, 2)

@@ -21,9 +21,9 @@ OF_WORKERS = ("HEADRACE_PROVIDERS",)
 OF_PRODUCERS = ("HEADRACE_API", "HEADRACE_API_KEY")
 """How whoever submits reaches a gateway: no part of the service does."""
 OF_SCRAPERS = ("HEADRACE_METRICS_TOKEN",)
+OF_STORES = ("AWS_*", "GOOGLE_*", "AZURE_*")
+"""How the clouds' own libraries find credentials, region and endpoint: for a gateway whose files lie in an object store."""
 OF_GATEWAYS = ("HEADRACE_STREAM_SECRET", "HEADRACE_STREAM_SECRET_FILE")
-OF_OBJECT_STORES = ("AWS_*", "AMAZON_*", "GOOGLE_*", "AZURE_*")
-"""Credentials of the file store, for who writes it, where that is an object store."""
 
 ALLOWED: dict[Role, tuple[str, ...]] = {
     "worker": ("*",),
@@ -44,7 +44,7 @@ def environment_of(role: Role, environ: Mapping[str, str]) -> dict[str, str]:
     """Return what a process of this kind gets of `environ`."""
     allowed, denied = ALLOWED[role], DENIED.get(role, ())
     if role == "gateway" and "://" in environ.get("HEADRACE_FILES", ""):
-        allowed = (*allowed, *OF_OBJECT_STORES)
+        allowed = (*allowed, *OF_STORES)
     return {name: value for name, value in environ.items() if fits(name, allowed) and not fits(name, denied)}
 
 

@@ -167,6 +167,11 @@ class BatchRecord:
         return self._text("tenant", b"default")
 
     @property
+    def trace(self) -> str:
+        """The `traceparent` of whoever opened it; empty for none."""
+        return self._text("trace", b"")
+
+    @property
     def endpoint(self) -> str:
         """The endpoint that its lines are posted to, of a batch that was created over HTTP; empty for any other."""
         return self._text("endpoint", b"")

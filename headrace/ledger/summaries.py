@@ -15,7 +15,7 @@ from headrace.ledger.state import BATCH_TERMINAL
 NUMBERS = ("total", "succeeded", "failed", "cancelled", "dead", "input_tokens", "output_tokens")
 JOB_FIELDS = ["state", "code", "created", "ended", "n", "retry_of"]
 PAGE = 1000
-ANSWER_COUNTERS = ("repaired", "coerced", "reasks", "retried", "usage_unknown", "refused", "cached")
+ANSWER_COUNTERS = ("repaired", "coerced", "reasks", "retried", "usage_unknown", "refused", "cached", "cached_tokens")
 SUMMED_COUNTERS = (
     "input_tokens",
     "output_tokens",
@@ -25,6 +25,7 @@ SUMMED_COUNTERS = (
     "retried",
     "usage_unknown",
     "cached",
+    "cached_tokens",
 )
 """Counters of which a batch and the one that asks again for it have the sum."""
 MAX_FOLLOW_UPS = 8
@@ -50,6 +51,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     `reasks` calls asked for a better one. `retried` calls repeat a failed one, `codes` counts failures by code. The
     provider's token counts of `usage_unknown` answers are missing or unreadable: the tokens are lower bounds. `refused` of
     the failed rows match the schema, but not the caller's type. `cached` answers were not paid for: each is a call saved.
+    `cached_tokens` of the input the provider had cached, a share of `cached_share`.
 
     When refused rows were asked again, outcomes and state are those of the batch `reasked_as` (a `reask_of` this one), and
     tokens and costs are the sum of both.
@@ -79,6 +81,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     usage_unknown: int = 0
     refused: int = 0
     cached: int = 0
+    cached_tokens: int = 0
+    cached_share: float = 0.0
     reasked_as: str = ""
     codes: dict[str, int] = {}
 
@@ -159,7 +163,7 @@ async def batch(ledger: Ledger, batch_id: str) -> Batch:
             break
         with readable(record.id):
             shown = _followed(shown, _batch(record))
-    return shown
+    return msgspec.structs.replace(shown, cached_share=round(shown.cached_tokens / max(1, shown.input_tokens), 4))
 
 
 def _followed(first: Batch, next: Batch) -> Batch:

@@ -29,6 +29,7 @@ from headrace.chat.provider_table import PROVIDERS
 from headrace.errors import EmbeddedServerError, InputError, SettingsError, Unreachable
 from headrace.guards.ownership import kept_secret, make_private, own_files_only, write_private
 from headrace.guards.roles import environment_of
+from headrace.guards.service_address import READY_FILE, STATE_FOLDER
 from headrace.ledger.queues import QUEUES
 from headrace.ledger.server_check import check_server
 from headrace.local.account_retention import drop_old_lines
@@ -36,7 +37,7 @@ from headrace.local.lost_worker import report_lost_worker
 from headrace.local.ports import free_port
 from headrace.local.supervised_process import SupervisedProcess, ready_file_names
 from headrace.local.valkey import EmbeddedServer
-from headrace.settings import READY_FILE, STATE_FOLDER, Settings
+from headrace.settings import Settings
 from headrace.text.masking import masked
 from headrace.text.quoting import quoted
 

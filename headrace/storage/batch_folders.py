@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from headrace.storage.local import FileStore, StoredFile
+from headrace.storage.file_store import FileStore, StoredFile
 
 PREFIX = "batch_"
 
@@ -26,21 +26,21 @@ class DiskUsage(NamedTuple):
     bytes: int = 0
 
     def with_file(self, file: StoredFile) -> DiskUsage:
-        return DiskUsage(self.files + 1, self.bytes + file.size // max(1, file.names))
+        return DiskUsage(self.files + 1, self.bytes + file.bytes // max(1, file.names))
 
 
 def batch_folders(store: FileStore, written_before_s: float = float("inf")) -> Iterator[BatchFolder]:
     """Yield the folders of batches that were last written before that time, by name."""
     for name in store.folders():
-        if name.startswith(PREFIX) and (written_s := store.written_s(name)) < written_before_s:
-            has_output = any(file.name.startswith(f"{name}/output.") for file in store.listing(name))
+        if name.startswith(PREFIX) and (written_s := store.changed_s(name)) < written_before_s:
+            has_output = any(file.name.startswith(f"{name}/output.") for file in store.files(name))
             yield BatchFolder(name, written_s, has_output)
 
 
 def usage_below(store: FileStore, name: str) -> DiskUsage:
     """Return what the files below `name` take."""
     usage = DiskUsage()
-    for file in store.below(name):
+    for file in store.files(name):
         usage = usage.with_file(file)
     return usage
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 
 from headrace.errors import StorageError
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 
 FOLDER = "media"
 
@@ -42,14 +42,13 @@ def keep_blob(store: FileStore, batch_id: str, sha: str, data: bytes) -> None:
 
 def link_blobs(store: FileStore, batch_id: str, new: str) -> None:
     """Keep for the batch `new` what another one refers to."""
-    for file in store.listing(f"{batch_id}/{FOLDER}"):
+    for file in store.files(f"{batch_id}/{FOLDER}"):
         store.link(file.name, blob_of(new, file.name.rpartition("/")[2]))
 
 
 def unused_blobs(store: FileStore, age_s: float) -> Iterator[tuple[str, int]]:
     """Yield the names and sizes of blobs that no batch refers to, and that were last written `age_s` seconds ago or earlier."""
-    before = time.time() - age_s
-    for folder in store.folders(FOLDER):
-        for file in store.listing(folder):
-            if file.names == 1 and file.written_s < before:
-                yield file.name, file.size
+    before_ms = (time.time() - age_s) * 1000
+    for file in store.files(FOLDER):
+        if file.names == 1 and file.modified_ms < before_ms:
+            yield file.name, file.bytes

@@ -1,15 +1,13 @@
-"""The file store: input and output of batches in one local folder. Committed files are immutable.
+"""The file store in a local folder.
 
 Whatever the umask, files and folders in it are for this user alone; where the store's own folder lets a group write, for
 that group as well.
 
-A commit is atomic and durable: write to a temporary name, fsync, rename, fsync of the folder. The ledger names the store
-and its id, so that a worker with another folder reports that instead of failing items.
+A commit is atomic and durable: write to a temporary name, fsync, rename, fsync of the folder.
 """
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import fcntl
 import os
@@ -17,40 +15,22 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from headrace.errors import StorageError
 from headrace.guards.ownership import make_private_folder
-from headrace.ledger.script import Ledger
-from headrace.ledger.store_name import StoreName, agreed_store
-from headrace.settings import Settings, files_root
-from headrace.text.quoting import quoted
+from headrace.ledger.store_name import StoreName
+from headrace.storage.file_store import FileStore, StoredFile, check_name, missing
 
 BLOCK = 1024 * 1024
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 
-class StoredFile(NamedTuple):
-    """A committed file: its name in the store, its size in bytes, when it was committed (seconds since 1970), and how many names
-    it has."""
-
-    name: str
-    size: int
-    written_s: float
-    names: int = 1
-
-
-class FileStore:
-    """Files under `root`, by names such as `batch_x/input.jsonl`. Raises `StorageError` for a root that everybody may write.
-
-    An object store has the same methods (`object_store.ObjectStore`).
-    """
-
-    has_links = True
-    """A file may have several names without a copy."""
+class LocalFileStore(FileStore):
+    """Files under `root`, by names such as `batch_x/input.jsonl`. Raises `StorageError` for a root that everybody may write."""
 
     def __init__(self, root: Path):
         self.root = root
@@ -68,13 +48,8 @@ class FileStore:
         mark = root / ".store-id"
         if not mark.exists():
             with suppress(FileExistsError):
-                self._commit(mark, [secrets.token_hex(16).encode()])
+                self.commit(mark.name, [secrets.token_hex(16).encode()])
         self.id = mark.read_text()
-
-    @property
-    def location(self) -> str:
-        """Where it is, as people are told."""
-        return str(self.root)
 
     @property
     def name(self) -> StoreName:
@@ -82,28 +57,10 @@ class FileStore:
 
     def path(self, name: str) -> Path:
         """Return the path of `name`. Raises `StorageError` for a name that leads out of the store."""
-        path = self.root / name
-        if ".." in Path(name).parts or Path(name).is_absolute():
-            raise StorageError(f"{quoted(name)} is not a name in the file store")
-        return path
-
-    def commit(self, name: str, parts: Iterable[bytes], *, durable: bool = True) -> int:
-        """Write `parts` as the file `name` and return its size in bytes; durable when this returns. One that need not be
-        `durable` costs a fifth, survives the end of any process, and may be lost, or cut off, with the power.
-
-        Raises `FileExistsError` when it was committed before, `StorageError` when there is no room.
-        """
-        return self._commit(self.path(name), parts, durable=durable)
-
-    def commit_once(self, name: str, parts: Iterable[bytes]) -> None:
-        """Commit as `commit` does, for a file whose content is the same whoever writes it: the first one stays."""
-        if not self.exists(name):
-            with suppress(FileExistsError):
-                self.commit(name, parts)
+        return self.root / check_name(name)
 
     @contextmanager
     def writer(self, name: str, *, durable: bool = True) -> Iterator[BinaryIO]:
-        """Yield a file to write incrementally; it is committed as `name` at the end of a block that raises nothing."""
         path = self.path(name)
         self._make_folder(path.parent)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
@@ -122,8 +79,6 @@ class FileStore:
             temporary.unlink(missing_ok=True)
 
     def abandoned(self, folder: str, age_s: float) -> Iterator[str]:
-        """Yield the names of temporary files in `folder` whose writer has died, and of committed ones, which were last written
-        `age_s` seconds ago or earlier."""
         before = time.time() - age_s
         with suppress(FileNotFoundError), os.scandir(self.path(folder)) as entries:
             for entry in entries:
@@ -135,64 +90,27 @@ class FileStore:
                         yield f"{folder}/{entry.name}"
 
     def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        """Return `length` bytes of `name` from `offset` on (default: all). Raises `StorageError` when it is not there."""
-        with missing_is_a_storage_error(name), self.path(name).open("rb") as file:
+        with self.open(name) as file:
             file.seek(offset)
             return file.read() if length is None else file.read(length)
 
-    def lines(self, name: str) -> Iterator[bytes]:
-        """Yield the lines of `name`, each with its line feed, without holding the file in memory. Raises `StorageError`."""
-        with missing_is_a_storage_error(name), self.path(name).open("rb", buffering=BLOCK) as file:
-            yield from file
-
     def open(self, name: str) -> BinaryIO:
-        """Open a file for reading. Raises `FileNotFoundError`."""
-        return self.path(name).open("rb")
-
-    def listing(self, folder: str) -> list[StoredFile]:
-        """Return the committed files in `folder`, without those below it; none where there is no such folder."""
-        found: list[StoredFile] = []
-        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.path(folder)) as entries:
-            for entry in entries:
-                with suppress(FileNotFoundError):
-                    if not entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
-                        info = entry.stat(follow_symlinks=False)
-                        name = f"{folder}/{entry.name}" if folder else entry.name
-                        found.append(StoredFile(name, info.st_size, info.st_mtime, info.st_nlink))
-        return found
-
-    def folders(self, folder: str = "") -> list[str]:
-        """Return the names of the folders in `folder`, by name."""
-        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.path(folder)) as entries:
-            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name[0] != "."]
-            return sorted(f"{folder}/{name}" if folder else name for name in names)
-        return []
-
-    def below(self, folder: str) -> Iterator[StoredFile]:
-        """Yield the committed files in `folder` and below it."""
-        yield from self.listing(folder)
-        for inner in self.folders(folder):
-            yield from self.below(inner)
-
-    def written_s(self, folder: str) -> float:
-        """Return when a file came to `folder` last, in seconds since 1970; 0 where there is no such folder."""
         try:
-            return self.path(folder).stat().st_mtime
+            return self.path(name).open("rb", buffering=BLOCK)
         except FileNotFoundError:
-            return 0.0
-
-    def sync(self, folder: str) -> None:
-        """Make the names in `folder` survive a power loss."""
-        sync_folder(self.path(folder))
+            raise missing(name) from None
 
     def exists(self, name: str) -> bool:
         return self.path(name).exists()
 
     def size(self, name: str) -> int:
-        return self.path(name).stat().st_size
+        try:
+            return self.path(name).stat().st_size
+        except FileNotFoundError:
+            raise missing(name) from None
 
     def link(self, source: str, name: str) -> None:
-        """Hard-link `name` to the committed `source`, or copy it where links are not possible."""
+        # A hard link, or a copy where links are not possible.
         path = self.path(name)
         self._make_folder(path.parent)
         try:
@@ -201,15 +119,49 @@ class FileStore:
             self.commit(name, self.lines(source))
 
     def remove(self, name: str) -> None:
-        """Remove a file or a folder. Idempotent."""
         path = self.path(name)
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
 
+    def files(self, folder: str = "") -> Iterator[StoredFile]:
+        found = self.path(folder).rglob("*")
+        for path in sorted(path for path in found if path.is_file() and not path.name.startswith(".")):
+            with suppress(FileNotFoundError):  # removed meanwhile
+                info = path.stat()
+                yield StoredFile(
+                    str(path.relative_to(self.root)), info.st_size, int(info.st_mtime * 1000), info.st_nlink
+                )
+
+    def folders(self, folder: str = "") -> Iterator[str]:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            for path in sorted(self.path(folder).iterdir()):
+                if path.is_dir() and not path.is_symlink():
+                    yield path.name
+
+    def changed_s(self, folder: str) -> float:
+        try:
+            return self.path(folder).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    def remove_old(self, folder: str, *, age_s: float, unfinished_s: float) -> int:
+        removed, now_s = 0, time.time()
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.path(folder)) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    limit_s = unfinished_s if entry.name.startswith(".") else age_s
+                    is_file = entry.is_file(follow_symlinks=False)
+                    if is_file and now_s - entry.stat(follow_symlinks=False).st_mtime > limit_s:
+                        Path(entry.path).unlink()
+                        removed += 1
+        return removed
+
+    def sync(self, folder: str) -> None:
+        sync_folder(self.path(folder))
+
     def free_mb(self) -> int:
-        """Free space of the store's disk, in MiB."""
         return shutil.disk_usage(self.root).free // (1024 * 1024)
 
     def take_away_from_others(self) -> None:
@@ -235,15 +187,6 @@ class FileStore:
         if self._group:
             os.fchmod(descriptor, 0o600 | self._group & 0o060)
         return os.fdopen(descriptor, "wb")
-
-    def _commit(self, path: Path, parts: Iterable[bytes], *, durable: bool = True) -> int:
-        size = 0
-        name = path.relative_to(self.root).as_posix()
-        with self.writer(name, durable=durable) as file:
-            for part in parts:
-                file.write(part)
-                size += len(part)
-        return size
 
 
 def is_locked(path: str) -> bool:
@@ -277,58 +220,3 @@ def no_room_is_a_storage_error(name: str) -> Iterator[None]:
         raise StorageError(
             f"no room to write {name}: {error.strerror}. Free some space; it goes on by itself."
         ) from None
-
-
-@contextmanager
-def missing_is_a_storage_error(name: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise StorageError(
-            f"{name} is missing from the file store: was it deleted, or is HEADRACE_FILES another folder here?"
-        ) from None
-
-
-def is_url(place: str) -> bool:
-    """Return True for an object store's URL."""
-    return "://" in place and not place.startswith("file://")
-
-
-async def open_store(settings: Settings) -> FileStore:
-    """Return the file store that `settings` name: a folder, or an object store. Raises `StorageError`."""
-    if settings.files is None or not is_url(settings.files):
-        return FileStore(files_root(settings))
-    from headrace.storage.object_store import ObjectStore
-
-    return await asyncio.to_thread(ObjectStore, settings.files)
-
-
-def _object_store(named: StoreName) -> FileStore:
-    from headrace.storage.object_store import ObjectStore
-
-    store = ObjectStore(named.url)
-    if store.id != named.id:
-        raise StorageError(f"the ledger's files lie in store {named.id[:8]}, and {store.location} is {store.id[:8]}")
-    return store
-
-
-async def attach(ledger: Ledger, store: FileStore) -> FileStore:
-    """Return the store that the ledger names; `store` becomes it when none is named yet.
-
-    Raises `StorageError` when the named one cannot be reached from here, or is another one under the same path.
-    """
-    mine = store.name
-    theirs = await agreed_store(ledger, mine)
-    if theirs.id == mine.id:
-        return store
-    if is_url(theirs.url):
-        return await asyncio.to_thread(_object_store, theirs)
-    root = Path(theirs.url.removeprefix("file://"))
-    if (root / ".store-id").exists():
-        other = FileStore(root)
-        if other.id == theirs.id:
-            return other
-    raise StorageError(
-        f"the ledger's files lie in {theirs.url} (store {theirs.id[:8]}), which is not what is seen here "
-        f"({mine.url}, store {mine.id[:8]}). Share that folder with this machine, or set HEADRACE_FILES to it."
-    )

@@ -1,228 +1,229 @@
-"""The file store in an object store (S3, Google Cloud, Azure), by obstore (the extra `objects`). Objects are whole or not there,
-so that nothing is renamed or linked: a commit is one request that refuses to replace what is there.
+"""The file store in an object store: a prefix of a bucket, on S3 and what speaks its protocol, Google Cloud Storage or Azure.
 
-Credentials and the endpoint are those of the environment (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, …).
+Credentials, region and endpoint are those that the libraries of the cloud read (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, …), or
+the machine's own. An object is there whole or not at all, so a put is the commit; it creates, and never replaces.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import secrets
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from headrace.errors import StorageError
+from headrace.errors import SettingsError, StorageError
 from headrace.ledger.store_name import StoreName
-from headrace.storage.local import FileStore, StoredFile, no_room_is_a_storage_error
+from headrace.storage.file_store import FileStore, StoredFile, check_name, missing
 from headrace.text.masking import masked
-from headrace.text.quoting import quoted, shortened
+from headrace.text.quoting import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Buffer  # pyright: ignore[reportAttributeAccessIssue]
+
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 BLOCK = 8 * 1024 * 1024
-"""Bytes that are read at a time; a stream of the library's is slower."""
-IN_MEMORY = 8 * 1024 * 1024
-SINGLE_PUT = 64 * 1024 * 1024
-"""Bytes up to which a file is put by one request, which is refused when it is there; beyond, in parts."""
-DELETED_AT_ONCE = 500
-RETRY_S = 15.0
-WRITER = "headrace-commit"
-"""The attribute of an object that tells who has put it."""
-ROOMY_MB = sys.maxsize >> 20
-RETRIES = {"max_retries": 5, "retry_timeout": timedelta(seconds=RETRY_S)}
-CLIENT = {"timeout": "60s", "connect_timeout": "5s"}
+ONE_PUT = 16 * 1024 * 1024
+"""Bytes up to which a file is sent as one request, which creates it or finds that it is there. A larger one goes in parts."""
+MAX_LISTED = 1_000
+"""Objects in a page of a listing."""
+BOUNDLESS_MB = sys.maxsize >> 20
+CLIENT: ClientConfig = {"connect_timeout": "5s", "timeout": "60s"}
+RETRY: RetryConfig = {"max_retries": 4, "retry_timeout": timedelta(seconds=20)}
 
 
-class MissingObject(StorageError):
-    """An object, or its bucket, is not there."""
+class ObjectFileStore(FileStore):
+    """Objects below the URL of a bucket and a prefix in it (`s3://bucket/prefix`). Raises `SettingsError` for a URL that is none,
+    and where the extra `s3` is not installed; `StorageError` for a bucket that cannot be reached."""
 
-
-class ObjectStore(FileStore):
-    """Objects below a URL such as `s3://bucket/prefix`, by names such as `batch_x/input.jsonl`. Raises `StorageError` where it
-    cannot be reached, or may not be used. Methods block on the network: call them in a thread."""
-
+    is_near = False
     has_links = False
 
     def __init__(self, url: str):
-        self.url = url.rstrip("/")
-        self.root = Path()  # there is none: nothing of an object store has a path
-        self._obstore = library(url)
+        self._url = masked(url.rstrip("/"))
         try:
-            self._store: Any = self._obstore.store.from_url(
-                self.url, retry_config=RETRIES, client_options={**CLIENT, "allow_http": True}
-            )
-        except (self._obstore.exceptions.BaseError, ValueError) as error:
-            raise StorageError(f"HEADRACE_FILES={masked(url)}: {first_line(error)}") from None
-        with suppress(FileExistsError):
-            if not self.exists(".store-id"):
-                self.commit(".store-id", [secrets.token_hex(16).encode()])
-        self.id = self.read(".store-id").decode()
-
-    @property
-    def location(self) -> str:
-        return masked(self.url)
+            from obstore.store import from_url
+        except ImportError as error:
+            raise SettingsError(
+                f"HEADRACE_FILES {self._url}: it needs the extra `s3`: pip install 'headrace[s3]'"
+            ) from error
+        try:
+            self._store: ObjectStore = from_url(url.rstrip("/"), client_options=client_options(), retry_config=RETRY)
+        except Exception as error:  # of several types, without a common one below Exception
+            raise SettingsError(f"HEADRACE_FILES {self._url}: {first_line(error)}") from None
+        mark = ".store-id"
+        if not self.exists(mark):
+            with suppress(FileExistsError):  # another process was faster
+                self.commit(mark, [secrets.token_hex(16).encode()])
+        self.id = self.read(mark).decode()
 
     @property
     def name(self) -> StoreName:
-        return StoreName(self.url, self.id)
-
-    def path(self, name: str) -> Path:
-        raise StorageError(f"{quoted(name)} lies in {self.location}, where nothing has a path")
-
-    def commit(self, name: str, parts: Iterable[bytes], *, durable: bool = True) -> int:
-        """Write `parts` as the object `name` and return its size. Raises `FileExistsError` when it was committed before."""
-        size = 0
-        with self.writer(name, durable=durable) as file:
-            for part in parts:
-                file.write(part)
-                size += len(part)
-        return size
+        return StoreName(self._url, self.id)
 
     @contextmanager
     def writer(self, name: str, *, durable: bool = True) -> Iterator[BinaryIO]:
-        """Yield a file of this machine's, of which an object is made at the end of a block that raises nothing."""
-        checked(name)
-        with no_room_is_a_storage_error(name), tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as file:
-            yield cast("BinaryIO", file)
+        check_name(name)
+        # The parts of an upload that a crash has cut are nowhere to be seen, but cost until the bucket's own rule removes them:
+        # so it begins only when all is there.
+        with tempfile.SpooledTemporaryFile(max_size=ONE_PUT) as file:
+            try:
+                yield cast("BinaryIO", file)
+                file.flush()
+            except OSError as error:
+                if type(error) is OSError:
+                    raise StorageError(
+                        f"no room to write {name} in {tempfile.gettempdir()}: {error.strerror}"
+                    ) from None
+                raise
             size = file.tell()
             file.seek(0)
-            self._put(name, cast("BinaryIO", file), size)
+            self._put(name, file, size)
 
-    def _put(self, name: str, file: BinaryIO, size: int) -> None:
-        if size > SINGLE_PUT:
-            # The requests of an upload in parts cannot refuse to replace; names of large files have their attempt in them.
-            if self.exists(name):
-                raise FileExistsError(name)
-            with self._errors(name):
-                self._obstore.put(self._store, name, file, use_multipart=True, chunk_size=BLOCK)
-            return
-        token = secrets.token_hex(8)
-        data = file.read()
-        try:
-            with self._errors(name):
-                self._obstore.put(self._store, name, data, mode="create", attributes={WRITER: token})
-        except FileExistsError:
-            # The request may have been sent again because its answer was lost.
-            if self._token_of(name) != token:
-                raise
+    def _put(self, name: str, file: Any, size: int) -> None:
+        import obstore
 
-    def _token_of(self, name: str) -> str:
-        with self._errors(name):
-            attributes: Any = self._obstore.get(self._store, name, options={"head": True}).attributes
-            return str(attributes.get(WRITER, ""))
-
-    def abandoned(self, folder: str, age_s: float) -> Iterator[str]:
-        before = time.time() - age_s
-        yield from (file.name for file in self.listing(folder) if file.written_s < before)
-
-    def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        checked(name)
-        if length == 0:
-            return b""
-        with self._errors(name):
-            try:
-                if length is not None:
-                    return bytes(self._obstore.get_range(self._store, name, start=offset, length=length))
-                options = {"range": {"offset": offset}} if offset else None
-                return bytes(self._obstore.get(self._store, name, options=options).bytes())
-            except self._obstore.exceptions.BaseError:
-                if offset and offset >= self.size(name):  # behind its end
-                    return b""
-                raise
-
-    def lines(self, name: str) -> Iterator[bytes]:
-        with self._errors(name), self.open(name) as file:
-            yield from file
+        with self._problems(name):
+            if size <= ONE_PUT:
+                obstore.put(self._store, name, file.read(), mode="create", use_multipart=False)
+                return
+        # No store creates an object of parts only where there is none. Names have the epoch of their writer, so whoever writes
+        # one meanwhile writes the same.
+        if self.exists(name):
+            raise FileExistsError(name)
+        with self._problems(name):
+            obstore.put(self._store, name, file, use_multipart=True, chunk_size=BLOCK, max_concurrency=4)
 
     def open(self, name: str) -> BinaryIO:
-        return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", _Object(self, name)), BLOCK))
+        return io.BufferedReader(ObjectReader(self, name, self.size(name)), BLOCK)
+
+    def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        import obstore
+
+        check_name(name)
+        if length is None:
+            length = self.size(name) - offset
+        if length <= 0:
+            return b""
+        with self._problems(name):
+            return obstore.get_range(self._store, name, start=offset, length=length).to_bytes()
 
     def exists(self, name: str) -> bool:
         try:
-            with self._errors(name):
-                self._head(name)
+            self.size(name)
         except MissingObject:
             return False
         return True
 
     def size(self, name: str) -> int:
-        try:
-            with self._errors(name):
-                return self._head(name)["size"]
-        except MissingObject as error:
-            raise FileNotFoundError(str(error)) from None
+        import obstore
 
-    def _head(self, name: str) -> Any:
-        return self._obstore.head(self._store, checked(name))
+        with self._problems(check_name(name)):
+            return obstore.head(self._store, name)["size"]
 
     def link(self, source: str, name: str) -> None:
-        """Copy `source` within the store."""
-        with self._errors(source):
-            self._obstore.copy(self._store, checked(source), checked(name))
+        import obstore
+
+        with self._problems(source):
+            obstore.copy(self._store, check_name(source), check_name(name))
 
     def remove(self, name: str) -> None:
-        """Remove a file, or all below a folder. Idempotent."""
-        with self._errors(name), suppress(FileNotFoundError):
-            found = [checked(name)]
-            for group in self._obstore.list(self._store, prefix=name, chunk_size=DELETED_AT_ONCE):
-                found += [entry["path"] for entry in group]
-            for first in range(0, len(found), DELETED_AT_ONCE):
-                self._obstore.delete(self._store, found[first : first + DELETED_AT_ONCE])
+        import obstore
 
-    def listing(self, folder: str) -> list[StoredFile]:
-        with self._errors(folder):
-            entries = self._obstore.list_with_delimiter(self._store, folder or None)["objects"]
-        return [
-            StoredFile(entry["path"], entry["size"], entry["last_modified"].timestamp())
-            for entry in entries
-            if not entry["path"].rpartition("/")[2].startswith(".")
-        ]
+        check_name(name)
+        names = [file.name for file in self.files(name)]
+        for first in range(0, len(names), MAX_LISTED):
+            with self._problems(name):
+                obstore.delete(self._store, names[first : first + MAX_LISTED])
+        with suppress(MissingObject), self._problems(name):
+            obstore.delete(self._store, name)
 
-    def folders(self, folder: str = "") -> list[str]:
-        with self._errors(folder):
-            return sorted(self._obstore.list_with_delimiter(self._store, folder or None)["common_prefixes"])
+    def files(self, folder: str = "") -> Iterator[StoredFile]:
+        import obstore
 
-    def written_s(self, folder: str) -> float:
-        return max((file.written_s for file in self.listing(folder)), default=0.0)
+        with self._problems(folder):
+            for page in obstore.list(self._store, check_name(folder) or None, chunk_size=MAX_LISTED):
+                for found in page:
+                    if not found["path"].rpartition("/")[2].startswith("."):
+                        yield StoredFile(found["path"], found["size"], int(found["last_modified"].timestamp() * 1000))
 
-    def sync(self, folder: str) -> None:
-        """Do nothing: what was committed is durable."""
+    def folders(self, folder: str = "") -> Iterator[str]:
+        import obstore
+
+        with self._problems(folder):
+            found = obstore.list_with_delimiter(self._store, check_name(folder) or None)
+        yield from sorted(prefix.rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"])
+
+    def changed_s(self, folder: str) -> float:
+        return max((file.modified_ms for file in self.files(folder)), default=0) / 1000
+
+    def abandoned(self, folder: str, age_s: float) -> Iterator[str]:
+        before_ms = (time.time() - age_s) * 1000
+        for file in self.files(folder):
+            if file.modified_ms < before_ms and "/" not in file.name.removeprefix(f"{folder}/"):
+                yield file.name
+
+    def remove_old(self, folder: str, *, age_s: float, unfinished_s: float) -> int:
+        old = list(self.abandoned(folder, age_s))
+        for name in old:
+            self.remove(name)
+        return len(old)
 
     def free_mb(self) -> int:
-        """Return more than anybody asks for: nobody knows."""
-        return ROOMY_MB
-
-    def take_away_from_others(self) -> None:
-        """Do nothing: who may read a bucket is for its owner to say."""
+        return BOUNDLESS_MB
 
     @contextmanager
-    def _errors(self, name: str) -> Iterator[None]:
-        """Tell the library's errors as `FileExistsError` and `StorageError`."""
-        errors = self._obstore.exceptions
+    def _problems(self, name: str) -> Iterator[None]:
+        """Raise what the store says as errors of ours. Its own texts have the URL of the request, and may hold a signature."""
+        from obstore.exceptions import (
+            AlreadyExistsError,
+            BaseError,
+            NotFoundError,
+            PermissionDeniedError,
+            UnauthenticatedError,
+        )
+
         try:
             yield
-        except errors.AlreadyExistsError:
-            raise FileExistsError(f"{self.location}/{name}") from None
-        except FileNotFoundError:
-            raise MissingObject(
-                f"{name} is missing from the file store {self.location}: was it deleted, is its bucket there, or is "
-                "HEADRACE_FILES another one here?"
+        except (AlreadyExistsError, FileExistsError):
+            raise FileExistsError(name) from None
+        except (NotFoundError, FileNotFoundError) as error:
+            if "NoSuchBucket" in str(error):
+                raise StorageError(f"{self._url}: there is no such bucket") from None
+            raise MissingObject(str(missing(name))) from None
+        except (PermissionDeniedError, UnauthenticatedError, PermissionError):
+            raise StorageError(
+                f"{self._url}: no permission for {quoted(name) if name else 'it'}: do the credentials of this process allow it "
+                "to list, read, write and delete there?"
             ) from None
-        except errors.BaseError as error:
-            raise StorageError(f"the file store {self.location} cannot be used: {first_line(error)}") from None
+        except BaseError as error:
+            raise StorageError(f"{self._url}: {quoted(name)} cannot be reached: {first_line(error)}") from None
 
 
-class _Object(io.RawIOBase):
-    """An object as a file that is read from anywhere."""
+def client_options() -> ClientConfig:
+    """Return the bounds of requests; the variable that allows plain HTTP (an emulator's) counts only without other options."""
+    if os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("true", "1"):
+        return {**CLIENT, "allow_http": True}
+    return CLIENT
 
-    def __init__(self, store: ObjectStore, name: str):
+
+class MissingObject(StorageError):
+    """An object that is not there."""
+
+
+class ObjectReader(io.RawIOBase):
+    """An object as a file, read in ranges."""
+
+    def __init__(self, store: ObjectFileStore, name: str, size: int):
         self._store = store
         self._name = name
-        self._size = store.size(name)
+        self._size = size
         self._at = 0
 
     def readable(self) -> bool:
@@ -232,37 +233,21 @@ class _Object(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
+        self._at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence])
         return self._at
 
-    def readinto(self, buffer: Any) -> int:
-        data = self._store.read(self._name, self._at, min(len(buffer), max(0, self._size - self._at)))
-        buffer[: len(data)] = data
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Buffer) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self._store.read(self._name, self._at, min(len(view), self._size - self._at))
+        view[: len(data)] = data
         self._at += len(data)
         return len(data)
 
 
-def library(url: str) -> Any:
-    """Return the module `obstore`. Raises `StorageError` when the extra is missing."""
-    try:
-        import obstore
-        import obstore.exceptions
-        import obstore.store
-    except ImportError as error:
-        raise StorageError(
-            f"HEADRACE_FILES={masked(url)}: this needs obstore ({error}): pip install 'headrace[objects]'"
-        ) from None
-    return obstore
-
-
-def checked(name: str) -> str:
-    """Return `name`. Raises `StorageError` for one that leads out of the store."""
-    if ".." in Path(name).parts or Path(name).is_absolute():
-        raise StorageError(f"{quoted(name)} is not a name in the file store")
-    return name
-
-
-def first_line(error: BaseException) -> str:
-    """Return what the library says, without the inner workings below it and the addresses' secrets."""
-    return shortened(masked(str(error).partition("\n")[0]))
+def first_line(error: Exception) -> str:
+    """Return what an error of the library says in its first line, without the URL of the request."""
+    line = masked((str(error).strip() or type(error).__name__).splitlines()[0])
+    return line[:200]

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from headrace.errors import StorageError
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 from headrace.text.readable import UNREADABLE
 
 ROOT = "responses"
@@ -61,6 +61,10 @@ class ResponseStore:
         self._files = files
         self._tenant = tenant
         self._ttl_s = ttl_s
+
+    @property
+    def is_near(self) -> bool:
+        return self._files.is_near
 
     def save(self, letters: str, encoded: bytes, *, is_kept: bool, durable: bool) -> None:
         """Write an encoded `StoredResponse`; the first one stays. It survives a power loss if it is to be `durable`."""
@@ -111,19 +115,11 @@ def folders(files: FileStore) -> Iterator[tuple[str, float]]:
     """Yield every folder of responses, with the lifetime of those in it if it is fixed, else 0."""
     for tenant in files.folders(ROOT):
         for name, lifetime_s in ((KEPT, 0.0), (BRIEF, BRIEF_S)):
-            for folder in files.folders(f"{tenant}/{name}"):
-                yield folder, lifetime_s
+            for folder in files.folders(f"{ROOT}/{tenant}/{name}"):
+                yield f"{ROOT}/{tenant}/{name}/{folder}", lifetime_s
 
 
-def sweep(files: FileStore, folder: str, lifetime_s: float, *, now_s: float) -> int:
+def sweep(files: FileStore, folder: str, lifetime_s: float) -> int:
     """Remove the responses of one folder that are past `lifetime_s`, and what a killed process has left; return how many
     files that were."""
-    removed = 0
-    for name in [*(file.name for file in files.listing(folder) if now_s - file.written_s > lifetime_s)]:
-        files.remove(name)
-        removed += 1
-    for name in files.abandoned(folder, FORGOTTEN_S):
-        if name.rpartition("/")[2].startswith("."):
-            files.remove(name)
-            removed += 1
-    return removed
+    return files.remove_old(folder, age_s=lifetime_s, unfinished_s=FORGOTTEN_S)

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from hashlib import sha256
 
-from headrace.storage.local import FileStore, no_room_is_a_storage_error
+from headrace.storage.file_store import FileStore
+from headrace.storage.local import no_room_is_a_storage_error
 
 
 class Abandoned(Exception):

@@ -1,203 +1,187 @@
-"""What holds for a file store, whether it is a folder or a bucket of an object store."""
+"""Every file store keeps the same promises: a local folder, and a prefix of a bucket on a real S3 server."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
-from object_storage import ObjectStorage, object_storage
+from object_stores import ObjectServer, object_server
 
-from headrace.batches.retention import prune_blobs
-from headrace.errors import StorageError
-from headrace.storage.batch_folders import batch_folders, top_folders, usage_below
-from headrace.storage.blobs import keep_blob, link_blobs
-from headrace.storage.local import FileStore
-from headrace.storage.object_store import SINGLE_PUT, ObjectStore
-from headrace.storage.response_store import ResponseStore, folders, sweep
-from headrace.storage.upload import Upload
-
-LETTERS = "a" * 26
+from headrace.errors import SettingsError, StorageError
+from headrace.storage.file_store import FileStore, open_store
+from headrace.storage.object_store import ONE_PUT
 
 
 @pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStorage]:
-    with object_storage(tmp_path_factory.mktemp("s3")) as storage:
-        yield storage
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
+    with object_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
-@pytest.fixture(params=["folder", "bucket"])
-def opened(
-    request: pytest.FixtureRequest, tmp_path: Path, s3: ObjectStorage, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[], FileStore]:
-    """Open the same store, as often as one likes."""
+@pytest.fixture(params=["folder", "s3"])
+def address(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    server: ObjectServer,
+    monkeypatch: pytest.MonkeyPatch,
+    namespace: str,
+) -> str:
     if request.param == "folder":
-        return lambda: FileStore(tmp_path / "files")
-    for name, value in s3.environment.items():
+        return str(tmp_path / "a folder")
+    for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
-    url = f"{s3.bucket()}/some/prefix"
-    return lambda: ObjectStore(url)
+    return f"s3://{server.bucket}/{namespace}/files"
 
 
 @pytest.fixture
-def store(opened: Callable[[], FileStore]) -> FileStore:
-    return opened()
+def store(address: str) -> FileStore:
+    return open_store(address)
 
 
-def test_a_store_is_the_same_whoever_opens_it(store: FileStore, opened: Callable[[], FileStore]) -> None:
-    again = opened()
-    assert again.name == store.name
-    store.commit("batch_x/input.jsonl", [b"a\n", b"b"])
-    assert again.read("batch_x/input.jsonl") == b"a\nb"
+def test_what_is_committed_is_read(store: FileStore) -> None:
+    assert store.commit("batch_x/in.jsonl", [b"one\n", b"two\n"]) == 8
+    assert store.exists("batch_x/in.jsonl")
+    assert store.size("batch_x/in.jsonl") == 8
+    assert store.read("batch_x/in.jsonl") == b"one\ntwo\n"
+    assert store.read("batch_x/in.jsonl", 4) == b"two\n"
+    assert store.read("batch_x/in.jsonl", 1, 2) == b"ne"
+    assert store.read("batch_x/in.jsonl", 4, 100) == b"two\n"
+    assert list(store.lines("batch_x/in.jsonl")) == [b"one\n", b"two\n"]
+    with store.open("batch_x/in.jsonl") as file:
+        assert file.seek(-4, 2) == 4
+        assert (file.read(3), file.tell(), file.seek(0), file.read()) == (b"two", 7, 0, b"one\ntwo\n")
 
 
-def test_what_was_committed_is_never_replaced(store: FileStore) -> None:
-    assert store.commit("a/b", [b"1", b"23"]) == 3
+def test_an_empty_file_is_a_file(store: FileStore) -> None:
+    assert store.commit("empty", []) == 0
+    assert (store.exists("empty"), store.size("empty"), store.read("empty"), list(store.lines("empty"))) == (
+        True,
+        0,
+        b"",
+        [],
+    )
+
+
+@pytest.mark.parametrize("size", [8, ONE_PUT + 1], ids=["one request", "in parts"])
+def test_nothing_committed_is_ever_replaced(store: FileStore, size: int) -> None:
+    store.commit("a", [b"first"])
     with pytest.raises(FileExistsError):
-        store.commit("a/b", [b"other"])
-    store.commit_once("a/b", [b"other"])
-    assert store.read("a/b") == b"123"
-    assert (store.exists("a/b"), store.exists("a/c"), store.size("a/b")) == (True, False, 3)
-    with pytest.raises(FileNotFoundError):
-        store.size("a/c")
+        store.commit("a", [b"x" * size])
+    with pytest.raises(FileExistsError), store.writer("a") as file:
+        file.write(b"x" * size)
+    store.commit_once("a", [b"second"])
+    assert store.read("a") == b"first"
 
 
-def test_a_writer_that_raises_leaves_nothing(store: FileStore) -> None:
-    def parts() -> Iterator[bytes]:
-        yield b"half"
-        raise ValueError("no more")
-
-    with pytest.raises(ValueError, match="no more"):
-        store.commit("a/b", parts())
-    assert not store.exists("a/b")
-    assert list(store.below("a")) == []
+def test_a_large_file_comes_back_whole(store: FileStore) -> None:
+    line = b"%07d " + b"x" * 2040 + b"\n"
+    count = 3 * ONE_PUT // 2048
+    store.commit("large", (line % n for n in range(count)))
+    assert [row[:7] for row in store.lines("large")] == [b"%07d" % n for n in range(count)]
+    assert store.read("large", 2049 * (count - 1), 7) == b"%07d" % (count - 1)
 
 
-def test_ranges_and_lines(store: FileStore) -> None:
-    lines = [b"x" * size + b"\r\n" for size in (0, 1, 700_000, 3)] + [b"\r last\xe2\x80\xa8"]
-    store.commit("a", lines)
-    assert list(store.lines("a")) == lines
-    data = b"".join(lines)
-    for offset, length in ((0, 2), (5, 700_000), (len(data) - 3, 100), (len(data), 5), (7, 0)):
-        assert store.read("a", offset, length) == data[offset : offset + length]
-    assert store.read("a", 4) == data[4:]
-    with store.open("a") as file:
-        file.seek(3)
-        assert file.read(9) == data[3:12]
-    store.commit("empty", [])
-    assert (store.read("empty"), list(store.lines("empty")), store.size("empty")) == (b"", [], 0)
+def test_a_block_that_raises_leaves_nothing(store: FileStore) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"x" * (ONE_PUT + 1)
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        store.commit("folder/a", pieces())
+    assert not store.exists("folder/a")
+    assert list(store.files("folder")) == []
 
 
-def test_what_is_missing_is_a_storage_error(store: FileStore) -> None:
-    for read in (lambda: store.read("a/no"), lambda: list(store.lines("a/no")), lambda: store.read("a/no", 3, 4)):
-        with pytest.raises(StorageError, match="a/no is missing from the file store"):
-            read()
-    for name in ("../x", "/etc/passwd", "a/../../x"):
-        with pytest.raises(StorageError, match="is not a name in the file store"):
-            store.read(name)
+def test_what_is_missing_is_told(store: FileStore) -> None:
+    for read in (store.read, store.size, lambda name: list(store.lines(name)), store.open):
+        with pytest.raises(StorageError, match="nowhere is missing from the file store"):
+            read("nowhere")
+    assert not store.exists("nowhere")
+    assert list(store.files("nowhere")) == list(store.folders("nowhere")) == list(store.abandoned("nowhere", 0)) == []
+    assert store.changed_s("nowhere") == 0
+    assert store.remove_old("nowhere", age_s=0, unfinished_s=0) == 0
+    store.remove("nowhere")
 
 
-def test_a_file_is_linked_or_copied(store: FileStore) -> None:
-    store.commit("batch_a/input.jsonl", [b"x\n"])
-    store.link("batch_a/input.jsonl", "batch_b/input.jsonl")
+@pytest.mark.parametrize("name", ["../a", "a/../../b", "/etc/passwd"])
+def test_no_name_leads_out(store: FileStore, name: str) -> None:
+    for use in (store.read, store.exists, store.remove, lambda name: store.commit(name, [b"x"])):
+        with pytest.raises(StorageError, match="is not a name"):
+            use(name)
+
+
+def test_a_link_is_a_file_of_its_own(store: FileStore) -> None:
+    store.commit("files/a", [b"content"])
+    store.link("files/a", "batch_x/upload.jsonl")
+    store.remove("files/a")
+    assert store.read("batch_x/upload.jsonl") == b"content"
+
+
+def test_folders_are_listed_and_removed(store: FileStore) -> None:
+    began_ms = (time.time() - 5) * 1000
+    for name in ("batch_a/parts/0", "batch_a/in", "batch_ab/in", "files/x"):
+        store.commit(name, [b"12"])
+    assert [(file.name, file.bytes) for file in store.files("batch_a")] == [("batch_a/in", 2), ("batch_a/parts/0", 2)]
+    assert all(file.modified_ms > began_ms for file in store.files())
+    assert list(store.folders()) == ["batch_a", "batch_ab", "files"]
+    assert list(store.folders("batch_a")) == ["parts"]
+    assert store.changed_s("batch_a") * 1000 > began_ms
+    store.remove("batch_a/parts")
+    assert [file.name for file in store.files("batch_a")] == ["batch_a/in"]
     store.remove("batch_a")
-    assert store.read("batch_b/input.jsonl") == b"x\n"
-    with pytest.raises(StorageError, match="missing"):
-        store.link("batch_a/input.jsonl", "batch_c/input.jsonl")
+    assert [file.name for file in store.files()] == ["batch_ab/in", "files/x"], "a name that only begins alike stays"
 
 
-def test_a_folder_is_removed_with_all_below_it_and_no_other(store: FileStore) -> None:
-    for name in ("batch_a/input", "batch_a/parts/1", "batch_a/parts/deep/2", "batch_ab/input"):
-        store.commit(name, [b"x"])
-    store.remove("batch_a")
-    store.remove("batch_a")
-    assert [file.name for file in store.below("")] == ["batch_ab/input"]
-    store.remove("batch_ab/input")
-    assert list(store.below("")) == []
+def test_old_files_are_found_and_removed(store: FileStore) -> None:
+    store.commit("files/a", [b"1"])
+    store.commit("files/deep/b", [b"1"])
+    assert list(store.abandoned("files", 3600)) == []
+    assert store.remove_old("files", age_s=3600, unfinished_s=3600) == 0
+    assert list(store.abandoned("files", -5)) == ["files/a"]
+    assert store.remove_old("files", age_s=-5, unfinished_s=3600) == 1
+    assert [file.name for file in store.files()] == ["files/deep/b"]
 
 
-def test_listings(store: FileStore) -> None:
-    before = time.time() - 5
-    for name in ("batch_a/input", "batch_a/output.1.jsonl", "batch_a/parts/1", "batch_b/input", "files/f"):
-        store.commit(name, [b"xy"])
-    assert sorted(file.name for file in store.listing("batch_a")) == ["batch_a/input", "batch_a/output.1.jsonl"]
-    assert store.folders() == ["batch_a", "batch_b", "files"]
-    assert store.folders("batch_a") == ["batch_a/parts"]
-    assert (store.listing("nowhere"), store.folders("nowhere"), list(store.below("nowhere"))) == ([], [], [])
-    assert [(folder.batch_id, folder.has_output) for folder in batch_folders(store)] == [
-        ("batch_a", True),
-        ("batch_b", False),
-    ]
-    assert all(folder.written_s > before for folder in batch_folders(store))
-    assert list(batch_folders(store, before)) == []
-    assert top_folders(store) == ["files"]
-    assert usage_below(store, "batch_a") == (3, 6)
-    assert sorted(store.abandoned("files", -60)) == ["files/f"]
-    assert list(store.abandoned("files", 60)) == []
+def test_two_processes_see_one_store(address: str) -> None:
+    assert open_store(address).name == open_store(address).name
 
 
-def test_blobs_of_batches(store: FileStore) -> None:
-    sha = "ab" * 32
-    for _ in range(2):
-        keep_blob(store, "batch_a", sha, b"data")
-    link_blobs(store, "batch_a", "batch_b")
-    store.remove("batch_a")
-    assert store.read(f"batch_b/media/{sha}") == b"data"
-    assert prune_blobs(store, -60) is None
-    store.remove("batch_b")
-    prune_blobs(store, -60)
-    assert list(store.below("")) == []
-
-
-def test_uploads_and_responses(store: FileStore) -> None:
-    upload = Upload(store, "files/file-a")
-    upload.write([b"ab", b"c"])
-    assert not store.exists("files/file-a")
-    upload.commit()
-    assert store.read("files/file-a") == b"abc"
-    aborted = Upload(store, "files/file-b")
-    aborted.write([b"ab"])
-    aborted.abort()
-    assert not store.exists("files/file-b")
-    responses = ResponseStore(store, "default", 60)
-    responses.save(LETTERS, b'{"request": {}, "created_s": 1}', is_kept=True, durable=True)
-    ((folder, _),) = folders(store)
-    assert sweep(store, folder, 60, now_s=time.time()) == 0
-    assert sweep(store, folder, 60, now_s=time.time() + 120) == 1
-    assert list(folders(store)) == [] or list(store.below("responses")) == []
-
-
-def test_a_large_file_goes_in_parts(store: FileStore) -> None:
-    piece = bytes(range(256)) * 4096
-    count = SINGLE_PUT // len(piece) + 3
-    assert store.commit("big", (piece for _ in range(count))) == count * len(piece)
-    assert store.read("big", (count - 1) * len(piece)) == piece
-    with pytest.raises(FileExistsError):
-        store.commit("big", (piece for _ in range(count)))
-
-
-def test_a_bucket_that_cannot_be_used_is_told(s3: ObjectStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in s3.environment.items():
+def test_a_bucket_that_is_not_there_is_told(server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(StorageError, match="is its bucket there"):
-        ObjectStore("s3://no-such-bucket/x")
-    with pytest.raises(StorageError, match="HEADRACE_FILES=nonsense"):
-        ObjectStore("nonsense://x/y")
+    with pytest.raises(StorageError, match=r"s3://nobucket/x: there is no such bucket"):
+        open_store("s3://nobucket/x")
 
 
-def test_a_commit_whose_answer_was_lost_is_a_commit(s3: ObjectStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in s3.environment.items():
-        monkeypatch.setenv(name, value)
-    store = ObjectStore(s3.bucket())
-    put = store._obstore.put
+class Forbidding(BaseHTTPRequestHandler):
+    def do_HEAD(self) -> None:
+        self.send_error(403)
 
-    def sent_twice(*arguments: object, **words: object) -> None:
-        put(*arguments, **words)
-        put(*arguments, **words)
+    do_GET = do_PUT = do_HEAD
 
-    monkeypatch.setattr(store._obstore, "put", sent_twice)
-    store.commit("a", [b"x"])
-    with pytest.raises(FileExistsError):
-        store.commit("a", [b"y"])
-    assert store.read("a") == b"x"
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_bucket_without_permission_is_told(server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Forbidding) as forbidding:
+        Thread(target=forbidding.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{forbidding.server_port}"
+        for name, value in (server.environment | {"AWS_ENDPOINT_URL": endpoint}).items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(StorageError, match=r"s3://bucket/x: no permission .*credentials") as raised:
+            open_store("s3://bucket/x")
+        assert "test" not in str(raised.value), "nothing of the credentials"
+        forbidding.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("url", "said"), [("ftp://host/x", "ftp://host/x"), ("s3://", "s3:"), ("bucket://x", "bucket://x")]
+)
+def test_a_url_that_is_none_is_told(url: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=f"HEADRACE_FILES {said}"):
+        open_store(url)

@@ -22,16 +22,16 @@ from headrace.ledger.create_file import create_file
 from headrace.ledger.creation import Creation
 from headrace.ledger.file_record import content_of, files
 from headrace.settings import Settings
-from headrace.storage.local import FileStore
+from headrace.storage.local import LocalFileStore
 from headrace.storage.upload import Upload
 
 OLD_S = 7200
 DIES = """
 import os, sys
 from pathlib import Path
-from headrace.storage.local import FileStore
+from headrace.storage.local import LocalFileStore
 from headrace.storage.upload import Upload
-upload = Upload(FileStore(Path(sys.argv[1])), "files/file-dead")
+upload = Upload(LocalFileStore(Path(sys.argv[1])), "files/file-dead")
 upload.write([b"half"])
 os._exit(9)
 """
@@ -45,7 +45,7 @@ async def client(valkey_url: str, namespace: str, tmp_path: Path) -> AsyncIterat
 
 
 @pytest.fixture
-async def store(client: AsyncHeadrace) -> FileStore:
+async def store(client: AsyncHeadrace) -> LocalFileStore:
     return await client.ledger_backend.store()
 
 
@@ -54,24 +54,26 @@ async def sweeper(client: AsyncHeadrace) -> FileSweeper:
     return FileSweeper(SimpleNamespace(ledger=client.ledger, find_store=client.ledger_backend.store))  # type: ignore[arg-type]
 
 
-async def made(client: AsyncHeadrace, store: FileStore, name: str, **more: Any) -> str:
+async def made(client: AsyncHeadrace, store: LocalFileStore, name: str, **more: Any) -> str:
     store.commit(content_of(name), [b"x"])
     given: dict[str, Any] = {"purpose": "batch", "filename": "a", "size": 1, "max_bytes": 99, **more}
     return await create_file(client.ledger, name, tenant="default", creation=Creation(name), **given)
 
 
-def age(store: FileStore) -> None:
+def age(store: LocalFileStore) -> None:
     """All that lies in the store was written two hours ago."""
     for path in store.root.rglob("*"):
         with contextlib.suppress(FileNotFoundError):
             os.utime(path, (time.time() - OLD_S, time.time() - OLD_S))
 
 
-def names(store: FileStore) -> set[str]:
+def names(store: LocalFileStore) -> set[str]:
     return {path.name for path in store.path("files").iterdir()}
 
 
-async def test_what_is_past_its_lifetime_goes(client: AsyncHeadrace, store: FileStore, sweeper: FileSweeper) -> None:
+async def test_what_is_past_its_lifetime_goes(
+    client: AsyncHeadrace, store: LocalFileStore, sweeper: FileSweeper
+) -> None:
     await made(client, store, "file-a", expires_s=3600)
     await made(client, store, "file-b")
     await sweeper.hints()
@@ -86,7 +88,7 @@ async def test_what_is_past_its_lifetime_goes(client: AsyncHeadrace, store: File
 
 
 async def test_what_nobody_will_finish_goes_and_what_somebody_writes_stays(
-    client: AsyncHeadrace, store: FileStore, sweeper: FileSweeper
+    client: AsyncHeadrace, store: LocalFileStore, sweeper: FileSweeper
 ) -> None:
     await made(client, store, "file-known")
     store.commit(content_of("file-orphan"), [b"whole, and never entered"])
@@ -106,7 +108,7 @@ async def test_what_nobody_will_finish_goes_and_what_somebody_writes_stays(
 
 
 async def test_an_upload_that_was_linked_for_no_batch_goes(
-    client: AsyncHeadrace, store: FileStore, sweeper: FileSweeper
+    client: AsyncHeadrace, store: LocalFileStore, sweeper: FileSweeper
 ) -> None:
     await made(client, store, "file-a")
     known, unknown = new_id("batch"), new_id("batch")
@@ -131,7 +133,7 @@ async def test_an_upload_that_was_linked_for_no_batch_goes(
 
 
 def test_an_aborted_upload_leaves_nothing(tmp_path: Path) -> None:
-    store = FileStore(tmp_path)
+    store = LocalFileStore(tmp_path)
     upload = Upload(store, "files/file-a")
     upload.write([b"a", b"b"])
     upload.abort()

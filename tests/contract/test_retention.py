@@ -20,7 +20,7 @@ from headrace.batches.retention import MAX_UNFINISHED_S, past_retention, usage
 from headrace.local.account_retention import drop_old_lines
 from headrace.settings import Settings
 from headrace.storage.blobs import keep_blob
-from headrace.storage.local import FileStore
+from headrace.storage.local import LocalFileStore
 
 KEEP_S = 3600.0
 OLD_S = 2 * KEEP_S
@@ -35,7 +35,7 @@ async def client(valkey_url: str, namespace: str, tmp_path: Path) -> AsyncIterat
 
 
 @pytest.fixture
-async def store(client: AsyncHeadrace) -> FileStore:
+async def store(client: AsyncHeadrace) -> LocalFileStore:
     return await client.ledger_backend.store()
 
 
@@ -46,7 +46,7 @@ async def sweeper(client: AsyncHeadrace) -> RetentionSweeper:
     return RetentionSweeper(process)  # type: ignore[arg-type]
 
 
-def age(store: FileStore, seconds: float = OLD_S) -> None:
+def age(store: LocalFileStore, seconds: float = OLD_S) -> None:
     for path in store.root.rglob("*"):
         with contextlib.suppress(FileNotFoundError):
             os.utime(path, (time.time() - seconds, time.time() - seconds))
@@ -63,16 +63,16 @@ async def opened(client: AsyncHeadrace, *images: bytes) -> str:
     return (await client.extract(rows, "Read it.", images="scan", model=MODEL)).id
 
 
-def batches(store: FileStore) -> set[str]:
+def batches(store: LocalFileStore) -> set[str]:
     return {path.name for path in store.root.glob("batch_*")}
 
 
-def blobs(store: FileStore) -> int:
+def blobs(store: LocalFileStore) -> int:
     return sum(1 for _ in store.root.glob("media/*/*"))
 
 
 async def test_files_go_when_their_batch_has_ended_long_enough_ago(
-    client: AsyncHeadrace, store: FileStore, sweeper: RetentionSweeper
+    client: AsyncHeadrace, store: LocalFileStore, sweeper: RetentionSweeper
 ) -> None:
     still_open, recent, old = [await opened(client) for _ in range(3)]
     await ended(client, recent, KEEP_S / 2)
@@ -84,7 +84,7 @@ async def test_files_go_when_their_batch_has_ended_long_enough_ago(
 
 
 async def test_a_blob_stays_as_long_as_any_batch_refers_to_it(
-    client: AsyncHeadrace, store: FileStore, sweeper: RetentionSweeper
+    client: AsyncHeadrace, store: LocalFileStore, sweeper: RetentionSweeper
 ) -> None:
     shared, own = image(), image()
     first, second = await opened(client, shared, own), await opened(client, shared)
@@ -97,7 +97,7 @@ async def test_a_blob_stays_as_long_as_any_batch_refers_to_it(
 
 
 async def test_a_young_blob_of_nobody_stays_for_the_batch_that_is_being_opened(
-    store: FileStore, sweeper: RetentionSweeper
+    store: LocalFileStore, sweeper: RetentionSweeper
 ) -> None:
     store.commit("media/ab/ab", [b"x"])
     await sweeper.sweep()
@@ -108,21 +108,21 @@ async def test_a_young_blob_of_nobody_stays_for_the_batch_that_is_being_opened(
 
 
 async def test_a_batch_that_is_opened_while_its_blob_is_swept_has_it(
-    store: FileStore, monkeypatch: pytest.MonkeyPatch
+    store: LocalFileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    link = FileStore.link
+    link = LocalFileStore.link
 
-    def swept_first(self: FileStore, source: str, name: str) -> None:
+    def swept_first(self: LocalFileStore, source: str, name: str) -> None:
         self.remove(source)
         link(self, source, name)
 
-    monkeypatch.setattr(FileStore, "link", swept_first)
+    monkeypatch.setattr(LocalFileStore, "link", swept_first)
     keep_blob(store, "batch_x", "ab" * 32, b"data")
     assert store.read(f"batch_x/media/{'ab' * 32}") == b"data"
 
 
 async def test_files_without_a_record_go_later_where_they_may_be_an_open_batchs(
-    client: AsyncHeadrace, store: FileStore, sweeper: RetentionSweeper
+    client: AsyncHeadrace, store: LocalFileStore, sweeper: RetentionSweeper
 ) -> None:
     with_results, without, new = [await opened(client) for _ in range(3)]
     for batch_id in (with_results, without, new):
@@ -138,7 +138,7 @@ async def test_files_without_a_record_go_later_where_they_may_be_an_open_batchs(
 
 
 async def test_a_record_that_cannot_be_read_is_taken_for_open(
-    client: AsyncHeadrace, store: FileStore, sweeper: RetentionSweeper
+    client: AsyncHeadrace, store: LocalFileStore, sweeper: RetentionSweeper
 ) -> None:
     first, second = await opened(client), await opened(client)
     await client.ledger.client.hset(client.ledger.keys.batch(first), mapping={"state": "completed", "ended": "soon"})
@@ -149,7 +149,7 @@ async def test_a_record_that_cannot_be_read_is_taken_for_open(
     assert batches(store) == {first, second}
 
 
-async def test_usage_counts_each_file_once(client: AsyncHeadrace, store: FileStore) -> None:
+async def test_usage_counts_each_file_once(client: AsyncHeadrace, store: LocalFileStore) -> None:
     data = image()
     first, _ = await opened(client, data), await opened(client, data)
     await ended(client, first, OLD_S)

@@ -12,7 +12,7 @@ from headrace_api.routes.batches import prepared
 from headrace.batches.template import Template
 from headrace.errors import StorageError
 from headrace.ledger.file_record import FileRecord
-from headrace.storage.local import FileStore
+from headrace.storage.local import LocalFileStore
 
 FILE = FileRecord(id="file-a", purpose="batch", filename="a", bytes=3, created_ms=0)
 ASKED = BatchRequest(
@@ -21,7 +21,7 @@ ASKED = BatchRequest(
 
 
 def test_a_link_to_its_input_which_may_be_deleted_from_then_on(tmp_path: Path) -> None:
-    store = FileStore(tmp_path)
+    store = LocalFileStore(tmp_path)
     store.commit(FILE.content, [b"abc"])
     record = prepared(store, "batch_x", FILE, ASKED)
     store.remove(FILE.content)
@@ -32,7 +32,7 @@ def test_a_link_to_its_input_which_may_be_deleted_from_then_on(tmp_path: Path) -
 
 
 def test_the_aliases_of_its_creator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = FileStore(tmp_path)
+    store = LocalFileStore(tmp_path)
     store.commit(FILE.content, [b"abc"])
     assert "aliases" not in prepared(store, "batch_x", FILE, ASKED)
     monkeypatch.setenv("HEADRACE_MODELS", '{"fast": ["rehearsal/a", "rehearsal/b"]}')

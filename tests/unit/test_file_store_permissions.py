@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import StorageError
-from headrace.settings import find_state_folder
-from headrace.storage.local import FileStore
+from headrace.guards.service_address import find_state_folder
+from headrace.storage.local import LocalFileStore
 
 
 @pytest.fixture(params=[0o000, 0o002, 0o022, 0o077], ids=oct)
@@ -26,8 +26,8 @@ def modes(root: Path) -> dict[str, str]:
     return {str(path.relative_to(root)): oct(stat.S_IMODE(path.stat().st_mode)) for path in paths}
 
 
-def filled(root: Path) -> FileStore:
-    store = FileStore(root)
+def filled(root: Path) -> LocalFileStore:
+    store = LocalFileStore(root)
     store.commit("batch_a/input.jsonl", [b"{}\n"])
     store.commit_once("batch_a/parts/0.1", [b"{}\n"])
     store.link("batch_a/input.jsonl", "batch_b/input.jsonl")
@@ -58,7 +58,7 @@ def test_a_named_folder_keeps_its_mode_and_what_headrace_wrote_there_is_closed(t
     (root / "theirs.txt").write_text("not headrace's")
     for path in (root, *root.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
-    FileStore(root).take_away_from_others()
+    LocalFileStore(root).take_away_from_others()
     found = modes(root)
     assert (found["."], found["theirs.txt"]) == ("0o755", "0o644")
     assert {found["batch_a"], found["batch_b"]} == {"0o700"}
@@ -68,4 +68,4 @@ def test_where_everybody_may_write_nothing_is_kept(tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     (tmp_path / "files").chmod(0o777)
     with pytest.raises(StorageError, match="chmod o-w"):
-        FileStore(tmp_path / "files")
+        LocalFileStore(tmp_path / "files")

@@ -15,7 +15,7 @@ from headrace.batches.prompt import prompt_fields, render
 from headrace.batches.sources import records
 from headrace.batches.template import Item, Template
 from headrace.errors import InputError, StorageError
-from headrace.storage.local import FileStore
+from headrace.storage.local import LocalFileStore
 
 TEXTS = st.text(max_size=40)
 
@@ -25,7 +25,7 @@ TEXTS = st.text(max_size=40)
 def test_committed_items_are_read_back_in_order(texts: list[str]) -> None:
     items = [Item(custom_id=str(number), fields={"text": text}) for number, text in enumerate(texts)]
     with tempfile.TemporaryDirectory() as folder:
-        store = FileStore(Path(folder))
+        store = LocalFileStore(Path(folder))
         committed = commit_input(store, "batch_x", iter(items))
         shards = read_index(store, "batch_x/index", 0, committed.shards)
         assert committed.total == len(items) == sum(shard.count for shard in shards)
@@ -62,7 +62,7 @@ def test_an_item_is_called_by_its_custom_id_its_id_or_its_line(tmp_path: Path) -
 
 
 def test_an_input_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
-    store = FileStore(tmp_path / "files")
+    store = LocalFileStore(tmp_path / "files")
     source = tmp_path / "in.jsonl"
     source.write_text('{"text": "a"}\n{"text":')
     with pytest.raises(InputError, match="line 2"):
@@ -71,7 +71,7 @@ def test_an_input_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_never_overwrites_committed_files(tmp_path: Path) -> None:
-    store = FileStore(tmp_path)
+    store = LocalFileStore(tmp_path)
     store.commit("a/b", [b"one"])
     with pytest.raises(FileExistsError):
         store.commit("a/b", [b"two"])
@@ -82,11 +82,11 @@ def test_never_overwrites_committed_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/x"])
 def test_a_name_does_not_lead_out_of_the_store(tmp_path: Path, name: str) -> None:
     with pytest.raises(StorageError, match="not a name"):
-        FileStore(tmp_path).path(name)
+        LocalFileStore(tmp_path).path(name)
 
 
 def test_a_missing_file_is_a_problem_of_the_store(tmp_path: Path) -> None:
-    store = FileStore(tmp_path)
+    store = LocalFileStore(tmp_path)
     with pytest.raises(StorageError, match="a/b is missing"):
         store.read("a/b")
     with pytest.raises(StorageError, match="a/b is missing"):

@@ -12,7 +12,7 @@ import pytest
 from headrace.chat.provider_table import providers
 from headrace.cli.params import given_schema, given_tools
 from headrace.errors import HeadraceError
-from headrace.settings import READY_FILE, read_ready
+from headrace.guards.service_address import READY_FILE, read_ready
 
 READERS: dict[str, Callable[[Path], Any]] = {
     "schema": lambda path: given_schema(str(path)),

@@ -20,7 +20,7 @@ from headrace.batches.template import Item
 from headrace.chat.completion import Completion, Usage
 from headrace.errors import CODES, Failure
 from headrace.ledger.batch_record import BatchRecord
-from headrace.storage.local import FileStore
+from headrace.storage.local import LocalFileStore
 
 REQUEST = {"model": "fast", "instructions": "Be short.", "text": {"verbosity": "low"}}
 
@@ -127,7 +127,7 @@ class TestAResponse:
 
 
 def test_the_files_of_a_batch_of_responses(tmp_path: Path) -> None:
-    store = FileStore(tmp_path)
+    store = LocalFileStore(tmp_path)
     items = [Item(custom_id=f"r{n}", response=REQUEST | {"instructions": f"i{n}"}) for n in range(20)]
     files = InputFiles.of("batch_x", 7)
     commit_input(store, "batch_x", iter(items), files=files)
@@ -151,7 +151,7 @@ def test_the_files_of_a_batch_of_responses(tmp_path: Path) -> None:
 def test_the_file_of_a_batch_of_chats_is_written_anew_only_where_it_has_to_be(
     tmp_path: Path, cost: float | None
 ) -> None:
-    store = FileStore(tmp_path)
+    store = LocalFileStore(tmp_path)
     lines = [success_line(f"r{n}", str(n), completion(cost=cost if n == 7 else None)) + b"\n" for n in range(9)]
     store.commit("batch_x/output", lines)
     batch = BatchRecord("batch_x", {"endpoint": CHAT.encode()})

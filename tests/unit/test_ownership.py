@@ -14,7 +14,8 @@ import pytest
 from headrace.chat.provider_table import providers
 from headrace.errors import HeadraceError, Unreachable, UntrustedFile
 from headrace.guards.ownership import make_private, read_trusted, write_private
-from headrace.settings import Settings, find_state_folder, read_ready, redis_url
+from headrace.guards.service_address import find_state_folder, read_ready, redis_url
+from headrace.settings import Settings
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")

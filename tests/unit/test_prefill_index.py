@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from headrace.batches.prefill import FAILURES, INDEX, SUCCESSES, KeptLine, checked_codes, choose, index_prefill, kept
 from headrace.errors import InputError
-from headrace.storage.local import FileStore
+from headrace.storage.local import LocalFileStore
 
 CODES = ["invalid_output", "timeout", "worker_lost", "batch_cancelled"]
 KIND = {"invalid_output": "f", "timeout": "f", "worker_lost": "d", "batch_cancelled": "c"}
 outcomes = st.lists(st.sampled_from(["", *CODES]), max_size=40)
 
 
-def written(store: FileStore, name: str, outcomes: list[str]) -> None:
+def written(store: LocalFileStore, name: str, outcomes: list[str]) -> None:
     """An ended batch: of each item its code, empty for a success."""
     line = {
         n: json.dumps({"custom_id": str(n), "response": None, "error": {"code": code}})
@@ -34,7 +34,7 @@ def written(store: FileStore, name: str, outcomes: list[str]) -> None:
 def test_each_line_is_kept_at_its_place_or_run_again(
     tmp_path: Path, outcomes: list[str], chosen: set[str] | None
 ) -> None:
-    store = FileStore(tmp_path)
+    store = LocalFileStore(tmp_path)
     store.remove("batch_x")
     written(store, "batch_x", outcomes)
     index_prefill(store, "batch_x", frozenset(chosen) if chosen is not None else None)
@@ -53,7 +53,7 @@ def test_an_entry_is_read_as_it_was_packed() -> None:
 
 
 def test_a_choice_that_runs_nothing_is_refused(tmp_path: Path) -> None:
-    store = FileStore(tmp_path)
+    store = LocalFileStore(tmp_path)
     written(store, "batch_x", ["", "timeout", "timeout", "worker_lost"])
     errors = f"batch_x/{FAILURES}"
     choose(store.lines(errors), frozenset({"timeout", "auth"}), "batch_x")

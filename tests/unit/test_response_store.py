@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from headrace.storage.local import FileStore
+from headrace.storage.local import LocalFileStore
 from headrace.storage.response_store import BRIEF_S, ResponseEnd, ResponseStore, StoredResponse, folders, sweep
 
 LETTERS = "ab" + "c" * 24
@@ -17,12 +17,12 @@ TTL_S = 1000.0
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> FileStore:
-    return FileStore(tmp_path / "files")
+def files(tmp_path: Path) -> LocalFileStore:
+    return LocalFileStore(tmp_path / "files")
 
 
 @pytest.fixture
-def store(files: FileStore) -> ResponseStore:
+def store(files: LocalFileStore) -> ResponseStore:
     return ResponseStore(files, "default", TTL_S)
 
 
@@ -34,7 +34,7 @@ def save(store: ResponseStore, record: StoredResponse, letters: str = LETTERS) -
     store.save(letters, msgspec.json.encode(record), is_kept=record.is_kept, durable=False)
 
 
-def test_any_process_finds_it_and_its_end(files: FileStore, store: ResponseStore) -> None:
+def test_any_process_finds_it_and_its_end(files: LocalFileStore, store: ResponseStore) -> None:
     saved = record()
     save(store, saved)
     assert ResponseStore(files, "default", TTL_S).load(LETTERS) == saved
@@ -47,7 +47,7 @@ def test_any_process_finds_it_and_its_end(files: FileStore, store: ResponseStore
     assert ResponseStore(files, "other", TTL_S).load(LETTERS) is None, "another tenant's is not there"
 
 
-def test_what_is_removed_leaves_nothing(files: FileStore, store: ResponseStore) -> None:
+def test_what_is_removed_leaves_nothing(files: LocalFileStore, store: ResponseStore) -> None:
     for is_kept in (True, False):
         save(store, record(is_kept=is_kept))
         store.finish(LETTERS, msgspec.json.encode(ResponseEnd({})), is_kept=is_kept)
@@ -77,14 +77,14 @@ def test_past_its_lifetime_it_is_unknown(store: ResponseStore) -> None:
     assert store.load(old) is None
 
 
-def test_half_a_file_is_none(files: FileStore, store: ResponseStore) -> None:
+def test_half_a_file_is_none(files: LocalFileStore, store: ResponseStore) -> None:
     save(store, record())
     (path,) = files.root.rglob("*.json")
     path.write_bytes(path.read_bytes()[:-3])
     assert store.load(LETTERS) is None
 
 
-def test_a_sweep_removes_what_is_over_and_no_other(files: FileStore, store: ResponseStore) -> None:
+def test_a_sweep_removes_what_is_over_and_no_other(files: LocalFileStore, store: ResponseStore) -> None:
     now_s = time.time()
     ages = {"aa" + "a" * 24: TTL_S + 5, "aa" + "b" * 24: TTL_S - 60}
     for letters in ages:
@@ -100,14 +100,14 @@ def test_a_sweep_removes_what_is_over_and_no_other(files: FileStore, store: Resp
         (".x.json.0123", 7200),
         (".y.json.0123", 60),
     ):  # one was left by a killed process, one is being written
-        (files.root / folder / name).write_bytes(b"{")
-        os.utime(files.root / folder / name, (now_s - age_s, now_s - age_s))
-    assert sweep(files, folder, TTL_S, now_s=now_s) == 3
-    assert sweep(files, brief, brief_s, now_s=now_s) == 1
-    assert sorted(path.name for path in (files.root / folder).iterdir()) == [
+        (files.path(folder) / name).write_bytes(b"{")
+        os.utime(files.path(folder) / name, (now_s - age_s, now_s - age_s))
+    assert sweep(files, folder, TTL_S) == 3
+    assert sweep(files, brief, brief_s) == 1
+    assert sorted(path.name for path in files.path(folder).iterdir()) == [
         ".y.json.0123",
         f"aa{'b' * 24}.end.json",
         f"aa{'b' * 24}.json",
     ]
-    assert sweep(files, "nowhere", TTL_S, now_s=now_s) == 0
-    assert list(folders(FileStore(files.root / "empty"))) == []
+    assert sweep(files, "nowhere", TTL_S) == 0
+    assert list(folders(LocalFileStore(files.root / "empty"))) == []

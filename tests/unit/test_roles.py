@@ -35,5 +35,12 @@ def test_each_role_gets_its_own_secrets(role: Role, expected: dict[str, str]) ->
     assert environment_of(role, EVERYTHING) == expected
 
 
+def test_a_gateway_has_the_credentials_of_the_bucket_where_its_files_lie() -> None:
+    bucket = {"HEADRACE_FILES": "s3://bucket/prefix"}
+    of_the_cloud = {"AWS_SECRET_ACCESS_KEY": "key-of-aws"}
+    assert environment_of("gateway", EVERYTHING | bucket) == MACHINE | OURS | GATEWAYS | bucket | of_the_cloud
+    assert environment_of("flower", EVERYTHING | bucket) == MACHINE | OURS | FLOWERS | bucket
+
+
 def test_every_role_has_its_rule() -> None:
     assert set(ALLOWED) == set(get_args(Role))

@@ -11,7 +11,7 @@ from headrace.batches.merge_by_custom_id import merge_by_custom_id
 from headrace.batches.output_lines import error_line
 from headrace.batches.row_codec import LinePointer, is_row, kind_of, line_of
 from headrace.errors import Failure, StorageError
-from headrace.storage.local import FileStore
+from headrace.storage.local import LocalFileStore
 
 ERROR = error_line("a", "r", Failure("timeout", "late"))
 
@@ -48,7 +48,7 @@ def test_a_row_is_told():
 
 
 def test_the_line_of_a_row_is_fetched_from_its_file(tmp_path):
-    store = FileStore(tmp_path)
+    store = LocalFileStore(tmp_path)
     store.commit("b/segment", [b"before\n", ERROR + b"\n"])
     assert line_of(b"f" + ERROR, store) == ERROR
     assert line_of(b"F" + LinePointer("b/segment", 7, len(ERROR) + 1).encode(), store) == ERROR

@@ -16,11 +16,12 @@ from typing import Any
 
 from headrace.errors import HeadraceError, SettingsError, Unreachable
 from headrace.guards.ownership import own_files_only, write_private
+from headrace.guards.service_address import redis_url
 from headrace.ledger.queues import BULK, INTERACTIVE, QUARANTINE
 from headrace.ledger.recover import SHARD_WIDTH
 from headrace.ledger.server_check import check_server
 from headrace.logs import configure, hide_exception_texts
-from headrace.settings import Settings, redis_url
+from headrace.settings import Settings
 from headrace.text.masking import masked
 from headrace.text.quoting import quoted
 

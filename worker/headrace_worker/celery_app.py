@@ -18,9 +18,10 @@ from celery.worker.loops import asynloop
 from kombu.asynchronous import set_event_loop
 
 from headrace.broker import hints
+from headrace.guards.service_address import redis_url
 from headrace.ledger.queues import QUEUES
 from headrace.ledger.script import UNAVAILABLE
-from headrace.settings import Settings, redis_url
+from headrace.settings import Settings
 from headrace.text.safe_errors import kind_of, where_of
 from headrace_worker.hint_channel import GuardedChannel, bytes_of
 

@@ -17,9 +17,10 @@ from multiprocessing.connection import Connection
 
 import structlog
 
+from headrace.guards.service_address import redis_url
 from headrace.ledger.queues import QUARANTINE
 from headrace.logs import configure
-from headrace.settings import Settings, redis_url
+from headrace.settings import Settings
 from headrace.text.safe_errors import kind_of, where_of
 from headrace_worker.celery_app import make_app
 from headrace_worker.pool import HandBack

@@ -18,7 +18,7 @@ from headrace.chat.options import set_in
 from headrace.chat.reserved_fields import check_reserved_fields
 from headrace.errors import InputError
 from headrace.jobs.build import checked_seconds
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 from headrace.storage.upload import Upload
 from headrace.text.quoting import shortened
 from headrace.text.readable import UNREADABLE

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from litestar import Request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 from headrace.storage.upload import Upload
 from headrace_api.errors import ApiError
 

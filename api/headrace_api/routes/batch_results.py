@@ -17,7 +17,7 @@ from headrace.errors import InputError
 from headrace.ledger.batch_record import BatchRecord
 from headrace.ledger.damage import readable
 from headrace.ledger.state import BatchState
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 from headrace_api.auth import EVERY_JOB, READ
 from headrace_api.errors import ApiError
 from headrace_api.routes.batches import created_batch

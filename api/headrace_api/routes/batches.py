@@ -15,6 +15,7 @@ from headrace.batches.request_lines import LineError
 from headrace.chat.model_aliases import model_aliases
 from headrace.client.ledger_backend import TENANT
 from headrace.errors import InputError, StorageError, Unknown
+from headrace.instruments.trace_context import current_traceparent
 from headrace.jobs.job import new_id
 from headrace.ledger.batch_list import created_batches
 from headrace.ledger.batch_record import BatchRecord, known_batch
@@ -25,7 +26,7 @@ from headrace.ledger.file_record import FileRecord
 from headrace.ledger.queues import BULK
 from headrace.ledger.script import UNAVAILABLE, Argument
 from headrace.ledger.state import BatchState
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 from headrace.text.readable import UNREADABLE
 from headrace_api.auth import CANCEL, EVERY_JOB, READ, SUBMIT
 from headrace_api.batch_object import batch_object
@@ -72,7 +73,7 @@ async def create(request: Request[Any, Any, Any], gateway: Gateway) -> Response[
                 window_ms=asked.window_ms,
                 tenant=TENANT,
                 creation=creation,
-                record=record | {"template": sha},
+                record=record | {"template": sha} | ({"trace": trace} if (trace := current_traceparent()) else {}),
             )
         )
         if known != batch_id:  # an equal request was here before

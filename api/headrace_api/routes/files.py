@@ -11,7 +11,7 @@ from litestar import Request, Response, delete, get, post
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from headrace.client.ledger_backend import TENANT
-from headrace.errors import Spill, Unknown
+from headrace.errors import Spill, StorageError, Unknown
 from headrace.jobs.job import new_id
 from headrace.ledger.create_file import create_file
 from headrace.ledger.delete_file import delete_file
@@ -210,7 +210,7 @@ async def content(request: Request[Any, Any, Any], file_id: str, gateway: Gatewa
     store = await gateway.store()
     try:
         file = await in_writer(lambda: store.open(record.content))
-    except FileNotFoundError:  # deleted, or swept, just now
+    except StorageError:  # deleted, or swept, just now
         raise Unknown(file_id, "its content is gone") from None
     size = record.bytes
     tag = f'"{record.id}"'

@@ -22,7 +22,7 @@ from headrace.events.reader import Viewer
 from headrace.events.types import KnownBatchEvent
 from headrace.jobs.job import new_id
 from headrace.ledger.summaries import Batch
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 from headrace_api.auth import CANCEL, EVERY_JOB, READ, SUBMIT
 from headrace_api.errors import ApiError
 from headrace_api.requests.batch_items import WORK, read_batch_items, read_head, received
@@ -106,7 +106,7 @@ async def open_batch(request: Request[Any, Any, Any], gateway: Gateway) -> Respo
 def remove_of_a_cut_try(store: FileStore, batch_id: str) -> None:
     """Remove what a request left that was cut before its batch was there. Raises `ApiError` for the files of one that has
     ended, and is past its retention in the ledger: its results are all that is left of it."""
-    if any(file.name.startswith(f"{batch_id}/output.") for file in store.listing(batch_id)):
+    if any(file.name.startswith(f"{batch_id}/output.") for file in store.files(batch_id)):
         raise ApiError(409, "conflict", f"{batch_id} is the id of a batch that has ended; choose another")
     store.remove(batch_id)
 

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from headrace.storage.local import FileStore
+from headrace.storage.local import LocalFileStore
 
 
 class FullDiskFile(io.BufferedWriter):
@@ -21,5 +21,5 @@ class FullDiskFile(io.BufferedWriter):
 
 
 def install(_: Any) -> None:
-    open_new = FileStore._open_new
-    FileStore._open_new = lambda store, path: FullDiskFile(open_new(store, path).detach())
+    open_new = LocalFileStore._open_new
+    LocalFileStore._open_new = lambda store, path: FullDiskFile(open_new(store, path).detach())

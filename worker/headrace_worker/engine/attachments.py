@@ -13,7 +13,7 @@ from headrace.batches.template import Item
 from headrace.errors import CallError, StorageError
 from headrace.jobs.job import Job
 from headrace.storage.blobs import blob_of
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 
 ATTACH: ContextVar[Callable[[Job], Awaitable[Job]] | None] = ContextVar("attach", default=None)
 """Puts the files of the item that runs here into its job; None where it has none. It is looked at when a call has its turn."""

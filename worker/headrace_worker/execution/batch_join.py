@@ -21,7 +21,7 @@ from headrace.ledger.file_record import content_of
 from headrace.ledger.keys import shard_id
 from headrace.ledger.shard_range import ShardRange
 from headrace.ledger.shard_rows import rows_of
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 from headrace.waiting import retry_write
 from headrace_worker.execution.part_file import part_lines
 from headrace_worker.worker_process import WorkerProcess

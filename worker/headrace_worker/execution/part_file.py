@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from headrace.batches.row_codec import line_of
 from headrace.errors import StorageError
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 
 
 def part_lines(store: FileStore, rows: dict[int, bytes]) -> Iterable[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headrace.batches.row_codec import LinePointer
 from headrace.ledger.checkpoint import CheckpointRow
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 from headrace_worker.execution.part_file import with_room
 
 

@@ -31,7 +31,7 @@ from headrace.ledger.script import UNAVAILABLE
 from headrace.ledger.shard_range import part_file
 from headrace.ledger.shard_rows import rows_of
 from headrace.ledger.stop_reason import CALLS_MAY_END, StopReason
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 from headrace.text.readable import UNWRITABLE
 from headrace.waiting import retry_write
 from headrace_worker.engine.attachments import attach_files_of
@@ -391,5 +391,5 @@ class ShardRun:
             await retry_write(lambda: finish_shard(self.ledger, self.id, self.epoch, part, bill=self.spending.words))
         except Refused as refused:
             if not (isinstance(refused, Finished) and refused.detail == part):
-                self.store.remove(name)
+                await asyncio.to_thread(self.store.remove, name)
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import structlog
 
@@ -50,8 +51,10 @@ class DiskGuard:
         name = f"{batch_id}/room.{self._process.name}"
         try:
             await asyncio.to_thread(store.commit, name, [b"\0" * 65536])
-        except (StorageError, FileExistsError):
+        except StorageError:
             return False
-        finally:
-            store.remove(name)
+        except FileExistsError:  # of a look that was cut
+            pass
+        with suppress(StorageError):
+            await asyncio.to_thread(store.remove, name)
         return True

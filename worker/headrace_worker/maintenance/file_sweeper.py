@@ -15,7 +15,7 @@ from headrace.errors import StorageError, Unknown
 from headrace.ledger.batch_list import unknown_batches
 from headrace.ledger.delete_file import delete_file
 from headrace.ledger.file_record import FOLDER, content_of, expired_files, unknown_files
-from headrace.storage.local import FileStore
+from headrace.storage.file_store import FileStore
 from headrace_worker.worker_process import WorkerProcess
 
 EXPIRED_EVERY_S = 5.0
@@ -85,7 +85,7 @@ def linked_uploads(store: FileStore, age_s: float) -> Iterator[str]:
     """Yield the folders of batches whose input was linked `age_s` seconds ago or earlier, and has not been checked since."""
     before = time.time() - age_s
     for folder in store.folders():
-        if folder.startswith("batch_") and store.exists(f"{folder}/{UPLOAD}") and store.written_s(folder) < before:
+        if folder.startswith("batch_") and store.exists(f"{folder}/{UPLOAD}") and store.changed_s(folder) < before:
             yield folder
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
 
 import structlog
@@ -42,7 +41,6 @@ class ResponseSweeper:
             return
         folder, lifetime_s = following
         lifetime_s = lifetime_s or self._process.settings.response_ttl_s
-        store = await self._process.find_store()
-        removed = await asyncio.to_thread(sweep, store, folder, lifetime_s, now_s=time.time())
+        removed = await asyncio.to_thread(sweep, await self._process.find_store(), folder, lifetime_s)
         if removed:
             log.info("responses removed: their lifetime is over", folder=folder.rpartition("/")[2], files=removed)

@@ -1,4 +1,4 @@
-"""The service with its files in a bucket of an object store: no process shares a folder with another."""
+"""Inputs and results in an object store: what is read from one, and what is never replaced in one."""
 
 from __future__ import annotations
 
@@ -13,42 +13,38 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fleet import more_workers
 from media_files import image
-from object_storage import Link, ObjectStorage, object_storage
-from stack import Stack, headrace, started, until
+from object_stores import ObjectServer, object_server
+from stack import Stack, headrace, started
 
 from headrace import Headrace
 from headrace.errors import InputError
-from headrace.storage.object_store import ObjectStore
+from headrace.storage.object_store import ObjectFileStore
 
 BOTH_WAYS = True
 MODEL = "rehearsal/small"
 
 
 @pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStorage]:
-    with object_storage(tmp_path_factory.mktemp("s3")) as storage:
-        yield storage
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
+    with object_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
-def stack(s3: ObjectStorage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    environment = {**s3.environment, "HEADRACE_FILES": f"{s3.bucket()}/jobs"}
+def stack(server: ObjectServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in s3.environment.items():
+        for name, value in server.environment.items():
             patch.setenv(name, value)  # of the clients in this process
-        with started(tmp_path_factory.mktemp("bucket"), "--no-flower", environment=environment) as stack:
-            # `started` takes the variable of the caller away, so that no test writes into his files.
-            assert stack.ready["files"].startswith("s3://")
+        with started(tmp_path_factory.mktemp("service"), "--no-flower") as stack:
             yield stack
 
 
 @pytest.fixture(scope="module")
-def bucket(stack: Stack, s3: ObjectStorage) -> str:
+def bucket(stack: Stack, server: ObjectServer) -> str:
     """A bucket with inputs; `stack` has told this process how to reach it."""
-    url = s3.bucket()
-    store = ObjectStore(url)
+    url = f"s3://{server.bucket}"
+    store = ObjectFileStore(url)
     table = pa.table({"sku": ["A1", "A2"], "text": ["Good.", "Bad."]})
     for name, rows in (
         ("in/a.parquet", table),
@@ -61,108 +57,6 @@ def bucket(stack: Stack, s3: ObjectStorage) -> str:
     for number in range(3):
         store.commit(f"scans/{number}.png", [image()])
     return url
-
-
-def test_rows_come_back_in_order(client: Headrace, tmp_path: Path, stack: Stack) -> None:
-    rows = [{"text": f"[[rehearsal fault=miss times=9]] {n}" if n == 5 else f"Review {n}"} for n in range(60)]
-    schema = {
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["n"],
-        "properties": {"n": {"type": "integer"}},
-    }
-    batch = client.extract(rows, schema=schema, model=MODEL, keep="all", cache=False)
-    done = batch.wait(120)
-    assert (done.succeeded, done.failed) == (59, 1)
-    assert [row.custom_id for row in batch.results()] == [f"line-{n + 1}" for n in range(60)]
-    errors = batch.save(tmp_path / "rows.jsonl")
-    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 59
-    assert errors is not None
-    again = batch.retry()
-    assert again.wait(120).succeeded >= 59
-    assert not list(stack.folder.rglob("input.jsonl")), "nothing lies on the disk"
-
-
-def test_images_lie_in_the_bucket(client: Headrace, stack: Stack) -> None:
-    batch = client.extract([{"scan": image()} for _ in range(4)], "Read it.", images="scan", model=MODEL)
-    assert batch.wait(60).succeeded == 4
-    calls = stack.calls_of(batch.id)
-    assert len({call.key for call in calls}) == 4
-    assert all(call.request_bytes > 3000 for call in calls)
-
-
-def test_openais_files_and_batches(stack: Stack, base: str) -> None:
-    from openai import OpenAI
-
-    line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions"}
-    line["body"] = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}
-    with OpenAI(base_url=f"{base}/v1", api_key="none", max_retries=0) as official:
-        file = official.files.create(file=("in.jsonl", json.dumps(line).encode()), purpose="batch")
-        assert json.loads(official.files.content(file.id).read())["custom_id"] == "a"
-        batch = official.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
-        ended = until(
-            lambda: (found := official.batches.retrieve(batch.id)).status in ("completed", "failed") and found,
-            what="the batch ends",
-        )
-        assert ended.status == "completed"
-        assert json.loads(official.files.content(ended.output_file_id).read())["custom_id"] == "a"
-
-
-def test_workers_that_are_killed_lose_nothing(stack: Stack) -> None:
-    count = 1500
-    lines = [{"text": f"[[rehearsal latency=400]] {n}"} for n in range(count)]
-    with more_workers(stack, "bulk", "bulk") as workers:
-        batch_id = stack.extract(lines)
-        for part, worker in enumerate(workers, 1):
-            enough = count * part // 5
-            until(lambda enough=enough: int(stack.batch(batch_id).get("succeeded", 0)) >= enough, what="it goes on")
-            worker.kill()
-        done = stack.run("watch", batch_id)
-    assert done.returncode == 0, done.stderr
-    rows = stack.run("batches", "show", batch_id, "--out", str(stack.folder / "killed.jsonl"))
-    assert rows.returncode == 0, rows.stderr
-    found = [json.loads(line)["custom_id"] for line in (stack.folder / "killed.jsonl").read_text().splitlines()]
-    assert found == [f"line-{n + 1}" for n in range(count)]
-
-
-def test_a_batch_waits_for_a_bucket_that_vanishes_and_goes_on(
-    s3: ObjectStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    link, count = Link(s3.url), 400
-    environment = {**s3.environment, "AWS_ENDPOINT_URL": link.url, "HEADRACE_FILES": s3.bucket()}
-    for name, value in s3.environment.items():
-        monkeypatch.setenv(name, value)
-    try:
-        with started(tmp_path, "--no-flower", environment=environment) as stack:
-            batch_id = stack.extract([{"text": f"[[rehearsal latency=1500]] {n}"} for n in range(count)])
-            until(lambda: int(stack.batch(batch_id).get("succeeded", 0)) > 0, what="it runs")
-            link.cut()
-            until(lambda: stack.batch(batch_id)["state"] == "paused", what="it is paused", seconds=120)
-            assert "cannot be used" in stack.batch(batch_id)["reason"]
-            link.mend()
-            until(lambda: stack.batch(batch_id)["state"] == "completed", what="it goes on", seconds=120)
-            assert int(stack.batch(batch_id)["succeeded"]) == count
-            calls = [call.request_id for call in stack.calls_of(batch_id)]
-            assert len(calls) == count, "no answer is paid twice"
-    finally:
-        link.close()
-
-
-def test_the_command_line_and_the_doctor(stack: Stack) -> None:
-    assert stack.run("watch", stack.extract([{"text": "a"}])).returncode == 0
-    done = stack.run("files", "usage")
-    assert done.returncode == 0, done.stderr
-    kinds = {each["kind"]: each for each in map(json.loads, done.stdout.splitlines())}
-    assert kinds["batches that have ended"]["batches"] >= 1
-    found = [json.loads(line) for line in stack.run("doctor", "--json").stdout.splitlines()]
-    told = {each["name"]: each for each in found}
-    assert told["file store"]["status"] == "ok", told
-    assert told["file store"]["what"].startswith("s3://")
-    env = {**stack.client_environment, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
-    lost = headrace("files", "usage", env=env, cwd=stack.folder)
-    assert lost.returncode != 0
-    assert "cannot be used" in lost.stderr
-    assert "Traceback" not in lost.stderr
 
 
 def own_tmp(stack: Stack, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -235,10 +129,10 @@ class TestOutputs:
         out = f"{bucket}/out/rows.parquet"
         done = own_tmp(stack, folder, "extract", f"{bucket}/in/*.parquet", *self.WORDS, "--keep", "text", "--out", out)
         assert done.returncode == 0, done.stderr
-        store = ObjectStore(bucket)
+        store = ObjectFileStore(bucket)
         table = pq.read_table(io.BytesIO(store.read("out/rows.parquet")))
         assert table.column("custom_id").to_pylist() == ["A1", "A2", "B1", "B2"]
-        assert [file.name for file in store.below("out")] == ["out/rows.parquet"]
+        assert [file.name for file in store.files("out")] == ["out/rows.parquet"]
         calls = len(stack.calls())
         done = stack.run("extract", f"{bucket}/in/*.parquet", *self.WORDS, "--new", "--no-cache", "--out", out)
         assert done.returncode == 2
@@ -253,12 +147,12 @@ class TestOutputs:
         out = f"{bucket}/beside/rows.csv.gz"
         done = stack.run("extract", f"{bucket}/in/deep/c.csv", *self.WORDS, "--on-bad-row", "error", "--out", out)
         assert done.returncode == 1, done.stderr
-        names = sorted(file.name for file in ObjectStore(bucket).below("beside"))
+        names = sorted(file.name for file in ObjectFileStore(bucket).files("beside"))
         assert names == ["beside/rows.csv.gz", "beside/rows.errors.csv.gz"]
 
     def test_what_appears_meanwhile_is_left_alone(self, stack: Stack, bucket: str) -> None:
         batch_id = stack.extract([{"text": "a"}])
-        store = ObjectStore(bucket)
+        store = ObjectFileStore(bucket)
         store.commit("late/rows.jsonl", [b"of somebody else"])
         stack.run("watch", batch_id)
         done = stack.run("batches", "show", batch_id, "--out", f"{bucket}/late/rows.jsonl")
@@ -277,7 +171,7 @@ class TestOutputs:
         assert "Traceback" not in done.stderr
 
     def test_the_nightly_job(self, stack: Stack, bucket: str) -> None:
-        store = ObjectStore(bucket)
+        store = ObjectFileStore(bucket)
         store.link("in/a.parquet", "reviews/2026-11-27/a.parquet")
         program = [str(Path(__file__).parents[2] / "examples" / "nightly_s3_job.sh"), f"{bucket}/reviews", "2026-11-27"]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
