@@ -102,7 +102,7 @@ def test_schemas(tmp_path: Path, environment: dict[str, str]) -> None:
 
 def test_spend(tmp_path: Path, stack: Stack, environment: dict[str, str]) -> None:
     before = len(stack.calls())
-    once, again, _, prefix = snippets("spend.md", "sh")  # that of limits: test_limits.py
+    once, again, *_, prefix = snippets("spend.md", "sh")  # that of limits: test_limits.py
     said = done(["bash", "-c", f"set -euo pipefail\n{once}"], tmp_path, environment).splitlines()
     assert len(stack.calls()) - before == 4
     assert json.loads(said[0])["cached"] == 6
@@ -113,6 +113,7 @@ def test_spend(tmp_path: Path, stack: Stack, environment: dict[str, str]) -> Non
     assert len(stack.calls()) - before == 8
     shown = done(["bash", "-c", f"set -euo pipefail\n{prefix}"], tmp_path, environment)
     assert '"cached_share"' in shown
+    before = len(stack.calls()) - 8
     (program,) = (snippet for snippet in snippets("spend.md", "sh") if "forecast" in snippet)
     done(["bash", "-c", f"set -euo pipefail\n{program}"], tmp_path, environment)
     guessed, sampled = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("guessed", "tried"))
