@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from fake_transport import FakeTransport, answer, model_of, piece
 from headrace_worker.engine import fallbacks
+from headrace_worker.engine.alias_router import AliasRouter, BreakerScope
 from headrace_worker.engine.deployment_hold import Deferred
 from headrace_worker.engine.engine import Engine
 from headrace_worker.engine.tries import Tries
@@ -216,3 +217,23 @@ def test_a_body_with_too_many_is_refused() -> None:
     check_job(msgspec.structs.replace(job, fallbacks=["vllm/b"] * 7))
     with pytest.raises(InputError, match="7 models at most"):
         check_job(msgspec.structs.replace(job, fallbacks=["vllm/b"] * 8))
+
+
+class OpenBreakers:
+    """Breakers of which all are open."""
+
+    def wait_s(self, scope: str) -> float:
+        return 7.0
+
+
+async def test_while_no_model_is_called_a_job_waits_and_fails_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Asked(monkeypatch)
+    asked.engine.router = AliasRouter(OpenBreakers(), lambda model: BreakerScope(model, model))  # pyright: ignore[reportArgumentType]
+    for _ in range(4):
+        with pytest.raises(Deferred) as deferred:
+            await asked()
+        assert (deferred.value.delay_s, deferred.value.reason) == (7.0, "provider_unavailable")
+    with pytest.raises(CallError, match="openrouter/c: its calls fail") as caught:
+        await asked()
+    assert (caught.value.code, caught.value.status) == ("provider_unavailable", 503)
+    assert asked.calls == {"openai": 0, "vllm": 0, "openrouter": 0}

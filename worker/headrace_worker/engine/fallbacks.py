@@ -122,6 +122,7 @@ class ModelTurns:
             raise self._all_failed()
         closed = [model for model in self._left() if self._router.wait_s(model) is None]
         if not closed:
+            self._tries.spent += 1  # as a failed call does: nobody waits for ever
             raise self._none_is_called()
         if not self._failures or all(self._left_s(model) > PATIENCE_S for model in closed):
             # Every deployment is held: the job comes back.
@@ -164,8 +165,12 @@ class ModelTurns:
         self._faulty.remove(model)
         return completion
 
-    def _none_is_called(self) -> Deferred:
-        """Return the wait until one of the deployments is tried again."""
+    def _none_is_called(self) -> Deferred | CallError:
+        """Return the wait until one of the deployments is tried again, or the failure of a job that has waited often enough."""
+        if self._tries.spent >= DEFAULT.attempts:
+            last = CallError("provider_unavailable", "its calls fail, so it is not called for a while", status=503)
+            self._failures = self._failures or {self._left()[-1]: last}
+            return self._all_failed()
         wait_s = min(self._router.wait_s(model) or 0.0 for model in self._left())
         deferred = Deferred(
             max(wait_s, MIN_WAIT_S), "provider_unavailable", "all models fail; one call tries each of them soon"
