@@ -26,7 +26,7 @@ from headrace.events.types import KnownJobEvent, Status
 from headrace.ledger.state import JOB_MOVES
 from headrace.schema.targets import LISTS, NUMBERS, TARGETS, TEXTS
 from headrace.settings import Settings, meaning, variable
-from headrace.telemetry import METRICS
+from headrace.telemetry import METRICS, SPANS
 
 DOCS = Path(__file__).parent
 JOB_EVENTS: Sequence[type[msgspec.Struct]] = get_args(KnownJobEvent)
@@ -123,6 +123,15 @@ def metrics() -> str:
     names = sorted({label.name for label in labels})
     bounds = [f"| `{name}` | {'; '.join(label.values for label in labels if label.name == name)} |" for name in names]
     return "\n".join([*head, *rows, "", "| label | values |", "|---|---|", *bounds])
+
+
+def spans() -> str:
+    """Every span with its place and its attributes."""
+    rows = [
+        f"| `{span.name}` | {span.parent} | {span.help} | {', '.join(f'`{name}`' for name in span.attributes)} |"
+        for span in SPANS
+    ]
+    return "\n".join(["| span | within | meaning | attributes |", "|---|---|---|---|", *rows])
 
 
 def targets() -> str:
@@ -241,6 +250,7 @@ def main(check: bool) -> int:
         ("schemas.md", "targets", targets),
         ("logs.md", "logs", logs),
         ("metrics.md", "metrics", metrics),
+        ("metrics.md", "spans", spans),
         ("streaming.md", "events", events),
         ("streaming.md", "notices", notices),
         ("../api/headrace_api/page/headrace.d.ts", "events", typescript),

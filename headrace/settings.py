@@ -215,6 +215,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     metrics_token: Annotated[Secret | None, Meta(description="token that whoever reads `/metrics` may send")] = None
+    traces: Annotated[bool, Meta(description="send spans by OpenTelemetry ([metrics](metrics.md#traces))")] = False
     log_level: Annotated[
         str, Meta(description="least severe level that is logged: `debug`, `info`, `warning`, `error`")
     ] = "info"

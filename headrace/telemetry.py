@@ -109,7 +109,7 @@ BATCH_ITEMS = Metric("headrace_batch_items", "gauge", "", "ledger", (ITEM_STATE,
 LIMITS = Metric("headrace_limit", "gauge", "", "ledger", (LIMIT_OF, LIMIT), "A limit that workers keep together: the stricter of what is configured and learnt")
 LIMIT_USED = Metric("headrace_limit_used", "gauge", "", "ledger", (LIMIT_OF, LIMIT), "What was granted of it in the last minute; of `in_flight`, what is under way")
 HOLD_SECONDS = Metric("headrace_hold_seconds", "gauge", "seconds", "ledger", (LIMIT_OF,), "How long a provider asked not to be called, from now")
-BREAKER_OPEN = Metric("headrace_breaker_open", "gauge", "", "ledger", (LIMIT_OF,), "1 while the circuit breaker of a deployment is open, 0.5 while it is half open, 0 once it has closed")
+BREAKER_OPEN = Metric("headrace_breaker_open", "gauge", "", "ledger", (LIMIT_OF,), "1 while the circuit breaker of a deployment is open, 0.5 while it is half open; none while it is closed")
 CACHE_BYTES = Metric("headrace_cache_bytes", "gauge", "bytes", "ledger", (), "What the cached answers take in Redis, by our own count")
 SET_ASIDE = Metric("headrace_set_aside_total", "counter", "", "ledger", (), "Damaged messages, records and logs that were set aside")
 BUDGET_LEFT = Metric("headrace_budget_left_usd", "gauge", "usd", "ledger", (BUDGET,), "What is left of the budget, of those that are set")
@@ -127,8 +127,9 @@ _ANSWER = ("gen_ai.response.model", "gen_ai.response.id", "gen_ai.response.finis
 _USAGE = ("gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens", "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.reasoning.output_tokens")
 
 SPANS = (
-    Span("submit", "the producer's span (`traceparent`)", ("headrace.record",), "A job, or a batch, that is written into the ledger"),
-    Span("attempt", "`submit`", ("headrace.record", "headrace.epoch", "headrace.kind", "error.type"), "One attempt at a job, or at a shard of a batch"),
+    Span("job", "the producer's span (`traceparent`)", ("headrace.record", "headrace.state", "error.type"), "A job, from its submission to its end in a worker"),
+    Span("batch", "the producer's span (`traceparent`)", ("headrace.record", "headrace.state", "error.type"), "A batch, from its opening to its close"),
+    Span("attempt", "`job` or `batch`", ("headrace.record", "headrace.kind", "headrace.epoch", "error.type"), "One attempt at a job, or at a shard, the check or the join of a batch"),
     Span("chat {model}", "`attempt`", (*_REQUEST, *_ANSWER, *_USAGE, "headrace.record", "headrace.call", "error.type"), "One call to a provider"),
 )
 # fmt: on

@@ -11,6 +11,7 @@ from headrace.batches.prompt import DEFAULT_PROMPT, checked_conversation, prompt
 from headrace.batches.template import DEFAULT_WEIGHT, Template, checked_weight
 from headrace.chat.model_aliases import resolve
 from headrace.chat.options import check_beside_schema
+from headrace.chat.prompt_prefix import prefix_of_template
 from headrace.chat.provider_table import PROVIDERS
 from headrace.chat.tool_schemas import check_strict
 from headrace.errors import InputError
@@ -174,6 +175,10 @@ def make_template(
         reasks=reasks,
         lax=lax,
         fallbacks=models.fallbacks,
+        routing=models.routing,
+        prefix_key=prefix_of_template(
+            system, prompt, expected.schema, tools=definitions.schemas or None, conversation=messages
+        ),
         cache=template_cache(cache),
         variant=checked_variant(variant),
         weight=checked_weight(weight),

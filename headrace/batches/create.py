@@ -19,6 +19,7 @@ from headrace.batches.template import Item, Template
 from headrace.batches.type_refusals import TypeRefusals, type_refusals
 from headrace.chat.feedback import feedback
 from headrace.errors import Busy, Conflict, Finished, InputError, StorageError, Unreachable
+from headrace.instruments.trace_context import current_traceparent
 from headrace.jobs.job import new_id
 from headrace.ledger.batch_record import BatchRecord, known_batch, template_body
 from headrace.ledger.creation import Creation
@@ -239,6 +240,7 @@ async def _open(
         "input": f"{batch_id}/input.jsonl",
         "index": f"{batch_id}/index",
         **({"work": work} if work else {}),
+        **({"trace": trace} if (trace := current_traceparent()) else {}),
         "weight": template.weight,
         **budget_fields(template),
         **(extra or {}),

@@ -18,11 +18,13 @@ from headrace.batches.request_parts import emptiness
 from headrace.batches.sources import LINE_BYTES, MAX_ERROR_CHARS, MAX_NAMED_ERRORS, json_object
 from headrace.batches.template import Item, Template
 from headrace.chat.messages import check_conversation
-from headrace.chat.model_aliases import resolve
+from headrace.chat.model_aliases import AliasModels, resolve
 from headrace.chat.options import check_beside_schema
+from headrace.chat.prompt_prefix import prefix_of_messages
 from headrace.chat.reserved_fields import check_reserved_fields
 from headrace.chat.response_format import read_response_format
 from headrace.chat.responses_request import chat_body
+from headrace.chat.routing import Routing
 from headrace.errors import InputError, ModelNotFound, UnknownField
 from headrace.jobs.build import make_job
 from headrace.jobs.job import Job
@@ -87,6 +89,7 @@ class BodyShape(NamedTuple):
 
     job: Job
     fallbacks: list[str]
+    routing: Routing | None
 
 
 class _RequestLine(msgspec.Struct):
@@ -112,7 +115,7 @@ class RequestLines:
         endpoint: str = CHAT,
         max_lines: int,
         skip_bad: bool = False,
-        aliases: Mapping[str, list[str]] | None = None,
+        aliases: Mapping[str, AliasModels] | None = None,
         check_models: Callable[..., None] = lambda *models: None,
     ):
         self._template = template
@@ -238,6 +241,8 @@ class RequestLines:
             messages=messages,
             model=job.model,
             fallbacks=shape.fallbacks,
+            routing=shape.routing,
+            prefix_key=prefix_of_messages(messages, job.tools, job.schema or job.response_format),
             tools=job.tools,
             tool_choice=job.tool_choice,
             options=job.options if not own else msgspec.structs.replace(job.options, **own),
@@ -278,7 +283,7 @@ class RequestLines:
         self._check_models(route.model, *route.fallbacks)
         first, *_ = [self._job(model, body) for model in (route.model, *route.fallbacks)]  # each can take it
         self.models.add(name)
-        return BodyShape(first, route.fallbacks)
+        return BodyShape(first, route.fallbacks, route.routing)
 
     def _job(self, model: str, body: dict[str, Any]) -> Job:
         schema, name, other = read_response_format(body.get("response_format"))

@@ -12,6 +12,8 @@ from headrace.batches.template import Template, checked_weight
 from headrace.chat.messages import check_conversation
 from headrace.chat.model_aliases import MAX_FALLBACKS
 from headrace.chat.options import MAX_CHOICES, Options, check_beside_schema, check_options
+from headrace.chat.prompt_prefix import check_prefix_key
+from headrace.chat.routing import check_routing
 from headrace.errors import Damaged, InputError
 from headrace.jobs.build import MAX_REASKS
 from headrace.jobs.job import Job
@@ -30,6 +32,8 @@ def check_job(job: Job) -> None:
     check_conversation(job.messages)
     check_asked(job.options, job.schema, job.reasks, choices=MAX_CHOICES)
     check_fallbacks(job.fallbacks)
+    check_routing(job.routing, (job.model, *job.fallbacks))
+    check_prefix_key(job.prefix_key)
     if job.prefilling and job.schema is not None:
         raise InputError("prefilling: a schema's answer cannot begin with it")
 
@@ -39,6 +43,8 @@ def template_of(body: bytes) -> Template:
     template = msgspec.json.decode(body, type=Template)
     check_asked(template.options, template.schema, template.reasks)
     check_fallbacks(template.fallbacks)
+    check_routing(template.routing, (template.model, *template.fallbacks))
+    check_prefix_key(template.prefix_key)
     checked_weight(template.weight)
     return template
 

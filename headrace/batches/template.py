@@ -16,6 +16,7 @@ from headrace.batches.media.references import Part, with_media
 from headrace.batches.prompt import DEFAULT_PROMPT, Conversation, conversation_fields, filled, prompt_fields, render
 from headrace.chat.completion import Usage
 from headrace.chat.options import Options, laid_over, set_in
+from headrace.chat.routing import Routing
 from headrace.errors import InputError
 from headrace.jobs.cache_mode import TemplateCache, of_item
 from headrace.jobs.job import BODY_VERSION, Job
@@ -52,6 +53,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     schema: dict[str, Any] | None = None
     schema_name: str | None = None
     fallbacks: list[str] = []
+    routing: Routing | None = None
+    prefix_key: str = ""
     response: dict[str, Any] | None = None
     refused: str | None = None
     kept: dict[str, msgspec.Raw] | None = None
@@ -64,9 +67,9 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The part that all items of a batch share. `model` is empty where items bring theirs; `prompt` has `{field}` places;
     `{{` and `}}` are braces. `conversation` is a whole conversation with such places, in place of the prompt; `tools` and
-    `tool_choice` are those of items that bring none. `fallbacks` and `variant` are those of a job, `cache` is the mode of all
-    items; `kept` are the columns of the input that rows carry, `weight` is the batch's share beside others, `budget` the
-    most that it may cost in nano-USD (0: no budget); with `unpriced` calls without a known price pass it."""
+    `tool_choice` are those of items that bring none. `fallbacks`, `routing` and `variant` are those of a job, `cache` is the mode
+    of all items; `kept` are the columns of the input that rows carry, `weight` is the batch's share beside others,
+    `budget` the most that it may cost in nano-USD (0: no budget); with `unpriced` calls without a known price pass it."""
 
     model: str
     prompt: str = DEFAULT_PROMPT
@@ -81,6 +84,8 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reasks: int = 0
     lax: bool = False
     fallbacks: list[str] = []
+    routing: Routing | None = None
+    prefix_key: str = ""
     kept: KeptColumns | None = None
     cache: TemplateCache = False
     variant: str = ""
@@ -116,6 +121,8 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             reasks=max(0, self.reasks - item.reasks),
             lax=self.lax,
             fallbacks=self.fallbacks if item.model is None else item.fallbacks,
+            routing=self.routing if item.model is None else item.routing,
+            prefix_key=self.prefix_key if item.messages is None else item.prefix_key,
             cache=of_item(self.cache, options),
             variant=self.variant,
             standard_fallback=self.standard_fallback,

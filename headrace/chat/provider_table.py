@@ -39,7 +39,12 @@ OF_OPENROUTER = ("provider", "models", "plugins", "transforms", "usage", "reason
 PROXY_HEADERS = frozenset({"helicone-auth", "cf-aig-authorization"})
 """Headers of proxies in front of a provider: Helicone's and Cloudflare's gateways."""
 
-OF_OTHERS: dict[str, Any] = {"history_beyond_openai": True, "reasoning_history": None, "choices": False}
+OF_OTHERS: dict[str, Any] = {
+    "history_beyond_openai": True,
+    "reasoning_history": None,
+    "choices": False,
+    "prompt_cache_key": False,
+}
 """Fields of the row of any OpenAI-compatible server: the fields of its answers are sent back to it unchanged, and not all know
 `n`."""
 
@@ -57,9 +62,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     `allowed_headers` (small letters) what `extra_headers` may hold there beside `checked_headers`' own list.
     `reasoning_history` are the names under which the reasoning of earlier turns goes back to it (None: as it stands in the
     conversation), `history_beyond_openai` whether these turns may hold what OpenAI does not know, such as signatures.
-    `mode` is how schemas are put to its models, where that is not known of the model itself. `account_headers`
-    says that `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID` are meant for it. `choices`: one call gives as many as `n` says. `limits`
-    hold where `HEADRACE_LIMITS` names none for it.
+    `mode` is how schemas are put to its models, where that is not known of the model itself. `account_headers` says that
+    `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID` are meant for it. `choices`: one call gives as many as `n` says.
+    `prompt_cache_key`: batches tell it the key of what their prompts begin with. `limits` hold where `HEADRACE_LIMITS`
+    names none for it.
     """
 
     name: str
@@ -82,6 +88,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     prices: str | None = None
     account_headers: bool = False
     choices: bool = False
+    prompt_cache_key: bool = False
     limits: CallLimits | None = None
 
     def __repr__(self) -> str:  # its address and its headers may hold a secret
@@ -124,6 +131,7 @@ PROVIDERS: dict[str, Provider] = {
             prices="openai",
             account_headers=True,
             choices=True,
+            prompt_cache_key=True,
         ),
         Provider(
             name="vllm",
@@ -172,6 +180,7 @@ PROVIDERS: dict[str, Provider] = {
                 "X-Title": "headrace",
             },
             prices="openrouter",
+            prompt_cache_key=True,
         ),
         # It takes `seed`, schemas and tools as OpenAI does; where it is, only its variable says.
         Provider(
@@ -179,6 +188,7 @@ PROVIDERS: dict[str, Provider] = {
             base_url_variable="REHEARSAL_BASE_URL",
             default_key="rehearsal",
             unsupported=frozenset({*OF_VLLM, *OF_OPENROUTER}),
+            prompt_cache_key=True,
         ),
     )
 }
@@ -208,6 +218,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     mode: Mode | None = None
     prices: str | None = None
     choices: bool | None = None
+    prompt_cache_key: bool | None = None
     limits: CallLimits | None = None
 
     def __repr__(self) -> str:

@@ -27,6 +27,7 @@ from headrace.errors import (
     Unreachable,
     WaitTimeout,
 )
+from headrace.instruments.trace_context import TRACEPARENT, current_traceparent
 from headrace.settings import Settings
 from headrace.text.masking import masked
 from headrace.text.quoting import shortened
@@ -166,6 +167,8 @@ class HttpConnection:
         import aiohttp
 
         sent = {"content-type": "application/json"} if isinstance(data, bytes) else {}
+        if trace := current_traceparent():
+            sent[TRACEPARENT] = trace
         try:
             async with session.request(
                 method, f"{self.url}{path}", data=data, params=query, headers={**sent, **(headers or {})}

@@ -23,6 +23,7 @@ from headrace.errors import Closed, Damaged, Expired, Gap, InputError, SettingsE
 from headrace.events.ids import START, EventId
 from headrace.events.reader import Viewer
 from headrace.guards.service_address import files_address
+from headrace.instruments.trace_context import current_traceparent
 from headrace.jobs.build import encoded
 from headrace.jobs.job import Job, new_id
 from headrace.jobs.retry import retry_job
@@ -129,6 +130,7 @@ class LedgerBackend(LoopBound):
                 timeout_ms=timeout_ms,
                 idempotency_key=idempotency_key,
                 waiter=waiter,
+                trace=current_traceparent(),
             )
             if known == job_id:
                 with suppress(*UNAVAILABLE):  # accepted all the same: `due` publishes the hint
@@ -146,6 +148,7 @@ class LedgerBackend(LoopBound):
             ttl_ms=ttl_ms,
             timeout_ms=timeout_ms,
             waiter=waiter,
+            trace=current_traceparent(),
             then=self.hints.push((INTERACTIVE, job_id) for job_id, _ in bodies),
         )
 

@@ -70,6 +70,7 @@ def samples_of(overview: LedgerOverview) -> dict[Metric, dict[Labels, float]]:
             (record.name, kind): getattr(record, kind) for record in overview.limits for kind in effective(record)
         },
         telemetry.HOLD_SECONDS: {(record.name,): record.held_s for record in overview.limits},
+        telemetry.BREAKER_OPEN: {(record.name,): 1.0 if record.wait_ms else 0.5 for record in overview.breakers},
         telemetry.CACHE_BYTES: {(): overview.cache_bytes},
         telemetry.SET_ASIDE: {(): overview.set_aside},
     }

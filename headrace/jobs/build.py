@@ -131,6 +131,7 @@ def make_job(
         cache=cached,
         variant=sample,
         fallbacks=models.fallbacks,
+        routing=models.routing,
     )
     return job, expected
 

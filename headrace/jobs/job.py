@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from headrace.chat.options import Options
+from headrace.chat.routing import Routing
 from headrace.jobs.cache_mode import StoredCache
 from headrace.schema.modes import Mode
 
@@ -28,7 +29,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One completion asked for.
 
     `model` is `provider/model`, split at the first slash; `fallbacks` are the models that are tried in its place, in order,
-    when its provider fails. `messages` are in OpenAI's shape. `schema` is the caller's own
+    when its provider fails; `routing` divides calls among all of them. `messages` are in OpenAI's shape. `schema` is the caller's
+    own
     JSON Schema, never a lowered one; `schema_name` what the provider is told it is called. `response_format` is one in
     the provider's shape, instead of a schema: its answer is valid under the schema in it, or an object where it has none;
     not with `envelope`: then whoever made the format reads the answer. `tools` are in the provider's shape, `tool_choice`
@@ -39,8 +41,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `mode` is how the schema is put to the model (`headrace.schema.modes`; None: as the model's profile says). An answer that
     does not fit it is asked for again up to `reasks` times, with what was wrong; with `lax` values of the wrong type that
     can only mean one thing are taken. `cache` is how the answer cache is used (`cache_mode`); `variant` names a sample of its own
-    among answers to the same question. With `standard_fallback` a call in the service tier `flex` that finds no room
-    there is made again in the standard one.
+    among answers to the same question. `prefix_key` names the beginning that it shares with others (`prompt_prefix`).
+    With `standard_fallback` a call in the service tier `flex` that finds no room there is made again in the standard one.
     """
 
     model: str
@@ -63,4 +65,6 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     variant: str = ""
     standard_fallback: bool = False
     fallbacks: list[str] = []
+    routing: Routing | None = None
+    prefix_key: str = ""
     v: int = msgspec.field(default=BODY_VERSION)

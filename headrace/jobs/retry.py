@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from headrace.broker.hints import Hints
 from headrace.errors import Expired, InputError, Unknown
+from headrace.instruments.trace_context import current_traceparent
 from headrace.jobs.job import new_id
 from headrace.ledger.job_record import job_state, retryable_job
 from headrace.ledger.script import UNAVAILABLE, Ledger
@@ -39,6 +40,7 @@ async def retry_job(ledger: Ledger, hints: Hints, job_id: str, *, tenant: str) -
         timeout_ms=old.timeout_ms,
         idempotency_key=f"headrace:retry:{job_id}",
         retry_of=job_id,
+        trace=current_traceparent(),
     )
     if known == new:
         with suppress(*UNAVAILABLE):  # accepted all the same: `due` publishes the hint

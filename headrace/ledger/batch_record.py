@@ -167,6 +167,11 @@ class BatchRecord:
         return self._text("tenant", b"default")
 
     @property
+    def trace(self) -> str:
+        """The `traceparent` of whoever opened it; empty for none."""
+        return self._text("trace", b"")
+
+    @property
     def endpoint(self) -> str:
         """The endpoint that its lines are posted to, of a batch that was created over HTTP; empty for any other."""
         return self._text("endpoint", b"")
@@ -287,10 +292,6 @@ class BatchRecord:
     def counter(self, name: str) -> int:
         """Return one of its counters; 0 when nothing was counted."""
         return int(self.fields.get(name) or 0)
-
-    def usd(self, name: str) -> float:
-        """Return a counter of nano-USD in US dollars."""
-        return self.counter(name) / 1e9
 
     def _text(self, name: str, default: bytes | None = None) -> str:
         return (self.fields[name] if default is None else self.fields.get(name, default)).decode()

@@ -46,6 +46,11 @@ class Claimed(msgspec.Struct, frozen=True):
         return self.record["body"]
 
     @property
+    def trace(self) -> str:
+        """The `traceparent` of whoever submitted it; of a job, empty for none."""
+        return self.record.get("trace", b"").decode(errors="replace")
+
+    @property
     def is_cancelled(self) -> bool:
         """Return True if it was cancelled while its last attempt was ending."""
         return "cancel" in self.record

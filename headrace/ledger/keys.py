@@ -61,6 +61,9 @@ KINDS = (
     KeyKind("providers", "hash", "20 s after the last worker", "announce"),
     KeyKind("limit:<scope>", "hash", "1 h from its last use", "limit_configure limit_take limit_hold limit_learn"),
     KeyKind("limits", "hash", "permanent, entries as long as their limit", "limit_configure limit_hold limit_learn"),
+    KeyKind("breaker:<scope>", "hash", "1 h from its last use", "breaker_fail breaker_probe breaker_close"),
+    KeyKind("breakers", "hash", "permanent, entries as long as a breaker is open", "breaker_fail breaker_close"),
+    KeyKind("warm:<sha>", "string", "2 min, or 4 from an answer", "a worker: that a prefix is cached at its provider, or who warms it up"),
     KeyKind("store", "hash", "permanent", "the first client or worker"),
 )  # fmt: skip
 
@@ -91,6 +94,8 @@ class Keys:
         self.store = f"{self.prefix}:store"
         self.limits = f"{self.prefix}:limits"
         self.limits_channel = f"{self.prefix}:limits:ch"
+        self.breakers = f"{self.prefix}:breakers"
+        self.breakers_channel = f"{self.prefix}:breakers:ch"
         self.cache_use = f"{self.prefix}:cache_use"
         self.cache_secret = f"{self.prefix}:cache_secret"
 
@@ -156,6 +161,14 @@ class Keys:
     def limit(self, scope: str) -> str:
         """Return the key of the limits of a deployment, or of one model there."""
         return f"{self.prefix}:limit:{scope}"
+
+    def warm(self, sha: str) -> str:
+        """Return the key of a prefix that calls begin with."""
+        return f"{self.prefix}:warm:{sha}"
+
+    def breaker(self, scope: str) -> str:
+        """Return the key of the circuit breaker of a deployment."""
+        return f"{self.prefix}:breaker:{scope}"
 
     def work(self, tenant: str, sha: str) -> str:
         return f"{self.prefix}:work:{tenant}:{sha}"

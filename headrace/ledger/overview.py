@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
 
+from headrace.ledger.breaker_record import BreakerRecord, breakers_of, listed
 from headrace.ledger.keys import batch_of
 from headrace.ledger.limit_record import MAX_LISTED, LimitRecord, records_of
 from headrace.ledger.script import Ledger
@@ -36,6 +38,7 @@ class LedgerOverview(msgspec.Struct, frozen=True, kw_only=True):
     items: dict[str, int]
     queues: dict[str, QueuedHints]
     limits: list[LimitRecord]
+    breakers: list[BreakerRecord]
     cache_bytes: int
     set_aside: int
 
@@ -53,14 +56,15 @@ async def ledger_overview(ledger: Ledger, queues: Mapping[str, str]) -> LedgerOv
         pipeline.hgetall(keys.limits)
         pipeline.hget(keys.cache_use, "bytes")
         pipeline.hgetall(keys.rejections)
+        pipeline.hgetall(keys.breakers)
         for key in queues.values():
             pipeline.llen(key)
             pipeline.lindex(key, -1)
         (seconds, micros), *replies = await pipeline.execute(raise_on_error=False)
-    waiting, waiting_ids, running, running_ids, open, batches, names, cached, rejections, *hints = replies
+    waiting, waiting_ids, running, running_ids, open, batches, names, cached, rejections, broken, *hints = replies
     waiting_ids, running_ids, batches = texts(waiting_ids), texts(running_ids), texts(batches)
     names = names if isinstance(names, dict) else {}
-    scopes = list(names)[:MAX_LISTED]
+    scopes, breakers = list(names)[:MAX_LISTED], listed(broken)
     async with ledger.client.pipeline(transaction=False) as pipeline:
         for record_id in waiting_ids:
             pipeline.hget(keys.record(record_id), "state")
@@ -68,10 +72,14 @@ async def ledger_overview(ledger: Ledger, queues: Mapping[str, str]) -> LedgerOv
             pipeline.hmget(keys.batch(batch_id), ["total", *ITEMS])
         for scope in scopes:
             pipeline.hgetall(keys.limit(scope.decode(errors="replace")))
+        for scope in breakers:
+            pipeline.hget(keys.breaker(scope), "till")
         pipeline.ping()  # a pipeline of nothing has no answer
         found = await pipeline.execute(raise_on_error=False)
-    states, counters = found[: len(waiting_ids)], found[len(waiting_ids) : len(waiting_ids) + len(batches)]
-    stored = dict(zip(scopes, found[len(waiting_ids) + len(batches) : -1], strict=True))
+    answers = iter(found)
+    states, counters, limits, tills = (
+        list(islice(answers, len(asked))) for asked in (waiting_ids, batches, scopes, breakers)
+    )
     at_ms = seconds * 1000 + micros // 1000
     parked = JobState.PARKED.encode()
     waits = Counter(
@@ -88,7 +96,8 @@ async def ledger_overview(ledger: Ledger, queues: Mapping[str, str]) -> LedgerOv
             queue: QueuedHints(whole(length), oldest if isinstance(oldest, bytes) else None)
             for queue, length, oldest in zip(queues, hints[::2], hints[1::2], strict=True)
         },
-        limits=records_of(names, stored, at_ms),
+        limits=records_of(names, dict(zip(scopes, limits, strict=True)), at_ms),
+        breakers=breakers_of(breakers, tills, at_ms),
         cache_bytes=whole(cached),
         set_aside=sum(whole(count) for count in rejections.values()) if isinstance(rejections, dict) else 0,
     )

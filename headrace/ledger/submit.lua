@@ -1,7 +1,7 @@
 -- uses: clock joined
 -- hash, zset id -> time ms, zset id -> created ms, string "id sha", hash id -> how its client waits (unread.py), string
 local job, due, jobs, idem, unread, lease = unpack(KEYS)
-local id, tenant, queue, body, sha, ttl_ms, timeout_ms, grace_ms, idempotent, idem_ms, retry_of, gateway, again, unread_ms = unpack(ARGV)
+local id, tenant, queue, body, sha, ttl_ms, timeout_ms, grace_ms, idempotent, idem_ms, retry_of, gateway, again, unread_ms, trace = unpack(ARGV)
 
 if redis.call('EXISTS', job) == 1 then return { 'OK', id } end
 if idempotent == '1' then
@@ -26,6 +26,7 @@ end
 redis.call('HSET', job, 'kind', 'job', 'state', 'queued', 'tenant', tenant, 'queue', queue, 'home', queue, 'body', body,
   'ttl', ttl_ms, 'created', text(now), 'expires', text(now + timeout_ms), 'epoch', 0, 'n', 0, 'calls', 0, 'crashes', 0, 'hints', 1)
 if retry_of ~= '' then redis.call('HSET', job, 'retry_of', retry_of) end
+if trace ~= '' then redis.call('HSET', job, 'trace', trace) end
 -- The due time is the outbox: should the caller die before its hint is published, `due` publishes it.
 redis.call('ZADD', due, text(now + math.min(grace_ms, timeout_ms)), id)
 redis.call('ZADD', jobs, text(now), id)

@@ -28,14 +28,16 @@ async def submit(
     idempotency_key: str | None = None,
     retry_of: str = "",
     waiter: WaitingClient | None = None,
+    trace: str = "",
 ) -> str:
     """Write the job and return its id: `job_id`; or the id of the job with this `idempotency_key` in the last 24 h; or of
-    one whose answer has not reached whoever asked the same as `waiter`. `retry_of` is the id of the job that it retries.
+    one whose answer has not reached whoever asked the same as `waiter`. `retry_of` is the id of the job that it retries,
+    `trace` the span within which it is asked (`traceparent`).
 
     Raises `Conflict` when that key was used with another body, and `Busy` while it is not known whether the gateway at which
     an equal request waits is still there; its detail is the milliseconds after which it will be.
     """
-    call = _call(ledger, job_id, body, queue, tenant, ttl_ms, timeout_ms, idempotency_key, retry_of, waiter)
+    call = _call(ledger, job_id, body, queue, tenant, ttl_ms, timeout_ms, idempotency_key, retry_of, waiter, trace)
     (known,) = await ledger.run("submit", *call)
     return checked(job_id, known)
 
@@ -56,12 +58,14 @@ async def submit_many(
     ttl_ms: int = TTL_MS,
     timeout_ms: int = TIMEOUT_MS,
     waiter: WaitingClient | None = None,
+    trace: str = "",
     then: Sequence[Sequence[Argument]] = (),
 ) -> list[str]:
     """Write `(id, body)` jobs and run the commands `then` (their hints), all in one round trip. Returns and raises for each
     what `submit` does."""
     calls = [
-        _call(ledger, job_id, body, queue, tenant, ttl_ms, timeout_ms, None, waiter=waiter) for job_id, body in jobs
+        _call(ledger, job_id, body, queue, tenant, ttl_ms, timeout_ms, None, waiter=waiter, trace=trace)
+        for job_id, body in jobs
     ]
     ids: list[str] = []
     for call, outcome in zip(calls, await ledger.run_many("submit", calls, then), strict=True):
@@ -82,6 +86,7 @@ def _call(
     idempotency_key: str | None,
     retry_of: str = "",
     waiter: WaitingClient | None = None,
+    trace: str = "",
 ) -> ScriptCall:
     keys = ledger.keys
     gateway, again, asked, keep_ms = waiter or WaitingClient("", False, "")
@@ -110,5 +115,6 @@ def _call(
             "gateway": gateway,
             "again": int(again),
             "unread_ms": keep_ms,
+            "trace": trace,
         },
     )

@@ -16,7 +16,7 @@ NUMBERS = ("total", "succeeded", "failed", "cancelled", "dead", "input_tokens", 
 JOB_FIELDS = ["state", "code", "created", "ended", "n", "retry_of"]
 PAGE = 1000
 ANSWER_COUNTERS = (
-    *("repaired", "coerced", "reasks", "retried", "usage_unknown", "refused", "cached"),
+    *("repaired", "coerced", "reasks", "retried", "usage_unknown", "refused", "cached", "cached_tokens"),
     *("unaccounted_calls", "unpriced_calls"),
 )
 SUMMED_COUNTERS = (
@@ -30,6 +30,7 @@ SUMMED_COUNTERS = (
     "cached",
     "unaccounted_calls",
     "unpriced_calls",
+    "cached_tokens",
 )
 SUMMED_MONEY = ("cost_usd", "saved_usd", "unaccounted_usd", "reserved_usd")
 """Counters of which a batch and the one that asks again for it have the sum."""
@@ -56,7 +57,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     `reasks` calls asked for a better one. `retried` calls repeat a failed one, `codes` counts failures by code. The
     provider's token counts of `usage_unknown` answers are missing or unreadable: the tokens are lower bounds. `refused` of
     the failed rows match the schema, but not the caller's type. `cached` answers were not paid for: each is a call saved, and
-    `saved_usd` is what they would have cost.
+    `saved_usd` is what they would have cost. `cached_tokens` of the input the provider had cached, a share of `cached_share`.
 
     `cost_usd` is what its calls have cost, all of them. Of `unaccounted_calls` the usage never arrived: they cost
     `unaccounted_usd` at most. `unpriced_calls` have no known price. Of `budget_usd` (None: none) `left_usd` is left,
@@ -98,6 +99,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     reserved_usd: float = 0.0
     budget_usd: float | None = None
     left_usd: float | None = None
+    cached_tokens: int = 0
+    cached_share: float = 0.0
     reasked_as: str = ""
     codes: dict[str, int] = {}
 
@@ -178,7 +181,7 @@ async def batch(ledger: Ledger, batch_id: str) -> Batch:
             break
         with readable(record.id):
             shown = _followed(shown, _batch(record))
-    return shown
+    return msgspec.structs.replace(shown, cached_share=round(shown.cached_tokens / max(1, shown.input_tokens), 4))
 
 
 def _followed(first: Batch, next: Batch) -> Batch:
@@ -215,10 +218,10 @@ def _batch(record: BatchRecord) -> Batch:
         reasked_as=record.reasked_as,
         codes=record.codes,
         **{name: record.counter(name) for name in (*NUMBERS, *ANSWER_COUNTERS)},
-        cost_usd=record.usd("cost_nano_usd"),
-        saved_usd=record.usd("saved_nano_usd"),
-        unaccounted_usd=record.usd("unaccounted_nano_usd"),
-        reserved_usd=record.usd("reserved_nano_usd"),
+        cost_usd=record.counter("cost_nano_usd") / 1e9,
+        saved_usd=record.counter("saved_nano_usd") / 1e9,
+        unaccounted_usd=record.counter("unaccounted_nano_usd") / 1e9,
+        reserved_usd=record.counter("reserved_nano_usd") / 1e9,
         budget_usd=None if record.budget is None else record.budget / 1e9,
         left_usd=left_of(record),
     )

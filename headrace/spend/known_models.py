@@ -13,7 +13,7 @@ from importlib.util import find_spec
 
 import msgspec
 
-from headrace.chat.model_aliases import model_aliases
+from headrace.chat.model_aliases import model_aliases, models_of
 from headrace.chat.provider_table import PROVIDERS
 from headrace.settings import variable
 from headrace.spend.prices import Profile, local_profiles, profile_of
@@ -34,7 +34,7 @@ class KnownModel(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     @classmethod
     def of(cls, model: str) -> KnownModel:
         """Return what is known of `provider/model`, or of an alias."""
-        models = model_aliases().get(model, [])
+        models = models_of(model_aliases().get(model, []))
         provider, _, name = (models[0] if models else model).partition("/")
         profile = known_profile(provider, name) or Profile()
         return cls(
@@ -57,7 +57,7 @@ def known_models(providers: Collection[str]) -> list[KnownModel]:
     """Return the aliases, then the other known models by name; of the price catalogue those of `providers`. Raises
     `SettingsError`. The first call may take half a second."""
     aliases = model_aliases()
-    others = {model for models in aliases.values() for model in models}
+    others = {model for alias in aliases.values() for model in models_of(alias)}
     others |= set(local_profiles(os.environ.get(variable("profiles")) or ""))
     for provider in providers:
         row = PROVIDERS.get(provider)

@@ -24,6 +24,7 @@ from media_files import ENCRYPTED_PDF, image, pdf
 from stack import Stack, started, until
 
 from headrace.chat.model_aliases import resolve
+from headrace.chat.routing import Routing
 from headrace.local.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -101,7 +102,7 @@ def test_schemas(tmp_path: Path, environment: dict[str, str]) -> None:
 
 def test_spend(tmp_path: Path, stack: Stack, environment: dict[str, str]) -> None:
     before = len(stack.calls())
-    once, again, *_ = snippets("spend.md", "sh")  # that of limits: test_limits.py
+    once, again, *_, prefix = snippets("spend.md", "sh")  # that of limits: test_limits.py
     said = done(["bash", "-c", f"set -euo pipefail\n{once}"], tmp_path, environment).splitlines()
     assert len(stack.calls()) - before == 4
     assert json.loads(said[0])["cached"] == 6
@@ -110,6 +111,9 @@ def test_spend(tmp_path: Path, stack: Stack, environment: dict[str, str]) -> Non
     assert [row.partition(",")[2] for row in rows[:3]] == [row.partition(",")[2] for row in rows[3:6]]
     done(["bash", "-c", f"set -euo pipefail\n{again}"], tmp_path, environment)
     assert len(stack.calls()) - before == 8
+    shown = done(["bash", "-c", f"set -euo pipefail\n{prefix}"], tmp_path, environment)
+    assert '"cached_share"' in shown
+    before = len(stack.calls()) - 8
     (program,) = (snippet for snippet in snippets("spend.md", "sh") if "forecast" in snippet)
     done(["bash", "-c", f"set -euo pipefail\n{program}"], tmp_path, environment)
     guessed, sampled = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("guessed", "tried"))
@@ -161,10 +165,12 @@ def test_streams(tmp_path: Path, stack: Stack, environment: dict[str, str]) -> N
 
 
 def test_settings_of_providers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    registered, aliases, profiles = snippets("providers.md", "json")
+    registered, aliases, routed, profiles = snippets("providers.md", "json")
     monkeypatch.setenv("HEADRACE_PROVIDERS", registered)
     monkeypatch.setenv("HEADRACE_MODELS", aliases)
     assert resolve("fast").fallbacks == ["openrouter/qwen/qwen3-32b"]
+    monkeypatch.setenv("HEADRACE_MODELS", routed)
+    assert resolve("fast").routing == Routing([3, 1, 1], [0, 0, 1])
     monkeypatch.setenv("LLAMA_KEY", "secret")
     (tmp_path / "profiles.json").write_text(profiles)
     monkeypatch.setenv("HEADRACE_PROFILES", str(tmp_path / "profiles.json"))

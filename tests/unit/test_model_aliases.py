@@ -10,6 +10,7 @@ import pytest
 from headrace.batches.build import make_template
 from headrace.batches.template import Item
 from headrace.chat.model_aliases import model_aliases, resolve
+from headrace.chat.routing import Routing
 from headrace.errors import InputError, ModelNotFound, SettingsError
 from headrace.jobs.build import make_job
 from headrace.jobs.job import Job
@@ -23,9 +24,9 @@ def aliases(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_name_stands_for_its_models() -> None:
-    assert resolve("gpt-5-mini") == ("openai/gpt-5-mini", [])
-    assert resolve("fast") == ("vllm/a", ["openrouter/b/c"])
-    assert resolve("openai/any") == ("openai/any", [])
+    assert resolve("gpt-5-mini") == ("openai/gpt-5-mini", [], None)
+    assert resolve("fast") == ("vllm/a", ["openrouter/b/c"], None)
+    assert resolve("openai/any") == ("openai/any", [], None)
 
 
 def test_a_name_without_a_slash_that_is_no_alias_is_not_found() -> None:
@@ -95,4 +96,45 @@ def test_a_file_that_others_may_write_is_not_believed(tmp_path: Path, monkeypatc
     file.chmod(0o666)
     monkeypatch.setenv("HEADRACE_MODELS", str(file))
     with pytest.raises(SettingsError, match="HEADRACE_MODELS"):
+        model_aliases()
+
+
+ROUTED = """{"fast": {"deployments": [{"model": "vllm/a", "priority": 1}, {"model": "openai/b", "weight": 3}, "openai/c"],
+    "choose": "least_busy"}}"""
+
+
+def test_an_alias_with_deployments_has_a_routing_the_first_to_be_asked_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_MODELS", ROUTED)
+    route = resolve("fast")
+    assert (route.model, route.fallbacks) == ("openai/b", ["openai/c", "vllm/a"])
+    assert route.routing == Routing([3, 1, 1], [0, 0, 1], "least_busy")
+    job, _ = make_job("fast", "Hello")
+    assert job.routing == route.routing
+    assert msgspec.json.decode(msgspec.json.encode(job), type=Job) == job
+    template, _ = make_template("fast", "{text}")
+    assert template.job(Item(custom_id="1", fields={"text": "a"})).routing == route.routing
+    own = Item(custom_id="1", messages=[], model="openai/d")
+    assert template.job(own).routing is None, "of the template's model, not of the item's"
+
+
+@pytest.mark.parametrize(
+    ("alias", "said"),
+    [
+        ("{}", "/f: .*missing required field `deployments`"),
+        ('{"deployments": []}', "/f/deployments: .*length >= 1"),
+        ('{"deployments": "a/b"}', "/f/deployments: Expected `array`"),
+        ('{"deployments": ["a"]}', "/f/deployments/0: must be `provider/model`"),
+        ('{"deployments": ["a/b", {"model": "a"}]}', "/f/deployments/1/model: must be `provider/model`"),
+        ('{"deployments": [{"model": "a/b", "weight": 0}]}', "/f/deployments/0/weight: .*>= 1"),
+        ('{"deployments": [{"model": "a/b", "weight": 1.5}]}', "/f/deployments/0/weight: "),
+        ('{"deployments": [{"model": "a/b", "priority": 101}]}', "/f/deployments/0/priority: .*<= 100"),
+        ('{"deployments": [{"model": "a/b", "wieght": 3}]}', "/f/deployments/0: .*`wieght`; known are"),
+        ('{"deployments": ["a/b"], "choose": "fastest"}', "/f/choose: must be one of weight, least_busy"),
+        ('{"deployments": ["a/b", "a/b"]}', "/f/deployments: names 'a/b' twice"),
+        ('["a/b", {"model": "c/d"}]', "/f: a list is an order of fallbacks"),
+    ],
+)
+def test_a_bad_routing_is_told_by_its_place(alias: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_MODELS", f'{{"f": {alias}}}')
+    with pytest.raises(SettingsError, match=f"HEADRACE_MODELS: {said}"):
         model_aliases()

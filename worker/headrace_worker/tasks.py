@@ -136,11 +136,13 @@ async def work_on(process: WorkerProcess, record_id: str) -> None:
     claimed = await begin(process, record_id)
     if claimed is None:
         return
-    if batch_of(record_id) == "-":
-        run: Attempt | BatchWork = Attempt(process, claimed)
-    else:
+    if batch_of(record_id) != "-":
         run = BatchWork(process, claimed)
-    await hold(process, claimed, run, run.run())
+        await hold(process, claimed, run, run.run())
+        return
+    with process.traced(claimed, of=record_id, traceparent=claimed.trace):
+        attempt = Attempt(process, claimed)
+        await hold(process, claimed, attempt, attempt.run())
 
 
 async def begin(process: WorkerProcess, record_id: str) -> Claimed | None:
@@ -282,18 +284,24 @@ class BatchWork:
         # From before the batch is read: who reads that it runs is told when it no longer does.
         self.process.running[self.claimed.record_id] = self.batch_id, self.stop
         try:
-            await self._run()
+            with contextlib.ExitStack() as spans:
+                await self._run(spans)
         finally:
             self.process.running.pop(self.claimed.record_id, None)
 
-    async def _run(self) -> None:
+    async def _run(self, spans: contextlib.ExitStack) -> None:
         process, claimed = self.process, self.claimed
         store = await process.find_store()
         ledger = process.ledger
         batch = await retry_write(lambda: batch_record(ledger, self.batch_id))
+        spans.enter_context(process.traced(claimed, of=self.batch_id, traceparent=batch.trace))
         if claimed.kind == "join":
             await join(process, self.batch_id, claimed.epoch, batch, store)
             log.info("batch closed", batch=self.batch_id, outcome=batch.outcome)
+            if process.tracer is not None:
+                process.tracer.ended(
+                    *(self.batch_id, "batch"), traceparent=batch.trace, created_ms=batch.created_ms, state=batch.outcome
+                )
             return
         if claimed.kind == "check":
             if not await check_input(process, claimed.epoch, batch, store, lambda: self.stopped is not None):

@@ -7,6 +7,7 @@ import contextlib
 import os
 import secrets
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from hashlib import sha256
 
 import msgspec
@@ -22,8 +23,10 @@ from headrace.errors import InputError, StorageError
 from headrace.guards.service_address import files_address
 from headrace.instruments.ledger_gauges import LedgerGauges
 from headrace.instruments.loop_lag import measure_loop_lag
+from headrace.instruments.tracing import Tracer
 from headrace.ledger.announce import EVERY_S, Announcement, announce
 from headrace.ledger.batch_record import template_body
+from headrace.ledger.claim import Claimed
 from headrace.ledger.evict_damaged import readable
 from headrace.ledger.queues import INTERACTIVE
 from headrace.ledger.recover import process_prefix
@@ -62,7 +65,9 @@ class WorkerProcess:
         self.limits = SharedLimits(
             self.ledger, self.name, role=role, configured=configured_limits(self.registry, os.environ)
         )
-        self.meter = WorkerMeter() if settings.metrics is not None else None
+        self.tracer = Tracer("headrace-worker") if settings.traces else None
+        is_observed = settings.metrics is not None or self.tracer is not None
+        self.meter = WorkerMeter(tracer=self.tracer) if is_observed else None
         self.metrics: MetricsServer | None = None
         self.answers = answer_cache_of(settings, self.ledger, self.name, self.meter)
         self.engine = Engine(
@@ -73,6 +78,8 @@ class WorkerProcess:
             limits=self.limits,
             shares_calls=role == INTERACTIVE,
             meter=self.meter,
+            breakers=self.limits.breakers,
+            ledger=self.ledger,
         )
         self.leases = LeaseKeeper(redis_url, settings.namespace, self.name, loop_limit_s=settings.loop_limit_s)
         self.flusher = Flusher(self.ledger)
@@ -113,6 +120,12 @@ class WorkerProcess:
         metrics = "" if self.metrics is None else self.metrics.place
         return msgspec.structs.replace(announcement_of(self.registry), role=self.role, metrics=metrics)
 
+    def traced(self, claimed: Claimed, *, of: str, traceparent: str) -> AbstractContextManager[None]:
+        """Have the block be a span where spans are sent: an attempt at a record of the job or the batch `of`."""
+        if self.tracer is None:
+            return contextlib.nullcontext()
+        return self.tracer.attempt(claimed.record_id, claimed.kind, claimed.epoch, of=of, traceparent=traceparent)
+
     def serve_metrics(self, *, leads: Callable[[], bool]) -> None:
         """Have the numbers of this process served from its start on, where the settings say so. Raises `SettingsError`."""
         address = metrics_address(self.settings)
@@ -149,6 +162,8 @@ class WorkerProcess:
                 await announce(self.ledger, self.name, None)
                 await self.limits.stop()
         await self.ledger.close()
+        if self.tracer is not None:
+            await asyncio.to_thread(self.tracer.close)
 
     def stop_batch(self, batch_id: str, reason: StopReason) -> None:
         """Stop every shard of the batch in this process, sooner than the next beat does."""

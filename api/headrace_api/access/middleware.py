@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from typing import Any
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from headrace.instruments.meter import Counter
+from headrace.instruments.trace_context import TRACEPARENT, asked_within
 from headrace_api.access.callers import CallerPolicy
 from headrace_api.auth import Denied
 from headrace_api.errors import REQUEST_ID, api_error, send_error
@@ -56,7 +57,14 @@ class AccessMiddleware:
                 add_defaults(message, ((b"x-request-id", request_id), (b"openai-processing-ms", took_ms)))
             await send(message)
 
-        await self._app(scope, receive, sending)
+        with asked_within(header_of(headers, TRACEPARENT)):
+            await self._app(scope, receive, sending)
+
+
+def header_of(headers: Iterable[tuple[bytes, bytes]], name: str) -> str:
+    """Return the value of a request's header; empty without it."""
+    wanted = name.encode()
+    return next((value.decode("latin-1") for each, value in headers if each == wanted), "")
 
 
 def new_request_id() -> bytes:

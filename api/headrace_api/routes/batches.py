@@ -15,6 +15,7 @@ from headrace.batches.request_lines import LineError
 from headrace.chat.model_aliases import model_aliases
 from headrace.client.ledger_backend import TENANT
 from headrace.errors import InputError, StorageError, Unknown
+from headrace.instruments.trace_context import current_traceparent
 from headrace.jobs.job import new_id
 from headrace.ledger.batch_list import created_batches
 from headrace.ledger.batch_record import BatchRecord, known_batch
@@ -72,7 +73,7 @@ async def create(request: Request[Any, Any, Any], gateway: Gateway) -> Response[
                 window_ms=asked.window_ms,
                 tenant=TENANT,
                 creation=creation,
-                record=record | {"template": sha},
+                record=record | {"template": sha} | ({"trace": trace} if (trace := current_traceparent()) else {}),
             )
         )
         if known != batch_id:  # an equal request was here before

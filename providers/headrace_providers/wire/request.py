@@ -59,6 +59,8 @@ def build_body(job: Job, model: str, provider: Provider, adapt: Adapt, mode: Mod
             warn_unsupported(provider.name, name)
         elif name not in provider.silent:
             body[provider.renamed.get(name, name)] = value
+    if job.prefix_key and provider.prompt_cache_key and "prompt_cache_key" not in body:
+        body["prompt_cache_key"] = job.prefix_key
     if job.tools:
         definitions = ToolDefinitions(schemas=job.tools, choice=job.tool_choice)
         body |= wire_tools(definitions, parallel=options.parallel_tool_calls, dialect=provider.dialect)

@@ -16,6 +16,9 @@ from headrace.ledger.announce import Announcement, announce
 from headrace.ledger.append import append
 from headrace.ledger.beat import beat
 from headrace.ledger.begin_batch import begin_batch
+from headrace.ledger.breaker_close import breaker_close
+from headrace.ledger.breaker_fail import breaker_fail
+from headrace.ledger.breaker_probe import breaker_probe
 from headrace.ledger.cancel import cancel
 from headrace.ledger.checkpoint import CheckpointRow, checkpoint
 from headrace.ledger.claim import claim
@@ -65,7 +68,7 @@ from headrace.ledger.unread import UnreadAnswer, WaitingClient, mark_disconnecte
 EXPIRED, LONG = -1, 10**9
 MOVES = {path.stem for path in FOLDER.glob("*.lua")}
 # Written by no move: a worker and a client do it at their start.
-BY_OTHERS = {"store", "gateway:<id>", "chat:<tenant>:<sha>", "choice:<sha>", "cache_secret"}
+BY_OTHERS = {"store", "gateway:<id>", "chat:<tenant>:<sha>", "choice:<sha>", "cache_secret", "warm:<sha>"}
 
 
 def bill_of(epoch: int) -> str:
@@ -341,6 +344,12 @@ async def pass_answers_on(ledger: Watched) -> None:
         )
 
 
+async def open_and_close_a_breaker(ledger: Watched) -> None:
+    await breaker_fail(ledger, "s", "openai/gpt", process="p", failures=5, interval_ms=0)
+    await breaker_probe(ledger, "s", token="t")
+    await breaker_close(ledger, "s", process="p", probe="t")
+
+
 async def test_the_moves_write_the_declared_keys_and_no_others(ledger: Ledger) -> None:
     """`kind_of` refuses a key that is not declared; the rest is compared with the table, row by row."""
     watched = Watched(ledger)
@@ -348,6 +357,7 @@ async def test_the_moves_write_the_declared_keys_and_no_others(ledger: Ledger) -
     await live_the_lives_of_batches(watched)
     await set_damage_aside(watched)
     await pass_answers_on(watched)
+    await open_and_close_a_breaker(watched)
     assert {kind.pattern: {kind.type} for kind in KINDS if kind.pattern not in BY_OTHERS} == watched.types
     declared = {kind.pattern: set(kind.moves.split()) for kind in KINDS if kind.pattern not in BY_OTHERS}
     for pattern, moves in watched.written.items():

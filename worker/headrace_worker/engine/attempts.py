@@ -30,6 +30,7 @@ from headrace_worker.limits.adaptive_concurrency import AdaptiveConcurrency, Ada
 from headrace_worker.limits.call_turn import CallTurn
 from headrace_worker.limits.permit_gate import Permit
 from headrace_worker.limits.shared_limits import ModelScopes, SharedLimits
+from headrace_worker.observability.call_span import CallSpan
 from headrace_worker.observability.worker_meter import WorkerMeter
 from headrace_worker.spending.spending import CallCharge, Spending
 
@@ -242,6 +243,8 @@ class Attempts:
         ON_COST.set(charge.tell)
         tries.calls += 1
         tries.calling = True
+        if metered is not None and metered.tracer is not None:
+            metered.span = CallSpan(metered.tracer, self._provider, self._job, self._identity, tries.calls)
         try:
             if watch is not None:
                 watch.calling(self._provider.facts.name, self._job.model, self._mode)

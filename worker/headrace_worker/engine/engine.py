@@ -20,23 +20,28 @@ from headrace.chat.completion import Completion
 from headrace.chat.options import MAX_CHOICES
 from headrace.errors import CallError
 from headrace.jobs.job import Job
+from headrace.ledger.script import Ledger
+from headrace_worker.engine.alias_router import AliasRouter, BreakerScope
 from headrace_worker.engine.answer_cache import AnswerCache
 from headrace_worker.engine.attempts import Attempts, GaveWay, OnConfiguration, Watch
 from headrace_worker.engine.call_slots import Slots
 from headrace_worker.engine.choices import ChoiceCalls, PaidChoices
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred, DeploymentHold, DeploymentHolds, wake
 from headrace_worker.engine.fallbacks import FaultyModels, ModelTurns
+from headrace_worker.engine.prefix_warmups import PrefixWarmups, is_worth_it
 from headrace_worker.engine.reask import Reasks
 from headrace_worker.engine.shared_answers import SharedAnswers
 from headrace_worker.engine.tries import Tries
 from headrace_worker.limits.adaptive_concurrency import AdaptiveConcurrency
 from headrace_worker.limits.call_turn import NO_TURN, CallTurn
-from headrace_worker.limits.shared_limits import SharedLimits
+from headrace_worker.limits.circuit_breakers import CircuitBreakers
+from headrace_worker.limits.shared_limits import SharedLimits, scope_of
 from headrace_worker.observability.worker_meter import WorkerMeter
 from headrace_worker.spending.spending import Spending
 
 MAX_PAUSE_S = 2.0
 FLEX = "flex"
+MAX_SCOPES = 1000
 SPARE_PART = 8
 """An eighth more calls than the limit are for tenants and users that hold less than their part, where many share a process."""
 
@@ -58,6 +63,8 @@ class Engine:
         limits: SharedLimits | None = None,
         shares_calls: bool = False,
         meter: WorkerMeter | None = None,
+        breakers: CircuitBreakers | None = None,
+        ledger: Ledger | None = None,
     ):
         self.registry = registry
         self.meter = meter
@@ -71,6 +78,9 @@ class Engine:
         self._concurrency: dict[DeploymentHold, AdaptiveConcurrency] = {}
         self.holds.on_new = limits.watch if limits is not None else None
         self.faulty = FaultyModels()
+        self.warmups = PrefixWarmups(ledger, self._sleep) if ledger is not None else None
+        self.router = AliasRouter(breakers, self._breaker_scope, calls=calls)
+        self._breaker_scopes: dict[str, BreakerScope] = {}
         self._draining = False
         self._sleeping: set[asyncio.Future[None]] = set()
 
@@ -83,6 +93,7 @@ class Engine:
         if self.limits is not None:
             self.limits.drain()
         self.slots.dismiss(lambda: Deferred(0, DRAINING))
+        self.router.drain()
         for sleeping in self._sleeping:
             if not sleeping.done():
                 sleeping.set_result(None)
@@ -106,6 +117,20 @@ class Engine:
             return self._hold_of(self.registry.chat_completion(model, retry=False)).left_s
         except CallError:
             return 0.0
+
+    def _breaker_scope(self, model: str) -> BreakerScope | None:
+        known = self._breaker_scopes.get(model)
+        if known is None:
+            try:
+                provider = self.registry.chat_completion(model, retry=False)
+            except CallError:
+                return None
+            credential = provider.facts.key_variable or ""
+            scope = scope_of(provider.facts.name, provider.base_url, credential, provider.model_id)
+            if len(self._breaker_scopes) >= MAX_SCOPES:
+                self._breaker_scopes.clear()
+            known = self._breaker_scopes[model] = BreakerScope(scope, model)
+        return known
 
     def _hold_of(self, provider: ChatCompletion, *, flex: bool = False) -> DeploymentHold:
         """Return the hold of a deployment; the tier `flex` has one of its own: that it is full says nothing of the others."""
@@ -225,7 +250,13 @@ class Engine:
         async def of_its_models(job: Job, watch: Watch | None) -> Completion:
             if not job.fallbacks:
                 return await of_one_model(job, Reasks(job), gives_way=False, watch=watch)
-            turns = ModelTurns(job, tries, watch, self.faulty, left_s=self.left_s, pause=self._pause)
+            turns = ModelTurns(
+                *(job, tries, watch, self.faulty, self.router),
+                rank=epoch,
+                party=turn.party,
+                left_s=self.left_s,
+                pause=self._pause,
+            )
             try:
                 return await turns.completion(partial(of_one_model, watch=watch))
             except CallError as failure:
@@ -312,7 +343,16 @@ class Engine:
                 on_configuration=on_configuration,
                 meter=self.meter,
             )
-            return await attempts.completion()
+            warmups = self.warmups
+            if (
+                not job.prefix_key
+                or warmups is None
+                or not is_worth_it(provider)
+                or warmups.is_warm(provider, job.prefix_key)
+            ):
+                return await attempts.completion()
+            async with warmups.turn(provider, job.prefix_key):
+                return await attempts.completion()
 
         if job.standard_fallback and job.options.service_tier == FLEX:
             try:

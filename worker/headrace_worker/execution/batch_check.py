@@ -13,6 +13,7 @@ import structlog
 from headrace.batches.ingest import Committed, InputFiles, commit_input
 from headrace.batches.request_lines import Rejected, RequestLines
 from headrace.batches.template import Template
+from headrace.chat.model_aliases import AliasModels
 from headrace.chat.provider_table import split_model
 from headrace.errors import Closed, ModelNotFound
 from headrace.ledger.announce import Announcement, announcements
@@ -97,9 +98,9 @@ def model_of(template: Template, models: set[str]) -> str:
     return template.model or (next(iter(models)) if len(models) == 1 else "")
 
 
-def read_aliases(store: FileStore, name: str) -> dict[str, list[str]]:
+def read_aliases(store: FileStore, name: str) -> dict[str, AliasModels]:
     """Return the aliases of whoever created the batch."""
-    return msgspec.json.decode(store.read(name), type=dict[str, list[str]]) if name else {}
+    return msgspec.json.decode(store.read(name), type=dict[str, AliasModels]) if name else {}
 
 
 def check_callable(workers: list[Announcement], models: tuple[str, ...]) -> None:

@@ -291,6 +291,14 @@ class Attempt:
         )
         if self.process.meter is not None:
             self.process.meter.ended(end.status)
+        if self.process.tracer is not None:
+            self.process.tracer.ended(
+                *(self.id, "job"),
+                traceparent=self.claimed.trace,
+                created_ms=self.claimed.integer("created"),
+                state=end.status,
+                code=outcome.error.code if outcome.error else "",
+            )
 
     async def _park(self, delay_ms: int, reason: str, code: str = "") -> None:
         if self.process.meter is not None:

@@ -28,6 +28,7 @@ from headrace.ledger.limit_take import CallClass, Granted, Settled, limit_take
 from headrace.ledger.queues import INTERACTIVE
 from headrace.ledger.script import UNAVAILABLE, Ledger
 from headrace_worker.engine.deployment_hold import DeploymentHold
+from headrace_worker.limits.circuit_breakers import CircuitBreakers
 from headrace_worker.limits.learnt_limits import LearntLimits
 from headrace_worker.limits.permit_gate import PermitGate
 from headrace_worker.limits.token_estimate import TokenEstimate
@@ -108,6 +109,7 @@ class SharedLimits:
         self._holds: dict[str, DeploymentHold] = {}
         self._told_differ: set[str] = set()
         self._subscriber = Subscriber(ledger)
+        self.breakers = CircuitBreakers(ledger, process, clock=clock)
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
@@ -115,6 +117,7 @@ class SharedLimits:
     async def run(self) -> None:
         """Tell and hear of limits until it is cancelled."""
         self._subscriber.listen(self._ledger.keys.limits_channel, self)
+        self._subscriber.listen(self._ledger.keys.breakers_channel, self.breakers)
         try:
             while True:
                 self._changed.clear()

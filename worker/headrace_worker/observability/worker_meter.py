@@ -10,7 +10,9 @@ from headrace import telemetry
 from headrace.chat.completion import Completion, Usage
 from headrace.errors import CODES, CallError
 from headrace.instruments.meter import Meter, ModelNames
+from headrace.instruments.tracing import Tracer
 from headrace.telemetry import OTHER
+from headrace_worker.observability.call_span import CallSpan
 
 MIN_WAIT_S = 0.001
 """A shorter wait is none: the call found all that it needs."""
@@ -21,10 +23,11 @@ REASONS = frozenset({*CODES, "draining", "version"})
 
 
 class WorkerMeter:
-    """The numbers of one worker. `clock` counts seconds."""
+    """The numbers of one worker, and with `tracer` the spans of its calls. `clock` counts seconds."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, tracer: Tracer | None = None):
         self.clock = clock
+        self.tracer = tracer
         self.meter = meter = Meter()
         self.in_flight = 0
         self.models = ModelNames()
@@ -87,7 +90,7 @@ class WorkerMeter:
 class MeteredCall:
     """One call to a provider, as it is counted."""
 
-    __slots__ = ("_begun_s", "_is_open", "_meter", "_model", "_provider", "is_streaming")
+    __slots__ = ("_begun_s", "_is_open", "_meter", "_model", "_provider", "is_streaming", "span")
 
     def __init__(self, meter: WorkerMeter, provider: str, model: str):
         self._meter = meter
@@ -96,6 +99,11 @@ class MeteredCall:
         self._begun_s = meter.clock()
         self._is_open = True
         self.is_streaming = False
+        self.span: CallSpan | None = None
+
+    @property
+    def tracer(self) -> Tracer | None:
+        return self._meter.tracer
 
     def first_token(self) -> None:
         """Take account of the first piece of a streamed answer."""
@@ -103,11 +111,15 @@ class MeteredCall:
             self.is_streaming = True
             labels = self._provider, self._meter.models.answered(self._model)
             self._meter.first_token_seconds.observe(labels, self._meter.clock() - self._begun_s)
+            if self.span is not None:
+                self.span.first_token()
 
     def answered(self, completion: Completion) -> None:
         model = self._meter.models.answered(self._model)
         self._end(model, "ok")
         self._pay(model, completion.usage, completion.cost)
+        if self.span is not None:
+            self.span.answered(completion)
 
     def failed(self, failure: CallError) -> None:
         """Take account of a failure, and of what was paid for it."""
@@ -119,9 +131,12 @@ class MeteredCall:
             self._meter.rate_limited.add((self._provider, model))
         if isinstance(usage, Usage) and is_answer:
             self._pay(model, usage, failure.details.get("cost"))
+        if self.span is not None:
+            self.span.failed(failure)
 
     def withdraw(self) -> None:
         """Forget it: nobody has heard of it."""
+        self.span = None
         if self._is_open:
             self._is_open = False
             self._meter.in_flight -= 1
@@ -130,6 +145,8 @@ class MeteredCall:
         """Count it as cancelled, unless it has ended."""
         if self._is_open:
             self._end(self._meter.models.of(self._model), "cancelled")
+        if self.span is not None:
+            self.span.close()
 
     def _end(self, model: str, outcome: str) -> None:
         meter, provider = self._meter, self._provider
