@@ -37,6 +37,7 @@ QUEUE = Label("queue", "`interactive`, `bulk`, `quarantine`")
 REASON = Label("reason", "`rate_limited`, or another code of a failure; `draining`, `storage`, `version`")
 LIMIT_OF = Label("limit_of", "a provider or `provider/model`, as `headrace limits` lists them, 200 at most")
 LIMIT = Label("limit", "`requests` and `tokens` (a minute), `in_flight`")
+MONEY = Label("kind", "`answers`: what answers cost; `unaccounted`: what calls may have cost whose usage never came")
 BUDGET = Label("budget", "`tenant`, `day`")
 STATUS = Label("status", "the HTTP status")
 CAUSE = Label("cause", "`cache`: a kept answer; `join`: that of an equal request, or line, that was under way")
@@ -112,13 +113,15 @@ HOLD_SECONDS = Metric("headrace_hold_seconds", "gauge", "seconds", "ledger", (LI
 BREAKER_OPEN = Metric("headrace_breaker_open", "gauge", "", "ledger", (LIMIT_OF,), "1 while the circuit breaker of a deployment is open, 0.5 while it is half open; none while it is closed")
 CACHE_BYTES = Metric("headrace_cache_bytes", "gauge", "bytes", "ledger", (), "What the cached answers take in Redis, by our own count")
 SET_ASIDE = Metric("headrace_set_aside_total", "counter", "", "ledger", (), "Damaged messages, records and logs that were set aside")
-BUDGET_LEFT = Metric("headrace_budget_left_usd", "gauge", "usd", "ledger", (BUDGET,), "What is left of the budget, of those that are set")
+SPENT = Metric("headrace_spent_usd_total", "counter", "usd", "ledger", (MONEY,), "What all calls of the service have cost, in whichever process")
+SAVED_MONEY = Metric("headrace_saved_usd_total", "counter", "usd", "ledger", (), "What answers would have cost that were known already")
+BUDGET_LEFT = Metric("headrace_budget_left_usd", "gauge", "usd", "ledger", (BUDGET,), "What is left of each budget that is set, without what is reserved for calls under way")
 LEDGER_UP = Metric("headrace_ledger_up", "gauge", "", "process", (), "1 when the ledger was read for this answer, 0 when it did not answer in time")
 
 METRICS = (
     CALLS, CALLS_IN_FLIGHT, CALL_SECONDS, FIRST_TOKEN_SECONDS, WAIT_SECONDS, TOKENS, COST, UNPRICED, RATE_LIMITED, RETRIES, FALLBACKS,
     REASKS, PARKED, SAVED, CACHE_MISSES, ENDS, HELD, LEADS, STREAMS, FOLLOWED, BUFFERED, RESPONSES, LOOP_LAG, QUEUE_LENGTH, QUEUE_AGE,
-    RECORDS, OPEN_BATCHES, BATCH_ITEMS, LIMITS, LIMIT_USED, HOLD_SECONDS, BREAKER_OPEN, CACHE_BYTES, SET_ASIDE, BUDGET_LEFT,
+    RECORDS, OPEN_BATCHES, BATCH_ITEMS, LIMITS, LIMIT_USED, HOLD_SECONDS, BREAKER_OPEN, CACHE_BYTES, SET_ASIDE, SPENT, SAVED_MONEY, BUDGET_LEFT,
     LEDGER_UP,
 )
 

@@ -3,9 +3,11 @@ a request, and what becomes of rows that cannot be used."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,8 +25,13 @@ from headrace.batches.request_parts import RequestParts
 from headrace.batches.template import Item, Template
 from headrace.errors import InputError
 
+if TYPE_CHECKING:
+    from headrace.batches.object_inputs import CopiedInputs
+
 WORDS = ("limit", "sample", "encoding", "id", "keep", "follow", "on_bad_row", "on_empty", "per_item")
 MEDIA_WORDS = ("images", "recordings", "pdfs", "image_size", "pdf_as", "fetch")
+OBJECT_URL = re.compile(r"(s3a?|gs|az|azure|abfss?)://", re.IGNORECASE)
+"""The beginning of an input's address in an object store."""
 PROMPT_NAMES = ("prompt", "system", "messages")
 
 
@@ -57,8 +64,11 @@ class Reading:
     ):
         """`prompt`, `system` and `messages` are used where their `language` is Jinja, and called `names` in complaints; `folder`
         is where paths lead from, of a file its own unless given; the input is called `shown`."""
-        self._source = sources.once(source)
         self.name = shown or (str(source) if isinstance(source, str | Path) else "the input")
+        self._copies = copies_of(source)
+        if self._copies is not None:
+            source = self._copies.paths[0] if len(self._copies.paths) == 1 else self._copies.paths
+        self._source = sources.once(source)
         self._limits = {"limit": limit, "sample": sample}
         self._reading: dict[str, Any] = {"encoding": encoding, "follow": follow}
         self._on_bad_row = on_bad_row
@@ -86,7 +96,8 @@ class Reading:
             media=MediaReader(chosen, models=models, follow=follow) if chosen.columns else None,
         )
         self._choice = ColumnChoice.of(self._parts.needed, id, keep, also=self._parts.also, media=chosen.columns)
-        kept = sources.kept_columns(self._source, self._choice, **self._reading)
+        with self._named():
+            kept = sources.kept_columns(self._source, self._choice, **self._reading)
         self.template = msgspec.structs.replace(template, kept=kept)
 
     def items(self) -> Iterator[Item | Blob]:
@@ -97,10 +108,48 @@ class Reading:
             folder = self._folder
             records = (record._replace(folder=folder) for record in records)
         found = sources.sampled(records, **self._limits)
-        return read_items(
+        items = read_items(
             found, self.template, self.name, complaints=complaints, choice=self._choice, parts=self._parts
         )
+        return items if self._copies is None else self._renamed(items, self._copies)
+
+    def _renamed(self, items: Iterator[Item | Blob], copies: CopiedInputs) -> Iterator[Item | Blob]:
+        """Yield `items` with complaints that name the input, and no copy of it."""
+        with self._named():
+            for item in items:
+                if isinstance(item, Item) and item.refused is not None:
+                    item = msgspec.structs.replace(item, refused=copies.named(item.refused))
+                yield item
+        self.complaints.first_bad = copies.named(self.complaints.first_bad)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except InputError as error:
+            if self._copies is None:
+                raise
+            raise InputError(self._copies.named(str(error))) from None
 
     def paths(self) -> list[Path]:
         """Return the files that are read: results never replace one."""
+        if self._copies is not None:
+            return []
         return sources.input_paths(self._source, follow=self._reading["follow"])
+
+
+class ObjectUrls(tuple[str, ...]):
+    """Addresses of several inputs in object stores. A list of texts is one of items."""
+
+    __slots__ = ()
+
+
+def copies_of(source: Any) -> CopiedInputs | None:
+    """Return copies of inputs in an object store; None for any other. Raises `InputError`."""
+    if isinstance(source, str) and OBJECT_URL.match(source):
+        source = ObjectUrls([source])
+    if not isinstance(source, ObjectUrls):
+        return None
+    from headrace.batches.object_inputs import CopiedInputs
+
+    return CopiedInputs(source)

@@ -68,8 +68,8 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The part that all items of a batch share. `model` is empty where items bring theirs; `prompt` has `{field}` places;
     `{{` and `}}` are braces. `conversation` is a whole conversation with such places, in place of the prompt; `tools` and
     `tool_choice` are those of items that bring none. `fallbacks`, `routing` and `variant` are those of a job, `cache` is the mode
-    of all items; `kept` are the columns of the input that rows carry, `weight` is the batch's share beside others,
-    `budget` the most that it may cost in nano-USD (0: no budget); with `unpriced` calls without a known price pass it."""
+    of all items; `kept` are the columns of the input that rows carry, `weight` is the batch's share beside others, `budget` the
+    most that it may cost in nano-USD (0: no budget), with `unpriced` calls without a known price pass it."""
 
     model: str
     prompt: str = DEFAULT_PROMPT

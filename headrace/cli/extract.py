@@ -159,11 +159,11 @@ def extract(
     if no_cache and cache not in (None, "off"):
         raise InputError(f"--no-cache, --cache {cache}: they say different things; leave one of them out")
     words |= {"cache": "off" if no_cache else cache, "variant": variant}
+    words |= {"tools": given_tools(tools), "tool_choice": tool_choice, "template": template, "names": names}
+    told = {"prompt": prompt, "system": system, "messages": talk}
     nano = None if budget is None else checked_budget(budget, "--budget")
     words |= {"budget": None if nano is None else usd_text(nano), "allow_unpriced": allow_unpriced}
     words["economy"] = "fallback" if economy_fallback else economy
-    words |= {"tools": given_tools(tools), "tool_choice": tool_choice, "template": template, "names": names}
-    told = {"prompt": prompt, "system": system, "messages": talk}
     with named(f"--schema {schema}"):
         shared, _ = make_template(model, schema=answer, schema_name=name, **told, **words)
     checked_out(out, whole=whole, excel=excel, force=force, inputs=(*inputs, *others))

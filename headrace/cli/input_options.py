@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from headrace.cli.spool import readable
+from headrace.errors import InputError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -73,7 +74,16 @@ def input_options(command: F) -> F:
 
 @contextmanager
 def readable_inputs(given: tuple[str, ...], *, limit: int | None, encoding: str | None) -> Iterator[Any]:
-    """Yield the input as a path that can be read twice, or as a list of them."""
+    """Yield the input as a path that can be read twice, or as a list of them. Raises `InputError` for files of this machine and
+    of an object store at once."""
+    from headrace.batches.reading import OBJECT_URL, ObjectUrls
+
+    remote = [name for name in given if OBJECT_URL.match(name)]
+    if remote:
+        if len(remote) < len(given):
+            raise InputError(f"{remote[0]}: lies in an object store, and other inputs do not; give those of one kind")
+        yield ObjectUrls(remote)
+        return
     with ExitStack() as stack:
         paths = [stack.enter_context(readable(name, limit=limit, encoding=encoding)) for name in given]
         yield paths[0] if len(paths) == 1 else [Path(path) for path in paths]

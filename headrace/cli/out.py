@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from headrace.cli import terminal
 from headrace.errors import InputError
 
+if TYPE_CHECKING:
+    from headrace.batches.object_outputs import ObjectOut
+
+OBJECT_URL = re.compile(r"(s3a?|gs|az|azure|abfss?)://")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -27,9 +33,42 @@ def out_options(help: str) -> Callable[[F], F]:
             command
         )
         command = click.option("--force", is_flag=True, help="Replace what is there under the name of --out.")(command)
-        return click.option("--out", type=click.Path(path_type=Path), help=help)(command)
+        return click.option("--out", type=OutPath(path_type=Path), help=help)(command)
 
     return decorate
+
+
+class OutPath(click.Path):
+    """A path; of an address in an object store that of a file whose content is put there when the command ends."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str) or not OBJECT_URL.match(value) or ctx is None:
+            return super().convert(value, param, ctx)
+        from headrace.batches.object_outputs import ObjectOut
+
+        try:
+            remote = ObjectOut(value)
+        except InputError as error:
+            raise InputError(f"--out {error}") from None
+        REMOTE[remote.path] = remote
+        terminal.RENAMED[f"{remote.folder}/{value.partition('://')[0]}/"] = f"{value.partition('://')[0]}://"
+        ctx.call_on_close(lambda: put_remote(remote, overwrite=bool(ctx.params.get("force"))))
+        return remote.path
+
+
+REMOTE: dict[Path, ObjectOut] = {}
+"""The addresses of results, by the files that these are written to before."""
+
+
+def put_remote(remote: ObjectOut, *, overwrite: bool) -> None:
+    """Put the results that a command has written where they belong. Raises `InputError`."""
+    REMOTE.pop(remote.path, None)
+    try:
+        remote.upload(overwrite=overwrite)
+    except InputError as error:
+        raise InputError(f"--out {error}. Write the results: headrace batches show ID --out NAME") from None
+    finally:
+        remote.close()
 
 
 def checked_out(
@@ -53,6 +92,8 @@ def checked_out(
                 check_is_no_input(out, Path(name))
         if "-" in map(str, inputs):
             check_is_not_standard_input(out)
+        if not force and out in REMOTE:
+            REMOTE[out].check_free()
         if not force:
             check_free(target, errors_beside(target), remedy="give --force to replace it, or another name")
     except InputError as error:

@@ -28,10 +28,17 @@ def is_terminal(*, err: bool = False) -> bool:
         return False
 
 
+RENAMED: dict[str, str] = {}
+"""Beginnings of paths, and what people are shown in their place: a file that stands for another one."""
+
+
 def echo(message: Any = "", *, err: bool = False, nl: bool = True, dim: bool = False) -> None:
     """Print `message`, a text or bytes, in UTF-8 whatever the locale says, and flush. On a terminal it is made visible, and `dim`
     has an effect. Bytes of file names that are no UTF-8 are written as they are."""
     end = b"\n" if nl else b""
+    if RENAMED and isinstance(message, str):
+        for path, name in RENAMED.items():
+            message = message.replace(path, name)
     if is_terminal(err=err):
         text = message.decode(errors="surrogateescape") if isinstance(message, bytes) else str(message)
         text = visible(text)

@@ -18,6 +18,7 @@ from headrace.telemetry import Metric
 KEPT_S = 1.0
 """How long a reading is given to all who ask: scrapes in a crowd cost the ledger as much as one."""
 ANSWER_S = 2.0
+NANO = 1_000_000_000
 
 
 class LedgerGauges:
@@ -71,9 +72,16 @@ def samples_of(overview: LedgerOverview) -> dict[Metric, dict[Labels, float]]:
         },
         telemetry.HOLD_SECONDS: {(record.name,): record.held_s for record in overview.limits},
         telemetry.BREAKER_OPEN: {(record.name,): 1.0 if record.wait_ms else 0.5 for record in overview.breakers},
+        telemetry.SPENT: {("answers",): usd(overview.spend.cost), ("unaccounted",): usd(overview.spend.unaccounted)},
+        telemetry.SAVED_MONEY: {(): usd(overview.spend.saved)},
+        telemetry.BUDGET_LEFT: {(budget,): usd(left) for budget, left in overview.spend.left.items()},
         telemetry.CACHE_BYTES: {(): overview.cache_bytes},
         telemetry.SET_ASIDE: {(): overview.set_aside},
     }
+
+
+def usd(nano: int) -> float:
+    return nano / NANO
 
 
 def effective(record: LimitRecord) -> dict[str, int]:

@@ -41,8 +41,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `mode` is how the schema is put to the model (`headrace.schema.modes`; None: as the model's profile says). An answer that
     does not fit it is asked for again up to `reasks` times, with what was wrong; with `lax` values of the wrong type that
     can only mean one thing are taken. `cache` is how the answer cache is used (`cache_mode`); `variant` names a sample of its own
-    among answers to the same question. `prefix_key` names the beginning that it shares with others (`prompt_prefix`).
-    With `standard_fallback` a call in the service tier `flex` that finds no room there is made again in the standard one.
+    among answers to the same question. With `standard_fallback` a call in the service tier `flex` that finds no room
+    there is made again in the standard one. `prefix_key` names the beginning that it shares with others (`prompt_prefix`).
     """
 
     model: str

@@ -1,5 +1,5 @@
-"""Lists of a tenant's batches: those that were created over HTTP, newest first; which there are, which have ended, which a budget
-has paused."""
+"""Lists of batches: a tenant's that were created over HTTP, newest first; those that a budget has paused; which there are, and
+which have ended."""
 
 from __future__ import annotations
 
@@ -44,17 +44,6 @@ async def unknown_batches(ledger: Ledger, batch_ids: Sequence[str]) -> list[str]
     return [batch_id for batch_id, known in zip(batch_ids, there, strict=True) if not known]
 
 
-async def batches_paused_by(ledger: Ledger, tenant: str, scope: str) -> list[str]:
-    """Return the open batches of a tenant that the budget of `scope` (`batch`, `tenant`) has paused."""
-    ids = [raw.decode() for raw in await ledger.client.zrange(ledger.keys.open, 0, -1) if raw.isascii()]
-    async with ledger.client.pipeline(transaction=False) as pipeline:
-        for batch_id in ids:
-            pipeline.hmget(ledger.keys.batch(batch_id), ["paused_by", "tenant"])
-        replies = await pipeline.execute(raise_on_error=False)
-    wanted = [scope.encode(), tenant.encode()]
-    return [batch_id for batch_id, reply in zip(ids, replies, strict=True) if reply == wanted]
-
-
 class KnownEnd(NamedTuple):
     """The state of a batch, and when it ended: None for one that is open. A record that cannot be read is taken for open."""
 
@@ -77,3 +66,24 @@ async def batch_ends(ledger: Ledger, batch_ids: Sequence[str]) -> dict[str, Know
         is_over = state.decode(errors="replace") in BATCH_TERMINAL and ended.isdigit()
         ends[batch_id] = KnownEnd(state.decode(errors="replace"), int(ended) if is_over else None)
     return ends
+
+
+async def batches_paused_by(ledger: Ledger, tenant: str, scope: str) -> list[str]:
+    """Return the open batches of a tenant that the budget of `scope` (`batch`, `tenant`) has paused."""
+    ids = [raw.decode() for raw in await ledger.client.zrange(ledger.keys.open, 0, -1) if raw.isascii()]
+    async with ledger.client.pipeline(transaction=False) as pipeline:
+        for batch_id in ids:
+            pipeline.hmget(ledger.keys.batch(batch_id), ["paused_by", "tenant"])
+        replies = await pipeline.execute(raise_on_error=False)
+    wanted = [scope.encode(), tenant.encode()]
+    return [batch_id for batch_id, reply in zip(ids, replies, strict=True) if reply == wanted]
+
+
+async def open_batches(ledger: Ledger, first: int, count: int) -> Sequence[bytes]:
+    """Return the ids of at most `count` open batches, the oldest first, from place `first` on: raw entries of the index."""
+    return await ledger.client.zrange(ledger.keys.open, first, first + count - 1)
+
+
+async def forget_open_batch(ledger: Ledger, batch_id: str) -> None:
+    """Remove a batch without a record from the index of open batches."""
+    await ledger.client.zrem(ledger.keys.open, batch_id)

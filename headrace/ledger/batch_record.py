@@ -3,7 +3,7 @@ users see are in `summaries`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -293,6 +293,10 @@ class BatchRecord:
         """Return one of its counters; 0 when nothing was counted."""
         return int(self.fields.get(name) or 0)
 
+    def usd(self, name: str) -> float:
+        """Return a counter of nano-USD in US dollars."""
+        return self.counter(name) / 1e9
+
     def _text(self, name: str, default: bytes | None = None) -> str:
         return (self.fields[name] if default is None else self.fields.get(name, default)).decode()
 
@@ -380,16 +384,6 @@ async def parts_of_shards(ledger: Ledger, batch_id: str) -> dict[int, str]:
     """Return the files of all parts that are committed, by the number of their shard."""
     stored = await ledger.client.hgetall(ledger.keys.parts(ledger.keys.batch(batch_id)))
     return {int(number): part_file(batch_id, int(number), part.decode()) for number, part in stored.items()}
-
-
-async def open_batches(ledger: Ledger, first: int, count: int) -> Sequence[bytes]:
-    """Return the ids of at most `count` open batches, the oldest first, from place `first` on: raw entries of the index."""
-    return await ledger.client.zrange(ledger.keys.open, first, first + count - 1)
-
-
-async def forget_open_batch(ledger: Ledger, batch_id: str) -> None:
-    """Remove a batch without a record from the index of open batches."""
-    await ledger.client.zrem(ledger.keys.open, batch_id)
 
 
 def _check_texts(fields: Mapping[str, bytes]) -> None:

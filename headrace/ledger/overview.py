@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -18,6 +19,11 @@ from headrace.ledger.state import JobState
 SAMPLE = 200
 """Records of which the state is read; where more wait, or run, they stand for all."""
 MAX_BATCHES = 100
+TENANT = "default"
+MONEY = (
+    *("cost_nano_usd", "unaccounted_nano_usd", "reserved_nano_usd", "saved_nano_usd"),
+    *("budget_nano_usd", "day_budget_nano_usd"),
+)
 ITEMS = ("succeeded", "failed", "cancelled", "dead")
 
 
@@ -26,6 +32,16 @@ class QueuedHints(msgspec.Struct, frozen=True):
 
     length: int
     oldest: bytes | None
+
+
+class SpendOverview(msgspec.Struct, frozen=True):
+    """Money of the tenant in nano-USD: what answers cost, what calls may have cost whose answers never came, what cached answers
+    have saved, and what is left of each budget that is set (`tenant`, `day`)."""
+
+    cost: int
+    unaccounted: int
+    saved: int
+    left: dict[str, int]
 
 
 class LedgerOverview(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +55,7 @@ class LedgerOverview(msgspec.Struct, frozen=True, kw_only=True):
     queues: dict[str, QueuedHints]
     limits: list[LimitRecord]
     breakers: list[BreakerRecord]
+    spend: SpendOverview
     cache_bytes: int
     set_aside: int
 
@@ -57,13 +74,17 @@ async def ledger_overview(ledger: Ledger, queues: Mapping[str, str]) -> LedgerOv
         pipeline.hget(keys.cache_use, "bytes")
         pipeline.hgetall(keys.rejections)
         pipeline.hgetall(keys.breakers)
+        pipeline.hmget(keys.spend(TENANT), MONEY)
         for key in queues.values():
             pipeline.llen(key)
             pipeline.lindex(key, -1)
         (seconds, micros), *replies = await pipeline.execute(raise_on_error=False)
-    waiting, waiting_ids, running, running_ids, open, batches, names, cached, rejections, broken, *hints = replies
+    waiting, waiting_ids, running, running_ids, open, batches, names, cached, rejections, broken, spent, *hints = (
+        replies
+    )
     waiting_ids, running_ids, batches = texts(waiting_ids), texts(running_ids), texts(batches)
     names = names if isinstance(names, dict) else {}
+    day = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
     scopes, breakers = list(names)[:MAX_LISTED], listed(broken)
     async with ledger.client.pipeline(transaction=False) as pipeline:
         for record_id in waiting_ids:
@@ -74,7 +95,7 @@ async def ledger_overview(ledger: Ledger, queues: Mapping[str, str]) -> LedgerOv
             pipeline.hgetall(keys.limit(scope.decode(errors="replace")))
         for scope in breakers:
             pipeline.hget(keys.breaker(scope), "till")
-        pipeline.ping()  # a pipeline of nothing has no answer
+        pipeline.hmget(keys.spend_of_day(TENANT, day), MONEY)
         found = await pipeline.execute(raise_on_error=False)
     answers = iter(found)
     states, counters, limits, tills = (
@@ -98,6 +119,7 @@ async def ledger_overview(ledger: Ledger, queues: Mapping[str, str]) -> LedgerOv
         },
         limits=records_of(names, dict(zip(scopes, limits, strict=True)), at_ms),
         breakers=breakers_of(breakers, tills, at_ms),
+        spend=spend_of(spent, found[-1]),
         cache_bytes=whole(cached),
         set_aside=sum(whole(count) for count in rejections.values()) if isinstance(rejections, dict) else 0,
     )
@@ -115,6 +137,21 @@ def scaled(sample: Counter[tuple[str, str]], count: int) -> dict[tuple[str, str]
     """Return the numbers of a sample as those of all `count`."""
     drawn = sum(sample.values())
     return {key: round(number * max(1.0, count / drawn)) for key, number in sample.items()}
+
+
+def spend_of(tenant: Any, day: Any) -> SpendOverview:
+    """Return the money in the replies about a tenant and its day. What is reserved for calls under way is not left."""
+    money, of_day = (
+        dict(zip(MONEY, reply, strict=True)) if isinstance(reply, list) else dict.fromkeys(MONEY)
+        for reply in (tenant, day)
+    )
+    left: dict[str, int] = {}
+    for name, limit, used in (("tenant", "budget_nano_usd", money), ("day", "day_budget_nano_usd", of_day)):
+        if money[limit] is not None:
+            left[name] = max(0, whole(money[limit]) - sum(whole(used[each]) for each in MONEY[:3]))
+    return SpendOverview(
+        whole(money["cost_nano_usd"]), whole(money["unaccounted_nano_usd"]), whole(money["saved_nano_usd"]), left
+    )
 
 
 def items_of(counters: Sequence[Any]) -> dict[str, int]:

@@ -28,9 +28,9 @@ SUMMED_COUNTERS = (
     "retried",
     "usage_unknown",
     "cached",
+    "cached_tokens",
     "unaccounted_calls",
     "unpriced_calls",
-    "cached_tokens",
 )
 SUMMED_MONEY = ("cost_usd", "saved_usd", "unaccounted_usd", "reserved_usd")
 """Counters of which a batch and the one that asks again for it have the sum."""
@@ -91,6 +91,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     usage_unknown: int = 0
     refused: int = 0
     cached: int = 0
+    cached_tokens: int = 0
+    cached_share: float = 0.0
     cost_usd: float = 0.0
     saved_usd: float = 0.0
     unaccounted_calls: int = 0
@@ -99,8 +101,6 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     reserved_usd: float = 0.0
     budget_usd: float | None = None
     left_usd: float | None = None
-    cached_tokens: int = 0
-    cached_share: float = 0.0
     reasked_as: str = ""
     codes: dict[str, int] = {}
 
@@ -218,10 +218,10 @@ def _batch(record: BatchRecord) -> Batch:
         reasked_as=record.reasked_as,
         codes=record.codes,
         **{name: record.counter(name) for name in (*NUMBERS, *ANSWER_COUNTERS)},
-        cost_usd=record.counter("cost_nano_usd") / 1e9,
-        saved_usd=record.counter("saved_nano_usd") / 1e9,
-        unaccounted_usd=record.counter("unaccounted_nano_usd") / 1e9,
-        reserved_usd=record.counter("reserved_nano_usd") / 1e9,
+        cost_usd=record.usd("cost_nano_usd"),
+        saved_usd=record.usd("saved_nano_usd"),
+        unaccounted_usd=record.usd("unaccounted_nano_usd"),
+        reserved_usd=record.usd("reserved_nano_usd"),
         budget_usd=None if record.budget is None else record.budget / 1e9,
         left_usd=left_of(record),
     )

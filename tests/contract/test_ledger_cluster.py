@@ -14,6 +14,7 @@ from transcript import Transcript
 from written_logs import holds
 
 from headrace import errors
+from headrace.broker.queue import queue_keys
 from headrace.events.reader import Reader
 from headrace.events.types import TextDelta
 from headrace.jobs.job import new_id
@@ -21,6 +22,9 @@ from headrace.ledger.announce import Announcement, announce
 from headrace.ledger.append import append
 from headrace.ledger.beat import beat
 from headrace.ledger.begin_batch import begin_batch
+from headrace.ledger.breaker_close import breaker_close
+from headrace.ledger.breaker_fail import breaker_fail
+from headrace.ledger.breaker_probe import breaker_probe
 from headrace.ledger.cancel import cancel
 from headrace.ledger.checkpoint import CheckpointRow, checkpoint
 from headrace.ledger.claim import Claimed, claim
@@ -46,6 +50,7 @@ from headrace.ledger.limit_learn import limit_learn
 from headrace.ledger.limit_take import limit_take
 from headrace.ledger.look_up import look_up
 from headrace.ledger.open import open_batch
+from headrace.ledger.overview import ledger_overview
 from headrace.ledger.park import park
 from headrace.ledger.pause import pause
 from headrace.ledger.prefill import prefill
@@ -228,6 +233,13 @@ async def a_files_life(ledger: Ledger) -> None:
     await shorten(ledger, job, ttl_ms=1)
 
 
+async def a_breakers_life(ledger: Ledger) -> None:
+    assert (await breaker_fail(ledger, "s", "openai/m", process="p", failures=9, interval_ms=0)).state == "open"
+    assert (await breaker_probe(ledger, "s", token="t")).state == "probe"
+    assert (await ledger_overview(ledger, queue_keys(ledger.namespace))).breakers
+    assert (await breaker_close(ledger, "s", process="p", probe="t")).state == "closed"
+
+
 async def limits_and_answers(ledger: Ledger) -> None:
     scope, model = "rehearsal.0", "rehearsal.1"
     configured = [LimitScope(each, "rehearsal", requests=60, tokens=60, in_flight=2) for each in (scope, model)]
@@ -264,6 +276,7 @@ async def test_every_move_stays_in_one_slot(ledger: Witness) -> None:
     await a_batchs_life(ledger)
     await a_files_life(ledger)
     await limits_and_answers(ledger)
+    await a_breakers_life(ledger)
     await budgets(ledger)
     await damage(ledger)
     assert ledger.sent == {path.stem for path in FOLDER.glob("*.lua")}

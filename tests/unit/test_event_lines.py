@@ -130,6 +130,8 @@ async def run(ledger: Recorder, engine: Engine, record: dict[str, bytes] | None 
         ledger=ledger,
         flusher=Flusher(ledger),
         engine=engine,
+        meter=None,
+        tracer=None,
         leases=SimpleNamespace(move=lambda *_: None, confirm=lambda *_: True),
         registry=SimpleNamespace(chat_completion=lambda *_, **__: facts),
     )

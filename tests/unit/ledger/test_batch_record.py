@@ -8,6 +8,7 @@ import pytest
 
 from headrace.errors import Damaged, Unknown
 from headrace.jobs.job import new_id
+from headrace.ledger.batch_list import forget_open_batch, open_batches
 from headrace.ledger.batch_record import (
     BatchCounters,
     ShardPart,
@@ -16,9 +17,7 @@ from headrace.ledger.batch_record import (
     batch_record,
     feeding_record,
     follow_up,
-    forget_open_batch,
     known_batch,
-    open_batches,
     part_of_shard,
     parts_of_shards,
     state_if_refused,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from headrace.ledger.limit_configure import LimitScope, limit_configure
 from headrace.ledger.overview import LedgerOverview, ledger_overview
 from headrace.ledger.park import park
 from headrace.ledger.script import Ledger
+from headrace.ledger.set_budget import set_tenant_budget
 from headrace.ledger.submit import submit
 
 
@@ -144,3 +146,21 @@ async def test_a_ledger_that_is_away_is_told_as_such() -> None:
     away = Ledger.at("redis://127.0.0.1:1", retries=0)
     assert await LedgerGauges(away).samples() == {telemetry.LEDGER_UP: {(): 0.0}}
     await away.close()
+
+
+async def test_money_is_told_as_spent_saved_and_left(ledger: Ledger) -> None:
+    assert (await read(ledger)).spend.left == {}, "no budget is set"
+    await set_tenant_budget(ledger, "default", 5_000_000_000, of_day=False)
+    await set_tenant_budget(ledger, "default", 1_000_000_000, of_day=True)
+    seconds, _ = await ledger.client.time()
+    day = ledger.keys.spend_of_day("default", datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d"))
+    counted = {"cost_nano_usd": 700_000_000, "unaccounted_nano_usd": 100_000_000, "reserved_nano_usd": 50_000_000}
+    await ledger.client.hset(ledger.keys.spend("default"), mapping=counted | {"saved_nano_usd": 30_000_000})
+    await ledger.client.hset(day, mapping=counted)
+    samples = samples_of(await read(ledger))
+    assert samples[telemetry.SPENT] == {("answers",): 0.7, ("unaccounted",): 0.1}
+    assert samples[telemetry.SAVED_MONEY] == {(): 0.03}
+    assert samples[telemetry.BUDGET_LEFT] == {("tenant",): 4.15, ("day",): 0.15}
+    await ledger.client.hset(day, "cost_nano_usd", 9_000_000_000)
+    assert samples_of(await read(ledger))[telemetry.BUDGET_LEFT]["day",] == 0
+    await ledger.client.delete(day)

@@ -210,7 +210,6 @@ class Attempts:
 
     async def _call(self, call: HeldCall, permit: Permit | None, scopes: ModelScopes | None) -> Completion:
         watch, tries = self._watch, self._tries
-        metered = self._meter.call(self._provider.facts.name, self._provider.model_id) if self._meter else None
         charge = CallCharge(self._spending, self._provider, self._reasks.job, self._reserved)
 
         async def admit() -> None:
@@ -243,6 +242,7 @@ class Attempts:
         ON_COST.set(charge.tell)
         tries.calls += 1
         tries.calling = True
+        metered = self._meter.call(self._provider.facts.name, self._provider.model_id) if self._meter else None
         if metered is not None and metered.tracer is not None:
             metered.span = CallSpan(metered.tracer, self._provider, self._job, self._identity, tries.calls)
         try:

@@ -40,8 +40,8 @@ from headrace_worker.observability.worker_meter import WorkerMeter
 from headrace_worker.spending.spending import Spending
 
 MAX_PAUSE_S = 2.0
-FLEX = "flex"
 MAX_SCOPES = 1000
+FLEX = "flex"
 SPARE_PART = 8
 """An eighth more calls than the limit are for tenants and users that hold less than their part, where many share a process."""
 

@@ -11,7 +11,8 @@ from redis.exceptions import RedisError
 
 from headrace.batches.ingest import read_index
 from headrace.errors import Busy, Damaged, Refused, StorageError
-from headrace.ledger.batch_record import feeding_record, forget_open_batch, open_batches
+from headrace.ledger.batch_list import forget_open_batch, open_batches
+from headrace.ledger.batch_record import feeding_record
 from headrace.ledger.evict_damaged import readable
 from headrace.ledger.feed import feed
 from headrace.ledger.keys import shard_id
