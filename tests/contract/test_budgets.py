@@ -32,6 +32,7 @@ def items(count: int, text: str = "An item") -> list[dict[str, object]]:
 
 
 def charged_nano(stack: Stack, batch: str) -> int:
+    until(lambda: all(call.ended_at for call in stack.calls_of(batch)), what="the provider has ended its calls")
     return total_charged(stack.calls_of(batch), PRICES)
 
 

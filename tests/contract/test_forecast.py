@@ -85,6 +85,7 @@ def test_a_forecast_is_what_the_account_shows_afterwards(stack: Stack, tmp_path:
     done = stack.run("extract", *arguments, "--detach", "--weight", "100")
     batch = done.stdout.strip()
     until(lambda: stack.batch(batch)["state"] == "completed", what="the batch has ended", seconds=180)
+    until(lambda: all(call.ended_at for call in stack.calls()), what="the provider has ended its calls")
     calls = stack.calls()
     assert len(calls) == plain["calls"], "the sample was paid twice"
     tokens = sum(call.used.input_tokens for call in calls if call.used)

@@ -6,7 +6,6 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from headrace_rehearsal.account import AccountedCall
@@ -73,9 +72,10 @@ class Money:
         return {name: number - self._before[name] for name, number in self._now().items()}
 
 
-def file_of(path: Path, lines: list[dict[str, object]]) -> str:
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return str(path)
+def ended_calls(stack: Stack, record_id: str) -> list[AccountedCall]:
+    """The calls of a job or a batch, once the account has the end of each."""
+    until(lambda: all(call.ended_at for call in stack.calls_of(record_id)), what="the provider has ended its calls")
+    return stack.calls_of(record_id)
 
 
 async def test_every_call_of_jobs_is_on_the_bill(
@@ -107,7 +107,7 @@ async def test_every_call_of_jobs_is_on_the_bill(
             completion = await job.completion()
         except JobFailed:
             completion = None
-        own_calls = stack.calls_of(job.id)
+        own_calls = ended_calls(stack, job.id)
         calls += own_calls
         with stack.client as redis:
             record = int(redis.hget(f"{{hr}}:job:{job.id}", "cost_nano_usd") or 0)
@@ -129,7 +129,7 @@ async def test_a_kept_answer_costs_nothing_and_says_what_it_saved(client: AsyncH
     assert (await again.completion()).cost == 0
     spent = money.spent()
     assert spent["cost_nano_usd"] == spent["calls"] == 0
-    assert spent["saved_nano_usd"] == total_charged(stack.calls_of(first.id), PRICES)
+    assert spent["saved_nano_usd"] == total_charged(ended_calls(stack, first.id), PRICES)
 
 
 @pytest.mark.parametrize("order", ["fault=cut after=2", "fault=stream_error after=2"])
@@ -140,7 +140,7 @@ async def test_a_call_whose_usage_never_arrived_is_listed_with_its_worst_case(
     job = await client.submit("rehearsal/small", f"[[rehearsal {order}]] {secrets.token_hex(4)}", stream=True)
     with pytest.raises(JobFailed):
         await job.completion()
-    spent, account = money.spent(), total_charged(stack.calls_of(job.id), PRICES)
+    spent, account = money.spent(), total_charged(ended_calls(stack, job.id), PRICES)
     assert spent["unaccounted_calls"] == len(stack.calls_of(job.id)) > 0
     assert spent["cost_nano_usd"] < account <= spent["cost_nano_usd"] + spent["unaccounted_nano_usd"]
 
@@ -155,7 +155,7 @@ async def test_a_cancelled_call_is_unaccounted(client: AsyncHeadrace, stack: Sta
     with pytest.raises(JobFailed):
         await job.completion()
     until(lambda: all(call.ended_at for call in stack.calls_of(job.id)), what="the provider sees that it was left")
-    spent, account = money.spent(), total_charged(stack.calls_of(job.id), PRICES)
+    spent, account = money.spent(), total_charged(ended_calls(stack, job.id), PRICES)
     assert spent["cost_nano_usd"] == 0
     assert spent["unaccounted_calls"] == 1
     assert 0 < account <= spent["unaccounted_nano_usd"]
@@ -165,14 +165,14 @@ def test_economy_pays_half_and_falls_back_only_when_allowed(stack: Stack) -> Non
     own = secrets.token_hex(4)
     cheap = stack.extract([{"id": str(n), "text": f"cheap {own} {n}"} for n in range(20)], "--economy")
     until(lambda: stack.batch(cheap)["state"] == "completed", what="the batch has ended")
-    calls = stack.calls_of(cheap)
+    calls = ended_calls(stack, cheap)
     assert {call.used.tier for call in calls if call.used} == {"flex"}
     assert int(stack.batch(cheap)["cost_nano_usd"]) == total_charged(calls, PRICES)
 
     full = [{"id": "1", "text": f"[[rehearsal fault=429 retry_after=30 times=1]] no room {own}"}]
     back = stack.extract(full, "--economy-fallback")
     until(lambda: stack.batch(back)["state"] == "completed", what="it was answered in the standard tier")
-    refused, answered = stack.calls_of(back)
+    refused, answered = ended_calls(stack, back)
     assert refused.status == 429
     assert answered.used is not None
     assert answered.used.tier == ""
@@ -209,7 +209,7 @@ def test_the_items_of_a_batch_are_on_its_bill(stack: Stack) -> None:
     schema.write_text(json.dumps(SCHEMA))
     batch = stack.extract(lines, "--schema", str(schema), "--reasks", "1")
     until(lambda: stack.batch(batch)["state"] == "completed", what="the batch has ended")
-    calls, stored = stack.calls_of(batch), stack.batch(batch)
+    calls, stored = ended_calls(stack, batch), stack.batch(batch)
     assert len(calls) > 90
     assert int(stored["cached"]) == 120 - 90 - 5  # of the equal lines, those that have an answer
     assert int(stored["cost_nano_usd"]) == money.spent()["cost_nano_usd"] == total_charged(calls, PRICES)

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
-from fleet import more_workers
+from fleet import Worker, more_workers
 from headrace_rehearsal.account import AccountedCall
 from headrace_rehearsal.charges import Price, total_charged
 from stack import Stack, started, until
@@ -63,6 +63,19 @@ def settled(stack: Stack, batch: str) -> None:
     until(lambda: all(call.ended_at for call in stack.calls_of(batch)), what="the provider has ended them")
 
 
+def in_calls(stack: Stack, batch: str, workers: list[Worker]) -> Worker | None:
+    """One of the workers for whose calls something is reserved."""
+    with stack.client as redis:
+        for key in redis.scan_iter(f"{{hr}}:shard:{batch}.s*", count=1000):
+            if redis.type(key) != b"hash":
+                continue
+            owner, reserved = redis.hmget(key, "owner", "reserved_nano_usd")
+            for worker in workers:
+                if int(reserved or 0) and f"-{worker.pid}-" in (owner or b"").decode():
+                    return worker
+    return None
+
+
 def test_no_call_too_many_over_four_workers(stack: Stack) -> None:
     with more_workers(stack, "bulk", "bulk", "bulk"):
         batch = stack.extract(lines("[[rehearsal fault=500 times=1]] "), *OPTIONS)
@@ -88,9 +101,7 @@ def test_cut_answers_count_with_their_worst_case(stack: Stack) -> None:
 def test_a_killed_worker_spends_what_it_had_reserved(stack: Stack) -> None:
     with more_workers(stack, "bulk", "bulk", "bulk") as workers:
         batch = stack.extract(lines(""), *OPTIONS)
-        until(lambda: len(stack.calls_of(batch)) > 100, what="calls are made")
-        for worker in workers:
-            worker.kill()
+        until(lambda: in_calls(stack, batch, workers), what="one of the workers has calls under way").kill()
         settled(stack, batch)
     known, account, at_most = bounds(stack, batch)
     print(f"{known / 1e9} <= {account / 1e9} <= {at_most / 1e9} USD")
