@@ -101,10 +101,14 @@ def read_items(
             if complaints.on_bad_row != "error":
                 complaints.leave_out(str(error))
                 continue
-            item, blobs = refused_item(record, cut(str(error))), []
+            item, blobs = refused_item(record, cut(str(error)), own_id(record, choice)), []
             if seen.add(item.custom_id, record.number):
-                complaints.add(f"{record.where}: {quoted(item.custom_id)}, the id of its error line, is another item's")
-                continue
+                item = refused_item(record, cut(str(error)))
+                if seen.add(item.custom_id, record.number):
+                    complaints.add(
+                        f"{record.where}: {quoted(item.custom_id)}, the id of its error line, is another item's"
+                    )
+                    continue
         if item.refused is not None:
             complaints.note(item.refused)
         if not complaints.count:
@@ -131,11 +135,19 @@ def next_of(records: Iterator[InputRecord], complaints: Complaints) -> InputReco
         return None
 
 
-def refused_item(record: InputRecord, error: str) -> Item:
-    """Return the item that becomes an error line without a call; its id is that of its line, where it names none that is sure."""
-    is_sure = record.error is not None or FILE_FIELD in record.fields
-    named = record.fields.get("custom_id") if is_sure else None
+def refused_item(record: InputRecord, error: str, named: str | None = None) -> Item:
+    """Return the item that becomes an error line without a call; its id is that of its line, where it is not `named`."""
+    if named is None and (record.error is not None or FILE_FIELD in record.fields):
+        named = record.fields.get("custom_id")
     return Item(custom_id=named or record.line_id, refused=error)
+
+
+def own_id(record: InputRecord, choice: ColumnChoice) -> str | None:
+    """Return the id of a record that cannot be used for another reason, so that its error line is found by it; else None."""
+    try:
+        return id_of(record, choice)
+    except InputError:
+        return None
 
 
 def id_of(record: InputRecord, choice: ColumnChoice) -> str:

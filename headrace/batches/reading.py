@@ -3,7 +3,6 @@ a request, and what becomes of rows that cannot be used."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,14 +23,13 @@ from headrace.batches.prompt import DEFAULT_PROMPT
 from headrace.batches.request_parts import RequestParts
 from headrace.batches.template import Item, Template
 from headrace.errors import InputError
+from headrace.text.object_urls import OBJECT_URL
 
 if TYPE_CHECKING:
     from headrace.batches.object_inputs import CopiedInputs
 
 WORDS = ("limit", "sample", "encoding", "id", "keep", "follow", "on_bad_row", "on_empty", "per_item")
 MEDIA_WORDS = ("images", "recordings", "pdfs", "image_size", "pdf_as", "fetch")
-OBJECT_URL = re.compile(r"(s3a?|gs|az|azure|abfss?)://", re.IGNORECASE)
-"""The beginning of an input's address in an object store."""
 PROMPT_NAMES = ("prompt", "system", "messages")
 
 

@@ -76,7 +76,8 @@ def input_options(command: F) -> F:
 def readable_inputs(given: tuple[str, ...], *, limit: int | None, encoding: str | None) -> Iterator[Any]:
     """Yield the input as a path that can be read twice, or as a list of them. Raises `InputError` for files of this machine and
     of an object store at once."""
-    from headrace.batches.reading import OBJECT_URL, ObjectUrls
+    from headrace.batches.reading import ObjectUrls
+    from headrace.text.object_urls import OBJECT_URL
 
     remote = [name for name in given if OBJECT_URL.match(name)]
     if remote:

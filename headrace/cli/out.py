@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 import sys
 from collections.abc import Callable, Iterable
@@ -14,11 +13,11 @@ import click
 
 from headrace.cli import terminal
 from headrace.errors import InputError
+from headrace.text.object_urls import OBJECT_URL
 
 if TYPE_CHECKING:
     from headrace.batches.object_outputs import ObjectOut
 
-OBJECT_URL = re.compile(r"(s3a?|gs|az|azure|abfss?)://")
 F = TypeVar("F", bound=Callable[..., Any])
 
 

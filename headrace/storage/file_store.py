@@ -17,9 +17,11 @@ from urllib.parse import unquote
 
 import msgspec
 
-from headrace.errors import StorageError
+from headrace.errors import SettingsError, StorageError
 from headrace.ledger.script import Ledger
 from headrace.ledger.store_name import StoreName, agreed_store
+from headrace.text.masking import masked
+from headrace.text.object_urls import OBJECT_URL
 from headrace.text.quoting import quoted
 
 URL = re.compile("[a-z][a-z0-9+.-]*://")
@@ -155,8 +157,13 @@ def is_url(address: str) -> bool:
 
 
 def open_store(address: str) -> FileStore:
-    """Return the store at `address`, a folder or a URL such as `s3://bucket/prefix`. Raises `StorageError`."""
+    """Return the store at `address`, a folder or a URL such as `s3://bucket/prefix`. Raises `StorageError`, and
+    `SettingsError` for another URL."""
     if is_url(address):
+        if not OBJECT_URL.match(address):
+            raise SettingsError(
+                f"HEADRACE_FILES {masked(address)}: is neither a folder nor s3://BUCKET/PREFIX (gs://, az://)"
+            )
         from headrace.storage.object_store import ObjectFileStore  # with it comes obstore
 
         return ObjectFileStore(address)

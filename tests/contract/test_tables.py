@@ -162,7 +162,7 @@ def test_bad_rows_become_error_lines_in_order(client: Headrace, tmp_path: Path) 
     assert batch.bad_rows == 3
     rows = list(batch.results())
     assert [(row.custom_id, row.ok) for row in rows] == [
-        *[("a", True), ("line-2", False), ("line-3", False), ("line-4", False), ("line-5", True)]
+        *[("a", True), ("line-2", False), ("c", False), ("line-4", False), ("line-5", True)]
     ]
     assert next(row.error.message for row in rows if row.error).startswith(f"{source}, line 2: broken JSON")
     assert {row.error.code for row in rows if row.error} == {"invalid_request"}
