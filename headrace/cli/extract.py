@@ -136,9 +136,9 @@ def extract(
     """
     from headrace.batches.build import make_template
     from headrace.batches.reading import Reading
+    from headrace.cli.batch_forecast import limits_here, make_forecaster, tried
     from headrace.cli.batches import follow as follow_batch
     from headrace.cli.batches import print_rows
-    from headrace.cli.forecast import limits_here, make_forecaster, tried
     from headrace.cli.params import given_file, given_messages, given_schema, given_text, given_tools, named
     from headrace.cli.service import connection, service
     from headrace.schema.modes import checked_mode
@@ -317,7 +317,7 @@ class Counts:
         import msgspec
 
         from headrace.chat.provider_table import PROVIDERS
-        from headrace.cli.forecast import facts_of, words_of
+        from headrace.cli.batch_forecast import facts_of, words_of
         from headrace.schema.modes import form_of
 
         provider = PROVIDERS.get(template.model.partition("/")[0])

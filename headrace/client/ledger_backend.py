@@ -46,7 +46,8 @@ from headrace.ledger.unread import WaitingClient
 from headrace.schema.python_types import AnswerType
 from headrace.settings import Settings
 from headrace.spend.known_models import KnownModel
-from headrace.storage.file_store import FileStore, attach
+from headrace.storage.file_store import FileStore
+from headrace.storage.open_store import attach
 from headrace.text.masking import masked
 from headrace.text.readable import UNREADABLE
 from headrace.waiting import retry_read

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from headrace.doctor.context import DoctorContext, Finding
 from headrace.errors import HeadraceError
 from headrace.ledger.store_name import StoreName
-from headrace.storage.file_store import is_url
+from headrace.storage.open_store import is_url
 from headrace.text.masking import masked
 
 OLDEST_PYTHON = (3, 11)
@@ -104,7 +104,7 @@ def file_store(bench: DoctorContext) -> Finding:
 
 def object_store(named: StoreName) -> Finding:
     """Check that the object store which the ledger names can be reached from here."""
-    from headrace.storage.file_store import open_store
+    from headrace.storage.open_store import open_store
 
     try:
         seen = open_store(named.url).name.id

@@ -12,8 +12,9 @@ import pytest
 from object_stores import ObjectServer, object_server
 
 from headrace.errors import SettingsError, StorageError
-from headrace.storage.file_store import FileStore, open_store
+from headrace.storage.file_store import FileStore
 from headrace.storage.object_store import ONE_PUT
+from headrace.storage.open_store import open_store
 
 
 @pytest.fixture(scope="module")

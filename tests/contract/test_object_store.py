@@ -16,7 +16,7 @@ from headrace_rehearsal import account
 from object_stores import ObjectServer, object_server
 from stack import Stack, started, until
 
-from headrace.storage.file_store import open_store
+from headrace.storage.open_store import open_store
 
 COUNT = 300
 

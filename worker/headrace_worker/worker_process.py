@@ -33,7 +33,8 @@ from headrace.ledger.recover import process_prefix
 from headrace.ledger.script import UNAVAILABLE, Ledger
 from headrace.ledger.stop_reason import StopReason
 from headrace.settings import Settings
-from headrace.storage.file_store import FileStore, attach
+from headrace.storage.file_store import FileStore
+from headrace.storage.open_store import attach
 from headrace.text.readable import UNREADABLE
 from headrace_worker.damage import DamageHandler
 from headrace_worker.engine.answer_cache import AnswerCache
