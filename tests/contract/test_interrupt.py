@@ -198,6 +198,6 @@ def running_job(stack: Stack) -> str | None:
 
 
 def subscribed(stack: Stack) -> bool:
-    """Somebody waits for the events of a job; workers hear of limits on a channel of their own."""
-    limits = Keys(stack.ready["namespace"]).limits_channel.encode()
-    return any(channel != limits for channel in stack.client.pubsub_channels())
+    """Somebody waits for the events of a job; what workers hear of has channels of its own."""
+    jobs = Keys(stack.ready["namespace"]).job("").encode()
+    return any(channel.startswith(jobs) for channel in stack.client.pubsub_channels())
