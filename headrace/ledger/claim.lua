@@ -49,6 +49,7 @@ redis.call('ZADD', leases, text(now + lease_ms), id)
 local reply = redis.call('HGETALL', record)
 if kind == 'job' or kind == 'shard' then
   give_up_reserve(record)
+  redis.call('HDEL', record, 'given_up_nano_usd')        -- whoever held it before is not heard any more
   local budgets, allowed = budgets_of(scopes_of(record)), true
   for _, budget in ipairs(budgets) do allowed = allowed and budget.allowed end
   if #budgets > 0 then

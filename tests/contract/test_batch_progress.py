@@ -1,18 +1,13 @@
-"""How far a batch is, for people: lines on standard error, a bar on a terminal, and a bar in a notebook with a real kernel."""
+"""How far a batch is, for people: lines on standard error, a bar on a terminal."""
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import subprocess
 import sys
 from typing import Any
 
-import nbclient
-import pytest
-from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_notebook
 from stack import Stack
 
 # The second half of the items comes later, so that there is a progress to show.
@@ -27,13 +22,6 @@ client = Headrace()
 print(len(list(batch.results())))
 print(batch.wait(progress=False).state)
 client.close()
-"""
-ASYNC = f"""
-from headrace import AsyncHeadrace
-client = AsyncHeadrace()
-{OPEN.replace("client.extract", "await client.extract")}
-print((await batch.wait()).state)
-await client.close()
 """
 
 
@@ -71,23 +59,3 @@ def read(screen: Any) -> bytes:
         return screen.read(65536)
     except OSError:  # the process has closed its side
         return b""
-
-
-@pytest.mark.parametrize("code", [SYNC, ASYNC], ids=["Headrace", "AsyncHeadrace"])
-def test_a_bar_in_a_notebook(stack: Stack, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HEADRACE_REDIS_URL", "HEADRACE_FILES"):
-        monkeypatch.setenv(name, stack.client_environment[name])
-    notebook = executed(code)
-    [cell] = notebook.cells
-    assert "completed" in "".join(output.text for output in cell.outputs if output.get("name") == "stdout")
-    assert not [output for output in cell.outputs if output.get("name") == "stderr"]
-    widgets = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"].values()
-    [bar] = [widget["state"]["outputs"] for widget in widgets if widget["model_name"] == "OutputModel"]
-    assert "20/20" in json.dumps(bar)
-    assert "completed" in json.dumps(bar)
-
-
-def executed(code: str) -> NotebookNode:
-    notebook = new_notebook(cells=[new_code_cell(code)])
-    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
-    return notebook

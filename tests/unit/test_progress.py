@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.client.batch_progress import PlainProgress
+import pytest
+import rich.console
+
+from headrace.client import batch_progress
+from headrace.client.batch_progress import PlainProgress, ProgressBar, progress_display
 from headrace.events.types import BatchCounts, BatchProgress, BatchStateChange
 
 NUMBERS = dict.fromkeys(("succeeded", "failed", "cancelled", "dead", "input_tokens", "output_tokens"), 0)
@@ -40,3 +44,20 @@ def test_money_repeated_calls_and_known_answers_are_told_where_there_are_some() 
         "in_progress: 0/200 items, 0 items/s, 0+0 tokens, 0.0015 USD, 2 calls repeated, 3 from the cache",
         "in_progress: 0/200 items, 0 items/s, 0+0 tokens",
     ]
+
+
+@pytest.mark.parametrize(("has_widgets", "shown"), [(True, ProgressBar), (False, PlainProgress)])
+def test_a_notebook_has_a_bar_where_widgets_are_installed(
+    has_widgets: bool, shown: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rich.console, "_is_jupyter", lambda: True)
+    monkeypatch.setattr(batch_progress, "find_spec", lambda name: (has_widgets and name == "ipywidgets") or None)
+    monkeypatch.setattr(ProgressBar, "__init__", lambda *_: None)  # it draws at once
+    assert isinstance(progress_display(), shown)
+
+
+def test_without_a_terminal_there_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    display = progress_display()
+    assert isinstance(display, PlainProgress)
+    display.update(event(waiting="a \x1b[2J"))
+    assert capsys.readouterr().err == "in_progress: 0/200 items, 0 items/s, 0+0 tokens (a \\x1b[2J)\n"

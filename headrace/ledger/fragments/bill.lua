@@ -61,6 +61,7 @@ local function give_up_reserve(record)
   unaccount(record, scopes, reserved, 0)
   add_to(scopes, 'reserved_nano_usd', -reserved)
   redis.call('HSET', record, 'reserved_nano_usd', 0)
+  redis.call('HINCRBY', record, 'given_up_nano_usd', text(reserved))
   return reserved
 end
 
@@ -87,10 +88,19 @@ local function settle(record, bill)
   end
   local settled = tonumber(told[2]) - (tonumber(known[2]) or 0)
   if settled > 0 then
-    local reserved = tonumber(redis.call('HGET', record, 'reserved_nano_usd') or 0) or 0
-    settled = math.min(settled, reserved)              -- what was given up as lost already is not given back
-    add_to(scopes, 'reserved_nano_usd', -settled)
-    redis.call('HSET', record, 'reserved_nano_usd', text(reserved - settled))
+    local reserved, given_up = unpack(redis.call('HMGET', record, 'reserved_nano_usd', 'given_up_nano_usd'))
+    reserved, given_up = tonumber(reserved or 0) or 0, tonumber(given_up or 0) or 0
+    local back = math.min(settled, reserved)
+    add_to(scopes, 'reserved_nano_usd', -back)
+    redis.call('HSET', record, 'reserved_nano_usd', text(reserved - back))
+    -- Of an attempt from which its record was taken back, and that tells late what its calls have cost: what was given up for them
+    -- is no longer money of which nobody knows.
+    local late = math.min(settled - back, given_up)
+    if late > 0 then
+      add_to(scopes, 'unaccounted_nano_usd', -late)
+      redis.call('HINCRBY', record, 'unaccounted_nano_usd', text(-late))
+      redis.call('HINCRBY', record, 'given_up_nano_usd', text(-late))
+    end
   end
   redis.call('HSET', record, 'billed', bill)
 end

@@ -91,6 +91,16 @@ async def test_a_crash_leaves_its_reserve_spent(ledger: Ledger) -> None:
     assert await money(ledger, shard) == (0, 70, 0)
 
 
+async def test_who_tells_late_what_was_given_up_is_not_counted_twice(ledger: Ledger) -> None:
+    shard = await shard_of(ledger, 100)
+    assert (await reserve(ledger, shard.record_id, shard.epoch, [30, 30], token="a")).count == 2
+    await report_end(ledger, "w")
+    assert await money(ledger, shard) == (0, 60, 0)
+    row = CheckpointRow(0, "s", b"row", {})
+    await checkpoint(ledger, shard.record_id, shard.epoch, [row], bill=bill(shard, settled=30, cost=20))
+    assert await money(ledger, shard) == (20, 30, 0), "the other call is still one of which nobody knows"
+
+
 async def test_budgets_of_tenant_and_day_hold_for_jobs_and_batches_together(ledger: Ledger) -> None:
     await set_tenant_budget(ledger, "default", 100, of_day=False)
     await set_tenant_budget(ledger, "default", 50, of_day=True, allow_unpriced=True)
