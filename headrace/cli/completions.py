@@ -1,4 +1,4 @@
-"""What a shell is given to complete, beside commands and options: ids that the service knows, models, files.
+"""Completions of a shell, beside commands and options: ids that the service knows, models, files.
 
 A shell asks at each press of a key and shows nothing of an error: a service that does not answer within a second has nothing to
 complete.
