@@ -126,8 +126,10 @@ class LocalFileStore(FileStore):
             path.unlink(missing_ok=True)
 
     def files(self, folder: str = "") -> Iterator[StoredFile]:
-        found = self.path(folder).rglob("*")
-        for path in sorted(path for path in found if path.is_file() and not path.name.startswith(".")):
+        walked = os.walk(self.path(folder))  # `Path.rglob` fails on a folder that is removed meanwhile
+        for path in sorted(Path(at, name) for at, _, names in walked for name in names if not name.startswith(".")):
+            if not path.is_file():
+                continue
             with suppress(FileNotFoundError):  # removed meanwhile
                 info = path.stat()
                 yield StoredFile(

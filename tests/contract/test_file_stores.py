@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 from object_stores import ObjectServer, object_server
@@ -135,6 +137,21 @@ def test_folders_are_listed_and_removed(store: FileStore) -> None:
     assert [file.name for file in store.files("batch_a")] == ["batch_a/in"]
     store.remove("batch_a")
     assert [file.name for file in store.files()] == ["batch_ab/in", "files/x"], "a name that only begins alike stays"
+
+
+def test_files_are_listed_while_their_folder_is_removed(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("batch_a/in", "batch_a/parts/0", "files/x"):
+        store.commit(name, [b"12"])
+    scandir = os.scandir
+
+    def removing(path: Any) -> Any:
+        if str(path).endswith("parts"):
+            store.remove("batch_a")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", removing)
+    names = [file.name for file in store.files()]
+    assert names[-1] == "files/x"
 
 
 def test_old_files_are_found_and_removed(store: FileStore) -> None:

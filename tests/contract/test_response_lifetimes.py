@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from gateways import another_gateway, ask
+from live_files import files_below
 from stack import Stack, started, until
 
 ASKED = {"model": "rehearsal/small", "input": "Why?"}
@@ -22,7 +23,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def files_of(stack: Stack, id: str) -> list[Path]:
-    return list(Path(stack.ready["files"]).rglob(f"{id.removeprefix('resp_')}*"))
+    return [path for path in files_below(Path(stack.ready["files"])) if path.name.startswith(id.removeprefix("resp_"))]
 
 
 @pytest.mark.parametrize("more", [{}, {"background": True}])

@@ -15,6 +15,7 @@ from typing import Any, get_args
 import openai
 import pytest
 from gateways import SLOW, Sse, another_gateway, ask, kill
+from live_files import files_below
 from openai import AsyncOpenAI, OpenAI
 from openai.types.responses import Response, ResponseStreamEvent
 from openai_types import check
@@ -213,7 +214,8 @@ class TestBackground:
         with pytest.raises(openai.NotFoundError):
             official.responses.delete(response.id)
         letters = response.id.removeprefix("resp_")
-        assert not list((stack.folder / stack.ready["files"]).rglob(f"{letters}*"))
+        store = stack.folder / stack.ready["files"]
+        assert not [path for path in files_below(store) if path.name.startswith(letters)]
 
     def test_it_is_followed_from_any_number(self, base: str, official: OpenAI) -> None:
         stream = official.responses.create(model=MODEL, input=SLOW, background=True, stream=True)

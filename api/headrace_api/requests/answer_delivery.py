@@ -90,6 +90,7 @@ class AnswerDelivery:
         self._sent: list[Sent] = []
         self._doubted: list[Sent] = []
         self._settling: asyncio.Task[None] | None = None
+        self._looking = asyncio.Lock()
 
     async def start(self) -> None:
         """Take the lease of those who wait here, and go on renewing it. Raises what Redis does."""
@@ -143,8 +144,9 @@ class AnswerDelivery:
     async def close(self) -> None:
         """Record pending entries at shutdown: sent answers count as read, disconnects are written."""
         self._renewing.cancel()
-        if self._settling is not None:
-            self._settling.cancel()
+        async with self._looking:
+            if self._settling is not None:
+                self._settling.cancel()
         if self._sent:
             await self._say(mark_read(self._client.ledger, [sent.answer for sent in self._sent]))
         if self._leaving:
@@ -162,21 +164,23 @@ class AnswerDelivery:
             await self._look()
 
     async def _look(self) -> None:
-        """Update the ledger's entries: which answers were read, and which may not have been."""
-        looked_at, self._sent, read = self._sent, [], []
-        for sent in looked_at:
-            delivery = self._delivery(sent.exchange)
-            if delivery == "closed":
-                self._doubted.append(sent._replace(until_s=now_s() + DOUBT_S))
-                await self._say(mark_unconfirmed(self._client.ledger, sent.answer))
-            elif delivery == "pending" or (delivery == "settled" and sent.until_s > now_s()):
-                self._sent.append(sent)
-            else:
-                read.append(sent.answer)
-        read += [sent.answer for sent in self._doubted if sent.until_s <= now_s()]
-        self._doubted = [sent for sent in self._doubted if sent.until_s > now_s()]
-        if read:
-            await self._say(mark_read(self._client.ledger, read))
+        """Update the ledger's entries: which answers were read, and which may not have been. A retry that comes while another
+        look's words are on their way waits for them: it would be given an answer that was read."""
+        async with self._looking:
+            looked_at, self._sent, read = self._sent, [], []
+            for sent in looked_at:
+                delivery = self._delivery(sent.exchange)
+                if delivery == "closed":
+                    self._doubted.append(sent._replace(until_s=now_s() + DOUBT_S))
+                    await self._say(mark_unconfirmed(self._client.ledger, sent.answer))
+                elif delivery == "pending" or (delivery == "settled" and sent.until_s > now_s()):
+                    self._sent.append(sent)
+                else:
+                    read.append(sent.answer)
+            read += [sent.answer for sent in self._doubted if sent.until_s <= now_s()]
+            self._doubted = [sent for sent in self._doubted if sent.until_s > now_s()]
+            if read:
+                await self._say(mark_read(self._client.ledger, read))
 
     async def _say(self, word: Awaitable[None]) -> None:
         with contextlib.suppress(*UNAVAILABLE, HeadraceError):  # unsaid or damaged, the entry runs out by itself
