@@ -117,6 +117,8 @@ def read_items(
     for number, before in nsmallest(MAX_NAMED_ERRORS, seen.late()):
         complaints.add(f"{source}, line {number}: its custom_id was used on line {before} already")
     complaints.check()
+    if seen.count > complaints.bad:
+        parts.check_columns(source)
     if not seen.count:
         why = (
             f"all {complaints.skipped + complaints.bad} were skipped"

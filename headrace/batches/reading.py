@@ -90,7 +90,7 @@ class Reading:
             template,
             on_empty,
             jinja=jinja,
-            per_item=PerItem(own, template) if own else None,
+            per_item=PerItem(own, template, reads_all=limit is None and sample is None) if own else None,
             media=MediaReader(chosen, models=models, follow=follow) if chosen.columns else None,
         )
         self._choice = ColumnChoice.of(self._parts.needed, id, keep, also=self._parts.also, media=chosen.columns)

@@ -62,6 +62,11 @@ class RequestParts:
             self.needed, self.also = [], [*self.also, *template.fields]
         self._fields = self.needed or (template.fields if not self._has_own_messages else [])
 
+    def check_columns(self, source: str) -> None:
+        """Raise `InputError` for a column of items' own parts that none of the items read has had."""
+        if self._per_item is not None:
+            self._per_item.check_columns(source)
+
     def is_batch_form(self, fields: dict[str, Any]) -> bool:
         """Return True for a record in OpenAI's batch form."""
         return self._takes_bodies and is_batch_form(fields, self.needed)

@@ -238,9 +238,12 @@ def extract(
                 f"{complaints.skipped} items skipped: a field that the prompt names is null or empty", err=True
             )
         if complaints.bad:
-            done = "became error lines" if complaints.on_bad_row == "error" else "skipped"
+            is_one = complaints.bad == 1
+            done = ("became an error line" if is_one else "became error lines", "was skipped" if is_one else "skipped")
+            rows_of = "1 row that" if is_one else f"{complaints.bad} rows that"
             terminal.echo(
-                f"{complaints.bad} rows that cannot be used {done}; the first: {complaints.first_bad}", err=True
+                f"{rows_of} cannot be used {done[complaints.on_bad_row == 'skip']}; the first: {complaints.first_bad}",
+                err=True,
             )
         if forecaster is not None:
             calls = interruptible(tried_here()) if calibrate else []

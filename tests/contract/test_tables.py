@@ -173,6 +173,21 @@ def test_bad_rows_become_error_lines_in_order(client: Headrace, tmp_path: Path) 
         client.extract(source, model=MODEL)
 
 
+@pytest.mark.parametrize("cache", ["on", "off", "read"])
+def test_rows_that_cannot_be_used_disturb_no_neighbour(
+    stack: Stack, client: Headrace, tmp_path: Path, cache: str
+) -> None:
+    texts: list[Any] = [f"[[rehearsal latency=300]] {tmp_path.name} {n}" for n in range(300)]
+    texts[200] = None
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    batch = client.extract(source, model=MODEL, on_bad_row="error", cache=cache)
+    batch.wait(60)
+    assert [row.ok for row in batch.results()] == [text is not None for text in texts]
+    assert batch.progress().unaccounted_calls == 0
+    assert len(stack.calls_of(batch.id)) == 299, "no call is made twice"
+
+
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {

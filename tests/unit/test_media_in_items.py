@@ -177,9 +177,11 @@ class TestBadFiles:
             read(folder / "rows.csv", images="scan")
         assert len(read(folder / "rows.csv", images="scan", follow=True)[1]) == 1
 
-    def test_a_pipe_is_refused_without_waiting(self, folder: Path) -> None:
+    @pytest.mark.parametrize("name", ["pipe.png", "folder", "."])
+    def test_what_is_no_file_is_refused_without_waiting(self, folder: Path, name: str) -> None:
         os.mkfifo(folder / "pipe.png")
-        (folder / "rows.csv").write_text("text,scan\nx,pipe.png\n")
+        (folder / "folder").mkdir()
+        (folder / "rows.csv").write_text(f"text,scan\nx,{name}\n")
         for follow in (False, True):
             with pytest.raises(InputError, match="is no ordinary file but a folder, a pipe or a device"):
                 read(folder / "rows.csv", images="scan", follow=follow)
@@ -335,6 +337,12 @@ class TestSoundAndPdf:
         for form in ("file", "text", "images"):
             with pytest.raises(InputError, match=f"item 1, column doc: .*{complaint}"):
                 read([{"doc": data}], pdfs="doc", pdf_as=form)
+
+    def test_a_file_of_a_folder_is_told_what_its_name_promises(self, tmp_path: Path) -> None:
+        for name, what in (("a.pdf", "PDF"), ("b.mp3", "sound file"), ("c.png", "image")):
+            (tmp_path / name).write_text("just a text")
+            with pytest.raises(InputError, match=f"{name}: is no {what}.* but a text"):
+                read(tmp_path / name)
 
     def test_a_pdf_without_text_says_what_to_do(self) -> None:
         with pytest.raises(InputError, match="--pdf-as images"):

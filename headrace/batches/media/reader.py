@@ -4,6 +4,7 @@ conversation that refers to its bytes."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from headrace.batches.media.cells import MAX_SOURCE_BYTES, FoundFile, RemoteFile, files_in
@@ -11,7 +12,7 @@ from headrace.batches.media.choice import MediaChoice
 from headrace.batches.media.image_checks import check_image
 from headrace.batches.media.image_scaling import CONVERTED, Picture, fitting
 from headrace.batches.media.references import Blob, Part, reference
-from headrace.batches.media.sniffing import FLAC, HEIC, MP3, OGG, PDF, WAV, described, sniffed
+from headrace.batches.media.sniffing import FLAC, HEIC, MP3, OGG, PDF, SUFFIXES, WAV, described, sniffed
 from headrace.chat.messages import audio, file, image, text
 from headrace.errors import InputError
 
@@ -81,7 +82,7 @@ class MediaReader:
 
     def _kept(self, found: FoundFile, column: str) -> Iterator[tuple[Part, Blob | None]]:
         media_type = sniffed(found.data) or ""
-        kind = self._kind(column, media_type)
+        kind = self._kind(column, media_type, found.name)
         if kind == "image" and media_type.startswith("image/"):
             yield self._image(found.data, media_type)
         elif kind == "audio" and media_type in AUDIO_FORMATS:
@@ -92,12 +93,17 @@ class MediaReader:
             wanted = {"image": "an image", "audio": "a sound file (WAV, MP3, FLAC, Ogg)", "pdf": "a PDF"}[kind]
             raise InputError(f"is no {wanted.partition(' ')[2]} but {described(found.data)}")
 
-    def _kind(self, column: str, media_type: str) -> str:
+    def _kind(self, column: str, media_type: str, name: str) -> str:
+        """Return what a file is to be: what its column is, and of a folder what is in it, or else what its name promises."""
         if column in self.choice.images:
             return "image"
-        if column in self.choice.audio or (column in self.choice.files and media_type.startswith("audio/")):
+        if column in self.choice.audio:
             return "audio"
-        return "pdf" if column in self.choice.pdfs or media_type == PDF else "image"
+        if column in self.choice.pdfs or media_type == PDF:
+            return "pdf"
+        if media_type:
+            return "audio" if media_type.startswith("audio/") else "image"
+        return SUFFIXES.get(PurePath(name).suffix.lower(), "image")
 
     def _image(self, data: bytes, media_type: str) -> tuple[Part, Blob]:
         size = None if media_type in CONVERTED or media_type == HEIC else check_image(data, media_type)

@@ -114,7 +114,7 @@ class ShardAnswers:
         self._todo = deque(todo)
         self._take = take
         self._may_begin = may_begin
-        self._ready: deque[tuple[int, Job]] = deque()
+        self._ready: deque[tuple[int, Job | None]] = deque()
         self._running: dict[
             int, tuple[str, Job, StoredCache]
         ] = {}  # items that were begun or are ready, with their keys
@@ -129,8 +129,8 @@ class ShardAnswers:
         self._idle = 0  # callers of `next` that are there should these have to run after all
         self._ended = asyncio.Event()
 
-    async def next(self) -> tuple[int, Job] | None:
-        """Return the next item that has to run, and its job; None when none is left."""
+    async def next(self) -> tuple[int, Job | None] | None:
+        """Return the next item that has to run, and its job, if there is one; None when none is left."""
         while self._may_begin():
             if self._ready:
                 return self._ready.popleft()
@@ -167,11 +167,14 @@ class ShardAnswers:
         while self._todo and len(asked) + len(reads) < GROUP and len(self._ready) < GROUP:
             index = self._todo.popleft()
             item = self._items[index]
+            if item.refused is not None:  # a line that is no request has nothing that a job could be made of
+                self._ready.append((index, None))
+                continue
             job = self._plain.job(item)
             mode: StoredCache = (
                 of_item(self._template.cache, job.options) if item.options is not None else self._of_template
             )
-            key = self._keys.of(item, job) if mode and item.refused is None else None
+            key = self._keys.of(item, job) if mode else None
             if key is None:
                 self._ready.append((index, job))
                 continue
