@@ -177,7 +177,8 @@ def extract(
     bounds = {name: reading[name] for name in ("limit", "encoding")}
     with before_it_is_opened(opened), readable_inputs(inputs, **bounds) as source:
         folder = "." if inputs == ("-",) else None
-        rows = Reading(source, shared, language=template, names=names, shown=shown, folder=folder, **told, **reading)
+        placed: Any = {"shown": shown, "folder": folder, "reads_again": not dry_run}
+        rows = Reading(source, shared, language=template, names=names, **placed, **told, **reading)
         checked_out(out, whole=whole, excel=excel, force=force or is_again, inputs=rows.inputs())
 
         async def run() -> int:

@@ -173,6 +173,17 @@ def test_bad_rows_become_error_lines_in_order(client: Headrace, tmp_path: Path) 
         client.extract(source, model=MODEL)
 
 
+def test_kept_columns_are_there_when_the_first_rows_cannot_be_used(client: Headrace, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text(
+        '{"id": "a"}\n{"id": "b", "n": 1}\n{"id": "c", "text": "x", "n": 2}\n{"id": "d", "text": "y", "n": 3}\n'
+    )
+    batch = client.extract(source, model=MODEL, on_bad_row="error", keep="n")
+    assert batch.results().to_arrow().column("n").to_pylist() == [None, None, 2, 3]
+    batch.save(tmp_path / "out.csv")
+    assert [row["n"] for row in csv.DictReader((tmp_path / "out.csv").read_text().splitlines())] == ["2", "3"]
+
+
 @pytest.mark.parametrize("cache", ["on", "off", "read"])
 def test_rows_that_cannot_be_used_disturb_no_neighbour(
     stack: Stack, client: Headrace, tmp_path: Path, cache: str
