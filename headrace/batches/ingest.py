@@ -5,13 +5,12 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Callable, Iterator
-from heapq import nsmallest
 from typing import Any, NamedTuple
 
 import msgspec
 
 from headrace.batches.column_choice import ColumnChoice
-from headrace.batches.complaints import MAX_NAMED_ERRORS, Complaints, InputRecord, cut
+from headrace.batches.complaints import Complaints, InputRecord, cut
 from headrace.batches.media.choice import FILE_FIELD
 from headrace.batches.media.references import Blob
 from headrace.batches.prompt import value_text
@@ -114,8 +113,6 @@ def read_items(
         if not complaints.count:
             yield from blobs
             yield item
-    for number, before in nsmallest(MAX_NAMED_ERRORS, seen.late()):
-        complaints.add(f"{source}, line {number}: its custom_id was used on line {before} already")
     complaints.check()
     if seen.count > complaints.bad:
         parts.check_columns(source)

@@ -16,8 +16,9 @@ import pytest
 from pydantic import BaseModel, field_validator
 from stack import Stack, headrace
 
-from headrace import Headrace
+from headrace import AsyncHeadrace, Headrace
 from headrace.errors import InputError
+from headrace.settings import Settings
 
 BOTH_WAYS = True
 MODEL = "rehearsal/small"
@@ -171,6 +172,24 @@ def test_bad_rows_become_error_lines_in_order(client: Headrace, tmp_path: Path) 
     assert skipped.bad_rows == 3
     with pytest.raises(InputError, match="3 of its lines cannot be used"):
         client.extract(source, model=MODEL)
+
+
+def test_results_come_as_a_stream_of_record_batches(client: Headrace, tmp_path: Path) -> None:
+    rows: list[Any] = [{"id": str(n), "text": f"{tmp_path.name} {n}", "n": n} for n in range(5000)]
+    rows[4999]["text"] = "[[rehearsal fault=400]]"
+    batch = client.extract(rows, model=MODEL, keep="n", schema=SCHEMA)
+    reader = batch.results().to_batches()
+    batches = list(reader)
+    assert len(batches) > 1
+    assert pa.Table.from_batches(batches, reader.schema).equals(batch.results().to_arrow())
+    assert pa.table(batch.results().to_batches()).column("error.code").to_pylist()[-1] == "invalid_request"
+    next(iter(batch.results().to_batches()))  # who stops early leaves nothing behind
+
+
+async def test_record_batches_come_one_by_one(stack: Stack, tmp_path: Path) -> None:
+    async with AsyncHeadrace(settings=Settings.load(stack.client_environment)) as client:
+        batch = await client.extract([tmp_path.name], model=MODEL)
+        assert [each.num_rows async for each in batch.results().to_batches()] == [1]
 
 
 def test_kept_columns_are_there_when_the_first_rows_cannot_be_used(client: Headrace, tmp_path: Path) -> None:
