@@ -198,9 +198,11 @@ def test_kept_columns_are_there_when_the_first_rows_cannot_be_used(client: Headr
         '{"id": "a"}\n{"id": "b", "n": 1}\n{"id": "c", "text": "x", "n": 2}\n{"id": "d", "text": "y", "n": 3}\n'
     )
     batch = client.extract(source, model=MODEL, on_bad_row="error", keep="n")
-    assert batch.results().to_arrow().column("n").to_pylist() == [None, None, 2, 3]
+    assert batch.results().to_arrow().column("n").to_pylist() == [None, 1, 2, 3], "of all rows that have it"
     batch.save(tmp_path / "out.csv")
     assert [row["n"] for row in csv.DictReader((tmp_path / "out.csv").read_text().splitlines())] == ["2", "3"]
+    failed = csv.DictReader((tmp_path / "out.errors.csv").read_text().splitlines())
+    assert [(row["custom_id"], row["n"]) for row in failed] == [("a", ""), ("b", "1")]
 
 
 @pytest.mark.parametrize("cache", ["on", "off", "read"])
