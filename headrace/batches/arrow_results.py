@@ -13,7 +13,7 @@ from headrace.batches.answer_shape import AnswerShape
 from headrace.batches.arrow_library import arrow, parquet
 from headrace.batches.arrow_values import arrow_array, json_text
 from headrace.batches.output_lines import simple_row
-from headrace.batches.result_cells import BESIDE, OTHER, free_name
+from headrace.batches.result_cells import BESIDE, OTHER, free_name, kept_column
 from headrace.batches.result_columns import ResultColumns
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class ResultTable:
             fields.append((name, kind, read))
 
         for name, kind in kept_types(columns, survey).items():
-            add(name, kind, lambda row, name=name: (row.get("kept") or {}).get(name))
+            add(kept_column(name), kind, lambda row, name=name: (row.get("kept") or {}).get(name))
         shape = columns.shape
         if shape is not None and shape.kind == "object":
             for name, inner in shape.fields.items():

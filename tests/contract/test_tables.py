@@ -192,6 +192,22 @@ async def test_record_batches_come_one_by_one(stack: Stack, tmp_path: Path) -> N
         assert [each.num_rows async for each in batch.results().to_batches()] == [1]
 
 
+@pytest.mark.parametrize("schema", [None, {"type": "object", "properties": {"sku": {"type": "string"}}}])
+def test_kept_columns_hide_no_column_of_the_results(client: Headrace, tmp_path: Path, schema: Any) -> None:
+    row = {"sku": "s1", "custom_id": "x1", "error.code": "mine", "kept.custom_id": "k1", "text": tmp_path.name}
+    rows = [row, row | {"sku": "s2", "text": f"[[rehearsal fault=400]] {tmp_path.name}"}]
+    batch = client.extract(rows, model=MODEL, id="sku", keep=list(row)[:4], schema=schema)
+    kept = {"sku": "s1", "kept.custom_id": "x1", "kept.error.code": "mine", "kept.kept.custom_id": "k1"}
+    first, second = batch.results().to_arrow().to_pylist()
+    assert first.items() >= (kept | {"custom_id": "s1", "error.code": None}).items()
+    assert second.items() >= (kept | {"sku": "s2", "custom_id": "s2", "error.code": "invalid_request"}).items()
+    batch.save(tmp_path / "out.csv")
+    (done,) = csv.DictReader((tmp_path / "out.csv").read_text().splitlines())
+    (failed,) = csv.DictReader((tmp_path / "out.errors.csv").read_text().splitlines())
+    assert done.items() >= (kept | {"custom_id": "s1"}).items()
+    assert failed.items() >= (kept | {"sku": "s2", "custom_id": "s2", "error.code": "invalid_request"}).items()
+
+
 def test_kept_columns_are_there_when_the_first_rows_cannot_be_used(client: Headrace, tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text(
