@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+from headrace_worker.limits.fair_queue import FairQueue
 from hypothesis import given
 from hypothesis import strategies as st
-
-from headrace_worker.limits.fair_queue import FairQueue
 
 
 def drawn(queue: FairQueue[str], count: int) -> list[str]:

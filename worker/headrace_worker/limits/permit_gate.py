@@ -12,16 +12,15 @@ import time
 from collections.abc import Awaitable, Callable
 from itertools import islice
 
-import structlog
-
 from headrace.errors import Refused
 from headrace.ledger.limit_take import CallClass, Granted, Settled
 from headrace.ledger.script import UNAVAILABLE
+from headrace.logs import get_logger
 from headrace.text.safe_errors import kind_of
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred
 from headrace_worker.limits.fair_queue import FairQueue
 
-log = structlog.get_logger("headrace.worker.limits.permit_gate")
+log = get_logger("headrace.worker.limits.permit_gate")
 
 MAX_BLOCK = 64
 MAX_WAIT_S = 2.0
