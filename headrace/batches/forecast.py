@@ -21,7 +21,7 @@ from headrace.chat.provider_table import PROVIDERS
 from headrace.errors import InputError
 from headrace.jobs.cache_mode import of_item
 from headrace.jobs.job import Job
-from headrace.schema.modes import form_of
+from headrace.schema.modes import Mode, form_of
 from headrace.spend.answer_length import expected_answer
 from headrace.spend.prices import Profile
 from headrace.spend.token_count import TOKENS_PER_MESSAGE, TOKENS_PER_REQUEST, tokens_of
@@ -84,7 +84,7 @@ class Forecaster:
         self.sample = sample
         self._random = random.Random(0)
         self.sampled: list[tuple[int, float, Item]] = []
-        self._shared = tokens_of_template(template)
+        self._shared = tokens_of_call(template.model, template.schema, template.mode)
         self._joins = of_item(template.cache, template.options) is True
         self._asked = set[bytes]()
         self._ratio = (0.0, 0)  # tokens and characters of the items that were counted
@@ -183,17 +183,16 @@ class Forecaster:
         return self._profile.cost(usage, self._template.options.service_tier)
 
 
-def tokens_of_template(template: Template) -> float:
-    """Return the tokens of a call that all items have: of its request, its schema as it is sent."""
-    schema = 0.0
-    if template.schema is not None:
-        row = PROVIDERS.get(template.model.partition("/")[0])
-        try:
-            form = form_of(template.schema, template.mode or "strict", row.dialect if row else "openai")
-            schema = tokens_of(msgspec.json.encode(form.schema).decode())
-        except InputError:
-            schema = tokens_of(msgspec.json.encode(template.schema).decode())
-    return TOKENS_PER_REQUEST + schema
+def tokens_of_call(model: str, schema: dict[str, Any] | None, mode: Mode | None) -> float:
+    """Return the tokens of a call beside its messages: of the request, and of its schema as it is sent."""
+    if schema is None:
+        return TOKENS_PER_REQUEST
+    row = PROVIDERS.get(model.partition("/")[0])
+    try:
+        sent = form_of(schema, mode or "strict", row.dialect if row else "openai").schema
+    except InputError:
+        sent = schema
+    return TOKENS_PER_REQUEST + tokens_of(msgspec.json.encode(sent).decode())
 
 
 def texts_of(job: Job) -> tuple[list[str], int]:
