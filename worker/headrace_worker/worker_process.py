@@ -33,6 +33,7 @@ from headrace.ledger.script import UNAVAILABLE, Ledger
 from headrace.ledger.stop_reason import StopReason
 from headrace.logs import get_logger
 from headrace.settings import Settings
+from headrace.spend.prices import local_profiles
 from headrace.storage.file_store import FileStore
 from headrace.storage.open_store import attach
 from headrace.text.readable import UNREADABLE
@@ -63,6 +64,7 @@ class WorkerProcess:
         self.damage = DamageHandler(self.ledger)
         self.hints = Hints(settings.namespace)
         self.registry = Registry(deadlines_of(settings), connections=settings.calls * 2)
+        local_profiles(settings.profiles or "")  # what is wrong with them is told at the start, and fails no job
         self.limits = SharedLimits(
             self.ledger, self.name, role=role, configured=configured_limits(self.registry, os.environ)
         )
