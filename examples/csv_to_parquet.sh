@@ -5,8 +5,8 @@ set -eu
 reviews=${1:?a table with the columns sku and text: .csv, .jsonl, .parquet, …, or a pattern in quotes}
 out=${2:?where the rows go, for example ratings.parquet}
 
-schema=$(mktemp --suffix=.json)
-trap 'rm -f "$schema"' EXIT
+schema=$(mktemp -d)/rating.json  # its name goes to the model: the same each time, so that a batch is known again
+trap 'rm -r "${schema%/*}"' EXIT
 cat > "$schema" <<'END'
 {"type": "object", "additionalProperties": false, "required": ["stars", "defects", "bought"],
  "properties": {"stars": {"type": "integer"},

@@ -5,8 +5,8 @@ set -eu
 folder=${1:?a folder of .pdf files}
 out=${2:?where the table goes, for example contracts.csv}
 
-schema=$(mktemp --suffix=.json)
-trap 'rm -f "$schema"' EXIT
+schema=$(mktemp -d)/contract.json  # its name goes to the model: the same each time, so that a batch is known again
+trap 'rm -r "${schema%/*}"' EXIT
 cat > "$schema" <<'END'
 {"type": "object", "additionalProperties": false, "required": ["parties", "subject", "signed"],
  "properties": {"parties": {"type": "array", "items": {"type": "string"}},

@@ -4,8 +4,8 @@ set -eu
 folder=${1:?a folder of .txt or .md files}
 out=${2:?where the table goes, for example summaries.csv}
 
-schema=$(mktemp --suffix=.json)
-trap 'rm -f "$schema"' EXIT
+schema=$(mktemp -d)/summary.json  # its name goes to the model: the same each time, so that a batch is known again
+trap 'rm -r "${schema%/*}"' EXIT
 cat > "$schema" <<'END'
 {"type": "object", "additionalProperties": false, "required": ["title", "summary", "topics"],
  "properties": {"title": {"type": "string"}, "summary": {"type": "string"},

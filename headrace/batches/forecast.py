@@ -22,7 +22,7 @@ from headrace.errors import InputError
 from headrace.jobs.cache_mode import of_item
 from headrace.jobs.job import Job
 from headrace.ledger.limit_record import LimitRecord
-from headrace.schema.modes import form_of
+from headrace.schema.modes import Mode, form_of
 from headrace.spend.answer_length import expected_answer
 from headrace.spend.prices import Profile
 from headrace.spend.token_count import TOKENS_PER_MESSAGE, TOKENS_PER_REQUEST, tokens_of
@@ -85,11 +85,7 @@ class CallKind:
         self.tier = job.options.service_tier
         self.calls = 0
         self.tokens = 0.0
-        expected = expected_answer(job.schema)
-        self._answer = Range(expected, expected / ERROR_OF_ANSWER, expected * ERROR_OF_ANSWER)
-        if (most := job.options.max_tokens) is not None:
-            expected = min(expected, most)
-            self._answer = Range(expected, expected / ERROR_OF_ANSWER, min(self._answer.high, most))
+        self._answer = guessed_answer(job)
 
     def answers(self) -> Range:
         """Return the output tokens, as they are guessed."""
@@ -218,20 +214,33 @@ class Forecaster:
         )
 
 
+def guessed_answer(job: Job) -> Range:
+    """Return the tokens of an answer, by its schema: no more than its maximum, and any may be shorter."""
+    expected, most = expected_answer(job.schema), job.options.max_tokens
+    if most is not None:
+        expected = min(expected, most)
+    high = expected_answer(job.schema) * ERROR_OF_ANSWER
+    return Range(expected, expected / ERROR_OF_ANSWER, high if most is None else min(high, most))
+
+
 def tokens_of_request(job: Job) -> float:
-    """Return the tokens of a call beside its messages: of its request, its tools, its schema as it is sent."""
-    counted = TOKENS_PER_REQUEST
-    for beside in (job.tools, job.response_format):
-        if beside is not None:
-            counted += tokens_of(msgspec.json.encode(beside).decode())
-    if job.schema is not None:
-        row = PROVIDERS.get(job.model.partition("/")[0])
-        try:
-            form = form_of(job.schema, job.mode or "strict", row.dialect if row else "openai")
-            counted += tokens_of(msgspec.json.encode(form.schema).decode())
-        except InputError:
-            counted += tokens_of(msgspec.json.encode(job.schema).decode())
-    return counted
+    """Return the tokens of a call beside its messages: of its tools, and what `tokens_of_call` counts."""
+    beside = [part for part in (job.tools, job.response_format) if part is not None]
+    return tokens_of_call(job.model, job.schema, job.mode) + sum(
+        tokens_of(msgspec.json.encode(part).decode()) for part in beside
+    )
+
+
+def tokens_of_call(model: str, schema: dict[str, Any] | None, mode: Mode | None) -> float:
+    """Return the tokens of a call beside its messages: of the request, and of its schema as it is sent."""
+    if schema is None:
+        return TOKENS_PER_REQUEST
+    row = PROVIDERS.get(model.partition("/")[0])
+    try:
+        sent = form_of(schema, mode or "strict", row.dialect if row else "openai").schema
+    except InputError:
+        sent = schema
+    return TOKENS_PER_REQUEST + tokens_of(msgspec.json.encode(sent).decode())
 
 
 def texts_of(job: Job) -> tuple[list[str], int]:
@@ -250,7 +259,7 @@ def texts_of(job: Job) -> tuple[list[str], int]:
     return texts, media
 
 
-def input_factors(calls: Sequence[SampledCall]) -> Range:
+def input_factors(calls: Sequence[SampledCall] = ()) -> Range:
     """Return by what the counted tokens are to be multiplied."""
     known = [call for call in calls if call.counted and not call.usage.unknown]
     if not known:

@@ -19,6 +19,8 @@ from headrace.storage.object_store import BLOCK, RETRY, client_options, first_li
 from headrace.text.masking import masked
 
 SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
+SAME = {"s3a": "s3", "azure": "az", "abfs": "az", "abfss": "az"}
+"""Schemes that lead to the same objects as another one."""
 PATTERN = re.compile(r"[*?\[]")
 MIN_FREE = 512 << 20
 """Bytes that are left free on the disk of the copies."""
@@ -31,6 +33,7 @@ class CopiedInputs:
     def __init__(self, sources: Sequence[str]):
         self._folder = Path(tempfile.mkdtemp(prefix="headrace-inputs-"))
         finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self.objects = list[ObjectAddress]()
         self.paths = [path for source in sources for path in self._copied(source)]
 
     def named(self, text: str) -> str:
@@ -42,25 +45,11 @@ class CopiedInputs:
     def _copied(self, source: str) -> Iterator[Path]:
         address = ObjectAddress.of(source)
         target = self._folder / address.scheme / address.bucket
-        copied = [self._copy(address, name, target) for name in objects_of(address, source)]
-        is_folder = not PATTERN.search(address.key) and copied != [target / address.key]
-        yield from [target / address.key] if is_folder else copied
-
-    def _copy(self, address: ObjectAddress, name: str, target: Path) -> Path:
-        path = target / name
-        if not path.resolve().is_relative_to(target.resolve()):
-            raise InputError(f"{masked(address.root)}/{name}: is no name of a file")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with address.errors(name), path.open("wb") as file:
-            obstore, store = address.opened()
-            size = obstore.head(store, name)["size"]
-            if shutil.disk_usage(self._folder).free < size + MIN_FREE:
-                raise InputError(
-                    f"{masked(address.root)}/{name}: has {size >> 20} MiB, for which {self._folder} has no room"
-                )
-            for offset in range(0, size, BLOCK):
-                file.write(obstore.get_range(store, name, start=offset, length=min(BLOCK, size - offset)))
-        return path
+        names = objects_of(address, source)
+        self.objects += [address._replace(key=name) for name in names]
+        paths = [copied(address, name, target) for name in names]
+        is_folder = not PATTERN.search(address.key) and paths != [target / address.key]
+        yield from [target / address.key] if is_folder else paths
 
 
 class ObjectAddress(NamedTuple):
@@ -76,7 +65,15 @@ class ObjectAddress(NamedTuple):
         key = parts.path.replace("%3F", "?").replace("%23", "#").strip("/")
         if not parts.netloc or {".", ".."} & {parts.netloc, *key.split("/")}:
             raise InputError(f"{masked(source)}: names no object; write {parts.scheme}://BUCKET/NAME")
-        return cls(parts.scheme, parts.netloc, key)
+        return cls(parts.scheme, parts.netloc, "/".join(part for part in key.split("/") if part))
+
+    def is_same(self, other: ObjectAddress) -> bool:
+        """Return True for two addresses of one object, however they are written."""
+        return self._canonical() == other._canonical()
+
+    def _canonical(self) -> tuple[str, str, str]:
+        bucket = self.bucket.rpartition("@")[0] or self.bucket  # abfss://container@account.dfs.core.windows.net
+        return SAME.get(self.scheme, self.scheme), bucket, self.key
 
     @property
     def root(self) -> str:
@@ -90,18 +87,36 @@ class ObjectAddress(NamedTuple):
         except (obstore.exceptions.BaseError, ValueError) as error:
             raise InputError(f"{masked(self.root)}: {first_line(error)}") from None
 
-    def errors(self, name: str) -> AbstractContextManager[None]:
-        return told_as_input_errors(f"{masked(self.root)}/{name}", self.opened()[0])
+    def errors(self, name: str, done: str = "read") -> AbstractContextManager[None]:
+        return told_as_input_errors(f"{masked(self.root)}/{name}", self.opened()[0], done)
+
+
+def copied(address: ObjectAddress, name: str, folder: Path) -> Path:
+    """Copy an object into a folder, and return the path of the copy. Raises `InputError`."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{masked(address.root)}/{name}: is no name of a file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with address.errors(name), path.open("wb") as file:
+        obstore, store = address.opened()
+        size = obstore.head(store, name)["size"]
+        if shutil.disk_usage(path.parent).free < size + MIN_FREE:
+            raise InputError(f"{masked(address.root)}/{name}: has {size >> 20} MiB, for which {folder} has no room")
+        for offset in range(0, size, BLOCK):
+            file.write(obstore.get_range(store, name, start=offset, length=min(BLOCK, size - offset)))
+    return path
 
 
 @contextmanager
-def told_as_input_errors(name: str, obstore: Any) -> Iterator[None]:
+def told_as_input_errors(name: str, obstore: Any, done: str = "read") -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
         raise InputError(f"{name}: there is no such file, or no such bucket") from None
     except obstore.exceptions.BaseError as error:
-        raise InputError(f"{name}: cannot be read: {first_line(error)}") from None
+        if "NoSuchBucket" in str(error):
+            raise InputError(f"{name}: cannot be {done}: there is no such bucket") from None
+        raise InputError(f"{name}: cannot be {done}: {first_line(error)}") from None
 
 
 def library(url: str) -> Any:
@@ -138,7 +153,7 @@ def matches(name: str, pattern: str) -> bool:
     parts, wanted = name.split("/"), pattern.split("/")
     if "**" in wanted:
         at = wanted.index("**")
-        rest = "/".join(wanted[at + 1 :])
+        rest = "/".join(wanted[at + 1 :]) or "*"  # at the end it stands for all files below
         return matches("/".join(parts[:at]), "/".join(wanted[:at])) and any(
             matches("/".join(parts[start:]), rest) for start in range(at, len(parts))
         )

@@ -32,11 +32,16 @@ def checked_items(source: Any, name: str, kind: str) -> Iterable[Any]:
     if isinstance(source, str | bytes | bytearray | memoryview):
         raise InputError(f"{not_one}{sort}; give one as [it]")
     if isinstance(source, Mapping):
+        if type(source).__module__.partition(".")[0] == "datasets":  # of Hugging Face
+            raise InputError(
+                f"{not_one}{sort}, which gives the names of its splits; give one of these: it[{first_key(source)}]"
+            )
         raise InputError(f"{not_one}{sort}, which gives its keys; give [it], or list(it.values())")
     if any(has(source, mark) for mark in TABULAR):
         raise InputError(
             f"{not_one}{type(source).__module__.partition('.')[0]}.{sort}: tables and arrays are not taken, but for a table "
-            "that speaks the Arrow C stream protocol (pandas 2.2, Polars, PyArrow, DuckDB), by `extract`. Give their rows: "
+            "that speaks the Arrow C stream protocol (pandas 2.2, Polars, PyArrow, DuckDB) or the DataFrame interchange "
+            "protocol, and data sets of Hugging Face, by `extract`. Give their rows: "
             'df.to_dict("records") in pandas, .to_dicts() in polars, .to_pylist() in Arrow, .tolist() for a column'
         )
     if isinstance(source, io.IOBase) or has(source, "readline"):
@@ -52,6 +57,10 @@ def checked_items(source: Any, name: str, kind: str) -> Iterable[Any]:
     if not isinstance(source, Iterable) or isinstance(source, type):
         raise InputError(f"{not_one}{sort}" + ("; gather it first" if isinstance(source, AsyncIterable) else ""))
     return source
+
+
+def first_key(source: Mapping[Any, Any]) -> str:
+    return repr(next(iter(source), "train"))
 
 
 def has(source: Any, mark: str) -> bool:

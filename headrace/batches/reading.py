@@ -26,7 +26,7 @@ from headrace.errors import InputError
 from headrace.text.object_urls import OBJECT_URL
 
 if TYPE_CHECKING:
-    from headrace.batches.object_inputs import CopiedInputs
+    from headrace.batches.object_inputs import CopiedInputs, ObjectAddress
 
 WORDS = ("limit", "sample", "encoding", "id", "keep", "follow", "on_bad_row", "on_empty", "per_item")
 MEDIA_WORDS = ("images", "recordings", "pdfs", "image_size", "pdf_as", "fetch")
@@ -129,10 +129,10 @@ class Reading:
                 raise
             raise InputError(self._copies.named(str(error))) from None
 
-    def paths(self) -> list[Path]:
-        """Return the files that are read: results never replace one."""
+    def inputs(self) -> list[Path] | list[ObjectAddress]:
+        """Return the files, or the objects, that are read: results never replace one."""
         if self._copies is not None:
-            return []
+            return self._copies.objects
         return sources.input_paths(self._source, follow=self._reading["follow"])
 
 

@@ -7,7 +7,7 @@ import io
 import os
 import random
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,7 +77,23 @@ def once(source: Source) -> Any:
         from headrace.batches.arrow_rows import arrow_stream
 
         return arrow_stream(source)
+    if (library := table_library(source)) is not None:
+        from headrace.batches.table_libraries import library_table
+
+        return library_table(source, library)
     return source
+
+
+def table_library(source: Any) -> str | None:
+    """Return whose table an object is that does not speak the Arrow C stream protocol, and is read in a way of its library; None
+    for any other object. `__dataframe__` is the interchange protocol of any library."""
+    if isinstance(source, type | str | Path | Mapping | list | tuple):
+        return None
+    library = type(source).__module__.partition(".")[0]
+    marks = {"datasets": "with_format", "polars": "collect_schema", "pyarrow": "count_rows"}
+    if library in marks and has(source, marks[library]):
+        return library
+    return "__dataframe__" if has(source, "__dataframe__") else None
 
 
 def records(

@@ -12,7 +12,14 @@ import msgspec
 
 from headrace.cli import completions, terminal
 from headrace.cli.interrupt import Interrupted, until_interrupted
-from headrace.cli.out import checked_out, occupied, out_options
+from headrace.cli.out import (
+    allow_replacing,
+    checked_out,
+    occupied,
+    out_options,
+    remember_batch,
+    to_compare,
+)
 from headrace.cli.progress import detached, watch_batch
 from headrace.cli.service import with_client
 from headrace.cli.table import show as show_table
@@ -208,15 +215,24 @@ async def may_replace(
 ) -> bool:
     """Return True if results may replace what is at `out`: with `force`, and when it holds those of this batch, or of one that it
     retries, untouched. Raises `InputError` for anything else that is there, before there is anything to wait or to pay for."""
+    remember_batch(out, batch_id)
     if out is None or force:
         return force
-    if not occupied(out):
-        return False
+    return await writer_of(client, batch_id, out, whole=whole, excel=excel) is not None
+
+
+async def writer_of(client: AsyncHeadrace, batch_id: str, out: Path, *, whole: bool, excel: bool) -> str | None:
+    """Return the batch whose results are at `out`, untouched: this one, or one that it retries; None where nothing is there.
+    Raises `InputError` for anything else."""
+    if not await asyncio.to_thread(occupied, out):
+        return None
+    there = await asyncio.to_thread(to_compare, out)
     earlier = batch_id
     for _ in range(MAX_RETRIES_BACK):
         try:
-            if await client.batch(earlier).wrote(out, whole=whole, excel=excel):
-                return True
+            if await client.batch(earlier).wrote(there, whole=whole, excel=excel):
+                allow_replacing(out)
+                return earlier
             earlier = (await client.batch(earlier).progress()).retry_of
         except (Unknown, StorageError):  # past its retention
             if earlier == batch_id:
@@ -225,10 +241,10 @@ async def may_replace(
         if not earlier:
             break
     try:
-        checked_out(out, whole=whole, excel=excel, force=False)
+        await asyncio.to_thread(checked_out, out, whole=whole, excel=excel, force=False)
     except InputError as error:
         raise InputError(f"{error} (it does not hold the results of {batch_id})") from None
-    return False
+    return None
 
 
 async def follow_into(
@@ -270,6 +286,7 @@ async def follow(
         terminal.echo(f"{what} asked for again: {new}", err=True)
         opened.put_nowait(new)
 
+    remember_batch(out, batch_id)
     wanted = answer_type(schema)
     check_structured(batch_id, wanted, structured=(await client.batch(batch_id).progress()).structured)
     back = f"headrace batches check {batch_id} --schema {word}" if has_type(wanted) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +15,10 @@ import click
 from headrace.cli import completions, terminal
 from headrace.cli.input_options import input_options, readable_inputs
 from headrace.cli.interrupt import Interrupted, interrupt_noted, interruptible, until_interrupted
-from headrace.cli.out import checked_out, out_options
+from headrace.cli.out import checked_out, occupied, out_options
 from headrace.cli.progress import detached
-from headrace.errors import Closed, HeadraceError, InputError
-from headrace.spend.money import checked_budget, usd_of, usd_text
+from headrace.errors import InputError
+from headrace.spend.money import checked_budget, usd_text
 from headrace.text.quoting import quoted
 
 if TYPE_CHECKING:
@@ -140,6 +140,7 @@ def extract(
     from headrace.cli.batches import follow as follow_batch
     from headrace.cli.batches import print_rows
     from headrace.cli.params import given_file, given_messages, given_schema, given_text, given_tools, named
+    from headrace.cli.same_work import earlier_batch, written_before
     from headrace.cli.service import connection, service
     from headrace.schema.modes import checked_mode
 
@@ -166,7 +167,10 @@ def extract(
     words["economy"] = "fallback" if economy_fallback else economy
     with named(f"--schema {schema}"):
         shared, _ = make_template(model, schema=answer, schema_name=name, **told, **words)
-    checked_out(out, whole=whole, excel=excel, force=force, inputs=(*inputs, *others))
+    # What is there may be the results of this very work: that is known when the input has been read.
+    is_again = out is not None and not (force or new or dry_run)
+    checked_out(out, whole=whole, excel=excel, force=force or is_again, inputs=(*inputs, *others))
+    is_again = is_again and out is not None and occupied(out)
 
     shown = "standard input" if inputs == ("-",) else inputs[0] if len(inputs) == 1 else "the input"
     opened: list[str] = []
@@ -174,12 +178,25 @@ def extract(
     with before_it_is_opened(opened), readable_inputs(inputs, **bounds) as source:
         folder = "." if inputs == ("-",) else None
         rows = Reading(source, shared, language=template, names=names, shown=shown, folder=folder, **told, **reading)
-        checked_out(out, whole=whole, excel=excel, force=force, inputs=rows.paths())
+        checked_out(out, whole=whole, excel=excel, force=force or is_again, inputs=rows.inputs())
 
         async def run() -> int:
             async with service(provider=rows.template.model) as url, connection(url) as client:
+                written = None
+                if is_again and out is not None:
+                    written = await written_before(client, counts.work, out, whole=whole, excel=excel)
+                if written is not None and written.is_all:
+                    terminal.echo(
+                        f"{out} has the results of {written.batch_id} already: nothing is left to do (--new --force asks again)",
+                        err=True,
+                    )
+                    if detach:
+                        terminal.echo(written.batch_id)
+                    return 0
                 with interrupt_noted() as interrupted:
-                    batch_id = None if new else await earlier_batch(client, rows.template, counts.work)
+                    batch_id = None if written is None else written.complete
+                    if batch_id is None and not new:
+                        batch_id = await earlier_batch(client, rows.template, counts.work)
                     if batch_id is None:
                         # Looked at between items: the batch is opened whole, or nothing is there.
                         batch_id = await client.open(
@@ -195,13 +212,13 @@ def extract(
                     return 0
                 terminal.echo(f"{batch_id}: return to it with `headrace watch {batch_id}`", err=True)
                 try:
-                    return await until_interrupted(to_its_end(client, batch_id))
+                    return await until_interrupted(to_its_end(client, batch_id, overwrite=force or written is not None))
                 except Interrupted:
                     detached(batch_id)
 
-        async def to_its_end(client: AsyncHeadrace, batch_id: str) -> int:
+        async def to_its_end(client: AsyncHeadrace, batch_id: str, *, overwrite: bool) -> int:
             code = await follow_batch(
-                client, batch_id, out, whole=whole, excel=excel, overwrite=force, schema=answer, word=schema
+                client, batch_id, out, whole=whole, excel=excel, overwrite=overwrite, schema=answer, word=schema
             )
             return code if out is not None else await print_rows(client, batch_id, whole=whole)
 
@@ -251,37 +268,6 @@ def until_set(interrupted: asyncio.Event, items: Iterator[Item | Blob]) -> Itera
         if interrupted.is_set():
             raise Interrupted
         yield item
-
-
-async def earlier_batch(client: AsyncHeadrace, template: Template, work: str) -> str | None:
-    """Return the batch that goes on with the same work: one that is open, or that pays for what has failed before; None when
-    there is none."""
-    known = await client.backend.batch_of_work(work)
-    if known is None or known.state == "cancelling" or (known.ended and known.succeeded == known.total):
-        return None
-    fresh = "(--new opens another one)"
-    if not known.ended:
-        terminal.echo(
-            f"{known.id} does the same, {known.done} of {known.total} items are done: joined {fresh}", err=True
-        )
-        if template.budget and known.budget_usd != usd_of(template.budget):
-            terminal.echo(f"its budget is {usd_text(template.budget)} USD now", err=True)
-            budget = usd_text(template.budget)
-            await client.set_budget(known.id, budget, allow_unpriced=template.unpriced)
-        elif known.state == "paused":
-            terminal.echo(f"it was paused, and goes on now: {known.reason}", err=True)
-            with suppress(Closed):  # it has ended since
-                await client.resume(known.id)
-        return known.id
-    try:
-        retry = await client.retry(known.id)
-    except HeadraceError:  # past its retention, or nothing of it has run
-        return None
-    failed = known.total - known.succeeded
-    terminal.echo(
-        f"{known.id} has done the same but for {failed} of {known.total} items: {retry} does those {fresh}", err=True
-    )
-    return retry
 
 
 class Counts:

@@ -50,7 +50,8 @@ class OutPath(click.Path):
         except InputError as error:
             raise InputError(f"--out {error}") from None
         REMOTE[remote.path] = remote
-        terminal.RENAMED[f"{remote.folder}/{value.partition('://')[0]}/"] = f"{value.partition('://')[0]}://"
+        for folder in (remote.folder, remote.folder / "there"):
+            terminal.RENAMED[f"{folder}/{remote.scheme}/"] = f"{remote.scheme}://"
         ctx.call_on_close(lambda: put_remote(remote, overwrite=bool(ctx.params.get("force"))))
         return remote.path
 
@@ -65,16 +66,15 @@ def put_remote(remote: ObjectOut, *, overwrite: bool) -> None:
     try:
         remote.upload(overwrite=overwrite)
     except InputError as error:
-        raise InputError(f"--out {error}. Write the results: headrace batches show ID --out NAME") from None
+        way = f"Write the results: headrace batches show {remote.batch_id} --out NAME"
+        raise InputError(f"--out {error}. {way}") from None
     finally:
         remote.close()
 
 
-def checked_out(
-    out: Path | None, *, whole: bool, force: bool, excel: bool = False, inputs: Iterable[Path | str | None] = ()
-) -> None:
-    """Raise `InputError` when results must not go to `out`: before anything is paid. `inputs` are the files that the command
-    reads, `-` for standard input; they are not replaced even with `force`."""
+def checked_out(out: Path | None, *, whole: bool, force: bool, excel: bool = False, inputs: Iterable[Any] = ()) -> None:
+    """Raise `InputError` when results must not go to `out`: before anything is paid. `inputs` are the files and the objects that
+    the command reads, `-` for standard input; they are not replaced even with `force`."""
     from headrace.batches.export import check_free, check_is_no_input, check_suffix, errors_beside, writable
 
     if out is None:
@@ -86,13 +86,17 @@ def checked_out(
     try:
         target = writable(out)
         check_suffix(out, whole=whole, excel=excel)
+        inputs = list(inputs)
         for name in inputs:
-            if name is not None and str(name) != "-":
+            if isinstance(name, str | Path) and str(name) != "-":
                 check_is_no_input(out, Path(name))
-        if "-" in map(str, inputs):
+        if "-" in inputs:
             check_is_not_standard_input(out)
-        if not force and out in REMOTE:
-            REMOTE[out].check_free()
+        if out in REMOTE:
+            REMOTE[out].check_is_no_input(inputs)
+            REMOTE[out].check_bucket()
+            if not force:
+                REMOTE[out].check_free()
         if not force:
             check_free(target, errors_beside(target), remedy="give --force to replace it, or another name")
     except InputError as error:
@@ -100,11 +104,30 @@ def checked_out(
 
 
 def occupied(out: Path) -> bool:
-    """Return True if there is a file under the name of the results, or of the errors beside them."""
+    """Return True if there is a file, or an object, under the name of the results, or of the errors beside them."""
     from headrace.batches.export import errors_beside, writable
 
+    if out in REMOTE:
+        return REMOTE[out].occupied() is not None
     target = writable(out)
     return any(map(os.path.lexists, (target, errors_beside(target))))
+
+
+def to_compare(out: Path) -> Path:
+    """Return where the files that are there can be read: of objects copies."""
+    return REMOTE[out].fetched() if out in REMOTE else out
+
+
+def allow_replacing(out: Path) -> None:
+    """Let results replace what is there now, when the command ends."""
+    if out in REMOTE:
+        REMOTE[out].overwrite = True
+
+
+def remember_batch(out: Path | None, batch_id: str) -> None:
+    """Name the batch whose results go to `out`, should they not get there."""
+    if out in REMOTE:
+        REMOTE[out].batch_id = batch_id
 
 
 def check_is_not_standard_input(out: Path) -> None:

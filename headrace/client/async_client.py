@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 import msgspec
 
@@ -47,6 +47,9 @@ from headrace.settings import Settings
 from headrace.spend.money import checked_budget
 from headrace.text.quoting import quoted
 
+if TYPE_CHECKING:
+    from headrace.batches.object_inputs import ObjectAddress
+
 T = TypeVar("T")
 
 
@@ -70,9 +73,8 @@ class AsyncHeadrace:
         self.settings = settings or Settings.load()
         self.backend = backend_at(url, api, key, self.settings)
         self.checked: dict[tuple[str, AnswerType[Any]], int] = {}  # lines of a batch that were read as a handle's type
-        self.sources: dict[
-            str, list[Path]
-        ] = {}  # the files that a batch was made from here: its results never replace one
+        # The files, or the objects, that a batch was made from here: its results never replace one.
+        self.sources: dict[str, list[Path] | list[ObjectAddress]] = {}
 
     @property
     def ledger_backend(self) -> LedgerBackend:
@@ -204,8 +206,8 @@ class AsyncHeadrace:
             template, expected = make_template(model, prompt, schema=schema, **params)
             rows = Reading(source, template, language=params.get("template"), **told, **reading)
         batch_id = await self.open(rows.template, rows.items(), window_s=window_s)
-        if paths := rows.paths():
-            self.sources[batch_id] = paths
+        if inputs := rows.inputs():
+            self.sources[batch_id] = inputs
         complaints = rows.complaints
         counts: Any = {"skipped": complaints.skipped, "bad_rows": complaints.bad, "shows_progress": progress}
         return AsyncBatchHandle(self, batch_id, expected, **counts)

@@ -33,6 +33,7 @@ from headrace.ledger.damage import readable
 from headrace.ledger.state import BATCH_TERMINAL, TERMINAL
 from headrace.ledger.summaries import Batch
 from headrace.schema.python_types import AnswerType
+from headrace.text.object_urls import OBJECT_URL
 from headrace.text.quoting import quoted
 
 if TYPE_CHECKING:
@@ -228,15 +229,40 @@ class AsyncBatchHandle(Generic[T]):
 
     async def save(
         self, path: str | Path, *, whole: bool = False, overwrite: bool = True, excel: bool = False
-    ) -> Path | None:
+    ) -> Path | str | None:
         """Write the results of an ended batch to `path` (`.jsonl`; `.csv`, `.tsv`: flattened into columns; `.parquet`; texts also
-        `.gz`, `.zst`), and the failures to a file beside it, whose path is returned (None without failures). `whole` writes
+        `.gz`, `.zst`), and the failures to a file beside it, whose path is returned (None without failures). A text may be the
+        address of an object (`s3://bucket/rows.parquet`); the errors' is returned then. `whole` writes
         OpenAI's batch form, `excel` a CSV as Excel opens it. Raises `InputError` before the end, for another suffix, for the
-        batch's own input file, and without `overwrite` for a file that exists."""
-        check_suffix(Path(path), whole=whole, excel=excel)
+        batch's own input, and without `overwrite` for what exists."""
+        form = {"whole": whole, "overwrite": overwrite, "excel": excel}
+        if isinstance(path, str) and OBJECT_URL.match(path):
+            return await self._save_to_object(path, **form)
+        return await self._save(Path(path), **form)
+
+    async def _save_to_object(self, url: str, *, whole: bool, overwrite: bool, excel: bool) -> str | None:
+        from headrace.batches.object_outputs import ObjectOut
+
+        remote = await asyncio.to_thread(ObjectOut, url)
+        try:
+            remote.check_is_no_input(self._client.sources.get(self.id, ()))
+            await asyncio.to_thread(remote.check_bucket)
+            if not overwrite:
+                await asyncio.to_thread(remote.check_free, "give results another name")
+            errors = await self._save(remote.path, whole=whole, overwrite=True, excel=excel)
+            await asyncio.to_thread(remote.upload, overwrite=overwrite)
+            return None if errors is None else remote.name_of(errors)
+        except InputError as error:
+            raise InputError(remote.named(str(error))) from None
+        finally:
+            remote.close()
+
+    async def _save(self, path: Path, *, whole: bool, overwrite: bool, excel: bool) -> Path | None:
+        check_suffix(path, whole=whole, excel=excel)
         for source in self._client.sources.get(self.id, ()):
-            check_is_no_input(Path(path), source)
-        path, found = writable(Path(path)), await self.progress()
+            if isinstance(source, Path):
+                check_is_no_input(path, source)
+        path, found = writable(path), await self.progress()
         structured = found.structured
         if found.ended:
             await self._check().run(reask=False)

@@ -343,9 +343,10 @@ class BatchHandle(Generic[T]):
 
     def save(
         self, path: str | Path, *, whole: bool = False, overwrite: bool = True, excel: bool = False
-    ) -> Path | None:
+    ) -> Path | str | None:
         """Write the results of an ended batch to `path` (`.jsonl`; `.csv`, `.tsv`: flattened into columns; `.parquet`; texts also
-        `.gz`, `.zst`), and what failed beside it: returns that file, if there is one. `whole` writes OpenAI's batch form,
+        `.gz`, `.zst`), and what failed beside it: returns that file, if there is one. A text may be the address of an object
+        (`s3://bucket/rows.parquet`); that of the errors is returned then. `whole` writes OpenAI's batch form,
         `excel` a CSV as Excel opens it. Raises `InputError` before the end, for another suffix, for a file that the batch
         was made from, and without `overwrite` for one that is there.
         """

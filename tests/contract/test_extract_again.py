@@ -96,3 +96,38 @@ def test_pays_what_was_not_answered_before(
     done = command(stack, service, edited)
     assert done.returncode == 0
     assert len(stack.calls()) - before == 7, "the edited line alone"
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv.gz", "rows.parquet"])
+def test_goes_on_over_its_own_results(
+    stack: Stack, service: dict[str, str], request: pytest.FixtureRequest, name: str
+) -> None:
+    source = written(stack, "again.jsonl", [f"{request.node.name}", f"[[rehearsal fault=400]] {request.node.name}"])
+    out = stack.folder / f"{len(stack.calls())}-{name}"
+    words = ("--out", str(out))
+    assert command(stack, service, source, *words).returncode == 1
+    calls = len(stack.calls())
+    again = command(stack, service, source, *words)
+    assert again.returncode == 1, again.stderr
+    assert "has done the same but for 1 of 2 items" in again.stderr
+    assert len(stack.calls()) == calls + 1
+    assert "exists already" in command(stack, service, source, *words, "--new").stderr, "another batch's results"
+    out.write_bytes(out.read_bytes() + b"\n")
+    edited = command(stack, service, source, *words)
+    assert edited.returncode == 2
+    assert "exists already" in edited.stderr
+    assert len(stack.calls()) == calls + 1
+
+
+def test_has_nothing_left_to_do(stack: Stack, service: dict[str, str], request: pytest.FixtureRequest) -> None:
+    source = written(stack, "done.jsonl", [request.node.name])
+    out = stack.folder / f"done-{len(stack.calls())}.csv"
+    assert command(stack, service, source, "--out", str(out)).returncode == 0
+    calls, before = len(stack.calls()), out.stat()
+    again = command(stack, service, source, "--out", str(out))
+    assert again.returncode == 0, again.stderr
+    assert "nothing is left to do" in again.stderr
+    assert (len(stack.calls()), out.stat().st_mtime_ns) == (calls, before.st_mtime_ns)
+    other = command(stack, service, source, "--prompt", "Another: {text}", "--out", str(out))
+    assert (other.returncode, "exists already" in other.stderr) == (2, True)
+    assert len(stack.calls()) == calls

@@ -41,7 +41,7 @@ def test_overwrites_existing_files_with_force_or_if_they_are_the_batchs_own(stac
     rows, errors = stack.folder / "rows.jsonl", stack.folder / "rows.errors.jsonl"
     first = rows.read_text()
     calls = len(stack.calls())
-    again = stack.run("extract", "in.jsonl", *MODEL, "--out", "rows.jsonl")
+    again = stack.run("extract", "in.jsonl", *MODEL, "--new", "--out", "rows.jsonl")
     assert (again.returncode, "--force" in again.stderr) == (2, True)
     assert len(stack.calls()) == calls
     assert stack.run("watch", batch_id, "--out", "rows.jsonl").returncode == 1, "its own rows may be written again"

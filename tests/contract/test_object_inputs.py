@@ -72,10 +72,11 @@ class TestInputs:
             ("in/*.parquet", ["A1", "A2", "B1", "B2"]),
             ("in/**/*.parquet", ["A1", "A2", "B1", "B2"]),
             ("i?/[ab].parquet", ["A1", "A2", "B1", "B2"]),
+            ("in/**", ["A1", "A2", "B1", "B2", "C1"]),
         ],
     )
     def test_files_and_patterns_are_read(self, client: Headrace, bucket: str, name: str, ids: list[str]) -> None:
-        batch = client.extract(f"{bucket}/{name}", "Rate: {text}", id="sku", keep="sku", model=MODEL)
+        batch = client.extract(f"{bucket}/{name}", "Rate: {text}", id="sku", keep="sku", model=MODEL, on_bad_row="skip")
         batch.wait(60)
         assert [row.custom_id for row in batch.results()] == ids
         assert [row.kept for row in batch.results()] == [{"sku": each} for each in ids]
@@ -97,7 +98,7 @@ class TestInputs:
         for name in ("nothing.csv", "in/*.csv"):
             with pytest.raises(InputError, match="there is no such file"):
                 client.extract(f"{bucket}/{name}", model=MODEL)
-        with pytest.raises(InputError, match="cannot be read"):
+        with pytest.raises(InputError, match="cannot be read: there is no such bucket"):
             client.extract("s3://no-such-bucket-there/a.csv", model=MODEL)
         with pytest.raises(InputError, match="names no object"):
             client.extract("s3:///a.csv", model=MODEL)
@@ -185,4 +186,70 @@ class TestOutputs:
         again = subprocess.run(
             program, env=env, cwd=stack.folder, capture_output=True, text=True, timeout=120, check=False
         )
-        assert "exists already" in again.stderr
+        assert again.returncode == 0, again.stderr
+        assert "has the results of batch_" in again.stderr
+        assert "nothing is left to do" in again.stderr
+
+    @pytest.mark.parametrize("written", ["{}/own/x.parquet", "{}/own//x.parquet", "s3a{}/own/x.parquet"])
+    @pytest.mark.parametrize("name", ["x.parquet", "x.errors.parquet"])
+    def test_an_input_is_never_replaced(
+        self, stack: Stack, client: Headrace, bucket: str, name: str, written: str
+    ) -> None:
+        store = ObjectFileStore(bucket)
+        if not store.exists(f"own/{name}"):
+            store.link("in/a.parquet", f"own/{name}")
+        before = store.read(f"own/{name}")
+        out = written.format(bucket.removeprefix("s3") if written.startswith("s3a") else bucket)
+        done = stack.run("extract", f"{bucket}/own/{name}", *self.WORDS, "--out", out, "--force")
+        assert done.returncode == 2, done.stderr
+        assert f"own/{name}: is the same object as {bucket}/own/{name}, which is read" in done.stderr
+        batch = client.extract(f"{bucket}/own/{name}", "Rate: {text}", id="sku", model=MODEL)
+        batch.wait(60)
+        with pytest.raises(InputError, match="is the same object as"):
+            batch.save(out)
+        assert store.read(f"own/{name}") == before
+
+    def test_a_missing_bucket_is_told_before_anything_is_paid(self, stack: Stack, bucket: str) -> None:
+        calls = len(stack.calls())
+        words = (*self.WORDS, "--new", "--no-cache", "--out", "s3://no-such-bucket-there/rows.csv")
+        done = stack.run("extract", f"{bucket}/in/a.parquet", *words)
+        assert done.returncode == 2
+        assert "--out s3://no-such-bucket-there/rows.csv: there is no such bucket" in done.stderr
+        assert len(stack.calls()) == calls
+
+    def test_errors_do_not_outlive_the_results_that_they_lay_beside(self, stack: Stack, bucket: str) -> None:
+        out = f"{bucket}/mended/rows.csv"
+        done = stack.run("extract", f"{bucket}/in/deep/c.csv", *self.WORDS, "--on-bad-row", "error", "--out", out)
+        assert done.returncode == 1, done.stderr
+        done = stack.run("extract", f"{bucket}/in/a.parquet", *self.WORDS, "--out", out, "--force")
+        assert done.returncode == 0, done.stderr
+        assert [file.name for file in ObjectFileStore(bucket).files("mended")] == ["mended/rows.csv"]
+
+    def test_the_same_command_again_goes_on(self, stack: Stack, bucket: str) -> None:
+        store = ObjectFileStore(bucket)
+        store.commit("again/in.jsonl", [b'{"id": "a", "text": "A"}\n{"id": "b", "text": "[[rehearsal fault=400]]"}\n'])
+        command = ("extract", f"{bucket}/again/in.jsonl", "--model", MODEL, "--out", f"{bucket}/again/rows.csv")
+        assert stack.run(*command).returncode == 1
+        calls = len(stack.calls())
+        done = stack.run(*command)
+        assert done.returncode == 1, done.stderr
+        assert "has done the same but for 1 of 2 items" in done.stderr
+        assert len(stack.calls()) == calls + 1, "only what failed is paid"
+        store.remove("again/rows.csv")
+        store.commit("again/rows.csv", [b"of somebody else"])
+        done = stack.run(*command)
+        assert done.returncode == 2
+        assert "exists already" in done.stderr
+        assert store.read("again/rows.csv") == b"of somebody else"
+
+    def test_python_writes_to_an_object(self, client: Headrace, bucket: str) -> None:
+        batch = client.extract(f"{bucket}/in/deep/c.csv", "Rate: {text}", id="sku", model=MODEL, on_bad_row="error")
+        batch.wait(60)
+        out = f"{bucket}/python/rows.csv"
+        assert batch.save(out) == f"{bucket}/python/rows.errors.csv"
+        rows = ObjectFileStore(bucket).read("python/rows.csv").decode().splitlines()
+        assert [row.partition(",")[0] for row in rows] == ["custom_id", "C1"]
+        with pytest.raises(InputError, match=rf"^{bucket}/python/rows.csv: exists already; give results another name"):
+            batch.save(out, overwrite=False)
+        with pytest.raises(InputError, match=rf"^{bucket}/python/rows.xlsx: .xlsx is not written"):
+            batch.save(f"{bucket}/python/rows.xlsx")

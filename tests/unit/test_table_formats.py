@@ -253,5 +253,3 @@ def test_a_single_column_is_asked_for_its_name() -> None:
         with pytest.raises(InputError, match=r"is a single column; give it a name: {'text': it}"):
             records(column)
         assert [record.fields for record in records({"text": column})] == [{"text": "x"}]
-    with pytest.raises(InputError, match=r"polars\.LazyFrame: tables and arrays are not taken"):
-        records(polars.DataFrame({"text": ["x"]}).lazy())  # pyright: ignore[reportArgumentType]

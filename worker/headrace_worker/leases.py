@@ -16,8 +16,6 @@ import threading
 import time
 from collections.abc import Callable
 
-import structlog
-
 from headrace.broker.hints import Hints
 from headrace.errors import Damaged, Requeued
 from headrace.ledger.beat import BEAT_S, beat
@@ -25,6 +23,7 @@ from headrace.ledger.claim import LEASE_MS
 from headrace.ledger.recover import report_end
 from headrace.ledger.script import UNAVAILABLE, Ledger
 from headrace.ledger.stop_reason import NOT_OURS, StopReason
+from headrace.logs import get_logger
 
 ASK_AFTER_S = LEASE_MS / 1000 * 0.75
 """Seconds after the last successful beat from which on a lease may have expired: calls are confirmed first."""
@@ -34,7 +33,7 @@ WATCHDOG_EVERY_S = 10.0
 WATCHDOG_GRACE_S = 30.0
 EXIT_STUCK = 70
 
-log = structlog.get_logger("headrace.worker.leases")
+log = get_logger("headrace.worker.leases")
 
 # Counts while the machine is suspended, too: leases run out on the server's clock.
 CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)

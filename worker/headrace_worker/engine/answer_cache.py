@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-import structlog
-
 from headrace.chat.completion import Completion
 from headrace.errors import Refused
 from headrace.jobs.question_key import QuestionKeys
@@ -21,11 +19,12 @@ from headrace.ledger.claim import LEASE_MS
 from headrace.ledger.keep_answers import Kept, keep_answers
 from headrace.ledger.look_up import Flight, look_up
 from headrace.ledger.script import UNAVAILABLE, Ledger
+from headrace.logs import get_logger
 from headrace.text.readable import UNWRITABLE
 from headrace_worker.engine.kept_answer import FILED, MAX_BYTES, pack, signature, unpack
 from headrace_worker.observability.worker_meter import SavedBy, WorkerMeter
 
-log = structlog.get_logger("headrace.worker.engine.answer_cache")
+log = get_logger("headrace.worker.engine.answer_cache")
 
 MAX_GROUP = 128
 """Questions of one look-up, and answers of one write, at most."""

@@ -15,13 +15,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import IO, BinaryIO
 
-import structlog
-
 from headrace.errors import StorageError
+from headrace.logs import get_logger
 from headrace.storage.file_store import FileStore
 from headrace_worker.engine.answer_cache import AnswerCache
 
-log = structlog.get_logger("headrace.worker.execution.answer_index")
+log = get_logger("headrace.worker.execution.answer_index")
 
 KEY_BYTES, OFFSET_BYTES, SEAL_BYTES = 12, 6, 8
 KEY_CHARS = KEY_BYTES * 4 // 3

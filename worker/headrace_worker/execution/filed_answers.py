@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-import structlog
 from headrace_providers.wire.structured_value import is_structured
 
 from headrace.batches.output_lines import outcome_of
 from headrace.chat.completion import Completion
 from headrace.errors import StorageError
 from headrace.jobs.job import Job
+from headrace.logs import get_logger
 from headrace.storage.file_store import FileStore
 from headrace_worker.engine.answer_cache import AnswerCache
 from headrace_worker.engine.kept_answer import is_shareable
 from headrace_worker.execution.answer_index import find_lines, packed_key
 
-log = structlog.get_logger("headrace.worker.execution.filed_answers")
+log = get_logger("headrace.worker.execution.filed_answers")
 
 
 def file_of_answers(batch_id: str, epoch: int) -> str:

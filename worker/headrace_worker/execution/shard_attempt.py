@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 
 import msgspec
-import structlog
 from headrace_providers.off_loop import contained
 from headrace_providers.wire.provider_errors import is_configuration, unstorable
 
@@ -31,6 +30,7 @@ from headrace.ledger.script import UNAVAILABLE
 from headrace.ledger.shard_range import part_file
 from headrace.ledger.shard_rows import rows_of
 from headrace.ledger.stop_reason import CALLS_MAY_END, StopReason
+from headrace.logs import get_logger
 from headrace.storage.file_store import FileStore
 from headrace.text.readable import UNWRITABLE
 from headrace.waiting import retry_write
@@ -48,7 +48,7 @@ from headrace_worker.limits.call_turn import CallTurn
 from headrace_worker.spending.budget_gate import spending_of
 from headrace_worker.worker_process import WorkerProcess
 
-log = structlog.get_logger("headrace.worker.execution.shard_attempt")
+log = get_logger("headrace.worker.execution.shard_attempt")
 
 WIDTH = SHARD_WIDTH
 """Items of one shard in flight at most. They begin in order, so what was in flight at a crash is among the first 64 that
