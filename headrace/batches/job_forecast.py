@@ -7,17 +7,16 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from headrace.batches.forecast import (
-    ERROR_OF_ANSWER,
     TOKENS_PER_MEDIUM,
     Range,
+    guessed_answer,
     in_nano,
-    input_range,
+    input_factors,
     texts_of,
-    tokens_of_call,
+    tokens_of_request,
 )
 from headrace.chat.completion import Usage
 from headrace.jobs.job import Job
-from headrace.spend.answer_length import expected_answer
 from headrace.spend.prices import Profile
 from headrace.spend.token_count import TOKENS_PER_MESSAGE, tokens_of
 
@@ -41,7 +40,8 @@ def forecast_jobs(jobs: Sequence[Job], profiles: Mapping[str, Profile]) -> JobFo
     unpriced = set[str]()
     for job in jobs:
         profile, choices = profiles.get(job.model, Profile()), job.options.n or 1
-        counted, said = input_range(tokens_of_job(job), ()), answer_range(job)
+        tokens = tokens_of_job(job)
+        counted, said = Range(*(tokens * factor for factor in input_factors())), guessed_answer(job)
         calls += choices
         if profile.context_length is not None and counted.expected > profile.context_length:
             too_long += 1
@@ -68,13 +68,7 @@ def forecast_jobs(jobs: Sequence[Job], profiles: Mapping[str, Profile]) -> JobFo
 def tokens_of_job(job: Job) -> float:
     texts, media = texts_of(job)
     own = sum(map(tokens_of, texts)) + media * TOKENS_PER_MEDIUM + TOKENS_PER_MESSAGE * len(job.messages)
-    return own + tokens_of_call(job.model, job.schema, job.mode)
-
-
-def answer_range(job: Job) -> Range:
-    expected, most = expected_answer(job.schema), job.options.max_tokens
-    answers = (expected, expected / ERROR_OF_ANSWER, expected * ERROR_OF_ANSWER)
-    return Range(*(answers if most is None else (min(each, most) for each in answers)))
+    return own + tokens_of_request(job)
 
 
 def added(total: Range, more: Range, count: int) -> Range:
