@@ -69,6 +69,7 @@ def logs() -> str:
 ROUTES = (
     ("OpenAI's", ("chat/completions", "responses", "files", "batches", "models")),
     ("Jobs and streams", ("jobs", "stream", "streams", "ui", "ag-ui")),
+    ("Money", ("spend", "forecast")),
     ("For the SDK and the command line", ("native",)),
 )
 

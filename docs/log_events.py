@@ -43,9 +43,7 @@ def lines() -> list[Line]:
 def lines_of(path: Path) -> Iterator[Line]:
     tree = ast.parse(path.read_text())
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-        if ast.unparse(call.func).endswith("structlog.get_logger") or ast.unparse(call.func).endswith(
-            "stdlib.get_logger"
-        ):
+        if ast.unparse(call.func) == "get_logger":
             name = ast.literal_eval(call.args[0])
             if name != logger_of(path):
                 raise ValueError(f"{path}:{call.lineno}: the logger is called {name}, and not {logger_of(path)}")
@@ -54,7 +52,7 @@ def lines_of(path: Path) -> Iterator[Line]:
         given = tuple(word.arg for word in call.keywords if word.arg)
         if call.func.attr == "tell_once":  # `DamageHandler`: logs an error once of its kind
             level, fields = "error", ("kind", "where", "names", *given)
-        elif call.func.attr in LEVELS and re.match(r"log$|structlog\.", ast.unparse(call.func.value)):
+        elif call.func.attr in LEVELS and re.match(r"log$|get_logger\(", ast.unparse(call.func.value)):
             level, fields = call.func.attr, given
         else:
             continue

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from headrace.errors import HeadraceError, SettingsError
 from headrace.text.quoting import quoted
@@ -22,6 +22,8 @@ from headrace.text.safe_errors import kind_of, report_of, where_of
 if TYPE_CHECKING:
     import logging
     import threading
+
+    from structlog.stdlib import BoundLogger
 
 Form = Literal["line", "pairs"]
 """`time level logger: event key=value …`, or `LEVEL logger key=value … event='…'`."""
@@ -35,6 +37,27 @@ SAFE = {
 PLACEHOLDER = re.compile(r"%(?:\(\w+\))?[-#0 +]*\d*(?:\.\d+)?[a-zA-Z]")
 VALUE = re.compile(r"[<({\[\"']")
 MAX_TEXT = 200
+
+
+class LazyLogger:
+    """structlog's logger of this name. structlog is imported with the first event: most commands log nothing, and a program
+    that uses the client alone may set it up as it likes."""
+
+    def __init__(self, name: str):
+        self._name = name
+        self._logger: Any = None
+
+    def __getattr__(self, method: str) -> Any:
+        if self._logger is None:
+            import structlog
+
+            self._logger = structlog.stdlib.get_logger(self._name)
+        return getattr(self._logger, method)
+
+
+def get_logger(name: str) -> BoundLogger:
+    """Return the logger of a module, `headrace.<package>.<subject>`."""
+    return cast("BoundLogger", LazyLogger(name))
 
 
 def hide_exception_texts() -> None:

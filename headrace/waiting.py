@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-import structlog
-
 from headrace.errors import Damaged, Unreachable
 from headrace.ledger.script import UNAVAILABLE, is_damage
+from headrace.logs import get_logger
 
 T = TypeVar("T")
 
@@ -19,7 +18,7 @@ WRITE_PATIENCE_S = 600.0
 """Of a write that must not be dropped: what it says was paid for."""
 WRITE_RETRY_S, MAX_WRITE_WAIT_S = 0.05, 1.0
 
-log = structlog.get_logger("headrace.waiting")
+log = get_logger("headrace.waiting")
 
 
 async def retry_read(read: Callable[[], Awaitable[T]]) -> T:

@@ -17,11 +17,9 @@ import socket
 import sys
 from pathlib import Path
 
-import structlog
-
 from headrace.errors import HeadraceError, InputError, SettingsError
 from headrace.guards.ownership import write_private
-from headrace.logs import configure, hide_exception_texts
+from headrace.logs import configure, get_logger, hide_exception_texts
 from headrace.settings import Settings
 from headrace.text.quoting import quoted
 from headrace_api.access.callers import CallerPolicy, is_loopback
@@ -114,7 +112,7 @@ def make_gateway(settings: Settings, origins: list[str], *, on_loopback: bool) -
 def secret(settings: Settings) -> bytes:
     if settings.stream_secret:
         return settings.stream_secret.encode()
-    structlog.get_logger("headrace.api").warning(
+    get_logger("headrace.api").warning(
         "no_secret", told="HEADRACE_STREAM_SECRET is not set: tokens hold for this process alone"
     )
     return secrets.token_bytes(32)
@@ -151,7 +149,7 @@ def shown(host: str) -> str:
 def announce(ready_file: Path | None, url: str) -> None:
     if ready_file is not None:
         write_private(ready_file, json.dumps({"pid": os.getpid(), "url": url}))
-    structlog.get_logger("headrace.api").info("ready", url=url, pid=os.getpid())
+    get_logger("headrace.api").info("ready", url=url, pid=os.getpid())
 
 
 if __name__ == "__main__":

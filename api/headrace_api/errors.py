@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.routes import HTTPRoute
@@ -33,12 +32,13 @@ from headrace.errors import (
     Unreachable,
     WaitTimeout,
 )
+from headrace.logs import get_logger
 from headrace.text.masking import masked
 from headrace.text.quoting import MAX_QUOTED
 from headrace_api.auth import Denied
 from headrace_api.error_quoting import shorten_quotes
 
-log = structlog.get_logger("headrace.api.errors")
+log = get_logger("headrace.api.errors")
 
 POINTER = re.compile(r"^(?:option (?:refused: .*`\$\.|`)(?P<option>\w+)`|(?P<pointer>/[^\s:]+|\w+(?=[:=])))")
 STATUS: tuple[tuple[type[Exception], int, str], ...] = (

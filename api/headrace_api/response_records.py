@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-import structlog
 
 from headrace.chat.completion import Outcome
 from headrace.chat.responses_items import Item
@@ -20,6 +19,7 @@ from headrace.client.ledger_backend import TENANT
 from headrace.errors import Gone, HeadraceError, InputError, StorageError, Unknown
 from headrace.ledger.script import UNAVAILABLE
 from headrace.ledger.state import TERMINAL, JobState
+from headrace.logs import get_logger
 from headrace.storage.response_store import LETTERS, ResponseEnd, ResponseStore, StoredResponse
 from headrace_api.error_quoting import shorten_quotes
 from headrace_api.errors import ApiError
@@ -35,7 +35,7 @@ MAX_REFERENCES = 2000
 ITEM_ID = re.compile(r"[a-z]+_([a-z2-7]{26})(?:_\w{1,20})?")
 NOT_FOUND = "previous_response_not_found"
 
-log = structlog.get_logger("headrace.api.response_records")
+log = get_logger("headrace.api.response_records")
 _tasks: set[asyncio.Task[None]] = set()
 
 

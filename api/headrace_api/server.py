@@ -8,16 +8,16 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-import structlog
 import uvicorn
 
+from headrace.logs import get_logger
 from headrace_api.access.connections import Config, HttpProtocol, Limits, Sweep
 from headrace_api.requests.answer_delivery import Delivery, Exchange
 from headrace_api.routes.websocket import MAX_FRAME_BYTES
 from headrace_api.state import Gateway
 from headrace_api.streaming.ws_protocol import WebSocketProtocol
 
-log = structlog.get_logger("headrace.api.server")
+log = get_logger("headrace.api.server")
 
 ACCEPTED_AT_ONCE = 32
 """Maximal number of connections accepted in one turn of the loop, before any of them can be refused: far fewer than the

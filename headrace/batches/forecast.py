@@ -7,7 +7,7 @@ schema. A sample of real calls corrects the count, and says how long answers are
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from math import sqrt
 from typing import Any, NamedTuple
@@ -21,7 +21,8 @@ from headrace.chat.provider_table import PROVIDERS
 from headrace.errors import InputError
 from headrace.jobs.cache_mode import of_item
 from headrace.jobs.job import Job
-from headrace.schema.modes import form_of
+from headrace.ledger.limit_record import LimitRecord
+from headrace.schema.modes import Mode, form_of
 from headrace.spend.answer_length import expected_answer
 from headrace.spend.prices import Profile
 from headrace.spend.token_count import TOKENS_PER_MESSAGE, TOKENS_PER_REQUEST, tokens_of
@@ -59,7 +60,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     """A forecast of a batch. `equal` items ask what another one asks; only where answers are cached is that one call. `refused`
     lines are no requests, `too_long` ones have more tokens than the model's context.
 
-    Money is in USD, None where no price is known. `minutes` is the time that the limits in `HEADRACE_LIMITS` allow no less than.
+    Money is in USD, None where no price is known. `minutes` is the time that limits allow no less than, None where none is known.
     """
 
     model: str
@@ -75,41 +76,97 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     sampled: int = 0
 
 
-class Forecaster:
-    """Counts items one after the other; `sample` of them, at random, are kept to be tried out."""
+class CallKind:
+    """The calls of a forecast that differ in nothing but their messages: how many there are, and their input tokens."""
 
-    def __init__(self, template: Template, profile: Profile | None, *, sample: int = 0):
+    def __init__(self, job: Job, profile: Profile | None):
+        self.profile = profile or Profile()
+        self.shared = tokens_of_request(job)
+        self.tier = job.options.service_tier
+        self.calls = 0
+        self.tokens = 0.0
+        self._answer = guessed_answer(job)
+
+    def answers(self) -> Range:
+        """Return the output tokens, as they are guessed."""
+        return times(self._answer, self.calls)
+
+    def cost(self, input_factors: Range, answers: Range | None) -> Range | None:
+        """Return what the calls cost. `input_factors` are those of the counted tokens, `answers` the tokens of one answer where a
+        sample has told them."""
+        counted = self.tokens / max(1, self.calls)
+        answers = answers or self._answer
+        prices = [
+            self.profile.cost(Usage(max(0, round(counted * factor)), max(0, round(answer))), self.tier)
+            for factor, answer in zip(input_factors, answers, strict=True)
+        ]
+        expected, low, high = prices
+        if expected is None or low is None or high is None:
+            return None
+        profile = self.profile  # the provider may have all of it in its cache
+        cheapest = profile.cache_read / profile.input if profile.cache_read is not None and profile.input else 1.0
+        return times(Range(expected, low * min(1.0, cheapest), high), self.calls)
+
+
+class Forecaster:
+    """Counts items one after the other; `sample` of them, at random, are kept to be tried out. `profile` is that of the
+    template's model, `profile_of` gives those of items that bring a model of their own."""
+
+    def __init__(
+        self,
+        template: Template,
+        profile: Profile | None,
+        *,
+        sample: int = 0,
+        profile_of: Callable[[str], Profile | None] = lambda model: None,
+    ):
         self._template = template
-        self._profile = profile or Profile()
+        self._profile = profile
+        self._profile_of = profile_of
         self.sample = sample
         self._random = random.Random(0)
         self.sampled: list[tuple[int, float, Item]] = []
-        self._shared = tokens_of_template(template)
         self._joins = of_item(template.cache, template.options) is True
         self._asked = set[bytes]()
+        self._kinds: dict[bytes, CallKind] = {}
         self._ratio = (0.0, 0)  # tokens and characters of the items that were counted
         self.items = self.refused = self.too_long = 0
-        self.tokens = self.tokens_of_calls = 0.0
+        self.tokens = 0.0
 
-    def add(self, item: Item) -> None:
+    def add(self, item: Item, *, joins: bool | None = None) -> None:
+        """Count an item. `joins`: it is no call where another one asks the same; None: as the template says."""
         self.items += 1
         if item.refused is not None:
             self.refused += 1
             return
-        counted = self._count(self._template.job(item))
-        if self._profile.context_length is not None and counted > self._profile.context_length:
+        job = self._template.job(item)
+        kind = self._kind_of(item, job)
+        counted = self._count(job) + kind.shared
+        if kind.profile.context_length is not None and counted > kind.profile.context_length:
             self.too_long += 1
         self.tokens += counted
         own = msgspec.structs.replace(item, custom_id="", kept=None)
         digest = blake2b(msgspec.json.encode(own), digest_size=12).digest()
-        if digest not in self._asked:
-            self._asked.add(digest)
-            self.tokens_of_calls += counted
+        if joins is None:
+            joins = self._joins if item.options is None else of_item(self._template.cache, job.options) is True
+        if digest not in self._asked or not joins:
+            kind.calls += 1
+            kind.tokens += counted
+        self._asked.add(digest)
         seen = self.items - self.refused - 1
         if seen < self.sample:
             self.sampled.append((seen, counted, item))
         elif self.sample and (place := self._random.randrange(seen + 1)) < self.sample:
             self.sampled[place] = (seen, counted, item)
+
+    def _kind_of(self, item: Item, job: Job) -> CallKind:
+        own = (item.model, item.options, item.schema, item.tools, item.response_format)
+        key = b"" if own == (None,) * len(own) else msgspec.json.encode(own)
+        kind = self._kinds.get(key)
+        if kind is None:
+            profile = self._profile if item.model is None else self._profile_of(item.model)
+            kind = self._kinds[key] = CallKind(job, profile)
+        return kind
 
     def _count(self, job: Job) -> float:
         texts, media = texts_of(job)
@@ -120,18 +177,28 @@ class Forecaster:
         else:
             counted = sum(map(tokens_of, texts))
             self._ratio = known + counted, characters + size
-        return counted + self._shared + media * TOKENS_PER_MEDIUM + TOKENS_PER_MESSAGE * len(job.messages)
+        return counted + media * TOKENS_PER_MEDIUM + TOKENS_PER_MESSAGE * len(job.messages)
 
     @property
     def calls(self) -> int:
         """The number of calls, where each is answered at once."""
-        return len(self._asked) if self._joins else self.items - self.refused
+        return sum(kind.calls for kind in self._kinds.values())
 
     def forecast(self, calls: Sequence[SampledCall] = (), limits: Sequence[CallLimits] = ()) -> Forecast:
         """Return the forecast, by the `calls` of the sample where there are some."""
-        counted = self.tokens_of_calls if self._joins else self.tokens
-        asked = input_range(counted, calls)
-        answered = self._output_range(calls)
+        kinds = self._kinds.values()
+        factors = input_factors(calls)
+        counted = sum(kind.tokens for kind in kinds)
+        asked = Range(*(counted * factor for factor in factors))
+        answer = answer_of_sample(calls)
+        answered = times(answer, self.calls) if answer else added(kind.answers() for kind in kinds)
+        costs = [call.cost for call in calls if call.cost is not None]
+        if len(costs) > 1 and len(costs) == len(calls):
+            cost: Range | None = times(spread(costs, 2 * MIN_ERROR), self.calls)
+        else:
+            each = [kind.cost(factors, answer) for kind in kinds]
+            known = [one for one in each if one is not None]
+            cost = added(known) if len(known) == len(each) else None
         return Forecast(
             model=self._template.model,
             items=self.items,
@@ -141,59 +208,39 @@ class Forecaster:
             calls=self.calls,
             input_tokens=asked.rounded(),
             output_tokens=answered.rounded(),
-            cost_usd=in_nano(self._cost_range(asked, answered, calls)),
+            cost_usd=in_nano(cost),
             minutes=minutes_at(limits, self.calls, asked.expected + answered.expected),
             sampled=len(calls),
         )
 
-    def _output_range(self, calls: Sequence[SampledCall]) -> Range:
-        most = self._template.options.max_tokens
-        if len(calls) > 1:
-            return times(spread([call.usage.output_tokens for call in calls], 2 * MIN_ERROR), self.calls)
-        expected = expected_answer(self._template.schema)
-        if calls:
-            expected = max(1, calls[0].usage.output_tokens)
-        low, high = expected / ERROR_OF_ANSWER, expected * ERROR_OF_ANSWER
-        if most is not None:
-            expected, low, high = min(expected, most), min(low, most), min(high, most)
-        return times(Range(expected, low, high), self.calls)
 
-    def _cost_range(self, asked: Range, answered: Range, calls: Sequence[SampledCall]) -> Range | None:
-        costs = [call.cost for call in calls if call.cost is not None]
-        if len(costs) > 1 and len(costs) == len(calls):
-            return times(spread(costs, 2 * MIN_ERROR), self.calls)
-        count = max(1, self.calls)
-        prices = [
-            self._price(side.expected / count, other.expected / count)
-            for side, other in (
-                (asked, answered),
-                (of(asked.low), of(answered.low)),
-                (of(asked.high), of(answered.high)),
-            )
-        ]
-        expected, low, high = prices
-        if expected is None or low is None or high is None:
-            return None
-        profile = self._profile  # the provider may have all of it in its cache
-        cheapest = profile.cache_read / profile.input if profile.cache_read is not None and profile.input else 1.0
-        return times(Range(expected, low * min(1.0, cheapest), high), self.calls)
-
-    def _price(self, asked: float, answered: float) -> float | None:
-        usage = Usage(max(0, round(asked)), max(0, round(answered)))
-        return self._profile.cost(usage, self._template.options.service_tier)
+def guessed_answer(job: Job) -> Range:
+    """Return the tokens of an answer, by its schema: no more than its maximum, and any may be shorter."""
+    expected, most = expected_answer(job.schema), job.options.max_tokens
+    if most is not None:
+        expected = min(expected, most)
+    high = expected_answer(job.schema) * ERROR_OF_ANSWER
+    return Range(expected, expected / ERROR_OF_ANSWER, high if most is None else min(high, most))
 
 
-def tokens_of_template(template: Template) -> float:
-    """Return the tokens of a call that all items have: of its request, its schema as it is sent."""
-    schema = 0.0
-    if template.schema is not None:
-        row = PROVIDERS.get(template.model.partition("/")[0])
-        try:
-            form = form_of(template.schema, template.mode or "strict", row.dialect if row else "openai")
-            schema = tokens_of(msgspec.json.encode(form.schema).decode())
-        except InputError:
-            schema = tokens_of(msgspec.json.encode(template.schema).decode())
-    return TOKENS_PER_REQUEST + schema
+def tokens_of_request(job: Job) -> float:
+    """Return the tokens of a call beside its messages: of its tools, and what `tokens_of_call` counts."""
+    beside = [part for part in (job.tools, job.response_format) if part is not None]
+    return tokens_of_call(job.model, job.schema, job.mode) + sum(
+        tokens_of(msgspec.json.encode(part).decode()) for part in beside
+    )
+
+
+def tokens_of_call(model: str, schema: dict[str, Any] | None, mode: Mode | None) -> float:
+    """Return the tokens of a call beside its messages: of the request, and of its schema as it is sent."""
+    if schema is None:
+        return TOKENS_PER_REQUEST
+    row = PROVIDERS.get(model.partition("/")[0])
+    try:
+        sent = form_of(schema, mode or "strict", row.dialect if row else "openai").schema
+    except InputError:
+        sent = schema
+    return TOKENS_PER_REQUEST + tokens_of(msgspec.json.encode(sent).decode())
 
 
 def texts_of(job: Job) -> tuple[list[str], int]:
@@ -212,16 +259,35 @@ def texts_of(job: Job) -> tuple[list[str], int]:
     return texts, media
 
 
-def input_range(counted: float, calls: Sequence[SampledCall]) -> Range:
+def input_factors(calls: Sequence[SampledCall] = ()) -> Range:
+    """Return by what the counted tokens are to be multiplied."""
     known = [call for call in calls if call.counted and not call.usage.unknown]
     if not known:
-        return Range(counted, counted * (1 - ERROR_OF_COUNT), counted * (1 + ERROR_OF_COUNT))
+        return Range(1.0, 1 - ERROR_OF_COUNT, 1 + ERROR_OF_COUNT)
     ratio = sum(call.usage.input_tokens for call in known) / sum(call.counted for call in known)
     if len(known) == 1:
-        return Range(counted * ratio, counted * ratio * (1 - ERROR_OF_COUNT), counted * ratio * (1 + ERROR_OF_COUNT))
+        return Range(ratio, ratio * (1 - ERROR_OF_COUNT), ratio * (1 + ERROR_OF_COUNT))
     error = spread([call.usage.input_tokens / call.counted for call in known], MIN_ERROR)
     part = (error.high - error.expected) / error.expected if error.expected else ERROR_OF_COUNT
-    return Range(counted * ratio, counted * ratio * (1 - part), counted * ratio * (1 + part))
+    return Range(ratio, ratio * (1 - part), ratio * (1 + part))
+
+
+def answer_of_sample(calls: Sequence[SampledCall]) -> Range | None:
+    """Return the tokens of an answer, by those of the sample; None without one."""
+    if not calls:
+        return None
+    if len(calls) > 1:
+        return spread([call.usage.output_tokens for call in calls], 2 * MIN_ERROR)
+    expected = max(1, calls[0].usage.output_tokens)
+    return Range(expected, expected / ERROR_OF_ANSWER, expected * ERROR_OF_ANSWER)
+
+
+def added(ranges: Iterable[Range]) -> Range:
+    """Return the sum: what is wrong of one is taken to be wrong of all, so the interval is no narrower for their number."""
+    expected = low = high = 0.0
+    for each in ranges:
+        expected, low, high = expected + each.expected, low + each.low, high + each.high
+    return Range(expected, low, high)
 
 
 def spread(values: Sequence[float], least: float) -> Range:
@@ -240,8 +306,17 @@ def in_nano(cost: Range | None) -> Range | None:
     return None if cost is None else Range(*(round(usd, 9) for usd in cost))
 
 
-def of(value: float) -> Range:
-    return Range(value, value, value)
+def limits_in_force(records: Iterable[LimitRecord], model: str) -> list[CallLimits]:
+    """Return the limits that workers keep for a model, `provider/model`: its own and its provider's, configured and learnt."""
+    return [
+        CallLimits(
+            requests_per_min=kept.get("requests"), tokens_per_min=kept.get("tokens"), in_flight=kept.get("in_flight")
+        )
+        for record in records
+        if record.name in (model, model.partition("/")[0])
+        for kept in (record.configured, record.learnt)
+        if kept
+    ]
 
 
 def minutes_at(limits: Sequence[CallLimits], calls: int, tokens: float) -> float | None:

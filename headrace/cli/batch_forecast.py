@@ -13,14 +13,18 @@ if TYPE_CHECKING:
     from headrace.batches.template import Template
     from headrace.chat.call_limits import CallLimits
     from headrace.client.async_client import AsyncHeadrace
+    from headrace.spend.prices import Profile
 
 
 def make_forecaster(template: Template, sample: int) -> Forecaster:
     from headrace.batches.forecast import Forecaster
     from headrace.spend.known_models import known_profile
 
-    provider, _, name = template.model.partition("/")
-    return Forecaster(template, known_profile(provider, name), sample=sample)
+    def profile_of(model: str) -> Profile | None:
+        provider, _, name = model.partition("/")
+        return known_profile(provider, name)
+
+    return Forecaster(template, profile_of(template.model), sample=sample, profile_of=profile_of)
 
 
 def limits_here(model: str) -> list[CallLimits]:
@@ -30,6 +34,32 @@ def limits_here(model: str) -> list[CallLimits]:
 
     named = call_limits(os.environ, PROVIDERS)
     return [named[name] for name in (model.partition("/")[0], model) if name in named]
+
+
+async def limits_of_service(model: str) -> list[CallLimits]:
+    """Return the limits that the workers of the service keep for a model, or learnt; none where no service runs here."""
+    from redis.exceptions import RedisError
+
+    from headrace.batches.forecast import limits_in_force
+    from headrace.errors import Unreachable
+    from headrace.guards.service_address import redis_url
+    from headrace.ledger.limit_record import limit_records
+    from headrace.ledger.script import Ledger
+    from headrace.settings import Settings
+
+    settings = Settings.load()
+    if settings.api:
+        return []
+    try:
+        ledger = Ledger.at(redis_url(settings), settings.namespace, retries=1)
+    except Unreachable:
+        return []
+    try:
+        return limits_in_force(await limit_records(ledger), model)
+    except (RedisError, OSError):
+        return []
+    finally:
+        await ledger.close()
 
 
 async def tried(client: AsyncHeadrace, template: Template, forecaster: Forecaster) -> list[SampledCall]:
@@ -80,7 +110,7 @@ def words_of(forecast: Forecast) -> list[str]:
         cost, low, high = map(amount, forecast.cost_usd)
         lines.append(f"cost: {cost} USD ({low} to {high})")
     if forecast.minutes is not None:
-        lines.append(f"time: {forecast.minutes:g} minutes at least, at the limits of HEADRACE_LIMITS")
+        lines.append(f"time: {forecast.minutes:g} minutes at least, at the limits that are known")
     if not forecast.sampled:
         lines.append("answers are guessed by the schema: `headrace forecast --sample 20` tries 20 items out")
     return lines

@@ -361,6 +361,7 @@ def cost(batch: Batch) -> str:
     """Return what it has cost: `, cost 0.12 USD`; nothing where no call has a known price."""
     words = f", cost {usd_text(nano_of_float(batch.cost_usd))} USD" if batch.cost_usd else ""
     if batch.unaccounted_calls:
-        at_most = usd_text(nano_of_float(batch.unaccounted_usd))
-        words += f", and {at_most} USD at most for {batch.unaccounted_calls} calls whose usage never arrived"
+        known = f"{usd_text(nano_of_float(batch.unaccounted_usd))} USD at most"
+        at_most = known if batch.unaccounted_usd else "an unknown amount"
+        words += f", and {at_most} for {batch.unaccounted_calls} calls whose usage never arrived"
     return words

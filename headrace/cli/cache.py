@@ -29,11 +29,14 @@ def info(as_json: bool) -> None:
             from headrace.ledger.answer_cache import cache_use
 
             use = await cache_use(server)
+        saved = (await client.spend()).total.cached
+        max_bytes = max_bytes if use.max_bytes is None else use.max_bytes
         if as_json:
-            terminal.echo(msgspec.json.encode({**msgspec.structs.asdict(use), "max_bytes": max_bytes or None}))
+            facts = {**msgspec.structs.asdict(use), "max_bytes": max_bytes or None, "saved_calls": saved}
+            terminal.echo(msgspec.json.encode(facts))
             return
         size = f"{use.bytes / 2**20:.1f} MiB of {max_bytes / 2**20:.0f} MiB" if max_bytes else "no bound of its own"
-        terminal.echo(f"{use.answers} answers, {size}; {use.hits} calls saved")
+        terminal.echo(f"{use.answers} answers, {size}; {saved} calls saved")
         for tenant, count in sorted(use.tenants.items()):
             terminal.echo(f"  {tenant}: {count / 2**20:.1f} MiB")
 

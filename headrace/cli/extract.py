@@ -136,7 +136,7 @@ def extract(
     """
     from headrace.batches.build import make_template
     from headrace.batches.reading import Reading
-    from headrace.cli.batch_forecast import limits_here, make_forecaster, tried
+    from headrace.cli.batch_forecast import limits_here, limits_of_service, make_forecaster, tried
     from headrace.cli.batches import follow as follow_batch
     from headrace.cli.batches import print_rows
     from headrace.cli.params import given_file, given_messages, given_schema, given_text, given_tools, named
@@ -248,7 +248,9 @@ def extract(
             )
         if forecaster is not None:
             calls = interruptible(tried_here()) if calibrate else []
-            counts.show(rows.template, forecaster.forecast(calls, limits_here(rows.template.model)))
+            model = rows.template.model
+            limits = [*limits_here(model), *asyncio.run(limits_of_service(model))]
+            counts.show(rows.template, forecaster.forecast(calls, limits))
             return
         sys.exit(interruptible(run()))
 

@@ -85,9 +85,8 @@ def sentence(spent: Spent) -> str:
     """Return what was spent as `1.20 USD for 300 calls, 0.10 USD saved by 20 cached answers, 3.70 of 5.00 USD left`."""
     words = [f"{amount(spent.cost_usd)} USD for {spent.calls} calls"]
     if spent.unaccounted_calls:
-        words.append(
-            f"{amount(spent.unaccounted_usd)} USD at most for {spent.unaccounted_calls} whose usage never arrived"
-        )
+        at_most = f"{amount(spent.unaccounted_usd)} USD at most" if spent.unaccounted_usd else "an unknown amount"
+        words.append(f"{at_most} for {spent.unaccounted_calls} whose usage never arrived")
     if spent.unpriced_calls:
         words.append(f"{spent.unpriced_calls} calls of unknown price")
     if spent.cached:

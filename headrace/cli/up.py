@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from headrace.settings import Settings
 
 
 @click.command(epilog="Example: headrace up --rehearsal")
@@ -63,4 +68,16 @@ def up(
         until_stdin_ends=until_stdin_ends,
     )
     configure("warning")
-    sys.exit(Stack(Settings.load(), options).run())
+    settings = Settings.load()
+    check_tables(settings)
+    sys.exit(Stack(settings, options).run())
+
+
+def check_tables(settings: Settings) -> None:
+    """Raise `SettingsError` for a table of providers, limits or prices that no worker could start with."""
+    from headrace.chat.call_limits import call_limits
+    from headrace.chat.provider_table import providers
+    from headrace.spend.prices import local_profiles
+
+    call_limits(os.environ, providers(os.environ))
+    local_profiles(settings.profiles or "")

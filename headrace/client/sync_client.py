@@ -25,6 +25,7 @@ from headrace.client.stream import AsyncJobStream
 from headrace.events.fold import Fold
 from headrace.events.types import JobEvent
 from headrace.jobs.build import JobParams, Messages
+from headrace.ledger.spend_record import SpendRecord
 from headrace.ledger.summaries import Batch, JobSummary
 from headrace.portal import LoopThread
 from headrace.schema.python_types import AnswerType, answer_type
@@ -181,6 +182,10 @@ class Headrace:
     def batches(self, *, limit: int = 50) -> list[Batch]:
         """Return the newest `limit` batches, newest first."""
         return self.call(lambda client: client.batches(limit=limit))
+
+    def spend(self, *, days: int = 30) -> SpendRecord:
+        """Return what was spent and saved, in all and by day (UTC), and what is left of budgets."""
+        return self.call(lambda client: client.spend(days=days))
 
     def call(self, ask: Callable[[AsyncHeadrace], Awaitable[R]]) -> R:
         """Return what `ask(client)` returns, awaited on this client's loop: for whatever `AsyncHeadrace` has and this has not."""

@@ -18,13 +18,15 @@ BYTES = "bytes:"
 
 
 class CacheUse(msgspec.Struct, frozen=True):
-    """Size of the cached answers, and their use: `hits` are calls that were saved by them. `bytes` counts keys and
-    all, 0 where the cache has no bound; `tenants` has those of each tenant."""
+    """Size of the cached answers, and their use: `hits` are look-ups that found one. `bytes` counts keys and all, 0 where the
+    cache has no bound; `tenants` has those of each tenant. `max_bytes` is the bound that the workers keep, 0 for none; None where
+    none has said so yet."""
 
     answers: int
     bytes: int = 0
     hits: int = 0
     tenants: dict[str, int] = {}
+    max_bytes: int | None = None
 
 
 async def cache_secret(ledger: Ledger) -> bytes:
@@ -48,7 +50,7 @@ async def cache_use(ledger: Ledger) -> CacheUse:
     numbers = {name: int(value) for name, value in fields.items() if value.isdigit()}
     tenants = {name.removeprefix(BYTES): number for name, number in numbers.items() if name.startswith(BYTES)}
     count = len([key async for key in _answers(ledger)])
-    return CacheUse(count, numbers.get("bytes", 0), numbers.get("hits", 0), tenants)
+    return CacheUse(count, numbers.get("bytes", 0), numbers.get("hits", 0), tenants, numbers.get("max_bytes"))
 
 
 async def _use(ledger: Ledger) -> dict[bytes, bytes]:
@@ -58,12 +60,13 @@ async def _use(ledger: Ledger) -> dict[bytes, bytes]:
 
 
 async def drop_answers(ledger: Ledger) -> int:
-    """Delete every cached answer, and return how many there were."""
+    """Delete every cached answer, and return how many there were. Those in files of batches are no longer found."""
     count = 0
     async for key in _answers(ledger):
         count += await ledger.client.unlink(key)
-    async for key in ledger.client.scan_iter(ledger.keys.cached("*"), count=SCAN_COUNT):
-        await ledger.client.unlink(key)
+    for pattern in (ledger.keys.cached("*"), ledger.keys.answer_files("*", "*")):
+        async for key in ledger.client.scan_iter(pattern, count=SCAN_COUNT):
+            await ledger.client.unlink(key)
     await ledger.client.unlink(ledger.keys.cache_use)
     return count
 

@@ -84,6 +84,7 @@ while max_bytes > 0 and tonumber(redis.call('HGET', use, 'bytes') or 0) > max_by
   local list = prefix .. ':cached:' .. string.sub(field, 7)
   while tonumber(redis.call('HGET', use, 'bytes')) > max_bytes and drop(list, field) do end
 end
+redis.call('HSET', use, 'max_bytes', text(max_bytes))  -- for whoever shows it
 redis.call('PEXPIRE', use, ttl_ms)
 if redis.call('EXISTS', order) == 1 then redis.call('PEXPIRE', order, ttl_ms) end
 return { 'OK', kept }

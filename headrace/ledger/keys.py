@@ -30,6 +30,7 @@ KINDS = (
     KeyKind("cache:<sha>", "string", "HEADRACE_CACHE_TTL_S", "keep_answers"),
     KeyKind("cached:<tenant>", "list", "HEADRACE_CACHE_TTL_S from the last answer", "keep_answers"),
     KeyKind("cache_use", "hash", "HEADRACE_CACHE_TTL_S from the last answer", "look_up keep_answers"),
+    KeyKind("answer_files:<tenant>:<sha>", "zset", "HEADRACE_CACHE_TTL_S from the last batch; 50 entries", "a worker: files of closed batches that have answers"),
     KeyKind("flight:<sha>", "string", "15 min", "look_up keep_answers"),
     KeyKind("caller:<process>", "string", "16 s", "look_up"),
     KeyKind("cache_secret", "string", "permanent", "the first worker that caches"),
@@ -126,6 +127,10 @@ class Keys:
     def cached(self, tenant: str) -> str:
         """Return the key of the list of a tenant's cached answers."""
         return f"{self.prefix}:cached:{tenant}"
+
+    def answer_files(self, tenant: str, sha: str) -> str:
+        """Return the key of the files that have answers to the questions of a family."""
+        return f"{self.prefix}:answer_files:{tenant}:{sha}"
 
     def caller(self, process: str) -> str:
         return f"{self.prefix}:caller:{process}"

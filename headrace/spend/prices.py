@@ -15,9 +15,10 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from headrace.chat.completion import Usage
 from headrace.errors import SettingsError
@@ -36,19 +37,22 @@ STANDARD_TIERS = frozenset({"", "auto", "default", "standard", "on_demand"})
 HALF_PRICED = frozenset({"flex", "batch"})
 """Tiers that cost half the list price where the catalogue has no prices of their own."""
 
+Price = Annotated[float, Meta(ge=0, le=1_000_000)]
+TokenCount = Annotated[int, Meta(ge=1)]
+
 
 class TierPrices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The prices of one service tier, in USD per million tokens, as in a `Profile`."""
 
-    input: float | None = None
-    output: float | None = None
-    cache_read: float | None = None
-    cache_write: float | None = None
-    input_audio: float | None = None
-    input_image: float | None = None
-    output_audio: float | None = None
-    output_image: float | None = None
-    output_reasoning: float | None = None
+    input: Price | None = None
+    output: Price | None = None
+    cache_read: Price | None = None
+    cache_write: Price | None = None
+    input_audio: Price | None = None
+    input_image: Price | None = None
+    output_audio: Price | None = None
+    output_image: Price | None = None
+    output_reasoning: Price | None = None
 
     def nano(self, usage: Usage, parts: TokenParts) -> Decimal | None:
         """Return the cost in nano-USD, not rounded; None without prices. A part without a price of its own has that of
@@ -102,8 +106,8 @@ class Profile(TierPrices, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """
 
     tiers: dict[str, TierPrices] = {}
-    context_length: int | None = None
-    max_output: int | None = None
+    context_length: TokenCount | None = None
+    max_output: TokenCount | None = None
     features: list[str] | None = None
     tiered: tuple[str, str] | None = None
     ceilings: dict[str, TierPrices] = {}
@@ -185,6 +189,7 @@ def cost_of(
 
 @lru_cache(maxsize=8)
 def local_profiles(path: str) -> dict[str, Profile]:
+    """Return what the file of `HEADRACE_PROFILES` says, by model; it is read once. Raises `SettingsError`."""
     if not path:
         return {}
     try:

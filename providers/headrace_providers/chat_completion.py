@@ -10,7 +10,6 @@ from contextlib import aclosing
 from typing import Any, Literal, Self, Unpack, overload
 
 import msgspec
-import structlog
 
 from headrace import portal
 from headrace.chat.completion import Completion
@@ -23,6 +22,7 @@ from headrace.flows.react import flow_of
 from headrace.jobs.build import Tools
 from headrace.jobs.build import tool_definitions as defined
 from headrace.jobs.job import Job
+from headrace.logs import get_logger
 from headrace.schema.modes import Mode, check_carried, checked_mode, mode_for
 from headrace.schema.python_types import answer_type, check_type, plain
 from headrace.spend.prices import Profile, profile_of
@@ -53,7 +53,7 @@ from headrace_providers.wire.request import REQUEST_ID, Adapt, Body, Request, bu
 from headrace_providers.wire.structured_value import fits
 from headrace_providers.wire.transport import Deadlines, Transport
 
-log = structlog.get_logger("headrace.providers.chat_completion")
+log = get_logger("headrace.providers.chat_completion")
 
 
 class ChatCompletion:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import structlog
-
 from headrace.chat.options import merged_plugins
 from headrace.chat.provider_table import PROVIDERS, Provider, is_openai_vendor
 from headrace.jobs.job import Job
+from headrace.logs import get_logger
 from headrace_providers.chat_completion import ChatCompletion
 from headrace_providers.wire.request import Body
 
-log = structlog.get_logger("headrace.providers.openrouter")
+log = get_logger("headrace.providers.openrouter")
 
 PLUGIN_KEYS = frozenset(
     {

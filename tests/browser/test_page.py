@@ -184,6 +184,32 @@ def test_tool_calls(stack: Stack, page: Page) -> None:
     assert text(page, "#tools pre") == call["function"]["arguments"]
 
 
+def send_file(page: Page, file: Path) -> None:
+    """Choose a file, and send it when it was said what it will cost."""
+    page.get_by_label("Many at once: a JSONL file").set_input_files(file)
+    page.get_by_role("button", name="Send").click()
+
+
+def test_a_file_is_not_sent_before_it_was_said_what_it_will_cost(stack: Stack, page: Page, tmp_path: Path) -> None:
+    paid = len(stack.calls())
+    file = tmp_path / "reviews.jsonl"
+    file.write_text("".join(json.dumps({"text": f"Review {n}, and what it is about."}) + "\n" for n in range(7)))
+    page.goto(stack.ready["gateway"])
+    page.get_by_label("Prompt").fill("Extract from: {text}")
+    page.get_by_label("Many at once: a JSONL file").set_input_files(file)
+    page.get_by_role("button", name="Not now").click()
+    told = page.locator("#offer-facts li").all_text_contents()
+    assert told[0] == "reviews.jsonl: 7 calls"
+    assert told[1].startswith("tokens in: about ")
+    assert told[3].startswith("cost: ")
+    assert not page.locator("#offer").is_visible()
+    assert len(stack.calls()) == paid
+    send_file(page, file)
+    shows(page, "document.querySelector('#counts').textContent.startsWith('7 of 7 done')")
+    assert len(stack.calls()) == paid + 7
+    shows(page, "/^today \\$[0-9.]+ for [0-9,]+ calls/.test(document.querySelector('#spend').textContent)")
+
+
 def test_a_file_of_jobs(stack: Stack, page: Page, tmp_path: Path) -> None:
     base = stack.ready["gateway"]
     lines = [{"id": f"r{n}", "text": f"Review {n}. [[rehearsal tps=60]]"} for n in range(20)]
@@ -192,7 +218,7 @@ def test_a_file_of_jobs(stack: Stack, page: Page, tmp_path: Path) -> None:
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     page.goto(base)
     page.get_by_label("Prompt").fill("Extract from: {text}")
-    page.get_by_label("Many at once: a JSONL file").set_input_files(file)
+    send_file(page, file)
     shows(page, "document.querySelector('#counts').textContent.startsWith('20 of 20 done')")
     assert "19 succeeded · 1 not" in text(page, "#counts")
     rows = page.locator("#rows tr").all_text_contents()
@@ -215,7 +241,7 @@ def test_a_file_of_jobs_while_the_gateway_is_killed(stack: Stack, page: Page, tm
     file.write_text("".join(json.dumps({"text": f"Review {n}. [[rehearsal tps=40]]"}) + "\n" for n in range(60)))
     page.goto(stack.ready["gateway"])
     page.get_by_label("Prompt").fill("Extract from: {text}")
-    page.get_by_label("Many at once: a JSONL file").set_input_files(file)
+    send_file(page, file)
     for cell in ("queued", "succeeded"):
         shows(page, f"[...document.querySelectorAll('#rows td')].some((one) => one.textContent == '{cell}')")
         kill(stack.ready["gateway_pid"])
@@ -231,7 +257,7 @@ def test_a_file_of_jobs_over_a_reload(stack: Stack, page: Page, tmp_path: Path) 
     file.write_text("".join(json.dumps({"text": f"Review {n}."}) + "\n" for n in range(200)))
     page.goto(stack.ready["gateway"])
     page.get_by_label("Prompt").fill("Extract from: {text}")
-    page.get_by_label("Many at once: a JSONL file").set_input_files(file)
+    send_file(page, file)
     shows(page, "[...document.querySelectorAll('#rows td')].some((one) => one.textContent == 'queued')")
     page.reload()
     shows(page, "document.querySelector('#counts').textContent.startsWith('200 of 200 done')", seconds=40)

@@ -99,3 +99,12 @@ def test_a_worker_does_not_start_with_a_limit_that_is_none(stack: Stack, value: 
     assert why in done.stdout + done.stderr
     doctor = headrace("doctor", cwd=stack.folder, env=stack.client_environment | {"HEADRACE_LIMITS": value})
     assert why in doctor.stdout
+
+
+def test_a_forecast_knows_how_long_the_limits_of_the_service_make_it(stack: Stack, tmp_path: Path) -> None:
+    until(lambda: bool(shown(stack)), what="workers have told their limits")
+    source = tmp_path / "items.jsonl"
+    source.write_text("".join(json.dumps({"text": f"Item {number}"}) + "\n" for number in range(1200)))
+    done = stack.run("forecast", str(source), "--model", "rehearsal/small")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["forecast"]["minutes"] == 2.0

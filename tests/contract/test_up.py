@@ -13,9 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from headrace_worker.worker_process import WorkerProcess
 from stack import alive, headrace, started, tree, until
 
-from headrace.errors import EmbeddedServerError, InputError
+from headrace.errors import EmbeddedServerError, InputError, SettingsError
 from headrace.local.ports import free_port
 from headrace.local.stack import Stack, StackOptions
 from headrace.local.valkey import EmbeddedServer
@@ -128,11 +129,44 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_child_that_cannot_start_ends_it_with_its_log(tmp_path: Path) -> None:
-    arguments, environment = quiet("--port", "0", "--data", str(tmp_path / "s"), HEADRACE_PROVIDERS="no_such_file.json")
+    arguments, environment = quiet("--port", "0", "--data", str(tmp_path / "s"), HEADRACE_CACHE_URL="http://no-redis")
     done = headrace(*arguments, env=environment)
     assert done.returncode == 3
-    assert "no_such_file.json" in done.stderr
+    assert "the worker cannot start" in done.stderr
     assert tree(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "word"),
+    [
+        ("HEADRACE_PROVIDERS", "no_such_file.json", "no_such_file.json"),
+        ("HEADRACE_LIMITS", '{"rehearsal": {"requests_per_min": 0}}', "/rehearsal/requests_per_min"),
+        ("HEADRACE_LIMITS", '{"nobody": {"in_flight": 1}}', "/nobody"),
+        ("HEADRACE_PROFILES", "no_such_file.json", "no_such_file.json"),
+        ("HEADRACE_PROFILES", '{"rehearsal/small": {"input": -2, "output": 8}}', "input"),
+        ("HEADRACE_PROFILES", '{"rehearsal/small": {"input": 2, "output": "8"}}', "output"),
+        ("HEADRACE_PROFILES", '{"rehearsal/small": {"input": 2, "output": 8, "context_length": 0}}', "context_length"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_told_before_anything_starts(
+    tmp_path: Path, variable: str, value: str, word: str
+) -> None:
+    if variable == "HEADRACE_PROFILES" and value.startswith("{"):
+        file = tmp_path / "profiles.json"
+        file.write_text(value)
+        file.chmod(0o600)
+        value = str(file)
+    arguments, environment = quiet("--port", "0", "--data", str(tmp_path / "s"), **{variable: value})
+    done = headrace(*arguments, env=environment)
+    assert done.returncode == 2
+    assert variable in done.stderr
+    assert word in done.stderr
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_worker_does_not_start_with_prices_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="HEADRACE_PROFILES"):
+        WorkerProcess(Settings(profiles=str(tmp_path / "none.json")), "redis://none", "bulk")
 
 
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:

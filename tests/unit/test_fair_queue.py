@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from headrace_worker.limits.fair_queue import FairQueue
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 def drawn(queue: FairQueue[str], count: int) -> list[str]:
@@ -66,3 +68,16 @@ def test_many_parties_are_forgotten() -> None:
         queue.add("x", party=str(number))
         queue.pop()
     assert len(queue._paid) < 2100
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 5), st.integers(0, 3), st.booleans()), max_size=40),
+    st.integers(0, 10),
+)
+def test_the_order_is_told_as_turns_will_be_taken(comers: list[tuple[str, int, int, bool]], taken: int) -> None:
+    queue: FairQueue[str] = FairQueue(lambda item: item != "gone")
+    for number, (party, weight, rank, stays) in enumerate(comers):
+        queue.add(f"{party}{number}" if stays else "gone", party=party, weight=weight, rank=rank)
+    drawn(queue, taken)
+    told = [each.item for each in queue.in_order()]
+    assert drawn(queue, len(comers)) == told

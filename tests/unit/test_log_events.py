@@ -34,7 +34,7 @@ def test_a_new_event_is_undocumented_until_the_page_explains_it(
     module = tmp_path / "worker" / "headrace_worker" / "new.py"
     module.parent.mkdir(parents=True)
     module.write_text(
-        'log = structlog.get_logger("headrace.worker.new")\nlog.info("on" if up else "off", n=1)\nlog.error("off", why="")\n'
+        'log = get_logger("headrace.worker.new")\nlog.info("on" if up else "off", n=1)\nlog.error("off", why="")\n'
     )
     page = log_events.table("| `on` | info | | | it went on |")
     assert "| `on` | info | `worker.new` | `n` | it went on |" in page
@@ -46,7 +46,7 @@ def test_a_new_event_is_undocumented_until_the_page_explains_it(
     ("code", "said"),
     [
         (
-            'log = structlog.get_logger("headrace.worker.old")',
+            'log = get_logger("headrace.worker.old")',
             "is called headrace.worker.old, and not headrace.worker.new",
         ),
         ('log.warning(f"{name} failed")', "put together"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -122,4 +123,42 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
 print(json.dumps(sorted({"logging", "structlog", "asyncio", "rich"} & set(sys.modules))))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(done.stdout) == []
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "headrace_worker.__main__, headrace_worker.celery_app, headrace_worker.pool",
+        "headrace_api.__main__, headrace_api.app",
+    ],
+)
+def test_a_process_that_logs_imports_no_coloured_tracebacks(modules: str) -> None:
+    code = f"""
+import importlib, json, sys
+from headrace.logs import configure, get_logger
+first, *others = {modules!r}.split(", ")
+importlib.import_module(first)
+configure("info")
+for other in others:
+    importlib.import_module(other)
+get_logger("headrace.x").info("here")
+print(json.dumps(sorted({{"rich", "pygments", "structlog"}} & set(sys.modules))))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(done.stdout) == ["structlog"]
+
+
+def test_a_command_imports_no_coloured_tracebacks() -> None:
+    code = """
+import json, sys
+import headrace.cli.main
+try:
+    headrace.cli.main.main(["batches", "list"])
+finally:
+    print(json.dumps(sorted({"rich", "pygments"} & set(sys.modules))))
+"""
+    environment = {**os.environ, "HEADRACE_REDIS_URL": "redis://127.0.0.1:1/0"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 3
     assert json.loads(done.stdout) == []

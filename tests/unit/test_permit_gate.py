@@ -118,6 +118,36 @@ async def test_a_shard_that_gets_no_permit_is_sent_away_unless_it_is_the_next_of
     await asyncio.wait_for(asyncio.gather(*first, following), 5)
 
 
+async def test_a_shard_comes_back_before_the_turn_that_its_batchs_weight_gives_it() -> None:
+    server = Server(*[granted(1, wait_s=0.01, pace_s=0.05, reason="requests", limit=1200)] * 2)
+    gate = server.gate("bulk")
+    turns = [("light", 1, 1, 99), ("heavy", 9, 2, 64), ("heavy", 9, 3, 64), ("heavy", 9, 4, 64)]
+    calls = [
+        [asyncio.create_task(gate.enter(1, party=party, weight=weight, rank=rank)) for _ in range(count)]
+        for party, weight, rank, count in turns
+    ]
+    await asyncio.wait_for(asyncio.wait([each for shard in calls for each in shard], return_when="FIRST_COMPLETED"), 5)
+    server.now += 3
+    ends = await asyncio.wait_for(asyncio.gather(*calls[3], return_exceptions=True), 5)
+    delays = {end.delay_s for end in ends if isinstance(end, Deferred)}
+    assert len(delays) == 1
+    assert min(delays) == pytest.approx(128 / 0.9 * 0.05 - 1, abs=0.5)
+    for each in (call for shard in calls for call in shard):
+        each.cancel()
+
+
+async def test_one_of_another_party_is_not_sent_away_for_those_who_came_before_it() -> None:
+    server = Server(granted(1, wait_s=0.01, pace_s=0.1, reason="requests", limit=600))
+    gate = server.gate()
+    greedy = [asyncio.create_task(gate.enter(1, party="greedy")) for _ in range(100)]
+    modest = asyncio.create_task(gate.enter(1, party="modest"))
+    ends = await asyncio.wait_for(asyncio.gather(*greedy[50:], return_exceptions=True), 5)
+    assert all(isinstance(end, Deferred) for end in ends)
+    assert not modest.done() or modest.exception() is None
+    for each in (*greedy, modest):
+        each.cancel()
+
+
 async def test_shards_of_a_deployment_that_is_held_are_sent_away_at_once() -> None:
     server = Server(granted(0, wait_s=20, reason="held"))
     with pytest.raises(Deferred) as away:

@@ -20,7 +20,7 @@ from headrace.guards.service_address import redis_url
 from headrace.ledger.queues import BULK, INTERACTIVE, QUARANTINE
 from headrace.ledger.recover import SHARD_WIDTH
 from headrace.ledger.server_check import check_server
-from headrace.logs import configure, hide_exception_texts
+from headrace.logs import configure, get_logger, hide_exception_texts
 from headrace.settings import Settings
 from headrace.text.masking import masked
 from headrace.text.quoting import quoted
@@ -147,14 +147,13 @@ def await_redis(url: str) -> None:
 def check_trust(settings: Settings) -> None:
     """Warn of a server that evicts or does not persist; with `HEADRACE_STRICT=1` it is a `SettingsError`."""
     import redis
-    import structlog
 
     with redis.Redis.from_url(redis_url(settings), socket_timeout=5) as client:
         problems = check_server(client)
     if problems and settings.strict:
         raise SettingsError(f"HEADRACE_STRICT=1, and the server at HEADRACE_REDIS_URL: {problems[0]}")
     for problem in problems:
-        structlog.get_logger("headrace.worker").warning("untrusted_server", problem=problem)
+        get_logger("headrace.worker").warning("untrusted_server", problem=problem)
 
 
 def announce(options: argparse.Namespace, name: str) -> None:
@@ -163,13 +162,11 @@ def announce(options: argparse.Namespace, name: str) -> None:
     import json
     import signal
 
-    import structlog
-
     # What the imports made stays: a full collection that looks at it stops every stream for 0.1 s.
     gc.freeze()
     # Celery restarts a worker on SIGHUP; a terminal that closes must end it as SIGTERM does.
     signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
-    structlog.stdlib.get_logger("headrace.worker").info("ready", role=options.role, name=name, pid=os.getpid())
+    get_logger("headrace.worker").info("ready", role=options.role, name=name, pid=os.getpid())
     if options.ready_file:
         write_private(options.ready_file, json.dumps({"pid": os.getpid(), "role": options.role}))
 

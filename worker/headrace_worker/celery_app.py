@@ -11,7 +11,6 @@ import importlib
 from functools import partial
 from typing import Any
 
-import structlog
 from celery import Celery, signals
 from celery.worker.consumer import Consumer
 from celery.worker.loops import asynloop
@@ -21,11 +20,12 @@ from headrace.broker import hints
 from headrace.guards.service_address import redis_url
 from headrace.ledger.queues import QUEUES
 from headrace.ledger.script import UNAVAILABLE
+from headrace.logs import get_logger
 from headrace.settings import Settings
 from headrace.text.safe_errors import kind_of, where_of
 from headrace_worker.hint_channel import GuardedChannel, bytes_of
 
-log = structlog.stdlib.get_logger("headrace.worker.celery_app")
+log = get_logger("headrace.worker.celery_app")
 
 
 EVENTS_S = 0.25

@@ -6,15 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
-import structlog
-
 from headrace.errors import Damaged, Refused
 from headrace.ledger.dead_letter import dead_letter
 from headrace.ledger.evict_damaged import evict_damaged, evict_expired, readable
 from headrace.ledger.script import UNAVAILABLE, Ledger, is_damage
+from headrace.logs import get_logger
 from headrace.text.safe_errors import kind_of, where_of
 
-log = structlog.get_logger("headrace.worker.damage")
+log = get_logger("headrace.worker.damage")
 
 T = TypeVar("T")
 MAX_TOLD = 1000

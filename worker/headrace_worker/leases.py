@@ -16,8 +16,6 @@ import threading
 import time
 from collections.abc import Callable
 
-import structlog
-
 from headrace.broker.hints import Hints
 from headrace.errors import Damaged, Requeued
 from headrace.ledger.beat import BEAT_S, beat
@@ -25,14 +23,17 @@ from headrace.ledger.claim import LEASE_MS
 from headrace.ledger.recover import report_end
 from headrace.ledger.script import UNAVAILABLE, Ledger
 from headrace.ledger.stop_reason import NOT_OURS, StopReason
+from headrace.logs import get_logger
 
 ASK_AFTER_S = LEASE_MS / 1000 * 0.75
 """Seconds after the last successful beat from which on a lease may have expired: calls are confirmed first."""
+MIN_BEAT_S = 0.05
+"""Seconds between two beats at least, also where one was asked for."""
 WATCHDOG_EVERY_S = 10.0
 WATCHDOG_GRACE_S = 30.0
 EXIT_STUCK = 70
 
-log = structlog.get_logger("headrace.worker.leases")
+log = get_logger("headrace.worker.leases")
 
 # Counts while the machine is suspended, too: leases run out on the server's clock.
 CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -71,6 +72,8 @@ class LeaseKeeper:
         self._stopping = False
         self._turns = 0  # of the process's loop, one for each beat that it heard of
         self._waiting: list[asyncio.Future[None]] = []
+        self._looked_s = 0.0  # when the thread last began a beat
+        self._is_soon = False
 
     def add(
         self,
@@ -123,6 +126,18 @@ class LeaseKeeper:
         self._thread = threading.Thread(target=self._run, name="headrace-leases", daemon=True)
         self._thread.start()
 
+    def beat_soon(self) -> None:
+        """Beat within `MIN_BEAT_S`: calls have begun of which the ledger does not know what they may cost."""
+        if not self._is_soon and self._thread_loop is not None:
+            self._is_soon = True
+            with contextlib.suppress(RuntimeError):  # it has just ended
+                self._thread_loop.call_soon_threadsafe(self._wake_soon)
+
+    def _wake_soon(self) -> None:
+        if self._thread_loop is not None and self._wake is not None:
+            wait_s = self._looked_s + MIN_BEAT_S - time.monotonic()
+            self._thread_loop.call_later(max(0.0, wait_s), self._wake.set)
+
     async def stop(self) -> None:
         self._stopping = True
         self._beat_now()
@@ -153,6 +168,7 @@ class LeaseKeeper:
         while not self._stopping:
             self._wake.clear()
             looked, looked_s = looked_s, time.monotonic()
+            self._looked_s, self._is_soon = looked_s, False
             if self._turns != turns:
                 turns, blocked_s = self._turns, 0.0
                 if looked_s - armed_s > WATCHDOG_EVERY_S:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import structlog
-
 from headrace.ledger.answer_cache import keep_choice, paid_choice
 from headrace.ledger.script import UNAVAILABLE, Ledger
+from headrace.logs import get_logger
 
-log = structlog.get_logger("headrace.worker.paid_choices")
+log = get_logger("headrace.worker.paid_choices")
 
 MAX_BYTES = 1 << 20
 """Bytes of a choice at most; a larger one is paid again should its job have to begin anew."""

@@ -28,7 +28,6 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any, Protocol
 
-import structlog
 from billiard.einfo import ExceptionInfo
 from celery import signals
 from celery.concurrency.base import BasePool
@@ -37,11 +36,11 @@ from celery.worker import state as worker_state
 from kombu.asynchronous import get_event_loop
 
 from headrace.errors import HeadraceError
-from headrace.logs import words_before_values
+from headrace.logs import get_logger, words_before_values
 from headrace.text.safe_errors import kind_of, where_of
 from headrace_worker.flower_progress import CURRENT, EVENT, Numbers, Reporter
 
-log = structlog.stdlib.get_logger("headrace.worker.pool")
+log = get_logger("headrace.worker.pool")
 
 DRAIN_S = 45.0
 CLEAN_UP_S = 5.0  # what a cancelled task, and the service's stop, get to hand things back

@@ -18,7 +18,6 @@ from itertools import count
 from multiprocessing.connection import Connection
 from typing import Any
 
-import structlog
 from redis.exceptions import RedisError
 
 from headrace.errors import Refused
@@ -26,6 +25,7 @@ from headrace.ledger.keys import batch_of
 from headrace.ledger.queued_record import company
 from headrace.ledger.recover import MAX_COMPANY, report_end
 from headrace.ledger.script import UNAVAILABLE
+from headrace.logs import get_logger
 from headrace.waiting import retry_write
 from headrace_worker.pool import HandBack
 from headrace_worker.worker_process import WorkerProcess
@@ -34,7 +34,7 @@ IDLE_S = 5.0
 CLEAN_UP_S = 5.0
 PRELOAD = ["headrace_worker.quarantine_server"]
 
-log = structlog.get_logger("headrace.worker.quarantine")
+log = get_logger("headrace.worker.quarantine")
 
 
 class Suspect:

@@ -15,11 +15,9 @@ import signal
 import threading
 from multiprocessing.connection import Connection
 
-import structlog
-
 from headrace.guards.service_address import redis_url
 from headrace.ledger.queues import QUARANTINE
-from headrace.logs import configure
+from headrace.logs import configure, get_logger
 from headrace.settings import Settings
 from headrace.text.safe_errors import kind_of, where_of
 from headrace_worker.celery_app import make_app
@@ -27,7 +25,7 @@ from headrace_worker.pool import HandBack
 from headrace_worker.tasks import work_on
 from headrace_worker.worker_process import WorkerProcess
 
-log = structlog.get_logger("headrace.worker.quarantine_child")
+log = get_logger("headrace.worker.quarantine_child")
 
 
 def main(name: str, pipe: Connection) -> None:

@@ -7,7 +7,6 @@ import contextlib
 import secrets
 from typing import Any, Protocol
 
-import structlog
 from celery import signals
 
 from headrace.broker import hints as hint
@@ -24,6 +23,7 @@ from headrace.ledger.recover import report_fault
 from headrace.ledger.release import release
 from headrace.ledger.script import UNAVAILABLE
 from headrace.ledger.stop_reason import NOT_WRITABLE, StopReason
+from headrace.logs import get_logger
 from headrace.settings import Settings
 from headrace.text.safe_errors import kind_of, where_of
 from headrace.waiting import retry_write
@@ -38,7 +38,7 @@ from headrace_worker.pool import HandBack
 from headrace_worker.quarantine import Quarantine
 from headrace_worker.worker_process import WorkerProcess
 
-log = structlog.get_logger("headrace.worker.tasks")
+log = get_logger("headrace.worker.tasks")
 
 STORAGE_WAIT_MS = 2_000
 KINDS = {"job", "shard", "join", "check"}

@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager
 from hashlib import sha256
 
 import msgspec
-import structlog
 from headrace_providers.registry import Registry
 from headrace_providers.wire.transport import Deadlines
 
@@ -32,7 +31,9 @@ from headrace.ledger.queues import INTERACTIVE
 from headrace.ledger.recover import process_prefix
 from headrace.ledger.script import UNAVAILABLE, Ledger
 from headrace.ledger.stop_reason import StopReason
+from headrace.logs import get_logger
 from headrace.settings import Settings
+from headrace.spend.prices import local_profiles
 from headrace.storage.file_store import FileStore
 from headrace.storage.open_store import attach
 from headrace.text.readable import UNREADABLE
@@ -46,7 +47,7 @@ from headrace_worker.observability.worker_meter import WorkerMeter
 from headrace_worker.paid_choices import RedisChoices
 from headrace_worker.publishing.publisher import Flusher
 
-log = structlog.get_logger("headrace.worker.worker_process")
+log = get_logger("headrace.worker.worker_process")
 
 MIB = 1 << 20
 
@@ -63,6 +64,7 @@ class WorkerProcess:
         self.damage = DamageHandler(self.ledger)
         self.hints = Hints(settings.namespace)
         self.registry = Registry(deadlines_of(settings), connections=settings.calls * 2)
+        local_profiles(settings.profiles or "")  # what is wrong with them is told at the start, and fails no job
         self.limits = SharedLimits(
             self.ledger, self.name, role=role, configured=configured_limits(self.registry, os.environ)
         )

@@ -3,6 +3,7 @@
 export const $ = (id) => document.getElementById(id);
 
 export function dollars(amount) {
+  if (amount === 0) return "$0";
   return `$${amount < 0.01 ? amount.toPrecision(2) : amount.toFixed(2)}`;
 }
 

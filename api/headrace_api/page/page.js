@@ -2,6 +2,7 @@
 import { call, getToken, newKey, persistently, submit } from "/calls.js";
 import { $, complain, dollars, element, say, setText } from "/elements.js";
 import { fold, openStream, partialJson } from "/headrace.js";
+import { confirmed, showSpend } from "/money.js";
 
 const MAX_LINES = 500;
 const SUBMITTING = 6; // requests at a time
@@ -51,6 +52,7 @@ async function watch(job) {
     if (stream !== mine) return;
     result = await persistently(() => call(`/v1/jobs/${job}`), () => stream === mine); // it is paid for
     if (stream === mine) show(state, result);
+    showSpend();
   } catch (error) {
     if (stream === mine) {
       complain(error);
@@ -137,6 +139,7 @@ async function submitFile(file) {
   if (lines.length > MAX_LINES) throw new Error(`${file.name} has ${lines.length} lines; ${MAX_LINES} are taken here. Use headrace extract.`);
   if (rows.some((row) => row.state === "waiting")) throw new Error("Another file is still being submitted: stop it, or wait a moment.");
   const bodies = lines.map(([line, number]) => bodyOf(line, `${file.name}, line ${number}`, model)); // all, before the first is paid
+  if (!(await confirmed(file.name, bodies.map((one) => one.body)))) return;
   rows = bodies.map((one) => ({ ...one, key: newKey(), state: "waiting" }));
   remember();
   await submitRows();
@@ -224,6 +227,7 @@ async function onFrame(frame) {
     row.usage = result.completion?.usage;
     row.cost = result.completion?.cost;
     row.answer = result.completion ? answerOf(result.completion) : result.error?.message;
+    showSpend();
     watchRows();
   } else return;
   drawRow(row);
@@ -342,4 +346,5 @@ if (rows.length) {
   submitRows();
   watchRows();
 }
+showSpend(0);
 fromUrl();

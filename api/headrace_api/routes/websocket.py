@@ -12,13 +12,13 @@ import contextlib
 from typing import Any, Literal
 
 import msgspec
-import structlog
 from litestar import WebSocket, websocket
 from litestar.exceptions import WebSocketDisconnect
 from msgspec import Raw
 
 from headrace.errors import Finished, Gone, HeadraceError, InputError, Unknown
 from headrace.ledger.cancel import cancel
+from headrace.logs import get_logger
 from headrace.text.masking import masked
 from headrace.waiting import stop
 from headrace_api.auth import CANCEL, READ, Denied
@@ -30,7 +30,7 @@ from headrace_api.streaming.session import DRAINING, StreamSession
 from headrace_api.streaming.ws_protocol import FRAGMENT
 from headrace_api.views import Cursor, Frame, Subject, View, view_named
 
-log = structlog.get_logger("headrace.api.routes.websocket")
+log = get_logger("headrace.api.routes.websocket")
 
 PROTOCOL = "headrace.v1"
 MAX_FRAME_BYTES = 64 * 1024

@@ -26,6 +26,7 @@ TAGS = {
     "streams": "Durable Streams",
     "ui": "AI SDK",
     "ag-ui": "AG-UI",
+    "forecast": "Spend",
     "spend": "Spend",
     "native": "For the SDK and the command line",
 }
@@ -75,7 +76,7 @@ def document(routes: Iterable[Any]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "headrace", "version": "1", "description": "Durable LLM completions over the OpenAI API."},
         "security": [{"bearer": []}, {}],
-        "tags": [{"name": name} for name in TAGS.values()],
+        "tags": [{"name": name} for name in dict.fromkeys(TAGS.values())],
         "paths": paths,
         "components": {
             "schemas": components,

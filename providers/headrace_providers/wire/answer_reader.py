@@ -11,9 +11,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Protocol
 
-import structlog
-
 from headrace.errors import CallError, HeadraceError
+from headrace.logs import get_logger
 from headrace.text.readable import is_json
 from headrace.text.safe_errors import kind_of, where_of
 from headrace_providers.wire.address import fault_of
@@ -26,7 +25,7 @@ from headrace_providers.wire.surrogates import Halves
 from headrace_providers.wire.total_deadline import TotalDeadline
 from headrace_providers.wire.transport import MAX_ANSWER_BYTES, Deadlines
 
-log = structlog.get_logger("headrace.providers.wire.answer_reader")
+log = get_logger("headrace.providers.wire.answer_reader")
 
 DRAIN_S = 0.5
 

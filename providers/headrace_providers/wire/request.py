@@ -9,18 +9,18 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-import structlog
 
 from headrace.chat.options import ONE_LIMIT, Options, merged, merged_plugins
 from headrace.chat.provider_table import Provider
 from headrace.chat.tools import ToolDefinitions, wire_tools
 from headrace.jobs.job import Job
+from headrace.logs import get_logger
 from headrace.schema.modes import Mode, form_of
 from headrace.text.masking import masked
 from headrace_providers.wire.history import as_wanted
 from headrace_providers.wire.response_format import with_schema
 
-log = structlog.get_logger("headrace.providers.wire.request")
+log = get_logger("headrace.providers.wire.request")
 
 Body = dict[str, Any]
 Adapt = Callable[[Body, Job, Provider], Body]

@@ -43,7 +43,7 @@ async def test_the_oldest_make_room(ledger: Ledger) -> None:
     assert await kept(ledger, *"abcd") == "bcd"
     await keep(ledger, "e", max_bytes=SIZE)
     assert await kept(ledger, *"abcde") == "e"
-    assert await cache_use(ledger) == CacheUse(1, SIZE, 0, {"default": SIZE})
+    assert await cache_use(ledger) == CacheUse(1, SIZE, 0, {"default": SIZE}, SIZE)
 
 
 async def test_what_is_sent_twice_counts_once_and_what_was_replaced_stays(ledger: Ledger) -> None:
@@ -70,7 +70,7 @@ async def test_what_has_expired_is_counted_no_longer(ledger: Ledger) -> None:
     sha, size, since, mark = place.split(b" ")
     await ledger.client.lset(ledger.keys.cached("default"), 0, b" ".join((sha, size, b"%d" % (int(since) - TTL), mark)))
     await keep(ledger, "b")
-    assert await cache_use(ledger) == CacheUse(1, SIZE, 0, {"default": SIZE})
+    assert await cache_use(ledger) == CacheUse(1, SIZE, 0, {"default": SIZE}, 10**9)
 
 
 @pytest.mark.parametrize("damage", ["bytes", "bytes:default"])
@@ -85,7 +85,7 @@ async def test_wrong_counts_end_with_an_empty_cache(damage: str, ledger: Ledger)
 
 async def test_an_unbounded_cache_counts_nothing(ledger: Ledger) -> None:
     await keep(ledger, "a", max_bytes=0)
-    assert await cache_use(ledger) == CacheUse(1)
+    assert await cache_use(ledger) == CacheUse(1, max_bytes=0)
     assert not await ledger.client.exists(ledger.keys.cached("default"))
 
 

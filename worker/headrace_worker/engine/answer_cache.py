@@ -10,26 +10,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-import structlog
-
 from headrace.chat.completion import Completion
 from headrace.errors import Refused
 from headrace.jobs.question_key import QuestionKeys
 from headrace.ledger.answer_cache import cache_secret, drop_answer, still_calling
+from headrace.ledger.answer_files import add_answer_file, answer_files
 from headrace.ledger.claim import LEASE_MS
 from headrace.ledger.keep_answers import Kept, keep_answers
 from headrace.ledger.look_up import Flight, look_up
 from headrace.ledger.script import UNAVAILABLE, Ledger
+from headrace.logs import get_logger
 from headrace.text.readable import UNWRITABLE
-from headrace_worker.engine.kept_answer import MAX_BYTES, pack, unpack
+from headrace_worker.engine.kept_answer import FILED, MAX_BYTES, pack, signature, unpack
 from headrace_worker.observability.worker_meter import SavedBy, WorkerMeter
 
-log = structlog.get_logger("headrace.worker.engine.answer_cache")
+log = get_logger("headrace.worker.engine.answer_cache")
 
 MAX_GROUP = 128
 """Questions of one look-up, and answers of one write, at most."""
 WRITE_AFTER_S = 0.25
 """Seconds that an answer of a batch waits for others to be written with it."""
+MAX_BATCHES = 64
+"""Batches of which it is known where answers to them may lie."""
 STILL_CALLING_S = LEASE_MS / 1000 / 4
 AGAIN_S = 1.0
 """Seconds until the questions are given back that could not be, while Redis was away."""
@@ -61,6 +63,7 @@ class AnswerCache:
         self._max_bytes, self._tenant_bytes = max_bytes, tenant_bytes
         self._secret: bytes | None = None
         self._keys: dict[str, QuestionKeys] = {}
+        self._files: dict[str, list[str]] = {}  # by batch
         self._asked: list[tuple[Asked, asyncio.Future[list[bytes | Flight]]]] = []
         self._looking: asyncio.Task[None] | None = None
         self._kept: dict[str, list[Kept]] = {}  # by tenant
@@ -79,6 +82,34 @@ class AnswerCache:
             log.warning("no look at the kept answers", error=type(error).__name__)
             return None
         return self._keys.setdefault(tenant, QuestionKeys(self._secret, tenant))
+
+    # Answers in files of batches
+
+    def seal(self, key: str, line: bytes) -> bytes:
+        """Return the signature of an output line that holds the answer to a question. Only after `keys`."""
+        assert self._secret is not None
+        return signature(self._secret, key, FILED, line)
+
+    async def files(self, tenant: str, family: str, *, batch_id: str) -> list[str]:
+        """Return the files that may have answers to the questions of a batch, the newest first; none while Redis is unavailable.
+        They are read once for a batch: its shards are many."""
+        if (known := self._files.get(batch_id)) is not None:
+            return known
+        try:
+            found = await answer_files(self._server, tenant, family, ttl_ms=self._ttl_ms)
+        except UNAVAILABLE as error:
+            log.warning("no look at the kept answers", error=type(error).__name__)
+            return []
+        if len(self._files) >= MAX_BATCHES:
+            self._files.pop(next(iter(self._files)))
+        return self._files.setdefault(batch_id, found)
+
+    async def add_file(self, tenant: str, family: str, name: str, *, paid_from_ms: int) -> None:
+        """Let the answers in a file be found that were paid from a time on."""
+        try:
+            await add_answer_file(*(self._server, tenant, family, name), paid_from_ms=paid_from_ms, ttl_ms=self._ttl_ms)
+        except UNAVAILABLE as error:
+            log.warning("an answer is not kept", error=type(error).__name__)
 
     # Look-ups
 

@@ -14,11 +14,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-import structlog
-
 from headrace.errors import CallError, HeadraceError
+from headrace.logs import get_logger
 
-log = structlog.get_logger("headrace.worker.engine.deployment_hold")
+log = get_logger("headrace.worker.engine.deployment_hold")
 
 FIRST_WAIT_S = 1.0
 MAX_WAIT_S = 60.0

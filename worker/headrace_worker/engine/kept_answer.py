@@ -17,7 +17,7 @@ from headrace_providers.cache import encode_kept, is_cacheable
 from headrace.chat.completion import Completion
 from headrace.text.readable import UNREADABLE
 
-PLAIN, COMPRESSED = b"j", b"z"
+PLAIN, COMPRESSED, FILED = b"j", b"z", b"f"
 SIGNATURE_BYTES = 16
 HEAD_BYTES = SIGNATURE_BYTES + 1
 COMPRESS_BYTES = 1024

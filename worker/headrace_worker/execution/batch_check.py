@@ -8,7 +8,6 @@ from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 
 import msgspec
-import structlog
 
 from headrace.batches.ingest import Committed, InputFiles, commit_input
 from headrace.batches.request_lines import Rejected, RequestLines
@@ -20,6 +19,7 @@ from headrace.ledger.announce import Announcement, announcements
 from headrace.ledger.batch_record import BatchRecord
 from headrace.ledger.begin_batch import begin_batch
 from headrace.ledger.reject_batch import reject_batch
+from headrace.logs import get_logger
 from headrace.storage.file_store import FileStore
 from headrace.text.quoting import quoted
 from headrace.waiting import retry_write
@@ -28,7 +28,7 @@ from headrace_worker.worker_process import WorkerProcess
 MAX_REASON = 300
 LINES_A_LOOK = 1000
 
-log = structlog.get_logger("headrace.worker.execution.batch_check")
+log = get_logger("headrace.worker.execution.batch_check")
 
 
 class Stopped(Exception):

@@ -14,16 +14,20 @@ from headrace.batches.output_lines import KIND_OF_STATE, error_line
 from headrace.batches.prefill import kept_rows
 from headrace.batches.row_codec import is_row
 from headrace.batches.template import Item
-from headrace.errors import Failure
+from headrace.errors import Failure, StorageError
 from headrace.ledger.batch_record import BatchRecord, parts_of_shards
 from headrace.ledger.close import OutputFile, close
 from headrace.ledger.file_record import content_of
 from headrace.ledger.keys import shard_id
+from headrace.ledger.script import UNAVAILABLE
 from headrace.ledger.shard_range import ShardRange
 from headrace.ledger.shard_rows import rows_of
 from headrace.storage.file_store import FileStore
 from headrace.waiting import retry_write
+from headrace_worker.execution.answer_index import AnswerIndex, keys_of_part
+from headrace_worker.execution.filed_answers import file_of_answers, index_file
 from headrace_worker.execution.part_file import part_lines
+from headrace_worker.execution.shard_answers import ItemKeys
 from headrace_worker.worker_process import WorkerProcess
 
 STATES = {kind.encode(): state for state, kind in KIND_OF_STATE.items()}
@@ -51,7 +55,12 @@ async def join(process: WorkerProcess, batch_id: str, epoch: int, batch: BatchRe
             rows[number] = {index: row for index, row in there.items() if is_row(row)}
     output, errors = f"{batch_id}/output.{epoch}.jsonl", f"{batch_id}/errors.{epoch}.jsonl"
     taken_over: Counter[str] = Counter()
-    unfinished = await asyncio.to_thread(_write, store, batch_id, epoch, batch, parts, rows, taken_over, output, errors)
+    answers = await _index_of(process, batch)
+    unfinished = await asyncio.to_thread(
+        _write, store, batch_id, epoch, batch, parts, rows, taken_over, output, errors, answers
+    )
+    found_by = file_of_answers(batch_id, epoch)
+    is_indexed = answers is not None and await asyncio.to_thread(answers.write, store, index_file(found_by))
     output_file, error_file = await asyncio.to_thread(_publish, store, batch, epoch, output, errors)
     await retry_write(
         lambda: close(
@@ -67,7 +76,21 @@ async def join(process: WorkerProcess, batch_id: str, epoch: int, batch: BatchRe
             error_file=error_file,
         )
     )
+    if answers is not None and is_indexed and process.engine.answers is not None:
+        await process.engine.answers.add_file(batch.tenant, answers.family, found_by, paid_from_ms=batch.created_ms)
     await asyncio.to_thread(_sweep, store, batch_id)
+
+
+async def _index_of(process: WorkerProcess, batch: BatchRecord) -> AnswerIndex | None:
+    """Return the index of a batch's answers, to be filled; None for a batch that keeps none."""
+    cache = process.engine.answers
+    try:
+        template = await process.template(batch.template)
+    except (KeyError, StorageError, *UNAVAILABLE):  # the output needs none
+        return None
+    if cache is None or template.cache in (False, "read") or (keys := await cache.keys(batch.tenant)) is None:
+        return None
+    return AnswerIndex(cache, ItemKeys(keys, template, process.engine).family)
 
 
 def _write(
@@ -80,17 +103,20 @@ def _write(
     taken_over: Counter[str],
     output: str,
     errors: str,
+    answers: AnswerIndex | None,
 ) -> int:
     """Write the output. Returns the number of items that never ran; counts those in `taken_over` that an earlier batch has
     run."""
     reason = UNFINISHED.get(batch.outcome, UNFINISHED["cancelled"])
-    unfinished = 0
+    unfinished = offset = 0
     store.remove(output)  # of this very epoch: a first try of ours that ended before it could close
     store.remove(errors)
     with store.writer(output) as good, store.writer(errors) as bad:
         for number, shard in enumerate(_ranges(store, batch)):
+            keys = b""
             if number in parts:
                 lines: Iterator[bytes] = store.lines(parts[number])
+                keys = b"" if answers is None else keys_of_part(store, parts[number])
             else:
                 there = rows.get(number, {})
                 if batch.is_prefilled:
@@ -98,8 +124,12 @@ def _write(
                 missing = _missing(store, batch, shard, there, reason, f"{batch_id}.{{}}.{epoch}.0")
                 unfinished += len(missing)
                 lines = iter(part_lines(store, there | missing))
-            for line in lines:
-                (good if line[:1] == b"s" else bad).write(line[1:])
+            for index, line in enumerate(lines):
+                is_good = line[:1] == b"s"
+                (good if is_good else bad).write(line[1:])
+                if is_good and answers is not None:
+                    answers.add(keys, index, offset, line[1:])
+                    offset += len(line) - 1
     return unfinished
 
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 
 import msgspec
-import structlog
 from headrace_providers.off_loop import contained
 from headrace_providers.wire.choice_reducer import Delta
 from headrace_providers.wire.provider_errors import unstorable
@@ -25,6 +24,7 @@ from headrace.ledger.park import park
 from headrace.ledger.release import release
 from headrace.ledger.state import JobState
 from headrace.ledger.stop_reason import StopReason
+from headrace.logs import get_logger
 from headrace.schema.modes import Mode, is_unchanged
 from headrace.text.readable import UNREADABLE, UNWRITABLE
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred
@@ -35,7 +35,7 @@ from headrace_worker.publishing.publisher import Publisher
 from headrace_worker.spending.budget_gate import spending_of
 from headrace_worker.worker_process import WorkerProcess
 
-log = structlog.get_logger("headrace.worker.execution.job_attempt")
+log = get_logger("headrace.worker.execution.job_attempt")
 
 MIN_TOLD_S = 1.0
 """A shorter wait is over before anybody reads of its end."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import structlog
-
 from headrace.batches.output_lines import error_line
 from headrace.batches.row_codec import is_row
 from headrace.batches.template import Item
 from headrace.errors import Failure
+from headrace.logs import get_logger
 
-log = structlog.get_logger("headrace.worker.execution.row_soundness")
+log = get_logger("headrace.worker.execution.row_soundness")
 
 
 def sound_rows(

@@ -3,13 +3,15 @@
 A group of items is looked up at a time. Of equal items one runs; the others get its answer. An item whose question is being
 answered elsewhere (by another shard, or for a single job) is put off until all others of this shard have ended: so two shards can
 wait for each other's answers, and neither for what has not begun.
+
+What the cache no longer has is looked for in the outputs of closed batches (`filed_answers.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
@@ -19,10 +21,13 @@ from headrace.jobs.cache_mode import StoredCache, of_item
 from headrace.jobs.job import Job
 from headrace.jobs.question_key import QuestionKeys, key_of, with_messages
 from headrace.ledger.look_up import Flight
+from headrace.storage.file_store import FileStore
 from headrace.text.readable import UNWRITABLE
 from headrace_worker.engine.engine import Engine
 from headrace_worker.engine.kept_answer import is_shareable
 from headrace_worker.engine.shared_answers import TURN_S, as_cached
+from headrace_worker.execution.answer_index import packed_keys
+from headrace_worker.execution.filed_answers import FiledAnswers
 from headrace_worker.observability.worker_meter import SavedBy
 
 GROUP = 64
@@ -44,6 +49,8 @@ class ItemKeys:
         job = template.job(Item(custom_id="", messages=[]))
         deployments = engine.deployments_of(job)
         self._begun = None if deployments is None else with_messages(keys.begun(job, deployments), job.messages)
+        # Of batches that ask the same but for the items: whatever else their templates say, of weights or budgets.
+        self.family = key_of(self._begun or keys.begun(job, ""), [])
 
     def of(self, item: Item, job: Job) -> str | None:
         """Return the key of an item's question; None for one that cannot be cached."""
@@ -64,17 +71,27 @@ async def shard_answers(
     items: Sequence[Item],
     todo: Sequence[int],
     *,
+    store: FileStore | None = None,
     take: Take,
     may_begin: Callable[[], bool],
 ) -> ShardAnswers | None:
-    """Return the items to run by way of the answer cache; None when their batch has none, or Redis is unavailable."""
+    """Return the items to run by way of the answer cache, and of the files in `store`; None when their batch has no cache, or
+    Redis is unavailable."""
     if not template.cache or not todo or engine.answers is None:
         return None
     if (keys := await engine.answers.keys(tenant)) is None:
         return None
+    of_items = ItemKeys(keys, template, engine)
+    filed = None
+    if store is not None and template.cache not in ("write", "refresh"):
+        batch_id = record.partition(".")[0]
+        filed = FiledAnswers(
+            engine.answers, store, await engine.answers.files(tenant, of_items.family, batch_id=batch_id)
+        )
     return ShardAnswers(
         engine,
-        keys,
+        of_items,
+        filed,
         record=record,
         tenant=tenant,
         template=template,
@@ -91,7 +108,8 @@ class ShardAnswers:
     def __init__(
         self,
         engine: Engine,
-        keys: QuestionKeys,
+        keys: ItemKeys,
+        filed: FiledAnswers | None,
         *,
         record: str,
         tenant: str,
@@ -109,8 +127,10 @@ class ShardAnswers:
         self._template = template
         self._plain = msgspec.structs.replace(template, cache=False)
         self._of_template: StoredCache = of_item(template.cache, template.options)
-        self._keys = ItemKeys(keys, template, engine)
+        self._keys = keys
+        self._filed = filed
         self._items = items
+        self._paid: dict[int, str] = {}  # items whose answers were paid, and may be given to others, with their keys
         self._todo = deque(todo)
         self._take = take
         self._may_begin = may_begin
@@ -166,15 +186,11 @@ class ShardAnswers:
         reads: list[tuple[int, Job]] = []
         while self._todo and len(asked) + len(reads) < GROUP and len(self._ready) < GROUP:
             index = self._todo.popleft()
-            item = self._items[index]
-            if item.refused is not None:  # a line that is no request has nothing that a job could be made of
+            question = self._question_of(index)
+            if question is None:
                 self._ready.append((index, None))
                 continue
-            job = self._plain.job(item)
-            mode: StoredCache = (
-                of_item(self._template.cache, job.options) if item.options is not None else self._of_template
-            )
-            key = self._keys.of(item, job) if mode else None
+            job, mode, key = question
             if key is None:
                 self._ready.append((index, job))
                 continue
@@ -193,12 +209,32 @@ class ShardAnswers:
         if reads:
             await self._read(reads)
 
+    def _question_of(self, index: int) -> tuple[Job, StoredCache, str | None] | None:
+        """Return an item's job, its mode, and the key of its question, None where it has none; None for a line that is no
+        request: nothing of it could be a job."""
+        item = self._items[index]
+        if item.refused is not None:
+            return None
+        job = self._plain.job(item)
+        mode = of_item(self._template.cache, job.options) if item.options is not None else self._of_template
+        return job, mode, self._keys.of(item, job) if mode else None
+
     async def _look_up(self, asked: list[tuple[str, int, Job]]) -> None:
         found = await self._cache.look_up([(key, self._record) for key, _, _ in asked])
         # First of all what has to be given back, whatever happens to the rest.
         self._led.update(key for (key, _, _), each in zip(asked, found, strict=True) if each is Flight.LEAD)
+        filed = await self._filed_answers(
+            [(key, job) for (key, _, job), each in zip(asked, found, strict=True) if isinstance(each, Flight)]
+        )
         for (key, index, job), each in zip(asked, found, strict=True):
-            if isinstance(each, Completion) and await self._engine.fits(job, each):
+            if (known := filed.get(key)) is not None:
+                if key in self._led:
+                    self._led.discard(key)
+                    self._cache.leave(self._tenant, key, self._record)
+                self._answered[key] = known
+                self._save(index, known, "cache")
+                self._give(key, known)
+            elif isinstance(each, Completion) and await self._engine.fits(job, each):
                 self._answered[key] = each
                 self._save(index, each, "join" if index in self._put_off else "cache")
                 self._give(key, each)
@@ -213,12 +249,23 @@ class ShardAnswers:
 
     async def _read(self, asked: list[tuple[int, Job]]) -> None:
         found = await self._cache.look_up([(self._running[index][0], "") for index, _ in asked])
+        filed = await self._filed_answers(
+            [
+                (self._running[index][0], job)
+                for (index, job), each in zip(asked, found, strict=True)
+                if isinstance(each, Flight)
+            ]
+        )
         for (index, job), each in zip(asked, found, strict=True):
-            if isinstance(each, Completion) and await self._engine.fits(job, each):
+            known = each if isinstance(each, Completion) else filed.get(self._running[index][0])
+            if known is not None and (known is not each or await self._engine.fits(job, known)):
                 del self._running[index]
-                self._save(index, each, "cache")
+                self._save(index, known, "cache")
             else:
                 self._ready.append((index, job))
+
+    async def _filed_answers(self, asked: Sequence[tuple[str, Job]]) -> dict[str, Completion]:
+        return {} if self._filed is None else await self._filed.find(asked)
 
     async def _look_again(self) -> None:
         """Look at what is answered elsewhere, at the next turn."""
@@ -244,6 +291,7 @@ class ShardAnswers:
         key, _, mode = run
         shareable = is_shareable(completion)
         if shareable and mode != "read":
+            self._paid[index] = key
             record = self._record if key in self._led else ""
             self._cache.keep(self._tenant, key, completion, record=record, replace=mode != "write")
             self._led.discard(key)
@@ -284,6 +332,15 @@ class ShardAnswers:
         twins = self._twins.pop(key, [])
         self._waiting -= len(twins)
         return twins
+
+    def packed_keys(self, earlier: Collection[int]) -> bytes:
+        """Return the keys by which the answers of this shard are found in its batch's output; empty where there are none. The
+        items in `earlier` have rows of earlier attempts."""
+        for index in earlier:
+            question = self._question_of(index)
+            if question is not None and question[1] != "read" and question[2] is not None:
+                self._paid[index] = question[2]
+        return packed_keys(self._paid, len(self._items)) if self._paid else b""
 
     def wake(self) -> None:
         """Have those that wait for an item look again, where there is something to see: one has ended, whichever way."""

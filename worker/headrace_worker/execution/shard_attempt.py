@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 
 import msgspec
-import structlog
 from headrace_providers.off_loop import contained
 from headrace_providers.wire.provider_errors import is_configuration, unstorable
 
@@ -31,6 +30,7 @@ from headrace.ledger.script import UNAVAILABLE
 from headrace.ledger.shard_range import part_file
 from headrace.ledger.shard_rows import rows_of
 from headrace.ledger.stop_reason import CALLS_MAY_END, StopReason
+from headrace.logs import get_logger
 from headrace.storage.file_store import FileStore
 from headrace.text.readable import UNWRITABLE
 from headrace.waiting import retry_write
@@ -39,7 +39,7 @@ from headrace_worker.engine.deployment_hold import DRAINING, Deferred
 from headrace_worker.engine.reask import with_earlier
 from headrace_worker.engine.tries import Tries, format_item_tries, parse_item_tries
 from headrace_worker.execution.item_counters import failing_of, failure_counters, success_counters
-from headrace_worker.execution.part_file import part_lines
+from headrace_worker.execution.part_file import commit_part
 from headrace_worker.execution.row_soundness import sound_rows
 from headrace_worker.execution.segment_files import SegmentFiles
 from headrace_worker.execution.shard_answers import ShardAnswers, shard_answers
@@ -48,7 +48,7 @@ from headrace_worker.limits.call_turn import CallTurn
 from headrace_worker.spending.budget_gate import spending_of
 from headrace_worker.worker_process import WorkerProcess
 
-log = structlog.get_logger("headrace.worker.execution.shard_attempt")
+log = get_logger("headrace.worker.execution.shard_attempt")
 
 WIDTH = SHARD_WIDTH
 """Items of one shard in flight at most. They begin in order, so what was in flight at a crash is among the first 64 that
@@ -126,6 +126,7 @@ class ShardRun:
             rows = await retry_write(lambda: rows_of(self.ledger, self.id))
         self._rows = rows = sound_rows(rows, items, self.id, self.first_line, self._request_id)
         todo = [index for index in range(len(items)) if index not in rows]
+        earlier = [index for index, row in rows.items() if row[:1] == b"s"]
         writer = asyncio.create_task(self._write())
         try:
             if self.claimed.is_quarantined:
@@ -133,6 +134,7 @@ class ShardRun:
             else:
                 self._answers = await shard_answers(
                     *(self.engine, self.id, self.batch.tenant, self.template, items, todo),
+                    store=self.store,
                     take=lambda index, completion: self._take(index, items[index], completion),
                     may_begin=self._may_begin,
                 )
@@ -149,7 +151,8 @@ class ShardRun:
             raise self._failure
         if len(self._rows) < len(items):
             return False
-        await self._commit()
+        keys = b"" if self._answers is None else self._answers.packed_keys(earlier)
+        await self._commit(keys)
         return True
 
     async def _items(self) -> list[Item]:
@@ -383,10 +386,10 @@ class ShardRun:
         self._counted += len(failures)
         return failing_of(failures[-1], self._counted)
 
-    async def _commit(self) -> None:
+    async def _commit(self, keys: bytes) -> None:
         part = str(self.epoch)
         name = part_file(self.batch_id, shard_number(self.id), part)
-        await asyncio.to_thread(self.store.commit_once, name, part_lines(self.store, self._rows))
+        await asyncio.to_thread(commit_part, self.store, name, self._rows, keys)
         try:
             await retry_write(lambda: finish_shard(self.ledger, self.id, self.epoch, part, bill=self.spending.words))
         except Refused as refused:

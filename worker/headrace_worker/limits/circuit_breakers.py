@@ -14,16 +14,15 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import structlog
-
 from headrace.errors import Refused
 from headrace.ledger.breaker_close import breaker_close
 from headrace.ledger.breaker_fail import INTERVAL_MS, MAX_FAILURES, BreakerState, breaker_fail, parse_breaker
 from headrace.ledger.breaker_probe import breaker_probe
 from headrace.ledger.breaker_record import open_breakers
 from headrace.ledger.script import UNAVAILABLE, Ledger
+from headrace.logs import get_logger
 
-log = structlog.get_logger("headrace.worker.limits.circuit_breakers")
+log = get_logger("headrace.worker.limits.circuit_breakers")
 
 
 class CircuitBreakers:

@@ -7,7 +7,7 @@ where the others are: what it did not use before is not saved up.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, heapreplace
 from itertools import count
 from typing import Generic, NamedTuple, TypeVar
 
@@ -93,6 +93,21 @@ class FairQueue(Generic[T]):
     def __iter__(self) -> Iterator[Waiting[T]]:
         """Iterate over all who wait, in no order."""
         return iter([each for waiters in self._parties.values() for each in waiters])
+
+    def in_order(self) -> Iterator[Waiting[T]]:
+        """Iterate over those who wait as `pop` would return them, were nobody to come or to leave."""
+        turns = list(self._turns)
+        waiters: dict[str, Iterator[Waiting[T]]] = {}
+        while turns:
+            paid, _, party = turns[0]
+            if party not in waiters:
+                waiters[party] = iter(sorted(self._parties[party]))
+            waiting = next((each for each in waiters[party] if self._is_waiting(each.item)), None)
+            if waiting is None:
+                heappop(turns)
+            else:
+                yield waiting
+                heapreplace(turns, (paid + 1 / waiting.weight, waiting.order, party))
 
     def _forget(self) -> None:
         """Forget parties that owe nothing any more."""

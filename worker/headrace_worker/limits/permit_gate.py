@@ -12,16 +12,15 @@ import time
 from collections.abc import Awaitable, Callable
 from itertools import islice
 
-import structlog
-
 from headrace.errors import Refused
 from headrace.ledger.limit_take import CallClass, Granted, Settled
 from headrace.ledger.script import UNAVAILABLE
+from headrace.logs import get_logger
 from headrace.text.safe_errors import kind_of
 from headrace_worker.engine.deployment_hold import DRAINING, Deferred
 from headrace_worker.limits.fair_queue import FairQueue
 
-log = structlog.get_logger("headrace.worker.limits.permit_gate")
+log = get_logger("headrace.worker.limits.permit_gate")
 
 MAX_BLOCK = 64
 MAX_WAIT_S = 2.0
@@ -34,6 +33,7 @@ AGAIN_S = 0.25
 SETTLE_S = 0.05
 MAX_SHARD_PARK_S = 10.0
 MIN_PARK_S = 0.5
+SHARD_LEAD_S = 1.0
 MAX_STAYING_BATCHES = 3
 MAX_SETTLED = 500
 
@@ -88,8 +88,8 @@ class Permit:
 class PermitGate:
     """The gate of one model. `take` asks the ledger; `on_held(delta)` is told how many calls are in flight more, or fewer;
     `name` is the deployment's for people. In a `bulk` process those who wait are items of shards, each shard with a key of its
-    own: a shard is sent away as a whole, when no item of it has got a permit for `MAX_WAIT_S` and
-    others of its batch come first."""
+    own: a shard is sent away as a whole, when no item of it has got a permit, or will get one, for `MAX_WAIT_S` and others of
+    its batch come first. So the few places of a process are left to the shards of other batches."""
 
     def __init__(
         self,
@@ -168,8 +168,7 @@ class PermitGate:
             await asyncio.sleep(SETTLE_S)  # what ends next goes along
         while True:
             # Whose turn it is is settled when it is known how many may begin: others may have come by then.
-            waiting = (each.item.tokens for each in self._queue if not each.item.turn.done())
-            block = list(islice(waiting, MAX_BLOCK))
+            block = [each.item.tokens for each in islice(self._queue.in_order(), MAX_BLOCK)]
             settled, self._settled = self._settled, []
             self._wake.clear()
             asked_s, token = self.clock(), secrets.token_hex(8)
@@ -215,19 +214,18 @@ class PermitGate:
     def _send_away(self, granted: Granted, now: float) -> None:
         """Send away who would wait for long."""
         first_s, pace_s = granted.wait_us / 1e6, granted.pace_us / 1e6
-        detail, next_shards = self._reason(granted), self._next_shards()
-        for place, waiting in enumerate(
-            sorted(
-                (each for each in self._queue if not each.item.turn.done()), key=lambda each: (each.rank, each.order)
-            )
-        ):
+        detail, next_shards, places = self._reason(granted), self._next_shards(), dict[int, int]()
+        for place, waiting in enumerate(list(self._queue.in_order())):
             waiter = waiting.item
             left_s = first_s + place * pace_s
             if self._call_class == "bulk":
                 waited_s = now - self._served_s.get(waiter.key, now)
-                if first_s < MAX_WAIT_S and (waited_s < MAX_WAIT_S or waiter.key in next_shards):
+                left_s = first_s + places.setdefault(waiter.key, place) * pace_s  # until its first item's turn
+                is_soon = max(waited_s, left_s) < MAX_WAIT_S or waiter.key in next_shards
+                if first_s < MAX_WAIT_S and is_soon:
                     continue
-                left_s = min(left_s, max(first_s, MAX_SHARD_PARK_S))
+                # Back before that: a batch of which nothing waits here loses its part to the others.
+                left_s = max(first_s, min(left_s - SHARD_LEAD_S, MAX_SHARD_PARK_S))
             elif left_s < MAX_WAIT_S and now - waiter.began_s < MAX_WAIT_S:
                 continue
             dismiss(waiter, Deferred(max(left_s, MIN_PARK_S), "rate_limited", detail))

@@ -13,7 +13,6 @@ from collections.abc import Callable, Coroutine, Mapping
 from hashlib import sha256
 from typing import Any
 
-import structlog
 from headrace_providers.chat_completion import ChatCompletion
 from headrace_providers.registry import Registry
 from headrace_providers.wire.limit_headers import told_limits
@@ -27,13 +26,14 @@ from headrace.ledger.limit_learn import limit_learn
 from headrace.ledger.limit_take import CallClass, Granted, Settled, limit_take
 from headrace.ledger.queues import INTERACTIVE
 from headrace.ledger.script import UNAVAILABLE, Ledger
+from headrace.logs import get_logger
 from headrace_worker.engine.deployment_hold import DeploymentHold
 from headrace_worker.limits.circuit_breakers import CircuitBreakers
 from headrace_worker.limits.learnt_limits import LearntLimits
 from headrace_worker.limits.permit_gate import PermitGate
 from headrace_worker.limits.token_estimate import TokenEstimate
 
-log = structlog.get_logger("headrace.worker.limits.shared_limits")
+log = get_logger("headrace.worker.limits.shared_limits")
 
 EVERY_S = 5.0
 MAX_MODELS = 1000

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 
-import structlog
 from redis.exceptions import RedisError
 
 from headrace.batches.ingest import read_index
@@ -20,6 +19,7 @@ from headrace.ledger.queues import BULK
 from headrace.ledger.seal import seal
 from headrace.ledger.shard_range import ShardRange
 from headrace.ledger.state import BatchState
+from headrace.logs import get_logger
 from headrace_worker.damage import is_own_fault
 from headrace_worker.maintenance.disk_guard import DiskGuard
 from headrace_worker.worker_process import WorkerProcess
@@ -30,7 +30,7 @@ next round."""
 MAX_QUARANTINED = 64
 MAX_BATCHES = 200
 
-log = structlog.get_logger("headrace.worker.maintenance.batch_feeder")
+log = get_logger("headrace.worker.maintenance.batch_feeder")
 
 
 class BatchFeeder:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-import structlog
-
 from headrace.errors import StorageError
 from headrace.ledger.pause import pause
 from headrace.ledger.resume import resume
 from headrace.ledger.state import BatchState
+from headrace.logs import get_logger
 from headrace_worker.worker_process import WorkerProcess
 
 NO_ROOM = "storage: "
 """Prefix of the reason of such a pause."""
 
-log = structlog.get_logger("headrace.worker.maintenance.disk_guard")
+log = get_logger("headrace.worker.maintenance.disk_guard")
 
 
 class DiskGuard:

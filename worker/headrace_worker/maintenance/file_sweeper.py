@@ -8,13 +8,12 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 
-import structlog
-
 from headrace.batches.ingest import UPLOAD
 from headrace.errors import StorageError, Unknown
 from headrace.ledger.batch_list import unknown_batches
 from headrace.ledger.delete_file import delete_file
 from headrace.ledger.file_record import FOLDER, content_of, expired_files, unknown_files
+from headrace.logs import get_logger
 from headrace.storage.file_store import FileStore
 from headrace_worker.worker_process import WorkerProcess
 
@@ -26,7 +25,7 @@ MAX_AT_ONCE = 200
 MAX_ABANDONED = 100_000
 """Old entries of the folder that are looked at in one sweep."""
 
-log = structlog.get_logger("headrace.worker.maintenance.file_sweeper")
+log = get_logger("headrace.worker.maintenance.file_sweeper")
 
 
 class FileSweeper:

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import asyncio
 
-import structlog
-
 from headrace.errors import StorageError
 from headrace.ledger.lead import lead
 from headrace.ledger.script import UNAVAILABLE
+from headrace.logs import get_logger
 from headrace_worker.maintenance.batch_feeder import BatchFeeder
 from headrace_worker.maintenance.due_publisher import DuePublisher
 from headrace_worker.maintenance.file_sweeper import FileSweeper
@@ -21,7 +20,7 @@ from headrace_worker.worker_process import WorkerProcess
 SWEEP_S = 0.25
 SILENCE_S = 3.0
 
-log = structlog.get_logger("headrace.worker.maintenance.leader")
+log = get_logger("headrace.worker.maintenance.leader")
 
 
 class Leader:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import structlog
-
 from headrace.errors import Damaged
 from headrace.ledger.claim import LEASE_MS
 from headrace.ledger.recover import recover
 from headrace.ledger.server_check import server_uptime_ms
+from headrace.logs import get_logger
 from headrace_worker.worker_process import WorkerProcess
 
-log = structlog.get_logger("headrace.worker.maintenance.lease_rescuer")
+log = get_logger("headrace.worker.maintenance.lease_rescuer")
 
 
 class LeaseRescuer:

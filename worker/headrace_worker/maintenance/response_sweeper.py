@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
-import structlog
-
+from headrace.logs import get_logger
 from headrace.storage.response_store import folders, sweep
 from headrace_worker.worker_process import WorkerProcess
 
@@ -15,7 +14,7 @@ FOLDER_S = 1.0
 PAUSE_S = 60.0
 """Seconds after the last folder before it begins with the first."""
 
-log = structlog.get_logger("headrace.worker.maintenance.response_sweeper")
+log = get_logger("headrace.worker.maintenance.response_sweeper")
 
 
 class ResponseSweeper:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-import structlog
-
 from headrace.batches.retention import past_retention, prune, prune_blobs
 from headrace.errors import StorageError
+from headrace.logs import get_logger
 from headrace_worker.worker_process import WorkerProcess
 
 EVERY_S = 600.0
 MAX_AT_ONCE = 200
 
-log = structlog.get_logger("headrace.worker.maintenance.retention_sweeper")
+log = get_logger("headrace.worker.maintenance.retention_sweeper")
 
 
 class RetentionSweeper:

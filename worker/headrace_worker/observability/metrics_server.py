@@ -9,20 +9,19 @@ import ipaddress
 import socket
 from typing import TYPE_CHECKING, NamedTuple
 
-import structlog
-
 from headrace.errors import SettingsError
 from headrace.instruments.exposition import check_installed, exposition
 from headrace.instruments.ledger_gauges import LedgerGauges
 from headrace.instruments.meter import Meter
 from headrace.instruments.scrape_access import has_token, names_loopback
+from headrace.logs import get_logger
 from headrace.settings import Settings
 from headrace.text.quoting import quoted
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-log = structlog.get_logger("headrace.worker.observability.metrics_server")
+log = get_logger("headrace.worker.observability.metrics_server")
 
 MAX_PORTS = 32
 """Ports that are tried, one after the other: as many workers may have the same setting on one machine."""

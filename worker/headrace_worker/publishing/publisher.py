@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import msgspec
-import structlog
 
 from headrace.errors import Closed, Damaged, Fenced, Gap, Refused, Unknown
 from headrace.events.fold import Fold
@@ -23,10 +22,11 @@ from headrace.ledger.compact import compact
 from headrace.ledger.restart import restart
 from headrace.ledger.restore import restore
 from headrace.ledger.script import Ledger, ScriptCall
+from headrace.logs import get_logger
 from headrace.waiting import retry_write
 from headrace_worker.publishing.delta_events import merged
 
-log = structlog.get_logger("headrace.worker.publishing.publisher")
+log = get_logger("headrace.worker.publishing.publisher")
 
 T = TypeVar("T")
 

@@ -154,6 +154,8 @@ class BudgetGate:
 def spending_of(process: WorkerProcess, claimed: Claimed, *, width: int = 1) -> Spending:
     """Return the spending of an attempt, within the budgets that hold for its record."""
     spending = Spending(claimed.epoch, width=width, unpriced=claimed.allows_unpriced)
+    if width > 1 and not claimed.is_budgeted:  # of one call alone the next beat tells
+        spending.on_first_call = process.leases.beat_soon
     if claimed.is_budgeted:
         batch_id = batch_of(claimed.record_id)
 

@@ -55,6 +55,8 @@ class Spending:
         self.reserve = reserve
         self.on_unbounded: Callable[[str], Awaitable[Exception]] | None = None
         """Told why no budget can hold for a call; returns what to raise instead of it."""
+        self.on_first_call: Callable[[], None] | None = None
+        """Called when the first call begins: from then on there is a `risk`."""
         self._unpriced = unpriced  # calls without a known price are allowed within a budget, and count for nothing
         self._in_flight = 0
         self._largest = -1  # characters of the request with the highest worst case so far
@@ -84,6 +86,9 @@ class Spending:
         if provider.profile() is not None and (size := characters_of(job)) > self._largest:
             self._largest = size
             self._worst = max(self._worst, known_worst(provider, job))
+        if self.on_first_call is not None:
+            self.on_first_call()
+            self.on_first_call = None
 
     def end(self, provider: ChatCompletion, job: Job, cost: CallCost | None, reserved: int) -> None:
         self._in_flight -= 1
