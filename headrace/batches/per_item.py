@@ -106,7 +106,10 @@ class PerItem:
         if not isinstance(options, dict):
             raise InputError(f'{place}: must be an object, such as {{"temperature": 0}}')
         if (taken := next((name for name in TAKEN if name in options), None)) is not None:
-            raise InputError(f"{place}/{taken}: is no option; give it in a column of its own (--per-item)")
+            remedy = (
+                "give it in a column of its own (--per-item)" if taken in PARTS else "it is the batch's; leave it out"
+            )
+            raise InputError(f"{place}/{taken}: is no option of an item; {remedy}")
         check_reserved_fields(options, f"{place}/")
         route = self._route(given["model"]) if "model" in given else None
         tools = given.get("tools")
