@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from headrace.errors import InputError
 from headrace.text.quoting import quoted
+
+if TYPE_CHECKING:
+    from headrace.batches.media.pages import PdfPage
 
 MAX_NAMED_ERRORS = 100
 MAX_ERROR_CHARS = 400
@@ -19,7 +22,7 @@ ON_BAD_ROW: tuple[OnBadRow, ...] = get_args(OnBadRow)
 class InputRecord(NamedTuple):
     """One record of a source: its number from 1 on, its place (file and line), and its fields. `error` is the reason why it
     cannot be used. Its line's id begins with `prefix`, which tells the files of one input apart; paths in it are read from
-    `folder` on, the current one if that is empty."""
+    `folder` on, the current one if that is empty. One of several records of a PDF is its `page`, and its id ends in `suffix`."""
 
     number: int
     where: str
@@ -27,10 +30,12 @@ class InputRecord(NamedTuple):
     error: str | None = None
     prefix: str = ""
     folder: str = ""
+    page: PdfPage | None = None
+    suffix: str = ""
 
     @property
     def line_id(self) -> str:
-        return f"{self.prefix}line-{self.number}"
+        return f"{self.prefix}line-{self.number}{self.suffix}"
 
 
 class Complaints:

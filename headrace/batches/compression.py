@@ -104,6 +104,11 @@ def expanded(path: Path, file: BinaryIO) -> BinaryIO:
     return file
 
 
+def is_expanded(file: BinaryIO) -> bool:
+    """Return True for a file of `expanded` that is unpacked."""
+    return isinstance(file, io.BufferedReader) and isinstance(file.raw, Expanded)
+
+
 def bare(path: Path) -> Path:
     """Return `path` without `.gz` or `.zst` at its end."""
     return path.with_suffix("") if path.suffix.lower() in SUFFIXES else path

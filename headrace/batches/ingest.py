@@ -117,6 +117,8 @@ def read_items(
     for number, before in nsmallest(MAX_NAMED_ERRORS, seen.late()):
         complaints.add(f"{source}, line {number}: its custom_id was used on line {before} already")
     complaints.check()
+    if seen.count > complaints.bad:
+        parts.check_columns(source)
     if not seen.count:
         why = (
             f"all {complaints.skipped + complaints.bad} were skipped"
@@ -139,6 +141,7 @@ def refused_item(record: InputRecord, error: str, named: str | None = None) -> I
     """Return the item that becomes an error line without a call; its id is that of its line, where it is not `named`."""
     if named is None and (record.error is not None or FILE_FIELD in record.fields):
         named = record.fields.get("custom_id")
+        named = named and f"{named}{record.suffix}"
     return Item(custom_id=named or record.line_id, refused=error)
 
 
@@ -166,6 +169,8 @@ def id_of(record: InputRecord, choice: ColumnChoice) -> str:
         custom_id = value_text(custom_id)
     elif isinstance(custom_id, int) and not isinstance(custom_id, bool):
         custom_id = str(custom_id)
+    if record.suffix and custom_id and isinstance(custom_id, str) and custom_id != record.line_id:
+        custom_id += record.suffix
     if not isinstance(custom_id, str) or not 0 < len(custom_id) <= 512:
         raise InputError(f"{record.where}: `{name}` must be a text of 1 to 512 characters")
     return custom_id

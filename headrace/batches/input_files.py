@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from headrace.batches.compression import bare
+from headrace.batches.compression import bare, is_expanded
 from headrace.batches.tables import DELIMITERS
 from headrace.batches.text_files import UNSUPPORTED_FORMATS, is_json_array, opened
 from headrace.errors import InputError
@@ -48,6 +48,12 @@ class InputFile(NamedTuple):
             return "table" if suffix in DELIMITERS else "lines"
         with opened(self.path) as file:
             begin = file.peek(8)[:8] if isinstance(file, io.BufferedReader) and file.seekable() else b""
+            if begin.startswith((PARQUET, ARROW)) and is_expanded(file):
+                what = "Parquet" if begin.startswith(PARQUET) else "Arrow"
+                raise InputError(
+                    f"{self.path}: is a file of {what} within gzip or zstd, and is read from both ends; unpack it ({what} is "
+                    "compressed within)"
+                )
         if begin.startswith(PARQUET):
             return "parquet"
         if begin.startswith((ARROW, ARROW_STREAM)) or (suffix in BINARY and BINARY[suffix] == "arrow"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import Any
 
 import msgspec
@@ -12,18 +11,26 @@ from headrace.storage.file_store import FileStore
 from headrace.text import digits
 
 MARK = b',"kept":{'
+REFUSED = b'"refused":'
 
 
 class _KeptPart(msgspec.Struct):
     kept: msgspec.Raw = msgspec.Raw()
+    refused: str | None = None
 
 
 _decode = msgspec.json.Decoder(_KeptPart).decode
 
 
 def keeps_columns(store: FileStore, source: str) -> bool:
-    """Return True if the rows of the batch with the input `source` keep columns of it: then every item has them."""
-    return kept_part(next(iter(islice(store.lines(source), 1)), b"{}")) is not None
+    """Return True if the rows of the batch with the input `source` keep columns of it: then every item has them, but for lines
+    that were no items."""
+    for line in store.lines(source):
+        if kept_part(line) is not None:
+            return True
+        if not (REFUSED in line and _decode(line).refused):
+            return False
+    return False
 
 
 def kept_part(line: bytes) -> msgspec.Raw | None:

@@ -46,14 +46,16 @@ class OwnParts(NamedTuple):
 
 
 class PerItem:
-    """The columns that are parts of a request, beside the `template` of the batch."""
+    """The columns that are parts of a request, beside the `template` of the batch. Where the whole input is read (`reads_all`),
+    each of them has to be in some item."""
 
-    def __init__(self, columns: Mapping[str, str], template: Template):
+    def __init__(self, columns: Mapping[str, str], template: Template, *, reads_all: bool = True):
         self.columns = dict(columns)
         self._model = template.model
         self._schema = template.schema
         self._mode = template.mode
         self._routes: dict[str, ModelRoute] = {}
+        self._unseen = set(self.columns.values()) if reads_all else set[str]()
         # Names of models mean what they mean here and now; rows are read in another thread, later.
         self._context = copy_context()
 
@@ -63,11 +65,22 @@ class PerItem:
 
     def read(self, fields: Mapping[str, Any], where: str) -> OwnParts:
         """Return the parts in the fields of one item. Raises `InputError` with the place of what cannot be used."""
+        if self._unseen:
+            self._unseen.difference_update(fields)
         given = {part: self._value(part, fields, where) for part in self.columns}
         try:
             return self._checked({part: value for part, value in given.items() if value is not None})
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
+
+    def check_columns(self, source: str) -> None:
+        """Raise `InputError` for a column that no item had: it was misspelt, and the batch's own part is not what was meant."""
+        for part, column in self.columns.items():
+            if column in self._unseen:
+                raise InputError(
+                    f"{source}: no item has a field `{column}`, which --per-item (`per_item`) names as its {part}. Name the "
+                    "right one, or leave it out"
+                )
 
     def _value(self, part: str, fields: Mapping[str, Any], where: str) -> Any:
         column = self.columns[part]

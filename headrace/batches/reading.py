@@ -15,7 +15,9 @@ from headrace.batches.column_choice import ColumnChoice
 from headrace.batches.complaints import Complaints
 from headrace.batches.ingest import read_items
 from headrace.batches.media.choice import FILE_FIELD, MediaChoice
+from headrace.batches.media.made_pictures import MadePictures
 from headrace.batches.media.media_files import is_media_source
+from headrace.batches.media.pages import of_the_source, with_pages
 from headrace.batches.media.reader import MediaReader
 from headrace.batches.media.references import Blob
 from headrace.batches.per_item import PerItem, checked_per_item
@@ -58,10 +60,12 @@ class Reading:
         per_item: Any = None,
         folder: str | None = None,
         shown: str | None = None,
+        reads_again: bool = False,
         **media: Any,
     ):
         """`prompt`, `system` and `messages` are used where their `language` is Jinja, and called `names` in complaints; `folder`
-        is where paths lead from, of a file its own unless given; the input is called `shown`."""
+        is where paths lead from, of a file its own unless given; the input is called `shown`. What is made of images is kept
+        where the caller `reads_again`."""
         self.name = shown or (str(source) if isinstance(source, str | Path) else "the input")
         self._copies = copies_of(source)
         if self._copies is not None:
@@ -86,25 +90,33 @@ class Reading:
             jinja = JinjaPrompt(prompt, system, messages, names)
         own = checked_per_item(per_item)
         models = (template.model, *template.fallbacks)
+        made = MadePictures() if reads_again else None
+        self._media = MediaReader(chosen, models=models, follow=follow, made=made) if chosen.columns else None
+        self._has_pages = self._media is not None and chosen.by_page
         self._parts = RequestParts(
             template,
             on_empty,
             jinja=jinja,
-            per_item=PerItem(own, template) if own else None,
-            media=MediaReader(chosen, models=models, follow=follow) if chosen.columns else None,
+            per_item=PerItem(own, template, reads_all=limit is None and sample is None) if own else None,
+            media=self._media,
         )
         self._choice = ColumnChoice.of(self._parts.needed, id, keep, also=self._parts.also, media=chosen.columns)
+        self._of_source = of_the_source(self._choice) if self._has_pages else self._choice
         with self._named():
-            kept = sources.kept_columns(self._source, self._choice, **self._reading)
+            kept = sources.kept_columns(self._source, self._of_source, **self._reading)
+        if self._has_pages:
+            kept = with_pages(kept, self._choice.keep)
         self.template = msgspec.structs.replace(template, kept=kept)
 
     def items(self) -> Iterator[Item | Blob]:
         """Yield the items, each after the blobs that it refers to, as `ingest.read_items` does."""
         self.complaints = complaints = Complaints(self.name, self._on_bad_row)
-        records = sources.records(self._source, complaints=complaints, choice=self._choice, **self._reading)
+        records = sources.records(self._source, complaints=complaints, choice=self._of_source, **self._reading)
         if self._folder is not None:
             folder = self._folder
             records = (record._replace(folder=folder) for record in records)
+        if self._has_pages and self._media is not None:
+            records = self._media.pages(iter(records))
         found = sources.sampled(records, **self._limits)
         items = read_items(
             found, self.template, self.name, complaints=complaints, choice=self._choice, parts=self._parts

@@ -9,6 +9,7 @@ import msgspec
 
 from headrace.batches.column_choice import ColumnChoice
 from headrace.batches.complaints import InputRecord
+from headrace.batches.media.choice import FILE_FIELD
 from headrace.batches.media.reader import Media, MediaReader
 from headrace.batches.media.references import Blob, with_media
 from headrace.batches.openai_form import is_batch_form, read_body
@@ -62,6 +63,11 @@ class RequestParts:
             self.needed, self.also = [], [*self.also, *template.fields]
         self._fields = self.needed or (template.fields if not self._has_own_messages else [])
 
+    def check_columns(self, source: str) -> None:
+        """Raise `InputError` for a column of items' own parts that none of the items read has had."""
+        if self._per_item is not None:
+            self._per_item.check_columns(source)
+
     def is_batch_form(self, fields: dict[str, Any]) -> bool:
         """Return True for a record in OpenAI's batch form."""
         return self._takes_bodies and is_batch_form(fields, self.needed)
@@ -69,6 +75,8 @@ class RequestParts:
     def item(self, record: InputRecord, custom_id: str, choice: ColumnChoice) -> tuple[Item | None, list[Blob]]:
         """Return the item of `record` and the blobs that it refers to; None for one that is skipped. Raises `InputError`."""
         fields = record.fields
+        if self._media is not None:
+            self._media.check_pages(record)
         kept = choice.kept(fields, record.where) if choice.keeps else None
         if self.is_batch_form(fields):
             return self._of_body(record, custom_id, kept), []
@@ -80,7 +88,7 @@ class RequestParts:
         for field in (*self.needed, *(self._media.choice.columns if self._media is not None else ())):
             if not self._is_filled(field, record):
                 return None, []
-        media = NO_MEDIA if self._media is None else self._media.read(fields, record.folder, record.where)
+        media = NO_MEDIA if self._media is None else self._media.read(record)
         own = {} if self._per_item is None else self._per_item.read(fields, record.where).as_fields()
         if self._jinja is not None and "messages" not in own:
             own["messages"] = self._jinja.messages(fields, record.where, with_system="system" not in own)
@@ -118,10 +126,16 @@ class RequestParts:
             if field == "text" and isinstance(record.fields.get("messages"), list):
                 problem += ". If its `messages` are what is asked, say so: --per-item messages (`per_item`)"
             raise InputError(problem)
-        if self._on_empty == "send" or not (empty := emptiness(record.fields[field])):
+        value = record.fields[field] if self._media is None or not is_media else self._media.value_of(field, record)
+        if self._on_empty == "send" or not (empty := emptiness(value)):
             return True
         if self._on_empty == "skip":
             return False
+        if is_media and record.page is not None:
+            raise InputError(
+                f"{record.where}: has no text: it is a picture, or blank. Give --pdf-as pages, or choose --on-empty skip (leave "
+                "such items out) or send (as they are)"
+            )
         raise InputError(
             f"{record.where}: field `{field}`, {who}, is {empty}. Fill it, or choose --on-empty skip "
             "(leave such items out) or send (as they are)"
@@ -129,7 +143,7 @@ class RequestParts:
 
 
 def names(record: InputRecord) -> str:
-    return ", ".join(sorted(map(str, record.fields))) or "none"
+    return ", ".join(sorted(str(name) for name in record.fields if name != FILE_FIELD)) or "none"
 
 
 def emptiness(value: Any) -> str:

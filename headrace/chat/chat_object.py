@@ -56,6 +56,11 @@ def chat_object(completion: Completion) -> dict[str, Any]:
     return completion.extra.get("answer", {}) | body | ({"extra": extra} if extra else {})
 
 
+def completion_id(job: str) -> str:
+    """Return the id under which the answer of a job is given, plain or in chunks, whichever provider answered."""
+    return f"chatcmpl-{job}"
+
+
 def choice_object(index: int, choice: Choice, content: str | None) -> dict[str, Any]:
     """Return one choice. The provider's own fields stand where they stood: a client sends them back unchanged."""
     message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": choice.refusal}

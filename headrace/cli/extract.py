@@ -177,7 +177,8 @@ def extract(
     bounds = {name: reading[name] for name in ("limit", "encoding")}
     with before_it_is_opened(opened), readable_inputs(inputs, **bounds) as source:
         folder = "." if inputs == ("-",) else None
-        rows = Reading(source, shared, language=template, names=names, shown=shown, folder=folder, **told, **reading)
+        placed: Any = {"shown": shown, "folder": folder, "reads_again": not dry_run}
+        rows = Reading(source, shared, language=template, names=names, **placed, **told, **reading)
         checked_out(out, whole=whole, excel=excel, force=force or is_again, inputs=rows.inputs())
 
         async def run() -> int:
@@ -238,9 +239,12 @@ def extract(
                 f"{complaints.skipped} items skipped: a field that the prompt names is null or empty", err=True
             )
         if complaints.bad:
-            done = "became error lines" if complaints.on_bad_row == "error" else "skipped"
+            is_one = complaints.bad == 1
+            done = ("became an error line" if is_one else "became error lines", "was skipped" if is_one else "skipped")
+            rows_of = "1 row that" if is_one else f"{complaints.bad} rows that"
             terminal.echo(
-                f"{complaints.bad} rows that cannot be used {done}; the first: {complaints.first_bad}", err=True
+                f"{rows_of} cannot be used {done[complaints.on_bad_row == 'skip']}; the first: {complaints.first_bad}",
+                err=True,
             )
         if forecaster is not None:
             calls = interruptible(tried_here()) if calibrate else []

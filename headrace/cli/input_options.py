@@ -25,10 +25,10 @@ def input_options(command: F) -> F:
         ),
         click.option(
             "--pdf-as",
-            type=click.Choice(["file", "text", "images"]),
+            type=click.Choice(["file", "text", "images", "pages", "page-texts"]),
             default="file",
             show_default=True,
-            help="Send PDF files as they are, as the text of their pages, or as pictures of them.",
+            help="Send PDF files as they are, as the text of their pages, or as pictures of them; or make an item of each page.",
         ),
         click.option(
             "--image-size", type=int, metavar="PIXELS", help="Make images smaller that are longer than that on a side."

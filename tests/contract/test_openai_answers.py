@@ -116,6 +116,15 @@ class TestShapes:
         for name in ("service_tier", "system_fingerprint"):
             assert chunks[-1].get(name) == plain.get(name)
 
+    def test_the_id_names_the_job_whichever_way_it_is_read(self, official: OpenAI) -> None:
+        plain = official.chat.completions.with_raw_response.create(**question("Name a tree."))
+        streamed = official.chat.completions.with_raw_response.create(**question("Name a tree."), stream=True)
+        (told,) = {chunk.id for chunk in streamed.parse()}
+        assert told == f"chatcmpl-{streamed.headers['x-headrace-job']}"
+        answer = plain.parse()
+        assert answer.id == f"chatcmpl-{plain.headers['x-headrace-job']}"
+        assert answer.model_extra["extra"]["id"].startswith("chatcmpl-")  # the provider's
+
     def test_what_is_not_known_is_not_invented(self, base: str) -> None:
         def asked(key: str) -> dict[str, Any]:
             return ask(f"{base}/v1/chat/completions", "POST", question(f"<{key}>", model="stub/any")).json

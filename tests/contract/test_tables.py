@@ -173,6 +173,32 @@ def test_bad_rows_become_error_lines_in_order(client: Headrace, tmp_path: Path) 
         client.extract(source, model=MODEL)
 
 
+def test_kept_columns_are_there_when_the_first_rows_cannot_be_used(client: Headrace, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text(
+        '{"id": "a"}\n{"id": "b", "n": 1}\n{"id": "c", "text": "x", "n": 2}\n{"id": "d", "text": "y", "n": 3}\n'
+    )
+    batch = client.extract(source, model=MODEL, on_bad_row="error", keep="n")
+    assert batch.results().to_arrow().column("n").to_pylist() == [None, None, 2, 3]
+    batch.save(tmp_path / "out.csv")
+    assert [row["n"] for row in csv.DictReader((tmp_path / "out.csv").read_text().splitlines())] == ["2", "3"]
+
+
+@pytest.mark.parametrize("cache", ["on", "off", "read"])
+def test_rows_that_cannot_be_used_disturb_no_neighbour(
+    stack: Stack, client: Headrace, tmp_path: Path, cache: str
+) -> None:
+    texts: list[Any] = [f"[[rehearsal latency=300]] {tmp_path.name} {n}" for n in range(300)]
+    texts[200] = None
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    batch = client.extract(source, model=MODEL, on_bad_row="error", cache=cache)
+    batch.wait(60)
+    assert [row.ok for row in batch.results()] == [text is not None for text in texts]
+    assert batch.progress().unaccounted_calls == 0
+    assert len(stack.calls_of(batch.id)) == 299, "no call is made twice"
+
+
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {

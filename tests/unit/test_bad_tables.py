@@ -238,3 +238,14 @@ def test_without_its_library_a_table_is_refused_with_what_to_install(
 def test_a_choice_of_columns_that_is_none_is_refused(keep: Any) -> None:
     with pytest.raises(InputError, match="keep"):
         ColumnChoice.of(["text"], None, keep)
+
+
+@pytest.mark.parametrize("what", ["Parquet", "Arrow"])
+def test_a_table_that_is_compressed_once_more_says_so(tmp_path: Path, what: str) -> None:
+    table = pa.table({"text": ["a"]})
+    path = tmp_path / "t.table"
+    (pq.write_table if what == "Parquet" else feather.write_feather)(table, path)
+    packed = tmp_path / f"t.{what.lower()}.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(InputError, match=rf"gz: is a file of {what} within gzip or zstd.*unpack it"):
+        read(packed)

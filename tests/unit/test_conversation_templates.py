@@ -173,6 +173,16 @@ def test_own_parts_go_with_a_prompt() -> None:
     assert job.options.temperature == 0
 
 
+@pytest.mark.parametrize("part", ["model", "system", "tools", "options"])
+def test_a_column_that_no_item_has_is_refused(tmp_path: Path, part: str) -> None:
+    (tmp_path / "in.csv").write_text("text\na\nb\n")
+    words: dict[str, Any] = {"per_item": f"{part}=nope", "prompt": "Q {text}"}
+    with pytest.raises(InputError, match=f"no item has a field `nope`, which --per-item .* names as its {part}"):
+        asked(tmp_path / "in.csv", **words)
+    assert len(asked(tmp_path / "in.csv", limit=1, **words)) == 1, "others may have it"
+    assert len(asked([{"text": "a"}, {"text": "b", "nope": None}], **words)) == 2
+
+
 def test_messages_come_from_cells_of_csv_and_structs_of_parquet(tmp_path: Path) -> None:
     talk = [
         {"role": "user", "content": "hi"},

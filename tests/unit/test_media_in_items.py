@@ -16,6 +16,7 @@ from media_files import ENCRYPTED_PDF, huge_png, image, pdf, sound
 from PIL import Image
 
 from headrace.batches.build import make_template
+from headrace.batches.media import reader
 from headrace.batches.media.cells import MAX_SOURCE_BYTES
 from headrace.batches.media.references import Blob, reference, with_files
 from headrace.batches.reading import Reading
@@ -177,9 +178,11 @@ class TestBadFiles:
             read(folder / "rows.csv", images="scan")
         assert len(read(folder / "rows.csv", images="scan", follow=True)[1]) == 1
 
-    def test_a_pipe_is_refused_without_waiting(self, folder: Path) -> None:
+    @pytest.mark.parametrize("name", ["pipe.png", "folder", "."])
+    def test_what_is_no_file_is_refused_without_waiting(self, folder: Path, name: str) -> None:
         os.mkfifo(folder / "pipe.png")
-        (folder / "rows.csv").write_text("text,scan\nx,pipe.png\n")
+        (folder / "folder").mkdir()
+        (folder / "rows.csv").write_text(f"text,scan\nx,{name}\n")
         for follow in (False, True):
             with pytest.raises(InputError, match="is no ordinary file but a folder, a pipe or a device"):
                 read(folder / "rows.csv", images="scan", follow=follow)
@@ -335,6 +338,62 @@ class TestSoundAndPdf:
         for form in ("file", "text", "images"):
             with pytest.raises(InputError, match=f"item 1, column doc: .*{complaint}"):
                 read([{"doc": data}], pdfs="doc", pdf_as=form)
+
+    def test_a_file_of_a_folder_is_told_what_its_name_promises(self, tmp_path: Path) -> None:
+        for name, what in (("a.pdf", "PDF"), ("b.mp3", "sound file"), ("c.png", "image")):
+            (tmp_path / name).write_text("just a text")
+            with pytest.raises(InputError, match=f"{name}: is no {what}.* but a text"):
+                read(tmp_path / name)
+
+    def test_each_page_is_an_item(self, tmp_path: Path) -> None:
+        (tmp_path / "a.pdf").write_bytes(pdf("Invoice 7", "Page two", ""))
+        (tmp_path / "b.pdf").write_bytes(pdf("Other"))
+        template, _ = make_template("rehearsal/x", "Read {name}, {page} of {pages}.")
+        ids = ["a.pdf#page=1", "a.pdf#page=2", "a.pdf#page=3", "b.pdf#page=1"]
+        rows = Reading(tmp_path, template, pdf_as="pages", image_size=300, keep="name,page")
+        found = list(rows.items())
+        items = [each for each in found if isinstance(each, Item)]
+        assert [item.custom_id for item in items] == ids
+        assert [item.kept for item in items[2:]] == [{"name": "a", "page": 3}, {"name": "b", "page": 1}]
+        blobs = {blob.data for blob in found if isinstance(blob, Blob)}
+        assert [max(Image.open(io.BytesIO(data)).size) for data in blobs] == [300] * 4, "a picture of each"
+        texts, _ = read(tmp_path, "Read {name}, {page} of {pages}.", pdf_as="page-texts", on_empty="skip")
+        assert [[part["text"] for part in content] for content in texts] == [
+            ["Read a, 1 of 3.", "Invoice 7"],
+            ["Read a, 2 of 3.", "Page two"],
+            ["Read b, 1 of 1.", "Other"],
+        ]
+        with pytest.raises(InputError, match=r"a\.pdf, page 3: has no text.*--pdf-as pages"):
+            read(tmp_path, pdf_as="page-texts")
+        assert len(read(tmp_path, "{page}", pdf_as="pages", limit=2)[0]) == 2
+
+    def test_pages_of_a_column_keep_the_columns_of_their_row(self, tmp_path: Path) -> None:
+        rows = pa.table({"id": ["x", "y"], "doc": [pdf("One", "Two"), b"a text"], "note": ["paid", "open"]})
+        template, _ = make_template("rehearsal/x", "{note} {page}")
+        reading = Reading(rows, template, pdfs="doc", pdf_as="pages", keep="note,pages", on_bad_row="error")
+        items = [each for each in reading.items() if isinstance(each, Item)]
+        assert [item.custom_id for item in items] == ["x#page=1", "x#page=2", "y"]
+        assert items[0].kept == {"note": "paid", "pages": 2}
+        assert "is no PDF but a text" in (items[2].refused or "")
+        assert reading.template.kept is not None
+        assert pa.ipc.read_schema(pa.py_buffer(reading.template.kept.types)).names == ["note", "pages"]
+        without, _ = make_template("rehearsal/x", "Read it.")
+        items = Reading([{"doc": pdf("One", "Two")}], without, pdfs="doc", pdf_as="pages").items()
+        assert [item.custom_id for item in items if isinstance(item, Item)] == ["line-1#page=1", "line-1#page=2"]
+        with pytest.raises(InputError, match="is one of several files"):
+            read([{"doc": [pdf("One"), pdf("Two")]}], "Read it.", pdfs="doc", pdf_as="pages")
+
+    def test_a_picture_is_made_once_where_the_input_is_read_again(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made: list[int] = []
+        fitting = reader.fitting
+        monkeypatch.setattr(reader, "fitting", lambda *words: made.append(1) or fitting(*words))
+        template, _ = make_template("rehearsal/x", "Read it.")
+        rows = Reading(folder, template, image_size=16, reads_again=True)
+        first, second = list(rows.items()), list(rows.items())
+        assert first == second
+        assert len(made) == 2, "of two files"
 
     def test_a_pdf_without_text_says_what_to_do(self) -> None:
         with pytest.raises(InputError, match="--pdf-as images"):

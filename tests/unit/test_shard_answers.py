@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import fakeredis
+import msgspec
 import pytest
 from headrace_worker.engine.answer_cache import AnswerCache
 from headrace_worker.execution.shard_answers import ShardAnswers, shard_answers
@@ -123,3 +124,24 @@ async def test_an_item_costs_a_twentieth_of_a_round_trip_at_most(
     moves.clear()
     await Shard(engine, "batch_e.s0", shards[0].texts, set()).run()
     assert moves == ["look_up"] * 4, "all hits: nothing is written"
+
+
+async def test_a_line_that_is_no_request_has_no_key_whichever_attempt_its_row_is_of(engine: Engine) -> None:
+    template, _ = make_template("openai/m", "{text}")
+    items = [Item(custom_id="0", refused="no text"), Item(custom_id="1", fields={"text": "a"})]
+    for todo, earlier in (([1], [0]), ([0, 1], [])):
+        found = await shard_answers(
+            *(engine, f"batch_{len(todo)}.s0", "default", msgspec.structs.replace(template, variant=str(todo))),  # type: ignore[arg-type]
+            items,
+            todo,
+            take=lambda index, completion: None,
+            may_begin=lambda: True,
+        )
+        assert found is not None
+        begun = [await found.next() for _ in todo]
+        assert [each[0] for each in begun if each] == todo
+        found.answered(1, completion("a"))
+        keys = found.packed_keys(earlier)
+        assert keys.startswith(bytes(12))
+        assert any(keys[12:])
+        await found.close()

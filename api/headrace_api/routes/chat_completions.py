@@ -7,7 +7,7 @@ from typing import Any
 from litestar import Request, post
 from litestar.types import ASGIApp
 
-from headrace.chat.chat_object import chat_object
+from headrace.chat.chat_object import chat_object, completion_id
 from headrace.chat.completion import Outcome
 from headrace_api.auth import EVERY_JOB, SUBMIT
 from headrace_api.requests.chat_completions import read_chat_request, read_object, sized
@@ -46,4 +46,7 @@ async def complete(request: Request[Any, Any, Any], gateway: Gateway) -> ASGIApp
 
 
 async def rendered(job: str, outcome: Outcome) -> dict[str, Any]:
-    return chat_object(completion_of(job, outcome))
+    """Return the answer under the id that its chunks would have; the provider's own is in `extra`."""
+    completion = completion_of(job, outcome)
+    body = chat_object(completion)
+    return body | {"id": completion_id(job), "extra": body.get("extra", {}) | {"id": completion.id}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.chat.chat_object import beside, finish_reason, logprobs_object
+from headrace.chat.chat_object import beside, completion_id, finish_reason, logprobs_object
 from headrace.chat.error_object import status_and_code, type_of
 from headrace.events.ids import EventId
 from headrace.events.types import (
@@ -123,7 +123,7 @@ class OpenAI(View):
         return {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": None}
 
     def _shared(self, choices: list[JsonObject], more: JsonObject) -> bytes:
-        head = {"id": f"chatcmpl-{self.subject.job}", "object": "chat.completion.chunk", "created": self._created}
+        head = {"id": completion_id(self.subject.job), "object": "chat.completion.chunk", "created": self._created}
         return encode(head | {"model": self._model, "choices": choices} | more)
 
     def _snapshot(self, event: Snapshot) -> list[bytes]:

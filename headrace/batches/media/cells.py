@@ -94,13 +94,18 @@ def file_bytes(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise InputError(error.strerror or str(error)) from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         info = os.fstat(descriptor)
-        if not stat.S_ISREG(info.st_mode):
+        if not stat.S_ISREG(info.st_mode):  # asked before it is made a file of Python's, which a folder never is
             raise InputError("is no ordinary file but a folder, a pipe or a device; give the path of a file")
         if info.st_size > MAX_SOURCE_BYTES:
             raise InputError(f"has {info.st_size} bytes, and a file may have {MAX_SOURCE_BYTES} (64 MiB)")
-        return file.read(MAX_SOURCE_BYTES + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_SOURCE_BYTES + 1)
+    except OSError as error:  # a disk that fails, a share that is gone
+        raise InputError(f"cannot be read: {error.strerror or error}") from None
+    finally:
+        os.close(descriptor)
 
 
 def data_url(url: str) -> bytes:

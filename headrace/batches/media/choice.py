@@ -8,8 +8,9 @@ from typing import Any, Literal, NamedTuple, get_args
 from headrace.errors import InputError
 from headrace.text.quoting import quoted
 
-PdfForm = Literal["file", "text", "images"]
-"""A PDF is sent as the file that it is, as the text of its pages, or as pictures of them."""
+PdfForm = Literal["file", "text", "images", "pages", "page-texts"]
+"""A PDF is sent as the file that it is, as the text of its pages, or as pictures of them; or each page is an item, as a picture
+or as its text."""
 PDF_FORMS: tuple[PdfForm, ...] = get_args(PdfForm)
 MIN_PIXELS, MAX_PIXELS_OF_SIDE = 16, 16_384
 FILE_FIELD = "@file"
@@ -56,6 +57,11 @@ class MediaChoice(NamedTuple):
         if pdf_as not in PDF_FORMS:
             raise InputError(f"pdf_as={quoted(pdf_as)}: must be one of {', '.join(PDF_FORMS)}")
         return cls(*columns, image_size=image_size, pdf_as=pdf_as, fetch=bool(fetch))
+
+    @property
+    def by_page(self) -> bool:
+        """True where each page of a PDF is an item."""
+        return self.pdf_as in ("pages", "page-texts")
 
     @property
     def columns(self) -> tuple[str, ...]:

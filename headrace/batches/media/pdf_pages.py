@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from headrace.batches.media.image_scaling import Picture, pillow, saved
+from headrace.batches.media.pages import MAX_PAGES_OF_FILE
 from headrace.batches.media.sniffing import JPEG
 from headrace.errors import InputError
 from headrace.text.quoting import shortened
@@ -21,9 +22,10 @@ PASSWORD = 4
 _one_at_a_time = threading.Lock()  # PDFium is not safe to call from several threads
 
 
-def check_pdf(data: bytes) -> int:
-    """Return the number of pages. Raises `InputError` for a file that cannot be read, has a password or no pages."""
-    with opened_pdf(data) as document:
+def check_pdf(data: bytes, most: int = MAX_PAGES) -> int:
+    """Return the number of pages. Raises `InputError` for a file that cannot be read, has a password, no pages or more than
+    `most`."""
+    with opened_pdf(data, most) as document:
         return len(document)
 
 
@@ -32,10 +34,7 @@ def page_texts(data: bytes) -> list[str]:
     texts, size = list[str](), 0
     with opened_pdf(data) as document:
         for page in document:
-            words = page.get_textpage()
-            text = words.get_text_bounded().replace("\r\n", "\n").strip()
-            words.close()
-            page.close()
+            text = text_of(page)
             size += len(text)
             if size > MAX_TEXT_CHARS:
                 raise InputError(f"has more than {MAX_TEXT_CHARS} characters of text")
@@ -47,20 +46,43 @@ def page_texts(data: bytes) -> list[str]:
 
 def page_pictures(data: bytes, longest: int | None) -> list[Picture]:
     """Return a picture of each page, `longest` pixels on its longer side. Raises `InputError`."""
-    pillow("--pdf-as images")
-    longest = longest or DEFAULT_PAGE_PIXELS
-    pictures = []
     with opened_pdf(data) as document:
-        for page in document:
-            scale = longest / max(1.0, *page.get_size())
-            image = page.render(scale=scale).to_pil()
-            pictures.append(saved(image, JPEG))
-            page.close()
-    return pictures
+        return [picture_of(page, longest) for page in document]
+
+
+def page_picture(data: bytes, number: int, longest: int | None) -> Picture:
+    """Return a picture of a page, counted from 1 on. Raises `InputError`."""
+    with opened_pdf(data, MAX_PAGES_OF_FILE) as document:
+        return picture_of(document[number - 1], longest)
+
+
+def page_text(data: bytes, number: int) -> str:
+    """Return the text of a page, counted from 1 on; empty where it is a picture alone. Raises `InputError`."""
+    with opened_pdf(data, MAX_PAGES_OF_FILE) as document:
+        text = text_of(document[number - 1])
+    if len(text) > MAX_TEXT_CHARS:
+        raise InputError(f"has more than {MAX_TEXT_CHARS} characters of text")
+    return text
+
+
+def text_of(page: Any) -> str:
+    words = page.get_textpage()
+    text = words.get_text_bounded().replace("\r\n", "\n").strip()
+    words.close()
+    page.close()
+    return text
+
+
+def picture_of(page: Any, longest: int | None) -> Picture:
+    pillow("--pdf-as images")
+    scale = (longest or DEFAULT_PAGE_PIXELS) / max(1.0, *page.get_size())
+    picture = saved(page.render(scale=scale).to_pil(), JPEG)
+    page.close()
+    return picture
 
 
 @contextmanager
-def opened_pdf(data: bytes) -> Iterator[Any]:
+def opened_pdf(data: bytes, most: int = MAX_PAGES) -> Iterator[Any]:
     try:
         import pypdfium2
     except ImportError as error:
@@ -76,8 +98,9 @@ def opened_pdf(data: bytes) -> Iterator[Any]:
             pages = len(document)
             if not pages:
                 raise InputError("is a PDF without pages")
-            if pages > MAX_PAGES:
-                raise InputError(f"has {pages} pages, and a PDF may have {MAX_PAGES}; split it")
+            if pages > most:
+                each = "" if most > MAX_PAGES else ", or give --pdf-as pages (page-texts): an item of each"
+                raise InputError(f"has {pages} pages, and a PDF may have {most}; split it{each}")
             yield document
         except pypdfium2.PdfiumError as error:
             raise InputError(f"cannot be read as a PDF: {shortened(str(error))} (is it damaged, or cut off?)") from None

@@ -134,7 +134,7 @@ class ShardAnswers:
         self._todo = deque(todo)
         self._take = take
         self._may_begin = may_begin
-        self._ready: deque[tuple[int, Job]] = deque()
+        self._ready: deque[tuple[int, Job | None]] = deque()
         self._running: dict[
             int, tuple[str, Job, StoredCache]
         ] = {}  # items that were begun or are ready, with their keys
@@ -149,8 +149,8 @@ class ShardAnswers:
         self._idle = 0  # callers of `next` that are there should these have to run after all
         self._ended = asyncio.Event()
 
-    async def next(self) -> tuple[int, Job] | None:
-        """Return the next item that has to run, and its job; None when none is left."""
+    async def next(self) -> tuple[int, Job | None] | None:
+        """Return the next item that has to run, and its job, if there is one; None when none is left."""
         while self._may_begin():
             if self._ready:
                 return self._ready.popleft()
@@ -186,7 +186,11 @@ class ShardAnswers:
         reads: list[tuple[int, Job]] = []
         while self._todo and len(asked) + len(reads) < GROUP and len(self._ready) < GROUP:
             index = self._todo.popleft()
-            job, mode, key = self._question_of(index)
+            question = self._question_of(index)
+            if question is None:
+                self._ready.append((index, None))
+                continue
+            job, mode, key = question
             if key is None:
                 self._ready.append((index, job))
                 continue
@@ -205,12 +209,15 @@ class ShardAnswers:
         if reads:
             await self._read(reads)
 
-    def _question_of(self, index: int) -> tuple[Job, StoredCache, str | None]:
-        """Return an item's job, its mode, and the key of its question, None where it has none."""
+    def _question_of(self, index: int) -> tuple[Job, StoredCache, str | None] | None:
+        """Return an item's job, its mode, and the key of its question, None where it has none; None for a line that is no
+        request: nothing of it could be a job."""
         item = self._items[index]
+        if item.refused is not None:
+            return None
         job = self._plain.job(item)
         mode = of_item(self._template.cache, job.options) if item.options is not None else self._of_template
-        return job, mode, self._keys.of(item, job) if mode and item.refused is None else None
+        return job, mode, self._keys.of(item, job) if mode else None
 
     async def _look_up(self, asked: list[tuple[str, int, Job]]) -> None:
         found = await self._cache.look_up([(key, self._record) for key, _, _ in asked])
@@ -330,9 +337,9 @@ class ShardAnswers:
         """Return the keys by which the answers of this shard are found in its batch's output; empty where there are none. The
         items in `earlier` have rows of earlier attempts."""
         for index in earlier:
-            _, mode, key = self._question_of(index)
-            if key is not None and mode != "read":
-                self._paid[index] = key
+            question = self._question_of(index)
+            if question is not None and question[1] != "read" and question[2] is not None:
+                self._paid[index] = question[2]
         return packed_keys(self._paid, len(self._items)) if self._paid else b""
 
     def wake(self) -> None:
