@@ -12,7 +12,8 @@ import msgspec
 from headrace.batches.answer_shape import AnswerShape
 from headrace.batches.arrow_library import arrow, parquet
 from headrace.batches.arrow_values import arrow_array, json_text
-from headrace.batches.result_cells import BESIDE, OTHER, free_name
+from headrace.batches.output_lines import simple_row
+from headrace.batches.result_cells import BESIDE, OTHER, free_name, kept_column
 from headrace.batches.result_columns import ResultColumns
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class ResultTable:
             fields.append((name, kind, read))
 
         for name, kind in kept_types(columns, survey).items():
-            add(name, kind, lambda row, name=name: (row.get("kept") or {}).get(name))
+            add(kept_column(name), kind, lambda row, name=name: (row.get("kept") or {}).get(name))
         shape = columns.shape
         if shape is not None and shape.kind == "object":
             for name, inner in shape.fields.items():
@@ -210,19 +211,24 @@ def batches(table: ResultTable, rows: Iterator[dict[str, Any]]) -> Iterator[pa.R
 
 
 class GrowingTable:
-    """All rows of a batch, what did not succeed among them, as a table in memory."""
+    """All rows of a batch, what did not succeed among them, as a table in memory. Until it is whole they are held as the lines
+    that they were read from: as objects they would take some ten times as much."""
 
-    def __init__(self, columns: ResultColumns):
+    def __init__(self, columns: ResultColumns, *, structured: bool):
         self._columns = columns
+        self._structured = structured
         self._survey = RowSurvey(columns)
-        self._rows: list[dict[str, Any]] = []
+        self._lines: list[bytes] = []
 
-    def add(self, rows: list[dict[str, Any]]) -> None:
-        self._survey.over(rows)
-        self._rows += rows
+    def add(self, lines: list[bytes]) -> None:
+        self._survey.over(self._rows(lines))
+        self._lines += lines
 
     def whole(self) -> pa.Table:
         """Return the table. Raises `InputError` for a value that is not of its column's type."""
         pa = arrow("to_arrow()")
         table = ResultTable(self._columns, self._survey, errors=True)
-        return pa.Table.from_batches(list(batches(table, iter(self._rows))), table.schema)
+        return pa.Table.from_batches(list(batches(table, self._rows(self._lines))), table.schema)
+
+    def _rows(self, lines: list[bytes]) -> Iterator[dict[str, Any]]:
+        return (simple_row(line, structured=self._structured) for line in lines)

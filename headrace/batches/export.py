@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, cast
 from headrace.batches.arrow_library import arrow, parquet
 from headrace.batches.compression import bare
 from headrace.batches.output_lines import simple, simple_row
-from headrace.batches.result_cells import flat, inert
+from headrace.batches.result_cells import flat, inert, kept_column
 from headrace.batches.result_columns import NO_COLUMNS, ResultColumns
 from headrace.errors import InputError
 
@@ -213,7 +213,9 @@ def _write_table(
     def rows() -> Iterator[dict[str, Any]]:
         return map(answers.row if answers else flat, lines())
 
-    columns = dict.fromkeys(answers.names if answers else ["custom_id", *map(inert, wanted.kept_names)])
+    columns = dict.fromkeys(
+        answers.names if answers else ["custom_id", *(inert(kept_column(name)) for name in wanted.kept_names)]
+    )
     for row in rows():
         columns.update(dict.fromkeys(row))
     count = 0

@@ -78,7 +78,7 @@ def read_items(
     complaints = complaints or Complaints(source)
     parts = parts or RequestParts(template, on_empty)
     choice = choice or ColumnChoice.of(parts.needed)
-    seen = SeenIds()
+    seen = SeenIds(at_once=complaints.on_bad_row != "refuse")
     model: tuple[Any, int] | None = None
     records = iter(found)
     while (record := next_of(records, complaints)) is not None:
@@ -101,9 +101,10 @@ def read_items(
             if complaints.on_bad_row != "error":
                 complaints.leave_out(str(error))
                 continue
-            item, blobs = refused_item(record, cut(str(error)), own_id(record, choice)), []
+            kept = own_columns(record, choice)
+            item, blobs = refused_item(record, cut(str(error)), own_id(record, choice), kept), []
             if seen.add(item.custom_id, record.number):
-                item = refused_item(record, cut(str(error)))
+                item = refused_item(record, cut(str(error)), kept=kept)
                 if seen.add(item.custom_id, record.number):
                     complaints.add(
                         f"{record.where}: {quoted(item.custom_id)}, the id of its error line, is another item's"
@@ -137,12 +138,12 @@ def next_of(records: Iterator[InputRecord], complaints: Complaints) -> InputReco
         return None
 
 
-def refused_item(record: InputRecord, error: str, named: str | None = None) -> Item:
+def refused_item(record: InputRecord, error: str, named: str | None = None, kept: dict[str, Any] | None = None) -> Item:
     """Return the item that becomes an error line without a call; its id is that of its line, where it is not `named`."""
     if named is None and (record.error is not None or FILE_FIELD in record.fields):
         named = record.fields.get("custom_id")
         named = named and f"{named}{record.suffix}"
-    return Item(custom_id=named or record.line_id, refused=error)
+    return Item(custom_id=named or record.line_id, refused=error, kept=kept)
 
 
 def own_id(record: InputRecord, choice: ColumnChoice) -> str | None:
@@ -150,6 +151,19 @@ def own_id(record: InputRecord, choice: ColumnChoice) -> str | None:
     try:
         return id_of(record, choice)
     except InputError:
+        return None
+
+
+def own_columns(record: InputRecord, choice: ColumnChoice) -> dict[str, Any] | None:
+    """Return what the error line of a record keeps of its columns: those that it has."""
+    if not choice.keeps:
+        return None
+    there = (
+        choice if choice.keep is None else choice._replace(keep=tuple(filter(record.fields.__contains__, choice.keep)))
+    )
+    try:
+        return there.kept(record.fields, record.where) or None
+    except InputError:  # one of them is a file
         return None
 
 

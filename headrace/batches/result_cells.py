@@ -25,7 +25,7 @@ class AnswerColumns:
     def __init__(self, shape: AnswerShape, kept: Iterable[str]):
         self._shape = shape
         self._kept = list(kept)
-        taken = dict.fromkeys(["custom_id", *map(inert, self._kept)])
+        taken = dict.fromkeys(["custom_id", *(inert(kept_column(name)) for name in self._kept)])
         self._paths: list[tuple[str, tuple[str, ...]]] = []
         for name, path in leaves(shape):
             name = free_name(inert(name), taken)
@@ -38,7 +38,7 @@ class AnswerColumns:
         row: dict[str, Any] = {"custom_id": cell(line["custom_id"])}
         kept = line.get("kept") or {}
         for name in self._kept:
-            row[inert(name)] = cell(kept.get(name))
+            row[inert(kept_column(name))] = cell(kept.get(name))
         if "error" in line:
             _flatten("error", line["error"], row)
             return row
@@ -72,6 +72,15 @@ def free_name(name: str, taken: Iterable[str]) -> str:
     return name
 
 
+def kept_column(name: str) -> str:
+    """Return the name of an input's column among those of results: `kept.` comes before the names that results have themselves,
+    `custom_id` and `error.…`. No two columns get one name."""
+    own = name
+    while own.startswith("kept."):
+        own = own.removeprefix("kept.")
+    return f"kept.{name}" if own == "custom_id" or own.startswith("error.") else name
+
+
 def flat(line: dict[str, Any]) -> dict[str, Any]:
     """Flatten `{"custom_id", "value": {"a": {"b": 1}}}` to `{"custom_id", "a.b": 1}`; lists stay JSON; errors are
     `error.code` …
@@ -82,7 +91,7 @@ def flat(line: dict[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     _put(row, "custom_id", line["custom_id"])
     for key, value in (line.get("kept") or {}).items():
-        _put(row, key, value)
+        _put(row, kept_column(key), value)
     if "error" in line:
         _flatten("error", line["error"], row)
         return row

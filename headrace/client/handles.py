@@ -25,7 +25,7 @@ from headrace.batches.results import Row, value_of
 from headrace.chat.completion import Completion
 from headrace.client.checking import TypeCheck, has_type
 from headrace.client.event_dict import EventDict, batch_event_dict
-from headrace.client.result_rows import AsyncResults, gathered_table
+from headrace.client.result_rows import AsyncResults, gathered_table, record_batches, surveyed_table
 from headrace.client.stream import AsyncJobStream
 from headrace.errors import Failure, InputError, JobFailed, WaitTimeout
 from headrace.events.types import BatchEvent
@@ -39,6 +39,7 @@ from headrace.text.quoting import quoted
 if TYPE_CHECKING:
     import pyarrow
 
+    from headrace.batches.arrow_results import ResultTable
     from headrace.client.async_client import AsyncHeadrace
 
 T = TypeVar("T")
@@ -198,7 +199,7 @@ class AsyncBatchHandle(Generic[T]):
     def results(self) -> AsyncResults[T]:
         """Return its rows in input order (`async for`), each as soon as all before it are there, with memory that does not depend
         on the batch's size; or all of them as a table (`await batch.results().to_arrow()`, `to_pandas`, `to_polars`)."""
-        return AsyncResults(self._rows(), self.table)
+        return AsyncResults(self._rows(), self.table, self.record_batches)
 
     async def table(self) -> pyarrow.Table:
         """Return what `results().to_arrow()` does."""
@@ -207,6 +208,22 @@ class AsyncBatchHandle(Generic[T]):
         async with self._displayed():
             await self._end()
         return await gathered_table(self.line_pages(), await self._columns(), structured=found.structured)
+
+    async def table_columns(self) -> ResultTable:
+        """Wait for the end and return the table of `results().to_arrow()` without its rows."""
+        arrow("to_batches()")
+        found = await self.progress()
+        async with self._displayed():
+            await self._end()
+        return await surveyed_table(self.line_pages(), await self._columns(), structured=found.structured)
+
+    async def record_batches(self, table: ResultTable | None = None) -> AsyncGenerator[pyarrow.RecordBatch]:
+        """Yield the rows of `results().to_arrow()` as record batches of `table`, that of `table_columns` by default."""
+        table = table or await self.table_columns()
+        found = await self.progress()
+        async with aclosing(record_batches(self.line_pages(), table, structured=found.structured)) as batches:
+            async for batch in batches:
+                yield batch
 
     async def _rows(self) -> AsyncGenerator[Row[T]]:
         async with aclosing(self.result_pages()) as pages:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import polars
     import pyarrow
 
+    from headrace.batches.arrow_results import ResultTable
+
 T = TypeVar("T")
 
 
@@ -24,9 +26,15 @@ class AsyncResults(AsyncIterator[Row[T]], Generic[T]):
     """The rows of a batch in input order (`async for`), each as soon as all before it are there; or all of them as a table, once
     the batch has ended."""
 
-    def __init__(self, rows: AsyncGenerator[Row[T]], table: Callable[[], Awaitable[pyarrow.Table]]):
+    def __init__(
+        self,
+        rows: AsyncGenerator[Row[T]],
+        table: Callable[[], Awaitable[pyarrow.Table]],
+        batches: Callable[[], AsyncGenerator[pyarrow.RecordBatch]],
+    ):
         self._rows = rows
         self._table = table
+        self._batches = batches
 
     def __aiter__(self) -> Self:
         return self
@@ -44,6 +52,11 @@ class AsyncResults(AsyncIterator[Row[T]], Generic[T]):
         the extra `data`. Raises `InputError`."""
         return await self._table()
 
+    def to_batches(self) -> AsyncGenerator[pyarrow.RecordBatch]:
+        """Wait for the end and yield what `to_arrow` returns as record batches of some thousand rows (`async for`), with memory
+        that does not depend on the batch's size."""
+        return self._batches()
+
     async def to_pandas(self) -> pandas.DataFrame:
         """Return what `to_arrow` does as a pandas DataFrame; its columns have Arrow's types."""
         return as_pandas(await self._table())
@@ -57,9 +70,15 @@ class Results(Iterator[Row[T]], Generic[T]):
     """The rows of a batch in input order (`for`), each as soon as all before it are there; or all of them as a table, once the
     batch has ended."""
 
-    def __init__(self, rows: Iterator[Row[T]], table: Callable[[], pyarrow.Table]):
+    def __init__(
+        self,
+        rows: Iterator[Row[T]],
+        table: Callable[[], pyarrow.Table],
+        batches: Callable[[], pyarrow.RecordBatchReader],
+    ):
         self._rows = rows
         self._table = table
+        self._batches = batches
 
     def __iter__(self) -> Self:
         return self
@@ -78,6 +97,11 @@ class Results(Iterator[Row[T]], Generic[T]):
         the extra `data`. Raises `InputError`."""
         return self._table()
 
+    def to_batches(self) -> pyarrow.RecordBatchReader:
+        """Wait for the end and return what `to_arrow` does as a stream of record batches, which DuckDB, Polars and Parquet's
+        writer take as it is, with memory that does not depend on the batch's size."""
+        return self._batches()
+
     def to_pandas(self) -> pandas.DataFrame:
         """Return what `to_arrow` does as a pandas DataFrame; its columns have Arrow's types."""
         return as_pandas(self._table())
@@ -93,12 +117,44 @@ async def gathered_table(
     """Return the output lines of `pages` as a table."""
     from headrace.batches.arrow_results import GrowingTable
 
-    table = GrowingTable(columns)
+    table = GrowingTable(columns, structured=structured)
     async with aclosing(pages):
         async for page in pages:
-            table.add([simple_row(line, structured=structured) for line in page])
+            table.add(page)
             await asyncio.sleep(0)
     return await asyncio.to_thread(table.whole)
+
+
+async def surveyed_table(
+    pages: AsyncGenerator[list[bytes]], columns: ResultColumns, *, structured: bool
+) -> ResultTable:
+    """Read the output lines of `pages` for the columns that a table of them has, and return it without its rows."""
+    from headrace.batches.arrow_results import ResultTable, RowSurvey
+
+    survey = RowSurvey(columns)
+    async with aclosing(pages):
+        async for page in pages:
+            survey.over(simple_row(line, structured=structured) for line in page)
+            await asyncio.sleep(0)
+    return ResultTable(columns, survey, errors=True)
+
+
+async def record_batches(
+    pages: AsyncGenerator[list[bytes]], table: ResultTable, *, structured: bool
+) -> AsyncGenerator[pyarrow.RecordBatch]:
+    """Yield the output lines of `pages` as record batches of a table."""
+    from headrace.batches.arrow_results import PAGE_ROWS
+
+    lines = list[bytes]()
+    async with aclosing(pages):
+        async for page in pages:
+            lines += page
+            if len(lines) >= PAGE_ROWS:
+                yield table.batch([simple_row(line, structured=structured) for line in lines])
+                lines.clear()
+                await asyncio.sleep(0)
+    if lines:
+        yield table.batch([simple_row(line, structured=structured) for line in lines])
 
 
 def as_pandas(table: pyarrow.Table) -> pandas.DataFrame:

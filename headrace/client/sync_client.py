@@ -10,8 +10,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Ite
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, overload
 
+from headrace.batches.arrow_library import arrow
 from headrace.batches.build import BatchParams
 from headrace.batches.results import Row
 from headrace.batches.sources import Source
@@ -29,6 +30,9 @@ from headrace.ledger.summaries import Batch, JobSummary
 from headrace.portal import LoopThread
 from headrace.schema.python_types import AnswerType, answer_type
 from headrace.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -331,7 +335,20 @@ class BatchHandle(Generic[T]):
     def results(self) -> Results[T]:
         """Return its rows in input order, each as soon as all before it are there, with memory that does not grow with the batch;
         or all of them as a table (`batch.results().to_arrow()`, `to_pandas`, `to_polars`)."""
-        return Results(self._rows(), lambda: self._ask(lambda handle: handle.table()))
+        return Results(self._rows(), lambda: self._ask(lambda handle: handle.table()), self._record_batches)
+
+    def _record_batches(self) -> pyarrow.RecordBatchReader:
+        table = self._ask(lambda handle: handle.table_columns())
+        pages = self._ask(lambda handle: found(handle.record_batches(table)))
+
+        def batches() -> Iterator[pyarrow.RecordBatch]:
+            try:
+                while (batch := self._client.call(lambda _: anext(pages, None))) is not None:
+                    yield batch
+            finally:
+                self._client.call(lambda _: pages.aclose())
+
+        return arrow("to_batches()").RecordBatchReader.from_batches(table.schema, batches())
 
     def _rows(self) -> Iterator[Row[T]]:
         pages = self._ask(lambda handle: found(handle.result_pages()))

@@ -16,8 +16,9 @@ import pytest
 from pydantic import BaseModel, field_validator
 from stack import Stack, headrace
 
-from headrace import Headrace
+from headrace import AsyncHeadrace, Headrace
 from headrace.errors import InputError
+from headrace.settings import Settings
 
 BOTH_WAYS = True
 MODEL = "rehearsal/small"
@@ -173,15 +174,51 @@ def test_bad_rows_become_error_lines_in_order(client: Headrace, tmp_path: Path) 
         client.extract(source, model=MODEL)
 
 
+def test_results_come_as_a_stream_of_record_batches(client: Headrace, tmp_path: Path) -> None:
+    rows: list[Any] = [{"id": str(n), "text": f"{tmp_path.name} {n}", "n": n} for n in range(5000)]
+    rows[4999]["text"] = "[[rehearsal fault=400]]"
+    batch = client.extract(rows, model=MODEL, keep="n", schema=SCHEMA)
+    reader = batch.results().to_batches()
+    batches = list(reader)
+    assert len(batches) > 1
+    assert pa.Table.from_batches(batches, reader.schema).equals(batch.results().to_arrow())
+    assert pa.table(batch.results().to_batches()).column("error.code").to_pylist()[-1] == "invalid_request"
+    next(iter(batch.results().to_batches()))  # who stops early leaves nothing behind
+
+
+async def test_record_batches_come_one_by_one(stack: Stack, tmp_path: Path) -> None:
+    async with AsyncHeadrace(settings=Settings.load(stack.client_environment)) as client:
+        batch = await client.extract([tmp_path.name], model=MODEL)
+        assert [each.num_rows async for each in batch.results().to_batches()] == [1]
+
+
+@pytest.mark.parametrize("schema", [None, {"type": "object", "properties": {"sku": {"type": "string"}}}])
+def test_kept_columns_hide_no_column_of_the_results(client: Headrace, tmp_path: Path, schema: Any) -> None:
+    row = {"sku": "s1", "custom_id": "x1", "error.code": "mine", "kept.custom_id": "k1", "text": tmp_path.name}
+    rows = [row, row | {"sku": "s2", "text": f"[[rehearsal fault=400]] {tmp_path.name}"}]
+    batch = client.extract(rows, model=MODEL, id="sku", keep=list(row)[:4], schema=schema)
+    kept = {"sku": "s1", "kept.custom_id": "x1", "kept.error.code": "mine", "kept.kept.custom_id": "k1"}
+    first, second = batch.results().to_arrow().to_pylist()
+    assert first.items() >= (kept | {"custom_id": "s1", "error.code": None}).items()
+    assert second.items() >= (kept | {"sku": "s2", "custom_id": "s2", "error.code": "invalid_request"}).items()
+    batch.save(tmp_path / "out.csv")
+    (done,) = csv.DictReader((tmp_path / "out.csv").read_text().splitlines())
+    (failed,) = csv.DictReader((tmp_path / "out.errors.csv").read_text().splitlines())
+    assert done.items() >= (kept | {"custom_id": "s1"}).items()
+    assert failed.items() >= (kept | {"sku": "s2", "custom_id": "s2", "error.code": "invalid_request"}).items()
+
+
 def test_kept_columns_are_there_when_the_first_rows_cannot_be_used(client: Headrace, tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text(
         '{"id": "a"}\n{"id": "b", "n": 1}\n{"id": "c", "text": "x", "n": 2}\n{"id": "d", "text": "y", "n": 3}\n'
     )
     batch = client.extract(source, model=MODEL, on_bad_row="error", keep="n")
-    assert batch.results().to_arrow().column("n").to_pylist() == [None, None, 2, 3]
+    assert batch.results().to_arrow().column("n").to_pylist() == [None, 1, 2, 3], "of all rows that have it"
     batch.save(tmp_path / "out.csv")
     assert [row["n"] for row in csv.DictReader((tmp_path / "out.csv").read_text().splitlines())] == ["2", "3"]
+    failed = csv.DictReader((tmp_path / "out.errors.csv").read_text().splitlines())
+    assert [(row["custom_id"], row["n"]) for row in failed] == [("a", ""), ("b", "1")]
 
 
 @pytest.mark.parametrize("cache", ["on", "off", "read"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from headrace.batches.arrow_results import GrowingTable
 from headrace.batches.column_choice import KeptColumns
 from headrace.batches.export import check_suffix, errors_beside, holds, write_results
 from headrace.batches.kept_columns import with_kept
-from headrace.batches.output_lines import error_line, simple_row, success_line
+from headrace.batches.output_lines import error_line, success_line
 from headrace.batches.result_columns import ResultColumns
 from headrace.chat.completion import Completion, Usage
 from headrace.errors import Failure, InputError
@@ -252,13 +251,9 @@ def test_the_errors_of_a_compressed_file_lie_beside_it(tmp_path: Path) -> None:
 
 
 def test_a_table_in_memory_has_failures_in_their_places() -> None:
-    growing = GrowingTable(ResultColumns.of(SCHEMA, None))
+    growing = GrowingTable(ResultColumns.of(SCHEMA, None), structured=True)
     lines: list[bytes] = [line("a", VALUE), error_line("b", "r", Failure("timeout", "late")), line("c", {"stars": 1})]
-
-    def rows() -> Iterator[dict[str, Any]]:
-        return (simple_row(each, structured=True) for each in lines)
-
-    growing.add(list(rows()))
+    growing.add(lines)
     out = growing.whole()
     assert out.column("custom_id").to_pylist() == ["a", "b", "c"]
     assert out.column("stars").to_pylist() == [5, None, 1]

@@ -192,6 +192,22 @@ def test_ids_are_unique_however_many_there_are(monkeypatch: pytest.MonkeyPatch) 
     assert len(items(rows, "{text}")) == 20_000
     with pytest.raises(InputError, match=r"2 of its lines cannot be used:\n.*line 20001: .*on line 12346 already"):
         items([*rows, rows[12_345], {"id": "y", "text": "x"}, rows[19_999]], "{text}")
+    twice = [*rows, rows[12_345], {"id": "y", "text": "x"}, rows[19_999]]
+    for policy, more in (("skip", ["y"]), ("error", ["line-20001", "y", "line-20003"])):
+        complaints = Complaints("it", policy)  # pyright: ignore[reportArgumentType]
+        template, choice = Template(model="rehearsal/x", prompt="{text}"), ColumnChoice.of(["text"])
+        found = read_items(records(twice, complaints=complaints), template, complaints=complaints, choice=choice)
+        assert [item.custom_id for item in found if isinstance(item, Item)][20_000:] == more
+        assert complaints.bad == 2
+
+
+def test_ids_are_told_apart_by_more_than_the_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seen_ids, "MAX_HELD", 0)
+    monkeypatch.setattr(seen_ids, "FILTER_BYTES", 1)  # soon full: everything is looked up
+    seen = seen_ids.SeenIds(at_once=True)
+    assert not any(seen.add(f"id {n}", n) for n in range(1, 5000))
+    assert [seen.add(f"id {n}", 9999) for n in (1, 2500, 4999)] == [1, 2500, 4999]
+    assert seen.count == 4999
 
 
 def test_rows_that_cannot_be_used_are_skipped_or_become_errors_in_every_format(tmp_path: Path) -> None:
