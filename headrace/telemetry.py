@@ -38,7 +38,7 @@ REASON = Label("reason", "`rate_limited`, or another code of a failure; `drainin
 LIMIT_OF = Label("limit_of", "a provider or `provider/model`, as `headrace limits` lists them, 200 at most")
 LIMIT = Label("limit", "`requests` and `tokens` (a minute), `in_flight`")
 MONEY = Label("kind", "`answers`: what answers cost; `unaccounted`: what calls may have cost whose usage never came")
-BUDGET = Label("budget", "`tenant`, `day`")
+BUDGET = Label("budget", "`tenant`, `day`; `batches`: those of the open batches together, of 100 batches at most")
 STATUS = Label("status", "the HTTP status")
 CAUSE = Label("cause", "`cache`: a kept answer; `join`: that of an equal request, or line, that was under way")
 

@@ -55,6 +55,7 @@ class AttemptRoute(KeptEvent, tag="attempt.route", kw_only=True):
     cached: bool = always_encoded(bool)  # the answer comes from the cache
     mode: str | None = None  # how the schema was put to the model
     lowered: bool = False  # the text that comes has not the shape of the answer
+    why: str | None = None  # of an alias, why this one: `first`, `weight`, `least_busy`, `fallback`, `probe`
 
 
 class Status(BaseEvent, tag="status", kw_only=True):

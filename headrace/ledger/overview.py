@@ -25,6 +25,7 @@ MONEY = (
     *("budget_nano_usd", "day_budget_nano_usd"),
 )
 ITEMS = ("succeeded", "failed", "cancelled", "dead")
+OF_BUDGET = ("budget_nano_usd", "cost_nano_usd", "unaccounted_nano_usd", "reserved_nano_usd")
 
 
 class QueuedHints(msgspec.Struct, frozen=True):
@@ -36,7 +37,8 @@ class QueuedHints(msgspec.Struct, frozen=True):
 
 class SpendOverview(msgspec.Struct, frozen=True):
     """Money of the tenant in nano-USD: what answers cost, what calls may have cost whose answers never came, what cached answers
-    have saved, and what is left of each budget that is set (`tenant`, `day`)."""
+    have saved, and what is left of each budget that is set (`tenant`, `day`), and of those of the open batches together
+    (`batches`)."""
 
     cost: int
     unaccounted: int
@@ -90,7 +92,7 @@ async def ledger_overview(ledger: Ledger, queues: Mapping[str, str]) -> LedgerOv
         for record_id in waiting_ids:
             pipeline.hget(keys.record(record_id), "state")
         for batch_id in batches:
-            pipeline.hmget(keys.batch(batch_id), ["total", *ITEMS])
+            pipeline.hmget(keys.batch(batch_id), ["total", *ITEMS, *OF_BUDGET])
         for scope in scopes:
             pipeline.hgetall(keys.limit(scope.decode(errors="replace")))
         for scope in breakers:
@@ -119,7 +121,7 @@ async def ledger_overview(ledger: Ledger, queues: Mapping[str, str]) -> LedgerOv
         },
         limits=records_of(names, dict(zip(scopes, limits, strict=True)), at_ms),
         breakers=breakers_of(breakers, tills, at_ms),
-        spend=spend_of(spent, found[-1]),
+        spend=spend_of(spent, found[-1], counters),
         cache_bytes=whole(cached),
         set_aside=sum(whole(count) for count in rejections.values()) if isinstance(rejections, dict) else 0,
     )
@@ -139,8 +141,9 @@ def scaled(sample: Counter[tuple[str, str]], count: int) -> dict[tuple[str, str]
     return {key: round(number * max(1.0, count / drawn)) for key, number in sample.items()}
 
 
-def spend_of(tenant: Any, day: Any) -> SpendOverview:
-    """Return the money in the replies about a tenant and its day. What is reserved for calls under way is not left."""
+def spend_of(tenant: Any, day: Any, batches: Sequence[Any]) -> SpendOverview:
+    """Return the money in the replies about a tenant, its day, and its open batches. What is reserved for calls under way is not
+    left."""
     money, of_day = (
         dict(zip(MONEY, reply, strict=True)) if isinstance(reply, list) else dict.fromkeys(MONEY)
         for reply in (tenant, day)
@@ -149,6 +152,10 @@ def spend_of(tenant: Any, day: Any) -> SpendOverview:
     for name, limit, used in (("tenant", "budget_nano_usd", money), ("day", "day_budget_nano_usd", of_day)):
         if money[limit] is not None:
             left[name] = max(0, whole(money[limit]) - sum(whole(used[each]) for each in MONEY[:3]))
+    for reply in batches:
+        budget, *used = reply[1 + len(ITEMS) :] if isinstance(reply, list) else [None]
+        if budget is not None:
+            left["batches"] = left.get("batches", 0) + max(0, whole(budget) - sum(map(whole, used)))
     return SpendOverview(
         whole(money["cost_nano_usd"]), whole(money["unaccounted_nano_usd"]), whole(money["saved_nano_usd"]), left
     )
@@ -157,7 +164,7 @@ def spend_of(tenant: Any, day: Any) -> SpendOverview:
 def items_of(counters: Sequence[Any]) -> dict[str, int]:
     items: dict[str, int] = dict.fromkeys((*ITEMS, "left"), 0)
     for reply in counters:
-        total, *ended = map(whole, reply) if isinstance(reply, list) else [0] * (1 + len(ITEMS))
+        total, *ended = map(whole, reply[: 1 + len(ITEMS)] if isinstance(reply, list) else [0] * (1 + len(ITEMS)))
         for name, number in zip(ITEMS, ended, strict=True):
             items[name] += number
         items["left"] += max(0, total - sum(ended))

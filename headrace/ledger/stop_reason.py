@@ -13,6 +13,8 @@ class StopReason(StrEnum):
     """The job was cancelled, or its batch: stop and hand back."""
     PAUSED = "PAUSED"
     """The batch is paused: begin nothing, let the calls in flight end, hand back."""
+    BUDGETED = "BUDGETED"
+    """A budget was set that the attempt does not keep: begin nothing, let the calls in flight end, hand back to one that does."""
     REQUEUED = "REQUEUED"
     """The lease expired, and nobody has claimed the record since: begin nothing, what is in flight may end."""
     FENCED = "FENCED"
@@ -31,5 +33,5 @@ NOT_OURS = frozenset({StopReason.REQUEUED, StopReason.FENCED, StopReason.UNKNOWN
 """After these no call begins for the record, whatever becomes of what is in flight."""
 NOT_WRITABLE = frozenset({StopReason.FENCED, StopReason.CLOSED, StopReason.UNKNOWN, StopReason.DAMAGED})
 """After these nothing can be written under the attempt's epoch."""
-CALLS_MAY_END = frozenset({StopReason.PAUSED, StopReason.REQUEUED})
+CALLS_MAY_END = frozenset({StopReason.PAUSED, StopReason.BUDGETED, StopReason.REQUEUED})
 """After these the calls in flight may end; any other closes their connections."""

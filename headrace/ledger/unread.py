@@ -38,9 +38,15 @@ class UnreadAnswer(NamedTuple):
     token: str
 
 
-async def renew_gateway(ledger: Ledger, gateway: str) -> None:
-    """Keep the clients that wait at `gateway` from being taken for gone, for `GATEWAY_LEASE_MS`."""
-    await ledger.client.set(ledger.keys.gateway(gateway), b"1", px=GATEWAY_LEASE_MS)
+async def renew_gateway(ledger: Ledger, gateway: str, *, watched: bool = False) -> bool:
+    """Keep the clients that wait at `gateway` from being taken for gone, for `GATEWAY_LEASE_MS`. With `watched` only as long as
+    it is subscribed to the channel of its lease's name, too: that ends with its process. Returns True if it is."""
+    key = ledger.keys.gateway(gateway)
+    async with ledger.client.pipeline(transaction=False) as pipeline:
+        pipeline.pubsub_numsub(key)
+        pipeline.set(key, b"watched" if watched else b"1", px=GATEWAY_LEASE_MS)
+        ((_, subscribers),), _ = await pipeline.execute()
+    return int(subscribers) > 0
 
 
 async def mark_disconnected(ledger: Ledger, answer: UnreadAnswer) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stack import Stack, started
+from stack import Stack, started, until
 
 SCHEMA = {
     "type": "object",
@@ -77,3 +79,18 @@ def test_an_emptied_cache_has_none_of_it(stack: Stack) -> None:
     assert extract(stack, texts)[1] == 300
     assert stack.run("cache", "clear").returncode == 0
     assert extract(stack, texts, "--weight", "11")[1] == 300
+
+
+def test_what_was_paid_around_a_crash_is_found_again(stack: Stack) -> None:
+    texts = [f"[[rehearsal latency=400]] around a crash: {text}" for text in TEXTS[:1500]]
+    source = write(stack, "crash.json", [{"text": text} for text in texts])
+    batch = stack.run("extract", str(source), "--model", "rehearsal/small", "--detach").stdout.strip()
+    until(lambda: int(stack.batch(batch)["succeeded"]) > 200, what="some are answered")
+    os.kill(stack.ready["workers"]["bulk"], signal.SIGKILL)
+    until(lambda: stack.batch(batch)["state"] == "completed", what="the batch has ended", seconds=90)
+    paid = len(stack.calls_of(batch))
+    extract(stack, [f"to push the others out of the cache: {text}" for text in TEXTS[:2500]])
+    _, calls = extract(stack, texts, "--weight", "11")
+    # Not found are those that the dead worker had cached without a row: they were given again, and are no answers of this batch.
+    assert calls <= int(stack.batch(batch).get("cached", 0)) < 100
+    assert paid > 1500

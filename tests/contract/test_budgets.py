@@ -55,6 +55,19 @@ def test_a_batch_stops_at_its_budget_and_goes_on_when_that_is_raised(stack: Stac
     assert int(stack.batch(batch)["cost_nano_usd"]) == charged_nano(stack, batch)
 
 
+def test_a_budget_holds_for_a_batch_that_runs_already(stack: Stack) -> None:
+    batch = stack.extract(items(1200, "[[rehearsal latency=4000]] An item"), "-o", "max_tokens=40", "--no-cache")
+    until(lambda: len(stack.calls_of(batch)) >= 200, what="calls are under way")
+    assert stack.run("batches", "budget", batch, "0.0001").returncode == 0
+    begun = len(stack.calls_of(batch))
+    until(lambda: stack.batch(batch)["state"] == "paused", what="the budget is met")
+    until(lambda: int(stack.batch(batch)["succeeded"]) == len(stack.calls_of(batch)), what="the calls have ended")
+    assert len(stack.calls_of(batch)) <= max(begun, 256), "calls began that the budget does not allow"
+    assert int(stack.batch(batch)["cost_nano_usd"]) == charged_nano(stack, batch)
+    assert stack.run("batches", "budget", batch, "none").stdout.strip() == "in_progress"
+    assert stack.run("batches", "cancel", batch).returncode == 0
+
+
 def test_a_call_that_fits_no_budget_pauses_the_batch_before_anything_is_paid(stack: Stack) -> None:
     batch = stack.extract(items(3), "--budget", "0.0001")
     until(lambda: stack.batch(batch)["state"] == "paused", what="the batch is paused")

@@ -108,3 +108,11 @@ def test_a_forecast_knows_how_long_the_limits_of_the_service_make_it(stack: Stac
     done = stack.run("forecast", str(source), "--model", "rehearsal/small")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["forecast"]["minutes"] == 2.0
+
+
+def test_calls_that_wait_for_a_limit_stay_in_their_tier(stack: Stack) -> None:
+    """A limit of the service is one of all tiers: the dear one is no way out of it."""
+    batch = stack.extract([{"id": str(n), "text": f"patient {n}"} for n in range(60)], "--economy-fallback")
+    until(lambda: stack.batch(batch)["state"] == "completed", what="the batch has ended", seconds=60)
+    until(lambda: all(call.ended_at for call in stack.calls_of(batch)), what="the provider has ended its calls")
+    assert {call.used.tier for call in stack.calls_of(batch) if call.used} == {"flex"}

@@ -18,6 +18,8 @@ from node_clients import Node, installed
 from openai import OpenAI
 from stack import Stack, until
 
+from headrace.ledger.keys import Keys
+
 MODEL = "rehearsal/small"
 CLIENTS = ("python", "openai", "ai-sdk")
 
@@ -107,6 +109,32 @@ def test_a_proxy_that_cuts_after_20_s_an_answer_of_25_s(stack: Stack, base: str,
     assert [client for client, each in told.items() if each["error"] or not each["text"]] == [], told
     assert all(each["tries"] > 1 for each in told.values()), told
     assert len(stack.calls()) - before == len(CLIENTS)
+
+
+def test_a_gateway_that_died_is_known_at_once(stack: Stack) -> None:
+    """A repeat without a mark, as soon as the connection breaks, at another gateway."""
+    before = len(stack.calls())
+    asked = {
+        "model": "rehearsal/small",
+        "messages": [{"role": "user", "content": "[[rehearsal latency=5000]] At once?"}],
+    }
+    watched = Keys(stack.ready["namespace"]).gateway("*")
+    with (
+        another_gateway(stack, "dying") as (first, process),
+        another_gateway(stack, "living") as (second, _),
+        concurrent.futures.ThreadPoolExecutor() as pool,
+    ):
+        until(
+            lambda: all(stack.client.get(key) == b"watched" for key in stack.client.scan_iter(watched)),
+            what="the gateways' subscriptions are known",
+        )
+        asking = pool.submit(httpx.post, f"{first}/v1/chat/completions", json=asked, timeout=30)
+        until(lambda: len(stack.calls()) - before == 1, what="it was put to the provider")
+        os.kill(process.pid, signal.SIGKILL)
+        assert isinstance(asking.exception(), httpx.TransportError)
+        answer = httpx.post(f"{second}/v1/chat/completions", json=asked, timeout=30)
+    assert answer.status_code == 200
+    assert len(stack.calls()) - before == 1
 
 
 @pytest.mark.parametrize("after_s", [1.0, 12.0], ids=["early", "late"])

@@ -18,9 +18,11 @@ from gateways import ask
 from headrace_rehearsal import account
 from stack import Stack, started, until
 
+from headrace import Headrace
 from headrace.errors import JobFailed
 from headrace.ledger.breaker_fail import INTERVAL_MS, MAX_FAILURES
 from headrace.local.ports import free_port
+from headrace.settings import Settings
 
 INTERVAL_S = INTERVAL_MS / 1000
 WORKERS = 4
@@ -223,3 +225,21 @@ async def test_when_all_are_down_jobs_wait_and_go_on(pair: Pair) -> None:
             for job in first:
                 with contextlib.suppress(JobFailed):  # it may have had its five calls before the breakers opened
                     await job.result()
+
+
+def test_why_a_deployment_was_asked_is_an_event(pair: Pair) -> None:
+    def route_of(alias: str) -> tuple[str, str | None]:
+        with Headrace(settings=Settings.load(pair.stack.client_environment)) as client:
+            job = client.submit(alias, f"Why {alias}?", stream=True)
+            events = list(job.stream())
+        return next(
+            (event["deployment"], event.get("why")) for event in reversed(events) if event["t"] == "attempt.route"
+        )
+
+    with pair.running():
+        assert route_of("weighted")[1] == "weight"
+        assert route_of("least")[1] == "least_busy"
+        assert route_of("ordered") == ("alpha", "first")
+        assert route_of("alpha/small") == ("alpha", None), "there was nothing to choose"
+    with pair.running(alpha=("--fault-rate", "500=1")):
+        assert route_of("ordered") == ("beta", "fallback")

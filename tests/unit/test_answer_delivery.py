@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -34,7 +35,7 @@ def test_an_exchange_is_that_of_its_scope_however_often_it_is_asked_for() -> Non
 class Ledgerless:
     """A client whose ledger nothing reaches."""
 
-    ledger = None
+    ledger = SimpleNamespace(connection_pool=None)
 
 
 async def test_a_retry_waits_for_the_word_that_its_answer_was_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -167,7 +167,7 @@ async def written_lines(ledger: Recorder, monkeypatch: pytest.MonkeyPatch) -> li
     await run(ledger, Engine(*streamed, answer=RICH))
     await run(ledger, Engine(answer=RICH))
     await run(ledger, Engine(answer=PLAIN))
-    lowered = Engine(("calling", "openai", "m", "strict"), ("delta", "text", "["), answer=PLAIN)
+    lowered = Engine(("routed", "weight"), ("calling", "openai", "m", "strict"), ("delta", "text", "["), answer=PLAIN)
     await run(ledger, lowered, schema=SCHEMA)
     # What was told is not the beginning of the answer: a snapshot takes its place.
     await run(ledger, Engine(("calling", "openai", "m", None), ("delta", "text", "No"), answer=RICH))

@@ -50,9 +50,13 @@ class Watching:
     def __init__(self) -> None:
         self.called: list[str] = []
         self.shown: list[Any] = []
+        self.why: list[str] = []
 
     def calling(self, provider: str, model: str, mode: Any) -> None:
         self.called.append(model)
+
+    def routed(self, why: str) -> None:
+        self.why.append(why)
 
     def delta(self, delta: Any) -> None:
         self.shown.append(delta)
@@ -92,6 +96,7 @@ async def test_a_fault_of_the_provider_moves_the_job_on_at_once(
     completion = await asked()
     assert completion.content == "vllm"
     assert asked.watch.called == ["openai/a", "vllm/b"]
+    assert asked.watch.why == ["first", "fallback"]
     assert asked.calls == {"openai": 1, "vllm": 1, "openrouter": 0}
     ids = [t.requests[0].headers["X-Client-Request-Id"] for t in asked.registry.transports.values() if t.requests]
     assert ids == ["j.1.1", "j.1.2"], "one numbering of calls over all"

@@ -145,3 +145,20 @@ async def test_a_line_that_is_no_request_has_no_key_whichever_attempt_its_row_is
         assert keys.startswith(bytes(12))
         assert any(keys[12:])
         await found.close()
+
+
+async def test_answers_of_a_shard_in_which_nothing_runs_any_more_are_found_again(engine: Engine) -> None:
+    """Its worker died between the last row and the part, or it was in quarantine: its rows are of earlier attempts."""
+    template, _ = make_template("openai/m", "{text}")
+    found = await shard_answers(
+        *(engine, "batch_f.s0", "default", template),  # type: ignore[arg-type]
+        [Item(custom_id=str(n), fields={"text": f"text {n}"}) for n in range(3)],
+        [],
+        take=lambda index, completion: None,
+        may_begin=lambda: True,
+    )
+    assert found is not None
+    assert await found.next() is None
+    keys = found.packed_keys([0, 2])
+    assert [any(keys[at : at + 12]) for at in (0, 12, 24)] == [True, False, True]
+    await found.close()

@@ -63,6 +63,7 @@ class LeaseKeeper:
         self._stops: dict[str, Callable[[StopReason], None]] = {}
         self._calls: dict[str, Callable[[], int | None]] = {}
         self._risks: dict[str, Callable[[], str]] = {}
+        self._unbudgeted = set[str]()
         self._lost: set[str] = set()
         self._good_at_s = now_s()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -82,9 +83,13 @@ class LeaseKeeper:
         stop: Callable[[StopReason], None],
         calls: Callable[[], int | None] = one_call,
         risk: Callable[[], str] = no_risk,
+        *,
+        is_unbudgeted: bool = False,
     ) -> None:
         """Renew the lease of `record_id` from now on. `calls()` is its number of calls in flight, None when that is not
-        known yet, `risk()` what they may have cost. `stop` is called on the loop with the reason from a beat."""
+        known yet, `risk()` what they may have cost. `stop` is called on the loop with the reason from a beat; that a budget was
+        set is one for an attempt that is unbudgeted."""
+        (self._unbudgeted.add if is_unbudgeted else self._unbudgeted.discard)(record_id)
         self._calls[record_id] = calls
         self._risks[record_id] = risk
         self._stops[record_id] = stop
@@ -101,6 +106,7 @@ class LeaseKeeper:
         self._stops.pop(record_id, None)
         self._calls.pop(record_id, None)
         self._risks.pop(record_id, None)
+        self._unbudgeted.discard(record_id)
         self._lost.discard(record_id)
 
     def __len__(self) -> int:
@@ -183,9 +189,12 @@ class LeaseKeeper:
             held = dict(self._epochs)
             calls = {record_id: counted() for record_id, counted in self._calls.copy().items()}
             risks = {record_id: risk() for record_id, risk in self._risks.copy().items()}
+            unbudgeted = self._unbudgeted.copy()
             sent_s = now_s()
             try:
-                against = await beat(ledger, held, process=self._process, flights=calls, risks=risks)
+                against = await beat(
+                    ledger, held, process=self._process, flights=calls, risks=risks, unbudgeted=unbudgeted
+                )
                 good = True
             except (Damaged, *UNAVAILABLE) as error:
                 against, good = {}, False

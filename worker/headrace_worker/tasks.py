@@ -170,7 +170,10 @@ async def hold(process: WorkerProcess, claimed: Claimed, run: Run, work: Any) ->
     record_id = claimed.record_id
     if task := asyncio.current_task():
         task.set_name(record_id)  # whose work it is, should it hold the loop up
-    process.leases.add(record_id, claimed.epoch, run.stop, lambda: run.calls_in_flight, lambda: run.risk)
+    process.leases.add(
+        *(record_id, claimed.epoch, run.stop, lambda: run.calls_in_flight, lambda: run.risk),
+        is_unbudgeted=claimed.kind == "shard" and not claimed.is_budgeted,
+    )
     try:
         await work
     except Damaged as damaged:

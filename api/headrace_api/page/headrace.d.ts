@@ -24,6 +24,8 @@ export interface AttemptRouteEvent {
   mode?: string;
   /** the text that comes has not the shape of the answer */
   lowered?: boolean;
+  /** of an alias, why this one: `first`, `weight`, `least_busy`, `fallback`, `probe` */
+  why?: string;
 }
 
 /** The reason for a pause in the stream. */

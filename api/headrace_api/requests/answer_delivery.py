@@ -3,7 +3,8 @@ costs no call.
 
 Clients repeat a request by themselves after a lost connection or a timeout, those of OpenAI with `x-stainless-retry-count`.
 The script that accepts a job enters it in the ledger as unread (`headrace/ledger/unread.py`); this module updates the
-entry, and renews the lease of those who wait at this gateway: when the process dies, they count as gone.
+entry, and renews the lease of those who wait at this gateway: when the process dies, they count as gone. The ledger sees that by
+the end of its subscription at once, and by the lease where the connection stays open without it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from litestar import Request
 
 from headrace.client.ledger_backend import TENANT, LedgerBackend
 from headrace.errors import HeadraceError
+from headrace.events.subscription import Subscriber
 from headrace.ledger.cancel import cancel
 from headrace.ledger.script import UNAVAILABLE
 from headrace.ledger.unread import (
@@ -41,7 +43,8 @@ DOUBT_S = 15.0
 between retries."""
 LAST_WORD_S = 1.0
 RENEWED_S = 0.5
-"""Seconds between two renewals of the lease of those who wait here: `fragments/joined.lua` doubts one that is 0.8 s old."""
+"""Seconds between two renewals of the lease of those who wait here: `fragments/joined.lua` doubts one that is 0.8 s old, and
+looks at the subscription of one that says so."""
 EXCHANGE = "headrace.exchange"
 """Key of the exchange's number in an ASGI scope."""
 _numbers = itertools.count()
@@ -77,6 +80,16 @@ class Sent(NamedTuple):
     until_s: float
 
 
+class Silence:
+    """The listener of a channel on which nothing is published."""
+
+    def on_confirmed(self) -> None: ...
+
+    def on_message(self, payload: bytes) -> None: ...
+
+    def on_failure(self, error: BaseException) -> None: ...
+
+
 class AnswerDelivery:
     """The unread answers of a gateway process. `delivery` returns the state of a response. `keep_s`: seconds after its end
     for which one is kept."""
@@ -86,6 +99,7 @@ class AnswerDelivery:
         self._delivery = delivery
         self._keep_ms = int(keep_s * 1000)
         self._gateway = secrets.token_hex(8)
+        self._subscriber = Subscriber(client.ledger)
         self._leaving: dict[asyncio.Task[None], str] = {}
         self._sent: list[Sent] = []
         self._doubted: list[Sent] = []
@@ -95,6 +109,7 @@ class AnswerDelivery:
     async def start(self) -> None:
         """Take the lease of those who wait here, and go on renewing it. Raises what Redis does."""
         await renew_gateway(self._client.ledger, self._gateway)
+        self._subscriber.listen(self._client.ledger.keys.gateway(self._gateway), Silence())
         self._renewing = asyncio.create_task(self._renew())
 
     async def waiter(self, request: Request[Any, Any, Any], caller: str, raw: bytes) -> WaitingClient | None:
@@ -151,12 +166,16 @@ class AnswerDelivery:
             await self._say(mark_read(self._client.ledger, [sent.answer for sent in self._sent]))
         if self._leaving:
             await asyncio.wait(self._leaving, timeout=LAST_WORD_S)
+        await self._subscriber.close()
 
     async def _renew(self) -> None:
+        watched = False
         while True:
             await asyncio.sleep(RENEWED_S)
-            with contextlib.suppress(*UNAVAILABLE):
-                await renew_gateway(self._client.ledger, self._gateway)
+            try:
+                watched = await renew_gateway(self._client.ledger, self._gateway, watched=watched)
+            except UNAVAILABLE:
+                watched = False  # the subscription is most likely gone as well
 
     async def _settle(self) -> None:
         while self._sent or self._doubted:

@@ -14,6 +14,13 @@ local function is_past(record, since, now, unread_ms)
   return not state or ended and ((tonumber(ended) or 0) + unread_ms < now or redis.call('EXISTS', record .. ':result') == 0)
 end
 
+-- For how many milliseconds a gateway is there at least; negative for one that is gone. Its subscription ends with its process,
+-- seconds before its lease.
+local function lease_of(key)
+  if redis.call('GET', key) == 'watched' and redis.call('PUBSUB', 'NUMSUB', key)[2] == 0 then return -1 end
+  return redis.call('PTTL', key)
+end
+
 -- A job whose client has left, or whose gateway is gone; for a client's own retry (`again`) else one that another gateway holds;
 -- else one whose client has left right after it; else one held here, for who stands between may hide that a client has left. Of
 -- equals the one that was touched longest ago: so many who ask the same are each given another.
@@ -26,7 +33,7 @@ local function take_unread(unread, records, gateways, token, gateway, again, now
     if how == 'left' then
       rank = 0
     elseif how == 'held' and holder ~= gateway then
-      leases[holder] = leases[holder] or redis.call('PTTL', gateways .. holder)
+      leases[holder] = leases[holder] or lease_of(gateways .. holder)
       if leases[holder] < 0 then rank = 0
       elseif again then rank = 1
       elseif leases[holder] < GATEWAY_FRESH_MS then doubt = leases[holder] end

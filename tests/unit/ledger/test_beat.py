@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
+
 from headrace.jobs.job import new_id
 from headrace.ledger.beat import beat
 from headrace.ledger.cancel import cancel
@@ -12,6 +14,7 @@ from headrace.ledger.finish import finish
 from headrace.ledger.pause import pause
 from headrace.ledger.recover import recover
 from headrace.ledger.script import FOLDER, Ledger
+from headrace.ledger.set_budget import set_batch_budget, set_tenant_budget
 from headrace.ledger.state import JobState
 from headrace.ledger.stop_reason import StopReason
 from headrace.ledger.submit import submit
@@ -54,6 +57,25 @@ async def test_beat_brings_back_what_became_of_the_batch(ledger: Ledger, batch: 
     assert await beat(ledger, held) == {shard.record_id: "PAUSED"}
     await cancel(ledger, batch)
     assert await beat(ledger, held) == {shard.record_id: "CANCELLED"}
+
+
+async def test_beat_brings_back_that_a_budget_was_set(ledger: Ledger, batch: str, shard: Any) -> None:
+    held = {shard.record_id: shard.epoch}
+    assert await beat(ledger, held, unbudgeted=held) == {}
+    await set_batch_budget(ledger, batch, 5)
+    assert await beat(ledger, held) == {}, "it keeps it"
+    assert await beat(ledger, held, unbudgeted=held) == {shard.record_id: "BUDGETED"}
+    await pause(ledger, batch, reason="no room")
+    assert await beat(ledger, held, unbudgeted=held) == {shard.record_id: "PAUSED"}
+
+
+@pytest.mark.parametrize("of_day", [True, False])
+async def test_beat_brings_back_that_a_budget_of_all_work_was_set(of_day: bool, ledger: Ledger, shard: Any) -> None:
+    held = {shard.record_id: shard.epoch}
+    await set_tenant_budget(ledger, "default", 5, of_day=of_day)
+    assert await beat(ledger, held, unbudgeted=held) == {shard.record_id: "BUDGETED"}
+    await set_tenant_budget(ledger, "default", None, of_day=of_day)
+    assert await beat(ledger, held, unbudgeted=held) == {}
 
 
 async def test_a_zombie_does_not_keep_the_lease_of_another(ledger: Ledger, look: Any, zombie: Any) -> None:

@@ -20,7 +20,7 @@ from headrace.ledger.limit_configure import LimitScope, limit_configure
 from headrace.ledger.overview import LedgerOverview, ledger_overview
 from headrace.ledger.park import park
 from headrace.ledger.script import Ledger
-from headrace.ledger.set_budget import set_tenant_budget
+from headrace.ledger.set_budget import set_batch_budget, set_tenant_budget
 from headrace.ledger.submit import submit
 
 
@@ -146,6 +146,16 @@ async def test_a_ledger_that_is_away_is_told_as_such() -> None:
     away = Ledger.at("redis://127.0.0.1:1", retries=0)
     assert await LedgerGauges(away).samples() == {telemetry.LEDGER_UP: {(): 0.0}}
     await away.close()
+
+
+async def test_what_is_left_of_batches_budgets_is_told_together(ledger: Ledger, batch: str) -> None:
+    assert (await read(ledger)).spend.left == {}
+    await set_batch_budget(ledger, batch, 2_000_000_000)
+    used = {"cost_nano_usd": 500_000_000, "unaccounted_nano_usd": 100_000_000, "reserved_nano_usd": 400_000_000}
+    await ledger.client.hset(ledger.keys.batch(batch), mapping=used)
+    overview = await read(ledger)
+    assert samples_of(overview)[telemetry.BUDGET_LEFT] == {("batches",): 1.0}
+    assert overview.items["left"] > 0
 
 
 async def test_money_is_told_as_spent_saved_and_left(ledger: Ledger) -> None:

@@ -70,6 +70,7 @@ READS = {
     "spend_record",
     *(
         "answer_cache",
+        "answer_files",
         "batch_list",
         "batch_record",
         "breaker_record",

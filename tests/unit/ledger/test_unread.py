@@ -151,6 +151,23 @@ async def test_whoever_waited_at_a_dead_gateway_is_gone(ledger: Ledger) -> None:
     assert (await ask(ledger)).job != there.job, "it is held here now"
 
 
+async def test_so_is_whoever_waited_at_a_gateway_whose_subscription_has_ended(ledger: Ledger) -> None:
+    key = ledger.keys.gateway("there")
+    assert not await renew_gateway(ledger, "there")
+    async with ledger.client.pubsub() as subscription:
+        await subscription.subscribe(key)
+        assert await subscription.get_message(timeout=5)
+        assert await renew_gateway(ledger, "there", watched=True)
+        there = await ask(ledger, gateway="there")
+        assert (await ask(ledger)).job != there.job
+        await subscription.unsubscribe(key)
+        assert await subscription.get_message(timeout=5)
+    unwatched = await ask(ledger, gateway="elsewhere", asked="1" * 64)
+    await renew_gateway(ledger, "elsewhere")
+    assert (await ask(ledger)).job == there.job
+    assert (await ask(ledger, asked="1" * 64)).job != unwatched.job, "only its lease says whether it is there"
+
+
 async def test_of_a_silent_gateway_it_is_not_known_yet(ledger: Ledger) -> None:
     await renew_gateway(ledger, "there")
     there = await ask(ledger, gateway="there")

@@ -40,13 +40,15 @@ PROVEN = frozenset({"refusal", "truncated", "content_filter", "invalid_output", 
 
 
 class Deferred(Exception):
-    """The next call has to wait `delay_s`: give the slot up and come back. `reason` is a code, `detail` for people."""
+    """The next call has to wait `delay_s`: give the slot up and come back. `reason` is a code, `detail` for people. What is
+    `of_all_tiers` holds for calls in any service tier: another one is no way out."""
 
-    def __init__(self, delay_s: float, reason: str, detail: str = ""):
+    def __init__(self, delay_s: float, reason: str, detail: str = "", *, of_all_tiers: bool = False):
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.delay_s = delay_s
         self.reason = reason
         self.detail = detail or reason
+        self.of_all_tiers = of_all_tiers
 
 
 class HeldBack(HeadraceError):

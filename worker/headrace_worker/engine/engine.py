@@ -360,7 +360,7 @@ class Engine:
             except GaveWay:
                 pass
             except Deferred as deferred:  # no room there, nor soon
-                if deferred.reason == DRAINING:
+                if deferred.reason == DRAINING or deferred.of_all_tiers:
                     raise
             job = reasks.leave_flex()
         return await attempted(job, gives_way=gives_way)

@@ -146,6 +146,8 @@ class ModelTurns:
 
     async def _turn(self, ask: Ask, model: str, probe: str = "", *, gives_way: bool = True) -> Completion:
         self._reasks.move(model)
+        if self._watch is not None:
+            self._watch.routed(self._why(model, probe))
         self._router.begin(model)
         try:
             completion = await ask(msgspec.structs.replace(self._job, model=model), self._reasks, gives_way=gives_way)
@@ -164,6 +166,17 @@ class ModelTurns:
         self._router.answered(model, probe)
         self._faulty.remove(model)
         return completion
+
+    def _why(self, model: str, probe: str) -> str:
+        """Return why it is `model` that is asked now, as `attempt.route` says it."""
+        if probe:
+            return "probe"
+        routing, at = self._routing, self._models.index(model)
+        if self._failures or (at > 0 if routing is None else routing.priorities[at] > min(routing.priorities)):
+            return "fallback"  # the others have failed, are held, or not called
+        if routing is None or routing.priorities.count(routing.priorities[at]) == 1:
+            return "first"
+        return routing.choose
 
     def _none_is_called(self) -> Deferred | CallError:
         """Return the wait until one of the deployments is tried again, or the failure of a job that has waited often enough."""

@@ -60,6 +60,7 @@ class Attempt:
         self._call: asyncio.Task[Completion] | None = None
         self._job: Job | None = None
         self._model = ""  # the one that is asked: the job's, or a fallback of it
+        self._why: str | None = None  # why it is asked, among those of an alias
         self._restart: asyncio.Task[int] | None = None
         self._events: DeltaEvents | None = None
         self._begun_s = time.monotonic()
@@ -218,6 +219,9 @@ class Attempt:
             self._model, self._events = model, None
             self._route(provider, model, cached=False, mode=mode)
 
+    def routed(self, why: str) -> None:
+        self._why = why
+
     def delta(self, delta: Delta) -> None:
         self._first_s = self._first_s or time.monotonic()
         if self._events is None:
@@ -240,7 +244,15 @@ class Attempt:
     def _route(self, provider: str, model: str, *, cached: bool, mode: Mode | None) -> None:
         lowered = self._lowers(mode)
         self.publisher.put_soon(
-            AttemptRoute(provider=provider, model=model, deployment=provider, cached=cached, mode=mode, lowered=lowered)
+            AttemptRoute(
+                provider=provider,
+                model=model,
+                deployment=provider,
+                cached=cached,
+                mode=mode,
+                lowered=lowered,
+                why=None if cached else self._why,
+            )
         )
 
     def _lowers(self, mode: Mode | None) -> bool:

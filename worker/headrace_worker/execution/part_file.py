@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 from headrace.batches.row_codec import line_of
@@ -16,6 +16,11 @@ def part_lines(store: FileStore, rows: dict[int, bytes]) -> Iterable[bytes]:
     """Return the lines of a part: in input order, the kind byte in front, whatever lies in a segment fetched from there."""
     for _, row in sorted(rows.items()):
         yield row[:1].lower() + line_of(row, store) + b"\n"
+
+
+def successes(rows: Mapping[int, bytes]) -> list[int]:
+    """Return the items whose answers lie in the rows themselves: others have been taken over from an earlier batch."""
+    return [index for index, row in rows.items() if row[:1] == b"s"]
 
 
 def commit_part(store: FileStore, name: str, rows: dict[int, bytes], keys: bytes) -> None:

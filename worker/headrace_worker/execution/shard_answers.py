@@ -77,7 +77,7 @@ async def shard_answers(
 ) -> ShardAnswers | None:
     """Return the items to run by way of the answer cache, and of the files in `store`; None when their batch has no cache, or
     Redis is unavailable."""
-    if not template.cache or not todo or engine.answers is None:
+    if not template.cache or engine.answers is None:
         return None
     if (keys := await engine.answers.keys(tenant)) is None:
         return None

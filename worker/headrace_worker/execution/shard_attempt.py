@@ -39,7 +39,7 @@ from headrace_worker.engine.deployment_hold import DRAINING, Deferred
 from headrace_worker.engine.reask import with_earlier
 from headrace_worker.engine.tries import Tries, format_item_tries, parse_item_tries
 from headrace_worker.execution.item_counters import failing_of, failure_counters, success_counters
-from headrace_worker.execution.part_file import commit_part
+from headrace_worker.execution.part_file import commit_part, successes
 from headrace_worker.execution.row_soundness import sound_rows
 from headrace_worker.execution.segment_files import SegmentFiles
 from headrace_worker.execution.shard_answers import ShardAnswers, shard_answers
@@ -126,18 +126,13 @@ class ShardRun:
             rows = await retry_write(lambda: rows_of(self.ledger, self.id))
         self._rows = rows = sound_rows(rows, items, self.id, self.first_line, self._request_id)
         todo = [index for index in range(len(items)) if index not in rows]
-        earlier = [index for index, row in rows.items() if row[:1] == b"s"]
+        earlier = successes(rows)
         writer = asyncio.create_task(self._write())
         try:
             if self.claimed.is_quarantined:
                 await self._run_suspects(items, todo)
             else:
-                self._answers = await shard_answers(
-                    *(self.engine, self.id, self.batch.tenant, self.template, items, todo),
-                    store=self.store,
-                    take=lambda index, completion: self._take(index, items[index], completion),
-                    may_begin=self._may_begin,
-                )
+                self._answers = await self._answers_to(items, todo)
                 await self._run_together(items, todo)
             await self._settle()
         finally:
@@ -151,9 +146,18 @@ class ShardRun:
             raise self._failure
         if len(self._rows) < len(items):
             return False
-        keys = b"" if self._answers is None else self._answers.packed_keys(earlier)
-        await self._commit(keys)
+        if (answers := self._answers) is None:  # what was paid in quarantine is found again as well
+            answers, earlier = await self._answers_to(items, []), successes(self._rows)
+        await self._commit(answers.packed_keys(earlier) if answers else b"")
         return True
+
+    async def _answers_to(self, items: list[Item], todo: list[int]) -> ShardAnswers | None:
+        return await shard_answers(
+            *(self.engine, self.id, self.batch.tenant, self.template, items, todo),
+            store=self.store,
+            take=lambda index, completion: self._take(index, items[index], completion),
+            may_begin=self._may_begin,
+        )
 
     async def _items(self) -> list[Item]:
         data = await asyncio.to_thread(self.store.read, self.batch.input, self.range.offset, self.range.length)
@@ -184,17 +188,14 @@ class ShardRun:
         work = [runner() if answers is None else runner_of_answers(answers) for _ in range(width)]
         self._running = {asyncio.create_task(each, name=self.id) for each in work}
         try:
-            await self._all_of_them()
+            for outcome in await asyncio.gather(*self._running, return_exceptions=True):
+                if isinstance(outcome, BaseException) and not isinstance(outcome, asyncio.CancelledError):
+                    self._failure = self._failure or outcome
         except asyncio.CancelledError:
             for task in self._running:
                 task.cancel()
             await asyncio.gather(*self._running, return_exceptions=True)
             raise
-
-    async def _all_of_them(self) -> None:
-        for outcome in await asyncio.gather(*self._running, return_exceptions=True):
-            if isinstance(outcome, BaseException) and not isinstance(outcome, asyncio.CancelledError):
-                self._failure = self._failure or outcome
 
     def _may_begin(self) -> bool:
         return not (self.stopped or self.deferred or self._failure or self.process.stopping.is_set())

@@ -228,7 +228,7 @@ class PermitGate:
                 left_s = max(first_s, min(left_s - SHARD_LEAD_S, MAX_SHARD_PARK_S))
             elif left_s < MAX_WAIT_S and now - waiter.began_s < MAX_WAIT_S:
                 continue
-            dismiss(waiter, Deferred(max(left_s, MIN_PARK_S), "rate_limited", detail))
+            dismiss(waiter, Deferred(max(left_s, MIN_PARK_S), "rate_limited", detail, of_all_tiers=True))
 
     def _next_shards(self) -> set[int]:
         """Return the shards that stay however long they wait: of each batch the one that is worked on, and the next."""

@@ -112,9 +112,8 @@ class BudgetGate:
                 self._dismiss(self._exhausted(reserved))
                 return
             elif monotonic() - block[0].began_s > MAX_WAIT_S:
-                self._dismiss(
-                    Deferred(AGAIN_S, "budget", f"what calls under way may cost is all of {LIMITS[reserved.scope]}")
-                )
+                detail = f"what calls under way may cost is all of {LIMITS[reserved.scope]}"
+                self._dismiss(Deferred(AGAIN_S, "budget", detail, of_all_tiers=True))
                 return
             else:
                 await asyncio.sleep(wait_s)
@@ -140,7 +139,8 @@ class BudgetGate:
             ways = f"raise it ({RAISE[reserved.scope]}), or set a smaller max_tokens"
             return CallError("budget", f"{detail}: {ways}")
         if reserved.scope == "day":
-            return Deferred(DAY_S, "budget", f"{detail}: goes on tomorrow (UTC), or soon after {RAISE['day']}")
+            detail += f": goes on tomorrow (UTC), or soon after {RAISE['day']}"
+            return Deferred(DAY_S, "budget", detail, of_all_tiers=True)
         self._on_paused()
         return Deferred(0, DRAINING)
 
